@@ -1,0 +1,271 @@
+//! Bytes from a client become events.
+//!
+//! A frame that lies complete in the bytes fed, and is a message by itself, is unmasked where it lies and lent to the
+//! caller. Everything else goes through [`Partial`], piece by piece, so that a wrong byte is found when it arrives.
+//! Which way a frame takes depends on how the network has cut the stream; what the caller sees does not.
+
+use std::mem;
+
+use super::event::{Payload, Ready};
+use super::header::{Header, Kind};
+use super::message::Message;
+use super::partial::{Partial, Unread};
+use super::{Deflate, Event, ProtocolError, Scratch, mask};
+
+/// How much a peer may make us hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The most bytes of a message. Holds for each frame as announced, for the message reassembled, and for the
+    /// message inflated: so a message that compression makes *longer* must fit in that form, too.
+    pub max_message_size: usize,
+}
+
+/// The receiving half of one connection.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    deflate: Option<Deflate>,
+    /// The peer has said its last word, or something wrong.
+    ended: bool,
+    partial: Option<Box<Partial>>,
+}
+
+/// Bytes being decoded: ask it for events with [`next`](Self::next).
+#[derive(Debug)]
+pub struct Input<'a> {
+    decoder: &'a mut Decoder,
+    scratch: &'a mut Scratch,
+    source: Source<'a>,
+    at: usize,
+    /// What the last event was made of, and borrows from.
+    ready: Option<Ready>,
+}
+
+impl Decoder {
+    /// `deflate` is what the handshake has agreed on.
+    pub fn new(limits: Limits, deflate: Option<Deflate>) -> Self {
+        Self {
+            limits,
+            deflate,
+            ended: false,
+            partial: None,
+        }
+    }
+
+    /// Starts decoding `input`, behind whatever is [pending](Self::has_pending). Bytes are unmasked in place.
+    ///
+    /// What has not been decoded when the [`Input`] is dropped is kept: an incomplete frame, and also complete ones
+    /// that the caller did not ask for. The latter are not limited: a caller that pauses must not go on feeding.
+    pub fn feed<'a>(&'a mut self, input: &'a mut [u8], scratch: &'a mut Scratch) -> Input<'a> {
+        let unread = match &mut self.partial {
+            Some(partial) => mem::take(&mut partial.unread),
+            None => Unread::default(),
+        };
+        let (source, at) = unread.followed_by(input);
+        Input {
+            decoder: self,
+            scratch,
+            source,
+            at,
+            ready: None,
+        }
+    }
+
+    /// Whether bytes were kept that may hold complete frames. Feed nothing (`&mut []`) to decode them.
+    pub fn has_pending(&self) -> bool {
+        self.partial
+            .as_ref()
+            .is_some_and(|partial| !partial.unread.is_empty())
+    }
+
+    /// Heap bytes held now: nothing unless a frame or a message is incomplete, or bytes are pending.
+    pub fn buffered(&self) -> usize {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.capacity())
+    }
+
+    /// Whether a frame fits what came before it and the limits, judged by its header alone.
+    fn admit(&self, header: &Header) -> Result<(), ProtocolError> {
+        let message = self.partial.as_ref().and_then(|partial| partial.message());
+        let arrived = match (header.kind, message) {
+            (Kind::Start(_), Some(_)) => return Err(ProtocolError::ExpectedContinuation),
+            (Kind::Continuation, None) => return Err(ProtocolError::UnexpectedContinuation),
+            (_, message) => message.map_or(0, Message::len),
+        };
+        // RFC 7692 section 6: the bit belongs to the first frame of a message.
+        let may_be_deflated = matches!(header.kind, Kind::Start(_)) && self.deflate.is_some();
+        if header.rsv1 && !may_be_deflated {
+            return Err(ProtocolError::ReservedBits);
+        }
+        let limit = self.limits.max_message_size;
+        let room = limit.saturating_sub(arrived) as u64;
+        // Control frames are no part of a message, and short.
+        if header.length > room && !matches!(header.kind, Kind::Control(_)) {
+            return Err(ProtocolError::TooLarge { limit });
+        }
+        Ok(())
+    }
+
+    fn in_frame(&self) -> bool {
+        self.partial
+            .as_ref()
+            .is_some_and(|partial| partial.in_frame())
+    }
+
+    fn partial(&mut self) -> &mut Partial {
+        self.partial.get_or_insert_default()
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.partial = None;
+    }
+}
+
+impl Input<'_> {
+    /// The next event, or `None` if it takes more bytes. After an error or a [`Event::Close`] nothing follows, and
+    /// bytes that arrive later are dropped (RFC 6455 sections 1.4 and 7.1.7).
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
+    pub fn next(&mut self) -> Option<Result<Event<'_>, ProtocolError>> {
+        self.ready = None;
+        match self.advance() {
+            Ok(ready) => self.ready = Some(ready?),
+            Err(error) => {
+                self.decoder.end();
+                return Some(Err(error));
+            }
+        }
+        let limits = self.decoder.limits;
+        let event = self
+            .ready
+            .as_ref()?
+            .event(self.source.bytes(), self.scratch, limits);
+        if matches!(event, Err(_) | Ok(Event::Close(_))) {
+            self.decoder.end();
+        }
+        Some(event)
+    }
+
+    fn advance(&mut self) -> Result<Option<Ready>, ProtocolError> {
+        while !self.decoder.ended {
+            if !self.decoder.in_frame() {
+                let Some(header) = self.read_header()? else {
+                    return Ok(None);
+                };
+                self.decoder.admit(&header)?;
+                if let Some(ready) = self.take_in_place(&header) {
+                    return Ok(Some(ready));
+                }
+                self.decoder.partial().open(header);
+            }
+            let partial = self.decoder.partial();
+            self.at += partial.take_payload(&mut self.source.bytes_mut()[self.at..])?;
+            let ready = partial.finish_frame()?;
+            if ready.is_some() || partial.in_frame() {
+                return Ok(ready);
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_header(&mut self) -> Result<Option<Header>, ProtocolError> {
+        let rest = &self.source.bytes()[self.at..];
+        let started = self
+            .decoder
+            .partial
+            .as_ref()
+            .is_some_and(|partial| !partial.head.is_empty());
+        if !started && let Some((header, length)) = Header::parse(rest)? {
+            self.at += length;
+            return Ok(Some(header));
+        }
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let (header, taken) = self.decoder.partial().head.complete(rest)?;
+        self.at += taken;
+        Ok(header)
+    }
+
+    /// Takes the payload where it lies if it is all there and complete by itself.
+    fn take_in_place(&mut self, header: &Header) -> Option<Ready> {
+        let payload = match header.kind {
+            Kind::Start(data) if header.fin && header.rsv1 => Payload::Deflated(data),
+            Kind::Start(data) if header.fin => Payload::Plain(data),
+            Kind::Start(_) | Kind::Continuation => return None,
+            Kind::Control(control) => Payload::Control(control),
+        };
+        let length = usize::try_from(header.length).ok()?;
+        let bytes = self.source.bytes_mut()[self.at..].get_mut(..length)?;
+        mask::apply(bytes, header.key);
+        let start = self.at;
+        self.at += length;
+        Some(Ready::InPlace(payload, start..self.at))
+    }
+}
+
+impl Drop for Input<'_> {
+    fn drop(&mut self) {
+        self.scratch.trim();
+        let unread = mem::take(&mut self.source).unread(self.at);
+        if !self.decoder.ended && !unread.is_empty() {
+            self.decoder.partial().unread = unread;
+        }
+        self.decoder.partial.take_if(|partial| partial.is_empty());
+    }
+}
+
+/// The bytes an [`Input`] reads: what was just fed, or what had been left, followed by that.
+#[derive(Debug)]
+enum Source<'a> {
+    Fed(&'a mut [u8]),
+    Kept(Vec<u8>),
+}
+
+impl Source<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Fed(bytes) => bytes,
+            Self::Kept(bytes) => bytes,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Fed(bytes) => bytes,
+            Self::Kept(bytes) => bytes,
+        }
+    }
+
+    fn unread(self, at: usize) -> Unread {
+        match self {
+            Self::Fed(bytes) => Unread {
+                bytes: bytes[at..].to_vec(),
+                at: 0,
+            },
+            Self::Kept(bytes) => Unread { bytes, at },
+        }
+    }
+}
+
+impl Default for Source<'_> {
+    fn default() -> Self {
+        Self::Fed(&mut [])
+    }
+}
+
+impl Unread {
+    fn followed_by(mut self, input: &mut [u8]) -> (Source<'_>, usize) {
+        if self.is_empty() {
+            return (Source::Fed(input), 0);
+        }
+        // Taking one event at a time of much that was kept must not move the rest each time.
+        if !input.is_empty() {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+            self.bytes.extend_from_slice(input);
+        }
+        (Source::Kept(self.bytes), self.at)
+    }
+}

@@ -1,0 +1,71 @@
+//! Compression of whole messages (RFC 7692 section 7.2.1).
+
+use flate2::{Compress, Compression, FlushCompress, Status};
+
+use super::encode::{Opcode, encode};
+use super::header;
+
+/// The compression buffer a [`Deflater`] keeps between messages.
+const KEPT_OUTPUT: usize = 64 * 1024;
+
+/// What a flush ends with and the sender cuts off (RFC 7692 section 7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+
+/// Compresses messages one by one, without context takeover, so that a frame suits every connection whose
+/// [window](super::Deflate::window_bits) is at least this one's.
+///
+/// Holds 250 to 380 KB: a server keeps one per thread and window size, not one per connection.
+#[derive(Debug)]
+pub struct Deflater {
+    compressor: Compress,
+    output: Vec<u8>,
+}
+
+impl Deflater {
+    /// # Panics
+    ///
+    /// If `window_bits` is not within 9 to 15.
+    pub fn new(window_bits: u8) -> Self {
+        let compressor = Compress::new_with_window_bits(Compression::fast(), false, window_bits);
+        Self {
+            compressor,
+            output: Vec::new(),
+        }
+    }
+
+    /// Appends a frame to `out`: a compressed one if that is smaller, else a plain one. Control frames are never
+    /// compressed (RFC 7692 section 6.1).
+    pub fn encode(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+        if opcode.is_control() {
+            return encode(opcode, payload, out);
+        }
+        match self.deflate(payload) {
+            Some(deflated) => {
+                out.reserve(header::MAX_LEN + deflated.len());
+                header::write(opcode.bits(), true, deflated.len(), out);
+                out.extend_from_slice(deflated);
+            }
+            None => encode(opcode, payload, out),
+        }
+        if self.output.capacity() > KEPT_OUTPUT {
+            self.output = Vec::new();
+        }
+    }
+
+    /// The payload compressed, unless that makes it no smaller.
+    fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
+        self.compressor.reset();
+        self.output.clear();
+        // A flush is only known to be complete if it leaves room, and whoever needs more than this has lost anyway.
+        self.output.reserve_exact(payload.len() + TAIL.len() + 8);
+        let status = self
+            .compressor
+            .compress_vec(payload, &mut self.output, FlushCompress::Sync);
+        let complete = self.output.len() < self.output.capacity();
+        if !complete || status.ok()? != Status::Ok {
+            return None;
+        }
+        let deflated = self.output.strip_suffix(&TAIL)?;
+        (deflated.len() < payload.len()).then_some(deflated)
+    }
+}

@@ -1,0 +1,81 @@
+//! What the decoder tells its caller, and how a complete payload becomes that.
+
+use std::ops::Range;
+
+use super::header::{Control, Data};
+use super::{CloseFrame, Limits, ProtocolError, Scratch};
+
+/// One complete thing that the peer said. Borrows the bytes it arrived in wherever that is possible.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+    /// To be answered with a pong that carries the same bytes (RFC 6455 section 5.5.2).
+    Ping(&'a [u8]),
+    /// The answer to a ping of ours, or a heartbeat nobody asked for (RFC 6455 section 5.5.3).
+    Pong(&'a [u8]),
+    /// The peer's last word: to be answered with a close frame unless one was sent (RFC 6455 section 5.5.1).
+    Close(Option<CloseFrame<'a>>),
+}
+
+/// A complete payload, unmasked: what it is and where it lies.
+#[derive(Debug)]
+pub(super) enum Ready {
+    /// Within the bytes being read.
+    InPlace(Payload, Range<usize>),
+    /// It arrived in pieces.
+    Kept(Payload, Vec<u8>),
+    /// As above, and found valid on the way.
+    Text(String),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Payload {
+    Plain(Data),
+    Deflated(Data),
+    Control(Control),
+}
+
+impl Ready {
+    /// `bytes` are those that [`Ready::InPlace`] speaks of.
+    pub(super) fn event<'e>(
+        &'e self,
+        bytes: &'e [u8],
+        scratch: &'e mut Scratch,
+        limits: Limits,
+    ) -> Result<Event<'e>, ProtocolError> {
+        match self {
+            Self::InPlace(payload, range) => payload.event(&bytes[range.clone()], scratch, limits),
+            Self::Kept(payload, bytes) => payload.event(bytes, scratch, limits),
+            Self::Text(text) => Ok(Event::Text(text)),
+        }
+    }
+}
+
+impl Payload {
+    fn event<'e>(
+        self,
+        bytes: &'e [u8],
+        scratch: &'e mut Scratch,
+        limits: Limits,
+    ) -> Result<Event<'e>, ProtocolError> {
+        match self {
+            Self::Plain(data) => data_event(data, bytes),
+            Self::Deflated(data) => data_event(data, scratch.inflate(bytes, limits)?),
+            Self::Control(Control::Ping) => Ok(Event::Ping(bytes)),
+            Self::Control(Control::Pong) => Ok(Event::Pong(bytes)),
+            Self::Control(Control::Close) => CloseFrame::parse(bytes).map(Event::Close),
+        }
+    }
+}
+
+fn data_event(data: Data, bytes: &[u8]) -> Result<Event<'_>, ProtocolError> {
+    match data {
+        Data::Text => str::from_utf8(bytes)
+            .map(Event::Text)
+            .map_err(|_| ProtocolError::InvalidUtf8),
+        Data::Binary => Ok(Event::Binary(bytes)),
+    }
+}

@@ -1,0 +1,86 @@
+//! Decompression of whole messages (RFC 7692 section 7.2.2), bounded.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{Limits, ProtocolError};
+
+/// The output buffer a [`Scratch`] keeps. Larger messages get a larger one, for as long as they are looked at.
+const KEPT_OUTPUT: usize = 64 * 1024;
+
+/// The four bytes that the sender has cut off and the receiver appends (RFC 7692 section 7.2.2), and an empty final
+/// block. Only a message that ended where a block ends reaches that one, which tells a complete message from a
+/// truncated one.
+const TAIL: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
+
+/// Working memory of decoders: the inflater, created when first needed (48 KB), and its output.
+///
+/// Any number of connections share one, as long as they take turns; a server keeps one per thread.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    inflater: Option<Decompress>,
+    output: Vec<u8>,
+}
+
+impl Scratch {
+    /// Inflates a message that depends on no other one (`client_no_context_takeover`).
+    pub(super) fn inflate(
+        &mut self,
+        message: &[u8],
+        limits: Limits,
+    ) -> Result<&[u8], ProtocolError> {
+        self.output.clear();
+        let inflater = self.inflater.get_or_insert_with(|| Decompress::new(false));
+        inflater.reset(false);
+        let mut run = Run {
+            inflater,
+            output: &mut self.output,
+            limit: limits.max_message_size,
+        };
+        // RFC 7692 section 7.2.3.4: a message may end with a final block; then nothing is missing.
+        if run.consume(message)? != Status::StreamEnd && run.consume(&TAIL)? != Status::StreamEnd {
+            return Err(ProtocolError::InvalidDeflate);
+        }
+        Ok(&self.output)
+    }
+
+    /// Gives back what a large message needed.
+    pub(super) fn trim(&mut self) {
+        if self.output.capacity() > KEPT_OUTPUT {
+            self.output = Vec::new();
+        }
+    }
+}
+
+struct Run<'a> {
+    inflater: &'a mut Decompress,
+    output: &'a mut Vec<u8>,
+    limit: usize,
+}
+
+impl Run<'_> {
+    /// Inflates all of `input` and answers with the state that its last byte leads to.
+    fn consume(&mut self, mut input: &[u8]) -> Result<Status, ProtocolError> {
+        loop {
+            self.output.reserve(input.len().max(64));
+            let before = self.inflater.total_in();
+            let status = self
+                .inflater
+                .decompress_vec(input, self.output, FlushDecompress::None)
+                .map_err(|_| ProtocolError::InvalidDeflate)?;
+            if self.output.len() > self.limit {
+                return Err(ProtocolError::TooLarge { limit: self.limit });
+            }
+            input = &input[(self.inflater.total_in() - before) as usize..];
+            let output_full = self.output.len() == self.output.capacity();
+            match status {
+                Status::StreamEnd if input.is_empty() => return Ok(status),
+                // More blocks after a final one are a stream of their own.
+                Status::StreamEnd => self.inflater.reset(false),
+                Status::Ok | Status::BufError if input.is_empty() && !output_full => {
+                    return Ok(status);
+                }
+                Status::Ok | Status::BufError => {}
+            }
+        }
+    }
+}

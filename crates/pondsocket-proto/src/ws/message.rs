@@ -1,0 +1,57 @@
+//! A data message whose payload arrives in pieces: fragments (RFC 6455 section 5.4), or parts of a frame.
+
+use super::ProtocolError;
+use super::event::{Payload, Ready};
+use super::header::Data;
+use super::utf8::PartialText;
+
+/// What has arrived of a message, unmasked.
+///
+/// It grows with what arrives, never with what is announced, so memory costs the peer as many bytes as us. A
+/// compressed message is kept compressed until it is complete, because the inflater is shared with other connections.
+#[derive(Debug)]
+pub(super) enum Message {
+    Text(PartialText),
+    Binary(Vec<u8>),
+    Deflated(Data, Vec<u8>),
+}
+
+impl Message {
+    pub(super) fn start(data: Data, deflated: bool) -> Self {
+        match data {
+            data if deflated => Self::Deflated(data, Vec::new()),
+            Data::Text => Self::Text(PartialText::default()),
+            Data::Binary => Self::Binary(Vec::new()),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Deflated(_, bytes) => bytes.len(),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Text(text) => text.capacity(),
+            Self::Binary(bytes) | Self::Deflated(_, bytes) => bytes.capacity(),
+        }
+    }
+
+    pub(super) fn append(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
+        match self {
+            Self::Text(text) => text.append(piece)?,
+            Self::Binary(bytes) | Self::Deflated(_, bytes) => bytes.extend_from_slice(piece),
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Ready, ProtocolError> {
+        Ok(match self {
+            Self::Text(text) => Ready::Text(text.finish()?),
+            Self::Binary(bytes) => Ready::Kept(Payload::Plain(Data::Binary), bytes),
+            Self::Deflated(data, bytes) => Ready::Kept(Payload::Deflated(data), bytes),
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! What a decoder keeps between two reads, when there is anything to keep.
+
+use super::ProtocolError;
+use super::event::{Payload, Ready};
+use super::header::{Header, Kind, MAX_LEN};
+use super::mask;
+use super::message::Message;
+
+/// Everything that is unfinished. Boxed by the decoder, and dropped as soon as it [is empty](Self::is_empty).
+#[derive(Debug, Default)]
+pub(super) struct Partial {
+    pub(super) head: Head,
+    frame: Option<OpenFrame>,
+    message: Option<Message>,
+    /// What has arrived of a control frame. It needs a place of its own: the frame may stand inside a message.
+    control: Vec<u8>,
+    pub(super) unread: Unread,
+}
+
+/// A frame whose header has been read and whose payload has not all been.
+#[derive(Debug)]
+struct OpenFrame {
+    fin: bool,
+    kind: Kind,
+    remaining: u64,
+    /// Rotated so that its first byte belongs to the next byte of the payload.
+    key: [u8; 4],
+}
+
+/// The start of a header that is not all there yet.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    bytes: [u8; MAX_LEN],
+    len: usize,
+}
+
+/// Bytes that the caller has fed but not asked the events of; those before `at` are done.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    pub(super) bytes: Vec<u8>,
+    pub(super) at: usize,
+}
+
+impl Partial {
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_empty()
+            && self.frame.is_none()
+            && self.message.is_none()
+            && self.unread.is_empty()
+    }
+
+    /// Heap bytes held, this struct included.
+    pub(super) fn capacity(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, Message::capacity);
+        size_of::<Self>() + message + self.control.capacity() + self.unread.bytes.capacity()
+    }
+
+    /// The message that waits for its continuation.
+    pub(super) fn message(&self) -> Option<&Message> {
+        self.message.as_ref()
+    }
+
+    pub(super) fn in_frame(&self) -> bool {
+        self.frame.is_some()
+    }
+
+    pub(super) fn open(&mut self, header: Header) {
+        let Header {
+            fin,
+            rsv1,
+            kind,
+            length,
+            key,
+        } = header;
+        if let Kind::Start(data) = kind {
+            self.message = Some(Message::start(data, rsv1));
+        }
+        self.frame = Some(OpenFrame {
+            fin,
+            kind,
+            remaining: length,
+            key,
+        });
+    }
+
+    /// Moves what `bytes` holds of the open frame's payload to where it belongs, and says how much that was.
+    pub(super) fn take_payload(&mut self, bytes: &mut [u8]) -> Result<usize, ProtocolError> {
+        let Some(frame) = &mut self.frame else {
+            return Ok(0);
+        };
+        let taken =
+            usize::try_from(frame.remaining).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let piece = &mut bytes[..taken];
+        mask::apply(piece, frame.key);
+        frame.key.rotate_left(taken % 4);
+        frame.remaining -= taken as u64;
+        match (frame.kind, &mut self.message) {
+            (Kind::Start(_) | Kind::Continuation, Some(message)) => message.append(piece)?,
+            _ => self.control.extend_from_slice(piece),
+        }
+        Ok(taken)
+    }
+
+    /// Ends the open frame if all of its payload has been taken, and with it the message that it completes.
+    pub(super) fn finish_frame(&mut self) -> Result<Option<Ready>, ProtocolError> {
+        let Some(frame) = self.frame.take_if(|frame| frame.remaining == 0) else {
+            return Ok(None);
+        };
+        match frame.kind {
+            Kind::Control(control) => Ok(Some(Ready::Kept(
+                Payload::Control(control),
+                std::mem::take(&mut self.control),
+            ))),
+            Kind::Start(_) | Kind::Continuation if frame.fin => {
+                self.message.take().map(Message::finish).transpose()
+            }
+            Kind::Start(_) | Kind::Continuation => Ok(None),
+        }
+    }
+}
+
+impl Head {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds bytes until they make a header; answers with it, if they do, and with the number of bytes used.
+    pub(super) fn complete(
+        &mut self,
+        bytes: &[u8],
+    ) -> Result<(Option<Header>, usize), ProtocolError> {
+        let before = self.len;
+        let added = bytes.len().min(MAX_LEN - before);
+        self.bytes[before..][..added].copy_from_slice(&bytes[..added]);
+        self.len += added;
+        let Some((header, length)) = Header::parse(&self.bytes[..self.len])? else {
+            return Ok((None, added));
+        };
+        self.len = 0;
+        Ok((Some(header), length - before))
+    }
+}
+
+impl Unread {
+    pub(super) fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+}
