@@ -1,0 +1,73 @@
+//! However the network cuts the stream, the same is heard.
+
+use pondsocket_proto::ws::Deflate;
+use proptest::prelude::*;
+
+use crate::peer::{Conversation, Server, client_streams, damaged_streams, frame, negotiate};
+
+/// Feeds the stream in pieces of the given sizes, over and over. A piece of which only some events are taken leaves
+/// the rest to the decoder, as a server does that stops reading.
+fn hear_in_pieces(
+    stream: &[u8],
+    pieces: &[(usize, usize)],
+    deflate: Option<Deflate>,
+) -> Conversation {
+    let mut server = Server::with(70_000, deflate);
+    let mut rest = stream;
+    for &(size, count) in pieces.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        server.hear_at_most(count, piece);
+        rest = after;
+    }
+    server.hear(&[]);
+    assert!(!server.decoder.has_pending());
+    server.conversation()
+}
+
+fn hear_at_once(stream: &[u8], deflate: Option<Deflate>) -> Conversation {
+    let mut server = Server::with(70_000, deflate);
+    server.hear(stream);
+    server.conversation()
+}
+
+fn pieces() -> impl Strategy<Value = Vec<(usize, usize)>> {
+    let size = prop_oneof![4 => 1..20usize, 2 => 1..500usize, 1 => 1..70_000usize];
+    let count = prop_oneof![3 => Just(usize::MAX), 1 => 0..3usize];
+    prop::collection::vec((size, count), 1..12)
+}
+
+proptest! {
+    #[test]
+    fn of_what_clients_send(stream in client_streams(), pieces in pieces()) {
+        prop_assert_eq!(hear_in_pieces(&stream, &pieces, None), hear_at_once(&stream, None));
+    }
+
+    #[test]
+    fn of_damaged_streams(stream in damaged_streams(), pieces in pieces()) {
+        prop_assert_eq!(hear_in_pieces(&stream, &pieces, None), hear_at_once(&stream, None));
+    }
+
+    #[test]
+    fn of_garbage(stream in prop::collection::vec(any::<u8>(), 0..300), pieces in pieces()) {
+        let deflate = negotiate("permessage-deflate");
+        prop_assert_eq!(hear_in_pieces(&stream, &pieces, deflate), hear_at_once(&stream, deflate));
+    }
+}
+
+#[test]
+fn byte_by_byte() {
+    let stream = [
+        frame(0x01, "sm\u{f8}rrebr".as_bytes()),
+        frame(0x89, b"?"),
+        frame(0x80, "\u{f8}d".as_bytes()),
+        frame(0x82, &[7; 70_000]),
+        frame(0x88, b"\x03\xe8"),
+    ]
+    .concat();
+    let at_once = hear_at_once(&stream, None);
+    assert_eq!(at_once.0.len(), 4);
+    assert_eq!(hear_in_pieces(&stream, &[(1, usize::MAX)], None), at_once);
+}
