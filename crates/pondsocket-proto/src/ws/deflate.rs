@@ -1,6 +1,6 @@
 //! Compression of whole messages (RFC 7692 section 7.2.1).
 
-use flate2::{Compress, Compression, FlushCompress, Status};
+use flate2::{Compress, Compression, FlushCompress};
 
 use super::encode::{Opcode, encode};
 use super::header;
@@ -33,39 +33,36 @@ impl Deflater {
         }
     }
 
-    /// Appends a frame to `out`: a compressed one if that is smaller, else a plain one. Control frames are never
+    /// Appends a frame to `out`: a compressed one, even in the rare case that this makes it larger. Which messages
+    /// are worth it is the caller's question; those below some 300 bytes hardly are. Control frames are never
     /// compressed (RFC 7692 section 6.1).
     pub fn encode(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
         if opcode.is_control() {
             return encode(opcode, payload, out);
         }
-        match self.deflate(payload) {
-            Some(deflated) => {
-                out.reserve(header::MAX_LEN + deflated.len());
-                header::write(opcode.bits(), true, deflated.len(), out);
-                out.extend_from_slice(deflated);
-            }
-            None => encode(opcode, payload, out),
-        }
+        let deflated = self.deflate(payload);
+        out.reserve(header::MAX_LEN + deflated.len());
+        header::write(opcode.bits(), true, deflated.len(), out);
+        out.extend_from_slice(deflated);
         if self.output.capacity() > KEPT_OUTPUT {
             self.output = Vec::new();
         }
     }
 
-    /// The payload compressed, unless that makes it no smaller.
-    fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
+    fn deflate(&mut self, mut payload: &[u8]) -> &[u8] {
         self.compressor.reset();
         self.output.clear();
-        // A flush is only known to be complete if it leaves room, and whoever needs more than this has lost anyway.
-        self.output.reserve_exact(payload.len() + TAIL.len() + 8);
-        let status = self
-            .compressor
-            .compress_vec(payload, &mut self.output, FlushCompress::Sync);
-        let complete = self.output.len() < self.output.capacity();
-        if !complete || status.ok()? != Status::Ok {
-            return None;
+        loop {
+            self.output.reserve(payload.len() / 2 + 64);
+            let before = self.compressor.total_in();
+            self.compressor
+                .compress_vec(payload, &mut self.output, FlushCompress::Sync)
+                .expect("flushing a stream that has not ended");
+            payload = &payload[(self.compressor.total_in() - before) as usize..];
+            // Only a flush that leaves room is known to be complete.
+            if self.output.len() < self.output.capacity() {
+                return self.output.strip_suffix(&TAIL).expect("the end of a flush");
+            }
         }
-        let deflated = self.output.strip_suffix(&TAIL)?;
-        (deflated.len() < payload.len()).then_some(deflated)
     }
 }
