@@ -129,24 +129,21 @@ impl Input<'_> {
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
     pub fn next(&mut self) -> Option<Result<Event<'_>, ProtocolError>> {
         self.ready = None;
-        match self.advance() {
-            Ok(ready) => self.ready = Some(ready?),
+        let ready = match self.advance() {
+            Ok(ready) => self.ready.insert(ready?),
             Err(error) => {
                 self.decoder.end();
                 return Some(Err(error));
             }
-        }
-        let limits = self.decoder.limits;
-        let event = self
-            .ready
-            .as_ref()?
-            .event(self.source.bytes(), self.scratch, limits);
+        };
+        let event = ready.event(self.source.bytes(), self.scratch, self.decoder.limits);
         if matches!(event, Err(_) | Ok(Event::Close(_))) {
             self.decoder.end();
         }
         Some(event)
     }
 
+    /// Reads on until something is complete.
     fn advance(&mut self) -> Result<Option<Ready>, ProtocolError> {
         while !self.decoder.ended {
             if !self.decoder.in_frame() {
@@ -208,8 +205,11 @@ impl Input<'_> {
 impl Drop for Input<'_> {
     fn drop(&mut self) {
         self.scratch.trim();
+        if self.decoder.ended {
+            return;
+        }
         let unread = mem::take(&mut self.source).unread(self.at);
-        if !self.decoder.ended && !unread.is_empty() {
+        if !unread.is_empty() {
             self.decoder.partial().unread = unread;
         }
         self.decoder.partial.take_if(|partial| partial.is_empty());

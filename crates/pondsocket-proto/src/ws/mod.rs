@@ -1,6 +1,6 @@
 //! The server side of the WebSocket protocol (RFC 6455) and of `permessage-deflate` (RFC 7692), without I/O.
 //!
-//! Bytes from the socket go into a [`Decoder`], which answers with [`Event`]s; [`encode`] and [`Deflater`] append
+//! Bytes from the socket go into a [`Decoder`], which answers with [`Event`]s; [`encode()`] and [`Deflater`] append
 //! complete frames to a buffer. [`accept`] judges the HTTP request that asks for all this. Nothing here waits,
 //! sends, or knows the time: answering a ping, echoing a close and giving up on a silent peer are the caller's.
 //!

@@ -1,5 +1,7 @@
 //! What a decoder keeps between two reads, when there is anything to keep.
 
+use std::mem;
+
 use super::ProtocolError;
 use super::event::{Payload, Ready};
 use super::header::{Header, Kind, MAX_LEN};
@@ -64,6 +66,7 @@ impl Partial {
         self.frame.is_some()
     }
 
+    /// Expects the payload of a frame that the decoder has admitted.
     pub(super) fn open(&mut self, header: Header) {
         let Header {
             fin,
@@ -94,9 +97,14 @@ impl Partial {
         mask::apply(piece, frame.key);
         frame.key.rotate_left(taken % 4);
         frame.remaining -= taken as u64;
-        match (frame.kind, &mut self.message) {
-            (Kind::Start(_) | Kind::Continuation, Some(message)) => message.append(piece)?,
-            _ => self.control.extend_from_slice(piece),
+        match frame.kind {
+            Kind::Control(_) => self.control.extend_from_slice(piece),
+            Kind::Start(_) | Kind::Continuation => {
+                let message = self.message.as_mut();
+                message
+                    .expect("a continuation is only admitted to a message")
+                    .append(piece)?;
+            }
         }
         Ok(taken)
     }
@@ -109,7 +117,7 @@ impl Partial {
         match frame.kind {
             Kind::Control(control) => Ok(Some(Ready::Kept(
                 Payload::Control(control),
-                std::mem::take(&mut self.control),
+                mem::take(&mut self.control),
             ))),
             Kind::Start(_) | Kind::Continuation if frame.fin => {
                 self.message.take().map(Message::finish).transpose()
