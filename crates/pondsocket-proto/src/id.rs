@@ -1,1 +1,205 @@
-//! Identifiers.
+//! Names of users, connections, channels and messages, each a type of its own and cheap to clone.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// The longest user id, in bytes.
+pub const MAX_USER_ID: usize = 128;
+
+/// Names that stand for the server itself in the protocols: neither channels nor users may have them.
+const RESERVED: [&str; 3] = ["GATEWAY", "ENDPOINT", "CHANNEL"];
+
+/// Why a text is no id.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidId {
+    /// It is empty.
+    #[error("the name is empty")]
+    Empty,
+    /// It is longer than this many bytes.
+    #[error("the name is longer than {0} bytes")]
+    TooLong(usize),
+    /// The protocols use it for the server itself.
+    #[error("the name is reserved")]
+    Reserved,
+    /// It contains a control character.
+    #[error("the name contains a control character")]
+    ControlCharacter,
+}
+
+fn check(text: &str, most: usize) -> Result<(), InvalidId> {
+    match text {
+        "" => Err(InvalidId::Empty),
+        text if text.len() > most => Err(InvalidId::TooLong(most)),
+        text if RESERVED.contains(&text) => Err(InvalidId::Reserved),
+        _ => Ok(()),
+    }
+}
+
+macro_rules! text_id {
+    ($name:ident) => {
+        impl $name {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+/// Who somebody is: 1 to 128 bytes, no control characters, not a reserved name.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct UserId(Arc<str>);
+
+text_id!(UserId);
+
+impl UserId {
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(text: &str) -> Result<UserId, InvalidId> {
+        check(text, MAX_USER_ID)?;
+        if text.chars().any(char::is_control) {
+            return Err(InvalidId::ControlCharacter);
+        }
+        Ok(UserId(text.into()))
+    }
+}
+
+impl From<ConnectionId> for UserId {
+    fn from(id: ConnectionId) -> Self {
+        UserId(RequestId::from_u128(id.0).as_str().into())
+    }
+}
+
+/// The exact text with which clients join a channel, never normalised: `/chat/1` and `chat/1` are two channels.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct ChannelName(Arc<str>);
+
+text_id!(ChannelName);
+
+impl ChannelName {
+    /// Checks a name of at most `most` bytes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(text: &str, most: usize) -> Result<ChannelName, InvalidId> {
+        check(text, most)?;
+        Ok(ChannelName(text.into()))
+    }
+}
+
+/// One connection. Shown as a UUID.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct ConnectionId(u128);
+
+impl ConnectionId {
+    /// The id with this number.
+    pub const fn from_u128(number: u128) -> Self {
+        ConnectionId(number)
+    }
+
+    /// The number.
+    pub const fn as_u128(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(RequestId::from_u128(self.0).as_str())
+    }
+}
+
+impl FromStr for ConnectionId {
+    type Err = InvalidConnectionId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConnectionId> {
+        Uuid::try_parse(text).map(|uuid| ConnectionId(uuid.as_u128())).map_err(|_| InvalidConnectionId)
+    }
+}
+
+/// The text is no UUID.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a connection id")]
+pub struct InvalidConnectionId;
+
+/// The request id of a message that the server makes: a UUID as text, on the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId([u8; 36]);
+
+impl RequestId {
+    /// The id with this number.
+    pub fn from_u128(number: u128) -> Self {
+        let mut text = [0; 36];
+        Uuid::from_u128(number).hyphenated().encode_lower(&mut text);
+        RequestId(text)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a UUID is ASCII")
+    }
+}
+
+/// Whether clients act by themselves upon messages with this event name, so that an application must not use it
+/// (docs/protocol.md, Names and patterns).
+pub fn is_reserved_event(event: &str) -> bool {
+    matches!(
+        event,
+        "ACKNOWLEDGE" | "EXIT_ACKNOWLEDGE" | "UNAUTHORIZED" | "NOT_FOUND" | "INTERNAL_ERROR" | "CONNECTION" | "EVICTED"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_ids_are_checked() {
+        assert_eq!(UserId::new("ada").map(|id| id.to_string()), Ok("ada".into()));
+        assert_eq!(UserId::new(""), Err(InvalidId::Empty));
+        assert_eq!(UserId::new("GATEWAY"), Err(InvalidId::Reserved));
+        assert_eq!(UserId::new("a\nb"), Err(InvalidId::ControlCharacter));
+        assert_eq!(UserId::new(&"x".repeat(129)), Err(InvalidId::TooLong(128)));
+        assert!(UserId::new(&"x".repeat(128)).is_ok());
+    }
+
+    #[test]
+    fn channel_names_are_kept_exactly() {
+        assert_eq!(ChannelName::new("/chat/1/?x#", 512).map(|name| name.to_string()), Ok("/chat/1/?x#".into()));
+        assert_eq!(ChannelName::new("ENDPOINT", 512), Err(InvalidId::Reserved));
+        assert_eq!(ChannelName::new("/abc", 3), Err(InvalidId::TooLong(3)));
+    }
+
+    #[test]
+    fn a_connection_id_is_shown_and_parsed_as_a_uuid() {
+        let id = ConnectionId::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+        assert_eq!(id.to_string(), "01020304-0506-0708-090a-0b0c0d0e0f10");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(UserId::from(id).as_str(), id.to_string());
+        assert_eq!("x".parse::<ConnectionId>(), Err(InvalidConnectionId));
+    }
+}

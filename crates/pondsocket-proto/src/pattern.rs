@@ -1,1 +1,252 @@
-//! Patterns.
+//! Patterns of endpoint paths, channel names and event names: compiled once, matched often
+//! (docs/protocol.md, Names and patterns).
+//!
+//! ```
+//! use pondsocket_proto::pattern::Pattern;
+//!
+//! let pattern = Pattern::parse("/files/:owner/*")?;
+//! let found = pattern.matches("/files/ada/a%20b/c.txt?v=2").expect("it matches");
+//! assert_eq!(found.param("owner"), Some("ada"));
+//! assert_eq!(found.wildcard(), Some("a b/c.txt"));
+//! assert_eq!(found.query.first("v"), Some("2"));
+//! # Ok::<(), pondsocket_proto::pattern::InvalidPattern>(())
+//! ```
+
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+
+/// A compiled pattern.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: Arc<str>,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Segment {
+    /// This text, byte by byte, undecoded.
+    Literal(Box<str>),
+    /// Anything that begins with `prefix`; the rest is the parameter.
+    Param { prefix: Box<str>, name: Arc<str> },
+    /// All the rest, which may be nothing. Always the last one.
+    Wildcard,
+}
+
+/// A pattern that could not behave sensibly, or that other implementations would read differently.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("invalid pattern `{pattern}`: {reason} in `{segment}`")]
+pub struct InvalidPattern {
+    /// The whole pattern.
+    pub pattern: String,
+    /// The segment at fault.
+    pub segment: String,
+    /// What is wrong with it.
+    pub reason: PatternFault,
+}
+
+/// What is wrong with a pattern.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PatternFault {
+    /// A parameter has no name.
+    #[error("a parameter without a name")]
+    EmptyName,
+    /// Two parameters have the same name.
+    #[error("a parameter name that is used twice")]
+    DuplicateName,
+    /// A `?` or `#`: only what is matched has a query.
+    #[error("a `?` or `#`")]
+    Query,
+    /// A `*` that is part of a segment.
+    #[error("a `*` within a segment")]
+    PartialWildcard,
+    /// Something stands behind a `*`.
+    #[error("text behind a `*`")]
+    AfterWildcard,
+}
+
+impl Pattern {
+    /// Compiles a pattern. Leading, trailing and doubled slashes never matter.
+    ///
+    /// # Errors
+    /// Names the segment at fault.
+    pub fn parse(text: &str) -> Result<Pattern, InvalidPattern> {
+        let mut segments = Vec::new();
+        for segment in split(text) {
+            let parsed = parse_segment(segment, &segments);
+            let parsed = parsed.map_err(|reason| InvalidPattern {
+                pattern: text.to_owned(),
+                segment: segment.to_owned(),
+                reason,
+            })?;
+            segments.push(parsed);
+        }
+        Ok(Pattern { text: text.into(), segments })
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Matches an undecoded path or name, with its query if it has one. Without parameters and query it allocates
+    /// nothing.
+    pub fn matches(&self, input: &str) -> Option<Match> {
+        let (path, query) = input.split_once('?').map_or((input, None), |(path, query)| (path, Some(query)));
+        let mut rest = path;
+        let mut params = Vec::new();
+        for segment in &self.segments {
+            if *segment == Segment::Wildcard {
+                return Some(Match { params, query: Query::of(query), wildcard: Some(decode_all(rest)) });
+            }
+            let (part, behind) = next_segment(rest)?;
+            match segment {
+                Segment::Literal(text) if **text != *part => return None,
+                Segment::Param { prefix, name } => {
+                    params.push((Arc::clone(name), decode(part.strip_prefix(&**prefix)?)));
+                }
+                _ => {}
+            }
+            rest = behind;
+        }
+        if next_segment(rest).is_some() {
+            return None;
+        }
+        Some(Match { params, query: Query::of(query), wildcard: None })
+    }
+
+    /// Whether every input that `later` matches is matched by this pattern too, so that behind it `later` can never
+    /// be reached. It never says so wrongly.
+    pub fn shadows(&self, later: &Pattern) -> bool {
+        let covers = |mine: &Segment, other: &Segment| match (mine, other) {
+            (Segment::Param { prefix, .. }, Segment::Literal(text)) => text.starts_with(&**prefix),
+            (Segment::Param { prefix, .. }, Segment::Param { prefix: narrower, .. }) => {
+                narrower.starts_with(&**prefix)
+            }
+            (mine, other) => mine == other,
+        };
+        let (mine, open) = match self.segments.split_last() {
+            Some((Segment::Wildcard, before)) => (before, true),
+            _ => (&self.segments[..], false),
+        };
+        let long_enough = if open { later.segments.len() >= mine.len() } else { later.segments.len() == mine.len() };
+        long_enough && mine.iter().zip(&later.segments).all(|(mine, other)| covers(mine, other))
+    }
+}
+
+fn parse_segment(segment: &str, before: &[Segment]) -> Result<Segment, PatternFault> {
+    if before.last() == Some(&Segment::Wildcard) {
+        return Err(PatternFault::AfterWildcard);
+    }
+    if segment.contains(['?', '#']) {
+        return Err(PatternFault::Query);
+    }
+    if segment == "*" {
+        return Ok(Segment::Wildcard);
+    }
+    let Some((prefix, name)) = segment.split_once(':') else {
+        if segment.contains('*') {
+            return Err(PatternFault::PartialWildcard);
+        }
+        return Ok(Segment::Literal(segment.into()));
+    };
+    if name.is_empty() {
+        return Err(PatternFault::EmptyName);
+    }
+    // `room:*` is a prefix with a parameter that is called `*`.
+    if prefix.contains('*') || name.contains('*') && name != "*" {
+        return Err(PatternFault::PartialWildcard);
+    }
+    let taken = |segment: &Segment| matches!(segment, Segment::Param { name: other, .. } if &**other == name);
+    if before.iter().any(taken) {
+        return Err(PatternFault::DuplicateName);
+    }
+    Ok(Segment::Param { prefix: prefix.into(), name: name.into() })
+}
+
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// The first segment of `rest` and what stands behind it.
+fn next_segment(rest: &str) -> Option<(&str, &str)> {
+    let rest = rest.trim_start_matches('/');
+    if rest.is_empty() {
+        return None;
+    }
+    Some(rest.split_once('/').unwrap_or((rest, "")))
+}
+
+/// Percent-decodes one segment: a `+` stays one, bytes that are not UTF-8 become U+FFFD, and an escape that is none
+/// is kept as it is.
+fn decode(segment: &str) -> Box<str> {
+    percent_decode_str(segment).decode_utf8_lossy().into()
+}
+
+fn decode_all(rest: &str) -> Box<str> {
+    let mut all = String::new();
+    for segment in split(rest) {
+        if !all.is_empty() {
+            all.push('/');
+        }
+        all.push_str(&decode(segment));
+    }
+    all.into()
+}
+
+/// What a pattern found in an input.
+#[derive(Clone, Debug, Default)]
+pub struct Match {
+    params: Vec<(Arc<str>, Box<str>)>,
+    /// The query of the input.
+    pub query: Query,
+    wildcard: Option<Box<str>>,
+}
+
+impl Match {
+    /// The value of a parameter, decoded.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// All parameters, in the order of the pattern.
+    pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.params.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// What the `*` matched: no leading slash, decoded, maybe empty. `None` if the pattern has none.
+    pub fn wildcard(&self) -> Option<&str> {
+        self.wildcard.as_deref()
+    }
+}
+
+/// The pairs of a query, decoded, in their order. A bad escape is kept as it is; `;` separates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(Box<str>, Box<str>)>);
+
+impl Query {
+    /// Parses what stands behind the first `?`.
+    pub fn parse(text: &str) -> Query {
+        let pairs = form_urlencoded::parse(text.as_bytes());
+        Query(pairs.map(|(key, value)| (key.into(), value.into())).collect())
+    }
+
+    fn of(text: Option<&str>) -> Query {
+        text.map(Query::parse).unwrap_or_default()
+    }
+
+    /// The first value of `name`.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// All values of `name`.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}

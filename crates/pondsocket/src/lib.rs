@@ -1,1 +1,111 @@
-//! PondSocket.
+//! A server for channel-based realtime communication: clients open a WebSocket to an *endpoint*, which decides
+//! before the upgrade whether they may come in; they join *channels* by path, each join decided by your code; in a
+//! channel they send events, get replies and broadcasts, see each other's *presence*, and carry *assigns*, values
+//! that only the server sees. Every PondSocket client works with it.
+//!
+//! ```no_run
+//! use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result, Server};
+//! use serde::{Deserialize, Serialize};
+//! use serde_json::json;
+//!
+//! #[derive(Deserialize, Serialize)]
+//! struct Message {
+//!     text: String,
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<()> {
+//!     let pond = PondSocket::new();
+//!     let socket = pond.create_endpoint("/api/socket", connect);
+//!     let lobby = socket.create_channel("/chat/:roomId", join);
+//!     lobby.on_event("message", message);
+//!     lobby.on_event("typing", async |ctx: EventContext| ctx.broadcast_from("typing", &json!({ "user": ctx.user_id() })));
+//!     Server::new(pond).listen("127.0.0.1:8080").await
+//! }
+//!
+//! async fn connect(ctx: ConnectionContext) -> Result<Connected> {
+//!     let name = ctx.query("name").ok_or(Error::unauthorized("who are you?"))?.to_owned();
+//!     Ok(ctx.accept().assign("name", &name))
+//! }
+//!
+//! async fn join(ctx: JoinContext) -> Result<Joined> {
+//!     let name: String = ctx.assign("name")?;
+//!     let room = ctx.param("roomId").to_owned();
+//!     Ok(ctx.accept().track(&json!({ "name": name })).reply("welcome", &json!({ "room": room })))
+//! }
+//!
+//! async fn message(ctx: EventContext, Payload(message): Payload<Message>) -> Result<()> {
+//!     ctx.broadcast("message", &message)?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What it promises
+//!
+//! - Messages of one connection in one channel are handled one at a time, in the order of their arrival.
+//! - Everything that the members of a channel receive has one order, the same for all of them, and each receives a
+//!   contiguous part of it, from its acknowledgement to its leave.
+//! - A slow, stalled or dead client delays nobody. A panic in a handler hurts only its call.
+//! - A message that was received is handled, even if its sender goes meanwhile; memberships end at once.
+//! - No lock is held while your code runs: it may call anything from anywhere.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `server` | yes | [`Server`]: a port of its own, until SIGINT or SIGTERM |
+//! | `axum` | no | the full original path and the peer's address, mounted anywhere in an axum router |
+//!
+//! The library installs no tracing subscriber, no allocator and no runtime of its own.
+
+mod body;
+mod channel;
+mod common;
+mod connection;
+pub mod context;
+mod decode;
+mod delivery;
+mod endpoint;
+mod error;
+pub mod extract;
+mod framing;
+mod guard;
+pub mod handler;
+mod hub;
+mod ids;
+mod link;
+mod live;
+mod lobby;
+mod options;
+mod outbox;
+mod outgoing;
+mod pond;
+#[cfg(feature = "server")]
+mod serve;
+mod service;
+mod states;
+mod sync;
+mod timer;
+mod transport;
+mod upgrade;
+mod user;
+mod websocket;
+
+pub use body::Body;
+pub use channel::Channel;
+pub use context::{Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
+pub use delivery::{Delivery, Remote};
+pub use endpoint::{Connection, Endpoint};
+pub use error::{Error, Result};
+pub use extract::{Assigns, Params, Payload, Presence, Query, State};
+pub use handler::Handler;
+pub use lobby::Lobby;
+pub use options::{EndpointOptions, Options};
+pub use pond::PondSocket;
+#[cfg(feature = "server")]
+pub use serve::Server;
+pub use service::{EitherBody, Layered, PondLayer, PondService};
+pub use states::States;
+pub use upgrade::PeerAddr;
+pub use user::User;
+pub use websocket::{Message, WebSocket};

@@ -1,1 +1,94 @@
-fn main() {}
+//! The contract server: what outside test suites expect of a PondSocket server, on the public API alone.
+//!
+//! `PORT` says where to listen on 127.0.0.1; 0 picks a free port. `listening PORT` is printed when it is ready.
+//! SIGINT and SIGTERM stop it.
+
+mod events;
+
+use std::time::Duration;
+
+use pondsocket::{
+    Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Options, Payload, PondSocket, Result,
+    Server, WebSocket,
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // With many delivery tasks the default lets some of them wait for long.
+        .global_queue_interval(1)
+        .build()
+        .map_err(Error::internal)?;
+    runtime.block_on(serve())
+}
+
+async fn serve() -> Result<()> {
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let port = std::env::var("PORT").unwrap_or_else(|_| "0".into());
+    let mut server = Server::new(pond()?);
+    server.start(&format!("127.0.0.1:{port}")).await?;
+    if let Some(address) = server.local_addr() {
+        println!("listening {}", address.port());
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    server.stop(Duration::from_secs(10)).await;
+    Ok(())
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
+    signal(kind).map_err(Error::internal)
+}
+
+fn pond() -> Result<PondSocket> {
+    let pond = PondSocket::with_options(Options::default().max_message_size(1024 * 1024))?;
+    let socket = pond.create_endpoint("/api/socket", connect);
+    events::register(&socket.create_channel("/chat/:roomId", join_tracked));
+    events::register(&socket.create_channel("/presence/:roomId", join_tracked));
+    events::register(&socket.create_channel("/plain/:roomId", join));
+    let large = EndpointOptions { max_message_size: Some(16 * 1024 * 1024), enable_compression: Some(true) };
+    let _echo = pond.create_websocket("/echo", echo).options(large);
+    Ok(pond)
+}
+
+async fn connect(ctx: ConnectionContext) -> Result<Connected> {
+    match ctx.query("token") {
+        None | Some("") => Err(Error::unauthorized("token required")),
+        Some(_) => Ok(ctx.accept()),
+    }
+}
+
+#[derive(Deserialize)]
+struct JoinRequest {
+    username: Option<String>,
+}
+
+async fn join(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Result<Joined> {
+    let username = username(request)?;
+    let room = ctx.param("roomId").to_owned();
+    Ok(ctx.accept().assign("username", &username).assign("room", &room))
+}
+
+async fn join_tracked(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Result<Joined> {
+    let username = username(request)?;
+    let (id, room) = (ctx.user_id().to_owned(), ctx.param("roomId").to_owned());
+    let presence = json!({ "id": id, "username": username, "status": "online" });
+    Ok(ctx.accept().assign("username", &username).assign("room", &room).track(&presence))
+}
+
+fn username(request: JoinRequest) -> Result<String> {
+    request.username.filter(|name| !name.is_empty()).ok_or(Error::forbidden("username required"))
+}
+
+async fn echo(mut socket: WebSocket) {
+    while let Some(message) = socket.recv().await {
+        if socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}

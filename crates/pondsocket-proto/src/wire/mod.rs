@@ -1,1 +1,14 @@
-//! Envelopes.
+//! The messages between client and server, as text (docs/protocol.md, Envelope): what clients send becomes typed at
+//! once, and what we send cannot be such that a client chokes on it.
+
+pub mod client;
+mod json;
+pub mod server;
+pub mod strict;
+mod vet;
+
+pub use json::{EncodeError, Json, Object, encode_object};
+pub use server::{Action, PresenceKind};
+
+/// The channel name of messages that concern the connection and no channel.
+pub const GATEWAY: &str = "GATEWAY";

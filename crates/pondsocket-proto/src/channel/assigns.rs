@@ -1,0 +1,93 @@
+use std::sync::Arc;
+
+use crate::wire::Json;
+
+/// Server-side values of a connection or a member, by key: JSON, kept in the order in which the keys were first set.
+///
+/// A plain list: a member has a handful of assigns, and a clone shares every key and value.
+#[derive(Clone, Debug, Default)]
+pub struct Assigns(Vec<(Arc<str>, Json)>);
+
+impl Assigns {
+    /// The value under `key`.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        self.0.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
+    }
+
+    /// Sets or replaces the value under `key`.
+    pub fn set(&mut self, key: &str, value: Json) {
+        match self.0.iter_mut().find(|(name, _)| &**name == key) {
+            Some((_, old)) => *old = value,
+            None => {
+                self.0.reserve_exact(1);
+                self.0.push((key.into(), value));
+            }
+        }
+    }
+
+    /// Takes over every entry of `other`, key by key.
+    pub fn merge(&mut self, other: Assigns) {
+        if self.0.is_empty() {
+            *self = other;
+            return;
+        }
+        for (key, value) in other.0 {
+            self.set(&key, value);
+        }
+    }
+
+    /// All entries, oldest key first.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(key, value)| (&**key, value))
+    }
+
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The whole map as the text of one JSON object.
+    pub fn to_json(&self) -> String {
+        let mut out = String::from("{");
+        for (key, value) in self.iter() {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(&serde_json::to_string(key).expect("a string is always JSON"));
+            out.push(':');
+            out.push_str(value.as_str());
+        }
+        out.push('}');
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::from_raw(text).expect("valid JSON")
+    }
+
+    #[test]
+    fn a_key_is_replaced_in_place_and_the_map_is_one_object() {
+        let mut assigns = Assigns::default();
+        assigns.set("name", json("\"ada\""));
+        assigns.set("age", json("36"));
+        assigns.set("name", json("\"bob\""));
+        assert_eq!(assigns.to_json(), r#"{"name":"bob","age":36}"#);
+    }
+
+    #[test]
+    fn merging_overwrites_key_by_key() {
+        let mut assigns = Assigns::default();
+        assigns.set("a", json("1"));
+        assigns.set("b", json("1"));
+        let mut newer = Assigns::default();
+        newer.set("b", json("2"));
+        newer.set("\"c\"", json("3"));
+        assigns.merge(newer);
+        assert_eq!(assigns.to_json(), r#"{"a":1,"b":2,"\"c\"":3}"#);
+    }
+}

@@ -1,0 +1,372 @@
+use super::batch::{Change, Op};
+use super::state::{Departure, NotMember, Seats, Slot, State};
+use super::{Assigns, Audience, Batch};
+use crate::id::{ChannelName, ConnectionId, RequestId, UserId};
+use crate::wire::{Action, Json, Object, PresenceKind, server};
+
+/// One step of what follows an accepted join, in the order in which the handler chained them.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Sets one assign of the membership.
+    Assign(String, Json),
+    /// Shows the user to the other tracked users.
+    Track(Object),
+    /// Answers the joining connection, with the join's request id.
+    Reply(String, Object),
+    /// Sends to members, the new one included.
+    Broadcast(To, String, Object),
+    /// Sends to all but the joining connection.
+    BroadcastFrom(String, Object),
+}
+
+/// Whom a broadcast addresses.
+#[derive(Clone, Debug)]
+pub enum To {
+    /// Every member.
+    All,
+    /// The members with these user ids. Unknown ids are ignored.
+    Users(Vec<String>),
+    /// Every member but this user, with all its connections.
+    ExceptUser(String),
+    /// Every connection but this one: the sender's other tabs get it.
+    ExceptConnection(Slot, ConnectionId),
+}
+
+/// How much may wait for delivery. Over the soft limit the readers of those who publish should pause; over the
+/// hard limit a broadcast is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Messages at which readers pause.
+    pub soft_messages: usize,
+    /// Bytes at which readers pause.
+    pub soft_bytes: usize,
+    /// How many times the soft limit is the hard one.
+    pub hard_factor: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { soft_messages: 4096, soft_bytes: 4 << 20, hard_factor: 4 }
+    }
+}
+
+/// The hard queue limit is reached: nothing was enqueued.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the channel's delivery queue is full")]
+pub struct Full;
+
+/// What became of a joining connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Accepted {
+    /// Where it sits.
+    pub slot: Slot,
+    /// Whether its user became a member with it.
+    pub first: bool,
+}
+
+/// A user that was taken out, and its connections.
+#[derive(Debug)]
+pub struct Removal {
+    /// The membership that ended.
+    pub departure: Departure,
+    /// The connections that were seated.
+    pub connections: Vec<ConnectionId>,
+}
+
+/// A channel: its state, and the queue of what its members are to be told.
+///
+/// `R` is a recipient, whatever the server delivers to.
+#[derive(Debug)]
+pub struct Channel<R> {
+    name: ChannelName,
+    state: State,
+    queue: Batch<R>,
+    limits: Limits,
+    fresh_id: fn() -> u128,
+}
+
+impl<R> Channel<R> {
+    /// An empty channel. `fresh_id` draws the request ids of messages that answer nobody.
+    pub fn new(name: ChannelName, limits: Limits, fresh_id: fn() -> u128) -> Self {
+        Channel { name, state: State::default(), queue: Batch::default(), limits, fresh_id }
+    }
+
+    /// Who is in it.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether anything waits for delivery.
+    pub fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether those who publish into the channel should pause.
+    pub fn is_crowded(&self) -> bool {
+        self.exceeds(1)
+    }
+
+    /// Takes everything that waits. Presence messages get the list as of now (docs/protocol.md, Presence).
+    pub fn take(&mut self) -> Batch<R> {
+        let mut batch = std::mem::take(&mut self.queue);
+        if batch.presences > 0 {
+            let (list, name) = (self.state.presence_list(), self.name.as_str());
+            batch.resolve(&list, |out, change, list| {
+                let id = RequestId::from_u128(change.request_id);
+                let (user, changed) = (change.user.as_str(), change.changed.as_str());
+                server::presence(out, change.kind, name, id.as_str(), user, changed, list);
+            });
+        }
+        batch
+    }
+
+    /// Seats a connection, acknowledges its join and carries out the handler's chain, all in one go: nothing
+    /// that others do can come between (docs/protocol.md, Joining).
+    pub fn join(
+        &mut self,
+        recipient: R,
+        connection: ConnectionId,
+        user: &UserId,
+        assigns: Assigns,
+        request_id: &str,
+        chain: Vec<Step>,
+    ) -> Accepted {
+        let known = self.state.member(user.as_str()).is_some();
+        let slot = self.state.join(connection, user, assigns);
+        self.queue.push(Op::Join { slot, recipient });
+        self.acknowledge(slot, request_id);
+        let shown = self.state.member(user.as_str()).is_some_and(|member| member.presence.is_some());
+        if shown && !chain.iter().any(|step| matches!(step, Step::Track(_))) {
+            self.show_list(slot, user);
+        }
+        for step in chain {
+            self.step(slot, connection, user, shown, request_id, step);
+        }
+        Accepted { slot, first: !known }
+    }
+
+    fn step(&mut self, slot: Slot, me: ConnectionId, user: &UserId, shown: bool, request_id: &str, step: Step) {
+        match step {
+            Step::Assign(key, value) => {
+                if let Some(member) = self.state.member_mut(user.as_str()) {
+                    member.assigns.set(&key, value);
+                }
+            }
+            Step::Track(presence) => {
+                // The user is a member since a moment ago: this cannot fail.
+                let _ = self.set_presence(user.as_str(), presence);
+                if shown {
+                    self.show_list(slot, user);
+                }
+            }
+            Step::Reply(event, payload) => {
+                let _ = self.reply(slot, me, &event, request_id, payload.as_str());
+            }
+            Step::Broadcast(to, event, payload) => self.publish(&to, &event, &payload),
+            Step::BroadcastFrom(event, payload) => self.publish(&To::ExceptConnection(slot, me), &event, &payload),
+        }
+    }
+
+    fn publish(&mut self, to: &To, event: &str, payload: &Object) {
+        let (audience, _) = self.audience(to);
+        let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
+        self.queue.send(audience, |out| {
+            server::message(out, Action::Broadcast, event, name.as_str(), id.as_str(), payload.as_str());
+        });
+    }
+
+    /// Acknowledges once more the join of a connection that is in.
+    pub fn rejoin(&mut self, slot: Slot, connection: ConnectionId, request_id: &str) -> Result<(), NotMember> {
+        self.seated(slot, connection)?;
+        self.acknowledge(slot, request_id);
+        Ok(())
+    }
+
+    /// Takes one connection out, after its acknowledgement if it asked to leave. The departure is there if it was
+    /// the user's last connection.
+    pub fn leave(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        request_id: Option<&str>,
+    ) -> Result<Option<Departure>, NotMember> {
+        let departure = self.state.leave(slot, connection)?;
+        if let Some(id) = request_id {
+            let name = &self.name;
+            self.queue.send(Audience::Only(Seats::One(slot)), |out| server::exit_acknowledge(out, name.as_str(), id));
+        }
+        self.queue.push(Op::Leave { slot });
+        if let Some(gone) = &departure {
+            self.announce_leave(gone);
+        }
+        Ok(departure)
+    }
+
+    /// Takes a user out with all its connections, without a word to them.
+    pub fn remove(&mut self, user: &UserId) -> Result<Removal, NotMember> {
+        let removal = self.take_out(user, |_, _| {})?;
+        self.announce_leave(&removal.departure);
+        Ok(removal)
+    }
+
+    /// Takes a user out: it is told first, with the last frames it gets of this channel, then the others are
+    /// (docs/protocol.md, Eviction).
+    pub fn evict(&mut self, user: &UserId, reason: &str) -> Result<Removal, NotMember> {
+        let removal = self.take_out(user, |channel, seats| {
+            let name = &channel.name;
+            for event in ["evicted", "EVICTED"] {
+                let id = RequestId::from_u128((channel.fresh_id)());
+                channel.queue.send(Audience::Only(seats.clone()), |out| {
+                    server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
+                });
+            }
+        })?;
+        let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
+        self.queue.send(Audience::All, |out| {
+            server::evicted(out, "user_evicted", name.as_str(), id.as_str(), user.as_str(), reason);
+        });
+        self.announce_leave(&removal.departure);
+        Ok(removal)
+    }
+
+    /// Sends one encoded message. Answers how many members it addresses.
+    pub fn broadcast(&mut self, to: &To, text: &[u8]) -> Result<usize, Full> {
+        if self.exceeds(self.limits.hard_factor) {
+            return Err(Full);
+        }
+        let (audience, members) = self.audience(to);
+        if members > 0 {
+            self.queue.send(audience, |out| out.extend_from_slice(text));
+        }
+        Ok(members)
+    }
+
+    /// Answers one connection.
+    pub fn reply(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        event: &str,
+        request_id: &str,
+        payload: &str,
+    ) -> Result<(), NotMember> {
+        self.seated(slot, connection)?;
+        let name = &self.name;
+        self.queue.send(Audience::Only(Seats::One(slot)), |out| {
+            server::message(out, Action::System, event, name.as_str(), request_id, payload);
+        });
+        Ok(())
+    }
+
+    /// Sends one encoded message to a connection that need not be a member, behind all that is queued.
+    pub fn tell(&mut self, outsider: R, text: &[u8]) {
+        self.queue.send(Audience::Outsider(outsider), |out| out.extend_from_slice(text));
+    }
+
+    /// Shows or updates a member's presence. Telling the same again changes nothing.
+    pub fn set_presence(&mut self, user: &str, presence: Object) -> Result<(), NotMember> {
+        let member = self.state.member_mut(user).ok_or(NotMember)?;
+        let before = member.presence.replace(presence.clone());
+        let seats = member.seats.clone();
+        match before {
+            Some(old) if old == presence => {}
+            Some(_) => self.announce(PresenceKind::Update, Audience::Tracked, user, presence),
+            None => {
+                self.queue.push(Op::Track { seats, on: true });
+                self.announce(PresenceKind::Join, Audience::Tracked, user, presence);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hides a member again. True if it was tracked.
+    pub fn untrack(&mut self, user: &str) -> Result<bool, NotMember> {
+        let member = self.state.member_mut(user).ok_or(NotMember)?;
+        let Some(last) = member.presence.take() else { return Ok(false) };
+        let seats = member.seats.clone();
+        self.queue.push(Op::Track { seats, on: false });
+        self.announce(PresenceKind::Leave, Audience::Tracked, user, last);
+        Ok(true)
+    }
+
+    /// Sets one assign of a member.
+    pub fn assign(&mut self, user: &str, key: &str, value: Json) -> Result<(), NotMember> {
+        self.state.member_mut(user).ok_or(NotMember)?.assigns.set(key, value);
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, slot: Slot, request_id: &str) {
+        let name = &self.name;
+        self.queue.send(Audience::Only(Seats::One(slot)), |out| server::acknowledge(out, name.as_str(), request_id));
+    }
+
+    /// Shows the present list to another connection of a tracked user, as a join of its own.
+    fn show_list(&mut self, slot: Slot, user: &UserId) {
+        let presence = self.state.member(user.as_str()).and_then(|member| member.presence.clone());
+        let Some(presence) = presence else { return };
+        self.queue.push(Op::Track { seats: Seats::One(slot), on: true });
+        self.announce(PresenceKind::Join, Audience::Only(Seats::One(slot)), user.as_str(), presence);
+    }
+
+    fn announce_leave(&mut self, gone: &Departure) {
+        if let Some(last) = &gone.member.presence {
+            self.announce(PresenceKind::Leave, Audience::Tracked, gone.user.as_str(), last.clone());
+        }
+    }
+
+    fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &str, changed: Object) {
+        let user = UserId::new(user).expect("a member's id is valid");
+        let change = Change { kind, user, changed, request_id: (self.fresh_id)() };
+        self.queue.push(Op::Presence { to, change });
+    }
+
+    fn take_out(&mut self, user: &UserId, notify: impl FnOnce(&mut Self, &Seats)) -> Result<Removal, NotMember> {
+        let seats = self.state.member(user.as_str()).ok_or(NotMember)?.seats.clone();
+        notify(self, &seats);
+        let connections = seats.as_slice().iter().filter_map(|slot| self.state.connection(*slot)).collect();
+        let departure = self.state.remove(user).ok_or(NotMember)?;
+        for slot in seats.as_slice() {
+            self.queue.push(Op::Leave { slot: *slot });
+        }
+        Ok(Removal { departure, connections })
+    }
+
+    fn seated(&self, slot: Slot, connection: ConnectionId) -> Result<(), NotMember> {
+        if self.state.is_seated(slot, connection) { Ok(()) } else { Err(NotMember) }
+    }
+
+    /// The connections that `to` means now, and how many members they belong to.
+    fn audience(&self, to: &To) -> (Audience<R>, usize) {
+        let all = self.state.member_count();
+        match to {
+            To::All => (Audience::All, all),
+            To::ExceptUser(user) => match self.state.member(user) {
+                Some(member) => (Audience::Except(member.seats.clone()), all - 1),
+                None => (Audience::All, all),
+            },
+            To::ExceptConnection(slot, connection) => match self.state.is_seated(*slot, *connection) {
+                true => (Audience::Except(Seats::One(*slot)), all - usize::from(self.sits_alone(*slot))),
+                false => (Audience::All, all),
+            },
+            To::Users(users) => {
+                let mut named: Vec<&str> = users.iter().map(String::as_str).collect();
+                named.sort_unstable();
+                named.dedup();
+                let known: Vec<_> = named.iter().filter_map(|user| self.state.member(user)).collect();
+                let seats = known.iter().flat_map(|member| member.seats.as_slice()).copied().collect();
+                (Audience::Only(Seats::Many(seats)), known.len())
+            }
+        }
+    }
+
+    /// Whether the connection in `slot` is its user's only one.
+    fn sits_alone(&self, slot: Slot) -> bool {
+        self.state.user(slot).is_some_and(|user| {
+            self.state.member(user.as_str()).is_some_and(|member| member.seats.as_slice().len() == 1)
+        })
+    }
+
+    fn exceeds(&self, factor: usize) -> bool {
+        self.queue.len() >= self.limits.soft_messages * factor || self.queue.bytes() >= self.limits.soft_bytes * factor
+    }
+}

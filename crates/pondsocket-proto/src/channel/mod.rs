@@ -1,0 +1,30 @@
+//! One channel as plain data: who is in it, and what its members are to be told, in one order.
+//!
+//! [`Channel`] is what stands behind the server's lock. Every change appends what it means for the members to a
+//! queue before it returns, so the order of the changes *is* the order in which members hear of them
+//! (docs/protocol.md, Order). Delivery takes the queue as a [`Batch`] and works out with [`Recipients`] which part
+//! of it each connection gets. Nothing here waits, reads a clock or touches a socket.
+//!
+//! ```text
+//!  join, leave, broadcast, track, evict ...          (under the channel's lock)
+//!            |
+//!            v
+//!         State  ----->  Batch: ops + text            (appended in the order of the changes)
+//!                          |
+//!                          v  Channel::take           (by the one who delivers)
+//!      Recipients ---->  Plan: who gets which pieces
+//! ```
+
+mod assigns;
+mod batch;
+mod core;
+mod plan;
+mod recipients;
+mod state;
+
+pub use assigns::Assigns;
+pub use batch::{Audience, Batch};
+pub use core::{Accepted, Channel, Full, Limits, Removal, Step, To};
+pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
+pub use recipients::{Recipients, Reception};
+pub use state::{Departure, Member, NotMember, Seats, Slot, State};

@@ -1,0 +1,54 @@
+use super::Slot;
+
+/// How a recipient takes part: the shared part of a batch that it gets.
+#[derive(Clone, Debug)]
+pub struct Reception<R> {
+    /// Where its frames go.
+    pub to: R,
+    /// Whether it also gets presence.
+    pub tracked: bool,
+}
+
+/// Who receives, by slot, as of the last batch that was delivered. It belongs to the one who delivers and changes
+/// in the order of the queue: no copy of it is ever made, and nobody has to lock it.
+#[derive(Debug)]
+pub struct Recipients<R> {
+    by_slot: Vec<Option<Reception<R>>>,
+}
+
+impl<R> Default for Recipients<R> {
+    fn default() -> Self {
+        Recipients { by_slot: Vec::new() }
+    }
+}
+
+impl<R> Recipients<R> {
+    /// All recipients with their slots.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Reception<R>)> {
+        (0..).zip(&self.by_slot).filter_map(|(slot, entry)| Some((Slot(slot), entry.as_ref()?)))
+    }
+
+    /// One past the highest slot in use, to walk the list by index between waits.
+    pub fn end(&self) -> u32 {
+        self.by_slot.len() as u32
+    }
+
+    /// The recipient in the n-th slot.
+    pub fn at(&self, index: u32) -> Option<(Slot, &Reception<R>)> {
+        Some((Slot(index), self.by_slot.get(index as usize)?.as_ref()?))
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Reception<R>> {
+        self.by_slot.get(slot.index())?.as_ref()
+    }
+
+    pub(super) fn put(&mut self, slot: Slot, entry: Option<Reception<R>>) {
+        if slot.index() >= self.by_slot.len() {
+            if entry.is_none() {
+                return;
+            }
+            self.by_slot.resize_with(slot.index() + 1, || None);
+        }
+        self.by_slot[slot.index()] = entry;
+    }
+}

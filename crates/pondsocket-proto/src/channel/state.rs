@@ -1,0 +1,259 @@
+use std::collections::HashMap;
+
+use super::Assigns;
+use crate::id::{ConnectionId, UserId};
+use crate::wire::Object;
+
+/// A connection's place in a channel: dense, so that recipients are a plain list. A vacated slot is used again;
+/// that is safe because delivery follows the order of the changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Slot(pub(super) u32);
+
+impl Slot {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The slots of one user: nearly always one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Seats {
+    /// The only connection of the user in this channel.
+    One(Slot),
+    /// Several connections, oldest first.
+    Many(Vec<Slot>),
+}
+
+impl Seats {
+    /// The slots, oldest first.
+    pub fn as_slice(&self) -> &[Slot] {
+        match self {
+            Seats::One(slot) => std::slice::from_ref(slot),
+            Seats::Many(slots) => slots,
+        }
+    }
+
+    fn add(&mut self, slot: Slot) {
+        match self {
+            Seats::One(first) => *self = Seats::Many(vec![*first, slot]),
+            Seats::Many(slots) => slots.push(slot),
+        }
+    }
+
+    /// Takes `slot` out; true if none is left.
+    fn remove(&mut self, slot: Slot) -> bool {
+        match self {
+            Seats::One(only) => *only == slot,
+            Seats::Many(slots) => {
+                slots.retain(|other| *other != slot);
+                if let [last] = slots[..] {
+                    *self = Seats::One(last);
+                }
+                false
+            }
+        }
+    }
+}
+
+/// A user in a channel, with one or more connections.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Where the user's connections sit.
+    pub seats: Seats,
+    /// The membership's assigns, shared by all its connections.
+    pub assigns: Assigns,
+    /// What the user shows of itself while it is tracked.
+    pub presence: Option<Object>,
+}
+
+/// What a user took along when its last connection left.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    /// Who left.
+    pub user: UserId,
+    /// The member as it was at that moment.
+    pub member: Member,
+}
+
+/// The user is not a member of the channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a member of the channel")]
+pub struct NotMember;
+
+#[derive(Clone, Debug)]
+struct Seat {
+    connection: ConnectionId,
+    user: UserId,
+}
+
+/// Members, their connections, assigns and presence. It answers every change with what changed.
+#[derive(Debug, Default)]
+pub struct State {
+    seats: Vec<Option<Seat>>,
+    vacant: Vec<Slot>,
+    members: HashMap<UserId, Member>,
+}
+
+impl State {
+    /// Seats a connection. Its user becomes a member with it, or keeps the membership it has, whose assigns are
+    /// then overwritten key by key.
+    pub fn join(&mut self, connection: ConnectionId, user: &UserId, assigns: Assigns) -> Slot {
+        let slot = self.seat(Seat { connection, user: user.clone() });
+        match self.members.get_mut(user) {
+            Some(member) => {
+                member.seats.add(slot);
+                member.assigns.merge(assigns);
+            }
+            None => {
+                let member = Member { seats: Seats::One(slot), assigns, presence: None };
+                self.members.insert(user.clone(), member);
+            }
+        }
+        slot
+    }
+
+    /// Vacates the slot. `Some` with the departure if that was the user's last connection; `Err` if the
+    /// connection does not sit there (any more).
+    pub fn leave(&mut self, slot: Slot, connection: ConnectionId) -> Result<Option<Departure>, NotMember> {
+        if !self.is_seated(slot, connection) {
+            return Err(NotMember);
+        }
+        let user = self.vacate(slot);
+        let member = self.members.get_mut(&user).ok_or(NotMember)?;
+        if member.seats.remove(slot) {
+            return Ok(self.members.remove(&user).map(|member| Departure { user, member }));
+        }
+        Ok(None)
+    }
+
+    /// Removes a user with all its connections.
+    pub fn remove(&mut self, user: &UserId) -> Option<Departure> {
+        let (user, member) = self.members.remove_entry(user)?;
+        for slot in member.seats.as_slice() {
+            self.vacate(*slot);
+        }
+        Some(Departure { user, member })
+    }
+
+    /// Whether `connection` sits in `slot`.
+    pub fn is_seated(&self, slot: Slot, connection: ConnectionId) -> bool {
+        matches!(self.seats.get(slot.index()), Some(Some(seat)) if seat.connection == connection)
+    }
+
+    /// The connection that sits in `slot`.
+    pub fn connection(&self, slot: Slot) -> Option<ConnectionId> {
+        Some(self.seats.get(slot.index())?.as_ref()?.connection)
+    }
+
+    /// All seated connections.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.seats.iter().flatten().map(|seat| seat.connection)
+    }
+
+    /// The user whose connection sits in `slot`.
+    pub fn user(&self, slot: Slot) -> Option<&UserId> {
+        Some(&self.seats.get(slot.index())?.as_ref()?.user)
+    }
+
+    /// The member of this user id.
+    pub fn member(&self, user: &str) -> Option<&Member> {
+        self.members.get(user)
+    }
+
+    /// The same, to change assigns or presence.
+    pub(super) fn member_mut(&mut self, user: &str) -> Option<&mut Member> {
+        self.members.get_mut(user)
+    }
+
+    /// All members, in no particular order.
+    pub fn members(&self) -> impl Iterator<Item = (&UserId, &Member)> {
+        self.members.iter()
+    }
+
+    /// How many users are members.
+    pub fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// How many connections are seated.
+    pub fn connection_count(&self) -> usize {
+        self.seats.len() - self.vacant.len()
+    }
+
+    /// The presence of all tracked users, as the text of one JSON array.
+    pub fn presence_list(&self) -> String {
+        let mut list = String::from("[");
+        for presence in self.members.values().filter_map(|member| member.presence.as_ref()) {
+            if list.len() > 1 {
+                list.push(',');
+            }
+            list.push_str(presence.as_str());
+        }
+        list.push(']');
+        list
+    }
+
+    fn seat(&mut self, seat: Seat) -> Slot {
+        if let Some(slot) = self.vacant.pop() {
+            self.seats[slot.index()] = Some(seat);
+            return slot;
+        }
+        self.seats.push(Some(seat));
+        Slot(u32::try_from(self.seats.len() - 1).expect("fewer than 2^32 connections in one channel"))
+    }
+
+    fn vacate(&mut self, slot: Slot) -> UserId {
+        let seat = self.seats[slot.index()].take().expect("only taken seats are vacated");
+        self.vacant.push(slot);
+        seat.user
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserId {
+        UserId::new(name).expect("a valid id")
+    }
+
+    fn connection(n: u128) -> ConnectionId {
+        ConnectionId::from_u128(n)
+    }
+
+    #[test]
+    fn the_user_stays_until_its_last_connection_leaves() {
+        let mut state = State::default();
+        let first = state.join(connection(1), &user("ada"), Assigns::default());
+        let second = state.join(connection(2), &user("ada"), Assigns::default());
+        assert_eq!((state.member_count(), state.connection_count()), (1, 2));
+
+        assert!(state.leave(first, connection(1)).expect("seated").is_none());
+        assert_eq!(state.member("ada").expect("a member").seats, Seats::One(second));
+        let gone = state.leave(second, connection(2)).expect("seated").expect("the last one");
+        assert_eq!(gone.user, user("ada"));
+        assert_eq!((state.member_count(), state.connection_count()), (0, 0));
+    }
+
+    #[test]
+    fn a_slot_taken_over_by_another_connection_is_not_left_by_the_first() {
+        let mut state = State::default();
+        let slot = state.join(connection(1), &user("ada"), Assigns::default());
+        state.remove(&user("ada")).expect("a member");
+        assert_eq!(state.join(connection(2), &user("bob"), Assigns::default()), slot);
+        assert_eq!(state.leave(slot, connection(1)).err(), Some(NotMember));
+        assert!(state.is_seated(slot, connection(2)));
+    }
+
+    #[test]
+    fn removing_a_user_vacates_all_its_seats() {
+        let mut state = State::default();
+        for n in 0..3 {
+            state.join(connection(n), &user("ada"), Assigns::default());
+        }
+        let gone = state.remove(&user("ada")).expect("a member");
+        assert_eq!(gone.member.seats.as_slice().len(), 3);
+        assert_eq!(state.connection_count(), 0);
+        assert!(state.remove(&user("ada")).is_none());
+    }
+}

@@ -1,0 +1,108 @@
+//! What must not be in a payload that is passed on as it came, though JSON's grammar allows it: some client would
+//! choke on it (docs/protocol.md, Limits).
+
+/// The deepest nesting of arrays and objects in a payload.
+pub(super) const MAX_DEPTH: usize = 100;
+
+/// Why a payload cannot be passed on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unsafe {
+    /// Nested too deeply: parsers of some clients recurse.
+    #[error("the payload is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// Half a surrogate pair: not a character.
+    #[error("the payload contains an unpaired surrogate")]
+    Surrogate,
+    /// A number that no double holds.
+    #[error("the payload contains a number that is too large")]
+    Number,
+}
+
+/// Looks through the text of one valid JSON value once.
+pub(super) fn vet(text: &str) -> Result<(), Unsafe> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth) = (0, 0);
+    while let Some(&byte) = bytes.get(at) {
+        at = match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(Unsafe::TooDeep);
+                }
+                at + 1
+            }
+            b'}' | b']' => {
+                depth -= 1;
+                at + 1
+            }
+            b'"' => string(bytes, at + 1)?,
+            b'-' | b'0'..=b'9' => number(text, at)?,
+            _ => at + 1,
+        };
+    }
+    Ok(())
+}
+
+/// Where the string that begins at `at` has ended.
+fn string(bytes: &[u8], mut at: usize) -> Result<usize, Unsafe> {
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => return Ok(at + 1),
+            b'\\' if bytes.get(at + 1) == Some(&b'u') => {
+                match unit(bytes, at) {
+                    Some(0xD800..=0xDBFF) if matches!(unit(bytes, at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
+                    Some(0xD800..=0xDFFF) => return Err(Unsafe::Surrogate),
+                    _ => at += 6,
+                };
+            }
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    Ok(at)
+}
+
+/// The UTF-16 unit that `\uXXXX` at `at` means.
+fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+fn number(text: &str, at: usize) -> Result<usize, Unsafe> {
+    let rest = &text[at..];
+    let len = rest.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')).unwrap_or(rest.len());
+    // Only an exponent, or hundreds of digits, make a number that large.
+    let suspect = len > 300 || rest[..len].contains(['e', 'E']);
+    if suspect && !rest[..len].parse::<f64>().is_ok_and(f64::is_finite) {
+        return Err(Unsafe::Number);
+    }
+    Ok(at + len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nesting_is_limited() {
+        let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
+        assert_eq!(vet(&nested(MAX_DEPTH)), Ok(()));
+        assert_eq!(vet(&nested(MAX_DEPTH + 1)), Err(Unsafe::TooDeep));
+        assert_eq!(vet(&format!("\"{}\"", "[".repeat(500))), Ok(()), "brackets in a string");
+    }
+
+    #[test]
+    fn surrogates_come_in_pairs() {
+        assert_eq!(vet(r#"{"a":"\ud83d\ude00 \u00e9 \\ud800"}"#), Ok(()));
+        for text in [r#""\ud83d""#, r#""\ude00\ud83d""#, r#""\ud83d\\ude00""#, r#"{"\uD800x":1}"#] {
+            assert_eq!(vet(text), Err(Unsafe::Surrogate), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_fit_a_double() {
+        assert_eq!(vet("[1.7976931348623157e308,5e-324,1e-999,-0.1,123456789012345678901234567890]"), Ok(()));
+        assert_eq!(vet("[1e400]"), Err(Unsafe::Number));
+        assert_eq!(vet(&format!("-{}", "9".repeat(400))), Err(Unsafe::Number));
+    }
+}

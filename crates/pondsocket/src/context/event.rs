@@ -1,0 +1,335 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use pondsocket_proto::channel::{Departure, Slot, To};
+use pondsocket_proto::pattern::Match;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use super::route::route_methods;
+use crate::channel::Channel;
+use crate::decode;
+use crate::delivery::Delivery;
+use crate::endpoint::{EndpointInner, Live};
+use crate::error::{Error, Result};
+use crate::handler::{Context, sealed};
+use crate::link::Link;
+use crate::outgoing::with_reply;
+use crate::states::States;
+use crate::user::User;
+
+/// A message that is being handled.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) endpoint: Arc<EndpointInner>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) room: Arc<Live>,
+    pub(crate) slot: Slot,
+    pub(crate) event: Box<str>,
+    pub(crate) request_id: Box<str>,
+    pub(crate) payload: Box<str>,
+    replied: AtomicBool,
+    /// Set when the connection goes while the message waits or is handled: the member as it was.
+    departed: OnceLock<Option<Arc<Departure>>>,
+    gone: Notify,
+}
+
+impl Call {
+    pub(crate) fn new(
+        endpoint: &Arc<EndpointInner>,
+        link: &Arc<Link>,
+        (room, slot): (Arc<Live>, Slot),
+        (event, request_id, payload): (Box<str>, Box<str>, Box<str>),
+    ) -> Arc<Call> {
+        Arc::new(Call {
+            endpoint: Arc::clone(endpoint),
+            link: Arc::clone(link),
+            room,
+            slot,
+            event,
+            request_id,
+            payload,
+            replied: AtomicBool::new(false),
+            departed: OnceLock::new(),
+            gone: Notify::new(),
+        })
+    }
+
+    /// The connection has gone; `departure` is there if its user has left the channel with it.
+    pub(crate) fn depart(&self, departure: Option<Arc<Departure>>) {
+        // Only the first time counts: a connection goes once.
+        let _ = self.departed.set(departure);
+        self.gone.notify_waiters();
+    }
+}
+
+/// A message that a member sent, in the hands of its handler.
+///
+/// Messages of one connection in one channel are handled one at a time, in the order of their arrival: a handler
+/// that waits for a *later* message of its own connection in its own channel waits until its deadline.
+///
+/// Nothing here waits for a slow client. If the connection goes while the handler runs, the handler is finished all
+/// the same, within its deadline: its broadcasts go out, its replies are dropped.
+#[derive(Debug)]
+pub struct EventContext {
+    pub(crate) call: Arc<Call>,
+    pub(crate) route: Match,
+}
+
+route_methods!(EventContext, "event");
+
+impl EventContext {
+    /// The name of the event, as the client sent it.
+    pub fn event(&self) -> &str {
+        &self.call.event
+    }
+
+    /// The request id of the message: a reply carries it.
+    pub fn request_id(&self) -> &str {
+        &self.call.request_id
+    }
+
+    /// What the client sent.
+    ///
+    /// # Errors
+    /// 400, naming the field.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
+        decode::from_client("payload", &self.call.payload)
+    }
+
+    /// The id of the user who sent it.
+    pub fn user_id(&self) -> &str {
+        self.call.link.user.as_str()
+    }
+
+    /// The id of the connection that sent it.
+    pub fn connection_id(&self) -> String {
+        self.call.link.id.to_string()
+    }
+
+    /// The member who sent it, as it is now; as it was when it left, if it has.
+    ///
+    /// # Errors
+    /// 403 if it was taken out of the channel while the handler ran.
+    pub fn user(&self) -> Result<User> {
+        let member = self.call.room.read(|channel| channel.state().member(self.user_id()).cloned());
+        let departed = || self.call.departed.get()?.as_ref().map(|gone| gone.member.clone());
+        let member = member.or_else(departed).ok_or_else(not_a_member)?;
+        Ok(User::of(self.call.link.user.clone(), member))
+    }
+
+    /// One assign of the member.
+    ///
+    /// # Errors
+    /// 404 if it is not set, 500 if it is of another type.
+    pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
+        self.user()?.assign(key)
+    }
+
+    /// All assigns of the member, as a struct or map.
+    ///
+    /// # Errors
+    /// 500 if they don't fit.
+    pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
+        self.user()?.assigns()
+    }
+
+    /// Sets an assign of the membership, for all connections of the user in this channel.
+    ///
+    /// # Errors
+    /// 500 if the value does not serialise, 404 if the user is no member any more.
+    pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
+        self.channel().set_assign_local(self.user_id(), key, value)
+    }
+
+    /// What the member shows of itself.
+    ///
+    /// # Errors
+    /// 404 if it is not tracked, 500 if its presence is of another type.
+    pub fn presence<T: DeserializeOwned>(&self) -> Result<T> {
+        self.user()?.presence()
+    }
+
+    /// What the tracked members show of themselves, by user id.
+    ///
+    /// # Errors
+    /// 500 if one is of another type.
+    pub fn all_presence<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
+        self.channel().presence()
+    }
+
+    /// The members' assigns, by user id.
+    ///
+    /// # Errors
+    /// 500 if one is of another type.
+    pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
+        self.channel().assigns()
+    }
+
+    /// The channel, to act on or to keep.
+    pub fn channel(&self) -> Channel {
+        Channel::new(&self.call.endpoint, self.call.room.name.clone(), self.call.room.lobby)
+    }
+
+    /// Shows the member to the other tracked members.
+    ///
+    /// # Errors
+    /// 409 if it is tracked already, 404 if it is no member any more, 500 if the value is no JSON object.
+    pub fn track<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
+        self.channel().track(self.user_id(), presence)
+    }
+
+    /// The same for other members.
+    ///
+    /// # Errors
+    /// As [`track`](Self::track); those before the failing one are tracked.
+    pub fn track_for<T, I, U>(&self, users: I, presence: &T) -> Result<()>
+    where
+        T: Serialize + ?Sized,
+        I: IntoIterator<Item = U>,
+        U: AsRef<str>,
+    {
+        let channel = self.channel();
+        users.into_iter().try_for_each(|user| channel.track(user.as_ref(), presence))
+    }
+
+    /// Replaces what the member shows of itself; shows it, if it was not tracked.
+    ///
+    /// # Errors
+    /// 404 if it is no member any more, 500 if the value is no JSON object.
+    pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
+        self.channel().update_presence_local(self.user_id(), presence)
+    }
+
+    /// The same for other members, of any node.
+    ///
+    /// # Errors
+    /// As [`update_presence`](Self::update_presence); those before the failing one are updated.
+    pub async fn update_presence_for<T, I, U>(&self, users: I, presence: &T) -> Result<()>
+    where
+        T: Serialize + ?Sized,
+        I: IntoIterator<Item = U>,
+        U: AsRef<str>,
+    {
+        let channel = self.channel();
+        users.into_iter().try_for_each(|user| channel.update_presence_local(user.as_ref(), presence))
+    }
+
+    /// Hides the member. Nothing happens if it is not tracked.
+    ///
+    /// # Errors
+    /// 404 if it is no member any more.
+    pub fn untrack(&self) -> Result<()> {
+        self.channel().untrack(self.user_id())
+    }
+
+    /// The same for other members.
+    ///
+    /// # Errors
+    /// As [`untrack`](Self::untrack); those before the failing one are hidden.
+    pub fn untrack_for<I, U>(&self, users: I) -> Result<()>
+    where
+        I: IntoIterator<Item = U>,
+        U: AsRef<str>,
+    {
+        let channel = self.channel();
+        users.into_iter().try_for_each(|user| channel.untrack(user.as_ref()))
+    }
+
+    /// Answers the connection that sent the message, with its request id. A message has one answer. Use the name of
+    /// the event that is answered: the Go client waits for that.
+    ///
+    /// # Errors
+    /// 409 the second time, 500 if the payload does not serialise to a JSON object or the event name is reserved.
+    pub fn reply<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<()> {
+        let call = &self.call;
+        if call.replied.load(Ordering::Relaxed) {
+            return Err(Error::conflict("a message has one reply"));
+        }
+        with_reply(call.room.name.as_str(), event, &call.request_id, payload, |text| {
+            if !call.replied.swap(true, Ordering::Relaxed) {
+                // Whoever has left gets no reply.
+                let _ = call.room.reply(&call.link, call.slot, call.link.id, text);
+            }
+        })
+    }
+
+    /// Sends to all members, the sender included.
+    ///
+    /// # Errors
+    /// 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the channel's
+    /// queue is full: nothing was enqueued, [`Channel::ready`] waits for room.
+    pub fn broadcast<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
+        self.send(&To::All, event, payload)
+    }
+
+    /// Sends to these users; ids that are no members are ignored.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_to<T, I, U>(&self, users: I, event: &str, payload: &T) -> Result<Delivery>
+    where
+        T: Serialize + ?Sized,
+        I: IntoIterator<Item = U>,
+        U: AsRef<str>,
+    {
+        let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
+        self.send(&To::Users(users), event, payload)
+    }
+
+    /// Sends to all but the sending *connection*: other connections of its user get it.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub fn broadcast_from<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
+        self.send(&To::ExceptConnection(self.call.slot, self.call.link.id), event, payload)
+    }
+
+    fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
+        self.call.endpoint.broadcast(Some(&self.call.room), self.call.room.name.as_str(), to, event, payload)
+    }
+
+    /// Takes a member out of the channel and tells it why, and the others that it happened.
+    ///
+    /// # Errors
+    /// 404 if there is no such member.
+    pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
+        self.channel().evict(user, reason).await
+    }
+
+    /// Completes when the connection that sent the message has gone: nobody waits for the answer any more.
+    pub async fn cancelled(&self) {
+        let gone = self.call.gone.notified();
+        if self.call.departed.get().is_none() {
+            gone.await;
+        }
+    }
+
+    /// Leaves the message to the next event pattern that matches.
+    ///
+    /// # Errors
+    /// Always: return it.
+    pub fn pass<T>(self) -> Result<T> {
+        Err(Error::pass())
+    }
+
+    fn route(&self) -> &Match {
+        &self.route
+    }
+}
+
+impl sealed::Sealed for EventContext {}
+
+impl Context for EventContext {
+    type Answer = ();
+
+    fn states(&self) -> &States {
+        self.call.endpoint.states()
+    }
+}
+
+fn not_a_member() -> Error {
+    Error::forbidden("not a member of the channel")
+}

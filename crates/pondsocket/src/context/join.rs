@@ -1,0 +1,222 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pondsocket_proto::channel::{Step, To};
+use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::pattern::Match;
+use pondsocket_proto::wire::{Json, Object};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::route::route_methods;
+use crate::channel::Channel;
+use crate::decode;
+use crate::endpoint::EndpointInner;
+use crate::error::{Error, Result, encoding};
+use crate::handler::{Context, sealed};
+use crate::link::Link;
+use crate::outgoing::check_event;
+use crate::states::States;
+use crate::user::User;
+
+/// A connection that asks to join a channel. It is not a member yet: what it should get, it gets after `accept()`.
+///
+/// Returning `Err` declines the join with the error's code, text and details.
+#[derive(Debug)]
+pub struct JoinContext {
+    pub(crate) endpoint: Arc<EndpointInner>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) lobby: usize,
+    pub(crate) name: ChannelName,
+    pub(crate) route: Match,
+    pub(crate) request_id: Arc<str>,
+    pub(crate) payload: Arc<str>,
+}
+
+route_methods!(JoinContext, "channel");
+
+impl JoinContext {
+    /// What the client joined with.
+    ///
+    /// # Errors
+    /// 400, naming the field.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
+        decode::from_client("payload", &self.payload)
+    }
+
+    /// One assign of the connection.
+    ///
+    /// # Errors
+    /// 404 if it is not set, 500 if it is of another type.
+    pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
+        decode::assign(key, self.link.assigns().get(key))
+    }
+
+    /// All assigns of the connection, as a struct or map.
+    ///
+    /// # Errors
+    /// 500 if they don't fit.
+    pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
+        decode::from_server("assigns", &self.link.assigns().to_json())
+    }
+
+    /// Sets an assign of the *connection*: this join's membership starts with it, and later joins see it.
+    ///
+    /// # Errors
+    /// 500 if the value does not serialise.
+    pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
+        self.link.assign(key, Json::encode(value).map_err(encoding)?);
+        Ok(())
+    }
+
+    /// The id of the joining user.
+    pub fn user_id(&self) -> &str {
+        self.link.user.as_str()
+    }
+
+    /// The id of the joining connection.
+    pub fn connection_id(&self) -> String {
+        self.link.id.to_string()
+    }
+
+    /// The joining user: its id and the connection's assigns. It has no presence yet, unless another of its
+    /// connections is in the channel.
+    pub fn user(&self) -> User {
+        let member = self.channel().member(self.user_id());
+        let presence = member.and_then(|member| member.presence);
+        User { id: self.link.user.clone(), assigns: self.link.assigns(), presence }
+    }
+
+    /// The channel, as those outside of it see it.
+    pub fn channel(&self) -> Channel {
+        Channel::new(&self.endpoint, self.name.clone(), self.lobby)
+    }
+
+    /// The request id of the join.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// What the tracked members show of themselves, by user id.
+    ///
+    /// # Errors
+    /// 500 if one is of another type.
+    pub fn all_presence<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
+        self.channel().presence()
+    }
+
+    /// The members' assigns, by user id.
+    ///
+    /// # Errors
+    /// 500 if one is of another type.
+    pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
+        self.channel().assigns()
+    }
+
+    /// Lets the connection in. What is chained after it happens in that order, after the acknowledgement.
+    pub fn accept(self) -> Joined {
+        Joined { chain: Vec::new(), error: None }
+    }
+
+    /// Leaves the decision to the next channel pattern that matches.
+    ///
+    /// # Errors
+    /// Always: return it.
+    pub fn pass<T>(self) -> Result<T> {
+        Err(Error::pass())
+    }
+
+    fn route(&self) -> &Match {
+        &self.route
+    }
+}
+
+impl sealed::Sealed for JoinContext {}
+
+impl Context for JoinContext {
+    type Answer = Joined;
+
+    fn states(&self) -> &States {
+        self.endpoint.states()
+    }
+}
+
+/// An accepted join, and what follows it. All of it happens in one go: nothing that others do comes between.
+///
+/// A value that does not serialise to a JSON object declines the join with 500, before anything is sent.
+#[derive(Debug)]
+#[must_use = "return it from the join handler"]
+pub struct Joined {
+    chain: Vec<Step>,
+    error: Option<Error>,
+}
+
+impl Joined {
+    /// Sets an assign of this membership. The membership starts with a copy of the connection's assigns.
+    pub fn assign<T: Serialize + ?Sized>(self, key: &str, value: &T) -> Self {
+        let step = Json::encode(value).map_err(encoding).map(|value| Step::Assign(key.to_owned(), value));
+        self.then(step)
+    }
+
+    /// Shows the user to the other tracked members, and them to it.
+    pub fn track<T: Serialize + ?Sized>(self, presence: &T) -> Self {
+        let step = Object::encode(presence).map_err(encoding).map(Step::Track);
+        self.then(step)
+    }
+
+    /// Answers the joining connection.
+    pub fn reply<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
+        let step = message(event, payload).map(|payload| Step::Reply(event.to_owned(), payload));
+        self.then(step)
+    }
+
+    /// Sends to all members, the new one included.
+    pub fn broadcast<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
+        self.send(To::All, event, payload)
+    }
+
+    /// Sends to all members but the joining connection: other connections of its user get it.
+    pub fn broadcast_from<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
+        let step = message(event, payload).map(|payload| Step::BroadcastFrom(event.to_owned(), payload));
+        self.then(step)
+    }
+
+    /// Sends to these users; ids that are no members are ignored.
+    pub fn broadcast_to<T, I, U>(self, users: I, event: &str, payload: &T) -> Self
+    where
+        T: Serialize + ?Sized,
+        I: IntoIterator<Item = U>,
+        U: AsRef<str>,
+    {
+        let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
+        self.send(To::Users(users), event, payload)
+    }
+
+    /// What was chained, or the first mistake in it.
+    pub(crate) fn into_chain(self) -> Result<Vec<Step>> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self.chain),
+        }
+    }
+
+    fn send<T: Serialize + ?Sized>(self, to: To, event: &str, payload: &T) -> Self {
+        let step = message(event, payload).map(|payload| Step::Broadcast(to, event.to_owned(), payload));
+        self.then(step)
+    }
+
+    fn then(mut self, step: Result<Step>) -> Self {
+        match step {
+            Ok(step) => self.chain.push(step),
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
+        }
+        self
+    }
+}
+
+fn message<T: Serialize + ?Sized>(event: &str, payload: &T) -> Result<Object> {
+    check_event(event)?;
+    Object::encode(payload).map_err(encoding)
+}

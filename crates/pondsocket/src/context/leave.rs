@@ -1,0 +1,119 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use pondsocket_proto::id::ChannelName;
+use serde::de::DeserializeOwned;
+
+use crate::channel::Channel;
+use crate::endpoint::EndpointInner;
+use crate::error::Result;
+use crate::handler::{Context, sealed};
+use crate::states::States;
+use crate::user::User;
+
+/// Why a membership ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum LeaveReason {
+    /// The client asked to leave. Displayed as `explicit_leave`.
+    Left,
+    /// The connection went, from whichever side. Displayed as `connection_closed`.
+    Closed,
+    /// The user was evicted, with this reason. Displayed as `evicted:<reason>`.
+    Evicted(String),
+    /// The user was removed, with this reason, which is displayed.
+    Removed(String),
+}
+
+impl fmt::Display for LeaveReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeaveReason::Left => f.write_str("explicit_leave"),
+            LeaveReason::Closed => f.write_str("connection_closed"),
+            LeaveReason::Evicted(reason) => write!(f, "evicted:{reason}"),
+            LeaveReason::Removed(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// A user that has left a channel, with its last connection there.
+///
+/// The handler runs once per membership, when the last messages of the connection have been handled.
+#[derive(Debug)]
+pub struct LeaveContext {
+    pub(crate) endpoint: Arc<EndpointInner>,
+    pub(crate) name: ChannelName,
+    pub(crate) lobby: usize,
+    pub(crate) user: User,
+    pub(crate) reason: LeaveReason,
+}
+
+impl LeaveContext {
+    /// Why it left.
+    pub fn reason(&self) -> &LeaveReason {
+        &self.reason
+    }
+
+    /// Who left.
+    pub fn user_id(&self) -> &str {
+        self.user.id()
+    }
+
+    /// The user as it was when it left.
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// One assign, as it was.
+    ///
+    /// # Errors
+    /// 404 if it is not set, 500 if it is of another type.
+    pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
+        self.user.assign(key)
+    }
+
+    /// All assigns, as they were.
+    ///
+    /// # Errors
+    /// 500 if they don't fit.
+    pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
+        self.user.assigns()
+    }
+
+    /// The presence, as it was.
+    ///
+    /// # Errors
+    /// 404 if it was not tracked, 500 if it is of another type.
+    pub fn presence<T: DeserializeOwned>(&self) -> Result<T> {
+        self.user.presence()
+    }
+
+    /// How many members the channel has now.
+    pub fn remaining(&self) -> usize {
+        self.channel().member_count()
+    }
+
+    /// The channel, to tell those who remain.
+    pub fn channel(&self) -> Channel {
+        Channel::new(&self.endpoint, self.name.clone(), self.lobby)
+    }
+
+    /// What the tracked members show of themselves, by user id.
+    ///
+    /// # Errors
+    /// 500 if one is of another type.
+    pub fn all_presence<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
+        self.channel().presence()
+    }
+}
+
+impl sealed::Sealed for LeaveContext {}
+
+impl Context for LeaveContext {
+    type Answer = ();
+
+    fn states(&self) -> &States {
+        self.endpoint.states()
+    }
+}

@@ -1,0 +1,40 @@
+//! What handlers are called with.
+//!
+//! A connection and a join are answered by value: `accept()` takes the context and gives what the handler returns,
+//! so neither can be answered twice, and a handler that never decides does not compile.
+//!
+//! ```
+//! use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Result};
+//! use serde_json::{Value, json};
+//!
+//! async fn connect(ctx: ConnectionContext) -> Result<Connected> {
+//!     let token = ctx.query("token").or(ctx.bearer_token()).ok_or(Error::unauthorized("who are you?"))?.to_owned();
+//!     Ok(ctx.accept().assign("token", &token))
+//! }
+//!
+//! async fn join(ctx: JoinContext) -> Result<Joined> {
+//!     let room = ctx.param("roomId").to_owned();
+//!     Ok(ctx.accept().track(&json!({ "room": room })).reply("welcome", &json!({ "room": room })))
+//! }
+//!
+//! async fn message(ctx: EventContext) -> Result<()> {
+//!     let payload: Value = ctx.payload()?;
+//!     ctx.broadcast("message", &payload)?;
+//!     Ok(())
+//! }
+//! # fn check<C: pondsocket::handler::Context, M>(_: impl pondsocket::Handler<C, M>) {}
+//! # check(connect); check(join); check(message);
+//! ```
+
+mod connection;
+mod event;
+mod join;
+mod leave;
+mod route;
+
+pub use connection::{Connected, ConnectionContext};
+pub use event::EventContext;
+pub use join::{Joined, JoinContext};
+pub use leave::{LeaveContext, LeaveReason};
+
+pub(crate) use event::Call;

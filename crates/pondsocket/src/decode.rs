@@ -1,0 +1,94 @@
+//! Text into the application's types, with errors that name the field at fault.
+
+use pondsocket_proto::pattern::Match;
+use pondsocket_proto::wire::Json;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::error::{Error, Result};
+
+/// What a client sent: ill-typed is its mistake, 400.
+pub(crate) fn from_client<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        refuse(what, &path, &error.inner().to_string())
+    })
+}
+
+/// What the server stored: ill-typed is our own mistake, 500.
+pub(crate) fn from_server<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::internal(format!("{what}: {error}")))
+}
+
+/// One stored value by its key, or 404.
+pub(crate) fn assign<T: DeserializeOwned>(key: &str, value: Option<&Json>) -> Result<T> {
+    let value = value.ok_or_else(|| Error::not_found(format!("no assign `{key}`")))?;
+    from_server(key, value.as_str())
+}
+
+/// The parameters of a match as a struct or map.
+pub(crate) fn params<T: DeserializeOwned>(matched: &Match) -> Result<T> {
+    from_pairs("parameters", matched.params())
+}
+
+/// The query of a match as a struct or map.
+pub(crate) fn query<T: DeserializeOwned>(matched: &Match) -> Result<T> {
+    from_pairs("query", matched.query.iter())
+}
+
+/// Numbers and the like are parsed from their text; a repeated key can be a list.
+fn from_pairs<'a, T: DeserializeOwned>(what: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T> {
+    let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let pairs = serde_html_form::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
+        let path = error.path().to_string();
+        refuse(what, &path, &error.inner().to_string())
+    })
+}
+
+fn refuse(what: &str, path: &str, reason: &str) -> Error {
+    let reason = reason.split(" at line ").next().unwrap_or(reason);
+    let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    let field = match (path, missing) {
+        (".", Some(missing)) => missing.to_owned(),
+        (path, Some(missing)) => format!("{path}.{missing}"),
+        (".", None) => return Error::bad_request(format!("invalid {what}: {reason}")),
+        (path, None) => path.to_owned(),
+    };
+    Error::bad_request(format!("invalid {what}: {field}: {reason}")).with_details(&json!({ "field": field }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Message {
+        text: String,
+        to: Option<Address>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Address {
+        room: u32,
+    }
+
+    fn field(text: &str) -> (u16, Option<String>) {
+        let error = from_client::<Message>("payload", text).expect_err("ill-typed");
+        (error.code(), error.details().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_field_at_fault_is_named() {
+        assert_eq!(field("{}"), (400, Some(r#"{"field":"text"}"#.into())));
+        assert_eq!(field(r#"{"text":5}"#), (400, Some(r#"{"field":"text"}"#.into())));
+        assert_eq!(field(r#"{"text":"","to":{"room":"x"}}"#), (400, Some(r#"{"field":"to.room"}"#.into())));
+        assert_eq!(field(r#"{"text":"","to":{}}"#), (400, Some(r#"{"field":"to.room"}"#.into())));
+        assert_eq!(field("[]").0, 400);
+    }
+}

@@ -1,0 +1,27 @@
+/// What became of a broadcast.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// How many members on this node it was enqueued for. A member with several connections counts once.
+    pub local: usize,
+    /// What became of it for members on other nodes.
+    pub remote: Remote,
+}
+
+/// The part of a broadcast that concerns other nodes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Remote {
+    /// There are no other nodes, or nobody there is concerned.
+    None,
+    /// Handed to the bus.
+    Queued,
+    /// The bus could not take it.
+    Dropped,
+}
+
+impl Delivery {
+    pub(crate) fn local(members: usize) -> Delivery {
+        Delivery { local: members, remote: Remote::None }
+    }
+}

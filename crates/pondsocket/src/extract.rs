@@ -1,0 +1,103 @@
+//! What a handler can take after its context.
+//!
+//! ```
+//! use pondsocket::{EventContext, Params, Payload, Result, State};
+//! # #[derive(Clone)] struct Db;
+//! # #[derive(serde::Deserialize)] struct Room { #[serde(rename = "roomId")] room_id: u32 }
+//! # #[derive(serde::Deserialize, serde::Serialize)] struct Message { text: String }
+//!
+//! async fn message(
+//!     ctx: EventContext,
+//!     Payload(message): Payload<Message>,
+//!     State(_db): State<Db>,
+//! ) -> Result<()> {
+//!     ctx.broadcast("message", &message)?;
+//!     Ok(())
+//! }
+//! # fn check<M>(_: impl pondsocket::Handler<EventContext, M>) {}
+//! # check(message);
+//! # fn params(_: Params<Room>) {}
+//! ```
+//!
+//! An extractor that fails answers the client with 400 and names the field in `details.field`; the handler is not
+//! called. [`Assigns`] and [`Presence`] read what the server itself stored: they fail with 500.
+
+use serde::de::DeserializeOwned;
+
+use crate::context::{ConnectionContext, EventContext, JoinContext, LeaveContext};
+use crate::error::{Error, Result};
+use crate::handler::Context;
+use crate::states::States;
+
+/// Something that can be taken from a context.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be extracted from `{C}`",
+    note = "extractors are `Payload`, `Params`, `Query`, `Assigns`, `Presence` and `State`, each where the context has such a thing"
+)]
+pub trait Extract<C: Context>: Sized + Send + 'static {
+    /// Called once when a handler is registered: panic if something needed is missing.
+    fn prepare(states: &States) {
+        // Most extractors need nothing.
+        let _ = states;
+    }
+
+    /// Takes it.
+    ///
+    /// # Errors
+    /// The handler is not called, and the client gets the error.
+    fn extract(ctx: &C) -> Result<Self>;
+}
+
+/// The payload of a join or an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<T>(pub T);
+
+/// The parameters of the pattern that matched: endpoint, channel, or event.
+#[derive(Clone, Copy, Debug)]
+pub struct Params<T>(pub T);
+
+/// The query of the connection's URL, of the channel name, or of the event name. A repeated key gives a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<T>(pub T);
+
+/// All assigns: of the connection in a join handler, of the member in event and leave handlers.
+#[derive(Clone, Copy, Debug)]
+pub struct Assigns<T>(pub T);
+
+/// The member's own presence. Fails with 404 if the member is not tracked.
+#[derive(Clone, Copy, Debug)]
+pub struct Presence<T>(pub T);
+
+/// What was given to [`PondSocket::state`](crate::PondSocket::state), cloned.
+#[derive(Clone, Copy, Debug)]
+pub struct State<S>(pub S);
+
+impl<C: Context, S: Clone + Send + Sync + 'static> Extract<C> for State<S> {
+    fn prepare(states: &States) {
+        states.require::<S>();
+    }
+
+    fn extract(ctx: &C) -> Result<Self> {
+        ctx.states().get::<S>().cloned().map(State).ok_or_else(|| Error::internal("a state has vanished"))
+    }
+}
+
+macro_rules! extractors {
+    ($($extractor:ident: $method:ident of $($context:ty),*;)*) => {
+        $($(
+            impl<T: DeserializeOwned + Send + 'static> Extract<$context> for $extractor<T> {
+                fn extract(ctx: &$context) -> Result<Self> {
+                    ctx.$method().map($extractor)
+                }
+            }
+        )*)*
+    };
+}
+
+extractors! {
+    Payload: payload of JoinContext, EventContext;
+    Params: params of ConnectionContext, JoinContext, EventContext;
+    Query: query_as of ConnectionContext, JoinContext, EventContext;
+    Assigns: assigns of JoinContext, EventContext, LeaveContext;
+    Presence: presence of EventContext, LeaveContext;
+}

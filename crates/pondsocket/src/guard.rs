@@ -1,0 +1,45 @@
+//! The application's code is run so that a panic in it hurts only its own call.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::handler::BoxFuture;
+
+/// Calls a handler, which may already panic before it gives its future.
+pub(crate) fn call<T: 'static>(handler: impl FnOnce() -> BoxFuture<Result<T>>) -> BoxFuture<Result<T>> {
+    match catch_unwind(AssertUnwindSafe(handler)) {
+        Ok(future) => future,
+        Err(panic) => {
+            let error = panicked(&*panic);
+            Box::pin(async move { Err(error) })
+        }
+    }
+}
+
+/// Polls a handler. A panic is an answer: an internal error, whose text is for the log.
+pub(crate) fn poll<T>(future: &mut BoxFuture<Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+    // A future that has panicked is dropped, never polled again: nothing can observe its broken state.
+    catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)))
+        .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
+}
+
+/// Runs a handler to its end or its deadline, away from any connection.
+pub(crate) async fn run<T>(mut future: BoxFuture<Result<T>>, deadline: Duration) -> Result<T> {
+    let answer = tokio::time::timeout(deadline, poll_fn(|cx| poll(&mut future, cx))).await;
+    answer.unwrap_or_else(|_| Err(timed_out()))
+}
+
+/// What the caller of a handler is told when its deadline has come.
+pub(crate) fn timed_out() -> Error {
+    Error::timeout("the handler took too long")
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    Error::internal(format!("a handler panicked: {text}"))
+}

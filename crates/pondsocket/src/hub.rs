@@ -1,0 +1,108 @@
+//! Name to live channel. A channel is made by the join that becomes its first membership, and leaves when its last
+//! member has left and everything queued has been delivered; a declined join never makes one.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock, Weak};
+
+use pondsocket_proto::channel::{Channel, Limits};
+use pondsocket_proto::id::ChannelName;
+use tokio::runtime::Handle;
+
+use crate::live::{LiveChannel, Recipient};
+use crate::sync::Mutex;
+
+const SHARDS: usize = 16;
+
+type Shard<R> = Mutex<HashMap<ChannelName, Arc<LiveChannel<R>>>>;
+
+/// The live channels of one endpoint. Lock order: a shard, then a channel; never two channels.
+#[derive(Debug)]
+pub(crate) struct Hub<R: Recipient> {
+    shards: [Shard<R>; SHARDS],
+    hasher: RandomState,
+    limits: Limits,
+    runtime: OnceLock<Handle>,
+    me: Weak<Hub<R>>,
+}
+
+impl<R: Recipient> Hub<R> {
+    pub(crate) fn new(limits: Limits) -> Arc<Hub<R>> {
+        Arc::new_cyclic(|me| Hub {
+            shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
+            hasher: RandomState::new(),
+            limits,
+            runtime: OnceLock::new(),
+            me: me.clone(),
+        })
+    }
+
+    /// The live channel of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<LiveChannel<R>>> {
+        self.shard(name).lock().get(name).cloned()
+    }
+
+    /// Seats somebody with `join`, in the live channel of this name or in a new one. A channel that closed in the
+    /// meantime is passed over, so that no join is lost and no name has two live channels.
+    pub(crate) fn join<T, F>(&self, name: &ChannelName, lobby: usize, mut join: F) -> (Arc<LiveChannel<R>>, T)
+    where
+        F: FnOnce(&mut Channel<R>) -> T,
+    {
+        self.remember_runtime();
+        loop {
+            let channel = self.get_or_create(name, lobby);
+            match channel.change(join) {
+                Ok(answer) => return (channel, answer),
+                Err(again) => {
+                    join = again;
+                    self.remove(&channel);
+                }
+            }
+        }
+    }
+
+    /// Takes a closed channel off, unless another has taken its name.
+    pub(crate) fn remove(&self, channel: &Arc<LiveChannel<R>>) {
+        let mut shard = self.shard(channel.name.as_str()).lock();
+        let gone = match shard.get(channel.name.as_str()) {
+            Some(live) if Arc::ptr_eq(live, channel) => shard.remove(channel.name.as_str()),
+            _ => None,
+        };
+        drop(shard);
+        drop(gone);
+    }
+
+    /// Runs a delivery on the runtime of the caller, or else on that of the connections. Without either there is
+    /// no connection to deliver to.
+    pub(crate) fn spawn(&self, delivery: impl Future<Output = ()> + Send + 'static) {
+        match (Handle::try_current(), self.runtime.get()) {
+            (Ok(handle), _) => drop(handle.spawn(delivery)),
+            (Err(_), Some(handle)) => drop(handle.spawn(delivery)),
+            (Err(_), None) => {}
+        }
+    }
+
+    fn remember_runtime(&self) {
+        if self.runtime.get().is_none()
+            && let Ok(handle) = Handle::try_current()
+        {
+            // Somebody else may have been first: one is as good as the other.
+            let _ = self.runtime.set(handle);
+        }
+    }
+
+    fn get_or_create(&self, name: &ChannelName, lobby: usize) -> Arc<LiveChannel<R>> {
+        let mut shard = self.shard(name.as_str()).lock();
+        if let Some(channel) = shard.get(name.as_str()) {
+            return Arc::clone(channel);
+        }
+        let channel = LiveChannel::new(name.clone(), lobby, self.limits, self.me.clone());
+        shard.insert(name.clone(), Arc::clone(&channel));
+        channel
+    }
+
+    fn shard(&self, name: &str) -> &Shard<R> {
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+}

@@ -1,0 +1,353 @@
+//! A live channel: its state behind one lock, and the baton that says who delivers.
+//!
+//! Changes append to the channel's queue under the lock and return; the lock's order is the total order in which
+//! members hear of them. Delivery runs outside user code, by one holder of the baton at a time, which is whoever
+//! took the list of recipients out of the lock. It takes the whole queue and makes one write per recipient, so that
+//! what arrived meanwhile is the next batch.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use pondsocket_proto::channel::{Batch, Channel, Class, Encoded, Limits, NotMember, Piece, Plan, Recipients, Run, Slot};
+use pondsocket_proto::id::{ChannelName, ConnectionId};
+
+use crate::framing::Framing;
+use crate::hub::Hub;
+use crate::ids;
+use crate::sync::Mutex;
+
+/// Writes between two yields: a socket's non-blocking write spends nothing of the task's budget.
+const WRITES_PER_TURN: u32 = 64;
+
+/// Whom a channel delivers to.
+pub(crate) trait Recipient: Clone + Send + Sync + 'static {
+    /// How its messages are framed.
+    fn framing(&self) -> Framing;
+    /// Takes framed messages, now. It must not wait.
+    fn deliver(&self, runs: &[Run<'_, Bytes>]);
+    /// Takes one message that is not framed yet.
+    fn send(&self, text: &[u8]);
+}
+
+/// A channel that has members, or is about to.
+#[derive(Debug)]
+pub(crate) struct LiveChannel<R: Recipient> {
+    pub(crate) name: ChannelName,
+    /// Which of the endpoint's lobbies it belongs to: that of the join which made it.
+    pub(crate) lobby: usize,
+    hub: Weak<Hub<R>>,
+    core: Mutex<Core<R>>,
+}
+
+#[derive(Debug)]
+struct Core<R> {
+    channel: Channel<R>,
+    /// There while nobody delivers.
+    baton: Option<Recipients<R>>,
+    /// Those who wait for room in the queue.
+    waiting: Vec<Waker>,
+    /// It has left the hub: whoever still holds it must ask the hub again.
+    closed: bool,
+}
+
+impl<R: Recipient> LiveChannel<R> {
+    pub(crate) fn new(name: ChannelName, lobby: usize, limits: Limits, hub: Weak<Hub<R>>) -> Arc<Self> {
+        let core = Core {
+            channel: Channel::new(name.clone(), limits, ids::fresh),
+            baton: Some(Recipients::default()),
+            waiting: Vec::new(),
+            closed: false,
+        };
+        Arc::new(LiveChannel { name, lobby, hub, core: Mutex::new(core) })
+    }
+
+    /// Changes the channel; what that means for its members is delivered soon. `Err` gives the change back: the
+    /// channel has closed.
+    pub(crate) fn change<T, F: FnOnce(&mut Channel<R>) -> T>(self: &Arc<Self>, change: F) -> Result<T, F> {
+        let mut core = self.core.lock();
+        if core.closed {
+            return Err(change);
+        }
+        let answer = change(&mut core.channel);
+        let work = core.baton.is_some() && core.channel.has_queued();
+        drop(core);
+        if work {
+            settle_soon(self);
+        }
+        Ok(answer)
+    }
+
+    /// Looks at the channel.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Channel<R>) -> T) -> T {
+        look(&self.core.lock().channel)
+    }
+
+    /// Whether this connection is in the channel, in this slot.
+    pub(crate) fn is_seated(&self, slot: Slot, connection: ConnectionId) -> bool {
+        self.read(|channel| channel.state().is_seated(slot, connection))
+    }
+
+    /// Answers one connection: directly if nothing is on its way to it, else behind that.
+    pub(crate) fn reply(
+        self: &Arc<Self>,
+        to: &R,
+        slot: Slot,
+        connection: ConnectionId,
+        text: &[u8],
+    ) -> Result<(), NotMember> {
+        let mut core = self.core.lock();
+        if !core.channel.state().is_seated(slot, connection) {
+            return Err(NotMember);
+        }
+        self.tell_locked(&mut core, to, text);
+        Ok(())
+    }
+
+    /// Tells something to a connection that need not be a member.
+    pub(crate) fn tell(self: &Arc<Self>, to: &R, text: &[u8]) {
+        self.tell_locked(&mut self.core.lock(), to, text);
+    }
+
+    fn tell_locked(self: &Arc<Self>, core: &mut Core<R>, to: &R, text: &[u8]) {
+        if core.baton.is_some() && !core.channel.has_queued() {
+            to.send(text);
+            return;
+        }
+        // Whoever holds the baton, or is about to take it for what is queued, delivers this too.
+        core.channel.tell(to.clone(), text);
+    }
+
+    /// Starts delivery if there is something to deliver and nobody does.
+    fn settle(self: &Arc<Self>) {
+        let Some(hub) = self.hub.upgrade() else { return };
+        if let Some(delivery) = self.take_baton() {
+            hub.spawn(delivery.run());
+        }
+    }
+
+    /// Takes the baton, if there is work and nobody holds it.
+    pub(crate) fn take_baton(self: &Arc<Self>) -> Option<Delivery<R>> {
+        let mut core = self.core.lock();
+        if !core.channel.has_queued() {
+            return None;
+        }
+        let recipients = core.baton.take()?;
+        Some(Delivery { channel: Arc::clone(self), recipients: Some(recipients) })
+    }
+
+    /// Waits until those who publish need not pause.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut core = self.core.lock();
+        if core.closed || !core.channel.is_crowded() {
+            return Poll::Ready(());
+        }
+        if !core.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            core.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// The right to deliver, and the duty to go on until the queue is empty. Dropped in the midst of it, by a panic or
+/// the end of the runtime, it gives the baton back.
+#[derive(Debug)]
+pub(crate) struct Delivery<R: Recipient> {
+    channel: Arc<LiveChannel<R>>,
+    recipients: Option<Recipients<R>>,
+}
+
+impl<R: Recipient> Delivery<R> {
+    /// Delivers until the queue is empty. It yields first, so that other ready publishers append.
+    pub(crate) async fn run(mut self) {
+        tokio::task::yield_now().await;
+        while let Some(batch) = self.next() {
+            self.deliver(batch).await;
+        }
+    }
+
+    /// The next batch, or the baton is laid down: one step under the lock, so that nothing is ever stranded.
+    pub(crate) fn next(&mut self) -> Option<Batch<R>> {
+        let mut core = self.channel.core.lock();
+        if core.channel.has_queued() {
+            let batch = core.channel.take();
+            let waiting = std::mem::take(&mut core.waiting);
+            drop(core);
+            waiting.into_iter().for_each(Waker::wake);
+            return Some(batch);
+        }
+        core.baton = self.recipients.take();
+        let ended = core.channel.state().connection_count() == 0;
+        core.closed = ended;
+        drop(core);
+        if ended && let Some(hub) = self.channel.hub.upgrade() {
+            hub.remove(&self.channel);
+        }
+        None
+    }
+
+    async fn deliver(&mut self, batch: Batch<R>) {
+        let Some(recipients) = &mut self.recipients else { return };
+        let plan = Plan::new(&batch, recipients);
+        let mut encodings = Encodings { batch: &batch, known: Vec::new() };
+        let mut writes = 0;
+        for private in &plan.private {
+            encodings.send_pieces(&private.to, &private.pieces);
+            turn(&mut writes).await;
+        }
+        if !plan.visits(Class::Tracked) {
+            return;
+        }
+        for index in 0..recipients.end() {
+            let Some((slot, reception)) = recipients.at(index) else { continue };
+            let class = if reception.tracked { Class::Tracked } else { Class::All };
+            if plan.visits(class) && !plan.is_marked(slot) {
+                encodings.send_whole(&reception.to, class);
+                turn(&mut writes).await;
+            }
+        }
+    }
+
+    /// Delivers everything without waiting, for models and tests of the hand-off.
+    #[cfg(test)]
+    pub(crate) fn run_to_end(mut self) {
+        while let Some(batch) = self.next() {
+            let recipients = self.recipients.as_mut().expect("the holder has them");
+            let plan = Plan::new(&batch, recipients);
+            let mut encodings = Encodings { batch: &batch, known: Vec::new() };
+            plan.private.iter().for_each(|private| encodings.send_pieces(&private.to, &private.pieces));
+            for (slot, reception) in recipients.iter() {
+                let class = if reception.tracked { Class::Tracked } else { Class::All };
+                if plan.visits(class) && !plan.is_marked(slot) {
+                    encodings.send_whole(&reception.to, class);
+                }
+            }
+        }
+    }
+}
+
+impl<R: Recipient> Drop for Delivery<R> {
+    fn drop(&mut self) {
+        if let Some(recipients) = self.recipients.take() {
+            self.channel.core.lock().baton = Some(recipients);
+        }
+    }
+}
+
+async fn turn(writes: &mut u32) {
+    *writes += 1;
+    if writes.is_multiple_of(WRITES_PER_TURN) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The batch in each framing that some recipient wants, made when the first one does.
+struct Encodings<'a, R> {
+    batch: &'a Batch<R>,
+    known: Vec<(Framing, Encoded<Bytes>)>,
+}
+
+impl<R: Recipient> Encodings<'_, R> {
+    fn send_pieces(&mut self, to: &R, pieces: &[Piece]) {
+        let encoded = self.encoded(to.framing());
+        let runs: Vec<_> = pieces.iter().filter_map(|piece| encoded.piece(piece)).collect();
+        if !runs.is_empty() {
+            to.deliver(&runs);
+        }
+    }
+
+    fn send_whole(&mut self, to: &R, class: Class) {
+        if let Some(run) = self.encoded(to.framing()).whole(class) {
+            to.deliver(&[run]);
+        }
+    }
+
+    fn encoded(&mut self, framing: Framing) -> &Encoded<Bytes> {
+        let at = self.known.iter().position(|(known, _)| *known == framing).unwrap_or_else(|| {
+            let encoded = Encoded::new(self.batch, |text, out| framing.encode(text, out), Bytes::from);
+            self.known.push((framing, encoded));
+            self.known.len() - 1
+        });
+        &self.known[at].1
+    }
+}
+
+/// What a [`Scope`] collects: a channel, whatever it delivers to.
+pub(crate) trait Settle: Send {
+    #[doc(hidden)]
+    fn settle(&self);
+    #[doc(hidden)]
+    fn is(&self, other: *const ()) -> bool;
+    /// As [`LiveChannel::poll_room`].
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+struct Unsettled<R: Recipient>(Arc<LiveChannel<R>>);
+
+impl<R: Recipient> Settle for Unsettled<R> {
+    fn settle(&self) {
+        self.0.settle();
+    }
+
+    fn is(&self, other: *const ()) -> bool {
+        Arc::as_ptr(&self.0).cast() == other
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_room(cx)
+    }
+}
+
+thread_local! {
+    static SCOPE: RefCell<Option<Vec<Box<dyn Settle>>>> = const { RefCell::new(None) };
+}
+
+/// While it lives, channels that this thread changes are settled at its end, once each, and not at every change:
+/// a connection's task opens one around all that it handles of one read.
+pub(crate) struct Scope {
+    outermost: bool,
+}
+
+impl Scope {
+    pub(crate) fn enter() -> Scope {
+        SCOPE.with_borrow_mut(|scope| {
+            let outermost = scope.is_none();
+            scope.get_or_insert_default();
+            Scope { outermost }
+        })
+    }
+
+    /// Settles the channels that were changed, and gives them.
+    pub(crate) fn finish(self) -> Vec<Box<dyn Settle>> {
+        let changed = self.take();
+        changed.iter().for_each(|channel| channel.settle());
+        changed
+    }
+
+    fn take(&self) -> Vec<Box<dyn Settle>> {
+        if self.outermost { SCOPE.take().unwrap_or_default() } else { Vec::new() }
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        self.take().iter().for_each(|channel| channel.settle());
+    }
+}
+
+fn settle_soon<R: Recipient>(channel: &Arc<LiveChannel<R>>) {
+    let at_once = SCOPE.with_borrow_mut(|scope| match scope {
+        Some(unsettled) => {
+            let known = unsettled.last().is_some_and(|last| last.is(Arc::as_ptr(channel).cast()));
+            if !known {
+                unsettled.push(Box::new(Unsettled(Arc::clone(channel))));
+            }
+            false
+        }
+        None => true,
+    });
+    if at_once {
+        channel.settle();
+    }
+}

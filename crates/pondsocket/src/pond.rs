@@ -1,0 +1,115 @@
+use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use pondsocket_proto::pattern::Match;
+use tokio::time::Instant;
+
+use crate::common::Common;
+use crate::context::ConnectionContext;
+use crate::endpoint::{Door, Endpoint, EndpointInner};
+use crate::error::Result;
+use crate::handler::{Handler, erase};
+use crate::lobby::{check_new, parse};
+use crate::options::Options;
+use crate::websocket::WebSocket;
+
+/// The server: its endpoints, and what they share. It opens no port by itself: mount its
+/// [`service`](Self::service) or [`layer`](Self::layer) in an HTTP server, or give it to a [`Server`](crate::Server).
+///
+/// Cheap to clone: all clones are the same server.
+#[derive(Clone, Debug, Default)]
+pub struct PondSocket {
+    common: Arc<Common>,
+    endpoints: Arc<RwLock<Vec<Endpoint>>>,
+}
+
+impl PondSocket {
+    /// A server with default options, on this node alone.
+    pub fn new() -> PondSocket {
+        PondSocket::default()
+    }
+
+    /// A server with these options.
+    ///
+    /// # Errors
+    /// If they can't work; the message names the field.
+    pub fn with_options(options: Options) -> Result<PondSocket> {
+        options.validate()?;
+        let common = Arc::new(Common::new(options, Default::default()));
+        Ok(PondSocket { common, endpoints: Arc::default() })
+    }
+
+    /// Gives handlers something to share: they get a clone of it as [`State<S>`](crate::State).
+    ///
+    /// # Panics
+    /// If an endpoint has been created already.
+    #[must_use]
+    pub fn state<S: Clone + Send + Sync + 'static>(self, state: S) -> PondSocket {
+        let common = Arc::try_unwrap(self.common).unwrap_or_else(|_| panic!("state is set before endpoints are created"));
+        let states = common.states.with(state);
+        PondSocket { common: Arc::new(Common::new(common.options, states)), endpoints: self.endpoints }
+    }
+
+    /// Lets clients connect at paths that match `path`, if the handler lets them. The first pattern registered that
+    /// matches wins. The full original path is matched, as it was sent (docs/protocol.md, Names and patterns).
+    ///
+    /// # Panics
+    /// If the pattern is invalid or taken, or a [`State`](crate::State) is missing. See
+    /// [`try_create_endpoint`](Self::try_create_endpoint).
+    pub fn create_endpoint<M>(&self, path: &str, connect: impl Handler<ConnectionContext, M>) -> Endpoint {
+        self.try_create_endpoint(path, connect).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, with an error in place of a panic.
+    ///
+    /// # Errors
+    /// 400 if the pattern is invalid, 409 if it is taken.
+    pub fn try_create_endpoint<M>(&self, path: &str, connect: impl Handler<ConnectionContext, M>) -> Result<Endpoint> {
+        self.add(path, Door::Pond(erase(connect, &self.common.states)))
+    }
+
+    /// Serves raw WebSockets at paths that match `path`: no PondSocket protocol, the same codec.
+    ///
+    /// # Panics
+    /// If the pattern is invalid or taken.
+    pub fn create_websocket<F, Fut>(&self, path: &str, handler: F) -> Endpoint
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let door = Door::Raw(Arc::new(move |socket| Box::pin(handler(socket))));
+        self.add(path, door).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// All endpoints, in the order of their registration.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes all connections with 1001 and waits until they have gone, or until `deadline`.
+    pub(crate) async fn close_connections(&self, deadline: Instant) {
+        let endpoints = self.endpoints();
+        let connections = || endpoints.iter().flat_map(Endpoint::connections);
+        connections().for_each(|connection| connection.close(1001, "the server is stopping"));
+        while connections().next().is_some() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The first endpoint that matches a path and query, of those from the `from`-th on.
+    pub(crate) fn endpoint_for(&self, path_and_query: &str, from: usize) -> Option<(usize, Match, Arc<EndpointInner>)> {
+        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = endpoints.iter().enumerate().skip(from);
+        rest.find_map(|(at, endpoint)| Some((at, endpoint.0.pattern.matches(path_and_query)?, Arc::clone(&endpoint.0))))
+    }
+
+    fn add(&self, path: &str, door: Door) -> Result<Endpoint> {
+        let pattern = parse(path)?;
+        let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
+        check_new("endpoint", &pattern, endpoints.iter().map(|endpoint| &endpoint.0.pattern))?;
+        let endpoint = Endpoint(EndpointInner::new(pattern, door, Arc::clone(&self.common)));
+        endpoints.push(endpoint.clone());
+        Ok(endpoint)
+    }
+}

@@ -1,0 +1,153 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::Body;
+use crate::handler::BoxFuture;
+use crate::pond::PondSocket;
+use crate::upgrade::{answer, is_ours, refuse};
+
+impl PondSocket {
+    /// A `tower::Service` that answers requests for our endpoints, and any other with 404. It matches the full
+    /// original path: mount it where it sees that, or with the feature `axum` anywhere.
+    ///
+    /// ```no_run
+    /// # use pondsocket::PondSocket;
+    /// # async fn serve(pond: PondSocket, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+    /// let app = axum::Router::new().fallback_service(pond.service());
+    /// axum::serve(listener, app).await
+    /// # }
+    /// ```
+    pub fn service(&self) -> PondService {
+        PondService { pond: self.clone() }
+    }
+
+    /// A `tower::Layer` that answers requests for our endpoints, and passes any other inward.
+    pub fn layer(&self) -> PondLayer {
+        PondLayer { pond: self.clone() }
+    }
+}
+
+/// See [`PondSocket::service`]. It is always ready.
+#[derive(Clone, Debug)]
+pub struct PondService {
+    pond: PondSocket,
+}
+
+impl<B: Send + 'static> Service<Request<B>> for PondService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let pond = self.pond.clone();
+        Box::pin(async move {
+            if !is_ours(&pond, &request) {
+                return Ok(refuse(StatusCode::NOT_FOUND, "not found"));
+            }
+            Ok(answer(pond, request).await)
+        })
+    }
+}
+
+/// See [`PondSocket::layer`].
+#[derive(Clone, Debug)]
+pub struct PondLayer {
+    pond: PondSocket,
+}
+
+impl<S> Layer<S> for PondLayer {
+    type Service = Layered<S>;
+
+    fn layer(&self, inner: S) -> Layered<S> {
+        Layered { pond: self.pond.clone(), inner }
+    }
+}
+
+/// The service that [`PondLayer`] makes of another.
+#[derive(Clone, Debug)]
+pub struct Layered<S> {
+    pond: PondSocket,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for Layered<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+{
+    type Response = Response<EitherBody<R>>;
+    type Error = S::Error;
+    type Future = BoxFuture<Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if is_ours(&self.pond, &request) {
+            let pond = self.pond.clone();
+            return Box::pin(async move { Ok(answer(pond, request).await.map(EitherBody::Ours)) });
+        }
+        let inner = self.inner.call(request);
+        Box::pin(async move { Ok(inner.await?.map(EitherBody::Inner)) })
+    }
+}
+
+/// The body of an answer that is ours or the inner service's.
+pub enum EitherBody<R> {
+    /// Ours.
+    Ours(Body),
+    /// The inner service's.
+    Inner(R),
+}
+
+impl<R> fmt::Debug for EitherBody<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EitherBody::Ours(_) => "Ours",
+            EitherBody::Inner(_) => "Inner",
+        })
+    }
+}
+
+impl<R> HttpBody for EitherBody<R>
+where
+    R: HttpBody<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        match &mut *self {
+            EitherBody::Ours(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            EitherBody::Inner(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            EitherBody::Ours(body) => body.is_end_stream(),
+            EitherBody::Inner(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            EitherBody::Ours(body) => body.size_hint(),
+            EitherBody::Inner(body) => body.size_hint(),
+        }
+    }
+}

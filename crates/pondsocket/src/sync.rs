@@ -1,0 +1,24 @@
+//! One mutex for all short locks: never held across an `.await`, nor while user code runs. Under `cfg(loom)` it is
+//! loom's, so that the models check the very code that runs.
+
+#[cfg(loom)]
+use loom::sync::{Mutex as Inner, MutexGuard};
+#[cfg(not(loom))]
+use std::sync::{Mutex as Inner, MutexGuard};
+
+/// A mutex that a panic does not poison: what it guards is changed by plain assignments that cannot be left half done.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(Inner<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Mutex(Inner::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        match self.0.lock() {
+            Ok(guard) => guard,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Deadlines as data: one table for a whole `PondSocket`, and one task that wakes whoever's deadline has come.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::sync::Mutex;
+
+/// Deadlines that lie closer together than this are served by one wake-up.
+const GRAIN: Duration = Duration::from_millis(10);
+
+/// All deadlines, by time. A connection has at most one entry: it wakes, looks at everything it waits for, and arms
+/// the timer for the earliest of it.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    start: Instant,
+    table: Mutex<Table>,
+    earlier: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_time: BTreeMap<Key, Waker>,
+    next: u64,
+}
+
+/// An armed deadline, to take it back with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub(crate) struct Key {
+    grains: u64,
+    number: u64,
+}
+
+impl Timer {
+    /// Starts the timer and its task on the current runtime. The task ends with the last `Arc`.
+    pub(crate) fn start() -> Arc<Timer> {
+        let timer =
+            Arc::new(Timer { start: Instant::now(), table: Mutex::new(Table::default()), earlier: Notify::new() });
+        tokio::spawn(run(Arc::downgrade(&timer)));
+        timer
+    }
+
+    /// Wakes `waker` at `deadline`, or up to one grain later.
+    pub(crate) fn arm(&self, deadline: Instant, waker: Waker) -> Key {
+        let since = deadline.saturating_duration_since(self.start);
+        let grains = since.as_nanos().div_ceil(GRAIN.as_nanos()) as u64;
+        let mut table = self.table.lock();
+        table.next += 1;
+        let key = Key { grains, number: table.next };
+        let is_first = table.by_time.first_key_value().is_none_or(|(first, _)| grains < first.grains);
+        table.by_time.insert(key, waker);
+        drop(table);
+        if is_first {
+            self.earlier.notify_one();
+        }
+        key
+    }
+
+    /// Takes a deadline back. Nothing happens if it has already come.
+    pub(crate) fn disarm(&self, key: Key) {
+        let removed = self.table.lock().by_time.remove(&key);
+        // The waker may be the last handle of a finished task: it is dropped after the lock.
+        drop(removed);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let grains = self.table.lock().by_time.first_key_value()?.0.grains;
+        Some(self.start + GRAIN * u32::try_from(grains).unwrap_or(u32::MAX))
+    }
+
+    fn take_due(&self, now: Instant) -> Vec<Waker> {
+        let due = now.saturating_duration_since(self.start).as_nanos() / GRAIN.as_nanos();
+        let after = Key { grains: due as u64 + 1, number: 0 };
+        let mut table = self.table.lock();
+        let later = table.by_time.split_off(&after);
+        std::mem::replace(&mut table.by_time, later).into_values().collect()
+    }
+}
+
+async fn run(timer: Weak<Timer>) {
+    loop {
+        let Some(strong) = timer.upgrade() else { return };
+        let next = strong.next();
+        // Waits without keeping the table alive for longer than a while.
+        let patience = Instant::now() + Duration::from_secs(1);
+        let until = next.map_or(patience, |next| next.min(patience));
+        tokio::select! {
+            () = strong.earlier.notified() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+        let due = strong.take_due(Instant::now());
+        drop(strong);
+        due.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Count {
+        fn get(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wakes_at_the_deadline_and_not_before() {
+        let (timer, count) = (Timer::start(), Arc::new(Count::default()));
+        timer.arm(Instant::now() + Duration::from_secs(30), Arc::clone(&count).into());
+        tokio::time::sleep(Duration::from_millis(29_990)).await;
+        assert_eq!(count.get(), 0);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert_eq!(count.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_earlier_deadline_overtakes_and_a_disarmed_one_never_comes() {
+        let (timer, early, late) = (Timer::start(), Arc::new(Count::default()), Arc::new(Count::default()));
+        let key = timer.arm(Instant::now() + Duration::from_secs(10), Arc::clone(&late).into());
+        tokio::task::yield_now().await;
+        timer.arm(Instant::now() + Duration::from_millis(100), Arc::clone(&early).into());
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        assert_eq!((early.get(), late.get()), (1, 0));
+        timer.disarm(key);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(late.get(), 0);
+    }
+}

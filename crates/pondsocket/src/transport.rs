@@ -1,0 +1,102 @@
+//! One socket, read into a scratch buffer that all connections of a thread share: an idle connection holds none.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pondsocket_proto::ws;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+
+use crate::outbox::Writer;
+
+/// How much one read takes at the most.
+const READ: usize = 64 * 1024;
+
+/// Any bidirectional byte stream.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Where a connection's bytes come from.
+pub(crate) enum Transport {
+    /// Plain TCP. The outbox holds the write half, so that whoever delivers can write.
+    Tcp(OwnedReadHalf),
+    /// Anything else: read and written by the connection's task.
+    Io(Box<dyn Io>),
+    /// Closed.
+    None,
+}
+
+impl Transport {
+    pub(crate) fn tcp(stream: TcpStream) -> (Transport, Writer) {
+        let (read, write) = stream.into_split();
+        (Transport::Tcp(read), Writer::Socket(write))
+    }
+
+    pub(crate) fn io(stream: Box<dyn Io>) -> (Transport, Writer) {
+        (Transport::Io(stream), Writer::Task)
+    }
+
+    /// The stream to write to, where the outbox does not hold it.
+    pub(crate) fn as_writer(&mut self) -> Option<&mut dyn Io> {
+        match self {
+            Transport::Io(io) => Some(&mut **io),
+            _ => None,
+        }
+    }
+
+    /// Tells the peer that nothing more comes. For TCP the outbox does it, by dropping the write half.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Io(io) => Pin::new(io).poll_shutdown(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Reads once. `Ok(0)` is the end.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        match self {
+            Transport::Tcp(read) => ready!(Pin::new(read).poll_read(cx, &mut buffer))?,
+            Transport::Io(io) => ready!(Pin::new(io).poll_read(cx, &mut buffer))?,
+            Transport::None => {}
+        }
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Tcp(_) => "Tcp",
+            Transport::Io(_) => "Io",
+            Transport::None => "None",
+        })
+    }
+}
+
+/// What a thread decodes with.
+pub(crate) struct Scratch {
+    pub(crate) read: Box<[u8]>,
+    pub(crate) codec: ws::Scratch,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+impl Scratch {
+    /// Lends the thread's scratch. It is taken out meanwhile: what runs inside may itself drive a connection.
+    pub(crate) fn lend<A>(with: impl FnOnce(&mut Scratch) -> A) -> A {
+        let mut scratch = SCRATCH.take().unwrap_or_else(|| {
+            Box::new(Scratch { read: vec![0; READ].into_boxed_slice(), codec: ws::Scratch::default() })
+        });
+        let answer = with(&mut scratch);
+        SCRATCH.set(Some(scratch));
+        answer
+    }
+}

@@ -1,0 +1,98 @@
+//! The events of every channel.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use pondsocket::{Delivery, Error, EventContext, Lobby, Payload, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+pub(crate) fn register(lobby: &Lobby) {
+    lobby
+        .on_event("message", message)
+        .on_event("typing", typing)
+        .on_event("private", private)
+        .on_event("echo", echo)
+        .on_event("status", status)
+        .on_event("untrack", async |ctx: EventContext| ctx.untrack())
+        .on_event("assign", assign)
+        .on_event("evict", evict)
+        .on_event("state", state)
+        .on_event("slow", slow)
+        .on_event("fail", async |_: EventContext| -> Result<()> { Err(Error::new(422, "told to fail")) })
+        .on_event("panic", async |_: EventContext| -> () { panic!("told to panic") });
+}
+
+/// The payload goes out as it came in.
+async fn message(ctx: EventContext, Payload(payload): Payload<Box<RawValue>>) -> Result<Delivery> {
+    ctx.broadcast("message", &payload)
+}
+
+async fn typing(ctx: EventContext, Payload(payload): Payload<Box<RawValue>>) -> Result<Delivery> {
+    ctx.broadcast_from("typing", &payload)
+}
+
+#[derive(Deserialize)]
+struct Private {
+    to: String,
+    text: Value,
+}
+
+async fn private(ctx: EventContext, Payload(private): Payload<Private>) -> Result<Delivery> {
+    let message = json!({ "from": ctx.user_id(), "text": private.text });
+    ctx.broadcast_to([private.to], "private", &message)
+}
+
+async fn echo(ctx: EventContext, Payload(payload): Payload<Box<RawValue>>) -> Result<()> {
+    ctx.reply("echo", &payload)
+}
+
+#[derive(Deserialize)]
+struct Status {
+    status: Value,
+}
+
+async fn status(ctx: EventContext, Payload(Status { status }): Payload<Status>) -> Result<()> {
+    let mut presence: Map<String, Value> = ctx.presence()?;
+    presence.insert("status".into(), status);
+    ctx.update_presence(&presence)
+}
+
+#[derive(Deserialize)]
+struct Assign {
+    key: String,
+    value: Value,
+}
+
+async fn assign(ctx: EventContext, Payload(Assign { key, value }): Payload<Assign>) -> Result<()> {
+    ctx.set_assign(&key, &value)
+}
+
+#[derive(Deserialize)]
+struct Evict {
+    #[serde(rename = "userId")]
+    user_id: String,
+    #[serde(default)]
+    reason: String,
+}
+
+async fn evict(ctx: EventContext, Payload(Evict { user_id, reason }): Payload<Evict>) -> Result<()> {
+    ctx.evict(&user_id, &reason).await
+}
+
+async fn state(ctx: EventContext) -> Result<()> {
+    let presence: HashMap<String, Value> = ctx.all_presence()?;
+    let assigns: HashMap<String, Value> = ctx.all_assigns()?;
+    ctx.reply("state", &json!({ "self": ctx.user_id(), "presence": presence, "assigns": assigns }))
+}
+
+#[derive(Deserialize)]
+struct Slow {
+    ms: u64,
+}
+
+async fn slow(ctx: EventContext, Payload(Slow { ms }): Payload<Slow>) -> Result<()> {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    ctx.reply("slow", &json!({ "ms": ms }))
+}
