@@ -120,9 +120,7 @@ impl Pattern {
     pub fn shadows(&self, later: &Pattern) -> bool {
         let covers = |mine: &Segment, other: &Segment| match (mine, other) {
             (Segment::Param { prefix, .. }, Segment::Literal(text)) => text.starts_with(&**prefix),
-            (Segment::Param { prefix, .. }, Segment::Param { prefix: narrower, .. }) => {
-                narrower.starts_with(&**prefix)
-            }
+            (Segment::Param { prefix, .. }, Segment::Param { prefix: narrower, .. }) => narrower.starts_with(&**prefix),
             (mine, other) => mine == other,
         };
         let (mine, open) = match self.segments.split_last() {

@@ -4,7 +4,7 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::context::{ConnectionContext, Connected, EventContext, JoinContext, Joined, LeaveContext};
+use crate::context::{Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::extract::Extract;

@@ -10,7 +10,9 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{Batch, Channel, Class, Encoded, Limits, NotMember, Piece, Plan, Recipients, Run, Slot};
+use pondsocket_proto::channel::{
+    Batch, Channel, Class, Encoded, Limits, NotMember, Piece, Plan, Recipients, Run, Slot,
+};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 
 use crate::framing::Framing;
@@ -50,6 +52,13 @@ struct Core<R> {
     waiting: Vec<Waker>,
     /// It has left the hub: whoever still holds it must ask the hub again.
     closed: bool,
+}
+
+impl<R> Core<R> {
+    /// Whether nothing is on its way to anybody.
+    fn is_quiet(&self) -> bool {
+        self.baton.is_some() && !self.channel.has_queued()
+    }
 }
 
 impl<R: Recipient> LiveChannel<R> {
@@ -98,22 +107,18 @@ impl<R: Recipient> LiveChannel<R> {
         text: &[u8],
     ) -> Result<(), NotMember> {
         let mut core = self.core.lock();
-        if !core.channel.state().is_seated(slot, connection) {
-            return Err(NotMember);
+        if core.is_quiet() {
+            let seated = core.channel.state().is_seated(slot, connection);
+            return if seated { Ok(to.send(text)) } else { Err(NotMember) };
         }
-        self.tell_locked(&mut core, to, text);
-        Ok(())
+        core.channel.reply(slot, connection, text)
     }
 
-    /// Tells something to a connection that need not be a member.
+    /// Tells something to a connection that is no member: behind what it got, or is to get, as one.
     pub(crate) fn tell(self: &Arc<Self>, to: &R, text: &[u8]) {
-        self.tell_locked(&mut self.core.lock(), to, text);
-    }
-
-    fn tell_locked(self: &Arc<Self>, core: &mut Core<R>, to: &R, text: &[u8]) {
-        if core.baton.is_some() && !core.channel.has_queued() {
-            to.send(text);
-            return;
+        let mut core = self.core.lock();
+        if core.is_quiet() {
+            return to.send(text);
         }
         // Whoever holds the baton, or is about to take it for what is queued, delivers this too.
         core.channel.tell(to.clone(), text);

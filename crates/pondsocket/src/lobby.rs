@@ -79,9 +79,7 @@ impl LobbyInner {
     pub(crate) fn event_handler(&self, event: &str, from: usize) -> Option<(usize, Match, Erased<EventContext>)> {
         let events = Arc::clone(&self.events.read().unwrap_or_else(std::sync::PoisonError::into_inner));
         let matches = events.iter().enumerate().skip(from);
-        matches
-            .filter_map(|(at, route)| Some((at, route.pattern.matches(event)?, Arc::clone(&route.handler))))
-            .next()
+        matches.filter_map(|(at, route)| Some((at, route.pattern.matches(event)?, Arc::clone(&route.handler)))).next()
     }
 
     pub(crate) fn leave_handler(&self) -> Option<Erased<LeaveContext>> {

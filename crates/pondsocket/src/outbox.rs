@@ -257,7 +257,8 @@ fn try_write(socket: &OwnedWriteHalf, runs: &[Run<'_, Bytes>]) -> io::Result<usi
 /// The length of the frame that `bytes` begins with, header included: we made it, so it is well formed, and a
 /// server's frames are not masked (RFC 6455 section 5.2).
 fn frame_len(bytes: &[u8]) -> usize {
-    let extended = |from: usize, to: usize| bytes[from..to].iter().fold(0usize, |len, byte| len << 8 | usize::from(*byte));
+    let extended =
+        |from: usize, to: usize| bytes[from..to].iter().fold(0usize, |len, byte| len << 8 | usize::from(*byte));
     match bytes[1] {
         126 => 4 + extended(2, 4),
         127 => 10 + extended(2, 10),

@@ -46,7 +46,8 @@ impl PondSocket {
     /// If an endpoint has been created already.
     #[must_use]
     pub fn state<S: Clone + Send + Sync + 'static>(self, state: S) -> PondSocket {
-        let common = Arc::try_unwrap(self.common).unwrap_or_else(|_| panic!("state is set before endpoints are created"));
+        let common =
+            Arc::try_unwrap(self.common).unwrap_or_else(|_| panic!("state is set before endpoints are created"));
         let states = common.states.with(state);
         PondSocket { common: Arc::new(Common::new(common.options, states)), endpoints: self.endpoints }
     }

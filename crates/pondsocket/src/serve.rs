@@ -52,9 +52,11 @@ impl Server {
         if self.running.is_some() {
             return Err(Error::conflict("the server is running already"));
         }
-        let bind = async { TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener))) };
-        let (local, listener) =
-            bind.await.map_err(|error: io::Error| Error::unavailable(format!("cannot listen on {address}: {error}")))?;
+        let bind =
+            async { TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener))) };
+        let (local, listener) = bind
+            .await
+            .map_err(|error: io::Error| Error::unavailable(format!("cannot listen on {address}: {error}")))?;
         let accepting = tokio::spawn(accept(listener, self.pond.clone()));
         tracing::info!(address = %local, "listening");
         self.running = Some(Running { address: local, accepting });
@@ -119,10 +121,8 @@ async fn serve(stream: TcpStream, peer: SocketAddr, pond: PondSocket) {
         request.extensions_mut().insert(PeerAddr(peer));
         tower_service::Service::call(&mut pond.service(), request)
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).with_upgrades();
     if let Err(error) = connection.await {
         tracing::debug!(%peer, %error, "HTTP connection failed");
     }

@@ -23,7 +23,11 @@ impl States {
     /// # Panics
     /// If there is none. The text names the type: this runs when a handler is registered.
     pub fn require<S: 'static>(&self) {
-        assert!(self.get::<S>().is_some(), "a handler asks for State<{0}>: call .state({0}) on the PondSocket first", type_name::<S>());
+        assert!(
+            self.get::<S>().is_some(),
+            "a handler asks for State<{0}>: call .state({0}) on the PondSocket first",
+            type_name::<S>()
+        );
     }
 }
 

@@ -77,7 +77,10 @@ pub(crate) async fn answer<B>(pond: PondSocket, mut request: Request<B>) -> Resp
                         tokio::spawn(serve_pond(upgrade, endpoint, handshake, id, connected));
                         return response;
                     }
-                    Err(error) if error.is_pass() && let Some(spare) = spare => {
+                    Err(error)
+                        if error.is_pass()
+                            && let Some(spare) = spare =>
+                    {
                         parts = spare;
                         from = at + 1;
                     }

@@ -11,9 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::error::{Error, Result};
 use crate::transport::{Io, Scratch};
 
-/// Messages shorter than this are sent uncompressed.
-const COMPRESS_FROM: usize = 256;
-
 /// A message of a raw WebSocket.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
@@ -92,8 +89,8 @@ impl WebSocket {
     fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
         let mut frame = Vec::with_capacity(payload.len() + 10);
         match &mut self.deflater {
-            Some(deflater) if payload.len() >= COMPRESS_FROM => deflater.encode(opcode, payload, &mut frame),
-            _ => ws::encode(opcode, payload, &mut frame),
+            Some(deflater) => deflater.encode(opcode, payload, &mut frame),
+            None => ws::encode(opcode, payload, &mut frame),
         }
         self.out.extend_from_slice(&frame);
     }

@@ -1,1 +1,153 @@
-//! Test peers.
+//! What behaviour tests talk through: a server on a free port, and raw clients that check every frame they get.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use pondsocket::{PondSocket, Server};
+use pondsocket_proto::wire::strict;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// How long anything that must happen may take.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Serves a pond on a free port of 127.0.0.1 for as long as the server is kept.
+pub async fn serve(pond: &PondSocket) -> (Server, SocketAddr) {
+    let mut server = Server::new(pond.clone());
+    server.start("127.0.0.1:0").await.expect("a free port");
+    let address = server.local_addr().expect("it runs");
+    (server, address)
+}
+
+/// A raw client. Every text it receives must be what the strictest client accepts.
+#[derive(Debug)]
+pub struct Peer {
+    /// The WebSocket, for what a client would never do.
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// The id that the server gave to the connection.
+    pub id: String,
+    sent: u64,
+}
+
+impl Peer {
+    /// Connects to `path` (with its query) and reads the CONNECTION message.
+    pub async fn connect(address: SocketAddr, path: &str) -> Peer {
+        let mut peer = Peer::connect_silently(address, path).await;
+        let first = peer.next().await;
+        assert_eq!((&first["action"], &first["event"]), (&json!("CONNECT"), &json!("CONNECTION")), "the first message");
+        peer.id = first["payload"]["connectionId"].as_str().expect("an id").to_owned();
+        peer
+    }
+
+    /// Connects without reading anything.
+    pub async fn connect_silently(address: SocketAddr, path: &str) -> Peer {
+        let socket = connect_async(format!("ws://{address}{path}")).await.expect("the server lets us in").0;
+        Peer { socket, id: String::new(), sent: 0 }
+    }
+
+    /// Tries to connect; the status and body of the refusal.
+    pub async fn refused(address: SocketAddr, path: &str) -> (u16, String) {
+        match connect_async(format!("ws://{address}{path}")).await {
+            Err(tungstenite::Error::Http(response)) => {
+                let body = response.body().clone().unwrap_or_default();
+                (response.status().as_u16(), String::from_utf8_lossy(&body).into_owned())
+            }
+            other => panic!("not refused over HTTP: {other:?}"),
+        }
+    }
+
+    /// Sends a message; answers its request id.
+    pub async fn send(&mut self, action: &str, event: &str, channel: &str, payload: Value) -> String {
+        self.sent += 1;
+        let id = format!("q{}", self.sent);
+        let message = json!({ "action": action, "event": event, "channelName": channel, "requestId": id, "payload": payload });
+        self.text(&message.to_string()).await;
+        id
+    }
+
+    /// Sends any text.
+    pub async fn text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.expect("the server reads");
+    }
+
+    /// Sends a message of the application.
+    pub async fn event(&mut self, channel: &str, event: &str, payload: Value) -> String {
+        self.send("BROADCAST", event, channel, payload).await
+    }
+
+    /// Asks to join and waits for the acknowledgement.
+    pub async fn join(&mut self, channel: &str, payload: Value) {
+        let id = self.send("JOIN_CHANNEL", "JOIN_CHANNEL", channel, payload).await;
+        let answer = self.next().await;
+        assert_eq!((&answer["event"], &answer["requestId"]), (&json!("ACKNOWLEDGE"), &json!(id)), "{answer}");
+    }
+
+    /// Asks to join, expects to be declined, and answers the decline's payload.
+    pub async fn join_declined(&mut self, channel: &str, payload: Value) -> Value {
+        let id = self.send("JOIN_CHANNEL", "JOIN_CHANNEL", channel, payload).await;
+        let answer = self.until("UNAUTHORIZED").await;
+        assert_eq!(answer["requestId"], json!(id));
+        answer["payload"].clone()
+    }
+
+    /// Leaves and waits for the acknowledgement, dropping what comes before it.
+    pub async fn leave(&mut self, channel: &str) {
+        let id = self.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", channel, json!({})).await;
+        let answer = self.until("EXIT_ACKNOWLEDGE").await;
+        assert_eq!(answer["requestId"], json!(id));
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            match self.frame().await {
+                Some(Message::Text(text)) => {
+                    strict::check(&text).unwrap_or_else(|fault| panic!("a client would reject {text}: {fault}"));
+                    return serde_json::from_str(&text).expect("checked");
+                }
+                Some(Message::Ping(_) | Message::Pong(_)) => {}
+                other => panic!("no text message but {other:?}"),
+            }
+        }
+    }
+
+    /// The next message with this event name; those before it are dropped.
+    pub async fn until(&mut self, event: &str) -> Value {
+        loop {
+            let message = self.next().await;
+            if message["event"] == event {
+                return message;
+            }
+        }
+    }
+
+    /// The next frame, whatever it is; `None` at the end of the stream.
+    pub async fn frame(&mut self) -> Option<Message> {
+        let next = timeout(DEADLINE, self.socket.next()).await.expect("a frame within the deadline");
+        next.and_then(Result::ok)
+    }
+
+    /// The close frame that ends the connection; messages before it are dropped. `None` if it just ends.
+    pub async fn closed(&mut self) -> Option<CloseFrame> {
+        loop {
+            match self.frame().await {
+                Some(Message::Close(frame)) => return frame,
+                Some(_) => {}
+                None => return None,
+            }
+        }
+    }
+
+    /// Checks that nothing has been sent to us before the answer to `event`, which the server must reply to: no
+    /// waiting for silence.
+    pub async fn nothing_before_reply(&mut self, channel: &str, event: &str) {
+        let id = self.event(channel, event, json!({})).await;
+        let answer = self.next().await;
+        assert_eq!(answer["requestId"], json!(id), "something came before the reply: {answer}");
+    }
+}

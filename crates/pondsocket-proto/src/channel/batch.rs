@@ -15,7 +15,7 @@ pub enum Audience<R> {
     Only(Seats),
     /// Every connection but these.
     Except(Seats),
-    /// Somebody who need not be in the channel: the answer to a declined join stays behind what came before it.
+    /// Somebody who is not in the channel: the answer to a declined join stays behind what came before it.
     Outsider(R),
 }
 

@@ -160,7 +160,10 @@ impl<R> Channel<R> {
                 }
             }
             Step::Reply(event, payload) => {
-                let _ = self.reply(slot, me, &event, request_id, payload.as_str());
+                let name = &self.name;
+                self.queue.send(Audience::Only(Seats::One(slot)), |out| {
+                    server::message(out, Action::System, &event, name.as_str(), request_id, payload.as_str());
+                });
             }
             Step::Broadcast(to, event, payload) => self.publish(&to, &event, &payload),
             Step::BroadcastFrom(event, payload) => self.publish(&To::ExceptConnection(slot, me), &event, &payload),
@@ -241,24 +244,14 @@ impl<R> Channel<R> {
         Ok(members)
     }
 
-    /// Answers one connection.
-    pub fn reply(
-        &mut self,
-        slot: Slot,
-        connection: ConnectionId,
-        event: &str,
-        request_id: &str,
-        payload: &str,
-    ) -> Result<(), NotMember> {
+    /// Answers one connection with an encoded message.
+    pub fn reply(&mut self, slot: Slot, connection: ConnectionId, text: &[u8]) -> Result<(), NotMember> {
         self.seated(slot, connection)?;
-        let name = &self.name;
-        self.queue.send(Audience::Only(Seats::One(slot)), |out| {
-            server::message(out, Action::System, event, name.as_str(), request_id, payload);
-        });
+        self.queue.send(Audience::Only(Seats::One(slot)), |out| out.extend_from_slice(text));
         Ok(())
     }
 
-    /// Sends one encoded message to a connection that need not be a member, behind all that is queued.
+    /// Sends one encoded message to a connection that is no member, behind all that is queued.
     pub fn tell(&mut self, outsider: R, text: &[u8]) {
         self.queue.send(Audience::Outsider(outsider), |out| out.extend_from_slice(text));
     }

@@ -26,5 +26,5 @@ pub use assigns::Assigns;
 pub use batch::{Audience, Batch};
 pub use core::{Accepted, Channel, Full, Limits, Removal, Step, To};
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
-pub use recipients::{Recipients, Reception};
+pub use recipients::{Reception, Recipients};
 pub use state::{Departure, Member, NotMember, Seats, Slot, State};

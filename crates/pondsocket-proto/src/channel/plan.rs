@@ -188,7 +188,8 @@ impl<B> Encoded<B> {
         let presence = batch.ops.iter().any(|op| matches!(op, Op::Send { to: Audience::Tracked, .. }));
         let mut track = |wanted: fn(&Audience<R>) -> bool| {
             let mut bytes = Vec::new();
-            let (mut at, mut frames) = (Vec::with_capacity(batch.ops.len() + 1), Vec::with_capacity(batch.ops.len() + 1));
+            let (mut at, mut frames) =
+                (Vec::with_capacity(batch.ops.len() + 1), Vec::with_capacity(batch.ops.len() + 1));
             let mut count = 0;
             for op in &batch.ops {
                 at.push(bytes.len() as u32);

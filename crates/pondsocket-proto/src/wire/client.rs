@@ -154,11 +154,13 @@ mod tests {
 
     #[test]
     fn the_three_messages() {
-        let text = r#"{"action":"BROADCAST","event":"e","channelName":"/c","requestId":"r","payload":{"a": 1},"more":[]}"#;
+        let text =
+            r#"{"action":"BROADCAST","event":"e","channelName":"/c","requestId":"r","payload":{"a": 1},"more":[]}"#;
         let Ok(ClientMessage::Event(message)) = decode(text) else { panic!("an event") };
         assert_eq!((&*message.event, &*message.channel, &*message.request_id), ("e", "/c", "r"));
         assert_eq!(message.payload, r#"{"a": 1}"#);
-        let join = r#"{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/c","requestId":"r","payload":null}"#;
+        let join =
+            r#"{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/c","requestId":"r","payload":null}"#;
         assert!(matches!(decode(join), Ok(ClientMessage::Join(Envelope { payload: "{}", .. }))));
         let leave = r#"{"action":"LEAVE_CHANNEL","event":"LEAVE_CHANNEL","channelName":"/\u0063","requestId":"r"}"#;
         let Ok(ClientMessage::Leave(message)) = decode(leave) else { panic!("a leave") };
@@ -174,7 +176,9 @@ mod tests {
     #[test]
     fn payloads_may_be_of_any_kind() {
         for payload in ["5", "\"x\"", "[1]", "true"] {
-            let text = format!(r#"{{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":{payload}}}"#);
+            let text = format!(
+                r#"{{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":{payload}}}"#
+            );
             let Ok(ClientMessage::Event(message)) = decode(&text) else { panic!("an event") };
             assert_eq!(message.payload, payload);
         }

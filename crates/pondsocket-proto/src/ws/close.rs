@@ -42,41 +42,17 @@ mod tests {
     #[test]
     fn codes_that_may_be_sent() {
         let sendable: Vec<u16> = (0..=u16::MAX).filter(|code| may_be_sent(*code)).collect();
-        let expected: Vec<u16> = (1000..=1003)
-            .chain(1007..=1014)
-            .chain(3000..=4999)
-            .collect();
+        let expected: Vec<u16> = (1000..=1003).chain(1007..=1014).chain(3000..=4999).collect();
         assert_eq!(sendable, expected);
     }
 
     #[test]
     fn payloads() {
         assert_eq!(CloseFrame::parse(b""), Ok(None));
-        assert_eq!(
-            CloseFrame::parse(b"\x03"),
-            Err(ProtocolError::CloseTooShort)
-        );
-        assert_eq!(
-            CloseFrame::parse(b"\x03\xe8"),
-            Ok(Some(CloseFrame {
-                code: 1000,
-                reason: ""
-            }))
-        );
-        assert_eq!(
-            CloseFrame::parse(b"\x0f\xa0bye"),
-            Ok(Some(CloseFrame {
-                code: 4000,
-                reason: "bye"
-            }))
-        );
-        assert_eq!(
-            CloseFrame::parse(b"\x03\xed"),
-            Err(ProtocolError::CloseCode(1005))
-        );
-        assert_eq!(
-            CloseFrame::parse(b"\x03\xe8\xff"),
-            Err(ProtocolError::InvalidUtf8)
-        );
+        assert_eq!(CloseFrame::parse(b"\x03"), Err(ProtocolError::CloseTooShort));
+        assert_eq!(CloseFrame::parse(b"\x03\xe8"), Ok(Some(CloseFrame { code: 1000, reason: "" })));
+        assert_eq!(CloseFrame::parse(b"\x0f\xa0bye"), Ok(Some(CloseFrame { code: 4000, reason: "bye" })));
+        assert_eq!(CloseFrame::parse(b"\x03\xed"), Err(ProtocolError::CloseCode(1005)));
+        assert_eq!(CloseFrame::parse(b"\x03\xe8\xff"), Err(ProtocolError::InvalidUtf8));
     }
 }

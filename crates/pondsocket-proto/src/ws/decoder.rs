@@ -44,12 +44,7 @@ pub struct Input<'a> {
 impl Decoder {
     /// `deflate` is what the handshake has agreed on.
     pub fn new(limits: Limits, deflate: Option<Deflate>) -> Self {
-        Self {
-            limits,
-            deflate,
-            ended: false,
-            partial: None,
-        }
+        Self { limits, deflate, ended: false, partial: None }
     }
 
     /// Starts decoding `input`, behind whatever is [pending](Self::has_pending). Bytes are unmasked in place.
@@ -62,27 +57,17 @@ impl Decoder {
             None => Unread::default(),
         };
         let (source, at) = unread.followed_by(input);
-        Input {
-            decoder: self,
-            scratch,
-            source,
-            at,
-            ready: None,
-        }
+        Input { decoder: self, scratch, source, at, ready: None }
     }
 
     /// Whether bytes were kept that may hold complete frames. Feed nothing (`&mut []`) to decode them.
     pub fn has_pending(&self) -> bool {
-        self.partial
-            .as_ref()
-            .is_some_and(|partial| !partial.unread.is_empty())
+        self.partial.as_ref().is_some_and(|partial| !partial.unread.is_empty())
     }
 
     /// Heap bytes held now: nothing unless a frame or a message is incomplete, or bytes are pending.
     pub fn buffered(&self) -> usize {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| partial.capacity())
+        self.partial.as_ref().map_or(0, |partial| partial.capacity())
     }
 
     /// Whether a frame fits what came before it and the limits, judged by its header alone.
@@ -108,9 +93,7 @@ impl Decoder {
     }
 
     fn in_frame(&self) -> bool {
-        self.partial
-            .as_ref()
-            .is_some_and(|partial| partial.in_frame())
+        self.partial.as_ref().is_some_and(|partial| partial.in_frame())
     }
 
     fn partial(&mut self) -> &mut Partial {
@@ -168,11 +151,7 @@ impl Input<'_> {
 
     fn read_header(&mut self) -> Result<Option<Header>, ProtocolError> {
         let rest = &self.source.bytes()[self.at..];
-        let started = self
-            .decoder
-            .partial
-            .as_ref()
-            .is_some_and(|partial| !partial.head.is_empty());
+        let started = self.decoder.partial.as_ref().is_some_and(|partial| !partial.head.is_empty());
         if !started && let Some((header, length)) = Header::parse(rest)? {
             self.at += length;
             return Ok(Some(header));
@@ -240,10 +219,7 @@ impl Source<'_> {
 
     fn unread(self, at: usize) -> Unread {
         match self {
-            Self::Fed(bytes) => Unread {
-                bytes: bytes[at..].to_vec(),
-                at: 0,
-            },
+            Self::Fed(bytes) => Unread { bytes: bytes[at..].to_vec(), at: 0 },
             Self::Kept(bytes) => Unread { bytes, at },
         }
     }

@@ -27,10 +27,7 @@ impl Deflater {
     /// If `window_bits` is not within 9 to 15.
     pub fn new(window_bits: u8) -> Self {
         let compressor = Compress::new_with_window_bits(Compression::fast(), false, window_bits);
-        Self {
-            compressor,
-            output: Vec::new(),
-        }
+        Self { compressor, output: Vec::new() }
     }
 
     /// Appends a frame to `out`: a compressed one, even in the rare case that this makes it larger. Which messages

@@ -39,10 +39,7 @@ impl Opcode {
 /// The payload of [`Opcode::Text`] must be UTF-8, that of a control frame at most 125 bytes: both are the caller's
 /// promise, and only the second is checked, in debug builds.
 pub fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
-    debug_assert!(
-        !opcode.is_control() || payload.len() <= MAX_CONTROL,
-        "oversized control frame"
-    );
+    debug_assert!(!opcode.is_control() || payload.len() <= MAX_CONTROL, "oversized control frame");
     out.reserve(header::MAX_LEN + payload.len());
     header::write(opcode.bits(), false, payload.len(), out);
     out.extend_from_slice(payload);
@@ -72,10 +69,7 @@ mod tests {
         // RFC 6455 section 5.7.
         assert_eq!(encoded(Opcode::Text, b"Hello"), b"\x81\x05Hello");
         assert_eq!(encoded(Opcode::Pong, b""), b"\x8a\x00");
-        assert_eq!(
-            encoded(Opcode::Binary, &[7; 256])[..5],
-            [0x82, 0x7e, 0x01, 0x00, 7]
-        );
+        assert_eq!(encoded(Opcode::Binary, &[7; 256])[..5], [0x82, 0x7e, 0x01, 0x00, 7]);
     }
 
     #[test]

@@ -80,12 +80,7 @@ mod tests {
 
     #[test]
     fn the_longest_texts_fit_into_a_close_frame() {
-        assert!(
-            ProtocolError::TooLarge { limit: usize::MAX }
-                .to_string()
-                .len()
-                <= 123
-        );
+        assert!(ProtocolError::TooLarge { limit: usize::MAX }.to_string().len() <= 123);
         assert!(ProtocolError::CloseCode(u16::MAX).to_string().len() <= 123);
         assert!(ProtocolError::LengthNotMinimal.to_string().len() <= 123);
     }

@@ -55,12 +55,7 @@ impl Ready {
 }
 
 impl Payload {
-    fn event<'e>(
-        self,
-        bytes: &'e [u8],
-        scratch: &'e mut Scratch,
-        limits: Limits,
-    ) -> Result<Event<'e>, ProtocolError> {
+    fn event<'e>(self, bytes: &'e [u8], scratch: &'e mut Scratch, limits: Limits) -> Result<Event<'e>, ProtocolError> {
         match self {
             Self::Plain(data) => data_event(data, bytes),
             Self::Deflated(data) => data_event(data, scratch.inflate(bytes, limits)?),
@@ -73,9 +68,7 @@ impl Payload {
 
 fn data_event(data: Data, bytes: &[u8]) -> Result<Event<'_>, ProtocolError> {
     match data {
-        Data::Text => str::from_utf8(bytes)
-            .map(Event::Text)
-            .map_err(|_| ProtocolError::InvalidUtf8),
+        Data::Text => str::from_utf8(bytes).map(Event::Text).map_err(|_| ProtocolError::InvalidUtf8),
         Data::Binary => Ok(Event::Binary(bytes)),
     }
 }

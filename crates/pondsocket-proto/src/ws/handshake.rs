@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use http::header::{
-    ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version, request};
 use sha1::{Digest, Sha1};
@@ -26,10 +26,8 @@ const KEY_LEN: usize = 16;
 
 /// Clients that make up a key of 24 characters forget that the last one has bits to spare, which must be zero to be
 /// strict. Nothing depends on them.
-const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
+const KEY_ENCODING: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// A request that may become a WebSocket. Nothing has been promised before [`response`](Self::response) is sent.
 #[derive(Clone, Debug)]
@@ -89,18 +87,9 @@ pub fn accept_parts(request: &request::Parts, compression: bool) -> Result<Hands
 
 impl Handshake {
     fn new(headers: &HeaderMap, compression: bool) -> Result<Self, Refusal> {
-        let key = only(headers, SEC_WEBSOCKET_KEY)
-            .filter(|key| is_key(key))
-            .ok_or(Refusal::Key)?;
-        let deflate = if compression {
-            Deflate::negotiate(headers)
-        } else {
-            None
-        };
-        Ok(Self {
-            accept_key: accept_key(key.as_bytes()),
-            deflate,
-        })
+        let key = only(headers, SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(Refusal::Key)?;
+        let deflate = if compression { Deflate::negotiate(headers) } else { None };
+        Ok(Self { accept_key: accept_key(key.as_bytes()), deflate })
     }
 
     /// The answer that makes the connection a WebSocket (RFC 6455 section 4.2.2). More headers may be added.
@@ -169,13 +158,8 @@ fn check(method: &Method, version: Version, headers: &HeaderMap) -> Result<(), R
 
 /// Whether one of the header's comma-separated values is `token`, in any case.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let values = headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .any(|value| value.trim().eq_ignore_ascii_case(token))
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
 }
 
 /// The value of a header that must not be repeated (RFC 6455 section 11.3).
@@ -185,9 +169,7 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
 }
 
 fn is_key(value: &HeaderValue) -> bool {
-    KEY_ENCODING
-        .decode(value)
-        .is_ok_and(|key| key.len() == KEY_LEN)
+    KEY_ENCODING.decode(value).is_ok_and(|key| key.len() == KEY_LEN)
 }
 
 fn accept_key(key: &[u8]) -> HeaderValue {
@@ -217,10 +199,7 @@ mod tests {
     fn with(name: &str, value: &str) -> Result<Handshake, Refusal> {
         let mut request = sample();
         let headers = request.headers_mut().unwrap();
-        headers.insert(
-            HeaderName::try_from(name).unwrap(),
-            HeaderValue::try_from(value).unwrap(),
-        );
+        headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
         judge(request)
     }
 
@@ -236,10 +215,7 @@ mod tests {
         assert_eq!(response.status(), 101);
         assert_eq!(response.headers()["upgrade"], "websocket");
         assert_eq!(response.headers()["connection"], "Upgrade");
-        assert_eq!(
-            response.headers()["sec-websocket-accept"],
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(response.headers().len(), 3);
     }
 
@@ -248,28 +224,15 @@ mod tests {
         assert!(with("upgrade", "h2c, WebSocket").is_ok());
         assert!(with("connection", "keep-alive, UPGRADE").is_ok());
         let mut request = sample();
-        request
-            .headers_mut()
-            .unwrap()
-            .insert("connection", HeaderValue::from_static("keep-alive"));
+        request.headers_mut().unwrap().insert("connection", HeaderValue::from_static("keep-alive"));
         assert!(judge(request.header("Connection", "upgrade")).is_ok());
     }
 
     #[test]
     fn a_key_is_sixteen_bytes() {
-        let refused = [
-            "",
-            "short",
-            "dGhlIHNhbXBsZSBub25jZQ",
-            "dGhlIHNhbXBsZSBub25jZTE=",
-            "dGhlIHNhbXBsZSBub25j",
-        ];
+        let refused = ["", "short", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZTE=", "dGhlIHNhbXBsZSBub25j"];
         for key in refused {
-            assert_eq!(
-                with("sec-websocket-key", key).err(),
-                Some(Refusal::Key),
-                "{key}"
-            );
+            assert_eq!(with("sec-websocket-key", key).err(), Some(Refusal::Key), "{key}");
         }
         assert!(with("sec-websocket-key", "1234567890123456789012==").is_ok());
         assert_eq!(without("sec-websocket-key").err(), Some(Refusal::Key));
@@ -281,33 +244,18 @@ mod tests {
     fn other_refusals() {
         let refusal = |result: Result<Handshake, Refusal>| result.expect_err("refused");
         assert_eq!(refusal(judge(sample().method("POST"))), Refusal::Method);
-        assert_eq!(
-            refusal(judge(sample().version(Version::HTTP_10))),
-            Refusal::HttpVersion
-        );
-        assert_eq!(
-            refusal(judge(sample().version(Version::HTTP_2))),
-            Refusal::HttpVersion
-        );
+        assert_eq!(refusal(judge(sample().version(Version::HTTP_10))), Refusal::HttpVersion);
+        assert_eq!(refusal(judge(sample().version(Version::HTTP_2))), Refusal::HttpVersion);
         // How HTTP/2 asks for a WebSocket (RFC 8441).
         let extended = sample().method("CONNECT").version(Version::HTTP_2);
         assert_eq!(refusal(judge(extended)), Refusal::HttpVersion);
         assert_eq!(refusal(without("upgrade")), Refusal::Upgrade);
         assert_eq!(refusal(with("upgrade", "websockets")), Refusal::Upgrade);
         assert_eq!(refusal(without("connection")), Refusal::Connection);
-        assert_eq!(
-            refusal(with("connection", "keep-alive")),
-            Refusal::Connection
-        );
+        assert_eq!(refusal(with("connection", "keep-alive")), Refusal::Connection);
         assert_eq!(refusal(without("sec-websocket-version")), Refusal::Version);
-        assert_eq!(
-            refusal(with("sec-websocket-version", "8")),
-            Refusal::Version
-        );
-        assert_eq!(
-            refusal(judge(sample().header("Sec-WebSocket-Version", "8"))),
-            Refusal::Version
-        );
+        assert_eq!(refusal(with("sec-websocket-version", "8")), Refusal::Version);
+        assert_eq!(refusal(judge(sample().header("Sec-WebSocket-Version", "8"))), Refusal::Version);
     }
 
     #[test]
@@ -330,10 +278,7 @@ mod tests {
     #[test]
     fn compression_takes_both_sides() {
         let request = sample()
-            .header(
-                "Sec-WebSocket-Extensions",
-                "permessage-deflate; server_max_window_bits=10",
-            )
+            .header("Sec-WebSocket-Extensions", "permessage-deflate; server_max_window_bits=10")
             .body(())
             .unwrap();
         let handshake = accept(&request, true).unwrap();
@@ -347,12 +292,7 @@ mod tests {
         let (parts, ()) = request.into_parts();
         let handshake = accept_parts(&parts, false).unwrap();
         assert_eq!(handshake.deflate(), None);
-        assert!(
-            !handshake
-                .response()
-                .headers()
-                .contains_key("sec-websocket-extensions")
-        );
+        assert!(!handshake.response().headers().contains_key("sec-websocket-extensions"));
     }
 
     #[test]

@@ -74,13 +74,7 @@ impl Header {
             return Ok(None);
         };
         let rsv1 = first & RSV1 != 0;
-        let header = Self {
-            fin,
-            rsv1,
-            kind,
-            length,
-            key,
-        };
+        let header = Self { fin, rsv1, kind, length, key };
         Ok(Some((header, bytes.len() - rest.len())))
     }
 }
@@ -163,63 +157,28 @@ mod tests {
     fn reads_every_field() {
         assert_eq!(
             parse(&[0xc1, 0x85]),
-            Ok(Header {
-                fin: true,
-                rsv1: true,
-                kind: Kind::Start(Data::Text),
-                length: 5,
-                key: KEY
-            })
+            Ok(Header { fin: true, rsv1: true, kind: Kind::Start(Data::Text), length: 5, key: KEY })
         );
-        assert_eq!(
-            parse(&[0x02, 0x80]).unwrap().kind,
-            Kind::Start(Data::Binary)
-        );
+        assert_eq!(parse(&[0x02, 0x80]).unwrap().kind, Kind::Start(Data::Binary));
         assert!(!parse(&[0x02, 0x80]).unwrap().fin);
         assert_eq!(parse(&[0x80, 0x80]).unwrap().kind, Kind::Continuation);
-        assert_eq!(
-            parse(&[0x88, 0x80]).unwrap().kind,
-            Kind::Control(Control::Close)
-        );
-        assert_eq!(
-            parse(&[0x89, 0x80]).unwrap().kind,
-            Kind::Control(Control::Ping)
-        );
-        assert_eq!(
-            parse(&[0x8a, 0x80]).unwrap().kind,
-            Kind::Control(Control::Pong)
-        );
+        assert_eq!(parse(&[0x88, 0x80]).unwrap().kind, Kind::Control(Control::Close));
+        assert_eq!(parse(&[0x89, 0x80]).unwrap().kind, Kind::Control(Control::Ping));
+        assert_eq!(parse(&[0x8a, 0x80]).unwrap().kind, Kind::Control(Control::Pong));
     }
 
     #[test]
     fn lengths_must_take_the_fewest_bytes() {
         assert_eq!(parse(&[0x82, 0xfe, 0, 126]).unwrap().length, 126);
-        assert_eq!(
-            parse(&[0x82, 0xfe, 0, 125]),
-            Err(ProtocolError::LengthNotMinimal)
-        );
-        assert_eq!(
-            parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]).unwrap().length,
-            65_536
-        );
-        assert_eq!(
-            parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255]),
-            Err(ProtocolError::LengthNotMinimal)
-        );
+        assert_eq!(parse(&[0x82, 0xfe, 0, 125]), Err(ProtocolError::LengthNotMinimal));
+        assert_eq!(parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]).unwrap().length, 65_536);
+        assert_eq!(parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255]), Err(ProtocolError::LengthNotMinimal));
     }
 
     #[test]
     fn the_highest_bit_of_a_length_is_reserved() {
-        assert_eq!(
-            parse(&[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0]),
-            Err(ProtocolError::LengthOverflow)
-        );
-        assert_eq!(
-            parse(&[0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255])
-                .unwrap()
-                .length,
-            i64::MAX as u64
-        );
+        assert_eq!(parse(&[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0]), Err(ProtocolError::LengthOverflow));
+        assert_eq!(parse(&[0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255]).unwrap().length, i64::MAX as u64);
     }
 
     #[test]
@@ -227,10 +186,7 @@ mod tests {
         assert_eq!(parse(&[0xa1, 0x80]), Err(ProtocolError::ReservedBits));
         assert_eq!(parse(&[0x91, 0x80]), Err(ProtocolError::ReservedBits));
         for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
-            assert_eq!(
-                parse(&[0x80 | opcode, 0x80]),
-                Err(ProtocolError::ReservedOpcode(opcode))
-            );
+            assert_eq!(parse(&[0x80 | opcode, 0x80]), Err(ProtocolError::ReservedOpcode(opcode)));
         }
     }
 
@@ -242,10 +198,7 @@ mod tests {
     #[test]
     fn control_frames_are_short_and_whole() {
         assert_eq!(parse(&[0x89, 0xfd]).unwrap().length, 125);
-        assert_eq!(
-            parse(&[0x89, 0xfe, 0, 126]),
-            Err(ProtocolError::ControlTooLong)
-        );
+        assert_eq!(parse(&[0x89, 0xfe, 0, 126]), Err(ProtocolError::ControlTooLong));
         assert_eq!(parse(&[0x09, 0x80]), Err(ProtocolError::ControlFragmented));
     }
 

@@ -23,19 +23,11 @@ pub struct Scratch {
 
 impl Scratch {
     /// Inflates a message that depends on no other one (`client_no_context_takeover`).
-    pub(super) fn inflate(
-        &mut self,
-        message: &[u8],
-        limits: Limits,
-    ) -> Result<&[u8], ProtocolError> {
+    pub(super) fn inflate(&mut self, message: &[u8], limits: Limits) -> Result<&[u8], ProtocolError> {
         self.output.clear();
         let inflater = self.inflater.get_or_insert_with(|| Decompress::new(false));
         inflater.reset(false);
-        let mut run = Run {
-            inflater,
-            output: &mut self.output,
-            limit: limits.max_message_size,
-        };
+        let mut run = Run { inflater, output: &mut self.output, limit: limits.max_message_size };
         // RFC 7692 section 7.2.3.4: a message may end with a final block; then nothing is missing.
         if run.consume(message)? != Status::StreamEnd && run.consume(&TAIL)? != Status::StreamEnd {
             return Err(ProtocolError::InvalidDeflate);

@@ -19,11 +19,7 @@ mod tests {
     use super::*;
 
     fn bytewise(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
-        payload
-            .iter()
-            .zip(key.into_iter().cycle())
-            .map(|(byte, key)| byte ^ key)
-            .collect()
+        payload.iter().zip(key.into_iter().cycle()).map(|(byte, key)| byte ^ key).collect()
     }
 
     #[test]

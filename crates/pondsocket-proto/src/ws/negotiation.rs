@@ -46,9 +46,7 @@ impl Deflate {
             return None;
         }
         let mut seen = Vec::new();
-        let mut accepted = Self {
-            server_max_window_bits: None,
-        };
+        let mut accepted = Self { server_max_window_bits: None };
         for parameter in parameters {
             let (name, value) = parse_parameter(parameter)?;
             if seen.contains(&name) {
@@ -72,10 +70,7 @@ impl Deflate {
 
 impl fmt::Display for Deflate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{NAME}; server_no_context_takeover; client_no_context_takeover"
-        )?;
+        write!(f, "{NAME}; server_no_context_takeover; client_no_context_takeover")?;
         match self.server_max_window_bits {
             Some(bits) => write!(f, "; server_max_window_bits={bits}"),
             None => Ok(()),
@@ -121,10 +116,7 @@ fn unquote(quoted: &str) -> Option<String> {
 /// A token as HTTP defines it (RFC 9110 section 5.6.2).
 fn is_token(text: &str) -> bool {
     let symbol = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || symbol(byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || symbol(byte))
 }
 
 /// Splits at separators outside of quotes and trims the parts.
@@ -157,48 +149,23 @@ mod tests {
         Deflate::negotiate(&headers).map(|deflate| deflate.to_string())
     }
 
-    const PLAIN: &str =
-        "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    const PLAIN: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
     #[test]
     fn accepted_offers() {
         let window = |bits: u8| format!("{PLAIN}; server_max_window_bits={bits}");
         let table = [
             ("permessage-deflate", PLAIN.to_owned()),
-            (
-                "permessage-deflate; client_max_window_bits",
-                PLAIN.to_owned(),
-            ),
-            (
-                "permessage-deflate; client_max_window_bits=8",
-                PLAIN.to_owned(),
-            ),
-            (
-                "permessage-deflate; client_max_window_bits=15",
-                PLAIN.to_owned(),
-            ),
-            (
-                "permessage-deflate; server_no_context_takeover",
-                PLAIN.to_owned(),
-            ),
-            (
-                "permessage-deflate; client_no_context_takeover",
-                PLAIN.to_owned(),
-            ),
+            ("permessage-deflate; client_max_window_bits", PLAIN.to_owned()),
+            ("permessage-deflate; client_max_window_bits=8", PLAIN.to_owned()),
+            ("permessage-deflate; client_max_window_bits=15", PLAIN.to_owned()),
+            ("permessage-deflate; server_no_context_takeover", PLAIN.to_owned()),
+            ("permessage-deflate; client_no_context_takeover", PLAIN.to_owned()),
             ("permessage-deflate; server_max_window_bits=9", window(9)),
             ("permessage-deflate;server_max_window_bits=12", window(12)),
-            (
-                "permessage-deflate ; server_max_window_bits = 15",
-                window(15),
-            ),
-            (
-                "permessage-deflate; server_max_window_bits=\"10\"",
-                window(10),
-            ),
-            (
-                "permessage-deflate; server_max_window_bits=\"1\\0\"",
-                window(10),
-            ),
+            ("permessage-deflate ; server_max_window_bits = 15", window(15)),
+            ("permessage-deflate; server_max_window_bits=\"10\"", window(10)),
+            ("permessage-deflate; server_max_window_bits=\"1\\0\"", window(10)),
             (
                 "permessage-deflate; client_max_window_bits; server_max_window_bits=11; \
                  server_no_context_takeover; client_no_context_takeover",
@@ -250,21 +217,13 @@ mod tests {
         let ten = Some(format!("{PLAIN}; server_max_window_bits=10"));
         let wanted = "permessage-deflate; server_max_window_bits=10";
         assert_eq!(answer(&[wanted, "permessage-deflate"]), ten);
-        assert_eq!(
-            answer(&[
-                "other, permessage-deflate; server_max_window_bits=8, ",
-                wanted
-            ]),
-            ten
-        );
+        assert_eq!(answer(&["other, permessage-deflate; server_max_window_bits=8, ", wanted]), ten);
         assert_eq!(
             answer(&["permessage-deflate; server_max_window_bits=8, permessage-deflate"]),
             Some(PLAIN.to_owned())
         );
         assert_eq!(
-            answer(&[
-                "other; value=\"a, \\\" permessage-deflate\", permessage-deflate; server_max_window_bits=10"
-            ]),
+            answer(&["other; value=\"a, \\\" permessage-deflate\", permessage-deflate; server_max_window_bits=10"]),
             ten
         );
         assert_eq!(answer(&[]), None);
@@ -272,15 +231,7 @@ mod tests {
 
     #[test]
     fn the_window_is_the_largest_unless_asked_otherwise() {
-        assert_eq!(
-            Deflate::accept("permessage-deflate").unwrap().window_bits(),
-            15
-        );
-        assert_eq!(
-            Deflate::accept("permessage-deflate; server_max_window_bits=9")
-                .unwrap()
-                .window_bits(),
-            9
-        );
+        assert_eq!(Deflate::accept("permessage-deflate").unwrap().window_bits(), 15);
+        assert_eq!(Deflate::accept("permessage-deflate; server_max_window_bits=9").unwrap().window_bits(), 9);
     }
 }

@@ -45,10 +45,7 @@ pub(super) struct Unread {
 
 impl Partial {
     pub(super) fn is_empty(&self) -> bool {
-        self.head.is_empty()
-            && self.frame.is_none()
-            && self.message.is_none()
-            && self.unread.is_empty()
+        self.head.is_empty() && self.frame.is_none() && self.message.is_none() && self.unread.is_empty()
     }
 
     /// Heap bytes held, this struct included.
@@ -68,22 +65,11 @@ impl Partial {
 
     /// Expects the payload of a frame that the decoder has admitted.
     pub(super) fn open(&mut self, header: Header) {
-        let Header {
-            fin,
-            rsv1,
-            kind,
-            length,
-            key,
-        } = header;
+        let Header { fin, rsv1, kind, length, key } = header;
         if let Kind::Start(data) = kind {
             self.message = Some(Message::start(data, rsv1));
         }
-        self.frame = Some(OpenFrame {
-            fin,
-            kind,
-            remaining: length,
-            key,
-        });
+        self.frame = Some(OpenFrame { fin, kind, remaining: length, key });
     }
 
     /// Moves what `bytes` holds of the open frame's payload to where it belongs, and says how much that was.
@@ -91,8 +77,7 @@ impl Partial {
         let Some(frame) = &mut self.frame else {
             return Ok(0);
         };
-        let taken =
-            usize::try_from(frame.remaining).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let taken = usize::try_from(frame.remaining).map_or(bytes.len(), |left| left.min(bytes.len()));
         let piece = &mut bytes[..taken];
         mask::apply(piece, frame.key);
         frame.key.rotate_left(taken % 4);
@@ -101,9 +86,7 @@ impl Partial {
             Kind::Control(_) => self.control.extend_from_slice(piece),
             Kind::Start(_) | Kind::Continuation => {
                 let message = self.message.as_mut();
-                message
-                    .expect("a continuation is only admitted to a message")
-                    .append(piece)?;
+                message.expect("a continuation is only admitted to a message").append(piece)?;
             }
         }
         Ok(taken)
@@ -115,13 +98,8 @@ impl Partial {
             return Ok(None);
         };
         match frame.kind {
-            Kind::Control(control) => Ok(Some(Ready::Kept(
-                Payload::Control(control),
-                mem::take(&mut self.control),
-            ))),
-            Kind::Start(_) | Kind::Continuation if frame.fin => {
-                self.message.take().map(Message::finish).transpose()
-            }
+            Kind::Control(control) => Ok(Some(Ready::Kept(Payload::Control(control), mem::take(&mut self.control)))),
+            Kind::Start(_) | Kind::Continuation if frame.fin => self.message.take().map(Message::finish).transpose(),
             Kind::Start(_) | Kind::Continuation => Ok(None),
         }
     }
@@ -133,10 +111,7 @@ impl Head {
     }
 
     /// Adds bytes until they make a header; answers with it, if they do, and with the number of bytes used.
-    pub(super) fn complete(
-        &mut self,
-        bytes: &[u8],
-    ) -> Result<(Option<Header>, usize), ProtocolError> {
+    pub(super) fn complete(&mut self, bytes: &[u8]) -> Result<(Option<Header>, usize), ProtocolError> {
         let before = self.len;
         let added = bytes.len().min(MAX_LEN - before);
         self.bytes[before..][..added].copy_from_slice(&bytes[..added]);

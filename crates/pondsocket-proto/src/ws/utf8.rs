@@ -117,11 +117,7 @@ mod tests {
             for byte in before {
                 text.append(&[*byte]).unwrap();
             }
-            assert_eq!(
-                text.append(&[*wrong]),
-                Err(ProtocolError::InvalidUtf8),
-                "{case:x?}"
-            );
+            assert_eq!(text.append(&[*wrong]), Err(ProtocolError::InvalidUtf8), "{case:x?}");
         }
     }
 

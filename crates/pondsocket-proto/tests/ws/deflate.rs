@@ -28,9 +28,7 @@ fn hello() -> Conversation {
 fn deflated(payload: &[u8], level: u32, window_bits: u8) -> Vec<u8> {
     let mut compress = Compress::new_with_window_bits(Compression::new(level), false, window_bits);
     let mut out = Vec::with_capacity(payload.len() * 2 + 100);
-    compress
-        .compress_vec(payload, &mut out, FlushCompress::Sync)
-        .unwrap();
+    compress.compress_vec(payload, &mut out, FlushCompress::Sync).unwrap();
     assert!(out.len() < out.capacity());
     out.truncate(out.len() - 4);
     out
@@ -40,42 +38,24 @@ fn deflated(payload: &[u8], level: u32, window_bits: u8) -> Vec<u8> {
 fn the_examples_of_the_rfc() {
     // RFC 7692 section 7.2.3.1: one block; in one frame, and fragmented.
     assert_eq!(hear(&frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00")), hello());
-    let fragments = [
-        frame(0x41, b"\xf2\x48\xcd"),
-        frame(0x80, b"\xc9\xc9\x07\x00"),
-    ];
+    let fragments = [frame(0x41, b"\xf2\x48\xcd"), frame(0x80, b"\xc9\xc9\x07\x00")];
     assert_eq!(hear(&fragments.concat()), hello());
     // 7.2.3.3: a block without compression.
-    assert_eq!(
-        hear(&frame(
-            0xc1,
-            b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00"
-        )),
-        hello()
-    );
+    assert_eq!(hear(&frame(0xc1, b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00")), hello());
     // 7.2.3.4: a final block.
-    assert_eq!(
-        hear(&frame(0xc1, b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00")),
-        hello()
-    );
+    assert_eq!(hear(&frame(0xc1, b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00")), hello());
     // 7.2.3.5: two blocks.
     let two = b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00";
     assert_eq!(hear(&frame(0xc1, two)), hello());
     // 7.2.3.6: an empty message.
-    assert_eq!(
-        hear(&frame(0xc1, b"\x00")),
-        (vec![Said::Text(String::new())], None)
-    );
+    assert_eq!(hear(&frame(0xc1, b"\x00")), (vec![Said::Text(String::new())], None));
 }
 
 #[test]
 fn a_final_block_may_be_the_last_byte_or_be_followed_by_more() {
     assert_eq!(hear(&frame(0xc1, b"\xf3\x48\xcd\xc9\xc9\x07\x00")), hello());
     let twice = b"\xf3\x48\xcd\xc9\xc9\x07\x00\xf3\x48\xcd\xc9\xc9\x07\x00\x00";
-    assert_eq!(
-        hear(&frame(0xc1, twice)),
-        (vec![Said::Text("HelloHello".to_owned())], None)
-    );
+    assert_eq!(hear(&frame(0xc1, twice)), (vec![Said::Text("HelloHello".to_owned())], None));
 }
 
 #[test]
@@ -85,35 +65,21 @@ fn messages_do_not_depend_on_earlier_ones() {
     assert_eq!((heard.len(), error), (2, None));
     // RFC 7692 section 7.2.3.2: the second of two messages, compressed with the window of the first.
     let (heard, error) = hear(&[message, frame(0xc1, b"\xf2\x00\x11\x00\x00")].concat());
-    assert_eq!(
-        (heard.len(), error),
-        (1, Some(ProtocolError::InvalidDeflate))
-    );
+    assert_eq!((heard.len(), error), (1, Some(ProtocolError::InvalidDeflate)));
 }
 
 #[test]
 fn plain_and_compressed_messages_mix() {
-    let stream = [
-        frame(0x81, b"Hello"),
-        frame(0x41, b"\xf2\x48\xcd"),
-        frame(0x89, b"?"),
-        frame(0x80, b"\xc9\xc9\x07\x00"),
-    ];
-    let expected = vec![
-        Said::Text("Hello".to_owned()),
-        Said::Ping(b"?".to_vec()),
-        Said::Text("Hello".to_owned()),
-    ];
+    let stream =
+        [frame(0x81, b"Hello"), frame(0x41, b"\xf2\x48\xcd"), frame(0x89, b"?"), frame(0x80, b"\xc9\xc9\x07\x00")];
+    let expected = vec![Said::Text("Hello".to_owned()), Said::Ping(b"?".to_vec()), Said::Text("Hello".to_owned())];
     assert_eq!(hear(&stream.concat()), (expected, None));
 }
 
 #[test]
 fn the_bit_belongs_to_the_first_frame_of_a_message() {
     let refused = (vec![], Some(ProtocolError::ReservedBits));
-    assert_eq!(
-        hear(&[frame(0x41, b"\xf2"), frame(0xc0, b"\x48")].concat()),
-        refused
-    );
+    assert_eq!(hear(&[frame(0x41, b"\xf2"), frame(0xc0, b"\x48")].concat()), refused);
     assert_eq!(hear(&frame(0xc9, b"ping")), refused);
     assert_eq!(hear(&frame(0xc8, b"")), refused);
 }
@@ -121,18 +87,10 @@ fn the_bit_belongs_to_the_first_frame_of_a_message() {
 #[test]
 fn what_is_no_deflate_is_refused() {
     let refused = (vec![], Some(ProtocolError::InvalidDeflate));
-    let whole = deflated(
-        &[b"all of this ".repeat(20), b"and the end".to_vec()].concat(),
-        6,
-        15,
-    );
+    let whole = deflated(&[b"all of this ".repeat(20), b"and the end".to_vec()].concat(), 6, 15);
     assert_eq!(hear(&frame(0xc2, &whole)).1, None);
     for length in 0..whole.len() {
-        assert_eq!(
-            hear(&frame(0xc2, &whole[..length])),
-            refused,
-            "cut after {length} bytes"
-        );
+        assert_eq!(hear(&frame(0xc2, &whole[..length])), refused, "cut after {length} bytes");
     }
     assert_eq!(hear(&frame(0xc2, b"\xff\xff\xff")), refused);
     assert_eq!(hear(&frame(0xc2, b"plain text")), refused);
@@ -141,20 +99,14 @@ fn what_is_no_deflate_is_refused() {
 #[test]
 fn inflated_text_must_be_utf8() {
     let wrong = deflated(b"\xce\xba\xff", 6, 15);
-    assert_eq!(
-        hear(&frame(0xc1, &wrong)),
-        (vec![], Some(ProtocolError::InvalidUtf8))
-    );
+    assert_eq!(hear(&frame(0xc1, &wrong)), (vec![], Some(ProtocolError::InvalidUtf8)));
 }
 
 #[test]
 fn a_bomb_is_refused_at_the_limit() {
     let fits = deflated(&vec![0; LIMIT], 9, 15);
     assert!(fits.len() < 2000);
-    assert_eq!(
-        hear(&frame(0xc2, &fits)),
-        (vec![Said::Binary(vec![0; LIMIT])], None)
-    );
+    assert_eq!(hear(&frame(0xc2, &fits)), (vec![Said::Binary(vec![0; LIMIT])], None));
     for size in [LIMIT + 1, 16 * LIMIT] {
         let bomb = deflated(&vec![0; size], 9, 15);
         let refused = (vec![], Some(ProtocolError::TooLarge { limit: LIMIT }));
@@ -191,12 +143,7 @@ fn one_deflater_compresses_any_number_of_messages_alike() {
 fn payloads() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 1..6);
     let order = prop::collection::vec(any::<prop::sample::Index>(), 0..200);
-    (pieces, order).prop_map(|(pieces, order)| {
-        order
-            .iter()
-            .flat_map(|index| index.get(&pieces).clone())
-            .collect()
-    })
+    (pieces, order).prop_map(|(pieces, order)| order.iter().flat_map(|index| index.get(&pieces).clone()).collect())
 }
 
 /// What a client makes of a frame of ours, with a window no larger than agreed on.
@@ -214,9 +161,7 @@ fn client_hears(bytes: &[u8], window_bits: u8) -> Vec<u8> {
         // Little by little: the window is used only for what has been handed out before.
         let mut piece = [0; 100];
         let (read, written) = (inflate.total_in(), inflate.total_out());
-        inflate
-            .decompress(&input, &mut piece, FlushDecompress::None)
-            .unwrap();
+        inflate.decompress(&input, &mut piece, FlushDecompress::None).unwrap();
         input.drain(..(inflate.total_in() - read) as usize);
         let written = (inflate.total_out() - written) as usize;
         out.extend_from_slice(&piece[..written]);

@@ -18,18 +18,8 @@ fn an_idle_connection_is_small() {
 fn the_limit_itself_is_allowed() {
     let mut server = Server::new(LIMIT);
     server.hear(&frame(0x82, &[7; LIMIT]));
-    server.hear(
-        &[
-            frame(0x02, &[7; LIMIT - 1]),
-            frame(0x00, &[7]),
-            frame(0x80, b""),
-        ]
-        .concat(),
-    );
-    assert_eq!(
-        server.conversation(),
-        (vec![Said::Binary(vec![7; LIMIT]); 2], None)
-    );
+    server.hear(&[frame(0x02, &[7; LIMIT - 1]), frame(0x00, &[7]), frame(0x80, b"")].concat());
+    assert_eq!(server.conversation(), (vec![Said::Binary(vec![7; LIMIT]); 2], None));
 }
 
 #[test]
@@ -62,21 +52,13 @@ fn a_flood_of_fragments_holds_no_more_than_their_bytes() {
     for _ in 0..100_000 {
         server.hear(&empty);
     }
-    assert!(
-        server.decoder.buffered() < 512,
-        "{}",
-        server.decoder.buffered()
-    );
+    assert!(server.decoder.buffered() < 512, "{}", server.decoder.buffered());
 
     let single = frame(0x00, b"x");
     for _ in 0..LIMIT {
         server.hear(&single);
     }
-    assert!(
-        server.decoder.buffered() < 2 * LIMIT + 512,
-        "{}",
-        server.decoder.buffered()
-    );
+    assert!(server.decoder.buffered() < 2 * LIMIT + 512, "{}", server.decoder.buffered());
     assert_eq!(server.error, None);
     server.hear(&single);
     assert_eq!(server.error, TOO_LARGE);
@@ -115,21 +97,13 @@ fn memory_is_given_back_after_a_large_message() {
 fn taking_one_event_at_a_time_of_much_that_was_kept_is_not_quadratic() {
     const FRAMES: usize = 100_000;
     let mut flood = frame(0x82, b"").repeat(FRAMES);
-    let mut decoder = Decoder::new(
-        Limits {
-            max_message_size: LIMIT,
-        },
-        None,
-    );
+    let mut decoder = Decoder::new(Limits { max_message_size: LIMIT }, None);
     let mut scratch = Scratch::default();
     drop(decoder.feed(&mut flood, &mut scratch));
     // Moving what is left each time would be 30 GB of copying.
     for _ in 0..FRAMES {
         assert!(decoder.has_pending());
-        assert!(matches!(
-            decoder.feed(&mut [], &mut scratch).next(),
-            Some(Ok(_))
-        ));
+        assert!(matches!(decoder.feed(&mut [], &mut scratch).next(), Some(Ok(_))));
     }
     assert_eq!(decoder.buffered(), 0);
 }

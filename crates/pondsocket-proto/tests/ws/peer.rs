@@ -11,12 +11,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn masked_frame(first: u8, key: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let mut bytes = header(first, payload.len() as u64);
     bytes.extend(key);
-    bytes.extend(
-        payload
-            .iter()
-            .zip(key.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
+    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
     bytes
 }
 
@@ -54,9 +49,7 @@ impl From<Event<'_>> for Said {
             Event::Binary(bytes) => Self::Binary(bytes.to_owned()),
             Event::Ping(bytes) => Self::Ping(bytes.to_owned()),
             Event::Pong(bytes) => Self::Pong(bytes.to_owned()),
-            Event::Close(close) => {
-                Self::Close(close.map(|close| (close.code, close.reason.to_owned())))
-            }
+            Event::Close(close) => Self::Close(close.map(|close| (close.code, close.reason.to_owned()))),
         }
     }
 }
@@ -162,17 +155,8 @@ fn messages() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![6 => message, 3 => controls(), 1 => closes()]
 }
 
-fn fragmented(
-    opcode: u8,
-    payload: &[u8],
-    cuts: &[prop::sample::Index],
-    between: &[u8],
-    key: [u8; 4],
-) -> Vec<u8> {
-    let mut cuts: Vec<usize> = cuts
-        .iter()
-        .map(|cut| cut.index(payload.len() + 1))
-        .collect();
+fn fragmented(opcode: u8, payload: &[u8], cuts: &[prop::sample::Index], between: &[u8], key: [u8; 4]) -> Vec<u8> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(payload.len() + 1)).collect();
     cuts.sort_unstable();
     let mut bytes = Vec::new();
     let mut start = 0;
@@ -189,18 +173,12 @@ fn fragmented(
 
 fn controls() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop::collection::vec(any::<u8>(), 0..=125);
-    (
-        prop_oneof![Just(0x89), Just(0x8a)],
-        any::<[u8; 4]>(),
-        payload,
-    )
+    (prop_oneof![Just(0x89), Just(0x8a)], any::<[u8; 4]>(), payload)
         .prop_map(|(first, key, payload)| masked_frame(first, key, &payload))
 }
 
 fn closes() -> impl Strategy<Value = Vec<u8>> {
     let code = prop_oneof![3 => 1000..1020u16, 1 => 2990..5010u16, 1 => any::<u16>()];
-    let close = (code, "\\PC{0,20}")
-        .prop_map(|(code, reason)| [&code.to_be_bytes(), reason.as_bytes()].concat());
-    prop_oneof![4 => close, 1 => prop::collection::vec(any::<u8>(), 0..4)]
-        .prop_map(|payload| frame(0x88, &payload))
+    let close = (code, "\\PC{0,20}").prop_map(|(code, reason)| [&code.to_be_bytes(), reason.as_bytes()].concat());
+    prop_oneof![4 => close, 1 => prop::collection::vec(any::<u8>(), 0..4)].prop_map(|payload| frame(0x88, &payload))
 }

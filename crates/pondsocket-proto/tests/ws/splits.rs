@@ -7,11 +7,7 @@ use crate::peer::{Conversation, Server, client_streams, damaged_streams, frame, 
 
 /// Feeds the stream in pieces of the given sizes, over and over. A piece of which only some events are taken leaves
 /// the rest to the decoder, as a server does that stops reading.
-fn hear_in_pieces(
-    stream: &[u8],
-    pieces: &[(usize, usize)],
-    deflate: Option<Deflate>,
-) -> Conversation {
+fn hear_in_pieces(stream: &[u8], pieces: &[(usize, usize)], deflate: Option<Deflate>) -> Conversation {
     let mut server = Server::with(70_000, deflate);
     let mut rest = stream;
     for &(size, count) in pieces.iter().cycle() {

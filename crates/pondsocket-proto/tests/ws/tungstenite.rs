@@ -40,14 +40,9 @@ impl Write for Recorded {
 }
 
 fn judge(role: Role, incoming: Vec<u8>) -> WebSocket<Recorded> {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(LIMIT))
-        .max_frame_size(Some(LIMIT))
-        .read_buffer_size(4096);
-    let stream = Recorded {
-        incoming: Cursor::new(incoming),
-        outgoing: Vec::new(),
-    };
+    let config =
+        WebSocketConfig::default().max_message_size(Some(LIMIT)).max_frame_size(Some(LIMIT)).read_buffer_size(4096);
+    let stream = Recorded { incoming: Cursor::new(incoming), outgoing: Vec::new() };
     WebSocket::from_raw_socket(stream, role, Some(config))
 }
 
@@ -61,9 +56,7 @@ fn hear(role: Role, incoming: Vec<u8>) -> (Vec<Said>, bool) {
                 return (heard, true);
             }
             Ok(message) => heard.push(said(message)),
-            Err(Error::Protocol(
-                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            )) => {
+            Err(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
                 return (heard, false);
             }
             Err(_) => return (heard, true),
@@ -80,9 +73,7 @@ fn said(message: Message) -> Said {
         Message::Binary(bytes) => Said::Binary(bytes.to_vec()),
         Message::Ping(bytes) => Said::Ping(bytes.to_vec()),
         Message::Pong(bytes) => Said::Pong(bytes.to_vec()),
-        Message::Close(close) => {
-            Said::Close(close.map(|close| (close.code.into(), close.reason.to_string())))
-        }
+        Message::Close(close) => Said::Close(close.map(|close| (close.code.into(), close.reason.to_string()))),
         Message::Frame(_) => unreachable!("never read"),
     }
 }
@@ -169,10 +160,7 @@ fn messages() -> impl Strategy<Value = Said> {
         prop_oneof![5 => small, 1 => prop::collection::vec(any::<u8>(), 65_530..65_540)]
     };
     let short = || prop::collection::vec(any::<u8>(), 0..=125);
-    let close = (
-        prop_oneof![1000..=1003u16, 1007..=1013u16, 3000..=4999u16],
-        "\\PC{0,30}",
-    );
+    let close = (prop_oneof![1000..=1003u16, 1007..=1013u16, 3000..=4999u16], "\\PC{0,30}");
     prop_oneof![
         4 => "\\PC{0,200}".prop_map(Said::Text),
         4 => bytes().prop_map(Said::Binary),
@@ -184,10 +172,7 @@ fn messages() -> impl Strategy<Value = Said> {
 
 /// Nothing is heard after a close.
 fn until_close(mut messages: Vec<Said>) -> Vec<Said> {
-    if let Some(close) = messages
-        .iter()
-        .position(|said| matches!(said, Said::Close(_)))
-    {
+    if let Some(close) = messages.iter().position(|said| matches!(said, Said::Close(_))) {
         messages.truncate(close + 1);
     }
     messages

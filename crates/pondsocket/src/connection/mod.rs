@@ -225,7 +225,10 @@ impl Connection {
         let full = since(|troubles| troubles.full);
         let closing = since(|troubles| troubles.closing);
 
-        if now >= self.heard + options.pong_wait || late(stalled, options.write_wait) || late(closing, options.write_wait) {
+        if now >= self.heard + options.pong_wait
+            || late(stalled, options.write_wait)
+            || late(closing, options.write_wait)
+        {
             tracing::debug!(connection = %self.link().id, stage = ?self.stage, "connection dropped: the peer is silent or takes nothing");
             self.hang_up();
             return Some(now);

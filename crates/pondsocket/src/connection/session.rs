@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 
 use pondsocket_proto::channel::Departure;
 use pondsocket_proto::id::{ChannelName, RequestId};
+use pondsocket_proto::wire::GATEWAY;
 use pondsocket_proto::wire::client::{self, ClientMessage, Envelope, Malformed};
 use pondsocket_proto::wire::server::{self, ErrorPayload};
-use pondsocket_proto::wire::GATEWAY;
 use tokio::time::Instant;
 
 use super::job::{Job, Kind};
@@ -129,7 +129,11 @@ impl Session {
     fn refuse(&self, code: u16, message: &str) {
         let id = RequestId::from_u128(ids::fresh());
         let mut text = Vec::new();
-        server::internal_error(&mut text, id.as_str(), &ErrorPayload { code, message, details: None, channel: GATEWAY });
+        server::internal_error(
+            &mut text,
+            id.as_str(),
+            &ErrorPayload { code, message, details: None, channel: GATEWAY },
+        );
         self.link.send_text(&text);
     }
 

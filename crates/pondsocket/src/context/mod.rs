@@ -34,7 +34,7 @@ mod route;
 
 pub use connection::{Connected, ConnectionContext};
 pub use event::EventContext;
-pub use join::{Joined, JoinContext};
+pub use join::{JoinContext, Joined};
 pub use leave::{LeaveContext, LeaveReason};
 
 pub(crate) use event::Call;
