@@ -108,8 +108,11 @@ impl<R: Recipient> LiveChannel<R> {
     ) -> Result<(), NotMember> {
         let mut core = self.core.lock();
         if core.is_quiet() {
-            let seated = core.channel.state().is_seated(slot, connection);
-            return if seated { Ok(to.send(text)) } else { Err(NotMember) };
+            if !core.channel.state().is_seated(slot, connection) {
+                return Err(NotMember);
+            }
+            to.send(text);
+            return Ok(());
         }
         core.channel.reply(slot, connection, text)
     }

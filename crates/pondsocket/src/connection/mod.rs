@@ -52,7 +52,7 @@ pub(crate) struct Connection {
     session: Session,
     stage: Stage,
     /// Bytes that had been read before the connection was handed over.
-    first: Option<Box<Vec<u8>>>,
+    first: Option<Box<[u8]>>,
     /// The peer's close frame has come.
     heard_close: bool,
     heard: Instant,
@@ -93,7 +93,7 @@ impl Connection {
             decoder,
             session: Session::new(endpoint, link, options),
             stage: Stage::Open,
-            first: (!first.is_empty()).then(|| Box::new(first)),
+            first: (!first.is_empty()).then(|| first.into_boxed_slice()),
             heard_close: false,
             heard: now,
             pinged: now,
