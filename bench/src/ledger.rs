@@ -1,0 +1,51 @@
+//! What a receiver has seen: nothing lost, nothing twice, everything in order.
+
+/// The messages that one receiver has got, by publisher.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    next: Vec<u64>,
+    /// Messages received.
+    pub(crate) received: u64,
+    /// Messages that did not follow their predecessor.
+    pub(crate) disorder: u64,
+}
+
+impl Ledger {
+    /// How many messages of a publisher have come, if all came in order.
+    pub(crate) fn of(&self, publisher: usize) -> u64 {
+        self.next.get(publisher).copied().unwrap_or_default()
+    }
+
+    /// Notes the n-th message of a publisher.
+    pub(crate) fn note(&mut self, publisher: usize, n: u64) {
+        if self.next.len() <= publisher {
+            self.next.resize(publisher + 1, 0);
+        }
+        self.disorder += u64::from(self.next[publisher] != n);
+        self.next[publisher] = n + 1;
+        self.received += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disorder(messages: &[(usize, u64)]) -> u64 {
+        let mut ledger = Ledger::default();
+        messages.iter().for_each(|&(publisher, n)| ledger.note(publisher, n));
+        ledger.disorder
+    }
+
+    #[test]
+    fn publishers_may_interleave() {
+        assert_eq!(disorder(&[(0, 0), (1, 0), (1, 1), (0, 1)]), 0);
+    }
+
+    #[test]
+    fn a_hole_an_inversion_and_a_repetition_are_reported() {
+        assert_eq!(disorder(&[(0, 0), (0, 2)]), 1);
+        assert_eq!(disorder(&[(0, 0), (0, 2), (0, 1), (0, 3)]), 3);
+        assert_eq!(disorder(&[(0, 0), (0, 0)]), 1);
+    }
+}

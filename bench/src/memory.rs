@@ -1,0 +1,46 @@
+//! Bytes of server memory for an idle connection that is joined to a channel.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+
+use crate::crowd::Crowd;
+use crate::server::Server;
+
+const WARM_UP: usize = 500;
+const CONNECTIONS: usize = 5000;
+const CHANNELS: usize = 500;
+
+/// Opens 5,000 connections in 500 channels, after 500 warm-up connections have gone; answers resident bytes for each.
+pub(crate) fn measure(program: &Path, progress: &ProgressBar) -> Result<u64> {
+    let server = Server::start(program, None)?;
+    progress.set_message("warming up");
+    drop(Crowd::join(server.address, WARM_UP, channel)?);
+    let before = settled(&server)?;
+    progress.set_message("connecting");
+    let crowd = Crowd::join(server.address, CONNECTIONS, channel)?;
+    let after = settled(&server)?;
+    drop(crowd);
+    Ok((after - before) / CONNECTIONS as u64)
+}
+
+fn channel(index: usize) -> String {
+    format!("/plain/r{}", index % CHANNELS)
+}
+
+/// The resident memory, once it has not changed for a second.
+fn settled(server: &Server) -> Result<u64> {
+    let mut last = (server.rss()?, Instant::now());
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        let rss = server.rss()?;
+        if rss != last.0 {
+            last = (rss, Instant::now());
+        }
+        if last.1.elapsed() > Duration::from_secs(1) {
+            return Ok(rss);
+        }
+    }
+}

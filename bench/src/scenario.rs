@@ -1,0 +1,130 @@
+//! What load is put on a server, and what one run of it measured.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::crowd::Crowd;
+use crate::server::{Cpu, Server};
+use crate::wire;
+
+/// Everybody is in one channel.
+const CHANNEL: &str = "/plain/bench";
+const RECEIVERS: usize = 1000;
+const PUBLISHERS: usize = 10;
+/// How many of its own messages a publisher may wait for.
+const WINDOW: u64 = 4;
+const PACE: Duration = Duration::from_millis(20);
+
+/// A kind of load.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scenario {
+    /// One publisher, 1,000 receivers, 50 messages a second.
+    Paced,
+    /// 1,000 receivers, ten of which publish; each waits for at most 4 of its own messages.
+    Saturated,
+}
+
+impl Scenario {
+    /// The most that our server may cost, as a ratio to the limit server.
+    pub(crate) fn bar(self) -> f64 {
+        match self {
+            Scenario::Paced => 1.2,
+            Scenario::Saturated => 0.1,
+        }
+    }
+
+    /// Puts the load on a fresh server for a while.
+    pub(crate) fn run(self, program: &Path, core: Option<usize>, lasting: Duration) -> Result<Run> {
+        let server = Server::start(program, core)?;
+        let mut crowd = Crowd::join(server.address, RECEIVERS, |_| CHANNEL.to_owned())?;
+        let before = server.cpu()?;
+        let start = Instant::now();
+        let sent = match self {
+            Scenario::Paced => pace(&mut crowd, start + lasting)?,
+            Scenario::Saturated => saturate(&mut crowd, start + lasting)?,
+        };
+        let expected = sent.iter().sum::<u64>();
+        let lost = settle(&mut crowd, expected)?;
+        let cpu = server.cpu()?.since(before);
+        let deliveries = expected * RECEIVERS as u64 - lost;
+        let disorder = crowd.clients().iter().map(|client| client.ledger.disorder).sum();
+        Ok(Run { deliveries, lost, disorder, cpu, seconds: start.elapsed().as_secs_f64() })
+    }
+}
+
+/// What one run measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// Messages received, by all receivers together.
+    pub(crate) deliveries: u64,
+    /// Messages that did not arrive.
+    pub(crate) lost: u64,
+    /// Messages that arrived out of order.
+    pub(crate) disorder: u64,
+    /// What the server spent on it.
+    pub(crate) cpu: Cpu,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+impl Run {
+    /// CPU time of the server for one delivery, in microseconds.
+    pub(crate) fn micros(&self) -> f64 {
+        self.cpu.total() * 1e6 / self.deliveries as f64
+    }
+
+    /// The part of it that was spent in the program itself.
+    pub(crate) fn user_share(&self) -> f64 {
+        self.cpu.user / self.cpu.total()
+    }
+}
+
+/// Sends at a steady pace; answers how many messages each publisher has sent.
+fn pace(crowd: &mut Crowd, end: Instant) -> Result<Vec<u64>> {
+    let mut sent = 0;
+    let mut next = Instant::now();
+    while Instant::now() < end {
+        let now = Instant::now();
+        if now >= next {
+            crowd.send(0, &wire::publish(CHANNEL, 0, sent))?;
+            sent += 1;
+            next += PACE;
+        }
+        crowd.poll(next.saturating_duration_since(now))?;
+    }
+    Ok(vec![sent])
+}
+
+/// Sends whenever a publisher has got enough of its own messages back.
+fn saturate(crowd: &mut Crowd, end: Instant) -> Result<Vec<u64>> {
+    let mut sent = vec![0; PUBLISHERS];
+    while Instant::now() < end {
+        for (publisher, sent) in sent.iter_mut().enumerate() {
+            while *sent - crowd.clients()[publisher].ledger.of(publisher) < WINDOW {
+                crowd.send(publisher, &wire::publish(CHANNEL, publisher, *sent))?;
+                *sent += 1;
+            }
+        }
+        crowd.poll(Duration::from_millis(10))?;
+    }
+    Ok(sent)
+}
+
+/// Waits until everybody has got everything; answers how many messages did not come.
+fn settle(crowd: &mut Crowd, expected: u64) -> Result<u64> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let missing = crowd.clients().iter().map(|client| expected.saturating_sub(client.ledger.received)).sum();
+        if missing == 0 || Instant::now() > deadline {
+            let surplus = crowd.clients().iter().filter(|client| client.ledger.received > expected).count();
+            ensure!(surplus == 0, "{surplus} receivers got more than was sent");
+            return Ok(missing);
+        }
+        crowd.poll(Duration::from_millis(50))?;
+    }
+}
