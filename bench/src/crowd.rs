@@ -47,13 +47,13 @@ impl Crowd {
         for index in 0..count {
             crowd.connect(address, index)?;
             // Not all at once: the accept queue is short.
-            while index - crowd.count(|client| client.joined) > 64 {
-                ensure!(Instant::now() < deadline, "joining takes too long");
+            while crowd.clients.len() - crowd.count(|client| client.joined) > 64 {
+                crowd.check(deadline)?;
                 crowd.turn(Duration::from_millis(100), &channel)?;
             }
         }
         while crowd.count(|client| client.joined) < count {
-            ensure!(Instant::now() < deadline, "joining takes too long");
+            crowd.check(deadline)?;
             crowd.turn(Duration::from_millis(100), &channel)?;
         }
         Ok(crowd)
@@ -79,6 +79,16 @@ impl Crowd {
     fn count(&self, of: impl Fn(&Client) -> bool) -> usize {
         // Clients join in order, but for a few at the end.
         self.clients.iter().filter(|client| of(client)).count()
+    }
+
+    fn check(&self, deadline: Instant) -> Result<()> {
+        let (all, upgraded, joined) =
+            (self.clients.len(), self.count(|client| client.upgraded), self.count(|client| client.joined));
+        ensure!(
+            Instant::now() < deadline,
+            "joining takes too long: {all} have connected, {upgraded} are upgraded, {joined} have joined"
+        );
+        Ok(())
     }
 
     fn connect(&mut self, address: SocketAddr, index: usize) -> Result<()> {
