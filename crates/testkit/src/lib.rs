@@ -9,8 +9,9 @@ use pondsocket_proto::wire::strict;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite;
+pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// How long anything that must happen may take.
@@ -22,6 +23,16 @@ pub async fn serve(pond: &PondSocket) -> (Server, SocketAddr) {
     server.start("127.0.0.1:0").await.expect("a free port");
     let address = server.local_addr().expect("it runs");
     (server, address)
+}
+
+/// Waits until something is so that tells nobody when it becomes so.
+pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let becomes = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(DEADLINE, becomes).await.unwrap_or_else(|_| panic!("not within the deadline: {what}"));
 }
 
 /// A raw client. Every text it receives must be what the strictest client accepts.
@@ -65,7 +76,8 @@ impl Peer {
     pub async fn send(&mut self, action: &str, event: &str, channel: &str, payload: Value) -> String {
         self.sent += 1;
         let id = format!("q{}", self.sent);
-        let message = json!({ "action": action, "event": event, "channelName": channel, "requestId": id, "payload": payload });
+        let message =
+            json!({ "action": action, "event": event, "channelName": channel, "requestId": id, "payload": payload });
         self.text(&message.to_string()).await;
         id
     }
