@@ -1,0 +1,19 @@
+"""Counts the cases of an Autobahn report: `verdict.py index.json`."""
+
+import json
+import sys
+
+CASES = 517
+GOOD = {"OK", "INFORMATIONAL"}
+
+with open(sys.argv[1], encoding="utf-8") as report:
+    cases = next(iter(json.load(report).values()))
+bad = {name: case for name, case in cases.items() if {case["behavior"], case["behaviorClose"]} - GOOD}
+for name, case in sorted(bad.items()):
+    print(f"FAIL {name}: {case['behavior']}, close {case['behaviorClose']}")
+missing = CASES - len(cases)
+if missing:
+    print(f"FAIL {missing} cases did not run")
+failed = len(bad) + max(missing, 0)
+print(f"{len(cases) - len(bad)} passed, {failed} failed, 0 skipped")
+sys.exit(1 if failed else 0)

@@ -1,0 +1,65 @@
+# What ./test and the outside judges share. Sourced, never run.
+
+TARGET=${CARGO_TARGET_DIR:-$PWD/target}
+TOOLS=$PWD/.tools
+export DEBIAN_FRONTEND=noninteractive
+
+heading() { printf '\n== %s\n' "$1"; }
+
+# Installs Debian packages, as root.
+install_packages() { { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null; }
+
+need_node() { command -v npm >/dev/null || install_packages nodejs npm; }
+
+need_python() { python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv; }
+
+need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
+
+# The features of a crate, by name.
+features_of() {
+  cargo metadata --format-version 1 --no-deps |
+    python3 -c "import json,sys
+for package in json.load(sys.stdin)['packages']:
+    if package['name'] == '$1':
+        print(*(feature for feature in package['features'] if feature != 'default'))"
+}
+
+# with_contract_server COMMAND... PATH: runs the command with the address of a fresh contract server.
+with_contract_server() {
+  local command=("${@:1:$#-1}") path=${*: -1} log pid port='' status
+  log=$(mktemp)
+  PORT=0 "$TARGET/release/contract" >"$log" &
+  pid=$!
+  for _ in $(seq 100); do
+    port=$(sed -n 's/^listening //p' "$log")
+    [ -n "$port" ] && break
+    sleep 0.05
+  done
+  "${command[@]}" "ws://127.0.0.1:$port$path"
+  status=$?
+  kill "$pid"
+  wait "$pid" 2>/dev/null
+  rm -f "$log"
+  return $status
+}
+
+# judged COMMAND...: runs a judge whose last line is "N passed, M failed, K skipped". Nothing may fail, something
+# must pass, and as many may be skipped as e2e/skips.txt says, with a reason, for this judge.
+judged() {
+  local log status last allowed
+  log=$(mktemp)
+  "$@" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  last=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
+  rm -f "$log"
+  allowed=$(awk -v judge="$(skip_name "$@")" '$1 == judge { n += $2 } END { print n + 0 }' e2e/skips.txt)
+  [ "$status" -eq 0 ] && [[ $last =~ ^[1-9][0-9]*\ passed,\ 0\ failed,\ $allowed\ skipped$ ]] && return 0
+  echo "judged: exit $status, '${last:-no verdict}', skips allowed: $allowed"
+  return 1
+}
+
+# The judge's program: the first word that is a file of the project.
+skip_name() {
+  local word
+  for word in "$@"; do [ -f "$word" ] && { echo "$word"; return; }; done
+}
