@@ -1,9 +1,7 @@
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use pondsocket_proto::pattern::Match;
-use tokio::time::Instant;
 
 use crate::common::Common;
 use crate::context::ConnectionContext;
@@ -86,16 +84,6 @@ impl PondSocket {
     /// All endpoints, in the order of their registration.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Closes all connections with 1001 and waits until they have gone, or until `deadline`.
-    pub(crate) async fn close_connections(&self, deadline: Instant) {
-        let endpoints = self.endpoints();
-        let connections = || endpoints.iter().flat_map(Endpoint::connections);
-        connections().for_each(|connection| connection.close(1001, "the server is stopping"));
-        while connections().next().is_some() && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
     }
 
     /// The first endpoint that matches a path and query, of those from the `from`-th on.

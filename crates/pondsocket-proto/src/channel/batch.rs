@@ -84,6 +84,23 @@ impl<R> Batch<R> {
         self.ops.push(Op::Send { to, text });
     }
 
+    /// Keeps the operations up to, and including, the `most`-th presence change; gives those behind it.
+    pub(super) fn split_after_presence(&mut self, most: usize) -> Batch<R> {
+        let mut presences = self.ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::Presence { .. }));
+        let Some((last, _)) = presences.nth(most.saturating_sub(1)) else { return Batch::default() };
+        let mut ops = self.ops.split_off(last + 1);
+        let start = ops.iter().find_map(|op| if let Op::Send { text, .. } = op { Some(text.start) } else { None });
+        let text = start.map_or_else(Vec::new, |start| self.text.split_off(start as usize));
+        for op in &mut ops {
+            if let (Op::Send { text, .. }, Some(start)) = (op, start) {
+                *text = text.start - start..text.end - start;
+            }
+        }
+        let rest = self.presences - most;
+        self.presences = most;
+        Batch { ops, text, presences: rest }
+    }
+
     /// Turns presence changes into messages that carry `list`.
     pub(super) fn resolve(&mut self, list: &str, encode: impl Fn(&mut Vec<u8>, &Change, &str)) {
         if self.presences == 0 {

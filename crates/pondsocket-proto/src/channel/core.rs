@@ -32,6 +32,9 @@ pub enum To {
     ExceptConnection(Slot, ConnectionId),
 }
 
+/// How many bytes of presence lists one batch may hold: each change carries the whole list.
+const LISTS_PER_BATCH: usize = 8 << 20;
+
 /// How much may wait for delivery. Over the soft limit the readers of those who publish should pause; over the
 /// hard limit a broadcast is refused.
 #[derive(Clone, Copy, Debug)]
@@ -106,11 +109,16 @@ impl<R> Channel<R> {
         self.exceeds(1)
     }
 
-    /// Takes everything that waits. Presence messages get the list as of now (docs/protocol.md, Presence).
+    /// Takes what waits: everything, unless that is more presence changes than a batch can hold lists. They get the
+    /// list as of now (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
         let mut batch = std::mem::take(&mut self.queue);
         if batch.presences > 0 {
             let (list, name) = (self.state.presence_list(), self.name.as_str());
+            let most = (LISTS_PER_BATCH / list.len()).max(1);
+            if batch.presences > most {
+                self.queue = batch.split_after_presence(most);
+            }
             batch.resolve(&list, |out, change, list| {
                 let id = RequestId::from_u128(change.request_id);
                 let (user, changed) = (change.user.as_str(), change.changed.as_str());

@@ -159,11 +159,13 @@ pub struct Encoded<B> {
     private: Track<B>,
 }
 
-/// Frames one behind the other, and where each operation's begin.
+/// Frames one behind the other, and where those of each operation end.
 #[derive(Debug)]
 struct Track<B> {
     bytes: B,
+    /// In bytes, after each operation.
     at: Vec<u32>,
+    /// In frames, after each operation.
     frames: Vec<u32>,
 }
 
@@ -178,39 +180,35 @@ pub struct Run<'a, B> {
     pub frames: u32,
 }
 
-impl<B> Encoded<B> {
-    /// Frames every message of the batch with `frame`; `share` makes a finished buffer cheap to hand out.
+impl<B: AsRef<[u8]>> Encoded<B> {
+    /// Frames every message of the batch once with `frame`; `share` makes a finished buffer cheap to hand out.
     pub fn new<R>(
         batch: &Batch<R>,
         mut frame: impl FnMut(&[u8], &mut Vec<u8>),
         share: impl Fn(Vec<u8>) -> B,
     ) -> Encoded<B> {
-        let presence = batch.ops.iter().any(|op| matches!(op, Op::Send { to: Audience::Tracked, .. }));
-        let mut track = |wanted: fn(&Audience<R>) -> bool| {
-            let mut bytes = Vec::new();
-            let (mut at, mut frames) =
-                (Vec::with_capacity(batch.ops.len() + 1), Vec::with_capacity(batch.ops.len() + 1));
-            let mut count = 0;
-            for op in &batch.ops {
-                at.push(bytes.len() as u32);
-                frames.push(count);
-                if let Op::Send { to, text } = op
+        let mut track = |wanted: fn(&Audience<R>) -> bool, framed: Option<&Track<B>>| {
+            let mut track = Track { bytes: Vec::new(), at: Vec::new(), frames: Vec::new() };
+            for (index, op) in batch.ops.iter().enumerate() {
+                let mut frames = 0;
+                if let Some(run) = framed.and_then(|framed| framed.run(index, index + 1)) {
+                    track.bytes.extend_from_slice(&run.buffer.as_ref()[run.range]);
+                    frames = run.frames;
+                } else if let Op::Send { to, text } = op
                     && wanted(to)
                 {
-                    frame(&batch.text[text.start as usize..text.end as usize], &mut bytes);
-                    count += 1;
+                    frame(&batch.text[text.start as usize..text.end as usize], &mut track.bytes);
+                    frames = 1;
                 }
+                track.end_operation(frames);
             }
-            at.push(bytes.len() as u32);
-            frames.push(count);
-            Track { bytes: share(bytes), at, frames }
+            Track { bytes: share(track.bytes), at: track.at, frames: track.frames }
         };
-        Encoded {
-            all: track(|to| matches!(to, Audience::All | Audience::Except(_))),
-            tracked: presence
-                .then(|| track(|to| matches!(to, Audience::All | Audience::Except(_) | Audience::Tracked))),
-            private: track(|to| matches!(to, Audience::Only(_) | Audience::Outsider(_))),
-        }
+        let all = track(|to| matches!(to, Audience::All | Audience::Except(_)), None);
+        let presence = batch.ops.iter().any(|op| matches!(op, Op::Send { to: Audience::Tracked, .. }));
+        let tracked = presence.then(|| track(|to| matches!(to, Audience::Tracked), Some(&all)));
+        let private = track(|to| matches!(to, Audience::Only(_) | Audience::Outsider(_)), None);
+        Encoded { all, tracked, private }
     }
 
     /// The frames of one piece, or `None` if there are none.
@@ -224,7 +222,7 @@ impl<B> Encoded<B> {
     /// Everything that a class gets, or `None` if that is nothing.
     pub fn whole(&self, class: Class) -> Option<Run<'_, B>> {
         let track = self.shared(class);
-        track.run(0, track.at.len() - 1)
+        track.run(0, track.at.len())
     }
 
     fn shared(&self, class: Class) -> &Track<B> {
@@ -236,9 +234,18 @@ impl<B> Encoded<B> {
 }
 
 impl<B> Track<B> {
+    /// The frames of the operations from the `from`-th up to, not including, the `to`-th.
     fn run(&self, from: usize, to: usize) -> Option<Run<'_, B>> {
-        let range = self.at[from] as usize..self.at[to] as usize;
-        let frames = self.frames[to] - self.frames[from];
+        let before = |ends: &[u32], op: usize| op.checked_sub(1).map_or(0, |last| ends[last]);
+        let range = before(&self.at, from) as usize..before(&self.at, to) as usize;
+        let frames = before(&self.frames, to) - before(&self.frames, from);
         (!range.is_empty()).then_some(Run { buffer: &self.bytes, range, frames })
+    }
+}
+
+impl Track<Vec<u8>> {
+    fn end_operation(&mut self, frames: u32) {
+        self.at.push(self.bytes.len() as u32);
+        self.frames.push(self.frames.last().copied().unwrap_or(0) + frames);
     }
 }
