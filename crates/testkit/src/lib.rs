@@ -7,12 +7,12 @@ use futures_util::{SinkExt, StreamExt};
 use pondsocket::{PondSocket, Server};
 use pondsocket_proto::wire::strict;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
 pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 /// How long anything that must happen may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -49,16 +49,32 @@ impl Peer {
     /// Connects to `path` (with its query) and reads the CONNECTION message.
     pub async fn connect(address: SocketAddr, path: &str) -> Peer {
         let mut peer = Peer::connect_silently(address, path).await;
-        let first = peer.next().await;
-        assert_eq!((&first["action"], &first["event"]), (&json!("CONNECT"), &json!("CONNECTION")), "the first message");
-        peer.id = first["payload"]["connectionId"].as_str().expect("an id").to_owned();
+        peer.greet().await;
         peer
+    }
+
+    async fn greet(&mut self) {
+        let first = self.next().await;
+        assert_eq!((&first["action"], &first["event"]), (&json!("CONNECT"), &json!("CONNECTION")), "the first message");
+        self.id = first["payload"]["connectionId"].as_str().expect("an id").to_owned();
     }
 
     /// Connects without reading anything.
     pub async fn connect_silently(address: SocketAddr, path: &str) -> Peer {
         let socket = connect_async(format!("ws://{address}{path}")).await.expect("the server lets us in").0;
         Peer { socket, id: String::new(), sent: 0 }
+    }
+
+    /// Connects like [`connect`](Self::connect), with a receive buffer of this size: whoever does not read from it
+    /// stalls the server soon.
+    pub async fn connect_narrow(address: SocketAddr, path: &str, receive_buffer: u32) -> Peer {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(receive_buffer).expect("any size is possible");
+        let stream = MaybeTlsStream::Plain(socket.connect(address).await.expect("the server listens"));
+        let socket = client_async(format!("ws://{address}{path}"), stream).await.expect("the server lets us in").0;
+        let mut peer = Peer { socket, id: String::new(), sent: 0 };
+        peer.greet().await;
+        peer
     }
 
     /// Tries to connect; the status and body of the refusal.
