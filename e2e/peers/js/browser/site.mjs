@@ -1,0 +1,26 @@
+// A static site on localhost: one page, and the published client bundled for browsers as any web project would do it.
+
+import http from 'node:http';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const here = (name) => fileURLToPath(new URL(name, import.meta.url));
+
+/** Serves the site and returns the address of its page. It ends with the test `t`. */
+export async function serveSite (t) {
+    const bundle = await build({ entryPoints: [here('client.mjs')], bundle: true, platform: 'browser', write: false });
+    const files = {
+        '/': ['text/html', await readFile(here('page.html'))],
+        '/client.js': ['text/javascript', bundle.outputFiles[0].contents],
+        '/favicon.ico': ['image/x-icon', ''],
+    };
+    const site = http.createServer((request, response) => {
+        const [type, content] = files[request.url] ?? [];
+        response.writeHead(type ? 200 : 404, { 'Content-Type': type ?? 'text/plain' });
+        response.end(content);
+    });
+    await new Promise((resolve) => site.listen(0, 'localhost', resolve));
+    t.after(() => { site.close(); site.closeAllConnections(); });
+    return `http://localhost:${site.address().port}/`;
+}

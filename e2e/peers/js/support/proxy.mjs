@@ -1,0 +1,47 @@
+// A TCP proxy in front of the server whose connections a test can end, as networks and load balancers do.
+
+import net from 'node:net';
+import { server } from './server.mjs';
+
+export class Proxy {
+    #pairs = new Set();
+    #listener = net.createServer((client) => this.#accept(client));
+
+    static async start (t) {
+        const proxy = new Proxy();
+        await new Promise((resolve) => proxy.#listener.listen(0, '127.0.0.1', resolve));
+        proxy.url = new URL(server);
+        proxy.url.port = proxy.#listener.address().port;
+        t.after(() => { proxy.cut(); proxy.#listener.close(); });
+        return proxy;
+    }
+
+    #accept (client) {
+        const upstream = net.connect(Number(server.port), server.hostname);
+        const pair = { client, upstream };
+        this.#pairs.add(pair);
+        client.pipe(upstream);
+        upstream.pipe(client);
+        for (const end of [client, upstream]) {
+            end.on('error', () => { /* a close follows */ });
+            end.on('close', () => { this.#pairs.delete(pair); client.destroy(); upstream.destroy(); });
+        }
+    }
+
+    /** Resets every connection on both sides, as when a cable is pulled and put back. */
+    cut () {
+        for (const { client, upstream } of this.#pairs) {
+            client.resetAndDestroy();
+            upstream.resetAndDestroy();
+        }
+    }
+
+    /** Tells every client, in the server's place, that the server goes away (close code 1001). */
+    goAway () {
+        for (const { client, upstream } of this.#pairs) {
+            upstream.unpipe(client);
+            client.end(Buffer.from([0x88, 0x02, 0x03, 0xe9]));
+            upstream.resetAndDestroy();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+// The order in which frames arrive. RawSocket itself checks that nothing of a channel precedes its ACKNOWLEDGE or
+// follows its end.
+
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { party } from '../support/peer.mjs';
+import { RawSocket } from '../support/raw.mjs';
+import { chatRoom, plainRoom } from '../support/server.mjs';
+import { settle } from '../support/wait.mjs';
+
+const range = (length) => Array.from({ length }, (_, n) => n);
+
+/** A member that broadcasts numbers into `room` until it is stopped. */
+async function talker (t, room, name) {
+    const socket = await RawSocket.joined(t, room, name);
+    let n = 0;
+    const timer = setInterval(() => { for (let burst = 0; burst < 5; burst++) socket.event('message', room, { name, n: n++ }); }, 10);
+    t.after(() => clearInterval(timer));
+    return { socket, sent: () => n, stop: () => clearInterval(timer) };
+}
+
+/** Fails unless the numbers that `socket` has from `name` follow each other without a hole. */
+function assertContiguous (socket, name) {
+    const numbers = socket.of('message').map((frame) => frame.payload).filter((payload) => payload.name === name).map(({ n }) => n);
+    assert.deepEqual(numbers, range(numbers.length).map((n) => n + numbers[0]), `${name}'s numbers`);
+}
+
+test('order: 1000 broadcasts of one member arrive once each, in order, at everyone', async (t) => {
+    const room = plainRoom();
+    const [sender, other] = [await RawSocket.joined(t, room), await RawSocket.joined(t, room)];
+    for (const n of range(1000)) sender.event('message', room, { n });
+    for (const socket of [sender, other]) {
+        await socket.receives('message', 1000, 8000);
+        assert.deepEqual(socket.of('message').map((frame) => frame.payload.n), range(1000));
+    }
+});
+
+test('order: 200 messages through the published client arrive once each, in order', async (t) => {
+    const peers = await party(t, 'ann', 'bob');
+    for (const n of range(200)) peers[0].send('message', { n });
+    for (const peer of peers) {
+        await peer.receives('message', 200);
+        assert.deepEqual(peer.received('message').map(({ n }) => n), range(200));
+    }
+});
+
+test('order: all members see the broadcasts of four senders in one order', async (t) => {
+    const room = plainRoom();
+    const sockets = await Promise.all(range(4).map(() => RawSocket.joined(t, room)));
+    for (const n of range(200)) sockets.forEach((socket, sender) => socket.event('message', room, { sender, n }));
+    await Promise.all(sockets.map((socket) => socket.receives('message', 800, 8000)));
+    const [first, ...rest] = sockets.map((socket) => socket.of('message').map(({ payload }) => `${payload.sender}:${payload.n}`));
+    for (const order of rest) assert.deepEqual(order, first);
+    for (const sender of range(4)) {
+        assert.deepEqual(first.filter((entry) => entry.startsWith(`${sender}:`)), range(200).map((n) => `${sender}:${n}`));
+    }
+});
+
+test('order: replies, broadcasts and presence arrive in the order in which they were asked for', async (t) => {
+    const room = chatRoom();
+    const socket = await RawSocket.joined(t, room);
+    for (const n of range(30)) {
+        socket.event('echo', room, { n });
+        socket.event('message', room, { n });
+        socket.event('status', room, { status: `s${n}` });
+    }
+    await socket.receives('UPDATE', 30);
+    const events = socket.frames.map((frame) => frame.event).filter((event) => ['echo', 'message', 'UPDATE'].includes(event));
+    assert.deepEqual(events, range(30).flatMap(() => ['echo', 'message', 'UPDATE']));
+});
+
+for (const [kind, newRoom] of [['with presence', chatRoom], ['without presence', plainRoom]]) {
+    test(`order: under load, 15 joiners (${kind}) get the ACK first and then everything, without a hole`, async (t) => {
+        const room = newRoom();
+        const talkers = [await talker(t, room, 'ann'), await talker(t, room, 'bob')];
+        const joiners = [];
+        for (const n of range(15)) joiners.push(await RawSocket.joined(t, room, `joiner-${n}`));
+        await Promise.all(joiners.map((joiner) => joiner.receives('message', 100, 8000)));
+        talkers.forEach((one) => one.stop());
+        await Promise.all(talkers.map(({ socket, sent }) => socket.receives('message', talkers[0].sent() + talkers[1].sent(), 8000)));
+        await settle();
+        for (const joiner of joiners) {
+            for (const name of ['ann', 'bob']) assertContiguous(joiner, name);
+            assert.deepEqual(joiner.of('message').at(-1).payload, joiners[0].of('message').at(-1).payload);
+        }
+    });
+}
+
+test('order: under load, the joiner\'s first presence is its own JOIN, right after the ACK', async (t) => {
+    const room = chatRoom();
+    await talker(t, room, 'ann');
+    for (const n of range(10)) {
+        const joiner = await RawSocket.joined(t, room, `joiner-${n}`);
+        await joiner.receives('JOIN');
+        const own = joiner.frames.filter((frame) => frame.channelName === room);
+        assert.equal(own[0].event, 'ACKNOWLEDGE');
+        const { event, payload } = own.find((frame) => frame.action === 'PRESENCE');
+        assert.deepEqual([event, payload.changed.username], ['JOIN', `joiner-${n}`]);
+        assert.ok(payload.presence.some((presence) => presence.username === `joiner-${n}`));
+        assert.ok(payload.presence.some((presence) => presence.username === 'ann'));
+    }
+});
+
+test('order: under load, leaving and joining again leaves no frame out of its place', async (t) => {
+    const room = plainRoom();
+    await talker(t, room, 'ann');
+    const socket = await RawSocket.joined(t, room);
+    for (let round = 0; round < 30; round++) {
+        await socket.answered(socket.leave(room), 'EXIT_ACKNOWLEDGE');
+        await socket.answered(socket.join(room, { username: 'raw' }), 'ACKNOWLEDGE');
+    }
+    const heard = socket.of('message').length;
+    await socket.receives('message', heard + 50);
+});

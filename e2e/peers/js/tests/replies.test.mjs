@@ -1,0 +1,132 @@
+// Requests and their answers: replies, errors, and assigns read back.
+
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { party, Peer } from '../support/peer.mjs';
+import { RawSocket } from '../support/raw.mjs';
+import { chatRoom } from '../support/server.mjs';
+import { settle } from '../support/wait.mjs';
+
+test('reply: sendForResponse resolves with the reply', async (t) => {
+    const ann = await Peer.joined(t, 'ann', chatRoom());
+    assert.deepEqual(await ann.ask('echo', { n: 1 }), { n: 1 });
+});
+
+test('reply: it is a SYSTEM frame with the event and the id of the request', async (t) => {
+    const room = chatRoom();
+    const socket = await RawSocket.joined(t, room);
+    const { action, event, channelName, payload } = await socket.answered(socket.event('echo', room, { n: 1 }));
+    assert.deepEqual([action, event, channelName, payload], ['SYSTEM', 'echo', room, { n: 1 }]);
+});
+
+test('reply: 100 requests at once each get their own', async (t) => {
+    const ann = await Peer.joined(t, 'ann', chatRoom());
+    const requests = Array.from({ length: 100 }, (_, n) => ({ n }));
+    const replies = await Promise.all(requests.map((request) => ann.ask('echo', request)));
+    assert.deepEqual(replies, requests);
+});
+
+test('reply: two users who ask under the same id each get their own', async (t) => {
+    const room = chatRoom();
+    const [one, two] = [await RawSocket.joined(t, room), await RawSocket.joined(t, room)];
+    const [first, second] = [one.event('echo', room, { of: 1 }), two.event('echo', room, { of: 2 })];
+    assert.equal(first, second);
+    assert.deepEqual((await one.answered(first, 'echo')).payload, { of: 1 });
+    assert.deepEqual((await two.answered(second, 'echo')).payload, { of: 2 });
+});
+
+test('reply: only the one who asked gets it', async (t) => {
+    const [ann, bob] = await party(t, 'ann', 'bob');
+    await ann.ask('echo', { n: 1 });
+    await settle();
+    assert.equal(bob.received('echo').length, 0);
+});
+
+test('reply: a slow one does not hold up other members', async (t) => {
+    const [ann, bob] = await party(t, 'ann', 'bob');
+    let slow = 'waiting';
+    const reply = ann.ask('slow', { ms: 1000 }).then(() => { slow = 'answered'; });
+    assert.deepEqual(await bob.ask('echo', { n: 1 }), { n: 1 });
+    bob.send('message', { n: 2 });
+    await ann.receives('message');
+    assert.equal(slow, 'waiting');
+    await reply;
+});
+
+test('reply: a slow one does not hold up the other channels of its connection', async (t) => {
+    const socket = await RawSocket.open(t);
+    const [one, two] = [chatRoom(), chatRoom()];
+    for (const room of [one, two]) await socket.answered(socket.join(room, { username: 'raw' }), 'ACKNOWLEDGE');
+    const slow = socket.event('slow', one, { ms: 1000 });
+    await socket.answered(socket.event('echo', two, { n: 1 }), 'echo', 700);
+    await socket.answered(slow, 'slow');
+});
+
+test('reply: messages behind a slow one wait for it', async (t) => {
+    const room = chatRoom();
+    const socket = await RawSocket.joined(t, room);
+    const [slow, echo] = [socket.event('slow', room, { ms: 300 }), socket.event('echo', room, { n: 1 })];
+    await socket.answered(echo);
+    const order = socket.frames.map((frame) => frame.requestId).filter((id) => id === slow || id === echo);
+    assert.deepEqual(order, [slow, echo]);
+});
+
+test('error: the handler\'s own is told with its code and text, and resolves the request', async (t) => {
+    const [ann, bob] = await party(t, 'ann', 'bob');
+    const { code, status, message } = await ann.ask('fail', {});
+    assert.deepEqual([code, status, message], [422, 422, 'told to fail']);
+    assert.equal(ann.channel.channelState, 'JOINED');
+    await settle();
+    assert.deepEqual([bob.received('fail'), bob.received('INTERNAL_ERROR')], [[], []]);
+});
+
+test('error: a panic is told as a plain 500 and ends nothing', async (t) => {
+    const room = chatRoom();
+    const socket = await RawSocket.joined(t, room);
+    const { action, event, payload } = await socket.answered(socket.event('panic', room, {}));
+    assert.deepEqual([action, event, payload.code, payload.status], ['SYSTEM', 'INTERNAL_ERROR', 500, 500]);
+    assert.doesNotMatch(JSON.stringify(payload), /panic|\.rs/i);
+    assert.deepEqual((await socket.answered(socket.event('echo', room, { n: 1 }))).payload, { n: 1 });
+});
+
+for (const event of ['no-such-event', 'ACKNOWLEDGE', 'JOIN_CHANNEL', 'message/x', 'Message']) {
+    test(`error: ${event} has no handler, which is told as NOT_FOUND`, async (t) => {
+        const room = chatRoom();
+        const socket = await RawSocket.joined(t, room);
+        const answer = await socket.answered(socket.event(event, room, {}));
+        assert.deepEqual([answer.action, answer.event, answer.payload.code], ['SYSTEM', 'NOT_FOUND', 404]);
+        assert.deepEqual((await socket.answered(socket.event('echo', room, { n: 1 }))).payload, { n: 1 });
+    });
+}
+
+test('error: who has not joined is refused, and the members hear nothing', async (t) => {
+    const room = chatRoom();
+    const ann = await Peer.joined(t, 'ann', room);
+    const socket = await RawSocket.open(t);
+    const answer = await socket.answered(socket.event('message', room, { n: 1 }));
+    assert.deepEqual([answer.action, answer.event, answer.payload.code], ['SYSTEM', 'INTERNAL_ERROR', 403]);
+    await settle();
+    assert.equal(ann.received('message').length, 0);
+});
+
+for (const room of ['/chat/nobody-is-here', '/nowhere/1']) {
+    test(`error: a message to ${room} is answered NOT_FOUND 404`, async (t) => {
+        const socket = await RawSocket.open(t);
+        const answer = await socket.answered(socket.event('message', room, { n: 1 }));
+        assert.deepEqual([answer.action, answer.event, answer.payload.code], ['SYSTEM', 'NOT_FOUND', 404]);
+    });
+}
+
+test('assigns: set at the join, changed by an event, one set per user, seen by all', async (t) => {
+    const [ann, bob] = await party(t, 'ann', 'bob');
+    bob.send('assign', { key: 'role', value: { admin: true } });
+    const [{ self: annId }, { self: bobId }] = [await ann.state(), await bob.state()];
+    const { assigns, presence } = await ann.state();
+    assert.deepEqual(Object.keys(assigns).sort(), [annId, bobId].sort());
+    assert.equal(assigns[annId].username, 'ann');
+    assert.equal(assigns[annId].role, undefined);
+    assert.equal(assigns[bobId].username, 'bob');
+    assert.deepEqual(assigns[bobId].role, { admin: true });
+    assert.equal(assigns[bobId].room, assigns[annId].room);
+    assert.deepEqual(Object.keys(presence).sort(), [annId, bobId].sort());
+});
