@@ -276,6 +276,35 @@ async fn no_more_handlers_of_a_connection_run_at_once_than_may() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_evicted_and_goes_cancels_what_its_handler_waits_for() {
+    let (pond, endpoint, lobby) = pond(Options::default());
+    let (begun, ended) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (start, end) = (Arc::clone(&begun), Arc::clone(&ended));
+    lobby.on_event("until-gone", move |ctx: EventContext| {
+        let (start, end) = (Arc::clone(&start), Arc::clone(&end));
+        async move {
+            start.add_permits(1);
+            ctx.cancelled().await;
+            end.add_permits(1);
+        }
+    });
+    let (_server, address) = serve(&pond).await;
+    for evicted in [false, true] {
+        let mut peer = Peer::connect(address, "/").await;
+        peer.join("/room/1", json!({})).await;
+        peer.event("/room/1", "until-gone", json!({})).await;
+        timeout(DEADLINE, begun.acquire()).await.expect("it runs").expect("open").forget();
+        if evicted {
+            endpoint.channel("/room/1").expect("ours").evict(&peer.id, "go").await.expect("a member");
+            peer.until("EVICTED").await;
+        }
+        peer.socket.close(None).await.expect("open");
+        let cancelled = timeout(DEADLINE, ended.acquire()).await;
+        cancelled.unwrap_or_else(|_| panic!("not cancelled; evicted: {evicted}")).expect("open").forget();
+    }
+}
+
 // --- Full queues ---------------------------------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]

@@ -407,6 +407,12 @@ impl Session {
             let gone = Gone { seat: (live, slot), departure, told: false };
             room.busy.get_or_insert_default().gone = Some(gone);
         }
+        // Whoever had been taken out of a channel before has gone now, too.
+        for job in &self.jobs {
+            if let Kind::Event { call, .. } = &job.kind {
+                call.depart(None);
+            }
+        }
         let running: Vec<_> = self.jobs.iter().map(|job| &job.room).collect();
         self.starved = self.rooms.keys().filter(|name| !running.contains(name)).cloned().collect();
     }
