@@ -514,6 +514,23 @@ async fn a_receive_queue_that_does_not_move_for_write_wait_ends_the_connection()
     eventually_paused(|| endpoint.connections().is_empty()).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_full_receive_queue_that_moves_may_stay_full() {
+    let (pond, _, lobby) = pond(Options::default().receive_channel_buffer(4));
+    lobby.on_event("slow", async |ctx: EventContext| {
+        sleep(3 * SECOND).await;
+        ctx.reply("slow", &json!({}))
+    });
+    let mut peer = Local::join(&pond, 64 * 1024).await;
+    for _ in 0..20 {
+        peer.send("BROADCAST", "slow", json!({})).await;
+    }
+    for _ in 0..20 {
+        peer.until("slow").await;
+    }
+    peer.assert_elapsed(60 * SECOND);
+}
+
 /// Broadcasts `count` large messages.
 fn flood(endpoint: &Endpoint, count: usize) {
     let channel = endpoint.channel("/room/1").expect("ours");

@@ -70,7 +70,7 @@ struct Troubles {
     stalled: Option<Instant>,
     /// More waits for the peer than may for long.
     over: Option<Instant>,
-    /// The receive queue is full.
+    /// The receive queue is full and does not move.
     full: Option<Instant>,
     /// The close handshake has begun.
     closing: Option<Instant>,
@@ -215,6 +215,10 @@ impl Connection {
             return self.session.next_deadline();
         }
         self.watch(now, over, |troubles| &mut troubles.over);
+        if self.session.take_moved() {
+            // The queue may be full for as long as it moves.
+            self.cure(|troubles| &mut troubles.full);
+        }
         self.watch(now, self.stage == Stage::Open && self.session.is_full(), |troubles| &mut troubles.full);
 
         let options = Arc::clone(&self.session.options);

@@ -32,6 +32,8 @@ pub(super) struct Session {
     starved: VecDeque<ChannelName>,
     /// How much waits in all rooms.
     waiting: usize,
+    /// Something that waited has been begun since somebody asked.
+    moved: bool,
     departed: bool,
 }
 
@@ -45,6 +47,7 @@ impl Session {
             jobs: Vec::new(),
             starved: VecDeque::new(),
             waiting: 0,
+            moved: false,
             departed: false,
         }
     }
@@ -52,6 +55,11 @@ impl Session {
     /// Whether nothing more may be read for now.
     pub(super) fn is_full(&self) -> bool {
         self.waiting >= self.options.receive_channel_buffer
+    }
+
+    /// Whether something that waited has been begun since the last call.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// Whether the connection has gone and everything has been handled.
@@ -177,6 +185,7 @@ impl Session {
     fn next_work(&mut self, name: &ChannelName) -> Option<Work> {
         let work = self.rooms.get_mut(name)?.busy.as_mut()?.queue.pop_front()?;
         self.waiting -= 1;
+        self.moved = true;
         Some(work)
     }
 
