@@ -1,0 +1,7 @@
+//! The published Rust client against the contract server.
+
+mod connection;
+mod join;
+mod messages;
+mod presence;
+mod reconnect;
