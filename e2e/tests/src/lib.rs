@@ -1,1 +1,6 @@
-//! End-to-end tests live in `tests/`.
+//! End-to-end tests that need nothing but Rust: the contract server as a process of its own, judged over the network.
+//! The tests live in `tests/`; the published clients, which need their own tools, in `e2e/peers`.
+
+mod contract_server;
+
+pub use contract_server::ContractServer;
