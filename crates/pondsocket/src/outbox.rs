@@ -266,7 +266,7 @@ fn frame_len(bytes: &[u8]) -> usize {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use pondsocket_proto::ws::{self, Opcode};
 

@@ -1,9 +1,9 @@
-//! One mutex for all short locks: never held across an `.await`, nor while user code runs. Under `cfg(loom)` it is
-//! loom's, so that the models check the very code that runs.
+//! One mutex for all short locks: never held across an `.await`, nor while user code runs. Under `cfg(pond_loom)` it
+//! is loom's, so that the models check the very code that runs. (Under `cfg(loom)` tokio would have no sockets.)
 
-#[cfg(loom)]
+#[cfg(pond_loom)]
 use loom::sync::{Mutex as Inner, MutexGuard};
-#[cfg(not(loom))]
+#[cfg(not(pond_loom))]
 use std::sync::{Mutex as Inner, MutexGuard};
 
 /// A mutex that a panic does not poison: what it guards is changed by plain assignments that cannot be left half done.

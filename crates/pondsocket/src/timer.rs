@@ -98,7 +98,7 @@ async fn run(timer: Weak<Timer>) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
