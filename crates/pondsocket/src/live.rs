@@ -20,6 +20,15 @@ use crate::hub::Hub;
 use crate::ids;
 use crate::sync::Mutex;
 
+#[cfg(not(all(test, pond_loom)))]
+use tokio::runtime::Handle as Home;
+
+#[cfg(all(test, pond_loom))]
+use model::Home;
+
+#[cfg(all(test, pond_loom))]
+mod model;
+
 /// Writes between two yields: a socket's non-blocking write spends nothing of the task's budget.
 const WRITES_PER_TURN: u32 = 64;
 
@@ -40,6 +49,8 @@ pub(crate) struct LiveChannel<R: Recipient> {
     /// Which of the endpoint's lobbies it belongs to: that of the join which made it.
     pub(crate) lobby: usize,
     hub: Weak<Hub<R>>,
+    /// The runtime of the join that made it.
+    home: Option<Home>,
     core: Mutex<Core<R>>,
 }
 
@@ -69,7 +80,7 @@ impl<R: Recipient> LiveChannel<R> {
             waiting: Vec::new(),
             closed: false,
         };
-        Arc::new(LiveChannel { name, lobby, hub, core: Mutex::new(core) })
+        Arc::new(LiveChannel { name, lobby, hub, home: Home::try_current().ok(), core: Mutex::new(core) })
     }
 
     /// Changes the channel; what that means for its members is delivered soon. `Err` gives the change back: the
@@ -129,10 +140,7 @@ impl<R: Recipient> LiveChannel<R> {
 
     /// Starts delivery if there is something to deliver and nobody does.
     fn settle(self: &Arc<Self>) {
-        let Some(hub) = self.hub.upgrade() else { return };
-        if let Some(delivery) = self.take_baton() {
-            hub.spawn(delivery.run());
-        }
+        self.take_baton().into_iter().for_each(Delivery::start);
     }
 
     /// Takes the baton, if there is work and nobody holds it.
@@ -142,7 +150,7 @@ impl<R: Recipient> LiveChannel<R> {
             return None;
         }
         let recipients = core.baton.take()?;
-        Some(Delivery { channel: Arc::clone(self), recipients: Some(recipients) })
+        Some(Delivery { channel: Arc::clone(self), recipients: Some(recipients), stage: Stage::AtHome })
     }
 
     /// Waits until those who publish need not pause.
@@ -159,14 +167,43 @@ impl<R: Recipient> LiveChannel<R> {
 }
 
 /// The right to deliver, and the duty to go on until the queue is empty. Dropped in the midst of it, by a panic or
-/// the end of the runtime, it gives the baton back.
+/// the end of the runtime, it gives the baton back, and another delivery goes on with what is left.
 #[derive(Debug)]
 pub(crate) struct Delivery<R: Recipient> {
     channel: Arc<LiveChannel<R>>,
     recipients: Option<Recipients<R>>,
+    stage: Stage,
+}
+
+/// How far a delivery has come.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// It is to run where the channel is at home.
+    AtHome,
+    /// The home has gone: it is to run on the runtime of whoever is here.
+    Here,
+    /// It has taken a batch.
+    Begun,
 }
 
 impl<R: Recipient> Delivery<R> {
+    /// Lets it run where the channel is at home. The runtime of whoever publishes might stand still, or end: all
+    /// of the channel would wait for it.
+    fn start(self) {
+        match self.channel.home.clone() {
+            Some(home) => spawn(&home, self.run()),
+            None => self.start_here(),
+        }
+    }
+
+    /// Lets it run on the current runtime, if there is one.
+    fn start_here(mut self) {
+        self.stage = Stage::Here;
+        if let Ok(here) = Home::try_current() {
+            spawn(&here, self.run());
+        }
+    }
+
     /// Delivers until the queue is empty. It yields first, so that other ready publishers append.
     pub(crate) async fn run(mut self) {
         tokio::task::yield_now().await;
@@ -180,6 +217,7 @@ impl<R: Recipient> Delivery<R> {
         let mut core = self.channel.core.lock();
         if core.channel.has_queued() {
             let batch = core.channel.take();
+            self.stage = Stage::Begun;
             let waiting = std::mem::take(&mut core.waiting);
             drop(core);
             waiting.into_iter().for_each(Waker::wake);
@@ -216,31 +254,25 @@ impl<R: Recipient> Delivery<R> {
             }
         }
     }
-
-    /// Delivers everything without waiting, for models and tests of the hand-off.
-    #[cfg(test)]
-    pub(crate) fn run_to_end(mut self) {
-        while let Some(batch) = self.next() {
-            let recipients = self.recipients.as_mut().expect("the holder has them");
-            let plan = Plan::new(&batch, recipients);
-            let mut encodings = Encodings { batch: &batch, known: Vec::new() };
-            plan.private.iter().for_each(|private| encodings.send_pieces(&private.to, &private.pieces));
-            for (slot, reception) in recipients.iter() {
-                let class = if reception.tracked { Class::Tracked } else { Class::All };
-                if plan.visits(class) && !plan.is_marked(slot) {
-                    encodings.send_whole(&reception.to, class);
-                }
-            }
-        }
-    }
 }
 
 impl<R: Recipient> Drop for Delivery<R> {
     fn drop(&mut self) {
-        if let Some(recipients) = self.recipients.take() {
-            self.channel.core.lock().baton = Some(recipients);
+        let Some(recipients) = self.recipients.take() else { return };
+        self.channel.core.lock().baton = Some(recipients);
+        // Whoever has appended in the meantime relies on this delivery.
+        match self.stage {
+            Stage::AtHome => self.channel.take_baton().into_iter().for_each(Delivery::start_here),
+            Stage::Begun => self.channel.settle(),
+            // No runtime is left. The next change tries again.
+            Stage::Here => {}
         }
     }
+}
+
+fn spawn(home: &Home, delivery: impl Future<Output = ()> + Send + 'static) {
+    // Nobody waits for it: it ends by itself, and its drop guard knows what to do.
+    drop(home.spawn(delivery));
 }
 
 async fn turn(writes: &mut u32) {

@@ -1,0 +1,267 @@
+//! Models of the hand-off, run by loom: every interleaving of a few threads at the locks that the server takes.
+//! `RUSTFLAGS="--cfg pond_loom" cargo test -p pondsocket --release --lib model`
+
+use std::pin::pin;
+use std::sync::Mutex as Record;
+
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use pondsocket_proto::channel::{Assigns, To};
+use pondsocket_proto::id::UserId;
+
+use super::*;
+
+/// In a model, deliveries run at once, in the thread that starts them.
+#[derive(Clone, Debug)]
+pub(super) struct Home;
+
+impl Home {
+    pub(super) fn try_current() -> Result<Home, ()> {
+        Ok(Home)
+    }
+
+    pub(super) fn spawn(&self, delivery: impl Future<Output = ()>) -> Done {
+        let mut delivery = pin!(delivery);
+        while delivery.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+        Done
+    }
+}
+
+/// In the place of a handle to a task.
+pub(super) struct Done;
+
+/// A member that remembers what it got, in the words that tests know it by.
+#[derive(Clone, Debug)]
+struct Member(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    busy: AtomicBool,
+    got: Record<Vec<String>>,
+}
+
+/// The events that models look for in what a member got.
+const WORDS: [&str; 6] = ["ACKNOWLEDGE", "news-1", "news-2", "news-3", "EVICTED", "EXIT"];
+
+impl Member {
+    fn new() -> Member {
+        Member(Arc::new(Inner { busy: AtomicBool::new(false), got: Record::default() }))
+    }
+
+    fn got(&self) -> Vec<String> {
+        self.0.got.lock().expect("no panic").clone()
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        assert!(!self.0.busy.swap(true, Ordering::SeqCst), "two deliveries at once");
+        let text = String::from_utf8_lossy(bytes);
+        let mut found: Vec<_> = WORDS.iter().flat_map(|word| text.match_indices(word)).collect();
+        found.sort_unstable();
+        self.0.got.lock().expect("no panic").extend(found.iter().map(|(_, word)| (*word).to_owned()));
+        self.0.busy.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Recipient for Member {
+    fn framing(&self) -> Framing {
+        Framing::Plain
+    }
+
+    fn deliver(&self, runs: &[Run<'_, Bytes>]) {
+        let bytes: Vec<u8> = runs.iter().flat_map(|run| run.buffer[run.range.clone()].iter().copied()).collect();
+        self.take(&bytes);
+    }
+
+    fn send(&self, text: &[u8]) {
+        self.take(text);
+    }
+}
+
+type Room = Arc<LiveChannel<Member>>;
+
+fn name() -> ChannelName {
+    ChannelName::new("/room", 512).expect("a valid name")
+}
+
+/// Seats a member as the connection of this number.
+fn seat(channel: &mut Channel<Member>, member: &Member, number: u128) -> Slot {
+    let user = UserId::new(&format!("user-{number}")).expect("a valid id");
+    let (connection, id) = (ConnectionId::from_u128(number), "q");
+    channel.join(member.clone(), connection, &user, Assigns::default(), id, Vec::new()).slot
+}
+
+/// A channel with two members, who have had their acknowledgements.
+fn room() -> (Room, [Member; 2]) {
+    let room = LiveChannel::new(name(), 0, Limits::default(), Weak::new());
+    let members = [Member::new(), Member::new()];
+    for (number, member) in (1..).zip(&members) {
+        let seated = room.change(|channel| seat(channel, member, number));
+        assert!(seated.is_ok());
+        assert_eq!(member.got(), ["ACKNOWLEDGE"]);
+    }
+    (room, members)
+}
+
+fn publish(room: &Room, text: &str) {
+    let sent = room.change(|channel| channel.broadcast(&To::All, text.as_bytes()));
+    assert!(matches!(sent, Ok(Ok(2))));
+}
+
+/// Nothing is queued, and the baton lies there.
+fn assert_quiet(room: &Room) {
+    assert!(room.core.lock().is_quiet(), "something is stranded");
+}
+
+#[test]
+fn two_publishers_strand_nothing_and_deliver_once_in_one_order() {
+    loom::model(|| {
+        let (room, members) = room();
+        let other = Arc::clone(&room);
+        let publisher = thread::spawn(move || publish(&other, "news-1"));
+        publish(&room, "news-2");
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        let got = members[0].got();
+        assert_eq!(got, members[1].got(), "the same order for both");
+        let mut sorted = got;
+        sorted.sort_unstable();
+        assert_eq!(sorted, ["ACKNOWLEDGE", "news-1", "news-2"]);
+    });
+}
+
+#[test]
+fn one_who_publishes_twice_is_heard_in_its_order() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let (room, members) = room();
+        let other = Arc::clone(&room);
+        let publisher = thread::spawn(move || {
+            publish(&other, "news-1");
+            publish(&other, "news-2");
+        });
+        publish(&room, "news-3");
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        let got = members[0].got();
+        assert_eq!(got, members[1].got(), "the same order for both");
+        assert_eq!(got.len(), 4);
+        let at = |word: &str| got.iter().position(|other| other == word).expect("delivered");
+        assert!(at("news-1") < at("news-2"));
+    });
+}
+
+#[test]
+fn a_delivery_that_is_dropped_strands_nothing_of_others() {
+    loom::model(|| {
+        let (room, members) = room();
+        // One batch is in the hands of a delivery that comes to nothing.
+        let queued = room.core.lock().channel.broadcast(&To::All, b"news-1");
+        assert_eq!(queued, Ok(2));
+        let mut doomed = room.take_baton().expect("there is work");
+        let other = Arc::clone(&room);
+        let publisher = thread::spawn(move || publish(&other, "news-2"));
+        let batch = doomed.next().expect("there is work");
+        drop((batch, doomed));
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        let got = members[0].got();
+        assert_eq!(got, members[1].got());
+        // It is lost only if it was in that batch.
+        assert!(got == ["ACKNOWLEDGE", "news-2"] || got == ["ACKNOWLEDGE"], "{got:?}");
+    });
+}
+
+#[test]
+fn a_delivery_that_never_began_loses_nothing() {
+    loom::model(|| {
+        let (room, members) = room();
+        let queued = room.core.lock().channel.broadcast(&To::All, b"news-1");
+        assert_eq!(queued, Ok(2));
+        let doomed = room.take_baton().expect("there is work");
+        let other = Arc::clone(&room);
+        let publisher = thread::spawn(move || publish(&other, "news-2"));
+        drop(doomed);
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        assert_eq!(members[0].got(), ["ACKNOWLEDGE", "news-1", "news-2"]);
+        assert_eq!(members[0].got(), members[1].got());
+    });
+}
+
+#[test]
+fn an_answer_stays_behind_what_was_published_before_it() {
+    loom::model(|| {
+        let (room, members) = room();
+        let (other, witness) = (Arc::clone(&room), members[0].clone());
+        let publisher = thread::spawn(move || publish(&other, "news-3"));
+        publish(&room, "news-1");
+        let slot = room.read(|channel| channel.state().member("user-1").expect("a member").seats.as_slice()[0]);
+        assert!(room.reply(&witness, slot, ConnectionId::from_u128(1), b"news-2").is_ok());
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        let mine: Vec<_> = witness.got().into_iter().filter(|word| word != "news-3").collect();
+        assert_eq!(mine, ["ACKNOWLEDGE", "news-1", "news-2"]);
+        assert_eq!(members[1].got().len(), 3);
+    });
+}
+
+/// A join against the end of the channel's last membership.
+#[test]
+fn a_join_is_never_lost_to_a_channel_that_closes() {
+    loom::model(|| {
+        let hub = Hub::new(Limits::default());
+        let (first, second) = (Member::new(), Member::new());
+        let (old, slot) = hub.join(&name(), 0, |channel| seat(channel, &first, 1));
+        let leaving = Arc::clone(&old);
+        let leaver = thread::spawn(move || {
+            let left = leaving.change(|channel| channel.leave(slot, ConnectionId::from_u128(1), Some("q")));
+            assert!(matches!(left, Ok(Ok(Some(_)))));
+        });
+        let (room, slot) = hub.join(&name(), 0, |channel| seat(channel, &second, 2));
+        leaver.join().expect("no panic");
+
+        let live = hub.get("/room").expect("somebody is in it");
+        assert!(Arc::ptr_eq(&live, &room), "two live channels of one name");
+        assert!(live.is_seated(slot, ConnectionId::from_u128(2)));
+        assert_eq!(live.read(|channel| channel.state().connection_count()), 1);
+        assert_quiet(&live);
+        assert_eq!(second.got(), ["ACKNOWLEDGE"]);
+        assert_eq!(first.got().first().map(String::as_str), Some("ACKNOWLEDGE"));
+        assert!(old.core.lock().closed != Arc::ptr_eq(&old, &room), "who is not live is closed");
+    });
+}
+
+#[test]
+fn two_first_joins_meet_in_one_channel() {
+    loom::model(|| {
+        let hub = Hub::new(Limits::default());
+        let (first, second) = (Member::new(), Member::new());
+        let (other, member) = (Arc::clone(&hub), first.clone());
+        let joiner = thread::spawn(move || other.join(&name(), 0, |channel| seat(channel, &member, 1)).0);
+        let (mine, _) = hub.join(&name(), 0, |channel| seat(channel, &second, 2));
+        let theirs = joiner.join().expect("no panic");
+        assert!(Arc::ptr_eq(&mine, &theirs));
+        assert_eq!(mine.read(|channel| channel.state().connection_count()), 2);
+        assert_quiet(&mine);
+        assert_eq!((first.got(), second.got()), (vec!["ACKNOWLEDGE".to_owned()], vec!["ACKNOWLEDGE".to_owned()]));
+    });
+}
+
+#[test]
+fn a_channel_that_empties_leaves_the_hub() {
+    loom::model(|| {
+        let hub = Hub::new(Limits::default());
+        let members = [Member::new(), Member::new()];
+        let seats = [1, 2].map(|n| hub.join(&name(), 0, |channel| seat(channel, &members[n as usize - 1], n)));
+        let leave = |(room, slot): (Room, Slot), number| {
+            let left = room.change(|channel| channel.leave(slot, ConnectionId::from_u128(number), None));
+            assert!(matches!(left, Ok(Ok(Some(_)))));
+        };
+        let [one, two] = seats;
+        let leaver = thread::spawn(move || leave(one, 1));
+        leave(two, 2);
+        leaver.join().expect("no panic");
+        assert!(hub.get("/room").is_none());
+    });
+}
