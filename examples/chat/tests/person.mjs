@@ -5,7 +5,7 @@ export class Person {
     static async open (browser, url, name, { admin = false, ...options } = {}) {
         const person = new Person();
         person.name = name;
-        person.context = await browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
+        person.context = await browser.newContext({ viewport: { width: 1100, height: 760 }, reducedMotion: 'reduce', ...options });
         person.page = await person.context.newPage();
         person.page.setDefaultTimeout(10000);
         person.faults = [];

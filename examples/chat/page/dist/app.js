@@ -1638,8 +1638,8 @@ function initials(name) {
 }
 function hue(id) {
   let sum = 0;
-  for (const letter of id) sum = (sum * 31 + letter.codePointAt(0)) % 360;
-  return sum;
+  for (const letter of id) sum = (sum * 31 + letter.codePointAt(0)) % 65521;
+  return Math.round(sum * 137.508) % 360;
 }
 
 // src/view.js
@@ -1798,6 +1798,7 @@ var View = class {
     if (person) this.notice(`${person.username} was removed by an admin`);
   }
   showKicked(reason) {
+    this.showPeople([]);
     byId("kicked-reason").textContent = reason;
     byId("kicked").hidden = false;
     byId("rejoin").focus();

@@ -15,6 +15,7 @@ export function initials (name) {
 /** A colour that somebody keeps. */
 export function hue (id) {
     let sum = 0;
-    for (const letter of id) sum = (sum * 31 + letter.codePointAt(0)) % 360;
-    return sum;
+    for (const letter of id) sum = (sum * 31 + letter.codePointAt(0)) % 65521;
+    // The golden angle keeps neighbours apart.
+    return Math.round(sum * 137.508) % 360;
 }

@@ -165,6 +165,7 @@ export class View {
     }
 
     showKicked (reason) {
+        this.showPeople([]);
         byId('kicked-reason').textContent = reason;
         byId('kicked').hidden = false;
         byId('rejoin').focus();
