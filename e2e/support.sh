@@ -13,6 +13,8 @@ need_node() { command -v npm >/dev/null || install_packages nodejs npm; }
 
 need_python() { python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv; }
 
+need_compiler() { command -v c++ >/dev/null || install_packages g++; }
+
 need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
 
 # The features of a crate, by name.
@@ -28,7 +30,8 @@ for package in json.load(sys.stdin)['packages']:
 with_contract_server() {
   local command=("${@:1:$#-1}") path=${*: -1} log pid port='' status
   log=$(mktemp)
-  PORT=0 "$TARGET/release/contract" >"$log" &
+  # One of its events panics, as it should.
+  PORT=0 RUST_BACKTRACE=0 "$TARGET/release/contract" >"$log" &
   pid=$!
   for _ in $(seq 100); do
     port=$(sed -n 's/^listening //p' "$log")
@@ -44,11 +47,11 @@ with_contract_server() {
 }
 
 # judged COMMAND...: runs a judge whose last line is "N passed, M failed, K skipped". Nothing may fail, something
-# must pass, and as many may be skipped as e2e/skips.txt says, with a reason, for this judge.
+# must pass, and as many may be skipped as e2e/skips.txt says, with a reason, for this judge. It has 25 minutes.
 judged() {
   local log status last allowed
   log=$(mktemp)
-  "$@" 2>&1 | tee "$log"
+  timeout --kill-after=10 1500 "$@" 2>&1 | tee "$log"
   status=${PIPESTATUS[0]}
   last=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
   rm -f "$log"
