@@ -336,3 +336,88 @@ impl Drop for Connection {
         }
     }
 }
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use pondsocket_proto::channel::Assigns;
+    use pondsocket_proto::id::{ConnectionId, UserId};
+    use pondsocket_proto::ws::Limits;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::framing::Framing;
+    use crate::outbox::Bounds;
+    use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    async fn send(stream: &mut DuplexStream, action: &str, event: &str) {
+        let message = serde_json::json!({
+            "action": action, "event": event, "channelName": "/room", "requestId": "q", "payload": {},
+        });
+        let text = message.to_string();
+        // Final, text; masked with zeros, and so not changed by it (RFC 6455 section 5.2).
+        let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).expect("a short message");
+        let head = [0x81, 0x80 | length, 0, 0, 0, 0];
+        stream.write_all(&[&head, text.as_bytes()].concat()).await.expect("room for a frame");
+    }
+
+    fn connect(endpoint: &crate::Endpoint) -> (DuplexStream, Connection) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (transport, writer) = Transport::io(Box::new(theirs));
+        let (user, bounds) = (UserId::new("ada").expect("valid"), Bounds { frames: 64, bytes: 64 * 1024 });
+        let link = Link::new(ConnectionId::from_u128(1), user, Framing::Plain, bounds, Assigns::default(), writer);
+        let decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
+        (ours, Connection::new(transport, Vec::new(), decoder, Arc::clone(&endpoint.0), link))
+    }
+
+    /// Its own deliveries run only when this test waits: until then the channel stays as full as it is.
+    #[tokio::test]
+    async fn who_fills_a_channel_is_not_read_until_it_has_room() {
+        let pond = PondSocket::with_options(Options::default().channel_queue(4)).expect("valid");
+        let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept()));
+        let lobby = endpoint.create_channel("/room", async |ctx: JoinContext| Ok::<Joined, Error>(ctx.accept()));
+        lobby.on_event("flood", async |ctx: EventContext| {
+            (0..4).try_for_each(|_| ctx.broadcast("flood", &serde_json::json!({})).map(drop))
+        });
+        let counted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&counted);
+        lobby.on_event("count", move |_: EventContext| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async {}
+        });
+        let (mut stream, mut connection) = connect(&endpoint);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = &mut Context::from_waker(&waker);
+        let mut poll = |connection: &mut Connection| assert!(Pin::new(connection).poll(cx).is_pending());
+
+        send(&mut stream, "JOIN_CHANNEL", "JOIN_CHANNEL").await;
+        poll(&mut connection);
+        while endpoint.0.hub.get("/room").expect("joined").read(|channel| channel.has_queued()) {
+            tokio::task::yield_now().await;
+        }
+        send(&mut stream, "BROADCAST", "flood").await;
+        poll(&mut connection);
+        send(&mut stream, "BROADCAST", "count").await;
+        poll(&mut connection);
+        assert_eq!(counted.load(Ordering::SeqCst), 0, "read although the channel is full");
+
+        let before = woken.0.load(Ordering::SeqCst);
+        while woken.0.load(Ordering::SeqCst) == before {
+            tokio::task::yield_now().await;
+        }
+        poll(&mut connection);
+        assert_eq!(counted.load(Ordering::SeqCst), 1, "not read although there is room again");
+    }
+}
