@@ -217,7 +217,7 @@ impl Channel {
     }
 
     /// Closes the *connections* of all members, with close code 1000: their memberships, here and in other
-    /// channels, end at once.
+    /// channels, end at once. It does not wait for delivery: what was broadcast right before may not reach them.
     pub fn close(&self) {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return };
         let connections: Vec<_> = live.read(|channel| channel.state().connections().collect());

@@ -152,7 +152,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Closes it with close code 1000, after what is queued: its memberships end at once.
+    /// Closes it with close code 1000: its memberships end at once. It does not wait for delivery: what was broadcast
+    /// right before may not reach it.
     pub fn disconnect(&self) {
         self.close(1000, "disconnected by the server");
     }

@@ -39,7 +39,8 @@ impl fmt::Display for LeaveReason {
 
 /// A user that has left a channel, with its last connection there.
 ///
-/// The handler runs once per membership, when the last messages of the connection have been handled.
+/// The handler runs once per membership: when the last messages of the connection have been handled, or, if the member
+/// was taken out by somebody else, at once.
 #[derive(Debug)]
 pub struct LeaveContext {
     pub(crate) endpoint: Arc<EndpointInner>,

@@ -1,0 +1,227 @@
+//! Whatever a client sends, it gets a clear answer that no client chokes on, and the connection goes on where it can.
+
+use futures_util::SinkExt;
+use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use testkit::{Message, Peer, serve};
+
+async fn anybody(ctx: ConnectionContext) -> Result<Connected> {
+    Ok(ctx.accept())
+}
+
+async fn everybody(ctx: JoinContext) -> Result<Joined> {
+    Ok(ctx.accept())
+}
+
+/// A pond with one lobby, whose events echo, pass on, fail and panic.
+fn pond() -> PondSocket {
+    let pond = PondSocket::new();
+    let lobby = pond.create_endpoint("/", anybody).create_channel("/c", everybody);
+    lobby
+        .on_event("echo", async |ctx: EventContext, Payload(payload): Payload<Value>| {
+            ctx.reply("echo", &json!({ "payload": payload }))
+        })
+        .on_event("relay", async |ctx: EventContext, Payload(payload): Payload<Box<RawValue>>| {
+            ctx.broadcast("relay", &payload)
+        })
+        .on_event("fail", async |_: EventContext| -> Result<()> {
+            Err(Error::new(422, "no").with_details(&json!({ "why": "because" })))
+        })
+        .on_event("inside", async |_: EventContext| -> Result<()> { Err(Error::internal("secret")) })
+        .on_event("panic", async |_: EventContext| -> () { panic!("secret") })
+        .on_event("scalar", async |ctx: EventContext| ctx.broadcast("scalar", &5))
+        .on_event("reserved", async |ctx: EventContext| ctx.broadcast("ACKNOWLEDGE", &()));
+    pond
+}
+
+async fn joined(pond: &PondSocket) -> (pondsocket::Server, Peer) {
+    let (server, address) = serve(pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    peer.join("/c", json!({})).await;
+    (server, peer)
+}
+
+#[tokio::test]
+async fn malformed_messages_are_named_and_the_connection_goes_on() {
+    let (_server, mut peer) = joined(&pond()).await;
+    let field = |name: &str| format!("`{name}` must be a string that is not empty");
+    let object = "not a JSON object".to_owned();
+    for (text, code, request_id, channel, message) in [
+        (r#"{"action":"#, 400, None, "GATEWAY", object.clone()),
+        ("", 400, None, "GATEWAY", object.clone()),
+        ("42", 400, None, "GATEWAY", object.clone()),
+        ("[]", 400, None, "GATEWAY", object.clone()),
+        (r#"{"action":"BROADCAST"}"#, 400, None, "GATEWAY", field("event")),
+        (r#"{"action":5,"event":"e","channelName":"/c","requestId":"r"}"#, 400, Some("r"), "/c", field("action")),
+        (
+            r#"{"action":"BROADCAST","event":"e","channelName":[],"requestId":"r"}"#,
+            400,
+            Some("r"),
+            "GATEWAY",
+            field("channelName"),
+        ),
+        (
+            r#"{"action":"BROADCAST","event":"e","channelName":"/c","requestId":""}"#,
+            400,
+            None,
+            "/c",
+            field("requestId"),
+        ),
+        (
+            r#"{"action":"BROADCAST","event":"e","event":"f","channelName":"/c","requestId":"r"}"#,
+            400,
+            Some("r"),
+            "/c",
+            "a field is repeated".into(),
+        ),
+        (
+            r#"{"action":"DANCE","event":"e","channelName":"/c","requestId":"r","payload":{}}"#,
+            404,
+            Some("r"),
+            "/c",
+            "unknown action".into(),
+        ),
+    ] {
+        peer.text(text).await;
+        let answer = peer.next().await;
+        let event = if code == 404 { "NOT_FOUND" } else { "INTERNAL_ERROR" };
+        assert_eq!((&answer["action"], &answer["event"]), (&json!("SYSTEM"), &json!(event)), "{text}");
+        assert_eq!((&answer["payload"]["code"], &answer["channelName"]), (&json!(code), &json!(channel)), "{text}");
+        assert_eq!(answer["payload"]["message"], message, "{text}");
+        match request_id {
+            Some(id) => assert_eq!(answer["requestId"], id, "{text}"),
+            None => assert_eq!(answer["requestId"].as_str().map(str::len), Some(36), "{text}"),
+        }
+    }
+    peer.nothing_before_reply("/c", "echo").await;
+}
+
+#[tokio::test]
+async fn a_ping_of_a_client_is_tolerated_and_not_answered() {
+    let (_server, mut peer) = joined(&pond()).await;
+    peer.text(r#"{"action":"ping"}"#).await;
+    peer.text(r#"{"action":"PING","requestId":7}"#).await;
+    peer.nothing_before_reply("/c", "echo").await;
+}
+
+#[tokio::test]
+async fn a_payload_may_be_any_value_and_none_is_an_empty_object() {
+    let (_server, mut peer) = joined(&pond()).await;
+    for payload in [json!(5), json!("x"), json!([1, { "a": null }]), json!(true), json!({ "a": 1 })] {
+        peer.event("/c", "echo", payload.clone()).await;
+        assert_eq!(peer.next().await["payload"]["payload"], payload);
+    }
+    peer.event("/c", "echo", Value::Null).await;
+    assert_eq!(peer.next().await["payload"]["payload"], json!({}));
+    peer.text(r#"{"action":"BROADCAST","event":"echo","channelName":"/c","requestId":"r"}"#).await;
+    assert_eq!(peer.next().await["payload"]["payload"], json!({}));
+}
+
+#[tokio::test]
+async fn binary_messages_are_text_if_they_can_be() {
+    let (_server, mut peer) = joined(&pond()).await;
+    let text = br#"{"action":"BROADCAST","event":"echo","channelName":"/c","requestId":"b","payload":{}}"#;
+    peer.socket.send(Message::binary(text.to_vec())).await.expect("open");
+    assert_eq!(peer.next().await["requestId"], "b");
+    peer.socket.send(Message::binary(vec![0xff, 0xfe])).await.expect("open");
+    let answer = peer.next().await;
+    assert_eq!((&answer["event"], &answer["payload"]["code"]), (&json!("INTERNAL_ERROR"), &json!(400)));
+    peer.nothing_before_reply("/c", "echo").await;
+}
+
+#[tokio::test]
+async fn what_would_harm_another_client_is_not_passed_on() {
+    let (_server, mut peer) = joined(&pond()).await;
+    let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
+    for payload in [r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#, deep.as_str()] {
+        let text = format!(
+            r#"{{"action":"BROADCAST","event":"relay","channelName":"/c","requestId":"r","payload":{payload}}}"#
+        );
+        peer.text(&text).await;
+        let answer = peer.next().await;
+        assert_eq!((&answer["requestId"], &answer["payload"]["code"]), (&json!("r"), &json!(400)), "{payload}");
+    }
+    // Line breaks are white space, and become other white space: the peer checks that there are none.
+    let pretty = "{\"action\":\"BROADCAST\",\"event\":\"relay\",\"channelName\":\"/c\",\"requestId\":\"r\",\"payload\":{\n  \"a\": \"x\\n\"\r\n}}";
+    peer.text(pretty).await;
+    assert_eq!(peer.next().await["payload"], json!({ "a": "x\n" }));
+    // A payload that is no object cannot be a message to others.
+    peer.event("/c", "relay", json!([1])).await;
+    assert_eq!(peer.next().await["payload"]["code"], 500);
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_answers_its_caller() {
+    let (_server, mut peer) = joined(&pond()).await;
+    for (event, code, message) in [
+        ("fail", 422, "no"),
+        ("inside", 500, "internal error"),
+        ("panic", 500, "internal error"),
+        ("scalar", 500, "internal error"),
+        ("reserved", 500, "internal error"),
+    ] {
+        let id = peer.event("/c", event, json!({})).await;
+        let answer = peer.next().await;
+        assert_eq!((&answer["event"], &answer["requestId"]), (&json!("INTERNAL_ERROR"), &json!(id)), "{event}");
+        assert_eq!(
+            (&answer["payload"]["code"], &answer["payload"]["message"]),
+            (&json!(code), &json!(message)),
+            "{event}"
+        );
+        assert!(!answer.to_string().contains("secret"));
+    }
+    peer.event("/c", "fail", json!({})).await;
+    assert_eq!(peer.next().await["payload"]["details"], json!({ "why": "because" }));
+    peer.nothing_before_reply("/c", "echo").await;
+}
+
+#[tokio::test]
+async fn violations_of_the_websocket_protocol_close_with_their_code() {
+    use tokio::io::AsyncWriteExt;
+    let (_server, address) = serve(&pond()).await;
+    let unmasked: &[u8] = &[0x81, 2, b'{', b'}'];
+    let reserved: &[u8] = &[0xf1, 0x80, 0, 0, 0, 0];
+    let not_utf8: &[u8] = &[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28];
+    let oversized: &[u8] = &[0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0];
+    for (what, bytes, code) in [
+        ("unmasked", unmasked, 1002),
+        ("reserved bits", reserved, 1002),
+        ("not UTF-8", not_utf8, 1007),
+        ("too large", oversized, 1009),
+    ] {
+        let mut peer = Peer::connect(address, "/").await;
+        peer.socket.get_mut().write_all(bytes).await.expect("open");
+        assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(code), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_fragmented_message_is_put_together() {
+    use tokio::io::AsyncWriteExt;
+    let (_server, mut peer) = joined(&pond()).await;
+    let text = json!({
+        "action": "BROADCAST", "event": "echo", "channelName": "/c", "requestId": "big", "payload": { "x": "é".repeat(32 * 1024) },
+    })
+    .to_string();
+    let mut bytes = Vec::new();
+    let parts: Vec<&[u8]> = text.as_bytes().chunks(16 * 1024).collect();
+    for (index, part) in parts.iter().enumerate() {
+        let fin = if index + 1 == parts.len() { 0x80 } else { 0 };
+        bytes.push(fin | u8::from(index == 0));
+        if part.len() < 126 {
+            bytes.push(0x80 | part.len() as u8);
+        } else {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&(part.len() as u16).to_be_bytes());
+        }
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(part);
+        // A ping may come between the parts.
+        bytes.extend_from_slice(&[0x89, 0x80, 0, 0, 0, 0]);
+    }
+    peer.socket.get_mut().write_all(&bytes).await.expect("open");
+    let answer = peer.next().await;
+    assert_eq!(answer["requestId"], "big");
+    assert_eq!(answer["payload"]["payload"]["x"].as_str().map(|x| x.chars().count()), Some(32 * 1024));
+}

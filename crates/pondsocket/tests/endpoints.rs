@@ -1,0 +1,279 @@
+//! Who may come in, and what those are told who may not: all before the upgrade.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pondsocket::{
+    Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Options, PondSocket, Result, State,
+};
+use serde_json::json;
+use testkit::{DEADLINE, Message, Peer, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn anybody(ctx: ConnectionContext) -> Result<Connected> {
+    Ok(ctx.accept())
+}
+
+async fn everybody(ctx: JoinContext) -> Result<Joined> {
+    Ok(ctx.accept())
+}
+
+/// Sends bytes as they are and reads until the answer's head is there, or the stream ends.
+async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(request).await.expect("it reads");
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+        let read = tokio::time::timeout(DEADLINE, stream.read_buf(&mut answer)).await.expect("an answer in time");
+        if read.expect("readable") == 0 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&answer).to_lowercase()
+}
+
+fn upgrade(path: &str, headers: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn the_handler_sees_the_whole_request() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/api/:tenant/socket/*", async |ctx: ConnectionContext| -> Result<Connected> {
+        let seen = json!({
+            "tenant": ctx.param("tenant"),
+            "rest": ctx.wildcard(),
+            "path": ctx.path(),
+            "token": ctx.query("token"),
+            "all": ctx.query_all("x").collect::<Vec<_>>(),
+            "missing": ctx.query("nope"),
+            "bearer": ctx.bearer_token(),
+            "cookie": ctx.cookie("session"),
+            "header": ctx.header("X-Custom"),
+            "method": ctx.request().method.as_str(),
+            "local": ctx.remote_addr().is_some_and(|address| address.ip().is_loopback()),
+            "id": ctx.connection_id().len(),
+        });
+        Err(Error::new(418, seen.to_string()))
+    });
+    let (_server, address) = serve(&pond).await;
+    let headers = "Authorization: bearer abc\r\nCookie: a=b; session=\"s 1\"\r\nx-custom: yes\r\n";
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let request = upgrade("/api/a%2Fb/socket/x%20y/z?token=t%20u+v&x=1&x=2", headers);
+    stream.write_all(&request).await.expect("it reads");
+    stream.shutdown().await.expect("we say no more");
+    let mut answer = String::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
+    let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+    let seen: serde_json::Value = serde_json::from_str(body).expect("what the handler said");
+    let expected = json!({
+        "tenant": "a/b", "rest": "x y/z", "path": "/api/a%2Fb/socket/x%20y/z", "token": "t u v", "all": ["1", "2"],
+        "missing": null, "bearer": "abc", "cookie": "s 1", "header": "yes", "method": "GET", "local": true, "id": 36,
+    });
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_decline_is_an_http_answer_with_code_and_text() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/", async |_: ConnectionContext| -> Result<Connected> {
+        Err(Error::forbidden("members only"))
+    });
+    let (_server, address) = serve(&pond).await;
+    assert_eq!(Peer::refused(address, "/").await, (403, "members only\n".into()));
+    let answer = raw(address, &upgrade("/", "")).await;
+    assert!(answer.contains("content-type: text/plain; charset=utf-8\r\n"), "{answer}");
+    assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_goes_wrong_inside_is_not_told() {
+    let pond = PondSocket::with_options(Options::default().handler_timeout(Duration::from_millis(50))).expect("valid");
+    pond.create_endpoint("/error", async |_: ConnectionContext| -> Result<Connected> {
+        Err(Error::internal("the database password is hunter2"))
+    });
+    pond.create_endpoint("/panic", async |ctx: ConnectionContext| -> Result<Connected> {
+        assert!(ctx.query("x").is_some(), "secret");
+        Ok(ctx.accept())
+    });
+    pond.create_endpoint("/value", async |ctx: ConnectionContext| -> Result<Connected> {
+        Ok(ctx.accept().reply("ACKNOWLEDGE", &()))
+    });
+    pond.create_endpoint("/user", async |ctx: ConnectionContext| -> Result<Connected> {
+        Ok(ctx.accept().user_id("GATEWAY"))
+    });
+    pond.create_endpoint("/slow", async |ctx: ConnectionContext| -> Result<Connected> {
+        std::future::pending::<()>().await;
+        Ok(ctx.accept())
+    });
+    let (_server, address) = serve(&pond).await;
+    for path in ["/error", "/panic", "/value", "/user"] {
+        assert_eq!(Peer::refused(address, path).await, (500, "internal error\n".into()), "{path}");
+    }
+    assert_eq!(Peer::refused(address, "/slow").await.0, 504);
+}
+
+#[tokio::test]
+async fn requests_that_are_no_upgrade_are_refused_with_the_reason() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/ws", anybody);
+    let (_server, address) = serve(&pond).await;
+    let good = String::from_utf8(upgrade("/ws", "")).expect("text");
+    for (what, request, status) in [
+        ("a plain GET", "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "426"),
+        ("another version", good.replace("Version: 13", "Version: 8"), "426"),
+        ("a short key", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), "400"),
+        ("no connection header", good.replace("Connection: Upgrade\r\n", ""), "400"),
+        ("a POST", good.replace("GET", "POST"), "404"),
+        ("an unknown path", good.replace("/ws", "/nowhere"), "404"),
+    ] {
+        let answer = raw(address, request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("http/1.1 {status}")), "{what}: {answer}");
+        if status == "426" {
+            assert!(answer.contains("sec-websocket-version: 13\r\n"), "{what}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_endpoint_that_matches_decides_or_passes_on() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/:name", async |ctx: ConnectionContext| -> Result<Connected> {
+        if ctx.param("name") == "second" { ctx.pass() } else { Err(Error::new(421, "first")) }
+    });
+    pond.create_endpoint("/second", async |_: ConnectionContext| -> Result<Connected> {
+        Err(Error::new(422, "second"))
+    });
+    let (_server, address) = serve(&pond).await;
+    assert_eq!(Peer::refused(address, "/any").await.0, 421);
+    assert_eq!(Peer::refused(address, "/second").await.0, 422);
+}
+
+#[tokio::test]
+async fn the_connection_message_is_first_and_replies_of_the_endpoint_follow() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/", async |ctx: ConnectionContext| -> Result<Connected> {
+        Ok(ctx.accept().user_id("ada").reply("hello", &json!({ "n": 1 })))
+    });
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect_silently(address, "/").await;
+    let first = peer.next().await;
+    assert_eq!(
+        (&first["action"], &first["event"], &first["channelName"]),
+        (&json!("CONNECT"), &json!("CONNECTION"), &json!("GATEWAY"))
+    );
+    assert_eq!(first["payload"]["id"], first["payload"]["connectionId"]);
+    let second = peer.next().await;
+    assert_eq!(
+        (&second["action"], &second["event"], &second["payload"]),
+        (&json!("SYSTEM"), &json!("hello"), &json!({ "n": 1 }))
+    );
+}
+
+#[tokio::test]
+async fn a_join_in_the_same_segment_as_the_upgrade_is_not_lost() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/", anybody).create_channel("/c", everybody);
+    let (_server, address) = serve(&pond).await;
+    let text = r#"{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/c","requestId":"r","payload":{}}"#;
+    let mut bytes = upgrade("/", "");
+    bytes.extend_from_slice(&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
+    bytes.extend_from_slice(text.as_bytes());
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(&bytes).await.expect("it reads");
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains("ACKNOWLEDGE") {
+        let read = tokio::time::timeout(DEADLINE, stream.read_buf(&mut answer)).await.expect("the acknowledgement");
+        assert!(read.expect("readable") > 0, "the stream has ended");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_may_have_a_message_limit_of_its_own() {
+    let pond = PondSocket::new();
+    let small = EndpointOptions { max_message_size: Some(1000), ..EndpointOptions::default() };
+    let _endpoint = pond.create_endpoint("/small", anybody).options(small);
+    pond.create_endpoint("/normal", anybody);
+    let (_server, address) = serve(&pond).await;
+    let long = json!({ "action": "ping", "pad": "x".repeat(2000) }).to_string();
+
+    let mut peer = Peer::connect(address, "/small").await;
+    peer.text(&long).await;
+    assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(1009));
+
+    let mut peer = Peer::connect(address, "/normal").await;
+    peer.text(&long).await;
+    peer.text("{").await;
+    assert_eq!(peer.next().await["payload"]["code"], 400, "the connection goes on");
+}
+
+#[tokio::test]
+async fn a_client_that_closes_is_answered_with_its_own_code() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/", anybody);
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    let frame = tokio_tungstenite::tungstenite::protocol::CloseFrame { code: 4001.into(), reason: "bye".into() };
+    peer.socket.close(Some(frame)).await.expect("open");
+    assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(4001));
+}
+
+#[tokio::test]
+async fn a_raw_websocket_speaks_no_protocol() {
+    use futures_util::SinkExt;
+    let pond = PondSocket::new();
+    pond.create_websocket("/echo", async |mut socket: pondsocket::WebSocket| {
+        while let Some(message) = socket.recv().await {
+            if message == pondsocket::Message::Text("bye".into()) {
+                return socket.close(4000, "as you wish").await;
+            }
+            if socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    });
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect_silently(address, "/echo").await;
+    peer.text("hello").await;
+    assert_eq!(peer.frame().await, Some(Message::text("hello")));
+    peer.socket.send(Message::binary(vec![0, 159])).await.expect("open");
+    assert_eq!(peer.frame().await, Some(Message::binary(vec![0, 159])));
+    peer.text("bye").await;
+    assert_eq!(
+        peer.closed().await.map(|frame| (u16::from(frame.code), frame.reason.to_string())),
+        Some((4000, "as you wish".into()))
+    );
+}
+
+#[test]
+fn patterns_are_checked_when_they_are_registered() {
+    let pond = PondSocket::new();
+    let endpoint = pond.try_create_endpoint("/a/:x", anybody).expect("valid");
+    assert_eq!(pond.try_create_endpoint("/a/:x", anybody).expect_err("taken").code(), 409);
+    assert_eq!(pond.try_create_endpoint("/a/:x/:x", anybody).expect_err("invalid").code(), 400);
+    let lobby = endpoint.try_create_channel("/c", everybody).expect("valid");
+    assert_eq!(endpoint.try_create_channel("/c", everybody).expect_err("taken").code(), 409);
+    assert_eq!(endpoint.try_create_channel("/c*", everybody).expect_err("invalid").code(), 400);
+    let handler = async |_: pondsocket::EventContext| {};
+    lobby.try_on_event("e", handler).expect("valid");
+    assert_eq!(lobby.try_on_event("e", handler).expect_err("taken").code(), 409);
+    assert_eq!(endpoint.channel("/other").expect_err("no pattern").code(), 404);
+    assert_eq!(pond.endpoints().iter().map(|endpoint| endpoint.path().to_owned()).collect::<Vec<_>>(), ["/a/:x"]);
+}
+
+#[test]
+#[should_panic(expected = "invalid pattern `/a?b`")]
+fn an_invalid_pattern_panics_and_is_named() {
+    PondSocket::new().create_endpoint("/a?b", anybody);
+}
+
+#[test]
+#[should_panic(expected = "a handler asks for State<u32>")]
+fn a_missing_state_panics_and_its_type_is_named() {
+    PondSocket::new().create_endpoint("/", async |ctx: ConnectionContext, State(_): State<u32>| Ok(ctx.accept()));
+}

@@ -1,0 +1,354 @@
+//! Users in a channel: their connections, assigns and presence, what they are sent, and how they go.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use pondsocket::{
+    Assigns, Connected, ConnectionContext, Endpoint, EventContext, JoinContext, Joined, LeaveContext, Lobby, Params,
+    Payload, PondSocket, Presence, Result, State,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use testkit::{Peer, eventually, serve};
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Shown {
+    who: String,
+    mood: String,
+}
+
+/// Users are who they say they are in the query.
+async fn connect(ctx: ConnectionContext) -> Result<Connected> {
+    let user = ctx.query("user").unwrap_or("ada").to_owned();
+    Ok(ctx.accept().user_id(&user).assign("level", &1))
+}
+
+/// A join may bring a mood, which is then shown.
+async fn join(ctx: JoinContext, Payload(payload): Payload<HashMap<String, String>>) -> Result<Joined> {
+    let who = ctx.user_id().to_owned();
+    let joined = ctx.accept().assign("joined", &true);
+    Ok(match payload.get("mood") {
+        Some(mood) => joined.track(&Shown { who, mood: mood.clone() }),
+        None => joined,
+    })
+}
+
+fn pond() -> (PondSocket, Endpoint, Lobby) {
+    let pond = PondSocket::new().state(7_u32);
+    let endpoint = pond.create_endpoint("/", connect);
+    let lobby = endpoint.create_channel("/c/:n", join);
+    lobby.on_event("echo", async |ctx: EventContext| ctx.reply("echo", &()));
+    (pond, endpoint, lobby)
+}
+
+/// The members' moods in a presence message, sorted.
+fn moods(message: &Value) -> Vec<String> {
+    let list = message["payload"]["presence"].as_array().expect("a list");
+    let mut moods: Vec<_> = list.iter().map(|entry| entry["mood"].as_str().expect("a mood").to_owned()).collect();
+    moods.sort();
+    moods
+}
+
+fn change(message: &Value) -> (&str, &str, &str) {
+    let text = |value: &'static str| message["payload"][value].as_str().expect("text");
+    (
+        message["event"].as_str().expect("an event"),
+        text("userId"),
+        message["payload"]["changed"]["mood"].as_str().expect("a mood"),
+    )
+}
+
+#[tokio::test]
+async fn presence_goes_to_the_tracked_with_the_whole_list() {
+    let (pond, _, lobby) = pond();
+    lobby
+        .on_event("mood", async |ctx: EventContext, Payload(mood): Payload<String>| {
+            let who = ctx.user_id().to_owned();
+            ctx.update_presence(&Shown { who, mood })
+        })
+        .on_event("hide", async |ctx: EventContext| ctx.untrack())
+        .on_event("mine", async |ctx: EventContext, Presence(mine): Presence<Shown>| ctx.reply("mine", &mine));
+    let (_server, address) = serve(&pond).await;
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    ada.join("/c/1", json!({ "mood": "calm" })).await;
+    let own = ada.next().await;
+    assert_eq!((change(&own), moods(&own)), (("JOIN", "ada", "calm"), vec!["calm".to_owned()]));
+
+    let mut untracked = Peer::connect(address, "/?user=eve").await;
+    untracked.join("/c/1", json!({})).await;
+    let mut bob = Peer::connect(address, "/?user=bob").await;
+    bob.join("/c/1", json!({ "mood": "glad" })).await;
+    for peer in [&mut ada, &mut bob] {
+        let joined = peer.next().await;
+        assert_eq!(
+            (change(&joined), moods(&joined)),
+            (("JOIN", "bob", "glad"), vec!["calm".to_owned(), "glad".to_owned()])
+        );
+    }
+
+    bob.event("/c/1", "mood", json!("sad")).await;
+    for peer in [&mut ada, &mut bob] {
+        let updated = peer.next().await;
+        assert_eq!(
+            (change(&updated), moods(&updated)),
+            (("UPDATE", "bob", "sad"), vec!["calm".to_owned(), "sad".to_owned()])
+        );
+    }
+    bob.event("/c/1", "mine", json!({})).await;
+    assert_eq!(bob.next().await["payload"], json!({ "who": "bob", "mood": "sad" }));
+
+    bob.event("/c/1", "hide", json!({})).await;
+    let left = ada.next().await;
+    assert_eq!((change(&left), moods(&left)), (("LEAVE", "bob", "sad"), vec!["calm".to_owned()]));
+    bob.event("/c/1", "mine", json!({})).await;
+    assert_eq!(bob.next().await["payload"]["code"], 404, "nothing else came, and it is tracked no more");
+    bob.event("/c/1", "mood", json!("back")).await;
+    assert_eq!(change(&ada.next().await), ("JOIN", "bob", "back"), "an update shows who was not tracked");
+
+    drop(bob);
+    let gone = ada.next().await;
+    assert_eq!((change(&gone), moods(&gone)), (("LEAVE", "bob", "back"), vec!["calm".to_owned()]));
+    untracked.nothing_before_reply("/c/1", "echo").await;
+}
+
+#[tokio::test]
+async fn a_user_with_several_connections_is_one_member() {
+    let (pond, endpoint, lobby) = pond();
+    lobby
+        .on_event("others", async |ctx: EventContext| ctx.broadcast_from("others", &()))
+        .on_event("to", async |ctx: EventContext, Payload(users): Payload<Vec<String>>| {
+            ctx.broadcast_to(users, "to", &())
+        });
+    let left = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&left);
+    lobby.on_leave(move |ctx: LeaveContext| {
+        log.lock().expect("no panic").push((ctx.user_id().to_owned(), ctx.reason().to_string(), ctx.remaining()));
+        async {}
+    });
+    let (_server, address) = serve(&pond).await;
+    let room = endpoint.channel("/c/1").expect("a pattern");
+    let mut bob = Peer::connect(address, "/?user=bob").await;
+    bob.join("/c/1", json!({ "mood": "glad" })).await;
+    bob.until("JOIN").await;
+    let mut one = Peer::connect(address, "/?user=ada").await;
+    one.join("/c/1", json!({ "mood": "calm" })).await;
+    one.until("JOIN").await;
+    assert_eq!(change(&bob.next().await), ("JOIN", "ada", "calm"));
+
+    // The same mood from another window: nothing for the others, the list for itself.
+    let mut two = Peer::connect(address, "/?user=ada").await;
+    two.join("/c/1", json!({ "mood": "calm" })).await;
+    let list = two.next().await;
+    assert_eq!((change(&list), moods(&list)), (("JOIN", "ada", "calm"), vec!["calm".to_owned(), "glad".to_owned()]));
+    // Another mood: an update for the others, the list for itself.
+    let mut three = Peer::connect(address, "/?user=ada").await;
+    three.join("/c/1", json!({ "mood": "wild" })).await;
+    assert_eq!(change(&three.next().await), ("JOIN", "ada", "wild"));
+    for peer in [&mut bob, &mut one, &mut two] {
+        assert_eq!(change(&peer.next().await), ("UPDATE", "ada", "wild"));
+    }
+    assert_eq!(room.member_count(), 2);
+
+    // All but the sending connection.
+    one.event("/c/1", "others", json!({})).await;
+    for peer in [&mut bob, &mut two, &mut three] {
+        assert_eq!(peer.next().await["event"], "others");
+    }
+    one.nothing_before_reply("/c/1", "echo").await;
+    // A user is all of its connections, and unknown ids are nobody.
+    bob.event("/c/1", "to", json!(["ada", "nobody", "ada"])).await;
+    for peer in [&mut one, &mut two, &mut three] {
+        assert_eq!(peer.next().await["event"], "to");
+    }
+    assert_eq!(room.broadcast_from("ada", "b", &()).expect("room").local, 1);
+    assert_eq!(bob.next().await["event"], "b");
+
+    // Only the last one to go is a leave.
+    two.leave("/c/1").await;
+    drop(one);
+    bob.nothing_before_reply("/c/1", "echo").await;
+    drop(three);
+    assert_eq!(change(&bob.next().await), ("LEAVE", "ada", "wild"));
+    eventually("the leave handler", || !left.lock().expect("no panic").is_empty()).await;
+    assert_eq!(*left.lock().expect("no panic"), [("ada".to_owned(), "connection_closed".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn the_evicted_user_is_told_and_then_hears_nothing_more() {
+    let (pond, endpoint, lobby) = pond();
+    let (sender, mut reasons) = tokio::sync::mpsc::unbounded_channel();
+    lobby.on_leave(move |ctx: LeaveContext| {
+        let left = (ctx.reason().to_string(), ctx.presence::<Shown>().map(|shown| shown.mood).ok());
+        sender.send(left).expect("the test listens");
+        async {}
+    });
+    lobby.on_event("evict", async |ctx: EventContext, Payload(user): Payload<String>| ctx.evict(&user, "spam").await);
+    let (_server, address) = serve(&pond).await;
+    let room = endpoint.channel("/c/1").expect("a pattern");
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    ada.join("/c/1", json!({ "mood": "calm" })).await;
+    let mut bob = Peer::connect(address, "/?user=bob").await;
+    bob.join("/c/1", json!({ "mood": "glad" })).await;
+    bob.until("JOIN").await;
+    ada.until("JOIN").await;
+    ada.until("JOIN").await;
+
+    ada.event("/c/1", "evict", json!("bob")).await;
+    for event in ["evicted", "EVICTED"] {
+        let told = bob.next().await;
+        assert_eq!(
+            (&told["action"], &told["event"], &told["payload"]),
+            (&json!("SYSTEM"), &json!(event), &json!({ "reason": "spam", "userId": "bob" }))
+        );
+    }
+    let others = ada.next().await;
+    assert_eq!((&others["event"], &others["payload"]["userId"]), (&json!("user_evicted"), &json!("bob")));
+    assert_eq!(change(&ada.next().await), ("LEAVE", "bob", "glad"));
+    assert_eq!(reasons.recv().await, Some(("evicted:spam".into(), Some("glad".into()))));
+    room.broadcast("news", &()).expect("room");
+    let id = bob.event("/c/1", "echo", json!({})).await;
+    let refused = bob.next().await;
+    assert_eq!((&refused["requestId"], &refused["payload"]["code"]), (&json!(id), &json!(403)));
+    bob.join("/c/1", json!({})).await;
+
+    ada.event("/c/1", "evict", json!("nobody")).await;
+    ada.until("news").await;
+    assert_eq!(ada.until("INTERNAL_ERROR").await["payload"]["code"], 404);
+
+    room.remove("bob", "out of time").await.expect("a member");
+    assert_eq!(reasons.recv().await, Some(("out of time".into(), None)));
+    bob.event("/c/1", "echo", json!({})).await;
+    assert_eq!(bob.next().await["payload"]["code"], 403);
+    ada.leave("/c/1").await;
+    assert_eq!(reasons.recv().await, Some(("explicit_leave".into(), Some("calm".into()))));
+}
+
+#[tokio::test]
+async fn assigns_belong_to_the_connection_or_to_the_membership() {
+    let (pond, endpoint, lobby) = pond();
+    lobby
+        .on_event("set", async |ctx: EventContext, Payload((key, value)): Payload<(String, Value)>| {
+            ctx.set_assign(&key, &value)
+        })
+        .on_event("all", async |ctx: EventContext, Assigns(mine): Assigns<HashMap<String, Value>>| {
+            ctx.reply("all", &mine)
+        });
+    endpoint.create_channel("/set", async |ctx: JoinContext| -> Result<Joined> {
+        ctx.set_assign("level", &2)?;
+        Ok(ctx.accept())
+    });
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/?user=ada").await;
+    peer.join("/c/1", json!({})).await;
+    peer.event("/c/1", "set", json!(["role", { "admin": true }])).await;
+    peer.event("/c/1", "all", json!({})).await;
+    assert_eq!(peer.next().await["payload"], json!({ "level": 1, "joined": true, "role": { "admin": true } }));
+
+    // A join that sets one of the connection's, and one from outside, are seen by later joins.
+    peer.join("/set", json!({})).await;
+    let connection = endpoint.connection(&peer.id).expect("it is there");
+    connection.set_assign("plan", &"gold").expect("JSON");
+    peer.join("/c/2", json!({})).await;
+    peer.event("/c/2", "all", json!({})).await;
+    assert_eq!(peer.next().await["payload"], json!({ "level": 2, "plan": "gold", "joined": true }));
+
+    let room = endpoint.channel("/c/1").expect("a pattern");
+    room.update_assigns("ada", "level", &9).await.expect("a member");
+    assert_eq!(room.update_assigns("eve", "level", &9).await.expect_err("no member").code(), 404);
+    let all: HashMap<String, HashMap<String, Value>> = room.assigns().expect("JSON");
+    assert_eq!(all["ada"]["level"], 9);
+    assert_eq!(room.user("ada").await.expect("a member").assign::<u32>("level").expect("a number"), 9);
+    assert_eq!(connection.user().assign::<u32>("level").expect("a number"), 2);
+}
+
+#[tokio::test]
+async fn a_channel_can_be_acted_on_from_outside() {
+    let (pond, endpoint, _) = pond();
+    let (_server, address) = serve(&pond).await;
+    let room = endpoint.channel("/c/1").expect("a pattern");
+    assert_eq!(room.broadcast("news", &()).expect("nobody").local, 0);
+    assert_eq!(room.track("ada", &json!({})).expect_err("no member").code(), 404);
+
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    ada.join("/c/1", json!({})).await;
+    let mut bob = Peer::connect(address, "/?user=bob").await;
+    bob.join("/c/1", json!({})).await;
+    assert_eq!(room.broadcast("all", &json!({ "n": 1 })).expect("room").local, 2);
+    assert_eq!(room.broadcast_to(["bob", "eve"], "some", &()).expect("room").local, 1);
+    assert_eq!(room.broadcast_from("bob", "rest", &()).expect("room").local, 1);
+    let first = ada.next().await;
+    assert_eq!(
+        (&first["action"], &first["event"], &first["payload"]),
+        (&json!("BROADCAST"), &json!("all"), &json!({ "n": 1 }))
+    );
+    assert_eq!(first["requestId"].as_str().map(str::len), Some(36));
+    assert_eq!(ada.next().await["event"], "rest");
+    assert_eq!(bob.next().await["event"], "all");
+    assert_eq!(bob.next().await["event"], "some");
+    assert_eq!(room.broadcast("bad", &[1]).expect_err("no object").code(), 500);
+    assert_eq!(room.broadcast("EVICTED", &()).expect_err("reserved").code(), 500);
+
+    let shown = Shown { who: "ada".into(), mood: "calm".into() };
+    room.track("ada", &shown).expect("a member");
+    assert_eq!(room.track("ada", &shown).expect_err("tracked").code(), 409);
+    room.update_presence("bob", &Shown { who: "bob".into(), mood: "glad".into() }).await.expect("a member");
+    let all: HashMap<String, Shown> = room.presence().expect("typed");
+    assert_eq!((all.len(), &all["ada"]), (2, &shown));
+    room.untrack("ada").expect("a member");
+    room.untrack("ada").expect("nothing happens");
+
+    assert_eq!(endpoint.connections().len(), 2);
+    assert_eq!(endpoint.disconnect("x").expect_err("nobody").code(), 404);
+    endpoint.disconnect(&bob.id).expect("it is there");
+    assert_eq!(bob.closed().await.map(|frame| u16::from(frame.code)), Some(1000));
+    eventually("bob has gone", || room.member_count() == 1).await;
+    room.close();
+    assert_eq!(ada.closed().await.map(|frame| u16::from(frame.code)), Some(1000));
+    eventually("all have gone", || endpoint.connections().is_empty()).await;
+}
+
+#[tokio::test]
+async fn replies_correlate_and_a_message_has_one() {
+    let (pond, _, lobby) = pond();
+    lobby
+        .on_event("twice", async |ctx: EventContext| -> Result<()> {
+            ctx.reply("twice", &json!({ "n": 1 }))?;
+            ctx.broadcast("other", &())?;
+            ctx.reply("twice", &json!({ "n": 2 }))
+        })
+        .on_event(
+            "params/:id",
+            async |ctx: EventContext, Params(params): Params<HashMap<String, u32>>, State(seven): State<u32>| {
+                ctx.reply("params", &json!({ "id": params["id"], "seven": seven, "event": ctx.event() }))
+            },
+        )
+        .on_event("*", async |ctx: EventContext| -> Result<()> {
+            match ctx.wildcard() {
+                Some("known") => ctx.reply("known", &()),
+                _ => ctx.pass(),
+            }
+        });
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    peer.join("/c/1", json!({})).await;
+    let id = peer.event("/c/1", "twice", json!({})).await;
+    let reply = peer.next().await;
+    assert_eq!(
+        (&reply["action"], &reply["requestId"], &reply["payload"]),
+        (&json!("SYSTEM"), &json!(id), &json!({ "n": 1 }))
+    );
+    let broadcast = peer.next().await;
+    assert_eq!(broadcast["event"], "other");
+    assert_ne!(broadcast["requestId"], json!(id), "a broadcast is no answer");
+    let second = peer.next().await;
+    assert_eq!((&second["event"], &second["payload"]["code"]), (&json!("INTERNAL_ERROR"), &json!(409)));
+
+    peer.event("/c/1", "params/42?x=1", json!({})).await;
+    assert_eq!(peer.next().await["payload"], json!({ "id": 42, "seven": 7, "event": "params/42?x=1" }));
+    peer.event("/c/1", "params/x", json!({})).await;
+    let refused = peer.next().await;
+    assert_eq!((&refused["payload"]["code"], &refused["payload"]["details"]), (&json!(400), &json!({ "field": "id" })));
+    peer.nothing_before_reply("/c/1", "known").await;
+    peer.event("/c/1", "unknown", json!({})).await;
+    assert_eq!(peer.next().await["event"], "NOT_FOUND");
+}
