@@ -1,7 +1,20 @@
-//! The PondSocket protocol without I/O: everything that needs neither a socket, a clock nor a task.
+//! The PondSocket protocol without I/O: everything that needs neither a socket, a clock nor a task. The server builds
+//! on it; so can a client, a proxy or a test.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`id`] | names of users, connections, channels and messages |
+//! | [`pattern`] | `/chat/:room/*`, compiled once and matched often |
+//! | [`wire`] | the messages, decoded and encoded |
+//! | [`ws`] | RFC 6455 and RFC 7692, server side |
+//! | [`channel`] | one channel: who is in it, and what they are to be told, in one order |
+//!
+//! Inputs are method calls, outputs are returned values. Randomness and time are arguments. It builds for
+//! `wasm32-unknown-unknown`.
 
-pub mod channel;
 pub mod id;
 pub mod pattern;
 pub mod wire;
 pub mod ws;
+
+pub mod channel;
