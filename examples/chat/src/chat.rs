@@ -1,119 +1,108 @@
-//! What happens in the chat.
+//! What happens in the chat: who may come in, and what is done about each event.
 
-use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, PondSocket, Result, State};
-use serde::Serialize;
+use pondsocket::{
+    Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result,
+    State,
+};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::history::History;
-use crate::messages::{Kick, Message, Problem, Say, Shown, Status, StatusUpdate, Typing, Whisper, checked};
+use crate::messages::{
+    Enter, Kick, Message, PrivateMessage, Room, Say, Shown, StatusUpdate, Typing, Welcome, Whisper, checked_text,
+};
+use crate::problem::{Problem, Refusal};
 use crate::users::{Role, User, Users};
 
-/// The longest name of a room, in bytes.
+/// The longest name of a room.
 const MAX_ROOM: usize = 32;
 
 /// Creates the endpoint and its rooms.
-pub(crate) fn create(pond: &PondSocket) {
+pub(crate) fn create(pond: &PondSocket) -> Endpoint {
     let socket = pond.create_endpoint("/api/socket", connect);
     let rooms = socket.create_channel("/chat/:roomId", join);
     rooms
         .on_event("message", message)
+        .on_event("private_message", private_message)
         .on_event("typing", typing)
         .on_event("status_update", status_update)
-        .on_event("private_message", private_message)
         .on_event("kick", kick);
+    socket
 }
 
+/// A connection belongs to the user whose token it brings; all that comes later can rely on that.
 async fn connect(ctx: ConnectionContext, State(users): State<Users>) -> Result<Connected> {
     let token = ctx.query("token").ok_or_else(|| Error::unauthorized("sign in first"))?;
     let user = users.authenticate(token).ok_or_else(|| Error::unauthorized("sign in again"))?;
     Ok(ctx.accept().user_id(&user.id).assign("user", &user))
 }
 
-async fn join(ctx: JoinContext, State(history): State<History>) -> Result<Joined> {
+async fn join(ctx: JoinContext, Payload(enter): Payload<Enter>, State(history): State<History>) -> Result<Joined> {
     let user: User = ctx.assign("user")?;
-    let room = ctx.param("roomId").to_owned();
-    if room.len() > MAX_ROOM || !room.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-        return Err(Error::not_found("There is no such room."));
+    let id = ctx.param("roomId").to_owned();
+    if !is_room(&id) {
+        return Err(Error::not_found("there is no such room"));
     }
-    let welcome = json!({
-        "messages": history.of(&room),
-        "room": { "id": room, "members": ctx.channel().member_count() + 1 },
-        "user": user,
-    });
-    let shown = shown(&user, Status::Online);
-    Ok(ctx.accept().assign("room", &room).track(&shown).reply("welcome", &welcome))
+    let room = Room { id: id.clone(), members: ctx.channel().member_count() + 1 };
+    let welcome = Welcome { room, user: user.clone(), messages: history.of(&id) };
+    Ok(ctx.accept().assign("room", &id).track(&Shown::new(user, enter.status)).reply("welcome", &welcome))
 }
 
 async fn message(ctx: EventContext, State(history): State<History>) -> Result<()> {
-    let text = match read::<Say>(&ctx).and_then(|say| checked(&say.text)) {
-        Ok(text) => text,
-        Err(problem) => return ctx.reply("message", &problem),
+    let sent = async {
+        let text = checked_text(&read::<Say>(&ctx)?.text)?;
+        let message = Message::new(ctx.assign("user")?, text);
+        history.add(&ctx.assign::<String>("room")?, message.clone());
+        ctx.broadcast("message", &message)?;
+        Ok(json!({ "id": message.id }))
     };
-    let message = Message::new(&ctx.assign("user")?, text);
-    history.add(&ctx.assign::<String>("room")?, message.clone());
-    ctx.broadcast("message", &message)?;
-    ctx.reply("message", &json!({ "ok": true, "id": message.id }))
-}
-
-async fn typing(ctx: EventContext) -> Result<()> {
-    let typing = match read::<Typing>(&ctx) {
-        Ok(typing) => typing,
-        Err(problem) => return ctx.reply("typing", &problem),
-    };
-    let user: User = ctx.assign("user")?;
-    ctx.broadcast_from("typing", &json!({ "user": user, "isTyping": typing.is_typing })).map(drop)
-}
-
-async fn status_update(ctx: EventContext) -> Result<()> {
-    match read::<StatusUpdate>(&ctx) {
-        Ok(update) => {
-            ctx.update_presence(&shown(&ctx.assign("user")?, update.status))?;
-            ctx.reply("status_update", &json!({ "ok": true, "status": update.status }))
-        }
-        Err(problem) => ctx.reply("status_update", &problem),
-    }
+    answer(&ctx, sent.await)
 }
 
 async fn private_message(ctx: EventContext) -> Result<()> {
-    let whisper = match read::<Whisper>(&ctx) {
-        Ok(whisper) => whisper,
-        Err(problem) => return ctx.reply("private_message", &problem),
+    let sent = async {
+        let whisper: Whisper = read(&ctx)?;
+        let text = checked_text(&whisper.text)?;
+        let target = ctx.channel().user(&whisper.to).await.map_err(|_| Problem::nobody(&whisper.to))?;
+        let message = Message::new(ctx.assign("user")?, text);
+        let private = PrivateMessage { message, to: target.assign("user")? };
+        // To the sender as well, so that each of its windows shows it.
+        ctx.broadcast_to([&private.to.id, &private.message.from.id], "private_message", &private)?;
+        Ok(json!({ "id": private.message.id }))
     };
-    let text = match checked(&whisper.text) {
-        Ok(text) => text,
-        Err(problem) => return ctx.reply("private_message", &problem),
-    };
-    let Ok(target) = ctx.channel().user(&whisper.to).await else {
-        return ctx.reply("private_message", &Problem::nobody(&whisper.to));
-    };
-    let message = Message::new(&ctx.assign("user")?, text);
-    let private = Private { message: &message, to: &target.assign::<User>("user")? };
-    // To both, so that each of their windows shows it.
-    ctx.broadcast_to([whisper.to.as_str(), ctx.user_id()], "private_message", &private)?;
-    ctx.reply("private_message", &json!({ "ok": true, "id": message.id }))
+    answer(&ctx, sent.await)
 }
 
-#[derive(Serialize)]
-struct Private<'a> {
-    #[serde(flatten)]
-    message: &'a Message,
-    to: &'a User,
+/// Unlike the others it is answered only when it is wrong: it comes often, and nobody waits for it.
+async fn typing(ctx: EventContext) -> Result<()> {
+    match read::<Typing>(&ctx) {
+        Ok(Typing { is_typing }) => {
+            let user: User = ctx.assign("user")?;
+            ctx.broadcast_from("typing", &json!({ "user": user, "isTyping": is_typing })).map(drop)
+        }
+        Err(problem) => ctx.reply("typing", &problem),
+    }
+}
+
+async fn status_update(ctx: EventContext) -> Result<()> {
+    let updated = async {
+        let StatusUpdate { status } = read(&ctx)?;
+        ctx.update_presence(&Shown::new(ctx.assign("user")?, status))?;
+        Ok(json!({ "status": status }))
+    };
+    answer(&ctx, updated.await)
 }
 
 async fn kick(ctx: EventContext) -> Result<()> {
-    let kick = match read::<Kick>(&ctx) {
-        Ok(kick) => kick,
-        Err(problem) => return ctx.reply("kick", &problem),
+    let kicked = async {
+        let kick: Kick = read(&ctx)?;
+        if ctx.assign::<User>("user")?.role != Role::Admin {
+            return Err(Problem::admins_only().into());
+        }
+        ctx.evict(&kick.user_id, &kick.reason()).await.map_err(|_| Problem::nobody(&kick.user_id))?;
+        Ok(json!({ "userId": kick.user_id }))
     };
-    if ctx.assign::<User>("user")?.role != Role::Admin {
-        return ctx.reply("kick", &Problem::forbidden("Only an admin can remove people."));
-    }
-    let reason = if kick.reason.is_empty() { "removed by an admin" } else { &kick.reason };
-    match ctx.evict(&kick.user_id, reason).await {
-        Ok(()) => ctx.reply("kick", &json!({ "ok": true })),
-        Err(_) => ctx.reply("kick", &Problem::nobody(&kick.user_id)),
-    }
+    answer(&ctx, kicked.await)
 }
 
 /// The payload, or what to answer when it is of a wrong shape.
@@ -121,6 +110,27 @@ fn read<T: DeserializeOwned>(ctx: &EventContext) -> Result<T, Problem> {
     ctx.payload().map_err(|error| Problem::malformed(&error))
 }
 
-fn shown(user: &User, status: Status) -> Shown {
-    Shown { id: user.id.clone(), username: user.username.clone(), role: user.role, status }
+/// Tells the sender, under the name of its event, what was done or what was wrong.
+fn answer(ctx: &EventContext, outcome: Result<Value, Refusal>) -> Result<()> {
+    match outcome {
+        Ok(done) => ctx.reply(ctx.event(), &done),
+        Err(Refusal::Problem(problem)) => ctx.reply(ctx.event(), &problem),
+        Err(Refusal::Failure(error)) => Err(error),
+    }
+}
+
+/// Any short word is a room: it is there as long as somebody is in it.
+fn is_room(id: &str) -> bool {
+    (1..=MAX_ROOM).contains(&id.len()) && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_are_short_words() {
+        assert!(["general", "team-7", &"a".repeat(32)].into_iter().all(is_room));
+        assert!(!["", "General", "a b", "é", "a/b", &"a".repeat(33)].into_iter().any(is_room));
+    }
 }

@@ -46,7 +46,7 @@ mod tests {
         let history = History::default();
         let ada = User { id: "1".into(), username: "ada".into(), role: Role::Member };
         for number in 0..KEPT + 3 {
-            history.add("general", Message::new(&ada, number.to_string()));
+            history.add("general", Message::new(ada.clone(), number.to_string()));
         }
         let kept = history.of("general");
         assert_eq!((kept.len(), &*kept[0].text), (KEPT, "3"));

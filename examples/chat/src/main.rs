@@ -4,17 +4,19 @@
 
 mod chat;
 mod history;
+mod login;
 mod messages;
 mod page;
+mod problem;
 mod users;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::routing::{get, post};
 use clap::Parser;
-use pondsocket::PondSocket;
+use pondsocket::{Connection, Endpoint, PondSocket};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,28 +39,29 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     tracing_subscriber::fmt().with_env_filter("info").init();
 
-    let users = Users::new(args.admin_code);
+    let users = Users::new(&args.admin_code);
     let pond = PondSocket::new().state(users.clone()).state(History::default());
-    chat::create(&pond);
+    let socket = chat::create(&pond);
 
     // Our own HTTP routes and the pond share one server, and one state.
     let app = Router::new()
-        .route("/api/login", post(users::login))
-        .route("/api/me", get(users::me))
-        .with_state(users)
+        .merge(login::routes(users))
         .merge(page::routes())
         .fallback_service(pond.service())
         .into_make_service_with_connect_info::<SocketAddr>();
 
+    let stop = stop_signal()?;
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await;
     let listener = listener.with_context(|| format!("cannot listen on port {}", args.port))?;
     println!("the chat is at http://{}", listener.local_addr()?);
-    axum::serve(listener, app).with_graceful_shutdown(terminated()?).await?;
+    println!("to be an admin, sign in with the admin code {:?}", args.admin_code);
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    say_goodbye(&socket).await;
     Ok(())
 }
 
 /// Completes at SIGINT or SIGTERM.
-fn terminated() -> Result<impl Future<Output = ()> + Send + 'static> {
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {
@@ -66,4 +69,16 @@ fn terminated() -> Result<impl Future<Output = ()> + Send + 'static> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// Closes the sockets, which axum does not wait for, after what is queued for them.
+async fn say_goodbye(socket: &Endpoint) {
+    socket.connections().iter().for_each(Connection::disconnect);
+    let all_gone = async {
+        while !socket.connections().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // Whoever does not answer in time is cut off by our end.
+    let _ = tokio::time::timeout(Duration::from_secs(5), all_gone).await;
 }

@@ -1,21 +1,19 @@
-//! Who may come in: a name is enough to sign in, and the token that it gives lets the page connect.
+//! Who people are: a name is enough to sign in, a code makes an admin. A real application asks its database.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Json;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use uuid::Uuid;
 
 /// The longest name, in characters.
 const MAX_NAME: usize = 24;
 
+/// How many sign-ins are remembered. Beyond that the oldest is forgotten: its page signs in again by itself.
+const REMEMBERED: usize = 10_000;
+
 /// Somebody who has signed in.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct User {
     pub(crate) id: String,
     pub(crate) username: String,
@@ -32,72 +30,77 @@ pub(crate) enum Role {
     Admin,
 }
 
-/// The people who have signed in since the start, by token. A real application asks its database.
-#[derive(Clone, Debug)]
-pub(crate) struct Users {
-    admin_code: Arc<str>,
-    by_token: Arc<Mutex<HashMap<String, User>>>,
-}
-
-/// What the page sends to sign in.
+/// What somebody gives to sign in.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Login {
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SignIn {
     username: String,
     #[serde(default)]
     admin_code: String,
 }
 
+/// The people who have signed in since the start. Cheap to clone: all clones are the same people.
+#[derive(Clone, Debug)]
+pub(crate) struct Users {
+    admin_code: Arc<str>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_token: HashMap<String, User>,
+    oldest_first: VecDeque<String>,
+}
+
 impl Users {
-    pub(crate) fn new(admin_code: String) -> Users {
-        Users { admin_code: admin_code.into(), by_token: Arc::default() }
+    pub(crate) fn new(admin_code: &str) -> Users {
+        Users { admin_code: admin_code.into(), known: Arc::default() }
     }
 
-    /// Signs somebody in; the token is theirs to keep.
-    pub(crate) fn sign_in(&self, login: &Login) -> Result<(String, User), &'static str> {
-        let username = login.username.trim();
-        if username.is_empty() {
-            return Err("Please enter a name.");
-        }
-        if username.chars().count() > MAX_NAME || username.chars().any(char::is_control) {
-            return Err("A name has at most 24 ordinary characters.");
-        }
-        let role = match &*login.admin_code {
+    /// Signs somebody in: gives the token that is theirs to keep, or says what is wrong.
+    pub(crate) fn sign_in(&self, request: &SignIn) -> Result<(String, User), &'static str> {
+        let username = checked_name(&request.username)?;
+        let role = match &*request.admin_code {
             "" => Role::Member,
             code if *code == *self.admin_code => Role::Admin,
             _ => return Err("That is not the admin code."),
         };
         let user = User { id: Uuid::new_v4().to_string(), username: username.to_owned(), role };
         let token = Uuid::new_v4().to_string();
-        self.by_token.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), user.clone());
+        self.known().remember(token.clone(), user.clone());
         Ok((token, user))
     }
 
     /// Whose token it is.
     pub(crate) fn authenticate(&self, token: &str) -> Option<User> {
-        self.by_token.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+        self.known().by_token.get(token).cloned()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// `POST /api/login`.
-pub(crate) async fn login(State(users): State<Users>, Json(login): Json<Login>) -> Response {
-    match users.sign_in(&login) {
-        Ok((token, user)) => Json(json!({ "token": token, "user": user })).into_response(),
-        Err(message) => (StatusCode::BAD_REQUEST, Json(json!({ "message": message }))).into_response(),
+impl Known {
+    fn remember(&mut self, token: String, user: User) {
+        if self.oldest_first.len() == REMEMBERED {
+            let oldest = self.oldest_first.pop_front();
+            oldest.and_then(|token| self.by_token.remove(&token));
+        }
+        self.oldest_first.push_back(token.clone());
+        self.by_token.insert(token, user);
     }
 }
 
-/// The query of `GET /api/me`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Who {
-    token: String,
-}
-
-/// `GET /api/me`: whether a token is still known, which after a restart none is.
-pub(crate) async fn me(State(users): State<Users>, Query(who): Query<Who>) -> Response {
-    match users.authenticate(&who.token) {
-        Some(user) => Json(user).into_response(),
-        None => StatusCode::UNAUTHORIZED.into_response(),
+fn checked_name(name: &str) -> Result<&str, &'static str> {
+    let name = name.trim();
+    if name.is_empty() {
+        return Err("Please enter a name.");
     }
+    if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err("A name has at most 24 ordinary characters.");
+    }
+    Ok(name)
 }
 
 #[cfg(test)]
@@ -105,10 +108,9 @@ mod tests {
     use super::*;
 
     fn sign_in(username: &str, admin_code: &str) -> Result<Role, &'static str> {
-        let login = Login { username: username.into(), admin_code: admin_code.into() };
-        let users = Users::new("secret".into());
-        let (token, user) = users.sign_in(&login)?;
-        assert_eq!(users.authenticate(&token).map(|known| known.id), Some(user.id));
+        let users = Users::new("secret");
+        let (token, user) = users.sign_in(&SignIn { username: username.into(), admin_code: admin_code.into() })?;
+        assert_eq!(users.authenticate(&token), Some(user.clone()));
         Ok(user.role)
     }
 
@@ -124,10 +126,23 @@ mod tests {
         assert_eq!(sign_in("  ", ""), Err("Please enter a name."));
         assert!(sign_in(&"é".repeat(24), "").is_ok());
         assert!(sign_in(&"é".repeat(25), "").is_err());
+        assert!(sign_in("a\nb", "").is_err());
     }
 
     #[test]
     fn an_unknown_token_is_nobodys() {
-        assert!(Users::new(String::new()).authenticate("x").is_none());
+        assert!(Users::new("").authenticate("x").is_none());
+    }
+
+    #[test]
+    fn the_oldest_sign_in_is_forgotten_first() {
+        let users = Users::new("");
+        let sign_in = || users.sign_in(&SignIn { username: "ada".into(), admin_code: String::new() });
+        let (oldest, next) = (sign_in().expect("a name"), sign_in().expect("a name"));
+        for _ in 2..=REMEMBERED {
+            sign_in().expect("a name");
+        }
+        assert_eq!(users.authenticate(&oldest.0), None);
+        assert_eq!(users.authenticate(&next.0), Some(next.1));
     }
 }

@@ -1,42 +1,51 @@
 // The chat in headless Chromium: people in windows of their own.
 //
-//   node browser.mjs        CHAT_BIN, CHROMIUM: the programs; SCREENSHOTS: where pictures go
+//   node browser.mjs [PROGRAM]      CHAT_BIN, CHROMIUM: the programs; SCREENSHOTS: where pictures go
 //
 // One line a check, then "N passed, M failed, K skipped".
 
 import assert from 'node:assert/strict';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { Person } from './person.mjs';
+import { folder, picture } from './pictures.mjs';
 import { Server } from './server.mjs';
+import { ask, handshake, signIn } from './wire.mjs';
 
 const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const DEADLINE = 300_000;
 
-const pictures = process.env.SCREENSHOTS ?? await mkdtemp(path.join(tmpdir(), 'chat-'));
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: QUIET });
 let server = await Server.start();
-const people = {};
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: QUIET });
+const open = (name, options) => Person.open(browser, server.url, name, options);
+let ada, bob, eve;
 
 const checks = [
-    ['a name that is empty is refused', async () => {
+    ['signing in needs a name, of at most 24 characters, and the right code to be an admin', async () => {
+        assert.deepEqual(await signIn(server.url, { username: 'é'.repeat(24) }), [200, undefined]);
+        assert.deepEqual(await signIn(server.url, { username: 'é'.repeat(25) }), [400, 'A name has at most 24 ordinary characters.']);
+        assert.deepEqual(await signIn(server.url, { username: 'ada', adminCode: 'guess' }), [400, 'That is not the admin code.']);
+        assert.deepEqual(await signIn(server.url, { name: 'ada' }), [400, 'That is not how to sign in.']);
         const page = await browser.newPage();
         await page.goto(server.url);
         await page.fill('#name', '   ');
-        await page.click('#sign-in-form button[type=submit]');
+        await page.press('#name', 'Enter');
         await page.locator('#sign-in-error', { hasText: 'Please enter a name.' }).waitFor();
-        await page.screenshot({ path: path.join(pictures, 'sign-in.png') });
+        await page.fill('#name', '');
+        await picture(page, 'sign-in');
         await page.close();
     }],
+    ['a socket without a token, or with a wrong one, is refused before the upgrade', async () => {
+        assert.equal(await handshake(`${server.url}/api/socket`), 401);
+        assert.equal(await handshake(`${server.url}/api/socket?token=guess`), 401);
+    }],
     ['two people sign in and see each other', async () => {
-        people.ada = await Person.open(browser, server.url, 'Ada Lovelace', { admin: true });
-        people.bob = await Person.open(browser, server.url, 'Bob');
-        await people.ada.sees('Bob');
-        await people.bob.sees('Ada Lovelace');
+        ada = await open('Ada Lovelace', { admin: true });
+        bob = await open('Bob');
+        await ada.sees('Bob');
+        await bob.sees('Ada Lovelace');
+        await ada.connection('connected');
     }],
     ['messages go both ways, in order', async () => {
-        const { ada, bob } = people;
         for (const text of ['one', 'two', 'three']) await ada.says(text);
         await bob.reads('three');
         await bob.says('four');
@@ -44,106 +53,195 @@ const checks = [
         for (const person of [ada, bob]) assert.deepEqual(await person.texts(), ['one', 'two', 'three', 'four']);
     }],
     ['what people write is text, not markup', async () => {
-        const { ada, bob } = people;
         await ada.says('<img src=x onerror="alert(1)"> & <b>bold</b>');
         await bob.reads('<b>bold</b>');
-        assert.equal(await bob.page.locator('.message .body img').count(), 0);
+        assert.equal(await bob.page.locator('#messages img, #messages b').count(), 0);
     }],
     ['typing is shown, and gone when it ends', async () => {
-        const { ada, bob } = people;
         await ada.page.locator('#text').pressSequentially('hm');
         const line = bob.page.locator('#typing', { hasText: 'Ada Lovelace is typing' });
         await line.waitFor();
         await ada.page.fill('#text', '');
         await line.waitFor({ state: 'detached' });
+        await ada.page.locator('#text').pressSequentially('well');
+        await line.waitFor();
+        await ada.page.press('#text', 'Enter');
+        await line.waitFor({ state: 'detached' });
+        await bob.reads('well');
     }],
-    ['a status is shown to the others', async () => {
-        await people.bob.page.selectOption('#status', 'busy');
-        await people.ada.sees('Bob', 'busy');
+    ['a status is shown to the others, and kept in the next room', async () => {
+        for (const status of ['away', 'offline', 'busy']) {
+            await bob.page.selectOption('#my-status', status);
+            await ada.sees('Bob', status);
+        }
+        await bob.page.click('[data-room=random]');
+        await ada.misses('Bob');
+        await bob.sees('Bob', 'busy');
+        await bob.page.click('[data-room=general]');
+        await ada.sees('Bob', 'busy');
     }],
     ['an empty and a too long message are answered with the reason', async () => {
-        const { bob } = people;
         await bob.says('   ');
         await bob.toast('A message needs some text.');
         await bob.says('x'.repeat(1001));
-        await bob.toast('A message has at most 1000 characters.');
+        await bob.toast('A message has at most 1000 characters, not 1001.');
         assert.equal((await bob.page.inputValue('#text')).length, 1001, 'the text stays');
         await bob.page.fill('#text', '');
     }],
     ['a private message is for one alone', async () => {
-        const { ada, bob } = people;
-        people.eve = await Person.open(browser, server.url, 'Eve');
-        await ada.page.locator('.person', { hasText: 'Bob' }).locator('.who').click();
-        await ada.says('just for you');
+        eve = await open('Eve');
+        await ada.whispers('Bob', 'just for you');
         await bob.reads('just for you');
         await ada.reads('just for you');
-        await ada.page.press('#text', 'Escape');
+        for (const person of [ada, bob]) assert.equal(await person.page.locator('.message.private').count(), 1);
         await ada.says('for everybody');
-        await people.eve.reads('for everybody');
-        assert.ok(!(await people.eve.texts()).includes('just for you'));
+        await eve.reads('for everybody');
+        assert.ok(!(await eve.texts()).includes('just for you'));
     }],
     ['who comes later sees the last messages', async () => {
-        assert.deepEqual((await people.eve.texts()).slice(0, 4), ['one', 'two', 'three', 'four']);
+        assert.deepEqual((await eve.texts()).slice(0, 4), ['one', 'two', 'three', 'four']);
     }],
-    ['rooms are apart', async () => {
-        const { bob, eve } = people;
-        await eve.page.click('[data-room=random]');
+    ['rooms are apart, and a reload keeps both the room and the person', async () => {
+        await eve.page.fill('#new-room-name', 'Deep End!');
+        await eve.page.press('#new-room-name', 'Enter');
         await bob.misses('Eve');
         await eve.says('in another room');
         await eve.reads('in another room');
+        await eve.page.reload();
+        await eve.reads('in another room');
+        assert.equal(await eve.page.textContent('#room-name'), 'Deep end');
         await eve.page.click('[data-room=general]');
         await bob.sees('Eve');
         assert.ok(!(await bob.texts()).includes('in another room'));
     }],
-    ['pictures in light and dark, on a desk and on a phone', async () => {
-        for (const colorScheme of ['light', 'dark']) {
-            const person = await Person.open(browser, server.url, 'Grace', { colorScheme });
-            await person.says('Looks good in here. 🌊');
-            await person.reads('Looks good');
-            await person.screenshot(path.join(pictures, `desk-${colorScheme}.png`));
-            await person.context.close();
-            const phone = await Person.open(browser, server.url, 'Linus', { colorScheme, viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true });
-            await phone.says('From the train, on a phone.');
-            await phone.reads('From the train');
-            await phone.screenshot(path.join(pictures, `phone-${colorScheme}.png`));
-            await phone.page.click('#menu');
-            await phone.page.locator('#sidebar.open').waitFor();
-            await phone.screenshot(path.join(pictures, `phone-menu-${colorScheme}.png`));
-            await phone.context.close();
-        }
+    ['mistakes are answered under the name of the event, with a code', async () => {
+        const answers = await ask(bob, 'mistakes', [
+            ['message', { text: ' \n ' }],
+            ['message', { text: '🌊'.repeat(1001) }],
+            ['message', { text: 5 }],
+            ['message', {}],
+            ['private_message', { to: 'nobody', text: 'hi' }],
+            ['status_update', { status: 'asleep' }],
+            ['typing', { isTyping: 'yes' }],
+            ['kick', { userId: 'nobody' }],
+        ]);
+        assert.deepEqual(answers.map(({ event, payload }) => [event, payload.code]), [
+            ['message', 'EMPTY_MESSAGE'],
+            ['message', 'MESSAGE_TOO_LONG'],
+            ['message', 'MALFORMED_MESSAGE'],
+            ['message', 'MALFORMED_MESSAGE'],
+            ['private_message', 'NOT_IN_ROOM'],
+            ['status_update', 'MALFORMED_MESSAGE'],
+            ['typing', 'MALFORMED_MESSAGE'],
+            ['kick', 'FORBIDDEN'],
+        ]);
+        assert.deepEqual(answers[1].payload.details, { length: 1001, max: 1000 });
+        assert.equal(answers[2].payload.details.field, 'text');
+        assert.ok(answers.every(({ payload }) => payload.message && payload.details));
+        const [long, nobody] = await ask(ada, 'mistakes', [['message', { text: '🌊'.repeat(1000) }], ['kick', { userId: 'nobody' }]]);
+        assert.ok(long.payload.id, 'a thousand characters are not too long, however many bytes they have');
+        assert.equal(nobody.payload.code, 'NOT_IN_ROOM');
     }],
-    ['only an admin can remove people', async () => {
-        assert.equal(await people.bob.page.locator('.kick').count(), 0);
+    ['new messages wait below when somebody reads above', async () => {
+        await eve.enters('long');
+        await ada.enters('long');
+        for (let line = 1; line <= 30; line++) await ada.says(`line ${line}`);
+        await eve.reads('line 30');
+        await eve.page.evaluate(() => document.getElementById('scroller').scrollTo(0, 0));
+        await ada.says('news');
+        await eve.page.locator('#to-newest').click();
+        await eve.page.locator('#to-newest').waitFor({ state: 'hidden' });
+        assert.ok(await eve.page.locator('#messages .body', { hasText: 'news' }).isVisible());
+        await ada.enters('general');
+        await eve.enters('general');
+    }],
+    ['light and dark follow the system until somebody chooses', async () => {
+        const light = () => bob.page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).every((part) => part > 127));
+        await bob.page.emulateMedia({ colorScheme: 'dark' });
+        assert.equal(await light(), false);
+        await bob.page.locator('.room-header [data-theme-toggle]').click();
+        assert.equal(await light(), true);
+        await bob.page.locator('.room-header [data-theme-toggle]').click();
+        assert.equal(await light(), false);
+        await bob.page.emulateMedia({ colorScheme: 'light' });
+        assert.equal(await light(), true);
+    }],
+    ['pictures', async () => {
+        for (const person of [ada, bob, eve]) await person.enters('design');
+        await bob.says('Morning! I moved the presence list into the sidebar.');
+        await bob.says('It now keeps its place when somebody joins, so nothing jumps any more.');
+        await eve.reads('nothing jumps');
+        await eve.says('Looks much calmer. Can we try it on a phone, too?');
+        await ada.reads('Looks much calmer');
+        await ada.says('Already did: rooms and people are a drawer there.');
+        await ada.says('I will show both at eleven.');
+        await bob.reads('at eleven');
+        await bob.whispers('Ada Lovelace', 'Could you kick the demo account afterwards?');
+        await ada.reads('demo account');
+        await ada.whispers('Bob', 'Sure, will do.');
+        await eve.page.selectOption('#my-status', 'away');
+        await ada.sees('Eve', 'away');
+        await bob.page.locator('#text').pressSequentially('Thank');
+        await ada.page.locator('#typing', { hasText: 'Bob is typing' }).waitFor();
+        await picture(ada.page, 'chat');
+        await bob.page.fill('#text', '');
+        await ada.page.setViewportSize({ width: 390, height: 800 });
+        await ada.page.click('#menu');
+        await ada.page.locator('#sidebar.open').waitFor();
+        await picture(ada.page, 'drawer');
+        await ada.page.keyboard.press('Escape');
+        await ada.page.locator('#sidebar:not(.open)').waitFor({ state: 'attached' });
+        await ada.page.setViewportSize({ width: 1180, height: 780 });
+        await bob.row('Ada Lovelace').locator('.who').click();
+        await bob.page.fill('#text', 'x'.repeat(1001));
+        await bob.page.press('#text', 'Enter');
+        await bob.toast('not 1001');
+        await picture(bob.page, 'refused');
+        await bob.page.fill('#text', '');
+        for (const person of [ada, bob, eve]) await person.enters('general');
     }],
     ['who is removed is told so, and can come back', async () => {
-        const { ada, bob } = people;
-        await ada.page.locator('.person', { hasText: 'Bob' }).locator('.kick').click();
+        assert.equal(await bob.page.locator('.kick').count(), 0, 'only an admin can');
+        await ada.row('Bob').locator('.kick').click();
         await bob.page.locator('#kicked', { hasText: 'An admin asked you to leave.' }).waitFor();
-        await bob.screenshot(path.join(pictures, 'kicked.png'));
+        await picture(bob.page, 'kicked');
         await ada.misses('Bob');
+        await ada.page.locator('.notice', { hasText: 'Bob was removed' }).waitFor();
         await bob.page.click('#rejoin');
-        await ada.sees('Bob');
+        await ada.sees('Bob', 'busy');
         await bob.says('back again');
         await ada.reads('back again');
     }],
-    ['after a restart of the server everybody is back by itself', async () => {
-        const { ada, bob } = people;
-        await server.kill();
-        await Promise.race([ada.connection('reconnecting'), ada.connection('offline')]);
+    ['after a restart of the server everybody is back by themselves, and so is what they wrote meanwhile', async () => {
+        await ada.row('Eve').locator('.kick').click();
+        await eve.page.locator('#kicked').waitFor();
+        await server.end('SIGKILL');
+        await Promise.all([ada, bob].map((person) => person.connection('reconnecting')));
+        await bob.says('are you there?');
+        await bob.says('hello?');
+        await bob.page.locator('#waiting', { hasText: 'are you there?' }).waitFor();
+        await picture(bob.page, 'reconnecting');
         server = await Server.start(server.port);
-        await Promise.all([ada.connection('connected'), bob.connection('connected')]);
-        await ada.sees('Bob');
+        await Promise.all([ada, bob].map((person) => person.connection('connected')));
+        await ada.sees('Bob', 'busy');
         await bob.sees('Ada Lovelace');
-        await ada.says('still there?');
-        await bob.reads('still there?');
-        await bob.says('still here');
-        await ada.reads('still here');
+        await ada.reads('hello?');
+        assert.deepEqual((await ada.texts()).slice(-2), ['are you there?', 'hello?']);
+        await ada.says('now I am');
+        await bob.reads('now I am');
+        assert.equal(await bob.page.locator('#waiting li').count(), 0);
+        assert.equal(await ada.row('Eve').count(), 0, 'who was removed does not come back uninvited');
     }],
-    ['nothing was thrown in any window', async () => {
-        for (const person of Object.values(people)) assert.deepEqual(person.faults, [], person.name);
+    ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {
+        for (const person of [ada, bob, eve]) assert.deepEqual(person.faults, [], person.name);
+    }],
+    ['SIGTERM ends the server, with people in it', async () => {
+        assert.deepEqual(await server.end('SIGTERM'), [0, null]);
+        await ada.connection('reconnecting');
     }],
 ];
 
+const overdue = setTimeout(() => { console.log('FAIL the test takes too long'); server.end('SIGKILL'); process.exit(1); }, DEADLINE);
 let [passed, failed] = [0, 0];
 for (const [name, run] of checks) {
     try {
@@ -152,11 +250,12 @@ for (const [name, run] of checks) {
         console.log(`ok   ${name}`);
     } catch (error) {
         failed++;
-        console.log(`FAIL ${name}: ${error.message}`);
+        console.log(`FAIL ${name}: ${error.stack}`);
     }
 }
+clearTimeout(overdue);
 await browser.close();
-await server.kill();
-console.log(`pictures in ${pictures}`);
+server.child.kill('SIGKILL');
+console.log(`pictures in ${folder}`);
 console.log(`${passed} passed, ${failed} failed, 0 skipped`);
-process.exit(failed ? 1 : 0);
+process.exitCode = failed ? 1 : 0;

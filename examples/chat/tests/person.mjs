@@ -1,34 +1,41 @@
 // Somebody with a browser window.
 
+import { ADMIN_CODE } from './server.mjs';
+
 export class Person {
     /** Opens a window of its own and signs in. */
-    static async open (browser, url, name, { admin = false, ...options } = {}) {
+    static async open (browser, url, name, { admin = false, room = 'general' } = {}) {
         const person = new Person();
         person.name = name;
-        person.context = await browser.newContext({ viewport: { width: 1100, height: 760 }, reducedMotion: 'reduce', ...options });
-        person.page = await person.context.newPage();
-        person.page.setDefaultTimeout(10000);
         person.faults = [];
+        const context = await browser.newContext({ viewport: { width: 1180, height: 780 }, reducedMotion: 'reduce' });
+        person.page = await context.newPage();
+        person.page.setDefaultTimeout(10_000);
         person.page.on('pageerror', (error) => person.faults.push(error.message));
-        await person.page.goto(url);
+        person.page.on('console', (line) => { if (line.text().includes('Content Security Policy')) person.faults.push(line.text()); });
+        await person.page.goto(`${url}/#${room}`);
         await person.page.fill('#name', name);
         if (admin) {
             await person.page.click('summary');
-            await person.page.fill('#admin-code', 'sesame');
+            await person.page.fill('#admin-code', ADMIN_CODE);
         }
         await person.page.click('#sign-in-form button[type=submit]');
         await person.sees(name);
         return person;
     }
 
+    row (name) {
+        return this.page.locator('.person', { has: this.page.locator('.name', { hasText: name }) });
+    }
+
     /** Waits until somebody is in the list of people, with this status. */
     async sees (name, status = 'online') {
-        await this.page.locator('.person', { hasText: name }).filter({ hasText: status }).waitFor({ state: 'attached' });
+        await this.row(name).locator('.how', { hasText: status }).waitFor({ state: 'attached' });
     }
 
     /** Waits until somebody is not in the list any more. */
     async misses (name) {
-        await this.page.locator('.person', { hasText: name }).waitFor({ state: 'detached' });
+        await this.row(name).waitFor({ state: 'detached' });
     }
 
     async says (text) {
@@ -36,25 +43,34 @@ export class Person {
         await this.page.press('#text', 'Enter');
     }
 
+    async whispers (name, text) {
+        await this.row(name).locator('.who').click();
+        await this.says(text);
+        await this.page.press('#text', 'Escape');
+    }
+
     /** Waits for a message. */
     async reads (text) {
-        await this.page.locator('.message .body', { hasText: text }).first().waitFor();
+        await this.page.locator('#messages .body', { hasText: text }).first().waitFor();
     }
 
     /** All messages on the screen. */
     texts () {
-        return this.page.locator('.message .body').allTextContents();
+        return this.page.locator('#messages .body').allTextContents();
     }
 
     async toast (text) {
         await this.page.locator('.toast', { hasText: text }).first().waitFor();
     }
 
-    async connection (state) {
-        await this.page.locator(`#connection[data-state="${state}"]`).waitFor();
+    async connection (...states) {
+        await this.page.locator(states.map((state) => `#connection[data-state="${state}"]`).join()).waitFor();
     }
 
-    screenshot (file) {
-        return this.page.screenshot({ path: file });
+    /** Goes to another room, as a click in the list of rooms does. */
+    async enters (room) {
+        await this.page.evaluate((room) => { location.hash = room; }, room);
+        await this.page.locator(`.rooms a[data-room="${room}"][aria-current]`).waitFor({ state: 'attached' });
+        await this.sees(this.name, '');
     }
 }

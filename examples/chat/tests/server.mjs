@@ -2,35 +2,44 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const target = process.env.CARGO_TARGET_DIR ?? path.join(root, 'target');
-const program = process.env.CHAT_BIN ?? path.join(target, 'release', 'chat');
+const program = process.argv[2] ?? process.env.CHAT_BIN ?? path.join(target, 'release', 'chat');
+
+export const ADMIN_CODE = 'sesame';
 
 export class Server {
     /** Starts it and waits until it listens. Port 0 picks a free one. */
     static async start (port = 0) {
         const server = new Server();
-        server.child = spawn(program, ['--port', String(port), '--admin-code', 'sesame'], { stdio: ['ignore', 'pipe', 'ignore'] });
+        server.child = spawn(program, ['--port', String(port), '--admin-code', ADMIN_CODE], { stdio: ['ignore', 'pipe', 'inherit'] });
+        server.ended = once(server.child, 'exit');
+        server.url = await server.listening();
+        server.port = Number(new URL(server.url).port);
+        return server;
+    }
+
+    /** The address that it prints. */
+    async listening () {
         let text = '';
-        for await (const chunk of server.child.stdout) {
+        this.child.stdout.setEncoding('utf8');
+        for await (const chunk of this.child.stdout.iterator({ destroyOnReturn: false })) {
             text += chunk;
-            const url = text.match(/http:\/\/\S+/)?.[0];
+            const url = text.match(/at (http:\/\/\S+)\n/)?.[1];
             if (url) {
-                server.url = url;
-                server.port = Number(new URL(url).port);
-                server.child.stdout.resume();
-                return server;
+                this.child.stdout.resume();
+                return url;
             }
         }
         throw new Error(`the chat did not start: ${text}`);
     }
 
-    /** Ends it without a goodbye. */
-    async kill () {
-        this.child.kill('SIGKILL');
-        if (this.child.exitCode === null && this.child.signalCode === null) await once(this.child, 'exit');
+    /** Ends it with a signal, and tells how it ended: `[code, signal]`. */
+    end (signal) {
+        this.child.kill(signal);
+        return this.ended;
     }
 }

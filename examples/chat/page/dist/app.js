@@ -4,6 +4,14 @@ var __getOwnPropDesc = Object.getOwnPropertyDescriptor;
 var __getOwnPropNames = Object.getOwnPropertyNames;
 var __getProtoOf = Object.getPrototypeOf;
 var __hasOwnProp = Object.prototype.hasOwnProperty;
+var __esm = (fn, res, err) => function __init() {
+  if (err) throw err[0];
+  try {
+    return fn && (res = (0, fn[__getOwnPropNames(fn)[0]])(fn = 0)), res;
+  } catch (e) {
+    throw err = [e], e;
+  }
+};
 var __commonJS = (cb, mod) => function __require() {
   try {
     return mod || (0, cb[__getOwnPropNames(cb)[0]])((mod = { exports: {} }).exports, mod), mod.exports;
@@ -27,6 +35,7 @@ var __toESM = (mod, isNodeMode, target) => (target = mod != null ? __create(__ge
   isNodeMode || !mod || !mod.__esModule ? __defProp(target, "default", { value: mod, enumerable: true }) : target,
   mod
 ));
+var __toCommonJS = (mod) => __copyProps(__defProp({}, "__esModule", { value: true }), mod);
 
 // node_modules/@eleven-am/pondsocket-common/subjects/subject.js
 var require_subject = __commonJS({
@@ -198,15 +207,15 @@ var require_enums = __commonJS({
       ClientActions2["LEAVE_CHANNEL"] = "LEAVE_CHANNEL";
       ClientActions2["BROADCAST"] = "BROADCAST";
     })(ClientActions || (exports.ClientActions = ClientActions = {}));
-    var ChannelState;
-    (function(ChannelState2) {
-      ChannelState2["IDLE"] = "IDLE";
-      ChannelState2["JOINING"] = "JOINING";
-      ChannelState2["JOINED"] = "JOINED";
-      ChannelState2["STALLED"] = "STALLED";
-      ChannelState2["CLOSED"] = "CLOSED";
-      ChannelState2["DECLINED"] = "DECLINED";
-    })(ChannelState || (exports.ChannelState = ChannelState = {}));
+    var ChannelState2;
+    (function(ChannelState3) {
+      ChannelState3["IDLE"] = "IDLE";
+      ChannelState3["JOINING"] = "JOINING";
+      ChannelState3["JOINED"] = "JOINED";
+      ChannelState3["STALLED"] = "STALLED";
+      ChannelState3["CLOSED"] = "CLOSED";
+      ChannelState3["DECLINED"] = "DECLINED";
+    })(ChannelState2 || (exports.ChannelState = ChannelState2 = {}));
     var ErrorTypes;
     (function(ErrorTypes2) {
       ErrorTypes2["UNAUTHORIZED_CONNECTION"] = "UNAUTHORIZED_CONNECTION";
@@ -524,12 +533,12 @@ var require_types2 = __commonJS({
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.ConnectionState = void 0;
-    var ConnectionState;
-    (function(ConnectionState2) {
-      ConnectionState2["DISCONNECTED"] = "disconnected";
-      ConnectionState2["CONNECTING"] = "connecting";
-      ConnectionState2["CONNECTED"] = "connected";
-    })(ConnectionState || (exports.ConnectionState = ConnectionState = {}));
+    var ConnectionState2;
+    (function(ConnectionState3) {
+      ConnectionState3["DISCONNECTED"] = "disconnected";
+      ConnectionState3["CONNECTING"] = "connecting";
+      ConnectionState3["CONNECTED"] = "connected";
+    })(ConnectionState2 || (exports.ConnectionState = ConnectionState2 = {}));
   }
 });
 
@@ -1238,151 +1247,10 @@ var require_sseClient = __commonJS({
   }
 });
 
-// node_modules/es5-ext/global.js
-var require_global = __commonJS({
-  "node_modules/es5-ext/global.js"(exports, module) {
-    var naiveFallback = function() {
-      if (typeof self === "object" && self) return self;
-      if (typeof window === "object" && window) return window;
-      throw new Error("Unable to resolve global `this`");
-    };
-    module.exports = (function() {
-      if (this) return this;
-      if (typeof globalThis === "object" && globalThis) return globalThis;
-      try {
-        Object.defineProperty(Object.prototype, "__global__", {
-          get: function() {
-            return this;
-          },
-          configurable: true
-        });
-      } catch (error) {
-        return naiveFallback();
-      }
-      try {
-        if (!__global__) return naiveFallback();
-        return __global__;
-      } finally {
-        delete Object.prototype.__global__;
-      }
-    })();
-  }
-});
-
-// node_modules/websocket/package.json
-var require_package = __commonJS({
-  "node_modules/websocket/package.json"(exports, module) {
-    module.exports = {
-      name: "websocket",
-      description: "Websocket Client & Server Library implementing the WebSocket protocol as specified in RFC 6455.",
-      keywords: [
-        "websocket",
-        "websockets",
-        "socket",
-        "networking",
-        "comet",
-        "push",
-        "RFC-6455",
-        "realtime",
-        "server",
-        "client"
-      ],
-      author: "Brian McKelvey <theturtle32@gmail.com> (https://github.com/theturtle32)",
-      contributors: [
-        "I\xF1aki Baz Castillo <ibc@aliax.net> (http://dev.sipdoc.net)"
-      ],
-      version: "1.0.35",
-      repository: {
-        type: "git",
-        url: "https://github.com/theturtle32/WebSocket-Node.git"
-      },
-      homepage: "https://github.com/theturtle32/WebSocket-Node",
-      engines: {
-        node: ">=4.0.0"
-      },
-      dependencies: {
-        bufferutil: "^4.0.1",
-        debug: "^2.2.0",
-        "es5-ext": "^0.10.63",
-        "typedarray-to-buffer": "^3.1.5",
-        "utf-8-validate": "^5.0.2",
-        yaeti: "^0.0.6"
-      },
-      devDependencies: {
-        "buffer-equal": "^1.0.0",
-        gulp: "^4.0.2",
-        "gulp-jshint": "^2.0.4",
-        "jshint-stylish": "^2.2.1",
-        jshint: "^2.0.0",
-        tape: "^4.9.1"
-      },
-      config: {
-        verbose: false
-      },
-      scripts: {
-        test: "tape test/unit/*.js",
-        gulp: "gulp"
-      },
-      main: "index",
-      directories: {
-        lib: "./lib"
-      },
-      browser: "lib/browser.js",
-      license: "Apache-2.0"
-    };
-  }
-});
-
-// node_modules/websocket/lib/version.js
-var require_version = __commonJS({
-  "node_modules/websocket/lib/version.js"(exports, module) {
-    module.exports = require_package().version;
-  }
-});
-
-// node_modules/websocket/lib/browser.js
-var require_browser = __commonJS({
-  "node_modules/websocket/lib/browser.js"(exports, module) {
-    var _globalThis;
-    if (typeof globalThis === "object") {
-      _globalThis = globalThis;
-    } else {
-      try {
-        _globalThis = require_global();
-      } catch (error) {
-      } finally {
-        if (!_globalThis && typeof window !== "undefined") {
-          _globalThis = window;
-        }
-        if (!_globalThis) {
-          throw new Error("Could not determine global this");
-        }
-      }
-    }
-    var NativeWebSocket = _globalThis.WebSocket || _globalThis.MozWebSocket;
-    var websocket_version = require_version();
-    function W3CWebSocket(uri, protocols) {
-      var native_instance;
-      if (protocols) {
-        native_instance = new NativeWebSocket(uri, protocols);
-      } else {
-        native_instance = new NativeWebSocket(uri);
-      }
-      return native_instance;
-    }
-    if (NativeWebSocket) {
-      ["CONNECTING", "OPEN", "CLOSING", "CLOSED"].forEach(function(prop) {
-        Object.defineProperty(W3CWebSocket, prop, {
-          get: function() {
-            return NativeWebSocket[prop];
-          }
-        });
-      });
-    }
-    module.exports = {
-      "w3cwebsocket": NativeWebSocket ? W3CWebSocket : null,
-      "version": websocket_version
-    };
+// src/not-in-a-page.js
+var not_in_a_page_exports = {};
+var init_not_in_a_page = __esm({
+  "src/not-in-a-page.js"() {
   }
 });
 
@@ -1402,7 +1270,7 @@ var require_node = __commonJS({
     var pondsocket_common_1 = require_pondsocket_common();
     var client_1 = require_client();
     var types_1 = require_types2();
-    var WebSocket2 = require_browser().w3cwebsocket;
+    var WebSocket2 = (init_not_in_a_page(), __toCommonJS(not_in_a_page_exports)).w3cwebsocket;
     var PondClient2 = class extends client_1.PondClient {
       constructor() {
         super(...arguments);
@@ -1507,29 +1375,35 @@ var import_pondsocket_client = __toESM(require_pondsocket_client(), 1);
 
 // src/session.js
 var KEY = "pond-chat";
-var stored = () => JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+var stored = () => JSON.parse(sessionStorage.getItem(KEY));
+var Refused = class extends Error {
+};
 async function signIn(username, adminCode) {
   const response = await fetch("/api/login", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ username, admin_code: adminCode })
+    body: JSON.stringify({ username, adminCode })
   });
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.message);
+  if (!response.ok) throw new Refused(answer.message);
   sessionStorage.setItem(KEY, JSON.stringify({ ...answer, adminCode }));
   return answer;
-}
-async function resume() {
-  const session = stored();
-  if (!session) return null;
-  return await isKnown(session.token) ? session : again();
 }
 function again() {
   const { user, adminCode } = stored();
   return signIn(user.username, adminCode);
 }
+async function resume() {
+  const session = stored();
+  if (!session) return null;
+  try {
+    return await isKnown(session.token) ? session : await again();
+  } catch {
+    return null;
+  }
+}
 async function isKnown(token) {
-  const response = await fetch(`/api/me?token=${encodeURIComponent(token)}`);
+  const response = await fetch("/api/me", { headers: { Authorization: `Bearer ${token}` } });
   return response.ok;
 }
 function forget() {
@@ -1538,441 +1412,712 @@ function forget() {
 
 // src/chat.js
 var Chat = class {
-  /** `on` holds the callbacks, one for each thing that can happen. */
-  constructor(token, on) {
+  room = null;
+  status = "online";
+  /** The client's channel, while we are in the room or want to be. */
+  channel = null;
+  /** Whether the server has welcomed us and the connection still stands. */
+  inside = false;
+  /** What was written while we were not inside: `{ room, event, payload }`. */
+  waiting = [];
+  /** `heard` has a callback for each thing that the server can say. */
+  constructor(token, heard2) {
+    this.heard = heard2;
+    this.connect(token);
+  }
+  /** Connects with a token; if there is a connection, it is replaced. */
+  connect(token) {
+    this.disconnect();
     this.token = token;
-    this.on = on;
-    this.room = null;
-    this.channel = null;
-    const url = new URL("/api/socket", location.href);
-    this.client = new import_pondsocket_client.PondClient(url.toString(), { token });
-    this.off = [
-      this.client.onConnectionChange((state) => this.connectionChanged(String(state).toLowerCase())),
-      this.client.onError(() => this.check())
-    ];
-    this.on.connection("connecting");
-    this.client.connect();
+    const client = new import_pondsocket_client.PondClient(new URL("/api/socket", location.href).href, { token });
+    this.client = client;
+    this.unsubscribe = [client.onConnectionChange((state) => this.connectionChanged(state)), client.onError(() => this.check())];
+    if (this.channel) this.join();
+    this.heard.connection(this.welcomed ? "reconnecting" : "connecting");
+    client.connect();
   }
   open(room) {
     this.channel?.leave();
     this.room = room;
-    this.on.room(room);
     this.join();
+    this.tellWaiting();
   }
-  rejoin() {
-    this.channel.leave();
-    this.join();
-  }
-  say(text) {
-    this.channel.sendMessage("message", { text });
-  }
-  whisper(to, text) {
-    this.channel.sendMessage("private_message", { to, text });
+  /** Says something to all, or privately to one. */
+  say(text, to) {
+    const [event, payload] = to ? ["private_message", { to: to.id, text }] : ["message", { text }];
+    if (this.inside) return this.channel.sendMessage(event, payload);
+    this.waiting.push({ room: this.room, event, payload });
+    this.tellWaiting();
   }
   typing(isTyping) {
-    this.channel.sendMessage("typing", { isTyping });
+    if (this.inside) this.channel.sendMessage("typing", { isTyping });
   }
-  status(status) {
-    this.channel.sendMessage("status_update", { status });
+  setStatus(status) {
+    this.status = status;
+    if (this.inside) this.channel.sendMessage("status_update", { status });
   }
   kick(userId) {
-    this.channel.sendMessage("kick", { userId, reason: "An admin asked you to leave." });
+    if (this.inside) this.channel.sendMessage("kick", { userId });
   }
   close() {
+    this.disconnect();
     this.closed = true;
-    this.off.forEach((unsubscribe) => unsubscribe());
-    this.client.disconnect();
   }
+  /** Enters the room, also again after having been kicked. */
   join() {
-    const channel = this.client.createChannel(`/chat/${this.room}`, {});
+    this.inside = false;
+    const status = this.status;
+    const channel = this.client.createChannel(`/chat/${this.room}`, { status });
     this.channel = channel;
     const mine = (handle) => (...args) => {
       if (this.channel === channel) handle(...args);
     };
-    channel.onMessage(mine((event, payload) => this.received(event, payload)));
-    channel.onUsersChange(mine((people) => this.on.people(people)));
+    channel.onMessage(mine((event, payload) => this.received(event, payload, status)));
+    channel.onUsersChange(mine((people2) => this.heard.people(people2)));
+    channel.onChannelStateChange(mine((state) => {
+      if (state === import_pondsocket_client.ChannelState.DECLINED) this.heard.problem("You cannot enter this room.");
+    }));
     channel.join();
   }
-  received(event, payload) {
-    if (payload.code && payload.message) return this.on.problem(payload);
+  received(event, payload, joinedAs) {
+    if (payload.code && payload.message) return this.heard.problem(payload.message);
     switch (event) {
       case "welcome":
-        return this.on.welcome(payload);
+        return this.welcome(payload, joinedAs);
       case "message":
-        return payload.from && this.on.message(payload);
       case "private_message":
-        return payload.from && this.on.private(payload);
+        return payload.from && this.heard.message(payload);
       case "typing":
-        return payload.user && this.on.typing(payload.user, payload.isTyping);
-      case "evicted":
-        return this.on.kicked(payload.reason);
+        return this.heard.typing(payload);
       case "user_evicted":
-        return this.on.gone(payload.userId);
+        return this.heard.removed(payload.userId);
+      case "evicted":
+        return this.evicted(payload.reason);
     }
   }
+  welcome(payload, joinedAs) {
+    this.inside = this.welcomed = true;
+    this.heard.welcome(payload);
+    if (this.status !== joinedAs) this.setStatus(this.status);
+    for (const said of this.waitingHere()) this.channel.sendMessage(said.event, said.payload);
+    this.waiting = this.waiting.filter(({ room }) => room !== this.room);
+    this.tellWaiting();
+  }
+  evicted(reason) {
+    const channel = this.channel;
+    this.channel = null;
+    this.inside = false;
+    channel.leave();
+    this.heard.kicked(reason);
+  }
+  waitingHere() {
+    return this.waiting.filter(({ room }) => room === this.room);
+  }
+  tellWaiting() {
+    this.heard.waiting(this.waitingHere().map(({ payload }) => payload.text));
+  }
   connectionChanged(state) {
-    this.on.connection(state === "connected" ? "connected" : "reconnecting");
-    if (state !== "connected") this.check();
+    if (state === import_pondsocket_client.ConnectionState.CONNECTED) return this.heard.connection("connected");
+    this.inside = false;
+    this.heard.connection(this.welcomed ? "reconnecting" : "connecting");
+    if (state === import_pondsocket_client.ConnectionState.DISCONNECTED) this.check();
   }
   /** After a failure: perhaps the server does not know us any more. */
   async check() {
     if (this.checking || this.closed) return;
     this.checking = true;
     try {
-      if (!await isKnown(this.token) && !this.closed) await this.on.unknown();
+      if (!await isKnown(this.token) && !this.closed) await this.heard.unknown();
     } catch {
-      this.on.connection("offline");
+    } finally {
+      this.checking = false;
     }
-    this.checking = false;
+  }
+  disconnect() {
+    this.unsubscribe?.forEach((unsubscribe) => unsubscribe());
+    this.client?.disconnect();
+    this.inside = false;
   }
 };
 
-// src/format.js
-var time = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
-var day = new Intl.DateTimeFormat([], { weekday: "long", day: "numeric", month: "long" });
-var clock = (at) => time.format(at);
-var dayName = (at) => day.format(at);
-function initials(name) {
-  const words = name.trim().split(/\s+/).slice(0, 2);
-  return words.map((word) => [...word][0].toUpperCase()).join("");
+// src/view/dom.js
+var byId = (id) => document.getElementById(id);
+function element(tag, className = "", ...children) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  node.append(...children);
+  return node;
 }
-function hue(id) {
-  let sum = 0;
-  for (const letter of id) sum = (sum * 31 + letter.codePointAt(0)) % 65521;
-  return Math.round(sum * 137.508) % 360;
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#icon-${name}`);
+  svg.append(use);
+  return svg;
+}
+function iconButton(name, label, onClick) {
+  const button = element("button", "icon-button", icon(name));
+  button.type = "button";
+  button.title = label;
+  button.setAttribute("aria-label", label);
+  button.addEventListener("click", onClick);
+  return button;
 }
 
-// src/view.js
+// src/view/composer.js
 var MAX_TEXT = 1e3;
-var TYPING_PAUSE = 2e3;
-var TYPING_EXPIRES = 5e3;
-var GROUP_WITHIN = 5 * 60 * 1e3;
-var byId = (id) => document.getElementById(id);
-function element(tag, className = "", text = "") {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = text;
-  return node;
-}
-function avatar(user, status) {
-  const node = element("span", "avatar", initials(user.username));
-  node.style.setProperty("--hue", hue(user.id));
-  node.setAttribute("aria-hidden", "true");
-  if (status) node.dataset.status = status;
-  return node;
-}
-var View = class {
-  constructor(rooms) {
-    this.rooms = rooms;
-    this.seen = /* @__PURE__ */ new Set();
-    this.typists = /* @__PURE__ */ new Map();
-    this.people = [];
+var TYPING_PAUSE = 2500;
+var Composer = class {
+  constructor(on) {
+    this.on = on;
     this.target = null;
-    this.wireSignIn();
-    this.wireRooms();
-    this.wireComposer();
-    this.wireTheme();
-    byId("status").addEventListener("change", (event) => this.onStatus(event.target.value));
-    byId("sign-out").addEventListener("click", () => this.onSignOut());
-    byId("rejoin").addEventListener("click", () => {
-      byId("kicked").hidden = true;
-      this.onRejoin();
-    });
-  }
-  // ---- signing in ----
-  showSignIn() {
-    byId("sign-in").hidden = false;
-    byId("app").hidden = true;
-  }
-  showSignInError(text) {
-    const error = byId("sign-in-error");
-    error.textContent = text;
-    error.hidden = false;
-  }
-  wireSignIn() {
-    byId("sign-in").hidden = true;
-    byId("sign-in-form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.onSignIn(byId("name").value, byId("admin-code").value);
-    });
-  }
-  showChat(me) {
-    this.me = me;
-    byId("sign-in").hidden = true;
-    byId("app").hidden = false;
-    byId("my-name").textContent = me.username;
-    byId("my-avatar").replaceWith(Object.assign(avatar(me), { id: "my-avatar" }));
-    byId("text").focus();
-  }
-  // ---- rooms ----
-  wireRooms() {
-    for (const room of this.rooms) {
-      const button = element("button", "", room.name);
-      button.prepend(element("span", "hash", "#"));
-      button.dataset.room = room.id;
-      button.addEventListener("click", () => {
-        this.toggleSidebar(false);
-        this.onRoom(room.id);
-      });
-      const item = element("li");
-      item.append(button);
-      byId("rooms").append(item);
-    }
-    byId("menu").addEventListener("click", () => this.toggleSidebar(!byId("sidebar").classList.contains("open")));
-    byId("scrim").addEventListener("click", () => this.toggleSidebar(false));
-    addEventListener("keydown", (event) => {
-      if (event.key === "Escape") {
-        this.toggleSidebar(false);
-        this.writeTo(null);
-      }
-    });
-  }
-  toggleSidebar(open) {
-    byId("sidebar").classList.toggle("open", open);
-    byId("scrim").hidden = !open;
-    byId("menu").setAttribute("aria-expanded", open);
-  }
-  showRoom(id) {
-    byId("room-name").textContent = this.rooms.find((room) => room.id === id)?.name ?? id;
-    byId("room-info").textContent = "";
-    byId("messages").replaceChildren();
-    byId("kicked").hidden = true;
-    byId("status").value = "online";
-    this.seen.clear();
-    this.typists.clear();
-    this.last = null;
-    this.writeTo(null);
-    this.showPeople([]);
-    this.renderTyping();
-    for (const button of byId("rooms").querySelectorAll("button")) {
-      button.setAttribute("aria-current", button.dataset.room === id);
-    }
-  }
-  showConnection(state) {
-    const badge = byId("connection");
-    badge.dataset.state = state;
-    badge.textContent = state;
-  }
-  // ---- people ----
-  showPeople(people) {
-    this.people = people.toSorted((a, b) => a.username.localeCompare(b.username));
-    byId("count").textContent = people.length;
-    byId("room-info").textContent = people.length === 1 ? "Only you are here" : people.length ? `${people.length} people are here` : "";
-    byId("people").replaceChildren(...this.people.map((person) => this.person(person)));
-    const mine = people.find((person) => person.id === this.me?.id);
-    if (mine) {
-      byId("my-avatar").dataset.status = mine.status;
-      byId("status").value = mine.status;
-    }
-    if (this.target && !people.some((person) => person.id === this.target.id)) this.writeTo(null);
-    for (const id of this.typists.keys()) if (!people.some((person) => person.id === id)) this.typists.delete(id);
-    this.renderTyping();
-  }
-  person(person) {
-    const row = element("li", "person");
-    const isMe = person.id === this.me?.id;
-    const who = element("button", "who");
-    const name = element("span", "name", isMe ? `${person.username} (you)` : person.username);
-    if (person.role === "admin") name.append(element("span", "role", "admin"));
-    who.append(name, element("span", "how", person.status));
-    who.disabled = isMe;
-    if (!isMe) {
-      who.title = `Write to ${person.username} privately`;
-      who.addEventListener("click", () => {
-        this.toggleSidebar(false);
-        this.writeTo(person);
-      });
-    }
-    row.dataset.user = person.id;
-    row.append(avatar(person, person.status), who);
-    if (this.me?.role === "admin" && !isMe) {
-      const kick = element("button", "kick", "Remove");
-      kick.setAttribute("aria-label", `Remove ${person.username} from the room`);
-      kick.addEventListener("click", () => this.onKick(person));
-      row.append(kick);
-    }
-    return row;
-  }
-  showGone(userId) {
-    const person = this.people.find(({ id }) => id === userId);
-    if (person) this.notice(`${person.username} was removed by an admin`);
-  }
-  showKicked(reason) {
-    this.showPeople([]);
-    byId("kicked-reason").textContent = reason;
-    byId("kicked").hidden = false;
-    byId("rejoin").focus();
-  }
-  // ---- messages ----
-  showWelcome({ messages }) {
-    messages.forEach((message) => this.addMessage(message));
-  }
-  addMessage(message, to = null) {
-    if (this.seen.has(message.id)) return;
-    this.seen.add(message.id);
-    this.showTyping(message.from, false);
-    const list = byId("messages");
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-    const mine = message.from.id === this.me.id;
-    const day2 = dayName(message.at);
-    if (this.last && dayName(this.last.at) !== day2) this.notice(day2);
-    const grouped = this.last && !to && !this.last.to && this.last.from.id === message.from.id && message.at - this.last.at < GROUP_WITHIN;
-    this.last = { ...message, to };
-    const row = element("li", `message${grouped ? "" : " first"}${mine ? " mine" : ""}${to ? " private" : ""}`);
-    const meta = element("p", "meta");
-    meta.append(element("strong", "", message.from.username));
-    if (to) meta.append(element("span", "tag", mine ? `privately to ${to.username} ` : "privately to you "));
-    const time2 = element("time", "", clock(message.at));
-    time2.dateTime = new Date(message.at).toISOString();
-    meta.append(time2);
-    row.append(avatar(message.from), meta, element("p", "body", message.text));
-    list.append(row);
-    if (atEnd || mine) list.scrollTop = list.scrollHeight;
-  }
-  notice(text) {
-    byId("messages").append(element("li", "notice", text));
-    this.last = null;
-  }
-  // ---- typing ----
-  showTyping(who, isTyping) {
-    clearTimeout(this.typists.get(who.id)?.timer);
-    this.typists.delete(who.id);
-    if (isTyping) {
-      const timer = setTimeout(() => {
-        this.typists.delete(who.id);
-        this.renderTyping();
-      }, TYPING_EXPIRES);
-      this.typists.set(who.id, { name: who.username, timer });
-    }
-    this.renderTyping();
-  }
-  renderTyping() {
-    const names = [...this.typists.values()].map(({ name }) => name);
-    const text = names.length > 2 ? `${names.length} people are typing \u2026` : names.length ? `${names.join(" and ")} ${names.length > 1 ? "are" : "is"} typing \u2026` : "";
-    byId("typing").textContent = text;
-  }
-  // ---- writing ----
-  wireComposer() {
+    this.saidTypingAt = 0;
     const text = byId("text");
     text.addEventListener("input", () => {
       this.measure();
-      this.noteTyping();
+      this.typed();
     });
-    text.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-        event.preventDefault();
-        byId("composer").requestSubmit();
-      }
-    });
+    text.addEventListener("keydown", (event) => this.pressed(event));
     byId("composer").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.stopTyping();
-      this.onSend(text.value, this.target?.id);
-      const length = [...text.value.trim()].length;
-      if (length > 0 && length <= MAX_TEXT) text.value = "";
-      this.measure();
-      text.focus();
+      this.submit();
     });
-    byId("private-end").addEventListener("click", () => this.writeTo(null));
+    byId("to-one-end").addEventListener("click", () => {
+      this.writeTo(null);
+      this.focus();
+    });
   }
+  reset() {
+    this.stopTyping();
+    this.writeTo(null);
+    this.measure();
+  }
+  /** Not on a phone, where it opens the keyboard. */
+  focus() {
+    if (matchMedia("(pointer: fine)").matches) byId("text").focus();
+  }
+  /** From now on messages are for this person alone; for `null`, for all. */
+  writeTo(person) {
+    this.target = person;
+    byId("to-one").hidden = !person;
+    byId("to-one-text").textContent = person ? `Only ${person.username} will see this` : "";
+    byId("composer").classList.toggle("to-one", Boolean(person));
+    byId("text").placeholder = person ? `Write to ${person.username}` : "Write a message";
+    if (person) byId("text").focus();
+  }
+  /** Writes to all again when the person we wrote to has gone. */
+  keep(present) {
+    if (this.target && !present.some(({ id }) => id === this.target.id)) this.writeTo(null);
+  }
+  pressed(event) {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      byId("composer").requestSubmit();
+    } else if (event.key === "Escape") {
+      this.writeTo(null);
+    }
+  }
+  submit() {
+    const text = byId("text");
+    this.stopTyping();
+    this.on.send(text.value, this.target);
+    if ([...text.value.trim()].length <= MAX_TEXT) text.value = "";
+    this.measure();
+    text.focus();
+  }
+  /** Grows with the text, and counts it when it gets long. */
   measure() {
     const text = byId("text");
     text.style.height = "auto";
     text.style.height = `${text.scrollHeight}px`;
-    const length = [...text.value].length;
-    const counter = byId("length");
-    counter.hidden = length < MAX_TEXT * 0.8;
-    counter.textContent = `${length}/${MAX_TEXT}`;
-    counter.classList.toggle("over", length > MAX_TEXT);
+    const length = [...text.value.trim()].length;
+    byId("length").textContent = length > MAX_TEXT * 0.8 ? `${length} / ${MAX_TEXT}` : "";
+    byId("length").classList.toggle("over", length > MAX_TEXT);
   }
-  noteTyping() {
+  /** A private message is nobody else's business, not even that it is being written. */
+  typed() {
     if (this.target) return;
-    clearTimeout(this.typingEnds);
     if (!byId("text").value) return this.stopTyping();
-    if (!this.isTyping || Date.now() - this.isTyping > TYPING_PAUSE) {
-      this.isTyping = Date.now();
-      this.onTyping(true);
-    }
-    this.typingEnds = setTimeout(() => this.stopTyping(), TYPING_PAUSE);
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => this.stopTyping(), TYPING_PAUSE);
+    if (Date.now() - this.saidTypingAt < TYPING_PAUSE) return;
+    this.saidTypingAt = Date.now();
+    this.on.typing(true);
   }
   stopTyping() {
-    clearTimeout(this.typingEnds);
-    if (this.isTyping) this.onTyping(false);
-    this.isTyping = 0;
-  }
-  writeTo(person) {
-    this.target = person;
-    byId("private").hidden = !person;
-    byId("private-name").textContent = person ? `Privately to ${person.username}` : "";
-    byId("text").placeholder = person ? `Write to ${person.username}` : "Write a message";
-    if (person) byId("text").focus();
-  }
-  toast(text) {
-    const toast = element("p", "toast", text);
-    byId("toasts").append(toast);
-    setTimeout(() => toast.remove(), 5e3);
-  }
-  // ---- light and dark ----
-  wireTheme() {
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const show = (theme) => {
-      document.documentElement.dataset.theme = theme;
-    };
-    const chosen = () => localStorage.getItem("theme");
-    show(chosen() ?? (dark.matches ? "dark" : "light"));
-    dark.addEventListener("change", () => {
-      if (!chosen()) show(dark.matches ? "dark" : "light");
-    });
-    byId("theme").addEventListener("click", () => {
-      const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-      localStorage.setItem("theme", theme);
-      show(theme);
-    });
+    clearTimeout(this.pause);
+    if (this.saidTypingAt) this.on.typing(false);
+    this.saidTypingAt = 0;
   }
 };
 
-// src/main.js
-var ROOMS = [{ id: "general", name: "General" }, { id: "random", name: "Random" }, { id: "support", name: "Support" }];
-var view = new View(ROOMS);
-var chat = null;
-view.onSignIn = async (username, adminCode) => {
-  try {
-    start(await signIn(username, adminCode));
-  } catch (error) {
-    view.showSignInError(error.message);
+// src/view/connection.js
+var SAID = {
+  connecting: "Connecting\u2026",
+  connected: "Connected",
+  reconnecting: "Reconnecting\u2026",
+  offline: "Offline"
+};
+var last = "connecting";
+function showConnection(state) {
+  last = state;
+  const shown = state !== "connected" && !navigator.onLine ? "offline" : state;
+  byId("connection").dataset.state = shown;
+  byId("connection").textContent = SAID[shown];
+}
+addEventListener("online", () => showConnection(last));
+addEventListener("offline", () => showConnection(last));
+
+// src/view/kicked.js
+var Kicked = class {
+  constructor(on) {
+    byId("rejoin").addEventListener("click", on.rejoin);
+  }
+  reset() {
+    byId("kicked").hidden = true;
+    byId("talk").inert = false;
+  }
+  show(reason) {
+    byId("kicked-reason").textContent = reason;
+    byId("kicked").hidden = false;
+    byId("talk").inert = true;
+    byId("rejoin").focus();
   }
 };
-view.onSignOut = () => {
-  forget();
-  chat?.close();
-  location.reload();
-};
-view.onRoom = (room) => chat.open(room);
-view.onSend = (text, to) => to ? chat.whisper(to, text) : chat.say(text);
-view.onTyping = (isTyping) => chat.typing(isTyping);
-view.onStatus = (status) => chat.status(status);
-view.onKick = (user) => chat.kick(user.id);
-view.onRejoin = () => chat.rejoin();
-function start({ token, user }) {
-  const room = chat?.room ?? ROOMS[0].id;
-  chat?.close();
-  view.showChat(user);
-  chat = new Chat(token, {
-    connection: (state) => view.showConnection(state),
-    room: (id) => view.showRoom(id),
-    welcome: (welcome) => view.showWelcome(welcome),
-    message: (message) => view.addMessage(message),
-    private: (message) => view.addMessage(message, message.to),
-    people: (people) => view.showPeople(people),
-    typing: (who, isTyping) => view.showTyping(who, isTyping),
-    kicked: (reason) => view.showKicked(reason),
-    gone: (userId) => view.showGone(userId),
-    problem: (problem) => view.toast(problem.message),
-    // The server has forgotten us, as it does when it is started anew: sign in again, with the same name.
-    unknown: async () => start(await again())
-  });
-  chat.open(room);
+
+// src/view/avatar.js
+function avatar(user, status) {
+  const node = element("span", "avatar", initials(user.username));
+  node.style.setProperty("--hue", hue(user.username));
+  node.setAttribute("aria-hidden", "true");
+  if (status) node.dataset.status = status;
+  return node;
 }
+function initials(name) {
+  const words = name.trim().split(/\s+/).slice(0, 2);
+  return words.map((word) => [...word][0].toUpperCase()).join("");
+}
+function hue(name) {
+  let sum = 7;
+  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
+  return sum * 47 % 360;
+}
+
+// src/view/me.js
+var Me = class {
+  constructor(on) {
+    byId("my-status").addEventListener("change", (event) => on.status(event.target.value));
+    byId("sign-out").addEventListener("click", on.signOut);
+  }
+  meet(user) {
+    this.user = user;
+    byId("my-name").textContent = user.username;
+    this.draw(byId("my-status").value);
+  }
+  /** Shows our status as the others see it. */
+  show(present) {
+    const mine = present.find(({ id }) => id === this.user.id);
+    if (mine) this.draw(mine.status);
+  }
+  draw(status) {
+    byId("my-avatar").replaceChildren(avatar(this.user, status));
+    byId("my-status").value = status;
+  }
+};
+
+// src/view/messages.js
+var GROUP_WITHIN = 5 * 60 * 1e3;
+var MAX_SHOWN = 500;
+var NEAR_END = 80;
+var clock = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
+var day = new Intl.DateTimeFormat([], { weekday: "long", day: "numeric", month: "long" });
+var moment = new Intl.DateTimeFormat([], { dateStyle: "full", timeStyle: "medium" });
+var Messages = class {
+  constructor() {
+    this.scroller = byId("scroller");
+    byId("to-newest").addEventListener("click", () => this.scrollToEnd());
+    this.scroller.addEventListener("scroll", () => {
+      if (this.isAtEnd()) byId("to-newest").hidden = true;
+    });
+    this.wasAtEnd = true;
+    this.scroller.addEventListener("scroll", () => {
+      this.wasAtEnd = this.isAtEnd();
+    });
+    new ResizeObserver(() => {
+      if (this.wasAtEnd) this.scrollToEnd();
+    }).observe(this.scroller);
+  }
+  meet(user) {
+    this.me = user;
+  }
+  reset() {
+    byId("messages").replaceChildren();
+    byId("to-newest").hidden = true;
+    this.seen = /* @__PURE__ */ new Set();
+    this.lastMessage = null;
+    this.lastDay = null;
+  }
+  /** What was said before we came. After a reconnect most of it is here already. */
+  welcome(history) {
+    this.scroller.setAttribute("aria-busy", "true");
+    history.forEach((message) => this.add(message));
+    this.scroller.setAttribute("aria-busy", "false");
+    this.scrollToEnd();
+  }
+  add(message) {
+    if (this.seen.has(message.id)) return;
+    this.seen.add(message.id);
+    this.addDay(message);
+    this.append(this.row(message), message.from.id === this.me.id);
+    this.lastMessage = message;
+  }
+  /** A line of our own between the messages. */
+  notice(text) {
+    this.append(element("li", "notice", text));
+    this.lastMessage = null;
+  }
+  /** Shows what is not sent yet. */
+  wait(texts) {
+    byId("waiting").replaceChildren(...texts.map((text) => element("li", "message mine", element("p", "body", text))));
+    if (texts.length) this.scrollToEnd();
+  }
+  addDay(message) {
+    const name = day.format(message.at);
+    if (name === this.lastDay) return;
+    this.lastDay = name;
+    this.notice(name);
+  }
+  row(message) {
+    const mine = message.from.id === this.me.id;
+    const classes = ["message", mine && "mine", message.to && "private", !this.continues(message) && "first"];
+    const time = element("time", "", clock.format(message.at));
+    time.dateTime = new Date(message.at).toISOString();
+    time.title = moment.format(message.at);
+    const meta = element("p", "meta", element("strong", "", message.from.username));
+    if (message.from.role === "admin") meta.append(element("span", "role", "admin"));
+    if (message.to) meta.append(element("span", "tag", icon("lock"), mine ? `only for ${message.to.username}` : "only for you"));
+    meta.append(time);
+    return element("li", classes.filter(Boolean).join(" "), avatar(message.from), meta, element("p", "body", message.text));
+  }
+  /** Whether a message needs no heading of its own. */
+  continues(message) {
+    const last2 = this.lastMessage;
+    return last2 && last2.from.id === message.from.id && last2.to?.id === message.to?.id && message.at - last2.at < GROUP_WITHIN;
+  }
+  append(row, follow = this.isAtEnd()) {
+    const list = byId("messages");
+    list.append(row);
+    while (list.childElementCount > MAX_SHOWN) list.firstElementChild.remove();
+    if (follow) this.scrollToEnd();
+    else byId("to-newest").hidden = false;
+  }
+  isAtEnd() {
+    return this.scroller.scrollHeight - this.scroller.scrollTop - this.scroller.clientHeight < NEAR_END;
+  }
+  scrollToEnd() {
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+    byId("to-newest").hidden = true;
+  }
+};
+
+// src/view/people.js
+var People = class {
+  constructor(on) {
+    this.on = on;
+    this.names = /* @__PURE__ */ new Map();
+  }
+  meet(user) {
+    this.me = user;
+  }
+  reset() {
+    this.show([]);
+  }
+  show(present) {
+    const focused = document.activeElement?.closest(".person")?.dataset.user;
+    const sorted = present.toSorted((a, b) => (b.id === this.me.id) - (a.id === this.me.id) || a.username.localeCompare(b.username));
+    sorted.forEach((person) => this.names.set(person.id, person.username));
+    byId("people").replaceChildren(...sorted.map((person) => this.row(person)));
+    byId("people-count").textContent = present.length || "";
+    byId("room-info").textContent = roomInfo(present.length);
+    if (focused) byId("people").querySelector(`[data-user="${focused}"] button`)?.focus();
+  }
+  /** The name of somebody who is or was here. */
+  nameOf(id) {
+    return this.names.get(id) ?? "Somebody";
+  }
+  row(person) {
+    const isMe = person.id === this.me.id;
+    const name = element("span", "name-line", element("span", "name", person.username));
+    if (person.role === "admin") name.append(element("span", "role", "admin"));
+    const text = element("span", "person-text", name, element("span", "how", isMe ? `${person.status} \xB7 you` : person.status));
+    const row = element("li", "person");
+    row.dataset.user = person.id;
+    row.append(isMe ? element("div", "who", avatar(person, person.status), text) : this.whisperButton(person, text));
+    if (this.me.role === "admin" && !isMe) {
+      const kick = iconButton("kick", `Remove ${person.username} from the room`, () => this.on.kick(person));
+      kick.classList.add("kick");
+      row.append(kick);
+    }
+    return row;
+  }
+  whisperButton(person, text) {
+    const button = element("button", "who", avatar(person, person.status), text, icon("lock"));
+    button.type = "button";
+    button.title = `Write to ${person.username} privately`;
+    button.addEventListener("click", () => this.on.whisper(person));
+    return button;
+  }
+};
+function roomInfo(count) {
+  if (count === 0) return "\xA0";
+  return count === 1 ? "Only you are here" : `${count} people are here`;
+}
+
+// src/view/rooms.js
+var KNOWN = ["general", "random", "support"];
+function chosenRoom() {
+  return roomId(decodeURIComponent(location.hash.slice(1))) || KNOWN[0];
+}
+var Rooms = class {
+  constructor() {
+    byId("new-room").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const id = roomId(byId("new-room-name").value);
+      byId("new-room").reset();
+      if (id) location.hash = id;
+    });
+    KNOWN.forEach((id) => this.add(id));
+  }
+  show(id) {
+    if (!this.link(id)) this.add(id);
+    for (const link of byId("rooms").querySelectorAll("a")) link.removeAttribute("aria-current");
+    this.link(id).setAttribute("aria-current", "page");
+    byId("room-name").textContent = nameOf(id);
+    document.title = `${nameOf(id)} \u2013 Pond chat`;
+  }
+  add(id) {
+    const hash = element("span", "hash", "#");
+    hash.setAttribute("aria-hidden", "true");
+    const link = element("a", "", hash, nameOf(id));
+    link.href = `#${id}`;
+    link.dataset.room = id;
+    byId("rooms").append(element("li", "", link));
+  }
+  link(id) {
+    return byId("rooms").querySelector(`[data-room="${id}"]`);
+  }
+};
+function roomId(name) {
+  return name.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 32).replace(/^-+|-+$/g, "");
+}
+function nameOf(id) {
+  return id[0].toUpperCase() + id.slice(1).replaceAll("-", " ");
+}
+
+// src/view/sidebar.js
+var Sidebar = class {
+  constructor() {
+    byId("menu").addEventListener("click", () => this.toggle(true));
+    byId("scrim").addEventListener("click", () => this.close());
+    byId("sidebar").addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.close();
+    });
+  }
+  close() {
+    if (!byId("sidebar").classList.contains("open")) return;
+    this.toggle(false);
+    byId("menu").focus();
+  }
+  toggle(open) {
+    byId("sidebar").classList.toggle("open", open);
+    byId("menu").setAttribute("aria-expanded", open);
+    if (open) byId("sidebar").querySelector("a").focus();
+  }
+};
+
+// src/view/sign-in.js
+var SignIn = class {
+  constructor(on) {
+    byId("sign-in-form").addEventListener("submit", async (event) => {
+      event.preventDefault();
+      byId("sign-in-error").textContent = "";
+      try {
+        await on.signIn(byId("name").value, byId("admin-code").value);
+      } catch (error) {
+        byId("sign-in-error").textContent = error instanceof Refused ? error.message : "The server does not answer.";
+        byId("name").focus();
+      }
+    });
+  }
+  show() {
+    byId("sign-in").hidden = false;
+    byId("name").focus();
+  }
+  hide() {
+    byId("sign-in").hidden = true;
+    byId("app").hidden = false;
+  }
+};
+
+// src/view/theme.js
+var KEY2 = "pond-chat-theme";
+var system = matchMedia("(prefers-color-scheme: dark)");
+function wireTheme() {
+  apply(localStorage.getItem(KEY2));
+  for (const button of document.querySelectorAll("[data-theme-toggle]")) button.addEventListener("click", toggle);
+}
+function toggle() {
+  const root = document.documentElement;
+  const wanted = (root.dataset.theme ?? systemTheme()) === "dark" ? "light" : "dark";
+  if (wanted === systemTheme()) localStorage.removeItem(KEY2);
+  else localStorage.setItem(KEY2, wanted);
+  apply(localStorage.getItem(KEY2));
+}
+function apply(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+}
+function systemTheme() {
+  return system.matches ? "dark" : "light";
+}
+
+// src/view/toasts.js
+var SHOWN_FOR = 6e3;
+var AT_ONCE = 3;
+function toast(text) {
+  for (const note2 of [...byId("toasts").children]) if (note2.dataset.text === text) note2.remove();
+  const note = element("div", "toast", element("p", "", text), iconButton("close", "Dismiss", () => note.remove()));
+  note.dataset.text = text;
+  byId("toasts").append(note);
+  while (byId("toasts").childElementCount > AT_ONCE) byId("toasts").firstElementChild.remove();
+  setTimeout(() => note.remove(), SHOWN_FOR);
+}
+
+// src/view/typists.js
+var EXPIRES = 5e3;
+var Typists = class {
+  constructor() {
+    this.typing = /* @__PURE__ */ new Map();
+  }
+  reset() {
+    this.keep([]);
+  }
+  /** Forgets those who are not here any more. */
+  keep(present) {
+    for (const id of this.typing.keys()) {
+      if (!present.some((person) => person.id === id)) this.stop(id);
+    }
+    this.draw();
+  }
+  set(user, isTyping) {
+    this.stop(user.id);
+    if (isTyping) {
+      const expires = setTimeout(() => this.set(user, false), EXPIRES);
+      this.typing.set(user.id, { name: user.username, expires });
+    }
+    this.draw();
+  }
+  stop(id) {
+    clearTimeout(this.typing.get(id)?.expires);
+    this.typing.delete(id);
+  }
+  draw() {
+    const names = [...this.typing.values()].map(({ name }) => name);
+    byId("typing").classList.toggle("active", names.length > 0);
+    byId("typing-text").textContent = sentence(names);
+  }
+};
+function sentence(names) {
+  switch (names.length) {
+    case 0:
+      return "";
+    case 1:
+      return `${names[0]} is typing`;
+    case 2:
+      return `${names[0]} and ${names[1]} are typing`;
+    default:
+      return `${names.length} people are typing`;
+  }
+}
+
+// src/main.js
+var chat = null;
+wireTheme();
+var sidebar = new Sidebar();
+var rooms = new Rooms();
+var messages = new Messages();
+var typists = new Typists();
+var me = new Me({ status: (status) => chat.setStatus(status), signOut });
+var people = new People({ whisper: (person) => {
+  sidebar.close();
+  composer.writeTo(person);
+}, kick: (person) => chat.kick(person.id) });
+var composer = new Composer({ send: (text, to) => chat.say(text, to), typing: (isTyping) => chat.typing(isTyping) });
+var kicked = new Kicked({ rejoin: () => {
+  kicked.reset();
+  chat.join();
+} });
+var signIn2 = new SignIn({ signIn: async (...answers) => start(await signIn(...answers)) });
+var heard = {
+  connection: showConnection,
+  welcome: (welcome) => {
+    messages.welcome(welcome.messages);
+    composer.focus();
+  },
+  message: (message) => {
+    typists.set(message.from, false);
+    messages.add(message);
+  },
+  waiting: (texts) => messages.wait(texts),
+  people: (present) => {
+    people.show(present);
+    me.show(present);
+    typists.keep(present);
+    composer.keep(present);
+  },
+  typing: ({ user, isTyping }) => typists.set(user, isTyping),
+  removed: (userId) => messages.notice(`${people.nameOf(userId)} was removed from the room`),
+  kicked: (reason) => {
+    people.reset();
+    kicked.show(reason);
+  },
+  problem: toast,
+  // The server has forgotten us, as it does when it is started anew: sign in again, with the same name.
+  async unknown() {
+    try {
+      const { token, user } = await again();
+      meet(user);
+      chat.connect(token);
+    } catch (error) {
+      if (error instanceof Refused) signOut();
+      else throw error;
+    }
+  }
+};
 var known = await resume();
 if (known) start(known);
-else view.showSignIn();
+else signIn2.show();
+function start({ token, user }) {
+  signIn2.hide();
+  meet(user);
+  chat = new Chat(token, heard);
+  enter();
+  chat.open(chosenRoom());
+  addEventListener("hashchange", () => {
+    sidebar.close();
+    enter();
+    chat.open(chosenRoom());
+  });
+}
+function meet(user) {
+  for (const part of [me, people, messages]) part.meet(user);
+}
+function enter() {
+  rooms.show(chosenRoom());
+  for (const part of [people, messages, typists, composer, kicked]) part.reset();
+}
+function signOut() {
+  forget();
+  chat.close();
+  location.reload();
+}

@@ -1,74 +1,130 @@
-// One connection, one room at a time. The official client reconnects and joins again by itself.
+// One connection, one room at a time, over the official client. It reconnects and joins again by itself.
 
-import { PondClient } from '@eleven-am/pondsocket-client';
+import { ChannelState, ConnectionState, PondClient } from '@eleven-am/pondsocket-client';
 import { isKnown } from './session.js';
 
 export class Chat {
-    /** `on` holds the callbacks, one for each thing that can happen. */
-    constructor (token, on) {
+    room = null;
+    status = 'online';
+    /** The client's channel, while we are in the room or want to be. */
+    channel = null;
+    /** Whether the server has welcomed us and the connection still stands. */
+    inside = false;
+    /** What was written while we were not inside: `{ room, event, payload }`. */
+    waiting = [];
+
+    /** `heard` has a callback for each thing that the server can say. */
+    constructor (token, heard) {
+        this.heard = heard;
+        this.connect(token);
+    }
+
+    /** Connects with a token; if there is a connection, it is replaced. */
+    connect (token) {
+        this.disconnect();
         this.token = token;
-        this.on = on;
-        this.room = null;
-        this.channel = null;
-        const url = new URL('/api/socket', location.href);
-        this.client = new PondClient(url.toString(), { token });
-        this.off = [
-            this.client.onConnectionChange((state) => this.connectionChanged(String(state).toLowerCase())),
-            this.client.onError(() => this.check()),
-        ];
-        this.on.connection('connecting');
-        this.client.connect();
+        const client = new PondClient(new URL('/api/socket', location.href).href, { token });
+        this.client = client;
+        this.unsubscribe = [client.onConnectionChange((state) => this.connectionChanged(state)), client.onError(() => this.check())];
+        if (this.channel) this.join();
+        this.heard.connection(this.welcomed ? 'reconnecting' : 'connecting');
+        client.connect();
     }
 
     open (room) {
         this.channel?.leave();
         this.room = room;
-        this.on.room(room);
         this.join();
+        this.tellWaiting();
     }
 
-    rejoin () {
-        this.channel.leave();
-        this.join();
+    /** Says something to all, or privately to one. */
+    say (text, to) {
+        const [event, payload] = to ? ['private_message', { to: to.id, text }] : ['message', { text }];
+        if (this.inside) return this.channel.sendMessage(event, payload);
+        this.waiting.push({ room: this.room, event, payload });
+        this.tellWaiting();
     }
 
-    say (text) { this.channel.sendMessage('message', { text }); }
-    whisper (to, text) { this.channel.sendMessage('private_message', { to, text }); }
-    typing (isTyping) { this.channel.sendMessage('typing', { isTyping }); }
-    status (status) { this.channel.sendMessage('status_update', { status }); }
-    kick (userId) { this.channel.sendMessage('kick', { userId, reason: 'An admin asked you to leave.' }); }
+    typing (isTyping) {
+        if (this.inside) this.channel.sendMessage('typing', { isTyping });
+    }
+
+    setStatus (status) {
+        this.status = status;
+        if (this.inside) this.channel.sendMessage('status_update', { status });
+    }
+
+    kick (userId) {
+        if (this.inside) this.channel.sendMessage('kick', { userId });
+    }
 
     close () {
+        this.disconnect();
         this.closed = true;
-        this.off.forEach((unsubscribe) => unsubscribe());
-        this.client.disconnect();
     }
 
+    /** Enters the room, also again after having been kicked. */
     join () {
-        const channel = this.client.createChannel(`/chat/${this.room}`, {});
+        this.inside = false;
+        const status = this.status;
+        const channel = this.client.createChannel(`/chat/${this.room}`, { status });
         this.channel = channel;
-        // What an earlier room still says is not for this one.
+        // What a room says that we have left is not for the one we are in now.
         const mine = (handle) => (...args) => { if (this.channel === channel) handle(...args); };
-        channel.onMessage(mine((event, payload) => this.received(event, payload)));
-        channel.onUsersChange(mine((people) => this.on.people(people)));
+        // Before the join: its answer may come at once.
+        channel.onMessage(mine((event, payload) => this.received(event, payload, status)));
+        channel.onUsersChange(mine((people) => this.heard.people(people)));
+        channel.onChannelStateChange(mine((state) => {
+            if (state === ChannelState.DECLINED) this.heard.problem('You cannot enter this room.');
+        }));
         channel.join();
     }
 
-    received (event, payload) {
-        if (payload.code && payload.message) return this.on.problem(payload);
+    received (event, payload, joinedAs) {
+        if (payload.code && payload.message) return this.heard.problem(payload.message);
         switch (event) {
-            case 'welcome': return this.on.welcome(payload);
-            case 'message': return payload.from && this.on.message(payload);
-            case 'private_message': return payload.from && this.on.private(payload);
-            case 'typing': return payload.user && this.on.typing(payload.user, payload.isTyping);
-            case 'evicted': return this.on.kicked(payload.reason);
-            case 'user_evicted': return this.on.gone(payload.userId);
+            case 'welcome': return this.welcome(payload, joinedAs);
+            case 'message':
+            case 'private_message': return payload.from && this.heard.message(payload);
+            case 'typing': return this.heard.typing(payload);
+            case 'user_evicted': return this.heard.removed(payload.userId);
+            case 'evicted': return this.evicted(payload.reason);
         }
     }
 
+    welcome (payload, joinedAs) {
+        this.inside = this.welcomed = true;
+        this.heard.welcome(payload);
+        // The client joins again as it joined first, and our status may have changed since.
+        if (this.status !== joinedAs) this.setStatus(this.status);
+        for (const said of this.waitingHere()) this.channel.sendMessage(said.event, said.payload);
+        this.waiting = this.waiting.filter(({ room }) => room !== this.room);
+        this.tellWaiting();
+    }
+
+    evicted (reason) {
+        // Or the client would join again at its next reconnect.
+        const channel = this.channel;
+        this.channel = null;
+        this.inside = false;
+        channel.leave();
+        this.heard.kicked(reason);
+    }
+
+    waitingHere () {
+        return this.waiting.filter(({ room }) => room === this.room);
+    }
+
+    tellWaiting () {
+        this.heard.waiting(this.waitingHere().map(({ payload }) => payload.text));
+    }
+
     connectionChanged (state) {
-        this.on.connection(state === 'connected' ? 'connected' : 'reconnecting');
-        if (state !== 'connected') this.check();
+        if (state === ConnectionState.CONNECTED) return this.heard.connection('connected');
+        this.inside = false;
+        this.heard.connection(this.welcomed ? 'reconnecting' : 'connecting');
+        if (state === ConnectionState.DISCONNECTED) this.check();
     }
 
     /** After a failure: perhaps the server does not know us any more. */
@@ -76,11 +132,17 @@ export class Chat {
         if (this.checking || this.closed) return;
         this.checking = true;
         try {
-            if (!(await isKnown(this.token)) && !this.closed) await this.on.unknown();
+            if (!(await isKnown(this.token)) && !this.closed) await this.heard.unknown();
         } catch {
-            // It does not answer: the client goes on trying, and so do we.
-            this.on.connection('offline');
+            // The server does not answer at all: the client goes on trying.
+        } finally {
+            this.checking = false;
         }
-        this.checking = false;
+    }
+
+    disconnect () {
+        this.unsubscribe?.forEach((unsubscribe) => unsubscribe());
+        this.client?.disconnect();
+        this.inside = false;
     }
 }

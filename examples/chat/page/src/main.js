@@ -1,54 +1,83 @@
-// The page: who signs in, which room is open, and what the server says goes to the view.
+// The page: joins who we are (session.js) and what the server says (chat.js) to what is on the screen (view/).
 
 import { Chat } from './chat.js';
 import * as session from './session.js';
-import { View } from './view.js';
+import { Composer } from './view/composer.js';
+import { showConnection } from './view/connection.js';
+import { Kicked } from './view/kicked.js';
+import { Me } from './view/me.js';
+import { Messages } from './view/messages.js';
+import { People } from './view/people.js';
+import { Rooms, chosenRoom } from './view/rooms.js';
+import { Sidebar } from './view/sidebar.js';
+import { SignIn } from './view/sign-in.js';
+import { wireTheme } from './view/theme.js';
+import { toast } from './view/toasts.js';
+import { Typists } from './view/typists.js';
 
-const ROOMS = [{ id: 'general', name: 'General' }, { id: 'random', name: 'Random' }, { id: 'support', name: 'Support' }];
-
-const view = new View(ROOMS);
 let chat = null;
 
-view.onSignIn = async (username, adminCode) => {
-    try {
-        start(await session.signIn(username, adminCode));
-    } catch (error) {
-        view.showSignInError(error.message);
-    }
-};
-view.onSignOut = () => {
-    session.forget();
-    chat?.close();
-    location.reload();
-};
-view.onRoom = (room) => chat.open(room);
-view.onSend = (text, to) => (to ? chat.whisper(to, text) : chat.say(text));
-view.onTyping = (isTyping) => chat.typing(isTyping);
-view.onStatus = (status) => chat.status(status);
-view.onKick = (user) => chat.kick(user.id);
-view.onRejoin = () => chat.rejoin();
+wireTheme();
+const sidebar = new Sidebar();
+const rooms = new Rooms();
+const messages = new Messages();
+const typists = new Typists();
+const me = new Me({ status: (status) => chat.setStatus(status), signOut });
+const people = new People({ whisper: (person) => { sidebar.close(); composer.writeTo(person); }, kick: (person) => chat.kick(person.id) });
+const composer = new Composer({ send: (text, to) => chat.say(text, to), typing: (isTyping) => chat.typing(isTyping) });
+const kicked = new Kicked({ rejoin: () => { kicked.reset(); chat.join(); } });
+const signIn = new SignIn({ signIn: async (...answers) => start(await session.signIn(...answers)) });
 
-function start ({ token, user }) {
-    const room = chat?.room ?? ROOMS[0].id;
-    chat?.close();
-    view.showChat(user);
-    chat = new Chat(token, {
-        connection: (state) => view.showConnection(state),
-        room: (id) => view.showRoom(id),
-        welcome: (welcome) => view.showWelcome(welcome),
-        message: (message) => view.addMessage(message),
-        private: (message) => view.addMessage(message, message.to),
-        people: (people) => view.showPeople(people),
-        typing: (who, isTyping) => view.showTyping(who, isTyping),
-        kicked: (reason) => view.showKicked(reason),
-        gone: (userId) => view.showGone(userId),
-        problem: (problem) => view.toast(problem.message),
-        // The server has forgotten us, as it does when it is started anew: sign in again, with the same name.
-        unknown: async () => start(await session.again()),
-    });
-    chat.open(room);
-}
+/** What is done about all that can be heard from the chat. */
+const heard = {
+    connection: showConnection,
+    welcome: (welcome) => { messages.welcome(welcome.messages); composer.focus(); },
+    message: (message) => { typists.set(message.from, false); messages.add(message); },
+    waiting: (texts) => messages.wait(texts),
+    people: (present) => { people.show(present); me.show(present); typists.keep(present); composer.keep(present); },
+    typing: ({ user, isTyping }) => typists.set(user, isTyping),
+    removed: (userId) => messages.notice(`${people.nameOf(userId)} was removed from the room`),
+    kicked: (reason) => { people.reset(); kicked.show(reason); },
+    problem: toast,
+
+    // The server has forgotten us, as it does when it is started anew: sign in again, with the same name.
+    async unknown () {
+        try {
+            const { token, user } = await session.again();
+            meet(user);
+            chat.connect(token);
+        } catch (error) {
+            if (error instanceof session.Refused) signOut();
+            else throw error;
+        }
+    },
+};
 
 const known = await session.resume();
 if (known) start(known);
-else view.showSignIn();
+else signIn.show();
+
+function start ({ token, user }) {
+    signIn.hide();
+    meet(user);
+    chat = new Chat(token, heard);
+    enter();
+    chat.open(chosenRoom());
+    addEventListener('hashchange', () => { sidebar.close(); enter(); chat.open(chosenRoom()); });
+}
+
+function meet (user) {
+    for (const part of [me, people, messages]) part.meet(user);
+}
+
+/** Clears the screen for the chosen room. */
+function enter () {
+    rooms.show(chosenRoom());
+    for (const part of [people, messages, typists, composer, kicked]) part.reset();
+}
+
+function signOut () {
+    session.forget();
+    chat.close();
+    location.reload();
+}

@@ -1,0 +1,112 @@
+// The messages, grouped by who wrote them; the days between them; what is still waiting to be sent.
+
+import { avatar } from './avatar.js';
+import { byId, element, icon } from './dom.js';
+
+/** How long somebody's next message still belongs to the last one. */
+const GROUP_WITHIN = 5 * 60 * 1000;
+
+/** How many messages stay on the screen. */
+const MAX_SHOWN = 500;
+
+/** So near to its end, in pixels, the list follows new messages. */
+const NEAR_END = 80;
+
+const clock = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' });
+const day = new Intl.DateTimeFormat([], { weekday: 'long', day: 'numeric', month: 'long' });
+const moment = new Intl.DateTimeFormat([], { dateStyle: 'full', timeStyle: 'medium' });
+
+export class Messages {
+    constructor () {
+        this.scroller = byId('scroller');
+        byId('to-newest').addEventListener('click', () => this.scrollToEnd());
+        this.scroller.addEventListener('scroll', () => { if (this.isAtEnd()) byId('to-newest').hidden = true; });
+        // The end stays in sight when the composer grows or a phone's keyboard opens.
+        this.wasAtEnd = true;
+        this.scroller.addEventListener('scroll', () => { this.wasAtEnd = this.isAtEnd(); });
+        new ResizeObserver(() => { if (this.wasAtEnd) this.scrollToEnd(); }).observe(this.scroller);
+    }
+
+    meet (user) {
+        this.me = user;
+    }
+
+    reset () {
+        byId('messages').replaceChildren();
+        byId('to-newest').hidden = true;
+        this.seen = new Set();
+        this.lastMessage = null;
+        this.lastDay = null;
+    }
+
+    /** What was said before we came. After a reconnect most of it is here already. */
+    welcome (history) {
+        this.scroller.setAttribute('aria-busy', 'true');
+        history.forEach((message) => this.add(message));
+        this.scroller.setAttribute('aria-busy', 'false');
+        this.scrollToEnd();
+    }
+
+    add (message) {
+        if (this.seen.has(message.id)) return;
+        this.seen.add(message.id);
+        this.addDay(message);
+        this.append(this.row(message), message.from.id === this.me.id);
+        this.lastMessage = message;
+    }
+
+    /** A line of our own between the messages. */
+    notice (text) {
+        this.append(element('li', 'notice', text));
+        this.lastMessage = null;
+    }
+
+    /** Shows what is not sent yet. */
+    wait (texts) {
+        byId('waiting').replaceChildren(...texts.map((text) => element('li', 'message mine', element('p', 'body', text))));
+        if (texts.length) this.scrollToEnd();
+    }
+
+    addDay (message) {
+        const name = day.format(message.at);
+        if (name === this.lastDay) return;
+        this.lastDay = name;
+        this.notice(name);
+    }
+
+    row (message) {
+        const mine = message.from.id === this.me.id;
+        const classes = ['message', mine && 'mine', message.to && 'private', !this.continues(message) && 'first'];
+        const time = element('time', '', clock.format(message.at));
+        time.dateTime = new Date(message.at).toISOString();
+        time.title = moment.format(message.at);
+        const meta = element('p', 'meta', element('strong', '', message.from.username));
+        if (message.from.role === 'admin') meta.append(element('span', 'role', 'admin'));
+        if (message.to) meta.append(element('span', 'tag', icon('lock'), mine ? `only for ${message.to.username}` : 'only for you'));
+        meta.append(time);
+        return element('li', classes.filter(Boolean).join(' '), avatar(message.from), meta, element('p', 'body', message.text));
+    }
+
+    /** Whether a message needs no heading of its own. */
+    continues (message) {
+        const last = this.lastMessage;
+        return last && last.from.id === message.from.id && last.to?.id === message.to?.id && message.at - last.at < GROUP_WITHIN;
+    }
+
+    append (row, follow = this.isAtEnd()) {
+        const list = byId('messages');
+        list.append(row);
+        while (list.childElementCount > MAX_SHOWN) list.firstElementChild.remove();
+        if (follow) this.scrollToEnd();
+        else byId('to-newest').hidden = false;
+    }
+
+    isAtEnd () {
+        return this.scroller.scrollHeight - this.scroller.scrollTop - this.scroller.clientHeight < NEAR_END;
+    }
+
+    scrollToEnd () {
+        this.scroller.scrollTop = this.scroller.scrollHeight;
+        byId('to-newest').hidden = true;
+    }
+}

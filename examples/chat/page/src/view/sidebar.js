@@ -1,0 +1,23 @@
+// On a phone the rooms and people are a drawer.
+
+import { byId } from './dom.js';
+
+export class Sidebar {
+    constructor () {
+        byId('menu').addEventListener('click', () => this.toggle(true));
+        byId('scrim').addEventListener('click', () => this.close());
+        byId('sidebar').addEventListener('keydown', (event) => { if (event.key === 'Escape') this.close(); });
+    }
+
+    close () {
+        if (!byId('sidebar').classList.contains('open')) return;
+        this.toggle(false);
+        byId('menu').focus();
+    }
+
+    toggle (open) {
+        byId('sidebar').classList.toggle('open', open);
+        byId('menu').setAttribute('aria-expanded', open);
+        if (open) byId('sidebar').querySelector('a').focus();
+    }
+}

@@ -1,0 +1,69 @@
+//! What is answered when something cannot be done, in a form that the page can act on.
+
+use pondsocket::Error;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::messages::MAX_TEXT;
+
+/// The answer: a code for programs, a sentence for people, and what belongs to it.
+#[derive(Debug, Eq, PartialEq, Serialize)]
+pub(crate) struct Problem {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) details: Value,
+}
+
+impl Problem {
+    /// The message has no text.
+    pub(crate) fn empty() -> Problem {
+        Problem::new("EMPTY_MESSAGE", "A message needs some text.", json!({}))
+    }
+
+    /// The message has too much text.
+    pub(crate) fn too_long(length: usize) -> Problem {
+        let message = format!("A message has at most {MAX_TEXT} characters, not {length}.");
+        Problem::new("MESSAGE_TOO_LONG", message, json!({ "length": length, "max": MAX_TEXT }))
+    }
+
+    /// The payload is of a wrong shape; `error` names the field.
+    pub(crate) fn malformed(error: &Error) -> Problem {
+        let details = error.details().and_then(|details| serde_json::from_str(details).ok());
+        Problem::new("MALFORMED_MESSAGE", error.message(), details.unwrap_or(json!({})))
+    }
+
+    /// Only an admin may do this.
+    pub(crate) fn admins_only() -> Problem {
+        Problem::new("FORBIDDEN", "Only an admin can remove people.", json!({}))
+    }
+
+    /// The user is not in the room.
+    pub(crate) fn nobody(user: &str) -> Problem {
+        Problem::new("NOT_IN_ROOM", "That person is not in this room.", json!({ "userId": user }))
+    }
+
+    fn new(code: &'static str, message: impl Into<String>, details: Value) -> Problem {
+        Problem { code, message: message.into(), details }
+    }
+}
+
+/// Why a handler did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The client's fault: it is told.
+    Problem(Problem),
+    /// Something else: left to the server.
+    Failure(Error),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal::Problem(problem)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Failure(error)
+    }
+}

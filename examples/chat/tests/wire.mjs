@@ -1,0 +1,44 @@
+// The server without the page: what it answers to clients that do not behave as the page does.
+
+import http from 'node:http';
+
+/**
+ * Joins a room on a socket of its own, as the person whose window it is, sends messages `[event, payload]` and gives
+ * their answers `{ event, payload }`, in the same order.
+ */
+export function ask (person, room, messages) {
+    return person.page.evaluate(({ room, messages }) => new Promise((resolve, reject) => {
+        const { token } = JSON.parse(sessionStorage.getItem('pond-chat'));
+        const socket = new WebSocket(`ws://${location.host}/api/socket?token=${token}`);
+        const send = (action, event, requestId, payload) => socket.send(JSON.stringify({ action, event, channelName: `/chat/${room}`, requestId, payload }));
+        const answers = new Map();
+        socket.onmessage = ({ data }) => {
+            const { action, event, requestId, payload } = JSON.parse(data);
+            if (event === 'CONNECTION') send('JOIN_CHANNEL', 'JOIN_CHANNEL', 'entering', {});
+            if (event === 'ACKNOWLEDGE') messages.forEach(([name, payload], number) => send('BROADCAST', name, String(number), payload));
+            if (action === 'SYSTEM' && messages[requestId]) answers.set(requestId, { event, payload });
+            if (answers.size < messages.length) return;
+            socket.close();
+            resolve(messages.map((_, number) => answers.get(String(number))));
+        };
+        setTimeout(() => reject(new Error(`only ${answers.size} of ${messages.length} answers came`)), 10_000);
+    }), { room, messages });
+}
+
+/** The HTTP status that a WebSocket handshake is answered with. */
+export function handshake (url) {
+    const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' };
+    return new Promise((resolve, reject) => {
+        const request = http.get(url, { headers, timeout: 10_000 }, (response) => { response.resume(); resolve(response.statusCode); });
+        request.on('upgrade', (response, socket) => { socket.destroy(); resolve(response.statusCode); });
+        request.on('timeout', () => request.destroy(new Error('no answer')));
+        request.on('error', reject);
+    });
+}
+
+/** The status and message that a sign-in is answered with. */
+export async function signIn (url, request) {
+    const options = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(request) };
+    const response = await fetch(new URL('/api/login', url), options);
+    return [response.status, (await response.json()).message];
+}
