@@ -38,7 +38,7 @@ export class RawSocket {
         ws.on('error', () => { /* a close follows, and that is what tests look at */ });
         t.after(() => {
             ws.terminate();
-            assert.deepEqual(this.#breaches, [], 'frames that break the rules');
+            assert.deepEqual(this.#breaches.slice(0, 5), [], 'frames that break the rules');
         });
     }
 
