@@ -9,7 +9,7 @@ import { chromium } from 'playwright-core';
 import { Person } from './person.mjs';
 import { folder, picture } from './pictures.mjs';
 import { Server } from './server.mjs';
-import { ask, handshake, signIn } from './wire.mjs';
+import { ask, handshake, signIn, whenClosed } from './wire.mjs';
 
 const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const DEADLINE = 300_000;
@@ -235,8 +235,10 @@ const checks = [
     ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {
         for (const person of [ada, bob, eve]) assert.deepEqual(person.faults, [], person.name);
     }],
-    ['SIGTERM ends the server, with people in it', async () => {
+    ['SIGTERM ends the server, and those who are in it are told', async () => {
+        const closed = await whenClosed(ada);
         assert.deepEqual(await server.end('SIGTERM'), [0, null]);
+        assert.equal(await closed(), 1000);
         await ada.connection('reconnecting');
     }],
 ];

@@ -25,6 +25,17 @@ export function ask (person, room, messages) {
     }), { room, messages });
 }
 
+/** Opens a socket of the person's own. The answer waits for its end and gives the close code. */
+export async function whenClosed (person) {
+    await person.page.evaluate(() => new Promise((resolve) => {
+        const { token } = JSON.parse(sessionStorage.getItem('pond-chat'));
+        const socket = new WebSocket(`ws://${location.host}/api/socket?token=${token}`);
+        window.closeCode = new Promise((resolve) => { socket.onclose = ({ code }) => resolve(code); });
+        socket.onmessage = () => resolve();
+    }));
+    return () => person.page.evaluate(() => window.closeCode);
+}
+
 /** The HTTP status that a WebSocket handshake is answered with. */
 export function handshake (url) {
     const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' };

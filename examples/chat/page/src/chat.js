@@ -38,7 +38,10 @@ export class Chat {
         this.tellWaiting();
     }
 
-    /** Says something to all, or privately to one. */
+    /**
+     * Says something to all, or privately to one. While we are not inside it waits. What is sent in the moments
+     * before a broken connection is noticed is lost: for more than a chat, wait for the answer and send again.
+     */
     say (text, to) {
         const [event, payload] = to ? ['private_message', { to: to.id, text }] : ['message', { text }];
         if (this.inside) return this.channel.sendMessage(event, payload);
