@@ -101,9 +101,11 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 /// # Errors
 /// What is wrong, and what an answer can refer to.
 pub fn decode(text: &str) -> Result<ClientMessage<'_>, Malformed> {
+    // serde would take an array of the fields' values for a struct, too.
+    let object = text.trim_start().starts_with('{');
     let raw: Raw<'_> = match serde_json::from_str(text) {
-        Ok(raw) => raw,
-        Err(_) => return explain(text),
+        Ok(raw) if object => raw,
+        _ => return explain(text),
     };
     if raw.event.0.is_empty() || raw.channel.0.is_empty() || raw.request_id.0.is_empty() {
         return explain(text);
@@ -187,7 +189,7 @@ mod tests {
     #[test]
     fn mistakes_are_named_and_can_be_answered() {
         let nothing = (400, None, None, "not a JSON object".to_owned());
-        for text in ["", "{\"action\":", "42", "[]", "null", "\"BROADCAST\""] {
+        for text in ["", "{\"action\":", "42", "[]", "null", "\"BROADCAST\"", r#"["BROADCAST","e","c","r",{}]"#] {
             assert_eq!(refused(text), nothing, "{text}");
         }
         assert_eq!(refused(r#"{"action":"BROADCAST"}"#).3, "`event` must be a string that is not empty");
