@@ -35,6 +35,10 @@ pub enum To {
 /// How many bytes of presence lists one batch may hold: each change carries the whole list.
 const LISTS_PER_BATCH: usize = 8 << 20;
 
+/// The bytes at which a broadcast is refused however high the limits are: offsets within a batch have 32 bits, and
+/// answers come on top.
+const MOST_BYTES: usize = 1 << 31;
+
 /// How much may wait for delivery. Over the soft limit the readers of those who publish should pause; over the
 /// hard limit a broadcast is refused.
 #[derive(Clone, Copy, Debug)]
@@ -144,16 +148,20 @@ impl<R> Channel<R> {
         self.queue.push(Op::Join { slot, recipient });
         self.acknowledge(slot, request_id);
         let shown = self.state.member(user.as_str()).is_some_and(|member| member.presence.is_some());
-        if shown && !chain.iter().any(|step| matches!(step, Step::Track(_))) {
+        let track = chain.iter().position(|step| matches!(step, Step::Track(_)));
+        if shown && track.is_none() {
             self.show_list(slot, user);
         }
-        for step in chain {
-            self.step(slot, connection, user, shown, request_id, step);
+        for (at, step) in chain.into_iter().enumerate() {
+            self.step(slot, connection, user, request_id, step);
+            if shown && track == Some(at) {
+                self.show_list(slot, user);
+            }
         }
         Accepted { slot, first: !known }
     }
 
-    fn step(&mut self, slot: Slot, me: ConnectionId, user: &UserId, shown: bool, request_id: &str, step: Step) {
+    fn step(&mut self, slot: Slot, me: ConnectionId, user: &UserId, request_id: &str, step: Step) {
         match step {
             Step::Assign(key, value) => {
                 if let Some(member) = self.state.member_mut(user.as_str()) {
@@ -163,9 +171,6 @@ impl<R> Channel<R> {
             Step::Track(presence) => {
                 // The user is a member since a moment ago: this cannot fail.
                 let _ = self.set_presence(user.as_str(), presence);
-                if shown {
-                    self.show_list(slot, user);
-                }
             }
             Step::Reply(event, payload) => {
                 let name = &self.name;
@@ -368,6 +373,219 @@ impl<R> Channel<R> {
     }
 
     fn exceeds(&self, factor: usize) -> bool {
-        self.queue.len() >= self.limits.soft_messages * factor || self.queue.bytes() >= self.limits.soft_bytes * factor
+        let Limits { soft_messages, soft_bytes, .. } = self.limits;
+        self.queue.len() >= soft_messages.saturating_mul(factor)
+            || self.queue.bytes() >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{Class, Encoded, Plan, Recipients};
+
+    fn channel(limits: Limits) -> Channel<&'static str> {
+        Channel::new(ChannelName::new("/c", 8).expect("valid"), limits, || 7)
+    }
+
+    fn id(connection: &str) -> ConnectionId {
+        ConnectionId::from_u128(connection.bytes().fold(0, |number, byte| number << 8 | u128::from(byte)))
+    }
+
+    fn object(text: &str) -> Object {
+        Object::encode(&serde_json::from_str::<serde_json::Value>(text).expect("JSON")).expect("an object")
+    }
+
+    /// Seats a connection whose user has its first letter for a name: `a1` and `a2` are two of one user.
+    fn join(channel: &mut Channel<&'static str>, connection: &'static str, chain: Vec<Step>) -> Slot {
+        let user = UserId::new(&connection[..1]).expect("valid");
+        channel.join(connection, id(connection), &user, Assigns::default(), "q", chain).slot
+    }
+
+    /// Delivers all that is queued: `connection event` for each message, with the list if it is presence; one
+    /// connection after the other, in the order in which each hears it.
+    fn deliver(channel: &mut Channel<&'static str>, recipients: &mut Recipients<&'static str>) -> Vec<String> {
+        let batch = channel.take();
+        let plan = Plan::new(&batch, recipients);
+        let encoded = Encoded::new(&batch, |text, out| out.extend_from_slice(text), |bytes| bytes);
+        let mut told = Vec::new();
+        let mut tell = |to: &'static str, bytes: &[u8]| {
+            for message in serde_json::Deserializer::from_slice(bytes).into_iter::<serde_json::Value>() {
+                let message = message.expect("JSON");
+                let list = message["payload"].get("presence").map(|list| format!(" {list}")).unwrap_or_default();
+                told.push((to, format!("{to} {}{list}", message["event"].as_str().expect("an event"))));
+            }
+        };
+        for private in &plan.private {
+            for run in private.pieces.iter().filter_map(|piece| encoded.piece(piece)) {
+                tell(private.to, &run.buffer[run.range.clone()]);
+            }
+        }
+        for (_, reception) in recipients.iter().filter(|(slot, _)| !plan.is_marked(*slot)) {
+            let class = if reception.tracked { Class::Tracked } else { Class::All };
+            let run = encoded.whole(class).filter(|_| plan.visits(class));
+            run.into_iter().for_each(|run| tell(reception.to, &run.buffer[run.range.clone()]));
+        }
+        told.sort_by_key(|(to, _)| *to);
+        told.into_iter().map(|(_, message)| message).collect()
+    }
+
+    fn said(event: &str) -> Vec<u8> {
+        let mut text = Vec::new();
+        server::message(&mut text, Action::Broadcast, event, "/c", "q", "{}");
+        text
+    }
+
+    #[test]
+    fn a_chain_follows_its_acknowledgement_in_its_own_order() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let chain = vec![
+            Step::Reply("first".into(), object("{}")),
+            Step::Track(object("{}")),
+            Step::Assign("role".into(), Json::encode("host").expect("JSON")),
+            Step::Broadcast(To::All, "last".into(), object("{}")),
+            Step::BroadcastFrom("others".into(), object("{}")),
+        ];
+        join(&mut channel, "b1", Vec::new());
+        join(&mut channel, "a1", chain);
+        let expected =
+            ["a1 ACKNOWLEDGE", "a1 first", "a1 JOIN [{}]", "a1 last", "b1 ACKNOWLEDGE", "b1 last", "b1 others"];
+        assert_eq!(deliver(&mut channel, &mut recipients), expected);
+        let member = channel.state().member("a").expect("a member");
+        assert_eq!(member.assigns.get("role").map(Json::as_str), Some("\"host\""));
+    }
+
+    #[test]
+    fn only_the_first_connection_of_a_user_makes_a_member() {
+        let mut channel = channel(Limits::default());
+        let user = UserId::new("a").expect("valid");
+        let first = |channel: &mut Channel<_>, connection| {
+            channel.join(connection, id(connection), &user, Assigns::default(), "q", Vec::new()).first
+        };
+        assert!(first(&mut channel, "a1"));
+        assert!(!first(&mut channel, "a2"));
+        assert_eq!((channel.state().member_count(), channel.state().connection_count()), (1, 2));
+    }
+
+    #[test]
+    fn another_connection_of_a_tracked_user_is_shown_the_list_alone() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let tracked = || vec![Step::Track(object(r#"{"mood":1}"#))];
+        join(&mut channel, "a1", tracked());
+        join(&mut channel, "b1", tracked());
+        deliver(&mut channel, &mut recipients);
+        let list = r#"[{"mood":1},{"mood":1}]"#;
+        join(&mut channel, "a2", Vec::new());
+        assert_eq!(deliver(&mut channel, &mut recipients), ["a2 ACKNOWLEDGE".to_owned(), format!("a2 JOIN {list}")]);
+        join(&mut channel, "a3", tracked());
+        assert_eq!(deliver(&mut channel, &mut recipients), ["a3 ACKNOWLEDGE".to_owned(), format!("a3 JOIN {list}")]);
+    }
+
+    #[test]
+    fn another_connection_that_shows_something_else_updates_all_and_is_shown_the_list_once() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
+        deliver(&mut channel, &mut recipients);
+        let chain = vec![Step::Track(object(r#"{"mood":2}"#)), Step::Track(object(r#"{"mood":3}"#))];
+        join(&mut channel, "a2", chain);
+        let list = r#"[{"mood":3}]"#;
+        let update = |to: &str| format!("{to} UPDATE {list}");
+        let expected = [update("a1"), update("a1"), "a2 ACKNOWLEDGE".into(), format!("a2 JOIN {list}"), update("a2")];
+        assert_eq!(deliver(&mut channel, &mut recipients), expected);
+    }
+
+    #[test]
+    fn one_of_several_connections_leaves_without_a_word_to_the_others() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let slot = join(&mut channel, "a1", vec![Step::Track(object("{}"))]);
+        let other = join(&mut channel, "a2", Vec::new());
+        join(&mut channel, "b1", vec![Step::Track(object("{}"))]);
+        deliver(&mut channel, &mut recipients);
+        assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_none());
+        assert_eq!(deliver(&mut channel, &mut recipients), ["a1 EXIT_ACKNOWLEDGE"]);
+        assert!(channel.leave(other, id("a2"), None).expect("seated").is_some());
+        assert_eq!(deliver(&mut channel, &mut recipients), ["b1 LEAVE [{}]"]);
+    }
+
+    #[test]
+    fn joining_again_is_acknowledged_again() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let slot = join(&mut channel, "a1", vec![Step::Track(object("{}"))]);
+        deliver(&mut channel, &mut recipients);
+        assert_eq!(channel.rejoin(slot, id("a1"), "again"), Ok(()));
+        assert_eq!(deliver(&mut channel, &mut recipients), ["a1 ACKNOWLEDGE"]);
+        assert_eq!(channel.rejoin(slot, id("a2"), "again"), Err(NotMember));
+    }
+
+    #[test]
+    fn an_evicted_user_hears_of_it_on_all_connections_and_then_nothing() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        for connection in ["a1", "a2", "b1"] {
+            join(&mut channel, connection, Vec::new());
+        }
+        deliver(&mut channel, &mut recipients);
+        let removal = channel.evict(&UserId::new("a").expect("valid"), "spam").expect("a member");
+        assert_eq!(removal.connections, [id("a1"), id("a2")]);
+        assert_eq!(channel.broadcast(&To::All, &said("after")), Ok(1));
+        let expected = ["a1 evicted", "a1 EVICTED", "a2 evicted", "a2 EVICTED", "b1 user_evicted", "b1 after"];
+        assert_eq!(deliver(&mut channel, &mut recipients), expected);
+    }
+
+    #[test]
+    fn a_broadcast_answers_how_many_members_it_addresses() {
+        let mut channel = channel(Limits::default());
+        let slot = join(&mut channel, "a1", Vec::new());
+        let alone = join(&mut channel, "b1", Vec::new());
+        join(&mut channel, "a2", Vec::new());
+        let mut told = |to: To| channel.broadcast(&to, &said("x")).expect("room");
+        assert_eq!(told(To::All), 2);
+        assert_eq!(told(To::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
+        assert_eq!(told(To::Users(Vec::new())), 0);
+        assert_eq!(told(To::ExceptUser("a".into())), 1);
+        assert_eq!(told(To::ExceptUser("nobody".into())), 2);
+        assert_eq!(told(To::ExceptConnection(slot, id("a1"))), 2, "the other connection of the user gets it");
+        assert_eq!(told(To::ExceptConnection(alone, id("b1"))), 1);
+        assert_eq!(told(To::ExceptConnection(alone, id("b2"))), 2, "somebody else sits there");
+    }
+
+    #[test]
+    fn what_addresses_nobody_is_not_queued() {
+        let mut channel = channel(Limits::default());
+        let slot = join(&mut channel, "a1", Vec::new());
+        channel.take();
+        for to in [To::ExceptConnection(slot, id("a1")), To::ExceptUser("a".into()), To::Users(vec!["b".into()])] {
+            assert_eq!(channel.broadcast(&to, &said("x")), Ok(0));
+        }
+        assert!(!channel.has_queued());
+    }
+
+    #[test]
+    fn the_limits_count_messages_or_bytes_whichever_comes_first() {
+        let text = said("x");
+        for limits in [
+            Limits { soft_messages: 2, soft_bytes: usize::MAX, hard_factor: 2 },
+            Limits { soft_messages: usize::MAX, soft_bytes: 2 * text.len(), hard_factor: 2 },
+        ] {
+            let mut channel = channel(limits);
+            join(&mut channel, "a1", Vec::new());
+            channel.take();
+            let outcomes = [(); 5].map(|()| (channel.broadcast(&To::All, &text).is_ok(), channel.is_crowded()));
+            assert_eq!(
+                outcomes,
+                [(true, false), (true, true), (true, true), (true, true), (false, true)],
+                "{limits:?}"
+            );
+            assert_eq!(channel.take().len(), 4, "what was refused is not queued");
+            assert!(!channel.is_crowded());
+        }
+    }
+
+    #[test]
+    fn a_full_queue_still_takes_answers_and_departures() {
+        let mut channel = channel(Limits { soft_messages: 1, soft_bytes: 1, hard_factor: 1 });
+        let slot = join(&mut channel, "a1", Vec::new());
+        assert_eq!(channel.broadcast(&To::All, &said("x")), Err(Full));
+        assert_eq!(channel.reply(slot, id("a1"), &said("x")), Ok(()));
+        assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_some());
     }
 }
