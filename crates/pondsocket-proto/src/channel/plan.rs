@@ -249,3 +249,168 @@ impl Track<Vec<u8>> {
         self.frames.push(self.frames.last().copied().unwrap_or(0) + frames);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Seats;
+
+    fn send(batch: &mut Batch<char>, to: Audience<char>, text: &str) {
+        batch.send(to, |out| out.extend_from_slice(text.as_bytes()));
+    }
+
+    fn join(slot: u32, recipient: char) -> Op<char> {
+        Op::Join { slot: Slot(slot), recipient }
+    }
+
+    fn seat(slot: u32) -> Seats {
+        Seats::One(Slot(slot))
+    }
+
+    /// Recipients `a`, `b`, `c` in the first slots; `c` is tracked.
+    fn three() -> Recipients<char> {
+        let mut recipients = Recipients::default();
+        for (slot, to) in (0..).zip(['a', 'b', 'c']) {
+            recipients.put(Slot(slot), Some(Reception { to, tracked: to == 'c' }));
+        }
+        recipients
+    }
+
+    /// What each recipient with a part of its own gets.
+    fn parts(batch: &Batch<char>, plan: &Plan<char>) -> Vec<(char, String)> {
+        let encoded = framed(batch);
+        let part = |private: &Private<char>| {
+            let runs = private.pieces.iter().filter_map(|piece| encoded.piece(piece));
+            (private.to, runs.map(|run| text(&run)).collect())
+        };
+        plan.private.iter().map(part).collect()
+    }
+
+    /// Each message becomes one frame in brackets.
+    fn framed(batch: &Batch<char>) -> Encoded<Vec<u8>> {
+        let frame = |text: &[u8], out: &mut Vec<u8>| out.extend([b"<", text, b">"].concat());
+        Encoded::new(batch, frame, |bytes| bytes)
+    }
+
+    fn text(run: &Run<'_, Vec<u8>>) -> String {
+        String::from_utf8(run.buffer[run.range.clone()].to_vec()).expect("text")
+    }
+
+    fn whole(encoded: &Encoded<Vec<u8>>, class: Class) -> Option<(String, u32)> {
+        encoded.whole(class).map(|run| (text(&run), run.frames))
+    }
+
+    #[test]
+    fn a_broadcast_marks_nobody() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::All, "1");
+        send(&mut batch, Audience::All, "2");
+        let plan = Plan::new(&batch, &mut three());
+        assert!(plan.private.is_empty());
+        assert!(plan.visits(Class::All) && plan.visits(Class::Tracked));
+        assert_eq!(whole(&framed(&batch), Class::All), Some(("<1><2>".into(), 2)));
+    }
+
+    #[test]
+    fn a_batch_of_answers_visits_nobody_else() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::Only(seat(1)), "1");
+        let plan = Plan::new(&batch, &mut three());
+        assert!(!plan.visits(Class::All) && !plan.visits(Class::Tracked));
+        assert_eq!(parts(&batch, &plan), [('b', "<1>".into())]);
+    }
+
+    #[test]
+    fn presence_is_between_the_broadcasts_of_those_who_are_tracked() {
+        let mut batch = Batch::default();
+        for (to, text) in [(Audience::All, "1"), (Audience::Tracked, "p"), (Audience::All, "2")] {
+            send(&mut batch, to, text);
+        }
+        let encoded = framed(&batch);
+        assert_eq!(whole(&encoded, Class::All), Some(("<1><2>".into(), 2)));
+        assert_eq!(whole(&encoded, Class::Tracked), Some(("<1><p><2>".into(), 3)));
+    }
+
+    #[test]
+    fn without_presence_both_classes_share_one_buffer() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::All, "1");
+        let encoded = framed(&batch);
+        let buffer = |class| encoded.whole(class).map(|run| run.buffer.as_ptr());
+        assert_eq!(buffer(Class::All), buffer(Class::Tracked));
+    }
+
+    #[test]
+    fn who_joins_gets_what_follows_and_who_leaves_what_went_before() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::All, "1");
+        batch.push(join(3, 'd'));
+        send(&mut batch, Audience::All, "2");
+        batch.push(Op::Leave { slot: Slot(0) });
+        send(&mut batch, Audience::All, "3");
+        let mut recipients = three();
+        let plan = Plan::new(&batch, &mut recipients);
+        assert_eq!(parts(&batch, &plan), [('a', "<1><2>".into()), ('d', "<2><3>".into())]);
+        assert_eq!(recipients.iter().map(|(_, reception)| reception.to).collect::<String>(), "bcd");
+    }
+
+    #[test]
+    fn a_slot_may_change_hands_within_a_batch() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::Only(seat(0)), "1");
+        batch.push(Op::Leave { slot: Slot(0) });
+        send(&mut batch, Audience::All, "2");
+        batch.push(join(0, 'd'));
+        send(&mut batch, Audience::Only(seat(0)), "3");
+        let mut recipients = three();
+        let plan = Plan::new(&batch, &mut recipients);
+        assert_eq!(parts(&batch, &plan), [('a', "<1>".into()), ('d', "<3>".into())]);
+        assert_eq!(recipients.get(Slot(0)).map(|reception| reception.to), Some('d'));
+    }
+
+    #[test]
+    fn who_was_tracked_before_is_not_when_the_slot_changes_hands() {
+        let mut batch = Batch::default();
+        batch.push(Op::Leave { slot: Slot(2) });
+        batch.push(join(2, 'd'));
+        send(&mut batch, Audience::Tracked, "p");
+        let plan = Plan::new(&batch, &mut three());
+        assert_eq!(parts(&batch, &plan), [('d', String::new())]);
+    }
+
+    #[test]
+    fn tracking_cuts_the_part_in_two_classes() {
+        let mut batch = Batch::default();
+        for on in [true, false] {
+            send(&mut batch, Audience::Tracked, "p");
+            batch.push(Op::Track { seats: seat(0), on });
+        }
+        send(&mut batch, Audience::Tracked, "p");
+        send(&mut batch, Audience::All, "1");
+        let plan = Plan::new(&batch, &mut three());
+        assert_eq!(parts(&batch, &plan), [('a', "<p><1>".into())]);
+    }
+
+    #[test]
+    fn who_is_left_out_gets_the_rest() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::All, "1");
+        send(&mut batch, Audience::Except(Seats::Many(vec![Slot(0), Slot(2)])), "2");
+        send(&mut batch, Audience::All, "3");
+        let plan = Plan::new(&batch, &mut three());
+        assert_eq!(parts(&batch, &plan), [('a', "<1><3>".into()), ('c', "<1><3>".into())]);
+        assert!(!plan.is_marked(Slot(1)));
+    }
+
+    #[test]
+    fn an_outsider_is_told_between_its_memberships() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::All, "1");
+        batch.push(Op::Leave { slot: Slot(0) });
+        send(&mut batch, Audience::Outsider('a'), "no");
+        batch.push(join(0, 'a'));
+        send(&mut batch, Audience::All, "2");
+        let plan = Plan::new(&batch, &mut three());
+        assert_eq!(parts(&batch, &plan), [('a', "<1>".into()), ('a', "<no>".into()), ('a', "<2>".into())]);
+    }
+}
