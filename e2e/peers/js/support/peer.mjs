@@ -56,14 +56,12 @@ export class Peer {
         await this.reaches('JOINED');
     }
 
-    reaches (state, ms) {
-        return until(`${this.name} is ${state}`, () => this.channel.channelState === state, ms);
-    }
+    reaches (state) { return until(`${this.name} is ${state}`, () => this.channel.channelState === state); }
 
     send (event, payload) { this.channel.sendMessage(event, payload); }
 
     /** The reply to a request. The client itself would wait for it without end. */
-    ask (event, payload, ms = 4000) {
+    ask (event, payload, ms = 10000) {
         const late = new Promise((_, fail) => {
             setTimeout(() => fail(new Error(`no reply to ${event} within ${ms} ms`)), ms).unref();
         });
@@ -76,8 +74,8 @@ export class Peer {
     /** The payloads received under one event name. */
     received (event) { return this.messages.filter((message) => message.event === event).map((message) => message.payload); }
 
-    receives (event, count = 1, ms) {
-        return until(`${this.name} receives ${count} ${event}`, () => this.received(event).length >= count, ms);
+    receives (event, count = 1) {
+        return until(`${this.name} receives ${count} ${event}`, () => this.received(event).length >= count);
     }
 
     /** The user names in the client's presence list, sorted. */

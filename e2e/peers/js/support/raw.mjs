@@ -73,18 +73,18 @@ export class RawSocket {
     /** The frames received under one event name. */
     of (event) { return this.frames.filter((frame) => frame.event === event); }
 
-    receives (event, count = 1, ms) {
-        return until(`${count} ${event}`, () => this.of(event).length >= count && this.of(event), ms);
+    receives (event, count = 1) {
+        return until(`${count} ${event}`, () => this.of(event).length >= count && this.of(event));
     }
 
     /** The answer to a request: the first frame with its id and, if one is named, its event. */
-    answered (requestId, event, ms) {
+    answered (requestId, event) {
         const isAnswer = (frame) => frame.requestId === requestId && (!event || frame.event === event);
-        return until(`the answer ${event ?? ''} to ${requestId}`, () => this.frames.find(isAnswer), ms);
+        return until(`the answer ${event ?? ''} to ${requestId}`, () => this.frames.find(isAnswer));
     }
 
     /** The code with which the server closed the connection. */
-    closed (ms) { return until('the close', () => this.closeCode, ms); }
+    closed () { return until('the close', () => this.closeCode); }
 
     /** Fails unless the connection still does its work: it joins a room and is answered there. */
     async isUsable (room) {

@@ -13,7 +13,7 @@ export const UPGRADE = {
 /** The answer to a GET: `{status, headers, body}`; status 101 when the connection was upgraded (and then dropped). */
 export function get (path, headers = UPGRADE) {
     return new Promise((resolve, reject) => {
-        const request = http.get({ host: server.hostname, port: server.port, path, headers, timeout: 4000 });
+        const request = http.get({ host: server.hostname, port: server.port, path, headers, timeout: 10000 });
         request.on('upgrade', (response, socket) => {
             socket.destroy();
             resolve({ status: 101, headers: response.headers, body: '' });
@@ -23,7 +23,7 @@ export function get (path, headers = UPGRADE) {
             for await (const chunk of response) body += chunk;
             resolve({ status: response.statusCode, headers: response.headers, body });
         });
-        request.on('timeout', () => request.destroy(new Error('no answer within 4 s')));
+        request.on('timeout', () => request.destroy(new Error('no answer within 10 s')));
         request.on('error', reject);
     });
 }

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The first truthy answer of `probe`. Fails, saying `what` was awaited, when there is none within `ms`. */
-export async function until (what, probe, ms = 4000) {
+export async function until (what, probe, ms = 10000) {
     const deadline = Date.now() + ms;
     for (;;) {
         const answer = probe();

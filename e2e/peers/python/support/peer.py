@@ -42,8 +42,8 @@ class Peer:
         self.choose(room).join()
         await self.reaches(ChannelState.JOINED)
 
-    async def reaches(self, state: ChannelState, seconds: float = 4) -> None:
-        await until(f"{self.name} is {state}", lambda: self.channel.channel_state == state, seconds)
+    async def reaches(self, state: ChannelState) -> None:
+        await until(f"{self.name} is {state}", lambda: self.channel.channel_state == state)
 
     def send(self, event: str, payload: dict[str, Any]) -> None:
         self.channel.send_message(event, payload)
@@ -58,8 +58,8 @@ class Peer:
         """The payloads received under one event name."""
         return [payload for name, payload in self.messages if name == event]
 
-    async def receives(self, event: str, count: int = 1, seconds: float = 4) -> None:
-        await until(f"{self.name} receives {count} {event}", lambda: len(self.received(event)) >= count, seconds)
+    async def receives(self, event: str, count: int = 1) -> None:
+        await until(f"{self.name} receives {count} {event}", lambda: len(self.received(event)) >= count)
 
     def present(self) -> list[str]:
         """The user names in the client's presence list, sorted."""

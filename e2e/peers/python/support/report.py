@@ -1,5 +1,6 @@
 """Runs every test; prints one line each and, last, "N passed, M failed, K skipped"."""
 
+import logging
 import sys
 import unittest
 
@@ -23,6 +24,9 @@ class Report(unittest.TestResult):
         super().addSkip(test, reason)
         print(f"skip {test.shortDescription()}: {reason}", flush=True)
 
+
+# Asynchronous tests run in asyncio's debug mode, which complains when the machine is busy.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 report = Report()
 unittest.defaultTestLoader.discover("tests", top_level_dir=".").run(report)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(what: str, probe: Callable[[], object], seconds: float = 4) -> None:
+async def until(what: str, probe: Callable[[], object], seconds: float = 10) -> None:
     """Returns when `probe` answers with something true; fails, saying `what` was awaited, when it does not in time."""
     try:
         async with asyncio.timeout(seconds):

@@ -14,7 +14,7 @@ class Messages(PeerTest):
         ann.send("message", {"of": "ann"})
         await bob.receives("message")
         bob.send("message", {"of": "bob"})
-        await ann.receives("message", 2)
+        await asyncio.gather(*(peer.receives("message", 2) for peer in (ann, bob)))
         await settle()
         for peer in (ann, bob):
             self.assertEqual(peer.received("message"), [{"of": "ann"}, {"of": "bob"}])

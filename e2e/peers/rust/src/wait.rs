@@ -6,9 +6,9 @@ use tokio::time::{Instant, sleep};
 
 /// Returns when `probe` answers true; panics, saying `what` was awaited, when it does not in time.
 pub async fn until(what: &str, mut probe: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while !probe() {
-        assert!(Instant::now() < deadline, "{what}: not within 5 s");
+        assert!(Instant::now() < deadline, "{what}: not within 10 s");
         sleep(Duration::from_millis(5)).await;
     }
 }

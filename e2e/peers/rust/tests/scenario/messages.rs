@@ -10,6 +10,7 @@ async fn each_message_reaches_all_once() {
     bob.receives("message", 1).await;
     bob.send("message", json!({ "of": "bob" })).await;
     ann.receives("message", 2).await;
+    bob.receives("message", 2).await;
     settle().await;
     for peer in [&ann, &bob] {
         assert_eq!(peer.received("message"), [json!({ "of": "ann" }), json!({ "of": "bob" })]);
