@@ -1,7 +1,9 @@
 //! Patterns: the whole case table of docs/protocol.md, Names and patterns, and what holds for any input.
 
 use pondsocket_proto::pattern::Pattern;
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 type Pairs = &'static [(&'static str, &'static str)];
 
@@ -162,37 +164,82 @@ fn an_earlier_pattern_may_make_a_later_one_unreachable() {
     }
 }
 
+/// Rows E9 and E10.
+#[test]
+fn of_several_patterns_that_match_the_first_is_the_one() {
+    let (narrow, wide) = (Pattern::parse("/a").expect("valid"), Pattern::parse("/*").expect("valid"));
+    assert!(narrow.matches("/a").is_some() && wide.matches("/a").is_some());
+    assert!(!narrow.shadows(&wide), "row E9: `/*` is reached by all but `/a`");
+    assert!(wide.shadows(&narrow), "row E10: `/a` is unreachable");
+}
+
 /// Texts of the characters that matter.
 fn text() -> impl Strategy<Value = String> {
     "[a-c:*/?%#=&+2F\\-é]{0,16}"
 }
 
+/// Patterns that are valid more often than not, alike enough to shadow one another.
+fn pattern() -> impl Strategy<Value = String> {
+    let segment = select(vec!["a", "ab", "b", ":x", ":y", "a:x", "ab:y", "a%62"]);
+    (vec(segment, 0..4), any::<bool>()).prop_map(|(mut segments, open)| {
+        if open {
+            segments.push("*");
+        }
+        segments.join("/")
+    })
+}
+
+/// Paths that such patterns match more often than not.
+fn path() -> impl Strategy<Value = String> {
+    vec(select(vec!["a", "ab", "abc", "b", "a%62", "%"]), 0..5).prop_map(|segments| segments.join("/"))
+}
+
+/// All that a pattern finds in an input: parameters, query, wildcard.
+type Found = (Vec<(String, String)>, Vec<(String, String)>, Option<String>);
+
+fn found(pattern: &Pattern, input: &str) -> Option<Found> {
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let found = pattern.matches(input)?;
+    let (params, query) = (found.params().map(owned).collect(), found.query.iter().map(owned).collect());
+    Some((params, query, found.wildcard().map(str::to_owned)))
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
     #[test]
-    fn nothing_panics(pattern in any::<String>(), input in any::<String>()) {
+    fn nothing_panics(pattern in prop_oneof![any::<String>(), text()], input in prop_oneof![any::<String>(), text()]) {
         if let Ok(pattern) = Pattern::parse(&pattern) {
-            let _ = pattern.matches(&input);
+            found(&pattern, &input);
         }
     }
 
     #[test]
-    fn slashes_around_and_doubled_ones_never_matter(pattern in text(), path in "[a-c/%2F]{0,12}") {
+    fn slashes_around_and_doubled_ones_never_matter(
+        pattern in pattern(), path in path(), query in "(\\?[/?a=&]{0,6})?",
+    ) {
+        let slashed = |text: &str| format!("//{}//", text.replace('/', "///"));
         let Ok(parsed) = Pattern::parse(&pattern) else { return Ok(()) };
-        let found = |input: &str| parsed.matches(input).map(|found| {
-            (found.params().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>(),
-             found.wildcard().map(str::to_owned))
-        });
-        let doubled = format!("//{}//", path.replace('/', "//"));
-        prop_assert_eq!(found(&path), found(&doubled));
-        let slashed = Pattern::parse(&format!("/{}/", pattern.replace('/', "//"))).expect("as valid as before");
-        prop_assert_eq!(found(&path).is_some(), slashed.matches(&path).is_some());
+        let expected = found(&parsed, &format!("{path}{query}"));
+        prop_assert_eq!(&found(&parsed, &format!("{}{query}", slashed(&path))), &expected);
+        let parsed = Pattern::parse(&slashed(&pattern)).expect("as valid as before");
+        prop_assert_eq!(&found(&parsed, &format!("{path}{query}")), &expected);
     }
 
     #[test]
-    fn unreachable_is_never_said_wrongly(earlier in text(), later in text(), input in text()) {
+    fn a_query_never_prevents_a_match(pattern in pattern(), path in path(), query in any::<String>()) {
+        let Ok(pattern) = Pattern::parse(&pattern) else { return Ok(()) };
+        let with_query = pattern.matches(&format!("{path}?{query}")).is_some();
+        prop_assert_eq!(with_query, pattern.matches(&path).is_some());
+    }
+
+    #[test]
+    fn unreachable_is_never_said_wrongly(earlier in pattern(), later in pattern(), paths in vec(path(), 8)) {
         let (Ok(earlier), Ok(later)) = (Pattern::parse(&earlier), Pattern::parse(&later)) else { return Ok(()) };
-        if earlier.shadows(&later) && later.matches(&input).is_some() {
-            prop_assert!(earlier.matches(&input).is_some());
+        if earlier.shadows(&later) {
+            for path in paths {
+                prop_assert!(later.matches(&path).is_none() || earlier.matches(&path).is_some(), "`{}`", path);
+            }
         }
     }
 }

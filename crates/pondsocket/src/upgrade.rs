@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use pondsocket_proto::id::{ConnectionId, RequestId, UserId};
@@ -42,6 +42,8 @@ pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
 /// Answers a request for whatever endpoint takes it.
 pub(crate) async fn answer<B>(pond: PondSocket, mut request: Request<B>) -> Response<Body> {
     let target = target(&request);
+    // The handler sees the URI that its endpoint was matched against.
+    *request.uri_mut() = original_uri(&request).clone();
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let peer = peer(&request);
     let mut parts = request.into_parts().0;
@@ -204,15 +206,18 @@ fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
     Ok((parts.io.into_inner(), parts.read_buf.into()))
 }
 
-/// The path and query as the client sent them, whatever the host has stripped.
-fn target<B>(request: &Request<B>) -> String {
+/// The URI as the client sent it, whatever the host has stripped.
+fn original_uri<B>(request: &Request<B>) -> &Uri {
     #[cfg(feature = "axum")]
-    let uri = match request.extensions().get::<axum::extract::OriginalUri>() {
-        Some(original) => &original.0,
-        None => request.uri(),
-    };
-    #[cfg(not(feature = "axum"))]
-    let uri = request.uri();
+    if let Some(original) = request.extensions().get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    request.uri()
+}
+
+/// The path and query of the original URI.
+fn target<B>(request: &Request<B>) -> String {
+    let uri = original_uri(request);
     uri.path_and_query().map_or_else(|| uri.path().to_owned(), |target| target.as_str().to_owned())
 }
 

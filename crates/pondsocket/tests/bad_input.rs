@@ -76,6 +76,14 @@ async fn malformed_messages_are_named_and_the_connection_goes_on() {
             "a field is repeated".into(),
         ),
         (
+            r#"{"action":"BROADCAST","event":"\ud800","channelName":"/c","requestId":"r"}"#,
+            400,
+            None,
+            "GATEWAY",
+            object.clone(),
+        ),
+        (r#"["BROADCAST","e","/c","r",{}]"#, 400, None, "GATEWAY", object.clone()),
+        (
             r#"{"action":"DANCE","event":"e","channelName":"/c","requestId":"r","payload":{}}"#,
             404,
             Some("r"),
@@ -94,6 +102,40 @@ async fn malformed_messages_are_named_and_the_connection_goes_on() {
             None => assert_eq!(answer["requestId"].as_str().map(str::len), Some(36), "{text}"),
         }
     }
+    peer.nothing_before_reply("/c", "echo").await;
+    peer.leave("/c").await;
+    peer.join("/c", json!({})).await;
+}
+
+#[tokio::test]
+async fn every_field_is_required_and_what_is_known_is_echoed() {
+    let (_server, mut peer) = joined(&pond()).await;
+    let odd = [None, Some(Value::Null), Some(json!(5)), Some(json!("")), Some(json!([])), Some(json!({}))];
+    let with = |good: &str| odd.iter().cloned().chain([Some(json!(good))]).collect::<Vec<_>>();
+    let [actions, events, channels, ids] = [with("BROADCAST"), with("echo"), with("/c"), with("r")];
+    let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).filter(|text| !text.is_empty()).is_some();
+    let mut refused = 0;
+    for (action, event) in actions.iter().flat_map(|action| events.iter().map(move |event| (action, event))) {
+        for (channel, id) in channels.iter().flat_map(|channel| ids.iter().map(move |id| (channel, id))) {
+            let fields = [("action", action), ("event", event), ("channelName", channel), ("requestId", id)];
+            if action.as_ref().is_some_and(|action| action == "") {
+                // That is an unknown action when nothing else is wrong.
+                continue;
+            }
+            let Some((missing, _)) = fields.iter().find(|(_, value)| !text(value)) else { continue };
+            let present = fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), Option::clone(value)?)));
+            let message = Value::Object(present.collect());
+            peer.text(&message.to_string()).await;
+            let answer = peer.next().await;
+            assert_eq!((&answer["action"], &answer["event"]), (&json!("SYSTEM"), &json!("INTERNAL_ERROR")));
+            assert_eq!(answer["payload"]["code"], 400, "{message}");
+            assert_eq!(answer["payload"]["message"], format!("`{missing}` must be a string that is not empty"));
+            assert_eq!(answer["channelName"], if text(channel) { "/c" } else { "GATEWAY" }, "{message}");
+            assert_eq!(answer["requestId"] == "r", text(id), "{message}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 6 * 7_usize.pow(3) - 1);
     peer.nothing_before_reply("/c", "echo").await;
 }
 
@@ -119,6 +161,32 @@ async fn a_payload_may_be_any_value_and_none_is_an_empty_object() {
 }
 
 #[tokio::test]
+async fn the_payload_of_a_join_may_be_any_value_too() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/", anybody).create_channel(
+        "/:n",
+        async |ctx: JoinContext, Payload(payload): Payload<Value>| -> Result<Joined> {
+            Ok(ctx.accept().reply("seen", &json!({ "payload": payload })))
+        },
+    );
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    for (n, (sent, seen)) in [
+        (json!(5), json!(5)),
+        (json!("x"), json!("x")),
+        (json!([]), json!([])),
+        (Value::Null, json!({})),
+        (json!({ "a": null }), json!({ "a": null })),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        peer.join(&format!("/{n}"), sent).await;
+        assert_eq!(peer.next().await["payload"]["payload"], seen);
+    }
+}
+
+#[tokio::test]
 async fn binary_messages_are_text_if_they_can_be() {
     let (_server, mut peer) = joined(&pond()).await;
     let text = br#"{"action":"BROADCAST","event":"echo","channelName":"/c","requestId":"b","payload":{}}"#;
@@ -134,7 +202,7 @@ async fn binary_messages_are_text_if_they_can_be() {
 async fn what_would_harm_another_client_is_not_passed_on() {
     let (_server, mut peer) = joined(&pond()).await;
     let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
-    for payload in [r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#, deep.as_str()] {
+    for payload in [r#"{"a":"\ud800"}"#, r#"{"\udc00":1}"#, r#"{"a":1e999}"#, r#"{"a":-1e999}"#, deep.as_str()] {
         let text = format!(
             r#"{{"action":"BROADCAST","event":"relay","channelName":"/c","requestId":"r","payload":{payload}}}"#
         );
@@ -146,6 +214,15 @@ async fn what_would_harm_another_client_is_not_passed_on() {
     let pretty = "{\"action\":\"BROADCAST\",\"event\":\"relay\",\"channelName\":\"/c\",\"requestId\":\"r\",\"payload\":{\n  \"a\": \"x\\n\"\r\n}}";
     peer.text(pretty).await;
     assert_eq!(peer.next().await["payload"], json!({ "a": "x\n" }));
+    // What is unusual and does no harm is passed on as it is.
+    for payload in [r#"{"n":123456789012345678901234567890}"#, r#"{"n":-0.10e-7,"s":"\ud83d\ude00\u0000"}"#] {
+        let text = format!(
+            r#"{{"action":"BROADCAST","event":"relay","channelName":"/c","requestId":"r","payload":{payload},"more":[]}}"#
+        );
+        peer.text(&text).await;
+        let Some(Message::Text(received)) = peer.frame().await else { panic!("a text") };
+        assert!(received.contains(payload), "{received}");
+    }
     // A payload that is no object cannot be a message to others.
     peer.event("/c", "relay", json!([1])).await;
     assert_eq!(peer.next().await["payload"]["code"], 500);
@@ -178,49 +255,47 @@ async fn a_handler_that_fails_answers_its_caller() {
 
 #[tokio::test]
 async fn violations_of_the_websocket_protocol_close_with_their_code() {
-    use tokio::io::AsyncWriteExt;
     let (_server, address) = serve(&pond()).await;
-    let unmasked: &[u8] = &[0x81, 2, b'{', b'}'];
-    let reserved: &[u8] = &[0xf1, 0x80, 0, 0, 0, 0];
-    let not_utf8: &[u8] = &[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28];
-    let oversized: &[u8] = &[0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0];
-    for (what, bytes, code) in [
-        ("unmasked", unmasked, 1002),
-        ("reserved bits", reserved, 1002),
-        ("not UTF-8", not_utf8, 1007),
-        ("too large", oversized, 1009),
-    ] {
+    let long_ping = [&[0x89, 0xfe, 0, 126, 0, 0, 0, 0], [0; 126].as_slice()].concat();
+    let two_beginnings = [[0x01, 0x80, 0, 0, 0, 0], [0x81, 0x80, 0, 0, 0, 0]].concat();
+    let cases: [(&str, &[u8], u16); 12] = [
+        ("unmasked", &[0x81, 2, b'{', b'}'], 1002),
+        ("reserved bits", &[0xf1, 0x80, 0, 0, 0, 0], 1002),
+        ("compressed, which was not agreed on", &[0xc1, 0x80, 0, 0, 0, 0], 1002),
+        ("a reserved opcode", &[0x83, 0x80, 0, 0, 0, 0], 1002),
+        ("a reserved control opcode", &[0x8b, 0x80, 0, 0, 0, 0], 1002),
+        ("a ping in fragments", &[0x09, 0x80, 0, 0, 0, 0], 1002),
+        ("a ping that is too long", &long_ping, 1002),
+        ("a continuation of nothing", &[0x80, 0x80, 0, 0, 0, 0], 1002),
+        ("a message within a message", &two_beginnings, 1002),
+        ("half a close code", &[0x88, 0x81, 0, 0, 0, 0, 3], 1002),
+        ("not UTF-8", &[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28], 1007),
+        ("too large", &[0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0], 1009),
+    ];
+    for (what, bytes, code) in cases {
         let mut peer = Peer::connect(address, "/").await;
-        peer.socket.get_mut().write_all(bytes).await.expect("open");
+        peer.join("/c", json!({})).await;
+        peer.bytes(bytes).await;
         assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(code), "{what}");
     }
+    // None of them was more than the end of its own connection.
+    Peer::connect(address, "/").await.join("/c", json!({})).await;
 }
 
 #[tokio::test]
 async fn a_fragmented_message_is_put_together() {
-    use tokio::io::AsyncWriteExt;
     let (_server, mut peer) = joined(&pond()).await;
     let text = json!({
-        "action": "BROADCAST", "event": "echo", "channelName": "/c", "requestId": "big", "payload": { "x": "é".repeat(32 * 1024) },
+        "action": "BROADCAST", "event": "echo", "channelName": "/c", "requestId": "big",
+        "payload": { "x": "é".repeat(32 * 1024) },
     })
     .to_string();
-    let mut bytes = Vec::new();
     let parts: Vec<&[u8]> = text.as_bytes().chunks(16 * 1024).collect();
     for (index, part) in parts.iter().enumerate() {
-        let fin = if index + 1 == parts.len() { 0x80 } else { 0 };
-        bytes.push(fin | u8::from(index == 0));
-        if part.len() < 126 {
-            bytes.push(0x80 | part.len() as u8);
-        } else {
-            bytes.push(0x80 | 126);
-            bytes.extend_from_slice(&(part.len() as u16).to_be_bytes());
-        }
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(part);
+        peer.fragment(part, index == 0, index + 1 == parts.len()).await;
         // A ping may come between the parts.
-        bytes.extend_from_slice(&[0x89, 0x80, 0, 0, 0, 0]);
+        peer.bytes(&[0x89, 0x80, 0, 0, 0, 0]).await;
     }
-    peer.socket.get_mut().write_all(&bytes).await.expect("open");
     let answer = peer.next().await;
     assert_eq!(answer["requestId"], "big");
     assert_eq!(answer["payload"]["payload"]["x"].as_str().map(|x| x.chars().count()), Some(32 * 1024));

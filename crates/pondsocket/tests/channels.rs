@@ -1,11 +1,13 @@
 //! Joining and leaving: who gets in, what is said to whom, and what remains.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Query,
-    Result,
+    Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, Options, Payload, PondSocket,
+    Query, Result,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -40,7 +42,8 @@ async fn a_join_handler_sees_all_of_the_join() {
             let seen = json!({
                 "owner": ctx.param("owner"), "rest": ctx.wildcard(), "page": page.page, "tags": page.tag,
                 "payload": payload, "level": ctx.assign::<u32>("level")?, "name": ctx.channel().name(),
-                "members": ctx.channel().member_count(),
+                "members": ctx.channel().member_count(), "param": ctx.params::<HashMap<String, String>>()?, "first": ctx.query("tag"),
+                "every": ctx.query_all("tag").collect::<Vec<_>>(), "user": ctx.user_id() == ctx.connection_id(),
             });
             Ok(ctx.accept().reply("seen", &seen)) as Result<Joined>
         },
@@ -51,7 +54,7 @@ async fn a_join_handler_sees_all_of_the_join() {
     peer.join(name, json!({ "k": [1] })).await;
     let expected = json!({
         "owner": "ada l", "rest": "a/b", "page": 7, "tags": ["x", "y"], "payload": { "k": [1] }, "level": 1,
-        "name": name, "members": 0,
+        "name": name, "members": 0, "param": { "owner": "ada l" }, "first": "x", "every": ["x", "y"], "user": true,
     });
     assert_eq!(peer.next().await["payload"], expected);
 }
@@ -62,6 +65,7 @@ async fn every_failed_join_ends_in_the_frame_that_all_clients_understand() {
     endpoint.create_channel("/error", async |_: JoinContext| -> Result<Joined> {
         Err(Error::conflict("taken").with_details(&json!({ "by": "ada" })))
     });
+    endpoint.create_channel("/later", async |_: JoinContext| -> Result<Joined> { Err(Error::unavailable("full")) });
     endpoint.create_channel("/inside", async |_: JoinContext| -> Result<Joined> { Err(Error::internal("secret")) });
     endpoint.create_channel("/panic", async |ctx: JoinContext| -> Result<Joined> {
         assert!(ctx.query("x").is_some(), "secret");
@@ -81,22 +85,99 @@ async fn every_failed_join_ends_in_the_frame_that_all_clients_understand() {
     let mut peer = Peer::connect(address, "/").await;
     for (name, code, message) in [
         ("/error", 409, "taken"),
+        ("/later", 503, "full"),
         ("/inside", 500, "internal error"),
         ("/panic", 500, "internal error"),
         ("/value", 500, "internal error"),
         ("/typed", 400, "invalid payload: page: missing field `page`"),
         ("/assign", 404, "no assign `missing`"),
         ("GATEWAY", 400, "the name is reserved"),
+        ("ENDPOINT", 400, "the name is reserved"),
+        ("CHANNEL", 400, "the name is reserved"),
         (&"x".repeat(600), 400, "the name is longer than 512 bytes"),
     ] {
         let payload = peer.join_declined(name, json!({})).await;
         let fields = [&payload["code"], &payload["status"], &payload["statusCode"], &payload["details"]["statusCode"]];
         assert_eq!(fields, [&json!(code); 4], "{name}");
         assert_eq!((&payload["message"], &payload["channelName"]), (&json!(message), &json!(name)));
-        assert_eq!(payload["temporary"], false);
+        assert_eq!(payload["temporary"], code == 503, "{name}");
     }
     assert_eq!(peer.join_declined("/error", json!({})).await["details"]["by"], "ada");
     assert_eq!(peer.join_declined("/typed", json!({})).await["details"]["field"], "page");
+}
+
+#[tokio::test]
+async fn a_join_that_takes_too_long_is_declined() {
+    let pond = PondSocket::with_options(Options::default().handler_timeout(Duration::from_millis(50))).expect("valid");
+    let endpoint = pond.create_endpoint("/", anybody);
+    endpoint.create_channel("/slow", async |ctx: JoinContext| -> Result<Joined> {
+        std::future::pending::<()>().await;
+        Ok(ctx.accept())
+    });
+    endpoint.create_channel("/c", everybody);
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    let payload = peer.join_declined("/slow", json!({})).await;
+    assert_eq!((&payload["code"], &payload["temporary"]), (&json!(504), &json!(true)));
+    assert!(!lives(&mut peer, "/slow").await);
+    peer.join("/c", json!({})).await;
+}
+
+#[tokio::test]
+async fn the_length_of_names_is_an_option() {
+    let pond = PondSocket::with_options(Options::default().max_channel_name(6)).expect("valid");
+    let endpoint = pond.create_endpoint("/", anybody);
+    endpoint.create_channel("/:name", everybody);
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    peer.join("/12345", json!({})).await;
+    for name in ["/123456", "/1234é"] {
+        let payload = peer.join_declined(name, json!({})).await;
+        assert_eq!(payload["message"], "the name is longer than 6 bytes");
+        assert_eq!(endpoint.channel(name).expect_err("too long").code(), 400);
+    }
+}
+
+#[tokio::test]
+async fn endpoints_share_no_channels() {
+    let pond = PondSocket::new();
+    let endpoints = ["/one", "/two"].map(|path| pond.create_endpoint(path, anybody));
+    for endpoint in &endpoints {
+        let lobby = endpoint.create_channel("/c", everybody);
+        lobby.on_event("say", async |ctx: EventContext| ctx.broadcast("said", &()));
+        lobby.on_event("echo", async |ctx: EventContext| ctx.reply("echo", &()));
+    }
+    let (_server, address) = serve(&pond).await;
+    let mut one = Peer::connect(address, "/one").await;
+    one.join("/c", json!({})).await;
+    let mut two = Peer::connect(address, "/two").await;
+    two.join("/c", json!({})).await;
+    one.event("/c", "say", json!({})).await;
+    assert_eq!(one.next().await["event"], "said");
+    two.nothing_before_reply("/c", "echo").await;
+    for endpoint in &endpoints {
+        assert_eq!(endpoint.channel("/c").expect("a pattern").member_count(), 1);
+        assert_eq!(endpoint.connections().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_handle_is_a_name_that_outlives_the_channel() {
+    let (pond, endpoint) = pond();
+    endpoint.create_channel("/c/:n", everybody);
+    let (_server, address) = serve(&pond).await;
+    let room = endpoint.channel("/c/1").expect("a pattern");
+    assert_eq!((room.name(), room.member_count()), ("/c/1", 0));
+    let mut watcher = Peer::connect(address, "/").await;
+    let mut peer = Peer::connect(address, "/").await;
+    for round in 0..2 {
+        assert!(!lives(&mut watcher, "/c/1").await, "a handle keeps nothing alive");
+        peer.join("/c/1", json!({})).await;
+        assert_eq!(room.broadcast("news", &json!({ "round": round })).expect("room").local, 1);
+        assert_eq!(peer.next().await["payload"]["round"], round);
+        peer.leave("/c/1").await;
+        assert_eq!(room.broadcast("news", &()).expect("nobody").local, 0);
+    }
 }
 
 #[tokio::test]
@@ -216,7 +297,7 @@ async fn an_empty_channel_disappears_also_after_a_declined_first_join() {
     let dropped = endpoint.channel("/c/dropped").expect("a pattern");
     eventually("the connection has gone", || dropped.member_count() == 0).await;
     for name in ["/c/left", "/c/dropped"] {
-        while lives(&mut watcher, name).await {}
+        assert!(!lives(&mut watcher, name).await, "{name}");
     }
 }
 

@@ -1,15 +1,19 @@
 //! Who may come in, and what those are told who may not: all before the upgrade.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket::{
-    Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Options, PondSocket, Result, State,
+    Connected, ConnectionContext, EndpointOptions, Error, EventContext, JoinContext, Joined, LeaveContext, Options,
+    Params, PondSocket, Query, Result, State,
 };
+use serde::Deserialize;
 use serde_json::json;
 use testkit::{DEADLINE, Message, Peer, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 async fn anybody(ctx: ConnectionContext) -> Result<Connected> {
     Ok(ctx.accept())
@@ -92,6 +96,104 @@ async fn a_decline_is_an_http_answer_with_code_and_text() {
 }
 
 #[tokio::test]
+async fn every_code_of_a_decline_is_the_status() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/:code", async |ctx: ConnectionContext| -> Result<Connected> {
+        Err(match ctx.param("code") {
+            "400" => Error::bad_request("what?"),
+            "401" => Error::unauthorized("who?"),
+            "404" => Error::not_found("where?"),
+            "409" => Error::conflict("twice"),
+            "429" => Error::too_many_requests("slower"),
+            "503" => Error::unavailable("later"),
+            "504" => Error::timeout("too late"),
+            _ => Error::new(451, "not here").with_details(&json!({ "for": "the log" })),
+        })
+    });
+    let (_server, address) = serve(&pond).await;
+    for (code, text) in [
+        (400, "what?\n"),
+        (401, "who?\n"),
+        (404, "where?\n"),
+        (409, "twice\n"),
+        (429, "slower\n"),
+        (451, "not here\n"),
+        (503, "later\n"),
+        (504, "too late\n"),
+    ] {
+        assert_eq!(Peer::refused(address, &format!("/{code}")).await, (code, text.into()));
+    }
+}
+
+#[derive(Deserialize)]
+struct Door {
+    tenant: String,
+    floor: u8,
+}
+
+#[derive(Deserialize)]
+struct Visit {
+    name: String,
+    tag: Vec<String>,
+}
+
+#[tokio::test]
+async fn extractors_work_at_the_door_and_name_what_does_not_fit() {
+    let pond = PondSocket::new().state("ground".to_owned());
+    pond.create_endpoint(
+        "/:tenant/:floor",
+        async |_: ConnectionContext,
+               Params(door): Params<Door>,
+               Query(visit): Query<Visit>,
+               State(state): State<String>|
+               -> Result<Connected> {
+            let seen = format!("{} {} {} {} {state}", door.tenant, door.floor, visit.name, visit.tag.join("+"));
+            Err(Error::forbidden(seen))
+        },
+    );
+    let (_server, address) = serve(&pond).await;
+    for (path, code, text) in [
+        ("/acme/7?name=ada&tag=x&tag=y", 403, "acme 7 ada x+y ground\n"),
+        ("/acme/high?name=ada&tag=x", 400, "invalid parameters: floor: invalid digit found in string\n"),
+        ("/acme/7?tag=x", 400, "invalid query: name: missing field `name`\n"),
+    ] {
+        assert_eq!(Peer::refused(address, path).await, (code, text.into()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_before_the_decision_leaves_nothing() {
+    let pond = PondSocket::new();
+    let dropped = Arc::new(Notify::new());
+    let (begun, gone) = (Arc::new(Notify::new()), Arc::clone(&dropped));
+    let began = Arc::clone(&begun);
+    let endpoint = pond.create_endpoint("/", move |ctx: ConnectionContext| {
+        let (began, gone) = (Arc::clone(&began), NotifyOnDrop(Arc::clone(&gone)));
+        async move {
+            let _gone = gone;
+            began.notify_one();
+            std::future::pending::<()>().await;
+            Ok(ctx.accept()) as Result<Connected>
+        }
+    });
+    let (_server, address) = serve(&pond).await;
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(&upgrade("/", "")).await.expect("it reads");
+    tokio::time::timeout(DEADLINE, begun.notified()).await.expect("the handler is called");
+    drop(stream);
+    tokio::time::timeout(DEADLINE, dropped.notified()).await.expect("the handler is cancelled");
+    assert_eq!(endpoint.connections().len(), 0);
+}
+
+struct NotifyOnDrop(Arc<Notify>);
+
+impl Drop for NotifyOnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
 async fn what_goes_wrong_inside_is_not_told() {
     let pond = PondSocket::with_options(Options::default().handler_timeout(Duration::from_millis(50))).expect("valid");
     pond.create_endpoint("/error", async |_: ConnectionContext| -> Result<Connected> {
@@ -128,15 +230,37 @@ async fn requests_that_are_no_upgrade_are_refused_with_the_reason() {
         ("a plain GET", "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "426"),
         ("another version", good.replace("Version: 13", "Version: 8"), "426"),
         ("a short key", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), "400"),
+        ("no key", good.replace("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), "400"),
+        ("no upgrade header", good.replace("Upgrade: websocket\r\n", ""), "426"),
+        ("another upgrade", good.replace("Upgrade: websocket", "Upgrade: h2c"), "426"),
+        ("HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), "426"),
         ("no connection header", good.replace("Connection: Upgrade\r\n", ""), "400"),
         ("a POST", good.replace("GET", "POST"), "404"),
         ("an unknown path", good.replace("/ws", "/nowhere"), "404"),
     ] {
         let answer = raw(address, request.as_bytes()).await;
-        assert!(answer.starts_with(&format!("http/1.1 {status}")), "{what}: {answer}");
+        assert_eq!(answer.get(9..12), Some(status), "{what}: {answer}");
+        assert!(answer.contains("content-type: text/plain; charset=utf-8\r\n"), "{what}: {answer}");
         if status == "426" {
             assert!(answer.contains("sec-websocket-version: 13\r\n"), "{what}: {answer}");
+            assert!(answer.contains("upgrade: websocket\r\n"), "{what}: {answer}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_upgrade_gets_an_answer_too() {
+    use tower_service::Service;
+    let pond = PondSocket::new();
+    pond.create_endpoint("/ws", anybody);
+    let request = |version| {
+        let request = http::Request::get("/ws").version(version).header("host", "x").header("connection", "Upgrade");
+        let request = request.header("upgrade", "websocket").header("sec-websocket-version", "13");
+        request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").body(()).expect("a request")
+    };
+    for (version, status) in [(http::Version::HTTP_2, 426), (http::Version::HTTP_11, 500)] {
+        let answer = pond.service().call(request(version)).await.expect("infallible");
+        assert_eq!(answer.status(), status, "{version:?}");
     }
 }
 
@@ -176,6 +300,34 @@ async fn the_connection_message_is_first_and_replies_of_the_endpoint_follow() {
 }
 
 #[tokio::test]
+async fn a_user_is_its_connection_unless_the_endpoint_says_who_it_is() {
+    let pond = PondSocket::new();
+    let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| -> Result<Connected> {
+        let user = ctx.query("user").map(str::to_owned);
+        let id = ctx.connection_id();
+        let connected = ctx.accept().assign("id", &id);
+        Ok(match user {
+            Some(user) => connected.user_id(&user),
+            None => connected,
+        })
+    });
+    let (_server, address) = serve(&pond).await;
+    let nobody = Peer::connect(address, "/").await;
+    let ada = Peer::connect(address, "/?user=ada").await;
+    for (peer, user) in [(&nobody, nobody.id.as_str()), (&ada, "ada")] {
+        let connection = endpoint.connection(&peer.id).expect("it is there");
+        assert_eq!((connection.id().as_str(), connection.user_id()), (peer.id.as_str(), user));
+        assert_eq!(connection.user().id(), user);
+        assert_eq!(connection.user().assign::<String>("id").expect("text"), peer.id);
+    }
+    assert!(endpoint.connection("ada").is_none(), "a user id is no connection id");
+    let long = "x".repeat(129);
+    for user in ["", "CHANNEL", "ENDPOINT", "a%0Ab", &long] {
+        assert_eq!(Peer::refused(address, &format!("/?user={user}")).await.0, 500, "{user}");
+    }
+}
+
+#[tokio::test]
 async fn a_join_in_the_same_segment_as_the_upgrade_is_not_lost() {
     let pond = PondSocket::new();
     pond.create_endpoint("/", anybody).create_channel("/c", everybody);
@@ -200,10 +352,20 @@ async fn an_endpoint_may_have_a_message_limit_of_its_own() {
     let _endpoint = pond.create_endpoint("/small", anybody).options(small);
     pond.create_endpoint("/normal", anybody);
     let (_server, address) = serve(&pond).await;
-    let long = json!({ "action": "ping", "pad": "x".repeat(2000) }).to_string();
+    let sized = |size: usize| json!({ "pad": "x".repeat(size - r#"{"pad":""}"#.len()) }).to_string();
+    let long = sized(1001);
 
     let mut peer = Peer::connect(address, "/small").await;
+    peer.text(&sized(1000)).await;
+    assert_eq!(peer.next().await["payload"]["code"], 400, "as long as may be: it is looked at");
     peer.text(&long).await;
+    assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(1009));
+
+    // In fragments that are each within the limit.
+    let mut peer = Peer::connect(address, "/small").await;
+    let (half, rest) = long.split_at(600);
+    peer.fragment(half.as_bytes(), true, false).await;
+    peer.fragment(rest.as_bytes(), false, true).await;
     assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(1009));
 
     let mut peer = Peer::connect(address, "/normal").await;
@@ -259,7 +421,7 @@ fn patterns_are_checked_when_they_are_registered() {
     let lobby = endpoint.try_create_channel("/c", everybody).expect("valid");
     assert_eq!(endpoint.try_create_channel("/c", everybody).expect_err("taken").code(), 409);
     assert_eq!(endpoint.try_create_channel("/c*", everybody).expect_err("invalid").code(), 400);
-    let handler = async |_: pondsocket::EventContext| {};
+    let handler = async |_: EventContext| {};
     lobby.try_on_event("e", handler).expect("valid");
     assert_eq!(lobby.try_on_event("e", handler).expect_err("taken").code(), 409);
     assert_eq!(endpoint.channel("/other").expect_err("no pattern").code(), 404);
@@ -273,7 +435,52 @@ fn an_invalid_pattern_panics_and_is_named() {
 }
 
 #[test]
-#[should_panic(expected = "a handler asks for State<u32>")]
-fn a_missing_state_panics_and_its_type_is_named() {
-    PondSocket::new().create_endpoint("/", async |ctx: ConnectionContext, State(_): State<u32>| Ok(ctx.accept()));
+#[should_panic(expected = "the channel pattern `/c` is registered already")]
+fn a_taken_pattern_panics_and_is_named() {
+    let endpoint = PondSocket::new().create_endpoint("/", anybody);
+    endpoint.create_channel("/c", everybody);
+    endpoint.create_channel("/c", everybody);
+}
+
+/// What a registration panics with.
+fn panic_of(register: impl FnOnce()) -> String {
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(register)).expect_err("a panic");
+    panic.downcast::<String>().map_or_else(|_| "no text".into(), |text| *text)
+}
+
+#[test]
+fn a_missing_state_panics_at_registration_and_its_type_is_named() {
+    let pond = PondSocket::new().state("known".to_owned());
+    let endpoint = pond.create_endpoint("/", anybody);
+    let lobby = endpoint.create_channel("/c", everybody);
+    lobby.on_event("known", async |_: EventContext, State(_): State<String>| {});
+    let texts = [
+        panic_of(|| {
+            let connect = async |ctx: ConnectionContext, State(_): State<u32>| Ok(ctx.accept());
+            pond.create_endpoint("/other", connect);
+        }),
+        panic_of(|| {
+            endpoint.create_channel("/other", async |ctx: JoinContext, State(_): State<u32>| Ok(ctx.accept()));
+        }),
+        panic_of(|| {
+            lobby.on_event("other", async |_: EventContext, State(_): State<u32>| {});
+        }),
+        panic_of(|| {
+            lobby.on_leave(async |_: LeaveContext, State(_): State<u32>| {});
+        }),
+    ];
+    for text in texts {
+        assert_eq!(text, "a handler asks for State<u32>: call .state(u32) on the PondSocket first");
+    }
+    // What panicked has registered nothing.
+    assert_eq!(pond.endpoints().len(), 1);
+    endpoint.create_channel("/other", everybody);
+}
+
+#[test]
+#[should_panic(expected = "state is set before endpoints are created")]
+fn state_comes_before_endpoints() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/", anybody);
+    let _ = pond.state(5_u32);
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use pondsocket::{
-    Assigns, Connected, ConnectionContext, Endpoint, EventContext, JoinContext, Joined, LeaveContext, Lobby, Params,
-    Payload, PondSocket, Presence, Result, State,
+    Assigns, Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, LeaveContext, Lobby,
+    Params, Payload, PondSocket, Presence, Query, Remote, Result, State,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -273,7 +273,8 @@ async fn a_channel_can_be_acted_on_from_outside() {
     ada.join("/c/1", json!({})).await;
     let mut bob = Peer::connect(address, "/?user=bob").await;
     bob.join("/c/1", json!({})).await;
-    assert_eq!(room.broadcast("all", &json!({ "n": 1 })).expect("room").local, 2);
+    let delivery = room.broadcast("all", &json!({ "n": 1 })).expect("room");
+    assert_eq!((delivery.local, delivery.remote), (2, Remote::None));
     assert_eq!(room.broadcast_to(["bob", "eve"], "some", &()).expect("room").local, 1);
     assert_eq!(room.broadcast_from("bob", "rest", &()).expect("room").local, 1);
     let first = ada.next().await;
@@ -351,4 +352,319 @@ async fn replies_correlate_and_a_message_has_one() {
     peer.nothing_before_reply("/c/1", "known").await;
     peer.event("/c/1", "unknown", json!({})).await;
     assert_eq!(peer.next().await["event"], "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn each_connection_of_a_user_joins_for_itself() {
+    let pond = PondSocket::new();
+    let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| -> Result<Connected> {
+        let tab = ctx.query("tab").unwrap_or_default().to_owned();
+        Ok(ctx.accept().user_id("ada").assign("tab", &tab))
+    });
+    let lobby =
+        endpoint.create_channel("/c", async |ctx: JoinContext, Payload(payload): Payload<Value>| -> Result<Joined> {
+            let mood = ctx.user().presence::<Shown>().ok().map(|shown| shown.mood);
+            if payload["refuse"] == true {
+                return Err(Error::forbidden(mood.unwrap_or_default()));
+            }
+            let tab: String = ctx.assign("tab")?;
+            let joined = ctx.accept().assign(&format!("from {tab}"), &true);
+            Ok(match payload["mood"].as_str() {
+                Some(mood) => joined.track(&Shown { who: "ada".into(), mood: mood.into() }),
+                None => joined,
+            })
+        });
+    lobby
+        .on_event("echo", async |ctx: EventContext| ctx.reply("echo", &()))
+        .on_event("set", async |ctx: EventContext| ctx.set_assign("set", &1))
+        .on_event("fail", async |_: EventContext| -> Result<()> { Err(Error::conflict("no")) })
+        .on_event("all", async |ctx: EventContext| ctx.reply("all", &ctx.assigns::<Value>()?));
+    let (_server, address) = serve(&pond).await;
+    let room = endpoint.channel("/c").expect("a pattern");
+    let mut one = Peer::connect(address, "/?tab=one").await;
+    one.join("/c", json!({ "mood": "calm" })).await;
+    one.until("JOIN").await;
+
+    // Another window may be declined, which leaves the first where it is.
+    let mut two = Peer::connect(address, "/?tab=two").await;
+    assert_eq!(two.join_declined("/c", json!({ "refuse": true })).await["message"], "calm");
+    two.event("/c", "echo", json!({})).await;
+    assert_eq!(two.next().await["payload"]["code"], 403);
+    one.nothing_before_reply("/c", "echo").await;
+
+    // One that shows nothing gets the list, since its user is shown; its assigns overwrite key by key.
+    two.join("/c", json!({})).await;
+    let list = two.next().await;
+    assert_eq!((change(&list), moods(&list)), (("JOIN", "ada", "calm"), vec!["calm".to_owned()]));
+    one.event("/c", "set", json!({})).await;
+    one.nothing_before_reply("/c", "echo").await;
+    two.event("/c", "all", json!({})).await;
+    let expected = json!({ "tab": "two", "from one": true, "from two": true, "set": 1 });
+    assert_eq!(two.next().await["payload"], expected);
+
+    // Replies and errors are for the connection that asked.
+    one.event("/c", "fail", json!({})).await;
+    assert_eq!(one.next().await["payload"]["code"], 409);
+    two.nothing_before_reply("/c", "echo").await;
+    assert_eq!(room.member_count(), 1);
+    assert_eq!(room.broadcast("news", &()).expect("room").local, 1, "a member counts once");
+    for peer in [&mut one, &mut two] {
+        assert_eq!(peer.next().await["event"], "news");
+    }
+
+    // To evict a user is to evict all its connections, and so it is to remove it.
+    room.evict("ada", "spam").await.expect("a member");
+    for peer in [&mut one, &mut two] {
+        assert_eq!(peer.next().await["event"], "evicted");
+        assert_eq!(peer.next().await["event"], "EVICTED");
+        peer.event("/c", "echo", json!({})).await;
+        assert_eq!(peer.next().await["payload"]["code"], 404, "nobody is in");
+    }
+    for peer in [&mut one, &mut two] {
+        peer.join("/c", json!({})).await;
+    }
+    room.remove("ada", "gone").await.expect("a member");
+    for peer in [&mut one, &mut two] {
+        peer.event("/c", "echo", json!({})).await;
+        assert_eq!(peer.next().await["payload"]["code"], 404, "nothing came before that");
+    }
+}
+
+#[tokio::test]
+async fn the_leave_handler_sees_the_member_as_it_was_and_those_who_remain() {
+    let (pond, endpoint, lobby) = pond();
+    lobby.on_leave(async |ctx: LeaveContext, Assigns(assigns): Assigns<HashMap<String, Value>>| -> Result<()> {
+        let shown: HashMap<String, Shown> = ctx.all_presence()?;
+        let seen = json!({
+            "user": ctx.user().id(), "reason": ctx.reason().to_string(), "mood": ctx.presence::<Shown>()?.mood,
+            "level": ctx.assign::<u32>("level")?, "assigns": assigns.len(), "remaining": ctx.remaining(),
+            "shown": shown.into_keys().collect::<Vec<_>>(), "missing": ctx.assign::<u32>("x").is_err(),
+        });
+        ctx.channel().broadcast("left", &seen)?;
+        Ok(())
+    });
+    lobby.on_event("evict me", async |ctx: EventContext| ctx.evict(ctx.user_id(), "asked for it").await);
+    let (_server, address) = serve(&pond).await;
+    let room = endpoint.channel("/c/1").expect("a pattern");
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    ada.join("/c/1", json!({ "mood": "calm" })).await;
+    for (how, reason) in [
+        ("leave", "explicit_leave"),
+        ("evict", "evicted:asked for it"),
+        ("remove", "out of time"),
+        ("disconnect", "connection_closed"),
+        ("close", "connection_closed"),
+        ("drop", "connection_closed"),
+    ] {
+        let mut bob = Peer::connect(address, "/?user=bob").await;
+        bob.join("/c/1", json!({ "mood": how })).await;
+        match how {
+            "leave" => bob.leave("/c/1").await,
+            "evict" => drop(bob.event("/c/1", "evict me", json!({})).await),
+            "remove" => room.remove("bob", reason).await.expect("a member"),
+            "disconnect" => endpoint.disconnect(&bob.id).expect("it is there"),
+            "close" => bob.socket.close(None).await.expect("open"),
+            _ => drop(bob),
+        }
+        let expected = json!({
+            "user": "bob", "reason": reason, "mood": how, "level": 1, "assigns": 2, "remaining": 1, "shown": ["ada"],
+            "missing": true,
+        });
+        assert_eq!(ada.until("left").await["payload"], expected, "{how}");
+    }
+}
+
+#[tokio::test]
+async fn to_close_a_channel_is_to_close_the_connections_of_its_members() {
+    let (pond, endpoint, lobby) = pond();
+    let (sender, mut left) = tokio::sync::mpsc::unbounded_channel();
+    lobby.on_leave(move |ctx: LeaveContext| {
+        sender.send((ctx.channel().name().to_owned(), ctx.reason().to_string())).expect("the test listens");
+        async {}
+    });
+    let (_server, address) = serve(&pond).await;
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    ada.join("/c/1", json!({})).await;
+    ada.join("/c/2", json!({})).await;
+    let mut bob = Peer::connect(address, "/?user=bob").await;
+    bob.join("/c/2", json!({})).await;
+    endpoint.channel("/c/3").expect("a pattern").close();
+    endpoint.channel("/c/1").expect("a pattern").close();
+    assert_eq!(ada.closed().await.map(|frame| u16::from(frame.code)), Some(1000));
+    let mut both = [left.recv().await, left.recv().await].map(|left| left.expect("the handler ran"));
+    both.sort();
+    let closed = |name: &str| (name.to_owned(), "connection_closed".to_owned());
+    assert_eq!(both, [closed("/c/1"), closed("/c/2")]);
+    bob.nothing_before_reply("/c/2", "echo").await;
+}
+
+#[tokio::test]
+async fn all_that_members_show_and_carry_can_be_read_and_is_typed() {
+    let (pond, _, lobby) = pond();
+    lobby
+        .on_event("presence", async |ctx: EventContext| {
+            let moods = ctx.all_presence::<Shown>()?.into_iter().map(|(user, shown)| (user, shown.mood));
+            ctx.reply("presence", &moods.collect::<HashMap<_, _>>())
+        })
+        .on_event("assigns", async |ctx: EventContext| {
+            ctx.reply("assigns", &ctx.all_assigns::<HashMap<String, Value>>()?)
+        })
+        .on_event("ill", async |ctx: EventContext, Payload(what): Payload<String>| -> Result<()> {
+            match what.as_str() {
+                "presence" => ctx.all_presence::<u32>().map(drop),
+                "assigns" => ctx.all_assigns::<u32>().map(drop),
+                "mine" => ctx.presence::<u32>().map(drop),
+                _ => ctx.assign::<String>("level").map(drop),
+            }
+        });
+    let (_server, address) = serve(&pond).await;
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    ada.join("/c/1", json!({ "mood": "calm" })).await;
+    ada.until("JOIN").await;
+    let mut eve = Peer::connect(address, "/?user=eve").await;
+    eve.join("/c/1", json!({})).await;
+    for (event, expected) in [
+        ("presence", json!({ "ada": "calm" })),
+        ("assigns", json!({ "ada": { "level": 1, "joined": true }, "eve": { "level": 1, "joined": true } })),
+    ] {
+        eve.event("/c/1", event, json!({})).await;
+        assert_eq!(eve.next().await["payload"], expected);
+    }
+    for what in ["presence", "assigns", "mine", "one"] {
+        ada.event("/c/1", "ill", json!(what)).await;
+        let answer = ada.next().await;
+        assert_eq!(
+            (&answer["payload"]["code"], &answer["payload"]["message"]),
+            (&json!(500), &json!("internal error")),
+            "{what}: what is ill-typed was stored by the server itself"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_extractor_that_fails_answers_and_the_handler_is_not_called() {
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "only extracted")]
+    struct Move {
+        to: (u8, u8),
+    }
+
+    let (pond, _, lobby) = pond();
+    let called = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&called);
+    lobby
+        .on_event("payload", move |_: EventContext, Payload(_): Payload<Move>| {
+            log.lock().expect("no panic").push("payload");
+            async {}
+        })
+        .on_event("params/:n", async |_: EventContext, Params(_): Params<HashMap<String, u8>>| {})
+        .on_event("query", async |_: EventContext, Query(_): Query<HashMap<String, u8>>| {})
+        .on_event("presence", async |_: EventContext, Presence(_): Presence<Shown>| {})
+        .on_event("assigns", async |_: EventContext, Assigns(_): Assigns<Shown>| {});
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    peer.join("/c/1", json!({})).await;
+    for (event, payload, code, details) in [
+        ("payload", json!({}), 400, json!({ "field": "to" })),
+        ("payload", json!({ "to": [1, 300] }), 400, json!({ "field": "to[1]" })),
+        ("payload", json!(5), 400, Value::Null),
+        ("params/300", json!({}), 400, json!({ "field": "n" })),
+        ("query?n=x", json!({}), 400, json!({ "field": "n" })),
+        ("presence", json!({}), 404, Value::Null),
+        ("assigns", json!({}), 500, Value::Null),
+    ] {
+        let id = peer.event("/c/1", event, payload.clone()).await;
+        let answer = peer.next().await;
+        assert_eq!((&answer["event"], &answer["requestId"]), (&json!("INTERNAL_ERROR"), &json!(id)));
+        assert_eq!(
+            (&answer["payload"]["code"], &answer["payload"]["details"]),
+            (&json!(code), &details),
+            "{event} {payload}"
+        );
+    }
+    assert!(called.lock().expect("no panic").is_empty());
+    peer.event("/c/1", "payload", json!({ "to": [1, 2] })).await;
+    peer.nothing_before_reply("/c/1", "echo").await;
+    assert_eq!(*called.lock().expect("no panic"), ["payload"]);
+}
+
+#[tokio::test]
+async fn presence_of_others_can_be_set_by_a_handler() {
+    fn shown(mood: &str) -> Value {
+        json!({ "who": "group", "mood": mood })
+    }
+
+    let (pond, _, lobby) = pond();
+    lobby
+        .on_event("track", async |ctx: EventContext, Payload(users): Payload<Vec<String>>| {
+            ctx.track_for(users, &shown("new"))
+        })
+        .on_event("update", async |ctx: EventContext, Payload(users): Payload<Vec<String>>| {
+            ctx.update_presence_for(users, &shown("old")).await
+        })
+        .on_event("untrack", async |ctx: EventContext, Payload(users): Payload<Vec<String>>| ctx.untrack_for(users))
+        .on_event("list", async |ctx: EventContext| ctx.reply("list", &ctx.all_presence::<Value>()?));
+    let (_server, address) = serve(&pond).await;
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    ada.join("/c/1", json!({ "mood": "calm" })).await;
+    ada.until("JOIN").await;
+    for user in ["bob", "eve"] {
+        // They stay in the channel for as long as their connections are kept.
+        let mut peer = Peer::connect(address, &format!("/?user={user}")).await;
+        peer.join("/c/1", json!({})).await;
+        tokio::spawn(async move { peer.closed().await });
+    }
+    for (event, users, heard, code) in [
+        ("track", ["bob", "eve"], vec![("JOIN", "bob", "new"), ("JOIN", "eve", "new")], None),
+        ("track", ["bob", "eve"], vec![], Some(409)),
+        ("update", ["eve", "ada"], vec![("UPDATE", "eve", "old"), ("UPDATE", "ada", "old")], None),
+        ("update", ["eve", "ada"], vec![], None),
+        ("update", ["bob", "nobody"], vec![("UPDATE", "bob", "old")], Some(404)),
+        ("untrack", ["bob", "eve"], vec![("LEAVE", "bob", "old"), ("LEAVE", "eve", "old")], None),
+        ("untrack", ["bob", "eve"], vec![], None),
+    ] {
+        ada.event("/c/1", event, json!(users)).await;
+        for expected in heard {
+            assert_eq!(change(&ada.next().await), expected);
+        }
+        if let Some(code) = code {
+            assert_eq!(ada.next().await["payload"]["code"], code, "{event}");
+        }
+        ada.nothing_before_reply("/c/1", "echo").await;
+    }
+    ada.event("/c/1", "list", json!({})).await;
+    assert_eq!(ada.next().await["payload"], json!({ "ada": { "who": "group", "mood": "old" } }));
+}
+
+#[tokio::test]
+async fn a_member_taken_out_while_its_handler_runs_is_one_no_more() {
+    let (pond, endpoint, lobby) = pond();
+    let (begun, go) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let signals = (Arc::clone(&begun), Arc::clone(&go));
+    lobby.on_event("wait", move |ctx: EventContext| {
+        let ((begun, go), sender) = (signals.clone(), sender.clone());
+        async move {
+            begun.notify_one();
+            go.notified().await;
+            let code = |result: Result<()>| result.map_err(|error| error.code());
+            let codes = [code(ctx.user().map(drop)), code(ctx.set_assign("x", &1)), code(ctx.track(&()))];
+            sender.send(codes).expect("the test listens");
+            ctx.reply("wait", &())?;
+            ctx.broadcast("still", &())
+        }
+    });
+    let (_server, address) = serve(&pond).await;
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    ada.join("/c/1", json!({})).await;
+    let mut bob = Peer::connect(address, "/?user=bob").await;
+    bob.join("/c/1", json!({})).await;
+    bob.event("/c/1", "wait", json!({})).await;
+    begun.notified().await;
+    endpoint.channel("/c/1").expect("a pattern").remove("bob", "test").await.expect("a member");
+    go.notify_one();
+    assert_eq!(seen.recv().await, Some([Err(403), Err(404), Err(404)]));
+    assert_eq!(ada.next().await["event"], "still", "what it says to others is still said");
+    bob.event("/c/1", "echo", json!({})).await;
+    assert_eq!(bob.next().await["payload"]["code"], 403, "and it hears nothing of it");
 }

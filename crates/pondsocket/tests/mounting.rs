@@ -4,45 +4,65 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::routing::get;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use pondsocket::{Connected, ConnectionContext, EventContext, JoinContext, Joined, PondSocket, Result};
-use serde_json::json;
+use pondsocket::{Connected, ConnectionContext, EventContext, JoinContext, Joined, PeerAddr, PondSocket, Result};
+use serde_json::{Value, json};
 use testkit::Peer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tower_service::Service;
 
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
-    let from = ctx.remote_addr().is_some_and(|address| address.ip().is_loopback());
-    Ok(ctx.accept().assign("local", &from))
+    let seen = json!({
+        "from": ctx.remote_addr().map(|address| address.ip().to_string()),
+        "path": ctx.path(),
+        "token": ctx.query("token"),
+    });
+    Ok(ctx.accept().assign("seen", &seen))
 }
 
 fn pond() -> PondSocket {
     let pond = PondSocket::new();
     let lobby = pond.create_endpoint("/ws/api/socket", connect).create_channel("/c", async |ctx: JoinContext| {
-        let local: bool = ctx.assign("local")?;
-        Ok(ctx.accept().reply("local", &json!({ "local": local }))) as Result<Joined>
+        let seen: Value = ctx.assign("seen")?;
+        Ok(ctx.accept().reply("seen", &seen)) as Result<Joined>
     });
     lobby.on_event("say", async |ctx: EventContext| ctx.broadcast("said", &json!({ "text": "x".repeat(100_000) })));
+    lobby.on_event("close", async |ctx: EventContext| ctx.channel().close());
     pond
 }
 
-/// Joins, and lets two members hear a large broadcast.
-async fn works(address: SocketAddr, local: bool) {
-    let mut one = Peer::connect(address, "/ws/api/socket").await;
+/// Joins, lets two members hear a large broadcast, sends a large message, and closes from either side. `from` is where
+/// the clients are seen to come from.
+async fn works(address: SocketAddr, from: Option<&str>) {
+    let url = "/ws/api/socket?token=t%201";
+    let mut one = Peer::connect(address, url).await;
     one.join("/c", json!({})).await;
-    assert_eq!(one.next().await["payload"]["local"], local);
-    let mut two = Peer::connect(address, "/ws/api/socket").await;
+    assert_eq!(one.next().await["payload"], json!({ "from": from, "path": "/ws/api/socket", "token": "t 1" }));
+    let mut two = Peer::connect(address, url).await;
     two.join("/c", json!({})).await;
     two.next().await;
-    one.event("/c", "say", json!({})).await;
+    one.event("/c", "say", json!({ "much": "y".repeat(200_000) })).await;
     for peer in [&mut one, &mut two] {
         assert_eq!(peer.next().await["payload"]["text"].as_str().map(str::len), Some(100_000));
     }
+
+    let mut three = Peer::connect(address, url).await;
+    let frame = CloseFrame { code: 4001.into(), reason: "bye".into() };
+    three.socket.close(Some(frame)).await.expect("open");
+    assert_eq!(three.closed().await.map(|frame| u16::from(frame.code)), Some(4001));
+    one.event("/c", "close", json!({})).await;
+    for peer in [&mut one, &mut two] {
+        assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(1000));
+    }
 }
 
-async fn status(address: SocketAddr, path: &str) -> String {
+/// The whole answer to a plain request.
+async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
@@ -61,25 +81,57 @@ async fn serve(app: Router) -> SocketAddr {
 async fn in_axum_as_the_fallback() {
     let app = Router::new().route("/hello", get(|| async { "hello" })).fallback_service(pond().service());
     let address = serve(app).await;
-    works(address, true).await;
-    assert!(status(address, "/hello").await.ends_with("hello"));
-    assert!(status(address, "/nowhere").await.starts_with("HTTP/1.1 404"));
+    works(address, Some("127.0.0.1")).await;
+    assert!(ask(address, "GET", "/hello").await.ends_with("hello"));
+    assert!(ask(address, "GET", "/nowhere").await.starts_with("HTTP/1.1 404"));
 }
 
 #[tokio::test]
 async fn in_axum_below_a_prefix_that_is_stripped() {
     let address = serve(Router::new().nest_service("/ws", pond().service())).await;
-    works(address, true).await;
+    works(address, Some("127.0.0.1")).await;
 }
 
 #[tokio::test]
 async fn in_axum_as_a_layer_that_passes_other_requests_inward() {
     let inner = Router::new().route("/hello", get(|| async { "hello" })).fallback(|| async { "the host's own" });
     let address = serve(inner.layer(pond().layer())).await;
-    works(address, true).await;
-    assert!(status(address, "/hello").await.ends_with("hello"));
-    assert!(status(address, "/nowhere").await.ends_with("the host's own"));
-    assert!(status(address, "/ws/api/socket").await.starts_with("HTTP/1.1 426"));
+    works(address, Some("127.0.0.1")).await;
+    assert!(ask(address, "GET", "/hello").await.ends_with("hello"));
+    assert!(ask(address, "GET", "/nowhere").await.ends_with("the host's own"));
+    assert!(ask(address, "GET", "/ws/api/socket").await.starts_with("HTTP/1.1 426"));
+    let posted = ask(address, "POST", "/ws/api/socket").await;
+    assert!(posted.ends_with("the host's own"), "{posted}");
+}
+
+/// Serves one connection with hyper alone.
+async fn serve_hyper<I>(pond: PondSocket, io: I, peer: Option<SocketAddr>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(PeerAddr(peer));
+        }
+        pond.service().call(request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
+    // A connection that the test has ended may end badly.
+    let _ = connection.with_upgrades().await;
+}
+
+#[tokio::test]
+async fn in_a_server_of_hyper_alone_that_tells_the_peer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it listens");
+    let (pond, proxied) = (pond(), "203.0.113.7:9".parse().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve_hyper(pond.clone(), stream, Some(proxied)));
+        }
+    });
+    works(address, Some("203.0.113.7")).await;
+    assert!(ask(address, "GET", "/nowhere").await.starts_with("HTTP/1.1 404"));
 }
 
 #[tokio::test]
@@ -92,12 +144,8 @@ async fn over_streams_that_are_no_sockets() {
         while let Ok((mut outside, _)) = listener.accept().await {
             let (mut near, far) = tokio::io::duplex(1000);
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut outside, &mut near).await });
-            let pond = pond.clone();
-            let service =
-                hyper::service::service_fn(move |request| tower_service::Service::call(&mut pond.service(), request));
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service);
-            tokio::spawn(connection.with_upgrades());
+            tokio::spawn(serve_hyper(pond.clone(), far, None));
         }
     });
-    works(address, false).await;
+    works(address, None).await;
 }

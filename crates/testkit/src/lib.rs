@@ -7,6 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use pondsocket::{PondSocket, Server};
 use pondsocket_proto::wire::strict;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
@@ -101,6 +102,27 @@ impl Peer {
     /// Sends any text.
     pub async fn text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("the server reads");
+    }
+
+    /// Sends one fragment of a text message (RFC 6455 section 5.4), masked with zeros, and so not changed by it.
+    pub async fn fragment(&mut self, part: &[u8], first: bool, last: bool) {
+        let mut frame = vec![u8::from(first) | if last { 0x80 } else { 0 }];
+        match u8::try_from(part.len()) {
+            Ok(length @ ..126) => frame.push(0x80 | length),
+            _ => {
+                let length = u16::try_from(part.len()).expect("a fragment of less than 64 KiB");
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&length.to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(part);
+        self.bytes(&frame).await;
+    }
+
+    /// Sends bytes as they are, past the WebSocket.
+    pub async fn bytes(&mut self, bytes: &[u8]) {
+        self.socket.get_mut().write_all(bytes).await.expect("the server reads");
     }
 
     /// Sends a message of the application.

@@ -427,7 +427,9 @@ impl Session {
     }
 
     fn not_joined(&self, channel: &str, request_id: &str) {
-        let live = self.endpoint.hub.get(channel).is_some();
+        // A channel that the last member has just left may still be delivering.
+        let live = self.endpoint.hub.get(channel);
+        let live = live.is_some_and(|live| live.read(|channel| channel.state().member_count() > 0));
         self.tell(channel, |text| {
             if live {
                 let message = "not a member of the channel";
