@@ -29,10 +29,6 @@ pub(crate) mod sealed {
 ///
 /// A connection handler returns `Result<Connected>` and a join handler `Result<Joined>`, so that one which never
 /// decides does not compile. Event and leave handlers return `()`, `Result<()>` or `Result<Delivery>`.
-#[diagnostic::on_unimplemented(
-    message = "a handler of `{C}` cannot return `{Self}`",
-    note = "connection handlers return `Result<Connected>`, join handlers `Result<Joined>`, event and leave handlers `()`, `Result<()>` or `Result<Delivery>`"
-)]
 pub trait Outcome<C: Context> {
     #[doc(hidden)]
     fn into_answer(self) -> Result<C::Answer>;
@@ -91,8 +87,10 @@ outcomes!(EventContext, LeaveContext);
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of `{C}`",
-    note = "a handler is an async function or closure that takes `{C}` first, then extractors such as `Payload<T>`, \
-            and whose future is `Send`"
+    note = "a handler is an async function or closure that takes `{C}` first, then up to five extractors which that \
+            context has, and whose future is `Send`",
+    note = "connection handlers return `Result<Connected>`, join handlers `Result<Joined>`, event and leave handlers \
+            `()`, `Result<()>` or `Result<Delivery>`"
 )]
 pub trait Handler<C: Context, M>: Send + Sync + 'static {
     /// Checks once, at registration, that what the extractors need is there.

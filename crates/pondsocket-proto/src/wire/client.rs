@@ -199,6 +199,9 @@ mod tests {
         let empty = r#"{"action":"BROADCAST","event":"e","channelName":"","requestId":"r"}"#;
         let named = "`channelName` must be a string that is not empty".to_owned();
         assert_eq!(refused(empty), (400, Some("r".into()), None, named));
+        let empty = r#"{"action":"BROADCAST","event":"e","channelName":"c","requestId":""}"#;
+        let named = "`requestId` must be a string that is not empty".to_owned();
+        assert_eq!(refused(empty), (400, None, Some("c".into()), named));
         let dance = r#"{"action":"DANCE","event":"e","channelName":"c","requestId":"r"}"#;
         assert_eq!(refused(dance), (404, Some("r".into()), Some("c".into()), "unknown action".into()));
         let details = decode(dance).expect_err("unknown").details();

@@ -89,12 +89,13 @@ mod tests {
         assert_eq!(vet(&nested(MAX_DEPTH)), Ok(()));
         assert_eq!(vet(&nested(MAX_DEPTH + 1)), Err(Unsafe::TooDeep));
         assert_eq!(vet(&format!("\"{}\"", "[".repeat(500))), Ok(()), "brackets in a string");
+        assert_eq!(vet(&format!("[{}{{}}]", "[],".repeat(500))), Ok(()), "one beside the other");
     }
 
     #[test]
     fn surrogates_come_in_pairs() {
         assert_eq!(vet(r#"{"a":"\ud83d\ude00 \u00e9 \\ud800"}"#), Ok(()));
-        for text in [r#""\ud83d""#, r#""\ude00\ud83d""#, r#""\ud83d\\ude00""#, r#"{"\uD800x":1}"#] {
+        for text in [r#""\ud83d""#, r#""\ude00""#, r#""\ude00\ud83d""#, r#""\ud83d\\ude00""#, r#"{"\uD800x":1}"#] {
             assert_eq!(vet(text), Err(Unsafe::Surrogate), "{text}");
         }
     }
