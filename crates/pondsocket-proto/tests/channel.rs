@@ -1,9 +1,10 @@
 //! What members of a channel receive, compared with a model that tells everybody at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pondsocket_proto::channel::{Assigns, Channel, Class, Encoded, Limits, Plan, Recipients, Slot, Step, To};
+use pondsocket_proto::channel::{Assigns, Channel, Class, Encoded, Limits, Plan, Recipients, Slot, Step, To, Treatment};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::wire::{Object, strict};
 use proptest::collection::vec;
@@ -44,6 +45,7 @@ enum Whom {
 }
 
 /// Connection `n` is one of user `n % USERS`.
+const BROADCAST: Treatment = Treatment::BROADCAST;
 const CONNECTIONS: usize = 6;
 const USERS: usize = 3;
 
@@ -272,7 +274,7 @@ impl Real {
             out.extend_from_slice(text);
             out.push(b'\n');
         };
-        let encoded = Encoded::new(&batch, frame, |bytes| bytes);
+        let encoded = Encoded::new(&batch, frame, Rc::<[u8]>::from);
         let mut send = |to: usize, bytes: &[u8], frames: u32| {
             let lines: Vec<_> = std::str::from_utf8(bytes).expect("text").lines().collect();
             assert_eq!(lines.len(), frames as usize, "frames are counted");
@@ -280,15 +282,15 @@ impl Real {
             self.received.entry(to).or_default().extend(messages);
         };
         for private in &plan.private {
-            for run in private.pieces.iter().filter_map(|piece| encoded.piece(piece)) {
-                send(private.to, &run.buffer[run.range.clone()], run.frames);
+            for run in private.pieces.iter().flat_map(|piece| encoded.piece(piece)) {
+                send(private.to, run.bytes(), run.frames);
             }
         }
         for (slot, reception) in self.recipients.iter() {
             let class = if reception.tracked { Class::Tracked } else { Class::All };
-            if let Some(run) = encoded.whole(class).filter(|_| !plan.is_marked(slot)) {
+            for run in encoded.whole(class).iter().filter(|_| !plan.is_marked(slot)) {
                 assert!(plan.visits(class), "whoever gets something is visited");
-                send(reception.to, &run.buffer[run.range.clone()], run.frames);
+                send(reception.to, run.bytes(), run.frames);
             }
         }
     }
@@ -316,7 +318,7 @@ impl Real {
             }
         });
         let (steps, user) = (steps.collect(), user(connection % USERS));
-        let accepted = self.channel.join(connection, id(connection), &user, Assigns::default(), request_id, steps);
+        let accepted = self.channel.join(connection, id(connection), &user, Assigns::default(), request_id, steps, &|_| BROADCAST);
         self.slots.insert(connection, accepted.slot);
         accepted.first
     }
@@ -381,11 +383,11 @@ fn act(real: &mut Real, model: &mut Model, step: usize, deed: &Deed) {
         }
         Deed::Broadcast(whom) => {
             let Some(to) = real.to(whom) else { return };
-            assert_eq!(real.channel.broadcast(&to, text(n).as_bytes()), Ok(model.broadcast(whom, n)));
+            assert_eq!(real.channel.broadcast(&to, text(n).as_bytes(), BROADCAST), Ok(model.broadcast(whom, n)));
         }
         Deed::Answer(connection) => {
             let slot = real.slots.get(connection);
-            let replied = slot.map(|slot| real.channel.reply(*slot, id(*connection), text(n).as_bytes()));
+            let replied = slot.map(|slot| real.channel.reply(*slot, id(*connection), text(n).as_bytes(), BROADCAST));
             assert_eq!(replied == Some(Ok(())), model.seated.contains(connection));
             if replied != Some(Ok(())) {
                 real.channel.tell(*connection, text(n).as_bytes());
@@ -438,9 +440,9 @@ fn many_changes_of_a_long_list_are_delivered_in_several_batches() {
     let pad = "x".repeat(1 << 20);
     for n in 0..USERS {
         let presence = Object::encode(&json!({ "user": n, "mood": 0, "pad": pad })).expect("an object");
-        real.channel.join(n, id(n), &user(n), Assigns::default(), "r", vec![Step::Track(presence)]);
+        real.channel.join(n, id(n), &user(n), Assigns::default(), "r", vec![Step::Track(presence)], &|_| BROADCAST);
         model.join(n, "r", &[Link::Track(0)], 0);
-        real.channel.broadcast(&To::All, text(n as u64).as_bytes()).expect("room");
+        real.channel.broadcast(&To::All, text(n as u64).as_bytes(), BROADCAST).expect("room");
         model.broadcast(&Whom::All, n as u64);
     }
     assert_eq!(real.deliver(&model.moods), 2, "a batch holds 8 MiB of lists");

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
-use super::{Seats, Slot};
-use crate::id::UserId;
+use super::{Assigns, Seats, Slot, Treatment};
+use crate::id::{ConnectionId, UserId};
 use crate::wire::{Object, PresenceKind};
 
 /// Who gets a message of the queue.
@@ -29,7 +29,9 @@ pub(super) enum Op<R> {
     /// From here on these connections do (or don't) receive presence.
     Track { seats: Seats, on: bool },
     /// A message; `text` is a range of the batch's text.
-    Send { to: Audience<R>, text: Range<u32> },
+    Send { to: Audience<R>, text: Range<u32>, treatment: Treatment },
+    /// Everything that came before has been delivered to somebody who is no member any more.
+    Farewell { to: R },
     /// A presence change. It becomes a `Send` when it is delivered, with the list as of then.
     Presence { to: Audience<R>, change: Change },
 }
@@ -43,17 +45,44 @@ pub(super) struct Change {
     pub(super) request_id: u128,
 }
 
+/// Who sits in a slot, as an outgoing handler sees it.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its user.
+    pub user: UserId,
+    /// The membership's assigns.
+    pub assigns: Assigns,
+    /// What the user shows of itself while it is tracked.
+    pub presence: Option<Object>,
+}
+
 /// A part of a channel's queue: operations and the text of their messages, in one order.
 #[derive(Debug)]
 pub struct Batch<R> {
     pub(super) ops: Vec<Op<R>>,
     pub(super) text: Vec<u8>,
     pub(super) presences: usize,
+    /// How many messages an outgoing handler decides about.
+    pub(super) filtered: usize,
+    /// Who sits where, if the messages of this batch are filtered; else empty.
+    pub(super) listeners: Vec<Option<Listener>>,
 }
 
 impl<R> Default for Batch<R> {
     fn default() -> Self {
-        Batch { ops: Vec::new(), text: Vec::new(), presences: 0 }
+        Batch { ops: Vec::new(), text: Vec::new(), presences: 0, filtered: 0, listeners: Vec::new() }
+    }
+}
+
+impl<R> Op<R> {
+    fn is_filtered(&self) -> bool {
+        matches!(self, Op::Send { treatment, .. } if treatment.filtered)
+    }
+
+    fn is_presence(&self) -> bool {
+        matches!(self, Op::Presence { .. })
     }
 }
 
@@ -73,22 +102,60 @@ impl<R> Batch<R> {
         self.text.len()
     }
 
+    /// Whether an outgoing handler decides about each message of this batch, for each recipient: then it is
+    /// delivered message by message, and not by a [`Plan`](super::Plan).
+    pub fn is_filtered(&self) -> bool {
+        self.filtered > 0
+    }
+
+    /// Its messages, in order, and whom they are for.
+    pub fn messages(&self) -> impl Iterator<Item = (&Audience<R>, &[u8], Treatment)> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::Send { to, text, treatment } => {
+                Some((to, &self.text[text.start as usize..text.end as usize], *treatment))
+            }
+            _ => None,
+        })
+    }
+
+    /// Who sat in `slot` when a filtered batch was taken.
+    pub fn listener(&self, slot: Slot) -> Option<&Listener> {
+        self.listeners.get(slot.index())?.as_ref()
+    }
+
     pub(super) fn push(&mut self, op: Op<R>) {
-        self.presences += usize::from(matches!(op, Op::Presence { .. }));
+        self.presences += usize::from(op.is_presence());
         self.ops.push(op);
     }
 
     /// Appends a message whose text `write` produces.
-    pub(super) fn send(&mut self, to: Audience<R>, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn send(&mut self, to: Audience<R>, treatment: Treatment, write: impl FnOnce(&mut Vec<u8>)) {
         let text = append(&mut self.text, write);
-        self.ops.push(Op::Send { to, text });
+        self.filtered += usize::from(treatment.filtered);
+        self.ops.push(Op::Send { to, text, treatment });
     }
 
-    /// Keeps the operations up to, and including, the `most`-th presence change; gives those behind it.
-    pub(super) fn split_after_presence(&mut self, most: usize) -> Batch<R> {
-        let mut presences = self.ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::Presence { .. }));
-        let Some((last, _)) = presences.nth(most.saturating_sub(1)) else { return Batch::default() };
-        let mut ops = self.ops.split_off(last + 1);
+    /// How many operations one delivery takes: as many as are filtered, or are not, and no more than
+    /// `most_presences` presence changes.
+    pub(super) fn portion(&self, most_presences: usize) -> usize {
+        let Some(first) = self.ops.first() else { return 0 };
+        let alike = match self.filtered {
+            0 => self.ops.len(),
+            _ => self.ops.iter().take_while(|op| op.is_filtered() == first.is_filtered()).count(),
+        };
+        if self.presences <= most_presences {
+            return alike;
+        }
+        let presences = self.ops.iter().enumerate().filter(|(_, op)| op.is_presence());
+        presences.map(|(at, _)| at + 1).nth(most_presences.saturating_sub(1)).map_or(alike, |cut| cut.min(alike))
+    }
+
+    /// Keeps the first `count` operations; gives those behind them.
+    pub(super) fn split_off(&mut self, count: usize) -> Batch<R> {
+        if count >= self.ops.len() {
+            return Batch::default();
+        }
+        let mut ops = self.ops.split_off(count);
         let start = ops.iter().find_map(|op| if let Op::Send { text, .. } = op { Some(text.start) } else { None });
         let text = start.map_or_else(Vec::new, |start| self.text.split_off(start as usize));
         for op in &mut ops {
@@ -96,9 +163,11 @@ impl<R> Batch<R> {
                 *text = text.start - start..text.end - start;
             }
         }
-        let rest = self.presences - most;
-        self.presences = most;
-        Batch { ops, text, presences: rest }
+        let presences = ops.iter().filter(|op| op.is_presence()).count();
+        let filtered = ops.iter().filter(|op| op.is_filtered()).count();
+        self.presences -= presences;
+        self.filtered -= filtered;
+        Batch { ops, text, presences, filtered, listeners: Vec::new() }
     }
 
     /// Turns presence changes into messages that carry `list`.
@@ -111,7 +180,7 @@ impl<R> Batch<R> {
                 let text = append(&mut self.text, |out| encode(out, change, list));
                 let leave = Op::Leave { slot: Slot(0) };
                 if let Op::Presence { to, .. } = std::mem::replace(op, leave) {
-                    *op = Op::Send { to, text };
+                    *op = Op::Send { to, text, treatment: Treatment::PRESENCE };
                 }
             }
         }

@@ -1,6 +1,6 @@
 use super::batch::{Change, Op};
 use super::state::{Departure, NotMember, Seats, Slot, State};
-use super::{Assigns, Audience, Batch};
+use super::{Assigns, Audience, Batch, Treatment};
 use crate::id::{ChannelName, ConnectionId, RequestId, UserId};
 use crate::wire::{Action, Json, Object, PresenceKind, server};
 
@@ -113,27 +113,29 @@ impl<R> Channel<R> {
         self.exceeds(1)
     }
 
-    /// Takes what waits: everything, unless that is more presence changes than a batch can hold lists. They get the
-    /// list as of now (docs/protocol.md, Presence).
+    /// Takes what waits: everything, unless an outgoing handler decides about some of it, which is then taken apart
+    /// from the rest, or there are more presence changes than a batch can hold lists. Presence frames get the list as
+    /// of now (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
         let mut batch = std::mem::take(&mut self.queue);
-        if batch.presences > 0 {
-            let (list, name) = (self.state.presence_list(), self.name.as_str());
-            let most = (LISTS_PER_BATCH / list.len()).max(1);
-            if batch.presences > most {
-                self.queue = batch.split_after_presence(most);
-            }
-            batch.resolve(&list, |out, change, list| {
-                let id = RequestId::from_u128(change.request_id);
-                let (user, changed) = (change.user.as_str(), change.changed.as_str());
-                server::presence(out, change.kind, name, id.as_str(), user, changed, list);
-            });
+        let list = if batch.presences > 0 { self.state.presence_list() } else { String::new() };
+        let most = (LISTS_PER_BATCH / list.len().max(1)).max(1);
+        self.queue = batch.split_off(batch.portion(most));
+        let name = self.name.as_str();
+        batch.resolve(&list, |out, change, list| {
+            let id = RequestId::from_u128(change.request_id);
+            let (user, changed) = (change.user.as_str(), change.changed.as_str());
+            server::presence(out, change.kind, name, id.as_str(), user, changed, list);
+        });
+        if batch.is_filtered() {
+            batch.listeners = self.state.listeners();
         }
         batch
     }
 
     /// Seats a connection, acknowledges its join and carries out the handler's chain, all in one go: nothing
-    /// that others do can come between (docs/protocol.md, Joining).
+    /// that others do can come between (docs/protocol.md, Joining). `treatment` says how an event is handled.
+    #[expect(clippy::too_many_arguments, reason = "a join is one step, and needs all of it")]
     pub fn join(
         &mut self,
         recipient: R,
@@ -142,6 +144,7 @@ impl<R> Channel<R> {
         assigns: Assigns,
         request_id: &str,
         chain: Vec<Step>,
+        treatment: &dyn Fn(&str) -> Treatment,
     ) -> Accepted {
         let known = self.state.member(user.as_str()).is_some();
         let slot = self.state.join(connection, user, assigns);
@@ -153,7 +156,7 @@ impl<R> Channel<R> {
             self.show_list(slot, user);
         }
         for (at, step) in chain.into_iter().enumerate() {
-            self.step(slot, connection, user, request_id, step);
+            self.step((slot, connection), user, request_id, step, treatment);
             if shown && track == Some(at) {
                 self.show_list(slot, user);
             }
@@ -161,7 +164,14 @@ impl<R> Channel<R> {
         Accepted { slot, first: !known }
     }
 
-    fn step(&mut self, slot: Slot, me: ConnectionId, user: &UserId, request_id: &str, step: Step) {
+    fn step(
+        &mut self,
+        (slot, me): (Slot, ConnectionId),
+        user: &UserId,
+        request_id: &str,
+        step: Step,
+        treatment: &dyn Fn(&str) -> Treatment,
+    ) {
         match step {
             Step::Assign(key, value) => {
                 if let Some(member) = self.state.member_mut(user.as_str()) {
@@ -173,20 +183,22 @@ impl<R> Channel<R> {
                 let _ = self.set_presence(user.as_str(), presence);
             }
             Step::Reply(event, payload) => {
-                let name = &self.name;
-                self.queue.send(Audience::Only(Seats::One(slot)), |out| {
+                let (name, treatment) = (&self.name, treatment(&event).of_reply());
+                self.queue.send(Audience::Only(Seats::One(slot)), treatment, |out| {
                     server::message(out, Action::System, &event, name.as_str(), request_id, payload.as_str());
                 });
             }
-            Step::Broadcast(to, event, payload) => self.publish(&to, &event, &payload),
-            Step::BroadcastFrom(event, payload) => self.publish(&To::ExceptConnection(slot, me), &event, &payload),
+            Step::Broadcast(to, event, payload) => self.publish(&to, &event, &payload, treatment),
+            Step::BroadcastFrom(event, payload) => {
+                self.publish(&To::ExceptConnection(slot, me), &event, &payload, treatment);
+            }
         }
     }
 
-    fn publish(&mut self, to: &To, event: &str, payload: &Object) {
+    fn publish(&mut self, to: &To, event: &str, payload: &Object, treatment: &dyn Fn(&str) -> Treatment) {
         let (audience, _) = self.audience(to);
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
-        self.queue.send(audience, |out| {
+        self.queue.send(audience, treatment(event), |out| {
             server::message(out, Action::Broadcast, event, name.as_str(), id.as_str(), payload.as_str());
         });
     }
@@ -209,7 +221,8 @@ impl<R> Channel<R> {
         let departure = self.state.leave(slot, connection)?;
         if let Some(id) = request_id {
             let name = &self.name;
-            self.queue.send(Audience::Only(Seats::One(slot)), |out| server::exit_acknowledge(out, name.as_str(), id));
+            let to = Audience::Only(Seats::One(slot));
+            self.queue.send(to, Treatment::CONTROL, |out| server::exit_acknowledge(out, name.as_str(), id));
         }
         self.queue.push(Op::Leave { slot });
         if let Some(gone) = &departure {
@@ -232,13 +245,13 @@ impl<R> Channel<R> {
             let name = &channel.name;
             for event in ["evicted", "EVICTED"] {
                 let id = RequestId::from_u128((channel.fresh_id)());
-                channel.queue.send(Audience::Only(seats.clone()), |out| {
+                channel.queue.send(Audience::Only(seats.clone()), Treatment::CONTROL, |out| {
                     server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
                 });
             }
         })?;
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
-        self.queue.send(Audience::All, |out| {
+        self.queue.send(Audience::All, Treatment::CONTROL, |out| {
             server::evicted(out, "user_evicted", name.as_str(), id.as_str(), user.as_str(), reason);
         });
         self.announce_leave(&removal.departure);
@@ -246,27 +259,39 @@ impl<R> Channel<R> {
     }
 
     /// Sends one encoded message. Answers how many members it addresses.
-    pub fn broadcast(&mut self, to: &To, text: &[u8]) -> Result<usize, Full> {
+    pub fn broadcast(&mut self, to: &To, text: &[u8], treatment: Treatment) -> Result<usize, Full> {
         if self.exceeds(self.limits.hard_factor) {
             return Err(Full);
         }
         let (audience, members) = self.audience(to);
         if members > 0 {
-            self.queue.send(audience, |out| out.extend_from_slice(text));
+            self.queue.send(audience, treatment, |out| out.extend_from_slice(text));
         }
         Ok(members)
     }
 
     /// Answers one connection with an encoded message.
-    pub fn reply(&mut self, slot: Slot, connection: ConnectionId, text: &[u8]) -> Result<(), NotMember> {
+    pub fn reply(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        text: &[u8],
+        treatment: Treatment,
+    ) -> Result<(), NotMember> {
         self.seated(slot, connection)?;
-        self.queue.send(Audience::Only(Seats::One(slot)), |out| out.extend_from_slice(text));
+        let to = Audience::Only(Seats::One(slot));
+        self.queue.send(to, treatment.of_reply(), |out| out.extend_from_slice(text));
         Ok(())
     }
 
     /// Sends one encoded message to a connection that is no member, behind all that is queued.
     pub fn tell(&mut self, outsider: R, text: &[u8]) {
-        self.queue.send(Audience::Outsider(outsider), |out| out.extend_from_slice(text));
+        self.queue.send(Audience::Outsider(outsider), Treatment::CONTROL, |out| out.extend_from_slice(text));
+    }
+
+    /// Lets somebody who has left know when everything that was queued for it has been delivered.
+    pub fn farewell(&mut self, to: R) {
+        self.queue.push(Op::Farewell { to });
     }
 
     /// Shows or updates a member's presence. Telling the same again changes nothing.
@@ -303,7 +328,8 @@ impl<R> Channel<R> {
 
     fn acknowledge(&mut self, slot: Slot, request_id: &str) {
         let name = &self.name;
-        self.queue.send(Audience::Only(Seats::One(slot)), |out| server::acknowledge(out, name.as_str(), request_id));
+        let to = Audience::Only(Seats::One(slot));
+        self.queue.send(to, Treatment::CONTROL, |out| server::acknowledge(out, name.as_str(), request_id));
     }
 
     /// Shows the present list to another connection of a tracked user, as a join of its own.
@@ -381,8 +407,12 @@ impl<R> Channel<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
     use crate::channel::{Class, Encoded, Plan, Recipients};
+
+    const BROADCAST: Treatment = Treatment::BROADCAST;
 
     fn channel(limits: Limits) -> Channel<&'static str> {
         Channel::new(ChannelName::new("/c", 8).expect("valid"), limits, || 7)
@@ -399,7 +429,7 @@ mod tests {
     /// Seats a connection whose user has its first letter for a name: `a1` and `a2` are two of one user.
     fn join(channel: &mut Channel<&'static str>, connection: &'static str, chain: Vec<Step>) -> Slot {
         let user = UserId::new(&connection[..1]).expect("valid");
-        channel.join(connection, id(connection), &user, Assigns::default(), "q", chain).slot
+        channel.join(connection, id(connection), &user, Assigns::default(), "q", chain, &|_| BROADCAST).slot
     }
 
     /// Delivers all that is queued: `connection event` for each message, with the list if it is presence; one
@@ -407,7 +437,7 @@ mod tests {
     fn deliver(channel: &mut Channel<&'static str>, recipients: &mut Recipients<&'static str>) -> Vec<String> {
         let batch = channel.take();
         let plan = Plan::new(&batch, recipients);
-        let encoded = Encoded::new(&batch, |text, out| out.extend_from_slice(text), |bytes| bytes);
+        let encoded = Encoded::new(&batch, |text, out| out.extend_from_slice(text), Rc::<[u8]>::from);
         let mut told = Vec::new();
         let mut tell = |to: &'static str, bytes: &[u8]| {
             for message in serde_json::Deserializer::from_slice(bytes).into_iter::<serde_json::Value>() {
@@ -417,14 +447,14 @@ mod tests {
             }
         };
         for private in &plan.private {
-            for run in private.pieces.iter().filter_map(|piece| encoded.piece(piece)) {
-                tell(private.to, &run.buffer[run.range.clone()]);
+            for run in private.pieces.iter().flat_map(|piece| encoded.piece(piece)) {
+                tell(private.to, run.bytes());
             }
         }
         for (_, reception) in recipients.iter().filter(|(slot, _)| !plan.is_marked(*slot)) {
             let class = if reception.tracked { Class::Tracked } else { Class::All };
-            let run = encoded.whole(class).filter(|_| plan.visits(class));
-            run.into_iter().for_each(|run| tell(reception.to, &run.buffer[run.range.clone()]));
+            let runs = encoded.whole(class).iter().filter(|_| plan.visits(class));
+            runs.for_each(|run| tell(reception.to, run.bytes()));
         }
         told.sort_by_key(|(to, _)| *to);
         told.into_iter().map(|(_, message)| message).collect()
@@ -460,7 +490,7 @@ mod tests {
         let mut channel = channel(Limits::default());
         let user = UserId::new("a").expect("valid");
         let first = |channel: &mut Channel<_>, connection| {
-            channel.join(connection, id(connection), &user, Assigns::default(), "q", Vec::new()).first
+            channel.join(connection, id(connection), &user, Assigns::default(), "q", Vec::new(), &|_| BROADCAST).first
         };
         assert!(first(&mut channel, "a1"));
         assert!(!first(&mut channel, "a2"));
@@ -526,7 +556,7 @@ mod tests {
         deliver(&mut channel, &mut recipients);
         let removal = channel.evict(&UserId::new("a").expect("valid"), "spam").expect("a member");
         assert_eq!(removal.connections, [id("a1"), id("a2")]);
-        assert_eq!(channel.broadcast(&To::All, &said("after")), Ok(1));
+        assert_eq!(channel.broadcast(&To::All, &said("after"), BROADCAST), Ok(1));
         let expected = ["a1 evicted", "a1 EVICTED", "a2 evicted", "a2 EVICTED", "b1 user_evicted", "b1 after"];
         assert_eq!(deliver(&mut channel, &mut recipients), expected);
     }
@@ -537,7 +567,7 @@ mod tests {
         let slot = join(&mut channel, "a1", Vec::new());
         let alone = join(&mut channel, "b1", Vec::new());
         join(&mut channel, "a2", Vec::new());
-        let mut told = |to: To| channel.broadcast(&to, &said("x")).expect("room");
+        let mut told = |to: To| channel.broadcast(&to, &said("x"), BROADCAST).expect("room");
         assert_eq!(told(To::All), 2);
         assert_eq!(told(To::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
         assert_eq!(told(To::Users(Vec::new())), 0);
@@ -554,7 +584,7 @@ mod tests {
         let slot = join(&mut channel, "a1", Vec::new());
         channel.take();
         for to in [To::ExceptConnection(slot, id("a1")), To::ExceptUser("a".into()), To::Users(vec!["b".into()])] {
-            assert_eq!(channel.broadcast(&to, &said("x")), Ok(0));
+            assert_eq!(channel.broadcast(&to, &said("x"), BROADCAST), Ok(0));
         }
         assert!(!channel.has_queued());
     }
@@ -569,7 +599,7 @@ mod tests {
             let mut channel = channel(limits);
             join(&mut channel, "a1", Vec::new());
             channel.take();
-            let outcomes = [(); 5].map(|()| (channel.broadcast(&To::All, &text).is_ok(), channel.is_crowded()));
+            let outcomes = [(); 5].map(|()| (channel.broadcast(&To::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
             assert_eq!(
                 outcomes,
                 [(true, false), (true, true), (true, true), (true, true), (false, true)],
@@ -584,8 +614,8 @@ mod tests {
     fn a_full_queue_still_takes_answers_and_departures() {
         let mut channel = channel(Limits { soft_messages: 1, soft_bytes: 1, hard_factor: 1 });
         let slot = join(&mut channel, "a1", Vec::new());
-        assert_eq!(channel.broadcast(&To::All, &said("x")), Err(Full));
-        assert_eq!(channel.reply(slot, id("a1"), &said("x")), Ok(()));
+        assert_eq!(channel.broadcast(&To::All, &said("x"), BROADCAST), Err(Full));
+        assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Ok(()));
         assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_some());
     }
 }

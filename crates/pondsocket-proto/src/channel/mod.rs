@@ -21,10 +21,12 @@ mod core;
 mod plan;
 mod recipients;
 mod state;
+mod treatment;
 
 pub use assigns::Assigns;
-pub use batch::{Audience, Batch};
+pub use batch::{Audience, Batch, Listener};
 pub use core::{Accepted, Channel, Full, Limits, Removal, Step, To};
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
 pub use recipients::{Reception, Recipients};
 pub use state::{Departure, Member, NotMember, Seats, Slot, State};
+pub use treatment::{Loss, SlowClient, Treatment};

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::batch::Op;
-use super::{Audience, Batch, Reception, Recipients, Slot};
+use super::{Audience, Batch, Loss, Reception, Recipients, Slot};
 
 /// The shared part of a batch that a recipient gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +25,8 @@ pub enum Piece {
     Shared(Class, Range<u32>),
     /// The message of one operation, not meant for everybody.
     Private(u32),
+    /// No message: all that was queued for it is out.
+    Farewell(u32),
 }
 
 /// A recipient whose part of the batch is its own: it joined, left, was answered or was left out.
@@ -40,7 +42,7 @@ impl<R> Private<R> {
     fn start(&self) -> u32 {
         match self.pieces.first() {
             Some(Piece::Shared(_, ops)) => ops.start,
-            Some(Piece::Private(op)) => *op,
+            Some(Piece::Private(op) | Piece::Farewell(op)) => *op,
             None => 0,
         }
     }
@@ -88,6 +90,9 @@ impl<R: Clone> Plan<R> {
         for (at, op) in (0u32..).zip(&batch.ops) {
             match op {
                 Op::Join { slot, .. } | Op::Leave { slot } => marks.push((*slot, at)),
+                Op::Farewell { to } => {
+                    self.private.push(Private { to: to.clone(), pieces: vec![Piece::Farewell(at)] });
+                }
                 Op::Track { seats, .. } => marks.extend(seats.as_slice().iter().map(|slot| (*slot, at))),
                 Op::Send { to, .. } | Op::Presence { to, .. } => match to {
                     Audience::All => self.shared = [true; 2],
@@ -133,7 +138,7 @@ impl<R: Clone> Plan<R> {
                     }
                 }
                 Op::Send { to: Audience::Only(_), .. } if entry.is_some() => pieces.push(Piece::Private(at)),
-                Op::Send { .. } | Op::Presence { .. } => {}
+                Op::Send { .. } | Op::Presence { .. } | Op::Farewell { .. } => {}
             }
         }
         let end = batch.ops.len() as u32;
@@ -162,25 +167,42 @@ pub struct Encoded<B> {
 /// Frames one behind the other, and where those of each operation end.
 #[derive(Debug)]
 struct Track<B> {
-    bytes: B,
-    /// In bytes, after each operation.
-    at: Vec<u32>,
-    /// In frames, after each operation.
-    frames: Vec<u32>,
+    buffer: B,
+    /// After each operation.
+    ends: Vec<End>,
+    /// All of it.
+    whole: Vec<Run<B>>,
 }
 
-/// A run of whole frames within one buffer.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    bytes: u32,
+    frames: u32,
+    /// Of the operation's own message.
+    loss: Loss,
+}
+
+/// A run of whole frames within one buffer, that may be dropped alike.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Run<'a, B> {
+pub struct Run<B> {
     /// The buffer, shared by all recipients.
-    pub buffer: &'a B,
+    pub buffer: B,
     /// The run within it, in bytes.
     pub range: Range<usize>,
     /// How many frames it holds.
     pub frames: u32,
+    /// Whether they may be dropped.
+    pub loss: Loss,
 }
 
-impl<B: AsRef<[u8]>> Encoded<B> {
+impl<B: AsRef<[u8]>> Run<B> {
+    /// The frames.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.as_ref()[self.range.clone()]
+    }
+}
+
+impl<B: AsRef<[u8]> + Clone> Encoded<B> {
     /// Frames every message of the batch once with `frame`; `share` makes a finished buffer cheap to hand out.
     pub fn new<R>(
         batch: &Batch<R>,
@@ -188,21 +210,25 @@ impl<B: AsRef<[u8]>> Encoded<B> {
         share: impl Fn(Vec<u8>) -> B,
     ) -> Encoded<B> {
         let mut track = |wanted: fn(&Audience<R>) -> bool, framed: Option<&Track<B>>| {
-            let mut track = Track { bytes: Vec::new(), at: Vec::new(), frames: Vec::new() };
+            let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.ops.len()));
+            let mut frames = 0;
             for (index, op) in batch.ops.iter().enumerate() {
-                let mut frames = 0;
-                if let Some(run) = framed.and_then(|framed| framed.run(index, index + 1)) {
-                    track.bytes.extend_from_slice(&run.buffer.as_ref()[run.range]);
-                    frames = run.frames;
-                } else if let Op::Send { to, text } = op
-                    && wanted(to)
-                {
-                    frame(&batch.text[text.start as usize..text.end as usize], &mut track.bytes);
-                    frames = 1;
+                let mut loss = Loss::Never;
+                if let Op::Send { to, text, treatment } = op {
+                    loss = treatment.loss;
+                    if let Some(same) = framed.map(|framed| framed.of(index)).filter(|same| !same.is_empty()) {
+                        bytes.extend_from_slice(same);
+                        frames += 1;
+                    } else if wanted(to) {
+                        frame(&batch.text[text.start as usize..text.end as usize], &mut bytes);
+                        frames += 1;
+                    }
                 }
-                track.end_operation(frames);
+                ends.push(End { bytes: bytes.len() as u32, frames, loss });
             }
-            Track { bytes: share(track.bytes), at: track.at, frames: track.frames }
+            let mut track = Track { buffer: share(bytes), ends, whole: Vec::new() };
+            track.whole = track.runs(0, track.ends.len()).collect();
+            track
         };
         let all = track(|to| matches!(to, Audience::All | Audience::Except(_)), None);
         let presence = batch.ops.iter().any(|op| matches!(op, Op::Send { to: Audience::Tracked, .. }));
@@ -211,18 +237,19 @@ impl<B: AsRef<[u8]>> Encoded<B> {
         Encoded { all, tracked, private }
     }
 
-    /// The frames of one piece, or `None` if there are none.
-    pub fn piece(&self, piece: &Piece) -> Option<Run<'_, B>> {
-        match piece {
-            Piece::Shared(class, ops) => self.shared(*class).run(ops.start as usize, ops.end as usize),
-            Piece::Private(op) => self.private.run(*op as usize, *op as usize + 1),
-        }
+    /// The frames of one piece.
+    pub fn piece(&self, piece: &Piece) -> impl Iterator<Item = Run<B>> {
+        let (track, from, to) = match piece {
+            Piece::Shared(class, ops) => (self.shared(*class), ops.start as usize, ops.end as usize),
+            Piece::Private(op) => (&self.private, *op as usize, *op as usize + 1),
+            Piece::Farewell(_) => (&self.private, 0, 0),
+        };
+        track.runs(from, to)
     }
 
-    /// Everything that a class gets, or `None` if that is nothing.
-    pub fn whole(&self, class: Class) -> Option<Run<'_, B>> {
-        let track = self.shared(class);
-        track.run(0, track.at.len())
+    /// Everything that a class gets.
+    pub fn whole(&self, class: Class) -> &[Run<B>] {
+        &self.shared(class).whole
     }
 
     fn shared(&self, class: Class) -> &Track<B> {
@@ -233,30 +260,42 @@ impl<B: AsRef<[u8]>> Encoded<B> {
     }
 }
 
-impl<B> Track<B> {
+impl<B: AsRef<[u8]> + Clone> Track<B> {
     /// The frames of the operations from the `from`-th up to, not including, the `to`-th.
-    fn run(&self, from: usize, to: usize) -> Option<Run<'_, B>> {
-        let before = |ends: &[u32], op: usize| op.checked_sub(1).map_or(0, |last| ends[last]);
-        let range = before(&self.at, from) as usize..before(&self.at, to) as usize;
-        let frames = before(&self.frames, to) - before(&self.frames, from);
-        (!range.is_empty()).then_some(Run { buffer: &self.bytes, range, frames })
+    fn runs(&self, mut from: usize, to: usize) -> impl Iterator<Item = Run<B>> {
+        std::iter::from_fn(move || {
+            let (bytes, frames) = self.before(from);
+            // Operations without a frame in this track belong to any run.
+            let first = (from..to).find(|op| self.before(op + 1).0 > bytes)?;
+            let loss = self.ends[first].loss;
+            let other = |op: &usize| self.before(*op).0 < self.before(op + 1).0 && self.ends[*op].loss != loss;
+            let next = (first + 1..to).find(other).unwrap_or(to);
+            let (end, last) = self.before(next);
+            from = next;
+            Some(Run { buffer: self.buffer.clone(), range: bytes..end, frames: last - frames, loss })
+        })
     }
-}
 
-impl Track<Vec<u8>> {
-    fn end_operation(&mut self, frames: u32) {
-        self.at.push(self.bytes.len() as u32);
-        self.frames.push(self.frames.last().copied().unwrap_or(0) + frames);
+    /// The frame of one operation, or nothing.
+    fn of(&self, op: usize) -> &[u8] {
+        &self.buffer.as_ref()[self.before(op).0..self.before(op + 1).0]
+    }
+
+    /// The bytes and the frames before an operation.
+    fn before(&self, op: usize) -> (usize, u32) {
+        op.checked_sub(1).map_or((0, 0), |last| (self.ends[last].bytes as usize, self.ends[last].frames))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
-    use crate::channel::Seats;
+    use crate::channel::{Seats, SlowClient, Treatment};
 
     fn send(batch: &mut Batch<char>, to: Audience<char>, text: &str) {
-        batch.send(to, |out| out.extend_from_slice(text.as_bytes()));
+        batch.send(to, Treatment::BROADCAST, |out| out.extend_from_slice(text.as_bytes()));
     }
 
     fn join(slot: u32, recipient: char) -> Op<char> {
@@ -280,24 +319,24 @@ mod tests {
     fn parts(batch: &Batch<char>, plan: &Plan<char>) -> Vec<(char, String)> {
         let encoded = framed(batch);
         let part = |private: &Private<char>| {
-            let runs = private.pieces.iter().filter_map(|piece| encoded.piece(piece));
+            let runs = private.pieces.iter().flat_map(|piece| encoded.piece(piece));
             (private.to, runs.map(|run| text(&run)).collect())
         };
         plan.private.iter().map(part).collect()
     }
 
     /// Each message becomes one frame in brackets.
-    fn framed(batch: &Batch<char>) -> Encoded<Vec<u8>> {
+    fn framed(batch: &Batch<char>) -> Encoded<Rc<[u8]>> {
         let frame = |text: &[u8], out: &mut Vec<u8>| out.extend([b"<", text, b">"].concat());
-        Encoded::new(batch, frame, |bytes| bytes)
+        Encoded::new(batch, frame, Rc::from)
     }
 
-    fn text(run: &Run<'_, Vec<u8>>) -> String {
-        String::from_utf8(run.buffer[run.range.clone()].to_vec()).expect("text")
+    fn text(run: &Run<Rc<[u8]>>) -> String {
+        String::from_utf8(run.bytes().to_vec()).expect("text")
     }
 
-    fn whole(encoded: &Encoded<Vec<u8>>, class: Class) -> Option<(String, u32)> {
-        encoded.whole(class).map(|run| (text(&run), run.frames))
+    fn whole(encoded: &Encoded<Rc<[u8]>>, class: Class) -> Vec<(String, u32)> {
+        encoded.whole(class).iter().map(|run| (text(run), run.frames)).collect()
     }
 
     #[test]
@@ -308,7 +347,7 @@ mod tests {
         let plan = Plan::new(&batch, &mut three());
         assert!(plan.private.is_empty());
         assert!(plan.visits(Class::All) && plan.visits(Class::Tracked));
-        assert_eq!(whole(&framed(&batch), Class::All), Some(("<1><2>".into(), 2)));
+        assert_eq!(whole(&framed(&batch), Class::All), [("<1><2>".into(), 2)]);
     }
 
     #[test]
@@ -327,8 +366,39 @@ mod tests {
             send(&mut batch, to, text);
         }
         let encoded = framed(&batch);
-        assert_eq!(whole(&encoded, Class::All), Some(("<1><2>".into(), 2)));
-        assert_eq!(whole(&encoded, Class::Tracked), Some(("<1><p><2>".into(), 3)));
+        assert_eq!(whole(&encoded, Class::All), [("<1><2>".into(), 2)]);
+        assert_eq!(whole(&encoded, Class::Tracked), [("<1><p><2>".into(), 3)]);
+    }
+
+    #[test]
+    fn frames_that_may_not_be_dropped_alike_are_runs_apart() {
+        let mut batch = Batch::default();
+        let newest = Treatment { loss: Loss::Policy(Some(SlowClient::DropNewest)), filtered: false };
+        for (treatment, text) in [(Treatment::BROADCAST, "1"), (newest, "2"), (newest, "3"), (Treatment::CONTROL, "4")]
+        {
+            batch.send(Audience::All, treatment, |out| out.extend_from_slice(text.as_bytes()));
+            batch.push(Op::Track { seats: seat(9), on: false });
+        }
+        let encoded = framed(&batch);
+        let runs: Vec<_> = encoded.whole(Class::All).iter().map(|run| (text(run), run.frames, run.loss)).collect();
+        let expected = [
+            ("<1>".into(), 1, Loss::Policy(None)),
+            ("<2><3>".into(), 2, newest.loss),
+            ("<4>".into(), 1, Loss::Never),
+        ];
+        assert_eq!(runs, expected);
+    }
+
+    #[test]
+    fn a_farewell_comes_behind_all_that_was_queued() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::All, "1");
+        batch.push(Op::Leave { slot: Slot(0) });
+        batch.push(Op::Farewell { to: 'a' });
+        send(&mut batch, Audience::All, "2");
+        let plan = Plan::new(&batch, &mut three());
+        assert_eq!(parts(&batch, &plan), [('a', "<1>".into()), ('a', String::new())]);
+        assert_eq!(plan.private[1].pieces, [Piece::Farewell(2)]);
     }
 
     #[test]
@@ -336,7 +406,7 @@ mod tests {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
         let encoded = framed(&batch);
-        let buffer = |class| encoded.whole(class).map(|run| run.buffer.as_ptr());
+        let buffer = |class| encoded.whole(class)[0].buffer.as_ptr();
         assert_eq!(buffer(Class::All), buffer(Class::Tracked));
     }
 

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::Assigns;
+use super::{Assigns, Listener};
 use crate::id::{ConnectionId, UserId};
 use crate::wire::Object;
 
@@ -178,6 +178,16 @@ impl State {
     /// How many connections are seated.
     pub fn connection_count(&self) -> usize {
         self.seats.len() - self.vacant.len()
+    }
+
+    /// Who sits where: shared copies, in the order of the slots.
+    pub(super) fn listeners(&self) -> Vec<Option<Listener>> {
+        let listener = |seat: &Seat| {
+            let member = self.members.get(&seat.user)?;
+            let (assigns, presence) = (member.assigns.clone(), member.presence.clone());
+            Some(Listener { connection: seat.connection, user: seat.user.clone(), assigns, presence })
+        };
+        self.seats.iter().map(|seat| seat.as_ref().and_then(listener)).collect()
     }
 
     /// The presence of all tracked users, as the text of one JSON array.

@@ -1,0 +1,47 @@
+/// What becomes of messages for a client that does not keep up. It never touches the order of those that arrive, and
+/// never drops anything but broadcasts and outdated presence: acknowledgements, replies, errors and evictions stay.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SlowClient {
+    /// Nothing is dropped: who is over its bounds for too long, or far over them, is disconnected.
+    #[default]
+    Disconnect,
+    /// The oldest broadcasts that wait make room for a new one.
+    DropOldest,
+    /// A new broadcast is dropped while the outbox is full.
+    DropNewest,
+}
+
+/// Whether a message may be dropped for a client that does not keep up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Loss {
+    /// Never.
+    Never,
+    /// Once a newer one of the same channel waits behind it: presence carries the whole list.
+    Outdated,
+    /// As this policy says, or, without one, as that of the receiving connection does.
+    Policy(Option<SlowClient>),
+}
+
+/// How a message is handled on its way to its recipients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Treatment {
+    /// Whether it may be dropped.
+    pub loss: Loss,
+    /// Whether an outgoing handler decides about it, for each recipient.
+    pub filtered: bool,
+}
+
+impl Treatment {
+    /// Acknowledgements, errors, evictions: what a client cannot do without, and nobody decides about.
+    pub const CONTROL: Treatment = Treatment { loss: Loss::Never, filtered: false };
+    /// Presence.
+    pub const PRESENCE: Treatment = Treatment { loss: Loss::Outdated, filtered: false };
+    /// A broadcast of an event that nothing special is said about.
+    pub const BROADCAST: Treatment = Treatment { loss: Loss::Policy(None), filtered: false };
+
+    /// The same for a reply: it is never dropped.
+    #[must_use]
+    pub fn of_reply(self) -> Treatment {
+        Treatment { loss: Loss::Never, ..self }
+    }
+}
