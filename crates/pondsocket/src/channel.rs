@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use pondsocket_proto::channel::{Channel as Core, Departure, Member, NotMember, Removal, To};
 use pondsocket_proto::id::{ChannelName, UserId};
-use pondsocket_proto::wire::{Json, Object};
+use pondsocket_proto::wire::Json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::LeaveReason;
 use crate::decode;
 use crate::delivery::Delivery;
-use crate::endpoint::EndpointInner;
+use crate::endpoint::{EndpointInner, disconnected};
 use crate::error::{Error, Result, encoding};
 use crate::link::Link;
+use crate::metrics::Limit;
 use crate::user::User;
 
 /// A channel by its name, to act on from anywhere. Cheap to clone and to keep: the live channel of that name is
@@ -90,9 +91,10 @@ impl Channel {
     /// Shows a member to the other tracked members.
     ///
     /// # Errors
-    /// 404 if it is no member, 409 if it is tracked already, 500 if the value is no JSON object.
+    /// 404 if it is no member, 409 if it is tracked already, 500 if the value is no JSON object, 413 if it is larger than
+    /// `max_presence_size`.
     pub fn track<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
-        let presence = Object::encode(presence).map_err(encoding)?;
+        let presence = self.endpoint.presence(presence)?;
         self.change(|channel| {
             let member = channel.state().member(user).ok_or_else(no_such_member)?;
             if member.presence.is_some() {
@@ -105,13 +107,13 @@ impl Channel {
     /// Replaces what a member, of any node, shows of itself; shows it, if it was not tracked.
     ///
     /// # Errors
-    /// 404 if it is no member, 500 if the value is no JSON object.
+    /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size`.
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         self.update_presence_local(user, presence)
     }
 
     pub(crate) fn update_presence_local<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
-        let presence = Object::encode(presence).map_err(encoding)?;
+        let presence = self.endpoint.presence(presence)?;
         self.change(|channel| channel.set_presence(user, presence).map_err(not_found))
     }
 
@@ -149,14 +151,24 @@ impl Channel {
     /// Sets one assign of a member, of any node.
     ///
     /// # Errors
-    /// 404 if it is no member, 500 if the value does not serialise.
+    /// 404 if it is no member, 500 if the value does not serialise, 413 if the assigns would be larger than
+    /// `max_assigns_size`.
     pub async fn update_assigns<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
         self.set_assign_local(user, key, value)
     }
 
     pub(crate) fn set_assign_local<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding)?;
-        self.change(|channel| channel.assign(user, key, value).map_err(not_found))
+        let most = self.endpoint.settings().max_assigns_size;
+        let fits = self.change(|channel| {
+            let member = channel.state().member(user).ok_or_else(no_such_member)?;
+            if member.assigns.size_with(key, &value) > most {
+                return Ok(false);
+            }
+            channel.assign(user, key, value).map_err(not_found)?;
+            Ok(true)
+        })?;
+        if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns")) }
     }
 
     /// A member, of any node, as it is now.
@@ -217,13 +229,13 @@ impl Channel {
     }
 
     /// Closes the *connections* of all members, with close code 1000: their memberships, here and in other
-    /// channels, end at once. It does not wait for delivery: what was broadcast right before may not reach them.
+    /// channels, end at once. What was broadcast before reaches those who read.
     pub fn close(&self) {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return };
         let connections: Vec<_> = live.read(|channel| channel.state().connections().collect());
         for connection in connections {
             if let Some(link) = self.endpoint.connection(connection) {
-                link.close(1000, "the channel was closed");
+                link.end(disconnected("the channel was closed"));
             }
         }
     }

@@ -1,5 +1,9 @@
 use std::sync::{Arc, OnceLock};
 
+use crate::address::Proxies;
+use crate::drain::Drain;
+use crate::hooks::HookSet;
+use crate::metrics::Meter;
 use crate::options::Options;
 use crate::states::States;
 use crate::timer::Timer;
@@ -9,12 +13,16 @@ use crate::timer::Timer;
 pub(crate) struct Common {
     pub(crate) options: Options,
     pub(crate) states: States,
+    pub(crate) proxies: Proxies,
+    pub(crate) meter: Meter,
+    pub(crate) hooks: HookSet,
+    pub(crate) drain: Drain,
     timer: OnceLock<Arc<Timer>>,
 }
 
 impl Common {
-    pub(crate) fn new(options: Options, states: States) -> Common {
-        Common { options, states, timer: OnceLock::new() }
+    pub(crate) fn new(options: Options, proxies: Proxies) -> Common {
+        Common { options, proxies, ..Common::default() }
     }
 
     /// The timer, started on the runtime of the first connection.

@@ -1,30 +1,41 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pondsocket_proto::channel::{Departure, Full, Limits, To};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
-use pondsocket_proto::wire::Json;
+use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
 
+use crate::admission::Admissions;
 use crate::channel::Channel;
 use crate::common::Common;
-use crate::context::{ConnectionContext, JoinContext, LeaveContext, LeaveReason};
+use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
 use crate::delivery::Delivery;
+use crate::dispatch::{Dispatch, Routes, Running};
+use crate::encode::with_broadcast;
 use crate::error::{Error, Result, encoding};
 use crate::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
 use crate::hub::Hub;
 use crate::link::Link;
-use crate::live::LiveChannel;
-use crate::lobby::{Lobby, LobbyInner, check_new, parse};
+use crate::live::{LiveChannel, Rules};
+use crate::lobby::{Layers, Lobby, LobbyInner, check_new, parse};
+use crate::metrics::{CloseReason, Component, HandlerKind, Limit, Observer};
+use crate::middleware::Layer;
 use crate::options::{EndpointOptions, Options};
-use crate::outgoing::with_broadcast;
+use crate::origin::Origins;
+use crate::outbox::{Closure, Phase};
+use crate::outgoing::OutgoingLayer;
 use crate::states::States;
 use crate::sync::Mutex;
 use crate::user::User;
 use crate::websocket::WebSocket;
+
+/// What a connection handler is about to say.
+type Connecting = BoxFuture<Result<crate::context::Connected>>;
 
 /// A live channel of connections.
 pub(crate) type Live = LiveChannel<Arc<Link>>;
@@ -49,9 +60,34 @@ pub(crate) struct EndpointInner {
     pub(crate) door: Door,
     pub(crate) hub: Arc<Hub<Arc<Link>>>,
     pub(crate) common: Arc<Common>,
-    options: RwLock<Arc<Options>>,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) admissions: Arc<Admissions>,
+    layers: Arc<Layers>,
+    settings: RwLock<Arc<Settings>>,
     lobbies: RwLock<Vec<Arc<LobbyInner>>>,
     connections: Mutex<HashMap<ConnectionId, Arc<Link>>>,
+}
+
+/// The options of one endpoint, and what is made of them once.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    options: Options,
+    pub(crate) origins: Origins,
+}
+
+impl Settings {
+    fn new(options: Options) -> Result<Settings> {
+        options.validate()?;
+        Ok(Settings { origins: Origins::new(&options)?, options })
+    }
+}
+
+impl Deref for Settings {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.options
+    }
 }
 
 impl Endpoint {
@@ -61,10 +97,67 @@ impl Endpoint {
     }
 
     /// Overrides options for this endpoint. It affects later connections.
+    ///
+    /// # Panics
+    /// If they can't work; the message names the field. See [`try_options`](Self::try_options).
     #[must_use]
     pub fn options(self, options: EndpointOptions) -> Self {
-        let merged = options.apply(&self.0.common.options);
-        *self.0.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(merged);
+        self.try_options(options).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, with an error in place of a panic.
+    ///
+    /// # Errors
+    /// 400 if they can't work; the message names the field.
+    pub fn try_options(self, options: EndpointOptions) -> Result<Self> {
+        let settings = Settings::new(options.over(&self.0.common.options))?;
+        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        Ok(self)
+    }
+
+    /// Puts a layer around the connection handler (see [`middleware`](crate::middleware)).
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer<M>(&self, layer: impl Layer<ConnectionContext, M>) -> &Self {
+        self.0.layers.connection.push(layer, self.0.states());
+        self
+    }
+
+    /// Puts a layer around every join of the endpoint's channels.
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer_joins<M>(&self, layer: impl Layer<JoinContext, M>) -> &Self {
+        self.0.layers.join.push(layer, self.0.states());
+        self
+    }
+
+    /// Puts a layer around every event of the endpoint's channels, also around those that no handler matches.
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer_events<M>(&self, layer: impl Layer<EventContext, M>) -> &Self {
+        self.0.layers.event.push(layer, self.0.states());
+        self
+    }
+
+    /// Puts a layer around every leave of the endpoint's channels, also where there is no leave handler.
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer_leaves<M>(&self, layer: impl Layer<LeaveContext, M>) -> &Self {
+        self.0.layers.leave.push(layer, self.0.states());
+        self
+    }
+
+    /// Puts a layer around every broadcast and reply of the endpoint's channels, for each recipient: none of them is
+    /// delivered as one message for all any more.
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer_outgoing<M>(&self, layer: impl OutgoingLayer<M>) -> &Self {
+        self.0.layers.outgoing.push(layer, self.0.states());
         self
     }
 
@@ -86,7 +179,8 @@ impl Endpoint {
         let join = erase(join, self.0.states());
         let mut lobbies = self.0.lobbies.write().unwrap_or_else(PoisonError::into_inner);
         check_new("channel", &pattern, lobbies.iter().map(|lobby| &lobby.pattern))?;
-        let lobby = LobbyInner::new(pattern, join, self.0.states().clone());
+        let (states, observer) = (self.0.states().clone(), Arc::clone(&self.0.observer));
+        let lobby = LobbyInner::new(pattern, join, states, observer, Arc::clone(&self.0.layers));
         lobbies.push(Arc::clone(&lobby));
         Ok(Lobby(lobby))
     }
@@ -104,7 +198,8 @@ impl Endpoint {
 
     /// All connections of this endpoint on this node.
     pub fn connections(&self) -> Vec<Connection> {
-        self.0.connections.lock().values().cloned().map(Connection).collect()
+        let links = self.0.links().into_iter();
+        links.filter(|link| link.phase() == Phase::Open).map(Connection).collect()
     }
 
     /// The connection with this id, if it is on this node.
@@ -112,7 +207,7 @@ impl Endpoint {
         self.0.connection(id.parse().ok()?).map(Connection)
     }
 
-    /// Closes a connection with close code 1000: its memberships end at once.
+    /// Closes a connection with close code 1000: its memberships end at once, and it gets what was sent to it before.
     ///
     /// # Errors
     /// 404 if there is none with this id.
@@ -125,74 +220,108 @@ impl Endpoint {
 
 /// A connection, to act on from anywhere.
 #[derive(Clone, Debug)]
-pub struct Connection(Arc<Link>);
+pub struct Connection(pub(crate) Arc<Link>);
 
 impl Connection {
     /// The connection's id.
     pub fn id(&self) -> String {
-        self.0.id.to_string()
+        self.0.id().to_string()
     }
 
     /// The id of its user.
     pub fn user_id(&self) -> &str {
-        self.0.user.as_str()
+        self.0.user().as_str()
     }
 
     /// The user id, and the connection's assigns.
     pub fn user(&self) -> User {
-        User { id: self.0.user.clone(), assigns: self.0.assigns(), presence: None }
+        User { id: self.0.user().clone(), assigns: self.0.assigns(), presence: None }
     }
 
     /// Sets an assign of the connection: later joins start with it.
     ///
     /// # Errors
-    /// 500 if the value does not serialise.
+    /// 500 if the value does not serialise, 413 if the assigns would be larger than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        self.0.assign(key, Json::encode(value).map_err(encoding)?);
-        Ok(())
+        self.0.assign(key, Json::encode(value).map_err(encoding)?)
     }
 
-    /// Closes it with close code 1000: its memberships end at once. It does not wait for delivery: what was broadcast
-    /// right before may not reach it.
+    /// Closes it with close code 1000: its memberships end at once. What was sent to it before reaches it, if it reads.
     pub fn disconnect(&self) {
-        self.close(1000, "disconnected by the server");
-    }
-
-    pub(crate) fn close(&self, code: u16, reason: &str) {
-        self.0.close(code, reason);
+        self.0.end(disconnected("disconnected by the server"));
     }
 }
 
+/// The application ends a connection.
+pub(crate) fn disconnected(text: &'static str) -> Closure {
+    Closure { code: 1000, text: text.into(), reason: CloseReason::Server }
+}
+
 impl EndpointInner {
-    pub(crate) fn new(pattern: Pattern, door: Door, common: Arc<Common>) -> Arc<EndpointInner> {
-        let options = common.options.clone();
+    pub(crate) fn new(pattern: Pattern, door: Door, common: Arc<Common>) -> Result<Arc<EndpointInner>> {
+        let settings = Settings::new(common.options.clone())?;
         let limits = Limits {
-            soft_messages: options.channel_queue,
-            soft_bytes: options.channel_queue_bytes,
+            soft_messages: settings.channel_queue,
+            soft_bytes: settings.channel_queue_bytes,
             ..Limits::default()
         };
-        Arc::new(EndpointInner {
+        let observer = Arc::new(Observer { endpoint: pattern.as_str().into(), meter: common.meter.clone() });
+        Ok(Arc::new(EndpointInner {
             pattern,
             door,
             hub: Hub::new(limits),
             common,
-            options: RwLock::new(Arc::new(options)),
+            observer,
+            admissions: Arc::default(),
+            layers: Arc::default(),
+            settings: RwLock::new(Arc::new(settings)),
             lobbies: RwLock::new(Vec::new()),
             connections: Mutex::new(HashMap::new()),
-        })
+        }))
     }
 
     pub(crate) fn states(&self) -> &States {
         &self.common.states
     }
 
-    pub(crate) fn current_options(&self) -> Arc<Options> {
-        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// # Errors
+    /// 400 if it is no name for a channel, or too long; 404 if it is not in canonical form, where that is asked for.
     pub(crate) fn channel_name(&self, name: &str) -> Result<ChannelName> {
-        ChannelName::new(name, self.current_options().max_channel_name)
-            .map_err(|error| Error::bad_request(error.to_string()))
+        let settings = self.settings();
+        if name.len() > settings.max_channel_name {
+            self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, Limit::ChannelName));
+        }
+        if settings.canonical_channel_names && !is_canonical(name) {
+            return Err(Error::not_found("no such channel: its name is not in canonical form"));
+        }
+        ChannelName::new(name, settings.max_channel_name).map_err(|error| Error::bad_request(error.to_string()))
+    }
+
+    /// Lets the connection handler decide, with all layers around it.
+    pub(crate) fn connect(&self, handler: &Erased<ConnectionContext>, ctx: ConnectionContext) -> Connecting {
+        if self.layers.connection.is_empty() {
+            return guard::call(|| handler(ctx));
+        }
+        let handler = self.layers.connection.around(Arc::clone(handler));
+        guard::call(|| handler(ctx))
+    }
+
+    /// Lets the join handlers that match decide, with all layers around them; `None` if no pattern matches.
+    pub(crate) fn join(self: &Arc<Self>, mut ctx: JoinContext) -> Option<Running<JoinContext, Arc<EndpointInner>>> {
+        let (lobby, route, _) = self.lobby_for(ctx.name.as_str(), 0)?;
+        (ctx.lobby, ctx.route) = (lobby, route);
+        let me = Arc::clone(self);
+        if self.layers.join.is_empty() {
+            return Some(Running::Direct(Dispatch::new(me, ctx, lobby)));
+        }
+        let router: Erased<JoinContext> =
+            Arc::new(move |ctx: JoinContext| Box::pin(Dispatch::new(Arc::clone(&me), ctx, lobby)));
+        let handler = self.layers.join.around(router);
+        Some(Running::Layered(guard::call(|| handler(ctx))))
     }
 
     /// The first lobby whose pattern matches `name`, of those from the `from`-th on.
@@ -207,11 +336,11 @@ impl EndpointInner {
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<Link>> {
-        self.connections.lock().get(&id).cloned()
+        self.connections.lock().get(&id).filter(|link| link.phase() == Phase::Open).cloned()
     }
 
     pub(crate) fn register(&self, link: &Arc<Link>) {
-        self.connections.lock().insert(link.id, Arc::clone(link));
+        self.connections.lock().insert(link.id(), Arc::clone(link));
     }
 
     pub(crate) fn unregister(&self, id: ConnectionId) {
@@ -228,21 +357,28 @@ impl EndpointInner {
         event: &str,
         payload: &T,
     ) -> Result<Delivery> {
-        with_broadcast(name, event, payload, |text| self.enqueue(room.cloned(), name, to, text))?
+        let members =
+            with_broadcast(name, event, payload, |text| self.enqueue(room.cloned(), (name, event), to, text))??;
+        self.observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name, event, members));
+        Ok(Delivery::local(members))
     }
 
-    fn enqueue(&self, mut room: Option<Arc<Live>>, name: &str, to: &To, text: &[u8]) -> Result<Delivery> {
+    fn enqueue(&self, mut room: Option<Arc<Live>>, (name, event): (&str, &str), to: &To, text: &[u8]) -> Result<usize> {
         loop {
-            let Some(live) = room.take().or_else(|| self.hub.get(name)) else { return Ok(Delivery::local(0)) };
-            match live.change(|channel| channel.broadcast(to, text)) {
-                Ok(Ok(members)) => return Ok(Delivery::local(members)),
-                Ok(Err(Full)) => return Err(Error::unavailable("the channel's queue is full")),
+            let Some(live) = room.take().or_else(|| self.hub.get(name)) else { return Ok(0) };
+            let treatment = live.treatment(event);
+            match live.change(|channel| channel.broadcast(to, text, treatment)) {
+                Ok(Ok(members)) => return Ok(members),
+                Ok(Err(Full)) => {
+                    self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, Limit::ChannelQueue));
+                    return Err(Error::unavailable("the channel's queue is full"));
+                }
                 Err(_closed) => self.hub.remove(&live),
             }
         }
     }
 
-    /// What the leave handler of a lobby makes of a departure, or `None` if there is no handler.
+    /// A user has left a channel: it is counted, and what is to be run is answered, if anything.
     pub(crate) fn leave(
         self: &Arc<Self>,
         name: ChannelName,
@@ -250,10 +386,12 @@ impl EndpointInner {
         departure: Departure,
         reason: LeaveReason,
     ) -> Option<BoxFuture<Result<()>>> {
-        let handler = self.lobby(lobby)?.leave_handler()?;
         let user = User::of(departure.user, departure.member);
+        let channel = name.as_str();
+        tracing::debug!(target: "pondsocket::channel", endpoint = &*self.observer.endpoint, channel, user = user.id(), %reason, "left");
+        self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user.id(), channel, reason.kind()));
         let ctx = LeaveContext { endpoint: Arc::clone(self), name, lobby, user, reason };
-        Some(guard::call(|| handler(ctx)))
+        self.lobby(lobby)?.left(ctx)
     }
 
     /// Runs the leave handler on a task of its own: whoever took the member out does not wait for it.
@@ -264,14 +402,85 @@ impl EndpointInner {
         departure: Departure,
         reason: LeaveReason,
     ) {
-        let (endpoint, deadline) = (Arc::clone(self), self.current_options().handler_timeout);
+        let Some(handler) = self.leave(name.clone(), lobby, departure, reason) else { return };
+        let (endpoint, deadline) = (Arc::clone(self), self.settings().handler_timeout);
+        let ticket = self.common.drain.handlers.ticket();
         self.hub.spawn(async move {
-            let Some(handler) = endpoint.leave(name.clone(), lobby, departure, reason) else { return };
-            if let Err(error) = guard::run(handler, deadline).await {
-                tracing::error!(channel = name.as_str(), ?error, "leave handler failed");
-            }
+            let started = endpoint.observer.start();
+            let outcome = guard::run(handler, deadline).await;
+            endpoint.finish_leave(name.as_str(), lobby, started, &outcome);
+            drop(ticket);
         });
     }
+
+    /// A leave handler has ended: nobody else hears of its failure.
+    pub(crate) fn finish_leave(
+        &self,
+        channel: &str,
+        lobby: usize,
+        started: Option<tokio::time::Instant>,
+        outcome: &Result<()>,
+    ) {
+        self.finish(HandlerKind::Leave, Some(lobby), started, outcome.as_ref().err());
+        if let Err(error) = outcome {
+            tracing::error!(target: "pondsocket::handler", channel, ?error, "leave handler failed");
+            self.observer.count(|metrics, _| metrics.error(Component::LeaveHandler, error));
+        }
+    }
+
+    /// A handler has ended, as the application's metrics see it.
+    pub(crate) fn finish(
+        &self,
+        kind: HandlerKind,
+        lobby: Option<usize>,
+        started: Option<tokio::time::Instant>,
+        error: Option<&Error>,
+    ) {
+        let Some(started) = started else { return };
+        let lobby = lobby.and_then(|at| self.lobby(at));
+        let pattern = lobby.as_ref().map_or(self.pattern.as_str(), |lobby| lobby.pattern.as_str());
+        let (took, code) = (started.elapsed(), error.map(Error::code));
+        self.observer.count(|metrics, _| metrics.handler_finished(kind, pattern, took, code));
+    }
+
+    /// Encodes what a member is to show of itself.
+    ///
+    /// # Errors
+    /// 500 if it is no JSON object, 413 if it is larger than it may be.
+    pub(crate) fn presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<Object> {
+        let presence = Object::encode(presence).map_err(encoding)?;
+        if presence.as_str().len() > self.settings().max_presence_size {
+            return Err(self.observer.too_large(Limit::Presence, "presence"));
+        }
+        Ok(presence)
+    }
+
+    /// All connections whose task has not ended: also those that are closing, or have gone and left work behind.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        self.connections.lock().values().cloned().collect()
+    }
+
+    /// A lobby as its channels know it.
+    pub(crate) fn rules(&self, lobby: usize) -> Option<Arc<dyn Rules<Arc<Link>>>> {
+        let rules: Arc<dyn Rules<Arc<Link>>> = self.lobby(lobby)?;
+        Some(rules)
+    }
+}
+
+impl Routes<JoinContext> for Arc<EndpointInner> {
+    fn start(&self, mut ctx: JoinContext, from: usize) -> Result<(usize, BoxFuture<Result<Joined>>)> {
+        let Some((at, route, lobby)) = self.lobby_for(ctx.name.as_str(), from) else {
+            return Err(Error::unrouted("no such channel"));
+        };
+        (ctx.lobby, ctx.route) = (at, route);
+        Ok((at, lobby.join(ctx)))
+    }
+}
+
+/// One slash before each segment, and none at the end (docs/protocol.md, Names and patterns).
+fn is_canonical(name: &str) -> bool {
+    let path = name.split('?').next().unwrap_or(name);
+    path.starts_with('/') && !path.contains("//") && (path == "/" || !path.ends_with('/'))
 }
 
 impl fmt::Debug for EndpointInner {

@@ -1,6 +1,8 @@
+use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 use pondsocket_proto::wire::{EncodeError, Object};
 use serde::Serialize;
@@ -32,7 +34,18 @@ struct Inner {
     message: Cow<'static, str>,
     details: Option<Object>,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    pass: bool,
+    retry_after: Option<Duration>,
+    nature: Nature,
+}
+
+/// What an error means to the one who runs handlers.
+enum Nature {
+    /// The handler's answer.
+    Answer,
+    /// No error: the handler leaves the decision, with its context, to the next pattern.
+    Passed(Box<dyn Any + Send + Sync>),
+    /// No pattern matches, or each handler has left the decision to the next.
+    Unrouted,
 }
 
 impl Error {
@@ -42,7 +55,9 @@ impl Error {
     /// If `code` is not within 400..=599: no other code means an error to a client.
     pub fn new(code: u16, message: impl Into<Cow<'static, str>>) -> Self {
         assert!((400..=599).contains(&code), "an error's code is within 400..=599, not {code}");
-        Error(Box::new(Inner { code, message: message.into(), details: None, source: None, pass: false }))
+        let message = message.into();
+        let nature = Nature::Answer;
+        Error(Box::new(Inner { code, message, details: None, source: None, retry_after: None, nature }))
     }
 
     /// 400: what the client sent makes no sense.
@@ -70,16 +85,19 @@ impl Error {
         Error::new(409, message)
     }
 
-    /// 429: slow down.
+    /// 413: more than may be stored or sent.
+    pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+        Error::new(413, message)
+    }
+
+    /// 429: slow down. See [`with_retry_after`](Self::with_retry_after).
     pub fn too_many_requests(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(429, message)
     }
 
     /// 500, for anything unexpected: `source` is logged and never sent.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        let mut error = Error::new(500, "internal error");
-        error.0.source = Some(source.into());
-        error
+        Error::new(500, "internal error").with_source(source)
     }
 
     /// 503: not now, later. Marked as temporary.
@@ -102,6 +120,21 @@ impl Error {
         self
     }
 
+    /// Keeps what caused it, for the log: clients never see it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Tells the client when to try again: as the header `Retry-After` of an HTTP answer, in whole seconds (RFC 9110
+    /// section 10.2.3), and as `details.retryAfterMs` of a message.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
     /// The code, 400 to 599.
     pub fn code(&self) -> u16 {
         self.0.code
@@ -117,15 +150,58 @@ impl Error {
         self.0.details.as_ref().map(Object::as_str)
     }
 
-    /// Not an error: the handler leaves the decision to the next matching pattern.
-    pub(crate) fn pass() -> Self {
+    /// When to try again, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether the same may well succeed later: 503 and 504.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.0.code, 503 | 504)
+    }
+
+    /// Whether nobody expected it: 500. Its reason is for the log.
+    pub(crate) fn is_unexpected(&self) -> bool {
+        self.0.code == 500
+    }
+
+    /// What a client sees as details: those of the application, and when to try again.
+    pub(crate) fn told_details(&self) -> Option<Cow<'_, str>> {
+        let Some(after) = self.0.retry_after else { return self.details().map(Cow::Borrowed) };
+        let hint = format!("\"retryAfterMs\":{}", after.as_millis());
+        Some(Cow::Owned(match self.details().and_then(|details| details.strip_prefix('{')) {
+            None | Some("}") => format!("{{{hint}}}"),
+            Some(rest) => format!("{{{hint},{rest}"),
+        }))
+    }
+
+    /// Not an error: the handler leaves the decision, with its context, to the next matching pattern.
+    pub(crate) fn pass<C: Send + Sync + 'static>(context: C) -> Self {
         let mut error = Error::not_found("no handler decided");
-        error.0.pass = true;
+        error.0.nature = Nature::Passed(Box::new(context));
         error
     }
 
-    pub(crate) fn is_pass(&self) -> bool {
-        self.0.pass
+    /// The context of the handler that left the decision to the next pattern; `Err` if it is an error.
+    pub(crate) fn into_passed<C: Send + Sync + 'static>(mut self) -> Result<C> {
+        match std::mem::replace(&mut self.0.nature, Nature::Answer) {
+            Nature::Passed(context) => context.downcast().map(|context| *context).map_err(|_| self),
+            nature => {
+                self.0.nature = nature;
+                Err(self)
+            }
+        }
+    }
+
+    /// No handler was there to decide.
+    pub(crate) fn unrouted(message: &'static str) -> Self {
+        let mut error = Error::not_found(message);
+        error.0.nature = Nature::Unrouted;
+        error
+    }
+
+    pub(crate) fn is_unrouted(&self) -> bool {
+        matches!(self.0.nature, Nature::Unrouted)
     }
 }
 
@@ -166,6 +242,21 @@ mod tests {
         let error = Error::internal("the password is hunter2");
         assert_eq!(error.to_string(), "internal error (500)");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("the password is hunter2"));
+    }
+
+    #[test]
+    fn a_retry_hint_stands_beside_the_details() {
+        let busy = || Error::too_many_requests("slow down").with_retry_after(Duration::from_millis(1500));
+        assert_eq!(busy().told_details().as_deref(), Some(r#"{"retryAfterMs":1500}"#));
+        let details = serde_json::json!({ "limit": 5 });
+        assert_eq!(busy().with_details(&details).told_details().as_deref(), Some(r#"{"retryAfterMs":1500,"limit":5}"#));
+        assert_eq!(Error::conflict("x").with_details(&details).told_details().as_deref(), Some(r#"{"limit":5}"#));
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_is_temporary() {
+        assert!(Error::unavailable("x").is_temporary() && Error::timeout("x").is_temporary());
+        assert!(!Error::too_many_requests("x").is_temporary() && !Error::internal("x").is_temporary());
     }
 
     #[test]

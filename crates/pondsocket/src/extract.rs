@@ -24,7 +24,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::context::{ConnectionContext, EventContext, JoinContext, LeaveContext};
+use crate::context::{ConnectionContext, EventContext, JoinContext, LeaveContext, OutgoingContext};
 use crate::error::{Error, Result};
 use crate::handler::Context;
 use crate::states::States;
@@ -95,9 +95,9 @@ macro_rules! extractors {
 }
 
 extractors! {
-    Payload: payload of JoinContext, EventContext;
-    Params: params of ConnectionContext, JoinContext, EventContext;
-    Query: query_as of ConnectionContext, JoinContext, EventContext;
+    Payload: payload of JoinContext, EventContext, OutgoingContext;
+    Params: params of ConnectionContext, JoinContext, EventContext, OutgoingContext;
+    Query: query_as of ConnectionContext, JoinContext, EventContext, OutgoingContext;
     Assigns: assigns of JoinContext, EventContext, LeaveContext;
     Presence: presence of EventContext, LeaveContext;
 }

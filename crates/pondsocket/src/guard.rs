@@ -35,10 +35,17 @@ pub(crate) async fn run<T>(mut future: BoxFuture<Result<T>>, deadline: Duration)
 
 /// What the caller of a handler is told when its deadline has come.
 pub(crate) fn timed_out() -> Error {
-    Error::timeout("the handler took too long")
+    Error::timeout(TOO_LONG)
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+/// Whether this is the end of a handler whose deadline has come.
+pub(crate) fn is_timeout(error: &Error) -> bool {
+    error.code() == 504 && error.message() == TOO_LONG
+}
+
+const TOO_LONG: &str = "the handler took too long";
+
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     Error::internal(format!("a handler panicked: {text}"))

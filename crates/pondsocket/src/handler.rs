@@ -8,13 +8,14 @@ use crate::context::{Connected, ConnectionContext, EventContext, JoinContext, Jo
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::extract::Extract;
+use crate::middleware::{Both, Layer, WithLayer};
 use crate::states::States;
 
 /// A future on the heap, as handlers are run.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a handler is called with: a connection that asks to come in, a join, an event, or a leave.
-pub trait Context: Send + Sized + 'static + sealed::Sealed {
+pub trait Context: Send + Sync + Sized + 'static + sealed::Sealed {
     /// What the handler decides.
     type Answer: Send + 'static;
     #[doc(hidden)]
@@ -98,6 +99,28 @@ pub trait Handler<C: Context, M>: Send + Sync + 'static {
     fn prepare(states: &States);
     #[doc(hidden)]
     fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>>;
+
+    /// Puts a layer around this handler alone (see [`middleware`](crate::middleware)).
+    ///
+    /// ```
+    /// # use pondsocket::{EventContext, Handler, Lobby, Next, Result};
+    /// # fn register(lobby: &Lobby) {
+    /// async fn message(ctx: EventContext) -> Result<()> {
+    ///     ctx.reply("message", &())
+    /// }
+    /// async fn quietly(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
+    ///     next.run(ctx).await.or(Ok(()))
+    /// }
+    /// lobby.on_event("message", message.layer(quietly));
+    /// # }
+    /// ```
+    fn layer<L, LM>(self, layer: L) -> WithLayer<Self, L, Both<M, LM>>
+    where
+        Self: Sized,
+        L: Layer<C, LM>,
+    {
+        WithLayer::new(self, layer)
+    }
 }
 
 /// A handler of any shape.

@@ -10,7 +10,7 @@ use pondsocket_proto::channel::{Channel, Limits};
 use pondsocket_proto::id::ChannelName;
 use tokio::runtime::Handle;
 
-use crate::live::{LiveChannel, Recipient};
+use crate::live::{LiveChannel, Recipient, Rules};
 use crate::sync::Mutex;
 
 /// Models need the same steps in every run, whatever a name hashes to.
@@ -19,7 +19,6 @@ const SHARDS: usize = if cfg!(pond_loom) { 1 } else { 16 };
 type Shard<R> = Mutex<HashMap<ChannelName, Arc<LiveChannel<R>>>>;
 
 /// The live channels of one endpoint. Lock order: a shard, then a channel; never two channels.
-#[derive(Debug)]
 pub(crate) struct Hub<R: Recipient> {
     shards: [Shard<R>; SHARDS],
     hasher: RandomState,
@@ -46,7 +45,12 @@ impl<R: Recipient> Hub<R> {
 
     /// Seats somebody with `join`, in the live channel of this name or in a new one. A channel that closed in the
     /// meantime is passed over, so that no join is lost and no name has two live channels.
-    pub(crate) fn join<T, F>(&self, name: &ChannelName, lobby: usize, mut join: F) -> (Arc<LiveChannel<R>>, T)
+    pub(crate) fn join<T, F>(
+        &self,
+        name: &ChannelName,
+        lobby: (usize, &Arc<dyn Rules<R>>),
+        mut join: F,
+    ) -> (Arc<LiveChannel<R>>, T)
     where
         F: FnOnce(&mut Channel<R>) -> T,
     {
@@ -54,7 +58,10 @@ impl<R: Recipient> Hub<R> {
         loop {
             let channel = self.get_or_create(name, lobby);
             match channel.change(join) {
-                Ok(answer) => return (channel, answer),
+                Ok(answer) => {
+                    channel.open();
+                    return (channel, answer);
+                }
                 Err(again) => {
                     join = again;
                     self.remove(&channel);
@@ -93,12 +100,17 @@ impl<R: Recipient> Hub<R> {
         }
     }
 
-    fn get_or_create(&self, name: &ChannelName, lobby: usize) -> Arc<LiveChannel<R>> {
+    /// All live channels, in no particular order. Each shard is locked for a moment only.
+    pub(crate) fn channels(&self) -> Vec<Arc<LiveChannel<R>>> {
+        self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    fn get_or_create(&self, name: &ChannelName, (lobby, rules): (usize, &Arc<dyn Rules<R>>)) -> Arc<LiveChannel<R>> {
         let mut shard = self.shard(name.as_str()).lock();
         if let Some(channel) = shard.get(name.as_str()) {
             return Arc::clone(channel);
         }
-        let channel = LiveChannel::new(name.clone(), lobby, self.limits, self.me.clone());
+        let channel = LiveChannel::new(name.clone(), (lobby, Arc::clone(rules)), self.limits, self.me.clone());
         shard.insert(name.clone(), Arc::clone(&channel));
         channel
     }

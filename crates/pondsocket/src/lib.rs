@@ -58,31 +58,45 @@
 //!
 //! The library installs no tracing subscriber, no allocator and no runtime of its own.
 
+mod address;
+mod admission;
 mod body;
+mod bucket;
 mod channel;
 mod common;
 mod connection;
 pub mod context;
 mod decode;
 mod delivery;
+mod dispatch;
+mod drain;
+mod encode;
 mod endpoint;
 mod error;
 pub mod extract;
 mod framing;
+mod gauge;
 mod guard;
 pub mod handler;
+pub mod hooks;
 mod hub;
 mod ids;
 mod link;
 mod live;
 mod lobby;
+pub mod metrics;
+pub mod middleware;
 mod options;
+mod origin;
 mod outbox;
-mod outgoing;
+pub mod outgoing;
 mod pond;
+mod rate_limit;
 #[cfg(feature = "server")]
 mod serve;
 mod service;
+mod shutdown;
+pub mod snapshot;
 mod states;
 mod sync;
 mod timer;
@@ -93,18 +107,30 @@ mod websocket;
 
 pub use body::Body;
 pub use channel::Channel;
-pub use context::{Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
+pub use context::{
+    Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason, Outgoing,
+    OutgoingContext,
+};
 pub use delivery::{Delivery, Remote};
 pub use endpoint::{Connection, Endpoint};
 pub use error::{Error, Result};
 pub use extract::{Assigns, Params, Payload, Presence, Query, State};
 pub use handler::Handler;
+pub use hooks::Hooks;
 pub use lobby::Lobby;
+pub use metrics::Metrics;
+pub use middleware::Next;
 pub use options::{EndpointOptions, Options};
+pub use outgoing::{OutgoingHandler, OutgoingNext};
 pub use pond::PondSocket;
+#[doc(no_inline)]
+pub use pondsocket_proto::channel::SlowClient;
+pub use rate_limit::{Limited, RateLimit, Subject};
 #[cfg(feature = "server")]
 pub use serve::Server;
 pub use service::{EitherBody, Layered, PondLayer, PondService};
+pub use shutdown::{Shutdown, ShutdownReport};
+pub use snapshot::Snapshot;
 pub use states::States;
 pub use upgrade::PeerAddr;
 pub use user::User;

@@ -1,6 +1,7 @@
 //! The part of a connection that others hold: who it is, and its outbox.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -11,9 +12,11 @@ use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::wire::Json;
 use pondsocket_proto::ws::{self, Opcode};
 
+use crate::error::{Error, Result};
 use crate::framing::Framing;
 use crate::live::Recipient;
-use crate::outbox::{Attention, Bounds, Closure, Outbox, Phase, Writer};
+use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
+use crate::outbox::{Bounds, Closure, Outbox, Phase, Pushed, Writer};
 use crate::sync::Mutex;
 use crate::transport::Io;
 
@@ -23,25 +26,59 @@ const BUFFERS_PER_WRITE: usize = 64;
 /// A connection as others see it. Everything here may be called from anywhere and returns at once.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) id: ConnectionId,
-    pub(crate) user: UserId,
+    pub(crate) identity: Identity,
+    pub(crate) observer: Arc<Observer>,
     framing: Framing,
     bounds: Bounds,
+    max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
 }
 
+/// Who a connection is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: ConnectionId,
+    pub(crate) user: UserId,
+    pub(crate) ip: Option<IpAddr>,
+}
+
+/// How a connection is written to, and what it may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) framing: Framing,
+    pub(crate) bounds: Bounds,
+    pub(crate) max_assigns: usize,
+}
+
 impl Link {
     pub(crate) fn new(
-        id: ConnectionId,
-        user: UserId,
-        framing: Framing,
-        bounds: Bounds,
+        identity: Identity,
+        observer: Arc<Observer>,
+        Terms { framing, bounds, max_assigns }: Terms,
         assigns: Assigns,
         writer: Writer,
     ) -> Arc<Link> {
         let (assigns, outbox) = (Mutex::new(assigns), Mutex::new(Outbox::new(writer)));
-        Arc::new(Link { id, user, framing, bounds, assigns, outbox })
+        Arc::new(Link { identity, observer, framing, bounds, max_assigns, assigns, outbox })
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.identity.id
+    }
+
+    pub(crate) fn user(&self) -> &UserId {
+        &self.identity.user
+    }
+
+    pub(crate) fn info(&self) -> ConnectionInfo<'_> {
+        let Identity { id, user, ip } = &self.identity;
+        ConnectionInfo { endpoint: &self.observer.endpoint, id: *id, user, ip: *ip, assigns: &self.assigns }
+    }
+
+    /// Tells the application's metrics about this connection.
+    pub(crate) fn count(&self, tell: impl FnOnce(&dyn Metrics, &ConnectionInfo<'_>)) {
+        self.observer.meter.count(|metrics| tell(metrics, &self.info()));
     }
 
     /// A copy of the connection's assigns; it shares the values.
@@ -49,8 +86,16 @@ impl Link {
         self.assigns.lock().clone()
     }
 
-    pub(crate) fn assign(&self, key: &str, value: Json) {
-        self.assigns.lock().set(key, value);
+    /// # Errors
+    /// 413 if there were more than may be; nothing is changed then.
+    pub(crate) fn assign(&self, key: &str, value: Json) -> Result<()> {
+        let mut assigns = self.assigns.lock();
+        if assigns.size_with(key, &value) > self.max_assigns {
+            drop(assigns);
+            return Err(self.observer.too_large(Limit::Assigns, "assigns"));
+        }
+        assigns.set(key, value);
+        Ok(())
     }
 
     /// Queues a message for this connection alone.
@@ -62,54 +107,101 @@ impl Link {
     pub(crate) fn send_control(&self, opcode: Opcode, payload: &[u8]) {
         let mut frame = Vec::with_capacity(payload.len() + 2);
         ws::encode(opcode, payload, &mut frame);
-        self.send_frame(frame);
+        self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
     }
 
     fn send_frame(&self, frame: Vec<u8>) {
+        let bytes = frame.len();
+        self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
+        self.count(|metrics, me| metrics.message_sent(me, 1, bytes));
+    }
+
+    /// Pushes into the outbox, and does what follows: under the lock nobody is woken and nothing is counted.
+    fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) {
         let mut outbox = self.outbox.lock();
-        let verdict = outbox.send(frame.into(), self.bounds);
-        self.attend(outbox, verdict);
-    }
-
-    /// Ends the connection with a close frame, behind what is queued.
-    pub(crate) fn close(&self, code: u16, reason: &str) {
-        self.close_with(code, reason, false);
-    }
-
-    /// Ends the connection with a close frame in place of what is queued: the client does not read it anyway.
-    pub(crate) fn give_up(&self, closure: &Closure) {
-        tracing::debug!(connection = %self.id, user = %self.user, code = closure.code, reason = closure.reason, "client given up");
-        self.close_with(closure.code, closure.reason, true);
-    }
-
-    fn close_with(&self, code: u16, reason: &str, discard: bool) {
-        let mut frame = Vec::new();
-        ws::encode_close(code, reason, &mut frame);
-        let mut outbox = self.outbox.lock();
-        let news = outbox.close(frame.into(), discard);
-        self.attend(outbox, Ok(if news { Attention::Wake } else { Attention::None }));
-    }
-
-    /// Answers a close frame, after what is queued. An empty answer to an empty question (RFC 6455 section 5.5.1).
-    pub(crate) fn answer_close(&self, code: Option<u16>) {
-        match code {
-            Some(code) => self.close(code, ""),
-            None => {
-                self.outbox.lock().close(Bytes::from_static(&[0x88, 0]), false);
-            }
+        let pushed = push(&mut outbox, self.bounds);
+        let waker = match &pushed {
+            Ok(Pushed { wake: true, .. }) => outbox.waker.clone(),
+            _ => None,
+        };
+        drop(outbox);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        match pushed {
+            Ok(pushed) => self.count_pushed(pushed),
+            Err(closure) => self.give_up(closure),
         }
     }
 
-    /// Unlocks, then does what the push asks for. Waking under the lock would make the woken wait for it.
-    fn attend(&self, outbox: impl std::ops::Deref<Target = Outbox>, verdict: Result<Attention, Closure>) {
-        let waker = match verdict {
-            Ok(Attention::Wake) => outbox.waker.clone(),
-            Ok(Attention::None) => None,
-            Err(closure) => {
-                drop(outbox);
-                return self.give_up(&closure);
-            }
-        };
+    fn count_pushed(&self, Pushed { dropped, depth, .. }: Pushed) {
+        if depth == 0 || !self.observer.meter.is_on() {
+            return;
+        }
+        self.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Outbox, depth));
+        let reasons = [
+            (DropReason::Outdated, dropped.outdated),
+            (DropReason::Oldest, dropped.oldest),
+            (DropReason::Newest, dropped.newest),
+        ];
+        for (reason, messages) in reasons.into_iter().filter(|(_, messages)| *messages > 0) {
+            self.count(|metrics, me| metrics.message_dropped(me, reason, messages));
+        }
+    }
+
+    /// Ends the connection: its memberships first, and behind everything that its channels have for it a close frame.
+    pub(crate) fn end(&self, closure: Closure) {
+        self.wake_if(|outbox| outbox.begin_end(closure));
+    }
+
+    /// Ends the connection with a close frame at once, behind what is queued: there is nothing more to say to it.
+    pub(crate) fn close(&self, closure: Closure) {
+        let mut frame = Vec::new();
+        ws::encode_close(closure.code, &closure.text, &mut frame);
+        self.wake_if(|outbox| {
+            outbox.blame(closure);
+            outbox.close(frame.into())
+        });
+    }
+
+    /// Ends the connection with a close frame in place of what is queued: the client does not read it anyway.
+    pub(crate) fn give_up(&self, closure: Closure) {
+        let (id, user) = (self.id(), self.user());
+        tracing::debug!(target: "pondsocket::connection", connection = %id, %user, code = closure.code, reason = %closure.reason, "client given up");
+        self.wake_if(|outbox| outbox.give_up(closure));
+    }
+
+    /// Ends the connection without another word, and its handlers with it.
+    pub(crate) fn cut(&self) {
+        self.wake_if(Outbox::cut);
+    }
+
+    /// Somebody who may have had something for this connection has nothing more.
+    pub(crate) fn say_farewell(&self) {
+        self.wake_if(Outbox::farewell);
+    }
+
+    /// A channel that is being left will say farewell.
+    pub(crate) fn expect_farewell(&self) {
+        self.outbox.lock().expect_farewell();
+    }
+
+    /// Answers a close frame, after what is queued. An empty answer to an empty question (RFC 6455 section 5.5.1).
+    pub(crate) fn answer_close(&self, closure: Closure) {
+        let mut frame = Vec::new();
+        match closure.code {
+            1005 => frame.extend_from_slice(&[0x88, 0]),
+            code => ws::encode_close(code, "", &mut frame),
+        }
+        let mut outbox = self.outbox.lock();
+        outbox.blame(closure);
+        outbox.close(frame.into());
+    }
+
+    /// Unlocks before it wakes: the woken would wait for the lock.
+    fn wake_if(&self, change: impl FnOnce(&mut Outbox) -> bool) {
+        let mut outbox = self.outbox.lock();
+        let waker = if change(&mut outbox) { outbox.waker.clone() } else { None };
         drop(outbox);
         if let Some(waker) = waker {
             waker.wake();
@@ -118,6 +210,26 @@ impl Link {
 
     pub(crate) fn phase(&self) -> Phase {
         self.outbox.lock().phase()
+    }
+
+    /// Whether everything is to be given up.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.outbox.lock().was_cut()
+    }
+
+    /// Why it ends, once that is known.
+    pub(crate) fn closure(&self) -> Option<Closure> {
+        self.outbox.lock().closure().cloned()
+    }
+
+    /// Notes why it ends, unless that is known.
+    pub(crate) fn blame(&self, closure: Closure) {
+        self.outbox.lock().blame(closure);
+    }
+
+    /// How many frames wait for the client, and how many bytes.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        self.outbox.lock().depth()
     }
 
     /// The connection's task begins to work: it will flush when it is done.
@@ -146,7 +258,8 @@ impl Link {
     ) -> Poll<io::Result<()>> {
         let mut buffers = Vec::new();
         loop {
-            let outbox = self.outbox.lock();
+            // Held across the write, which does not wait: what is being written must not be dropped meanwhile.
+            let mut outbox = self.outbox.lock();
             if outbox.is_empty() {
                 drop(outbox);
                 return match io {
@@ -158,38 +271,28 @@ impl Link {
             outbox.front(&mut buffers, BUFFERS_PER_WRITE);
             let slices: Vec<_> = buffers.iter().map(|bytes| IoSlice::new(bytes)).collect();
             let written = match (outbox.writer(), io.as_mut()) {
-                (Writer::Socket(socket), _) => {
-                    // While something is queued nobody but this task writes.
-                    match socket.try_write_vectored(&slices) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            let ready = socket.as_ref().poll_write_ready(cx);
-                            drop(outbox);
-                            ready!(ready)?;
-                            continue;
-                        }
-                        other => other?,
+                (Writer::Socket(socket), _) => match socket.try_write_vectored(&slices) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        let ready = socket.as_ref().poll_write_ready(cx);
+                        drop(outbox);
+                        ready!(ready)?;
+                        continue;
                     }
-                }
-                (Writer::Task, Some(io)) => {
-                    drop(outbox);
-                    let written = ready!(Pin::new(&mut **io).poll_write_vectored(cx, &slices))?;
-                    if written == 0 {
-                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                    }
-                    *wrote = true;
-                    self.outbox.lock().advance(written);
-                    continue;
-                }
+                    other => other?,
+                },
+                (Writer::Task, Some(io)) => ready!(Pin::new(&mut **io).poll_write_vectored(cx, &slices))?,
                 _ => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             };
-            let mut outbox = outbox;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
             outbox.advance(written);
             *wrote = true;
         }
     }
 
     /// Nothing more will be sent. Dropping what this returns tells a TCP peer so.
-    pub(crate) fn end(&self) -> Writer {
+    pub(crate) fn hang_up(&self) -> Writer {
         self.outbox.lock().end()
     }
 }
@@ -199,13 +302,32 @@ impl Recipient for Arc<Link> {
         self.framing
     }
 
-    fn deliver(&self, runs: &[Run<'_, Bytes>]) {
-        let mut outbox = self.outbox.lock();
-        let verdict = outbox.deliver(runs, self.bounds);
-        self.attend(outbox, verdict);
+    fn connection(&self) -> ConnectionId {
+        self.id()
+    }
+
+    fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) {
+        self.push(|outbox, bounds| outbox.deliver(channel, runs, bounds));
+        if self.observer.meter.is_on() {
+            let messages = runs.iter().map(|run| run.frames as usize).sum();
+            let bytes = runs.iter().map(|run| run.range.len()).sum();
+            self.count(|metrics, me| metrics.message_sent(me, messages, bytes));
+        }
     }
 
     fn send(&self, text: &[u8]) {
         self.send_text(text);
+    }
+
+    fn farewell(&self) {
+        self.say_farewell();
+    }
+}
+
+impl Observer {
+    /// A limit of what may be stored is reached.
+    pub(crate) fn too_large(&self, limit: Limit, what: &'static str) -> Error {
+        self.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
+        Error::too_large(format!("the {what} would be larger than they may be"))
     }
 }

@@ -6,12 +6,15 @@
 //! what arrived meanwhile is the next batch.
 
 use std::cell::RefCell;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use pondsocket_proto::channel::{
-    Batch, Channel, Class, Encoded, Limits, NotMember, Piece, Plan, Recipients, Run, Slot,
+    Audience, Batch, Channel, Class, Encoded, Limits, Listener, Loss, NotMember, Piece, Plan, Reception, Recipients,
+    Run, Slot, Treatment,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 
@@ -36,21 +39,57 @@ const WRITES_PER_TURN: u32 = 64;
 pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     /// How its messages are framed.
     fn framing(&self) -> Framing;
-    /// Takes framed messages, now. It must not wait.
-    fn deliver(&self, runs: &[Run<'_, Bytes>]);
+    /// Which connection it is.
+    fn connection(&self) -> ConnectionId;
+    /// Takes framed messages of a channel, now. It must not wait.
+    fn deliver(&self, channel: u64, runs: &[Run<Bytes>]);
     /// Takes one message that is not framed yet.
     fn send(&self, text: &[u8]);
+    /// It has had everything of a channel that it has left.
+    fn farewell(&self);
+}
+
+/// How the messages of a channel are handled on their way: what its lobby says.
+pub(crate) trait Rules<R>: Send + Sync {
+    /// How messages of this event are handled.
+    fn treatment(&self, event: &str) -> Treatment;
+    /// Decides about one filtered message, given as its text.
+    fn gate<'a>(&'a self, text: &'a [u8]) -> Box<dyn Gate<R> + 'a>;
+    /// A channel has got its first member.
+    fn opened(&self, name: &str);
+    /// Its last one has gone, and everything has been delivered.
+    fn closed(&self, name: &str);
+    /// A delivery has taken so many operations.
+    fn took(&self, operations: usize);
+}
+
+/// What becomes of one filtered message, for each recipient.
+pub(crate) trait Gate<R>: Send {
+    fn decide(&mut self, to: &R, listener: Option<&Listener>) -> Verdict;
+}
+
+/// An outgoing handler's decision.
+pub(crate) enum Verdict {
+    Pass,
+    Block,
+    /// Another text in its place.
+    Replace(Vec<u8>),
 }
 
 /// A channel that has members, or is about to.
-#[derive(Debug)]
 pub(crate) struct LiveChannel<R: Recipient> {
     pub(crate) name: ChannelName,
     /// Which of the endpoint's lobbies it belongs to: that of the join which made it.
     pub(crate) lobby: usize,
+    /// What that lobby says.
+    rules: Arc<dyn Rules<R>>,
+    /// Tells it from every other one, whatever its name.
+    serial: u64,
     hub: Weak<Hub<R>>,
     /// The runtime of the join that made it.
     home: Option<Home>,
+    /// Whether anybody has ever been in it.
+    opened: AtomicBool,
     core: Mutex<Core<R>>,
 }
 
@@ -73,14 +112,33 @@ impl<R> Core<R> {
 }
 
 impl<R: Recipient> LiveChannel<R> {
-    pub(crate) fn new(name: ChannelName, lobby: usize, limits: Limits, hub: Weak<Hub<R>>) -> Arc<Self> {
+    pub(crate) fn new(
+        name: ChannelName,
+        (lobby, rules): (usize, Arc<dyn Rules<R>>),
+        limits: Limits,
+        hub: Weak<Hub<R>>,
+    ) -> Arc<Self> {
         let core = Core {
             channel: Channel::new(name.clone(), limits, ids::fresh),
             baton: Some(Recipients::default()),
             waiting: Vec::new(),
             closed: false,
         };
-        Arc::new(LiveChannel { name, lobby, hub, home: Home::try_current().ok(), core: Mutex::new(core) })
+        let (serial, home) = (ids::serial(), Home::try_current().ok());
+        let opened = AtomicBool::new(false);
+        Arc::new(LiveChannel { name, lobby, rules, serial, hub, home, opened, core: Mutex::new(core) })
+    }
+
+    /// Somebody has joined.
+    pub(crate) fn open(&self) {
+        if !self.opened.swap(true, Ordering::Relaxed) {
+            self.rules.opened(self.name.as_str());
+        }
+    }
+
+    /// How messages of this event are handled.
+    pub(crate) fn treatment(&self, event: &str) -> Treatment {
+        self.rules.treatment(event)
     }
 
     /// Changes the channel; what that means for its members is delivered soon. `Err` gives the change back: the
@@ -109,23 +167,30 @@ impl<R: Recipient> LiveChannel<R> {
         self.read(|channel| channel.state().is_seated(slot, connection))
     }
 
-    /// Answers one connection: directly if nothing is on its way to it, else behind that.
+    /// Answers one connection: directly if nothing is on its way to it and nobody decides about it, else behind that.
     pub(crate) fn reply(
         self: &Arc<Self>,
         to: &R,
         slot: Slot,
-        connection: ConnectionId,
         text: &[u8],
+        treatment: Treatment,
     ) -> Result<(), NotMember> {
+        let connection = to.connection();
         let mut core = self.core.lock();
-        if core.is_quiet() {
-            if !core.channel.state().is_seated(slot, connection) {
-                return Err(NotMember);
-            }
-            to.send(text);
+        if !core.is_quiet() {
+            return core.channel.reply(slot, connection, text, treatment);
+        }
+        if treatment.filtered {
+            core.channel.reply(slot, connection, text, treatment)?;
+            drop(core);
+            settle_soon(self);
             return Ok(());
         }
-        core.channel.reply(slot, connection, text)
+        if !core.channel.state().is_seated(slot, connection) {
+            return Err(NotMember);
+        }
+        to.send(text);
+        Ok(())
     }
 
     /// Tells something to a connection that is no member: behind what it got, or is to get, as one.
@@ -166,9 +231,14 @@ impl<R: Recipient> LiveChannel<R> {
     }
 }
 
+impl<R: Recipient> fmt::Debug for LiveChannel<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveChannel").field("name", &self.name.as_str()).finish_non_exhaustive()
+    }
+}
+
 /// The right to deliver, and the duty to go on until the queue is empty. Dropped in the midst of it, by a panic or
 /// the end of the runtime, it gives the baton back, and another delivery goes on with what is left.
-#[derive(Debug)]
 pub(crate) struct Delivery<R: Recipient> {
     channel: Arc<LiveChannel<R>>,
     recipients: Option<Recipients<R>>,
@@ -204,11 +274,15 @@ impl<R: Recipient> Delivery<R> {
         }
     }
 
-    /// Delivers until the queue is empty. It yields first, so that other ready publishers append.
+    /// Delivers until the queue is empty. It yields before each batch, so that other ready publishers append, and that
+    /// connections to which only their own task can write have their turn.
     pub(crate) async fn run(mut self) {
         tokio::task::yield_now().await;
         while let Some(batch) = self.next() {
             self.deliver(batch).await;
+            if self.channel.read(Channel::has_queued) {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -221,22 +295,29 @@ impl<R: Recipient> Delivery<R> {
             let waiting = std::mem::take(&mut core.waiting);
             drop(core);
             waiting.into_iter().for_each(Waker::wake);
+            self.channel.rules.took(batch.len());
             return Some(batch);
         }
         core.baton = self.recipients.take();
         let ended = core.channel.state().connection_count() == 0;
         core.closed = ended;
         drop(core);
-        if ended && let Some(hub) = self.channel.hub.upgrade() {
-            hub.remove(&self.channel);
+        if ended {
+            if let Some(hub) = self.channel.hub.upgrade() {
+                hub.remove(&self.channel);
+            }
+            self.channel.rules.closed(self.channel.name.as_str());
         }
         None
     }
 
     async fn deliver(&mut self, batch: Batch<R>) {
+        if batch.is_filtered() {
+            return self.deliver_filtered(&batch).await;
+        }
         let Some(recipients) = &mut self.recipients else { return };
         let plan = Plan::new(&batch, recipients);
-        let mut encodings = Encodings { batch: &batch, known: Vec::new() };
+        let mut encodings = Encodings { batch: &batch, channel: self.channel.serial, known: Vec::new() };
         let mut writes = 0;
         for private in &plan.private {
             encodings.send_pieces(&private.to, &private.pieces);
@@ -254,6 +335,56 @@ impl<R: Recipient> Delivery<R> {
             }
         }
     }
+
+    /// Message by message, recipient by recipient: an outgoing handler decides about each.
+    async fn deliver_filtered(&mut self, batch: &Batch<R>) {
+        let Some(recipients) = &self.recipients else { return };
+        let mut writes = 0;
+        for (audience, text, treatment) in batch.messages() {
+            let mut gate = self.channel.rules.gate(text);
+            let mut passed = Vec::new();
+            for (slot, reception) in hearers(recipients, audience) {
+                let to = &reception.to;
+                // The slot may have changed hands since the message was queued.
+                let listener = batch.listener(slot).filter(|listener| listener.connection == to.connection());
+                let frame = match gate.decide(to, listener) {
+                    Verdict::Pass => shared_frame(&mut passed, to.framing(), text),
+                    Verdict::Replace(text) => Bytes::from(to.framing().frame(&text)),
+                    Verdict::Block => continue,
+                };
+                to.deliver(self.channel.serial, &[one_frame(frame, treatment.loss)]);
+                turn(&mut writes).await;
+            }
+        }
+    }
+}
+
+/// The recipients that an audience means.
+fn hearers<'a, R: Recipient>(
+    recipients: &'a Recipients<R>,
+    audience: &'a Audience<R>,
+) -> impl Iterator<Item = (Slot, &'a Reception<R>)> {
+    recipients.iter().filter(move |(slot, reception)| match audience {
+        Audience::All => true,
+        Audience::Tracked => reception.tracked,
+        Audience::Only(seats) => seats.as_slice().contains(slot),
+        Audience::Except(seats) => !seats.as_slice().contains(slot),
+        Audience::Outsider(_) => false,
+    })
+}
+
+/// The frame of a message that several get as it is, made once for each framing.
+fn shared_frame(known: &mut Vec<(Framing, Bytes)>, framing: Framing, text: &[u8]) -> Bytes {
+    if let Some((_, frame)) = known.iter().find(|(of, _)| *of == framing) {
+        return frame.clone();
+    }
+    let frame = Bytes::from(framing.frame(text));
+    known.push((framing, frame.clone()));
+    frame
+}
+
+fn one_frame(buffer: Bytes, loss: Loss) -> Run<Bytes> {
+    Run { range: 0..buffer.len(), buffer, frames: 1, loss }
 }
 
 impl<R: Recipient> Drop for Delivery<R> {
@@ -285,21 +416,28 @@ async fn turn(writes: &mut u32) {
 /// The batch in each framing that some recipient wants, made when the first one does.
 struct Encodings<'a, R> {
     batch: &'a Batch<R>,
+    channel: u64,
     known: Vec<(Framing, Encoded<Bytes>)>,
 }
 
 impl<R: Recipient> Encodings<'_, R> {
     fn send_pieces(&mut self, to: &R, pieces: &[Piece]) {
+        let channel = self.channel;
         let encoded = self.encoded(to.framing());
-        let runs: Vec<_> = pieces.iter().filter_map(|piece| encoded.piece(piece)).collect();
+        let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
         if !runs.is_empty() {
-            to.deliver(&runs);
+            to.deliver(channel, &runs);
+        }
+        if pieces.iter().any(|piece| matches!(piece, Piece::Farewell(_))) {
+            to.farewell();
         }
     }
 
     fn send_whole(&mut self, to: &R, class: Class) {
-        if let Some(run) = self.encoded(to.framing()).whole(class) {
-            to.deliver(&[run]);
+        let channel = self.channel;
+        let runs = self.encoded(to.framing()).whole(class);
+        if !runs.is_empty() {
+            to.deliver(channel, runs);
         }
     }
 

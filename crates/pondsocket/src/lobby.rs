@@ -1,31 +1,59 @@
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use pondsocket_proto::channel::SlowClient;
 use pondsocket_proto::pattern::{Match, Pattern};
 
-use crate::context::{EventContext, JoinContext, LeaveContext};
+use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
+use crate::dispatch::{Dispatch, Routes, Running};
 use crate::error::{Error, Result};
-use crate::handler::{Erased, Handler, erase};
+use crate::guard;
+use crate::handler::{BoxFuture, Erased, Handler, erase};
+use crate::metrics::Observer;
+use crate::middleware::{Layer, Stack};
+use crate::outgoing::{self, ErasedOutgoing, OutgoingHandler, OutgoingLayer, OutgoingStack};
 use crate::states::States;
+
+mod filter;
 
 /// The channels of one pattern, and what happens in them.
 ///
-/// Cheap to clone. Handlers may be registered at any time: they affect later messages.
+/// Cheap to clone. Handlers and layers may be registered at any time: they affect later messages.
 #[derive(Clone, Debug)]
 pub struct Lobby(pub(crate) Arc<LobbyInner>);
 
 pub(crate) struct LobbyInner {
     pub(crate) pattern: Pattern,
-    pub(crate) join: Erased<JoinContext>,
+    join: Erased<JoinContext>,
     states: States,
-    events: RwLock<Arc<[EventRoute]>>,
+    observer: Arc<Observer>,
+    /// The endpoint's.
+    outer: Arc<Layers>,
+    layers: Layers,
+    events: RwLock<Arc<[Route<Erased<EventContext>>]>>,
+    outgoing: RwLock<Vec<Route<ErasedOutgoing>>>,
+    slow_clients: RwLock<Vec<Route<SlowClient>>>,
+    /// Whether `outgoing`, `slow_clients` or the layers around outgoing messages have something to say.
+    is_particular: AtomicBool,
     leave: RwLock<Option<Erased<LeaveContext>>>,
 }
 
+/// Layers around each kind of handler, of an endpoint or of a lobby.
+#[derive(Default)]
+pub(crate) struct Layers {
+    pub(crate) connection: Stack<ConnectionContext>,
+    pub(crate) join: Stack<JoinContext>,
+    pub(crate) event: Stack<EventContext>,
+    pub(crate) leave: Stack<LeaveContext>,
+    pub(crate) outgoing: OutgoingStack,
+}
+
+/// What belongs to a pattern.
 #[derive(Clone)]
-struct EventRoute {
+struct Route<T> {
     pattern: Pattern,
-    handler: Erased<EventContext>,
+    what: T,
 }
 
 impl Lobby {
@@ -49,11 +77,35 @@ impl Lobby {
     /// 400 if the pattern is invalid, 409 if it is taken.
     pub fn try_on_event<M>(&self, pattern: &str, handler: impl Handler<EventContext, M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
-        let handler = erase(handler, &self.0.states);
-        let mut events = self.0.events.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = events.iter().map(|route| &route.pattern);
-        check_new("event", &pattern, known)?;
-        *events = events.iter().cloned().chain([EventRoute { pattern, handler }]).collect();
+        let what = erase(handler, &self.0.states);
+        let mut events = self.0.events.write().unwrap_or_else(PoisonError::into_inner);
+        check_new("event", &pattern, events.iter().map(|route| &route.pattern))?;
+        *events = events.iter().cloned().chain([Route { pattern, what }]).collect();
+        Ok(self)
+    }
+
+    /// Decides about each broadcast and reply whose event name matches `pattern`, for each recipient. The first
+    /// pattern registered that matches wins. Such a message is encoded for each recipient that gets something else,
+    /// and delivered recipient by recipient: other events stay as cheap as they are.
+    ///
+    /// # Panics
+    /// If the pattern is invalid or taken, or a [`State`](crate::State) is missing. See
+    /// [`try_on_outgoing`](Self::try_on_outgoing).
+    pub fn on_outgoing<M>(&self, pattern: &str, handler: impl OutgoingHandler<M>) -> &Self {
+        self.try_on_outgoing(pattern, handler).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, with an error in place of a panic.
+    ///
+    /// # Errors
+    /// 400 if the pattern is invalid, 409 if it is taken.
+    pub fn try_on_outgoing<M>(&self, pattern: &str, handler: impl OutgoingHandler<M>) -> Result<&Self> {
+        let pattern = parse(pattern)?;
+        let what = outgoing::erase(handler, &self.0.states);
+        let mut routes = self.0.outgoing.write().unwrap_or_else(PoisonError::into_inner);
+        check_new("outgoing", &pattern, routes.iter().map(|route| &route.pattern))?;
+        routes.push(Route { pattern, what });
+        self.0.is_particular.store(true, Ordering::Relaxed);
         Ok(self)
     }
 
@@ -64,26 +116,142 @@ impl Lobby {
     /// If a [`State`](crate::State) is missing.
     pub fn on_leave<M>(&self, handler: impl Handler<LeaveContext, M>) -> &Self {
         let handler = erase(handler, &self.0.states);
-        *self.0.leave.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(handler);
+        *self.0.leave.write().unwrap_or_else(PoisonError::into_inner) = Some(handler);
+        self
+    }
+
+    /// Says what becomes of broadcasts whose event name matches `pattern` when a client does not keep up, whatever
+    /// [`Options::slow_client`](crate::Options::slow_client) says. The first pattern registered that matches wins.
+    ///
+    /// # Panics
+    /// If the pattern is invalid or taken.
+    pub fn slow_client(&self, pattern: &str, policy: SlowClient) -> &Self {
+        let parsed = parse(pattern).unwrap_or_else(|error| panic!("{error}"));
+        let mut routes = self.0.slow_clients.write().unwrap_or_else(PoisonError::into_inner);
+        let checked = check_new("slow-client", &parsed, routes.iter().map(|route| &route.pattern));
+        checked.unwrap_or_else(|error| panic!("{error}"));
+        routes.push(Route { pattern: parsed, what: policy });
+        self.0.is_particular.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Puts a layer around every event of these channels, also around those that no handler matches.
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer<M>(&self, layer: impl Layer<EventContext, M>) -> &Self {
+        self.0.layers.event.push(layer, &self.0.states);
+        self
+    }
+
+    /// Puts a layer around every join of these channels.
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer_join<M>(&self, layer: impl Layer<JoinContext, M>) -> &Self {
+        self.0.layers.join.push(layer, &self.0.states);
+        self
+    }
+
+    /// Puts a layer around every leave of these channels, also where there is no leave handler.
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer_leave<M>(&self, layer: impl Layer<LeaveContext, M>) -> &Self {
+        self.0.layers.leave.push(layer, &self.0.states);
+        self
+    }
+
+    /// Puts a layer around every broadcast and reply of these channels, for each recipient: none of them is delivered
+    /// as one message for all any more.
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn layer_outgoing<M>(&self, layer: impl OutgoingLayer<M>) -> &Self {
+        self.0.layers.outgoing.push(layer, &self.0.states);
+        self.0.is_particular.store(true, Ordering::Relaxed);
         self
     }
 }
 
 impl LobbyInner {
-    pub(crate) fn new(pattern: Pattern, join: Erased<JoinContext>, states: States) -> Arc<LobbyInner> {
-        let (events, leave) = (RwLock::new(Arc::from([])), RwLock::new(None));
-        Arc::new(LobbyInner { pattern, join, states, events, leave })
+    pub(crate) fn new(
+        pattern: Pattern,
+        join: Erased<JoinContext>,
+        states: States,
+        observer: Arc<Observer>,
+        outer: Arc<Layers>,
+    ) -> Arc<LobbyInner> {
+        Arc::new(LobbyInner {
+            pattern,
+            join,
+            states,
+            observer,
+            outer,
+            layers: Layers::default(),
+            events: RwLock::new(Arc::from([])),
+            outgoing: RwLock::default(),
+            slow_clients: RwLock::default(),
+            is_particular: AtomicBool::new(false),
+            leave: RwLock::new(None),
+        })
     }
 
-    /// The first handler whose pattern matches `event`, of those from the `from`-th on, and its number.
-    pub(crate) fn event_handler(&self, event: &str, from: usize) -> Option<(usize, Match, Erased<EventContext>)> {
-        let events = Arc::clone(&self.events.read().unwrap_or_else(std::sync::PoisonError::into_inner));
-        let matches = events.iter().enumerate().skip(from);
-        matches.filter_map(|(at, route)| Some((at, route.pattern.matches(event)?, Arc::clone(&route.handler)))).next()
+    /// Lets the join handler decide, with the lobby's layers around it.
+    pub(crate) fn join(&self, ctx: JoinContext) -> BoxFuture<Result<Joined>> {
+        if self.layers.join.is_empty() {
+            return guard::call(|| (self.join)(ctx));
+        }
+        let handler = self.layers.join.around(Arc::clone(&self.join));
+        guard::call(|| handler(ctx))
     }
 
-    pub(crate) fn leave_handler(&self) -> Option<Erased<LeaveContext>> {
-        self.leave.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// Lets the handlers of a message's event decide, with all layers around them.
+    pub(crate) fn handle(self: &Arc<Self>, ctx: EventContext) -> Running<EventContext, Arc<LobbyInner>> {
+        let me = Arc::clone(self);
+        if self.outer.event.is_empty() && self.layers.event.is_empty() {
+            return Running::Direct(Dispatch::new(me, ctx, 0));
+        }
+        let router: Erased<EventContext> = Arc::new(move |ctx| Box::pin(Dispatch::new(Arc::clone(&me), ctx, 0)));
+        let handler = self.outer.event.around(self.layers.event.around(router));
+        Running::Layered(guard::call(|| handler(ctx)))
+    }
+
+    /// Runs the leave handler and the layers around it; `None` if there is nothing to run.
+    pub(crate) fn left(&self, ctx: LeaveContext) -> Option<BoxFuture<Result<()>>> {
+        let handler = self.leave.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.outer.leave.is_empty() && self.layers.leave.is_empty() {
+            let handler = handler?;
+            return Some(guard::call(|| handler(ctx)));
+        }
+        let handler = handler.unwrap_or_else(|| Arc::new(|_| Box::pin(std::future::ready(Ok(())))));
+        let handler = self.outer.leave.around(self.layers.leave.around(handler));
+        Some(guard::call(|| handler(ctx)))
+    }
+
+    /// The first outgoing handler whose pattern matches an event.
+    fn outgoing_handler(&self, event: &str) -> Option<(Match, ErasedOutgoing)> {
+        let routes = self.outgoing.read().unwrap_or_else(PoisonError::into_inner);
+        routes.iter().find_map(|route| Some((route.pattern.matches(event)?, Arc::clone(&route.what))))
+    }
+
+    fn policy(&self, event: &str) -> Option<SlowClient> {
+        let routes = self.slow_clients.read().unwrap_or_else(PoisonError::into_inner);
+        routes.iter().find(|route| route.pattern.matches(event).is_some()).map(|route| route.what)
+    }
+}
+
+impl Routes<EventContext> for Arc<LobbyInner> {
+    fn start(&self, mut ctx: EventContext, from: usize) -> Result<(usize, BoxFuture<Result<()>>)> {
+        let events = Arc::clone(&self.events.read().unwrap_or_else(PoisonError::into_inner));
+        let mut matches = events.iter().enumerate().skip(from);
+        let found = matches.find_map(|(at, route)| Some((at, route.pattern.matches(ctx.event())?, &route.what)));
+        let Some((at, matched, handler)) = found else {
+            let details = serde_json::json!({ "event": ctx.event() });
+            return Err(Error::unrouted("no handler for this event").with_details(&details));
+        };
+        ctx.route = matched;
+        Ok((at, guard::call(|| handler(ctx))))
     }
 }
 

@@ -1,159 +1,253 @@
+//! Limits and timeouts: what they mean, their defaults, and what happens beyond them.
+
 use std::time::Duration;
 
+use pondsocket_proto::channel::SlowClient;
+
+use crate::address::Proxies;
 use crate::error::{Error, Result};
+use crate::origin::Origins;
 
-/// Limits and timeouts of a [`PondSocket`](crate::PondSocket), checked once by
-/// [`PondSocket::with_options`](crate::PondSocket::with_options).
-///
-/// ```
-/// # use pondsocket::{Options, PondSocket};
-/// # use std::time::Duration;
-/// let options = Options::default().max_message_size(64 * 1024).ping_interval(Duration::from_secs(20));
-/// let pond = PondSocket::with_options(options)?;
-/// # Ok::<(), pondsocket::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Options {
-    /// The largest message a client may send, in bytes; a frame may not be larger either, nor a message once it
-    /// is inflated. Over it the connection is closed with 1009. Default 512 KiB.
-    pub max_message_size: usize,
-    /// Whether to agree to permessage-deflate (RFC 7692) when a client offers it. Default off: small messages gain
-    /// little, and each compressed message costs some microseconds, once for all its receivers.
-    pub enable_compression: bool,
-    /// How often a WebSocket ping is sent. Default 30 s.
-    pub ping_interval: Duration,
-    /// How long a connection may be silent, not even answering pings, before it is dropped. Default 60 s.
-    pub pong_wait: Duration,
-    /// How long a client may accept no byte of what waits for it before it is dropped. It is also how long a close
-    /// handshake, and a full receive queue, may take. Default 10 s.
-    pub write_wait: Duration,
-    /// How long more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client. Default 5 s.
-    pub send_timeout: Duration,
-    /// How many messages may wait for a client that does not keep up. Over it for `send_timeout`, or over four
-    /// times as many at any moment, the client is disconnected with 1013. Default 256.
-    pub send_channel_buffer: usize,
-    /// The same in bytes. Default 1 MiB.
-    pub outbox_bytes: usize,
-    /// How many messages of one connection may wait for their handlers. Over it the connection is not read, and
-    /// TCP slows the client down. Default 256.
-    pub receive_channel_buffer: usize,
-    /// How many handlers of one connection run at once, each for another channel. Default 10.
-    pub max_concurrent_handlers: usize,
-    /// How long a handler may run before it is cancelled at its next await and the caller is told 504. Default 30 s.
-    pub handler_timeout: Duration,
-    /// The longest channel name, in bytes; a join of a longer one is declined. Default 512.
-    pub max_channel_name: usize,
-    /// How many messages may wait in a channel for delivery before the connections that publish into it are not
-    /// read any more. At four times as many a broadcast is refused. Default 4096.
-    pub channel_queue: usize,
-    /// The same in bytes. Default 4 MiB.
-    pub channel_queue_bytes: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            max_message_size: 512 * 1024,
-            enable_compression: false,
-            ping_interval: Duration::from_secs(30),
-            pong_wait: Duration::from_secs(60),
-            write_wait: Duration::from_secs(10),
-            send_timeout: Duration::from_secs(5),
-            send_channel_buffer: 256,
-            outbox_bytes: 1024 * 1024,
-            receive_channel_buffer: 256,
-            max_concurrent_handlers: 10,
-            handler_timeout: Duration::from_secs(30),
-            max_channel_name: 512,
-            channel_queue: 4096,
-            channel_queue_bytes: 4 * 1024 * 1024,
+/// Declares the options once: the struct with its defaults, a setter for each, and for those above the line what one
+/// endpoint may do differently.
+macro_rules! options {
+    (
+        endpoint { $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)* }
+        shared { $($(#[$shared_doc:meta])* $shared:ident: $shared_type:ty = $shared_default:expr,)* }
+    ) => {
+        /// Limits and timeouts of a [`PondSocket`](crate::PondSocket), checked once by
+        /// [`PondSocket::with_options`](crate::PondSocket::with_options).
+        ///
+        /// ```
+        /// # use pondsocket::{Options, PondSocket};
+        /// # use std::time::Duration;
+        /// let options = Options::default().max_message_size(64 * 1024).ping_interval(Duration::from_secs(20));
+        /// let pond = PondSocket::with_options(options)?;
+        /// # Ok::<(), pondsocket::Error>(())
+        /// ```
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub struct Options {
+            $($(#[$doc])* pub $field: $type,)*
+            $($(#[$shared_doc])* pub $shared: $shared_type,)*
         }
-    }
-}
 
-macro_rules! setters {
-    ($($field:ident: $type:ty),* $(,)?) => {
+        impl Default for Options {
+            fn default() -> Self {
+                Options { $($field: $default,)* $($shared: $shared_default,)* }
+            }
+        }
+
         impl Options {
+            $(options!(setter $field: $type);)*
+            $(options!(setter $shared: $shared_type);)*
+        }
+
+        /// What one endpoint does differently from its [`PondSocket`](crate::PondSocket)'s [`Options`]: `None` keeps
+        /// those.
+        ///
+        /// ```
+        /// # use pondsocket::{ConnectionContext, EndpointOptions, Error, PondSocket, SlowClient};
+        /// let pond = PondSocket::new();
+        /// let ticker = EndpointOptions { slow_client: Some(SlowClient::DropOldest), ..Default::default() };
+        /// pond.create_endpoint("/ticker", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept())).options(ticker);
+        /// ```
+        #[derive(Clone, Debug, Default)]
+        pub struct EndpointOptions {
             $(
-                #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
-                #[must_use]
-                pub fn $field(mut self, value: $type) -> Self {
-                    self.$field = value;
-                    self
-                }
+                #[doc = concat!("Overrides [`Options::", stringify!($field), "`].")]
+                pub $field: Option<$type>,
             )*
+        }
+
+        impl EndpointOptions {
+            /// These options over those of the whole `PondSocket`.
+            pub(crate) fn over(self, options: &Options) -> Options {
+                let mut options = options.clone();
+                $(if let Some(value) = self.$field { options.$field = value; })*
+                options
+            }
+        }
+    };
+    (setter $field:ident: $type:ty) => {
+        #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+        #[must_use]
+        pub fn $field(mut self, value: $type) -> Self {
+            self.$field = value;
+            self
         }
     };
 }
 
-setters! {
-    max_message_size: usize,
-    enable_compression: bool,
-    ping_interval: Duration,
-    pong_wait: Duration,
-    write_wait: Duration,
-    send_timeout: Duration,
-    send_channel_buffer: usize,
-    outbox_bytes: usize,
-    receive_channel_buffer: usize,
-    max_concurrent_handlers: usize,
-    handler_timeout: Duration,
-    max_channel_name: usize,
-    channel_queue: usize,
-    channel_queue_bytes: usize,
+options! {
+    endpoint {
+        /// Whether only requests whose `Origin` is allowed are let in: any other is answered with 403, before the
+        /// connection handler runs. Default off, which lets every web page connect in the name of its visitor: turn it
+        /// on where cookies say who somebody is.
+        check_origin: bool = false,
+        /// The origins that are allowed, such as `https://example.org`, compared as RFC 6454 section 5 says; `*` allows
+        /// all. Default none.
+        allowed_origins: Vec<String> = Vec::new(),
+        /// Regular expressions of origins that are allowed. Each must match the *whole* origin, as browsers send it,
+        /// in lower case: `https://[a-z]+\.example\.org`. Default none.
+        allowed_origin_regexps: Vec<String> = Vec::new(),
+        /// Whether requests without an `Origin` are allowed: only browsers send one, and only they need this
+        /// protection. Default on.
+        allow_missing_origin: bool = true,
+        /// How many connections the endpoint has at the most, on this node; 0 is no limit. Over it 503 with
+        /// `Retry-After`, before the upgrade and before the connection handler. Default 0.
+        max_connections: usize = 0,
+        /// How many connections one address has at this endpoint at the most; 0 is no limit. An IPv6 network of 64 bits
+        /// counts as one address. Over it 429 with `Retry-After`, before the upgrade. Behind a proxy set
+        /// `trusted_proxies`, or all clients share its address. Default 0.
+        max_connections_per_ip: usize = 0,
+        /// The largest message a client may send, in bytes; a frame may not be larger either, nor a message once it
+        /// is inflated. Over it the connection is closed with 1009. Default 512 KiB.
+        max_message_size: usize = 512 * 1024,
+        /// Whether to agree to permessage-deflate (RFC 7692) when a client offers it. Default off: small messages gain
+        /// little, and each compressed message costs some microseconds, once for all its receivers.
+        enable_compression: bool = false,
+        /// The socket's receive buffer (`SO_RCVBUF`), in bytes, where the stream is plain TCP; 0 leaves it to the
+        /// system. Default 0.
+        read_buffer_size: usize = 0,
+        /// The socket's send buffer (`SO_SNDBUF`), likewise. Default 0.
+        write_buffer_size: usize = 0,
+        /// How often a WebSocket ping is sent. Default 30 s.
+        ping_interval: Duration = Duration::from_secs(30),
+        /// How long a connection may be silent, not even answering pings, before it is dropped. Default 60 s.
+        pong_wait: Duration = Duration::from_secs(60),
+        /// How often a heartbeat *message* is sent, for pages which cannot see pings (docs/protocol.md, Keep-alive).
+        /// Default never.
+        heartbeat: Option<Duration> = None,
+        /// How long a client may accept no byte of what waits for it before it is dropped. It is also how long a close
+        /// handshake, and a full receive queue, may take. Default 10 s.
+        write_wait: Duration = Duration::from_secs(10),
+        /// How many messages may wait for a client that does not keep up. Over it for `send_timeout`, or over four
+        /// times as many at any moment, the client is disconnected with 1013, unless `slow_client` made room. Default
+        /// 256.
+        send_channel_buffer: usize = 256,
+        /// The same in bytes. Default 1 MiB.
+        outbox_bytes: usize = 1024 * 1024,
+        /// How long more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client. Default 5 s.
+        send_timeout: Duration = Duration::from_secs(5),
+        /// What becomes of broadcasts for a client that has as much waiting as it may. An event can have a policy of its
+        /// own: [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
+        slow_client: SlowClient = SlowClient::Disconnect,
+        /// How many messages of one connection may wait for their handlers. Over it the connection is not read, and
+        /// TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. Default 256.
+        receive_channel_buffer: usize = 256,
+        /// How many handlers of one connection run at once, each for another channel; the rest waits. Default 10.
+        max_concurrent_handlers: usize = 10,
+        /// How long a handler, with its layers, may run before it is cancelled at its next await and the caller is told
+        /// 504. Default 30 s.
+        handler_timeout: Duration = Duration::from_secs(30),
+        /// The longest channel name, in bytes; a join of a longer one is declined with 400. Default 512.
+        max_channel_name: usize = 512,
+        /// Whether a channel name must begin with one slash, not end with one, and have none doubled: any other is
+        /// declined with 404. Otherwise `/chat/1` and `chat/1` are two channels of one pattern. Default off.
+        canonical_channel_names: bool = false,
+        /// How many channels a connection may be in, or be about to join; a further join is declined with 429. Default
+        /// 256.
+        max_channels_per_connection: usize = 256,
+        /// How many joins of a connection may be undecided; a further one is declined with 429. Default 64.
+        max_pending_joins: usize = 64,
+        /// How many messages a connection may send in a second, with as many at once after a silence; 0 is no limit. A
+        /// message over it is answered with 429 and otherwise ignored. Default 0.
+        messages_per_second: u32 = 0,
+        /// How many bytes of messages, likewise. A message may be larger than this: it is paid for by silence. Default
+        /// 0.
+        bytes_per_second: u32 = 0,
+        /// How many messages in a row a connection may have refused for a rate before it is closed with 1008. Default
+        /// 100.
+        max_refusals: u32 = 100,
+        /// How large the assigns of one connection, or of one member, may be as JSON, in bytes. Over it the operation
+        /// fails with 413, and changes nothing. Default 64 KiB.
+        max_assigns_size: usize = 64 * 1024,
+        /// How large the presence of one member may be as JSON, in bytes: every presence message carries those of all
+        /// members. Over it the operation fails with 413. Default 16 KiB.
+        max_presence_size: usize = 16 * 1024,
+        /// Which pages of other origins may read the HTTP answers of endpoints, as `Access-Control-Allow-Origin`: one
+        /// origin or `*`; empty for none. Default empty.
+        cors_allow_origin: String = String::new(),
+        /// Whether they may send credentials along, as `Access-Control-Allow-Credentials`. Default off.
+        cors_allow_credentials: bool = false,
+        /// When a client that is refused for want of room, or while the server drains, is told to try again. Default
+        /// 5 s.
+        retry_after: Duration = Duration::from_secs(5),
+    }
+    shared {
+        /// How many messages may wait in a channel for delivery before the connections that publish into it are not
+        /// read any more. At four times as many a broadcast is refused with 503. Default 4096.
+        channel_queue: usize = 4096,
+        /// The same in bytes. Default 4 MiB.
+        channel_queue_bytes: usize = 4 * 1024 * 1024,
+        /// The proxies whose `Forwarded` or `X-Forwarded-For` is believed: addresses or networks, such as
+        /// `10.0.0.0/8`. See [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip). Default none.
+        trusted_proxies: Vec<String> = Vec::new(),
+    }
 }
 
 impl Options {
+    /// Another name of [`handler_timeout`](Self::handler_timeout), as other PondSocket servers call it.
+    #[must_use]
+    pub fn internal_queue_timeout(self, value: Duration) -> Self {
+        self.handler_timeout(value)
+    }
+
     /// Refuses what cannot work.
     ///
     /// # Errors
-    /// The message names the field.
+    /// 400; the message names the field.
     pub fn validate(&self) -> Result<()> {
-        let positive = [
+        self.check_counts()?;
+        self.check_times()?;
+        if self.cors_allow_credentials && self.cors_allow_origin == "*" {
+            return Err(Error::bad_request("cors_allow_credentials does not go with a cors_allow_origin of `*`"));
+        }
+        if http::HeaderValue::from_str(&self.cors_allow_origin).is_err() {
+            return Err(Error::bad_request("cors_allow_origin is no header value"));
+        }
+        Origins::new(self)?;
+        Proxies::parse(&self.trusted_proxies)?;
+        Ok(())
+    }
+
+    fn check_counts(&self) -> Result<()> {
+        let counts = [
             ("max_message_size", self.max_message_size),
             ("send_channel_buffer", self.send_channel_buffer),
             ("outbox_bytes", self.outbox_bytes),
             ("receive_channel_buffer", self.receive_channel_buffer),
             ("max_concurrent_handlers", self.max_concurrent_handlers),
             ("max_channel_name", self.max_channel_name),
+            ("max_channels_per_connection", self.max_channels_per_connection),
+            ("max_pending_joins", self.max_pending_joins),
+            ("max_refusals", self.max_refusals as usize),
+            ("max_assigns_size", self.max_assigns_size),
+            ("max_presence_size", self.max_presence_size),
             ("channel_queue", self.channel_queue),
             ("channel_queue_bytes", self.channel_queue_bytes),
         ];
-        let lasting = [
+        let zero = counts.iter().find(|(_, value)| *value == 0);
+        zero.map_or(Ok(()), |(name, _)| Err(Error::bad_request(format!("{name} must not be zero"))))
+    }
+
+    fn check_times(&self) -> Result<()> {
+        let times = [
             ("ping_interval", self.ping_interval),
             ("pong_wait", self.pong_wait),
             ("write_wait", self.write_wait),
             ("send_timeout", self.send_timeout),
             ("handler_timeout", self.handler_timeout),
+            ("heartbeat", self.heartbeat.unwrap_or(Duration::MAX)),
         ];
-        let zero = positive.iter().find(|(_, value)| *value == 0).map(|(name, _)| name);
-        let zero = zero.or(lasting.iter().find(|(_, value)| value.is_zero()).map(|(name, _)| name));
-        if let Some(name) = zero {
+        if let Some((name, _)) = times.iter().find(|(_, value)| value.is_zero()) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
         }
         if self.pong_wait < self.ping_interval {
             return Err(Error::bad_request("pong_wait must not be shorter than ping_interval"));
         }
         Ok(())
-    }
-}
-
-/// What one endpoint does differently from its [`PondSocket`](crate::PondSocket)'s [`Options`]: `None` keeps those.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EndpointOptions {
-    /// Overrides [`Options::max_message_size`].
-    pub max_message_size: Option<usize>,
-    /// Overrides [`Options::enable_compression`].
-    pub enable_compression: Option<bool>,
-}
-
-impl EndpointOptions {
-    pub(crate) fn apply(self, options: &Options) -> Options {
-        let mut options = options.clone();
-        options.max_message_size = self.max_message_size.unwrap_or(options.max_message_size);
-        options.enable_compression = self.enable_compression.unwrap_or(options.enable_compression);
-        options
     }
 }
 
@@ -168,11 +262,27 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_and_the_field_named() {
-        let zero = Options::default().ping_interval(Duration::ZERO).validate().expect_err("zero");
-        assert_eq!(zero.message(), "ping_interval must not be zero");
-        let queue = Options::default().channel_queue(0).validate().expect_err("zero");
-        assert_eq!(queue.message(), "channel_queue must not be zero");
-        let short = Options::default().pong_wait(Duration::from_secs(1)).validate().expect_err("too short");
-        assert_eq!(short.message(), "pong_wait must not be shorter than ping_interval");
+        let message = |options: Options| options.validate().expect_err("nonsense").message().to_owned();
+        let options = Options::default;
+        assert_eq!(message(options().ping_interval(Duration::ZERO)), "ping_interval must not be zero");
+        assert_eq!(message(options().heartbeat(Some(Duration::ZERO))), "heartbeat must not be zero");
+        assert_eq!(message(options().channel_queue(0)), "channel_queue must not be zero");
+        assert_eq!(message(options().max_refusals(0)), "max_refusals must not be zero");
+        let short = options().pong_wait(Duration::from_secs(1));
+        assert_eq!(message(short), "pong_wait must not be shorter than ping_interval");
+        let anybody = options().cors_allow_origin("*".into()).cors_allow_credentials(true);
+        assert_eq!(message(anybody), "cors_allow_credentials does not go with a cors_allow_origin of `*`");
+        assert!(message(options().allowed_origin_regexps(vec!["(".into()])).starts_with("allowed_origin_regexps: `(`"));
+        assert!(
+            message(options().allowed_origins(vec!["example.org".into()])).starts_with("allowed_origins: `example")
+        );
+        assert!(message(options().trusted_proxies(vec!["10.0.0.0/99".into()])).starts_with("trusted_proxies: `10.0."));
+    }
+
+    #[test]
+    fn an_endpoint_overrides_what_it_names_and_nothing_else() {
+        let options = Options::default().max_connections(7).max_channel_name(9);
+        let merged = EndpointOptions { max_connections: Some(3), ..Default::default() }.over(&options);
+        assert_eq!((merged.max_connections, merged.max_channel_name), (3, 9));
     }
 }

@@ -4,22 +4,27 @@
 //! non-blocking write but never across a wait. While it is empty, whoever delivers writes to the socket itself; what
 //! the socket does not take is queued, and from then on the connection's task writes it out.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::Waker;
 
 use bytes::{Buf, Bytes};
-use pondsocket_proto::channel::Run;
+use pondsocket_proto::channel::{Loss, Run, SlowClient};
+use pondsocket_proto::ws;
 use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::metrics::CloseReason;
 
 /// A rest of a batch that is shorter than this is copied: a slice would keep the whole batch in memory.
 const COPY_BELOW: usize = 4 * 1024;
 
-/// How many frames may wait, and how many bytes.
+/// How many frames may wait, and how many bytes; and what happens when more do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) frames: usize,
     pub(crate) bytes: usize,
+    pub(crate) policy: SlowClient,
 }
 
 /// How much over its bounds an outbox may be for a moment before its client is given up.
@@ -41,31 +46,57 @@ pub(crate) enum Writer {
 pub(crate) enum Phase {
     /// Frames are accepted.
     Open,
+    /// It is to be closed by us: frames that its channels have for it are still accepted, then comes a close frame.
+    Ending,
     /// A close frame is queued as the last one, or was sent.
     Closing,
     /// Nothing more will be sent.
     Closed,
 }
 
-/// Why a connection is to be closed from our side.
+/// Why a connection ends: the close code, a text for the peer, and a reason for the operator.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Closure {
     pub(crate) code: u16,
-    pub(crate) reason: &'static str,
+    pub(crate) text: Cow<'static, str>,
+    pub(crate) reason: CloseReason,
 }
 
-/// What the connection's task has to be told after a push.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Attention {
-    /// Nothing: all was written, or the task knows already.
-    None,
-    /// Something is queued, or the connection must end.
-    Wake,
+/// The client does not keep up (docs/protocol.md, Closing).
+pub(crate) const TOO_SLOW: Closure =
+    Closure { code: 1013, text: Cow::Borrowed("too slow"), reason: CloseReason::TooSlow };
+
+/// What a push has come to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Pushed {
+    /// The connection's task has to be told: something is queued, or the connection must end.
+    pub(crate) wake: bool,
+    /// What was dropped to make room.
+    pub(crate) dropped: Dropped,
+    /// How many frames wait now.
+    pub(crate) depth: usize,
+}
+
+/// How many frames were dropped to make room, and why those.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Dropped {
+    pub(crate) outdated: usize,
+    pub(crate) oldest: usize,
+    pub(crate) newest: usize,
+}
+
+/// Frames that wait, one behind the other in one buffer.
+#[derive(Debug)]
+struct Entry {
+    bytes: Bytes,
+    frames: usize,
+    loss: Loss,
+    channel: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Entry>,
     frames: usize,
     bytes: usize,
     /// Bytes of the first queued frame that are still to be written, once its beginning was; 0 at a boundary.
@@ -73,6 +104,13 @@ pub(crate) struct Outbox {
     /// The connection's task is at work and will flush when it is done.
     corked: bool,
     phase: Phase,
+    /// The connection's task is to give everything up.
+    was_cut: bool,
+    /// Why it ends, once that is known.
+    closure: Option<Closure>,
+    /// How many have to say farewell before a close frame of ours: the channels that have been left, and the
+    /// connection's task.
+    expected: u32,
     writer: Writer,
     pub(crate) waker: Option<Waker>,
 }
@@ -86,6 +124,9 @@ impl Outbox {
             started: 0,
             corked: false,
             phase: Phase::Open,
+            was_cut: false,
+            closure: None,
+            expected: 1,
             writer,
             waker: None,
         }
@@ -93,6 +134,26 @@ impl Outbox {
 
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Why it ends, once that is known.
+    pub(crate) fn closure(&self) -> Option<&Closure> {
+        self.closure.as_ref()
+    }
+
+    /// Notes why it ends, unless that is known.
+    pub(crate) fn blame(&mut self, closure: Closure) {
+        self.closure.get_or_insert(closure);
+    }
+
+    /// A channel that is being left will say farewell.
+    pub(crate) fn expect_farewell(&mut self) {
+        self.expected += 1;
+    }
+
+    /// How many frames wait, and how many bytes.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.frames, self.bytes)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -124,61 +185,204 @@ impl Outbox {
 
     /// Sends runs of frames that belong together: at once if nothing waits and the socket takes them.
     /// `Err` if the client is to be given up: it is too far behind.
-    pub(crate) fn deliver(&mut self, runs: &[Run<'_, Bytes>], bounds: Bounds) -> Result<Attention, Closure> {
-        if self.phase != Phase::Open {
-            return Ok(Attention::None);
+    pub(crate) fn deliver(&mut self, channel: u64, runs: &[Run<Bytes>], bounds: Bounds) -> Result<Pushed, Closure> {
+        if !self.accepts() {
+            return Ok(Pushed::default());
         }
+        let was_quiet = self.queue.is_empty() && !self.corked;
         let written = match &self.writer {
-            Writer::Socket(socket) if self.queue.is_empty() && !self.corked => try_write(socket, runs),
+            Writer::Socket(socket) if was_quiet => try_write(socket, runs),
             _ => Ok(0),
         };
         let Ok(written) = written else {
             // The socket is broken: the connection's task finds out by reading.
             self.phase = Phase::Closed;
-            return Ok(Attention::Wake);
+            return Ok(Pushed { wake: true, ..Pushed::default() });
         };
         if written == runs.iter().map(|run| run.range.len()).sum::<usize>() {
-            return Ok(Attention::None);
+            return Ok(Pushed::default());
         }
-        let was_quiet = self.queue.is_empty() && !self.corked;
-        let was_over = self.is_over(bounds);
+        let (was_over, waiting) = (self.is_over(bounds), self.queue.len());
         for run in runs {
-            self.push(run.buffer.slice(run.range.clone()), run.frames as usize);
+            let bytes = run.buffer.slice(run.range.clone());
+            self.push(Entry { bytes, frames: run.frames as usize, loss: run.loss, channel });
         }
         self.advance(written);
-        self.own_small_rest();
-        self.verdict(bounds, was_quiet || !was_over && self.is_over(bounds))
+        for entry in self.queue.range_mut(waiting..) {
+            if entry.bytes.len() < COPY_BELOW {
+                entry.bytes = Bytes::copy_from_slice(&entry.bytes);
+            }
+        }
+        self.verdict(bounds, was_quiet, was_over)
     }
 
     /// Queues one frame of our own making. It is written by the connection's task.
-    pub(crate) fn send(&mut self, frame: Bytes, bounds: Bounds) -> Result<Attention, Closure> {
-        if self.phase != Phase::Open {
-            return Ok(Attention::None);
+    pub(crate) fn send(&mut self, frame: Bytes, bounds: Bounds) -> Result<Pushed, Closure> {
+        if !self.accepts() {
+            return Ok(Pushed::default());
         }
-        let was_quiet = self.queue.is_empty() && !self.corked;
-        self.push(frame, 1);
-        self.verdict(bounds, was_quiet)
+        let (was_quiet, was_over) = (self.queue.is_empty() && !self.corked, self.is_over(bounds));
+        self.push(Entry { bytes: frame, frames: 1, loss: Loss::Never, channel: 0 });
+        self.verdict(bounds, was_quiet, was_over)
     }
 
-    fn verdict(&self, bounds: Bounds, news: bool) -> Result<Attention, Closure> {
-        if self.is_far_over(bounds) {
-            return Err(Closure { code: 1013, reason: "too slow" });
-        }
-        Ok(if news { Attention::Wake } else { Attention::None })
+    fn accepts(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Ending)
     }
 
-    /// Queues a close frame as the last one. `discard`: what waits is thrown away first, but for the rest of a
-    /// frame whose beginning was written.
-    pub(crate) fn close(&mut self, frame: Bytes, discard: bool) -> bool {
+    fn verdict(&mut self, bounds: Bounds, was_quiet: bool, was_over: bool) -> Result<Pushed, Closure> {
+        let dropped = if self.is_over(bounds) { self.shed(bounds) } else { Dropped::default() };
+        // One batch alone, however large, says nothing of a client that had taken what was there before.
+        if was_over && self.is_far_over(bounds) {
+            return Err(TOO_SLOW);
+        }
+        let wake = was_quiet || !was_over && self.is_over(bounds);
+        Ok(Pushed { wake, dropped, depth: self.frames })
+    }
+
+    /// Drops what may be dropped until no more waits than may: outdated presence, then the oldest broadcasts with
+    /// that policy, then the newest with that. A frame whose beginning was written stays.
+    fn shed(&mut self, bounds: Bounds) -> Dropped {
+        let all = self.frames;
+        if bounds.policy != SlowClient::Disconnect {
+            self.shed_outdated();
+        }
+        let current = self.frames;
+        self.shed_oldest(bounds);
+        let wanted = self.frames;
+        self.shed_newest(bounds);
+        self.queue.retain(|entry| entry.frames > 0);
+        Dropped { outdated: all - current, oldest: current - wanted, newest: wanted - self.frames }
+    }
+
+    fn policy(&self, at: usize, bounds: Bounds) -> Option<SlowClient> {
+        match self.queue[at].loss {
+            Loss::Policy(policy) => Some(policy.unwrap_or(bounds.policy)),
+            Loss::Never | Loss::Outdated => None,
+        }
+    }
+
+    /// Drops presence that a newer list of the same channel follows.
+    fn shed_outdated(&mut self) {
+        let mut newer = Vec::new();
+        for at in (0..self.queue.len()).rev() {
+            let Entry { loss: Loss::Outdated, channel, .. } = self.queue[at] else { continue };
+            let keep = usize::from(!newer.contains(&channel));
+            while self.queue[at].frames > keep && self.drop_first_frame(at) {}
+            newer.push(channel);
+        }
+    }
+
+    fn shed_oldest(&mut self, bounds: Bounds) {
+        for at in 0..self.queue.len() {
+            if self.policy(at, bounds) == Some(SlowClient::DropOldest) {
+                while self.is_over(bounds) && self.drop_first_frame(at) {}
+            }
+        }
+    }
+
+    fn shed_newest(&mut self, bounds: Bounds) {
+        for at in (0..self.queue.len()).rev() {
+            if self.is_over(bounds) && self.policy(at, bounds) == Some(SlowClient::DropNewest) {
+                self.drop_last_frames(at, bounds);
+            }
+        }
+    }
+
+    /// Drops the first whole frame of an entry; false if it has none but the one that was begun.
+    fn drop_first_frame(&mut self, at: usize) -> bool {
+        let begun = self.begun(at);
+        let entry = &mut self.queue[at];
+        if begun == entry.bytes.len() {
+            return false;
+        }
+        let len = frame_len(&entry.bytes[begun..]);
+        entry.bytes = match begun {
+            0 => entry.bytes.slice(len..),
+            _ => [&entry.bytes[..begun], &entry.bytes[begun + len..]].concat().into(),
+        };
+        entry.frames -= 1;
+        self.frames -= 1;
+        self.bytes -= len;
+        true
+    }
+
+    /// Drops whole frames off the end of an entry until no more waits than may.
+    fn drop_last_frames(&mut self, at: usize, bounds: Bounds) {
+        let bytes = self.queue[at].bytes.clone();
+        let first = self.begun(at);
+        let next = |start: &usize| Some(*start + frame_len(&bytes[*start..])).filter(|next| *next < bytes.len());
+        let mut starts: Vec<_> =
+            std::iter::successors(Some(first).filter(|first| *first < bytes.len()), next).collect();
+        while self.is_over(bounds)
+            && let Some(start) = starts.pop()
+        {
+            let entry = &mut self.queue[at];
+            self.bytes -= entry.bytes.len() - start;
+            self.frames -= 1;
+            entry.bytes.truncate(start);
+            entry.frames -= 1;
+        }
+    }
+
+    /// How many bytes of an entry belong to a frame whose beginning was written.
+    fn begun(&self, at: usize) -> usize {
+        if at == 0 { self.started } else { 0 }
+    }
+
+    /// The memberships are to end, and then the connection. False if it is ending already.
+    pub(crate) fn begin_end(&mut self, closure: Closure) -> bool {
         if self.phase != Phase::Open {
             return false;
         }
-        if discard {
-            self.discard();
+        self.phase = Phase::Ending;
+        self.closure = Some(closure);
+        true
+    }
+
+    /// One of those who may still have something for this connection has nothing more; the last one lets the close
+    /// frame follow.
+    pub(crate) fn farewell(&mut self) -> bool {
+        self.expected -= 1;
+        if self.expected > 0 || self.phase != Phase::Ending {
+            return false;
         }
-        self.push(frame, 1);
+        let Some(Closure { code, text, .. }) = &self.closure else { return false };
+        let mut frame = Vec::new();
+        ws::encode_close(*code, text, &mut frame);
+        self.close(frame.into())
+    }
+
+    /// Queues a close frame as the last one.
+    pub(crate) fn close(&mut self, frame: Bytes) -> bool {
+        if !self.accepts() {
+            return false;
+        }
+        self.push(Entry { bytes: frame, frames: 1, loss: Loss::Never, channel: 0 });
         self.phase = Phase::Closing;
         true
+    }
+
+    /// Closes at once: what waits is thrown away, but for the rest of a frame whose beginning was written.
+    pub(crate) fn give_up(&mut self, closure: Closure) -> bool {
+        if !self.accepts() {
+            return false;
+        }
+        self.discard();
+        let mut frame = Vec::new();
+        ws::encode_close(closure.code, &closure.text, &mut frame);
+        self.closure = Some(closure);
+        self.close(frame.into())
+    }
+
+    /// Ends at once, without another word; the connection's task is to give everything up.
+    pub(crate) fn cut(&mut self) -> bool {
+        self.was_cut = true;
+        true
+    }
+
+    pub(crate) fn was_cut(&self) -> bool {
+        self.was_cut
     }
 
     /// Nothing more is sent. Dropping a socket's write half tells the peer so.
@@ -191,7 +395,7 @@ impl Outbox {
 
     /// The next buffers to write, and how many of `out` they fill.
     pub(crate) fn front(&self, out: &mut Vec<Bytes>, most: usize) {
-        out.extend(self.queue.iter().take(most).cloned());
+        out.extend(self.queue.iter().take(most).map(|entry| entry.bytes.clone()));
     }
 
     /// Takes off what was written.
@@ -200,16 +404,17 @@ impl Outbox {
         while written > 0 {
             let Some(head) = self.queue.front_mut() else { return };
             if self.started == 0 {
-                self.started = frame_len(head);
+                self.started = frame_len(&head.bytes);
             }
-            let step = written.min(self.started).min(head.len());
-            head.advance(step);
+            let step = written.min(self.started);
+            head.bytes.advance(step);
             self.started -= step;
             written -= step;
             if self.started == 0 {
+                head.frames -= 1;
                 self.frames -= 1;
             }
-            if head.is_empty() {
+            if head.bytes.is_empty() {
                 self.queue.pop_front();
             }
         }
@@ -219,32 +424,28 @@ impl Outbox {
         }
     }
 
-    fn push(&mut self, frames: Bytes, count: usize) {
-        self.bytes += frames.len();
-        self.frames += count;
-        self.queue.push_back(frames);
-    }
-
-    fn own_small_rest(&mut self) {
-        if self.bytes < COPY_BELOW {
-            let rest: Vec<u8> = self.queue.iter().flat_map(|bytes| bytes.iter().copied()).collect();
-            self.queue = VecDeque::from([rest.into()]);
-        }
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.bytes.len();
+        self.frames += entry.frames;
+        self.queue.push_back(entry);
     }
 
     fn discard(&mut self) {
-        let rest = self.queue.front().filter(|_| self.started > 0).map(|head| head.slice(..self.started));
+        let rest = self.queue.front().filter(|_| self.started > 0).map(|head| head.bytes.slice(..self.started));
         self.queue = VecDeque::new();
-        (self.bytes, self.frames) = (self.started, usize::from(rest.is_some()));
-        self.queue.extend(rest.map(|rest| Bytes::copy_from_slice(&rest)));
+        (self.bytes, self.frames) = (0, 0);
+        if let Some(rest) = rest {
+            let bytes = Bytes::copy_from_slice(&rest);
+            self.push(Entry { bytes, frames: 1, loss: Loss::Never, channel: 0 });
+        }
     }
 }
 
-fn try_write(socket: &OwnedWriteHalf, runs: &[Run<'_, Bytes>]) -> io::Result<usize> {
+fn try_write(socket: &OwnedWriteHalf, runs: &[Run<Bytes>]) -> io::Result<usize> {
     let written = match runs {
-        [run] => socket.try_write(&run.buffer[run.range.clone()]),
+        [run] => socket.try_write(run.bytes()),
         runs => {
-            let slices: Vec<_> = runs.iter().map(|run| IoSlice::new(&run.buffer[run.range.clone()])).collect();
+            let slices: Vec<_> = runs.iter().map(|run| IoSlice::new(run.bytes())).collect();
             socket.try_write_vectored(&slices)
         }
     };
@@ -272,7 +473,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { frames: 4, bytes: 1000 };
+    const BOUNDS: Bounds = Bounds { frames: 4, bytes: 1000, policy: SlowClient::Disconnect };
 
     fn frame(text: &str) -> Bytes {
         let mut out = Vec::new();
@@ -284,26 +485,45 @@ mod tests {
         Outbox::new(Writer::Task)
     }
 
+    /// Delivers texts as one run.
+    fn deliver(outbox: &mut Outbox, channel: u64, texts: &[&str], loss: Loss, policy: SlowClient) -> Pushed {
+        let buffer: Bytes = texts.iter().flat_map(|text| frame(text)).collect::<Vec<_>>().into();
+        let run = Run { range: 0..buffer.len(), buffer, frames: texts.len() as u32, loss };
+        outbox.deliver(channel, &[run], Bounds { policy, ..BOUNDS }).expect("not given up")
+    }
+
     fn queued(outbox: &Outbox) -> Vec<u8> {
-        outbox.queue.iter().flatten().copied().collect()
+        outbox.queue.iter().flat_map(|entry| entry.bytes.to_vec()).collect()
+    }
+
+    /// The texts of the whole frames that wait.
+    fn texts(outbox: &Outbox) -> String {
+        let bytes = queued(outbox);
+        let mut rest = &bytes[outbox.started..];
+        let mut texts = Vec::new();
+        while !rest.is_empty() {
+            let len = frame_len(rest);
+            texts.push(String::from_utf8(rest[2..len].to_vec()).expect("text"));
+            rest = &rest[len..];
+        }
+        texts.join(" ")
     }
 
     #[test]
     fn only_the_first_frame_wakes_the_task() {
         let mut outbox = outbox();
-        assert_eq!(outbox.send(frame("a"), BOUNDS), Ok(Attention::Wake));
-        assert_eq!(outbox.send(frame("b"), BOUNDS), Ok(Attention::None));
+        assert!(outbox.send(frame("a"), BOUNDS).expect("room").wake);
+        assert!(!outbox.send(frame("b"), BOUNDS).expect("room").wake);
         outbox.advance(6);
         assert!(outbox.is_empty());
         outbox.cork();
-        assert_eq!(outbox.send(frame("c"), BOUNDS), Ok(Attention::None));
+        assert!(!outbox.send(frame("c"), BOUNDS).expect("room").wake);
     }
 
     #[test]
     fn written_bytes_are_counted_frame_by_frame() {
         let mut outbox = outbox();
-        let two = [frame("hello"), frame("world")].concat();
-        outbox.push(two.into(), 2);
+        deliver(&mut outbox, 1, &["hello", "world"], Loss::Never, SlowClient::Disconnect);
         outbox.advance(3);
         assert_eq!((outbox.frames, outbox.bytes), (2, 11));
         outbox.advance(4);
@@ -317,30 +537,104 @@ mod tests {
         let mut outbox = outbox();
         let verdicts: Vec<_> = (0..17).map(|_| outbox.send(frame("x"), BOUNDS)).collect();
         assert!(verdicts[..16].iter().all(Result::is_ok));
-        assert_eq!(verdicts[16], Err(Closure { code: 1013, reason: "too slow" }));
+        assert_eq!(verdicts[16], Err(TOO_SLOW));
+    }
+
+    #[test]
+    fn a_large_batch_alone_ends_nobody() {
+        let (mut outbox, policy) = (outbox(), SlowClient::Disconnect);
+        let texts = ["x"; 40];
+        assert!(deliver(&mut outbox, 1, &texts, Loss::Policy(None), policy).wake);
+        assert_eq!(outbox.send(frame("y"), BOUNDS), Err(TOO_SLOW), "but nothing was taken of it");
+    }
+
+    #[test]
+    fn the_oldest_broadcasts_make_room_but_not_what_a_client_needs() {
+        let (mut outbox, oldest) = (outbox(), Loss::Policy(Some(SlowClient::DropOldest)));
+        outbox.send(frame("ack"), BOUNDS).expect("room");
+        deliver(&mut outbox, 1, &["1", "2"], oldest, SlowClient::Disconnect);
+        let pushed = deliver(&mut outbox, 1, &["3", "4", "5"], Loss::Policy(None), SlowClient::DropOldest);
+        let dropped = Dropped { oldest: 2, ..Dropped::default() };
+        assert_eq!((texts(&outbox).as_str(), pushed.dropped, pushed.depth), ("ack 3 4 5", dropped, 4));
+        outbox.send(frame("reply"), BOUNDS).expect("room");
+        assert_eq!(texts(&outbox), "ack 3 4 5 reply", "those have no policy of their own, and this is not dropped");
+    }
+
+    #[test]
+    fn the_newest_broadcast_is_dropped_while_the_outbox_is_full() {
+        let (mut outbox, newest) = (outbox(), Loss::Policy(Some(SlowClient::DropNewest)));
+        let pushed = deliver(&mut outbox, 1, &["1", "2", "3", "4", "5"], newest, SlowClient::Disconnect);
+        let dropped = Dropped { newest: 1, ..Dropped::default() };
+        assert_eq!((texts(&outbox).as_str(), pushed.dropped), ("1 2 3 4", dropped));
+        deliver(&mut outbox, 1, &["6"], newest, SlowClient::Disconnect);
+        assert_eq!(texts(&outbox), "1 2 3 4");
+        outbox.advance(frame("1").len());
+        deliver(&mut outbox, 1, &["7"], newest, SlowClient::Disconnect);
+        assert_eq!(texts(&outbox), "2 3 4 7");
+    }
+
+    #[test]
+    fn presence_is_dropped_only_if_a_newer_list_of_its_channel_follows() {
+        let mut outbox = outbox();
+        deliver(&mut outbox, 1, &["a1", "a2"], Loss::Outdated, SlowClient::DropNewest);
+        deliver(&mut outbox, 2, &["b1"], Loss::Outdated, SlowClient::DropNewest);
+        deliver(&mut outbox, 1, &["x"], Loss::Policy(None), SlowClient::DropNewest);
+        assert_eq!(texts(&outbox), "a1 a2 b1 x", "nothing is dropped while there is room");
+        let pushed = deliver(&mut outbox, 1, &["a3"], Loss::Outdated, SlowClient::DropNewest);
+        let dropped = Dropped { outdated: 2, ..Dropped::default() };
+        assert_eq!((texts(&outbox).as_str(), pushed.dropped), ("b1 x a3", dropped));
+    }
+
+    #[test]
+    fn a_frame_that_was_begun_is_not_dropped() {
+        for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
+            let mut outbox = outbox();
+            let broadcast = Loss::Policy(None);
+            deliver(&mut outbox, 1, &["1", "2", "3", "4"], broadcast, policy);
+            outbox.advance(1);
+            deliver(&mut outbox, 1, &["5"], broadcast, policy);
+            let expected = if policy == SlowClient::DropOldest { "3 4 5" } else { "2 3 4" };
+            assert_eq!((texts(&outbox).as_str(), outbox.started), (expected, 2));
+            outbox.advance(2);
+            assert_eq!((texts(&outbox).as_str(), outbox.frames), (expected, 3));
+        }
     }
 
     #[test]
     fn giving_up_keeps_the_rest_of_a_started_frame_so_that_the_close_frame_is_one() {
         let mut outbox = outbox();
-        outbox.push([frame("hello"), frame("world")].concat().into(), 2);
+        deliver(&mut outbox, 1, &["hello", "world"], Loss::Never, SlowClient::Disconnect);
         outbox.advance(4);
         let mut close = Vec::new();
         ws::encode_close(1013, "too slow", &mut close);
-        assert!(outbox.close(close.clone().into(), true));
+        assert!(outbox.give_up(TOO_SLOW));
         assert_eq!(queued(&outbox), [b"llo".as_slice(), &close].concat());
         assert_eq!(outbox.frames, 2);
-        assert!(!outbox.close(close.into(), true), "closing twice");
-        assert_eq!(outbox.send(frame("late"), BOUNDS), Ok(Attention::None));
+        assert!(!outbox.give_up(TOO_SLOW), "closing twice");
+        assert_eq!(outbox.send(frame("late"), BOUNDS), Ok(Pushed::default()));
         outbox.advance(3);
         assert_eq!(outbox.frames, 1);
+    }
+
+    #[test]
+    fn a_close_frame_waits_for_every_farewell() {
+        let mut outbox = outbox();
+        let closure = Closure { code: 1001, text: "bye".into(), reason: CloseReason::Shutdown };
+        assert!(outbox.begin_end(closure));
+        outbox.expect_farewell();
+        assert!(!outbox.farewell());
+        outbox.send(frame("last"), BOUNDS).expect("room");
+        assert!(outbox.farewell());
+        let mut close = Vec::new();
+        ws::encode_close(1001, "bye", &mut close);
+        assert_eq!(queued(&outbox), [frame("last").to_vec(), close].concat());
     }
 
     #[test]
     fn an_emptied_outbox_holds_no_buffer() {
         let mut outbox = outbox();
         for _ in 0..10 {
-            outbox.push(frame("x"), 1);
+            outbox.send(frame("x"), BOUNDS).expect("room");
         }
         outbox.advance(30);
         assert_eq!(outbox.queue.capacity(), 0);

@@ -1,72 +1,238 @@
-//! The application's values into the text of messages.
+//! Handlers that decide about each message to each recipient: plain functions, since delivery never waits.
 
-use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use pondsocket_proto::id::{RequestId, is_reserved_event};
-use pondsocket_proto::wire::{Action, encode_object, server};
-use serde::Serialize;
+use crate::context::{Outgoing, OutgoingContext};
+use crate::error::Result;
+use crate::extract::Extract;
+use crate::guard;
+use crate::middleware::Both;
+use crate::states::States;
 
-use crate::error::{Error, Result, encoding};
-use crate::ids;
+/// A function or closure that takes `&OutgoingContext`, and optionally extractors after it, and answers with
+/// [`Outgoing`] or `Result<Outgoing>`. `M` is a marker, the tuple of the extractors.
+///
+/// An `Err`, or a panic, blocks the message for that recipient, is logged and counted.
+///
+/// ```
+/// use pondsocket::{Lobby, Outgoing, OutgoingContext, Result};
+/// use serde_json::{Value, json};
+///
+/// fn register(lobby: &Lobby) {
+///     lobby.on_outgoing("secret", |ctx: &OutgoingContext| match ctx.recipient().assign::<String>("role").as_deref() {
+///         Ok("admin") => Outgoing::Pass,
+///         _ => Outgoing::Block,
+///     });
+///     lobby.on_outgoing("profile", without_address);
+/// }
+///
+/// fn without_address(ctx: &OutgoingContext) -> Result<Outgoing> {
+///     let mut profile: Value = ctx.payload()?;
+///     profile["address"] = Value::Null;
+///     Outgoing::replace(&profile)
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an outgoing handler",
+    note = "an outgoing handler is a function or closure, not async, that takes `&OutgoingContext` first, then up to \
+            three extractors, and returns `Outgoing` or `Result<Outgoing>`"
+)]
+pub trait OutgoingHandler<M>: Send + Sync + 'static {
+    /// Checks once, at registration, that what the extractors need is there.
+    #[doc(hidden)]
+    fn prepare(states: &States);
+    #[doc(hidden)]
+    fn call(&self, ctx: &OutgoingContext) -> Result<Outgoing>;
 
-thread_local! {
-    static SCRATCH: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
-}
-
-/// The scratch buffers keep at most this much between two messages.
-const KEEP: usize = 64 * 1024;
-
-/// Refuses the event names that clients act upon by themselves (docs/protocol.md, Names and patterns).
-pub(crate) fn check_event(event: &str) -> Result<()> {
-    if is_reserved_event(event) {
-        return Err(Error::internal(format!("the event name `{event}` is reserved")));
+    /// Puts a layer around this handler alone.
+    fn layer<L, LM>(self, layer: L) -> OutgoingWithLayer<Self, L, Both<M, LM>>
+    where
+        Self: Sized,
+        L: OutgoingLayer<LM>,
+    {
+        OutgoingWithLayer { handler: Arc::new(self), layer, markers: PhantomData }
     }
-    Ok(())
 }
 
-/// Encodes a broadcast, outside all locks: `Serialize` is the application's code.
-pub(crate) fn with_broadcast<T: Serialize + ?Sized, A>(
-    channel: &str,
-    event: &str,
-    payload: &T,
-    send: impl FnOnce(&[u8]) -> A,
-) -> Result<A> {
-    let id = RequestId::from_u128(ids::fresh());
-    with_message(Action::Broadcast, channel, event, id.as_str(), payload, send)
+/// A function or closure that takes `&OutgoingContext`, optionally extractors, and [`OutgoingNext`] last: what an
+/// outgoing handler is, with something to run around.
+///
+/// ```
+/// use pondsocket::{Lobby, Outgoing, OutgoingContext, OutgoingNext, Result};
+///
+/// /// Bots get nothing at all.
+/// fn people_only(ctx: &OutgoingContext, next: OutgoingNext) -> Result<Outgoing> {
+///     if ctx.recipient().id().starts_with("bot-") { Ok(Outgoing::Block) } else { next.run(ctx) }
+/// }
+/// # fn register(lobby: &Lobby) { lobby.layer_outgoing(people_only); }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer around outgoing handlers",
+    note = "such a layer is a function or closure, not async, that takes `&OutgoingContext` first, then up to three \
+            extractors, and `OutgoingNext` last, and returns `Outgoing` or `Result<Outgoing>`"
+)]
+pub trait OutgoingLayer<M>: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn prepare(states: &States);
+    #[doc(hidden)]
+    fn call(&self, ctx: &OutgoingContext, next: OutgoingNext) -> Result<Outgoing>;
 }
 
-/// Encodes an answer to one connection.
-pub(crate) fn with_reply<T: Serialize + ?Sized, A>(
-    channel: &str,
-    event: &str,
-    request_id: &str,
-    payload: &T,
-    send: impl FnOnce(&[u8]) -> A,
-) -> Result<A> {
-    with_message(Action::System, channel, event, request_id, payload, send)
+/// What a layer runs around: the layers behind it, and at last the handler, if one matches the event.
+#[derive(Clone)]
+pub struct OutgoingNext {
+    layers: Arc<[ErasedLayer]>,
+    at: usize,
+    handler: Option<ErasedOutgoing>,
 }
 
-fn with_message<T: Serialize + ?Sized, A>(
-    action: Action,
-    channel: &str,
-    event: &str,
-    request_id: &str,
-    payload: &T,
-    send: impl FnOnce(&[u8]) -> A,
-) -> Result<A> {
-    check_event(event)?;
-    // Taken out, not borrowed: the payload's `Serialize` may itself broadcast.
-    let (mut body, mut text) = SCRATCH.take();
-    body.clear();
-    text.clear();
-    let encoded = encode_object(payload, &mut body).map_err(encoding);
-    let answer = encoded.and_then(|()| {
-        let body = std::str::from_utf8(&body).map_err(Error::internal)?;
-        server::message(&mut text, action, event, channel, request_id, body);
-        Ok(send(&text))
-    });
-    body.shrink_to(KEEP);
-    text.shrink_to(KEEP);
-    SCRATCH.set((body, text));
-    answer
+impl OutgoingNext {
+    /// Goes on. A panic of what runs inside is an internal error here. Without a handler the message passes.
+    ///
+    /// # Errors
+    /// What the handler fails with.
+    pub fn run(mut self, ctx: &OutgoingContext) -> Result<Outgoing> {
+        let inside = AssertUnwindSafe(|| match (self.layers.get(self.at).cloned(), &self.handler) {
+            (Some(layer), _) => {
+                self.at += 1;
+                layer(ctx, self)
+            }
+            (None, Some(handler)) => handler(ctx),
+            (None, None) => Ok(Outgoing::Pass),
+        });
+        catch_unwind(inside).unwrap_or_else(|panic| Err(guard::panicked(&*panic)))
+    }
+}
+
+impl fmt::Debug for OutgoingNext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OutgoingNext")
+    }
+}
+
+/// An outgoing handler of any shape.
+pub(crate) type ErasedOutgoing = Arc<dyn Fn(&OutgoingContext) -> Result<Outgoing> + Send + Sync>;
+
+type ErasedLayer = Arc<dyn Fn(&OutgoingContext, OutgoingNext) -> Result<Outgoing> + Send + Sync>;
+
+/// Checks a handler against what is there and forgets its shape.
+pub(crate) fn erase<M, H: OutgoingHandler<M>>(handler: H, states: &States) -> ErasedOutgoing {
+    H::prepare(states);
+    Arc::new(move |ctx| handler.call(ctx))
+}
+
+/// Layers around outgoing handlers, in the order of their registration.
+#[derive(Default)]
+pub(crate) struct OutgoingStack(RwLock<Vec<ErasedLayer>>);
+
+impl OutgoingStack {
+    pub(crate) fn push<M, L: OutgoingLayer<M>>(&self, layer: L, states: &States) {
+        L::prepare(states);
+        let layer: ErasedLayer = Arc::new(move |ctx, next| layer.call(ctx, next));
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(layer);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// What decides about a message: these layers, then those of `inner`, then the handler.
+    pub(crate) fn around(&self, inner: &OutgoingStack, handler: Option<ErasedOutgoing>) -> OutgoingNext {
+        let outer = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let inner = inner.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        OutgoingNext { layers: outer.into_iter().chain(inner).collect(), at: 0, handler }
+    }
+}
+
+/// What an outgoing handler may return.
+pub trait OutgoingOutcome {
+    #[doc(hidden)]
+    fn into_outgoing(self) -> Result<Outgoing>;
+}
+
+impl OutgoingOutcome for Outgoing {
+    fn into_outgoing(self) -> Result<Outgoing> {
+        Ok(self)
+    }
+}
+
+impl OutgoingOutcome for Result<Outgoing> {
+    fn into_outgoing(self) -> Result<Outgoing> {
+        self
+    }
+}
+
+macro_rules! outgoing {
+    ($($extractor:ident),*) => {
+        impl<F, O, $($extractor,)*> OutgoingHandler<($($extractor,)*)> for F
+        where
+            F: Fn(&OutgoingContext, $($extractor),*) -> O + Send + Sync + 'static,
+            O: OutgoingOutcome,
+            $($extractor: Extract<OutgoingContext>,)*
+        {
+            fn prepare(_states: &States) {
+                $($extractor::prepare(_states);)*
+            }
+
+            fn call(&self, ctx: &OutgoingContext) -> Result<Outgoing> {
+                self(ctx, $($extractor::extract(ctx)?),*).into_outgoing()
+            }
+        }
+
+        impl<F, O, $($extractor,)*> OutgoingLayer<($($extractor,)*)> for F
+        where
+            F: Fn(&OutgoingContext, $($extractor,)* OutgoingNext) -> O + Send + Sync + 'static,
+            O: OutgoingOutcome,
+            $($extractor: Extract<OutgoingContext>,)*
+        {
+            fn prepare(_states: &States) {
+                $($extractor::prepare(_states);)*
+            }
+
+            fn call(&self, ctx: &OutgoingContext, next: OutgoingNext) -> Result<Outgoing> {
+                self(ctx, $($extractor::extract(ctx)?,)* next).into_outgoing()
+            }
+        }
+    };
+}
+
+outgoing!();
+outgoing!(A);
+outgoing!(A, B);
+outgoing!(A, B, C);
+
+/// An outgoing handler with a layer around it alone: what [`OutgoingHandler::layer`] gives.
+pub struct OutgoingWithLayer<H, L, M> {
+    handler: Arc<H>,
+    layer: L,
+    markers: PhantomData<fn() -> M>,
+}
+
+impl<H, L, M> fmt::Debug for OutgoingWithLayer<H, L, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OutgoingWithLayer")
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<H, L, A, B> OutgoingHandler<Both<A, B>> for OutgoingWithLayer<H, L, Both<A, B>>
+where
+    H: OutgoingHandler<A>,
+    L: OutgoingLayer<B>,
+    A: 'static,
+    B: 'static,
+{
+    fn prepare(states: &States) {
+        H::prepare(states);
+        L::prepare(states);
+    }
+
+    fn call(&self, ctx: &OutgoingContext) -> Result<Outgoing> {
+        let handler = Arc::clone(&self.handler);
+        let handler: ErasedOutgoing = Arc::new(move |ctx| handler.call(ctx));
+        self.layer.call(ctx, OutgoingNext { layers: Arc::from([]), at: 0, handler: Some(handler) })
+    }
 }

@@ -3,12 +3,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use pondsocket_proto::pattern::Match;
 
+use crate::address::Proxies;
 use crate::common::Common;
 use crate::context::ConnectionContext;
 use crate::endpoint::{Door, Endpoint, EndpointInner};
 use crate::error::Result;
 use crate::handler::{Handler, erase};
+use crate::hooks::{HookSet, Hooks};
 use crate::lobby::{check_new, parse};
+use crate::metrics::{Meter, Metrics};
 use crate::options::Options;
 use crate::websocket::WebSocket;
 
@@ -18,7 +21,7 @@ use crate::websocket::WebSocket;
 /// Cheap to clone: all clones are the same server.
 #[derive(Clone, Debug, Default)]
 pub struct PondSocket {
-    common: Arc<Common>,
+    pub(crate) common: Arc<Common>,
     endpoints: Arc<RwLock<Vec<Endpoint>>>,
 }
 
@@ -34,7 +37,8 @@ impl PondSocket {
     /// If they can't work; the message names the field.
     pub fn with_options(options: Options) -> Result<PondSocket> {
         options.validate()?;
-        let common = Arc::new(Common::new(options, Default::default()));
+        let proxies = Proxies::parse(&options.trusted_proxies)?;
+        let common = Arc::new(Common::new(options, proxies));
         Ok(PondSocket { common, endpoints: Arc::default() })
     }
 
@@ -44,10 +48,32 @@ impl PondSocket {
     /// If an endpoint has been created already.
     #[must_use]
     pub fn state<S: Clone + Send + Sync + 'static>(self, state: S) -> PondSocket {
-        let common =
-            Arc::try_unwrap(self.common).unwrap_or_else(|_| panic!("state is set before endpoints are created"));
-        let states = common.states.with(state);
-        PondSocket { common: Arc::new(Common::new(common.options, states)), endpoints: self.endpoints }
+        self.configure(|common| common.states.insert(state))
+    }
+
+    /// Calls the application's [`Metrics`] wherever something happens that is worth a number. A later call replaces an
+    /// earlier one.
+    ///
+    /// # Panics
+    /// If an endpoint has been created already.
+    #[must_use]
+    pub fn metrics(self, metrics: impl Metrics) -> PondSocket {
+        self.configure(|common| common.meter = Meter::new(metrics))
+    }
+
+    /// Calls the application's [`Hooks`] for every connection, join and message. A later call replaces an earlier one.
+    ///
+    /// # Panics
+    /// If an endpoint has been created already.
+    #[must_use]
+    pub fn hooks(self, hooks: impl Hooks) -> PondSocket {
+        self.configure(|common| common.hooks = HookSet::new(hooks))
+    }
+
+    fn configure(mut self, configure: impl FnOnce(&mut Common)) -> PondSocket {
+        let common = Arc::get_mut(&mut self.common);
+        configure(common.expect("state, metrics and hooks are set before endpoints are created"));
+        self
     }
 
     /// Lets clients connect at paths that match `path`, if the handler lets them. The first pattern registered that
@@ -97,7 +123,7 @@ impl PondSocket {
         let pattern = parse(path)?;
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
         check_new("endpoint", &pattern, endpoints.iter().map(|endpoint| &endpoint.0.pattern))?;
-        let endpoint = Endpoint(EndpointInner::new(pattern, door, Arc::clone(&self.common)));
+        let endpoint = Endpoint(EndpointInner::new(pattern, door, Arc::clone(&self.common))?);
         endpoints.push(endpoint.clone());
         Ok(endpoint)
     }

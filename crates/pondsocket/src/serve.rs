@@ -6,9 +6,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::pond::PondSocket;
 use crate::upgrade::PeerAddr;
@@ -79,7 +77,7 @@ impl Server {
     pub async fn stop(&mut self, timeout: Duration) {
         let Some(running) = self.running.take() else { return };
         running.accepting.abort();
-        close_connections(&self.pond, Instant::now() + timeout).await;
+        self.pond.shutdown(timeout).await;
         tracing::info!(address = %running.address, "stopped");
     }
 
@@ -100,16 +98,6 @@ impl Drop for Server {
         if let Some(running) = &self.running {
             running.accepting.abort();
         }
-    }
-}
-
-/// Closes all connections with 1001 and waits until they have gone, or until `deadline`.
-async fn close_connections(pond: &PondSocket, deadline: Instant) {
-    let endpoints = pond.endpoints();
-    let connections = || endpoints.iter().flat_map(Endpoint::connections);
-    connections().for_each(|connection| connection.close(1001, "the server is stopping"));
-    while connections().next().is_some() && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

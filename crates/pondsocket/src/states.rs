@@ -7,10 +7,11 @@ use std::sync::Arc;
 pub struct States(Arc<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
 
 impl States {
-    pub(crate) fn with<S: Send + Sync + 'static>(self, state: S) -> States {
-        let mut map = Arc::try_unwrap(self.0).unwrap_or_else(|_| panic!("state is set before endpoints are created"));
+    /// # Panics
+    /// If handlers have been given these states already.
+    pub(crate) fn insert<S: Send + Sync + 'static>(&mut self, state: S) {
+        let map = Arc::get_mut(&mut self.0).expect("state is set before endpoints are created");
         map.insert(TypeId::of::<S>(), Box::new(state));
-        States(Arc::new(map))
     }
 
     /// The state of this type.

@@ -3,29 +3,38 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use pondsocket_proto::id::{ConnectionId, RequestId, UserId};
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Action, GATEWAY, server};
 use pondsocket_proto::ws::{self, Decoder, Handshake, Limits};
+use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::{Instrument, debug_span};
 
+use crate::admission::Admission;
 use crate::body::Body;
 use crate::connection::Connection;
 use crate::context::{Connected, ConnectionContext};
-use crate::endpoint::{Door, EndpointInner};
+use crate::endpoint::{Door, EndpointInner, Settings};
 use crate::error::Error;
 use crate::framing::Framing;
 use crate::guard;
-use crate::handler::Erased;
+use crate::handler::{BoxFuture, Erased};
 use crate::ids;
-use crate::link::Link;
+use crate::link::{Identity, Link, Terms};
+use crate::metrics::{Component, ConnectionInfo, DeclineReason, HandlerKind, Limit};
 use crate::outbox::{Bounds, Writer};
 use crate::pond::PondSocket;
+use crate::sync::Mutex;
 use crate::transport::{Io, Transport};
 use crate::websocket::WebSocket;
 
@@ -52,78 +61,154 @@ pub(crate) async fn answer<B>(pond: PondSocket, mut request: Request<B>) -> Resp
         return refuse(StatusCode::NOT_FOUND, "not found");
     }
     while let Some((at, route, endpoint)) = pond.endpoint_for(&target, from) {
-        let options = endpoint.current_options();
-        let handshake = match ws::accept_parts(&parts, options.enable_compression) {
-            Ok(handshake) => handshake,
-            Err(refusal) => {
-                let mut response = refuse(refusal.status(), &refusal.to_string());
-                response.headers_mut().extend(refusal.headers());
-                return response;
-            }
+        let settings = endpoint.settings();
+        let answered = admit(&endpoint, &settings, Arrival { parts, route, peer, upgrade: upgrade.clone() }).await;
+        let refused = match answered {
+            Ok(response) => return with_cors(&settings, response),
+            Err(refused) => refused,
         };
-        let Some(upgrade) = upgrade.clone() else {
-            tracing::error!("the HTTP server does not offer upgrades");
-            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
-        };
-        let response = handshake.response().map(|()| Body::default());
-        match &endpoint.door {
-            Door::Raw(handler) => {
-                tokio::spawn(serve_raw(upgrade, endpoint.clone(), handshake, Arc::clone(handler)));
-                return response;
+        match refused.into_passed() {
+            Ok(passed) => {
+                parts = passed.parts;
+                from = at + 1;
             }
-            Door::Pond(handler) => {
-                let more = pond.endpoint_for(&target, at + 1).is_some();
-                let spare = more.then(|| parts.clone());
-                match decide(&endpoint, handler, parts, route, peer).await {
-                    Ok((id, connected)) => {
-                        tokio::spawn(serve_pond(upgrade, endpoint, handshake, id, connected));
-                        return response;
-                    }
-                    Err(error)
-                        if error.is_pass()
-                            && let Some(spare) = spare =>
-                    {
-                        parts = spare;
-                        from = at + 1;
-                    }
-                    Err(error) => return decline(&endpoint, &error),
-                }
-            }
+            Err(refused) => return with_cors(&settings, decline(&endpoint, refused)),
         }
     }
     refuse(StatusCode::NOT_FOUND, "not found")
 }
 
-async fn decide(
-    endpoint: &EndpointInner,
-    handler: &Erased<ConnectionContext>,
+/// A request that has come to an endpoint.
+struct Arrival {
     parts: Parts,
     route: Match,
     peer: Option<SocketAddr>,
-) -> Result<(ConnectionId, Connected), Error> {
-    let id = ConnectionId::from_u128(ids::fresh());
-    let ctx = ConnectionContext { parts, route, id, peer, states: endpoint.states().clone() };
-    let deadline = endpoint.current_options().handler_timeout;
-    let mut connected = guard::run(guard::call(|| handler(ctx)), deadline).await?;
-    match connected.error.take() {
-        Some(error) => Err(error),
-        None => Ok((id, connected)),
+    upgrade: Option<OnUpgrade>,
+}
+
+/// Why a request is not let in.
+struct Refused {
+    error: Error,
+    reason: DeclineReason,
+    headers: HeaderMap,
+}
+
+impl Refused {
+    fn new(error: Error, reason: DeclineReason) -> Refused {
+        Refused { error, reason, headers: HeaderMap::new() }
+    }
+
+    /// Declined by the application, or by its time being over.
+    fn by_handler(error: Error) -> Refused {
+        let reason = if guard::is_timeout(&error) { DeclineReason::Timeout } else { DeclineReason::Handler };
+        Refused::new(error, reason)
+    }
+
+    /// What the connection handler was called with, if it leaves the decision to the next endpoint.
+    fn into_passed(self) -> Result<ConnectionContext, Refused> {
+        let Refused { error, reason, headers } = self;
+        error.into_passed().map_err(|error| Refused { error, reason, headers })
     }
 }
 
-async fn serve_pond(
+/// Lets a request in: the answer is 101, and a task waits for the upgrade. What costs least is asked first, and the
+/// application last.
+async fn admit(
+    endpoint: &Arc<EndpointInner>,
+    settings: &Settings,
+    arrival: Arrival,
+) -> Result<Response<Body>, Refused> {
+    let Arrival { parts, route, peer, upgrade } = arrival;
+    let common = &endpoint.common;
+    if common.drain.has_begun() {
+        let error = Error::unavailable("shutting down").with_retry_after(settings.retry_after);
+        return Err(Refused::new(error, DeclineReason::Draining));
+    }
+    let handshake = ws::accept_parts(&parts, settings.enable_compression).map_err(|refusal| {
+        let error = Error::new(refusal.status().as_u16(), refusal.to_string());
+        Refused { error, reason: DeclineReason::Handshake, headers: refusal.headers() }
+    })?;
+    if !settings.origins.allow(&parts.headers) {
+        return Err(Refused::new(Error::forbidden("origin not allowed"), DeclineReason::Origin));
+    }
+    let client = peer.map(|peer| common.proxies.client(peer.ip(), &parts.headers));
+    let admitted = endpoint.admissions.admit(settings, client);
+    let admission = admitted.map_err(|(error, reason)| Refused::new(error, reason))?;
+    let Some(upgrade) = upgrade else {
+        let error = Error::internal("the HTTP server does not offer upgrades");
+        return Err(Refused::new(error, DeclineReason::Handshake));
+    };
+    let response = handshake.response().map(|()| Body::default());
+    let upgrading = Upgrading { upgrade, endpoint: Arc::clone(endpoint), handshake, admission };
+    match &endpoint.door {
+        Door::Raw(handler) => {
+            tokio::spawn(serve_raw(upgrading, Arc::clone(handler)));
+        }
+        Door::Pond(handler) => {
+            let id = ConnectionId::from_u128(ids::fresh());
+            let (states, observer) = (endpoint.states().clone(), Arc::clone(&endpoint.observer));
+            let ctx = ConnectionContext { parts, route, id, peer, client, states, observer };
+            let connected = decide(endpoint, settings, handler, ctx).await.map_err(Refused::by_handler)?;
+            let user = connected.user.clone().unwrap_or_else(|| UserId::from(id));
+            let identity = Identity { id, user, ip: client };
+            let assigns = Mutex::new(connected.assigns.clone());
+            let info = ConnectionInfo {
+                endpoint: &endpoint.observer.endpoint,
+                id,
+                user: &identity.user,
+                ip: client,
+                assigns: &assigns,
+            };
+            let allowed = common.hooks.ask(&common.meter, |hooks| hooks.on_connect(&info));
+            allowed.map_err(|error| Refused::new(error, DeclineReason::Hook))?;
+            tokio::spawn(serve_pond(upgrading, identity, connected));
+        }
+    }
+    Ok(response)
+}
+
+/// Lets the application decide. A shutdown waits for it.
+async fn decide(
+    endpoint: &EndpointInner,
+    settings: &Settings,
+    handler: &Erased<ConnectionContext>,
+    ctx: ConnectionContext,
+) -> Result<Connected, Error> {
+    let _ticket = endpoint.common.drain.handlers.ticket();
+    let started = endpoint.observer.start();
+    let span =
+        debug_span!(target: "pondsocket::handler", "connect", endpoint = &*endpoint.observer.endpoint, id = %ctx.id);
+    let deciding = span.in_scope(|| endpoint.connect(handler, ctx));
+    let decided = guard::run(deciding, settings.handler_timeout).instrument(span).await;
+    let decided = decided.and_then(|mut connected| match connected.error.take() {
+        Some(error) => Err(error),
+        None => Ok(connected),
+    });
+    let decided = decided.and_then(|connected| match connected.assigns.to_json().len() > settings.max_assigns_size {
+        true => Err(endpoint.observer.too_large(Limit::Assigns, "assigns")),
+        false => Ok(connected),
+    });
+    endpoint.finish(HandlerKind::Connection, None, started, decided.as_ref().err());
+    decided
+}
+
+/// A client that has been let in, and is not a WebSocket yet.
+struct Upgrading {
     upgrade: OnUpgrade,
     endpoint: Arc<EndpointInner>,
     handshake: Handshake,
-    id: ConnectionId,
-    connected: Connected,
-) {
-    let Some((stream, first)) = upgraded(upgrade).await else { return };
+    admission: Admission,
+}
+
+async fn serve_pond(upgrading: Upgrading, identity: Identity, connected: Connected) {
+    let Upgrading { upgrade, endpoint, handshake, admission } = upgrading;
+    let Some((stream, first)) = upgraded(upgrade, &endpoint).await else { return };
     let (transport, writer) = match stream {
         Stream::Tcp(stream) => Transport::tcp(stream),
         Stream::Io(io) => Transport::io(io),
     };
-    let connection = establish(endpoint, handshake.deflate(), (transport, writer, first), id, connected);
+    let deflate = handshake.deflate();
+    let connection = establish(endpoint, deflate, (transport, writer, first), identity, connected, admission);
     // A task of its own: what the upgrade needed is given back.
     tokio::spawn(connection);
 }
@@ -133,18 +218,21 @@ fn establish(
     endpoint: Arc<EndpointInner>,
     deflate: Option<ws::Deflate>,
     (transport, writer, first): (Transport, Writer, Vec<u8>),
-    id: ConnectionId,
+    identity: Identity,
     connected: Connected,
+    admission: Admission,
 ) -> Connection {
-    let options = endpoint.current_options();
-    let user = connected.user.unwrap_or_else(|| UserId::from(id));
+    let settings = endpoint.settings();
     let framing = deflate.map_or(Framing::Plain, |deflate| Framing::Deflate { window_bits: deflate.window_bits() });
-    let bounds = Bounds { frames: options.send_channel_buffer, bytes: options.outbox_bytes };
-    let link = Link::new(id, user, framing, bounds, connected.assigns, writer);
+    let bounds =
+        Bounds { frames: settings.send_channel_buffer, bytes: settings.outbox_bytes, policy: settings.slow_client };
+    let terms = Terms { framing, bounds, max_assigns: settings.max_assigns_size };
+    let id = identity.id.to_string();
+    let link = Link::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
 
     let mut text = Vec::new();
     let request_id = RequestId::from_u128(ids::fresh());
-    server::connection(&mut text, &id.to_string(), request_id.as_str());
+    server::connection(&mut text, &id, request_id.as_str());
     link.send_text(&text);
     for (event, payload) in connected.replies {
         text.clear();
@@ -152,24 +240,23 @@ fn establish(
         server::message(&mut text, Action::System, &event, GATEWAY, request_id.as_str(), payload.as_str());
         link.send_text(&text);
     }
-    let limits = Limits { max_message_size: options.max_message_size };
-    Connection::new(transport, first, Decoder::new(limits, deflate), endpoint, link)
+    let limits = Limits { max_message_size: settings.max_message_size };
+    Connection::new(transport, first, Decoder::new(limits, deflate), endpoint, link, Some(admission))
 }
 
-async fn serve_raw(
-    upgrade: OnUpgrade,
-    endpoint: Arc<EndpointInner>,
-    handshake: Handshake,
-    handler: Arc<dyn Fn(WebSocket) -> crate::handler::BoxFuture<()> + Send + Sync>,
-) {
-    let Some((stream, first)) = upgraded(upgrade).await else { return };
+async fn serve_raw(upgrading: Upgrading, handler: Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>) {
+    let Upgrading { upgrade, endpoint, handshake, admission: _admission } = upgrading;
+    let Some((stream, first)) = upgraded(upgrade, &endpoint).await else { return };
     let io: Box<dyn Io> = match stream {
         Stream::Tcp(stream) => Box::new(stream),
         Stream::Io(io) => io,
     };
-    let limits = Limits { max_message_size: endpoint.current_options().max_message_size };
+    let limits = Limits { max_message_size: endpoint.settings().max_message_size };
     let decoder = Decoder::new(limits, handshake.deflate());
-    handler(WebSocket::new(io, first, decoder, handshake.deflate())).await;
+    let _ticket = endpoint.common.drain.handlers.ticket();
+    let common = Arc::clone(&endpoint.common);
+    let draining = Box::pin(async move { common.drain.begun().await });
+    handler(WebSocket::new(io, first, decoder, handshake.deflate(), draining)).await;
 }
 
 enum Stream {
@@ -179,22 +266,38 @@ enum Stream {
 
 /// Waits for the upgrade. A plain TCP stream is recovered from hyper, or from the builder that detects HTTP
 /// versions (which axum uses): then deliverers can write to it. Bytes that were read already come along.
-async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
-    let upgraded = match upgrade.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(%error, "upgrade failed");
+async fn upgraded(upgrade: OnUpgrade, endpoint: &EndpointInner) -> Option<(Stream, Vec<u8>)> {
+    let settings = endpoint.settings();
+    // The answer has been given: a client that takes so long to read it will not read anything else.
+    let upgraded = match timeout(settings.write_wait, upgrade).await {
+        Ok(Ok(upgraded)) => upgraded,
+        failed => {
+            tracing::debug!(target: "pondsocket::connection", error = ?failed.err(), "upgrade failed");
+            let (switching, reason) = (StatusCode::SWITCHING_PROTOCOLS.as_u16(), DeclineReason::Upgrade);
+            endpoint.observer.count(|metrics, path| metrics.connection_declined(path, switching, reason));
             return None;
         }
     };
     Some(match recover(upgraded) {
         Ok((stream, first)) => {
-            // Small frames must not wait for the acknowledgement of earlier ones.
-            let _ = stream.set_nodelay(true);
+            tune(&stream, &settings);
             (Stream::Tcp(stream), first)
         }
         Err(upgraded) => (Stream::Io(Box::new(TokioIo::new(upgraded))), Vec::new()),
     })
+}
+
+/// A system that refuses is one with other limits: the connection works all the same.
+fn tune(stream: &TcpStream, settings: &Settings) {
+    // Small frames must not wait for the acknowledgement of earlier ones.
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    if settings.read_buffer_size > 0 {
+        let _ = socket.set_recv_buffer_size(settings.read_buffer_size);
+    }
+    if settings.write_buffer_size > 0 {
+        let _ = socket.set_send_buffer_size(settings.write_buffer_size);
+    }
 }
 
 fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
@@ -229,14 +332,37 @@ fn peer<B>(request: &Request<B>) -> Option<SocketAddr> {
     peer
 }
 
-fn decline(endpoint: &EndpointInner, error: &Error) -> Response<Body> {
-    if error.code() == 500 {
-        tracing::error!(endpoint = endpoint.pattern.as_str(), ?error, "connection handler failed");
+fn decline(endpoint: &EndpointInner, Refused { error, reason, headers }: Refused) -> Response<Body> {
+    let path = &*endpoint.observer.endpoint;
+    if error.is_unexpected() {
+        tracing::error!(target: "pondsocket::handler", endpoint = path, ?error, "connection handler failed");
+        endpoint.observer.count(|metrics, _| metrics.error(Component::ConnectionHandler, &error));
     } else {
-        tracing::debug!(endpoint = endpoint.pattern.as_str(), ?error, "connection declined");
+        tracing::debug!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "connection declined");
     }
+    endpoint.observer.count(|metrics, path| metrics.connection_declined(path, error.code(), reason));
     let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    refuse(status, error.message())
+    let mut response = refuse(status, error.message());
+    response.headers_mut().extend(headers);
+    if let Some(after) = error.retry_after() {
+        // Whole seconds, and not too early (RFC 9110 section 10.2.3).
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Which pages of other origins may read the answer.
+fn with_cors(settings: &Settings, mut response: Response<Body>) -> Response<Body> {
+    let origin = HeaderValue::from_str(&settings.cors_allow_origin);
+    if let Some(origin) = origin.ok().filter(|origin| !origin.is_empty()) {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        if settings.cors_allow_credentials {
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+    response
 }
 
 /// A plain-text answer (docs/protocol.md, HTTP answers before the upgrade).

@@ -9,6 +9,8 @@ use pondsocket_proto::ws::{self, Decoder, Deflate, Deflater, Event, Opcode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::{Error, Result};
+use crate::handler::BoxFuture;
+use crate::outbox::Closure;
 use crate::transport::{Io, Scratch};
 
 /// A message of a raw WebSocket.
@@ -43,15 +45,24 @@ pub struct WebSocket {
     out: BytesMut,
     first: Vec<u8>,
     ended: bool,
+    /// Completes when the server shuts down; `None` once it has.
+    draining: Option<BoxFuture<Closure>>,
 }
 
 impl WebSocket {
-    pub(crate) fn new(io: Box<dyn Io>, first: Vec<u8>, decoder: Decoder, deflate: Option<Deflate>) -> WebSocket {
+    pub(crate) fn new(
+        io: Box<dyn Io>,
+        first: Vec<u8>,
+        decoder: Decoder,
+        deflate: Option<Deflate>,
+        draining: BoxFuture<Closure>,
+    ) -> WebSocket {
         let deflater = deflate.map(|deflate| Deflater::new(deflate.window_bits()));
-        WebSocket { io, decoder, deflater, out: BytesMut::new(), first, ended: false }
+        let draining = Some(draining);
+        WebSocket { io, decoder, deflater, out: BytesMut::new(), first, ended: false, draining }
     }
 
-    /// The next message; `None` once the connection has ended, for whatever reason. Pings and a close are answered
+    /// The next message; `None` once the connection has ended, for whatever reason, or the server shuts down. Pings and a close are answered
     /// while this is awaited. Cancel-safe: a message is either returned or kept for the next call.
     pub async fn recv(&mut self) -> Option<Message> {
         poll_fn(|cx| self.poll_recv(cx)).await
@@ -102,6 +113,15 @@ impl WebSocket {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        if let Some(draining) = &mut self.draining
+            && let Poll::Ready(closure) = draining.as_mut().poll(cx)
+        {
+            self.draining = None;
+            if !self.ended {
+                self.queue_close(closure.code, &closure.text);
+                self.ended = true;
+            }
+        }
         loop {
             let flushed = self.poll_flush(cx);
             if self.ended {

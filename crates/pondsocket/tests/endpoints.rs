@@ -478,7 +478,7 @@ fn a_missing_state_panics_at_registration_and_its_type_is_named() {
 }
 
 #[test]
-#[should_panic(expected = "state is set before endpoints are created")]
+#[should_panic(expected = "state, metrics and hooks are set before endpoints are created")]
 fn state_comes_before_endpoints() {
     let pond = PondSocket::new();
     pond.create_endpoint("/", anybody);

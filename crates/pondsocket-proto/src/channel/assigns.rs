@@ -25,6 +25,12 @@ impl Assigns {
         }
     }
 
+    /// How large it would be as JSON, in bytes, with this value under `key`. Escapes in keys are not counted.
+    pub fn size_with(&self, key: &str, value: &Json) -> usize {
+        let others = self.iter().filter(|(name, _)| *name != key);
+        others.chain([(key, value)]).map(|(name, value)| size_of_entry(name, value)).sum::<usize>() + 1
+    }
+
     /// Takes over every entry of `other`, key by key.
     pub fn merge(&mut self, other: Assigns) {
         if self.0.is_empty() {
@@ -62,6 +68,11 @@ impl Assigns {
     }
 }
 
+/// Quotes, a colon, and a comma or brace beside the key and the value.
+fn size_of_entry(key: &str, value: &Json) -> usize {
+    key.len() + value.as_str().len() + 4
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +88,16 @@ mod tests {
         assigns.set("age", json("36"));
         assigns.set("name", json("\"bob\""));
         assert_eq!(assigns.to_json(), r#"{"name":"bob","age":36}"#);
+    }
+
+    #[test]
+    fn the_size_with_one_more_value_is_that_of_the_object() {
+        let mut assigns = Assigns::default();
+        for (key, value) in [("name", "\"ada\""), ("age", "36"), ("name", "\"bob the builder\"")] {
+            let size = assigns.size_with(key, &json(value));
+            assigns.set(key, json(value));
+            assert_eq!(size, assigns.to_json().len());
+        }
     }
 
     #[test]

@@ -108,6 +108,11 @@ impl<R> Channel<R> {
         !self.queue.is_empty()
     }
 
+    /// How many operations wait for delivery, and how many bytes of text.
+    pub fn queued(&self) -> (usize, usize) {
+        (self.queue.len(), self.queue.bytes())
+    }
+
     /// Whether those who publish into the channel should pause.
     pub fn is_crowded(&self) -> bool {
         self.exceeds(1)
@@ -599,7 +604,8 @@ mod tests {
             let mut channel = channel(limits);
             join(&mut channel, "a1", Vec::new());
             channel.take();
-            let outcomes = [(); 5].map(|()| (channel.broadcast(&To::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
+            let outcomes =
+                [(); 5].map(|()| (channel.broadcast(&To::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
             assert_eq!(
                 outcomes,
                 [(true, false), (true, true), (true, true), (true, true), (false, true)],

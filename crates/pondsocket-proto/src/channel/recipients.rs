@@ -38,7 +38,8 @@ impl<R> Recipients<R> {
         Some((Slot(index), self.by_slot.get(index as usize)?.as_ref()?))
     }
 
-    pub(super) fn get(&self, slot: Slot) -> Option<&Reception<R>> {
+    /// Who receives in this slot.
+    pub fn get(&self, slot: Slot) -> Option<&Reception<R>> {
         self.by_slot.get(slot.index())?.as_ref()
     }
 

@@ -12,25 +12,37 @@
 //!    '--(end of stream, failure, nothing heard)----> Gone <---- Lingering
 //! ```
 //!
-//! From the moment it leaves `Open` the connection is in no channel any more. Once it is `Gone` the task goes on
-//! until the messages that it had received have been handled.
+//! From the moment it leaves `Open` the connection is in no channel any more. If it is we who end it, its close frame
+//! waits until every channel that it was in has delivered what it had for it. Once it is `Gone` the task goes on until
+//! the messages that it had received have been handled.
 
+mod answer;
 mod job;
+mod rates;
 mod room;
 mod session;
 
+use std::borrow::Cow;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pondsocket_proto::ws::{Decoder, Event, Opcode};
+use pondsocket_proto::id::RequestId;
+use pondsocket_proto::wire::{Action, GATEWAY, server};
+use pondsocket_proto::ws::{Decoder, Event, Opcode, ProtocolError};
 use tokio::time::Instant;
+use tracing::{Span, info_span};
 
+use crate::admission::Admission;
 use crate::endpoint::EndpointInner;
+use crate::gauge::Ticket;
+use crate::ids;
 use crate::link::Link;
 use crate::live::{Scope, Settle};
-use crate::outbox::{Closure, Phase};
+use crate::metrics::{CloseReason, Limit};
+use crate::outbox::{Closure, Phase, TOO_SLOW};
 use crate::timer::Key;
 use crate::transport::{Scratch, Transport};
 
@@ -55,12 +67,19 @@ pub(crate) struct Connection {
     first: Option<Box<[u8]>>,
     /// The peer's close frame has come.
     heard_close: bool,
+    opened: Instant,
     heard: Instant,
     pinged: Instant,
+    beaten: Instant,
     alarm: Option<(Instant, Key)>,
     troubles: Option<Box<Troubles>>,
     /// Channels that this connection has filled up: it is not read until they have room.
     crowded: Vec<Box<dyn Settle>>,
+    /// Its place among the endpoint's connections, until its socket is closed.
+    admission: Option<Admission>,
+    /// The server waits for it when it shuts down.
+    _ticket: Ticket,
+    span: Span,
 }
 
 /// Since when something has been wrong; each has its deadline.
@@ -84,22 +103,36 @@ impl Connection {
         decoder: Decoder,
         endpoint: Arc<EndpointInner>,
         link: Arc<Link>,
+        admission: Option<Admission>,
     ) -> Self {
         let now = Instant::now();
+        let (drain, settings) = (&endpoint.common.drain, endpoint.settings());
+        let (ticket, path) = (drain.connections.ticket(), &*endpoint.observer.endpoint);
+        let span = info_span!(target: "pondsocket::connection", "connection", endpoint = path, id = %link.id(), user = %link.user());
         endpoint.register(&link);
-        let options = endpoint.current_options();
+        // Whoever is let in just before the server shuts down is not seen by it.
+        if let Some(closure) = drain.closure() {
+            link.end(closure);
+        }
+        link.count(|metrics, me| metrics.connection_opened(me));
+        span.in_scope(|| tracing::debug!(target: "pondsocket::connection", ip = ?link.identity.ip, "opened"));
         Connection {
             transport,
             decoder,
-            session: Session::new(endpoint, link, options),
+            session: Session::new(endpoint, link, settings),
             stage: Stage::Open,
             first: (!first.is_empty()).then(|| first.into_boxed_slice()),
             heard_close: false,
+            opened: now,
             heard: now,
             pinged: now,
+            beaten: now,
             alarm: None,
             troubles: None,
             crowded: Vec::new(),
+            admission,
+            _ticket: ticket,
+            span,
         }
     }
 
@@ -114,8 +147,9 @@ impl Connection {
         }
         while self.may_read() {
             match Scratch::lend(|scratch| self.read_once(cx, scratch)) {
-                Poll::Ready(true) => self.heard = now,
-                Poll::Ready(false) => self.hang_up(),
+                Poll::Ready(Ok(true)) => self.heard = now,
+                Poll::Ready(Ok(false)) => self.hang_up("end of stream"),
+                Poll::Ready(Err(error)) => self.hang_up(&error.to_string()),
                 Poll::Pending => return,
             }
         }
@@ -132,12 +166,12 @@ impl Connection {
     }
 
     /// False at the end of the stream.
-    fn read_once(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<bool> {
-        let Ok(read) = ready!(self.transport.poll_read(cx, &mut scratch.read)) else { return Poll::Ready(false) };
+    fn read_once(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<bool>> {
+        let read = ready!(self.transport.poll_read(cx, &mut scratch.read))?;
         if read > 0 && self.stage != Stage::Lingering {
             self.decode(&mut scratch.read[..read], &mut scratch.codec, cx);
         }
-        Poll::Ready(read > 0)
+        Poll::Ready(Ok(read > 0))
     }
 
     fn decode(&mut self, bytes: &mut [u8], codec: &mut pondsocket_proto::ws::Scratch, cx: &mut Context<'_>) {
@@ -149,23 +183,41 @@ impl Connection {
                 Ok(Event::Ping(payload)) => self.session.link.send_control(Opcode::Pong, payload),
                 Ok(Event::Close(frame)) => {
                     self.heard_close = true;
-                    self.session.link.answer_close(frame.map(|frame| frame.code));
+                    let code = frame.map_or(1005, |frame| frame.code);
+                    let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
+                    self.session.link.answer_close(closure);
                 }
                 Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_)) => {}
                 Err(error) => {
-                    tracing::debug!(connection = %self.session.link.id, %error, "protocol error");
-                    self.session.link.close(error.close_code(), &error.to_string());
+                    refuse(&self.session.link, error);
                     self.stage = Stage::Lingering;
                 }
             }
         }
     }
 
-    /// The socket is of no use any more.
-    fn hang_up(&mut self) {
+    /// The socket is of no use any more, for this reason if there is none yet.
+    fn hang_up(&mut self, why: &str) {
+        if self.stage == Stage::Gone {
+            return;
+        }
         self.stage = Stage::Gone;
         self.transport = Transport::None;
-        drop(self.link().end());
+        drop(self.link().hang_up());
+        self.admission = None;
+        let lost = Closure { code: 1006, text: why.to_owned().into(), reason: CloseReason::Lost };
+        self.link().blame(lost.clone());
+        self.tell_closed(&self.link().closure().unwrap_or(lost));
+    }
+
+    fn tell_closed(&self, Closure { code, text, reason }: &Closure) {
+        let (common, link, lasted) = (&self.session.endpoint.common, self.link(), self.opened.elapsed());
+        tracing::debug!(target: "pondsocket::connection", code, %reason, text = &**text, ?lasted, "closed");
+        if *reason == CloseReason::Lost {
+            link.count(|metrics, me| metrics.connection_error(me, text));
+        }
+        link.count(|metrics, me| metrics.connection_closed(me, lasted, *code, *reason));
+        common.hooks.tell(&common.meter, |hooks| hooks.on_disconnect(&link.info(), lasted, *code, *reason));
     }
 
     /// Writes what is queued, and takes the steps that are due once everything is.
@@ -176,7 +228,7 @@ impl Connection {
         let mut wrote = false;
         let flushed = self.session.link.poll_flush(cx, self.transport.as_writer(), &mut wrote);
         match flushed {
-            Poll::Ready(Err(_)) => return self.hang_up(),
+            Poll::Ready(Err(error)) => return self.hang_up(&error.to_string()),
             Poll::Ready(Ok(())) => self.cure(|troubles| &mut troubles.stalled),
             Poll::Pending => {
                 if wrote {
@@ -187,25 +239,28 @@ impl Connection {
             }
         }
         match (self.stage, self.link().phase()) {
-            (Stage::Closing, _) if self.heard_close => self.hang_up(),
+            (Stage::Closing, Phase::Closing | Phase::Closed) if self.heard_close => self.hang_up("closed"),
             (Stage::Lingering, Phase::Closing) => {
                 // The peer learns why before its unread bytes make the kernel reset the connection.
-                drop(self.link().end());
+                drop(self.link().hang_up());
                 let _ = self.transport.poll_shutdown(cx);
             }
-            (_, Phase::Closed) if self.stage != Stage::Lingering => self.hang_up(),
+            (_, Phase::Closed) if self.stage != Stage::Lingering => self.hang_up("the socket failed"),
             _ => {}
+        }
+        if matches!(self.stage, Stage::Closing | Stage::Lingering) {
+            // What was queued is out: from now on it is the peer's turn.
+            self.trouble(now, |troubles| &mut troubles.closing);
         }
     }
 
     /// Follows what others, or the peer, have done to the link.
-    fn follow_link(&mut self, now: Instant) {
+    fn follow_link(&mut self) {
         if self.stage == Stage::Open && self.link().phase() != Phase::Open {
             self.stage = Stage::Closing;
         }
         if self.stage != Stage::Open {
             self.session.depart();
-            self.trouble(now, |troubles| &mut troubles.closing);
         }
     }
 
@@ -229,30 +284,40 @@ impl Connection {
         let full = since(|troubles| troubles.full);
         let closing = since(|troubles| troubles.closing);
 
-        if now >= self.heard + options.pong_wait
-            || late(stalled, options.write_wait)
-            || late(closing, options.write_wait)
-        {
-            tracing::debug!(connection = %self.link().id, stage = ?self.stage, "connection dropped: the peer is silent or takes nothing");
-            self.hang_up();
+        let silent = now >= self.heard + options.pong_wait;
+        if silent || late(stalled, options.write_wait) || late(closing, options.write_wait) {
+            let (text, reason) = match silent {
+                true => ("nothing was heard of it", CloseReason::Silent),
+                false => ("it takes nothing", CloseReason::Stalled),
+            };
+            self.link().blame(Closure { code: 1006, text: text.into(), reason });
+            self.hang_up(text);
             return Some(now);
         }
         if late(over, options.send_timeout) {
-            self.link().give_up(&Closure { code: 1013, reason: "too slow" });
+            self.link().give_up(TOO_SLOW);
             return Some(now);
         }
         if late(full, options.write_wait) {
-            self.link().give_up(&Closure { code: 1013, reason: "too many messages" });
+            self.link().give_up(TOO_MANY_MESSAGES);
             return Some(now);
         }
-        if now >= self.pinged + options.ping_interval && self.stage == Stage::Open {
+        let is_open = self.stage == Stage::Open;
+        if is_open && now >= self.pinged + options.ping_interval {
             self.pinged = now;
             self.link().send_control(Opcode::Ping, &[]);
             return Some(now);
         }
+        let beat = options.heartbeat.map(|interval| self.beaten + interval).filter(|_| is_open);
+        if beat.is_some_and(|beat| now >= beat) {
+            self.beaten = now;
+            self.send_heartbeat();
+            return Some(now);
+        }
         let next = [
             Some(self.heard + options.pong_wait),
-            (self.stage == Stage::Open).then(|| self.pinged + options.ping_interval),
+            is_open.then(|| self.pinged + options.ping_interval),
+            beat,
             stalled.map(|start| start + options.write_wait),
             closing.map(|start| start + options.write_wait),
             over.map(|start| start + options.send_timeout),
@@ -260,6 +325,21 @@ impl Connection {
             self.session.next_deadline(),
         ];
         next.into_iter().flatten().min()
+    }
+
+    /// A message for pages that cannot see pings (docs/protocol.md, Keep-alive).
+    fn send_heartbeat(&self) {
+        let id = RequestId::from_u128(ids::fresh());
+        let mut text = Vec::new();
+        server::message(&mut text, Action::System, "HEARTBEAT", GATEWAY, id.as_str(), "{}");
+        self.link().send_text(&text);
+    }
+
+    /// Gives up everything: the server does not wait any longer.
+    fn cut(&mut self) {
+        let handlers = self.session.abandon();
+        self.hang_up("cut off");
+        tracing::warn!(target: "pondsocket::connection", handlers, "connection cut off");
     }
 
     fn watch(&mut self, now: Instant, wrong: bool, which: fn(&mut Troubles) -> &mut Option<Instant>) {
@@ -298,19 +378,25 @@ impl Future for Connection {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let me = &mut *self;
+        let span = me.span.clone();
+        let _entered = span.enter();
         let now = Instant::now();
         loop {
+            if me.link().was_cut() {
+                me.cut();
+                return Poll::Ready(());
+            }
             let scope = Scope::enter();
             me.link().cork(cx.waker());
             me.session.poll_jobs(cx, now);
             me.read_all(cx, now);
-            me.follow_link(now);
+            me.follow_link();
             me.session.poll_jobs(cx, now);
             let over = me.link().uncork();
             let changed = scope.finish();
             me.crowded.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
             me.flush(cx, now);
-            me.follow_link(now);
+            me.follow_link();
             if me.stage == Stage::Gone && me.session.is_done() {
                 return Poll::Ready(());
             }
@@ -330,11 +416,26 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // Also when the runtime ends in the midst of it: no ghost stays.
         self.session.depart();
-        drop(self.session.link.end());
+        self.hang_up("its task has ended");
+        self.session.endpoint.unregister(self.link().id());
         if let Some((_, key)) = self.alarm {
             self.session.endpoint.common.timer().disarm(key);
         }
     }
+}
+
+/// The client sends faster than its handlers work (docs/protocol.md, Close codes).
+const TOO_MANY_MESSAGES: Closure =
+    Closure { code: 1013, text: Cow::Borrowed("too many messages"), reason: CloseReason::TooManyMessages };
+
+/// The peer broke the WebSocket protocol: it is told how.
+fn refuse(link: &Link, error: ProtocolError) {
+    let (code, text) = (error.close_code(), error.to_string());
+    link.count(|metrics, me| metrics.connection_error(me, &text));
+    if code == 1009 {
+        link.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, Limit::MessageSize));
+    }
+    link.close(Closure { code, text: text.into(), reason: CloseReason::Protocol });
 }
 
 #[cfg(all(test, not(pond_loom)))]
@@ -342,13 +443,14 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
 
-    use pondsocket_proto::channel::Assigns;
+    use pondsocket_proto::channel::{Assigns, SlowClient};
     use pondsocket_proto::id::{ConnectionId, UserId};
     use pondsocket_proto::ws::Limits;
     use tokio::io::{AsyncWriteExt, DuplexStream};
 
     use super::*;
     use crate::framing::Framing;
+    use crate::link::{Identity, Terms};
     use crate::outbox::Bounds;
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
 
@@ -375,10 +477,13 @@ mod tests {
     fn connect(endpoint: &crate::Endpoint) -> (DuplexStream, Connection) {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (transport, writer) = Transport::io(Box::new(theirs));
-        let (user, bounds) = (UserId::new("ada").expect("valid"), Bounds { frames: 64, bytes: 64 * 1024 });
-        let link = Link::new(ConnectionId::from_u128(1), user, Framing::Plain, bounds, Assigns::default(), writer);
+        let (id, user) = (ConnectionId::from_u128(1), UserId::new("ada").expect("valid"));
+        let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect };
+        let terms = Terms { framing: Framing::Plain, bounds, max_assigns: 1024 };
+        let observer = Arc::clone(&endpoint.0.observer);
+        let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
         let decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
-        (ours, Connection::new(transport, Vec::new(), decoder, Arc::clone(&endpoint.0), link))
+        (ours, Connection::new(transport, Vec::new(), decoder, Arc::clone(&endpoint.0), link, None))
     }
 
     /// Its own deliveries run only when this test waits: until then the channel stays as full as it is.

@@ -4,28 +4,33 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use pondsocket_proto::channel::Departure;
-use pondsocket_proto::id::{ChannelName, RequestId};
-use pondsocket_proto::wire::GATEWAY;
-use pondsocket_proto::wire::client::{self, ClientMessage, Envelope, Malformed};
-use pondsocket_proto::wire::server::{self, ErrorPayload};
+use http::Extensions;
+use pondsocket_proto::channel::{Assigns, Departure, Step};
+use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::pattern::Match;
+use pondsocket_proto::wire::client::{self, ClientMessage, Envelope};
 use tokio::time::Instant;
+use tracing::debug_span;
 
-use super::job::{Job, Kind};
+use super::job::{Job, Kind, Task};
+use super::rates::Rates;
 use super::room::{Busy, Gone, Room, Seat, Work};
+use crate::channel::Channel;
 use crate::context::{Call, EventContext, JoinContext, Joined, LeaveReason};
-use crate::endpoint::EndpointInner;
-use crate::error::Error;
+use crate::endpoint::{EndpointInner, Settings};
+use crate::error::{Error, Result};
 use crate::guard;
-use crate::ids;
+use crate::hooks::Hooks;
 use crate::link::Link;
-use crate::options::Options;
+use crate::metrics::{CloseReason, Component, HandlerKind, Limit, Meter, Queue};
+use crate::outbox::{Closure, Phase};
 
 /// The channels of one connection, and its running handlers.
 pub(super) struct Session {
     pub(super) endpoint: Arc<EndpointInner>,
     pub(super) link: Arc<Link>,
-    pub(super) options: Arc<Options>,
+    pub(super) options: Arc<Settings>,
+    rates: Option<Box<Rates>>,
     rooms: HashMap<ChannelName, Room>,
     jobs: Vec<Job>,
     /// Rooms with work that wait for one of the running handlers to end.
@@ -38,10 +43,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(endpoint: Arc<EndpointInner>, link: Arc<Link>, options: Arc<Options>) -> Session {
+    pub(super) fn new(endpoint: Arc<EndpointInner>, link: Arc<Link>, options: Arc<Settings>) -> Session {
         Session {
             endpoint,
             link,
+            rates: Rates::new(&options, Instant::now()),
             options,
             rooms: HashMap::new(),
             jobs: Vec::new(),
@@ -81,25 +87,51 @@ impl Session {
     }
 
     pub(super) fn on_text(&mut self, text: &str, cx: &mut Context<'_>) {
-        match client::decode(text) {
-            Ok(ClientMessage::Event(message)) => self.on_event(message, cx),
-            Ok(ClientMessage::Join(message)) => self.on_join(message, cx),
-            Ok(ClientMessage::Leave(message)) => {
+        let refused = self.admit(text.len()).err();
+        match (client::decode(text), refused) {
+            (Ok(ClientMessage::Event(message)), None) => self.on_event(message, text.len(), cx),
+            (Ok(ClientMessage::Event(message)), Some(error)) => {
+                self.refuse_event(&message.channel, &message.request_id, &error);
+            }
+            (Ok(ClientMessage::Join(message)), None) => self.on_join(message, cx),
+            (Ok(ClientMessage::Join(message)), Some(error)) => {
+                self.decline(&message.channel, &message.request_id, &error);
+            }
+            // Whoever leaves asks for nothing.
+            (Ok(ClientMessage::Leave(message)), _) => {
                 let work = Work::Leave { request_id: message.request_id.as_ref().into() };
                 match self.rooms.get_key_value(&*message.channel) {
                     Some((name, _)) => self.submit(name.clone(), work, cx),
                     None => self.acknowledge_exit(&message.channel, &message.request_id),
                 }
             }
-            Ok(ClientMessage::Ping) => {}
-            Err(malformed) => self.on_malformed(&malformed),
+            (Ok(ClientMessage::Ping), _) => {}
+            (Err(malformed), _) => self.on_malformed(&malformed),
         }
     }
 
-    fn on_event(&mut self, message: Envelope<'_>, cx: &mut Context<'_>) {
+    /// Whether a message of this size may be sent now. Who goes on all the same is closed in the end.
+    fn admit(&mut self, bytes: usize) -> Result<()> {
+        let Some(rates) = &mut self.rates else { return Ok(()) };
+        let Err((after, limit)) = rates.admit(bytes, Instant::now()) else { return Ok(()) };
+        let is_enough = rates.refused() >= self.options.max_refusals;
+        self.reached(limit);
+        if is_enough {
+            self.link.end(Closure { code: 1008, text: "too many messages".into(), reason: CloseReason::RateLimit });
+        }
+        Err(Error::too_many_requests("too many messages").with_retry_after(after))
+    }
+
+    fn reached(&self, limit: Limit) {
+        tracing::debug!(target: "pondsocket::limit", connection = %self.link.id(), user = %self.link.user(), %limit, "limit reached");
+        self.endpoint.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
+    }
+
+    fn on_event(&mut self, message: Envelope<'_>, bytes: usize, cx: &mut Context<'_>) {
         let Some((name, _)) = self.rooms.get_key_value(&*message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
+        self.link.count(|metrics, me| metrics.message_received(me, name.as_str(), &message.event, bytes));
         let work = Work::Event {
             event: message.event.as_ref().into(),
             request_id: message.request_id.as_ref().into(),
@@ -109,40 +141,32 @@ impl Session {
     }
 
     fn on_join(&mut self, message: Envelope<'_>, cx: &mut Context<'_>) {
-        let name = match self.endpoint.channel_name(&message.channel) {
-            Ok(name) => name,
-            Err(error) => return self.decline(&message.channel, &message.request_id, &error),
-        };
-        let work = Work::Join { request_id: message.request_id.as_ref().into(), payload: message.payload.into() };
-        self.submit(name, work, cx);
-    }
-
-    fn on_malformed(&self, malformed: &Malformed) {
-        tracing::debug!(connection = %self.link.id, reason = %malformed.reason, "malformed message");
-        let fresh = RequestId::from_u128(ids::fresh());
-        let request_id = malformed.request_id.as_deref().unwrap_or(fresh.as_str());
-        let channel = malformed.channel.as_deref().unwrap_or(GATEWAY);
-        let message = malformed.reason.to_string();
-        let details = malformed.details();
-        let error = ErrorPayload { code: malformed.code, message: &message, details: details.as_deref(), channel };
-        let mut text = Vec::new();
-        if malformed.code == 404 {
-            server::not_found(&mut text, request_id, &error);
-        } else {
-            server::internal_error(&mut text, request_id, &error);
+        let name = self.endpoint.channel_name(&message.channel);
+        let name = name.and_then(|name| self.check_room_for(&name).map(|()| name));
+        match name {
+            Ok(name) => {
+                let (request_id, payload) = (message.request_id.as_ref().into(), message.payload.into());
+                self.submit(name, Work::Join { request_id, payload }, cx);
+            }
+            Err(error) => self.decline(&message.channel, &message.request_id, &error),
         }
-        self.link.send_text(&text);
     }
 
-    fn refuse(&self, code: u16, message: &str) {
-        let id = RequestId::from_u128(ids::fresh());
-        let mut text = Vec::new();
-        server::internal_error(
-            &mut text,
-            id.as_str(),
-            &ErrorPayload { code, message, details: None, channel: GATEWAY },
-        );
-        self.link.send_text(&text);
+    /// Whether the connection may join one more channel.
+    fn check_room_for(&self, name: &ChannelName) -> Result<()> {
+        if self.rooms.contains_key(name) {
+            return Ok(());
+        }
+        if self.rooms.len() >= self.options.max_channels_per_connection {
+            self.reached(Limit::Channels);
+            return Err(Error::too_many_requests("too many channels"));
+        }
+        let undecided = self.rooms.values().filter(|room| room.seat.is_none()).count();
+        if undecided >= self.options.max_pending_joins {
+            self.reached(Limit::PendingJoins);
+            return Err(Error::too_many_requests("too many joins at once"));
+        }
+        Ok(())
     }
 
     /// Does it now, or behind what the room is busy with.
@@ -151,6 +175,8 @@ impl Session {
         if let Some(busy) = &mut room.busy {
             busy.queue.push_back(work);
             self.waiting += 1;
+            let waiting = self.waiting;
+            self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
         } else if self.jobs.len() >= self.options.max_concurrent_handlers {
             room.busy = Some(Box::new(Busy { queue: VecDeque::from([work]), gone: None }));
             self.waiting += 1;
@@ -163,20 +189,20 @@ impl Session {
     /// Does one thing after the other, until a handler waits or nothing is left.
     fn work_off(&mut self, name: ChannelName, mut first: Option<Work>, cx: &mut Context<'_>) {
         loop {
-            let kind = match first.take().or_else(|| self.next_work(&name)) {
+            let task = match first.take().or_else(|| self.next_work(&name)) {
                 Some(work) => self.start(&name, work),
                 None => self.start_farewell(&name),
             };
-            let Some(kind) = kind else {
+            let Some(task) = task else {
                 if self.is_idle(&name) {
                     return;
                 }
                 continue;
             };
-            if let Some(kind) = self.advance(&name, kind, cx) {
+            if let Some(task) = self.advance(&name, task, cx) {
                 let deadline = Instant::now() + self.options.handler_timeout;
                 self.rooms.entry(name.clone()).or_default().busy.get_or_insert_default();
-                self.jobs.push(Job { room: name, deadline, kind });
+                self.jobs.push(Job { room: name, deadline, task });
                 return;
             }
         }
@@ -204,7 +230,7 @@ impl Session {
         true
     }
 
-    fn start(&mut self, name: &ChannelName, work: Work) -> Option<Kind> {
+    fn start(&mut self, name: &ChannelName, work: Work) -> Option<Task> {
         match work {
             Work::Event { event, request_id, payload } => self.start_event(name, (event, request_id, payload)),
             Work::Join { request_id, payload } => self.start_join(name, request_id, payload),
@@ -212,7 +238,7 @@ impl Session {
         }
     }
 
-    fn start_event(&mut self, name: &ChannelName, message: (Box<str>, Box<str>, Box<str>)) -> Option<Kind> {
+    fn start_event(&mut self, name: &ChannelName, message: (Box<str>, Box<str>, Box<str>)) -> Option<Task> {
         let gone = self.rooms.get(name).and_then(|room| room.busy.as_ref()?.gone.clone());
         let seat = gone.as_ref().map(|gone| gone.seat.clone()).or_else(|| self.seat(name));
         let Some(seat) = seat else {
@@ -223,78 +249,94 @@ impl Session {
         if let Some(gone) = gone {
             call.depart(gone.departure);
         }
-        self.event_from(call, 0)
-    }
-
-    /// Calls the next event handler that matches.
-    fn event_from(&self, call: Arc<Call>, from: usize) -> Option<Kind> {
-        let lobby = self.endpoint.lobby(call.room.lobby);
-        let Some((route, matched, handler)) = lobby.and_then(|lobby| lobby.event_handler(&call.event, from)) else {
-            self.no_handler(&call);
-            return None;
+        let span = debug_span!(target: "pondsocket::handler", "event", channel = name.as_str(), event = &*call.event, request_id = &*call.request_id);
+        let entered = span.enter();
+        let ctx = EventContext::new(Arc::clone(&call));
+        let started = self.endpoint.observer.start();
+        let future = self.endpoint.lobby(call.room.lobby).ok_or_else(|| Error::internal("a lobby has vanished"));
+        let allowed = self.endpoint.common.hooks.ask(self.meter(), |hooks| hooks.before_message(&ctx));
+        let future = match allowed.and(future) {
+            Ok(lobby) => lobby.handle(ctx),
+            Err(error) => {
+                self.finish_event(&call, started, Err(error));
+                return None;
+            }
         };
-        let ctx = EventContext { call: Arc::clone(&call), route: matched };
-        Some(Kind::Event { call, route, future: guard::call(|| handler(ctx)) })
+        drop(entered);
+        Some(Task { kind: Kind::Event { call, future }, started, span })
     }
 
-    fn start_join(&mut self, name: &ChannelName, request_id: Arc<str>, payload: Arc<str>) -> Option<Kind> {
+    fn start_join(&mut self, name: &ChannelName, request_id: Arc<str>, payload: Arc<str>) -> Option<Task> {
         if let Some((live, slot)) = self.seat(name) {
             // Joining what it is in is acknowledged again, and changes nothing.
-            let again = live.change(|channel| channel.rejoin(slot, self.link.id, &request_id));
+            let again = live.change(|channel| channel.rejoin(slot, self.link.id(), &request_id));
             if matches!(again, Ok(Ok(()))) {
                 return None;
             }
         }
-        self.join_from(name, request_id, payload, 0)
-    }
-
-    /// Calls the next join handler that matches.
-    fn join_from(&self, name: &ChannelName, request_id: Arc<str>, payload: Arc<str>, from: usize) -> Option<Kind> {
-        let Some((lobby, route, inner)) = self.endpoint.lobby_for(name.as_str(), from) else {
-            self.no_channel(name, &request_id);
-            return None;
-        };
+        let span =
+            debug_span!(target: "pondsocket::handler", "join", channel = name.as_str(), request_id = &*request_id);
+        let entered = span.enter();
         let ctx = JoinContext {
             endpoint: Arc::clone(&self.endpoint),
             link: Arc::clone(&self.link),
-            lobby,
+            lobby: 0,
             name: name.clone(),
-            route,
+            route: Match::default(),
             request_id: Arc::clone(&request_id),
-            payload: Arc::clone(&payload),
+            payload,
+            extensions: Extensions::new(),
         };
-        Some(Kind::Join { request_id, payload, lobby, future: guard::call(|| (inner.join)(ctx)) })
+        let started = self.endpoint.observer.start();
+        let allowed = self.endpoint.common.hooks.ask(self.meter(), |hooks| hooks.before_join(&ctx));
+        let future = match allowed {
+            Ok(()) => self.endpoint.join(ctx).ok_or_else(|| Error::unrouted("no such channel")),
+            Err(error) => Err(error),
+        };
+        drop(entered);
+        match future {
+            Ok(future) => Some(Task { kind: Kind::Join { request_id, future }, started, span }),
+            Err(error) => {
+                self.finish_join(name, &request_id, started, Err(error));
+                None
+            }
+        }
     }
 
-    fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<Kind> {
+    fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<Task> {
         let seat = self.rooms.get_mut(name).and_then(|room| room.seat.take());
         if let Some((live, slot)) = seat
-            && let Ok(Ok(departure)) = live.change(|channel| channel.leave(slot, self.link.id, Some(request_id)))
+            && let Ok(Ok(departure)) = live.change(|channel| channel.leave(slot, self.link.id(), Some(request_id)))
         {
-            let future = self.endpoint.leave(name.clone(), live.lobby, departure?, LeaveReason::Left)?;
-            return Some(Kind::Leave { future });
+            return self.leave_task(name, live.lobby, departure?, LeaveReason::Left);
         }
         self.acknowledge_exit(name.as_str(), request_id);
         None
     }
 
     /// After the last message of a connection that has gone: its leave handler.
-    fn start_farewell(&mut self, name: &ChannelName) -> Option<Kind> {
+    fn start_farewell(&mut self, name: &ChannelName) -> Option<Task> {
         let gone = self.rooms.get_mut(name)?.busy.as_mut()?.gone.as_mut()?;
         if std::mem::replace(&mut gone.told, true) {
             return None;
         }
         let departure = Departure::clone(gone.departure.as_ref()?);
         let lobby = gone.seat.0.lobby;
-        let future = self.endpoint.leave(name.clone(), lobby, departure, LeaveReason::Closed)?;
-        Some(Kind::Leave { future })
+        self.leave_task(name, lobby, departure, LeaveReason::Closed)
+    }
+
+    fn leave_task(&self, name: &ChannelName, lobby: usize, departure: Departure, reason: LeaveReason) -> Option<Task> {
+        let span = debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), %reason);
+        let started = self.endpoint.observer.start();
+        let future = span.in_scope(|| self.endpoint.leave(name.clone(), lobby, departure, reason))?;
+        Some(Task { kind: Kind::Leave { lobby, future }, started, span })
     }
 
     /// Where the connection sits, if it still does.
     fn seat(&mut self, name: &ChannelName) -> Option<Seat> {
         let room = self.rooms.get_mut(name)?;
         let (live, slot) = room.seat.as_ref()?;
-        if live.is_seated(*slot, self.link.id) {
+        if live.is_seated(*slot, self.link.id()) {
             return room.seat.clone();
         }
         room.seat = None;
@@ -305,17 +347,17 @@ impl Session {
     pub(super) fn poll_jobs(&mut self, cx: &mut Context<'_>, now: Instant) {
         let mut at = 0;
         while at < self.jobs.len() {
-            let Job { room, deadline, kind } = self.jobs.swap_remove(at);
-            match self.advance(&room, kind, cx) {
-                Some(kind) if now < deadline => {
-                    self.jobs.push(Job { room, deadline, kind });
+            let Job { room, deadline, task } = self.jobs.swap_remove(at);
+            match self.advance(&room, task, cx) {
+                Some(task) if now < deadline => {
+                    self.jobs.push(Job { room, deadline, task });
                     let last = self.jobs.len() - 1;
                     self.jobs.swap(at, last);
                     at += 1;
                 }
                 late => {
-                    if let Some(kind) = late {
-                        self.expire(&room, kind);
+                    if let Some(task) = late {
+                        self.expire(&room, task);
                     }
                     self.work_off(room, None, cx);
                 }
@@ -329,85 +371,150 @@ impl Session {
     }
 
     /// Polls a handler once. It comes back if it waits; if not, what it decided is carried out.
-    fn advance(&mut self, name: &ChannelName, mut kind: Kind, cx: &mut Context<'_>) -> Option<Kind> {
-        loop {
-            match kind {
-                Kind::Event { call, route, mut future } => match guard::poll(&mut future, cx) {
-                    Poll::Pending => return Some(Kind::Event { call, route, future }),
-                    Poll::Ready(Ok(())) => return None,
-                    Poll::Ready(Err(error)) if error.is_pass() => kind = self.event_from(call, route + 1)?,
-                    Poll::Ready(Err(error)) => {
-                        self.fail(&call, &error);
-                        return None;
-                    }
-                },
-                Kind::Join { request_id, payload, lobby, mut future } => match guard::poll(&mut future, cx) {
-                    Poll::Pending => return Some(Kind::Join { request_id, payload, lobby, future }),
-                    Poll::Ready(Err(error)) if error.is_pass() => {
-                        kind = self.join_from(name, request_id, payload, lobby + 1)?;
-                    }
-                    Poll::Ready(answer) => {
-                        match answer.and_then(Joined::into_chain) {
-                            Ok(chain) => self.commit_join(name, lobby, &request_id, chain),
-                            Err(error) => self.decline(name.as_str(), &request_id, &error),
-                        }
-                        return None;
-                    }
-                },
-                Kind::Leave { mut future } => match guard::poll(&mut future, cx) {
-                    Poll::Pending => return Some(Kind::Leave { future }),
-                    Poll::Ready(answer) => {
-                        if let Err(error) = answer {
-                            tracing::error!(channel = name.as_str(), ?error, "leave handler failed");
-                        }
-                        return None;
-                    }
-                },
+    fn advance(&mut self, name: &ChannelName, mut task: Task, cx: &mut Context<'_>) -> Option<Task> {
+        let span = task.span.clone();
+        let _entered = span.enter();
+        match &mut task.kind {
+            Kind::Event { call, future } => {
+                let Poll::Ready(outcome) = future.poll(cx) else { return Some(task) };
+                self.finish_event(call, task.started, outcome);
+            }
+            Kind::Join { request_id, future } => {
+                let Poll::Ready(answer) = future.poll(cx) else { return Some(task) };
+                self.finish_join(name, request_id, task.started, answer);
+            }
+            Kind::Leave { lobby, future } => {
+                let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
+                self.endpoint.finish_leave(name.as_str(), *lobby, task.started, &outcome);
+            }
+        }
+        None
+    }
+
+    fn expire(&mut self, name: &ChannelName, task: Task) {
+        let _entered = task.span.enter();
+        tracing::warn!(target: "pondsocket::handler", connection = %self.link.id(), channel = name.as_str(), "handler cancelled at its deadline");
+        match &task.kind {
+            Kind::Event { call, .. } => self.finish_event(call, task.started, Err(guard::timed_out())),
+            Kind::Join { request_id, .. } => {
+                self.finish_join(name, request_id, task.started, Err(guard::timed_out()));
+            }
+            Kind::Leave { lobby, .. } => {
+                self.endpoint.finish_leave(name.as_str(), *lobby, task.started, &Err(guard::timed_out()));
             }
         }
     }
 
-    fn expire(&self, name: &ChannelName, kind: Kind) {
-        tracing::warn!(connection = %self.link.id, channel = name.as_str(), "handler cancelled at its deadline");
-        match kind {
-            Kind::Event { call, .. } => self.fail(&call, &guard::timed_out()),
-            Kind::Join { request_id, .. } => self.decline(name.as_str(), &request_id, &guard::timed_out()),
-            Kind::Leave { .. } => {}
+    fn finish_event(&self, call: &Call, started: Option<Instant>, outcome: Result<()>) {
+        if let Err(error) = &outcome {
+            self.fail(call, error);
+            self.count_unexpected(Component::EventHandler, error);
+        }
+        self.endpoint.finish(HandlerKind::Event, Some(call.room.lobby), started, outcome.as_ref().err());
+        self.tell_hooks(|hooks, me| {
+            let channel = Channel::new(&self.endpoint, call.room.name.clone(), call.room.lobby);
+            hooks.after_message(&me.info(), &channel, &call.event, outcome.as_ref().map(|()| ()));
+        });
+    }
+
+    fn finish_join(&mut self, name: &ChannelName, request_id: &str, started: Option<Instant>, answer: Result<Joined>) {
+        let outcome = answer.and_then(Joined::into_chain);
+        let lobby = outcome.as_ref().ok().map(|(lobby, _)| *lobby);
+        let lobby = lobby.or_else(|| Some(self.endpoint.lobby_for(name.as_str(), 0)?.0));
+        let outcome = outcome.and_then(|(lobby, chain)| self.commit_join(name, lobby, request_id, chain));
+        match &outcome {
+            Ok(()) => {}
+            Err(error) if error.is_unrouted() => self.no_channel(name, request_id),
+            Err(error) => {
+                self.decline(name.as_str(), request_id, error);
+                self.count_unexpected(Component::JoinHandler, error);
+            }
+        }
+        self.endpoint.finish(HandlerKind::Join, lobby, started, outcome.as_ref().err());
+        self.tell_hooks(|hooks, me| {
+            let channel = Channel::new(&self.endpoint, name.clone(), lobby.unwrap_or(usize::MAX));
+            hooks.after_join(&me.info(), &channel, outcome.as_ref().map(|()| ()));
+        });
+    }
+
+    fn commit_join(&mut self, name: &ChannelName, lobby: usize, request_id: &str, chain: Vec<Step>) -> Result<()> {
+        let rules = self.endpoint.rules(lobby).ok_or_else(|| Error::internal("a lobby has vanished"))?;
+        let (link, options) = (&self.link, &self.options);
+        let too_large =
+            |step: &Step| matches!(step, Step::Track(presence) if presence.as_str().len() > options.max_presence_size);
+        if chain.iter().any(too_large) {
+            return Err(self.endpoint.observer.too_large(Limit::Presence, "presence"));
+        }
+        let (user, assigns) = (link.user(), link.assigns());
+        // What would not fit for a new member must not make a channel.
+        if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
+            return Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns"));
+        }
+        let (live, accepted) = self.endpoint.hub.join(name, (lobby, &rules), |channel| {
+            if let Some(member) = channel.state().member(user.as_str())
+                && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
+            {
+                return None;
+            }
+            let treatment = |event: &str| rules.treatment(event);
+            Some(channel.join(Arc::clone(link), link.id(), user, assigns, request_id, chain, &treatment))
+        });
+        let accepted = accepted.ok_or_else(|| self.endpoint.observer.too_large(Limit::Assigns, "assigns"))?;
+        let name = live.name.clone();
+        if accepted.first {
+            self.link.count(|metrics, me| metrics.channel_joined(me, name.as_str()));
+        }
+        tracing::debug!(target: "pondsocket::channel", connection = %self.link.id(), user = %self.link.user(), channel = name.as_str(), first = accepted.first, "joined");
+        self.rooms.entry(name).or_default().seat = Some((live, accepted.slot));
+        Ok(())
+    }
+
+    fn count_unexpected(&self, component: Component, error: &Error) {
+        if error.is_unexpected() {
+            self.endpoint.observer.count(|metrics, _| metrics.error(component, error));
         }
     }
 
-    fn commit_join(
-        &mut self,
-        name: &ChannelName,
-        lobby: usize,
-        request_id: &str,
-        chain: Vec<pondsocket_proto::channel::Step>,
-    ) {
-        let link = &self.link;
-        let (live, accepted) = self.endpoint.hub.join(name, lobby, |channel| {
-            channel.join(Arc::clone(link), link.id, &link.user, link.assigns(), request_id, chain)
-        });
-        let name = live.name.clone();
-        self.rooms.entry(name).or_default().seat = Some((live, accepted.slot));
+    fn tell_hooks(&self, tell: impl FnOnce(&dyn Hooks, &Link)) {
+        self.endpoint.common.hooks.tell(self.meter(), |hooks| tell(hooks, &self.link));
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.endpoint.common.meter
     }
 
     /// Ends all memberships, now. Messages that were received before are still handled, in order, and then the
-    /// leave handlers run; joins that were not decided are dropped, and nothing of them remains.
+    /// leave handlers run; joins that were not decided are dropped, and nothing of them remains. If it is we who end
+    /// the connection, each channel says farewell when all that it has for it is out.
     pub(super) fn depart(&mut self) {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
-        self.endpoint.unregister(self.link.id);
-        self.jobs.retain(|job| !matches!(job.kind, Kind::Join { .. }));
+        self.jobs.retain(|job| !matches!(job.task.kind, Kind::Join { .. }));
         self.waiting = 0;
+        let is_awaited = self.link.phase() == Phase::Ending;
         for (name, room) in &mut self.rooms {
             let seat = room.seat.take();
             self.waiting += room.keep_accepted(seat.is_some());
             let Some((live, slot)) = seat else { continue };
-            let Ok(Ok(departure)) = live.change(|channel| channel.leave(slot, self.link.id, None)) else { continue };
+            if is_awaited {
+                self.link.expect_farewell();
+            }
+            let left = live.change(|channel| {
+                let left = channel.leave(slot, self.link.id(), None);
+                if is_awaited {
+                    channel.farewell(Arc::clone(&self.link));
+                }
+                left
+            });
+            if left.is_err() && is_awaited {
+                // It has closed, and so has delivered everything.
+                self.link.say_farewell();
+            }
+            let Ok(Ok(departure)) = left else { continue };
             let departure = departure.map(Arc::new);
             for job in &self.jobs {
-                if let Kind::Event { call, .. } = &job.kind
+                if let Kind::Event { call, .. } = &job.task.kind
                     && job.room == *name
                 {
                     call.depart(departure.clone());
@@ -418,85 +525,35 @@ impl Session {
         }
         // Whoever had been taken out of a channel before has gone now, too.
         for job in &self.jobs {
-            if let Kind::Event { call, .. } = &job.kind {
+            if let Kind::Event { call, .. } = &job.task.kind {
                 call.depart(None);
             }
         }
         let running: Vec<_> = self.jobs.iter().map(|job| &job.room).collect();
         self.starved = self.rooms.keys().filter(|name| !running.contains(name)).cloned().collect();
+        self.link.say_farewell();
     }
 
-    fn not_joined(&self, channel: &str, request_id: &str) {
-        // A channel that the last member has just left may still be delivering.
-        let live = self.endpoint.hub.get(channel);
-        let live = live.is_some_and(|live| live.read(|channel| channel.state().member_count() > 0));
-        self.tell(channel, |text| {
-            if live {
-                let message = "not a member of the channel";
-                server::internal_error(text, request_id, &ErrorPayload { code: 403, message, details: None, channel });
-            } else {
-                let message = "no such channel";
-                server::not_found(text, request_id, &ErrorPayload { code: 404, message, details: None, channel });
-            }
-        });
-    }
-
-    /// A join that no pattern matches ends in the two frames that between them all clients understand
-    /// (docs/protocol.md, Declining).
-    fn no_channel(&self, name: &ChannelName, request_id: &str) {
-        let channel = name.as_str();
-        let error = ErrorPayload { code: 404, message: "no such channel", details: None, channel };
-        self.tell(channel, |text| server::not_found(text, request_id, &error));
-        self.tell(channel, |text| server::join_declined(text, request_id, &error));
-    }
-
-    fn decline(&self, channel: &str, request_id: &str, error: &Error) {
-        log(&self.link, channel, "join declined", error);
-        let payload = ErrorPayload { code: error.code(), message: error.message(), details: error.details(), channel };
-        self.tell(channel, |text| server::join_declined(text, request_id, &payload));
-    }
-
-    fn no_handler(&self, call: &Call) {
-        let channel = call.room.name.as_str();
-        let details = serde_json::json!({ "event": &*call.event }).to_string();
-        let error = ErrorPayload { code: 404, message: "no handler for this event", details: Some(&details), channel };
-        self.answer(call, |text| server::not_found(text, &call.request_id, &error));
-    }
-
-    fn fail(&self, call: &Call, error: &Error) {
-        let channel = call.room.name.as_str();
-        log(&self.link, channel, "event handler failed", error);
-        let payload = ErrorPayload { code: error.code(), message: error.message(), details: error.details(), channel };
-        self.answer(call, |text| server::internal_error(text, &call.request_id, &payload));
-    }
-
-    fn acknowledge_exit(&self, channel: &str, request_id: &str) {
-        self.tell(channel, |text| server::exit_acknowledge(text, channel, request_id));
-    }
-
-    /// Sends to this connection behind all that the channel, if it lives, has for it.
-    fn tell(&self, channel: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut text = Vec::new();
-        write(&mut text);
-        match self.endpoint.hub.get(channel) {
-            Some(live) => live.tell(&self.link, &text),
-            None => self.link.send_text(&text),
-        }
-    }
-
-    /// Answers a message of a member; whoever has left gets no answer.
-    fn answer(&self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut text = Vec::new();
-        write(&mut text);
-        let _ = call.room.reply(&self.link, call.slot, self.link.id, &text);
+    /// Drops everything that is not finished; how many handlers that were running.
+    pub(super) fn abandon(&mut self) -> usize {
+        self.depart();
+        let running = self.jobs.len();
+        self.jobs.clear();
+        self.starved.clear();
+        self.waiting = 0;
+        running
     }
 }
 
-/// Mistakes of the peer are for `debug`, our own for `error`.
-fn log(link: &Link, channel: &str, what: &'static str, error: &Error) {
-    if error.code() == 500 {
-        tracing::error!(connection = %link.id, user = %link.user, channel, ?error, "{what}");
-    } else {
-        tracing::debug!(connection = %link.id, user = %link.user, channel, ?error, "{what}");
-    }
+/// Whether a member's assigns stay within their limit with those of a joining connection and of the chain.
+fn fits(mut assigns: Assigns, joining: &Assigns, chain: &[Step], most: usize) -> bool {
+    let chained = chain.iter().filter_map(|step| match step {
+        Step::Assign(key, value) => Some((key.as_str(), value)),
+        _ => None,
+    });
+    joining.iter().chain(chained).all(|(key, value)| {
+        let fits = assigns.size_with(key, value) <= most;
+        assigns.set(key, value.clone());
+        fits
+    })
 }

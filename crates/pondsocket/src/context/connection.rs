@@ -1,4 +1,5 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::request::Parts;
@@ -9,9 +10,10 @@ use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
 
 use super::route::route_methods;
+use crate::encode::check_event;
 use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
-use crate::outgoing::check_event;
+use crate::metrics::Observer;
 use crate::states::States;
 
 /// A client that asks to come in, before the upgrade: nothing has been promised to it yet.
@@ -23,7 +25,9 @@ pub struct ConnectionContext {
     pub(crate) route: Match,
     pub(crate) id: ConnectionId,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) client: Option<IpAddr>,
     pub(crate) states: States,
+    pub(crate) observer: Arc<Observer>,
 }
 
 route_methods!(ConnectionContext, "endpoint");
@@ -60,7 +64,14 @@ impl ConnectionContext {
         self.parts.uri.path()
     }
 
-    /// The address of the peer, where the host told it.
+    /// The address of the client: that of the peer, unless it is one of
+    /// [`Options::trusted_proxies`](crate::Options::trusted_proxies). Then the nearest address in `Forwarded` (RFC
+    /// 7239) or `X-Forwarded-For` which is not one of them.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// The address of the peer, where the host told it: behind a proxy that of the proxy.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -68,6 +79,11 @@ impl ConnectionContext {
     /// The whole request, but for its body.
     pub fn request(&self) -> &Parts {
         &self.parts
+    }
+
+    /// The same, to change what whoever comes after this layer sees: headers, or its extensions.
+    pub fn request_mut(&mut self) -> &mut Parts {
+        &mut self.parts
     }
 
     /// The id the connection will have. It is the user id too, unless [`Connected::user_id`] sets one.
@@ -85,7 +101,7 @@ impl ConnectionContext {
     /// # Errors
     /// Always: return it.
     pub fn pass<T>(self) -> Result<T> {
-        Err(Error::pass())
+        Err(Error::pass(self))
     }
 
     fn route(&self) -> &Match {
@@ -106,7 +122,7 @@ impl Context for ConnectionContext {
 /// An accepted connection, and what it starts with.
 ///
 /// The first mistake of the chain (a value that does not serialise, an invalid user id) declines the connection
-/// with 500 when it is returned.
+/// with 500 when it is returned; assigns that are larger than `max_assigns_size` decline it with 413.
 #[derive(Debug)]
 #[must_use = "return it from the connection handler"]
 pub struct Connected {

@@ -2,8 +2,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use http::Extensions;
 use pondsocket_proto::channel::{Departure, Slot, To};
 use pondsocket_proto::pattern::Match;
+use pondsocket_proto::wire::Object;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -12,11 +14,11 @@ use super::route::route_methods;
 use crate::channel::Channel;
 use crate::decode;
 use crate::delivery::Delivery;
-use crate::endpoint::{EndpointInner, Live};
-use crate::error::{Error, Result};
+use crate::encode::with_reply;
+use crate::endpoint::{Connection, EndpointInner, Live};
+use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::link::Link;
-use crate::outgoing::with_reply;
 use crate::states::States;
 use crate::user::User;
 
@@ -76,11 +78,18 @@ impl Call {
 pub struct EventContext {
     pub(crate) call: Arc<Call>,
     pub(crate) route: Match,
+    /// What a layer has put in the place of the payload.
+    payload: Option<Object>,
+    extensions: Extensions,
 }
 
 route_methods!(EventContext, "event");
 
 impl EventContext {
+    pub(crate) fn new(call: Arc<Call>) -> EventContext {
+        EventContext { call, route: Match::default(), payload: None, extensions: Extensions::new() }
+    }
+
     /// The name of the event, as the client sent it.
     pub fn event(&self) -> &str {
         &self.call.event
@@ -96,17 +105,36 @@ impl EventContext {
     /// # Errors
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::from_client("payload", &self.call.payload)
+        decode::from_client("payload", self.payload.as_ref().map_or(&self.call.payload, Object::as_str))
+    }
+
+    /// Puts something else in the place of the payload, for whoever comes after this layer.
+    ///
+    /// # Errors
+    /// 500 if it does not serialise to a JSON object.
+    pub fn set_payload<T: Serialize + ?Sized>(&mut self, payload: &T) -> Result<()> {
+        self.payload = Some(Object::encode(payload).map_err(encoding)?);
+        Ok(())
+    }
+
+    /// What layers pass on to those who come after them, by type.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The same, to add to it.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
     }
 
     /// The id of the user who sent it.
     pub fn user_id(&self) -> &str {
-        self.call.link.user.as_str()
+        self.call.link.user().as_str()
     }
 
     /// The id of the connection that sent it.
     pub fn connection_id(&self) -> String {
-        self.call.link.id.to_string()
+        self.call.link.id().to_string()
     }
 
     /// The member who sent it, as it is now; as it was when it left, if it has.
@@ -117,7 +145,7 @@ impl EventContext {
         let member = self.call.room.read(|channel| channel.state().member(self.user_id()).cloned());
         let departed = || self.call.departed.get()?.as_ref().map(|gone| gone.member.clone());
         let member = member.or_else(departed).ok_or_else(not_a_member)?;
-        Ok(User::of(self.call.link.user.clone(), member))
+        Ok(User::of(self.call.link.user().clone(), member))
     }
 
     /// One assign of the member.
@@ -139,7 +167,8 @@ impl EventContext {
     /// Sets an assign of the membership, for all connections of the user in this channel.
     ///
     /// # Errors
-    /// 500 if the value does not serialise, 404 if the user is no member any more.
+    /// 500 if the value does not serialise, 404 if the user is no member any more, 413 if the assigns would be larger
+    /// than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
         self.channel().set_assign_local(self.user_id(), key, value)
     }
@@ -168,6 +197,11 @@ impl EventContext {
         self.channel().assigns()
     }
 
+    /// The connection that sent it, to act on or to keep.
+    pub fn connection(&self) -> Connection {
+        Connection(Arc::clone(&self.call.link))
+    }
+
     /// The channel, to act on or to keep.
     pub fn channel(&self) -> Channel {
         Channel::new(&self.call.endpoint, self.call.room.name.clone(), self.call.room.lobby)
@@ -176,7 +210,8 @@ impl EventContext {
     /// Shows the member to the other tracked members.
     ///
     /// # Errors
-    /// 409 if it is tracked already, 404 if it is no member any more, 500 if the value is no JSON object.
+    /// 409 if it is tracked already, 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
+    /// `max_presence_size`.
     pub fn track<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
         self.channel().track(self.user_id(), presence)
     }
@@ -198,7 +233,8 @@ impl EventContext {
     /// Replaces what the member shows of itself; shows it, if it was not tracked.
     ///
     /// # Errors
-    /// 404 if it is no member any more, 500 if the value is no JSON object.
+    /// 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
+    /// `max_presence_size`.
     pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
         self.channel().update_presence_local(self.user_id(), presence)
     }
@@ -251,7 +287,7 @@ impl EventContext {
         with_reply(call.room.name.as_str(), event, &call.request_id, payload, |text| {
             if !call.replied.swap(true, Ordering::Relaxed) {
                 // Whoever has left gets no reply.
-                let _ = call.room.reply(&call.link, call.slot, call.link.id, text);
+                let _ = call.room.reply(&call.link, call.slot, text, call.room.treatment(event));
             }
         })
     }
@@ -284,7 +320,7 @@ impl EventContext {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&To::ExceptConnection(self.call.slot, self.call.link.id), event, payload)
+        self.send(&To::ExceptConnection(self.call.slot, self.call.link.id()), event, payload)
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
@@ -297,6 +333,14 @@ impl EventContext {
     /// 404 if there is no such member.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
         self.channel().evict(user, reason).await
+    }
+
+    /// Takes a member out of the channel without a word to it.
+    ///
+    /// # Errors
+    /// 404 if there is no such member.
+    pub async fn remove(&self, user: &str, reason: &str) -> Result<()> {
+        self.channel().remove(user, reason).await
     }
 
     /// Completes when the connection that sent the message has gone: nobody waits for the answer any more.
@@ -312,7 +356,7 @@ impl EventContext {
     /// # Errors
     /// Always: return it.
     pub fn pass<T>(self) -> Result<T> {
-        Err(Error::pass())
+        Err(Error::pass(self))
     }
 
     fn route(&self) -> &Match {

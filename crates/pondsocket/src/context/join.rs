@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Extensions;
 use pondsocket_proto::channel::{Step, To};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::Match;
@@ -11,11 +12,11 @@ use serde::de::DeserializeOwned;
 use super::route::route_methods;
 use crate::channel::Channel;
 use crate::decode;
-use crate::endpoint::EndpointInner;
+use crate::encode::check_event;
+use crate::endpoint::{Connection, EndpointInner};
 use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::link::Link;
-use crate::outgoing::check_event;
 use crate::states::States;
 use crate::user::User;
 
@@ -31,6 +32,7 @@ pub struct JoinContext {
     pub(crate) route: Match,
     pub(crate) request_id: Arc<str>,
     pub(crate) payload: Arc<str>,
+    pub(crate) extensions: Extensions,
 }
 
 route_methods!(JoinContext, "channel");
@@ -42,6 +44,25 @@ impl JoinContext {
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
         decode::from_client("payload", &self.payload)
+    }
+
+    /// Puts something else in the place of the payload, for whoever comes after this layer.
+    ///
+    /// # Errors
+    /// 500 if it does not serialise to a JSON object.
+    pub fn set_payload<T: Serialize + ?Sized>(&mut self, payload: &T) -> Result<()> {
+        self.payload = Object::encode(payload).map_err(encoding)?.as_str().into();
+        Ok(())
+    }
+
+    /// What layers pass on to those who come after them, by type.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The same, to add to it.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
     }
 
     /// One assign of the connection.
@@ -63,20 +84,19 @@ impl JoinContext {
     /// Sets an assign of the *connection*: this join's membership starts with it, and later joins see it.
     ///
     /// # Errors
-    /// 500 if the value does not serialise.
+    /// 500 if the value does not serialise, 413 if the assigns would be larger than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        self.link.assign(key, Json::encode(value).map_err(encoding)?);
-        Ok(())
+        self.link.assign(key, Json::encode(value).map_err(encoding)?)
     }
 
     /// The id of the joining user.
     pub fn user_id(&self) -> &str {
-        self.link.user.as_str()
+        self.link.user().as_str()
     }
 
     /// The id of the joining connection.
     pub fn connection_id(&self) -> String {
-        self.link.id.to_string()
+        self.link.id().to_string()
     }
 
     /// The joining user: its id and the connection's assigns. It has no presence yet, unless another of its
@@ -84,7 +104,12 @@ impl JoinContext {
     pub fn user(&self) -> User {
         let member = self.channel().member(self.user_id());
         let presence = member.and_then(|member| member.presence);
-        User { id: self.link.user.clone(), assigns: self.link.assigns(), presence }
+        User { id: self.link.user().clone(), assigns: self.link.assigns(), presence }
+    }
+
+    /// The joining connection, to act on or to keep.
+    pub fn connection(&self) -> Connection {
+        Connection(Arc::clone(&self.link))
     }
 
     /// The channel, as those outside of it see it.
@@ -115,7 +140,7 @@ impl JoinContext {
 
     /// Lets the connection in. What is chained after it happens in that order, after the acknowledgement.
     pub fn accept(self) -> Joined {
-        Joined { chain: Vec::new(), error: None }
+        Joined { lobby: self.lobby, chain: Vec::new(), error: None }
     }
 
     /// Leaves the decision to the next channel pattern that matches.
@@ -123,7 +148,7 @@ impl JoinContext {
     /// # Errors
     /// Always: return it.
     pub fn pass<T>(self) -> Result<T> {
-        Err(Error::pass())
+        Err(Error::pass(self))
     }
 
     fn route(&self) -> &Match {
@@ -143,10 +168,13 @@ impl Context for JoinContext {
 
 /// An accepted join, and what follows it. All of it happens in one go: nothing that others do comes between.
 ///
-/// A value that does not serialise to a JSON object declines the join with 500, before anything is sent.
+/// A value that does not serialise to a JSON object declines the join with 500, before anything is sent; assigns or a
+/// presence that are larger than they may be decline it with 413.
 #[derive(Debug)]
 #[must_use = "return it from the join handler"]
 pub struct Joined {
+    /// Whose handler has accepted.
+    pub(crate) lobby: usize,
     chain: Vec<Step>,
     error: Option<Error>,
 }
@@ -193,10 +221,10 @@ impl Joined {
     }
 
     /// What was chained, or the first mistake in it.
-    pub(crate) fn into_chain(self) -> Result<Vec<Step>> {
+    pub(crate) fn into_chain(self) -> Result<(usize, Vec<Step>)> {
         match self.error {
             Some(error) => Err(error),
-            None => Ok(self.chain),
+            None => Ok((self.lobby, self.chain)),
         }
     }
 

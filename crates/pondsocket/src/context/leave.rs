@@ -37,6 +37,18 @@ impl fmt::Display for LeaveReason {
     }
 }
 
+impl LeaveReason {
+    /// The reason without the text of whoever took the member out: one of few, fit for a label.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            LeaveReason::Left => "explicit_leave",
+            LeaveReason::Closed => "connection_closed",
+            LeaveReason::Evicted(_) => "evicted",
+            LeaveReason::Removed(_) => "removed",
+        }
+    }
+}
+
 /// A user that has left a channel, with its last connection there.
 ///
 /// The handler runs once per membership: when the last messages of the connection have been handled, or, if the member
@@ -106,6 +118,14 @@ impl LeaveContext {
     /// 500 if one is of another type.
     pub fn all_presence<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
         self.channel().presence()
+    }
+
+    /// The members' assigns, by user id.
+    ///
+    /// # Errors
+    /// 500 if one is of another type.
+    pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
+        self.channel().assigns()
     }
 }
 

@@ -30,11 +30,14 @@ mod connection;
 mod event;
 mod join;
 mod leave;
+mod outgoing;
 mod route;
 
 pub use connection::{Connected, ConnectionContext};
 pub use event::EventContext;
 pub use join::{JoinContext, Joined};
 pub use leave::{LeaveContext, LeaveReason};
+pub use outgoing::{Outgoing, OutgoingContext, Replacement};
 
 pub(crate) use event::Call;
+pub(crate) use outgoing::Outgone;

@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::sync::Mutex as Record;
 
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::AtomicBool;
 use loom::thread;
 use pondsocket_proto::channel::{Assigns, To};
 use pondsocket_proto::id::UserId;
@@ -36,16 +36,49 @@ struct Member(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    number: u128,
     busy: AtomicBool,
     got: Record<Vec<String>>,
 }
 
 /// The events that models look for in what a member got.
-const WORDS: [&str; 6] = ["ACKNOWLEDGE", "news-1", "news-2", "news-3", "EVICTED", "EXIT"];
+const WORDS: [&str; 7] = ["ACKNOWLEDGE", "news-1", "news-2", "news-3", "EVICTED", "EXIT", "FAREWELL"];
+
+/// A lobby with nothing to say, or with an outgoing handler that lets all pass.
+#[derive(Debug)]
+struct Lobby {
+    filters: bool,
+}
+
+impl Rules<Member> for Lobby {
+    fn treatment(&self, _: &str) -> Treatment {
+        Treatment { filtered: self.filters, ..Treatment::BROADCAST }
+    }
+
+    fn gate<'a>(&'a self, _: &'a [u8]) -> Box<dyn Gate<Member> + 'a> {
+        Box::new(Open)
+    }
+
+    fn opened(&self, _: &str) {}
+    fn closed(&self, _: &str) {}
+    fn took(&self, _: usize) {}
+}
+
+struct Open;
+
+impl Gate<Member> for Open {
+    fn decide(&mut self, _: &Member, _: Option<&Listener>) -> Verdict {
+        Verdict::Pass
+    }
+}
+
+fn lobby() -> Arc<dyn Rules<Member>> {
+    Arc::new(Lobby { filters: false })
+}
 
 impl Member {
-    fn new() -> Member {
-        Member(Arc::new(Inner { busy: AtomicBool::new(false), got: Record::default() }))
+    fn new(number: u128) -> Member {
+        Member(Arc::new(Inner { number, busy: AtomicBool::new(false), got: Record::default() }))
     }
 
     fn got(&self) -> Vec<String> {
@@ -67,13 +100,21 @@ impl Recipient for Member {
         Framing::Plain
     }
 
-    fn deliver(&self, runs: &[Run<'_, Bytes>]) {
-        let bytes: Vec<u8> = runs.iter().flat_map(|run| run.buffer[run.range.clone()].iter().copied()).collect();
+    fn connection(&self) -> ConnectionId {
+        ConnectionId::from_u128(self.0.number)
+    }
+
+    fn deliver(&self, _: u64, runs: &[Run<Bytes>]) {
+        let bytes: Vec<u8> = runs.iter().flat_map(|run| run.bytes().iter().copied()).collect();
         self.take(&bytes);
     }
 
     fn send(&self, text: &[u8]) {
         self.take(text);
+    }
+
+    fn farewell(&self) {
+        self.take(b"FAREWELL");
     }
 }
 
@@ -83,19 +124,23 @@ fn name() -> ChannelName {
     ChannelName::new("/room", 512).expect("a valid name")
 }
 
-/// Seats a member as the connection of this number.
-fn seat(channel: &mut Channel<Member>, member: &Member, number: u128) -> Slot {
-    let user = UserId::new(&format!("user-{number}")).expect("a valid id");
-    let (connection, id) = (ConnectionId::from_u128(number), "q");
-    channel.join(member.clone(), connection, &user, Assigns::default(), id, Vec::new()).slot
+/// Seats a member.
+fn seat(channel: &mut Channel<Member>, member: &Member) -> Slot {
+    let user = UserId::new(&format!("user-{}", member.0.number)).expect("a valid id");
+    let broadcast = |_: &str| Treatment::BROADCAST;
+    channel.join(member.clone(), member.connection(), &user, Assigns::default(), "q", Vec::new(), &broadcast).slot
 }
 
 /// A channel with two members, who have had their acknowledgements.
 fn room() -> (Room, [Member; 2]) {
-    let room = LiveChannel::new(name(), 0, Limits::default(), Weak::new());
-    let members = [Member::new(), Member::new()];
-    for (number, member) in (1..).zip(&members) {
-        let seated = room.change(|channel| seat(channel, member, number));
+    room_of(Lobby { filters: false })
+}
+
+fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
+    let room = LiveChannel::new(name(), (0, Arc::new(lobby)), Limits::default(), Weak::new());
+    let members = [Member::new(1), Member::new(2)];
+    for member in &members {
+        let seated = room.change(|channel| seat(channel, member));
         assert!(seated.is_ok());
         assert_eq!(member.got(), ["ACKNOWLEDGE"]);
     }
@@ -103,7 +148,8 @@ fn room() -> (Room, [Member; 2]) {
 }
 
 fn publish(room: &Room, text: &str) {
-    let sent = room.change(|channel| channel.broadcast(&To::All, text.as_bytes()));
+    let treatment = room.treatment(text);
+    let sent = room.change(|channel| channel.broadcast(&To::All, text.as_bytes(), treatment));
     assert!(matches!(sent, Ok(Ok(2))));
 }
 
@@ -156,7 +202,7 @@ fn a_delivery_that_is_dropped_strands_nothing_of_others() {
     loom::model(|| {
         let (room, members) = room();
         // One batch is in the hands of a delivery that comes to nothing.
-        let queued = room.core.lock().channel.broadcast(&To::All, b"news-1");
+        let queued = room.core.lock().channel.broadcast(&To::All, b"news-1", Treatment::BROADCAST);
         assert_eq!(queued, Ok(2));
         let mut doomed = room.take_baton().expect("there is work");
         let other = Arc::clone(&room);
@@ -176,7 +222,7 @@ fn a_delivery_that_is_dropped_strands_nothing_of_others() {
 fn a_delivery_that_never_began_loses_nothing() {
     loom::model(|| {
         let (room, members) = room();
-        let queued = room.core.lock().channel.broadcast(&To::All, b"news-1");
+        let queued = room.core.lock().channel.broadcast(&To::All, b"news-1", Treatment::BROADCAST);
         assert_eq!(queued, Ok(2));
         let doomed = room.take_baton().expect("there is work");
         let other = Arc::clone(&room);
@@ -191,13 +237,22 @@ fn a_delivery_that_never_began_loses_nothing() {
 
 #[test]
 fn an_answer_stays_behind_what_was_published_before_it() {
-    loom::model(|| {
-        let (room, members) = room();
+    answers_in_order(false);
+}
+
+#[test]
+fn an_answer_that_somebody_decides_about_stays_behind_what_was_published_before_it() {
+    answers_in_order(true);
+}
+
+fn answers_in_order(filters: bool) {
+    loom::model(move || {
+        let (room, members) = room_of(Lobby { filters });
         let (other, witness) = (Arc::clone(&room), members[0].clone());
         let publisher = thread::spawn(move || publish(&other, "news-3"));
         publish(&room, "news-1");
         let slot = room.read(|channel| channel.state().member("user-1").expect("a member").seats.as_slice()[0]);
-        assert!(room.reply(&witness, slot, ConnectionId::from_u128(1), b"news-2").is_ok());
+        assert!(room.reply(&witness, slot, b"news-2", room.treatment("news")).is_ok());
         publisher.join().expect("no panic");
         assert_quiet(&room);
         let mine: Vec<_> = witness.got().into_iter().filter(|word| word != "news-3").collect();
@@ -211,14 +266,14 @@ fn an_answer_stays_behind_what_was_published_before_it() {
 fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
         let hub = Hub::new(Limits::default());
-        let (first, second) = (Member::new(), Member::new());
-        let (old, slot) = hub.join(&name(), 0, |channel| seat(channel, &first, 1));
+        let (first, second) = (Member::new(1), Member::new(2));
+        let (old, slot) = hub.join(&name(), (0, &lobby()), |channel| seat(channel, &first));
         let leaving = Arc::clone(&old);
         let leaver = thread::spawn(move || {
             let left = leaving.change(|channel| channel.leave(slot, ConnectionId::from_u128(1), Some("q")));
             assert!(matches!(left, Ok(Ok(Some(_)))));
         });
-        let (room, slot) = hub.join(&name(), 0, |channel| seat(channel, &second, 2));
+        let (room, slot) = hub.join(&name(), (0, &lobby()), |channel| seat(channel, &second));
         leaver.join().expect("no panic");
 
         let live = hub.get("/room").expect("somebody is in it");
@@ -232,14 +287,42 @@ fn a_join_is_never_lost_to_a_channel_that_closes() {
     });
 }
 
+/// A member that goes while somebody publishes: what was queued before it went comes first, then its farewell.
+#[test]
+fn a_farewell_comes_last_and_once() {
+    loom::model(|| {
+        let (room, members) = room();
+        let (other, leaver) = (Arc::clone(&room), members[0].clone());
+        let publisher = thread::spawn(move || publish_to_whom_it_concerns(&other, "news-1"));
+        let slot = room.read(|channel| channel.state().member("user-1").expect("a member").seats.as_slice()[0]);
+        let left = room.change(|channel| {
+            let left = channel.leave(slot, leaver.connection(), None);
+            channel.farewell(leaver.clone());
+            left
+        });
+        assert!(matches!(left, Ok(Ok(Some(_)))));
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        let got = leaver.got();
+        assert_eq!(got.iter().filter(|word| *word == "FAREWELL").count(), 1);
+        assert_eq!(got.last().map(String::as_str), Some("FAREWELL"));
+        assert_eq!(members[1].got(), ["ACKNOWLEDGE", "news-1"]);
+    });
+}
+
+fn publish_to_whom_it_concerns(room: &Room, text: &str) {
+    let sent = room.change(|channel| channel.broadcast(&To::All, text.as_bytes(), Treatment::BROADCAST));
+    assert!(matches!(sent, Ok(Ok(1 | 2))));
+}
+
 #[test]
 fn two_first_joins_meet_in_one_channel() {
     loom::model(|| {
         let hub = Hub::new(Limits::default());
-        let (first, second) = (Member::new(), Member::new());
+        let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
-        let joiner = thread::spawn(move || other.join(&name(), 0, |channel| seat(channel, &member, 1)).0);
-        let (mine, _) = hub.join(&name(), 0, |channel| seat(channel, &second, 2));
+        let joiner = thread::spawn(move || other.join(&name(), (0, &lobby()), |channel| seat(channel, &member)).0);
+        let (mine, _) = hub.join(&name(), (0, &lobby()), |channel| seat(channel, &second));
         let theirs = joiner.join().expect("no panic");
         assert!(Arc::ptr_eq(&mine, &theirs));
         assert_eq!(mine.read(|channel| channel.state().connection_count()), 2);
@@ -252,8 +335,8 @@ fn two_first_joins_meet_in_one_channel() {
 fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
         let hub = Hub::new(Limits::default());
-        let members = [Member::new(), Member::new()];
-        let seats = [1, 2].map(|n| hub.join(&name(), 0, |channel| seat(channel, &members[n as usize - 1], n)));
+        let members = [Member::new(1), Member::new(2)];
+        let seats = members.each_ref().map(|member| hub.join(&name(), (0, &lobby()), |channel| seat(channel, member)));
         let leave = |(room, slot): (Room, Slot), number| {
             let left = room.change(|channel| channel.leave(slot, ConnectionId::from_u128(number), None));
             assert!(matches!(left, Ok(Ok(Some(_)))));

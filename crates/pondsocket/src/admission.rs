@@ -1,0 +1,105 @@
+//! Room for connections: how many an endpoint may have, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::address::group;
+use crate::error::{Error, Result};
+use crate::gauge::{Gauge, Ticket};
+use crate::metrics::DeclineReason;
+use crate::options::Options;
+use crate::sync::Mutex;
+
+/// The connections that an endpoint has, or is about to have.
+#[derive(Debug, Default)]
+pub(crate) struct Admissions {
+    slots: Arc<Gauge>,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place, from before the connection handler until the socket is closed.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    _slot: Ticket,
+    _address: Option<AddressTicket>,
+}
+
+#[derive(Debug)]
+struct AddressTicket {
+    admissions: Arc<Admissions>,
+    address: IpAddr,
+}
+
+impl Admissions {
+    /// How many places are taken.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.count()
+    }
+
+    /// Takes a place, if there is one left.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        options: &Options,
+        address: Option<IpAddr>,
+    ) -> Result<Admission, (Error, DeclineReason)> {
+        let most = if options.max_connections == 0 { usize::MAX } else { options.max_connections };
+        let slot = self.slots.ticket_below(most).ok_or_else(|| {
+            let full = Error::unavailable("too many connections").with_retry_after(options.retry_after);
+            (full, DeclineReason::ConnectionLimit)
+        })?;
+        let address = match address {
+            Some(address) if options.max_connections_per_ip > 0 => Some(self.admit_address(options, group(address))?),
+            _ => None,
+        };
+        Ok(Admission { _slot: slot, _address: address })
+    }
+
+    fn admit_address(
+        self: &Arc<Self>,
+        options: &Options,
+        address: IpAddr,
+    ) -> Result<AddressTicket, (Error, DeclineReason)> {
+        let mut by_address = self.by_address.lock();
+        let count = by_address.get(&address).copied().unwrap_or(0);
+        if count >= options.max_connections_per_ip {
+            let full = Error::too_many_requests("too many connections from this address");
+            return Err((full.with_retry_after(options.retry_after), DeclineReason::AddressLimit));
+        }
+        by_address.insert(address, count + 1);
+        Ok(AddressTicket { admissions: Arc::clone(self), address })
+    }
+}
+
+impl Drop for AddressTicket {
+    fn drop(&mut self) {
+        let mut by_address = self.admissions.by_address.lock();
+        match by_address.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(by_address.remove(&self.address)),
+        }
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_free_again_when_it_is_given_back() {
+        let admissions = Arc::new(Admissions::default());
+        let options = Options::default().max_connections(3).max_connections_per_ip(2);
+        let admit = |address: &str| admissions.admit(&options, Some(address.parse().expect("an address")));
+        let reason = |refused: Result<Admission, (Error, DeclineReason)>| refused.expect_err("refused").1;
+        let first = admit("1.1.1.1").expect("room");
+        let second = admit("1.1.1.1").expect("room");
+        assert_eq!(reason(admit("1.1.1.1")), DeclineReason::AddressLimit);
+        let third = admit("2.2.2.2").expect("room");
+        assert_eq!(reason(admit("3.3.3.3")), DeclineReason::ConnectionLimit);
+        drop(first);
+        let again = admit("1.1.1.1").expect("room");
+        assert_eq!(admissions.count(), 3);
+        drop((second, third, again));
+        assert_eq!((admissions.count(), admissions.by_address.lock().len()), (0, 0), "nothing is remembered");
+    }
+}

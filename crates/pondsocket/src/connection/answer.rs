@@ -1,0 +1,127 @@
+//! What a connection is told of its own messages: errors, declines, acknowledgements.
+
+use pondsocket_proto::id::{ChannelName, RequestId};
+use pondsocket_proto::wire::GATEWAY;
+use pondsocket_proto::wire::client::Malformed;
+use pondsocket_proto::wire::server::{self, ErrorPayload};
+
+use super::session::Session;
+use crate::context::Call;
+use crate::error::Error;
+use crate::ids;
+use crate::link::Link;
+
+impl Session {
+    pub(super) fn on_malformed(&self, malformed: &Malformed) {
+        tracing::debug!(target: "pondsocket::message", connection = %self.link.id(), reason = %malformed.reason, "malformed message");
+        let fresh = RequestId::from_u128(ids::fresh());
+        let request_id = malformed.request_id.as_deref().unwrap_or(fresh.as_str());
+        let channel = malformed.channel.as_deref().unwrap_or(GATEWAY);
+        let message = malformed.reason.to_string();
+        let details = malformed.details();
+        let error = ErrorPayload { code: malformed.code, message: &message, details: details.as_deref(), channel };
+        let mut text = Vec::new();
+        if malformed.code == 404 {
+            server::not_found(&mut text, request_id, &error);
+        } else {
+            server::internal_error(&mut text, request_id, &error);
+        }
+        self.link.send_text(&text);
+    }
+
+    /// A message that is not understood so far that one could say what it answers.
+    pub(super) fn refuse(&self, code: u16, message: &str) {
+        let id = RequestId::from_u128(ids::fresh());
+        let error = ErrorPayload { code, message, details: None, channel: GATEWAY };
+        let mut text = Vec::new();
+        server::internal_error(&mut text, id.as_str(), &error);
+        self.link.send_text(&text);
+    }
+
+    /// A message that is refused before it gets into any queue.
+    pub(super) fn refuse_event(&self, channel: &str, request_id: &str, error: &Error) {
+        let details = error.told_details();
+        let payload =
+            ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
+        let mut text = Vec::new();
+        server::internal_error(&mut text, request_id, &payload);
+        self.link.send_text(&text);
+    }
+
+    pub(super) fn not_joined(&self, channel: &str, request_id: &str) {
+        // A channel that the last member has just left may still be delivering.
+        let live = self.endpoint.hub.get(channel);
+        let live = live.is_some_and(|live| live.read(|channel| channel.state().member_count() > 0));
+        self.tell(channel, |text| {
+            if live {
+                let message = "not a member of the channel";
+                server::internal_error(text, request_id, &ErrorPayload { code: 403, message, details: None, channel });
+            } else {
+                let message = "no such channel";
+                server::not_found(text, request_id, &ErrorPayload { code: 404, message, details: None, channel });
+            }
+        });
+    }
+
+    /// A join that no pattern matches ends in the two frames that between them all clients understand
+    /// (docs/protocol.md, Declining).
+    pub(super) fn no_channel(&self, name: &ChannelName, request_id: &str) {
+        let channel = name.as_str();
+        self.link.count(|metrics, me| metrics.join_declined(me, channel, 404));
+        let error = ErrorPayload { code: 404, message: "no such channel", details: None, channel };
+        self.tell(channel, |text| server::not_found(text, request_id, &error));
+        self.tell(channel, |text| server::join_declined(text, request_id, &error));
+    }
+
+    pub(super) fn decline(&self, channel: &str, request_id: &str, error: &Error) {
+        log(&self.link, channel, "join declined", error);
+        self.link.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
+        let details = error.told_details();
+        let payload =
+            ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
+        self.tell(channel, |text| server::join_declined(text, request_id, &payload));
+    }
+
+    /// A message's handler has failed, or there is none.
+    pub(super) fn fail(&self, call: &Call, error: &Error) {
+        let channel = call.room.name.as_str();
+        log(&self.link, channel, "event handler failed", error);
+        let details = error.told_details();
+        let payload =
+            ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
+        self.answer(call, |text| match error.is_unrouted() {
+            true => server::not_found(text, &call.request_id, &payload),
+            false => server::internal_error(text, &call.request_id, &payload),
+        });
+    }
+
+    pub(super) fn acknowledge_exit(&self, channel: &str, request_id: &str) {
+        self.tell(channel, |text| server::exit_acknowledge(text, channel, request_id));
+    }
+
+    /// Sends to this connection behind all that the channel, if it lives, has for it.
+    fn tell(&self, channel: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut text = Vec::new();
+        write(&mut text);
+        match self.endpoint.hub.get(channel) {
+            Some(live) => live.tell(&self.link, &text),
+            None => self.link.send_text(&text),
+        }
+    }
+
+    /// Answers a message of a member; whoever has left gets no answer.
+    fn answer(&self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut text = Vec::new();
+        write(&mut text);
+        let _ = call.room.reply(&self.link, call.slot, &text, pondsocket_proto::channel::Treatment::CONTROL);
+    }
+}
+
+/// Mistakes of the peer are for `debug`, our own for `error`.
+fn log(link: &Link, channel: &str, what: &'static str, error: &Error) {
+    if error.is_unexpected() {
+        tracing::error!(target: "pondsocket::handler", connection = %link.id(), user = %link.user(), channel, ?error, "{what}");
+    } else {
+        tracing::debug!(target: "pondsocket::handler", connection = %link.id(), user = %link.user(), channel, ?error, "{what}");
+    }
+}

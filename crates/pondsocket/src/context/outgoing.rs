@@ -1,0 +1,124 @@
+use std::fmt;
+use std::sync::Arc;
+
+use pondsocket_proto::id::{ChannelName, ConnectionId};
+use pondsocket_proto::pattern::Match;
+use pondsocket_proto::wire::Object;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::route::route_methods;
+use crate::decode;
+use crate::error::{Result, encoding};
+use crate::handler::{Context, sealed};
+use crate::states::States;
+use crate::user::User;
+
+/// A broadcast or reply on its way to one recipient, in the hands of an outgoing handler.
+///
+/// Outgoing handlers see what the application sends, never what the protocol needs: acknowledgements, presence, errors
+/// and evictions. They run while the channel is delivered, once for each recipient and in order: they must not wait,
+/// and whatever they do is done for every recipient. What needs I/O belongs into the event handler.
+#[derive(Clone, Debug)]
+pub struct OutgoingContext {
+    pub(crate) message: Arc<Outgone>,
+    pub(crate) recipient: User,
+    pub(crate) connection: ConnectionId,
+    pub(crate) route: Match,
+}
+
+/// What all recipients of one message share.
+#[derive(Debug)]
+pub(crate) struct Outgone {
+    pub(crate) channel: ChannelName,
+    pub(crate) event: Box<str>,
+    pub(crate) payload: Box<str>,
+    pub(crate) states: States,
+}
+
+route_methods!(OutgoingContext, "event");
+
+impl OutgoingContext {
+    /// The name of the event.
+    pub fn event(&self) -> &str {
+        &self.message.event
+    }
+
+    /// What is sent.
+    ///
+    /// # Errors
+    /// 500 if it is of another type.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
+        decode::from_server("payload", &self.message.payload)
+    }
+
+    /// Whom it is sent to: its id, and its assigns and presence as of this delivery.
+    pub fn recipient(&self) -> &User {
+        &self.recipient
+    }
+
+    /// The id of the connection it is sent to: a user may have several.
+    pub fn connection_id(&self) -> String {
+        self.connection.to_string()
+    }
+
+    /// The exact name of the channel.
+    pub fn channel_name(&self) -> &str {
+        self.message.channel.as_str()
+    }
+
+    fn route(&self) -> &Match {
+        &self.route
+    }
+}
+
+impl sealed::Sealed for OutgoingContext {}
+
+impl Context for OutgoingContext {
+    type Answer = Outgoing;
+
+    fn states(&self) -> &States {
+        &self.message.states
+    }
+}
+
+/// What becomes of a message for one recipient.
+#[derive(Clone)]
+pub enum Outgoing {
+    /// It is sent as it is.
+    Pass,
+    /// This recipient does not get it.
+    Block,
+    /// This recipient gets another payload: see [`replace`](Self::replace).
+    Replace(Replacement),
+}
+
+/// Another payload for one recipient.
+#[derive(Clone)]
+pub struct Replacement(pub(crate) Object);
+
+impl Outgoing {
+    /// This recipient gets another payload.
+    ///
+    /// # Errors
+    /// 500 if it does not serialise to a JSON object.
+    pub fn replace<T: Serialize + ?Sized>(payload: &T) -> Result<Outgoing> {
+        Object::encode(payload).map(|payload| Outgoing::Replace(Replacement(payload))).map_err(encoding)
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outgoing::Pass => f.write_str("Pass"),
+            Outgoing::Block => f.write_str("Block"),
+            Outgoing::Replace(replacement) => write!(f, "Replace({})", replacement.0.as_str()),
+        }
+    }
+}
+
+impl fmt::Debug for Replacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}

@@ -1,0 +1,75 @@
+//! How much of something there is, and a way to wait until there is none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// A count of things that live for a while: each holds a [`Ticket`].
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    count: AtomicUsize,
+    zero: Notify,
+}
+
+/// One of the things that are counted, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket(Arc<Gauge>);
+
+impl Gauge {
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        Ticket(Arc::clone(self))
+    }
+
+    /// The same, unless there are `most` already.
+    pub(crate) fn ticket_below(self: &Arc<Self>, most: usize) -> Option<Ticket> {
+        let one_more = |count| (count < most).then_some(count + 1);
+        self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Ticket(Arc::clone(self)))
+    }
+
+    /// Completes at a moment when there are none.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let zero = self.zero.notified();
+            if self.count() == 0 {
+                return;
+            }
+            zero.await;
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.zero.notify_waiters();
+        }
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_empty_when_the_last_ticket_has_gone() {
+        let gauge = Arc::new(Gauge::default());
+        let (first, second) = (gauge.ticket(), gauge.ticket_below(2));
+        assert!(second.is_some() && gauge.ticket_below(2).is_none());
+        let waiting = tokio::spawn({
+            let gauge = Arc::clone(&gauge);
+            async move { gauge.empty().await }
+        });
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished() && gauge.count() == 1);
+        drop(second);
+        waiting.await.expect("it completes");
+    }
+}

@@ -1,0 +1,140 @@
+//! What a lobby says of messages on their way: what may be dropped, and what its outgoing handlers decide.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pondsocket_proto::channel::{Listener, Loss, Treatment};
+use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::pattern::Match;
+use pondsocket_proto::wire::{Action, server};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::LobbyInner;
+use crate::context::{Outgoing, OutgoingContext, Outgone};
+use crate::error::Error;
+use crate::link::Link;
+use crate::live::{Gate, Rules, Verdict};
+use crate::metrics::{Component, Queue};
+use crate::outgoing::OutgoingNext;
+use crate::user::User;
+
+impl Rules<Arc<Link>> for LobbyInner {
+    fn treatment(&self, event: &str) -> Treatment {
+        if !self.is_particular.load(Ordering::Relaxed) && self.outer.outgoing.is_empty() {
+            return Treatment::BROADCAST;
+        }
+        let layered = !self.outer.outgoing.is_empty() || !self.layers.outgoing.is_empty();
+        Treatment {
+            loss: Loss::Policy(self.policy(event)),
+            filtered: layered || self.outgoing_handler(event).is_some(),
+        }
+    }
+
+    fn gate<'a>(&'a self, text: &'a [u8]) -> Box<dyn Gate<Arc<Link>> + 'a> {
+        match serde_json::from_slice::<Sent<'_>>(text) {
+            Ok(sent) => Box::new(Filter::new(self, sent)),
+            Err(error) => {
+                tracing::error!(target: "pondsocket::outgoing", %error, "a message of our own is not readable");
+                Box::new(Closed)
+            }
+        }
+    }
+
+    fn opened(&self, name: &str) {
+        tracing::debug!(target: "pondsocket::channel", endpoint = &*self.observer.endpoint, channel = name, "channel opened");
+        self.observer.count(|metrics, endpoint| metrics.channel_created(endpoint, name));
+    }
+
+    fn closed(&self, name: &str) {
+        tracing::debug!(target: "pondsocket::channel", endpoint = &*self.observer.endpoint, channel = name, "channel closed");
+        self.observer.count(|metrics, endpoint| metrics.channel_destroyed(endpoint, name));
+    }
+
+    fn took(&self, operations: usize) {
+        self.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Channel, operations));
+    }
+}
+
+/// A message of ours, as it is queued.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sent<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow)]
+    channel_name: Cow<'a, str>,
+    #[serde(borrow)]
+    request_id: Cow<'a, str>,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+/// What the outgoing handlers make of one message.
+struct Filter<'a> {
+    lobby: &'a LobbyInner,
+    sent: Sent<'a>,
+    message: Option<Arc<Outgone>>,
+    route: Match,
+    next: OutgoingNext,
+}
+
+impl<'a> Filter<'a> {
+    fn new(lobby: &'a LobbyInner, sent: Sent<'a>) -> Self {
+        let message = ChannelName::new(&sent.channel_name, usize::MAX).ok().map(|channel| {
+            let (event, payload) = (sent.event.as_ref().into(), sent.payload.get().into());
+            Arc::new(Outgone { channel, event, payload, states: lobby.states.clone() })
+        });
+        let (route, handler) = lobby.outgoing_handler(&sent.event).unzip();
+        let next = lobby.outer.outgoing.around(&lobby.layers.outgoing, handler);
+        Filter { lobby, sent, message, route: route.unwrap_or_default(), next }
+    }
+
+    fn fail(&self, error: &Error) -> Verdict {
+        tracing::error!(target: "pondsocket::outgoing", channel = &*self.sent.channel_name, event = &*self.sent.event, ?error, "outgoing handler failed");
+        self.lobby.observer.count(|metrics, _| metrics.error(Component::OutgoingHandler, error));
+        Verdict::Block
+    }
+}
+
+impl Gate<Arc<Link>> for Filter<'_> {
+    fn decide(&mut self, to: &Arc<Link>, listener: Option<&Listener>) -> Verdict {
+        let Some(message) = self.message.clone() else { return Verdict::Block };
+        let recipient = match listener {
+            Some(Listener { user, assigns, presence, .. }) => {
+                User { id: user.clone(), assigns: assigns.clone(), presence: presence.clone() }
+            }
+            // It has left since: what remains of it is what its connection carries.
+            None => User { id: to.user().clone(), assigns: to.assigns(), presence: None },
+        };
+        let ctx = OutgoingContext { message, recipient, connection: to.id(), route: self.route.clone() };
+        let verdict = match self.next.clone().run(&ctx) {
+            Ok(Outgoing::Pass) => Verdict::Pass,
+            Ok(Outgoing::Block) => Verdict::Block,
+            Ok(Outgoing::Replace(replacement)) => {
+                let action = if self.sent.action == "SYSTEM" { Action::System } else { Action::Broadcast };
+                let Sent { event, channel_name, request_id, .. } = &self.sent;
+                let mut text = Vec::new();
+                server::message(&mut text, action, event, channel_name, request_id, replacement.0.as_str());
+                Verdict::Replace(text)
+            }
+            Err(error) => self.fail(&error),
+        };
+        if matches!(verdict, Verdict::Block) {
+            self.lobby.observer.count(|metrics, endpoint| metrics.message_blocked(endpoint, &self.sent.event));
+        }
+        verdict
+    }
+}
+
+/// Lets nothing through.
+struct Closed;
+
+impl Gate<Arc<Link>> for Closed {
+    fn decide(&mut self, _: &Arc<Link>, _: Option<&Listener>) -> Verdict {
+        Verdict::Block
+    }
+}

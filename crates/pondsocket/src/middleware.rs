@@ -1,0 +1,212 @@
+//! What runs around handlers: async functions that take the context, optionally extractors, and [`Next`].
+//!
+//! ```
+//! use std::time::Instant;
+//!
+//! use pondsocket::{EventContext, Error, Next, Result};
+//!
+//! /// Times every event, and lets nobody be called nobody.
+//! async fn timed(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
+//!     if ctx.user_id() == "nobody" {
+//!         return Err(Error::forbidden("say who you are"));
+//!     }
+//!     let (event, start) = (ctx.event().to_owned(), Instant::now());
+//!     let answer = next.run(ctx).await;
+//!     println!("{event}: {:?}", start.elapsed());
+//!     answer
+//! }
+//! # fn check<M>(_: impl pondsocket::middleware::Layer<EventContext, M>) {}
+//! # check(timed);
+//! ```
+//!
+//! Who does not call `next` decides alone. What runs inside may have failed, or panicked: both come back as an `Err`,
+//! and a layer may make something else of it. Layers run in the order of their registration, those of the endpoint
+//! before those of the lobby, and these before those of one handler:
+//!
+//! | around | endpoint-wide | lobby-wide | one handler |
+//! |---|---|---|---|
+//! | connections | [`Endpoint::layer`](crate::Endpoint::layer) | | [`Handler::layer`](crate::Handler::layer) |
+//! | joins | [`Endpoint::layer_joins`](crate::Endpoint::layer_joins) | [`Lobby::layer_join`](crate::Lobby::layer_join) | the same |
+//! | events | [`Endpoint::layer_events`](crate::Endpoint::layer_events) | [`Lobby::layer`](crate::Lobby::layer) | the same |
+//! | leaves | [`Endpoint::layer_leaves`](crate::Endpoint::layer_leaves) | [`Lobby::layer_leave`](crate::Lobby::layer_leave) | the same |
+//! | outgoing messages | [`Endpoint::layer_outgoing`](crate::Endpoint::layer_outgoing) | [`Lobby::layer_outgoing`](crate::Lobby::layer_outgoing) | [`OutgoingHandler::layer`](crate::OutgoingHandler::layer) |
+//!
+//! Layers around events see every message of the lobby, also one that no handler matches; those around leaves every
+//! leave, also where no handler is registered.
+
+use std::fmt;
+use std::future::{Future, ready};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{self, Poll};
+
+use crate::error::Result;
+use crate::extract::Extract;
+use crate::guard;
+use crate::handler::{BoxFuture, Context, Erased, Handler, Outcome};
+use crate::states::States;
+
+/// What a layer runs around: the layers behind it, and at last the handler.
+pub struct Next<C: Context>(Box<dyn FnOnce(C) -> BoxFuture<Result<C::Answer>> + Send>);
+
+impl<C: Context> Next<C> {
+    /// Goes on. A panic of what runs inside is an internal error here.
+    pub fn run(self, ctx: C) -> impl Future<Output = Result<C::Answer>> + Send + use<C> {
+        Caught(guard::call(|| (self.0)(ctx)))
+    }
+}
+
+impl<C: Context> fmt::Debug for Next<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Next")
+    }
+}
+
+/// A future whose panics are errors.
+struct Caught<T>(BoxFuture<Result<T>>);
+
+impl<T> Future for Caught<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Result<T>> {
+        guard::poll(&mut self.0, cx)
+    }
+}
+
+/// An async function or closure that takes the context, then up to five extractors (see
+/// [`extract`](crate::extract)), then [`Next`]. `M` is a marker, the tuple of the extractors.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer around handlers of `{C}`",
+    note = "a layer is an async function or closure that takes `{C}` first, then up to five extractors which that \
+            context has, and `Next<{C}>` last; its future is `Send`, and it returns what a handler returns"
+)]
+pub trait Layer<C: Context, M>: Send + Sync + 'static {
+    /// Checks once, at registration, that what the extractors need is there.
+    #[doc(hidden)]
+    fn prepare(states: &States);
+    #[doc(hidden)]
+    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>>;
+}
+
+macro_rules! layers {
+    ($($extractor:ident),*) => {
+        impl<F, Fut, C, $($extractor,)*> Layer<C, ($($extractor,)*)> for F
+        where
+            C: Context,
+            F: Fn(C, $($extractor,)* Next<C>) -> Fut + Send + Sync + 'static,
+            Fut: Future + Send + 'static,
+            Fut::Output: Outcome<C>,
+            $($extractor: Extract<C>,)*
+        {
+            fn prepare(_states: &States) {
+                $($extractor::prepare(_states);)*
+            }
+
+            #[allow(non_snake_case, reason = "the macro names each extracted value by its type")]
+            fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
+                $(
+                    let $extractor = match $extractor::extract(&ctx) {
+                        Ok(value) => value,
+                        Err(error) => return Box::pin(ready(Err(error))),
+                    };
+                )*
+                let answer = self(ctx, $($extractor,)* next);
+                Box::pin(async move { answer.await.into_answer() })
+            }
+        }
+    };
+}
+
+layers!();
+layers!(A);
+layers!(A, B);
+layers!(A, B, D);
+layers!(A, B, D, E);
+layers!(A, B, D, E, G);
+
+/// A handler with a layer around it alone: what [`Handler::layer`] gives.
+pub struct WithLayer<H, L, M> {
+    handler: Arc<H>,
+    layer: Arc<L>,
+    markers: PhantomData<fn() -> M>,
+}
+
+impl<H, L, M> WithLayer<H, L, M> {
+    pub(crate) fn new(handler: H, layer: L) -> Self {
+        WithLayer { handler: Arc::new(handler), layer: Arc::new(layer), markers: PhantomData }
+    }
+}
+
+impl<H, L, M> fmt::Debug for WithLayer<H, L, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WithLayer")
+    }
+}
+
+/// Tells a handler with a layer from a plain one.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Both<A, B>(PhantomData<fn() -> (A, B)>);
+
+#[diagnostic::do_not_recommend]
+impl<C, H, L, A, B> Handler<C, Both<A, B>> for WithLayer<H, L, Both<A, B>>
+where
+    C: Context,
+    H: Handler<C, A>,
+    L: Layer<C, B>,
+    A: 'static,
+    B: 'static,
+{
+    fn prepare(states: &States) {
+        H::prepare(states);
+        L::prepare(states);
+    }
+
+    fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>> {
+        let handler = Arc::clone(&self.handler);
+        self.layer.call(ctx, Next(Box::new(move |ctx| handler.call(ctx))))
+    }
+}
+
+/// A layer of any shape.
+type ErasedLayer<C> = Arc<dyn Fn(C, Next<C>) -> BoxFuture<Result<<C as Context>::Answer>> + Send + Sync>;
+
+/// Layers around one kind of handler, in the order of their registration. More may come at any time.
+pub(crate) struct Stack<C: Context>(RwLock<Arc<[ErasedLayer<C>]>>);
+
+impl<C: Context> Stack<C> {
+    pub(crate) fn push<M>(&self, layer: impl Layer<C, M>, states: &States) {
+        prepare(&layer, states);
+        let layer: ErasedLayer<C> = Arc::new(move |ctx, next| layer.call(ctx, next));
+        let mut layers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *layers = layers.iter().cloned().chain([layer]).collect();
+    }
+
+    /// The handler with all layers around it.
+    pub(crate) fn around(&self, handler: Erased<C>) -> Erased<C> {
+        let layers = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let wrap = |inner: Erased<C>, layer: &ErasedLayer<C>| -> Erased<C> {
+            let layer = Arc::clone(layer);
+            Arc::new(move |ctx| {
+                let inner = Arc::clone(&inner);
+                layer(ctx, Next(Box::new(move |ctx| inner(ctx))))
+            })
+        };
+        layers.iter().rev().fold(handler, wrap)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+fn prepare<C: Context, M, L: Layer<C, M>>(_: &L, states: &States) {
+    L::prepare(states);
+}
+
+impl<C: Context> Default for Stack<C> {
+    fn default() -> Self {
+        Stack(RwLock::new(Arc::from([])))
+    }
+}

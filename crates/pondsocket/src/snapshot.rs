@@ -1,0 +1,132 @@
+//! What there is at a moment, for tools that look at a running server.
+//!
+//! ```
+//! # use pondsocket::PondSocket;
+//! let pond = PondSocket::new();
+//! let snapshot = pond.snapshot();
+//! assert!(snapshot.endpoints.is_empty());
+//! println!("{}", serde_json::to_string(&snapshot)?);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::endpoint::{EndpointInner, Live};
+use crate::link::Link;
+use crate::outbox::Phase;
+use crate::pond::PondSocket;
+
+/// A whole server. Its parts are looked at one after the other, each for a moment: it never stands still for it, and
+/// the numbers need not be of one and the same instant.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Whether it is shutting down.
+    pub draining: bool,
+    /// Its endpoints, in the order of their registration.
+    pub endpoints: Vec<EndpointSnapshot>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct EndpointSnapshot {
+    /// The pattern of its path.
+    pub path: String,
+    /// Clients that are connected.
+    pub connections: usize,
+    /// Places taken: also by those who are being let in, and by raw WebSockets.
+    pub admitted: usize,
+    /// Connections that are being closed, or have gone while their messages are still handled.
+    pub closing: usize,
+    /// Messages that wait for clients which do not take them, in all.
+    pub waiting_messages: usize,
+    /// The same in bytes.
+    pub waiting_bytes: usize,
+    /// The clients for which most bytes wait, at most ten, the slowest first.
+    pub slowest: Vec<SlowConnection>,
+    /// Its live channels, in no particular order.
+    pub channels: Vec<ChannelSnapshot>,
+}
+
+/// A client for which something waits.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SlowConnection {
+    /// The connection's id.
+    pub id: String,
+    /// The id of its user.
+    pub user_id: String,
+    /// Messages that wait for it.
+    pub waiting_messages: usize,
+    /// The same in bytes.
+    pub waiting_bytes: usize,
+}
+
+/// One live channel.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ChannelSnapshot {
+    /// Its exact name.
+    pub name: String,
+    /// Users who are members.
+    pub members: usize,
+    /// Their connections.
+    pub connections: usize,
+    /// Operations that wait for delivery.
+    pub queued: usize,
+    /// The text that waits for delivery, in bytes.
+    pub queued_bytes: usize,
+}
+
+/// How many of the slowest connections are named.
+const NAMED: usize = 10;
+
+impl PondSocket {
+    /// What there is now. Cheap: each lock is held for as long as it takes to copy a few numbers.
+    pub fn snapshot(&self) -> Snapshot {
+        let endpoints = self.endpoints().iter().map(|endpoint| of_endpoint(&endpoint.0)).collect();
+        Snapshot { draining: self.is_draining(), endpoints }
+    }
+}
+
+fn of_endpoint(endpoint: &EndpointInner) -> EndpointSnapshot {
+    let links = endpoint.links();
+    let closing = links.iter().filter(|link| link.phase() != Phase::Open).count();
+    let mut slow: Vec<_> = links.iter().map(|link| (link.depth(), link)).filter(|((_, bytes), _)| *bytes > 0).collect();
+    let waiting_messages = slow.iter().map(|((messages, _), _)| messages).sum();
+    let waiting_bytes = slow.iter().map(|((_, bytes), _)| bytes).sum();
+    slow.sort_unstable_by_key(|((_, bytes), _)| Reverse(*bytes));
+    let named = |((messages, bytes), link): &((usize, usize), &Arc<Link>)| SlowConnection {
+        id: link.id().to_string(),
+        user_id: link.user().to_string(),
+        waiting_messages: *messages,
+        waiting_bytes: *bytes,
+    };
+    EndpointSnapshot {
+        path: endpoint.pattern.as_str().to_owned(),
+        connections: links.len() - closing,
+        admitted: endpoint.admissions.count(),
+        closing,
+        waiting_messages,
+        waiting_bytes,
+        slowest: slow.iter().take(NAMED).map(named).collect(),
+        channels: endpoint.hub.channels().iter().map(|live| of_channel(live)).collect(),
+    }
+}
+
+fn of_channel(live: &Live) -> ChannelSnapshot {
+    live.read(|channel| {
+        let (state, (queued, queued_bytes)) = (channel.state(), channel.queued());
+        ChannelSnapshot {
+            name: live.name.to_string(),
+            members: state.member_count(),
+            connections: state.connection_count(),
+            queued,
+            queued_bytes,
+        }
+    })
+}
