@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 3] = [
         "websocket",
         "pond",
     ],
-    &["connection", "upgrade", "body", "service", "serve"],
+    &["connection", "upgrade", "body", "service", "serve", "testing"],
 ];
 
 fn floor(module: &str) -> Option<usize> {
