@@ -55,6 +55,7 @@
 //! |---|---|---|
 //! | `server` | yes | [`Server`]: a port of its own, until SIGINT or SIGTERM |
 //! | `axum` | no | the full original path and the peer's address, mounted anywhere in an axum router |
+//! | `testing` | no | [`testing`]: clients in memory, for the tests of what you build |
 //!
 //! The library installs no tracing subscriber, no allocator and no runtime of its own.
 
@@ -99,6 +100,8 @@ mod shutdown;
 pub mod snapshot;
 mod states;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timer;
 mod transport;
 mod upgrade;

@@ -49,7 +49,7 @@ const FLOORS: [&[&str]; 3] = [
         "shutdown",
         "snapshot",
     ],
-    &["connection", "upgrade", "body", "service", "serve"],
+    &["connection", "upgrade", "body", "service", "serve", "testing"],
 ];
 
 fn floor(module: &str) -> Option<usize> {

@@ -1,0 +1,98 @@
+//! The examples of docs/testing.md, as they stand there.
+
+use pondsocket::testing::{Change, Connector};
+use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result};
+use serde_json::{Value, json};
+
+async fn connect(ctx: ConnectionContext) -> Result<Connected> {
+    let name = ctx.query("name").ok_or(Error::unauthorized("who are you?"))?.to_owned();
+    Ok(ctx.accept().user_id(&name))
+}
+
+async fn join(ctx: JoinContext) -> Result<Joined> {
+    if ctx.param("room") == "staff" {
+        return Err(Error::forbidden("staff only"));
+    }
+    let name = ctx.user_id().to_owned();
+    Ok(ctx.accept().track(&json!({ "name": name })))
+}
+
+fn chat() -> PondSocket {
+    let pond = PondSocket::new();
+    let lobby = pond.create_endpoint("/api/socket", connect).create_channel("/chat/:room", join);
+    lobby.on_event("say", async |ctx: EventContext, Payload(text): Payload<Value>| ctx.broadcast_from("said", &text));
+    lobby.on_event("count", async |ctx: EventContext| {
+        let members = ctx.all_presence::<Value>()?.len();
+        ctx.reply("count", &json!({ "members": members }))
+    });
+    pond
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_name_comes_in_and_is_seen() -> Result<(), Box<dyn std::error::Error>> {
+    let client = chat().test_client();
+    assert_eq!(client.connect("/api/socket").await.unwrap_err().code(), Some(401));
+
+    let ada = client.connect("/api/socket?name=ada").await?;
+    assert_eq!(ada.join("/chat/staff", json!({})).await.unwrap_err().code(), Some(403));
+    let mut room = ada.join("/chat/1", json!({})).await?;
+    let shown = room.next_presence().await?;
+    assert_eq!((shown.change, &shown.changed["name"]), (Change::Join, &json!("ada")));
+    room.assert_silence().await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_says_the_other_hears() -> Result<(), Box<dyn std::error::Error>> {
+    let client = chat().test_client();
+    let ada = client.connect("/api/socket?name=ada").await?;
+    let bob = client.connect("/api/socket?name=bob").await?;
+    let mut adas = ada.join("/chat/1", json!({})).await?;
+    let mut bobs = bob.join("/chat/1", json!({})).await?;
+
+    adas.send("say", json!({ "text": "hi" }));
+    assert_eq!(bobs.next("said").await?["text"], "hi");
+    assert_eq!(bobs.request("count", json!({})).await?["members"], 2);
+    assert_eq!(adas.request("dance", json!({})).await.unwrap_err().code(), Some(404));
+
+    bobs.leave().await?;
+    bob.close();
+    assert_eq!(bob.closed().await?.code, Some(1000));
+    let changes = [adas.next_presence().await?, adas.next_presence().await?, adas.next_presence().await?];
+    assert_eq!(changes.map(|change| change.change), [Change::Join, Change::Join, Change::Leave]);
+    adas.assert_silence().await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn payloads_are_types_of_yours() -> Result<(), Box<dyn std::error::Error>> {
+    #[derive(serde::Deserialize)]
+    struct Count {
+        members: usize,
+    }
+
+    let ada = chat().test_client().connect("/api/socket?name=ada").await?;
+    let room = ada.join("/chat/1", ()).await?;
+    let count: Count = room.request_as("count", ()).await?;
+    assert_eq!(count.members, 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_host_is_tested_too() -> Result<(), Box<dyn std::error::Error>> {
+    let router = axum::Router::new().fallback_service(chat().service());
+    let client = Connector::new(router).header("origin", "https://example.com").peer("203.0.113.7:9".parse()?);
+    let refused = client.connect("/api/socket").await.unwrap_err();
+    assert_eq!(refused.refusal().map(|refusal| refusal.text()), Some("who are you?".to_owned()));
+    Ok(())
+}
+
+#[test]
+fn the_guide_shows_these_tests() {
+    let guide = include_str!("../../../docs/testing.md");
+    let examples: Vec<_> = guide.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        assert!(include_str!("testing_guide.rs").contains(example), "not among the tests:\n{example}");
+    }
+}
