@@ -413,7 +413,7 @@ impl Session {
         self.endpoint.finish(HandlerKind::Event, Some(call.room.lobby), started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
             let channel = Channel::new(&self.endpoint, call.room.name.clone(), call.room.lobby);
-            hooks.after_message(&me.info(), &channel, &call.event, outcome.as_ref().map(|()| ()));
+            hooks.after_message(&me.info(), &channel, &call.event, outcome.as_ref().copied());
         });
     }
 
@@ -433,7 +433,7 @@ impl Session {
         self.endpoint.finish(HandlerKind::Join, lobby, started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
             let channel = Channel::new(&self.endpoint, name.clone(), lobby.unwrap_or(usize::MAX));
-            hooks.after_join(&me.info(), &channel, outcome.as_ref().map(|()| ()));
+            hooks.after_join(&me.info(), &channel, outcome.as_ref().copied());
         });
     }
 
