@@ -51,7 +51,11 @@ fn pond() -> Result<PondSocket> {
     events::register(&socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket.create_channel("/presence/:roomId", join_tracked));
     events::register(&socket.create_channel("/plain/:roomId", join));
-    let large = EndpointOptions { max_message_size: Some(16 * 1024 * 1024), enable_compression: Some(true) };
+    let large = EndpointOptions {
+        max_message_size: Some(16 * 1024 * 1024),
+        enable_compression: Some(true),
+        ..EndpointOptions::default()
+    };
     let _echo = pond.create_websocket("/echo", echo).options(large);
     Ok(pond)
 }
