@@ -22,7 +22,7 @@ pub(crate) struct Admissions {
 #[derive(Debug)]
 pub(crate) struct Admission {
     _slot: Ticket,
-    _address: Option<AddressTicket>,
+    _address: Option<Box<AddressTicket>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +49,9 @@ impl Admissions {
             (full, DeclineReason::ConnectionLimit)
         })?;
         let address = match address {
-            Some(address) if options.max_connections_per_ip > 0 => Some(self.admit_address(options, group(address))?),
+            Some(address) if options.max_connections_per_ip > 0 => {
+                Some(Box::new(self.admit_address(options, group(address))?))
+            }
             _ => None,
         };
         Ok(Admission { _slot: slot, _address: address })

@@ -107,7 +107,7 @@ pub(crate) struct Outbox {
     /// The connection's task is to give everything up.
     was_cut: bool,
     /// Why it ends, once that is known.
-    closure: Option<Closure>,
+    closure: Option<Box<Closure>>,
     /// How many have to say farewell before a close frame of ours: the channels that have been left, and the
     /// connection's task.
     expected: u32,
@@ -138,12 +138,12 @@ impl Outbox {
 
     /// Why it ends, once that is known.
     pub(crate) fn closure(&self) -> Option<&Closure> {
-        self.closure.as_ref()
+        self.closure.as_deref()
     }
 
     /// Notes why it ends, unless that is known.
     pub(crate) fn blame(&mut self, closure: Closure) {
-        self.closure.get_or_insert(closure);
+        self.closure.get_or_insert_with(|| Box::new(closure));
     }
 
     /// A channel that is being left will say farewell.
@@ -336,7 +336,7 @@ impl Outbox {
             return false;
         }
         self.phase = Phase::Ending;
-        self.closure = Some(closure);
+        self.closure = Some(Box::new(closure));
         true
     }
 
@@ -347,7 +347,7 @@ impl Outbox {
         if self.expected > 0 || self.phase != Phase::Ending {
             return false;
         }
-        let Some(Closure { code, text, .. }) = &self.closure else { return false };
+        let Some(Closure { code, text, .. }) = self.closure.as_deref() else { return false };
         let mut frame = Vec::new();
         ws::encode_close(*code, text, &mut frame);
         self.close(frame.into())
@@ -371,7 +371,7 @@ impl Outbox {
         self.discard();
         let mut frame = Vec::new();
         ws::encode_close(closure.code, &closure.text, &mut frame);
-        self.closure = Some(closure);
+        self.closure = Some(Box::new(closure));
         self.close(frame.into())
     }
 

@@ -27,6 +27,7 @@ use crate::context::{Connected, ConnectionContext};
 use crate::endpoint::{Door, EndpointInner, Settings};
 use crate::error::Error;
 use crate::framing::Framing;
+use crate::gauge::Ticket;
 use crate::guard;
 use crate::handler::{BoxFuture, Erased};
 use crate::ids;
@@ -120,6 +121,8 @@ async fn admit(
 ) -> Result<Response<Body>, Refused> {
     let Arrival { parts, route, peer, upgrade } = arrival;
     let common = &endpoint.common;
+    // Taken first: a shutdown that begins from here on waits for this client.
+    let ticket = common.drain.connections.ticket();
     if common.drain.has_begun() {
         let error = Error::unavailable("shutting down").with_retry_after(settings.retry_after);
         return Err(Refused::new(error, DeclineReason::Draining));
@@ -139,7 +142,7 @@ async fn admit(
         return Err(Refused::new(error, DeclineReason::Handshake));
     };
     let response = handshake.response().map(|()| Body::default());
-    let upgrading = Upgrading { upgrade, endpoint: Arc::clone(endpoint), handshake, admission };
+    let upgrading = Upgrading { upgrade, endpoint: Arc::clone(endpoint), handshake, admission, ticket };
     match &endpoint.door {
         Door::Raw(handler) => {
             tokio::spawn(serve_raw(upgrading, Arc::clone(handler)));
@@ -167,14 +170,13 @@ async fn admit(
     Ok(response)
 }
 
-/// Lets the application decide. A shutdown waits for it.
+/// Lets the application decide.
 async fn decide(
     endpoint: &EndpointInner,
     settings: &Settings,
     handler: &Erased<ConnectionContext>,
     ctx: ConnectionContext,
 ) -> Result<Connected, Error> {
-    let _ticket = endpoint.common.drain.handlers.ticket();
     let started = endpoint.observer.start();
     let span =
         debug_span!(target: "pondsocket::handler", "connect", endpoint = &*endpoint.observer.endpoint, id = %ctx.id);
@@ -198,17 +200,18 @@ struct Upgrading {
     endpoint: Arc<EndpointInner>,
     handshake: Handshake,
     admission: Admission,
+    ticket: Ticket,
 }
 
 async fn serve_pond(upgrading: Upgrading, identity: Identity, connected: Connected) {
-    let Upgrading { upgrade, endpoint, handshake, admission } = upgrading;
+    let Upgrading { upgrade, endpoint, handshake, admission, ticket } = upgrading;
     let Some((stream, first)) = upgraded(upgrade, &endpoint).await else { return };
     let (transport, writer) = match stream {
         Stream::Tcp(stream) => Transport::tcp(stream),
         Stream::Io(io) => Transport::io(io),
     };
     let deflate = handshake.deflate();
-    let connection = establish(endpoint, deflate, (transport, writer, first), identity, connected, admission);
+    let connection = establish(endpoint, deflate, (transport, writer, first), identity, connected, (admission, ticket));
     // A task of its own: what the upgrade needed is given back.
     tokio::spawn(connection);
 }
@@ -220,7 +223,7 @@ fn establish(
     (transport, writer, first): (Transport, Writer, Vec<u8>),
     identity: Identity,
     connected: Connected,
-    admission: Admission,
+    (admission, ticket): (Admission, Ticket),
 ) -> Connection {
     let settings = endpoint.settings();
     let framing = deflate.map_or(Framing::Plain, |deflate| Framing::Deflate { window_bits: deflate.window_bits() });
@@ -241,11 +244,11 @@ fn establish(
         link.send_text(&text);
     }
     let limits = Limits { max_message_size: settings.max_message_size };
-    Connection::new(transport, first, Decoder::new(limits, deflate), endpoint, link, Some(admission))
+    Connection::new(transport, first, Decoder::new(limits, deflate), endpoint, link, (Some(admission), ticket))
 }
 
 async fn serve_raw(upgrading: Upgrading, handler: Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>) {
-    let Upgrading { upgrade, endpoint, handshake, admission: _admission } = upgrading;
+    let Upgrading { upgrade, endpoint, handshake, admission: _admission, ticket } = upgrading;
     let Some((stream, first)) = upgraded(upgrade, &endpoint).await else { return };
     let io: Box<dyn Io> = match stream {
         Stream::Tcp(stream) => Box::new(stream),
@@ -253,8 +256,9 @@ async fn serve_raw(upgrading: Upgrading, handler: Arc<dyn Fn(WebSocket) -> BoxFu
     };
     let limits = Limits { max_message_size: endpoint.settings().max_message_size };
     let decoder = Decoder::new(limits, handshake.deflate());
-    let _ticket = endpoint.common.drain.handlers.ticket();
-    let common = Arc::clone(&endpoint.common);
+    // From now on it is a handler that the shutdown waits for.
+    let (_running, common) = (endpoint.common.drain.handlers.ticket(), Arc::clone(&endpoint.common));
+    drop(ticket);
     let draining = Box::pin(async move { common.drain.begun().await });
     handler(WebSocket::new(io, first, decoder, handshake.deflate(), draining)).await;
 }

@@ -91,7 +91,7 @@ struct Troubles {
     over: Option<Instant>,
     /// The receive queue is full and does not move.
     full: Option<Instant>,
-    /// The close handshake has begun.
+    /// All that waited for the peer is out, and it is its turn to go.
     closing: Option<Instant>,
 }
 
@@ -103,11 +103,11 @@ impl Connection {
         decoder: Decoder,
         endpoint: Arc<EndpointInner>,
         link: Arc<Link>,
-        admission: Option<Admission>,
+        (admission, ticket): (Option<Admission>, Ticket),
     ) -> Self {
         let now = Instant::now();
         let (drain, settings) = (&endpoint.common.drain, endpoint.settings());
-        let (ticket, path) = (drain.connections.ticket(), &*endpoint.observer.endpoint);
+        let path = &*endpoint.observer.endpoint;
         let span = info_span!(target: "pondsocket::connection", "connection", endpoint = path, id = %link.id(), user = %link.user());
         endpoint.register(&link);
         // Whoever is let in just before the server shuts down is not seen by it.
@@ -235,6 +235,7 @@ impl Connection {
                     self.cure(|troubles| &mut troubles.stalled);
                 }
                 self.trouble(now, |troubles| &mut troubles.stalled);
+                self.cure(|troubles| &mut troubles.closing);
                 return;
             }
         }
@@ -483,7 +484,8 @@ mod tests {
         let observer = Arc::clone(&endpoint.0.observer);
         let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
         let decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
-        (ours, Connection::new(transport, Vec::new(), decoder, Arc::clone(&endpoint.0), link, None))
+        let ticket = endpoint.0.common.drain.connections.ticket();
+        (ours, Connection::new(transport, Vec::new(), decoder, Arc::clone(&endpoint.0), link, (None, ticket)))
     }
 
     /// Its own deliveries run only when this test waits: until then the channel stays as full as it is.
