@@ -13,9 +13,9 @@ pub(crate) struct Drain {
     /// How connections are closed, once it has begun.
     closure: OnceLock<Closure>,
     beginning: Notify,
-    /// Connections, until everything received has been handled.
+    /// Connections, from before they are let in until everything received has been handled.
     pub(crate) connections: Arc<Gauge>,
-    /// Handlers that run by themselves: connection handlers, leave handlers, those of raw WebSockets.
+    /// Handlers that run by themselves: of raw WebSockets, and of the leaves of members who were taken out.
     pub(crate) handlers: Arc<Gauge>,
 }
 

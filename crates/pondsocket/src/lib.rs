@@ -47,7 +47,23 @@
 //!   contiguous part of it, from its acknowledgement to its leave.
 //! - A slow, stalled or dead client delays nobody. A panic in a handler hurts only its call.
 //! - A message that was received is handled, even if its sender goes meanwhile; memberships end at once.
+//! - Whoever is closed by the server, also because it shuts down, gets what was sent to it before.
 //! - No lock is held while your code runs: it may call anything from anywhere.
+//!
+//! # Where to find what
+//!
+//! | for | see |
+//! |---|---|
+//! | who may come in, join, send | [`ConnectionContext`], [`JoinContext`], [`EventContext`], [`LeaveContext`], in [`context`] |
+//! | what handlers can take besides | [`extract`] |
+//! | what runs around handlers | [`middleware`], [`RateLimit`] |
+//! | deciding what each recipient gets | [`Lobby::on_outgoing`] |
+//! | acting from outside of handlers | [`Endpoint::channel`], [`Channel`], [`Connection`] |
+//! | limits and timeouts | [`Options`], [`EndpointOptions`] |
+//! | being told of everything | [`hooks`], [`metrics`], [`snapshot`], and `tracing` |
+//! | the end in good order | [`PondSocket::shutdown`] |
+//! | mounting in another server | [`PondSocket::service`], [`PondSocket::layer`] |
+//! | a WebSocket without the protocol | [`PondSocket::create_websocket`] |
 //!
 //! # Features
 //!

@@ -68,10 +68,10 @@ impl From<Duration> for Shutdown {
 pub struct ShutdownReport {
     /// Clients that were told, and got all that was sent to them before.
     pub closed: usize,
-    /// Clients that were cut off at the deadline.
+    /// Clients that were cut off at the deadline, those included whose connection handler had not decided.
     pub cut: usize,
-    /// Handlers without a connection (leave handlers, connection handlers, raw WebSockets) that were still running at
-    /// the deadline.
+    /// Handlers without a connection (of raw WebSockets, and of the leaves of members who were taken out) that were still
+    /// running at the deadline.
     pub abandoned: usize,
 }
 
