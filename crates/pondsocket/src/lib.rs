@@ -53,7 +53,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `server` | yes | [`Server`]: a port of its own, until SIGINT or SIGTERM |
+//! | `server` | yes | [`Server`]: a port of its own, with timeouts, probes and a drain, until SIGINT or SIGTERM |
 //! | `axum` | no | the full original path and the peer's address, mounted anywhere in an axum router |
 //!
 //! The library installs no tracing subscriber, no allocator and no runtime of its own.
@@ -103,7 +103,7 @@ pub use lobby::Lobby;
 pub use options::{EndpointOptions, Options};
 pub use pond::PondSocket;
 #[cfg(feature = "server")]
-pub use serve::Server;
+pub use serve::{Server, ServerOptions};
 pub use service::{EitherBody, Layered, PondLayer, PondService};
 pub use states::States;
 pub use upgrade::PeerAddr;

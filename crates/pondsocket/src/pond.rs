@@ -86,6 +86,11 @@ impl PondSocket {
         self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it is shutting down: it lets nobody in any more.
+    pub fn is_draining(&self) -> bool {
+        false
+    }
+
     /// The first endpoint that matches a path and query, of those from the `from`-th on.
     pub(crate) fn endpoint_for(&self, path_and_query: &str, from: usize) -> Option<(usize, Match, Arc<EndpointInner>)> {
         let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);

@@ -26,6 +26,8 @@ use crate::ids;
 use crate::link::Link;
 use crate::outbox::{Bounds, Writer};
 use crate::pond::PondSocket;
+#[cfg(feature = "server")]
+use crate::serve::Watched;
 use crate::transport::{Io, Transport};
 use crate::websocket::WebSocket;
 
@@ -177,7 +179,7 @@ enum Stream {
     Io(Box<dyn Io>),
 }
 
-/// Waits for the upgrade. A plain TCP stream is recovered from hyper, or from the builder that detects HTTP
+/// Waits for the upgrade. A plain TCP stream is recovered from our own server, from hyper, or from the builder that detects HTTP
 /// versions (which axum uses): then deliverers can write to it. Bytes that were read already come along.
 async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
     let upgraded = match upgrade.await {
@@ -197,7 +199,12 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, Vec<u8>)> {
     })
 }
 
-fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+pub(crate) fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+    #[cfg(feature = "server")]
+    let upgraded = match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
+        Ok(parts) => return Ok((parts.io.into_inner().into_inner(), parts.read_buf.into())),
+        Err(upgraded) => upgraded,
+    };
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf.into())),
         Err(upgraded) => upgraded,
