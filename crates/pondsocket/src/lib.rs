@@ -54,6 +54,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `server` | yes | [`Server`]: a port of its own, with timeouts, probes and a drain, until SIGINT or SIGTERM |
+//! | `tls` | no | `Tls` for the [`Server`], with [rustls](https://docs.rs/rustls), which is re-exported |
 //! | `axum` | no | the full original path and the peer's address, mounted anywhere in an axum router |
 //!
 //! The library installs no tracing subscriber, no allocator and no runtime of its own.
@@ -102,6 +103,11 @@ pub use handler::Handler;
 pub use lobby::Lobby;
 pub use options::{EndpointOptions, Options};
 pub use pond::PondSocket;
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use rustls;
+#[cfg(feature = "tls")]
+pub use serve::Tls;
 #[cfg(feature = "server")]
 pub use serve::{Server, ServerOptions};
 pub use service::{EitherBody, Layered, PondLayer, PondService};

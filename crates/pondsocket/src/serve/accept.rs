@@ -48,6 +48,18 @@ fn look_at(ended: Result<(), JoinError>) {
 }
 
 async fn serve(stream: TcpStream, peer: SocketAddr, site: Arc<Site>) {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &site.options.tls {
+        let handshake = tls.accept(stream, site.options.read_timeout);
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            () = site.closing() => return,
+        };
+        return match shaken {
+            Ok(stream) => http::serve(stream, peer, site).await,
+            Err(error) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        };
+    }
     http::serve(stream, peer, site).await;
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! listener -> accept: one task for each socket, at most max_pending
 //!                |
-//!               http: requests within deadlines -> probes, or the pond's service -> upgraded: not ours any more
+//!               tls -> http: requests within deadlines -> probes, or the pond's service -> upgraded: not ours any more
 //! ```
 
 mod accept;
@@ -12,6 +12,8 @@ mod options;
 mod probes;
 mod progress;
 mod signals;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,8 +32,11 @@ use crate::pond::PondSocket;
 pub use options::ServerOptions;
 pub(crate) use progress::Watched;
 use signals::Signals;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
-/// A [`PondSocket`] with a port of its own: HTTP/1.1 over TCP. It serves the endpoints, and [probes](ServerOptions#structfield.health_path).
+/// A [`PondSocket`] with a port of its own: HTTP/1.1 over TCP, or with the feature `tls` over TLS. It serves the
+/// endpoints, and [probes](ServerOptions#structfield.health_path).
 ///
 /// ```no_run
 /// # use pondsocket::{PondSocket, Result, Server};

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use super::Tls;
 use crate::error::{Error, Result};
 
 /// Limits and timeouts of a [`Server`](crate::Server), checked once by
@@ -19,7 +21,7 @@ use crate::error::{Error, Result};
 #[non_exhaustive]
 pub struct ServerOptions {
     /// How long a client may take to send the whole head of a request, from when it is accepted, and for later requests
-    /// from their first byte. Default 10 s.
+    /// from their first byte. With TLS, the handshake may take as long before. Default 10 s.
     pub read_timeout: Duration,
     /// How long a client may take to receive the whole of an HTTP answer. Default 10 s.
     pub write_timeout: Duration,
@@ -47,6 +49,9 @@ pub struct ServerOptions {
     /// from when the server is told to stop until its last client has gone, unless an endpoint takes that path. Default
     /// `/ready`; `None` for nowhere.
     pub ready_path: Option<String>,
+    /// Speak TLS, and nothing else. Default none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Tls>,
 }
 
 impl Default for ServerOptions {
@@ -61,6 +66,8 @@ impl Default for ServerOptions {
             drain_spread: Duration::from_secs(2),
             health_path: Some("/health".into()),
             ready_path: Some("/ready".into()),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -102,6 +109,14 @@ impl ServerOptions {
     #[must_use]
     pub fn ready_path(mut self, path: Option<&str>) -> Self {
         self.ready_path = path.map(Into::into);
+        self
+    }
+
+    /// Sets [`tls`](Self#structfield.tls).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
