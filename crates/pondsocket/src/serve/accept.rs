@@ -28,10 +28,12 @@ pub(super) async fn accept(listener: TcpListener, site: Arc<Site>) {
             tracing::warn!(max_pending = site.options.max_pending, "accepting pauses until connections are upgraded");
         }
         tokio::select! {
+            biased;
             () = site.closing() => break,
             Some(ended) = pending.join_next() => look_at(ended),
             (stream, peer) = acceptor.next(), if !full => {
-                pending.spawn(serve(stream, peer, Arc::clone(&site)));
+                // Boxed, its memory is given back when it ends. Otherwise it would wait for us to look at it.
+                pending.spawn(Box::pin(serve(stream, peer, Arc::clone(&site))));
             }
         }
     }
