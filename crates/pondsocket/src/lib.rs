@@ -69,7 +69,8 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `server` | yes | [`Server`]: a port of its own, until SIGINT or SIGTERM |
+//! | `server` | yes | [`Server`]: a port of its own, with timeouts, probes and a drain, until SIGINT or SIGTERM |
+//! | `tls` | no | `Tls` for the [`Server`], with [rustls](https://docs.rs/rustls), which is re-exported |
 //! | `axum` | no | the full original path and the peer's address, mounted anywhere in an axum router |
 //! | `testing` | no | [`testing`]: clients in memory, for the tests of what you build |
 //!
@@ -145,8 +146,13 @@ pub use pond::PondSocket;
 #[doc(no_inline)]
 pub use pondsocket_proto::channel::SlowClient;
 pub use rate_limit::{Limited, RateLimit, Subject};
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use rustls;
+#[cfg(feature = "tls")]
+pub use serve::Tls;
 #[cfg(feature = "server")]
-pub use serve::Server;
+pub use serve::{Server, ServerOptions};
 pub use service::{EitherBody, Layered, PondLayer, PondService};
 pub use shutdown::{Shutdown, ShutdownReport};
 pub use snapshot::Snapshot;

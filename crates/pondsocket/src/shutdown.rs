@@ -50,6 +50,12 @@ impl Shutdown {
         Shutdown { code: 1012, ..self }
     }
 
+    /// How long it may take.
+    #[cfg(feature = "server")]
+    pub(crate) fn timeout(self) -> Duration {
+        self.timeout
+    }
+
     fn closure(self) -> Closure {
         let text = if self.code == 1012 { "the server restarts" } else { "the server is shutting down" };
         Closure { code: self.code, text: text.into(), reason: CloseReason::Shutdown }

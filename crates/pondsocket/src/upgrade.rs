@@ -35,6 +35,8 @@ use crate::link::{Identity, Link, Terms};
 use crate::metrics::{Component, ConnectionInfo, DeclineReason, HandlerKind, Limit};
 use crate::outbox::{Bounds, Writer};
 use crate::pond::PondSocket;
+#[cfg(feature = "server")]
+use crate::serve::Watched;
 use crate::sync::Mutex;
 use crate::transport::{Io, Transport};
 use crate::websocket::WebSocket;
@@ -268,8 +270,8 @@ enum Stream {
     Io(Box<dyn Io>),
 }
 
-/// Waits for the upgrade. A plain TCP stream is recovered from hyper, or from the builder that detects HTTP
-/// versions (which axum uses): then deliverers can write to it. Bytes that were read already come along.
+/// Waits for the upgrade. A plain TCP stream is recovered from our own server, from hyper, or from the builder that
+/// detects HTTP versions (which axum uses): then deliverers can write to it. Bytes that were read already come along.
 async fn upgraded(upgrade: OnUpgrade, endpoint: &EndpointInner) -> Option<(Stream, Vec<u8>)> {
     let settings = endpoint.settings();
     // The answer has been given: a client that takes so long to read it will not read anything else.
@@ -304,7 +306,12 @@ fn tune(stream: &TcpStream, settings: &Settings) {
     }
 }
 
-fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+pub(crate) fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+    #[cfg(feature = "server")]
+    let upgraded = match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
+        Ok(parts) => return Ok((parts.io.into_inner().into_inner(), parts.read_buf.into())),
+        Err(upgraded) => upgraded,
+    };
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf.into())),
         Err(upgraded) => upgraded,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use pondsocket::{PondSocket, Server};
+use pondsocket::{PondSocket, Server, ServerOptions};
 use pondsocket_proto::wire::strict;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -20,7 +20,12 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Serves a pond on a free port of 127.0.0.1 for as long as the server is kept.
 pub async fn serve(pond: &PondSocket) -> (Server, SocketAddr) {
-    let mut server = Server::new(pond.clone());
+    serve_with(pond, ServerOptions::default()).await
+}
+
+/// The same with other options than the defaults.
+pub async fn serve_with(pond: &PondSocket, options: ServerOptions) -> (Server, SocketAddr) {
+    let mut server = Server::with_options(pond.clone(), options).expect("valid options");
     server.start("127.0.0.1:0").await.expect("a free port");
     let address = server.local_addr().expect("it runs");
     (server, address)
@@ -54,6 +59,13 @@ impl Peer {
         peer
     }
 
+    /// Takes over a WebSocket that was opened in some other way, and reads the CONNECTION message.
+    pub async fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Peer {
+        let mut peer = Peer { socket, id: String::new(), sent: 0 };
+        peer.greet().await;
+        peer
+    }
+
     async fn greet(&mut self) {
         let first = self.next().await;
         assert_eq!((&first["action"], &first["event"]), (&json!("CONNECT"), &json!("CONNECTION")), "the first message");
@@ -73,9 +85,7 @@ impl Peer {
         socket.set_recv_buffer_size(receive_buffer).expect("any size is possible");
         let stream = MaybeTlsStream::Plain(socket.connect(address).await.expect("the server listens"));
         let socket = client_async(format!("ws://{address}{path}"), stream).await.expect("the server lets us in").0;
-        let mut peer = Peer { socket, id: String::new(), sent: 0 };
-        peer.greet().await;
-        peer
+        Peer::over(socket).await
     }
 
     /// Tries to connect; the status and body of the refusal.

@@ -25,13 +25,25 @@ impl ContractServer {
     /// Builds the server if need be, starts it on a free port and waits until it listens.
     pub async fn start() -> ContractServer {
         // On Unix `cargo run` becomes the program that it has built, so that the child is the server itself.
-        let mut process = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--package", "contract"])
-            .env("PORT", "0")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("cargo starts");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["run", "--quiet", "--package", "contract"]);
+        ContractServer::spawn(cargo).await
+    }
+
+    /// The same, with so many file descriptors at the most.
+    pub async fn start_with_descriptors(limit: u32) -> ContractServer {
+        // A compiler may need more.
+        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "contract"]).status().await;
+        assert!(build.expect("cargo starts").success(), "the contract server compiles");
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec '{}' run --quiet --package contract", env!("CARGO"));
+        shell.args(["-c", &script]);
+        ContractServer::spawn(shell).await
+    }
+
+    async fn spawn(mut command: Command) -> ContractServer {
+        let mut process =
+            command.env("PORT", "0").stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("cargo starts");
         let output = process.stdout.take().expect("its output is piped");
         let mut lines = BufReader::new(output).lines();
         let line = timeout(START, lines.next_line())
@@ -41,6 +53,12 @@ impl ContractServer {
             .expect("a first line");
         let port = line.strip_prefix("listening ").and_then(|port| port.parse().ok()).expect("listening PORT");
         ContractServer { process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    /// Whether every file descriptor below a limit is taken (Linux). What the server has inherited may lie above it.
+    pub fn has_used_up(&self, limit: u32) -> bool {
+        let id = self.process.id().expect("it runs");
+        (0..limit).all(|descriptor| std::fs::symlink_metadata(format!("/proc/{id}/fd/{descriptor}")).is_ok())
     }
 
     /// Asks the server to stop, as an operator does: with SIGTERM.

@@ -1,0 +1,185 @@
+//! A port of its own. Each socket is HTTP, within deadlines, until it ends or becomes a WebSocket:
+//!
+//! ```text
+//! listener -> accept: one task for each socket, at most max_pending
+//!                |
+//!               tls -> http: requests within deadlines -> probes, or the pond's service -> upgraded: not ours any more
+//! ```
+
+mod accept;
+mod http;
+mod options;
+mod probes;
+mod progress;
+mod signals;
+#[cfg(feature = "tls")]
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::{Error, Result};
+use crate::pond::PondSocket;
+use crate::shutdown::{Shutdown, ShutdownReport};
+
+pub use options::ServerOptions;
+pub(crate) use progress::Watched;
+use signals::Signals;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
+
+/// A [`PondSocket`] with a port of its own: HTTP/1.1 over TCP, or with the feature `tls` over TLS. It serves the
+/// endpoints, and [probes](ServerOptions#structfield.health_path).
+///
+/// ```no_run
+/// # use pondsocket::{PondSocket, Result, Server};
+/// # async fn main_of(pond: PondSocket) -> Result<()> {
+/// Server::new(pond).listen("0.0.0.0:8080").await
+/// # }
+/// ```
+///
+/// Dropping it stops accepting; the WebSockets there are go on.
+#[derive(Debug)]
+pub struct Server {
+    pond: PondSocket,
+    options: ServerOptions,
+    running: Option<Running>,
+}
+
+/// Serving, then Draining, then Closing: never back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Everybody may come.
+    Serving,
+    /// Probes are answered, nobody else is let in.
+    Draining,
+    /// Nothing is accepted any more; requests in hand are answered.
+    Closing,
+}
+
+/// What all sockets of a running server share.
+#[derive(Debug)]
+struct Site {
+    pond: PondSocket,
+    options: ServerOptions,
+    stage: watch::Receiver<Stage>,
+}
+
+#[derive(Debug)]
+struct Running {
+    address: SocketAddr,
+    stage: watch::Sender<Stage>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// A server with default options that is not running yet.
+    pub fn new(pond: PondSocket) -> Server {
+        Server { pond, options: ServerOptions::default(), running: None }
+    }
+
+    /// A server with these options.
+    ///
+    /// # Errors
+    /// If they can't work; the message names the field.
+    pub fn with_options(pond: PondSocket, options: ServerOptions) -> Result<Server> {
+        options.validate()?;
+        Ok(Server { pond, options, running: None })
+    }
+
+    /// Binds and serves in the background. Port 0 picks a free one: see [`local_addr`](Self::local_addr).
+    ///
+    /// # Errors
+    /// 409 if it is running already, 503 if the address cannot be bound.
+    pub async fn start(&mut self, address: &str) -> Result<()> {
+        if self.running.is_some() {
+            return Err(Error::conflict("the server is running already"));
+        }
+        let bind =
+            async { TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener))) };
+        let (local, listener) = bind
+            .await
+            .map_err(|error: io::Error| Error::unavailable(format!("cannot listen on {address}: {error}")))?;
+        let (sender, stage) = watch::channel(Stage::Serving);
+        let site = Arc::new(Site { pond: self.pond.clone(), options: self.options.clone(), stage });
+        let accepting = tokio::spawn(accept::accept(listener, site));
+        tracing::info!(target: "pondsocket::server", address = %local, "listening");
+        self.running = Some(Running { address: local, stage: sender, accepting });
+        Ok(())
+    }
+
+    /// The address it is bound to, while it runs.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.running.as_ref().map(|running| running.address)
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Shuts the [`PondSocket`] down (see [`PondSocket::shutdown`]), which can't be taken back. Meanwhile probes are still
+    /// answered, then nothing is accepted any more. `None` if it is not running.
+    pub async fn stop(&mut self, how: impl Into<Shutdown>) -> Option<ShutdownReport> {
+        let mut running = self.running.take()?;
+        let how = how.into();
+        let deadline = Instant::now().checked_add(how.timeout());
+        running.stage.send_replace(Stage::Draining);
+        let report = self.pond.shutdown(how).await;
+        running.stage.send_replace(Stage::Closing);
+        within(deadline, &mut running.accepting).await;
+        tracing::info!(target: "pondsocket::server", address = %running.address, "stopped");
+        Some(report)
+    }
+
+    /// Binds, serves until SIGINT or SIGTERM, then stops, with
+    /// [`shutdown_timeout`](ServerOptions#structfield.shutdown_timeout) for clients to go, who are told one after the other
+    /// over [`drain_spread`](ServerOptions#structfield.drain_spread). A second signal ends the wait.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn listen(mut self, address: &str) -> Result<()> {
+        let mut signals = Signals::new().map_err(Error::internal)?;
+        self.start(address).await?;
+        signals.next().await.map_err(Error::internal)?;
+        let how = Shutdown::within(self.options.shutdown_timeout).spread(self.options.drain_spread);
+        tokio::select! {
+            _ = self.stop(how) => Ok(()),
+            again = signals.next() => again.map_err(Error::internal),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The sockets that are not upgraded belong to that task, and end with it.
+        self.accepting.abort();
+    }
+}
+
+impl Site {
+    /// Waits for the last stage.
+    async fn closing(&self) {
+        // An error means that the server has been dropped, which is the same.
+        let _ = self.stage.clone().wait_for(|stage| *stage == Stage::Closing).await;
+    }
+
+    fn is_draining(&self) -> bool {
+        *self.stage.borrow() != Stage::Serving || self.pond.is_draining()
+    }
+}
+
+/// Waits for `what` until the deadline, or for ever.
+async fn within(deadline: Option<Instant>, what: impl Future) {
+    match deadline {
+        // Whether it was in time makes no difference: what is left ends with the server.
+        Some(deadline) => drop(timeout_at(deadline, what).await),
+        None => drop(what.await),
+    }
+}

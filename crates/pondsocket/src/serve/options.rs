@@ -1,0 +1,176 @@
+use std::time::Duration;
+
+#[cfg(feature = "tls")]
+use super::Tls;
+use crate::error::{Error, Result};
+
+/// Limits and timeouts of a [`Server`](crate::Server), checked once by
+/// [`Server::with_options`](crate::Server::with_options). They protect it from clients that have not become WebSockets
+/// yet and never cut one that has: those have the [`Options`](crate::Options) of the pond.
+///
+/// Over a timeout the connection is closed without an answer. `Duration::MAX` is never reached.
+///
+/// ```
+/// # use pondsocket::{PondSocket, Server, ServerOptions};
+/// # use std::time::Duration;
+/// let options = ServerOptions::default().read_timeout(Duration::from_secs(5)).health_path(Some("/healthz"));
+/// let server = Server::with_options(PondSocket::new(), options)?;
+/// # Ok::<(), pondsocket::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// How long a client may take to send the whole head of a request, from when it is accepted, and for later requests
+    /// from their first byte. With TLS, the handshake may take as long before. Default 10 s.
+    pub read_timeout: Duration,
+    /// How long a client may take to receive the whole of an HTTP answer. Default 10 s.
+    pub write_timeout: Duration,
+    /// How long a client that has been answered may keep its connection without another request. Default 60 s.
+    pub idle_timeout: Duration,
+    /// The largest head of a request, in bytes; over it, or with more than 100 headers, the answer is 431. Default 16
+    /// KiB: all the cookies that a browser sends seldom are more than half of that.
+    pub max_header_size: usize,
+    /// How many TCP connections there may be that have not been upgraded. Over it accepting pauses until one is
+    /// upgraded or ends, and newcomers wait in the operating system's queue: they cost no descriptor, and clients that
+    /// all come back at once after a failure are let in as fast as they can be served, not turned away to try again.
+    /// Default 4096: at most 64 MiB of heads. Probes wait like everybody. It should be well below the limit of open
+    /// files (`ulimit -n`).
+    pub max_pending: usize,
+    /// How long [`Server::listen`](crate::Server::listen) waits for clients to go when it is told to stop. Default 30
+    /// s.
+    pub shutdown_timeout: Duration,
+    /// Over how long the closes are spread when [`Server::listen`](crate::Server::listen) stops, so that not all
+    /// clients come back at the same moment. Default 2 s.
+    pub drain_spread: Duration,
+    /// Where `GET` and `HEAD` are answered with 200 `ok` while the process lives, unless an endpoint takes that path.
+    /// Default `/health`; `None` for nowhere.
+    pub health_path: Option<String>,
+    /// Where they are answered with 200 `ready` while clients are let in, and with 503 `draining` and `Retry-After`
+    /// from when the server is told to stop until its last client has gone, unless an endpoint takes that path. Default
+    /// `/ready`; `None` for nowhere.
+    pub ready_path: Option<String>,
+    /// Speak TLS, and nothing else. Default none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Tls>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        ServerOptions {
+            read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            max_header_size: 16 * 1024,
+            max_pending: 4096,
+            shutdown_timeout: Duration::from_secs(30),
+            drain_spread: Duration::from_secs(2),
+            health_path: Some("/health".into()),
+            ready_path: Some("/ready".into()),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($field:ident: $type:ty),* $(,)?) => {
+        impl ServerOptions {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+                #[must_use]
+                pub fn $field(mut self, value: $type) -> Self {
+                    self.$field = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    read_timeout: Duration,
+    write_timeout: Duration,
+    idle_timeout: Duration,
+    max_header_size: usize,
+    max_pending: usize,
+    shutdown_timeout: Duration,
+    drain_spread: Duration,
+}
+
+impl ServerOptions {
+    /// Sets [`health_path`](Self#structfield.health_path).
+    #[must_use]
+    pub fn health_path(mut self, path: Option<&str>) -> Self {
+        self.health_path = path.map(Into::into);
+        self
+    }
+
+    /// Sets [`ready_path`](Self#structfield.ready_path).
+    #[must_use]
+    pub fn ready_path(mut self, path: Option<&str>) -> Self {
+        self.ready_path = path.map(Into::into);
+        self
+    }
+
+    /// Sets [`tls`](Self#structfield.tls).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// The message names the field.
+    pub fn validate(&self) -> Result<()> {
+        let zero = [
+            ("read_timeout", self.read_timeout.is_zero()),
+            ("write_timeout", self.write_timeout.is_zero()),
+            ("idle_timeout", self.idle_timeout.is_zero()),
+            ("max_header_size", self.max_header_size == 0),
+            ("max_pending", self.max_pending == 0),
+        ];
+        if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
+            return Err(Error::bad_request(format!("{name} must not be zero")));
+        }
+        for (name, path) in [("health_path", &self.health_path), ("ready_path", &self.ready_path)] {
+            if path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(['?', '#'])) {
+                return Err(Error::bad_request(format!("{name} must begin with / and have no query")));
+            }
+        }
+        if self.health_path.is_some() && self.health_path == self.ready_path {
+            return Err(Error::bad_request("ready_path must not be health_path"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(ServerOptions::default().validate().is_ok());
+        assert!(ServerOptions::default().health_path(None).ready_path(None).validate().is_ok());
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_the_field_named() {
+        let options = ServerOptions::default;
+        for (options, message) in [
+            (options().read_timeout(Duration::ZERO), "read_timeout must not be zero"),
+            (options().write_timeout(Duration::ZERO), "write_timeout must not be zero"),
+            (options().idle_timeout(Duration::ZERO), "idle_timeout must not be zero"),
+            (options().max_header_size(0), "max_header_size must not be zero"),
+            (options().max_pending(0), "max_pending must not be zero"),
+            (options().health_path(Some("health")), "health_path must begin with / and have no query"),
+            (options().ready_path(Some("/ready?")), "ready_path must begin with / and have no query"),
+            (options().ready_path(Some("/health")), "ready_path must not be health_path"),
+        ] {
+            assert_eq!(options.validate().expect_err(message).message(), message);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Who is answered by the server itself: load balancers and orchestrators, and everybody while it drains.
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use tower_service::Service;
+
+use super::Site;
+use crate::body::Body;
+use crate::upgrade::refuse;
+
+/// In how many seconds it is worth asking again, hopefully another server.
+const LATER: HeaderValue = HeaderValue::from_static("5");
+
+impl Site {
+    /// Answers a request.
+    pub(super) async fn answer<B: Send + 'static>(&self, request: Request<B>) -> Response<Body> {
+        if let Some(answer) = self.probe(request.method(), request.uri().path()) {
+            return answer;
+        }
+        if self.is_draining() {
+            return later("the server is stopping");
+        }
+        match self.pond.service().call(request).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        }
+    }
+
+    fn probe(&self, method: &Method, path: &str) -> Option<Response<Body>> {
+        if !matches!(*method, Method::GET | Method::HEAD) || self.pond.endpoint_for(path, 0).is_some() {
+            return None;
+        }
+        let is = |probe: &Option<String>| probe.as_deref() == Some(path);
+        if is(&self.options.health_path) {
+            Some(refuse(StatusCode::OK, "ok"))
+        } else if is(&self.options.ready_path) {
+            Some(if self.is_draining() { later("draining") } else { refuse(StatusCode::OK, "ready") })
+        } else {
+            None
+        }
+    }
+}
+
+fn later(reason: &str) -> Response<Body> {
+    let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, reason);
+    response.headers_mut().insert(RETRY_AFTER, LATER);
+    response
+}

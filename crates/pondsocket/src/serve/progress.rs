@@ -1,0 +1,184 @@
+//! How far a socket is with HTTP, and by when it must go on. It matters until the upgrade only: a WebSocket has other
+//! deadlines.
+//!
+//! ```text
+//! accepted -> Head -- whole head --> InHand -- answered --> Idle -- first byte --> Head
+//!             read_timeout           (the handler's own)    idle_timeout
+//!                                                           write_timeout, while something is unsent
+//! ```
+//!
+//! hyper's `header_read_timeout` would count the idle time between requests as the time for a head.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::ServerOptions;
+use crate::sync::Mutex;
+
+/// Shared by the stream, the service, and who watches the deadlines: all in one task.
+#[derive(Debug)]
+pub(super) struct Progress(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    reading: Reading,
+    /// Since when an answer, or the end of one, has not been written.
+    unsent: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Reading {
+    /// Something of a request is awaited, or has been received.
+    Head { since: Instant },
+    /// The request is being answered.
+    InHand,
+    /// Whether there is another request is up to the client.
+    Idle { since: Instant },
+}
+
+impl Progress {
+    pub(super) fn new() -> Arc<Progress> {
+        Arc::new(Progress(Mutex::new(State { reading: Reading::Head { since: Instant::now() }, unsent: None })))
+    }
+
+    /// The whole head of a request is there.
+    pub(super) fn requested(&self) {
+        self.0.lock().reading = Reading::InHand;
+    }
+
+    /// The answer is known, and about to be written.
+    pub(super) fn answered(&self) {
+        let now = Instant::now();
+        let mut state = self.0.lock();
+        state.reading = Reading::Idle { since: now };
+        // A client that takes no answers does not get more time by asking more.
+        state.unsent.get_or_insert(now);
+    }
+
+    /// Whether a request has been received whose answer has not been written.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.0.lock();
+        state.unsent.is_some() || matches!(state.reading, Reading::InHand)
+    }
+
+    fn received(&self) {
+        let mut state = self.0.lock();
+        if matches!(state.reading, Reading::Idle { .. }) {
+            state.reading = Reading::Head { since: Instant::now() };
+        }
+    }
+
+    fn sent(&self) {
+        let mut state = self.0.lock();
+        if state.unsent.take().is_some()
+            && let Reading::Idle { since } = &mut state.reading
+        {
+            *since = Instant::now();
+        }
+    }
+
+    /// The earliest deadline, and the option that sets it. None of them is a time that no clock reaches.
+    fn deadline(&self, options: &ServerOptions) -> Option<(Instant, &'static str)> {
+        let state = self.0.lock();
+        let reading = match state.reading {
+            Reading::Head { since } => Some((since.checked_add(options.read_timeout)?, "read_timeout")),
+            Reading::Idle { since } if state.unsent.is_none() => {
+                Some((since.checked_add(options.idle_timeout)?, "idle_timeout"))
+            }
+            _ => None,
+        };
+        let writing = state.unsent.and_then(|since| Some((since.checked_add(options.write_timeout)?, "write_timeout")));
+        reading.into_iter().chain(writing).min_by_key(|(at, _)| *at)
+    }
+}
+
+/// Watches the deadlines of one socket.
+#[derive(Debug)]
+pub(super) struct Deadlines<'a> {
+    progress: &'a Progress,
+    options: &'a ServerOptions,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Deadlines<'a> {
+    pub(super) fn new(progress: &'a Progress, options: &'a ServerOptions) -> Self {
+        Deadlines { progress, options, sleep: None }
+    }
+
+    /// Waits for a deadline to be missed; answers the option that sets it. To be polled after the connection, in its
+    /// task: nothing else makes progress.
+    pub(super) async fn missed(&mut self) -> &'static str {
+        poll_fn(|cx| {
+            let Some((at, option)) = self.progress.deadline(self.options) else { return Poll::Pending };
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            if sleep.deadline() != at {
+                sleep.as_mut().reset(at);
+            }
+            sleep.as_mut().poll(cx).map(|()| option)
+        })
+        .await
+    }
+}
+
+/// A stream that tells what it does.
+#[derive(Debug)]
+pub(crate) struct Watched<S> {
+    stream: S,
+    progress: Arc<Progress>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, progress: Arc<Progress>) -> Watched<S> {
+        Watched { stream, progress }
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.progress.received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper flushes when it has written everything there is.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.progress.sent();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,374 @@
+//! The standalone server: what it bears before an upgrade, what it never does after one, its probes, and its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pondsocket::{
+    Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result, Server,
+    ServerOptions,
+};
+use serde_json::json;
+use testkit::{DEADLINE, Message, Peer, eventually, serve, serve_with};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Options under which nothing is ever cut.
+fn patient() -> ServerOptions {
+    let never = Duration::MAX;
+    ServerOptions::default().read_timeout(never).write_timeout(never).idle_timeout(never)
+}
+
+fn pond() -> PondSocket {
+    let pond = PondSocket::new();
+    let lobby = pond
+        .create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>)
+        .create_channel("/c", async |ctx: JoinContext| Ok(ctx.accept()) as Result<Joined>);
+    lobby.on_event("ask", async |ctx: EventContext| ctx.reply("answer", &json!({})));
+    pond
+}
+
+fn upgrade(path: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// A client that speaks HTTP by hand.
+struct Client(TcpStream);
+
+impl Client {
+    async fn connect(address: SocketAddr) -> Client {
+        Client(TcpStream::connect(address).await.expect("it listens"))
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("it reads");
+    }
+
+    /// Reads until what came ends with `end`, or contains it.
+    async fn until(&mut self, end: &[u8]) -> String {
+        let mut read = Vec::new();
+        while !read.windows(end.len()).any(|window| window == end) {
+            let more = timeout(DEADLINE, self.0.read_buf(&mut read)).await.expect("in time").expect("open");
+            assert_ne!(more, 0, "the stream has ended: {}", String::from_utf8_lossy(&read));
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// Reads to the end of the stream.
+    async fn rest(&mut self) -> String {
+        let mut read = Vec::new();
+        timeout(DEADLINE, self.0.read_to_end(&mut read)).await.expect("it ends in time").expect("it ends well");
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}
+
+/// The whole answer to one request.
+async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
+    let mut client = Client::connect(address).await;
+    client.send(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await;
+    client.rest().await
+}
+
+fn status(answer: &str) -> &str {
+    answer.get(9..12).unwrap_or(answer)
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("no body", |(_, body)| body)
+}
+
+/// Asks the server and then waits until it has closed the idle connection: at least the idle timeout has passed.
+async fn idle_timeout_passes(address: SocketAddr) {
+    let mut clock = Client::connect(address).await;
+    clock.send(HEALTH).await;
+    assert_eq!(body(&clock.rest().await), "ok\n");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    let (_server, address) = serve_with(&pond(), patient().read_timeout(SHORT)).await;
+    let mut silent = Client::connect(address).await;
+    let mut half = Client::connect(address).await;
+    half.send(b"GET /ws HTTP/1.1\r\nHost: x\r\n").await;
+    assert_eq!((silent.rest().await, half.rest().await), (String::new(), String::new()));
+}
+
+#[tokio::test]
+async fn a_head_that_drips_gets_no_more_time_for_each_drop() {
+    let (_server, address) = serve_with(&pond(), patient().read_timeout(SHORT)).await;
+    // Also when it is not the first.
+    for before in [&b""[..], HEALTH] {
+        let (mut read, mut write) = TcpStream::connect(address).await.expect("it listens").into_split();
+        write.write_all(before).await.expect("it reads");
+        let dripping = tokio::spawn(async move {
+            // It ends with an error, when the server has closed.
+            while write.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        timeout(DEADLINE, dripping).await.expect("it is cut").expect("no panic");
+        let mut answer = [0; 15];
+        let got = read.read(&mut answer).await.unwrap_or(0);
+        assert_eq!(&answer[..got], if before.is_empty() { &b""[..] } else { b"HTTP/1.1 200 OK" });
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_is_not_waited_for() {
+    let (_server, address) = serve_with(&pond(), patient().write_timeout(SHORT)).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(1000).expect("any size is possible");
+    let mut greedy = socket.connect(address).await.expect("it listens");
+    let flood = async {
+        // Requests are sent and answers never read, until one side's buffers are full, and then the server's patience.
+        while greedy.write_all(&HEALTH.repeat(100)).await.is_ok() {}
+    };
+    timeout(DEADLINE, flood).await.expect("it is cut");
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_more_requests_but_not_for_ever() {
+    let (_server, address) = serve_with(&pond(), patient().idle_timeout(SHORT)).await;
+    let mut client = Client::connect(address).await;
+    for _ in 0..3 {
+        client.send(HEALTH).await;
+        client.until(b"ok\n").await;
+    }
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn no_timeout_of_the_server_cuts_a_websocket() {
+    let options = ServerOptions::default().read_timeout(SHORT).write_timeout(SHORT).idle_timeout(SHORT);
+    let pond = pond();
+    pond.create_websocket("/echo", async |mut socket: pondsocket::WebSocket| {
+        while let Some(message) = socket.recv().await {
+            if socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    });
+    let (_server, address) = serve_with(&pond, options).await;
+    let mut peer = Peer::connect(address, "/ws").await;
+    peer.join("/c", json!({})).await;
+    let mut echo = Peer::connect_silently(address, "/echo").await;
+    for _ in 0..3 {
+        idle_timeout_passes(address).await;
+    }
+    let id = peer.event("/c", "ask", json!({})).await;
+    assert_eq!(peer.next().await["requestId"], json!(id));
+    echo.text("still there?").await;
+    assert_eq!(echo.frame().await, Some(Message::text("still there?")));
+}
+
+#[tokio::test]
+async fn no_timeout_of_the_server_cuts_a_handler() {
+    let options = ServerOptions::default().read_timeout(SHORT).write_timeout(SHORT).idle_timeout(SHORT);
+    let (pond, go) = (pond(), Arc::new(Notify::new()));
+    let wait = Arc::clone(&go);
+    pond.create_endpoint("/slow", move |ctx: ConnectionContext| {
+        let wait = Arc::clone(&wait);
+        async move {
+            wait.notified().await;
+            Ok(ctx.accept()) as Result<Connected>
+        }
+    });
+    let (_server, address) = serve_with(&pond, options).await;
+    let peer = tokio::spawn(async move { Peer::connect(address, "/slow").await });
+    for _ in 0..3 {
+        idle_timeout_passes(address).await;
+    }
+    go.notify_one();
+    peer.await.expect("it is let in");
+}
+
+#[tokio::test]
+async fn heads_that_are_too_large_are_refused_and_the_client_hears_it() {
+    let (_server, address) = serve_with(&pond(), patient().max_header_size(1000)).await;
+    let sized = |size: usize| {
+        let frame = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: \r\n\r\n";
+        frame.replace("X: ", &format!("X: {}", "x".repeat(size - frame.len())))
+    };
+    for (what, head, expected) in [
+        ("as long as may be", sized(1000), "404"),
+        ("a byte more", sized(1001), "431"),
+        ("more than all buffers hold", sized(10_000_000), "431"),
+        ("many headers", format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a:\r\n".repeat(100)), "431"),
+    ] {
+        let mut client = Client::connect(address).await;
+        client.send(head.as_bytes()).await;
+        // Its end is a proper one: a reset could overtake the answer, and fail who still sends.
+        let answer = client.rest().await;
+        assert_eq!(status(&answer), expected, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn probes_are_answered_where_no_endpoint_is() {
+    let pond = pond();
+    let (_server, address) = serve(&pond).await;
+    for (method, path, code, text) in [
+        ("GET", "/health", "200", "ok\n"),
+        ("GET", "/health?verbose", "200", "ok\n"),
+        ("GET", "/ready", "200", "ready\n"),
+        ("HEAD", "/health", "200", ""),
+        ("HEAD", "/ready", "200", ""),
+        ("POST", "/health", "404", "not found\n"),
+        ("GET", "/health/", "404", "not found\n"),
+        ("GET", "/", "404", "not found\n"),
+    ] {
+        let answer = ask(address, method, path).await;
+        assert_eq!((status(&answer), body(&answer)), (code, text), "{method} {path}");
+        assert!(answer.contains("content-type: text/plain; charset=utf-8\r\n"), "{answer}");
+    }
+    pond.create_endpoint("/health", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
+    assert_eq!(status(&ask(address, "GET", "/health").await), "426");
+    assert_eq!(status(&ask(address, "HEAD", "/health").await), "404");
+    Peer::connect(address, "/health").await;
+}
+
+#[tokio::test]
+async fn probes_may_be_elsewhere_or_nowhere() {
+    let options = ServerOptions::default().health_path(Some("/livez")).ready_path(None);
+    let (_server, address) = serve_with(&pond(), options).await;
+    assert_eq!(body(&ask(address, "GET", "/livez").await), "ok\n");
+    assert_eq!(status(&ask(address, "GET", "/health").await), "404");
+    assert_eq!(status(&ask(address, "GET", "/ready").await), "404");
+}
+
+#[tokio::test]
+async fn connections_that_are_not_upgraded_are_counted_and_others_are_not() {
+    let (_server, address) = serve_with(&pond(), patient().max_pending(2).read_timeout(SHORT)).await;
+    let mut peers = Vec::new();
+    for _ in 0..5 {
+        peers.push(Peer::connect(address, "/ws").await);
+    }
+    let mut slow = [Client::connect(address).await, Client::connect(address).await];
+    // The third waits in the queue of the operating system until one of them is cut.
+    assert_eq!(body(&ask(address, "GET", "/health").await), "ok\n");
+    let ended = slow.iter().filter(|client| matches!(client.0.try_read(&mut [0]), Ok(0))).count();
+    assert_ne!(ended, 0, "it came in without one of them leaving");
+    for client in &mut slow {
+        assert_eq!(client.rest().await, "");
+    }
+}
+
+#[tokio::test]
+async fn while_it_drains_probes_are_answered_and_nobody_is_let_in() {
+    let pond = PondSocket::with_options(Options::default().write_wait(2 * DEADLINE)).expect("valid");
+    let endpoint = pond.create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
+    let (mut server, address) = serve(&pond).await;
+    // It does not answer the close frame, and so holds the drain up.
+    let mut stubborn = Client::connect(address).await;
+    stubborn.send(&upgrade("/ws")).await;
+    stubborn.until(b"connectionId").await;
+    eventually("it is let in", || endpoint.connections().len() == 1).await;
+    let stopping = tokio::spawn(async move {
+        server.stop(Duration::MAX).await;
+        server
+    });
+    stubborn.until(b"the server is stopping").await;
+
+    let ready = ask(address, "GET", "/ready").await;
+    assert_eq!((status(&ready), body(&ready)), ("503", "draining\n"));
+    assert!(ready.contains("retry-after: 5\r\n"), "{ready}");
+    assert_eq!(body(&ask(address, "GET", "/health").await), "ok\n");
+    assert_eq!(Peer::refused(address, "/ws").await, (503, "the server is stopping\n".into()));
+
+    drop(stubborn);
+    let server = timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
+    assert!(!server.is_running());
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn when_it_stops_requests_in_hand_are_answered_and_other_connections_closed() {
+    let (pond, begun, go) = (PondSocket::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, wait) = (Arc::clone(&begun), Arc::clone(&go));
+    pond.create_endpoint("/ws", move |_: ConnectionContext| {
+        let (begins, wait) = (Arc::clone(&begins), Arc::clone(&wait));
+        async move {
+            begins.notify_one();
+            wait.notified().await;
+            Err(Error::forbidden("members only")) as Result<Connected>
+        }
+    });
+    let (mut server, address) = serve_with(&pond, patient()).await;
+    let mut idle = Client::connect(address).await;
+    idle.send(HEALTH).await;
+    idle.until(b"ok\n").await;
+    let mut half = Client::connect(address).await;
+    half.send(b"GET / HTTP").await;
+    let mut asking = Client::connect(address).await;
+    asking.send(&upgrade("/ws")).await;
+    timeout(DEADLINE, begun.notified()).await.expect("the handler is called");
+
+    let stopping = tokio::spawn(async move { server.stop(DEADLINE).await });
+    assert_eq!((idle.rest().await, half.rest().await), (String::new(), String::new()));
+    assert!(!stopping.is_finished());
+    go.notify_one();
+    let answer = asking.rest().await;
+    assert_eq!((status(&answer), body(&answer)), ("403", "members only\n"));
+    timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
+}
+
+#[tokio::test]
+async fn a_request_in_hand_does_not_hold_it_up_for_longer_than_it_may_take() {
+    let (pond, begun) = (PondSocket::new(), Arc::new(Notify::new()));
+    let begins = Arc::clone(&begun);
+    pond.create_endpoint("/ws", move |ctx: ConnectionContext| {
+        let begins = Arc::clone(&begins);
+        async move {
+            begins.notify_one();
+            std::future::pending::<()>().await;
+            Ok(ctx.accept()) as Result<Connected>
+        }
+    });
+    let (mut server, address) = serve_with(&pond, patient()).await;
+    let mut asking = Client::connect(address).await;
+    asking.send(&upgrade("/ws")).await;
+    timeout(DEADLINE, begun.notified()).await.expect("the handler is called");
+    timeout(DEADLINE, server.stop(SHORT)).await.expect("it stops");
+    assert_eq!(asking.rest().await, "");
+}
+
+#[tokio::test]
+async fn it_can_be_started_again_and_dropping_it_leaves_websockets_alone() {
+    let pond = pond();
+    let (mut server, first) = serve(&pond).await;
+    assert_eq!(server.start("127.0.0.1:0").await.expect_err("it runs").code(), 409);
+    server.stop(DEADLINE).await;
+    server.stop(DEADLINE).await;
+    assert!(TcpStream::connect(first).await.is_err(), "nobody listens any more");
+    server.start("127.0.0.1:0").await.expect("a free port");
+    let address = server.local_addr().expect("it runs");
+    let mut peer = Peer::connect(address, "/ws").await;
+    let mut idle = Client::connect(address).await;
+    idle.send(HEALTH).await;
+    idle.until(b"ok\n").await;
+    drop(server);
+    assert_eq!(idle.rest().await, "");
+    peer.join("/c", json!({})).await;
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused() {
+    let options = ServerOptions::default().max_pending(0);
+    let error = Server::with_options(PondSocket::new(), options).expect_err("no connections");
+    assert_eq!((error.code(), error.message()), (400, "max_pending must not be zero"));
+    let (server, address) = serve(&PondSocket::new()).await;
+    let mut second = Server::new(PondSocket::new());
+    let error = second.start(&address.to_string()).await.expect_err("taken");
+    assert_eq!(error.code(), 503);
+    assert!(error.message().starts_with(&format!("cannot listen on {address}: ")), "{error}");
+    assert!(server.is_running() && !second.is_running() && second.local_addr().is_none());
+}

@@ -1,0 +1,64 @@
+//! What an operator's signals do to [`Server::listen`]. They reach the whole process, so this is a program of its own.
+#![cfg(target_os = "linux")]
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use pondsocket::{Connected, ConnectionContext, Options, PondSocket, Result, Server, ServerOptions};
+use testkit::{DEADLINE, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// A free port of an address that nobody else uses stays free.
+fn free() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.9:0").expect("a free port");
+    listener.local_addr().expect("bound")
+}
+
+fn terminate() {
+    let status = Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status();
+    assert!(status.expect("kill starts").success());
+}
+
+async fn until(stream: &mut TcpStream, text: &str) {
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(text) {
+        let more = timeout(DEADLINE, stream.read_buf(&mut read)).await.expect("in time").expect("open");
+        assert_ne!(more, 0, "the stream has ended");
+    }
+}
+
+/// A server that listens, and a client of it that will not answer a close frame.
+async fn listen(options: ServerOptions) -> (JoinHandle<Result<()>>, TcpStream) {
+    let pond = PondSocket::with_options(Options::default().write_wait(2 * DEADLINE)).expect("valid");
+    let endpoint = pond.create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
+    let address = free();
+    let server = Server::with_options(pond, options).expect("valid");
+    let listening = tokio::spawn(async move { server.listen(&address.to_string()).await });
+    eventually("it listens", || std::net::TcpStream::connect(address).is_ok()).await;
+    let mut stubborn = TcpStream::connect(address).await.expect("it listens");
+    let upgrade = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stubborn.write_all(upgrade).await.expect("it reads");
+    until(&mut stubborn, "connectionId").await;
+    eventually("it is let in", || endpoint.connections().len() == 1).await;
+    (listening, stubborn)
+}
+
+#[tokio::test]
+async fn one_signal_begins_the_drain_and_a_timeout_or_a_second_signal_ends_it() {
+    let (listening, mut stubborn) = listen(ServerOptions::default().shutdown_timeout(Duration::from_millis(100))).await;
+    terminate();
+    until(&mut stubborn, "the server is stopping").await;
+    timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
+
+    let (listening, mut stubborn) = listen(ServerOptions::default().shutdown_timeout(Duration::MAX)).await;
+    terminate();
+    until(&mut stubborn, "the server is stopping").await;
+    assert!(!listening.is_finished());
+    terminate();
+    timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
+}

@@ -1,0 +1,200 @@
+//! The standalone server over TLS: PondSocket works as it does over TCP, and who cannot speak TLS hurts nobody.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pondsocket::rustls::crypto::aws_lc_rs;
+use pondsocket::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use pondsocket::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use pondsocket::{
+    Connected, ConnectionContext, EventContext, JoinContext, Joined, PondSocket, Result, ServerOptions, Tls,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, IsCa, KeyPair};
+use serde_json::json;
+use testkit::{DEADLINE, Peer, serve_with};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::{Connector, connect_async_tls_with_config};
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+fn pond() -> PondSocket {
+    let pond = PondSocket::new();
+    let endpoint = pond.create_endpoint("/ws", async |ctx: ConnectionContext| -> Result<Connected> {
+        let from = ctx.remote_addr().map(|address| address.ip().to_string());
+        Ok(ctx.accept().assign("from", &from))
+    });
+    let lobby = endpoint.create_channel("/c", async |ctx: JoinContext| Ok(ctx.accept()) as Result<Joined>);
+    lobby.on_event("say", async |ctx: EventContext| {
+        ctx.broadcast("said", &json!({ "from": ctx.assign::<String>("from")?, "text": "x".repeat(100_000) }))
+    });
+    pond
+}
+
+/// A certificate authority of our own, and a certificate of 127.0.0.1 that it has signed.
+struct Authority {
+    authority: CertifiedIssuer<'static, KeyPair>,
+    server: CertifiedKey<KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+        let signing_key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+        let cert = params.signed_by(&signing_key, &authority).expect("a certificate");
+        Authority { authority, server: CertifiedKey { cert, signing_key } }
+    }
+
+    /// The server's certificate chain and key, in files of a folder of their own.
+    fn files(&self, folder: &str) -> (PathBuf, PathBuf) {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        let (chain, key) = (folder.join("chain.pem"), folder.join("key.pem"));
+        fs::write(&chain, self.server.cert.pem() + &self.authority.pem()).expect("a file");
+        fs::write(&key, self.server.signing_key.serialize_pem()).expect("a file");
+        (chain, key)
+    }
+
+    fn tls(&self) -> Tls {
+        let key = PrivateKeyDer::try_from(self.server.signing_key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("they go together")
+            .with_no_client_auth()
+            .with_single_cert(vec![self.server.cert.der().clone()], key)
+            .expect("they fit");
+        Tls::from_config(Arc::new(config))
+    }
+
+    /// A client that trusts this authority, and offers these protocols.
+    fn client(&self, protocols: &[&str]) -> Arc<ClientConfig> {
+        trusting(self.authority.der().clone(), protocols)
+    }
+}
+
+fn trusting(authority: CertificateDer<'static>, protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).expect("a CA");
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("they go together")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+async fn connect(address: SocketAddr, client: Arc<ClientConfig>) -> Peer {
+    let connector = Some(Connector::Rustls(client));
+    let connected = connect_async_tls_with_config(format!("wss://{address}/ws"), None, false, connector).await;
+    Peer::over(connected.expect("the server lets us in").0).await
+}
+
+async fn shake_hands(address: SocketAddr, client: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    TlsConnector::from(client).connect(IpAddr::V4(Ipv4Addr::LOCALHOST).into(), stream).await
+}
+
+/// Two clients join, both hear a large message, and the end of the server.
+async fn works(tls: Tls, client: Arc<ClientConfig>) {
+    let (mut server, address) = serve_with(&pond(), ServerOptions::default().tls(tls)).await;
+    let mut peers = [connect(address, Arc::clone(&client)).await, connect(address, client).await];
+    for peer in &mut peers {
+        peer.join("/c", json!({})).await;
+    }
+    peers[0].event("/c", "say", json!({ "much": "y".repeat(100_000) })).await;
+    for peer in &mut peers {
+        let payload = &peer.next().await["payload"];
+        assert_eq!((&payload["from"], payload["text"].as_str().map(str::len)), (&json!("127.0.0.1"), Some(100_000)));
+    }
+    let stopping = tokio::spawn(async move { server.stop(DEADLINE).await });
+    for peer in &mut peers {
+        assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(1001));
+    }
+    drop(peers);
+    timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
+}
+
+#[tokio::test]
+async fn with_a_configuration() {
+    let authority = Authority::new();
+    works(authority.tls(), authority.client(&[])).await;
+}
+
+#[tokio::test]
+async fn with_files() {
+    let authority = Authority::new();
+    let (chain, key) = authority.files("with_files");
+    works(Tls::from_pem_files(chain, key).expect("valid"), authority.client(&["http/1.1"])).await;
+}
+
+#[tokio::test]
+async fn http_1_1_is_what_is_agreed_on() {
+    let authority = Authority::new();
+    let (_server, address) = serve_with(&pond(), ServerOptions::default().tls(authority.tls())).await;
+    let mut stream = shake_hands(address, authority.client(&["h2", "http/1.1"])).await.expect("a handshake");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    stream.write_all(HEALTH).await.expect("it reads");
+    let mut answer = String::new();
+    timeout(DEADLINE, stream.read_to_string(&mut answer)).await.expect("in time").expect("a proper end");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("ok\n"), "{answer}");
+    shake_hands(address, authority.client(&["h2"])).await.expect_err("no common protocol");
+}
+
+#[tokio::test]
+async fn clients_that_do_not_shake_hands_are_closed_and_hurt_nobody() {
+    let authority = Authority::new();
+    let options = ServerOptions::default().tls(authority.tls()).read_timeout(Duration::from_millis(200));
+    let (_server, address) = serve_with(&pond(), options.max_pending(4)).await;
+    let mut peer = connect(address, authority.client(&[])).await;
+    // The beginning of a handshake record (RFC 8446 section 5.1), and no more.
+    for hello in [&b""[..], &[22, 3, 1, 2, 0], HEALTH, &[0; 10_000]] {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(hello).await.expect("it reads");
+        // What comes, if anything, is an alert; a reset is an end too.
+        let end = timeout(DEADLINE, stream.read_to_end(&mut Vec::new())).await;
+        assert!(end.is_ok(), "not closed: {hello:?}");
+    }
+    let stranger = Authority::new();
+    shake_hands(address, stranger.client(&[])).await.expect_err("an unknown authority");
+    peer.join("/c", json!({})).await;
+    connect(address, authority.client(&[])).await;
+}
+
+#[test]
+fn files_that_are_no_use_are_named_with_the_reason() {
+    let ((chain, key), (_, other)) = (Authority::new().files("named"), Authority::new().files("named_other"));
+    let folder = chain.parent().expect("a folder");
+    let (missing, empty, broken) = (folder.join("missing.pem"), folder.join("empty.pem"), folder.join("broken.pem"));
+    fs::write(&empty, "").expect("a file");
+    fs::write(&broken, "-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n").expect("a file");
+    for (certificates, key, expected) in [
+        (&missing, &key, format!("TLS certificate {}: No such file or directory (os error 2)", missing.display())),
+        (&empty, &key, format!("TLS certificate {}: the file holds none", empty.display())),
+        (&key, &key, format!("TLS certificate {}: the file holds none", key.display())),
+        (&broken, &key, format!("TLS certificate {}: base64 decode error: InvalidCharacter(37)", broken.display())),
+        (&chain, &missing, format!("TLS private key {}: No such file or directory (os error 2)", missing.display())),
+        (&chain, &chain, format!("TLS private key {}: the file holds none", chain.display())),
+        (
+            &chain,
+            &other,
+            format!(
+                "TLS certificate {} with private key {}: keys may not be consistent: KeyMismatch",
+                chain.display(),
+                other.display()
+            ),
+        ),
+    ] {
+        let error = Tls::from_pem_files(certificates, key).expect_err("no use");
+        assert_eq!((error.code(), error.message()), (400, expected.as_str()));
+    }
+}
