@@ -241,11 +241,12 @@ impl Link {
         }
     }
 
-    /// Lets others write again. True if more waits for the client than may for long.
+    /// Lets others write again. True if more waits for the client than may for long. Behind a close frame nothing is
+    /// added, and a client that reads may have the rest.
     pub(crate) fn uncork(&self) -> bool {
         let mut outbox = self.outbox.lock();
         outbox.uncork();
-        outbox.is_over(self.bounds)
+        outbox.accepts() && outbox.is_over(self.bounds)
     }
 
     /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task

@@ -226,7 +226,8 @@ impl Outbox {
         self.verdict(bounds, was_quiet, was_over)
     }
 
-    fn accepts(&self) -> bool {
+    /// Whether anything may be added.
+    pub(crate) fn accepts(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Ending)
     }
 
