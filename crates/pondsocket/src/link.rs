@@ -181,7 +181,7 @@ impl Link {
         self.wake_if(Outbox::farewell);
     }
 
-    /// A channel that is being left will say farewell.
+    /// A channel that has something for this connection, which is not in it any more, will say farewell.
     pub(crate) fn expect_farewell(&self) {
         self.outbox.lock().expect_farewell();
     }
@@ -318,6 +318,10 @@ impl Recipient for Arc<Link> {
 
     fn send(&self, text: &[u8]) {
         self.send_text(text);
+    }
+
+    fn expect_farewell(&self) {
+        Link::expect_farewell(self);
     }
 
     fn farewell(&self) {
