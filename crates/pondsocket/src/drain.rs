@@ -1,49 +1,98 @@
 //! Whether the server is shutting down, and what it still waits for.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
-use crate::gauge::Gauge;
+use crate::gauge::{Gauge, Ticket};
 use crate::outbox::Closure;
 
 /// Shared by all who let somebody in, or have something to finish.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    /// How connections are closed, once it has begun.
-    closure: OnceLock<Closure>,
-    beginning: Notify,
-    /// Connections, from before they are let in until everything received has been handled.
+    stage: watch::Sender<Stage>,
+    /// Clients that have been let in, until everything received from them has been handled.
     pub(crate) connections: Arc<Gauge>,
-    /// Handlers that run by themselves: of raw WebSockets, and of the leaves of members who were taken out.
+    /// Handlers that run by themselves: connection handlers, and leave handlers of members who were taken out.
     pub(crate) handlers: Arc<Gauge>,
 }
 
+/// How far it is. There is no way back.
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Serving,
+    /// Nobody is let in any more, and connections are closed like this.
+    Draining(Closure),
+    /// The time for that is over.
+    Over(Closure),
+}
+
+impl Stage {
+    fn closure(&self) -> Option<&Closure> {
+        match self {
+            Stage::Serving => None,
+            Stage::Draining(closure) | Stage::Over(closure) => Some(closure),
+        }
+    }
+}
+
 impl Drain {
-    /// Begins, if it has not: nobody is let in any more, and connections will be closed like this.
-    pub(crate) fn begin(&self, closure: Closure) {
-        // Only the first one says how.
-        let _ = self.closure.set(closure);
-        self.beginning.notify_waiters();
+    /// Lets a client in, unless it has begun: one step, so that it waits for everybody who is let in.
+    pub(crate) fn admit(&self) -> Option<Ticket> {
+        let stage = self.stage.borrow();
+        matches!(*stage, Stage::Serving).then(|| self.connections.ticket())
+    }
+
+    /// Begins, if it has not: nobody is let in any more. Answers how connections are closed, which only the first one
+    /// says.
+    pub(crate) fn begin(&self, closure: Closure) -> Closure {
+        self.stage.send_if_modified(|stage| {
+            let begins = matches!(stage, Stage::Serving);
+            if begins {
+                *stage = Stage::Draining(closure.clone());
+            }
+            begins
+        });
+        self.closure().unwrap_or(closure)
+    }
+
+    /// Nobody is waited for any longer.
+    pub(crate) fn give_up(&self) {
+        self.stage.send_if_modified(|stage| {
+            let Stage::Draining(closure) = stage else { return false };
+            *stage = Stage::Over(closure.clone());
+            true
+        });
     }
 
     pub(crate) fn has_begun(&self) -> bool {
-        self.closure.get().is_some()
+        self.stage.borrow().closure().is_some()
     }
 
     /// How connections are closed, once it has begun.
     pub(crate) fn closure(&self) -> Option<Closure> {
-        self.closure.get().cloned()
+        self.stage.borrow().closure().cloned()
     }
 
     /// Completes when it begins.
     pub(crate) async fn begun(&self) -> Closure {
+        self.wait(|stage| stage.closure().cloned()).await
+    }
+
+    /// Completes when nobody is waited for any longer.
+    pub(crate) async fn over(&self) {
+        self.wait(|stage| matches!(stage, Stage::Over(_)).then_some(())).await;
+    }
+
+    async fn wait<T>(&self, reached: impl Fn(&Stage) -> Option<T>) -> T {
+        let mut stage = self.stage.subscribe();
         loop {
-            let beginning = self.beginning.notified();
-            if let Some(closure) = self.closure() {
-                return closure;
+            if let Some(answer) = reached(&stage.borrow_and_update()) {
+                return answer;
             }
-            beginning.await;
+            // The sender is ours: it cannot have gone.
+            let _ = stage.changed().await;
         }
     }
 }

@@ -181,7 +181,7 @@ impl Link {
         self.wake_if(Outbox::farewell);
     }
 
-    /// A channel that is being left will say farewell.
+    /// A channel that has something for this connection, which is not in it any more, will say farewell.
     pub(crate) fn expect_farewell(&self) {
         self.outbox.lock().expect_farewell();
     }
@@ -241,11 +241,12 @@ impl Link {
         }
     }
 
-    /// Lets others write again. True if more waits for the client than may for long.
+    /// Lets others write again. True if more waits for the client than may for long. Behind a close frame nothing is
+    /// added, and a client that reads may have the rest.
     pub(crate) fn uncork(&self) -> bool {
         let mut outbox = self.outbox.lock();
         outbox.uncork();
-        outbox.is_over(self.bounds)
+        outbox.accepts() && outbox.is_over(self.bounds)
     }
 
     /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task
@@ -317,6 +318,10 @@ impl Recipient for Arc<Link> {
 
     fn send(&self, text: &[u8]) {
         self.send_text(text);
+    }
+
+    fn expect_farewell(&self) {
+        Link::expect_farewell(self);
     }
 
     fn farewell(&self) {

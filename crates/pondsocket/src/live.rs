@@ -45,7 +45,9 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     fn deliver(&self, channel: u64, runs: &[Run<Bytes>]);
     /// Takes one message that is not framed yet.
     fn send(&self, text: &[u8]);
-    /// It has had everything of a channel that it has left.
+    /// A channel that it is not in has something for it: a farewell will follow.
+    fn expect_farewell(&self);
+    /// It has had everything of a channel that it is not in.
     fn farewell(&self);
 }
 
@@ -200,12 +202,23 @@ impl<R: Recipient> LiveChannel<R> {
             return to.send(text);
         }
         // Whoever holds the baton, or is about to take it for what is queued, delivers this too.
+        to.expect_farewell();
         core.channel.tell(to.clone(), text);
+        core.channel.farewell(to.clone());
     }
 
     /// Starts delivery if there is something to deliver and nobody does.
     fn settle(self: &Arc<Self>) {
         self.take_baton().into_iter().for_each(Delivery::start);
+    }
+
+    /// Somebody is not in the channel any more: what is still on its way to it comes before a close frame of ours.
+    pub(crate) fn farewell(self: &Arc<Self>, to: &R) {
+        to.expect_farewell();
+        if self.change(|channel| channel.farewell(to.clone())).is_err() {
+            // It has closed, and so has delivered everything.
+            to.farewell();
+        }
     }
 
     /// Takes the baton, if there is work and nobody holds it.

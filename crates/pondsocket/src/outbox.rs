@@ -108,8 +108,8 @@ pub(crate) struct Outbox {
     was_cut: bool,
     /// Why it ends, once that is known.
     closure: Option<Box<Closure>>,
-    /// How many have to say farewell before a close frame of ours: the channels that have been left, and the
-    /// connection's task.
+    /// How many have to say farewell before a close frame of ours: the channels that it has left, or that had an answer
+    /// for it, and the connection's task.
     expected: u32,
     writer: Writer,
     pub(crate) waker: Option<Waker>,
@@ -146,7 +146,7 @@ impl Outbox {
         self.closure.get_or_insert_with(|| Box::new(closure));
     }
 
-    /// A channel that is being left will say farewell.
+    /// A channel that has something for this connection, which is not in it any more, will say farewell.
     pub(crate) fn expect_farewell(&mut self) {
         self.expected += 1;
     }
@@ -226,7 +226,8 @@ impl Outbox {
         self.verdict(bounds, was_quiet, was_over)
     }
 
-    fn accepts(&self) -> bool {
+    /// Whether anything may be added.
+    pub(crate) fn accepts(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Ending)
     }
 

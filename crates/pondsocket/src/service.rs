@@ -25,6 +25,31 @@ impl PondSocket {
     /// axum::serve(listener, app).await
     /// # }
     /// ```
+    ///
+    /// A host that shuts down gracefully waits for requests, and not for what became of them. So the same signal ends
+    /// both, and the program waits for both:
+    ///
+    /// ```
+    /// # use pondsocket::PondSocket;
+    /// # use std::time::Duration;
+    /// # async fn serve(
+    /// #     pond: PondSocket,
+    /// #     listener: tokio::net::TcpListener,
+    /// #     signal: impl Future<Output = ()> + Send + 'static,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let app = axum::Router::new().fallback_service(pond.service());
+    /// let (stop, stopped) = tokio::sync::oneshot::channel();
+    /// let draining = tokio::spawn(async move {
+    ///     signal.await;
+    ///     let _ = stop.send(());
+    ///     pond.shutdown(Duration::from_secs(30)).await
+    /// });
+    /// let stopped = async move { stopped.await.unwrap_or_default() };
+    /// axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    /// println!("{:?}", draining.await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn service(&self) -> PondService {
         PondService { pond: self.clone() }
     }

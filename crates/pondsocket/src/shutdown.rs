@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::link::Link;
 use crate::metrics::CloseReason;
 use crate::outbox::Closure;
 use crate::pond::PondSocket;
 
-/// How many steps a spread shutdown takes at the most.
+/// How long a step of a spread shutdown takes at the least.
 const STEP: Duration = Duration::from_millis(20);
+
+/// The longest time: no clock can show a deadline beyond all times.
+const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// How a server shuts down: how long it may take, and what clients are told. A [`Duration`] is one, too.
 ///
@@ -34,11 +37,11 @@ pub struct Shutdown {
 impl Shutdown {
     /// Everything within this time; all clients are told at once, with close code 1001 (RFC 6455 section 7.4.1).
     pub fn within(timeout: Duration) -> Shutdown {
-        Shutdown { timeout, spread: Duration::ZERO, code: 1001 }
+        Shutdown { timeout: timeout.min(FOR_EVER), spread: Duration::ZERO, code: 1001 }
     }
 
     /// Tells clients one after the other over this time, so that they do not all come back at once somewhere else. At
-    /// most half of the timeout is used for it.
+    /// most half of the timeout is used for it. Raw WebSockets are told at once.
     #[must_use]
     pub fn spread(self, spread: Duration) -> Shutdown {
         Shutdown { spread, ..self }
@@ -72,12 +75,13 @@ impl From<Duration> for Shutdown {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Clients that were told, and got all that was sent to them before.
+    /// Clients that have gone in time: they were told and got all that was sent to them before, unless they went by
+    /// themselves, and all that they had sent has been handled.
     pub closed: usize,
-    /// Clients that were cut off at the deadline, those included whose connection handler had not decided.
+    /// Clients that were cut off at the deadline, or whose handlers were.
     pub cut: usize,
-    /// Handlers without a connection (of raw WebSockets, and of the leaves of members who were taken out) that were still
-    /// running at the deadline.
+    /// Handlers without a connection that were still running at the deadline: connection handlers, whose clients will
+    /// be refused, and leave handlers of members who were taken out. They go on until `handler_timeout`.
     pub abandoned: usize,
 }
 
@@ -88,24 +92,25 @@ impl PondSocket {
     /// A server that is mounted in another shuts down like this too: hosts do not wait for WebSockets. See
     /// [`service`](Self::service).
     ///
-    /// Cancel-safe: when it is called again it goes on. It can't be taken back.
+    /// Cancel-safe: when it is called again it goes on, and reports of those who were left; they are told what the first
+    /// call said. It can't be taken back.
     pub async fn shutdown(&self, how: impl Into<Shutdown>) -> ShutdownReport {
         let how = how.into();
         let (start, drain) = (Instant::now(), &self.common.drain);
-        let deadline = start + how.timeout;
-        drain.begin(how.closure());
+        let deadline = start + how.timeout.min(FOR_EVER);
+        let closure = drain.begin(how.closure());
         let all = drain.connections.count();
         tracing::info!(target: "pondsocket::server", connections = all, timeout = ?how.timeout, "shutting down");
-        self.close_all(how, deadline).await;
         let finished = timeout_at(deadline, async {
+            self.close_all(&closure, how.spread.min(how.timeout / 2)).await;
             drain.connections.empty().await;
             drain.handlers.empty().await;
         });
         let (mut cut, mut abandoned) = (0, 0);
         if finished.await.is_err() {
-            let left = self.links();
             (cut, abandoned) = (drain.connections.count(), drain.handlers.count());
-            left.iter().for_each(|link| link.cut());
+            drain.give_up();
+            self.links().iter().for_each(|link| link.cut());
             // Those who are cut need no more than their turn.
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
         }
@@ -119,16 +124,18 @@ impl PondSocket {
         self.common.drain.has_begun()
     }
 
-    /// Tells all clients, a part of them in each step.
-    async fn close_all(&self, how: Shutdown, deadline: Instant) {
-        let links = self.links();
-        let spread = how.spread.min(how.timeout / 2);
-        let steps = (spread.as_millis() / STEP.as_millis()).max(1) as usize;
-        for part in links.chunks(links.len().div_ceil(steps).max(1)) {
-            part.iter().for_each(|link| link.end(how.closure()));
-            if !spread.is_zero() && Instant::now() < deadline {
-                sleep(STEP).await;
+    /// Tells all clients: the first of them now, the others in even steps over this time.
+    async fn close_all(&self, closure: &Closure, spread: Duration) {
+        let (start, links) = (Instant::now(), self.links());
+        let most = usize::try_from(spread.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX).max(1);
+        let parts: Vec<_> = links.chunks(links.len().div_ceil(most).max(1)).collect();
+        let step = spread.div_f64(parts.len().max(1) as f64);
+        for (part, number) in parts.into_iter().zip(0..) {
+            // Until its turn; nobody has to be told any more once all have gone.
+            if number > 0 && timeout_at(start + step * number, self.common.drain.connections.empty()).await.is_ok() {
+                return;
             }
+            part.iter().for_each(|link| link.end(closure.clone()));
         }
     }
 

@@ -20,14 +20,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{Instrument, debug_span};
 
-use crate::admission::Admission;
 use crate::body::Body;
-use crate::connection::Connection;
+use crate::connection::{Connection, Places};
 use crate::context::{Connected, ConnectionContext};
 use crate::endpoint::{Door, EndpointInner, Settings};
 use crate::error::Error;
 use crate::framing::Framing;
-use crate::gauge::Ticket;
 use crate::guard;
 use crate::handler::{BoxFuture, Erased};
 use crate::ids;
@@ -123,11 +121,12 @@ async fn admit(
 ) -> Result<Response<Body>, Refused> {
     let Arrival { parts, route, peer, upgrade } = arrival;
     let common = &endpoint.common;
-    // Taken first: a shutdown that begins from here on waits for this client.
-    let ticket = common.drain.connections.ticket();
-    if common.drain.has_begun() {
+    let draining = || {
         let error = Error::unavailable("shutting down").with_retry_after(settings.retry_after);
-        return Err(Refused::new(error, DeclineReason::Draining));
+        Refused::new(error, DeclineReason::Draining)
+    };
+    if common.drain.has_begun() {
+        return Err(draining());
     }
     let handshake = ws::accept_parts(&parts, settings.enable_compression).map_err(|refusal| {
         let error = Error::new(refusal.status().as_u16(), refusal.to_string());
@@ -144,16 +143,22 @@ async fn admit(
         return Err(Refused::new(error, DeclineReason::Handshake));
     };
     let response = handshake.response().map(|()| Body::default());
-    let upgrading = Upgrading { upgrade, endpoint: Arc::clone(endpoint), handshake, admission, ticket };
+    let upgrading = |ticket| {
+        let places = Places { admission: Some(admission), ticket };
+        Upgrading { upgrade, endpoint: Arc::clone(endpoint), handshake, places }
+    };
     match &endpoint.door {
         Door::Raw(handler) => {
-            tokio::spawn(serve_raw(upgrading, Arc::clone(handler)));
+            let ticket = common.drain.admit().ok_or_else(draining)?;
+            tokio::spawn(serve_raw(upgrading(ticket), Arc::clone(handler)));
         }
         Door::Pond(handler) => {
             let id = ConnectionId::from_u128(ids::fresh());
             let (states, observer) = (endpoint.states().clone(), Arc::clone(&endpoint.observer));
             let ctx = ConnectionContext { parts, route, id, peer, client, states, observer };
             let connected = decide(endpoint, settings, handler, ctx).await.map_err(Refused::by_handler)?;
+            // It may have begun meanwhile.
+            let ticket = common.drain.admit().ok_or_else(draining)?;
             let user = connected.user.clone().unwrap_or_else(|| UserId::from(id));
             let identity = Identity { id, user, ip: client };
             let assigns = Mutex::new(connected.assigns.clone());
@@ -166,19 +171,20 @@ async fn admit(
             };
             let allowed = common.hooks.ask(&common.meter, |hooks| hooks.on_connect(&info));
             allowed.map_err(|error| Refused::new(error, DeclineReason::Hook))?;
-            tokio::spawn(serve_pond(upgrading, identity, connected));
+            tokio::spawn(serve_pond(upgrading(ticket), identity, connected));
         }
     }
     Ok(response)
 }
 
-/// Lets the application decide.
+/// Lets the application decide. A shutdown waits for it.
 async fn decide(
     endpoint: &EndpointInner,
     settings: &Settings,
     handler: &Erased<ConnectionContext>,
     ctx: ConnectionContext,
 ) -> Result<Connected, Error> {
+    let _ticket = endpoint.common.drain.handlers.ticket();
     let started = endpoint.observer.start();
     let span =
         debug_span!(target: "pondsocket::handler", "connect", endpoint = &*endpoint.observer.endpoint, id = %ctx.id);
@@ -201,19 +207,18 @@ struct Upgrading {
     upgrade: OnUpgrade,
     endpoint: Arc<EndpointInner>,
     handshake: Handshake,
-    admission: Admission,
-    ticket: Ticket,
+    places: Places,
 }
 
 async fn serve_pond(upgrading: Upgrading, identity: Identity, connected: Connected) {
-    let Upgrading { upgrade, endpoint, handshake, admission, ticket } = upgrading;
+    let Upgrading { upgrade, endpoint, handshake, places } = upgrading;
     let Some((stream, first)) = upgraded(upgrade, &endpoint).await else { return };
     let (transport, writer) = match stream {
         Stream::Tcp(stream) => Transport::tcp(stream),
         Stream::Io(io) => Transport::io(io),
     };
     let deflate = handshake.deflate();
-    let connection = establish(endpoint, deflate, (transport, writer, first), identity, connected, (admission, ticket));
+    let connection = establish(endpoint, deflate, (transport, writer, first), identity, connected, places);
     // A task of its own: what the upgrade needed is given back.
     tokio::spawn(connection);
 }
@@ -225,7 +230,7 @@ fn establish(
     (transport, writer, first): (Transport, Writer, Vec<u8>),
     identity: Identity,
     connected: Connected,
-    (admission, ticket): (Admission, Ticket),
+    places: Places,
 ) -> Connection {
     let settings = endpoint.settings();
     let framing = deflate.map_or(Framing::Plain, |deflate| Framing::Deflate { window_bits: deflate.window_bits() });
@@ -246,11 +251,11 @@ fn establish(
         link.send_text(&text);
     }
     let limits = Limits { max_message_size: settings.max_message_size };
-    Connection::new(transport, first, Decoder::new(limits, deflate), endpoint, link, (Some(admission), ticket))
+    Connection::new(transport, first, Decoder::new(limits, deflate), endpoint, link, places)
 }
 
 async fn serve_raw(upgrading: Upgrading, handler: Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>) {
-    let Upgrading { upgrade, endpoint, handshake, admission: _admission, ticket } = upgrading;
+    let Upgrading { upgrade, endpoint, handshake, places: _places } = upgrading;
     let Some((stream, first)) = upgraded(upgrade, &endpoint).await else { return };
     let io: Box<dyn Io> = match stream {
         Stream::Tcp(stream) => Box::new(stream),
@@ -258,11 +263,15 @@ async fn serve_raw(upgrading: Upgrading, handler: Arc<dyn Fn(WebSocket) -> BoxFu
     };
     let limits = Limits { max_message_size: endpoint.settings().max_message_size };
     let decoder = Decoder::new(limits, handshake.deflate());
-    // From now on it is a handler that the shutdown waits for.
-    let (_running, common) = (endpoint.common.drain.handlers.ticket(), Arc::clone(&endpoint.common));
-    drop(ticket);
+    let common = Arc::clone(&endpoint.common);
     let draining = Box::pin(async move { common.drain.begun().await });
-    handler(WebSocket::new(io, first, decoder, handshake.deflate(), draining)).await;
+    tokio::select! {
+        () = handler(WebSocket::new(io, first, decoder, handshake.deflate(), draining)) => {}
+        // The socket goes with the handler.
+        () = endpoint.common.drain.over() => {
+            tracing::warn!(target: "pondsocket::connection", endpoint = &*endpoint.observer.endpoint, "raw WebSocket cut off");
+        }
+    }
 }
 
 enum Stream {

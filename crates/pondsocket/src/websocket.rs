@@ -62,8 +62,9 @@ impl WebSocket {
         WebSocket { io, decoder, deflater, out: BytesMut::new(), first, ended: false, draining }
     }
 
-    /// The next message; `None` once the connection has ended, for whatever reason, or the server shuts down. Pings and a close are answered
-    /// while this is awaited. Cancel-safe: a message is either returned or kept for the next call.
+    /// The next message; `None` once the connection has ended, for whatever reason. When the server shuts down the peer
+    /// is told so, and this ends with its answer. Pings and a close are answered while this is awaited. Cancel-safe: a
+    /// message is either returned or kept for the next call.
     pub async fn recv(&mut self) -> Option<Message> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
@@ -71,19 +72,23 @@ impl WebSocket {
     /// Sends a message. It returns when the socket has taken all of it.
     ///
     /// # Errors
-    /// 503 if the connection has ended.
+    /// 503 if the connection has ended. That is so, too, once the server shuts down: the peer has been told then.
     ///
     /// Not cancel-safe in the sense that a cancelled call may have queued the message: it is then sent by the next
     /// call of any method.
     pub async fn send(&mut self, message: Message) -> Result<()> {
+        let ended = |_| Error::unavailable("the connection has ended");
+        if poll_fn(|cx| Poll::Ready(self.heed_shutdown(cx))).await {
+            poll_fn(|cx| self.poll_flush(cx)).await.map_err(ended)?;
+        }
         if self.ended {
-            return Err(Error::unavailable("the connection has ended"));
+            return Err(ended(io::ErrorKind::BrokenPipe.into()));
         }
         match &message {
             Message::Text(text) => self.queue(Opcode::Text, text.as_bytes()),
             Message::Binary(bytes) => self.queue(Opcode::Binary, bytes),
         }
-        poll_fn(|cx| self.poll_flush(cx)).await.map_err(|_| Error::unavailable("the connection has ended"))
+        poll_fn(|cx| self.poll_flush(cx)).await.map_err(ended)
     }
 
     /// Says goodbye with a close code (RFC 6455 section 7.4) and waits until the peer has answered or gone.
@@ -112,16 +117,20 @@ impl WebSocket {
         self.out.extend_from_slice(&frame);
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        if let Some(draining) = &mut self.draining
-            && let Poll::Ready(closure) = draining.as_mut().poll(cx)
-        {
-            self.draining = None;
-            if !self.ended {
-                self.queue_close(closure.code, &closure.text);
-                self.ended = true;
-            }
+    /// Queues a close frame if the server has begun to shut down; whether it has done so now.
+    fn heed_shutdown(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(draining) = &mut self.draining else { return false };
+        let Poll::Ready(closure) = draining.as_mut().poll(cx) else { return false };
+        self.draining = None;
+        if std::mem::replace(&mut self.ended, true) {
+            return false;
         }
+        self.queue_close(closure.code, &closure.text);
+        true
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.heed_shutdown(cx);
         loop {
             let flushed = self.poll_flush(cx);
             if self.ended {

@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use hyper_util::rt::TokioIo;
 use pondsocket::{
     ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, LeaveContext, Lobby, Options, Payload,
     PondSocket,
 };
 use serde_json::{Value, json};
-use testkit::{DEADLINE, Message, Peer, eventually, serve};
+use testkit::{DEADLINE, Message, Peer, connect_in_memory, eventually, serve};
 use tokio::io::DuplexStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
@@ -435,17 +434,7 @@ struct Local {
 impl Local {
     /// Connects and joins `/room/1`; the stream holds `capacity` bytes each way.
     async fn join(pond: &PondSocket, capacity: usize) -> Local {
-        let (ours, theirs) = tokio::io::duplex(capacity);
-        let service = pond.service();
-        tokio::spawn(async move {
-            let service = hyper::service::service_fn(move |request| {
-                let mut service = service.clone();
-                tower_service::Service::call(&mut service, request)
-            });
-            let http = hyper::server::conn::http1::Builder::new();
-            http.serve_connection(TokioIo::new(theirs), service).with_upgrades().await
-        });
-        let socket = tokio_tungstenite::client_async("ws://localhost/", ours).await.expect("let in").0;
+        let socket = connect_in_memory(pond, "/", capacity).await;
         let mut local = Local { socket, start: Instant::now() };
         local.send("JOIN_CHANNEL", "JOIN_CHANNEL", json!({})).await;
         local.until("ACKNOWLEDGE").await;

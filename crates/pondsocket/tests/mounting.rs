@@ -1,6 +1,7 @@
 //! The pond within other HTTP servers: it sees the full path and the peer, and takes nothing that is not its own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
@@ -8,9 +9,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use pondsocket::{Connected, ConnectionContext, EventContext, JoinContext, Joined, PeerAddr, PondSocket, Result};
 use serde_json::{Value, json};
-use testkit::Peer;
+use testkit::{DEADLINE, Peer, eventually};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tower_service::Service;
 
@@ -102,6 +105,59 @@ async fn in_axum_as_a_layer_that_passes_other_requests_inward() {
     assert!(ask(address, "GET", "/ws/api/socket").await.starts_with("HTTP/1.1 426"));
     let posted = ask(address, "POST", "/ws/api/socket").await;
     assert!(posted.ends_with("the host's own"), "{posted}");
+}
+
+/// As the documentation of `PondSocket::service` shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_axum_that_shuts_down_gracefully() {
+    let (pond, asked, release) = (pond(), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (ask, held) = (Arc::clone(&asked), Arc::clone(&release));
+    let slow = get(move || async move {
+        ask.notify_one();
+        held.notified().await;
+        "slow"
+    });
+    let app = Router::new().route("/slow", slow).fallback_service(pond.service());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it listens");
+    let signal = Arc::new(Notify::new());
+    let given = Arc::clone(&signal);
+    let program = tokio::spawn(async move {
+        let (stop, stopped) = oneshot::channel();
+        let draining = tokio::spawn(async move {
+            given.notified().await;
+            stop.send(()).expect("it serves");
+            pond.shutdown(DEADLINE).await
+        });
+        let stopped = async move { stopped.await.expect("the signal comes") };
+        axum::serve(listener, app).with_graceful_shutdown(stopped).await.expect("it serves");
+        draining.await.expect("no panic")
+    });
+
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        let mut peer = Peer::connect(address, "/ws/api/socket").await;
+        peer.join("/c", json!({})).await;
+        peers.push(peer);
+    }
+    let mut waiting = TcpStream::connect(address).await.expect("it listens");
+    let request = "GET /slow HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    waiting.write_all(request.as_bytes()).await.expect("it reads");
+    timeout(DEADLINE, asked.notified()).await.expect("it is being answered");
+    signal.notify_one();
+    for peer in &mut peers {
+        let closed = peer.closed().await.map(|frame| u16::from(frame.code));
+        assert_eq!(closed, Some(1001));
+        assert_eq!(peer.frame().await, None);
+    }
+    eventually("nobody listens any more", || std::net::TcpStream::connect(address).is_err()).await;
+    assert!(!program.is_finished(), "a request is still being answered");
+    release.notify_one();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).await.expect("it answers");
+    assert!(answer.ends_with("slow"), "{answer}");
+    let report = timeout(DEADLINE, program).await.expect("it ends").expect("no panic");
+    assert_eq!((report.closed, report.cut, report.abandoned), (3, 0, 0));
 }
 
 /// Serves one connection with hyper alone.

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use hyper_util::rt::TokioIo;
 use pondsocket::{PondSocket, Server, ServerOptions};
 use pondsocket_proto::wire::strict;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
@@ -29,6 +30,22 @@ pub async fn serve_with(pond: &PondSocket, options: ServerOptions) -> (Server, S
     server.start("127.0.0.1:0").await.expect("a free port");
     let address = server.local_addr().expect("it runs");
     (server, address)
+}
+
+/// Connects to `path` over a stream in memory that holds `capacity` bytes each way. No kernel buffers anything, so whoever
+/// does not read stalls the server at once, also with the clock paused.
+pub async fn connect_in_memory(pond: &PondSocket, path: &str, capacity: usize) -> WebSocketStream<DuplexStream> {
+    let (ours, theirs) = tokio::io::duplex(capacity);
+    let service = pond.service();
+    tokio::spawn(async move {
+        let service = hyper::service::service_fn(move |request| {
+            let mut service = service.clone();
+            tower_service::Service::call(&mut service, request)
+        });
+        let http = hyper::server::conn::http1::Builder::new();
+        http.serve_connection(TokioIo::new(theirs), service).with_upgrades().await
+    });
+    client_async(format!("ws://localhost{path}"), ours).await.expect("the server lets us in").0
 }
 
 /// Waits until something is so that tells nobody when it becomes so.

@@ -75,11 +75,18 @@ pub(crate) struct Connection {
     troubles: Option<Box<Troubles>>,
     /// Channels that this connection has filled up: it is not read until they have room.
     crowded: Vec<Box<dyn Settle>>,
-    /// Its place among the endpoint's connections, until its socket is closed.
+    /// See [`Places`].
     admission: Option<Admission>,
-    /// The server waits for it when it shuts down.
     _ticket: Ticket,
     span: Span,
+}
+
+/// What somebody who was let in holds.
+pub(crate) struct Places {
+    /// Among the endpoint's connections. Given back with the socket.
+    pub(crate) admission: Option<Admission>,
+    /// Among those for whom the server waits when it shuts down. Given back when everything has been handled.
+    pub(crate) ticket: Ticket,
 }
 
 /// Since when something has been wrong; each has its deadline.
@@ -103,7 +110,7 @@ impl Connection {
         decoder: Decoder,
         endpoint: Arc<EndpointInner>,
         link: Arc<Link>,
-        (admission, ticket): (Option<Admission>, Ticket),
+        places: Places,
     ) -> Self {
         let now = Instant::now();
         let (drain, settings) = (&endpoint.common.drain, endpoint.settings());
@@ -130,8 +137,8 @@ impl Connection {
             alarm: None,
             troubles: None,
             crowded: Vec::new(),
-            admission,
-            _ticket: ticket,
+            admission: places.admission,
+            _ticket: places.ticket,
             span,
         }
     }
@@ -484,8 +491,8 @@ mod tests {
         let observer = Arc::clone(&endpoint.0.observer);
         let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
         let decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
-        let ticket = endpoint.0.common.drain.connections.ticket();
-        (ours, Connection::new(transport, Vec::new(), decoder, Arc::clone(&endpoint.0), link, (None, ticket)))
+        let places = Places { admission: None, ticket: endpoint.0.common.drain.admit().expect("it serves") };
+        (ours, Connection::new(transport, Vec::new(), decoder, Arc::clone(&endpoint.0), link, places))
     }
 
     /// Its own deliveries run only when this test waits: until then the channel stays as full as it is.

@@ -305,10 +305,12 @@ impl Session {
 
     fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<Task> {
         let seat = self.rooms.get_mut(name).and_then(|room| room.seat.take());
-        if let Some((live, slot)) = seat
-            && let Ok(Ok(departure)) = live.change(|channel| channel.leave(slot, self.link.id(), Some(request_id)))
-        {
-            return self.leave_task(name, live.lobby, departure?, LeaveReason::Left);
+        if let Some((live, slot)) = seat {
+            let left = live.change(|channel| channel.leave(slot, self.link.id(), Some(request_id)));
+            live.farewell(&self.link);
+            if let Ok(Ok(departure)) = left {
+                return self.leave_task(name, live.lobby, departure?, LeaveReason::Left);
+            }
         }
         self.acknowledge_exit(name.as_str(), request_id);
         None
@@ -339,6 +341,7 @@ impl Session {
         if live.is_seated(*slot, self.link.id()) {
             return room.seat.clone();
         }
+        live.farewell(&self.link);
         room.seat = None;
         None
     }
@@ -497,19 +500,9 @@ impl Session {
             let seat = room.seat.take();
             self.waiting += room.keep_accepted(seat.is_some());
             let Some((live, slot)) = seat else { continue };
+            let left = live.change(|channel| channel.leave(slot, self.link.id(), None));
             if is_awaited {
-                self.link.expect_farewell();
-            }
-            let left = live.change(|channel| {
-                let left = channel.leave(slot, self.link.id(), None);
-                if is_awaited {
-                    channel.farewell(Arc::clone(&self.link));
-                }
-                left
-            });
-            if left.is_err() && is_awaited {
-                // It has closed, and so has delivered everything.
-                self.link.say_farewell();
+                live.farewell(&self.link);
             }
             let Ok(Ok(departure)) = left else { continue };
             let departure = departure.map(Arc::new);

@@ -96,10 +96,13 @@ impl Server {
     /// Binds and serves in the background. Port 0 picks a free one: see [`local_addr`](Self::local_addr).
     ///
     /// # Errors
-    /// 409 if it is running already, 503 if the address cannot be bound.
+    /// 409 if it is running already, or the pond has been shut down; 503 if the address cannot be bound.
     pub async fn start(&mut self, address: &str) -> Result<()> {
         if self.running.is_some() {
             return Err(Error::conflict("the server is running already"));
+        }
+        if self.pond.is_draining() {
+            return Err(Error::conflict("the pond has been shut down"));
         }
         let bind =
             async { TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener))) };
