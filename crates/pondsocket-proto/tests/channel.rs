@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pondsocket_proto::channel::{Assigns, Channel, Class, Encoded, Limits, Plan, Recipients, Slot, Step, To, Treatment};
+use pondsocket_proto::channel::{
+    Assigns, Channel, Class, Encoded, Limits, Plan, Recipients, Slot, Step, To, Treatment,
+};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::wire::{Object, strict};
 use proptest::collection::vec;
@@ -318,7 +320,8 @@ impl Real {
             }
         });
         let (steps, user) = (steps.collect(), user(connection % USERS));
-        let accepted = self.channel.join(connection, id(connection), &user, Assigns::default(), request_id, steps, &|_| BROADCAST);
+        let accepted =
+            self.channel.join(connection, id(connection), &user, Assigns::default(), request_id, steps, &|_| BROADCAST);
         self.slots.insert(connection, accepted.slot);
         accepted.first
     }

@@ -599,7 +599,8 @@ mod tests {
             let mut channel = channel(limits);
             join(&mut channel, "a1", Vec::new());
             channel.take();
-            let outcomes = [(); 5].map(|()| (channel.broadcast(&To::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
+            let outcomes =
+                [(); 5].map(|()| (channel.broadcast(&To::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
             assert_eq!(
                 outcomes,
                 [(true, false), (true, true), (true, true), (true, true), (false, true)],

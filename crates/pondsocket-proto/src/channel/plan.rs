@@ -381,11 +381,8 @@ mod tests {
         }
         let encoded = framed(&batch);
         let runs: Vec<_> = encoded.whole(Class::All).iter().map(|run| (text(run), run.frames, run.loss)).collect();
-        let expected = [
-            ("<1>".into(), 1, Loss::Policy(None)),
-            ("<2><3>".into(), 2, newest.loss),
-            ("<4>".into(), 1, Loss::Never),
-        ];
+        let expected =
+            [("<1>".into(), 1, Loss::Policy(None)), ("<2><3>".into(), 2, newest.loss), ("<4>".into(), 1, Loss::Never)];
         assert_eq!(runs, expected);
     }
 
