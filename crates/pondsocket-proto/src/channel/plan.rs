@@ -137,7 +137,7 @@ impl<R: Clone> Plan<R> {
                         reception.tracked = *on;
                     }
                 }
-                Op::Send { to: Audience::Only(_), .. } if entry.is_some() => pieces.push(Piece::Private(at)),
+                Op::Send { to: Audience::Only(_), .. } => pieces.push(Piece::Private(at)),
                 Op::Send { .. } | Op::Presence { .. } | Op::Farewell { .. } => {}
             }
         }
