@@ -76,3 +76,29 @@ impl Run<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_buffer_is_kept_unless_it_was_a_large_one() {
+        let mut scratch = Scratch::default();
+        for (capacity, kept) in [(1000, 1000), (64 * 1024, 64 * 1024), (64 * 1024 + 1, 0)] {
+            scratch.output = Vec::with_capacity(capacity);
+            scratch.trim();
+            assert_eq!(scratch.output.capacity(), kept);
+        }
+    }
+
+    #[test]
+    fn a_message_may_fill_the_buffer_to_the_last_byte() {
+        // Stored blocks, so that one knows how long the output is; the inflater is given 64 bytes of room at least.
+        for length in 0..200u8 {
+            let text = vec![b'x'; length.into()];
+            let message = [&[0x00, length, 0, !length, 0xff][..], &text, &[0x00]].concat();
+            let mut scratch = Scratch::default();
+            assert_eq!(scratch.inflate(&message, Limits { max_message_size: length.into() }), Ok(&text[..]));
+        }
+    }
+}

@@ -225,6 +225,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_quoted_is_no_offer_and_ends_with_the_quotes() {
+        let plain = Some(PLAIN.to_owned());
+        assert_eq!(answer(&["other; value=\"a, permessage-deflate, b\""]), None);
+        assert_eq!(answer(&[r#"other; value="a", permessage-deflate"#]), plain);
+        assert_eq!(answer(&[r#"other; value="a\"", permessage-deflate"#]), plain);
+        assert_eq!(
+            answer(&[r#"other; value="a\", permessage-deflate, b""#]),
+            None,
+            "a quote that is escaped ends nothing"
+        );
+        assert_eq!(answer(&[r#"other; value="a\\", permessage-deflate"#]), plain, "a backslash may be escaped");
+        assert_eq!(answer(&[r#"other\", permessage-deflate, b""#]), None, "nothing is escaped outside of quotes");
+        assert_eq!(answer(&[r#"permessage-deflate; client_max_window_bits="1;0""#]), None);
+    }
+
+    #[test]
     fn the_window_is_the_largest_unless_asked_otherwise() {
         assert_eq!(Deflate::accept("permessage-deflate").unwrap().window_bits(), 15);
         assert_eq!(Deflate::accept("permessage-deflate; server_max_window_bits=9").unwrap().window_bits(), 9);
