@@ -237,7 +237,7 @@ fn found(pattern: &Pattern, input: &str) -> Option<Found> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
 
     #[test]
     fn nothing_panics(pattern in prop_oneof![any::<String>(), text()], input in prop_oneof![any::<String>(), text()]) {
