@@ -416,7 +416,7 @@ fn act(real: &mut Real, model: &mut Model, step: usize, deed: &Deed) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
     /// Nothing is lost, doubled or swapped, nothing comes before the acknowledgement or after the end, whatever the
     /// batches are: all that the model says, and nothing else.

@@ -1,6 +1,6 @@
 //! Patterns: the whole case table of docs/protocol.md, Names and patterns, and what holds for any input.
 
-use pondsocket_proto::pattern::Pattern;
+use pondsocket_proto::pattern::{InvalidPattern, Pattern, PatternFault};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -141,6 +141,38 @@ fn a_refusal_names_the_pattern_and_the_segment() {
 }
 
 #[test]
+fn a_refusal_says_what_is_wrong_and_where() {
+    let table = [
+        ("/a/:/b", ":", PatternFault::EmptyName),
+        ("/:a/x:a", "x:a", PatternFault::DuplicateName),
+        ("/a?b/c", "a?b", PatternFault::Query),
+        ("/a/#", "#", PatternFault::Query),
+        ("/**", "**", PatternFault::PartialWildcard),
+        ("/a*:b", "a*:b", PatternFault::PartialWildcard),
+        ("/a:b*", "a:b*", PatternFault::PartialWildcard),
+        ("/*:*", "*:*", PatternFault::PartialWildcard),
+        ("/*/b", "b", PatternFault::AfterWildcard),
+        ("/*/*", "*", PatternFault::AfterWildcard),
+    ];
+    for (pattern, segment, reason) in table {
+        let (pattern, segment) = (pattern.to_owned(), segment.to_owned());
+        let error = Pattern::parse(&pattern).expect_err(&pattern);
+        assert_eq!(error, InvalidPattern { pattern, segment, reason });
+    }
+}
+
+#[test]
+fn a_parameter_is_found_by_its_name() {
+    let found = Pattern::parse("/:room/x-:seat").expect("valid").matches("/blue/x-7").expect("it matches");
+    assert_eq!(["room", "seat", "x"].map(|name| found.param(name)), [Some("blue"), Some("7"), None]);
+}
+
+#[test]
+fn a_pattern_is_shown_as_it_was_written() {
+    assert_eq!(Pattern::parse("//chat/:id/").expect("valid").as_str(), "//chat/:id/");
+}
+
+#[test]
 fn a_repeated_key_keeps_all_values_and_the_first_is_the_one() {
     let found = Pattern::parse("/c").expect("valid").matches("/c?x=1&y=&x=2").expect("it matches");
     assert_eq!(found.query.first("x"), Some("1"));
@@ -205,7 +237,7 @@ fn found(pattern: &Pattern, input: &str) -> Option<Found> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
 
     #[test]
     fn nothing_panics(pattern in prop_oneof![any::<String>(), text()], input in prop_oneof![any::<String>(), text()]) {

@@ -276,7 +276,7 @@ async fn while_it_drains_probes_are_answered_and_nobody_is_let_in() {
         server.stop(Duration::MAX).await;
         server
     });
-    stubborn.until(b"the server is stopping").await;
+    stubborn.until(b"the server is shutting down").await;
 
     let ready = ask(address, "GET", "/ready").await;
     assert_eq!((status(&ready), body(&ready)), ("503", "draining\n"));

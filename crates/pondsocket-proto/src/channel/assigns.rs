@@ -101,6 +101,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_is_there_and_nothing_else() {
+        let mut assigns = Assigns::default();
+        assert!(assigns.is_empty());
+        assigns.set("name", json("\"ada\""));
+        assert!(!assigns.is_empty());
+        assert_eq!(assigns.get("name").map(Json::as_str), Some("\"ada\""));
+        assert!(assigns.get("age").is_none());
+    }
+
+    #[test]
+    fn merging_into_nothing_takes_all_and_merging_nothing_changes_nothing() {
+        let mut assigns = Assigns::default();
+        let mut other = Assigns::default();
+        other.set("a", json("1"));
+        assigns.merge(other);
+        assigns.merge(Assigns::default());
+        assert_eq!(assigns.to_json(), r#"{"a":1}"#);
+    }
+
+    #[test]
     fn merging_overwrites_key_by_key() {
         let mut assigns = Assigns::default();
         assigns.set("a", json("1"));

@@ -194,3 +194,112 @@ fn append(text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
     let at = |offset| u32::try_from(offset).expect("a batch is bounded far below 4 GiB");
     at(start)..at(text.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILTERED: Treatment = Treatment { filtered: true, ..Treatment::BROADCAST };
+
+    /// A queue from a word: a letter is a message that says it, filtered if it is a capital; `+` is a presence change
+    /// and `-` an operation that says nothing.
+    fn queue(word: &str) -> Batch<()> {
+        let mut batch = Batch::default();
+        for letter in word.chars() {
+            match letter {
+                '+' => {
+                    let changed = Object::encode(&serde_json::json!({})).expect("an object");
+                    let user = UserId::new("a").expect("valid");
+                    let change = Change { kind: PresenceKind::Join, user, changed, request_id: 0 };
+                    batch.push(Op::Presence { to: Audience::Tracked, change });
+                }
+                '-' => batch.push(Op::Leave { slot: Slot(0) }),
+                _ => {
+                    let treatment = if letter.is_uppercase() { FILTERED } else { Treatment::BROADCAST };
+                    batch.send(Audience::All, treatment, |out| out.push(letter as u8));
+                }
+            }
+        }
+        batch
+    }
+
+    /// The word that makes this queue.
+    fn word(batch: &Batch<()>) -> String {
+        let mut messages = batch.messages().map(|(_, text, _)| str::from_utf8(text).expect("text"));
+        let letter = |op: &Op<()>| match op {
+            Op::Send { .. } => messages.next().expect("one for each"),
+            Op::Presence { .. } => "+",
+            _ => "-",
+        };
+        batch.ops.iter().map(letter).collect()
+    }
+
+    #[test]
+    fn a_queue_knows_how_much_it_holds() {
+        let (empty, batch) = (queue(""), queue("ab-+"));
+        assert_eq!((empty.is_empty(), empty.len(), empty.bytes()), (true, 0, 0));
+        assert_eq!((batch.is_empty(), batch.len(), batch.bytes()), (false, 4, 2));
+        assert!(!batch.is_filtered() && queue("aB").is_filtered());
+    }
+
+    #[test]
+    fn what_is_filtered_is_taken_apart_from_the_rest() {
+        let table = [("", ""), ("abc", "abc"), ("abC", "ab"), ("ABc", "AB"), ("AB", "AB"), ("a-B", "a-"), ("A-B", "A")];
+        for (all, expected) in table {
+            assert_eq!(queue(all).portion(usize::MAX), expected.len(), "{all}");
+        }
+    }
+
+    #[test]
+    fn no_more_presence_changes_are_taken_than_may_be_but_one_at_least() {
+        let table = [
+            ("a+b+c", 2, "a+b+c"),
+            ("a+b+c", 1, "a+"),
+            ("a+b+c", 0, "a+"),
+            ("++a+", 2, "++"),
+            ("a+B+", 1, "a+"),
+            ("aB++", 1, "a"),
+            ("AB++", 1, "AB"),
+        ];
+        for (all, most, expected) in table {
+            assert_eq!(queue(all).portion(most), expected.len(), "{all}, at most {most}");
+        }
+    }
+
+    #[test]
+    fn a_queue_is_cut_with_its_text_and_its_counts() {
+        let all = "a+B+-C+dE+F+g";
+        for cut in 0..=all.len() + 1 {
+            let mut front = queue(all);
+            let back = front.split_off(cut);
+            for (part, expected) in [(&front, &all[..cut.min(all.len())]), (&back, all.get(cut..).unwrap_or(""))] {
+                let count = |wanted: fn(&char) -> bool| expected.chars().filter(wanted).count();
+                assert_eq!(word(part), expected, "cut at {cut}");
+                assert_eq!(part.bytes(), count(char::is_ascii_alphabetic), "cut at {cut}");
+                assert_eq!(part.presences, count(|letter| *letter == '+'), "cut at {cut}");
+                assert_eq!(part.filtered, count(char::is_ascii_uppercase), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_resolved_change_is_a_message_for_those_it_was_for_and_is_given_up_for_a_newer_one() {
+        let mut batch = queue("a+b");
+        batch.resolve("[]", |out, change, list| out.extend(format!("{} {list}", change.user.as_str()).bytes()));
+        let (to, text, treatment) = batch.messages().nth(1).expect("the second of three");
+        assert!(matches!(to, Audience::Tracked));
+        assert_eq!((text, treatment), (&b"a []"[..], Treatment::PRESENCE));
+        assert_eq!(word(&batch), "aa []b");
+        assert_eq!(batch.portion(0), 3, "nothing of it is a change any more");
+    }
+
+    #[test]
+    fn a_listener_is_found_by_its_slot() {
+        let mut batch = queue("A");
+        let user = UserId::new("ada").expect("valid");
+        let (connection, assigns) = (ConnectionId::from_u128(1), Assigns::default());
+        batch.listeners = vec![None, Some(Listener { connection, user, assigns, presence: None })];
+        assert_eq!(batch.listener(Slot(1)).map(|listener| listener.user.as_str()), Some("ada"));
+        assert!(batch.listener(Slot(0)).is_none() && batch.listener(Slot(2)).is_none());
+    }
+}

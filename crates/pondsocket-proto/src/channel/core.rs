@@ -415,7 +415,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::channel::{Class, Encoded, Plan, Recipients};
+    use crate::channel::{Class, Encoded, Loss, Piece, Plan, Recipients};
 
     const BROADCAST: Treatment = Treatment::BROADCAST;
 
@@ -623,5 +623,57 @@ mod tests {
         assert_eq!(channel.broadcast(&To::All, &said("x"), BROADCAST), Err(Full));
         assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Ok(()));
         assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_some());
+    }
+
+    #[test]
+    fn what_is_filtered_comes_in_a_batch_of_its_own_that_knows_who_sits_where() {
+        let mut channel = channel(Limits::default());
+        let slot = join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
+        let gone = join(&mut channel, "b1", Vec::new());
+        channel.leave(gone, id("b1"), None).expect("seated");
+        channel.assign("a", "role", Json::encode("host").expect("JSON")).expect("a member");
+        let filtered = Treatment { filtered: true, ..BROADCAST };
+        channel.broadcast(&To::All, &said("x"), filtered).expect("room");
+        channel.reply(slot, id("a1"), &said("y"), filtered).expect("seated");
+        channel.broadcast(&To::All, &said("z"), BROADCAST).expect("room");
+
+        let before = channel.take();
+        assert!(!before.is_filtered() && before.listener(slot).is_none());
+        let batch = channel.take();
+        assert!(batch.is_filtered());
+        let messages: Vec<_> = batch.messages().map(|(_, text, treatment)| (text.to_vec(), treatment.loss)).collect();
+        assert_eq!(messages, [(said("x"), filtered.loss), (said("y"), Loss::Never)]);
+        let listener = batch.listener(slot).expect("seated");
+        assert_eq!((listener.connection, listener.user.as_str()), (id("a1"), "a"));
+        assert_eq!(listener.assigns.to_json(), r#"{"role":"host"}"#);
+        assert_eq!(listener.presence.as_ref().map(Object::as_str), Some(r#"{"mood":1}"#));
+        assert!(batch.listener(gone).is_none());
+        assert_eq!(channel.take().messages().count(), 1);
+        assert!(!channel.has_queued());
+    }
+
+    #[test]
+    fn only_members_have_assigns_and_presence() {
+        let mut channel = channel(Limits::default());
+        join(&mut channel, "a1", Vec::new());
+        let value = || Json::encode(&1).expect("JSON");
+        assert_eq!(channel.assign("a", "n", value()), Ok(()));
+        assert_eq!(channel.state().member("a").and_then(|member| member.assigns.get("n")).map(Json::as_str), Some("1"));
+        assert_eq!(channel.assign("b", "n", value()), Err(NotMember));
+        assert_eq!(channel.set_presence("b", object("{}")), Err(NotMember));
+        assert_eq!((channel.untrack("b"), channel.untrack("a")), (Err(NotMember), Ok(false)));
+        assert_eq!((channel.set_presence("a", object("{}")), channel.untrack("a")), (Ok(()), Ok(true)));
+    }
+
+    #[test]
+    fn who_has_left_is_told_when_all_is_out() {
+        let mut channel = channel(Limits::default());
+        let slot = join(&mut channel, "a1", Vec::new());
+        channel.leave(slot, id("a1"), None).expect("seated");
+        channel.farewell("a1");
+        let batch = channel.take();
+        let plan = Plan::new(&batch, &mut Recipients::default());
+        let last = plan.private.last().expect("the farewell");
+        assert_eq!((last.to, &last.pieces[..]), ("a1", &[Piece::Farewell(3)][..]));
     }
 }

@@ -137,7 +137,7 @@ impl<R: Clone> Plan<R> {
                         reception.tracked = *on;
                     }
                 }
-                Op::Send { to: Audience::Only(_), .. } if entry.is_some() => pieces.push(Piece::Private(at)),
+                Op::Send { to: Audience::Only(_), .. } => pieces.push(Piece::Private(at)),
                 Op::Send { .. } | Op::Presence { .. } | Op::Farewell { .. } => {}
             }
         }
@@ -479,5 +479,49 @@ mod tests {
         send(&mut batch, Audience::All, "2");
         let plan = Plan::new(&batch, &mut three());
         assert_eq!(parts(&batch, &plan), [('a', "<1>".into()), ('a', "<no>".into()), ('a', "<2>".into())]);
+    }
+
+    #[test]
+    fn a_run_may_begin_behind_an_operation_that_says_nothing() {
+        let mut batch = Batch::default();
+        batch.push(Op::Leave { slot: Slot(9) });
+        send(&mut batch, Audience::All, "1");
+        let encoded = framed(&batch);
+        let pieces = [Piece::Shared(Class::All, 0..2), Piece::Shared(Class::All, 1..2)];
+        for piece in &pieces {
+            let runs: Vec<_> = encoded.piece(piece).map(|run| (text(&run), run.frames, run.loss)).collect();
+            assert_eq!(runs, [("<1>".to_owned(), 1, Loss::Policy(None))], "{piece:?}");
+        }
+        assert_eq!(encoded.piece(&Piece::Shared(Class::All, 0..1)).count(), 0);
+        assert_eq!(encoded.piece(&Piece::Farewell(1)).count(), 0);
+    }
+
+    #[test]
+    fn nobody_is_visited_for_nothing() {
+        let mut batch = Batch::default();
+        batch.push(Op::Leave { slot: Slot(0) });
+        batch.push(Op::Track { seats: Seats::Many(vec![Slot(1), Slot(7)]), on: true });
+        send(&mut batch, Audience::Only(seat(7)), "nobody sits there");
+        send(&mut batch, Audience::Only(seat(2)), "1");
+        batch.push(join(3, 'd'));
+        let mut recipients = three();
+        let plan = Plan::new(&batch, &mut recipients);
+        let parts: Vec<_> = plan.private.iter().map(|private| (private.to, &private.pieces[..])).collect();
+        let before = Piece::Shared(Class::Tracked, 0..3);
+        let behind = Piece::Shared(Class::Tracked, 4..5);
+        let of_b = [Piece::Shared(Class::All, 0..1), Piece::Shared(Class::Tracked, 2..5)];
+        assert_eq!(parts, [('b', &of_b[..]), ('c', &[before, Piece::Private(3), behind])]);
+        let all: Vec<_> = recipients.iter().map(|(_, reception)| (reception.to, reception.tracked)).collect();
+        assert_eq!(all, [('b', true), ('c', true), ('d', false)]);
+    }
+
+    #[test]
+    fn only_those_with_a_part_of_their_own_are_marked() {
+        let mut batch = Batch::default();
+        send(&mut batch, Audience::Only(Seats::Many(vec![Slot(2), Slot(0)])), "1");
+        send(&mut batch, Audience::Tracked, "p");
+        let plan = Plan::new(&batch, &mut three());
+        assert_eq!([0, 1, 2, 3].map(|slot| plan.is_marked(Slot(slot))), [true, false, true, false]);
+        assert!(!plan.visits(Class::All) && plan.visits(Class::Tracked));
     }
 }

@@ -53,3 +53,24 @@ impl<R> Recipients<R> {
         self.by_slot[slot.index()] = entry;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_walked_by_index_over_vacant_slots() {
+        let mut recipients = Recipients::default();
+        assert_eq!(recipients.end(), 0);
+        for (slot, to) in [(3, 'd'), (0, 'a'), (1, 'b')] {
+            recipients.put(Slot(slot), Some(Reception { to, tracked: false }));
+        }
+        recipients.put(Slot(1), None);
+        recipients.put(Slot(9), None);
+        assert_eq!(recipients.end(), 4, "who was never in leaves no gap");
+        let at = |index| recipients.at(index).map(|(slot, reception)| (slot.index(), reception.to));
+        assert_eq!([0, 1, 2, 3, 4].map(at), [Some((0, 'a')), None, None, Some((3, 'd')), None]);
+        let all: Vec<_> = recipients.iter().map(|(slot, reception)| (slot.index(), reception.to)).collect();
+        assert_eq!(all, [(0, 'a'), (3, 'd')]);
+    }
+}

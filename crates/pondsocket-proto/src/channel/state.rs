@@ -266,4 +266,64 @@ mod tests {
         assert_eq!(state.connection_count(), 0);
         assert!(state.remove(&user("ada")).is_none());
     }
+
+    #[test]
+    fn everybody_is_found_by_slot_and_by_name() {
+        let mut state = State::default();
+        let ada = state.join(connection(1), &user("ada"), Assigns::default());
+        let bob = state.join(connection(2), &user("bob"), Assigns::default());
+        let other = state.join(connection(3), &user("ada"), Assigns::default());
+        assert_eq!(
+            [ada, bob, other].map(|slot| state.user(slot).map(UserId::as_str)),
+            [Some("ada"), Some("bob"), Some("ada")]
+        );
+        assert_eq!(state.connection(bob), Some(connection(2)));
+        assert_eq!(state.connections().collect::<Vec<_>>(), [1, 2, 3].map(connection));
+        let mut members: Vec<_> = state.members().map(|(user, member)| (user.as_str(), &member.seats)).collect();
+        members.sort_by_key(|(user, _)| *user);
+        assert_eq!(members, [("ada", &Seats::Many(vec![ada, other])), ("bob", &Seats::One(bob))]);
+
+        state.leave(bob, connection(2)).expect("seated");
+        assert_eq!((state.user(bob), state.connection(bob)), (None, None));
+        assert_eq!(state.connections().collect::<Vec<_>>(), [1, 3].map(connection));
+        assert!(state.member("bob").is_none());
+    }
+
+    #[test]
+    fn three_connections_of_one_user_leave_in_any_order() {
+        let mut state = State::default();
+        let slots = [1, 2, 3].map(|n| state.join(connection(n), &user("ada"), Assigns::default()));
+        assert!(state.leave(slots[1], connection(2)).expect("seated").is_none());
+        assert_eq!(state.member("ada").expect("a member").seats.as_slice(), [slots[0], slots[2]]);
+        assert!(state.leave(slots[0], connection(1)).expect("seated").is_none());
+        let gone = state.leave(slots[2], connection(3)).expect("seated").expect("the last one");
+        assert_eq!(gone.member.seats, Seats::One(slots[2]));
+    }
+
+    #[test]
+    fn another_connection_adds_its_assigns_to_those_of_the_membership() {
+        let assigns = |key: &str, value: i32| {
+            let mut assigns = Assigns::default();
+            assigns.set(key, crate::wire::Json::encode(&value).expect("JSON"));
+            assigns
+        };
+        let mut state = State::default();
+        state.join(connection(1), &user("ada"), assigns("a", 1));
+        state.join(connection(2), &user("ada"), assigns("b", 2));
+        assert_eq!(state.member("ada").expect("a member").assigns.to_json(), r#"{"a":1,"b":2}"#);
+    }
+
+    #[test]
+    fn the_presence_list_is_one_array_of_those_who_are_tracked() {
+        let mut state = State::default();
+        assert_eq!(state.presence_list(), "[]");
+        for name in ["ada", "bob", "eve"] {
+            state.join(connection(1), &user(name), Assigns::default());
+        }
+        for name in ["ada", "bob"] {
+            let shown = Object::encode(&serde_json::json!({ "mood": 1 })).expect("an object");
+            state.member_mut(name).expect("a member").presence = Some(shown);
+        }
+        assert_eq!(state.presence_list(), r#"[{"mood":1},{"mood":1}]"#);
+    }
 }

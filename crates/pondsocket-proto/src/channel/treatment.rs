@@ -45,3 +45,16 @@ impl Treatment {
         Treatment { loss: Loss::Never, ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_never_dropped_and_stays_as_filtered_as_its_event() {
+        for filtered in [false, true] {
+            let treatment = Treatment { loss: Loss::Policy(Some(SlowClient::DropOldest)), filtered };
+            assert_eq!(treatment.of_reply(), Treatment { loss: Loss::Never, filtered });
+        }
+    }
+}

@@ -63,3 +63,43 @@ impl Deflater {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(deflater: &mut Deflater, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        deflater.encode(Opcode::Binary, payload, &mut out);
+        out
+    }
+
+    #[test]
+    fn the_buffer_is_kept_for_the_next_message_unless_it_was_a_large_one() {
+        let mut deflater = Deflater::new(15);
+        encode(&mut deflater, &[7; 100_000]);
+        let half = deflater.output.capacity();
+        assert!((50_000..55_000).contains(&half), "messages shrink to half: {half}");
+        encode(&mut deflater, b"small");
+        assert_eq!(deflater.output.capacity(), half);
+        encode(&mut deflater, &[7; 1 << 20]);
+        assert_eq!(deflater.output.capacity(), 0);
+        deflater.output = Vec::with_capacity(KEPT_OUTPUT);
+        encode(&mut deflater, b"small");
+        assert_eq!(deflater.output.capacity(), 64 * 1024);
+    }
+
+    #[test]
+    fn a_frame_takes_as_much_room_as_it_needs() {
+        let mut deflater = Deflater::new(15);
+        let out = encode(&mut deflater, &[7; 100_000]);
+        assert!((100..2000).contains(&out.len()), "{}", out.len());
+        assert!(out.capacity() <= out.len() + header::MAX_LEN, "{}", out.capacity());
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_window_of_eight_bits_is_not_to_be_had() {
+        Deflater::new(8);
+    }
+}

@@ -73,6 +73,25 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_takes_as_much_room_as_it_needs() {
+        assert!(encoded(Opcode::Text, &[b'x'; 1000]).capacity() <= 1000 + header::MAX_LEN);
+    }
+
+    #[test]
+    fn a_control_frame_of_125_bytes_is_the_longest() {
+        for opcode in [Opcode::Ping, Opcode::Pong, Opcode::Close] {
+            assert_eq!(encoded(opcode, &[7; 125])[1..], [&[125][..], &[7; 125]].concat());
+        }
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "oversized control frame")]
+    fn a_longer_control_frame_is_the_callers_mistake() {
+        encoded(Opcode::Ping, &[7; 126]);
+    }
+
+    #[test]
     fn appends_to_what_is_there() {
         let mut out = b"before".to_vec();
         encode(Opcode::Ping, b"?", &mut out);

@@ -76,3 +76,47 @@ impl Run<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Compress, Compression, FlushCompress};
+
+    use super::*;
+
+    #[test]
+    fn the_output_buffer_is_kept_unless_it_was_a_large_one() {
+        let mut scratch = Scratch::default();
+        for (capacity, kept) in [(1000, 1000), (64 * 1024, 64 * 1024), (64 * 1024 + 1, 0)] {
+            scratch.output = Vec::with_capacity(capacity);
+            scratch.trim();
+            assert_eq!(scratch.output.capacity(), kept);
+        }
+    }
+
+    #[test]
+    fn a_message_may_fill_the_buffer_to_the_last_byte() {
+        // Stored blocks, so that one knows how long the output is; the inflater is given 64 bytes of room at least.
+        for length in 0..200u8 {
+            let text = vec![b'x'; length.into()];
+            let message = [&[0x00, length, 0, !length, 0xff][..], &text, &[0x00]].concat();
+            let mut scratch = Scratch::default();
+            assert_eq!(scratch.inflate(&message, Limits { max_message_size: length.into() }), Ok(&text[..]));
+        }
+    }
+
+    #[test]
+    fn a_final_block_may_have_output_to_come_when_all_of_it_is_read() {
+        let mut compress = Compress::new(Compression::best(), false);
+        for prefix in 0..8 {
+            for length in 0..300 {
+                // Bytes that cost nine bits, so that the last code ends anywhere within the last byte.
+                let text = [&vec![0xf0; prefix][..], &vec![b'x'; length]].concat();
+                let mut message = Vec::with_capacity(100);
+                compress.reset();
+                compress.compress_vec(&text, &mut message, FlushCompress::Finish).expect("room");
+                let mut scratch = Scratch::default();
+                assert_eq!(scratch.inflate(&message, Limits { max_message_size: 400 }), Ok(&text[..]));
+            }
+        }
+    }
+}

@@ -55,3 +55,20 @@ impl Message {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_message_counts_what_has_arrived_of_it() {
+        for (data, deflated) in [(Data::Text, false), (Data::Binary, false), (Data::Text, true)] {
+            let mut message = Message::start(data, deflated);
+            assert_eq!((message.len(), message.capacity()), (0, 0));
+            message.append(b"four").expect("text");
+            message.append(b"teen chars").expect("text");
+            assert_eq!(message.len(), 14);
+            assert!((14..100).contains(&message.capacity()));
+        }
+    }
+}

@@ -87,17 +87,18 @@ fn window(value: &str, allowed: RangeInclusive<u8>) -> Option<u8> {
     value.parse().ok().filter(|bits| allowed.contains(bits))
 }
 
-/// `name`, `name=token` or `name="token"`, where the quoted form may escape characters (RFC 6455 section 9.1).
+/// `name`, `name=token` or `name="token"`, where the quoted form may escape characters (RFC 6455 section 9.1). Whether
+/// they are tokens is not asked: those that we understand are.
 fn parse_parameter(parameter: &str) -> Option<(&str, Option<String>)> {
     let Some((name, value)) = parameter.split_once('=') else {
-        return is_token(parameter).then_some((parameter, None));
+        return Some((parameter, None));
     };
     let (name, value) = (name.trim_end(), value.trim_start());
     let value = match value.strip_prefix('"') {
         Some(quoted) => unquote(quoted.strip_suffix('"')?)?,
         None => value.to_owned(),
     };
-    (is_token(name) && is_token(&value)).then_some((name, Some(value)))
+    Some((name, Some(value)))
 }
 
 fn unquote(quoted: &str) -> Option<String> {
@@ -111,12 +112,6 @@ fn unquote(quoted: &str) -> Option<String> {
         }
     }
     Some(value)
-}
-
-/// A token as HTTP defines it (RFC 9110 section 5.6.2).
-fn is_token(text: &str) -> bool {
-    let symbol = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || symbol(byte))
 }
 
 /// Splits at separators outside of quotes and trims the parts.
@@ -227,6 +222,22 @@ mod tests {
             ten
         );
         assert_eq!(answer(&[]), None);
+    }
+
+    #[test]
+    fn what_is_quoted_is_no_offer_and_ends_with_the_quotes() {
+        let plain = Some(PLAIN.to_owned());
+        assert_eq!(answer(&["other; value=\"a, permessage-deflate, b\""]), None);
+        assert_eq!(answer(&[r#"other; value="a", permessage-deflate"#]), plain);
+        assert_eq!(answer(&[r#"other; value="a\"", permessage-deflate"#]), plain);
+        assert_eq!(
+            answer(&[r#"other; value="a\", permessage-deflate, b""#]),
+            None,
+            "a quote that is escaped ends nothing"
+        );
+        assert_eq!(answer(&[r#"other; value="a\\", permessage-deflate"#]), plain, "a backslash may be escaped");
+        assert_eq!(answer(&[r#"other\", permessage-deflate, b""#]), None, "nothing is escaped outside of quotes");
+        assert_eq!(answer(&[r#"permessage-deflate; client_max_window_bits="1;0""#]), None);
     }
 
     #[test]

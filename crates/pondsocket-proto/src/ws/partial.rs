@@ -129,3 +129,37 @@ impl Unread {
         self.at == self.bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::header::Data;
+
+    #[test]
+    fn all_that_is_held_is_counted() {
+        for (text, binary, control, unread) in [(0, 0, 0, 0), (500, 0, 0, 0), (0, 300, 0, 0), (0, 300, 100, 7)] {
+            let mut message = Message::start(if text > 0 { Data::Text } else { Data::Binary }, false);
+            message.append(&vec![b'x'; text + binary]).expect("text");
+            let unread = Unread { bytes: Vec::with_capacity(unread), at: 0 };
+            let partial =
+                Partial { message: Some(message), control: Vec::with_capacity(control), unread, ..Partial::default() };
+            let expected = size_of::<Partial>() + text + binary + control + partial.unread.bytes.capacity();
+            assert_eq!(partial.capacity(), expected);
+        }
+    }
+
+    #[test]
+    fn whatever_is_unfinished_is_not_nothing() {
+        assert!(Partial::default().is_empty());
+        let head = Partial { head: Head { len: 1, ..Head::default() }, ..Partial::default() };
+        let frame = OpenFrame { fin: true, kind: Kind::Continuation, remaining: 1, key: [0; 4] };
+        let frame = Partial { frame: Some(frame), ..Partial::default() };
+        let message = Partial { message: Some(Message::start(Data::Binary, false)), ..Partial::default() };
+        let unread = Partial { unread: Unread { bytes: vec![7], at: 0 }, ..Partial::default() };
+        for partial in [head, frame, message, unread] {
+            assert!(!partial.is_empty(), "{partial:?}");
+        }
+        let read = Partial { unread: Unread { bytes: vec![7], at: 1 }, ..Partial::default() };
+        assert!(read.is_empty());
+    }
+}

@@ -128,4 +128,15 @@ mod tests {
         text.append(b"a\xe2\x82").unwrap();
         assert_eq!(text.len(), 3);
     }
+
+    #[test]
+    fn a_character_counts_as_far_as_it_has_arrived() {
+        let mut text = PartialText::default();
+        assert_eq!((text.len(), text.capacity()), (0, 0));
+        for (arrived, byte) in (1..).zip("a😀€".bytes()) {
+            text.append(&[byte]).unwrap();
+            assert_eq!(text.len(), arrived);
+        }
+        assert!((8..100).contains(&text.capacity()));
+    }
 }
