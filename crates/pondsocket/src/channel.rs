@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::LeaveReason;
-use crate::decode;
 use crate::delivery::Delivery;
 use crate::endpoint::{EndpointInner, disconnected};
+use crate::engine::link::Link;
 use crate::error::{Error, Result, encoding};
-use crate::link::Link;
+use crate::json::decode;
 use crate::metrics::Limit;
 use crate::user::User;
 

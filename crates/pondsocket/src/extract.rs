@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use crate::context::{ConnectionContext, EventContext, JoinContext, LeaveContext, OutgoingContext};
 use crate::error::{Error, Result};
 use crate::handler::Context;
-use crate::states::States;
+use crate::pond::states::States;
 
 /// Something that can be taken from a context.
 #[diagnostic::on_unimplemented(

@@ -31,7 +31,7 @@ use std::time::Duration;
 use crate::channel::Channel;
 use crate::context::{EventContext, JoinContext};
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::handler::guard;
 use crate::metrics::{CloseReason, Component, ConnectionInfo, Meter};
 
 /// Every method does nothing by default. A panic in one is an internal error, and hurts nobody else.

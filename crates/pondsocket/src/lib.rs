@@ -76,62 +76,46 @@
 //!
 //! The library installs no tracing subscriber, no allocator and no runtime of its own.
 
-mod address;
-mod admission;
-mod body;
-mod bucket;
+// What applications see, from the outside to the inside.
 mod channel;
-mod common;
-mod connection;
 pub mod context;
-mod decode;
 mod delivery;
-mod dispatch;
-mod drain;
-mod encode;
 mod endpoint;
 mod error;
 pub mod extract;
-mod framing;
-mod gauge;
-mod guard;
 pub mod handler;
 pub mod hooks;
-mod hub;
-mod ids;
-mod link;
-mod live;
 mod lobby;
 pub mod metrics;
 pub mod middleware;
 mod options;
-mod origin;
-mod outbox;
 pub mod outgoing;
 mod pond;
 mod rate_limit;
-#[cfg(feature = "server")]
-mod serve;
-mod service;
-mod shutdown;
-pub mod snapshot;
-mod states;
-mod sync;
-#[cfg(feature = "testing")]
-pub mod testing;
-mod timer;
-mod transport;
-mod upgrade;
 mod user;
 mod websocket;
 
-pub use body::Body;
+// Where sockets come in.
+mod edge;
+#[cfg(feature = "server")]
+mod serve;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+// What everything stands on.
+mod engine;
+mod json;
+mod limits;
+
 pub use channel::Channel;
 pub use context::{
     Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason, Outgoing,
     OutgoingContext,
 };
 pub use delivery::{Delivery, Remote};
+pub use edge::body::Body;
+pub use edge::service::{EitherBody, Layered, PondLayer, PondService};
+pub use edge::upgrade::PeerAddr;
 pub use endpoint::{Connection, Endpoint};
 pub use error::{Error, Result};
 pub use extract::{Assigns, Params, Payload, Presence, Query, State};
@@ -143,6 +127,10 @@ pub use middleware::Next;
 pub use options::{EndpointOptions, Options};
 pub use outgoing::{OutgoingHandler, OutgoingNext};
 pub use pond::PondSocket;
+pub use pond::shutdown::{Shutdown, ShutdownReport};
+pub use pond::snapshot;
+pub use pond::snapshot::Snapshot;
+pub use pond::states::States;
 #[doc(no_inline)]
 pub use pondsocket_proto::channel::SlowClient;
 pub use rate_limit::{Limited, RateLimit, Subject};
@@ -153,10 +141,5 @@ pub use rustls;
 pub use serve::Tls;
 #[cfg(feature = "server")]
 pub use serve::{Server, ServerOptions};
-pub use service::{EitherBody, Layered, PondLayer, PondService};
-pub use shutdown::{Shutdown, ShutdownReport};
-pub use snapshot::Snapshot;
-pub use states::States;
-pub use upgrade::PeerAddr;
 pub use user::User;
 pub use websocket::{Message, WebSocket};

@@ -33,9 +33,9 @@ use pondsocket_proto::id::{ConnectionId, UserId};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::decode;
+use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
-use crate::sync::Mutex;
+use crate::json::decode;
 
 /// Which connection something is about.
 #[derive(Clone, Copy, Debug)]

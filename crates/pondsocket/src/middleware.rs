@@ -43,9 +43,9 @@ use std::task::{self, Poll};
 
 use crate::error::Result;
 use crate::extract::Extract;
-use crate::guard;
+use crate::handler::guard;
 use crate::handler::{BoxFuture, Context, Erased, Handler, Outcome};
-use crate::states::States;
+use crate::pond::states::States;
 
 /// What a layer runs around: the layers behind it, and at last the handler.
 pub struct Next<C: Context>(Box<dyn FnOnce(C) -> BoxFuture<Result<C::Answer>> + Send>);

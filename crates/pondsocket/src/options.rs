@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use pondsocket_proto::channel::SlowClient;
 
-use crate::address::Proxies;
 use crate::error::{Error, Result};
-use crate::origin::Origins;
+use crate::limits::address::Proxies;
+use crate::limits::origin::Origins;
 
 /// Declares the options once: the struct with its defaults, a setter for each, and for those above the line what one
 /// endpoint may do differently.

@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::context::{Outgoing, OutgoingContext};
 use crate::error::Result;
 use crate::extract::Extract;
-use crate::guard;
+use crate::handler::guard;
 use crate::middleware::Both;
-use crate::states::States;
+use crate::pond::states::States;
 
 /// A function or closure that takes `&OutgoingContext`, and optionally extractors after it, and answers with
 /// [`Outgoing`] or `Result<Outgoing>`. `M` is a marker, the tuple of the extractors.

@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::address::group;
-use crate::bucket::{Bucket, Rate};
 use crate::context::{ConnectionContext, EventContext, JoinContext};
+use crate::engine::link::Link;
+use crate::engine::outbox::Closure;
+use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::handler::{BoxFuture, Context};
-use crate::link::Link;
+use crate::limits::address::group;
+use crate::limits::bucket::{Bucket, Rate};
 use crate::metrics::{CloseReason, Limit, Observer};
 use crate::middleware::{Layer, Next};
-use crate::outbox::Closure;
-use crate::states::States;
-use crate::sync::Mutex;
+use crate::pond::states::States;
 
 /// A token bucket for each key: so many at once, and so many a second. Whoever has none left is answered with 429 and
 /// told when to come again; what it asked for is not done.

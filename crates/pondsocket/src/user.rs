@@ -3,8 +3,8 @@ use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 use serde::de::DeserializeOwned;
 
-use crate::decode;
 use crate::error::{Error, Result};
+use crate::json::decode;
 
 /// A user as it was when it was asked for: its id, and what a channel (or its connection) holds of it.
 #[derive(Clone, Debug)]

@@ -8,10 +8,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use pondsocket_proto::ws::{self, Decoder, Deflate, Deflater, Event, Opcode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::engine::outbox::Closure;
+use crate::engine::transport::{Io, Scratch};
 use crate::error::{Error, Result};
 use crate::handler::BoxFuture;
-use crate::outbox::Closure;
-use crate::transport::{Io, Scratch};
 
 /// A message of a raw WebSocket.
 #[derive(Clone, Debug, Eq, PartialEq)]

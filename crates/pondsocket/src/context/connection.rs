@@ -10,11 +10,11 @@ use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
 
 use super::route::route_methods;
-use crate::encode::check_event;
 use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
+use crate::json::encode::check_event;
 use crate::metrics::Observer;
-use crate::states::States;
+use crate::pond::states::States;
 
 /// A client that asks to come in, before the upgrade: nothing has been promised to it yet.
 ///

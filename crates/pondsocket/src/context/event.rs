@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 
 use super::route::route_methods;
 use crate::channel::Channel;
-use crate::decode;
 use crate::delivery::Delivery;
-use crate::encode::with_reply;
 use crate::endpoint::{Connection, EndpointInner, Live};
+use crate::engine::link::Link;
 use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
-use crate::link::Link;
-use crate::states::States;
+use crate::json::decode;
+use crate::json::encode::with_reply;
+use crate::pond::states::States;
 use crate::user::User;
 
 /// A message that is being handled.

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 
 use super::route::route_methods;
 use crate::channel::Channel;
-use crate::decode;
-use crate::encode::check_event;
 use crate::endpoint::{Connection, EndpointInner};
+use crate::engine::link::Link;
 use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
-use crate::link::Link;
-use crate::states::States;
+use crate::json::decode;
+use crate::json::encode::check_event;
+use crate::pond::states::States;
 use crate::user::User;
 
 /// A connection that asks to join a channel. It is not a member yet: what it should get, it gets after `accept()`.

@@ -9,7 +9,7 @@ use crate::channel::Channel;
 use crate::endpoint::EndpointInner;
 use crate::error::Result;
 use crate::handler::{Context, sealed};
-use crate::states::States;
+use crate::pond::states::States;
 use crate::user::User;
 
 /// Why a membership ended.

@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::route::route_methods;
-use crate::decode;
 use crate::error::{Result, encoding};
 use crate::handler::{Context, sealed};
-use crate::states::States;
+use crate::json::decode;
+use crate::pond::states::States;
 use crate::user::User;
 
 /// A broadcast or reply on its way to one recipient, in the hands of an outgoing handler.

@@ -14,7 +14,7 @@ macro_rules! route_methods {
             /// # Errors
             /// 400, naming the field.
             pub fn params<T: serde::de::DeserializeOwned>(&self) -> $crate::error::Result<T> {
-                $crate::decode::params(self.route())
+                $crate::json::decode::params(self.route())
             }
 
             #[doc = concat!("The first value of `name` in the query of the ", $subject, ".")]
@@ -32,7 +32,7 @@ macro_rules! route_methods {
             /// # Errors
             /// 400, naming the field.
             pub fn query_as<T: serde::de::DeserializeOwned>(&self) -> $crate::error::Result<T> {
-                $crate::decode::query(self.route())
+                $crate::json::decode::query(self.route())
             }
 
             /// What the pattern's `*` matched, without a leading slash, decoded; `None` if it has none.

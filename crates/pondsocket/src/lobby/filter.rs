@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 
 use super::LobbyInner;
 use crate::context::{Outgoing, OutgoingContext, Outgone};
+use crate::engine::link::Link;
+use crate::engine::live::{Gate, Rules, Verdict};
 use crate::error::Error;
-use crate::link::Link;
-use crate::live::{Gate, Rules, Verdict};
 use crate::metrics::{Component, Queue};
 use crate::outgoing::OutgoingNext;
 use crate::user::User;

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::progress::{Deadlines, Progress, Watched};
 use super::{ServerOptions, Site};
-use crate::upgrade::PeerAddr;
+use crate::edge::upgrade::PeerAddr;
 
 /// The least that hyper accepts as the size of its buffers.
 const LEAST_BUFFER: usize = 8192;
@@ -93,8 +93,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::body::Body;
-    use crate::upgrade::recover;
+    use crate::edge::body::Body;
+    use crate::edge::upgrade::recover;
 
     #[tokio::test]
     async fn after_an_upgrade_the_tcp_stream_is_recovered_with_what_was_read() {

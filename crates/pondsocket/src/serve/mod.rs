@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Error, Result};
 use crate::pond::PondSocket;
-use crate::shutdown::{Shutdown, ShutdownReport};
+use crate::pond::shutdown::{Shutdown, ShutdownReport};
 
 pub use options::ServerOptions;
 pub(crate) use progress::Watched;

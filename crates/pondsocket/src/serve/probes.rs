@@ -5,8 +5,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tower_service::Service;
 
 use super::Site;
-use crate::body::Body;
-use crate::upgrade::refuse;
+use crate::edge::body::Body;
+use crate::edge::upgrade::refuse;
 
 /// In how many seconds it is worth asking again, hopefully another server.
 const LATER: HeaderValue = HeaderValue::from_static("5");

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerOptions;
-use crate::sync::Mutex;
+use crate::engine::sync::Mutex;
 
 /// Shared by the stream, the service, and who watches the deadlines: all in one task.
 #[derive(Debug)]

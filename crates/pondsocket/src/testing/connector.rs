@@ -30,9 +30,9 @@ use super::error::{Asked, ConnectError, Failure, Refusal};
 use super::inbox::{Inbox, Recent};
 use super::line::{Line, Patience};
 use super::received::Kind;
-use crate::body::Body;
+use crate::edge::body::Body;
+use crate::edge::upgrade::PeerAddr;
 use crate::handler::BoxFuture;
-use crate::upgrade::PeerAddr;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 

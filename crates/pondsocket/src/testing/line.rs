@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::error::{Asked, Failure};
 use super::inbox::{Closed, End, Inbox};
-use crate::sync::Mutex;
+use crate::engine::sync::Mutex;
 
 /// How many messages may wait to be sent. Sending does not wait, so a test that sends more without awaiting anything
 /// is told so.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::bucket::{Bucket, Rate};
+use crate::limits::bucket::{Bucket, Rate};
 use crate::metrics::Limit;
 use crate::options::Options;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::link::Link;
+use crate::engine::link::Link;
+use crate::engine::outbox::Closure;
 use crate::metrics::CloseReason;
-use crate::outbox::Closure;
 use crate::pond::PondSocket;
 
 /// How long a step of a spread shutdown takes at the least.

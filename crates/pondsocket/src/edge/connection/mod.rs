@@ -35,16 +35,16 @@ use pondsocket_proto::ws::{Decoder, Event, Opcode, ProtocolError};
 use tokio::time::Instant;
 use tracing::{Span, info_span};
 
-use crate::admission::Admission;
 use crate::endpoint::EndpointInner;
-use crate::gauge::Ticket;
-use crate::ids;
-use crate::link::Link;
-use crate::live::{Scope, Settle};
+use crate::engine::ids;
+use crate::engine::link::Link;
+use crate::engine::live::{Scope, Settle};
+use crate::engine::outbox::{Closure, Phase, TOO_SLOW};
+use crate::engine::timer::Key;
+use crate::engine::transport::{Scratch, Transport};
+use crate::limits::admission::Admission;
+use crate::limits::gauge::Ticket;
 use crate::metrics::{CloseReason, Limit};
-use crate::outbox::{Closure, Phase, TOO_SLOW};
-use crate::timer::Key;
-use crate::transport::{Scratch, Transport};
 
 use session::Session;
 
@@ -457,9 +457,9 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream};
 
     use super::*;
-    use crate::framing::Framing;
-    use crate::link::{Identity, Terms};
-    use crate::outbox::Bounds;
+    use crate::engine::framing::Framing;
+    use crate::engine::link::{Identity, Terms};
+    use crate::engine::outbox::Bounds;
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
 
     #[derive(Default)]

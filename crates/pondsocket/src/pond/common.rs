@@ -1,12 +1,12 @@
 use std::sync::{Arc, OnceLock};
 
-use crate::address::Proxies;
-use crate::drain::Drain;
+use crate::engine::timer::Timer;
 use crate::hooks::HookSet;
+use crate::limits::address::Proxies;
 use crate::metrics::Meter;
 use crate::options::Options;
-use crate::states::States;
-use crate::timer::Timer;
+use crate::pond::drain::Drain;
+use crate::pond::states::States;
 
 /// What all endpoints of a `PondSocket` share.
 #[derive(Debug, Default)]

@@ -18,12 +18,12 @@ use super::room::{Busy, Gone, Room, Seat, Work};
 use crate::channel::Channel;
 use crate::context::{Call, EventContext, JoinContext, Joined, LeaveReason};
 use crate::endpoint::{EndpointInner, Settings};
+use crate::engine::link::Link;
+use crate::engine::outbox::{Closure, Phase};
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::handler::guard;
 use crate::hooks::Hooks;
-use crate::link::Link;
 use crate::metrics::{CloseReason, Component, HandlerKind, Limit, Meter, Queue};
-use crate::outbox::{Closure, Phase};
 
 /// The channels of one connection, and its running handlers.
 pub(super) struct Session {

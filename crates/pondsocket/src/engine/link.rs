@@ -12,13 +12,13 @@ use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::wire::Json;
 use pondsocket_proto::ws::{self, Opcode};
 
+use crate::engine::framing::Framing;
+use crate::engine::live::Recipient;
+use crate::engine::outbox::{Bounds, Closure, Outbox, Phase, Pushed, Writer};
+use crate::engine::sync::Mutex;
+use crate::engine::transport::Io;
 use crate::error::{Error, Result};
-use crate::framing::Framing;
-use crate::live::Recipient;
 use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
-use crate::outbox::{Bounds, Closure, Outbox, Phase, Pushed, Writer};
-use crate::sync::Mutex;
-use crate::transport::Io;
 
 /// How many queued buffers one write takes.
 const BUFFERS_PER_WRITE: usize = 64;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::sync::Mutex;
+use crate::engine::sync::Mutex;
 
 /// Deadlines that lie closer together than this are served by one wake-up.
 const GRAIN: Duration = Duration::from_millis(10);

@@ -18,10 +18,10 @@ use pondsocket_proto::channel::{
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 
-use crate::framing::Framing;
-use crate::hub::Hub;
-use crate::ids;
-use crate::sync::Mutex;
+use crate::engine::framing::Framing;
+use crate::engine::hub::Hub;
+use crate::engine::ids;
+use crate::engine::sync::Mutex;
 
 #[cfg(not(all(test, pond_loom)))]
 use tokio::runtime::Handle as Home;

@@ -1,18 +1,24 @@
+pub(crate) mod common;
+pub(crate) mod drain;
+pub(crate) mod shutdown;
+pub mod snapshot;
+pub(crate) mod states;
+
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pondsocket_proto::pattern::Match;
 
-use crate::address::Proxies;
-use crate::common::Common;
 use crate::context::ConnectionContext;
 use crate::endpoint::{Door, Endpoint, EndpointInner};
 use crate::error::Result;
 use crate::handler::{Handler, erase};
 use crate::hooks::{HookSet, Hooks};
+use crate::limits::address::Proxies;
 use crate::lobby::{check_new, parse};
 use crate::metrics::{Meter, Metrics};
 use crate::options::Options;
+use crate::pond::common::Common;
 use crate::websocket::WebSocket;
 
 /// The server: its endpoints, and what they share. It opens no port by itself: mount its

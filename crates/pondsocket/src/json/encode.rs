@@ -6,8 +6,8 @@ use pondsocket_proto::id::{RequestId, is_reserved_event};
 use pondsocket_proto::wire::{Action, encode_object, server};
 use serde::Serialize;
 
+use crate::engine::ids;
 use crate::error::{Error, Result, encoding};
-use crate::ids;
 
 thread_local! {
     static SCRATCH: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };

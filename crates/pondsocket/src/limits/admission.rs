@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::address::group;
+use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
-use crate::gauge::{Gauge, Ticket};
+use crate::limits::address::group;
+use crate::limits::gauge::{Gauge, Ticket};
 use crate::metrics::DeclineReason;
 use crate::options::Options;
-use crate::sync::Mutex;
 
 /// The connections that an endpoint has, or is about to have.
 #[derive(Debug, Default)]

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::context::{Call, EventContext, JoinContext};
-use crate::dispatch::Running;
 use crate::endpoint::EndpointInner;
 use crate::error::Result;
 use crate::handler::BoxFuture;
+use crate::handler::dispatch::Running;
 use crate::lobby::LobbyInner;
 
 /// A handler that has not finished at its first poll.

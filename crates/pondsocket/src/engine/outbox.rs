@@ -1,6 +1,6 @@
 //! What waits for one client: whole frames, bounded, in order.
 //!
-//! The outbox is a plain struct behind one short lock (see [`Link`](crate::link::Link)), which is held across a
+//! The outbox is a plain struct behind one short lock (see [`Link`](crate::engine::link::Link)), which is held across a
 //! non-blocking write but never across a wait. While it is empty, whoever delivers writes to the socket itself; what
 //! the socket does not take is queued, and from then on the connection's task writes it out.
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::handler::guard;
 use crate::handler::{BoxFuture, Context};
 
 /// Handlers by pattern, in the order of their registration.

@@ -7,9 +7,9 @@ use pondsocket_proto::wire::server::{self, ErrorPayload};
 
 use super::session::Session;
 use crate::context::Call;
+use crate::engine::ids;
+use crate::engine::link::Link;
 use crate::error::Error;
-use crate::ids;
-use crate::link::Link;
 
 impl Session {
     pub(super) fn on_malformed(&self, malformed: &Malformed) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::gauge::{Gauge, Ticket};
-use crate::outbox::Closure;
+use crate::engine::outbox::Closure;
+use crate::limits::gauge::{Gauge, Ticket};
 
 /// Shared by all who let somebody in, or have something to finish.
 #[derive(Debug, Default)]

@@ -6,14 +6,14 @@ use pondsocket_proto::channel::SlowClient;
 use pondsocket_proto::pattern::{Match, Pattern};
 
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
-use crate::dispatch::{Dispatch, Routes, Running};
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::handler::dispatch::{Dispatch, Routes, Running};
+use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
 use crate::metrics::Observer;
 use crate::middleware::{Layer, Stack};
 use crate::outgoing::{self, ErasedOutgoing, OutgoingHandler, OutgoingLayer, OutgoingStack};
-use crate::states::States;
+use crate::pond::states::States;
 
 mod filter;
 

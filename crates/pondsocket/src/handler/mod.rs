@@ -1,5 +1,8 @@
 //! Handlers: plain async functions, of any shape that the traits here allow.
 
+pub(crate) mod dispatch;
+pub(crate) mod guard;
+
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::extract::Extract;
 use crate::middleware::{Both, Layer, WithLayer};
-use crate::states::States;
+use crate::pond::states::States;
 
 /// A future on the heap, as handlers are run.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

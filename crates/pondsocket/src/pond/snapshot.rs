@@ -15,8 +15,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::endpoint::{EndpointInner, Live};
-use crate::link::Link;
-use crate::outbox::Phase;
+use crate::engine::link::Link;
+use crate::engine::outbox::Phase;
 use crate::pond::PondSocket;
 
 /// A whole server. Its parts are looked at one after the other, each for a moment: it never stands still for it, and

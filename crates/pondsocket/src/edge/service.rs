@@ -9,10 +9,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::body::Body;
+use crate::edge::body::Body;
+use crate::edge::upgrade::{answer, is_ours, refuse};
 use crate::handler::BoxFuture;
 use crate::pond::PondSocket;
-use crate::upgrade::{answer, is_ours, refuse};
 
 impl PondSocket {
     /// A `tower::Service` that answers requests for our endpoints, and any other with 404. It matches the full

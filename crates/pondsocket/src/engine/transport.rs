@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
-use crate::outbox::Writer;
+use crate::engine::outbox::Writer;
 
 /// How much one read takes at the most.
 const READ: usize = 64 * 1024;

@@ -10,8 +10,8 @@ use pondsocket_proto::channel::{Channel, Limits};
 use pondsocket_proto::id::ChannelName;
 use tokio::runtime::Handle;
 
-use crate::live::{LiveChannel, Recipient, Rules};
-use crate::sync::Mutex;
+use crate::engine::live::{LiveChannel, Recipient, Rules};
+use crate::engine::sync::Mutex;
 
 /// Models need the same steps in every run, whatever a name hashes to.
 const SHARDS: usize = if cfg!(pond_loom) { 1 } else { 16 };

@@ -20,23 +20,23 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{Instrument, debug_span};
 
-use crate::body::Body;
-use crate::connection::{Connection, Places};
 use crate::context::{Connected, ConnectionContext};
+use crate::edge::body::Body;
+use crate::edge::connection::{Connection, Places};
 use crate::endpoint::{Door, EndpointInner, Settings};
+use crate::engine::framing::Framing;
+use crate::engine::ids;
+use crate::engine::link::{Identity, Link, Terms};
+use crate::engine::outbox::{Bounds, Writer};
+use crate::engine::sync::Mutex;
+use crate::engine::transport::{Io, Transport};
 use crate::error::Error;
-use crate::framing::Framing;
-use crate::guard;
+use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased};
-use crate::ids;
-use crate::link::{Identity, Link, Terms};
 use crate::metrics::{Component, ConnectionInfo, DeclineReason, HandlerKind, Limit};
-use crate::outbox::{Bounds, Writer};
 use crate::pond::PondSocket;
 #[cfg(feature = "server")]
 use crate::serve::Watched;
-use crate::sync::Mutex;
-use crate::transport::{Io, Transport};
 use crate::websocket::WebSocket;
 
 /// The address of the peer. A host that knows it inserts it into the request's extensions; with the feature `axum`

@@ -1,0 +1,12 @@
+//! Delivery: who receives what, in which order, and what waits for whom. Nothing here runs the application's code, but
+//! for its metrics.
+
+pub(crate) mod framing;
+pub(crate) mod hub;
+pub(crate) mod ids;
+pub(crate) mod link;
+pub(crate) mod live;
+pub(crate) mod outbox;
+pub(crate) mod sync;
+pub(crate) mod timer;
+pub(crate) mod transport;

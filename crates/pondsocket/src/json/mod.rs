@@ -1,0 +1,4 @@
+//! The application's values into text, and text into its values.
+
+pub(crate) mod decode;
+pub(crate) mod encode;

@@ -1,0 +1,7 @@
+//! Who may come in, and how much of anything there may be.
+
+pub(crate) mod address;
+pub(crate) mod admission;
+pub(crate) mod bucket;
+pub(crate) mod gauge;
+pub(crate) mod origin;
