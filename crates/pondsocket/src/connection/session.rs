@@ -450,7 +450,7 @@ impl Session {
         if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
             return Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns"));
         }
-        let (live, accepted) = self.endpoint.hub.join(name, (lobby, &rules), |channel| {
+        let (live, accepted) = self.endpoint.hub.join(name, (lobby, &rules), |channel, rules| {
             if let Some(member) = channel.state().member(user.as_str())
                 && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
             {
