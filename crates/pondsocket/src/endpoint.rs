@@ -191,9 +191,8 @@ impl Endpoint {
     /// 404 if no pattern matches it, 400 if it is reserved or over-long.
     pub fn channel(&self, name: &str) -> Result<Channel> {
         let name = self.0.channel_name(name)?;
-        let (lobby, ..) =
-            self.0.lobby_for(name.as_str(), 0).ok_or_else(|| Error::not_found("no channel pattern matches"))?;
-        Ok(Channel::new(&self.0, name, lobby))
+        self.0.lobby_for(name.as_str(), 0).ok_or_else(|| Error::not_found("no channel pattern matches"))?;
+        Ok(Channel::new(&self.0, name))
     }
 
     /// All connections of this endpoint on this node.
@@ -390,7 +389,7 @@ impl EndpointInner {
         let channel = name.as_str();
         tracing::debug!(target: "pondsocket::channel", endpoint = &*self.observer.endpoint, channel, user = user.id(), %reason, "left");
         self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user.id(), channel, reason.kind()));
-        let ctx = LeaveContext { endpoint: Arc::clone(self), name, lobby, user, reason };
+        let ctx = LeaveContext { endpoint: Arc::clone(self), name, user, reason };
         self.lobby(lobby)?.left(ctx)
     }
 

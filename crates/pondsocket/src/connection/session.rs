@@ -412,7 +412,7 @@ impl Session {
         }
         self.endpoint.finish(HandlerKind::Event, Some(call.room.lobby), started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
-            let channel = Channel::new(&self.endpoint, call.room.name.clone(), call.room.lobby);
+            let channel = Channel::new(&self.endpoint, call.room.name.clone());
             hooks.after_message(&me.info(), &channel, &call.event, outcome.as_ref().copied());
         });
     }
@@ -432,7 +432,7 @@ impl Session {
         }
         self.endpoint.finish(HandlerKind::Join, lobby, started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
-            let channel = Channel::new(&self.endpoint, name.clone(), lobby.unwrap_or(usize::MAX));
+            let channel = Channel::new(&self.endpoint, name.clone());
             hooks.after_join(&me.info(), &channel, outcome.as_ref().copied());
         });
     }
