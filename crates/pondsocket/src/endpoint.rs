@@ -309,18 +309,16 @@ impl EndpointInner {
         guard::call(|| handler(ctx))
     }
 
-    /// Lets the join handlers that match decide, with all layers around them; `None` if no pattern matches.
-    pub(crate) fn join(self: &Arc<Self>, mut ctx: JoinContext) -> Option<Running<JoinContext, Arc<EndpointInner>>> {
-        let (lobby, route, _) = self.lobby_for(ctx.name.as_str(), 0)?;
-        (ctx.lobby, ctx.route) = (lobby, route);
-        let me = Arc::clone(self);
+    /// Lets the join handlers that match decide, from that of the context's lobby on, with all layers around them.
+    pub(crate) fn join(self: &Arc<Self>, ctx: JoinContext) -> Running<JoinContext, Arc<EndpointInner>> {
+        let (me, lobby) = (Arc::clone(self), ctx.lobby);
         if self.layers.join.is_empty() {
-            return Some(Running::Direct(Dispatch::new(me, ctx, lobby)));
+            return Running::Direct(Dispatch::new(me, ctx, lobby));
         }
         let router: Erased<JoinContext> =
             Arc::new(move |ctx: JoinContext| Box::pin(Dispatch::new(Arc::clone(&me), ctx, lobby)));
         let handler = self.layers.join.around(router);
-        Some(Running::Layered(guard::call(|| handler(ctx))))
+        Running::Layered(guard::call(|| handler(ctx)))
     }
 
     /// The first lobby whose pattern matches `name`, of those from the `from`-th on.

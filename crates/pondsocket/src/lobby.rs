@@ -211,9 +211,7 @@ impl LobbyInner {
         if self.outer.event.is_empty() && self.layers.event.is_empty() {
             return Running::Direct(Dispatch::new(me, ctx, 0));
         }
-        if let Some((_, matched, _)) = self.event_handler(ctx.event(), 0) {
-            ctx.route = matched;
-        }
+        self.route(&mut ctx);
         let router: Erased<EventContext> = Arc::new(move |ctx| Box::pin(Dispatch::new(Arc::clone(&me), ctx, 0)));
         let handler = self.outer.event.around(self.layers.event.around(router));
         Running::Layered(guard::call(|| handler(ctx)))
@@ -229,6 +227,13 @@ impl LobbyInner {
         let handler = handler.unwrap_or_else(|| Arc::new(|_| Box::pin(std::future::ready(Ok(())))));
         let handler = self.outer.leave.around(self.layers.leave.around(handler));
         Some(guard::call(|| handler(ctx)))
+    }
+
+    /// Shows hooks and layers what the first pattern that matches a message's event gives.
+    pub(crate) fn route(&self, ctx: &mut EventContext) {
+        if let Some((_, matched, _)) = self.event_handler(ctx.event(), 0) {
+            ctx.route = matched;
+        }
     }
 
     /// The first event handler whose pattern matches an event, of those from the `from`-th on.
