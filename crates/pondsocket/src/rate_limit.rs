@@ -130,6 +130,10 @@ impl<K> RateLimit<K> {
     /// an address.
     pub fn reset(&self, key: &str) {
         self.table.forget(key);
+        // An address has its bucket under the name of its network.
+        if let Ok(address) = key.parse() {
+            self.table.forget(&address_key(Some(address)));
+        }
     }
 
     fn check<C: Limited>(&self, key: &str, ctx: &C) -> Result<()> {
