@@ -242,6 +242,7 @@ pub struct BySubject;
 #[derive(Debug)]
 pub struct ByKey;
 
+#[diagnostic::do_not_recommend]
 impl<C: Limited> Layer<C, BySubject> for RateLimit<Subject> {
     fn prepare(_: &States) {}
 
@@ -251,6 +252,7 @@ impl<C: Limited> Layer<C, BySubject> for RateLimit<Subject> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<C: Limited, F: Fn(&C) -> String + Send + Sync + 'static> Layer<C, ByKey> for RateLimit<F> {
     fn prepare(_: &States) {}
 
