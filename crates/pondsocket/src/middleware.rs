@@ -36,6 +36,10 @@
 //! Layers around events see every message of the lobby, also one that no handler matches; those around leaves every
 //! leave, also where no handler is registered. The parameters and the query that a layer sees are those of the first
 //! pattern that matches.
+//!
+//! A handler that passes the decision on to the next pattern comes back to the layers around it alone as an `Err` of 404,
+//! and one that makes something else of it has decided. The layers of the endpoint around joins, and all that are not of
+//! one handler around events, see only what comes of it in the end.
 
 use std::fmt;
 use std::future::{Future, ready};
