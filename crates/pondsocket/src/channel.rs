@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Channel as Core, Departure, Member, NotMember, Removal, To};
+use pondsocket_proto::channel::{Channel as Core, Member, NotMember, Removal, To};
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::Json;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::context::LeaveReason;
 use crate::delivery::Delivery;
-use crate::endpoint::{EndpointInner, disconnected};
+use crate::endpoint::{EndpointInner, Live, disconnected};
 use crate::engine::link::Link;
 use crate::error::{Error, Result, encoding};
 use crate::json::decode;
@@ -33,12 +33,11 @@ use crate::user::User;
 pub struct Channel {
     endpoint: Arc<EndpointInner>,
     name: ChannelName,
-    lobby: usize,
 }
 
 impl Channel {
-    pub(crate) fn new(endpoint: &Arc<EndpointInner>, name: ChannelName, lobby: usize) -> Channel {
-        Channel { endpoint: Arc::clone(endpoint), name, lobby }
+    pub(crate) fn new(endpoint: &Arc<EndpointInner>, name: ChannelName) -> Channel {
+        Channel { endpoint: Arc::clone(endpoint), name }
     }
 
     /// The exact name, as clients join it.
@@ -219,13 +218,9 @@ impl Channel {
         take: impl FnOnce(&mut Core<Arc<Link>>, &UserId) -> Result<Removal, NotMember>,
     ) -> Result<()> {
         let user = user_id(user)?;
-        let removal = self.change(|channel| take(channel, &user).map_err(not_found))?;
-        self.left(removal.departure, reason);
+        let (live, removal) = self.change_live(|channel| take(channel, &user).map_err(not_found))?;
+        self.endpoint.spawn_leave(self.name.clone(), live.lobby, removal.departure, reason);
         Ok(())
-    }
-
-    fn left(&self, departure: Departure, reason: LeaveReason) {
-        self.endpoint.spawn_leave(self.name.clone(), self.lobby, departure, reason);
     }
 
     /// Closes the *connections* of all members, with close code 1000: their memberships, here and in other
@@ -241,11 +236,16 @@ impl Channel {
     }
 
     /// Changes the live channel, or fails with 404 if there is none: nobody is a member then.
-    fn change<T>(&self, mut change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<T> {
+    fn change<T>(&self, change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<T> {
+        self.change_live(change).map(|(_, answer)| answer)
+    }
+
+    /// The same, with the live channel that was changed.
+    fn change_live<T>(&self, mut change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<(Arc<Live>, T)> {
         loop {
             let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Err(no_such_member()) };
             match live.change(change) {
-                Ok(answer) => return answer,
+                Ok(answer) => return answer.map(|answer| (live, answer)),
                 Err(again) => {
                     change = again;
                     self.endpoint.hub.remove(&live);

@@ -191,9 +191,8 @@ impl Endpoint {
     /// 404 if no pattern matches it, 400 if it is reserved or over-long.
     pub fn channel(&self, name: &str) -> Result<Channel> {
         let name = self.0.channel_name(name)?;
-        let (lobby, ..) =
-            self.0.lobby_for(name.as_str(), 0).ok_or_else(|| Error::not_found("no channel pattern matches"))?;
-        Ok(Channel::new(&self.0, name, lobby))
+        self.0.lobby_for(name.as_str(), 0).ok_or_else(|| Error::not_found("no channel pattern matches"))?;
+        Ok(Channel::new(&self.0, name))
     }
 
     /// All connections of this endpoint on this node.
@@ -310,18 +309,16 @@ impl EndpointInner {
         guard::call(|| handler(ctx))
     }
 
-    /// Lets the join handlers that match decide, with all layers around them; `None` if no pattern matches.
-    pub(crate) fn join(self: &Arc<Self>, mut ctx: JoinContext) -> Option<Running<JoinContext, Arc<EndpointInner>>> {
-        let (lobby, route, _) = self.lobby_for(ctx.name.as_str(), 0)?;
-        (ctx.lobby, ctx.route) = (lobby, route);
-        let me = Arc::clone(self);
+    /// Lets the join handlers that match decide, from that of the context's lobby on, with all layers around them.
+    pub(crate) fn join(self: &Arc<Self>, ctx: JoinContext) -> Running<JoinContext, Arc<EndpointInner>> {
+        let (me, lobby) = (Arc::clone(self), ctx.lobby);
         if self.layers.join.is_empty() {
-            return Some(Running::Direct(Dispatch::new(me, ctx, lobby)));
+            return Running::Direct(Dispatch::new(me, ctx, lobby));
         }
         let router: Erased<JoinContext> =
             Arc::new(move |ctx: JoinContext| Box::pin(Dispatch::new(Arc::clone(&me), ctx, lobby)));
         let handler = self.layers.join.around(router);
-        Some(Running::Layered(guard::call(|| handler(ctx))))
+        Running::Layered(guard::call(|| handler(ctx)))
     }
 
     /// The first lobby whose pattern matches `name`, of those from the `from`-th on.
@@ -390,7 +387,7 @@ impl EndpointInner {
         let channel = name.as_str();
         tracing::debug!(target: "pondsocket::channel", endpoint = &*self.observer.endpoint, channel, user = user.id(), %reason, "left");
         self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user.id(), channel, reason.kind()));
-        let ctx = LeaveContext { endpoint: Arc::clone(self), name, lobby, user, reason };
+        let ctx = LeaveContext { endpoint: Arc::clone(self), name, user, reason };
         self.lobby(lobby)?.left(ctx)
     }
 

@@ -21,7 +21,8 @@
 //! ```
 //!
 //! Hooks are plain functions that run on the server's own tasks: they must not wait. Whatever needs I/O, or belongs
-//! to some endpoints or lobbies only, is a layer (see [`middleware`](crate::middleware)).
+//! to some endpoints or lobbies only, is a layer (see [`middleware`](crate::middleware)). As there, the parameters and the
+//! query that a context shows are those of the first pattern that matches.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +38,7 @@ use crate::metrics::{CloseReason, Component, ConnectionInfo, Meter};
 /// Every method does nothing by default. A panic in one is an internal error, and hurts nobody else.
 #[expect(unused_variables, reason = "the names are documentation")]
 pub trait Hooks: Send + Sync + 'static {
-    /// A connection handler has let a client in; the upgrade comes next.
+    /// A connection handler has let a client in; the upgrade comes next. If that fails, nothing more is told.
     ///
     /// # Errors
     /// The client is declined with it, over HTTP.
@@ -88,23 +89,20 @@ impl HookSet {
         HookSet(Some(Arc::new(hooks)))
     }
 
-    /// Asks a hook that may refuse.
-    pub(crate) fn ask(&self, meter: &Meter, ask: impl FnOnce(&dyn Hooks) -> Result<()>) -> Result<()> {
+    /// Asks a hook that may refuse. The caller counts what is unexpected.
+    pub(crate) fn ask(&self, ask: impl FnOnce(&dyn Hooks) -> Result<()>) -> Result<()> {
         let Some(hooks) = &self.0 else { return Ok(()) };
-        catch_unwind(AssertUnwindSafe(|| ask(&**hooks))).unwrap_or_else(|panic| {
-            let error = guard::panicked(&*panic);
-            meter.count(|metrics| metrics.error(Component::Hook, &error));
-            Err(error)
-        })
+        catch_unwind(AssertUnwindSafe(|| ask(&**hooks))).unwrap_or_else(|panic| Err(guard::panicked(&*panic)))
     }
 
     /// Tells a hook.
     pub(crate) fn tell(&self, meter: &Meter, tell: impl FnOnce(&dyn Hooks)) {
-        let told = self.ask(meter, |hooks| {
+        let told = self.ask(|hooks| {
             tell(hooks);
             Ok(())
         });
         if let Err(error) = told {
+            meter.count(|metrics| metrics.error(Component::Hook, &error));
             tracing::error!(target: "pondsocket::hooks", ?error, "a hook panicked");
         }
     }

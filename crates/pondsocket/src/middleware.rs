@@ -31,8 +31,15 @@
 //! | leaves | [`Endpoint::layer_leaves`](crate::Endpoint::layer_leaves) | [`Lobby::layer_leave`](crate::Lobby::layer_leave) | the same |
 //! | outgoing messages | [`Endpoint::layer_outgoing`](crate::Endpoint::layer_outgoing) | [`Lobby::layer_outgoing`](crate::Lobby::layer_outgoing) | [`OutgoingHandler::layer`](crate::OutgoingHandler::layer) |
 //!
+//! Of several layers around one handler, `handler.layer(a).layer(b)`, the last one is the outermost.
+//!
 //! Layers around events see every message of the lobby, also one that no handler matches; those around leaves every
-//! leave, also where no handler is registered.
+//! leave, also where no handler is registered. The parameters and the query that a layer sees are those of the first
+//! pattern that matches.
+//!
+//! A handler that passes the decision on to the next pattern comes back to the layers around it alone as an `Err` of 404,
+//! and one that makes something else of it has decided. The layers of the endpoint around joins, and all that are not of
+//! one handler around events, see only what comes of it in the end.
 
 use std::fmt;
 use std::future::{Future, ready};

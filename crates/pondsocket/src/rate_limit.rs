@@ -130,6 +130,10 @@ impl<K> RateLimit<K> {
     /// an address.
     pub fn reset(&self, key: &str) {
         self.table.forget(key);
+        // An address has its bucket under the name of its network.
+        if let Ok(address) = key.parse() {
+            self.table.forget(&address_key(Some(address)));
+        }
     }
 
     fn check<C: Limited>(&self, key: &str, ctx: &C) -> Result<()> {
@@ -238,6 +242,7 @@ pub struct BySubject;
 #[derive(Debug)]
 pub struct ByKey;
 
+#[diagnostic::do_not_recommend]
 impl<C: Limited> Layer<C, BySubject> for RateLimit<Subject> {
     fn prepare(_: &States) {}
 
@@ -247,6 +252,7 @@ impl<C: Limited> Layer<C, BySubject> for RateLimit<Subject> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<C: Limited, F: Fn(&C) -> String + Send + Sync + 'static> Layer<C, ByKey> for RateLimit<F> {
     fn prepare(_: &States) {}
 

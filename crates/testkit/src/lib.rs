@@ -1,6 +1,7 @@
 //! What behaviour tests talk through: a server on a free port, and raw clients that check every frame they get.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -56,6 +57,28 @@ pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
         }
     };
     timeout(DEADLINE, becomes).await.unwrap_or_else(|_| panic!("not within the deadline: {what}"));
+}
+
+/// What ran, in order: shared by its clones, so that handlers can take it as their state.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// Appends.
+    pub fn note(&self, what: impl Into<String>) {
+        self.0.lock().expect("no panic").push(what.into());
+    }
+
+    /// Takes all that was noted since the last call.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("no panic"))
+    }
+
+    /// Waits until something has been noted, and takes it.
+    pub async fn next(&self) -> Vec<String> {
+        eventually("something to note", || !self.0.lock().expect("no panic").is_empty()).await;
+        self.take()
+    }
 }
 
 /// A raw client. Every text it receives must be what the strictest client accepts.

@@ -24,8 +24,9 @@ pub enum Audience<R> {
 pub(super) enum Op<R> {
     /// From here on the connection receives. `tracked`: also presence.
     Join { slot: Slot, recipient: R },
-    /// From here on it receives nothing.
-    Leave { slot: Slot },
+    /// From here on it receives nothing. `last` is who sat there, if an outgoing handler is yet to decide about
+    /// something that was queued before.
+    Leave { slot: Slot, last: Option<Box<Listener>> },
     /// From here on these connections do (or don't) receive presence.
     Track { seats: Seats, on: bool },
     /// A message; `text` is a range of the batch's text.
@@ -45,7 +46,7 @@ pub(super) struct Change {
     pub(super) request_id: u128,
 }
 
-/// Who sits in a slot, as an outgoing handler sees it.
+/// Who sits in a slot, as an outgoing handler sees it: as the member is now or, if it has left since, as it was then.
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// The connection.
@@ -123,6 +124,16 @@ impl<R> Batch<R> {
         self.listeners.get(slot.index())?.as_ref()
     }
 
+    /// Seats those who leave in this part of the queue where they sit before it.
+    pub(super) fn seat_leavers(&self, listeners: &mut [Option<Listener>]) {
+        // Of several who leave the same seat, the first one is meant.
+        for op in self.ops.iter().rev() {
+            if let Op::Leave { slot, last: Some(last) } = op {
+                listeners[slot.index()] = Some(Listener::clone(last));
+            }
+        }
+    }
+
     pub(super) fn push(&mut self, op: Op<R>) {
         self.presences += usize::from(op.is_presence());
         self.ops.push(op);
@@ -178,7 +189,7 @@ impl<R> Batch<R> {
         for op in &mut self.ops {
             if let Op::Presence { change, .. } = op {
                 let text = append(&mut self.text, |out| encode(out, change, list));
-                let leave = Op::Leave { slot: Slot(0) };
+                let leave = Op::Leave { slot: Slot(0), last: None };
                 if let Op::Presence { to, .. } = std::mem::replace(op, leave) {
                     *op = Op::Send { to, text, treatment: Treatment::PRESENCE };
                 }

@@ -1,6 +1,6 @@
 use super::batch::{Change, Op};
 use super::state::{Departure, NotMember, Seats, Slot, State};
-use super::{Assigns, Audience, Batch, Treatment};
+use super::{Assigns, Audience, Batch, Listener, Treatment};
 use crate::id::{ChannelName, ConnectionId, RequestId, UserId};
 use crate::wire::{Action, Json, Object, PresenceKind, server};
 
@@ -134,6 +134,7 @@ impl<R> Channel<R> {
         });
         if batch.is_filtered() {
             batch.listeners = self.state.listeners();
+            self.queue.seat_leavers(&mut batch.listeners);
         }
         batch
     }
@@ -223,13 +224,14 @@ impl<R> Channel<R> {
         connection: ConnectionId,
         request_id: Option<&str>,
     ) -> Result<Option<Departure>, NotMember> {
+        let last = self.last_listener(slot);
         let departure = self.state.leave(slot, connection)?;
         if let Some(id) = request_id {
             let name = &self.name;
             let to = Audience::Only(Seats::One(slot));
             self.queue.send(to, Treatment::CONTROL, |out| server::exit_acknowledge(out, name.as_str(), id));
         }
-        self.queue.push(Op::Leave { slot });
+        self.queue.push(Op::Leave { slot, last });
         if let Some(gone) = &departure {
             self.announce_leave(gone);
         }
@@ -361,11 +363,17 @@ impl<R> Channel<R> {
         let seats = self.state.member(user.as_str()).ok_or(NotMember)?.seats.clone();
         notify(self, &seats);
         let connections = seats.as_slice().iter().filter_map(|slot| self.state.connection(*slot)).collect();
+        let last: Vec<_> = seats.as_slice().iter().map(|slot| self.last_listener(*slot)).collect();
         let departure = self.state.remove(user).ok_or(NotMember)?;
-        for slot in seats.as_slice() {
-            self.queue.push(Op::Leave { slot: *slot });
+        for (slot, last) in seats.as_slice().iter().zip(last) {
+            self.queue.push(Op::Leave { slot: *slot, last });
         }
         Ok(Removal { departure, connections })
+    }
+
+    /// Who is about to leave a seat, if an outgoing handler is yet to decide about something for it.
+    fn last_listener(&self, slot: Slot) -> Option<Box<Listener>> {
+        if self.queue.is_filtered() { self.state.listener(slot).map(Box::new) } else { None }
     }
 
     fn seated(&self, slot: Slot, connection: ConnectionId) -> Result<(), NotMember> {
@@ -564,6 +572,34 @@ mod tests {
         assert_eq!(channel.broadcast(&To::All, &said("after"), BROADCAST), Ok(1));
         let expected = ["a1 evicted", "a1 EVICTED", "a2 evicted", "a2 EVICTED", "b1 user_evicted", "b1 after"];
         assert_eq!(deliver(&mut channel, &mut recipients), expected);
+    }
+
+    #[test]
+    fn what_is_decided_about_is_taken_apart_with_those_who_sit_there_or_did_before_they_left() {
+        let mut channel = channel(Limits::default());
+        let filtered = Treatment { filtered: true, ..BROADCAST };
+        let slot = join(&mut channel, "a1", vec![Step::Assign("role".into(), Json::encode("host").expect("JSON"))]);
+        let other = join(&mut channel, "b1", Vec::new());
+        channel.broadcast(&To::All, &said("plain"), BROADCAST).expect("room");
+        channel.broadcast(&To::All, &said("decided"), filtered).expect("room");
+        channel.leave(slot, id("a1"), None).expect("seated");
+        channel.remove(&UserId::new("b").expect("valid")).expect("a member");
+        assert_eq!(join(&mut channel, "c1", Vec::new()), other, "the seat is taken by another");
+        channel.broadcast(&To::All, &said("again"), filtered).expect("room");
+        channel.leave(other, id("c1"), None).expect("seated");
+        assert_eq!(join(&mut channel, "d1", Vec::new()), other);
+
+        let mut portions = Vec::new();
+        while channel.has_queued() {
+            let batch = channel.take();
+            let who = |slot: Slot| batch.listener(slot).map(|listener| listener.user.as_str().to_owned());
+            let role = batch.listener(slot).and_then(|listener| listener.assigns.get("role").cloned());
+            portions.push((batch.is_filtered(), who(slot), who(other), role.is_some()));
+        }
+        let user = |name: &str| Some(name.to_owned());
+        let plain = || (false, None, None, false);
+        let expected = [plain(), (true, user("a"), user("b"), true), plain(), (true, None, user("c"), false), plain()];
+        assert_eq!(portions, expected);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl<R: Clone> Plan<R> {
         let mut marks = Vec::new();
         for (at, op) in (0u32..).zip(&batch.ops) {
             match op {
-                Op::Join { slot, .. } | Op::Leave { slot } => marks.push((*slot, at)),
+                Op::Join { slot, .. } | Op::Leave { slot, .. } => marks.push((*slot, at)),
                 Op::Farewell { to } => {
                     self.private.push(Private { to: to.clone(), pieces: vec![Piece::Farewell(at)] });
                 }
@@ -302,6 +302,10 @@ mod tests {
         Op::Join { slot: Slot(slot), recipient }
     }
 
+    fn leave(slot: u32) -> Op<char> {
+        Op::Leave { slot: Slot(slot), last: None }
+    }
+
     fn seat(slot: u32) -> Seats {
         Seats::One(Slot(slot))
     }
@@ -390,7 +394,7 @@ mod tests {
     fn a_farewell_comes_behind_all_that_was_queued() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
-        batch.push(Op::Leave { slot: Slot(0) });
+        batch.push(leave(0));
         batch.push(Op::Farewell { to: 'a' });
         send(&mut batch, Audience::All, "2");
         let plan = Plan::new(&batch, &mut three());
@@ -413,7 +417,7 @@ mod tests {
         send(&mut batch, Audience::All, "1");
         batch.push(join(3, 'd'));
         send(&mut batch, Audience::All, "2");
-        batch.push(Op::Leave { slot: Slot(0) });
+        batch.push(leave(0));
         send(&mut batch, Audience::All, "3");
         let mut recipients = three();
         let plan = Plan::new(&batch, &mut recipients);
@@ -425,7 +429,7 @@ mod tests {
     fn a_slot_may_change_hands_within_a_batch() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::Only(seat(0)), "1");
-        batch.push(Op::Leave { slot: Slot(0) });
+        batch.push(leave(0));
         send(&mut batch, Audience::All, "2");
         batch.push(join(0, 'd'));
         send(&mut batch, Audience::Only(seat(0)), "3");
@@ -438,7 +442,7 @@ mod tests {
     #[test]
     fn who_was_tracked_before_is_not_when_the_slot_changes_hands() {
         let mut batch = Batch::default();
-        batch.push(Op::Leave { slot: Slot(2) });
+        batch.push(leave(2));
         batch.push(join(2, 'd'));
         send(&mut batch, Audience::Tracked, "p");
         let plan = Plan::new(&batch, &mut three());
@@ -473,7 +477,7 @@ mod tests {
     fn an_outsider_is_told_between_its_memberships() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
-        batch.push(Op::Leave { slot: Slot(0) });
+        batch.push(leave(0));
         send(&mut batch, Audience::Outsider('a'), "no");
         batch.push(join(0, 'a'));
         send(&mut batch, Audience::All, "2");

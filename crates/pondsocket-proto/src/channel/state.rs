@@ -180,14 +180,17 @@ impl State {
         self.seats.len() - self.vacant.len()
     }
 
+    /// Who sits in `slot`: a shared copy.
+    pub(super) fn listener(&self, slot: Slot) -> Option<Listener> {
+        let Seat { connection, user } = self.seats.get(slot.index())?.as_ref()?;
+        let member = self.members.get(user)?;
+        let (assigns, presence) = (member.assigns.clone(), member.presence.clone());
+        Some(Listener { connection: *connection, user: user.clone(), assigns, presence })
+    }
+
     /// Who sits where: shared copies, in the order of the slots.
     pub(super) fn listeners(&self) -> Vec<Option<Listener>> {
-        let listener = |seat: &Seat| {
-            let member = self.members.get(&seat.user)?;
-            let (assigns, presence) = (member.assigns.clone(), member.presence.clone());
-            Some(Listener { connection: seat.connection, user: seat.user.clone(), assigns, presence })
-        };
-        self.seats.iter().map(|seat| seat.as_ref().and_then(listener)).collect()
+        (0..).map(Slot).take(self.seats.len()).map(|slot| self.listener(slot)).collect()
     }
 
     /// The presence of all tracked users, as the text of one JSON array.

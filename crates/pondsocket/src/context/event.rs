@@ -204,7 +204,7 @@ impl EventContext {
 
     /// The channel, to act on or to keep.
     pub fn channel(&self) -> Channel {
-        Channel::new(&self.call.endpoint, self.call.room.name.clone(), self.call.room.lobby)
+        Channel::new(&self.call.endpoint, self.call.room.name.clone())
     }
 
     /// Shows the member to the other tracked members.

@@ -114,7 +114,7 @@ impl JoinContext {
 
     /// The channel, as those outside of it see it.
     pub fn channel(&self) -> Channel {
-        Channel::new(&self.endpoint, self.name.clone(), self.lobby)
+        Channel::new(&self.endpoint, self.name.clone())
     }
 
     /// The request id of the join.

@@ -57,7 +57,6 @@ impl LeaveReason {
 pub struct LeaveContext {
     pub(crate) endpoint: Arc<EndpointInner>,
     pub(crate) name: ChannelName,
-    pub(crate) lobby: usize,
     pub(crate) user: User,
     pub(crate) reason: LeaveReason,
 }
@@ -109,7 +108,7 @@ impl LeaveContext {
 
     /// The channel, to tell those who remain.
     pub fn channel(&self) -> Channel {
-        Channel::new(&self.endpoint, self.name.clone(), self.lobby)
+        Channel::new(&self.endpoint, self.name.clone())
     }
 
     /// What the tracked members show of themselves, by user id.

@@ -52,7 +52,8 @@ impl OutgoingContext {
         decode::from_server("payload", &self.message.payload)
     }
 
-    /// Whom it is sent to: its id, and its assigns and presence as of this delivery.
+    /// Whom it is sent to: its id, and its assigns and presence as of this delivery, or as they were when it left, if it
+    /// has left since.
     pub fn recipient(&self) -> &User {
         &self.recipient
     }

@@ -169,7 +169,7 @@ async fn admit(
                 ip: client,
                 assigns: &assigns,
             };
-            let allowed = common.hooks.ask(&common.meter, |hooks| hooks.on_connect(&info));
+            let allowed = common.hooks.ask(|hooks| hooks.on_connect(&info));
             allowed.map_err(|error| Refused::new(error, DeclineReason::Hook))?;
             tokio::spawn(serve_pond(upgrading(ticket), identity, connected));
         }
@@ -355,8 +355,9 @@ fn peer<B>(request: &Request<B>) -> Option<SocketAddr> {
 fn decline(endpoint: &EndpointInner, Refused { error, reason, headers }: Refused) -> Response<Body> {
     let path = &*endpoint.observer.endpoint;
     if error.is_unexpected() {
-        tracing::error!(target: "pondsocket::handler", endpoint = path, ?error, "connection handler failed");
-        endpoint.observer.count(|metrics, _| metrics.error(Component::ConnectionHandler, &error));
+        let component = if reason == DeclineReason::Hook { Component::Hook } else { Component::ConnectionHandler };
+        tracing::error!(target: "pondsocket::handler", endpoint = path, %component, ?error, "connection declined");
+        endpoint.observer.count(|metrics, _| metrics.error(component, &error));
     } else {
         tracing::debug!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "connection declined");
     }

@@ -52,12 +52,12 @@ impl<R: Recipient> Hub<R> {
         mut join: F,
     ) -> (Arc<LiveChannel<R>>, T)
     where
-        F: FnOnce(&mut Channel<R>) -> T,
+        F: FnOnce(&mut Channel<R>, &dyn Rules<R>) -> T,
     {
         self.remember_runtime();
         loop {
             let channel = self.get_or_create(name, lobby);
-            match channel.change(join) {
+            match channel.join(join) {
                 Ok(answer) => {
                     channel.open();
                     return (channel, answer);

@@ -67,7 +67,7 @@ pub(crate) trait Rules<R>: Send + Sync {
 
 /// What becomes of one filtered message, for each recipient.
 pub(crate) trait Gate<R>: Send {
-    fn decide(&mut self, to: &R, listener: Option<&Listener>) -> Verdict;
+    fn decide(&mut self, to: &R, listener: &Listener) -> Verdict;
 }
 
 /// An outgoing handler's decision.
@@ -146,11 +146,20 @@ impl<R: Recipient> LiveChannel<R> {
     /// Changes the channel; what that means for its members is delivered soon. `Err` gives the change back: the
     /// channel has closed.
     pub(crate) fn change<T, F: FnOnce(&mut Channel<R>) -> T>(self: &Arc<Self>, change: F) -> Result<T, F> {
+        self.apply(change, |change, channel| change(channel))
+    }
+
+    /// Seats somebody who may send something at once, which is handled as this channel's lobby says.
+    pub(crate) fn join<T, F: FnOnce(&mut Channel<R>, &dyn Rules<R>) -> T>(self: &Arc<Self>, join: F) -> Result<T, F> {
+        self.apply(join, |join, channel| join(channel, &*self.rules))
+    }
+
+    fn apply<T, F>(self: &Arc<Self>, change: F, apply: impl FnOnce(F, &mut Channel<R>) -> T) -> Result<T, F> {
         let mut core = self.core.lock();
         if core.closed {
             return Err(change);
         }
-        let answer = change(&mut core.channel);
+        let answer = apply(change, &mut core.channel);
         let work = core.baton.is_some() && core.channel.has_queued();
         drop(core);
         if work {
@@ -358,8 +367,9 @@ impl<R: Recipient> Delivery<R> {
             let mut passed = Vec::new();
             for (slot, reception) in hearers(recipients, audience) {
                 let to = &reception.to;
-                // The slot may have changed hands since the message was queued.
-                let listener = batch.listener(slot).filter(|listener| listener.connection == to.connection());
+                // Whoever receives sits there, or did when it left.
+                let Some(listener) = batch.listener(slot) else { continue };
+                debug_assert_eq!(listener.connection, to.connection());
                 let frame = match gate.decide(to, listener) {
                     Verdict::Pass => shared_frame(&mut passed, to.framing(), text),
                     Verdict::Replace(text) => Bytes::from(to.framing().frame(&text)),

@@ -101,15 +101,10 @@ impl<'a> Filter<'a> {
 }
 
 impl Gate<Arc<Link>> for Filter<'_> {
-    fn decide(&mut self, to: &Arc<Link>, listener: Option<&Listener>) -> Verdict {
+    fn decide(&mut self, to: &Arc<Link>, listener: &Listener) -> Verdict {
         let Some(message) = self.message.clone() else { return Verdict::Block };
-        let recipient = match listener {
-            Some(Listener { user, assigns, presence, .. }) => {
-                User { id: user.clone(), assigns: assigns.clone(), presence: presence.clone() }
-            }
-            // It has left since: what remains of it is what its connection carries.
-            None => User { id: to.user().clone(), assigns: to.assigns(), presence: None },
-        };
+        let Listener { user, assigns, presence, .. } = listener.clone();
+        let recipient = User { id: user, assigns, presence };
         let ctx = OutgoingContext { message, recipient, connection: to.id(), route: self.route.clone() };
         let verdict = match self.next.clone().run(&ctx) {
             Ok(Outgoing::Pass) => Verdict::Pass,
@@ -134,7 +129,7 @@ impl Gate<Arc<Link>> for Filter<'_> {
 struct Closed;
 
 impl Gate<Arc<Link>> for Closed {
-    fn decide(&mut self, _: &Arc<Link>, _: Option<&Listener>) -> Verdict {
+    fn decide(&mut self, _: &Arc<Link>, _: &Listener) -> Verdict {
         Verdict::Block
     }
 }

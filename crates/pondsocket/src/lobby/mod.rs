@@ -31,7 +31,7 @@ pub(crate) struct LobbyInner {
     /// The endpoint's.
     outer: Arc<Layers>,
     layers: Layers,
-    events: RwLock<Arc<[Route<Erased<EventContext>>]>>,
+    events: RwLock<Vec<Route<Erased<EventContext>>>>,
     outgoing: RwLock<Vec<Route<ErasedOutgoing>>>,
     slow_clients: RwLock<Vec<Route<SlowClient>>>,
     /// Whether `outgoing`, `slow_clients` or the layers around outgoing messages have something to say.
@@ -50,7 +50,6 @@ pub(crate) struct Layers {
 }
 
 /// What belongs to a pattern.
-#[derive(Clone)]
 struct Route<T> {
     pattern: Pattern,
     what: T,
@@ -80,7 +79,7 @@ impl Lobby {
         let what = erase(handler, &self.0.states);
         let mut events = self.0.events.write().unwrap_or_else(PoisonError::into_inner);
         check_new("event", &pattern, events.iter().map(|route| &route.pattern))?;
-        *events = events.iter().cloned().chain([Route { pattern, what }]).collect();
+        events.push(Route { pattern, what });
         Ok(self)
     }
 
@@ -189,7 +188,7 @@ impl LobbyInner {
             observer,
             outer,
             layers: Layers::default(),
-            events: RwLock::new(Arc::from([])),
+            events: RwLock::default(),
             outgoing: RwLock::default(),
             slow_clients: RwLock::default(),
             is_particular: AtomicBool::new(false),
@@ -207,11 +206,12 @@ impl LobbyInner {
     }
 
     /// Lets the handlers of a message's event decide, with all layers around them.
-    pub(crate) fn handle(self: &Arc<Self>, ctx: EventContext) -> Running<EventContext, Arc<LobbyInner>> {
+    pub(crate) fn handle(self: &Arc<Self>, mut ctx: EventContext) -> Running<EventContext, Arc<LobbyInner>> {
         let me = Arc::clone(self);
         if self.outer.event.is_empty() && self.layers.event.is_empty() {
             return Running::Direct(Dispatch::new(me, ctx, 0));
         }
+        self.route(&mut ctx);
         let router: Erased<EventContext> = Arc::new(move |ctx| Box::pin(Dispatch::new(Arc::clone(&me), ctx, 0)));
         let handler = self.outer.event.around(self.layers.event.around(router));
         Running::Layered(guard::call(|| handler(ctx)))
@@ -229,6 +229,20 @@ impl LobbyInner {
         Some(guard::call(|| handler(ctx)))
     }
 
+    /// Shows hooks and layers what the first pattern that matches a message's event gives.
+    pub(crate) fn route(&self, ctx: &mut EventContext) {
+        if let Some((_, matched, _)) = self.event_handler(ctx.event(), 0) {
+            ctx.route = matched;
+        }
+    }
+
+    /// The first event handler whose pattern matches an event, of those from the `from`-th on.
+    fn event_handler(&self, event: &str, from: usize) -> Option<(usize, Match, Erased<EventContext>)> {
+        let routes = self.events.read().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = routes.iter().enumerate().skip(from);
+        rest.find_map(|(at, route)| Some((at, route.pattern.matches(event)?, Arc::clone(&route.what))))
+    }
+
     /// The first outgoing handler whose pattern matches an event.
     fn outgoing_handler(&self, event: &str) -> Option<(Match, ErasedOutgoing)> {
         let routes = self.outgoing.read().unwrap_or_else(PoisonError::into_inner);
@@ -243,10 +257,7 @@ impl LobbyInner {
 
 impl Routes<EventContext> for Arc<LobbyInner> {
     fn start(&self, mut ctx: EventContext, from: usize) -> Result<(usize, BoxFuture<Result<()>>)> {
-        let events = Arc::clone(&self.events.read().unwrap_or_else(PoisonError::into_inner));
-        let mut matches = events.iter().enumerate().skip(from);
-        let found = matches.find_map(|(at, route)| Some((at, route.pattern.matches(ctx.event())?, &route.what)));
-        let Some((at, matched, handler)) = found else {
+        let Some((at, matched, handler)) = self.event_handler(ctx.event(), from) else {
             let details = serde_json::json!({ "event": ctx.event() });
             return Err(Error::unrouted("no handler for this event").with_details(&details));
         };

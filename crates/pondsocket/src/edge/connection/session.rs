@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use http::Extensions;
 use pondsocket_proto::channel::{Assigns, Departure, Step};
 use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::client::{self, ClientMessage, Envelope};
 use tokio::time::Instant;
 use tracing::debug_span;
@@ -251,17 +250,24 @@ impl Session {
         }
         let span = debug_span!(target: "pondsocket::handler", "event", channel = name.as_str(), event = &*call.event, request_id = &*call.request_id);
         let entered = span.enter();
-        let ctx = EventContext::new(Arc::clone(&call));
-        let started = self.endpoint.observer.start();
-        let future = self.endpoint.lobby(call.room.lobby).ok_or_else(|| Error::internal("a lobby has vanished"));
-        let allowed = self.endpoint.common.hooks.ask(self.meter(), |hooks| hooks.before_message(&ctx));
-        let future = match allowed.and(future) {
-            Ok(lobby) => lobby.handle(ctx),
+        let mut ctx = EventContext::new(Arc::clone(&call));
+        let hooks = &self.endpoint.common.hooks;
+        let lobby = self.endpoint.lobby(call.room.lobby).ok_or_else(|| Error::internal("a lobby has vanished"));
+        let allowed = lobby.and_then(|lobby| {
+            if hooks.is_on() {
+                lobby.route(&mut ctx);
+            }
+            hooks.ask(|hooks| hooks.before_message(&ctx)).map(|()| lobby)
+        });
+        let lobby = match allowed {
+            Ok(lobby) => lobby,
             Err(error) => {
-                self.finish_event(&call, started, Err(error));
+                self.finish_event(&call, Component::Hook, None, Err(error));
                 return None;
             }
         };
+        let started = self.endpoint.observer.start();
+        let future = lobby.handle(ctx);
         drop(entered);
         Some(Task { kind: Kind::Event { call, future }, started, span })
     }
@@ -277,27 +283,34 @@ impl Session {
         let span =
             debug_span!(target: "pondsocket::handler", "join", channel = name.as_str(), request_id = &*request_id);
         let entered = span.enter();
+        let matched = self.endpoint.lobby_for(name.as_str(), 0).map(|(lobby, route, _)| (lobby, route));
+        let is_routed = matched.is_some();
+        let (lobby, route) = matched.unwrap_or_default();
         let ctx = JoinContext {
             endpoint: Arc::clone(&self.endpoint),
             link: Arc::clone(&self.link),
-            lobby: 0,
+            lobby,
             name: name.clone(),
-            route: Match::default(),
+            route,
             request_id: Arc::clone(&request_id),
             payload,
             extensions: Extensions::new(),
         };
-        let started = self.endpoint.observer.start();
-        let allowed = self.endpoint.common.hooks.ask(self.meter(), |hooks| hooks.before_join(&ctx));
-        let future = match allowed {
-            Ok(()) => self.endpoint.join(ctx).ok_or_else(|| Error::unrouted("no such channel")),
-            Err(error) => Err(error),
-        };
-        drop(entered);
-        match future {
-            Ok(future) => Some(Task { kind: Kind::Join { request_id, future }, started, span }),
+        let allowed = self.endpoint.common.hooks.ask(|hooks| hooks.before_join(&ctx));
+        let allowed = allowed.and_then(|()| match is_routed {
+            true => Ok(ctx),
+            false => Err(Error::unrouted("no such channel")),
+        });
+        match allowed {
+            Ok(ctx) => {
+                let started = self.endpoint.observer.start();
+                let future = self.endpoint.join(ctx);
+                drop(entered);
+                Some(Task { kind: Kind::Join { request_id, future }, started, span })
+            }
             Err(error) => {
-                self.finish_join(name, &request_id, started, Err(error));
+                drop(entered);
+                self.finish_join(name, &request_id, Component::Hook, None, Err(error));
                 None
             }
         }
@@ -380,11 +393,11 @@ impl Session {
         match &mut task.kind {
             Kind::Event { call, future } => {
                 let Poll::Ready(outcome) = future.poll(cx) else { return Some(task) };
-                self.finish_event(call, task.started, outcome);
+                self.finish_event(call, Component::EventHandler, task.started, outcome);
             }
             Kind::Join { request_id, future } => {
                 let Poll::Ready(answer) = future.poll(cx) else { return Some(task) };
-                self.finish_join(name, request_id, task.started, answer);
+                self.finish_join(name, request_id, Component::JoinHandler, task.started, answer);
             }
             Kind::Leave { lobby, future } => {
                 let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
@@ -398,9 +411,11 @@ impl Session {
         let _entered = task.span.enter();
         tracing::warn!(target: "pondsocket::handler", connection = %self.link.id(), channel = name.as_str(), "handler cancelled at its deadline");
         match &task.kind {
-            Kind::Event { call, .. } => self.finish_event(call, task.started, Err(guard::timed_out())),
+            Kind::Event { call, .. } => {
+                self.finish_event(call, Component::EventHandler, task.started, Err(guard::timed_out()))
+            }
             Kind::Join { request_id, .. } => {
-                self.finish_join(name, request_id, task.started, Err(guard::timed_out()));
+                self.finish_join(name, request_id, Component::JoinHandler, task.started, Err(guard::timed_out()));
             }
             Kind::Leave { lobby, .. } => {
                 self.endpoint.finish_leave(name.as_str(), *lobby, task.started, &Err(guard::timed_out()));
@@ -408,19 +423,28 @@ impl Session {
         }
     }
 
-    fn finish_event(&self, call: &Call, started: Option<Instant>, outcome: Result<()>) {
+    /// A message has been handled, or refused by a hook: then no handler was started.
+    fn finish_event(&self, call: &Call, by: Component, started: Option<Instant>, outcome: Result<()>) {
         if let Err(error) = &outcome {
             self.fail(call, error);
-            self.count_unexpected(Component::EventHandler, error);
+            self.count_unexpected(by, error);
         }
         self.endpoint.finish(HandlerKind::Event, Some(call.room.lobby), started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
-            let channel = Channel::new(&self.endpoint, call.room.name.clone(), call.room.lobby);
+            let channel = Channel::new(&self.endpoint, call.room.name.clone());
             hooks.after_message(&me.info(), &channel, &call.event, outcome.as_ref().copied());
         });
     }
 
-    fn finish_join(&mut self, name: &ChannelName, request_id: &str, started: Option<Instant>, answer: Result<Joined>) {
+    /// A join has been decided, by a handler or by a hook: then no handler was started.
+    fn finish_join(
+        &mut self,
+        name: &ChannelName,
+        request_id: &str,
+        by: Component,
+        started: Option<Instant>,
+        answer: Result<Joined>,
+    ) {
         let outcome = answer.and_then(Joined::into_chain);
         let lobby = outcome.as_ref().ok().map(|(lobby, _)| *lobby);
         let lobby = lobby.or_else(|| Some(self.endpoint.lobby_for(name.as_str(), 0)?.0));
@@ -430,12 +454,12 @@ impl Session {
             Err(error) if error.is_unrouted() => self.no_channel(name, request_id),
             Err(error) => {
                 self.decline(name.as_str(), request_id, error);
-                self.count_unexpected(Component::JoinHandler, error);
+                self.count_unexpected(by, error);
             }
         }
         self.endpoint.finish(HandlerKind::Join, lobby, started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
-            let channel = Channel::new(&self.endpoint, name.clone(), lobby.unwrap_or(usize::MAX));
+            let channel = Channel::new(&self.endpoint, name.clone());
             hooks.after_join(&me.info(), &channel, outcome.as_ref().copied());
         });
     }
@@ -453,7 +477,7 @@ impl Session {
         if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
             return Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns"));
         }
-        let (live, accepted) = self.endpoint.hub.join(name, (lobby, &rules), |channel| {
+        let (live, accepted) = self.endpoint.hub.join(name, (lobby, &rules), |channel, rules| {
             if let Some(member) = channel.state().member(user.as_str())
                 && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
             {

@@ -67,7 +67,7 @@ impl Rules<Member> for Lobby {
 struct Open;
 
 impl Gate<Member> for Open {
-    fn decide(&mut self, _: &Member, _: Option<&Listener>) -> Verdict {
+    fn decide(&mut self, _: &Member, _: &Listener) -> Verdict {
         Verdict::Pass
     }
 }
@@ -269,13 +269,13 @@ fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
         let hub = Hub::new(Limits::default());
         let (first, second) = (Member::new(1), Member::new(2));
-        let (old, slot) = hub.join(&name(), (0, &lobby()), |channel| seat(channel, &first));
+        let (old, slot) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &first));
         let leaving = Arc::clone(&old);
         let leaver = thread::spawn(move || {
             let left = leaving.change(|channel| channel.leave(slot, ConnectionId::from_u128(1), Some("q")));
             assert!(matches!(left, Ok(Ok(Some(_)))));
         });
-        let (room, slot) = hub.join(&name(), (0, &lobby()), |channel| seat(channel, &second));
+        let (room, slot) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &second));
         leaver.join().expect("no panic");
 
         let live = hub.get("/room").expect("somebody is in it");
@@ -320,8 +320,8 @@ fn two_first_joins_meet_in_one_channel() {
         let hub = Hub::new(Limits::default());
         let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
-        let joiner = thread::spawn(move || other.join(&name(), (0, &lobby()), |channel| seat(channel, &member)).0);
-        let (mine, _) = hub.join(&name(), (0, &lobby()), |channel| seat(channel, &second));
+        let joiner = thread::spawn(move || other.join(&name(), (0, &lobby()), |channel, _| seat(channel, &member)).0);
+        let (mine, _) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &second));
         let theirs = joiner.join().expect("no panic");
         assert!(Arc::ptr_eq(&mine, &theirs));
         assert_eq!(mine.read(|channel| channel.state().connection_count()), 2);
@@ -335,7 +335,8 @@ fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
         let hub = Hub::new(Limits::default());
         let members = [Member::new(1), Member::new(2)];
-        let seats = members.each_ref().map(|member| hub.join(&name(), (0, &lobby()), |channel| seat(channel, member)));
+        let seats =
+            members.each_ref().map(|member| hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, member)));
         let leave = |(room, slot): (Room, Slot), number| {
             let left = room.change(|channel| channel.leave(slot, ConnectionId::from_u128(number), None));
             assert!(matches!(left, Ok(Ok(Some(_)))));
