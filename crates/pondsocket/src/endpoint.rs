@@ -292,13 +292,12 @@ impl EndpointInner {
     /// 400 if it is no name for a channel, or too long; 404 if it is not in canonical form, where that is asked for.
     pub(crate) fn channel_name(&self, name: &str) -> Result<ChannelName> {
         let settings = self.settings();
-        if name.len() > settings.max_channel_name {
-            self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, Limit::ChannelName));
-        }
+        let named = ChannelName::new(name, settings.max_channel_name);
+        let named = named.map_err(|error| Error::bad_request(error.to_string()))?;
         if settings.canonical_channel_names && !is_canonical(name) {
             return Err(Error::not_found("no such channel: its name is not in canonical form"));
         }
-        ChannelName::new(name, settings.max_channel_name).map_err(|error| Error::bad_request(error.to_string()))
+        Ok(named)
     }
 
     /// Lets the connection handler decide, with all layers around it.

@@ -87,8 +87,16 @@ impl Session {
     }
 
     pub(super) fn on_text(&mut self, text: &str, cx: &mut Context<'_>) {
+        let message = client::decode(text);
+        if let Ok(ClientMessage::Leave(message)) = &message
+            && let Some((name, _)) = self.rooms.get_key_value(&*message.channel)
+        {
+            // It undoes a join, which has been paid for.
+            let work = Work::Leave { request_id: message.request_id.as_ref().into() };
+            return self.submit(name.clone(), work, cx);
+        }
         let refused = self.admit(text.len()).err();
-        match (client::decode(text), refused) {
+        match (message, refused) {
             (Ok(ClientMessage::Event(message)), None) => self.on_event(message, text.len(), cx),
             (Ok(ClientMessage::Event(message)), Some(error)) => {
                 self.refuse_event(&message.channel, &message.request_id, &error);
@@ -97,14 +105,8 @@ impl Session {
             (Ok(ClientMessage::Join(message)), Some(error)) => {
                 self.decline(&message.channel, &message.request_id, &error);
             }
-            // Whoever leaves asks for nothing.
-            (Ok(ClientMessage::Leave(message)), _) => {
-                let work = Work::Leave { request_id: message.request_id.as_ref().into() };
-                match self.rooms.get_key_value(&*message.channel) {
-                    Some((name, _)) => self.submit(name.clone(), work, cx),
-                    None => self.acknowledge_exit(&message.channel, &message.request_id),
-                }
-            }
+            // A leave is always answered (docs/protocol.md, Leaving).
+            (Ok(ClientMessage::Leave(message)), _) => self.acknowledge_exit(&message.channel, &message.request_id),
             (Ok(ClientMessage::Ping), _) => {}
             (Err(malformed), _) => self.on_malformed(&malformed),
         }
@@ -141,6 +143,9 @@ impl Session {
     }
 
     fn on_join(&mut self, message: Envelope<'_>, cx: &mut Context<'_>) {
+        if message.channel.len() > self.options.max_channel_name {
+            self.reached(Limit::ChannelName);
+        }
         let name = self.endpoint.channel_name(&message.channel);
         let name = name.and_then(|name| self.check_room_for(&name).map(|()| name));
         match name {
@@ -153,20 +158,32 @@ impl Session {
     }
 
     /// Whether the connection may join one more channel.
-    fn check_room_for(&self, name: &ChannelName) -> Result<()> {
+    fn check_room_for(&mut self, name: &ChannelName) -> Result<()> {
         if self.rooms.contains_key(name) {
             return Ok(());
         }
-        if self.rooms.len() >= self.options.max_channels_per_connection {
+        let most = self.options.max_channels_per_connection;
+        if self.rooms.len() >= most {
+            // Those that it was taken out of are noticed now.
+            let me = self.link.id();
+            let is_seated = |(live, slot): &Seat| live.is_seated(*slot, me);
+            self.rooms.retain(|_, room| room.busy.is_some() || room.seat.as_ref().is_some_and(is_seated));
+        }
+        if self.rooms.len() >= most {
             self.reached(Limit::Channels);
             return Err(Error::too_many_requests("too many channels"));
         }
-        let undecided = self.rooms.values().filter(|room| room.seat.is_none()).count();
-        if undecided >= self.options.max_pending_joins {
+        if self.undecided_joins() >= self.options.max_pending_joins {
             self.reached(Limit::PendingJoins);
             return Err(Error::too_many_requests("too many joins at once"));
         }
         Ok(())
+    }
+
+    fn undecided_joins(&self) -> usize {
+        let running = self.jobs.iter().filter(|job| matches!(job.task.kind, Kind::Join { .. })).count();
+        let queues = self.rooms.values().filter_map(|room| room.busy.as_ref()).flat_map(|busy| &busy.queue);
+        running + queues.filter(|work| matches!(work, Work::Join { .. })).count()
     }
 
     /// Does it now, or behind what the room is busy with.
@@ -174,16 +191,15 @@ impl Session {
         let room = self.rooms.entry(name.clone()).or_default();
         if let Some(busy) = &mut room.busy {
             busy.queue.push_back(work);
-            self.waiting += 1;
-            let waiting = self.waiting;
-            self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
         } else if self.jobs.len() >= self.options.max_concurrent_handlers {
             room.busy = Some(Box::new(Busy { queue: VecDeque::from([work]), gone: None }));
-            self.waiting += 1;
             self.starved.push_back(name);
         } else {
-            self.work_off(name, Some(work), cx);
+            return self.work_off(name, Some(work), cx);
         }
+        self.waiting += 1;
+        let waiting = self.waiting;
+        self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
     }
 
     /// Does one thing after the other, until a handler waits or nothing is left.
