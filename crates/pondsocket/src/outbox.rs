@@ -69,6 +69,8 @@ pub(crate) const TOO_SLOW: Closure =
 /// What a push has come to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Pushed {
+    /// It is written, or queued; nothing more is accepted by a connection that ends.
+    pub(crate) accepted: bool,
     /// The connection's task has to be told: something is queued, or the connection must end.
     pub(crate) wake: bool,
     /// What was dropped to make room.
@@ -200,7 +202,7 @@ impl Outbox {
             return Ok(Pushed { wake: true, ..Pushed::default() });
         };
         if written == runs.iter().map(|run| run.range.len()).sum::<usize>() {
-            return Ok(Pushed::default());
+            return Ok(Pushed { accepted: true, ..Pushed::default() });
         }
         let (was_over, waiting) = (self.is_over(bounds), self.queue.len());
         for run in runs {
@@ -237,7 +239,7 @@ impl Outbox {
             return Err(TOO_SLOW);
         }
         let wake = was_quiet || !was_over && self.is_over(bounds);
-        Ok(Pushed { wake, dropped, depth: self.frames })
+        Ok(Pushed { accepted: true, wake, dropped, depth: self.frames })
     }
 
     /// Drops what may be dropped until no more waits than may: outdated presence, then the oldest broadcasts with

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
+use crate::metrics::Component;
 use crate::pond::PondSocket;
 use crate::upgrade::PeerAddr;
 
@@ -57,7 +58,7 @@ impl Server {
             .await
             .map_err(|error: io::Error| Error::unavailable(format!("cannot listen on {address}: {error}")))?;
         let accepting = tokio::spawn(accept(listener, self.pond.clone()));
-        tracing::info!(address = %local, "listening");
+        tracing::info!(target: "pondsocket::server", address = %local, "listening");
         self.running = Some(Running { address: local, accepting });
         Ok(())
     }
@@ -78,7 +79,7 @@ impl Server {
         let Some(running) = self.running.take() else { return };
         running.accepting.abort();
         self.pond.shutdown(timeout).await;
-        tracing::info!(address = %running.address, "stopped");
+        tracing::info!(target: "pondsocket::server", address = %running.address, "stopped");
     }
 
     /// Binds, serves until SIGINT or SIGTERM, then stops, with 30 s for clients to go.
@@ -108,7 +109,8 @@ async fn accept(listener: TcpListener, pond: PondSocket) {
                 tokio::spawn(serve(stream, peer, pond.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                tracing::warn!(target: "pondsocket::server", %error, "cannot accept a connection");
+                count(&pond, Error::unavailable("cannot accept a connection").with_source(error));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -116,15 +118,21 @@ async fn accept(listener: TcpListener, pond: PondSocket) {
 }
 
 async fn serve(stream: TcpStream, peer: SocketAddr, pond: PondSocket) {
+    let service = pond.service();
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(PeerAddr(peer));
-        tower_service::Service::call(&mut pond.service(), request)
+        tower_service::Service::call(&mut service.clone(), request)
     });
     let connection =
         http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).with_upgrades();
     if let Err(error) = connection.await {
-        tracing::debug!(%peer, %error, "HTTP connection failed");
+        tracing::debug!(target: "pondsocket::server", %peer, %error, "HTTP connection failed");
+        count(&pond, Error::bad_request("HTTP connection failed").with_source(error));
     }
+}
+
+fn count(pond: &PondSocket, error: Error) {
+    pond.common.meter.count(|metrics| metrics.error(Component::HttpServer, &error));
 }
 
 #[cfg(unix)]

@@ -213,7 +213,8 @@ async fn serve_pond(upgrading: Upgrading, identity: Identity, connected: Connect
     tokio::spawn(connection);
 }
 
-/// Makes the connection, with the frames that it begins with queued: nothing can come before them.
+/// Makes the connection, with the frames that it begins with queued: nothing can come before them, since it is in no
+/// channel.
 fn establish(
     endpoint: Arc<EndpointInner>,
     deflate: Option<ws::Deflate>,
@@ -229,6 +230,8 @@ fn establish(
     let terms = Terms { framing, bounds, max_assigns: settings.max_assigns_size };
     let id = identity.id.to_string();
     let link = Link::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
+    let decoder = Decoder::new(Limits { max_message_size: settings.max_message_size }, deflate);
+    let connection = Connection::new(transport, first, decoder, endpoint, Arc::clone(&link), Some(admission));
 
     let mut text = Vec::new();
     let request_id = RequestId::from_u128(ids::fresh());
@@ -240,8 +243,7 @@ fn establish(
         server::message(&mut text, Action::System, &event, GATEWAY, request_id.as_str(), payload.as_str());
         link.send_text(&text);
     }
-    let limits = Limits { max_message_size: settings.max_message_size };
-    Connection::new(transport, first, Decoder::new(limits, deflate), endpoint, link, Some(admission))
+    connection
 }
 
 async fn serve_raw(upgrading: Upgrading, handler: Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>) {

@@ -480,6 +480,10 @@ impl Session {
         if accepted.first {
             self.link.count(|metrics, me| metrics.channel_joined(me, name.as_str()));
         }
+        for (event, members) in accepted.broadcasts {
+            let observer = &self.endpoint.observer;
+            observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name.as_str(), &event, members));
+        }
         tracing::debug!(target: "pondsocket::channel", connection = %self.link.id(), user = %self.link.user(), channel = name.as_str(), first = accepted.first, "joined");
         self.rooms.entry(name).or_default().seat = Some((live, accepted.slot));
         Ok(())
