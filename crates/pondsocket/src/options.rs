@@ -130,8 +130,9 @@ options! {
         outbox_bytes: usize = 1024 * 1024,
         /// How long more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client. Default 5 s.
         send_timeout: Duration = Duration::from_secs(5),
-        /// What becomes of broadcasts for a client that has as much waiting as it may. An event can have a policy of its
-        /// own: [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
+        /// What becomes of broadcasts for a client that has as much waiting as it may. A client that has taken all there
+        /// was misses nothing, however much is sent at once. An event can have a policy of its own:
+        /// [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
         slow_client: SlowClient = SlowClient::Disconnect,
         /// How many messages of one connection may wait for their handlers. Over it the connection is not read, and
         /// TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. Default 256.
