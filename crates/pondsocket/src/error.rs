@@ -115,7 +115,9 @@ impl Error {
     pub fn with_details<T: Serialize + ?Sized>(mut self, details: &T) -> Self {
         match Object::encode(details) {
             Ok(details) => self.0.details = Some(details),
-            Err(error) => tracing::error!(%error, "details of an error could not be encoded"),
+            Err(error) => {
+                tracing::error!(target: "pondsocket::handler", %error, "details of an error could not be encoded")
+            }
         }
         self
     }

@@ -93,6 +93,7 @@ impl HookSet {
         let Some(hooks) = &self.0 else { return Ok(()) };
         catch_unwind(AssertUnwindSafe(|| ask(&**hooks))).unwrap_or_else(|panic| {
             let error = guard::panicked(&*panic);
+            tracing::error!(target: "pondsocket::hooks", ?error, "a hook panicked");
             meter.count(|metrics| metrics.error(Component::Hook, &error));
             Err(error)
         })
@@ -100,13 +101,11 @@ impl HookSet {
 
     /// Tells a hook.
     pub(crate) fn tell(&self, meter: &Meter, tell: impl FnOnce(&dyn Hooks)) {
-        let told = self.ask(meter, |hooks| {
+        // Nobody waits for an answer: that it panicked has been logged.
+        let _ = self.ask(meter, |hooks| {
             tell(hooks);
             Ok(())
         });
-        if let Err(error) = told {
-            tracing::error!(target: "pondsocket::hooks", ?error, "a hook panicked");
-        }
     }
 
     pub(crate) fn is_on(&self) -> bool {

@@ -81,6 +81,13 @@ impl Link {
         self.observer.meter.count(|metrics| tell(metrics, &self.info()));
     }
 
+    /// The client has reached a limit: what it did is refused.
+    pub(crate) fn reached(&self, limit: Limit) {
+        let (connection, user) = (self.id(), self.user());
+        tracing::debug!(target: "pondsocket::limit", %connection, %user, %limit, "limit reached");
+        self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
+    }
+
     /// A copy of the connection's assigns; it shares the values.
     pub(crate) fn assigns(&self) -> Assigns {
         self.assigns.lock().clone()
@@ -176,8 +183,8 @@ impl Link {
 
     /// Ends the connection with a close frame in place of what is queued: the client does not read it anyway.
     pub(crate) fn give_up(&self, closure: Closure) {
-        let (id, user) = (self.id(), self.user());
-        tracing::debug!(target: "pondsocket::connection", connection = %id, %user, code = closure.code, reason = %closure.reason, "client given up");
+        let (connection, user, Closure { code, reason, .. }) = (self.id(), self.user(), &closure);
+        tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, "given up");
         self.wake_if(|outbox| outbox.give_up(closure));
     }
 
@@ -335,6 +342,7 @@ impl Recipient for Arc<Link> {
 impl Observer {
     /// A limit of what may be stored is reached.
     pub(crate) fn too_large(&self, limit: Limit, what: &'static str) -> Error {
+        tracing::debug!(target: "pondsocket::limit", endpoint = &*self.endpoint, %limit, "limit reached");
         self.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
         Error::too_large(format!("the {what} would be larger than they may be"))
     }

@@ -176,8 +176,8 @@ async fn decide(
 ) -> Result<Connected, Error> {
     let _ticket = endpoint.common.drain.handlers.ticket();
     let started = endpoint.observer.start();
-    let span =
-        debug_span!(target: "pondsocket::handler", "connect", endpoint = &*endpoint.observer.endpoint, id = %ctx.id);
+    let path = &*endpoint.observer.endpoint;
+    let span = debug_span!(target: "pondsocket::handler", "connect", endpoint = path, connection = %ctx.id);
     let deciding = span.in_scope(|| endpoint.connect(handler, ctx));
     let decided = guard::run(deciding, settings.handler_timeout).instrument(span).await;
     let decided = decided.and_then(|mut connected| match connected.error.take() {
@@ -274,7 +274,8 @@ async fn upgraded(upgrade: OnUpgrade, endpoint: &EndpointInner) -> Option<(Strea
     let upgraded = match timeout(settings.write_wait, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         failed => {
-            tracing::debug!(target: "pondsocket::connection", error = ?failed.err(), "upgrade failed");
+            let path = &*endpoint.observer.endpoint;
+            tracing::debug!(target: "pondsocket::connection", endpoint = path, error = ?failed.err(), "upgrade failed");
             let (switching, reason) = (StatusCode::SWITCHING_PROTOCOLS.as_u16(), DeclineReason::Upgrade);
             endpoint.observer.count(|metrics, path| metrics.connection_declined(path, switching, reason));
             return None;
@@ -339,8 +340,10 @@ fn decline(endpoint: &EndpointInner, Refused { error, reason, headers }: Refused
     if error.is_unexpected() {
         tracing::error!(target: "pondsocket::handler", endpoint = path, ?error, "connection handler failed");
         endpoint.observer.count(|metrics, _| metrics.error(Component::ConnectionHandler, &error));
+    } else if matches!(reason, DeclineReason::ConnectionLimit | DeclineReason::Timeout) {
+        tracing::warn!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "declined");
     } else {
-        tracing::debug!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "connection declined");
+        tracing::debug!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "declined");
     }
     endpoint.observer.count(|metrics, path| metrics.connection_declined(path, error.code(), reason));
     let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -17,7 +17,7 @@ use super::rates::Rates;
 use super::room::{Busy, Gone, Room, Seat, Work};
 use crate::channel::Channel;
 use crate::context::{Call, EventContext, JoinContext, Joined, LeaveReason};
-use crate::endpoint::{EndpointInner, Settings};
+use crate::endpoint::{EndpointInner, Settings, leave_span};
 use crate::error::{Error, Result};
 use crate::guard;
 use crate::hooks::Hooks;
@@ -117,23 +117,20 @@ impl Session {
         let Some(rates) = &mut self.rates else { return Ok(()) };
         let Err((after, limit)) = rates.admit(bytes, Instant::now()) else { return Ok(()) };
         let is_enough = rates.refused() >= self.options.max_refusals;
-        self.reached(limit);
+        self.link.reached(limit);
         if is_enough {
             self.link.end(Closure { code: 1008, text: "too many messages".into(), reason: CloseReason::RateLimit });
         }
         Err(Error::too_many_requests("too many messages").with_retry_after(after))
     }
 
-    fn reached(&self, limit: Limit) {
-        tracing::debug!(target: "pondsocket::limit", connection = %self.link.id(), user = %self.link.user(), %limit, "limit reached");
-        self.endpoint.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
-    }
-
     fn on_event(&mut self, message: Envelope<'_>, bytes: usize, cx: &mut Context<'_>) {
         let Some((name, _)) = self.rooms.get_key_value(&*message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
-        self.link.count(|metrics, me| metrics.message_received(me, name.as_str(), &message.event, bytes));
+        let (connection, channel, event) = (self.link.id(), name.as_str(), &*message.event);
+        tracing::trace!(target: "pondsocket::message", %connection, channel, event, bytes, "received");
+        self.link.count(|metrics, me| metrics.message_received(me, channel, event, bytes));
         let work = Work::Event {
             event: message.event.as_ref().into(),
             request_id: message.request_id.as_ref().into(),
@@ -144,7 +141,7 @@ impl Session {
 
     fn on_join(&mut self, message: Envelope<'_>, cx: &mut Context<'_>) {
         if message.channel.len() > self.options.max_channel_name {
-            self.reached(Limit::ChannelName);
+            self.link.reached(Limit::ChannelName);
         }
         let name = self.endpoint.channel_name(&message.channel);
         let name = name.and_then(|name| self.check_room_for(&name).map(|()| name));
@@ -170,11 +167,11 @@ impl Session {
             self.rooms.retain(|_, room| room.busy.is_some() || room.seat.as_ref().is_some_and(is_seated));
         }
         if self.rooms.len() >= most {
-            self.reached(Limit::Channels);
+            self.link.reached(Limit::Channels);
             return Err(Error::too_many_requests("too many channels"));
         }
         if self.undecided_joins() >= self.options.max_pending_joins {
-            self.reached(Limit::PendingJoins);
+            self.link.reached(Limit::PendingJoins);
             return Err(Error::too_many_requests("too many joins at once"));
         }
         Ok(())
@@ -342,7 +339,7 @@ impl Session {
     }
 
     fn leave_task(&self, name: &ChannelName, lobby: usize, departure: Departure, reason: LeaveReason) -> Option<Task> {
-        let span = debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), %reason);
+        let span = leave_span(name, &departure, &reason);
         let started = self.endpoint.observer.start();
         let future = span.in_scope(|| self.endpoint.leave(name.clone(), lobby, departure, reason))?;
         Some(Task { kind: Kind::Leave { lobby, future }, started, span })
@@ -409,7 +406,8 @@ impl Session {
 
     fn expire(&mut self, name: &ChannelName, task: Task) {
         let _entered = task.span.enter();
-        tracing::warn!(target: "pondsocket::handler", connection = %self.link.id(), channel = name.as_str(), "handler cancelled at its deadline");
+        let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
+        tracing::warn!(target: "pondsocket::handler", %connection, %user, channel, "cancelled at its deadline");
         match &task.kind {
             Kind::Event { call, .. } => self.finish_event(call, task.started, Err(guard::timed_out())),
             Kind::Join { request_id, .. } => {
@@ -484,7 +482,8 @@ impl Session {
             let observer = &self.endpoint.observer;
             observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name.as_str(), &event, members));
         }
-        tracing::debug!(target: "pondsocket::channel", connection = %self.link.id(), user = %self.link.user(), channel = name.as_str(), first = accepted.first, "joined");
+        let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
+        tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, "joined");
         self.rooms.entry(name).or_default().seat = Some((live, accepted.slot));
         Ok(())
     }
