@@ -8,6 +8,7 @@ use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
+use tracing::{Instrument, Span, debug_span};
 
 use crate::channel::Channel;
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
@@ -291,13 +292,12 @@ impl EndpointInner {
     /// 400 if it is no name for a channel, or too long; 404 if it is not in canonical form, where that is asked for.
     pub(crate) fn channel_name(&self, name: &str) -> Result<ChannelName> {
         let settings = self.settings();
-        if name.len() > settings.max_channel_name {
-            self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, Limit::ChannelName));
-        }
+        let named = ChannelName::new(name, settings.max_channel_name);
+        let named = named.map_err(|error| Error::bad_request(error.to_string()))?;
         if settings.canonical_channel_names && !is_canonical(name) {
             return Err(Error::not_found("no such channel: its name is not in canonical form"));
         }
-        ChannelName::new(name, settings.max_channel_name).map_err(|error| Error::bad_request(error.to_string()))
+        Ok(named)
     }
 
     /// Lets the connection handler decide, with all layers around it.
@@ -356,6 +356,8 @@ impl EndpointInner {
     ) -> Result<Delivery> {
         let members =
             with_broadcast(name, event, payload, |text| self.enqueue(room.cloned(), (name, event), to, text))??;
+        let endpoint = &*self.observer.endpoint;
+        tracing::trace!(target: "pondsocket::message", endpoint, channel = name, event, members, "broadcast");
         self.observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name, event, members));
         Ok(Delivery::local(members))
     }
@@ -367,7 +369,9 @@ impl EndpointInner {
             match live.change(|channel| channel.broadcast(to, text, treatment)) {
                 Ok(Ok(members)) => return Ok(members),
                 Ok(Err(Full)) => {
-                    self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, Limit::ChannelQueue));
+                    let (endpoint, limit) = (&*self.observer.endpoint, Limit::ChannelQueue);
+                    tracing::warn!(target: "pondsocket::limit", endpoint, channel = name, %limit, "limit reached");
+                    self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
                     return Err(Error::unavailable("the channel's queue is full"));
                 }
                 Err(_closed) => self.hub.remove(&live),
@@ -384,8 +388,8 @@ impl EndpointInner {
         reason: LeaveReason,
     ) -> Option<BoxFuture<Result<()>>> {
         let user = User::of(departure.user, departure.member);
-        let channel = name.as_str();
-        tracing::debug!(target: "pondsocket::channel", endpoint = &*self.observer.endpoint, channel, user = user.id(), %reason, "left");
+        let (endpoint, channel) = (&*self.observer.endpoint, name.as_str());
+        tracing::debug!(target: "pondsocket::channel", endpoint, channel, user = user.id(), %reason, "left");
         self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user.id(), channel, reason.kind()));
         let ctx = LeaveContext { endpoint: Arc::clone(self), name, user, reason };
         self.lobby(lobby)?.left(ctx)
@@ -399,15 +403,18 @@ impl EndpointInner {
         departure: Departure,
         reason: LeaveReason,
     ) {
-        let Some(handler) = self.leave(name.clone(), lobby, departure, reason) else { return };
+        let span = leave_span(&name, &departure, &reason);
+        let handler = span.in_scope(|| self.leave(name.clone(), lobby, departure, reason));
+        let Some(handler) = handler else { return };
         let (endpoint, deadline) = (Arc::clone(self), self.settings().handler_timeout);
         let ticket = self.common.drain.handlers.ticket();
-        self.hub.spawn(async move {
+        let leaving = async move {
             let started = endpoint.observer.start();
             let outcome = guard::run(handler, deadline).await;
             endpoint.finish_leave(name.as_str(), lobby, started, &outcome);
             drop(ticket);
-        });
+        };
+        self.hub.spawn(leaving.instrument(span));
     }
 
     /// A leave handler has ended: nobody else hears of its failure.
@@ -420,7 +427,8 @@ impl EndpointInner {
     ) {
         self.finish(HandlerKind::Leave, Some(lobby), started, outcome.as_ref().err());
         if let Err(error) = outcome {
-            tracing::error!(target: "pondsocket::handler", channel, ?error, "leave handler failed");
+            let endpoint = &*self.observer.endpoint;
+            tracing::error!(target: "pondsocket::handler", endpoint, channel, ?error, "leave handler failed");
             self.observer.count(|metrics, _| metrics.error(Component::LeaveHandler, error));
         }
     }
@@ -472,6 +480,11 @@ impl Routes<JoinContext> for Arc<EndpointInner> {
         (ctx.lobby, ctx.route) = (at, route);
         Ok((at, lobby.join(ctx)))
     }
+}
+
+/// What a leave handler runs in.
+pub(crate) fn leave_span(name: &ChannelName, departure: &Departure, reason: &LeaveReason) -> Span {
+    debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), user = %departure.user, %reason)
 }
 
 /// One slash before each segment, and none at the end (docs/protocol.md, Names and patterns).

@@ -115,7 +115,9 @@ impl Error {
     pub fn with_details<T: Serialize + ?Sized>(mut self, details: &T) -> Self {
         match Object::encode(details) {
             Ok(details) => self.0.details = Some(details),
-            Err(error) => tracing::error!(%error, "details of an error could not be encoded"),
+            Err(error) => {
+                tracing::error!(target: "pondsocket::handler", %error, "details of an error could not be encoded")
+            }
         }
         self
     }
@@ -168,7 +170,8 @@ impl Error {
     /// What a client sees as details: those of the application, and when to try again.
     pub(crate) fn told_details(&self) -> Option<Cow<'_, str>> {
         let Some(after) = self.0.retry_after else { return self.details().map(Cow::Borrowed) };
-        let hint = format!("\"retryAfterMs\":{}", after.as_millis());
+        // Not a moment too early: who comes again then must not be refused.
+        let hint = format!("\"retryAfterMs\":{}", after.as_nanos().div_ceil(1_000_000));
         Some(Cow::Owned(match self.details().and_then(|details| details.strip_prefix('{')) {
             None | Some("}") => format!("{{{hint}}}"),
             Some(rest) => format!("{{{hint},{rest}"),
@@ -250,6 +253,8 @@ mod tests {
         assert_eq!(busy().told_details().as_deref(), Some(r#"{"retryAfterMs":1500}"#));
         let details = serde_json::json!({ "limit": 5 });
         assert_eq!(busy().with_details(&details).told_details().as_deref(), Some(r#"{"retryAfterMs":1500,"limit":5}"#));
+        let soon = Error::too_many_requests("slow down").with_retry_after(Duration::from_micros(333_333));
+        assert_eq!(soon.told_details().as_deref(), Some(r#"{"retryAfterMs":334}"#), "no moment too early");
         assert_eq!(Error::conflict("x").with_details(&details).told_details().as_deref(), Some(r#"{"limit":5}"#));
     }
 

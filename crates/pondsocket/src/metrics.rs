@@ -234,7 +234,7 @@ reasons! {
         OutgoingHandler = "outgoing_handler",
         /// A hook panicked.
         Hook = "hook",
-        /// The HTTP server: a connection or its upgrade failed.
+        /// The [`Server`](crate::Server): it could not accept a connection, or what came over one was no HTTP.
         HttpServer = "http_server",
     }
 }
@@ -264,7 +264,7 @@ pub trait Metrics: Send + Sync + 'static {
     /// Frames of this many messages and bytes were sent to a client, or queued for it. They may be of several events.
     fn message_sent(&self, connection: &ConnectionInfo<'_>, messages: usize, bytes: usize) {}
 
-    /// A broadcast was accepted for so many members.
+    /// A broadcast was accepted for so many members. Those that an accepted join chains are some too.
     fn message_broadcast(&self, endpoint: &str, channel: &str, event: &str, recipients: usize) {}
 
     /// Messages that waited for a slow client were dropped, as its policy says.

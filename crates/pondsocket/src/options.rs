@@ -130,8 +130,9 @@ options! {
         outbox_bytes: usize = 1024 * 1024,
         /// How long more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client. Default 5 s.
         send_timeout: Duration = Duration::from_secs(5),
-        /// What becomes of broadcasts for a client that has as much waiting as it may. An event can have a policy of its
-        /// own: [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
+        /// What becomes of broadcasts for a client that has as much waiting as it may. A client that has taken all there
+        /// was misses nothing, however much is sent at once. An event can have a policy of its own:
+        /// [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
         slow_client: SlowClient = SlowClient::Disconnect,
         /// How many messages of one connection may wait for their handlers. Over it the connection is not read, and
         /// TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. Default 256.
@@ -187,6 +188,9 @@ options! {
     }
 }
 
+/// Deadlines further away than this could lie behind the end of time, as the clock counts it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Options {
     /// Another name of [`handler_timeout`](Self::handler_timeout), as other PondSocket servers call it.
     #[must_use]
@@ -239,10 +243,13 @@ impl Options {
             ("write_wait", self.write_wait),
             ("send_timeout", self.send_timeout),
             ("handler_timeout", self.handler_timeout),
-            ("heartbeat", self.heartbeat.unwrap_or(Duration::MAX)),
+            ("heartbeat", self.heartbeat.unwrap_or(LONGEST)),
         ];
         if let Some((name, _)) = times.iter().find(|(_, value)| value.is_zero()) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
+        }
+        if let Some((name, _)) = times.iter().find(|(_, value)| *value > LONGEST) {
+            return Err(Error::bad_request(format!("{name} must not be longer than a year")));
         }
         if self.pong_wait < self.ping_interval {
             return Err(Error::bad_request("pong_wait must not be shorter than ping_interval"));
@@ -266,6 +273,8 @@ mod tests {
         let options = Options::default;
         assert_eq!(message(options().ping_interval(Duration::ZERO)), "ping_interval must not be zero");
         assert_eq!(message(options().heartbeat(Some(Duration::ZERO))), "heartbeat must not be zero");
+        let never = options().send_timeout(Duration::MAX);
+        assert_eq!(message(never), "send_timeout must not be longer than a year");
         assert_eq!(message(options().channel_queue(0)), "channel_queue must not be zero");
         assert_eq!(message(options().max_refusals(0)), "max_refusals must not be zero");
         let short = options().pong_wait(Duration::from_secs(1));

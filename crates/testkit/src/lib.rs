@@ -1,5 +1,7 @@
 //! What behaviour tests talk through: a server on a free port, and raw clients that check every frame they get.
 
+mod recorder;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +18,8 @@ use tokio_tungstenite::tungstenite;
 pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
+
+pub use recorder::Recorder;
 
 /// How long anything that must happen may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);

@@ -63,12 +63,14 @@ impl Default for Limits {
 pub struct Full;
 
 /// What became of a joining connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Accepted {
     /// Where it sits.
     pub slot: Slot,
     /// Whether its user became a member with it.
     pub first: bool,
+    /// The events that the chain has broadcast, and how many members each addresses.
+    pub broadcasts: Vec<(String, usize)>,
 }
 
 /// A user that was taken out, and its connections.
@@ -161,15 +163,17 @@ impl<R> Channel<R> {
         if shown && track.is_none() {
             self.show_list(slot, user);
         }
+        let mut broadcasts = Vec::new();
         for (at, step) in chain.into_iter().enumerate() {
-            self.step((slot, connection), user, request_id, step, treatment);
+            broadcasts.extend(self.step((slot, connection), user, request_id, step, treatment));
             if shown && track == Some(at) {
                 self.show_list(slot, user);
             }
         }
-        Accepted { slot, first: !known }
+        Accepted { slot, first: !known, broadcasts }
     }
 
+    /// A broadcast is answered by its event, and how many members it addresses.
     fn step(
         &mut self,
         (slot, me): (Slot, ConnectionId),
@@ -177,7 +181,7 @@ impl<R> Channel<R> {
         request_id: &str,
         step: Step,
         treatment: &dyn Fn(&str) -> Treatment,
-    ) {
+    ) -> Option<(String, usize)> {
         match step {
             Step::Assign(key, value) => {
                 if let Some(member) = self.state.member_mut(user.as_str()) {
@@ -194,19 +198,25 @@ impl<R> Channel<R> {
                     server::message(out, Action::System, &event, name.as_str(), request_id, payload.as_str());
                 });
             }
-            Step::Broadcast(to, event, payload) => self.publish(&to, &event, &payload, treatment),
+            Step::Broadcast(to, event, payload) => {
+                let members = self.publish(&to, &event, &payload, treatment);
+                return Some((event, members));
+            }
             Step::BroadcastFrom(event, payload) => {
-                self.publish(&To::ExceptConnection(slot, me), &event, &payload, treatment);
+                let members = self.publish(&To::ExceptConnection(slot, me), &event, &payload, treatment);
+                return Some((event, members));
             }
         }
+        None
     }
 
-    fn publish(&mut self, to: &To, event: &str, payload: &Object, treatment: &dyn Fn(&str) -> Treatment) {
-        let (audience, _) = self.audience(to);
+    fn publish(&mut self, to: &To, event: &str, payload: &Object, treatment: &dyn Fn(&str) -> Treatment) -> usize {
+        let (audience, members) = self.audience(to);
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
         self.queue.send(audience, treatment(event), |out| {
             server::message(out, Action::Broadcast, event, name.as_str(), id.as_str(), payload.as_str());
         });
+        members
     }
 
     /// Acknowledges once more the join of a connection that is in.

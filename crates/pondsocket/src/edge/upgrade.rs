@@ -186,8 +186,8 @@ async fn decide(
 ) -> Result<Connected, Error> {
     let _ticket = endpoint.common.drain.handlers.ticket();
     let started = endpoint.observer.start();
-    let span =
-        debug_span!(target: "pondsocket::handler", "connect", endpoint = &*endpoint.observer.endpoint, id = %ctx.id);
+    let path = &*endpoint.observer.endpoint;
+    let span = debug_span!(target: "pondsocket::handler", "connect", endpoint = path, connection = %ctx.id);
     let deciding = span.in_scope(|| endpoint.connect(handler, ctx));
     let decided = guard::run(deciding, settings.handler_timeout).instrument(span).await;
     let decided = decided.and_then(|mut connected| match connected.error.take() {
@@ -223,7 +223,8 @@ async fn serve_pond(upgrading: Upgrading, identity: Identity, connected: Connect
     tokio::spawn(connection);
 }
 
-/// Makes the connection, with the frames that it begins with queued: nothing can come before them.
+/// Makes the connection, with the frames that it begins with queued: nothing can come before them, since it is in no
+/// channel.
 fn establish(
     endpoint: Arc<EndpointInner>,
     deflate: Option<ws::Deflate>,
@@ -239,6 +240,8 @@ fn establish(
     let terms = Terms { framing, bounds, max_assigns: settings.max_assigns_size };
     let id = identity.id.to_string();
     let link = Link::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
+    let decoder = Decoder::new(Limits { max_message_size: settings.max_message_size }, deflate);
+    let connection = Connection::new(transport, first, decoder, endpoint, Arc::clone(&link), places);
 
     let mut text = Vec::new();
     let request_id = RequestId::from_u128(ids::fresh());
@@ -250,8 +253,7 @@ fn establish(
         server::message(&mut text, Action::System, &event, GATEWAY, request_id.as_str(), payload.as_str());
         link.send_text(&text);
     }
-    let limits = Limits { max_message_size: settings.max_message_size };
-    Connection::new(transport, first, Decoder::new(limits, deflate), endpoint, link, places)
+    connection
 }
 
 async fn serve_raw(upgrading: Upgrading, handler: Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>) {
@@ -287,7 +289,8 @@ async fn upgraded(upgrade: OnUpgrade, endpoint: &EndpointInner) -> Option<(Strea
     let upgraded = match timeout(settings.write_wait, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         failed => {
-            tracing::debug!(target: "pondsocket::connection", error = ?failed.err(), "upgrade failed");
+            let path = &*endpoint.observer.endpoint;
+            tracing::debug!(target: "pondsocket::connection", endpoint = path, error = ?failed.err(), "upgrade failed");
             let (switching, reason) = (StatusCode::SWITCHING_PROTOCOLS.as_u16(), DeclineReason::Upgrade);
             endpoint.observer.count(|metrics, path| metrics.connection_declined(path, switching, reason));
             return None;
@@ -356,10 +359,12 @@ fn decline(endpoint: &EndpointInner, Refused { error, reason, headers }: Refused
     let path = &*endpoint.observer.endpoint;
     if error.is_unexpected() {
         let component = if reason == DeclineReason::Hook { Component::Hook } else { Component::ConnectionHandler };
-        tracing::error!(target: "pondsocket::handler", endpoint = path, %component, ?error, "connection declined");
+        tracing::error!(target: "pondsocket::handler", endpoint = path, %component, ?error, "connection handler failed");
         endpoint.observer.count(|metrics, _| metrics.error(component, &error));
+    } else if matches!(reason, DeclineReason::ConnectionLimit | DeclineReason::Timeout) {
+        tracing::warn!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "declined");
     } else {
-        tracing::debug!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "connection declined");
+        tracing::debug!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "declined");
     }
     endpoint.observer.count(|metrics, path| metrics.connection_declined(path, error.code(), reason));
     let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

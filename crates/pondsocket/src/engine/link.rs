@@ -81,6 +81,13 @@ impl Link {
         self.observer.meter.count(|metrics| tell(metrics, &self.info()));
     }
 
+    /// The client has reached a limit: what it did is refused.
+    pub(crate) fn reached(&self, limit: Limit) {
+        let (connection, user) = (self.id(), self.user());
+        tracing::debug!(target: "pondsocket::limit", %connection, %user, %limit, "limit reached");
+        self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
+    }
+
     /// A copy of the connection's assigns; it shares the values.
     pub(crate) fn assigns(&self) -> Assigns {
         self.assigns.lock().clone()
@@ -100,45 +107,55 @@ impl Link {
 
     /// Queues a message for this connection alone.
     pub(crate) fn send_text(&self, text: &[u8]) {
-        self.send_frame(self.framing.frame(text));
+        self.queue_text(text)();
+    }
+
+    /// The same, but for what follows from it, which must not be done under a lock: it is given back.
+    fn queue_text(&self, text: &[u8]) -> impl FnOnce() {
+        let frame = self.framing.frame(text);
+        let bytes = frame.len();
+        let pushed = self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
+        move || self.follow(pushed, 1, bytes)
     }
 
     /// Queues a control frame.
     pub(crate) fn send_control(&self, opcode: Opcode, payload: &[u8]) {
         let mut frame = Vec::with_capacity(payload.len() + 2);
         ws::encode(opcode, payload, &mut frame);
-        self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
+        let pushed = self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
+        self.follow(pushed, 0, 0);
     }
 
-    fn send_frame(&self, frame: Vec<u8>) {
-        let bytes = frame.len();
-        self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
-        self.count(|metrics, me| metrics.message_sent(me, 1, bytes));
-    }
-
-    /// Pushes into the outbox, and does what follows: under the lock nobody is woken and nothing is counted.
-    fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) {
+    /// Pushes into the outbox, and says whom to wake then.
+    fn push(
+        &self,
+        push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>,
+    ) -> (Result<Pushed, Closure>, Option<Waker>) {
         let mut outbox = self.outbox.lock();
         let pushed = push(&mut outbox, self.bounds);
-        let waker = match &pushed {
-            Ok(Pushed { wake: true, .. }) => outbox.waker.clone(),
-            _ => None,
-        };
-        drop(outbox);
+        let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
+        (pushed, outbox.waker.clone().filter(|_| wake))
+    }
+
+    /// Does what follows from a push of so many messages and bytes: under a lock nobody is woken and nothing counted.
+    fn follow(&self, (pushed, waker): (Result<Pushed, Closure>, Option<Waker>), messages: usize, bytes: usize) {
         if let Some(waker) = waker {
             waker.wake();
         }
         match pushed {
-            Ok(pushed) => self.count_pushed(pushed),
+            Ok(pushed) if self.observer.meter.is_on() => self.count_pushed(pushed, messages, bytes),
+            Ok(_) => {}
             Err(closure) => self.give_up(closure),
         }
     }
 
-    fn count_pushed(&self, Pushed { dropped, depth, .. }: Pushed) {
-        if depth == 0 || !self.observer.meter.is_on() {
-            return;
+    fn count_pushed(&self, Pushed { accepted, dropped, depth, .. }: Pushed, messages: usize, bytes: usize) {
+        if accepted && messages > 0 {
+            self.count(|metrics, me| metrics.message_sent(me, messages, bytes));
         }
-        self.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Outbox, depth));
+        if depth > 0 {
+            self.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Outbox, depth));
+        }
         let reasons = [
             (DropReason::Outdated, dropped.outdated),
             (DropReason::Oldest, dropped.oldest),
@@ -166,8 +183,8 @@ impl Link {
 
     /// Ends the connection with a close frame in place of what is queued: the client does not read it anyway.
     pub(crate) fn give_up(&self, closure: Closure) {
-        let (id, user) = (self.id(), self.user());
-        tracing::debug!(target: "pondsocket::connection", connection = %id, %user, code = closure.code, reason = %closure.reason, "client given up");
+        let (connection, user, Closure { code, reason, .. }) = (self.id(), self.user(), &closure);
+        tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, "given up");
         self.wake_if(|outbox| outbox.give_up(closure));
     }
 
@@ -308,16 +325,14 @@ impl Recipient for Arc<Link> {
     }
 
     fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) {
-        self.push(|outbox, bounds| outbox.deliver(channel, runs, bounds));
-        if self.observer.meter.is_on() {
-            let messages = runs.iter().map(|run| run.frames as usize).sum();
-            let bytes = runs.iter().map(|run| run.range.len()).sum();
-            self.count(|metrics, me| metrics.message_sent(me, messages, bytes));
-        }
+        let pushed = self.push(|outbox, bounds| outbox.deliver(channel, runs, bounds));
+        let messages = runs.iter().map(|run| run.frames as usize).sum();
+        let bytes = runs.iter().map(|run| run.range.len()).sum();
+        self.follow(pushed, messages, bytes);
     }
 
-    fn send(&self, text: &[u8]) {
-        self.send_text(text);
+    fn send(&self, text: &[u8]) -> impl FnOnce() {
+        self.queue_text(text)
     }
 
     fn expect_farewell(&self) {
@@ -332,6 +347,7 @@ impl Recipient for Arc<Link> {
 impl Observer {
     /// A limit of what may be stored is reached.
     pub(crate) fn too_large(&self, limit: Limit, what: &'static str) -> Error {
+        tracing::debug!(target: "pondsocket::limit", endpoint = &*self.endpoint, %limit, "limit reached");
         self.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
         Error::too_large(format!("the {what} would be larger than they may be"))
     }

@@ -43,8 +43,9 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     fn connection(&self) -> ConnectionId;
     /// Takes framed messages of a channel, now. It must not wait.
     fn deliver(&self, channel: u64, runs: &[Run<Bytes>]);
-    /// Takes one message that is not framed yet.
-    fn send(&self, text: &[u8]);
+    /// Takes one message that is not framed yet. It may be called under the channel's lock: what must not be done there
+    /// is what it gives.
+    fn send(&self, text: &[u8]) -> impl FnOnce();
     /// A channel that it is not in has something for it: a farewell will follow.
     fn expect_farewell(&self);
     /// It has had everything of a channel that it is not in.
@@ -200,7 +201,9 @@ impl<R: Recipient> LiveChannel<R> {
         if !core.channel.state().is_seated(slot, connection) {
             return Err(NotMember);
         }
-        to.send(text);
+        let told = to.send(text);
+        drop(core);
+        told();
         Ok(())
     }
 
@@ -208,7 +211,9 @@ impl<R: Recipient> LiveChannel<R> {
     pub(crate) fn tell(self: &Arc<Self>, to: &R, text: &[u8]) {
         let mut core = self.core.lock();
         if core.is_quiet() {
-            return to.send(text);
+            let told = to.send(text);
+            drop(core);
+            return told();
         }
         // Whoever holds the baton, or is about to take it for what is queued, delivers this too.
         to.expect_farewell();

@@ -69,6 +69,8 @@ pub(crate) const TOO_SLOW: Closure =
 /// What a push has come to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Pushed {
+    /// It is written, or queued; nothing more is accepted by a connection that ends.
+    pub(crate) accepted: bool,
     /// The connection's task has to be told: something is queued, or the connection must end.
     pub(crate) wake: bool,
     /// What was dropped to make room.
@@ -83,6 +85,15 @@ pub(crate) struct Dropped {
     pub(crate) outdated: usize,
     pub(crate) oldest: usize,
     pub(crate) newest: usize,
+}
+
+/// How things stood before something was pushed.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// Nothing waited.
+    empty: bool,
+    /// More waited than may for long.
+    over: bool,
 }
 
 /// Frames that wait, one behind the other in one buffer.
@@ -189,9 +200,9 @@ impl Outbox {
         if !self.accepts() {
             return Ok(Pushed::default());
         }
-        let was_quiet = self.queue.is_empty() && !self.corked;
+        let before = self.now(bounds);
         let written = match &self.writer {
-            Writer::Socket(socket) if was_quiet => try_write(socket, runs),
+            Writer::Socket(socket) if before.empty && !self.corked => try_write(socket, runs),
             _ => Ok(0),
         };
         let Ok(written) = written else {
@@ -200,9 +211,9 @@ impl Outbox {
             return Ok(Pushed { wake: true, ..Pushed::default() });
         };
         if written == runs.iter().map(|run| run.range.len()).sum::<usize>() {
-            return Ok(Pushed::default());
+            return Ok(Pushed { accepted: true, ..Pushed::default() });
         }
-        let (was_over, waiting) = (self.is_over(bounds), self.queue.len());
+        let waiting = self.queue.len();
         for run in runs {
             let bytes = run.buffer.slice(run.range.clone());
             self.push(Entry { bytes, frames: run.frames as usize, loss: run.loss, channel });
@@ -213,7 +224,7 @@ impl Outbox {
                 entry.bytes = Bytes::copy_from_slice(&entry.bytes);
             }
         }
-        self.verdict(bounds, was_quiet, was_over)
+        self.verdict(bounds, before)
     }
 
     /// Queues one frame of our own making. It is written by the connection's task.
@@ -221,9 +232,9 @@ impl Outbox {
         if !self.accepts() {
             return Ok(Pushed::default());
         }
-        let (was_quiet, was_over) = (self.queue.is_empty() && !self.corked, self.is_over(bounds));
+        let before = self.now(bounds);
         self.push(Entry { bytes: frame, frames: 1, loss: Loss::Never, channel: 0 });
-        self.verdict(bounds, was_quiet, was_over)
+        self.verdict(bounds, before)
     }
 
     /// Whether anything may be added.
@@ -231,19 +242,25 @@ impl Outbox {
         matches!(self.phase, Phase::Open | Phase::Ending)
     }
 
-    fn verdict(&mut self, bounds: Bounds, was_quiet: bool, was_over: bool) -> Result<Pushed, Closure> {
-        let dropped = if self.is_over(bounds) { self.shed(bounds) } else { Dropped::default() };
-        // One batch alone, however large, says nothing of a client that had taken what was there before.
-        if was_over && self.is_far_over(bounds) {
+    fn verdict(&mut self, bounds: Bounds, before: Before) -> Result<Pushed, Closure> {
+        // One batch alone, however large, says nothing of a client that had taken what was there before: for that,
+        // nothing is dropped and nobody given up.
+        let dropped = if !before.empty && self.is_over(bounds) { self.shed(bounds) } else { Dropped::default() };
+        if before.over && self.is_far_over(bounds) {
             return Err(TOO_SLOW);
         }
-        let wake = was_quiet || !was_over && self.is_over(bounds);
-        Ok(Pushed { wake, dropped, depth: self.frames })
+        let wake = before.empty && !self.corked || !before.over && self.is_over(bounds);
+        Ok(Pushed { accepted: true, wake, dropped, depth: self.frames })
+    }
+
+    fn now(&self, bounds: Bounds) -> Before {
+        Before { empty: self.queue.is_empty(), over: self.is_over(bounds) }
     }
 
     /// Drops what may be dropped until no more waits than may: outdated presence, then the oldest broadcasts with
     /// that policy, then the newest with that. A frame whose beginning was written stays.
     fn shed(&mut self, bounds: Bounds) -> Dropped {
+        self.set_begun_apart();
         let all = self.frames;
         if bounds.policy != SlowClient::Disconnect {
             self.shed_outdated();
@@ -254,6 +271,18 @@ impl Outbox {
         self.shed_newest(bounds);
         self.queue.retain(|entry| entry.frames > 0);
         Dropped { outdated: all - current, oldest: current - wanted, newest: wanted - self.frames }
+    }
+
+    /// Makes the frame whose beginning was written, if there is one, an entry of its own that is not dropped.
+    fn set_begun_apart(&mut self) {
+        let started = self.started;
+        let Some(head) = self.queue.front_mut().filter(|_| started > 0) else { return };
+        let bytes = head.bytes.split_off(started);
+        let rest = Entry { bytes, frames: head.frames - 1, loss: head.loss, channel: head.channel };
+        (head.frames, head.loss) = (1, Loss::Never);
+        if rest.frames > 0 {
+            self.queue.insert(1, rest);
+        }
     }
 
     fn policy(&self, at: usize, bounds: Bounds) -> Option<SlowClient> {
@@ -269,7 +298,9 @@ impl Outbox {
         for at in (0..self.queue.len()).rev() {
             let Entry { loss: Loss::Outdated, channel, .. } = self.queue[at] else { continue };
             let keep = usize::from(!newer.contains(&channel));
-            while self.queue[at].frames > keep && self.drop_first_frame(at) {}
+            while self.queue[at].frames > keep {
+                self.drop_first_frame(at);
+            }
             newer.push(channel);
         }
     }
@@ -277,7 +308,9 @@ impl Outbox {
     fn shed_oldest(&mut self, bounds: Bounds) {
         for at in 0..self.queue.len() {
             if self.policy(at, bounds) == Some(SlowClient::DropOldest) {
-                while self.is_over(bounds) && self.drop_first_frame(at) {}
+                while self.is_over(bounds) && self.queue[at].frames > 0 {
+                    self.drop_first_frame(at);
+                }
             }
         }
     }
@@ -290,31 +323,20 @@ impl Outbox {
         }
     }
 
-    /// Drops the first whole frame of an entry; false if it has none but the one that was begun.
-    fn drop_first_frame(&mut self, at: usize) -> bool {
-        let begun = self.begun(at);
+    fn drop_first_frame(&mut self, at: usize) {
         let entry = &mut self.queue[at];
-        if begun == entry.bytes.len() {
-            return false;
-        }
-        let len = frame_len(&entry.bytes[begun..]);
-        entry.bytes = match begun {
-            0 => entry.bytes.slice(len..),
-            _ => [&entry.bytes[..begun], &entry.bytes[begun + len..]].concat().into(),
-        };
+        let len = frame_len(&entry.bytes);
+        entry.bytes.advance(len);
         entry.frames -= 1;
         self.frames -= 1;
         self.bytes -= len;
-        true
     }
 
-    /// Drops whole frames off the end of an entry until no more waits than may.
+    /// Drops frames off the end of an entry until no more waits than may.
     fn drop_last_frames(&mut self, at: usize, bounds: Bounds) {
         let bytes = self.queue[at].bytes.clone();
-        let first = self.begun(at);
         let next = |start: &usize| Some(*start + frame_len(&bytes[*start..])).filter(|next| *next < bytes.len());
-        let mut starts: Vec<_> =
-            std::iter::successors(Some(first).filter(|first| *first < bytes.len()), next).collect();
+        let mut starts: Vec<_> = std::iter::successors(Some(0), next).collect();
         while self.is_over(bounds)
             && let Some(start) = starts.pop()
         {
@@ -324,11 +346,6 @@ impl Outbox {
             entry.bytes.truncate(start);
             entry.frames -= 1;
         }
-    }
-
-    /// How many bytes of an entry belong to a frame whose beginning was written.
-    fn begun(&self, at: usize) -> usize {
-        if at == 0 { self.started } else { 0 }
     }
 
     /// The memberships are to end, and then the connection. False if it is ending already.
@@ -550,6 +567,18 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_had_taken_everything_loses_nothing_of_a_large_batch() {
+        for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
+            let mut outbox = outbox();
+            let pushed = deliver(&mut outbox, 1, &["x"; 40], Loss::Policy(None), policy);
+            assert_eq!((pushed.dropped, pushed.depth), (Dropped::default(), 40));
+            let pushed = deliver(&mut outbox, 1, &["y"], Loss::Policy(None), policy);
+            let Dropped { oldest, newest, .. } = pushed.dropped;
+            assert_eq!((oldest + newest, pushed.depth), (37, 4), "but what comes behind it finds it waiting");
+        }
+    }
+
+    #[test]
     fn the_oldest_broadcasts_make_room_but_not_what_a_client_needs() {
         let (mut outbox, oldest) = (outbox(), Loss::Policy(Some(SlowClient::DropOldest)));
         outbox.send(frame("ack"), BOUNDS).expect("room");
@@ -564,7 +593,8 @@ mod tests {
     #[test]
     fn the_newest_broadcast_is_dropped_while_the_outbox_is_full() {
         let (mut outbox, newest) = (outbox(), Loss::Policy(Some(SlowClient::DropNewest)));
-        let pushed = deliver(&mut outbox, 1, &["1", "2", "3", "4", "5"], newest, SlowClient::Disconnect);
+        deliver(&mut outbox, 1, &["1", "2"], newest, SlowClient::Disconnect);
+        let pushed = deliver(&mut outbox, 1, &["3", "4", "5"], newest, SlowClient::Disconnect);
         let dropped = Dropped { newest: 1, ..Dropped::default() };
         assert_eq!((texts(&outbox).as_str(), pushed.dropped), ("1 2 3 4", dropped));
         deliver(&mut outbox, 1, &["6"], newest, SlowClient::Disconnect);

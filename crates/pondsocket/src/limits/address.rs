@@ -1,5 +1,6 @@
 //! Who the client is when proxies stand before it (RFC 7239): the nearest address that no trusted proxy speaks for.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
@@ -61,9 +62,13 @@ pub(crate) fn group(address: IpAddr) -> IpAddr {
 
 /// The addresses that the proxies noted, the client's first.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    // A line with bytes that are no text is not left out: what was appended to it would be lost, and what somebody
+    // wrote before it believed.
     let entries = |name: &HeaderName| {
-        let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-        lines.flat_map(|line| line.split(',')).map(str::trim).map(str::to_owned).collect::<Vec<_>>()
+        let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let elements =
+            |line: Cow<'_, str>| line.split(',').map(|element| element.trim().to_owned()).collect::<Vec<_>>();
+        lines.flat_map(elements).collect::<Vec<_>>()
     };
     if headers.contains_key(FORWARDED) {
         return entries(&FORWARDED).iter().map(|entry| node(forwarded_for(entry)?)).collect();
@@ -87,6 +92,8 @@ fn node(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn client(proxies: &[&str], peer: &str, headers: &[(HeaderName, &str)]) -> String {
@@ -125,6 +132,18 @@ mod tests {
         assert_eq!(of("for=9.9.9.9, for=\"[2001:db8::1]\""), "2001:db8::1");
         assert_eq!(of("for=9.9.9.9, for=_hidden"), "10.0.0.1", "what is behind an unknown one is not believed");
         assert_eq!(of("for=9.9.9.9, proto=http"), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_is_no_text_hides_nothing_that_was_appended_to_it() {
+        let mut headers = HeaderMap::new();
+        headers.append(X_FORWARDED_FOR, "6.6.6.6".parse().expect("a header value"));
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 1.2.3.4").expect("a header value"));
+        let proxies = Proxies::parse(&["10.0.0.1".into()]).expect("valid");
+        let client = |headers: &HeaderMap| proxies.client("10.0.0.1".parse().expect("an address"), headers).to_string();
+        assert_eq!(client(&headers), "1.2.3.4");
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff").expect("a header value"));
+        assert_eq!(client(&headers), "10.0.0.1", "nobody behind an unknown one is believed");
     }
 
     #[test]

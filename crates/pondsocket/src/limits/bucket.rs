@@ -31,7 +31,8 @@ impl Bucket {
         self.refill(rate, now);
         let needed = cost.min(rate.burst);
         if self.left < needed {
-            return Err(Duration::from_secs_f64((needed - self.left) / rate.per_second));
+            let after = (needed - self.left) / rate.per_second;
+            return Err(Duration::try_from_secs_f64(after).unwrap_or(Duration::MAX));
         }
         self.left -= cost;
         Ok(())
@@ -66,6 +67,13 @@ mod tests {
         assert_eq!(take(400), Err(Duration::from_millis(100)));
         assert_eq!(take(500), Ok(()));
         assert_eq!(take(600), Err(Duration::from_millis(400)));
+    }
+
+    #[test]
+    fn what_takes_longer_than_time_can_count_is_refused_all_the_same() {
+        let (rate, start) = (Rate { per_second: 1e-30, burst: 1.0 }, Instant::now());
+        let mut bucket = Bucket::full(rate, start);
+        assert_eq!([bucket.take(rate, 1.0, start), bucket.take(rate, 1.0, start)], [Ok(()), Err(Duration::MAX)]);
     }
 
     #[test]

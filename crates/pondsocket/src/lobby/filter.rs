@@ -43,12 +43,14 @@ impl Rules<Arc<Link>> for LobbyInner {
     }
 
     fn opened(&self, name: &str) {
-        tracing::debug!(target: "pondsocket::channel", endpoint = &*self.observer.endpoint, channel = name, "channel opened");
+        let endpoint = &*self.observer.endpoint;
+        tracing::debug!(target: "pondsocket::channel", endpoint, channel = name, "opened");
         self.observer.count(|metrics, endpoint| metrics.channel_created(endpoint, name));
     }
 
     fn closed(&self, name: &str) {
-        tracing::debug!(target: "pondsocket::channel", endpoint = &*self.observer.endpoint, channel = name, "channel closed");
+        let endpoint = &*self.observer.endpoint;
+        tracing::debug!(target: "pondsocket::channel", endpoint, channel = name, "closed");
         self.observer.count(|metrics, endpoint| metrics.channel_destroyed(endpoint, name));
     }
 
@@ -94,7 +96,8 @@ impl<'a> Filter<'a> {
     }
 
     fn fail(&self, error: &Error) -> Verdict {
-        tracing::error!(target: "pondsocket::outgoing", channel = &*self.sent.channel_name, event = &*self.sent.event, ?error, "outgoing handler failed");
+        let (endpoint, channel, event) = (&*self.lobby.observer.endpoint, &*self.sent.channel_name, &*self.sent.event);
+        tracing::error!(target: "pondsocket::outgoing", endpoint, channel, event, ?error, "outgoing handler failed");
         self.lobby.observer.count(|metrics, _| metrics.error(Component::OutgoingHandler, error));
         Verdict::Block
     }

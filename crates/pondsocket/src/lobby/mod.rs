@@ -284,7 +284,7 @@ pub(crate) fn check_new<'a>(kind: &str, new: &Pattern, known: impl Iterator<Item
             return Err(Error::conflict(format!("the {kind} pattern `{}` is registered already", new.as_str())));
         }
         if earlier.shadows(new) {
-            tracing::warn!(kind, pattern = new.as_str(), earlier = earlier.as_str(), "unreachable pattern");
+            tracing::warn!(target: "pondsocket::server", kind, pattern = new.as_str(), earlier = earlier.as_str(), "unreachable pattern");
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Site, http};
+use crate::error::Error;
 
 /// How long accepting pauses after a failure such as too many open files. It doubles up to `LONGEST_PAUSE`.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -18,7 +19,7 @@ const REMIND: Duration = Duration::from_secs(10);
 
 /// Accepts until the site closes, then waits for the connections that are not upgraded. They end with this task.
 pub(super) async fn accept(listener: TcpListener, site: Arc<Site>) {
-    let mut acceptor = Acceptor { listener, pause: PAUSE, not_before: None };
+    let mut acceptor = Acceptor { listener, site: Arc::clone(&site), pause: PAUSE, not_before: None };
     let mut pending = JoinSet::new();
     let mut reminder = None;
     loop {
@@ -68,6 +69,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, site: Arc<Site>) {
 /// A listener that is given a rest when it fails.
 struct Acceptor {
     listener: TcpListener,
+    site: Arc<Site>,
     pause: Duration,
     not_before: Option<Instant>,
 }
@@ -90,6 +92,7 @@ impl Acceptor {
                 }
                 Err(error) => {
                     tracing::warn!(target: "pondsocket::server", %error, pause = ?self.pause, "cannot accept connections");
+                    self.site.count(Error::unavailable("cannot accept connections").with_source(error));
                     self.not_before = Some(Instant::now() + self.pause);
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }

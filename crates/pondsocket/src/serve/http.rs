@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::progress::{Deadlines, Progress, Watched};
 use super::{ServerOptions, Site};
 use crate::edge::upgrade::PeerAddr;
+use crate::error::Error;
 
 /// The least that hyper accepts as the size of its buffers.
 const LEAST_BUFFER: usize = 8192;
@@ -54,6 +55,7 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(target: "pondsocket::server", %peer, %error, "HTTP connection failed");
+        site.count(Error::bad_request("an HTTP connection failed").with_source(error));
     }
     // What was upgraded is not there any more.
     if let Some(parts) = connection.into_parts() {

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Error, Result};
+use crate::metrics::Component;
 use crate::pond::PondSocket;
 use crate::pond::shutdown::{Shutdown, ShutdownReport};
 
@@ -171,6 +172,11 @@ impl Site {
     async fn closing(&self) {
         // An error means that the server has been dropped, which is the same.
         let _ = self.stage.clone().wait_for(|stage| *stage == Stage::Closing).await;
+    }
+
+    /// Tells the application's metrics that something of the server failed.
+    fn count(&self, error: Error) {
+        self.pond.common.meter.count(|metrics| metrics.error(Component::HttpServer, &error));
     }
 
     fn is_draining(&self) -> bool {

@@ -13,7 +13,8 @@ use crate::error::Error;
 
 impl Session {
     pub(super) fn on_malformed(&self, malformed: &Malformed) {
-        tracing::debug!(target: "pondsocket::message", connection = %self.link.id(), reason = %malformed.reason, "malformed message");
+        let (connection, user, reason) = (self.link.id(), self.link.user(), &malformed.reason);
+        tracing::debug!(target: "pondsocket::message", %connection, %user, %reason, "malformed");
         let fresh = RequestId::from_u128(ids::fresh());
         let request_id = malformed.request_id.as_deref().unwrap_or(fresh.as_str());
         let channel = malformed.channel.as_deref().unwrap_or(GATEWAY);
@@ -31,6 +32,8 @@ impl Session {
 
     /// A message that is not understood so far that one could say what it answers.
     pub(super) fn refuse(&self, code: u16, message: &str) {
+        let (connection, user) = (self.link.id(), self.link.user());
+        tracing::debug!(target: "pondsocket::message", %connection, %user, reason = message, "malformed");
         let id = RequestId::from_u128(ids::fresh());
         let error = ErrorPayload { code, message, details: None, channel: GATEWAY };
         let mut text = Vec::new();
@@ -119,9 +122,10 @@ impl Session {
 
 /// Mistakes of the peer are for `debug`, our own for `error`.
 fn log(link: &Link, channel: &str, what: &'static str, error: &Error) {
+    let (connection, user) = (link.id(), link.user());
     if error.is_unexpected() {
-        tracing::error!(target: "pondsocket::handler", connection = %link.id(), user = %link.user(), channel, ?error, "{what}");
+        tracing::error!(target: "pondsocket::handler", %connection, %user, channel, ?error, "{what}");
     } else {
-        tracing::debug!(target: "pondsocket::handler", connection = %link.id(), user = %link.user(), channel, ?error, "{what}");
+        tracing::debug!(target: "pondsocket::handler", %connection, %user, channel, ?error, "{what}");
     }
 }

@@ -115,14 +115,15 @@ impl Connection {
         let now = Instant::now();
         let (drain, settings) = (&endpoint.common.drain, endpoint.settings());
         let path = &*endpoint.observer.endpoint;
-        let span = info_span!(target: "pondsocket::connection", "connection", endpoint = path, id = %link.id(), user = %link.user());
+        let span = info_span!(target: "pondsocket::connection", "connection", endpoint = path, connection = %link.id(), user = %link.user());
         endpoint.register(&link);
         // Whoever is let in just before the server shuts down is not seen by it.
         if let Some(closure) = drain.closure() {
             link.end(closure);
         }
         link.count(|metrics, me| metrics.connection_opened(me));
-        span.in_scope(|| tracing::debug!(target: "pondsocket::connection", ip = ?link.identity.ip, "opened"));
+        let (connection, user, ip) = (link.id(), link.user(), link.identity.ip);
+        tracing::debug!(target: "pondsocket::connection", parent: &span, %connection, %user, ?ip, "opened");
         Connection {
             transport,
             decoder,
@@ -219,7 +220,8 @@ impl Connection {
 
     fn tell_closed(&self, Closure { code, text, reason }: &Closure) {
         let (common, link, lasted) = (&self.session.endpoint.common, self.link(), self.opened.elapsed());
-        tracing::debug!(target: "pondsocket::connection", code, %reason, text = &**text, ?lasted, "closed");
+        let (connection, user, text) = (link.id(), link.user(), &**text);
+        tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, text, ?lasted, "closed");
         if *reason == CloseReason::Lost {
             link.count(|metrics, me| metrics.connection_error(me, text));
         }
@@ -347,7 +349,8 @@ impl Connection {
     fn cut(&mut self) {
         let handlers = self.session.abandon();
         self.hang_up("cut off");
-        tracing::warn!(target: "pondsocket::connection", handlers, "connection cut off");
+        let (connection, user) = (self.link().id(), self.link().user());
+        tracing::warn!(target: "pondsocket::connection", %connection, %user, handlers, "cut off");
     }
 
     fn watch(&mut self, now: Instant, wrong: bool, which: fn(&mut Troubles) -> &mut Option<Instant>) {
@@ -422,6 +425,8 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let span = self.span.clone();
+        let _entered = span.enter();
         // Also when the runtime ends in the midst of it: no ghost stays.
         self.session.depart();
         self.hang_up("its task has ended");
@@ -441,7 +446,7 @@ fn refuse(link: &Link, error: ProtocolError) {
     let (code, text) = (error.close_code(), error.to_string());
     link.count(|metrics, me| metrics.connection_error(me, &text));
     if code == 1009 {
-        link.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, Limit::MessageSize));
+        link.reached(Limit::MessageSize);
     }
     link.close(Closure { code, text: text.into(), reason: CloseReason::Protocol });
 }

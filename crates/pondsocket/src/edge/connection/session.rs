@@ -16,7 +16,7 @@ use super::rates::Rates;
 use super::room::{Busy, Gone, Room, Seat, Work};
 use crate::channel::Channel;
 use crate::context::{Call, EventContext, JoinContext, Joined, LeaveReason};
-use crate::endpoint::{EndpointInner, Settings};
+use crate::endpoint::{EndpointInner, Settings, leave_span};
 use crate::engine::link::Link;
 use crate::engine::outbox::{Closure, Phase};
 use crate::error::{Error, Result};
@@ -86,8 +86,16 @@ impl Session {
     }
 
     pub(super) fn on_text(&mut self, text: &str, cx: &mut Context<'_>) {
+        let message = client::decode(text);
+        if let Ok(ClientMessage::Leave(message)) = &message
+            && let Some((name, _)) = self.rooms.get_key_value(&*message.channel)
+        {
+            // It undoes a join, which has been paid for.
+            let work = Work::Leave { request_id: message.request_id.as_ref().into() };
+            return self.submit(name.clone(), work, cx);
+        }
         let refused = self.admit(text.len()).err();
-        match (client::decode(text), refused) {
+        match (message, refused) {
             (Ok(ClientMessage::Event(message)), None) => self.on_event(message, text.len(), cx),
             (Ok(ClientMessage::Event(message)), Some(error)) => {
                 self.refuse_event(&message.channel, &message.request_id, &error);
@@ -96,14 +104,8 @@ impl Session {
             (Ok(ClientMessage::Join(message)), Some(error)) => {
                 self.decline(&message.channel, &message.request_id, &error);
             }
-            // Whoever leaves asks for nothing.
-            (Ok(ClientMessage::Leave(message)), _) => {
-                let work = Work::Leave { request_id: message.request_id.as_ref().into() };
-                match self.rooms.get_key_value(&*message.channel) {
-                    Some((name, _)) => self.submit(name.clone(), work, cx),
-                    None => self.acknowledge_exit(&message.channel, &message.request_id),
-                }
-            }
+            // A leave is always answered (docs/protocol.md, Leaving).
+            (Ok(ClientMessage::Leave(message)), _) => self.acknowledge_exit(&message.channel, &message.request_id),
             (Ok(ClientMessage::Ping), _) => {}
             (Err(malformed), _) => self.on_malformed(&malformed),
         }
@@ -114,23 +116,20 @@ impl Session {
         let Some(rates) = &mut self.rates else { return Ok(()) };
         let Err((after, limit)) = rates.admit(bytes, Instant::now()) else { return Ok(()) };
         let is_enough = rates.refused() >= self.options.max_refusals;
-        self.reached(limit);
+        self.link.reached(limit);
         if is_enough {
             self.link.end(Closure { code: 1008, text: "too many messages".into(), reason: CloseReason::RateLimit });
         }
         Err(Error::too_many_requests("too many messages").with_retry_after(after))
     }
 
-    fn reached(&self, limit: Limit) {
-        tracing::debug!(target: "pondsocket::limit", connection = %self.link.id(), user = %self.link.user(), %limit, "limit reached");
-        self.endpoint.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
-    }
-
     fn on_event(&mut self, message: Envelope<'_>, bytes: usize, cx: &mut Context<'_>) {
         let Some((name, _)) = self.rooms.get_key_value(&*message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
-        self.link.count(|metrics, me| metrics.message_received(me, name.as_str(), &message.event, bytes));
+        let (connection, channel, event) = (self.link.id(), name.as_str(), &*message.event);
+        tracing::trace!(target: "pondsocket::message", %connection, channel, event, bytes, "received");
+        self.link.count(|metrics, me| metrics.message_received(me, channel, event, bytes));
         let work = Work::Event {
             event: message.event.as_ref().into(),
             request_id: message.request_id.as_ref().into(),
@@ -140,6 +139,9 @@ impl Session {
     }
 
     fn on_join(&mut self, message: Envelope<'_>, cx: &mut Context<'_>) {
+        if message.channel.len() > self.options.max_channel_name {
+            self.link.reached(Limit::ChannelName);
+        }
         let name = self.endpoint.channel_name(&message.channel);
         let name = name.and_then(|name| self.check_room_for(&name).map(|()| name));
         match name {
@@ -152,20 +154,32 @@ impl Session {
     }
 
     /// Whether the connection may join one more channel.
-    fn check_room_for(&self, name: &ChannelName) -> Result<()> {
+    fn check_room_for(&mut self, name: &ChannelName) -> Result<()> {
         if self.rooms.contains_key(name) {
             return Ok(());
         }
-        if self.rooms.len() >= self.options.max_channels_per_connection {
-            self.reached(Limit::Channels);
+        let most = self.options.max_channels_per_connection;
+        if self.rooms.len() >= most {
+            // Those that it was taken out of are noticed now.
+            let me = self.link.id();
+            let is_seated = |(live, slot): &Seat| live.is_seated(*slot, me);
+            self.rooms.retain(|_, room| room.busy.is_some() || room.seat.as_ref().is_some_and(is_seated));
+        }
+        if self.rooms.len() >= most {
+            self.link.reached(Limit::Channels);
             return Err(Error::too_many_requests("too many channels"));
         }
-        let undecided = self.rooms.values().filter(|room| room.seat.is_none()).count();
-        if undecided >= self.options.max_pending_joins {
-            self.reached(Limit::PendingJoins);
+        if self.undecided_joins() >= self.options.max_pending_joins {
+            self.link.reached(Limit::PendingJoins);
             return Err(Error::too_many_requests("too many joins at once"));
         }
         Ok(())
+    }
+
+    fn undecided_joins(&self) -> usize {
+        let running = self.jobs.iter().filter(|job| matches!(job.task.kind, Kind::Join { .. })).count();
+        let queues = self.rooms.values().filter_map(|room| room.busy.as_ref()).flat_map(|busy| &busy.queue);
+        running + queues.filter(|work| matches!(work, Work::Join { .. })).count()
     }
 
     /// Does it now, or behind what the room is busy with.
@@ -173,16 +187,15 @@ impl Session {
         let room = self.rooms.entry(name.clone()).or_default();
         if let Some(busy) = &mut room.busy {
             busy.queue.push_back(work);
-            self.waiting += 1;
-            let waiting = self.waiting;
-            self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
         } else if self.jobs.len() >= self.options.max_concurrent_handlers {
             room.busy = Some(Box::new(Busy { queue: VecDeque::from([work]), gone: None }));
-            self.waiting += 1;
             self.starved.push_back(name);
         } else {
-            self.work_off(name, Some(work), cx);
+            return self.work_off(name, Some(work), cx);
         }
+        self.waiting += 1;
+        let waiting = self.waiting;
+        self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
     }
 
     /// Does one thing after the other, until a handler waits or nothing is left.
@@ -341,7 +354,7 @@ impl Session {
     }
 
     fn leave_task(&self, name: &ChannelName, lobby: usize, departure: Departure, reason: LeaveReason) -> Option<Task> {
-        let span = debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), %reason);
+        let span = leave_span(name, &departure, &reason);
         let started = self.endpoint.observer.start();
         let future = span.in_scope(|| self.endpoint.leave(name.clone(), lobby, departure, reason))?;
         Some(Task { kind: Kind::Leave { lobby, future }, started, span })
@@ -409,7 +422,8 @@ impl Session {
 
     fn expire(&mut self, name: &ChannelName, task: Task) {
         let _entered = task.span.enter();
-        tracing::warn!(target: "pondsocket::handler", connection = %self.link.id(), channel = name.as_str(), "handler cancelled at its deadline");
+        let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
+        tracing::warn!(target: "pondsocket::handler", %connection, %user, channel, "cancelled at its deadline");
         match &task.kind {
             Kind::Event { call, .. } => {
                 self.finish_event(call, Component::EventHandler, task.started, Err(guard::timed_out()))
@@ -491,7 +505,12 @@ impl Session {
         if accepted.first {
             self.link.count(|metrics, me| metrics.channel_joined(me, name.as_str()));
         }
-        tracing::debug!(target: "pondsocket::channel", connection = %self.link.id(), user = %self.link.user(), channel = name.as_str(), first = accepted.first, "joined");
+        for (event, members) in accepted.broadcasts {
+            let observer = &self.endpoint.observer;
+            observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name.as_str(), &event, members));
+        }
+        let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
+        tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, "joined");
         self.rooms.entry(name).or_default().seat = Some((live, accepted.slot));
         Ok(())
     }

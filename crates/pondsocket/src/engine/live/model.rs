@@ -109,8 +109,9 @@ impl Recipient for Member {
         self.take(&bytes);
     }
 
-    fn send(&self, text: &[u8]) {
+    fn send(&self, text: &[u8]) -> impl FnOnce() {
         self.take(text);
+        || {}
     }
 
     fn expect_farewell(&self) {}

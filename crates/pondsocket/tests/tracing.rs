@@ -1,0 +1,429 @@
+//! What an operator reads: the events and spans of the server, with their targets, levels and fields. docs/operations.md
+//! lists them.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pondsocket::metrics::{CloseReason, ConnectionInfo, Metrics};
+use pondsocket::testing::Client;
+use pondsocket::{
+    Connected, ConnectionContext, Endpoint, EndpointOptions, Error, EventContext, Hooks, JoinContext, Joined,
+    LeaveContext, Lobby, Options, Outgoing, OutgoingContext, PondSocket, Result, Server,
+};
+use serde_json::json;
+use testkit::eventually;
+use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Level, Subscriber, span};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry};
+
+type TestResult = Result<(), Box<dyn StdError>>;
+
+// --- A subscriber that writes everything down -------------------------------------------------------------------------
+
+/// What has been logged on this thread since it was made.
+struct Log {
+    lines: Arc<Mutex<Vec<Line>>>,
+    _guard: DefaultGuard,
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    level: Level,
+    target: String,
+    message: String,
+    fields: Fields,
+    /// The names of the spans that it is in, the outermost first, and all their fields.
+    spans: Vec<&'static str>,
+    around: Fields,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Fields(BTreeMap<&'static str, String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+}
+
+impl Fields {
+    fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.0.keys().copied().collect()
+    }
+}
+
+struct Capture(Arc<Mutex<Vec<Line>>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, ctx: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = ctx.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, ctx: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let (mut spans, mut around) = (Vec::new(), Fields::default());
+        for span in ctx.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            spans.push(span.name());
+            around.0.extend(span.extensions().get::<Fields>().cloned().unwrap_or_default().0);
+        }
+        let message = fields.0.remove("message").unwrap_or_default();
+        let (level, target) = (*event.metadata().level(), event.metadata().target().to_owned());
+        let line = Line { level, target, message, fields, spans, around };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+impl Log {
+    /// Begins to write down what happens on this thread; these tests have but one.
+    fn begin() -> Log {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = Registry::default().with(Capture(Arc::clone(&lines)));
+        Log { lines, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// Ours and the application's.
+    fn all(&self) -> Vec<Line> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|line| line.target.starts_with("pondsocket") || line.target == "app").cloned().collect()
+    }
+
+    fn of(&self, target: &str, message: &str) -> Vec<Line> {
+        self.all().into_iter().filter(|line| line.target == target && line.message == message).collect()
+    }
+
+    /// The only event of this target that says so.
+    fn one(&self, target: &str, message: &str) -> Line {
+        let mut found = self.of(target, message);
+        assert_eq!(found.len(), 1, "{target}: {message}: {found:?}, of {:?}", self.all());
+        found.remove(0)
+    }
+
+    fn levels(&self, target: &str) -> Vec<Level> {
+        self.all().iter().filter(|line| line.target == target).map(|line| line.level).collect()
+    }
+}
+
+// --- Ponds --------------------------------------------------------------------------------------------------------------
+
+async fn connect(ctx: ConnectionContext) -> Result<Connected> {
+    tracing::info!(target: "app", "connecting");
+    let name = ctx.query("name").unwrap_or("ada").to_owned();
+    Ok(ctx.accept().user_id(&name))
+}
+
+async fn join(ctx: JoinContext) -> Result<Joined> {
+    tracing::info!(target: "app", "joining");
+    Ok(ctx.accept())
+}
+
+async fn say(ctx: EventContext) -> Result<()> {
+    tokio::task::yield_now().await;
+    tracing::info!(target: "app", "saying");
+    ctx.broadcast("said", &json!({})).map(drop)
+}
+
+fn pond_of(pond: PondSocket) -> (PondSocket, Endpoint, Lobby) {
+    let endpoint = pond.create_endpoint("/in", connect);
+    let lobby = endpoint.create_channel("/room/:n", join);
+    lobby.on_event("say", say);
+    lobby.on_leave(async |_: LeaveContext| {
+        tokio::task::yield_now().await;
+        tracing::info!(target: "app", "leaving");
+    });
+    (pond, endpoint, lobby)
+}
+
+fn pond(options: Options) -> (PondSocket, Endpoint, Lobby) {
+    pond_of(PondSocket::with_options(options).expect("valid options"))
+}
+
+async fn enter(pond: &PondSocket) -> Result<Client, Box<dyn StdError>> {
+    Ok(pond.test_client().connect("/in").await?)
+}
+
+// --- Tests --------------------------------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn the_life_of_a_connection_can_be_followed_and_is_no_reason_for_alarm() -> TestResult {
+    let (log, (pond, ..)) = (Log::begin(), pond(Options::default()));
+    let ada = pond.test_client().peer("1.2.3.4:5".parse()?).connect("/in").await?;
+    let mut room = ada.join("/room/1", json!({})).await?;
+    room.send("say", json!({}));
+    room.next("said").await?;
+    room.leave().await?;
+    ada.close();
+    eventually("it is closed", || log.of("pondsocket::connection", "closed").len() == 1).await;
+
+    let opened = log.one("pondsocket::connection", "opened");
+    assert_eq!((opened.fields.get("connection"), opened.fields.get("user")), (ada.id(), "ada"));
+    assert_eq!((opened.fields.get("ip"), opened.spans), ("Some(1.2.3.4)", vec!["connection"]));
+    assert_eq!(opened.around.names(), ["connection", "endpoint", "user"]);
+    assert_eq!((opened.around.get("connection"), opened.around.get("endpoint")), (ada.id(), "/in"));
+
+    let joined = log.one("pondsocket::channel", "joined");
+    assert_eq!(joined.fields.names(), ["channel", "connection", "first", "user"]);
+    assert_eq!((joined.fields.get("channel"), joined.fields.get("first")), ("/room/1", "true"));
+    let received = log.one("pondsocket::message", "received");
+    assert_eq!(received.fields.names(), ["bytes", "channel", "connection", "event"]);
+    assert_eq!((received.level, received.fields.get("event")), (Level::TRACE, "say"));
+    let broadcast = log.one("pondsocket::message", "broadcast");
+    assert_eq!(broadcast.fields.names(), ["channel", "endpoint", "event", "members"]);
+    assert_eq!((broadcast.level, broadcast.fields.get("members")), (Level::TRACE, "1"));
+    let left = log.one("pondsocket::channel", "left");
+    assert_eq!(left.fields.names(), ["channel", "endpoint", "reason", "user"]);
+    assert_eq!(left.fields.get("reason"), "explicit_leave");
+    for message in ["opened", "closed"] {
+        assert_eq!(log.one("pondsocket::channel", message).fields.names(), ["channel", "endpoint"]);
+    }
+    let closed = log.one("pondsocket::connection", "closed");
+    assert_eq!(closed.fields.names(), ["code", "connection", "lasted", "reason", "text", "user"]);
+    assert_eq!((closed.fields.get("code"), closed.fields.get("reason")), ("1000", "client"));
+    assert_eq!(closed.spans, ["connection"]);
+    let alarming: Vec<_> =
+        log.all().into_iter().filter(|line| line.level < Level::DEBUG && line.target != "app").collect();
+    assert!(alarming.is_empty(), "{alarming:?}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_run_in_spans_that_say_for_whom_and_what() -> TestResult {
+    let (log, (pond, endpoint, _)) = (Log::begin(), pond(Options::default()));
+    let ada = enter(&pond).await?;
+    let mut room = ada.join("/room/1", json!({})).await?;
+    room.send("say", json!({}));
+    room.next("said").await?;
+    room.leave().await?;
+    eventually("the leave handler has run", || log.of("app", "leaving").len() == 1).await;
+    let connecting = log.one("app", "connecting");
+    assert_eq!((connecting.spans, connecting.around.get("endpoint")), (vec!["connect"], "/in"));
+    assert_eq!(connecting.around.get("connection"), ada.id(), "it has that id from the beginning");
+    for (what, span, fields) in [
+        ("joining", "join", vec!["channel", "connection", "endpoint", "request_id", "user"]),
+        ("saying", "event", vec!["channel", "connection", "endpoint", "event", "request_id", "user"]),
+        ("leaving", "leave", vec!["channel", "connection", "endpoint", "reason", "user"]),
+    ] {
+        let line = log.one("app", what);
+        assert_eq!(line.spans, ["connection", span]);
+        assert_eq!(line.around.names(), fields, "{what}");
+        assert_eq!((line.around.get("connection"), line.around.get("channel")), (ada.id(), "/room/1"), "{what}");
+    }
+    assert_eq!(log.one("app", "saying").around.get("event"), "say");
+    assert_eq!(log.one("app", "leaving").around.get("reason"), "explicit_leave");
+
+    let _again = ada.join("/room/2", json!({})).await?;
+    endpoint.channel("/room/2")?.evict("ada", "spam").await?;
+    eventually("its leave handler has run", || log.of("app", "leaving").len() == 2).await;
+    let evicted = log.of("app", "leaving").remove(1);
+    assert_eq!(evicted.spans, ["leave"], "whoever takes somebody out does not wait for it");
+    assert_eq!(evicted.around.names(), ["channel", "reason", "user"]);
+    assert_eq!((evicted.around.get("user"), evicted.around.get("reason")), ("ada", "evicted:spam"));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn mistakes_of_a_client_are_for_debugging() -> TestResult {
+    let options = Options::default().messages_per_second(6).max_channel_name(8).max_connections_per_ip(1);
+    let (log, (pond, endpoint, _)) = (Log::begin(), pond(options));
+    endpoint.create_channel("/closed", async |_: JoinContext| Err::<Joined, _>(Error::forbidden("members only")));
+    let door = pond.test_client().peer("1.2.3.4:5".parse()?);
+    let ada = door.connect("/in").await?;
+    door.connect("/in").await.expect_err("a second one");
+    pond.test_client().header("upgrade", "smoke-signals").connect("/in").await.expect_err("no upgrade");
+    let room = ada.join("/room/1", json!({})).await?;
+    ada.join("/closed", json!({})).await.expect_err("declined");
+    ada.join("/room/too-long", json!({})).await.expect_err("declined");
+    room.request("dance", json!({})).await.expect_err("nobody handles that");
+    room.send("", json!({}));
+    room.send("say", json!({}));
+    room.send("say", json!({}));
+    eventually("it was too fast", || log.of("pondsocket::limit", "limit reached").len() == 2).await;
+
+    let declined = log.of("pondsocket::connection", "declined");
+    let reasons: Vec<_> = declined.iter().map(|line| line.fields.get("reason")).collect();
+    assert_eq!(reasons, ["address_limit", "handshake"]);
+    assert_eq!(declined[0].fields.names(), ["endpoint", "error", "reason"]);
+    let joins = log.of("pondsocket::handler", "join declined");
+    let channels: Vec<_> = joins.iter().map(|line| line.fields.get("channel")).collect();
+    assert_eq!(channels, ["/closed", "/room/too-long"]);
+    assert_eq!(joins[0].fields.names(), ["channel", "connection", "error", "user"]);
+    assert!(joins[0].fields.get("error").contains("members only"), "{joins:?}");
+    let failed = log.one("pondsocket::handler", "event handler failed");
+    assert_eq!((failed.fields.get("user"), failed.spans), ("ada", vec!["connection", "event"]));
+    let malformed = log.one("pondsocket::message", "malformed");
+    assert_eq!(malformed.fields.names(), ["connection", "reason", "user"]);
+    let limits = log.of("pondsocket::limit", "limit reached");
+    let limits: Vec<_> = limits.iter().map(|line| (line.fields.get("limit"), line.fields.get("user"))).collect();
+    assert_eq!(limits, [("channel_name", "ada"), ("messages", "ada")]);
+    for target in ["connection", "handler", "message", "limit"] {
+        let levels = log.levels(&format!("pondsocket::{target}"));
+        assert!(levels.iter().all(|level| *level >= Level::DEBUG), "{target}: {levels:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_our_own_are_warned_of() -> TestResult {
+    let options = Options::default().channel_queue(2).max_connections(1).handler_timeout(Duration::from_secs(3));
+    let (log, (pond, endpoint, lobby)) = (Log::begin(), pond(options));
+    lobby.on_event("hang", async |_: EventContext| std::future::pending::<()>().await);
+    let ada = enter(&pond).await?;
+    pond.test_client().connect("/in").await.expect_err("no room");
+    let declined = log.one("pondsocket::connection", "declined");
+    assert_eq!((declined.level, declined.fields.get("reason")), (Level::WARN, "connection_limit"));
+
+    let room = ada.join("/room/1", json!({})).await?;
+    let channel = endpoint.channel("/room/1")?;
+    let refused = (0..9).map(|_| channel.broadcast("flood", &json!({}))).filter(Result::is_err).count();
+    let full = log.of("pondsocket::limit", "limit reached");
+    assert_eq!((full.len(), full[0].level, full[0].fields.get("limit")), (refused, Level::WARN, "channel_queue"));
+    assert_eq!(full[0].fields.names(), ["channel", "endpoint", "limit"]);
+
+    room.request("hang", json!({})).await.expect_err("cancelled");
+    let cancelled = log.one("pondsocket::handler", "cancelled at its deadline");
+    assert_eq!((cancelled.level, cancelled.spans), (Level::WARN, vec!["connection", "event"]));
+    assert_eq!(cancelled.fields.names(), ["channel", "connection", "user"]);
+
+    let own = EndpointOptions { handler_timeout: Some(Duration::from_secs(1)), ..Default::default() };
+    let hang = async |_: ConnectionContext| std::future::pending::<Result<Connected>>().await;
+    let _slow = pond.create_endpoint("/slow", hang).options(own);
+    pond.test_client().connect("/slow").await.expect_err("too late");
+    let declined = log.of("pondsocket::connection", "declined").remove(1);
+    assert_eq!((declined.level, declined.fields.get("reason")), (Level::WARN, "timeout"));
+    Ok(())
+}
+
+struct Panics;
+
+impl Hooks for Panics {
+    fn on_connect(&self, connection: &ConnectionInfo<'_>) -> Result<()> {
+        assert_ne!(connection.user_id(), "eve", "on purpose");
+        Ok(())
+    }
+
+    fn on_disconnect(&self, _: &ConnectionInfo<'_>, _: Duration, _: u16, _: CloseReason) {
+        panic!("on purpose");
+    }
+}
+
+impl Metrics for Panics {
+    fn connection_opened(&self, _: &ConnectionInfo<'_>) {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_should_not_fail_is_an_error_with_its_reason() -> TestResult {
+    let (log, (pond, endpoint, lobby)) = (Log::begin(), pond_of(PondSocket::new().metrics(Panics).hooks(Panics)));
+    pond.create_endpoint("/broken", async |_: ConnectionContext| Err::<Connected, _>(Error::internal("the database")));
+    endpoint.create_channel("/broken", async |_: JoinContext| Err::<Joined, _>(Error::internal("the database")));
+    lobby.on_event("broken", async |_: EventContext| Err::<(), _>(Error::internal("the database")));
+    lobby.on_outgoing("broken", |_: &OutgoingContext| Err::<Outgoing, _>(Error::internal("the database")));
+    lobby.on_leave(async |_: LeaveContext| Err::<(), _>(Error::unavailable("the database")));
+    let client = pond.test_client();
+    client.connect("/broken").await.expect_err("declined");
+    client.connect("/in?name=eve").await.expect_err("declined");
+    let ada = enter(&pond).await?;
+    ada.join("/broken", json!({})).await.expect_err("declined");
+    let mut room = ada.join("/room/1", json!({})).await?;
+    room.request("broken", json!({})).await.expect_err("an error");
+    endpoint.channel("/room/1")?.broadcast("broken", &json!({}))?;
+    room.leave().await?;
+    ada.close();
+    eventually("the second hook has panicked", || log.of("pondsocket::hooks", "a hook panicked").len() == 2).await;
+
+    for (target, message, fields, spans) in [
+        ("handler", "join declined", vec!["channel", "connection", "error", "user"], vec!["connection", "join"]),
+        (
+            "handler",
+            "event handler failed",
+            vec!["channel", "connection", "error", "user"],
+            vec!["connection", "event"],
+        ),
+        ("handler", "leave handler failed", vec!["channel", "endpoint", "error"], vec!["connection", "leave"]),
+        ("outgoing", "outgoing handler failed", vec!["channel", "endpoint", "error", "event"], vec![]),
+        ("metrics", "the application's metrics panicked", vec![], vec![]),
+    ] {
+        let line = log.one(&format!("pondsocket::{target}"), message);
+        assert_eq!((line.level, line.fields.names(), line.spans), (Level::ERROR, fields, spans), "{message}");
+        let error = line.fields.get("error");
+        assert!(target == "metrics" || error.contains("the database"), "{message}: {error}");
+    }
+    let failed = log.of("pondsocket::handler", "connection handler failed");
+    assert_eq!((failed.len(), failed[0].level), (2, Level::ERROR), "that of /broken, and a hook for eve");
+    assert_eq!(failed[0].fields.names(), ["endpoint", "error"]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_says_when_it_begins_and_how_it_ends() -> TestResult {
+    let (log, (pond, ..)) = (Log::begin(), pond(Options::default()));
+    let mut server = Server::new(pond.clone());
+    server.start("127.0.0.1:0").await?;
+    let address = server.local_addr().ok_or("it runs")?.to_string();
+    let _ada = enter(&pond).await?;
+    server.stop(Duration::from_secs(5)).await;
+    let expected = [
+        ("listening", vec!["address"]),
+        ("shutting down", vec!["connections", "timeout"]),
+        ("shut down", vec!["abandoned", "closed", "cut", "took"]),
+        ("stopped", vec!["address"]),
+    ];
+    for (message, fields) in expected {
+        let line = log.one("pondsocket::server", message);
+        assert_eq!((line.level, line.fields.names()), (Level::INFO, fields), "{message}");
+    }
+    assert_eq!(log.one("pondsocket::server", "listening").fields.get("address"), address);
+    let end = log.one("pondsocket::server", "shut down");
+    assert_eq!((end.fields.get("closed"), end.fields.get("cut")), ("1", "0"));
+    Ok(())
+}
+
+/// Whatever is not named would have the path of a module as its target, which is no promise.
+#[test]
+fn every_event_and_span_names_its_target() {
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
+        entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    }
+    const TARGETS: [&str; 9] =
+        ["server", "connection", "channel", "handler", "message", "limit", "outgoing", "hooks", "metrics"];
+    let mut found = 0;
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = fs::read_to_string(&path).expect("text");
+        for macro_name in ["trace!(", "debug!(", "info!(", "warn!(", "error!(", "debug_span!(", "info_span!("] {
+            for (at, _) in text.match_indices(macro_name) {
+                let arguments = text[at + macro_name.len()..].trim_start();
+                let target = arguments.strip_prefix("target: \"pondsocket::").and_then(|rest| rest.split('"').next());
+                assert!(
+                    target.is_some_and(|target| TARGETS.contains(&target)),
+                    "{}: {}",
+                    path.display(),
+                    &text[at..at + 60]
+                );
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 30, "only {found}: has the code moved?");
+}
