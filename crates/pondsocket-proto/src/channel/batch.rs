@@ -59,31 +59,32 @@ pub struct Listener {
     pub presence: Option<Object>,
 }
 
-/// A part of a channel's queue: operations and the text of their messages, in one order.
+/// A part of a channel's queue that is delivered in one go: operations and the text of their messages, in one order.
 #[derive(Debug)]
 pub struct Batch<R> {
     pub(super) ops: Vec<Op<R>>,
     pub(super) text: Vec<u8>,
     pub(super) presences: usize,
-    /// How many messages an outgoing handler decides about.
-    pub(super) filtered: usize,
+    /// Whether an outgoing handler decides about its messages.
+    pub(super) filtered: bool,
     /// Who sits where, if the messages of this batch are filtered; else empty.
     pub(super) listeners: Vec<Option<Listener>>,
 }
 
 impl<R> Default for Batch<R> {
     fn default() -> Self {
-        Batch { ops: Vec::new(), text: Vec::new(), presences: 0, filtered: 0, listeners: Vec::new() }
+        Batch { ops: Vec::new(), text: Vec::new(), presences: 0, filtered: false, listeners: Vec::new() }
     }
 }
 
 impl<R> Op<R> {
-    fn is_filtered(&self) -> bool {
-        matches!(self, Op::Send { treatment, .. } if treatment.filtered)
-    }
-
     fn is_presence(&self) -> bool {
         matches!(self, Op::Presence { .. })
+    }
+
+    /// Whether it takes out somebody for whom an outgoing handler is yet to decide about something.
+    pub(super) fn is_leaver(&self) -> bool {
+        matches!(self, Op::Leave { last: Some(_), .. })
     }
 }
 
@@ -106,7 +107,7 @@ impl<R> Batch<R> {
     /// Whether an outgoing handler decides about each message of this batch, for each recipient: then it is
     /// delivered message by message, and not by a [`Plan`](super::Plan).
     pub fn is_filtered(&self) -> bool {
-        self.filtered > 0
+        self.filtered
     }
 
     /// Its messages, in order, and whom they are for.
@@ -124,16 +125,6 @@ impl<R> Batch<R> {
         self.listeners.get(slot.index())?.as_ref()
     }
 
-    /// Seats those who leave in this part of the queue where they sit before it.
-    pub(super) fn seat_leavers(&self, listeners: &mut [Option<Listener>]) {
-        // Of several who leave the same seat, the first one is meant.
-        for op in self.ops.iter().rev() {
-            if let Op::Leave { slot, last: Some(last) } = op {
-                listeners[slot.index()] = Some(Listener::clone(last));
-            }
-        }
-    }
-
     pub(super) fn push(&mut self, op: Op<R>) {
         self.presences += usize::from(op.is_presence());
         self.ops.push(op);
@@ -142,31 +133,17 @@ impl<R> Batch<R> {
     /// Appends a message whose text `write` produces.
     pub(super) fn send(&mut self, to: Audience<R>, treatment: Treatment, write: impl FnOnce(&mut Vec<u8>)) {
         let text = append(&mut self.text, write);
-        self.filtered += usize::from(treatment.filtered);
         self.ops.push(Op::Send { to, text, treatment });
     }
 
-    /// How many operations one delivery takes: as many as are filtered, or are not, and no more than
-    /// `most_presences` presence changes.
-    pub(super) fn portion(&self, most_presences: usize) -> usize {
-        let Some(first) = self.ops.first() else { return 0 };
-        let alike = match self.filtered {
-            0 => self.ops.len(),
-            _ => self.ops.iter().take_while(|op| op.is_filtered() == first.is_filtered()).count(),
-        };
-        if self.presences <= most_presences {
-            return alike;
-        }
-        let presences = self.ops.iter().enumerate().filter(|(_, op)| op.is_presence());
-        presences.map(|(at, _)| at + 1).nth(most_presences.saturating_sub(1)).map_or(alike, |cut| cut.min(alike))
-    }
-
-    /// Keeps the first `count` operations; gives those behind them.
-    pub(super) fn split_off(&mut self, count: usize) -> Batch<R> {
-        if count >= self.ops.len() {
+    /// Keeps the operations up to the `most`-th presence change; gives those behind it.
+    pub(super) fn split_behind(&mut self, most: usize) -> Batch<R> {
+        if self.presences <= most {
             return Batch::default();
         }
-        let mut ops = self.ops.split_off(count);
+        let presences = self.ops.iter().enumerate().filter(|(_, op)| op.is_presence());
+        let cut = presences.map(|(at, _)| at + 1).nth(most.saturating_sub(1)).unwrap_or(self.ops.len());
+        let mut ops = self.ops.split_off(cut);
         let start = ops.iter().find_map(|op| if let Op::Send { text, .. } = op { Some(text.start) } else { None });
         let text = start.map_or_else(Vec::new, |start| self.text.split_off(start as usize));
         for op in &mut ops {
@@ -175,10 +152,8 @@ impl<R> Batch<R> {
             }
         }
         let presences = ops.iter().filter(|op| op.is_presence()).count();
-        let filtered = ops.iter().filter(|op| op.is_filtered()).count();
         self.presences -= presences;
-        self.filtered -= filtered;
-        Batch { ops, text, presences, filtered, listeners: Vec::new() }
+        Batch { ops, text, presences, filtered: self.filtered, listeners: Vec::new() }
     }
 
     /// Turns presence changes into messages that carry `list`.
