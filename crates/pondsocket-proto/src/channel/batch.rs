@@ -182,35 +182,26 @@ fn append(text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const FILTERED: Treatment = Treatment { filtered: true, ..Treatment::BROADCAST };
-
-    /// A queue from a word: a letter is a message that says it, filtered if it is a capital; `+` is a presence change
-    /// and `-` an operation that says nothing.
-    fn queue(word: &str) -> Batch<()> {
-        let mut batch = Batch::default();
-        for letter in word.chars() {
-            match letter {
-                '+' => {
-                    let changed = Object::encode(&serde_json::json!({})).expect("an object");
-                    let user = UserId::new("a").expect("valid");
-                    let change = Change { kind: PresenceKind::Join, user, changed, request_id: 0 };
-                    batch.push(Op::Presence { to: Audience::Tracked, change });
-                }
-                '-' => batch.push(Op::Leave { slot: Slot(0) }),
-                _ => {
-                    let treatment = if letter.is_uppercase() { FILTERED } else { Treatment::BROADCAST };
-                    batch.send(Audience::All, treatment, |out| out.push(letter as u8));
-                }
+    /// One step of a queue, from a letter: a message that says it, `+` a presence change, `-` an operation that says
+    /// nothing.
+    pub(in super::super) fn op(letter: char) -> Option<Op<()>> {
+        match letter {
+            '+' => {
+                let changed = Object::encode(&serde_json::json!({})).expect("an object");
+                let user = UserId::new("a").expect("valid");
+                let change = Change { kind: PresenceKind::Join, user, changed, request_id: 0 };
+                Some(Op::Presence { to: Audience::Tracked, change })
             }
+            '-' => Some(Op::Leave { slot: Slot(0), last: None }),
+            _ => None,
         }
-        batch
     }
 
-    /// The word that makes this queue.
-    fn word(batch: &Batch<()>) -> String {
+    /// The word that makes this batch.
+    pub(in super::super) fn word(batch: &Batch<()>) -> String {
         let mut messages = batch.messages().map(|(_, text, _)| str::from_utf8(text).expect("text"));
         let letter = |op: &Op<()>| match op {
             Op::Send { .. } => messages.next().expect("one for each"),
@@ -220,68 +211,54 @@ mod tests {
         batch.ops.iter().map(letter).collect()
     }
 
+    fn batch(word: &str) -> Batch<()> {
+        let mut batch = Batch::default();
+        for letter in word.chars() {
+            match op(letter) {
+                Some(op) => batch.push(op),
+                None => batch.send(Audience::All, Treatment::BROADCAST, |out| out.push(letter as u8)),
+            }
+        }
+        batch
+    }
+
     #[test]
-    fn a_queue_knows_how_much_it_holds() {
-        let (empty, batch) = (queue(""), queue("ab-+"));
+    fn a_batch_knows_how_much_it_holds() {
+        let (empty, batch) = (batch(""), batch("ab-+"));
         assert_eq!((empty.is_empty(), empty.len(), empty.bytes()), (true, 0, 0));
         assert_eq!((batch.is_empty(), batch.len(), batch.bytes()), (false, 4, 2));
-        assert!(!batch.is_filtered() && queue("aB").is_filtered());
     }
 
     #[test]
-    fn what_is_filtered_is_taken_apart_from_the_rest() {
-        let table = [("", ""), ("abc", "abc"), ("abC", "ab"), ("ABc", "AB"), ("AB", "AB"), ("a-B", "a-"), ("A-B", "A")];
-        for (all, expected) in table {
-            assert_eq!(queue(all).portion(usize::MAX), expected.len(), "{all}");
-        }
-    }
-
-    #[test]
-    fn no_more_presence_changes_are_taken_than_may_be_but_one_at_least() {
-        let table = [
-            ("a+b+c", 2, "a+b+c"),
-            ("a+b+c", 1, "a+"),
-            ("a+b+c", 0, "a+"),
-            ("++a+", 2, "++"),
-            ("a+B+", 1, "a+"),
-            ("aB++", 1, "a"),
-            ("AB++", 1, "AB"),
-        ];
+    fn a_batch_is_cut_behind_a_change_with_its_text_and_its_counts() {
+        let table =
+            [("a+b+c", 3, "a+b+c"), ("a+b+-c", 2, "a+b+-c"), ("a+b+c", 1, "a+"), ("a+b+c", 0, "a+"), ("ab", 0, "ab")];
         for (all, most, expected) in table {
-            assert_eq!(queue(all).portion(most), expected.len(), "{all}, at most {most}");
-        }
-    }
-
-    #[test]
-    fn a_queue_is_cut_with_its_text_and_its_counts() {
-        let all = "a+B+-C+dE+F+g";
-        for cut in 0..=all.len() + 1 {
-            let mut front = queue(all);
-            let back = front.split_off(cut);
-            for (part, expected) in [(&front, &all[..cut.min(all.len())]), (&back, all.get(cut..).unwrap_or(""))] {
+            let mut front = batch(all);
+            let back = front.split_behind(most);
+            for (part, expected) in [(&front, expected), (&back, &all[expected.len()..])] {
                 let count = |wanted: fn(&char) -> bool| expected.chars().filter(wanted).count();
-                assert_eq!(word(part), expected, "cut at {cut}");
-                assert_eq!(part.bytes(), count(char::is_ascii_alphabetic), "cut at {cut}");
-                assert_eq!(part.presences, count(|letter| *letter == '+'), "cut at {cut}");
-                assert_eq!(part.filtered, count(char::is_ascii_uppercase), "cut at {cut}");
+                assert_eq!(word(part), expected, "{all}, at most {most}");
+                assert_eq!(part.bytes(), count(char::is_ascii_alphabetic), "{all}, at most {most}");
+                assert_eq!(part.presences, count(|letter| *letter == '+'), "{all}, at most {most}");
             }
         }
     }
 
     #[test]
     fn a_resolved_change_is_a_message_for_those_it_was_for_and_is_given_up_for_a_newer_one() {
-        let mut batch = queue("a+b");
+        let mut batch = batch("a+b");
         batch.resolve("[]", |out, change, list| out.extend(format!("{} {list}", change.user.as_str()).bytes()));
         let (to, text, treatment) = batch.messages().nth(1).expect("the second of three");
         assert!(matches!(to, Audience::Tracked));
         assert_eq!((text, treatment), (&b"a []"[..], Treatment::PRESENCE));
         assert_eq!(word(&batch), "aa []b");
-        assert_eq!(batch.portion(0), 3, "nothing of it is a change any more");
+        assert!(batch.split_behind(0).is_empty(), "nothing of it is a change any more");
     }
 
     #[test]
     fn a_listener_is_found_by_its_slot() {
-        let mut batch = queue("A");
+        let mut batch = batch("a");
         let user = UserId::new("ada").expect("valid");
         let (connection, assigns) = (ConnectionId::from_u128(1), Assigns::default());
         batch.listeners = vec![None, Some(Listener { connection, user, assigns, presence: None })];

@@ -100,3 +100,90 @@ impl<R> Queue<R> {
         self.portions.back_mut().expect("just made, if there was none")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::tests::{op, word};
+    use super::super::{Assigns, Slot};
+    use super::*;
+    use crate::id::{ConnectionId, UserId};
+
+    const FILTERED: Treatment = Treatment { filtered: true, ..Treatment::BROADCAST };
+
+    /// A queue from a word: a letter is a message that says it, filtered if it is a capital; `+` is a presence change
+    /// and `-` an operation that says nothing.
+    fn queue(word: &str) -> Queue<()> {
+        let mut queue = Queue::default();
+        for letter in word.chars() {
+            let treatment = if letter.is_uppercase() { FILTERED } else { Treatment::BROADCAST };
+            match op(letter) {
+                Some(op) => queue.push(op),
+                None => queue.send(Audience::All, treatment, |out| out.push(letter as u8)),
+            }
+        }
+        queue
+    }
+
+    /// All portions of a queue, each filtered as its letters say, and what is left is counted right at each step.
+    fn portions(all: &str, most_presences: usize) -> Vec<String> {
+        let (mut queue, mut portions, mut left) = (queue(all), Vec::new(), all);
+        loop {
+            assert_eq!((queue.is_empty(), queue.len()), (left.is_empty(), left.len()), "{all}: {left}");
+            assert_eq!(queue.bytes(), left.chars().filter(char::is_ascii_alphabetic).count(), "{all}: {left}");
+            assert_eq!(queue.is_filtered(), left.chars().any(char::is_uppercase), "{all}: {left}");
+            if left.is_empty() {
+                return portions;
+            }
+            let shows = queue.shows_presence();
+            let portion = queue.take(most_presences);
+            let taken = word(&portion);
+            assert_eq!(shows, taken.contains('+'), "{all}: {taken}");
+            assert_eq!(portion.is_filtered(), taken.chars().any(char::is_uppercase), "{all}: {taken}");
+            left = left.strip_prefix(&taken).expect("in order");
+            portions.push(taken);
+        }
+    }
+
+    #[test]
+    fn what_is_filtered_is_taken_apart_from_the_rest() {
+        assert_eq!(portions("abc", usize::MAX), ["abc"]);
+        assert_eq!(portions("abC", usize::MAX), ["ab", "C"]);
+        assert_eq!(portions("ABcD", usize::MAX), ["AB", "c", "D"]);
+        assert_eq!(portions("a-B-+cD", usize::MAX), ["a-", "B", "-+c", "D"]);
+        assert_eq!(queue("").take(1).len(), 0);
+    }
+
+    #[test]
+    fn no_more_presence_changes_are_taken_than_may_be_but_one_at_least() {
+        assert_eq!(portions("a+b+c", 2), ["a+b+c"]);
+        assert_eq!(portions("a+b+c", 1), ["a+", "b+c"]);
+        assert_eq!(portions("++a+", 2), ["++", "a+"]);
+        assert_eq!(portions("a+B+", 1), ["a+", "B", "+"]);
+        assert_eq!(portions("AB++", 1), ["AB", "+", "+"]);
+    }
+
+    #[test]
+    fn of_several_who_leave_a_seat_the_first_is_seated_until_it_is_taken() {
+        let leave = |name: &str| {
+            let (user, assigns) = (UserId::new(name).expect("valid"), Assigns::default());
+            let last = Listener { connection: ConnectionId::from_u128(1), user, assigns, presence: None };
+            Op::Leave { slot: Slot(0), last: Some(Box::new(last)) }
+        };
+        let mut queue = queue("A");
+        queue.push(leave("ada"));
+        queue.send(Audience::All, FILTERED, |out| out.push(b'B'));
+        queue.push(leave("bob"));
+        let seated = |queue: &Queue<()>| {
+            let mut listeners = vec![None];
+            queue.seat_leavers(&mut listeners);
+            listeners[0].take().map(|listener: Listener| listener.user.to_string())
+        };
+        let mut at_each_step = vec![seated(&queue)];
+        while !queue.is_empty() {
+            queue.take(1);
+            at_each_step.push(seated(&queue));
+        }
+        let (ada, bob) = (Some("ada".to_owned()), Some("bob".to_owned()));
+        assert_eq!(at_each_step, [ada.clone(), ada, bob.clone(), bob, None]);
+    }
+}
