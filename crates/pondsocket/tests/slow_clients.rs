@@ -97,6 +97,7 @@ enum Over {
     Deflate,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a test has one or two of them")]
 enum Slow {
     Tcp(Peer),
     Memory(WebSocketStream<DuplexStream>),

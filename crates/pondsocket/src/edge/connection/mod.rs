@@ -18,8 +18,10 @@
 
 mod answer;
 mod job;
+mod outcome;
 mod rates;
 mod room;
+mod running;
 mod session;
 
 use std::borrow::Cow;
