@@ -25,7 +25,7 @@
 //!
 //! | around | endpoint-wide | lobby-wide | one handler |
 //! |---|---|---|---|
-//! | connections | [`Endpoint::layer`](crate::Endpoint::layer) | | [`Handler::layer`](crate::Handler::layer) |
+//! | connections | [`Endpoint::layer`](crate::Endpoint::layer) | | [`Handler::layer`] |
 //! | joins | [`Endpoint::layer_joins`](crate::Endpoint::layer_joins) | [`Lobby::layer_join`](crate::Lobby::layer_join) | the same |
 //! | events | [`Endpoint::layer_events`](crate::Endpoint::layer_events) | [`Lobby::layer`](crate::Lobby::layer) | the same |
 //! | leaves | [`Endpoint::layer_leaves`](crate::Endpoint::layer_leaves) | [`Lobby::layer_leave`](crate::Lobby::layer_leave) | the same |
