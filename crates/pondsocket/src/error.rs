@@ -162,6 +162,13 @@ impl Error {
         matches!(self.0.code, 503 | 504)
     }
 
+    /// Whether it is no failure, but a handler that leaves the decision to the next pattern, as
+    /// [`EventContext::pass`](crate::EventContext::pass) does: a layer which makes something else of errors should give
+    /// it back as it is.
+    pub fn is_pass(&self) -> bool {
+        matches!(self.0.nature, Nature::Passed(_))
+    }
+
     /// Whether nobody expected it: 500. Its reason is for the log.
     pub(crate) fn is_unexpected(&self) -> bool {
         self.0.code == 500

@@ -80,6 +80,38 @@ pub trait Hooks: Send + Sync + 'static {
     }
 }
 
+impl<H: Hooks + ?Sized> Hooks for Arc<H> {
+    fn on_connect(&self, connection: &ConnectionInfo<'_>) -> Result<()> {
+        (**self).on_connect(connection)
+    }
+
+    fn on_disconnect(&self, connection: &ConnectionInfo<'_>, lasted: Duration, code: u16, reason: CloseReason) {
+        (**self).on_disconnect(connection, lasted, code, reason);
+    }
+
+    fn before_join(&self, ctx: &JoinContext) -> Result<()> {
+        (**self).before_join(ctx)
+    }
+
+    fn after_join(&self, connection: &ConnectionInfo<'_>, channel: &Channel, outcome: Result<(), &Error>) {
+        (**self).after_join(connection, channel, outcome);
+    }
+
+    fn before_message(&self, ctx: &EventContext) -> Result<()> {
+        (**self).before_message(ctx)
+    }
+
+    fn after_message(
+        &self,
+        connection: &ConnectionInfo<'_>,
+        channel: &Channel,
+        event: &str,
+        outcome: Result<(), &Error>,
+    ) {
+        (**self).after_message(connection, channel, event, outcome);
+    }
+}
+
 /// The application's hooks, if there are any.
 #[derive(Clone, Default)]
 pub(crate) struct HookSet(Option<Arc<dyn Hooks>>);

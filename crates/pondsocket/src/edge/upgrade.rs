@@ -69,9 +69,13 @@ pub(crate) async fn answer<B>(pond: PondSocket, mut request: Request<B>) -> Resp
             Err(refused) => refused,
         };
         match refused.into_passed() {
-            Ok(passed) => {
+            Ok(passed) if pond.endpoint_for(&target, at + 1).is_some() => {
                 parts = passed.parts;
                 from = at + 1;
+            }
+            Ok(_) => {
+                let refused = Refused::new(Error::not_found("not found"), DeclineReason::Handler);
+                return with_cors(&settings, decline(&endpoint, refused));
             }
             Err(refused) => return with_cors(&settings, decline(&endpoint, refused)),
         }

@@ -112,7 +112,7 @@ pub trait Handler<C: Context, M>: Send + Sync + 'static {
     ///     ctx.reply("message", &())
     /// }
     /// async fn quietly(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
-    ///     next.run(ctx).await.or(Ok(()))
+    ///     next.run(ctx).await.or_else(|error| if error.is_pass() { Err(error) } else { Ok(()) })
     /// }
     /// lobby.on_event("message", message.layer(quietly));
     /// # }

@@ -82,6 +82,7 @@ struct Filter<'a> {
     message: Option<Arc<Outgone>>,
     route: Match,
     next: OutgoingNext,
+    has_failed: bool,
 }
 
 impl<'a> Filter<'a> {
@@ -92,12 +93,15 @@ impl<'a> Filter<'a> {
         });
         let (route, handler) = lobby.outgoing_handler(&sent.event).unzip();
         let next = lobby.outer.outgoing.around(&lobby.layers.outgoing, handler);
-        Filter { lobby, sent, message, route: route.unwrap_or_default(), next }
+        Filter { lobby, sent, message, route: route.unwrap_or_default(), next, has_failed: false }
     }
 
-    fn fail(&self, error: &Error) -> Verdict {
+    /// Counted for each recipient, said once for each message.
+    fn fail(&mut self, error: &Error) -> Verdict {
         let (endpoint, channel, event) = (&*self.lobby.observer.endpoint, &*self.sent.channel_name, &*self.sent.event);
-        tracing::error!(target: "pondsocket::outgoing", endpoint, channel, event, ?error, "outgoing handler failed");
+        if !std::mem::replace(&mut self.has_failed, true) {
+            tracing::error!(target: "pondsocket::outgoing", endpoint, channel, event, ?error, "outgoing handler failed");
+        }
         self.lobby.observer.count(|metrics, _| metrics.error(Component::OutgoingHandler, error));
         Verdict::Block
     }
