@@ -52,12 +52,12 @@ async fn listen(options: ServerOptions) -> (JoinHandle<Result<()>>, TcpStream) {
 async fn one_signal_begins_the_drain_and_a_timeout_or_a_second_signal_ends_it() {
     let (listening, mut stubborn) = listen(ServerOptions::default().shutdown_timeout(Duration::from_millis(100))).await;
     terminate();
-    until(&mut stubborn, "the server is stopping").await;
+    until(&mut stubborn, "the server is shutting down").await;
     timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
 
     let (listening, mut stubborn) = listen(ServerOptions::default().shutdown_timeout(Duration::MAX)).await;
     terminate();
-    until(&mut stubborn, "the server is stopping").await;
+    until(&mut stubborn, "the server is shutting down").await;
     assert!(!listening.is_finished());
     terminate();
     timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");

@@ -59,31 +59,32 @@ pub struct Listener {
     pub presence: Option<Object>,
 }
 
-/// A part of a channel's queue: operations and the text of their messages, in one order.
+/// A part of a channel's queue that is delivered in one go: operations and the text of their messages, in one order.
 #[derive(Debug)]
 pub struct Batch<R> {
     pub(super) ops: Vec<Op<R>>,
     pub(super) text: Vec<u8>,
     pub(super) presences: usize,
-    /// How many messages an outgoing handler decides about.
-    pub(super) filtered: usize,
+    /// Whether an outgoing handler decides about its messages.
+    pub(super) filtered: bool,
     /// Who sits where, if the messages of this batch are filtered; else empty.
     pub(super) listeners: Vec<Option<Listener>>,
 }
 
 impl<R> Default for Batch<R> {
     fn default() -> Self {
-        Batch { ops: Vec::new(), text: Vec::new(), presences: 0, filtered: 0, listeners: Vec::new() }
+        Batch { ops: Vec::new(), text: Vec::new(), presences: 0, filtered: false, listeners: Vec::new() }
     }
 }
 
 impl<R> Op<R> {
-    fn is_filtered(&self) -> bool {
-        matches!(self, Op::Send { treatment, .. } if treatment.filtered)
-    }
-
     fn is_presence(&self) -> bool {
         matches!(self, Op::Presence { .. })
+    }
+
+    /// Whether it takes out somebody for whom an outgoing handler is yet to decide about something.
+    pub(super) fn is_leaver(&self) -> bool {
+        matches!(self, Op::Leave { last: Some(_), .. })
     }
 }
 
@@ -106,7 +107,7 @@ impl<R> Batch<R> {
     /// Whether an outgoing handler decides about each message of this batch, for each recipient: then it is
     /// delivered message by message, and not by a [`Plan`](super::Plan).
     pub fn is_filtered(&self) -> bool {
-        self.filtered > 0
+        self.filtered
     }
 
     /// Its messages, in order, and whom they are for.
@@ -124,16 +125,6 @@ impl<R> Batch<R> {
         self.listeners.get(slot.index())?.as_ref()
     }
 
-    /// Seats those who leave in this part of the queue where they sit before it.
-    pub(super) fn seat_leavers(&self, listeners: &mut [Option<Listener>]) {
-        // Of several who leave the same seat, the first one is meant.
-        for op in self.ops.iter().rev() {
-            if let Op::Leave { slot, last: Some(last) } = op {
-                listeners[slot.index()] = Some(Listener::clone(last));
-            }
-        }
-    }
-
     pub(super) fn push(&mut self, op: Op<R>) {
         self.presences += usize::from(op.is_presence());
         self.ops.push(op);
@@ -142,31 +133,17 @@ impl<R> Batch<R> {
     /// Appends a message whose text `write` produces.
     pub(super) fn send(&mut self, to: Audience<R>, treatment: Treatment, write: impl FnOnce(&mut Vec<u8>)) {
         let text = append(&mut self.text, write);
-        self.filtered += usize::from(treatment.filtered);
         self.ops.push(Op::Send { to, text, treatment });
     }
 
-    /// How many operations one delivery takes: as many as are filtered, or are not, and no more than
-    /// `most_presences` presence changes.
-    pub(super) fn portion(&self, most_presences: usize) -> usize {
-        let Some(first) = self.ops.first() else { return 0 };
-        let alike = match self.filtered {
-            0 => self.ops.len(),
-            _ => self.ops.iter().take_while(|op| op.is_filtered() == first.is_filtered()).count(),
-        };
-        if self.presences <= most_presences {
-            return alike;
-        }
-        let presences = self.ops.iter().enumerate().filter(|(_, op)| op.is_presence());
-        presences.map(|(at, _)| at + 1).nth(most_presences.saturating_sub(1)).map_or(alike, |cut| cut.min(alike))
-    }
-
-    /// Keeps the first `count` operations; gives those behind them.
-    pub(super) fn split_off(&mut self, count: usize) -> Batch<R> {
-        if count >= self.ops.len() {
+    /// Keeps the operations up to the `most`-th presence change; gives those behind it.
+    pub(super) fn split_behind(&mut self, most: usize) -> Batch<R> {
+        if self.presences <= most {
             return Batch::default();
         }
-        let mut ops = self.ops.split_off(count);
+        let presences = self.ops.iter().enumerate().filter(|(_, op)| op.is_presence());
+        let cut = presences.map(|(at, _)| at + 1).nth(most.saturating_sub(1)).unwrap_or(self.ops.len());
+        let mut ops = self.ops.split_off(cut);
         let start = ops.iter().find_map(|op| if let Op::Send { text, .. } = op { Some(text.start) } else { None });
         let text = start.map_or_else(Vec::new, |start| self.text.split_off(start as usize));
         for op in &mut ops {
@@ -175,10 +152,8 @@ impl<R> Batch<R> {
             }
         }
         let presences = ops.iter().filter(|op| op.is_presence()).count();
-        let filtered = ops.iter().filter(|op| op.is_filtered()).count();
         self.presences -= presences;
-        self.filtered -= filtered;
-        Batch { ops, text, presences, filtered, listeners: Vec::new() }
+        Batch { ops, text, presences, filtered: self.filtered, listeners: Vec::new() }
     }
 
     /// Turns presence changes into messages that carry `list`.
@@ -207,35 +182,26 @@ fn append(text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const FILTERED: Treatment = Treatment { filtered: true, ..Treatment::BROADCAST };
-
-    /// A queue from a word: a letter is a message that says it, filtered if it is a capital; `+` is a presence change
-    /// and `-` an operation that says nothing.
-    fn queue(word: &str) -> Batch<()> {
-        let mut batch = Batch::default();
-        for letter in word.chars() {
-            match letter {
-                '+' => {
-                    let changed = Object::encode(&serde_json::json!({})).expect("an object");
-                    let user = UserId::new("a").expect("valid");
-                    let change = Change { kind: PresenceKind::Join, user, changed, request_id: 0 };
-                    batch.push(Op::Presence { to: Audience::Tracked, change });
-                }
-                '-' => batch.push(Op::Leave { slot: Slot(0) }),
-                _ => {
-                    let treatment = if letter.is_uppercase() { FILTERED } else { Treatment::BROADCAST };
-                    batch.send(Audience::All, treatment, |out| out.push(letter as u8));
-                }
+    /// One step of a queue, from a letter: a message that says it, `+` a presence change, `-` an operation that says
+    /// nothing.
+    pub(in super::super) fn op(letter: char) -> Option<Op<()>> {
+        match letter {
+            '+' => {
+                let changed = Object::encode(&serde_json::json!({})).expect("an object");
+                let user = UserId::new("a").expect("valid");
+                let change = Change { kind: PresenceKind::Join, user, changed, request_id: 0 };
+                Some(Op::Presence { to: Audience::Tracked, change })
             }
+            '-' => Some(Op::Leave { slot: Slot(0), last: None }),
+            _ => None,
         }
-        batch
     }
 
-    /// The word that makes this queue.
-    fn word(batch: &Batch<()>) -> String {
+    /// The word that makes this batch.
+    pub(in super::super) fn word(batch: &Batch<()>) -> String {
         let mut messages = batch.messages().map(|(_, text, _)| str::from_utf8(text).expect("text"));
         let letter = |op: &Op<()>| match op {
             Op::Send { .. } => messages.next().expect("one for each"),
@@ -245,68 +211,54 @@ mod tests {
         batch.ops.iter().map(letter).collect()
     }
 
+    fn batch(word: &str) -> Batch<()> {
+        let mut batch = Batch::default();
+        for letter in word.chars() {
+            match op(letter) {
+                Some(op) => batch.push(op),
+                None => batch.send(Audience::All, Treatment::BROADCAST, |out| out.push(letter as u8)),
+            }
+        }
+        batch
+    }
+
     #[test]
-    fn a_queue_knows_how_much_it_holds() {
-        let (empty, batch) = (queue(""), queue("ab-+"));
+    fn a_batch_knows_how_much_it_holds() {
+        let (empty, batch) = (batch(""), batch("ab-+"));
         assert_eq!((empty.is_empty(), empty.len(), empty.bytes()), (true, 0, 0));
         assert_eq!((batch.is_empty(), batch.len(), batch.bytes()), (false, 4, 2));
-        assert!(!batch.is_filtered() && queue("aB").is_filtered());
     }
 
     #[test]
-    fn what_is_filtered_is_taken_apart_from_the_rest() {
-        let table = [("", ""), ("abc", "abc"), ("abC", "ab"), ("ABc", "AB"), ("AB", "AB"), ("a-B", "a-"), ("A-B", "A")];
-        for (all, expected) in table {
-            assert_eq!(queue(all).portion(usize::MAX), expected.len(), "{all}");
-        }
-    }
-
-    #[test]
-    fn no_more_presence_changes_are_taken_than_may_be_but_one_at_least() {
-        let table = [
-            ("a+b+c", 2, "a+b+c"),
-            ("a+b+c", 1, "a+"),
-            ("a+b+c", 0, "a+"),
-            ("++a+", 2, "++"),
-            ("a+B+", 1, "a+"),
-            ("aB++", 1, "a"),
-            ("AB++", 1, "AB"),
-        ];
+    fn a_batch_is_cut_behind_a_change_with_its_text_and_its_counts() {
+        let table =
+            [("a+b+c", 3, "a+b+c"), ("a+b+-c", 2, "a+b+-c"), ("a+b+c", 1, "a+"), ("a+b+c", 0, "a+"), ("ab", 0, "ab")];
         for (all, most, expected) in table {
-            assert_eq!(queue(all).portion(most), expected.len(), "{all}, at most {most}");
-        }
-    }
-
-    #[test]
-    fn a_queue_is_cut_with_its_text_and_its_counts() {
-        let all = "a+B+-C+dE+F+g";
-        for cut in 0..=all.len() + 1 {
-            let mut front = queue(all);
-            let back = front.split_off(cut);
-            for (part, expected) in [(&front, &all[..cut.min(all.len())]), (&back, all.get(cut..).unwrap_or(""))] {
+            let mut front = batch(all);
+            let back = front.split_behind(most);
+            for (part, expected) in [(&front, expected), (&back, &all[expected.len()..])] {
                 let count = |wanted: fn(&char) -> bool| expected.chars().filter(wanted).count();
-                assert_eq!(word(part), expected, "cut at {cut}");
-                assert_eq!(part.bytes(), count(char::is_ascii_alphabetic), "cut at {cut}");
-                assert_eq!(part.presences, count(|letter| *letter == '+'), "cut at {cut}");
-                assert_eq!(part.filtered, count(char::is_ascii_uppercase), "cut at {cut}");
+                assert_eq!(word(part), expected, "{all}, at most {most}");
+                assert_eq!(part.bytes(), count(char::is_ascii_alphabetic), "{all}, at most {most}");
+                assert_eq!(part.presences, count(|letter| *letter == '+'), "{all}, at most {most}");
             }
         }
     }
 
     #[test]
     fn a_resolved_change_is_a_message_for_those_it_was_for_and_is_given_up_for_a_newer_one() {
-        let mut batch = queue("a+b");
+        let mut batch = batch("a+b");
         batch.resolve("[]", |out, change, list| out.extend(format!("{} {list}", change.user.as_str()).bytes()));
         let (to, text, treatment) = batch.messages().nth(1).expect("the second of three");
         assert!(matches!(to, Audience::Tracked));
         assert_eq!((text, treatment), (&b"a []"[..], Treatment::PRESENCE));
         assert_eq!(word(&batch), "aa []b");
-        assert_eq!(batch.portion(0), 3, "nothing of it is a change any more");
+        assert!(batch.split_behind(0).is_empty(), "nothing of it is a change any more");
     }
 
     #[test]
     fn a_listener_is_found_by_its_slot() {
-        let mut batch = queue("A");
+        let mut batch = batch("a");
         let user = UserId::new("ada").expect("valid");
         let (connection, assigns) = (ConnectionId::from_u128(1), Assigns::default());
         batch.listeners = vec![None, Some(Listener { connection, user, assigns, presence: None })];

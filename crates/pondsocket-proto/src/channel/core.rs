@@ -1,4 +1,5 @@
 use super::batch::{Change, Op};
+use super::queue::Queue;
 use super::state::{Departure, NotMember, Seats, Slot, State};
 use super::{Assigns, Audience, Batch, Listener, Treatment};
 use crate::id::{ChannelName, ConnectionId, RequestId, UserId};
@@ -89,7 +90,7 @@ pub struct Removal {
 pub struct Channel<R> {
     name: ChannelName,
     state: State,
-    queue: Batch<R>,
+    queue: Queue<R>,
     limits: Limits,
     fresh_id: fn() -> u128,
 }
@@ -97,7 +98,7 @@ pub struct Channel<R> {
 impl<R> Channel<R> {
     /// An empty channel. `fresh_id` draws the request ids of messages that answer nobody.
     pub fn new(name: ChannelName, limits: Limits, fresh_id: fn() -> u128) -> Self {
-        Channel { name, state: State::default(), queue: Batch::default(), limits, fresh_id }
+        Channel { name, state: State::default(), queue: Queue::default(), limits, fresh_id }
     }
 
     /// Who is in it.
@@ -124,10 +125,9 @@ impl<R> Channel<R> {
     /// from the rest, or there are more presence changes than a batch can hold lists. Presence frames get the list as
     /// of now (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
-        let mut batch = std::mem::take(&mut self.queue);
-        let list = if batch.presences > 0 { self.state.presence_list() } else { String::new() };
+        let list = if self.queue.shows_presence() { self.state.presence_list() } else { String::new() };
         let most = (LISTS_PER_BATCH / list.len().max(1)).max(1);
-        self.queue = batch.split_off(batch.portion(most));
+        let mut batch = self.queue.take(most);
         let name = self.name.as_str();
         batch.resolve(&list, |out, change, list| {
             let id = RequestId::from_u128(change.request_id);
@@ -607,6 +607,7 @@ mod tests {
             portions.push((batch.is_filtered(), who(slot), who(other), role.is_some()));
         }
         let user = |name: &str| Some(name.to_owned());
+        assert_eq!(channel.queued(), (0, 0));
         let plain = || (false, None, None, false);
         let expected = [plain(), (true, user("a"), user("b"), true), plain(), (true, None, user("c"), false), plain()];
         assert_eq!(portions, expected);

@@ -19,6 +19,7 @@ mod assigns;
 mod batch;
 mod core;
 mod plan;
+mod queue;
 mod recipients;
 mod state;
 mod treatment;

@@ -488,7 +488,7 @@ mod tests {
     #[test]
     fn a_run_may_begin_behind_an_operation_that_says_nothing() {
         let mut batch = Batch::default();
-        batch.push(Op::Leave { slot: Slot(9) });
+        batch.push(leave(9));
         send(&mut batch, Audience::All, "1");
         let encoded = framed(&batch);
         let pieces = [Piece::Shared(Class::All, 0..2), Piece::Shared(Class::All, 1..2)];
@@ -503,7 +503,7 @@ mod tests {
     #[test]
     fn nobody_is_visited_for_nothing() {
         let mut batch = Batch::default();
-        batch.push(Op::Leave { slot: Slot(0) });
+        batch.push(leave(0));
         batch.push(Op::Track { seats: Seats::Many(vec![Slot(1), Slot(7)]), on: true });
         send(&mut batch, Audience::Only(seat(7)), "nobody sits there");
         send(&mut batch, Audience::Only(seat(2)), "1");
