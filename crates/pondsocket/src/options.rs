@@ -183,7 +183,8 @@ options! {
         /// The same in bytes. Default 4 MiB.
         channel_queue_bytes: usize = 4 * 1024 * 1024,
         /// The proxies whose `Forwarded` or `X-Forwarded-For` is believed: addresses or networks, such as
-        /// `10.0.0.0/8`. See [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip). Default none.
+        /// `10.0.0.0/8`. See [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip). A proxy that appends to
+        /// one of the two must remove the other, or clients write it themselves. Default none.
         trusted_proxies: Vec<String> = Vec::new(),
     }
 }

@@ -371,6 +371,17 @@ async fn a_request_that_is_none_is_an_error_of_the_http_server() {
     assert_eq!(calls(&counts, "error", 1).await, ["http_server 400"]);
 }
 
+#[test]
+fn the_guide_for_operators_names_every_method_and_every_reason() {
+    let (guide, source) = (include_str!("../../../docs/operations.md"), include_str!("../src/metrics.rs"));
+    let reasons = source.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" = \""));
+    let reasons: Vec<_> = reasons.map(|(_, reason)| reason).collect();
+    let methods = METHODS.into_iter().chain(["connection_error"]);
+    let missing: Vec<_> =
+        reasons.iter().copied().chain(methods).filter(|name| !guide.contains(&format!("`{name}`"))).collect();
+    assert!(reasons.len() > 40 && missing.is_empty(), "{} reasons; missing: {missing:?}", reasons.len());
+}
+
 // --- A `Metrics` that does what it likes ------------------------------------------------------------------------------
 
 /// Calls back into the pond, whatever it is told.
@@ -517,7 +528,6 @@ fn options() -> Options {
 #[test]
 fn it_may_call_back_into_the_pond_from_everywhere() {
     let metrics = CallsBack::default();
-    let told = metrics.told.clone();
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -525,12 +535,12 @@ fn it_may_call_back_into_the_pond_from_everywhere() {
             let (pond, endpoint, lobby) = counted(options(), metrics.clone());
             metrics.pond.set(pond.clone()).expect("once");
             go_through_all(&pond, &endpoint, &lobby).await;
-            metrics.pond.get().expect("set").shutdown(SECOND).await;
+            pond.shutdown(SECOND).await;
+            all_are_told(&metrics.told).await;
         });
         done.send(()).expect("it waits");
     });
-    wait.recv_timeout(2 * DEADLINE).expect("somebody waits for a lock that a metric was called under");
-    all_told(&told);
+    wait.recv_timeout(2 * DEADLINE).expect("it ends: nobody waits for a lock that a metric was called under");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -539,11 +549,15 @@ async fn it_may_panic_and_hurts_nobody() {
     let (pond, endpoint, lobby) = counted(options(), metrics.clone());
     go_through_all(&pond, &endpoint, &lobby).await;
     pond.shutdown(SECOND).await;
-    all_told(&metrics.told);
+    all_are_told(&metrics.told).await;
 }
 
-fn all_told(told: &Recorder) {
-    let told = told.methods();
-    let missing: Vec<_> = METHODS.iter().filter(|method| !told.contains(method)).collect();
-    assert!(missing.is_empty(), "never called: {missing:?}");
+/// What is delivered and closed behind the last client is counted a little later.
+async fn all_are_told(told: &Recorder) {
+    let missing = || METHODS.into_iter().filter(|method| !told.methods().contains(method)).collect::<Vec<_>>();
+    let start = Instant::now();
+    while !missing().is_empty() {
+        assert!(start.elapsed() < DEADLINE, "never called: {:?}", missing());
+        sleep(Duration::from_millis(1)).await;
+    }
 }
