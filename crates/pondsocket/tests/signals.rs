@@ -33,19 +33,29 @@ async fn until(stream: &mut TcpStream, text: &str) {
 
 /// A server that listens, and a client of it that will not answer a close frame.
 async fn listen(options: ServerOptions) -> (JoinHandle<Result<()>>, TcpStream) {
+    let (listening, [stubborn]) = listen_to(options).await;
+    (listening, stubborn)
+}
+
+/// The same with several clients.
+async fn listen_to<const N: usize>(options: ServerOptions) -> (JoinHandle<Result<()>>, [TcpStream; N]) {
     let pond = PondSocket::with_options(Options::default().write_wait(2 * DEADLINE)).expect("valid");
     let endpoint = pond.create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
     let address = free();
     let server = Server::with_options(pond, options).expect("valid");
     let listening = tokio::spawn(async move { server.listen(&address.to_string()).await });
     eventually("it listens", || std::net::TcpStream::connect(address).is_ok()).await;
-    let mut stubborn = TcpStream::connect(address).await.expect("it listens");
-    let upgrade = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stubborn.write_all(upgrade).await.expect("it reads");
-    until(&mut stubborn, "connectionId").await;
-    eventually("it is let in", || endpoint.connections().len() == 1).await;
-    (listening, stubborn)
+    let mut clients = Vec::new();
+    for number in 1..=N {
+        let mut stubborn = TcpStream::connect(address).await.expect("it listens");
+        let upgrade = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stubborn.write_all(upgrade).await.expect("it reads");
+        until(&mut stubborn, "connectionId").await;
+        eventually("it is let in", || endpoint.connections().len() == number).await;
+        clients.push(stubborn);
+    }
+    (listening, clients.try_into().expect("as many as were let in"))
 }
 
 #[tokio::test]
@@ -59,6 +69,20 @@ async fn one_signal_begins_the_drain_and_a_timeout_or_a_second_signal_ends_it() 
     terminate();
     until(&mut stubborn, "the server is shutting down").await;
     assert!(!listening.is_finished());
+    terminate();
+    timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
+
+    // Two clients are told one after the other: half of this time lies between them.
+    let options = ServerOptions::default().drain_spread(DEADLINE / 2);
+    let (listening, mut clients) = listen_to::<2>(options).await;
+    terminate();
+    let [first, second] = &mut clients;
+    tokio::select! {
+        () = until(first, "the server is shutting down") => {}
+        () = until(second, "the server is shutting down") => {}
+    }
+    let told = |client: &TcpStream| client.try_read(&mut [0; 64]).is_ok_and(|read| read > 0);
+    assert!(!(told(first) || told(second)), "both are told at once");
     terminate();
     timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
 }
