@@ -488,6 +488,7 @@ fn frame_len(bytes: &[u8]) -> usize {
 #[cfg(all(test, not(pond_loom)))]
 mod tests {
     use pondsocket_proto::ws::{self, Opcode};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -669,5 +670,89 @@ mod tests {
         }
         outbox.advance(30);
         assert_eq!(outbox.queue.capacity(), 0);
+    }
+
+    /// What somebody does to an outbox.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Several frames of one channel arrive.
+        Deliver { channel: u64, frames: usize, loss: Loss },
+        /// An answer arrives.
+        Send,
+        /// The client takes so many of a thousand bytes of what waits.
+        Take(usize),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let policy = prop_oneof![
+            Just(None),
+            Just(Some(SlowClient::Disconnect)),
+            Just(Some(SlowClient::DropOldest)),
+            Just(Some(SlowClient::DropNewest)),
+        ];
+        let loss = prop_oneof![Just(Loss::Never), Just(Loss::Outdated), policy.prop_map(Loss::Policy)];
+        prop_oneof![
+            4 => (1..3u64, 1..5usize, loss).prop_map(|(channel, frames, loss)| Step::Deliver { channel, frames, loss }),
+            1 => Just(Step::Send),
+            2 => (0..1000usize).prop_map(Step::Take),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is dropped for whom: the client reads whole frames, in their order; none is missing that must not be,
+        /// and of presence none without a newer one of the same channel behind it.
+        #[test]
+        fn what_arrives_is_whole_and_in_order_and_lacks_only_what_may_be_dropped(
+            steps in prop::collection::vec(any_step(), 1..60),
+            policy in prop_oneof![Just(SlowClient::DropOldest), Just(SlowClient::DropNewest)],
+        ) {
+            let (mut outbox, bounds) = (outbox(), Bounds { frames: 8, bytes: 200, policy });
+            let (mut sent, mut read, mut dropped) = (Vec::new(), Vec::new(), 0);
+            for step in steps {
+                let pushed = match step {
+                    Step::Deliver { channel, frames, loss } => {
+                        let first = sent.len();
+                        sent.extend((0..frames).map(|_| (channel, loss)));
+                        let bytes: Vec<u8> = (first..sent.len()).flat_map(|number| frame(&number.to_string())).collect();
+                        let buffer = Bytes::from(bytes);
+                        let run = Run { range: 0..buffer.len(), buffer, frames: frames as u32, loss };
+                        outbox.deliver(channel, &[run], bounds)
+                    }
+                    Step::Send => {
+                        sent.push((0, Loss::Never));
+                        outbox.send(frame(&(sent.len() - 1).to_string()), bounds)
+                    }
+                    Step::Take(share) => {
+                        let bytes = queued(&outbox);
+                        let taken = bytes.len() * share / 1000;
+                        read.extend_from_slice(&bytes[..taken]);
+                        outbox.advance(taken);
+                        Ok(Pushed::default())
+                    }
+                };
+                let Ok(Pushed { dropped: now, .. }) = pushed else { return Ok(()) };
+                dropped += now.outdated + now.oldest + now.newest;
+                prop_assert_eq!(outbox.bytes, queued(&outbox).len());
+                prop_assert_eq!(outbox.frames, outbox.queue.iter().map(|entry| entry.frames).sum::<usize>());
+            }
+            read.extend(queued(&outbox));
+            let mut arrived = Vec::new();
+            let mut rest = &read[..];
+            while !rest.is_empty() {
+                let len = frame_len(rest);
+                arrived.push(str::from_utf8(&rest[2..len]).expect("text").parse::<usize>().expect("a number"));
+                rest = &rest[len..];
+            }
+            prop_assert!(arrived.is_sorted_by(|a, b| a < b), "{:?}", arrived);
+            prop_assert_eq!(arrived.len() + dropped, sent.len());
+            for (number, (channel, loss)) in sent.iter().enumerate().filter(|(number, _)| !arrived.contains(number)) {
+                let has_newer = || arrived.iter().any(|other| *other > number && sent[*other] == (*channel, Loss::Outdated));
+                match loss {
+                    Loss::Never | Loss::Policy(Some(SlowClient::Disconnect)) => prop_assert!(false, "{} is lost", number),
+                    Loss::Outdated => prop_assert!(has_newer(), "{} was not outdated", number),
+                    Loss::Policy(_) => {}
+                }
+            }
+        }
     }
 }

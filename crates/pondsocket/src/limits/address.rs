@@ -92,6 +92,8 @@ fn node(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use http::HeaderValue;
 
     use super::*;
@@ -152,5 +154,16 @@ mod tests {
         assert_eq!(group("2001:db8:1:2:3::4"), group("2001:db8:1:2:ffff::1"));
         assert_ne!(group("2001:db8:1:2::4"), group("2001:db8:1:3::4"));
         assert_ne!(group("1.2.3.4"), group("1.2.3.5"));
+    }
+
+    proptest! {
+        /// Clients write these headers.
+        #[test]
+        fn any_header_is_survived(values in prop::collection::vec("[ -~]{0,40}", 0..4), standard: bool) {
+            let name = if standard { FORWARDED } else { X_FORWARDED_FOR };
+            let headers: Vec<_> = values.iter().map(|value| (name.clone(), value.as_str())).collect();
+            let address = client(&["0.0.0.0/0", "::/0"], "10.0.0.1", &headers);
+            prop_assert!(address.parse::<IpAddr>().is_ok());
+        }
     }
 }

@@ -97,7 +97,7 @@ impl PondSocket {
     pub async fn shutdown(&self, how: impl Into<Shutdown>) -> ShutdownReport {
         let how = how.into();
         let (start, drain) = (Instant::now(), &self.common.drain);
-        let deadline = start + how.timeout.min(FOR_EVER);
+        let deadline = start + how.timeout;
         let closure = drain.begin(how.closure());
         let all = drain.connections.count();
         tracing::info!(target: "pondsocket::server", connections = all, timeout = ?how.timeout, "shutting down");
