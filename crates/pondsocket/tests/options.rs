@@ -2,10 +2,10 @@
 //!
 //! | option | shown by |
 //! |---|---|
-//! | `check_origin`, `allowed_origins`, `allowed_origin_regexps`, `allow_missing_origin` | `only_pages_of_allowed_origins_…`, `who_sends_no_origin_…`; `src/origin.rs` |
+//! | `check_origin`, `allowed_origins`, `allowed_origin_regexps`, `allow_missing_origin` | `only_pages_of_allowed_origins_…`, `who_sends_no_origin_…`; `src/limits/origin.rs` |
 //! | `max_connections` | `an_endpoint_has_room_for_so_many_…`, `a_place_is_free_again_…` |
 //! | `retry_after` | the same, and `limits.rs` |
-//! | `max_connections_per_ip`, `trusted_proxies` | `limits.rs`; `src/address.rs` |
+//! | `max_connections_per_ip`, `trusted_proxies` | `limits.rs`; `src/limits/address.rs` |
 //! | `max_message_size` | `endpoints.rs`, `bad_input.rs`, `metrics.rs` |
 //! | `enable_compression` | `compression_is_agreed_to_…`, `slow_clients.rs` |
 //! | `read_buffer_size`, `write_buffer_size` | `the_buffers_of_a_socket_…` |
@@ -21,7 +21,7 @@
 //! | `max_assigns_size`, `max_presence_size` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `canonical_channel_names` | `names_in_another_form_…` |
 //! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |
-//! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/connection/mod.rs`, `a_channel_queue_is_full_…` |
+//! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/edge/connection/mod.rs`, `a_channel_queue_is_full_…` |
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;

@@ -99,7 +99,7 @@ enum Over {
 
 #[expect(clippy::large_enum_variant, reason = "a test has one or two of them")]
 enum Slow {
-    Tcp(Peer),
+    Tcp(Box<Peer>),
     Memory(WebSocketStream<DuplexStream>),
     Deflate(TcpStream),
 }
@@ -108,7 +108,7 @@ impl Slow {
     /// Connects and joins `/room/1`.
     async fn join(over: Over, served: &Served, address: SocketAddr) -> Slow {
         let mut slow = match over {
-            Over::Tcp => Slow::Tcp(Peer::connect_narrow(address, "/", 4096).await),
+            Over::Tcp => Slow::Tcp(Box::new(Peer::connect_narrow(address, "/", 4096).await)),
             Over::Memory => Slow::Memory(in_memory(&served.pond).await),
             Over::Deflate => Slow::Deflate(deflated(address).await),
         };
