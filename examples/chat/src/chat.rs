@@ -1,8 +1,7 @@
 //! What happens in the chat: who may come in, and what is done about each event.
 
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result,
-    State,
+    Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result, State,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ use crate::users::{Role, User, Users};
 const MAX_ROOM: usize = 32;
 
 /// Creates the endpoint and its rooms.
-pub(crate) fn create(pond: &PondSocket) -> Endpoint {
+pub(crate) fn create(pond: &PondSocket) {
     let socket = pond.create_endpoint("/api/socket", connect);
     let rooms = socket.create_channel("/chat/:roomId", join);
     rooms
@@ -27,7 +26,6 @@ pub(crate) fn create(pond: &PondSocket) -> Endpoint {
         .on_event("typing", typing)
         .on_event("status_update", status_update)
         .on_event("kick", kick);
-    socket
 }
 
 /// A connection belongs to the user whose token it brings; all that comes later can rely on that.

@@ -16,12 +16,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use clap::Parser;
-use pondsocket::{Connection, Endpoint, PondSocket};
+use pondsocket::PondSocket;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use history::History;
 use users::Users;
+
+/// How long clients may take to go when the chat is stopped.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A chat with a web page.
 #[derive(Parser)]
@@ -41,7 +45,7 @@ async fn main() -> Result<()> {
 
     let users = Users::new(&args.admin_code);
     let pond = PondSocket::new().state(users.clone()).state(History::default());
-    let socket = chat::create(&pond);
+    chat::create(&pond);
 
     // Our own HTTP routes and the pond share one server, and one state.
     let app = Router::new()
@@ -55,8 +59,17 @@ async fn main() -> Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on port {}", args.port))?;
     println!("the chat is at http://{}", listener.local_addr()?);
     println!("to be an admin, sign in with the admin code {:?}", args.admin_code);
-    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
-    say_goodbye(&socket).await;
+
+    // The same signal ends the host and the pond, whose sockets the host does not wait for.
+    let (stopping, stopped) = oneshot::channel();
+    let draining = tokio::spawn(async move {
+        stop.await;
+        // An error means that the host has ended by itself.
+        let _ = stopping.send(());
+        pond.shutdown(PATIENCE).await
+    });
+    axum::serve(listener, app).with_graceful_shutdown(async move { stopped.await.unwrap_or_default() }).await?;
+    draining.await?;
     Ok(())
 }
 
@@ -69,16 +82,4 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
             _ = terminate.recv() => {}
         }
     })
-}
-
-/// Closes the sockets, which axum does not wait for, after what is queued for them.
-async fn say_goodbye(socket: &Endpoint) {
-    socket.connections().iter().for_each(Connection::disconnect);
-    let all_gone = async {
-        while !socket.connections().is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    // Whoever does not answer in time is cut off by our end.
-    let _ = tokio::time::timeout(Duration::from_secs(5), all_gone).await;
 }

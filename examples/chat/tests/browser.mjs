@@ -238,7 +238,7 @@ const checks = [
     ['SIGTERM ends the server, and those who are in it are told', async () => {
         const closed = await whenClosed(ada);
         assert.deepEqual(await server.end('SIGTERM'), [0, null]);
-        assert.equal(await closed(), 1000);
+        assert.equal(await closed(), 1001);
         await ada.connection('reconnecting');
     }],
 ];
