@@ -1,7 +1,7 @@
 //! The contract server: what outside test suites expect of a PondSocket server, on the public API alone.
 //!
 //! `PORT` says where to listen on 127.0.0.1; 0 picks a free port. `listening PORT` is printed when it is ready.
-//! SIGINT and SIGTERM stop it.
+//! SIGINT and SIGTERM stop it. At SIGUSR1 it prints `snapshot JSON`: what it holds, and how many tasks it has.
 
 mod events;
 
@@ -13,6 +13,7 @@ use pondsocket::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> Result<()> {
@@ -27,18 +28,28 @@ fn main() -> Result<()> {
 
 async fn serve() -> Result<()> {
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut look = listen(SignalKind::user_defined1())?;
     let port = std::env::var("PORT").unwrap_or_else(|_| "0".into());
-    let mut server = Server::new(pond()?);
+    let pond = pond()?;
+    let mut server = Server::new(pond.clone());
     server.start(&format!("127.0.0.1:{port}")).await?;
     if let Some(address) = server.local_addr() {
         println!("listening {}", address.port());
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = look.recv() => print_snapshot(&pond),
+        }
     }
     server.stop(Duration::from_secs(10)).await;
     Ok(())
+}
+
+fn print_snapshot(pond: &PondSocket) {
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    println!("snapshot {}", json!({ "tasks": tasks, "pond": pond.snapshot() }));
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {

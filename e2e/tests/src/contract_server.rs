@@ -1,75 +1,150 @@
 //! A contract server of one's own, for as long as one test runs.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// Starting may include compiling.
 const START: Duration = Duration::from_secs(600);
 /// The server lets its clients go within ten seconds.
 const STOP: Duration = Duration::from_secs(20);
+/// It answers at once, unless the machine is busy.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Lets the C library give memory that is freed back to the system, so that what is resident is what is used: by default
+/// each thread keeps some of the most that there ever was.
+const FRUGAL: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "65536"), ("MALLOC_TRIM_THRESHOLD_", "65536")];
 
 /// Killed when it is dropped.
 #[derive(Debug)]
 pub struct ContractServer {
     process: Child,
+    output: Lines<BufReader<ChildStdout>>,
     /// Where it listens.
     pub address: SocketAddr,
+}
+
+/// What a server has of everything that clients make it take.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holdings {
+    /// Of its runtime.
+    pub tasks: u64,
+    /// Open files and sockets.
+    pub descriptors: usize,
+    /// Places taken by connections, also by those that are being let in or closed.
+    pub connections: u64,
+    /// The names of its live channels.
+    pub channels: Vec<String>,
 }
 
 impl ContractServer {
     /// Builds the server if need be, starts it on a free port and waits until it listens.
     pub async fn start() -> ContractServer {
         // On Unix `cargo run` becomes the program that it has built, so that the child is the server itself.
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["run", "--quiet", "--package", "contract"]);
-        ContractServer::spawn(cargo).await
+        ContractServer::spawn(cargo("run")).await
     }
 
     /// The same, with so many file descriptors at the most.
     pub async fn start_with_descriptors(limit: u32) -> ContractServer {
         // A compiler may need more.
-        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "contract"]).status().await;
-        assert!(build.expect("cargo starts").success(), "the contract server compiles");
+        assert!(cargo("build").status().await.expect("cargo starts").success(), "the contract server compiles");
         let mut shell = Command::new("sh");
-        let script = format!("ulimit -n {limit} && exec '{}' run --quiet --package contract", env!("CARGO"));
-        shell.args(["-c", &script]);
+        shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]);
+        let run = cargo("run");
+        shell.arg(run.as_std().get_program()).args(run.as_std().get_args());
         ContractServer::spawn(shell).await
     }
 
     async fn spawn(mut command: Command) -> ContractServer {
-        let mut process =
-            command.env("PORT", "0").stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("cargo starts");
-        let output = process.stdout.take().expect("its output is piped");
-        let mut lines = BufReader::new(output).lines();
-        let line = timeout(START, lines.next_line())
-            .await
-            .expect("a first line in time")
-            .expect("text")
-            .expect("a first line");
-        let port = line.strip_prefix("listening ").and_then(|port| port.parse().ok()).expect("listening PORT");
-        ContractServer { process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+        let command = command.env("PORT", "0").envs(FRUGAL).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().expect("cargo starts");
+        let mut output = BufReader::new(process.stdout.take().expect("its output is piped")).lines();
+        let port = said(&mut output, "listening ", START).await.parse().expect("a port");
+        ContractServer { process, output, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
     /// Whether every file descriptor below a limit is taken (Linux). What the server has inherited may lie above it.
     pub fn has_used_up(&self, limit: u32) -> bool {
-        let id = self.process.id().expect("it runs");
-        (0..limit).all(|descriptor| std::fs::symlink_metadata(format!("/proc/{id}/fd/{descriptor}")).is_ok())
+        let taken = |descriptor| fs::symlink_metadata(self.proc(&format!("fd/{descriptor}"))).is_ok();
+        (0..limit).all(taken)
     }
 
     /// Asks the server to stop, as an operator does: with SIGTERM.
-    pub async fn terminate(&self) {
-        let id = self.process.id().expect("it runs").to_string();
-        let status = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(status.expect("kill starts").success(), "the server is there to be told");
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
     }
 
     /// Waits until the server has ended.
     pub async fn ended(&mut self) -> ExitStatus {
         timeout(STOP, self.process.wait()).await.expect("the server ends in time").expect("it is our child")
     }
+
+    /// What it has now.
+    pub async fn holdings(&mut self) -> Holdings {
+        self.signal(Signal::USR1);
+        let snapshot = said(&mut self.output, "snapshot ", ANSWER).await;
+        let snapshot: Value = serde_json::from_str(&snapshot).expect("JSON");
+        let endpoints = snapshot["pond"]["endpoints"].as_array().expect("endpoints");
+        let count = |endpoint: &Value, what: &str| endpoint[what].as_u64().expect("a number");
+        let channels = endpoints.iter().flat_map(|endpoint| endpoint["channels"].as_array().expect("channels"));
+        Holdings {
+            tasks: snapshot["tasks"].as_u64().expect("a number"),
+            descriptors: fs::read_dir(self.proc("fd")).expect("it runs").count(),
+            connections: endpoints.iter().map(|it| count(it, "admitted").max(count(it, "closing"))).sum(),
+            channels: channels.map(|channel| channel["name"].as_str().expect("a name").to_owned()).collect(),
+        }
+    }
+
+    /// Its resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the server is there to be told");
+    }
+
+    fn pid(&self) -> Pid {
+        let id = self.process.id().expect("it runs");
+        Pid::from_raw(id.try_into().expect("as the kernel counts")).expect("not 0")
+    }
+
+    fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.pid())
+    }
+}
+
+/// Cargo on the contract server, which is built as the test itself was.
+fn cargo(command: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([command, "--quiet", "--package", "contract"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    cargo
+}
+
+/// Lets this process, and the servers that it starts, open so many files and sockets.
+pub fn allow_descriptors(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < count) {
+        let wanted = Rlimit { current: Some(count), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, wanted).expect("the hard limit allows so many");
+    }
+}
+
+/// The rest of the next line, which must begin like this.
+async fn said(output: &mut Lines<BufReader<ChildStdout>>, prefix: &str, patience: Duration) -> String {
+    let line = timeout(patience, output.next_line()).await.expect("a line in time").expect("text").expect("a line");
+    line.strip_prefix(prefix).unwrap_or_else(|| panic!("not `{prefix}` but `{line}`")).to_owned()
 }

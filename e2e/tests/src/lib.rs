@@ -3,4 +3,4 @@
 
 mod contract_server;
 
-pub use contract_server::ContractServer;
+pub use contract_server::{ContractServer, Holdings, allow_descriptors};

@@ -14,7 +14,7 @@ async fn clients_are_told_and_the_server_ends_well() {
         peer.join(room, json!({ "username": "ann" })).await;
         peers.push(peer);
     }
-    server.terminate().await;
+    server.terminate();
     for peer in &mut peers {
         let close = peer.closed().await.expect("a close frame");
         assert_eq!(u16::from(close.code), 1001, "going away");
@@ -29,6 +29,6 @@ async fn a_client_that_does_not_answer_does_not_hold_the_server_up_for_ever() {
     let mut server = ContractServer::start().await;
     // It reads nothing more, so it never answers the close frame.
     let _mute = Peer::connect(server.address, "/api/socket?token=t").await;
-    server.terminate().await;
+    server.terminate();
     assert!(server.ended().await.success());
 }

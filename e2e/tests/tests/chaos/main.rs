@@ -1,0 +1,95 @@
+//! A server among the malicious and the broken: more than a thousand clients misbehave at once, round after round, and
+//! meanwhile those who behave must not notice. When a round is over nothing may be left of it: no connection, no channel,
+//! no task, no open socket, no memory.
+//!
+//! `./test chaos` runs it. `CHAOS_ROUNDS` says how many rounds there are, after one to warm up; the long form has ten.
+
+mod foes;
+mod friends;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use e2e_tests::{ContractServer, Holdings, allow_descriptors};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use foes::{FOES, Foe};
+use friends::Friends;
+
+/// How many messages of each friend the others hear at the least while everybody is there.
+const HEARD: u64 = 200;
+
+/// How long the server may take to forget those who have gone.
+const FORGET: Duration = Duration::from_secs(30);
+
+/// How much more memory may be resident after any later round than after the first one, and KiB on top: how many
+/// pages stay half used depends on what has come together in a round.
+const MEMORY_GROWTH: f64 = 1.10;
+const HALF_USED: u64 = 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "for a while it needs the machine for itself: ./test chaos"]
+async fn those_who_behave_notice_nothing_and_nothing_is_left_of_the_others() {
+    let rounds = std::env::var("CHAOS_ROUNDS").map_or(3, |rounds| rounds.parse().expect("a number"));
+    allow_descriptors(8192);
+    let mut server = ContractServer::start().await;
+    let untouched = server.holdings().await;
+    // The first connection starts what all of them share.
+    Friends::join(server.address, "warm-up").await.talk_until(watch::channel(true).1).await;
+    let idle = settle(&mut server, |now| now.connections == 0 && now.descriptors == untouched.descriptors).await;
+    assert!(idle.channels.is_empty(), "{idle:?}");
+
+    let progress = ProgressBar::new(rounds + 1);
+    progress.set_style(ProgressStyle::with_template("{bar:30} round {pos}/{len} {elapsed} {msg}").expect("a template"));
+    let (mut memory, mut heard) = (Vec::new(), 0);
+    for number in 0..=rounds {
+        heard += round(server.address, number).await;
+        assert_eq!(settle(&mut server, |now| *now == idle).await, idle);
+        let kibibytes = server.memory() / 1024;
+        progress.set_message(format!("{heard} messages heard, {kibibytes} KiB"));
+        progress.inc(1);
+        memory.push(kibibytes);
+    }
+    progress.abandon();
+    println!("{heard} messages heard; resident after each round, the one to warm up first, in KiB: {memory:?}");
+    let most = (memory[1] as f64 * MEMORY_GROWTH) as u64 + HALF_USED;
+    assert!(memory[1..].iter().all(|resident| *resident <= most), "memory grows: {memory:?}");
+}
+
+/// Lets everybody in at once, and all go again; answers how many messages the friends have heard.
+async fn round(address: SocketAddr, number: u64) -> usize {
+    let friends = Friends::join(address, &number.to_string()).await;
+    let (release, released) = watch::channel(false);
+    let (mut passing, mut staying) = (JoinSet::new(), JoinSet::new());
+    for (kind, count) in FOES {
+        for foe in 0..count {
+            let foe = Foe { kind, address, room: friends.room(foe), number: number << 32 | foe as u64 };
+            let foes = if kind.stays() { &mut staying } else { &mut passing };
+            foes.spawn(foe.misbehave(released.clone()));
+        }
+    }
+    let (stop, stopped) = watch::channel(false);
+    let progress = friends.progress();
+    let talking = tokio::spawn(friends.talk_until(stopped));
+    passing.join_all().await;
+    progress.reach(HEARD).await;
+    release.send(true).expect("somebody stays");
+    staying.join_all().await;
+    stop.send(true).expect("the friends are there");
+    talking.await.expect("the friends have noticed something")
+}
+
+/// Waits until the server has only what it should have.
+async fn settle(server: &mut ContractServer, is_settled: impl Fn(&Holdings) -> bool) -> Holdings {
+    let start = Instant::now();
+    loop {
+        let now = server.holdings().await;
+        if is_settled(&now) || start.elapsed() > FORGET {
+            return now;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
