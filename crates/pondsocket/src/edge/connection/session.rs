@@ -93,15 +93,21 @@ impl Session {
             (Ok(ClientMessage::Event(message)), Some(error)) => {
                 self.refuse_event(&message.channel, &message.request_id, &error);
             }
-            (Ok(ClientMessage::Join(message)), None) => self.on_join(message, cx),
-            (Ok(ClientMessage::Join(message)), Some(error)) => {
+            // A decline would make clients believe that they are out.
+            (Ok(ClientMessage::Join(message)), Some(error)) if !self.is_in(&message.channel) => {
                 self.decline(&message.channel, &message.request_id, &error);
             }
+            (Ok(ClientMessage::Join(message)), _) => self.on_join(message, cx),
             // A leave is always answered (docs/protocol.md, Leaving).
             (Ok(ClientMessage::Leave(message)), _) => self.acknowledge_exit(&message.channel, &message.request_id),
             (Ok(ClientMessage::Ping), _) => {}
             (Err(malformed), _) => self.on_malformed(&malformed),
         }
+    }
+
+    fn is_in(&mut self, channel: &str) -> bool {
+        let name = self.rooms.get_key_value(channel).map(|(name, _)| name.clone());
+        name.is_some_and(|name| self.seat(&name).is_some())
     }
 
     /// Whether a message of this size may be sent now. Who goes on all the same is closed in the end.
