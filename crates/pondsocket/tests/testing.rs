@@ -355,8 +355,8 @@ async fn a_flood_reaches_whoever_reads_it() -> TestResult {
     let (_client, mut room) = enter("ada").await;
     // More than may be on the way, in both directions.
     let text = "x".repeat(1000);
-    (0..500).for_each(|_| room.send("message", json!({ "text": text })));
-    for _ in 0..500 {
+    (0..2000).for_each(|_| room.send("message", json!({ "text": text })));
+    for _ in 0..2000 {
         assert_eq!(room.next("message").await?["text"], text);
     }
     room.assert_silence().await;
