@@ -19,6 +19,9 @@ const CHANNELS: usize = 256;
 /// The largest message that the contract server takes.
 const LARGEST: usize = 1024 * 1024;
 
+/// How many pings are a flood.
+const PINGS: usize = 4_000;
+
 /// How many may wait to be let in: beyond that it is the kernel's queue that turns some away, and no news of the server.
 static DOOR: Semaphore = Semaphore::const_new(200);
 
@@ -118,11 +121,7 @@ impl Foe {
             Kind::NoText => self.is_closed_for(&frame(0x81, &[0xff, 0xfe]), 1007).await,
             Kind::GiantFrame => self.is_closed_for(&[0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1009).await,
             Kind::EndlessFragments => self.endless_fragments().await,
-            Kind::PingFlood => {
-                // It reads no pong until it has sent all: far more than may wait for it.
-                let pings = frame(0x89, &[b'p'; 125]).repeat(4_000);
-                self.is_closed_for(&pings, 1013).await;
-            }
+            Kind::PingFlood => self.ping_flood().await,
             Kind::JoinFlood => self.join_flood().await,
             Kind::DeafMember => {
                 let mut line = self.upgrade("/api/socket?token=t").await;
@@ -192,6 +191,26 @@ impl Foe {
         let mut line = self.upgrade("/api/socket?token=t").await;
         line.send(bytes).await;
         assert_eq!(line.closed().await, Some(code), "{:?}", self.kind);
+    }
+
+    /// It reads no pong until it has sent all pings: far more than may wait for it. So it is given up, unless the kernel
+    /// had room for all of them.
+    async fn ping_flood(&self) {
+        let mut line = self.upgrade("/api/socket?token=t").await;
+        line.send(&frame(0x89, &[b'p'; 125]).repeat(PINGS)).await;
+        let mut pongs = 0;
+        while pongs < PINGS {
+            match line.frame().await.expect("a pong, or the end in good order") {
+                (0x8a, _) => pongs += 1,
+                (0x88, payload) => {
+                    assert_eq!(payload[..2], 1013u16.to_be_bytes());
+                    return;
+                }
+                // The first message of each connection.
+                (first, _) => assert_eq!(first, 0x81),
+            }
+        }
+        line.reset();
     }
 
     async fn endless_fragments(&self) {
@@ -343,7 +362,7 @@ impl Line {
             self.stream.read_exact(&mut payload).await?;
             Ok::<_, std::io::Error>((first, payload))
         };
-        timeout(PATIENCE, read).await.expect("in time").ok()
+        timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("{:?}: no frame in time", self.kind)).ok()
     }
 
     async fn read_to_end(&mut self) {
