@@ -38,7 +38,7 @@ use pondsocket::{
 };
 use serde_json::{Value, json};
 use socket2::SockRef;
-use testkit::{DEADLINE, Message, Peer, Recorder, eventually, serve};
+use testkit::{DEADLINE, Message, Peer, Recorder, eventually, serve, serve_in_memory};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -78,24 +78,10 @@ async fn refusal(client: &Connector, path: &str) -> (u16, Option<String>) {
     (refused.status().as_u16(), after)
 }
 
-/// Serves a pond over a stream in memory.
-fn in_memory(pond: &PondSocket, capacity: usize) -> DuplexStream {
-    let (ours, theirs) = tokio::io::duplex(capacity);
-    let service = pond.service();
-    tokio::spawn(async move {
-        let service = hyper::service::service_fn(move |request| {
-            let mut service = service.clone();
-            tower_service::Service::call(&mut service, request)
-        });
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades().await
-    });
-    ours
-}
-
 /// A client that reads, and so answers pings and closes, only when it is told to.
 async fn passive(pond: &PondSocket, path: &str) -> WebSocketStream<DuplexStream> {
     let url = format!("ws://localhost{path}");
-    let mut socket = tokio_tungstenite::client_async(url, in_memory(pond, 4096)).await.expect("let in").0;
+    let mut socket = tokio_tungstenite::client_async(url, serve_in_memory(pond, 4096)).await.expect("let in").0;
     assert!(text(&mut socket).await.contains("CONNECTION"));
     for room in 1..=2 {
         say(&mut socket, "JOIN_CHANNEL", "JOIN_CHANNEL", &format!("/room/{room}")).await;
@@ -263,7 +249,7 @@ async fn a_place_is_free_again_however_its_holder_goes() -> TestResult {
 
     // Let in, but it does not read the answer: the upgrade never completes.
     for (path, after) in [("/all", 10 * SECOND), ("/raw", 3 * SECOND)] {
-        let mut stream = in_memory(&pond, 16);
+        let mut stream = serve_in_memory(&pond, 16);
         let start = Instant::now();
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

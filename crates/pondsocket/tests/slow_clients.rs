@@ -10,13 +10,12 @@ use std::net::SocketAddr;
 
 use flate2::read::DeflateDecoder;
 use futures_util::{SinkExt, StreamExt};
-use hyper_util::rt::TokioIo;
 use pondsocket::{
     Connected, ConnectionContext, Endpoint, EndpointOptions, Error, EventContext, JoinContext, Joined, Lobby, Options,
     Payload, PondSocket, Result, SlowClient,
 };
 use serde_json::{Value, json};
-use testkit::{DEADLINE, Message, Peer, Recorder, eventually, serve};
+use testkit::{DEADLINE, Message, Peer, Recorder, connect_in_memory, eventually, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -109,7 +108,7 @@ impl Slow {
     async fn join(over: Over, served: &Served, address: SocketAddr) -> Slow {
         let mut slow = match over {
             Over::Tcp => Slow::Tcp(Box::new(Peer::connect_narrow(address, "/", 4096).await)),
-            Over::Memory => Slow::Memory(in_memory(&served.pond).await),
+            Over::Memory => Slow::Memory(connect_in_memory(&served.pond, "/", 4096).await),
             Over::Deflate => Slow::Deflate(deflated(address).await),
         };
         slow.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/room/1", "join").await;
@@ -171,19 +170,6 @@ impl Slow {
             messages.push(message);
         }
     }
-}
-
-async fn in_memory(pond: &PondSocket) -> WebSocketStream<DuplexStream> {
-    let (ours, theirs) = tokio::io::duplex(4096);
-    let service = pond.service();
-    tokio::spawn(async move {
-        let service = hyper::service::service_fn(move |request| {
-            let mut service = service.clone();
-            tower_service::Service::call(&mut service, request)
-        });
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades().await
-    });
-    tokio_tungstenite::client_async("ws://localhost/", ours).await.expect("let in").0
 }
 
 /// A connection whose messages come compressed (RFC 7692).

@@ -12,7 +12,7 @@ use pondsocket::{
     WebSocket,
 };
 use serde_json::{Value, json};
-use testkit::{Peer, eventually, serve};
+use testkit::{Peer, connect_in_memory, eventually, serve};
 use tokio::sync::Notify;
 
 type TestResult = Result<(), Box<dyn StdError>>;
@@ -64,7 +64,7 @@ async fn it_shows_each_endpoint_its_channels_and_who_is_in_them() -> TestResult 
     let client = pond.test_client();
     let (ada, again, bob) =
         (client.connect("/in").await?, client.connect("/in").await?, client.connect("/in?name=bob").await?);
-    let _raw = raw(&pond).await;
+    let _raw = connect_in_memory(&pond, "/raw", 4096).await;
     let mut rooms = vec![ada.join("/room/1", json!({})).await?, again.join("/room/1", json!({})).await?];
     rooms.push(bob.join("/room/1", json!({})).await?);
     rooms.push(bob.join("/room/2", json!({})).await?);
@@ -85,21 +85,6 @@ async fn it_shows_each_endpoint_its_channels_and_who_is_in_them() -> TestResult 
     pond.shutdown(Duration::from_secs(1)).await;
     assert!(pond.snapshot().draining);
     Ok(())
-}
-
-/// A raw WebSocket in memory.
-async fn raw(pond: &PondSocket) -> impl Sized + use<> {
-    let (ours, theirs) = tokio::io::duplex(4096);
-    let service = pond.service();
-    tokio::spawn(async move {
-        let service = hyper::service::service_fn(move |request| {
-            let mut service = service.clone();
-            tower_service::Service::call(&mut service, request)
-        });
-        let io = hyper_util::rt::TokioIo::new(theirs);
-        hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades().await
-    });
-    tokio_tungstenite::client_async("ws://localhost/raw", ours).await.expect("let in").0
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,9 +37,9 @@ pub async fn serve_with(pond: &PondSocket, options: ServerOptions) -> (Server, S
     (server, address)
 }
 
-/// Connects to `path` over a stream in memory that holds `capacity` bytes each way. No kernel buffers anything, so whoever
-/// does not read stalls the server at once, also with the clock paused.
-pub async fn connect_in_memory(pond: &PondSocket, path: &str, capacity: usize) -> WebSocketStream<DuplexStream> {
+/// Serves one client of a pond over a stream in memory that holds `capacity` bytes each way. No kernel buffers anything,
+/// so whoever does not read stalls the server at once, also with the clock paused.
+pub fn serve_in_memory(pond: &PondSocket, capacity: usize) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(capacity);
     let service = pond.service();
     tokio::spawn(async move {
@@ -50,7 +50,13 @@ pub async fn connect_in_memory(pond: &PondSocket, path: &str, capacity: usize) -
         let http = hyper::server::conn::http1::Builder::new();
         http.serve_connection(TokioIo::new(theirs), service).with_upgrades().await
     });
-    client_async(format!("ws://localhost{path}"), ours).await.expect("the server lets us in").0
+    ours
+}
+
+/// Connects to `path` over such a stream.
+pub async fn connect_in_memory(pond: &PondSocket, path: &str, capacity: usize) -> WebSocketStream<DuplexStream> {
+    let stream = serve_in_memory(pond, capacity);
+    client_async(format!("ws://localhost{path}"), stream).await.expect("the server lets us in").0
 }
 
 /// Waits until something is so that tells nobody when it becomes so.

@@ -62,7 +62,7 @@ pub(crate) struct Closure {
     pub(crate) reason: CloseReason,
 }
 
-/// The client does not keep up (docs/protocol.md, Closing).
+/// The client does not keep up (docs/protocol.md, Close codes).
 pub(crate) const TOO_SLOW: Closure =
     Closure { code: 1013, text: Cow::Borrowed("too slow"), reason: CloseReason::TooSlow };
 
