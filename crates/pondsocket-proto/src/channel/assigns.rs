@@ -5,7 +5,7 @@ use crate::wire::Json;
 /// Server-side values of a connection or a member, by key: JSON, kept in the order in which the keys were first set.
 ///
 /// A plain list: a member has a handful of assigns, and a clone shares every key and value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Assigns(Vec<(Arc<str>, Json)>);
 
 impl Assigns {
