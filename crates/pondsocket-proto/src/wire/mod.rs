@@ -6,6 +6,7 @@ mod json;
 pub mod server;
 pub mod strict;
 mod vet;
+pub(crate) mod write;
 
 pub use json::{EncodeError, Json, Object, encode_object};
 pub use server::{Action, PresenceKind};
