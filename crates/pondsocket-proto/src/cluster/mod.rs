@@ -24,4 +24,4 @@ mod topic;
 
 pub use core::{Core, Settings};
 pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, Local, NodeId, Output, Shown, Verdict, View};
-pub use topic::Topics;
+pub use topic::{Topics, endpoint_name};
