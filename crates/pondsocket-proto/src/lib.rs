@@ -8,6 +8,7 @@
 //! | [`wire`] | the messages, decoded and encoded |
 //! | [`ws`] | RFC 6455 and RFC 7692, server side |
 //! | [`channel`] | one channel: who is in it, and what they are to be told, in one order |
+//! | [`cluster`] | one node among others: whose users are where, and what is to be told to whom |
 //!
 //! Inputs are method calls, outputs are returned values. Randomness and time are arguments. It builds for
 //! `wasm32-unknown-unknown`.
@@ -18,3 +19,4 @@ pub mod wire;
 pub mod ws;
 
 pub mod channel;
+pub mod cluster;

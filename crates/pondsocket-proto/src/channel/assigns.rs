@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::wire::Json;
@@ -5,10 +6,20 @@ use crate::wire::Json;
 /// Server-side values of a connection or a member, by key: JSON, kept in the order in which the keys were first set.
 ///
 /// A plain list: a member has a handful of assigns, and a clone shares every key and value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Assigns(Vec<(Arc<str>, Json)>);
 
 impl Assigns {
+    /// These entries; `None` if a key is there twice.
+    pub(crate) fn from_entries(mut entries: Vec<(Arc<str>, Json)>) -> Option<Assigns> {
+        let keys: HashSet<&str> = entries.iter().map(|(key, _)| &**key).collect();
+        if keys.len() < entries.len() {
+            return None;
+        }
+        entries.shrink_to_fit();
+        Some(Assigns(entries))
+    }
+
     /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<&Json> {
         self.0.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
@@ -98,6 +109,13 @@ mod tests {
             assigns.set(key, json(value));
             assert_eq!(size, assigns.to_json().len());
         }
+    }
+
+    #[test]
+    fn entries_are_assigns_unless_a_key_is_there_twice() {
+        let assigns = Assigns::from_entries(vec![("b".into(), json("1")), ("a".into(), json("2"))]).expect("two keys");
+        assert_eq!(assigns.to_json(), r#"{"b":1,"a":2}"#);
+        assert_eq!(Assigns::from_entries(vec![("a".into(), json("1")), ("a".into(), json("1"))]), None);
     }
 
     #[test]

@@ -1,0 +1,344 @@
+//! What a node's core is told, and what it wants to be done.
+
+use std::sync::Arc;
+
+use super::message::{Envelope, UserMessage};
+use crate::channel::Assigns;
+use crate::id::{ChannelName, UserId};
+use crate::wire::{Json, Object};
+
+/// A channel, wherever it is served: its name within the endpoint's registered pattern without leading slashes.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct ChannelKey {
+    /// The endpoint, as in topics.
+    pub endpoint: Arc<str>,
+    /// The exact name.
+    pub channel: ChannelName,
+}
+
+/// One life of a node: a name that stays, and when it began, in milliseconds since 1970. Of two lives of one name the
+/// younger one is the node, and the other is dead.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct NodeId {
+    /// Stays the same when the node is started again.
+    pub name: Arc<str>,
+    /// Below 2^53.
+    pub incarnation: u64,
+}
+
+impl NodeId {
+    /// How it signs its messages: nodes of other languages see another node after each start.
+    pub fn source(&self) -> String {
+        let (mut digits, mut rest) = (Vec::new(), self.incarnation);
+        while rest > 0 || digits.is_empty() {
+            digits.push(char::from_digit((rest % 36) as u32, 36).expect("a digit below 36"));
+            rest /= 36;
+        }
+        format!("{}~{}", self.name, digits.iter().rev().collect::<String>())
+    }
+}
+
+/// Something that a node's core has to know.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Users have come here, in a channel that had none here. `instance` tells this life of the channel from earlier ones.
+    Opened {
+        /// Which channel.
+        channel: ChannelKey,
+        /// Which life of it.
+        instance: u64,
+    },
+    /// Its last user here has gone.
+    Closed {
+        /// Which channel.
+        channel: ChannelKey,
+        /// Which life of it: an older one than the present one is ignored.
+        instance: u64,
+    },
+    /// Something has changed here, in an open channel.
+    Local {
+        /// Which channel.
+        channel: ChannelKey,
+        /// What.
+        change: Local,
+    },
+    /// The bus has delivered a message. One that came on a topic which does not fit its channel is dropped.
+    Received {
+        /// The topic it came on.
+        topic: String,
+        /// The message.
+        message: Box<Envelope>,
+    },
+    /// The bus is, or is not, what it was.
+    Bus(Bus),
+    /// What the table of leases says. A bus without one never says it: then heartbeats decide.
+    Lease(Lease),
+    /// Somebody here wants to know or to change something that concerns other nodes. It is answered by
+    /// [`Output::Answered`] under the same id, in time.
+    Ask {
+        /// Comes back with the answer.
+        id: u64,
+        /// What.
+        ask: Ask,
+    },
+    /// What became of an [`Output::Command`].
+    Done {
+        /// The command's id.
+        id: u64,
+        /// What became of it.
+        verdict: Verdict,
+    },
+    /// Nothing: it may be time for something ([`Core::deadline`](super::Core::deadline)).
+    Tick,
+    /// The node stops: everybody is told, and nothing is said afterwards.
+    Stop,
+}
+
+/// What has changed in a channel, of users that are here.
+#[derive(Clone, Debug)]
+pub enum Local {
+    /// A user has become a member.
+    Joined {
+        /// Who.
+        user: UserId,
+        /// With which assigns.
+        assigns: Assigns,
+    },
+    /// It is no member any more.
+    Left {
+        /// Who.
+        user: UserId,
+    },
+    /// What it shows of itself; `None` hides it.
+    Presence {
+        /// Who.
+        user: UserId,
+        /// Shown from now on.
+        presence: Option<Object>,
+    },
+    /// Its assigns after a change, and the one that was changed.
+    Assigns {
+        /// Who.
+        user: UserId,
+        /// All of them.
+        assigns: Assigns,
+        /// The key that was set, if it was one.
+        key: Option<String>,
+    },
+}
+
+/// What the bus reports (docs/cluster.md, Bus).
+#[derive(Clone, Debug)]
+pub enum Bus {
+    /// It is connected; subscriptions follow.
+    Up,
+    /// These topics are delivered from now on.
+    Subscribed(Vec<String>),
+    /// All subscriptions are void.
+    Down,
+    /// Messages of these topics may have been lost.
+    Gap(Vec<String>),
+    /// Messages of any topic may have been lost.
+    GapAll,
+}
+
+/// The answer of the table of leases to a beat.
+#[derive(Clone, Debug, Default)]
+pub struct Lease {
+    /// All nodes whose lease runs.
+    pub alive: Vec<NodeId>,
+    /// Nodes whose lease has run out since somebody last looked.
+    pub expired: Vec<NodeId>,
+    /// Our own lease had run out: others may have taken us for dead.
+    pub was_expired: bool,
+}
+
+/// A question to, or a change on, other nodes.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Tell a user and take it out, wherever it is.
+    Evict {
+        /// Where.
+        channel: ChannelKey,
+        /// Whom.
+        user: UserId,
+        /// Told to it.
+        reason: String,
+    },
+    /// Take a user out without a word, wherever it is.
+    Remove {
+        /// Where.
+        channel: ChannelKey,
+        /// Whom.
+        user: UserId,
+    },
+    /// Find a user.
+    Get {
+        /// Where.
+        channel: ChannelKey,
+        /// Whom.
+        user: UserId,
+    },
+    /// Set one assign of a user that is elsewhere.
+    Assign {
+        /// Where.
+        channel: ChannelKey,
+        /// Whose.
+        user: UserId,
+        /// Which.
+        key: String,
+        /// To what.
+        value: Json,
+    },
+    /// Replace what a user that is elsewhere shows of itself.
+    Presence {
+        /// Where.
+        channel: ChannelKey,
+        /// Whose.
+        user: UserId,
+        /// By what.
+        presence: Object,
+    },
+    /// All users of a channel that nobody here is in; with somebody here the view knows them.
+    Users {
+        /// Where.
+        channel: ChannelKey,
+    },
+}
+
+/// What has come of an [`Ask`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// Every node that had to act has confirmed it.
+    Confirmed,
+    /// All nodes that could know were heard, and none has such a user.
+    NotFound,
+    /// Some node did not answer in time: it may have been done, or the user may be there.
+    Unconfirmed,
+    /// The bus is down: nothing was sent.
+    Unavailable,
+    /// The user, as the nodes that have it show it.
+    Found(Shown),
+    /// The users of a channel.
+    Users {
+        /// Who they are.
+        users: Vec<(UserId, Shown)>,
+        /// Whether all nodes that live have answered.
+        complete: bool,
+    },
+}
+
+/// A user of other nodes, as it is to be shown here.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Shown {
+    /// Server-side values.
+    pub assigns: Assigns,
+    /// What it shows of itself, if it is tracked.
+    pub presence: Option<Object>,
+    /// Whether this presence is shown also if the user is tracked here (docs/cluster.md, One user on several nodes).
+    pub over_local: bool,
+}
+
+/// One change of what other nodes' users look like here.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum View {
+    /// This user is shown so from now on.
+    Shown(UserId, Shown),
+    /// This user is on no other node any more.
+    Gone(UserId),
+}
+
+/// Something that a user of this node has to undergo because another node wants it.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// It is told, and taken out.
+    Evict {
+        /// Told to it.
+        reason: String,
+    },
+    /// It is taken out.
+    Remove,
+    /// One of its assigns is set.
+    Assign {
+        /// Which.
+        key: String,
+        /// To what.
+        value: Json,
+    },
+    /// Its assigns are overwritten key by key.
+    MergeAssigns(Assigns),
+    /// What it shows of itself is replaced.
+    Presence(Object),
+    /// It is hidden.
+    Untrack,
+}
+
+/// What became of a [`Command`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It was carried out.
+    Done,
+    /// There is no such user here.
+    NotFound,
+    /// A limit of this node forbids it.
+    Refused,
+}
+
+/// Something to be done, in the order of the list.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Say this to others.
+    Publish {
+        /// On which topic.
+        topic: String,
+        /// What.
+        message: Box<Envelope>,
+    },
+    /// What the bus has to deliver from now on.
+    Interest {
+        /// More topics.
+        add: Vec<String>,
+        /// Topics that are not needed any more.
+        remove: Vec<String>,
+    },
+    /// What is shown of other nodes' users in a channel here changes. If this life of the channel is over it is void.
+    View {
+        /// Which channel.
+        channel: ChannelKey,
+        /// Which life of it.
+        instance: u64,
+        /// What changes.
+        changes: Vec<View>,
+    },
+    /// A message of another node for the users of a channel here.
+    Deliver {
+        /// Which channel.
+        channel: ChannelKey,
+        /// What.
+        message: UserMessage,
+    },
+    /// A user of this node has to undergo something. It is reported back by [`Input::Done`].
+    Command {
+        /// Comes back with the report.
+        id: u64,
+        /// Which channel.
+        channel: ChannelKey,
+        /// Who.
+        user: UserId,
+        /// What.
+        command: Command,
+    },
+    /// What has come of an [`Ask`].
+    Answered {
+        /// The id it came with.
+        id: u64,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A node lives, as far as we know.
+    NodeUp(Arc<str>),
+    /// A node does not.
+    NodeDown(Arc<str>),
+    /// A state that should have been equal was not, and is mended. A bug somewhere, or a lost message that nobody noticed.
+    Diverged(ChannelKey),
+}

@@ -1,0 +1,27 @@
+//! The cluster without I/O: what nodes tell each other, and what each of them makes of it.
+//!
+//! [`Core`] is one node. It is told what happens here (a user joins), what the bus delivers and what time it is, and
+//! answers with what is to be done: publish this, show that user in this channel, carry out that command. Users of a
+//! node are written by that node alone, with a version for each channel, so that any two nodes which have heard the same
+//! hold the same, in whatever order they heard it. Whether a node lives is a filter over that state and never part of
+//! it (docs/cluster.md).
+//!
+//! ```text
+//!  local changes, messages, leases, time        (Input)
+//!            |
+//!            v
+//!  Core:  own users   records of others   legacy nodes      which nodes live
+//!            |              |                   |                  |
+//!            |              +------ view: what is shown here ------+
+//!            v                            v
+//!         publish                  changes of channels                        (Output)
+//! ```
+
+mod core;
+mod io;
+pub mod message;
+mod topic;
+
+pub use core::{Core, Settings};
+pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, Local, NodeId, Output, Shown, Verdict, View};
+pub use topic::{Topics, endpoint_name};
