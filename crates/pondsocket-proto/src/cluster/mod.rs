@@ -20,8 +20,10 @@
 mod core;
 mod io;
 pub mod message;
+mod settings;
 mod topic;
 
-pub use core::{Core, Settings};
+pub use core::Core;
 pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, Local, NodeId, Output, Shown, Verdict, View};
+pub use settings::Settings;
 pub use topic::Topics;
