@@ -128,6 +128,18 @@ pub enum Local {
     },
 }
 
+impl Local {
+    /// Whom it concerns.
+    pub fn user(&self) -> &UserId {
+        match self {
+            Local::Joined { user, .. }
+            | Local::Left { user }
+            | Local::Presence { user, .. }
+            | Local::Assigns { user, .. } => user,
+        }
+    }
+}
+
 /// What the bus reports (docs/cluster.md, Bus).
 #[derive(Clone, Debug)]
 pub enum Bus {

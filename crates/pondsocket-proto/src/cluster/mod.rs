@@ -17,11 +17,29 @@
 //!         publish                  changes of channels                        (Output)
 //! ```
 
-mod core;
 mod io;
 pub mod message;
 mod settings;
 mod topic;
+
+mod channel;
+mod core;
+mod dedup;
+mod digest;
+mod hear;
+mod languages;
+mod legacy;
+mod liveness;
+mod memory;
+mod ours;
+mod own;
+mod random;
+pub mod record;
+mod requests;
+mod sync;
+mod timers;
+mod view;
+mod voice;
 
 pub use core::Core;
 pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, Local, NodeId, Output, Shown, Verdict, View};

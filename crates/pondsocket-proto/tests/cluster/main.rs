@@ -1,0 +1,4 @@
+//! Conversations of a few nodes.
+
+mod convergence;
+mod world;
