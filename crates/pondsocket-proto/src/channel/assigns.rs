@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::wire::Json;
@@ -9,6 +10,16 @@ use crate::wire::Json;
 pub struct Assigns(Vec<(Arc<str>, Json)>);
 
 impl Assigns {
+    /// These entries; `None` if a key is there twice.
+    pub(crate) fn from_entries(mut entries: Vec<(Arc<str>, Json)>) -> Option<Assigns> {
+        let keys: HashSet<&str> = entries.iter().map(|(key, _)| &**key).collect();
+        if keys.len() < entries.len() {
+            return None;
+        }
+        entries.shrink_to_fit();
+        Some(Assigns(entries))
+    }
+
     /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<&Json> {
         self.0.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)

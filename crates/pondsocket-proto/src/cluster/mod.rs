@@ -44,4 +44,4 @@ mod voice;
 pub use core::Core;
 pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, Local, NodeId, Output, Shown, Verdict, View};
 pub use settings::Settings;
-pub use topic::Topics;
+pub use topic::{Topics, endpoint_name};

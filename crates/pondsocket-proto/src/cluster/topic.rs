@@ -1,7 +1,19 @@
 use std::sync::Arc;
 
+use super::message::{Body, Envelope};
 use super::{ChannelKey, NodeId};
 use crate::id::ChannelName;
+
+// The last parts of the topics that concern no channel. Messages on them have the same word in place of the names of
+// an endpoint and a channel.
+pub(super) const HEARTBEAT: &str = "__heartbeat__";
+pub(super) const CLUSTER: &str = "__cluster__";
+pub(super) const NODE: &str = "__node__";
+
+/// What nodes call an endpoint: the text of its pattern without the slashes it begins with. Those at its end stay.
+pub fn endpoint_name(pattern: &str) -> &str {
+    pattern.trim_start_matches('/')
+}
 
 /// The names of the topics of one namespace (docs/cluster.md, Topics).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,17 +51,120 @@ impl Topics {
 
     /// Where every node says that it lives.
     pub fn heartbeat(&self) -> String {
-        format!("{}__heartbeat__", self.base)
+        format!("{}{HEARTBEAT}", self.base)
     }
 
     /// Where our own nodes say what concerns all of them.
     pub fn cluster(&self) -> String {
-        format!("{}__cluster__", self.base)
+        format!("{}{CLUSTER}", self.base)
     }
 
     /// Where one node of ours is told what concerns it alone.
     pub fn inbox(&self, node: &NodeId) -> String {
-        format!("{}__node__:{}", self.base, node.source())
+        format!("{}{NODE}:{}", self.base, node.source())
+    }
+
+    /// Whether a message belongs on the topic it came on. An inbox takes any; a channel's topic those of that channel.
+    ///
+    /// Two channels may share a topic, since names contain colons: `a:b` at the endpoint `c` and `b` at `c:a`. Messages
+    /// of both fit; which of them it is the message says itself.
+    pub fn fits(&self, topic: &str, message: &Envelope) -> bool {
+        let Some(name) = topic.strip_prefix(&*self.base) else { return false };
+        if name.strip_prefix(NODE).is_some_and(|node| node.starts_with(':')) {
+            return true;
+        }
+        match &message.channel {
+            Some(key) => {
+                let rest = name.strip_prefix(&*key.endpoint).and_then(|rest| rest.strip_prefix(':'));
+                rest == Some(key.channel.as_str())
+            }
+            None => match message.body {
+                Body::NodeHeartbeat { .. } => name == HEARTBEAT,
+                Body::Node(_) => name == CLUSTER,
+                _ => false,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::message::NodeEvent;
+    use crate::id::ChannelName;
+
+    fn topics() -> Topics {
+        Topics::new("pondsocket", "default")
+    }
+
+    fn node() -> NodeId {
+        NodeId { name: "web-1".into(), incarnation: 35 }
+    }
+
+    fn key(endpoint: &str, channel: &str) -> ChannelKey {
+        ChannelKey { endpoint: endpoint.into(), channel: ChannelName::new(channel, 100).expect("a name") }
+    }
+
+    fn about(channel: Option<ChannelKey>, body: Body) -> Envelope {
+        Envelope { id: "m".into(), source: "n".into(), channel, timestamp: 1, body, ext: None }
+    }
+
+    fn left(endpoint: &str, channel: &str) -> Envelope {
+        about(Some(key(endpoint, channel)), Body::UserLeft { user: "u".into() })
+    }
+
+    #[test]
+    fn topics_have_the_names_that_all_nodes_use() {
+        assert_eq!(topics().channel(&key("api/socket", "/chat/7")), "pondsocket:v1:default:api/socket:/chat/7");
+        assert_eq!(topics().channel(&key("", "lobby?x=1")), "pondsocket:v1:default::lobby?x=1");
+        assert_eq!(topics().heartbeat(), "pondsocket:v1:default:__heartbeat__");
+        assert_eq!(topics().cluster(), "pondsocket:v1:default:__cluster__");
+        assert_eq!(topics().inbox(&node()), "pondsocket:v1:default:__node__:web-1~z");
+        assert_eq!(Topics::new("p", "n").heartbeat(), "p:v1:n:__heartbeat__");
+    }
+
+    #[test]
+    fn the_slashes_that_an_endpoint_begins_with_are_no_part_of_its_name() {
+        for (pattern, name) in [("/api/socket", "api/socket"), ("///a//b/", "a//b/"), ("/", ""), ("t/:x", "t/:x")] {
+            assert_eq!(endpoint_name(pattern), name, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_channels_topic_takes_what_concerns_the_channel() {
+        let topic = topics().channel(&key("a", "b"));
+        assert!(topics().fits(&topic, &left("a", "b")));
+        for other in [left("a", "c"), left("a", "bb"), left("b", "b"), left("a", "a:b"), left("", "a:b")] {
+            assert_eq!(topics().fits(&topic, &other), topics().channel(other.channel.as_ref().expect("one")) == topic);
+        }
+        let beat = Body::NodeHeartbeat { node: "n".into() };
+        assert!(!topics().fits(&topic, &about(None, beat)));
+        assert!(!topics().fits(&topic, &about(None, Body::Node(NodeEvent::Bye))));
+        assert!(!Topics::new("pondsocket", "other").fits(&topic, &left("a", "b")));
+        assert!(!topics().fits("pondsocket", &left("a", "b")));
+    }
+
+    #[test]
+    fn channels_whose_names_meet_in_one_topic_are_told_apart_by_their_messages() {
+        let topic = topics().channel(&key("a", "b:c"));
+        assert_eq!(topic, topics().channel(&key("a:b", "c")));
+        assert!(topics().fits(&topic, &left("a", "b:c")));
+        assert!(topics().fits(&topic, &left("a:b", "c")));
+    }
+
+    #[test]
+    fn what_concerns_no_channel_has_a_topic_of_its_kind() {
+        let beat = about(None, Body::NodeHeartbeat { node: "n".into() });
+        let hello = about(None, Body::Node(NodeEvent::Hello));
+        let repair = about(None, Body::Repair(Vec::new()));
+        let (heartbeat, cluster, inbox) = (topics().heartbeat(), topics().cluster(), topics().inbox(&node()));
+        let fits = |topic: &str| [&beat, &hello, &repair].map(|message| topics().fits(topic, message));
+        assert_eq!(fits(&heartbeat), [true, false, false]);
+        assert_eq!(fits(&cluster), [false, true, false]);
+        assert_eq!(fits(&inbox), [true, true, true]);
+        assert!(topics().fits(&inbox, &left("a", "b")));
+        assert!(!topics().fits(&heartbeat, &left("a", "b")));
+        assert!(!topics().fits("pondsocket:v1:default:__node__", &repair));
     }
 }
 

@@ -44,6 +44,11 @@ impl Json {
         Json::encode(raw)
     }
 
+    /// Takes over a value in one copy.
+    pub(crate) fn from_value(raw: &RawValue) -> Json {
+        Json(one_line(raw.get()))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -67,6 +72,16 @@ impl Object {
         let mut text = Vec::new();
         encode_object(value, &mut text)?;
         Ok(Object(into_text(text)))
+    }
+
+    /// Takes over a value in one copy, if it is an object.
+    pub(crate) fn from_value(raw: &RawValue) -> Option<Object> {
+        raw.get().starts_with('{').then(|| Object(one_line(raw.get())))
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.trim_start_matches(['{', ' ', '\t']) == "}"
     }
 
     /// The text.
@@ -107,6 +122,12 @@ fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Enc
         }
     }
     Ok(())
+}
+
+/// The text of a JSON value, without the line breaks that may be its white space.
+fn one_line(text: &str) -> Arc<str> {
+    let broken = text.bytes().any(|byte| matches!(byte, b'\n' | b'\r'));
+    if broken { text.replace(['\n', '\r'], " ").into() } else { text.into() }
 }
 
 fn into_text(bytes: Vec<u8>) -> Arc<str> {
@@ -152,5 +173,17 @@ mod tests {
     fn line_breaks_of_raw_values_become_spaces() {
         let raw: Box<RawValue> = serde_json::from_str("{\n\"a\":\r\n\"\\n\"}").expect("JSON");
         assert_eq!(Object::encode(&raw).expect("an object").as_str(), "{ \"a\":  \"\\n\"}");
+        assert_eq!(Object::from_value(&raw).expect("an object").as_str(), "{ \"a\":  \"\\n\"}");
+        assert_eq!(Json::from_value(&raw).as_str(), "{ \"a\":  \"\\n\"}");
+    }
+
+    #[test]
+    fn an_object_is_empty_whatever_white_space_is_in_it() {
+        let object = |text| Object::from_value(serde_json::from_str(text).expect("JSON"));
+        for text in ["{}", "{ \t\r\n }"] {
+            assert!(object(text).expect("an object").is_empty(), "{text}");
+        }
+        assert!(!object(r#"{"":{}}"#).expect("an object").is_empty());
+        assert!(object("[]").is_none());
     }
 }

@@ -6,9 +6,12 @@ mod json;
 pub mod server;
 pub mod strict;
 mod vet;
+pub(crate) mod write;
 
 pub use json::{EncodeError, Json, Object, encode_object};
 pub use server::{Action, PresenceKind};
+pub use vet::Unsafe;
+pub(crate) use vet::vet;
 
 /// The channel name of messages that concern the connection and no channel.
 pub const GATEWAY: &str = "GATEWAY";

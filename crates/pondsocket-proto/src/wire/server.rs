@@ -1,6 +1,8 @@
 //! What we send (docs/protocol.md, Server messages): one function a message. Each appends one compact JSON object
 //! without line breaks, with exactly the five fields that clients check.
 
+use super::write::{put, string};
+
 /// What kind of message it is. Clients reject any other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
@@ -169,14 +171,4 @@ fn begin_error(out: &mut Vec<u8>, error: &ErrorPayload<'_>) {
     let temporary = if matches!(error.code, 503 | 504) { "true" } else { "false" };
     put(out, &[r#","temporary":"#, temporary, r#","channelName":"#]);
     string(out, error.channel);
-}
-
-fn put(out: &mut Vec<u8>, texts: &[&str]) {
-    for text in texts {
-        out.extend_from_slice(text.as_bytes());
-    }
-}
-
-fn string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a string is always JSON");
 }

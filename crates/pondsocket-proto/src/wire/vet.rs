@@ -19,7 +19,7 @@ pub enum Unsafe {
 }
 
 /// Looks through the text of one valid JSON value once.
-pub(super) fn vet(text: &str) -> Result<(), Unsafe> {
+pub(crate) fn vet(text: &str) -> Result<(), Unsafe> {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0);
     while let Some(&byte) = bytes.get(at) {

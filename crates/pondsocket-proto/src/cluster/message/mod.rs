@@ -1,10 +1,32 @@
 //! What nodes tell each other (docs/cluster.md, Messages).
+//!
+//! [`Envelope::encode`] writes what every other implementation of the protocol accepts, and [`Envelope::decode`] reads
+//! what any of them writes. What clients will get, and the values of users, stay text from one end to the other.
+
+mod decode;
+mod encode;
+mod ext;
+mod malformed;
+mod read;
+mod users;
+mod write;
 
 use std::sync::Arc;
+
+pub use malformed::{Fault, Malformed};
 
 use super::{ChannelKey, NodeId, Verdict};
 use crate::channel::Assigns;
 use crate::wire::{Json, Object};
+
+const PROTOCOL: &str = "pondsocket.distributed";
+const VERSION: u64 = 1;
+
+/// The longest id of a message or of a node, in bytes.
+pub const MAX_ID: usize = 256;
+
+/// The longest name of an endpoint or a channel in a message, in bytes.
+pub const MAX_NAME: usize = 4096;
 
 /// A message between nodes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -78,14 +100,14 @@ pub enum Body {
         request: String,
         /// Its assigns.
         assigns: Assigns,
-        /// What it shows of itself; `{}` from some nodes if it shows nothing.
+        /// What it shows of itself; `{}` is read as nothing, which is what some nodes mean by it.
         presence: Option<Object>,
     },
     /// A user has become a member.
     UserJoined {
         /// Who.
         user: Arc<str>,
-        /// Usually `{}`: it follows.
+        /// Usually nothing, which is said and read as `{}`: it follows.
         presence: Option<Object>,
         /// With which assigns.
         assigns: Assigns,
@@ -168,7 +190,8 @@ pub struct UserState {
     pub id: Arc<str>,
     /// Its assigns.
     pub assigns: Assigns,
-    /// What it shows of itself; some nodes say `{}` if it shows nothing.
+    /// What it shows of itself. In a [`Body::StateResponse`] `{}` is read as nothing, which is what some nodes mean by it;
+    /// among our own nodes it is a presence like any other.
     pub presence: Option<Object>,
     /// When it joined, in milliseconds since 1970; 0 if that is not told.
     pub joined: u64,

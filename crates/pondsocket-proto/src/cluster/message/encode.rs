@@ -1,0 +1,130 @@
+use super::write::{self, Fields};
+use super::{Body, Envelope, PROTOCOL, Recipients, UserMessage, VERSION, ext, users};
+use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
+use crate::wire::Object;
+use crate::wire::write::string;
+
+impl Envelope {
+    /// Appends it as one JSON object without line breaks.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        Fields::object(out, |fields| {
+            fields.text("protocol", PROTOCOL);
+            fields.number("version", VERSION);
+            fields.text("type", self.body.kind());
+            fields.text("messageId", &self.id);
+            fields.text("sourceNodeId", &self.source);
+            let (endpoint, channel) = match &self.channel {
+                Some(key) => (&*key.endpoint, key.channel.as_str()),
+                None => (self.body.place(), self.body.place()),
+            };
+            fields.text("endpointName", endpoint);
+            fields.text("channelName", channel);
+            fields.number("timestamp", self.timestamp);
+            self.body.write(fields);
+            if self.ext.is_some() || self.body.is_ours() {
+                fields.field("ext", |out| ext::write(out, self.ext.as_ref(), &self.body));
+            }
+        });
+    }
+}
+
+impl Body {
+    fn kind(&self) -> &'static str {
+        match self {
+            Body::UserMessage(_) => "USER_MESSAGE",
+            Body::PresenceUpdate { .. } => "PRESENCE_UPDATE",
+            Body::PresenceRemoved { .. } => "PRESENCE_REMOVED",
+            Body::AssignsUpdate { .. } => "ASSIGNS_UPDATE",
+            Body::EvictUser { .. } => "EVICT_USER",
+            Body::UserRemove { .. } => "USER_REMOVE",
+            Body::UserGetRequest { .. } => "USER_GET_REQUEST",
+            Body::UserGetResponse { .. } => "USER_GET_RESPONSE",
+            Body::UserJoined { .. } => "USER_JOINED",
+            Body::UserLeft { .. } => "USER_LEFT",
+            Body::StateRequest { .. } => "STATE_REQUEST",
+            Body::StateResponse { .. } => "STATE_RESPONSE",
+            Body::NodeHeartbeat { .. } => "NODE_HEARTBEAT",
+            Body::State(_) => "X_STATE",
+            Body::Repair(_) => "X_REPAIR",
+            Body::Digest { .. } => "X_DIGEST",
+            Body::Ack { .. } => "X_ACK",
+            Body::Node(_) => "X_NODE",
+        }
+    }
+
+    /// What stands in place of an endpoint and a channel where a message concerns none.
+    fn place(&self) -> &'static str {
+        match self {
+            Body::NodeHeartbeat { .. } => HEARTBEAT,
+            Body::Node(_) => CLUSTER,
+            _ => NODE,
+        }
+    }
+
+    /// Whether nodes of other languages have no such message: all of it is in `ext`.
+    fn is_ours(&self) -> bool {
+        matches!(self, Body::State(_) | Body::Repair(_) | Body::Digest { .. } | Body::Ack { .. } | Body::Node(_))
+    }
+
+    fn write(&self, fields: &mut Fields<'_>) {
+        match self {
+            Body::UserMessage(message) => message.write(fields),
+            // Neither `payload` nor `event` may stand beside presence: some nodes would believe those.
+            Body::PresenceUpdate { user, presence } => {
+                fields.text("userId", user);
+                fields.json("presence", presence.as_str());
+            }
+            Body::PresenceRemoved { user } | Body::UserRemove { user } | Body::UserLeft { user } => {
+                fields.text("userId", user);
+            }
+            Body::AssignsUpdate { user, assigns, delta } => {
+                fields.text("userId", user);
+                if let Some(assigns) = assigns {
+                    fields.json("assigns", &assigns.to_json());
+                }
+                if let Some((key, value)) = delta {
+                    fields.text("key", key);
+                    fields.json("value", value.as_str());
+                }
+            }
+            Body::EvictUser { user, reason } => {
+                fields.text("userId", user);
+                fields.text("reason", reason);
+            }
+            Body::UserGetRequest { user, request, from_node } => {
+                fields.text("userId", user);
+                fields.text("requestId", request);
+                fields.text("fromNode", from_node);
+            }
+            Body::UserGetResponse { user, request, assigns, presence } => {
+                fields.text("userId", user);
+                fields.text("requestId", request);
+                fields.json("assigns", &assigns.to_json());
+                fields.json("presence", presence.as_ref().map_or("{}", Object::as_str));
+            }
+            Body::UserJoined { user, presence, assigns } => {
+                fields.text("userId", user);
+                fields.json("presence", presence.as_ref().map_or("{}", Object::as_str));
+                fields.json("assigns", &assigns.to_json());
+            }
+            Body::StateRequest { from_node } => fields.text("fromNode", from_node),
+            Body::StateResponse { users } => fields.field("users", |out| users::write(out, users)),
+            Body::NodeHeartbeat { node } => fields.text("nodeId", node),
+            Body::State(_) | Body::Repair(_) | Body::Digest { .. } | Body::Ack { .. } | Body::Node(_) => {}
+        }
+    }
+}
+
+impl UserMessage {
+    fn write(&self, fields: &mut Fields<'_>) {
+        fields.text("fromUserId", &self.from);
+        fields.text("event", &self.event);
+        fields.json("payload", self.payload.as_str());
+        fields.text("requestId", &self.request_id);
+        fields.field("recipientDescriptor", |out| match &self.to {
+            Recipients::All => string(out, "ALL_USERS"),
+            Recipients::ExceptSender => string(out, "ALL_EXCEPT_SENDER"),
+            Recipients::Users(users) => write::list(out, users, |out, user| string(out, user)),
+        });
+    }
+}

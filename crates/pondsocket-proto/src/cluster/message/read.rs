@@ -1,0 +1,212 @@
+//! Fields of a message, each read for itself: what is wrong with one says nothing about the others.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Fault, MAX_ID, MAX_NAME, Malformed};
+use crate::channel::Assigns;
+use crate::cluster::{ChannelKey, endpoint_name};
+use crate::id::{ChannelName, InvalidId, UserId};
+use crate::wire::{Json, Object, Unsafe, vet};
+
+/// The first number that not every language holds exactly.
+const TOO_LARGE: u64 = 1 << 53;
+
+/// A field that should be a text or a number. Whatever it is, the message around it can be read.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) enum Scalar<'a> {
+    /// Not there, or null.
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    /// Below 2^53.
+    Integer(u64),
+    /// Any other value.
+    Other,
+}
+
+impl Scalar<'_> {
+    /// The text, if there is one.
+    pub(super) fn optional_text(&self, name: &'static str) -> Result<Option<&str>, Malformed> {
+        match self {
+            Scalar::Absent => Ok(None),
+            Scalar::Text(text) => Ok(Some(text)),
+            Scalar::Integer(_) | Scalar::Other => Err(kind(name)),
+        }
+    }
+
+    /// The text, maybe empty.
+    pub(super) fn text(&self, name: &'static str) -> Result<&str, Malformed> {
+        self.optional_text(name)?.ok_or(kind(name))
+    }
+
+    /// The number.
+    pub(super) fn integer(&self, name: &'static str) -> Result<u64, Malformed> {
+        match self {
+            Scalar::Integer(number) => Ok(*number),
+            _ => Err(kind(name)),
+        }
+    }
+
+    /// The id of a message or a node.
+    pub(super) fn id(&self, name: &'static str) -> Result<Arc<str>, Malformed> {
+        match self.text(name)? {
+            "" => Err(Malformed::Field(name, InvalidId::Empty.into())),
+            text if text.len() > MAX_ID => Err(Malformed::Field(name, InvalidId::TooLong(MAX_ID).into())),
+            text => Ok(text.into()),
+        }
+    }
+
+    /// The id of a user.
+    pub(super) fn user(&self, name: &'static str) -> Result<Arc<str>, Malformed> {
+        let user = UserId::new(self.text(name)?);
+        user.map(Arc::from).map_err(|error| Malformed::Field(name, error.into()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Any)
+    }
+}
+
+struct Any;
+
+impl<'de> Visitor<'de> for Any {
+    type Value = Scalar<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Scalar::Absent)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(text.to_owned().into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(if number < TOO_LARGE { Scalar::Integer(number) } else { Scalar::Other })
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+}
+
+/// The entries of an object, in their order.
+pub(super) struct Entries<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some((key, value)) = entries.next_entry()? {
+                    // A key is always a text.
+                    if let Scalar::Text(key) = key {
+                        all.push((key, value));
+                    }
+                }
+                Ok(Entries(all))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Reads a field of a known shape.
+pub(super) fn shaped<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &'static str) -> Result<T, Malformed> {
+    serde_json::from_str(raw.get()).map_err(|_| kind(name))
+}
+
+/// Reads a field that is an object of which some fields are known. serde would take an array for one, too.
+pub(super) fn object_of<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &'static str) -> Result<T, Malformed> {
+    if raw.get().starts_with('{') { shaped(raw, name) } else { Err(kind(name)) }
+}
+
+/// A channel, of the names of its two fields.
+pub(super) fn channel(
+    endpoint: &Scalar<'_>,
+    channel: &Scalar<'_>,
+    endpoint_field: &'static str,
+    channel_field: &'static str,
+) -> Result<ChannelKey, Malformed> {
+    let endpoint = endpoint_name(endpoint.text(endpoint_field)?);
+    if endpoint.len() > MAX_NAME {
+        return Err(Malformed::Field(endpoint_field, InvalidId::TooLong(MAX_NAME).into()));
+    }
+    let channel = ChannelName::new(channel.text(channel_field)?, MAX_NAME);
+    let channel = channel.map_err(|error| Malformed::Field(channel_field, error.into()))?;
+    Ok(ChannelKey { endpoint: endpoint.into(), channel })
+}
+
+/// A value that may reach clients.
+pub(super) fn json(raw: &RawValue, name: &'static str) -> Result<Json, Malformed> {
+    vetted(raw.get(), name)?;
+    Ok(Json::from_value(raw))
+}
+
+/// An object that may reach clients.
+pub(super) fn object(raw: &RawValue, name: &'static str) -> Result<Object, Malformed> {
+    vetted(raw.get(), name)?;
+    Object::from_value(raw).ok_or(kind(name))
+}
+
+/// Assigns, none of which has two values.
+pub(super) fn assigns(raw: &RawValue, name: &'static str) -> Result<Assigns, Malformed> {
+    if !raw.get().starts_with('{') {
+        return Err(kind(name));
+    }
+    // It is JSON, but for surrogates in keys, which nobody has looked at yet.
+    let Entries(entries) =
+        serde_json::from_str(raw.get()).map_err(|_| Malformed::Field(name, Unsafe::Surrogate.into()))?;
+    let entries = entries.into_iter().map(|(key, value)| Ok((key.into(), json(value, name)?)));
+    Assigns::from_entries(entries.collect::<Result<_, _>>()?).ok_or(Malformed::Repeated)
+}
+
+pub(super) fn vetted(text: &str, name: &'static str) -> Result<(), Malformed> {
+    vet(text).map_err(|fault| Malformed::Field(name, fault.into()))
+}
+
+/// The field is missing, or something else than it should be.
+pub(super) fn kind(name: &'static str) -> Malformed {
+    Malformed::Field(name, Fault::Kind)
+}

@@ -1,0 +1,105 @@
+//! Lists of users.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::read::{self, Scalar};
+use super::write::{self, Fields};
+use super::{ChannelState, Malformed, UserState};
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct User<'a> {
+    #[serde(borrow)]
+    id: Scalar<'a>,
+    #[serde(borrow)]
+    assigns: Option<&'a RawValue>,
+    #[serde(borrow)]
+    presence: Option<&'a RawValue>,
+    /// When it joined: our own addition to the list that all nodes send.
+    #[serde(borrow)]
+    j: Scalar<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Channel<'a> {
+    #[serde(borrow)]
+    e: Scalar<'a>,
+    #[serde(borrow)]
+    c: Scalar<'a>,
+    #[serde(borrow)]
+    ver: Scalar<'a>,
+    #[serde(borrow)]
+    u: Option<&'a RawValue>,
+}
+
+/// Reads the list that nodes of all languages send. In some a user that shows nothing has an empty presence.
+pub(super) fn read_response(raw: Option<&RawValue>) -> Result<Vec<UserState>, Malformed> {
+    let mut users = read(raw, "users")?;
+    for user in &mut users {
+        user.presence.take_if(|presence| presence.is_empty());
+    }
+    Ok(users)
+}
+
+/// Reads a list. A user that cannot be read is left out: the others are not to be missed for its sake.
+fn read(raw: Option<&RawValue>, name: &'static str) -> Result<Vec<UserState>, Malformed> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let users: Vec<&RawValue> = read::shaped(raw, name)?;
+    Ok(users.into_iter().filter_map(|user| read_user(user, name).ok()).collect())
+}
+
+fn read_user(raw: &RawValue, name: &'static str) -> Result<UserState, Malformed> {
+    let user: User<'_> = read::object_of(raw, name)?;
+    Ok(UserState {
+        id: user.id.user(name)?,
+        assigns: user.assigns.map(|raw| read::assigns(raw, name)).transpose()?.unwrap_or_default(),
+        presence: user.presence.map(|raw| read::object(raw, name)).transpose()?,
+        joined: user.j.integer(name).unwrap_or(0),
+    })
+}
+
+/// Reads what one of our nodes says of its users in a channel.
+pub(super) fn read_state(raw: &RawValue, name: &'static str) -> Result<ChannelState, Malformed> {
+    let state: Channel<'_> = read::object_of(raw, name)?;
+    Ok(ChannelState {
+        channel: read::channel(&state.e, &state.c, name, name)?,
+        version: state.ver.integer(name)?,
+        users: read(state.u, name)?,
+    })
+}
+
+/// Writes the list that all nodes understand: a user that shows nothing has an empty presence there.
+pub(super) fn write(out: &mut Vec<u8>, users: &[UserState]) {
+    write::list(out, users, |out, user| {
+        write_user(out, user, Some(user.presence.as_ref().map_or("{}", |presence| presence.as_str())));
+    });
+}
+
+/// Writes what our own nodes read: a user that shows nothing has no presence there.
+pub(super) fn write_state(out: &mut Vec<u8>, state: &ChannelState) {
+    Fields::object(out, |fields| {
+        fields.text("e", &state.channel.endpoint);
+        fields.text("c", state.channel.channel.as_str());
+        fields.number("ver", state.version);
+        fields.field("u", |out| {
+            write::list(out, &state.users, |out, user| {
+                write_user(out, user, user.presence.as_ref().map(|presence| presence.as_str()));
+            });
+        });
+    });
+}
+
+fn write_user(out: &mut Vec<u8>, user: &UserState, presence: Option<&str>) {
+    Fields::object(out, |fields| {
+        fields.text("id", &user.id);
+        fields.json("assigns", &user.assigns.to_json());
+        if let Some(presence) = presence {
+            fields.json("presence", presence);
+        }
+        if user.joined > 0 {
+            fields.number("j", user.joined);
+        }
+    });
+}
