@@ -1,0 +1,98 @@
+//! Broken rules: what a node's core is told is changed at its door, so that it behaves as if its rule for that were
+//! broken. They prove that the judge would see it.
+
+use std::collections::HashMap;
+
+use pondsocket_proto::cluster::message::{Body, NodeEvent};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Input, NodeId};
+
+use super::redis::Peer;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sabotage {
+    /// Every change applies, whatever was missed before it, and digests are not heard.
+    NoGaps,
+    /// What is old applies as if it were new.
+    NoOrder,
+    /// All lives of a name are one.
+    NoLives,
+    /// Nobody says goodbye, and nobody is said to be down.
+    NoGoodbyes,
+    /// A message that comes twice is two messages.
+    NoDuplicates,
+    /// Nobody knows who joined first.
+    NoJoinTimes,
+    /// Loss is not reported.
+    NoLoss,
+    /// Nobody asks who is in a channel.
+    NoQuestions,
+}
+
+impl Sabotage {
+    pub(crate) const ALL: [Sabotage; 8] = [
+        Sabotage::NoGaps,
+        Sabotage::NoOrder,
+        Sabotage::NoLives,
+        Sabotage::NoGoodbyes,
+        Sabotage::NoDuplicates,
+        Sabotage::NoJoinTimes,
+        Sabotage::NoLoss,
+        Sabotage::NoQuestions,
+    ];
+}
+
+/// What stands between a node's bus and its core.
+pub(crate) struct Door {
+    sabotage: Option<Sabotage>,
+    last: HashMap<(Peer, NodeId, ChannelKey), u64>,
+    count: u64,
+}
+
+impl Door {
+    pub(crate) fn new(sabotage: Option<Sabotage>) -> Door {
+        Door { sabotage, last: HashMap::new(), count: 0 }
+    }
+
+    pub(crate) fn lets_in(&mut self, peer: Peer, mut input: Input) -> Option<Input> {
+        let Some(sabotage) = self.sabotage else { return Some(input) };
+        if let (Sabotage::NoLoss, Input::Bus(Bus::Gap(_) | Bus::GapAll | Bus::Down | Bus::Subscribed(_))) =
+            (sabotage, &input)
+        {
+            return None;
+        }
+        let Input::Received { message, .. } = &mut input else { return Some(input) };
+        match (sabotage, &message.body) {
+            (Sabotage::NoGaps | Sabotage::NoOrder | Sabotage::NoLoss, Body::Digest { .. }) => return None,
+            (Sabotage::NoGoodbyes, Body::Node(NodeEvent::Bye | NodeEvent::Down(_))) => return None,
+            (Sabotage::NoQuestions, Body::StateRequest { .. }) => return None,
+            _ => {}
+        }
+        self.count += 1;
+        let Some(ext) = &mut message.ext else { return Some(input) };
+        match sabotage {
+            Sabotage::NoDuplicates => message.id = format!("{} {}", message.id, self.count).into(),
+            Sabotage::NoLives => ext.node.incarnation = 1,
+            Sabotage::NoJoinTimes => {
+                ext.joined = ext.joined.map(|_| 0);
+                let states = ext.own.iter_mut().chain(match &mut message.body {
+                    Body::State(states) => states.iter_mut(),
+                    _ => [].iter_mut(),
+                });
+                states.flat_map(|state| &mut state.users).for_each(|user| user.joined = 0);
+            }
+            Sabotage::NoGaps | Sabotage::NoOrder => {
+                let key = message.channel.clone().map(|channel| (peer, ext.node.clone(), channel));
+                if let (Some(key), Some((before, after))) = (key, &mut ext.change) {
+                    let last = self.last.entry(key).or_insert(*before);
+                    if *before > 0 && (*after > *last || sabotage == Sabotage::NoOrder) {
+                        *before = *last;
+                        *after = (*after).max(*last + 1);
+                    }
+                    *last = *after;
+                }
+            }
+            _ => {}
+        }
+        Some(input)
+    }
+}
