@@ -236,6 +236,7 @@ impl World {
         self.everybody_is_somewhere();
         let (peer, _) = self.somewhere();
         self.note(|| format!("** {peer} goes"));
+        self.judge.expect_deaths();
         self.stop(peer);
         self.settles_within(SECOND, "I4 stop");
     }

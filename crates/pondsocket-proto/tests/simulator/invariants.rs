@@ -46,6 +46,8 @@ pub(crate) struct Judge {
     spins: (Peer, u64, u32),
     /// From then on nobody should have anything to say but beats and digests.
     is_still: bool,
+    /// Nodes are about to die, and names to come back.
+    expects_deaths: bool,
     pub(crate) answers: HashMap<(Peer, u64), Answer>,
 }
 
@@ -65,6 +67,7 @@ impl Judge {
             delivered: HashSet::new(),
             spins: (0, 0, 0),
             is_still: false,
+            expects_deaths: false,
             answers: HashMap::new(),
         }
     }
@@ -94,6 +97,11 @@ impl Judge {
     /// A loss that nobody reports is about to be made, so divergence is no bug any more.
     pub(crate) fn expect_divergence(&mut self) {
         self.is_loud = false;
+    }
+
+    /// Nodes are about to die, so that somebody has to be taken for dead.
+    pub(crate) fn expect_deaths(&mut self) {
+        self.expects_deaths = true;
     }
 
     /// A core is told something.
@@ -194,8 +202,9 @@ impl Judge {
             let life = shown.assigns.get(LIFE).and_then(|life| life.decode::<String>().ok());
             let Some(owner) = life.and_then(|life| self.lives.get(&life)) else { continue };
             let youngest = self.youngest.get(&(peer, owner.name.clone())).copied().unwrap_or(0);
-            // What another language's server relays has no life.
-            if owner.incarnation < youngest && !self.relays {
+            // What another language's server relays has no life. Nobody tells a node that it is replaced itself.
+            let is_other = self.ids[&peer].name != owner.name;
+            if owner.incarnation < youngest && is_other && !self.relays {
                 let what = format!("{peer} shows {user} of {} in {channel:?}, and knew of {youngest}", owner.source());
                 self.violated("I3", what);
             }
@@ -212,7 +221,7 @@ impl Judge {
     }
 
     pub(crate) fn node_down(&mut self, peer: Peer, name: &str, lives: bool) {
-        if self.is_well && lives {
+        if self.is_well && lives && !self.expects_deaths {
             self.violated("B3", format!("{peer} takes {name} for dead, and it lives and nothing is wrong"));
         }
     }

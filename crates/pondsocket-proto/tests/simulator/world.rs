@@ -391,7 +391,17 @@ impl World {
 
     /// A message as the receiver gets it.
     fn by_wire(&mut self, message: Envelope) -> Envelope {
-        message
+        if !self.plan.encoded {
+            return message;
+        }
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let decoded = Envelope::decode(&bytes);
+        if decoded.as_ref().ok() != Some(&message) {
+            let text = String::from_utf8_lossy(&bytes);
+            self.judge.violated("codec", format!("{message:?} is encoded as {text} and decoded as {decoded:?}"));
+        }
+        decoded.unwrap_or(message)
     }
 
     fn look_later(&mut self, peer: Peer) {
