@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::asks::Asks;
 use super::channel::{Channel, Life};
+use super::commands::Commands;
 use super::dedup::Recent;
 use super::legacy::LegacyNodes;
 use super::liveness::{Nodes, Turn};
@@ -32,6 +34,8 @@ pub struct Core {
     pub(super) clock: u64,
     pub(super) recent: Recent,
     pub(super) syncs: Syncs,
+    pub(super) asks: Asks,
+    pub(super) commands: Commands,
     phase: Phase,
 }
 
@@ -67,6 +71,8 @@ impl Core {
             clock: 0,
             recent: Recent::new(settings.max_recent_messages, settings.max_recent_sources),
             syncs: Syncs::default(),
+            asks: Asks::default(),
+            commands: Commands::default(),
             phase: Phase::Asleep,
             settings,
         }
@@ -188,6 +194,13 @@ impl Core {
         let now = self.now();
         let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_open()) else { return };
         let user = change.user().clone();
+        match change {
+            Local::Joined { .. } => channel.guests.unlist(&user),
+            Local::Left { .. } => {
+                channel.guests.note_leaving(&user, now + self.settings.leaver_memory, self.settings.max_leavers)
+            }
+            _ => {}
+        }
         let told = channel.own.change(change, now);
         if channel.is_elsewhere(&user) {
             self.changed(key, [user]);
@@ -213,10 +226,13 @@ impl Core {
         if !self.channels.contains_key(key) {
             let channel = Channel::new(self.clock, self.memory.recall(key));
             self.channels.insert(key.clone(), channel);
-            self.timers.set(Timer::Linger(key.clone()), self.voice.now + self.settings.linger);
             self.voice.output(Output::Interest { add: vec![self.settings.topics.channel(key)], remove: Vec::new() });
         }
-        self.channels.get_mut(key).expect("just put there, if it was not")
+        let channel = self.channels.get_mut(key).expect("just put there, if it was not");
+        if !channel.is_open() {
+            self.timers.set(Timer::Linger(key.clone()), self.voice.now + self.settings.linger);
+        }
+        channel
     }
 
     fn leave(&mut self, key: &ChannelKey) {
@@ -272,7 +288,7 @@ impl Core {
         self.phase = Phase::Linked;
         self.voice.is_up = true;
         self.unsubscribe_all();
-        self.voice.announce(NodeEvent::Hello);
+        self.nodes.linked(self.voice.now);
         self.heartbeat();
     }
 
@@ -354,12 +370,22 @@ impl Core {
                     self.look_again_for(&id.name);
                 }
                 Turn::Reborn(id) => self.with_records(&id.name, |record| record.supersede(id.incarnation)),
-                Turn::Forgotten(name) => self.with_records(&name, |record| record.forget()),
+                Turn::Forgotten(name) => self.forget(&name),
                 Turn::Dropped(name) => {
                     for channel in self.channels.values_mut() {
                         channel.records.remove(&name);
                     }
                 }
+            }
+        }
+    }
+
+    /// Drops the users of a node that has been gone for long.
+    fn forget(&mut self, name: &Arc<str>) {
+        let (until, most) = (self.now() + self.settings.leaver_memory, self.settings.max_leavers);
+        for channel in self.channels.values_mut() {
+            if let Some(record) = channel.records.get_mut(name) {
+                record.forget().iter().for_each(|user| channel.guests.note_leaving(user, until, most));
             }
         }
     }

@@ -32,11 +32,16 @@ impl LegacyNodes {
             return None;
         }
         let is_full = self.heard.len() >= self.most;
-        let dead = self.heard.iter().min_by_key(|(_, heard)| **heard).filter(|_| is_full);
-        let dead = dead.map(|(source, _)| source.clone());
-        dead.iter().for_each(|source| drop(self.heard.remove(source)));
+        let dead = if is_full { self.most_silent() } else { None };
+        if let Some(dead) = &dead {
+            self.heard.remove(dead);
+        }
         self.heard.insert(source.clone(), now);
         dead
+    }
+
+    fn most_silent(&self) -> Option<Arc<str>> {
+        self.heard.iter().min_by_key(|(_, heard)| **heard).map(|(source, _)| source.clone())
     }
 
     /// Those that have been silent for too long. They are unknown from then on.
@@ -163,6 +168,13 @@ impl Guests {
         }
     }
 
+    /// What it shows of itself, if it is known.
+    pub(super) fn show_known(&mut self, user: &UserId, presence: Object) {
+        if let Some(guest) = self.users.get_mut(user) {
+            guest.presence = Some(presence);
+        }
+    }
+
     /// Its assigns have changed, whoever says so.
     pub(super) fn assign(&mut self, user: &UserId, assigns: Option<Assigns>, delta: Option<(String, Json)>) {
         let Some(guest) = self.users.get_mut(user) else { return };
@@ -174,9 +186,16 @@ impl Guests {
     }
 
     /// It has left, or has to. Until then, nobody's list brings it back.
-    pub(super) fn leave(&mut self, user: &UserId, until: u64, most: usize) -> bool {
-        self.left.add(user, until, most);
-        self.users.remove(user).is_some()
+    pub(super) fn leave(&mut self, user: &UserId, until: u64, most: usize) {
+        self.note_leaving(user, until, most);
+        self.users.remove(user);
+    }
+
+    /// It has left one of our nodes. Until then, nobody's list brings it back.
+    pub(super) fn note_leaving(&mut self, user: &UserId, until: u64, most: usize) {
+        if self.has_nodes() {
+            self.left.add(user, until, most);
+        }
     }
 
     /// A node of ours has it: if it was only listed, that was meant.
@@ -304,8 +323,9 @@ mod tests {
     #[test]
     fn who_left_is_not_listed_again_for_a_while_but_may_join() {
         let mut guests = Guests::default();
+        guests.note(&node("a"));
         join(&mut guests, "a", "ada");
-        assert!(guests.leave(&user("ada"), 120, 8));
+        guests.leave(&user("ada"), 120, 8);
         assert!(!list(&mut guests, "b", "ada", 119));
         assert!(list(&mut guests, "b", "ada", 120));
         guests.leave(&user("ada"), 240, 8);
@@ -316,6 +336,7 @@ mod tests {
     #[test]
     fn so_many_leavers_are_remembered() {
         let mut guests = Guests::default();
+        guests.note(&node("a"));
         for name in ["ada", "bob", "eve"] {
             guests.leave(&user(name), 120, 2);
         }

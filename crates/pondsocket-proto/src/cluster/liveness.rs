@@ -61,6 +61,9 @@ pub(super) struct Nodes {
     leases: Option<u64>,
     /// Before that time nobody is judged for being silent, or without a lease: it may be us.
     judge_from: u64,
+    /// From that time on all nodes that live should have been heard of.
+    known_from: u64,
+    beat: u64,
     lifetime: u64,
     forget_after: u64,
     remember: u64,
@@ -74,6 +77,8 @@ impl Nodes {
             nodes: BTreeMap::new(),
             leases: None,
             judge_from: 0,
+            known_from: u64::MAX,
+            beat: settings.beat,
             lifetime: settings.lifetime,
             forget_after: settings.forget_after,
             remember: settings.remember,
@@ -103,6 +108,16 @@ impl Nodes {
     /// Whether what this life of a node says counts: it is not this node, no life that is over, and there is room.
     pub(super) fn counts(&self, id: &NodeId) -> bool {
         self.nodes.get(&id.name).is_some_and(|node| node.incarnation == id.incarnation)
+    }
+
+    /// The bus is there: whoever lives is heard within two beats, or is in the table of leases.
+    pub(super) fn linked(&mut self, now: u64) {
+        self.known_from = now + 2 * self.beat;
+    }
+
+    /// Whether all nodes that live should be known.
+    pub(super) fn are_all_known(&self, now: u64) -> bool {
+        now >= self.known_from
     }
 
     /// Whether nodes say by themselves that they live, because nothing is known of leases.
@@ -175,6 +190,7 @@ impl Nodes {
     pub(super) fn lease(&mut self, lease: &Lease, now: u64) -> Vec<Turn> {
         let late = self.leases.is_some_and(|last| now > last + self.lifetime);
         self.leases = Some(now);
+        self.known_from = self.known_from.min(now);
         if late || lease.was_expired {
             self.doubt(now);
         }
@@ -382,6 +398,17 @@ mod tests {
         assert!(nodes.counts(&a));
         assert_eq!(nodes.age(601_000), [Turn::Dropped("a".into())]);
         assert!(!nodes.counts(&a));
+    }
+
+    #[test]
+    fn all_are_known_two_beats_after_the_bus_is_there_or_with_the_first_leases() {
+        let mut nodes = nodes();
+        assert!(!nodes.are_all_known(0));
+        nodes.linked(0);
+        assert!(!nodes.are_all_known(1999) && nodes.are_all_known(2000));
+        nodes.linked(3000);
+        nodes.lease(&lease(&[]), 3500);
+        assert!(!nodes.are_all_known(3499) && nodes.are_all_known(3500));
     }
 
     #[test]

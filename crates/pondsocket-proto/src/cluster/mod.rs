@@ -22,7 +22,9 @@ pub mod message;
 mod settings;
 mod topic;
 
+mod asks;
 mod channel;
+mod commands;
 mod core;
 mod dedup;
 mod digest;
@@ -35,7 +37,6 @@ mod ours;
 mod own;
 mod random;
 pub mod record;
-mod requests;
 mod sync;
 mod timers;
 mod view;

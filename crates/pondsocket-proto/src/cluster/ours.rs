@@ -1,7 +1,9 @@
 //! What nodes of ours say to each other.
 
 use super::core::Core;
+use super::liveness::Turn;
 use super::message::{Body, Envelope, Ext, NodeEvent};
+use super::record::Change;
 use super::{ChannelKey, NodeId, Output, hear};
 
 impl Core {
@@ -12,7 +14,12 @@ impl Core {
             Body::Node(NodeEvent::Hello) => self.nodes.hello(&ext.node, self.now()),
             _ => self.nodes.heard(&ext.node, self.now()),
         };
+        let is_new = turns.contains(&Turn::Up(ext.node.clone()));
         self.turn(turns);
+        if is_new && self.nodes.beats() {
+            // It need not wait for our next beat to know us.
+            self.voice.whisper(&ext.node, Body::Node(NodeEvent::Hello));
+        }
         match (message.channel, message.body) {
             (Some(channel), Body::UserMessage(message)) => self.deliver(channel, message),
             _ if !self.nodes.counts(&ext.node) => {}
@@ -54,6 +61,10 @@ impl Core {
         let (Some(channel), Some(span)) = (self.channels.get_mut(key), ext.change) else { return };
         let Some(change) = hear::change(body, ext.joined) else { return };
         let user = change.user().clone();
+        if let Change::Left(user) = &change {
+            let until = self.voice.now + self.settings.leaver_memory;
+            channel.guests.note_leaving(user, until, self.settings.max_leavers);
+        }
         let mut changed = channel.record(&ext.node.name).delta(ext.node.incarnation, span, change);
         if channel.guests.get(&user).is_some() {
             channel.guests.unlist(&user);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::channel::Channel;
 use super::core::Core;
-use super::message::{Body, ChannelState, Ext, UserState};
+use super::message::{Body, ChannelState, Ext, NodeEvent, UserState};
 use super::record::{At, Check};
 use super::timers::Timer;
 use super::{ChannelKey, NodeId, Output, hear};
@@ -49,14 +49,16 @@ impl Core {
 
     pub(super) fn subscribed(&mut self, topics: &[String]) {
         let (channels, inbox) = self.channels_of(topics);
-        for key in channels {
-            if let Some(channel) = self.channels.get_mut(&key) {
+        for key in &channels {
+            if let Some(channel) = self.channels.get_mut(key) {
                 channel.subscribed = true;
             }
-            self.want_state(key);
+            self.want_state(key.clone());
         }
-        if inbox {
+        self.ask_strangers_in(&channels);
+        if inbox && !self.syncs.inbox {
             self.syncs.inbox = true;
+            self.voice.announce(NodeEvent::Hello);
             self.want_all_states();
         }
     }
@@ -166,6 +168,7 @@ impl Core {
         users.keys().for_each(|user| channel.guests.unlist(user));
         let changed = channel.record(&owner.name).snapshot(at, users);
         self.changed(&state.channel, changed);
+        self.listed(owner, &state.channel);
     }
 
     /// If something is missing of what a node has said it is asked for, unless it comes by itself.
@@ -218,8 +221,9 @@ impl Core {
         let pause = (sweep / count.max(1)).max(SWEEP_STEP);
         let some = (count * pause).div_ceil(sweep.max(1)) as usize;
         let from = self.syncs.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
-        let all = self.channels.range((from, Bound::Unbounded)).take(some);
-        let keys: Vec<_> = all.map(|(key, channel)| (key.clone(), !channel.own.users().is_empty())).collect();
+        let all = self.channels.range((from, Bound::Unbounded)).chain(&self.channels);
+        let keys: Vec<_> =
+            all.take(some).map(|(key, channel)| (key.clone(), !channel.own.users().is_empty())).collect();
         for (key, inhabited) in keys {
             if inhabited {
                 self.say_digest(&key);

@@ -83,6 +83,19 @@ impl Voice {
         self.publish(self.topics.inbox(to), message);
     }
 
+    /// Says something about a channel to one node.
+    pub(super) fn whisper_about(&mut self, to: &NodeId, channel: &ChannelKey, body: Body, ext: Ext) {
+        self.whisper_to_all(std::slice::from_ref(to), channel, body, ext);
+    }
+
+    /// Says something about a channel to each of these nodes.
+    pub(super) fn whisper_to_all(&mut self, to: &[NodeId], channel: &ChannelKey, body: Body, ext: Ext) {
+        let message = self.message(Some(channel.clone()), body, ext);
+        for node in to {
+            self.publish(self.topics.inbox(node), message.clone());
+        }
+    }
+
     /// Says the same on a channel's topic and to each of these nodes, which may not listen there. Who hears it twice
     /// knows it by its id.
     pub(super) fn say_to_all(&mut self, channel: &ChannelKey, to: &[NodeId], body: Body, ext: Ext) {

@@ -1,7 +1,6 @@
 //! A few nodes and a bus that delivers at once, with a clock that is moved by hand.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{Body, Envelope, UserState};
@@ -12,71 +11,72 @@ use pondsocket_proto::cluster::{
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::{Json, Object};
 
-pub fn topics() -> Topics {
+pub(crate) fn topics() -> Topics {
     Topics::new("pondsocket", "test")
 }
 
-pub fn room() -> ChannelKey {
+pub(crate) fn room() -> ChannelKey {
     key("/room")
 }
 
-pub fn key(name: &str) -> ChannelKey {
+pub(crate) fn key(name: &str) -> ChannelKey {
     ChannelKey { endpoint: "api/socket".into(), channel: ChannelName::new(name, 100).expect("valid") }
 }
 
-pub fn user(name: &str) -> UserId {
+pub(crate) fn user(name: &str) -> UserId {
     UserId::new(name).expect("valid")
 }
 
-pub fn object(text: &str) -> Object {
+pub(crate) fn object(text: &str) -> Object {
     Object::encode(&serde_json::from_str::<serde_json::Value>(text).expect("JSON")).expect("an object")
 }
 
-pub fn json(text: &str) -> Json {
+pub(crate) fn json(text: &str) -> Json {
     Json::from_raw(text).expect("JSON")
 }
 
-pub fn assigns(pairs: &[(&str, &str)]) -> Assigns {
+pub(crate) fn assigns(pairs: &[(&str, &str)]) -> Assigns {
     let mut assigns = Assigns::default();
     pairs.iter().for_each(|(key, value)| assigns.set(key, json(value)));
     assigns
 }
 
 /// A node and what its server would keep.
-pub struct Node {
-    pub core: Core,
-    pub id: NodeId,
-    pub linked: bool,
+pub(crate) struct Node {
+    pub(crate) core: Core,
+    pub(crate) id: NodeId,
+    pub(crate) linked: bool,
     wanted: BTreeSet<String>,
-    pub users: BTreeMap<ChannelKey, BTreeMap<UserId, Member>>,
-    pub shown: BTreeMap<(ChannelKey, u64), BTreeMap<UserId, Shown>>,
+    pub(crate) users: BTreeMap<ChannelKey, BTreeMap<UserId, Member>>,
+    pub(crate) shown: BTreeMap<(ChannelKey, u64), BTreeMap<UserId, Shown>>,
     instances: BTreeMap<ChannelKey, u64>,
     /// Everything else that it wanted to be done, as text, since somebody last looked.
-    pub log: Vec<String>,
-    pub answers: BTreeMap<u64, Answer>,
+    pub(crate) log: Vec<String>,
+    pub(crate) answers: BTreeMap<u64, Answer>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Member {
+pub(crate) struct Member {
     assigns: Assigns,
     presence: Option<Object>,
 }
 
-pub struct World {
-    pub now: u64,
-    pub nodes: Vec<Node>,
-    pub said: Vec<(String, Envelope)>,
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) said: Vec<(String, Envelope)>,
     /// Messages of which this is true are lost, and nobody notices.
-    pub lose: fn(&Envelope) -> bool,
+    pub(crate) lose: fn(&Envelope) -> bool,
     /// Who has a lease, if there are leases.
-    pub leases: Option<BTreeSet<NodeId>>,
+    pub(crate) leases: Option<BTreeSet<NodeId>>,
     next_beat: u64,
-    strangers: u64,
+    /// How many messages nodes of other languages have sent.
+    pub(crate) strangers: u64,
 }
 
 impl World {
     /// So many nodes, named `a`, `b`, ..., linked.
-    pub fn new(nodes: usize) -> World {
+    pub(crate) fn new(nodes: usize) -> World {
         let mut world = World {
             now: 1_000_000,
             nodes: Vec::new(),
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// A node comes, or comes again.
-    pub fn start(&mut self, name: &str, incarnation: u64) -> usize {
+    pub(crate) fn start(&mut self, name: &str, incarnation: u64) -> usize {
         let id = NodeId { name: name.into(), incarnation };
         let seed = incarnation * 1000 + u64::from(name.as_bytes()[0]);
         let node = Node {
@@ -118,20 +118,20 @@ impl World {
         n
     }
 
-    pub fn link(&mut self, n: usize) {
+    pub(crate) fn link(&mut self, n: usize) {
         self.nodes[n].linked = true;
         self.input(n, Input::Bus(Bus::Up));
         let wanted = self.nodes[n].wanted.iter().cloned().collect();
         self.input(n, Input::Bus(Bus::Subscribed(wanted)));
     }
 
-    pub fn cut(&mut self, n: usize) {
+    pub(crate) fn cut(&mut self, n: usize) {
         self.nodes[n].linked = false;
         self.input(n, Input::Bus(Bus::Down));
     }
 
     /// It is gone without a word.
-    pub fn crash(&mut self, n: usize) {
+    pub(crate) fn crash(&mut self, n: usize) {
         let id = self.nodes.remove(n).id;
         if let Some(leases) = &mut self.leases {
             leases.remove(&id);
@@ -139,7 +139,7 @@ impl World {
     }
 
     /// Time passes; whatever waits for it is done in its order.
-    pub fn pass(&mut self, time: u64) {
+    pub(crate) fn pass(&mut self, time: u64) {
         let end = self.now + time;
         loop {
             let deadlines = self.nodes.iter().enumerate().filter_map(|(n, node)| Some((node.core.deadline()?, n)));
@@ -165,7 +165,7 @@ impl World {
         }
     }
 
-    pub fn input(&mut self, n: usize, input: Input) {
+    pub(crate) fn input(&mut self, n: usize, input: Input) {
         let mut queue = VecDeque::from([(n, input)]);
         while let Some((n, input)) = queue.pop_front() {
             let mut out = Vec::new();
@@ -189,7 +189,7 @@ impl World {
                 }
             }
             Output::Interest { add, remove } => {
-                remove.iter().for_each(|topic| drop(node.wanted.remove(topic)));
+                node.wanted.retain(|topic| !remove.contains(topic));
                 node.wanted.extend(add.iter().cloned());
                 if node.linked && !add.is_empty() {
                     queue.push_back((n, Input::Bus(Bus::Subscribed(add))));
@@ -261,11 +261,11 @@ impl World {
         inputs
     }
 
-    pub fn join(&mut self, n: usize, channel: &ChannelKey, name: &str) {
+    pub(crate) fn join(&mut self, n: usize, channel: &ChannelKey, name: &str) {
         self.join_with(n, channel, name, Assigns::default());
     }
 
-    pub fn join_with(&mut self, n: usize, channel: &ChannelKey, name: &str, assigns: Assigns) {
+    pub(crate) fn join_with(&mut self, n: usize, channel: &ChannelKey, name: &str, assigns: Assigns) {
         let node = &mut self.nodes[n];
         let members = node.users.entry(channel.clone()).or_default();
         let opens = members.is_empty();
@@ -279,20 +279,20 @@ impl World {
         self.local(n, channel, Local::Joined { user: user(name), assigns });
     }
 
-    pub fn track(&mut self, n: usize, channel: &ChannelKey, name: &str, presence: &str) {
+    pub(crate) fn track(&mut self, n: usize, channel: &ChannelKey, name: &str, presence: &str) {
         let member = self.nodes[n].users.get_mut(channel).and_then(|users| users.get_mut(&user(name)));
         member.expect("here").presence = Some(object(presence));
         self.local(n, channel, Local::Presence { user: user(name), presence: Some(object(presence)) });
     }
 
-    pub fn set(&mut self, n: usize, channel: &ChannelKey, name: &str, key: &str, value: &str) {
+    pub(crate) fn set(&mut self, n: usize, channel: &ChannelKey, name: &str, key: &str, value: &str) {
         let member = self.nodes[n].users.get_mut(channel).and_then(|users| users.get_mut(&user(name))).expect("here");
         member.assigns.set(key, json(value));
         let change = Local::Assigns { user: user(name), assigns: member.assigns.clone(), key: Some(key.into()) };
         self.local(n, channel, change);
     }
 
-    pub fn leave(&mut self, n: usize, channel: &ChannelKey, name: &str) {
+    pub(crate) fn leave(&mut self, n: usize, channel: &ChannelKey, name: &str) {
         let members = self.nodes[n].users.get_mut(channel).expect("here");
         members.remove(&user(name)).expect("here");
         let closes = members.is_empty();
@@ -307,12 +307,12 @@ impl World {
         self.input(n, Input::Local { channel: channel.clone(), change });
     }
 
-    pub fn ask(&mut self, n: usize, id: u64, ask: Ask) {
+    pub(crate) fn ask(&mut self, n: usize, id: u64, ask: Ask) {
         self.input(n, Input::Ask { id, ask });
     }
 
-    /// A node of another language says something.
-    pub fn stranger(&mut self, source: &str, body: Body) {
+    /// A node of another language says something in the room.
+    pub(crate) fn stranger(&mut self, source: &str, body: Body) {
         self.strangers += 1;
         let is_heartbeat = matches!(body, Body::NodeHeartbeat { .. });
         let message = Envelope {
@@ -329,27 +329,28 @@ impl World {
         }
     }
 
-    /// The names of those that are shown, in the present life of a channel; `*` marks tracked ones.
-    pub fn shown(&self, n: usize, channel: &ChannelKey) -> String {
+    /// The names of those that are shown, if a channel is open; `*` marks tracked ones.
+    pub(crate) fn shown(&self, n: usize, channel: &ChannelKey) -> String {
         let node = &self.nodes[n];
-        let Some(instance) = node.instances.get(channel) else { return String::new() };
+        let is_open = node.users.get(channel).is_some_and(|users| !users.is_empty());
+        let Some(instance) = node.instances.get(channel).filter(|_| is_open) else { return String::new() };
         let shown = node.shown.get(&(channel.clone(), *instance));
         let name =
             |(user, shown): (&UserId, &Shown)| format!("{user}{}", if shown.presence.is_some() { "*" } else { "" });
         shown.into_iter().flatten().map(name).collect::<Vec<_>>().join(" ")
     }
 
-    pub fn shown_user(&self, n: usize, channel: &ChannelKey, name: &str) -> Option<&Shown> {
+    pub(crate) fn shown_user(&self, n: usize, channel: &ChannelKey, name: &str) -> Option<&Shown> {
         let node = &self.nodes[n];
         node.shown.get(&(channel.clone(), *node.instances.get(channel)?))?.get(&user(name))
     }
 
-    pub fn log(&mut self, n: usize) -> Vec<String> {
+    pub(crate) fn log(&mut self, n: usize) -> Vec<String> {
         std::mem::take(&mut self.nodes[n].log)
     }
 
     /// How many messages of each kind were said since somebody last looked.
-    pub fn kinds(&mut self) -> BTreeMap<String, usize> {
+    pub(crate) fn kinds(&mut self) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();
         for (_, message) in self.said.drain(..) {
             let text = format!("{:?}", message.body);
@@ -360,10 +361,6 @@ impl World {
     }
 }
 
-pub fn listed(name: &str) -> UserState {
+pub(crate) fn listed(name: &str) -> UserState {
     UserState { id: name.into(), assigns: Assigns::default(), presence: Some(object("{}")), joined: 0 }
-}
-
-pub fn name(text: &str) -> Arc<str> {
-    text.into()
 }
