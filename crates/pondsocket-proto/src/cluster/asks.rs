@@ -119,8 +119,8 @@ impl Core {
         let known = self
             .channels
             .get(&key)
-            .map(|channel| (channel.owners(&user, &self.nodes), channel.guests.get(&user).is_some()));
-        let (owners, is_guest) = known.unwrap_or_default();
+            .map(|channel| (channel.owners_of(&user, &self.nodes).collect(), channel.guests.get(&user).is_some()));
+        let (owners, is_guest): (Vec<_>, bool) = known.unwrap_or_default();
         let is_known = is_guest || !owners.is_empty();
         let awaited: Vec<_> = if is_known { owners } else { self.nodes.up().collect() };
         let strangers = is_guest || !is_known && self.may_have_strangers();

@@ -81,12 +81,14 @@ impl Channel {
         std::iter::once(own).chain(self.records.iter().filter_map(known)).collect()
     }
 
-    /// The nodes of ours that have this user and live.
-    pub(super) fn owners(&self, user: &UserId, nodes: &Nodes) -> Vec<NodeId> {
-        let living = self.living(nodes).filter(|(_, record)| record.get(user).is_some());
-        let id =
-            |(name, record): (&Arc<str>, &Record)| NodeId { name: name.clone(), incarnation: record.at().incarnation };
-        living.map(id).collect()
+    /// The nodes of ours that live and have users.
+    pub(super) fn owners<'a>(&'a self, nodes: &'a Nodes) -> impl Iterator<Item = NodeId> {
+        self.living(nodes).filter(|(_, record)| record.iter().next().is_some()).map(life)
+    }
+
+    /// The nodes of ours that live and have this user.
+    pub(super) fn owners_of<'a>(&'a self, user: &'a UserId, nodes: &'a Nodes) -> impl Iterator<Item = NodeId> {
+        self.living(nodes).filter(|(_, record)| record.get(user).is_some()).map(life)
     }
 
     /// Whether anybody else was heard to have this user, living or not.
@@ -125,4 +127,9 @@ impl Channel {
     fn living<'a>(&'a self, nodes: &'a Nodes) -> impl Iterator<Item = (&'a Arc<str>, &'a Record)> {
         self.records.iter().filter(|(name, record)| nodes.is_up(name, record.at().incarnation))
     }
+}
+
+/// The life of a node that its record is of.
+fn life((name, record): (&Arc<str>, &Record)) -> NodeId {
+    NodeId { name: name.clone(), incarnation: record.at().incarnation }
 }

@@ -105,7 +105,7 @@ impl Core {
         match self.channels.get(key) {
             Some(channel) if channel.guests.is_at(user, source) => Whose::Theirs,
             Some(channel) if channel.own.users().contains_key(user) => Whose::Mine,
-            Some(channel) if !channel.owners(user, &self.nodes).is_empty() => Whose::Ours,
+            Some(channel) if channel.owners_of(user, &self.nodes).next().is_some() => Whose::Ours,
             _ => Whose::Theirs,
         }
     }

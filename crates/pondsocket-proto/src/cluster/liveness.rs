@@ -314,7 +314,7 @@ mod tests {
         assert!(!nodes.is_up("a", 5));
         assert_eq!(nodes.heard(&a, 2100), [], "it may have been said before");
         assert_eq!(nodes.hello(&a, 2100), []);
-        assert_eq!(nodes.lease(&lease(&[a.clone()]), 3000), [Turn::Up(a)]);
+        assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 3000), [Turn::Up(a)]);
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
         let a = id("a", 5);
         nodes.heard(&a, 0);
         assert_eq!(nodes.bye(&a, 1), [Turn::Down(a.clone())]);
-        assert_eq!(nodes.lease(&lease(&[a.clone()]), 2), []);
+        assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 2), []);
         assert_eq!(nodes.hello(&a, 3), []);
         assert_eq!(nodes.heard(&id("a", 6), 4), [Turn::Reborn(id("a", 6)), Turn::Up(id("a", 6))]);
     }
@@ -367,7 +367,7 @@ mod tests {
     fn who_was_cut_off_judges_nobody_for_two_lifetimes() {
         let mut nodes = nodes();
         let a = id("a", 5);
-        nodes.lease(&lease(&[a.clone()]), 0);
+        nodes.lease(&lease(std::slice::from_ref(&a)), 0);
         assert_eq!(nodes.lease(&lease(&[]), 10_000), [], "its own question came late");
         let expired = Lease { expired: vec![a.clone()], ..Lease::default() };
         assert_eq!(nodes.lease(&expired, 11_000), []);
@@ -381,7 +381,7 @@ mod tests {
     fn a_table_that_lost_our_own_lease_is_not_believed() {
         let mut nodes = nodes();
         let a = id("a", 5);
-        nodes.lease(&lease(&[a.clone()]), 0);
+        nodes.lease(&lease(std::slice::from_ref(&a)), 0);
         assert_eq!(nodes.lease(&Lease { was_expired: true, ..Lease::default() }, 1000), []);
         assert!(nodes.is_up("a", 5));
     }

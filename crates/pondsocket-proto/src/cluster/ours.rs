@@ -28,7 +28,7 @@ impl Core {
             (None, Body::Repair(channels)) => self.owe(&ext.node, channels),
             (None, Body::Ack { request, verdict }) => self.acknowledged(&ext.node, &request, verdict),
             (Some(channel), Body::Digest { version, count, hash }) => {
-                self.compare(&channel, &ext.node, (version, count, hash));
+                self.compare(&channel, &ext, (version, count, hash));
             }
             (Some(channel), Body::StateRequest { .. }) => self.asked_for_state(&channel, ext),
             (Some(channel), body) if ext.change.is_some() => self.owner_says(&channel, &ext, &body),

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
+use super::Local;
 use super::message::{Body, UserState};
 use super::record::{Change, Entry, Users};
-use super::{Local, digest};
 use crate::channel::Assigns;
 use crate::id::UserId;
 use crate::wire::Object;
@@ -39,10 +39,6 @@ impl Own {
 
     pub(super) fn users(&self) -> &Users {
         &self.users
-    }
-
-    pub(super) fn hash(&self) -> u64 {
-        digest::of_users(&self.users)
     }
 
     /// All users, as they are told in lists.

@@ -91,8 +91,9 @@ pub enum Check {
 ///             snapshot, first change                      snapshot
 ///  UNKNOWN ---------------------------> KNOWN <----------------------- DOUBTFUL
 ///     ^                                   |  digest of the same version   ^
-///     +-----------------------------------+  with other users             |
-///        forgotten, another life          +-------------------------------+
+///     +-----------------------------------+  with other users; nothing    |
+///        forgotten, another life          |  for long                     |
+///                                         +-------------------------------+
 /// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Record {
@@ -100,6 +101,8 @@ pub struct Record {
     /// The newest version of this life that was heard of, with or without what it consists of.
     heard: u64,
     content: Content,
+    /// Whether the owner has said anything of it lately.
+    fresh: bool,
 }
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -116,7 +119,7 @@ enum Content {
 impl Record {
     /// A record of which only is known how far its owner had got.
     pub fn remembered(at: At) -> Record {
-        Record { at, heard: at.version, content: Content::Unknown }
+        Record { at, heard: at.version, content: Content::Unknown, fresh: false }
     }
 
     /// How far the owner had got when what is known here was true.
@@ -153,6 +156,7 @@ impl Record {
 
     /// These are all users at that time: who is not among them is gone. Answers with those that it changes.
     pub fn snapshot(&mut self, at: At, users: Users) -> Vec<UserId> {
+        self.fresh |= at >= self.at;
         let wanted = at == self.at && !matches!(self.content, Content::Known(_));
         if at <= self.at && !wanted {
             return Vec::new();
@@ -184,6 +188,7 @@ impl Record {
             Content::Known(users) | Content::Doubtful(users) if follows => {
                 let user = change.user().clone();
                 change.apply(users);
+                self.fresh = true;
                 self.move_to(at);
                 vec![user]
             }
@@ -193,6 +198,7 @@ impl Record {
 
     /// The owner has got that far, in whatever way. Answers with the users of an earlier life, which are gone.
     pub fn hear(&mut self, at: At) -> Vec<UserId> {
+        self.fresh |= at >= self.at;
         let ended = self.supersede(at.incarnation);
         if at.incarnation == self.at.incarnation {
             self.heard = self.heard.max(at.version);
@@ -211,10 +217,13 @@ impl Record {
 
     /// The owner says that this is how far it has got. If that is not what is known here, it has to be asked.
     pub fn expect(&mut self, at: At) {
-        if at < self.at || self.known_at() == Some(at) {
+        if at < self.at {
             return;
         }
         self.hear(at);
+        if self.known_at() == Some(at) {
+            return;
+        }
         // With nothing known, having heard of a version would not put it behind.
         if let Content::Unknown = self.content {
             self.content = Content::Doubtful(Users::new());
@@ -235,10 +244,21 @@ impl Record {
         }
     }
 
+    /// Once in a while: doubts the users of an owner that has said nothing of them since the last time. It would have
+    /// said a digest, if it still had any.
+    pub fn age(&mut self) {
+        if let (false, Content::Known(users)) = (std::mem::take(&mut self.fresh), &mut self.content)
+            && !users.is_empty()
+        {
+            self.content = Content::Doubtful(std::mem::take(users));
+        }
+    }
+
     /// Drops all users, and remembers how far the owner had got.
     pub fn forget(&mut self) -> Vec<UserId> {
-        self.heard = self.at.version;
-        self.take().into_keys().collect()
+        let users = self.take();
+        *self = Record::remembered(self.at);
+        users.into_keys().collect()
     }
 
     fn move_to(&mut self, at: At) {
@@ -389,6 +409,24 @@ pub(super) mod tests {
         assert_eq!(record.snapshot(at(1, 5), users([])), [user("ada")]);
         assert!(!record.is_behind());
         assert_eq!(record.check(at(1, 6), hash), Check::Behind);
+    }
+
+    #[test]
+    fn users_of_whom_nothing_is_said_for_long_are_doubted() {
+        let mut record = Record::default();
+        record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
+        record.age();
+        assert!(!record.is_behind(), "it was said since the last time");
+        record.expect(at(1, 5));
+        record.age();
+        assert!(!record.is_behind());
+        record.age();
+        assert!(record.is_behind());
+        assert_eq!(names(&record), ["ada"]);
+        record.snapshot(at(1, 5), users([]));
+        record.age();
+        record.age();
+        assert!(!record.is_behind(), "of nobody, nothing is said");
     }
 
     #[test]

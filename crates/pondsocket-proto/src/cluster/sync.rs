@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::channel::Channel;
 use super::core::Core;
 use super::message::{Body, ChannelState, Ext, NodeEvent, UserState};
-use super::record::{At, Check};
+use super::record::{At, Check, Users};
 use super::timers::Timer;
-use super::{ChannelKey, NodeId, Output, hear};
+use super::{ChannelKey, NodeId, Output, digest, hear};
 
 /// How often some of all digests are said at most, in milliseconds.
 pub(super) const SWEEP_STEP: u64 = 1000;
@@ -102,28 +102,33 @@ impl Core {
         let few = channel.own.users().len() <= self.settings.inline_users;
         let own = few.then(|| channel.state(key.clone()));
         let ext = Ext { have: channel.have(self.voice.node()), own, ..self.voice.ext() };
+        // Nobody may be left at an owner, so that it does not listen there any more.
+        let owners: Vec<_> = channel.owners(&self.nodes).collect();
         let from_node = self.voice.source().to_string();
-        self.voice.say_with(key, Body::StateRequest { from_node }, ext);
+        self.voice.say_to_all(key, &owners, Body::StateRequest { from_node }, ext);
         self.announce(key);
     }
 
     /// One of ours asks who is here, and says who is there.
     pub(super) fn asked_for_state(&mut self, key: &ChannelKey, ext: Ext) {
-        let me = self.me().clone();
-        let version = |node: &NodeId| ext.have.iter().find(|(id, _)| id == node).map(|(_, version)| *version);
-        let held = version(&me);
-        let lacking = match self.channels.get(key) {
-            Some(channel) => held != Some(channel.own.version()) && (held.is_some() || !channel.own.users().is_empty()),
-            None => held.is_some_and(|version| version < self.clock),
-        };
-        if lacking {
-            self.owe(&ext.node, [key.clone()]);
-        }
+        self.owe_what_lacks(key, &ext);
         if let Some(own) = ext.own.filter(|own| own.channel == *key) {
             self.take_state(&ext.node, own);
-        } else if let (Some(version), Some(channel)) = (version(&ext.node), self.channels.get_mut(key)) {
+        } else if let (Some(version), Some(channel)) = (held(&ext.have, &ext.node), self.channels.get_mut(key)) {
             channel.record(&ext.node.name).expect(At { incarnation: ext.node.incarnation, version });
             self.check_repair(key, &ext.node.name);
+        }
+    }
+
+    /// A node says what it holds of others. If it lacks something of us, it is to be told.
+    fn owe_what_lacks(&mut self, key: &ChannelKey, ext: &Ext) {
+        let held = held(&ext.have, self.me());
+        let lacks = match self.channels.get(key) {
+            Some(Channel { own, .. }) => held != Some(own.version()) && (held.is_some() || !own.users().is_empty()),
+            None => held.is_some_and(|version| version < self.clock),
+        };
+        if lacks {
+            self.owe(&ext.node, [key.clone()]);
         }
     }
 
@@ -205,14 +210,15 @@ impl Core {
         self.timers.set(Timer::Repair(owner.clone()), self.now() + wait);
     }
 
+    /// Says what our users come to, and how much of others' is known here, so that both sides learn of what was lost.
     pub(super) fn say_digest(&mut self, key: &ChannelKey) {
-        let digest = match self.channels.get(key) {
-            Some(Channel { own, .. }) => {
-                Body::Digest { version: own.version(), count: own.users().len() as u64, hash: own.hash() }
-            }
-            None => Body::Digest { version: self.clock, count: 0, hash: 0 },
+        let (version, users, have) = match self.channels.get(key) {
+            Some(channel) if channel.is_open() => (channel.own.version(), channel.own.users(), channel.have(self.me())),
+            Some(channel) => (channel.own.version(), channel.own.users(), Vec::new()),
+            None => (self.clock, &Users::new(), Vec::new()),
         };
-        self.voice.say(key, digest);
+        let digest = Body::Digest { version, count: users.len() as u64, hash: digest::of_users(users) };
+        self.voice.say_with(key, digest, Ext { have, ..self.voice.ext() });
     }
 
     /// Says the next digest, or the next few, so that all are said in the time of a sweep.
@@ -222,31 +228,46 @@ impl Core {
         let some = (count * pause).div_ceil(sweep.max(1)) as usize;
         let from = self.syncs.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
         let all = self.channels.range((from, Bound::Unbounded)).chain(&self.channels);
-        let keys: Vec<_> =
-            all.take(some).map(|(key, channel)| (key.clone(), !channel.own.users().is_empty())).collect();
-        for (key, inhabited) in keys {
-            if inhabited {
-                self.say_digest(&key);
-            }
+        let keys: Vec<_> = all.take(some).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.sweep_channel(&key);
             self.syncs.swept = Some(key);
         }
         self.timers.set(Timer::Sweep, self.now() + pause);
     }
 
+    fn sweep_channel(&mut self, key: &ChannelKey) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        channel.records.values_mut().for_each(|record| record.age());
+        let owners: Vec<_> = channel.records.keys().cloned().collect();
+        if !channel.own.users().is_empty() {
+            self.say_digest(key);
+        }
+        owners.iter().for_each(|owner| self.check_repair(key, owner));
+    }
+
     /// A node says what its users come to.
-    pub(super) fn compare(&mut self, key: &ChannelKey, owner: &NodeId, (version, count, hash): (u64, u64, u64)) {
+    pub(super) fn compare(&mut self, key: &ChannelKey, ext: &Ext, (version, count, hash): (u64, u64, u64)) {
+        if !ext.have.is_empty() {
+            self.owe_what_lacks(key, ext);
+        }
+        let owner = &ext.node;
         let Some(channel) = self.channels.get_mut(key) else { return };
         let at = At { incarnation: owner.incarnation, version };
         let record = channel.record(&owner.name);
         let check = record.check(at, hash);
-        let changed =
-            if count == 0 && check != Check::Passed { record.snapshot(at, Default::default()) } else { Vec::new() };
+        let changed = if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() };
         if check == Check::Diverged {
             self.voice.output(Output::Diverged(key.clone()));
         }
         self.changed(key, changed);
         self.check_repair(key, &owner.name);
     }
+}
+
+/// Which version of a node's users is known, as somebody says.
+fn held(have: &[(NodeId, u64)], node: &NodeId) -> Option<u64> {
+    have.iter().find(|(id, _)| id == node).map(|(_, version)| *version)
 }
 
 /// About how many bytes it has on the wire.

@@ -74,7 +74,7 @@ fn what_is_lost_at_last_is_found_by_the_digest() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
-    world.pass(60);
+    world.pass(100_000);
     world.lose = |message| matches!(message.body, Body::UserLeft { .. });
     world.leave(1, &room(), "bob");
     world.pass(4900);
@@ -82,6 +82,50 @@ fn what_is_lost_at_last_is_found_by_the_digest() {
     world.pass(200);
     assert_eq!(world.shown(0, &room()), "");
     assert!(world.log(0).iter().all(|line| !line.contains("diverged")));
+}
+
+#[test]
+fn a_question_that_is_lost_is_made_good_by_the_digest_too() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.pass(100_000);
+    world.lose = |message| matches!(message.body, Body::StateRequest { .. });
+    world.join(1, &room(), "bob");
+    world.pass(4900);
+    assert_eq!(world.shown(1, &room()), "");
+    world.pass(200);
+    assert_eq!(world.shown(1, &room()), "ada");
+}
+
+#[test]
+fn who_is_not_spoken_of_for_long_is_asked_for_when_even_the_digests_are_lost() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.lose = |message| matches!(message.body, Body::UserLeft { .. } | Body::Digest { .. });
+    world.leave(1, &room(), "bob");
+    world.pass(61_000);
+    world.lose = |_| false;
+    world.pass(500_000);
+    assert_eq!(world.shown(0, &room()), "bob");
+    world.pass(1_300_000);
+    assert_eq!(world.shown(0, &room()), "");
+}
+
+#[test]
+fn who_left_a_channel_that_closed_meanwhile_is_gone_when_the_bus_is_back() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.cut(0);
+    world.leave(1, &room(), "bob");
+    world.pass(100_000);
+    assert_eq!(world.shown(0, &room()), "bob");
+    world.link(0);
+    world.pass(60);
+    assert_eq!(world.shown(0, &room()), "");
 }
 
 #[test]

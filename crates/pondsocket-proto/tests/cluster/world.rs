@@ -58,7 +58,7 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Member {
     assigns: Assigns,
-    presence: Option<Object>,
+    pub(crate) presence: Option<Object>,
 }
 
 pub(crate) struct World {
