@@ -15,7 +15,7 @@ pub(crate) enum Mend {
     Replace(Peer),
     /// It ends, in whatever state it is.
     Kill(Peer),
-    Free(Peer, u64),
+    Free(Peer),
     RedisBack {
         loses_leases: bool,
     },
@@ -128,8 +128,9 @@ impl World {
 
     /// It is no more. Its lease runs out by itself.
     pub(crate) fn kill(&mut self, peer: Peer) {
+        let now = self.now;
         let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
-        node.life = Life::Over;
+        (node.life, node.ended) = (Life::Over, now);
         self.redis.disconnect(peer);
         self.is_dirty = true;
         self.note(|| format!("** {peer} is dead"));
@@ -141,9 +142,10 @@ impl World {
             self.everybody_leaves(peer);
         }
         self.feed(peer, Input::Stop);
+        let now = self.now;
         let Some(node) = self.node(peer) else { return };
         let id = node.id.clone();
-        node.life = Life::Over;
+        (node.life, node.ended) = (Life::Over, now);
         if self.redis.can_say(peer) {
             self.leases.bye(&id);
         }
@@ -160,7 +162,7 @@ impl World {
         let (found, lasts, session) =
             (self.rng.range(found_in), self.rng.range((100, 12_000)), self.redis.session(peer));
         self.after(found, Event::Detect(peer, session));
-        self.after(lasts, Event::Mend(Mend::Free(peer, session)));
+        self.after(lasts, Event::Mend(Mend::Free(peer)));
     }
 
     fn free(&mut self, peer: Peer) {
@@ -187,6 +189,10 @@ impl World {
     }
 
     pub(crate) fn mend(&mut self, mend: Mend) {
+        if self.is_over {
+            // All that was done already.
+            return;
+        }
         match mend {
             Mend::Resume(peer) => self.resume(peer),
             Mend::Kill(peer) => self.kill(peer),
@@ -195,7 +201,7 @@ impl World {
                 let name = node.id.name.clone();
                 self.start_node(&name);
             }
-            Mend::Free(peer, _) => self.free(peer),
+            Mend::Free(peer) => self.free(peer),
             Mend::RedisBack { loses_leases } => self.redis_back(loses_leases),
             Mend::Copy => self.lagging = self.leases.clone(),
         }

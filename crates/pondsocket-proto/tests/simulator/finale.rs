@@ -32,8 +32,11 @@ impl World {
     fn play(&mut self) {
         self.trouble_time();
         self.mend_everything();
-        let bound = self.quiet_time();
+        let (bound, mended) = (self.quiet_time(), self.now);
         self.settles_within(bound, "I1");
+        // Whoever seemed dead may have been hidden and shown again.
+        self.run_until(mended + bound);
+        self.settles_within(0, "I1");
         if self.plan.has_legacy() && self.plan.is_well() {
             self.strangers_settle();
         }
@@ -97,8 +100,7 @@ impl World {
     fn settles_within(&mut self, bound: u64, rule: &'static str) {
         let (start, step) = (self.now, 50);
         while self.judge.is_content() {
-            let is_right = std::mem::replace(&mut self.is_dirty, false) && self.difference().is_none();
-            if is_right {
+            if std::mem::replace(&mut self.is_dirty, false) && self.difference().is_none() {
                 return self.note(|| "all views are equal".to_owned());
             }
             if self.now >= start + bound {

@@ -20,7 +20,7 @@ impl Leases {
         let was_expired = !first && !self.beats.get(me).is_some_and(|beat| runs(*beat));
         self.beats.insert(me.clone(), now);
         let expired: Vec<_> = self.beats.iter().filter(|(_, beat)| !runs(**beat)).map(|(id, _)| id.clone()).collect();
-        expired.iter().for_each(|id| drop(self.beats.remove(id)));
+        self.beats.retain(|id, _| !expired.contains(id));
         Lease { alive: self.beats.keys().cloned().collect(), expired, was_expired }
     }
 

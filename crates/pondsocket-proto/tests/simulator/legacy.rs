@@ -96,6 +96,9 @@ impl World {
         ])(number);
         let deed = if let Foreign::Join(..) = deed { Foreign::Join(assigns, shows) } else { deed };
         let now = self.now;
+        if self.is_hasty(peer, &name) {
+            return;
+        }
         self.note(|| format!("{peer} (foreign) {name} {deed:?}"));
         self.is_dirty = true;
         let choice = self.rng.next();

@@ -116,7 +116,7 @@ impl Go {
     pub(crate) fn hear(&mut self, message: &Envelope, now: u64) -> Vec<Act> {
         if let Body::NodeHeartbeat { node } = &message.body {
             if !self.is_deaf {
-                self.rooms.values_mut().for_each(|room| drop(room.heard.insert(node.clone(), now)));
+                self.rooms.values_mut().for_each(|room| room.heard.extend([(node.clone(), now)]));
             }
             return Vec::new();
         }

@@ -80,7 +80,9 @@ fn nodes_agree_whatever_happens() {
     };
     std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get()).clamp(2, 8);
-        (0..threads).for_each(|_| drop(scope.spawn(work)));
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
     });
     progress.finish_and_clear();
     let mut failures = failures.into_inner().expect("nobody panicked");

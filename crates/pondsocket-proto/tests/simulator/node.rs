@@ -32,6 +32,9 @@ pub(crate) struct Node {
     /// How far its clock is ahead of the world's.
     pub(crate) ahead: u64,
     pub(crate) life: Life,
+    /// By the world's clock.
+    pub(crate) began: u64,
+    pub(crate) ended: u64,
     /// A younger life of its name has begun: nobody should believe it any more.
     pub(crate) is_replaced: bool,
     pub(crate) trouble: Option<Trouble>,
@@ -58,6 +61,8 @@ impl Node {
             core: Core::new(settings, seed),
             ahead,
             life: Life::Runs,
+            began: now,
+            ended: u64::MAX,
             is_replaced: false,
             trouble: None,
             rooms: BTreeMap::new(),

@@ -127,10 +127,6 @@ impl Redis {
         self.links[peer].up && !self.links[peer].mute && !self.is_down
     }
 
-    pub(crate) fn can_hear(&self, peer: Peer) -> bool {
-        self.links[peer].up && !self.links[peer].deaf && !self.is_down
-    }
-
     pub(crate) fn stalled_until(&self) -> u64 {
         self.stalled_until
     }
@@ -218,7 +214,7 @@ impl Redis {
                 self.coming.push((at, Wire::Deliver { to: peer, session, what: Delivered::Subscribed(topics) }));
             }
             Wire::Unsubscribe { peer, session, topics } if session == self.links[peer].session => {
-                topics.iter().for_each(|topic| drop(self.links[peer].subscribed.remove(topic)));
+                self.links[peer].subscribed.retain(|topic, _| !topics.contains(topic));
             }
             Wire::Subscribe { .. } | Wire::Unsubscribe { .. } => {}
             Wire::Deliver { .. } => unreachable!("it goes to nodes"),

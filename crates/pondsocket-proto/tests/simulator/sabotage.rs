@@ -1,10 +1,10 @@
 //! Broken rules: what a node's core is told is changed at its door, so that it behaves as if its rule for that were
 //! broken. They prove that the judge would see it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use pondsocket_proto::cluster::message::{Body, NodeEvent};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Input, NodeId};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Input, Lease, NodeId};
 
 use super::redis::Peer;
 
@@ -16,8 +16,8 @@ pub(crate) enum Sabotage {
     NoOrder,
     /// All lives of a name are one.
     NoLives,
-    /// Nobody says goodbye, and nobody is said to be down.
-    NoGoodbyes,
+    /// Nobody ever dies, as far as nodes are told.
+    NoDeaths,
     /// A message that comes twice is two messages.
     NoDuplicates,
     /// Nobody knows who joined first.
@@ -33,7 +33,7 @@ impl Sabotage {
         Sabotage::NoGaps,
         Sabotage::NoOrder,
         Sabotage::NoLives,
-        Sabotage::NoGoodbyes,
+        Sabotage::NoDeaths,
         Sabotage::NoDuplicates,
         Sabotage::NoJoinTimes,
         Sabotage::NoLoss,
@@ -46,11 +46,12 @@ pub(crate) struct Door {
     sabotage: Option<Sabotage>,
     last: HashMap<(Peer, NodeId, ChannelKey), u64>,
     count: u64,
+    ever: BTreeSet<NodeId>,
 }
 
 impl Door {
     pub(crate) fn new(sabotage: Option<Sabotage>) -> Door {
-        Door { sabotage, last: HashMap::new(), count: 0 }
+        Door { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
     }
 
     pub(crate) fn lets_in(&mut self, peer: Peer, mut input: Input) -> Option<Input> {
@@ -60,10 +61,14 @@ impl Door {
         {
             return None;
         }
+        if let (Sabotage::NoDeaths, Input::Lease(lease)) = (sabotage, &mut input) {
+            self.ever.extend(lease.alive.iter().cloned());
+            *lease = Lease { alive: self.ever.iter().cloned().collect(), ..Lease::default() };
+        }
         let Input::Received { message, .. } = &mut input else { return Some(input) };
         match (sabotage, &message.body) {
             (Sabotage::NoGaps | Sabotage::NoOrder | Sabotage::NoLoss, Body::Digest { .. }) => return None,
-            (Sabotage::NoGoodbyes, Body::Node(NodeEvent::Bye | NodeEvent::Down(_))) => return None,
+            (Sabotage::NoDeaths, Body::Node(NodeEvent::Down(_))) => return None,
             (Sabotage::NoQuestions, Body::StateRequest { .. }) => return None,
             _ => {}
         }

@@ -8,6 +8,8 @@ use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 
 use super::legacy::{Card, Cards};
+use super::node::Node;
+use super::people::LIFE;
 use super::redis::Peer;
 use super::world::{Seat, World};
 
@@ -30,16 +32,31 @@ impl World {
             let claims = self.claims(channel);
             self.live().find_map(|(peer, node)| {
                 let view = &node.rooms.get(channel)?.view;
-                let what = compare(&self.expected(peer, &claims), view, self.tolerates_strangers())?;
+                let tolerates = |user: &UserId, shown: Option<&Shown>| self.tolerates(node, user, shown);
+                let what = compare(&self.expected(peer, &claims), view, tolerates)?;
                 Some(format!("{peer} ({}) in {}: {what}", node.id.name, channel.channel))
             })
         })
     }
 
-    /// Whether it is beyond our nodes to know exactly who is there: others relay what they have heard, and lose messages
-    /// without a word.
-    fn tolerates_strangers(&self) -> bool {
-        self.plan.has_legacy() && !self.plan.is_well()
+    /// Whether it is beyond one of our nodes to know whether, and how, this user is to be shown. Servers of other languages
+    /// lose messages without a word, and JavaScript relays whom it believes to be there: also users of a node that died
+    /// before the observer was born, so that it cannot know better.
+    fn tolerates(&self, observer: &Node, user: &UserId, shown: Option<&Shown>) -> bool {
+        if !self.plan.has_legacy() {
+            return false;
+        }
+        let life = shown.and_then(|shown| shown.assigns.get(LIFE)).and_then(|life| life.decode::<String>().ok());
+        let is_long_gone = |life: String| {
+            let nodes =
+                self.seats.iter().filter_map(|seat| if let Seat::Ours(node) = seat { Some(node) } else { None });
+            nodes.filter(|node| node.id.source() == life).any(|node| node.ended <= observer.began)
+        };
+        match shown {
+            // Go says what is so in any order.
+            None => is_stranger(user) && (self.plan.go || !self.plan.is_well()),
+            Some(_) => !self.plan.is_well() || (self.plan.js && life.is_some_and(is_long_gone)),
+        }
     }
 
     fn claims(&self, channel: &ChannelKey) -> Claims {
@@ -83,7 +100,8 @@ impl World {
         claims.iter().filter_map(one).collect()
     }
 
-    /// What some server of another language thinks otherwise than it should: of nodes of ours, and of each other.
+    /// What some server of another language thinks otherwise than it should of users of our nodes. What they do to each
+    /// other's users is their affair.
     pub(crate) fn foreign_difference(&self) -> Option<String> {
         self.channels.iter().find_map(|channel| {
             let claims = self.claims(channel);
@@ -94,16 +112,32 @@ impl World {
                     over_local: false,
                 };
                 let view = elsewhere.iter().map(|(user, card)| (super::room::user(user), shown(card))).collect();
-                let what = compare(&self.expected(peer, &claims), &view, false)?;
+                let mut expected = self.expected(peer, &claims);
+                if self.plan.go {
+                    // Nobody can take back what Go has heard in the wrong order, or make it hide somebody.
+                    expected.retain(|_, shown| shown.presence.is_some());
+                }
+                let is_tolerated =
+                    |user: &UserId, shown: Option<&Shown>| is_stranger(user) || self.plan.go && shown.is_some();
+                let what = compare(&expected, &view, is_tolerated)?;
                 Some(format!("{peer} (foreign) in {}: {what}", channel.channel))
             })
         })
     }
 }
 
-fn compare(expected: &BTreeMap<UserId, Shown>, view: &BTreeMap<UserId, Shown>, lenient: bool) -> Option<String> {
-    let is_strange = |user: &&UserId| !lenient || !user.as_str().starts_with('x');
-    for (user, wanted) in expected.iter().filter(|(user, _)| is_strange(user)) {
+/// Users of servers of other languages have names of their own.
+fn is_stranger(user: &UserId) -> bool {
+    user.as_str().starts_with('x')
+}
+
+/// The first difference that is not tolerated, for what is shown too much or, with nothing, for what is not shown.
+fn compare(
+    expected: &BTreeMap<UserId, Shown>,
+    view: &BTreeMap<UserId, Shown>,
+    tolerates: impl Fn(&UserId, Option<&Shown>) -> bool,
+) -> Option<String> {
+    for (user, wanted) in expected.iter().filter(|(user, _)| !tolerates(user, None)) {
         match view.get(user) {
             None => return Some(format!("{user} is missing, {}", show(wanted))),
             Some(shown) if !is_equal(shown, wanted) => {
@@ -112,8 +146,8 @@ fn compare(expected: &BTreeMap<UserId, Shown>, view: &BTreeMap<UserId, Shown>, l
             Some(_) => {}
         }
     }
-    let ghost = |(user, _): &(&UserId, &Shown)| !lenient && !expected.contains_key(*user);
-    view.iter().find(ghost).map(|(user, shown)| format!("{user} is a ghost: {}", show(shown)))
+    let is_ghost = |(user, shown): &(&UserId, &Shown)| !expected.contains_key(*user) && !tolerates(user, Some(shown));
+    view.iter().find(is_ghost).map(|(user, shown)| format!("{user} is a ghost: {}", show(shown)))
 }
 
 fn is_equal(a: &Shown, b: &Shown) -> bool {
