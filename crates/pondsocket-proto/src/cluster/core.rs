@@ -12,7 +12,7 @@ use super::message::{Envelope, NodeEvent};
 use super::sync::Syncs;
 use super::timers::{Echo, Timer, Timers};
 use super::voice::Voice;
-use super::{Bus, ChannelKey, Input, Lease, Local, NodeId, Output, Settings};
+use super::{Answer, Bus, ChannelKey, Input, Lease, Local, NodeId, Output, Settings};
 use crate::id::UserId;
 
 /// One node of a cluster, without I/O.
@@ -86,6 +86,9 @@ impl Core {
     /// there.
     pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Output>) {
         if self.phase == Phase::Stopped {
+            if let Input::Ask { id, .. } = input {
+                out.push(Output::Answered { id, answer: Answer::Unavailable });
+            }
             return;
         }
         self.voice.now = now.max(self.voice.now);
@@ -136,6 +139,7 @@ impl Core {
 
     /// Everybody is told of everybody who goes, for nodes of other languages; ours need the goodbye only.
     fn stop(&mut self) {
+        self.give_up_all();
         for (key, channel) in &mut self.channels {
             for told in channel.own.leave_all() {
                 self.voice.tell(key, told);

@@ -70,6 +70,7 @@ pub(crate) struct World {
     /// Who has a lease, if there are leases.
     pub(crate) leases: Option<BTreeSet<NodeId>>,
     next_beat: u64,
+    sweep: u64,
     /// How many messages nodes of other languages have sent.
     pub(crate) strangers: u64,
 }
@@ -77,6 +78,11 @@ pub(crate) struct World {
 impl World {
     /// So many nodes, named `a`, `b`, ..., linked.
     pub(crate) fn new(nodes: usize) -> World {
+        World::with_sweeps_of(nodes, 600_000)
+    }
+
+    /// Each node says all its digests in this time.
+    pub(crate) fn with_sweeps_of(nodes: usize, sweep: u64) -> World {
         let mut world = World {
             now: 1_000_000,
             nodes: Vec::new(),
@@ -84,6 +90,7 @@ impl World {
             lose: |_| false,
             leases: None,
             next_beat: 0,
+            sweep,
             strangers: 0,
         };
         for n in 0..nodes {
@@ -98,8 +105,10 @@ impl World {
     pub(crate) fn start(&mut self, name: &str, incarnation: u64) -> usize {
         let id = NodeId { name: name.into(), incarnation };
         let seed = incarnation * 1000 + u64::from(name.as_bytes()[0]);
+        let mut settings = Settings::new(id.clone(), topics());
+        settings.sweep = self.sweep;
         let node = Node {
-            core: Core::new(Settings::new(id.clone(), topics()), seed),
+            core: Core::new(settings, seed),
             id: id.clone(),
             linked: false,
             wanted: BTreeSet::new(),
