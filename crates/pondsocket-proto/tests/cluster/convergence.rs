@@ -255,6 +255,21 @@ fn a_crash_is_seen_in_time_with_leases_and_without() {
 }
 
 #[test]
+fn a_node_that_slept_long_enough_to_be_forgotten_is_shown_again() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.asleep = Some(1);
+    world.pass(70_000);
+    assert_eq!(world.shown(0, &room()), "");
+    world.asleep = None;
+    world.pass(100);
+    assert_eq!(world.shown(0, &room()), "bob");
+    assert_eq!(world.shown(1, &room()), "ada");
+}
+
+#[test]
 fn a_node_that_stops_is_gone_at_once_and_says_so_for_other_languages_too() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");

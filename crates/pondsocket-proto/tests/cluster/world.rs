@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) lose: fn(&Envelope) -> bool,
     /// Who has a lease, if there are leases.
     pub(crate) leases: Option<BTreeSet<NodeId>>,
+    /// Who is not given any time.
+    pub(crate) asleep: Option<usize>,
     next_beat: u64,
     sweep: u64,
     /// How many messages nodes of other languages have sent.
@@ -89,6 +91,7 @@ impl World {
             said: Vec::new(),
             lose: |_| false,
             leases: None,
+            asleep: None,
             next_beat: 0,
             sweep,
             strangers: 0,
@@ -151,7 +154,8 @@ impl World {
     pub(crate) fn pass(&mut self, time: u64) {
         let end = self.now + time;
         loop {
-            let deadlines = self.nodes.iter().enumerate().filter_map(|(n, node)| Some((node.core.deadline()?, n)));
+            let awake = self.nodes.iter().enumerate().filter(|(n, _)| self.asleep != Some(*n));
+            let deadlines = awake.filter_map(|(n, node)| Some((node.core.deadline()?, n)));
             let beat = self.leases.as_ref().map(|_| (self.next_beat, usize::MAX));
             let Some((due, n)) = deadlines.chain(beat).min().filter(|(due, _)| *due <= end) else { break };
             self.now = self.now.max(due);
