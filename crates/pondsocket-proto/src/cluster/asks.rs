@@ -292,6 +292,13 @@ impl Core {
         self.conclude_ask(id, answer);
     }
 
+    pub(super) fn give_up_all(&mut self) {
+        // What was to be set upon an answer is asked for as another question, which is given up in turn.
+        while let Some(id) = self.asks.pending.keys().next().copied() {
+            self.give_up(id);
+        }
+    }
+
     /// The user is found: that is the answer, or where the next question goes.
     fn conclude_find(&mut self, id: u64) {
         let Some(Pending { channel, goal: Goal::Find { user, found, then }, .. }) = self.asks.take(id) else { return };

@@ -191,3 +191,39 @@ impl Commands {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::user;
+    use super::*;
+    use crate::id::ChannelName;
+
+    fn asker(request: &str) -> (NodeId, String) {
+        (NodeId { name: "a".into(), incarnation: 1 }, request.to_owned())
+    }
+
+    #[test]
+    fn what_became_of_the_last_commands_is_remembered() {
+        let mut commands = Commands::default();
+        for request in ["1", "2", "3"] {
+            commands.remember(Some(&asker(request)), Fate::Running, 2);
+        }
+        commands.remember(Some(&asker("3")), Fate::Over(Verdict::Done), 2);
+        assert!(commands.fate(Some(&asker("1"))).is_none());
+        assert!(matches!(commands.fate(Some(&asker("2"))), Some(Fate::Running)));
+        assert!(matches!(commands.fate(Some(&asker("3"))), Some(Fate::Over(Verdict::Done))));
+        assert!(commands.fate(None).is_none(), "nodes of other languages do not name their commands");
+    }
+
+    #[test]
+    fn the_same_user_is_taken_out_of_a_channel_once_at_a_time() {
+        let key = ChannelKey { endpoint: "e".into(), channel: ChannelName::new("/x", 9).expect("valid") };
+        let running = |takes_out| Running { channel: key.clone(), user: user("ada"), takes_out, askers: Vec::new() };
+        let mut commands = Commands::default();
+        assert_eq!(commands.run(running(false)), 1);
+        assert!(commands.taking_out(&key, &user("ada")).is_none());
+        assert_eq!(commands.run(running(true)), 2);
+        assert!(commands.taking_out(&key, &user("ada")).is_some());
+        assert!(commands.taking_out(&key, &user("bob")).is_none());
+    }
+}

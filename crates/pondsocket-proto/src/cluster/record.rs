@@ -92,7 +92,7 @@ pub enum Check {
 ///  UNKNOWN ---------------------------> KNOWN <----------------------- DOUBTFUL
 ///     ^                                   |  digest of the same version   ^
 ///     +-----------------------------------+  with other users; nothing    |
-///        forgotten, another life          |  for long                     |
+///        another life                     |  for long; forgotten          |
 ///                                         +-------------------------------+
 /// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -254,10 +254,10 @@ impl Record {
         }
     }
 
-    /// Drops all users, and remembers how far the owner had got.
+    /// Drops all users, because the owner has been gone for long. Should it come back it has to be asked for them.
     pub fn forget(&mut self) -> Vec<UserId> {
         let users = self.take();
-        *self = Record::remembered(self.at);
+        self.content = Content::Doubtful(Users::new());
         users.into_keys().collect()
     }
 
@@ -388,8 +388,16 @@ pub(super) mod tests {
         assert!(record.snapshot(at(1, 4), users([("eve", entry(1, None))])).is_empty());
         assert_eq!(record.snapshot(at(1, 5), users([("ada", entry(1, None))])), [user("ada")]);
         assert_eq!(record.known_at(), Some(at(1, 5)));
+    }
+
+    #[test]
+    fn whoever_was_forgotten_is_asked_again() {
+        let mut record = Record::default();
+        record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
         assert_eq!(record.forget(), [user("ada")]);
-        assert_eq!(record, Record::remembered(at(1, 5)));
+        assert!(names(&record).is_empty() && record.is_behind());
+        assert!(record.snapshot(at(1, 4), users([("eve", entry(1, None))])).is_empty());
+        assert_eq!(record.snapshot(at(1, 5), users([("ada", entry(1, None))])), [user("ada")]);
     }
 
     #[test]

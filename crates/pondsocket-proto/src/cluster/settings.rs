@@ -2,8 +2,8 @@ use super::{NodeId, Topics};
 
 /// How a node's core behaves. All times are in milliseconds.
 ///
-/// Everything a core keeps is bounded: by the users and channels here, or by one of the `max_` settings, each of which
-/// says what becomes of what is too much.
+/// What a core keeps is bounded: by the channels here and the users that nodes have in them, or by one of the `max_`
+/// settings, each of which says what becomes of what is too much.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {

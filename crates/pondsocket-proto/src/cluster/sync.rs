@@ -170,9 +170,10 @@ impl Core {
         let Some(channel) = self.channels.get_mut(&state.channel) else { return };
         let at = At { incarnation: owner.incarnation, version: state.version };
         let users = hear::users(state.users);
-        users.keys().for_each(|user| channel.guests.unlist(user));
+        let guests: Vec<_> = users.keys().filter(|user| channel.guests.get(user).is_some()).cloned().collect();
+        guests.iter().for_each(|user| channel.guests.unlist(user));
         let changed = channel.record(&owner.name).snapshot(at, users);
-        self.changed(&state.channel, changed);
+        self.changed(&state.channel, changed.into_iter().chain(guests));
         self.listed(owner, &state.channel);
     }
 

@@ -1,6 +1,6 @@
 //! Every node shows the users of every other one that lives.
 
-use pondsocket_proto::cluster::message::{Body, NodeEvent};
+use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent};
 use pondsocket_proto::cluster::{Bus, Input};
 
 use crate::world::{World, assigns, key, room};
@@ -186,6 +186,47 @@ fn a_gap_is_healed_from_both_sides() {
     }
 }
 
+/// Of how many channels a message tells the states.
+fn states((_, message): &(String, Envelope)) -> Option<usize> {
+    match &message.body {
+        Body::State(states) => Some(states.len()),
+        _ => None,
+    }
+}
+
+#[test]
+fn many_channels_are_asked_for_one_by_one_and_answered_together() {
+    let mut world = World::new(2);
+    let keys: Vec<_> = (0..600).map(|n| key(&format!("/{n}"))).collect();
+    world.cut(0);
+    keys.iter().for_each(|key| world.join(0, key, "ada"));
+    keys.iter().for_each(|key| world.join(1, key, "bob"));
+    world.pass(60_000);
+    world.kinds();
+    world.link(0);
+    world.pass(100);
+    let sizes: Vec<_> = world.said.iter().filter_map(states).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 600);
+    assert!(sizes.len() <= 4, "{sizes:?}");
+    assert_eq!(world.kinds()["StateRequest"], 600);
+    for key in &keys {
+        assert_eq!((world.shown(0, key), world.shown(1, key)), ("bob".into(), "ada".into()));
+    }
+}
+
+#[test]
+fn a_message_with_states_is_not_much_larger_than_it_may_be() {
+    let mut world = World::new(2);
+    let keys: Vec<_> = (0..5).map(|n| key(&format!("/{n}"))).collect();
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    keys.iter().for_each(|key| world.join_with(1, key, "bob", assigns(&[("large", &large)])));
+    world.pass(100);
+    world.said.clear();
+    keys.iter().for_each(|key| world.join(0, key, "ada"));
+    world.pass(100);
+    assert_eq!(world.said.iter().filter_map(states).collect::<Vec<_>>(), [2, 2, 1]);
+}
+
 #[test]
 fn channels_are_apart() {
     let mut world = World::new(2);
@@ -211,6 +252,21 @@ fn a_crash_is_seen_in_time_with_leases_and_without() {
         assert_eq!(world.shown(0, &room()), "");
         assert_eq!(world.log(0), ["down b"]);
     }
+}
+
+#[test]
+fn a_node_that_slept_long_enough_to_be_forgotten_is_shown_again() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.asleep = Some(1);
+    world.pass(70_000);
+    assert_eq!(world.shown(0, &room()), "");
+    world.asleep = None;
+    world.pass(100);
+    assert_eq!(world.shown(0, &room()), "bob");
+    assert_eq!(world.shown(1, &room()), "ada");
 }
 
 #[test]

@@ -204,6 +204,16 @@ fn a_command_that_comes_twice_is_carried_out_once_and_answered_twice() {
 }
 
 #[test]
+fn who_waits_is_answered_when_the_node_stops_and_who_asks_then_too() {
+    let mut world = world();
+    world.lose = is_ack;
+    assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), None);
+    world.input(0, pondsocket_proto::cluster::Input::Stop);
+    assert_eq!(world.nodes[0].answers.remove(&7), Some(Answer::Unconfirmed));
+    assert_eq!(answer(&mut world, 0, evict(&room(), "eve")), Some(Answer::Unavailable));
+}
+
+#[test]
 fn so_many_may_ask_at_once() {
     let mut world = world();
     world.lose = |_| true;

@@ -69,7 +69,10 @@ pub(crate) struct World {
     pub(crate) lose: fn(&Envelope) -> bool,
     /// Who has a lease, if there are leases.
     pub(crate) leases: Option<BTreeSet<NodeId>>,
+    /// Who is not given any time.
+    pub(crate) asleep: Option<usize>,
     next_beat: u64,
+    sweep: u64,
     /// How many messages nodes of other languages have sent.
     pub(crate) strangers: u64,
 }
@@ -77,13 +80,20 @@ pub(crate) struct World {
 impl World {
     /// So many nodes, named `a`, `b`, ..., linked.
     pub(crate) fn new(nodes: usize) -> World {
+        World::with_sweeps_of(nodes, 600_000)
+    }
+
+    /// Each node says all its digests in this time.
+    pub(crate) fn with_sweeps_of(nodes: usize, sweep: u64) -> World {
         let mut world = World {
             now: 1_000_000,
             nodes: Vec::new(),
             said: Vec::new(),
             lose: |_| false,
             leases: None,
+            asleep: None,
             next_beat: 0,
+            sweep,
             strangers: 0,
         };
         for n in 0..nodes {
@@ -98,8 +108,10 @@ impl World {
     pub(crate) fn start(&mut self, name: &str, incarnation: u64) -> usize {
         let id = NodeId { name: name.into(), incarnation };
         let seed = incarnation * 1000 + u64::from(name.as_bytes()[0]);
+        let mut settings = Settings::new(id.clone(), topics());
+        settings.sweep = self.sweep;
         let node = Node {
-            core: Core::new(Settings::new(id.clone(), topics()), seed),
+            core: Core::new(settings, seed),
             id: id.clone(),
             linked: false,
             wanted: BTreeSet::new(),
@@ -142,7 +154,8 @@ impl World {
     pub(crate) fn pass(&mut self, time: u64) {
         let end = self.now + time;
         loop {
-            let deadlines = self.nodes.iter().enumerate().filter_map(|(n, node)| Some((node.core.deadline()?, n)));
+            let awake = self.nodes.iter().enumerate().filter(|(n, _)| self.asleep != Some(*n));
+            let deadlines = awake.filter_map(|(n, node)| Some((node.core.deadline()?, n)));
             let beat = self.leases.as_ref().map(|_| (self.next_beat, usize::MAX));
             let Some((due, n)) = deadlines.chain(beat).min().filter(|(due, _)| *due <= end) else { break };
             self.now = self.now.max(due);
