@@ -213,6 +213,7 @@ impl World {
         if sure && nobody != Some(Answer::NotFound) {
             self.judge.violated("asks", format!("{asker} asked for nobody: {nobody:?}"));
         }
+        self.outsiders_ask();
         let (value, key) = (super::room::json(&7), "told".to_owned());
         let assigned = self.asks(asker, Ask::Assign { channel: channel.clone(), user: user.clone(), key, value });
         let reason = "the end".to_owned();
@@ -226,6 +227,25 @@ impl World {
         }
         let bound = self.at_once();
         self.settles_within(bound, "I4");
+    }
+
+    /// Somebody asks who is in a channel that nobody on its node is in.
+    fn outsiders_ask(&mut self) {
+        let pairs =
+            self.running().into_iter().flat_map(|peer| self.channels.iter().map(move |channel| (peer, channel)));
+        let is_outside = |(peer, channel): &(Peer, &ChannelKey)| self.members(*peer, channel).is_empty();
+        let Some((peer, channel)) = pairs.filter(is_outside).map(|(peer, channel)| (peer, channel.clone())).last()
+        else {
+            return;
+        };
+        let answer = self.asks(peer, Ask::Users { channel: channel.clone() });
+        let told = match &answer {
+            Some(Answer::Users { users, complete }) if *complete || self.plan.has_legacy() => users.clone(),
+            _ => return self.judge.violated("asks", format!("{peer} asked who is in {channel:?}: {answer:?}")),
+        };
+        if let Some(what) = self.difference_of(peer, &channel, &told.into_iter().collect()) {
+            self.judge.violated("asks", format!("{peer} asked who is in {channel:?}, and {what}"));
+        }
     }
 
     fn asks(&mut self, peer: Peer, ask: Ask) -> Option<Answer> {

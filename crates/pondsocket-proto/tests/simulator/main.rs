@@ -138,11 +138,13 @@ fn a_seed_is_one_schedule() {
     }
 }
 
-/// The judge can judge: with any of the rules broken it finds something, soon.
+/// The judge can judge: with any of the rules broken it finds something, soon, that is not there otherwise.
 #[test]
 fn broken_rules_are_found() {
     for sabotage in Sabotage::ALL {
-        let found = (1..=60).find_map(|seed| Some((seed, run(seed, Trace::off(), Some(sabotage)).violation?)));
+        let find = |seed| Some((seed, run(seed, Trace::off(), Some(sabotage)).violation?));
+        let is_sound = |(seed, _): &(u64, _)| run(*seed, Trace::off(), None).violation.is_none();
+        let found = (1..=60).filter_map(find).find(is_sound);
         let (seed, violation) = found.unwrap_or_else(|| panic!("nobody notices {sabotage:?}"));
         println!("{sabotage:?} is found by seed {seed}: {violation}");
     }

@@ -125,7 +125,7 @@ impl Plan {
             leases: rng.per_mille(850),
             delay,
             ordered: rng.per_mille(300),
-            tick_late: [0, 0, 5, 100][rng.index(4)],
+            tick_late: [0, 0, 5, 100, 400][rng.index(5)],
             skew: [0, 50, 3000][rng.index(3)],
             // Servers of other languages do not know a message that comes twice.
             duplicates: if !legacy && rng.coin() { rng.range((1, 60)) } else { 0 },

@@ -39,6 +39,18 @@ impl World {
         })
     }
 
+    /// What is wrong with this list of users of other nodes.
+    pub(crate) fn difference_of(
+        &self,
+        peer: Peer,
+        channel: &ChannelKey,
+        view: &BTreeMap<UserId, Shown>,
+    ) -> Option<String> {
+        let Seat::Ours(node) = &self.seats[peer] else { return None };
+        let tolerates = |user: &UserId, shown: Option<&Shown>| self.tolerates(node, user, shown);
+        compare(&self.expected(peer, &self.claims(channel)), view, tolerates)
+    }
+
     /// Whether it is beyond one of our nodes to know whether, and how, this user is to be shown. Servers of other languages
     /// lose messages without a word, and JavaScript relays whom it believes to be there: also users of a node that died
     /// before the observer was born, so that it cannot know better.
