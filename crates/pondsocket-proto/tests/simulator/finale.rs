@@ -167,8 +167,10 @@ impl World {
             let who = super::room::user(&format!("watcher {peer}"));
             self.joins(peer, &channel, &who);
         }
-        let bound = 3 * SECOND;
+        let (bound, start) = (3 * SECOND, self.now);
         self.settles_within(bound, "I4");
+        // Somebody may know by hearsay what it is just about to hear of the owner.
+        self.run_until(start + bound);
     }
 
     fn somewhere(&mut self) -> (Peer, ChannelKey) {
@@ -234,7 +236,7 @@ impl World {
         let pairs =
             self.running().into_iter().flat_map(|peer| self.channels.iter().map(move |channel| (peer, channel)));
         let is_outside = |(peer, channel): &(Peer, &ChannelKey)| self.members(*peer, channel).is_empty();
-        let Some((peer, channel)) = pairs.filter(is_outside).map(|(peer, channel)| (peer, channel.clone())).last()
+        let Some((peer, channel)) = pairs.filter(is_outside).map(|(peer, channel)| (peer, channel.clone())).next_back()
         else {
             return;
         };

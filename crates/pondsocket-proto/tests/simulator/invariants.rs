@@ -128,15 +128,13 @@ impl Judge {
         match output {
             Output::Publish { message, .. } => self.said(peer, message),
             Output::View { channel, changes, .. } => self.shown(peer, channel, changes),
-            Output::Command { command: Command::Evict { reason }, user, .. } => {
-                if !self.evicted.insert((peer, reason.clone())) {
-                    self.violated("I6", format!("{peer} evicts {user} twice: {reason}"));
-                }
+            Output::Command { command: Command::Evict { reason }, user, .. }
+                if !self.evicted.insert((peer, reason.clone())) =>
+            {
+                self.violated("I6", format!("{peer} evicts {user} twice: {reason}"));
             }
-            Output::Deliver { message, .. } => {
-                if !self.delivered.insert((peer, message.request_id.clone())) {
-                    self.violated("messages", format!("{peer} delivers {} twice", message.request_id));
-                }
+            Output::Deliver { message, .. } if !self.delivered.insert((peer, message.request_id.clone())) => {
+                self.violated("messages", format!("{peer} delivers {} twice", message.request_id));
             }
             Output::Diverged(channel) if self.is_loud => {
                 self.violated(

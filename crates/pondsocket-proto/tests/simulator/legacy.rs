@@ -41,10 +41,11 @@ impl Voice {
         Voice { source: source.into(), count: 0 }
     }
 
-    pub(crate) fn say(&mut self, channel: Option<&ChannelKey>, timestamp: u64, body: Body) -> Envelope {
+    pub(crate) fn say(&mut self, channel: Option<&ChannelKey>, timestamp: u64, body: Body) -> Rc<Envelope> {
         self.count += 1;
         let id = format!("{}-{}", self.source, self.count).into();
-        Envelope { id, source: self.source.clone(), channel: channel.cloned(), timestamp, body, ext: None }
+        let (source, channel) = (self.source.clone(), channel.cloned());
+        Rc::new(Envelope { id, source, channel, timestamp, body, ext: None })
     }
 }
 
@@ -149,7 +150,7 @@ impl World {
                     // Go publishes from tasks of their own, in any order.
                     let late = if is_go { self.rng.below(60) } else { 0 };
                     let topic = self.intern(&topic);
-                    self.after(late, Event::LegacySays(peer, topic, Rc::new(message)));
+                    self.after(late, Event::LegacySays(peer, topic, message));
                 }
                 Act::Interest { add, remove } => {
                     self.redis.interest(peer, self.now, &add, &remove, &mut self.rng);

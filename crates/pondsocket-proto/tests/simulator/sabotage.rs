@@ -11,33 +11,33 @@ use super::redis::Peer;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sabotage {
     /// Every change applies, whatever was missed before it.
-    NoGaps,
+    Gaps,
     /// What is old applies as if it were new.
-    NoOrder,
+    Order,
     /// All lives of a name are one.
-    NoLives,
+    Lives,
     /// Nobody ever dies, as far as nodes are told.
-    NoDeaths,
+    Deaths,
     /// A message that comes twice is two messages.
-    NoDuplicates,
+    Duplicates,
     /// Nobody knows who joined first.
-    NoJoinTimes,
+    JoinTimes,
     /// Loss is not reported, and digests are not heard.
-    NoLoss,
+    Loss,
     /// Nobody asks who is in a channel.
-    NoQuestions,
+    Questions,
 }
 
 impl Sabotage {
     pub(crate) const ALL: [Sabotage; 8] = [
-        Sabotage::NoGaps,
-        Sabotage::NoOrder,
-        Sabotage::NoLives,
-        Sabotage::NoDeaths,
-        Sabotage::NoDuplicates,
-        Sabotage::NoJoinTimes,
-        Sabotage::NoLoss,
-        Sabotage::NoQuestions,
+        Sabotage::Gaps,
+        Sabotage::Order,
+        Sabotage::Lives,
+        Sabotage::Deaths,
+        Sabotage::Duplicates,
+        Sabotage::JoinTimes,
+        Sabotage::Loss,
+        Sabotage::Questions,
     ];
 }
 
@@ -56,28 +56,28 @@ impl Door {
 
     pub(crate) fn lets_in(&mut self, peer: Peer, mut input: Input) -> Option<Input> {
         let Some(sabotage) = self.sabotage else { return Some(input) };
-        if let (Sabotage::NoLoss, Input::Bus(Bus::Gap(_) | Bus::GapAll | Bus::Down | Bus::Subscribed(_))) =
+        if let (Sabotage::Loss, Input::Bus(Bus::Gap(_) | Bus::GapAll | Bus::Down | Bus::Subscribed(_))) =
             (sabotage, &input)
         {
             return None;
         }
-        if let (Sabotage::NoDeaths, Input::Lease(lease)) = (sabotage, &mut input) {
+        if let (Sabotage::Deaths, Input::Lease(lease)) = (sabotage, &mut input) {
             self.ever.extend(lease.alive.iter().cloned());
             *lease = Lease { alive: self.ever.iter().cloned().collect(), ..Lease::default() };
         }
         let Input::Received { message, .. } = &mut input else { return Some(input) };
         match (sabotage, &message.body) {
-            (Sabotage::NoLoss, Body::Digest { .. }) => return None,
-            (Sabotage::NoDeaths, Body::Node(NodeEvent::Down(_))) => return None,
-            (Sabotage::NoQuestions, Body::StateRequest { .. }) => return None,
+            (Sabotage::Loss, Body::Digest { .. }) => return None,
+            (Sabotage::Deaths, Body::Node(NodeEvent::Down(_))) => return None,
+            (Sabotage::Questions, Body::StateRequest { .. }) => return None,
             _ => {}
         }
         self.count += 1;
         let Some(ext) = &mut message.ext else { return Some(input) };
         match sabotage {
-            Sabotage::NoDuplicates => message.id = format!("{} {}", message.id, self.count).into(),
-            Sabotage::NoLives => ext.node.incarnation = 1,
-            Sabotage::NoJoinTimes => {
+            Sabotage::Duplicates => message.id = format!("{} {}", message.id, self.count).into(),
+            Sabotage::Lives => ext.node.incarnation = 1,
+            Sabotage::JoinTimes => {
                 ext.joined = ext.joined.map(|_| 0);
                 let states = ext.own.iter_mut().chain(match &mut message.body {
                     Body::State(states) => states.iter_mut(),
@@ -85,11 +85,11 @@ impl Door {
                 });
                 states.flat_map(|state| &mut state.users).for_each(|user| user.joined = 0);
             }
-            Sabotage::NoGaps | Sabotage::NoOrder => {
+            Sabotage::Gaps | Sabotage::Order => {
                 let key = message.channel.clone().map(|channel| (peer, ext.node.clone(), channel));
                 if let (Some(key), Some((before, after))) = (key, &mut ext.change) {
                     let last = self.last.entry(key).or_insert(*before);
-                    if *before > 0 && (*after > *last || sabotage == Sabotage::NoOrder) {
+                    if *before > 0 && (*after > *last || sabotage == Sabotage::Order) {
                         *before = *last;
                         *after = (*after).max(*last + 1);
                     }

@@ -35,7 +35,7 @@ pub(crate) enum Seat {
 
 /// What a node of another language does.
 pub(crate) enum Act {
-    Say(Rc<str>, Envelope),
+    Say(Rc<str>, Rc<Envelope>),
     Interest { add: Vec<Rc<str>>, remove: Vec<Rc<str>> },
 }
 
