@@ -94,6 +94,12 @@ impl UserId {
     }
 }
 
+impl From<&UserId> for Arc<str> {
+    fn from(id: &UserId) -> Self {
+        Arc::clone(&id.0)
+    }
+}
+
 impl From<ConnectionId> for UserId {
     fn from(id: ConnectionId) -> Self {
         UserId(RequestId::from_u128(id.0).as_str().into())

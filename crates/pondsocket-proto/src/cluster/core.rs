@@ -1,30 +1,207 @@
-use super::{Input, NodeId, Output, Topics};
+use std::collections::BTreeMap;
 
-/// How a node's core behaves. All times are in milliseconds.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Settings {
-    /// Who it is.
-    pub node: NodeId,
-    /// Where it talks.
-    pub topics: Topics,
-}
+use super::asks::Asks;
+use super::channel::Channel;
+use super::commands::Commands;
+use super::dedup::Recent;
+use super::legacy::LegacyNodes;
+use super::liveness::Nodes;
+use super::memory::Memory;
+use super::message::{Envelope, NodeEvent};
+use super::sync::Syncs;
+use super::timers::{Timer, Timers};
+use super::voice::Voice;
+use super::{Answer, Bus, ChannelKey, Input, NodeId, Output, Settings};
 
 /// One node of a cluster, without I/O.
+///
+/// Nothing happens by itself: whoever drives it calls [`handle`](Core::handle), one call at a time, and carries out what
+/// it says in that order. There is no call to begin with: the first input, whatever it is, is answered by interest in
+/// the topics that every node needs. Until [`Bus::Up`](super::Bus::Up) it publishes nothing, and it asks for nothing
+/// before [`Bus::Subscribed`](super::Bus::Subscribed) has named both its inbox and the topic that is asked on.
 #[derive(Debug)]
-pub struct Core {}
+pub struct Core {
+    pub(super) settings: Settings,
+    pub(super) voice: Voice,
+    pub(super) timers: Timers,
+    pub(super) nodes: Nodes,
+    pub(super) legacy: LegacyNodes,
+    pub(super) channels: BTreeMap<ChannelKey, Channel>,
+    /// What is remembered of channels that are not in `channels`.
+    pub(super) memory: Memory,
+    /// Not below any version that was said of a channel that is not in `channels`.
+    pub(super) clock: u64,
+    pub(super) recent: Recent,
+    pub(super) syncs: Syncs,
+    pub(super) asks: Asks,
+    pub(super) commands: Commands,
+    pub(super) phase: Phase,
+}
+
+/// ```text
+///          first input          Bus::Up            Bus::Down
+///  ASLEEP ------------> ALONE ---------> LINKED <------------> CUT OFF      and STOPPED from each of them
+///                                                   Bus::Up
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// Nothing has been said to it.
+    Asleep,
+    /// The bus was never there.
+    Alone,
+    /// The bus is there.
+    Linked,
+    /// The bus was there.
+    CutOff,
+    /// It has said goodbye.
+    Stopped,
+}
 
 impl Core {
-    /// A node that knows nobody. `seed` draws jitter and message ids.
-    pub fn new(_settings: Settings, _seed: u64) -> Core {
-        Core {}
+    /// A node that knows nobody. `seed` draws jitter and message ids, so it differs between nodes.
+    pub fn new(settings: Settings, seed: u64) -> Core {
+        Core {
+            voice: Voice::new(&settings, seed),
+            timers: Timers::default(),
+            nodes: Nodes::new(&settings),
+            legacy: LegacyNodes::new(settings.legacy_lifetime, settings.max_legacy_nodes),
+            channels: BTreeMap::new(),
+            memory: Memory::new(settings.remember, settings.max_memories),
+            clock: 0,
+            recent: Recent::new(settings.max_recent_messages, settings.max_recent_sources),
+            syncs: Syncs::default(),
+            asks: Asks::default(),
+            commands: Commands::default(),
+            phase: Phase::Asleep,
+            settings,
+        }
     }
 
-    /// Takes one input; appends what is to be done to `out`. `now` is in milliseconds since 1970 and never goes back.
-    pub fn handle(&mut self, _input: Input, _now: u64, _out: &mut Vec<Output>) {}
+    /// Takes one input; appends what is to be done to `out`. `now` is in milliseconds since 1970; if it goes back, it
+    /// counts as not having moved.
+    ///
+    /// [`Output::View`] comes upon [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and [`Input::Closed`] may
+    /// be given under a channel's lock. Each of these three is one call per channel, in the order in which it happened
+    /// there.
+    pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Output>) {
+        if self.phase == Phase::Stopped {
+            if let Input::Ask { id, .. } = input {
+                out.push(Output::Answered { id, answer: Answer::Unavailable });
+            }
+            return;
+        }
+        self.voice.now = now.max(self.voice.now);
+        if self.phase == Phase::Asleep {
+            self.wake();
+        }
+        match input {
+            Input::Opened { channel, instance } => self.open(channel, instance),
+            Input::Closed { channel, instance } => self.close(&channel, instance),
+            Input::Local { channel, change } => self.local(&channel, change),
+            Input::Received { topic, message } => self.receive(&topic, *message),
+            Input::Bus(event) => self.bus(event),
+            Input::Lease(lease) => self.lease(&lease),
+            Input::Ask { id, ask } => self.ask(id, ask),
+            Input::Done { id, verdict } => self.done(id, verdict),
+            Input::Tick => self.tick(),
+            Input::Stop => self.stop(),
+        }
+        self.voice.take_outputs(out);
+    }
 
-    /// When it wants an [`Input::Tick`] at the latest.
+    /// When it wants an [`Input::Tick`], at the latest. It may be in the past: then at once.
     pub fn deadline(&self) -> Option<u64> {
-        None
+        self.timers.earliest()
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.voice.now
+    }
+
+    pub(super) fn me(&self) -> &NodeId {
+        self.voice.node()
+    }
+
+    fn wake(&mut self) {
+        self.phase = Phase::Alone;
+        let topics = &self.settings.topics;
+        let mut add = vec![topics.inbox(self.me()), topics.cluster()];
+        if self.settings.interop {
+            add.push(topics.heartbeat());
+            self.timers.set(Timer::LegacyScan, self.now() + self.settings.legacy_scan);
+            self.timers.set(Timer::Announce, self.now() + self.settings.announce);
+        }
+        self.voice.output(Output::Interest { add, remove: Vec::new() });
+        self.timers.set(Timer::Beat, self.now() + self.settings.beat);
+        self.timers.set(Timer::Sweep, self.now() + super::sync::SWEEP_STEP);
+    }
+
+    /// Everybody is told of everybody who goes, for nodes of other languages; ours need the goodbye only.
+    fn stop(&mut self) {
+        self.give_up_all();
+        for (key, channel) in &mut self.channels {
+            for told in channel.own.leave_all() {
+                self.voice.tell(key, told);
+            }
+        }
+        self.voice.announce(NodeEvent::Bye);
+        self.timers.clear();
+        self.phase = Phase::Stopped;
+    }
+
+    fn tick(&mut self) {
+        while let Some((due, timer)) = self.timers.take(self.now()) {
+            match timer {
+                Timer::Beat => self.beat(due),
+                Timer::Heartbeat => self.heartbeat(),
+                Timer::LegacyScan => self.scan_legacy(),
+                Timer::Announce => self.announce_all(),
+                Timer::Sync => self.ask_for_states(),
+                Timer::Answer => self.answer_states(),
+                Timer::Repair(owner) => self.ask_for_repair(&owner),
+                Timer::View(channel) => self.show(channel),
+                Timer::Digest(channel, _) => self.say_digest(&channel),
+                Timer::Sweep => self.sweep(),
+                Timer::Linger(channel) => self.leave(&channel),
+                Timer::Ask(id) => self.give_up(id),
+            }
+        }
+    }
+
+    fn bus(&mut self, event: Bus) {
+        match event {
+            Bus::Up => self.link(),
+            Bus::Down => self.cut_off(),
+            Bus::Subscribed(topics) => self.subscribed(&topics),
+            Bus::Gap(topics) => self.missed(&topics),
+            Bus::GapAll => self.want_all_states(),
+        }
+    }
+
+    fn receive(&mut self, topic: &str, message: Envelope) {
+        let is_own = message.source == *self.voice.source();
+        if is_own || !self.fits(topic, &message) || !self.recent.is_new(&message.source, &message.id) {
+            return;
+        }
+        match &message.ext {
+            Some(ext) if ext.node.name == self.me().name => {}
+            Some(_) => self.receive_ours(message),
+            None if self.settings.interop => self.receive_legacy(message),
+            None => {}
+        }
+    }
+
+    /// Names with colons make topics ambiguous, so what a message says counts. One of ours may also come to the inbox,
+    /// whatever it is about.
+    fn fits(&self, topic: &str, message: &Envelope) -> bool {
+        let is_for_us = message.ext.is_some() && topic == self.settings.topics.inbox(self.me());
+        is_for_us || message.channel.as_ref().is_none_or(|key| self.settings.topics.is_channel(topic, key))
+    }
+
+    /// The channels whose topics these are, and whether our inbox is among them.
+    pub(super) fn channels_of(&self, topics: &[String]) -> (Vec<ChannelKey>, bool) {
+        let named = &self.settings.topics;
+        let keys = topics.iter().flat_map(|topic| named.readings(topic)).filter(|key| self.channels.contains_key(key));
+        (keys.collect(), topics.contains(&named.inbox(self.me())))
     }
 }

@@ -88,7 +88,8 @@ pub enum Input {
         /// What became of it.
         verdict: Verdict,
     },
-    /// Nothing: it may be time for something ([`Core::deadline`](super::Core::deadline)).
+    /// Nothing but that time has passed. Whatever waits for a time ([`Core::deadline`](super::Core::deadline)) is done
+    /// upon this input and no other, so whoever drives a core gives it as soon as the deadline has passed.
     Tick,
     /// The node stops: everybody is told, and nothing is said afterwards.
     Stop,
@@ -125,6 +126,18 @@ pub enum Local {
         /// The key that was set, if it was one.
         key: Option<String>,
     },
+}
+
+impl Local {
+    /// Whom it concerns.
+    pub fn user(&self) -> &UserId {
+        match self {
+            Local::Joined { user, .. }
+            | Local::Left { user }
+            | Local::Presence { user, .. }
+            | Local::Assigns { user, .. } => user,
+        }
+    }
 }
 
 /// What the bus reports (docs/cluster.md, Bus).
@@ -215,7 +228,9 @@ pub enum Answer {
     NotFound,
     /// Some node did not answer in time: it may have been done, or the user may be there.
     Unconfirmed,
-    /// The bus is down: nothing was sent.
+    /// A limit of a node that had to act forbids it.
+    Refused,
+    /// The bus is down, or too much is asked at once: nothing was sent.
     Unavailable,
     /// The user, as the nodes that have it show it.
     Found(Shown),

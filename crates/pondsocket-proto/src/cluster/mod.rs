@@ -17,11 +17,34 @@
 //!         publish                  changes of channels                        (Output)
 //! ```
 
-mod core;
 mod io;
 pub mod message;
+mod settings;
 mod topic;
 
-pub use core::{Core, Settings};
+mod asks;
+mod channel;
+mod commands;
+mod core;
+mod dedup;
+mod digest;
+mod hear;
+mod languages;
+mod legacy;
+mod liveness;
+mod members;
+mod memory;
+mod ours;
+mod own;
+mod random;
+pub mod record;
+mod rooms;
+mod sync;
+mod timers;
+mod view;
+mod voice;
+
+pub use core::Core;
 pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, Local, NodeId, Output, Shown, Verdict, View};
+pub use settings::Settings;
 pub use topic::{Topics, endpoint_name};

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::message::{Body, Envelope};
 use super::{ChannelKey, NodeId};
+use crate::id::ChannelName;
 
 // The last parts of the topics that concern no channel. Messages on them have the same word in place of the names of
 // an endpoint and a channel.
@@ -31,6 +32,21 @@ impl Topics {
     /// Where all that concerns a channel is said.
     pub fn channel(&self, key: &ChannelKey) -> String {
         format!("{}{}:{}", self.base, key.endpoint, key.channel)
+    }
+
+    /// Whether a topic is that of this channel.
+    pub(super) fn is_channel(&self, topic: &str, key: &ChannelKey) -> bool {
+        let name = topic.strip_prefix(&*self.base).and_then(|rest| rest.strip_prefix(&*key.endpoint));
+        name.and_then(|rest| rest.strip_prefix(':')) == Some(key.channel.as_str())
+    }
+
+    /// The channels whose topic it may be: several, if names have colons.
+    pub(super) fn readings<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = ChannelKey> {
+        let names = topic.strip_prefix(&*self.base).unwrap_or_default();
+        names.match_indices(':').filter_map(|(at, _)| {
+            let channel = ChannelName::new(&names[at + 1..], usize::MAX).ok()?;
+            Some(ChannelKey { endpoint: names[..at].into(), channel })
+        })
     }
 
     /// Where every node says that it lives.
@@ -149,5 +165,39 @@ mod tests {
         assert!(topics().fits(&inbox, &left("a", "b")));
         assert!(!topics().fits(&heartbeat, &left("a", "b")));
         assert!(!topics().fits("pondsocket:v1:default:__node__", &repair));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_that_of_one_channel_as_far_as_names_have_no_colons() {
+        let topics = Topics::new("pondsocket", "default");
+        let key = |endpoint: &str, channel| ChannelKey {
+            endpoint: endpoint.into(),
+            channel: ChannelName::new(channel, 100).expect("valid"),
+        };
+        let chat = key("api/socket", "/chat/7");
+        assert_eq!(topics.channel(&chat), "pondsocket:v1:default:api/socket:/chat/7");
+        assert!(topics.is_channel("pondsocket:v1:default:api/socket:/chat/7", &chat));
+        for other in [key("api", "/chat/7"), key("api/socket", "/chat/77"), key("", "api/socket:/chat/7")] {
+            assert!(!topics.is_channel("pondsocket:v1:default:api/socket:/chat/7", &other), "{other:?}");
+        }
+        assert!(topics.is_channel(&topics.channel(&key("a:b", "c")), &key("a", "b:c")));
+    }
+
+    #[test]
+    fn a_topic_is_read_in_all_ways() {
+        let topics = Topics::new("pondsocket", "default");
+        let readings = |topic: &str| {
+            let text = |key: ChannelKey| format!("{} {}", key.endpoint, key.channel);
+            topics.readings(topic).map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(readings("pondsocket:v1:default:api/socket:/chat/7"), ["api/socket /chat/7"]);
+        assert_eq!(readings("pondsocket:v1:default:a:b:c"), ["a b:c", "a:b c"]);
+        assert_eq!(readings("pondsocket:v1:default:a:"), [""; 0]);
+        assert_eq!(readings("pondsocket:v1:other:a:b"), [""; 0]);
     }
 }

@@ -1,0 +1,185 @@
+//! What nodes of other languages say, and what they are told (docs/cluster.md, Nodes of other languages).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::legacy::Guests;
+use super::message::{Body, Envelope, UserState};
+use super::timers::Timer;
+use super::{ChannelKey, Command, hear};
+use crate::channel::Assigns;
+use crate::id::UserId;
+use crate::wire::{Json, Object};
+
+impl Core {
+    pub(super) fn receive_legacy(&mut self, message: Envelope) {
+        let (key, body) = match (message.channel, message.body) {
+            (Some(key), Body::UserMessage(message)) => return self.deliver(key, message),
+            (key, body) => (key, body),
+        };
+        if let Some(dead) = self.legacy.heard(&message.source, self.now()) {
+            self.bury(&[dead].into());
+        }
+        let Some(key) = key else { return };
+        let Some(channel) = self.channels.get_mut(&key) else { return };
+        channel.guests.note(&message.source);
+        self.stranger_says(&key, &message.source, body);
+    }
+
+    fn stranger_says(&mut self, key: &ChannelKey, source: &Arc<str>, body: Body) {
+        match body {
+            Body::EvictUser { user, reason } => self.take_out(key, &user, Command::Evict { reason }, None),
+            Body::UserRemove { user } => self.take_out(key, &user, Command::Remove, None),
+            Body::UserGetRequest { user, request, .. } => self.tell_user(key, &user, request, None),
+            Body::UserGetResponse { user, request, assigns, presence } => {
+                self.found(source, &request, &user, (assigns, presence, 0));
+            }
+            Body::StateRequest { .. } => self.announce(key),
+            Body::StateResponse { users } => self.stranger_lists(key, source, users),
+            Body::UserJoined { user, presence, assigns } => {
+                let Some(user) = hear::user_id(&user) else { return };
+                self.with_guests(key, &user, |guests| guests.join(source, user.clone(), assigns, presence));
+            }
+            Body::UserLeft { user } => {
+                let Some(user) = hear::user_id(&user) else { return };
+                self.dismiss(key, &user);
+                self.left(key, &user);
+            }
+            Body::PresenceUpdate { user, presence } => self.stranger_shows(key, source, &user, Some(presence)),
+            Body::PresenceRemoved { user } => self.stranger_shows(key, source, &user, None),
+            Body::AssignsUpdate { user, assigns, delta } => self.stranger_assigns(key, source, &user, assigns, delta),
+            _ => {}
+        }
+    }
+
+    /// What a user shows of itself is changed by somebody: it is its own, or a wish that concerns one of ours.
+    fn stranger_shows(&mut self, key: &ChannelKey, source: &Arc<str>, user: &str, presence: Option<Object>) {
+        let Some(user) = hear::user_id(user) else { return };
+        match self.whose(key, source, &user) {
+            Whose::Theirs => {
+                self.with_guests(key, &user, |guests| guests.show(source, user.clone(), presence));
+            }
+            Whose::Mine => {
+                let own = self.channels.get(key).and_then(|channel| channel.own.users().get(&user));
+                if own.is_none_or(|entry| entry.presence == presence) {
+                    return;
+                }
+                let command = presence.map_or(Command::Untrack, Command::Presence);
+                self.command(key, user, command, None);
+            }
+            Whose::Ours => {}
+        }
+    }
+
+    fn stranger_assigns(
+        &mut self,
+        key: &ChannelKey,
+        source: &Arc<str>,
+        user: &str,
+        assigns: Option<Assigns>,
+        delta: Option<(String, Json)>,
+    ) {
+        let Some(user) = hear::user_id(user) else { return };
+        match self.whose(key, source, &user) {
+            Whose::Theirs => self.with_guests(key, &user, |guests| guests.assign(&user, assigns, delta)),
+            Whose::Mine => {
+                let Some(own) = self.channels.get(key).and_then(|channel| channel.own.users().get(&user)) else {
+                    return;
+                };
+                let is_so = |(key, value): (&str, &Json)| own.assigns.get(key) == Some(value);
+                let changes = match (&delta, &assigns) {
+                    (Some((key, value)), _) => !is_so((key, value)),
+                    (None, assigns) => assigns.iter().flat_map(Assigns::iter).any(|entry| !is_so(entry)),
+                };
+                if changes {
+                    self.assign(key, user, assigns, delta, None);
+                }
+            }
+            Whose::Ours => {}
+        }
+    }
+
+    /// Whom a change by a node of another language concerns.
+    fn whose(&self, key: &ChannelKey, source: &str, user: &UserId) -> Whose {
+        match self.channels.get(key) {
+            Some(channel) if channel.guests.is_at(user, source) => Whose::Theirs,
+            Some(channel) if channel.own.users().contains_key(user) => Whose::Mine,
+            Some(channel) if channel.owners_of(user, &self.nodes).next().is_some() => Whose::Ours,
+            _ => Whose::Theirs,
+        }
+    }
+
+    /// A list is not believed about users of ours, also of nodes that seem dead: who makes it may have them from them.
+    fn stranger_lists(&mut self, key: &ChannelKey, source: &Arc<str>, users: Vec<UserState>) {
+        let now = self.now();
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        let mut changed = Vec::new();
+        for state in users {
+            let Some(user) = hear::user_id(&state.id) else { continue };
+            let is_ours = channel.own.users().contains_key(&user)
+                || channel.records.values().any(|record| record.get(&user).is_some());
+            if !is_ours && channel.guests.list(source, user.clone(), state.assigns, state.presence, now) {
+                changed.push(user);
+            }
+        }
+        self.changed(key, changed);
+    }
+
+    /// Tells nodes of other languages who is here, if there are any in the channel.
+    pub(super) fn announce(&mut self, key: &ChannelKey) {
+        let Some(channel) = self.channels.get(key) else { return };
+        if channel.guests.has_nodes() && !channel.own.users().is_empty() {
+            let users = channel.own.list();
+            self.voice.say(key, Body::StateResponse { users });
+        }
+    }
+
+    pub(super) fn announce_all(&mut self) {
+        let keys: Vec<_> = self.channels.keys().cloned().collect();
+        keys.iter().for_each(|key| self.announce(key));
+        self.timers.set(Timer::Announce, self.now() + self.settings.announce);
+    }
+
+    /// While they cannot be heard they are not judged.
+    pub(super) fn scan_legacy(&mut self) {
+        if self.voice.is_up {
+            let dead = self.legacy.bury(self.now());
+            self.bury(&dead);
+        }
+        self.timers.set(Timer::LegacyScan, self.now() + self.settings.legacy_scan);
+    }
+
+    fn bury(&mut self, dead: &BTreeSet<Arc<str>>) {
+        if dead.is_empty() {
+            return;
+        }
+        let bury =
+            |(key, channel): (&ChannelKey, &mut super::channel::Channel)| (key.clone(), channel.guests.bury(dead));
+        let gone: Vec<_> = self.channels.iter_mut().map(bury).collect();
+        gone.into_iter().for_each(|(key, users)| self.changed(&key, users));
+    }
+
+    /// A user of nodes of other languages is gone, and nobody's list brings it back for a while.
+    pub(super) fn dismiss(&mut self, key: &ChannelKey, user: &UserId) {
+        let (until, most) = (self.now() + self.settings.leaver_memory, self.settings.max_leavers);
+        self.with_guests(key, user, |guests| guests.leave(user, until, most));
+    }
+
+    /// Changes what is known of users of nodes of other languages, and looks again at this one.
+    pub(super) fn with_guests(&mut self, key: &ChannelKey, user: &UserId, change: impl FnOnce(&mut Guests)) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        change(&mut channel.guests);
+        self.changed(key, [user.clone()]);
+    }
+}
+
+/// At whose node a user is.
+enum Whose {
+    /// At this one.
+    Mine,
+    /// At another one of ours.
+    Ours,
+    /// At one of another language, or nobody knows.
+    Theirs,
+}

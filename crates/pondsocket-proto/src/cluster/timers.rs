@@ -1,0 +1,116 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::ChannelKey;
+
+/// Something that waits for a time.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub(super) enum Timer {
+    /// Say that this node lives, and look who else does.
+    Beat,
+    /// Say so to nodes of other languages.
+    Heartbeat,
+    /// Look which nodes of other languages are silent.
+    LegacyScan,
+    /// Tell nodes of other languages again who is here.
+    Announce,
+    /// Ask for the state of the channels that wait for it.
+    Sync,
+    /// Answer those who asked for states.
+    Answer,
+    /// Ask this node for what is missing of its states.
+    Repair(Arc<str>),
+    /// Show what has changed.
+    View(ChannelKey),
+    /// Say the digest of a channel that has changed a while ago.
+    Digest(ChannelKey, Echo),
+    /// Say some of all digests.
+    Sweep,
+    /// Leave a channel's topic.
+    Linger(ChannelKey),
+    /// Give up waiting for answers.
+    Ask(u64),
+}
+
+/// Which of the two digests after a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub(super) enum Echo {
+    Soon,
+    Late,
+}
+
+/// At what time each timer goes off: one time for each.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    times: BTreeMap<Timer, u64>,
+    order: BTreeSet<(u64, Timer)>,
+}
+
+impl Timers {
+    /// It goes off then, and not when it would have before.
+    pub(super) fn set(&mut self, timer: Timer, at: u64) {
+        self.stop(&timer);
+        self.order.insert((at, timer.clone()));
+        self.times.insert(timer, at);
+    }
+
+    /// It goes off then, unless it is running.
+    pub(super) fn start(&mut self, timer: Timer, at: u64) {
+        if !self.times.contains_key(&timer) {
+            self.set(timer, at);
+        }
+    }
+
+    pub(super) fn stop(&mut self, timer: &Timer) {
+        if let Some(at) = self.times.remove(timer) {
+            self.order.remove(&(at, timer.clone()));
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Timers::default();
+    }
+
+    pub(super) fn earliest(&self) -> Option<u64> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes one that has gone off, the earliest first, and says when it was to.
+    pub(super) fn take(&mut self, now: u64) -> Option<(u64, Timer)> {
+        if self.earliest()? > now {
+            return None;
+        }
+        let (at, timer) = self.order.pop_first()?;
+        self.times.remove(&timer);
+        Some((at, timer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_go_off_in_the_order_of_their_times_and_once() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Beat, 20);
+        timers.set(Timer::Heartbeat, 10);
+        assert_eq!(timers.earliest(), Some(10));
+        assert_eq!(timers.take(9), None);
+        assert_eq!(timers.take(30), Some((10, Timer::Heartbeat)));
+        assert_eq!(timers.take(30), Some((20, Timer::Beat)));
+        assert_eq!((timers.take(30), timers.earliest()), (None, None));
+    }
+
+    #[test]
+    fn setting_moves_one_and_starting_does_not() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Sync, 20);
+        timers.start(Timer::Sync, 10);
+        assert_eq!(timers.earliest(), Some(20));
+        timers.set(Timer::Sync, 30);
+        assert_eq!(timers.earliest(), Some(30));
+        timers.stop(&Timer::Sync);
+        assert_eq!(timers.earliest(), None);
+    }
+}

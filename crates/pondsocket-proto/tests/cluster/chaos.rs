@@ -1,0 +1,118 @@
+//! Whatever happens, when it is over every node shows all users of every other.
+
+use std::collections::BTreeSet;
+
+use pondsocket_proto::cluster::message::Envelope;
+use pondsocket_proto::cluster::{Bus, Input};
+use pondsocket_proto::id::UserId;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::world::{World, key};
+
+const CHANNELS: [&str; 2] = ["/one", "/two"];
+const USERS: [&str; 3] = ["ada", "bob", "eve"];
+
+#[derive(Clone, Debug)]
+enum Deed {
+    /// Joins if it is not there, else leaves.
+    Toggle(usize, usize, usize),
+    Track(usize, usize, usize),
+    Cut(usize),
+    Link(usize),
+    Gap(usize),
+    Rebirth(usize),
+    Lose(bool),
+    Pass(u64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let (node, channel, user) = (0..3_usize, 0..CHANNELS.len(), 0..USERS.len());
+    prop_oneof![
+        8 => (node.clone(), channel.clone(), user.clone()).prop_map(|(n, c, u)| Deed::Toggle(n, c, u)),
+        3 => (node.clone(), channel, user).prop_map(|(n, c, u)| Deed::Track(n, c, u)),
+        1 => node.clone().prop_map(Deed::Cut),
+        2 => node.clone().prop_map(Deed::Link),
+        1 => node.clone().prop_map(Deed::Gap),
+        1 => node.prop_map(Deed::Rebirth),
+        1 => any::<bool>().prop_map(Deed::Lose),
+        3 => prop_oneof![0..100_u64, 100..20_000_u64, 50_000..100_000_u64].prop_map(Deed::Pass),
+    ]
+}
+
+fn is_here(world: &World, n: usize, channel: usize, user: usize) -> bool {
+    let members = world.nodes[n].users.get(&key(CHANNELS[channel]));
+    members.is_some_and(|members| members.keys().any(|name| name.as_str() == USERS[user]))
+}
+
+/// One of some messages is lost, and nobody notices.
+fn some(message: &Envelope) -> bool {
+    message.id.ends_with(['0', '1', '2', '3'])
+}
+
+fn carry_out(world: &mut World, deed: Deed, lives: &mut u64) {
+    match deed {
+        Deed::Toggle(n, c, u) if is_here(world, n, c, u) => world.leave(n, &key(CHANNELS[c]), USERS[u]),
+        Deed::Toggle(n, c, u) => world.join(n, &key(CHANNELS[c]), USERS[u]),
+        Deed::Track(n, c, u) if is_here(world, n, c, u) => world.track(n, &key(CHANNELS[c]), USERS[u], "{}"),
+        Deed::Track(..) => {}
+        Deed::Cut(n) => world.cut(n),
+        Deed::Link(n) if !world.nodes[n].linked => world.link(n),
+        Deed::Link(_) => {}
+        Deed::Gap(n) => world.input(n, Input::Bus(Bus::GapAll)),
+        Deed::Rebirth(n) => {
+            let name = world.nodes[n].id.name.clone();
+            world.crash(n);
+            *lives += 1;
+            let last = world.start(&name, *lives);
+            let node = world.nodes.remove(last);
+            world.nodes.insert(n, node);
+        }
+        Deed::Lose(on) => world.lose = if on { some } else { |_| false },
+        Deed::Pass(time) => world.pass(time),
+    }
+}
+
+fn check(world: &World) -> Result<(), TestCaseError> {
+    for n in 0..3 {
+        for channel in CHANNELS {
+            let key = key(channel);
+            let members = |m: usize| world.nodes[m].users.get(&key).into_iter().flatten();
+            if members(n).next().is_none() {
+                continue;
+            }
+            let others = (0..3).filter(|m| *m != n).flat_map(members);
+            let tracked: BTreeSet<&UserId> =
+                others.clone().filter(|(_, member)| member.presence.is_some()).map(|(user, _)| user).collect();
+            let all: BTreeSet<_> = others.map(|(user, _)| user).collect();
+            let name = |user: &&UserId| format!("{user}{}", if tracked.contains(user) { "*" } else { "" });
+            let expected = all.iter().map(name).collect::<Vec<_>>().join(" ");
+            prop_assert_eq!(world.shown(n, &key), expected, "at {} in {}", n, channel);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn all_is_well_that_ends_well(leases in any::<bool>(), deeds in vec(deed(), 1..60)) {
+        let mut world = World::with_sweeps_of(3, 60_000);
+        if leases {
+            world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
+        }
+        let mut lives = 1;
+        for deed in deeds {
+            carry_out(&mut world, deed, &mut lives);
+        }
+        world.lose = |_| false;
+        (0..3).filter(|n| !world.nodes[*n].linked).collect::<Vec<_>>().into_iter().for_each(|n| world.link(n));
+        // What nobody has noticed so far is found by a sweep, and by the next one if nobody is there to speak of it.
+        world.pass(200_000);
+        check(&world)?;
+        for n in 0..3 {
+            prop_assert!(world.log(n).iter().all(|line| !line.starts_with("diverged")));
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Every node shows the users of every other one that lives.
+
+use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent};
+use pondsocket_proto::cluster::{Bus, Input};
+
+use crate::world::{World, assigns, key, room};
+
+#[test]
+fn who_joins_here_is_shown_there_and_no_more_when_it_leaves() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join_with(1, &room(), "bob", assigns(&[("role", "\"admin\"")]));
+    world.track(1, &room(), "bob", r#"{"status":"here"}"#);
+    world.pass(60);
+    assert_eq!(world.shown(0, &room()), "bob*");
+    assert_eq!(world.shown(1, &room()), "ada");
+    let bob = world.shown_user(0, &room(), "bob").expect("shown");
+    assert_eq!(bob.assigns.to_json(), r#"{"role":"admin"}"#);
+    assert_eq!(bob.presence.as_ref().map(|presence| presence.as_str()), Some(r#"{"status":"here"}"#));
+    world.set(1, &room(), "bob", "role", "\"guest\"");
+    world.pass(30);
+    assert_eq!(world.shown_user(0, &room(), "bob").expect("shown").assigns.to_json(), r#"{"role":"guest"}"#);
+    world.leave(1, &room(), "bob");
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "");
+}
+
+#[test]
+fn who_was_there_before_is_shown_to_who_comes_later() {
+    let mut world = World::new(2);
+    let many: Vec<_> = (0..40).map(|n| format!("user{n:02}")).collect();
+    many.iter().for_each(|name| world.join(0, &room(), name));
+    world.pass(100);
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    assert_eq!(world.shown(1, &room()), many.join(" "));
+    assert_eq!(world.shown(0, &room()), "bob");
+}
+
+#[test]
+fn a_channel_that_empties_and_comes_back_shows_nobody_of_before() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.leave(1, &room(), "bob");
+    world.join(1, &room(), "eve");
+    world.pass(60);
+    assert_eq!(world.shown(0, &room()), "eve");
+    assert_eq!(world.shown(1, &room()), "ada", "shown again to another life of the channel");
+    world.leave(1, &room(), "eve");
+    world.pass(20_000);
+    world.join(1, &room(), "zoe");
+    world.pass(60);
+    assert_eq!(world.shown(0, &room()), "zoe");
+    assert_eq!(world.shown(1, &room()), "ada");
+}
+
+#[test]
+fn what_is_lost_is_asked_for_as_soon_as_the_next_change_shows_it() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.lose = |message| matches!(&message.body, Body::UserJoined { user, .. } if &**user == "eve");
+    world.join(1, &room(), "eve");
+    world.join(1, &room(), "zoe");
+    world.pass(100);
+    assert_eq!(world.shown(0, &room()), "bob eve zoe");
+}
+
+#[test]
+fn what_is_lost_at_last_is_found_by_the_digest() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(100_000);
+    world.lose = |message| matches!(message.body, Body::UserLeft { .. });
+    world.leave(1, &room(), "bob");
+    world.pass(4900);
+    assert_eq!(world.shown(0, &room()), "bob");
+    world.pass(200);
+    assert_eq!(world.shown(0, &room()), "");
+    assert!(world.log(0).iter().all(|line| !line.contains("diverged")));
+}
+
+#[test]
+fn a_question_that_is_lost_is_made_good_by_the_digest_too() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.pass(100_000);
+    world.lose = |message| matches!(message.body, Body::StateRequest { .. });
+    world.join(1, &room(), "bob");
+    world.pass(4900);
+    assert_eq!(world.shown(1, &room()), "");
+    world.pass(200);
+    assert_eq!(world.shown(1, &room()), "ada");
+}
+
+#[test]
+fn who_is_not_spoken_of_for_long_is_asked_for_when_even_the_digests_are_lost() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.lose = |message| matches!(message.body, Body::UserLeft { .. } | Body::Digest { .. });
+    world.leave(1, &room(), "bob");
+    world.pass(61_000);
+    world.lose = |_| false;
+    world.pass(500_000);
+    assert_eq!(world.shown(0, &room()), "bob");
+    world.pass(1_300_000);
+    assert_eq!(world.shown(0, &room()), "");
+}
+
+#[test]
+fn who_left_a_channel_that_closed_meanwhile_is_gone_when_the_bus_is_back() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.cut(0);
+    world.leave(1, &room(), "bob");
+    world.pass(100_000);
+    assert_eq!(world.shown(0, &room()), "bob");
+    world.link(0);
+    world.pass(60);
+    assert_eq!(world.shown(0, &room()), "");
+}
+
+#[test]
+fn a_repair_that_is_lost_is_asked_for_again() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.lose = |message| {
+        matches!(&message.body, Body::UserJoined { user, .. } if &**user == "eve")
+            || matches!(message.body, Body::Repair(_))
+    };
+    world.join(1, &room(), "eve");
+    world.join(1, &room(), "zoe");
+    world.pass(400);
+    assert_eq!(world.shown(0, &room()), "bob");
+    world.lose = |_| false;
+    world.pass(1000);
+    assert_eq!(world.shown(0, &room()), "bob eve zoe");
+}
+
+#[test]
+fn while_it_is_cut_off_a_node_shows_what_it_knew_and_then_what_is() {
+    let mut world = World::new(3);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.join(2, &room(), "eve");
+    world.pass(60);
+    world.cut(0);
+    world.leave(1, &room(), "bob");
+    world.join(1, &room(), "zoe");
+    world.join(0, &room(), "ann");
+    world.pass(3000);
+    assert_eq!(world.shown(0, &room()), "bob eve");
+    assert_eq!(world.shown(1, &room()), "ada eve");
+    world.link(0);
+    world.pass(60);
+    assert_eq!(world.shown(0, &room()), "eve zoe");
+    assert_eq!(world.shown(1, &room()), "ada ann eve");
+    assert_eq!(world.shown(2, &room()), "ada ann zoe");
+}
+
+#[test]
+fn a_gap_is_healed_from_both_sides() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.lose = |message| matches!(message.body, Body::UserJoined { .. });
+    world.join(0, &room(), "ann");
+    world.join(1, &room(), "eve");
+    world.pass(60);
+    for gap in [Bus::GapAll, Bus::Gap(vec![crate::world::topics().channel(&room())])] {
+        world.input(0, Input::Bus(gap));
+        world.pass(60);
+        assert_eq!(world.shown(0, &room()), "bob eve");
+        assert_eq!(world.shown(1, &room()), "ada ann");
+    }
+}
+
+/// Of how many channels a message tells the states.
+fn states((_, message): &(String, Envelope)) -> Option<usize> {
+    match &message.body {
+        Body::State(states) => Some(states.len()),
+        _ => None,
+    }
+}
+
+#[test]
+fn many_channels_are_asked_for_one_by_one_and_answered_together() {
+    let mut world = World::new(2);
+    let keys: Vec<_> = (0..600).map(|n| key(&format!("/{n}"))).collect();
+    world.cut(0);
+    keys.iter().for_each(|key| world.join(0, key, "ada"));
+    keys.iter().for_each(|key| world.join(1, key, "bob"));
+    world.pass(60_000);
+    world.kinds();
+    world.link(0);
+    world.pass(100);
+    let sizes: Vec<_> = world.said.iter().filter_map(states).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 600);
+    assert!(sizes.len() <= 4, "{sizes:?}");
+    assert_eq!(world.kinds()["StateRequest"], 600);
+    for key in &keys {
+        assert_eq!((world.shown(0, key), world.shown(1, key)), ("bob".into(), "ada".into()));
+    }
+}
+
+#[test]
+fn a_message_with_states_is_not_much_larger_than_it_may_be() {
+    let mut world = World::new(2);
+    let keys: Vec<_> = (0..5).map(|n| key(&format!("/{n}"))).collect();
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    keys.iter().for_each(|key| world.join_with(1, key, "bob", assigns(&[("large", &large)])));
+    world.pass(100);
+    world.said.clear();
+    keys.iter().for_each(|key| world.join(0, key, "ada"));
+    world.pass(100);
+    assert_eq!(world.said.iter().filter_map(states).collect::<Vec<_>>(), [2, 2, 1]);
+}
+
+#[test]
+fn channels_are_apart() {
+    let mut world = World::new(2);
+    world.join(0, &key("/one"), "ada");
+    world.join(1, &key("/two"), "bob");
+    world.pass(60);
+    assert_eq!(world.shown(0, &key("/one")), "");
+    assert_eq!(world.shown(1, &key("/two")), "");
+}
+
+#[test]
+fn a_crash_is_seen_in_time_with_leases_and_without() {
+    for leases in [false, true] {
+        let mut world = World::new(2);
+        world.leases = leases.then(|| world.nodes.iter().map(|node| node.id.clone()).collect());
+        world.join(0, &room(), "ada");
+        world.join(1, &room(), "bob");
+        world.pass(10_000);
+        assert_eq!(world.shown(0, &room()), "bob");
+        world.log(0);
+        world.crash(1);
+        world.pass(5500);
+        assert_eq!(world.shown(0, &room()), "");
+        assert_eq!(world.log(0), ["down b"]);
+    }
+}
+
+#[test]
+fn a_node_that_slept_long_enough_to_be_forgotten_is_shown_again() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.asleep = Some(1);
+    world.pass(70_000);
+    assert_eq!(world.shown(0, &room()), "");
+    world.asleep = None;
+    world.pass(100);
+    assert_eq!(world.shown(0, &room()), "bob");
+    assert_eq!(world.shown(1, &room()), "ada");
+}
+
+#[test]
+fn a_node_that_stops_is_gone_at_once_and_says_so_for_other_languages_too() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.track(1, &room(), "bob", "{}");
+    world.pass(60);
+    world.said.clear();
+    world.input(1, Input::Stop);
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "");
+    let bodies: Vec<_> = world.said.iter().map(|(_, message)| message.body.clone()).collect();
+    let expected = [
+        Body::PresenceRemoved { user: "bob".into() },
+        Body::UserLeft { user: "bob".into() },
+        Body::Node(NodeEvent::Bye),
+    ];
+    assert_eq!(bodies[..3], expected);
+    assert_eq!(world.nodes[1].core.deadline(), None);
+}
+
+#[test]
+fn a_node_that_is_born_again_ends_what_it_was_at_first_sight() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.crash(1);
+    let b = world.start("b", 2);
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "");
+    world.join(b, &room(), "eve");
+    world.pass(60);
+    assert_eq!(world.shown(0, &room()), "eve");
+    assert_eq!(world.log(0), ["up b", "down b", "up b"]);
+}
+
+#[test]
+fn without_changes_only_beats_and_scheduled_digests_are_said() {
+    let mut world = World::new(2);
+    world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(100_000);
+    world.kinds();
+    world.pass(600_000);
+    let kinds: Vec<_> = world.kinds().into_iter().collect();
+    assert_eq!(kinds, [("Digest".into(), 2), ("NodeHeartbeat".into(), 40)]);
+}

@@ -1,0 +1,236 @@
+//! Nodes of ours and nodes of other languages.
+
+use pondsocket_proto::channel::Assigns;
+use pondsocket_proto::cluster::message::{Body, NodeEvent, Recipients, UserMessage};
+
+use crate::world::{World, assigns, json, listed, object, room};
+
+fn joined(name: &str) -> Body {
+    Body::UserJoined { user: name.into(), presence: Some(object("{}")), assigns: Assigns::default() }
+}
+
+fn left(name: &str) -> Body {
+    Body::UserLeft { user: name.into() }
+}
+
+fn list(names: &[&str]) -> Body {
+    Body::StateResponse { users: names.iter().map(|name| listed(name)).collect() }
+}
+
+fn beat() -> Body {
+    Body::NodeHeartbeat { node: "js".into() }
+}
+
+fn request() -> Body {
+    Body::StateRequest { from_node: "js".into() }
+}
+
+/// A room with `ada` here and `bob` at another node of ours.
+fn world() -> World {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world
+}
+
+/// The bodies of one kind that were said since somebody last looked.
+fn said(world: &mut World, is_it: fn(&Body) -> bool) -> Vec<Body> {
+    world.said.drain(..).map(|(_, message)| message.body).filter(is_it).collect()
+}
+
+#[test]
+fn their_users_come_change_and_go() {
+    let mut world = world();
+    world.stranger("js", joined("eve"));
+    world.stranger("js", Body::PresenceUpdate { user: "eve".into(), presence: object(r#"{"x":1}"#) });
+    let all = Some(assigns(&[("a", "1")]));
+    world.stranger("js", Body::AssignsUpdate { user: "eve".into(), assigns: all, delta: None });
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "bob eve*");
+    let eve = world.shown_user(0, &room(), "eve").expect("shown");
+    assert_eq!(eve.assigns.to_json(), r#"{"a":1}"#);
+    world.stranger("js", left("eve"));
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "bob");
+}
+
+#[test]
+fn a_node_that_is_silent_for_90_seconds_is_dead_with_its_users() {
+    let mut world = world();
+    world.stranger("js", joined("eve"));
+    world.pass(60_000);
+    world.stranger("js", beat());
+    world.pass(89_000);
+    assert_eq!(world.shown(0, &room()), "bob eve");
+    world.pass(6_100);
+    assert_eq!(world.shown(0, &room()), "bob");
+}
+
+#[test]
+fn a_list_is_not_believed_about_users_of_ours_nor_about_who_just_left() {
+    let mut world = world();
+    world.stranger("js", joined("eve"));
+    world.stranger("js", left("eve"));
+    world.stranger("js", list(&["ada", "bob", "eve", "zoe"]));
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "bob zoe");
+    world.leave(1, &room(), "bob");
+    world.stranger("js", list(&["bob"]));
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "zoe");
+    world.pass(121_000);
+    world.stranger("js", list(&["eve"]));
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "eve");
+}
+
+#[test]
+fn users_of_a_dead_node_of_ours_are_not_brought_back_by_a_list() {
+    let mut world = world();
+    world.stranger("js", joined("eve"));
+    world.crash(1);
+    for _ in 0..17 {
+        world.pass(10_000);
+        world.stranger("js", list(&["bob"]));
+        world.pass(30);
+        assert_eq!(world.shown(0, &room()), "eve");
+    }
+}
+
+#[test]
+fn who_asks_is_told_of_users_here_and_again_every_minute() {
+    let mut world = world();
+    world.said.clear();
+    world.stranger("js", request());
+    let responses = said(&mut world, |body| matches!(body, Body::StateResponse { .. }));
+    let names = |body: &Body| match body {
+        Body::StateResponse { users } => users.iter().map(|user| user.id.to_string()).collect::<Vec<_>>(),
+        _ => Vec::new(),
+    };
+    assert_eq!(responses.iter().map(names).collect::<Vec<_>>(), [["ada"], ["bob"]]);
+    for _ in 0..2 {
+        world.stranger("js", beat());
+        world.pass(60_000);
+        assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
+    }
+    world.pass(120_000);
+    said(&mut world, |_| true);
+    world.pass(120_000);
+    assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 0, "it is dead");
+}
+
+#[test]
+fn when_the_bus_is_back_they_are_told_again() {
+    let mut world = world();
+    world.stranger("js", joined("eve"));
+    world.cut(0);
+    world.pass(100);
+    world.said.clear();
+    world.link(0);
+    world.pass(10);
+    assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 1);
+    assert!(world.shown(0, &room()).contains("eve"));
+}
+
+#[test]
+fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
+    let mut world = world();
+    world.said.clear();
+    let delta = Some(("role".to_owned(), json("\"admin\"")));
+    let update = Body::AssignsUpdate { user: "ada".into(), assigns: None, delta };
+    world.stranger("js", update.clone());
+    world.stranger("js", update);
+    let all = Some(assigns(&[("level", "2")]));
+    world.stranger("js", Body::AssignsUpdate { user: "ada".into(), assigns: all, delta: None });
+    world.stranger("js", Body::PresenceUpdate { user: "ada".into(), presence: object(r#"{"x":1}"#) });
+    world.stranger("js", Body::PresenceRemoved { user: "ada".into() });
+    world.stranger("js", Body::PresenceRemoved { user: "ada".into() });
+    let log = world.log(0).into_iter().filter(|line| line.starts_with("ada")).collect::<Vec<_>>();
+    assert_eq!(
+        log,
+        [
+            r#"ada: Assign { key: "role", value: "admin" }"#,
+            r#"ada: MergeAssigns(Assigns([("level", 2)]))"#,
+            r#"ada: Presence({"x":1})"#,
+            "ada: Untrack",
+        ]
+    );
+    world.pass(30);
+    let ada = world.shown_user(1, &room(), "ada").expect("shown");
+    assert_eq!(ada.assigns.to_json(), r#"{"role":"admin","level":2}"#);
+    assert!(world.said.iter().all(|(_, message)| message.ext.as_ref().is_some_and(|ext| ext.change.is_some())));
+    assert_eq!(world.said.len(), 4);
+    assert_eq!(world.log(1).iter().filter(|line| line.starts_with("ada")).count(), 0);
+}
+
+#[test]
+fn they_may_take_out_users_of_ours_and_ask_for_them() {
+    let mut world = world();
+    world.said.clear();
+    let ask = |user: &str| Body::UserGetRequest { user: user.into(), request: "q".into(), from_node: "go".into() };
+    world.stranger("go", ask("ada"));
+    world.stranger("go", ask("nobody"));
+    let (request, presence) = ("q".into(), Some(object("{}")));
+    let response = Body::UserGetResponse { user: "ada".into(), request, assigns: Assigns::default(), presence };
+    assert_eq!(said(&mut world, |_| true), [response]);
+    world.stranger("go", Body::EvictUser { user: "ada".into(), reason: "spam".into() });
+    world.stranger("go", Body::UserRemove { user: "bob".into() });
+    assert_eq!(world.log(0).last().map(String::as_str), Some(r#"ada: Evict { reason: "spam" }"#));
+    assert_eq!(world.log(1).last().map(String::as_str), Some("bob: Remove"));
+    world.pass(30);
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), (String::new(), String::new()));
+}
+
+#[test]
+fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    let message = UserMessage {
+        from: "eve".into(),
+        event: "hi".into(),
+        payload: object("{}"),
+        request_id: "r".into(),
+        to: Recipients::All,
+    };
+    world.log(0);
+    world.stranger("js", Body::UserMessage(message.clone()));
+    assert_eq!(world.log(0), ["deliver hi"]);
+    world.strangers = 0;
+    world.stranger("js", Body::UserMessage(message));
+    assert_eq!(world.log(0), [""; 0]);
+    assert_eq!(world.log(1).iter().filter(|line| line.starts_with("deliver")).count(), 0);
+}
+
+#[test]
+fn a_user_that_is_at_two_nodes_is_shown_as_the_one_that_joined_last() {
+    let mut world = World::new(3);
+    world.join(2, &room(), "zoe");
+    world.join_with(0, &room(), "ada", assigns(&[("at", "0")]));
+    world.pass(10);
+    world.join_with(1, &room(), "ada", assigns(&[("at", "1")]));
+    world.track(0, &room(), "ada", r#"{"at":0}"#);
+    world.pass(60);
+    let ada = world.shown_user(2, &room(), "ada").expect("shown");
+    assert_eq!(ada.assigns.to_json(), r#"{"at":1}"#);
+    assert_eq!(ada.presence.as_ref().map(|presence| presence.as_str()), Some(r#"{"at":0}"#));
+    let over = |world: &World, n| world.shown_user(n, &room(), "ada").map(|shown| shown.over_local);
+    world.track(1, &room(), "ada", r#"{"at":1}"#);
+    world.pass(60);
+    assert_eq!((over(&world, 0), over(&world, 1)), (Some(true), Some(false)));
+    world.leave(1, &room(), "ada");
+    world.pass(60);
+    assert_eq!(over(&world, 0), None);
+    let ada = world.shown_user(2, &room(), "ada").expect("shown");
+    assert_eq!(ada.assigns.to_json(), r#"{"at":0}"#);
+}
+
+#[test]
+fn the_first_thing_a_node_says_is_that_it_lives() {
+    let mut world = World::new(0);
+    world.start("a", 7);
+    let bodies = said(&mut world, |_| true);
+    assert_eq!(bodies, [Body::NodeHeartbeat { node: "a~7".into() }, Body::Node(NodeEvent::Hello)]);
+    world.pass(60_000);
+    assert_eq!(said(&mut world, |body| matches!(body, Body::NodeHeartbeat { .. })).len(), 2);
+}

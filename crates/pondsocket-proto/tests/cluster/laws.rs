@@ -1,0 +1,153 @@
+//! Merging what a node has said gives the same in whatever order, and however often, it is heard.
+
+use pondsocket_proto::channel::Assigns;
+use pondsocket_proto::cluster::record::{At, Change, Entry, Record, Users};
+use pondsocket_proto::id::UserId;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::world::{assigns, object, user};
+
+/// A change as its owner tells of it, and all users after it.
+#[derive(Clone, Debug)]
+struct Step {
+    incarnation: u64,
+    span: (u64, u64),
+    change: Change,
+    after: Users,
+}
+
+impl Step {
+    fn at(&self) -> At {
+        At { incarnation: self.incarnation, version: self.span.1 }
+    }
+}
+
+/// What is heard: of which step, and as a change or as a snapshot.
+#[derive(Clone, Debug)]
+struct Heard {
+    step: Index,
+    whole: bool,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let who = || (0..3_usize).prop_map(|n| user(["ada", "bob", "eve"][n]));
+    let joined = |(user, joined)| Change::Joined(user, Entry { assigns: Assigns::default(), presence: None, joined });
+    let all = |n: u8| assigns(&[("n", &n.to_string())]);
+    prop_oneof![
+        3 => (who(), 0..100_u64).prop_map(joined),
+        2 => who().prop_map(Change::Left),
+        1 => (who(), any::<bool>()).prop_map(|(user, on)| Change::Presence(user, on.then(|| object("{}")))),
+        1 => (who(), any::<u8>()).prop_map(move |(user, n)| Change::Assigns(user, all(n))),
+    ]
+}
+
+/// All that an owner says in two lives, of which the second begins with nobody.
+fn story() -> impl Strategy<Value = Vec<Step>> {
+    let join = Change::Joined(user("ada"), Entry { assigns: Assigns::default(), presence: None, joined: 1 });
+    vec((change(), prop::bool::weighted(0.05)), 0..30).prop_map(move |mut changes| {
+        changes.insert(0, (join.clone(), false));
+        let (mut users, mut incarnation, mut version) = (Users::new(), 1, 7);
+        let mut steps = Vec::new();
+        for (change, reborn) in changes {
+            if reborn {
+                (users, incarnation, version) = (Users::new(), incarnation + 1, 3);
+            }
+            if !matches!(change, Change::Joined(..)) && !users.contains_key(change.user()) {
+                continue;
+            }
+            let before = if users.is_empty() { 0 } else { version };
+            version += 1;
+            apply(&mut users, change.clone());
+            steps.push(Step { incarnation, span: (before, version), change, after: users.clone() });
+        }
+        steps
+    })
+}
+
+fn apply(users: &mut Users, change: Change) {
+    match change {
+        Change::Joined(user, entry) => drop(users.insert(user, entry)),
+        Change::Left(user) => drop(users.remove(&user)),
+        Change::Presence(user, presence) => users.get_mut(&user).expect("there").presence = presence,
+        Change::Assigns(user, assigns) => users.get_mut(&user).expect("there").assigns = assigns,
+    }
+}
+
+fn heard(most: usize) -> impl Strategy<Value = Vec<Heard>> {
+    let one = (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(step, whole)| Heard { step, whole });
+    vec(one, 0..most)
+}
+
+fn hear(record: &mut Record, step: &Step, whole: bool) -> Vec<UserId> {
+    if whole {
+        record.snapshot(step.at(), step.after.clone())
+    } else {
+        record.delta(step.incarnation, step.span, step.change.clone())
+    }
+}
+
+fn users(record: &Record) -> Users {
+    record.iter().map(|(user, entry)| (user.clone(), entry.clone())).collect()
+}
+
+proptest! {
+    #[test]
+    fn in_order_all_changes_give_what_the_owner_has(steps in story()) {
+        let mut record = Record::default();
+        for step in &steps {
+            hear(&mut record, step, false);
+            prop_assert!(!record.is_behind());
+            prop_assert_eq!(users(&record), step.after.clone());
+        }
+    }
+
+    #[test]
+    fn whatever_was_heard_the_last_snapshot_gives_what_the_owner_has(steps in story(), heard in heard(40)) {
+        let last = steps.last().expect("never empty");
+        let mut record = Record::default();
+        for Heard { step, whole } in heard {
+            hear(&mut record, step.get(&steps), whole);
+        }
+        record.expect(last.at());
+        let was_known = record.known_at() == Some(last.at());
+        prop_assert_eq!(record.is_behind(), !was_known);
+        record.snapshot(last.at(), last.after.clone());
+        prop_assert!(!record.is_behind());
+        prop_assert_eq!(users(&record), last.after.clone());
+    }
+
+    #[test]
+    fn what_is_known_is_always_what_the_owner_had_and_never_goes_back(steps in story(), heard in heard(60)) {
+        let mut record = Record::default();
+        for Heard { step, whole } in heard {
+            let before = (record.at(), users(&record));
+            let changed = hear(&mut record, step.get(&steps), whole);
+            prop_assert!(record.at() >= before.0);
+            if let Some(at) = record.known_at() {
+                let then = steps.iter().find(|step| step.at() == at).expect("the owner was there");
+                prop_assert_eq!(users(&record), then.after.clone());
+            }
+            let after = users(&record);
+            for name in ["ada", "bob", "eve"].map(user) {
+                let differs = before.1.get(&name) != after.get(&name);
+                prop_assert!(!differs || changed.contains(&name), "{} changed and nobody was told", name);
+            }
+        }
+    }
+
+    #[test]
+    fn snapshots_merge_in_any_order_and_as_often_as_they_come(
+        (steps, order) in story().prop_flat_map(|steps| {
+            let order = Just((0..steps.len()).chain(0..steps.len()).collect::<Vec<_>>()).prop_shuffle();
+            (Just(steps), order)
+        })
+    ) {
+        let mut shuffled = Record::default();
+        order.iter().for_each(|n| drop(hear(&mut shuffled, &steps[*n], true)));
+        let mut sorted = Record::default();
+        steps.iter().for_each(|step| drop(hear(&mut sorted, step, true)));
+        prop_assert_eq!(shuffled, sorted);
+    }
+}

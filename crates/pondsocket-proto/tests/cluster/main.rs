@@ -1,0 +1,8 @@
+//! Conversations of a few nodes.
+
+mod chaos;
+mod convergence;
+mod languages;
+mod laws;
+mod operations;
+mod world;

@@ -1,0 +1,228 @@
+//! What one node wants from users of another, and what it is answered.
+
+use pondsocket_proto::cluster::message::{Body, Envelope};
+use pondsocket_proto::cluster::{Answer, Ask, ChannelKey};
+
+use crate::world::{World, assigns, json, key, listed, object, room, user};
+
+fn evict(channel: &ChannelKey, name: &str) -> Ask {
+    Ask::Evict { channel: channel.clone(), user: user(name), reason: "spam".into() }
+}
+
+fn get(channel: &ChannelKey, name: &str) -> Ask {
+    Ask::Get { channel: channel.clone(), user: user(name) }
+}
+
+fn assign(channel: &ChannelKey, name: &str) -> Ask {
+    Ask::Assign { channel: channel.clone(), user: user(name), key: "k".into(), value: json("1") }
+}
+
+/// `ada` is at the first node; `bob` and `eve`, in the same room, at the second; the third has nobody.
+fn world() -> World {
+    let mut world = World::new(3);
+    world.join(0, &room(), "ada");
+    world.join_with(1, &room(), "bob", assigns(&[("a", "0")]));
+    world.join(1, &room(), "eve");
+    world.pass(2100);
+    world
+}
+
+fn answer(world: &mut World, n: usize, ask: Ask) -> Option<Answer> {
+    world.nodes[n].answers.clear();
+    world.ask(n, 7, ask);
+    world.pass(40);
+    world.nodes[n].answers.remove(&7)
+}
+
+fn names(answer: Option<Answer>) -> (String, bool) {
+    let Some(Answer::Users { users, complete }) = answer else { panic!("{answer:?} is no list") };
+    (users.iter().map(|(user, _)| user.as_str()).collect::<Vec<_>>().join(" "), complete)
+}
+
+fn is_ack(message: &Envelope) -> bool {
+    matches!(message.body, Body::Ack { .. })
+}
+
+#[test]
+fn a_user_elsewhere_is_evicted_and_the_one_who_wanted_it_told() {
+    let mut world = world();
+    assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::Confirmed));
+    assert_eq!(world.log(1).pop().as_deref(), Some(r#"bob: Evict { reason: "spam" }"#));
+    assert_eq!(world.shown(0, &room()), "eve");
+    let remove = Ask::Remove { channel: room(), user: user("eve") };
+    assert_eq!(answer(&mut world, 2, remove), Some(Answer::Confirmed), "also by one who knows nothing of the room");
+    assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::NotFound));
+}
+
+#[test]
+fn assigns_and_presence_of_a_user_elsewhere_are_changed_by_its_node() {
+    let mut world = world();
+    for n in [0, 2] {
+        let value = json(&n.to_string());
+        let ask = Ask::Assign { channel: room(), user: user("bob"), key: "k".into(), value };
+        assert_eq!(answer(&mut world, n, ask), Some(Answer::Confirmed));
+        let bob = world.shown_user(0, &room(), "bob").expect("shown");
+        assert_eq!(bob.assigns.to_json(), format!(r#"{{"a":0,"k":{n}}}"#));
+        let presence = object(&format!(r#"{{"k":{n}}}"#));
+        let ask = Ask::Presence { channel: room(), user: user("bob"), presence: presence.clone() };
+        assert_eq!(answer(&mut world, n, ask), Some(Answer::Confirmed));
+        assert_eq!(world.shown_user(0, &room(), "bob").expect("shown").presence, Some(presence));
+    }
+    assert_eq!(answer(&mut world, 2, assign(&room(), "nobody")), Some(Answer::NotFound));
+}
+
+#[test]
+fn a_user_is_found_wherever_it_is() {
+    let mut world = world();
+    for n in [0, 2] {
+        let Some(Answer::Found(bob)) = answer(&mut world, n, get(&room(), "bob")) else { panic!("not found") };
+        assert_eq!((bob.assigns.to_json(), bob.presence), (r#"{"a":0}"#.to_owned(), None));
+        assert_eq!(answer(&mut world, n, get(&room(), "nobody")), Some(Answer::NotFound));
+    }
+    assert_eq!(answer(&mut world, 0, get(&key("/empty"), "bob")), Some(Answer::NotFound));
+}
+
+#[test]
+fn all_users_are_found() {
+    let mut world = world();
+    let users = || Ask::Users { channel: room() };
+    assert_eq!(names(answer(&mut world, 2, users())), ("ada bob eve".into(), true));
+    assert_eq!(names(answer(&mut world, 0, users())), ("bob eve".into(), true));
+    world.crash(1);
+    world.nodes[1].answers.clear();
+    world.pass(11_000);
+    assert_eq!(names(answer(&mut world, 1, users())), ("ada".into(), true));
+}
+
+#[test]
+fn who_does_not_answer_makes_the_answer_uncertain_in_time() {
+    let mut world = world();
+    world.lose = is_ack;
+    assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), None);
+    world.pass(1950);
+    assert_eq!(world.nodes[0].answers.remove(&7), None);
+    world.pass(10);
+    assert_eq!(world.nodes[0].answers.remove(&7), Some(Answer::Unconfirmed));
+    world.lose = |_| true;
+    assert_eq!(answer(&mut world, 2, get(&room(), "eve")), None);
+    world.pass(460);
+    assert_eq!(world.nodes[2].answers.remove(&7), Some(Answer::Unconfirmed));
+    assert_eq!(answer(&mut world, 2, Ask::Users { channel: room() }), None);
+    world.pass(460);
+    assert_eq!(names(world.nodes[2].answers.remove(&7)), (String::new(), false));
+}
+
+#[test]
+fn without_the_bus_nothing_can_be_asked_but_what_is_known() {
+    let mut world = world();
+    world.cut(0);
+    assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::Unavailable));
+    assert_eq!(answer(&mut world, 0, get(&room(), "nobody")), Some(Answer::Unavailable));
+    assert!(matches!(answer(&mut world, 0, get(&room(), "bob")), Some(Answer::Found(_))));
+}
+
+#[test]
+fn a_node_alone_knows_that_there_is_nobody() {
+    let mut world = World::new(1);
+    assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), None, "not before it must have heard of others");
+    world.pass(2000);
+    assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::NotFound));
+    assert_eq!(answer(&mut world, 0, get(&room(), "bob")), Some(Answer::NotFound));
+    assert_eq!(names(answer(&mut world, 0, Ask::Users { channel: room() })), (String::new(), true));
+}
+
+fn joined(name: &str) -> Body {
+    Body::UserJoined { user: name.into(), presence: None, assigns: assigns(&[("a", "0")]) }
+}
+
+#[test]
+fn nodes_of_other_languages_are_told_all_assigns_and_cannot_confirm() {
+    let mut world = world();
+    world.stranger("js", joined("zoe"));
+    world.said.clear();
+    assert_eq!(answer(&mut world, 0, assign(&room(), "zoe")), None);
+    let all = Some(assigns(&[("a", "0"), ("k", "1")]));
+    let body = Body::AssignsUpdate { user: "zoe".into(), assigns: all, delta: Some(("k".into(), json("1"))) };
+    assert_eq!(world.said[0].1.body, body);
+    for n in [0, 1] {
+        let zoe = world.shown_user(n, &room(), "zoe").expect("shown");
+        assert_eq!(zoe.assigns.to_json(), r#"{"a":0,"k":1}"#);
+    }
+    world.pass(2000);
+    assert_eq!(world.nodes[0].answers.remove(&7), Some(Answer::Unconfirmed));
+    assert_eq!(answer(&mut world, 0, evict(&room(), "zoe")), None);
+    assert_eq!(world.shown(0, &room()), "bob eve", "some never say that they have obeyed");
+    world.stranger("js", Body::UserLeft { user: "zoe".into() });
+    assert_eq!(world.nodes[0].answers.remove(&7), Some(Answer::Confirmed));
+}
+
+#[test]
+fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
+    let mut world = world();
+    world.stranger("js", Body::NodeHeartbeat { node: "js".into() });
+    world.stranger("js", joined("zoe"));
+    world.said.clear();
+    assert_eq!(answer(&mut world, 2, assign(&room(), "zoe")), None);
+    let question = |message: &Envelope| match &message.body {
+        Body::UserGetRequest { request, .. } => Some(request.clone()),
+        _ => None,
+    };
+    let on_topic = |(topic, message): &(String, Envelope)| {
+        question(message).filter(|_| *topic == crate::world::topics().channel(&room()))
+    };
+    let request = world.said.iter().find_map(on_topic).expect("asked on the channel's topic");
+    let (user, assigns_of_zoe) = ("zoe".into(), assigns(&[("a", "0")]));
+    let response = Body::UserGetResponse { user, request, assigns: assigns_of_zoe, presence: None };
+    world.stranger("js", response);
+    let all = Some(assigns(&[("a", "0"), ("k", "1")]));
+    let body = Body::AssignsUpdate { user: "zoe".into(), assigns: all, delta: Some(("k".into(), json("1"))) };
+    assert!(world.said.iter().any(|(_, message)| message.body == body));
+    let users = Body::StateResponse { users: vec![listed("zoe")] };
+    world.ask(2, 8, Ask::Users { channel: room() });
+    world.stranger("js", users);
+    world.pass(500);
+    assert_eq!(names(world.nodes[2].answers.remove(&8)), ("ada bob eve zoe".into(), false));
+}
+
+#[test]
+fn a_command_that_comes_twice_is_carried_out_once_and_answered_twice() {
+    let mut world = world();
+    world.lose = is_ack;
+    answer(&mut world, 0, evict(&room(), "bob"));
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    let is_eviction = |(_, message): &&(String, Envelope)| matches!(message.body, Body::EvictUser { .. });
+    let (topic, mut again) = world.said.iter().rev().find(is_eviction).cloned().expect("said");
+    again.id = "again".into();
+    world.lose = |_| false;
+    let message = Box::new(again);
+    world.input(1, pondsocket_proto::cluster::Input::Received { topic, message });
+    assert_eq!(world.nodes[0].answers.remove(&7), Some(Answer::Confirmed));
+    world.pass(60);
+    assert_eq!(world.shown(0, &room()), "bob eve");
+    assert_eq!(world.log(1).iter().filter(|line| line.contains("Evict")).count(), 1);
+}
+
+#[test]
+fn who_waits_is_answered_when_the_node_stops_and_who_asks_then_too() {
+    let mut world = world();
+    world.lose = is_ack;
+    assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), None);
+    world.input(0, pondsocket_proto::cluster::Input::Stop);
+    assert_eq!(world.nodes[0].answers.remove(&7), Some(Answer::Unconfirmed));
+    assert_eq!(answer(&mut world, 0, evict(&room(), "eve")), Some(Answer::Unavailable));
+}
+
+#[test]
+fn so_many_may_ask_at_once() {
+    let mut world = world();
+    world.lose = |_| true;
+    for id in 0..1024 {
+        world.ask(2, id, get(&room(), "bob"));
+    }
+    assert_eq!(world.nodes[2].answers.len(), 0);
+    world.ask(2, 5000, get(&room(), "bob"));
+    assert_eq!(world.nodes[2].answers.remove(&5000), Some(Answer::Unavailable));
+    world.pass(600);
+    assert_eq!(world.nodes[2].answers.len(), 1024);
+}

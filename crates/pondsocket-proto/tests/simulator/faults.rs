@@ -1,0 +1,261 @@
+//! What breaks, and how it is mended.
+
+use pondsocket_proto::cluster::{Bus, Input};
+
+use super::node::{Life, Trouble};
+use super::redis::Peer;
+use super::schedule::Fault;
+use super::world::{Event, World};
+
+/// The end of something that broke.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mend {
+    Resume(Peer),
+    /// A younger life of this paused node begins.
+    Replace(Peer),
+    /// It ends, in whatever state it is.
+    Kill(Peer),
+    Free(Peer),
+    RedisBack {
+        loses_leases: bool,
+    },
+    /// A look at the table, for the replica.
+    Copy,
+}
+
+const MOST_NODES: usize = 8;
+
+impl World {
+    pub(crate) fn something_breaks(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let (every, kinds) = (self.plan.faults.unwrap_or(1000), self.plan.kinds.clone());
+        let next = self.rng.range((every / 4, every * 2));
+        self.after(next, Event::Fault);
+        self.after(self.rng.clone().below(4000), Event::Mend(Mend::Copy));
+        let fault = match self.running().len() {
+            0 | 1 => Fault::Newcomer,
+            2 if self.rng.coin() => Fault::Newcomer,
+            _ => self.rng.weighted(&kinds),
+        };
+        let running = self.running();
+        let peer = self.rng.pick(&running).copied();
+        self.break_now(fault);
+        match (fault, peer) {
+            (Fault::Newcomer, _) => self.newcomer(),
+            (Fault::Stall, _) => {
+                let until = self.now + self.rng.range((100, 3000));
+                self.redis.stall(until);
+            }
+            (Fault::SlowStore, _) => self.slow_store_until = self.now + self.rng.range((500, 8000)),
+            (Fault::Flush, _) => self.leases.clear(),
+            (Fault::RedisRestart, _) => {
+                let loses_leases = self.rng.coin();
+                self.lose_redis(Mend::RedisBack { loses_leases });
+            }
+            (Fault::Failover, _) => {
+                self.leases = self.lagging.clone();
+                self.server_ahead = self.server_ahead + 500 - self.rng.below(1000).min(self.server_ahead + 500);
+                self.lose_redis(Mend::RedisBack { loses_leases: false });
+            }
+            (fault, Some(peer)) => self.break_node(fault, peer),
+            (_, None) => {}
+        }
+    }
+
+    fn break_node(&mut self, fault: Fault, peer: Peer) {
+        self.note(|| format!("** to {peer}"));
+        match fault {
+            Fault::Pause => {
+                self.pause(peer);
+                let back = self.rng.range((200, 10_000));
+                self.after(back, Event::Mend(Mend::Resume(peer)));
+            }
+            Fault::Zombie => {
+                self.pause(peer);
+                let (young, awake, dead) = (self.rng.below(3000), self.rng.below(6000), self.rng.below(3000));
+                self.after(young, Event::Mend(Mend::Replace(peer)));
+                self.after(young + 1 + awake, Event::Mend(Mend::Resume(peer)));
+                self.after(young + 2 + awake + dead, Event::Mend(Mend::Kill(peer)));
+            }
+            Fault::Crash => self.kill(peer),
+            Fault::Restart => {
+                self.kill(peer);
+                let back = self.rng.range((1, 8000));
+                self.after(back, Event::Mend(Mend::Replace(peer)));
+            }
+            Fault::Stop => self.stop(peer),
+            Fault::Flap => {
+                let back = self.rng.range((1, 3000));
+                self.hang_up(peer, back);
+            }
+            Fault::Mute => self.trouble(peer, Trouble::Mute, (2000, 2600)),
+            Fault::Deaf => self.trouble(peer, Trouble::Deaf, (2000, 3000)),
+            Fault::Wedge => self.trouble(peer, Trouble::Wedge, (4000, 10_000)),
+            Fault::Gap => self.feed(peer, Input::Bus(Bus::GapAll)),
+            Fault::Leap => {
+                let leap = self.rng.range((1, 6000));
+                self.node(peer).expect("it is ours").ahead += leap;
+            }
+            _ => unreachable!("not a fault of one node"),
+        }
+    }
+
+    fn newcomer(&mut self) {
+        if self.lives().count() < MOST_NODES {
+            let number = self.count();
+            self.start_node(&format!("web-new{number}"));
+        }
+    }
+
+    pub(crate) fn pause(&mut self, peer: Peer) {
+        if let Some(node) = self.node(peer).filter(|node| node.life == Life::Runs) {
+            node.life = Life::Paused;
+        }
+    }
+
+    /// Everything that waited happens at once.
+    pub(crate) fn resume(&mut self, peer: Peer) {
+        let looks_first = self.rng.coin();
+        let Some(node) = self.node(peer).filter(|node| node.life == Life::Paused) else { return };
+        node.life = Life::Runs;
+        let waiting = std::mem::take(&mut node.waiting);
+        let look = looks_first.then_some(Input::Tick);
+        look.into_iter().chain(waiting).for_each(|input| self.feed(peer, input));
+        self.note(|| format!("** {peer} is awake"));
+    }
+
+    /// It is no more. Its lease runs out by itself.
+    pub(crate) fn kill(&mut self, peer: Peer) {
+        let now = self.now;
+        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
+        (node.life, node.ended) = (Life::Over, now);
+        self.redis.disconnect(peer);
+        self.is_dirty = true;
+        self.note(|| format!("** {peer} is dead"));
+    }
+
+    /// It goes in good order: either its users leave one by one before, or they are still there.
+    pub(crate) fn stop(&mut self, peer: Peer) {
+        if self.rng.coin() {
+            self.everybody_leaves(peer);
+        }
+        self.feed(peer, Input::Stop);
+        let now = self.now;
+        let Some(node) = self.node(peer) else { return };
+        let id = node.id.clone();
+        (node.life, node.ended) = (Life::Over, now);
+        if self.redis.can_say(peer) {
+            self.leases.bye(&id);
+        }
+        self.redis.disconnect(peer);
+        self.is_dirty = true;
+    }
+
+    fn trouble(&mut self, peer: Peer, trouble: Trouble, found_in: (u64, u64)) {
+        if !self.redis.is_up(peer) || self.node(peer).is_none_or(|node| node.trouble.is_some()) {
+            return;
+        }
+        self.node(peer).expect("it is ours").trouble = Some(trouble);
+        self.redis.block(peer, trouble == Trouble::Mute, trouble != Trouble::Mute);
+        let (found, lasts, session) =
+            (self.rng.range(found_in), self.rng.range((100, 12_000)), self.redis.session(peer));
+        self.after(found, Event::Detect(peer, session));
+        self.after(lasts, Event::Mend(Mend::Free(peer)));
+    }
+
+    fn free(&mut self, peer: Peer) {
+        if self.node(peer).and_then(|node| node.trouble.take()).is_some() {
+            self.note(|| format!("** {peer} is free"));
+        }
+        self.redis.unblock(peer, self.now);
+        self.collect();
+    }
+
+    fn lose_redis(&mut self, back: Mend) {
+        self.redis.set_down(true);
+        let lasts = self.rng.range((200, 10_000));
+        self.after(lasts, Event::Mend(back));
+        for peer in 0..self.seats.len() {
+            // Some know at once, and others when they next say something.
+            let (known, session) = (self.rng.below(2500), self.redis.session(peer));
+            if self.node(peer).is_some_and(|node| node.life != Life::Over) {
+                let node = self.node(peer).expect("it is ours");
+                node.trouble = node.trouble.or(Some(Trouble::Deaf));
+                self.after(known, Event::Detect(peer, session));
+            }
+        }
+    }
+
+    pub(crate) fn mend(&mut self, mend: Mend) {
+        if self.is_over {
+            // All that was done already.
+            return;
+        }
+        match mend {
+            Mend::Resume(peer) => self.resume(peer),
+            Mend::Kill(peer) => self.kill(peer),
+            Mend::Replace(peer) => {
+                let Some(node) = self.node(peer).filter(|node| !node.is_replaced) else { return };
+                let name = node.id.name.clone();
+                self.start_node(&name);
+            }
+            Mend::Free(peer) => self.free(peer),
+            Mend::RedisBack { loses_leases } => self.redis_back(loses_leases),
+            Mend::Copy => self.lagging = self.leases.clone(),
+        }
+    }
+
+    /// It knows no connections from before.
+    fn redis_back(&mut self, loses_leases: bool) {
+        self.note(|| "** Redis is back".to_owned());
+        self.redis.set_down(false);
+        if loses_leases {
+            self.leases.clear();
+        }
+        for peer in 0..self.seats.len() {
+            match self.node(peer).map(|node| (node.life, node.trouble)) {
+                Some((Life::Over, _)) => {}
+                Some((_, trouble)) => {
+                    self.node(peer).expect("it is ours").trouble = trouble.filter(|trouble| *trouble != Trouble::Deaf);
+                    self.hang_up(peer, 50);
+                }
+                None => {
+                    self.redis.disconnect(peer);
+                    self.redis.connect(peer, self.now, &mut self.rng);
+                }
+            }
+        }
+        self.collect();
+    }
+
+    /// Nothing breaks from now on, and what is broken is mended.
+    pub(crate) fn mend_everything(&mut self) {
+        self.is_over = true;
+        self.note(|| "** everything is mended".to_owned());
+        self.redis.heal();
+        self.redis_is_well();
+        self.slow_store_until = 0;
+        for peer in 0..self.seats.len() {
+            match self.node(peer).map(|node| (node.life, node.is_replaced)) {
+                Some((Life::Runs | Life::Paused, true)) => self.kill(peer),
+                Some((Life::Paused, false)) => self.resume(peer),
+                _ => {}
+            }
+            if self.node(peer).is_some_and(|node| node.life != Life::Over) {
+                self.free(peer);
+            }
+        }
+        while self.live().count() < 2 {
+            self.newcomer();
+        }
+    }
+
+    fn redis_is_well(&mut self) {
+        if self.redis.is_reachable_at_all() {
+            return;
+        }
+        self.redis_back(false);
+    }
+}

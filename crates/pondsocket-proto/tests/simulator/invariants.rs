@@ -1,0 +1,238 @@
+//! The judge: it sees what every core is told and what it wants, and notes the first thing that must not be.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use pondsocket_proto::cluster::message::{Body, ChannelState, Envelope};
+use pondsocket_proto::cluster::{Answer, ChannelKey, Command, Input, NodeId, Output, View};
+
+use super::people::LIFE;
+use super::redis::Peer;
+use super::schedule::Plan;
+
+/// What must not be.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) rule: &'static str,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
+}
+
+/// How far an owner had got: which life, and which version.
+type At = (u64, u64);
+
+pub(crate) struct Judge {
+    is_well: bool,
+    /// Nothing is lost unless it is reported, so whatever diverges is a bug.
+    is_loud: bool,
+    relays: bool,
+    violation: Option<Violation>,
+    lives: HashMap<String, NodeId>,
+    ids: HashMap<Peer, NodeId>,
+    /// What an owner has last said of itself.
+    said: HashMap<(Peer, ChannelKey), u64>,
+    /// What a node has last said to know of an owner, in one life of a channel.
+    known: HashMap<(Peer, ChannelKey, Arc<str>), At>,
+    /// The youngest life of a name that a node was told of.
+    youngest: HashMap<(Peer, Arc<str>), u64>,
+    evicted: HashSet<(Peer, String)>,
+    delivered: HashSet<(Peer, String)>,
+    spins: (Peer, u64, u32),
+    /// From then on nobody should have anything to say but beats and digests.
+    is_still: bool,
+    /// Nodes are about to die, and names to come back.
+    expects_deaths: bool,
+    pub(crate) answers: HashMap<(Peer, u64), Answer>,
+}
+
+impl Judge {
+    pub(crate) fn new(plan: &Plan) -> Judge {
+        Judge {
+            is_well: plan.is_well(),
+            is_loud: plan.silent == 0,
+            relays: plan.js,
+            violation: None,
+            lives: HashMap::new(),
+            ids: HashMap::new(),
+            said: HashMap::new(),
+            known: HashMap::new(),
+            youngest: HashMap::new(),
+            evicted: HashSet::new(),
+            delivered: HashSet::new(),
+            spins: (0, 0, 0),
+            is_still: false,
+            expects_deaths: false,
+            answers: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn is_content(&self) -> bool {
+        self.violation.is_none()
+    }
+
+    pub(crate) fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Only the first one counts.
+    pub(crate) fn violated(&mut self, rule: &'static str, what: String) {
+        self.violation.get_or_insert(Violation { rule, what });
+    }
+
+    pub(crate) fn born(&mut self, peer: Peer, id: &NodeId) {
+        self.lives.insert(id.source(), id.clone());
+        self.ids.insert(peer, id.clone());
+    }
+
+    pub(crate) fn be_still(&mut self, is_still: bool) {
+        self.is_still = is_still;
+    }
+
+    /// A loss that nobody reports is about to be made, so divergence is no bug any more.
+    pub(crate) fn expect_divergence(&mut self) {
+        self.is_loud = false;
+    }
+
+    /// Nodes are about to die, so that somebody has to be taken for dead.
+    pub(crate) fn expect_deaths(&mut self) {
+        self.expects_deaths = true;
+    }
+
+    /// A core is told something.
+    pub(crate) fn told(&mut self, peer: Peer, input: &Input) {
+        match input {
+            Input::Received { message, .. } => {
+                if let Some(ext) = &message.ext {
+                    self.hears_of(peer, &ext.node);
+                }
+            }
+            Input::Lease(lease) => lease.alive.iter().for_each(|id| self.hears_of(peer, id)),
+            Input::Opened { channel, .. } => self.known.retain(|(who, key, _), _| *who != peer || key != channel),
+            _ => {}
+        }
+    }
+
+    fn hears_of(&mut self, peer: Peer, id: &NodeId) {
+        let youngest = self.youngest.entry((peer, id.name.clone())).or_default();
+        *youngest = id.incarnation.max(*youngest);
+    }
+
+    /// A core wants something.
+    pub(crate) fn wanted(&mut self, peer: Peer, output: &Output, _now: u64) {
+        match output {
+            Output::Publish { message, .. } => self.said(peer, message),
+            Output::View { channel, changes, .. } => self.shown(peer, channel, changes),
+            Output::Command { command: Command::Evict { reason }, user, .. }
+                if !self.evicted.insert((peer, reason.clone())) =>
+            {
+                self.violated("I6", format!("{peer} evicts {user} twice: {reason}"));
+            }
+            Output::Deliver { message, .. } if !self.delivered.insert((peer, message.request_id.clone())) => {
+                self.violated("messages", format!("{peer} delivers {} twice", message.request_id));
+            }
+            Output::Diverged(channel) if self.is_loud => {
+                self.violated(
+                    "divergence",
+                    format!("{peer} finds that it was wrong about {channel:?}, and nothing was lost"),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn said(&mut self, peer: Peer, message: &Envelope) {
+        let id = self.ids[&peer].clone();
+        if message.ext.as_ref().is_none_or(|ext| ext.node != id) {
+            return self.violated("ext", format!("{peer} does not say who it is: {message:?}"));
+        }
+        let ext = message.ext.as_ref().expect("it was looked at");
+        if let Some(channel) = &message.channel {
+            if let Some((before, after)) = ext.change {
+                let last = self.said.insert((peer, channel.clone()), after).unwrap_or(0);
+                if after <= last || after <= before || (before != 0 && before < last) {
+                    let what = format!("{peer} goes from {before} to {after} in {channel:?}, and had been at {last}");
+                    self.violated("I2", what);
+                }
+            }
+            if let Body::Digest { version, .. } = message.body {
+                self.says_version(peer, channel, version);
+            }
+            for (owner, version) in &ext.have {
+                let at = (owner.incarnation, *version);
+                let last = self.known.insert((peer, channel.clone(), owner.name.clone()), at).unwrap_or_default();
+                if at < last {
+                    let what = format!("{peer} knew {} at {last:?} in {channel:?}, and then at {at:?}", owner.name);
+                    self.violated("I2", what);
+                }
+            }
+        }
+        let states: &[ChannelState] = if let Body::State(states) = &message.body { states } else { &[] };
+        for state in states.iter().chain(&ext.own) {
+            self.says_version(peer, &state.channel, state.version);
+        }
+        if self.is_still && !is_routine(&message.body) {
+            self.violated(
+                "I8",
+                format!("{peer} has something to say when all is quiet: {}", super::show::envelope(message)),
+            );
+        }
+    }
+
+    fn says_version(&mut self, peer: Peer, channel: &ChannelKey, version: u64) {
+        let last = self.said.get(&(peer, channel.clone())).copied().unwrap_or(0);
+        if version < last {
+            self.violated("I2", format!("{peer} is at {version} in {channel:?}, and had been at {last}"));
+        }
+    }
+
+    fn shown(&mut self, peer: Peer, channel: &ChannelKey, changes: &[View]) {
+        if self.is_still {
+            self.violated("I8", format!("{peer} shows something new when all is quiet: {channel:?} {changes:?}"));
+        }
+        for change in changes {
+            let View::Shown(user, shown) = change else { continue };
+            let life = shown.assigns.get(LIFE).and_then(|life| life.decode::<String>().ok());
+            let Some(owner) = life.and_then(|life| self.lives.get(&life)) else { continue };
+            let youngest = self.youngest.get(&(peer, owner.name.clone())).copied().unwrap_or(0);
+            // What another language's server relays has no life. Nobody tells a node that it is replaced itself.
+            let is_other = self.ids[&peer].name != owner.name;
+            if owner.incarnation < youngest && is_other && !self.relays {
+                let what = format!("{peer} shows {user} of {} in {channel:?}, and knew of {youngest}", owner.source());
+                self.violated("I3", what);
+            }
+        }
+    }
+
+    /// A node's core has looked at the clock. `again` is whether it wants to look at it again at once.
+    pub(crate) fn looked(&mut self, peer: Peer, now: u64, again: bool) {
+        let (who, when, times) = self.spins;
+        self.spins = if again && (who, when) == (peer, now) { (peer, now, times + 1) } else { (peer, now, 0) };
+        if self.spins.2 > 20 {
+            self.violated("spinning", format!("{peer} looks at the clock over and over"));
+        }
+    }
+
+    pub(crate) fn node_down(&mut self, peer: Peer, name: &str, lives: bool) {
+        if self.is_well && lives && !self.expects_deaths {
+            self.violated("B3", format!("{peer} takes {name} for dead, and it lives and nothing is wrong"));
+        }
+    }
+
+    pub(crate) fn answered(&mut self, peer: Peer, id: u64, was_asked: bool, answer: Answer) {
+        if !was_asked {
+            self.violated("asks", format!("{peer} answers {id}, which nobody has asked or which was answered"));
+        }
+        self.answers.insert((peer, id), answer);
+    }
+}
+
+/// What may be said when nothing happens.
+fn is_routine(body: &Body) -> bool {
+    matches!(body, Body::NodeHeartbeat { .. } | Body::Digest { .. } | Body::Node(_))
+}

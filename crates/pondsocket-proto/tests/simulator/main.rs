@@ -1,0 +1,151 @@
+//! A whole cluster in one thread: nodes, people, a Redis that loses what it may lose, and a judge. One seed is one
+//! schedule, and the same seed is the same schedule on every machine (docs/cluster.md, How it is tested).
+//!
+//! ```sh
+//! cargo test --release -p pondsocket-proto --test simulator                       # the short form
+//! SIM_SEEDS=10000 cargo test --release -p pondsocket-proto --test simulator       # the long form
+//! SIM_SEED=42 cargo test --release -p pondsocket-proto --test simulator replay -- --nocapture
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `schedule` | what a seed decides before anything happens |
+//! | `world` | everything there is, and the one queue of what happens next |
+//! | `redis`, `leases`, `beats` | messages on their way; who lives, as Redis knows it |
+//! | `node`, `room` | a server around a core; a channel as its members see it |
+//! | `legacy`, `legacy_js`, `legacy_go` | servers of other languages |
+//! | `people`, `faults` | what people do, and what breaks |
+//! | `truth`, `invariants` | what is true and should be shown; what must not be |
+//! | `finale` | the course of a schedule |
+//! | `sabotage` | broken rules, to judge the judge |
+
+mod beats;
+mod faults;
+mod finale;
+mod invariants;
+mod leases;
+mod legacy;
+mod legacy_go;
+mod legacy_js;
+mod node;
+mod people;
+mod redis;
+mod rng;
+mod room;
+mod sabotage;
+mod schedule;
+mod show;
+mod trace;
+mod truth;
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use finale::{Report, run};
+use indicatif::{ProgressBar, ProgressStyle};
+use sabotage::Sabotage;
+use trace::Trace;
+
+/// Seeds that have failed once, one a line, each with what was wrong.
+const REGRESSIONS: &str = include_str!("regressions.txt");
+
+/// How much of the trace of a failure is printed.
+const LAST_LINES: usize = 60;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+#[test]
+fn nodes_agree_whatever_happens() {
+    let count = number("SIM_SEEDS").unwrap_or(if cfg!(debug_assertions) { 50 } else { 1000 });
+    let first = number("SIM_FIRST_SEED").unwrap_or(1);
+    let (next, events, failures) = (AtomicU64::new(first), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let progress = if count > 2000 { ProgressBar::new(count) } else { ProgressBar::hidden() };
+    progress.set_style(ProgressStyle::with_template("{pos}/{len} {wide_bar} {eta}").expect("a template"));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return;
+            }
+            let report = run(seed, Trace::off(), None);
+            events.fetch_add(report.events, Ordering::Relaxed);
+            progress.inc(1);
+            if let Some(violation) = report.violation {
+                failures.lock().expect("nobody panics with it").push((seed, violation));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get()).clamp(2, 8);
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    progress.finish_and_clear();
+    let mut failures = failures.into_inner().expect("nobody panicked");
+    failures.sort_by_key(|(seed, _)| *seed);
+    println!("{count} seeds from {first}, {} events", events.into_inner());
+    failures.iter().for_each(|(seed, violation)| println!("seed {seed}: {violation}"));
+    if let Some((seed, _)) = failures.first() {
+        explain(*seed);
+        panic!("{} of {count} seeds failed", failures.len());
+    }
+}
+
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    for line in REGRESSIONS.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        let seed = line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a seed first");
+        if let Some(violation) = run(seed, Trace::off(), None).violation {
+            explain(seed);
+            panic!("seed {seed}: {violation} ({line})");
+        }
+    }
+}
+
+/// Prints the whole trace of the seed in `SIM_SEED`.
+#[test]
+fn replay() {
+    let Some(seed) = number("SIM_SEED") else { return };
+    let Report { violation, trace, events } = run(seed, Trace::on(), None);
+    trace.lines().iter().for_each(|line| println!("{line}"));
+    println!("{events} events");
+    assert!(violation.is_none(), "seed {seed}: {}", violation.expect("there is one"));
+}
+
+fn explain(seed: u64) {
+    let Report { violation, trace, .. } = run(seed, Trace::on(), None);
+    let Some(violation) = violation else {
+        return println!("seed {seed} fails, and not when it is run again: something is not deterministic");
+    };
+    let lines = trace.lines();
+    println!("\nseed {seed}: {violation}\nthe plan: {}", lines.first().map(String::as_str).unwrap_or_default());
+    println!("the last lines of {}:", lines.len());
+    lines[lines.len().saturating_sub(LAST_LINES)..].iter().for_each(|line| println!("{line}"));
+    println!(
+        "all of it: SIM_SEED={seed} cargo test --release -p pondsocket-proto --test simulator replay -- --nocapture"
+    );
+}
+
+#[test]
+fn a_seed_is_one_schedule() {
+    for seed in 1..4 {
+        let (one, other) = (run(seed, Trace::on(), None), run(seed, Trace::on(), None));
+        assert_eq!(one.trace.lines(), other.trace.lines(), "seed {seed}");
+    }
+}
+
+/// The judge can judge: with any of the rules broken it finds something, soon, that is not there otherwise.
+#[test]
+fn broken_rules_are_found() {
+    for sabotage in Sabotage::ALL {
+        let find = |seed| Some((seed, run(seed, Trace::off(), Some(sabotage)).violation?));
+        let is_sound = |(seed, _): &(u64, _)| run(*seed, Trace::off(), None).violation.is_none();
+        let found = (1..=60).filter_map(find).find(is_sound);
+        let (seed, violation) = found.unwrap_or_else(|| panic!("nobody notices {sabotage:?}"));
+        println!("{sabotage:?} is found by seed {seed}: {violation}");
+    }
+}

@@ -1,0 +1,123 @@
+//! One life of one of our nodes: its core, and what a server around it knows and does.
+
+use std::collections::BTreeMap;
+
+use pondsocket_proto::cluster::{Ask, ChannelKey, Core, Input, NodeId, Output, Settings, Topics};
+
+use super::room::Room;
+
+/// Where the world's clock begins, in milliseconds since 1970.
+pub(crate) const EPOCH: u64 = 1_700_000_000_000;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Life {
+    Runs,
+    /// It does nothing, and everything waits.
+    Paused,
+    Over,
+}
+
+/// What keeps a node from Redis, although its connection is up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Trouble {
+    Mute,
+    Deaf,
+    Wedge,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    core: Core,
+    /// How far its clock is ahead of the world's.
+    pub(crate) ahead: u64,
+    pub(crate) life: Life,
+    /// By the world's clock.
+    pub(crate) began: u64,
+    pub(crate) ended: u64,
+    /// A younger life of its name has begun: nobody should believe it any more.
+    pub(crate) is_replaced: bool,
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) rooms: BTreeMap<ChannelKey, Room>,
+    instances: u64,
+    /// What waits while it is paused.
+    pub(crate) waiting: Vec<Input>,
+    /// When it looks at its clock next, by the world's.
+    pub(crate) looks_at: Option<u64>,
+    pub(crate) has_beaten: bool,
+    pub(crate) beats: bool,
+    /// What it has asked, and when.
+    pub(crate) asks: BTreeMap<u64, (u64, Ask)>,
+    next_ask: u64,
+}
+
+impl Node {
+    pub(crate) fn new(name: &str, ahead: u64, now: u64, topics: Topics, interop: bool, seed: u64) -> Node {
+        let id = NodeId { name: name.into(), incarnation: EPOCH + ahead + now };
+        let mut settings = Settings::new(id.clone(), topics);
+        settings.interop = interop;
+        Node {
+            id,
+            core: Core::new(settings, seed),
+            ahead,
+            life: Life::Runs,
+            began: now,
+            ended: u64::MAX,
+            is_replaced: false,
+            trouble: None,
+            rooms: BTreeMap::new(),
+            instances: 0,
+            waiting: Vec::new(),
+            looks_at: None,
+            has_beaten: false,
+            beats: false,
+            asks: BTreeMap::new(),
+            next_ask: 0,
+        }
+    }
+
+    pub(crate) fn clock(&self, now: u64) -> u64 {
+        EPOCH + self.ahead + now
+    }
+
+    pub(crate) fn handle(&mut self, input: Input, now: u64) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.core.handle(input, self.clock(now), &mut out);
+        out
+    }
+
+    /// When its core wants to look at the clock, by the world's.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        Some(self.core.deadline()?.saturating_sub(EPOCH + self.ahead))
+    }
+
+    /// The channel, which is opened if nobody is in it: then the core is to be told.
+    pub(crate) fn open(&mut self, channel: &ChannelKey) -> (&mut Room, Option<Input>) {
+        let mut opened = None;
+        let room = self.rooms.entry(channel.clone()).or_insert_with(|| {
+            self.instances += 1;
+            opened = Some(Input::Opened { channel: channel.clone(), instance: self.instances });
+            Room::new(channel.clone(), self.instances)
+        });
+        (room, opened)
+    }
+
+    /// Closes the channel if nobody is in it any more: then the core is to be told, sooner or later.
+    pub(crate) fn close_if_empty(&mut self, channel: &ChannelKey) -> Option<Input> {
+        let room = self.rooms.get(channel).filter(|room| room.members.is_empty())?;
+        let closed = Input::Closed { channel: channel.clone(), instance: room.instance };
+        self.rooms.remove(channel);
+        Some(closed)
+    }
+
+    pub(crate) fn ask(&mut self, ask: Ask, now: u64) -> Input {
+        self.next_ask += 1;
+        self.asks.insert(self.next_ask, (now, ask.clone()));
+        Input::Ask { id: self.next_ask, ask }
+    }
+
+    /// Whether it serves people, and nobody has taken its name.
+    pub(crate) fn is_live(&self) -> bool {
+        self.life != Life::Over && !self.is_replaced
+    }
+}

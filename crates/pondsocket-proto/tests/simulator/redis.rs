@@ -1,0 +1,432 @@
+//! Redis as far as messages go: connections, subscriptions, and how long everything takes. What it keeps and in which
+//! order it delivers is what the contract of a bus promises, and no more: the order of one publisher on one topic.
+//!
+//! It does nothing by itself. Whatever it is told becomes events at later times, which the world brings back to it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use pondsocket_proto::cluster::message::Envelope;
+
+use super::rng::Rng;
+use super::schedule::Plan;
+
+/// Whoever is connected: the index of a node in the world.
+pub(crate) type Peer = usize;
+
+/// What is on its way.
+#[derive(Clone, Debug)]
+pub(crate) enum Wire {
+    /// From a node to Redis.
+    Publish { from: Peer, topic: Rc<str>, message: Rc<Envelope> },
+    /// From a node to Redis, void if its connection is another one by then.
+    Subscribe { peer: Peer, session: u64, topics: Vec<Rc<str>> },
+    /// The same.
+    Unsubscribe { peer: Peer, session: u64, topics: Vec<Rc<str>> },
+    /// From Redis to a node, void if its connection is another one by then.
+    Deliver { to: Peer, session: u64, what: Delivered },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Delivered {
+    Message { topic: Rc<str>, message: Rc<Envelope> },
+    Subscribed(Vec<Rc<str>>),
+    Gap(Rc<str>),
+}
+
+/// The connections of one node.
+#[derive(Debug, Default)]
+struct Link {
+    up: bool,
+    /// Counts connections.
+    session: u64,
+    /// What the node wants to have delivered.
+    interest: BTreeSet<Rc<str>>,
+    /// What Redis delivers, and from which time on: a confirmation comes before what it confirms.
+    subscribed: BTreeMap<Rc<str>, u64>,
+    /// When the last thing that was said arrives, on the connection for commands and on that for subscriptions.
+    said: u64,
+    asked: u64,
+    /// What is said is held back, or what is heard.
+    mute: bool,
+    deaf: bool,
+    held: Vec<Wire>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Redis {
+    links: Vec<Link>,
+    /// When the last message of a publisher on a topic comes to a subscriber.
+    last: HashMap<(Peer, Peer, Rc<str>), u64>,
+    /// The same for all messages to a subscriber.
+    last_of_all: HashMap<Peer, u64>,
+    is_down: bool,
+    stalled_until: u64,
+    quality: Quality,
+    /// Losing the next message to this peer without a word.
+    lose_next: Option<Peer>,
+    coming: Vec<(u64, Wire)>,
+}
+
+/// How well it works.
+#[derive(Clone, Debug)]
+pub(crate) struct Quality {
+    pub(crate) delay: (u64, u64),
+    pub(crate) ordered: bool,
+    pub(crate) duplicates: u64,
+    pub(crate) gaps: u64,
+    pub(crate) silent: u64,
+}
+
+impl Quality {
+    pub(crate) fn of(plan: &Plan) -> Quality {
+        let Plan { delay, ordered, duplicates, gaps, silent, .. } = *plan;
+        Quality { delay, ordered, duplicates, gaps, silent }
+    }
+}
+
+impl Redis {
+    pub(crate) fn new(quality: Quality) -> Redis {
+        Redis {
+            links: Vec::new(),
+            last: HashMap::new(),
+            last_of_all: HashMap::new(),
+            is_down: false,
+            stalled_until: 0,
+            quality,
+            lose_next: None,
+            coming: Vec::new(),
+        }
+    }
+
+    /// What has been put on its way since the last call, and when it arrives.
+    pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, (u64, Wire)> {
+        self.coming.drain(..)
+    }
+
+    pub(crate) fn add_peer(&mut self) -> Peer {
+        self.links.push(Link::default());
+        self.links.len() - 1
+    }
+
+    pub(crate) fn is_up(&self, peer: Peer) -> bool {
+        self.links[peer].up
+    }
+
+    pub(crate) fn session(&self, peer: Peer) -> u64 {
+        self.links[peer].session
+    }
+
+    /// Whether a node would come through if it tried to connect.
+    pub(crate) fn is_reachable(&self, peer: Peer, now: u64) -> bool {
+        let link = &self.links[peer];
+        !self.is_down && !link.mute && !link.deaf && self.stalled_until <= now
+    }
+
+    pub(crate) fn can_say(&self, peer: Peer) -> bool {
+        self.links[peer].up && !self.links[peer].mute && !self.is_down
+    }
+
+    pub(crate) fn stalled_until(&self) -> u64 {
+        self.stalled_until
+    }
+
+    /// Connects a node, which subscribes to all it wants, in portions.
+    pub(crate) fn connect(&mut self, peer: Peer, now: u64, rng: &mut Rng) {
+        let link = &mut self.links[peer];
+        link.up = true;
+        link.session += 1;
+        (link.said, link.asked) = (now, now);
+        let mut wanted: Vec<_> = link.interest.iter().cloned().collect();
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(rng.range((1, wanted.len() as u64)) as usize);
+            self.ask(peer, now, wanted, true, rng);
+            wanted = rest;
+        }
+    }
+
+    /// The connections of a node are lost. What was under way to it is too, and so is perhaps what was under way from it.
+    pub(crate) fn disconnect(&mut self, peer: Peer) {
+        let link = &mut self.links[peer];
+        link.up = false;
+        link.session += 1;
+        link.subscribed.clear();
+        link.held.clear();
+    }
+
+    /// A node wants more, or less. `add` comes first.
+    pub(crate) fn interest(&mut self, peer: Peer, now: u64, add: &[Rc<str>], remove: &[Rc<str>], rng: &mut Rng) {
+        let link = &mut self.links[peer];
+        link.interest.extend(add.iter().cloned());
+        link.interest.retain(|topic| !remove.contains(topic));
+        let up = link.up;
+        for (topics, more) in [(add, true), (remove, false)] {
+            if up && !topics.is_empty() {
+                self.ask(peer, now, topics.to_vec(), more, rng);
+            }
+        }
+    }
+
+    fn ask(&mut self, peer: Peer, now: u64, topics: Vec<Rc<str>>, more: bool, rng: &mut Rng) {
+        let delay = rng.range(self.quality.delay);
+        let link = &mut self.links[peer];
+        link.asked = link.asked.max(now + delay);
+        let session = link.session;
+        let wire = match more {
+            true => Wire::Subscribe { peer, session, topics },
+            false => Wire::Unsubscribe { peer, session, topics },
+        };
+        match link.mute {
+            true => link.held.push(wire),
+            false => self.coming.push((link.asked, wire)),
+        }
+    }
+
+    /// A node says something.
+    pub(crate) fn publish(&mut self, from: Peer, now: u64, topic: Rc<str>, message: Rc<Envelope>, rng: &mut Rng) {
+        let delay = rng.range(self.quality.delay);
+        let link = &mut self.links[from];
+        if !link.up {
+            return;
+        }
+        link.said = link.said.max(now + delay);
+        let wire = Wire::Publish { from, topic, message };
+        match link.mute {
+            true => link.held.push(wire),
+            false => self.coming.push((link.said, wire)),
+        }
+    }
+
+    /// Something has arrived at Redis.
+    pub(crate) fn arrive(&mut self, wire: Wire, now: u64, rng: &mut Rng) {
+        if self.is_down {
+            return;
+        }
+        if now < self.stalled_until {
+            self.coming.push((self.stalled_until, wire));
+            return;
+        }
+        match wire {
+            Wire::Publish { from, topic, message } => self.fan_out(from, now, &topic, &message, rng),
+            Wire::Subscribe { peer, session, topics } if session == self.links[peer].session => {
+                let at = self.arrival(peer, now, rng);
+                self.links[peer].subscribed.extend(topics.iter().map(|topic| (topic.clone(), at)));
+                self.coming.push((at, Wire::Deliver { to: peer, session, what: Delivered::Subscribed(topics) }));
+            }
+            Wire::Unsubscribe { peer, session, topics } if session == self.links[peer].session => {
+                self.links[peer].subscribed.retain(|topic, _| !topics.contains(topic));
+            }
+            Wire::Subscribe { .. } | Wire::Unsubscribe { .. } => {}
+            Wire::Deliver { .. } => unreachable!("it goes to nodes"),
+        }
+    }
+
+    fn fan_out(&mut self, from: Peer, now: u64, topic: &Rc<str>, message: &Rc<Envelope>, rng: &mut Rng) {
+        for to in 0..self.links.len() {
+            let Some(&confirmed) = self.links[to].subscribed.get(topic) else { continue };
+            let session = self.links[to].session;
+            let free = self.arrival(to, now, rng);
+            let last = self.last.entry((from, to, topic.clone())).or_default();
+            let at = free.max(confirmed).max(*last);
+            *last = at;
+            let deliver = |what| Wire::Deliver { to, session, what };
+            let whole = Delivered::Message { topic: topic.clone(), message: message.clone() };
+            if self.lose_next == Some(to) {
+                self.lose_next = None;
+            } else if rng.per_mille(self.quality.silent) {
+                continue;
+            } else if rng.per_mille(self.quality.gaps) {
+                let late = if rng.coin() { 0 } else { rng.below(200) };
+                self.coming.push((at + late, deliver(Delivered::Gap(topic.clone()))));
+            } else if rng.per_mille(self.quality.duplicates) {
+                self.coming.push((at, deliver(whole.clone())));
+                self.coming.push((at + rng.below(3000), deliver(whole)));
+            } else {
+                self.coming.push((at, deliver(whole)));
+            }
+        }
+    }
+
+    fn arrival(&mut self, to: Peer, now: u64, rng: &mut Rng) -> u64 {
+        let at = now + rng.range(self.quality.delay);
+        if !self.quality.ordered {
+            return at;
+        }
+        let last = self.last_of_all.entry(to).or_default();
+        *last = at.max(*last);
+        *last
+    }
+
+    /// Whether this has come to its node: it is lost with the connection, and waits while the way is blocked.
+    pub(crate) fn lands(&mut self, to: Peer, session: u64, what: &Delivered) -> bool {
+        let link = &mut self.links[to];
+        if link.session != session || !link.up {
+            return false;
+        }
+        if link.deaf {
+            link.held.push(Wire::Deliver { to, session, what: what.clone() });
+        }
+        !link.deaf
+    }
+
+    pub(crate) fn block(&mut self, peer: Peer, mute: bool, deaf: bool) {
+        let link = &mut self.links[peer];
+        (link.mute, link.deaf) = (link.mute || mute, link.deaf || deaf);
+    }
+
+    /// The way is free again, and what was held back goes on, in order.
+    pub(crate) fn unblock(&mut self, peer: Peer, now: u64) {
+        let link = &mut self.links[peer];
+        (link.mute, link.deaf) = (false, false);
+        (link.said, link.asked) = (link.said.max(now), link.asked.max(now));
+        for wire in std::mem::take(&mut link.held) {
+            self.coming.push((now, wire));
+        }
+    }
+
+    pub(crate) fn stall(&mut self, until: u64) {
+        self.stalled_until = self.stalled_until.max(until);
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_reachable_at_all(&self) -> bool {
+        !self.is_down
+    }
+
+    pub(crate) fn set_down(&mut self, is_down: bool) {
+        self.is_down = is_down;
+    }
+
+    /// Nothing is lost any more but what [`Redis::lose_next`] says.
+    pub(crate) fn heal(&mut self) {
+        (self.quality.gaps, self.quality.silent) = (0, 0);
+    }
+
+    pub(crate) fn lose_next(&mut self, to: Peer) {
+        self.lose_next = Some(to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use pondsocket_proto::cluster::message::Body;
+
+    use super::*;
+
+    fn redis(change: impl FnOnce(&mut Quality)) -> Redis {
+        let mut quality = Quality { delay: (0, 50), ordered: false, duplicates: 0, gaps: 0, silent: 0 };
+        change(&mut quality);
+        Redis::new(quality)
+    }
+
+    fn message(id: &str) -> Rc<Envelope> {
+        let body = Body::NodeHeartbeat { node: "n".into() };
+        let (id, source) = (id.into(), "n".into());
+        Rc::new(Envelope { id, source, channel: None, timestamp: 0, body, ext: None })
+    }
+
+    /// Runs until nothing is under way, and answers with what came to whom, in order.
+    fn run(redis: &mut Redis, rng: &mut Rng) -> Vec<(Peer, String)> {
+        let (mut way, mut number, mut came) = (BTreeMap::new(), 0, Vec::new());
+        loop {
+            for (at, wire) in redis.drain() {
+                number += 1;
+                way.insert((at, number), wire);
+            }
+            let Some(((now, _), wire)) = way.pop_first() else { return came };
+            match wire {
+                Wire::Deliver { to, session, what } if redis.lands(to, session, &what) => came.push((
+                    to,
+                    match what {
+                        Delivered::Message { message, .. } => message.id.to_string(),
+                        Delivered::Subscribed(topics) => format!("subscribed {}", topics.join(" ")),
+                        Delivered::Gap(topic) => format!("gap {topic}"),
+                    },
+                )),
+                Wire::Deliver { .. } => {}
+                wire => redis.arrive(wire, now, rng),
+            }
+        }
+    }
+
+    /// Two nodes, of which the second has subscribed to `t`.
+    fn two(redis: &mut Redis, rng: &mut Rng) {
+        for peer in 0..2 {
+            assert_eq!(redis.add_peer(), peer);
+            redis.connect(peer, 0, rng);
+        }
+        redis.interest(1, 0, &["t".into()], &[], rng);
+        assert_eq!(run(redis, rng), [(1, "subscribed t".to_owned())]);
+    }
+
+    #[test]
+    fn one_publisher_is_heard_in_order_on_one_topic() {
+        let (mut redis, mut rng) = (redis(|_| {}), Rng::new(1));
+        two(&mut redis, &mut rng);
+        let ids: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+        for (now, id) in ids.iter().enumerate() {
+            redis.publish(0, 1000 + now as u64, "t".into(), message(id), &mut rng);
+        }
+        assert_eq!(run(&mut redis, &mut rng), ids.into_iter().map(|id| (1, id)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn publishers_overtake_each_other() {
+        let (mut redis, mut rng) = (redis(|_| {}), Rng::new(1));
+        two(&mut redis, &mut rng);
+        for n in 0..50 {
+            redis.publish(0, 1000, "t".into(), message(&format!("0 {n}")), &mut rng);
+            redis.publish(1, 1000, "t".into(), message(&format!("1 {n}")), &mut rng);
+        }
+        let came = run(&mut redis, &mut rng);
+        assert_eq!(came.len(), 100);
+        assert!(came.windows(2).any(|pair| pair[0].1[..1] == pair[1].1[..1]), "{came:?}");
+    }
+
+    #[test]
+    fn what_is_lost_is_reported_if_it_should_be() {
+        let (mut loud, mut rng) = (redis(|quality| quality.gaps = 1000), Rng::new(1));
+        two(&mut loud, &mut rng);
+        loud.publish(0, 1000, "t".into(), message("a"), &mut rng);
+        assert_eq!(run(&mut loud, &mut rng), [(1, "gap t".to_owned())]);
+
+        let mut silent = redis(|quality| quality.silent = 1000);
+        two(&mut silent, &mut rng);
+        silent.publish(0, 1000, "t".into(), message("a"), &mut rng);
+        assert_eq!(run(&mut silent, &mut rng), []);
+        silent.heal();
+        silent.lose_next(1);
+        silent.publish(0, 1000, "t".into(), message("b"), &mut rng);
+        silent.publish(0, 1000, "t".into(), message("c"), &mut rng);
+        assert_eq!(run(&mut silent, &mut rng), [(1, "c".to_owned())]);
+    }
+
+    #[test]
+    fn a_lost_connection_takes_along_what_was_under_way_and_comes_back_with_all_its_topics() {
+        let (mut redis, mut rng) = (redis(|_| {}), Rng::new(1));
+        two(&mut redis, &mut rng);
+        redis.publish(0, 1000, "t".into(), message("a"), &mut rng);
+        redis.disconnect(1);
+        assert_eq!(run(&mut redis, &mut rng), []);
+        redis.interest(1, 2000, &["u".into()], &[], &mut rng);
+        redis.connect(1, 2000, &mut rng);
+        let came: Vec<_> = run(&mut redis, &mut rng).into_iter().map(|(_, what)| what).collect();
+        assert_eq!(came.join(" ").replace("subscribed ", ""), "t u");
+    }
+
+    #[test]
+    fn a_blocked_way_holds_back_and_goes_on() {
+        let (mut redis, mut rng) = (redis(|_| {}), Rng::new(1));
+        two(&mut redis, &mut rng);
+        for (peer, mute) in [(0, true), (1, false)] {
+            redis.block(peer, mute, !mute);
+            redis.publish(0, 1000, "t".into(), message("a"), &mut rng);
+            redis.publish(0, 1001, "t".into(), message("b"), &mut rng);
+            assert_eq!(run(&mut redis, &mut rng), []);
+            redis.unblock(peer, 2000);
+            assert_eq!(run(&mut redis, &mut rng), [(1, "a".to_owned()), (1, "b".to_owned())]);
+        }
+    }
+}

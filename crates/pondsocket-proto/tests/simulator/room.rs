@@ -1,0 +1,115 @@
+//! One channel on one node, as its members see it: who of them is here, and who is shown of other nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pondsocket_proto::channel::Assigns;
+use pondsocket_proto::cluster::{ChannelKey, Command, Input, Local, Shown, Verdict, View};
+use pondsocket_proto::id::UserId;
+use pondsocket_proto::wire::{Json, Object};
+
+/// A user that is here.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// By the node's clock.
+    pub(crate) joined: u64,
+    pub(crate) assigns: Assigns,
+    pub(crate) presence: Option<Object>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) key: ChannelKey,
+    pub(crate) instance: u64,
+    pub(crate) members: BTreeMap<UserId, Member>,
+    pub(crate) view: BTreeMap<UserId, Shown>,
+}
+
+/// What a member does, or has to undergo.
+#[derive(Clone, Debug)]
+pub(crate) enum Deed {
+    Join(Assigns, Option<Object>),
+    Leave,
+    Show(Option<Object>),
+    Assign(String, Json),
+    Merge(Assigns),
+}
+
+impl Room {
+    pub(crate) fn new(key: ChannelKey, instance: u64) -> Room {
+        Room { key, instance, members: BTreeMap::new(), view: BTreeMap::new() }
+    }
+
+    /// Does it, and says what the core is to be told. A deed that cannot be done does nothing.
+    pub(crate) fn deed(&mut self, user: &UserId, deed: Deed, now: u64) -> Vec<Input> {
+        let user = user.clone();
+        let changes = match (self.members.get_mut(&user), deed) {
+            (None, Deed::Join(assigns, presence)) => {
+                let member = Member { joined: now, assigns: assigns.clone(), presence: presence.clone() };
+                self.members.insert(user.clone(), member);
+                let shown = presence.map(|presence| Local::Presence { user: user.clone(), presence: Some(presence) });
+                [Local::Joined { user, assigns }].into_iter().chain(shown).collect()
+            }
+            (Some(_), Deed::Leave) => {
+                self.members.remove(&user);
+                vec![Local::Left { user }]
+            }
+            (Some(member), Deed::Show(presence)) => {
+                member.presence = presence.clone();
+                vec![Local::Presence { user, presence }]
+            }
+            (Some(member), Deed::Assign(key, value)) => {
+                member.assigns.set(&key, value);
+                vec![Local::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }]
+            }
+            (Some(member), Deed::Merge(assigns)) => {
+                member.assigns.merge(assigns);
+                vec![Local::Assigns { user, assigns: member.assigns.clone(), key: None }]
+            }
+            (Some(_), Deed::Join(..)) | (None, _) => Vec::new(),
+        };
+        changes.into_iter().map(|change| Input::Local { channel: self.key.clone(), change }).collect()
+    }
+
+    /// What another node wants of a user here.
+    pub(crate) fn undergo(&mut self, user: &UserId, command: Command, now: u64) -> (Verdict, Vec<Input>) {
+        let deed = match command {
+            Command::Evict { .. } | Command::Remove => Deed::Leave,
+            Command::Assign { key, value } => Deed::Assign(key, value),
+            Command::MergeAssigns(assigns) => Deed::Merge(assigns),
+            Command::Presence(presence) => Deed::Show(Some(presence)),
+            Command::Untrack => Deed::Show(None),
+        };
+        if !self.members.contains_key(user) {
+            return (Verdict::NotFound, Vec::new());
+        }
+        (Verdict::Done, self.deed(user, deed, now))
+    }
+
+    pub(crate) fn apply(&mut self, changes: Vec<View>) {
+        for change in changes {
+            match change {
+                View::Shown(user, shown) => drop(self.view.insert(user, shown)),
+                View::Gone(user) => drop(self.view.remove(&user)),
+            }
+        }
+    }
+}
+
+pub(crate) fn key(channel: &str) -> ChannelKey {
+    let channel = pondsocket_proto::id::ChannelName::new(channel, 64).expect("a name");
+    ChannelKey { endpoint: Arc::from("api/socket"), channel }
+}
+
+pub(crate) fn user(name: &str) -> UserId {
+    UserId::new(name).expect("a name")
+}
+
+/// `{"at": n}`
+pub(crate) fn presence(number: u64) -> Object {
+    Object::encode(&serde_json::json!({ "at": number })).expect("an object")
+}
+
+pub(crate) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Json {
+    Json::encode(value).expect("JSON")
+}

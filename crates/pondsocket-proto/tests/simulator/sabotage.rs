@@ -1,0 +1,103 @@
+//! Broken rules: what a node's core is told is changed at its door, so that it behaves as if its rule for that were
+//! broken. They prove that the judge would see it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use pondsocket_proto::cluster::message::{Body, NodeEvent};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Input, Lease, NodeId};
+
+use super::redis::Peer;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sabotage {
+    /// Every change applies, whatever was missed before it.
+    Gaps,
+    /// What is old applies as if it were new.
+    Order,
+    /// All lives of a name are one.
+    Lives,
+    /// Nobody ever dies, as far as nodes are told.
+    Deaths,
+    /// A message that comes twice is two messages.
+    Duplicates,
+    /// Nobody knows who joined first.
+    JoinTimes,
+    /// Loss is not reported, and digests are not heard.
+    Loss,
+    /// Nobody asks who is in a channel.
+    Questions,
+}
+
+impl Sabotage {
+    pub(crate) const ALL: [Sabotage; 8] = [
+        Sabotage::Gaps,
+        Sabotage::Order,
+        Sabotage::Lives,
+        Sabotage::Deaths,
+        Sabotage::Duplicates,
+        Sabotage::JoinTimes,
+        Sabotage::Loss,
+        Sabotage::Questions,
+    ];
+}
+
+/// What stands between a node's bus and its core.
+pub(crate) struct Door {
+    sabotage: Option<Sabotage>,
+    last: HashMap<(Peer, NodeId, ChannelKey), u64>,
+    count: u64,
+    ever: BTreeSet<NodeId>,
+}
+
+impl Door {
+    pub(crate) fn new(sabotage: Option<Sabotage>) -> Door {
+        Door { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
+    }
+
+    pub(crate) fn lets_in(&mut self, peer: Peer, mut input: Input) -> Option<Input> {
+        let Some(sabotage) = self.sabotage else { return Some(input) };
+        if let (Sabotage::Loss, Input::Bus(Bus::Gap(_) | Bus::GapAll | Bus::Down | Bus::Subscribed(_))) =
+            (sabotage, &input)
+        {
+            return None;
+        }
+        if let (Sabotage::Deaths, Input::Lease(lease)) = (sabotage, &mut input) {
+            self.ever.extend(lease.alive.iter().cloned());
+            *lease = Lease { alive: self.ever.iter().cloned().collect(), ..Lease::default() };
+        }
+        let Input::Received { message, .. } = &mut input else { return Some(input) };
+        match (sabotage, &message.body) {
+            (Sabotage::Loss, Body::Digest { .. }) => return None,
+            (Sabotage::Deaths, Body::Node(NodeEvent::Down(_))) => return None,
+            (Sabotage::Questions, Body::StateRequest { .. }) => return None,
+            _ => {}
+        }
+        self.count += 1;
+        let Some(ext) = &mut message.ext else { return Some(input) };
+        match sabotage {
+            Sabotage::Duplicates => message.id = format!("{} {}", message.id, self.count).into(),
+            Sabotage::Lives => ext.node.incarnation = 1,
+            Sabotage::JoinTimes => {
+                ext.joined = ext.joined.map(|_| 0);
+                let states = ext.own.iter_mut().chain(match &mut message.body {
+                    Body::State(states) => states.iter_mut(),
+                    _ => [].iter_mut(),
+                });
+                states.flat_map(|state| &mut state.users).for_each(|user| user.joined = 0);
+            }
+            Sabotage::Gaps | Sabotage::Order => {
+                let key = message.channel.clone().map(|channel| (peer, ext.node.clone(), channel));
+                if let (Some(key), Some((before, after))) = (key, &mut ext.change) {
+                    let last = self.last.entry(key).or_insert(*before);
+                    if *before > 0 && (*after > *last || sabotage == Sabotage::Order) {
+                        *before = *last;
+                        *after = (*after).max(*last + 1);
+                    }
+                    *last = *after;
+                }
+            }
+            _ => {}
+        }
+        Some(input)
+    }
+}

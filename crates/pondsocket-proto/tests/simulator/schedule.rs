@@ -1,0 +1,155 @@
+//! What a seed decides before anything happens: who is there, how well everything works, and what breaks.
+
+use super::rng::Rng;
+
+/// Something that goes wrong for a while, or for ever.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    /// The node does nothing for a while, and then everything at once.
+    Pause,
+    /// The node is no more.
+    Crash,
+    /// The same, and its name comes back in a younger life.
+    Restart,
+    /// A node in pause is replaced by a younger life, and then goes on as if nothing were.
+    Zombie,
+    /// The node goes in good order.
+    Stop,
+    /// Another node comes.
+    Newcomer,
+    /// The connections of a node are lost and come back.
+    Flap,
+    /// What a node says does not reach Redis.
+    Mute,
+    /// What Redis says does not reach a node, answers to its beats included.
+    Deaf,
+    /// The same for what is published only: the connection looks well.
+    Wedge,
+    /// The bus of a node reports a gap, whether there was one or not.
+    Gap,
+    /// Redis answers nobody for a while.
+    Stall,
+    /// Beats are answered late.
+    SlowStore,
+    /// The table of leases is empty.
+    Flush,
+    /// Redis is gone for a while, with or without what it knew.
+    RedisRestart,
+    /// Another Redis takes over, which knows what was some seconds ago.
+    Failover,
+    /// A node's clock leaps.
+    Leap,
+}
+
+const FAULTS: [(u64, Fault); 17] = [
+    (6, Fault::Pause),
+    (4, Fault::Crash),
+    (6, Fault::Restart),
+    (3, Fault::Zombie),
+    (3, Fault::Stop),
+    (5, Fault::Newcomer),
+    (8, Fault::Flap),
+    (4, Fault::Mute),
+    (4, Fault::Deaf),
+    (4, Fault::Wedge),
+    (4, Fault::Gap),
+    (3, Fault::Stall),
+    (3, Fault::SlowStore),
+    (2, Fault::Flush),
+    (2, Fault::RedisRestart),
+    (2, Fault::Failover),
+    (2, Fault::Leap),
+];
+
+/// The schedule of one seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Nodes of ours in the beginning.
+    pub(crate) nodes: usize,
+    /// Whether a JavaScript server is there.
+    pub(crate) js: bool,
+    /// Whether a Go server is there.
+    pub(crate) go: bool,
+    pub(crate) channels: usize,
+    /// How many people there are for each channel.
+    pub(crate) people: usize,
+    /// Whether a person may be on several nodes at once.
+    pub(crate) shared: bool,
+    /// Whether Redis keeps leases. If it does not, nodes tell each other that they live.
+    pub(crate) leases: bool,
+    /// How long a message is on its way between a node and Redis.
+    pub(crate) delay: (u64, u64),
+    /// Whether all that one connection receives is in the order in which Redis had it.
+    pub(crate) ordered: bool,
+    /// How late a node may look at its clock.
+    pub(crate) tick_late: u64,
+    /// How far clocks may be apart.
+    pub(crate) skew: u64,
+    /// How many messages of a thousand come twice, are lost and reported, are lost without a word.
+    pub(crate) duplicates: u64,
+    pub(crate) gaps: u64,
+    pub(crate) silent: u64,
+    /// How many commands of a thousand are refused where they should be carried out.
+    pub(crate) refusals: u64,
+    /// Between the deeds of people.
+    pub(crate) pace: u64,
+    /// Between faults; `None` if there are none.
+    pub(crate) faults: Option<u64>,
+    pub(crate) kinds: Vec<(u64, Fault)>,
+    /// Whether messages are put into bytes and back.
+    pub(crate) encoded: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(rng: &mut Rng) -> Plan {
+        let well = rng.per_mille(150);
+        let legacy = rng.per_mille(250);
+        let (js, go) = if legacy { [(true, false), (false, true), (true, true)][rng.index(3)] } else { (false, false) };
+        let delay = [(0, 2), (0, 20), (1, 60), (5, 40)][rng.index(4)];
+        // Most schedules know only some kinds of faults, so that their effects are not hidden by those of others.
+        let mut kinds = FAULTS.to_vec();
+        if rng.coin() {
+            kinds.retain(|_| rng.per_mille(350));
+        }
+        if kinds.is_empty() {
+            kinds.push((1, Fault::Restart));
+        }
+        let some = |rng: &mut Rng, most: u64| if !well && rng.coin() { rng.range((1, most)) } else { 0 };
+        Plan {
+            nodes: rng.range((2, if legacy { 4 } else { 8 })) as usize,
+            js,
+            go,
+            channels: rng.range((1, 4)) as usize,
+            people: rng.range((3, 14)) as usize,
+            shared: !legacy && rng.per_mille(700),
+            leases: rng.per_mille(850),
+            delay,
+            ordered: rng.per_mille(300),
+            tick_late: [0, 0, 5, 100, 400][rng.index(5)],
+            skew: [0, 50, 3000][rng.index(3)],
+            // Servers of other languages do not know a message that comes twice.
+            duplicates: if !legacy && rng.coin() { rng.range((1, 60)) } else { 0 },
+            gaps: some(rng, 60),
+            silent: some(rng, 40),
+            refusals: if !legacy && rng.per_mille(300) { 100 } else { 0 },
+            pace: rng.range((20, if legacy { 400 } else { 250 })),
+            faults: (!well).then(|| rng.range((800, 9000))),
+            kinds,
+            encoded: rng.per_mille(100),
+        }
+    }
+
+    /// Whether nothing is lost and nothing breaks.
+    pub(crate) fn is_well(&self) -> bool {
+        self.faults.is_none() && self.gaps == 0 && self.silent == 0
+    }
+
+    pub(crate) fn has_legacy(&self) -> bool {
+        self.js || self.go
+    }
+
+    /// The longest way of a message from node to node, with the node's looking at its clock.
+    pub(crate) fn hop(&self) -> u64 {
+        2 * self.delay.1 + self.tick_late
+    }
+}

@@ -1,0 +1,28 @@
+//! What happened, for people: written only when a schedule is run again because it failed.
+
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    lines: Option<Vec<String>>,
+}
+
+impl Trace {
+    /// One that writes nothing down.
+    pub(crate) fn off() -> Trace {
+        Trace { lines: None }
+    }
+
+    pub(crate) fn on() -> Trace {
+        Trace { lines: Some(Vec::new()) }
+    }
+
+    /// `line` is called only if anything is written down.
+    pub(crate) fn note(&mut self, now: u64, line: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.lines {
+            lines.push(format!("{:>4}.{:03} {}", now / 1000, now % 1000, line()));
+        }
+    }
+
+    pub(crate) fn lines(&self) -> &[String] {
+        self.lines.as_deref().unwrap_or_default()
+    }
+}

@@ -1,0 +1,178 @@
+//! What is true, and what should be shown of it where.
+
+use std::collections::BTreeMap;
+
+use pondsocket_proto::channel::Assigns;
+use pondsocket_proto::cluster::{ChannelKey, Shown};
+use pondsocket_proto::id::UserId;
+use pondsocket_proto::wire::Object;
+
+use super::legacy::{Card, Cards};
+use super::node::Node;
+use super::people::LIFE;
+use super::redis::Peer;
+use super::world::{Seat, World};
+
+/// A node has this user.
+#[derive(Clone, Debug)]
+struct Claim {
+    peer: Peer,
+    /// The largest speaks for the user.
+    rank: (u64, String),
+    assigns: Assigns,
+    presence: Option<Object>,
+}
+
+type Claims = BTreeMap<UserId, Vec<Claim>>;
+
+impl World {
+    /// What some node shows otherwise than it should.
+    pub(crate) fn difference(&self) -> Option<String> {
+        self.channels.iter().find_map(|channel| {
+            let claims = self.claims(channel);
+            self.live().find_map(|(peer, node)| {
+                let view = &node.rooms.get(channel)?.view;
+                let tolerates = |user: &UserId, shown: Option<&Shown>| self.tolerates(node, user, shown);
+                let what = compare(&self.expected(peer, &claims), view, tolerates)?;
+                Some(format!("{peer} ({}) in {}: {what}", node.id.name, channel.channel))
+            })
+        })
+    }
+
+    /// What is wrong with this list of users of other nodes.
+    pub(crate) fn difference_of(
+        &self,
+        peer: Peer,
+        channel: &ChannelKey,
+        view: &BTreeMap<UserId, Shown>,
+    ) -> Option<String> {
+        let Seat::Ours(node) = &self.seats[peer] else { return None };
+        let tolerates = |user: &UserId, shown: Option<&Shown>| self.tolerates(node, user, shown);
+        compare(&self.expected(peer, &self.claims(channel)), view, tolerates)
+    }
+
+    /// Whether it is beyond one of our nodes to know whether, and how, this user is to be shown. Servers of other languages
+    /// lose messages without a word, and JavaScript relays whom it believes to be there: also users of a node that died
+    /// before the observer was born, so that it cannot know better.
+    fn tolerates(&self, observer: &Node, user: &UserId, shown: Option<&Shown>) -> bool {
+        if !self.plan.has_legacy() {
+            return false;
+        }
+        let life = shown.and_then(|shown| shown.assigns.get(LIFE)).and_then(|life| life.decode::<String>().ok());
+        let is_long_gone = |life: String| {
+            let nodes =
+                self.seats.iter().filter_map(|seat| if let Seat::Ours(node) = seat { Some(node) } else { None });
+            nodes.filter(|node| node.id.source() == life).any(|node| node.ended <= observer.began)
+        };
+        match shown {
+            // Go says what is so in any order.
+            None => is_stranger(user) && (self.plan.go || !self.plan.is_well()),
+            Some(_) => !self.plan.is_well() || (self.plan.js && life.is_some_and(is_long_gone)),
+        }
+    }
+
+    fn claims(&self, channel: &ChannelKey) -> Claims {
+        let mut claims = Claims::new();
+        for (peer, node) in self.live() {
+            for (user, member) in node.rooms.get(channel).iter().flat_map(|room| &room.members) {
+                let rank = (member.joined, node.id.name.to_string());
+                let (assigns, presence) = (member.assigns.clone(), member.presence.clone());
+                claims.entry(user.clone()).or_default().push(Claim { peer, rank, assigns, presence });
+            }
+        }
+        for (peer, here, _) in self.strangers(channel) {
+            for (user, Card { assigns, presence, .. }) in here {
+                let (assigns, presence) = (assigns.clone(), presence.clone());
+                let claim = Claim { peer, rank: (0, String::new()), assigns, presence };
+                claims.entry(super::room::user(user)).or_default().push(claim);
+            }
+        }
+        claims
+    }
+
+    /// Servers of other languages in a channel: who is there, and whom they think to be elsewhere.
+    fn strangers(&self, channel: &ChannelKey) -> impl Iterator<Item = (Peer, &Cards, &Cards)> {
+        self.seats.iter().enumerate().filter_map(move |(peer, seat)| match seat {
+            Seat::Js(js) => js.rooms.get(channel).map(|room| (peer, &room.here, &room.elsewhere)),
+            Seat::Go(go) => go.rooms.get(channel).map(|room| (peer, &room.here, &room.elsewhere)),
+            Seat::Ours(_) => None,
+        })
+    }
+
+    fn expected(&self, observer: Peer, claims: &Claims) -> BTreeMap<UserId, Shown> {
+        let one = |(user, claims): (&UserId, &Vec<Claim>)| {
+            let (own, others): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| claim.peer == observer);
+            others.first()?;
+            let speaker = claims.iter().max_by_key(|claim| &claim.rank)?;
+            let tracked = others.iter().filter(|claim| claim.presence.is_some()).max_by_key(|claim| &claim.rank);
+            let over_local = own.first().zip(tracked).is_some_and(|(own, tracked)| tracked.rank > own.rank);
+            let presence = tracked.and_then(|claim| claim.presence.clone());
+            Some((user.clone(), Shown { assigns: speaker.assigns.clone(), presence, over_local }))
+        };
+        claims.iter().filter_map(one).collect()
+    }
+
+    /// What some server of another language thinks otherwise than it should of users of our nodes. What they do to each
+    /// other's users is their affair.
+    pub(crate) fn foreign_difference(&self) -> Option<String> {
+        self.channels.iter().find_map(|channel| {
+            let claims = self.claims(channel);
+            self.strangers(channel).filter(|(_, here, _)| !here.is_empty()).find_map(|(peer, _, elsewhere)| {
+                let shown = |card: &Card| Shown {
+                    assigns: card.assigns.clone(),
+                    presence: card.presence.clone(),
+                    over_local: false,
+                };
+                let view = elsewhere.iter().map(|(user, card)| (super::room::user(user), shown(card))).collect();
+                let mut expected = self.expected(peer, &claims);
+                if self.plan.go {
+                    // Nobody can take back what Go has heard in the wrong order, or make it hide somebody.
+                    expected.retain(|_, shown| shown.presence.is_some());
+                }
+                let is_tolerated =
+                    |user: &UserId, shown: Option<&Shown>| is_stranger(user) || self.plan.go && shown.is_some();
+                let what = compare(&expected, &view, is_tolerated)?;
+                Some(format!("{peer} (foreign) in {}: {what}", channel.channel))
+            })
+        })
+    }
+}
+
+/// Users of servers of other languages have names of their own.
+fn is_stranger(user: &UserId) -> bool {
+    user.as_str().starts_with('x')
+}
+
+/// The first difference that is not tolerated, for what is shown too much or, with nothing, for what is not shown.
+fn compare(
+    expected: &BTreeMap<UserId, Shown>,
+    view: &BTreeMap<UserId, Shown>,
+    tolerates: impl Fn(&UserId, Option<&Shown>) -> bool,
+) -> Option<String> {
+    for (user, wanted) in expected.iter().filter(|(user, _)| !tolerates(user, None)) {
+        match view.get(user) {
+            None => return Some(format!("{user} is missing, {}", show(wanted))),
+            Some(shown) if !is_equal(shown, wanted) => {
+                return Some(format!("{user} is {}, and should be {}", show(shown), show(wanted)));
+            }
+            Some(_) => {}
+        }
+    }
+    let is_ghost = |(user, shown): &(&UserId, &Shown)| !expected.contains_key(*user) && !tolerates(user, Some(shown));
+    view.iter().find(is_ghost).map(|(user, shown)| format!("{user} is a ghost: {}", show(shown)))
+}
+
+fn is_equal(a: &Shown, b: &Shown) -> bool {
+    let sorted = |assigns: &Assigns| {
+        let mut entries: Vec<_> =
+            assigns.iter().map(|(key, value)| (key.to_owned(), value.as_str().to_owned())).collect();
+        entries.sort();
+        entries
+    };
+    (&a.presence, a.over_local) == (&b.presence, b.over_local)
+        && (a.assigns == b.assigns || sorted(&a.assigns) == sorted(&b.assigns))
+}
+
+fn show(shown: &Shown) -> String {
+    format!("{:?} {} over local {}", shown.presence, shown.assigns.to_json(), shown.over_local)
+}

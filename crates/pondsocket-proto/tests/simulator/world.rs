@@ -1,0 +1,573 @@
+//! Everything there is, and the one queue of what happens next.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pondsocket_proto::cluster::message::{Body, Envelope, Ext, Recipients, UserMessage};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Command, Input, Lease, Output, Topics, Verdict};
+use pondsocket_proto::id::UserId;
+use pondsocket_proto::wire::Object;
+
+use super::faults::Mend;
+use super::invariants::Judge;
+use super::leases::Leases;
+use super::legacy_go::Go;
+use super::legacy_js::Js;
+use super::node::{Life, Node, Trouble};
+use super::redis::{Delivered, Peer, Quality, Redis, Wire};
+use super::rng::Rng;
+use super::room::Deed;
+use super::sabotage::{Door, Sabotage};
+use super::schedule::{Fault, Plan};
+use super::trace::Trace;
+
+/// How long people take between two deeds, where that counts.
+const HASTE: u64 = 400;
+
+/// Whoever is connected to Redis.
+pub(crate) enum Seat {
+    Ours(Box<Node>),
+    Js(Js),
+    Go(Go),
+}
+
+/// What a node of another language does.
+pub(crate) enum Act {
+    Say(Rc<str>, Rc<Envelope>),
+    Interest { add: Vec<Rc<str>>, remove: Vec<Rc<str>> },
+}
+
+/// Something that happens at its time.
+pub(crate) enum Event {
+    Wire(Wire),
+    /// A node looks at its clock.
+    Look(Peer),
+    /// A node beats; its beat reaches the table; the answer reaches it.
+    Beat(Peer),
+    Beaten(Peer, u64),
+    BeatAnswered(Peer, u64, Lease),
+    /// A node tries to connect.
+    Connect(Peer),
+    /// A node finds that its connection is not what it seems to be.
+    Detect(Peer, u64),
+    /// A node carries out what another wants, and reports.
+    Carry(Peer, u64, ChannelKey, UserId, Command),
+    /// A node's core is told something later.
+    Later(Peer, Input),
+    /// Somebody does something.
+    Deed,
+    Fault,
+    Mend(Mend),
+    /// A node of another language has something to do, says something late, or handles something late.
+    LegacyTimer(Peer),
+    LegacySays(Peer, Rc<str>, Rc<Envelope>),
+    LegacyHears(Peer, Rc<Envelope>),
+}
+
+struct Agenda {
+    queue: BinaryHeap<Reverse<Due>>,
+    number: u64,
+}
+
+struct Due {
+    at: (u64, u64),
+    event: Event,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Due) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) plan: Plan,
+    pub(crate) rng: Rng,
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) redis: Redis,
+    pub(crate) leases: Leases,
+    /// The table as it was some seconds ago: what a replica may know.
+    pub(crate) lagging: Leases,
+    /// How far the clock of Redis is ahead.
+    pub(crate) server_ahead: u64,
+    pub(crate) slow_store_until: u64,
+    pub(crate) topics: Topics,
+    pub(crate) channels: Vec<ChannelKey>,
+    pub(crate) judge: Judge,
+    pub(crate) trace: Trace,
+    /// Deeds, deliveries and faults.
+    pub(crate) events: u64,
+    /// Numbers names, values and messages.
+    pub(crate) counter: u64,
+    /// Something has changed since somebody last compared views.
+    pub(crate) is_dirty: bool,
+    pub(crate) is_over: bool,
+    /// When users did something last, if it counts.
+    last_deeds: HashMap<(Peer, String), u64>,
+    agenda: Agenda,
+    interned: HashMap<String, Rc<str>>,
+    door: Door,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, trace: Trace, sabotage: Option<Sabotage>) -> World {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::new(&mut rng);
+        let names = ["/room/1", "/room/2", "/room/a:b", "/lobby"];
+        let mut world = World {
+            now: 0,
+            redis: Redis::new(Quality::of(&plan)),
+            judge: Judge::new(&plan),
+            channels: names[..plan.channels].iter().map(|name| super::room::key(name)).collect(),
+            plan,
+            rng,
+            seats: Vec::new(),
+            leases: Leases::default(),
+            lagging: Leases::default(),
+            server_ahead: 0,
+            slow_store_until: 0,
+            topics: Topics::new("pondsocket", "sim"),
+            trace,
+            events: 0,
+            counter: 0,
+            is_dirty: true,
+            is_over: false,
+            last_deeds: HashMap::new(),
+            agenda: Agenda { queue: BinaryHeap::new(), number: 0 },
+            interned: HashMap::new(),
+            door: Door::new(sabotage),
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        let plan = self.plan.clone();
+        self.note(|| format!("{plan:?}"));
+        for number in 0..plan.nodes {
+            self.start_node(&format!("web-{number}"));
+        }
+        if plan.js {
+            let peer = self.redis.add_peer();
+            self.seats.push(Seat::Js(Js::new("js-k3f9", self.topics.clone())));
+            self.start_legacy(peer);
+        }
+        if plan.go {
+            let peer = self.redis.add_peer();
+            self.seats.push(Seat::Go(Go::new(self.topics.clone())));
+            self.start_legacy(peer);
+        }
+        self.after(10, Event::Deed);
+        if plan.faults.is_some() {
+            self.after(3000, Event::Fault);
+        }
+    }
+
+    fn start_legacy(&mut self, peer: Peer) {
+        self.redis.connect(peer, self.now, &mut self.rng);
+        let heartbeat = self.intern(&self.topics.heartbeat());
+        self.redis.interest(peer, self.now, &[heartbeat], &[], &mut self.rng);
+        self.after(1, Event::LegacyTimer(peer));
+    }
+
+    /// A node begins to live, under a name that may have lived before.
+    pub(crate) fn start_node(&mut self, name: &str) -> Peer {
+        let mut ahead = self.rng.below(self.plan.skew + 1);
+        for seat in &mut self.seats {
+            let Seat::Ours(node) = seat else { continue };
+            if &*node.id.name == name {
+                // One machine has one clock.
+                ahead = node.ahead;
+                node.is_replaced = true;
+            }
+        }
+        let peer = self.redis.add_peer();
+        let node = Node::new(name, ahead, self.now, self.topics.clone(), true, self.rng.next());
+        self.judge.born(peer, &node.id);
+        self.note(|| format!("{} starts as {peer}", node.id.source()));
+        self.seats.push(Seat::Ours(Box::new(node)));
+        self.is_dirty = true;
+        let soon = self.rng.range((0, 300));
+        self.after(soon, Event::Connect(peer));
+        if self.plan.leases {
+            self.after(soon + 5, Event::Beat(peer));
+        }
+        self.feed(peer, Input::Tick);
+        peer
+    }
+
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
+        self.trace.note(self.now, line);
+    }
+
+    pub(crate) fn after(&mut self, delay: u64, event: Event) {
+        self.at(self.now + delay, event);
+    }
+
+    pub(crate) fn at(&mut self, time: u64, event: Event) {
+        self.agenda.number += 1;
+        self.agenda.queue.push(Reverse(Due { at: (time.max(self.now), self.agenda.number), event }));
+    }
+
+    pub(crate) fn intern(&mut self, topic: &str) -> Rc<str> {
+        match self.interned.get(topic) {
+            Some(topic) => topic.clone(),
+            None => self.interned.entry(topic.to_owned()).or_insert_with(|| topic.into()).clone(),
+        }
+    }
+
+    pub(crate) fn count(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    pub(crate) fn node(&mut self, peer: Peer) -> Option<&mut Node> {
+        match &mut self.seats[peer] {
+            Seat::Ours(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Our nodes that have not ended, whether they are paused or not.
+    pub(crate) fn lives(&self) -> impl Iterator<Item = (Peer, &Node)> {
+        self.seats.iter().enumerate().filter_map(|(peer, seat)| match seat {
+            Seat::Ours(node) if node.life != Life::Over => Some((peer, &**node)),
+            _ => None,
+        })
+    }
+
+    /// Those of them whose name nobody else has taken.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (Peer, &Node)> {
+        self.lives().filter(|(_, node)| node.is_live())
+    }
+
+    /// Those of them that are not paused.
+    pub(crate) fn running(&self) -> Vec<Peer> {
+        self.live().filter(|(_, node)| node.life == Life::Runs).map(|(peer, _)| peer).collect()
+    }
+
+    /// Lets happen what is due until then, or until something is wrong.
+    pub(crate) fn run_until(&mut self, until: u64) {
+        while self.agenda.queue.peek().is_some_and(|Reverse(due)| due.at.0 <= until) && self.judge.is_content() {
+            let Reverse(Due { at, event }) = self.agenda.queue.pop().expect("it was there");
+            self.now = at.0;
+            self.happen(event);
+        }
+        self.now = self.now.max(until);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Wire(Wire::Deliver { to, session, what }) => self.land(to, session, what),
+            Event::Wire(wire) => {
+                self.redis.arrive(wire, self.now, &mut self.rng);
+                self.collect();
+            }
+            Event::Look(peer) => self.look(peer),
+            Event::Beat(peer) => self.beat(peer),
+            Event::Beaten(peer, session) => self.beaten(peer, session),
+            Event::BeatAnswered(peer, session, lease) => self.beat_answered(peer, session, lease),
+            Event::Connect(peer) => self.connect(peer),
+            Event::Detect(peer, session) => self.detect(peer, session),
+            Event::Carry(peer, id, channel, user, command) => self.carry(peer, id, channel, user, command),
+            Event::Later(peer, input) => self.feed(peer, input),
+            Event::Deed => self.somebody_does_something(),
+            Event::Fault => self.something_breaks(),
+            Event::Mend(mend) => self.mend(mend),
+            Event::LegacyTimer(peer) => self.legacy_timer(peer),
+            Event::LegacySays(peer, topic, message) => {
+                self.redis.publish(peer, self.now, topic, message, &mut self.rng);
+                self.collect();
+            }
+            Event::LegacyHears(peer, message) => self.legacy_hears(peer, &message),
+        }
+    }
+
+    /// Takes over what Redis has put on its way.
+    pub(crate) fn collect(&mut self) {
+        let Agenda { queue, number } = &mut self.agenda;
+        for (at, wire) in self.redis.drain() {
+            *number += 1;
+            queue.push(Reverse(Due { at: (at.max(self.now), *number), event: Event::Wire(wire) }));
+        }
+    }
+
+    fn land(&mut self, to: Peer, session: u64, what: Delivered) {
+        if !self.redis.lands(to, session, &what) {
+            return;
+        }
+        self.events += 1;
+        match (&self.seats[to], what) {
+            (Seat::Ours(_), what) => {
+                let input = match what {
+                    Delivered::Message { topic, message } => {
+                        Input::Received { topic: topic.to_string(), message: Box::new((*message).clone()) }
+                    }
+                    Delivered::Subscribed(topics) => {
+                        Input::Bus(Bus::Subscribed(topics.iter().map(|topic| topic.to_string()).collect()))
+                    }
+                    Delivered::Gap(topic) => Input::Bus(Bus::Gap(vec![topic.to_string()])),
+                };
+                self.feed(to, input);
+            }
+            (Seat::Js(_), Delivered::Message { message, .. }) => self.legacy_hears(to, &message),
+            (Seat::Go(_), Delivered::Message { message, .. }) => {
+                let late = self.rng.below(100);
+                self.after(late, Event::LegacyHears(to, message));
+            }
+            (_, Delivered::Subscribed(topics)) => self.legacy_subscribed(to, &topics),
+            (_, Delivered::Gap(_)) => {}
+        }
+    }
+
+    /// A node's core is told something: at once, or when its pause is over.
+    pub(crate) fn feed(&mut self, peer: Peer, input: Input) {
+        let now = self.now;
+        let input = match &mut self.seats[peer] {
+            Seat::Ours(node) => match node.life {
+                Life::Over => return,
+                Life::Paused => return node.waiting.push(input),
+                Life::Runs => self.door.lets_in(peer, input),
+            },
+            _ => return,
+        };
+        let Some(input) = input else { return };
+        self.trace.note(now, || format!("{peer} <- {}", super::show::input(&input)));
+        self.judge.told(peer, &input);
+        if let Input::Local { .. } | Input::Opened { .. } | Input::Closed { .. } = input {
+            self.is_dirty = true;
+        }
+        let outputs = self.node(peer).expect("it is ours").handle(input, now);
+        for output in outputs {
+            self.apply(peer, output);
+        }
+        self.look_later(peer);
+    }
+
+    fn apply(&mut self, peer: Peer, output: Output) {
+        self.trace.note(self.now, || format!("{peer} -> {}", super::show::output(&output)));
+        self.judge.wanted(peer, &output, self.now);
+        match output {
+            Output::Publish { topic, message } => {
+                let topic = self.intern(&topic);
+                let message = self.by_wire(*message);
+                self.redis.publish(peer, self.now, topic, Rc::new(message), &mut self.rng);
+                self.collect();
+            }
+            Output::Interest { add, remove } => {
+                let add: Vec<_> = add.iter().map(|topic| self.intern(topic)).collect();
+                let remove: Vec<_> = remove.iter().map(|topic| self.intern(topic)).collect();
+                self.redis.interest(peer, self.now, &add, &remove, &mut self.rng);
+                self.collect();
+            }
+            Output::View { channel, instance, changes } => {
+                self.is_dirty = true;
+                let node = self.node(peer).expect("it is ours");
+                if let Some(room) = node.rooms.get_mut(&channel).filter(|room| room.instance == instance) {
+                    room.apply(changes);
+                }
+            }
+            Output::Command { id, channel, user, command } => {
+                let delay = if self.rng.per_mille(100) { self.rng.below(600) } else { self.rng.below(20) };
+                self.after(delay, Event::Carry(peer, id, channel, user, command));
+            }
+            Output::Answered { id, answer } => self.answered(peer, id, answer),
+            Output::NodeDown(name) => {
+                let lives = self.live().any(|(_, node)| node.id.name == name);
+                self.judge.node_down(peer, &name, lives);
+            }
+            Output::Deliver { .. } | Output::NodeUp(_) | Output::Diverged(_) => {}
+        }
+    }
+
+    /// A message as the receiver gets it.
+    fn by_wire(&mut self, message: Envelope) -> Envelope {
+        if !self.plan.encoded {
+            return message;
+        }
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        // `{}` and nothing are one presence to some, so what counts is what is written again.
+        let decoded = Envelope::decode(&bytes);
+        let mut again = Vec::new();
+        decoded.iter().for_each(|decoded| decoded.encode(&mut again));
+        if again != bytes {
+            let text = String::from_utf8_lossy(&bytes);
+            self.judge.violated("codec", format!("{message:?} is encoded as {text} and decoded as {decoded:?}"));
+        }
+        decoded.unwrap_or(message)
+    }
+
+    fn look_later(&mut self, peer: Peer) {
+        let (now, late) = (self.now, self.plan.tick_late);
+        let node = self.node(peer).expect("it is ours");
+        let Some(deadline) = node.deadline() else { return };
+        if node.looks_at.is_none_or(|at| deadline < at) {
+            let at = deadline.max(now);
+            node.looks_at = Some(at);
+            let late = if late > 0 { self.rng.below(late + 1) } else { 0 };
+            self.at(at + late, Event::Look(peer));
+        }
+    }
+
+    fn look(&mut self, peer: Peer) {
+        let now = self.now;
+        let node = self.node(peer).expect("it is ours");
+        node.looks_at = None;
+        match node.life {
+            Life::Over => {}
+            Life::Paused => self.after(50, Event::Look(peer)),
+            Life::Runs if node.deadline().is_some_and(|deadline| deadline <= now) => {
+                self.feed(peer, Input::Tick);
+                let again = self.node(peer).and_then(|node| node.deadline()).is_some_and(|deadline| deadline <= now);
+                self.judge.looked(peer, now, again);
+            }
+            Life::Runs => self.look_later(peer),
+        }
+    }
+
+    fn connect(&mut self, peer: Peer) {
+        if self.redis.is_up(peer) || self.node(peer).is_none_or(|node| node.life == Life::Over) {
+            return;
+        }
+        if !self.redis.is_reachable(peer, self.now) {
+            let pause = self.rng.range((100, 1500));
+            return self.after(pause, Event::Connect(peer));
+        }
+        self.redis.connect(peer, self.now, &mut self.rng);
+        self.feed(peer, Input::Bus(Bus::Up));
+        self.collect();
+    }
+
+    /// The connections of a node are lost, and it knows.
+    pub(crate) fn hang_up(&mut self, peer: Peer, back_in: u64) {
+        if !self.redis.is_up(peer) {
+            return;
+        }
+        self.redis.disconnect(peer);
+        self.feed(peer, Input::Bus(Bus::Down));
+        self.after(back_in, Event::Connect(peer));
+    }
+
+    fn detect(&mut self, peer: Peer, session: u64) {
+        if self.redis.session(peer) != session || self.node(peer).is_none_or(|node| node.trouble.is_none()) {
+            return;
+        }
+        if let Some(Trouble::Wedge) = self.node(peer).and_then(|node| node.trouble) {
+            // Another connection is well.
+            self.redis.disconnect(peer);
+            self.redis.unblock(peer, self.now);
+            self.node(peer).expect("it is ours").trouble = None;
+            self.feed(peer, Input::Bus(Bus::Down));
+            return self.after(100, Event::Connect(peer));
+        }
+        self.hang_up(peer, 100);
+    }
+
+    fn carry(&mut self, peer: Peer, id: u64, channel: ChannelKey, user: UserId, command: Command) {
+        if self.is_hasty(peer, user.as_str()) {
+            return self.after(HASTE, Event::Carry(peer, id, channel, user, command));
+        }
+        let (now, refused) = (self.now, self.rng.per_mille(self.plan.refusals));
+        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
+        if node.life == Life::Paused {
+            return self.after(100, Event::Carry(peer, id, channel, user, command));
+        }
+        let clock = node.clock(now);
+        let leaves = matches!(command, Command::Evict { .. } | Command::Remove);
+        let (verdict, inputs) = match node.rooms.get_mut(&channel) {
+            None => (Verdict::NotFound, Vec::new()),
+            Some(_) if refused && !leaves => (Verdict::Refused, Vec::new()),
+            Some(room) => room.undergo(&user, command, clock),
+        };
+        inputs.into_iter().for_each(|input| self.feed(peer, input));
+        self.feed(peer, Input::Done { id, verdict });
+        self.close_if_empty(peer, &channel);
+    }
+
+    /// A member of a channel of one of our nodes does something.
+    pub(crate) fn deed(&mut self, peer: Peer, channel: &ChannelKey, user: &UserId, deed: Deed) {
+        let now = self.now;
+        if self.is_hasty(peer, user.as_str()) {
+            return;
+        }
+        let Some(node) = self.node(peer).filter(|node| node.life == Life::Runs) else { return };
+        let clock = node.clock(now);
+        let (room, opened) = match deed {
+            Deed::Join(..) => node.open(channel),
+            _ => match node.rooms.get_mut(channel) {
+                Some(room) => (room, None),
+                None => return,
+            },
+        };
+        let inputs = opened.into_iter().chain(room.deed(user, deed, clock)).collect::<Vec<_>>();
+        inputs.into_iter().for_each(|input| self.feed(peer, input));
+        self.close_if_empty(peer, channel);
+    }
+
+    /// Whether this user has done something a moment ago. Go knows no order, so with a Go server people take their time:
+    /// else nobody could know what it ends with.
+    pub(crate) fn is_hasty(&mut self, peer: Peer, user: &str) -> bool {
+        if !self.plan.go {
+            return false;
+        }
+        let last = self.last_deeds.entry((peer, user.to_owned())).or_default();
+        let is_hasty = self.now < *last + HASTE;
+        if !is_hasty {
+            *last = self.now;
+        }
+        is_hasty
+    }
+
+    fn close_if_empty(&mut self, peer: Peer, channel: &ChannelKey) {
+        let Some(closed) = self.node(peer).and_then(|node| node.close_if_empty(channel)) else { return };
+        self.is_dirty = true;
+        // Another life of the channel may have begun before the core is told of the end of this one.
+        match self.rng.per_mille(200) {
+            true => {
+                let late = self.rng.below(60);
+                self.after(late, Event::Later(peer, closed));
+            }
+            false => self.feed(peer, closed),
+        }
+    }
+
+    /// A server says something to the members of a channel on all nodes.
+    pub(crate) fn broadcast(&mut self, peer: Peer, channel: &ChannelKey) {
+        let (number, timestamp) = (self.count(), self.now);
+        let Some(node) = self.node(peer) else { return };
+        let id: Arc<str> = format!("message-{number}").into();
+        let payload = Object::encode(&serde_json::json!({ "n": number })).expect("an object");
+        let (from, event, request_id) = ("CHANNEL".into(), "news".to_owned(), id.to_string());
+        let body = Body::UserMessage(UserMessage { from, event, payload, request_id, to: Recipients::All });
+        let ext = Ext { node: node.id.clone(), change: None, joined: None, request: None, have: vec![], own: None };
+        let source = node.id.source().into();
+        let message = Envelope { id, source, channel: Some(channel.clone()), timestamp, body, ext: Some(ext) };
+        let topic = self.intern(&self.topics.channel(channel));
+        self.note(|| format!("{peer} broadcasts {number}"));
+        self.redis.publish(peer, self.now, topic, Rc::new(message), &mut self.rng);
+        self.collect();
+    }
+
+    pub(crate) fn break_now(&mut self, fault: Fault) {
+        self.events += 1;
+        self.note(|| format!("** {fault:?}"));
+    }
+}
