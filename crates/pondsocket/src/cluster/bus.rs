@@ -33,9 +33,10 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Changes what is to be delivered: first `add` joins it, then `remove` leaves it.
     ///
-    /// It never waits, and only notes what is wanted; before `run` it is what the first session begins with. A topic that
-    /// is added again while it is subscribed may be reported again, and need not be. One that is removed may still deliver
-    /// what was under way; when it is added again it is subscribed anew.
+    /// It never waits, and only notes what is wanted; before `run` it is what the first session begins with. Adding twice
+    /// is adding once, and so is removing. But every call that adds a topic is answered by a
+    /// [`Subscribed`](super::BusEvent::Subscribed) that names it, also if it was subscribed all along, unless it is removed
+    /// or the session ends first. A topic that is removed may still deliver what was under way.
     fn interest(&self, add: &[Topic], remove: &[Topic]);
 
     /// Sends messages, and answers what became of each, in their order.

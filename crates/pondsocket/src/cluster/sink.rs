@@ -106,7 +106,6 @@ struct Gap {
 
 impl BusSink {
     /// A queue: the bus gets the sink, and the node reads the events.
-    #[expect(clippy::new_ret_no_self, reason = "the two ends of one thing, as with channels")]
     pub fn new(limits: SinkLimits) -> (BusSink, BusEvents) {
         let shared = Arc::new(Shared { queue: Mutex::new(Queue::new(limits)), filled: Notify::new() });
         (BusSink(Arc::new(Filler(shared.clone()))), BusEvents(shared))

@@ -10,7 +10,6 @@ pub struct Stopper(watch::Sender<bool>);
 
 impl Stop {
     /// Both ends.
-    #[expect(clippy::new_ret_no_self, reason = "the two ends of one thing, as with channels")]
     pub fn new() -> (Stopper, Stop) {
         let (sender, receiver) = watch::channel(false);
         (Stopper(sender), Stop(receiver))
