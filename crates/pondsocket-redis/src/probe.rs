@@ -40,11 +40,13 @@ impl Probe {
         if now < self.deadline() {
             return Due::Nothing;
         }
-        if self.sent.is_some() {
-            return Due::Failed;
+        // Whoever comes far too late was not running: the silence is ours, and what has arrived was not read yet.
+        let late = now > self.deadline() + self.patience / 2;
+        match self.sent.replace(now) {
+            None => Due::Send,
+            Some(_) if late => Due::Nothing,
+            Some(_) => Due::Failed,
         }
-        self.sent = Some(now);
-        Due::Send
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -66,6 +68,15 @@ mod tests {
         assert_eq!(probe.due(start + PATIENCE), Due::Send);
         assert_eq!(probe.due(start + PATIENCE), Due::Nothing);
         assert_eq!(probe.due(start + PATIENCE * 2), Due::Failed);
+    }
+
+    #[test]
+    fn a_node_that_was_frozen_itself_waits_once_more() {
+        let start = Instant::now();
+        let mut probe = Probe::new(PATIENCE, start);
+        assert_eq!(probe.due(start + PATIENCE * 3), Due::Send);
+        assert_eq!(probe.due(start + PATIENCE * 6), Due::Nothing);
+        assert_eq!(probe.due(start + PATIENCE * 7), Due::Failed);
     }
 
     #[test]

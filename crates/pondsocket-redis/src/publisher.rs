@@ -31,7 +31,8 @@ pub(crate) struct Publisher {
     link: watch::Sender<Link>,
     /// The number of a connection that somebody has found dead, and how.
     broken: watch::Sender<(u64, BusError)>,
-    answered: Mutex<Instant>,
+    /// When the first command was sent that was not followed by any answer.
+    asked: Mutex<Option<Instant>>,
     counters: Arc<Counters>,
     command_timeout: Duration,
     patience: Duration,
@@ -70,7 +71,7 @@ impl Publisher {
             filled: Notify::new(),
             link: watch::Sender::new(Link::None),
             broken: watch::Sender::new((0, idle())),
-            answered: Mutex::new(Instant::now()),
+            asked: Mutex::new(None),
             counters,
             command_timeout: options.command_timeout,
             patience: options.probe_interval,
@@ -186,6 +187,7 @@ impl Publisher {
         command: &redis::Cmd,
     ) -> Result<T, redis::RedisError> {
         let mut redis = connection.redis.clone();
+        self.asked();
         let answer = timeout(self.command_timeout, command.query_async(&mut redis)).await;
         let late = || redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
         let answer: RedisResult<T> = answer.unwrap_or_else(|_| Err(late()));
@@ -258,6 +260,7 @@ impl Publisher {
             if items.is_empty() {
                 return;
             }
+            self.asked();
             writes.push_back(begun(self.write(connection, items)).await);
         }
     }
@@ -308,14 +311,24 @@ impl Publisher {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Something was sent.
+    fn asked(&self) {
+        self.silence().get_or_insert_with(Instant::now);
+    }
+
+    /// Something was answered.
     fn heard(&self) {
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.silence() = None;
     }
 
     /// Whether there was no answer to anything for so long that the connection is given up. Until then it is kept: what was
     /// sent to a Redis that only pauses is done when it goes on, beats above all.
     fn is_silent(&self) -> bool {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > self.patience
+        self.silence().is_some_and(|since| since.elapsed() > self.patience)
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

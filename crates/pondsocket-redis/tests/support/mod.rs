@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,17 +44,43 @@ impl RedisServer {
     }
 
     pub(crate) async fn with(arguments: &[&str]) -> RedisServer {
-        let folder = tempfile::tempdir().expect("a folder");
-        let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_string()).collect();
-        loop {
-            let port = free_port();
-            let child = spawn(port, folder.path(), &arguments);
-            let server = RedisServer { port, child: Mutex::new(child), folder, arguments };
+        let arguments = arguments.iter().map(|argument| argument.to_string());
+        let nothing_kept = ["--save", "", "--appendonly", "no"].map(String::from);
+        RedisServer::launch(|port, _| {
+            let address = ["--port", &port.to_string(), "--bind", "127.0.0.1"].map(String::from);
+            address.into_iter().chain(nothing_kept.clone()).chain(arguments.clone()).collect()
+        })
+        .await
+    }
+
+    /// A sentinel that alone decides about the primary `main`.
+    pub(crate) async fn sentinel(primary: &RedisServer) -> RedisServer {
+        let watched = primary.port;
+        RedisServer::launch(|port, folder| {
+            let file = folder.join("sentinel.conf");
+            let settings = format!(
+                "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {watched} 1\n\
+                 sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+            );
+            std::fs::write(&file, settings).expect("a file");
+            vec![file.to_str().expect("a path").into(), "--sentinel".into()]
+        })
+        .await
+    }
+
+    async fn launch(arguments: impl Fn(u16, &Path) -> Vec<String>) -> RedisServer {
+        for attempt in 0.. {
+            let (port, folder) = (free_port(), tempfile::tempdir().expect("a folder"));
+            let arguments = arguments(port, folder.path());
+            let child = Mutex::new(spawn(folder.path(), &arguments));
+            let server = RedisServer { port, child, folder, arguments };
             if server.is_ready().await {
                 return server;
             }
-            panic!("redis-server has ended by itself: {}", server.log());
+            // Somebody else may have been faster with the port.
+            assert!(attempt < 5, "redis-server has ended by itself: {}", server.log());
         }
+        unreachable!("it is asserted before")
     }
 
     pub(crate) fn options(&self) -> RedisOptions {
@@ -78,7 +105,7 @@ impl RedisServer {
     /// Starts it again where it was.
     pub(crate) async fn restart(&self) {
         self.kill();
-        *self.child.lock().expect("no panic") = spawn(self.port, self.folder.path(), &self.arguments);
+        *self.child.lock().expect("no panic") = spawn(self.folder.path(), &self.arguments);
         assert!(self.is_ready().await, "redis-server has ended by itself: {}", self.log());
     }
 
@@ -116,13 +143,11 @@ impl RedisServer {
     }
 }
 
-fn spawn(port: u16, folder: &std::path::Path, arguments: &[String]) -> Child {
+fn spawn(folder: &Path, arguments: &[String]) -> Child {
     let log = std::fs::File::create(folder.join("log")).expect("a file");
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.args(["--dir", folder.to_str().expect("a path")]).args(arguments);
-    let spawned = command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).spawn();
-    spawned.expect("these tests need the program `redis-server` (Debian: apt-get install redis-server)")
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
+    command.spawn().expect("these tests need the program `redis-server` (Debian: apt-get install redis-server)")
 }
 
 impl Drop for RedisServer {
