@@ -15,6 +15,8 @@ need_python() { python3 -c 'import ensurepip' 2>/dev/null || install_packages py
 
 need_compiler() { command -v c++ >/dev/null || install_packages g++; }
 
+need_redis() { command -v redis-server >/dev/null || install_packages redis-server; }
+
 need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
 
 # The features of a crate, by name.

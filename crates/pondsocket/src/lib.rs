@@ -62,6 +62,7 @@
 //! | limits and timeouts | [`Options`], [`EndpointOptions`] |
 //! | being told of everything | [`hooks`], [`metrics`], [`snapshot`], and `tracing` |
 //! | the end in good order | [`PondSocket::shutdown`] |
+//! | several servers as one | [`cluster`] |
 //! | mounting in another server | [`PondSocket::service`], [`PondSocket::layer`] |
 //! | a WebSocket without the protocol | [`PondSocket::create_websocket`] |
 //!
@@ -78,6 +79,7 @@
 
 // What applications see, from the outside to the inside.
 mod channel;
+pub mod cluster;
 pub mod context;
 mod delivery;
 mod endpoint;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules, from the lowest floor to the highest.
 const FLOORS: [&[&str]; 3] = [
-    &["engine", "limits", "json", "metrics", "options", "error", "delivery"],
+    &["engine", "limits", "json", "metrics", "options", "error", "delivery", "cluster"],
     &[
         "context",
         "handler",

@@ -40,7 +40,10 @@
 //! next deadline. In real time it all works too, only [`assert_silence`](Room::assert_silence) lasts as long as it
 //! listens. Whatever a test waits for has a deadline, and the error of one that was missed says where in the test
 //! that was, what was awaited, and what came instead.
+//!
+//! Several servers are joined in one process by [`bus::MemoryHub`].
 
+pub mod bus;
 mod call;
 mod client;
 mod connector;

@@ -1,0 +1,152 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pondsocket::cluster::{
+    BoxFuture, Bus, BusError, BusErrorKind, BusSink, BusStats, Caps, GapCause, Lease, Leases, NodeId, Outcome, Publish,
+    Stop, Topic,
+};
+use tokio::task::JoinSet;
+
+use crate::connect::Connector;
+use crate::leases::LeaseTable;
+use crate::options::RedisOptions;
+use crate::publisher::Publisher;
+use crate::stats::Counters;
+use crate::subscriber::Subscriber;
+
+/// A bus over Redis: see the [crate](crate).
+///
+/// It is made without a connection; [`run`](Bus::run) makes two. The order of messages is that of the calls of
+/// [`publish`](Bus::publish), for all topics of one connection.
+pub struct RedisBus {
+    options: RedisOptions,
+    connector: Connector,
+    publisher: Publisher,
+    subscriber: Subscriber,
+    leases: LeaseTable,
+    counters: Arc<Counters>,
+    running: AtomicBool,
+}
+
+impl RedisBus {
+    /// Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Config`](BusErrorKind::Config): the options cannot work; the message names the field.
+    pub fn new(options: RedisOptions) -> Result<RedisBus, BusError> {
+        let counters = Arc::new(Counters::default());
+        Ok(RedisBus {
+            connector: Connector::new(&options)?,
+            publisher: Publisher::new(&options, counters.clone()),
+            subscriber: Subscriber::new(&options, counters.clone()),
+            leases: LeaseTable::new(&options),
+            counters,
+            running: AtomicBool::new(false),
+            options,
+        })
+    }
+
+    async fn work(self: Arc<Self>, sink: BusSink, stop: Stop) -> Result<(), BusError> {
+        if self.running.swap(true, Ordering::AcqRel) {
+            return Err(BusError::new(BusErrorKind::Config, "run is called while it runs"));
+        }
+        let ended = Ended(self.clone());
+        self.publisher.begin();
+        let mut tasks = JoinSet::new();
+        let bus = self.clone();
+        tasks.spawn(async move { bus.publisher.run(&bus.connector).await });
+        let bus = self.clone();
+        tasks.spawn(async move { bus.subscriber.run(&bus.connector, &bus.publisher, sink).await });
+        let result = tokio::select! {
+            () = stop.stopped() => Ok(()),
+            // Neither ends by itself.
+            Some(failed) = tasks.join_next() => {
+                tracing::error!(target: "pondsocket::bus", error = ?failed.err(), "a task of the bus failed");
+                Err(BusError::new(BusErrorKind::Other, "a task of the bus failed"))
+            }
+        };
+        tasks.shutdown().await;
+        drop(ended);
+        result
+    }
+}
+
+/// The bus does not run any more, however that came about.
+struct Ended(Arc<RedisBus>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.publisher.end();
+        self.0.subscriber.disconnected();
+        self.0.running.store(false, Ordering::Release);
+    }
+}
+
+impl Bus for RedisBus {
+    fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, Result<(), BusError>> {
+        Box::pin(self.work(sink, stop))
+    }
+
+    fn interest(&self, add: &[Topic], remove: &[Topic]) {
+        self.subscriber.interest(add, remove);
+    }
+
+    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
+        self.publisher.publish(batch)
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
+    }
+
+    fn caps(&self) -> Caps {
+        let mut caps = Caps::default();
+        caps.max_payload = Some(self.options.max_payload);
+        caps.prefix = Some(self.options.prefix.as_str().into());
+        caps.namespace = Some(self.options.namespace.as_str().into());
+        caps
+    }
+
+    fn stats(&self) -> BusStats {
+        let (mut stats, counters) = (BusStats::default(), &self.counters);
+        let down_for = self.subscriber.down_for();
+        (stats.up, stats.down_for) = (down_for.is_none(), down_for.unwrap_or_default());
+        (stats.sessions, stats.failed_connects) = (counters.sessions.get(), counters.failed_connects.get());
+        (stats.wanted_topics, stats.active_topics) = self.subscriber.counts();
+        (stats.queued_messages, stats.queued_bytes) = self.publisher.depth();
+        (stats.sent, stats.not_sent, stats.unknown) =
+            (counters.sent.get(), counters.not_sent.get(), counters.unknown.get());
+        (stats.received, stats.failed_probes) = (counters.received.get(), counters.failed_probes.get());
+        stats.gaps = vec![(GapCause::Probe, stats.failed_probes)];
+        stats
+    }
+}
+
+impl Leases for RedisBus {
+    fn beat<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>> {
+        Box::pin(async move {
+            let lease = self.leases.beat(&self.publisher, me, ttl).await;
+            if let Err(error) = &lease
+                && error.kind() == BusErrorKind::ReadOnly
+                && self.options.sentinel.is_some()
+            {
+                // It was demoted; the sentinels know the new primary. Without them this is the only Redis there is.
+                self.publisher.reconnect(error.clone());
+                self.subscriber.look_elsewhere(error.clone());
+            }
+            lease
+        })
+    }
+
+    fn bye<'a>(&'a self, me: &'a NodeId) -> BoxFuture<'a, Result<(), BusError>> {
+        Box::pin(self.leases.bye(&self.publisher, me))
+    }
+}
+
+impl fmt::Debug for RedisBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBus").field("options", &self.options).field("stats", &self.stats()).finish()
+    }
+}

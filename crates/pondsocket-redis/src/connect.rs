@@ -1,0 +1,163 @@
+//! Makes connections: to a Redis of which we know where it is, or of which sentinels do.
+
+use std::time::Duration;
+
+use pondsocket::cluster::BusError;
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::io::tcp::TcpSettings;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, TlsMode,
+};
+use tokio::time::timeout;
+
+use crate::error::{bus_error, timeout as too_long};
+use crate::options::{RedisOptions, SentinelOptions};
+
+/// How long the kernel waits for a peer to acknowledge bytes before it gives the socket up.
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Names are resolved and sentinels are asked anew for each connection, so that a failover is followed.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    options: RedisOptions,
+}
+
+impl Connector {
+    /// Checks whatever can be checked without a network.
+    pub(crate) fn new(options: &RedisOptions) -> Result<Connector, BusError> {
+        options.validate()?;
+        install_crypto(options);
+        let connector = Connector { options: options.clone() };
+        connector.direct().map_err(|error| bus_error(&error))?;
+        Ok(connector)
+    }
+
+    /// A connection for commands, which Redis takes: not while it loads, and not without the password it wants.
+    pub(crate) async fn commands(&self) -> Result<MultiplexedConnection, BusError> {
+        // The bus has deadlines of its own, behind which an answer may still come.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        self.in_time(async {
+            let mut connection = self.client().await?.get_multiplexed_async_connection_with_config(&config).await?;
+            redis::cmd("PING").exec_async(&mut connection).await?;
+            Ok(connection)
+        })
+        .await
+    }
+
+    /// A connection that receives.
+    pub(crate) async fn pubsub(&self) -> Result<PubSub, BusError> {
+        self.in_time(async { self.client().await?.get_async_pubsub().await }).await
+    }
+
+    async fn in_time<T>(&self, connect: impl Future<Output = RedisResult<T>>) -> Result<T, BusError> {
+        match timeout(self.options.connect_timeout, connect).await {
+            Ok(connected) => connected.map_err(|error| bus_error(&error)),
+            Err(_) => Err(too_long("connecting")),
+        }
+    }
+
+    async fn client(&self) -> RedisResult<Client> {
+        match &self.options.sentinel {
+            None => self.direct(),
+            Some(sentinel) => self.ask(sentinel).await,
+        }
+    }
+
+    fn direct(&self) -> RedisResult<Client> {
+        let options = &self.options;
+        let mut redis = RedisConnectionInfo::default().set_db(i64::from(options.db)).set_skip_set_lib_name();
+        if let Some(username) = &options.username {
+            redis = redis.set_username(username);
+        }
+        if let Some(password) = &options.password {
+            redis = redis.set_password(password);
+        }
+        let info = address(&options.host, options.port, options.tls)
+            .into_connection_info()?
+            .set_redis_settings(redis)
+            .set_tcp_settings(tcp());
+        self.open(info)
+    }
+
+    #[cfg(feature = "tls")]
+    fn open(&self, info: redis::ConnectionInfo) -> RedisResult<Client> {
+        match self.certificates() {
+            Some(certificates) => Client::build_with_tls(info, certificates),
+            None => Client::open(info),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn open(&self, info: redis::ConnectionInfo) -> RedisResult<Client> {
+        Client::open(info)
+    }
+
+    #[cfg(feature = "tls")]
+    fn certificates(&self) -> Option<redis::TlsCertificates> {
+        let root_cert = self.options.ca.clone()?;
+        Some(redis::TlsCertificates { client_tls: None, root_cert: Some(root_cert) })
+    }
+
+    async fn ask(&self, sentinel: &SentinelOptions) -> RedisResult<Client> {
+        let options = &self.options;
+        let nodes = sentinel.nodes.iter().map(|(host, port)| address(host, *port, sentinel.tls));
+        let mut builder = SentinelClientBuilder::new(nodes, &sentinel.service, SentinelServerType::Master)?
+            .set_client_to_redis_db(i64::from(options.db))
+            .set_client_to_redis_tcp_settings(tcp())
+            .set_client_to_sentinel_tcp_settings(tcp());
+        if options.tls {
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        }
+        if let Some(username) = &options.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = &options.password {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if let Some(username) = &sentinel.username {
+            builder = builder.set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = &sentinel.password {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+        #[cfg(feature = "tls")]
+        if let Some(certificates) = self.certificates() {
+            builder = builder.set_client_to_redis_certificates(certificates.clone());
+            builder = builder.set_client_to_sentinel_certificates(certificates);
+        }
+        builder.build()?.async_get_client().await
+    }
+}
+
+fn address(host: &str, port: u16, tls: bool) -> ConnectionAddr {
+    let host = host.to_owned();
+    if tls {
+        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    }
+}
+
+fn tcp() -> TcpSettings {
+    let keepalive =
+        redis::io::tcp::socket2::TcpKeepalive::new().with_time(USER_TIMEOUT).with_interval(USER_TIMEOUT / 5);
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let settings = settings.set_user_timeout(USER_TIMEOUT);
+    settings
+}
+
+/// The client library takes the process's cryptography, and would panic if there were none to choose, or two. An
+/// application that has chosen keeps its choice.
+#[cfg(feature = "tls")]
+fn install_crypto(options: &RedisOptions) {
+    let tls = options.tls || options.sentinel.as_ref().is_some_and(|sentinel| sentinel.tls);
+    if tls && rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else was faster, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn install_crypto(_: &RedisOptions) {}

@@ -1,0 +1,62 @@
+//! How fast subscriptions are made: a wave of them holds up everybody's messages in Redis.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Topics a second.
+const RATE: u32 = 50_000;
+/// So many at once after a pause.
+const BURST: u32 = 4096;
+
+/// A bucket that fills at a rate.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    filled: u32,
+    since: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new(now: Instant) -> Pace {
+        Pace { filled: BURST, since: now }
+    }
+
+    /// How many may go now.
+    pub(crate) fn room(&mut self, now: Instant) -> usize {
+        let more = now.saturating_duration_since(self.since).as_secs_f64() * f64::from(RATE);
+        if more >= 1.0 {
+            self.filled = (f64::from(self.filled) + more).min(f64::from(BURST)) as u32;
+            self.since = now;
+        }
+        self.filled as usize
+    }
+
+    /// So many have gone.
+    pub(crate) fn take(&mut self, count: usize) {
+        self.filled = self.filled.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
+    /// When some may go again.
+    pub(crate) fn next(&self) -> Instant {
+        self.since + Duration::from_millis(5)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        assert_eq!(pace.room(start), BURST as usize);
+        pace.take(BURST as usize);
+        assert_eq!(pace.room(start), 0);
+        assert_eq!(pace.room(start + Duration::from_millis(10)), 500);
+        pace.take(200);
+        assert_eq!(pace.room(start + Duration::from_millis(20)), 800);
+        assert_eq!(pace.room(start + Duration::from_secs(9)), BURST as usize);
+        assert!(pace.next() > start + Duration::from_secs(9));
+    }
+}

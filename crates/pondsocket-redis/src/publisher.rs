@@ -1,0 +1,344 @@
+//! The connection for commands: messages go out in batches, in their order; the table of leases uses it too.
+
+use std::collections::VecDeque;
+use std::future::ready;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use pondsocket::cluster::{BoxFuture, BusError, Outcome, Publish};
+use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, cmd, pipe};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::backoff::Backoff;
+use crate::begun::begun;
+use crate::connect::Connector;
+use crate::error::{bus_error, closed, timeout as too_long};
+use crate::options::RedisOptions;
+use crate::queue::{Item, Queue, Tally};
+use crate::stats::Counters;
+
+/// How many writes may be under way. The second and further ones go out only when they are full: as long as Redis answers
+/// quickly, what gathers meanwhile makes better batches than many small writes.
+const UNDER_WAY: usize = 8;
+
+pub(crate) struct Publisher {
+    /// Held for a moment only, never across an await.
+    queue: Mutex<Queue>,
+    filled: Notify,
+    link: watch::Sender<Link>,
+    /// The number of a connection that somebody has found dead, and how.
+    broken: watch::Sender<(u64, BusError)>,
+    /// When the first command was sent that was not followed by any answer.
+    asked: Mutex<Option<Instant>>,
+    counters: Arc<Counters>,
+    command_timeout: Duration,
+    patience: Duration,
+}
+
+/// The connection, as others see it.
+#[derive(Clone)]
+enum Link {
+    /// Nobody has tried to make one yet, or tries any more.
+    None,
+    Down(BusError),
+    Up(Connection),
+}
+
+/// A connection and its number.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    redis: MultiplexedConnection,
+    number: u64,
+}
+
+/// The answers to a write, in the order of its items.
+type Write = BoxFuture<'static, (Vec<Item>, Result<Vec<RedisResult<u64>>, Failure>)>;
+
+/// Why there are no answers.
+enum Failure {
+    /// They may still come, to nobody.
+    Late,
+    Broken(BusError),
+}
+
+impl Publisher {
+    pub(crate) fn new(options: &RedisOptions, counters: Arc<Counters>) -> Publisher {
+        Publisher {
+            queue: Mutex::new(Queue::new(options, idle())),
+            filled: Notify::new(),
+            link: watch::Sender::new(Link::None),
+            broken: watch::Sender::new((0, idle())),
+            asked: Mutex::new(None),
+            counters,
+            command_timeout: options.command_timeout,
+            patience: options.probe_interval,
+        }
+    }
+
+    /// Takes messages; their order is that of the calls.
+    pub(crate) fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'static, Vec<Outcome>> {
+        let count = batch.len();
+        let taken = self.queue().push(batch, Instant::now());
+        match taken {
+            Ok(answer) => {
+                self.filled.notify_one();
+                Box::pin(async move {
+                    let unknown = || vec![Outcome::Unknown(closed("the bus has ended")); count];
+                    answer.await.unwrap_or_else(|_| unknown())
+                })
+            }
+            Err(outcomes) => {
+                self.counters.not_sent.add(count);
+                Box::pin(ready(outcomes))
+            }
+        }
+    }
+
+    /// Messages and bytes without an outcome.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        self.queue().depth()
+    }
+
+    /// Connects and writes, for ever.
+    pub(crate) async fn run(&self, connector: &Connector) {
+        let (mut backoff, mut number) = (Backoff::default(), 0);
+        loop {
+            number += 1;
+            let why = match connector.commands().await {
+                Ok(redis) => {
+                    tracing::debug!(target: "pondsocket::bus", "connected for commands");
+                    let began = Instant::now();
+                    let why = self.serve(Connection { redis, number }).await;
+                    tracing::warn!(target: "pondsocket::bus", error = %why, "the connection for commands is lost");
+                    if began.elapsed() > self.command_timeout {
+                        backoff.reset();
+                    }
+                    why
+                }
+                Err(why) => {
+                    self.counters.failed_connects.add(1);
+                    tracing::debug!(target: "pondsocket::bus", error = %why, "cannot connect for commands");
+                    why
+                }
+            };
+            self.close(&why);
+            sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Nothing can be sent, for now.
+    fn close(&self, why: &BusError) {
+        let tally = self.queue().close(why);
+        self.count(&tally);
+        self.link.send_replace(Link::Down(why.clone()));
+    }
+
+    /// Before [`run`](Self::run).
+    pub(crate) fn begin(&self) {
+        self.queue().begin();
+    }
+
+    /// Nobody runs it any more.
+    pub(crate) fn end(&self) {
+        let tally = self.queue().end(&idle());
+        self.count(&tally);
+        self.link.send_replace(Link::None);
+    }
+
+    /// The connection, if there is one.
+    pub(crate) fn connection(&self) -> Result<Connection, BusError> {
+        match &*self.link.borrow() {
+            Link::Up(connection) => Ok(connection.clone()),
+            Link::Down(why) => Err(why.clone()),
+            Link::None => Err(idle()),
+        }
+    }
+
+    /// Waits for a connection that answers. Why there is none is told, each time that it is known.
+    pub(crate) async fn answering(&self, mut tell: impl FnMut(BusError)) {
+        let mut link = self.link.subscribe();
+        loop {
+            let now = link.borrow_and_update().clone();
+            match now {
+                Link::Up(connection) => {
+                    match self.ask::<()>(&connection, &cmd("PING")).await {
+                        Ok(()) => return,
+                        // What does not answer now may be dead: a new one is not.
+                        Err(error) => self.report(&connection, bus_error(&error)),
+                    }
+                }
+                Link::Down(why) => tell(why),
+                Link::None => {}
+            }
+            if link.changed().await.is_err() {
+                // The sender lives as long as this.
+                return;
+            }
+        }
+    }
+
+    /// Does a command, in time.
+    pub(crate) async fn ask<T: redis::FromRedisValue>(
+        &self,
+        connection: &Connection,
+        command: &redis::Cmd,
+    ) -> Result<T, redis::RedisError> {
+        let mut redis = connection.redis.clone();
+        self.asked();
+        let answer = timeout(self.command_timeout, command.query_async(&mut redis)).await;
+        let late = || redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let answer: RedisResult<T> = answer.unwrap_or_else(|_| Err(late()));
+        match &answer {
+            Err(error) if error.is_timeout() => {
+                if self.is_silent() {
+                    self.report(connection, too_long("any answer"));
+                }
+            }
+            Err(error) if error.is_unrecoverable_error() => self.report(connection, bus_error(error)),
+            _ => self.heard(),
+        }
+        answer
+    }
+
+    /// This connection is dead, as somebody has found.
+    fn report(&self, connection: &Connection, why: BusError) {
+        self.broken.send_replace((connection.number, why));
+    }
+
+    /// Whatever connection there is, is to be made again.
+    pub(crate) fn reconnect(&self, why: BusError) {
+        if let Ok(connection) = self.connection() {
+            self.report(&connection, why);
+        }
+    }
+
+    /// Writes until the connection is lost, and answers why it was.
+    async fn serve(&self, connection: Connection) -> BusError {
+        let (number, mut broken) = (connection.number, self.broken.subscribe());
+        self.heard();
+        self.queue().open();
+        self.link.send_replace(Link::Up(connection.clone()));
+        let mut writes: FuturesOrdered<Write> = FuturesOrdered::new();
+        loop {
+            self.fill(&connection, &mut writes).await;
+            tokio::select! {
+                Some((items, answers)) = writes.next() => match answers {
+                    Ok(answers) => {
+                        self.heard();
+                        self.settle(items, answers.into());
+                    }
+                    Err(Failure::Late) if self.is_silent() => return too_long("any answer"),
+                    Err(Failure::Late) => {
+                        let late = items.into_iter().map(|item| outcome(item, || Outcome::Unknown(too_long("the answer"))));
+                        let tally = self.queue().settle(late);
+                        self.count(&tally);
+                    }
+                    Err(Failure::Broken(why)) => return why,
+                },
+                () = self.filled.notified() => {}
+                found = broken.wait_for(|(broken, _)| *broken == number) => {
+                    // The sender lives as long as this.
+                    return found.map_or_else(|_| idle(), |found| found.1.clone());
+                }
+            }
+        }
+    }
+
+    /// Begins writes for what waits.
+    async fn fill(&self, connection: &Connection, writes: &mut FuturesOrdered<Write>) {
+        while writes.len() < UNDER_WAY {
+            let items = {
+                let mut queue = self.queue();
+                if !writes.is_empty() && !queue.has_full_batch() {
+                    return;
+                }
+                queue.take(Instant::now())
+            };
+            if items.is_empty() {
+                return;
+            }
+            self.asked();
+            writes.push_back(begun(self.write(connection, items)).await);
+        }
+    }
+
+    fn write(&self, connection: &Connection, items: Vec<Item>) -> Write {
+        let (mut redis, limit) = (connection.redis.clone(), self.command_timeout);
+        let mut commands = pipe();
+        for item in &items {
+            if let Item::Send(publish) = item {
+                commands.cmd("PUBLISH").arg(publish.topic.as_str()).arg(&publish.data[..]);
+            }
+        }
+        commands.ignore_errors();
+        Box::pin(async move {
+            if commands.is_empty() {
+                return (items, Ok(Vec::new()));
+            }
+            let answers = match timeout(limit, commands.query_async(&mut redis)).await {
+                Ok(Ok(answers)) => Ok(answers),
+                Ok(Err(error)) => Err(Failure::Broken(bus_error(&error))),
+                Err(_) => Err(Failure::Late),
+            };
+            (items, answers)
+        })
+    }
+
+    fn settle(&self, items: Vec<Item>, mut answers: VecDeque<RedisResult<u64>>) {
+        let mut answer = || match answers.pop_front() {
+            Some(Ok(receivers)) => Outcome::Sent { receivers: Some(receivers) },
+            Some(Err(error)) => Outcome::NotSent(bus_error(&error)),
+            None => Outcome::Unknown(closed("there is no answer")),
+        };
+        let outcomes: Vec<_> = items.into_iter().map(|item| outcome(item, &mut answer)).collect();
+        if let Some(Outcome::NotSent(why)) = outcomes.iter().find(|outcome| matches!(outcome, Outcome::NotSent(_))) {
+            tracing::debug!(target: "pondsocket::bus", error = %why, "not published");
+        }
+        let tally = self.queue().settle(outcomes);
+        self.count(&tally);
+    }
+
+    fn count(&self, tally: &Tally) {
+        self.counters.sent.add(tally.sent);
+        self.counters.not_sent.add(tally.not_sent);
+        self.counters.unknown.add(tally.unknown);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was sent.
+    fn asked(&self) {
+        self.silence().get_or_insert_with(Instant::now);
+    }
+
+    /// Something was answered.
+    fn heard(&self) {
+        *self.silence() = None;
+    }
+
+    /// Whether there was no answer to anything for so long that the connection is given up. Until then it is kept: what was
+    /// sent to a Redis that only pauses is done when it goes on, beats above all.
+    fn is_silent(&self) -> bool {
+        self.silence().is_some_and(|since| since.elapsed() > self.patience)
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn idle() -> BusError {
+    closed("the bus does not run")
+}
+
+fn outcome(item: Item, of_sent: impl FnOnce() -> Outcome) -> Outcome {
+    match item {
+        Item::Send(_) => of_sent(),
+        Item::Refuse(why) => Outcome::NotSent(why),
+    }
+}

@@ -1,0 +1,313 @@
+//! What waits to be published, and whose outcome is still open. Plain data: no connection, no waiting.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use pondsocket::cluster::{BusError, BusErrorKind, Outcome, Publish};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::error::timeout;
+use crate::options::RedisOptions;
+
+/// How much goes out in one write.
+const BATCH_COMMANDS: usize = 128;
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Calls of `publish` in their order. The messages at the front have been taken for sending, the others wait; outcomes come
+/// in the order of the messages.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    calls: VecDeque<Call>,
+    /// The first call with messages that wait.
+    first_waiting: usize,
+    waiting: usize,
+    messages: usize,
+    bytes: usize,
+    limits: Limits,
+    /// Why nothing can be sent, if nothing can.
+    down: Option<BusError>,
+    /// Nobody writes any more.
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Limits {
+    messages: usize,
+    bytes: usize,
+    payload: usize,
+    age: Duration,
+}
+
+/// One call: its messages that wait, and the outcomes of those that do not any more. What is neither is under way.
+#[derive(Debug)]
+struct Call {
+    since: Instant,
+    total: usize,
+    waiting: std::vec::IntoIter<Publish>,
+    outcomes: Vec<Outcome>,
+    /// How large the messages without an outcome are.
+    sizes: VecDeque<usize>,
+    answer: oneshot::Sender<Vec<Outcome>>,
+}
+
+/// Part of a batch.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Send(Publish),
+    /// It is not to be sent at all. It stands here because outcomes have an order.
+    Refuse(BusError),
+}
+
+/// What became of messages, to be counted.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) sent: usize,
+    pub(crate) not_sent: usize,
+    pub(crate) unknown: usize,
+}
+
+impl Queue {
+    /// A queue that is down.
+    pub(crate) fn new(options: &RedisOptions, why: BusError) -> Queue {
+        let limits = Limits {
+            messages: options.queue_messages,
+            bytes: options.queue_bytes,
+            payload: options.max_payload,
+            age: options.command_timeout,
+        };
+        Queue {
+            calls: VecDeque::new(),
+            first_waiting: 0,
+            waiting: 0,
+            messages: 0,
+            bytes: 0,
+            limits,
+            down: Some(why),
+            ended: true,
+        }
+    }
+
+    /// Takes a call; `Err` are its outcomes if it is refused. A call is taken or refused as a whole.
+    pub(crate) fn push(
+        &mut self,
+        batch: Vec<Publish>,
+        now: Instant,
+    ) -> Result<oneshot::Receiver<Vec<Outcome>>, Vec<Outcome>> {
+        let sizes: VecDeque<_> = batch.iter().map(size).collect();
+        let bytes: usize = sizes.iter().sum();
+        let full = self.messages + batch.len() > self.limits.messages || self.bytes + bytes > self.limits.bytes;
+        let refusal = match &self.down {
+            Some(why) => Some(why.clone()),
+            // A batch that is larger than the queue is taken by an empty queue.
+            None if full && self.messages > 0 => {
+                Some(BusError::new(BusErrorKind::Full, format!("{} messages wait for Redis", self.messages)))
+            }
+            None => None,
+        };
+        if let Some(why) = refusal {
+            return Err(vec![Outcome::NotSent(why); batch.len()]);
+        }
+        if batch.is_empty() {
+            return Err(Vec::new());
+        }
+        let (answer, receiver) = oneshot::channel();
+        self.messages += batch.len();
+        self.waiting += batch.len();
+        self.bytes += bytes;
+        let (total, waiting) = (batch.len(), batch.into_iter());
+        self.calls.push_back(Call { since: now, total, waiting, outcomes: Vec::with_capacity(total), sizes, answer });
+        Ok(receiver)
+    }
+
+    /// Whether there is enough for a write of full size.
+    pub(crate) fn has_full_batch(&self) -> bool {
+        self.waiting >= BATCH_COMMANDS
+    }
+
+    /// The next write: what waits, up to its size. It has at least one item, or there is none.
+    pub(crate) fn take(&mut self, now: Instant) -> Vec<Item> {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while let Some(call) = self.calls.get_mut(self.first_waiting) {
+            let late = now.saturating_duration_since(call.since) > self.limits.age;
+            let Some(next) = call.waiting.as_slice().first() else {
+                self.first_waiting += 1;
+                continue;
+            };
+            bytes += size(next);
+            if items.len() == BATCH_COMMANDS || (bytes > BATCH_BYTES && !items.is_empty()) {
+                break;
+            }
+            let publish = call.waiting.next().expect("there is a first one");
+            self.waiting -= 1;
+            items.push(if publish.data.len() > self.limits.payload {
+                let what = format!("{} bytes on {}", publish.data.len(), publish.topic);
+                Item::Refuse(BusError::new(BusErrorKind::TooBig, what))
+            } else if late {
+                Item::Refuse(timeout("waiting for Redis"))
+            } else {
+                Item::Send(publish)
+            });
+        }
+        items
+    }
+
+    /// Outcomes of the messages that were taken first and have none yet.
+    pub(crate) fn settle(&mut self, outcomes: impl IntoIterator<Item = Outcome>) -> Tally {
+        let mut tally = Tally::default();
+        for outcome in outcomes {
+            tally.count(&outcome);
+            let Some(call) = self.calls.front_mut() else { break };
+            call.outcomes.push(outcome);
+            self.messages -= 1;
+            self.bytes -= call.sizes.pop_front().unwrap_or_default();
+            if call.outcomes.len() == call.total {
+                self.first_waiting = self.first_waiting.saturating_sub(1);
+                let call = self.calls.pop_front().expect("it is the front");
+                // Whoever called may not want to know.
+                let _ = call.answer.send(call.outcomes);
+            }
+        }
+        tally
+    }
+
+    /// Somebody will write.
+    pub(crate) fn begin(&mut self) {
+        self.ended = false;
+    }
+
+    /// Messages can be sent from now on, unless nobody writes any more.
+    pub(crate) fn open(&mut self) {
+        if !self.ended {
+            self.down = None;
+        }
+    }
+
+    /// Nobody writes any more.
+    pub(crate) fn end(&mut self, why: &BusError) -> Tally {
+        self.ended = true;
+        self.close(why)
+    }
+
+    /// Nothing can be sent any more: what is under way has an unknown outcome, and what waits is not sent.
+    pub(crate) fn close(&mut self, why: &BusError) -> Tally {
+        self.down = Some(why.clone());
+        let fate = |call: &Call| {
+            let under_way = call.total - call.outcomes.len() - call.waiting.len();
+            let unknown = std::iter::repeat_n(Outcome::Unknown(why.clone()), under_way);
+            unknown.chain(std::iter::repeat_n(Outcome::NotSent(why.clone()), call.waiting.len()))
+        };
+        let outcomes: Vec<_> = self.calls.iter().flat_map(fate).collect();
+        let tally = self.settle(outcomes);
+        (self.first_waiting, self.waiting) = (0, 0);
+        tally
+    }
+
+    /// Messages without an outcome, and their bytes.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.messages, self.bytes)
+    }
+}
+
+fn size(publish: &Publish) -> usize {
+    publish.topic.as_str().len() + publish.data.len()
+}
+
+impl Tally {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Sent { .. } => self.sent += 1,
+            Outcome::NotSent(_) => self.not_sent += 1,
+            Outcome::Unknown(_) => self.unknown += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::closed;
+
+    fn queue(options: RedisOptions) -> Queue {
+        let mut queue = Queue::new(&options, closed("not yet"));
+        queue.begin();
+        queue.open();
+        queue
+    }
+
+    fn messages(count: usize) -> Vec<Publish> {
+        (0..count).map(|number| Publish::new("t", number.to_string())).collect()
+    }
+
+    fn sent(count: usize) -> Vec<Outcome> {
+        vec![Outcome::Sent { receivers: Some(1) }; count]
+    }
+
+    #[test]
+    fn calls_are_cut_into_writes_and_answered_whole() {
+        let (mut queue, now) = (queue(RedisOptions::default()), Instant::now());
+        let mut small = queue.push(messages(3), now).expect("taken");
+        let mut large = queue.push(messages(200), now).expect("taken");
+        assert!(queue.has_full_batch());
+        assert_eq!(queue.take(now).len(), BATCH_COMMANDS);
+        assert!(!queue.has_full_batch());
+        queue.settle(sent(2));
+        assert!(small.try_recv().is_err());
+        queue.settle(sent(BATCH_COMMANDS - 2));
+        assert_eq!(small.try_recv().expect("an answer").len(), 3);
+        assert_eq!(queue.take(now).len(), 75);
+        assert!(queue.take(now).is_empty() && large.try_recv().is_err());
+        queue.settle(sent(75));
+        assert_eq!((large.try_recv().expect("an answer").len(), queue.depth()), (200, (0, 0)));
+    }
+
+    #[test]
+    fn a_write_has_so_many_bytes_but_at_least_one_message() {
+        let (mut queue, now) = (queue(RedisOptions::default()), Instant::now());
+        let sizes = [BATCH_BYTES * 2, BATCH_BYTES / 2, BATCH_BYTES / 3, BATCH_BYTES / 3];
+        let batch = sizes.map(|size| Publish::new("t", vec![0; size])).to_vec();
+        let _answer = queue.push(batch, now).expect("taken");
+        assert_eq!([(); 4].map(|()| queue.take(now).len()), [1, 2, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_under_way_is_unknown_and_what_waits_is_not_sent() {
+        let (mut queue, now) = (queue(RedisOptions::default()), Instant::now());
+        let mut first = queue.push(messages(130), now).expect("taken");
+        let mut second = queue.push(messages(2), now).expect("taken");
+        queue.take(now);
+        queue.settle(sent(100));
+        let tally = queue.close(&closed("gone"));
+        assert_eq!(tally, Tally { sent: 0, not_sent: 4, unknown: 28 });
+        let outcomes = first.try_recv().expect("an answer");
+        assert!(matches!(outcomes[99..101], [Outcome::Sent { .. }, Outcome::Unknown(_)]));
+        assert!(matches!(outcomes[127..], [Outcome::Unknown(_), Outcome::NotSent(_), Outcome::NotSent(_)]));
+        assert!(matches!(second.try_recv().expect("an answer")[..], [Outcome::NotSent(_), Outcome::NotSent(_)]));
+        assert!(matches!(queue.push(messages(1), now).expect_err("down")[..], [Outcome::NotSent(_)]));
+        queue.open();
+        let _third = queue.push(messages(1), now).expect("taken");
+        assert_eq!(queue.take(now).len(), 1);
+    }
+
+    #[test]
+    fn over_its_limits_a_call_is_refused_whole() {
+        let (mut queue, now) = (queue(RedisOptions::default().queue_messages(10)), Instant::now());
+        let _first = queue.push(messages(9), now).expect("taken");
+        let refused = queue.push(messages(2), now).expect_err("full");
+        assert!(matches!(&refused[..], [Outcome::NotSent(why), _] if why.kind() == BusErrorKind::Full));
+        assert!(queue.push(messages(1), now).is_ok());
+    }
+
+    #[test]
+    fn what_is_too_big_or_too_old_is_refused_in_its_place() {
+        let (mut queue, now) = (queue(RedisOptions::default().max_payload(1)), Instant::now());
+        let batch = vec![Publish::new("t", "1"), Publish::new("t", "22"), Publish::new("t", "3")];
+        let _answer = queue.push(batch.clone(), now).expect("taken");
+        assert!(matches!(&queue.take(now)[..], [Item::Send(_), Item::Refuse(_), Item::Send(_)]));
+        let _answer = queue.push(batch, now).expect("taken");
+        assert!(matches!(
+            &queue.take(now + Duration::from_secs(3))[..],
+            [Item::Refuse(_), Item::Refuse(_), Item::Refuse(_)]
+        ));
+    }
+}

@@ -1,0 +1,325 @@
+//! The connection that receives, and its one owner: it makes it, subscribes, counts the answers, looks whether messages
+//! still arrive, and makes it again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use pondsocket::cluster::{
+    BoxFuture, BusError, BusErrorKind, BusEvent, BusSink, GapCause, Lost, Publish, Session, Topic,
+};
+use redis::aio::PubSub;
+use redis::{Msg, RedisError};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::backoff::{Backoff, random};
+use crate::begun::begun;
+use crate::connect::Connector;
+use crate::error::{bus_error, closed, timeout as too_long};
+use crate::options::RedisOptions;
+use crate::pace::Pace;
+use crate::probe::{Due, Probe};
+use crate::publisher::Publisher;
+use crate::stats::Counters;
+use crate::subscriptions::{Change, Kind, Subscriptions};
+
+/// Names in one command.
+const NAMES: usize = 512;
+/// Commands without an answer.
+const UNDER_WAY: usize = 8;
+/// Changes of interest gather so long.
+const GATHER: Duration = Duration::from_millis(1);
+/// Messages that are handed on together.
+const CHUNK: usize = 256;
+
+pub(crate) struct Subscriber {
+    /// Held for a moment only, never across an await.
+    state: Mutex<State>,
+    changed: Notify,
+    /// Why a session is to end, as somebody has found who cannot end it.
+    elsewhere: watch::Sender<Option<BusError>>,
+    probe_topic: Topic,
+    counters: Arc<Counters>,
+    patience: Duration,
+}
+
+struct State {
+    subscriptions: Subscriptions,
+    /// Since when there is no session; `None` if there is one.
+    down: Option<Instant>,
+}
+
+/// A command and what Redis has answered.
+type Answer = BoxFuture<'static, (Change, Result<(), Refusal>)>;
+
+enum Refusal {
+    /// Redis does not do it.
+    Refused(RedisError),
+    /// There was no answer, and there will be none.
+    Lost(BusError),
+}
+
+impl Subscriber {
+    pub(crate) fn new(options: &RedisOptions, counters: Arc<Counters>) -> Subscriber {
+        let (prefix, namespace) = (&options.prefix, &options.namespace);
+        let probe_topic = Topic::from(format!("{prefix}:v1:{namespace}:__probe__:{:016x}", random()));
+        let mut subscriptions = Subscriptions::default();
+        // The first wish, so that it is the first to be subscribed.
+        subscriptions.interest(std::slice::from_ref(&probe_topic), &[]);
+        Subscriber {
+            state: Mutex::new(State { subscriptions, down: Some(Instant::now()) }),
+            changed: Notify::new(),
+            elsewhere: watch::Sender::new(None),
+            probe_topic,
+            counters,
+            patience: options.probe_interval,
+        }
+    }
+
+    pub(crate) fn interest(&self, add: &[Topic], remove: &[Topic]) {
+        if self.state().subscriptions.interest(add, remove) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The session, if there is one, is to end: this is not the Redis to listen to.
+    pub(crate) fn look_elsewhere(&self, why: BusError) {
+        self.elsewhere.send_replace(Some(why));
+    }
+
+    /// How many topics are wanted, and subscribed, without our own.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.state();
+        let (wanted, active) = state.subscriptions.counts();
+        let own = usize::from(state.subscriptions.is_active(self.probe_topic.as_str()));
+        (wanted - 1, active - own)
+    }
+
+    /// How long there has been no session; `None` if there is one.
+    pub(crate) fn down_for(&self) -> Option<Duration> {
+        self.state().down.map(|since| since.elapsed())
+    }
+
+    /// There is no session any more.
+    pub(crate) fn disconnected(&self) {
+        let mut state = self.state();
+        state.subscriptions.disconnected();
+        state.down.get_or_insert_with(Instant::now);
+    }
+
+    /// Connects, subscribes and receives, for ever. Messages can be published when it says `Up`.
+    pub(crate) async fn run(&self, connector: &Connector, publisher: &Publisher, sink: BusSink) {
+        let (mut backoff, mut pace) = (Backoff::default(), Pace::new(Instant::now()));
+        let mut report = Report { sink, told: None };
+        loop {
+            publisher.answering(|reason| report.down(reason)).await;
+            match connector.pubsub().await {
+                Ok(pubsub) => {
+                    let session = Session(self.counters.sessions.next());
+                    report.up(session);
+                    let (settled, reason) = self.serve(pubsub, session, publisher, &report.sink, &mut pace).await;
+                    self.disconnected();
+                    report.down(reason);
+                    if settled {
+                        backoff.reset();
+                    }
+                }
+                Err(reason) => {
+                    self.counters.failed_connects.add(1);
+                    report.down(reason);
+                }
+            }
+            sleep(backoff.pause()).await;
+        }
+    }
+
+    /// One session, to its end: whether everything was once subscribed, and why it has ended.
+    async fn serve(
+        &self,
+        pubsub: PubSub,
+        session: Session,
+        publisher: &Publisher,
+        sink: &BusSink,
+        pace: &mut Pace,
+    ) -> (bool, BusError) {
+        {
+            let mut state = self.state();
+            state.subscriptions.connected();
+            state.down = None;
+        }
+        let mut elsewhere = self.elsewhere.subscribe();
+        let (commands, messages) = pubsub.split();
+        let mut messages = messages.ready_chunks(CHUNK);
+        let mut answers: FuturesOrdered<Answer> = FuturesOrdered::new();
+        let (mut probe, mut next_flush, mut settled) =
+            (Probe::new(self.patience, Instant::now()), Instant::now(), false);
+        loop {
+            let now = Instant::now();
+            if now >= next_flush {
+                self.flush(session, sink, &commands, &mut answers, pace).await;
+                next_flush = now + GATHER;
+            }
+            let (has_work, all) = self.progress();
+            settled |= all;
+            let probing = self.state().subscriptions.is_active(self.probe_topic.as_str());
+            let mut wake = if probing { probe.deadline() } else { now + self.patience };
+            if has_work && answers.len() < UNDER_WAY {
+                wake = wake.min(if pace.room(now) == 0 { pace.next().max(next_flush) } else { next_flush });
+            }
+            tokio::select! {
+                chunk = messages.next() => match chunk {
+                    Some(chunk) => {
+                        probe.heard(Instant::now());
+                        self.deliver(chunk, sink);
+                    }
+                    None => return (settled, closed("Redis has closed the connection")),
+                },
+                Some((change, answer)) = answers.next() => {
+                    if let Err(reason) = self.answered(session, sink, change, answer) {
+                        return (settled, reason);
+                    }
+                }
+                () = self.changed.notified() => {}
+                Ok(()) = elsewhere.changed() => {
+                    let reason = elsewhere.borrow_and_update().clone();
+                    return (settled, reason.unwrap_or_else(|| closed("the session was to end")));
+                }
+                () = sleep_until(wake) => match if probing { probe.due(Instant::now()) } else { Due::Nothing } {
+                    Due::Nothing => {}
+                    // Whatever becomes of it: it arrives, or it does not.
+                    Due::Send => drop(publisher.publish(vec![Publish::new(self.probe_topic.clone(), Bytes::new())])),
+                    Due::Failed => {
+                        self.counters.failed_probes.add(1);
+                        sink.push(BusEvent::Gap { lost: Lost::All, cause: GapCause::Probe });
+                        let reason = too_long("what the bus has sent to itself");
+                        publisher.reconnect(reason.clone());
+                        return (settled, reason);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Sends what has to be said, as much as the pace allows.
+    async fn flush(
+        &self,
+        session: Session,
+        sink: &BusSink,
+        commands: &redis::aio::PubSubSink,
+        answers: &mut FuturesOrdered<Answer>,
+        pace: &mut Pace,
+    ) {
+        let again = self.state().subscriptions.take_again();
+        self.tell(session, sink, again);
+        while answers.len() < UNDER_WAY {
+            let room = pace.room(Instant::now()).min(NAMES);
+            let Some(change) = self.state().subscriptions.next(room) else { return };
+            pace.take(change.topics.len());
+            answers.push_back(begun(ask(commands.clone(), change, self.patience)).await);
+        }
+    }
+
+    /// Takes an answer; `Err` ends the session.
+    fn answered(
+        &self,
+        session: Session,
+        sink: &BusSink,
+        change: Change,
+        answer: Result<(), Refusal>,
+    ) -> Result<(), BusError> {
+        match answer {
+            Ok(()) => {
+                let subscribed = self.state().subscriptions.confirmed(&change);
+                self.tell(session, sink, subscribed);
+            }
+            Err(Refusal::Refused(error)) => {
+                let denied = self.state().subscriptions.refused(change);
+                if let Some(topic) = denied {
+                    let error = bus_error(&error);
+                    tracing::error!(target: "pondsocket::bus", %topic, %error, "not subscribed");
+                }
+            }
+            Err(Refusal::Lost(reason)) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    fn tell(&self, session: Session, sink: &BusSink, mut topics: Vec<Topic>) {
+        topics.retain(|topic| *topic != self.probe_topic);
+        if !topics.is_empty() {
+            sink.push(BusEvent::Subscribed { session, topics });
+        }
+    }
+
+    fn deliver(&self, chunk: Vec<Msg>, sink: &BusSink) {
+        let named = {
+            let state = self.state();
+            let name = |message: Msg| Some((state.subscriptions.wanted(message.get_channel_name())?, message));
+            chunk.into_iter().filter_map(name).collect::<Vec<_>>()
+        };
+        let mut received = 0;
+        let ours = named.into_iter().filter(|(topic, _)| *topic != self.probe_topic);
+        sink.push_all(ours.map(|(topic, message)| {
+            received += 1;
+            BusEvent::Message { topic, data: Bytes::copy_from_slice(message.get_payload_bytes()) }
+        }));
+        self.counters.received.add(received);
+    }
+
+    /// Whether there is something to say, and whether everything that is wanted is subscribed.
+    fn progress(&self) -> (bool, bool) {
+        let state = self.state();
+        let (wanted, active) = state.subscriptions.counts();
+        (state.subscriptions.has_work(), wanted == active)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the node is told of the connection.
+struct Report {
+    sink: BusSink,
+    /// The reason that was told last, while there is no session.
+    told: Option<BusErrorKind>,
+}
+
+impl Report {
+    fn up(&mut self, session: Session) {
+        tracing::info!(target: "pondsocket::bus", session = session.0, "up");
+        self.told = None;
+        self.sink.push(BusEvent::Up { session });
+    }
+
+    /// Each new reason once: attempts go on for ever.
+    fn down(&mut self, reason: BusError) {
+        if self.told.replace(reason.kind()) != Some(reason.kind()) {
+            tracing::warn!(target: "pondsocket::bus", error = %reason, "down");
+            self.sink.push(BusEvent::Down { reason });
+        }
+    }
+}
+
+/// Sends a command, and waits until Redis has confirmed each of its names.
+fn ask(mut commands: redis::aio::PubSubSink, change: Change, patience: Duration) -> Answer {
+    Box::pin(async move {
+        let names: Vec<_> = change.topics.iter().map(Topic::as_str).collect();
+        let done = async {
+            match change.kind {
+                Kind::Subscribe => commands.subscribe(&names).await,
+                Kind::Unsubscribe => commands.unsubscribe(&names).await,
+            }
+        };
+        let answer = match timeout(patience, done).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.is_unrecoverable_error() => Err(Refusal::Lost(bus_error(&error))),
+            Ok(Err(error)) => Err(Refusal::Refused(error)),
+            Err(_) => Err(Refusal::Lost(BusError::new(BusErrorKind::Timeout, "Redis does not confirm subscriptions"))),
+        };
+        drop(names);
+        (change, answer)
+    })
+}

@@ -1,0 +1,452 @@
+//! What is wanted, what Redis has confirmed, and what has to be said to make the two equal. Plain data: no connection, no
+//! clock.
+//!
+//! ```text
+//!              wanted                    confirmed
+//!   Absent --------------> Subscribing -----------> Active
+//!     ^                        |                      |
+//!     |                        | refused              | not wanted
+//!     |      confirmed         v                      v
+//!     +---------------- Unsubscribing <---------------+          Denied: until it is wanted anew, or the next session
+//! ```
+//!
+//! A topic with a command under way is left alone until the answer, and looked at again then. So no change of mind can
+//! race with an answer.
+
+use std::collections::{HashMap, VecDeque};
+
+use pondsocket::cluster::Topic;
+
+/// Both sets, as one table. It belongs to one session at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    topics: HashMap<Topic, Entry>,
+    /// Whose state and wish may differ, each once. Nothing waits here without a session.
+    unequal: VecDeque<Topic>,
+    /// Commands that were refused as a whole, in halves.
+    halves: VecDeque<Change>,
+    /// Active topics that were added again.
+    again: Vec<Topic>,
+    connected: bool,
+    wishes: u64,
+    wanted: usize,
+    active: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The number of the wish, if it is one: what was wanted first is subscribed first.
+    wanted: Option<u64>,
+    state: State,
+    /// It waits in `unequal`.
+    waits: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Absent,
+    Subscribing,
+    Active,
+    Unsubscribing,
+    Denied,
+}
+
+/// A command to be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) kind: Kind,
+    pub(crate) topics: Vec<Topic>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Subscribe,
+    Unsubscribe,
+}
+
+impl Subscriptions {
+    /// Changes the wishes, and answers whether there is something to do.
+    pub(crate) fn interest(&mut self, add: &[Topic], remove: &[Topic]) -> bool {
+        add.iter().for_each(|topic| self.add(topic));
+        remove.iter().for_each(|topic| self.remove(topic));
+        self.has_work()
+    }
+
+    fn add(&mut self, topic: &Topic) {
+        let fresh = || Entry { wanted: None, state: State::Absent, waits: false };
+        let entry = self.topics.entry(topic.clone()).or_insert_with(fresh);
+        if entry.wanted.is_none() {
+            self.wishes += 1;
+            self.wanted += 1;
+            entry.wanted = Some(self.wishes);
+        }
+        match entry.state {
+            State::Active => self.again.push(topic.clone()),
+            State::Denied => {
+                entry.state = State::Absent;
+                self.look_at(topic);
+            }
+            _ => self.look_at(topic),
+        }
+    }
+
+    fn remove(&mut self, topic: &Topic) {
+        let Some(entry) = self.topics.get_mut(topic) else { return };
+        if entry.wanted.take().is_some() {
+            self.wanted -= 1;
+        }
+        self.look_at(topic);
+    }
+
+    /// Notes a topic whose wish and state differ, or forgets one that is neither.
+    fn look_at(&mut self, topic: &Topic) {
+        let Some(entry) = self.topics.get_mut(topic) else { return };
+        if entry.is_nothing() && !entry.waits {
+            self.topics.remove(topic);
+        } else if self.connected && entry.needs().is_some() && !entry.waits {
+            entry.waits = true;
+            self.unequal.push_back(topic.clone());
+        }
+    }
+
+    /// A session has begun: nothing is subscribed, and everything that is wanted is to be.
+    pub(crate) fn connected(&mut self) {
+        self.disconnected();
+        self.connected = true;
+        let mut wanted: Vec<_> = self.topics.iter().map(|(topic, entry)| (entry.wanted, topic.clone())).collect();
+        wanted.sort_unstable_by_key(|(wish, _)| *wish);
+        wanted.iter().for_each(|(_, topic)| self.look_at(topic));
+    }
+
+    /// The session is over: whatever it had subscribed, or was about to, is not.
+    pub(crate) fn disconnected(&mut self) {
+        self.connected = false;
+        self.active = 0;
+        self.unequal.clear();
+        self.halves.clear();
+        self.again.clear();
+        self.topics.retain(|_, entry| {
+            (entry.state, entry.waits) = (State::Absent, false);
+            entry.wanted.is_some()
+        });
+    }
+
+    /// The next command, of `max` names at the most.
+    pub(crate) fn next(&mut self, max: usize) -> Option<Change> {
+        if max == 0 {
+            return None;
+        }
+        if let Some(half) = self.halves.pop_front() {
+            return Some(half);
+        }
+        let (mut change, mut others) = (None::<Change>, Vec::new());
+        while let Some(topic) = self.unequal.pop_front() {
+            let Some(entry) = self.topics.get_mut(&topic) else { continue };
+            entry.waits = false;
+            let Some(kind) = entry.needs() else {
+                self.look_at(&topic);
+                continue;
+            };
+            let change = change.get_or_insert_with(|| Change { kind, topics: Vec::new() });
+            if change.kind != kind {
+                entry.waits = true;
+                others.push(topic);
+                continue;
+            }
+            if change.topics.len() == max {
+                entry.waits = true;
+                self.unequal.push_front(topic);
+                break;
+            }
+            if entry.state == State::Active {
+                self.active -= 1;
+            }
+            entry.state = kind.under_way();
+            change.topics.push(topic);
+        }
+        others.into_iter().rev().for_each(|topic| self.unequal.push_front(topic));
+        change
+    }
+
+    /// Redis has confirmed all of it; the answer is what is subscribed now and wanted.
+    pub(crate) fn confirmed(&mut self, change: &Change) -> Vec<Topic> {
+        let mut subscribed = Vec::new();
+        for topic in &change.topics {
+            let Some(entry) = self.topics.get_mut(topic) else { continue };
+            if entry.state != change.kind.under_way() {
+                continue;
+            }
+            entry.state = change.kind.done();
+            if entry.state == State::Active {
+                self.active += 1;
+                if entry.wanted.is_some() {
+                    subscribed.push(topic.clone());
+                }
+            }
+            self.look_at(topic);
+        }
+        subscribed
+    }
+
+    /// Redis has refused all of it, perhaps because of one name: it is tried again in halves. The answer is the topic that is
+    /// refused by itself.
+    pub(crate) fn refused(&mut self, mut change: Change) -> Option<Topic> {
+        if change.topics.len() > 1 {
+            let topics = change.topics.split_off(change.topics.len() / 2);
+            let other = Change { kind: change.kind, topics };
+            self.halves.extend([change, other]);
+            return None;
+        }
+        let topic = change.topics.pop()?;
+        if let Some(entry) = self.topics.get_mut(&topic) {
+            entry.state = State::Denied;
+            self.look_at(&topic);
+        }
+        Some(topic)
+    }
+
+    /// Topics that were added although they are subscribed, and still are.
+    pub(crate) fn take_again(&mut self) -> Vec<Topic> {
+        let mut again = std::mem::take(&mut self.again);
+        let is_subscribed = |entry: &Entry| entry.wanted.is_some() && entry.state == State::Active;
+        again.retain(|topic| self.topics.get(topic).is_some_and(is_subscribed));
+        again.sort_unstable();
+        again.dedup();
+        again
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.unequal.is_empty() || !self.halves.is_empty() || !self.again.is_empty()
+    }
+
+    /// The shared text of a topic that is wanted.
+    pub(crate) fn wanted(&self, name: &str) -> Option<Topic> {
+        let (topic, entry) = self.topics.get_key_value(name)?;
+        entry.wanted.is_some().then(|| topic.clone())
+    }
+
+    pub(crate) fn is_active(&self, name: &str) -> bool {
+        self.topics.get(name).is_some_and(|entry| entry.state == State::Active)
+    }
+
+    /// How many topics are wanted, and how many are subscribed.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.wanted, self.active)
+    }
+}
+
+impl Entry {
+    fn needs(&self) -> Option<Kind> {
+        match (self.wanted, self.state) {
+            (Some(_), State::Absent) => Some(Kind::Subscribe),
+            (None, State::Active) => Some(Kind::Unsubscribe),
+            _ => None,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.wanted.is_none() && matches!(self.state, State::Absent | State::Denied)
+    }
+}
+
+impl Kind {
+    fn under_way(self) -> State {
+        match self {
+            Kind::Subscribe => State::Subscribing,
+            Kind::Unsubscribe => State::Unsubscribing,
+        }
+    }
+
+    fn done(self) -> State {
+        match self {
+            Kind::Subscribe => State::Active,
+            Kind::Unsubscribe => State::Absent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn topics(names: &[&str]) -> Vec<Topic> {
+        names.iter().map(|name| Topic::from(*name)).collect()
+    }
+
+    fn subscribe(names: &[&str]) -> Option<Change> {
+        Some(Change { kind: Kind::Subscribe, topics: topics(names) })
+    }
+
+    fn unsubscribe(names: &[&str]) -> Option<Change> {
+        Some(Change { kind: Kind::Unsubscribe, topics: topics(names) })
+    }
+
+    /// Connected, with these confirmed.
+    fn active(names: &[&str]) -> Subscriptions {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.connected();
+        subscriptions.interest(&topics(names), &[]);
+        let change = subscriptions.next(512).expect("a command");
+        assert_eq!(subscriptions.confirmed(&change), topics(names));
+        subscriptions
+    }
+
+    #[test]
+    fn what_is_wanted_before_a_session_is_subscribed_in_the_order_of_the_wishes() {
+        let mut subscriptions = Subscriptions::default();
+        assert!(!subscriptions.interest(&topics(&["c", "b"]), &[]));
+        subscriptions.interest(&topics(&["a", "b"]), &topics(&["c"]));
+        assert_eq!(subscriptions.next(512), None);
+        subscriptions.connected();
+        assert_eq!(subscriptions.next(512), subscribe(&["b", "a"]));
+        assert_eq!((subscriptions.next(512), subscriptions.counts()), (None, (2, 0)));
+    }
+
+    #[test]
+    fn commands_have_so_many_names() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.connected();
+        subscriptions.interest(&topics(&["a", "b", "c"]), &[]);
+        assert_eq!(subscriptions.next(0), None);
+        assert_eq!(subscriptions.next(2), subscribe(&["a", "b"]));
+        assert_eq!(subscriptions.next(2), subscribe(&["c"]));
+        assert_eq!(subscriptions.next(2), None);
+    }
+
+    #[test]
+    fn a_change_of_mind_waits_for_the_answer() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.connected();
+        subscriptions.interest(&topics(&["a", "b"]), &[]);
+        let change = subscriptions.next(512).expect("a command");
+        subscriptions.interest(&[], &topics(&["a"]));
+        assert_eq!(subscriptions.next(512), None);
+        assert_eq!(subscriptions.confirmed(&change), topics(&["b"]));
+        let change = subscriptions.next(512).expect("a command");
+        assert_eq!(Some(&change), unsubscribe(&["a"]).as_ref());
+        subscriptions.interest(&topics(&["a"]), &[]);
+        assert_eq!(subscriptions.next(512), None);
+        assert_eq!(subscriptions.confirmed(&change), []);
+        assert_eq!(subscriptions.next(512), subscribe(&["a"]));
+    }
+
+    #[test]
+    fn what_is_removed_and_added_at_once_is_told_again_and_costs_no_command() {
+        let mut subscriptions = active(&["a", "b"]);
+        subscriptions.interest(&[], &topics(&["a", "b"]));
+        assert!(subscriptions.interest(&topics(&["a", "a"]), &[]));
+        assert_eq!(subscriptions.take_again(), topics(&["a"]));
+        assert_eq!(subscriptions.next(512), unsubscribe(&["b"]));
+        assert_eq!((subscriptions.next(512), subscriptions.counts()), (None, (1, 1)));
+    }
+
+    #[test]
+    fn both_kinds_of_commands_take_turns() {
+        let mut subscriptions = active(&["a", "b"]);
+        subscriptions.interest(&topics(&["c"]), &topics(&["a"]));
+        subscriptions.interest(&topics(&["d"]), &topics(&["b"]));
+        assert_eq!(subscriptions.next(512), subscribe(&["c", "d"]));
+        assert_eq!(subscriptions.next(512), unsubscribe(&["a", "b"]));
+        assert_eq!(subscriptions.next(512), None);
+    }
+
+    #[test]
+    fn one_name_that_is_refused_does_not_cost_the_others() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.connected();
+        subscriptions.interest(&topics(&["a", "bad", "c"]), &[]);
+        let mut denied = Vec::new();
+        while let Some(change) = subscriptions.next(512) {
+            if change.topics.iter().any(|topic| topic.as_str() == "bad") {
+                denied.extend(subscriptions.refused(change));
+            } else {
+                subscriptions.confirmed(&change);
+            }
+        }
+        assert_eq!((denied, subscriptions.counts()), (topics(&["bad"]), (3, 2)));
+        subscriptions.interest(&topics(&["bad"]), &[]);
+        assert_eq!(subscriptions.next(512), subscribe(&["bad"]), "it is tried again when it is wanted anew");
+    }
+
+    #[test]
+    fn a_new_session_knows_nothing_of_the_old_one() {
+        let mut subscriptions = active(&["a"]);
+        subscriptions.interest(&topics(&["b"]), &[]);
+        let old = subscriptions.next(512).expect("a command");
+        subscriptions.disconnected();
+        assert_eq!((subscriptions.next(512), subscriptions.counts()), (None, (2, 0)));
+        subscriptions.connected();
+        assert_eq!(subscriptions.confirmed(&old), [], "an answer to the old session");
+        assert_eq!(subscriptions.next(512), subscribe(&["a", "b"]));
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_forgotten() {
+        let mut subscriptions = active(&["a"]);
+        for _ in 0..3 {
+            subscriptions.interest(&topics(&["x"]), &topics(&["x", "a"]));
+            while let Some(change) = subscriptions.next(512) {
+                subscriptions.confirmed(&change);
+            }
+        }
+        assert!(subscriptions.topics.is_empty() && !subscriptions.has_work(), "{subscriptions:?}");
+    }
+
+    proptest! {
+        /// Whatever is wanted in whatever order, and however answers, refusals and losses of the session fall between: once
+        /// everything is answered Redis has exactly what is wanted.
+        #[test]
+        fn the_two_sets_become_equal(steps in prop::collection::vec((0..6u8, 0..5u8), 0..200)) {
+            let mut subscriptions = Subscriptions::default();
+            let (mut wanted, mut redis) = (BTreeSet::new(), BTreeSet::new());
+            let mut under_way = VecDeque::new();
+            let apply = |redis: &mut BTreeSet<Topic>, change: &Change| match change.kind {
+                Kind::Subscribe => redis.extend(change.topics.iter().cloned()),
+                Kind::Unsubscribe => change.topics.iter().for_each(|topic| { redis.remove(topic); }),
+            };
+            for (step, name) in steps {
+                let topic = Topic::from(name.to_string());
+                match step {
+                    0 | 1 => {
+                        wanted.insert(topic.clone());
+                        subscriptions.interest(&[topic], &[]);
+                    }
+                    2 => {
+                        wanted.remove(&topic);
+                        subscriptions.interest(&[], &[topic]);
+                    }
+                    3 => under_way.extend(subscriptions.next(usize::from(name))),
+                    4 => if let Some(change) = under_way.pop_front() {
+                        if name == 0 && change.topics.len() > 1 {
+                            subscriptions.refused(change);
+                        } else {
+                            apply(&mut redis, &change);
+                            for topic in subscriptions.confirmed(&change) {
+                                prop_assert!(wanted.contains(&topic) && redis.contains(&topic));
+                            }
+                        }
+                    },
+                    _ if name == 0 => {
+                        redis.clear();
+                        under_way.clear();
+                        subscriptions.connected();
+                    }
+                    _ => {}
+                }
+            }
+            if !subscriptions.connected {
+                subscriptions.connected();
+            }
+            while let Some(change) = under_way.pop_front().or_else(|| subscriptions.next(3)) {
+                apply(&mut redis, &change);
+                subscriptions.confirmed(&change);
+            }
+            prop_assert_eq!(&redis, &wanted);
+            prop_assert_eq!(subscriptions.counts(), (wanted.len(), wanted.len()));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A server that breaks off, stalls, refuses, answers in another order or with nonsense: each is told, and survived.
+
+mod fake;
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fake::{Act, Fake, message};
+use pondsocket::cluster::{Bus, BusErrorKind, BusEvent, GapCause, Lost, NodeId, Outcome, Publish, Topic};
+use support::{Node, eventually, soon};
+use tokio::time::Instant;
+
+fn me() -> NodeId {
+    NodeId { name: "ada".into(), incarnation: 7 }
+}
+
+async fn works(node: &mut Node) {
+    node.publish_at_last("t", "it works").await;
+    while node.message().await.1 != "it works" {}
+}
+
+#[tokio::test]
+async fn a_frame_that_breaks_off_is_the_end_of_a_session() {
+    let fake = Fake::start(|_| Act::Normal).await;
+    let mut node = Node::listening(fake.options(), &["t"]).await;
+    let whole = message("t", "whole");
+    for cut in [0, 1, 5, 13, 20, whole.len() - 1] {
+        fake.cut("t", &format!("{whole}{}", &whole[..cut]));
+        assert_eq!(node.message().await.1, "whole");
+        node.next_down().await;
+        node.next_up().await;
+        node.subscribed(&["t"]).await;
+    }
+    works(&mut node).await;
+}
+
+#[tokio::test]
+async fn nonsense_is_the_end_of_a_session() {
+    let fake = Fake::start(|_| Act::Normal).await;
+    let mut node = Node::listening(fake.options(), &["t"]).await;
+    for nonsense in [
+        "what?\r\n",
+        "*3\r\n$-7\r\n",
+        "$99999999999999999999\r\n",
+        "*99999999999\r\n",
+        ":1\r\n",
+        "*2\r\n$7\r\nmessage\r\n$1\r\nt\r\n",
+        "*3\r\n$7\r\nmessage\r\n:1\r\n:2\r\n",
+        "\u{0}\u{1}\u{2}",
+    ] {
+        fake.cut("t", nonsense);
+        node.next_down().await;
+        node.next_up().await;
+        node.subscribed(&["t"]).await;
+    }
+    works(&mut node).await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_never_confirmed_is_tried_on_a_new_connection() {
+    let stalls = AtomicUsize::new(0);
+    let fake = Fake::start(move |call| {
+        let stall = call.is("SUBSCRIBE") && stalls.fetch_add(1, Ordering::SeqCst) < 2;
+        if stall { Act::Silent } else { Act::Normal }
+    });
+    let fake = fake.await;
+    let mut node = Node::start(fake.options(), &["t"]);
+    node.next_up().await;
+    assert_eq!(node.next_down().await.kind(), BusErrorKind::Timeout);
+    node.next_up().await;
+    node.next_down().await;
+    node.next_up().await;
+    node.subscribed(&["t"]).await;
+    works(&mut node).await;
+}
+
+#[tokio::test]
+async fn a_server_that_loads_is_waited_for() {
+    let pings = AtomicUsize::new(0);
+    let fake = Fake::start(move |call| {
+        let loading = call.is("PING") && pings.fetch_add(1, Ordering::SeqCst) < 3;
+        if loading { Act::Say("-LOADING Redis is loading the dataset in memory\r\n".into()) } else { Act::Normal }
+    });
+    let fake = fake.await;
+    let mut node = Node::start(fake.options(), &["t"]);
+    assert_eq!(node.next_down().await.kind(), BusErrorKind::Loading);
+    node.next_up().await;
+    node.subscribed(&["t"]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_password_says_so() {
+    let fake = Fake::start(|_| Act::Say("-NOAUTH Authentication required.\r\n".into())).await;
+    let mut node = Node::start(fake.options(), &["t"]);
+    assert_eq!(node.next_down().await.kind(), BusErrorKind::Auth);
+    assert!(matches!(node.publish("t", "1").await, Outcome::NotSent(error) if error.kind() == BusErrorKind::Auth));
+    let beat = node.bus.leases().expect("leases").beat(&me(), Duration::from_secs(4)).await;
+    assert_eq!(beat.expect_err("no password").kind(), BusErrorKind::Auth);
+}
+
+#[tokio::test]
+async fn beats_fail_by_name_and_cost_no_session() {
+    for (answer, kind) in [
+        ("-READONLY You can't write against a read only replica.\r\n", BusErrorKind::ReadOnly),
+        ("-OOM command not allowed when used memory > 'maxmemory'.\r\n", BusErrorKind::OutOfMemory),
+        ("-NOPERM No permissions to access a key\r\n", BusErrorKind::NoPerm),
+        ("-LOADING Redis is loading the dataset in memory\r\n", BusErrorKind::Loading),
+        ("+OK\r\n", BusErrorKind::Other),
+        ("*3\r\n:0\r\n:0\r\n:0\r\n", BusErrorKind::Other),
+    ] {
+        let fake =
+            Fake::start(move |call| if call.is("EVALSHA") { Act::Say(answer.into()) } else { Act::Normal }).await;
+        let mut node = Node::listening(fake.options(), &["t"]).await;
+        let beat = node.bus.leases().expect("leases").beat(&me(), Duration::from_secs(4)).await;
+        assert_eq!(beat.expect_err("an error").kind(), kind);
+        works(&mut node).await;
+        assert_eq!(node.bus.stats().sessions, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_is_not_known_is_sent() {
+    let rule = |call: &fake::Call| match () {
+        () if call.is("EVALSHA") => Act::Say("-NOSCRIPT No matching script. Please use EVAL.\r\n".into()),
+        () => Act::Normal,
+    };
+    let fake = Fake::start(rule).await;
+    let node = Node::listening(fake.options(), &["t"]).await;
+    let lease = node.bus.leases().expect("leases").beat(&me(), Duration::from_secs(4)).await.expect("a lease");
+    assert_eq!(lease.alive, [me()]);
+}
+
+#[tokio::test]
+async fn topics_that_are_refused_do_not_cost_the_others() {
+    let fake = Fake::start(|call| {
+        let refused = call.is("SUBSCRIBE") && (call.has("bad") || call.has("worse"));
+        if refused { Act::Say("-NOPERM No permissions to access a channel\r\n".into()) } else { Act::Normal }
+    });
+    let fake = fake.await;
+    let good: Vec<_> = (0..100).map(|number| format!("good {number}")).collect();
+    let mut all: Vec<_> = good.iter().map(String::as_str).collect();
+    let good = all.clone();
+    all.insert(33, "bad");
+    all.insert(77, "worse");
+    let mut node = Node::start(fake.options(), &all);
+    node.next_up().await;
+    node.subscribed(&good).await;
+    assert_eq!((node.bus.stats().wanted_topics, node.bus.stats().active_topics), (102, 100));
+    assert_eq!(node.bus.stats().sessions, 1);
+}
+
+#[tokio::test]
+async fn a_message_may_come_before_the_confirmation() {
+    let rule = |call: &fake::Call| match () {
+        () if call.is("SUBSCRIBE") && call.has("t") => Act::SayFirst(message("t", "early") + &message("other", "?")),
+        () => Act::Normal,
+    };
+    let fake = Fake::start(rule).await;
+    let mut node = Node::start(fake.options(), &["t"]);
+    node.next_up().await;
+    let (mut early, mut subscribed) = (false, false);
+    while !(early && subscribed) {
+        match node.event().await {
+            BusEvent::Message { topic, data } => {
+                assert_eq!((topic.as_str(), &data[..]), ("t", &b"early"[..]), "what nobody wants is not delivered");
+                early = true;
+            }
+            BusEvent::Subscribed { topics, .. } => subscribed = topics == [Topic::from("t")],
+            other => panic!("{other:?}"),
+        }
+    }
+    works(&mut node).await;
+}
+
+/// The connection is lost in the middle of the confirmations, twice: what was confirmed does not count in the next session.
+#[tokio::test]
+async fn a_subscription_that_is_interrupted_twice_is_complete() {
+    let rule = |call: &fake::Call| {
+        let mut topics = call.words[1..].iter().filter(|topic| topic.starts_with("topic"));
+        // Each attempt is two connections, of which the second receives; the first of all is a beginning of the publisher.
+        if !call.is("SUBSCRIBE") || call.connection > 3 || topics.next().is_none() {
+            return Act::Normal;
+        }
+        let confirmed = call.words[1..].iter().take(call.words.len() / 2);
+        Act::Cut(confirmed.map(|topic| fake::confirmation("subscribe", topic)).collect())
+    };
+    let fake = Fake::start(rule).await;
+    let names: Vec<_> = (0..1000).map(|number| format!("topic {number}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut node = Node::start(fake.options(), &names);
+    for _ in 0..2 {
+        node.next_up().await;
+        node.next_down().await;
+    }
+    let last = node.next_up().await;
+    let mut subscribed = Vec::new();
+    while subscribed.len() < names.len() {
+        match node.event().await {
+            BusEvent::Subscribed { session, topics } => {
+                assert_eq!(session, last);
+                subscribed.extend(topics);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    subscribed.sort();
+    subscribed.dedup();
+    assert_eq!(subscribed.len(), names.len());
+    assert_eq!(node.bus.stats().active_topics, names.len());
+}
+
+/// It takes everything, confirms everything, and delivers nothing. Bar B8, with less patience.
+#[tokio::test]
+async fn a_server_that_delivers_nothing_is_found() {
+    let fake = Fake::start(|call| if call.is("PUBLISH") { Act::Say(":1\r\n".into()) } else { Act::Normal }).await;
+    let mut node = Node::listening(fake.options(), &["t"]).await;
+    let start = Instant::now();
+    assert_eq!(node.event().await, BusEvent::Gap { lost: Lost::All, cause: GapCause::Probe });
+    assert_eq!(node.next_down().await.kind(), BusErrorKind::Timeout);
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(600) && took < Duration::from_secs(3), "{took:?}");
+    node.next_up().await;
+    let stats = node.bus.stats();
+    assert_eq!((stats.failed_probes, stats.gaps), (1, vec![(GapCause::Probe, 1)]));
+}
+
+/// As long as the probe arrives a silence means nothing.
+#[tokio::test]
+async fn a_silence_is_no_loss() {
+    let fake = Fake::start(|_| Act::Normal).await;
+    let node = Node::listening(fake.options(), &["t"]).await;
+    let start = node.bus.stats();
+    eventually("three probes", || node.bus.stats().sent >= start.sent + 3).await;
+    let stats = node.bus.stats();
+    assert_eq!((stats.sessions, stats.failed_probes, stats.received), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn each_answer_is_that_of_its_message() {
+    let fake = Fake::start(|call| {
+        if call.is("PUBLISH") && call.has("bad") { Act::Say("-NOPERM no\r\n".into()) } else { Act::Normal }
+    });
+    let fake = fake.await;
+    let node = Node::listening(fake.options(), &["t"]).await;
+    let topics = ["t", "bad", "nobody", "bad", "t"];
+    let batch = topics.map(|topic| Publish::new(topic, "1")).to_vec();
+    let outcomes = soon("outcomes", node.bus.publish(batch)).await;
+    let told: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Sent { receivers } => receivers.expect("a count").to_string(),
+            Outcome::NotSent(error) => error.kind().to_string(),
+            Outcome::Unknown(error) => panic!("{error}"),
+        })
+        .collect();
+    assert_eq!(told, ["1", "no_perm", "0", "no_perm", "1"]);
+}
+
+/// The connection for commands is lost in the middle of an answer: what has none is unknown, and the receiver goes on.
+#[tokio::test]
+async fn commands_that_are_cut_off_are_unknown() {
+    let fake =
+        Fake::start(|call| if call.is("PUBLISH") && call.has("cut") { Act::Cut(":".into()) } else { Act::Normal });
+    let fake = fake.await;
+    let mut node = Node::listening(fake.options(), &["t"]).await;
+    let outcome = node.publish("cut", "1").await;
+    assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+    works(&mut node).await;
+    assert_eq!((node.bus.stats().sessions, node.bus.stats().unknown), (1, 1));
+}
+
+/// Nobody listens there: it is tried for ever, and can be stopped.
+#[tokio::test]
+async fn nobody_there_is_told_once_and_tried_for_ever() {
+    let options = pondsocket_redis::RedisOptions::default().port(support::free_port());
+    let mut node = Node::start(options, &["t"]);
+    assert_eq!(node.next_down().await.kind(), BusErrorKind::Refused);
+    eventually("some attempts", || node.bus.stats().failed_connects > 4).await;
+    assert!(node.events.try_next().is_none(), "one reason is told once");
+    assert!(!node.bus.stats().down_for.is_zero());
+    node.stopper.stop();
+    soon("end", &mut node.running).await.expect("no panic").expect("no error");
+}

@@ -1,0 +1,119 @@
+//! The bus that joins several servers: what it has to do, and what you need to write one.
+//!
+//! A [`Bus`] carries messages between nodes, by [`Topic`]. It knows nothing of channels or users. A server without a
+//! bus, which is the default, is alone and encodes nothing for others. `pondsocket-redis` is a bus over Redis; the
+//! `testing` feature has one in memory (`testing::bus::MemoryHub`) and a suite that any bus should pass
+//! (`bus_conformance!`).
+//!
+//! This one joins the nodes of one process, and nothing ever breaks in it:
+//!
+//! ```
+//! use std::collections::{HashMap, HashSet};
+//! use std::sync::{Arc, Mutex};
+//!
+//! use pondsocket::cluster::{BoxFuture, Bus, BusError, BusEvent, BusSink, Outcome, Publish, Session, Stop, Topic};
+//!
+//! #[derive(Default)]
+//! struct Hub(Mutex<HashMap<usize, (HashSet<Topic>, Option<BusSink>)>>);
+//!
+//! struct Node(Arc<Hub>, usize);
+//!
+//! const SESSION: Session = Session(1);
+//!
+//! impl Bus for Node {
+//!     fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, Result<(), BusError>> {
+//!         Box::pin(async move {
+//!             sink.push(BusEvent::Up { session: SESSION });
+//!             {
+//!                 let mut nodes = self.0.0.lock().unwrap();
+//!                 let (topics, running) = nodes.entry(self.1).or_default();
+//!                 sink.push(BusEvent::Subscribed { session: SESSION, topics: topics.iter().cloned().collect() });
+//!                 *running = Some(sink);
+//!             }
+//!             stop.stopped().await;
+//!             self.0.0.lock().unwrap().remove(&self.1);
+//!             Ok(())
+//!         })
+//!     }
+//!
+//!     fn interest(&self, add: &[Topic], remove: &[Topic]) {
+//!         let mut nodes = self.0.0.lock().unwrap();
+//!         let (topics, sink) = nodes.entry(self.1).or_default();
+//!         topics.extend(add.iter().cloned());
+//!         topics.retain(|topic| !remove.contains(topic));
+//!         if let Some(sink) = sink {
+//!             sink.push(BusEvent::Subscribed { session: SESSION, topics: add.to_vec() });
+//!         }
+//!     }
+//!
+//!     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
+//!         let nodes = self.0.0.lock().unwrap();
+//!         let send = |Publish { topic, data }: Publish| {
+//!             let mut receivers = 0;
+//!             for sink in nodes.values().filter(|(topics, _)| topics.contains(&topic)).filter_map(|(_, sink)| sink.as_ref()) {
+//!                 sink.push(BusEvent::Message { topic: topic.clone(), data: data.clone() });
+//!                 receivers += 1;
+//!             }
+//!             Outcome::Sent { receivers: Some(receivers) }
+//!         };
+//!         let outcomes = batch.into_iter().map(send).collect();
+//!         Box::pin(std::future::ready(outcomes))
+//!     }
+//! }
+//! # use pondsocket::cluster::SinkLimits;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! # let hub = Arc::new(Hub::default());
+//! # let (sink, mut events) = BusSink::new(SinkLimits::default());
+//! # let (stopper, stop) = Stop::new();
+//! # let ada = Arc::new(Node(hub.clone(), 1));
+//! # ada.interest(&[Topic::from("t")], &[]);
+//! # let running = tokio::spawn(ada.run(sink, stop));
+//! # assert!(matches!(events.next().await, Some(BusEvent::Up { .. })));
+//! # assert!(matches!(events.next().await, Some(BusEvent::Subscribed { .. })));
+//! # let sent = Node(hub, 2).publish(vec![Publish::new("t", "hello")]).await;
+//! # assert_eq!(sent, [Outcome::Sent { receivers: Some(1) }]);
+//! # assert!(matches!(events.next().await, Some(BusEvent::Message { data, .. }) if data == "hello"));
+//! # stopper.stop();
+//! # running.await.unwrap().unwrap();
+//! # assert!(events.next().await.is_none());
+//! # }
+//! ```
+//!
+//! # The contract
+//!
+//! Whoever reads the events relies on this and on nothing else:
+//!
+//! | | |
+//! |---|---|
+//! | C1 | What one bus publishes on one topic arrives in the order of the calls of [`Bus::publish`] and of their batches. |
+//! | C2 | A message is lost only if [`BusEvent::Gap`] for its topic or [`BusEvent::Down`] says so, not before the loss. |
+//! | C3 | A message may arrive twice. |
+//! | C4 | [`BusEvent::Subscribed`] comes once the engine has confirmed it in this session: what is published from then on arrives. |
+//! | C5 | [`BusEvent::Down`] voids all subscriptions. After the next `Up` the bus subscribes to its whole interest by itself, and says so. |
+//! | C6 | [`BusSink::push`] never waits. What does not fit is dropped, and the sink reports the gap. |
+//! | C7 | A node may receive its own messages. |
+//! | C8 | Nothing is said about the order of two topics, or of two publishers. |
+//!
+//! A message that nobody was subscribed to is not lost but was never anybody's; so is one that was published on a topic
+//! before `Subscribed`, or after the interest in it was removed.
+
+mod bus;
+mod error;
+mod event;
+mod lease;
+mod sink;
+mod stats;
+mod stop;
+mod topic;
+
+pub use bus::{BoxFuture, Bus, Caps, Outcome, Publish};
+pub use error::{BusError, BusErrorKind};
+pub use event::{BusEvent, GapCause, Lost, Session};
+pub use lease::Leases;
+#[doc(no_inline)]
+pub use pondsocket_proto::cluster::{Lease, NodeId};
+pub use sink::{BusEvents, BusSink, SinkLimits, SinkStats};
+pub use stats::BusStats;
+pub use stop::{Stop, Stopper};
+pub use topic::Topic;

@@ -1,0 +1,433 @@
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::event::{BusEvent, GapCause, Lost};
+use super::topic::Topic;
+
+/// Over so many topics with a gap of one cause, it is a gap of all.
+const MAX_LOST_TOPICS: usize = 4096;
+
+/// How much a sink holds for a node that does not keep up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SinkLimits {
+    /// How many messages may wait. Default 65,536.
+    pub messages: usize,
+    /// The same in bytes of their topics and data. Default 64 MiB.
+    pub bytes: usize,
+}
+
+impl Default for SinkLimits {
+    fn default() -> SinkLimits {
+        SinkLimits { messages: 64 * 1024, bytes: 64 * 1024 * 1024 }
+    }
+}
+
+impl SinkLimits {
+    /// Sets [`messages`](Self#structfield.messages).
+    #[must_use]
+    pub fn messages(mut self, messages: usize) -> SinkLimits {
+        self.messages = messages;
+        self
+    }
+
+    /// Sets [`bytes`](Self#structfield.bytes).
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> SinkLimits {
+        self.bytes = bytes;
+        self
+    }
+}
+
+/// What waits in a sink, and what did not fit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SinkStats {
+    /// Messages that wait.
+    pub messages: usize,
+    /// The same in bytes.
+    pub bytes: usize,
+    /// Messages that were dropped, since the beginning.
+    pub dropped: u64,
+}
+
+/// Where a bus puts what happens. Clones fill the same queue.
+///
+/// It never waits, so that whoever reads the engine's socket never does. A message that does not fit, by [`SinkLimits`], is
+/// dropped, and so is what follows until half of the room is free; the gap is reported behind what was there before, and
+/// ahead of what is taken next. All other events are always taken: of connections that came and went before the node
+/// looked, only the last is told, and gaps are merged, so that these too are bounded by the topics that the node itself
+/// wants.
+#[derive(Clone, Debug)]
+pub struct BusSink(Arc<Filler>);
+
+/// What a bus has told, for the node. When it is dropped the sink takes everything and keeps nothing.
+#[derive(Debug)]
+pub struct BusEvents(Arc<Shared>);
+
+/// The sinks of one queue, together: the queue ends when they are gone.
+#[derive(Debug)]
+struct Filler(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Held for a moment only, never across an await.
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+/// The rules, without any waiting.
+#[derive(Debug)]
+struct Queue {
+    limits: SinkLimits,
+    events: VecDeque<BusEvent>,
+    messages: usize,
+    bytes: usize,
+    /// Gaps that are to be told before anything else is appended.
+    gaps: Vec<Gap>,
+    dropped: u64,
+    /// A message did not fit: none is taken until half of the room is free. So an overflow is one gap, not thousands.
+    full: bool,
+    /// There are no sinks any more.
+    ended: bool,
+    /// There is no reader any more.
+    abandoned: bool,
+}
+
+/// Topics that have lost messages by one cause; `None` stands for all.
+#[derive(Debug)]
+struct Gap {
+    cause: GapCause,
+    topics: Option<BTreeSet<Topic>>,
+}
+
+impl BusSink {
+    /// A queue: the bus gets the sink, and the node reads the events.
+    pub fn new(limits: SinkLimits) -> (BusSink, BusEvents) {
+        let shared = Arc::new(Shared { queue: Mutex::new(Queue::new(limits)), filled: Notify::new() });
+        (BusSink(Arc::new(Filler(shared.clone()))), BusEvents(shared))
+    }
+
+    /// Appends what has happened. It never waits, and never fails: see [`BusSink`].
+    pub fn push(&self, event: BusEvent) {
+        self.push_all([event]);
+    }
+
+    /// The same for several at once, for less.
+    pub fn push_all(&self, events: impl IntoIterator<Item = BusEvent>) {
+        let shared = &self.0.0;
+        let mut queue = shared.queue();
+        events.into_iter().for_each(|event| queue.push(event));
+        let filled = !queue.is_empty();
+        drop(queue);
+        if filled {
+            shared.filled.notify_one();
+        }
+    }
+}
+
+impl BusEvents {
+    /// Waits for the next event; `None` when the bus has ended and everything was read. Nothing is lost if the future is
+    /// dropped.
+    pub async fn next(&mut self) -> Option<BusEvent> {
+        loop {
+            {
+                let mut queue = self.0.queue();
+                if let Some(event) = queue.pop() {
+                    return Some(event);
+                }
+                if queue.ended {
+                    return None;
+                }
+            }
+            self.0.filled.notified().await;
+        }
+    }
+
+    /// The next event, if there is one now.
+    pub fn try_next(&mut self) -> Option<BusEvent> {
+        self.0.queue().pop()
+    }
+
+    /// Waits for an event, then appends it and what else is there, `max` at the most, and answers how many. It is 0 when
+    /// the bus has ended and everything was read, or if `max` is 0. Nothing is lost if the future is dropped.
+    pub async fn next_batch(&mut self, into: &mut Vec<BusEvent>, max: usize) -> usize {
+        loop {
+            {
+                let mut queue = self.0.queue();
+                let before = into.len();
+                into.extend(std::iter::from_fn(|| queue.pop()).take(max));
+                if into.len() > before || queue.ended || max == 0 {
+                    return into.len() - before;
+                }
+            }
+            self.0.filled.notified().await;
+        }
+    }
+
+    /// What waits, and what was dropped.
+    pub fn stats(&self) -> SinkStats {
+        let queue = self.0.queue();
+        SinkStats { messages: queue.messages, bytes: queue.bytes, dropped: queue.dropped }
+    }
+}
+
+impl Drop for BusEvents {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.abandoned = true;
+        let unread = std::mem::take(&mut queue.events);
+        drop(queue);
+        drop(unread);
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.0.queue().ended = true;
+        self.0.filled.notify_one();
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn new(limits: SinkLimits) -> Queue {
+        Queue {
+            limits,
+            events: VecDeque::new(),
+            messages: 0,
+            bytes: 0,
+            gaps: Vec::new(),
+            dropped: 0,
+            full: false,
+            ended: false,
+            abandoned: false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.gaps.is_empty()
+    }
+
+    fn push(&mut self, event: BusEvent) {
+        if self.abandoned {
+            return;
+        }
+        match event {
+            BusEvent::Message { topic, data } => {
+                let bytes = topic.as_str().len() + data.len();
+                if !self.has_room(bytes) {
+                    self.dropped += 1;
+                    return self.note_gap(Lost::Topics(vec![topic]), GapCause::Overflow);
+                }
+                self.tell_gaps();
+                self.messages += 1;
+                self.bytes += bytes;
+                self.events.push_back(BusEvent::Message { topic, data });
+            }
+            BusEvent::Gap { lost, cause } => self.note_gap(lost, cause),
+            BusEvent::Down { reason } => {
+                self.tell_gaps();
+                // Connections that came and went unseen are void; what they have delivered is not.
+                self.events.retain(|event| matches!(event, BusEvent::Message { .. } | BusEvent::Gap { .. }));
+                self.events.push_back(BusEvent::Down { reason });
+            }
+            event => {
+                self.tell_gaps();
+                self.events.push_back(event);
+            }
+        }
+    }
+
+    fn has_room(&mut self, bytes: usize) -> bool {
+        if self.full && (self.messages > self.limits.messages / 2 || self.bytes > self.limits.bytes / 2) {
+            return false;
+        }
+        self.full = self.messages >= self.limits.messages || bytes > self.limits.bytes.saturating_sub(self.bytes);
+        !self.full
+    }
+
+    fn note_gap(&mut self, lost: Lost, cause: GapCause) {
+        let gap = match self.gaps.iter_mut().position(|gap| gap.cause == cause) {
+            Some(known) => &mut self.gaps[known],
+            None => {
+                self.gaps.push(Gap { cause, topics: Some(BTreeSet::new()) });
+                self.gaps.last_mut().expect("just pushed")
+            }
+        };
+        gap.add(lost);
+    }
+
+    fn tell_gaps(&mut self) {
+        self.events.extend(self.gaps.drain(..).map(Gap::into_event));
+    }
+
+    fn pop(&mut self) -> Option<BusEvent> {
+        if self.events.is_empty() {
+            self.tell_gaps();
+        }
+        let event = self.events.pop_front()?;
+        if let BusEvent::Message { topic, data } = &event {
+            self.messages -= 1;
+            self.bytes -= topic.as_str().len() + data.len();
+        }
+        if self.events.is_empty() && self.events.capacity() > 1024 {
+            // What a flood has needed is not kept.
+            self.events = VecDeque::new();
+        }
+        Some(event)
+    }
+}
+
+impl Gap {
+    fn add(&mut self, lost: Lost) {
+        match (lost, &mut self.topics) {
+            (Lost::Topics(more), Some(topics)) if topics.len() + more.len() <= MAX_LOST_TOPICS => topics.extend(more),
+            (Lost::Topics(more), Some(topics)) if more.iter().all(|topic| topics.contains(topic)) => {}
+            _ => self.topics = None,
+        }
+    }
+
+    fn into_event(self) -> BusEvent {
+        let lost = self.topics.map_or(Lost::All, |topics| Lost::Topics(topics.into_iter().collect()));
+        BusEvent::Gap { lost, cause: self.cause }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lost::Topics(topics) => write!(f, "{} topics", topics.len()),
+            Lost::All => f.write_str("all topics"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BusError, BusErrorKind, Session};
+    use super::*;
+
+    fn message(topic: &str, data: &'static str) -> BusEvent {
+        BusEvent::Message { topic: topic.into(), data: data.into() }
+    }
+
+    fn overflow(topics: &[&str]) -> BusEvent {
+        let topics = topics.iter().map(|topic| Topic::from(*topic)).collect();
+        BusEvent::Gap { lost: Lost::Topics(topics), cause: GapCause::Overflow }
+    }
+
+    fn down(detail: &str) -> BusEvent {
+        BusEvent::Down { reason: BusError::new(BusErrorKind::Closed, detail) }
+    }
+
+    fn unread(events: &mut BusEvents) -> Vec<BusEvent> {
+        std::iter::from_fn(|| events.try_next()).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_one_gap_behind_what_was_there() {
+        let (sink, mut events) = BusSink::new(SinkLimits::default().messages(2));
+        let pushed = [("a", "1"), ("b", "2"), ("b", "3"), ("a", "4"), ("b", "5")];
+        sink.push_all(pushed.map(|(topic, data)| message(topic, data)));
+        assert_eq!(events.stats(), SinkStats { messages: 2, bytes: 4, dropped: 3 });
+        assert_eq!(unread(&mut events), [message("a", "1"), message("b", "2"), overflow(&["a", "b"])]);
+        sink.push(message("a", "6"));
+        assert_eq!(unread(&mut events), [message("a", "6")]);
+        assert_eq!(events.stats(), SinkStats { messages: 0, bytes: 0, dropped: 3 });
+    }
+
+    #[test]
+    fn after_an_overflow_half_of_the_room_must_be_free() {
+        let (sink, mut events) = BusSink::new(SinkLimits::default().messages(4));
+        sink.push_all(["1", "2", "3", "4", "5"].map(|data| message("a", data)));
+        assert_eq!(events.try_next(), Some(message("a", "1")));
+        sink.push(message("b", "6"));
+        assert_eq!(events.try_next(), Some(message("a", "2")));
+        sink.push(message("c", "7"));
+        let rest = [message("a", "3"), message("a", "4"), overflow(&["a", "b"]), message("c", "7")];
+        assert_eq!(unread(&mut events), rest);
+    }
+
+    #[test]
+    fn bytes_are_counted_with_the_topic() {
+        let (sink, mut events) = BusSink::new(SinkLimits::default().bytes(10));
+        sink.push_all([message("topic", "12345"), message("t", "")]);
+        assert_eq!(unread(&mut events), [message("topic", "12345"), overflow(&["t"])]);
+        sink.push_all([message("topic", "123456"), message("t", "1")]);
+        assert_eq!(unread(&mut events), [overflow(&["topic"]), message("t", "1")]);
+    }
+
+    #[test]
+    fn too_many_topics_with_a_gap_are_all() {
+        let (sink, mut events) = BusSink::new(SinkLimits::default().messages(0));
+        sink.push_all((0..=MAX_LOST_TOPICS).map(|n| message(&n.to_string(), "")));
+        assert_eq!(unread(&mut events), [BusEvent::Gap { lost: Lost::All, cause: GapCause::Overflow }]);
+    }
+
+    #[test]
+    fn gaps_of_one_cause_are_merged_and_stay_ahead() {
+        let (sink, mut events) = BusSink::new(SinkLimits::default());
+        let engine = |topics: &[&str]| BusEvent::Gap {
+            lost: Lost::Topics(topics.iter().map(|topic| Topic::from(*topic)).collect()),
+            cause: GapCause::Engine,
+        };
+        sink.push_all([engine(&["b"]), engine(&["a", "b"]), message("a", "1"), engine(&["c"])]);
+        assert_eq!(unread(&mut events), [engine(&["a", "b"]), message("a", "1"), engine(&["c"])]);
+    }
+
+    #[test]
+    fn of_connections_that_came_and_went_the_last_is_told() {
+        let (sink, mut events) = BusSink::new(SinkLimits::default());
+        for n in 0..1000 {
+            let session = Session(n);
+            sink.push(BusEvent::Up { session });
+            sink.push(BusEvent::Subscribed { session, topics: vec!["a".into()] });
+            sink.push_all((n == 7).then(|| message("a", "1")));
+            sink.push(down(&n.to_string()));
+        }
+        sink.push(BusEvent::Up { session: Session(1000) });
+        let told = [message("a", "1"), down("999"), BusEvent::Up { session: Session(1000) }];
+        assert_eq!(unread(&mut events), told);
+    }
+
+    #[tokio::test]
+    async fn the_queue_ends_with_its_last_sink_once_it_was_read() {
+        let (sink, mut events) = BusSink::new(SinkLimits::default());
+        let other = sink.clone();
+        drop(sink);
+        other.push(message("a", "1"));
+        let reader = tokio::spawn(async move { (events.next().await, events.next().await, events.next().await) });
+        drop(other);
+        assert_eq!(reader.await.expect("no panic"), (Some(message("a", "1")), None, None));
+    }
+
+    #[tokio::test]
+    async fn a_batch_takes_what_is_there() {
+        let (sink, mut events) = BusSink::new(SinkLimits::default());
+        let mut batch = Vec::new();
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, events.next_batch(&mut batch, 2)).await.is_err());
+        sink.push_all(["1", "2", "3"].map(|data| message("a", data)));
+        assert_eq!(events.next_batch(&mut batch, 2).await, 2);
+        assert_eq!(events.next_batch(&mut batch, 2).await, 1);
+        assert_eq!(batch, ["1", "2", "3"].map(|data| message("a", data)));
+        drop(sink);
+        assert_eq!(events.next_batch(&mut batch, 2).await, 0);
+    }
+
+    #[test]
+    fn without_a_reader_nothing_is_kept() {
+        let (sink, events) = BusSink::new(SinkLimits::default());
+        drop(events);
+        sink.push(message("a", "1"));
+        assert!(sink.0.0.queue().is_empty());
+    }
+}

@@ -1,0 +1,59 @@
+use tokio::sync::watch;
+
+/// Tells a bus to end. Clones are told together.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<bool>);
+
+/// Says so. Dropping it says it too: a bus never outlives its node.
+#[derive(Debug)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Stop {
+    /// Both ends.
+    pub fn new() -> (Stopper, Stop) {
+        let (sender, receiver) = watch::channel(false);
+        (Stopper(sender), Stop(receiver))
+    }
+
+    /// Ends when it is said. It may be waited for any number of times, and dropped at any time.
+    pub async fn stopped(&self) {
+        // An error means that the other end is gone, which says the same.
+        let _ = self.0.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    /// Whether it has been said.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+}
+
+impl Stopper {
+    /// Says it.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_clones_are_told_once_and_for_all() {
+        let (stopper, stop) = Stop::new();
+        let clone = stop.clone();
+        assert!(!stop.is_stopped());
+        stopper.stop();
+        assert!(stop.is_stopped());
+        stop.stopped().await;
+        clone.stopped().await;
+    }
+
+    #[tokio::test]
+    async fn who_drops_the_other_end_says_it() {
+        let (stopper, stop) = Stop::new();
+        drop(stopper);
+        assert!(stop.is_stopped());
+        stop.stopped().await;
+    }
+}

@@ -1,0 +1,20 @@
+//! What every bus should pass, one function for each case: see [`bus_conformance!`](crate::bus_conformance).
+//!
+//! A case panics if the bus fails. The rules it checks are those of the [contract](crate::cluster#the-contract).
+
+mod delivery;
+mod faults;
+mod interest;
+mod leases;
+mod lifetime;
+mod publishing;
+
+pub use delivery::*;
+pub use faults::*;
+pub use interest::*;
+pub use leases::*;
+pub use lifetime::*;
+pub use publishing::*;
+
+use super::kit::{DEADLINE, Node, deadline, soon};
+use super::subject::Subject;

@@ -1,0 +1,158 @@
+//! What the cases are written with: a node that runs, and waits with deadlines.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::subject::Subject;
+use crate::cluster::{
+    Bus, BusError, BusEvent, BusEvents, BusSink, Outcome, Publish, Session, SinkLimits, Stop, Stopper, Topic,
+};
+
+/// How long anything may take.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A node whose bus runs.
+pub(super) struct Node {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) events: BusEvents,
+    pub(super) stopper: Stopper,
+    pub(super) running: JoinHandle<Result<(), BusError>>,
+    /// What came before what was waited for.
+    seen: HashSet<(Topic, Bytes)>,
+}
+
+/// The moment until which something that is looked at again and again may take.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + DEADLINE
+}
+
+/// Waits for it, or fails the test that called.
+#[track_caller]
+pub(super) fn soon<F: Future>(what: &'static str, future: F) -> impl Future<Output = F::Output> {
+    let at = std::panic::Location::caller();
+    async move {
+        match timeout(DEADLINE, future).await {
+            Ok(value) => value,
+            Err(_) => panic!("{at}: no {what} within {DEADLINE:?}"),
+        }
+    }
+}
+
+impl Node {
+    /// A node that is up.
+    pub(super) async fn up(subject: &dyn Subject) -> Node {
+        let mut node = Node::start(subject.bus(), SinkLimits::default());
+        node.next_up().await;
+        node
+    }
+
+    pub(super) fn start(bus: Arc<dyn Bus>, limits: SinkLimits) -> Node {
+        let (sink, events) = BusSink::new(limits);
+        let (stopper, stop) = Stop::new();
+        let running = tokio::spawn(bus.clone().run(sink, stop));
+        Node { bus, events, stopper, running, seen: HashSet::new() }
+    }
+
+    /// One that is up and listens.
+    pub(super) async fn listening<const N: usize>(subject: &dyn Subject, topics: [&str; N]) -> Node {
+        let mut node = Node::up(subject).await;
+        node.subscribe(&topics.map(Topic::from)).await;
+        node
+    }
+
+    pub(super) async fn event(&mut self) -> BusEvent {
+        soon("event", self.events.next()).await.expect("the bus has ended")
+    }
+
+    pub(super) async fn next_up(&mut self) -> Session {
+        loop {
+            match self.event().await {
+                BusEvent::Up { session } => return session,
+                // It may take several attempts.
+                BusEvent::Down { .. } => {}
+                other => panic!("{other:?} before the bus was up"),
+            }
+        }
+    }
+
+    pub(super) async fn next_down(&mut self) -> BusError {
+        loop {
+            if let BusEvent::Down { reason } = self.event().await {
+                return reason;
+            }
+        }
+    }
+
+    /// Adds topics and waits until all are subscribed.
+    pub(super) async fn subscribe(&mut self, topics: &[Topic]) {
+        self.bus.interest(topics, &[]);
+        self.subscribed(topics).await;
+    }
+
+    /// Waits until all of these are subscribed; messages that come meanwhile are skipped.
+    pub(super) async fn subscribed(&mut self, topics: &[Topic]) {
+        let mut missing: HashSet<_> = topics.iter().cloned().collect();
+        while !missing.is_empty() {
+            match self.event().await {
+                BusEvent::Subscribed { topics, .. } => {
+                    for topic in &topics {
+                        missing.remove(topic);
+                    }
+                }
+                BusEvent::Message { .. } => {}
+                other => panic!("{other:?}, but {} topics are not subscribed", missing.len()),
+            }
+        }
+    }
+
+    /// Publishes one message, which must be taken.
+    pub(super) async fn publish(&self, topic: &str, data: impl Into<Bytes>) -> Option<u64> {
+        let outcome = self.try_publish(topic, data).await;
+        let Outcome::Sent { receivers } = outcome else { panic!("not published: {outcome:?}") };
+        receivers
+    }
+
+    pub(super) async fn try_publish(&self, topic: &str, data: impl Into<Bytes>) -> Outcome {
+        let outcomes = soon("outcome", self.bus.publish(vec![Publish::new(topic, data)])).await;
+        let [outcome] = outcomes.try_into().expect("one outcome");
+        outcome
+    }
+
+    /// The next message that did not come before: they may be brought twice.
+    pub(super) async fn message(&mut self) -> (Topic, Bytes) {
+        loop {
+            match self.event().await {
+                BusEvent::Message { topic, data } => {
+                    if self.seen.insert((topic.clone(), data.clone())) {
+                        return (topic, data);
+                    }
+                }
+                BusEvent::Subscribed { .. } => {}
+                other => panic!("{other:?} instead of a message"),
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn expect<'a>(&'a mut self, topic: &'a str, data: &'a [u8]) -> impl Future<Output = ()> + 'a {
+        let at = std::panic::Location::caller();
+        async move {
+            let (on, what) = self.message().await;
+            let right = on.as_str() == topic && what == data;
+            let (what, data) = (what.escape_ascii().to_string(), data.escape_ascii().to_string());
+            assert!(right, "{at}: `{:.99}` on {on:?} instead of `{:.99}` on {topic:?}", what, data);
+        }
+    }
+
+    /// Ends it, and answers what `run` did.
+    pub(super) async fn stop(&mut self) -> Result<(), BusError> {
+        self.stopper.stop();
+        soon("end", &mut self.running).await.expect("no panic")
+    }
+}

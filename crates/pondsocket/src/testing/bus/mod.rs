@@ -1,0 +1,43 @@
+//! Buses for tests: one in memory that can be broken, and the suite that every bus should pass.
+//!
+//! [`MemoryHub`] joins servers in one process. It works under a paused clock, and nothing in it takes time that was not
+//! asked for.
+//!
+//! ```
+//! use pondsocket::cluster::{Bus, BusEvent, BusSink, Publish, SinkLimits, Stop};
+//! use pondsocket::testing::bus::MemoryHub;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! let hub = MemoryHub::new();
+//! let (ada, bob) = (hub.node(), hub.node());
+//! let (sink, mut events) = BusSink::new(SinkLimits::default());
+//! let (stopper, stop) = Stop::new();
+//! ada.interest(&["news".into()], &[]);
+//! tokio::spawn(ada.clone().run(sink, stop));
+//! assert!(matches!(events.next().await, Some(BusEvent::Up { .. })));
+//! assert!(matches!(events.next().await, Some(BusEvent::Subscribed { .. })));
+//!
+//! ada.cut();
+//! assert!(matches!(events.next().await, Some(BusEvent::Down { .. })));
+//! # drop(stopper);
+//! # drop(bob);
+//! # }
+//! ```
+//!
+//! A bus of your own is judged by [`bus_conformance!`](crate::bus_conformance), which makes one test of each of the
+//! [`cases`]:
+//!
+//! ```ignore
+//! // tests/conformance.rs; the crate needs tokio with `macros` and `rt-multi-thread`.
+//! pondsocket::bus_conformance!(MySubject::start(), leases, faults);
+//! ```
+
+mod hub;
+mod kit;
+mod subject;
+
+pub mod cases;
+
+pub use hub::{MemoryBus, MemoryHub};
+pub use subject::{Breaker, Subject};

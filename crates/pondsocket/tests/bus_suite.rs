@@ -1,0 +1,80 @@
+//! The suite itself is judged: a bus with a fault fails the case that is about it, and only a bus without passes.
+
+use std::sync::Arc;
+
+use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Outcome, Publish, Stop, Topic};
+use pondsocket::testing::bus::{MemoryHub, Subject, cases};
+
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    /// Batches are sent backwards.
+    Backwards,
+    /// Nothing is sent before somebody waits for the outcome.
+    Lazy,
+    /// Names are tidied up.
+    Trims,
+    /// A message is lost now and then.
+    Loses,
+    /// The last message of a batch is neither sent nor has an outcome.
+    Forgets,
+    /// Nothing is ever subscribed.
+    IgnoresInterest,
+}
+
+struct Faulty(MemoryHub, Fault);
+
+struct FaultyBus(Arc<dyn Bus>, Fault);
+
+impl Subject for Faulty {
+    fn bus(&self) -> Arc<dyn Bus> {
+        Arc::new(FaultyBus(self.0.bus(), self.1))
+    }
+}
+
+impl Bus for FaultyBus {
+    fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, Result<(), BusError>> {
+        self.0.clone().run(sink, stop)
+    }
+
+    fn interest(&self, add: &[Topic], remove: &[Topic]) {
+        match self.1 {
+            Fault::IgnoresInterest => {}
+            Fault::Trims => {
+                let add: Vec<_> = add.iter().map(|topic| Topic::from(topic.as_str().trim())).collect();
+                self.0.interest(&add, remove);
+            }
+            _ => self.0.interest(add, remove),
+        }
+    }
+
+    fn publish(&self, mut batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
+        match self.1 {
+            Fault::Backwards => batch.reverse(),
+            Fault::Loses => batch.retain(|publish| publish.data != "777"),
+            Fault::Lazy => return Box::pin(async move { self.0.publish(batch).await }),
+            Fault::Forgets => drop(batch.pop()),
+            _ => {}
+        }
+        self.0.publish(batch)
+    }
+}
+
+/// Whether a bus with this fault fails a case. The case runs as a task, whose panic is caught.
+macro_rules! fails {
+    ($fault:expr, $case:ident) => {
+        tokio::spawn(async { cases::$case(&Faulty(MemoryHub::new(), $fault)).await }).await.is_err()
+    };
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_are_found() {
+    assert!(fails!(Fault::Backwards, one_publisher_keeps_its_order));
+    assert!(fails!(Fault::Lazy, the_order_is_that_of_the_calls));
+    assert!(fails!(Fault::Lazy, a_dropped_future_takes_nothing_back));
+    assert!(fails!(Fault::Trims, names_are_exact));
+    assert!(fails!(Fault::Loses, one_publisher_keeps_its_order));
+    assert!(fails!(Fault::Forgets, each_message_has_its_outcome));
+    assert!(fails!(Fault::IgnoresInterest, interest_while_it_runs_is_subscribed));
+    assert!(!fails!(Fault::None, one_publisher_keeps_its_order) && !fails!(Fault::None, names_are_exact));
+}
