@@ -1,7 +1,13 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::batch::{Change, Op};
+use super::elsewhere::{Elsewhere, Shown, View};
+use super::outbound::{Local, Log, Outbound};
 use super::queue::Queue;
 use super::state::{Departure, NotMember, Seats, Slot, State};
 use super::{Assigns, Audience, Batch, Listener, Treatment};
+use crate::cluster::message::{Recipients as Hearers, UserMessage};
 use crate::id::{ChannelName, ConnectionId, RequestId, UserId};
 use crate::wire::{Action, Json, Object, PresenceKind, server};
 
@@ -32,6 +38,9 @@ pub enum To {
     /// Every connection but this one: the sender's other tabs get it.
     ExceptConnection(Slot, ConnectionId),
 }
+
+/// Whom messages are from that no user has sent.
+const CHANNEL: &str = "CHANNEL";
 
 /// How many bytes of presence lists one batch may hold: each change carries the whole list.
 const LISTS_PER_BATCH: usize = 8 << 20;
@@ -90,6 +99,8 @@ pub struct Removal {
 pub struct Channel<R> {
     name: ChannelName,
     state: State,
+    elsewhere: Elsewhere,
+    outbound: Log,
     queue: Queue<R>,
     limits: Limits,
     fresh_id: fn() -> u128,
@@ -98,12 +109,56 @@ pub struct Channel<R> {
 impl<R> Channel<R> {
     /// An empty channel. `fresh_id` draws the request ids of messages that answer nobody.
     pub fn new(name: ChannelName, limits: Limits, fresh_id: fn() -> u128) -> Self {
-        Channel { name, state: State::default(), queue: Queue::default(), limits, fresh_id }
+        let (state, elsewhere, outbound) = (State::default(), Elsewhere::default(), Log::default());
+        Channel { name, state, elsewhere, outbound, queue: Queue::default(), limits, fresh_id }
     }
 
-    /// Who is in it.
+    /// The same, of a node among others: from now on [`take_outbound`](Self::take_outbound) gives what they have to hear.
+    #[must_use]
+    pub fn replicated(self) -> Self {
+        Channel { outbound: Log::open(), ..self }
+    }
+
+    /// What other nodes have to hear since the last time, in order.
+    pub fn take_outbound(&mut self) -> Vec<Outbound> {
+        self.outbound.take()
+    }
+
+    /// Who is in it, of the users here.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Who is in it on other nodes.
+    pub fn elsewhere(&self) -> impl Iterator<Item = (&UserId, &Shown)> {
+        self.elsewhere.iter()
+    }
+
+    /// A user as other nodes show it.
+    pub fn shown_elsewhere(&self, user: &str) -> Option<&Shown> {
+        self.elsewhere.get(user)
+    }
+
+    /// How many users are in it, here and on other nodes.
+    pub fn member_count(&self) -> usize {
+        let others = self.elsewhere.iter().filter(|(user, _)| self.state.member(user.as_str()).is_none());
+        self.state.member_count() + others.count()
+    }
+
+    /// What a user of any node shows of itself.
+    pub fn presence(&self, user: &str) -> Option<&Object> {
+        let own = self.state.member(user).and_then(|member| member.presence.as_ref());
+        self.elsewhere.presence(user, own)
+    }
+
+    /// What other nodes' users look like here has changed. Members hear of it.
+    pub fn show(&mut self, changes: Vec<View>) {
+        for change in changes {
+            let (View::Shown(user, _) | View::Gone(user)) = &change;
+            let (user, before) = (user.clone(), self.presence(user.as_str()).cloned());
+            self.elsewhere.apply(change);
+            self.announce_change(&user, before);
+        }
     }
 
     /// Whether anything waits for delivery.
@@ -125,7 +180,7 @@ impl<R> Channel<R> {
     /// from the rest, or there are more presence changes than a batch can hold lists. Presence frames get the list as
     /// of now (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
-        let list = if self.queue.shows_presence() { self.state.presence_list() } else { String::new() };
+        let list = if self.queue.shows_presence() { self.elsewhere.presence_list(&self.state) } else { String::new() };
         let most = (LISTS_PER_BATCH / list.len().max(1)).max(1);
         let mut batch = self.queue.take(most);
         let name = self.name.as_str();
@@ -154,10 +209,16 @@ impl<R> Channel<R> {
         chain: Vec<Step>,
         treatment: &dyn Fn(&str) -> Treatment,
     ) -> Accepted {
-        let known = self.state.member(user.as_str()).is_some();
+        let (known, is_bare) = (self.state.member(user.as_str()).is_some(), assigns.is_empty());
         let slot = self.state.join(connection, user, assigns);
         self.queue.push(Op::Join { slot, recipient });
         self.acknowledge(slot, request_id);
+        if !known {
+            let assigns = self.assigns_of(user.as_str());
+            self.outbound.note(|| Outbound::Change(Local::Joined { user: user.clone(), assigns }));
+        } else if !is_bare {
+            self.note_assigns(user, None);
+        }
         let shown = self.state.member(user.as_str()).is_some_and(|member| member.presence.is_some());
         let track = chain.iter().position(|step| matches!(step, Step::Track(_)));
         if shown && track.is_none() {
@@ -183,15 +244,9 @@ impl<R> Channel<R> {
         treatment: &dyn Fn(&str) -> Treatment,
     ) -> Option<(String, usize)> {
         match step {
-            Step::Assign(key, value) => {
-                if let Some(member) = self.state.member_mut(user.as_str()) {
-                    member.assigns.set(&key, value);
-                }
-            }
-            Step::Track(presence) => {
-                // The user is a member since a moment ago: this cannot fail.
-                let _ = self.set_presence(user.as_str(), presence);
-            }
+            // The user is a member since a moment ago: neither can fail.
+            Step::Assign(key, value) => drop(self.assign(user.as_str(), &key, value)),
+            Step::Track(presence) => drop(self.set_presence(user.as_str(), presence)),
             Step::Reply(event, payload) => {
                 let (name, treatment) = (&self.name, treatment(&event).of_reply());
                 self.queue.send(Audience::Only(Seats::One(slot)), treatment, |out| {
@@ -199,24 +254,81 @@ impl<R> Channel<R> {
                 });
             }
             Step::Broadcast(to, event, payload) => {
-                let members = self.publish(&to, &event, &payload, treatment);
+                let members = self.publish(user, &to, &event, &payload, treatment);
                 return Some((event, members));
             }
             Step::BroadcastFrom(event, payload) => {
-                let members = self.publish(&To::ExceptConnection(slot, me), &event, &payload, treatment);
+                let members = self.publish(user, &To::ExceptConnection(slot, me), &event, &payload, treatment);
                 return Some((event, members));
             }
         }
         None
     }
 
-    fn publish(&mut self, to: &To, event: &str, payload: &Object, treatment: &dyn Fn(&str) -> Treatment) -> usize {
+    fn publish(
+        &mut self,
+        from: &UserId,
+        to: &To,
+        event: &str,
+        payload: &Object,
+        treatment: &dyn Fn(&str) -> Treatment,
+    ) -> usize {
         let (audience, members) = self.audience(to);
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
         self.queue.send(audience, treatment(event), |out| {
             server::message(out, Action::Broadcast, event, name.as_str(), id.as_str(), payload.as_str());
         });
+        self.forward(Some(from.as_str()), to, event, id.as_str(), payload.as_str());
         members
+    }
+
+    /// Has other nodes told of a message that was sent here, if it may concern their users. Answers whether it may.
+    /// `payload` is the text of a JSON object without line breaks.
+    pub fn forward(&mut self, from: Option<&str>, to: &To, event: &str, request_id: &str, payload: &str) -> bool {
+        if !self.outbound.is_open() {
+            return false;
+        }
+        let Some((from, to)) = self.hearers(from, to) else { return false };
+        let (event, request_id, payload) = (event.to_owned(), request_id.to_owned(), Object::from_valid(payload));
+        self.outbound.note(|| Outbound::Message(UserMessage { from, event, payload, request_id, to }));
+        true
+    }
+
+    /// Whom of other nodes a message is for, and whom it is from for them; `None` if it concerns nobody there.
+    fn hearers(&self, from: Option<&str>, to: &To) -> Option<(Arc<str>, Hearers)> {
+        let from = from.unwrap_or(CHANNEL);
+        let (from, to) = match to {
+            To::All => (from, Hearers::All),
+            To::ExceptUser(user) => (user.as_str(), Hearers::ExceptSender),
+            To::ExceptConnection(slot, connection) if self.state.is_seated(*slot, *connection) => {
+                (self.state.user(*slot)?.as_str(), Hearers::ExceptConnection)
+            }
+            To::ExceptConnection(..) => (from, Hearers::All),
+            To::Users(users) => {
+                // Whoever is here, and nowhere else as far as is known, needs no other node.
+                let is_here = |user: &str| self.state.member(user).is_some() && self.elsewhere.get(user).is_none();
+                let others: Vec<Arc<str>> =
+                    users.iter().filter(|user| !is_here(user)).map(|user| user.as_str().into()).collect();
+                return (!others.is_empty()).then(|| (from.into(), Hearers::Users(others)));
+            }
+        };
+        Some((from.into(), to))
+    }
+
+    /// Sends a message of another node to the users here whom it is for. Answers how many members that are.
+    ///
+    /// # Errors
+    /// [`Full`], as for [`broadcast`](Self::broadcast).
+    pub fn deliver(&mut self, message: &UserMessage, treatment: Treatment) -> Result<usize, Full> {
+        let to = match &message.to {
+            Hearers::All | Hearers::ExceptConnection => To::All,
+            Hearers::ExceptSender => To::ExceptUser(message.from.to_string()),
+            Hearers::Users(users) => To::Users(users.iter().map(ToString::to_string).collect()),
+        };
+        let UserMessage { event, request_id, payload, .. } = message;
+        let mut text = Vec::new();
+        server::message(&mut text, Action::Broadcast, event, self.name.as_str(), request_id, payload.as_str());
+        self.broadcast(&to, &text, treatment)
     }
 
     /// Acknowledges once more the join of a connection that is in.
@@ -268,9 +380,12 @@ impl<R> Channel<R> {
             }
         })?;
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
+        let event = "user_evicted";
         self.queue.send(Audience::All, Treatment::CONTROL, |out| {
-            server::evicted(out, "user_evicted", name.as_str(), id.as_str(), user.as_str(), reason);
+            server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
         });
+        let payload = Object::encode(&BTreeMap::from([("reason", reason), ("userId", user.as_str())]));
+        self.forward(None, &To::All, event, id.as_str(), payload.expect("texts are JSON").as_str());
         self.announce_leave(&removal.departure);
         Ok(removal)
     }
@@ -313,33 +428,43 @@ impl<R> Channel<R> {
 
     /// Shows or updates a member's presence. Telling the same again changes nothing.
     pub fn set_presence(&mut self, user: &str, presence: Object) -> Result<(), NotMember> {
+        let before = self.presence(user).cloned();
         let member = self.state.member_mut(user).ok_or(NotMember)?;
-        let before = member.presence.replace(presence.clone());
-        let seats = member.seats.clone();
-        match before {
-            Some(old) if old == presence => {}
-            Some(_) => self.announce(PresenceKind::Update, Audience::Tracked, user, presence),
-            None => {
-                self.queue.push(Op::Track { seats, on: true });
-                self.announce(PresenceKind::Join, Audience::Tracked, user, presence);
-            }
+        let (own, seats) = (member.presence.replace(presence.clone()), member.seats.clone());
+        if own.as_ref() == Some(&presence) {
+            return Ok(());
         }
+        if own.is_none() {
+            self.queue.push(Op::Track { seats, on: true });
+        }
+        self.change_presence(user, before, Some(presence));
         Ok(())
     }
 
     /// Hides a member again. True if it was tracked.
     pub fn untrack(&mut self, user: &str) -> Result<bool, NotMember> {
+        let before = self.presence(user).cloned();
         let member = self.state.member_mut(user).ok_or(NotMember)?;
-        let Some(last) = member.presence.take() else { return Ok(false) };
+        if member.presence.take().is_none() {
+            return Ok(false);
+        }
         let seats = member.seats.clone();
         self.queue.push(Op::Track { seats, on: false });
-        self.announce(PresenceKind::Leave, Audience::Tracked, user, last);
+        self.change_presence(user, before, None);
         Ok(true)
     }
 
     /// Sets one assign of a member.
     pub fn assign(&mut self, user: &str, key: &str, value: Json) -> Result<(), NotMember> {
         self.state.member_mut(user).ok_or(NotMember)?.assigns.set(key, value);
+        self.note_assigns(&member_id(user), Some(key));
+        Ok(())
+    }
+
+    /// Overwrites the assigns of a member, key by key.
+    pub fn merge_assigns(&mut self, user: &str, assigns: Assigns) -> Result<(), NotMember> {
+        self.state.member_mut(user).ok_or(NotMember)?.assigns.merge(assigns);
+        self.note_assigns(&member_id(user), None);
         Ok(())
     }
 
@@ -351,22 +476,52 @@ impl<R> Channel<R> {
 
     /// Shows the present list to another connection of a tracked user, as a join of its own.
     fn show_list(&mut self, slot: Slot, user: &UserId) {
-        let presence = self.state.member(user.as_str()).and_then(|member| member.presence.clone());
-        let Some(presence) = presence else { return };
+        let Some(presence) = self.presence(user.as_str()).cloned() else { return };
         self.queue.push(Op::Track { seats: Seats::One(slot), on: true });
-        self.announce(PresenceKind::Join, Audience::Only(Seats::One(slot)), user.as_str(), presence);
+        self.announce(PresenceKind::Join, Audience::Only(Seats::One(slot)), user, presence);
     }
 
     fn announce_leave(&mut self, gone: &Departure) {
-        if let Some(last) = &gone.member.presence {
-            self.announce(PresenceKind::Leave, Audience::Tracked, gone.user.as_str(), last.clone());
+        let user = &gone.user;
+        self.outbound.note(|| Outbound::Change(Local::Left { user: user.clone() }));
+        let before = self.elsewhere.presence(user.as_str(), gone.member.presence.as_ref()).cloned();
+        self.announce_change(user, before);
+    }
+
+    /// A member here shows something else of itself than before.
+    fn change_presence(&mut self, user: &str, before: Option<Object>, presence: Option<Object>) {
+        let user = member_id(user);
+        self.outbound.note(|| Outbound::Change(Local::Presence { user: user.clone(), presence }));
+        self.announce_change(&user, before);
+    }
+
+    /// Tells the tracked members what has become of what a user of any node shows of itself.
+    fn announce_change(&mut self, user: &UserId, before: Option<Object>) {
+        let after = self.presence(user.as_str()).cloned();
+        let (kind, changed) = match (before, after) {
+            (None, Some(after)) => (PresenceKind::Join, after),
+            (Some(before), Some(after)) if before != after => (PresenceKind::Update, after),
+            (Some(before), None) => (PresenceKind::Leave, before),
+            (Some(_), Some(_)) | (None, None) => return,
+        };
+        self.announce(kind, Audience::Tracked, user, changed);
+    }
+
+    fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &UserId, changed: Object) {
+        let change = Change { kind, user: user.clone(), changed, request_id: (self.fresh_id)() };
+        self.queue.push(Op::Presence { to, change });
+    }
+
+    fn note_assigns(&mut self, user: &UserId, key: Option<&str>) {
+        if self.outbound.is_open() {
+            let (assigns, key) = (self.assigns_of(user.as_str()), key.map(str::to_owned));
+            self.outbound.note(|| Outbound::Change(Local::Assigns { user: user.clone(), assigns, key }));
         }
     }
 
-    fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &str, changed: Object) {
-        let user = UserId::new(user).expect("a member's id is valid");
-        let change = Change { kind, user, changed, request_id: (self.fresh_id)() };
-        self.queue.push(Op::Presence { to, change });
+    /// A shared copy.
+    fn assigns_of(&self, user: &str) -> Assigns {
+        self.state.member(user).map(|member| member.assigns.clone()).unwrap_or_default()
     }
 
     fn take_out(&mut self, user: &UserId, notify: impl FnOnce(&mut Self, &Seats)) -> Result<Removal, NotMember> {
@@ -426,6 +581,11 @@ impl<R> Channel<R> {
         self.queue.len() >= soft_messages.saturating_mul(factor)
             || self.queue.bytes() >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
     }
+}
+
+/// Members are known by valid ids only.
+fn member_id(user: &str) -> UserId {
+    UserId::new(user).expect("a member's id is valid")
 }
 
 #[cfg(test)]

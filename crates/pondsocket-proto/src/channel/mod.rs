@@ -18,6 +18,8 @@
 mod assigns;
 mod batch;
 mod core;
+mod elsewhere;
+mod outbound;
 mod plan;
 mod queue;
 mod recipients;
@@ -27,6 +29,8 @@ mod treatment;
 pub use assigns::Assigns;
 pub use batch::{Audience, Batch, Listener};
 pub use core::{Accepted, Channel, Full, Limits, Removal, Step, To};
+pub use elsewhere::{Shown, View};
+pub use outbound::{Local, Outbound};
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
 pub use recipients::{Reception, Recipients};
 pub use state::{Departure, Member, NotMember, Seats, Slot, State};

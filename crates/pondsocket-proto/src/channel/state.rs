@@ -193,19 +193,6 @@ impl State {
         (0..).map(Slot).take(self.seats.len()).map(|slot| self.listener(slot)).collect()
     }
 
-    /// The presence of all tracked users, as the text of one JSON array.
-    pub fn presence_list(&self) -> String {
-        let mut list = String::from("[");
-        for presence in self.members.values().filter_map(|member| member.presence.as_ref()) {
-            if list.len() > 1 {
-                list.push(',');
-            }
-            list.push_str(presence.as_str());
-        }
-        list.push(']');
-        list
-    }
-
     fn seat(&mut self, seat: Seat) -> Slot {
         if let Some(slot) = self.vacant.pop() {
             self.seats[slot.index()] = Some(seat);
@@ -314,19 +301,5 @@ mod tests {
         state.join(connection(1), &user("ada"), assigns("a", 1));
         state.join(connection(2), &user("ada"), assigns("b", 2));
         assert_eq!(state.member("ada").expect("a member").assigns.to_json(), r#"{"a":1,"b":2}"#);
-    }
-
-    #[test]
-    fn the_presence_list_is_one_array_of_those_who_are_tracked() {
-        let mut state = State::default();
-        assert_eq!(state.presence_list(), "[]");
-        for name in ["ada", "bob", "eve"] {
-            state.join(connection(1), &user(name), Assigns::default());
-        }
-        for name in ["ada", "bob"] {
-            let shown = Object::encode(&serde_json::json!({ "mood": 1 })).expect("an object");
-            state.member_mut(name).expect("a member").presence = Some(shown);
-        }
-        assert_eq!(state.presence_list(), r#"[{"mood":1},{"mood":1}]"#);
     }
 }

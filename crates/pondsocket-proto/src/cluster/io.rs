@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::message::{Envelope, UserMessage};
-use crate::channel::Assigns;
+use crate::channel::{Assigns, Local, Shown, View};
 use crate::id::{ChannelName, UserId};
 use crate::wire::{Json, Object};
 
@@ -93,51 +93,6 @@ pub enum Input {
     Tick,
     /// The node stops: everybody is told, and nothing is said afterwards.
     Stop,
-}
-
-/// What has changed in a channel, of users that are here.
-#[derive(Clone, Debug)]
-pub enum Local {
-    /// A user has become a member.
-    Joined {
-        /// Who.
-        user: UserId,
-        /// With which assigns.
-        assigns: Assigns,
-    },
-    /// It is no member any more.
-    Left {
-        /// Who.
-        user: UserId,
-    },
-    /// What it shows of itself; `None` hides it.
-    Presence {
-        /// Who.
-        user: UserId,
-        /// Shown from now on.
-        presence: Option<Object>,
-    },
-    /// Its assigns after a change, and the one that was changed.
-    Assigns {
-        /// Who.
-        user: UserId,
-        /// All of them.
-        assigns: Assigns,
-        /// The key that was set, if it was one.
-        key: Option<String>,
-    },
-}
-
-impl Local {
-    /// Whom it concerns.
-    pub fn user(&self) -> &UserId {
-        match self {
-            Local::Joined { user, .. }
-            | Local::Left { user }
-            | Local::Presence { user, .. }
-            | Local::Assigns { user, .. } => user,
-        }
-    }
 }
 
 /// What the bus reports (docs/cluster.md, Bus).
@@ -241,26 +196,6 @@ pub enum Answer {
         /// Whether all nodes that live have answered.
         complete: bool,
     },
-}
-
-/// A user of other nodes, as it is to be shown here.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Shown {
-    /// Server-side values.
-    pub assigns: Assigns,
-    /// What it shows of itself, if it is tracked.
-    pub presence: Option<Object>,
-    /// Whether this presence is shown also if the user is tracked here (docs/cluster.md, One user on several nodes).
-    pub over_local: bool,
-}
-
-/// One change of what other nodes' users look like here.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum View {
-    /// This user is shown so from now on.
-    Shown(UserId, Shown),
-    /// This user is on no other node any more.
-    Gone(UserId),
 }
 
 /// Something that a user of this node has to undergo because another node wants it.

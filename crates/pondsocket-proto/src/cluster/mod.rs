@@ -44,7 +44,8 @@ mod timers;
 mod view;
 mod voice;
 
+pub use crate::channel::{Local, Shown, View};
 pub use core::Core;
-pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, Local, NodeId, Output, Shown, Verdict, View};
+pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, NodeId, Output, Verdict};
 pub use settings::Settings;
 pub use topic::{Topics, endpoint_name};

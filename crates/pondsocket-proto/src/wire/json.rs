@@ -74,6 +74,11 @@ impl Object {
         Ok(Object(into_text(text)))
     }
 
+    /// Takes over text that is known to be a JSON object without line breaks.
+    pub(crate) fn from_valid(text: &str) -> Object {
+        Object(text.into())
+    }
+
     /// Takes over a value in one copy, if it is an object.
     pub(crate) fn from_value(raw: &RawValue) -> Option<Object> {
         raw.get().starts_with('{').then(|| Object(one_line(raw.get())))

@@ -119,9 +119,16 @@ impl<'a> Fields<'a> {
     }
 
     fn body(&self, id: &Arc<str>, source: &Arc<str>, sent: Option<&ext::Sent<'_>>) -> Result<Body, Malformed> {
+        let leaves_out_connection = sent.is_some_and(ext::Sent::leaves_out_connection);
         let sent = sent.ok_or(Malformed::UnknownType);
         Ok(match self.r#type.text("type")? {
-            "USER_MESSAGE" => Body::UserMessage(self.user_message(id)?),
+            "USER_MESSAGE" => {
+                let mut message = self.user_message(id)?;
+                if leaves_out_connection && message.to == Recipients::ExceptSender {
+                    message.to = Recipients::ExceptConnection;
+                }
+                Body::UserMessage(message)
+            }
             "PRESENCE_UPDATE" => {
                 Body::PresenceUpdate { user: self.user()?, presence: self.presence()?.unwrap_or_else(nothing) }
             }

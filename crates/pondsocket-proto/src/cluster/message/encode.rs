@@ -126,7 +126,7 @@ impl UserMessage {
         fields.text("requestId", &self.request_id);
         fields.field("recipientDescriptor", |out| match &self.to {
             Recipients::All => string(out, "ALL_USERS"),
-            Recipients::ExceptSender => string(out, "ALL_EXCEPT_SENDER"),
+            Recipients::ExceptSender | Recipients::ExceptConnection => string(out, "ALL_EXCEPT_SENDER"),
             Recipients::Users(users) => write::list(out, users, |out, user| string(out, user)),
         });
     }

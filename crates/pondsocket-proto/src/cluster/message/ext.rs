@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::read::{self, Entries, Scalar};
 use super::write::{self, Fields};
-use super::{Body, Ext, Malformed, NodeEvent, users};
+use super::{Body, Ext, Malformed, NodeEvent, Recipients, UserMessage, users};
 use crate::cluster::{ChannelKey, NodeId, Verdict};
 use crate::wire::write::string;
 
@@ -33,6 +33,8 @@ struct Keys<'a> {
     p: Option<&'a RawValue>,
     #[serde(borrow)]
     j: Scalar<'a>,
+    #[serde(borrow)]
+    c: Scalar<'a>,
     #[serde(borrow)]
     w: Scalar<'a>,
     #[serde(borrow)]
@@ -87,6 +89,11 @@ impl Sent<'_> {
             have: keys.have.map_or(Ok(Vec::new()), have)?,
             own: keys.st.map(|raw| users::read_state(raw, "ext.st")).transpose()?,
         })
+    }
+
+    /// Whether a message for all but its sender leaves out one connection only, and not all of the user's.
+    pub(super) fn leaves_out_connection(&self) -> bool {
+        self.keys.c == Scalar::Integer(1)
     }
 
     /// The body of a message of type `X_STATE`.
@@ -196,6 +203,7 @@ fn write_ext(fields: &mut Fields<'_>, ext: &Ext) {
 /// The fields of the types that are ours alone.
 fn write_body(fields: &mut Fields<'_>, body: &Body) {
     match body {
+        Body::UserMessage(UserMessage { to: Recipients::ExceptConnection, .. }) => fields.number("c", 1),
         Body::State(states) => fields.field("states", |out| write::list(out, states, users::write_state)),
         Body::Repair(channels) => fields.field("of", |out| write::list(out, channels, write_channel)),
         Body::Digest { version, count, hash } => {

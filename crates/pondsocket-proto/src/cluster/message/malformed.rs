@@ -38,6 +38,17 @@ pub enum Fault {
 }
 
 impl Malformed {
+    /// What is wrong, in a word that is fit for a label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Malformed::NotAnObject => "not_an_object",
+            Malformed::Repeated => "repeated",
+            Malformed::Foreign => "foreign",
+            Malformed::UnknownType => "unknown_type",
+            Malformed::Field(..) => "field",
+        }
+    }
+
     /// Whether nodes in good order may say such a thing: nodes that are newer than this one. Anything else is a mistake
     /// of somebody.
     pub fn is_ignorable(&self) -> bool {

@@ -180,6 +180,8 @@ pub enum Recipients {
     All,
     /// All but the one it is from.
     ExceptSender,
+    /// All but one connection of the one it is from, which is not elsewhere: nodes of other languages leave out the user.
+    ExceptConnection,
     /// These.
     Users(Vec<Arc<str>>),
 }
@@ -232,8 +234,15 @@ pub struct Ext {
     pub joined: Option<u64>,
     /// With a command, or a change that is no owner's: it is to be acknowledged under this name, to the sender's inbox.
     pub request: Option<String>,
-    /// With a request for state: what the sender holds of others' users there.
+    /// With a request for state, or a digest: what the sender holds of others' users there.
     pub have: Vec<(NodeId, u64)>,
     /// With a request for state: the sender's own users there, if they are few.
     pub own: Option<ChannelState>,
+}
+
+impl Ext {
+    /// Nothing but who says it.
+    pub fn new(node: NodeId) -> Ext {
+        Ext { node, change: None, joined: None, request: None, have: Vec::new(), own: None }
+    }
 }

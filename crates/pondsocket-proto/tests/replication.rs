@@ -1,0 +1,247 @@
+//! A channel of a node among others: what it shows of their users, and what they have to hear of it.
+
+use std::rc::Rc;
+
+use pondsocket_proto::channel::{
+    Assigns, Channel, Class, Encoded, Limits, Local, Outbound, Plan, Recipients, Shown, Slot, Step, To, Treatment, View,
+};
+use pondsocket_proto::cluster::message::{Recipients as Hearers, UserMessage};
+use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
+use pondsocket_proto::wire::{Json, Object};
+use serde_json::{Value, json};
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).expect("valid")
+}
+
+fn object(value: Value) -> Object {
+    Object::encode(&value).expect("an object")
+}
+
+/// A channel, and the one connection that looks on: that of `me`, who is tracked.
+struct Room {
+    channel: Channel<&'static str>,
+    recipients: Recipients<&'static str>,
+    connections: u128,
+}
+
+impl Room {
+    fn new() -> Room {
+        let name = ChannelName::new("/c", 8).expect("valid");
+        let channel = Channel::new(name, Limits::default(), || 7).replicated();
+        let mut room = Room { channel, recipients: Recipients::default(), connections: 0 };
+        room.join("me", vec![Step::Track(object(json!({ "of": "me" })))]);
+        room.heard();
+        room.channel.take_outbound();
+        room
+    }
+
+    fn join(&mut self, name: &'static str, chain: Vec<Step>) -> (Slot, ConnectionId) {
+        self.connections += 1;
+        let connection = ConnectionId::from_u128(self.connections);
+        let treatment = |_: &str| Treatment::BROADCAST;
+        let accepted = self.channel.join(name, connection, &user(name), Assigns::default(), "q", chain, &treatment);
+        (accepted.slot, connection)
+    }
+
+    fn show(&mut self, name: &str, presence: Option<Value>, over_local: bool) {
+        let shown = Shown { assigns: Assigns::default(), presence: presence.map(object), over_local };
+        self.channel.show(vec![View::Shown(user(name), shown)]);
+    }
+
+    fn gone(&mut self, name: &str) {
+        self.channel.show(vec![View::Gone(user(name))]);
+    }
+
+    /// What `me` hears: `EVENT changed`, and for presence how many are in the list.
+    fn heard(&mut self) -> Vec<String> {
+        let batch = self.channel.take();
+        let plan = Plan::new(&batch, &mut self.recipients);
+        let encoded = Encoded::new(&batch, |text, out| out.extend_from_slice(text), Rc::<[u8]>::from);
+        let mut heard = Vec::new();
+        let mut hear = |bytes: &[u8]| {
+            for message in serde_json::Deserializer::from_slice(bytes).into_iter::<Value>() {
+                let message = message.expect("JSON");
+                let (event, payload) = (message["event"].as_str().expect("an event"), &message["payload"]);
+                heard.push(match payload["presence"].as_array() {
+                    Some(list) => format!("{event} {} {} of {}", payload["userId"], payload["changed"], list.len()),
+                    None => format!("{event} {payload}"),
+                });
+            }
+        };
+        for private in plan.private.iter().filter(|private| private.to == "me") {
+            private.pieces.iter().flat_map(|piece| encoded.piece(piece)).for_each(|run| hear(run.bytes()));
+        }
+        let mine = |(slot, reception): &(Slot, &pondsocket_proto::channel::Reception<&str>)| {
+            reception.to == "me" && !plan.is_marked(*slot)
+        };
+        for (_, reception) in self.recipients.iter().filter(mine) {
+            let class = if reception.tracked { Class::Tracked } else { Class::All };
+            encoded.whole(class).iter().filter(|_| plan.visits(class)).for_each(|run| hear(run.bytes()));
+        }
+        heard
+    }
+
+    /// What other nodes have to hear, in short.
+    fn outbound(&mut self) -> Vec<String> {
+        let short = |outbound: Outbound| match outbound {
+            Outbound::Change(Local::Joined { user, assigns }) => format!("joined {user} {}", assigns.to_json()),
+            Outbound::Change(Local::Left { user }) => format!("left {user}"),
+            Outbound::Change(Local::Presence { user, presence: Some(shown) }) => format!("shows {user} {shown:?}"),
+            Outbound::Change(Local::Presence { user, presence: None }) => format!("hides {user}"),
+            Outbound::Change(Local::Assigns { user, assigns, key }) => {
+                format!("assigns {user} {} {}", assigns.to_json(), key.unwrap_or_default())
+            }
+            Outbound::Message(UserMessage { from, event, to, payload, .. }) => {
+                format!("{event} {payload:?} from {from} to {to:?}")
+            }
+        };
+        self.channel.take_outbound().into_iter().map(short).collect()
+    }
+}
+
+#[test]
+fn users_elsewhere_come_change_and_go() {
+    let mut room = Room::new();
+    room.show("ada", Some(json!({ "n": 1 })), false);
+    room.show("ada", Some(json!({ "n": 1 })), true);
+    room.show("ada", Some(json!({ "n": 2 })), false);
+    room.show("ada", None, false);
+    room.show("ada", Some(json!({ "n": 3 })), false);
+    room.gone("ada");
+    room.gone("ada");
+    let expected = [
+        r#"JOIN "ada" {"n":1} of 1"#,
+        r#"UPDATE "ada" {"n":2} of 1"#,
+        r#"LEAVE "ada" {"n":2} of 1"#,
+        r#"JOIN "ada" {"n":3} of 1"#,
+        r#"LEAVE "ada" {"n":3} of 1"#,
+    ];
+    assert_eq!(room.heard(), expected, "the list is that of the delivery");
+    assert!(room.outbound().is_empty(), "what others said is not said again");
+    room.show("ada", Some(json!({})), false);
+    assert_eq!(room.heard(), [r#"JOIN "ada" {} of 2"#]);
+    assert_eq!(room.channel.member_count(), 2);
+}
+
+#[test]
+fn a_user_here_and_elsewhere_is_one_and_shows_one_thing() {
+    let mut room = Room::new();
+    room.show("ada", Some(json!({ "at": "elsewhere" })), false);
+    let (slot, connection) = room.join("ada", Vec::new());
+    assert_eq!(room.channel.member_count(), 2);
+    assert_eq!(room.heard(), [r#"JOIN "ada" {"at":"elsewhere"} of 2"#]);
+    room.channel.set_presence("ada", object(json!({ "at": "here" }))).expect("a member");
+    assert_eq!(room.heard(), [r#"UPDATE "ada" {"at":"here"} of 2"#]);
+    room.show("ada", Some(json!({ "at": "elsewhere" })), true);
+    assert_eq!(room.heard(), [r#"UPDATE "ada" {"at":"elsewhere"} of 2"#]);
+    room.channel.set_presence("ada", object(json!({ "at": "here again" }))).expect("a member");
+    assert!(room.heard().is_empty(), "what is shown elsewhere is over it");
+    room.gone("ada");
+    assert_eq!(room.heard(), [r#"UPDATE "ada" {"at":"here again"} of 2"#]);
+    room.show("ada", Some(json!({ "at": "elsewhere" })), false);
+    room.channel.leave(slot, connection, None).expect("seated");
+    assert_eq!(room.heard(), [r#"UPDATE "ada" {"at":"elsewhere"} of 2"#]);
+    room.gone("ada");
+    assert_eq!(room.heard(), [r#"LEAVE "ada" {"at":"elsewhere"} of 1"#]);
+}
+
+#[test]
+fn another_connection_here_changes_nothing_elsewhere_but_its_assigns() {
+    let mut room = Room::new();
+    room.join("ada", vec![Step::Assign("a".into(), Json::encode(&1).expect("JSON"))]);
+    assert_eq!(room.outbound(), ["joined ada {}", r#"assigns ada {"a":1} a"#]);
+    let (slot, connection) = room.join("ada", Vec::new());
+    assert!(room.outbound().is_empty());
+    room.channel.leave(slot, connection, None).expect("seated");
+    assert!(room.outbound().is_empty());
+}
+
+#[test]
+fn what_happens_to_users_here_is_to_be_heard_elsewhere_in_order() {
+    let mut room = Room::new();
+    let chain = vec![
+        Step::Track(object(json!({ "n": 1 }))),
+        Step::Broadcast(To::All, "hello".into(), object(json!({ "to": "all" }))),
+        Step::BroadcastFrom("hello".into(), object(json!({ "to": "others" }))),
+        Step::Reply("welcome".into(), object(json!({}))),
+    ];
+    room.join("ada", chain);
+    room.channel.set_presence("ada", object(json!({ "n": 1 }))).expect("a member");
+    room.channel.set_presence("ada", object(json!({ "n": 2 }))).expect("a member");
+    room.channel.untrack("ada").expect("a member");
+    room.channel.untrack("ada").expect("a member");
+    let mut merged = Assigns::default();
+    merged.set("b", Json::encode(&2).expect("JSON"));
+    room.channel.merge_assigns("ada", merged).expect("a member");
+    room.channel.evict(&user("ada"), "spam").expect("a member");
+    let expected = [
+        "joined ada {}",
+        r#"shows ada {"n":1}"#,
+        r#"hello {"to":"all"} from ada to All"#,
+        r#"hello {"to":"others"} from ada to ExceptConnection"#,
+        r#"shows ada {"n":2}"#,
+        "hides ada",
+        r#"assigns ada {"b":2} "#,
+        r#"user_evicted {"reason":"spam","userId":"ada"} from CHANNEL to All"#,
+        "left ada",
+    ];
+    assert_eq!(room.outbound(), expected);
+}
+
+#[test]
+fn a_message_is_forwarded_to_whom_it_may_concern() {
+    let mut room = Room::new();
+    let (slot, connection) = room.join("bob", Vec::new());
+    room.show("ada", None, false);
+    room.channel.take_outbound();
+    let mut forward = |from: Option<&str>, to: To| room.channel.forward(from, &to, "e", "q", r#"{"n":1}"#);
+    let users = |names: &[&str]| To::Users(names.iter().map(|name| (*name).to_owned()).collect());
+    assert!(forward(None, To::All));
+    assert!(forward(Some("bob"), To::ExceptConnection(slot, connection)));
+    assert!(forward(Some("bob"), To::ExceptConnection(slot, ConnectionId::from_u128(99))));
+    assert!(forward(None, To::ExceptUser("bob".into())));
+    assert!(forward(None, users(&["ada", "bob", "eve"])));
+    assert!(!forward(None, users(&["bob", "me"])), "they are here");
+    let expected = [
+        r#"e {"n":1} from CHANNEL to All"#,
+        r#"e {"n":1} from bob to ExceptConnection"#,
+        r#"e {"n":1} from bob to All"#,
+        r#"e {"n":1} from bob to ExceptSender"#,
+        r#"e {"n":1} from CHANNEL to Users(["ada", "eve"])"#,
+    ];
+    assert_eq!(room.outbound(), expected);
+}
+
+#[test]
+fn a_message_of_another_node_reaches_whom_it_is_for() {
+    let mut room = Room::new();
+    let mut deliver = |from: &str, to: Hearers| {
+        let message = UserMessage {
+            from: from.into(),
+            event: "e".into(),
+            payload: object(json!({ "n": 1 })),
+            request_id: "q".into(),
+            to,
+        };
+        let members = room.channel.deliver(&message, Treatment::BROADCAST).expect("room");
+        (members, room.heard().len())
+    };
+    assert_eq!(deliver("ada", Hearers::All), (1, 1));
+    assert_eq!(deliver("ada", Hearers::ExceptSender), (1, 1));
+    assert_eq!(deliver("me", Hearers::ExceptSender), (0, 0));
+    assert_eq!(deliver("me", Hearers::ExceptConnection), (1, 1), "the connection is elsewhere");
+    assert_eq!(deliver("CHANNEL", Hearers::Users(vec!["me".into(), "eve".into()])), (1, 1));
+    assert_eq!(deliver("CHANNEL", Hearers::Users(vec!["eve".into()])), (0, 0));
+    assert!(room.outbound().is_empty(), "what others said is not said again");
+}
+
+#[test]
+fn a_node_that_is_alone_notes_nothing() {
+    let name = ChannelName::new("/c", 8).expect("valid");
+    let mut channel: Channel<&str> = Channel::new(name, Limits::default(), || 7);
+    let id = ConnectionId::from_u128(1);
+    channel.join("a", id, &user("a"), Assigns::default(), "q", Vec::new(), &|_| Treatment::BROADCAST);
+    assert!(!channel.forward(None, &To::All, "e", "q", "{}"));
+    assert!(channel.take_outbound().is_empty());
+}
