@@ -19,9 +19,3 @@ pub enum Remote {
     /// The bus could not take it.
     Dropped,
 }
-
-impl Delivery {
-    pub(crate) fn local(members: usize) -> Delivery {
-        Delivery { local: members, remote: Remote::None }
-    }
-}

@@ -3,7 +3,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use pondsocket_proto::channel::{Departure, Full, Limits, To};
+use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Outbound, To};
+use pondsocket_proto::cluster::ChannelKey;
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
 use pondsocket_proto::wire::{Json, Object};
@@ -11,9 +12,11 @@ use serde::Serialize;
 use tracing::{Instrument, Span, debug_span};
 
 use crate::channel::Channel;
+use crate::cluster::node::Node;
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Remote};
 use crate::engine::hub::Hub;
+use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::engine::live::{LiveChannel, Rules};
 use crate::engine::outbox::{Closure, Phase};
@@ -22,7 +25,7 @@ use crate::error::{Error, Result, encoding};
 use crate::handler::dispatch::{Dispatch, Routes, Running};
 use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
-use crate::json::encode::with_broadcast;
+use crate::json::encode::{Encoded, with_broadcast};
 use crate::limits::admission::Admissions;
 use crate::limits::origin::Origins;
 use crate::lobby::{Layers, Lobby, LobbyInner, check_new, parse};
@@ -31,6 +34,7 @@ use crate::middleware::Layer;
 use crate::options::{EndpointOptions, Options};
 use crate::outgoing::OutgoingLayer;
 use crate::pond::common::Common;
+use crate::pond::host::EndpointHost;
 use crate::pond::states::States;
 use crate::user::User;
 use crate::websocket::WebSocket;
@@ -47,6 +51,15 @@ pub(crate) type Live = LiveChannel<Arc<Link>>;
 #[derive(Clone, Debug)]
 pub struct Endpoint(pub(crate) Arc<EndpointInner>);
 
+/// Whence a broadcast comes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Origin<'a> {
+    /// The channel that its sender is in.
+    pub(crate) room: Option<&'a Arc<Live>>,
+    /// The user whose message it answers: other nodes see it as from that user.
+    pub(crate) user: Option<&'a str>,
+}
+
 /// What happens to those who come in.
 #[derive(Clone)]
 pub(crate) enum Door {
@@ -60,6 +73,8 @@ pub(crate) struct EndpointInner {
     pub(crate) pattern: Pattern,
     pub(crate) door: Door,
     pub(crate) hub: Arc<Hub<Arc<Link>>>,
+    /// What other nodes call it.
+    topic: Arc<str>,
     pub(crate) common: Arc<Common>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) admissions: Arc<Admissions>,
@@ -266,10 +281,14 @@ impl EndpointInner {
             ..Limits::default()
         };
         let observer = Arc::new(Observer { endpoint: pattern.as_str().into(), meter: common.meter.clone() });
-        Ok(Arc::new(EndpointInner {
+        let topic: Arc<str> = pattern.as_str().trim_start_matches('/').into();
+        let node = common.node().cloned();
+        let replication = node.as_ref().map(|node| node.replication(&topic));
+        let endpoint = Arc::new(EndpointInner {
             pattern,
             door,
-            hub: Hub::new(limits),
+            hub: Hub::new(limits, replication),
+            topic: Arc::clone(&topic),
             common,
             observer,
             admissions: Arc::default(),
@@ -277,7 +296,21 @@ impl EndpointInner {
             settings: RwLock::new(Arc::new(settings)),
             lobbies: RwLock::new(Vec::new()),
             connections: Mutex::new(HashMap::new()),
-        }))
+        });
+        if let Some(node) = node {
+            node.add_host(&topic, EndpointHost::of(&endpoint));
+        }
+        Ok(endpoint)
+    }
+
+    /// This node among others, if it is one.
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.common.node()
+    }
+
+    /// What other nodes know a channel of this endpoint by.
+    pub(crate) fn key(&self, channel: &ChannelName) -> ChannelKey {
+        ChannelKey { endpoint: Arc::clone(&self.topic), channel: channel.clone() }
     }
 
     pub(crate) fn states(&self) -> &States {
@@ -345,37 +378,83 @@ impl EndpointInner {
         drop(gone);
     }
 
-    /// Encodes a broadcast and enqueues it: in `room` while that lives, else in whatever channel has its name now.
+    /// Encodes a broadcast and enqueues it: in the origin's room while that lives, else in whatever channel has its name
+    /// now; and for other nodes, if it may concern anybody there.
     pub(crate) fn broadcast<T: Serialize + ?Sized>(
         &self,
-        room: Option<&Arc<Live>>,
-        name: &str,
+        origin: Origin<'_>,
+        name: &ChannelName,
         to: &To,
         event: &str,
         payload: &T,
     ) -> Result<Delivery> {
-        let members =
-            with_broadcast(name, event, payload, |text| self.enqueue(room.cloned(), (name, event), to, text))??;
-        let endpoint = &*self.observer.endpoint;
-        tracing::trace!(target: "pondsocket::message", endpoint, channel = name, event, members, "broadcast");
-        self.observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name, event, members));
-        Ok(Delivery::local(members))
+        let delivery =
+            with_broadcast(name.as_str(), event, payload, |message| self.enqueue(origin, name, to, event, message))??;
+        let (endpoint, channel, members) = (&*self.observer.endpoint, name.as_str(), delivery.local);
+        tracing::trace!(target: "pondsocket::message", endpoint, channel, event, members, "broadcast");
+        self.observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, channel, event, members));
+        Ok(delivery)
     }
 
-    fn enqueue(&self, mut room: Option<Arc<Live>>, (name, event): (&str, &str), to: &To, text: &[u8]) -> Result<usize> {
+    fn enqueue(
+        &self,
+        origin: Origin<'_>,
+        name: &ChannelName,
+        to: &To,
+        event: &str,
+        message: &Encoded<'_>,
+    ) -> Result<Delivery> {
+        let Encoded { request_id, payload, text } = *message;
+        let mut room = origin.room.cloned();
         loop {
-            let Some(live) = room.take().or_else(|| self.hub.get(name)) else { return Ok(0) };
+            let Some(live) = room.take().or_else(|| self.hub.get(name.as_str())) else {
+                return Ok(Delivery { local: 0, remote: self.say_elsewhere(origin, name, to, event, message) });
+            };
             let treatment = live.treatment(event);
-            match live.change(|channel| channel.broadcast(to, text, treatment)) {
-                Ok(Ok(members)) => return Ok(members),
+            let sent = live.change(|channel| {
+                let local = channel.broadcast(to, text, treatment)?;
+                let has_room = self.node().is_none_or(|node| node.has_room());
+                let remote = match channel.forward(origin.user, to, event, request_id, payload) {
+                    false => Remote::None,
+                    true if has_room => Remote::Queued,
+                    true => Remote::Dropped,
+                };
+                Ok(Delivery { local, remote })
+            });
+            match sent {
+                Ok(Ok(delivery)) => return Ok(delivery),
                 Ok(Err(Full)) => {
                     let (endpoint, limit) = (&*self.observer.endpoint, Limit::ChannelQueue);
-                    tracing::warn!(target: "pondsocket::limit", endpoint, channel = name, %limit, "limit reached");
+                    tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
                     self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
                     return Err(Error::unavailable("the channel's queue is full"));
                 }
                 Err(_closed) => self.hub.remove(&live),
             }
+        }
+    }
+
+    /// Nobody here is in the channel: somebody elsewhere may be.
+    fn say_elsewhere(
+        &self,
+        origin: Origin<'_>,
+        name: &ChannelName,
+        to: &To,
+        event: &str,
+        message: &Encoded<'_>,
+    ) -> Remote {
+        let Some(node) = self.node() else { return Remote::None };
+        let mut nobody = Core::<Arc<Link>>::new(name.clone(), Limits::default(), ids::fresh).replicated();
+        nobody.forward(origin.user, to, event, message.request_id, message.payload);
+        let messages = nobody.take_outbound().into_iter().filter_map(|outbound| match outbound {
+            Outbound::Message(message) => Some(message),
+            Outbound::Change(_) => None,
+        });
+        let taken = messages.map(|message| node.say(self.key(name), message)).reduce(|all, taken| all && taken);
+        match taken {
+            None => Remote::None,
+            Some(true) => Remote::Queued,
+            Some(false) => Remote::Dropped,
         }
     }
 

@@ -33,6 +33,7 @@ use pondsocket_proto::id::{ConnectionId, UserId};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::cluster::GapCause;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::json::decode;
@@ -239,6 +240,47 @@ reasons! {
     }
 }
 
+reasons! {
+    /// Why a message for other nodes was dropped.
+    BusDrop {
+        /// Too much waited already.
+        Full = "full",
+        /// It waited too long for the bus to come back.
+        Expired = "expired",
+        /// The bus can never carry it.
+        Refused = "refused",
+        /// The bus was lost before it said whether it has it.
+        Unknown = "unknown",
+    }
+}
+
+/// Something that happened between this node and the others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ClusterEvent {
+    /// The bus is connected.
+    BusUp,
+    /// It is not any more.
+    BusDown,
+    /// Messages for other nodes were dropped.
+    Dropped {
+        /// Why.
+        reason: BusDrop,
+        /// How many.
+        messages: u64,
+    },
+    /// Messages of other nodes may be lost; what they said of their users is asked for again.
+    Gap(GapCause),
+    /// A message of another node, for users here.
+    Received,
+    /// A message on the bus makes no sense: what is wrong, in a word.
+    Malformed(&'static str),
+    /// So many other nodes live.
+    Nodes(usize),
+    /// Two nodes did not agree about a channel, and do now: a message was lost unnoticed, or somebody has a bug.
+    Diverged,
+}
+
 /// Counts what happens. Every method does nothing by default.
 ///
 /// The methods are called at once where it happens, on the server's own tasks and never under a lock: they must not
@@ -298,6 +340,9 @@ pub trait Metrics: Send + Sync + 'static {
 
     /// A client has reached a limit, and what it did was refused.
     fn limit_reached(&self, endpoint: &str, limit: Limit) {}
+
+    /// Something happened between this node and the others. Without a bus nothing ever does.
+    fn cluster(&self, event: ClusterEvent) {}
 
     /// Something failed that should not.
     fn error(&self, component: Component, error: &Error) {}
@@ -370,6 +415,10 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
 
     fn limit_reached(&self, endpoint: &str, limit: Limit) {
         (**self).limit_reached(endpoint, limit);
+    }
+
+    fn cluster(&self, event: ClusterEvent) {
+        (**self).cluster(event);
     }
 
     fn error(&self, component: Component, error: &Error) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pondsocket_proto::channel::SlowClient;
 
+use crate::cluster::SharedBus;
 use crate::error::{Error, Result};
 use crate::limits::address::Proxies;
 use crate::limits::origin::Origins;
@@ -30,17 +31,25 @@ macro_rules! options {
         pub struct Options {
             $($(#[$doc])* pub $field: $type,)*
             $($(#[$shared_doc])* pub $shared: $shared_type,)*
+            /// What joins this server to others ([`cluster`](crate::cluster)). Default none: it is alone.
+            pub bus: Option<SharedBus>,
         }
 
         impl Default for Options {
             fn default() -> Self {
-                Options { $($field: $default,)* $($shared: $shared_default,)* }
+                Options { $($field: $default,)* $($shared: $shared_default,)* bus: None }
             }
         }
 
         impl Options {
             $(options!(setter $field: $type);)*
             $(options!(setter $shared: $shared_type);)*
+
+            /// Sets [`bus`](Self#structfield.bus): this server is a node among others from now on.
+            #[must_use]
+            pub fn bus(self, bus: impl Into<SharedBus>) -> Self {
+                Options { bus: Some(bus.into()), ..self }
+            }
         }
 
         /// What one endpoint does differently from its [`PondSocket`](crate::PondSocket)'s [`Options`]: `None` keeps
@@ -186,11 +195,21 @@ options! {
         /// `10.0.0.0/8`. See [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip). A proxy that appends to
         /// one of the two must remove the other, or clients write it themselves. Default none.
         trusted_proxies: Vec<String> = Vec::new(),
+        /// The name of this node among others, which should stay the same when it is started again: then its earlier
+        /// life is known to be over. No two nodes may have the same; 1 to 64 bytes, without control characters. Default
+        /// empty: it draws one at each start.
+        node_name: String = String::new(),
+        /// For how long the bus may be down before [`PondSocket::is_ready`](crate::PondSocket::is_ready), and so `/ready`,
+        /// says no. Default none: a node without its bus serves its own clients as before, and stays ready.
+        unready_without_bus: Option<Duration> = None,
     }
 }
 
 /// Deadlines further away than this could lie behind the end of time, as the clock counts it.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The longest name of a node, in bytes.
+const MAX_NODE_NAME: usize = 64;
 
 impl Options {
     /// Another name of [`handler_timeout`](Self::handler_timeout), as other PondSocket servers call it.
@@ -211,6 +230,11 @@ impl Options {
         }
         if http::HeaderValue::from_str(&self.cors_allow_origin).is_err() {
             return Err(Error::bad_request("cors_allow_origin is no header value"));
+        }
+        if self.node_name.len() > MAX_NODE_NAME || self.node_name.chars().any(char::is_control) {
+            return Err(Error::bad_request(format!(
+                "node_name must have {MAX_NODE_NAME} bytes at the most, and no control characters"
+            )));
         }
         Origins::new(self)?;
         Proxies::parse(&self.trusted_proxies)?;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use pondsocket::Error;
 use pondsocket::metrics::{
-    CloseReason, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics, Queue,
+    CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics, Queue,
 };
 
 /// Writes down what the server counts: a line for each call, with all that it was told, apart by spaces. Clones share
@@ -97,6 +97,10 @@ impl Metrics for Recorder {
 
     fn limit_reached(&self, endpoint: &str, limit: Limit) {
         self.note("limit_reached", format!("{endpoint} {limit}"));
+    }
+
+    fn cluster(&self, event: ClusterEvent) {
+        self.note("cluster", format!("{event:?}"));
     }
 
     fn error(&self, component: Component, error: &Error) {

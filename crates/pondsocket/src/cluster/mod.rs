@@ -102,6 +102,8 @@ mod bus;
 mod error;
 mod event;
 mod lease;
+pub(crate) mod node;
+mod shared;
 mod sink;
 mod stats;
 mod stop;
@@ -113,6 +115,7 @@ pub use event::{BusEvent, GapCause, Lost, Session};
 pub use lease::Leases;
 #[doc(no_inline)]
 pub use pondsocket_proto::cluster::{Lease, NodeId};
+pub use shared::SharedBus;
 pub use sink::{BusEvents, BusSink, SinkLimits, SinkStats};
 pub use stats::BusStats;
 pub use stop::{Stop, Stopper};

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use http::Extensions;
 use pondsocket_proto::channel::{Departure, Slot, To};
 use pondsocket_proto::pattern::Match;
-use pondsocket_proto::wire::Object;
+use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::route::route_methods;
 use crate::channel::Channel;
 use crate::delivery::Delivery;
-use crate::endpoint::{Connection, EndpointInner, Live};
+use crate::endpoint::{Connection, EndpointInner, Live, Origin};
 use crate::engine::link::Link;
 use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
@@ -170,7 +170,8 @@ impl EventContext {
     /// 500 if the value does not serialise, 404 if the user is no member any more, 413 if the assigns would be larger
     /// than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        self.channel().set_assign_local(self.user_id(), key, value)
+        let value = Json::encode(value).map_err(encoding)?;
+        self.channel().assign_here(self.user_id(), key, value)
     }
 
     /// What the member shows of itself.
@@ -236,7 +237,8 @@ impl EventContext {
     /// 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
     /// `max_presence_size`.
     pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
-        self.channel().update_presence_local(self.user_id(), presence)
+        let presence = self.call.endpoint.presence(presence)?;
+        self.channel().show_here(self.user_id(), presence)
     }
 
     /// The same for other members, of any node.
@@ -250,7 +252,10 @@ impl EventContext {
         U: AsRef<str>,
     {
         let channel = self.channel();
-        users.into_iter().try_for_each(|user| channel.update_presence_local(user.as_ref(), presence))
+        for user in users {
+            channel.update_presence(user.as_ref(), presence).await?;
+        }
+        Ok(())
     }
 
     /// Hides the member. Nothing happens if it is not tracked.
@@ -324,7 +329,8 @@ impl EventContext {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
-        self.call.endpoint.broadcast(Some(&self.call.room), self.call.room.name.as_str(), to, event, payload)
+        let origin = Origin { room: Some(&self.call.room), user: Some(self.user_id()) };
+        self.call.endpoint.broadcast(origin, &self.call.room.name, to, event, payload)
     }
 
     /// Takes a member out of the channel and tells it why, and the others that it happened.

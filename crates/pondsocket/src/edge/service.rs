@@ -51,6 +51,7 @@ impl PondSocket {
     /// # }
     /// ```
     pub fn service(&self) -> PondService {
+        self.join_cluster();
         PondService { pond: self.clone() }
     }
 

@@ -10,7 +10,7 @@ use pondsocket_proto::channel::{Channel, Limits};
 use pondsocket_proto::id::ChannelName;
 use tokio::runtime::Handle;
 
-use crate::engine::live::{LiveChannel, Recipient, Rules};
+use crate::engine::live::{LiveChannel, Recipient, Replication, Rules};
 use crate::engine::sync::Mutex;
 
 /// Models need the same steps in every run, whatever a name hashes to.
@@ -23,16 +23,18 @@ pub(crate) struct Hub<R: Recipient> {
     shards: [Shard<R>; SHARDS],
     hasher: RandomState,
     limits: Limits,
+    replication: Option<Arc<dyn Replication>>,
     runtime: OnceLock<Handle>,
     me: Weak<Hub<R>>,
 }
 
 impl<R: Recipient> Hub<R> {
-    pub(crate) fn new(limits: Limits) -> Arc<Hub<R>> {
+    pub(crate) fn new(limits: Limits, replication: Option<Arc<dyn Replication>>) -> Arc<Hub<R>> {
         Arc::new_cyclic(|me| Hub {
             shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
             hasher: RandomState::new(),
             limits,
+            replication,
             runtime: OnceLock::new(),
             me: me.clone(),
         })
@@ -110,7 +112,13 @@ impl<R: Recipient> Hub<R> {
         if let Some(channel) = shard.get(name.as_str()) {
             return Arc::clone(channel);
         }
-        let channel = LiveChannel::new(name.clone(), (lobby, Arc::clone(rules)), self.limits, self.me.clone());
+        let channel = LiveChannel::new(
+            name.clone(),
+            (lobby, Arc::clone(rules)),
+            self.limits,
+            self.replication.clone(),
+            self.me.clone(),
+        );
         shard.insert(name.clone(), Arc::clone(&channel));
         channel
     }

@@ -13,8 +13,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use pondsocket_proto::channel::{
-    Audience, Batch, Channel, Class, Encoded, Limits, Listener, Loss, NotMember, Piece, Plan, Reception, Recipients,
-    Run, Slot, Treatment,
+    Audience, Batch, Channel, Class, Encoded, Limits, Listener, Loss, NotMember, Outbound, Piece, Plan, Reception,
+    Recipients, Run, Slot, Treatment,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 
@@ -66,6 +66,17 @@ pub(crate) trait Rules<R>: Send + Sync {
     fn took(&self, operations: usize);
 }
 
+/// Where other nodes are told what happens in the channels here.
+pub(crate) trait Replication: Send + Sync {
+    /// Somebody has come into a channel. `instance` tells this life of it from every other. It and the others are called
+    /// under the channel's lock: they neither wait nor call back.
+    fn opened(&self, channel: &ChannelName, instance: u64);
+    /// What other nodes have to hear of it, in order.
+    fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>);
+    /// This life of it is over.
+    fn closed(&self, channel: &ChannelName, instance: u64);
+}
+
 /// What becomes of one filtered message, for each recipient.
 pub(crate) trait Gate<R>: Send {
     fn decide(&mut self, to: &R, listener: &Listener) -> Verdict;
@@ -87,7 +98,9 @@ pub(crate) struct LiveChannel<R: Recipient> {
     /// What that lobby says.
     rules: Arc<dyn Rules<R>>,
     /// Tells it from every other one, whatever its name.
-    serial: u64,
+    pub(crate) serial: u64,
+    /// There is none if there are no other nodes.
+    replication: Option<Arc<dyn Replication>>,
     hub: Weak<Hub<R>>,
     /// The runtime of the join that made it.
     home: Option<Home>,
@@ -105,6 +118,8 @@ struct Core<R> {
     waiting: Vec<Waker>,
     /// It has left the hub: whoever still holds it must ask the hub again.
     closed: bool,
+    /// Other nodes have been told that it is open.
+    replicated: bool,
 }
 
 impl<R> Core<R> {
@@ -119,17 +134,20 @@ impl<R: Recipient> LiveChannel<R> {
         name: ChannelName,
         (lobby, rules): (usize, Arc<dyn Rules<R>>),
         limits: Limits,
+        replication: Option<Arc<dyn Replication>>,
         hub: Weak<Hub<R>>,
     ) -> Arc<Self> {
+        let channel = Channel::new(name.clone(), limits, ids::fresh);
         let core = Core {
-            channel: Channel::new(name.clone(), limits, ids::fresh),
+            channel: if replication.is_some() { channel.replicated() } else { channel },
             baton: Some(Recipients::default()),
             waiting: Vec::new(),
             closed: false,
+            replicated: false,
         };
         let (serial, home) = (ids::serial(), Home::try_current().ok());
-        let opened = AtomicBool::new(false);
-        Arc::new(LiveChannel { name, lobby, rules, serial, hub, home, opened, core: Mutex::new(core) })
+        let (opened, core) = (AtomicBool::new(false), Mutex::new(core));
+        Arc::new(LiveChannel { name, lobby, rules, serial, replication, hub, home, opened, core })
     }
 
     /// Somebody has joined.
@@ -161,12 +179,26 @@ impl<R: Recipient> LiveChannel<R> {
             return Err(change);
         }
         let answer = apply(change, &mut core.channel);
+        self.replicate(&mut core);
         let work = core.baton.is_some() && core.channel.has_queued();
         drop(core);
         if work {
             settle_soon(self);
         }
         Ok(answer)
+    }
+
+    /// Under the lock: its order is the order in which other nodes hear of the changes.
+    fn replicate(&self, core: &mut Core<R>) {
+        let Some(replication) = &self.replication else { return };
+        let outbound = core.channel.take_outbound();
+        if outbound.is_empty() {
+            return;
+        }
+        if !std::mem::replace(&mut core.replicated, true) {
+            replication.opened(&self.name, self.serial);
+        }
+        replication.replicate(&self.name, outbound);
     }
 
     /// Looks at the channel.
@@ -328,6 +360,9 @@ impl<R: Recipient> Delivery<R> {
         core.baton = self.recipients.take();
         let ended = core.channel.state().connection_count() == 0;
         core.closed = ended;
+        if let Some(replication) = self.channel.replication.as_ref().filter(|_| ended && core.replicated) {
+            replication.closed(&self.channel.name, self.channel.serial);
+        }
         drop(core);
         if ended {
             if let Some(hub) = self.channel.hub.upgrade() {

@@ -24,12 +24,22 @@ pub(crate) fn check_event(event: &str) -> Result<()> {
     Ok(())
 }
 
+/// A message with its parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoded<'a> {
+    pub(crate) request_id: &'a str,
+    /// The text of a JSON object without line breaks.
+    pub(crate) payload: &'a str,
+    /// The whole message.
+    pub(crate) text: &'a [u8],
+}
+
 /// Encodes a broadcast, outside all locks: `Serialize` is the application's code.
 pub(crate) fn with_broadcast<T: Serialize + ?Sized, A>(
     channel: &str,
     event: &str,
     payload: &T,
-    send: impl FnOnce(&[u8]) -> A,
+    send: impl FnOnce(&Encoded<'_>) -> A,
 ) -> Result<A> {
     let id = RequestId::from_u128(ids::fresh());
     with_message(Action::Broadcast, channel, event, id.as_str(), payload, send)
@@ -43,7 +53,7 @@ pub(crate) fn with_reply<T: Serialize + ?Sized, A>(
     payload: &T,
     send: impl FnOnce(&[u8]) -> A,
 ) -> Result<A> {
-    with_message(Action::System, channel, event, request_id, payload, send)
+    with_message(Action::System, channel, event, request_id, payload, |message| send(message.text))
 }
 
 fn with_message<T: Serialize + ?Sized, A>(
@@ -52,7 +62,7 @@ fn with_message<T: Serialize + ?Sized, A>(
     event: &str,
     request_id: &str,
     payload: &T,
-    send: impl FnOnce(&[u8]) -> A,
+    send: impl FnOnce(&Encoded<'_>) -> A,
 ) -> Result<A> {
     check_event(event)?;
     // Taken out, not borrowed: the payload's `Serialize` may itself broadcast.
@@ -63,7 +73,7 @@ fn with_message<T: Serialize + ?Sized, A>(
     let answer = encoded.and_then(|()| {
         let body = std::str::from_utf8(&body).map_err(Error::internal)?;
         server::message(&mut text, action, event, channel, request_id, body);
-        Ok(send(&text))
+        Ok(send(&Encoded { request_id, payload: body, text: &text }))
     });
     body.shrink_to(KEEP);
     text.shrink_to(KEEP);

@@ -1,5 +1,9 @@
 use std::sync::{Arc, OnceLock};
 
+use pondsocket_proto::id::RequestId;
+
+use crate::cluster::node::Node;
+use crate::engine::ids;
 use crate::engine::timer::Timer;
 use crate::hooks::HookSet;
 use crate::limits::address::Proxies;
@@ -18,15 +22,38 @@ pub(crate) struct Common {
     pub(crate) hooks: HookSet,
     pub(crate) drain: Drain,
     timer: OnceLock<Arc<Timer>>,
+    node: OnceLock<Option<Arc<Node>>>,
 }
 
 impl Common {
     pub(crate) fn new(options: Options, proxies: Proxies) -> Common {
-        Common { options, proxies, ..Common::default() }
+        let mut common = Common::default();
+        (common.options, common.proxies) = (options, proxies);
+        common
+    }
+
+    /// This node among others, if it is one. It is made with the first endpoint, and started with the first runtime.
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        let make = || {
+            let bus = self.options.bus.as_ref()?.get();
+            let name = &self.options.node_name;
+            let drawn = RequestId::from_u128(ids::fresh());
+            Some(Node::new(bus, if name.is_empty() { drawn.as_str() } else { name }, self.meter.clone()))
+        };
+        let node = self.node.get_or_init(make).as_ref();
+        node.inspect(|node| node.start())
     }
 
     /// The timer, started on the runtime of the first connection.
     pub(crate) fn timer(&self) -> &Arc<Timer> {
         self.timer.get_or_init(Timer::start)
+    }
+}
+
+impl Drop for Common {
+    fn drop(&mut self) {
+        if let Some(Some(node)) = self.node.get() {
+            node.abandon();
+        }
     }
 }

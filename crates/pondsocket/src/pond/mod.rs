@@ -1,5 +1,7 @@
 pub(crate) mod common;
 pub(crate) mod drain;
+pub(crate) mod host;
+pub(crate) mod nodes;
 pub(crate) mod shutdown;
 pub mod snapshot;
 pub(crate) mod states;

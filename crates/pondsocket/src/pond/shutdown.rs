@@ -9,6 +9,7 @@ use crate::engine::link::Link;
 use crate::engine::outbox::Closure;
 use crate::metrics::CloseReason;
 use crate::pond::PondSocket;
+use crate::pond::nodes::GOODBYE;
 
 /// How long a step of a spread shutdown takes at the least.
 const STEP: Duration = Duration::from_millis(20);
@@ -113,6 +114,9 @@ impl PondSocket {
             self.links().iter().for_each(|link| link.cut());
             // Those who are cut need no more than their turn.
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
+        }
+        if let Some(node) = self.common.node() {
+            node.stop(deadline.saturating_duration_since(Instant::now()).clamp(GOODBYE, GOODBYE * 4)).await;
         }
         let report = ShutdownReport { closed: all.saturating_sub(cut), cut, abandoned };
         tracing::info!(target: "pondsocket::server", closed = report.closed, cut, abandoned, took = ?start.elapsed(), "shut down");

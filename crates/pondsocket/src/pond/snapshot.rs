@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::cluster::node::Node;
 use crate::endpoint::{EndpointInner, Live};
 use crate::engine::link::Link;
 use crate::engine::outbox::Phase;
@@ -26,8 +27,28 @@ use crate::pond::PondSocket;
 pub struct Snapshot {
     /// Whether it is shutting down.
     pub draining: bool,
+    /// This node among others; `None` without a bus.
+    pub cluster: Option<ClusterSnapshot>,
     /// Its endpoints, in the order of their registration.
     pub endpoints: Vec<EndpointSnapshot>,
+}
+
+/// This node among others.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ClusterSnapshot {
+    /// Its name.
+    pub node: String,
+    /// The other nodes that live, by name.
+    pub others: Vec<String>,
+    /// Whether the bus is up.
+    pub up: bool,
+    /// Topics that are to be delivered here, and those of them that are.
+    pub topics: (usize, usize),
+    /// Messages that wait for the bus.
+    pub queued: usize,
+    /// The same in bytes.
+    pub queued_bytes: usize,
 }
 
 /// One endpoint.
@@ -89,7 +110,19 @@ impl PondSocket {
     /// What there is now. Cheap: each lock is held for as long as it takes to copy a few numbers.
     pub fn snapshot(&self) -> Snapshot {
         let endpoints = self.endpoints().iter().map(|endpoint| of_endpoint(&endpoint.0)).collect();
-        Snapshot { draining: self.is_draining(), endpoints }
+        Snapshot { draining: self.is_draining(), cluster: self.common.node().map(|node| of_node(node)), endpoints }
+    }
+}
+
+fn of_node(node: &Node) -> ClusterSnapshot {
+    let (bus, (queued, queued_bytes)) = node.stats();
+    ClusterSnapshot {
+        node: node.name().to_string(),
+        others: node.peers().iter().map(ToString::to_string).collect(),
+        up: node.is_up(),
+        topics: (bus.wanted_topics, bus.active_topics),
+        queued,
+        queued_bytes,
     }
 }
 

@@ -34,7 +34,11 @@ impl Site {
         if is(&self.options.health_path) {
             Some(refuse(StatusCode::OK, "ok"))
         } else if is(&self.options.ready_path) {
-            Some(if self.is_draining() { later("draining") } else { refuse(StatusCode::OK, "ready") })
+            Some(match (self.is_draining(), self.pond.is_ready()) {
+                (true, _) => later("draining"),
+                (false, true) => refuse(StatusCode::OK, "ready"),
+                (false, false) => later("the bus is down"),
+            })
         } else {
             None
         }

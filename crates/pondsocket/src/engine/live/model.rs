@@ -140,7 +140,7 @@ fn room() -> (Room, [Member; 2]) {
 }
 
 fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
-    let room = LiveChannel::new(name(), (0, Arc::new(lobby)), Limits::default(), Weak::new());
+    let room = LiveChannel::new(name(), (0, Arc::new(lobby)), Limits::default(), None, Weak::new());
     let members = [Member::new(1), Member::new(2)];
     for member in &members {
         let seated = room.change(|channel| seat(channel, member));
@@ -268,7 +268,7 @@ fn answers_in_order(filters: bool) {
 #[test]
 fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default());
+        let hub = Hub::new(Limits::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (old, slot) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &first));
         let leaving = Arc::clone(&old);
@@ -318,7 +318,7 @@ fn publish_to_whom_it_concerns(room: &Room, text: &str) {
 #[test]
 fn two_first_joins_meet_in_one_channel() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default());
+        let hub = Hub::new(Limits::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
         let joiner = thread::spawn(move || other.join(&name(), (0, &lobby()), |channel, _| seat(channel, &member)).0);
@@ -334,7 +334,7 @@ fn two_first_joins_meet_in_one_channel() {
 #[test]
 fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default());
+        let hub = Hub::new(Limits::default(), None);
         let members = [Member::new(1), Member::new(2)];
         let seats =
             members.each_ref().map(|member| hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, member)));

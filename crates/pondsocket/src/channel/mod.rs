@@ -1,20 +1,21 @@
+mod elsewhere;
+mod here;
+
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Channel as Core, Member, NotMember, Removal, To};
+use pondsocket_proto::channel::{Channel as Core, Member, NotMember, To};
+use pondsocket_proto::cluster::Ask;
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::Json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::context::LeaveReason;
 use crate::delivery::Delivery;
-use crate::endpoint::{EndpointInner, Live, disconnected};
-use crate::engine::link::Link;
+use crate::endpoint::{EndpointInner, Origin, disconnected};
 use crate::error::{Error, Result, encoding};
 use crate::json::decode;
-use crate::metrics::Limit;
 use crate::user::User;
 
 /// A channel by its name, to act on from anywhere. Cheap to clone and to keep: the live channel of that name is
@@ -77,7 +78,7 @@ impl Channel {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
-        self.endpoint.broadcast(None, self.name.as_str(), to, event, payload)
+        self.endpoint.broadcast(Origin::default(), &self.name, to, event, payload)
     }
 
     /// Waits until the channel's delivery queue has room. Cancel-safe.
@@ -87,7 +88,7 @@ impl Channel {
         }
     }
 
-    /// Shows a member to the other tracked members.
+    /// Shows a member of this node to the other tracked members.
     ///
     /// # Errors
     /// 404 if it is no member, 409 if it is tracked already, 500 if the value is no JSON object, 413 if it is larger than
@@ -106,14 +107,12 @@ impl Channel {
     /// Replaces what a member, of any node, shows of itself; shows it, if it was not tracked.
     ///
     /// # Errors
-    /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size`.
+    /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size`; for a
+    /// member on another node also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
-        self.update_presence_local(user, presence)
-    }
-
-    pub(crate) fn update_presence_local<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.endpoint.presence(presence)?;
-        self.change(|channel| channel.set_presence(user, presence).map_err(not_found))
+        let here = self.show_here(user, presence.clone());
+        self.elsewhere(here, user, |channel, user| Ask::Presence { channel, user, presence }).await
     }
 
     /// Hides a member. Nothing happens if it is not tracked.
@@ -124,59 +123,67 @@ impl Channel {
         self.change(|channel| channel.untrack(user).map(drop).map_err(not_found))
     }
 
-    /// What the tracked members show of themselves, by user id.
+    /// What the tracked members of all nodes show of themselves, by user id. Of a channel that nobody on this node is in
+    /// nothing is known here: see [`users`](Self::users).
     ///
     /// # Errors
     /// 500 if one is of another type.
     pub fn presence<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
-        let decode = |(user, member): (UserId, Member)| {
-            let presence = member.presence?;
-            Some(decode::from_server("presence", presence.as_str()).map(|value| (user.to_string(), value)))
+        let decode = |user: User| {
+            let presence = user.presence.as_ref()?;
+            Some(decode::from_server("presence", presence.as_str()).map(|value| (user.id.to_string(), value)))
         };
-        self.members().into_iter().filter_map(decode).collect()
+        self.known().into_iter().filter_map(decode).collect()
     }
 
-    /// The members' assigns, by user id.
+    /// The assigns of the members of all nodes, by user id. Of a channel that nobody on this node is in nothing is known
+    /// here: see [`users`](Self::users).
     ///
     /// # Errors
     /// 500 if one is of another type.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
-        let decode = |(user, member): (UserId, Member)| {
-            Ok((user.to_string(), decode::from_server("assigns", &member.assigns.to_json())?))
-        };
-        self.members().into_iter().map(decode).collect()
+        let decode = |user: User| Ok((user.id().to_owned(), user.assigns()?));
+        self.known().into_iter().map(decode).collect()
     }
 
     /// Sets one assign of a member, of any node.
     ///
     /// # Errors
     /// 404 if it is no member, 500 if the value does not serialise, 413 if the assigns would be larger than
-    /// `max_assigns_size`.
+    /// `max_assigns_size`; for a member on another node also 503 if the bus is down, 504 if that node did not confirm it:
+    /// it may have been done.
     pub async fn update_assigns<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
-        self.set_assign_local(user, key, value)
-    }
-
-    pub(crate) fn set_assign_local<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding)?;
-        let most = self.endpoint.settings().max_assigns_size;
-        let fits = self.change(|channel| {
-            let member = channel.state().member(user).ok_or_else(no_such_member)?;
-            if member.assigns.size_with(key, &value) > most {
-                return Ok(false);
-            }
-            channel.assign(user, key, value).map_err(not_found)?;
-            Ok(true)
-        })?;
-        if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns")) }
+        let here = self.assign_here(user, key, value.clone());
+        self.elsewhere(here, user, |channel, user| Ask::Assign { channel, user, key: key.to_owned(), value }).await
     }
 
     /// A member, of any node, as it is now.
     ///
     /// # Errors
-    /// 404 if it is no member.
+    /// 404 if it is no member; 503 if the bus is down and it is none here, 504 if a node that may have it did not answer.
     pub async fn user(&self, user: &str) -> Result<User> {
-        let member = self.member(user).ok_or_else(no_such_member)?;
-        Ok(User::of(user_id(user)?, member))
+        match self.member(user) {
+            Some(member) => Ok(User::of(user_id(user)?, member)),
+            None => self.user_elsewhere(user).await,
+        }
+    }
+
+    /// All members, of all nodes. Where somebody on this node is in the channel they are known here; else the other nodes
+    /// are asked, which takes half a second at the most.
+    pub async fn users(&self) -> Users {
+        if self.is_open_here() {
+            let complete = self.endpoint.node().is_none_or(|node| node.is_up());
+            return Users { users: self.known(), complete };
+        }
+        let (users, complete) = self.users_elsewhere().await;
+        Users { users, complete }
+    }
+
+    /// Whether somebody on this node is in it.
+    fn is_open_here(&self) -> bool {
+        let live = self.endpoint.hub.get(self.name.as_str());
+        live.is_some_and(|live| live.read(|channel| channel.state().member_count() > 0))
     }
 
     pub(crate) fn member(&self, user: &str) -> Option<Member> {
@@ -184,43 +191,48 @@ impl Channel {
         live.read(|channel| channel.state().member(user).cloned())
     }
 
-    fn members(&self) -> Vec<(UserId, Member)> {
+    /// The members of all nodes that are known here. One that is here and elsewhere has the assigns that it has here.
+    fn known(&self) -> Vec<User> {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Vec::new() };
-        live.read(|channel| channel.state().members().map(|(user, member)| (user.clone(), member.clone())).collect())
+        live.read(|channel| {
+            let here = channel.state().members().map(|(user, member)| {
+                let presence = channel.presence(user.as_str()).cloned();
+                User { id: user.clone(), assigns: member.assigns.clone(), presence }
+            });
+            let others = channel.elsewhere().filter(|(user, _)| channel.state().member(user.as_str()).is_none());
+            let others = others.map(|(user, shown)| User {
+                id: user.clone(),
+                assigns: shown.assigns.clone(),
+                presence: shown.presence.clone(),
+            });
+            here.chain(others).collect()
+        })
     }
 
-    /// How many users are members.
+    /// How many users are members, of all nodes. Of a channel that nobody on this node is in none is known here.
     pub fn member_count(&self) -> usize {
-        self.endpoint.hub.get(self.name.as_str()).map_or(0, |live| live.read(|channel| channel.state().member_count()))
+        self.endpoint.hub.get(self.name.as_str()).map_or(0, |live| live.read(Core::member_count))
     }
 
-    /// Takes a member out and tells it why, with the last messages that it gets of this channel; then the others
-    /// are told. Its leave handler runs with `evicted:<reason>`.
+    /// Takes a member of any node out and tells it why, with the last messages that it gets of this channel; then the
+    /// others are told. Its leave handler runs, where it is, with `evicted:<reason>`.
     ///
     /// # Errors
-    /// 404 if there is no such member.
+    /// 404 if there is no such member; for one on another node also 503 if the bus is down, 504 if that node did not confirm
+    /// it: it may have been done.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
-        self.take_out(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))
+        let here = self.evict_here(user, reason);
+        self.elsewhere(here, user, |channel, user| Ask::Evict { channel, user, reason: reason.to_owned() }).await
     }
 
-    /// Takes a member out without a word to it. Its leave handler runs with `reason`.
+    /// Takes a member of any node out without a word to it. Its leave handler runs with `reason`; on another node with
+    /// `removed`.
     ///
     /// # Errors
-    /// 404 if there is no such member.
+    /// As [`evict`](Self::evict).
     pub async fn remove(&self, user: &str, reason: &str) -> Result<()> {
-        self.take_out(user, LeaveReason::Removed(reason.to_owned()), |channel, user| channel.remove(user))
-    }
-
-    fn take_out(
-        &self,
-        user: &str,
-        reason: LeaveReason,
-        take: impl FnOnce(&mut Core<Arc<Link>>, &UserId) -> Result<Removal, NotMember>,
-    ) -> Result<()> {
-        let user = user_id(user)?;
-        let (live, removal) = self.change_live(|channel| take(channel, &user).map_err(not_found))?;
-        self.endpoint.spawn_leave(self.name.clone(), live.lobby, removal.departure, reason);
-        Ok(())
+        let here = self.remove_here(user, reason);
+        self.elsewhere(here, user, |channel, user| Ask::Remove { channel, user }).await
     }
 
     /// Closes the *connections* of all members, with close code 1000: their memberships, here and in other
@@ -234,25 +246,16 @@ impl Channel {
             }
         }
     }
+}
 
-    /// Changes the live channel, or fails with 404 if there is none: nobody is a member then.
-    fn change<T>(&self, change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<T> {
-        self.change_live(change).map(|(_, answer)| answer)
-    }
-
-    /// The same, with the live channel that was changed.
-    fn change_live<T>(&self, mut change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<(Arc<Live>, T)> {
-        loop {
-            let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Err(no_such_member()) };
-            match live.change(change) {
-                Ok(answer) => return answer.map(|answer| (live, answer)),
-                Err(again) => {
-                    change = again;
-                    self.endpoint.hub.remove(&live);
-                }
-            }
-        }
-    }
+/// The members of a channel.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Users {
+    /// Who they are, in no particular order.
+    pub users: Vec<User>,
+    /// Whether all nodes that live have told theirs.
+    pub complete: bool,
 }
 
 fn user_id(user: &str) -> Result<UserId> {

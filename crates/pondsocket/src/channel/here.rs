@@ -1,0 +1,90 @@
+//! What is done to the members of a channel on this node.
+
+use std::sync::Arc;
+
+use pondsocket_proto::channel::{Assigns, Channel as Core, NotMember, Removal};
+use pondsocket_proto::id::UserId;
+use pondsocket_proto::wire::{Json, Object};
+
+use super::{Channel, no_such_member, not_found, user_id};
+use crate::context::LeaveReason;
+use crate::endpoint::Live;
+use crate::engine::link::Link;
+use crate::error::Result;
+use crate::metrics::Limit;
+
+impl Channel {
+    pub(crate) fn show_here(&self, user: &str, presence: Object) -> Result<()> {
+        if presence.as_str().len() > self.endpoint.settings().max_presence_size {
+            return Err(self.endpoint.observer.too_large(Limit::Presence, "presence"));
+        }
+        self.change(|channel| channel.set_presence(user, presence).map_err(not_found))
+    }
+
+    pub(crate) fn assign_here(&self, user: &str, key: &str, value: Json) -> Result<()> {
+        let most = self.endpoint.settings().max_assigns_size;
+        let fits = self.change(|channel| {
+            let member = channel.state().member(user).ok_or_else(no_such_member)?;
+            if member.assigns.size_with(key, &value) > most {
+                return Ok(false);
+            }
+            channel.assign(user, key, value).map_err(not_found)?;
+            Ok(true)
+        })?;
+        if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns")) }
+    }
+
+    /// Overwrites a member's assigns key by key, if all of them fit.
+    pub(crate) fn merge_assigns_here(&self, user: &str, assigns: Assigns) -> Result<()> {
+        let most = self.endpoint.settings().max_assigns_size;
+        let fits = self.change(|channel| {
+            let mut merged = channel.state().member(user).ok_or_else(no_such_member)?.assigns.clone();
+            merged.merge(assigns.clone());
+            if merged.to_json().len() > most {
+                return Ok(false);
+            }
+            channel.merge_assigns(user, assigns).map_err(not_found)?;
+            Ok(true)
+        })?;
+        if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns")) }
+    }
+
+    pub(crate) fn evict_here(&self, user: &str, reason: &str) -> Result<()> {
+        self.take_out(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))
+    }
+
+    pub(crate) fn remove_here(&self, user: &str, reason: &str) -> Result<()> {
+        self.take_out(user, LeaveReason::Removed(reason.to_owned()), |channel, user| channel.remove(user))
+    }
+
+    fn take_out(
+        &self,
+        user: &str,
+        reason: LeaveReason,
+        take: impl FnOnce(&mut Core<Arc<Link>>, &UserId) -> Result<Removal, NotMember>,
+    ) -> Result<()> {
+        let user = user_id(user)?;
+        let (live, removal) = self.change_live(|channel| take(channel, &user).map_err(not_found))?;
+        self.endpoint.spawn_leave(self.name.clone(), live.lobby, removal.departure, reason);
+        Ok(())
+    }
+
+    /// Changes the live channel, or fails with 404 if there is none: nobody here is a member then.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<T> {
+        self.change_live(change).map(|(_, answer)| answer)
+    }
+
+    /// The same, with the live channel that was changed.
+    fn change_live<T>(&self, mut change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<(Arc<Live>, T)> {
+        loop {
+            let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Err(no_such_member()) };
+            match live.change(change) {
+                Ok(answer) => return answer.map(|answer| (live, answer)),
+                Err(again) => {
+                    change = again;
+                    self.endpoint.hub.remove(&live);
+                }
+            }
+        }
+    }
+}

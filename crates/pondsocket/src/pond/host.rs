@@ -1,0 +1,65 @@
+//! What other nodes may do to the channels of an endpoint here.
+
+use std::sync::{Arc, Weak};
+
+use pondsocket_proto::channel::View;
+use pondsocket_proto::cluster::message::UserMessage;
+use pondsocket_proto::cluster::{Command, Verdict};
+use pondsocket_proto::id::{ChannelName, UserId};
+
+use crate::channel::Channel;
+use crate::cluster::node::Host;
+use crate::endpoint::EndpointInner;
+use crate::error::Result;
+use crate::metrics::Limit;
+
+/// An endpoint, as the node of this server sees it.
+pub(crate) struct EndpointHost(pub(crate) Weak<EndpointInner>);
+
+impl Host for EndpointHost {
+    fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<View>) {
+        let Some(endpoint) = self.0.upgrade() else { return };
+        if let Some(live) = endpoint.hub.get(channel.as_str()).filter(|live| live.serial == instance) {
+            // If it has just closed nobody is there to see it.
+            let _ = live.change(|channel| channel.show(changes));
+        }
+    }
+
+    fn deliver(&self, channel: &ChannelName, message: UserMessage) {
+        let Some(endpoint) = self.0.upgrade() else { return };
+        let Some(live) = endpoint.hub.get(channel.as_str()) else { return };
+        let treatment = live.treatment(&message.event);
+        if let Ok(Err(_full)) = live.change(|channel| channel.deliver(&message, treatment)) {
+            let (name, limit) = (channel.as_str(), Limit::ChannelQueue);
+            tracing::warn!(target: "pondsocket::limit", channel = name, %limit, "a message of another node is lost");
+            endpoint.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
+        }
+    }
+
+    fn undergo(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict {
+        let Some(endpoint) = self.0.upgrade() else { return Verdict::NotFound };
+        let (channel, user) = (Channel::new(&endpoint, channel.clone()), user.as_str());
+        verdict(match command {
+            Command::Evict { reason } => channel.evict_here(user, &reason),
+            Command::Remove => channel.remove_here(user, "removed"),
+            Command::Assign { key, value } => channel.assign_here(user, &key, value),
+            Command::MergeAssigns(assigns) => channel.merge_assigns_here(user, assigns),
+            Command::Presence(presence) => channel.show_here(user, presence),
+            Command::Untrack => channel.untrack(user),
+        })
+    }
+}
+
+fn verdict(outcome: Result<()>) -> Verdict {
+    match outcome {
+        Ok(()) => Verdict::Done,
+        Err(error) if error.code() == 404 => Verdict::NotFound,
+        Err(_) => Verdict::Refused,
+    }
+}
+
+impl EndpointHost {
+    pub(crate) fn of(endpoint: &Arc<EndpointInner>) -> Arc<dyn Host> {
+        Arc::new(EndpointHost(Arc::downgrade(endpoint)))
+    }
+}
