@@ -21,6 +21,7 @@
 //! | `max_assigns_size`, `max_presence_size` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `canonical_channel_names` | `names_in_another_form_…` |
 //! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |
+//! | `bus`, `node_name`, `unready_without_bus` | `cluster/` |
 //! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/edge/connection/mod.rs`, `a_channel_queue_is_full_…` |
 
 use std::error::Error as StdError;

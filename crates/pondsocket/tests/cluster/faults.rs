@@ -1,0 +1,91 @@
+//! What becomes of users when nodes, or what is between them, fail.
+
+use std::time::Duration;
+
+use pondsocket::Remote;
+use pondsocket::testing::Change;
+use serde_json::json;
+
+use crate::{eventually, pair, within};
+
+#[tokio::test(start_paused = true)]
+async fn the_users_of_a_node_that_stops_leave_at_once() {
+    let (_hub, one, two) = pair().await;
+    let (_ada, mut adas) = one.join("ada", "/chat/1").await;
+    let (_bob, _bobs) = two.join("bob", "/chat/1").await;
+    eventually("bob is seen", || one.shown("/chat/1") == ["ada", "bob"]).await;
+    two.pond.shutdown(Duration::from_secs(1)).await;
+    let took = within(Duration::from_secs(1), "bob has gone", || one.shown("/chat/1") == ["ada"]).await;
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+    let changes = [adas.next_presence().await, adas.next_presence().await, adas.next_presence().await];
+    assert_eq!(changes.map(|change| change.expect("told").change), [Change::Join, Change::Join, Change::Leave]);
+    assert!(one.pond.nodes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_users_of_a_node_that_dies_leave_within_five_and_a_half_seconds() {
+    let (_hub, one, two) = pair().await;
+    let (_ada, _adas) = one.join("ada", "/chat/1").await;
+    let (_bob, _bobs) = two.join("bob", "/chat/1").await;
+    eventually("bob is seen", || one.shown("/chat/1") == ["ada", "bob"]).await;
+    two.bus.cut();
+    within(Duration::from_millis(5500), "bob has gone", || one.shown("/chat/1") == ["ada"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_away_comes_back_with_whoever_is_there_then() {
+    let (_hub, one, two) = pair().await;
+    let (_ada, _adas) = one.join("ada", "/chat/1").await;
+    let (bob, _bobs) = two.join("bob", "/chat/1").await;
+    let (_eve, _eves) = two.join("eve", "/chat/1").await;
+    eventually("all are seen", || one.shown("/chat/1") == ["ada", "bob", "eve"]).await;
+    two.bus.cut();
+    eventually("they have gone", || one.shown("/chat/1") == ["ada"]).await;
+    assert_eq!(two.shown("/chat/1"), ["ada", "bob", "eve"], "whose bus is down takes nobody for dead");
+    bob.close();
+    let (_zoe, _zoes) = two.join("zoe", "/chat/1").await;
+    two.bus.restore();
+    eventually("one sees who is there", || one.shown("/chat/1") == ["ada", "eve", "zoe"]).await;
+    eventually("two sees who is there", || two.shown("/chat/1") == ["ada", "eve", "zoe"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_bus_a_node_goes_on_and_says_what_becomes_of_the_rest() {
+    let (_hub, one, two) = pair().await;
+    let (_ada, mut adas) = one.join("ada", "/chat/1").await;
+    let (_bob, mut bobs) = two.join("bob", "/chat/1").await;
+    eventually("both are seen", || one.shown("/chat/1") == ["ada", "bob"] && two.shown("/chat/1") == ["ada", "bob"])
+        .await;
+    one.bus.cut();
+    eventually("it is noticed", || one.pond.snapshot().cluster.is_some_and(|node| !node.up)).await;
+    assert_eq!(adas.request("say", json!({ "n": 1 })).await.expect("said")["remote"], "Queued");
+    assert_eq!(adas.next("said").await.expect("heard")["n"], 1);
+    assert!(one.pond.is_ready());
+    let error = one.channel("/chat/1").evict("bob", "spam").await.expect_err("cannot be told");
+    assert_eq!(error.code(), 503);
+    one.bus.restore();
+    assert_eq!(bobs.next("said").await.expect("it waited")["n"], 1);
+
+    one.bus.cut();
+    eventually("it is noticed", || one.pond.snapshot().cluster.is_some_and(|node| !node.up)).await;
+    let send = || one.channel("/chat/nobody-here").broadcast("flood", &json!({})).expect("sent").remote;
+    let taken = (0..20_000).filter(|_| send() == Remote::Queued).count();
+    assert_eq!(taken, 10_000, "what waits is bounded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_message_heals() {
+    for announced in [true, false] {
+        let (_hub, one, two) = pair().await;
+        let (_ada, _adas) = one.join("ada", "/chat/1").await;
+        let (_bob, _bobs) = two.join("bob", "/chat/1").await;
+        eventually("both are seen", || one.shown("/chat/1") == ["ada", "bob"]).await;
+        if announced {
+            one.bus.lose_with_gap(2)
+        } else {
+            one.bus.lose(2)
+        }
+        let (_eve, _eves) = two.join("eve", "/chat/1").await;
+        within(Duration::from_secs(6), "eve is seen", || one.shown("/chat/1") == ["ada", "bob", "eve"]).await;
+    }
+}

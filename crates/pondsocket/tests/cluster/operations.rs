@@ -1,0 +1,90 @@
+//! What is done to users of other nodes.
+
+use std::time::Duration;
+
+use pondsocket::testing::Change;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{Node, eventually, pair};
+
+async fn bob_elsewhere() -> (Vec<Box<dyn std::any::Any>>, Node, Node, pondsocket::testing::Room) {
+    let (hub, one, two) = pair().await;
+    let (ada, adas) = one.join("ada", "/chat/1").await;
+    let (bob, bobs) = two.join("bob", "/chat/1").await;
+    eventually("both are seen", || one.shown("/chat/1") == ["ada", "bob"] && two.shown("/chat/1") == ["ada", "bob"])
+        .await;
+    (vec![Box::new(hub), Box::new(ada), Box::new(adas), Box::new(bob)], one, two, bobs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_elsewhere_is_evicted_and_told_why() {
+    let (_kept, one, two, mut bobs) = bob_elsewhere().await;
+    one.channel("/chat/1").evict("bob", "spam").await.expect("confirmed");
+    assert_eq!(bobs.next("evicted").await.expect("told")["reason"], "spam");
+    eventually("bob has gone", || one.shown("/chat/1") == ["ada"]).await;
+    assert_eq!(two.channel("/chat/1").member_count(), 0);
+    let gone = one.channel("/chat/1").evict("bob", "again").await.expect_err("nobody");
+    assert_eq!(gone.code(), 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_elsewhere_is_removed_without_a_word() {
+    let (_kept, one, _two, mut bobs) = bob_elsewhere().await;
+    one.channel("/chat/1").remove("bob", "moved").await.expect("confirmed");
+    eventually("bob has gone", || one.shown("/chat/1") == ["ada"]).await;
+    while let Ok(change) = bobs.next_presence().await {
+        assert_ne!(change.change, Change::Leave, "who was removed hears nothing of it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_elsewhere_is_found_and_changed() {
+    let (_kept, one, two, _bobs) = bob_elsewhere().await;
+    let channel = one.channel("/chat/1");
+    let bob = channel.user("bob").await.expect("a member");
+    assert_eq!(bob.assigns::<Value>().expect("an object"), json!({ "name": "bob" }));
+    assert_eq!(bob.presence::<Value>().expect("tracked")["mood"], "new");
+    channel.update_assigns("bob", "role", &"guest").await.expect("confirmed");
+    channel.update_presence("bob", &json!({ "mood": "changed" })).await.expect("confirmed");
+    let there = two.channel("/chat/1").user("bob").await.expect("a member");
+    assert_eq!(there.assign::<String>("role").expect("set"), "guest");
+    assert_eq!(there.presence::<Value>().expect("tracked"), json!({ "mood": "changed" }));
+    eventually("it is seen here", || {
+        channel.presence::<Value>().expect("objects")["bob"] == json!({ "mood": "changed" })
+    })
+    .await;
+    for missing in [
+        channel.user("eve").await.map(drop),
+        channel.update_assigns("eve", "role", &1).await,
+        channel.update_presence("eve", &json!({})).await,
+        channel.remove("eve", "?").await,
+    ] {
+        assert_eq!(missing.expect_err("nobody").code(), 404);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_nobody_here_is_in_can_be_asked_for() {
+    let (hub, one, two) = pair().await;
+    let three = Node::start(&hub, "three").await;
+    let (_ada, _adas) = one.join("ada", "/chat/1").await;
+    let (_bob, _bobs) = two.join("bob", "/chat/1").await;
+    eventually("three knows both", || three.pond.nodes() == ["one", "two"]).await;
+    let users = three.channel("/chat/1").users().await;
+    let mut names: Vec<_> = users.users.iter().map(|user| user.id()).collect();
+    names.sort_unstable();
+    assert_eq!((names, users.complete), (vec!["ada", "bob"], true));
+    assert_eq!(three.channel("/chat/1").user("bob").await.expect("a member").id(), "bob");
+    three.channel("/chat/1").evict("bob", "spam").await.expect("confirmed");
+    eventually("bob has gone", || one.shown("/chat/1") == ["ada"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_stopped_says_so_at_once() {
+    let (_kept, one, _two, _bobs) = bob_elsewhere().await;
+    one.pond.shutdown(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    assert_eq!(one.channel("/chat/1").evict("bob", "late").await.expect_err("not any more").code(), 503);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
