@@ -21,8 +21,8 @@ impl Envelope {
             fields.text("channelName", channel);
             fields.number("timestamp", self.timestamp);
             self.body.write(fields);
-            if self.ext.is_some() || self.body.is_ours() {
-                fields.field("ext", |out| ext::write(out, self.ext.as_ref(), &self.body));
+            if let Some(ext) = &self.ext {
+                fields.field("ext", |out| ext::write(out, ext, &self.body));
             }
         });
     }
@@ -59,11 +59,6 @@ impl Body {
             Body::Node(_) => CLUSTER,
             _ => NODE,
         }
-    }
-
-    /// Whether nodes of other languages have no such message: all of it is in `ext`.
-    fn is_ours(&self) -> bool {
-        matches!(self, Body::State(_) | Body::Repair(_) | Body::Digest { .. } | Body::Ack { .. } | Body::Node(_))
     }
 
     fn write(&self, fields: &mut Fields<'_>) {
@@ -113,6 +108,7 @@ impl Body {
             Body::StateRequest { from_node } => fields.text("fromNode", from_node),
             Body::StateResponse { users } => fields.field("users", |out| users::write(out, users)),
             Body::NodeHeartbeat { node } => fields.text("nodeId", node),
+            // All that our own types say is in `ext`.
             Body::State(_) | Body::Repair(_) | Body::Digest { .. } | Body::Ack { .. } | Body::Node(_) => {}
         }
     }

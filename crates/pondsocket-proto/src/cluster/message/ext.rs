@@ -164,12 +164,10 @@ fn have(raw: &RawValue) -> Result<Vec<(NodeId, u64)>, Malformed> {
 }
 
 /// Appends the object with all that a message needs in it.
-pub(super) fn write(out: &mut Vec<u8>, ext: Option<&Ext>, body: &Body) {
+pub(super) fn write(out: &mut Vec<u8>, ext: &Ext, body: &Body) {
     Fields::object(out, |fields| {
         fields.number("v", VERSION);
-        if let Some(ext) = ext {
-            write_ext(fields, ext);
-        }
+        write_ext(fields, ext);
         write_body(fields, body);
     });
 }

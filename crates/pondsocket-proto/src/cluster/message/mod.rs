@@ -42,7 +42,8 @@ pub struct Envelope {
     pub timestamp: u64,
     /// What is said.
     pub body: Body,
-    /// What our own nodes say beside it. Nodes of other languages have none.
+    /// What our own nodes say beside it. Nodes of other languages have none, and messages that are ours alone are nothing
+    /// without it.
     pub ext: Option<Ext>,
 }
 

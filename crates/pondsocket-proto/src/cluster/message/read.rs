@@ -133,9 +133,9 @@ pub(super) struct Entries<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+        struct AnyObject;
 
-        impl<'de> Visitor<'de> for Object {
+        impl<'de> Visitor<'de> for AnyObject {
             type Value = Entries<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,7 +154,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
             }
         }
 
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(AnyObject)
     }
 }
 
