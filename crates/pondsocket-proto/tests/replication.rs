@@ -149,8 +149,10 @@ fn a_user_here_and_elsewhere_is_one_and_shows_one_thing() {
 #[test]
 fn another_connection_here_changes_nothing_elsewhere_but_its_assigns() {
     let mut room = Room::new();
-    room.join("ada", vec![Step::Assign("a".into(), Json::encode(&1).expect("JSON"))]);
-    assert_eq!(room.outbound(), ["joined ada {}", r#"assigns ada {"a":1} a"#]);
+    let assign = |key: &str| Step::Assign(key.into(), Json::encode(&1).expect("JSON"));
+    room.join("ada", vec![assign("a"), Step::Track(object(json!({}))), assign("b")]);
+    let expected = [r#"joined ada {"a":1}"#, "shows ada {}", r#"assigns ada {"a":1,"b":1} b"#];
+    assert_eq!(room.outbound(), expected, "it comes with what is assigned first");
     let (slot, connection) = room.join("ada", Vec::new());
     assert!(room.outbound().is_empty());
     room.channel.leave(slot, connection, None).expect("seated");

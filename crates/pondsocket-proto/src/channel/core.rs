@@ -209,6 +209,7 @@ impl<R> Channel<R> {
         chain: Vec<Step>,
         treatment: &dyn Fn(&str) -> Treatment,
     ) -> Accepted {
+        let (assigns, chain) = take_leading_assigns(assigns, chain);
         let (known, is_bare) = (self.state.member(user.as_str()).is_some(), assigns.is_empty());
         let slot = self.state.join(connection, user, assigns);
         self.queue.push(Op::Join { slot, recipient });
@@ -581,6 +582,15 @@ impl<R> Channel<R> {
         self.queue.len() >= soft_messages.saturating_mul(factor)
             || self.queue.bytes() >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
     }
+}
+
+/// What a chain assigns before anything else, the member comes with: other nodes hear of it in one message.
+fn take_leading_assigns(mut assigns: Assigns, chain: Vec<Step>) -> (Assigns, Vec<Step>) {
+    let mut steps = chain.into_iter().peekable();
+    while let Some(Step::Assign(key, value)) = steps.next_if(|step| matches!(step, Step::Assign(..))) {
+        assigns.set(&key, value);
+    }
+    (assigns, steps.collect())
 }
 
 /// Members are known by valid ids only.
