@@ -1,0 +1,1 @@
+// The official client has a part for Node that needs the package 'websocket': a page does not.

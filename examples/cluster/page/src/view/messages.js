@@ -1,0 +1,62 @@
+// What is said, grouped by who says it where; what has happened meanwhile; what is not sent yet.
+
+import { avatar } from './avatar.js';
+import { byId, chip, element } from './dom.js';
+
+/** How many lines stay on the screen. */
+const MAX_SHOWN = 300;
+
+/** So near to its end, in pixels, the list follows what is new. */
+const NEAR_END = 80;
+
+const clock = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' });
+
+export class Messages {
+    last = null;
+
+    constructor (me) {
+        this.me = me;
+        this.scroller = byId('scroller');
+        // The end stays in sight, also when the window changes its size.
+        this.scroller.addEventListener('scroll', () => { this.atEnd = this.isAtEnd(); });
+        new ResizeObserver(() => { if (this.atEnd ?? true) this.scrollToEnd(); }).observe(this.scroller);
+    }
+
+    add (message) {
+        const mine = message.from.id === this.me.id;
+        const goesOn = this.last?.from.id === message.from.id && this.last.from.node === message.from.node;
+        const time = element('time', '', clock.format(message.at));
+        time.dateTime = new Date(message.at).toISOString();
+        const meta = element('p', 'meta', element('strong', '', message.from.name), chip(message.from.node), time);
+        const classes = ['message', mine ? 'mine' : '', goesOn ? '' : 'first'].join(' ');
+        this.append(element('li', classes, avatar(message.from), meta, element('p', 'body', message.text)), mine);
+        this.last = message;
+    }
+
+    /** A line of our own between the messages. */
+    notice (...parts) {
+        this.append(element('li', 'notice', ...parts));
+        this.last = null;
+    }
+
+    /** What we have said and nobody has heard yet. */
+    unheard (texts) {
+        byId('unheard').replaceChildren(...texts.map((text) => element('li', 'message mine', element('p', 'body', text))));
+        if (texts.length) this.scrollToEnd();
+    }
+
+    append (row, follow = this.isAtEnd()) {
+        const list = byId('messages');
+        list.append(row);
+        while (list.childElementCount > MAX_SHOWN) list.firstElementChild.remove();
+        if (follow) this.scrollToEnd();
+    }
+
+    isAtEnd () {
+        return this.scroller.scrollHeight - this.scroller.scrollTop - this.scroller.clientHeight < NEAR_END;
+    }
+
+    scrollToEnd () {
+        this.scroller.scrollTop = this.scroller.scrollHeight;
+    }
+}

@@ -1,0 +1,90 @@
+//! Processes that never outlive the one that has started them.
+//!
+//! A child is this program with a subcommand. What it has to be asked for at is its first line of output. It ends when its
+//! standard input does: that is how it is stopped, and also what the system does when we are gone, whatever the reason.
+
+use std::env;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{self, ChildStdin, Command};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long a child may take until it is ready, and until it has ended in good order.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A child that is ready. Dropping it ends it.
+pub(crate) struct Child {
+    process: process::Child,
+    pid: u32,
+    /// Apart from the process, whose `wait` would close it.
+    input: ChildStdin,
+    address: String,
+}
+
+impl Child {
+    /// Starts this program with these arguments and waits until it is ready.
+    pub(crate) async fn start<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Child> {
+        let mut process = Command::new(env::current_exe()?)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Ctrl-C is for the launcher alone, which ends its children in order.
+            .process_group(0)
+            .spawn()?;
+        let pid = process.id().context("it has ended at once")?;
+        let input = process.stdin.take().context("it has no input")?;
+        let output = process.stdout.take().context("it has no output")?;
+        let mut lines = BufReader::new(output).lines();
+        match timeout(PATIENCE, lines.next_line()).await.context("it is not ready in time")?? {
+            Some(address) => Ok(Child { process, pid, input, address }),
+            None => bail!("it has ended at once"),
+        }
+    }
+
+    /// Where it can be reached.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits for its end. May be dropped and called again.
+    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.process.wait().await
+    }
+
+    /// Ends it as a crash would: SIGKILL.
+    pub(crate) async fn kill(mut self) -> io::Result<()> {
+        self.process.kill().await
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn stop(mut self) -> io::Result<()> {
+        drop(self.input);
+        match timeout(PATIENCE, self.process.wait()).await {
+            Ok(ended) => ended.map(drop),
+            Err(_) => self.process.kill().await,
+        }
+    }
+}
+
+/// In a child: completes when it has to end.
+pub(crate) async fn told_to_end() {
+    let (gone, seen) = oneshot::channel();
+    // A thread, since the runtime waits for its own reads at the end, and this one may never be done.
+    thread::spawn(move || {
+        // However the reading ends, nobody is there any more; nor may anybody wait for that here.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        let _ = gone.send(());
+    });
+    // An error would mean the same.
+    let _ = seen.await;
+}

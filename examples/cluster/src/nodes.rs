@@ -1,0 +1,149 @@
+//! The nodes: which there are and how they are. Each has a task that owns its process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::child::Child;
+
+const NAMES: [&str; 2] = ["one", "two"];
+
+/// All nodes. Cheap to clone: all clones are the same nodes.
+#[derive(Clone)]
+pub(crate) struct Nodes {
+    all: Arc<[Node]>,
+    turn: Arc<AtomicUsize>,
+}
+
+struct Node {
+    name: &'static str,
+    state: watch::Receiver<State>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What the page is shown of a node.
+#[derive(Serialize)]
+pub(crate) struct Shown {
+    name: &'static str,
+    #[serde(flatten)]
+    state: State,
+}
+
+#[derive(Clone, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+enum State {
+    Starting,
+    Up { pid: u32, url: String },
+    Down,
+}
+
+/// What a node is told. One that makes no sense as the node is changes nothing.
+#[derive(Clone, Copy)]
+pub(crate) enum Action {
+    Start,
+    /// With SIGKILL: neither its clients nor the other node are told.
+    Kill,
+    /// In good order, and for ever.
+    Stop,
+}
+
+struct Order {
+    action: Action,
+    /// Dropped when it is done.
+    _done: oneshot::Sender<()>,
+}
+
+impl Nodes {
+    /// Starts them all. They meet in this Redis.
+    pub(crate) async fn start(redis: &str) -> Nodes {
+        let all = NAMES.map(|name| {
+            let (state, shown) = watch::channel(State::Down);
+            let (orders, given) = mpsc::channel(1);
+            tokio::spawn(supervise(name, redis.to_owned(), state, given));
+            Node { name, state: shown, orders }
+        });
+        let nodes = Nodes { all: all.into(), turn: Arc::default() };
+        nodes.order_all(Action::Start).await;
+        nodes
+    }
+
+    pub(crate) fn list(&self) -> Vec<Shown> {
+        self.all.iter().map(|node| Shown { name: node.name, state: node.state.borrow().clone() }).collect()
+    }
+
+    /// One of those that are up, by turns.
+    pub(crate) fn next(&self) -> Option<Shown> {
+        let mut up = self.list();
+        up.retain(|node| matches!(node.state, State::Up { .. }));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(up.len())?;
+        Some(up.swap_remove(turn))
+    }
+
+    /// Gives an order and waits until it is done. `None` if there is no such node.
+    pub(crate) async fn order(&self, name: &str, action: Action) -> Option<()> {
+        let node = self.all.iter().find(|node| node.name == name)?;
+        let (done, is_done) = oneshot::channel();
+        // Errors mean that the node has been stopped for ever, and that it is done.
+        let _ = node.orders.send(Order { action, _done: done }).await;
+        let _ = is_done.await;
+        Some(())
+    }
+
+    /// Ends them all, for ever.
+    pub(crate) async fn stop(&self) {
+        self.order_all(Action::Stop).await;
+    }
+
+    async fn order_all(&self, action: Action) {
+        let [one, two] = NAMES.map(|name| self.order(name, action));
+        tokio::join!(one, two);
+    }
+}
+
+/// The life of a node, from start to end to start.
+async fn supervise(name: &'static str, redis: String, state: watch::Sender<State>, mut orders: mpsc::Receiver<Order>) {
+    while let Some(order) = orders.recv().await {
+        match order.action {
+            Action::Start => state.send_replace(State::Starting),
+            Action::Kill => continue,
+            Action::Stop => return,
+        };
+        let last = match Child::start(["node", "--name", name, "--redis", &redis]).await {
+            Ok(child) => {
+                state.send_replace(State::Up { pid: child.pid(), url: child.address().to_owned() });
+                drop(order);
+                live(child, &mut orders).await
+            }
+            Err(error) => {
+                eprintln!("node {name} does not start: {error:#}");
+                None
+            }
+        };
+        state.send_replace(State::Down);
+        if matches!(last, Some(Order { action: Action::Stop, .. })) {
+            return;
+        }
+    }
+}
+
+/// From start to end; the order that has ended it, if one has.
+async fn live(mut child: Child, orders: &mut mpsc::Receiver<Order>) -> Option<Order> {
+    loop {
+        let order = tokio::select! {
+            // However it has ended, it has.
+            _ = child.ended() => return None,
+            order = orders.recv() => order?,
+        };
+        let ended = match order.action {
+            Action::Start => continue,
+            Action::Kill => child.kill().await,
+            Action::Stop => child.stop().await,
+        };
+        if let Err(error) = ended {
+            eprintln!("a node cannot be ended: {error}");
+        }
+        return Some(order);
+    }
+}
