@@ -31,7 +31,11 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let mut own_redis = None;
     let redis = match args.redis {
         Some(url) => url,
-        None => own_redis.insert(start_redis().await?).address().to_owned(),
+        None => {
+            let redis = own_redis.insert(start_redis().await?).address().to_owned();
+            println!("the nodes meet in {redis}");
+            redis
+        }
     };
 
     let nodes = Nodes::start(&redis).await;

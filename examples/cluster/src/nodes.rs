@@ -114,7 +114,7 @@ async fn supervise(name: &'static str, redis: String, state: watch::Sender<State
             Ok(child) => {
                 state.send_replace(State::Up { pid: child.pid(), url: child.address().to_owned() });
                 drop(order);
-                live(child, &mut orders).await
+                live(name, child, &mut orders).await
             }
             Err(error) => {
                 eprintln!("node {name} does not start: {error:#}");
@@ -129,11 +129,13 @@ async fn supervise(name: &'static str, redis: String, state: watch::Sender<State
 }
 
 /// From start to end; the order that has ended it, if one has.
-async fn live(mut child: Child, orders: &mut mpsc::Receiver<Order>) -> Option<Order> {
+async fn live(name: &str, mut child: Child, orders: &mut mpsc::Receiver<Order>) -> Option<Order> {
     loop {
         let order = tokio::select! {
-            // However it has ended, it has.
-            _ = child.ended() => return None,
+            ended = child.ended() => {
+                eprintln!("node {name} has ended by itself: {ended:?}");
+                return None;
+            }
             order = orders.recv() => order?,
         };
         let ended = match order.action {
@@ -142,7 +144,7 @@ async fn live(mut child: Child, orders: &mut mpsc::Receiver<Order>) -> Option<Or
             Action::Stop => child.stop().await,
         };
         if let Err(error) = ended {
-            eprintln!("a node cannot be ended: {error}");
+            eprintln!("node {name} cannot be ended: {error}");
         }
         return Some(order);
     }

@@ -7,7 +7,7 @@ export class Nodes {
     /** `show` is called with all nodes, `[{ name, state, pid?, url? }]`; with `null` when the launcher does not answer. */
     constructor (show) {
         this.show = show;
-        this.asked = 0;
+        this.asked = this.shown = 0;
         this.look();
         setInterval(() => this.look(), PACE);
     }
