@@ -26,7 +26,6 @@ fn kind(error: &RedisError) -> BusErrorKind {
         _ => {}
     }
     match error.kind() {
-        // A server that takes no more clients, or is protected, answers our AUTH or SELECT with an error of its own.
         ErrorKind::AuthenticationFailed => BusErrorKind::Auth,
         ErrorKind::InvalidClientConfig => BusErrorKind::Config,
         _ if error.is_timeout() => BusErrorKind::Timeout,
@@ -47,7 +46,8 @@ fn within(text: &str) -> BusErrorKind {
         ("LOADING", BusErrorKind::Loading),
         ("NOAUTH", BusErrorKind::Auth),
     ];
-    known.iter().find(|(code, _)| text.contains(code)).map_or(BusErrorKind::Other, |(_, kind)| *kind)
+    let has = |code: &str| text.split(|letter: char| !letter.is_ascii_uppercase()).any(|word| word == code);
+    known.iter().find(|(code, _)| has(code)).map_or(BusErrorKind::Other, |(_, kind)| *kind)
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
             answered("-ERR OOM command not allowed, script: 1, on @user_script:1.\r\n"),
             BusErrorKind::OutOfMemory
         );
-        assert_eq!(answered("-ERR whatever\r\n"), BusErrorKind::Other);
+        assert_eq!(answered("-ERR whatever, in a ROOM\r\n"), BusErrorKind::Other);
     }
 
     #[test]
