@@ -1,7 +1,7 @@
 //! Processes that never outlive the one that has started them.
 //!
-//! A child is this program with a subcommand. What it has to be asked for at is its first line of output. It ends when its
-//! standard input does: that is how it is stopped, and also what the system does when we are gone, whatever the reason.
+//! A child is this program with a subcommand. Its first and only line of output says where it can be reached. It ends when
+//! its standard input does: that is how it is stopped, and also what the system does when we are gone, whatever the reason.
 
 use std::env;
 use std::io;
