@@ -23,8 +23,12 @@ impl Core {
         }
         let Some(key) = key else { return };
         let Some(channel) = self.channels.get_mut(&key) else { return };
-        channel.guests.note(&message.source);
+        // Who comes while this node begins to listen has asked too early to be heard.
+        let wants_list = channel.guests.note(&message.source) || matches!(body, Body::StateRequest { .. });
         self.stranger_says(&key, &message.source, body);
+        if wants_list {
+            self.announce(&key);
+        }
     }
 
     fn stranger_says(&mut self, key: &ChannelKey, source: &Arc<str>, body: Body) {
@@ -35,7 +39,6 @@ impl Core {
             Body::UserGetResponse { user, request, assigns, presence } => {
                 self.found(source, &request, &user, (assigns, presence, 0));
             }
-            Body::StateRequest { .. } => self.announce(key),
             Body::StateResponse { users } => self.stranger_lists(key, source, users),
             Body::UserJoined { user, presence, assigns } => {
                 let Some(user) = hear::user_id(&user) else { return };

@@ -109,11 +109,9 @@ impl Guests {
         !self.nodes.is_empty()
     }
 
-    /// It has said something in this channel.
-    pub(super) fn note(&mut self, node: &Arc<str>) {
-        if !self.nodes.contains(node) {
-            self.nodes.insert(node.clone());
-        }
+    /// It has said something in this channel. Answers whether that is the first thing.
+    pub(super) fn note(&mut self, node: &Arc<str>) -> bool {
+        !self.nodes.contains(node) && self.nodes.insert(node.clone())
     }
 
     /// Whether the node has said that the user joined there.

@@ -120,6 +120,18 @@ fn who_asks_is_told_of_users_here_and_again_every_minute() {
     assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 0, "it is dead");
 }
 
+/// It has asked when nobody here listened yet.
+#[test]
+fn who_is_heard_for_the_first_time_is_told_of_users_here() {
+    let mut world = world();
+    world.said.clear();
+    let is_list = |body: &Body| matches!(body, Body::StateResponse { .. });
+    world.stranger("js", joined("eve"));
+    assert_eq!(said(&mut world, is_list).len(), 2);
+    world.stranger("js", joined("zoe"));
+    assert_eq!(said(&mut world, is_list).len(), 0);
+}
+
 #[test]
 fn when_the_bus_is_back_they_are_told_again() {
     let mut world = world();
@@ -136,6 +148,7 @@ fn when_the_bus_is_back_they_are_told_again() {
 #[test]
 fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
     let mut world = world();
+    world.stranger("js", request());
     world.said.clear();
     let delta = Some(("role".to_owned(), json("\"admin\"")));
     let update = Body::AssignsUpdate { user: "ada".into(), assigns: None, delta };
@@ -167,6 +180,7 @@ fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
 #[test]
 fn they_may_take_out_users_of_ours_and_ask_for_them() {
     let mut world = world();
+    world.stranger("go", request());
     world.said.clear();
     let ask = |user: &str| Body::UserGetRequest { user: user.into(), request: "q".into(), from_node: "go".into() };
     world.stranger("go", ask("ada"));
