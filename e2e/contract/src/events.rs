@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use pondsocket::{Delivery, Error, EventContext, Lobby, Payload, Result};
+use pondsocket::{Delivery, Endpoint, Error, EventContext, Lobby, Payload, Result};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-pub(crate) fn register(lobby: &Lobby) {
+pub(crate) fn register(endpoint: &Endpoint, lobby: &Lobby) {
+    let endpoint = endpoint.clone();
     lobby
         .on_event("message", message)
         .on_event("typing", typing)
@@ -18,6 +19,8 @@ pub(crate) fn register(lobby: &Lobby) {
         .on_event("untrack", async |ctx: EventContext| ctx.untrack())
         .on_event("assign", assign)
         .on_event("evict", evict)
+        .on_event("remove", remove)
+        .on_event("user", move |ctx: EventContext, whom: Payload<Whom>| user(endpoint.clone(), ctx, whom))
         .on_event("state", state)
         .on_event("slow", slow)
         .on_event("fail", async |_: EventContext| -> Result<()> { Err(Error::new(422, "told to fail")) })
@@ -63,10 +66,16 @@ async fn status(ctx: EventContext, Payload(Status { status }): Payload<Status>) 
 struct Assign {
     key: String,
     value: Value,
+    /// Whose; without it one's own.
+    #[serde(rename = "userId")]
+    user_id: Option<String>,
 }
 
-async fn assign(ctx: EventContext, Payload(Assign { key, value }): Payload<Assign>) -> Result<()> {
-    ctx.set_assign(&key, &value)
+async fn assign(ctx: EventContext, Payload(Assign { key, value, user_id }): Payload<Assign>) -> Result<()> {
+    match user_id {
+        Some(user) => ctx.channel().update_assigns(&user, &key, &value).await,
+        None => ctx.set_assign(&key, &value),
+    }
 }
 
 #[derive(Deserialize)]
@@ -79,6 +88,25 @@ struct Evict {
 
 async fn evict(ctx: EventContext, Payload(Evict { user_id, reason }): Payload<Evict>) -> Result<()> {
     ctx.evict(&user_id, &reason).await
+}
+
+async fn remove(ctx: EventContext, Payload(Evict { user_id, reason }): Payload<Evict>) -> Result<()> {
+    ctx.remove(&user_id, &reason).await
+}
+
+#[derive(Deserialize)]
+struct Whom {
+    #[serde(rename = "userId")]
+    user_id: String,
+    /// Where; without it in the channel of the message.
+    channel: Option<String>,
+}
+
+/// A member of whatever node.
+async fn user(endpoint: Endpoint, ctx: EventContext, Payload(whom): Payload<Whom>) -> Result<()> {
+    let channel = whom.channel.map_or_else(|| Ok(ctx.channel()), |name| endpoint.channel(&name))?;
+    let user = channel.user(&whom.user_id).await?;
+    ctx.reply("user", &json!({ "id": user.id(), "assigns": user.assigns::<Value>()? }))
 }
 
 async fn state(ctx: EventContext) -> Result<()> {

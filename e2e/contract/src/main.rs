@@ -1,6 +1,7 @@
 //! The contract server: what outside test suites expect of a PondSocket server, on the public API alone.
 //!
-//! `PORT` says where to listen on 127.0.0.1; 0 picks a free port. `listening PORT` is printed when it is ready.
+//! `PORT` says where to listen on 127.0.0.1; 0 picks a free port. `listening PORT` is printed when it is ready. With
+//! `REDIS_URL` it is a node among those that share this Redis; `NODE_NAME` is its name among them.
 //! SIGINT and SIGTERM stop it. At SIGUSR1 it prints `snapshot JSON`: what it holds, and how many tasks it has.
 
 mod events;
@@ -11,6 +12,7 @@ use pondsocket::{
     Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Options, Payload, PondSocket, Result,
     Server, WebSocket,
 };
+use pondsocket_redis::{RedisBus, RedisOptions};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -57,11 +59,11 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
 }
 
 fn pond() -> Result<PondSocket> {
-    let pond = PondSocket::with_options(Options::default().max_message_size(1024 * 1024))?;
+    let pond = PondSocket::with_options(among_others(Options::default().max_message_size(1024 * 1024))?)?;
     let socket = pond.create_endpoint("/api/socket", connect);
-    events::register(&socket.create_channel("/chat/:roomId", join_tracked));
-    events::register(&socket.create_channel("/presence/:roomId", join_tracked));
-    events::register(&socket.create_channel("/plain/:roomId", join));
+    events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
+    events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
+    events::register(&socket, &socket.create_channel("/plain/:roomId", join));
     let large = EndpointOptions {
         max_message_size: Some(16 * 1024 * 1024),
         enable_compression: Some(true),
@@ -69,6 +71,12 @@ fn pond() -> Result<PondSocket> {
     };
     let _echo = pond.create_websocket("/echo", echo).options(large);
     Ok(pond)
+}
+
+fn among_others(options: Options) -> Result<Options> {
+    let Ok(url) = std::env::var("REDIS_URL") else { return Ok(options) };
+    let bus = RedisOptions::url(&url).and_then(RedisBus::new).map_err(Error::internal)?;
+    Ok(options.bus(bus).node_name(std::env::var("NODE_NAME").unwrap_or_default()))
 }
 
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
