@@ -52,6 +52,13 @@ impl ContractServer {
         ContractServer::spawn(cargo("run")).await
     }
 
+    /// The same, as a node among those that share a Redis.
+    pub async fn start_as_node(redis: &str, name: &str) -> ContractServer {
+        let mut command = cargo("run");
+        command.env("REDIS_URL", redis).env("NODE_NAME", name);
+        ContractServer::spawn(command).await
+    }
+
     /// The same, with so many file descriptors at the most.
     pub async fn start_with_descriptors(limit: u32) -> ContractServer {
         // A compiler may need more.
@@ -61,6 +68,11 @@ impl ContractServer {
         let run = cargo("run");
         shell.arg(run.as_std().get_program()).args(run.as_std().get_args());
         ContractServer::spawn(shell).await
+    }
+
+    /// One that another program is, which says like the contract server where it listens.
+    pub async fn started_by(program: Command) -> ContractServer {
+        ContractServer::spawn(program).await
     }
 
     async fn spawn(mut command: Command) -> ContractServer {

@@ -1,0 +1,45 @@
+//! Where a case takes place: one room that nobody else uses, on two nodes.
+
+use serde_json::Value;
+
+use crate::client::{Client, Who};
+use crate::node::Place;
+
+pub(crate) struct Meeting {
+    /// The node whose client does something.
+    pub(crate) here: Place,
+    /// The node whose client should see it.
+    pub(crate) there: Place,
+    pub(crate) room: String,
+}
+
+impl Meeting {
+    /// Somebody joins on the node that acts.
+    pub(crate) async fn here(&self, name: &str) -> Client {
+        Client::join(self.here, &self.room, name).await
+    }
+
+    /// Somebody joins on the node that watches.
+    pub(crate) async fn there(&self, name: &str) -> Client {
+        Client::join(self.there, &self.room, name).await
+    }
+
+    /// Ann here and bob there, whom both nodes know.
+    pub(crate) async fn pair(&self) -> (Client, Client) {
+        let (mut ann, mut bob) = (self.here("ann").await, self.there("bob").await);
+        let both = [ann.who.clone(), bob.who.clone()];
+        ann.knows("both", |state| both.iter().all(|who| is_there(state, who))).await;
+        bob.knows("both", |state| both.iter().all(|who| is_there(state, who))).await;
+        (ann, bob)
+    }
+}
+
+/// Whether a node knows somebody, and what is shown of them.
+pub(crate) fn is_there(state: &Value, who: &Who) -> bool {
+    state["assigns"][&who.id]["username"] == *who.name && state["presence"][&who.id]["username"] == *who.name
+}
+
+/// Whether a node knows nothing of somebody.
+pub(crate) fn is_gone(state: &Value, who: &Who) -> bool {
+    state["assigns"][&who.id].is_null() && state["presence"][&who.id].is_null()
+}

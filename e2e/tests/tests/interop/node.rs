@@ -1,0 +1,90 @@
+//! A node, as a process of its own.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use e2e_tests::ContractServer;
+use tokio::process::Command;
+
+/// Who has made a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Language {
+    Ours,
+    Python,
+    Rust,
+}
+
+/// After how many seconds of silence published servers think that another node is dead: as short as they may, since
+/// our nodes say every 30 s that they live.
+const HEARTBEAT_TIMEOUT: &str = "45";
+
+impl Language {
+    /// Starts a node. Dropping it is `kill -9`.
+    pub(crate) async fn start(self, redis: &str, name: &str) -> ContractServer {
+        if self == Language::Ours {
+            return ContractServer::start_as_node(redis, &format!("{OUR_NAMES}{name}")).await;
+        }
+        let mut program = Command::new(format!("{}/../nodes/{self}/run", env!("CARGO_MANIFEST_DIR")));
+        program.env("REDIS_URL", redis).env("HEARTBEAT_TIMEOUT", HEARTBEAT_TIMEOUT);
+        ContractServer::started_by(program).await
+    }
+}
+
+/// What the names of our nodes begin with, and so the ids that they sign with.
+pub(crate) const OUR_NAMES: &str = "ours-";
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Language::Ours => "ours",
+            Language::Python => "python",
+            Language::Rust => "rust",
+        })
+    }
+}
+
+/// Where a node's clients connect to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) is_ours: bool,
+}
+
+impl Place {
+    pub(crate) fn of(language: Language, node: &ContractServer) -> Place {
+        Place { address: node.address, is_ours: language == Language::Ours }
+    }
+}
+
+/// The nodes that live from the first case to the last.
+pub(crate) struct Nodes {
+    ours: [ContractServer; 2],
+    python: ContractServer,
+    rust: ContractServer,
+}
+
+impl Nodes {
+    pub(crate) async fn start(redis: &str) -> Nodes {
+        let (one, two, python, rust) = tokio::join!(
+            Language::Ours.start(redis, "one"),
+            Language::Ours.start(redis, "two"),
+            Language::Python.start(redis, ""),
+            Language::Rust.start(redis, ""),
+        );
+        Nodes { ours: [one, two], python, rust }
+    }
+
+    /// One that acts, and another that watches.
+    pub(crate) fn pair(&self, (here, there): (Language, Language)) -> (Place, Place) {
+        (self.place(here, 0), self.place(there, 1))
+    }
+
+    fn place(&self, language: Language, number: usize) -> Place {
+        let node = match language {
+            Language::Ours => &self.ours[number],
+            Language::Python => &self.python,
+            Language::Rust => &self.rust,
+        };
+        Place::of(language, node)
+    }
+}

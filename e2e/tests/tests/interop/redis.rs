@@ -1,0 +1,93 @@
+//! A Redis of our own, and an ear on all that is said over it.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands, Client};
+use serde_json::Value;
+use testkit::DEADLINE;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Killed when it is dropped.
+pub(crate) struct Redis {
+    pub(crate) url: String,
+    connection: MultiplexedConnection,
+    heard: watch::Receiver<Vec<Heard>>,
+    _process: Child,
+}
+
+/// A message between nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    pub(crate) topic: String,
+    pub(crate) message: Value,
+}
+
+impl Redis {
+    pub(crate) async fn start() -> Redis {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
+        let mut server = Command::new("redis-server");
+        server.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
+        let process = server.stdout(Stdio::null()).kill_on_drop(true).spawn().expect("redis-server is installed");
+        let url = format!("redis://127.0.0.1:{port}");
+        let client = Client::open(url.clone()).expect("an address");
+        let connection = connect(&client).await;
+        let heard = listen(&client).await;
+        Redis { url, connection, heard, _process: process }
+    }
+
+    pub(crate) async fn publish(&self, topic: &str, message: &Value) {
+        let () = self.connection.clone().publish(topic, message.to_string()).await.expect("Redis is there");
+    }
+
+    /// The first such message, as soon as there is one.
+    pub(crate) async fn hears(&self, what: &str, is: impl Fn(&Heard) -> bool) -> Heard {
+        let mut heard = self.heard.clone();
+        let all = timeout(DEADLINE, heard.wait_for(|all| all.iter().any(&is))).await;
+        let all = all.unwrap_or_else(|_| panic!("no node has said {what}")).expect("it listens");
+        all.iter().find(|heard| is(heard)).expect("just seen").clone()
+    }
+
+    /// All that was said until now.
+    pub(crate) fn all(&self) -> Vec<Heard> {
+        self.heard.borrow().clone()
+    }
+
+    /// Puts it into a file, a message a line, to find out what has gone wrong.
+    pub(crate) fn write_down(&self, file: &str) {
+        let lines: Vec<_> = self.all().iter().map(|Heard { topic, message }| format!("{topic} {message}\n")).collect();
+        std::fs::write(file, lines.concat()).expect("a file that can be written");
+    }
+}
+
+async fn connect(client: &Client) -> MultiplexedConnection {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match client.get_multiplexed_async_connection().await {
+            Ok(connection) => return connection,
+            Err(error) => assert!(Instant::now() < deadline, "redis-server: {error}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Remembers all messages that are published from now on.
+async fn listen(client: &Client) -> watch::Receiver<Vec<Heard>> {
+    let mut subscription = client.get_async_pubsub().await.expect("Redis is there");
+    subscription.psubscribe("pondsocket:*").await.expect("Redis is there");
+    let (write, read) = watch::channel(Vec::new());
+    tokio::spawn(async move {
+        let mut messages = subscription.into_on_message();
+        while let Some(message) = messages.next().await {
+            let topic = message.get_channel_name().to_owned();
+            let message = serde_json::from_slice(message.get_payload_bytes()).expect("nodes say JSON");
+            write.send_modify(|all: &mut Vec<Heard>| all.push(Heard { topic, message }));
+        }
+    });
+    read
+}

@@ -1,0 +1,238 @@
+//! What a scripted node says, and what becomes of it on ours.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::interval;
+
+use super::Flavour;
+use super::stage::Stage;
+use crate::client::{Who, are_listed};
+use crate::meeting::{is_gone, is_there};
+
+pub(super) async fn judge(kind: &str, stage: Stage) {
+    match kind {
+        "USER_MESSAGE" => user_message(stage).await,
+        "PRESENCE_UPDATE" => presence_update(stage).await,
+        "PRESENCE_REMOVED" => presence_removed(stage).await,
+        "ASSIGNS_UPDATE" => assigns_update(stage).await,
+        "EVICT_USER" => evict_user(stage).await,
+        "USER_REMOVE" => user_remove(stage).await,
+        "USER_GET_REQUEST" => user_get_request(stage).await,
+        "USER_GET_RESPONSE" => user_get_response(stage).await,
+        "USER_JOINED" => user_joined(stage).await,
+        "USER_LEFT" => user_left(stage).await,
+        "STATE_REQUEST" => state_request(stage).await,
+        "STATE_RESPONSE" => state_response(stage).await,
+        "NODE_HEARTBEAT" => node_heartbeat(stage).await,
+        _ => panic!("no such type"),
+    }
+}
+
+async fn user_message(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    let recipients = [json!("ALL_USERS"), json!("ALL_EXCEPT_SENDER"), json!(["nobody"]), json!([cat.who.id, "nobody"])];
+    for (n, recipients) in recipients.into_iter().enumerate() {
+        let message = json!({
+            "fromUserId": "dan",
+            "event": "message",
+            "payload": { "n": n },
+            "requestId": format!("q{n}"),
+            "recipientDescriptor": recipients,
+        });
+        stage.stranger.says("USER_MESSAGE", message).await;
+    }
+    let heard = cat.hears_many(3, "message").await;
+    assert_eq!(heard, [json!({ "n": 0 }), json!({ "n": 1 }), json!({ "n": 3 })]);
+}
+
+async fn presence_update(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    let list = cat.sees("JOIN", &stage.dan).await;
+    assert!(are_listed(&list, &[&cat.who, &stage.dan]), "{list:?}");
+    stage.stranger.shows("dan", "UPDATE", "away").await;
+    let list = cat.sees("UPDATE", &stage.dan).await;
+    assert!(are_listed(&list, &[&cat.who, &stage.dan]), "{list:?}");
+}
+
+async fn presence_removed(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    stage.stranger.hides("dan").await;
+    let list = cat.sees("LEAVE", &stage.dan).await;
+    assert!(are_listed(&list, &[&cat.who]), "{list:?}");
+    assert_eq!(cat.state().await["assigns"]["dan"]["username"], "dan");
+}
+
+/// Of a user there, and of one of ours, of whom a list that is not complete must take nothing away.
+async fn assigns_update(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    let assigns = json!({ "username": "dan", "role": "admin" });
+    stage.stranger.says("ASSIGNS_UPDATE", json!({ "userId": "dan", "assigns": assigns })).await;
+    cat.knows("dan's role", |state| {
+        state["assigns"]["dan"]["role"] == "admin" && state["assigns"]["dan"]["username"] == "dan"
+    })
+    .await;
+    let cats = cat.who.id.clone();
+    stage.stranger.assigns_elsewhere(&cats, json!({ "username": "cat" }), "role", json!("guest")).await;
+    cat.knows("her role", |state| state["assigns"][&cats]["role"] == "guest").await;
+    assert_eq!(cat.state().await["assigns"][&cats]["username"], "cat");
+    stage
+        .stranger
+        .hears("ASSIGNS_UPDATE", |message| {
+            message["userId"] == *cats
+                && message["assigns"]["role"] == "guest"
+                && message["assigns"]["username"] == "cat"
+        })
+        .await;
+}
+
+/// Of a user there, who then has gone: JavaScript does not say more of it. And of one of ours.
+async fn evict_user(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    stage.stranger.says("EVICT_USER", json!({ "userId": "dan", "reason": "spam" })).await;
+    cat.sees("LEAVE", &stage.dan).await;
+    cat.knows("that dan has gone", |state| is_gone(state, &stage.dan)).await;
+    let cats = cat.who.id.clone();
+    stage.stranger.says("EVICT_USER", json!({ "userId": cats, "reason": "spam" })).await;
+    cat.is_told("spam").await;
+    stage.stranger.hears("USER_LEFT", |message| message["userId"] == *cats).await;
+}
+
+/// Go evicts by a message and this. JavaScript only removes.
+async fn user_remove(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    let mut eve = stage.client("eve").await;
+    if stage.flavour == Flavour::Go {
+        let message = json!({
+            "fromUserId": "CHANNEL",
+            "event": "evicted",
+            "payload": { "reason": "spam" },
+            "requestId": "q1",
+            "recipientDescriptor": [eve.who.id],
+        });
+        stage.stranger.says("USER_MESSAGE", message).await;
+        eve.is_told("spam").await;
+    }
+    stage.stranger.says("USER_REMOVE", json!({ "userId": eve.who.id })).await;
+    let list = cat.sees("LEAVE", &eve.who).await;
+    assert!(are_listed(&list, &[&cat.who, &stage.dan]), "{list:?}");
+    let eves = eve.who.id.clone();
+    stage.stranger.hears("USER_LEFT", |message| message["userId"] == *eves).await;
+}
+
+/// Only who has the user answers.
+async fn user_get_request(stage: Stage) {
+    let cat = stage.cat_with_dan().await;
+    for user in ["dan", "nobody", &cat.who.id] {
+        let request = json!({ "userId": user, "requestId": format!("q-{user}"), "fromNode": "somebody" });
+        stage.stranger.says("USER_GET_REQUEST", request).await;
+    }
+    let answer = stage.stranger.hears("USER_GET_RESPONSE", |_| true).await;
+    assert_eq!((&answer["userId"], &answer["requestId"]), (&json!(cat.who.id), &json!(format!("q-{}", cat.who.id))));
+    assert_eq!((&answer["assigns"]["username"], &answer["presence"]["username"]), (&json!("cat"), &json!("cat")));
+}
+
+/// Of a user in a channel that nobody on our node is in. Go leaves a presence out that is not shown.
+async fn user_get_response(stage: Stage) {
+    let mut cat = stage.cat().await;
+    let (stranger, channel) = stage.stranger_elsewhere();
+    cat.say("user", json!({ "userId": "eve", "channel": channel })).await;
+    let request = stranger.hears("USER_GET_REQUEST", |_| true).await;
+    let mut answer = json!({ "userId": "eve", "requestId": request["requestId"], "assigns": { "username": "eve" } });
+    if stage.flavour == Flavour::JavaScript {
+        answer["presence"] = json!({});
+    }
+    stranger.says("USER_GET_RESPONSE", answer).await;
+    let user = cat.hears("user").await;
+    assert_eq!((&user["id"], &user["assigns"]), (&json!("eve"), &json!({ "username": "eve" })));
+}
+
+async fn user_joined(stage: Stage) {
+    let mut cat = stage.cat().await;
+    let joined = json!({ "userId": "dan", "presence": {}, "assigns": { "username": "dan", "list": [1] } });
+    stage.stranger.says("USER_JOINED", joined).await;
+    let assigns = json!({ "username": "dan", "list": [1] });
+    cat.knows("dan", |state| state["assigns"]["dan"] == assigns && state["presence"]["dan"].is_null()).await;
+}
+
+async fn user_left(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    stage.stranger.lets_go("dan").await;
+    let list = cat.sees("LEAVE", &stage.dan).await;
+    assert!(are_listed(&list, &[&cat.who]), "{list:?}");
+    cat.knows("that dan has gone", |state| is_gone(state, &stage.dan)).await;
+    assert_eq!(cat.changes("LEAVE", &stage.dan).len(), 1);
+}
+
+/// Only one's own users are told.
+async fn state_request(stage: Stage) {
+    let cat = stage.cat_with_dan().await;
+    stage.stranger.says("STATE_REQUEST", json!({ "fromNode": "somebody" })).await;
+    let answer = stage.stranger.hears("STATE_RESPONSE", |_| true).await;
+    let users = answer["users"].as_array().expect("a list");
+    assert_eq!((users.len(), &users[0]["id"]), (1, &json!(cat.who.id)), "{answer}");
+    assert_eq!((&users[0]["assigns"]["username"], &users[0]["presence"]["username"]), (&json!("cat"), &json!("cat")));
+}
+
+/// JavaScript also lists those of others whom it knows: cat, and eve, who has left since.
+async fn state_response(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    let eve = stage.client("eve").await;
+    let eves = eve.who.clone();
+    cat.knows("eve", |state| is_there(state, &eves)).await;
+    eve.cut();
+    cat.sees("LEAVE", &eves).await;
+    let user =
+        |id: &str, name: &str| json!({ "id": id, "assigns": { "username": name }, "presence": { "username": name } });
+    let mut users = vec![user("dan", "dan"), user("fay", "fay")];
+    if stage.flavour == Flavour::JavaScript {
+        users.extend([user(&cat.who.id, "cat"), user(&eves.id, "eve")]);
+    }
+    stage.stranger.says("STATE_RESPONSE", json!({ "users": users })).await;
+    let fay = Who { id: "fay".into(), name: "fay".into() };
+    let list = cat.sees("JOIN", &fay).await;
+    assert!(are_listed(&list, &[&cat.who, &stage.dan, &fay]), "{list:?}");
+    assert!(is_gone(&cat.state().await, &eves), "a ghost");
+}
+
+/// Whose node is silent for 90 s has gone; whose node says that it lives stays.
+async fn node_heartbeat(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    let other = stage.another_stranger();
+    other.lets_in("eve").await;
+    let is_eve = |state: &Value| state["assigns"]["eve"]["username"] == "eve";
+    cat.knows("eve", is_eve).await;
+    let alive = async {
+        let mut beat = interval(Duration::from_secs(30));
+        loop {
+            beat.tick().await;
+            other.says_that_it_lives().await;
+        }
+    };
+    let dies = cat.knows_within(Duration::from_secs(110), "that dan has gone", |state| {
+        assert!(is_eve(state), "eve's node lives");
+        is_gone(state, &stage.dan)
+    });
+    tokio::select! {
+        () = dies => {}
+        () = alive => {}
+    }
+    let list = cat.sees("LEAVE", &stage.dan).await;
+    assert_eq!(list.len(), 2, "{list:?}");
+}
+
+pub(super) async fn order(stage: Stage) {
+    let mut cat = stage.cat_with_dan().await;
+    for n in 0..50 {
+        let message = json!({
+            "fromUserId": "dan",
+            "event": "message",
+            "payload": { "n": n },
+            "requestId": format!("q{n}"),
+            "recipientDescriptor": "ALL_USERS",
+        });
+        stage.stranger.says("USER_MESSAGE", message).await;
+    }
+    let heard: Vec<_> = cat.hears_many(50, "message").await.iter().map(|payload| payload["n"].as_u64()).collect();
+    assert_eq!(heard, (0..50).map(Some).collect::<Vec<_>>());
+}

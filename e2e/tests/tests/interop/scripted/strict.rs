@@ -1,0 +1,133 @@
+//! What nodes of other languages take, as strictly as the strictest of them.
+
+use serde_json::Value;
+
+use super::{Flavour, TYPES};
+use crate::redis::Heard;
+
+/// What a field must be.
+#[derive(Clone, Copy)]
+enum Is {
+    Text,
+    Object,
+    Recipients,
+    Users,
+}
+
+/// What is in a message of this type beside the envelope.
+fn fields(kind: &str) -> &'static [(&'static str, Is)] {
+    match kind {
+        "USER_MESSAGE" => &[
+            ("fromUserId", Is::Text),
+            ("event", Is::Text),
+            ("payload", Is::Object),
+            ("requestId", Is::Text),
+            ("recipientDescriptor", Is::Recipients),
+        ],
+        "PRESENCE_UPDATE" => &[("userId", Is::Text), ("presence", Is::Object)],
+        "ASSIGNS_UPDATE" => &[("userId", Is::Text), ("assigns", Is::Object)],
+        "EVICT_USER" => &[("userId", Is::Text), ("reason", Is::Text)],
+        "USER_GET_REQUEST" => &[("userId", Is::Text), ("requestId", Is::Text), ("fromNode", Is::Text)],
+        "USER_GET_RESPONSE" => {
+            &[("userId", Is::Text), ("requestId", Is::Text), ("assigns", Is::Object), ("presence", Is::Object)]
+        }
+        "USER_JOINED" => &[("userId", Is::Text), ("presence", Is::Object), ("assigns", Is::Object)],
+        "STATE_REQUEST" => &[("fromNode", Is::Text)],
+        "STATE_RESPONSE" => &[("users", Is::Users)],
+        "NODE_HEARTBEAT" => &[("nodeId", Is::Text)],
+        _ => &[("userId", Is::Text)],
+    }
+}
+
+/// Whether a node of this language would take a message for what it is. What only our own nodes say is ignored by others.
+pub(crate) fn check(flavour: Flavour, heard: &Heard) -> Result<(), String> {
+    let Heard { topic, message } = heard;
+    if topic.contains(":__cluster__") || topic.contains(":__node__:") {
+        return Ok(());
+    }
+    if flavour == Flavour::Go {
+        decodes_in_go(message)?;
+    }
+    envelope(topic, message)?;
+    let kind = message["type"].as_str().ok_or("no type")?;
+    if kind.starts_with("X_") {
+        return Ok(());
+    }
+    if !TYPES.contains(&kind) {
+        return Err(format!("unknown type {kind}"));
+    }
+    for &(name, is) in fields(kind) {
+        if !is.so(&message[name]) {
+            return Err(format!("{name} of {kind}"));
+        }
+    }
+    // JavaScript takes an event, and Python an event or a payload, for more than they are.
+    let betrays = kind.starts_with("PRESENCE_") && ["event", "payload"].iter().any(|name| !message[*name].is_null());
+    if betrays { Err(format!("event or payload of {kind}")) } else { Ok(()) }
+}
+
+/// JavaScript drops a message without all eight of these.
+fn envelope(topic: &str, message: &Value) -> Result<(), String> {
+    if message["protocol"] != "pondsocket.distributed" || message["version"].as_u64() != Some(1) {
+        return Err("protocol or version".into());
+    }
+    for name in ["type", "messageId", "sourceNodeId", "endpointName", "channelName"] {
+        if !message[name].is_string() {
+            return Err(name.into());
+        }
+    }
+    // Go's decoder wants an integer.
+    if !message["timestamp"].is_u64() {
+        return Err("timestamp".into());
+    }
+    let (endpoint, channel) = (message["endpointName"].as_str(), message["channelName"].as_str());
+    let expected = match (endpoint.unwrap_or_default(), channel.unwrap_or_default()) {
+        ("__heartbeat__", "__heartbeat__") => "pondsocket:v1:default:__heartbeat__".to_owned(),
+        (endpoint, channel) => format!("pondsocket:v1:default:{endpoint}:{channel}"),
+    };
+    if *topic == expected { Ok(()) } else { Err(format!("topic {topic}")) }
+}
+
+/// Go knows the types of all fields, whatever the message's type is, and their names in whatever letters.
+fn decodes_in_go(message: &Value) -> Result<(), String> {
+    const TEXTS: [&str; 8] =
+        ["fromUserId", "event", "requestId", "userId", "presenceEvent", "reason", "fromNode", "nodeId"];
+    const LISTS: [&str; 2] = ["presenceList", "users"];
+    const ANY: [&str; 4] = ["payload", "presence", "assigns", "recipientDescriptor"];
+    for (name, value) in message.as_object().ok_or("no object")? {
+        let is = |known: &str| known.eq_ignore_ascii_case(name);
+        let known = TEXTS.iter().chain(&LISTS).chain(&ANY).find(|known| is(known));
+        if known.is_some_and(|known| known != name) {
+            return Err(format!("{name} in other letters"));
+        }
+        let fits = match value {
+            Value::Null => true,
+            _ if TEXTS.iter().any(|known| is(known)) => value.is_string(),
+            _ if is("users") => Is::Users.so(value),
+            _ if LISTS.iter().any(|known| is(known)) => value.is_array(),
+            _ => true,
+        };
+        if !fits {
+            return Err(format!("the type of {name}"));
+        }
+    }
+    Ok(())
+}
+
+impl Is {
+    fn so(self, value: &Value) -> bool {
+        match self {
+            Is::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+            Is::Object => value.is_object(),
+            Is::Recipients => match value.as_array() {
+                Some(users) => !users.is_empty() && users.iter().all(Value::is_string),
+                None => value == "ALL_USERS" || value == "ALL_EXCEPT_SENDER",
+            },
+            Is::Users => value.as_array().is_some_and(|users| users.iter().all(is_user)),
+        }
+    }
+}
+
+fn is_user(user: &Value) -> bool {
+    user["id"].is_string() && user["assigns"].is_object() && user["presence"].is_object()
+}
