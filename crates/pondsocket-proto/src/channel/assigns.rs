@@ -112,6 +112,13 @@ mod tests {
     }
 
     #[test]
+    fn entries_are_assigns_unless_a_key_is_there_twice() {
+        let assigns = Assigns::from_entries(vec![("b".into(), json("1")), ("a".into(), json("2"))]).expect("two keys");
+        assert_eq!(assigns.to_json(), r#"{"b":1,"a":2}"#);
+        assert_eq!(Assigns::from_entries(vec![("a".into(), json("1")), ("a".into(), json("1"))]), None);
+    }
+
+    #[test]
     fn what_is_set_is_there_and_nothing_else() {
         let mut assigns = Assigns::default();
         assert!(assigns.is_empty());

@@ -126,8 +126,8 @@ fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Enc
 
 /// The text of a JSON value, without the line breaks that may be its white space.
 fn one_line(text: &str) -> Arc<str> {
-    let broken = text.bytes().any(|byte| matches!(byte, b'\n' | b'\r'));
-    if broken { text.replace(['\n', '\r'], " ").into() } else { text.into() }
+    // Two searches for one character are faster than one for either.
+    if text.contains('\n') || text.contains('\r') { text.replace(['\n', '\r'], " ").into() } else { text.into() }
 }
 
 fn into_text(bytes: Vec<u8>) -> Arc<str> {

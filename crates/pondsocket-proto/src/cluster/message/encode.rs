@@ -74,8 +74,10 @@ impl Body {
                 fields.text("userId", user);
                 fields.json("presence", presence.as_str());
             }
-            Body::PresenceRemoved { user } | Body::UserRemove { user } | Body::UserLeft { user } => {
+            Body::PresenceRemoved { user } => {
                 fields.text("userId", user);
+                // Some nodes tell their clients of an update unless it says so.
+                fields.text("presenceEvent", "LEAVE");
             }
             Body::AssignsUpdate { user, assigns, delta } => {
                 fields.text("userId", user);
@@ -87,6 +89,7 @@ impl Body {
                     fields.json("value", value.as_str());
                 }
             }
+            Body::UserRemove { user } | Body::UserLeft { user } => fields.text("userId", user),
             Body::EvictUser { user, reason } => {
                 fields.text("userId", user);
                 fields.text("reason", reason);

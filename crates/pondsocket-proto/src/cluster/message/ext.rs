@@ -82,7 +82,7 @@ impl Sent<'_> {
         Ok(Ext {
             node: self.node.clone(),
             change: keys.p.map(change).transpose()?,
-            joined: (keys.j != Scalar::Absent).then(|| keys.j.integer("ext.j")).transpose()?,
+            joined: keys.j.optional_integer("ext.j")?,
             request: keys.w.optional_text("ext.w")?.map(str::to_owned),
             have: keys.have.map_or(Ok(Vec::new()), have)?,
             own: keys.st.map(|raw| users::read_state(raw, "ext.st")).transpose()?,

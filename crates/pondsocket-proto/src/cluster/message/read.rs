@@ -44,12 +44,18 @@ impl Scalar<'_> {
         self.optional_text(name)?.ok_or(kind(name))
     }
 
+    /// The number, if there is one.
+    pub(super) fn optional_integer(&self, name: &'static str) -> Result<Option<u64>, Malformed> {
+        match self {
+            Scalar::Absent => Ok(None),
+            Scalar::Integer(number) => Ok(Some(*number)),
+            Scalar::Text(_) | Scalar::Other => Err(kind(name)),
+        }
+    }
+
     /// The number.
     pub(super) fn integer(&self, name: &'static str) -> Result<u64, Malformed> {
-        match self {
-            Scalar::Integer(number) => Ok(*number),
-            _ => Err(kind(name)),
-        }
+        self.optional_integer(name)?.ok_or(kind(name))
     }
 
     /// The id of a message or a node.
@@ -209,4 +215,83 @@ pub(super) fn vetted(text: &str, name: &'static str) -> Result<(), Malformed> {
 /// The field is missing, or something else than it should be.
 pub(super) fn kind(name: &'static str) -> Malformed {
     Malformed::Field(name, Fault::Kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalar(text: &str) -> Scalar<'_> {
+        serde_json::from_str(text).expect("JSON")
+    }
+
+    fn raw(text: &str) -> &RawValue {
+        serde_json::from_str(text).expect("JSON")
+    }
+
+    #[test]
+    fn any_value_can_be_read_where_a_text_or_a_number_is_expected() {
+        assert_eq!(scalar("null"), Scalar::Absent);
+        assert_eq!(scalar("\"a\""), Scalar::Text("a".into()));
+        assert_eq!(scalar("\"\\u0061\""), Scalar::Text("a".into()));
+        assert_eq!(scalar("0"), Scalar::Integer(0));
+        assert_eq!(scalar("9007199254740991"), Scalar::Integer(TOO_LARGE - 1));
+        for other in ["9007199254740992", "-1", "1.0", "true", "[1,[2]]", "{\"a\":{}}"] {
+            assert_eq!(scalar(other), Scalar::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_not_copied_unless_it_has_escapes() {
+        assert!(matches!(scalar("\"a\""), Scalar::Text(Cow::Borrowed("a"))));
+    }
+
+    #[test]
+    fn what_is_missing_and_what_is_of_a_wrong_kind_is_told_apart_where_it_may_be_missing() {
+        assert_eq!(Scalar::Absent.optional_text("f"), Ok(None));
+        assert_eq!(Scalar::Absent.optional_integer("f"), Ok(None));
+        assert_eq!(scalar("5").optional_text("f"), Err(kind("f")));
+        assert_eq!(scalar("\"5\"").optional_integer("f"), Err(kind("f")));
+        assert_eq!(Scalar::Absent.text("f"), Err(kind("f")));
+        assert_eq!(Scalar::Absent.integer("f"), Err(kind("f")));
+        assert_eq!(scalar("\"\"").text("f"), Ok(""));
+    }
+
+    #[test]
+    fn ids_are_limited() {
+        let long = "x".repeat(MAX_ID);
+        assert_eq!(Scalar::Text(long.clone().into()).id("f"), Ok(long.clone().into()));
+        let error = |fault: InvalidId| Err(Malformed::Field("f", fault.into()));
+        assert_eq!(Scalar::Text((long + "x").into()).id("f"), error(InvalidId::TooLong(MAX_ID)));
+        assert_eq!(Scalar::Text("".into()).id("f"), error(InvalidId::Empty));
+        assert_eq!(Scalar::Text("CHANNEL".into()).user("f"), error(InvalidId::Reserved));
+    }
+
+    #[test]
+    fn names_of_channels_and_endpoints_are_limited() {
+        let long = "x".repeat(MAX_NAME);
+        let read = |endpoint: &str, name: &str| {
+            channel(&Scalar::Text(endpoint.to_owned().into()), &Scalar::Text(name.to_owned().into()), "e", "c")
+        };
+        let key = read(&format!("/{long}"), &long).expect("names");
+        assert_eq!((&*key.endpoint, key.channel.as_str()), (&*long, &*long));
+        let too_long = InvalidId::TooLong(MAX_NAME);
+        assert_eq!(read(&(long.clone() + "x"), "c"), Err(Malformed::Field("e", too_long.into())));
+        assert_eq!(read("e", &(long + "x")), Err(Malformed::Field("c", too_long.into())));
+        assert_eq!(read("", ""), Err(Malformed::Field("c", InvalidId::Empty.into())));
+    }
+
+    #[test]
+    fn assigns_keep_their_text_and_order_and_have_one_value_each() {
+        let read = |text| assigns(raw(text), "f");
+        assert_eq!(
+            read("{ \"b\" :[1.0,\n2] ,\"\\u0061\":null}").map(|assigns| assigns.to_json()),
+            Ok("{\"b\":[1.0, 2],\"a\":null}".into())
+        );
+        assert_eq!(read(r#"{"a":1,"\u0061":2}"#), Err(Malformed::Repeated));
+        let surrogate = Err(Malformed::Field("f", Unsafe::Surrogate.into()));
+        assert_eq!(read(r#"{"\ud800":1}"#), surrogate);
+        assert_eq!(read(r#"{"a":"\ud800"}"#), surrogate);
+        assert_eq!(read("[]"), Err(kind("f")));
+    }
 }

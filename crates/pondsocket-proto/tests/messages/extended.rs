@@ -1,0 +1,194 @@
+//! What our own nodes say beside a message, and what becomes of it where it is not what it should be.
+
+use pondsocket_proto::cluster::message::{
+    Body, ChannelState, Envelope, Ext, Fault, Malformed, NodeEvent, UserState, strict,
+};
+use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
+use pondsocket_proto::id::ChannelName;
+use serde_json::{Value, json};
+
+use crate::{envelope, object};
+
+fn node(name: &str) -> NodeId {
+    NodeId { name: name.into(), incarnation: 7 }
+}
+
+fn ext() -> Ext {
+    Ext { node: node("web-1"), change: None, joined: None, request: None, have: vec![], own: None }
+}
+
+fn key() -> ChannelKey {
+    ChannelKey { endpoint: "a".into(), channel: ChannelName::new("/c", 10).expect("a name") }
+}
+
+fn state() -> ChannelState {
+    let user = |id: &str, presence: Option<&str>, joined| UserState {
+        id: id.into(),
+        assigns: Default::default(),
+        presence: presence.map(object),
+        joined,
+    };
+    ChannelState { channel: key(), version: 5, users: vec![user("u1", Some("{}"), 9), user("u2", None, 0)] }
+}
+
+fn said(body: Body, ext: Ext) -> Value {
+    let channel = matches!(body, Body::Digest { .. } | Body::UserLeft { .. }).then(key);
+    let source = ext.node.source().into();
+    let envelope = Envelope { id: "m".into(), source, channel, timestamp: 1, body, ext: Some(ext) };
+    let mut out = Vec::new();
+    envelope.encode(&mut out);
+    let text = String::from_utf8(out).expect("UTF-8");
+    assert_eq!(strict::check(&text), Ok(()), "{text}");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn what_stands_beside_a_message() {
+    let left = || Body::UserLeft { user: "u".into() };
+    assert_eq!(
+        said(left(), ext()),
+        json!({
+            "protocol": "pondsocket.distributed", "version": 1, "type": "USER_LEFT", "messageId": "m",
+            "sourceNodeId": "web-1~7", "endpointName": "a", "channelName": "/c", "timestamp": 1, "userId": "u",
+            "ext": { "v": 1, "n": "web-1", "i": 7 },
+        })
+    );
+    let full = Ext {
+        change: Some((0, 3)),
+        joined: Some(9),
+        request: Some("q".into()),
+        have: vec![(node("\"web\"-2"), 4)],
+        own: Some(state()),
+        ..ext()
+    };
+    assert_eq!(
+        said(left(), full)["ext"],
+        json!({
+            "v": 1, "n": "web-1", "i": 7, "p": [0, 3], "j": 9, "w": "q", "have": { "\"web\"-2": [7, 4] },
+            "st": {
+                "e": "a", "c": "/c", "ver": 5,
+                "u": [{ "id": "u1", "assigns": {}, "presence": {}, "j": 9 }, { "id": "u2", "assigns": {} }],
+            },
+        })
+    );
+}
+
+#[test]
+fn what_only_our_nodes_say() {
+    let said = |body, kind: &str, place: &str| {
+        let mut said = said(body, ext());
+        assert_eq!(said["type"], kind);
+        assert_eq!((&said["endpointName"], &said["channelName"]), (&json!(place), &json!(place)), "{kind}");
+        let ext = said["ext"].as_object_mut().expect("an object");
+        ext.retain(|key, _| !["v", "n", "i"].contains(&&**key));
+        Value::from(ext.clone())
+    };
+    let users = json!([{ "id": "u1", "assigns": {}, "presence": {}, "j": 9 }, { "id": "u2", "assigns": {} }]);
+    assert_eq!(
+        said(Body::State(vec![state()]), "X_STATE", "__node__"),
+        json!({ "states": [{ "e": "a", "c": "/c", "ver": 5, "u": users }] })
+    );
+    assert_eq!(said(Body::Repair(vec![key()]), "X_REPAIR", "__node__"), json!({ "of": [["a", "/c"]] }));
+    let ack = |verdict| said(Body::Ack { request: "q".into(), verdict }, "X_ACK", "__node__");
+    assert_eq!(ack(Verdict::Done), json!({ "re": "q", "is": "done" }));
+    assert_eq!(ack(Verdict::NotFound), json!({ "re": "q", "is": "notFound" }));
+    assert_eq!(ack(Verdict::Refused), json!({ "re": "q", "is": "refused" }));
+    let event = |event| said(Body::Node(event), "X_NODE", "__cluster__");
+    assert_eq!(event(NodeEvent::Hello), json!({ "ev": "hello" }));
+    assert_eq!(event(NodeEvent::Bye), json!({ "ev": "bye" }));
+    assert_eq!(event(NodeEvent::Down(node("web-2"))), json!({ "ev": "down", "who": ["web-2", 7] }));
+}
+
+#[test]
+fn a_digest_is_said_about_a_channel_and_its_hash_is_a_text() {
+    let said = said(Body::Digest { version: 5, count: 2, hash: 0xab }, ext());
+    assert_eq!(
+        (&said["type"], &said["endpointName"], &said["channelName"]),
+        (&json!("X_DIGEST"), &json!("a"), &json!("/c"))
+    );
+    let body = json!({ "v": 1, "n": "web-1", "i": 7, "ver": 5, "count": 2, "hash": "00000000000000ab" });
+    assert_eq!(said["ext"], body);
+}
+
+#[test]
+fn what_is_not_ours_makes_a_node_one_of_another_language() {
+    for ext in [
+        "5",
+        "null",
+        "[]",
+        "{}",
+        r#"[1,"web-1",7]"#,
+        r#"{"v":1,"n":"web-1"}"#,
+        r#"{"v":1,"i":7}"#,
+        r#"{"n":"web-1","i":7}"#,
+        r#"{"v":2,"n":"web-1","i":7,"p":"of another kind"}"#,
+        r#"{"v":"1","n":"web-1","i":7}"#,
+        r#"{"v":1,"n":"","i":7}"#,
+        r#"{"v":1,"n":"web-1","i":9007199254740992}"#,
+        r#"{"v":1,"n":"web-1","n":"web-1","i":7}"#,
+    ] {
+        let left = envelope("USER_LEFT", &format!(r#""userId":"u","ext":{ext}"#)).expect("a message");
+        assert_eq!((left.body, left.ext), (Body::UserLeft { user: "u".into() }, None), "{ext}");
+        for kind in ["X_STATE", "X_REPAIR", "X_DIGEST", "X_ACK", "X_NODE"] {
+            assert_eq!(envelope(kind, &format!(r#""ext":{ext}"#)), Err(Malformed::UnknownType), "{kind}: {ext}");
+        }
+    }
+    assert_eq!(envelope("X_STATE", r#""users":[]"#), Err(Malformed::UnknownType));
+}
+
+#[test]
+fn what_is_ours_and_broken_makes_the_message_void() {
+    for (name, value) in [
+        ("ext.p", r#""p":5"#),
+        ("ext.p", r#""p":[1]"#),
+        ("ext.p", r#""p":[1,2,3]"#),
+        ("ext.p", r#""p":[1,"2"]"#),
+        ("ext.p", r#""p":[1,9007199254740992]"#),
+        ("ext.j", r#""j":"9""#),
+        ("ext.w", r#""w":5"#),
+        ("ext.have", r#""have":[]"#),
+        ("ext.have", r#""have":{"web-2":4}"#),
+        ("ext.have", r#""have":{"web-2":[7,-4]}"#),
+        ("ext.st", r#""st":[]"#),
+        ("ext.st", r#""st":{"e":"a","c":"/c","u":[]}"#),
+        ("ext.st", r#""st":{"e":"a","ver":1,"u":[]}"#),
+    ] {
+        let broken = envelope("USER_LEFT", &format!(r#""userId":"u","ext":{{"v":1,"n":"web-1","i":7,{value}}}"#));
+        assert_eq!(broken, Err(Malformed::Field(name, Fault::Kind)), "{value}");
+    }
+    let nulls = r#""userId":"u","ext":{"v":1,"n":"web-1","i":7,"p":null,"j":null,"w":null,"have":null,"st":null}"#;
+    assert_eq!(envelope("USER_LEFT", nulls).expect("a message").ext, Some(ext()));
+    let unknown = r#""userId":"u","ext":{"v":1,"n":"web-1","i":7,"unknown":[]}"#;
+    assert_eq!(envelope("USER_LEFT", unknown).expect("a message").ext, Some(ext()));
+}
+
+#[test]
+fn what_our_messages_need() {
+    for (kind, name, value) in [
+        ("X_STATE", "ext.states", r#""states":{}"#),
+        ("X_STATE", "ext.states", r#""states":[5]"#),
+        ("X_REPAIR", "ext.of", r#""of":[["a"]]"#),
+        ("X_REPAIR", "ext.of", r#""of":[["a",5]]"#),
+        ("X_DIGEST", "ext.ver", r#""count":1,"hash":"0""#),
+        ("X_DIGEST", "ext.count", r#""ver":1,"hash":"0""#),
+        ("X_DIGEST", "ext.hash", r#""ver":1,"count":1"#),
+        ("X_DIGEST", "ext.hash", r#""ver":1,"count":1,"hash":"x""#),
+        ("X_DIGEST", "ext.hash", r#""ver":1,"count":1,"hash":"10000000000000000""#),
+        ("X_ACK", "ext.re", r#""is":"done""#),
+        ("X_ACK", "ext.is", r#""re":"q""#),
+        ("X_ACK", "ext.is", r#""re":"q","is":"perhaps""#),
+        ("X_NODE", "ext.ev", r#""who":["a",1]"#),
+        ("X_NODE", "ext.who", r#""ev":"down""#),
+        ("X_NODE", "ext.who", r#""ev":"down","who":["a"]"#),
+    ] {
+        let broken = envelope(kind, &format!(r#""ext":{{"v":1,"n":"web-1","i":7,{value}}}"#));
+        assert_eq!(broken, Err(Malformed::Field(name, Fault::Kind)), "{kind}: {value}");
+    }
+    for (kind, name) in [("X_STATE", "ext.states"), ("X_REPAIR", "ext.of")] {
+        let empty = envelope(kind, r#""ext":{"v":1,"n":"web-1","i":7}"#);
+        assert_eq!(empty, Err(Malformed::Field(name, Fault::Kind)), "{kind}");
+    }
+    // Events may be added: nodes that do not know them go on.
+    let unknown = envelope("X_NODE", r#""ext":{"v":1,"n":"web-1","i":7,"ev":"sings"}"#);
+    assert_eq!(unknown, Err(Malformed::UnknownType));
+}
