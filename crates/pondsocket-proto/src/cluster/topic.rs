@@ -166,11 +166,6 @@ mod tests {
         assert!(!topics().fits(&heartbeat, &left("a", "b")));
         assert!(!topics().fits("pondsocket:v1:default:__node__", &repair));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_topic_is_that_of_one_channel_as_far_as_names_have_no_colons() {
