@@ -23,7 +23,7 @@ const SYNC_STEP: u64 = 5;
 pub(super) struct Syncs {
     /// Whether the bus delivers our inbox: what is asked before is not answered.
     inbox: bool,
-    /// Channels whose state is to be asked for.
+    /// Channels whose state is to be asked for, or said if nobody is here any more.
     wanted: BTreeSet<ChannelKey>,
     /// Who has asked for our users in which channels.
     askers: BTreeMap<NodeId, BTreeSet<ChannelKey>>,
@@ -60,6 +60,7 @@ impl Core {
             self.syncs.inbox = true;
             self.voice.announce(NodeEvent::Hello);
             self.want_all_states();
+            self.want_to_say_who_left();
         }
     }
 
@@ -87,10 +88,22 @@ impl Core {
         }
     }
 
+    /// What was said when the last user left a channel here may have been lost with the bus, also some time before that
+    /// was noticed. Nobody here asks for the state of such a channel, so nobody would be told.
+    fn want_to_say_who_left(&mut self) {
+        let lingering = self.channels.iter().filter(|(_, channel)| !channel.is_open()).map(|(key, _)| key);
+        self.syncs.wanted.extend(lingering.chain(self.memory.channels()).cloned());
+        self.timers.start(Timer::Sync, self.now());
+    }
+
     pub(super) fn ask_for_states(&mut self) {
         for _ in 0..SYNCS_AT_ONCE {
             let Some(key) = self.syncs.wanted.pop_first() else { return };
-            self.ask_for_state(&key);
+            if self.channels.get(&key).is_some_and(Channel::is_open) {
+                self.ask_for_state(&key);
+            } else {
+                self.say_digest(&key);
+            }
         }
         self.timers.start(Timer::Sync, self.now() + SYNC_STEP);
     }
