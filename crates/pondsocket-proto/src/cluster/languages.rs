@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::asks::Holder;
 use super::core::Core;
 use super::legacy::Guests;
 use super::message::{Body, Envelope, UserState};
@@ -33,7 +34,7 @@ impl Core {
             Body::UserRemove { user } => self.take_out(key, &user, Command::Remove, None),
             Body::UserGetRequest { user, request, .. } => self.tell_user(key, &user, request, None),
             Body::UserGetResponse { user, request, assigns, presence } => {
-                self.found(source, &request, &user, (assigns, presence, 0));
+                self.found(Holder::Stranger(source.clone()), &request, &user, (assigns, presence, 0));
             }
             Body::StateRequest { .. } => self.announce(key),
             Body::StateResponse { users } => self.stranger_lists(key, source, users),
