@@ -115,15 +115,9 @@ impl Core {
     fn stranger_lists(&mut self, key: &ChannelKey, source: &Arc<str>, users: Vec<UserState>) {
         let now = self.now();
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let mut changed = Vec::new();
-        for state in users {
-            let Some(user) = hear::user_id(&state.id) else { continue };
-            let is_ours = channel.own.users().contains_key(&user)
-                || channel.records.values().any(|record| record.get(&user).is_some());
-            if !is_ours && channel.guests.list(source, user.clone(), state.assigns, state.presence, now) {
-                changed.push(user);
-            }
-        }
+        let mut users = hear::users(users);
+        users.retain(|user, _| !channel.is_ours(user));
+        let changed = channel.guests.list(source, users, now);
         self.changed(key, changed);
     }
 
@@ -163,8 +157,8 @@ impl Core {
 
     /// A user of nodes of other languages is gone, and nobody's list brings it back for a while.
     pub(super) fn dismiss(&mut self, key: &ChannelKey, user: &UserId) {
-        let (until, most) = (self.now() + self.settings.leaver_memory, self.settings.max_leavers);
-        self.with_guests(key, user, |guests| guests.leave(user, until, most));
+        let now = self.now();
+        self.with_guests(key, user, |guests| guests.leave(user, now));
     }
 
     /// Changes what is known of users of nodes of other languages, and looks again at this one.

@@ -128,7 +128,9 @@ impl Core {
         if let Some(own) = ext.own.filter(|own| own.channel == *key) {
             self.take_state(&ext.node, own);
         } else if let (Some(version), Some(channel)) = (held(&ext.have, &ext.node), self.channels.get_mut(key)) {
-            channel.record(&ext.node.name).expect(At { incarnation: ext.node.incarnation, version });
+            let at = At { incarnation: ext.node.incarnation, version };
+            let ended = channel.merge(&ext.node.name, self.voice.now, |record| record.expect(at));
+            self.changed(key, ended);
             self.check_repair(key, &ext.node.name);
         }
     }
@@ -183,10 +185,8 @@ impl Core {
         let Some(channel) = self.channels.get_mut(&state.channel) else { return };
         let at = At { incarnation: owner.incarnation, version: state.version };
         let users = hear::users(state.users);
-        let guests: Vec<_> = users.keys().filter(|user| channel.guests.get(user).is_some()).cloned().collect();
-        guests.iter().for_each(|user| channel.guests.unlist(user));
-        let changed = channel.record(&owner.name).snapshot(at, users);
-        self.changed(&state.channel, changed.into_iter().chain(guests));
+        let changed = channel.merge(&owner.name, self.voice.now, |record| record.snapshot(at, users));
+        self.changed(&state.channel, changed);
         self.listed(owner, &state.channel);
     }
 
@@ -268,9 +268,11 @@ impl Core {
         let owner = &ext.node;
         let Some(channel) = self.channels.get_mut(key) else { return };
         let at = At { incarnation: owner.incarnation, version };
-        let record = channel.record(&owner.name);
-        let check = record.check(at, hash);
-        let changed = if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() };
+        let mut check = Check::Passed;
+        let changed = channel.merge(&owner.name, self.voice.now, |record| {
+            check = record.check(at, hash);
+            if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() }
+        });
         if check == Check::Diverged {
             self.voice.output(Output::Diverged(key.clone()));
         }
