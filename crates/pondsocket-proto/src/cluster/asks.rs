@@ -38,10 +38,24 @@ struct Pending {
 enum Goal {
     /// Something is to be done.
     Act { user: UserId, takes_out: bool, done: bool, refused: bool },
-    /// A user is to be found; and if it is, this assign of it set.
-    Find { user: UserId, found: Vec<(Arc<str>, Entry)>, then: Option<(String, Json)> },
+    /// A user is to be found; and if it is, changed.
+    Find { user: UserId, found: Vec<(Holder, Entry)>, then: Option<Wish> },
     /// All users are to be found.
     List,
+}
+
+/// How a user is to be changed.
+#[derive(Debug)]
+enum Wish {
+    Assign(String, Json),
+    Presence(Object),
+}
+
+/// A node that has a user.
+#[derive(Clone, Debug)]
+pub(super) enum Holder {
+    Ours(NodeId),
+    Stranger(Arc<str>),
 }
 
 impl Core {
@@ -52,20 +66,14 @@ impl Core {
         match ask {
             Ask::Evict { channel, user, reason } => {
                 let body = Body::EvictUser { user: (&user).into(), reason };
-                self.act(id, channel, user, true, body);
+                self.take_out_elsewhere(id, channel, user, body);
             }
             Ask::Remove { channel, user } => {
                 let body = Body::UserRemove { user: (&user).into() };
-                self.act(id, channel, user, true, body);
+                self.take_out_elsewhere(id, channel, user, body);
             }
-            Ask::Presence { channel, user, presence } => {
-                let body = Body::PresenceUpdate { user: (&user).into(), presence };
-                self.act(id, channel, user, false, body);
-            }
-            Ask::Assign { channel, user, key, value } => match self.look(&channel, &user) {
-                Some(shown) => self.assign_elsewhere(id, channel, user, shown.assigns, (key, value)),
-                None => self.find(id, channel, user, Some((key, value))),
-            },
+            Ask::Presence { channel, user, presence } => self.wish(id, channel, user, Wish::Presence(presence)),
+            Ask::Assign { channel, user, key, value } => self.wish(id, channel, user, Wish::Assign(key, value)),
             Ask::Get { channel, user } => self.find(id, channel, user, None),
             Ask::Users { channel } => self.list(id, channel),
         }
@@ -114,22 +122,62 @@ impl Core {
         self.settings.interop && !self.legacy.is_empty() || !self.nodes.are_all_known(self.now())
     }
 
-    /// Has something done to a user, by those who have it; if it is not known who does, by whoever does.
-    fn act(&mut self, id: u64, key: ChannelKey, user: UserId, takes_out: bool, body: Body) {
-        let known = self
-            .channels
-            .get(&key)
-            .map(|channel| (channel.owners_of(&user, &self.nodes).collect(), channel.guests.get(&user).is_some()));
-        let (owners, is_guest): (Vec<_>, bool) = known.unwrap_or_default();
-        let is_known = is_guest || !owners.is_empty();
-        let awaited: Vec<_> = if is_known { owners } else { self.nodes.up().collect() };
-        let strangers = is_guest || !is_known && self.may_have_strangers();
-        let goal = Goal::Act { user: user.clone(), takes_out, done: false, refused: false };
+    /// Has a user taken out by those who have it; if it is not known who does, by whoever does.
+    fn take_out_elsewhere(&mut self, id: u64, key: ChannelKey, user: UserId, body: Body) {
+        let holders = self.holders(&key, &user);
+        let is_known = !holders.is_empty();
+        let awaited = if is_known { ours(&holders) } else { self.nodes.up().collect() };
+        let strangers = if is_known { has_strangers(&holders) } else { self.may_have_strangers() };
+        let goal = Goal::Act { user: user.clone(), takes_out: true, done: false, refused: false };
         let request = self.wait(id, key.clone(), awaited.clone(), strangers, goal);
         let ext = Ext { request: Some(request), ..self.voice.ext() };
         // Who is known to have the user listens to the channel's topic.
         let inboxes = if is_known { &[][..] } else { &awaited };
-        self.voice.say_to_all(&key, inboxes, body.clone(), ext);
+        self.voice.say_to_all(&key, inboxes, body, ext);
+        self.dismiss(&key, &user);
+        self.settle(id);
+    }
+
+    /// Has a user changed. Who has it has to be known before: nodes of other languages take whoever is said to change for
+    /// somebody who is there.
+    fn wish(&mut self, id: u64, key: ChannelKey, user: UserId, wish: Wish) {
+        match self.look(&key, &user) {
+            Some(shown) => {
+                let holders = self.holders(&key, &user);
+                self.change_elsewhere(id, key, user, &holders, shown.assigns, wish);
+            }
+            None => self.find(id, key, user, Some(wish)),
+        }
+    }
+
+    /// Who is known to have a user.
+    fn holders(&self, key: &ChannelKey, user: &UserId) -> Vec<Holder> {
+        let Some(channel) = self.channels.get(key) else { return Vec::new() };
+        let guest = channel.guests.get(user).map(|guest| Holder::Stranger(guest.home().into()));
+        channel.owners_of(user, &self.nodes).map(Holder::Ours).chain(guest).collect()
+    }
+
+    /// Nodes of ours that have the user tell everybody what they make of the wish, so only they are told of it. One of
+    /// another language has to hear it on the channel's topic.
+    fn change_elsewhere(
+        &mut self,
+        id: u64,
+        key: ChannelKey,
+        user: UserId,
+        holders: &[Holder],
+        assigns: Assigns,
+        wish: Wish,
+    ) {
+        let (owners, strangers) = (ours(holders), has_strangers(holders));
+        let goal = Goal::Act { user: user.clone(), takes_out: false, done: false, refused: false };
+        let request = self.wait(id, key.clone(), owners.clone(), strangers, goal);
+        let ext = Ext { request: Some(request), ..self.voice.ext() };
+        let body = wish.body(&user, assigns);
+        if !strangers {
+            self.voice.whisper_to_all(&owners, &key, body, ext);
+            return self.settle(id);
+        }
+        self.voice.say_with(&key, body.clone(), ext);
         match body {
             Body::AssignsUpdate { assigns, delta, .. } => {
                 self.with_guests(&key, &user, |guests| guests.assign(&user, assigns, delta));
@@ -137,20 +185,11 @@ impl Core {
             Body::PresenceUpdate { presence, .. } => {
                 self.with_guests(&key, &user, |guests| guests.show_known(&user, presence));
             }
-            _ => self.dismiss(&key, &user),
+            _ => {}
         }
-        self.settle(id);
     }
 
-    /// Nodes of other languages need all assigns, not only the new one.
-    fn assign_elsewhere(&mut self, id: u64, key: ChannelKey, user: UserId, all: Assigns, one: (String, Json)) {
-        let mut assigns = all;
-        assigns.set(&one.0, one.1.clone());
-        let body = Body::AssignsUpdate { user: (&user).into(), assigns: Some(assigns), delta: Some(one) };
-        self.act(id, key, user, false, body);
-    }
-
-    fn find(&mut self, id: u64, key: ChannelKey, user: UserId, then: Option<(String, Json)>) {
+    fn find(&mut self, id: u64, key: ChannelKey, user: UserId, then: Option<Wish>) {
         let awaited: Vec<_> = self.nodes.up().collect();
         let strangers = self.may_have_strangers();
         let goal = Goal::Find { user: user.clone(), found: Vec::new(), then };
@@ -227,7 +266,7 @@ impl Core {
     /// A node has the user that it was asked for.
     pub(super) fn found(
         &mut self,
-        node: &Arc<str>,
+        holder: Holder,
         request: &str,
         who: &str,
         (assigns, presence, joined): (Assigns, Option<Object>, u64),
@@ -236,8 +275,8 @@ impl Core {
         if let Goal::Find { user, found, .. } = &mut pending.goal
             && user.as_str() == who
         {
-            pending.awaited.retain(|awaited| awaited.name != *node);
-            found.push((node.clone(), Entry { assigns, presence: legacy::shown(presence), joined }));
+            pending.awaited.retain(|awaited| awaited.name != *holder.name());
+            found.push((holder, Entry { assigns, presence: legacy::shown(presence), joined }));
         }
         self.settle(id);
     }
@@ -302,11 +341,14 @@ impl Core {
     /// The user is found: that is the answer, or where the next question goes.
     fn conclude_find(&mut self, id: u64) {
         let Some(Pending { channel, goal: Goal::Find { user, found, then }, .. }) = self.asks.take(id) else { return };
-        let claims: Vec<_> = found.iter().map(|(node, entry)| Claim::of(node, entry)).collect();
+        let claims: Vec<_> = found.iter().map(|(holder, entry)| Claim::of(holder.name(), entry)).collect();
         let Some(shown) = unite(None, &claims) else { return };
         self.timers.stop(&Timer::Ask(id));
         match then {
-            Some(one) => self.assign_elsewhere(id, channel, user, shown.assigns, one),
+            Some(wish) => {
+                let holders: Vec<_> = found.into_iter().map(|(holder, _)| holder).collect();
+                self.change_elsewhere(id, channel, user, &holders, shown.assigns, wish);
+            }
             None => self.voice.output(Output::Answered { id, answer: Answer::Found(shown) }),
         }
     }
@@ -317,6 +359,38 @@ impl Core {
             self.voice.output(Output::Answered { id, answer });
         }
     }
+}
+
+impl Wish {
+    /// Nodes of other languages need all assigns, not only the new one.
+    fn body(self, user: &UserId, mut all: Assigns) -> Body {
+        let user = user.into();
+        match self {
+            Wish::Presence(presence) => Body::PresenceUpdate { user, presence },
+            Wish::Assign(key, value) => {
+                all.set(&key, value.clone());
+                Body::AssignsUpdate { user, assigns: Some(all), delta: Some((key, value)) }
+            }
+        }
+    }
+}
+
+impl Holder {
+    fn name(&self) -> &Arc<str> {
+        match self {
+            Holder::Ours(NodeId { name, .. }) | Holder::Stranger(name) => name,
+        }
+    }
+}
+
+/// Those that are nodes of ours.
+fn ours(holders: &[Holder]) -> Vec<NodeId> {
+    let ours = |holder: &Holder| if let Holder::Ours(node) = holder { Some(node.clone()) } else { None };
+    holders.iter().filter_map(ours).collect()
+}
+
+fn has_strangers(holders: &[Holder]) -> bool {
+    holders.iter().any(|holder| matches!(holder, Holder::Stranger(_)))
 }
 
 impl Asks {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use super::legacy::Guests;
 use super::liveness::Nodes;
 use super::message::ChannelState;
-use super::own::Own;
+use super::own::{Own, Told};
 use super::record::{At, Record};
 use super::view::{Claim, Display, unite};
-use super::{ChannelKey, NodeId, Shown, View};
+use super::{ChannelKey, NodeId, Settings, Shown, View};
 use crate::id::UserId;
 
 /// Everything that is known of one channel.
@@ -45,14 +45,14 @@ pub(super) enum Life {
 
 impl Channel {
     /// Nobody is here yet. `records` is what is remembered of it, and `version` not below any that was said of it.
-    pub(super) fn new(version: u64, records: BTreeMap<Arc<str>, Record>) -> Channel {
+    pub(super) fn new(version: u64, records: BTreeMap<Arc<str>, Record>, settings: &Settings) -> Channel {
         Channel {
             life: Life::Lingering,
             subscribed: false,
             asked: None,
             own: Own::new(version),
             records,
-            guests: Guests::default(),
+            guests: Guests::new(settings),
             display: Display::default(),
         }
     }
@@ -61,9 +61,29 @@ impl Channel {
         matches!(self.life, Life::Open { .. })
     }
 
-    /// What a node has said, to be changed.
-    pub(super) fn record(&mut self, owner: &Arc<str>) -> &mut Record {
-        self.records.entry(owner.clone()).or_default()
+    /// Changes what a node of ours has said. Whom that takes away no list of a node of another language brings back for a
+    /// while, and whoever comes is nobody who was only listed. Answers with the users that it changes.
+    pub(super) fn merge(
+        &mut self,
+        owner: &Arc<str>,
+        now: u64,
+        change: impl FnOnce(&mut Record) -> Vec<UserId>,
+    ) -> Vec<UserId> {
+        let record = self.records.entry(owner.clone()).or_default();
+        let changed = change(record);
+        for user in &changed {
+            match record.get(user) {
+                Some(_) => self.guests.unlist(user),
+                None => self.guests.note_leaving(user, now),
+            }
+        }
+        changed
+    }
+
+    /// Everybody here goes.
+    pub(super) fn leave_all(&mut self, now: u64) -> Vec<Told> {
+        self.own.users().keys().for_each(|user| self.guests.note_leaving(user, now));
+        self.own.leave_all()
     }
 
     /// The users of this node, for another one.
@@ -91,9 +111,18 @@ impl Channel {
         self.living(nodes).filter(|(_, record)| record.get(user).is_some()).map(life)
     }
 
+    /// Whether a node of ours was heard to have this user, living or not, or this one has it.
+    pub(super) fn is_ours(&self, user: &UserId) -> bool {
+        self.own.users().contains_key(user) || self.is_at_others(user)
+    }
+
     /// Whether anybody else was heard to have this user, living or not.
     pub(super) fn is_elsewhere(&self, user: &UserId) -> bool {
-        self.guests.get(user).is_some() || self.records.values().any(|record| record.get(user).is_some())
+        self.guests.get(user).is_some() || self.is_at_others(user)
+    }
+
+    fn is_at_others(&self, user: &UserId) -> bool {
+        self.records.values().any(|record| record.get(user).is_some())
     }
 
     /// How this user is to be shown, if another node has it.

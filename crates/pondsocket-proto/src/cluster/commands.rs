@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::asks::Holder;
 use super::core::Core;
 use super::message::{Body, Ext};
 use super::{ChannelKey, Command, NodeId, Output, Verdict, hear};
@@ -68,7 +69,7 @@ impl Core {
             }
             Body::UserGetRequest { user, request, .. } => self.tell_user(&key, &user, request, Some(&ext.node)),
             Body::UserGetResponse { user, request, assigns, presence } => {
-                self.found(&ext.node.name, &request, &user, (assigns, presence, ext.joined.unwrap_or(0)));
+                self.found(Holder::Ours(ext.node), &request, &user, (assigns, presence, ext.joined.unwrap_or(0)));
             }
             _ => {}
         }

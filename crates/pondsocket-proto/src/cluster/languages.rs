@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::asks::Holder;
 use super::core::Core;
 use super::legacy::Guests;
 use super::message::{Body, Envelope, UserState};
@@ -37,7 +38,7 @@ impl Core {
             Body::UserRemove { user } => self.take_out(key, &user, Command::Remove, None),
             Body::UserGetRequest { user, request, .. } => self.tell_user(key, &user, request, None),
             Body::UserGetResponse { user, request, assigns, presence } => {
-                self.found(source, &request, &user, (assigns, presence, 0));
+                self.found(Holder::Stranger(source.clone()), &request, &user, (assigns, presence, 0));
             }
             Body::StateResponse { users } => self.stranger_lists(key, source, users),
             Body::UserJoined { user, presence, assigns } => {
@@ -117,15 +118,9 @@ impl Core {
     fn stranger_lists(&mut self, key: &ChannelKey, source: &Arc<str>, users: Vec<UserState>) {
         let now = self.now();
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let mut changed = Vec::new();
-        for state in users {
-            let Some(user) = hear::user_id(&state.id) else { continue };
-            let is_ours = channel.own.users().contains_key(&user)
-                || channel.records.values().any(|record| record.get(&user).is_some());
-            if !is_ours && channel.guests.list(source, user.clone(), state.assigns, state.presence, now) {
-                changed.push(user);
-            }
-        }
+        let mut users = hear::users(users);
+        users.retain(|user, _| !channel.is_ours(user));
+        let changed = channel.guests.list(source, users, now);
         self.changed(key, changed);
     }
 
@@ -165,8 +160,8 @@ impl Core {
 
     /// A user of nodes of other languages is gone, and nobody's list brings it back for a while.
     pub(super) fn dismiss(&mut self, key: &ChannelKey, user: &UserId) {
-        let (until, most) = (self.now() + self.settings.leaver_memory, self.settings.max_leavers);
-        self.with_guests(key, user, |guests| guests.leave(user, until, most));
+        let now = self.now();
+        self.with_guests(key, user, |guests| guests.leave(user, now));
     }
 
     /// Changes what is known of users of nodes of other languages, and looks again at this one.

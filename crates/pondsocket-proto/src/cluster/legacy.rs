@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::Settings;
+use super::record::Users;
 use crate::channel::Assigns;
 use crate::id::UserId;
 use crate::wire::{Json, Object};
@@ -87,7 +89,7 @@ impl Guest {
 }
 
 /// The users in one channel of all nodes of other languages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Guests {
     users: BTreeMap<UserId, Guest>,
     /// The nodes that have said something in this channel.
@@ -96,6 +98,13 @@ pub(super) struct Guests {
 }
 
 impl Guests {
+    pub(super) fn new(settings: &Settings) -> Guests {
+        // Without nodes of other languages nobody lists whom it does not own.
+        let most = if settings.interop { settings.max_leavers } else { 0 };
+        let left = Leavers::new(settings.leaver_memory, most);
+        Guests { users: BTreeMap::new(), nodes: BTreeSet::new(), left }
+    }
+
     pub(super) fn get(&self, user: &UserId) -> Option<&Guest> {
         self.users.get(user)
     }
@@ -128,22 +137,21 @@ impl Guests {
         self.users.insert(user, Guest { home, assigns, presence: shown(presence).or(before) });
     }
 
-    /// A node lists it. Answers whether that changes anything.
-    pub(super) fn list(
-        &mut self,
-        node: &Arc<str>,
-        user: UserId,
-        assigns: Assigns,
-        presence: Option<Object>,
-        now: u64,
-    ) -> bool {
-        if self.left.contains(&user, now) {
-            return false;
+    /// A node lists all users that it knows. Answers with those that this changes.
+    pub(super) fn list(&mut self, node: &Arc<str>, users: Users, now: u64) -> Vec<UserId> {
+        let mut changed = self.unlist_by(|user, by| by == node && !users.contains_key(user));
+        for (user, entry) in users {
+            if !self.left.contains(&user, now) && self.list_one(node, &user, entry.assigns, shown(entry.presence)) {
+                changed.push(user);
+            }
         }
-        let presence = shown(presence);
-        let Some(guest) = self.users.get_mut(&user) else {
+        changed
+    }
+
+    fn list_one(&mut self, node: &Arc<str>, user: &UserId, assigns: Assigns, presence: Option<Object>) -> bool {
+        let Some(guest) = self.users.get_mut(user) else {
             let home = Home::Listed([node.clone()].into());
-            self.users.insert(user, Guest { home, assigns, presence });
+            self.users.insert(user.clone(), Guest { home, assigns, presence });
             return true;
         };
         match &mut guest.home {
@@ -183,17 +191,16 @@ impl Guests {
         }
     }
 
-    /// It has left, or has to. Until then, nobody's list brings it back.
-    pub(super) fn leave(&mut self, user: &UserId, until: u64, most: usize) {
-        self.note_leaving(user, until, most);
+    /// It has left, or has to. For a while, nobody's list brings it back.
+    pub(super) fn leave(&mut self, user: &UserId, now: u64) {
+        self.note_leaving(user, now);
         self.users.remove(user);
     }
 
-    /// It has left one of our nodes. Until then, nobody's list brings it back.
-    pub(super) fn note_leaving(&mut self, user: &UserId, until: u64, most: usize) {
-        if self.has_nodes() {
-            self.left.add(user, until, most);
-        }
+    /// It has left one of our nodes. For a while, nobody's list brings it back: also none of a node that has said nothing
+    /// here yet.
+    pub(super) fn note_leaving(&mut self, user: &UserId, now: u64) {
+        self.left.add(user, now);
     }
 
     /// A node of ours has it: if it was only listed, that was meant.
@@ -206,39 +213,51 @@ impl Guests {
     /// These nodes are dead. Answers with the users that went with them.
     pub(super) fn bury(&mut self, dead: &BTreeSet<Arc<str>>) -> Vec<UserId> {
         self.nodes.retain(|node| !dead.contains(node));
+        let mut gone = self.unlist_by(|_, node| dead.contains(node));
+        let at_home =
+            self.users.extract_if(.., |_, guest| matches!(&guest.home, Home::Node(node) if dead.contains(node)));
+        gone.extend(at_home.map(|(user, _)| user));
+        gone
+    }
+
+    /// A user is not listed any more by the nodes of which this is true. Answers with those whom nobody else lists.
+    fn unlist_by(&mut self, is_over: impl Fn(&UserId, &Arc<str>) -> bool) -> Vec<UserId> {
         let mut gone = Vec::new();
         self.users.retain(|user, guest| {
-            let lives = match &mut guest.home {
-                Home::Node(node) => !dead.contains(node),
-                Home::Listed(by) => {
-                    by.retain(|node| !dead.contains(node));
-                    !by.is_empty()
-                }
-            };
-            if !lives {
+            let Home::Listed(by) = &mut guest.home else { return true };
+            by.retain(|node| !is_over(user, node));
+            if by.is_empty() {
                 gone.push(user.clone());
             }
-            lives
+            !by.is_empty()
         });
         gone
     }
 }
 
 /// Those who left lately, in the order in which they did, and until when that is remembered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Leavers {
     until: BTreeMap<UserId, u64>,
     order: VecDeque<UserId>,
+    time: u64,
+    most: usize,
 }
 
 impl Leavers {
-    fn add(&mut self, user: &UserId, until: u64, most: usize) {
+    fn new(time: u64, most: usize) -> Leavers {
+        Leavers { until: BTreeMap::new(), order: VecDeque::new(), time, most }
+    }
+
+    fn add(&mut self, user: &UserId, now: u64) {
         self.take(user);
-        self.until.insert(user.clone(), until);
+        self.until.insert(user.clone(), now + self.time);
         self.order.push_back(user.clone());
-        if self.order.len() > most {
-            let first = self.order.pop_front().expect("longer than nothing");
-            self.until.remove(&first);
+        while let Some(first) = self.order.front()
+            && (self.order.len() > self.most || !self.contains(first, now))
+        {
+            self.until.remove(first);
+            self.order.pop_front();
         }
     }
 
@@ -260,8 +279,15 @@ pub(super) fn shown(presence: Option<Object>) -> Option<Object> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::{object, user};
+    use super::super::Topics;
+    use super::super::record::tests::{entry, object, user, users};
     use super::*;
+
+    fn guests() -> Guests {
+        let id = super::super::NodeId { name: "me".into(), incarnation: 1 };
+        let settings = Settings::new(id, Topics::new("p", "n"));
+        Guests::new(&Settings { leaver_memory: 120, max_leavers: 2, ..settings })
+    }
 
     fn node(name: &str) -> Arc<str> {
         name.into()
@@ -276,7 +302,7 @@ mod tests {
     }
 
     fn list(guests: &mut Guests, by: &str, name: &str, now: u64) -> bool {
-        guests.list(&node(by), user(name), Assigns::default(), Some(object("{}")), now)
+        guests.list(&node(by), users([(name, entry(0, None))]), now) == [user(name)]
     }
 
     fn join(guests: &mut Guests, at: &str, name: &str) {
@@ -299,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_join_moves_a_user_and_a_list_does_not() {
-        let mut guests = Guests::default();
+        let mut guests = guests();
         join(&mut guests, "a", "ada");
         assert!(!list(&mut guests, "b", "ada", 0));
         assert!(guests.is_at(&user("ada"), "a"));
@@ -311,7 +337,7 @@ mod tests {
 
     #[test]
     fn who_is_only_listed_goes_with_the_last_who_listed_it() {
-        let mut guests = Guests::default();
+        let mut guests = guests();
         assert!(list(&mut guests, "a", "ada", 0) && list(&mut guests, "b", "ada", 0));
         assert_eq!(guests.bury(&dead(&["a"])), []);
         assert_eq!(names(&guests), ["ada"]);
@@ -319,32 +345,43 @@ mod tests {
     }
 
     #[test]
+    fn who_is_only_listed_goes_when_those_who_listed_it_do_not_any_more() {
+        let mut guests = guests();
+        join(&mut guests, "a", "bob");
+        assert!(list(&mut guests, "a", "ada", 0) && list(&mut guests, "b", "ada", 0));
+        assert_eq!(guests.list(&node("a"), users([]), 0), []);
+        assert_eq!(names(&guests), ["ada", "bob"]);
+        assert_eq!(guests.list(&node("b"), users([]), 0), [user("ada")]);
+        assert_eq!(names(&guests), ["bob"]);
+    }
+
+    #[test]
     fn who_left_is_not_listed_again_for_a_while_but_may_join() {
-        let mut guests = Guests::default();
-        guests.note(&node("a"));
+        let mut guests = guests();
         join(&mut guests, "a", "ada");
-        guests.leave(&user("ada"), 120, 8);
+        guests.leave(&user("ada"), 0);
         assert!(!list(&mut guests, "b", "ada", 119));
         assert!(list(&mut guests, "b", "ada", 120));
-        guests.leave(&user("ada"), 240, 8);
+        guests.leave(&user("ada"), 120);
         join(&mut guests, "a", "ada");
         assert_eq!(names(&guests), ["ada"]);
     }
 
     #[test]
     fn so_many_leavers_are_remembered() {
-        let mut guests = Guests::default();
-        guests.note(&node("a"));
+        let mut guests = guests();
         for name in ["ada", "bob", "eve"] {
-            guests.leave(&user(name), 120, 2);
+            guests.leave(&user(name), 0);
         }
         assert!(list(&mut guests, "a", "ada", 0));
         assert!(!list(&mut guests, "a", "bob", 0));
+        guests.leave(&user("zoe"), 120);
+        assert_eq!(guests.left.order, [user("zoe")], "the others may be listed again");
     }
 
     #[test]
     fn presence_may_come_before_the_join() {
-        let mut guests = Guests::default();
+        let mut guests = guests();
         guests.show(&node("a"), user("ada"), Some(object(r#"{"x":1}"#)));
         join(&mut guests, "a", "ada");
         assert_eq!(guests.get(&user("ada")).expect("there").presence, Some(object(r#"{"x":1}"#)));
@@ -356,7 +393,7 @@ mod tests {
 
     #[test]
     fn assigns_of_who_is_known_are_replaced_or_changed() {
-        let mut guests = Guests::default();
+        let mut guests = guests();
         let one = Json::from_raw("1").expect("JSON");
         guests.assign(&user("ada"), Some(Assigns::default()), None);
         assert_eq!(names(&guests), [""; 0]);
@@ -369,7 +406,7 @@ mod tests {
 
     #[test]
     fn one_of_ours_is_not_a_guest_if_it_was_only_listed() {
-        let mut guests = Guests::default();
+        let mut guests = guests();
         list(&mut guests, "a", "ada", 0);
         join(&mut guests, "a", "bob");
         guests.unlist(&user("ada"));

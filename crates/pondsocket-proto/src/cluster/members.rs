@@ -103,7 +103,8 @@ impl Core {
                     self.look_again_for(&id.name);
                 }
                 Turn::Reborn(id) => self.with_records(&id.name, |record| record.supersede(id.incarnation)),
-                Turn::Forgotten(name) => self.forget(&name),
+                // Should it come back it is asked for them.
+                Turn::Forgotten(name) => self.with_records(&name, Record::forget),
                 Turn::Dropped(name) => {
                     for channel in self.channels.values_mut() {
                         channel.records.remove(&name);
@@ -113,22 +114,12 @@ impl Core {
         }
     }
 
-    /// Drops the users of a node that has been gone for long.
-    fn forget(&mut self, name: &Arc<str>) {
-        let (until, most) = (self.now() + self.settings.leaver_memory, self.settings.max_leavers);
-        for channel in self.channels.values_mut() {
-            if let Some(record) = channel.records.get_mut(name) {
-                record.forget().iter().for_each(|user| channel.guests.note_leaving(user, until, most));
-            }
-        }
-    }
-
     /// Changes all that a node has said, and looks again at those users that it changes.
     fn with_records(&mut self, name: &Arc<str>, change: impl Fn(&mut Record) -> Vec<UserId>) {
-        let mut changed = Vec::new();
+        let (mut changed, now) = (Vec::new(), self.now());
         for (key, channel) in &mut self.channels {
-            if let Some(record) = channel.records.get_mut(name) {
-                changed.push((key.clone(), change(record)));
+            if channel.records.contains_key(name) {
+                changed.push((key.clone(), channel.merge(name, now, &change)));
             }
         }
         for (key, users) in changed {

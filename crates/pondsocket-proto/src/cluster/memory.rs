@@ -4,7 +4,8 @@ use std::sync::Arc;
 use super::ChannelKey;
 use super::record::{At, Record};
 
-/// How far nodes had got in channels that are closed here, so that nothing older comes back when one opens again.
+/// The channels that closed here lately, and how far other nodes had got there, so that nothing older comes back when one
+/// opens again.
 #[derive(Debug)]
 pub(super) struct Memory {
     channels: BTreeMap<ChannelKey, Marks>,
@@ -27,9 +28,6 @@ impl Memory {
 
     /// A channel closes.
     pub(super) fn keep(&mut self, channel: ChannelKey, records: BTreeMap<Arc<str>, Record>, now: u64) {
-        if records.is_empty() {
-            return;
-        }
         let nodes = records.into_iter().map(|(name, record)| (name, record.at())).collect();
         self.channels.insert(channel.clone(), Marks { since: now, nodes });
         self.order.push_back((now, channel));
@@ -40,6 +38,11 @@ impl Memory {
     pub(super) fn recall(&mut self, channel: &ChannelKey) -> BTreeMap<Arc<str>, Record> {
         let nodes = self.channels.remove(channel).map_or_else(Vec::new, |marks| marks.nodes);
         nodes.into_iter().map(|(name, at)| (name, Record::remembered(at))).collect()
+    }
+
+    /// All channels that are remembered.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &ChannelKey> {
+        self.channels.keys()
     }
 
     /// Drops what is too old, or too much.

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::liveness::Turn;
 use super::message::{Body, Envelope, Ext, NodeEvent};
-use super::record::Change;
+use super::record::{Change, Record};
 use super::{ChannelKey, NodeId, Output, hear};
 
 impl Core {
@@ -62,10 +62,11 @@ impl Core {
         let Some(change) = hear::change(body, ext.joined) else { return };
         let user = change.user().clone();
         if let Change::Left(user) = &change {
-            let until = self.voice.now + self.settings.leaver_memory;
-            channel.guests.note_leaving(user, until, self.settings.max_leavers);
+            channel.guests.note_leaving(user, self.voice.now);
         }
-        let mut changed = channel.record(&ext.node.name).delta(ext.node.incarnation, span, change);
+        // If changes before it are missing it changes nothing, but it is true nevertheless.
+        let delta = |record: &mut Record| record.delta(ext.node.incarnation, span, change);
+        let mut changed = channel.merge(&ext.node.name, self.voice.now, delta);
         if channel.guests.get(&user).is_some() {
             channel.guests.unlist(&user);
             changed.push(user);

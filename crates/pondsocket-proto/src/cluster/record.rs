@@ -215,19 +215,20 @@ impl Record {
         self.take().into_keys().collect()
     }
 
-    /// The owner says that this is how far it has got. If that is not what is known here, it has to be asked.
-    pub fn expect(&mut self, at: At) {
+    /// The owner says that this is how far it has got. If that is not what is known here, it has to be asked. Answers with
+    /// the users of an earlier life, which are gone.
+    pub fn expect(&mut self, at: At) -> Vec<UserId> {
         if at < self.at {
-            return;
+            return Vec::new();
         }
-        self.hear(at);
-        if self.known_at() == Some(at) {
-            return;
-        }
+        let ended = self.hear(at);
         // With nothing known, having heard of a version would not put it behind.
-        if let Content::Unknown = self.content {
+        if self.known_at() != Some(at)
+            && let Content::Unknown = self.content
+        {
             self.content = Content::Doubtful(Users::new());
         }
+        ended
     }
 
     /// The owner says what its users come to at that time.

@@ -9,8 +9,9 @@ use crate::id::UserId;
 
 impl Core {
     pub(super) fn open(&mut self, key: ChannelKey, instance: u64) {
+        let now = self.now();
         let channel = self.visit(&key);
-        let told = channel.own.leave_all();
+        let told = channel.leave_all(now);
         channel.life = Life::Open { instance };
         channel.display.clear();
         let subscribed = channel.subscribed;
@@ -27,7 +28,7 @@ impl Core {
         if channel.life != (Life::Open { instance }) {
             return;
         }
-        let told = channel.own.leave_all();
+        let told = channel.leave_all(self.voice.now);
         channel.life = Life::Lingering;
         self.tell(key, told);
         self.timers.set(Timer::Linger(key.clone()), self.now() + self.settings.linger);
@@ -39,9 +40,7 @@ impl Core {
         let user = change.user().clone();
         match change {
             Local::Joined { .. } => channel.guests.unlist(&user),
-            Local::Left { .. } => {
-                channel.guests.note_leaving(&user, now + self.settings.leaver_memory, self.settings.max_leavers)
-            }
+            Local::Left { .. } => channel.guests.note_leaving(&user, now),
             _ => {}
         }
         let told = channel.own.change(change, now);
@@ -67,7 +66,7 @@ impl Core {
     /// A channel, listened to from now on if it was not. With nobody here it is left again after a while.
     pub(super) fn visit(&mut self, key: &ChannelKey) -> &mut Channel {
         if !self.channels.contains_key(key) {
-            let channel = Channel::new(self.clock, self.memory.recall(key));
+            let channel = Channel::new(self.clock, self.memory.recall(key), &self.settings);
             self.channels.insert(key.clone(), channel);
             self.voice.output(Output::Interest { add: vec![self.settings.topics.channel(key)], remove: Vec::new() });
         }

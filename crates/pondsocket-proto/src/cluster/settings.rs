@@ -74,7 +74,8 @@ pub struct Settings {
     /// first. Default: 1024.
     pub max_leavers: usize,
     /// How many channels that closed here are remembered. A further one takes the place of the one that closed first,
-    /// and very old messages may then show in it for a while. Default: 16 384.
+    /// and very old messages may then show in it for a while; and if the bus was down when its last users left, they are
+    /// shown elsewhere until that is noticed otherwise. Default: 16 384.
     pub max_memories: usize,
     /// How many messages of one source are remembered, to know them when they come twice. A further one takes the place
     /// of the oldest. Default: 1024.

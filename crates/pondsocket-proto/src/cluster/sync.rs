@@ -23,7 +23,7 @@ const SYNC_STEP: u64 = 5;
 pub(super) struct Syncs {
     /// Whether the bus delivers our inbox: what is asked before is not answered.
     inbox: bool,
-    /// Channels whose state is to be asked for.
+    /// Channels whose state is to be asked for, or said if nobody is here any more.
     wanted: BTreeSet<ChannelKey>,
     /// Who has asked for our users in which channels.
     askers: BTreeMap<NodeId, BTreeSet<ChannelKey>>,
@@ -60,6 +60,7 @@ impl Core {
             self.syncs.inbox = true;
             self.voice.announce(NodeEvent::Hello);
             self.want_all_states();
+            self.want_to_say_who_left();
         }
     }
 
@@ -87,10 +88,22 @@ impl Core {
         }
     }
 
+    /// What was said when the last user left a channel here may have been lost with the bus, also some time before that
+    /// was noticed. Nobody here asks for the state of such a channel, so nobody would be told.
+    fn want_to_say_who_left(&mut self) {
+        let lingering = self.channels.iter().filter(|(_, channel)| !channel.is_open()).map(|(key, _)| key);
+        self.syncs.wanted.extend(lingering.chain(self.memory.channels()).cloned());
+        self.timers.start(Timer::Sync, self.now());
+    }
+
     pub(super) fn ask_for_states(&mut self) {
         for _ in 0..SYNCS_AT_ONCE {
             let Some(key) = self.syncs.wanted.pop_first() else { return };
-            self.ask_for_state(&key);
+            if self.channels.get(&key).is_some_and(Channel::is_open) {
+                self.ask_for_state(&key);
+            } else {
+                self.say_digest(&key);
+            }
         }
         self.timers.start(Timer::Sync, self.now() + SYNC_STEP);
     }
@@ -115,7 +128,9 @@ impl Core {
         if let Some(own) = ext.own.filter(|own| own.channel == *key) {
             self.take_state(&ext.node, own);
         } else if let (Some(version), Some(channel)) = (held(&ext.have, &ext.node), self.channels.get_mut(key)) {
-            channel.record(&ext.node.name).expect(At { incarnation: ext.node.incarnation, version });
+            let at = At { incarnation: ext.node.incarnation, version };
+            let ended = channel.merge(&ext.node.name, self.voice.now, |record| record.expect(at));
+            self.changed(key, ended);
             self.check_repair(key, &ext.node.name);
         }
     }
@@ -170,10 +185,8 @@ impl Core {
         let Some(channel) = self.channels.get_mut(&state.channel) else { return };
         let at = At { incarnation: owner.incarnation, version: state.version };
         let users = hear::users(state.users);
-        let guests: Vec<_> = users.keys().filter(|user| channel.guests.get(user).is_some()).cloned().collect();
-        guests.iter().for_each(|user| channel.guests.unlist(user));
-        let changed = channel.record(&owner.name).snapshot(at, users);
-        self.changed(&state.channel, changed.into_iter().chain(guests));
+        let changed = channel.merge(&owner.name, self.voice.now, |record| record.snapshot(at, users));
+        self.changed(&state.channel, changed);
         self.listed(owner, &state.channel);
     }
 
@@ -255,9 +268,11 @@ impl Core {
         let owner = &ext.node;
         let Some(channel) = self.channels.get_mut(key) else { return };
         let at = At { incarnation: owner.incarnation, version };
-        let record = channel.record(&owner.name);
-        let check = record.check(at, hash);
-        let changed = if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() };
+        let mut check = Check::Passed;
+        let changed = channel.merge(&owner.name, self.voice.now, |record| {
+            check = record.check(at, hash);
+            if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() }
+        });
         if check == Check::Diverged {
             self.voice.output(Output::Diverged(key.clone()));
         }

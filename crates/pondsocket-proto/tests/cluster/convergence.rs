@@ -129,6 +129,26 @@ fn who_left_a_channel_that_closed_meanwhile_is_gone_when_the_bus_is_back() {
 }
 
 #[test]
+fn who_left_shortly_before_the_bus_was_down_is_gone_when_it_is_back() {
+    for wait in [100, 5_000, 15_000] {
+        let mut world = World::new(2);
+        world.join(0, &room(), "ada");
+        world.join(1, &room(), "bob");
+        world.pass(60);
+        world.lose = |message| message.channel.is_some();
+        world.leave(1, &room(), "bob");
+        world.pass(wait);
+        world.cut(1);
+        world.lose = |_| false;
+        world.pass(3_000);
+        assert_eq!(world.shown(0, &room()), "bob");
+        world.link(1);
+        world.pass(60);
+        assert_eq!(world.shown(0, &room()), "", "{wait}");
+    }
+}
+
+#[test]
 fn a_repair_that_is_lost_is_asked_for_again() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");

@@ -76,9 +76,12 @@ fn a_list_is_not_believed_about_users_of_ours_nor_about_who_just_left() {
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "bob zoe");
     world.leave(1, &room(), "bob");
-    world.stranger("js", list(&["bob"]));
+    world.stranger("js", list(&["bob", "zoe"]));
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "zoe");
+    world.stranger("js", list(&["bob"]));
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "", "a later list is the last word of the node that makes it");
     world.pass(121_000);
     world.stranger("js", list(&["eve"]));
     world.pass(30);
@@ -96,6 +99,21 @@ fn users_of_a_dead_node_of_ours_are_not_brought_back_by_a_list() {
         world.pass(30);
         assert_eq!(world.shown(0, &room()), "eve");
     }
+}
+
+#[test]
+fn users_of_an_earlier_life_of_a_node_and_users_that_left_here_are_not_brought_back_by_a_list() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(0, &room(), "zoe");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.crash(1);
+    world.start("b", 2);
+    world.leave(0, &room(), "zoe");
+    world.stranger("js", list(&["bob", "zoe"]));
+    world.pass(30);
+    assert_eq!(world.shown(0, &room()), "", "also though it says something here for the first time");
 }
 
 #[test]

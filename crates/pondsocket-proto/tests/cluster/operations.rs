@@ -184,6 +184,33 @@ fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
     assert_eq!(names(world.nodes[2].answers.remove(&8)), ("ada bob eve zoe".into(), false));
 }
 
+/// Whoever hears that a user changes takes it for somebody who is there, if it knows no better.
+#[test]
+fn a_wish_is_only_said_to_all_if_a_node_of_another_language_has_the_user() {
+    let mut world = world();
+    world.stranger("js", joined("zoe"));
+    let presence = |name: &str| Ask::Presence { channel: room(), user: user(name), presence: object(r#"{"k":1}"#) };
+    let is_wish = |(topic, message): &(String, Envelope)| {
+        let ext = message.ext.as_ref().is_some_and(|ext| ext.change.is_none());
+        let is_change = matches!(message.body, Body::PresenceUpdate { .. } | Body::AssignsUpdate { .. });
+        (ext && is_change).then(|| *topic == crate::world::topics().channel(&room()))
+    };
+    for (n, name, said) in [
+        (0, "bob", vec![false]),
+        (2, "bob", vec![false]),
+        (0, "zoe", vec![true]),
+        (0, "nobody", vec![]),
+        (2, "nobody", vec![]),
+    ] {
+        for ask in [presence(name), assign(&room(), name)] {
+            world.said.clear();
+            answer(&mut world, n, ask);
+            world.pass(600);
+            assert_eq!(world.said.iter().filter_map(is_wish).collect::<Vec<_>>(), said, "{name} by {n}");
+        }
+    }
+}
+
 #[test]
 fn a_command_that_comes_twice_is_carried_out_once_and_answered_twice() {
     let mut world = world();

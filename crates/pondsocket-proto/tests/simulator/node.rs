@@ -42,8 +42,9 @@ pub(crate) struct Node {
     instances: u64,
     /// What waits while it is paused.
     pub(crate) waiting: Vec<Input>,
-    /// When it looks at its clock next, by the world's.
-    pub(crate) looks_at: Option<u64>,
+    /// Which deadline it looks at its clock for next, by the world's, and how often it has meant to.
+    pub(crate) looks_for: Option<u64>,
+    pub(crate) looks: u64,
     pub(crate) has_beaten: bool,
     pub(crate) beats: bool,
     /// What it has asked, and when.
@@ -68,7 +69,8 @@ impl Node {
             rooms: BTreeMap::new(),
             instances: 0,
             waiting: Vec::new(),
-            looks_at: None,
+            looks_for: None,
+            looks: 0,
             has_beaten: false,
             beats: false,
             asks: BTreeMap::new(),

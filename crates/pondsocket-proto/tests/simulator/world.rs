@@ -42,8 +42,8 @@ pub(crate) enum Act {
 /// Something that happens at its time.
 pub(crate) enum Event {
     Wire(Wire),
-    /// A node looks at its clock.
-    Look(Peer),
+    /// A node looks at its clock, unless it has changed its mind about when to.
+    Look(Peer, u64),
     /// A node beats; its beat reaches the table; the answer reaches it.
     Beat(Peer),
     Beaten(Peer, u64),
@@ -73,7 +73,7 @@ struct Agenda {
 
 struct Due {
     at: (u64, u64),
-    event: Event,
+    event: Box<Event>,
 }
 
 impl PartialEq for Due {
@@ -223,7 +223,7 @@ impl World {
 
     pub(crate) fn at(&mut self, time: u64, event: Event) {
         self.agenda.number += 1;
-        self.agenda.queue.push(Reverse(Due { at: (time.max(self.now), self.agenda.number), event }));
+        self.agenda.queue.push(Reverse(Due { at: (time.max(self.now), self.agenda.number), event: Box::new(event) }));
     }
 
     pub(crate) fn intern(&mut self, topic: &str) -> Rc<str> {
@@ -268,7 +268,7 @@ impl World {
         while self.agenda.queue.peek().is_some_and(|Reverse(due)| due.at.0 <= until) && self.judge.is_content() {
             let Reverse(Due { at, event }) = self.agenda.queue.pop().expect("it was there");
             self.now = at.0;
-            self.happen(event);
+            self.happen(*event);
         }
         self.now = self.now.max(until);
     }
@@ -280,7 +280,7 @@ impl World {
                 self.redis.arrive(wire, self.now, &mut self.rng);
                 self.collect();
             }
-            Event::Look(peer) => self.look(peer),
+            Event::Look(peer, number) => self.look(peer, number),
             Event::Beat(peer) => self.beat(peer),
             Event::Beaten(peer, session) => self.beaten(peer, session),
             Event::BeatAnswered(peer, session, lease) => self.beat_answered(peer, session, lease),
@@ -305,7 +305,7 @@ impl World {
         let Agenda { queue, number } = &mut self.agenda;
         for (at, wire) in self.redis.drain() {
             *number += 1;
-            queue.push(Reverse(Due { at: (at.max(self.now), *number), event: Event::Wire(wire) }));
+            queue.push(Reverse(Due { at: (at.max(self.now), *number), event: Box::new(Event::Wire(wire)) }));
         }
     }
 
@@ -416,24 +416,27 @@ impl World {
     }
 
     fn look_later(&mut self, peer: Peer) {
-        let (now, late) = (self.now, self.plan.tick_late);
         let node = self.node(peer).expect("it is ours");
         let Some(deadline) = node.deadline() else { return };
-        if node.looks_at.is_none_or(|at| deadline < at) {
-            let at = deadline.max(now);
-            node.looks_at = Some(at);
-            let late = if late > 0 { self.rng.below(late + 1) } else { 0 };
-            self.at(at + late, Event::Look(peer));
+        if node.looks_for.is_none_or(|at| deadline < at) {
+            node.looks_for = Some(deadline);
+            node.looks += 1;
+            let number = node.looks;
+            let late = self.rng.range((0, self.plan.tick_late));
+            self.at(deadline.max(self.now) + late, Event::Look(peer, number));
         }
     }
 
-    fn look(&mut self, peer: Peer) {
+    fn look(&mut self, peer: Peer, number: u64) {
         let now = self.now;
         let node = self.node(peer).expect("it is ours");
-        node.looks_at = None;
+        if node.looks != number {
+            return;
+        }
+        node.looks_for = None;
         match node.life {
             Life::Over => {}
-            Life::Paused => self.after(50, Event::Look(peer)),
+            Life::Paused => self.after(50, Event::Look(peer, number)),
             Life::Runs if node.deadline().is_some_and(|deadline| deadline <= now) => {
                 self.feed(peer, Input::Tick);
                 let again = self.node(peer).and_then(|node| node.deadline()).is_some_and(|deadline| deadline <= now);
