@@ -101,9 +101,9 @@ impl Channel {
         std::iter::once(own).chain(self.records.iter().filter_map(known)).collect()
     }
 
-    /// The nodes of ours that live and have users.
-    pub(super) fn owners<'a>(&'a self, nodes: &'a Nodes) -> impl Iterator<Item = NodeId> {
-        self.living(nodes).filter(|(_, record)| record.iter().next().is_some()).map(life)
+    /// The nodes of ours that have users, also those that seem dead.
+    pub(super) fn owners(&self) -> impl Iterator<Item = NodeId> {
+        self.records.iter().filter(|(_, record)| record.iter().next().is_some()).map(life)
     }
 
     /// The nodes of ours that live and have this user.

@@ -115,8 +115,9 @@ impl Core {
         let few = channel.own.users().len() <= self.settings.inline_users;
         let own = few.then(|| channel.state(key.clone()));
         let ext = Ext { have: channel.have(self.voice.node()), own, ..self.voice.ext() };
-        // Nobody may be left at an owner, so that it does not listen there any more.
-        let owners: Vec<_> = channel.owners(&self.nodes).collect();
+        // Nobody may be left at an owner, so that it does not listen there any more. One that seems dead may have been cut
+        // off, as this node may have been, and be shown again with what was known before.
+        let owners: Vec<_> = channel.owners().collect();
         let from_node = self.voice.source().to_string();
         self.voice.say_to_all(key, &owners, Body::StateRequest { from_node }, ext);
         self.announce(key);

@@ -149,6 +149,25 @@ fn who_left_shortly_before_the_bus_was_down_is_gone_when_it_is_back() {
 }
 
 #[test]
+fn who_left_a_node_that_seems_dead_is_not_shown_again_with_it() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(60);
+    world.cut(1);
+    world.pass(6_000);
+    assert_eq!(world.shown(0, &room()), "");
+    world.leave(1, &room(), "bob");
+    world.cut(0);
+    world.link(1);
+    world.pass(15_000);
+    world.link(0);
+    world.pass(3_000);
+    assert!(world.log(0).contains(&"up b".to_owned()));
+    assert_eq!(world.shown(0, &room()), "");
+}
+
+#[test]
 fn a_repair_that_is_lost_is_asked_for_again() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
