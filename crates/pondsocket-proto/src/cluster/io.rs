@@ -95,7 +95,7 @@ pub enum Input {
     Stop,
 }
 
-/// What the bus reports (docs/cluster.md, Bus).
+/// What the bus reports (docs/cluster-bus.md, The bus).
 #[derive(Clone, Debug)]
 pub enum Bus {
     /// It is connected; subscriptions follow.
