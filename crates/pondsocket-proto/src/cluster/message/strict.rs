@@ -148,7 +148,7 @@ mod tests {
                 r#""timestamp":1,"type":"PRESENCE_REMOVED","userId":"u","event":"e""#,
                 "`event` in a message about presence",
             ),
-            (r#""timestamp":1,"type":"STATE_RESPONSE","users":[{"id":"u"}]"#, "`users` is of a wrong kind"),
+            (r#""timestamp":1,"type":"USER_LEFT","userId":"""#, "`userId` is missing or wrong"),
             (
                 r#""timestamp":1,"type":"USER_MESSAGE","fromUserId":"u","event":"e","payload":{},"requestId":"r",
                 "recipientDescriptor":"SOME""#,
@@ -156,6 +156,12 @@ mod tests {
             ),
         ] {
             assert_eq!(message(fields), Err(fault.into()), "{fields}");
+        }
+        for user in
+            [r#"{"id":"u","assigns":{}}"#, r#"{"id":"u","presence":{}}"#, r#"{"assigns":{},"presence":{}}"#, "5"]
+        {
+            let fields = format!(r#""timestamp":1,"type":"STATE_RESPONSE","users":[{user}]"#);
+            assert_eq!(message(&fields), Err("`users` is of a wrong kind".into()), "{user}");
         }
         assert_eq!(check("{\n}"), Err("a line break".into()));
         assert!(check("[]").is_err());
