@@ -145,8 +145,11 @@ const checks = [
         const everybody = [`Ada Lovelace: ${dies}`, `Bob: ${dies}`, `Eve: ${dies}`];
         for (const person of [ada, bob, eve]) {
             await until('everybody is there', async () => String(await person.people()) === String(everybody));
-            await person.reads('where are you all?');
         }
+        // It was sent as soon as she was back: whoever came later than she has not heard it.
+        await ada.reads('where are you all?');
+        await ada.says('here again');
+        for (const person of [ada, bob, eve]) await person.reads('here again');
     }],
     ['light and dark follow the system until somebody chooses', async () => {
         const light = () => bob.page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).every((part) => part > 127));
