@@ -104,7 +104,10 @@ impl Node {
 
     /// Starts its tasks, unless they run or there is no runtime here.
     pub(crate) fn start(self: &Arc<Self>) {
-        if let Ok(runtime) = Handle::try_current() {
+        // Broadcasts come this way: once it runs this is one look.
+        if self.tasks.get().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
             self.tasks.get_or_init(|| Tasks::start(self, &runtime));
         }
     }
@@ -152,11 +155,6 @@ impl Node {
             answer = answered => answer.unwrap_or(Answer::Unavailable),
             () = self.stopped() => Answer::Unavailable,
         }
-    }
-
-    /// Has a message published for users elsewhere, where nobody here is in the channel. False if the bus could not take it.
-    pub(crate) fn say(&self, channel: ChannelKey, message: UserMessage) -> bool {
-        self.publish_message(channel, message)
     }
 
     /// Whether the bus would take a message for users elsewhere now, or soon.
@@ -225,7 +223,8 @@ impl Node {
         others
     }
 
-    fn publish_message(&self, channel: ChannelKey, message: UserMessage) -> bool {
+    /// Has a message published for users elsewhere. False if too much waits for the bus already.
+    pub(crate) fn say(&self, channel: ChannelKey, message: UserMessage) -> bool {
         let (topic, now) = (self.topics.channel(&channel), self.clock.now());
         let number = self.said.fetch_add(1, Ordering::Relaxed);
         let envelope = Envelope {
@@ -292,7 +291,7 @@ impl Replication for Replica {
             match outbound {
                 Outbound::Change(change) => self.node.tell([Input::Local { channel, change }]),
                 // Whoever sent it was told before whether there is room; it is counted if it has gone since.
-                Outbound::Message(message) => drop(self.node.publish_message(channel, message)),
+                Outbound::Message(message) => drop(self.node.say(channel, message)),
             }
         }
     }
