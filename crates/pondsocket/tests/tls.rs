@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use pondsocket::rustls::crypto::aws_lc_rs;
 use pondsocket::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use pondsocket::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use pondsocket::{
-    Connected, ConnectionContext, EventContext, JoinContext, Joined, PondSocket, Result, ServerOptions, Tls,
+    Connected, ConnectionContext, EventContext, JoinContext, Joined, PondSocket, Result, Server, ServerOptions, Tls,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, IsCa, KeyPair};
 use serde_json::json;
-use testkit::{DEADLINE, Peer, serve_with};
+use testkit::{DEADLINE, Peer, eventually, serve_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -37,7 +38,7 @@ fn pond() -> PondSocket {
     pond
 }
 
-/// A certificate authority of our own, and a certificate of 127.0.0.1 that it has signed.
+/// A certificate authority of our own, and a certificate that it has signed for the addresses of these tests.
 struct Authority {
     authority: CertifiedIssuer<'static, KeyPair>,
     server: CertifiedKey<KeyPair>,
@@ -49,7 +50,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
         let signing_key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+        let params = CertificateParams::new(["127.0.0.1".to_owned(), "127.0.0.8".to_owned()]).expect("an address");
         let cert = params.signed_by(&signing_key, &authority).expect("a certificate");
         Authority { authority, server: CertifiedKey { cert, signing_key } }
     }
@@ -65,6 +66,10 @@ impl Authority {
     }
 
     fn tls(&self) -> Tls {
+        Tls::from_config(self.config())
+    }
+
+    fn config(&self) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::try_from(self.server.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -72,7 +77,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![self.server.cert.der().clone()], key)
             .expect("they fit");
-        Tls::from_config(Arc::new(config))
+        Arc::new(config)
     }
 
     /// A client that trusts this authority, and offers these protocols.
@@ -168,6 +173,73 @@ async fn clients_that_do_not_shake_hands_are_closed_and_hurt_nobody() {
     shake_hands(address, stranger.client(&[])).await.expect_err("an unknown authority");
     peer.join("/c", json!({})).await;
     connect(address, authority.client(&[])).await;
+}
+
+/// The old certificate's client, who stays, and a new client hear each other; then nobody is let in by the old one.
+async fn is_renewed(address: SocketAddr, mut before: Peer, old: Arc<ClientConfig>, new: Arc<ClientConfig>) {
+    let mut after = connect(address, new).await;
+    after.join("/c", json!({})).await;
+    after.event("/c", "say", json!({})).await;
+    assert_eq!(before.next().await["event"], "said");
+    assert_eq!(after.next().await["event"], "said");
+    shake_hands(address, old).await.expect_err("another authority has signed what is shown now");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_newcomers_and_nobody_is_cut_off() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (chain, key) = old.files("renewed");
+    let tls = Tls::from_pem_files(&chain, &key).expect("valid");
+    let (_server, address) = serve_with(&pond(), ServerOptions::default().tls(tls.clone())).await;
+    let mut before = connect(address, old.client(&[])).await;
+    before.join("/c", json!({})).await;
+
+    // Half of what was renewed is there: the old certificate stays.
+    fs::write(&chain, new.server.cert.pem()).expect("a file");
+    assert_eq!(tls.reload().expect_err("they do not fit").code(), 400);
+    shake_hands(address, old.client(&[])).await.expect("the old certificate");
+    new.files("renewed");
+    tls.reload().expect("both are there");
+    is_renewed(address, before, old.client(&[]), new.client(&[])).await;
+}
+
+#[tokio::test]
+async fn a_configuration_is_replaced_by_another_but_not_reloaded() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let tls = old.tls();
+    let (_server, address) = serve_with(&pond(), ServerOptions::default().tls(tls.clone())).await;
+    let mut before = connect(address, old.client(&[])).await;
+    before.join("/c", json!({})).await;
+    assert_eq!(tls.reload().expect_err("there are no files").code(), 409);
+    tls.replace(new.config());
+    is_renewed(address, before, old.client(&[]), new.client(&[])).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn sighup_renews_the_certificate_of_a_server_that_listens() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (chain, key) = old.files("hangup");
+    let options = ServerOptions::default().tls(Tls::from_pem_files(chain, key).expect("valid"));
+    // A free port of an address that nobody else uses stays free.
+    let address = std::net::TcpListener::bind("127.0.0.8:0").and_then(|it| it.local_addr()).expect("a free port");
+    let server = Server::with_options(pond(), options).expect("valid");
+    let listening = tokio::spawn(async move { server.listen(&address.to_string()).await });
+    eventually("it listens", || std::net::TcpStream::connect(address).is_ok()).await;
+    let mut before = connect(address, old.client(&[])).await;
+    before.join("/c", json!({})).await;
+
+    new.files("hangup");
+    let hangup = Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status();
+    assert!(hangup.expect("kill starts").success());
+    let renewed = async {
+        while shake_hands(address, new.client(&[])).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, renewed).await.expect("in time");
+    is_renewed(address, before, old.client(&[]), new.client(&[])).await;
+    listening.abort();
 }
 
 #[test]

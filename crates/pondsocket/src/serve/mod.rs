@@ -144,12 +144,15 @@ impl Server {
 
     /// Binds, serves until SIGINT or SIGTERM, then stops, with
     /// [`shutdown_timeout`](ServerOptions#structfield.shutdown_timeout) for clients to go, who are told one after the other
-    /// over [`drain_spread`](ServerOptions#structfield.drain_spread). A second signal ends the wait.
+    /// over [`drain_spread`](ServerOptions#structfield.drain_spread). A second signal ends the wait. At SIGHUP a TLS
+    /// certificate that is from files is read anew.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn listen(mut self, address: &str) -> Result<()> {
         let mut signals = Signals::new().map_err(Error::internal)?;
+        #[cfg(all(unix, feature = "tls"))]
+        let _renewal = tls::Renewal::start(self.options.tls.as_ref()).map_err(Error::internal)?;
         self.start(address).await?;
         signals.next().await.map_err(Error::internal)?;
         let how = Shutdown::within(self.options.shutdown_timeout).spread(self.options.drain_spread);
