@@ -115,9 +115,9 @@ pub use context::{
     OutgoingContext,
 };
 pub use delivery::{Delivery, Remote};
+pub use edge::answer::PeerAddr;
 pub use edge::body::Body;
 pub use edge::service::{EitherBody, Layered, PondLayer, PondService};
-pub use edge::upgrade::PeerAddr;
 pub use endpoint::{Connection, Endpoint};
 pub use error::{Error, Result};
 pub use extract::{Assigns, Params, Payload, Presence, Query, State};

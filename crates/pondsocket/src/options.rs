@@ -113,6 +113,9 @@ options! {
         /// The largest message a client may send, in bytes; a frame may not be larger either, nor a message once it
         /// is inflated. Over it the connection is closed with 1009. Default 512 KiB.
         max_message_size: usize = 512 * 1024,
+        /// Whether clients may come over event streams (docs/protocol.md, Event streams), too, not over WebSockets only.
+        /// Default on.
+        event_streams: bool = true,
         /// Whether to agree to permessage-deflate (RFC 7692) when a client offers it. Default off: small messages gain
         /// little, and each compressed message costs some microseconds, once for all its receivers.
         enable_compression: bool = false,
