@@ -698,6 +698,69 @@ mod tests {
         assert_eq!(queued(&outbox), [frame("last").to_vec(), close].concat());
     }
 
+    fn event(text: &str) -> Bytes {
+        Framing::Events.frame(text.as_bytes()).into()
+    }
+
+    fn outbox_of_a_body() -> Outbox {
+        Outbox::new(Writer::Body(Taker::default()), Framing::Events)
+    }
+
+    /// What a body takes, and whether the connection's task is to look at what is left.
+    fn take(outbox: &mut Outbox) -> (Poll<Option<Bytes>>, bool) {
+        outbox.take(Waker::noop(), BOUNDS)
+    }
+
+    #[test]
+    fn a_body_takes_what_waits_and_waits_for_more() {
+        let mut outbox = outbox_of_a_body();
+        assert_eq!(take(&mut outbox), (Poll::Pending, false));
+        assert!(outbox.send(event("a"), BOUNDS).expect("room").wake);
+        outbox.send(event("b"), BOUNDS).expect("room");
+        assert!(matches!(outbox.offer(), Some((Some(_), false))), "it waits, and has taken nothing");
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("a"))), true), "there is more");
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("b"))), false));
+        assert_eq!((outbox.frames, outbox.bytes), (0, 0));
+        assert!(matches!(outbox.offer(), Some((None, true))));
+        assert!(matches!(outbox.offer(), Some((None, false))), "nothing since");
+        drop(outbox.end());
+        assert_eq!(take(&mut outbox), (Poll::Ready(None), false));
+    }
+
+    #[test]
+    fn a_body_takes_no_more_at_once_than_it_may_and_what_it_has_begun_stays() {
+        let mut outbox = outbox_of_a_body();
+        let large = "x".repeat(2 * BODY_TAKES);
+        outbox.send(event(&large), BOUNDS).expect("room");
+        let (taken, _) = take(&mut outbox);
+        assert_eq!(taken, Poll::Ready(Some(event(&large).slice(..BODY_TAKES))));
+        assert!(outbox.give_up(TOO_SLOW));
+        assert_eq!(queued(&outbox), event(&large)[BODY_TAKES..], "the rest of the event, and no close frame");
+    }
+
+    #[test]
+    fn a_stream_is_closed_without_a_frame() {
+        let mut outbox = outbox_of_a_body();
+        outbox.send(event("last"), BOUNDS).expect("room");
+        outbox.begin_end(Closure { code: 1001, text: "bye".into(), reason: CloseReason::Shutdown });
+        assert!(outbox.farewell());
+        assert_eq!((outbox.phase(), queued(&outbox)), (Phase::Closing, event("last").to_vec()));
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("last"))), true), "its task ends it");
+    }
+
+    #[test]
+    fn events_are_dropped_whole_like_frames() {
+        let mut outbox = outbox_of_a_body();
+        for text in ["1", "22", "333", "4444", "55555"] {
+            let (buffer, loss) = (event(text), Loss::Policy(Some(SlowClient::DropOldest)));
+            outbox
+                .deliver(1, &[Run { range: 0..buffer.len(), buffer, frames: 1, loss }], BOUNDS)
+                .expect("not given up");
+        }
+        let expected: Vec<_> = ["22", "333", "4444", "55555"].iter().flat_map(|text| event(text).to_vec()).collect();
+        assert_eq!((outbox.frames, queued(&outbox)), (4, expected));
+    }
+
     #[test]
     fn an_emptied_outbox_holds_no_buffer() {
         let mut outbox = outbox();

@@ -53,7 +53,11 @@ fn prepare(stream: &TcpStream, site: &Site) {
     let _ = stream.set_nodelay(true);
     // The client of an event stream says nothing. That it has vanished shows by what it does not acknowledge.
     #[cfg(any(target_os = "android", target_os = "linux"))]
-    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(site.pond.common.options.pong_wait));
+    {
+        let options = &site.pond.common.options;
+        let patience = options.pong_wait.max(options.write_wait);
+        let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience));
+    }
 }
 
 fn look_at(ended: Result<(), JoinError>) {
