@@ -32,13 +32,13 @@ pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
 
 /// Answers a request, also if it is not ours.
 pub(crate) async fn answer<B: HttpBody>(pond: PondSocket, request: Request<B>) -> Response<Body> {
-    let endpoints: Vec<_> = matching(&pond, target(&request)).collect();
-    if endpoints.is_empty() {
-        return refuse(StatusCode::NOT_FOUND, "not found");
-    }
     if request.method() == Method::GET {
         // Whoever asks to come in has nothing else to say.
         return receive(pond, request.map(drop)).await;
+    }
+    let endpoints: Vec<_> = matching(&pond, target(&request)).collect();
+    if endpoints.is_empty() {
+        return refuse(StatusCode::NOT_FOUND, "not found");
     }
     let streaming: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.offers_event_streams()).collect();
     if streaming.is_empty() {

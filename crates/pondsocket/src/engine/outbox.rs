@@ -442,7 +442,9 @@ impl Outbox {
         let was_over = self.is_over(bounds);
         let Writer::Body(taker) = &mut self.writer else { return (Poll::Ready(None), false) };
         let Some(head) = self.queue.front() else {
-            taker.waker = Some(body.clone());
+            if !taker.waker.as_ref().is_some_and(|known| known.will_wake(body)) {
+                taker.waker = Some(body.clone());
+            }
             return (Poll::Pending, false);
         };
         let taken = head.bytes.slice(..head.bytes.len().min(BODY_TAKES));

@@ -68,7 +68,10 @@ impl Progress {
 
     /// The answer is an event stream.
     pub(super) fn streams(&self, streaming: Streaming) {
-        self.0.lock().reading = Reading::Stream(streaming);
+        let mut state = self.0.lock();
+        state.reading = Reading::Stream(streaming);
+        // From now on its connection watches what the client takes.
+        state.unsent = None;
     }
 
     /// Completes when the event stream has ended, if there is one: all that is left of it is about to be written. To be
