@@ -3,6 +3,8 @@
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
 TOOLS=$PWD/.tools
 export DEBIAN_FRONTEND=noninteractive
+# Where the judges serve a page which the contract server trusts.
+export POND_PAGE_ORIGIN=${POND_PAGE_ORIGIN:-http://localhost:8911}
 
 heading() { printf '\n== %s\n' "$1"; }
 

@@ -20,6 +20,7 @@ use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::engine::live::{LiveChannel, Rules};
 use crate::engine::outbox::{Closure, Phase};
+use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result, encoding};
 use crate::handler::dispatch::{Dispatch, Routes, Running};
@@ -82,6 +83,8 @@ pub(crate) struct EndpointInner {
     settings: RwLock<Arc<Settings>>,
     lobbies: RwLock<Vec<Arc<LobbyInner>>>,
     connections: Mutex<HashMap<ConnectionId, Arc<Link>>>,
+    /// Those of the connections that are event streams.
+    pub(crate) streams: Streams,
 }
 
 /// The options of one endpoint, and what is made of them once.
@@ -296,6 +299,7 @@ impl EndpointInner {
             settings: RwLock::new(Arc::new(settings)),
             lobbies: RwLock::new(Vec::new()),
             connections: Mutex::new(HashMap::new()),
+            streams: Streams::default(),
         });
         if let Some(node) = node {
             node.add_host(&topic, EndpointHost::of(&endpoint));
@@ -319,6 +323,11 @@ impl EndpointInner {
 
     pub(crate) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether clients may come over event streams.
+    pub(crate) fn offers_event_streams(&self) -> bool {
+        matches!(self.door, Door::Pond(_)) && self.settings().event_streams
     }
 
     /// # Errors

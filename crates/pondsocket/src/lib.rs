@@ -1,5 +1,5 @@
-//! A server for channel-based realtime communication: clients open a WebSocket to an *endpoint*, which decides
-//! before the upgrade whether they may come in; they join *channels* by path, each join decided by your code; in a
+//! A server for channel-based realtime communication: clients open a WebSocket or an event stream (SSE) to an
+//! *endpoint*, which decides before that whether they may come in; they join *channels* by path, each join decided by your code; in a
 //! channel they send events, get replies and broadcasts, see each other's *presence*, and carry *assigns*, values
 //! that only the server sees. Every PondSocket client works with it.
 //!
@@ -115,9 +115,9 @@ pub use context::{
     OutgoingContext,
 };
 pub use delivery::{Delivery, Remote};
+pub use edge::answer::PeerAddr;
 pub use edge::body::Body;
 pub use edge::service::{EitherBody, Layered, PondLayer, PondService};
-pub use edge::upgrade::PeerAddr;
 pub use endpoint::{Connection, Endpoint};
 pub use error::{Error, Result};
 pub use extract::{Assigns, Params, Payload, Presence, Query, State};

@@ -111,8 +111,12 @@ options! {
         /// `trusted_proxies`, or all clients share its address. Default 0.
         max_connections_per_ip: usize = 0,
         /// The largest message a client may send, in bytes; a frame may not be larger either, nor a message once it
-        /// is inflated. Over it the connection is closed with 1009. Default 512 KiB.
+        /// is inflated. Over it the connection is closed with 1009; a message for an event stream is refused with 413.
+        /// Default 512 KiB.
         max_message_size: usize = 512 * 1024,
+        /// Whether clients may come over event streams (docs/protocol.md, Event streams), too, not over WebSockets only.
+        /// Default on.
+        event_streams: bool = true,
         /// Whether to agree to permessage-deflate (RFC 7692) when a client offers it. Default off: small messages gain
         /// little, and each compressed message costs some microseconds, once for all its receivers.
         enable_compression: bool = false,
@@ -121,15 +125,15 @@ options! {
         read_buffer_size: usize = 0,
         /// The socket's send buffer (`SO_SNDBUF`), likewise. Default 0.
         write_buffer_size: usize = 0,
-        /// How often a WebSocket ping is sent. Default 30 s.
+        /// How often a WebSocket ping, or a comment of an event stream, is sent. Default 30 s.
         ping_interval: Duration = Duration::from_secs(30),
-        /// How long a connection may be silent, not even answering pings, before it is dropped. Default 60 s.
+        /// How long a WebSocket may be silent, not even answering pings, before it is dropped. Default 60 s.
         pong_wait: Duration = Duration::from_secs(60),
         /// How often a heartbeat *message* is sent, for pages which cannot see pings (docs/protocol.md, Keep-alive).
         /// Default never.
         heartbeat: Option<Duration> = None,
         /// How long a client may accept no byte of what waits for it before it is dropped. It is also how long a close
-        /// handshake, and a full receive queue, may take. Default 10 s.
+        /// handshake, a full receive queue, and taking in a message for an event stream, may take. Default 10 s.
         write_wait: Duration = Duration::from_secs(10),
         /// How many messages may wait for a client that does not keep up. Over it for `send_timeout`, or over four
         /// times as many at any moment, the client is disconnected with 1013, unless `slow_client` made room. Default
@@ -144,7 +148,8 @@ options! {
         /// [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
         slow_client: SlowClient = SlowClient::Disconnect,
         /// How many messages of one connection may wait for their handlers. Over it the connection is not read, and
-        /// TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. Default 256.
+        /// TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. As many requests of an event
+        /// stream may wait for their turn; a further one is refused with 429. Default 256.
         receive_channel_buffer: usize = 256,
         /// How many handlers of one connection run at once, each for another channel; the rest waits. Default 10.
         max_concurrent_handlers: usize = 10,

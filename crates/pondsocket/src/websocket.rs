@@ -9,7 +9,7 @@ use pondsocket_proto::ws::{self, Decoder, Deflate, Deflater, Event, Opcode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::engine::outbox::Closure;
-use crate::engine::transport::{Io, Scratch};
+use crate::engine::socket::{Io, Scratch};
 use crate::error::{Error, Result};
 use crate::handler::BoxFuture;
 

@@ -235,7 +235,8 @@ async fn requests_that_are_no_upgrade_are_refused_with_the_reason() {
         ("another upgrade", good.replace("Upgrade: websocket", "Upgrade: h2c"), "426"),
         ("HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), "426"),
         ("no connection header", good.replace("Connection: Upgrade\r\n", ""), "400"),
-        ("a POST", good.replace("GET", "POST"), "404"),
+        ("a POST", good.replace("GET", "POST"), "400"),
+        ("another method", good.replace("GET", "PUT"), "405"),
         ("an unknown path", good.replace("/ws", "/nowhere"), "404"),
     ] {
         let answer = raw(address, request.as_bytes()).await;
@@ -256,7 +257,7 @@ async fn a_host_that_cannot_upgrade_gets_an_answer_too() {
     let request = |version| {
         let request = http::Request::get("/ws").version(version).header("host", "x").header("connection", "Upgrade");
         let request = request.header("upgrade", "websocket").header("sec-websocket-version", "13");
-        request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").body(()).expect("a request")
+        request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").body(String::new()).expect("a request")
     };
     for (version, status) in [(http::Version::HTTP_2, 426), (http::Version::HTTP_11, 500)] {
         let answer = pond.service().call(request(version)).await.expect("infallible");

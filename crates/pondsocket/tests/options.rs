@@ -20,6 +20,7 @@
 //! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `max_assigns_size`, `max_presence_size` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `canonical_channel_names` | `names_in_another_form_…` |
+//! | `event_streams` | `event_streams/` |
 //! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |
 //! | `bus`, `node_name`, `unready_without_bus` | `cluster/` |
 //! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/edge/connection/mod.rs`, `a_channel_queue_is_full_…` |

@@ -232,7 +232,7 @@ async fn probes_are_answered_where_no_endpoint_is() {
     }
     pond.create_endpoint("/health", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
     assert_eq!(status(&ask(address, "GET", "/health").await), "426");
-    assert_eq!(status(&ask(address, "HEAD", "/health").await), "404");
+    assert_eq!(status(&ask(address, "HEAD", "/health").await), "405");
     Peer::connect(address, "/health").await;
 }
 

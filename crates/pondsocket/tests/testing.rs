@@ -393,3 +393,48 @@ fn a_thousand_tests_on_two_threads() {
     println!("{TESTS} tests in {:.2?}", start.elapsed());
     assert_eq!(passed.into_inner(), TESTS);
 }
+
+// --- Event streams --------------------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_client_may_come_over_an_event_stream() -> TestResult {
+    let pond = chat();
+    let over_events = pond.test_client().over_events();
+    let refused = over_events.connect("/api/socket").await.expect_err("nobody says who comes");
+    assert_eq!(refused.code(), Some(401));
+
+    let mut ada = over_events.header("x", "1").peer("203.0.113.7:9".parse()?).connect("/api/socket?name=ada").await?;
+    assert_eq!(ada.next("seen").await?, json!({ "from": "203.0.113.7:9", "host": "test", "x": ["1"] }));
+    let bob = pond.test_client().connect("/api/socket?name=bob").await?;
+    let mut hers = ada.join("/chat/1", json!({ "shown": true })).await?;
+    let mut his = bob.join("/chat/1", json!({ "shown": true })).await?;
+    for text in ["one", "two"] {
+        hers.send("message", Note { text: text.into() });
+        for room in [&mut hers, &mut his] {
+            assert_eq!(room.next_as::<Note>("message").await?, Note { text: text.into() });
+        }
+    }
+    assert_eq!(hers.request("echo", json!({ "n": 1 })).await?, json!({ "n": 1 }));
+    let shown = hers.next_presence_as::<Shown>().await?;
+    assert_eq!((shown.change, shown.changed), (Change::Join, Shown { name: "ada".into() }));
+    ada.close();
+    assert_eq!(ada.closed().await?.code, None);
+    let gone = loop {
+        let shown = his.next_presence().await?;
+        if shown.change == Change::Leave {
+            break shown;
+        }
+    };
+    assert_eq!(gone.user_id, "ada");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_not_taken_from_an_event_stream_fails_the_client() -> TestResult {
+    let ada = chat().test_client().over_events().connect("/api/socket?name=ada").await?;
+    let mut room = ada.join("/chat/1", json!({})).await?;
+    room.send("echo", json!({ "text": "x".repeat(600 * 1024) }));
+    let failed = room.next("echo").await.expect_err("it is too large").to_string();
+    assert!(failed.contains("a message could not be sent: the answer is 413"), "{failed}");
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! What behaviour tests talk through: a server on a free port, and raw clients that check every frame they get.
 
+mod events;
 mod recorder;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
+pub use events::{EventPeer, request};
 pub use recorder::Recorder;
 
 /// How long anything that must happen may take.

@@ -2,6 +2,7 @@
 //!
 //! `PORT` says where to listen on 127.0.0.1; 0 picks a free port. `listening PORT` is printed when it is ready. With
 //! `REDIS_URL` it is a node among those that share this Redis; `NODE_NAME` is its name among them.
+//! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials.
 //! SIGINT and SIGTERM stop it. At SIGUSR1 it prints `snapshot JSON`: what it holds, and how many tasks it has.
 
 mod events;
@@ -59,7 +60,8 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
 }
 
 fn pond() -> Result<PondSocket> {
-    let pond = PondSocket::with_options(among_others(Options::default().max_message_size(1024 * 1024))?)?;
+    let options = Options::default().max_message_size(1024 * 1024);
+    let pond = PondSocket::with_options(among_others(open_to_page(options))?)?;
     let socket = pond.create_endpoint("/api/socket", connect);
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
@@ -71,6 +73,11 @@ fn pond() -> Result<PondSocket> {
     };
     let _echo = pond.create_websocket("/echo", echo).options(large);
     Ok(pond)
+}
+
+fn open_to_page(options: Options) -> Options {
+    let Ok(origin) = std::env::var("POND_PAGE_ORIGIN") else { return options };
+    options.cors_allow_origin(origin).cors_allow_credentials(true)
 }
 
 fn among_others(options: Options) -> Result<Options> {

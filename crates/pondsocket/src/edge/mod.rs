@@ -1,6 +1,11 @@
-//! Where an HTTP request becomes a connection, and one socket meets one endpoint.
+//! Where an HTTP request becomes a connection, and one client meets one endpoint.
 
+pub(crate) mod admit;
+pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod connection;
+pub(crate) mod events;
+pub(crate) mod newcomer;
+pub(crate) mod refusal;
 pub(crate) mod service;
-pub(crate) mod upgrade;
+pub(crate) mod websocket;

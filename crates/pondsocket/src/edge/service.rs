@@ -4,18 +4,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::edge::answer::{answer, is_ours};
 use crate::edge::body::Body;
-use crate::edge::upgrade::{answer, is_ours, refuse};
 use crate::handler::BoxFuture;
 use crate::pond::PondSocket;
 
 impl PondSocket {
-    /// A `tower::Service` that answers requests for our endpoints, and any other with 404. It matches the full
+    /// A `tower::Service` that answers requests for our endpoints, and any other with 404 or 405. It matches the full
     /// original path: mount it where it sees that, or with the feature `axum` anywhere.
     ///
     /// ```no_run
@@ -55,7 +55,8 @@ impl PondSocket {
         PondService { pond: self.clone() }
     }
 
-    /// A `tower::Layer` that answers requests for our endpoints, and passes any other inward.
+    /// A `tower::Layer` that answers requests for our endpoints, and passes any other inward: at their paths, too, other
+    /// requests than `GET` that have nothing to do with an event stream.
     pub fn layer(&self) -> PondLayer {
         PondLayer { pond: self.clone() }
     }
@@ -67,7 +68,11 @@ pub struct PondService {
     pond: PondSocket,
 }
 
-impl<B: Send + 'static> Service<Request<B>> for PondService {
+impl<B> Service<Request<B>> for PondService
+where
+    B: HttpBody + Send + 'static,
+    B::Data: Send,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -78,12 +83,7 @@ impl<B: Send + 'static> Service<Request<B>> for PondService {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let pond = self.pond.clone();
-        Box::pin(async move {
-            if !is_ours(&pond, &request) {
-                return Ok(refuse(StatusCode::NOT_FOUND, "not found"));
-            }
-            Ok(answer(pond, request).await)
-        })
+        Box::pin(async move { Ok(answer(pond, request).await) })
     }
 }
 
@@ -112,7 +112,8 @@ impl<S, B, R> Service<Request<B>> for Layered<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send + 'static,
-    B: Send + 'static,
+    B: HttpBody + Send + 'static,
+    B::Data: Send,
 {
     type Response = Response<EitherBody<R>>;
     type Error = S::Error;

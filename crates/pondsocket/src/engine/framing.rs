@@ -1,4 +1,6 @@
 //! How messages become bytes of a connection. A message is framed once per framing in use, not once per receiver.
+//!
+//! A frame is whatever is sent whole or not at all: a WebSocket frame, or an event of an event stream.
 
 use std::cell::RefCell;
 
@@ -14,6 +16,8 @@ pub(crate) enum Framing {
     Plain,
     /// Compressed WebSocket frames (RFC 7692) with this window.
     Deflate { window_bits: u8 },
+    /// Events of an event stream (docs/protocol.md, Event streams).
+    Events,
 }
 
 thread_local! {
@@ -25,6 +29,7 @@ impl Framing {
     /// Appends the frame of one message.
     pub(crate) fn encode(self, text: &[u8], out: &mut Vec<u8>) {
         match self {
+            Framing::Events => [&b"data: "[..], text, b"\n\n"].iter().for_each(|part| out.extend_from_slice(part)),
             Framing::Deflate { window_bits } if text.len() >= COMPRESS_FROM => DEFLATERS.with_borrow_mut(|deflaters| {
                 let known = deflaters.iter().position(|(bits, _)| *bits == window_bits);
                 let at = known.unwrap_or_else(|| {
@@ -33,7 +38,7 @@ impl Framing {
                 });
                 deflaters[at].1.encode(Opcode::Text, text, out);
             }),
-            _ => ws::encode(Opcode::Text, text, out),
+            Framing::Plain | Framing::Deflate { .. } => ws::encode(Opcode::Text, text, out),
         }
     }
 
@@ -42,5 +47,76 @@ impl Framing {
         let mut out = Vec::with_capacity(text.len() + 10);
         self.encode(text, &mut out);
         out
+    }
+
+    /// What keeps a silent connection alive: a ping that the client answers, or a comment that it does not see.
+    pub(crate) fn keep_alive(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Framing::Events => out.extend_from_slice(b": keepalive\n\n"),
+            Framing::Plain | Framing::Deflate { .. } => ws::encode(Opcode::Ping, &[], &mut out),
+        }
+        out
+    }
+
+    /// The last frame: it says why the connection is closed. An event stream just ends: it has none.
+    pub(crate) fn close(self, code: u16, reason: &str) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match self {
+            Framing::Events => return None,
+            Framing::Plain | Framing::Deflate { .. } => ws::encode_close(code, reason, &mut out),
+        }
+        Some(out)
+    }
+
+    /// The length of the frame that `bytes` begins with: we made it, so it is well formed.
+    pub(crate) fn frame_len(self, bytes: &[u8]) -> usize {
+        match self {
+            // A message has no line break (docs/protocol.md, Envelope): the first one is that of the empty line.
+            Framing::Events => bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 2),
+            Framing::Plain | Framing::Deflate { .. } => websocket_frame_len(bytes),
+        }
+    }
+}
+
+/// With its header. A server's frames are not masked (RFC 6455 section 5.2).
+fn websocket_frame_len(bytes: &[u8]) -> usize {
+    let extended =
+        |from: usize, to: usize| bytes[from..to].iter().fold(0usize, |len, byte| len << 8 | usize::from(*byte));
+    match bytes[1] {
+        126 => 4 + extended(2, 4),
+        127 => 10 + extended(2, 10),
+        len => 2 + usize::from(len),
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    const ALL: [Framing; 3] = [Framing::Plain, Framing::Deflate { window_bits: 12 }, Framing::Events];
+
+    #[test]
+    fn an_event_is_a_line_of_data_and_an_empty_line() {
+        assert_eq!(Framing::Events.frame(br#"{"a":"\n"}"#), b"data: {\"a\":\"\\n\"}\n\n");
+        assert_eq!(Framing::Events.keep_alive(), b": keepalive\n\n");
+        assert_eq!(Framing::Events.close(1001, "bye"), None);
+    }
+
+    #[test]
+    fn frames_behind_one_another_are_told_apart() {
+        for framing in ALL {
+            let mut frames = [0, 1, 125, 126, 300, 70_000].map(|len| framing.frame(&vec![b'x'; len])).to_vec();
+            frames.push(framing.keep_alive());
+            frames.extend(framing.close(1001, "bye"));
+            let all = frames.concat();
+            let mut rest = &all[..];
+            for frame in &frames {
+                let (first, behind) = rest.split_at(framing.frame_len(rest));
+                assert_eq!(first, frame, "{framing:?}");
+                rest = behind;
+            }
+            assert!(rest.is_empty());
+        }
     }
 }

@@ -15,8 +15,8 @@ use pondsocket_proto::ws::{self, Opcode};
 use crate::engine::framing::Framing;
 use crate::engine::live::Recipient;
 use crate::engine::outbox::{Bounds, Closure, Outbox, Phase, Pushed, Writer};
+use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
-use crate::engine::transport::Io;
 use crate::error::{Error, Result};
 use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
 
@@ -59,7 +59,7 @@ impl Link {
         assigns: Assigns,
         writer: Writer,
     ) -> Arc<Link> {
-        let (assigns, outbox) = (Mutex::new(assigns), Mutex::new(Outbox::new(writer)));
+        let (assigns, outbox) = (Mutex::new(assigns), Mutex::new(Outbox::new(writer, framing)));
         Arc::new(Link { identity, observer, framing, bounds, max_assigns, assigns, outbox })
     }
 
@@ -118,10 +118,19 @@ impl Link {
         move || self.follow(pushed, 1, bytes)
     }
 
-    /// Queues a control frame.
-    pub(crate) fn send_control(&self, opcode: Opcode, payload: &[u8]) {
+    /// Answers a ping of a WebSocket.
+    pub(crate) fn send_pong(&self, payload: &[u8]) {
         let mut frame = Vec::with_capacity(payload.len() + 2);
-        ws::encode(opcode, payload, &mut frame);
+        ws::encode(Opcode::Pong, payload, &mut frame);
+        self.send_control(frame);
+    }
+
+    /// Queues what tells the client, and all between here and there, that the connection lives.
+    pub(crate) fn keep_alive(&self) {
+        self.send_control(self.framing.keep_alive());
+    }
+
+    fn send_control(&self, frame: Vec<u8>) {
         let pushed = self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
         self.follow(pushed, 0, 0);
     }
@@ -173,11 +182,10 @@ impl Link {
 
     /// Ends the connection with a close frame at once, behind what is queued: there is nothing more to say to it.
     pub(crate) fn close(&self, closure: Closure) {
-        let mut frame = Vec::new();
-        ws::encode_close(closure.code, &closure.text, &mut frame);
+        let frame = self.framing.close(closure.code, &closure.text);
         self.wake_if(|outbox| {
             outbox.blame(closure);
-            outbox.close(frame.into())
+            outbox.close(frame)
         });
     }
 
@@ -212,7 +220,7 @@ impl Link {
         }
         let mut outbox = self.outbox.lock();
         outbox.blame(closure);
-        outbox.close(frame.into());
+        outbox.close(Some(frame));
     }
 
     /// Unlocks before it wakes: the woken would wait for the lock.
@@ -267,7 +275,8 @@ impl Link {
     }
 
     /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task
-    /// can write. `Ok(progress)` once nothing is queued; while the peer takes nothing, `Pending`.
+    /// can write; or tells the body that takes it. `Ok` once nothing is queued; while the peer takes nothing, `Pending`.
+    /// `wrote` says whether it took anything.
     pub(crate) fn poll_flush(
         &self,
         cx: &mut Context<'_>,
@@ -284,6 +293,12 @@ impl Link {
                     Some(io) if *wrote => Pin::new(io).poll_flush(cx),
                     _ => Poll::Ready(Ok(())),
                 };
+            }
+            if let Some((body, took)) = outbox.offer() {
+                drop(outbox);
+                *wrote |= took;
+                body.into_iter().for_each(Waker::wake);
+                return Poll::Pending;
             }
             buffers.clear();
             outbox.front(&mut buffers, BUFFERS_PER_WRITE);
@@ -309,9 +324,30 @@ impl Link {
         }
     }
 
-    /// Nothing more will be sent. Dropping what this returns tells a TCP peer so.
-    pub(crate) fn hang_up(&self) -> Writer {
-        self.outbox.lock().end()
+    /// Takes bytes of what is queued, for the body of an HTTP answer. `None` once nothing more comes.
+    pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        let mut outbox = self.outbox.lock();
+        let (taken, look) = outbox.take(cx.waker(), self.bounds);
+        let task = outbox.waker.clone().filter(|_| look);
+        drop(outbox);
+        task.into_iter().for_each(Waker::wake);
+        taken
+    }
+
+    /// Lets the connection's task look around.
+    pub(crate) fn wake(&self) {
+        self.wake_if(|_| true);
+    }
+
+    /// Nothing more will be sent, and the peer can know.
+    pub(crate) fn hang_up(&self) {
+        let mut outbox = self.outbox.lock();
+        let body = outbox.offer().and_then(|(body, _)| body);
+        let writer = outbox.end();
+        drop(outbox);
+        // A TCP peer learns it from that.
+        drop(writer);
+        body.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -2,22 +2,26 @@
 //!
 //! The outbox is a plain struct behind one short lock (see [`Link`](crate::engine::link::Link)), which is held across a
 //! non-blocking write but never across a wait. While it is empty, whoever delivers writes to the socket itself; what
-//! the socket does not take is queued, and from then on the connection's task writes it out.
+//! the socket does not take is queued, and from then on the connection's task writes it out. What is meant for an event
+//! stream is taken by the body of its HTTP answer.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use pondsocket_proto::channel::{Loss, Run, SlowClient};
-use pondsocket_proto::ws;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use crate::engine::framing::Framing;
 use crate::metrics::CloseReason;
 
 /// A rest of a batch that is shorter than this is copied: a slice would keep the whole batch in memory.
 const COPY_BELOW: usize = 4 * 1024;
+
+/// How much a body takes at once at the most: it is out of reach of the slow-client policy then.
+const BODY_TAKES: usize = 64 * 1024;
 
 /// How many frames may wait, and how many bytes; and what happens when more do.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +41,19 @@ pub(crate) enum Writer {
     Socket(OwnedWriteHalf),
     /// Only the connection's task can write.
     Task,
+    /// Nobody: the body of an HTTP answer takes what is queued, whenever its host has room for it.
+    Body(Taker),
     /// Nobody: the connection has gone.
     Gone,
+}
+
+/// A body, as the outbox knows it.
+#[derive(Debug, Default)]
+pub(crate) struct Taker {
+    /// There while it waits for something.
+    waker: Option<Waker>,
+    /// It has taken something since the connection's task asked.
+    took: bool,
 }
 
 /// Where the connection is in its life, as far as sending goes.
@@ -122,12 +137,13 @@ pub(crate) struct Outbox {
     /// How many have to say farewell before a close frame of ours: the channels that it has left, or that had an answer
     /// for it, and the connection's task.
     expected: u32,
+    framing: Framing,
     writer: Writer,
     pub(crate) waker: Option<Waker>,
 }
 
 impl Outbox {
-    pub(crate) fn new(writer: Writer) -> Self {
+    pub(crate) fn new(writer: Writer, framing: Framing) -> Self {
         Outbox {
             queue: VecDeque::new(),
             frames: 0,
@@ -138,6 +154,7 @@ impl Outbox {
             was_cut: false,
             closure: None,
             expected: 1,
+            framing,
             writer,
             waker: None,
         }
@@ -325,7 +342,7 @@ impl Outbox {
 
     fn drop_first_frame(&mut self, at: usize) {
         let entry = &mut self.queue[at];
-        let len = frame_len(&entry.bytes);
+        let len = self.framing.frame_len(&entry.bytes);
         entry.bytes.advance(len);
         entry.frames -= 1;
         self.frames -= 1;
@@ -334,8 +351,9 @@ impl Outbox {
 
     /// Drops frames off the end of an entry until no more waits than may.
     fn drop_last_frames(&mut self, at: usize, bounds: Bounds) {
-        let bytes = self.queue[at].bytes.clone();
-        let next = |start: &usize| Some(*start + frame_len(&bytes[*start..])).filter(|next| *next < bytes.len());
+        let (bytes, framing) = (self.queue[at].bytes.clone(), self.framing);
+        let next =
+            |start: &usize| Some(*start + framing.frame_len(&bytes[*start..])).filter(|next| *next < bytes.len());
         let mut starts: Vec<_> = std::iter::successors(Some(0), next).collect();
         while self.is_over(bounds)
             && let Some(start) = starts.pop()
@@ -366,17 +384,18 @@ impl Outbox {
             return false;
         }
         let Some(Closure { code, text, .. }) = self.closure.as_deref() else { return false };
-        let mut frame = Vec::new();
-        ws::encode_close(*code, text, &mut frame);
-        self.close(frame.into())
+        let frame = self.framing.close(*code, text);
+        self.close(frame)
     }
 
-    /// Queues a close frame as the last one.
-    pub(crate) fn close(&mut self, frame: Bytes) -> bool {
+    /// Queues a close frame as the last one, where there is such a thing.
+    pub(crate) fn close(&mut self, frame: Option<Vec<u8>>) -> bool {
         if !self.accepts() {
             return false;
         }
-        self.push(Entry { bytes: frame, frames: 1, loss: Loss::Never, channel: 0 });
+        if let Some(frame) = frame {
+            self.push(Entry { bytes: frame.into(), frames: 1, loss: Loss::Never, channel: 0 });
+        }
         self.phase = Phase::Closing;
         true
     }
@@ -387,10 +406,9 @@ impl Outbox {
             return false;
         }
         self.discard();
-        let mut frame = Vec::new();
-        ws::encode_close(closure.code, &closure.text, &mut frame);
+        let frame = self.framing.close(closure.code, &closure.text);
         self.closure = Some(Box::new(closure));
-        self.close(frame.into())
+        self.close(frame)
     }
 
     /// Ends at once, without another word; the connection's task is to give everything up.
@@ -411,6 +429,31 @@ impl Outbox {
         std::mem::replace(&mut self.writer, Writer::Gone)
     }
 
+    /// If it is a body that takes what waits: whom to tell that there is something, and whether it has taken anything
+    /// since the last call.
+    pub(crate) fn offer(&mut self) -> Option<(Option<Waker>, bool)> {
+        let Writer::Body(taker) = &mut self.writer else { return None };
+        Some((taker.waker.take(), std::mem::take(&mut taker.took)))
+    }
+
+    /// Takes bytes for a body, or lets it be woken when there are some; `None` once nothing more comes. And whether the
+    /// connection's task is to look at what is left.
+    pub(crate) fn take(&mut self, body: &Waker, bounds: Bounds) -> (Poll<Option<Bytes>>, bool) {
+        let was_over = self.is_over(bounds);
+        let Writer::Body(taker) = &mut self.writer else { return (Poll::Ready(None), false) };
+        let Some(head) = self.queue.front() else {
+            if !taker.waker.as_ref().is_some_and(|known| known.will_wake(body)) {
+                taker.waker = Some(body.clone());
+            }
+            return (Poll::Pending, false);
+        };
+        let taken = head.bytes.slice(..head.bytes.len().min(BODY_TAKES));
+        taker.took = true;
+        self.advance(taken.len());
+        let look = was_over || !self.is_empty() || self.phase == Phase::Closing;
+        (Poll::Ready(Some(taken)), look)
+    }
+
     /// The next buffers to write, and how many of `out` they fill.
     pub(crate) fn front(&self, out: &mut Vec<Bytes>, most: usize) {
         out.extend(self.queue.iter().take(most).map(|entry| entry.bytes.clone()));
@@ -421,8 +464,15 @@ impl Outbox {
         self.bytes -= written.min(self.bytes);
         while written > 0 {
             let Some(head) = self.queue.front_mut() else { return };
+            if self.started == 0 && written >= head.bytes.len() {
+                // All of its frames: there is no need to look for where they end.
+                written -= head.bytes.len();
+                self.frames -= head.frames;
+                self.queue.pop_front();
+                continue;
+            }
             if self.started == 0 {
-                self.started = frame_len(&head.bytes);
+                self.started = self.framing.frame_len(&head.bytes);
             }
             let step = written.min(self.started);
             head.bytes.advance(step);
@@ -473,18 +523,6 @@ fn try_write(socket: &OwnedWriteHalf, runs: &[Run<Bytes>]) -> io::Result<usize> 
     }
 }
 
-/// The length of the frame that `bytes` begins with, header included: we made it, so it is well formed, and a
-/// server's frames are not masked (RFC 6455 section 5.2).
-fn frame_len(bytes: &[u8]) -> usize {
-    let extended =
-        |from: usize, to: usize| bytes[from..to].iter().fold(0usize, |len, byte| len << 8 | usize::from(*byte));
-    match bytes[1] {
-        126 => 4 + extended(2, 4),
-        127 => 10 + extended(2, 10),
-        len => 2 + usize::from(len),
-    }
-}
-
 #[cfg(all(test, not(pond_loom)))]
 mod tests {
     use pondsocket_proto::ws::{self, Opcode};
@@ -501,7 +539,7 @@ mod tests {
     }
 
     fn outbox() -> Outbox {
-        Outbox::new(Writer::Task)
+        Outbox::new(Writer::Task, Framing::Plain)
     }
 
     /// Delivers texts as one run.
@@ -521,7 +559,7 @@ mod tests {
         let mut rest = &bytes[outbox.started..];
         let mut texts = Vec::new();
         while !rest.is_empty() {
-            let len = frame_len(rest);
+            let len = Framing::Plain.frame_len(rest);
             texts.push(String::from_utf8(rest[2..len].to_vec()).expect("text"));
             rest = &rest[len..];
         }
@@ -662,6 +700,69 @@ mod tests {
         assert_eq!(queued(&outbox), [frame("last").to_vec(), close].concat());
     }
 
+    fn event(text: &str) -> Bytes {
+        Framing::Events.frame(text.as_bytes()).into()
+    }
+
+    fn outbox_of_a_body() -> Outbox {
+        Outbox::new(Writer::Body(Taker::default()), Framing::Events)
+    }
+
+    /// What a body takes, and whether the connection's task is to look at what is left.
+    fn take(outbox: &mut Outbox) -> (Poll<Option<Bytes>>, bool) {
+        outbox.take(Waker::noop(), BOUNDS)
+    }
+
+    #[test]
+    fn a_body_takes_what_waits_and_waits_for_more() {
+        let mut outbox = outbox_of_a_body();
+        assert_eq!(take(&mut outbox), (Poll::Pending, false));
+        assert!(outbox.send(event("a"), BOUNDS).expect("room").wake);
+        outbox.send(event("b"), BOUNDS).expect("room");
+        assert!(matches!(outbox.offer(), Some((Some(_), false))), "it waits, and has taken nothing");
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("a"))), true), "there is more");
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("b"))), false));
+        assert_eq!((outbox.frames, outbox.bytes), (0, 0));
+        assert!(matches!(outbox.offer(), Some((None, true))));
+        assert!(matches!(outbox.offer(), Some((None, false))), "nothing since");
+        drop(outbox.end());
+        assert_eq!(take(&mut outbox), (Poll::Ready(None), false));
+    }
+
+    #[test]
+    fn a_body_takes_no_more_at_once_than_it_may_and_what_it_has_begun_stays() {
+        let mut outbox = outbox_of_a_body();
+        let large = "x".repeat(2 * BODY_TAKES);
+        outbox.send(event(&large), BOUNDS).expect("room");
+        let (taken, _) = take(&mut outbox);
+        assert_eq!(taken, Poll::Ready(Some(event(&large).slice(..BODY_TAKES))));
+        assert!(outbox.give_up(TOO_SLOW));
+        assert_eq!(queued(&outbox), event(&large)[BODY_TAKES..], "the rest of the event, and no close frame");
+    }
+
+    #[test]
+    fn a_stream_is_closed_without_a_frame() {
+        let mut outbox = outbox_of_a_body();
+        outbox.send(event("last"), BOUNDS).expect("room");
+        outbox.begin_end(Closure { code: 1001, text: "bye".into(), reason: CloseReason::Shutdown });
+        assert!(outbox.farewell());
+        assert_eq!((outbox.phase(), queued(&outbox)), (Phase::Closing, event("last").to_vec()));
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("last"))), true), "its task ends it");
+    }
+
+    #[test]
+    fn events_are_dropped_whole_like_frames() {
+        let mut outbox = outbox_of_a_body();
+        for text in ["1", "22", "333", "4444", "55555"] {
+            let (buffer, loss) = (event(text), Loss::Policy(Some(SlowClient::DropOldest)));
+            outbox
+                .deliver(1, &[Run { range: 0..buffer.len(), buffer, frames: 1, loss }], BOUNDS)
+                .expect("not given up");
+        }
+        let expected: Vec<_> = ["22", "333", "4444", "55555"].iter().flat_map(|text| event(text).to_vec()).collect();
+        assert_eq!((outbox.frames, queued(&outbox)), (4, expected));
+    }
+
     #[test]
     fn an_emptied_outbox_holds_no_buffer() {
         let mut outbox = outbox();
@@ -739,7 +840,7 @@ mod tests {
             let mut arrived = Vec::new();
             let mut rest = &read[..];
             while !rest.is_empty() {
-                let len = frame_len(rest);
+                let len = Framing::Plain.frame_len(rest);
                 arrived.push(str::from_utf8(&rest[2..len]).expect("text").parse::<usize>().expect("a number"));
                 rest = &rest[len..];
             }

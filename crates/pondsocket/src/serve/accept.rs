@@ -21,9 +21,10 @@ const REMIND: Duration = Duration::from_secs(10);
 pub(super) async fn accept(listener: TcpListener, site: Arc<Site>) {
     let mut acceptor = Acceptor { listener, site: Arc::clone(&site), pause: PAUSE, not_before: None };
     let mut pending = JoinSet::new();
+    let mut streams = site.streams.subscribe();
     let mut reminder = None;
     loop {
-        let full = pending.len() >= site.options.max_pending;
+        let full = pending.len().saturating_sub(*streams.borrow_and_update()) >= site.options.max_pending;
         if full && reminder.is_none_or(|last: Instant| last.elapsed() > REMIND) {
             reminder = Some(Instant::now());
             tracing::warn!(target: "pondsocket::server", max_pending = site.options.max_pending, "accepting pauses until connections are upgraded");
@@ -32,7 +33,9 @@ pub(super) async fn accept(listener: TcpListener, site: Arc<Site>) {
             biased;
             () = site.closing() => break,
             Some(ended) = pending.join_next() => look_at(ended),
+            _ = streams.changed(), if full => {}
             (stream, peer) = acceptor.next(), if !full => {
+                prepare(&stream, &site);
                 // Boxed, its memory is given back when it ends. Otherwise it would wait for us to look at it.
                 pending.spawn(Box::pin(serve(stream, peer, Arc::clone(&site))));
             }
@@ -41,6 +44,19 @@ pub(super) async fn accept(listener: TcpListener, site: Arc<Site>) {
     drop(acceptor);
     while let Some(ended) = pending.join_next().await {
         look_at(ended);
+    }
+}
+
+/// A system that refuses is one with other limits: the connection works all the same.
+fn prepare(stream: &TcpStream, site: &Site) {
+    // Events must not wait for the acknowledgement of earlier ones.
+    let _ = stream.set_nodelay(true);
+    // The client of an event stream says nothing. That it has vanished shows by what it does not acknowledge.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    {
+        let options = &site.pond.common.options;
+        let patience = options.pong_wait.max(options.write_wait);
+        let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience));
     }
 }
 

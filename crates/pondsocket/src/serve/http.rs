@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, copy, sink};
 use tokio::time::timeout;
 
 use super::progress::{Deadlines, Progress, Watched};
+use super::streaming::Streaming;
 use super::{ServerOptions, Site};
-use crate::edge::upgrade::PeerAddr;
+use crate::edge::answer::PeerAddr;
 use crate::error::Error;
 
 /// The least that hyper accepts as the size of its buffers.
@@ -36,7 +37,10 @@ where
         let (site, progress) = (&site, &progress);
         async move {
             let answer = site.answer(request).await;
-            progress.answered();
+            match answer.body().stream() {
+                Some(stream) => progress.streams(Streaming::new(stream, site)),
+                None => progress.answered(),
+            }
             Ok::<_, Infallible>(answer)
         }
     });
@@ -48,12 +52,17 @@ where
         tokio::select! {
             biased;
             ended = &mut connection => break ended,
+            // It is written to the end, and then closed.
+            () = progress.stream_ended() => std::pin::Pin::new(&mut connection).graceful_shutdown(),
             option = deadlines.missed() => return tracing::debug!(target: "pondsocket::server", %peer, option, "HTTP connection given up"),
             () = site.closing(), if !closing => closing = true,
             () = at_rest(&progress), if closing => return,
         }
     };
-    if let Err(error) = ended {
+    // A client that wants no more of an event stream just goes.
+    if let Err(error) = ended
+        && !progress.is_streaming()
+    {
         tracing::debug!(target: "pondsocket::server", %peer, %error, "HTTP connection failed");
         site.count(Error::bad_request("an HTTP connection failed").with_source(error));
     }
@@ -96,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::edge::body::Body;
-    use crate::edge::upgrade::recover;
+    use crate::edge::websocket::recover;
 
     #[tokio::test]
     async fn after_an_upgrade_the_tcp_stream_is_recovered_with_what_was_read() {

@@ -1,9 +1,10 @@
-//! A port of its own. Each socket is HTTP, within deadlines, until it ends or becomes a WebSocket:
+//! A port of its own. Each socket is HTTP, within deadlines, until it ends or becomes a WebSocket or an event stream:
 //!
 //! ```text
 //! listener -> accept: one task for each socket, at most max_pending
 //!                |
 //!               tls -> http: requests within deadlines -> probes, or the pond's service -> upgraded: not ours any more
+//!                                                                                       -> an event stream: no deadlines
 //! ```
 
 mod accept;
@@ -12,6 +13,7 @@ mod options;
 mod probes;
 mod progress;
 mod signals;
+mod streaming;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -45,7 +47,7 @@ pub use tls::Tls;
 /// # }
 /// ```
 ///
-/// Dropping it stops accepting; the WebSockets there are go on.
+/// Dropping it stops accepting; the WebSockets there are go on, the event streams end.
 #[derive(Debug)]
 pub struct Server {
     pond: PondSocket,
@@ -70,6 +72,8 @@ struct Site {
     pond: PondSocket,
     options: ServerOptions,
     stage: watch::Receiver<Stage>,
+    /// How many sockets are event streams.
+    streams: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -111,7 +115,8 @@ impl Server {
             .await
             .map_err(|error: io::Error| Error::unavailable(format!("cannot listen on {address}: {error}")))?;
         let (sender, stage) = watch::channel(Stage::Serving);
-        let site = Arc::new(Site { pond: self.pond.clone(), options: self.options.clone(), stage });
+        let (pond, options, streams) = (self.pond.clone(), self.options.clone(), watch::Sender::default());
+        let site = Arc::new(Site { pond, options, stage, streams });
         let accepting = tokio::spawn(accept::accept(listener, site));
         tracing::info!(target: "pondsocket::server", address = %local, "listening");
         self.running = Some(Running { address: local, stage: sender, accepting });

@@ -2,18 +2,19 @@
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::Site;
 use crate::edge::body::Body;
-use crate::edge::upgrade::refuse;
+use crate::edge::refusal::refuse;
 
 /// In how many seconds it is worth asking again, hopefully another server.
 const LATER: HeaderValue = HeaderValue::from_static("5");
 
 impl Site {
     /// Answers a request.
-    pub(super) async fn answer<B: Send + 'static>(&self, request: Request<B>) -> Response<Body> {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         if let Some(answer) = self.probe(request.method(), request.uri().path()) {
             return answer;
         }

@@ -1,10 +1,12 @@
 //! How far a socket is with HTTP, and by when it must go on. It matters until the upgrade only: a WebSocket has other
-//! deadlines.
+//! deadlines. So has an event stream, until it ends: then the rest of it has to be written, and that was the last answer.
 //!
 //! ```text
 //! accepted -> Head -- whole head --> InHand -- answered --> Idle -- first byte --> Head
 //!             read_timeout           (the handler's own)    idle_timeout
-//!                                                           write_timeout, while something is unsent
+//!                                      |                    write_timeout, while something is unsent
+//!                                      '-- an event stream --> Stream -- it ends --> InHand
+//!                                                              (its own)             write_timeout
 //! ```
 //!
 //! hyper's `header_read_timeout` would count the idle time between requests as the time for a head.
@@ -19,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerOptions;
+use super::streaming::Streaming;
 use crate::engine::sync::Mutex;
 
 /// Shared by the stream, the service, and who watches the deadlines: all in one task.
@@ -38,6 +41,8 @@ enum Reading {
     Head { since: Instant },
     /// The request is being answered.
     InHand,
+    /// The answer goes on for as long as its connection.
+    Stream(Streaming),
     /// Whether there is another request is up to the client.
     Idle { since: Instant },
 }
@@ -61,10 +66,38 @@ impl Progress {
         state.unsent.get_or_insert(now);
     }
 
+    /// The answer is an event stream.
+    pub(super) fn streams(&self, streaming: Streaming) {
+        let mut state = self.0.lock();
+        state.reading = Reading::Stream(streaming);
+        // From now on its connection watches what the client takes.
+        state.unsent = None;
+    }
+
+    /// Completes when the event stream has ended, if there is one: all that is left of it is about to be written. To be
+    /// polled after the connection, in its task.
+    pub(super) async fn stream_ended(&self) {
+        poll_fn(|cx| {
+            let mut state = self.0.lock();
+            let Reading::Stream(streaming) = &mut state.reading else { return Poll::Pending };
+            ready!(streaming.poll_ended(cx));
+            state.unsent = Some(Instant::now());
+            let ended = std::mem::replace(&mut state.reading, Reading::InHand);
+            drop(state);
+            drop(ended);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        matches!(self.0.lock().reading, Reading::Stream(_))
+    }
+
     /// Whether a request has been received whose answer has not been written.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.0.lock();
-        state.unsent.is_some() || matches!(state.reading, Reading::InHand)
+        state.unsent.is_some() || matches!(state.reading, Reading::InHand | Reading::Stream(_))
     }
 
     fn received(&self) {

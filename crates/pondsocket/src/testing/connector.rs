@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    ACCEPT, CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
+use hyper::client::conn::http1::SendRequest;
 use hyper::{client, server};
 use hyper_util::rt::TokioIo;
 use pondsocket_proto::wire::GATEWAY;
@@ -27,14 +27,15 @@ use tower_service::Service;
 
 use super::client::Client;
 use super::error::{Asked, ConnectError, Failure, Refusal};
+use super::events::{Events, headers_for};
 use super::inbox::{Inbox, Recent};
-use super::line::{Line, Patience};
+use super::line::{Line, Opened, Patience};
 use super::received::Kind;
+use crate::edge::answer::PeerAddr;
 use crate::edge::body::Body;
-use crate::edge::upgrade::PeerAddr;
 use crate::handler::BoxFuture;
 
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// How much may be on the way in either direction, as in a socket's buffers.
 const ON_THE_WAY: usize = 64 * 1024;
@@ -66,6 +67,7 @@ pub struct Connector {
     headers: HeaderMap,
     peer: Option<SocketAddr>,
     patience: Patience,
+    over_events: bool,
 }
 
 /// Serves one connection.
@@ -85,10 +87,18 @@ impl Connector {
     {
         let serve: Serve = Arc::new(move |stream, peer| Box::pin(serve(service.clone(), stream, peer)));
         let patience = Patience { deadline: Duration::from_secs(5), silence: Duration::from_millis(100) };
-        Connector { serve, headers: HeaderMap::new(), peer: None, patience }
+        Connector { serve, headers: HeaderMap::new(), peer: None, patience, over_events: false }
     }
 
-    /// Sends a header with the upgrade request, in place of the client's own one of that name. Several of one name
+    /// Comes over an event stream, not over a WebSocket. Everything else is as before, but that a message which the
+    /// server does not take ends the connection in a failure.
+    #[must_use]
+    pub fn over_events(mut self) -> Connector {
+        self.over_events = true;
+        self
+    }
+
+    /// Sends a header with each request, in place of the client's own one of that name. Several of one name
     /// are all sent.
     ///
     /// # Panics
@@ -135,7 +145,7 @@ impl Connector {
             let deadline = self.patience.deadline;
             let opened = timeout(deadline, self.open(path)).await;
             let why = match opened {
-                Ok(Ok(socket)) => return Ok(self.greet(&asked, socket).await?),
+                Ok(Ok(opened)) => return Ok(self.greet(&asked, opened).await?),
                 Ok(Err(NotOpen::Refused(response))) => {
                     return Err(ConnectError::Refused(Refusal::new(asked, response)));
                 }
@@ -146,27 +156,53 @@ impl Connector {
         }
     }
 
-    async fn open(&self, path: &str) -> Result<WebSocketStream<TokioIo<Upgraded>>, NotOpen> {
-        let request = self.request(path)?;
-        let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+    async fn open(&self, path: &str) -> Result<Opened, NotOpen> {
+        if self.over_events { self.open_events(path).await } else { self.open_websocket(path).await }
+    }
 
+    async fn open_events(&self, path: &str) -> Result<Opened, NotOpen> {
+        let uri: Uri = path.parse()?;
+        let mut request = Request::new(Body::default());
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.headers_over(&[(HOST, "test"), (ACCEPT, "text/event-stream")])?;
+        let response = self.ask(request, StatusCode::OK).await?;
+        let headers = headers_for(&self.headers_over(&[(HOST, "test")])?, response.headers())?;
+        let (stream, requests) = (response.into_body(), self.dial().await?);
+        Ok(Opened::Events(Box::new(Events { stream, requests, uri, headers })))
+    }
+
+    /// An HTTP connection.
+    async fn dial(&self) -> Result<SendRequest<Body>, BoxError> {
         let (near, far) = tokio::io::duplex(ON_THE_WAY);
         tokio::spawn((self.serve)(far, self.peer));
-        let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(near)).await?;
+        let (sender, connection) = client::conn::http1::handshake(TokioIo::new(near)).await?;
         tokio::spawn(connection.with_upgrades());
-        let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let (parts, body) = response.into_parts();
-            let response = Response::from_parts(parts, body.collect().await?.to_bytes());
-            return Err(NotOpen::Refused(Box::new(response)));
+        Ok(sender)
+    }
+
+    /// Makes a request, to which this must be the answer.
+    async fn ask(&self, request: Request<Body>, expected: StatusCode) -> Result<Response<Incoming>, NotOpen> {
+        let response = self.dial().await?.send_request(request).await?;
+        if response.status() == expected {
+            return Ok(response);
         }
+        let (parts, body) = response.into_parts();
+        let response = Response::from_parts(parts, body.collect().await?.to_bytes());
+        Err(NotOpen::Refused(Box::new(response)))
+    }
+
+    async fn open_websocket(&self, path: &str) -> Result<Opened, NotOpen> {
+        let request = self.request(path)?;
+        let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+        let response = self.ask(request, StatusCode::SWITCHING_PROTOCOLS).await?;
         let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
         if accepted.is_none() || accepted != key.as_deref().map(str::as_bytes) {
             return Err(NotOpen::Failed("the upgrade is not for our Sec-WebSocket-Key".into()));
         }
         let io = TokioIo::new(hyper::upgrade::on(response).await?);
         let config = WebSocketConfig::default().read_buffer_size(READ);
-        Ok(WebSocketStream::from_raw_socket(io, Role::Client, Some(config)).await)
+        let socket = WebSocketStream::from_raw_socket(io, Role::Client, Some(config)).await;
+        Ok(Opened::WebSocket(Box::new(socket)))
     }
 
     /// The upgrade request (RFC 6455 section 4.1).
@@ -181,25 +217,31 @@ impl Connector {
             (SEC_WEBSOCKET_VERSION, "13"),
             (SEC_WEBSOCKET_KEY, key.as_str()),
         ];
-        *request.headers_mut() = self.headers.clone();
-        for (name, value) in own {
-            request.headers_mut().entry(name).or_insert(HeaderValue::from_str(value)?);
-        }
+        *request.headers_mut() = self.headers_over(&own)?;
         Ok(request)
     }
 
+    /// The test's headers, and those of the client that the test does not set.
+    fn headers_over(&self, own: &[(HeaderName, &str)]) -> Result<HeaderMap, BoxError> {
+        let mut headers = self.headers.clone();
+        for (name, value) in own {
+            headers.entry(name).or_insert(HeaderValue::from_str(value)?);
+        }
+        Ok(headers)
+    }
+
     /// Waits for the first message (docs/protocol.md, Connecting).
-    async fn greet(&self, asked: &Asked, socket: WebSocketStream<TokioIo<Upgraded>>) -> Result<Client, Failure> {
+    async fn greet(&self, asked: &Asked, opened: Opened) -> Result<Client, Failure> {
         let mut inbox = Inbox::default();
         let gateway = inbox.open(GATEWAY);
-        let line = Line::new(socket, inbox, self.patience);
+        let line = Line::new(opened, inbox, self.patience);
         let first = line.wait(asked, |inbox| inbox.take(gateway, |message| message.kind == Kind::Connect)).await?;
         let id = first.payload["connectionId"].as_str().unwrap_or_default().to_owned();
         Ok(Client::new(line, gateway, id))
     }
 }
 
-/// Why there is no WebSocket.
+/// Why there is no connection.
 enum NotOpen {
     Refused(Box<Response<Bytes>>),
     Failed(BoxError),
@@ -220,20 +262,28 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut service = service.clone();
-        // The request for an upgrade has no body.
-        let mut request = request.map(|_| Body::default());
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(PeerAddr(peer));
-        }
-        async move {
-            poll_fn(|cx| service.poll_ready(cx)).await?;
-            service.call(request).await
-        }
-    });
+    let service = hyper::service::service_fn(move |request| call(service.clone(), request, peer));
     // However it ends, the client learns it.
     let _ = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+}
+
+async fn call<S, B>(
+    mut service: S,
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+) -> Result<Response<B>, BoxError>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let mut request = Request::from_parts(parts, Body::whole(body));
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(PeerAddr(peer));
+    }
+    poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+    service.call(request).await.map_err(Into::into)
 }
 
 impl fmt::Debug for Connector {

@@ -1,10 +1,12 @@
-//! A connected WebSocket and the task that owns it: the only one that reads, and the only one that writes.
+//! A connection and the task that owns it: the only one that reads, and the only one that writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::error::{Asked, Failure};
+use super::events::Events;
 use super::inbox::{Closed, End, Inbox};
 use crate::engine::sync::Mutex;
 
@@ -32,6 +35,12 @@ pub(super) struct Patience {
     pub(super) silence: Duration,
 }
 
+/// What a client is connected by.
+pub(super) enum Opened {
+    WebSocket(Box<WebSocketStream<TokioIo<Upgraded>>>),
+    Events(Box<Events>),
+}
+
 /// What a client and its rooms hold of the connection. It ends, without a close frame, when the last of them goes.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -43,20 +52,23 @@ pub(super) struct Line {
 
 /// Where the task puts what comes.
 #[derive(Debug, Default)]
-struct Incoming {
+pub(super) struct Incoming {
     inbox: Mutex<Inbox>,
     changed: Notify,
 }
 
 impl Line {
-    /// Sorts into `inbox` what comes over a WebSocket, on a task of the current runtime.
-    pub(super) fn new<S>(socket: WebSocketStream<S>, inbox: Inbox, patience: Patience) -> Line
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    /// Sorts into `inbox` what comes, on a task of the current runtime.
+    pub(super) fn new(opened: Opened, inbox: Inbox, patience: Patience) -> Line {
         let (outgoing, to_send) = mpsc::channel(OUTGOING);
         let incoming = Arc::new(Incoming { inbox: Mutex::new(inbox), changed: Notify::new() });
-        tokio::spawn(drive(socket, to_send, Arc::clone(&incoming)));
+        let sorted = Arc::clone(&incoming);
+        tokio::spawn(async move {
+            match opened {
+                Opened::WebSocket(socket) => drive(*socket, to_send, &sorted).await,
+                Opened::Events(events) => events.drive(to_send, &sorted).await,
+            }
+        });
         Line { incoming, outgoing, patience, requests: AtomicU64::new(0) }
     }
 
@@ -148,20 +160,20 @@ impl Incoming {
         take(&mut inbox).map(Ok).or_else(|| inbox.ended().cloned().map(Err))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Inbox)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Inbox)) {
         change(&mut self.inbox.lock());
         self.changed.notify_waiters();
     }
 }
 
 /// Reads and writes side by side: neither may keep the other waiting, or two full pipes would wait for each other.
-async fn drive<S>(socket: WebSocketStream<S>, outgoing: mpsc::Receiver<Message>, incoming: Arc<Incoming>)
+async fn drive<S>(socket: WebSocketStream<S>, outgoing: mpsc::Receiver<Message>, incoming: &Incoming)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (sink, stream) = socket.split();
     tokio::select! {
-        end = read(stream, &incoming) => incoming.change(|inbox| inbox.end(end)),
+        end = read(stream, incoming) => incoming.change(|inbox| inbox.end(end)),
         // Nobody is left who could ask for anything: the socket is dropped.
         () = write(sink, outgoing) => {}
     }

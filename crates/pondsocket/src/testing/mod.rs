@@ -41,6 +41,8 @@
 //! listens. Whatever a test waits for has a deadline, and the error of one that was missed says where in the test
 //! that was, what was awaited, and what came instead.
 //!
+//! Clients come over WebSockets, or [over event streams](Connector::over_events).
+//!
 //! Several servers are joined in one process by [`bus::MemoryHub`].
 
 pub mod bus;
@@ -48,6 +50,7 @@ mod call;
 mod client;
 mod connector;
 mod error;
+mod events;
 mod inbox;
 mod line;
 mod received;

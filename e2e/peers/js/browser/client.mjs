@@ -1,5 +1,5 @@
 // What a page that uses the published client would import. Bundled by site.mjs.
 
-import { PondClient } from '@eleven-am/pondsocket-client';
+import { PondClient, SSEClient } from '@eleven-am/pondsocket-client';
 
-window.PondClient = PondClient;
+Object.assign(window, { PondClient, SSEClient });

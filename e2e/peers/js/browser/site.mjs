@@ -7,8 +7,8 @@ import { build } from 'esbuild';
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-/** Serves the site and returns the address of its page. It ends with the test `t`. */
-export async function serveSite (t) {
+/** Serves the site and returns the address of its page. It ends with the test `t`. Port 0 is a free one. */
+export async function serveSite (t, port = 0) {
     const bundle = await build({ entryPoints: [here('client.mjs')], bundle: true, platform: 'browser', write: false });
     const files = {
         '/': ['text/html', await readFile(here('page.html'))],
@@ -20,7 +20,7 @@ export async function serveSite (t) {
         response.writeHead(type ? 200 : 404, { 'Content-Type': type ?? 'text/plain' });
         response.end(content);
     });
-    await new Promise((resolve) => site.listen(0, 'localhost', resolve));
+    await new Promise((resolve) => site.listen(port, 'localhost', resolve));
     t.after(() => { site.close(); site.closeAllConnections(); });
     return `http://localhost:${site.address().port}/`;
 }

@@ -2,18 +2,18 @@
 
 export class Tab {
     /** Opens the page in a tab of its own and creates, but does not connect, a client of `url`. */
-    static async open (context, page, url, query = { token: 't' }) {
+    static async open (context, page, url, query = { token: 't' }, { client = 'PondClient', options } = {}) {
         const tab = new Tab();
         tab.page = await context.newPage();
         tab.errors = [];
         tab.page.on('pageerror', (error) => tab.errors.push(error.message));
         await tab.page.goto(page);
-        await tab.page.evaluate(([url, query]) => {
-            const client = new window.PondClient(url, query);
+        await tab.page.evaluate(([kind, url, query, options]) => {
+            const client = new window[kind](url, query, options);
             window.user = { client, connection: [], errors: 0 };
             client.onConnectionChange((state) => window.user.connection.push(state));
             client.onError(() => { window.user.errors++; });
-        }, [url.toString(), query]);
+        }, [client, url.toString(), query, options]);
         return tab;
     }
 

@@ -6,11 +6,11 @@ import { until } from './wait.mjs';
 
 export class Peer {
     /** A peer that has not connected yet. It disconnects when the test `t` ends. */
-    constructor (t, name, { url = server, query = { token: 't' }, options } = {}) {
+    constructor (t, name, { Client = PondClient, url = server, query = { token: 't' }, options } = {}) {
         this.name = name;
         this.errors = [];
         this.connectionStates = [];
-        this.client = new PondClient(url.toString(), query, options);
+        this.client = new Client(url.toString(), query, options);
         this.client.onError((error) => this.errors.push(error));
         this.client.onConnectionChange((state) => this.connectionStates.push(state));
         t.after(() => this.client.disconnect());

@@ -1,6 +1,6 @@
-//! One socket that speaks the PondSocket protocol, driven by one task.
+//! One client that speaks the PondSocket protocol, over whichever [`Transport`], driven by one task.
 //!
-//! The task reads, decodes, polls its own running handlers and writes what others could not write at once. While
+//! The task reads, polls its own running handlers and writes what others could not write at once. While
 //! nothing happens it holds no buffer, no timer of its own and no channel.
 //!
 //! ```text
@@ -23,17 +23,16 @@ mod rates;
 mod room;
 mod running;
 mod session;
+mod transport;
 
 use std::borrow::Cow;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pondsocket_proto::id::RequestId;
 use pondsocket_proto::wire::{Action, GATEWAY, server};
-use pondsocket_proto::ws::{Decoder, Event, Opcode, ProtocolError};
 use tokio::time::Instant;
 use tracing::{Span, info_span};
 
@@ -43,12 +42,12 @@ use crate::engine::link::Link;
 use crate::engine::live::{Scope, Settle};
 use crate::engine::outbox::{Closure, Phase, TOO_SLOW};
 use crate::engine::timer::Key;
-use crate::engine::transport::{Scratch, Transport};
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Ticket;
-use crate::metrics::{CloseReason, Limit};
+use crate::metrics::CloseReason;
 
-use session::Session;
+pub(crate) use session::Session;
+pub(crate) use transport::{Heard, Transport};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,16 +58,11 @@ enum Stage {
     Gone,
 }
 
-/// A connection's task. It ends when the socket is closed and everything received has been handled.
-pub(crate) struct Connection {
-    transport: Transport,
-    decoder: Decoder,
+/// A connection's task. It ends when the transport is closed and everything received has been handled.
+pub(crate) struct Connection<T: Transport> {
+    transport: T,
     session: Session,
     stage: Stage,
-    /// Bytes that had been read before the connection was handed over.
-    first: Option<Box<[u8]>>,
-    /// The peer's close frame has come.
-    heard_close: bool,
     opened: Instant,
     heard: Instant,
     pinged: Instant,
@@ -104,16 +98,8 @@ struct Troubles {
     closing: Option<Instant>,
 }
 
-impl Connection {
-    /// `first` are bytes that had been read before the connection was handed over.
-    pub(crate) fn new(
-        transport: Transport,
-        first: Vec<u8>,
-        decoder: Decoder,
-        endpoint: Arc<EndpointInner>,
-        link: Arc<Link>,
-        places: Places,
-    ) -> Self {
+impl<T: Transport> Connection<T> {
+    pub(crate) fn new(transport: T, endpoint: Arc<EndpointInner>, link: Arc<Link>, places: Places) -> Self {
         let now = Instant::now();
         let (drain, settings) = (&endpoint.common.drain, endpoint.settings());
         let path = &*endpoint.observer.endpoint;
@@ -128,11 +114,8 @@ impl Connection {
         tracing::debug!(target: "pondsocket::connection", parent: &span, %connection, %user, ?ip, "opened");
         Connection {
             transport,
-            decoder,
             session: Session::new(endpoint, link, settings),
             stage: Stage::Open,
-            first: (!first.is_empty()).then(|| first.into_boxed_slice()),
-            heard_close: false,
             opened: now,
             heard: now,
             pinged: now,
@@ -152,13 +135,14 @@ impl Connection {
 
     fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.crowded.retain(|channel| channel.poll_room(cx).is_pending());
-        if let Some(mut first) = self.first.take() {
-            Scratch::lend(|scratch| self.decode(&mut first, &mut scratch.codec, cx));
-        }
         while self.may_read() {
-            match Scratch::lend(|scratch| self.read_once(cx, scratch)) {
-                Poll::Ready(Ok(true)) => self.heard = now,
-                Poll::Ready(Ok(false)) => self.hang_up("end of stream"),
+            match self.transport.poll_read(cx, &mut self.session, self.stage == Stage::Open) {
+                Poll::Ready(Ok(Heard::Something)) => self.heard = now,
+                Poll::Ready(Ok(Heard::Violation)) => {
+                    self.heard = now;
+                    self.stage = Stage::Lingering;
+                }
+                Poll::Ready(Ok(Heard::End)) => self.hang_up("end of stream"),
                 Poll::Ready(Err(error)) => self.hang_up(&error.to_string()),
                 Poll::Pending => return,
             }
@@ -175,45 +159,14 @@ impl Connection {
         }
     }
 
-    /// False at the end of the stream.
-    fn read_once(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<bool>> {
-        let read = ready!(self.transport.poll_read(cx, &mut scratch.read))?;
-        if read > 0 && self.stage != Stage::Lingering {
-            self.decode(&mut scratch.read[..read], &mut scratch.codec, cx);
-        }
-        Poll::Ready(Ok(read > 0))
-    }
-
-    fn decode(&mut self, bytes: &mut [u8], codec: &mut pondsocket_proto::ws::Scratch, cx: &mut Context<'_>) {
-        let mut input = self.decoder.feed(bytes, codec);
-        while let Some(event) = input.next() {
-            match event {
-                Ok(Event::Text(text)) if self.stage == Stage::Open => self.session.on_text(text, cx),
-                Ok(Event::Binary(bytes)) if self.stage == Stage::Open => self.session.on_binary(bytes, cx),
-                Ok(Event::Ping(payload)) => self.session.link.send_control(Opcode::Pong, payload),
-                Ok(Event::Close(frame)) => {
-                    self.heard_close = true;
-                    let code = frame.map_or(1005, |frame| frame.code);
-                    let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
-                    self.session.link.answer_close(closure);
-                }
-                Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_)) => {}
-                Err(error) => {
-                    refuse(&self.session.link, error);
-                    self.stage = Stage::Lingering;
-                }
-            }
-        }
-    }
-
-    /// The socket is of no use any more, for this reason if there is none yet.
+    /// The transport is of no use any more, for this reason if there is none yet.
     fn hang_up(&mut self, why: &str) {
         if self.stage == Stage::Gone {
             return;
         }
         self.stage = Stage::Gone;
-        self.transport = Transport::None;
-        drop(self.link().hang_up());
+        self.transport.close();
+        self.link().hang_up();
         self.admission = None;
         let lost = Closure { code: 1006, text: why.to_owned().into(), reason: CloseReason::Lost };
         self.link().blame(lost.clone());
@@ -251,11 +204,13 @@ impl Connection {
             }
         }
         match (self.stage, self.link().phase()) {
-            (Stage::Closing, Phase::Closing | Phase::Closed) if self.heard_close => self.hang_up("closed"),
+            (Stage::Closing, Phase::Closing | Phase::Closed) if self.transport.is_free_to_go() => {
+                self.hang_up("closed");
+            }
             (Stage::Lingering, Phase::Closing) => {
                 // The peer learns why before its unread bytes make the kernel reset the connection.
-                drop(self.link().hang_up());
-                let _ = self.transport.poll_shutdown(cx);
+                self.link().hang_up();
+                self.transport.shut_down(cx);
             }
             (_, Phase::Closed) if self.stage != Stage::Lingering => self.hang_up("the socket failed"),
             _ => {}
@@ -296,7 +251,8 @@ impl Connection {
         let full = since(|troubles| troubles.full);
         let closing = since(|troubles| troubles.closing);
 
-        let silent = now >= self.heard + options.pong_wait;
+        let silence = T::ANSWERS.then(|| self.heard + options.pong_wait);
+        let silent = silence.is_some_and(|end| now >= end);
         if silent || late(stalled, options.write_wait) || late(closing, options.write_wait) {
             let (text, reason) = match silent {
                 true => ("nothing was heard of it", CloseReason::Silent),
@@ -317,7 +273,7 @@ impl Connection {
         let is_open = self.stage == Stage::Open;
         if is_open && now >= self.pinged + options.ping_interval {
             self.pinged = now;
-            self.link().send_control(Opcode::Ping, &[]);
+            self.link().keep_alive();
             return Some(now);
         }
         let beat = options.heartbeat.map(|interval| self.beaten + interval).filter(|_| is_open);
@@ -327,7 +283,7 @@ impl Connection {
             return Some(now);
         }
         let next = [
-            Some(self.heard + options.pong_wait),
+            silence,
             is_open.then(|| self.pinged + options.ping_interval),
             beat,
             stalled.map(|start| start + options.write_wait),
@@ -386,7 +342,7 @@ impl Connection {
     }
 }
 
-impl Future for Connection {
+impl<T: Transport> Future for Connection<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -425,7 +381,7 @@ impl Future for Connection {
     }
 }
 
-impl Drop for Connection {
+impl<T: Transport> Drop for Connection<T> {
     fn drop(&mut self) {
         let span = self.span.clone();
         let _entered = span.enter();
@@ -443,16 +399,6 @@ impl Drop for Connection {
 const TOO_MANY_MESSAGES: Closure =
     Closure { code: 1013, text: Cow::Borrowed("too many messages"), reason: CloseReason::TooManyMessages };
 
-/// The peer broke the WebSocket protocol: it is told how.
-fn refuse(link: &Link, error: ProtocolError) {
-    let (code, text) = (error.close_code(), error.to_string());
-    link.count(|metrics, me| metrics.connection_error(me, &text));
-    if code == 1009 {
-        link.reached(Limit::MessageSize);
-    }
-    link.close(Closure { code, text: text.into(), reason: CloseReason::Protocol });
-}
-
 #[cfg(all(test, not(pond_loom)))]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -460,13 +406,15 @@ mod tests {
 
     use pondsocket_proto::channel::{Assigns, SlowClient};
     use pondsocket_proto::id::{ConnectionId, UserId};
-    use pondsocket_proto::ws::Limits;
+    use pondsocket_proto::ws::{Decoder, Limits};
     use tokio::io::{AsyncWriteExt, DuplexStream};
 
     use super::*;
+    use crate::edge::websocket::Frames;
     use crate::engine::framing::Framing;
     use crate::engine::link::{Identity, Terms};
     use crate::engine::outbox::Bounds;
+    use crate::engine::socket::Socket;
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
 
     #[derive(Default)]
@@ -489,9 +437,9 @@ mod tests {
         stream.write_all(&[&head, text.as_bytes()].concat()).await.expect("room for a frame");
     }
 
-    fn connect(endpoint: &crate::Endpoint) -> (DuplexStream, Connection) {
+    fn connect(endpoint: &crate::Endpoint) -> (DuplexStream, Connection<Frames>) {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let (transport, writer) = Transport::io(Box::new(theirs));
+        let (socket, writer) = Socket::io(Box::new(theirs));
         let (id, user) = (ConnectionId::from_u128(1), UserId::new("ada").expect("valid"));
         let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect };
         let terms = Terms { framing: Framing::Plain, bounds, max_assigns: 1024 };
@@ -499,7 +447,8 @@ mod tests {
         let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
         let decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
         let places = Places { admission: None, ticket: endpoint.0.common.drain.admit().expect("it serves") };
-        (ours, Connection::new(transport, Vec::new(), decoder, Arc::clone(&endpoint.0), link, places))
+        let frames = Frames::new(socket, Vec::new(), decoder);
+        (ours, Connection::new(frames, Arc::clone(&endpoint.0), link, places))
     }
 
     /// Its own deliveries run only when this test waits: until then the channel stays as full as it is.
@@ -521,7 +470,7 @@ mod tests {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let cx = &mut Context::from_waker(&waker);
-        let mut poll = |connection: &mut Connection| assert!(Pin::new(connection).poll(cx).is_pending());
+        let mut poll = |connection: &mut Connection<Frames>| assert!(Pin::new(connection).poll(cx).is_pending());
 
         send(&mut stream, "JOIN_CHANNEL", "JOIN_CHANNEL").await;
         poll(&mut connection);

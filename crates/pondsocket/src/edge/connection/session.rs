@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{CloseReason, Limit, Queue};
 
 /// The channels of one connection, and its running handlers.
-pub(super) struct Session {
+pub(crate) struct Session {
     pub(super) endpoint: Arc<EndpointInner>,
     pub(super) link: Arc<Link>,
     pub(super) options: Arc<Settings>,
@@ -50,6 +50,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
     /// Whether nothing more may be read for now.
     pub(super) fn is_full(&self) -> bool {
         self.waiting >= self.options.receive_channel_buffer
@@ -71,14 +75,14 @@ impl Session {
     }
 
     /// A binary message is taken for text if it is (docs/protocol.md, Envelope).
-    pub(super) fn on_binary(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+    pub(crate) fn on_binary(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         match std::str::from_utf8(bytes) {
             Ok(text) => self.on_text(text, cx),
             Err(_) => self.refuse(400, "a binary message that is not UTF-8"),
         }
     }
 
-    pub(super) fn on_text(&mut self, text: &str, cx: &mut Context<'_>) {
+    pub(crate) fn on_text(&mut self, text: &str, cx: &mut Context<'_>) {
         let message = client::decode(text);
         if let Ok(ClientMessage::Leave(message)) = &message
             && let Some((name, _)) = self.rooms.get_key_value(&*message.channel)

@@ -22,7 +22,7 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Where a connection's bytes come from.
-pub(crate) enum Transport {
+pub(crate) enum Socket {
     /// Plain TCP. The outbox holds the write half, so that whoever delivers can write.
     Tcp(OwnedReadHalf),
     /// Anything else: read and written by the connection's task.
@@ -31,20 +31,20 @@ pub(crate) enum Transport {
     None,
 }
 
-impl Transport {
-    pub(crate) fn tcp(stream: TcpStream) -> (Transport, Writer) {
+impl Socket {
+    pub(crate) fn tcp(stream: TcpStream) -> (Socket, Writer) {
         let (read, write) = stream.into_split();
-        (Transport::Tcp(read), Writer::Socket(write))
+        (Socket::Tcp(read), Writer::Socket(write))
     }
 
-    pub(crate) fn io(stream: Box<dyn Io>) -> (Transport, Writer) {
-        (Transport::Io(stream), Writer::Task)
+    pub(crate) fn io(stream: Box<dyn Io>) -> (Socket, Writer) {
+        (Socket::Io(stream), Writer::Task)
     }
 
     /// The stream to write to, where the outbox does not hold it.
     pub(crate) fn as_writer(&mut self) -> Option<&mut dyn Io> {
         match self {
-            Transport::Io(io) => Some(&mut **io),
+            Socket::Io(io) => Some(&mut **io),
             _ => None,
         }
     }
@@ -52,7 +52,7 @@ impl Transport {
     /// Tells the peer that nothing more comes. For TCP the outbox does it, by dropping the write half.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Transport::Io(io) => Pin::new(io).poll_shutdown(cx),
+            Socket::Io(io) => Pin::new(io).poll_shutdown(cx),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -61,20 +61,20 @@ impl Transport {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         match self {
-            Transport::Tcp(read) => ready!(Pin::new(read).poll_read(cx, &mut buffer))?,
-            Transport::Io(io) => ready!(Pin::new(io).poll_read(cx, &mut buffer))?,
-            Transport::None => {}
+            Socket::Tcp(read) => ready!(Pin::new(read).poll_read(cx, &mut buffer))?,
+            Socket::Io(io) => ready!(Pin::new(io).poll_read(cx, &mut buffer))?,
+            Socket::None => {}
         }
         Poll::Ready(Ok(buffer.filled().len()))
     }
 }
 
-impl fmt::Debug for Transport {
+impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Transport::Tcp(_) => "Tcp",
-            Transport::Io(_) => "Io",
-            Transport::None => "None",
+            Socket::Tcp(_) => "Tcp",
+            Socket::Io(_) => "Io",
+            Socket::None => "None",
         })
     }
 }

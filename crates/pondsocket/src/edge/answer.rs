@@ -1,0 +1,112 @@
+//! Which endpoint answers a request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::Body as HttpBody;
+use hyper::upgrade::OnUpgrade;
+
+use crate::edge::admit::{Arrival, admit};
+use crate::edge::body::Body;
+use crate::edge::events;
+use crate::edge::refusal::{Refused, decline, refuse, with_cors};
+use crate::endpoint::EndpointInner;
+use crate::error::Error;
+use crate::metrics::DeclineReason;
+use crate::pond::PondSocket;
+
+/// The address of the peer. A host that knows it inserts it into the request's extensions; with the feature `axum`
+/// its `ConnectInfo<SocketAddr>` is understood too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Whether this request can be meant for an endpoint only: to come in, or for an event stream.
+pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
+    let mut endpoints = matching(pond, target(request));
+    match *request.method() {
+        Method::GET => endpoints.next().is_some(),
+        _ => events::are_meant(request) && endpoints.any(|endpoint| endpoint.offers_event_streams()),
+    }
+}
+
+/// Answers a request, also if it is not ours.
+pub(crate) async fn answer<B: HttpBody>(pond: PondSocket, request: Request<B>) -> Response<Body> {
+    if request.method() == Method::GET {
+        // Whoever asks to come in has nothing else to say.
+        return receive(pond, request.map(drop)).await;
+    }
+    let endpoints: Vec<_> = matching(&pond, target(&request)).collect();
+    if endpoints.is_empty() {
+        return refuse(StatusCode::NOT_FOUND, "not found");
+    }
+    let streaming: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.offers_event_streams()).collect();
+    if streaming.is_empty() {
+        return events::refuse_method("GET");
+    }
+    events::answer(streaming, request).await
+}
+
+/// Lets in whoever asks for it, if an endpoint does.
+async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
+    let target = target(&request);
+    // The handler sees the URI that its endpoint was matched against.
+    *request.uri_mut() = original_uri(&request).clone();
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let peer = peer(&request);
+    let mut parts = request.into_parts().0;
+    let mut from = 0;
+    while let Some((at, route, endpoint)) = pond.endpoint_for(&target, from) {
+        let settings = endpoint.settings();
+        let answered = admit(&endpoint, &settings, Arrival { parts, route, peer, upgrade: upgrade.clone() }).await;
+        let refused = match answered {
+            Ok(response) => return with_cors(&settings, response),
+            Err(refused) => refused,
+        };
+        match refused.into_passed() {
+            Ok(passed) if pond.endpoint_for(&target, at + 1).is_some() => {
+                parts = passed.parts;
+                from = at + 1;
+            }
+            Ok(_) => {
+                let refused = Refused::new(Error::not_found("not found"), DeclineReason::Handler);
+                return with_cors(&settings, decline(&endpoint, refused));
+            }
+            Err(refused) => return with_cors(&settings, decline(&endpoint, refused)),
+        }
+    }
+    refuse(StatusCode::NOT_FOUND, "not found")
+}
+
+/// The endpoints whose pattern matches, in the order in which they are asked.
+fn matching(pond: &PondSocket, target: String) -> impl Iterator<Item = Arc<EndpointInner>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let (at, _, endpoint) = pond.endpoint_for(&target, from)?;
+        from = at + 1;
+        Some(endpoint)
+    })
+}
+
+/// The URI as the client sent it, whatever the host has stripped.
+fn original_uri<B>(request: &Request<B>) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions().get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    request.uri()
+}
+
+/// The path and query of the original URI.
+fn target<B>(request: &Request<B>) -> String {
+    let uri = original_uri(request);
+    uri.path_and_query().map_or_else(|| uri.path().to_owned(), |target| target.as_str().to_owned())
+}
+
+fn peer<B>(request: &Request<B>) -> Option<SocketAddr> {
+    let extensions = request.extensions();
+    let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
+    #[cfg(feature = "axum")]
+    let peer = peer.or_else(|| extensions.get::<axum::extract::ConnectInfo<SocketAddr>>().map(|info| info.0));
+    peer
+}

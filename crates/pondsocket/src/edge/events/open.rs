@@ -1,0 +1,64 @@
+use std::sync::Arc;
+
+use http::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response, Version};
+
+use super::EventBody;
+use super::headers::{CONNECTION_ID, lists};
+use super::posts::Posts;
+use crate::edge::body::Body;
+use crate::edge::newcomer::Newcomer;
+use crate::edge::refusal::Refused;
+use crate::endpoint::EndpointInner;
+use crate::engine::framing::Framing;
+use crate::engine::outbox::Writer;
+use crate::engine::stream::{Secret, Stream};
+use crate::error::Error;
+use crate::metrics::DeclineReason;
+
+/// What it is, in the headers of requests and answers.
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// Whether a request is for an event stream: it says so, and does not ask for a WebSocket.
+pub(crate) fn are_wanted(endpoint: &EndpointInner, parts: &Parts) -> bool {
+    let headers = &parts.headers;
+    lists(headers, ACCEPT, EVENT_STREAM) && !lists(headers, UPGRADE, "websocket") && endpoint.offers_event_streams()
+}
+
+/// Begins an event stream: the answer, whose body goes on, and a task for the connection.
+pub(crate) fn open(
+    endpoint: &Arc<EndpointInner>,
+    newcomer: Newcomer,
+    version: Version,
+) -> Result<Response<Body>, Refused> {
+    let secret = Secret::draw();
+    let secret = secret.map_err(|error| Refused::new(Error::internal(error), DeclineReason::Handshake))?;
+    let linked = newcomer.link(endpoint, Framing::Events, Writer::Body(Default::default()));
+    let (stream, messages) = Stream::new(secret, Arc::clone(&linked.link));
+    endpoint.streams.add(&stream);
+    let posts = Posts::new(Arc::clone(endpoint), Arc::clone(&stream), messages);
+    let id = secret.reveal();
+    tokio::spawn(linked.carried_by(posts, &id));
+
+    let mut response = Response::new(Body::events(EventBody(stream)));
+    let headers = response.headers_mut();
+    let fixed = [
+        (CONTENT_TYPE, EVENT_STREAM),
+        (CACHE_CONTROL, "no-cache"),
+        // Nginx would wait for more otherwise.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, "X-Connection-ID"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let mut id = HeaderValue::from_str(&id).expect("digits");
+    // It is not to be shown in logs of headers, nor to be kept in tables of HTTP/2.
+    id.set_sensitive(true);
+    headers.insert(CONNECTION_ID, id);
+    if version == Version::HTTP_11 {
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
+    Ok(response)
+}

@@ -1,0 +1,63 @@
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc;
+
+use crate::edge::connection::{Heard, Session, Transport};
+use crate::endpoint::EndpointInner;
+use crate::engine::outbox::Closure;
+use crate::engine::socket::Io;
+use crate::engine::stream::Stream;
+use crate::metrics::CloseReason;
+
+/// An event stream that carries a connection, from the side of its task: what the client posts for it. What the task has
+/// for the client is taken by the [body](super::EventBody).
+pub(super) struct Posts {
+    endpoint: Arc<EndpointInner>,
+    stream: Arc<Stream>,
+    messages: mpsc::Receiver<Vec<u8>>,
+}
+
+impl Posts {
+    pub(super) fn new(endpoint: Arc<EndpointInner>, stream: Arc<Stream>, messages: mpsc::Receiver<Vec<u8>>) -> Posts {
+        Posts { endpoint, stream, messages }
+    }
+}
+
+impl Transport for Posts {
+    const ANSWERS: bool = false;
+
+    /// What was posted before the client went is read first: it has been promised.
+    fn poll_read(&mut self, cx: &mut Context<'_>, session: &mut Session, is_open: bool) -> Poll<io::Result<Heard>> {
+        match self.messages.poll_recv(cx) {
+            Poll::Ready(Some(message)) => {
+                if is_open {
+                    session.on_binary(&message, cx);
+                }
+                Poll::Ready(Ok(Heard::Something))
+            }
+            Poll::Pending if !self.stream.has_gone() => Poll::Pending,
+            Poll::Pending | Poll::Ready(None) => {
+                // There is no telling a client that has closed its stream from one that was lost.
+                session.link().blame(Closure { code: 1005, text: "".into(), reason: CloseReason::Client });
+                Poll::Ready(Ok(Heard::End))
+            }
+        }
+    }
+
+    fn as_writer(&mut self) -> Option<&mut dyn Io> {
+        None
+    }
+
+    fn is_free_to_go(&self) -> bool {
+        true
+    }
+
+    fn shut_down(&mut self, _cx: &mut Context<'_>) {}
+
+    fn close(&mut self) {
+        self.endpoint.streams.remove(self.stream.secret);
+        self.messages.close();
+    }
+}

@@ -1,0 +1,167 @@
+//! The requests that are made for an event stream: each stands for a message of its client, or for its end.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ALLOW, CONTENT_ENCODING, CONTENT_TYPE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::headers::{CONNECTION_ID, lists};
+use crate::edge::body::Body;
+use crate::edge::refusal::{answer_to, refuse, with_cors};
+use crate::endpoint::{EndpointInner, Settings};
+use crate::engine::stream::{Secret, Stream};
+use crate::error::{Error, Result};
+use crate::metrics::Limit;
+
+/// What an endpoint that offers event streams answers.
+const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+
+/// How long a browser may remember what it was told of these requests, in seconds: as long as any does.
+const MAX_AGE: &str = "86400";
+
+/// Whether a request is for an event stream, and for nothing else that may be at its path.
+pub(crate) fn are_meant<B>(request: &Request<B>) -> bool {
+    match *request.method() {
+        Method::POST | Method::DELETE => request.headers().contains_key(CONNECTION_ID),
+        Method::OPTIONS => lists(request.headers(), ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION_ID.as_str()),
+        _ => false,
+    }
+}
+
+/// The answer to a request whose method is none of these.
+pub(crate) fn refuse_method(allowed: &'static str) -> Response<Body> {
+    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Answers a request at the path of these endpoints, which offer event streams.
+pub(crate) async fn answer<B: HttpBody>(endpoints: Vec<Arc<EndpointInner>>, request: Request<B>) -> Response<Body> {
+    let secret = request.headers().get(CONNECTION_ID).map(|id| Secret::parse(id.as_bytes()));
+    let find = |endpoint: &Arc<EndpointInner>| endpoint.streams.find(secret??);
+    let found = endpoints.iter().find_map(|endpoint| Some((endpoint, find(endpoint)?)));
+    let (endpoint, stream) = match found {
+        Some((endpoint, stream)) => (endpoint, Some(stream)),
+        None => (endpoints.first().expect("one at least has taken the request"), None),
+    };
+    let settings = endpoint.settings();
+    let answered = match *request.method() {
+        Method::OPTIONS => Ok(preflight()),
+        Method::POST | Method::DELETE => serve(&settings, secret.is_some(), stream, request).await.map(empty),
+        _ => Ok(refuse_method(METHODS)),
+    };
+    let answer = answered.unwrap_or_else(|error| {
+        let path = &*endpoint.observer.endpoint;
+        tracing::debug!(target: "pondsocket::message", endpoint = path, ?error, "request for an event stream refused");
+        answer_to(&error)
+    });
+    with_cors(&settings, answer)
+}
+
+/// Which requests a page of another origin may make.
+fn preflight() -> Response<Body> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let fixed = [
+        (ALLOW, METHODS),
+        (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, X-Connection-ID"),
+        (ACCESS_CONTROL_MAX_AGE, MAX_AGE),
+    ];
+    for (name, value) in fixed {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = status;
+    response
+}
+
+async fn serve<B: HttpBody>(
+    settings: &Settings,
+    is_named: bool,
+    stream: Option<Arc<Stream>>,
+    request: Request<B>,
+) -> Result<StatusCode> {
+    if !settings.origins.allow(request.headers()) {
+        return Err(Error::forbidden("origin not allowed"));
+    }
+    if !is_named {
+        return Err(Error::bad_request("no X-Connection-ID"));
+    }
+    if request.method() == Method::DELETE {
+        // If it is not there, that is what the client wants.
+        stream.inspect(|stream| stream.hang_up());
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let stream = stream.ok_or_else(gone)?;
+    check_content(request.headers())?;
+    post(settings, &stream, request.into_body()).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+fn gone() -> Error {
+    Error::not_found("no such event stream")
+}
+
+fn check_content(headers: &HeaderMap) -> Result<()> {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let essence = kind.and_then(|kind| kind.split(|byte| *byte == b';').next()).map(<[u8]>::trim_ascii);
+    if essence.is_some_and(|essence| !essence.eq_ignore_ascii_case(b"application/json")) {
+        return Err(Error::new(415, "not application/json"));
+    }
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Error::new(415, "encoded content"));
+    }
+    Ok(())
+}
+
+/// Hands one message to the connection. The messages of a stream come in one at a time, in the order in which their
+/// requests came: of those behind the first one nothing is read, so all of them hold no more than one.
+async fn post<B: HttpBody>(settings: &Settings, stream: &Stream, body: B) -> Result<()> {
+    let deadline = Instant::now() + settings.write_wait;
+    let too_many = || Error::too_many_requests("too many messages").with_retry_after(settings.retry_after);
+    let _waiting = stream.queue(settings.receive_channel_buffer).ok_or_else(too_many)?;
+    let turn = timeout_at(deadline, stream.turn()).await.map_err(|_late| too_many())?.ok_or_else(gone)?;
+    let read = timeout_at(deadline, read(body, settings.max_message_size)).await;
+    let message = read.map_err(|_late| Error::new(408, "the message has not come in time"))?;
+    let message = message.inspect_err(|error| {
+        if error.code() == 413 {
+            stream.link.reached(Limit::MessageSize);
+        }
+    })?;
+    if stream.has_gone() {
+        return Err(gone());
+    }
+    turn.send(message);
+    Ok(())
+}
+
+/// The whole body, if it is not larger than it may be.
+async fn read<B: HttpBody>(body: B, most: usize) -> Result<Vec<u8>> {
+    let too_large = || Error::too_large("the message is too large");
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large());
+    }
+    let (mut body, mut message) = (pin!(body), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::bad_request("the message broke off"))?;
+        // Trailers say nothing to us.
+        let Ok(data) = frame.into_data() else { continue };
+        if data.remaining() > most - message.len() {
+            return Err(too_large());
+        }
+        message.put(data);
+    }
+    Ok(message)
+}

@@ -1,0 +1,106 @@
+//! The frames that a client sends over its WebSocket.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use pondsocket_proto::ws::{self, Decoder, Event, ProtocolError};
+
+use crate::edge::connection::{Heard, Session, Transport};
+use crate::engine::link::Link;
+use crate::engine::outbox::Closure;
+use crate::engine::socket::{Io, Scratch, Socket};
+use crate::metrics::{CloseReason, Limit};
+
+/// A WebSocket that carries a connection.
+pub(crate) struct Frames {
+    socket: Socket,
+    decoder: Decoder,
+    /// Bytes that had been read before the connection was handed over.
+    first: Option<Box<[u8]>>,
+    /// The peer's close frame has come.
+    heard_close: bool,
+    /// The peer broke the protocol: what it sends from then on is not looked at.
+    broken: bool,
+}
+
+impl Frames {
+    /// `first` are bytes that had been read before the connection was handed over.
+    pub(crate) fn new(socket: Socket, first: Vec<u8>, decoder: Decoder) -> Frames {
+        let first = (!first.is_empty()).then(|| first.into_boxed_slice());
+        Frames { socket, decoder, first, heard_close: false, broken: false }
+    }
+
+    fn decode(
+        &mut self,
+        (bytes, codec): (&mut [u8], &mut ws::Scratch),
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        is_open: bool,
+    ) -> Heard {
+        let mut input = self.decoder.feed(bytes, codec);
+        while let Some(event) = input.next() {
+            match event {
+                Ok(Event::Text(text)) if is_open => session.on_text(text, cx),
+                Ok(Event::Binary(bytes)) if is_open => session.on_binary(bytes, cx),
+                Ok(Event::Ping(payload)) => session.link().send_pong(payload),
+                Ok(Event::Close(frame)) => {
+                    self.heard_close = true;
+                    let code = frame.map_or(1005, |frame| frame.code);
+                    let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
+                    session.link().answer_close(closure);
+                }
+                Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_)) => {}
+                Err(error) => {
+                    self.broken = true;
+                    refuse(session.link(), error);
+                }
+            }
+        }
+        if self.broken { Heard::Violation } else { Heard::Something }
+    }
+}
+
+impl Transport for Frames {
+    const ANSWERS: bool = true;
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, session: &mut Session, is_open: bool) -> Poll<io::Result<Heard>> {
+        Scratch::lend(|scratch| {
+            if let Some(mut first) = self.first.take() {
+                return Poll::Ready(Ok(self.decode((&mut first, &mut scratch.codec), cx, session, is_open)));
+            }
+            let read = ready!(self.socket.poll_read(cx, &mut scratch.read))?;
+            Poll::Ready(Ok(match read {
+                0 => Heard::End,
+                _ if self.broken => Heard::Something,
+                read => self.decode((&mut scratch.read[..read], &mut scratch.codec), cx, session, is_open),
+            }))
+        })
+    }
+
+    fn as_writer(&mut self) -> Option<&mut dyn Io> {
+        self.socket.as_writer()
+    }
+
+    fn is_free_to_go(&self) -> bool {
+        self.heard_close
+    }
+
+    fn shut_down(&mut self, cx: &mut Context<'_>) {
+        // It is read on, whether or not this is done at once.
+        let _ = self.socket.poll_shutdown(cx);
+    }
+
+    fn close(&mut self) {
+        self.socket = Socket::None;
+    }
+}
+
+/// The peer broke the WebSocket protocol: it is told how.
+fn refuse(link: &Link, error: ProtocolError) {
+    let (code, text) = (error.close_code(), error.to_string());
+    link.count(|metrics, me| metrics.connection_error(me, &text));
+    if code == 1009 {
+        link.reached(Limit::MessageSize);
+    }
+    link.close(Closure { code, text: text.into(), reason: CloseReason::Protocol });
+}

@@ -1,0 +1,183 @@
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::http::response::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use pondsocket_proto::wire::strict;
+use serde_json::{Value, json};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::DEADLINE;
+
+/// A raw client of an event stream. What it receives must be what the strictest client accepts, and nothing but unnamed
+/// events of one line, and comments.
+#[derive(Debug)]
+pub struct EventPeer {
+    /// The head of the answer that is the stream.
+    pub head: Parts,
+    /// The id that the client was told: the secret that its requests carry.
+    pub id: String,
+    /// How many comments have come.
+    pub comments: usize,
+    address: SocketAddr,
+    path: String,
+    body: Incoming,
+    buffer: Vec<u8>,
+    sent: u64,
+    /// The connection of the stream goes with it.
+    _sender: SendRequest<Full<Bytes>>,
+}
+
+impl EventPeer {
+    /// Opens a stream at `path` (with its query) and reads the CONNECTION message.
+    pub async fn connect(address: SocketAddr, path: &str) -> EventPeer {
+        EventPeer::over(TcpStream::connect(address).await.expect("it listens"), address, path).await
+    }
+
+    /// The same with a receive buffer of this size: whoever does not read from it stalls the server soon.
+    pub async fn connect_narrow(address: SocketAddr, path: &str, receive_buffer: u32) -> EventPeer {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(receive_buffer).expect("any size is possible");
+        EventPeer::over(socket.connect(address).await.expect("it listens"), address, path).await
+    }
+
+    async fn over(stream: TcpStream, address: SocketAddr, path: &str) -> EventPeer {
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
+        tokio::spawn(connection);
+        let request = Request::get(path).header(HOST, "x").header(ACCEPT, "text/event-stream");
+        let answer = sender.send_request(request.body(Full::default()).expect("a request")).await.expect("an answer");
+        let (head, body) = answer.into_parts();
+        assert_eq!(head.status, StatusCode::OK, "{head:?}");
+        let (path, buffer) = (path.to_owned(), Vec::new());
+        let id = String::new();
+        let mut peer = EventPeer { head, id, comments: 0, address, path, body, buffer, sent: 0, _sender: sender };
+        let first = peer.next().await;
+        assert_eq!((&first["action"], &first["event"]), (&json!("CONNECT"), &json!("CONNECTION")), "the first message");
+        peer.id = first["payload"]["connectionId"].as_str().expect("an id").to_owned();
+        peer
+    }
+
+    /// Makes a request for the stream.
+    pub async fn ask(&self, method: Method, body: impl Into<Bytes>) -> Response<Incoming> {
+        let request = Request::builder().method(method).uri(&self.path).header("x-connection-id", &self.id);
+        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body.into()));
+        request_over(self.address, request.expect("a request")).await
+    }
+
+    /// Sends any text as a message; answers the status.
+    pub async fn text(&self, text: &str) -> StatusCode {
+        self.ask(Method::POST, text.to_owned()).await.status()
+    }
+
+    /// Sends a message, which must be taken; answers its request id.
+    pub async fn send(&mut self, action: &str, event: &str, channel: &str, payload: Value) -> String {
+        self.sent += 1;
+        let id = format!("q{}", self.sent);
+        let message =
+            json!({ "action": action, "event": event, "channelName": channel, "requestId": id, "payload": payload });
+        assert_eq!(self.text(&message.to_string()).await, StatusCode::ACCEPTED);
+        id
+    }
+
+    /// Sends a message of the application.
+    pub async fn event(&mut self, channel: &str, event: &str, payload: Value) -> String {
+        self.send("BROADCAST", event, channel, payload).await
+    }
+
+    /// Asks to join and waits for the acknowledgement.
+    pub async fn join(&mut self, channel: &str, payload: Value) {
+        let id = self.send("JOIN_CHANNEL", "JOIN_CHANNEL", channel, payload).await;
+        let answer = self.next().await;
+        assert_eq!((&answer["event"], &answer["requestId"]), (&json!("ACKNOWLEDGE"), &json!(id)), "{answer}");
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Value {
+        let text = self.read().await.expect("a message, and not the end of the stream");
+        serde_json::from_str(&text).expect("checked")
+    }
+
+    /// The next message with this event name; those before it are dropped.
+    pub async fn until(&mut self, event: &str) -> Value {
+        loop {
+            let message = self.next().await;
+            if message["event"] == event {
+                return message;
+            }
+        }
+    }
+
+    /// Reads to the end of the stream, which must be a proper one; answers the messages before it.
+    pub async fn ended(&mut self) -> Vec<Value> {
+        let mut messages = Vec::new();
+        while let Some(text) = self.read().await {
+            messages.push(serde_json::from_str(&text).expect("checked"));
+        }
+        messages
+    }
+
+    /// Waits for a comment.
+    pub async fn comment(&mut self) {
+        let before = self.comments;
+        while self.comments == before {
+            if !self.take_comment() {
+                assert!(self.receive().await, "the end of the stream, and no comment");
+            }
+        }
+    }
+
+    /// The text of the next message; `None` at the end of the stream.
+    async fn read(&mut self) -> Option<String> {
+        loop {
+            while self.take_comment() {}
+            if let Some(at) = self.buffer.windows(2).position(|two| two == b"\n\n") {
+                let event: Vec<u8> = self.buffer.drain(..at + 2).collect();
+                let event = String::from_utf8(event).expect("UTF-8");
+                let text = event.strip_prefix("data: ").unwrap_or_else(|| panic!("no unnamed event: {event:?}"));
+                let text = text.trim_end_matches('\n');
+                strict::check(text).unwrap_or_else(|fault| panic!("a client would reject {text}: {fault}"));
+                return Some(text.to_owned());
+            }
+            if !self.receive().await {
+                assert!(self.buffer.is_empty(), "half an event: {:?}", self.buffer);
+                return None;
+            }
+        }
+    }
+
+    fn take_comment(&mut self) -> bool {
+        let is_one = self.buffer.starts_with(b": keepalive\n\n");
+        if is_one {
+            self.buffer.drain(..b": keepalive\n\n".len());
+            self.comments += 1;
+        }
+        is_one
+    }
+
+    /// False at the end.
+    async fn receive(&mut self) -> bool {
+        let frame = timeout(DEADLINE, self.body.frame()).await.expect("something within the deadline");
+        let Some(frame) = frame else { return false };
+        self.buffer.extend_from_slice(frame.expect("no broken stream").data_ref().expect("no trailers"));
+        true
+    }
+}
+
+/// Makes a request over a connection of its own.
+pub async fn request(address: SocketAddr, request: Request<String>) -> Response<Incoming> {
+    request_over(address, request.map(|text| Full::new(text.into()))).await
+}
+
+async fn request_over(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+    request.headers_mut().insert(HOST, "x".parse().expect("a host"));
+    timeout(DEADLINE, sender.send_request(request)).await.expect("an answer within the deadline").expect("an answer")
+}

@@ -1,0 +1,14 @@
+// The published client over an event stream. Node 20 has no EventSource: it gets one that is made for it.
+
+import { EventSource } from 'eventsource';
+import { SSEClient } from '@eleven-am/pondsocket-client';
+import { server } from './server.mjs';
+
+globalThis.EventSource ??= EventSource;
+
+/** The address of the server's event streams: that of its WebSockets over HTTP. */
+export const eventServer = new URL(server);
+eventServer.protocol = 'http:';
+
+/** What makes a peer come over an event stream. */
+export const overEvents = { Client: SSEClient, url: eventServer };
