@@ -42,11 +42,16 @@ pub(crate) use host::Host;
 use queue::{Entry, Kind, PublishQueue};
 use task::Tasks;
 
+/// Room for most messages, so that they are written without being moved.
+const USUAL_SIZE: usize = 1024;
+
 /// One node, and all that it shares with the others.
 pub(crate) struct Node {
     bus: Arc<dyn Bus>,
     id: NodeId,
     source: Arc<str>,
+    /// What its own messages begin with.
+    beginning: Vec<u8>,
     topics: Topics,
     clock: Clock,
     core: Mutex<Core>,
@@ -80,9 +85,11 @@ impl Node {
         let topics = Topics::new(prefix, caps.namespace.as_deref().unwrap_or("default"));
         let id = NodeId { name: name.into(), incarnation: born };
         let settings = Settings::new(id.clone(), topics.clone());
+        let source: Arc<str> = id.source().into();
         Arc::new(Node {
             bus,
-            source: id.source().into(),
+            beginning: Envelope::beginning(&source),
+            source,
             core: Mutex::new(Core::new(settings, ids::fresh() as u64)),
             id,
             topics,
@@ -242,7 +249,7 @@ impl Node {
     }
 
     fn enqueue(&self, topic: String, envelope: &Envelope, kind: Kind, now: u64) -> bool {
-        let mut data = Vec::new();
+        let mut data = Vec::with_capacity(USUAL_SIZE);
         envelope.encode(&mut data);
         let publish = Publish::new(topic, Bytes::from(data));
         self.queue.lock().push(Entry { publish, kind, at: now })
