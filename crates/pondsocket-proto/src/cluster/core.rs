@@ -179,8 +179,10 @@ impl Core {
     }
 
     fn receive(&mut self, topic: &str, message: Envelope) {
-        let is_own = message.source == *self.voice.source();
-        if is_own || !self.fits(topic, &message) || !self.recent.is_new(&message.source, &message.id) {
+        let me = self.voice.source();
+        let is_own = message.source == *me;
+        let fits = self.settings.topics.fits(topic, &message, me);
+        if is_own || !fits || !self.recent.is_new(&message.source, &message.id) {
             return;
         }
         match &message.ext {
@@ -189,13 +191,6 @@ impl Core {
             None if self.settings.interop => self.receive_legacy(message),
             None => {}
         }
-    }
-
-    /// Names with colons make topics ambiguous, so what a message says counts. One of ours may also come to the inbox,
-    /// whatever it is about.
-    fn fits(&self, topic: &str, message: &Envelope) -> bool {
-        let is_for_us = message.ext.is_some() && topic == self.settings.topics.inbox(self.me());
-        is_for_us || message.channel.as_ref().is_none_or(|key| self.settings.topics.is_channel(topic, key))
     }
 
     /// The channels whose topics these are, and whether our inbox is among them.

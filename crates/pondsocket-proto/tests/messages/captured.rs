@@ -79,7 +79,7 @@ fn every_message_fits_its_topic_and_we_would_say_the_same() {
     for Captured { from, topic, message } in captured() {
         let envelope = decode(message.get());
         assert_eq!(envelope.ext, None, "{from}");
-        assert!(topics.fits(&topic, &envelope), "{from}: {topic}");
+        assert!(topics.fits(&topic, &envelope, "web-1~z"), "{from}: {topic}");
         assert_eq!(topic, envelope.channel.as_ref().map_or(topics.heartbeat(), |key| topics.channel(key)));
         let mut out = Vec::new();
         envelope.encode(&mut out);
