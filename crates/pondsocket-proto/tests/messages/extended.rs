@@ -7,7 +7,7 @@ use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
 use serde_json::{Value, json};
 
-use crate::{envelope, object};
+use crate::{message, object};
 
 fn node(name: &str) -> NodeId {
     NodeId { name: name.into(), incarnation: 7 }
@@ -15,6 +15,16 @@ fn node(name: &str) -> NodeId {
 
 fn ext() -> Ext {
     Ext { node: node("web-1"), change: None, joined: None, request: None, have: vec![], own: None }
+}
+
+/// A message that `web-1` signs.
+fn envelope(kind: &str, fields: &str) -> Result<Envelope, Malformed> {
+    signed_by("web-1~7", kind, fields)
+}
+
+fn signed_by(source: &str, kind: &str, fields: &str) -> Result<Envelope, Malformed> {
+    let text = message(kind, fields).replace(r#""sourceNodeId":"n""#, &format!(r#""sourceNodeId":"{source}""#));
+    Envelope::decode(text.as_bytes())
 }
 
 fn key() -> ChannelKey {
@@ -160,6 +170,16 @@ fn what_is_ours_and_broken_makes_the_message_void() {
     assert_eq!(envelope("USER_LEFT", nulls).expect("a message").ext, Some(ext()));
     let unknown = r#""userId":"u","ext":{"v":1,"n":"web-1","i":7,"unknown":[]}"#;
     assert_eq!(envelope("USER_LEFT", unknown).expect("a message").ext, Some(ext()));
+}
+
+#[test]
+fn what_names_another_node_than_it_is_signed_by_is_void() {
+    let ext = r#""userId":"u","ext":{"v":1,"n":"web-1","i":7,"p":[1,2]}"#;
+    for source in ["web-2~7", "web-1~8", "web-1", "web-1~07", "n"] {
+        let forged = Malformed::Field("ext.n", Fault::Signature);
+        assert_eq!(signed_by(source, "USER_LEFT", ext), Err(forged), "{source}");
+    }
+    assert_eq!(signed_by("web-1~7", "USER_LEFT", ext).expect("a message").ext.expect("ours").change, Some((1, 2)));
 }
 
 #[test]

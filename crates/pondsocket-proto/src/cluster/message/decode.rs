@@ -5,7 +5,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::read::{self, Scalar};
-use super::{Body, Envelope, Malformed, PROTOCOL, Recipients, UserMessage, VERSION, ext, users};
+use super::{Body, Envelope, Fault, Malformed, PROTOCOL, Recipients, UserMessage, VERSION, ext, users};
 use crate::channel::Assigns;
 use crate::cluster::ChannelKey;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
@@ -83,6 +83,9 @@ impl Envelope {
         let source = fields.source_node_id.id("sourceNodeId")?;
         let channel = fields.channel()?;
         let sent = fields.ext.and_then(ext::open);
+        if sent.as_ref().is_some_and(|sent| !sent.is_signed_as(&source)) {
+            return Err(Malformed::Field("ext.n", Fault::Signature));
+        }
         let body = fields.body(&id, &source, sent.as_ref())?;
         if channel.is_none() && !body.may_lack_channel() {
             return Err(read::kind("channelName"));
