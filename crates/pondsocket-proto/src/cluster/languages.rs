@@ -50,7 +50,7 @@ impl Core {
                 self.dismiss(key, &user);
                 self.left(key, &user);
             }
-            Body::PresenceUpdate { user, presence } => self.stranger_shows(key, source, &user, Some(presence)),
+            Body::PresenceUpdate { user, presence, .. } => self.stranger_shows(key, source, &user, Some(presence)),
             Body::PresenceRemoved { user } => self.stranger_shows(key, source, &user, None),
             Body::AssignsUpdate { user, assigns, delta } => self.stranger_assigns(key, source, &user, assigns, delta),
             _ => {}

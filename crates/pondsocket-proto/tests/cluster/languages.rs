@@ -9,6 +9,11 @@ fn joined(name: &str) -> Body {
     Body::UserJoined { user: name.into(), presence: Some(object("{}")), assigns: Assigns::default() }
 }
 
+/// It shows `{"x":1}` of itself.
+fn shows(name: &str) -> Body {
+    Body::PresenceUpdate { user: name.into(), presence: object(r#"{"x":1}"#), event: None }
+}
+
 fn left(name: &str) -> Body {
     Body::UserLeft { user: name.into() }
 }
@@ -43,7 +48,7 @@ fn said(world: &mut World, is_it: fn(&Body) -> bool) -> Vec<Body> {
 fn their_users_come_change_and_go() {
     let mut world = world();
     world.stranger("js", joined("eve"));
-    world.stranger("js", Body::PresenceUpdate { user: "eve".into(), presence: object(r#"{"x":1}"#) });
+    world.stranger("js", shows("eve"));
     let all = Some(assigns(&[("a", "1")]));
     world.stranger("js", Body::AssignsUpdate { user: "eve".into(), assigns: all, delta: None });
     world.pass(30);
@@ -174,7 +179,7 @@ fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
     world.stranger("js", update);
     let all = Some(assigns(&[("level", "2")]));
     world.stranger("js", Body::AssignsUpdate { user: "ada".into(), assigns: all, delta: None });
-    world.stranger("js", Body::PresenceUpdate { user: "ada".into(), presence: object(r#"{"x":1}"#) });
+    world.stranger("js", shows("ada"));
     world.stranger("js", Body::PresenceRemoved { user: "ada".into() });
     world.stranger("js", Body::PresenceRemoved { user: "ada".into() });
     let log = world.log(0).into_iter().filter(|line| line.starts_with("ada")).collect::<Vec<_>>();

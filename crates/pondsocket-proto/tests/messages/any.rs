@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{
-    Body, ChannelState, Envelope, Ext, NodeEvent, Recipients, UserMessage, UserState,
+    Body, ChannelState, Envelope, Ext, NodeEvent, PresenceEvent, Recipients, UserMessage, UserState,
 };
 use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
@@ -43,7 +43,8 @@ fn spoken() -> BoxedStrategy<Body> {
         any::<String>().prop_map(|from_node| Body::StateRequest { from_node }),
     ];
     let changes = prop_oneof![
-        (user(), object(0)).prop_map(|(user, presence)| Body::PresenceUpdate { user, presence }),
+        (user(), object(0), option::of(select(vec![PresenceEvent::Join, PresenceEvent::Update])))
+            .prop_map(|(user, presence, event)| Body::PresenceUpdate { user, presence, event }),
         user().prop_map(|user| Body::PresenceRemoved { user }),
         (user(), assigns(), option::of((any::<String>(), json_text())))
             .prop_map(|(user, assigns, delta)| Body::AssignsUpdate { user, assigns: Some(assigns), delta }),

@@ -126,7 +126,8 @@ fn presence() {
     let rust =
         object(&format!(r#"{{"id": "{id}", "status": "online", "userId": "{id}", "username": "bob"}}"#, id = BOB[2]));
     let mut presence = [javascript, python, rust].into_iter();
-    let body = |user: &str| Body::PresenceUpdate { user: user.into(), presence: presence.next().expect("three") };
+    let body =
+        |user: &str| Body::PresenceUpdate { user: user.into(), presence: presence.next().expect("three"), event: None };
     each_says("PRESENCE_UPDATE", BOB.map(body));
 
     let hidden = ["b5a3e28b-39fd-4eaf-afc6-2f5219012e6b", BOB[1], BOB[2]];

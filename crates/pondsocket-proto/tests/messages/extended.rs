@@ -1,7 +1,7 @@
 //! What our own nodes say beside a message, and what becomes of it where it is not what it should be.
 
 use pondsocket_proto::cluster::message::{
-    Body, ChannelState, Envelope, Ext, Fault, Malformed, NodeEvent, UserState, strict,
+    Body, ChannelState, Envelope, Ext, Fault, Malformed, NodeEvent, PresenceEvent, UserState, strict,
 };
 use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
@@ -42,7 +42,7 @@ fn state() -> ChannelState {
 }
 
 fn said(body: Body, ext: Ext) -> Value {
-    let channel = matches!(body, Body::Digest { .. } | Body::UserLeft { .. }).then(key);
+    let channel = matches!(body, Body::Digest { .. } | Body::UserLeft { .. } | Body::PresenceUpdate { .. }).then(key);
     let source = ext.node.source().into();
     let envelope = Envelope { id: "m".into(), source, channel, timestamp: 1, body, ext: Some(ext) };
     let mut out = Vec::new();
@@ -81,6 +81,16 @@ fn what_stands_beside_a_message() {
             },
         })
     );
+}
+
+#[test]
+fn presence_says_whether_something_was_shown_before() {
+    for (event, word) in [(PresenceEvent::Join, "JOIN"), (PresenceEvent::Update, "UPDATE")] {
+        let body = Body::PresenceUpdate { user: "u".into(), presence: object(r#"{"s":1}"#), event: Some(event) };
+        assert_eq!(said(body, ext())["presenceEvent"], word);
+    }
+    let body = Body::PresenceUpdate { user: "u".into(), presence: object("{}"), event: None };
+    assert_eq!(said(body, ext()).get("presenceEvent"), None);
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Go {
             (None, Foreign::Join(assigns, presence)) => {
                 room.here
                     .insert(user.clone(), Card { assigns: assigns.clone(), presence: presence.clone(), node: None });
-                let shown = presence.map(|presence| Body::PresenceUpdate { user: user.clone(), presence });
+                let shown = presence.map(|presence| Body::PresenceUpdate { user: user.clone(), presence, event: None });
                 [Body::UserJoined { user, presence: None, assigns }].into_iter().chain(shown).collect()
             }
             (Some(_), Foreign::Leave) => {
@@ -82,7 +82,7 @@ impl Go {
             }
             (Some(card), Foreign::Show(presence)) => {
                 card.presence = Some(presence.clone());
-                vec![Body::PresenceUpdate { user, presence }]
+                vec![Body::PresenceUpdate { user, presence, event: None }]
             }
             (Some(card), Foreign::Assign(key, value)) => {
                 card.assigns.set(&key, json(&value));
@@ -143,7 +143,7 @@ impl Go {
                     heard.entry(message.source.clone()).or_insert(now);
                 }
             }
-            Body::PresenceUpdate { user, presence } => match here.get_mut(user) {
+            Body::PresenceUpdate { user, presence, .. } => match here.get_mut(user) {
                 Some(card) => card.presence = Some(presence.clone()),
                 None => {
                     let card = elsewhere.entry(user.clone()).or_default();

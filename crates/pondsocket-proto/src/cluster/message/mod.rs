@@ -58,6 +58,9 @@ pub enum Body {
         user: Arc<str>,
         /// What.
         presence: Object,
+        /// Whether it showed something before, if that is told. Some nodes pass it on to their clients; ours look at what
+        /// they show themselves.
+        event: Option<PresenceEvent>,
     },
     /// A user is hidden.
     PresenceRemoved {
@@ -157,6 +160,15 @@ pub enum Body {
     },
     /// On the topic of the cluster: something about a node.
     Node(NodeEvent),
+}
+
+/// Whether a user showed something of itself before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PresenceEvent {
+    /// It did not.
+    Join,
+    /// It did.
+    Update,
 }
 
 /// A message for the users of a channel.
