@@ -36,6 +36,7 @@ mod members;
 mod memory;
 mod ours;
 mod own;
+mod parts;
 mod random;
 pub mod record;
 mod rooms;

@@ -56,10 +56,11 @@ pub struct Settings {
     /// How long questions wait for their answers. Default: 500 ms.
     pub question_timeout: u64,
 
-    /// How many users of this node go along with its question for a channel's state. With more, others ask for them.
-    /// Default: 32.
+    /// How many users of this node go along with its question for a channel's state, if they fit into one message. With
+    /// more, others ask for them. Default: 32.
     pub inline_users: usize,
-    /// About how many bytes one message with states has. A single channel with more goes alone. Default: 256 KiB.
+    /// About how many bytes one message with states, or with a list of users, has at the most. A list with more is told in
+    /// parts; a single user with more goes alone. Default: 256 KiB.
     pub state_bytes: usize,
     /// How many channels one message with states or repairs concerns; further ones go in further messages.
     /// Default: 512.

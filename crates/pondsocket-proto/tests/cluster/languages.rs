@@ -220,6 +220,19 @@ fn they_may_take_out_users_of_ours_and_ask_for_them() {
 }
 
 #[test]
+fn a_long_list_is_told_in_parts() {
+    let mut world = World::new(1);
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    (0..5).for_each(|n| world.join_with(0, &room(), &format!("ada{n}"), assigns(&[("large", &large)])));
+    world.pass(100);
+    world.said.clear();
+    world.stranger("js", request());
+    let listed = |body: Body| if let Body::StateResponse { users } = body { users.len() } else { 0 };
+    let parts: Vec<_> = said(&mut world, |_| true).into_iter().map(listed).collect();
+    assert_eq!(parts, [2, 2, 1]);
+}
+
+#[test]
 fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");

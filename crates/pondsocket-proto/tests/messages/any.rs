@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{
-    Body, ChannelState, Envelope, Ext, NodeEvent, PresenceEvent, Recipients, UserMessage, UserState,
+    Body, ChannelState, Envelope, Ext, NodeEvent, Part, PresenceEvent, Recipients, UserMessage, UserState,
 };
 use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
@@ -106,8 +106,9 @@ fn ext() -> BoxedStrategy<Ext> {
 }
 
 fn channel_state() -> BoxedStrategy<ChannelState> {
-    (key(), number(), vec(user_state(0), 0..4))
-        .prop_map(|(channel, version, users)| ChannelState { channel, version, users })
+    let part = (0..9_u64, 1..9_u64).prop_map(|(index, more)| Part { index, of: index + more });
+    (key(), number(), vec(user_state(0), 0..4), option::of(part))
+        .prop_map(|(channel, version, users, part)| ChannelState { channel, version, users, part })
         .boxed()
 }
 

@@ -1,7 +1,7 @@
 //! What our own nodes say beside a message, and what becomes of it where it is not what it should be.
 
 use pondsocket_proto::cluster::message::{
-    Body, ChannelState, Envelope, Ext, Fault, Malformed, NodeEvent, PresenceEvent, UserState, strict,
+    Body, ChannelState, Envelope, Ext, Fault, Malformed, NodeEvent, Part, PresenceEvent, UserState, strict,
 };
 use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
@@ -38,7 +38,8 @@ fn state() -> ChannelState {
         presence: presence.map(object),
         joined,
     };
-    ChannelState { channel: key(), version: 5, users: vec![user("u1", Some("{}"), 9), user("u2", None, 0)] }
+    let users = vec![user("u1", Some("{}"), 9), user("u2", None, 0)];
+    ChannelState { channel: key(), version: 5, users, part: None }
 }
 
 fn said(body: Body, ext: Ext) -> Value {
@@ -107,6 +108,11 @@ fn what_only_our_nodes_say() {
     assert_eq!(
         said(Body::State(vec![state()]), "X_STATE", "__node__"),
         json!({ "states": [{ "e": "a", "c": "/c", "ver": 5, "u": users }] })
+    );
+    let part = ChannelState { users: vec![], part: Some(Part { index: 1, of: 3 }), ..state() };
+    assert_eq!(
+        said(Body::State(vec![part]), "X_STATE", "__node__"),
+        json!({ "states": [{ "e": "a", "c": "/c", "ver": 5, "part": [1, 3], "u": [] }] })
     );
     assert_eq!(said(Body::Repair(vec![key()]), "X_REPAIR", "__node__"), json!({ "of": [["a", "/c"]] }));
     let ack = |verdict| said(Body::Ack { request: "q".into(), verdict }, "X_ACK", "__node__");
@@ -197,6 +203,7 @@ fn what_our_messages_need() {
     for (kind, name, value) in [
         ("X_STATE", "ext.states", r#""states":{}"#),
         ("X_STATE", "ext.states", r#""states":[5]"#),
+        ("X_STATE", "ext.states", r#""states":[{"e":"a","c":"/c","ver":5,"u":[],"part":[3,3]}]"#),
         ("X_REPAIR", "ext.of", r#""of":[["a"]]"#),
         ("X_REPAIR", "ext.of", r#""of":[["a",5]]"#),
         ("X_DIGEST", "ext.ver", r#""count":1,"hash":"0""#),

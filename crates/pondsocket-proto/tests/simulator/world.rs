@@ -199,7 +199,7 @@ impl World {
             }
         }
         let peer = self.redis.add_peer();
-        let node = Node::new(name, ahead, self.now, self.topics.clone(), true, self.rng.next());
+        let node = Node::new(name, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next());
         self.judge.born(peer, &node.id);
         self.note(|| format!("{} starts as {peer}", node.id.source()));
         self.seats.push(Seat::Ours(Box::new(node)));
