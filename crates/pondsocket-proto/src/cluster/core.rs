@@ -166,6 +166,7 @@ impl Core {
                 Timer::Ask(id) => self.give_up(id),
             }
         }
+                Timer::AnnounceAgain(channel, _) => self.announce(&channel),
     }
 
     fn bus(&mut self, event: Bus) {

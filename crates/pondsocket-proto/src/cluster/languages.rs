@@ -29,6 +29,9 @@ impl Core {
         self.stranger_says(&key, &message.source, body);
         if wants_list {
             self.announce(&key);
+            // Some ask before they listen, and would know nobody until the next minute.
+            let again = self.now() + self.settings.answer_again;
+            self.timers.start(Timer::AnnounceAgain(key, message.source), again);
         }
     }
 

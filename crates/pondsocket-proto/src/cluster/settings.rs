@@ -34,6 +34,9 @@ pub struct Settings {
     pub legacy_scan: u64,
     /// How often they are told again who is here. Default: 60 s.
     pub announce: u64,
+    /// How long after the first answer one that asks who is here is answered again: some ask before they listen.
+    /// Default: 100 ms.
+    pub answer_again: u64,
     /// How long one that left is not taken from another's list. Default: 120 s.
     pub leaver_memory: u64,
 
@@ -107,6 +110,7 @@ impl Settings {
             legacy_lifetime: 90 * SECOND,
             legacy_scan: 5 * SECOND,
             announce: MINUTE,
+            answer_again: 100,
             leaver_memory: 2 * MINUTE,
             coalesce: 20,
             linger: 10 * SECOND,

@@ -132,6 +132,8 @@ fn who_asks_is_told_of_users_here_and_again_every_minute() {
         _ => Vec::new(),
     };
     assert_eq!(responses.iter().map(names).collect::<Vec<_>>(), [["ada"], ["bob"]]);
+    world.pass(100);
+    assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
     for _ in 0..2 {
         world.stranger("js", beat());
         world.pass(60_000);
@@ -217,6 +219,27 @@ fn they_may_take_out_users_of_ours_and_ask_for_them() {
     assert_eq!(world.log(1).last().map(String::as_str), Some("bob: Remove"));
     world.pass(30);
     assert_eq!((world.shown(0, &room()), world.shown(1, &room())), (String::new(), String::new()));
+}
+
+#[test]
+fn who_asks_before_it_listens_is_answered_again_once() {
+    let mut world = world();
+    world.pass(1000);
+    let lists = |world: &mut World| said(world, |body| matches!(body, Body::StateResponse { .. })).len();
+    world.stranger("rust", request());
+    world.stranger("rust", request());
+    assert_eq!(lists(&mut world), 4, "both nodes answer both questions at once");
+    world.pass(99);
+    assert_eq!(lists(&mut world), 0);
+    world.pass(1);
+    assert_eq!(lists(&mut world), 2, "each again, but not for each question");
+    world.stranger("rust", request());
+    world.stranger("other", request());
+    assert_eq!(lists(&mut world), 4);
+    world.pass(100);
+    assert_eq!(lists(&mut world), 4, "for each of the two");
+    world.pass(1000);
+    assert_eq!(lists(&mut world), 0);
 }
 
 #[test]
