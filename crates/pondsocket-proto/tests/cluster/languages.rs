@@ -243,6 +243,20 @@ fn who_asks_before_it_listens_is_answered_again_once() {
 }
 
 #[test]
+fn what_is_no_message_for_users_is_not_delivered() {
+    let mut world = world();
+    world.log(0);
+    let reserved =
+        ["ACKNOWLEDGE", "EXIT_ACKNOWLEDGE", "UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR", "CONNECTION", "EVICTED"];
+    for event in reserved.into_iter().chain(["evicted"]) {
+        let (from, event, request_id) = ("CHANNEL".into(), event.to_owned(), "r".into());
+        let to = Recipients::Users(vec!["ada".into()]);
+        world.stranger("js", Body::UserMessage(UserMessage { from, event, payload: object("{}"), request_id, to }));
+    }
+    assert_eq!(world.log(0), ["deliver evicted"]);
+}
+
+#[test]
 fn a_long_list_is_told_in_parts() {
     let mut world = World::new(1);
     let large = format!("\"{}\"", "x".repeat(100_000));
