@@ -10,6 +10,7 @@ use super::memory::Memory;
 use super::message::{Envelope, NodeEvent};
 use super::sync::Syncs;
 use super::timers::{Timer, Timers};
+use super::twins::Twins;
 use super::voice::Voice;
 use super::{Answer, Bus, ChannelKey, Input, NodeId, Output, Settings};
 
@@ -35,6 +36,7 @@ pub struct Core {
     pub(super) syncs: Syncs,
     pub(super) asks: Asks,
     pub(super) commands: Commands,
+    pub(super) twins: Twins,
     pub(super) phase: Phase,
 }
 
@@ -72,6 +74,7 @@ impl Core {
             syncs: Syncs::default(),
             asks: Asks::default(),
             commands: Commands::default(),
+            twins: Twins::default(),
             phase: Phase::Asleep,
             settings,
         }
@@ -130,6 +133,7 @@ impl Core {
             add.push(topics.heartbeat());
             self.timers.set(Timer::LegacyScan, self.now() + self.settings.legacy_scan);
             self.timers.set(Timer::Announce, self.now() + self.settings.announce);
+        self.twins.born(self.now(), self.settings.lifetime);
         }
         self.voice.output(Output::Interest { add, remove: Vec::new() });
         self.timers.set(Timer::Beat, self.now() + self.settings.beat);
@@ -187,7 +191,7 @@ impl Core {
             return;
         }
         match &message.ext {
-            Some(ext) if ext.node.name == self.me().name => {}
+            Some(ext) if ext.node.name == self.me().name => self.receive_twin(message),
             Some(_) => self.receive_ours(message),
             None if self.settings.interop => self.receive_legacy(message),
             None => {}

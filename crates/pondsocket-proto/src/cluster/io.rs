@@ -292,3 +292,5 @@ pub enum Output {
     /// A state that should have been equal was not, and is mended. A bug somewhere, or a lost message that nobody noticed.
     Diverged(ChannelKey),
 }
+    /// Another life of this node's name runs, too: somebody has started it twice. Each is told of once.
+    Twin(NodeId),

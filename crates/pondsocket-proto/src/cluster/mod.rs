@@ -42,6 +42,7 @@ pub mod record;
 mod rooms;
 mod sync;
 mod timers;
+mod twins;
 mod view;
 mod voice;
 

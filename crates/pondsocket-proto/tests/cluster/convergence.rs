@@ -315,6 +315,40 @@ fn a_few_users_who_are_large_do_not_go_along_with_a_question() {
 }
 
 #[test]
+fn another_node_of_the_same_name_is_told_of_once_on_both() {
+    for leases in [false, true] {
+        let mut world = World::new(1);
+        world.leases = leases.then(|| [world.nodes[0].id.clone()].into());
+        world.pass(20_000);
+        world.log(0);
+        let copy = world.start("a", world.now);
+        world.pass(7000);
+        assert_eq!(
+            (world.log(0), world.log(copy)),
+            (vec![format!("twin {}", world.nodes[copy].id.incarnation)], vec![])
+        );
+        world.pass(60_000);
+        assert_eq!((world.log(0), world.log(copy)), (vec![], vec!["twin 1".to_owned()]), "with leases: {leases}");
+    }
+}
+
+#[test]
+fn a_node_that_starts_again_is_not_told_of() {
+    let mut world = World::new(2);
+    world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
+    world.pass(20_000);
+    let before = world.nodes[0].id.clone();
+    world.crash(0);
+    let again = world.start("a", 2);
+    // Its lease runs on for a while.
+    world.leases.as_mut().expect("leases").insert(before.clone());
+    world.pass(4000);
+    world.leases.as_mut().expect("leases").remove(&before);
+    world.pass(60_000);
+    assert!(world.log(again).iter().all(|line| !line.starts_with("twin")));
+}
+
+#[test]
 fn channels_are_apart() {
     let mut world = World::new(2);
     world.join(0, &key("/one"), "ada");

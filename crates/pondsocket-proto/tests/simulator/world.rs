@@ -393,7 +393,7 @@ impl World {
                 let lives = self.live().any(|(_, node)| node.id.name == name);
                 self.judge.node_down(peer, &name, lives);
             }
-            Output::Deliver { .. } | Output::NodeUp(_) | Output::Diverged(_) => {}
+            Output::Deliver { .. } | Output::NodeUp(_) | Output::Twin(_) | Output::Diverged(_) => {}
         }
     }
 

@@ -216,6 +216,11 @@ impl Node {
                 tracing::warn!(target: "pondsocket::cluster", endpoint, channel, "two nodes disagreed about a channel");
                 self.count(ClusterEvent::Diverged);
             }
+            Output::Twin(twin) => {
+                let (node, incarnation) = (&*twin.name, twin.incarnation);
+                tracing::warn!(target: "pondsocket::cluster", node, incarnation, "another node runs under this name");
+                self.count(ClusterEvent::NameTaken);
+            }
             Output::Publish { .. } | Output::Interest { .. } => debug_assert!(false, "these are queued under the lock"),
         }
         None
