@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Outbound, To};
-use pondsocket_proto::cluster::ChannelKey;
+use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
 use pondsocket_proto::wire::{Json, Object};
@@ -281,7 +281,7 @@ impl EndpointInner {
             ..Limits::default()
         };
         let observer = Arc::new(Observer { endpoint: pattern.as_str().into(), meter: common.meter.clone() });
-        let topic: Arc<str> = pattern.as_str().trim_start_matches('/').into();
+        let topic: Arc<str> = endpoint_name(pattern.as_str()).into();
         let node = common.node().cloned();
         let replication = node.as_ref().map(|node| node.replication(&topic));
         let endpoint = Arc::new(EndpointInner {

@@ -50,4 +50,4 @@ pub use crate::channel::{Local, Shown, View};
 pub use core::Core;
 pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, NodeId, Output, Verdict};
 pub use settings::Settings;
-pub use topic::{Topics, endpoint_name};
+pub use topic::{Topics, endpoint_name, is_reserved_endpoint};

@@ -15,6 +15,12 @@ pub fn endpoint_name(pattern: &str) -> &str {
     pattern.trim_start_matches('/')
 }
 
+/// Whether an endpoint cannot be called so among nodes: its channels would share topics with inboxes, or its messages
+/// would be taken for such as concern no channel.
+pub fn is_reserved_endpoint(name: &str) -> bool {
+    [HEARTBEAT, CLUSTER, NODE].contains(&name) || name.strip_prefix(NODE).is_some_and(|rest| rest.starts_with(':'))
+}
+
 /// The names of the topics of one namespace (docs/cluster.md, Topics).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Topics {
@@ -127,6 +133,19 @@ mod tests {
     /// Whether it fits, for a node that signs as `web-1~z`.
     fn fits(topic: &str, message: &Envelope) -> bool {
         topics().fits(topic, message, "web-1~z")
+    }
+
+    #[test]
+    fn an_endpoint_is_not_called_as_what_nodes_say_to_each_other() {
+        for name in ["__node__", "__node__:web-1", "__heartbeat__", "__cluster__"] {
+            assert!(is_reserved_endpoint(name), "{name}");
+        }
+        for name in ["", "node", "__node__/", "__node__x", "api/__node__", "__cluster__:a"] {
+            assert!(!is_reserved_endpoint(name), "{name}");
+            let key = key(name, "web-1~z");
+            assert_ne!(topics().channel(&key), topics().inbox(&node()));
+        }
+        assert_eq!(topics().channel(&key("__node__", "web-1~z")), topics().inbox(&node()));
     }
 
     #[test]

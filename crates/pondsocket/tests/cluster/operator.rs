@@ -75,6 +75,16 @@ async fn another_node_of_the_same_name_is_counted_once() {
     assert_eq!(adas.next("said").await.expect("both go on")["n"], 1);
 }
 
+#[test]
+fn no_endpoint_is_called_as_what_nodes_say_to_each_other() {
+    let pond = PondSocket::new();
+    for path in ["/__node__", "__node__", "/__node__:x", "/__cluster__", "/__heartbeat__"] {
+        let error = pond.try_create_endpoint(path, crate::connect).expect_err(path);
+        assert_eq!((error.code(), error.message().contains(path)), (400, true), "{error}");
+    }
+    pond.try_create_endpoint("/api/__node__", crate::connect).expect("another name");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_without_its_bus_is_ready_for_as_long_as_its_options_say() {
     let (_hub, one, two, _) = counted_pair().await;
