@@ -12,6 +12,7 @@ use serde::Serialize;
 use tracing::{Instrument, Span, debug_span};
 
 use crate::channel::Channel;
+use crate::channel::evictions::Evictions;
 use crate::cluster::node::Node;
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
 use crate::delivery::{Delivery, Remote};
@@ -78,6 +79,7 @@ pub(crate) struct EndpointInner {
     pub(crate) common: Arc<Common>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) admissions: Arc<Admissions>,
+    pub(crate) evictions: Evictions,
     layers: Arc<Layers>,
     settings: RwLock<Arc<Settings>>,
     lobbies: RwLock<Vec<Arc<LobbyInner>>>,
@@ -292,6 +294,7 @@ impl EndpointInner {
             common,
             observer,
             admissions: Arc::default(),
+            evictions: Evictions::default(),
             layers: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),
             lobbies: RwLock::new(Vec::new()),
