@@ -311,6 +311,11 @@ impl EndpointInner {
         self.common.node()
     }
 
+    /// Begins to hear what others say in a channel, if that takes time ([`Node::listen`]).
+    pub(crate) fn listen(&self, channel: &ChannelName) -> Option<BoxFuture<()>> {
+        self.node()?.listen(self.key(channel))
+    }
+
     /// What other nodes know a channel of this endpoint by.
     pub(crate) fn key(&self, channel: &ChannelName) -> ChannelKey {
         ChannelKey { endpoint: Arc::clone(&self.topic), channel: channel.clone() }

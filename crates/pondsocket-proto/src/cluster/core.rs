@@ -99,6 +99,7 @@ impl Core {
         }
         match input {
             Input::Opened { channel, instance } => self.open(channel, instance),
+            Input::Expected { channel } => drop(self.visit(&channel)),
             Input::Closed { channel, instance } => self.close(&channel, instance),
             Input::Local { channel, change } => self.local(&channel, change),
             Input::Received { topic, message } => self.receive(&topic, *message),
@@ -117,6 +118,11 @@ impl Core {
         self.timers.earliest()
     }
 
+    /// Whether what others say in a channel arrives.
+    pub fn hears(&self, channel: &ChannelKey) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.subscribed)
+    }
+
     pub(super) fn now(&self) -> u64 {
         self.voice.now
     }
@@ -127,13 +133,13 @@ impl Core {
 
     fn wake(&mut self) {
         self.phase = Phase::Alone;
+        self.twins.born(self.now(), self.settings.lifetime);
         let topics = &self.settings.topics;
         let mut add = vec![topics.inbox(self.me()), topics.cluster()];
         if self.settings.interop {
             add.push(topics.heartbeat());
             self.timers.set(Timer::LegacyScan, self.now() + self.settings.legacy_scan);
             self.timers.set(Timer::Announce, self.now() + self.settings.announce);
-        self.twins.born(self.now(), self.settings.lifetime);
         }
         self.voice.output(Output::Interest { add, remove: Vec::new() });
         self.timers.set(Timer::Beat, self.now() + self.settings.beat);
@@ -160,6 +166,7 @@ impl Core {
                 Timer::Heartbeat => self.heartbeat(),
                 Timer::LegacyScan => self.scan_legacy(),
                 Timer::Announce => self.announce_all(),
+                Timer::AnnounceAgain(channel, _) => self.announce(&channel),
                 Timer::Sync => self.ask_for_states(),
                 Timer::Answer => self.answer_states(),
                 Timer::Repair(owner) => self.ask_for_repair(&owner),
@@ -170,7 +177,6 @@ impl Core {
                 Timer::Ask(id) => self.give_up(id),
             }
         }
-                Timer::AnnounceAgain(channel, _) => self.announce(&channel),
     }
 
     fn bus(&mut self, event: Bus) {

@@ -91,7 +91,12 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
         let mut inputs = std::mem::take(&mut *node.inputs.lock());
         let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
         inputs.extend(batch.drain(..).filter_map(|event| node.read(event)));
+        let hears_otherwise =
+            inputs.iter().any(|input| matches!(input, Input::Bus(BusInput::Subscribed(_) | BusInput::Down)));
         node.advance(inputs);
+        if hears_otherwise {
+            node.hearing.notify_waiters();
+        }
         if stops {
             node.has_stopped.send_replace(true);
         }
@@ -211,15 +216,15 @@ impl Node {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has gone");
                 self.set_peer(&name, false);
             }
-            Output::Diverged(channel) => {
-                let (endpoint, channel) = (&*channel.endpoint, channel.channel.as_str());
-                tracing::warn!(target: "pondsocket::cluster", endpoint, channel, "two nodes disagreed about a channel");
-                self.count(ClusterEvent::Diverged);
-            }
             Output::Twin(twin) => {
                 let (node, incarnation) = (&*twin.name, twin.incarnation);
                 tracing::warn!(target: "pondsocket::cluster", node, incarnation, "another node runs under this name");
                 self.count(ClusterEvent::NameTaken);
+            }
+            Output::Diverged(channel) => {
+                let (endpoint, channel) = (&*channel.endpoint, channel.channel.as_str());
+                tracing::warn!(target: "pondsocket::cluster", endpoint, channel, "two nodes disagreed about a channel");
+                self.count(ClusterEvent::Diverged);
             }
             Output::Publish { .. } | Output::Interest { .. } => debug_assert!(false, "these are queued under the lock"),
         }
