@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use pondsocket::Options;
+use pondsocket::testing::Client;
 use pondsocket::testing::bus::MemoryHub;
 use serde_json::{Value, json};
 use testkit::{Message, Recorder, connect_in_memory};
@@ -15,15 +16,12 @@ use crate::{Node, eventually, pair};
 
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// How long a join takes.
-async fn join(node: &Node, name: &str, channel: &str) -> Duration {
+/// A user who is in from now on, and how long its join has taken.
+async fn join(node: &Node, name: &str, channel: &str) -> (Client, Duration) {
     let client = node.connect(name).await;
     let start = Instant::now();
-    let room = client.join(channel, json!({})).await.expect("let in");
-    drop(room);
-    // Its channel stays open.
-    std::mem::forget(client);
-    start.elapsed()
+    client.join(channel, json!({})).await.expect("let in");
+    (client, start.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
@@ -31,9 +29,9 @@ async fn the_first_join_waits_until_its_topic_is_heard_and_others_do_not() {
     let (_hub, _one, two) = pair().await;
     let slow = Duration::from_millis(100);
     two.bus.delay(slow);
-    let took = join(&two, "bob", "/plain/1").await;
+    let (_bob, took) = join(&two, "bob", "/plain/1").await;
     assert!((slow..slow + MOMENT).contains(&took), "{took:?}");
-    let took = join(&two, "eve", "/plain/1").await;
+    let (_eve, took) = join(&two, "eve", "/plain/1").await;
     assert!(took < MOMENT, "it is heard already: {took:?}");
 }
 
@@ -41,7 +39,8 @@ async fn the_first_join_waits_until_its_topic_is_heard_and_others_do_not() {
 async fn a_topic_that_is_not_heard_in_time_is_not_waited_for_any_longer() {
     let (_hub, _one, two) = pair().await;
     two.bus.delay(Duration::from_secs(10));
-    let (most, took) = (Duration::from_millis(250), join(&two, "bob", "/plain/1").await);
+    let (_bob, took) = join(&two, "bob", "/plain/1").await;
+    let most = Duration::from_millis(250);
     assert!((most..most + MOMENT).contains(&took), "{took:?}");
     assert_eq!(two.channel("/plain/1").member_count(), 1);
 }
@@ -51,7 +50,7 @@ async fn nobody_waits_for_a_bus_that_is_down() {
     let (_hub, _one, two) = pair().await;
     two.bus.cut();
     eventually("it is down", || two.pond.snapshot().cluster.is_some_and(|node| !node.up)).await;
-    let took = join(&two, "bob", "/plain/1").await;
+    let (_bob, took) = join(&two, "bob", "/plain/1").await;
     assert!(took < MOMENT, "{took:?}");
 
     two.bus.restore();

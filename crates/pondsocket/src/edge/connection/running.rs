@@ -228,6 +228,7 @@ impl Session {
             Kind::Leave { lobby, .. } => {
                 self.endpoint.finish_leave(name.as_str(), *lobby, task.started, &Err(guard::timed_out()));
             }
+            // It has gone on without, above.
             Kind::Opening { .. } => {}
         }
     }
