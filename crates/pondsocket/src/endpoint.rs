@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Outbound, To};
-use pondsocket_proto::cluster::ChannelKey;
+use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
 use pondsocket_proto::wire::{Json, Object};
@@ -12,6 +12,7 @@ use serde::Serialize;
 use tracing::{Instrument, Span, debug_span};
 
 use crate::channel::Channel;
+use crate::channel::evictions::Evictions;
 use crate::cluster::node::Node;
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
 use crate::delivery::{Delivery, Remote};
@@ -79,6 +80,7 @@ pub(crate) struct EndpointInner {
     pub(crate) common: Arc<Common>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) admissions: Arc<Admissions>,
+    pub(crate) evictions: Evictions,
     layers: Arc<Layers>,
     settings: RwLock<Arc<Settings>>,
     lobbies: RwLock<Vec<Arc<LobbyInner>>>,
@@ -284,7 +286,7 @@ impl EndpointInner {
             ..Limits::default()
         };
         let observer = Arc::new(Observer { endpoint: pattern.as_str().into(), meter: common.meter.clone() });
-        let topic: Arc<str> = pattern.as_str().trim_start_matches('/').into();
+        let topic: Arc<str> = endpoint_name(pattern.as_str()).into();
         let node = common.node().cloned();
         let replication = node.as_ref().map(|node| node.replication(&topic));
         let endpoint = Arc::new(EndpointInner {
@@ -295,6 +297,7 @@ impl EndpointInner {
             common,
             observer,
             admissions: Arc::default(),
+            evictions: Evictions::default(),
             layers: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),
             lobbies: RwLock::new(Vec::new()),
@@ -310,6 +313,11 @@ impl EndpointInner {
     /// This node among others, if it is one.
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {
         self.common.node()
+    }
+
+    /// Begins to hear what others say in a channel, if that takes time ([`Node::listen`]).
+    pub(crate) fn listen(&self, channel: &ChannelName) -> Option<BoxFuture<()>> {
+        self.node()?.listen(self.key(channel))
     }
 
     /// What other nodes know a channel of this endpoint by.

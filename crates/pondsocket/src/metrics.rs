@@ -277,6 +277,8 @@ pub enum ClusterEvent {
     Malformed(&'static str),
     /// So many other nodes live.
     Nodes(usize),
+    /// Another node runs under this node's name: users of the one that began first are not seen by others.
+    NameTaken,
     /// Two nodes did not agree about a channel, and do now: a message was lost unnoticed, or somebody has a bug.
     Diverged,
 }

@@ -366,7 +366,7 @@ impl Wish {
     fn body(self, user: &UserId, mut all: Assigns) -> Body {
         let user = user.into();
         match self {
-            Wish::Presence(presence) => Body::PresenceUpdate { user, presence },
+            Wish::Presence(presence) => Body::PresenceUpdate { user, presence, event: None },
             Wish::Assign(key, value) => {
                 all.set(&key, value.clone());
                 Body::AssignsUpdate { user, assigns: Some(all), delta: Some((key, value)) }

@@ -5,6 +5,7 @@ use super::legacy::Guests;
 use super::liveness::Nodes;
 use super::message::ChannelState;
 use super::own::{Own, Told};
+use super::parts::Parts;
 use super::record::{At, Record};
 use super::view::{Claim, Display, unite};
 use super::{ChannelKey, NodeId, Settings, Shown, View};
@@ -22,6 +23,8 @@ pub(super) struct Channel {
     pub(super) own: Own,
     /// Those of each other node of ours, by its name.
     pub(super) records: BTreeMap<Arc<str>, Record>,
+    /// What has come of lists of theirs that come in parts.
+    pub(super) parts: BTreeMap<Arc<str>, Parts>,
     /// Those of nodes of other languages.
     pub(super) guests: Guests,
     pub(super) display: Display,
@@ -52,6 +55,7 @@ impl Channel {
             asked: None,
             own: Own::new(version),
             records,
+            parts: BTreeMap::new(),
             guests: Guests::new(settings),
             display: Display::default(),
         }
@@ -88,7 +92,7 @@ impl Channel {
 
     /// The users of this node, for another one.
     pub(super) fn state(&self, channel: ChannelKey) -> ChannelState {
-        ChannelState { channel, version: self.own.version(), users: self.own.list() }
+        ChannelState { channel, version: self.own.version(), users: self.own.list(), part: None }
     }
 
     /// How far each node has got, this one first, as far as nothing is missing of it.

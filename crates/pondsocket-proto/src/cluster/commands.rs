@@ -58,7 +58,7 @@ impl Core {
                     self.answer(asker, Verdict::NotFound);
                 }
             }
-            Body::PresenceUpdate { user, presence } => {
+            Body::PresenceUpdate { user, presence, .. } => {
                 let Some(user) = hear::user_id(&user) else { return };
                 if self.has(&key, &user) {
                     self.command(&key, user, Command::Presence(presence), asker);

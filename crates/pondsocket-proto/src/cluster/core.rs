@@ -10,6 +10,7 @@ use super::memory::Memory;
 use super::message::{Envelope, NodeEvent};
 use super::sync::Syncs;
 use super::timers::{Timer, Timers};
+use super::twins::Twins;
 use super::voice::Voice;
 use super::{Answer, Bus, ChannelKey, Input, NodeId, Output, Settings};
 
@@ -35,6 +36,7 @@ pub struct Core {
     pub(super) syncs: Syncs,
     pub(super) asks: Asks,
     pub(super) commands: Commands,
+    pub(super) twins: Twins,
     pub(super) phase: Phase,
 }
 
@@ -72,6 +74,7 @@ impl Core {
             syncs: Syncs::default(),
             asks: Asks::default(),
             commands: Commands::default(),
+            twins: Twins::default(),
             phase: Phase::Asleep,
             settings,
         }
@@ -96,6 +99,7 @@ impl Core {
         }
         match input {
             Input::Opened { channel, instance } => self.open(channel, instance),
+            Input::Expected { channel } => drop(self.visit(&channel)),
             Input::Closed { channel, instance } => self.close(&channel, instance),
             Input::Local { channel, change } => self.local(&channel, change),
             Input::Received { topic, message } => self.receive(&topic, *message),
@@ -114,6 +118,11 @@ impl Core {
         self.timers.earliest()
     }
 
+    /// Whether what others say in a channel arrives.
+    pub fn hears(&self, channel: &ChannelKey) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.subscribed)
+    }
+
     pub(super) fn now(&self) -> u64 {
         self.voice.now
     }
@@ -124,6 +133,7 @@ impl Core {
 
     fn wake(&mut self) {
         self.phase = Phase::Alone;
+        self.twins.born(self.now(), self.settings.lifetime);
         let topics = &self.settings.topics;
         let mut add = vec![topics.inbox(self.me()), topics.cluster()];
         if self.settings.interop {
@@ -156,6 +166,7 @@ impl Core {
                 Timer::Heartbeat => self.heartbeat(),
                 Timer::LegacyScan => self.scan_legacy(),
                 Timer::Announce => self.announce_all(),
+                Timer::AnnounceAgain(channel, _) => self.announce(&channel),
                 Timer::Sync => self.ask_for_states(),
                 Timer::Answer => self.answer_states(),
                 Timer::Repair(owner) => self.ask_for_repair(&owner),
@@ -179,24 +190,18 @@ impl Core {
     }
 
     fn receive(&mut self, topic: &str, message: Envelope) {
-        let is_own = message.source == *self.voice.source();
-        if is_own || !self.fits(topic, &message) || !self.recent.is_new(&message.source, &message.id) {
+        let me = self.voice.source();
+        let is_own = message.source == *me;
+        let fits = self.settings.topics.fits(topic, &message, me);
+        if is_own || !fits || !self.recent.is_new(&message.source, &message.id) {
             return;
         }
         match &message.ext {
-            Some(ext) if ext.node.name == self.me().name => {}
+            Some(ext) if ext.node.name == self.me().name => self.receive_twin(message),
             Some(_) => self.receive_ours(message),
             None if self.settings.interop => self.receive_legacy(message),
             None => {}
         }
-    }
-
-    /// Names with colons make topics ambiguous, so what a message says counts. One of ours may also come to the inbox,
-    /// whatever it is about.
-    fn fits(&self, topic: &str, message: &Envelope) -> bool {
-        let topics = &self.settings.topics;
-        let is_its = message.channel.as_ref().is_none_or(|key| topics.is_channel(topic, key));
-        is_its || message.ext.is_some() && topic == topics.inbox(self.me())
     }
 
     /// The channels whose topics these are, and whether our inbox is among them.

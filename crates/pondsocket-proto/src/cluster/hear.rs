@@ -12,7 +12,7 @@ pub(super) fn change(body: &Body, joined: Option<u64>) -> Option<Change> {
             Some(Change::Joined(user_id(user)?, entry))
         }
         Body::UserLeft { user } => Some(Change::Left(user_id(user)?)),
-        Body::PresenceUpdate { user, presence } => Some(Change::Presence(user_id(user)?, Some(presence.clone()))),
+        Body::PresenceUpdate { user, presence, .. } => Some(Change::Presence(user_id(user)?, Some(presence.clone()))),
         Body::PresenceRemoved { user } => Some(Change::Presence(user_id(user)?, None)),
         Body::AssignsUpdate { user, assigns: Some(assigns), .. } => {
             Some(Change::Assigns(user_id(user)?, assigns.clone()))

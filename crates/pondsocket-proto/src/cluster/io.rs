@@ -48,6 +48,12 @@ pub enum Input {
         /// Which life of it.
         instance: u64,
     },
+    /// A user is about to come into a channel here: it is listened to from now on, and left again after a while if nobody
+    /// does.
+    Expected {
+        /// Which channel.
+        channel: ChannelKey,
+    },
     /// Its last user here has gone.
     Closed {
         /// Which channel.
@@ -289,6 +295,8 @@ pub enum Output {
     NodeUp(Arc<str>),
     /// A node does not.
     NodeDown(Arc<str>),
+    /// Another life of this node's name runs, too: somebody has started it twice. Each is told of once.
+    Twin(NodeId),
     /// A state that should have been equal was not, and is mended. A bug somewhere, or a lost message that nobody noticed.
     Diverged(ChannelKey),
 }

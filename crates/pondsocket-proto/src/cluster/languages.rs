@@ -8,7 +8,7 @@ use super::core::Core;
 use super::legacy::Guests;
 use super::message::{Body, Envelope, UserState};
 use super::timers::Timer;
-use super::{ChannelKey, Command, hear};
+use super::{ChannelKey, Command, hear, parts};
 use crate::channel::Assigns;
 use crate::id::UserId;
 use crate::wire::{Json, Object};
@@ -29,6 +29,9 @@ impl Core {
         self.stranger_says(&key, &message.source, body);
         if wants_list {
             self.announce(&key);
+            // Some ask before they listen, and would know nobody until the next minute.
+            let again = self.now() + self.settings.answer_again;
+            self.timers.start(Timer::AnnounceAgain(key, message.source), again);
         }
     }
 
@@ -50,7 +53,7 @@ impl Core {
                 self.dismiss(key, &user);
                 self.left(key, &user);
             }
-            Body::PresenceUpdate { user, presence } => self.stranger_shows(key, source, &user, Some(presence)),
+            Body::PresenceUpdate { user, presence, .. } => self.stranger_shows(key, source, &user, Some(presence)),
             Body::PresenceRemoved { user } => self.stranger_shows(key, source, &user, None),
             Body::AssignsUpdate { user, assigns, delta } => self.stranger_assigns(key, source, &user, assigns, delta),
             _ => {}
@@ -127,8 +130,11 @@ impl Core {
     /// Tells nodes of other languages who is here, if there are any in the channel.
     pub(super) fn announce(&mut self, key: &ChannelKey) {
         let Some(channel) = self.channels.get(key) else { return };
-        if channel.guests.has_nodes() && !channel.own.users().is_empty() {
-            let users = channel.own.list();
+        if !channel.guests.has_nodes() {
+            return;
+        }
+        // They add whoever is listed to those they know, so a long list may come in parts.
+        for users in parts::groups(channel.own.list(), self.settings.state_bytes) {
             self.voice.say(key, Body::StateResponse { users });
         }
     }

@@ -41,6 +41,7 @@ impl Core {
         if !self.is_linked() {
             return;
         }
+        lease.alive.iter().for_each(|node| self.notice_twin(node));
         let turns = self.nodes.lease(lease, self.now());
         for turn in &turns {
             if let Turn::Down(id) = turn

@@ -2,9 +2,10 @@
 
 use super::core::Core;
 use super::liveness::Turn;
-use super::message::{Body, Envelope, Ext, NodeEvent};
+use super::message::{Body, Envelope, Ext, NodeEvent, UserMessage};
 use super::record::{Change, Record};
 use super::{ChannelKey, NodeId, Output, hear};
+use crate::id::is_reserved_event;
 
 impl Core {
     /// One of ours has said something. Of a life that is over, only messages for users still count.
@@ -37,8 +38,11 @@ impl Core {
         }
     }
 
-    pub(super) fn deliver(&mut self, channel: ChannelKey, message: super::message::UserMessage) {
-        if self.channels.get(&channel).is_some_and(|channel| channel.is_open()) {
+    /// A message for users here. Nodes of some languages also publish acknowledgements, answers and evictions; clients would
+    /// act upon them as if this server had said them.
+    pub(super) fn deliver(&mut self, channel: ChannelKey, message: UserMessage) {
+        let is_for_users = !is_reserved_event(&message.event);
+        if is_for_users && self.channels.get(&channel).is_some_and(|channel| channel.is_open()) {
             self.voice.output(Output::Deliver { channel, message });
         }
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::Local;
-use super::message::{Body, UserState};
+use super::message::{Body, PresenceEvent, UserState};
 use super::record::{Change, Entry, Users};
 use crate::channel::Assigns;
 use crate::id::UserId;
@@ -90,7 +90,10 @@ impl Own {
         let body = match &presence {
             None if before.is_none() => return None,
             None => Body::PresenceRemoved { user: name },
-            Some(presence) => Body::PresenceUpdate { user: name, presence: presence.clone() },
+            Some(presence) => {
+                let event = before.map_or(PresenceEvent::Join, |_| PresenceEvent::Update);
+                Body::PresenceUpdate { user: name, presence: presence.clone(), event: Some(event) }
+            }
         };
         Some(self.apply(Change::Presence(user, presence), body))
     }
@@ -137,20 +140,24 @@ mod tests {
         let body = Body::UserJoined { user: "ada".into(), presence: Some(object("{}")), assigns };
         assert_eq!(told, [Told { body, change: (0, 11), joined: Some(7) }]);
         let told = own.change(show("ada", Some(r#"{"a":1}"#)), 8);
-        let body = Body::PresenceUpdate { user: "ada".into(), presence: object(r#"{"a":1}"#) };
+        let shown = |presence, event| Body::PresenceUpdate { user: "ada".into(), presence: object(presence), event };
+        let body = shown(r#"{"a":1}"#, Some(PresenceEvent::Join));
         assert_eq!(told, [Told { body, change: (11, 12), joined: None }]);
+        let told = own.change(show("ada", Some(r#"{"a":2}"#)), 8);
+        let body = shown(r#"{"a":2}"#, Some(PresenceEvent::Update));
+        assert_eq!(told, [Told { body, change: (12, 13), joined: None }]);
         let mut assigns = Assigns::default();
         assigns.set("k", Json::from_raw("1").expect("JSON"));
         let change = Local::Assigns { user: user("ada"), assigns: assigns.clone(), key: Some("k".into()) };
         let delta = Some(("k".into(), Json::from_raw("1").expect("JSON")));
         let body = Body::AssignsUpdate { user: "ada".into(), assigns: Some(assigns), delta };
-        assert_eq!(own.change(change, 9), [Told { body, change: (12, 13), joined: None }]);
+        assert_eq!(own.change(change, 9), [Told { body, change: (13, 14), joined: None }]);
         let told = own.change(left("ada"), 10);
         let bodies = [Body::PresenceRemoved { user: "ada".into() }, Body::UserLeft { user: "ada".into() }].into_iter();
-        let spans = [(13, 14), (14, 15)];
+        let spans = [(14, 15), (15, 16)];
         let expected: Vec<_> = bodies.zip(spans).map(|(body, change)| Told { body, change, joined: None }).collect();
         assert_eq!(told, expected);
-        assert_eq!((own.version(), own.users().len()), (15, 0));
+        assert_eq!((own.version(), own.users().len()), (16, 0));
     }
 
     #[test]

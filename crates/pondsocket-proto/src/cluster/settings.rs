@@ -34,6 +34,9 @@ pub struct Settings {
     pub legacy_scan: u64,
     /// How often they are told again who is here. Default: 60 s.
     pub announce: u64,
+    /// How long after the first answer one that asks who is here is answered again: some ask before they listen.
+    /// Default: 100 ms.
+    pub answer_again: u64,
     /// How long one that left is not taken from another's list. Default: 120 s.
     pub leaver_memory: u64,
 
@@ -56,10 +59,11 @@ pub struct Settings {
     /// How long questions wait for their answers. Default: 500 ms.
     pub question_timeout: u64,
 
-    /// How many users of this node go along with its question for a channel's state. With more, others ask for them.
-    /// Default: 32.
+    /// How many users of this node go along with its question for a channel's state, if they fit into one message. With
+    /// more, others ask for them. Default: 32.
     pub inline_users: usize,
-    /// About how many bytes one message with states has. A single channel with more goes alone. Default: 256 KiB.
+    /// About how many bytes one message with states, or with a list of users, has at the most. A list with more is told in
+    /// parts; a single user with more goes alone. Default: 256 KiB.
     pub state_bytes: usize,
     /// How many channels one message with states or repairs concerns; further ones go in further messages.
     /// Default: 512.
@@ -106,6 +110,7 @@ impl Settings {
             legacy_lifetime: 90 * SECOND,
             legacy_scan: 5 * SECOND,
             announce: MINUTE,
+            answer_again: 100,
             leaver_memory: 2 * MINUTE,
             coalesce: 20,
             linger: 10 * SECOND,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::channel::Channel;
 use super::core::Core;
-use super::message::{Body, ChannelState, Ext, NodeEvent, UserState};
+use super::message::{Body, ChannelState, Ext, NodeEvent};
 use super::record::{At, Check, Users};
 use super::timers::Timer;
-use super::{ChannelKey, NodeId, Output, digest, hear};
+use super::{ChannelKey, NodeId, Output, digest, hear, parts};
 
 /// How often some of all digests are said at most, in milliseconds.
 pub(super) const SWEEP_STEP: u64 = 1000;
@@ -113,7 +113,8 @@ impl Core {
         let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.subscribed) else { return };
         channel.asked = Some(self.voice.now);
         let few = channel.own.users().len() <= self.settings.inline_users;
-        let own = few.then(|| channel.state(key.clone()));
+        let own =
+            few.then(|| channel.state(key.clone())).filter(|own| parts::size_of(own) <= self.settings.state_bytes);
         let ext = Ext { have: channel.have(self.voice.node()), own, ..self.voice.ext() };
         // Nobody may be left at an owner, so that it does not listen there any more. One that seems dead may have been cut
         // off, as this node may have been, and be shown again with what was known before.
@@ -158,16 +159,17 @@ impl Core {
         for (to, keys) in std::mem::take(&mut self.syncs.askers) {
             let (mut states, mut size) = (Vec::new(), 0);
             for key in keys {
-                let state = self.state(key);
-                let more = size_of(&state);
-                if !states.is_empty()
-                    && (size + more > self.settings.state_bytes || states.len() >= self.settings.state_channels)
-                {
-                    self.voice.whisper(&to, Body::State(std::mem::take(&mut states)));
-                    size = 0;
+                for state in parts::split(self.state(key), self.settings.state_bytes) {
+                    let more = parts::size_of(&state);
+                    if !states.is_empty()
+                        && (size + more > self.settings.state_bytes || states.len() >= self.settings.state_channels)
+                    {
+                        self.voice.whisper(&to, Body::State(std::mem::take(&mut states)));
+                        size = 0;
+                    }
+                    states.push(state);
+                    size += more;
                 }
-                states.push(state);
-                size += more;
             }
             self.voice.whisper(&to, Body::State(states));
         }
@@ -177,7 +179,7 @@ impl Core {
     fn state(&self, key: ChannelKey) -> ChannelState {
         match self.channels.get(&key) {
             Some(channel) => channel.state(key),
-            None => ChannelState { channel: key, version: self.clock, users: Vec::new() },
+            None => ChannelState { channel: key, version: self.clock, users: Vec::new(), part: None },
         }
     }
 
@@ -186,6 +188,14 @@ impl Core {
         let Some(channel) = self.channels.get_mut(&state.channel) else { return };
         let at = At { incarnation: owner.incarnation, version: state.version };
         let users = hear::users(state.users);
+        let users = match state.part {
+            None => users,
+            Some(part) => match channel.parts.entry(owner.name.clone()).or_default().add(at, part, users) {
+                Some(users) => users,
+                None => return,
+            },
+        };
+        channel.parts.remove(&owner.name);
         let changed = channel.merge(&owner.name, self.voice.now, |record| record.snapshot(at, users));
         self.changed(&state.channel, changed);
         self.listed(owner, &state.channel);
@@ -254,6 +264,8 @@ impl Core {
     fn sweep_channel(&mut self, key: &ChannelKey) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         channel.records.values_mut().for_each(|record| record.age());
+        // What is not complete by now never will be, or its owner is asked for it again.
+        channel.parts.clear();
         let owners: Vec<_> = channel.records.keys().cloned().collect();
         if !channel.own.users().is_empty() {
             self.say_digest(key);
@@ -285,17 +297,4 @@ impl Core {
 /// Which version of a node's users is known, as somebody says.
 fn held(have: &[(NodeId, u64)], node: &NodeId) -> Option<u64> {
     have.iter().find(|(id, _)| id == node).map(|(_, version)| *version)
-}
-
-/// About how many bytes it has on the wire.
-fn size_of(state: &ChannelState) -> usize {
-    let user = |user: &UserState| {
-        let presence = user.presence.as_ref().map_or(0, |presence| presence.as_str().len());
-        let assigns = user.assigns.iter().map(|(key, value)| key.len() + value.as_str().len() + 4).sum::<usize>();
-        user.id.len() + presence + assigns + 64
-    };
-    state.channel.endpoint.len()
-        + state.channel.channel.as_str().len()
-        + 64
-        + state.users.iter().map(user).sum::<usize>()
 }

@@ -14,6 +14,8 @@ pub(super) enum Timer {
     LegacyScan,
     /// Tell nodes of other languages again who is here.
     Announce,
+    /// Tell this one again who is in the channel: it may have asked before it could hear the answer.
+    AnnounceAgain(ChannelKey, Arc<str>),
     /// Ask for the state of the channels that wait for it.
     Sync,
     /// Answer those who asked for states.

@@ -15,6 +15,12 @@ pub fn endpoint_name(pattern: &str) -> &str {
     pattern.trim_start_matches('/')
 }
 
+/// Whether an endpoint cannot be called so among nodes: its channels would share topics with inboxes, or its messages
+/// would be taken for such as concern no channel.
+pub fn is_reserved_endpoint(name: &str) -> bool {
+    [HEARTBEAT, CLUSTER, NODE].contains(&name) || name.strip_prefix(NODE).is_some_and(|rest| rest.starts_with(':'))
+}
+
 /// The names of the topics of one namespace (docs/cluster.md, Topics).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Topics {
@@ -32,12 +38,6 @@ impl Topics {
     /// Where all that concerns a channel is said.
     pub fn channel(&self, key: &ChannelKey) -> String {
         format!("{}{}:{}", self.base, key.endpoint, key.channel)
-    }
-
-    /// Whether a topic is that of this channel.
-    pub(super) fn is_channel(&self, topic: &str, key: &ChannelKey) -> bool {
-        let name = topic.strip_prefix(&*self.base).and_then(|rest| rest.strip_prefix(&*key.endpoint));
-        name.and_then(|rest| rest.strip_prefix(':')) == Some(key.channel.as_str())
     }
 
     /// The channels whose topic it may be: several, if names have colons.
@@ -64,25 +64,25 @@ impl Topics {
         format!("{}{NODE}:{}", self.base, node.source())
     }
 
-    /// Whether a message belongs on the topic it came on. An inbox takes any; a channel's topic those of that channel.
+    /// Whether a message belongs on the topic on which the node that signs as `me` has heard it. Its inbox takes whatever
+    /// one of our nodes says; nodes of other languages know of none. A channel's topic takes what concerns that channel,
+    /// and each of the topics that concern none takes the one type that is said there.
     ///
     /// Two channels may share a topic, since names contain colons: `a:b` at the endpoint `c` and `b` at `c:a`. Messages
     /// of both fit; which of them it is the message says itself.
-    pub fn fits(&self, topic: &str, message: &Envelope) -> bool {
+    pub fn fits(&self, topic: &str, message: &Envelope, me: &str) -> bool {
         let Some(name) = topic.strip_prefix(&*self.base) else { return false };
-        if name.strip_prefix(NODE).is_some_and(|node| node.starts_with(':')) {
-            return true;
+        if let Some(owner) = name.strip_prefix(NODE).and_then(|rest| rest.strip_prefix(':')) {
+            return message.ext.is_some() && owner == me;
         }
-        match &message.channel {
-            Some(key) => {
+        match (&message.channel, &message.body) {
+            (Some(key), _) => {
                 let rest = name.strip_prefix(&*key.endpoint).and_then(|rest| rest.strip_prefix(':'));
                 rest == Some(key.channel.as_str())
             }
-            None => match message.body {
-                Body::NodeHeartbeat { .. } => name == HEARTBEAT,
-                Body::Node(_) => name == CLUSTER,
-                _ => false,
-            },
+            (None, Body::NodeHeartbeat { .. }) => name == HEARTBEAT,
+            (None, Body::Node(_)) => name == CLUSTER,
+            (None, _) => false,
         }
     }
 }
@@ -90,7 +90,7 @@ impl Topics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::message::NodeEvent;
+    use crate::cluster::message::{Ext, NodeEvent};
     use crate::id::ChannelName;
 
     fn topics() -> Topics {
@@ -130,26 +130,44 @@ mod tests {
         }
     }
 
+    /// Whether it fits, for a node that signs as `web-1~z`.
+    fn fits(topic: &str, message: &Envelope) -> bool {
+        topics().fits(topic, message, "web-1~z")
+    }
+
+    #[test]
+    fn an_endpoint_is_not_called_as_what_nodes_say_to_each_other() {
+        for name in ["__node__", "__node__:web-1", "__heartbeat__", "__cluster__"] {
+            assert!(is_reserved_endpoint(name), "{name}");
+        }
+        for name in ["", "node", "__node__/", "__node__x", "api/__node__", "__cluster__:a"] {
+            assert!(!is_reserved_endpoint(name), "{name}");
+            let key = key(name, "web-1~z");
+            assert_ne!(topics().channel(&key), topics().inbox(&node()));
+        }
+        assert_eq!(topics().channel(&key("__node__", "web-1~z")), topics().inbox(&node()));
+    }
+
     #[test]
     fn a_channels_topic_takes_what_concerns_the_channel() {
         let topic = topics().channel(&key("a", "b"));
-        assert!(topics().fits(&topic, &left("a", "b")));
+        assert!(fits(&topic, &left("a", "b")));
         for other in [left("a", "c"), left("a", "bb"), left("b", "b"), left("a", "a:b"), left("", "a:b")] {
-            assert_eq!(topics().fits(&topic, &other), topics().channel(other.channel.as_ref().expect("one")) == topic);
+            assert_eq!(fits(&topic, &other), topics().channel(other.channel.as_ref().expect("one")) == topic);
         }
         let beat = Body::NodeHeartbeat { node: "n".into() };
-        assert!(!topics().fits(&topic, &about(None, beat)));
-        assert!(!topics().fits(&topic, &about(None, Body::Node(NodeEvent::Bye))));
-        assert!(!Topics::new("pondsocket", "other").fits(&topic, &left("a", "b")));
-        assert!(!topics().fits("pondsocket", &left("a", "b")));
+        assert!(!fits(&topic, &about(None, beat)));
+        assert!(!fits(&topic, &about(None, Body::Node(NodeEvent::Bye))));
+        assert!(!Topics::new("pondsocket", "other").fits(&topic, &left("a", "b"), "web-1~z"));
+        assert!(!fits("pondsocket", &left("a", "b")));
     }
 
     #[test]
     fn channels_whose_names_meet_in_one_topic_are_told_apart_by_their_messages() {
         let topic = topics().channel(&key("a", "b:c"));
         assert_eq!(topic, topics().channel(&key("a:b", "c")));
-        assert!(topics().fits(&topic, &left("a", "b:c")));
-        assert!(topics().fits(&topic, &left("a:b", "c")));
+        assert!(fits(&topic, &left("a", "b:c")));
+        assert!(fits(&topic, &left("a:b", "c")));
     }
 
     #[test]
@@ -157,30 +175,22 @@ mod tests {
         let beat = about(None, Body::NodeHeartbeat { node: "n".into() });
         let hello = about(None, Body::Node(NodeEvent::Hello));
         let repair = about(None, Body::Repair(Vec::new()));
-        let (heartbeat, cluster, inbox) = (topics().heartbeat(), topics().cluster(), topics().inbox(&node()));
-        let fits = |topic: &str| [&beat, &hello, &repair].map(|message| topics().fits(topic, message));
-        assert_eq!(fits(&heartbeat), [true, false, false]);
-        assert_eq!(fits(&cluster), [false, true, false]);
-        assert_eq!(fits(&inbox), [true, true, true]);
-        assert!(topics().fits(&inbox, &left("a", "b")));
-        assert!(!topics().fits(&heartbeat, &left("a", "b")));
-        assert!(!topics().fits("pondsocket:v1:default:__node__", &repair));
+        let all = |topic: &str| [&beat, &hello, &repair].map(|message| fits(topic, message));
+        assert_eq!(all(&topics().heartbeat()), [true, false, false]);
+        assert_eq!(all(&topics().cluster()), [false, true, false]);
+        assert!(!fits(&topics().heartbeat(), &left("a", "b")));
+        assert!(!fits("pondsocket:v1:default:__node__", &repair));
     }
 
     #[test]
-    fn a_topic_is_that_of_one_channel_as_far_as_names_have_no_colons() {
-        let topics = Topics::new("pondsocket", "default");
-        let key = |endpoint: &str, channel| ChannelKey {
-            endpoint: endpoint.into(),
-            channel: ChannelName::new(channel, 100).expect("valid"),
-        };
-        let chat = key("api/socket", "/chat/7");
-        assert_eq!(topics.channel(&chat), "pondsocket:v1:default:api/socket:/chat/7");
-        assert!(topics.is_channel("pondsocket:v1:default:api/socket:/chat/7", &chat));
-        for other in [key("api", "/chat/7"), key("api/socket", "/chat/77"), key("", "api/socket:/chat/7")] {
-            assert!(!topics.is_channel("pondsocket:v1:default:api/socket:/chat/7", &other), "{other:?}");
+    fn an_inbox_takes_what_our_nodes_say_to_its_owner() {
+        let inbox = topics().inbox(&node());
+        let ours = |message: Envelope| Envelope { ext: Some(Ext::new(node())), ..message };
+        for message in [left("a", "b"), about(None, Body::Repair(Vec::new()))] {
+            assert!(!fits(&inbox, &message), "nodes of other languages know of no inbox");
+            assert!(fits(&inbox, &ours(message.clone())));
+            assert!(!topics().fits(&inbox, &ours(message), "web-1~y"), "another life of the node has another inbox");
         }
-        assert!(topics.is_channel(&topics.channel(&key("a:b", "c")), &key("a", "b:c")));
     }
 
     #[test]

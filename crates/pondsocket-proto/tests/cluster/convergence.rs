@@ -266,6 +266,88 @@ fn a_message_with_states_is_not_much_larger_than_it_may_be() {
     assert_eq!(world.said.iter().filter_map(states).collect::<Vec<_>>(), [2, 2, 1]);
 }
 
+/// How many bytes a message has.
+fn bytes(message: &Envelope) -> usize {
+    let mut out = Vec::new();
+    message.encode(&mut out);
+    out.len()
+}
+
+#[test]
+fn many_users_are_told_in_parts_and_seen_when_the_last_is_there() {
+    let mut world = World::new(2);
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(1000));
+    for n in 0..5000 {
+        world.join(1, &room(), &format!("bob{n}"));
+        world.track(1, &room(), &format!("bob{n}"), &large);
+    }
+    world.pass(100);
+    world.said.clear();
+    // The first part is lost, and nobody notices for now.
+    world.lose =
+        |message| matches!(&message.body, Body::State(states) if states[0].part.is_some_and(|part| part.index == 0));
+    world.join(0, &room(), "ada");
+    world.pass(100);
+    let parts: Vec<_> =
+        world.said.iter().filter(|(_, message)| states(&(String::new(), message.clone())).is_some()).collect();
+    assert!(parts.len() >= 20, "{}", parts.len());
+    assert!(parts.iter().all(|(_, message)| bytes(message) <= 257 << 10), "none is larger than it may be");
+    assert_eq!(world.shown(0, &room()), "", "a list without its first part is none");
+    world.lose = |_| false;
+    world.track(1, &room(), "bob7", &large);
+    world.pass(1000);
+    assert_eq!(world.shown(0, &room()).split(' ').filter(|user| user.ends_with('*')).count(), 5000);
+}
+
+#[test]
+fn a_few_users_who_are_large_do_not_go_along_with_a_question() {
+    let mut world = World::new(2);
+    world.join(0, &room(), "ada");
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    (0..5).for_each(|n| world.join_with(1, &room(), &format!("bob{n}"), assigns(&[("large", &large)])));
+    world.pass(100);
+    world.said.clear();
+    world.cut(1);
+    world.link(1);
+    world.pass(2000);
+    assert!(world.said.iter().all(|(_, message)| bytes(message) <= 257 << 10), "none is larger than it may be");
+    assert_eq!(world.shown(0, &room()), "bob0 bob1 bob2 bob3 bob4");
+}
+
+#[test]
+fn another_node_of_the_same_name_is_told_of_once_on_both() {
+    for leases in [false, true] {
+        let mut world = World::new(1);
+        world.leases = leases.then(|| [world.nodes[0].id.clone()].into());
+        world.pass(20_000);
+        world.log(0);
+        let copy = world.start("a", world.now);
+        world.pass(7000);
+        assert_eq!(
+            (world.log(0), world.log(copy)),
+            (vec![format!("twin {}", world.nodes[copy].id.incarnation)], vec![])
+        );
+        world.pass(60_000);
+        assert_eq!((world.log(0), world.log(copy)), (vec![], vec!["twin 1".to_owned()]), "with leases: {leases}");
+    }
+}
+
+#[test]
+fn a_node_that_starts_again_is_not_told_of() {
+    let mut world = World::new(2);
+    world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
+    world.pass(20_000);
+    let before = world.nodes[0].id.clone();
+    world.crash(0);
+    let again = world.start("a", 2);
+    // Its lease runs on for a while.
+    world.leases.as_mut().expect("leases").insert(before.clone());
+    world.pass(4000);
+    world.leases.as_mut().expect("leases").remove(&before);
+    world.pass(60_000);
+    assert!(world.log(again).iter().all(|line| !line.starts_with("twin")));
+}
+
 #[test]
 fn channels_are_apart() {
     let mut world = World::new(2);

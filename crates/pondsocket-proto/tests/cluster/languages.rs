@@ -9,6 +9,11 @@ fn joined(name: &str) -> Body {
     Body::UserJoined { user: name.into(), presence: Some(object("{}")), assigns: Assigns::default() }
 }
 
+/// It shows `{"x":1}` of itself.
+fn shows(name: &str) -> Body {
+    Body::PresenceUpdate { user: name.into(), presence: object(r#"{"x":1}"#), event: None }
+}
+
 fn left(name: &str) -> Body {
     Body::UserLeft { user: name.into() }
 }
@@ -43,7 +48,7 @@ fn said(world: &mut World, is_it: fn(&Body) -> bool) -> Vec<Body> {
 fn their_users_come_change_and_go() {
     let mut world = world();
     world.stranger("js", joined("eve"));
-    world.stranger("js", Body::PresenceUpdate { user: "eve".into(), presence: object(r#"{"x":1}"#) });
+    world.stranger("js", shows("eve"));
     let all = Some(assigns(&[("a", "1")]));
     world.stranger("js", Body::AssignsUpdate { user: "eve".into(), assigns: all, delta: None });
     world.pass(30);
@@ -127,6 +132,8 @@ fn who_asks_is_told_of_users_here_and_again_every_minute() {
         _ => Vec::new(),
     };
     assert_eq!(responses.iter().map(names).collect::<Vec<_>>(), [["ada"], ["bob"]]);
+    world.pass(100);
+    assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
     for _ in 0..2 {
         world.stranger("js", beat());
         world.pass(60_000);
@@ -174,7 +181,7 @@ fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
     world.stranger("js", update);
     let all = Some(assigns(&[("level", "2")]));
     world.stranger("js", Body::AssignsUpdate { user: "ada".into(), assigns: all, delta: None });
-    world.stranger("js", Body::PresenceUpdate { user: "ada".into(), presence: object(r#"{"x":1}"#) });
+    world.stranger("js", shows("ada"));
     world.stranger("js", Body::PresenceRemoved { user: "ada".into() });
     world.stranger("js", Body::PresenceRemoved { user: "ada".into() });
     let log = world.log(0).into_iter().filter(|line| line.starts_with("ada")).collect::<Vec<_>>();
@@ -212,6 +219,54 @@ fn they_may_take_out_users_of_ours_and_ask_for_them() {
     assert_eq!(world.log(1).last().map(String::as_str), Some("bob: Remove"));
     world.pass(30);
     assert_eq!((world.shown(0, &room()), world.shown(1, &room())), (String::new(), String::new()));
+}
+
+#[test]
+fn who_asks_before_it_listens_is_answered_again_once() {
+    let mut world = world();
+    world.pass(1000);
+    let lists = |world: &mut World| said(world, |body| matches!(body, Body::StateResponse { .. })).len();
+    world.stranger("rust", request());
+    world.stranger("rust", request());
+    assert_eq!(lists(&mut world), 4, "both nodes answer both questions at once");
+    world.pass(99);
+    assert_eq!(lists(&mut world), 0);
+    world.pass(1);
+    assert_eq!(lists(&mut world), 2, "each again, but not for each question");
+    world.stranger("rust", request());
+    world.stranger("other", request());
+    assert_eq!(lists(&mut world), 4);
+    world.pass(100);
+    assert_eq!(lists(&mut world), 4, "for each of the two");
+    world.pass(1000);
+    assert_eq!(lists(&mut world), 0);
+}
+
+#[test]
+fn what_is_no_message_for_users_is_not_delivered() {
+    let mut world = world();
+    world.log(0);
+    let reserved =
+        ["ACKNOWLEDGE", "EXIT_ACKNOWLEDGE", "UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR", "CONNECTION", "EVICTED"];
+    for event in reserved.into_iter().chain(["evicted"]) {
+        let (from, event, request_id) = ("CHANNEL".into(), event.to_owned(), "r".into());
+        let to = Recipients::Users(vec!["ada".into()]);
+        world.stranger("js", Body::UserMessage(UserMessage { from, event, payload: object("{}"), request_id, to }));
+    }
+    assert_eq!(world.log(0), ["deliver evicted"]);
+}
+
+#[test]
+fn a_long_list_is_told_in_parts() {
+    let mut world = World::new(1);
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    (0..5).for_each(|n| world.join_with(0, &room(), &format!("ada{n}"), assigns(&[("large", &large)])));
+    world.pass(100);
+    world.said.clear();
+    world.stranger("js", request());
+    let listed = |body: Body| if let Body::StateResponse { users } = body { users.len() } else { 0 };
+    let parts: Vec<_> = said(&mut world, |_| true).into_iter().map(listed).collect();
+    assert_eq!(parts, [2, 2, 1]);
 }
 
 #[test]

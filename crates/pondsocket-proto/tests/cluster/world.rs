@@ -229,6 +229,7 @@ impl World {
                 assert_eq!(node.answers.insert(id, answer), None, "answered twice");
             }
             Output::NodeUp(name) => node.log.push(format!("up {name}")),
+            Output::Twin(twin) => node.log.push(format!("twin {}", twin.incarnation)),
             Output::NodeDown(name) => node.log.push(format!("down {name}")),
             Output::Diverged(key) => node.log.push(format!("diverged {}", key.channel)),
         }

@@ -1,6 +1,6 @@
 //! What others may leave out, or say in their own way.
 
-use pondsocket_proto::cluster::message::{Body, Envelope, Recipients, UserMessage, UserState};
+use pondsocket_proto::cluster::message::{Body, Envelope, PresenceEvent, Recipients, UserMessage, UserState};
 
 use crate::{body, envelope, message, object};
 
@@ -123,7 +123,7 @@ fn presence_and_assigns_may_be_missing() {
     for fields in [r#""userId":"u""#, r#""userId":"u","presence":null,"assigns":null"#] {
         let joined = Body::UserJoined { user: "u".into(), presence: None, assigns: Default::default() };
         assert_eq!(body("USER_JOINED", fields), Ok(joined));
-        let update = Body::PresenceUpdate { user: "u".into(), presence: object("{}") };
+        let update = Body::PresenceUpdate { user: "u".into(), presence: object("{}"), event: None };
         assert_eq!(body("PRESENCE_UPDATE", fields), Ok(update));
         let changed = Body::AssignsUpdate { user: "u".into(), assigns: None, delta: None };
         assert_eq!(body("ASSIGNS_UPDATE", fields), Ok(changed));
@@ -189,8 +189,11 @@ fn a_user_that_cannot_be_read_is_left_out_of_a_list() {
 #[test]
 fn what_nodes_in_go_add_is_not_needed() {
     let join = r#""userId":"u","presence":{"s":1},"presenceEvent":"JOIN","presenceList":[{"s":1}]"#;
-    let update = Body::PresenceUpdate { user: "u".into(), presence: object(r#"{"s":1}"#) };
+    let event = Some(PresenceEvent::Join);
+    let update = Body::PresenceUpdate { user: "u".into(), presence: object(r#"{"s":1}"#), event };
     assert_eq!(body("PRESENCE_UPDATE", join), Ok(update));
+    let odd = Body::PresenceUpdate { user: "u".into(), presence: object("{}"), event: None };
+    assert_eq!(body("PRESENCE_UPDATE", r#""userId":"u","presenceEvent":5"#), Ok(odd));
     let leave = r#""userId":"u","presenceEvent":"LEAVE""#;
     assert_eq!(body("PRESENCE_REMOVED", leave), Ok(Body::PresenceRemoved { user: "u".into() }));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{
-    Body, ChannelState, Envelope, Ext, NodeEvent, Recipients, UserMessage, UserState,
+    Body, ChannelState, Envelope, Ext, NodeEvent, Part, PresenceEvent, Recipients, UserMessage, UserState,
 };
 use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
@@ -24,13 +24,9 @@ pub(crate) fn envelope() -> impl Strategy<Value = Envelope> {
         1 => ours.prop_flat_map(|said| (Just(said), option::of(key()))),
         1 => (beat(), option::of(ext())).prop_map(|said| (said, None)),
     ];
-    (id(), id(), number(), said).prop_map(|(id, source, timestamp, ((body, ext), channel))| Envelope {
-        id,
-        source,
-        channel,
-        timestamp,
-        body,
-        ext,
+    (id(), id(), number(), said).prop_map(|(id, stranger, timestamp, ((body, ext), channel))| {
+        let source = ext.as_ref().map_or(stranger, |ext| ext.node.source().into());
+        Envelope { id, source, channel, timestamp, body, ext }
     })
 }
 
@@ -47,7 +43,8 @@ fn spoken() -> BoxedStrategy<Body> {
         any::<String>().prop_map(|from_node| Body::StateRequest { from_node }),
     ];
     let changes = prop_oneof![
-        (user(), object(0)).prop_map(|(user, presence)| Body::PresenceUpdate { user, presence }),
+        (user(), object(0), option::of(select(vec![PresenceEvent::Join, PresenceEvent::Update])))
+            .prop_map(|(user, presence, event)| Body::PresenceUpdate { user, presence, event }),
         user().prop_map(|user| Body::PresenceRemoved { user }),
         (user(), assigns(), option::of((any::<String>(), json_text())))
             .prop_map(|(user, assigns, delta)| Body::AssignsUpdate { user, assigns: Some(assigns), delta }),
@@ -109,8 +106,9 @@ fn ext() -> BoxedStrategy<Ext> {
 }
 
 fn channel_state() -> BoxedStrategy<ChannelState> {
-    (key(), number(), vec(user_state(0), 0..4))
-        .prop_map(|(channel, version, users)| ChannelState { channel, version, users })
+    let part = (0..9_u64, 1..9_u64).prop_map(|(index, more)| Part { index, of: index + more });
+    (key(), number(), vec(user_state(0), 0..4), option::of(part))
+        .prop_map(|(channel, version, users, part)| ChannelState { channel, version, users, part })
         .boxed()
 }
 

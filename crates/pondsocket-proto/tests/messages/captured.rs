@@ -79,7 +79,7 @@ fn every_message_fits_its_topic_and_we_would_say_the_same() {
     for Captured { from, topic, message } in captured() {
         let envelope = decode(message.get());
         assert_eq!(envelope.ext, None, "{from}");
-        assert!(topics.fits(&topic, &envelope), "{from}: {topic}");
+        assert!(topics.fits(&topic, &envelope, "web-1~z"), "{from}: {topic}");
         assert_eq!(topic, envelope.channel.as_ref().map_or(topics.heartbeat(), |key| topics.channel(key)));
         let mut out = Vec::new();
         envelope.encode(&mut out);
@@ -126,7 +126,8 @@ fn presence() {
     let rust =
         object(&format!(r#"{{"id": "{id}", "status": "online", "userId": "{id}", "username": "bob"}}"#, id = BOB[2]));
     let mut presence = [javascript, python, rust].into_iter();
-    let body = |user: &str| Body::PresenceUpdate { user: user.into(), presence: presence.next().expect("three") };
+    let body =
+        |user: &str| Body::PresenceUpdate { user: user.into(), presence: presence.next().expect("three"), event: None };
     each_says("PRESENCE_UPDATE", BOB.map(body));
 
     let hidden = ["b5a3e28b-39fd-4eaf-afc6-2f5219012e6b", BOB[1], BOB[2]];

@@ -1,13 +1,13 @@
 //! What our own nodes say beside a message, and what becomes of it where it is not what it should be.
 
 use pondsocket_proto::cluster::message::{
-    Body, ChannelState, Envelope, Ext, Fault, Malformed, NodeEvent, UserState, strict,
+    Body, ChannelState, Envelope, Ext, Fault, Malformed, NodeEvent, Part, PresenceEvent, UserState, strict,
 };
 use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
 use serde_json::{Value, json};
 
-use crate::{envelope, object};
+use crate::{message, object};
 
 fn node(name: &str) -> NodeId {
     NodeId { name: name.into(), incarnation: 7 }
@@ -15,6 +15,16 @@ fn node(name: &str) -> NodeId {
 
 fn ext() -> Ext {
     Ext { node: node("web-1"), change: None, joined: None, request: None, have: vec![], own: None }
+}
+
+/// A message that `web-1` signs.
+fn envelope(kind: &str, fields: &str) -> Result<Envelope, Malformed> {
+    signed_by("web-1~7", kind, fields)
+}
+
+fn signed_by(source: &str, kind: &str, fields: &str) -> Result<Envelope, Malformed> {
+    let text = message(kind, fields).replace(r#""sourceNodeId":"n""#, &format!(r#""sourceNodeId":"{source}""#));
+    Envelope::decode(text.as_bytes())
 }
 
 fn key() -> ChannelKey {
@@ -28,11 +38,12 @@ fn state() -> ChannelState {
         presence: presence.map(object),
         joined,
     };
-    ChannelState { channel: key(), version: 5, users: vec![user("u1", Some("{}"), 9), user("u2", None, 0)] }
+    let users = vec![user("u1", Some("{}"), 9), user("u2", None, 0)];
+    ChannelState { channel: key(), version: 5, users, part: None }
 }
 
 fn said(body: Body, ext: Ext) -> Value {
-    let channel = matches!(body, Body::Digest { .. } | Body::UserLeft { .. }).then(key);
+    let channel = matches!(body, Body::Digest { .. } | Body::UserLeft { .. } | Body::PresenceUpdate { .. }).then(key);
     let source = ext.node.source().into();
     let envelope = Envelope { id: "m".into(), source, channel, timestamp: 1, body, ext: Some(ext) };
     let mut out = Vec::new();
@@ -74,6 +85,16 @@ fn what_stands_beside_a_message() {
 }
 
 #[test]
+fn presence_says_whether_something_was_shown_before() {
+    for (event, word) in [(PresenceEvent::Join, "JOIN"), (PresenceEvent::Update, "UPDATE")] {
+        let body = Body::PresenceUpdate { user: "u".into(), presence: object(r#"{"s":1}"#), event: Some(event) };
+        assert_eq!(said(body, ext())["presenceEvent"], word);
+    }
+    let body = Body::PresenceUpdate { user: "u".into(), presence: object("{}"), event: None };
+    assert_eq!(said(body, ext()).get("presenceEvent"), None);
+}
+
+#[test]
 fn what_only_our_nodes_say() {
     let said = |body, kind: &str, place: &str| {
         let mut said = said(body, ext());
@@ -87,6 +108,11 @@ fn what_only_our_nodes_say() {
     assert_eq!(
         said(Body::State(vec![state()]), "X_STATE", "__node__"),
         json!({ "states": [{ "e": "a", "c": "/c", "ver": 5, "u": users }] })
+    );
+    let part = ChannelState { users: vec![], part: Some(Part { index: 1, of: 3 }), ..state() };
+    assert_eq!(
+        said(Body::State(vec![part]), "X_STATE", "__node__"),
+        json!({ "states": [{ "e": "a", "c": "/c", "ver": 5, "part": [1, 3], "u": [] }] })
     );
     assert_eq!(said(Body::Repair(vec![key()]), "X_REPAIR", "__node__"), json!({ "of": [["a", "/c"]] }));
     let ack = |verdict| said(Body::Ack { request: "q".into(), verdict }, "X_ACK", "__node__");
@@ -163,10 +189,21 @@ fn what_is_ours_and_broken_makes_the_message_void() {
 }
 
 #[test]
+fn what_names_another_node_than_it_is_signed_by_is_void() {
+    let ext = r#""userId":"u","ext":{"v":1,"n":"web-1","i":7,"p":[1,2]}"#;
+    for source in ["web-2~7", "web-1~8", "web-1", "web-1~07", "n"] {
+        let forged = Malformed::Field("ext.n", Fault::Signature);
+        assert_eq!(signed_by(source, "USER_LEFT", ext), Err(forged), "{source}");
+    }
+    assert_eq!(signed_by("web-1~7", "USER_LEFT", ext).expect("a message").ext.expect("ours").change, Some((1, 2)));
+}
+
+#[test]
 fn what_our_messages_need() {
     for (kind, name, value) in [
         ("X_STATE", "ext.states", r#""states":{}"#),
         ("X_STATE", "ext.states", r#""states":[5]"#),
+        ("X_STATE", "ext.states", r#""states":[{"e":"a","c":"/c","ver":5,"u":[],"part":[3,3]}]"#),
         ("X_REPAIR", "ext.of", r#""of":[["a"]]"#),
         ("X_REPAIR", "ext.of", r#""of":[["a",5]]"#),
         ("X_DIGEST", "ext.ver", r#""count":1,"hash":"0""#),

@@ -17,6 +17,8 @@ pub(crate) struct Go {
     pub(crate) rooms: BTreeMap<ChannelKey, Room>,
     rooms_ever: u64,
     pub(crate) is_deaf: bool,
+    /// When its users left for the last time.
+    pub(crate) left: BTreeMap<Arc<str>, u64>,
 }
 
 pub(crate) struct Room {
@@ -29,7 +31,7 @@ pub(crate) struct Room {
 
 impl Go {
     pub(crate) fn new(topics: Topics) -> Go {
-        Go { topics, rooms: BTreeMap::new(), rooms_ever: 0, is_deaf: false }
+        Go { topics, rooms: BTreeMap::new(), rooms_ever: 0, is_deaf: false, left: BTreeMap::new() }
     }
 
     pub(crate) fn timer(&mut self, now: u64) -> Vec<Act> {
@@ -72,17 +74,18 @@ impl Go {
             (None, Foreign::Join(assigns, presence)) => {
                 room.here
                     .insert(user.clone(), Card { assigns: assigns.clone(), presence: presence.clone(), node: None });
-                let shown = presence.map(|presence| Body::PresenceUpdate { user: user.clone(), presence });
+                let shown = presence.map(|presence| Body::PresenceUpdate { user: user.clone(), presence, event: None });
                 [Body::UserJoined { user, presence: None, assigns }].into_iter().chain(shown).collect()
             }
             (Some(_), Foreign::Leave) => {
                 let card = room.here.remove(name);
+                self.left.insert(user.clone(), now);
                 let hidden = card.and_then(|card| card.presence).map(|_| Body::PresenceRemoved { user: user.clone() });
                 hidden.into_iter().chain([Body::UserLeft { user }]).collect()
             }
             (Some(card), Foreign::Show(presence)) => {
                 card.presence = Some(presence.clone());
-                vec![Body::PresenceUpdate { user, presence }]
+                vec![Body::PresenceUpdate { user, presence, event: None }]
             }
             (Some(card), Foreign::Assign(key, value)) => {
                 card.assigns.set(&key, json(&value));
@@ -143,7 +146,7 @@ impl Go {
                     heard.entry(message.source.clone()).or_insert(now);
                 }
             }
-            Body::PresenceUpdate { user, presence } => match here.get_mut(user) {
+            Body::PresenceUpdate { user, presence, .. } => match here.get_mut(user) {
                 Some(card) => card.presence = Some(presence.clone()),
                 None => {
                     let card = elsewhere.entry(user.clone()).or_default();
@@ -158,6 +161,7 @@ impl Go {
             },
             Body::UserLeft { user } => drop(elsewhere.remove(user)),
             Body::EvictUser { user, .. } | Body::UserRemove { user } => {
+                self.left.insert(user.clone(), now);
                 answer = here.remove(user).map(|_| Body::UserLeft { user: user.clone() });
             }
             Body::StateRequest { .. } => {

@@ -70,7 +70,7 @@ impl Js {
                 room.here
                     .insert(user.clone(), Card { assigns: assigns.clone(), presence: presence.clone(), node: None });
                 let nothing = non_empty(None);
-                let shown = presence.map(|presence| Body::PresenceUpdate { user: user.clone(), presence });
+                let shown = presence.map(|presence| Body::PresenceUpdate { user: user.clone(), presence, event: None });
                 [Body::UserJoined { user, presence: nothing, assigns }].into_iter().chain(shown).collect()
             }
             (Some(_), Foreign::Leave) => {
@@ -79,7 +79,7 @@ impl Js {
             }
             (Some(card), Foreign::Show(presence)) => {
                 card.presence = Some(presence.clone());
-                vec![Body::PresenceUpdate { user, presence }]
+                vec![Body::PresenceUpdate { user, presence, event: None }]
             }
             (Some(card), Foreign::Assign(key, value)) => {
                 card.assigns.set(&key, json(&value));
@@ -154,7 +154,7 @@ impl Js {
                     attribute(&told.id, &told.assigns, &told.presence);
                 }
             }
-            Body::PresenceUpdate { user, presence } => match here.get_mut(user) {
+            Body::PresenceUpdate { user, presence, .. } => match here.get_mut(user) {
                 Some(card) => card.presence = Some(presence.clone()),
                 None => elsewhere.entry(user.clone()).or_default().presence = Some(presence.clone()),
             },

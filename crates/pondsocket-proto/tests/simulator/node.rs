@@ -53,10 +53,13 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(name: &str, ahead: u64, now: u64, topics: Topics, interop: bool, seed: u64) -> Node {
+    /// Messages of `small` nodes have room for few users, so that lists come in parts.
+    pub(crate) fn new(name: &str, ahead: u64, now: u64, topics: Topics, small: bool, seed: u64) -> Node {
         let id = NodeId { name: name.into(), incarnation: EPOCH + ahead + now };
         let mut settings = Settings::new(id.clone(), topics);
-        settings.interop = interop;
+        if small {
+            settings.state_bytes = 400;
+        }
         Node {
             id,
             core: Core::new(settings, seed),

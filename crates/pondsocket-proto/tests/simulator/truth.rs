@@ -52,8 +52,8 @@ impl World {
     }
 
     /// Whether it is beyond one of our nodes to know whether, and how, this user is to be shown. Servers of other languages
-    /// lose messages without a word, and JavaScript relays whom it believes to be there: also users of a node that died
-    /// before the observer was born, so that it cannot know better.
+    /// lose messages without a word, and JavaScript relays whom it believes to be there: also users of a node that died,
+    /// or of a Go server who left, before the observer was born, so that it cannot know better.
     fn tolerates(&self, observer: &Node, user: &UserId, shown: Option<&Shown>) -> bool {
         if !self.plan.has_legacy() {
             return false;
@@ -67,8 +67,16 @@ impl World {
         match shown {
             // Go says what is so in any order.
             None => is_stranger(user) && (self.plan.go || !self.plan.is_well()),
-            Some(_) => !self.plan.is_well() || (self.plan.js && life.is_some_and(is_long_gone)),
+            Some(_) if !self.plan.is_well() => true,
+            Some(_) => self.plan.js && (life.is_some_and(is_long_gone) || self.has_left_go(user, observer.began)),
         }
+    }
+
+    /// Whether a user has left a Go server by that time. Go may say who is there behind its word that somebody has left,
+    /// and then JavaScript believes for long that it is there.
+    fn has_left_go(&self, user: &UserId, by: u64) -> bool {
+        let left = |seat: &Seat| if let Seat::Go(go) = seat { go.left.get(user.as_str()).copied() } else { None };
+        self.seats.iter().filter_map(left).any(|left| left <= by)
     }
 
     fn claims(&self, channel: &ChannelKey) -> Claims {

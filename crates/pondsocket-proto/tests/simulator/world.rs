@@ -199,7 +199,7 @@ impl World {
             }
         }
         let peer = self.redis.add_peer();
-        let node = Node::new(name, ahead, self.now, self.topics.clone(), true, self.rng.next());
+        let node = Node::new(name, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next());
         self.judge.born(peer, &node.id);
         self.note(|| format!("{} starts as {peer}", node.id.source()));
         self.seats.push(Seat::Ours(Box::new(node)));
@@ -393,7 +393,7 @@ impl World {
                 let lives = self.live().any(|(_, node)| node.id.name == name);
                 self.judge.node_down(peer, &name, lives);
             }
-            Output::Deliver { .. } | Output::NodeUp(_) | Output::Diverged(_) => {}
+            Output::Deliver { .. } | Output::NodeUp(_) | Output::Twin(_) | Output::Diverged(_) => {}
         }
     }
 

@@ -50,7 +50,11 @@ impl Channel {
     }
 
     pub(crate) fn evict_here(&self, user: &str, reason: &str) -> Result<()> {
-        self.take_out(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))
+        self.take_out(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))?;
+        if self.endpoint.node().is_some() {
+            self.endpoint.evictions.note(&self.name, user);
+        }
+        Ok(())
     }
 
     pub(crate) fn remove_here(&self, user: &str, reason: &str) -> Result<()> {

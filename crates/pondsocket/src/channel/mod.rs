@@ -1,4 +1,5 @@
 mod elsewhere;
+pub(crate) mod evictions;
 mod here;
 
 use std::collections::HashMap;

@@ -28,6 +28,9 @@ impl Host for EndpointHost {
     fn deliver(&self, channel: &ChannelName, message: UserMessage) {
         let Some(endpoint) = self.0.upgrade() else { return };
         let Some(live) = endpoint.hub.get(channel.as_str()) else { return };
+        if endpoint.evictions.is_repeated(channel, &message) {
+            return;
+        }
         let treatment = live.treatment(&message.event);
         if let Ok(Err(_full)) = live.change(|channel| channel.deliver(&message, treatment)) {
             let (name, limit) = (channel.as_str(), Limit::ChannelQueue);

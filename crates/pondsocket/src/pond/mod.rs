@@ -9,11 +9,12 @@ pub(crate) mod states;
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use pondsocket_proto::cluster::{endpoint_name, is_reserved_endpoint};
 use pondsocket_proto::pattern::Match;
 
 use crate::context::ConnectionContext;
 use crate::endpoint::{Door, Endpoint, EndpointInner};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handler::{Handler, erase};
 use crate::hooks::{HookSet, Hooks};
 use crate::limits::address::Proxies;
@@ -88,7 +89,7 @@ impl PondSocket {
     /// matches wins. The full original path is matched, as it was sent (docs/protocol.md, Names and patterns).
     ///
     /// # Panics
-    /// If the pattern is invalid or taken, or a [`State`](crate::State) is missing. See
+    /// If the pattern is invalid, reserved or taken, or a [`State`](crate::State) is missing. See
     /// [`try_create_endpoint`](Self::try_create_endpoint).
     pub fn create_endpoint<M>(&self, path: &str, connect: impl Handler<ConnectionContext, M>) -> Endpoint {
         self.try_create_endpoint(path, connect).unwrap_or_else(|error| panic!("{error}"))
@@ -97,7 +98,8 @@ impl PondSocket {
     /// The same, with an error in place of a panic.
     ///
     /// # Errors
-    /// 400 if the pattern is invalid, 409 if it is taken.
+    /// 400 if the pattern is invalid, or a name that nodes use among themselves (`/__node__`, `/__cluster__`,
+    /// `/__heartbeat__`); 409 if it is taken.
     pub fn try_create_endpoint<M>(&self, path: &str, connect: impl Handler<ConnectionContext, M>) -> Result<Endpoint> {
         self.add(path, Door::Pond(erase(connect, &self.common.states)))
     }
@@ -105,7 +107,7 @@ impl PondSocket {
     /// Serves raw WebSockets at paths that match `path`: no PondSocket protocol, the same codec.
     ///
     /// # Panics
-    /// If the pattern is invalid or taken.
+    /// If the pattern is invalid, reserved or taken.
     pub fn create_websocket<F, Fut>(&self, path: &str, handler: F) -> Endpoint
     where
         F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
@@ -129,6 +131,9 @@ impl PondSocket {
 
     fn add(&self, path: &str, door: Door) -> Result<Endpoint> {
         let pattern = parse(path)?;
+        if is_reserved_endpoint(endpoint_name(path)) {
+            return Err(Error::bad_request(format!("the endpoint name `{path}` is kept for nodes")));
+        }
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
         check_new("endpoint", &pattern, endpoints.iter().map(|endpoint| &endpoint.0.pattern))?;
         let endpoint = Endpoint(EndpointInner::new(pattern, door, Arc::clone(&self.common))?);

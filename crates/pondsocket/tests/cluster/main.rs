@@ -2,6 +2,7 @@
 //! in memory, so that what goes wrong between them is the test's to say.
 
 mod faults;
+mod joining;
 mod messages;
 mod operations;
 mod operator;

@@ -29,6 +29,29 @@ async fn a_user_elsewhere_is_evicted_and_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn others_are_told_once_that_a_user_of_several_nodes_is_evicted() {
+    let (hub, one, two) = pair().await;
+    let three = Node::start(&hub, "three").await;
+    let (_ada, mut adas) = one.join("ada", "/plain/1").await;
+    let (_zoe, mut zoes) = three.join("zoe", "/plain/1").await;
+    let (_tab, _tabs) = one.join("bob", "/plain/1").await;
+    let (_other, _others) = two.join("bob", "/plain/1").await;
+    let members = |node: &Node| node.channel("/plain/1").member_count();
+    eventually("all are known", || members(&one) == 3 && members(&two) == 3 && members(&three) == 3).await;
+    for evictor in [&three, &one] {
+        evictor.channel("/plain/1").evict("bob", "spam").await.expect("confirmed");
+        for room in [&mut adas, &mut zoes] {
+            assert_eq!(room.next("user_evicted").await.expect("told")["userId"], "bob");
+            room.assert_silence().await;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let (_tab, _tabs) = one.join("bob", "/plain/1").await;
+        let (_other, _others) = two.join("bob", "/plain/1").await;
+        eventually("all are known", || members(&one) == 3 && members(&two) == 3 && members(&three) == 3).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_user_elsewhere_is_removed_without_a_word() {
     let (_kept, one, _two, mut bobs) = bob_elsewhere().await;
     one.channel("/chat/1").remove("bob", "moved").await.expect("confirmed");

@@ -60,6 +60,32 @@ async fn what_happens_between_nodes_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_node_of_the_same_name_is_counted_once() {
+    let (hub, one, two, counted) = counted_pair().await;
+    let names = || counted.of("cluster").iter().filter(|event| *event == "NameTaken").count();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(names(), 0);
+    let copy = Node::start(&hub, "one").await;
+    eventually("it is noticed", || names() == 1).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(names(), 1);
+    let (_ada, mut adas) = one.join("ada", "/plain/1").await;
+    let (_bob, _bobs) = two.join("bob", "/plain/1").await;
+    copy.channel("/plain/1").broadcast("said", &json!({ "n": 1 })).expect("sent");
+    assert_eq!(adas.next("said").await.expect("both go on")["n"], 1);
+}
+
+#[test]
+fn no_endpoint_is_called_as_what_nodes_say_to_each_other() {
+    let pond = PondSocket::new();
+    for path in ["/__node__", "__node__", "/__node__:x", "/__cluster__", "/__heartbeat__"] {
+        let error = pond.try_create_endpoint(path, crate::connect).expect_err(path);
+        assert_eq!((error.code(), error.message().contains(path)), (400, true), "{error}");
+    }
+    pond.try_create_endpoint("/api/__node__", crate::connect).expect("another name");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_without_its_bus_is_ready_for_as_long_as_its_options_say() {
     let (_hub, one, two, _) = counted_pair().await;
     assert!(one.pond.is_ready());

@@ -5,7 +5,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::read::{self, Scalar};
-use super::{Body, Envelope, Malformed, PROTOCOL, Recipients, UserMessage, VERSION, ext, users};
+use super::{Body, Envelope, Fault, Malformed, PROTOCOL, PresenceEvent, Recipients, UserMessage, VERSION, ext, users};
 use crate::channel::Assigns;
 use crate::cluster::ChannelKey;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
@@ -50,6 +50,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     presence: Option<&'a RawValue>,
     #[serde(borrow)]
+    presence_event: Scalar<'a>,
+    #[serde(borrow)]
     assigns: Option<&'a RawValue>,
     #[serde(borrow)]
     key: Scalar<'a>,
@@ -83,6 +85,9 @@ impl Envelope {
         let source = fields.source_node_id.id("sourceNodeId")?;
         let channel = fields.channel()?;
         let sent = fields.ext.and_then(ext::open);
+        if sent.as_ref().is_some_and(|sent| !sent.is_signed_as(&source)) {
+            return Err(Malformed::Field("ext.n", Fault::Signature));
+        }
         let body = fields.body(&id, &source, sent.as_ref())?;
         if channel.is_none() && !body.may_lack_channel() {
             return Err(read::kind("channelName"));
@@ -129,9 +134,11 @@ impl<'a> Fields<'a> {
                 }
                 Body::UserMessage(message)
             }
-            "PRESENCE_UPDATE" => {
-                Body::PresenceUpdate { user: self.user()?, presence: self.presence()?.unwrap_or_else(nothing) }
-            }
+            "PRESENCE_UPDATE" => Body::PresenceUpdate {
+                user: self.user()?,
+                presence: self.presence()?.unwrap_or_else(nothing),
+                event: self.presence_event(),
+            },
             "PRESENCE_REMOVED" => Body::PresenceRemoved { user: self.user()? },
             "ASSIGNS_UPDATE" => self.assigns_update()?,
             "EVICT_USER" => {
@@ -184,6 +191,15 @@ impl<'a> Fields<'a> {
             request_id: request_id.to_owned(),
             to: self.recipients()?,
         })
+    }
+
+    /// Nobody needs it, so whatever else is there is nothing.
+    fn presence_event(&self) -> Option<PresenceEvent> {
+        match &self.presence_event {
+            Scalar::Text(event) if event == "JOIN" => Some(PresenceEvent::Join),
+            Scalar::Text(event) if event == "UPDATE" => Some(PresenceEvent::Update),
+            _ => None,
+        }
     }
 
     /// Clients of some languages throw at a payload that is no object, so it is put into one.

@@ -1,5 +1,5 @@
 use super::write::{self, Fields};
-use super::{Body, Envelope, PROTOCOL, Recipients, UserMessage, VERSION, ext, users};
+use super::{Body, Envelope, PROTOCOL, PresenceEvent, Recipients, UserMessage, VERSION, ext, users};
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::wire::Object;
 use crate::wire::write::string;
@@ -79,9 +79,12 @@ impl Body {
         match self {
             Body::UserMessage(message) => message.write(fields),
             // Neither `payload` nor `event` may stand beside presence: some nodes would believe those.
-            Body::PresenceUpdate { user, presence } => {
+            Body::PresenceUpdate { user, presence, event } => {
                 fields.text("userId", user);
                 fields.json("presence", presence.as_str());
+                if let Some(event) = event {
+                    fields.text("presenceEvent", event.name());
+                }
             }
             Body::PresenceRemoved { user } => {
                 fields.text("userId", user);
@@ -124,6 +127,15 @@ impl Body {
             Body::NodeHeartbeat { node } => fields.text("nodeId", node),
             // All that our own types say is in `ext`.
             Body::State(_) | Body::Repair(_) | Body::Digest { .. } | Body::Ack { .. } | Body::Node(_) => {}
+        }
+    }
+}
+
+impl PresenceEvent {
+    fn name(self) -> &'static str {
+        match self {
+            PresenceEvent::Join => "JOIN",
+            PresenceEvent::Update => "UPDATE",
         }
     }
 }

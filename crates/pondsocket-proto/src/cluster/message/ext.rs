@@ -78,6 +78,11 @@ fn node(name: &Scalar<'_>, incarnation: &Scalar<'_>, field: &'static str) -> Res
 }
 
 impl Sent<'_> {
+    /// Whether its node signs so ([`NodeId::source`]).
+    pub(super) fn is_signed_as(&self, source: &str) -> bool {
+        self.node.source() == source
+    }
+
     /// What stands beside a message of any type.
     pub(super) fn ext(&self) -> Result<Ext, Malformed> {
         let keys = &self.keys;

@@ -32,6 +32,9 @@ pub enum Fault {
     /// It is no name.
     #[error("is no name: {0}")]
     Name(#[from] InvalidId),
+    /// It names another node than the one that signs the message.
+    #[error("is not the node that the message is signed by")]
+    Signature,
     /// It must not reach a client.
     #[error("cannot be passed on: {0}")]
     Unsafe(#[from] Unsafe),

@@ -58,6 +58,9 @@ pub enum Body {
         user: Arc<str>,
         /// What.
         presence: Object,
+        /// Whether it showed something before, if that is told. Some nodes pass it on to their clients; ours look at what
+        /// they show themselves.
+        event: Option<PresenceEvent>,
     },
     /// A user is hidden.
     PresenceRemoved {
@@ -135,7 +138,7 @@ pub enum Body {
         node: Arc<str>,
     },
 
-    /// To an inbox: all users of the sender in these channels, with its version of each.
+    /// To an inbox: the users of the sender in these channels, with its version of each.
     State(Vec<ChannelState>),
     /// To an inbox: tell me your users in these channels.
     Repair(Vec<ChannelKey>),
@@ -157,6 +160,15 @@ pub enum Body {
     },
     /// On the topic of the cluster: something about a node.
     Node(NodeEvent),
+}
+
+/// Whether a user showed something of itself before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PresenceEvent {
+    /// It did not.
+    Join,
+    /// It did.
+    Update,
 }
 
 /// A message for the users of a channel.
@@ -201,15 +213,26 @@ pub struct UserState {
     pub joined: u64,
 }
 
-/// All users of one of our nodes in one channel.
+/// The users of one of our nodes in one channel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChannelState {
     /// Which.
     pub channel: ChannelKey,
     /// The owner's version of it.
     pub version: u64,
-    /// All of them.
+    /// All of them, or those of one part.
     pub users: Vec<UserState>,
+    /// Which part of the list it is, if all would be too much for one message. They are all of one version.
+    pub part: Option<Part>,
+}
+
+/// One of several parts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Part {
+    /// Which: less than `of`.
+    pub index: u64,
+    /// How many there are.
+    pub of: u64,
 }
 
 /// Something about one of our nodes.

@@ -27,7 +27,7 @@ const TYPED: [Field; 11] = [
     ("event", Value::is_string),
     ("requestId", Value::is_string),
     ("userId", Value::is_string),
-    ("presenceEvent", Value::is_string),
+    ("presenceEvent", |value| value == "JOIN" || value == "UPDATE" || value == "LEAVE"),
     ("reason", Value::is_string),
     ("fromNode", Value::is_string),
     ("nodeId", Value::is_string),
@@ -144,6 +144,10 @@ mod tests {
             (r#""timestamp":1,"type":"USER_STAYS""#, "the type `USER_STAYS`"),
             (r#""timestamp":1,"type":"USER_LEFT","userId":"u","UserID":"u""#, "`userid` is there twice"),
             (r#""timestamp":1,"type":"USER_LEFT","userId":"u","reason":5"#, "`reason` is of a wrong kind"),
+            (
+                r#""timestamp":1,"type":"USER_LEFT","userId":"u","presenceEvent":"GONE""#,
+                "`presenceEvent` is of a wrong kind",
+            ),
             (
                 r#""timestamp":1,"type":"PRESENCE_REMOVED","userId":"u","event":"e""#,
                 "`event` in a message about presence",

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::read::{self, Scalar};
 use super::write::{self, Fields};
-use super::{ChannelState, Malformed, UserState};
+use super::{ChannelState, Malformed, Part, UserState};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -32,6 +32,8 @@ struct Channel<'a> {
     ver: Scalar<'a>,
     #[serde(borrow)]
     u: Option<&'a RawValue>,
+    #[serde(borrow)]
+    part: Option<&'a RawValue>,
 }
 
 /// Reads the list that nodes of all languages send. In some a user that shows nothing has an empty presence.
@@ -67,7 +69,14 @@ pub(super) fn read_state(raw: &RawValue, name: &'static str) -> Result<ChannelSt
         channel: read::channel(&state.e, &state.c, name, name)?,
         version: state.ver.integer(name)?,
         users: read(state.u, name)?,
+        part: state.part.map(|raw| read_part(raw, name)).transpose()?,
     })
+}
+
+fn read_part(raw: &RawValue, name: &'static str) -> Result<Part, Malformed> {
+    let (index, of): (Scalar<'_>, Scalar<'_>) = read::shaped(raw, name)?;
+    let part = Part { index: index.integer(name)?, of: of.integer(name)? };
+    if part.index < part.of { Ok(part) } else { Err(read::kind(name)) }
 }
 
 /// Writes the list that all nodes understand: a user that shows nothing has an empty presence there.
@@ -83,6 +92,9 @@ pub(super) fn write_state(out: &mut Vec<u8>, state: &ChannelState) {
         fields.text("e", &state.channel.endpoint);
         fields.text("c", state.channel.channel.as_str());
         fields.number("ver", state.version);
+        if let Some(Part { index, of }) = state.part {
+            fields.field("part", |out| write::list(out, [index, of], write::integer));
+        }
         fields.field("u", |out| {
             write::list(out, &state.users, |out, user| {
                 write_user(out, user, user.presence.as_ref().map(|presence| presence.as_str()));

@@ -19,6 +19,7 @@ mod task;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -31,7 +32,7 @@ use pondsocket_proto::id::ChannelName;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::cluster::{Bus, BusStats, Publish, Topic};
+use crate::cluster::{BoxFuture, Bus, BusStats, Publish, Topic};
 use crate::engine::ids;
 use crate::engine::live::Replication;
 use crate::engine::sync::Mutex;
@@ -62,6 +63,8 @@ pub(crate) struct Node {
     inputs: Mutex<Vec<Input>>,
     /// There are inputs, or the core's deadline has changed.
     woken: Notify,
+    /// More topics are heard, or none any more.
+    hearing: Notify,
     hosts: RwLock<HashMap<Arc<str>, Arc<dyn Host>>>,
     asked: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     said: AtomicU64,
@@ -98,6 +101,7 @@ impl Node {
             queued: Notify::new(),
             inputs: Mutex::default(),
             woken: Notify::new(),
+            hearing: Notify::new(),
             hosts: RwLock::default(),
             asked: Mutex::default(),
             said: AtomicU64::new(0),
@@ -162,6 +166,31 @@ impl Node {
             answer = answered => answer.unwrap_or(Answer::Unavailable),
             () = self.stopped() => Answer::Unavailable,
         }
+    }
+
+    /// Begins to listen to a channel that somebody is about to join. `None` if it is heard already, or cannot be because the
+    /// bus is down; else what it gives completes when one of this is so.
+    pub(crate) fn listen(self: &Arc<Self>, channel: ChannelKey) -> Option<BoxFuture<'static, ()>> {
+        if !self.waits_for(&channel) {
+            return None;
+        }
+        self.tell([Input::Expected { channel: channel.clone() }]);
+        let node = Arc::clone(self);
+        Some(Box::pin(async move {
+            loop {
+                let mut changed = pin!(node.hearing.notified());
+                // Registered before the look, so that nothing is missed between the two.
+                changed.as_mut().enable();
+                if !node.waits_for(&channel) {
+                    return;
+                }
+                changed.await;
+            }
+        }))
+    }
+
+    fn waits_for(&self, channel: &ChannelKey) -> bool {
+        self.is_up() && !self.core.lock().hears(channel)
     }
 
     /// Whether the bus would take a message for users elsewhere now, or soon.

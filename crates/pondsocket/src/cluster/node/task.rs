@@ -92,7 +92,12 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
         let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
         inputs.reserve(batch.len() + 1);
         inputs.extend(batch.drain(..).filter_map(|event| node.read(event)));
+        let hears_otherwise =
+            inputs.iter().any(|input| matches!(input, Input::Bus(BusInput::Subscribed(_) | BusInput::Down)));
         node.advance(inputs);
+        if hears_otherwise {
+            node.hearing.notify_waiters();
+        }
         if stops {
             node.has_stopped.send_replace(true);
         }
@@ -213,6 +218,11 @@ impl Node {
             Output::NodeDown(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has gone");
                 self.set_peer(&name, false);
+            }
+            Output::Twin(twin) => {
+                let (node, incarnation) = (&*twin.name, twin.incarnation);
+                tracing::warn!(target: "pondsocket::cluster", node, incarnation, "another node runs under this name");
+                self.count(ClusterEvent::NameTaken);
             }
             Output::Diverged(channel) => {
                 let (endpoint, channel) = (&*channel.endpoint, channel.channel.as_str());

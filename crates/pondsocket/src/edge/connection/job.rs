@@ -1,17 +1,21 @@
 //! A handler that is running for a connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pondsocket_proto::id::ChannelName;
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::context::{Call, EventContext, JoinContext};
+use crate::context::{Call, EventContext, JoinContext, Joined};
 use crate::endpoint::EndpointInner;
 use crate::error::Result;
 use crate::handler::BoxFuture;
 use crate::handler::dispatch::Running;
 use crate::lobby::LobbyInner;
+
+/// How long a join waits until what others say in its channel is heard. Then it goes on without.
+const HEARING: Duration = Duration::from_millis(250);
 
 /// A handler that has not finished at its first poll.
 pub(super) struct Job {
@@ -30,7 +34,43 @@ pub(super) struct Task {
 }
 
 pub(super) enum Kind {
-    Join { request_id: Arc<str>, future: Running<JoinContext, Arc<EndpointInner>> },
-    Event { call: Arc<Call>, future: Running<EventContext, Arc<LobbyInner>> },
-    Leave { lobby: usize, future: BoxFuture<Result<()>> },
+    Join {
+        request_id: Arc<str>,
+        future: Running<JoinContext, Arc<EndpointInner>>,
+    },
+    /// The join is accepted. It is acknowledged when what others say in the channel is heard, which is waited for since then.
+    Opening {
+        request_id: Arc<str>,
+        joined: Joined,
+        topic: BoxFuture<()>,
+        since: Instant,
+    },
+    Event {
+        call: Arc<Call>,
+        future: Running<EventContext, Arc<LobbyInner>>,
+    },
+    Leave {
+        lobby: usize,
+        future: BoxFuture<Result<()>>,
+    },
+}
+
+impl Kind {
+    /// Whether a client's join waits for it.
+    pub(super) fn is_join(&self) -> bool {
+        matches!(self, Kind::Join { .. } | Kind::Opening { .. })
+    }
+
+    /// Whether application code runs.
+    pub(super) fn is_handler(&self) -> bool {
+        !matches!(self, Kind::Opening { .. })
+    }
+
+    /// When it is to end, if not when the time of a handler is over.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Kind::Opening { since, .. } => Some(*since + HEARING),
+            _ => None,
+        }
+    }
 }

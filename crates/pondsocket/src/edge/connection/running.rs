@@ -143,7 +143,8 @@ impl Session {
         while at < self.jobs.len() {
             let Job { room, deadline, task } = self.jobs.swap_remove(at);
             match self.advance(&room, task, cx) {
-                Some(task) if now < deadline => {
+                Some(task) if now < task.kind.deadline().unwrap_or(deadline) => {
+                    let deadline = task.kind.deadline().unwrap_or(deadline);
                     self.jobs.push(Job { room, deadline, task });
                     let last = self.jobs.len() - 1;
                     self.jobs.swap(at, last);
@@ -157,7 +158,7 @@ impl Session {
                 }
             }
         }
-        while self.jobs.len() < self.options.max_concurrent_handlers
+        while !self.has_enough_handlers()
             && let Some(name) = self.starved.pop_front()
         {
             self.work_off(name, None, cx);
@@ -175,7 +176,23 @@ impl Session {
             }
             Kind::Join { request_id, future } => {
                 let Poll::Ready(answer) = future.poll(cx) else { return Some(task) };
-                self.finish_join(name, request_id, Component::JoinHandler, task.started, answer);
+                let topic = answer.is_ok().then(|| self.endpoint.listen(name)).flatten();
+                match (answer, topic) {
+                    (Ok(joined), Some(topic)) => {
+                        let (request_id, since) = (Arc::clone(request_id), Instant::now());
+                        task.kind = Kind::Opening { request_id, joined, topic, since };
+                        return self.advance(name, task, cx);
+                    }
+                    (answer, _) => {
+                        self.finish_join(name, request_id, Component::JoinHandler, task.started, answer);
+                    }
+                }
+            }
+            Kind::Opening { topic, .. } => {
+                if topic.as_mut().poll(cx).is_pending() {
+                    return Some(task);
+                }
+                self.finish_opening(name, task);
             }
             Kind::Leave { lobby, future } => {
                 let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
@@ -185,8 +202,20 @@ impl Session {
         None
     }
 
+    /// What others say in the channel is heard, or is not waited for any longer.
+    fn finish_opening(&mut self, name: &ChannelName, task: Task) {
+        let Kind::Opening { request_id, joined, since, .. } = task.kind else { return };
+        // The handler has not taken that time.
+        let started = task.started.map(|started| started + since.elapsed());
+        self.finish_join(name, &request_id, Component::JoinHandler, started, Ok(joined));
+    }
+
     fn expire(&mut self, name: &ChannelName, task: Task) {
-        let _entered = task.span.enter();
+        if !task.kind.is_handler() {
+            return self.finish_opening(name, task);
+        }
+        let span = task.span.clone();
+        let _entered = span.enter();
         let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
         tracing::warn!(target: "pondsocket::handler", %connection, %user, channel, "cancelled at its deadline");
         match &task.kind {
@@ -199,6 +228,8 @@ impl Session {
             Kind::Leave { lobby, .. } => {
                 self.endpoint.finish_leave(name.as_str(), *lobby, task.started, &Err(guard::timed_out()));
             }
+            // It has gone on without, above.
+            Kind::Opening { .. } => {}
         }
     }
 }

@@ -180,17 +180,18 @@ impl Session {
     }
 
     fn undecided_joins(&self) -> usize {
-        let running = self.jobs.iter().filter(|job| matches!(job.task.kind, Kind::Join { .. })).count();
+        let running = self.jobs.iter().filter(|job| job.task.kind.is_join()).count();
         let queues = self.rooms.values().filter_map(|room| room.busy.as_ref()).flat_map(|busy| &busy.queue);
         running + queues.filter(|work| matches!(work, Work::Join { .. })).count()
     }
 
     /// Does it now, or behind what the room is busy with.
     fn submit(&mut self, name: ChannelName, work: Work, cx: &mut Context<'_>) {
+        let has_enough = self.has_enough_handlers();
         let room = self.rooms.entry(name.clone()).or_default();
         if let Some(busy) = &mut room.busy {
             busy.queue.push_back(work);
-        } else if self.jobs.len() >= self.options.max_concurrent_handlers {
+        } else if has_enough {
             room.busy = Some(Box::new(Busy { queue: VecDeque::from([work]), gone: None }));
             self.starved.push_back(name);
         } else {
@@ -215,12 +216,17 @@ impl Session {
                 continue;
             };
             if let Some(task) = self.advance(&name, task, cx) {
-                let deadline = Instant::now() + self.options.handler_timeout;
+                let deadline = task.kind.deadline().unwrap_or_else(|| Instant::now() + self.options.handler_timeout);
                 self.rooms.entry(name.clone()).or_default().busy.get_or_insert_default();
                 self.jobs.push(Job { room: name, deadline, task });
                 return;
             }
         }
+    }
+
+    /// Whether as many handlers run as may at once.
+    pub(super) fn has_enough_handlers(&self) -> bool {
+        self.jobs.iter().filter(|job| job.task.kind.is_handler()).count() >= self.options.max_concurrent_handlers
     }
 
     fn next_work(&mut self, name: &ChannelName) -> Option<Work> {
@@ -264,7 +270,7 @@ impl Session {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
-        self.jobs.retain(|job| !matches!(job.task.kind, Kind::Join { .. }));
+        self.jobs.retain(|job| !job.task.kind.is_join());
         self.waiting = 0;
         let is_awaited = self.link.phase() == Phase::Ending;
         for (name, room) in &mut self.rooms {

@@ -1,0 +1,91 @@
+//! Whose evictions members were told of lately. A user that several nodes have is evicted by each of them, and each says so
+//! to the members of all.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use pondsocket_proto::cluster::message::UserMessage;
+use pondsocket_proto::id::ChannelName;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::engine::sync::Mutex;
+
+/// For how long a second notice is none.
+const LATELY: Duration = Duration::from_secs(5);
+
+/// How many are remembered; the oldest are forgotten first.
+const MOST: usize = 1024;
+
+/// The last evictions of an endpoint's channels.
+#[derive(Debug, Default)]
+pub(crate) struct Evictions(Mutex<VecDeque<Eviction>>);
+
+#[derive(Debug)]
+struct Eviction {
+    told: Instant,
+    channel: ChannelName,
+    user: String,
+}
+
+impl Evictions {
+    /// Members are told of one. Answers whether they were not told of it lately.
+    pub(crate) fn note(&self, channel: &ChannelName, user: &str) -> bool {
+        let (now, mut last) = (Instant::now(), self.0.lock());
+        while last.front().is_some_and(|first| now >= first.told + LATELY) {
+            last.pop_front();
+        }
+        if last.iter().any(|known| known.channel == *channel && known.user == user) {
+            return false;
+        }
+        if last.len() >= MOST {
+            last.pop_front();
+        }
+        last.push_back(Eviction { told: now, channel: channel.clone(), user: user.to_owned() });
+        true
+    }
+
+    /// Whether a message of another node tells members of what they were told lately.
+    pub(crate) fn is_repeated(&self, channel: &ChannelName, message: &UserMessage) -> bool {
+        let is_notice = message.event == "user_evicted" && &*message.from == "CHANNEL";
+        let user = is_notice.then(|| serde_json::from_str::<Notice<'_>>(message.payload.as_str()).ok()).flatten();
+        user.is_some_and(|notice| !self.note(channel, &notice.user_id))
+    }
+}
+
+/// What is read of the payload.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Notice<'a> {
+    #[serde(borrow)]
+    user_id: Cow<'a, str>,
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    fn name(channel: &str) -> ChannelName {
+        ChannelName::new(channel, 100).expect("valid")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_notice_is_none_for_five_seconds() {
+        let evictions = Evictions::default();
+        assert!(evictions.note(&name("/a"), "bob"));
+        assert!(evictions.note(&name("/b"), "bob") && evictions.note(&name("/a"), "eve"), "these are others");
+        tokio::time::advance(LATELY - Duration::from_millis(1)).await;
+        assert!(!evictions.note(&name("/a"), "bob"));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(evictions.note(&name("/a"), "bob"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_of_too_many_is_forgotten() {
+        let evictions = Evictions::default();
+        assert!((0..=MOST).all(|number| evictions.note(&name("/a"), &number.to_string())));
+        assert!(!evictions.note(&name("/a"), "1"));
+        assert!(evictions.note(&name("/a"), "0"));
+    }
+}
