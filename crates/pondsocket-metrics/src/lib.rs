@@ -1,0 +1,40 @@
+//! What happens in a [`PondSocket`](pondsocket::PondSocket), counted with the [`metrics`] facade: for Prometheus, or
+//! whatever else there is a recorder for.
+//!
+//! ```
+//! use metrics_exporter_prometheus::PrometheusBuilder;
+//! use pondsocket::{PondSocket, ServerOptions};
+//! use pondsocket_metrics::{Exported, SECONDS};
+//!
+//! // First the recorder: what is counted before there is one is lost.
+//! let prometheus = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+//! let pond = PondSocket::new().metrics(Exported::new());
+//!
+//! // The standalone server shows it at /metrics.
+//! let shown = pond.clone();
+//! let options = ServerOptions::default().metrics("/metrics", move || {
+//!     pondsocket_metrics::record(&shown.snapshot());
+//!     prometheus.render()
+//! });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Labels are endpoints, patterns, reasons, kinds and codes: a label never grows with users, channels or what clients
+//! send. All names are in [`names`].
+
+mod endpoint;
+mod exported;
+mod handles;
+mod labels;
+pub mod names;
+mod snapshot;
+
+pub use exported::Exported;
+pub use snapshot::record;
+
+/// Limits of histogram buckets for what is measured in seconds: handlers take milliseconds, connections days.
+pub const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0, 600.0, 86_400.0];
+
+/// Limits of histogram buckets for what is counted: recipients, and what waits in queues.
+pub const COUNTS: [f64; 10] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 100_000.0];
