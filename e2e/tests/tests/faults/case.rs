@@ -28,7 +28,7 @@ pub(crate) struct Form {
     is_long: bool,
     /// Which faults.
     only: String,
-    seed: u64,
+    pub(crate) seed: u64,
 }
 
 pub(crate) struct Case {
@@ -60,13 +60,15 @@ impl Form {
         if self.is_long { long } else { short }
     }
 
+    pub(crate) fn wants(&self, case: &Case) -> bool {
+        case.name.contains(&self.only)
+    }
+
     pub(crate) fn cases(&self, fault: &'static Fault) -> Vec<Case> {
         let (name, world, deed) = *fault;
-        if !name.contains(&self.only) {
-            return Vec::new();
-        }
         let seeds = self.seed..self.seed + self.pick(1, SEEDS);
-        seeds.map(|seed| Case::new(format!("{name}, seed {seed}"), self.clone().judged(world, deed, seed))).collect()
+        let case = |seed| Case::new(&format!("{name}, seed {seed}"), self.clone().judged(world, deed, seed));
+        seeds.map(case).filter(|case| self.wants(case)).collect()
     }
 
     async fn judged(self, world: World, deed: Deed, seed: u64) -> Outcome {
@@ -79,8 +81,8 @@ impl Form {
 }
 
 impl Case {
-    pub(crate) fn new(name: String, run: impl Future<Output = Outcome> + Send + 'static) -> Case {
-        Case { name, alone: false, run: Box::pin(run) }
+    pub(crate) fn new(name: &str, run: impl Future<Output = Outcome> + Send + 'static) -> Case {
+        Case { name: name.to_owned(), alone: false, run: Box::pin(run) }
     }
 
     /// It needs the machine for itself.

@@ -9,6 +9,7 @@ mod faults;
 mod judge;
 mod member;
 mod node;
+mod numbers;
 mod stage;
 mod view;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 use e2e_tests::allow_descriptors;
 use e2e_tests::network::Cut;
 
-use case::{Case, Fault, Form};
+use case::{Fault, Form};
 use faults::{node as nodes, redis, sentinel, way};
 use stage::World::{Guarded, Plain, Proxied, Walled};
 
@@ -45,7 +46,7 @@ const FAULTS: &[Fault] = &[
         Box::pin(redis::cuts_subscribers(stage, form.pick(seconds(10), seconds(60))))
     }),
     ("Redis cuts a slow reader", Plain, |stage, form| {
-        Box::pin(redis::cuts_slow_reader(stage, form.pick(seconds(6), seconds(20))))
+        Box::pin(redis::cuts_slow_reader(stage, form.pick(seconds(2), seconds(20))))
     }),
     ("Redis flushed", Plain, |stage, form| Box::pin(redis::flushed(stage, form.pick(seconds(8), seconds(60))))),
     ("Redis full", Plain, |stage, form| Box::pin(redis::full(stage, form.pick(seconds(8), seconds(30))))),
@@ -72,7 +73,8 @@ async fn nothing_remains_of_a_fault() {
     std::panic::set_hook(Box::new(|_| {}));
     allow_descriptors(8192);
     let form = Form::of_environment();
-    let cases = FAULTS.iter().flat_map(|fault| form.cases(fault)).collect();
+    let mut cases: Vec<_> = FAULTS.iter().flat_map(|fault| form.cases(fault)).collect();
+    cases.extend(numbers::cases(&form));
     let all_well = case::run(cases).await;
     assert!(all_well, "see the table");
 }
