@@ -93,52 +93,56 @@ impl Case {
 
 /// Runs them, prints the table, and answers whether all went well.
 pub(crate) async fn run(cases: Vec<Case>) -> bool {
-    let bar = ProgressBar::new(cases.len() as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}").expect("a template"));
-    let (places, under_way) = (Arc::new(Semaphore::new(AT_ONCE as usize)), Arc::new(UnderWay::new(bar.clone())));
+    let (places, progress) = (Arc::new(Semaphore::new(AT_ONCE as usize)), Arc::new(Progress::new(cases.len())));
     let mut running = JoinSet::new();
     for (place, Case { name, alone, run }) in cases.into_iter().enumerate() {
-        let (places, under_way) = (Arc::clone(&places), Arc::clone(&under_way));
+        let (places, progress) = (Arc::clone(&places), Arc::clone(&progress));
         running.spawn(async move {
             let _places = places.acquire_many_owned(if alone { AT_ONCE } else { 1 }).await.expect("never closed");
-            under_way.begins(&name);
+            progress.begins(&name);
             let outcome = tokio::spawn(run).await.map_err(|error| message(error.into_panic().as_ref()));
-            under_way.ends(&name);
+            progress.ends(&name, outcome.is_ok());
             (place, name, outcome)
         });
     }
     let mut done = running.join_all().await;
-    bar.finish_and_clear();
+    progress.bar.finish_and_clear();
     done.sort_by_key(|(place, ..)| *place);
     let done: Vec<_> = done.into_iter().map(|(_, name, outcome)| (name, outcome)).collect();
     print(&done);
     !done.is_empty() && done.iter().all(|(_, outcome)| outcome.is_ok())
 }
 
-/// The names of those that run, beside the progress.
-struct UnderWay {
+/// How many have ended, and which are under way.
+struct Progress {
     bar: ProgressBar,
     names: Mutex<Vec<String>>,
 }
 
-impl UnderWay {
-    fn new(bar: ProgressBar) -> UnderWay {
-        UnderWay { bar, names: Mutex::default() }
+impl Progress {
+    fn new(count: usize) -> Progress {
+        let bar = ProgressBar::new(count as u64);
+        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {wide_msg}").expect("a template"));
+        Progress { bar, names: Mutex::default() }
     }
 
     fn begins(&self, name: &str) {
         self.change(|names| names.push(name.to_owned()));
     }
 
-    fn ends(&self, name: &str) {
+    fn ends(&self, name: &str, well: bool) {
         self.change(|names| names.retain(|it| it != name));
         self.bar.inc(1);
+        // Without a terminal there is no bar.
+        if self.bar.is_hidden() {
+            println!("{} {name}", if well { "ok" } else { "FAILED" });
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<String>)) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut names);
-        self.bar.set_message(names.iter().filter_map(|name| name.split(',').next()).collect::<Vec<_>>().join(" | "));
+        self.bar.set_message(names.join(" | "));
     }
 }
 

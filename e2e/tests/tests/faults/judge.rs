@@ -10,7 +10,7 @@ use crate::stage::{NODES, ROOMS, Stage, VICTIM};
 use crate::view::People;
 
 /// How long healing may take.
-const HEALING: Duration = Duration::from_secs(10);
+pub(crate) const HEALING: Duration = Duration::from_secs(10);
 
 /// For how long what is right must stay right.
 const STAYS: Duration = Duration::from_secs(2);

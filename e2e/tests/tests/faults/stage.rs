@@ -241,6 +241,11 @@ impl Stage {
     }
 }
 
+/// How many nodes a Redis delivers to.
+pub(crate) async fn subscribers(redis: &RedisServer) -> usize {
+    redis.command::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]).await.lines().count()
+}
+
 /// The victim has a network of its own, if the system can make one. Else a proxy stands in for it.
 async fn walled() -> Stage {
     let Ok(namespace) = Namespace::new() else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::stage::{NODES, Stage};
+use crate::stage::{NODES, Stage, subscribers};
 
 /// SIGKILL; it comes back empty.
 pub(crate) async fn killed(stage: &mut Stage, outage: Duration) {
@@ -68,7 +68,7 @@ pub(crate) async fn cuts_slow_reader(stage: &mut Stage, time: Duration) {
     let _: () = stage.redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 2mb 1mb 2"]).await;
     stage.freeze();
     let deadline = Instant::now() + Duration::from_secs(60);
-    while subscribers(stage).await == NODES {
+    while subscribers(&stage.redis).await == NODES {
         assert!(Instant::now() < deadline, "nobody is too slow");
         for speaker in stage.members.iter().filter(|member| member.resides) {
             speaker.say(0, 50_000);
@@ -77,11 +77,6 @@ pub(crate) async fn cuts_slow_reader(stage: &mut Stage, time: Duration) {
     }
     stage.live(time).await;
     stage.thaw();
-}
-
-/// How many nodes Redis delivers to.
-async fn subscribers(stage: &Stage) -> usize {
-    stage.redis.command::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]).await.lines().count()
 }
 
 /// It is away, and meanwhile a node dies, of which nobody can hear.
