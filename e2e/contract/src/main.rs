@@ -7,9 +7,10 @@
 //! one that these call `REDIS_PRIMARY`, or `main`. `NODE_NAME` is its name among them, and `NAMESPACE` what they have in
 //! common, or `default`.
 //!
-//! SIGINT and SIGTERM stop it. At SIGUSR1 it prints `snapshot JSON`: what it holds, and how many tasks it has.
+//! `/health` and `/ready` are answered, and `/metrics` for Prometheus. SIGINT and SIGTERM stop it. At SIGUSR1 it prints `snapshot JSON`: what it holds, and how many tasks it has.
 
 mod events;
+mod metrics;
 mod node;
 
 use std::time::Duration;
@@ -38,8 +39,9 @@ async fn serve() -> Result<()> {
     let mut look = listen(SignalKind::user_defined1())?;
     let setting = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
     let address = format!("{}:{}", setting("HOST", "127.0.0.1"), setting("PORT", "0"));
+    let recorder = metrics::recorder()?;
     let pond = pond()?;
-    let mut server = Server::new(pond.clone());
+    let mut server = Server::with_options(pond.clone(), metrics::shown(&pond, recorder))?;
     server.start(&address).await?;
     if let Some(address) = server.local_addr() {
         println!("listening {}", address.port());
@@ -65,7 +67,8 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
 }
 
 fn pond() -> Result<PondSocket> {
-    let pond = PondSocket::with_options(node::among_others(Options::default().max_message_size(1024 * 1024))?)?;
+    let options = node::among_others(Options::default().max_message_size(1024 * 1024))?;
+    let pond = metrics::counted(PondSocket::with_options(options)?);
     let socket = pond.create_endpoint("/api/socket", connect);
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
