@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
+type ByName<H> = HashMap<Box<str>, Arc<H>>;
+
 /// By a key and a name, of which there are few. The lock is never held while anything else happens.
-pub(crate) struct Handles<K, H>(RwLock<HashMap<K, HashMap<Box<str>, Arc<H>>>>);
+pub(crate) struct Handles<K, H>(RwLock<HashMap<K, ByName<H>>>);
 
 impl<K: Copy + Eq + Hash, H> Handles<K, H> {
     pub(crate) fn new() -> Handles<K, H> {

@@ -2,12 +2,16 @@
 //! whatever else there is a recorder for.
 //!
 //! ```
-//! use metrics_exporter_prometheus::PrometheusBuilder;
+//! use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 //! use pondsocket::{PondSocket, ServerOptions};
-//! use pondsocket_metrics::{Exported, SECONDS};
+//! use pondsocket_metrics::{BUCKETS, Exported};
 //!
 //! // First the recorder: what is counted before there is one is lost.
-//! let prometheus = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+//! let mut builder = PrometheusBuilder::new();
+//! for (histogram, limits) in BUCKETS {
+//!     builder = builder.set_buckets_for_metric(Matcher::Full(histogram.into()), limits)?;
+//! }
+//! let prometheus = builder.install_recorder()?;
 //! let pond = PondSocket::new().metrics(Exported::new());
 //!
 //! // The standalone server shows it at /metrics.
@@ -32,9 +36,10 @@ mod snapshot;
 pub use exported::Exported;
 pub use snapshot::record;
 
-/// Limits of histogram buckets for what is measured in seconds: handlers take milliseconds, connections days.
-pub const SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0, 600.0, 86_400.0];
-
-/// Limits of histogram buckets for what is counted: recipients, and what waits in queues.
-pub const COUNTS: [f64; 10] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 100_000.0];
+/// What recorders that count in buckets should be told of each histogram: the limits of its buckets.
+pub const BUCKETS: [(&str, &[f64]); 4] = [
+    (names::HANDLER_SECONDS, &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0]),
+    (names::CONNECTION_SECONDS, &[1.0, 10.0, 60.0, 600.0, 3600.0, 14_400.0, 86_400.0, 604_800.0]),
+    (names::BROADCAST_RECIPIENTS, &[0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0]),
+    (names::QUEUE_DEPTH, &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0]),
+];

@@ -1,17 +1,20 @@
 //! What happens, at `/metrics`.
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use pondsocket::{Error, PondSocket, Result, ServerOptions};
-use pondsocket_metrics::{COUNTS, Exported, SECONDS, names};
+use pondsocket_metrics::{BUCKETS, Exported};
 
 /// The recorder, which must be there before the first thing happens.
 pub(crate) fn recorder() -> Result<PrometheusHandle> {
-    let counted = [names::BROADCAST_RECIPIENTS, names::QUEUE_DEPTH].map(|name| Matcher::Full(name.into()));
-    let mut builder = PrometheusBuilder::new().set_buckets(&SECONDS).map_err(Error::internal)?;
-    for histogram in counted {
-        builder = builder.set_buckets_for_metric(histogram, &COUNTS).map_err(Error::internal)?;
+    install().map_err(Error::internal)
+}
+
+fn install() -> Result<PrometheusHandle, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for (histogram, limits) in BUCKETS {
+        builder = builder.set_buckets_for_metric(Matcher::Full(histogram.into()), limits)?;
     }
-    builder.install_recorder().map_err(Error::internal)
+    builder.install_recorder()
 }
 
 /// Counts what happens in a pond.
