@@ -43,7 +43,7 @@ impl Prometheus {
             .expect("prometheus is installed");
         let prometheus = Prometheus { address, _process: process, _folder: folder };
         let deadline = Instant::now() + START;
-        while !get(address, "/-/ready").await.is_some_and(|(status, _)| status == 200) {
+        while get(address, "/-/ready").await.is_none_or(|(status, _)| status != 200) {
             assert!(Instant::now() < deadline, "Prometheus is not ready");
             sleep(Duration::from_millis(50)).await;
         }
