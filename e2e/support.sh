@@ -19,6 +19,10 @@ need_compiler() { command -v c++ >/dev/null || install_packages g++; }
 
 need_redis() { command -v redis-server >/dev/null || install_packages redis-server; }
 
+need_iproute() { command -v ip >/dev/null && command -v tc >/dev/null || install_packages iproute2; }
+
+need_prometheus() { command -v prometheus >/dev/null || install_packages prometheus; }
+
 need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
 
 # The features of a crate, by name.

@@ -142,6 +142,6 @@ pub use rustls;
 #[cfg(feature = "tls")]
 pub use serve::Tls;
 #[cfg(feature = "server")]
-pub use serve::{Server, ServerOptions};
+pub use serve::{MetricsPage, Server, ServerOptions};
 pub use user::User;
 pub use websocket::{Message, WebSocket};

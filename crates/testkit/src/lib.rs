@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use pondsocket::{PondSocket, Server, ServerOptions};
 use pondsocket_proto::wire::strict;
 use serde_json::{Value, json};
+use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -216,14 +217,21 @@ impl Peer {
 
     /// The next message.
     pub async fn next(&mut self) -> Value {
+        let message = timeout(DEADLINE, self.message()).await.expect("a message within the deadline");
+        message.unwrap_or_else(|other| panic!("no text message but {other:?}"))
+    }
+
+    /// The next message, however long it takes; or what has come in its place, `None` at the end of the stream. Nothing is
+    /// lost if this is dropped while it waits.
+    pub async fn message(&mut self) -> Result<Value, Option<Message>> {
         loop {
-            match self.frame().await {
+            match self.socket.next().await.and_then(Result::ok) {
                 Some(Message::Text(text)) => {
                     strict::check(&text).unwrap_or_else(|fault| panic!("a client would reject {text}: {fault}"));
-                    return serde_json::from_str(&text).expect("checked");
+                    return Ok(serde_json::from_str(&text).expect("checked"));
                 }
                 Some(Message::Ping(_) | Message::Pong(_)) => {}
-                other => panic!("no text message but {other:?}"),
+                other => return Err(other),
             }
         }
     }
@@ -242,6 +250,12 @@ impl Peer {
     pub async fn frame(&mut self) -> Option<Message> {
         let next = timeout(DEADLINE, self.socket.next()).await.expect("a frame within the deadline");
         next.and_then(Result::ok)
+    }
+
+    /// Goes without a word: the connection is reset.
+    pub fn reset(self) {
+        let MaybeTlsStream::Plain(stream) = self.socket.get_ref() else { unreachable!("no TLS here") };
+        SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     }
 
     /// The close frame that ends the connection; messages before it are dropped. `None` if it just ends.

@@ -1,11 +1,20 @@
 //! The contract server: what outside test suites expect of a PondSocket server, on the public API alone.
 //!
-//! `PORT` says where to listen on 127.0.0.1; 0 picks a free port. `listening PORT` is printed when it is ready. With
-//! `REDIS_URL` it is a node among those that share this Redis; `NODE_NAME` is its name among them.
+//! `PORT` says where to listen; 0 picks a free port. `HOST` is the address, 127.0.0.1 if it is not there. `listening PORT`
+//! is printed when it is ready.
+//!
+//! With `REDIS_URL` it is a node among those that share this Redis, or with `REDIS_SENTINELS`, as `HOST:PORT,HOST:PORT`, the
+//! one that these call `REDIS_PRIMARY`, or `main`. `NODE_NAME` is its name among them, and `NAMESPACE` what they have in
+//! common, or `default`.
+//!
 //! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials.
-//! SIGINT and SIGTERM stop it. At SIGUSR1 it prints `snapshot JSON`: what it holds, and how many tasks it has.
+//!
+//! `/health` and `/ready` are answered, and `/metrics` for Prometheus. SIGINT and SIGTERM stop it. At SIGUSR1 it prints
+//! `snapshot JSON`: what it holds, and how many tasks it has.
 
 mod events;
+mod metrics;
+mod node;
 
 use std::time::Duration;
 
@@ -13,7 +22,6 @@ use pondsocket::{
     Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Options, Payload, PondSocket, Result,
     Server, WebSocket,
 };
-use pondsocket_redis::{RedisBus, RedisOptions};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -32,10 +40,12 @@ fn main() -> Result<()> {
 async fn serve() -> Result<()> {
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let mut look = listen(SignalKind::user_defined1())?;
-    let port = std::env::var("PORT").unwrap_or_else(|_| "0".into());
+    let setting = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
+    let address = format!("{}:{}", setting("HOST", "127.0.0.1"), setting("PORT", "0"));
+    let recorder = metrics::recorder()?;
     let pond = pond()?;
-    let mut server = Server::new(pond.clone());
-    server.start(&format!("127.0.0.1:{port}")).await?;
+    let mut server = Server::with_options(pond.clone(), metrics::shown(&pond, recorder))?;
+    server.start(&address).await?;
     if let Some(address) = server.local_addr() {
         println!("listening {}", address.port());
     }
@@ -60,8 +70,8 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
 }
 
 fn pond() -> Result<PondSocket> {
-    let options = Options::default().max_message_size(1024 * 1024);
-    let pond = PondSocket::with_options(among_others(open_to_page(options))?)?;
+    let options = open_to_page(Options::default().max_message_size(1024 * 1024));
+    let pond = metrics::counted(PondSocket::with_options(node::among_others(options)?)?);
     let socket = pond.create_endpoint("/api/socket", connect);
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
@@ -78,12 +88,6 @@ fn pond() -> Result<PondSocket> {
 fn open_to_page(options: Options) -> Options {
     let Ok(origin) = std::env::var("POND_PAGE_ORIGIN") else { return options };
     options.cors_allow_origin(origin).cors_allow_credentials(true)
-}
-
-fn among_others(options: Options) -> Result<Options> {
-    let Ok(url) = std::env::var("REDIS_URL") else { return Ok(options) };
-    let bus = RedisOptions::url(&url).and_then(RedisBus::new).map_err(Error::internal)?;
-    Ok(options.bus(bus).node_name(std::env::var("NODE_NAME").unwrap_or_default()))
 }
 
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-/// Starting may include compiling.
+/// Starting a program of another language may include compiling.
 const START: Duration = Duration::from_secs(600);
 /// The server lets its clients go within ten seconds.
 const STOP: Duration = Duration::from_secs(20);
@@ -48,36 +50,43 @@ pub struct Holdings {
 impl ContractServer {
     /// Builds the server if need be, starts it on a free port and waits until it listens.
     pub async fn start() -> ContractServer {
-        // On Unix `cargo run` becomes the program that it has built, so that the child is the server itself.
-        ContractServer::spawn(cargo("run")).await
+        ContractServer::started_by(Command::new(ContractServer::program().await)).await
     }
 
     /// The same, as a node among those that share a Redis.
     pub async fn start_as_node(redis: &str, name: &str) -> ContractServer {
-        let mut command = cargo("run");
+        let mut command = Command::new(ContractServer::program().await);
         command.env("REDIS_URL", redis).env("NODE_NAME", name);
-        ContractServer::spawn(command).await
+        ContractServer::started_by(command).await
     }
 
     /// The same, with so many file descriptors at the most.
     pub async fn start_with_descriptors(limit: u32) -> ContractServer {
-        // A compiler may need more.
-        assert!(cargo("build").status().await.expect("cargo starts").success(), "the contract server compiles");
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]);
-        let run = cargo("run");
-        shell.arg(run.as_std().get_program()).args(run.as_std().get_args());
-        ContractServer::spawn(shell).await
+        shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\"")]).arg(ContractServer::program().await);
+        ContractServer::started_by(shell).await
     }
 
-    /// One that another program is, which says like the contract server where it listens.
-    pub async fn started_by(program: Command) -> ContractServer {
-        ContractServer::spawn(program).await
+    /// Where the program is, which is built if need be: as the test itself was, and beside it.
+    pub async fn program() -> &'static Path {
+        static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+        let build = async {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "--package", "contract"]);
+            if !cfg!(debug_assertions) {
+                cargo.arg("--release");
+            }
+            assert!(cargo.status().await.expect("cargo starts").success(), "the contract server compiles");
+            let test = std::env::current_exe().expect("a path");
+            test.ancestors().nth(2).expect("PROFILE/deps/TEST").join("contract")
+        };
+        PROGRAM.get_or_init(|| build).await
     }
 
-    async fn spawn(mut command: Command) -> ContractServer {
-        let command = command.env("PORT", "0").envs(FRUGAL).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn().expect("cargo starts");
+    /// One that another program is, or becomes, which says like the contract server where it listens.
+    pub async fn started_by(mut program: Command) -> ContractServer {
+        program.env("PORT", "0").envs(FRUGAL).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = program.spawn().expect("it starts");
         let mut output = BufReader::new(process.stdout.take().expect("its output is piped")).lines();
         let port = said(&mut output, "listening ", START).await.parse().expect("a port");
         ContractServer { process, output, address: SocketAddr::from(([127, 0, 0, 1], port)) }
@@ -94,6 +103,16 @@ impl ContractServer {
         self.signal(Signal::TERM);
     }
 
+    /// Stops it where it stands, with SIGSTOP: its connections stay open, and it does nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on, with SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Waits until the server has ended.
     pub async fn ended(&mut self) -> ExitStatus {
         timeout(STOP, self.process.wait()).await.expect("the server ends in time").expect("it is our child")
@@ -101,9 +120,7 @@ impl ContractServer {
 
     /// What it has now.
     pub async fn holdings(&mut self) -> Holdings {
-        self.signal(Signal::USR1);
-        let snapshot = said(&mut self.output, "snapshot ", ANSWER).await;
-        let snapshot: Value = serde_json::from_str(&snapshot).expect("JSON");
+        let snapshot = self.snapshot().await;
         let endpoints = snapshot["pond"]["endpoints"].as_array().expect("endpoints");
         let count = |endpoint: &Value, what: &str| endpoint[what].as_u64().expect("a number");
         let channels = endpoints.iter().flat_map(|endpoint| endpoint["channels"].as_array().expect("channels"));
@@ -113,6 +130,17 @@ impl ContractServer {
             connections: endpoints.iter().map(|it| count(it, "admitted").max(count(it, "closing"))).sum(),
             channels: channels.map(|channel| channel["name"].as_str().expect("a name").to_owned()).collect(),
         }
+    }
+
+    /// Whether it says that it can talk to other nodes.
+    pub async fn has_bus(&mut self) -> bool {
+        self.snapshot().await["pond"]["cluster"]["up"].as_bool().expect("it is a node")
+    }
+
+    async fn snapshot(&mut self) -> Value {
+        self.signal(Signal::USR1);
+        let snapshot = said(&mut self.output, "snapshot ", ANSWER).await;
+        serde_json::from_str(&snapshot).expect("JSON")
     }
 
     /// Its resident memory in bytes.
@@ -134,16 +162,6 @@ impl ContractServer {
     fn proc(&self, file: &str) -> String {
         format!("/proc/{}/{file}", self.pid())
     }
-}
-
-/// Cargo on the contract server, which is built as the test itself was.
-fn cargo(command: &str) -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([command, "--quiet", "--package", "contract"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    cargo
 }
 
 /// Lets this process, and the servers that it starts, open so many files and sockets.

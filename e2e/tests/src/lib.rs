@@ -2,5 +2,8 @@
 //! The tests live in `tests/`; the published clients, which need their own tools, in `e2e/peers`.
 
 mod contract_server;
+pub mod network;
+mod redis;
 
 pub use contract_server::{ContractServer, Holdings, allow_descriptors};
+pub use redis::RedisServer;

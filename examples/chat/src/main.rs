@@ -6,6 +6,7 @@ mod chat;
 mod history;
 mod login;
 mod messages;
+mod metrics;
 mod page;
 mod problem;
 mod users;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use clap::Parser;
 use pondsocket::PondSocket;
+use pondsocket_metrics::Exported;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -44,13 +46,15 @@ async fn main() -> Result<()> {
     tracing_subscriber::fmt().with_env_filter("info").init();
 
     let users = Users::new(&args.admin_code);
-    let pond = PondSocket::new().state(users.clone()).state(History::default());
+    let recorder = metrics::recorder()?;
+    let pond = PondSocket::new().state(users.clone()).state(History::default()).metrics(Exported::new());
     chat::create(&pond);
 
     // Our own HTTP routes and the pond share one server, and one state.
     let app = Router::new()
         .merge(login::routes(users))
         .merge(page::routes())
+        .merge(metrics::routes(&pond, recorder))
         .fallback_service(pond.service())
         .into_make_service_with_connect_info::<SocketAddr>();
 

@@ -31,7 +31,7 @@ use crate::metrics::Component;
 use crate::pond::PondSocket;
 use crate::pond::shutdown::{Shutdown, ShutdownReport};
 
-pub use options::ServerOptions;
+pub use options::{MetricsPage, ServerOptions};
 pub(crate) use progress::Watched;
 use signals::Signals;
 #[cfg(feature = "tls")]

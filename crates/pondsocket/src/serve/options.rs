@@ -1,3 +1,5 @@
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "tls")]
@@ -49,9 +51,25 @@ pub struct ServerOptions {
     /// from when the server is told to stop until its last client has gone, unless an endpoint takes that path. Default
     /// `/ready`; `None` for nowhere.
     pub ready_path: Option<String>,
+    /// A page with metrics, for a scrape. It is answered to whoever reaches the port, as probes are: where that is the
+    /// whole world, keep it from the path with a proxy, or show it on another port. Default none.
+    pub metrics: Option<MetricsPage>,
     /// Speak TLS, and nothing else. Default none.
     #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
+}
+
+/// Where metrics are shown, and their text: see [`ServerOptions::metrics`].
+#[derive(Clone)]
+pub struct MetricsPage {
+    pub(super) path: String,
+    pub(super) text: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl fmt::Debug for MetricsPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MetricsPage").field(&self.path).finish()
+    }
 }
 
 impl Default for ServerOptions {
@@ -66,6 +84,7 @@ impl Default for ServerOptions {
             drain_spread: Duration::from_secs(2),
             health_path: Some("/health".into()),
             ready_path: Some("/ready".into()),
+            metrics: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -112,6 +131,15 @@ impl ServerOptions {
         self
     }
 
+    /// Sets [`metrics`](Self#structfield.metrics): `GET` and `HEAD` of this path are answered with this text, in
+    /// Prometheus' text format, unless an endpoint takes the path. `text` is called for each request, on a task of the
+    /// server: it must not wait.
+    #[must_use]
+    pub fn metrics(mut self, path: &str, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Some(MetricsPage { path: path.to_owned(), text: Arc::new(text) });
+        self
+    }
+
     /// Sets [`tls`](Self#structfield.tls).
     #[cfg(feature = "tls")]
     #[must_use]
@@ -135,15 +163,25 @@ impl ServerOptions {
         if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
         }
-        for (name, path) in [("health_path", &self.health_path), ("ready_path", &self.ready_path)] {
-            if path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(['?', '#'])) {
+        let mut taken: Vec<(&str, &str)> = Vec::new();
+        for (name, path) in self.paths() {
+            if !path.starts_with('/') || path.contains(['?', '#']) {
                 return Err(Error::bad_request(format!("{name} must begin with / and have no query")));
             }
-        }
-        if self.health_path.is_some() && self.health_path == self.ready_path {
-            return Err(Error::bad_request("ready_path must not be health_path"));
+            if let Some((other, _)) = taken.iter().find(|(_, other)| *other == path) {
+                return Err(Error::bad_request(format!("{name} must not be {other}")));
+            }
+            taken.push((name, path));
         }
         Ok(())
+    }
+
+    /// What the server itself answers.
+    fn paths(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let metrics = self.metrics.as_ref().map(|page| &page.path);
+        [("health_path", self.health_path.as_ref()), ("ready_path", self.ready_path.as_ref()), ("metrics", metrics)]
+            .into_iter()
+            .filter_map(|(name, path)| Some((name, path?.as_str())))
     }
 }
 
@@ -169,6 +207,8 @@ mod tests {
             (options().health_path(Some("health")), "health_path must begin with / and have no query"),
             (options().ready_path(Some("/ready?")), "ready_path must begin with / and have no query"),
             (options().ready_path(Some("/health")), "ready_path must not be health_path"),
+            (options().metrics("metrics", String::new), "metrics must begin with / and have no query"),
+            (options().metrics("/ready", String::new), "metrics must not be ready_path"),
         ] {
             assert_eq!(options.validate().expect_err(message).message(), message);
         }

@@ -1,6 +1,6 @@
-//! Who is answered by the server itself: load balancers and orchestrators, and everybody while it drains.
+//! Who is answered by the server itself: load balancers, orchestrators and scrapers, and everybody while it drains.
 
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tower_service::Service;
@@ -41,9 +41,18 @@ impl Site {
                 (false, false) => later("the bus is down"),
             })
         } else {
-            None
+            let page = self.options.metrics.as_ref().filter(|page| page.path == path)?;
+            Some(exposition((page.text)()))
         }
     }
+}
+
+/// Prometheus' text format.
+fn exposition(text: String) -> Response<Body> {
+    let mut response = refuse(StatusCode::OK, &text);
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, format);
+    response
 }
 
 fn later(reason: &str) -> Response<Body> {

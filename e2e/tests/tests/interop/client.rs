@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use socket2::SockRef;
 use testkit::{DEADLINE, Message, Peer};
 use tokio::time::{Instant, sleep};
-use tokio_tungstenite::MaybeTlsStream;
 
 use crate::node::Place;
 
@@ -61,8 +59,7 @@ impl Client {
 
     /// Is gone without a word: the connection is reset.
     pub(crate) fn cut(self) {
-        let MaybeTlsStream::Plain(stream) = self.peer.socket.get_ref() else { unreachable!("no TLS here") };
-        SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
+        self.peer.reset();
     }
 
     /// The payload of the first message with this name, as soon as there is one.

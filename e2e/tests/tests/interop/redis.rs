@@ -1,24 +1,20 @@
 //! A Redis of our own, and an ear on all that is said over it.
 
-use std::net::TcpListener;
-use std::process::Stdio;
-use std::time::Duration;
-
+use e2e_tests::RedisServer;
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Client};
 use serde_json::Value;
 use testkit::DEADLINE;
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 /// Killed when it is dropped.
 pub(crate) struct Redis {
     pub(crate) url: String,
     connection: MultiplexedConnection,
     heard: watch::Receiver<Vec<Heard>>,
-    _process: Child,
+    _server: RedisServer,
 }
 
 /// A message between nodes.
@@ -30,15 +26,11 @@ pub(crate) struct Heard {
 
 impl Redis {
     pub(crate) async fn start() -> Redis {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
-        let mut server = Command::new("redis-server");
-        server.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
-        let process = server.stdout(Stdio::null()).kill_on_drop(true).spawn().expect("redis-server is installed");
-        let url = format!("redis://127.0.0.1:{port}");
-        let client = Client::open(url.clone()).expect("an address");
-        let connection = connect(&client).await;
+        let server = RedisServer::start().await;
+        let client = Client::open(server.url()).expect("an address");
+        let connection = client.get_multiplexed_async_connection().await.expect("Redis is there");
         let heard = listen(&client).await;
-        Redis { url, connection, heard, _process: process }
+        Redis { url: server.url(), connection, heard, _server: server }
     }
 
     pub(crate) async fn publish(&self, topic: &str, message: &Value) {
@@ -62,17 +54,6 @@ impl Redis {
     pub(crate) fn write_down(&self, file: &str) {
         let lines: Vec<_> = self.all().iter().map(|Heard { topic, message }| format!("{topic} {message}\n")).collect();
         std::fs::write(file, lines.concat()).expect("a file that can be written");
-    }
-}
-
-async fn connect(client: &Client) -> MultiplexedConnection {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        match client.get_multiplexed_async_connection().await {
-            Ok(connection) => return connection,
-            Err(error) => assert!(Instant::now() < deadline, "redis-server: {error}"),
-        }
-        sleep(Duration::from_millis(20)).await;
     }
 }
 

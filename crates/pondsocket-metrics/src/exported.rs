@@ -1,0 +1,165 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Histogram, counter, gauge, histogram};
+use pondsocket::Error;
+use pondsocket::metrics::{
+    CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics, Queue,
+};
+
+use crate::endpoint::EndpointHandles;
+use crate::handles::Handles;
+use crate::labels::close_code;
+use crate::names;
+
+/// Counts with the recorder of the [`metrics`] facade that is installed when something first happens: install it before
+/// the server starts. It never waits.
+pub struct Exported {
+    endpoints: Handles<(), EndpointHandles>,
+    handlers: Handles<HandlerKind, Histogram>,
+}
+
+impl Exported {
+    /// Also tells the recorder what the metrics mean.
+    #[expect(clippy::new_without_default, reason = "it does something")]
+    pub fn new() -> Exported {
+        names::describe();
+        Exported { endpoints: Handles::new(), handlers: Handles::new() }
+    }
+
+    fn endpoint(&self, endpoint: &str) -> Arc<EndpointHandles> {
+        self.endpoints.of((), endpoint, || EndpointHandles::new(endpoint))
+    }
+}
+
+impl Metrics for Exported {
+    fn connection_opened(&self, connection: &ConnectionInfo<'_>) {
+        let endpoint = self.endpoint(connection.endpoint());
+        endpoint.opened.increment(1);
+        endpoint.connections.increment(1);
+    }
+
+    fn connection_closed(&self, connection: &ConnectionInfo<'_>, lasted: Duration, code: u16, reason: CloseReason) {
+        let endpoint = self.endpoint(connection.endpoint());
+        endpoint.connections.decrement(1);
+        endpoint.stayed.record(lasted);
+        let labels = [
+            ("endpoint", connection.endpoint().to_owned()),
+            ("reason", reason.to_string()),
+            ("code", close_code(code)),
+        ];
+        counter!(names::CLOSED, &labels).increment(1);
+    }
+
+    fn connection_declined(&self, endpoint: &str, status: u16, reason: DeclineReason) {
+        let labels =
+            [("endpoint", endpoint.to_owned()), ("reason", reason.to_string()), ("status", status.to_string())];
+        counter!(names::DECLINED, &labels).increment(1);
+    }
+
+    fn connection_error(&self, connection: &ConnectionInfo<'_>, _: &str) {
+        counter!(names::CONNECTION_ERRORS, "endpoint" => connection.endpoint().to_owned()).increment(1);
+    }
+
+    fn message_received(&self, connection: &ConnectionInfo<'_>, _: &str, _: &str, bytes: usize) {
+        let endpoint = self.endpoint(connection.endpoint());
+        endpoint.received.increment(1);
+        endpoint.received_bytes.increment(bytes as u64);
+    }
+
+    fn message_sent(&self, connection: &ConnectionInfo<'_>, messages: usize, bytes: usize) {
+        let endpoint = self.endpoint(connection.endpoint());
+        endpoint.sent.increment(messages as u64);
+        endpoint.sent_bytes.increment(bytes as u64);
+    }
+
+    fn message_broadcast(&self, endpoint: &str, _: &str, _: &str, recipients: usize) {
+        self.endpoint(endpoint).recipients.record(recipients as f64);
+    }
+
+    fn message_dropped(&self, connection: &ConnectionInfo<'_>, reason: DropReason, messages: usize) {
+        let endpoint = connection.endpoint().to_owned();
+        counter!(names::DROPPED, "endpoint" => endpoint, "reason" => reason.as_str()).increment(messages as u64);
+    }
+
+    fn message_blocked(&self, endpoint: &str, _: &str) {
+        counter!(names::BLOCKED, "endpoint" => endpoint.to_owned()).increment(1);
+    }
+
+    fn channel_joined(&self, connection: &ConnectionInfo<'_>, _: &str) {
+        let endpoint = self.endpoint(connection.endpoint());
+        endpoint.joins.increment(1);
+        endpoint.members.increment(1);
+    }
+
+    fn channel_left(&self, endpoint: &str, _: &str, _: &str, reason: &str) {
+        self.endpoint(endpoint).members.decrement(1);
+        counter!(names::LEAVES, "endpoint" => endpoint.to_owned(), "reason" => reason.to_owned()).increment(1);
+    }
+
+    fn join_declined(&self, connection: &ConnectionInfo<'_>, _: &str, code: u16) {
+        let endpoint = connection.endpoint().to_owned();
+        counter!(names::JOINS_DECLINED, "endpoint" => endpoint, "code" => code.to_string()).increment(1);
+    }
+
+    fn channel_created(&self, endpoint: &str, _: &str) {
+        self.endpoint(endpoint).channels.increment(1);
+    }
+
+    fn channel_destroyed(&self, endpoint: &str, _: &str) {
+        self.endpoint(endpoint).channels.decrement(1);
+    }
+
+    fn handler_finished(&self, kind: HandlerKind, pattern: &str, took: Duration, code: Option<u16>) {
+        let seconds = self.handlers.of(
+            kind,
+            pattern,
+            || histogram!(names::HANDLER_SECONDS, "kind" => kind.as_str(), "pattern" => pattern.to_owned()),
+        );
+        seconds.record(took);
+        if let Some(code) = code {
+            let labels = [("kind", kind.to_string()), ("pattern", pattern.to_owned()), ("code", code.to_string())];
+            counter!(names::HANDLER_FAILURES, &labels).increment(1);
+        }
+    }
+
+    fn queue_depth(&self, endpoint: &str, queue: Queue, depth: usize) {
+        if let Some(depths) = self.endpoint(endpoint).queue(queue) {
+            depths.record(depth as f64);
+        }
+    }
+
+    fn limit_reached(&self, endpoint: &str, limit: Limit) {
+        counter!(names::LIMITS, "endpoint" => endpoint.to_owned(), "limit" => limit.as_str()).increment(1);
+    }
+
+    fn cluster(&self, event: ClusterEvent) {
+        match event {
+            ClusterEvent::BusUp => {
+                gauge!(names::BUS_UP).set(1);
+                counter!(names::BUS_CONNECTIONS).increment(1);
+            }
+            ClusterEvent::BusDown => gauge!(names::BUS_UP).set(0),
+            ClusterEvent::Dropped { reason, messages } => {
+                counter!(names::BUS_DROPPED, "reason" => reason.as_str()).increment(messages);
+            }
+            ClusterEvent::Gap(cause) => counter!(names::BUS_GAPS, "cause" => cause.as_str()).increment(1),
+            ClusterEvent::Received => counter!(names::BUS_RECEIVED).increment(1),
+            ClusterEvent::Malformed(what) => counter!(names::BUS_MALFORMED, "what" => what).increment(1),
+            ClusterEvent::Nodes(nodes) => gauge!(names::NODES).set(nodes as f64),
+            ClusterEvent::Diverged => counter!(names::DIVERGENCES).increment(1),
+            _ => {}
+        }
+    }
+
+    fn error(&self, component: Component, _: &Error) {
+        counter!(names::ERRORS, "component" => component.as_str()).increment(1);
+    }
+}
+
+impl fmt::Debug for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exported")
+    }
+}

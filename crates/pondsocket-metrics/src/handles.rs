@@ -1,0 +1,30 @@
+//! Handles that are made once for each name and kept.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, PoisonError, RwLock};
+
+type ByName<H> = HashMap<Box<str>, Arc<H>>;
+
+/// By a key and a name, of which there are few. The lock is never held while anything else happens.
+pub(crate) struct Handles<K, H>(RwLock<HashMap<K, ByName<H>>>);
+
+impl<K: Copy + Eq + Hash, H> Handles<K, H> {
+    pub(crate) fn new() -> Handles<K, H> {
+        Handles(RwLock::default())
+    }
+
+    /// Those of a name, made at their first use.
+    pub(crate) fn of(&self, key: K, name: &str, make: impl FnOnce() -> H) -> Arc<H> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handles) = known.get(&key).and_then(|names| names.get(name)) {
+            return Arc::clone(handles);
+        }
+        drop(known);
+        // Made twice if two come at once: handles of the same name count into the same place.
+        let handles = Arc::new(make());
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(key).or_default().insert(name.into(), Arc::clone(&handles));
+        handles
+    }
+}

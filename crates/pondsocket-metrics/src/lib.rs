@@ -1,0 +1,45 @@
+//! What happens in a [`PondSocket`](pondsocket::PondSocket), counted with the [`metrics`] facade: for Prometheus, or
+//! whatever else there is a recorder for.
+//!
+//! ```
+//! use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+//! use pondsocket::{PondSocket, ServerOptions};
+//! use pondsocket_metrics::{BUCKETS, Exported};
+//!
+//! // First the recorder: what is counted before there is one is lost.
+//! let mut builder = PrometheusBuilder::new();
+//! for (histogram, limits) in BUCKETS {
+//!     builder = builder.set_buckets_for_metric(Matcher::Full(histogram.into()), limits)?;
+//! }
+//! let prometheus = builder.install_recorder()?;
+//! let pond = PondSocket::new().metrics(Exported::new());
+//!
+//! // The standalone server shows it at /metrics.
+//! let shown = pond.clone();
+//! let options = ServerOptions::default().metrics("/metrics", move || {
+//!     pondsocket_metrics::record(&shown.snapshot());
+//!     prometheus.render()
+//! });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Labels are endpoints, patterns, reasons, kinds and codes: a label never grows with users, channels or what clients
+//! send. All names are in [`names`].
+
+mod endpoint;
+mod exported;
+mod handles;
+mod labels;
+pub mod names;
+mod snapshot;
+
+pub use exported::Exported;
+pub use snapshot::record;
+
+/// What recorders that count in buckets should be told of each histogram: the limits of its buckets.
+pub const BUCKETS: [(&str, &[f64]); 4] = [
+    (names::HANDLER_SECONDS, &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0]),
+    (names::CONNECTION_SECONDS, &[1.0, 10.0, 60.0, 600.0, 3600.0, 14_400.0, 86_400.0, 604_800.0]),
+    (names::BROADCAST_RECIPIENTS, &[0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0]),
+    (names::QUEUE_DEPTH, &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0]),
+];

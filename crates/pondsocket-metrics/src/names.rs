@@ -1,0 +1,85 @@
+//! The names of all metrics, and what they mean.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | [`CONNECTIONS`], [`OPENED`], [`CONNECTION_SECONDS`], [`CONNECTION_ERRORS`] | `endpoint` |
+//! | [`CLOSED`] | `endpoint`, `reason`, `code` |
+//! | [`DECLINED`] | `endpoint`, `reason`, `status` |
+//! | [`RECEIVED`], [`RECEIVED_BYTES`], [`SENT`], [`SENT_BYTES`], [`BROADCAST_RECIPIENTS`], [`BLOCKED`] | `endpoint` |
+//! | [`DROPPED`] | `endpoint`, `reason` |
+//! | [`CHANNELS`], [`MEMBERS`], [`JOINS`] | `endpoint` |
+//! | [`LEAVES`] | `endpoint`, `reason` |
+//! | [`JOINS_DECLINED`] | `endpoint`, `code` |
+//! | [`HANDLER_SECONDS`] | `kind`, `pattern` |
+//! | [`HANDLER_FAILURES`] | `kind`, `pattern`, `code` |
+//! | [`QUEUE_DEPTH`] | `endpoint`, `queue` |
+//! | [`LIMITS`] | `endpoint`, `limit` |
+//! | [`WAITING`], [`WAITING_BYTES`] | `endpoint` |
+//! | [`BUS_UP`], [`BUS_CONNECTIONS`], [`BUS_RECEIVED`], [`BUS_QUEUED`], [`BUS_QUEUED_BYTES`], [`NODES`], [`DIVERGENCES`] | |
+//! | [`BUS_DROPPED`] | `reason` |
+//! | [`BUS_GAPS`] | `cause` |
+//! | [`BUS_MALFORMED`] | `what` |
+//! | [`ERRORS`] | `component` |
+
+use metrics::Unit;
+
+macro_rules! names {
+    ($($describe:ident $name:ident = $text:literal, $unit:ident, $about:literal;)*) => {
+        $(
+            #[doc = $about]
+            pub const $name: &str = $text;
+        )*
+
+        /// Tells the recorder that is installed what each metric means. [`Exported::new`](crate::Exported::new) does it.
+        pub fn describe() {
+            $(metrics::$describe!($name, Unit::$unit, $about);)*
+        }
+
+        /// All of them.
+        pub const ALL: &[&str] = &[$($name),*];
+    };
+}
+
+names! {
+    describe_gauge CONNECTIONS = "pondsocket_connections", Count, "Clients that are connected.";
+    describe_counter OPENED = "pondsocket_connections_opened_total", Count, "Clients that came in.";
+    describe_counter CLOSED = "pondsocket_connections_closed_total", Count, "Clients that went, and why.";
+    describe_histogram CONNECTION_SECONDS = "pondsocket_connection_seconds", Seconds, "How long clients stayed.";
+    describe_counter DECLINED = "pondsocket_connections_declined_total", Count, "Clients that were not let in.";
+    describe_counter CONNECTION_ERRORS = "pondsocket_connection_errors_total", Count,
+        "Connections that broke the protocol or failed.";
+    describe_counter RECEIVED = "pondsocket_messages_received_total", Count, "Messages of clients for event handlers.";
+    describe_counter RECEIVED_BYTES = "pondsocket_received_bytes_total", Bytes, "The bytes of these messages.";
+    describe_counter SENT = "pondsocket_messages_sent_total", Count, "Messages sent to clients, or queued for them.";
+    describe_counter SENT_BYTES = "pondsocket_sent_bytes_total", Bytes, "The bytes of these messages.";
+    describe_histogram BROADCAST_RECIPIENTS = "pondsocket_broadcast_recipients", Count,
+        "Members that a broadcast went to.";
+    describe_counter DROPPED = "pondsocket_messages_dropped_total", Count, "Messages that slow clients missed.";
+    describe_counter BLOCKED = "pondsocket_messages_blocked_total", Count,
+        "Messages that an outgoing handler held back from a recipient.";
+    describe_gauge CHANNELS = "pondsocket_channels", Count, "Channels that have members.";
+    describe_gauge MEMBERS = "pondsocket_members", Count, "Memberships of users in channels.";
+    describe_counter JOINS = "pondsocket_joins_total", Count, "Users that became members of a channel.";
+    describe_counter LEAVES = "pondsocket_leaves_total", Count, "Users that ceased to be members, and why.";
+    describe_counter JOINS_DECLINED = "pondsocket_joins_declined_total", Count, "Joins that were declined.";
+    describe_histogram HANDLER_SECONDS = "pondsocket_handler_seconds", Seconds,
+        "How long a handler took with its layers.";
+    describe_counter HANDLER_FAILURES = "pondsocket_handler_failures_total", Count, "Handlers that ended in an error.";
+    describe_histogram QUEUE_DEPTH = "pondsocket_queue_depth", Count, "How much a queue held when something was put in.";
+    describe_counter LIMITS = "pondsocket_limits_reached_total", Count, "What was refused because a limit was reached.";
+    describe_gauge WAITING = "pondsocket_waiting_messages", Count,
+        "Messages that wait for clients which do not take them.";
+    describe_gauge WAITING_BYTES = "pondsocket_waiting_bytes", Bytes, "The bytes of these messages.";
+    describe_gauge BUS_UP = "pondsocket_bus_up", Count, "1 while the bus to other nodes is connected.";
+    describe_counter BUS_CONNECTIONS = "pondsocket_bus_connections_total", Count, "How often the bus got connected.";
+    describe_counter BUS_RECEIVED = "pondsocket_bus_received_total", Count, "Messages of other nodes.";
+    describe_counter BUS_DROPPED = "pondsocket_bus_dropped_total", Count, "Messages for other nodes that were dropped.";
+    describe_counter BUS_GAPS = "pondsocket_bus_gaps_total", Count, "Times when messages of others may have been lost.";
+    describe_counter BUS_MALFORMED = "pondsocket_bus_malformed_total", Count, "Messages of others that make no sense.";
+    describe_gauge BUS_QUEUED = "pondsocket_bus_queued_messages", Count, "Messages that wait for the bus.";
+    describe_gauge BUS_QUEUED_BYTES = "pondsocket_bus_queued_bytes", Bytes, "The bytes of these messages.";
+    describe_gauge NODES = "pondsocket_nodes", Count, "Other nodes that live.";
+    describe_counter DIVERGENCES = "pondsocket_divergences_total", Count,
+        "Times when two nodes had to be made to agree about a channel.";
+    describe_counter ERRORS = "pondsocket_errors_total", Count, "What failed that should not.";
+}

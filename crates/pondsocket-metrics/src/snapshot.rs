@@ -1,0 +1,20 @@
+//! What there is at a moment, which nobody counts: asked for when somebody looks.
+
+use metrics::gauge;
+use pondsocket::Snapshot;
+
+use crate::names;
+
+/// Records how much waits, for clients and for the bus. To be called before a scrape, or every few seconds: a snapshot
+/// looks at every connection.
+pub fn record(snapshot: &Snapshot) {
+    for endpoint in &snapshot.endpoints {
+        gauge!(names::WAITING, "endpoint" => endpoint.path.clone()).set(endpoint.waiting_messages as f64);
+        gauge!(names::WAITING_BYTES, "endpoint" => endpoint.path.clone()).set(endpoint.waiting_bytes as f64);
+    }
+    if let Some(cluster) = &snapshot.cluster {
+        gauge!(names::BUS_UP).set(if cluster.up { 1.0 } else { 0.0 });
+        gauge!(names::BUS_QUEUED).set(cluster.queued as f64);
+        gauge!(names::BUS_QUEUED_BYTES).set(cluster.queued_bytes as f64);
+    }
+}

@@ -1,0 +1,146 @@
+//! What a scrape shows after clients have come, talked and gone.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use pondsocket::testing::Client;
+use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result};
+use pondsocket_metrics::{BUCKETS, Exported, names};
+use serde_json::json;
+use testkit::DEADLINE;
+use tokio::time::{Instant, sleep};
+
+type TestResult = Result<(), Box<dyn StdError>>;
+
+/// A pond whose metrics go to a recorder of this thread, which a test has for itself.
+struct Scraped {
+    pond: PondSocket,
+    prometheus: PrometheusHandle,
+    _recorder: metrics::LocalRecorderGuard<'static>,
+}
+
+impl Scraped {
+    fn new() -> Scraped {
+        let mut builder = PrometheusBuilder::new();
+        for (histogram, limits) in BUCKETS {
+            builder = builder.set_buckets_for_metric(Matcher::Full(histogram.into()), limits).expect("some limits");
+        }
+        let recorder = builder.build_recorder();
+        let prometheus = recorder.handle();
+        let guard = metrics::set_default_local_recorder(Box::leak(Box::new(recorder)));
+        let pond = PondSocket::with_options(Options::default().max_channel_name(20)).expect("valid");
+        let pond = pond.metrics(Exported::new());
+        let endpoint = pond.create_endpoint("/ws/:n", async |ctx: ConnectionContext| match ctx.param("n") {
+            "closed" => Err(Error::forbidden("closed")),
+            _ => Ok(ctx.accept()) as Result<Connected>,
+        });
+        let lobby = endpoint.create_channel("/room/:n", async |ctx: JoinContext| match ctx.param("n") {
+            "closed" => Err(Error::forbidden("closed")),
+            _ => Ok(ctx.accept()) as Result<Joined>,
+        });
+        lobby.on_event("say", async |ctx: EventContext| ctx.broadcast("said", &json!({})));
+        lobby.on_event("fail", async |_: EventContext| Err::<(), _>(Error::new(422, "no")));
+        Scraped { pond, prometheus, _recorder: guard }
+    }
+
+    async fn connect(&self) -> Result<Client, Box<dyn StdError>> {
+        Ok(self.pond.test_client().connect("/ws/1").await?)
+    }
+
+    /// The value of a sample, as soon as it is that.
+    async fn shows(&self, sample: &str, value: &str) {
+        let start = Instant::now();
+        let line = format!("{sample} {value}");
+        while !self.prometheus.render().lines().any(|shown| shown == line) {
+            assert!(start.elapsed() < DEADLINE, "not {line}:\n{}", self.prometheus.render());
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_and_members_are_there_and_gone() -> TestResult {
+    let scraped = Scraped::new();
+    let ada = scraped.connect().await?;
+    let bob = scraped.connect().await?;
+    ada.join("/room/1", json!({})).await?;
+    scraped.shows(r#"pondsocket_connections{endpoint="/ws/:n"}"#, "2").await;
+    scraped.shows(r#"pondsocket_members{endpoint="/ws/:n"}"#, "1").await;
+    scraped.shows(r#"pondsocket_channels{endpoint="/ws/:n"}"#, "1").await;
+    drop((ada, bob));
+    scraped.shows(r#"pondsocket_connections{endpoint="/ws/:n"}"#, "0").await;
+    scraped.shows(r#"pondsocket_members{endpoint="/ws/:n"}"#, "0").await;
+    scraped.shows(r#"pondsocket_channels{endpoint="/ws/:n"}"#, "0").await;
+    scraped.shows(r#"pondsocket_connections_opened_total{endpoint="/ws/:n"}"#, "2").await;
+    scraped.shows(r#"pondsocket_connection_seconds_count{endpoint="/ws/:n"}"#, "2").await;
+    scraped.shows(r#"pondsocket_joins_total{endpoint="/ws/:n"}"#, "1").await;
+    scraped.shows(r#"pondsocket_leaves_total{endpoint="/ws/:n",reason="connection_closed"}"#, "1").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_refused_is_counted_with_the_reason() -> TestResult {
+    let scraped = Scraped::new();
+    assert!(scraped.pond.test_client().connect("/ws/closed").await.is_err());
+    let declined = r#"pondsocket_connections_declined_total{endpoint="/ws/:n",reason="handler",status="403"}"#;
+    scraped.shows(declined, "1").await;
+
+    let ada = scraped.connect().await?;
+    assert!(ada.join("/room/closed", json!({})).await.is_err());
+    assert!(ada.join(&format!("/room/{}", "x".repeat(20)), json!({})).await.is_err());
+    scraped.shows(r#"pondsocket_joins_declined_total{endpoint="/ws/:n",code="403"}"#, "1").await;
+    scraped.shows(r#"pondsocket_limits_reached_total{endpoint="/ws/:n",limit="channel_name"}"#, "1").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_are_counted_and_handlers_timed() -> TestResult {
+    let scraped = Scraped::new();
+    let (ada, bob) = (scraped.connect().await?, scraped.connect().await?);
+    let mut adas = ada.join("/room/1", json!({})).await?;
+    let mut bobs = bob.join("/room/1", json!({})).await?;
+    for _ in 0..3 {
+        adas.send("say", json!({}));
+        adas.next("said").await?;
+        bobs.next("said").await?;
+    }
+    adas.send("fail", json!({}));
+    scraped.shows(r#"pondsocket_messages_received_total{endpoint="/ws/:n"}"#, "4").await;
+    scraped.shows(r#"pondsocket_broadcast_recipients_count{endpoint="/ws/:n"}"#, "3").await;
+    scraped.shows(r#"pondsocket_broadcast_recipients_sum{endpoint="/ws/:n"}"#, "6").await;
+    scraped.shows(r#"pondsocket_handler_seconds_count{kind="event",pattern="/room/:n"}"#, "4").await;
+    scraped.shows(r#"pondsocket_handler_failures_total{kind="event",pattern="/room/:n",code="422"}"#, "1").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_label_grows_with_users_channels_or_what_clients_send() -> TestResult {
+    let scraped = Scraped::new();
+    let samples = || scraped.prometheus.render().lines().filter(|line| !line.starts_with('#')).count();
+    let mut after_the_first = None;
+    for number in 0..50 {
+        let client = scraped.connect().await?;
+        let mut room = client.join(&format!("/room/{number}"), json!({})).await?;
+        room.send(&format!("unheard-of-{number}"), json!({}));
+        room.send("say", json!({ "number": number }));
+        room.next("said").await?;
+        client.close();
+        scraped.shows(r#"pondsocket_channels{endpoint="/ws/:n"}"#, "0").await;
+        assert_eq!(samples(), *after_the_first.get_or_insert(samples()), "at number {number}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_metric_has_a_name_of_its_own_that_prometheus_takes() {
+    let mut names = names::ALL.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), names::ALL.len());
+    for name in names {
+        let rest = name.strip_prefix("pondsocket_").expect(name);
+        assert!(rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+    }
+    assert!(BUCKETS.iter().all(|(histogram, limits)| names::ALL.contains(histogram) && limits.is_sorted()));
+}

@@ -1,0 +1,32 @@
+//! What happens, at `/metrics`.
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use pondsocket::{Error, PondSocket, Result, ServerOptions};
+use pondsocket_metrics::{BUCKETS, Exported};
+
+/// The recorder, which must be there before the first thing happens.
+pub(crate) fn recorder() -> Result<PrometheusHandle> {
+    install().map_err(Error::internal)
+}
+
+fn install() -> Result<PrometheusHandle, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for (histogram, limits) in BUCKETS {
+        builder = builder.set_buckets_for_metric(Matcher::Full(histogram.into()), limits)?;
+    }
+    builder.install_recorder()
+}
+
+/// Counts what happens in a pond.
+pub(crate) fn counted(pond: PondSocket) -> PondSocket {
+    pond.metrics(Exported::new())
+}
+
+/// A server that shows it.
+pub(crate) fn shown(pond: &PondSocket, recorder: PrometheusHandle) -> ServerOptions {
+    let pond = pond.clone();
+    ServerOptions::default().metrics("/metrics", move || {
+        pondsocket_metrics::record(&pond.snapshot());
+        recorder.render()
+    })
+}

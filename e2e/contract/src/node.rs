@@ -1,0 +1,31 @@
+//! What makes this server a node among others: only what its environment says.
+
+use std::env::var;
+
+use pondsocket::{Error, Options, Result};
+use pondsocket_redis::{RedisBus, RedisOptions, SentinelOptions};
+
+/// The options of a server that is a node if it is told of a Redis.
+pub(crate) fn among_others(options: Options) -> Result<Options> {
+    let Some(mut redis) = redis()? else { return Ok(options) };
+    if let Ok(namespace) = var("NAMESPACE") {
+        redis = redis.namespace(namespace);
+    }
+    let bus = RedisBus::new(redis).map_err(Error::internal)?;
+    Ok(options.bus(bus).node_name(var("NODE_NAME").unwrap_or_default()))
+}
+
+fn redis() -> Result<Option<RedisOptions>> {
+    if let Ok(sentinels) = var("REDIS_SENTINELS") {
+        let primary = var("REDIS_PRIMARY").unwrap_or_else(|_| "main".into());
+        let sentinels = sentinels.split(',').map(host_and_port).collect::<Result<Vec<_>>>()?;
+        return Ok(Some(RedisOptions::default().sentinel(SentinelOptions::new(primary, sentinels))));
+    }
+    let Ok(url) = var("REDIS_URL") else { return Ok(None) };
+    RedisOptions::url(&url).map(Some).map_err(Error::internal)
+}
+
+fn host_and_port(text: &str) -> Result<(&str, u16)> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    parts.ok_or_else(|| Error::new(500, "REDIS_SENTINELS must be HOST:PORT,HOST:PORT..."))
+}

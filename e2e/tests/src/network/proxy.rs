@@ -1,0 +1,83 @@
+//! A TCP proxy that can stop passing on, and needs no rights for it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::Cut;
+
+/// Passes on what clients and a server on 127.0.0.1 say to each other. While it is cut, what is said waits, as it does with
+/// TCP over a broken network, and those who connect do so to nobody. Ends when it is dropped, with all connections.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    cut: watch::Sender<Option<Cut>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Starts one, on a free port.
+    pub async fn to(port: u16) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let (cut, state) = watch::channel(None);
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(connect(client, port, state.clone()));
+                // Those that have ended are let go.
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Proxy { address, cut, accepting }
+    }
+
+    /// Stops passing on.
+    pub fn cut(&self, what: Cut) {
+        self.cut.send_replace(Some(what));
+    }
+
+    /// Passes on what has waited, and all else from now on.
+    pub fn heal(&self) {
+        self.cut.send_replace(None);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn connect(client: TcpStream, port: u16, cut: watch::Receiver<Option<Cut>>) -> io::Result<()> {
+    let server = TcpStream::connect(("127.0.0.1", port)).await?;
+    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    let there = pass_on(from_client, to_server, cut.clone(), Cut::is_there);
+    let back = pass_on(from_server, to_client, cut, Cut::is_back);
+    tokio::try_join!(there, back).map(drop)
+}
+
+/// Passes on until the end, but for the time in which this direction is cut.
+async fn pass_on(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut cut: watch::Receiver<Option<Cut>>,
+    concerns: fn(Cut) -> bool,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        // The proxy ends together with its connections.
+        let _ = cut.wait_for(|cut| !cut.is_some_and(concerns)).await;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..read]).await?;
+    }
+}

@@ -1,0 +1,174 @@
+//! Cases, how they went, and the table of them.
+
+use std::any::Any;
+use std::env::var;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::stage::{Stage, World};
+
+/// How many cases run at once: mostly they wait.
+const AT_ONCE: u32 = 8;
+
+/// How many seeds each fault has in the long form.
+const SEEDS: u64 = 3;
+
+/// Its name, where it takes place, and what is done.
+pub(crate) type Fault = (&'static str, World, Deed);
+pub(crate) type Deed = for<'a> fn(&'a mut Stage, &'a Form) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// How thorough a run is.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    is_long: bool,
+    /// Which faults.
+    only: String,
+    pub(crate) seed: u64,
+}
+
+pub(crate) struct Case {
+    name: String,
+    /// Whether others may run at the same time.
+    alone: bool,
+    run: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+}
+
+/// What a case has measured.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) healed_after: Option<Duration>,
+    pub(crate) told_after: Option<Duration>,
+    pub(crate) note: String,
+}
+
+impl Form {
+    pub(crate) fn of_environment() -> Form {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        Form {
+            is_long: var("FAULTS_LONG").is_ok_and(|long| !long.is_empty()),
+            only: var("FAULTS_ONLY").unwrap_or_default(),
+            seed: var("FAULTS_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("a number")),
+        }
+    }
+
+    pub(crate) fn pick<T>(&self, short: T, long: T) -> T {
+        if self.is_long { long } else { short }
+    }
+
+    pub(crate) fn wants(&self, case: &Case) -> bool {
+        case.name.contains(&self.only)
+    }
+
+    pub(crate) fn cases(&self, fault: &'static Fault) -> Vec<Case> {
+        let (name, world, deed) = *fault;
+        let seeds = self.seed..self.seed + self.pick(1, SEEDS);
+        let case = |seed| Case::new(&format!("{name}, seed {seed}"), self.clone().judged(world, deed, seed));
+        seeds.map(case).filter(|case| self.wants(case)).collect()
+    }
+
+    async fn judged(self, world: World, deed: Deed, seed: u64) -> Outcome {
+        let mut stage = Stage::set(world, seed).await;
+        stage.live(Duration::from_secs(1)).await;
+        deed(&mut stage, &self).await;
+        let healed_after = Some(stage.heals().await);
+        Outcome { healed_after, told_after: stage.told_after, note: stage.note }
+    }
+}
+
+impl Case {
+    pub(crate) fn new(name: &str, run: impl Future<Output = Outcome> + Send + 'static) -> Case {
+        Case { name: name.to_owned(), alone: false, run: Box::pin(run) }
+    }
+
+    /// It needs the machine for itself.
+    pub(crate) fn alone(self) -> Case {
+        Case { alone: true, ..self }
+    }
+}
+
+/// Runs them, prints the table, and answers whether all went well.
+pub(crate) async fn run(cases: Vec<Case>) -> bool {
+    let (places, progress) = (Arc::new(Semaphore::new(AT_ONCE as usize)), Arc::new(Progress::new(cases.len())));
+    let mut running = JoinSet::new();
+    for (place, Case { name, alone, run }) in cases.into_iter().enumerate() {
+        let (places, progress) = (Arc::clone(&places), Arc::clone(&progress));
+        running.spawn(async move {
+            let _places = places.acquire_many_owned(if alone { AT_ONCE } else { 1 }).await.expect("never closed");
+            progress.begins(&name);
+            let outcome = tokio::spawn(run).await.map_err(|error| message(error.into_panic().as_ref()));
+            progress.ends(&name, outcome.is_ok());
+            (place, name, outcome)
+        });
+    }
+    let mut done = running.join_all().await;
+    progress.bar.finish_and_clear();
+    done.sort_by_key(|(place, ..)| *place);
+    let done: Vec<_> = done.into_iter().map(|(_, name, outcome)| (name, outcome)).collect();
+    print(&done);
+    !done.is_empty() && done.iter().all(|(_, outcome)| outcome.is_ok())
+}
+
+/// How many have ended, and which are under way.
+struct Progress {
+    bar: ProgressBar,
+    names: Mutex<Vec<String>>,
+}
+
+impl Progress {
+    fn new(count: usize) -> Progress {
+        let bar = ProgressBar::new(count as u64);
+        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {wide_msg}").expect("a template"));
+        Progress { bar, names: Mutex::default() }
+    }
+
+    fn begins(&self, name: &str) {
+        self.change(|names| names.push(name.to_owned()));
+    }
+
+    fn ends(&self, name: &str, well: bool) {
+        self.change(|names| names.retain(|it| it != name));
+        self.bar.inc(1);
+        // Without a terminal there is no bar.
+        if self.bar.is_hidden() {
+            println!("{} {name}", if well { "ok" } else { "FAILED" });
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<String>)) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut names);
+        self.bar.set_message(names.join(" | "));
+    }
+}
+
+fn print(done: &[(String, Result<Outcome, String>)]) {
+    let width = done.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let time = |time: Option<Duration>| time.map_or("-".into(), |time| format!("{:.1} s", time.as_secs_f64()));
+    println!("\n{:width$} | healed | told of a death | ", "");
+    for (name, outcome) in done {
+        match outcome {
+            Ok(Outcome { healed_after, told_after, note }) => {
+                println!("{name:width$} | {:>6} | {:>15} | {note}", time(*healed_after), time(*told_after));
+            }
+            Err(_) => println!("{name:width$} | FAILED"),
+        }
+    }
+    println!();
+    for (name, outcome) in done {
+        if let Err(fault) = outcome {
+            println!("FAILED {name}: {fault}");
+        }
+    }
+    let failed = done.iter().filter(|(_, outcome)| outcome.is_err()).count();
+    println!("{} passed, {failed} failed, 0 skipped", done.len() - failed);
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
+}

@@ -1,0 +1,41 @@
+//! The way between a node and Redis is cut, without a word to either.
+
+use std::time::Duration;
+
+use e2e_tests::network::Cut;
+use tokio::time::Instant;
+
+use crate::stage::{Stage, VICTIM};
+
+/// How long a node may take to find out that its connections are dead: twice the interval of the probe, and a bit.
+const FOUND: Duration = Duration::from_millis(10_500);
+
+/// All packets are lost, or all in one direction.
+pub(crate) async fn cut(stage: &mut Stage, what: Cut, time: Duration) {
+    stage.hides_victims = true;
+    stage.nodes[VICTIM].cut(what);
+    stage.live(time).await;
+    stage.nodes[VICTIM].heal();
+}
+
+/// The plug is pulled.
+pub(crate) async fn unplugged(stage: &mut Stage, time: Duration) {
+    stage.hides_victims = true;
+    stage.nodes[VICTIM].unplug();
+    stage.live(time).await;
+    stage.nodes[VICTIM].heal();
+}
+
+/// Connections stay open and carry nothing: the node finds out by itself.
+pub(crate) async fn half_open(stage: &mut Stage) {
+    stage.hides_victims = true;
+    stage.nodes[VICTIM].cut(Cut::Both);
+    let dead = Instant::now();
+    while stage.nodes[VICTIM].has_bus().await {
+        assert!(dead.elapsed() < FOUND, "nobody has noticed");
+        stage.live(Duration::from_millis(200)).await;
+    }
+    stage.note = format!("found after {:.1} s", dead.elapsed().as_secs_f64());
+    stage.live(Duration::from_secs(2)).await;
+    stage.nodes[VICTIM].heal();
+}

@@ -1,0 +1,129 @@
+//! What must be so when a fault has healed: everybody sees exactly who is there, hears those of all nodes, and nothing has
+//! happened to anybody on a node that lived.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::member::Member;
+use crate::stage::{NODES, ROOMS, Stage, VICTIM};
+use crate::view::People;
+
+/// How long healing may take.
+pub(crate) const HEALING: Duration = Duration::from_secs(10);
+
+/// For how long what is right must stay right.
+const STAYS: Duration = Duration::from_secs(2);
+
+/// How long a node may take to answer, and a message to arrive, when nothing is wrong any more.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Stage {
+    /// Waits until all is well, and looks whether it stays so; how long it took.
+    pub(crate) async fn heals(&mut self) -> Duration {
+        let healed = Instant::now();
+        let first = self.messages + 1;
+        let took = loop {
+            self.speak();
+            let mut faults = self.disagreements().await;
+            faults.extend(self.unheard(first));
+            if faults.is_empty() {
+                break healed.elapsed();
+            }
+            assert!(healed.elapsed() < HEALING, "not healed within {HEALING:?}: {faults:#?}");
+            sleep(LOOK).await;
+        };
+        self.stays_well().await;
+        self.nobody_had_trouble();
+        took
+    }
+
+    /// Everybody sees who is there, before anything has gone wrong.
+    pub(crate) async fn begins(&mut self) {
+        let deadline = Instant::now() + HEALING;
+        loop {
+            let faults = self.disagreements().await;
+            if faults.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "they do not even find each other: {faults:#?}");
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn stays_well(&mut self) {
+        let end = Instant::now() + STAYS;
+        while Instant::now() < end {
+            let faults = self.disagreements().await;
+            assert!(faults.is_empty(), "it was right, and is not any more: {faults:#?}");
+            sleep(LOOK).await;
+        }
+        self.speak();
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(fault) = self.unheard(self.messages).first() {
+            assert!(Instant::now() < deadline, "when all was well: {fault}");
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Asks all nodes who is there, and compares that and all they have said with who is.
+    async fn disagreements(&self) -> Vec<String> {
+        self.members.iter().for_each(Member::ask);
+        let deadline = Instant::now() + PATIENCE;
+        while self.members.iter().any(Member::waits) && Instant::now() < deadline {
+            sleep(LOOK / 20).await;
+        }
+        let there: Vec<People> = (0..ROOMS).map(|room| self.people(room)).collect();
+        let fault = |member: &Member| Some(format!("{member}: {}", member.seen().differs(&there[member.room])?));
+        self.members.iter().filter_map(fault).collect()
+    }
+
+    /// One of each node in each room says something to all.
+    fn speak(&mut self) {
+        self.messages += 1;
+        for room in 0..ROOMS {
+            for node in 0..NODES {
+                if let Some(speaker) = self.members.iter().find(|it| (it.room, it.node) == (room, node)) {
+                    speaker.say(self.messages, 0);
+                }
+            }
+        }
+    }
+
+    /// Who has not heard those of which node since this message.
+    fn unheard(&self, first: u64) -> Vec<String> {
+        let mut faults = Vec::new();
+        for member in &self.members {
+            for node in 0..NODES {
+                let speaks = self.members.iter().any(|it| (it.room, it.node) == (member.room, node));
+                if speaks && member.seen().heard[node] < first {
+                    faults.push(format!("{member} does not hear those of node {node}"));
+                }
+            }
+        }
+        faults
+    }
+
+    fn nobody_had_trouble(&self) {
+        let with_name = |member: &Member, what: String| format!("{member}: {what}");
+        let troubles = self.members.iter().filter_map(|it| Some(with_name(it, it.trouble()?)));
+        let contradictions = self.members.iter().flat_map(|it| {
+            let contradictions = it.seen().view.contradictions.clone();
+            contradictions.into_iter().map(|what| with_name(it, what)).collect::<Vec<_>>()
+        });
+        let deaths = self.members.iter().flat_map(|it| self.false_deaths(it));
+        let all: Vec<_> = troubles.chain(contradictions).chain(deaths).collect();
+        assert!(all.is_empty(), "{all:#?}");
+    }
+
+    /// Who was said to leave and had not. Those of a node that seems dead are hidden, but not from each other.
+    fn false_deaths(&self, witness: &Member) -> Vec<String> {
+        let seen = witness.seen();
+        let was_there = |id: &str, at: Instant| self.gone.get(id).is_none_or(|gone| at < *gone);
+        let is_excused = |id: &str| self.hides_victims && witness.node != VICTIM && self.victims.contains(id);
+        let false_ones = seen.view.leaves.iter().filter(|(id, at)| was_there(id, *at) && !is_excused(id));
+        false_ones.map(|(id, _)| format!("{witness} was told that {id} leaves, who was there")).collect()
+    }
+}

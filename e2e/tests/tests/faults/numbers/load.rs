@@ -1,0 +1,40 @@
+//! A machine that has too much to do: nobody takes those for dead who are only slow.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::case::{Form, Outcome};
+use crate::stage::{Stage, World};
+
+const TIME: Duration = Duration::from_secs(600);
+
+/// As many threads as there are cores do nothing, as fast as they can.
+struct Load(Arc<AtomicBool>);
+
+impl Load {
+    fn begin() -> Load {
+        let on = Arc::new(AtomicBool::new(true));
+        let cores = std::thread::available_parallelism().expect("somebody knows").get();
+        for _ in 0..cores {
+            let on = Arc::clone(&on);
+            std::thread::spawn(move || while on.load(Ordering::Relaxed) {});
+        }
+        Load(on)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+pub(crate) async fn nobody_seems_dead(form: Form) -> Outcome {
+    let mut stage = Stage::set(World::Plain, form.seed).await;
+    let load = Load::begin();
+    stage.live(TIME).await;
+    drop(load);
+    stage.heals().await;
+    Outcome { note: format!("nobody was taken for dead in {TIME:.0?}"), ..Outcome::default() }
+}

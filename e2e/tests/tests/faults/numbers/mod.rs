@@ -1,0 +1,18 @@
+//! How fast, how slow, how often: what is promised in figures, and needs the machine for itself.
+
+mod load;
+mod local;
+mod return_of_redis;
+
+use crate::case::{Case, Form};
+
+pub(crate) fn cases(form: &Form) -> Vec<Case> {
+    let cases = [
+        Case::new("10,000 channels", return_of_redis::ten_thousand_channels()),
+        Case::new("delivery without Redis", local::delivery_without_redis(form.clone())),
+        Case::new("full load", load::nobody_seems_dead(form.clone())),
+    ];
+    // The last one takes ten minutes.
+    let count = form.pick(2, 3);
+    cases.into_iter().take(count).map(Case::alone).filter(|case| form.wants(case)).collect()
+}

@@ -1,0 +1,278 @@
+//! Where a fault takes place: three nodes, a Redis, and people in three rooms who go on as if nothing were wrong.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use e2e_tests::RedisServer;
+use e2e_tests::network::{Namespace, Proxy};
+use fastrand::Rng;
+use tokio::time::{Instant, sleep_until};
+
+use crate::member::Member;
+use crate::node::{Node, Way};
+use crate::view::People;
+
+pub(crate) const NODES: usize = 3;
+
+/// The node that things are done to, if it is one.
+pub(crate) const VICTIM: usize = 2;
+
+pub(crate) const ROOMS: usize = 3;
+
+/// Who stays, by node and room. In each room but the first there are nodes where nobody stays, so that the channel closes
+/// there and opens again.
+const RESIDENTS: [(usize, usize); 6] = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 2), (2, 2)];
+
+/// How many there are at the most, residents included, and how often something changes.
+const MOST: usize = 24;
+const PACE: Duration = Duration::from_millis(60);
+
+/// How the victim, or all nodes, get to Redis.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum World {
+    Plain,
+    /// The victim through a proxy.
+    Proxied,
+    /// The victim from a network namespace.
+    Walled,
+    /// All by what a sentinel says of a primary and its replica.
+    Guarded,
+}
+
+pub(crate) struct Stage {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) redis: RedisServer,
+    /// With sentinels: the replica, and the sentinel.
+    pub(crate) replica: Option<RedisServer>,
+    pub(crate) sentinel: Option<RedisServer>,
+    pub(crate) members: Vec<Member>,
+    /// When those have gone who have, by id.
+    pub(crate) gone: HashMap<String, Instant>,
+    pub(crate) rng: Rng,
+    statuses: usize,
+    /// The longest time until somebody was told of those who went with their node.
+    pub(crate) told_after: Option<Duration>,
+    /// What else is worth a place in the table.
+    pub(crate) note: String,
+    /// How many rounds of messages were said.
+    pub(crate) messages: u64,
+    /// All who ever were on the victim, and whether others may take them for gone while they are there.
+    pub(crate) victims: HashSet<String>,
+    pub(crate) hides_victims: bool,
+}
+
+/// The people of a node, and when it went, or seemed to.
+pub(crate) struct Departure {
+    people: Vec<(String, usize)>,
+    at: Instant,
+}
+
+impl Stage {
+    /// Everybody is there and sees all others.
+    pub(crate) async fn set(world: World, seed: u64) -> Stage {
+        let mut stage = match world {
+            World::Walled => walled().await,
+            World::Guarded => guarded().await,
+            World::Plain | World::Proxied => {
+                let redis = RedisServer::start().await;
+                let mut ways: Vec<_> = (0..NODES).map(|_| Way::Straight { url: redis.url() }).collect();
+                if let World::Proxied = world {
+                    ways[VICTIM] = Way::Proxy(Proxy::to(redis.port).await);
+                }
+                Stage::of(redis, ways).await
+            }
+        };
+        stage.rng = Rng::with_seed(seed);
+        for node in 0..NODES {
+            stage.settle_in(node).await;
+        }
+        stage.begins().await;
+        stage
+    }
+
+    async fn of(redis: RedisServer, ways: Vec<Way>) -> Stage {
+        let mut nodes = Vec::new();
+        for (number, way) in ways.into_iter().enumerate() {
+            nodes.push(Node::start(["one", "two", "three"][number], way).await);
+        }
+        Stage {
+            nodes,
+            redis,
+            replica: None,
+            sentinel: None,
+            members: Vec::new(),
+            gone: HashMap::new(),
+            rng: Rng::new(),
+            statuses: 0,
+            told_after: None,
+            note: String::new(),
+            messages: 0,
+            victims: HashSet::new(),
+            hides_victims: false,
+        }
+    }
+
+    /// The residents of a node come.
+    async fn settle_in(&mut self, node: usize) {
+        for (_, room) in RESIDENTS.into_iter().filter(|(of, _)| *of == node) {
+            self.join(node, room, true).await;
+        }
+    }
+
+    /// Who is in a room.
+    pub(crate) fn people(&self, room: usize) -> People {
+        let members = self.members.iter().filter(|member| member.room == room);
+        members.map(|member| (member.id.clone(), member.status.clone())).collect()
+    }
+
+    /// People come, go and change for so long.
+    pub(crate) async fn live(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            let next = Instant::now() + PACE.mul_f64(0.5 + self.rng.f64());
+            if next > end {
+                return sleep_until(end).await;
+            }
+            self.step().await;
+            sleep_until(next).await;
+        }
+    }
+
+    /// One of them does something.
+    async fn step(&mut self) {
+        let visitors: Vec<_> = (0..self.members.len()).filter(|&member| !self.members[member].resides).collect();
+        let visitor = self.rng.choice(visitors);
+        match (self.rng.u8(0..10), visitor) {
+            (0..4, _) if self.members.len() < MOST => {
+                let answering: Vec<_> = (0..NODES).filter(|&node| self.nodes[node].server().is_some()).collect();
+                let node = self.rng.choice(answering).expect("not all nodes are away");
+                let room = self.rng.usize(0..ROOMS);
+                self.join(node, room, false).await;
+            }
+            (4..6, Some(visitor)) => self.part(visitor).leave(),
+            (6, Some(visitor)) => self.part(visitor).cut(),
+            _ => {
+                self.statuses += 1;
+                let status = format!("s{}", self.statuses);
+                self.rng.choice(&mut self.members).expect("somebody resides").show(status);
+            }
+        }
+    }
+
+    async fn join(&mut self, node: usize, room: usize, resides: bool) {
+        let server = self.nodes[node].server().expect("it answers");
+        let member = Member::join(server, node, room, resides).await;
+        if node == VICTIM {
+            self.victims.insert(member.id.clone());
+        }
+        self.members.push(member);
+    }
+
+    /// Somebody is gone from now on.
+    fn part(&mut self, member: usize) -> Member {
+        let member = self.members.swap_remove(member);
+        self.gone.insert(member.id.clone(), Instant::now());
+        member
+    }
+
+    fn people_of(&self, node: usize) -> Departure {
+        let people = self.members.iter().filter(|member| member.node == node);
+        Departure { people: people.map(|member| (member.id.clone(), member.room)).collect(), at: Instant::now() }
+    }
+
+    /// All of a node are gone from now on.
+    fn lose(&mut self, node: usize) -> Departure {
+        let departure = self.people_of(node);
+        self.gone.extend(departure.people.iter().map(|(id, _)| (id.clone(), departure.at)));
+        self.members.retain(|member| member.node != node);
+        departure
+    }
+
+    /// `kill -9` of the victim.
+    pub(crate) fn kill(&mut self) -> Departure {
+        let departure = self.lose(VICTIM);
+        self.nodes[VICTIM].kill();
+        departure
+    }
+
+    /// SIGTERM to the victim.
+    pub(crate) async fn stop(&mut self) -> Departure {
+        let departure = self.lose(VICTIM);
+        self.nodes[VICTIM].stop().await;
+        departure
+    }
+
+    /// The victim is there again under its name, and has people.
+    pub(crate) async fn start(&mut self) {
+        self.nodes[VICTIM].start_again().await;
+        self.settle_in(VICTIM).await;
+    }
+
+    /// SIGSTOP to the victim, which seems to be gone.
+    pub(crate) fn freeze(&mut self) -> Departure {
+        self.hides_victims = true;
+        self.nodes[VICTIM].freeze();
+        self.people_of(VICTIM)
+    }
+
+    pub(crate) fn thaw(&mut self) {
+        self.nodes[VICTIM].thaw();
+    }
+
+    /// All who were in a room with somebody who went, and still are, have been told within this time.
+    pub(crate) fn was_told_of(&mut self, departure: &Departure, most: Duration) {
+        let mut worst = Duration::ZERO;
+        for (id, room) in &departure.people {
+            let others = self.members.iter().filter(|member| member.room == *room && member.node != VICTIM);
+            for witness in others {
+                let seen = witness.seen();
+                let told = seen.view.leaves.iter().find(|(who, at)| who == id && *at >= departure.at);
+                // Who came later may never have been told that somebody was there.
+                if let Some((_, at)) = told {
+                    worst = worst.max(*at - departure.at);
+                } else {
+                    assert!(!seen.view.followed.contains_key(id), "nobody was told that {id} is gone");
+                }
+            }
+        }
+        assert!(worst > Duration::ZERO, "somebody was told");
+        assert!(worst <= most, "others were told after {worst:?}");
+        self.told_after = self.told_after.max(Some(worst));
+    }
+}
+
+/// How many nodes a Redis delivers to.
+pub(crate) async fn subscribers(redis: &RedisServer) -> usize {
+    redis.command::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]).await.lines().count()
+}
+
+/// The victim has a network of its own, if the system can make one. Else a proxy stands in for it.
+async fn walled() -> Stage {
+    let Ok(namespace) = Namespace::new() else {
+        let redis = RedisServer::start().await;
+        let mut ways: Vec<_> = (0..NODES).map(|_| Way::Straight { url: redis.url() }).collect();
+        ways[VICTIM] = Way::Proxy(Proxy::to(redis.port).await);
+        return Stage::of(redis, ways).await;
+    };
+    let outside = namespace.outside.to_string();
+    let redis = RedisServer::start_with(&["--bind", "127.0.0.1", &outside, "--protected-mode", "no"]).await;
+    let mut ways: Vec<_> = (0..NODES).map(|_| Way::Straight { url: redis.url() }).collect();
+    ways[VICTIM] = Way::Namespace { redis: redis.port, namespace };
+    Stage::of(redis, ways).await
+}
+
+async fn guarded() -> Stage {
+    let primary = RedisServer::start().await;
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
+    let sentinel = RedisServer::start_sentinel(&primary).await;
+    // It knows the replica once that is in step and it has asked.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !sentinel.info("sentinel", "master0").await.contains("slaves=1") {
+        assert!(Instant::now() < deadline, "the sentinel does not see the replica");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let nodes = format!("127.0.0.1:{}", sentinel.port);
+    let ways = (0..NODES).map(|_| Way::Sentinels { nodes: nodes.clone() }).collect();
+    let stage = Stage::of(primary, ways).await;
+    Stage { replica: Some(replica), sentinel: Some(sentinel), ..stage }
+}

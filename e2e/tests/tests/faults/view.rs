@@ -1,0 +1,116 @@
+//! What one client has been told of who is there (docs/protocol.md, Presence), and whether it contradicts itself.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// Who is there, by id, and with which status.
+pub(crate) type People = BTreeMap<String, String>;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// The last list.
+    pub(crate) listed: People,
+    /// What follows from the list that came with one's own JOIN, and all changes since.
+    pub(crate) followed: People,
+    /// Whether somebody is there, as the last change of theirs says. A list may be ahead of the changes, so the first one's
+    /// own list says nothing about what comes next.
+    told: HashMap<String, bool>,
+    /// Who was said to leave, and when.
+    pub(crate) leaves: Vec<(String, Instant)>,
+    pub(crate) contradictions: Vec<String>,
+}
+
+impl View {
+    /// Takes in the payload of a PRESENCE message to this user.
+    pub(crate) fn take(&mut self, me: &str, payload: &Value, at: Instant) {
+        let (who, change) = (text(&payload["userId"]), text(&payload["event"]));
+        self.list(payload["presence"].as_array().expect("a list"));
+        if self.told.is_empty() {
+            if (&*who, &*change) != (me, "JOIN") {
+                self.contradictions.push(format!("{change} of {who} before one's own JOIN"));
+            }
+            self.followed.clone_from(&self.listed);
+        }
+        let is_there = change != "LEAVE";
+        match (self.told.insert(who.clone(), is_there), &*change) {
+            (Some(true), "JOIN") => self.contradictions.push(format!("JOIN of {who}, who is there")),
+            (Some(false), "UPDATE" | "LEAVE") => {
+                self.contradictions.push(format!("{change} of {who}, who is not there"))
+            }
+            _ => {}
+        }
+        if is_there {
+            self.followed.insert(who, text(&payload["changed"]["status"]));
+        } else {
+            self.followed.remove(&who);
+            self.leaves.push((who, at));
+        }
+    }
+
+    fn list(&mut self, presence: &[Value]) {
+        self.listed = presence.iter().map(|shown| (text(&shown["id"]), text(&shown["status"]))).collect();
+        if self.listed.len() != presence.len() {
+            self.contradictions.push(format!("somebody is twice in {presence:?}"));
+        }
+    }
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What ann is told: changes, with who is listed then.
+    fn told(changes: &[(&str, &str, &[&str])]) -> View {
+        let mut view = View::default();
+        for (event, who, listed) in changes {
+            let shown = |id: &str| json!({ "id": id, "status": "online" });
+            let list: Vec<_> = listed.iter().map(|id| shown(id)).collect();
+            let payload = json!({ "event": event, "userId": who, "changed": shown(who), "presence": list });
+            view.take("ann", &payload, Instant::now());
+        }
+        view
+    }
+
+    fn names(people: &People) -> Vec<&str> {
+        people.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_list_may_be_ahead_of_the_changes() {
+        let view = told(&[
+            ("JOIN", "ann", &["ann", "bob"]),
+            ("JOIN", "bob", &["ann", "bob"]),
+            ("LEAVE", "eve", &["ann", "bob"]),
+        ]);
+        assert_eq!((names(&view.followed), names(&view.listed)), (vec!["ann", "bob"], vec!["ann", "bob"]));
+        assert!(view.contradictions.is_empty(), "{view:?}");
+    }
+
+    #[test]
+    fn a_ghost_is_seen_in_the_list_or_in_what_follows_from_the_changes() {
+        let stale = told(&[("JOIN", "ann", &["ann", "bob"]), ("LEAVE", "bob", &["ann", "bob"])]);
+        assert_eq!((names(&stale.followed), names(&stale.listed)), (vec!["ann"], vec!["ann", "bob"]));
+        let untold = told(&[("JOIN", "ann", &["ann", "bob"]), ("JOIN", "eve", &["ann", "eve"])]);
+        assert_eq!((names(&untold.followed), names(&untold.listed)), (vec!["ann", "bob", "eve"], vec!["ann", "eve"]));
+    }
+
+    #[test]
+    fn contradictions_are_noted() {
+        let twice =
+            told(&[("JOIN", "ann", &["ann"]), ("JOIN", "bob", &["ann", "bob"]), ("JOIN", "bob", &["ann", "bob"])]);
+        assert_eq!(twice.contradictions, ["JOIN of bob, who is there"]);
+        let gone = told(&[("JOIN", "ann", &["ann"]), ("LEAVE", "bob", &["ann"]), ("UPDATE", "bob", &["ann"])]);
+        assert_eq!(gone.contradictions, ["UPDATE of bob, who is not there"]);
+        let early = told(&[("JOIN", "bob", &["ann", "bob"])]);
+        assert_eq!(early.contradictions, ["JOIN of bob before one's own JOIN"]);
+        assert_eq!(told(&[("JOIN", "ann", &["ann", "ann"])]).contradictions.len(), 1);
+    }
+}
