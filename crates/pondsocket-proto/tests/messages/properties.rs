@@ -41,6 +41,13 @@ proptest! {
     }
 
     #[test]
+    fn a_message_begins_with_who_says_it(envelope in envelope()) {
+        let (bytes, another) = (encoded(&envelope), envelope.source.to_string() + "x");
+        prop_assert!(bytes.starts_with(&Envelope::beginning(&envelope.source)));
+        prop_assert!(!bytes.starts_with(&Envelope::beginning(&another)));
+    }
+
+    #[test]
     fn no_bytes_do_harm(bytes in vec(any::<u8>(), 0..200)) {
         holds_for(&bytes);
     }

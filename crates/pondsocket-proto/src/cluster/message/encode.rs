@@ -5,14 +5,22 @@ use crate::wire::Object;
 use crate::wire::write::string;
 
 impl Envelope {
+    /// What every message of this source begins with, as [`encode`](Self::encode) writes it. So a node knows its own
+    /// messages, which a bus gives back to it, without reading them.
+    pub fn beginning(source: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        Fields::object(&mut out, |fields| begin(fields, source));
+        // The brace that closes it.
+        out.pop();
+        out
+    }
+
     /// Appends it as one JSON object without line breaks.
     pub fn encode(&self, out: &mut Vec<u8>) {
         Fields::object(out, |fields| {
-            fields.text("protocol", PROTOCOL);
-            fields.number("version", VERSION);
+            begin(fields, &self.source);
             fields.text("type", self.body.kind());
             fields.text("messageId", &self.id);
-            fields.text("sourceNodeId", &self.source);
             let (endpoint, channel) = match &self.channel {
                 Some(key) => (&*key.endpoint, key.channel.as_str()),
                 None => (self.body.place(), self.body.place()),
@@ -26,6 +34,12 @@ impl Envelope {
             }
         });
     }
+}
+
+fn begin(fields: &mut Fields<'_>, source: &str) {
+    fields.text("protocol", PROTOCOL);
+    fields.number("version", VERSION);
+    fields.text("sourceNodeId", source);
 }
 
 impl Body {

@@ -47,6 +47,8 @@ pub(crate) struct Node {
     bus: Arc<dyn Bus>,
     id: NodeId,
     source: Arc<str>,
+    /// What its own messages begin with.
+    beginning: Vec<u8>,
     topics: Topics,
     clock: Clock,
     core: Mutex<Core>,
@@ -80,9 +82,11 @@ impl Node {
         let topics = Topics::new(prefix, caps.namespace.as_deref().unwrap_or("default"));
         let id = NodeId { name: name.into(), incarnation: born };
         let settings = Settings::new(id.clone(), topics.clone());
+        let source: Arc<str> = id.source().into();
         Arc::new(Node {
             bus,
-            source: id.source().into(),
+            beginning: Envelope::beginning(&source),
+            source,
             core: Mutex::new(Core::new(settings, ids::fresh() as u64)),
             id,
             topics,

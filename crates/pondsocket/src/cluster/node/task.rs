@@ -134,6 +134,8 @@ impl Node {
                     Lost::All => BusInput::GapAll,
                 })
             }
+            // The bus gives back what this node says where it listens itself.
+            BusEvent::Message { data, .. } if data.starts_with(&self.beginning) => return None,
             BusEvent::Message { topic, data } => match Envelope::decode(&data) {
                 Ok(message) => Input::Received { topic: topic.as_str().to_owned(), message: Box::new(message) },
                 Err(error) => {
