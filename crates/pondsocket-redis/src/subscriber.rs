@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use pondsocket::cluster::{
     BoxFuture, BusError, BusErrorKind, BusEvent, BusSink, GapCause, Lost, Publish, Session, Topic,
 };
-use redis::aio::PubSub;
+use redis::aio::{PubSub, PubSubStream};
 use redis::{Msg, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -150,8 +151,8 @@ impl Subscriber {
             state.down = None;
         }
         let mut elsewhere = self.elsewhere.subscribe();
-        let (commands, messages) = pubsub.split();
-        let mut messages = messages.ready_chunks(CHUNK);
+        let (commands, mut messages) = pubsub.split();
+        let mut chunk = Vec::new();
         let mut answers: FuturesOrdered<Answer> = FuturesOrdered::new();
         let (mut probe, mut next_flush, mut settled) =
             (Probe::new(self.patience, Instant::now()), Instant::now(), false);
@@ -169,13 +170,13 @@ impl Subscriber {
                 wake = wake.min(if pace.room(now) == 0 { pace.next().max(next_flush) } else { next_flush });
             }
             tokio::select! {
-                chunk = messages.next() => match chunk {
-                    Some(chunk) => {
-                        probe.heard(Instant::now());
-                        self.deliver(chunk, sink);
+                is_open = gather(&mut messages, &mut chunk) => {
+                    if !is_open {
+                        return (settled, closed("Redis has closed the connection"));
                     }
-                    None => return (settled, closed("Redis has closed the connection")),
-                },
+                    probe.heard(Instant::now());
+                    self.deliver(&mut chunk, sink);
+                }
                 Some((change, answer)) = answers.next() => {
                     if let Err(reason) = self.answered(session, sink, change, answer) {
                         return (settled, reason);
@@ -253,17 +254,16 @@ impl Subscriber {
         }
     }
 
-    fn deliver(&self, chunk: Vec<Msg>, sink: &BusSink) {
-        let named = {
+    fn deliver(&self, chunk: &mut Vec<Msg>, sink: &BusSink) {
+        let topics: Vec<_> = {
             let state = self.state();
-            let name = |message: Msg| Some((state.subscriptions.wanted(message.get_channel_name())?, message));
-            chunk.into_iter().filter_map(name).collect::<Vec<_>>()
+            chunk.iter().map(|message| state.subscriptions.wanted(message.get_channel_name())).collect()
         };
         let mut received = 0;
-        let ours = named.into_iter().filter(|(topic, _)| *topic != self.probe_topic);
-        sink.push_all(ours.map(|(topic, message)| {
+        sink.push_all(chunk.drain(..).zip(topics).filter_map(|(message, topic)| {
+            let topic = topic.filter(|topic| *topic != self.probe_topic)?;
             received += 1;
-            BusEvent::Message { topic, data: Bytes::copy_from_slice(message.get_payload_bytes()) }
+            Some(BusEvent::Message { topic, data: Bytes::copy_from_slice(message.get_payload_bytes()) })
         }));
         self.counters.received.add(received);
     }
@@ -301,6 +301,19 @@ impl Report {
             self.sink.push(BusEvent::Down { reason });
         }
     }
+}
+
+/// Waits for a message, and appends it and those that are there behind it; false if the connection is closed. Nothing is
+/// lost when it is dropped: it waits only while it has none.
+async fn gather(messages: &mut PubSubStream, chunk: &mut Vec<Msg>) -> bool {
+    let Some(first) = messages.next().await else { return false };
+    chunk.push(first);
+    while chunk.len() < CHUNK
+        && let Some(Some(message)) = messages.next().now_or_never()
+    {
+        chunk.push(message);
+    }
+    true
 }
 
 /// Sends a command, and waits until Redis has confirmed each of its names.

@@ -327,7 +327,7 @@ impl<R> Channel<R> {
             Hearers::Users(users) => To::Users(users.iter().map(ToString::to_string).collect()),
         };
         let UserMessage { event, request_id, payload, .. } = message;
-        let mut text = Vec::new();
+        let mut text = Vec::with_capacity(256 + payload.as_str().len());
         server::message(&mut text, Action::Broadcast, event, self.name.as_str(), request_id, payload.as_str());
         self.broadcast(&to, &text, treatment)
     }

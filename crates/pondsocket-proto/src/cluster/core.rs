@@ -194,8 +194,9 @@ impl Core {
     /// Names with colons make topics ambiguous, so what a message says counts. One of ours may also come to the inbox,
     /// whatever it is about.
     fn fits(&self, topic: &str, message: &Envelope) -> bool {
-        let is_for_us = message.ext.is_some() && topic == self.settings.topics.inbox(self.me());
-        is_for_us || message.channel.as_ref().is_none_or(|key| self.settings.topics.is_channel(topic, key))
+        let topics = &self.settings.topics;
+        let is_its = message.channel.as_ref().is_none_or(|key| topics.is_channel(topic, key));
+        is_its || message.ext.is_some() && topic == topics.inbox(self.me())
     }
 
     /// The channels whose topics these are, and whether our inbox is among them.

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::digest;
@@ -18,7 +18,7 @@ pub(super) struct Recent {
 /// The last messages of one source, by the digests of their ids.
 #[derive(Debug, Default)]
 struct Window {
-    known: BTreeSet<u64>,
+    known: HashSet<u64>,
     order: VecDeque<u64>,
 }
 

@@ -42,6 +42,9 @@ pub(crate) use host::Host;
 use queue::{Entry, Kind, PublishQueue};
 use task::Tasks;
 
+/// Room for most messages, so that they are written without being moved.
+const USUAL_SIZE: usize = 1024;
+
 /// One node, and all that it shares with the others.
 pub(crate) struct Node {
     bus: Arc<dyn Bus>,
@@ -246,7 +249,7 @@ impl Node {
     }
 
     fn enqueue(&self, topic: String, envelope: &Envelope, kind: Kind, now: u64) -> bool {
-        let mut data = Vec::new();
+        let mut data = Vec::with_capacity(USUAL_SIZE);
         envelope.encode(&mut data);
         let publish = Publish::new(topic, Bytes::from(data));
         self.queue.lock().push(Entry { publish, kind, at: now })

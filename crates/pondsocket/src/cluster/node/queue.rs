@@ -92,7 +92,7 @@ impl PublishQueue {
     /// What is to be given to the bus next: nothing while it is down.
     pub(super) fn take(&mut self, now: u64) -> Vec<Entry> {
         self.expire(now);
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let (mut batch, mut bytes) = (Vec::with_capacity(self.entries.len().min(BATCH_MESSAGES)), 0);
         while self.is_up && batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
             let Some(entry) = self.entries.pop_front() else { break };
             bytes += entry.bytes();

@@ -90,6 +90,7 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
         }
         let mut inputs = std::mem::take(&mut *node.inputs.lock());
         let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
+        inputs.reserve(batch.len() + 1);
         inputs.extend(batch.drain(..).filter_map(|event| node.read(event)));
         node.advance(inputs);
         if stops {
@@ -175,7 +176,7 @@ impl Node {
         inputs.push(Input::Tick);
         while !inputs.is_empty() {
             let now = self.clock.now();
-            let mut outputs = Vec::new();
+            let mut outputs = Vec::with_capacity(inputs.len());
             let mut core = self.core.lock();
             inputs.drain(..).for_each(|input| core.handle(input, now, &mut outputs));
             let others = self.publish(outputs, now);
