@@ -1,37 +1,41 @@
-//! Measures what a delivery and a connection cost, against the least that the protocol allows.
+//! Measures what a delivery, a message between nodes and a connection cost, each against a yardstick of the same run.
 //! See `bench/README.md`.
 
-mod crowd;
-mod ledger;
+mod cluster;
+mod delivery;
+mod load;
 mod memory;
+mod plan;
+mod plot;
+mod process;
 mod report;
-mod scenario;
-mod server;
-mod wire;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use delivery::Scenario;
+use plan::{Plan, Programs};
 use report::Report;
-use scenario::Scenario;
 
-/// Servers run on this core, the load on the other.
+/// Programs under measurement run on this core, the load on the other.
 const SERVER_CORE: usize = 0;
 
 #[derive(Parser)]
-#[command(about = "CPU per delivery and memory per connection, against the least that the protocol allows")]
+#[command(
+    about = "CPU per delivery and per message between nodes, and memory per connection, beside the least possible"
+)]
 struct Args {
     #[command(subcommand)]
     what: What,
-    /// Print one JSON object.
+    /// Print one JSON value.
     #[arg(long, global = true)]
     json: bool,
-    /// Use the servers as they are, without building them first.
+    /// Use the programs as they are, without building them first.
     #[arg(long, global = true)]
     no_build: bool,
 }
@@ -39,11 +43,13 @@ struct Args {
 #[derive(Subcommand)]
 enum What {
     /// One publisher, 1,000 receivers, 50 messages a second.
-    Paced(Load),
+    Paced(Runs),
     /// Ten publishers, 1,000 receivers, as fast as it goes.
-    Saturated(Load),
-    /// Both.
-    All(Load),
+    Saturated(Runs),
+    /// From node to node over Redis, and within a node that has a bus. Needs `redis-server`.
+    Cluster(Runs),
+    /// All of these.
+    All(Runs),
     /// Resident memory of the server for an idle joined connection.
     Memory {
         /// Fail above this many bytes.
@@ -53,8 +59,8 @@ enum What {
 }
 
 #[derive(clap::Args)]
-struct Load {
-    /// Runs of each server, interleaved.
+struct Runs {
+    /// Runs of each side, interleaved.
     #[arg(long, default_value_t = 8)]
     repeats: usize,
     /// Length of a run.
@@ -70,57 +76,58 @@ struct Load {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let servers = servers(args.no_build)?;
+    let programs = programs(args.no_build)?;
     match args.what {
-        What::Paced(load) => measure(&[Scenario::Paced], &load, &servers, args.json),
-        What::Saturated(load) => measure(&[Scenario::Saturated], &load, &servers, args.json),
-        What::All(load) => measure(Scenario::value_variants(), &load, &servers, args.json),
-        What::Memory { limit } => weigh(limit, &servers, args.json),
+        What::Paced(runs) => compare(programs, &[Scenario::Paced], &[], &runs, args.json),
+        What::Saturated(runs) => compare(programs, &[Scenario::Saturated], &[], &runs, args.json),
+        What::Cluster(runs) => compare(programs, &[], cluster::Load::value_variants(), &runs, args.json),
+        What::All(runs) => {
+            compare(programs, Scenario::value_variants(), cluster::Load::value_variants(), &runs, args.json)
+        }
+        What::Memory { limit } => weigh(limit, &programs, args.json),
     }
 }
 
-/// The contract server and the limit server.
-fn servers(no_build: bool) -> Result<[PathBuf; 2]> {
+fn programs(no_build: bool) -> Result<Programs> {
     if !no_build {
         let built =
             Command::new("cargo").args(["build", "--release", "--quiet", "-p", "contract", "-p", "bench"]).status()?;
-        ensure!(built.success(), "the servers do not build");
+        ensure!(built.success(), "the programs do not build");
     }
     let me = std::env::current_exe()?;
     let folder = me.parent().context("the runner is in some folder")?;
-    Ok(["contract", "limit"].map(|name| folder.join(name)))
+    let [contract, limit, bare] = ["contract", "limit", "bare"].map(|name| folder.join(name));
+    Ok(Programs { contract, limit, bare })
 }
 
-fn measure(scenarios: &[Scenario], load: &Load, servers: &[PathBuf; 2], json: bool) -> Result<()> {
-    let core = pin_load();
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?;
-    let progress = ProgressBar::new((scenarios.len() * load.repeats * 2) as u64).with_style(style);
-    let mut reports = Vec::new();
+/// Runs these scenarios and these loads, and says what came of them.
+fn compare(programs: Programs, scenarios: &[Scenario], loads: &[cluster::Load], runs: &Runs, json: bool) -> Result<()> {
+    let lasting = Duration::from_secs_f64(runs.seconds);
+    let steps = (scenarios.len() + loads.len()) * runs.repeats * 2;
+    let progress =
+        ProgressBar::new(steps as u64).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?);
+    let plan = Plan { programs, core: pin_load(), repeats: runs.repeats, lasting, progress };
+    let mut reports: Vec<Box<dyn Report>> = Vec::new();
     for &scenario in scenarios {
-        let mut runs = [Vec::new(), Vec::new()];
-        for _ in 0..load.repeats {
-            for (program, runs) in servers.iter().zip(&mut runs) {
-                progress.set_message(format!("{scenario:?}, {}", name(program)));
-                runs.push(scenario.run(program, core, Duration::from_secs_f64(load.seconds))?);
-                progress.inc(1);
-            }
-        }
-        reports.push(Report::new(scenario, &runs[0], &runs[1]));
+        reports.push(Box::new(delivery::measure(scenario, &plan)?));
     }
-    progress.finish_and_clear();
-    if let Some(file) = &load.plot {
-        std::fs::write(file, report::svg(&reports)).with_context(|| format!("cannot write {}", file.display()))?;
+    for &load in loads {
+        reports.push(Box::new(cluster::measure(load, &plan)?));
+    }
+    plan.progress.finish_and_clear();
+    if let Some(file) = &runs.plot {
+        let rows: Vec<_> = reports.iter().flat_map(|report| report.rows()).collect();
+        std::fs::write(file, plot::svg(&rows)).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if json {
-        println!("{}", serde_json::to_string(&reports)?);
+        println!("{}", serde_json::Value::from_iter(reports.iter().map(|report| report.json())));
     } else {
         reports.iter().for_each(|report| println!("{}", report.text()));
     }
-    ensure!(reports.iter().all(|report| report.faults == 0), "messages were lost or out of order");
-    if load.enforce
-        && let Some(report) = reports.iter().find(|report| report.ratio > report.bar)
-    {
-        bail!("{:?} costs {:.2}x, more than {}x", report.scenario, report.ratio, report.bar);
+    ensure!(reports.iter().all(|report| report.faults() == 0), "messages were lost or out of order");
+    if runs.enforce {
+        let excesses: Vec<_> = reports.iter().filter_map(|report| report.excess()).collect();
+        ensure!(excesses.is_empty(), "{}", excesses.join("; "));
     }
     Ok(())
 }
@@ -132,14 +139,10 @@ fn pin_load() -> Option<usize> {
     core_affinity::set_for_current(*mine).then_some(SERVER_CORE)
 }
 
-fn name(program: &Path) -> String {
-    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn weigh(limit: u64, servers: &[PathBuf; 2], json: bool) -> Result<()> {
+fn weigh(limit: u64, programs: &Programs, json: bool) -> Result<()> {
     let progress = ProgressBar::new_spinner();
     progress.enable_steady_tick(Duration::from_millis(100));
-    let bytes = memory::measure(&servers[0], &progress)?;
+    let bytes = memory::measure(&programs.contract, &progress)?;
     progress.finish_and_clear();
     if json {
         println!("{}", serde_json::json!({ "bytes_per_connection": bytes, "limit": limit }));

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::ProgressBar;
 
-use crate::crowd::Crowd;
-use crate::server::Server;
+use crate::load::{Crowd, Seat};
+use crate::process::Server;
 
 const WARM_UP: usize = 500;
 const CONNECTIONS: usize = 5000;
@@ -15,19 +15,20 @@ const CHANNELS: usize = 500;
 
 /// Opens 5,000 connections in 500 channels, after 500 warm-up connections have gone; answers resident bytes for each.
 pub(crate) fn measure(program: &Path, progress: &ProgressBar) -> Result<u64> {
-    let server = Server::start(program, None)?;
+    let server = Server::start(program, None, &[])?;
     progress.set_message("warming up");
-    drop(Crowd::join(server.address, WARM_UP, channel)?);
+    drop(Crowd::join(seats(&server, WARM_UP))?);
     let before = settled(&server)?;
     progress.set_message("connecting");
-    let crowd = Crowd::join(server.address, CONNECTIONS, channel)?;
+    let crowd = Crowd::join(seats(&server, CONNECTIONS))?;
     let after = settled(&server)?;
     drop(crowd);
     Ok((after - before) / CONNECTIONS as u64)
 }
 
-fn channel(index: usize) -> String {
-    format!("/plain/r{}", index % CHANNELS)
+fn seats(server: &Server, count: usize) -> impl Iterator<Item = Seat> {
+    let address = server.address;
+    (0..count).map(move |index| Seat { address, channel: format!("/plain/r{}", index % CHANNELS) })
 }
 
 /// The resident memory, once it has not changed for a second.

@@ -6,17 +6,11 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
+use bench::wire::server::{self as wire, Wish};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 const LISTENER: Token = Token(usize::MAX);
-
-/// The answer to the key of RFC 6455 section 1.3, which our load sends.
-const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-const CONNECTION: &str = r#"{"action":"CONNECT","event":"CONNECTION","channelName":"GATEWAY","requestId":"0","payload":{"connectionId":"0","id":"0"}}"#;
-const ACKNOWLEDGE: &str =
-    r#"{"action":"SYSTEM","event":"ACKNOWLEDGE","channelName":"/plain/bench","requestId":"0","payload":{}}"#;
 
 struct Client {
     stream: TcpStream,
@@ -75,27 +69,26 @@ fn serve(clients: &mut [Option<Client>], index: usize, buffer: &mut [u8]) -> boo
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         }
         if !client.upgraded {
-            if !client.received.ends_with(b"\r\n\r\n") {
+            if !wire::is_request(&client.received) {
                 continue;
             }
             client.received.clear();
             client.upgraded = true;
-            client.send(UPGRADED);
-            client.send(&frame(CONNECTION.as_bytes()));
+            client.send(&wire::upgraded());
         }
         let received = std::mem::take(&mut client.received);
         let mut at = 0;
-        while let Some((opcode, text, len)) = client_frame(&received[at..]) {
+        while let Some((wish, len)) = wire::wish(&received[at..]) {
             at += len;
-            match (opcode, text.get(11)) {
-                (1, Some(b'J')) => join(&mut clients[index]),
+            match wish {
+                Some(Wish::Join(_)) => join(&mut clients[index]),
                 // One write for each receiver: that is the measure.
-                (1, Some(b'B')) => {
-                    let frame = frame(&text);
+                Some(Wish::Publish(message)) => {
+                    let frame = wire::text(message);
                     clients.iter_mut().flatten().filter(|client| client.joined).for_each(|client| client.send(&frame));
                 }
-                (8, _) => return false,
-                _ => {}
+                Some(Wish::Close) => return false,
+                None => {}
             }
         }
         if let Some(client) = &mut clients[index] {
@@ -107,7 +100,7 @@ fn serve(clients: &mut [Option<Client>], index: usize, buffer: &mut [u8]) -> boo
 fn join(client: &mut Option<Client>) {
     if let Some(client) = client {
         client.joined = true;
-        client.send(&frame(ACKNOWLEDGE.as_bytes()));
+        client.send(&wire::joined());
     }
 }
 
@@ -131,36 +124,4 @@ impl Client {
         }
         true
     }
-}
-
-/// The first client frame: opcode, unmasked payload, whole length.
-fn client_frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    let (start, len) = match second & 0x7f {
-        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize),
-        len => (2, usize::from(len)),
-    };
-    let mask = bytes.get(start..start + 4)?;
-    let payload = bytes.get(start + 4..start + 4 + len)?;
-    let unmasked = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-    Some((first & 0x0f, unmasked, start + 4 + len))
-}
-
-/// A text frame.
-fn frame(text: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match text.len() {
-        len @ 0..=125 => frame.push(len as u8),
-        len @ 126..=0xffff => {
-            frame.push(126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(127);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(text);
-    frame
 }

@@ -3,16 +3,20 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
+use bench::wire::client as wire;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::crowd::Crowd;
-use crate::server::{Cpu, Server};
-use crate::wire;
+use crate::load::{Crowd, Seat};
+use crate::process::{Cpu, Server};
 
 /// Everybody is in one channel.
 const CHANNEL: &str = "/plain/bench";
+/// It goes to all of them, the publisher included.
+const EVENT: &str = "message";
+/// The size of a payload.
+const PAYLOAD: usize = 100;
 const RECEIVERS: usize = 1000;
 const PUBLISHERS: usize = 10;
 /// How many of its own messages a publisher may wait for.
@@ -40,8 +44,8 @@ impl Scenario {
 
     /// Puts the load on a fresh server for a while.
     pub(crate) fn run(self, program: &Path, core: Option<usize>, lasting: Duration) -> Result<Run> {
-        let server = Server::start(program, core)?;
-        let mut crowd = Crowd::join(server.address, RECEIVERS, |_| CHANNEL.to_owned())?;
+        let server = Server::start(program, core, &[])?;
+        let mut crowd = Crowd::join(vec![Seat { address: server.address, channel: CHANNEL.to_owned() }; RECEIVERS])?;
         let before = server.cpu()?;
         let start = Instant::now();
         let sent = match self {
@@ -49,7 +53,7 @@ impl Scenario {
             Scenario::Saturated => saturate(&mut crowd, start + lasting)?,
         };
         let expected = sent.iter().sum::<u64>();
-        let lost = settle(&mut crowd, expected)?;
+        let lost = crowd.settle(|_| expected)?;
         let cpu = server.cpu()?.since(before);
         let deliveries = expected * RECEIVERS as u64 - lost;
         let disorder = crowd.clients().iter().map(|client| client.ledger.disorder).sum();
@@ -75,12 +79,12 @@ pub(crate) struct Run {
 impl Run {
     /// CPU time of the server for one delivery, in microseconds.
     pub(crate) fn micros(&self) -> f64 {
-        self.cpu.total() * 1e6 / self.deliveries as f64
+        self.cpu.total * 1e6 / self.deliveries as f64
     }
 
     /// The part of it that was spent in the program itself.
     pub(crate) fn user_share(&self) -> f64 {
-        self.cpu.user / self.cpu.total()
+        self.cpu.user / self.cpu.total
     }
 }
 
@@ -91,7 +95,7 @@ fn pace(crowd: &mut Crowd, end: Instant) -> Result<Vec<u64>> {
     while Instant::now() < end {
         let now = Instant::now();
         if now >= next {
-            crowd.send(0, &wire::publish(CHANNEL, 0, sent))?;
+            crowd.send(0, &wire::publish(CHANNEL, EVENT, 0, sent, PAYLOAD))?;
             sent += 1;
             next += PACE;
         }
@@ -106,25 +110,11 @@ fn saturate(crowd: &mut Crowd, end: Instant) -> Result<Vec<u64>> {
     while Instant::now() < end {
         for (publisher, sent) in sent.iter_mut().enumerate() {
             while *sent - crowd.clients()[publisher].ledger.of(publisher) < WINDOW {
-                crowd.send(publisher, &wire::publish(CHANNEL, publisher, *sent))?;
+                crowd.send(publisher, &wire::publish(CHANNEL, EVENT, publisher, *sent, PAYLOAD))?;
                 *sent += 1;
             }
         }
         crowd.poll(Duration::from_millis(10))?;
     }
     Ok(sent)
-}
-
-/// Waits until everybody has got everything; answers how many messages did not come.
-fn settle(crowd: &mut Crowd, expected: u64) -> Result<u64> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let missing = crowd.clients().iter().map(|client| expected.saturating_sub(client.ledger.received)).sum();
-        if missing == 0 || Instant::now() > deadline {
-            let surplus = crowd.clients().iter().filter(|client| client.ledger.received > expected).count();
-            ensure!(surplus == 0, "{surplus} receivers got more than was sent");
-            return Ok(missing);
-        }
-        crowd.poll(Duration::from_millis(50))?;
-    }
 }

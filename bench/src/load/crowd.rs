@@ -6,14 +6,23 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use bench::wire::client as wire;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::ledger::Ledger;
-use crate::wire;
+use super::ledger::Ledger;
 
 /// How long connecting and joining may take altogether.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a client is.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    /// Of the server.
+    pub(crate) address: SocketAddr,
+    /// Which channel it joins.
+    pub(crate) channel: String,
+}
 
 /// Clients that are connected and joined.
 pub(crate) struct Crowd {
@@ -26,6 +35,7 @@ pub(crate) struct Crowd {
 /// One of them.
 pub(crate) struct Client {
     stream: TcpStream,
+    channel: String,
     rest: Vec<u8>,
     unsent: Vec<u8>,
     upgraded: bool,
@@ -35,8 +45,8 @@ pub(crate) struct Client {
 }
 
 impl Crowd {
-    /// Connects `count` clients and joins each to the channel that `channel` names for it.
-    pub(crate) fn join(address: SocketAddr, count: usize, channel: impl Fn(usize) -> String) -> Result<Crowd> {
+    /// Connects a client for each seat, and has it join.
+    pub(crate) fn join(seats: impl IntoIterator<Item = Seat>) -> Result<Crowd> {
         let mut crowd = Crowd {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
@@ -44,18 +54,12 @@ impl Crowd {
             buffer: vec![0; 65536],
         };
         let deadline = Instant::now() + PATIENCE;
-        for index in 0..count {
-            crowd.connect(address, index)?;
+        for seat in seats {
+            crowd.connect(seat)?;
             // Not all at once: the accept queue is short.
-            while crowd.clients.len() - crowd.count(|client| client.joined) > 64 {
-                crowd.check(deadline)?;
-                crowd.turn(Duration::from_millis(100), &channel)?;
-            }
+            crowd.wait_for_all_but(64, deadline)?;
         }
-        while crowd.count(|client| client.joined) < count {
-            crowd.check(deadline)?;
-            crowd.turn(Duration::from_millis(100), &channel)?;
-        }
+        crowd.wait_for_all_but(0, deadline)?;
         Ok(crowd)
     }
 
@@ -73,7 +77,45 @@ impl Crowd {
 
     /// Handles what has come, waiting for it at most this long.
     pub(crate) fn poll(&mut self, wait: Duration) -> Result<()> {
-        self.turn(wait, &|_| String::new())
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in &self.events {
+            let index = event.token().0;
+            let client = &mut self.clients[index];
+            if event.is_writable() {
+                client.flush()?;
+            }
+            if event.is_readable() {
+                client.read(&mut self.buffer, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until each client has got as many messages as expected of it; answers how many did not come.
+    pub(crate) fn settle(&mut self, expected: impl Fn(usize) -> u64) -> Result<u64> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let due = self.clients.iter().enumerate().map(|(index, client)| (expected(index), client.ledger.received));
+            let (missing, surplus) = due.fold((0, 0), |(missing, surplus), (expected, received)| {
+                (missing + expected.saturating_sub(received), surplus + received.saturating_sub(expected))
+            });
+            if missing == 0 || Instant::now() > deadline {
+                ensure!(surplus == 0, "{surplus} messages more were received than sent");
+                return Ok(missing);
+            }
+            self.poll(Duration::from_millis(50))?;
+        }
+    }
+
+    fn wait_for_all_but(&mut self, missing: usize, deadline: Instant) -> Result<()> {
+        while self.clients.len() - self.count(|client| client.joined) > missing {
+            self.check(deadline)?;
+            self.poll(Duration::from_millis(100))?;
+        }
+        Ok(())
     }
 
     fn count(&self, of: impl Fn(&Client) -> bool) -> usize {
@@ -91,43 +133,36 @@ impl Crowd {
         Ok(())
     }
 
-    fn connect(&mut self, address: SocketAddr, index: usize) -> Result<()> {
+    fn connect(&mut self, seat: Seat) -> Result<()> {
         let mut stream = TcpStream::from_std({
-            let stream = std::net::TcpStream::connect(address).context("connect")?;
+            let stream = std::net::TcpStream::connect(seat.address).context("connect")?;
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
             stream
         });
-        self.poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(
+            &mut stream,
+            Token(self.clients.len()),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         let unsent = wire::upgrade_request("/api/socket?token=t");
-        let mut client =
-            Client { stream, rest: Vec::new(), unsent, upgraded: false, joined: false, ledger: Ledger::default() };
+        let mut client = Client {
+            stream,
+            channel: seat.channel,
+            rest: Vec::new(),
+            unsent,
+            upgraded: false,
+            joined: false,
+            ledger: Ledger::default(),
+        };
         client.flush()?;
         self.clients.push(client);
-        Ok(())
-    }
-
-    fn turn(&mut self, wait: Duration, channel: &dyn Fn(usize) -> String) -> Result<()> {
-        match self.poll.poll(&mut self.events, Some(wait)) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            other => other?,
-        }
-        for event in &self.events {
-            let index = event.token().0;
-            let client = &mut self.clients[index];
-            if event.is_writable() {
-                client.flush()?;
-            }
-            if event.is_readable() {
-                client.read(&mut self.buffer, index, channel)?;
-            }
-        }
         Ok(())
     }
 }
 
 impl Client {
-    fn read(&mut self, buffer: &mut [u8], index: usize, channel: &dyn Fn(usize) -> String) -> Result<()> {
+    fn read(&mut self, buffer: &mut [u8], index: usize) -> Result<()> {
         loop {
             let read = match self.stream.read(buffer) {
                 Ok(0) => bail!("the server has closed connection {index}"),
@@ -136,12 +171,12 @@ impl Client {
                 Err(error) => return Err(error).with_context(|| format!("connection {index}")),
             };
             if self.rest.is_empty() {
-                let used = self.take(&buffer[..read], index, channel)?;
+                let used = self.take(&buffer[..read], index)?;
                 self.rest.extend_from_slice(&buffer[used..read]);
             } else {
                 let mut all = std::mem::take(&mut self.rest);
                 all.extend_from_slice(&buffer[..read]);
-                let used = self.take(&all, index, channel)?;
+                let used = self.take(&all, index)?;
                 self.rest = all.split_off(used);
             }
             if self.rest.is_empty() {
@@ -154,17 +189,17 @@ impl Client {
     }
 
     /// Handles all complete frames; answers how many bytes they were.
-    fn take(&mut self, bytes: &[u8], index: usize, channel: &dyn Fn(usize) -> String) -> Result<usize> {
+    fn take(&mut self, bytes: &[u8], index: usize) -> Result<usize> {
         let mut used = 0;
         if !self.upgraded {
             let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(0) };
             ensure!(bytes.starts_with(b"HTTP/1.1 101"), "refused: {}", String::from_utf8_lossy(&bytes[..end]));
             self.upgraded = true;
             used = end + 4;
-            self.unsent.extend_from_slice(&wire::join(&channel(index), index));
+            self.unsent.extend_from_slice(&wire::join(&self.channel, index));
             self.flush()?;
         }
-        while let Some((first, payload, len)) = wire::server_frame(&bytes[used..]) {
+        while let Some((first, payload, len)) = wire::frame(&bytes[used..]) {
             used += len;
             match (first, wire::mark(payload)) {
                 (0x81, Some((publisher, n))) => self.ledger.note(publisher, n),

@@ -1,0 +1,159 @@
+//! The least that carries a client's message over Redis to a client of another process: the `redis` crate, used as its
+//! documentation shows, and a TCP connection for each client. Whatever a client sends at once goes out as one pipeline,
+//! and whatever Redis has delivered at once goes to a client as one write. Nothing is parsed, checked, counted or bounded.
+//!
+//! Two of these do for our load what two nodes do. The message on the bus is that of a node, given by the runner, around
+//! the payload of the client. Each client has a channel of its own here, and trusts everybody: it is a measure, not a
+//! server.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use bench::wire::server::{self as wire, Wish};
+use futures_util::{FutureExt, StreamExt};
+use redis::Msg;
+use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+
+/// How many messages are delivered together at the most.
+const CHUNK: usize = 256;
+
+struct Node {
+    redis: MultiplexedConnection,
+    subscriptions: PubSubSink,
+    /// The client that has joined a topic.
+    clients: RefCell<HashMap<String, Rc<TcpStream>>>,
+    frame: Frame,
+}
+
+/// What a message on the bus has around the payload.
+struct Frame {
+    head: String,
+    payload: usize,
+    tail: String,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    LocalSet::new().run_until(run()).await
+}
+
+async fn run() -> Result<()> {
+    let client = redis::Client::open(variable("REDIS_URL")?)?;
+    let redis = client.get_multiplexed_async_connection().await?;
+    let (subscriptions, messages) = client.get_async_pubsub().await?.split();
+    let frame = Frame { head: variable("HEAD")?, payload: variable("PAYLOAD")?.parse()?, tail: variable("TAIL")? };
+    let node = Rc::new(Node { redis, subscriptions, clients: RefCell::default(), frame });
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening {}", listener.local_addr()?.port());
+    spawn_local(deliver(node.clone(), messages));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        spawn_local(serve(node.clone(), Rc::new(stream)));
+    }
+}
+
+fn variable(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| format!("{name} is not set"))
+}
+
+/// Publishes what a client says, until it goes.
+async fn serve(node: Rc<Node>, stream: Rc<TcpStream>) -> Result<()> {
+    let mut redis = node.redis.clone();
+    let (mut received, mut topic) = (Vec::new(), String::new());
+    while !wire::is_request(&received) {
+        read(&stream, &mut received).await?;
+    }
+    received.clear();
+    write(&stream, &wire::upgraded()).await?;
+    loop {
+        let (mut at, mut pipe) = (0, redis::pipe());
+        while let Some((wish, len)) = wire::wish(&received[at..]) {
+            at += len;
+            match wish {
+                Some(Wish::Join(channel)) => {
+                    topic = format!("pondsocket:v1:default:api/socket:{channel}");
+                    node.clients.borrow_mut().insert(topic.clone(), stream.clone());
+                    node.subscriptions.clone().subscribe(&topic).await?;
+                    write(&stream, &wire::joined()).await?;
+                }
+                Some(Wish::Publish(said)) => drop(pipe.publish(&topic, node.frame.around(said)).ignore()),
+                Some(Wish::Close) => return Ok(()),
+                None => {}
+            }
+        }
+        received.drain(..at);
+        if !pipe.is_empty() {
+            pipe.exec_async(&mut redis).await?;
+        }
+        read(&stream, &mut received).await?;
+    }
+}
+
+/// Hands on what others have published.
+async fn deliver(node: Rc<Node>, mut messages: PubSubStream) -> Result<()> {
+    let mut chunk: Vec<Msg> = Vec::new();
+    while let Some(first) = messages.next().await {
+        chunk.clear();
+        chunk.push(first);
+        while chunk.len() < CHUNK
+            && let Some(Some(message)) = messages.next().now_or_never()
+        {
+            chunk.push(message);
+        }
+        let mut frames: HashMap<&str, Vec<u8>> = HashMap::new();
+        for message in &chunk {
+            if let Some(payload) = node.frame.inside(message.get_payload_bytes()) {
+                frames.entry(message.get_channel_name()).or_default().extend(wire::text(payload));
+            }
+        }
+        for (topic, frames) in frames {
+            let client = node.clients.borrow().get(topic).cloned();
+            if let Some(client) = client {
+                write(&client, &frames).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Frame {
+    /// The message for a client's, which ends with its payload.
+    fn around(&self, said: &[u8]) -> Vec<u8> {
+        let payload = &said[said.len() - 1 - self.payload..said.len() - 1];
+        [self.head.as_bytes(), payload, self.tail.as_bytes()].concat()
+    }
+
+    /// The payload, unless it is one's own message.
+    fn inside<'a>(&self, message: &'a [u8]) -> Option<&'a [u8]> {
+        (!message.starts_with(self.head.as_bytes())).then(|| &message[self.head.len()..][..self.payload])
+    }
+}
+
+async fn read(stream: &TcpStream, into: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        stream.readable().await?;
+        into.reserve(65536);
+        match stream.try_read_buf(into) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
+async fn write(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

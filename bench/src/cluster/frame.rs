@@ -1,0 +1,63 @@
+//! What a message looks like on the bus.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bench::wire::client as wire;
+
+use super::stage::Stage;
+use crate::load::{Crowd, Seat};
+
+/// It goes to all but its publisher, so that nothing is delivered where it comes from.
+pub(crate) const EVENT: &str = "typing";
+
+/// The size of a payload: what a client sends, and what another gets, are some 300 bytes.
+pub(crate) const PAYLOAD: usize = 200;
+
+/// The names of a publisher and a receiver, equally long.
+pub(crate) const NAMES: [&str; 2] = ["a", "b"];
+
+/// What a node puts around a payload.
+pub(crate) struct Frame {
+    /// Before it: who says it, where, what.
+    pub(crate) head: String,
+    /// Behind it.
+    pub(crate) tail: String,
+}
+
+impl Frame {
+    /// As nodes of ours put it, taken from Redis.
+    pub(crate) fn of_nodes(contract: &Path) -> Result<Frame> {
+        let mut stage = Stage::ours(contract, None)?;
+        let channel = channel(0);
+        let seat = |address| Seat { address, channel: channel.clone() };
+        let mut crowd = Crowd::join([seat(stage.publisher()), seat(stage.receiver())])?;
+        stage.wait_until_joined(std::slice::from_ref(&channel))?;
+        let publish = || crowd.send(0, &wire::publish(&channel, EVENT, 0, 0, PAYLOAD));
+        let redis = stage.redis.as_mut().context("nodes have a Redis")?;
+        let message = redis.next_message(&topic(&channel), publish)?;
+        let (head, tail) = message.split_once(&wire::payload(0, 0, PAYLOAD)).context("the payload is as it was")?;
+        Ok(Frame { head: head.to_owned(), tail: tail.to_owned() })
+    }
+
+    /// The same of another node than the first.
+    pub(crate) fn said_by(&self, name: &str) -> Frame {
+        let said = |text: &str| text.replace(&format!("\"{}~", NAMES[0]), &format!("\"{name}~"));
+        Frame { head: said(&self.head), tail: said(&self.tail) }
+    }
+
+    /// The size of a message with its payload.
+    pub(crate) fn size(&self) -> usize {
+        self.head.len() + PAYLOAD + self.tail.len()
+    }
+}
+
+/// The name of a channel.
+pub(crate) fn channel(number: usize) -> String {
+    format!("/plain/{number:02}")
+}
+
+/// Where nodes speak of it.
+pub(crate) fn topic(channel: &str) -> String {
+    format!("pondsocket:v1:default:api/socket:{channel}")
+}

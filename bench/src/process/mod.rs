@@ -1,0 +1,31 @@
+//! Programs under measurement, each a child process on a core that it does not share with the load.
+
+mod cpu;
+mod redis;
+mod server;
+
+use std::ffi::OsStr;
+use std::process::{Child, Command};
+
+pub(crate) use cpu::Cpu;
+pub(crate) use redis::Redis;
+pub(crate) use server::Server;
+
+/// A child that is killed when this is dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A command that runs on `core` alone, if it is one.
+fn pinned(program: impl AsRef<OsStr>, core: Option<usize>) -> Command {
+    let Some(core) = core else { return Command::new(program) };
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(core.to_string()).arg(program);
+    command
+}

@@ -1,0 +1,83 @@
+//! The side of a client.
+
+use super::frame;
+
+/// The key of RFC 6455 section 1.3: a server that computes anything computes the same from it.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// An upgrade request for `path`.
+pub fn upgrade_request(path: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// A masked text frame. The mask is zero: it must be there, and this one costs nothing.
+pub fn text(text: &str) -> Vec<u8> {
+    let mut frame = frame::head(text.len(), frame::MASKED);
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
+/// A join of `channel`.
+pub fn join(channel: &str, user: usize) -> Vec<u8> {
+    text(&format!(
+        r#"{{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"{channel}","requestId":"j{user}","payload":{{"username":"u{user}"}}}}"#
+    ))
+}
+
+/// The n-th message of a publisher, with a [`payload`] of `size` bytes.
+pub fn publish(channel: &str, event: &str, publisher: usize, n: u64, size: usize) -> Vec<u8> {
+    let payload = payload(publisher, n, size);
+    text(&format!(
+        r#"{{"action":"BROADCAST","event":"{event}","channelName":"{channel}","requestId":"p{publisher}n{n}","payload":{payload}}}"#
+    ))
+}
+
+/// A payload of exactly `size` bytes, of which it needs some 40 itself. It ends the message.
+pub fn payload(publisher: usize, n: u64, size: usize) -> String {
+    let start = format!(r#"{{"p":{publisher},"n":{n},"pad":""#);
+    format!(r#"{start}{:0>1$}"}}"#, "", size.saturating_sub(start.len() + 2))
+}
+
+/// The first frame of a server in `bytes`: its first byte, its payload, and its whole length.
+pub fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (start, len) = frame::lengths(bytes)?;
+    Some((bytes[0], bytes.get(start..start + len)?, start + len))
+}
+
+/// Publisher and number of a message made by [`publish`], found by scanning its payload.
+pub fn mark(text: &[u8]) -> Option<(usize, u64)> {
+    let at = text.windows(5).position(|window| window == br#"{"p":"#)?;
+    let (publisher, rest) = digits(&text[at + 5..])?;
+    let (n, _) = digits(rest.strip_prefix(br#","n":"#)?)?;
+    Some((publisher as usize, n))
+}
+
+fn digits(text: &[u8]) -> Option<(u64, &[u8])> {
+    let len = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let number = text[..len].iter().fold(0, |number, byte| number * 10 + u64::from(byte - b'0'));
+    (len > 0).then_some((number, &text[len..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_published_message_is_recognised() {
+        let sent = publish("/plain/bench", "message", 7, 1234, 100);
+        assert_eq!(mark(&sent), Some((7, 1234)));
+        assert_eq!(mark(br#"{"event":"ACKNOWLEDGE","payload":{}}"#), None);
+    }
+
+    #[test]
+    fn incomplete_frames_are_waited_for() {
+        let whole = [&[0x81, 126, 0, 200][..], &[b'x'; 200]].concat();
+        assert_eq!(frame(&whole[..203]), None);
+        assert_eq!(frame(&whole).map(|(first, payload, len)| (first, payload.len(), len)), Some((0x81, 200, 204)));
+    }
+}

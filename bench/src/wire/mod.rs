@@ -1,0 +1,5 @@
+//! The little of the protocols that load needs: frames made once, and read by looking at bytes.
+
+pub mod client;
+mod frame;
+pub mod server;

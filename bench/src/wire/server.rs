@@ -1,0 +1,65 @@
+//! The side of a server that trusts its clients.
+
+use super::frame;
+
+/// The answer to an upgrade with the key of RFC 6455 section 1.3, which our load sends.
+const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+const CONNECTION: &str = r#"{"action":"CONNECT","event":"CONNECTION","channelName":"GATEWAY","requestId":"0","payload":{"connectionId":"0","id":"0"}}"#;
+const ACKNOWLEDGE: &str =
+    r#"{"action":"SYSTEM","event":"ACKNOWLEDGE","channelName":"/plain/bench","requestId":"0","payload":{}}"#;
+
+/// What a client wants.
+pub enum Wish<'a> {
+    /// To join this channel.
+    Join(&'a str),
+    /// That others get this.
+    Publish(&'a [u8]),
+    /// To go.
+    Close,
+}
+
+/// Whether `bytes` end with the head of a request: it is an upgrade, and its clients wait for the answer.
+pub fn is_request(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\r\n\r\n")
+}
+
+/// What a client gets that asked for an upgrade.
+pub fn upgraded() -> Vec<u8> {
+    [SWITCHING, &text(CONNECTION.as_bytes())].concat()
+}
+
+/// What a client gets that wants to join.
+pub fn joined() -> Vec<u8> {
+    text(ACKNOWLEDGE.as_bytes())
+}
+
+/// A whole text message.
+pub fn text(text: &[u8]) -> Vec<u8> {
+    let mut frame = frame::head(text.len(), 0);
+    frame.extend_from_slice(text);
+    frame
+}
+
+/// What the first frame of `bytes` wants, if anything, and its whole length. The mask of our load is zero, so what it
+/// sends is read where it lies.
+pub fn wish(bytes: &[u8]) -> Option<(Option<Wish<'_>>, usize)> {
+    let (start, len) = frame::lengths(bytes)?;
+    let end = start + 4 + len;
+    let said = bytes.get(start + 4..end)?;
+    // `{"action":"JOIN_CHANNEL"` or `{"action":"BROADCAST"`.
+    let wish = match (bytes[0] & 0x0f, said.get(11)) {
+        (1, Some(b'J')) => Some(Wish::Join(channel(said)?)),
+        (1, Some(b'B')) => Some(Wish::Publish(said)),
+        (8, _) => Some(Wish::Close),
+        _ => None,
+    };
+    Some((wish, end))
+}
+
+/// The channel that a message names, found by its quotes.
+fn channel(said: &[u8]) -> Option<&str> {
+    let (_, name) = std::str::from_utf8(said).ok()?.split_once(r#""channelName":""#)?;
+    Some(name.split_once('"')?.0)
+}
