@@ -114,8 +114,8 @@ options! {
         /// is inflated. Over it the connection is closed with 1009; a message for an event stream is refused with 413.
         /// Default 512 KiB.
         max_message_size: usize = 512 * 1024,
-        /// Whether clients may come over event streams (docs/protocol.md, Event streams), too, not over WebSockets only.
-        /// Default on.
+        /// Whether clients may come over event streams (docs/protocol.md, Event streams), too, not over WebSockets only. Turned
+        /// off, it refuses the requests of streams that are open already. Default on.
         event_streams: bool = true,
         /// Whether to agree to permessage-deflate (RFC 7692) when a client offers it. Default off: small messages gain
         /// little, and each compressed message costs some microseconds, once for all its receivers.

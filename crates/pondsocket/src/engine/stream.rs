@@ -85,6 +85,7 @@ impl Stream {
     }
 
     /// Completes when the connection has let go of it: nothing more comes.
+    #[cfg(feature = "server")]
     pub(crate) async fn ended(&self) {
         self.messages.closed().await;
     }

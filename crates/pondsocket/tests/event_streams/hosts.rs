@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -65,6 +66,14 @@ async fn in_axum_as_a_layer_that_takes_nothing_of_the_hosts_own() {
     }
 }
 
+/// The next event, which is all of the next piece.
+async fn event(body: &mut Incoming) -> Value {
+    let data = body.frame().await.expect("an event").expect("no failure").into_data().expect("no trailers");
+    let text = String::from_utf8(data.to_vec()).expect("text");
+    let text = text.strip_prefix("data: ").and_then(|text| text.strip_suffix("\n\n")).expect("one event");
+    serde_json::from_str(text).expect("JSON")
+}
+
 #[tokio::test]
 async fn over_http_2_one_connection_carries_the_stream_and_its_requests() {
     let pond = pond();
@@ -85,24 +94,16 @@ async fn over_http_2_one_connection_carries_the_stream_and_its_requests() {
     assert_eq!((answer.status().as_u16(), answer.headers().contains_key("connection")), (200, false));
     let id = answer.headers()["x-connection-id"].to_str().expect("text").to_owned();
     let mut body = answer.into_body();
-    let mut event = async || {
-        let data = body.frame().await.expect("an event").expect("no failure").into_data().expect("no trailers");
-        let text = String::from_utf8(data.to_vec()).expect("text");
-        let text =
-            text.strip_prefix("data: ").and_then(|text| text.strip_suffix("\n\n")).expect("one event").to_owned();
-        serde_json::from_str::<Value>(&text).expect("JSON")
-    };
-    assert_eq!(event().await["payload"]["connectionId"], json!(id));
+    assert_eq!(event(&mut body).await["payload"]["connectionId"], json!(id));
     let join = r#"{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/room","requestId":"q","payload":{}}"#;
-    for (method, body, status) in [(Method::POST, join, 202), (Method::DELETE, "", 204)] {
+    for (method, said, status) in [(Method::POST, join, 202), (Method::DELETE, "", 204)] {
         let asked = Request::builder().method(method.clone()).uri("http://x/api/socket").header("x-connection-id", &id);
-        let answer = sender.send_request(asked.body(Full::from(body)).expect("a request")).await.expect("an answer");
+        let answer = sender.send_request(asked.body(Full::from(said)).expect("a request")).await.expect("an answer");
         assert_eq!(answer.status().as_u16(), status);
         if method == Method::POST {
-            assert_eq!(event().await["event"], "ACKNOWLEDGE");
+            assert_eq!(event(&mut body).await["event"], "ACKNOWLEDGE");
         }
     }
-    drop(event);
     assert!(body.collect().await.expect("a proper end").to_bytes().is_empty());
 }
 

@@ -5,6 +5,7 @@ mod hosts;
 mod pages;
 mod posts;
 mod server;
+mod shared;
 mod slow;
 mod stream;
 
