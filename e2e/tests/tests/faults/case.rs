@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::stage::{Stage, World};
 
 /// How many cases run at once: mostly they wait.
-const AT_ONCE: u32 = 8;
+const AT_ONCE: u32 = 12;
 
 /// How many seeds each fault has in the long form.
 const SEEDS: u64 = 3;

@@ -1,6 +1,7 @@
 //! Where a fault takes place: three nodes, a Redis, and people in three rooms who go on as if nothing were wrong.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use e2e_tests::RedisServer;
@@ -61,7 +62,7 @@ pub(crate) struct Stage {
     pub(crate) hides_victims: bool,
 }
 
-/// The people of a node, and when it went, or seemed to.
+/// The people of a node, and since when it is gone, or may seem to be.
 pub(crate) struct Departure {
     people: Vec<(String, usize)>,
     at: Instant,
@@ -138,6 +139,11 @@ impl Stage {
         }
     }
 
+    /// Some time, in milliseconds.
+    pub(crate) fn random(&mut self, within: Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.u64(within))
+    }
+
     /// One of them does something.
     async fn step(&mut self) {
         let visitors: Vec<_> = (0..self.members.len()).filter(|&member| !self.members[member].resides).collect();
@@ -208,13 +214,18 @@ impl Stage {
         self.settle_in(VICTIM).await;
     }
 
-    /// SIGSTOP to the victim, which seems to be gone.
-    pub(crate) fn freeze(&mut self) -> Departure {
+    /// From now on people of the victim may seem gone to others, although they are there.
+    pub(crate) fn hide(&mut self) -> Departure {
         self.hides_victims = true;
-        self.nodes[VICTIM].freeze();
         self.people_of(VICTIM)
     }
 
+    /// SIGSTOP to the victim.
+    pub(crate) fn freeze(&mut self) {
+        self.nodes[VICTIM].freeze();
+    }
+
+    /// SIGCONT to the victim.
     pub(crate) fn thaw(&mut self) {
         self.nodes[VICTIM].thaw();
     }
@@ -241,9 +252,10 @@ impl Stage {
     }
 }
 
-/// How many nodes a Redis delivers to.
+/// How many nodes a Redis delivers to: each of ours listens to this topic.
 pub(crate) async fn subscribers(redis: &RedisServer) -> usize {
-    redis.command::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]).await.lines().count()
+    let answer: (String, usize) = redis.command(&["PUBSUB", "NUMSUB", "pondsocket:v1:default:__cluster__"]).await;
+    answer.1
 }
 
 /// The victim has a network of its own, if the system can make one. Else a proxy stands in for it.
