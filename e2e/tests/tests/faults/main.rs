@@ -12,6 +12,7 @@ mod node;
 mod numbers;
 mod stage;
 mod view;
+mod world;
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use e2e_tests::network::Cut;
 
 use case::{Fault, Form};
 use faults::{mixed, node as nodes, redis, sentinel, way};
-use stage::World::{Guarded, Plain, Proxied, Walled};
+use world::World::{Guarded, Plain, Proxied, Walled};
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::stage::{NODES, Stage, subscribers};
+use crate::stage::{Stage, subscribers};
+use crate::world::NODES;
 
 /// SIGKILL; it comes back empty.
 pub(crate) async fn killed(stage: &mut Stage, outage: Duration) {

@@ -6,7 +6,8 @@ use e2e_tests::network::Cut;
 use tokio::time::Instant;
 
 use super::node::CRASH;
-use crate::stage::{Stage, VICTIM};
+use crate::stage::Stage;
+use crate::world::VICTIM;
 
 /// How long a node may take to find out that its connections are dead: twice the interval of the probe, and a bit.
 const FOUND: Duration = Duration::from_millis(10_500);
