@@ -5,6 +5,7 @@ use std::time::Duration;
 use pondsocket::Remote;
 use pondsocket::testing::Change;
 use serde_json::json;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{eventually, pair, within};
 
@@ -47,6 +48,21 @@ async fn a_node_that_was_away_comes_back_with_whoever_is_there_then() {
     two.bus.restore();
     eventually("one sees who is there", || one.shown("/chat/1") == ["ada", "eve", "zoe"]).await;
     eventually("two sees who is there", || two.shown("/chat/1") == ["ada", "eve", "zoe"]).await;
+}
+
+/// Both look after the leases at whole seconds, one before two.
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_bus_is_back_is_seen_when_others_look_next() {
+    let start = Instant::now();
+    let (_hub, one, two) = pair().await;
+    let (_ada, _adas) = one.join("ada", "/chat/1").await;
+    let (_bob, _bobs) = two.join("bob", "/chat/1").await;
+    eventually("bob is seen", || one.shown("/chat/1") == ["ada", "bob"]).await;
+    two.bus.cut();
+    eventually("bob has gone", || one.shown("/chat/1") == ["ada"]).await;
+    sleep_until(start + Duration::from_millis(9500)).await;
+    two.bus.restore();
+    within(Duration::from_millis(700), "bob is seen", || one.shown("/chat/1") == ["ada", "bob"]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,6 +44,9 @@ impl Namespace {
         run(&format!("ip -n {} link set lo up", namespace.name))?;
         namespace.connect(&device("c"), &device("d"), address(1), address(2))?;
         namespace.connect(&namespace.devices[0], &namespace.devices[1], address(5), address(6))?;
+        // Whether it can be cut is better known now.
+        namespace.lose(Cut::Both)?;
+        namespace.heal();
         Ok(namespace)
     }
 
@@ -66,30 +69,36 @@ impl Namespace {
 
     /// Drops every packet that goes to the outside (there), comes from it, or both.
     pub fn cut(&self, what: Cut) {
+        self.lose(what).unwrap_or_else(|error| panic!("it could be cut before: {error}"));
+    }
+
+    fn lose(&self, what: Cut) -> Result<(), String> {
+        let [outside, inside] = &self.devices;
         // A queue that holds nothing; it is at the end that sends.
         if what.is_there() {
-            self.must(&format!("tc -n {} qdisc replace dev {} root pfifo limit 0", self.name, self.devices[1]));
+            run(&format!("tc -n {} qdisc replace dev {inside} root pfifo limit 0", self.name))?;
         }
         if what.is_back() {
-            self.must(&format!("tc qdisc replace dev {} root pfifo limit 0", self.devices[0]));
+            run(&format!("tc qdisc replace dev {outside} root pfifo limit 0"))?;
         }
+        Ok(())
     }
 
     /// Pulls the plug.
     pub fn unplug(&self) {
-        self.must(&format!("ip link set {} down", self.devices[0]));
+        self.plug("down");
     }
 
     /// Undoes all of that.
     pub fn heal(&self) {
-        self.must(&format!("ip link set {} up", self.devices[0]));
+        self.plug("up");
         // There may be none to remove.
         let _ = run(&format!("tc -n {} qdisc del dev {} root", self.name, self.devices[1]));
         let _ = run(&format!("tc qdisc del dev {} root", self.devices[0]));
     }
 
-    fn must(&self, command: &str) {
-        run(command).unwrap_or_else(|error| panic!("{command}: {error}"));
+    fn plug(&self, state: &str) {
+        run(&format!("ip link set {} {state}", self.devices[0])).expect("we have made this device");
     }
 }
 

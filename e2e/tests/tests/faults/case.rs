@@ -10,10 +10,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::stage::{Stage, World};
+use crate::stage::Stage;
+use crate::world::World;
 
 /// How many cases run at once: mostly they wait.
-const AT_ONCE: u32 = 8;
+const AT_ONCE: usize = 12;
 
 /// How many seeds each fault has in the long form.
 const SEEDS: u64 = 3;
@@ -72,7 +73,7 @@ impl Form {
     }
 
     async fn judged(self, world: World, deed: Deed, seed: u64) -> Outcome {
-        let mut stage = Stage::set(world, seed).await;
+        let mut stage = Stage::set(world, self.pick(24, 48), seed).await;
         stage.live(Duration::from_secs(1)).await;
         deed(&mut stage, &self).await;
         let healed_after = Some(stage.heals().await);
@@ -93,24 +94,33 @@ impl Case {
 
 /// Runs them, prints the table, and answers whether all went well.
 pub(crate) async fn run(cases: Vec<Case>) -> bool {
-    let (places, progress) = (Arc::new(Semaphore::new(AT_ONCE as usize)), Arc::new(Progress::new(cases.len())));
+    let progress = Arc::new(Progress::new(cases.len()));
+    let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.alone);
+    let mut done = run_at_once(together, AT_ONCE, &progress).await;
+    done.extend(run_at_once(alone, 1, &progress).await);
+    progress.bar.finish_and_clear();
+    print(&done);
+    !done.is_empty() && done.iter().all(|(_, outcome)| outcome.is_ok())
+}
+
+type Done = (String, Result<Outcome, String>);
+
+async fn run_at_once(cases: Vec<Case>, most: usize, progress: &Arc<Progress>) -> Vec<Done> {
+    let places = Arc::new(Semaphore::new(most));
     let mut running = JoinSet::new();
-    for (place, Case { name, alone, run }) in cases.into_iter().enumerate() {
-        let (places, progress) = (Arc::clone(&places), Arc::clone(&progress));
+    for (number, Case { name, run, .. }) in cases.into_iter().enumerate() {
+        let (places, progress) = (Arc::clone(&places), Arc::clone(progress));
         running.spawn(async move {
-            let _places = places.acquire_many_owned(if alone { AT_ONCE } else { 1 }).await.expect("never closed");
+            let _place = places.acquire_owned().await.expect("never closed");
             progress.begins(&name);
             let outcome = tokio::spawn(run).await.map_err(|error| message(error.into_panic().as_ref()));
             progress.ends(&name, outcome.is_ok());
-            (place, name, outcome)
+            (number, (name, outcome))
         });
     }
     let mut done = running.join_all().await;
-    progress.bar.finish_and_clear();
-    done.sort_by_key(|(place, ..)| *place);
-    let done: Vec<_> = done.into_iter().map(|(_, name, outcome)| (name, outcome)).collect();
-    print(&done);
-    !done.is_empty() && done.iter().all(|(_, outcome)| outcome.is_ok())
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, done)| done).collect()
 }
 
 /// How many have ended, and which are under way.
@@ -146,7 +156,7 @@ impl Progress {
     }
 }
 
-fn print(done: &[(String, Result<Outcome, String>)]) {
+fn print(done: &[Done]) {
     let width = done.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let time = |time: Option<Duration>| time.map_or("-".into(), |time| format!("{:.1} s", time.as_secs_f64()));
     println!("\n{:width$} | healed | told of a death | ", "");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::member::Member;
-use crate::stage::{NODES, ROOMS, Stage, VICTIM};
+use crate::stage::{ROOMS, Stage};
 use crate::view::People;
+use crate::world::{NODES, VICTIM};
 
 /// How long healing may take.
 pub(crate) const HEALING: Duration = Duration::from_secs(10);

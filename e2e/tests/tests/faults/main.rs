@@ -12,6 +12,7 @@ mod node;
 mod numbers;
 mod stage;
 mod view;
+mod world;
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use e2e_tests::allow_descriptors;
 use e2e_tests::network::Cut;
 
 use case::{Fault, Form};
-use faults::{node as nodes, redis, sentinel, way};
-use stage::World::{Guarded, Plain, Proxied, Walled};
+use faults::{mixed, node as nodes, redis, sentinel, way};
+use world::World::{Guarded, Plain, Proxied, Walled};
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -33,15 +34,24 @@ const FAULTS: &[Fault] = &[
     ("node stopped", Plain, |stage, _| Box::pin(nodes::stopped(stage))),
     ("node frozen", Plain, |stage, form| Box::pin(nodes::frozen(stage, form.pick(seconds(10), seconds(30))))),
     ("node frozen for a moment", Plain, |stage, _| Box::pin(nodes::frozen_for_a_moment(stage))),
+    ("node frozen often", Plain, |stage, form| {
+        Box::pin(nodes::frozen_often(stage, form.pick(seconds(15), seconds(90))))
+    }),
     ("Redis killed", Plain, |stage, _| Box::pin(redis::killed(stage, seconds(3)))),
     ("Redis killed for long", Plain, |stage, form| Box::pin(redis::killed(stage, form.pick(seconds(15), seconds(60))))),
     ("Redis shut down", Plain, |stage, _| Box::pin(redis::shut_down(stage, seconds(3)))),
     ("Redis shut down for long", Plain, |stage, form| {
         Box::pin(redis::shut_down(stage, form.pick(seconds(15), seconds(60))))
     }),
+    ("Redis comes and goes", Plain, |stage, form| {
+        Box::pin(redis::comes_and_goes(stage, form.pick(seconds(15), seconds(90))))
+    }),
     ("Redis away while a node dies", Plain, |stage, _| Box::pin(redis::away_while_a_node_dies(stage, seconds(6)))),
     ("Redis frozen", Plain, |stage, form| Box::pin(redis::frozen(stage, form.pick(seconds(10), seconds(30))))),
     ("Redis pauses", Plain, |stage, _| Box::pin(redis::paused(stage, seconds(5)))),
+    ("Redis pauses often", Plain, |stage, form| {
+        Box::pin(redis::pauses_often(stage, form.pick(seconds(15), seconds(90))))
+    }),
     ("Redis cuts subscribers", Plain, |stage, form| {
         Box::pin(redis::cuts_subscribers(stage, form.pick(seconds(10), seconds(60))))
     }),
@@ -60,10 +70,14 @@ const FAULTS: &[Fault] = &[
     ("network cut from Redis", Walled, |stage, form| {
         Box::pin(way::cut(stage, Cut::Back, form.pick(seconds(12), seconds(40))))
     }),
+    ("network comes and goes", Walled, |stage, form| {
+        Box::pin(way::comes_and_goes(stage, form.pick(seconds(15), seconds(90))))
+    }),
     ("connections dead", Proxied, |stage, _| Box::pin(way::half_open(stage))),
     ("connections dead for a moment", Proxied, |stage, _| Box::pin(way::cut(stage, Cut::Both, seconds(3)))),
     ("connections dead to Redis", Proxied, |stage, _| Box::pin(way::cut(stage, Cut::There, seconds(12)))),
     ("connections dead from Redis", Proxied, |stage, _| Box::pin(way::cut(stage, Cut::Back, seconds(12)))),
+    ("all of that", Plain, |stage, form| Box::pin(mixed::mixed(stage, form.pick(seconds(25), seconds(150))))),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

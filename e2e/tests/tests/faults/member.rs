@@ -11,8 +11,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::stage::NODES;
 use crate::view::{People, View, text};
+use crate::world::NODES;
 
 /// Its connection lasts until it is told to go, also when this is dropped.
 pub(crate) struct Member {

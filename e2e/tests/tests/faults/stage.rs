@@ -1,21 +1,17 @@
 //! Where a fault takes place: three nodes, a Redis, and people in three rooms who go on as if nothing were wrong.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use e2e_tests::RedisServer;
-use e2e_tests::network::{Namespace, Proxy};
 use fastrand::Rng;
 use tokio::time::{Instant, sleep_until};
 
 use crate::member::Member;
-use crate::node::{Node, Way};
+use crate::node::Node;
 use crate::view::People;
-
-pub(crate) const NODES: usize = 3;
-
-/// The node that things are done to, if it is one.
-pub(crate) const VICTIM: usize = 2;
+use crate::world::{NODES, Processes, VICTIM, World};
 
 pub(crate) const ROOMS: usize = 3;
 
@@ -23,31 +19,19 @@ pub(crate) const ROOMS: usize = 3;
 /// there and opens again.
 const RESIDENTS: [(usize, usize); 6] = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 2), (2, 2)];
 
-/// How many there are at the most, residents included, and how often something changes.
-const MOST: usize = 24;
+/// How often something changes.
 const PACE: Duration = Duration::from_millis(60);
-
-/// How the victim, or all nodes, get to Redis.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum World {
-    Plain,
-    /// The victim through a proxy.
-    Proxied,
-    /// The victim from a network namespace.
-    Walled,
-    /// All by what a sentinel says of a primary and its replica.
-    Guarded,
-}
 
 pub(crate) struct Stage {
     pub(crate) nodes: Vec<Node>,
     pub(crate) redis: RedisServer,
-    /// With sentinels: the replica, and the sentinel.
     pub(crate) replica: Option<RedisServer>,
     pub(crate) sentinel: Option<RedisServer>,
     pub(crate) members: Vec<Member>,
     /// When those have gone who have, by id.
     pub(crate) gone: HashMap<String, Instant>,
+    /// How many there are at the most, residents included.
+    most: usize,
     pub(crate) rng: Rng,
     statuses: usize,
     /// The longest time until somebody was told of those who went with their node.
@@ -61,7 +45,7 @@ pub(crate) struct Stage {
     pub(crate) hides_victims: bool,
 }
 
-/// The people of a node, and when it went, or seemed to.
+/// The people of a node, and since when it is gone, or may seem to be.
 pub(crate) struct Departure {
     people: Vec<(String, usize)>,
     at: Instant,
@@ -69,47 +53,29 @@ pub(crate) struct Departure {
 
 impl Stage {
     /// Everybody is there and sees all others.
-    pub(crate) async fn set(world: World, seed: u64) -> Stage {
-        let mut stage = match world {
-            World::Walled => walled().await,
-            World::Guarded => guarded().await,
-            World::Plain | World::Proxied => {
-                let redis = RedisServer::start().await;
-                let mut ways: Vec<_> = (0..NODES).map(|_| Way::Straight { url: redis.url() }).collect();
-                if let World::Proxied = world {
-                    ways[VICTIM] = Way::Proxy(Proxy::to(redis.port).await);
-                }
-                Stage::of(redis, ways).await
-            }
+    pub(crate) async fn set(world: World, most: usize, seed: u64) -> Stage {
+        let Processes { nodes, redis, replica, sentinel, note } = world.begin().await;
+        let mut stage = Stage {
+            nodes,
+            redis,
+            replica,
+            sentinel,
+            members: Vec::new(),
+            gone: HashMap::new(),
+            most,
+            rng: Rng::with_seed(seed),
+            statuses: 0,
+            told_after: None,
+            note,
+            messages: 0,
+            victims: HashSet::new(),
+            hides_victims: false,
         };
-        stage.rng = Rng::with_seed(seed);
         for node in 0..NODES {
             stage.settle_in(node).await;
         }
         stage.begins().await;
         stage
-    }
-
-    async fn of(redis: RedisServer, ways: Vec<Way>) -> Stage {
-        let mut nodes = Vec::new();
-        for (number, way) in ways.into_iter().enumerate() {
-            nodes.push(Node::start(["one", "two", "three"][number], way).await);
-        }
-        Stage {
-            nodes,
-            redis,
-            replica: None,
-            sentinel: None,
-            members: Vec::new(),
-            gone: HashMap::new(),
-            rng: Rng::new(),
-            statuses: 0,
-            told_after: None,
-            note: String::new(),
-            messages: 0,
-            victims: HashSet::new(),
-            hides_victims: false,
-        }
     }
 
     /// The residents of a node come.
@@ -138,12 +104,17 @@ impl Stage {
         }
     }
 
+    /// Some time, in milliseconds.
+    pub(crate) fn random(&mut self, within: Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.u64(within))
+    }
+
     /// One of them does something.
     async fn step(&mut self) {
         let visitors: Vec<_> = (0..self.members.len()).filter(|&member| !self.members[member].resides).collect();
         let visitor = self.rng.choice(visitors);
         match (self.rng.u8(0..10), visitor) {
-            (0..4, _) if self.members.len() < MOST => {
+            (0..4, _) if self.members.len() < self.most => {
                 let answering: Vec<_> = (0..NODES).filter(|&node| self.nodes[node].server().is_some()).collect();
                 let node = self.rng.choice(answering).expect("not all nodes are away");
                 let room = self.rng.usize(0..ROOMS);
@@ -208,13 +179,18 @@ impl Stage {
         self.settle_in(VICTIM).await;
     }
 
-    /// SIGSTOP to the victim, which seems to be gone.
-    pub(crate) fn freeze(&mut self) -> Departure {
+    /// From now on people of the victim may seem gone to others, although they are there.
+    pub(crate) fn hide(&mut self) -> Departure {
         self.hides_victims = true;
-        self.nodes[VICTIM].freeze();
         self.people_of(VICTIM)
     }
 
+    /// SIGSTOP to the victim.
+    pub(crate) fn freeze(&mut self) {
+        self.nodes[VICTIM].freeze();
+    }
+
+    /// SIGCONT to the victim.
     pub(crate) fn thaw(&mut self) {
         self.nodes[VICTIM].thaw();
     }
@@ -241,38 +217,8 @@ impl Stage {
     }
 }
 
-/// How many nodes a Redis delivers to.
+/// How many nodes a Redis delivers to: each of ours listens to this topic.
 pub(crate) async fn subscribers(redis: &RedisServer) -> usize {
-    redis.command::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]).await.lines().count()
-}
-
-/// The victim has a network of its own, if the system can make one. Else a proxy stands in for it.
-async fn walled() -> Stage {
-    let Ok(namespace) = Namespace::new() else {
-        let redis = RedisServer::start().await;
-        let mut ways: Vec<_> = (0..NODES).map(|_| Way::Straight { url: redis.url() }).collect();
-        ways[VICTIM] = Way::Proxy(Proxy::to(redis.port).await);
-        return Stage::of(redis, ways).await;
-    };
-    let outside = namespace.outside.to_string();
-    let redis = RedisServer::start_with(&["--bind", "127.0.0.1", &outside, "--protected-mode", "no"]).await;
-    let mut ways: Vec<_> = (0..NODES).map(|_| Way::Straight { url: redis.url() }).collect();
-    ways[VICTIM] = Way::Namespace { redis: redis.port, namespace };
-    Stage::of(redis, ways).await
-}
-
-async fn guarded() -> Stage {
-    let primary = RedisServer::start().await;
-    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
-    let sentinel = RedisServer::start_sentinel(&primary).await;
-    // It knows the replica once that is in step and it has asked.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !sentinel.info("sentinel", "master0").await.contains("slaves=1") {
-        assert!(Instant::now() < deadline, "the sentinel does not see the replica");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let nodes = format!("127.0.0.1:{}", sentinel.port);
-    let ways = (0..NODES).map(|_| Way::Sentinels { nodes: nodes.clone() }).collect();
-    let stage = Stage::of(primary, ways).await;
-    Stage { replica: Some(replica), sentinel: Some(sentinel), ..stage }
+    let answer: (String, usize) = redis.command(&["PUBSUB", "NUMSUB", "pondsocket:v1:default:__cluster__"]).await;
+    answer.1
 }

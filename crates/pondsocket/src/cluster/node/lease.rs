@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket_proto::cluster::Input;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::Node;
 
@@ -10,7 +10,8 @@ use super::Node;
 const TTL: Duration = Duration::from_secs(4);
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Renews the lease of this node for ever, if the bus keeps a table of them.
+/// Renews the lease of this node for ever, if the bus keeps a table of them; and at once when the bus is back, because
+/// others may have missed it meanwhile.
 pub(super) async fn run(node: Arc<Node>) {
     let Some(leases) = node.bus.leases() else { return };
     loop {
@@ -19,7 +20,8 @@ pub(super) async fn run(node: Arc<Node>) {
             // It is no news of any other node, and the bus says by itself that it is down.
             Err(error) => tracing::debug!(target: "pondsocket::bus", %error, "the lease was not renewed"),
         }
-        sleep(BEAT).await;
+        // Whether the time is over or the bus is back.
+        let _ = timeout(BEAT, node.returned.notified()).await;
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) struct Node {
     said: AtomicU64,
     /// `None` while the bus is up.
     down_since: Mutex<Option<u64>>,
+    /// The bus is up that was down.
+    returned: Notify,
     /// The nodes that live, by name.
     peers: Mutex<Vec<Arc<str>>>,
     meter: Meter,
@@ -106,6 +108,7 @@ impl Node {
             asked: Mutex::default(),
             said: AtomicU64::new(0),
             down_since: Mutex::new(Some(born)),
+            returned: Notify::new(),
             peers: Mutex::default(),
             meter,
             has_stopped: watch::Sender::new(false),

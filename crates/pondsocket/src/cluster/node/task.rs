@@ -169,6 +169,9 @@ impl Node {
         };
         self.queue.lock().set_up(is_up);
         self.queued.notify_one();
+        if is_news && is_up {
+            self.returned.notify_one();
+        }
         if is_news {
             self.count(if is_up { ClusterEvent::BusUp } else { ClusterEvent::BusDown });
         }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::stage::Stage;
 
 /// The lifetime of a lease, the time between two looks at them, and a bit.
-const CRASH: Duration = Duration::from_millis(5500);
+pub(crate) const CRASH: Duration = Duration::from_millis(5500);
 
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -33,7 +35,8 @@ pub(crate) async fn stopped(stage: &mut Stage) {
 
 /// SIGSTOP and SIGCONT. Its people seem gone meanwhile, and some of them really go.
 pub(crate) async fn frozen(stage: &mut Stage, time: Duration) {
-    let departure = stage.freeze();
+    let departure = stage.hide();
+    stage.freeze();
     stage.live(time).await;
     stage.was_told_of(&departure, CRASH);
     stage.thaw();
@@ -42,7 +45,19 @@ pub(crate) async fn frozen(stage: &mut Stage, time: Duration) {
 /// For less than the lifetime of a lease: nobody may notice.
 pub(crate) async fn frozen_for_a_moment(stage: &mut Stage) {
     stage.freeze();
-    stage.hides_victims = false;
     stage.live(Duration::from_secs(2)).await;
     stage.thaw();
+}
+
+/// For about as long as its lease lasts, again and again.
+pub(crate) async fn frozen_often(stage: &mut Stage, time: Duration) {
+    stage.hide();
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        let (time, pause) = (stage.random(500..7000), stage.random(100..3000));
+        stage.freeze();
+        stage.live(time).await;
+        stage.thaw();
+        stage.live(pause).await;
+    }
 }

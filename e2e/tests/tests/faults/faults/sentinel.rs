@@ -6,7 +6,8 @@ use e2e_tests::RedisServer;
 use tokio::time::Instant;
 
 use crate::judge::HEALING;
-use crate::stage::{NODES, Stage, subscribers};
+use crate::stage::{Stage, subscribers};
+use crate::world::NODES;
 
 /// How long a sentinel may take.
 const PATIENCE: Duration = Duration::from_secs(60);

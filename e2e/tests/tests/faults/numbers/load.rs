@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::case::{Form, Outcome};
-use crate::stage::{Stage, World};
+use crate::stage::Stage;
+use crate::world::World;
 
 const TIME: Duration = Duration::from_secs(600);
 
@@ -31,7 +32,7 @@ impl Drop for Load {
 }
 
 pub(crate) async fn nobody_seems_dead(form: Form) -> Outcome {
-    let mut stage = Stage::set(World::Plain, form.seed).await;
+    let mut stage = Stage::set(World::Plain, 24, form.seed).await;
     let load = Load::begin();
     stage.live(TIME).await;
     drop(load);
