@@ -204,6 +204,12 @@ options! {
         /// life is known to be over. No two nodes may have the same; 1 to 64 bytes, without control characters. Default
         /// empty: it draws one at each start.
         node_name: String = String::new(),
+        /// How often servers in other languages are told that this node lives. They must wait for more than one of these
+        /// before they take it for dead. Default 30 s.
+        node_heartbeat: Duration = Duration::from_secs(30),
+        /// After which silence a server in another language is taken for dead, and its users leave. Default 90 s. Nodes
+        /// of ours are noticed within 5.5 s, whatever this is.
+        node_timeout: Duration = Duration::from_secs(90),
         /// For how long the bus may be down before [`PondSocket::is_ready`](crate::PondSocket::is_ready), and so `/ready`,
         /// says no. Default none: a node without its bus serves its own clients as before, and stays ready.
         unready_without_bus: Option<Duration> = None,
@@ -274,6 +280,8 @@ impl Options {
             ("send_timeout", self.send_timeout),
             ("handler_timeout", self.handler_timeout),
             ("heartbeat", self.heartbeat.unwrap_or(LONGEST)),
+            ("node_heartbeat", self.node_heartbeat),
+            ("node_timeout", self.node_timeout),
         ];
         if let Some((name, _)) = times.iter().find(|(_, value)| value.is_zero()) {
             return Err(Error::bad_request(format!("{name} must not be zero")));

@@ -22,7 +22,7 @@
 //! | `canonical_channel_names` | `names_in_another_form_…` |
 //! | `event_streams` | `event_streams/` |
 //! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |
-//! | `bus`, `node_name`, `unready_without_bus` | `cluster/` |
+//! | `bus`, `node_name`, `unready_without_bus`, `node_heartbeat`, `node_timeout` | `cluster/` |
 //! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/edge/connection/mod.rs`, `a_channel_queue_is_full_…` |
 
 use std::error::Error as StdError;

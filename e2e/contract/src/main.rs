@@ -5,7 +5,8 @@
 //!
 //! With `REDIS_URL` it is a node among those that share this Redis, or with `REDIS_SENTINELS`, as `HOST:PORT,HOST:PORT`, the
 //! one that these call `REDIS_PRIMARY`, or `main`. `NODE_NAME` is its name among them, and `NAMESPACE` what they have in
-//! common, or `default`.
+//! common, or `default`. `HEARTBEAT_MS` and `HEARTBEAT_TIMEOUT_MS` are for nodes in other languages: how often they hear of
+//! this one, and after which silence they are dead.
 //!
 //! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials.
 //!

@@ -1,6 +1,7 @@
 //! What makes this server a node among others: only what its environment says.
 
 use std::env::var;
+use std::time::Duration;
 
 use pondsocket::{Error, Options, Result};
 use pondsocket_redis::{RedisBus, RedisOptions, SentinelOptions};
@@ -12,7 +13,16 @@ pub(crate) fn among_others(options: Options) -> Result<Options> {
         redis = redis.namespace(namespace);
     }
     let bus = RedisBus::new(redis).map_err(Error::internal)?;
-    Ok(options.bus(bus).node_name(var("NODE_NAME").unwrap_or_default()))
+    let mut options = options.bus(bus).node_name(var("NODE_NAME").unwrap_or_default());
+    options.node_heartbeat = time("HEARTBEAT_MS")?.unwrap_or(options.node_heartbeat);
+    options.node_timeout = time("HEARTBEAT_TIMEOUT_MS")?.unwrap_or(options.node_timeout);
+    Ok(options)
+}
+
+fn time(name: &str) -> Result<Option<Duration>> {
+    let Ok(text) = var(name) else { return Ok(None) };
+    let milliseconds = text.parse().map_err(|_| Error::new(500, format!("{name} must be a number of milliseconds")))?;
+    Ok(Some(Duration::from_millis(milliseconds)))
 }
 
 fn redis() -> Result<Option<RedisOptions>> {

@@ -1,9 +1,6 @@
 use std::sync::{Arc, OnceLock};
 
-use pondsocket_proto::id::RequestId;
-
 use crate::cluster::node::Node;
-use crate::engine::ids;
 use crate::engine::timer::Timer;
 use crate::hooks::HookSet;
 use crate::limits::address::Proxies;
@@ -36,9 +33,7 @@ impl Common {
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {
         let make = || {
             let bus = self.options.bus.as_ref()?.get();
-            let name = &self.options.node_name;
-            let drawn = RequestId::from_u128(ids::fresh());
-            Some(Node::new(bus, if name.is_empty() { drawn.as_str() } else { name }, self.meter.clone()))
+            Some(Node::new(bus, &self.options, self.meter.clone()))
         };
         let node = self.node.get_or_init(make).as_ref();
         node.inspect(|node| node.start())

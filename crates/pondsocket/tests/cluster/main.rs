@@ -7,6 +7,7 @@ mod messages;
 mod operations;
 mod operator;
 mod presence;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use pondsocket_proto::channel::Outbound;
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage};
 use pondsocket_proto::cluster::{Answer, Ask, ChannelKey, Core, Input, NodeId, Output, Settings, Topics};
-use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::id::{ChannelName, RequestId};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -37,6 +37,7 @@ use crate::engine::ids;
 use crate::engine::live::Replication;
 use crate::engine::sync::Mutex;
 use crate::metrics::Meter;
+use crate::options::Options;
 
 use clock::Clock;
 pub(crate) use host::Host;
@@ -45,6 +46,17 @@ use task::Tasks;
 
 /// Room for most messages, so that they are written without being moved.
 const USUAL_SIZE: usize = 1024;
+
+/// How the core of such a node behaves.
+fn settings(node: NodeId, topics: Topics, options: &Options) -> Settings {
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    let mut settings = Settings::new(node, topics);
+    settings.heartbeat = milliseconds(options.node_heartbeat);
+    settings.legacy_lifetime = milliseconds(options.node_timeout);
+    // Short times are looked after more often, so that they are kept.
+    settings.legacy_scan = settings.legacy_scan.min(milliseconds(options.node_timeout / 4));
+    settings
+}
 
 /// One node, and all that it shares with the others.
 pub(crate) struct Node {
@@ -81,15 +93,17 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A node that is not started yet.
-    pub(crate) fn new(bus: Arc<dyn Bus>, name: &str, meter: Meter) -> Arc<Node> {
+    /// A node that is not started yet. Without a name it draws one.
+    pub(crate) fn new(bus: Arc<dyn Bus>, options: &Options, meter: Meter) -> Arc<Node> {
         let clock = Clock::start();
         let born = clock.now();
         let caps = bus.caps();
         let prefix = caps.prefix.as_deref().unwrap_or("pondsocket");
         let topics = Topics::new(prefix, caps.namespace.as_deref().unwrap_or("default"));
+        let drawn = RequestId::from_u128(ids::fresh());
+        let name = if options.node_name.is_empty() { drawn.as_str() } else { &options.node_name };
         let id = NodeId { name: name.into(), incarnation: born };
-        let settings = Settings::new(id.clone(), topics.clone());
+        let settings = settings(id.clone(), topics.clone(), options);
         let source: Arc<str> = id.source().into();
         Arc::new(Node {
             bus,
