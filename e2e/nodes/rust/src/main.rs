@@ -28,7 +28,8 @@ use tokio::net::TcpListener;
 
 const ENDPOINT: &str = "/api/socket";
 
-#[tokio::main]
+// On one thread it handles what it receives in its order, more or less; on several it does so side by side.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> std::result::Result<(), Box<dyn Error>> {
     let pond = pond().await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -95,6 +95,12 @@ impl Client {
         self.changes(change, who)[0]["presence"].as_array().expect("a list").clone()
     }
 
+    /// Waits until a list that came with such a change shows this.
+    pub(crate) async fn is_shown(&mut self, change: &str, who: &Who, what: impl Fn(&[Value]) -> bool) {
+        let shows = |payload: &Value| what(payload["presence"].as_array().expect("a list"));
+        self.until(|client| client.changes(change, who).into_iter().any(shows)).await;
+    }
+
     /// All such changes that it has seen until now.
     pub(crate) fn changes(&self, change: &str, who: &Who) -> Vec<&Value> {
         let changes = self.heard.iter().filter(|frame| frame["action"] == "PRESENCE" && frame["event"] == change);
