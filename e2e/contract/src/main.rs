@@ -2,7 +2,8 @@
 //!
 //! `PORT` says where to listen on 127.0.0.1; 0 picks a free port. `listening PORT` is printed when it is ready. With
 //! `REDIS_URL` it is a node among those that share this Redis; `NODE_NAME` is its name among them.
-//! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials.
+//! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials. `TRUSTED_PROXIES`, addresses with commas between, are
+//! believed what they say of their clients. `PING_INTERVAL_MS` says how often it pings.
 //! SIGINT and SIGTERM stop it. At SIGUSR1 it prints `snapshot JSON`: what it holds, and how many tasks it has.
 
 mod events;
@@ -61,11 +62,13 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
 
 fn pond() -> Result<PondSocket> {
     let options = Options::default().max_message_size(1024 * 1024);
-    let pond = PondSocket::with_options(among_others(open_to_page(options))?)?;
+    let options = behind_proxies(open_to_page(options))?;
+    let pond = PondSocket::with_options(among_others(options)?)?;
     let socket = pond.create_endpoint("/api/socket", connect);
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/plain/:roomId", join));
+    let _address = pond.create_endpoint("/api/address", tell_address);
     let large = EndpointOptions {
         max_message_size: Some(16 * 1024 * 1024),
         enable_compression: Some(true),
@@ -80,6 +83,16 @@ fn open_to_page(options: Options) -> Options {
     options.cors_allow_origin(origin).cors_allow_credentials(true)
 }
 
+fn behind_proxies(mut options: Options) -> Result<Options> {
+    if let Ok(proxies) = std::env::var("TRUSTED_PROXIES") {
+        options = options.trusted_proxies(proxies.split(',').map(str::to_owned).collect());
+    }
+    if let Ok(interval) = std::env::var("PING_INTERVAL_MS") {
+        options = options.ping_interval(Duration::from_millis(interval.parse().map_err(Error::internal)?));
+    }
+    Ok(options)
+}
+
 fn among_others(options: Options) -> Result<Options> {
     let Ok(url) = std::env::var("REDIS_URL") else { return Ok(options) };
     let bus = RedisOptions::url(&url).and_then(RedisBus::new).map_err(Error::internal)?;
@@ -91,6 +104,11 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
         None | Some("") => Err(Error::unauthorized("token required")),
         Some(_) => Ok(ctx.accept()),
     }
+}
+
+/// Lets nobody in, and tells all from where they have come.
+async fn tell_address(ctx: ConnectionContext) -> Result<Connected> {
+    Err(Error::forbidden(ctx.client_ip().map_or_else(|| "unknown".into(), |address| address.to_string())))
 }
 
 #[derive(Deserialize)]

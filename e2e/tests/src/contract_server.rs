@@ -52,11 +52,16 @@ impl ContractServer {
         ContractServer::spawn(cargo("run")).await
     }
 
+    /// The same, with settings in its environment.
+    pub async fn start_with(settings: &[(&str, &str)]) -> ContractServer {
+        let mut command = cargo("run");
+        command.envs(settings.iter().copied());
+        ContractServer::spawn(command).await
+    }
+
     /// The same, as a node among those that share a Redis.
     pub async fn start_as_node(redis: &str, name: &str) -> ContractServer {
-        let mut command = cargo("run");
-        command.env("REDIS_URL", redis).env("NODE_NAME", name);
-        ContractServer::spawn(command).await
+        ContractServer::start_with(&[("REDIS_URL", redis), ("NODE_NAME", name)]).await
     }
 
     /// The same, with so many file descriptors at the most.
