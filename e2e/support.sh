@@ -19,6 +19,10 @@ need_compiler() { command -v c++ >/dev/null || install_packages g++; }
 
 need_redis() { command -v redis-server >/dev/null || install_packages redis-server; }
 
+need_nginx() { command -v nginx >/dev/null || install_packages nginx; }
+
+need_haproxy() { command -v haproxy >/dev/null || install_packages haproxy; }
+
 need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
 
 # The features of a crate, by name.
