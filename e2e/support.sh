@@ -23,6 +23,10 @@ need_iproute() { command -v ip >/dev/null && command -v tc >/dev/null || install
 
 need_prometheus() { command -v prometheus >/dev/null || install_packages prometheus; }
 
+need_nginx() { command -v nginx >/dev/null || install_packages nginx; }
+
+need_haproxy() { command -v haproxy >/dev/null || install_packages haproxy; }
+
 need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
 
 # The features of a crate, by name.

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::DEADLINE;
+use crate::{DEADLINE, stream_from};
 
 /// A raw client of an event stream. What it receives must be what the strictest client accepts, and nothing but unnamed
 /// events of one line, and comments.
@@ -25,6 +25,8 @@ pub struct EventPeer {
     pub id: String,
     /// How many comments have come.
     pub comments: usize,
+    /// The address of this machine that its requests come from; `None` for whatever the system picks.
+    pub source: Option<IpAddr>,
     address: SocketAddr,
     path: String,
     body: Incoming,
@@ -38,6 +40,12 @@ impl EventPeer {
     /// Opens a stream at `path` (with its query) and reads the CONNECTION message.
     pub async fn connect(address: SocketAddr, path: &str) -> EventPeer {
         EventPeer::over(TcpStream::connect(address).await.expect("it listens"), address, path).await
+    }
+
+    /// The same from an address of one's own, such as 127.0.0.2. Its requests come from there, too.
+    pub async fn connect_from(source: IpAddr, address: SocketAddr, path: &str) -> EventPeer {
+        let peer = EventPeer::over(stream_from(source, address).await, address, path).await;
+        EventPeer { source: Some(source), ..peer }
     }
 
     /// The same with a receive buffer of this size: whoever does not read from it stalls the server soon.
@@ -55,8 +63,9 @@ impl EventPeer {
         let (head, body) = answer.into_parts();
         assert_eq!(head.status, StatusCode::OK, "{head:?}");
         let (path, buffer) = (path.to_owned(), Vec::new());
-        let id = String::new();
-        let mut peer = EventPeer { head, id, comments: 0, address, path, body, buffer, sent: 0, _sender: sender };
+        let (id, source) = (String::new(), None);
+        let mut peer =
+            EventPeer { head, id, comments: 0, source, address, path, body, buffer, sent: 0, _sender: sender };
         let first = peer.next().await;
         assert_eq!((&first["action"], &first["event"]), (&json!("CONNECT"), &json!("CONNECTION")), "the first message");
         peer.id = first["payload"]["connectionId"].as_str().expect("an id").to_owned();
@@ -67,7 +76,14 @@ impl EventPeer {
     pub async fn ask(&self, method: Method, body: impl Into<Bytes>) -> Response<Incoming> {
         let request = Request::builder().method(method).uri(&self.path).header("x-connection-id", &self.id);
         let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body.into()));
-        request_over(self.address, request.expect("a request")).await
+        request_over(self.stream().await, request.expect("a request")).await
+    }
+
+    async fn stream(&self) -> TcpStream {
+        match self.source {
+            Some(source) => stream_from(source, self.address).await,
+            None => TcpStream::connect(self.address).await.expect("it listens"),
+        }
     }
 
     /// Sends any text as a message; answers the status.
@@ -171,11 +187,16 @@ impl EventPeer {
 
 /// Makes a request over a connection of its own.
 pub async fn request(address: SocketAddr, request: Request<String>) -> Response<Incoming> {
-    request_over(address, request.map(|text| Full::new(text.into()))).await
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    request_over(stream, request.map(|text| Full::new(text.into()))).await
 }
 
-async fn request_over(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
-    let stream = TcpStream::connect(address).await.expect("it listens");
+/// The same from an address of one's own, such as 127.0.0.2.
+pub async fn request_from(source: IpAddr, address: SocketAddr, request: Request<String>) -> Response<Incoming> {
+    request_over(stream_from(source, address).await, request.map(|text| Full::new(text.into()))).await
+}
+
+async fn request_over(stream: TcpStream, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
     tokio::spawn(connection);
     request.headers_mut().insert(HOST, "x".parse().expect("a host"));

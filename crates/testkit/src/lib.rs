@@ -3,7 +3,7 @@
 mod events;
 mod recorder;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
-pub use events::{EventPeer, request};
+pub use events::{EventPeer, request, request_from};
 pub use recorder::Recorder;
 
 /// How long anything that must happen may take.
@@ -60,6 +60,13 @@ pub fn serve_in_memory(pond: &PondSocket, capacity: usize) -> DuplexStream {
 pub async fn connect_in_memory(pond: &PondSocket, path: &str, capacity: usize) -> WebSocketStream<DuplexStream> {
     let stream = serve_in_memory(pond, capacity);
     client_async(format!("ws://localhost{path}"), stream).await.expect("the server lets us in").0
+}
+
+/// A connection from an address of one's own: on Linux all that begin with 127 are.
+async fn stream_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((source, 0).into()).expect("an address of this machine");
+    socket.connect(address).await.expect("it listens")
 }
 
 /// Waits until something is so that tells nobody when it becomes so.
@@ -110,6 +117,13 @@ impl Peer {
         let mut peer = Peer::connect_silently(address, path).await;
         peer.greet().await;
         peer
+    }
+
+    /// The same from an address of one's own, such as 127.0.0.2.
+    pub async fn connect_from(source: IpAddr, address: SocketAddr, path: &str) -> Peer {
+        let stream = MaybeTlsStream::Plain(stream_from(source, address).await);
+        let socket = client_async(format!("ws://{address}{path}"), stream).await.expect("the server lets us in").0;
+        Peer::over(socket).await
     }
 
     /// Takes over a WebSocket that was opened in some other way, and reads the CONNECTION message.

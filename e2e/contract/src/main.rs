@@ -8,11 +8,13 @@
 //! common, or `default`. `HEARTBEAT_MS` and `HEARTBEAT_TIMEOUT_MS` are for nodes in other languages: how often they hear of
 //! this one, and after which silence they are dead.
 //!
-//! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials.
+//! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials. `TRUSTED_PROXIES`, addresses with commas between, are
+//! believed what they say of their clients. `PING_INTERVAL_MS` says how often it pings.
 //!
 //! `/health` and `/ready` are answered, and `/metrics` for Prometheus. SIGINT and SIGTERM stop it. At SIGUSR1 it prints
 //! `snapshot JSON`: what it holds, and how many tasks it has.
 
+mod door;
 mod events;
 mod metrics;
 mod node;
@@ -71,12 +73,13 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
 }
 
 fn pond() -> Result<PondSocket> {
-    let options = open_to_page(Options::default().max_message_size(1024 * 1024));
+    let options = door::options(Options::default().max_message_size(1024 * 1024))?;
     let pond = metrics::counted(PondSocket::with_options(node::among_others(options)?)?);
     let socket = pond.create_endpoint("/api/socket", connect);
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/plain/:roomId", join));
+    let _address = pond.create_endpoint("/api/address", tell_address);
     let large = EndpointOptions {
         max_message_size: Some(16 * 1024 * 1024),
         enable_compression: Some(true),
@@ -86,16 +89,16 @@ fn pond() -> Result<PondSocket> {
     Ok(pond)
 }
 
-fn open_to_page(options: Options) -> Options {
-    let Ok(origin) = std::env::var("POND_PAGE_ORIGIN") else { return options };
-    options.cors_allow_origin(origin).cors_allow_credentials(true)
-}
-
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     match ctx.query("token") {
         None | Some("") => Err(Error::unauthorized("token required")),
         Some(_) => Ok(ctx.accept()),
     }
+}
+
+/// Lets nobody in, and tells all from where they have come.
+async fn tell_address(ctx: ConnectionContext) -> Result<Connected> {
+    Err(Error::forbidden(ctx.client_ip().map_or_else(|| "unknown".into(), |address| address.to_string())))
 }
 
 #[derive(Deserialize)]

@@ -53,11 +53,16 @@ impl ContractServer {
         ContractServer::started_by(Command::new(ContractServer::program().await)).await
     }
 
+    /// The same, with settings in its environment.
+    pub async fn start_with(settings: &[(&str, &str)]) -> ContractServer {
+        let mut command = Command::new(ContractServer::program().await);
+        command.envs(settings.iter().copied());
+        ContractServer::started_by(command).await
+    }
+
     /// The same, as a node among those that share a Redis.
     pub async fn start_as_node(redis: &str, name: &str) -> ContractServer {
-        let mut command = Command::new(ContractServer::program().await);
-        command.env("REDIS_URL", redis).env("NODE_NAME", name);
-        ContractServer::started_by(command).await
+        ContractServer::start_with(&[("REDIS_URL", redis), ("NODE_NAME", name)]).await
     }
 
     /// The same, with so many file descriptors at the most.

@@ -1,0 +1,20 @@
+//! How clients come in, as the environment says.
+
+use std::env::var;
+use std::time::Duration;
+
+use pondsocket::{Error, Options, Result};
+
+/// The options of a server that is behind these proxies, if any, and open to the pages of that origin.
+pub(crate) fn options(mut options: Options) -> Result<Options> {
+    if let Ok(origin) = var("POND_PAGE_ORIGIN") {
+        options = options.cors_allow_origin(origin).cors_allow_credentials(true);
+    }
+    if let Ok(proxies) = var("TRUSTED_PROXIES") {
+        options = options.trusted_proxies(proxies.split(',').map(str::to_owned).collect());
+    }
+    if let Ok(interval) = var("PING_INTERVAL_MS") {
+        options = options.ping_interval(Duration::from_millis(interval.parse().map_err(Error::internal)?));
+    }
+    Ok(options)
+}

@@ -1,0 +1,48 @@
+use e2e_tests::ContractServer;
+use http_body_util::BodyExt;
+use hyper::Request;
+use testkit::{request, request_from};
+
+use crate::proxy::{Proxy, Settings};
+use crate::site::{Site, client};
+
+type Headers = [(&'static str, &'static str)];
+
+/// What a client may say, to be taken for 6.6.6.6.
+const FORGED: [&Headers; 4] = [
+    &[("x-forwarded-for", "6.6.6.6")],
+    &[("forwarded", "for=6.6.6.6")],
+    &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "6.6.6.6")],
+    &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=6.6.6.6, for=127.0.0.1")],
+];
+
+pub(crate) async fn the_proxy_says_who_the_client_is(start: impl AsyncFn(Settings) -> Proxy) {
+    let site = Site::open(start).await;
+    assert_eq!(seen_through(&site, &[]).await, client(7).to_string());
+    for forged in FORGED {
+        assert_eq!(seen_through(&site, forged).await, client(7).to_string(), "{forged:?}");
+        assert_eq!(seen_by(&site.servers[0], forged).await, "6.6.6.6", "who is trusted is believed {forged:?}");
+    }
+}
+
+/// Where a client seems to come from that asks through the proxy.
+async fn seen_through(site: &Site, headers: &Headers) -> String {
+    let answer = request_from(client(7), site.address(), ask(headers)).await;
+    text(answer.into_body()).await
+}
+
+/// Where one seems to come from that asks the server itself, from the address of the proxy.
+async fn seen_by(server: &ContractServer, headers: &Headers) -> String {
+    text(request(server.address, ask(headers)).await.into_body()).await
+}
+
+fn ask(headers: &Headers) -> Request<String> {
+    let request = Request::get("/api/address").header("accept", "text/event-stream");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(String::new()).expect("a request")
+}
+
+async fn text(body: hyper::body::Incoming) -> String {
+    let bytes = body.collect().await.expect("a whole answer").to_bytes();
+    String::from_utf8_lossy(&bytes).trim().to_owned()
+}

@@ -1,0 +1,76 @@
+use std::time::{Duration, Instant};
+
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+use testkit::{EventPeer, request_from};
+
+use crate::proxy::{Proxy, Settings};
+use crate::site::{ENDPOINT, Site, client};
+
+const EVENTS: u32 = 100;
+
+/// On the average, on a busy machine. What the system holds back for more to come waits for at least 200 ms.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+pub(crate) async fn declined_before_the_stream(start: impl AsyncFn(Settings) -> Proxy) {
+    let site = Site::open(start).await;
+    let ask = Request::get("/api/socket").header("accept", "text/event-stream").body(String::new()).expect("a request");
+    assert_eq!(request_from(client(1), site.address(), ask).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+/// The next thing is said only when the last one was heard: a proxy that waits for more would wait for ever.
+pub(crate) async fn each_event_comes_at_once(start: impl AsyncFn(Settings) -> Proxy) {
+    let site = Site::open(start).await;
+    let mut ann = site.member("/chat/1", "ann").await;
+    let mut bob = site.streaming_member("/chat/1", "bob").await;
+    assert_eq!(ann.until("JOIN").await["payload"]["changed"]["username"], "bob");
+    let begin = Instant::now();
+    for n in 0..EVENTS {
+        if n % 2 == 0 {
+            ann.event("/chat/1", "message", json!({ "n": n })).await;
+        } else {
+            bob.event("/chat/1", "message", json!({ "n": n })).await;
+        }
+        assert_eq!(bob.next().await["payload"], json!({ "n": n }));
+        assert_eq!(ann.next().await["payload"], json!({ "n": n }));
+    }
+    assert!(begin.elapsed() < AT_ONCE * EVENTS, "{EVENTS} events took {:?}", begin.elapsed());
+}
+
+pub(crate) async fn requests_are_answered(start: impl AsyncFn(Settings) -> Proxy) {
+    let site = Site::open(start).await;
+    let mut ann = site.member("/chat/1", "ann").await;
+    let mut bob = site.streaming_member("/chat/1", "bob").await;
+    assert_eq!(ann.until("JOIN").await["payload"]["changed"]["username"], "bob");
+    let large = json!({ "text": "é€".repeat(180_000) });
+    // It must be taken: 202.
+    bob.event("/chat/1", "message", large.clone()).await;
+    assert!(ann.next().await["payload"] == large, "900 kB arrive whole");
+    assert!(bob.next().await["payload"] == large, "also at the stream");
+    assert_eq!(bob.text("no JSON").await, StatusCode::ACCEPTED);
+    assert_eq!(bob.next().await["payload"]["code"], 400);
+    assert_eq!(bob.ask(Method::DELETE, "").await.status(), StatusCode::NO_CONTENT);
+    assert!(bob.ended().await.is_empty());
+    assert_eq!(ann.until("LEAVE").await["payload"]["changed"]["username"], "bob");
+    assert_eq!(bob.text("too late").await, StatusCode::NOT_FOUND);
+}
+
+pub(crate) async fn a_client_that_goes_is_missed(start: impl AsyncFn(Settings) -> Proxy) {
+    let site = Site::open(start).await;
+    let mut ann = site.member("/chat/1", "ann").await;
+    drop(site.streaming_member("/chat/1", "bob").await);
+    assert_eq!(ann.until("LEAVE").await["payload"]["changed"]["username"], "bob");
+}
+
+/// With two servers, of which only one has the stream.
+pub(crate) async fn a_message_finds_its_stream_from_any_address(start: impl AsyncFn(Settings) -> Proxy) {
+    let site = Site::open_pair(start).await;
+    for number in 1..=8 {
+        let mut peer = EventPeer::connect_from(client(number), site.address(), ENDPOINT).await;
+        for other in 1..=8 {
+            peer.source = Some(client(other));
+            // It must be taken: 202. Joining again is acknowledged again.
+            peer.join("/plain/1", json!({ "username": "x" })).await;
+        }
+    }
+}

@@ -1,0 +1,23 @@
+use std::fs;
+
+use tempfile::tempdir;
+use tokio::process::Command;
+
+use super::{Proxy, Settings, configuration, free_address};
+
+pub(crate) async fn start(Settings { servers: [one, two], idle }: Settings) -> Proxy {
+    let (folder, address) = (tempdir().expect("a folder"), free_address());
+    let values = [
+        ("bind :80 ", &*format!("bind {address} ")),
+        ("10.0.0.11:8080", &one.to_string()),
+        ("10.0.0.12:8080", &two.to_string()),
+        ("127.0.0.1:10000", &free_address().to_string()),
+        ("75s", idle),
+    ];
+    let file = folder.path().join("haproxy.cfg");
+    fs::write(&file, configuration("haproxy/pondsocket.cfg", &values)).expect("written");
+    let mut haproxy = Command::new("haproxy");
+    // It says nothing but what is wrong with the configuration, and stays in the foreground.
+    haproxy.args(["-q", "-db", "-f"]).arg(file);
+    Proxy::start(haproxy, address, folder).await
+}

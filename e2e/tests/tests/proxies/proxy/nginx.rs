@@ -1,0 +1,40 @@
+use std::fs;
+
+use tempfile::tempdir;
+use tokio::process::Command;
+
+use super::{Proxy, Settings, configuration, free_address};
+
+/// What a distribution says around the file of ours.
+const AROUND: &str = "
+user root;
+daemon off;
+worker_processes 2;
+pid nginx.pid;
+error_log stderr crit;
+events {}
+http {
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    include pondsocket.conf;
+}
+";
+
+pub(crate) async fn start(Settings { servers: [one, two], idle }: Settings) -> Proxy {
+    let (folder, address) = (tempdir().expect("a folder"), free_address());
+    let values = [
+        ("listen 80;", &*format!("listen {address};")),
+        ("10.0.0.11:8080", &one.to_string()),
+        ("10.0.0.12:8080", &two.to_string()),
+        ("75s", idle),
+    ];
+    fs::write(folder.path().join("pondsocket.conf"), configuration("nginx/pondsocket.conf", &values)).expect("written");
+    fs::write(folder.path().join("nginx.conf"), AROUND).expect("written");
+    let mut nginx = Command::new("nginx");
+    nginx.arg("-p").arg(folder.path()).args(["-c", "nginx.conf", "-e", "stderr"]);
+    Proxy::start(nginx, address, folder).await
+}
