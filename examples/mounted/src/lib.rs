@@ -3,10 +3,14 @@
 mod database;
 mod ending;
 mod room;
+#[cfg(feature = "hyper")]
+mod serving;
 
 pub use database::{Database, Said};
 pub use ending::end_at_signal;
 pub use room::pond;
+#[cfg(feature = "hyper")]
+pub use serving::serve;
 
 use std::env;
 use std::io;

@@ -101,4 +101,5 @@ macro_rules! judge {
 
 judge! {
     axum "axum",
+    hyper "hyper",
 }
