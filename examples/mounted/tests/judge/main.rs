@@ -102,4 +102,5 @@ macro_rules! judge {
 judge! {
     axum "axum",
     hyper "hyper",
+    tower "tower",
 }
