@@ -103,4 +103,5 @@ judge! {
     axum "axum",
     hyper "hyper",
     tower "tower",
+    warp "warp",
 }
