@@ -29,8 +29,15 @@ impl Host {
         command.env("PORT", "0").stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().expect("it starts");
         let mut output = BufReader::new(process.stdout.take().expect("its output is piped")).lines();
-        let line = timeout(DEADLINE, output.next_line()).await.expect("a line in time").expect("text").expect("a line");
-        let address = line.strip_prefix("listening ").expect("it says where it listens").parse().expect("an address");
+        let address = timeout(DEADLINE, async {
+            loop {
+                let line = output.next_line().await.expect("text").expect("it says where it listens");
+                if let Some(address) = line.strip_prefix("listening ") {
+                    return address.parse().expect("an address");
+                }
+            }
+        });
+        let address = address.await.expect("it listens in time");
         // Whatever it says later is of no interest, but must be read.
         tokio::spawn(async move { while let Ok(Some(_)) = output.next_line().await {} });
         Host { process, address }

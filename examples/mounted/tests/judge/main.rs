@@ -2,13 +2,26 @@
 
 mod host;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use testkit::{EventPeer, Peer};
+use testkit::{DEADLINE, EventPeer, Peer};
+use tokio::time::{interval, timeout};
 
 use host::Host;
 
 const ANN: &str = "/ws/socket?token=token-of-ann";
 const BOB: &str = "/ws/socket?token=token-of-bob";
+
+/// How often somebody talks.
+const PACE: Duration = Duration::from_millis(20);
+
+/// When a host sees that the client of an event stream has gone.
+#[derive(Clone, Copy)]
+enum Sees {
+    AtOnce,
+    WhenItWrites,
+}
 
 async fn refuses_strangers_before_the_upgrade(program: &str) {
     let host = Host::start(program).await;
@@ -19,7 +32,7 @@ async fn refuses_strangers_before_the_upgrade(program: &str) {
     assert_eq!(host.get(ANN).await.0, 426);
 }
 
-async fn carries_both_ways_in_and_shares_the_state(program: &str) {
+async fn carries_both_ways_in_and_shares_the_state(program: &str, sees: Sees) {
     let host = Host::start(program).await;
     assert_eq!(host.messages().await, json!([]));
 
@@ -45,9 +58,28 @@ async fn carries_both_ways_in_and_shares_the_state(program: &str) {
     let said = host.messages().await;
     assert_eq!((&said[0]["text"], said.as_array().map(Vec::len)), (&json!("from a WebSocket"), Some(2)));
 
-    // The host tells the pond that a client has gone.
     drop(bob);
-    assert_eq!(names(&ann.until("LEAVE").await), ["ann"]);
+    let left = match sees {
+        Sees::AtOnce => ann.until("LEAVE").await,
+        Sees::WhenItWrites => timeout(DEADLINE, left_while_talking(&mut ann)).await.expect("the host sees it"),
+    };
+    assert_eq!(names(&left), ["ann"]);
+}
+
+/// Says something now and then until somebody leaves; answers how.
+async fn left_while_talking(ann: &mut Peer) -> Value {
+    let mut pace = interval(PACE);
+    loop {
+        pace.tick().await;
+        ann.event("/room", "say", json!({ "text": "still there?" })).await;
+        let mut message = ann.next().await;
+        while message["event"] != "said" {
+            if message["event"] == "LEAVE" {
+                return message;
+            }
+            message = ann.next().await;
+        }
+    }
 }
 
 async fn drains_at_sigterm(program: &str) {
@@ -76,7 +108,7 @@ fn names(message: &Value) -> Vec<String> {
 
 /// For each framework a module of tests.
 macro_rules! judge {
-    ($($framework:ident $feature:literal),* $(,)?) => { $(
+    ($($framework:ident $feature:literal $sees:ident),* $(,)?) => { $(
         #[cfg(feature = $feature)]
         mod $framework {
             const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", $feature));
@@ -88,7 +120,7 @@ macro_rules! judge {
 
             #[tokio::test]
             async fn carries_both_ways_in_and_shares_the_state() {
-                super::carries_both_ways_in_and_shares_the_state(PROGRAM).await;
+                super::carries_both_ways_in_and_shares_the_state(PROGRAM, super::Sees::$sees).await;
             }
 
             #[tokio::test]
@@ -100,8 +132,9 @@ macro_rules! judge {
 }
 
 judge! {
-    axum "axum",
-    hyper "hyper",
-    tower "tower",
-    warp "warp",
+    axum "axum" AtOnce,
+    hyper "hyper" AtOnce,
+    poem "poem" WhenItWrites,
+    tower "tower" AtOnce,
+    warp "warp" AtOnce,
 }
