@@ -135,6 +135,7 @@ judge! {
     axum "axum" AtOnce,
     hyper "hyper" AtOnce,
     poem "poem" WhenItWrites,
+    salvo "salvo" AtOnce,
     tower "tower" AtOnce,
     warp "warp" AtOnce,
 }
