@@ -132,6 +132,7 @@ macro_rules! judge {
 }
 
 judge! {
+    actix "actix" AtOnce,
     axum "axum" AtOnce,
     hyper "hyper" AtOnce,
     poem "poem" WhenItWrites,
