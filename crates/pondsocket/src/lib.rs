@@ -63,7 +63,7 @@
 //! | being told of everything | [`hooks`], [`metrics`], [`snapshot`], and `tracing` |
 //! | the end in good order | [`PondSocket::shutdown`] |
 //! | several servers as one | [`cluster`] |
-//! | mounting in another server | [`PondSocket::service`], [`PondSocket::layer`] |
+//! | mounting in another server | [`PondSocket::service`], [`PondSocket::layer`], [`PeerAddr`], [`HostUpgrade`] |
 //! | a WebSocket without the protocol | [`PondSocket::create_websocket`] |
 //!
 //! # Features
@@ -118,6 +118,7 @@ pub use delivery::{Delivery, Remote};
 pub use edge::answer::PeerAddr;
 pub use edge::body::Body;
 pub use edge::service::{EitherBody, Layered, PondLayer, PondService};
+pub use edge::websocket::HostUpgrade;
 pub use endpoint::{Connection, Endpoint};
 pub use error::{Error, Result};
 pub use extract::{Assigns, Params, Payload, Presence, Query, State};

@@ -1,13 +1,17 @@
 //! The pond within other HTTP servers: it sees the full path and the peer, and takes nothing that is not its own.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use pondsocket::{Connected, ConnectionContext, EventContext, JoinContext, Joined, PeerAddr, PondSocket, Result};
+use pondsocket::{
+    Connected, ConnectionContext, EventContext, HostUpgrade, JoinContext, Joined, PeerAddr, PondSocket, Result,
+};
 use serde_json::{Value, json};
 use testkit::{DEADLINE, Peer, eventually};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -188,6 +192,49 @@ async fn in_a_server_of_hyper_alone_that_tells_the_peer() {
     });
     works(address, Some("203.0.113.7")).await;
     assert!(ask(address, "GET", "/nowhere").await.starts_with("HTTP/1.1 404"));
+}
+
+/// Serves with upgrades that the host grants in its own way, and hyper's are out of reach.
+async fn serve_with_own_upgrades(pond: PondSocket, stream: TcpStream) {
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        if let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() {
+            let upgraded = async { upgrade.await.map(TokioIo::new).map_err(io::Error::other) };
+            request.extensions_mut().insert(HostUpgrade::new(upgraded));
+        }
+        pond.service().call(request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // A connection that the test has ended may end badly.
+    let _ = connection.with_upgrades().await;
+}
+
+#[tokio::test]
+async fn in_a_host_that_has_upgrades_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it listens");
+    let pond = pond();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve_with_own_upgrades(pond.clone(), stream));
+        }
+    });
+    works(address, None).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_its_host_does_not_grant_is_no_connection() {
+    let pond = pond();
+    let asked = hyper::Request::get("/ws/api/socket")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let mut asked = asked.body(String::new()).expect("a request");
+    asked.extensions_mut().insert(HostUpgrade::new(async { Err::<TcpStream, _>(io::Error::other("not now")) }));
+    let Ok(answer) = pond.service().call(asked).await;
+    assert_eq!(answer.status(), 101);
+    eventually("its place is free", || pond.snapshot().endpoints[0].admitted == 0).await;
+    assert_eq!(pond.snapshot().endpoints[0].connections, 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, Response};
-use hyper::upgrade::OnUpgrade;
 use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::pattern::Match;
 use tracing::{Instrument, debug_span};
@@ -16,7 +15,7 @@ use crate::edge::connection::Places;
 use crate::edge::events;
 use crate::edge::newcomer::Newcomer;
 use crate::edge::refusal::Refused;
-use crate::edge::websocket::Upgrade;
+use crate::edge::websocket::{Offer, Upgrade};
 use crate::endpoint::{Door, EndpointInner, Settings};
 use crate::engine::ids;
 use crate::engine::link::Identity;
@@ -32,7 +31,7 @@ pub(super) struct Arrival {
     pub(super) parts: Parts,
     pub(super) route: Match,
     pub(super) peer: Option<SocketAddr>,
-    pub(super) upgrade: Option<OnUpgrade>,
+    pub(super) offer: Option<Offer>,
 }
 
 /// Lets a request in: a connection begins with the answer.
@@ -41,7 +40,7 @@ pub(super) async fn admit(
     settings: &Settings,
     arrival: Arrival,
 ) -> Result<Response<Body>, Refused> {
-    let Arrival { parts, route, peer, upgrade } = arrival;
+    let Arrival { parts, route, peer, offer } = arrival;
     let common = &endpoint.common;
     if common.drain.has_begun() {
         return Err(draining(settings));
@@ -49,7 +48,7 @@ pub(super) async fn admit(
     let client = peer.map(|peer| common.proxies.client(peer.ip(), &parts.headers));
     match &endpoint.door {
         Door::Raw(handler) => {
-            let upgrade = Upgrade::of(&parts, upgrade, settings)?;
+            let upgrade = Upgrade::of(&parts, offer, settings)?;
             let admission = Some(find_room(endpoint, settings, &parts.headers, client)?);
             let places = Places { admission, ticket: count_in(endpoint, settings)? };
             Ok(upgrade.open_raw(endpoint, places, Arc::clone(handler)))
@@ -57,7 +56,7 @@ pub(super) async fn admit(
         Door::Pond(handler) => {
             let upgrade = match events::are_wanted(endpoint, &parts) {
                 true => None,
-                false => Some(Upgrade::of(&parts, upgrade, settings)?),
+                false => Some(Upgrade::of(&parts, offer, settings)?),
             };
             let admission = find_room(endpoint, settings, &parts.headers, client)?;
             let version = parts.version;

@@ -141,6 +141,13 @@ pub enum EitherBody<R> {
     Inner(R),
 }
 
+/// Nothing: for layers that answer by themselves.
+impl<R> Default for EitherBody<R> {
+    fn default() -> EitherBody<R> {
+        EitherBody::Ours(Body::default())
+    }
+}
+
 impl<R> fmt::Debug for EitherBody<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

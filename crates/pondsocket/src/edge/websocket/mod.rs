@@ -1,9 +1,12 @@
 //! Connections over WebSockets.
 
 mod frames;
+mod offer;
 mod upgrade;
 
 pub(crate) use frames::Frames;
-pub(crate) use upgrade::Upgrade;
+pub use offer::HostUpgrade;
+pub(crate) use offer::Offer;
 #[cfg(all(test, feature = "server"))]
-pub(crate) use upgrade::recover;
+pub(crate) use offer::recover;
+pub(crate) use upgrade::Upgrade;

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Response, StatusCode};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use pondsocket_proto::ws::{self, Decoder, Handshake, Limits};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Frames;
+use super::offer::{Offer, Stream};
 use crate::edge::body::Body;
 use crate::edge::connection::Places;
 use crate::edge::newcomer::Newcomer;
@@ -22,28 +21,26 @@ use crate::engine::socket::{Io, Socket};
 use crate::error::Error;
 use crate::handler::BoxFuture;
 use crate::metrics::DeclineReason;
-#[cfg(feature = "server")]
-use crate::serve::Watched;
 use crate::websocket::WebSocket;
 
 /// A request for an upgrade that can be granted.
 pub(crate) struct Upgrade {
     handshake: Handshake,
-    upgrade: OnUpgrade,
+    offer: Offer,
 }
 
 impl Upgrade {
     /// What a request asks for. The host offers the upgrade, if it can.
-    pub(crate) fn of(parts: &Parts, upgrade: Option<OnUpgrade>, settings: &Settings) -> Result<Upgrade, Refused> {
+    pub(crate) fn of(parts: &Parts, offer: Option<Offer>, settings: &Settings) -> Result<Upgrade, Refused> {
         let handshake = ws::accept_parts(parts, settings.enable_compression).map_err(|refusal| {
             let error = Error::new(refusal.status().as_u16(), refusal.to_string());
             Refused { error, reason: DeclineReason::Handshake, headers: refusal.headers() }
         })?;
-        let Some(upgrade) = upgrade else {
+        let Some(offer) = offer else {
             let error = Error::internal("the HTTP server does not offer upgrades");
             return Err(Refused::new(error, DeclineReason::Handshake));
         };
-        Ok(Upgrade { handshake, upgrade })
+        Ok(Upgrade { handshake, offer })
     }
 
     /// Grants it: the answer is 101, and a task waits for the connection.
@@ -67,8 +64,8 @@ impl Upgrade {
 
 type RawHandler = Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>;
 
-async fn serve_pond(Upgrade { handshake, upgrade }: Upgrade, endpoint: Arc<EndpointInner>, newcomer: Newcomer) {
-    let Some((stream, first)) = upgraded(upgrade, &endpoint).await else { return };
+async fn serve_pond(Upgrade { handshake, offer }: Upgrade, endpoint: Arc<EndpointInner>, newcomer: Newcomer) {
+    let Some((stream, first)) = upgraded(offer, &endpoint).await else { return };
     let (socket, writer) = match stream {
         Stream::Tcp(stream) => Socket::tcp(stream),
         Stream::Io(io) => Socket::io(io),
@@ -85,12 +82,12 @@ async fn serve_pond(Upgrade { handshake, upgrade }: Upgrade, endpoint: Arc<Endpo
 }
 
 async fn serve_raw(
-    Upgrade { handshake, upgrade }: Upgrade,
+    Upgrade { handshake, offer }: Upgrade,
     endpoint: Arc<EndpointInner>,
     _places: Places,
     handler: RawHandler,
 ) {
-    let Some((stream, first)) = upgraded(upgrade, &endpoint).await else { return };
+    let Some((stream, first)) = upgraded(offer, &endpoint).await else { return };
     let io: Box<dyn Io> = match stream {
         Stream::Tcp(stream) => Box::new(stream),
         Stream::Io(io) => io,
@@ -108,18 +105,12 @@ async fn serve_raw(
     }
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Io(Box<dyn Io>),
-}
-
-/// Waits for the upgrade. A plain TCP stream is recovered from our own server, from hyper, or from the builder that
-/// detects HTTP versions (which axum uses): then deliverers can write to it. Bytes that were read already come along.
-async fn upgraded(upgrade: OnUpgrade, endpoint: &EndpointInner) -> Option<(Stream, Vec<u8>)> {
+/// Waits for the upgrade.
+async fn upgraded(offer: Offer, endpoint: &EndpointInner) -> Option<(Stream, Vec<u8>)> {
     let settings = endpoint.settings();
     // The answer has been given: a client that takes so long to read it will not read anything else.
-    let upgraded = match timeout(settings.write_wait, upgrade).await {
-        Ok(Ok(upgraded)) => upgraded,
+    let (stream, first) = match timeout(settings.write_wait, offer.granted()).await {
+        Ok(Ok(granted)) => granted,
         failed => {
             let path = &*endpoint.observer.endpoint;
             tracing::debug!(target: "pondsocket::connection", endpoint = path, error = ?failed.err(), "upgrade failed");
@@ -128,13 +119,10 @@ async fn upgraded(upgrade: OnUpgrade, endpoint: &EndpointInner) -> Option<(Strea
             return None;
         }
     };
-    Some(match recover(upgraded) {
-        Ok((stream, first)) => {
-            tune(&stream, &settings);
-            (Stream::Tcp(stream), first)
-        }
-        Err(upgraded) => (Stream::Io(Box::new(TokioIo::new(upgraded))), Vec::new()),
-    })
+    if let Stream::Tcp(stream) = &stream {
+        tune(stream, &settings);
+    }
+    Some((stream, first))
 }
 
 /// A system that refuses is one with other limits: the connection works all the same.
@@ -148,18 +136,4 @@ fn tune(stream: &TcpStream, settings: &Settings) {
     if settings.write_buffer_size > 0 {
         let _ = socket.set_send_buffer_size(settings.write_buffer_size);
     }
-}
-
-pub(crate) fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
-    #[cfg(feature = "server")]
-    let upgraded = match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
-        Ok(parts) => return Ok((parts.io.into_inner().into_inner(), parts.read_buf.into())),
-        Err(upgraded) => upgraded,
-    };
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf.into())),
-        Err(upgraded) => upgraded,
-    };
-    let parts = hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)?;
-    Ok((parts.io.into_inner(), parts.read_buf.into()))
 }

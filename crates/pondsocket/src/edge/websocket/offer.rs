@@ -1,0 +1,113 @@
+//! What a host offers: to become a plain byte stream, once the answer is 101.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use http::Extensions;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::engine::socket::Io;
+use crate::engine::sync::Mutex;
+use crate::handler::BoxFuture;
+#[cfg(feature = "server")]
+use crate::serve::Watched;
+
+/// The offer of a host that has no upgrades of hyper 1, to be inserted into the extensions of a request: when the pond
+/// answers with 101 (Switching Protocols), it takes the bytes that follow from this.
+///
+/// Such a connection is read and written by its own task, and knows nothing of sockets: `read_buffer_size`,
+/// `write_buffer_size` and `TCP_NODELAY` are the host's. The host sends what is written within a bounded buffer, and
+/// ends its side when the other end is shut down or dropped.
+///
+/// ```
+/// use http::Request;
+/// use pondsocket::{HostUpgrade, PondSocket};
+/// use tower_service::Service;
+///
+/// # async fn answer(pond: PondSocket, mut request: Request<String>) {
+/// // The host copies the one to and from its client, and the pond uses the other.
+/// let (host, ours) = tokio::io::duplex(64 * 1024);
+/// request.extensions_mut().insert(HostUpgrade::new(async { Ok(ours) }));
+/// let answer = pond.service().call(request).await;
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct HostUpgrade(Arc<Mutex<Option<Granted>>>);
+
+type Granted = BoxFuture<io::Result<Box<dyn Io>>>;
+
+impl HostUpgrade {
+    /// The future completes with the stream when the answer has been given: within `write_wait`, or the client is given
+    /// up. It is dropped if the client is refused.
+    pub fn new<F, S>(upgrade: F) -> HostUpgrade
+    where
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let upgrade: Granted = Box::pin(async { Ok(Box::new(upgrade.await?) as Box<dyn Io>) });
+        HostUpgrade(Arc::new(Mutex::new(Some(upgrade))))
+    }
+
+    async fn granted(self) -> io::Result<Box<dyn Io>> {
+        let upgrade = self.0.lock().take();
+        upgrade.ok_or_else(|| io::Error::other("it was taken before"))?.await
+    }
+}
+
+impl fmt::Debug for HostUpgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostUpgrade")
+    }
+}
+
+/// An offer, of whatever kind.
+#[derive(Clone)]
+pub(crate) enum Offer {
+    Hyper(OnUpgrade),
+    Host(HostUpgrade),
+}
+
+/// What becomes of a connection.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Io(Box<dyn Io>),
+}
+
+impl Offer {
+    /// Takes it out of a request.
+    pub(crate) fn take(extensions: &mut Extensions) -> Option<Offer> {
+        let host = extensions.remove().map(Offer::Host);
+        host.or_else(|| extensions.remove().map(Offer::Hyper))
+    }
+
+    /// Waits for the stream. A plain TCP stream is recovered from our own server, from hyper, or from the builder that
+    /// detects HTTP versions (which axum uses): then deliverers can write to it. Bytes that were read already come along.
+    pub(super) async fn granted(self) -> Result<(Stream, Vec<u8>), Box<dyn Error + Send + Sync>> {
+        match self {
+            Offer::Host(upgrade) => Ok((Stream::Io(upgrade.granted().await?), Vec::new())),
+            Offer::Hyper(upgrade) => Ok(match recover(upgrade.await?) {
+                Ok((stream, first)) => (Stream::Tcp(stream), first),
+                Err(upgraded) => (Stream::Io(Box::new(TokioIo::new(upgraded))), Vec::new()),
+            }),
+        }
+    }
+}
+
+pub(crate) fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+    #[cfg(feature = "server")]
+    let upgraded = match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
+        Ok(parts) => return Ok((parts.io.into_inner().into_inner(), parts.read_buf.into())),
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf.into())),
+        Err(upgraded) => upgraded,
+    };
+    let parts = hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)?;
+    Ok((parts.io.into_inner(), parts.read_buf.into()))
+}
