@@ -136,6 +136,7 @@ judge! {
     axum "axum" AtOnce,
     hyper "hyper" AtOnce,
     poem "poem" WhenItWrites,
+    rocket "rocket" WhenItWrites,
     salvo "salvo" AtOnce,
     tower "tower" AtOnce,
     warp "warp" AtOnce,

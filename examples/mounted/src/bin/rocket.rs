@@ -1,0 +1,43 @@
+//! In Rocket: `pondsocket-rocket` gives routes.
+
+use std::env;
+use std::io;
+
+use mounted::Database;
+use rocket::config::{Config, Shutdown};
+use rocket::fairing::AdHoc;
+use rocket::http::ContentType;
+use rocket::{State, get, routes};
+
+#[rocket::main]
+async fn main() -> io::Result<()> {
+    let database = Database::default();
+    let pond = mounted::pond(&database);
+    let port = env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080);
+    // The signals are ours.
+    let shutdown = Shutdown { ctrlc: false, signals: Default::default(), ..Shutdown::default() };
+    let rocket = rocket::custom(Config { port, shutdown, ..Config::default() })
+        .manage(database)
+        .mount("/", routes![messages])
+        .mount("/ws", pondsocket_rocket::routes(&pond))
+        .attach(AdHoc::on_liftoff("say where it listens", |rocket| {
+            Box::pin(async { println!("listening {}:{}", rocket.config().address, rocket.config().port) })
+        }));
+    let rocket = rocket.ignite().await.map_err(io::Error::other)?;
+
+    // First the pond, then the host: it soon gives up connections that are still open.
+    let (_, drained) = mounted::end_at_signal(pond)?;
+    let handle = rocket.shutdown();
+    tokio::spawn(async move {
+        let report = drained.await;
+        handle.notify();
+        report
+    });
+    rocket.launch().await.map_err(io::Error::other)?;
+    Ok(())
+}
+
+#[get("/messages")]
+fn messages(database: &State<Database>) -> (ContentType, String) {
+    (ContentType::JSON, database.messages_as_json())
+}
