@@ -149,6 +149,7 @@ impl Metrics for Exported {
             ClusterEvent::Malformed(what) => counter!(names::BUS_MALFORMED, "what" => what).increment(1),
             ClusterEvent::Nodes(nodes) => gauge!(names::NODES).set(nodes as f64),
             ClusterEvent::Diverged => counter!(names::DIVERGENCES).increment(1),
+            ClusterEvent::NameTaken => counter!(names::NAMES_TAKEN).increment(1),
             _ => {}
         }
     }

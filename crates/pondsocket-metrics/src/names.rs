@@ -15,7 +15,7 @@
 //! | [`QUEUE_DEPTH`] | `endpoint`, `queue` |
 //! | [`LIMITS`] | `endpoint`, `limit` |
 //! | [`WAITING`], [`WAITING_BYTES`] | `endpoint` |
-//! | [`BUS_UP`], [`BUS_CONNECTIONS`], [`BUS_RECEIVED`], [`BUS_QUEUED`], [`BUS_QUEUED_BYTES`], [`NODES`], [`DIVERGENCES`] | |
+//! | [`BUS_UP`], [`BUS_CONNECTIONS`], [`BUS_RECEIVED`], [`BUS_QUEUED`], [`BUS_QUEUED_BYTES`], [`NODES`], [`DIVERGENCES`], [`NAMES_TAKEN`] | |
 //! | [`BUS_DROPPED`] | `reason` |
 //! | [`BUS_GAPS`] | `cause` |
 //! | [`BUS_MALFORMED`] | `what` |
@@ -81,5 +81,7 @@ names! {
     describe_gauge NODES = "pondsocket_nodes", Count, "Other nodes that live.";
     describe_counter DIVERGENCES = "pondsocket_divergences_total", Count,
         "Times when two nodes had to be made to agree about a channel.";
+    describe_counter NAMES_TAKEN = "pondsocket_node_names_taken_total", Count,
+        "Times when another node was found to run under this one's name.";
     describe_counter ERRORS = "pondsocket_errors_total", Count, "What failed that should not.";
 }

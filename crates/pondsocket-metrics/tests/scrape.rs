@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use pondsocket::cluster::GapCause;
+use pondsocket::metrics::{BusDrop, ClusterEvent, Metrics};
 use pondsocket::testing::Client;
 use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result};
 use pondsocket_metrics::{BUCKETS, Exported, names};
@@ -112,6 +114,35 @@ async fn messages_are_counted_and_handlers_timed() -> TestResult {
     scraped.shows(r#"pondsocket_handler_seconds_count{kind="event",pattern="/room/:n"}"#, "4").await;
     scraped.shows(r#"pondsocket_handler_failures_total{kind="event",pattern="/room/:n",code="422"}"#, "1").await;
     Ok(())
+}
+
+#[tokio::test]
+async fn what_happens_between_nodes_is_counted() {
+    let scraped = Scraped::new();
+    let exported = Exported::new();
+    for event in [
+        ClusterEvent::BusUp,
+        ClusterEvent::Dropped { reason: BusDrop::Full, messages: 3 },
+        ClusterEvent::Gap(GapCause::Probe),
+        ClusterEvent::Received,
+        ClusterEvent::Malformed("foreign"),
+        ClusterEvent::Nodes(2),
+        ClusterEvent::NameTaken,
+        ClusterEvent::Diverged,
+    ] {
+        exported.cluster(event);
+    }
+    scraped.shows("pondsocket_bus_up", "1").await;
+    scraped.shows("pondsocket_bus_connections_total", "1").await;
+    scraped.shows(r#"pondsocket_bus_dropped_total{reason="full"}"#, "3").await;
+    scraped.shows(r#"pondsocket_bus_gaps_total{cause="probe"}"#, "1").await;
+    scraped.shows("pondsocket_bus_received_total", "1").await;
+    scraped.shows(r#"pondsocket_bus_malformed_total{what="foreign"}"#, "1").await;
+    scraped.shows("pondsocket_nodes", "2").await;
+    scraped.shows("pondsocket_node_names_taken_total", "1").await;
+    scraped.shows("pondsocket_divergences_total", "1").await;
+    exported.cluster(ClusterEvent::BusDown);
+    scraped.shows("pondsocket_bus_up", "0").await;
 }
 
 #[tokio::test]
