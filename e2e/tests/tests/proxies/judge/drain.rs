@@ -69,7 +69,7 @@ struct Visitor {
 }
 
 enum Way {
-    WebSocket(Peer),
+    WebSocket(Box<Peer>),
     Events(EventPeer),
 }
 
@@ -81,7 +81,7 @@ impl Visitor {
         let way = if number.is_multiple_of(2) {
             let mut peer = Peer::connect_from(source, address, ENDPOINT).await;
             peer.join(&room, name).await;
-            Way::WebSocket(peer)
+            Way::WebSocket(Box::new(peer))
         } else {
             let mut peer = EventPeer::connect_from(source, address, ENDPOINT).await;
             peer.join(&room, name).await;
