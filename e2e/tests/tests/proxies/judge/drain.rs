@@ -70,7 +70,7 @@ struct Visitor {
 
 enum Way {
     WebSocket(Box<Peer>),
-    Events(EventPeer),
+    Events(Box<EventPeer>),
 }
 
 impl Visitor {
@@ -85,7 +85,7 @@ impl Visitor {
         } else {
             let mut peer = EventPeer::connect_from(source, address, ENDPOINT).await;
             peer.join(&room, name).await;
-            Way::Events(peer)
+            Way::Events(Box::new(peer))
         };
         Visitor { number, room, way }
     }
