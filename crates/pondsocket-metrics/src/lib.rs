@@ -2,6 +2,9 @@
 //! whatever else there is a recorder for.
 //!
 //! ```
+//! use std::thread;
+//! use std::time::Duration;
+//!
 //! use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 //! use pondsocket::{PondSocket, ServerOptions};
 //! use pondsocket_metrics::{BUCKETS, Exported};
@@ -12,6 +15,14 @@
 //!     builder = builder.set_buckets_for_metric(Matcher::Full(histogram.into()), limits)?;
 //! }
 //! let prometheus = builder.install_recorder()?;
+//! // It keeps single samples of histograms until they are put together, by a scrape or by this.
+//! let kept = prometheus.clone();
+//! thread::spawn(move || {
+//!     loop {
+//!         thread::sleep(Duration::from_secs(5));
+//!         kept.run_upkeep();
+//!     }
+//! });
 //! let pond = PondSocket::new().metrics(Exported::new());
 //!
 //! // The standalone server shows it at /metrics.

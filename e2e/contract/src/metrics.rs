@@ -1,12 +1,28 @@
 //! What happens, at `/metrics`.
 
+use std::time::Duration;
+
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use pondsocket::{Error, PondSocket, Result, ServerOptions};
 use pondsocket_metrics::{BUCKETS, Exported};
+use tokio::time::interval;
+
+/// How often single samples of histograms are put together: they take memory until then.
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// The recorder, which must be there before the first thing happens.
 pub(crate) fn recorder() -> Result<PrometheusHandle> {
-    install().map_err(Error::internal)
+    let recorder = install().map_err(Error::internal)?;
+    tokio::spawn(keep_up(recorder.clone()));
+    Ok(recorder)
+}
+
+async fn keep_up(recorder: PrometheusHandle) {
+    let mut times = interval(UPKEEP);
+    loop {
+        times.tick().await;
+        recorder.run_upkeep();
+    }
 }
 
 fn install() -> Result<PrometheusHandle, BuildError> {

@@ -1,11 +1,17 @@
 //! What happens in the chat, for Prometheus, at `/metrics`.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use pondsocket::PondSocket;
 use pondsocket_metrics::BUCKETS;
+use tokio::time::interval;
+
+/// How often single samples of histograms are put together: they take memory until then.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The recorder, which must be there before the first thing happens.
 pub(crate) fn recorder() -> Result<PrometheusHandle> {
@@ -13,7 +19,17 @@ pub(crate) fn recorder() -> Result<PrometheusHandle> {
     for (histogram, limits) in BUCKETS {
         builder = builder.set_buckets_for_metric(Matcher::Full(histogram.into()), limits)?;
     }
-    Ok(builder.install_recorder()?)
+    let recorder = builder.install_recorder()?;
+    tokio::spawn(keep_up(recorder.clone()));
+    Ok(recorder)
+}
+
+async fn keep_up(recorder: PrometheusHandle) {
+    let mut times = interval(UPKEEP);
+    loop {
+        times.tick().await;
+        recorder.run_upkeep();
+    }
 }
 
 pub(crate) fn routes(pond: &PondSocket, recorder: PrometheusHandle) -> Router {
