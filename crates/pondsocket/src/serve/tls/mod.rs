@@ -84,8 +84,6 @@ impl Tls {
 
     /// Shakes hands with a client, within a time.
     pub(super) async fn accept(&self, stream: TcpStream, within: Duration) -> io::Result<TlsStream<TcpStream>> {
-        // Small frames must not wait for the acknowledgement of earlier ones.
-        stream.set_nodelay(true)?;
         let config = Arc::clone(&self.0.config.lock());
         timeout(within, TlsAcceptor::from(config).accept(stream)).await?
     }
