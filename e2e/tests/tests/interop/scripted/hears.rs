@@ -4,26 +4,7 @@ use serde_json::{Value, json};
 
 use super::stage::Stage;
 
-pub(super) async fn judge(kind: &str, stage: Stage) {
-    match kind {
-        "USER_MESSAGE" => user_message(stage).await,
-        "PRESENCE_UPDATE" => presence_update(stage).await,
-        "PRESENCE_REMOVED" => presence_removed(stage).await,
-        "ASSIGNS_UPDATE" => assigns_update(stage).await,
-        "EVICT_USER" => evict_user(stage).await,
-        "USER_REMOVE" => user_remove(stage).await,
-        "USER_GET_REQUEST" => user_get_request(stage).await,
-        "USER_GET_RESPONSE" => user_get_response(stage).await,
-        "USER_JOINED" => user_joined(stage).await,
-        "USER_LEFT" => user_left(stage).await,
-        "STATE_REQUEST" => state_request(stage).await,
-        "STATE_RESPONSE" => state_response(stage).await,
-        "NODE_HEARTBEAT" => node_heartbeat(stage).await,
-        _ => panic!("no such type"),
-    }
-}
-
-async fn user_message(stage: Stage) {
+pub(super) async fn user_message(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     let cats = cat.who.id.clone();
     let payload = json!({ "text": "é👋\u{0}", "list": [1, -0.5, null] });
@@ -41,7 +22,7 @@ async fn user_message(stage: Stage) {
     }
 }
 
-async fn presence_update(stage: Stage) {
+pub(super) async fn presence_update(stage: Stage) {
     let mut cat = stage.cat().await;
     let cats = cat.who.id.clone();
     cat.say("status", json!({ "status": "away" })).await;
@@ -51,7 +32,7 @@ async fn presence_update(stage: Stage) {
     }
 }
 
-async fn presence_removed(stage: Stage) {
+pub(super) async fn presence_removed(stage: Stage) {
     let mut cat = stage.cat().await;
     let cats = cat.who.id.clone();
     cat.say("untrack", json!({})).await;
@@ -59,7 +40,7 @@ async fn presence_removed(stage: Stage) {
 }
 
 /// Always all of them.
-async fn assigns_update(stage: Stage) {
+pub(super) async fn assigns_update(stage: Stage) {
     let mut cat = stage.cat().await;
     let cats = cat.who.id.clone();
     cat.say("assign", json!({ "key": "role", "value": "admin" })).await;
@@ -74,7 +55,7 @@ async fn assigns_update(stage: Stage) {
     assert_eq!((&said["assigns"]["username"], &said["assigns"]["role"]), (&json!("dan"), &json!("guest")));
 }
 
-async fn evict_user(stage: Stage) {
+pub(super) async fn evict_user(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     cat.say("evict", json!({ "userId": "dan", "reason": "spam" })).await;
     let said = stage.stranger.hears("EVICT_USER", |message| message["userId"] == "dan").await;
@@ -83,7 +64,7 @@ async fn evict_user(stage: Stage) {
     cat.sees("LEAVE", &stage.dan).await;
 }
 
-async fn user_remove(stage: Stage) {
+pub(super) async fn user_remove(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     cat.say("remove", json!({ "userId": "dan", "reason": "moved" })).await;
     stage.stranger.hears("USER_REMOVE", |message| message["userId"] == "dan").await;
@@ -92,7 +73,7 @@ async fn user_remove(stage: Stage) {
 }
 
 /// Only in a channel that nobody on our node is in others are asked.
-async fn user_get_request(stage: Stage) {
+pub(super) async fn user_get_request(stage: Stage) {
     let mut cat = stage.cat().await;
     let (stranger, channel) = stage.stranger_elsewhere();
     cat.say("user", json!({ "userId": "eve", "channel": channel })).await;
@@ -100,7 +81,7 @@ async fn user_get_request(stage: Stage) {
     assert_eq!(said["userId"], "eve");
 }
 
-async fn user_get_response(stage: Stage) {
+pub(super) async fn user_get_response(stage: Stage) {
     let mut cat = stage.cat().await;
     let cats = cat.who.id.clone();
     cat.say("untrack", json!({})).await;
@@ -110,7 +91,7 @@ async fn user_get_response(stage: Stage) {
     assert_eq!((&said["assigns"]["username"], &said["presence"]), (&json!("cat"), &json!({})));
 }
 
-async fn user_joined(stage: Stage) {
+pub(super) async fn user_joined(stage: Stage) {
     let cat = stage.cat().await;
     let cats = cat.who.id.clone();
     let said = stage.stranger.hears("USER_JOINED", |message| message["userId"] == *cats).await;
@@ -118,7 +99,7 @@ async fn user_joined(stage: Stage) {
 }
 
 /// Servers which show nobody that a user has gone hear that it shows nothing any more, first.
-async fn user_left(stage: Stage) {
+pub(super) async fn user_left(stage: Stage) {
     let cat = stage.cat().await;
     let cats = cat.who.id.clone();
     cat.cut();
@@ -128,17 +109,17 @@ async fn user_left(stage: Stage) {
     assert!(order.is_sorted(), "{order:?}");
 }
 
-async fn state_request(stage: Stage) {
+pub(super) async fn state_request(stage: Stage) {
     stage.cat().await;
 }
 
-async fn state_response(stage: Stage) {
+pub(super) async fn state_response(stage: Stage) {
     let _cat = stage.cat().await;
     stage.stranger.says("STATE_REQUEST", json!({ "fromNode": "somebody" })).await;
     stage.stranger.hears("STATE_RESPONSE", |message| message["users"][0]["assigns"]["username"] == "cat").await;
 }
 
-async fn node_heartbeat(stage: Stage) {
+pub(super) async fn node_heartbeat(stage: Stage) {
     let said = stage.stranger.hears("NODE_HEARTBEAT", |_| true).await;
     assert_eq!(said["nodeId"], said["sourceNodeId"]);
 }

@@ -10,27 +10,44 @@ mod strict;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::matrix::Case;
+use crate::matrix::{Case, Judge};
 use crate::node::{OUR_NAMES, Place};
 use crate::redis::Redis;
 use stage::Stage;
 
-/// All types that nodes of other languages know.
-const TYPES: [&str; 13] = [
-    "USER_MESSAGE",
-    "PRESENCE_UPDATE",
-    "PRESENCE_REMOVED",
-    "ASSIGNS_UPDATE",
-    "EVICT_USER",
-    "USER_REMOVE",
-    "USER_GET_REQUEST",
-    "USER_GET_RESPONSE",
-    "USER_JOINED",
-    "USER_LEFT",
-    "STATE_REQUEST",
-    "STATE_RESPONSE",
-    "NODE_HEARTBEAT",
-];
+/// A type of message, which a scripted node hears from ours, and says.
+struct Kind {
+    name: &'static str,
+    hears: fn(Stage) -> Judge,
+    says: fn(Stage) -> Judge,
+}
+
+macro_rules! kinds {
+    ($($name:literal: $case:ident,)*) => {
+        /// All types that nodes of other languages know.
+        const KINDS: &[Kind] = &[$(Kind {
+            name: $name,
+            hears: |stage| Box::pin(hears::$case(stage)),
+            says: |stage| Box::pin(says::$case(stage)),
+        },)*];
+    };
+}
+
+kinds! {
+    "USER_MESSAGE": user_message,
+    "PRESENCE_UPDATE": presence_update,
+    "PRESENCE_REMOVED": presence_removed,
+    "ASSIGNS_UPDATE": assigns_update,
+    "EVICT_USER": evict_user,
+    "USER_REMOVE": user_remove,
+    "USER_GET_REQUEST": user_get_request,
+    "USER_GET_RESPONSE": user_get_response,
+    "USER_JOINED": user_joined,
+    "USER_LEFT": user_left,
+    "STATE_REQUEST": state_request,
+    "STATE_RESPONSE": state_response,
+    "NODE_HEARTBEAT": node_heartbeat,
+}
 
 /// Whose node is played.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,11 +70,11 @@ impl fmt::Display for Flavour {
 pub(crate) fn cases(redis: &Arc<Redis>, node: Place) -> Vec<Case> {
     let mut cases = Vec::new();
     for flavour in FLAVOURS {
-        for kind in TYPES {
-            let stage = |direction| Stage::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-{kind}"));
-            let says = Case::new(kind, &format!("scripted {flavour}→ours"), says::judge(kind, stage("says")));
-            cases.push(if kind == "NODE_HEARTBEAT" { says.that_waits() } else { says });
-            cases.push(Case::new(kind, &format!("ours→scripted {flavour}"), hears::judge(kind, stage("hears"))));
+        for Kind { name, hears, says } in KINDS {
+            let stage = |direction| Stage::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-{name}"));
+            let says = Case::new(name, &format!("scripted {flavour}→ours"), says(stage("says")));
+            cases.push(if *name == "NODE_HEARTBEAT" { says.that_waits() } else { says });
+            cases.push(Case::new(name, &format!("ours→scripted {flavour}"), hears(stage("hears"))));
         }
         let stage = |direction| Stage::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-order"));
         cases.push(Case::new("order", &format!("scripted {flavour}→ours"), says::order(stage("says"))));

@@ -10,26 +10,7 @@ use super::stage::Stage;
 use crate::client::{Who, are_listed};
 use crate::meeting::{is_gone, is_there};
 
-pub(super) async fn judge(kind: &str, stage: Stage) {
-    match kind {
-        "USER_MESSAGE" => user_message(stage).await,
-        "PRESENCE_UPDATE" => presence_update(stage).await,
-        "PRESENCE_REMOVED" => presence_removed(stage).await,
-        "ASSIGNS_UPDATE" => assigns_update(stage).await,
-        "EVICT_USER" => evict_user(stage).await,
-        "USER_REMOVE" => user_remove(stage).await,
-        "USER_GET_REQUEST" => user_get_request(stage).await,
-        "USER_GET_RESPONSE" => user_get_response(stage).await,
-        "USER_JOINED" => user_joined(stage).await,
-        "USER_LEFT" => user_left(stage).await,
-        "STATE_REQUEST" => state_request(stage).await,
-        "STATE_RESPONSE" => state_response(stage).await,
-        "NODE_HEARTBEAT" => node_heartbeat(stage).await,
-        _ => panic!("no such type"),
-    }
-}
-
-async fn user_message(stage: Stage) {
+pub(super) async fn user_message(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     let recipients = [json!("ALL_USERS"), json!("ALL_EXCEPT_SENDER"), json!(["nobody"]), json!([cat.who.id, "nobody"])];
     for (n, recipients) in recipients.into_iter().enumerate() {
@@ -46,7 +27,7 @@ async fn user_message(stage: Stage) {
     assert_eq!(heard, [json!({ "n": 0 }), json!({ "n": 1 }), json!({ "n": 3 })]);
 }
 
-async fn presence_update(stage: Stage) {
+pub(super) async fn presence_update(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     let list = cat.sees("JOIN", &stage.dan).await;
     assert!(are_listed(&list, &[&cat.who, &stage.dan]), "{list:?}");
@@ -55,7 +36,7 @@ async fn presence_update(stage: Stage) {
     assert!(are_listed(&list, &[&cat.who, &stage.dan]), "{list:?}");
 }
 
-async fn presence_removed(stage: Stage) {
+pub(super) async fn presence_removed(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     stage.stranger.hides("dan").await;
     let list = cat.sees("LEAVE", &stage.dan).await;
@@ -64,7 +45,7 @@ async fn presence_removed(stage: Stage) {
 }
 
 /// Of a user there, and of one of ours, of whom a list that is not complete must take nothing away.
-async fn assigns_update(stage: Stage) {
+pub(super) async fn assigns_update(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     let assigns = json!({ "username": "dan", "role": "admin" });
     stage.stranger.says("ASSIGNS_UPDATE", json!({ "userId": "dan", "assigns": assigns })).await;
@@ -87,7 +68,7 @@ async fn assigns_update(stage: Stage) {
 }
 
 /// Of a user there, who then has gone: JavaScript does not say more of it. And of one of ours.
-async fn evict_user(stage: Stage) {
+pub(super) async fn evict_user(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     stage.stranger.says("EVICT_USER", json!({ "userId": "dan", "reason": "spam" })).await;
     cat.sees("LEAVE", &stage.dan).await;
@@ -99,7 +80,7 @@ async fn evict_user(stage: Stage) {
 }
 
 /// Go evicts by a message and this. JavaScript only removes.
-async fn user_remove(stage: Stage) {
+pub(super) async fn user_remove(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     let mut eve = stage.client("eve").await;
     if stage.flavour == Flavour::Go {
@@ -121,7 +102,7 @@ async fn user_remove(stage: Stage) {
 }
 
 /// Only who has the user answers.
-async fn user_get_request(stage: Stage) {
+pub(super) async fn user_get_request(stage: Stage) {
     let cat = stage.cat_with_dan().await;
     for user in ["dan", "nobody", &cat.who.id] {
         let request = json!({ "userId": user, "requestId": format!("q-{user}"), "fromNode": "somebody" });
@@ -133,7 +114,7 @@ async fn user_get_request(stage: Stage) {
 }
 
 /// Of a user in a channel that nobody on our node is in. Go leaves a presence out that is not shown.
-async fn user_get_response(stage: Stage) {
+pub(super) async fn user_get_response(stage: Stage) {
     let mut cat = stage.cat().await;
     let (stranger, channel) = stage.stranger_elsewhere();
     cat.say("user", json!({ "userId": "eve", "channel": channel })).await;
@@ -147,7 +128,7 @@ async fn user_get_response(stage: Stage) {
     assert_eq!((&user["id"], &user["assigns"]), (&json!("eve"), &json!({ "username": "eve" })));
 }
 
-async fn user_joined(stage: Stage) {
+pub(super) async fn user_joined(stage: Stage) {
     let mut cat = stage.cat().await;
     let joined = json!({ "userId": "dan", "presence": {}, "assigns": { "username": "dan", "list": [1] } });
     stage.stranger.says("USER_JOINED", joined).await;
@@ -155,7 +136,7 @@ async fn user_joined(stage: Stage) {
     cat.knows("dan", |state| state["assigns"]["dan"] == assigns && state["presence"]["dan"].is_null()).await;
 }
 
-async fn user_left(stage: Stage) {
+pub(super) async fn user_left(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     stage.stranger.lets_go("dan").await;
     let list = cat.sees("LEAVE", &stage.dan).await;
@@ -165,7 +146,7 @@ async fn user_left(stage: Stage) {
 }
 
 /// Only one's own users are told.
-async fn state_request(stage: Stage) {
+pub(super) async fn state_request(stage: Stage) {
     let cat = stage.cat_with_dan().await;
     stage.stranger.says("STATE_REQUEST", json!({ "fromNode": "somebody" })).await;
     let answer = stage.stranger.hears("STATE_RESPONSE", |_| true).await;
@@ -175,7 +156,7 @@ async fn state_request(stage: Stage) {
 }
 
 /// JavaScript also lists those of others whom it knows: cat, and eve, who has left since.
-async fn state_response(stage: Stage) {
+pub(super) async fn state_response(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     let eve = stage.client("eve").await;
     let eves = eve.who.clone();
@@ -196,7 +177,7 @@ async fn state_response(stage: Stage) {
 }
 
 /// Whose node is silent for 90 s has gone; whose node says that it lives stays.
-async fn node_heartbeat(stage: Stage) {
+pub(super) async fn node_heartbeat(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     let other = stage.another_stranger();
     other.lets_in("eve").await;

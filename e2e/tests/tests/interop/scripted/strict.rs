@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Flavour, TYPES};
+use super::{Flavour, KINDS};
 use crate::redis::Heard;
 
 /// What a field must be.
@@ -53,7 +53,7 @@ pub(crate) fn check(flavour: Flavour, heard: &Heard) -> Result<(), String> {
     if kind.starts_with("X_") {
         return Ok(());
     }
-    if !TYPES.contains(&kind) {
+    if !KINDS.iter().any(|known| known.name == kind) {
         return Err(format!("unknown type {kind}"));
     }
     for &(name, is) in fields(kind) {
