@@ -6,15 +6,27 @@ use std::sync::Arc;
 
 use pondsocket::cluster::{BoxFuture, Bus};
 use pondsocket::testing::bus::{Breaker, Subject};
-use pondsocket_redis::RedisBus;
-use support::RedisServer;
+use pondsocket_redis::{RedisBus, RedisOptions};
+use support::options;
+use testkit::RedisServer;
+use tokio::sync::Mutex;
 
 /// A Redis of its own for each case. Losing it is losing its process.
-struct OneRedis(RedisServer);
+struct OneRedis {
+    options: RedisOptions,
+    server: Mutex<RedisServer>,
+}
+
+impl OneRedis {
+    async fn start() -> OneRedis {
+        let server = RedisServer::start().await;
+        OneRedis { options: options(&server), server: Mutex::new(server) }
+    }
+}
 
 impl Subject for OneRedis {
     fn bus(&self) -> Arc<dyn Bus> {
-        Arc::new(RedisBus::new(self.0.options()).expect("options that can work"))
+        Arc::new(RedisBus::new(self.options.clone()).expect("options that can work"))
     }
 
     fn breaker(&self) -> Option<&dyn Breaker> {
@@ -24,13 +36,12 @@ impl Subject for OneRedis {
 
 impl Breaker for OneRedis {
     fn cut(&self) -> BoxFuture<'_, ()> {
-        self.0.kill();
-        Box::pin(std::future::ready(()))
+        Box::pin(async { self.server.lock().await.kill().await })
     }
 
     fn restore(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.restart())
+        Box::pin(async { self.server.lock().await.restart().await })
     }
 }
 
-pondsocket::bus_conformance!(OneRedis(RedisServer::start().await), leases, faults);
+pondsocket::bus_conformance!(OneRedis::start().await, leases, faults);

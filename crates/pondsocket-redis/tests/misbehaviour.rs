@@ -9,6 +9,7 @@ use std::time::Duration;
 use fake::{Act, Fake, message};
 use pondsocket::cluster::{Bus, BusErrorKind, BusEvent, GapCause, Lost, NodeId, Outcome, Publish, Topic};
 use support::{Node, eventually, soon};
+use testkit::free_port;
 use tokio::time::Instant;
 
 fn me() -> NodeId {
@@ -273,7 +274,7 @@ async fn commands_that_are_cut_off_are_unknown() {
 /// Nobody listens there: it is tried for ever, and can be stopped.
 #[tokio::test]
 async fn nobody_there_is_told_once_and_tried_for_ever() {
-    let options = pondsocket_redis::RedisOptions::default().port(support::free_port());
+    let options = pondsocket_redis::RedisOptions::default().port(free_port());
     let mut node = Node::start(options, &["t"]);
     assert_eq!(node.next_down().await.kind(), BusErrorKind::Refused);
     eventually("some attempts", || node.bus.stats().failed_connects > 4).await;

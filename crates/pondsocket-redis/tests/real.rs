@@ -5,7 +5,8 @@ mod support;
 use std::time::Duration;
 
 use pondsocket::cluster::{Bus, BusErrorKind, BusEvent, NodeId, Outcome};
-use support::{Node, RedisServer, eventually, soon};
+use support::{Node, eventually, options, soon};
+use testkit::RedisServer;
 use tokio::time::{Instant, sleep};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -17,12 +18,12 @@ fn id(name: &str) -> NodeId {
 /// Ten thousand topics, and how long it takes from the moment at which Redis answers again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_topics_are_back_within_two_seconds() {
-    let redis = RedisServer::start().await;
+    let mut redis = RedisServer::start().await;
     let names: Vec<_> = (0..10_000).map(|number| format!("pondsocket:v1:default:api/socket:/chat/{number}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let mut node = Node::listening(redis.options(), &names).await;
+    let mut node = Node::listening(options(&redis), &names).await;
     for round in 0..3 {
-        redis.kill();
+        redis.kill().await;
         node.next_down().await;
         // As long as it takes until attempts are as rare as they get.
         let tried = node.bus.stats().failed_connects;
@@ -46,7 +47,7 @@ async fn ten_thousand_topics_are_back_within_two_seconds() {
 async fn killed_receivers_come_back() {
     let redis = RedisServer::start().await;
     let (mut node, publisher) =
-        (Node::listening(redis.options(), &["t"]).await, Node::listening(redis.options(), &[]).await);
+        (Node::listening(options(&redis), &["t"]).await, Node::listening(options(&redis), &[]).await);
     for round in 0..5 {
         let killed: u64 = redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
         assert!(killed >= 1);
@@ -64,8 +65,8 @@ async fn killed_receivers_come_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_without_a_word_while_receivers_are_killed() {
     let redis = RedisServer::start().await;
-    let mut node = Node::listening(redis.options(), &["t"]).await;
-    let publisher = Node::listening(redis.options(), &[]).await;
+    let mut node = Node::listening(options(&redis), &["t"]).await;
+    let publisher = Node::listening(options(&redis), &[]).await;
     let (mut next, mut losses) = (0, 0);
     let mut lossy = false;
     let mut take = |event: BusEvent| match event {
@@ -107,7 +108,7 @@ async fn nothing_is_lost_without_a_word_while_receivers_are_killed() {
 #[tokio::test]
 async fn a_pause_costs_no_session_and_no_lease() {
     let redis = RedisServer::start().await;
-    let mut node = Node::listening(redis.options(), &["t"]).await;
+    let mut node = Node::listening(options(&redis), &["t"]).await;
     let (bus, me) = (node.bus.clone(), id("ada"));
     let leases = bus.leases().expect("leases");
     leases.beat(&me, Duration::from_secs(4)).await.expect("a lease");
@@ -129,7 +130,7 @@ async fn a_pause_costs_no_session_and_no_lease() {
 #[tokio::test]
 async fn a_wiped_redis_has_lost_the_leases() {
     let redis = RedisServer::start().await;
-    let mut node = Node::listening(redis.options(), &["t"]).await;
+    let mut node = Node::listening(options(&redis), &["t"]).await;
     let (leases, me) = (node.bus.leases().expect("leases"), id("ada"));
     leases.beat(&me, TTL).await.expect("a lease");
     let _: String = redis.command(&["FLUSHALL"]).await;
@@ -143,7 +144,7 @@ async fn a_wiped_redis_has_lost_the_leases() {
 #[tokio::test]
 async fn forgotten_scripts_are_sent_again() {
     let redis = RedisServer::start().await;
-    let node = Node::listening(redis.options(), &[]).await;
+    let node = Node::listening(options(&redis), &[]).await;
     let leases = node.bus.leases().expect("leases");
     leases.beat(&id("ada"), TTL).await.expect("a lease");
     let _: String = redis.command(&["SCRIPT", "FLUSH"]).await;
@@ -153,8 +154,8 @@ async fn forgotten_scripts_are_sent_again() {
 /// Without memory there are no leases, which is said by its name; messages need none.
 #[tokio::test]
 async fn without_memory_messages_go_on() {
-    let redis = RedisServer::with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]).await;
-    let mut node = Node::listening(redis.options(), &["t"]).await;
+    let redis = RedisServer::start_with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]).await;
+    let mut node = Node::listening(options(&redis), &["t"]).await;
     let error = node.bus.leases().expect("leases").beat(&id("ada"), TTL).await.expect_err("no memory");
     assert_eq!(error.kind(), BusErrorKind::OutOfMemory, "{error}");
     node.publish("t", "1").await;
@@ -164,10 +165,10 @@ async fn without_memory_messages_go_on() {
 /// A wrong password is said by its name, again and again tried, and needs no new start when it is mended.
 #[tokio::test]
 async fn a_wrong_password_is_tried_until_it_is_right() {
-    let redis = RedisServer::with(&["--requirepass", "right"]).await;
-    let mut node = Node::start(redis.options().password("wrong"), &["t"]);
+    let redis = RedisServer::start_with(&["--requirepass", "right"]).await;
+    let mut node = Node::start(options(&redis).password("wrong"), &["t"]);
     assert_eq!(node.next_down().await.kind(), BusErrorKind::Auth);
-    let mut other = Node::start(redis.options(), &["t"]);
+    let mut other = Node::start(options(&redis), &["t"]);
     assert_eq!(other.next_down().await.kind(), BusErrorKind::Auth, "no password at all");
     let client = redis::Client::open(format!("redis://:right@127.0.0.1:{}", redis.port)).expect("an address");
     let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
@@ -186,7 +187,7 @@ async fn the_acl_recipe_suffices() {
     let words: Vec<_> = ["ACL", "SETUSER"].into_iter().chain(recipe.split(' ')).collect();
     let _: String = redis.command(&words).await;
     let (user, password) = (words[2], words.iter().find_map(|word| word.strip_prefix('>')).expect("a password"));
-    let options = redis.options().username(user).password(password).namespace("shop");
+    let options = options(&redis).username(user).password(password).namespace("shop");
     let (allowed, also) = ("pondsocket:v1:shop:api/socket:/chat/1", "pondsocket:v1:shop:__cluster__");
     let mut node = Node::start(options.clone(), &[allowed, "pondsocket:v1:bank:api/socket:/chat/1", also]);
     node.next_up().await;
@@ -205,14 +206,14 @@ async fn the_acl_recipe_suffices() {
 #[tokio::test]
 async fn a_frozen_redis_is_found() {
     let redis = RedisServer::start().await;
-    let mut node = Node::listening(redis.options(), &["t"]).await;
-    redis.signal("STOP");
+    let mut node = Node::listening(options(&redis), &["t"]).await;
+    redis.freeze();
     let frozen = Instant::now();
     let down = node.next_down().await;
     let took = frozen.elapsed();
     println!("found after {took:?}: {down}");
     assert!(took < Duration::from_secs(14), "{took:?}");
-    redis.signal("CONT");
+    redis.thaw();
     node.next_up().await;
     node.subscribed(&["t"]).await;
     node.publish_at_last("t", "1").await;
@@ -222,9 +223,9 @@ async fn a_frozen_redis_is_found() {
 #[tokio::test]
 async fn what_waits_is_bounded() {
     let redis = RedisServer::start().await;
-    let options = redis.options().queue_messages(2000).command_timeout(Duration::from_millis(300));
+    let options = options(&redis).queue_messages(2000).command_timeout(Duration::from_millis(300));
     let node = Node::listening(options, &[]).await;
-    redis.signal("STOP");
+    redis.freeze();
     let batch = |count: usize| vec![pondsocket::cluster::Publish::new("t", "x"); count];
     let first = node.bus.publish(batch(2000));
     let refused = soon("refusal", node.bus.publish(batch(1))).await;
@@ -237,7 +238,7 @@ async fn what_waits_is_bounded() {
     assert!(outcomes.iter().all(late), "{:?}", outcomes.iter().find(|outcome| !late(outcome)));
     let stats = node.bus.stats();
     assert_eq!((stats.queued_messages, stats.queued_bytes), (0, 0));
-    redis.signal("CONT");
+    redis.thaw();
     node.publish_at_last("t", "again").await;
 }
 
@@ -245,7 +246,7 @@ async fn what_waits_is_bounded() {
 #[tokio::test]
 async fn the_end_leaves_nothing_behind() {
     let redis = RedisServer::start().await;
-    let mut node = Node::listening(redis.options(), &["t"]).await;
+    let mut node = Node::listening(options(&redis), &["t"]).await;
     node.stopper.stop();
     soon("end", &mut node.running).await.expect("no panic").expect("no error");
     for _ in 0..1000 {

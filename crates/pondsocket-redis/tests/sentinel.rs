@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use pondsocket::cluster::{Bus, NodeId};
 use pondsocket_redis::{RedisOptions, SentinelOptions};
-use support::{DEADLINE, Node, RedisServer, soon};
+use support::{DEADLINE, Node, soon};
+use testkit::{RedisServer, free_port};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_is_followed() {
-    let primary = RedisServer::start().await;
-    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
-    let sentinel = RedisServer::sentinel(&primary).await;
+    let mut primary = RedisServer::start().await;
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
+    let sentinel = RedisServer::start_sentinel(&primary).await;
     let deadline = Instant::now() + DEADLINE;
     // It knows the replica once the replica is in step and it has asked.
     while !sentinel.command::<String>(&["INFO", "sentinel"]).await.contains("slaves=1") {
@@ -21,7 +22,7 @@ async fn a_failover_is_followed() {
         sleep(Duration::from_millis(50)).await;
     }
 
-    let nobody = ("127.0.0.1", support::free_port());
+    let nobody = ("127.0.0.1", free_port());
     let sentinels = SentinelOptions::new("main", [nobody, ("127.0.0.1", sentinel.port)]);
     let mut node = Node::listening(RedisOptions::default().sentinel(sentinels), &["t"]).await;
     let me = NodeId { name: "ada".into(), incarnation: 1 };
@@ -29,7 +30,7 @@ async fn a_failover_is_followed() {
     let leases = bus.leases().expect("leases");
     leases.beat(&me, Duration::from_secs(60)).await.expect("a lease of the primary");
 
-    primary.kill();
+    primary.kill().await;
     node.next_down().await;
     let lost = Instant::now();
     soon("return", node.next_up()).await;

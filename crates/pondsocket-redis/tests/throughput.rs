@@ -6,7 +6,8 @@ mod support;
 use std::time::Duration;
 
 use pondsocket::cluster::{Bus, BusEvent, Outcome, Publish, Topic};
-use support::{Node, RedisServer};
+use support::{Node, options};
+use testkit::RedisServer;
 use tokio::time::{Instant, interval};
 
 const MESSAGES: usize = 400_000;
@@ -26,7 +27,7 @@ async fn flood(topics: usize) {
     let names: Vec<_> = (0..topics).map(|number| format!("pondsocket:v1:default:api/socket:/chat/{number}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let (mut node, publisher) =
-        (Node::listening(redis.options(), &names).await, Node::listening(redis.options(), &[]).await);
+        (Node::listening(options(&redis), &names).await, Node::listening(options(&redis), &[]).await);
     let (before, start) = (busy(&redis).await, Instant::now());
     let topics: Vec<_> = names.iter().map(|name| Topic::from(*name)).collect();
     let sending = tokio::spawn(async move {
@@ -64,7 +65,7 @@ async fn throughput() {
 async fn latency_at_ten_thousand_messages_a_second() {
     let redis = RedisServer::start().await;
     let (mut node, publisher) =
-        (Node::listening(redis.options(), &["t"]).await, Node::listening(redis.options(), &[]).await);
+        (Node::listening(options(&redis), &["t"]).await, Node::listening(options(&redis), &[]).await);
     let start = Instant::now();
     let sending = tokio::spawn(async move {
         let mut ticks = interval(Duration::from_millis(1));

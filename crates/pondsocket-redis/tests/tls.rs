@@ -4,7 +4,8 @@ mod support;
 
 use pondsocket::cluster::{Bus, BusErrorKind};
 use pondsocket_redis::RedisOptions;
-use support::{Node, RedisServer};
+use support::Node;
+use testkit::{RedisServer, free_port};
 
 #[tokio::test]
 async fn certificates_are_checked() {
@@ -18,8 +19,8 @@ async fn certificates_are_checked() {
         path.to_str().expect("a path").to_owned()
     };
     let (certificate_file, key_file) = (file("cert", &certificate), file("key", &key.serialize_pem()));
-    let port = support::free_port();
-    let redis = RedisServer::with(&[
+    let port = free_port();
+    let redis = RedisServer::start_with(&[
         "--tls-port",
         &port.to_string(),
         "--tls-cert-file",

@@ -2,6 +2,8 @@
 
 mod events;
 mod recorder;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -23,6 +25,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_a
 
 pub use events::{EventPeer, request, request_from};
 pub use recorder::Recorder;
+#[cfg(feature = "redis")]
+pub use redis::{RedisServer, free_port};
 
 /// How long anything that must happen may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);

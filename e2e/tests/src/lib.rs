@@ -3,7 +3,5 @@
 
 mod contract_server;
 pub mod network;
-mod redis;
 
 pub use contract_server::{ContractServer, Holdings, allow_descriptors};
-pub use redis::RedisServer;

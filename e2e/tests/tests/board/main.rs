@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use e2e_tests::{ContractServer, RedisServer};
+use e2e_tests::ContractServer;
 use pondsocket_metrics::names;
 use prometheus::{Prometheus, get};
 use serde_json::{Value, json};
-use testkit::Peer;
+use testkit::{Peer, RedisServer};
 use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(60);

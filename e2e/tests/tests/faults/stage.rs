@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
+use testkit::RedisServer;
 
-use e2e_tests::RedisServer;
 use fastrand::Rng;
 use tokio::time::{Instant, sleep_until};
 

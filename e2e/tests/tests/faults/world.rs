@@ -1,8 +1,8 @@
 //! Three nodes, a Redis, and how they get to it.
 
 use std::time::Duration;
+use testkit::RedisServer;
 
-use e2e_tests::RedisServer;
 use e2e_tests::network::{Namespace, Proxy};
 use tokio::time::{Instant, sleep};
 

@@ -1,11 +1,10 @@
 //! A Redis of our own, and an ear on all that is said over it.
 
-use e2e_tests::RedisServer;
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Client};
 use serde_json::Value;
-use testkit::DEADLINE;
+use testkit::{DEADLINE, RedisServer};
 use tokio::sync::watch;
 use tokio::time::timeout;
 

@@ -1,8 +1,8 @@
 //! Another Redis becomes the primary.
 
 use std::time::Duration;
+use testkit::RedisServer;
 
-use e2e_tests::RedisServer;
 use tokio::time::Instant;
 
 use crate::judge::HEALING;

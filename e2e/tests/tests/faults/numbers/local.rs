@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use e2e_tests::{ContractServer, RedisServer};
+use e2e_tests::ContractServer;
 use serde_json::json;
-use testkit::Peer;
+use testkit::{Peer, RedisServer};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 

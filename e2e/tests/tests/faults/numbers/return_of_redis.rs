@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use e2e_tests::{ContractServer, RedisServer};
+use e2e_tests::ContractServer;
 use serde_json::json;
-use testkit::Peer;
+use testkit::{Peer, RedisServer};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 

@@ -57,6 +57,7 @@ impl RedisServer {
     }
 
     async fn launch(arguments: impl Fn(u16, &Path) -> Vec<String>) -> RedisServer {
+        let mut log = String::new();
         for _ in 0..5 {
             let (port, folder) = (free_port(), tempfile::tempdir().expect("a folder"));
             let arguments = arguments(port, folder.path());
@@ -66,8 +67,9 @@ impl RedisServer {
             if server.is_ready().await {
                 return server;
             }
+            log = server.log();
         }
-        panic!("redis-server ends by itself: try `redis-server --port 0`");
+        panic!("redis-server has ended by itself: {log}");
     }
 
     /// Its address, as clients take it.
@@ -128,7 +130,12 @@ impl RedisServer {
 
     async fn is_ready(&mut self) -> bool {
         let deadline = Instant::now() + START;
-        while self.try_command::<String>(&["PING"]).await.is_err() {
+        // It may want a password.
+        let answers = |answer: &RedisResult<String>| match answer {
+            Ok(_) => true,
+            Err(error) => error.code() == Some("NOAUTH"),
+        };
+        while !answers(&self.try_command(&["PING"]).await) {
             if self.process.try_wait().expect("it is our child").is_some() {
                 return false;
             }
@@ -150,7 +157,7 @@ impl RedisServer {
 }
 
 /// A port below those that systems hand out by themselves, so that nobody takes it while its server is away.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
