@@ -214,9 +214,13 @@ impl Guests {
     pub(super) fn bury(&mut self, dead: &BTreeSet<Arc<str>>) -> Vec<UserId> {
         self.nodes.retain(|node| !dead.contains(node));
         let mut gone = self.unlist_by(|_, node| dead.contains(node));
-        let at_home =
-            self.users.extract_if(.., |_, guest| matches!(&guest.home, Home::Node(node) if dead.contains(node)));
-        gone.extend(at_home.map(|(user, _)| user));
+        self.users.retain(|user, guest| {
+            let is_at_home = matches!(&guest.home, Home::Node(node) if dead.contains(node));
+            if is_at_home {
+                gone.push(user.clone());
+            }
+            !is_at_home
+        });
         gone
     }
 

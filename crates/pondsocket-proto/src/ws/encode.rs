@@ -48,7 +48,10 @@ pub fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
 /// Appends a close frame to `out`. A reason longer than the 123 bytes there is room for is cut.
 pub fn encode_close(code: u16, reason: &str, out: &mut Vec<u8>) {
     let code = code.to_be_bytes();
-    let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL - code.len())];
+    let most = reason.len().min(MAX_CONTROL - code.len());
+    // A text that is cut within a character is not UTF-8, which a close frame must be (RFC 6455 section 5.5.1).
+    let end = (0..=most).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+    let reason = &reason[..end];
     header::write(Opcode::Close.bits(), false, code.len() + reason.len(), out);
     out.extend_from_slice(&code);
     out.extend_from_slice(reason.as_bytes());

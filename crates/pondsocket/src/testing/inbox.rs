@@ -164,8 +164,11 @@ impl Recent {
         if self.last.len() == SHOWN {
             self.last.pop_front();
         }
-        let shown = &text[..text.floor_char_boundary(SHOWN_BYTES)];
-        self.last.push_back(if shown.len() < text.len() { format!("{shown}…") } else { shown.to_owned() });
+        let shown = match text.char_indices().find(|(at, character)| at + character.len_utf8() > SHOWN_BYTES) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.to_owned(),
+        };
+        self.last.push_back(shown);
     }
 }
 

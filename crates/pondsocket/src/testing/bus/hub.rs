@@ -322,7 +322,8 @@ impl Node {
     /// Brings what is due, and answers when the next is.
     fn bring(&mut self, now: Instant) -> Option<Instant> {
         let sink = self.sink.as_ref()?;
-        while let Some((_, event)) = self.line.under_way.pop_front_if(|(due, _)| *due <= now) {
+        while self.line.under_way.front().is_some_and(|(due, _)| *due <= now) {
+            let (_, event) = self.line.under_way.pop_front().expect("just seen");
             sink.push(event);
         }
         self.line.under_way.front().map(|(due, _)| *due)
