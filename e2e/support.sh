@@ -29,6 +29,17 @@ need_haproxy() { command -v haproxy >/dev/null || install_packages haproxy; }
 
 need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
 
+# need_cargo_tool NAME VERSION: a program from crates.io, built without optimization, which takes a third of the time.
+need_cargo_tool() {
+  "$1" --version 2>/dev/null | grep -qF "$2" ||
+    cargo install --quiet --locked --force --debug --no-default-features "$1" --version "$2"
+}
+
+need_typos() {
+  need_python && { [ -x "$TOOLS/typos/bin/typos" ] ||
+    { python3 -m venv "$TOOLS/typos" && "$TOOLS/typos/bin/pip" install --quiet typos==1.52.0; }; }
+}
+
 # The features of a crate, by name.
 features_of() {
   cargo metadata --format-version 1 --no-deps |
