@@ -78,8 +78,22 @@ async fn malformed_messages_are_named_and_the_connection_goes_on() {
         (
             r#"{"action":"BROADCAST","event":"\ud800","channelName":"/c","requestId":"r"}"#,
             400,
-            None,
-            "GATEWAY",
+            Some("r"),
+            "/c",
+            "`event` contains an unpaired surrogate".into(),
+        ),
+        (
+            r#"{"action":"BROADCAST","event":"e","channelName":"/c\udc00","requestId":"\ud800r"}"#,
+            400,
+            Some("\u{fffd}r"),
+            "/c\u{fffd}",
+            "`channelName` contains an unpaired surrogate".into(),
+        ),
+        (
+            r#"{"action":"BROADCAST","event":"e","payload":NaN,"channelName":"/c","requestId":"r"}"#,
+            400,
+            Some("r"),
+            "/c",
             object.clone(),
         ),
         (r#"["BROADCAST","e","/c","r",{}]"#, 400, None, "GATEWAY", object.clone()),
@@ -226,6 +240,95 @@ async fn what_would_harm_another_client_is_not_passed_on() {
     // A payload that is no object cannot be a message to others.
     peer.event("/c", "relay", json!([1])).await;
     assert_eq!(peer.next().await["payload"]["code"], 500);
+}
+
+/// The payload, and whatever else stands in a join.
+fn malformed_joins() -> Vec<String> {
+    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    let mut payloads = [r#"{"a":"\ud800"}"#, r#"{"\udc00":1}"#, r#""\udbff""#, "1e999", r#"{"a":[-1e999]}"#, "NaN"]
+        .map(str::to_owned)
+        .to_vec();
+    payloads.extend([
+        nested(101),
+        nested(129),
+        nested(5000),
+        "{'a':1}".into(),
+        r#"{},"payload":{}"#.into(),
+        "{\"a".into(),
+    ]);
+    let mut rest: Vec<_> = payloads.iter().map(|payload| format!(r#""event":"e","payload":{payload}"#)).collect();
+    rest.extend(
+        [r#""event":5"#, r#""event":"""#, r#""event":"\ud800""#, r#""event":1e999"#, "\"event\":[[[\"\\"]
+            .map(str::to_owned),
+    );
+    rest.push(r#""event":"e","event":"e""#.to_owned());
+    rest
+}
+
+fn join_with(channel: &str, id: &str, rest: &str) -> String {
+    format!(r#"{{"action":"JOIN_CHANNEL","channelName":{channel},"requestId":{id},{rest}}}"#)
+}
+
+#[tokio::test]
+async fn a_join_that_cannot_be_read_ends_in_a_decline() {
+    let (_server, mut peer) = joined(&pond()).await;
+    for (n, rest) in malformed_joins().into_iter().enumerate() {
+        let (channel, id) = (format!("/not/{n}"), format!("id {n}"));
+        peer.text(&join_with(&format!("\"{channel}\""), &format!("\"{id}\""), &rest)).await;
+        let answer = peer.next().await;
+        assert_eq!((&answer["action"], &answer["event"]), (&json!("SYSTEM"), &json!("UNAUTHORIZED")), "{rest}");
+        assert_eq!((&answer["channelName"], &answer["requestId"]), (&json!(channel), &json!(id)), "{rest}");
+        let payload = &answer["payload"];
+        assert_eq!((&payload["code"], &payload["details"]["statusCode"]), (&json!(400), &json!(400)), "{rest}");
+    }
+    for (channel, id, told_channel, told_id) in [
+        (r#""/\ud800x""#, r#""r""#, "/\u{fffd}x", Some("r")),
+        (r#""/x""#, r#""\udfffr""#, "/x", Some("\u{fffd}r")),
+        (r#""""#, r#""r""#, "", Some("r")),
+        ("5", r#""r""#, "GATEWAY", Some("r")),
+        ("null", r#""r""#, "GATEWAY", Some("r")),
+        (r#""/x""#, "7", "/x", None),
+        (r#""/x""#, r#""""#, "/x", None),
+    ] {
+        peer.text(&join_with(channel, id, r#""event":"JOIN_CHANNEL""#)).await;
+        let answer = peer.next().await;
+        assert_eq!((&answer["event"], &answer["channelName"]), (&json!("UNAUTHORIZED"), &json!(told_channel)), "{id}");
+        match told_id {
+            Some(id) => assert_eq!(answer["requestId"], id),
+            None => assert_eq!(answer["requestId"].as_str().map(str::len), Some(36), "{id}"),
+        }
+    }
+    peer.socket
+        .send(Message::binary(
+            join_with("\"/l\"", "\"r\"", "\"event\":\"?\"")
+                .replace('?', "é")
+                .into_bytes()
+                .into_iter()
+                .filter(|byte| *byte != 0xc3)
+                .collect::<Vec<_>>(),
+        ))
+        .await
+        .expect("open");
+    let answer = peer.next().await;
+    assert_eq!((&answer["event"], &answer["channelName"]), (&json!("UNAUTHORIZED"), &json!("/l")));
+    peer.nothing_before_reply("/c", "echo").await;
+}
+
+#[tokio::test]
+async fn a_member_who_joins_again_with_something_unreadable_stays_and_is_told_so() {
+    let (_server, mut peer) = joined(&pond()).await;
+    for rest in malformed_joins() {
+        peer.text(&join_with("\"/c\"", "\"again\"", &rest)).await;
+        let answer = peer.next().await;
+        assert_eq!((&answer["event"], &answer["requestId"]), (&json!("ACKNOWLEDGE"), &json!("again")), "{rest}");
+    }
+    peer.nothing_before_reply("/c", "echo").await;
+    let leave = r#"{"action":"LEAVE_CHANNEL","event":"e","channelName":"/c","requestId":"gone","payload":"\ud800"}"#;
+    peer.text(leave).await;
+    peer.text(&join_with("\"/c\"", "\"out\"", r#""event":5"#)).await;
+    let (left, declined) = (peer.next().await, peer.next().await);
+    assert_eq!((&left["event"], &left["requestId"]), (&json!("EXIT_ACKNOWLEDGE"), &json!("gone")));
+    assert_eq!((&declined["event"], &declined["requestId"]), (&json!("UNAUTHORIZED"), &json!("out")));
 }
 
 #[tokio::test]

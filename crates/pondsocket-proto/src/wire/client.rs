@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::salvage::{FIELDS, Salvaged, salvage};
 use super::vet::{Unsafe, vet};
 
 /// A message of a client.
@@ -43,8 +43,10 @@ pub struct Malformed {
     pub code: u16,
     /// The request id, if one can be made out.
     pub request_id: Option<String>,
-    /// The channel name, if one can be made out.
+    /// The channel name, if one can be made out. That of a join may be empty: its client knows the channel by it.
     pub channel: Option<String>,
+    /// Whether it asks to join: then the answer must be one that ends a join.
+    pub is_join: bool,
 }
 
 /// What is wrong with a text.
@@ -56,6 +58,12 @@ pub enum Reason {
     /// A field is missing, empty or of a wrong type.
     #[error("`{0}` must be a string that is not empty")]
     Field(&'static str),
+    /// A field contains half a surrogate pair.
+    #[error("`{0}` contains an unpaired surrogate")]
+    Surrogate(&'static str),
+    /// A binary message that is no text.
+    #[error("a binary message that is not UTF-8")]
+    NotUtf8,
     /// The same field twice.
     #[error("a field is repeated")]
     Repeated,
@@ -113,36 +121,57 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, Malformed> {
     let payload = raw.payload.map_or("{}", RawValue::get);
     let action = raw.action.0;
     let envelope = Envelope { event: raw.event.0, channel: raw.channel.0, request_id: raw.request_id.0, payload };
-    if let Err(reason) = vet(payload) {
-        return Err(malformed(Reason::Payload(reason), &envelope.request_id, &envelope.channel));
+    // Nobody reads what a leave carries: it is no reason to stay.
+    if action != LEAVE
+        && let Err(reason) = vet(payload)
+    {
+        return Err(refused(reason.into(), &action, &envelope.request_id, &envelope.channel));
     }
     match &*action {
         "BROADCAST" => Ok(ClientMessage::Event(envelope)),
-        "JOIN_CHANNEL" => Ok(ClientMessage::Join(envelope)),
-        "LEAVE_CHANNEL" => Ok(ClientMessage::Leave(envelope)),
+        JOIN => Ok(ClientMessage::Join(envelope)),
+        LEAVE => Ok(ClientMessage::Leave(envelope)),
         action if action.eq_ignore_ascii_case("ping") => Ok(ClientMessage::Ping),
-        action => Err(malformed(Reason::Action(action.to_owned()), &envelope.request_id, &envelope.channel)),
+        unknown => {
+            let reason = Reason::Action(unknown.to_owned());
+            Err(refused(reason, unknown, &envelope.request_id, &envelope.channel))
+        }
     }
 }
 
-fn malformed(reason: Reason, request_id: &str, channel: &str) -> Malformed {
+/// Reads what can be made out of a binary message that is not UTF-8.
+pub fn not_utf8(bytes: &[u8]) -> Malformed {
+    of_salvaged(Reason::NotUtf8, &salvage(&String::from_utf8_lossy(bytes)))
+}
+
+const JOIN: &str = "JOIN_CHANNEL";
+const LEAVE: &str = "LEAVE_CHANNEL";
+
+fn refused(reason: Reason, action: &str, request_id: &str, channel: &str) -> Malformed {
     let code = if matches!(reason, Reason::Action(_)) { 404 } else { 400 };
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    Malformed { reason, code, request_id: known(request_id), channel: known(channel) }
+    Malformed { reason, code, request_id: known(request_id), channel: known(channel), is_join: action == JOIN }
 }
 
 /// Looks again at a text that is no message, for what exactly is wrong, and for what the answer can refer to.
 fn explain(text: &str) -> Result<ClientMessage<'_>, Malformed> {
-    let Ok(Value::Object(fields)) = serde_json::from_str(text) else {
-        return Err(malformed(Reason::NotAnObject, "", ""));
-    };
-    let field = |name| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-    if field("action").eq_ignore_ascii_case("ping") {
+    let found = salvage(text);
+    if found.is_object && found.text("action").eq_ignore_ascii_case("ping") {
         return Ok(ClientMessage::Ping);
     }
-    let missing = ["action", "event", "channelName", "requestId"].into_iter().find(|name| field(name).is_empty());
-    let reason = missing.map_or(Reason::Repeated, Reason::Field);
-    Err(malformed(reason, field("requestId"), field("channelName")))
+    let missing = || FIELDS.into_iter().find(|name| found.text(name).is_empty());
+    let broken = || FIELDS.into_iter().find(|name| found.get(name).is_some_and(|field| field.is_broken));
+    let reason = match found.is_object {
+        false => Reason::NotAnObject,
+        true => missing().map(Reason::Field).or_else(|| broken().map(Reason::Surrogate)).unwrap_or(Reason::Repeated),
+    };
+    Err(of_salvaged(reason, &found))
+}
+
+fn of_salvaged(reason: Reason, found: &Salvaged) -> Malformed {
+    let malformed = refused(reason, found.text("action"), found.text("requestId"), found.text("channelName"));
+    let empty = found.get("channelName").filter(|_| malformed.is_join).map(|field| field.text.clone());
+    Malformed { channel: malformed.channel.or(empty), ..malformed }
 }
 
 #[cfg(test)]
@@ -151,6 +180,7 @@ mod tests {
 
     fn refused(text: &str) -> (u16, Option<String>, Option<String>, String) {
         let malformed = decode(text).expect_err("malformed");
+        assert!(!malformed.is_join);
         (malformed.code, malformed.request_id, malformed.channel, malformed.reason.to_string())
     }
 
@@ -210,5 +240,34 @@ mod tests {
         assert_eq!(refused(twice).3, "a field is repeated");
         let half = r#"{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":{"x":"\ud800"}}"#;
         assert_eq!(refused(half), (400, Some("r".into()), Some("c".into()), Unsafe::Surrogate.to_string()));
+        let half = r#"{"action":"BROADCAST","event":"\ud800","channelName":"c","requestId":"\udc00r"}"#;
+        let named = "`event` contains an unpaired surrogate".to_owned();
+        assert_eq!(refused(half), (400, Some("\u{fffd}r".into()), Some("c".into()), named));
+    }
+
+    #[test]
+    fn a_malformed_join_is_known_for_one() {
+        let join = |channel: &str, payload: &str| {
+            let text = format!(
+                r#"{{"action":"JOIN_CHANNEL","event":"e","payload":{payload},"channelName":{channel},"requestId":"r"}}"#
+            );
+            let malformed = decode(&text).expect_err("malformed");
+            assert_eq!((malformed.is_join, malformed.request_id.as_deref()), (true, Some("r")), "{text}");
+            malformed.channel
+        };
+        for payload in [r#""\ud800""#, "1e999", "NaN", &("[".repeat(101) + &"]".repeat(101)), "1,\"payload\":2"] {
+            assert_eq!(join("\"/c\"", payload).as_deref(), Some("/c"), "{payload}");
+        }
+        assert_eq!(join("\"\"", "{}").as_deref(), Some(""));
+        assert_eq!(join("5", "{}"), None);
+        let latin = b"{\"action\":\"JOIN_CHANNEL\",\"channelName\":\"/c\",\"requestId\":\"r\",\"payload\":\"\xe9\"}";
+        let malformed = not_utf8(latin);
+        assert_eq!((malformed.is_join, malformed.channel.as_deref()), (true, Some("/c")));
+    }
+
+    #[test]
+    fn a_leave_is_one_whatever_it_carries() {
+        let leave = r#"{"action":"LEAVE_CHANNEL","event":"e","channelName":"c","requestId":"r","payload":"\ud800"}"#;
+        assert!(matches!(decode(leave), Ok(ClientMessage::Leave(_))));
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod client;
 mod json;
+mod salvage;
 pub mod server;
 pub mod strict;
 mod vet;

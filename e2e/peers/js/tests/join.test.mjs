@@ -141,3 +141,19 @@ test('join: a message right behind a declined join is refused', async (t) => {
     const answer = await socket.answered(socket.event('echo', room, { n: 1 }));
     assert.ok(['NOT_FOUND', 'INTERNAL_ERROR'].includes(answer.event), JSON.stringify(answer));
 });
+
+const nested = (levels) => JSON.parse('['.repeat(levels) + ']'.repeat(levels));
+
+for (const [what, params] of [
+    ['half a surrogate pair', { username: 'x\ud800' }],
+    ['half a surrogate pair as a key', { '\udc00': 1 }],
+    ['101 levels', { username: nested(100) }],
+    ['500 levels', { username: nested(499) }],
+]) {
+    test(`join: parameters with ${what} end in DECLINED, and the connection goes on`, async (t) => {
+        const ann = await Peer.connected(t, 'ann');
+        ann.choose(chatRoom(), params).join();
+        await ann.reaches('DECLINED');
+        await ann.join(chatRoom());
+    });
+}

@@ -18,6 +18,14 @@ class Join(PeerTest):
         ann.choose(chat_room(), params={}).join()
         await ann.reaches(ChannelState.DECLINED)
 
+    async def test_unreadable_parameters(self) -> None:
+        """join: parameters that are no JSON, or cannot be passed on, make the channel DECLINED"""
+        ann = await self.connected("ann")
+        for params in ({"n": float("nan")}, {"n": float("inf")}, {"name": "x\ud800"}):
+            ann.choose(chat_room(), params=params).join()
+            await ann.reaches(ChannelState.DECLINED)
+        await ann.join(chat_room())
+
     async def test_unknown_channel(self) -> None:
         """join: a channel that no pattern matches becomes DECLINED, the connection stays usable"""
         ann = await self.connected("ann")

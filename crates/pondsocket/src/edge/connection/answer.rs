@@ -1,22 +1,25 @@
 //! What a connection is told of its own messages: errors, declines, acknowledgements.
 
-use pondsocket_proto::id::{ChannelName, RequestId};
+use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::wire::GATEWAY;
 use pondsocket_proto::wire::client::Malformed;
 use pondsocket_proto::wire::server::{self, ErrorPayload};
 
-use super::session::Session;
+use super::session::{Session, fresh_request_id};
 use crate::context::Call;
-use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::error::Error;
 
 impl Session {
-    pub(super) fn on_malformed(&self, malformed: &Malformed) {
+    pub(super) fn log_malformed(&self, malformed: &Malformed) {
         let (connection, user, reason) = (self.link.id(), self.link.user(), &malformed.reason);
         tracing::debug!(target: "pondsocket::message", %connection, %user, %reason, "malformed");
-        let fresh = RequestId::from_u128(ids::fresh());
-        let request_id = malformed.request_id.as_deref().unwrap_or(fresh.as_str());
+    }
+
+    /// Answers a text that is no message, and does not ask to join.
+    pub(super) fn answer_malformed(&self, malformed: &Malformed) {
+        let fresh = fresh_request_id();
+        let request_id = malformed.request_id.as_deref().unwrap_or(&fresh);
         let channel = malformed.channel.as_deref().unwrap_or(GATEWAY);
         let message = malformed.reason.to_string();
         let details = malformed.details();
@@ -27,17 +30,6 @@ impl Session {
         } else {
             server::internal_error(&mut text, request_id, &error);
         }
-        self.link.send_text(&text);
-    }
-
-    /// A message that is not understood so far that one could say what it answers.
-    pub(super) fn refuse(&self, code: u16, message: &str) {
-        let (connection, user) = (self.link.id(), self.link.user());
-        tracing::debug!(target: "pondsocket::message", %connection, %user, reason = message, "malformed");
-        let id = RequestId::from_u128(ids::fresh());
-        let error = ErrorPayload { code, message, details: None, channel: GATEWAY };
-        let mut text = Vec::new();
-        server::internal_error(&mut text, id.as_str(), &error);
         self.link.send_text(&text);
     }
 

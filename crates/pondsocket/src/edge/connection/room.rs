@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pondsocket_proto::channel::{Departure, Slot};
 
 use crate::endpoint::Live;
+use crate::error::Error;
 
 /// A place in a live channel.
 pub(super) type Seat = (Arc<Live>, Slot);
@@ -13,9 +14,23 @@ pub(super) type Seat = (Arc<Live>, Slot);
 /// Something that a client asked for in a channel.
 #[derive(Debug)]
 pub(super) enum Work {
-    Join { request_id: Arc<str>, payload: Arc<str> },
-    Event { event: Box<str>, request_id: Box<str>, payload: Box<str> },
-    Leave { request_id: Box<str> },
+    Join {
+        request_id: Arc<str>,
+        payload: Arc<str>,
+    },
+    /// A join that cannot be read, and so is declined, unless the connection is in the channel at its turn.
+    MalformedJoin {
+        request_id: Arc<str>,
+        error: Error,
+    },
+    Event {
+        event: Box<str>,
+        request_id: Box<str>,
+        payload: Box<str>,
+    },
+    Leave {
+        request_id: Box<str>,
+    },
 }
 
 /// One channel of one connection: its place there, and the queue of what is to be done, one at a time.

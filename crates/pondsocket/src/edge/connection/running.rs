@@ -23,6 +23,12 @@ impl Session {
         match work {
             Work::Event { event, request_id, payload } => self.start_event(name, (event, request_id, payload)),
             Work::Join { request_id, payload } => self.start_join(name, request_id, payload),
+            Work::MalformedJoin { request_id, error } => {
+                if !self.acknowledge_again(name, &request_id) {
+                    self.decline(name.as_str(), &request_id, &error);
+                }
+                None
+            }
             Work::Leave { request_id } => self.start_leave(name, &request_id),
         }
     }
@@ -63,12 +69,8 @@ impl Session {
     }
 
     fn start_join(&mut self, name: &ChannelName, request_id: Arc<str>, payload: Arc<str>) -> Option<Task> {
-        if let Some((live, slot)) = self.seat(name) {
-            // Joining what it is in is acknowledged again, and changes nothing.
-            let again = live.change(|channel| channel.rejoin(slot, self.link.id(), &request_id));
-            if matches!(again, Ok(Ok(()))) {
-                return None;
-            }
+        if self.acknowledge_again(name, &request_id) {
+            return None;
         }
         let span =
             debug_span!(target: "pondsocket::handler", "join", channel = name.as_str(), request_id = &*request_id);
@@ -104,6 +106,13 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
+    fn acknowledge_again(&mut self, name: &ChannelName, request_id: &str) -> bool {
+        let Some((live, slot)) = self.seat(name) else { return false };
+        let again = live.change(|channel| channel.rejoin(slot, self.link.id(), request_id));
+        matches!(again, Ok(Ok(())))
     }
 
     fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<Task> {

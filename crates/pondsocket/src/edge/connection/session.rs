@@ -4,14 +4,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Context;
 
-use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::wire::client::{self, ClientMessage, Envelope};
+use pondsocket_proto::id::{ChannelName, RequestId};
+use pondsocket_proto::wire::GATEWAY;
+use pondsocket_proto::wire::client::{self, ClientMessage, Envelope, Malformed};
 use tokio::time::Instant;
 
 use super::job::{Job, Kind};
 use super::rates::Rates;
 use super::room::{Busy, Gone, Room, Seat, Work};
 use crate::endpoint::{EndpointInner, Settings};
+use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::engine::outbox::{Closure, Phase};
 use crate::error::{Error, Result};
@@ -78,7 +80,7 @@ impl Session {
     pub(crate) fn on_binary(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         match std::str::from_utf8(bytes) {
             Ok(text) => self.on_text(text, cx),
-            Err(_) => self.refuse(400, "a binary message that is not UTF-8"),
+            Err(_) => self.on_malformed(client::not_utf8(bytes), cx),
         }
     }
 
@@ -105,7 +107,22 @@ impl Session {
             // A leave is always answered (docs/protocol.md, Leaving).
             (Ok(ClientMessage::Leave(message)), _) => self.acknowledge_exit(&message.channel, &message.request_id),
             (Ok(ClientMessage::Ping), _) => {}
-            (Err(malformed), _) => self.on_malformed(&malformed),
+            (Err(malformed), _) => self.on_malformed(malformed, cx),
+        }
+    }
+
+    fn on_malformed(&mut self, malformed: Malformed, cx: &mut Context<'_>) {
+        self.log_malformed(&malformed);
+        if !malformed.is_join {
+            return self.answer_malformed(&malformed);
+        }
+        let error = Error::new(malformed.code, malformed.reason.to_string());
+        let request_id: Arc<str> = malformed.request_id.map_or_else(fresh_request_id, Into::into);
+        let channel = malformed.channel.unwrap_or_else(|| GATEWAY.to_owned());
+        match self.rooms.get_key_value(&*channel).map(|(name, _)| name.clone()) {
+            // Whether it is declined depends on what is before it: a decline would make a member believe that it is out.
+            Some(name) => self.submit(name, Work::MalformedJoin { request_id, error }, cx),
+            None => self.decline(&channel, &request_id, &error),
         }
     }
 
@@ -313,4 +330,9 @@ impl Session {
         self.waiting = 0;
         running
     }
+}
+
+/// The id of an answer to a message that has none.
+pub(super) fn fresh_request_id() -> Arc<str> {
+    RequestId::from_u128(ids::fresh()).as_str().into()
 }

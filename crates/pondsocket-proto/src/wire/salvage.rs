@@ -1,0 +1,201 @@
+//! The fields of a text that is no message: whoever sent it still waits for an answer, so it is read as far as it can be.
+
+use serde::Deserializer;
+use serde::de::{Error, IgnoredAny, Visitor};
+
+/// The fields that every message has, in the order in which they are asked for.
+pub(super) const FIELDS: [&str; 4] = ["action", "event", "channelName", "requestId"];
+
+/// The text of a field, if it has one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Field {
+    /// With U+FFFD in the place of each half of a surrogate pair.
+    pub(super) text: String,
+    /// Whether there was such a half.
+    pub(super) is_broken: bool,
+}
+
+/// The fields that were found: of a repeated one the last, as JavaScript reads it.
+#[derive(Debug, Default)]
+pub(super) struct Salvaged {
+    fields: [Option<Field>; FIELDS.len()],
+    /// Whether the whole text is a JSON object.
+    pub(super) is_object: bool,
+}
+
+impl Salvaged {
+    /// A field by its name, if it is a string.
+    pub(super) fn get(&self, name: &str) -> Option<&Field> {
+        let at = FIELDS.iter().position(|field| *field == name)?;
+        self.fields[at].as_ref()
+    }
+
+    /// The text of a field; empty if it is no string.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.get(name).map_or("", |field| &field.text)
+    }
+}
+
+/// Reads the outermost object without recursion and without judging what stands in it: a value that is no JSON is passed
+/// over like any other.
+pub(super) fn salvage(text: &str) -> Salvaged {
+    let mut found = Salvaged::default();
+    let bytes = text.as_bytes();
+    let mut at = skip_space(bytes, 0);
+    if bytes.get(at) != Some(&b'{') {
+        return found;
+    }
+    found.is_object = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    at += 1;
+    loop {
+        at = skip_space(bytes, at);
+        let Some(key_end) = end_of_string(bytes, at) else { return found };
+        let key = read_string(&text[at..key_end]);
+        at = skip_space(bytes, key_end);
+        if bytes.get(at) != Some(&b':') {
+            return found;
+        }
+        at = skip_space(bytes, at + 1);
+        let end = end_of_value(bytes, at);
+        let field = key.and_then(|key| FIELDS.iter().position(|field| *field == key.text));
+        if let Some(field) = field {
+            found.fields[field] = read_string(text[at..end].trim_end());
+        }
+        if bytes.get(end) != Some(&b',') {
+            return found;
+        }
+        at = end + 1;
+    }
+}
+
+fn skip_space(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
+}
+
+/// The end of the string that begins at `at`, behind its quote.
+fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes.get(at) != Some(&b'"') {
+        return None;
+    }
+    let mut at = at + 1;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+/// The comma or brace that ends the value at `at`, or the end of the text. Both are ASCII: the text may be cut there.
+fn end_of_value(bytes: &[u8], mut at: usize) -> usize {
+    let mut depth = 0_usize;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => match end_of_string(bytes, at) {
+                Some(end) => at = end - 1,
+                None => return bytes.len(),
+            },
+            b'{' | b'[' => depth += 1,
+            b',' | b'}' | b']' if depth == 0 => return at,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+/// Reads the text of a JSON string.
+fn read_string(text: &str) -> Option<Field> {
+    if !text.starts_with('"') {
+        return None;
+    }
+    let bytes = serde_json::Deserializer::from_str(text).deserialize_bytes(StringBytes).ok()?;
+    let field = match String::from_utf8(bytes) {
+        Ok(text) => Field { text, is_broken: false },
+        Err(error) => Field { text: replace_surrogates(error.as_bytes()), is_broken: true },
+    };
+    Some(field)
+}
+
+/// serde_json gives the half of a surrogate pair as the three bytes of its code point, the first of which is 0xED.
+fn replace_surrogates(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if chunk.invalid().first() == Some(&0xED) {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
+}
+
+/// The bytes of a JSON string, whose escapes need not make UTF-8.
+struct StringBytes;
+
+impl Visitor<'_> for StringBytes {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields(text: &str) -> [String; 4] {
+        let found = salvage(text);
+        FIELDS.map(|name| found.text(name).to_owned())
+    }
+
+    #[test]
+    fn fields_are_found_whatever_stands_beside_them() {
+        let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        for payload in ["NaN", "-Infinity", "1e999", r#"{"a":"\ud800 }, \" "}"#, "{'a':1}", &deep, "", "[,,]"] {
+            let text = format!(
+                r#" {{ "action" : "JOIN_CHANNEL","payload":{payload}, "channelName":"/c","requestId":"r" , "event":5}}"#
+            );
+            assert_eq!(fields(&text), ["JOIN_CHANNEL", "", "/c", "r"], "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_breaks_off_is_read_as_far_as_it_goes() {
+        let text = r#"{"action":"JOIN_CHANNEL","channelName":"/c","requestId":"r","payload":{"a":"#;
+        assert_eq!(fields(text), ["JOIN_CHANNEL", "", "/c", "r"]);
+        assert!(!salvage(text).is_object);
+        for text in ["", "[]", "42", "{", "{\"", "{\"action\"", "{\"action\":", "{\"action\":\"", "{\"action\":\"\\"] {
+            assert_eq!(fields(text), [""; 4], "{text}");
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_replaced_and_the_last_of_two_counts() {
+        let found = salvage(r#"{"event":"x","event":"\ud83d\ude00\ud800é\udc00","requestId":"\u0072"}"#);
+        let event = Field { text: "\u{1f600}\u{fffd}é\u{fffd}".into(), is_broken: true };
+        assert_eq!(found.get("event"), Some(&event));
+        assert_eq!(found.get("requestId"), Some(&Field { text: "r".into(), is_broken: false }));
+        assert!(found.is_object);
+    }
+
+    proptest! {
+        /// Clients send these texts.
+        #[test]
+        fn any_text_is_survived(text in r#"[ \\"{}\[\],:ué0-9a-f]{0,60}"#) {
+            salvage(&text);
+            salvage(&format!(r#"{{"action":{text}"#));
+            salvage(&format!(r#"{{"action":"{text}"#));
+        }
+    }
+}
