@@ -5,7 +5,7 @@ use super::batch::{Change, Op};
 use super::elsewhere::{Elsewhere, Shown, View};
 use super::outbound::{Local, Log, Outbound};
 use super::queue::Queue;
-use super::state::{Departure, NotMember, Seats, Slot, State};
+use super::state::{Departure, Membership, NotMember, Seats, Slot, State};
 use super::{Assigns, Audience, Batch, Listener, Treatment};
 use crate::cluster::message::{Recipients as Hearers, UserMessage};
 use crate::id::{ChannelName, ConnectionId, RequestId, UserId};
@@ -77,6 +77,8 @@ pub struct Full;
 pub struct Accepted {
     /// Where it sits.
     pub slot: Slot,
+    /// The membership of its user.
+    pub membership: Membership,
     /// Whether its user became a member with it.
     pub first: bool,
     /// The events that the chain has broadcast, and how many members each addresses.
@@ -211,7 +213,7 @@ impl<R> Channel<R> {
     ) -> Accepted {
         let (assigns, chain) = take_leading_assigns(assigns, chain);
         let (known, is_bare) = (self.state.member(user.as_str()).is_some(), assigns.is_empty());
-        let slot = self.state.join(connection, user, assigns);
+        let (slot, membership) = self.state.join(connection, user, assigns);
         self.queue.push(Op::Join { slot, recipient });
         self.acknowledge(slot, request_id);
         if !known {
@@ -232,7 +234,7 @@ impl<R> Channel<R> {
                 self.show_list(slot, user);
             }
         }
-        Accepted { slot, first: !known, broadcasts }
+        Accepted { slot, membership, first: !known, broadcasts }
     }
 
     /// A broadcast is answered by its event, and how many members it addresses.

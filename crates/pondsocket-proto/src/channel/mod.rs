@@ -33,5 +33,5 @@ pub use elsewhere::{Shown, View};
 pub use outbound::{Local, Outbound};
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
 pub use recipients::{Reception, Recipients};
-pub use state::{Departure, Member, NotMember, Seats, Slot, State};
+pub use state::{Departure, Member, Membership, NotMember, Seats, Slot, State};
 pub use treatment::{Loss, SlowClient, Treatment};

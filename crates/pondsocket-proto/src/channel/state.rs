@@ -55,9 +55,15 @@ impl Seats {
     }
 }
 
+/// Tells one membership from every other in a channel, also from those of the same user before and after it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Membership(u64);
+
 /// A user in a channel, with one or more connections.
 #[derive(Clone, Debug)]
 pub struct Member {
+    /// Which membership it is.
+    pub membership: Membership,
     /// Where the user's connections sit.
     pub seats: Seats,
     /// The membership's assigns, shared by all its connections.
@@ -92,24 +98,29 @@ pub struct State {
     seats: Vec<Option<Seat>>,
     vacant: Vec<Slot>,
     members: HashMap<UserId, Member>,
+    /// How many memberships there have been.
+    memberships: u64,
 }
 
 impl State {
     /// Seats a connection. Its user becomes a member with it, or keeps the membership it has, whose assigns are
     /// then overwritten key by key.
-    pub fn join(&mut self, connection: ConnectionId, user: &UserId, assigns: Assigns) -> Slot {
+    pub fn join(&mut self, connection: ConnectionId, user: &UserId, assigns: Assigns) -> (Slot, Membership) {
         let slot = self.seat(Seat { connection, user: user.clone() });
         match self.members.get_mut(user) {
             Some(member) => {
                 member.seats.add(slot);
                 member.assigns.merge(assigns);
+                (slot, member.membership)
             }
             None => {
-                let member = Member { seats: Seats::One(slot), assigns, presence: None };
+                self.memberships += 1;
+                let membership = Membership(self.memberships);
+                let member = Member { membership, seats: Seats::One(slot), assigns, presence: None };
                 self.members.insert(user.clone(), member);
+                (slot, membership)
             }
         }
-        slot
     }
 
     /// Vacates the slot. `Some` with the departure if that was the user's last connection; `Err` if the
@@ -224,8 +235,8 @@ mod tests {
     #[test]
     fn the_user_stays_until_its_last_connection_leaves() {
         let mut state = State::default();
-        let first = state.join(connection(1), &user("ada"), Assigns::default());
-        let second = state.join(connection(2), &user("ada"), Assigns::default());
+        let first = state.join(connection(1), &user("ada"), Assigns::default()).0;
+        let second = state.join(connection(2), &user("ada"), Assigns::default()).0;
         assert_eq!((state.member_count(), state.connection_count()), (1, 2));
 
         assert!(state.leave(first, connection(1)).expect("seated").is_none());
@@ -238,18 +249,30 @@ mod tests {
     #[test]
     fn a_slot_taken_over_by_another_connection_is_not_left_by_the_first() {
         let mut state = State::default();
-        let slot = state.join(connection(1), &user("ada"), Assigns::default());
+        let slot = state.join(connection(1), &user("ada"), Assigns::default()).0;
         state.remove(&user("ada")).expect("a member");
-        assert_eq!(state.join(connection(2), &user("bob"), Assigns::default()), slot);
+        assert_eq!(state.join(connection(2), &user("bob"), Assigns::default()).0, slot);
         assert_eq!(state.leave(slot, connection(1)).err(), Some(NotMember));
         assert!(state.is_seated(slot, connection(2)));
+    }
+
+    #[test]
+    fn a_user_who_comes_back_has_another_membership_and_another_connection_the_same() {
+        let mut state = State::default();
+        let (slot, first) = state.join(connection(1), &user("ada"), Assigns::default());
+        let (other, same) = state.join(connection(2), &user("ada"), Assigns::default());
+        assert_eq!(first, same);
+        state.leave(slot, connection(1)).expect("seated");
+        assert_eq!(state.member("ada").expect("a member").membership, first);
+        state.leave(other, connection(2)).expect("seated");
+        assert_ne!(state.join(connection(1), &user("ada"), Assigns::default()).1, first);
     }
 
     #[test]
     fn removing_a_user_vacates_all_its_seats() {
         let mut state = State::default();
         for n in 0..3 {
-            state.join(connection(n), &user("ada"), Assigns::default());
+            state.join(connection(n), &user("ada"), Assigns::default()).0;
         }
         let gone = state.remove(&user("ada")).expect("a member");
         assert_eq!(gone.member.seats.as_slice().len(), 3);
@@ -260,9 +283,9 @@ mod tests {
     #[test]
     fn everybody_is_found_by_slot_and_by_name() {
         let mut state = State::default();
-        let ada = state.join(connection(1), &user("ada"), Assigns::default());
-        let bob = state.join(connection(2), &user("bob"), Assigns::default());
-        let other = state.join(connection(3), &user("ada"), Assigns::default());
+        let ada = state.join(connection(1), &user("ada"), Assigns::default()).0;
+        let bob = state.join(connection(2), &user("bob"), Assigns::default()).0;
+        let other = state.join(connection(3), &user("ada"), Assigns::default()).0;
         assert_eq!(
             [ada, bob, other].map(|slot| state.user(slot).map(UserId::as_str)),
             [Some("ada"), Some("bob"), Some("ada")]
@@ -282,7 +305,7 @@ mod tests {
     #[test]
     fn three_connections_of_one_user_leave_in_any_order() {
         let mut state = State::default();
-        let slots = [1, 2, 3].map(|n| state.join(connection(n), &user("ada"), Assigns::default()));
+        let slots = [1, 2, 3].map(|n| state.join(connection(n), &user("ada"), Assigns::default()).0);
         assert!(state.leave(slots[1], connection(2)).expect("seated").is_none());
         assert_eq!(state.member("ada").expect("a member").seats.as_slice(), [slots[0], slots[2]]);
         assert!(state.leave(slots[0], connection(1)).expect("seated").is_none());
@@ -298,8 +321,8 @@ mod tests {
             assigns
         };
         let mut state = State::default();
-        state.join(connection(1), &user("ada"), assigns("a", 1));
-        state.join(connection(2), &user("ada"), assigns("b", 2));
+        state.join(connection(1), &user("ada"), assigns("a", 1)).0;
+        state.join(connection(2), &user("ada"), assigns("b", 2)).0;
         assert_eq!(state.member("ada").expect("a member").assigns.to_json(), r#"{"a":1,"b":2}"#);
     }
 }

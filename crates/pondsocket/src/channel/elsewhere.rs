@@ -22,6 +22,10 @@ impl Channel {
             Err(error) if error.code() == 404 => true,
             Err(_) => return here,
         };
+        if is_missing && self.own.as_ref().is_some_and(|own| own.user.as_str() == user) {
+            // The membership has ended. What the user has elsewhere is another one.
+            return here;
+        }
         let Some(node) = self.endpoint.node() else { return here };
         if !is_missing && !self.is_elsewhere(user) {
             return here;

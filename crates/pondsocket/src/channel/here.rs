@@ -6,7 +6,7 @@ use pondsocket_proto::channel::{Assigns, Channel as Core, NotMember, Removal};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::{Json, Object};
 
-use super::{Channel, no_such_member, not_found, user_id};
+use super::{Channel, Own, no_such_member, not_found, user_id};
 use crate::context::LeaveReason;
 use crate::endpoint::Live;
 use crate::engine::link::Link;
@@ -18,12 +18,12 @@ impl Channel {
         if presence.as_str().len() > self.endpoint.settings().max_presence_size {
             return Err(self.endpoint.observer.too_large(Limit::Presence, "presence"));
         }
-        self.change(|channel| channel.set_presence(user, presence).map_err(not_found))
+        self.change(user, |channel| channel.set_presence(user, presence).map_err(not_found))
     }
 
     pub(crate) fn assign_here(&self, user: &str, key: &str, value: Json) -> Result<()> {
         let most = self.endpoint.settings().max_assigns_size;
-        let fits = self.change(|channel| {
+        let fits = self.change(user, |channel| {
             let member = channel.state().member(user).ok_or_else(no_such_member)?;
             if member.assigns.size_with(key, &value) > most {
                 return Ok(false);
@@ -37,7 +37,7 @@ impl Channel {
     /// Overwrites a member's assigns key by key, if all of them fit.
     pub(crate) fn merge_assigns_here(&self, user: &str, assigns: Assigns) -> Result<()> {
         let most = self.endpoint.settings().max_assigns_size;
-        let fits = self.change(|channel| {
+        let fits = self.change(user, |channel| {
             let mut merged = channel.state().member(user).ok_or_else(no_such_member)?.assigns.clone();
             merged.merge(assigns.clone());
             if merged.to_json().len() > most {
@@ -68,20 +68,33 @@ impl Channel {
         take: impl FnOnce(&mut Core<Arc<Link>>, &UserId) -> Result<Removal, NotMember>,
     ) -> Result<()> {
         let user = user_id(user)?;
-        let (live, removal) = self.change_live(|channel| take(channel, &user).map_err(not_found))?;
+        let (live, removal) = self.change_live(user.as_str(), |channel| take(channel, &user).map_err(not_found))?;
         self.endpoint.spawn_leave(self.name.clone(), live.lobby, removal.departure, reason);
         Ok(())
     }
 
-    /// Changes the live channel, or fails with 404 if there is none: nobody here is a member then.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<T> {
-        self.change_live(change).map(|(_, answer)| answer)
+    /// Changes a member of the live channel, or fails with 404 if there is none: nobody here is a member then.
+    pub(super) fn change<T>(&self, user: &str, change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<T> {
+        self.change_live(user, change).map(|(_, answer)| answer)
     }
 
     /// The same, with the live channel that was changed.
-    fn change_live<T>(&self, mut change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<(Arc<Live>, T)> {
+    fn change_live<T>(
+        &self,
+        user: &str,
+        change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>,
+    ) -> Result<(Arc<Live>, T)> {
+        let own = self.own.as_ref().filter(|own| own.user.as_str() == user);
+        // Looked at under the lock that the change is made under: the user may leave and come back in between.
+        let mut change = |channel: &mut Core<Arc<Link>>| match own {
+            Some(own) if !own.is_member(channel) => Err(no_such_member()),
+            _ => change(channel),
+        };
         loop {
             let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Err(no_such_member()) };
+            if own.is_some_and(|own| own.membership.is_none_or(|(serial, _)| serial != live.serial)) {
+                return Err(no_such_member());
+            }
             match live.change(change) {
                 Ok(answer) => return answer.map(|answer| (live, answer)),
                 Err(again) => {
@@ -90,5 +103,13 @@ impl Channel {
                 }
             }
         }
+    }
+}
+
+impl Own {
+    /// Whether the membership lives, in the live channel that it is of.
+    fn is_member(&self, channel: &Core<Arc<Link>>) -> bool {
+        let member = channel.state().member(self.user.as_str());
+        member.is_some_and(|member| self.membership.is_some_and(|(_, own)| own == member.membership))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Channel as Core, Member, NotMember, To};
+use pondsocket_proto::channel::{Channel as Core, Member, Membership, NotMember, To};
 use pondsocket_proto::cluster::Ask;
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::Json;
@@ -20,7 +20,8 @@ use crate::json::decode;
 use crate::user::User;
 
 /// A channel by its name, to act on from anywhere. Cheap to clone and to keep: the live channel of that name is
-/// looked up at each call, so a handle outlives channels and keeps none alive.
+/// looked up at each call, so a handle outlives channels and keeps none alive. That of a context does less to the user of
+/// that context: see [`unbound`](Self::unbound).
 ///
 /// ```
 /// # use pondsocket::{Endpoint, Result};
@@ -35,11 +36,33 @@ use crate::user::User;
 pub struct Channel {
     endpoint: Arc<EndpointInner>,
     name: ChannelName,
+    /// There if a context has given it.
+    own: Option<Own>,
+}
+
+/// Whose context a handle is from: nothing else than this membership of the user is changed with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) user: UserId,
+    /// The serial of the live channel, and the membership there; `None` if it has ended.
+    pub(crate) membership: Option<(u64, Membership)>,
 }
 
 impl Channel {
     pub(crate) fn new(endpoint: &Arc<EndpointInner>, name: ChannelName) -> Channel {
-        Channel { endpoint: Arc::clone(endpoint), name }
+        Channel { endpoint: Arc::clone(endpoint), name, own: None }
+    }
+
+    pub(crate) fn bound(self, own: Own) -> Channel {
+        Channel { own: Some(own), ..self }
+    }
+
+    /// The same channel for whatever membership a user has at the time of a call. A handle that an event's or a leave's
+    /// context gives changes the user of that context only as long as the membership lives in which the message was sent: a
+    /// handler that is late does nothing to a user who has left and come back. All other handles are unbound anyway.
+    #[must_use]
+    pub fn unbound(self) -> Channel {
+        Channel { own: None, ..self }
     }
 
     /// The exact name, as clients join it.
@@ -96,7 +119,7 @@ impl Channel {
     /// `max_presence_size`.
     pub fn track<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.endpoint.presence(presence)?;
-        self.change(|channel| {
+        self.change(user, |channel| {
             let member = channel.state().member(user).ok_or_else(no_such_member)?;
             if member.presence.is_some() {
                 return Err(Error::conflict("tracked already"));
@@ -121,7 +144,7 @@ impl Channel {
     /// # Errors
     /// 404 if it is no member.
     pub fn untrack(&self, user: &str) -> Result<()> {
-        self.change(|channel| channel.untrack(user).map(drop).map_err(not_found))
+        self.change(user, |channel| channel.untrack(user).map(drop).map_err(not_found))
     }
 
     /// What the tracked members of all nodes show of themselves, by user id. Of a channel that nobody on this node is in
@@ -185,6 +208,14 @@ impl Channel {
     fn is_open_here(&self) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| live.read(|channel| channel.state().member_count() > 0))
+    }
+
+    /// Whether a user of any node is a member, as far as is known here.
+    pub(crate) fn is_known(&self, user: &str) -> bool {
+        let live = self.endpoint.hub.get(self.name.as_str());
+        live.is_some_and(|live| {
+            live.read(|channel| channel.state().member(user).is_some() || channel.shown_elsewhere(user).is_some())
+        })
     }
 
     pub(crate) fn member(&self, user: &str) -> Option<Member> {

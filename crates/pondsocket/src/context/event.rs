@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Departure, Slot, To};
+use pondsocket_proto::channel::{Departure, Member, Membership, Slot, To};
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::route::route_methods;
-use crate::channel::Channel;
+use crate::channel::{Channel, Own};
 use crate::delivery::Delivery;
 use crate::endpoint::{Connection, EndpointInner, Live, Origin};
 use crate::engine::link::Link;
@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) link: Arc<Link>,
     pub(crate) room: Arc<Live>,
     pub(crate) slot: Slot,
+    /// The membership whose message it is.
+    pub(crate) membership: Membership,
     pub(crate) event: Box<str>,
     pub(crate) request_id: Box<str>,
     pub(crate) payload: Box<str>,
@@ -42,7 +44,7 @@ impl Call {
     pub(crate) fn new(
         endpoint: &Arc<EndpointInner>,
         link: &Arc<Link>,
-        (room, slot): (Arc<Live>, Slot),
+        (room, slot, membership): (Arc<Live>, Slot, Membership),
         (event, request_id, payload): (Box<str>, Box<str>, Box<str>),
     ) -> Arc<Call> {
         Arc::new(Call {
@@ -50,6 +52,7 @@ impl Call {
             link: Arc::clone(link),
             room,
             slot,
+            membership,
             event,
             request_id,
             payload,
@@ -74,6 +77,9 @@ impl Call {
 ///
 /// Nothing here waits for a slow client. If the connection goes while the handler runs, the handler is finished all
 /// the same, within its deadline: its broadcasts go out, its replies are dropped.
+///
+/// The context is of one membership. When that has ended, what would change it fails with 404, also if the user is back:
+/// the new membership is another one. As long as the user has another connection in the channel on this node, it goes on.
 #[derive(Debug)]
 pub struct EventContext {
     pub(crate) call: Arc<Call>,
@@ -137,12 +143,13 @@ impl EventContext {
         self.call.link.id().to_string()
     }
 
-    /// The member who sent it, as it is now; as it was when it left, if it has.
+    /// The member who sent it, as it is now; as it was when it left, if it has, also if the user is back.
     ///
     /// # Errors
     /// 403 if it was taken out of the channel while the handler ran.
     pub fn user(&self) -> Result<User> {
-        let member = self.call.room.read(|channel| channel.state().member(self.user_id()).cloned());
+        let is_mine = |member: &&Member| member.membership == self.call.membership;
+        let member = self.call.room.read(|channel| channel.state().member(self.user_id()).filter(is_mine).cloned());
         let departed = || self.call.departed.get()?.as_ref().map(|gone| gone.member.clone());
         let member = member.or_else(departed).ok_or_else(not_a_member)?;
         Ok(User::of(self.call.link.user().clone(), member))
@@ -203,9 +210,12 @@ impl EventContext {
         Connection(Arc::clone(&self.call.link))
     }
 
-    /// The channel, to act on or to keep.
+    /// The channel, to act on or to keep. What it does to the member who sent the message it does to this membership
+    /// alone: see [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
-        Channel::new(&self.call.endpoint, self.call.room.name.clone())
+        let call = &self.call;
+        let own = Own { user: call.link.user().clone(), membership: Some((call.room.serial, call.membership)) };
+        Channel::new(&call.endpoint, call.room.name.clone()).bound(own)
     }
 
     /// Shows the member to the other tracked members.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pondsocket_proto::id::ChannelName;
 use serde::de::DeserializeOwned;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Own};
 use crate::endpoint::EndpointInner;
 use crate::error::Result;
 use crate::handler::{Context, sealed};
@@ -106,9 +106,28 @@ impl LeaveContext {
         self.channel().member_count()
     }
 
-    /// The channel, to tell those who remain.
+    /// Whether the user is a member all the same: it has come back since, or is one on another node, as far as that is
+    /// known here. The handler runs behind the last messages of the membership, and so maybe behind the next join.
+    ///
+    /// ```
+    /// # use pondsocket::{LeaveContext, Result};
+    /// # use serde_json::json;
+    /// async fn left(ctx: LeaveContext) -> Result<()> {
+    ///     if !ctx.returned() {
+    ///         ctx.channel().broadcast("gone", &json!({ "who": ctx.user_id() }))?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn returned(&self) -> bool {
+        self.channel().is_known(self.user_id())
+    }
+
+    /// The channel, to tell those who remain. The membership has ended: what would change the user who left fails with 404,
+    /// also if it is back. See [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
-        Channel::new(&self.endpoint, self.name.clone())
+        let own = Own { user: self.user.id.clone(), membership: None };
+        Channel::new(&self.endpoint, self.name.clone()).bound(own)
     }
 
     /// What the tracked members show of themselves, by user id.

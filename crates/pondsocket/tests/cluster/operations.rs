@@ -6,7 +6,12 @@ use pondsocket::testing::Change;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{Node, eventually, pair};
+use std::sync::Arc;
+
+use pondsocket::{Error, EventContext, LeaveContext};
+use tokio::sync::{Notify, mpsc};
+
+use crate::{Node, eventually, join, pair};
 
 async fn bob_elsewhere() -> (Vec<Box<dyn std::any::Any>>, Node, Node, pondsocket::testing::Room) {
     let (hub, one, two) = pair().await;
@@ -110,4 +115,59 @@ async fn a_node_that_has_stopped_says_so_at_once() {
     let start = Instant::now();
     assert_eq!(one.channel("/chat/1").evict("bob", "late").await.expect_err("not any more").code(), 503);
     assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_of_a_lost_connection_does_nothing_to_the_user_who_is_back_on_another_node() {
+    let (_hub, one, two) = pair().await;
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (sender, mut codes) = mpsc::unbounded_channel();
+    let (begin, wait, say) = (Arc::clone(&begun), Arc::clone(&go), sender.clone());
+    let lobby = one.endpoint.create_channel("/late/:room", join);
+    two.endpoint.create_channel("/late/:room", join);
+    lobby.on_event("wait", move |ctx: EventContext| {
+        let (begin, wait, say) = (Arc::clone(&begin), Arc::clone(&wait), say.clone());
+        async move {
+            begin.notify_one();
+            wait.notified().await;
+            let (me, old) = (ctx.user_id(), json!({ "mood": "old" }));
+            let done = [
+                ctx.update_presence(&old),
+                ctx.update_presence_for([me], &old).await,
+                ctx.channel().update_assigns(me, "name", &"old").await,
+                ctx.evict(me, "old").await,
+                ctx.remove(me, "old").await,
+            ];
+            say.send((true, done.map(|done| done.map_err(|error| error.code())).to_vec())).expect("the test listens");
+            Ok::<_, Error>(())
+        }
+    });
+    lobby.on_leave(move |ctx: LeaveContext| {
+        let say = sender.clone();
+        async move {
+            let removed = ctx.channel().remove(ctx.user_id(), "old").await.map_err(|error| error.code());
+            say.send((ctx.returned(), vec![removed])).expect("the test listens");
+        }
+    });
+    let (_ada, mut adas) = one.join("ada", "/late/1").await;
+    adas.next_presence().await.expect("her own");
+    let (bob, bobs) = one.join("bob", "/late/1").await;
+    assert_eq!(adas.next_presence().await.expect("bob").change, Change::Join);
+    bobs.send("wait", &json!({}));
+    begun.notified().await;
+    drop(bobs);
+    bob.close();
+    assert_eq!(adas.next_presence().await.expect("bob").change, Change::Leave);
+    let (_bob, mut bobs) = two.join("bob", "/late/1").await;
+    assert_eq!(adas.next_presence().await.expect("bob").change, Change::Join);
+    go.notify_one();
+    assert_eq!(codes.recv().await, Some((true, vec![Err(404); 5])));
+    assert_eq!(codes.recv().await, Some((true, vec![Err(404)])), "the leave handler knows that he is elsewhere");
+    adas.assert_silence().await;
+    let bob = one.channel("/late/1").user("bob").await.expect("a member");
+    assert_eq!(bob.presence::<Value>().expect("tracked")["mood"], "new");
+    assert_eq!(bobs.next_presence().await.expect("his own").user_id, "bob");
+    // By name it is whoever he is now.
+    one.channel("/late/1").remove("bob", "now").await.expect("confirmed");
+    assert_eq!(adas.next_presence().await.expect("bob").change, Change::Leave);
 }

@@ -6,6 +6,7 @@ use pondsocket_proto::channel::{Assigns, Step};
 use pondsocket_proto::id::ChannelName;
 use tokio::time::Instant;
 
+use super::room::Seat;
 use super::session::Session;
 use crate::channel::Channel;
 use crate::context::{Call, Joined};
@@ -89,7 +90,8 @@ impl Session {
         }
         let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
         tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, "joined");
-        self.rooms.entry(name).or_default().seat = Some((live, accepted.slot));
+        self.rooms.entry(name).or_default().seat =
+            Some(Seat { live, slot: accepted.slot, membership: accepted.membership });
         Ok(())
     }
 

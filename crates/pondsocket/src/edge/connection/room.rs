@@ -3,13 +3,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Departure, Slot};
+use pondsocket_proto::channel::{Departure, Membership, Slot};
 
 use crate::endpoint::Live;
 use crate::error::Error;
 
 /// A place in a live channel.
-pub(super) type Seat = (Arc<Live>, Slot);
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) live: Arc<Live>,
+    pub(crate) slot: Slot,
+    /// The membership of the connection's user, which it may share with other connections.
+    pub(crate) membership: Membership,
+}
 
 /// Something that a client asked for in a channel.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::debug_span;
 
 use super::job::{Job, Kind, Task};
-use super::room::Work;
+use super::room::{Seat, Work};
 use super::session::Session;
 use crate::context::{Call, EventContext, JoinContext, LeaveReason};
 use crate::endpoint::leave_span;
@@ -40,6 +40,7 @@ impl Session {
             self.not_joined(name.as_str(), &message.1);
             return None;
         };
+        let seat = (seat.live, seat.slot, seat.membership);
         let call = Call::new(&self.endpoint, &self.link, seat, message);
         if let Some(gone) = gone {
             call.depart(gone.departure);
@@ -110,14 +111,14 @@ impl Session {
 
     /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
     fn acknowledge_again(&mut self, name: &ChannelName, request_id: &str) -> bool {
-        let Some((live, slot)) = self.seat(name) else { return false };
+        let Some(Seat { live, slot, .. }) = self.seat(name) else { return false };
         let again = live.change(|channel| channel.rejoin(slot, self.link.id(), request_id));
         matches!(again, Ok(Ok(())))
     }
 
     fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<Task> {
         let seat = self.rooms.get_mut(name).and_then(|room| room.seat.take());
-        if let Some((live, slot)) = seat {
+        if let Some(Seat { live, slot, .. }) = seat {
             let left = live.change(|channel| channel.leave(slot, self.link.id(), Some(request_id)));
             live.farewell(&self.link);
             if let Ok(Ok(departure)) = left {
@@ -135,7 +136,7 @@ impl Session {
             return None;
         }
         let departure = Departure::clone(gone.departure.as_ref()?);
-        let lobby = gone.seat.0.lobby;
+        let lobby = gone.seat.live.lobby;
         self.leave_task(name, lobby, departure, LeaveReason::Closed)
     }
 

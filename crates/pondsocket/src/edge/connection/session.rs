@@ -182,7 +182,7 @@ impl Session {
         if self.rooms.len() >= most {
             // Those that it was taken out of are noticed now.
             let me = self.link.id();
-            let is_seated = |(live, slot): &Seat| live.is_seated(*slot, me);
+            let is_seated = |seat: &Seat| seat.live.is_seated(seat.slot, me);
             self.rooms.retain(|_, room| room.busy.is_some() || room.seat.as_ref().is_some_and(is_seated));
         }
         if self.rooms.len() >= most {
@@ -271,11 +271,11 @@ impl Session {
     /// Where the connection sits, if it still does.
     pub(super) fn seat(&mut self, name: &ChannelName) -> Option<Seat> {
         let room = self.rooms.get_mut(name)?;
-        let (live, slot) = room.seat.as_ref()?;
-        if live.is_seated(*slot, self.link.id()) {
+        let seat = room.seat.as_ref()?;
+        if seat.live.is_seated(seat.slot, self.link.id()) {
             return room.seat.clone();
         }
-        live.farewell(&self.link);
+        seat.live.farewell(&self.link);
         room.seat = None;
         None
     }
@@ -293,10 +293,10 @@ impl Session {
         for (name, room) in &mut self.rooms {
             let seat = room.seat.take();
             self.waiting += room.keep_accepted(seat.is_some());
-            let Some((live, slot)) = seat else { continue };
-            let left = live.change(|channel| channel.leave(slot, self.link.id(), None));
+            let Some(seat) = seat else { continue };
+            let left = seat.live.change(|channel| channel.leave(seat.slot, self.link.id(), None));
             if is_awaited {
-                live.farewell(&self.link);
+                seat.live.farewell(&self.link);
             }
             let Ok(Ok(departure)) = left else { continue };
             let departure = departure.map(Arc::new);
@@ -307,7 +307,7 @@ impl Session {
                     call.depart(departure.clone());
                 }
             }
-            let gone = Gone { seat: (live, slot), departure, told: false };
+            let gone = Gone { seat, departure, told: false };
             room.busy.get_or_insert_default().gone = Some(gone);
         }
         // Whoever had been taken out of a channel before has gone now, too.
