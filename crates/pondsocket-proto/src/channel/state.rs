@@ -272,7 +272,7 @@ mod tests {
     fn removing_a_user_vacates_all_its_seats() {
         let mut state = State::default();
         for n in 0..3 {
-            state.join(connection(n), &user("ada"), Assigns::default()).0;
+            state.join(connection(n), &user("ada"), Assigns::default());
         }
         let gone = state.remove(&user("ada")).expect("a member");
         assert_eq!(gone.member.seats.as_slice().len(), 3);
@@ -321,8 +321,8 @@ mod tests {
             assigns
         };
         let mut state = State::default();
-        state.join(connection(1), &user("ada"), assigns("a", 1)).0;
-        state.join(connection(2), &user("ada"), assigns("b", 2)).0;
+        state.join(connection(1), &user("ada"), assigns("a", 1));
+        state.join(connection(2), &user("ada"), assigns("b", 2));
         assert_eq!(state.member("ada").expect("a member").assigns.to_json(), r#"{"a":1,"b":2}"#);
     }
 }

@@ -153,7 +153,7 @@ async fn a_handler_of_a_lost_connection_does_nothing_to_the_user_who_is_back_on_
     adas.next_presence().await.expect("her own");
     let (bob, bobs) = one.join("bob", "/late/1").await;
     assert_eq!(adas.next_presence().await.expect("bob").change, Change::Join);
-    bobs.send("wait", &json!({}));
+    bobs.send("wait", json!({}));
     begun.notified().await;
     drop(bobs);
     bob.close();
