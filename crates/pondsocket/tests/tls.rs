@@ -11,7 +11,8 @@ use pondsocket::rustls::crypto::aws_lc_rs;
 use pondsocket::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use pondsocket::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use pondsocket::{
-    Connected, ConnectionContext, EventContext, JoinContext, Joined, PondSocket, Result, Server, ServerOptions, Tls,
+    Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result, Server,
+    ServerOptions, Shutdown, Tls, WebSocket,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, IsCa, KeyPair};
 use serde_json::json;
@@ -269,4 +270,196 @@ fn files_that_are_no_use_are_named_with_the_reason() {
         let error = Tls::from_pem_files(certificates, key).expect_err("no use");
         assert_eq!((error.code(), error.message()), (400, expected.as_str()));
     }
+}
+
+// --- The end -------------------------------------------------------------------------------------------------------
+
+/// A client that speaks HTTP by hand, over TLS.
+struct Client(TlsStream<TcpStream>);
+
+impl Client {
+    async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("it reads");
+    }
+
+    /// Reads until `text` has come.
+    async fn until(&mut self, text: &str) {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(text) {
+            let more = timeout(DEADLINE, self.0.read_buf(&mut read)).await.expect("in time").expect("open");
+            assert_ne!(more, 0, "no `{text}` in {}", String::from_utf8_lossy(&read));
+        }
+    }
+
+    /// Reads to the end, which rustls takes for an error if `close_notify` has not come before it.
+    async fn ends(mut self, with: &str) {
+        let mut read = Vec::new();
+        let end = timeout(DEADLINE, self.0.read_to_end(&mut read)).await.expect("it ends in time");
+        let read = String::from_utf8_lossy(&read);
+        end.unwrap_or_else(|error| panic!("{error}, after {read}"));
+        assert!(read.contains(with), "no `{with}` in {read}");
+    }
+}
+
+/// A server over TLS, and those who come to it by hand.
+struct Site {
+    server: Server,
+    address: SocketAddr,
+    authority: Authority,
+}
+
+impl Site {
+    async fn open(pond: &PondSocket, options: ServerOptions) -> Site {
+        let authority = Authority::new();
+        let (server, address) = serve_with(pond, options.tls(authority.tls())).await;
+        Site { server, address, authority }
+    }
+
+    async fn client(&self) -> Client {
+        Client(shake_hands(self.address, self.authority.client(&[])).await.expect("a handshake"))
+    }
+
+    async fn asking(&self, request: &str) -> Client {
+        let mut client = self.client().await;
+        client.send(request.as_bytes()).await;
+        client
+    }
+
+    /// A WebSocket that has been let in.
+    async fn socket(&self, path: &str) -> Client {
+        let mut client = self.asking(&upgrade(path)).await;
+        client.until("101 Switching Protocols").await;
+        client
+    }
+}
+
+fn upgrade(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A close frame of a client, with code 1000 and a mask of zeros (RFC 6455 section 5.5.1).
+const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+/// A frame whose reserved opcode breaks the protocol.
+const NONSENSE: [u8; 6] = [0x83, 0x80, 0, 0, 0, 0];
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Endpoints whose connections end in every way.
+fn ending(options: Options) -> PondSocket {
+    let pond = PondSocket::with_options(options).expect("valid");
+    pond.create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
+    pond.create_endpoint("/closed", async |_: ConnectionContext| {
+        Err(Error::forbidden("members only")) as Result<Connected>
+    });
+    pond.create_websocket("/raw", async |mut socket: WebSocket| while socket.recv().await.is_some() {});
+    pond.create_websocket("/dropped", async |socket: WebSocket| drop(socket));
+    pond.create_websocket("/left", async |socket: WebSocket| socket.close(1000, "done").await);
+    pond
+}
+
+#[tokio::test]
+async fn http_ends_properly_however_it_ends() {
+    let options = ServerOptions::default().max_header_size(1000).read_timeout(SHORT).idle_timeout(SHORT);
+    let site = Site::open(&ending(Options::default()), options).await;
+    for (request, with) in [
+        ("GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "ok"),
+        // What is next does not come in time.
+        ("GET /health HTTP/1.1\r\nHost: x\r\n\r\n", "ok"),
+        ("GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET", "ok"),
+        ("GET /hea", ""),
+        ("", ""),
+        ("no such thing\r\n\r\n", "400 Bad Request"),
+        (&format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "x".repeat(2000)), "431 Request Header"),
+        (&upgrade("/closed"), "members only"),
+        (&upgrade("/nowhere"), "not found"),
+    ] {
+        site.asking(request).await.ends(with).await;
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_ends_properly_whoever_ends_it() {
+    let pond = ending(Options::default());
+    let site = Site::open(&pond, ServerOptions::default()).await;
+    for what in [&CLOSE[..], &NONSENSE] {
+        let mut client = site.socket("/ws").await;
+        client.send(what).await;
+        client.ends("").await;
+    }
+    let endpoint = pond.endpoints().remove(0);
+    let mut client = site.socket("/ws").await;
+    eventually("it is let in", || endpoint.connections().len() == 1).await;
+    endpoint.connections()[0].disconnect();
+    client.until("disconnected by the server").await;
+    client.send(&CLOSE).await;
+    client.ends("").await;
+
+    for path in ["/dropped", "/left"] {
+        site.socket(path).await.ends("").await;
+    }
+    let mut client = site.socket("/raw").await;
+    client.send(&CLOSE).await;
+    client.ends("").await;
+}
+
+#[tokio::test]
+async fn who_is_given_up_hears_a_proper_end() {
+    let options = Options::default().write_wait(SHORT).ping_interval(SHORT / 4).pong_wait(SHORT);
+    let pond = ending(options);
+    let site = Site::open(&pond, ServerOptions::default()).await;
+    // It answers no ping.
+    site.socket("/ws").await.ends("").await;
+    // It sends what breaks the protocol, and does not go.
+    let mut client = site.socket("/ws").await;
+    client.send(&NONSENSE).await;
+    client.ends("").await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_is_a_proper_one_for_everybody() {
+    let pond = ending(Options::default());
+    let mut site = Site::open(&pond, ServerOptions::default()).await;
+    let idle = site.asking("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let half = site.asking("GET /hea").await;
+    let mut stubborn = site.socket("/ws").await;
+    let stubborn_raw = site.socket("/raw").await;
+    let mut polite = site.socket("/ws").await;
+    let mut events = site.asking("GET /ws HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n").await;
+    events.until("connectionId").await;
+    for client in [&mut stubborn, &mut polite] {
+        client.until("connectionId").await;
+    }
+    let stopping = tokio::spawn(async move {
+        site.server.stop(Shutdown::within(SHORT)).await;
+        site
+    });
+    polite.until("the server is shutting down").await;
+    polite.send(&CLOSE).await;
+    // The clients that do not answer are cut off at the deadline.
+    for (client, with) in [
+        (polite, ""),
+        (events, "0\r\n\r\n"),
+        (idle, ""),
+        (half, ""),
+        (stubborn, "shutting down"),
+        (stubborn_raw, "shutting down"),
+    ] {
+        client.ends(with).await;
+    }
+    timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_says_goodbye() {
+    let pond = ending(Options::default());
+    let site = Site::open(&pond, ServerOptions::default()).await;
+    let mut idle = site.asking("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    idle.until("ok").await;
+    let mut events = site.asking("GET /ws HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n").await;
+    events.until("connectionId").await;
+    drop(site.server);
+    idle.ends("").await;
+    events.ends("").await;
 }

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, copy, sink};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
 use super::progress::{Deadlines, Progress, Watched};
@@ -88,11 +88,15 @@ async fn at_rest(progress: &Progress) {
     poll_fn(|_| if progress.is_busy() { Poll::Pending } else { Poll::Ready(()) }).await;
 }
 
-/// Reads what the client still sends until it closes. To close a socket before that would reset the connection, and
-/// throw away the answer on its way.
-async fn linger(mut stream: impl AsyncRead + Unpin) {
+/// Says that nothing more comes, and reads what the client still sends until it closes. To close a socket before that
+/// would reset the connection, and throw away the answer on its way.
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let end = async {
+        stream.shutdown().await?;
+        copy(&mut stream, &mut sink()).await
+    };
     // Too late, or an error: either way nothing is left to wait for.
-    let _ = timeout(LINGER, copy(&mut stream, &mut sink())).await;
+    let _ = timeout(LINGER, end).await;
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod files;
 #[cfg(unix)]
 mod hangup;
+mod stream;
 
 use std::fmt;
 use std::io;
@@ -14,13 +15,13 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use files::PemFiles;
 #[cfg(unix)]
 pub(super) use hangup::Renewal;
+pub(super) use stream::TlsStream;
 
 /// The only protocol that is spoken over TLS.
 const ALPN: &[u8] = b"http/1.1";
@@ -83,9 +84,9 @@ impl Tls {
     }
 
     /// Shakes hands with a client, within a time.
-    pub(super) async fn accept(&self, stream: TcpStream, within: Duration) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn accept(&self, stream: TcpStream, within: Duration) -> io::Result<TlsStream> {
         let config = Arc::clone(&self.0.config.lock());
-        timeout(within, TlsAcceptor::from(config).accept(stream)).await?
+        timeout(within, TlsAcceptor::from(config).accept(stream)).await?.map(TlsStream::new)
     }
 }
 

@@ -1,0 +1,79 @@
+//! A stream whose client always hears a proper end.
+
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server;
+
+/// The server's end of a TLS connection, after the handshake. However it is dropped, `close_notify` is sent before the
+/// socket is closed (RFC 8446 section 6.1): a client must not take our end for an attacker's.
+#[derive(Debug)]
+pub(in crate::serve) struct TlsStream(server::TlsStream<TcpStream>);
+
+impl TlsStream {
+    pub(super) fn new(stream: server::TlsStream<TcpStream>) -> TlsStream {
+        TlsStream(stream)
+    }
+}
+
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        let (socket, session) = self.0.get_mut();
+        session.send_close_notify();
+        // Not through tokio: a task that has used up its budget would be told to wait. A socket that takes nothing now is
+        // that of a client that does not read, and will not see the alert.
+        while session.wants_write() && matches!(session.write_tls(&mut Direct(socket)), Ok(written) if written > 0) {}
+    }
+}
+
+/// A socket that is written to at once or not at all.
+struct Direct<'a>(&'a TcpStream);
+
+impl Write for Direct<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
