@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pondsocket::{
     Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result, Server,
-    ServerOptions,
+    ServerOptions, Shutdown,
 };
 use serde_json::json;
 use testkit::{DEADLINE, Message, Peer, eventually, serve, serve_with};
@@ -237,6 +237,43 @@ async fn probes_are_answered_where_no_endpoint_is() {
 }
 
 #[tokio::test]
+async fn a_request_names_its_host_once() {
+    let (_server, address) = serve(&pond()).await;
+    for (request, expected) in [
+        ("GET /health HTTP/1.1\r\nHost: x", "200"),
+        ("GET /health HTTP/1.1\r\nHost: chat.example:8080", "200"),
+        ("GET /health HTTP/1.1\r\nHost: [::1]:8080", "200"),
+        ("GET /health HTTP/1.1\r\nHost: x:", "200"),
+        ("GET /health HTTP/1.1\r\nhost:", "200"),
+        ("GET http://x/health HTTP/1.1\r\nHost: x", "200"),
+        ("GET /health HTTP/1.0", "200"),
+        ("GET /health HTTP/1.0\r\nHost: x", "200"),
+        ("GET /health HTTP/1.1", "400"),
+        ("GET /ws HTTP/1.1", "400"),
+        ("POST /ws HTTP/1.1", "400"),
+        ("GET /health HTTP/1.1\r\nHost: x\r\nHost: x", "400"),
+        ("GET /health HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nhOST: y", "400"),
+        ("GET /health HTTP/1.0\r\nHost: x\r\nHost: y", "400"),
+        ("GET /health HTTP/1.1\r\nHost: x, y", "400"),
+        ("GET /health HTTP/1.1\r\nHost: x y", "400"),
+        ("GET /health HTTP/1.1\r\nHost: x/y", "400"),
+        ("GET /health HTTP/1.1\r\nHost: ann@x", "400"),
+        ("GET /health HTTP/1.1\r\nHost: x:port", "400"),
+        ("GET /health HTTP/1.1\r\nHost: x:99999", "400"),
+        ("GET /health HTTP/1.1\r\nHost: \u{e4}", "400"),
+    ] {
+        let mut client = Client::connect(address).await;
+        client.send(format!("{request}\r\nConnection: close\r\n\r\n").as_bytes()).await;
+        let answer = client.rest().await;
+        assert_eq!(status(&answer), expected, "{request}");
+    }
+    let twice = String::from_utf8(upgrade("/ws")).expect("text").replace("Host: x", "Host: x\r\nHost: y");
+    let mut client = Client::connect(address).await;
+    client.send(twice.as_bytes()).await;
+    client.until(b"400 Bad Request").await;
+}
+
+#[tokio::test]
 async fn probes_may_be_elsewhere_or_nowhere() {
     let options = ServerOptions::default().health_path(Some("/livez")).ready_path(None);
     let (_server, address) = serve_with(&pond(), options).await;
@@ -287,6 +324,35 @@ async fn while_it_drains_probes_are_answered_and_nobody_is_let_in() {
     drop(stubborn);
     let server = timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
     assert!(!server.is_running());
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn before_a_delayed_drain_it_is_not_ready_and_newcomers_are_let_in() {
+    let pond = pond();
+    let (mut server, address) = serve(&pond).await;
+    let mut early = Peer::connect(address, "/ws").await;
+    let stopping = tokio::spawn(async move { server.stop(Shutdown::within(DEADLINE).delay(Duration::MAX)).await });
+    eventually("it is not ready", || !pond.is_ready()).await;
+    let ready = ask(address, "GET", "/ready").await;
+    assert_eq!((status(&ready), body(&ready)), ("503", "draining\n"));
+    assert_eq!(body(&ask(address, "GET", "/health").await), "ok\n");
+    let mut late = Peer::connect(address, "/ws").await;
+    for peer in [&mut early, &mut late] {
+        peer.join("/c", json!({})).await;
+        let id = peer.event("/c", "ask", json!({})).await;
+        assert_eq!(peer.next().await["requestId"], json!(id));
+    }
+    assert!(!stopping.is_finished() && !pond.is_draining());
+    // Somebody who cannot wait.
+    let at_once = pond.clone();
+    let at_once = tokio::spawn(async move { at_once.shutdown(DEADLINE).await });
+    for peer in [&mut early, &mut late] {
+        assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(1001));
+    }
+    drop((early, late));
+    timeout(DEADLINE, at_once).await.expect("it stops").expect("no panic");
+    timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }
 

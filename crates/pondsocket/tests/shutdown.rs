@@ -106,6 +106,52 @@ async fn nobody_is_let_in_once_it_has_begun() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn with_a_delay_newcomers_are_let_in_until_it_ends_and_it_takes_no_time_from_the_drain() {
+    let (pond, ..) = pond();
+    let (early, mut room) = member(&pond).await;
+    let start = Instant::now();
+    let ending = begin(&pond, Shutdown::within(2 * SECOND).delay(5 * SECOND));
+    sleep(4 * SECOND).await;
+    assert!(!pond.is_ready() && !pond.is_draining() && !pond.snapshot().draining);
+    let (late, _) = member(&pond).await;
+    let (early, late) = (closed(early), closed(late));
+    // Nobody holds it up, but it lasts as long as it was told.
+    assert_eq!(counts(ending.await.expect("no panic")), (2, 0, 0));
+    for client in [early, late] {
+        let (code, at) = client.await.expect("no panic");
+        assert_eq!(code, Some(1001));
+        assert_about(at - start, 5 * SECOND);
+    }
+    assert!(events(&mut room).await.iter().all(|event| event != "ERROR"));
+    assert!(pond.test_client().connect("/").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_lasts_also_when_nobody_is_connected_and_ends_when_the_first_call_wants() {
+    for (delays, expected) in [(&[3][..], 3), (&[3, 10], 3), (&[10, 3], 3), (&[10, 0], 0)] {
+        let (pond, ..) = pond();
+        let start = Instant::now();
+        let calls: Vec<_> =
+            delays.iter().map(|delay| begin(&pond, Shutdown::within(SECOND).delay(*delay * SECOND))).collect();
+        for call in calls {
+            assert_eq!(counts(call.await.expect("no panic")), (0, 0, 0));
+        }
+        assert_about(start.elapsed(), expected * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_that_nobody_waits_for_any_more_lets_newcomers_in_but_is_not_taken_back() {
+    let (pond, ..) = pond();
+    assert!(timeout(SECOND, pond.shutdown(Shutdown::within(SECOND).delay(60 * SECOND))).await.is_err());
+    assert!(!pond.is_ready());
+    let (client, _) = member(&pond).await;
+    let client = closed(client);
+    assert_eq!(counts(pond.shutdown(SECOND).await), (1, 0, 0));
+    assert_eq!(client.await.expect("no panic").0, Some(1001));
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_is_being_decided_about_when_it_begins_is_refused_too() {
     let pond = PondSocket::new();
     let (asked, decided) = (gate(), gate());

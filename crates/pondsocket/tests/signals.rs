@@ -72,6 +72,29 @@ async fn one_signal_begins_the_drain_and_a_timeout_or_a_second_signal_ends_it() 
     terminate();
     timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
 
+    // For as long as it waits before the drain, the signal is heard by load balancers alone.
+    let options = ServerOptions::default().drain_delay(Duration::MAX);
+    let (listening, mut client) = listen(options).await;
+    terminate();
+    let address = client.peer_addr().expect("connected");
+    loop {
+        let mut probe = TcpStream::connect(address).await.expect("it listens");
+        probe.write_all(b"GET /ready HTTP/1.0\r\n\r\n").await.expect("it reads");
+        let mut answer = String::new();
+        timeout(DEADLINE, probe.read_to_string(&mut answer)).await.expect("in time").expect("an answer");
+        if answer.starts_with("HTTP/1.0 503 ") {
+            break;
+        }
+    }
+    // A ping is answered.
+    client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.expect("it reads");
+    let mut pong = [0; 2];
+    timeout(DEADLINE, client.read_exact(&mut pong)).await.expect("in time").expect("open");
+    assert_eq!(pong, [0x8a, 0]);
+    assert!(!listening.is_finished());
+    terminate();
+    timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
+
     // Two clients are told one after the other: half of this time lies between them.
     let options = ServerOptions::default().drain_spread(DEADLINE / 2);
     let (listening, mut clients) = listen_to::<2>(options).await;

@@ -11,7 +11,8 @@
 //! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials. `TRUSTED_PROXIES`, addresses with commas between, are
 //! believed what they say of their clients. `PING_INTERVAL_MS` says how often it pings.
 //!
-//! `/health` and `/ready` are answered, and `/metrics` for Prometheus. SIGINT and SIGTERM stop it. At SIGUSR1 it prints
+//! `/health` and `/ready` are answered, and `/metrics` for Prometheus. SIGINT and SIGTERM stop it, after
+//! `DRAIN_DELAY_MS`. At SIGUSR1 it prints
 //! `snapshot JSON`: what it holds, and how many tasks it has.
 
 mod door;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use pondsocket::{
     Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Options, Payload, PondSocket, Result,
-    Server, WebSocket,
+    Server, Shutdown, WebSocket,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -59,7 +60,8 @@ async fn serve() -> Result<()> {
             _ = look.recv() => print_snapshot(&pond),
         }
     }
-    server.stop(Duration::from_secs(10)).await;
+    let delay = setting("DRAIN_DELAY_MS", "0").parse().map(Duration::from_millis).map_err(Error::internal)?;
+    server.stop(Shutdown::within(Duration::from_secs(10)).delay(delay)).await;
     Ok(())
 }
 

@@ -1,9 +1,60 @@
 //! What a deployment does to the server: SIGTERM.
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use e2e_tests::ContractServer;
 use serde_json::json;
 use testkit::Peer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+/// The status of a probe's answer.
+async fn probe(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer[9..12].to_owned()
+}
+
+/// What an orchestrator does (docs/operations.md, Kubernetes): it probes, sends SIGTERM, probes and still sends somebody,
+/// and waits for the end.
+#[tokio::test]
+async fn with_a_delay_it_is_unready_first_lets_in_whoever_still_comes_and_then_drains() {
+    const DELAY: Duration = Duration::from_secs(8);
+    let mut server = ContractServer::start_with(&[("DRAIN_DELAY_MS", "8000")]).await;
+    let address = server.address;
+    assert_eq!((probe(address, "/ready").await.as_str(), probe(address, "/health").await.as_str()), ("200", "200"));
+    let mut early = Peer::connect(address, "/api/socket?token=t").await;
+    early.join("/presence/1", json!({ "username": "ann" })).await;
+
+    let told = Instant::now();
+    server.terminate();
+    while probe(address, "/ready").await == "200" {}
+    assert_eq!(probe(address, "/health").await, "200", "it lives");
+    let mut late = Peer::connect(address, "/api/socket?token=t").await;
+    late.join("/presence/1", json!({ "username": "bob" })).await;
+    assert!(told.elapsed() < DELAY, "the machine is too busy for this test: {:?}", told.elapsed());
+    for peer in [&mut early, &mut late] {
+        let close = peer.closed().await.expect("a close frame");
+        assert_eq!(u16::from(close.code), 1001, "going away");
+        assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
+    }
+    drop((early, late));
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn the_delay_is_kept_also_when_nobody_is_connected() {
+    const DELAY: Duration = Duration::from_secs(2);
+    let mut server = ContractServer::start_with(&[("DRAIN_DELAY_MS", "2000")]).await;
+    let told = Instant::now();
+    server.terminate();
+    assert!(server.ended().await.success());
+    assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
+}
 
 #[tokio::test]
 async fn clients_are_told_and_the_server_ends_well() {

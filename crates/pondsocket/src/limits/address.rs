@@ -1,7 +1,7 @@
 //! Who the client is when proxies stand before it (RFC 7239): the nearest address that no trusted proxy speaks for.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
@@ -62,32 +62,74 @@ pub(crate) fn group(address: IpAddr) -> IpAddr {
 
 /// The addresses that the proxies noted, the client's first.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    if headers.contains_key(FORWARDED) {
+        return elements(headers, &FORWARDED).iter().map(|element| node(&forwarded_for(element)?)).collect();
+    }
+    elements(headers, &X_FORWARDED_FOR).iter().map(|element| node(&unquoted(element))).collect()
+}
+
+/// The elements of a header that is a list, of all its lines. Empty ones do not count (RFC 9110 section 5.6.1.2).
+fn elements(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     // A line with bytes that are no text is not left out: what was appended to it would be lost, and what somebody
     // wrote before it believed.
-    let entries = |name: &HeaderName| {
-        let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
-        let elements =
-            |line: Cow<'_, str>| line.split(',').map(|element| element.trim().to_owned()).collect::<Vec<_>>();
-        lines.flat_map(elements).collect::<Vec<_>>()
-    };
-    if headers.contains_key(FORWARDED) {
-        return entries(&FORWARDED).iter().map(|entry| node(forwarded_for(entry)?)).collect();
+    let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    let elements = lines.flat_map(|line| split(&line, ',').into_iter().map(str::to_owned).collect::<Vec<_>>());
+    elements.filter(|element| !element.is_empty()).collect()
+}
+
+/// The parts between separators that stand in no quoted string (RFC 9110 section 5.6.4), without spaces around them. It
+/// is read from its end, which the nearest proxy has written: a quote that a client opens hides nothing that follows it.
+fn split(text: &str, separator: char) -> Vec<&str> {
+    let (mut parts, mut end, mut quoted) = (Vec::new(), text.len(), false);
+    for (at, letter) in text.char_indices().rev() {
+        if letter == '"' && !is_escaped(&text[..at]) {
+            quoted = !quoted;
+        } else if letter == separator && !quoted {
+            parts.push(text[at + letter.len_utf8()..end].trim());
+            end = at;
+        }
     }
-    entries(&X_FORWARDED_FOR).iter().map(|entry| node(entry)).collect()
+    parts.push(text[..end].trim());
+    parts.reverse();
+    parts
+}
+
+/// Whether what follows this text in a quoted string is escaped.
+fn is_escaped(before: &str) -> bool {
+    before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+}
+
+/// What a quoted string says; anything else is as it is.
+fn unquoted(text: &str) -> Cow<'_, str> {
+    let inside = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(inside) = inside else { return text.trim_matches('"').into() };
+    let mut escaped = false;
+    let letters = inside.chars().filter(|letter| {
+        escaped = *letter == '\\' && !escaped;
+        !escaped
+    });
+    letters.collect::<String>().trim().to_owned().into()
 }
 
 /// The `for` parameter of one element of `Forwarded` (RFC 7239 section 4).
-fn forwarded_for(element: &str) -> Option<&str> {
-    let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(name, _)| name.eq_ignore_ascii_case("for")).map(|(_, value)| value.trim_matches('"')).next()
+fn forwarded_for(element: &str) -> Option<Cow<'_, str>> {
+    let pairs = split(element, ';').into_iter().filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, value)| unquoted(value.trim())).next()
 }
 
-/// An address, with or without a port, an IPv6 one maybe in brackets (RFC 7239 section 6).
+/// An address with or without a port, also an obfuscated one (RFC 7239 section 6.3); one of IPv6 maybe in brackets, or
+/// with a zone (RFC 4007 section 11), which is the proxy's matter.
 fn node(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.split(']').next());
-    let address = text.parse::<IpAddr>().ok();
-    let address = address.or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
-    address.or_else(|| bare?.parse().ok()).map(|address| address.to_canonical())
+    let address = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        // More than one colon is no port's.
+        None => match text.split_once(':') {
+            Some((address, port)) if !port.contains(':') => address,
+            _ => text,
+        },
+    };
+    let address = address.split_once('%').map_or(address, |(address, _)| address);
+    address.trim().parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -134,6 +176,58 @@ mod tests {
         assert_eq!(of("for=9.9.9.9, for=\"[2001:db8::1]\""), "2001:db8::1");
         assert_eq!(of("for=9.9.9.9, for=_hidden"), "10.0.0.1", "what is behind an unknown one is not believed");
         assert_eq!(of("for=9.9.9.9, proto=http"), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_a_proxy_writes_is_understood_in_all_the_forms_that_there_are() {
+        let of = |name: &HeaderName, values: &[&str]| {
+            let headers: Vec<_> = values.iter().map(|value| (name.clone(), *value)).collect();
+            client(&["10.0.0.1", "10.0.0.2"], "10.0.0.1", &headers)
+        };
+        for (values, expected) in [
+            (&["1.2.3.4"][..], "1.2.3.4"),
+            (&["1.2.3.4, "], "1.2.3.4"),
+            (&["1.2.3.4,,"], "1.2.3.4"),
+            (&["6.6.6.6, 1.2.3.4 , , "], "1.2.3.4"),
+            (&["6.6.6.6", "1.2.3.4", ""], "1.2.3.4"),
+            (&[", ,1.2.3.4"], "1.2.3.4"),
+            (&["\"1.2.3.4\""], "1.2.3.4"),
+            (&["6.6.6.6, \"1.2.3.4\" "], "1.2.3.4"),
+            (&["\" 1.2.3.4\""], "1.2.3.4"),
+            (&["1.2.3.4:5678"], "1.2.3.4"),
+            (&["\"1.2.3.4:5678\""], "1.2.3.4"),
+            (&["1.2.3.4:_hidden"], "1.2.3.4"),
+            (&["2001:db8::1"], "2001:db8::1"),
+            (&["[2001:db8::1]"], "2001:db8::1"),
+            (&["[2001:db8::1]:5678, 10.0.0.2"], "2001:db8::1"),
+            (&["\"[2001:db8::1]:5678\",10.0.0.2:99"], "2001:db8::1"),
+            (&["fe80::1%eth0"], "fe80::1"),
+            (&["::ffff:1.2.3.4"], "1.2.3.4"),
+            (&["[::ffff:1.2.3.4]:80"], "1.2.3.4"),
+            // A client's own line, which it leaves open.
+            (&["\"6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+            (&["\"6.6.6.6", "1.2.3.4"], "1.2.3.4"),
+            (&["\", \"1.2.3.4\""], "1.2.3.4"),
+            (&["6.6.6.6\\, \"1.2.3.4\""], "1.2.3.4"),
+            // Nobody: the nearest one that is known.
+            (&["6.6.6.6, unknown"], "10.0.0.1"),
+            (&["6.6.6.6, not an address, 10.0.0.2"], "10.0.0.2"),
+            (&[""], "10.0.0.1"),
+        ] {
+            assert_eq!(of(&X_FORWARDED_FOR, values), expected, "{values:?}");
+        }
+        for (values, expected) in [
+            (&["for=1.2.3.4, "][..], "1.2.3.4"),
+            (&["for=1.2.3.4", ""], "1.2.3.4"),
+            (&["for = \"1.2.3.4\""], "1.2.3.4"),
+            (&["by=\"a,b;for=6.6.6.6\";for=1.2.3.4"], "1.2.3.4"),
+            (&["for=\"\\[2001:db8::1\\]\""], "2001:db8::1"),
+            (&["for=\"[2001:db8::1]:_x\";proto=https"], "2001:db8::1"),
+            (&["for=6.6.6.6;by=\"open, for=1.2.3.4"], "1.2.3.4"),
+            (&["for=\", for=\"[2001:db8::1]\""], "2001:db8::1"),
+        ] {
+            assert_eq!(of(&FORWARDED, values), expected, "{values:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::engine::outbox::Closure;
 use crate::limits::gauge::{Gauge, Ticket};
@@ -22,6 +23,8 @@ pub(crate) struct Drain {
 enum Stage {
     #[default]
     Serving,
+    /// Load balancers are told to send nobody, until then; whoever they still send is let in.
+    Leaving(Instant),
     /// Nobody is let in any more, and connections are closed like this.
     Draining(Closure),
     /// The time for that is over.
@@ -31,7 +34,7 @@ enum Stage {
 impl Stage {
     fn closure(&self) -> Option<&Closure> {
         match self {
-            Stage::Serving => None,
+            Stage::Serving | Stage::Leaving(_) => None,
             Stage::Draining(closure) | Stage::Over(closure) => Some(closure),
         }
     }
@@ -41,14 +44,36 @@ impl Drain {
     /// Lets a client in, unless it has begun: one step, so that it waits for everybody who is let in.
     pub(crate) fn admit(&self) -> Option<Ticket> {
         let stage = self.stage.borrow();
-        matches!(*stage, Stage::Serving).then(|| self.connections.ticket())
+        stage.closure().is_none().then(|| self.connections.ticket())
+    }
+
+    /// Says that it will begin at that time, or earlier if that has been said before. Answers when; `None` if it has
+    /// begun.
+    pub(crate) fn announce(&self, at: Instant) -> Option<Instant> {
+        let mut answer = None;
+        self.stage.send_if_modified(|stage| {
+            let at = match stage {
+                Stage::Serving => at,
+                Stage::Leaving(earlier) => at.min(*earlier),
+                Stage::Draining(_) | Stage::Over(_) => return false,
+            };
+            answer = Some(at);
+            *stage = Stage::Leaving(at);
+            true
+        });
+        answer
+    }
+
+    /// Whether it has begun, or will.
+    pub(crate) fn is_announced(&self) -> bool {
+        !matches!(*self.stage.borrow(), Stage::Serving)
     }
 
     /// Begins, if it has not: nobody is let in any more. Answers how connections are closed, which only the first one
     /// says.
     pub(crate) fn begin(&self, closure: Closure) -> Closure {
         self.stage.send_if_modified(|stage| {
-            let begins = matches!(stage, Stage::Serving);
+            let begins = stage.closure().is_none();
             if begins {
                 *stage = Stage::Draining(closure.clone());
             }

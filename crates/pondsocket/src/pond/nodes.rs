@@ -16,10 +16,15 @@ impl PondSocket {
         self.common.node().map(|node| node.peers()).unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
-    /// Whether new clients should be sent here: it is not shutting down, and its bus, if it has one, has not been down for
+    /// Whether new clients should be sent here: it is not shutting down or about to, and its bus, if it has one, has not been down for
     /// longer than [`unready_without_bus`](crate::Options::unready_without_bus) allows.
     pub fn is_ready(&self) -> bool {
-        !self.is_draining() && !self.lacks_bus()
+        !self.is_leaving() && !self.lacks_bus()
+    }
+
+    /// Whether it is shutting down, or will after a [delay](crate::Shutdown::delay).
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.common.drain.is_announced()
     }
 
     fn lacks_bus(&self) -> bool {

@@ -32,13 +32,14 @@ const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 pub struct Shutdown {
     timeout: Duration,
     spread: Duration,
+    delay: Duration,
     code: u16,
 }
 
 impl Shutdown {
     /// Everything within this time; all clients are told at once, with close code 1001 (RFC 6455 section 7.4.1).
     pub fn within(timeout: Duration) -> Shutdown {
-        Shutdown { timeout: timeout.min(FOR_EVER), spread: Duration::ZERO, code: 1001 }
+        Shutdown { timeout: timeout.min(FOR_EVER), spread: Duration::ZERO, delay: Duration::ZERO, code: 1001 }
     }
 
     /// Tells clients one after the other over this time, so that they do not all come back at once somewhere else. At
@@ -48,16 +49,23 @@ impl Shutdown {
         Shutdown { spread, ..self }
     }
 
+    /// Begins after this time, which does not count towards the timeout. Until then [`PondSocket::is_ready`] is false, so
+    /// that load balancers send newcomers elsewhere, and those whom they still send are let in as before.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Shutdown {
+        Shutdown { delay: delay.min(FOR_EVER), ..self }
+    }
+
     /// Closes with 1012, which says that the server will be back soon.
     #[must_use]
     pub fn for_restart(self) -> Shutdown {
         Shutdown { code: 1012, ..self }
     }
 
-    /// How long it may take.
+    /// How long it may take, from now on.
     #[cfg(feature = "server")]
-    pub(crate) fn timeout(self) -> Duration {
-        self.timeout
+    pub(crate) fn longest(self) -> Duration {
+        self.delay.saturating_add(self.timeout)
     }
 
     fn closure(self) -> Closure {
@@ -88,16 +96,25 @@ pub struct ShutdownReport {
 
 impl PondSocket {
     /// Shuts down: from now on nobody is let in (503 with `Retry-After`), clients are closed, each after everything that
-    /// was sent to it, and running handlers and leave handlers are finished. What is left at the deadline is cut off.
+    /// was sent to it, and running handlers and leave handlers are finished. What is left at the deadline is cut off. With
+    /// a [delay](Shutdown::delay) all of this begins later.
     ///
     /// A server that is mounted in another shuts down like this too: hosts do not wait for WebSockets. See
     /// [`service`](Self::service).
     ///
     /// Cancel-safe: when it is called again it goes on, and reports of those who were left; they are told what the first
-    /// call said. It can't be taken back.
+    /// call said, and a delay ends when the first of all calls wants. It can't be taken back.
     pub async fn shutdown(&self, how: impl Into<Shutdown>) -> ShutdownReport {
         let how = how.into();
-        let (start, drain) = (Instant::now(), &self.common.drain);
+        let drain = &self.common.drain;
+        if !how.delay.is_zero()
+            && let Some(begin) = drain.announce(Instant::now() + how.delay)
+        {
+            tracing::info!(target: "pondsocket::server", delay = ?how.delay, "about to shut down");
+            // Another call may want it at once.
+            let _ = timeout_at(begin, drain.begun()).await;
+        }
+        let start = Instant::now();
         let deadline = start + how.timeout;
         let closure = drain.begin(how.closure());
         let all = drain.connections.count();

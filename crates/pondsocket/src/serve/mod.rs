@@ -55,13 +55,11 @@ pub struct Server {
     running: Option<Running>,
 }
 
-/// Serving, then Draining, then Closing: never back.
+/// Serving, then Closing: never back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
-    /// Everybody may come.
+    /// Requests are answered; once the pond drains, only probes are.
     Serving,
-    /// Probes are answered, nobody else is let in.
-    Draining,
     /// Nothing is accepted any more; requests in hand are answered.
     Closing,
 }
@@ -138,8 +136,7 @@ impl Server {
     pub async fn stop(&mut self, how: impl Into<Shutdown>) -> Option<ShutdownReport> {
         let mut running = self.running.take()?;
         let how = how.into();
-        let deadline = Instant::now().checked_add(how.timeout());
-        running.stage.send_replace(Stage::Draining);
+        let deadline = Instant::now().checked_add(how.longest());
         let report = self.pond.shutdown(how).await;
         running.stage.send_replace(Stage::Closing);
         within(deadline, &mut running.accepting).await;
@@ -147,7 +144,8 @@ impl Server {
         Some(report)
     }
 
-    /// Binds, serves until SIGINT or SIGTERM, then stops, with
+    /// Binds, serves until SIGINT or SIGTERM, then stops: after
+    /// [`drain_delay`](ServerOptions#structfield.drain_delay), with
     /// [`shutdown_timeout`](ServerOptions#structfield.shutdown_timeout) for clients to go, who are told one after the other
     /// over [`drain_spread`](ServerOptions#structfield.drain_spread). A second signal ends the wait. At SIGHUP a TLS
     /// certificate that is from files is read anew.
@@ -160,7 +158,8 @@ impl Server {
         let _renewal = tls::Renewal::start(self.options.tls.as_ref()).map_err(Error::internal)?;
         self.start(address).await?;
         signals.next().await.map_err(Error::internal)?;
-        let how = Shutdown::within(self.options.shutdown_timeout).spread(self.options.drain_spread);
+        let how = Shutdown::within(self.options.shutdown_timeout);
+        let how = how.spread(self.options.drain_spread).delay(self.options.drain_delay);
         tokio::select! {
             _ = self.stop(how) => Ok(()),
             again = signals.next() => again.map_err(Error::internal),
@@ -185,10 +184,6 @@ impl Site {
     /// Tells the application's metrics that something of the server failed.
     fn count(&self, error: Error) {
         self.pond.common.meter.count(|metrics| metrics.error(Component::HttpServer, &error));
-    }
-
-    fn is_draining(&self) -> bool {
-        *self.stage.borrow() != Stage::Serving || self.pond.is_draining()
     }
 }
 

@@ -41,6 +41,10 @@ pub struct ServerOptions {
     /// How long [`Server::listen`](crate::Server::listen) waits for clients to go when it is told to stop. Default 30
     /// s.
     pub shutdown_timeout: Duration,
+    /// How long [`Server::listen`](crate::Server::listen) goes on when it is told to stop, before anything else:
+    /// [`ready_path`](Self::ready_path) answers 503 from the beginning, newcomers are let in until the end. Load balancers
+    /// that ask, or have to be told, have this time. Default 0: they are refused at once.
+    pub drain_delay: Duration,
     /// Over how long the closes are spread when [`Server::listen`](crate::Server::listen) stops, so that not all
     /// clients come back at the same moment. Default 2 s.
     pub drain_spread: Duration,
@@ -48,7 +52,7 @@ pub struct ServerOptions {
     /// Default `/health`; `None` for nowhere.
     pub health_path: Option<String>,
     /// Where they are answered with 200 `ready` while clients are let in, and with 503 `draining` and `Retry-After`
-    /// from when the server is told to stop until its last client has gone, unless an endpoint takes that path. Default
+    /// from when the server is told to stop (see [`drain_delay`](Self::drain_delay)) until its last client has gone, unless an endpoint takes that path. Default
     /// `/ready`; `None` for nowhere.
     pub ready_path: Option<String>,
     /// A page with metrics, for a scrape. It is answered to whoever reaches the port, as probes are: where that is the
@@ -81,6 +85,7 @@ impl Default for ServerOptions {
             max_header_size: 16 * 1024,
             max_pending: 4096,
             shutdown_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             drain_spread: Duration::from_secs(2),
             health_path: Some("/health".into()),
             ready_path: Some("/ready".into()),
@@ -113,6 +118,7 @@ setters! {
     max_header_size: usize,
     max_pending: usize,
     shutdown_timeout: Duration,
+    drain_delay: Duration,
     drain_spread: Duration,
 }
 

@@ -1,7 +1,8 @@
 //! Who is answered by the server itself: load balancers, orchestrators and scrapers, and everybody while it drains.
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tower_service::Service;
 
@@ -15,10 +16,13 @@ const LATER: HeaderValue = HeaderValue::from_static("5");
 impl Site {
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if !names_its_host(request.version(), request.headers()) {
+            return refuse(StatusCode::BAD_REQUEST, "one valid Host header is required");
+        }
         if let Some(answer) = self.probe(request.method(), request.uri().path()) {
             return answer;
         }
-        if self.is_draining() {
+        if self.pond.is_draining() {
             return later("the server is stopping");
         }
         match self.pond.service().call(request).await {
@@ -35,7 +39,7 @@ impl Site {
         if is(&self.options.health_path) {
             Some(refuse(StatusCode::OK, "ok"))
         } else if is(&self.options.ready_path) {
-            Some(match (self.is_draining(), self.pond.is_ready()) {
+            Some(match (self.pond.is_leaving(), self.pond.is_ready()) {
                 (true, _) => later("draining"),
                 (false, true) => refuse(StatusCode::OK, "ready"),
                 (false, false) => later("the bus is down"),
@@ -45,6 +49,27 @@ impl Site {
             Some(exposition((page.text)()))
         }
     }
+}
+
+/// Whether a request says once, and properly, whom it is for (RFC 9112 section 3.2). If not, others on its way may have
+/// taken it for somebody else's. Only HTTP/1.0 may leave it out.
+fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => version < Version::HTTP_11,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Whether this is a host, maybe with a port. It is empty where the target of a request has none.
+fn is_host(value: &[u8]) -> bool {
+    if value.is_empty() {
+        return true;
+    }
+    let Ok(authority) = Authority::try_from(value) else { return false };
+    let port = authority.as_str().strip_prefix(authority.host());
+    port.is_some_and(|port| matches!(port, "" | ":") || authority.port_u16().is_some())
 }
 
 /// Prometheus' text format.
