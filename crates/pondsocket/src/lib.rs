@@ -117,6 +117,7 @@ pub use context::{
 pub use delivery::{Delivery, Remote};
 pub use edge::answer::PeerAddr;
 pub use edge::body::Body;
+pub use edge::origin::ClientCertificate;
 pub use edge::service::{EitherBody, Layered, PondLayer, PondService};
 pub use edge::websocket::HostUpgrade;
 pub use endpoint::{Connection, Endpoint};
@@ -127,7 +128,7 @@ pub use hooks::Hooks;
 pub use lobby::Lobby;
 pub use metrics::Metrics;
 pub use middleware::Next;
-pub use options::{EndpointOptions, Options};
+pub use options::{CheckOrigin, EndpointOptions, Options};
 pub use outgoing::{OutgoingHandler, OutgoingNext};
 pub use pond::PondSocket;
 pub use pond::shutdown::{Shutdown, ShutdownReport};

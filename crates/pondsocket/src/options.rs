@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use pondsocket_proto::channel::SlowClient;
 
 use crate::cluster::SharedBus;
@@ -78,6 +79,15 @@ macro_rules! options {
             }
         }
     };
+    (setter check_origin: $type:ty) => {
+        /// Sets [`check_origin`](Self#structfield.check_origin); `true` is [`CheckOrigin::Always`], and `false` is
+        /// [`CheckOrigin::Off`].
+        #[must_use]
+        pub fn check_origin(mut self, value: impl Into<CheckOrigin>) -> Self {
+            self.check_origin = value.into();
+            self
+        }
+    };
     (setter $field:ident: $type:ty) => {
         #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
         #[must_use]
@@ -90,18 +100,22 @@ macro_rules! options {
 
 options! {
     endpoint {
-        /// Whether only requests whose `Origin` is allowed are let in: any other is answered with 403, before the
-        /// connection handler runs. Default off, which lets every web page connect in the name of its visitor: turn it
-        /// on where cookies say who somebody is.
-        check_origin: bool = false,
-        /// The origins that are allowed, such as `https://example.org`, compared as RFC 6454 section 5 says; `*` allows
-        /// all. Default none.
+        /// Which requests come in only if the web page that makes them may be here: by [`CheckOrigin`]. Pages of the
+        /// server's own host and port may, which are compared with `Host` and with the host that a trusted proxy names;
+        /// and those of `allowed_origins` and `allowed_origin_regexps`. Any other is answered with 403, before the
+        /// connection handler runs. Default [`CheckOrigin::WithCredentials`].
+        check_origin: CheckOrigin = CheckOrigin::WithCredentials,
+        /// The origins that are allowed besides, such as `https://example.org`, compared as RFC 6454 section 5 says:
+        /// those of files and applications, too, as `file://`, `app://.`, `capacitor://localhost`, or `null` for any page
+        /// that has none. `*` allows all. An origin in `cors_allow_origin` is allowed if `cors_allow_credentials` is on.
+        /// Default none.
         allowed_origins: Vec<String> = Vec::new(),
         /// Regular expressions of origins that are allowed. Each must match the *whole* origin, as browsers send it,
         /// in lower case: `https://[a-z]+\.example\.org`. Default none.
         allowed_origin_regexps: Vec<String> = Vec::new(),
-        /// Whether requests without an `Origin` are allowed: only browsers send one, and only they need this
-        /// protection. Default on.
+        /// Whether requests without an `Origin` are allowed, of those that `check_origin` looks at: only browsers send
+        /// one, and only they need this protection. One whose browser says in `Sec-Fetch-Site` that it comes from a page
+        /// of another origin is not. Default on.
         allow_missing_origin: bool = true,
         /// How many connections the endpoint has at the most, on this node; 0 is no limit. Over it 503 with
         /// `Retry-After`, before the upgrade and before the connection handler. Default 0.
@@ -186,6 +200,13 @@ options! {
         cors_allow_origin: String = String::new(),
         /// Whether they may send credentials along, as `Access-Control-Allow-Credentials`. Default off.
         cors_allow_credentials: bool = false,
+        /// The names of request headers that they may send, besides `Authorization`, `Cache-Control`, `Content-Type`,
+        /// `Last-Event-ID` and `X-Connection-ID`, as `Access-Control-Allow-Headers`. Default none.
+        cors_allow_headers: Vec<String> = Vec::new(),
+        /// The subprotocols (`Sec-WebSocket-Protocol`) that the endpoint speaks, the most wanted first: the first one that
+        /// a client offers is agreed to. [`Connected::subprotocol`](crate::Connected::subprotocol) overrides it for one
+        /// client; raw WebSockets have only this. Default none.
+        subprotocols: Vec<String> = Vec::new(),
         /// When a client that is refused for want of room, or while the server drains, is told to try again. Default
         /// 5 s.
         retry_after: Duration = Duration::from_secs(5),
@@ -196,10 +217,14 @@ options! {
         channel_queue: usize = 4096,
         /// The same in bytes. Default 4 MiB.
         channel_queue_bytes: usize = 4 * 1024 * 1024,
-        /// The proxies whose `Forwarded` or `X-Forwarded-For` is believed: addresses or networks, such as
-        /// `10.0.0.0/8`. See [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip). A proxy that appends to
-        /// one of the two must remove the other, or clients write it themselves. Default none.
+        /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`. They tell the client's address in
+        /// `client_address_header` (see [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the
+        /// host that the client asked for in `X-Forwarded-Host`, for `check_origin`. Default none.
         trusted_proxies: Vec<String> = Vec::new(),
+        /// The only header in which `trusted_proxies` tell the client's address: they must write it, or append to it,
+        /// whatever a client has sent. `Forwarded` is read as RFC 7239 says, any other (`X-Real-IP`, for example) as
+        /// addresses with commas between them. Default `X-Forwarded-For`.
+        client_address_header: String = "X-Forwarded-For".to_owned(),
         /// The name of this node among others, which should stay the same when it is started again: then its earlier
         /// life is known to be over. No two nodes may have the same; 1 to 64 bytes, without control characters. Default
         /// empty: it draws one at each start.
@@ -213,6 +238,29 @@ options! {
         /// For how long the bus may be down before [`PondSocket::is_ready`](crate::PondSocket::is_ready), and so `/ready`,
         /// says no. Default none: a node without its bus serves its own clients as before, and stays ready.
         unready_without_bus: Option<Duration> = None,
+    }
+}
+
+/// Which requests [`Options::check_origin`] looks at.
+///
+/// The browser of a visitor sends cookies and credentials along with whatever request a page makes, also with those to
+/// other servers. So a page anywhere could connect in the name of its visitor.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CheckOrigin {
+    /// None: pages of all origins may connect, in the name of whoever looks at them.
+    Off,
+    /// Those that bring along what a browser adds by itself: cookies, credentials of HTTP authentication other than a
+    /// bearer token, or a client's certificate (see [`ClientCertificate`](crate::ClientCertificate)).
+    #[default]
+    WithCredentials,
+    /// All: also where the network, or an address, says who somebody is.
+    Always,
+}
+
+impl From<bool> for CheckOrigin {
+    /// `true` looks at all requests, `false` at none.
+    fn from(always: bool) -> CheckOrigin {
+        if always { CheckOrigin::Always } else { CheckOrigin::Off }
     }
 }
 
@@ -247,8 +295,21 @@ impl Options {
                 "node_name must have {MAX_NODE_NAME} bytes at the most, and no control characters"
             )));
         }
+        self.check_names()?;
         Origins::new(self)?;
-        Proxies::parse(&self.trusted_proxies)?;
+        Proxies::new(self)?;
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let is_token = |name: &String| HeaderName::from_bytes(name.as_bytes()).is_ok();
+        if let Some(name) = self.cors_allow_headers.iter().find(|name| !is_token(name)) {
+            return Err(Error::bad_request(format!("cors_allow_headers: `{name}` is no name of a header")));
+        }
+        // The names of subprotocols have the same letters (RFC 6455 section 4.1).
+        if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
+            return Err(Error::bad_request(format!("subprotocols: `{name}` is no name of a subprotocol")));
+        }
         Ok(())
     }
 
@@ -324,6 +385,9 @@ mod tests {
             message(options().allowed_origins(vec!["example.org".into()])).starts_with("allowed_origins: `example")
         );
         assert!(message(options().trusted_proxies(vec!["10.0.0.0/99".into()])).starts_with("trusted_proxies: `10.0."));
+        assert!(message(options().client_address_header("X Y".into())).starts_with("client_address_header: `X Y`"));
+        assert!(message(options().cors_allow_headers(vec!["a,b".into()])).starts_with("cors_allow_headers: `a,b`"));
+        assert!(message(options().subprotocols(vec!["a b".into()])).starts_with("subprotocols: `a b`"));
     }
 
     #[test]

@@ -1,17 +1,17 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
 
-use bytes::{Buf, Bytes, BytesMut};
-use pondsocket_proto::ws::{self, Decoder, Deflate, Deflater, Event, Opcode};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Bytes, BytesMut};
+use pondsocket_proto::ws::{self, Deflater, Opcode};
 
 use crate::engine::outbox::Closure;
-use crate::engine::socket::{Io, Scratch};
+use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
-use crate::handler::BoxFuture;
+use crate::metrics::CloseReason;
 
 /// A message of a raw WebSocket.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,8 +23,13 @@ pub enum Message {
 }
 
 /// A raw WebSocket, without the PondSocket protocol: what
-/// [`PondSocket::create_websocket`](crate::PondSocket::create_websocket) hands to its handler. It is closed when
-/// it is dropped.
+/// [`PondSocket::create_websocket`](crate::PondSocket::create_websocket) hands to its handler. It is closed with 1000 when
+/// it is dropped, and with 1011 if that is because of a panic.
+///
+/// Pings, closes and deadlines are seen to beside the handler, whatever that waits for. A peer is given up of which
+/// nothing was heard for `pong_wait`, or which takes nothing for `write_wait`, or does not answer a close in that time.
+/// Messages that are not taken wait, up to `receive_channel_buffer` of them or `max_message_size` bytes: then the peer is not
+/// read, and a handler that takes none for `pong_wait` loses it with 1013.
 ///
 /// ```
 /// # use pondsocket::{PondSocket, WebSocket};
@@ -38,201 +43,329 @@ pub enum Message {
 /// });
 /// ```
 pub struct WebSocket {
-    io: Box<dyn Io>,
-    decoder: Decoder,
+    shared: Arc<Shared>,
     deflater: Option<Deflater>,
-    /// Frames that are not written yet.
-    out: BytesMut,
-    first: Vec<u8>,
-    ended: bool,
-    /// Completes when the server shuts down; `None` once it has.
-    draining: Option<BoxFuture<Closure>>,
+    subprotocols: Box<[Box<str>]>,
+    agreed: Option<Box<str>>,
+}
+
+/// The subprotocols of a raw WebSocket.
+#[derive(Debug, Default)]
+pub(crate) struct Subprotocols {
+    pub(crate) offered: Box<[Box<str>]>,
+    pub(crate) agreed: Option<Box<str>>,
 }
 
 impl WebSocket {
-    pub(crate) fn new(
-        io: Box<dyn Io>,
-        first: Vec<u8>,
-        decoder: Decoder,
-        deflate: Option<Deflate>,
-        draining: BoxFuture<Closure>,
-    ) -> WebSocket {
-        let deflater = deflate.map(|deflate| Deflater::new(deflate.window_bits()));
-        let draining = Some(draining);
-        WebSocket { io, decoder, deflater, out: BytesMut::new(), first, ended: false, draining }
+    pub(crate) fn new(shared: Arc<Shared>, deflater: Option<Deflater>, subprotocols: Subprotocols) -> WebSocket {
+        let Subprotocols { offered, agreed } = subprotocols;
+        WebSocket { shared, deflater, subprotocols: offered, agreed }
     }
 
-    /// The next message; `None` once the connection has ended, for whatever reason. When the server shuts down the peer
-    /// is told so, and this ends with its answer. Pings and a close are answered while this is awaited. Cancel-safe: a
-    /// message is either returned or kept for the next call.
+    /// The subprotocols that the client has offered, in its order of preference.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        self.subprotocols.iter().map(|name| &**name)
+    }
+
+    /// The one that was agreed to: see [`Options::subprotocols`](crate::Options::subprotocols).
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.agreed.as_deref()
+    }
+
+    /// The next message; `None` once the connection has ended, for whatever reason, and all that came before has been
+    /// taken. When the server shuts down the peer is told so, and this ends with its answer. Cancel-safe: a message is
+    /// either returned or kept for the next call.
     pub async fn recv(&mut self) -> Option<Message> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        poll_fn(|cx| self.shared.poll_take(cx)).await
     }
 
     /// Sends a message. It returns when the socket has taken all of it.
     ///
     /// # Errors
-    /// 503 if the connection has ended. That is so, too, once the server shuts down: the peer has been told then.
+    /// 503 if the connection has ended, which it does if the peer takes nothing for `write_wait`. That is so, too, once
+    /// the server shuts down: the peer has been told then.
     ///
-    /// Not cancel-safe in the sense that a cancelled call may have queued the message: it is then sent by the next
-    /// call of any method.
+    /// Not cancel-safe in the sense that a cancelled call may have queued the message: it is sent all the same. When
+    /// `outbox_bytes` are queued like that, the next call waits before it adds to them.
     pub async fn send(&mut self, message: Message) -> Result<()> {
-        let ended = |_| Error::unavailable("the connection has ended");
-        if poll_fn(|cx| Poll::Ready(self.heed_shutdown(cx))).await {
-            poll_fn(|cx| self.poll_flush(cx)).await.map_err(ended)?;
-        }
-        if self.ended {
-            return Err(ended(io::ErrorKind::BrokenPipe.into()));
-        }
-        match &message {
-            Message::Text(text) => self.queue(Opcode::Text, text.as_bytes()),
-            Message::Binary(bytes) => self.queue(Opcode::Binary, bytes),
-        }
-        poll_fn(|cx| self.poll_flush(cx)).await.map_err(ended)
-    }
-
-    /// Says goodbye with a close code (RFC 6455 section 7.4) and waits until the peer has answered or gone.
-    pub async fn close(mut self, code: u16, reason: &str) {
-        if !self.ended {
-            self.queue_close(code, reason);
-            self.ended = true;
-            // A peer that has gone needs no goodbye.
-            let _ = poll_fn(|cx| self.poll_flush(cx)).await;
-            poll_fn(|cx| self.poll_farewell(cx)).await;
-        }
-    }
-
-    fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
-        let mut frame = Vec::with_capacity(payload.len() + 10);
+        poll_fn(|cx| self.shared.poll_room(cx)).await?;
+        let mut frame = Vec::new();
+        let (opcode, payload) = match &message {
+            Message::Text(text) => (Opcode::Text, text.as_bytes()),
+            Message::Binary(bytes) => (Opcode::Binary, &bytes[..]),
+        };
         match &mut self.deflater {
             Some(deflater) => deflater.encode(opcode, payload, &mut frame),
             None => ws::encode(opcode, payload, &mut frame),
         }
-        self.out.extend_from_slice(&frame);
+        let end = self.shared.queue(&frame)?;
+        drop((frame, message));
+        poll_fn(|cx| self.shared.poll_sent(cx, end)).await
     }
 
-    fn queue_close(&mut self, code: u16, reason: &str) {
-        let mut frame = Vec::new();
-        ws::encode_close(code, reason, &mut frame);
-        self.out.extend_from_slice(&frame);
+    /// Says goodbye with a close code (RFC 6455 section 7.4) and waits until the peer has answered or gone.
+    pub async fn close(self, code: u16, reason: &str) {
+        let closure = Closure { code, text: reason.to_owned().into(), reason: CloseReason::Server };
+        self.shared.change(|state| state.close(closure));
+        poll_fn(|cx| self.shared.poll_gone(cx)).await;
     }
+}
 
-    /// Queues a close frame if the server has begun to shut down; whether it has done so now.
-    fn heed_shutdown(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(draining) = &mut self.draining else { return false };
-        let Poll::Ready(closure) = draining.as_mut().poll(cx) else { return false };
-        self.draining = None;
-        if std::mem::replace(&mut self.ended, true) {
-            return false;
-        }
-        self.queue_close(closure.code, &closure.text);
-        true
-    }
-
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.heed_shutdown(cx);
-        loop {
-            let flushed = self.poll_flush(cx);
-            if self.ended {
-                // The last frame is out, or nobody takes it.
-                if ready!(flushed).is_ok() {
-                    ready!(self.poll_farewell(cx));
-                }
-                return Poll::Ready(None);
-            }
-            if matches!(flushed, Poll::Ready(Err(_))) {
-                self.ended = true;
-                return Poll::Ready(None);
-            }
-            match ready!(Scratch::lend(|scratch| self.poll_next(cx, scratch))) {
-                Ok(Some(message)) => return Poll::Ready(Some(message)),
-                Ok(None) => {}
-                Err(_) => {
-                    self.ended = true;
-                    return Poll::Ready(None);
-                }
-            }
-        }
-    }
-
-    /// One event of what has been read, or one more read.
-    fn poll_next(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<Option<Message>>> {
-        if self.decoder.has_pending() {
-            return Poll::Ready(Ok(self.decode(&mut [], &mut scratch.codec)));
-        }
-        let mut first = std::mem::take(&mut self.first);
-        if !first.is_empty() {
-            return Poll::Ready(Ok(self.decode(&mut first, &mut scratch.codec)));
-        }
-        let mut buffer = ReadBuf::new(&mut scratch.read);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
-        let bytes = buffer.filled_mut();
-        if bytes.is_empty() {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Poll::Ready(Ok(self.decode(bytes, &mut scratch.codec)))
-    }
-
-    /// Decodes at most one message: what is behind it stays with the decoder.
-    fn decode(&mut self, bytes: &mut [u8], codec: &mut ws::Scratch) -> Option<Message> {
-        let mut answers = Vec::new();
-        let mut close = None;
-        let mut message = None;
-        let mut input = self.decoder.feed(bytes, codec);
-        while message.is_none() && close.is_none() {
-            match input.next() {
-                Some(Ok(Event::Text(text))) => message = Some(Message::Text(text.to_owned())),
-                Some(Ok(Event::Binary(bytes))) => message = Some(Message::Binary(Bytes::copy_from_slice(bytes))),
-                Some(Ok(Event::Ping(payload))) => ws::encode(Opcode::Pong, payload, &mut answers),
-                Some(Ok(Event::Pong(_))) => {}
-                Some(Ok(Event::Close(frame))) => close = Some((frame.map(|frame| frame.code), String::new())),
-                Some(Err(error)) => close = Some((Some(error.close_code()), error.to_string())),
-                None => break,
-            }
-        }
-        drop(input);
-        self.out.extend_from_slice(&answers);
-        self.ended |= close.is_some();
-        match close {
-            Some((Some(code), reason)) => self.queue_close(code, &reason),
-            Some((None, _)) => self.out.extend_from_slice(&[0x88, 0]),
-            None => {}
-        }
-        message
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.out.advance(written);
-        }
-        self.out = BytesMut::new();
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    /// After the last frame: says that nothing more comes, and reads until the peer has gone, so that unread bytes
-    /// do not make the kernel reset the connection before the peer has seen why.
-    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if ready!(Pin::new(&mut self.io).poll_shutdown(cx)).is_err() {
-            return Poll::Ready(());
-        }
-        Scratch::lend(|scratch| {
-            loop {
-                let mut buffer = ReadBuf::new(&mut scratch.read);
-                let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer));
-                if read.is_err() || buffer.filled().is_empty() {
-                    return Poll::Ready(());
-                }
-            }
-        })
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        let (code, text) = if thread::panicking() { (1011, "the handler has failed") } else { (1000, "") };
+        let closure = Closure { code, text: text.into(), reason: CloseReason::Server };
+        self.shared.change(|state| {
+            state.close(closure);
+            // Nobody will take them.
+            state.inbox = Inbox::default();
+        });
     }
 }
 
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocket").field("ended", &self.ended).finish_non_exhaustive()
+        let stage = self.shared.change(|state| state.stage);
+        f.debug_struct("WebSocket").field("stage", &stage).finish_non_exhaustive()
     }
+}
+
+/// What a raw WebSocket and the task that reads and writes for it share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    bounds: Bounds,
+}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Messages that the application has not taken.
+    pub(crate) messages: usize,
+    /// The same in bytes. One message may be larger.
+    pub(crate) message_bytes: usize,
+    /// Bytes that the peer has not taken, of earlier messages than the one that is added.
+    pub(crate) sent_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Stage {
+    #[default]
+    Open,
+    /// A close frame is queued: nothing comes behind it, and no message is received any more.
+    Closing,
+    Gone,
+}
+
+/// See [`Shared`]. It is changed by [`Shared::change`], which wakes whoever is concerned.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) stage: Stage,
+    /// How the connection ends, as whoever was the first to end it said.
+    pub(crate) closure: Option<Closure>,
+    pub(crate) inbox: Inbox,
+    /// Whole frames that are not written yet, but for the first one.
+    pub(crate) out: BytesMut,
+    /// How many bytes have been queued in all, and how many of these are out.
+    queued: u64,
+    sent: u64,
+    driver: Waiter,
+    receiver: Waiter,
+    sender: Waiter,
+}
+
+/// Messages that wait for the application.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    messages: VecDeque<Message>,
+    bytes: usize,
+}
+
+impl Inbox {
+    pub(crate) fn push(&mut self, message: Message) {
+        self.bytes += size(&message);
+        self.messages.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= size(&message);
+        if self.messages.is_empty() {
+            // An idle connection holds no buffer.
+            self.messages = VecDeque::new();
+        }
+        Some(message)
+    }
+
+    pub(crate) fn is_full(&self, bounds: &Bounds) -> bool {
+        self.messages.len() >= bounds.messages || self.bytes >= bounds.message_bytes
+    }
+}
+
+fn size(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) => bytes.len(),
+    }
+}
+
+/// Somebody who waits, and is to be woken when the lock is released.
+#[derive(Debug, Default)]
+struct Waiter {
+    waker: Option<Waker>,
+    due: bool,
+}
+
+impl Waiter {
+    fn wait(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn take_due(&mut self) -> Option<Waker> {
+        if std::mem::take(&mut self.due) { self.waker.take() } else { None }
+    }
+}
+
+impl State {
+    /// Ends the connection from our side, unless it has ended: behind what is queued already.
+    pub(crate) fn close(&mut self, closure: Closure) {
+        let mut frame = Vec::new();
+        ws::encode_close(closure.code, &closure.text, &mut frame);
+        self.end(closure, &frame);
+    }
+
+    /// The same with a close frame that says something else than the closure, as the answer to the peer's does.
+    pub(crate) fn end(&mut self, closure: Closure, frame: &[u8]) {
+        if self.stage != Stage::Open {
+            return;
+        }
+        self.stage = Stage::Closing;
+        self.closure.get_or_insert(closure);
+        self.push_frame(frame);
+        self.driver.due = true;
+        // Those who wait for room learn that there will be none.
+        self.sender.due = true;
+    }
+
+    /// The connection is of no use any more, for this reason if there is none yet.
+    pub(crate) fn lose(&mut self, closure: Closure) {
+        self.stage = Stage::Gone;
+        self.closure.get_or_insert(closure);
+        self.out = BytesMut::new();
+        (self.receiver.due, self.sender.due) = (true, true);
+    }
+
+    pub(crate) fn receive(&mut self, message: Message) {
+        self.inbox.push(message);
+        self.receiver.due = true;
+    }
+
+    pub(crate) fn push_frame(&mut self, frame: &[u8]) {
+        self.out.extend_from_slice(frame);
+        self.queued += frame.len() as u64;
+    }
+
+    /// All that was queued is out.
+    pub(crate) fn flushed(&mut self) {
+        if self.sent != self.queued {
+            self.sent = self.queued;
+            self.sender.due = true;
+        }
+        self.out = BytesMut::new();
+    }
+
+    /// To be called by the task that reads and writes, before it looks.
+    pub(crate) fn drive(&mut self, cx: &Context<'_>) {
+        self.driver.wait(cx);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(bounds: Bounds) -> Arc<Shared> {
+        Arc::new(Shared { state: Mutex::default(), bounds })
+    }
+
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// Changes the state, and wakes whoever waits for what has changed once the lock is released: a waker may be the
+    /// application's.
+    pub(crate) fn change<A>(&self, with: impl FnOnce(&mut State) -> A) -> A {
+        let mut state = self.state.lock();
+        let answer = with(&mut state);
+        let due = [state.driver.take_due(), state.receiver.take_due(), state.sender.take_due()];
+        drop(state);
+        due.into_iter().flatten().for_each(Waker::wake);
+        answer
+    }
+
+    fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Message>> {
+        self.change(|state| {
+            let was_full = state.inbox.is_full(&self.bounds);
+            if let Some(message) = state.inbox.pop() {
+                state.driver.due |= was_full;
+                return Poll::Ready(Some(message));
+            }
+            if state.stage == Stage::Gone {
+                return Poll::Ready(None);
+            }
+            state.receiver.wait(cx);
+            Poll::Pending
+        })
+    }
+
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.change(|state| {
+            if state.stage != Stage::Open {
+                return Poll::Ready(Err(ended()));
+            }
+            if state.queued - state.sent < self.bounds.sent_bytes as u64 {
+                return Poll::Ready(Ok(()));
+            }
+            state.sender.wait(cx);
+            Poll::Pending
+        })
+    }
+
+    /// Queues a frame; where it ends, among all that was ever queued.
+    fn queue(&self, frame: &[u8]) -> Result<u64> {
+        self.change(|state| {
+            if state.stage != Stage::Open {
+                return Err(ended());
+            }
+            state.push_frame(frame);
+            state.driver.due = true;
+            Ok(state.queued)
+        })
+    }
+
+    fn poll_sent(&self, cx: &Context<'_>, end: u64) -> Poll<Result<()>> {
+        self.change(|state| {
+            if state.sent >= end {
+                return Poll::Ready(Ok(()));
+            }
+            if state.stage == Stage::Gone {
+                return Poll::Ready(Err(ended()));
+            }
+            state.sender.wait(cx);
+            Poll::Pending
+        })
+    }
+
+    fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
+        self.change(|state| {
+            if state.stage == Stage::Gone {
+                return Poll::Ready(());
+            }
+            state.receiver.wait(cx);
+            Poll::Pending
+        })
+    }
+}
+
+fn ended() -> Error {
+    Error::unavailable("the connection has ended")
 }

@@ -83,6 +83,49 @@ async fn the_handler_sees_the_whole_request() {
 }
 
 #[tokio::test]
+async fn what_is_not_ascii_in_a_request_hides_nothing_else() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/*", async |ctx: ConnectionContext| -> Result<Connected> {
+        let seen = json!({
+            "cookies": (["theme", "session", "last", "other"].map(|name| ctx.cookie(name))),
+            "headers": (["x-name", "x-latin", "x-twice"].map(|name| ctx.header(name))),
+            "bytes": ctx.headers()["x-latin"].as_bytes().len(),
+            "bearer": ctx.bearer_token(),
+            "query": (["a", "b", "token"].map(|name| ctx.query(name))),
+            "subprotocols": ctx.subprotocols().collect::<Vec<_>>(),
+        });
+        Err(Error::new(418, seen.to_string()))
+    });
+    let (_server, address) = serve(&pond).await;
+    for (theme, is_text) in [(&b"d\xc3\xa4rk"[..], true), (b"d\xe4rk", false)] {
+        let head = [
+            &b"Connection: keep-alive, \xe4, Upgrade\r\nCookie: theme="[..],
+            theme,
+            b"; session=abc; \xff=1; last=\"x\"\r\nCookie: \xe4\r\nCookie: other=y\r\n",
+            b"X-Name: J\xc3\xb6rg\r\nX-Latin: J\xf6rg\r\nX-Twice: \xff\r\nX-Twice: text\r\n",
+            b"Authorization: \xff\r\nAuthorization: Bearer t\r\nSec-WebSocket-Protocol: \xff, pond\r\n",
+        ];
+        let request = upgrade("/?a=%FF&b=d%C3%A4rk&token=t", "X-Last: 1\r\n");
+        let end = request.len() - 2;
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let request = [&request[..end], &head.concat(), b"\r\n"].concat();
+        stream.write_all(&request).await.expect("it reads");
+        stream.shutdown().await.expect("we say no more");
+        let mut answer = Vec::new();
+        tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
+        let answer = String::from_utf8(answer).expect("text");
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        let seen: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        let expected = json!({
+            "cookies": [is_text.then_some("d\u{e4}rk"), "abc", "x", "y"],
+            "headers": ["J\u{f6}rg", null, "text"],
+            "bytes": 4, "bearer": "t", "query": ["\u{fffd}", "d\u{e4}rk", "t"], "subprotocols": ["pond"],
+        });
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_decline_is_an_http_answer_with_code_and_text() {
     let pond = PondSocket::new();
     pond.create_endpoint("/", async |_: ConnectionContext| -> Result<Connected> {

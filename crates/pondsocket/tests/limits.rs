@@ -291,7 +291,7 @@ async fn an_address_has_so_many_connections_and_what_a_trusted_proxy_says_is_the
         client("::ffff:1.1.1.1"),
         client("2001:db8::2"),
         client("10.0.0.1").header("X-Forwarded-For", "6.6.6.6, 1.1.1.1"),
-        client("10.0.0.1").header("Forwarded", "for=\"[2001:db8::3]:99\";proto=https"),
+        client("10.0.0.1").header("X-Forwarded-For", "[2001:db8::3]:99").header("Forwarded", "for=9.9.9.9"),
     ] {
         let refused = again.connect("/").await.expect_err("a second one");
         let refused = refused.refusal().ok_or("over HTTP")?;

@@ -117,7 +117,8 @@ async fn who_is_not_let_in_is_counted_with_the_status_and_the_reason() -> TestRe
     pond.create_endpoint("/no", async |_: ConnectionContext| Err::<Connected, _>(Error::forbidden("no")));
     pond.create_endpoint("/slow", async |_: ConnectionContext| std::future::pending::<Result<Connected>>().await);
     pond.create_endpoint("/in", connect);
-    let origins = pondsocket::EndpointOptions { check_origin: Some(true), ..Default::default() };
+    let origins =
+        pondsocket::EndpointOptions { check_origin: Some(pondsocket::CheckOrigin::Always), ..Default::default() };
     let _private = pond.create_endpoint("/private", connect).options(origins);
     let client = pond.test_client().deadline(60 * SECOND);
     let refused = async |client: &Connector, path: &str| client.connect(path).await.expect_err("refused").code();

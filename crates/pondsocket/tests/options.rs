@@ -2,10 +2,12 @@
 //!
 //! | option | shown by |
 //! |---|---|
-//! | `check_origin`, `allowed_origins`, `allowed_origin_regexps`, `allow_missing_origin` | `only_pages_of_allowed_origins_…`, `who_sends_no_origin_…`; `src/limits/origin.rs` |
+//! | `check_origin`, `allowed_origins`, `allowed_origin_regexps`, `allow_missing_origin` | `only_pages_of_allowed_origins_…`, `who_sends_no_origin_…`, `by_default_the_page_…`; `event_streams/`; `src/limits/origin.rs` |
 //! | `max_connections` | `an_endpoint_has_room_for_so_many_…`, `a_place_is_free_again_…` |
 //! | `retry_after` | the same, and `limits.rs` |
 //! | `max_connections_per_ip`, `trusted_proxies` | `limits.rs`; `src/limits/address.rs` |
+//! | `client_address_header` | `the_client_has_the_address_…`; `src/limits/address.rs` |
+//! | `subprotocols` | `a_subprotocol_…`; `endpoints.rs` |
 //! | `max_message_size` | `endpoints.rs`, `bad_input.rs`, `metrics.rs` |
 //! | `enable_compression` | `compression_is_agreed_to_…`, `slow_clients.rs` |
 //! | `read_buffer_size`, `write_buffer_size` | `the_buffers_of_a_socket_…` |
@@ -22,21 +24,22 @@
 //! | `canonical_channel_names` | `names_in_another_form_…` |
 //! | `event_streams` | `event_streams/` |
 //! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |
+//! | `cors_allow_headers` | `event_streams/` |
 //! | `bus`, `node_name`, `unready_without_bus`, `node_heartbeat`, `node_timeout` | `cluster/` |
 //! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/edge/connection/mod.rs`, `a_channel_queue_is_full_…` |
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use pondsocket::testing::Connector;
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, EndpointOptions, Error, EventContext, JoinContext, Joined, Options,
-    Payload, PondSocket, Result, WebSocket,
+    CheckOrigin, Connected, ConnectionContext, Endpoint, EndpointOptions, Error, EventContext, JoinContext, Joined,
+    Options, Payload, PondSocket, Result, WebSocket,
 };
 use serde_json::{Value, json};
 use socket2::SockRef;
@@ -70,6 +73,26 @@ fn pond(options: Options, own: EndpointOptions) -> (PondSocket, [Endpoint; 2], R
         lobby.on_event("wait", async |_: EventContext| std::future::pending::<()>().await);
     }
     (pond, endpoints, counted)
+}
+
+/// Asks for a WebSocket as no library does, with these headers: the status and the head of the answer.
+async fn upgrade(pond: &PondSocket, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let mut stream = serve_in_memory(pond, 4096);
+    let mut request = format!(
+        "GET {path} HTTP/1.1\r\nHost: example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    );
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(format!("{request}\r\n").as_bytes()).await.expect("it reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("an answer"));
+    }
+    let head = String::from_utf8(head).expect("text");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, head)
 }
 
 /// The status of a refusal and its `Retry-After`.
@@ -132,7 +155,7 @@ async fn only_pages_of_allowed_origins_come_to_the_handler() -> TestResult {
     let counted = Recorder::default();
     let pond = PondSocket::with_options(options.check_origin(true))?.metrics(counted.clone());
     let star = EndpointOptions { allowed_origins: Some(vec!["*".into()]), ..Default::default() };
-    let open = EndpointOptions { check_origin: Some(false), ..Default::default() };
+    let open = EndpointOptions { check_origin: Some(CheckOrigin::Off), ..Default::default() };
     let none = EndpointOptions {
         allowed_origins: Some(Vec::new()),
         allowed_origin_regexps: Some(Vec::new()),
@@ -185,6 +208,92 @@ async fn who_sends_no_origin_is_let_in_unless_that_is_forbidden() -> TestResult 
     pond.test_client().connect("/all").await?;
     assert_eq!(refusal(&pond.test_client(), "/own").await, (403, None));
     pond.test_client().header("origin", "https://example.org").connect("/own").await?;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_the_page_of_another_origin_is_let_in_only_without_what_its_visitor_is_known_by() -> TestResult {
+    let off = EndpointOptions { check_origin: Some(CheckOrigin::Off), ..Default::default() };
+    let (pond, _, counted) = pond(Options::default(), off);
+    let _raw = pond.create_websocket("/raw", async |mut socket: WebSocket| while socket.recv().await.is_some() {});
+    let status = async |path: &str, lines: &[(&str, &str)]| upgrade(&pond, path, lines).await.0;
+    let (evil, own, cookie) = (("origin", "https://evil.net"), ("origin", "https://example.org"), ("cookie", "id=ada"));
+    for path in ["/all", "/raw"] {
+        for credentials in [cookie, ("authorization", "Basic YTpi")] {
+            assert_eq!(status(path, &[evil, credentials]).await, 403, "{path}, {credentials:?}");
+            assert_eq!(status(path, &[own, credentials]).await, 101, "{path}, {credentials:?}");
+            assert_eq!(status(path, &[credentials]).await, 101, "{path}, {credentials:?}");
+        }
+        assert_eq!(status(path, &[evil]).await, 101, "{path}");
+        assert_eq!(status(path, &[evil, ("authorization", "Bearer a")]).await, 101, "{path}");
+    }
+    assert_eq!(status("/own", &[evil, cookie]).await, 101);
+    let declined = ["/all 403 origin", "/all 403 origin", "/raw 403 origin", "/raw 403 origin"];
+    assert_eq!(counted.of("connection_declined"), declined);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_client_has_the_address_that_is_told_in_the_header_that_is_named() -> TestResult {
+    for (header, expected) in [("X-Forwarded-For", "1.1.1.1"), ("Forwarded", "2.2.2.2"), ("X-Real-IP", "3.3.3.3")] {
+        let options = Options::default().trusted_proxies(vec!["127.0.0.1".into()]);
+        let pond = PondSocket::with_options(options.client_address_header(header.into()))?;
+        let told = Arc::new(Mutex::new(None));
+        let tell = Arc::clone(&told);
+        pond.create_endpoint("/", move |ctx: ConnectionContext| {
+            *tell.lock().expect("whole") = ctx.client_ip();
+            async { Ok::<_, Error>(ctx.accept()) }
+        });
+        let client = pond.test_client().peer("127.0.0.1:1".parse()?).header("x-forwarded-for", "1.1.1.1");
+        client.header("forwarded", "for=2.2.2.2").header("x-real-ip", "3.3.3.3").connect("/").await?;
+        assert_eq!(*told.lock().expect("whole"), Some(expected.parse()?), "{header}");
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subprotocol_is_agreed_to_if_the_client_offers_it_and_no_other_is_ever_told() -> TestResult {
+    let options = Options::default().subprotocols(vec!["pond".into(), "chat".into()]);
+    let own = EndpointOptions { subprotocols: Some(Vec::new()), ..Default::default() };
+    let (pond, ..) = pond(options, own);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    pond.create_websocket("/raw", move |socket: WebSocket| {
+        let offered: Vec<_> = socket.subprotocols().map(str::to_owned).collect();
+        tell.lock().expect("whole").push((offered, socket.subprotocol().map(str::to_owned)));
+        async {}
+    });
+    pond.create_endpoint("/last", async |ctx: ConnectionContext| {
+        let last = ctx.subprotocols().last().unwrap_or("none").to_owned();
+        Ok::<_, Error>(ctx.accept().subprotocol(&last))
+    });
+    let agreed = async |path: &str, offered: Option<&str>| -> Result<Option<String>, u16> {
+        let lines: Vec<_> = offered.map(|offered| ("sec-websocket-protocol", offered)).into_iter().collect();
+        let (status, head) = upgrade(&pond, path, &lines).await;
+        assert!(!head.contains("token"), "{head}");
+        let named = head.lines().find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        if status == 101 { Ok(named.map(str::to_owned)) } else { Err(status) }
+    };
+    for (path, offered, expected) in [
+        ("/all", Some("pond, token.abc"), Ok(Some("pond"))),
+        ("/all", Some("token.abc, chat, pond"), Ok(Some("pond"))),
+        ("/all", Some("token.abc,chat"), Ok(Some("chat"))),
+        ("/all", Some("token.abc"), Ok(None)),
+        ("/all", None, Ok(None)),
+        ("/own", Some("pond"), Ok(None)),
+        ("/last", Some("pond, chat"), Ok(Some("chat"))),
+        ("/last", None, Err(500)),
+        ("/raw", Some("token.abc, pond"), Ok(Some("pond"))),
+        ("/raw", Some("token.abc"), Ok(None)),
+    ] {
+        let answered = agreed(path, offered).await;
+        assert_eq!(answered, expected.map(|name| name.map(str::to_owned)), "{path}, {offered:?}");
+    }
+    let words = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    eventually("both have run", || told.lock().expect("whole").len() == 2).await;
+    let told = told.lock().expect("whole");
+    assert_eq!(told[0], (words(&["token.abc", "pond"]), Some("pond".to_owned())));
+    assert_eq!(told[1], (words(&["token.abc"]), None));
     Ok(())
 }
 

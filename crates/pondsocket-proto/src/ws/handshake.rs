@@ -7,7 +7,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use http::header::{
     ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version, request};
 use sha1::{Digest, Sha1};
@@ -156,10 +156,20 @@ fn check(method: &Method, version: Version, headers: &HeaderMap) -> Result<(), R
     Ok(())
 }
 
+/// The subprotocols that the client offers, in its order of preference (RFC 6455 section 4.1). One that is not text hides
+/// no other.
+pub fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let names = elements.filter_map(|element| str::from_utf8(element.trim_ascii()).ok());
+    names.filter(|name| !name.is_empty())
+}
+
 /// Whether one of the header's comma-separated values is `token`, in any case.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
+    // Bytes, not text: an element that is not ASCII does not hide its neighbours.
+    let elements = headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    elements.into_iter().any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// The value of a header that must not be repeated (RFC 6455 section 11.3).
@@ -217,6 +227,31 @@ mod tests {
         assert_eq!(response.headers()["connection"], "Upgrade");
         assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(response.headers().len(), 3);
+    }
+
+    #[test]
+    fn an_element_that_is_not_ascii_does_not_hide_its_neighbours() {
+        for value in [&b"keep-alive, Upgrade, t\xc3\xa4g"[..], b"\xff, upgrade"] {
+            let mut request = sample();
+            request.headers_mut().unwrap().insert("connection", HeaderValue::from_bytes(value).unwrap());
+            assert!(judge(request).is_ok(), "{value:?}");
+        }
+        let mut request = sample();
+        let offers = HeaderValue::from_bytes(b"x-\xe4, permessage-deflate").unwrap();
+        request.headers_mut().unwrap().insert("sec-websocket-extensions", offers);
+        assert!(judge(request).unwrap().deflate().is_some());
+    }
+
+    #[test]
+    fn subprotocols_are_listed_in_the_order_of_the_client() {
+        let mut request = sample().header("Sec-WebSocket-Protocol", "pond, token.a-b_c.~d,,");
+        let more = HeaderValue::from_bytes(b"b\xff, chat").unwrap();
+        request.headers_mut().unwrap().append("sec-websocket-protocol", more);
+        assert_eq!(
+            subprotocols(request.headers_ref().unwrap()).collect::<Vec<_>>(),
+            ["pond", "token.a-b_c.~d", "chat"]
+        );
+        assert_eq!(subprotocols(&HeaderMap::new()).next(), None);
     }
 
     #[test]

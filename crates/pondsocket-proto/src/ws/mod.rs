@@ -57,6 +57,6 @@ pub use deflate::Deflater;
 pub use encode::{Opcode, encode, encode_close};
 pub use error::ProtocolError;
 pub use event::Event;
-pub use handshake::{Handshake, Refusal, accept, accept_parts, is_upgrade};
+pub use handshake::{Handshake, Refusal, accept, accept_parts, is_upgrade, subprotocols};
 pub use inflate::Scratch;
 pub use negotiation::Deflate;

@@ -33,9 +33,9 @@ impl Deflate {
         headers
             .get_all(SEC_WEBSOCKET_EXTENSIONS)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| split_unquoted(value, ','))
-            .find_map(Self::accept)
+            // An offer that is not text is one that we do not understand, and hides no other.
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .find_map(|value| split_unquoted(&value, ',').find_map(Self::accept))
     }
 
     /// Accepts `permessage-deflate; name; name=value; ...`. Whatever we do not understand declines the offer (RFC

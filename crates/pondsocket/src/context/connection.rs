@@ -7,6 +7,7 @@ use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Json, Object};
+use pondsocket_proto::ws::subprotocols;
 use serde::Serialize;
 
 use super::route::route_methods;
@@ -33,9 +34,14 @@ pub struct ConnectionContext {
 route_methods!(ConnectionContext, "endpoint");
 
 impl ConnectionContext {
-    /// A header's value, if it is there and is text. The first one if it is repeated.
+    /// A header's value, if it is there and is text (UTF-8; bytes that are not are in [`headers`](Self::headers)). The
+    /// first such one if it is repeated.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.parts.headers.get(name)?.to_str().ok()
+        self.header_lines(name).next()
+    }
+
+    fn header_lines(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.parts.headers.get_all(name).into_iter().filter_map(|line| str::from_utf8(line.as_bytes()).ok())
     }
 
     /// All headers.
@@ -43,20 +49,41 @@ impl ConnectionContext {
         &self.parts.headers
     }
 
-    /// A cookie's value, as it was sent (RFC 6265 section 4.2; not decoded).
+    /// A cookie's value, as it was sent (RFC 6265 section 4.2; not decoded), if it is text. Other cookies may have
+    /// values in any encoding.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let lines = self.parts.headers.get_all(http::header::COOKIE).into_iter();
-        lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find_map(|(key, value)| (key == name).then(|| value.trim_matches('"')))
+        lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
+            let pair = pair.trim_ascii();
+            let end = pair.iter().position(|byte| *byte == b'=')?;
+            let value = (pair[..end] == *name.as_bytes()).then_some(&pair[end + 1..])?;
+            Some(str::from_utf8(value).ok()?.trim_matches('"'))
+        })
     }
 
     /// The token of an `Authorization: Bearer` header (RFC 6750 section 2.1).
     pub fn bearer_token(&self) -> Option<&str> {
-        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
+        self.header_lines("authorization").find_map(|line| {
+            let (scheme, token) = line.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
+        })
+    }
+
+    /// The subprotocols that the client offers, in its order of preference; none over an event stream. Browsers let a
+    /// page set them and no other header, so a page can bring a token as one: see docs/protocol.md, Subprotocols.
+    ///
+    /// ```
+    /// # use pondsocket::{Connected, ConnectionContext, Error, PondSocket, Result};
+    /// # let pond = PondSocket::new();
+    /// // In the page: new WebSocket(url, ["pond", "token." + token])
+    /// pond.create_endpoint("/api/socket", async |ctx: ConnectionContext| {
+    ///     let token = ctx.subprotocols().find_map(|name| name.strip_prefix("token."));
+    ///     let token = token.ok_or(Error::unauthorized("who are you?"))?.to_owned();
+    ///     Ok::<_, Error>(ctx.accept().user_id(&token).subprotocol("pond"))
+    /// });
+    /// ```
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        subprotocols(&self.parts.headers)
     }
 
     /// The path of the URL, as it was sent (not decoded).
@@ -65,8 +92,8 @@ impl ConnectionContext {
     }
 
     /// The address of the client: that of the peer, unless it is one of
-    /// [`Options::trusted_proxies`](crate::Options::trusted_proxies). Then the nearest address in `Forwarded` (RFC
-    /// 7239) or `X-Forwarded-For` which is not one of them.
+    /// [`Options::trusted_proxies`](crate::Options::trusted_proxies). Then the nearest address in
+    /// [`client_address_header`](crate::Options::client_address_header) which is not one of them.
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.client
     }
@@ -93,7 +120,7 @@ impl ConnectionContext {
 
     /// Lets the client in.
     pub fn accept(self) -> Connected {
-        Connected { user: None, assigns: Assigns::default(), replies: Vec::new(), error: None }
+        Connected { user: None, assigns: Assigns::default(), replies: Vec::new(), subprotocol: None, error: None }
     }
 
     /// Leaves the decision to the next endpoint whose pattern matches; 404 if there is none.
@@ -129,6 +156,7 @@ pub struct Connected {
     pub(crate) user: Option<UserId>,
     pub(crate) assigns: Assigns,
     pub(crate) replies: Vec<(String, Object)>,
+    pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) error: Option<Error>,
 }
 
@@ -160,6 +188,15 @@ impl Connected {
             Ok(payload) => self.replies.push((event.to_owned(), payload)),
             Err(error) => self.fail(error),
         }
+        self
+    }
+
+    /// Agrees to a subprotocol that the client offers, in place of what `Options::subprotocols` says. One that it does
+    /// not offer declines the connection with 500. It says nothing over an event stream, which has none.
+    ///
+    /// A client that offers some and is answered with none gives up, if it is a browser.
+    pub fn subprotocol(mut self, name: &str) -> Self {
+        self.subprotocol = Some(name.into());
         self
     }
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, Response};
 use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::pattern::Match;
 use tracing::{Instrument, debug_span};
@@ -14,8 +14,9 @@ use crate::edge::body::Body;
 use crate::edge::connection::Places;
 use crate::edge::events;
 use crate::edge::newcomer::Newcomer;
+use crate::edge::origin::{Asker, check_origin};
 use crate::edge::refusal::Refused;
-use crate::edge::websocket::{Offer, Upgrade};
+use crate::edge::websocket::{Offer, Offered, Upgrade};
 use crate::endpoint::{Door, EndpointInner, Settings};
 use crate::engine::ids;
 use crate::engine::link::Identity;
@@ -49,18 +50,21 @@ pub(super) async fn admit(
     match &endpoint.door {
         Door::Raw(handler) => {
             let upgrade = Upgrade::of(&parts, offer, settings)?;
-            let admission = Some(find_room(endpoint, settings, &parts.headers, client)?);
+            check_origin(endpoint, settings, Asker::of(&parts, peer))?;
+            let admission = Some(find_room(endpoint, settings, client)?);
             let places = Places { admission, ticket: count_in(endpoint, settings)? };
-            Ok(upgrade.open_raw(endpoint, places, Arc::clone(handler)))
+            Ok(upgrade.open_raw(endpoint, client, places, Arc::clone(handler)))
         }
         Door::Pond(handler) => {
             let upgrade = match events::are_wanted(endpoint, &parts) {
                 true => None,
                 false => Some(Upgrade::of(&parts, offer, settings)?),
             };
-            let admission = find_room(endpoint, settings, &parts.headers, client)?;
+            check_origin(endpoint, settings, Asker::of(&parts, peer))?;
+            let admission = find_room(endpoint, settings, client)?;
             let version = parts.version;
-            let asking = Asking { parts, route, peer, client };
+            let offered = upgrade.as_ref().map(|upgrade| upgrade.offered().clone());
+            let asking = Asking { parts, route, peer, client, offered };
             let newcomer = ask(endpoint, settings, handler, asking, admission).await?;
             match upgrade {
                 Some(upgrade) => Ok(upgrade.open(endpoint, newcomer)),
@@ -75,16 +79,8 @@ fn draining(settings: &Settings) -> Refused {
     Refused::new(error, DeclineReason::Draining)
 }
 
-/// A place for a client whose page may be here, if there is one.
-fn find_room(
-    endpoint: &EndpointInner,
-    settings: &Settings,
-    headers: &HeaderMap,
-    client: Option<IpAddr>,
-) -> Result<Admission, Refused> {
-    if !settings.origins.allow(headers) {
-        return Err(Refused::new(Error::forbidden("origin not allowed"), DeclineReason::Origin));
-    }
+/// A place for a client, if there is one.
+fn find_room(endpoint: &EndpointInner, settings: &Settings, client: Option<IpAddr>) -> Result<Admission, Refused> {
     let admitted = endpoint.admissions.admit(settings, client);
     admitted.map_err(|(error, reason)| Refused::new(error, reason))
 }
@@ -100,6 +96,8 @@ struct Asking {
     route: Match,
     peer: Option<SocketAddr>,
     client: Option<IpAddr>,
+    /// The subprotocols of which it can be told one; none over an event stream.
+    offered: Option<Offered>,
 }
 
 /// Asks the application whether a client may come in.
@@ -107,13 +105,13 @@ async fn ask(
     endpoint: &EndpointInner,
     settings: &Settings,
     handler: &Erased<ConnectionContext>,
-    Asking { parts, route, peer, client }: Asking,
+    Asking { parts, route, peer, client, offered }: Asking,
     admission: Admission,
 ) -> Result<Newcomer, Refused> {
     let id = ConnectionId::from_u128(ids::fresh());
     let (states, observer) = (endpoint.states().clone(), Arc::clone(&endpoint.observer));
     let ctx = ConnectionContext { parts, route, id, peer, client, states, observer };
-    let connected = decide(endpoint, settings, handler, ctx).await.map_err(Refused::by_handler)?;
+    let connected = decide(endpoint, settings, handler, ctx, offered).await.map_err(Refused::by_handler)?;
     // It may have begun meanwhile.
     let ticket = count_in(endpoint, settings)?;
     let user = connected.user.clone().unwrap_or_else(|| UserId::from(id));
@@ -137,6 +135,7 @@ async fn decide(
     settings: &Settings,
     handler: &Erased<ConnectionContext>,
     ctx: ConnectionContext,
+    offered: Option<Offered>,
 ) -> Result<Connected, Error> {
     let _ticket = endpoint.common.drain.handlers.ticket();
     let started = endpoint.observer.start();
@@ -151,6 +150,12 @@ async fn decide(
     let decided = decided.and_then(|connected| match connected.assigns.to_json().len() > settings.max_assigns_size {
         true => Err(endpoint.observer.too_large(Limit::Assigns, "assigns")),
         false => Ok(connected),
+    });
+    let decided = decided.and_then(|connected| match (&offered, &connected.subprotocol) {
+        (Some(offered), Some(name)) if !offered.contains(name) => {
+            Err(Error::internal(format!("the client does not offer the subprotocol `{name}`")))
+        }
+        _ => Ok(connected),
     });
     endpoint.finish(HandlerKind::Connection, None, started, decided.as_ref().err());
     decided

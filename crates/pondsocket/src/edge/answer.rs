@@ -44,7 +44,8 @@ pub(crate) async fn answer<B: HttpBody>(pond: PondSocket, request: Request<B>) -
     if streaming.is_empty() {
         return events::refuse_method("GET");
     }
-    events::answer(streaming, request).await
+    let peer = peer(&request);
+    events::answer(streaming, peer, request).await
 }
 
 /// Lets in whoever asks for it, if an endpoint does.

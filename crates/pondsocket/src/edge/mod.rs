@@ -6,6 +6,7 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod events;
 pub(crate) mod newcomer;
+pub(crate) mod origin;
 pub(crate) mod refusal;
 pub(crate) mod service;
 pub(crate) mod websocket;

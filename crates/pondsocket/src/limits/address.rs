@@ -8,32 +8,50 @@ use http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
 
 use crate::error::{Error, Result};
+use crate::limits::origin::Forwarded;
+use crate::options::Options;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies that are believed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Proxies(Vec<IpNet>);
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The proxies that are believed, and where they tell the client's address.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxies {
+    networks: Vec<IpNet>,
+    header: HeaderName,
+}
+
+impl Default for Proxies {
+    fn default() -> Proxies {
+        Proxies { networks: Vec::new(), header: X_FORWARDED_FOR }
+    }
+}
 
 impl Proxies {
     /// # Errors
-    /// 400 if one is neither an address nor a network; the message names the field.
-    pub(crate) fn parse(texts: &[String]) -> Result<Proxies> {
+    /// 400 if one is neither an address nor a network, or the header cannot be one; the message names the field.
+    pub(crate) fn new(options: &Options) -> Result<Proxies> {
         let network = |text: &String| {
             let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
             network.map_err(|_| Error::bad_request(format!("trusted_proxies: `{text}` is no address or network")))
         };
-        texts.iter().map(network).collect::<Result<_>>().map(Proxies)
+        let networks = options.trusted_proxies.iter().map(network).collect::<Result<_>>()?;
+        let header = &options.client_address_header;
+        let header = HeaderName::from_bytes(header.as_bytes())
+            .map_err(|_| Error::bad_request(format!("client_address_header: `{header}` is no name of a header")))?;
+        Ok(Proxies { networks, header })
     }
 
     /// The client's address: that of the peer, unless it is a trusted proxy. Then what it says of the one before it,
-    /// and so on; what an untrusted one says is not heard. `Forwarded` is preferred to `X-Forwarded-For`.
+    /// and so on; what an untrusted one says is not heard.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trust(client) {
             return client;
         }
-        for hop in hops(headers).into_iter().rev() {
+        for hop in hops(headers, &self.header).into_iter().rev() {
             match hop {
                 Some(address) => client = address,
                 // An unknown or obfuscated one: nobody further away can be believed.
@@ -46,8 +64,26 @@ impl Proxies {
         client
     }
 
+    /// What the peer says of the request that it passes on, if it is a trusted proxy: the host that the client asked for,
+    /// by each proxy on the way, and the scheme.
+    pub(crate) fn forwarded(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Forwarded {
+        if !peer.is_some_and(|peer| self.trust(peer.ip().to_canonical())) {
+            return Forwarded::default();
+        }
+        if self.header == FORWARDED {
+            let of = |name: &str| -> Vec<String> {
+                let elements = elements(headers, &FORWARDED);
+                elements.iter().filter_map(|element| parameter(element, name)).map(Cow::into_owned).collect()
+            };
+            return Forwarded { hosts: of("host"), scheme: of("proto").into_iter().next() };
+        }
+        let of = |name: &HeaderName| elements(headers, name).iter().map(|element| unquoted(element).into_owned());
+        let scheme = of(&X_FORWARDED_PROTO).next();
+        Forwarded { hosts: of(&X_FORWARDED_HOST).collect(), scheme }
+    }
+
     fn trust(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -61,11 +97,12 @@ pub(crate) fn group(address: IpAddr) -> IpAddr {
 }
 
 /// The addresses that the proxies noted, the client's first.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    if headers.contains_key(FORWARDED) {
-        return elements(headers, &FORWARDED).iter().map(|element| node(&forwarded_for(element)?)).collect();
+fn hops(headers: &HeaderMap, name: &HeaderName) -> Vec<Option<IpAddr>> {
+    let elements = elements(headers, name);
+    match *name == FORWARDED {
+        true => elements.iter().map(|element| node(&parameter(element, "for")?)).collect(),
+        false => elements.iter().map(|element| node(&unquoted(element))).collect(),
     }
-    elements(headers, &X_FORWARDED_FOR).iter().map(|element| node(&unquoted(element))).collect()
 }
 
 /// The elements of a header that is a list, of all its lines. Empty ones do not count (RFC 9110 section 5.6.1.2).
@@ -111,10 +148,11 @@ fn unquoted(text: &str) -> Cow<'_, str> {
     letters.collect::<String>().trim().to_owned().into()
 }
 
-/// The `for` parameter of one element of `Forwarded` (RFC 7239 section 4).
-fn forwarded_for(element: &str) -> Option<Cow<'_, str>> {
+/// A parameter of one element of `Forwarded` (RFC 7239 section 4).
+fn parameter<'a>(element: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let pairs = split(element, ';').into_iter().filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, value)| unquoted(value.trim())).next()
+    let mut values = pairs.filter(|(known, _)| known.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    values.next().map(|value| unquoted(value.trim()))
 }
 
 /// An address with or without a port, also an obfuscated one (RFC 7239 section 6.3); one of IPv6 maybe in brackets, or
@@ -140,14 +178,22 @@ mod tests {
 
     use super::*;
 
+    fn trusting(proxies: &[&str], header: &HeaderName) -> Proxies {
+        let proxies = proxies.iter().map(|text| (*text).to_owned()).collect();
+        let options = Options::default().trusted_proxies(proxies).client_address_header(header.to_string());
+        Proxies::new(&options).expect("valid")
+    }
+
     fn client(proxies: &[&str], peer: &str, headers: &[(HeaderName, &str)]) -> String {
-        let proxies: Vec<_> = proxies.iter().map(|text| (*text).to_owned()).collect();
+        client_by(&X_FORWARDED_FOR, proxies, peer, headers)
+    }
+
+    fn client_by(header: &HeaderName, proxies: &[&str], peer: &str, headers: &[(HeaderName, &str)]) -> String {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, value.parse().expect("a header value"));
         }
-        let proxies = Proxies::parse(&proxies).expect("valid");
-        proxies.client(peer.parse().expect("an address"), &map).to_string()
+        trusting(proxies, header).client(peer.parse().expect("an address"), &map).to_string()
     }
 
     #[test]
@@ -168,8 +214,43 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_header_is_preferred_and_understood_in_all_its_forms() {
-        let of = |value| client(&["10.0.0.1"], "10.0.0.1", &[(FORWARDED, value), (X_FORWARDED_FOR, "6.6.6.6")]);
+    fn only_the_header_that_is_named_is_read() {
+        let real = HeaderName::from_static("x-real-ip");
+        let all = [(X_FORWARDED_FOR, "1.1.1.1"), (FORWARDED, "for=2.2.2.2"), (real.clone(), "3.3.3.3")];
+        let of =
+            |header: &HeaderName, headers: &[(HeaderName, &str)]| client_by(header, &["10.0.0.1"], "10.0.0.1", headers);
+        assert_eq!(client(&["10.0.0.1"], "10.0.0.1", &all), "1.1.1.1", "by default");
+        assert_eq!(client(&["10.0.0.1"], "10.0.0.1", &all[1..]), "10.0.0.1", "whatever clients write elsewhere");
+        assert_eq!(of(&FORWARDED, &all), "2.2.2.2");
+        assert_eq!(of(&FORWARDED, &all[..1]), "10.0.0.1");
+        assert_eq!(of(&real, &all), "3.3.3.3");
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_of_the_host_is_heard_and_no_other() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-forwarded-host", "example.org, inner:80"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=1.1.1.1;host=\"example.com:8443\";proto=http"),
+        ] {
+            headers.append(name, value.parse().expect("a header value"));
+        }
+        let of = |header: &HeaderName, peer: &str| {
+            let peer = Some(SocketAddr::new(peer.parse().expect("an address"), 1));
+            let Forwarded { hosts, scheme } = trusting(&["10.0.0.1"], header).forwarded(peer, &headers);
+            (hosts.join(" "), scheme.unwrap_or_default())
+        };
+        let nothing = (String::new(), String::new());
+        assert_eq!(of(&X_FORWARDED_FOR, "10.0.0.1"), ("example.org inner:80".to_owned(), "https".to_owned()));
+        assert_eq!(of(&FORWARDED, "::ffff:10.0.0.1"), ("example.com:8443".to_owned(), "http".to_owned()));
+        assert_eq!(of(&X_FORWARDED_FOR, "10.0.0.2"), nothing);
+        assert!(trusting(&["10.0.0.1"], &FORWARDED).forwarded(None, &headers).hosts.is_empty());
+    }
+
+    #[test]
+    fn the_standard_header_is_understood_in_all_its_forms() {
+        let of = |value| client_by(&FORWARDED, &["10.0.0.1"], "10.0.0.1", &[(FORWARDED, value)]);
         assert_eq!(of("for=1.2.3.4;proto=https;by=10.0.0.1"), "1.2.3.4");
         assert_eq!(of("proto=https; For=\"1.2.3.4:4711\""), "1.2.3.4");
         assert_eq!(of("for=\"[2001:db8::1]:4711\""), "2001:db8::1");
@@ -235,7 +316,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(X_FORWARDED_FOR, "6.6.6.6".parse().expect("a header value"));
         headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 1.2.3.4").expect("a header value"));
-        let proxies = Proxies::parse(&["10.0.0.1".into()]).expect("valid");
+        let proxies = trusting(&["10.0.0.1"], &X_FORWARDED_FOR);
         let client = |headers: &HeaderMap| proxies.client("10.0.0.1".parse().expect("an address"), headers).to_string();
         assert_eq!(client(&headers), "1.2.3.4");
         headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff").expect("a header value"));
@@ -256,7 +337,7 @@ mod tests {
         fn any_header_is_survived(values in prop::collection::vec("[ -~]{0,40}", 0..4), standard: bool) {
             let name = if standard { FORWARDED } else { X_FORWARDED_FOR };
             let headers: Vec<_> = values.iter().map(|value| (name.clone(), value.as_str())).collect();
-            let address = client(&["0.0.0.0/0", "::/0"], "10.0.0.1", &headers);
+            let address = client_by(&name, &["0.0.0.0/0", "::/0"], "10.0.0.1", &headers);
             prop_assert!(address.parse::<IpAddr>().is_ok());
         }
     }

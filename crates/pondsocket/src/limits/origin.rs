@@ -1,42 +1,124 @@
-//! Which web pages may connect (RFC 6454): the only protection against a page that uses its visitor's cookies.
+//! Which web pages may connect (RFC 6454): the only protection against a page that uses what its visitor's browser sends
+//! along by itself.
 
 use http::HeaderMap;
-use http::header::ORIGIN;
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
 use regex::Regex;
 
 use crate::error::{Error, Result};
-use crate::options::Options;
+use crate::options::{CheckOrigin, Options};
 
-/// The origins that are let in.
+/// By which a browser tells how a request's page and its target are related, also where it sends no `Origin`.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// By which proxies pass on the certificate of a client: RFC 9440, Envoy, and what is common behind nginx.
+const CERTIFICATES: [HeaderName; 3] = [
+    HeaderName::from_static("client-cert"),
+    HeaderName::from_static("x-forwarded-client-cert"),
+    HeaderName::from_static("x-ssl-client-cert"),
+];
+
+/// As much of an origin or a host stands in a log line.
+const LOGGED: usize = 200;
+
+/// The pages that are let in.
 #[derive(Debug)]
-pub(crate) enum Origins {
-    /// Nobody asks.
-    Any,
-    /// These.
-    Only { listed: Vec<String>, patterns: Vec<Regex>, missing: bool },
+pub(crate) struct Origins {
+    check: CheckOrigin,
+    /// Pages of all origins.
+    any: bool,
+    listed: Vec<String>,
+    patterns: Vec<Regex>,
+    missing: bool,
+}
+
+/// What a request says of where it comes from and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    /// The host that the URI names, as over HTTP/2.
+    pub(crate) authority: Option<&'a str>,
+    /// The hosts that a trusted proxy names, and the scheme that the client used.
+    pub(crate) forwarded: &'a Forwarded,
+    /// The client has a certificate for TLS.
+    pub(crate) certificate: bool,
+}
+
+/// What trusted proxies say of the request that they got.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarded {
+    pub(crate) hosts: Vec<String>,
+    pub(crate) scheme: Option<String>,
+}
+
+/// A page that is not let in, as the operator is told.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Foreign {
+    /// As it was sent; empty if there was none.
+    pub(crate) origin: String,
+    pub(crate) host: String,
+    pub(crate) forwarded_host: String,
+}
+
+impl Foreign {
+    /// What can be done about it.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self.origin.as_str() {
+            "" => "no `Origin`: see `allow_missing_origin` and `check_origin`",
+            "null" => {
+                "if pages without an origin (sandboxed, or of a file) may connect, add `null` to `allowed_origins`"
+            }
+            _ => {
+                "if its pages may connect, add the origin to `allowed_origins`; if it is this server behind a proxy, the \
+                 proxy has to pass on `Host`, or to set `X-Forwarded-Host` and be named in `trusted_proxies`"
+            }
+        }
+    }
 }
 
 impl Origins {
     /// # Errors
     /// 400 if one is no origin or no regular expression; the message names the field.
     pub(crate) fn new(options: &Options) -> Result<Origins> {
-        let listed = options.allowed_origins.iter().map(|origin| parse(origin)).collect::<Result<Vec<_>>>()?;
+        let mut listed = options.allowed_origins.iter().map(|origin| parse(origin)).collect::<Result<Vec<_>>>()?;
         let patterns = options.allowed_origin_regexps.iter().map(|text| compile(text)).collect::<Result<Vec<_>>>()?;
-        if !options.check_origin || listed.iter().any(|origin| origin == "*") {
-            return Ok(Origins::Any);
+        if options.cors_allow_credentials {
+            // It may read answers to requests with credentials: so it may make them.
+            listed.push(canonical(&options.cors_allow_origin));
         }
-        Ok(Origins::Only { listed, patterns, missing: options.allow_missing_origin })
+        let any = listed.iter().any(|origin| origin == "*");
+        Ok(Origins { check: options.check_origin, any, listed, patterns, missing: options.allow_missing_origin })
     }
 
-    /// Whether a request with these headers may come in.
-    pub(crate) fn allow(&self, headers: &HeaderMap) -> bool {
-        let Origins::Only { listed, patterns, missing } = self else { return true };
-        let mut sent = headers.get_all(ORIGIN).iter();
+    /// Whether a request may come in.
+    pub(crate) fn check(&self, asked: Asked<'_>) -> Result<(), Foreign> {
+        let is_asked = match self.check {
+            CheckOrigin::Off => false,
+            CheckOrigin::WithCredentials => brings_credentials(asked),
+            CheckOrigin::Always => true,
+        };
+        if !is_asked || self.any || self.allow(asked) {
+            return Ok(());
+        }
+        let text = |name: HeaderName| asked.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let short = |text: &str| text.chars().take(LOGGED).collect::<String>();
+        Err(Foreign {
+            origin: short(&text(ORIGIN).unwrap_or_default()),
+            host: short(&text(HOST).or(asked.authority.map(Into::into)).unwrap_or_default()),
+            forwarded_host: short(&asked.forwarded.hosts.join(", ")),
+        })
+    }
+
+    fn allow(&self, asked: Asked<'_>) -> bool {
+        let mut sent = asked.headers.get_all(ORIGIN).iter();
         match (sent.next().map(|origin| origin.to_str()), sent.next()) {
-            (None, _) => *missing,
+            // Browsers leave it out where a page cannot read the answer, but then they tell this.
+            (None, _) => self.missing && !is_from_another_origin(asked.headers),
             (Some(Ok(origin)), None) => {
                 let origin = canonical(origin);
-                listed.contains(&origin) || patterns.iter().any(|pattern| pattern.is_match(&origin))
+                is_same(&origin, asked)
+                    || self.listed.contains(&origin)
+                    || self.patterns.iter().any(|pattern| pattern.is_match(&origin))
             }
             // Two of them, or one that is no text: no browser sends that.
             _ => false,
@@ -44,10 +126,66 @@ impl Origins {
     }
 }
 
+/// Whether a browser may have added something to the request that says who its user is. A bearer token it does not add: a
+/// page has to know it.
+fn brings_credentials(asked: Asked<'_>) -> bool {
+    let is_bearer = |value: &[u8]| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+    let headers = asked.headers;
+    asked.certificate
+        || headers.contains_key(COOKIE)
+        || headers.get_all(AUTHORIZATION).iter().any(|value| !is_bearer(value.as_bytes()))
+        || CERTIFICATES.iter().any(|name| headers.contains_key(name))
+}
+
+fn is_from_another_origin(headers: &HeaderMap) -> bool {
+    let site = headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes());
+    site.is_some_and(|site| site != b"same-origin" && site != b"none")
+}
+
+/// Whether the origin is that of the server itself, by the name that the client knows it by: the same host and port.
+fn is_same(origin: &str, asked: Asked<'_>) -> bool {
+    let Some((scheme @ ("http" | "https"), host)) = origin.split_once("://") else { return false };
+    let page = (without_port(host), port(scheme, host));
+    let direct = asked.headers.get(HOST).and_then(|host| host.to_str().ok()).or(asked.authority);
+    let forwarded = asked.forwarded.hosts.iter().map(String::as_str);
+    // A default port is that of the scheme that the client used. Who else does not know it, the page does.
+    let used = asked.forwarded.scheme.as_deref().unwrap_or(scheme);
+    direct.into_iter().chain(forwarded).any(|host| {
+        let host = host.trim().to_ascii_lowercase();
+        page == (without_port(&host), port(used, &host))
+    })
+}
+
+fn port<'a>(scheme: &str, host: &'a str) -> &'a str {
+    let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
+    match (after.rsplit_once(':'), scheme) {
+        (Some((_, port)), _) if !port.is_empty() => port,
+        (_, "https" | "wss") => "443",
+        _ => "80",
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    let end = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    host[end..].find(':').map_or(host, |colon| &host[..end + colon])
+}
+
 fn parse(text: &str) -> Result<String> {
-    let valid = text == "*" || text == "null" || text.split_once("://").is_some_and(|(_, host)| !host.is_empty());
-    if !valid {
-        return Err(Error::bad_request(format!("allowed_origins: `{text}` is not `*` and has no scheme")));
+    let wrong = |why: &str| Error::bad_request(format!("allowed_origins: `{text}` {why}"));
+    if text == "*" || text.eq_ignore_ascii_case("null") {
+        return Ok(text.to_ascii_lowercase());
+    }
+    // Of a page that is a file, some browsers say `file://`; other schemes are those of applications.
+    let Some((scheme, host)) = text.split_once("://") else { return Err(wrong("is not `*` and has no scheme")) };
+    if scheme.is_empty() || scheme.contains(|letter: char| !letter.is_ascii_alphanumeric() && !"+-.".contains(letter)) {
+        return Err(wrong("has no scheme"));
+    }
+    let is_web = ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web));
+    if is_web && host.trim_end_matches('/').is_empty() {
+        return Err(wrong("is not `*` and has no host"));
+    }
+    if host.trim_end_matches('/').contains(['/', '?', '#', ' ', '*']) {
+        return Err(wrong("is no origin: that is a scheme, a host, and a port that is not the default one"));
     }
     Ok(canonical(text))
 }
@@ -60,7 +198,10 @@ fn compile(text: &str) -> Result<Regex> {
 
 /// Scheme and host in lower case, no slash behind them, no default port: as browsers send it.
 fn canonical(origin: &str) -> String {
-    let origin = origin.trim_end_matches('/').to_ascii_lowercase();
+    let mut origin = origin.to_ascii_lowercase();
+    let least = origin.find("://").map_or(0, |at| at + 3);
+    // Those of the scheme stay: an origin can be nothing else.
+    origin.truncate(origin.trim_end_matches('/').len().max(least));
     let default = [("http://", ":80"), ("https://", ":443")];
     let port = default.iter().find(|(scheme, _)| origin.starts_with(scheme)).map_or("", |(_, port)| port);
     match origin.strip_suffix(port) {
@@ -73,46 +214,164 @@ fn canonical(origin: &str) -> String {
 mod tests {
     use super::*;
 
-    fn allows(options: Options, origins: &[&str]) -> bool {
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        for origin in origins {
-            headers.append(ORIGIN, origin.parse().expect("a header value"));
+        for (name, value) in lines {
+            headers.append(*name, value.parse().expect("a header value"));
         }
-        Origins::new(&options.check_origin(true)).expect("valid").allow(&headers)
+        headers
     }
 
-    fn listed(origins: &[&str]) -> Options {
-        Options::default().allowed_origins(origins.iter().map(|origin| (*origin).to_owned()).collect())
+    fn allows(options: Options, lines: &[(&'static str, &str)]) -> bool {
+        allows_forwarded(options, lines, &Forwarded::default())
+    }
+
+    fn allows_forwarded(options: Options, lines: &[(&'static str, &str)], forwarded: &Forwarded) -> bool {
+        let headers = headers(lines);
+        let asked = Asked { headers: &headers, authority: None, forwarded, certificate: false };
+        Origins::new(&options).expect("valid").check(asked).is_ok()
+    }
+
+    fn always(origins: &[&str]) -> Options {
+        let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+        Options::default().check_origin(CheckOrigin::Always).allowed_origins(origins)
     }
 
     #[test]
     fn an_origin_is_compared_as_a_whole() {
-        let options = || listed(&["https://Example.org:443/", "http://localhost:3000"]);
+        let options = || always(&["https://Example.org:443/", "http://localhost:3000"]);
         for allowed in ["https://example.org", "https://EXAMPLE.org:443", "http://localhost:3000"] {
-            assert!(allows(options(), &[allowed]), "{allowed}");
+            assert!(allows(options(), &[("origin", allowed)]), "{allowed}");
         }
         for refused in ["http://example.org", "https://example.org.evil.net", "https://example.org:8443", "null", ""] {
-            assert!(!allows(options(), &[refused]), "{refused}");
+            assert!(!allows(options(), &[("origin", refused)]), "{refused}");
         }
-        assert!(!allows(options(), &["https://example.org", "https://example.org"]), "two of them");
+        let twice = [("origin", "https://example.org"), ("origin", "https://example.org")];
+        assert!(!allows(options(), &twice), "two of them");
+    }
+
+    #[test]
+    fn origins_of_files_and_applications_are_compared_like_any_other() {
+        let known = ["null", "file://", "capacitor://localhost", "app://.", "tauri://localhost", "ionic://localhost"];
+        for listed in known {
+            for sent in known {
+                assert_eq!(allows(always(&[listed]), &[("origin", sent)]), listed == sent, "{listed} for {sent}");
+            }
+            let spoken = [("origin", listed), ("host", "localhost")];
+            assert!(!allows(always(&[]), &spoken), "{listed} is nobody's own origin");
+        }
+        assert!(allows(always(&["chrome-extension://AbC"]), &[("origin", "chrome-extension://abc")]));
+        let any_app = Options::default().allowed_origin_regexps(vec![r"file://|moz-extension://[0-9a-f-]+".into()]);
+        let any_app = any_app.check_origin(CheckOrigin::Always);
+        assert!(allows(any_app.clone(), &[("origin", "file://")]));
+        assert!(allows(any_app, &[("origin", "moz-extension://0a-1b")]));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused_and_named() {
+        for text in
+            ["example.org", "localhost:3000", "https://", "https:///", "://x", "https://a.b/app", "https://*.a.b"]
+        {
+            let options = Options::default().allowed_origins(vec![text.to_owned()]);
+            let error = Origins::new(&options).expect_err(text);
+            assert!(error.message().starts_with(&format!("allowed_origins: `{text}`")), "{}", error.message());
+        }
     }
 
     #[test]
     fn a_pattern_matches_the_whole_origin() {
-        let options = || Options::default().allowed_origin_regexps(vec![r"https://[a-z]+\.example\.org".into()]);
-        assert!(allows(options(), &["https://app.example.org"]));
-        assert!(!allows(options(), &["https://app.example.org.evil.net"]));
-        assert!(!allows(options(), &["https://evil.net/https://app.example.org"]));
+        let options = || {
+            let options = Options::default().check_origin(CheckOrigin::Always);
+            options.allowed_origin_regexps(vec![r"https://[a-z]+\.example\.org".into()])
+        };
+        assert!(allows(options(), &[("origin", "https://app.example.org")]));
+        assert!(!allows(options(), &[("origin", "https://app.example.org.evil.net")]));
+        assert!(!allows(options(), &[("origin", "https://evil.net/https://app.example.org")]));
     }
 
     #[test]
     fn who_sends_none_is_let_in_unless_that_is_forbidden() {
-        assert!(allows(listed(&["https://a.b"]), &[]));
-        assert!(!allows(listed(&["https://a.b"]).allow_missing_origin(false), &[]));
+        assert!(allows(always(&["https://a.b"]), &[]));
+        assert!(!allows(always(&["https://a.b"]).allow_missing_origin(false), &[]));
+        for (site, allowed) in [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)] {
+            assert_eq!(allows(Options::default(), &[("cookie", "a=b"), ("sec-fetch-site", site)]), allowed, "{site}");
+        }
     }
 
     #[test]
     fn a_star_allows_all() {
-        assert!(allows(listed(&["*"]), &["https://anything"]));
+        assert!(allows(always(&["*"]), &[("origin", "https://anything")]));
+    }
+
+    #[test]
+    fn by_default_only_who_brings_credentials_along_has_to_be_of_this_origin() {
+        let with = |line: (&'static str, &str)| {
+            allows(Options::default(), &[("origin", "https://evil.net"), ("host", "example.org"), line])
+        };
+        for line in [
+            ("cookie", "theme=dark"),
+            ("authorization", "Basic YWRhOnNlY3JldA=="),
+            ("authorization", "Negotiate abc"),
+            ("client-cert", ":MIIB:"),
+            ("x-forwarded-client-cert", "Hash=1"),
+        ] {
+            assert!(!with(line), "{line:?}");
+        }
+        for line in [("authorization", "Bearer abc"), ("authorization", "bearer abc"), ("user-agent", "x")] {
+            assert!(with(line), "{line:?}");
+        }
+        let lines = headers(&[("origin", "https://evil.net"), ("host", "example.org")]);
+        let forwarded = Forwarded::default();
+        let asked = Asked { headers: &lines, authority: None, forwarded: &forwarded, certificate: true };
+        let foreign = Origins::new(&Options::default()).expect("valid").check(asked).expect_err("a certificate");
+        assert_eq!((foreign.origin.as_str(), foreign.host.as_str()), ("https://evil.net", "example.org"));
+        let off = Options::default().check_origin(CheckOrigin::Off);
+        assert!(allows(off, &[("origin", "https://evil.net"), ("cookie", "a=b")]));
+    }
+
+    #[test]
+    fn the_same_host_and_port_are_the_same_origin() {
+        for (origin, host, same) in [
+            ("https://example.org", "example.org", true),
+            ("https://example.org", "Example.ORG:443", true),
+            ("http://example.org", "example.org:80", true),
+            ("http://example.org:8080", "example.org:8080", true),
+            ("http://[::1]:3000", "[::1]:3000", true),
+            ("http://[::1]", "[::1]", true),
+            ("http://[::1]", "[::2]", false),
+            ("http://localhost:5173", "localhost:3000", false),
+            ("https://example.org", "example.org:8443", false),
+            ("https://example.org", "example.org:80", false),
+            ("https://example.org.evil.net", "example.org", false),
+            ("https://example.org", "", false),
+            ("null", "null", false),
+        ] {
+            let lines = [("origin", origin), ("host", host), ("cookie", "a=b")];
+            assert_eq!(allows(Options::default(), &lines), same, "{origin} at {host}");
+        }
+    }
+
+    #[test]
+    fn the_host_that_a_trusted_proxy_names_counts_too() {
+        let lines = [("origin", "https://example.org"), ("host", "10.0.0.7:3000"), ("cookie", "a=b")];
+        let forwarded = |hosts: &[&str], scheme: Option<&str>| Forwarded {
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            scheme: scheme.map(str::to_owned),
+        };
+        let allowed = |forwarded: Forwarded| allows_forwarded(Options::default(), &lines, &forwarded);
+        assert!(!allowed(Forwarded::default()));
+        assert!(allowed(forwarded(&["example.org"], None)));
+        assert!(allowed(forwarded(&["example.org"], Some("https"))));
+        assert!(allowed(forwarded(&["inner", "example.org:443"], Some("https"))));
+        assert!(!allowed(forwarded(&["example.org"], Some("http"))), "a page over TLS, and a request without");
+        assert!(!allowed(forwarded(&["example.com"], None)));
+    }
+
+    #[test]
+    fn a_page_that_may_read_answers_with_credentials_may_ask_for_them() {
+        let cors = Options::default().cors_allow_origin("https://app.example.org".into());
+        let lines = [("origin", "https://app.example.org"), ("cookie", "a=b")];
+        assert!(!allows(cors.clone(), &lines));
+        assert!(allows(cors.cors_allow_credentials(true), &lines));
     }
 }

@@ -46,7 +46,7 @@ impl PondSocket {
     /// If they can't work; the message names the field.
     pub fn with_options(options: Options) -> Result<PondSocket> {
         options.validate()?;
-        let proxies = Proxies::parse(&options.trusted_proxies)?;
+        let proxies = Proxies::new(&options)?;
         let common = Arc::new(Common::new(options, proxies));
         Ok(PondSocket { common, endpoints: Arc::default() })
     }

@@ -29,7 +29,7 @@ async fn a_stream_begins_with_what_a_websocket_begins_with_and_a_secret() {
     let mut ann = EventPeer::connect(served.address, "/?name=ann").await;
     let header = |name: &str| ann.head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("none");
     assert_eq!(header("content-type"), "text/event-stream");
-    assert_eq!(header("cache-control"), "no-cache");
+    assert_eq!(header("cache-control"), "no-cache, no-transform");
     assert_eq!(header("x-accel-buffering"), "no");
     assert_eq!(header("connection"), "keep-alive");
     assert_eq!(header("x-connection-id"), ann.id);

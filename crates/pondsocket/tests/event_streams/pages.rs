@@ -39,10 +39,52 @@ async fn a_browser_is_told_before_what_the_page_may_do() {
     assert_eq!(header(&answer, "access-control-allow-origin"), Some(PAGE));
     assert_eq!(header(&answer, "access-control-allow-credentials"), Some("true"));
     assert_eq!(header(&answer, "access-control-allow-methods"), Some("GET, POST, DELETE, OPTIONS"));
-    assert_eq!(header(&answer, "access-control-allow-headers"), Some("Content-Type, X-Connection-ID"));
+    let allowed = "Authorization, Cache-Control, Content-Type, Last-Event-ID, X-Connection-ID";
+    assert_eq!(header(&answer, "access-control-allow-headers"), Some(allowed));
     assert_eq!(header(&answer, "access-control-max-age"), Some("86400"));
     assert_eq!(header(&answer, "allow"), Some("GET, POST, DELETE, OPTIONS"));
     assert!(answer.into_body().collect().await.expect("whole").to_bytes().is_empty());
+}
+
+#[tokio::test]
+async fn a_page_may_open_a_stream_with_a_token_and_with_headers_that_the_application_names() {
+    let options = Options::default().cors_allow_origin("*".into()).cors_allow_headers(vec!["X-Request-ID".into()]);
+    let served = served_with(options).await;
+    let asked = [
+        ("origin", PAGE),
+        ("access-control-request-method", "GET"),
+        ("access-control-request-headers", "authorization,cache-control,last-event-id,x-request-id"),
+    ];
+    let answer = ask(&served, "OPTIONS", &asked).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "access-control-allow-origin")), (204, Some("*")));
+    let allowed = "Authorization, Cache-Control, Content-Type, Last-Event-ID, X-Connection-ID, X-Request-ID";
+    assert_eq!(header(&answer, "access-control-allow-headers"), Some(allowed));
+}
+
+#[tokio::test]
+async fn the_page_of_another_origin_does_nothing_in_the_name_of_its_visitor() {
+    let served = served().await;
+    let ann = EventPeer::connect(served.address, "/?name=ann").await;
+    let mine = ("x-connection-id", ann.id.as_str());
+    // `request` asks a host that is called so.
+    let (cookie, evil, own) = (("cookie", "session=ann"), "https://evil.example", "http://x");
+    let stream = ("accept", "text/event-stream");
+    assert_eq!(ask(&served, "GET", &[stream, cookie, ("origin", evil)]).await.status(), 403);
+    let quiet = [stream, cookie, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
+    assert_eq!(ask(&served, "GET", &quiet).await.status(), 403, "a page that cannot read sends no origin");
+    for method in ["POST", "DELETE"] {
+        let answer = ask(&served, method, &[mine, cookie, ("origin", evil)]).await;
+        assert_eq!(answer.status(), 403, "{method}");
+    }
+    assert_eq!(served.endpoint.connections().len(), 1, "nothing has happened to it");
+    for lines in [
+        vec![mine, cookie, ("origin", own)],
+        vec![mine, ("authorization", "Bearer abc"), ("origin", evil)],
+        vec![mine, ("origin", evil)],
+        vec![mine, cookie],
+    ] {
+        assert_eq!(ask(&served, "POST", &lines).await.status(), 202, "{lines:?}");
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,8 @@ pub(crate) fn open(
     let headers = response.headers_mut();
     let fixed = [
         (CONTENT_TYPE, EVENT_STREAM),
-        (CACHE_CONTROL, "no-cache"),
+        // Compressing proxies would collect events otherwise (RFC 9111 section 5.2.2.6).
+        (CACHE_CONTROL, "no-cache, no-transform"),
         // Nginx would wait for more otherwise.
         (HeaderName::from_static("x-accel-buffering"), "no"),
         (ACCESS_CONTROL_EXPOSE_HEADERS, "X-Connection-ID"),

@@ -1,12 +1,13 @@
 //! The requests that are made for an event stream: each stands for a message of its client, or for its end.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ALLOW, CONTENT_ENCODING, CONTENT_TYPE,
+    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_ENCODING, CONTENT_TYPE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::headers::{CONNECTION_ID, lists};
 use crate::edge::body::Body;
+use crate::edge::origin::{Asker, check_origin};
 use crate::edge::refusal::{answer_to, refuse, with_cors};
 use crate::endpoint::{EndpointInner, Settings};
 use crate::engine::stream::{Secret, Stream};
@@ -24,6 +26,10 @@ use crate::metrics::Limit;
 /// What an endpoint that offers event streams answers.
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
+/// What clients of event streams send: a token, what an `EventSource` and its substitutes add, and what a message has. A
+/// browser asks for each of them, but for those that any page may send.
+const HEADERS: [&str; 5] = ["Authorization", "Cache-Control", "Content-Type", "Last-Event-ID", "X-Connection-ID"];
+
 /// How long a browser may remember what it was told of these requests, in seconds: as long as any does.
 const MAX_AGE: &str = "86400";
 
@@ -31,7 +37,12 @@ const MAX_AGE: &str = "86400";
 pub(crate) fn are_meant<B>(request: &Request<B>) -> bool {
     match *request.method() {
         Method::POST | Method::DELETE => request.headers().contains_key(CONNECTION_ID),
-        Method::OPTIONS => lists(request.headers(), ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION_ID.as_str()),
+        // Before a stream is opened, or before a message for it. Each GET at the path of an endpoint is for it.
+        Method::OPTIONS => {
+            let asks_to_get = |method: &HeaderValue| method.as_bytes() == b"GET";
+            request.headers().get(ACCESS_CONTROL_REQUEST_METHOD).is_some_and(asks_to_get)
+                || lists(request.headers(), ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION_ID.as_str())
+        }
         _ => false,
     }
 }
@@ -44,7 +55,11 @@ pub(crate) fn refuse_method(allowed: &'static str) -> Response<Body> {
 }
 
 /// Answers a request at the path of these endpoints, which offer event streams.
-pub(crate) async fn answer<B: HttpBody>(endpoints: Vec<Arc<EndpointInner>>, request: Request<B>) -> Response<Body> {
+pub(crate) async fn answer<B: HttpBody>(
+    endpoints: Vec<Arc<EndpointInner>>,
+    peer: Option<SocketAddr>,
+    request: Request<B>,
+) -> Response<Body> {
     let secret = request.headers().get(CONNECTION_ID).map(|id| Secret::parse(id.as_bytes()));
     let find = |endpoint: &Arc<EndpointInner>| endpoint.streams.find(secret??);
     let found = endpoints.iter().find_map(|endpoint| Some((endpoint, find(endpoint)?)));
@@ -54,8 +69,11 @@ pub(crate) async fn answer<B: HttpBody>(endpoints: Vec<Arc<EndpointInner>>, requ
     };
     let settings = endpoint.settings();
     let answered = match *request.method() {
-        Method::OPTIONS => Ok(preflight()),
-        Method::POST | Method::DELETE => serve(&settings, secret.is_some(), stream, request).await.map(empty),
+        Method::OPTIONS => Ok(preflight(&settings)),
+        Method::POST | Method::DELETE => match check_origin(endpoint, &settings, Asker::of_request(&request, peer)) {
+            Ok(()) => serve(&settings, secret.is_some(), stream, request).await.map(empty),
+            Err(refused) => Err(refused.error),
+        },
         _ => Ok(refuse_method(METHODS)),
     };
     let answer = answered.unwrap_or_else(|error| {
@@ -67,16 +85,16 @@ pub(crate) async fn answer<B: HttpBody>(endpoints: Vec<Arc<EndpointInner>>, requ
 }
 
 /// Which requests a page of another origin may make.
-fn preflight() -> Response<Body> {
+fn preflight(settings: &Settings) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
-    let fixed = [
-        (ALLOW, METHODS),
-        (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-        (ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, X-Connection-ID"),
-        (ACCESS_CONTROL_MAX_AGE, MAX_AGE),
-    ];
+    let fixed = [(ALLOW, METHODS), (ACCESS_CONTROL_ALLOW_METHODS, METHODS), (ACCESS_CONTROL_MAX_AGE, MAX_AGE)];
     for (name, value) in fixed {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    let more = settings.cors_allow_headers.iter().map(String::as_str);
+    let allowed = HEADERS.into_iter().chain(more).collect::<Vec<_>>().join(", ");
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
     response
 }
@@ -93,9 +111,6 @@ async fn serve<B: HttpBody>(
     stream: Option<Arc<Stream>>,
     request: Request<B>,
 ) -> Result<StatusCode> {
-    if !settings.origins.allow(request.headers()) {
-        return Err(Error::forbidden("origin not allowed"));
-    }
     if !is_named {
         return Err(Error::bad_request("no X-Connection-ID"));
     }

@@ -2,6 +2,7 @@
 
 mod frames;
 mod offer;
+mod raw;
 mod upgrade;
 
 pub(crate) use frames::Frames;
@@ -9,4 +10,4 @@ pub use offer::HostUpgrade;
 pub(crate) use offer::Offer;
 #[cfg(all(test, feature = "server"))]
 pub(crate) use offer::recover;
-pub(crate) use upgrade::Upgrade;
+pub(crate) use upgrade::{Offered, Upgrade};

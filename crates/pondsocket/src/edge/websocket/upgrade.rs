@@ -1,33 +1,47 @@
 //! From a request to a WebSocket.
 
+use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::Poll;
 
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::request::Parts;
-use http::{Response, StatusCode};
-use pondsocket_proto::ws::{self, Decoder, Handshake, Limits};
+use http::{HeaderValue, Response, StatusCode};
+use pondsocket_proto::id::{ConnectionId, UserId};
+use pondsocket_proto::ws::{self, Decoder, Deflater, Handshake, Limits};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Frames;
 use super::offer::{Offer, Stream};
+use super::raw::{Begin, Driver};
 use crate::edge::body::Body;
 use crate::edge::connection::Places;
 use crate::edge::newcomer::Newcomer;
 use crate::edge::refusal::Refused;
 use crate::endpoint::{EndpointInner, Settings};
 use crate::engine::framing::Framing;
+use crate::engine::ids;
+use crate::engine::link::Identity;
 use crate::engine::socket::{Io, Socket};
-use crate::error::Error;
-use crate::handler::BoxFuture;
-use crate::metrics::DeclineReason;
-use crate::websocket::WebSocket;
+use crate::error::{Error, Result};
+use crate::handler::{BoxFuture, guard};
+use crate::metrics::{Component, DeclineReason};
+use crate::websocket::{Bounds, Shared, Subprotocols, WebSocket};
 
 /// A request for an upgrade that can be granted.
 pub(crate) struct Upgrade {
     handshake: Handshake,
     offer: Offer,
+    offered: Offered,
+    /// What is agreed to if the application does not say.
+    preferred: Option<Box<str>>,
 }
+
+/// The subprotocols that a client offers.
+pub(crate) type Offered = Box<[Box<str>]>;
 
 impl Upgrade {
     /// What a request asks for. The host offers the upgrade, if it can.
@@ -40,31 +54,50 @@ impl Upgrade {
             let error = Error::internal("the HTTP server does not offer upgrades");
             return Err(Refused::new(error, DeclineReason::Handshake));
         };
-        Ok(Upgrade { handshake, offer })
+        let offered: Offered = ws::subprotocols(&parts.headers).map(Into::into).collect();
+        let mut known = settings.subprotocols.iter().map(|name| name.as_str().into());
+        let preferred = known.find(|name| offered.contains(name));
+        Ok(Upgrade { handshake, offer, offered, preferred })
+    }
+
+    pub(crate) fn offered(&self) -> &Offered {
+        &self.offered
     }
 
     /// Grants it: the answer is 101, and a task waits for the connection.
     pub(crate) fn open(self, endpoint: &Arc<EndpointInner>, newcomer: Newcomer) -> Response<Body> {
-        let answer = self.answer();
+        let answer = self.answer(newcomer.connected.subprotocol.as_deref());
         tokio::spawn(serve_pond(self, Arc::clone(endpoint), newcomer));
         answer
     }
 
     /// The same for a WebSocket that does not speak the PondSocket protocol.
-    pub(crate) fn open_raw(self, endpoint: &Arc<EndpointInner>, places: Places, handler: RawHandler) -> Response<Body> {
-        let answer = self.answer();
-        tokio::spawn(serve_raw(self, Arc::clone(endpoint), places, handler));
+    pub(crate) fn open_raw(
+        self,
+        endpoint: &Arc<EndpointInner>,
+        client: Option<IpAddr>,
+        places: Places,
+        handler: RawHandler,
+    ) -> Response<Body> {
+        let answer = self.answer(None);
+        tokio::spawn(serve_raw(self, Arc::clone(endpoint), client, places, handler));
         answer
     }
 
-    fn answer(&self) -> Response<Body> {
-        self.handshake.response().map(|()| Body::default())
+    /// The answer names one subprotocol or none, and never repeats what else the client offers: that may be a secret.
+    fn answer(&self, chosen: Option<&str>) -> Response<Body> {
+        let mut answer = self.handshake.response().map(|()| Body::default());
+        let agreed = chosen.or(self.preferred.as_deref()).and_then(|name| HeaderValue::from_str(name).ok());
+        if let Some(agreed) = agreed {
+            answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, agreed);
+        }
+        answer
     }
 }
 
 type RawHandler = Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>;
 
-async fn serve_pond(Upgrade { handshake, offer }: Upgrade, endpoint: Arc<EndpointInner>, newcomer: Newcomer) {
+async fn serve_pond(Upgrade { handshake, offer, .. }: Upgrade, endpoint: Arc<EndpointInner>, newcomer: Newcomer) {
     let Some((stream, first)) = upgraded(offer, &endpoint).await else { return };
     let (socket, writer) = match stream {
         Stream::Tcp(stream) => Socket::tcp(stream),
@@ -82,27 +115,61 @@ async fn serve_pond(Upgrade { handshake, offer }: Upgrade, endpoint: Arc<Endpoin
 }
 
 async fn serve_raw(
-    Upgrade { handshake, offer }: Upgrade,
+    upgrade: Upgrade,
     endpoint: Arc<EndpointInner>,
-    _places: Places,
+    client: Option<IpAddr>,
+    places: Places,
     handler: RawHandler,
 ) {
+    let Upgrade { handshake, offer, offered, preferred: agreed } = upgrade;
     let Some((stream, first)) = upgraded(offer, &endpoint).await else { return };
     let io: Box<dyn Io> = match stream {
         Stream::Tcp(stream) => Box::new(stream),
         Stream::Io(io) => io,
     };
-    let limits = Limits { max_message_size: endpoint.settings().max_message_size };
-    let decoder = Decoder::new(limits, handshake.deflate());
-    let common = Arc::clone(&endpoint.common);
-    let draining = Box::pin(async move { common.drain.begun().await });
+    let settings = endpoint.settings();
+    let decoder = Decoder::new(Limits { max_message_size: settings.max_message_size }, handshake.deflate());
+    let bounds = Bounds {
+        messages: settings.receive_channel_buffer,
+        message_bytes: settings.max_message_size,
+        sent_bytes: settings.outbox_bytes,
+    };
+    let shared = Shared::new(bounds);
+    let deflater = handshake.deflate().map(|deflate| Deflater::new(deflate.window_bits()));
+    let socket = WebSocket::new(Arc::clone(&shared), deflater, Subprotocols { offered, agreed });
+    let id = ConnectionId::from_u128(ids::fresh());
+    let identity = Identity { id, user: UserId::from(id), ip: client };
+    let Places { admission, ticket } = places;
+    let begin = Begin { io, first, decoder, identity, admission };
+    let mut driver = Driver::new(begin, shared, Arc::clone(&endpoint), settings);
+    let mut running: Option<BoxFuture<Result<()>>> = Some(Box::pin(async move {
+        handler(socket).await;
+        Ok(())
+    }));
+    let path = &*endpoint.observer.endpoint;
+    let both = poll_fn(|cx| {
+        if let Some(Poll::Ready(outcome)) = running.as_mut().map(|running| guard::poll(running, cx)) {
+            running = None;
+            if let Err(error) = outcome {
+                tracing::error!(target: "pondsocket::handler", endpoint = path, ?error, "raw WebSocket's handler failed");
+                endpoint.observer.count(|metrics, _| metrics.error(Component::ConnectionHandler, &error));
+            }
+        }
+        // Behind the handler, so that what it has queued is written at once.
+        match driver.poll(cx) {
+            Poll::Ready(()) if running.is_none() => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    });
     tokio::select! {
-        () = handler(WebSocket::new(io, first, decoder, handshake.deflate(), draining)) => {}
+        () = both => {}
         // The socket goes with the handler.
         () = endpoint.common.drain.over() => {
-            tracing::warn!(target: "pondsocket::connection", endpoint = &*endpoint.observer.endpoint, "raw WebSocket cut off");
+            driver.cut();
+            tracing::warn!(target: "pondsocket::connection", endpoint = path, "raw WebSocket cut off");
         }
     }
+    drop(ticket);
 }
 
 /// Waits for the upgrade.

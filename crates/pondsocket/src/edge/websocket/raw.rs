@@ -1,0 +1,400 @@
+//! What goes on beside the handler of a raw WebSocket: reading, writing, answering pings, and the deadlines.
+//!
+//! The handler and this are polled by one task, and share what is in [`Shared`]. So the peer is answered, and found out
+//! if it is silent, whatever the handler waits for; and the socket is there no longer than its peer is, even if the
+//! handler holds on to it.
+//!
+//! ```text
+//!  Open --(our close frame is queued, or the peer's has come)--> Closing --(both are through, or write_wait)--> Gone
+//!    '--(end of stream, failure, silence, nothing taken)---------------------------------------------------------^
+//! ```
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use pondsocket_proto::channel::Assigns;
+use pondsocket_proto::ws::{self, Decoder, Event, Opcode, ProtocolError};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::endpoint::{EndpointInner, Settings};
+use crate::engine::link::Identity;
+use crate::engine::outbox::Closure;
+use crate::engine::socket::{Io, Scratch};
+use crate::engine::sync::Mutex;
+use crate::engine::timer::Key;
+use crate::handler::BoxFuture;
+use crate::limits::admission::Admission;
+use crate::metrics::{CloseReason, ConnectionInfo, Limit};
+use crate::websocket::{Message, Shared, Stage, State};
+
+/// How often it reads before others get their turn.
+const READS: usize = 16;
+
+/// The most that a ping or pong carries (RFC 6455 section 5.5).
+const MAX_CONTROL: usize = 125;
+
+/// See the module.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    /// `None` once it is closed.
+    io: Option<Box<dyn Io>>,
+    decoder: Decoder,
+    /// Bytes that had been read before the connection was handed over.
+    first: Vec<u8>,
+    /// The payload of the latest ping that is not answered. Earlier ones need no answer (RFC 6455 section 5.5.3), so
+    /// a peer that pings and does not read costs no more than this.
+    ping: Option<Vec<u8>>,
+    heard_close: bool,
+    /// The peer broke the protocol: what it sends from then on is not looked at.
+    broken: bool,
+    opened: Instant,
+    /// When something was last read. Not while the application takes nothing: that must come to an end, too.
+    heard: Instant,
+    pinged: Instant,
+    /// Since when the peer takes nothing.
+    stalled: Option<Instant>,
+    /// Since when all is out, and it is the peer's turn to go.
+    closing: Option<Instant>,
+    alarm: Option<(Instant, Key)>,
+    /// Completes when the server shuts down; `None` once it has.
+    draining: Option<BoxFuture<Closure>>,
+    endpoint: Arc<EndpointInner>,
+    settings: Arc<Settings>,
+    identity: Identity,
+    /// Given back with the socket.
+    admission: Option<Admission>,
+}
+
+/// What a driver begins with.
+pub(super) struct Begin {
+    pub(super) io: Box<dyn Io>,
+    pub(super) first: Vec<u8>,
+    pub(super) decoder: Decoder,
+    pub(super) identity: Identity,
+    pub(super) admission: Option<Admission>,
+}
+
+/// What has been read.
+enum Heard {
+    Something,
+    Violation(ProtocolError),
+}
+
+impl Driver {
+    pub(super) fn new(
+        begin: Begin,
+        shared: Arc<Shared>,
+        endpoint: Arc<EndpointInner>,
+        settings: Arc<Settings>,
+    ) -> Driver {
+        let Begin { io, first, decoder, identity, admission } = begin;
+        let now = Instant::now();
+        let common = Arc::clone(&endpoint.common);
+        let draining: BoxFuture<Closure> = Box::pin(async move { common.drain.begun().await });
+        let driver = Driver {
+            shared,
+            io: Some(io),
+            decoder,
+            first,
+            ping: None,
+            heard_close: false,
+            broken: false,
+            opened: now,
+            heard: now,
+            pinged: now,
+            stalled: None,
+            closing: None,
+            alarm: None,
+            draining: Some(draining),
+            endpoint,
+            settings,
+            identity,
+            admission,
+        };
+        driver.count(|metrics, me| metrics.connection_opened(me));
+        let (path, Identity { id, ip, .. }) = (&*driver.endpoint.observer.endpoint, &driver.identity);
+        tracing::debug!(target: "pondsocket::connection", endpoint = path, connection = %id, ?ip, "raw WebSocket opened");
+        driver
+    }
+
+    /// Does what can be done. Ready when the socket is closed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.io.is_none() {
+                return Poll::Ready(());
+            }
+            let now = Instant::now();
+            self.shared.change(|state| state.drive(cx));
+            self.heed_shutdown(cx);
+            self.write(cx, now);
+            self.read(cx, now);
+            self.write(cx, now);
+            if self.io.is_none() {
+                return Poll::Ready(());
+            }
+            match self.keep_time(now) {
+                // Something was due and has been done: what follows from it is done in another round.
+                deadline if deadline <= now => {}
+                deadline => {
+                    self.arm(cx, now, deadline);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Closes the socket at once.
+    pub(super) fn cut(&mut self) {
+        self.hang_up("cut off", CloseReason::Lost);
+    }
+
+    fn heed_shutdown(&mut self, cx: &mut Context<'_>) {
+        let Some(draining) = &mut self.draining else { return };
+        if let Poll::Ready(closure) = draining.as_mut().poll(cx) {
+            self.draining = None;
+            self.shared.change(|state| state.close(closure));
+        }
+    }
+
+    /// Writes what is queued, and takes the steps that are due once everything is.
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let Some(io) = &mut self.io else { return };
+        let (ping, stalled) = (&mut self.ping, &mut self.stalled);
+        let flushed = self.shared.change(|state| write(state, io, ping, (stalled, now), cx));
+        match flushed {
+            Poll::Ready(Ok(Stage::Open)) => {}
+            Poll::Ready(Ok(_)) if self.heard_close => self.hang_up("closed", CloseReason::Client),
+            Poll::Ready(Ok(_)) => {
+                self.closing.get_or_insert(now);
+                if let Some(io) = self.io.as_mut().filter(|_| self.broken) {
+                    // The peer learns why before its unread bytes make the kernel reset the connection. It is read on,
+                    // whether or not this is done at once.
+                    let _ = Pin::new(io).poll_shutdown(cx);
+                }
+            }
+            Poll::Ready(Err(error)) => self.hang_up(&error.to_string(), CloseReason::Lost),
+            Poll::Pending => {}
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, now: Instant) {
+        for _ in 0..READS {
+            let may_read =
+                self.shared.change(|state| state.stage != Stage::Open || !state.inbox.is_full(self.shared.bounds()));
+            if !may_read || self.io.is_none() {
+                return;
+            }
+            match Scratch::lend(|scratch| self.poll_read(cx, scratch)) {
+                Poll::Ready(Ok(Heard::Something)) => self.heard = now,
+                Poll::Ready(Ok(Heard::Violation(error))) => self.refuse(&error),
+                Poll::Ready(Err(error)) => return self.hang_up(&error.to_string(), CloseReason::Lost),
+                Poll::Pending => return,
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Decodes what was kept, or else reads once.
+    fn poll_read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<Heard>> {
+        if self.decoder.has_pending() {
+            return Poll::Ready(Ok(self.decode(&mut [], &mut scratch.codec)));
+        }
+        let mut first = std::mem::take(&mut self.first);
+        if !first.is_empty() {
+            return Poll::Ready(Ok(self.decode(&mut first, &mut scratch.codec)));
+        }
+        let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        let mut buffer = ReadBuf::new(&mut scratch.read);
+        ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
+        let bytes = buffer.filled_mut();
+        if bytes.is_empty() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "end of stream")));
+        }
+        Poll::Ready(Ok(if self.broken { Heard::Something } else { self.decode(bytes, &mut scratch.codec) }))
+    }
+
+    /// Decodes until the application has as much as it may: what is behind that stays with the decoder.
+    fn decode(&mut self, bytes: &mut [u8], codec: &mut ws::Scratch) -> Heard {
+        let (shared, ping) = (&self.shared, &mut self.ping);
+        let mut input = self.decoder.feed(bytes, codec);
+        let mut heard_close = false;
+        let heard = shared.change(|state| {
+            while state.stage != Stage::Open || !state.inbox.is_full(shared.bounds()) {
+                match input.next() {
+                    Some(Ok(Event::Text(text))) if state.stage == Stage::Open => {
+                        state.receive(Message::Text(text.to_owned()));
+                    }
+                    Some(Ok(Event::Binary(bytes))) if state.stage == Stage::Open => {
+                        state.receive(Message::Binary(Bytes::copy_from_slice(bytes)));
+                    }
+                    Some(Ok(Event::Ping(payload))) => *ping = Some(payload.to_vec()),
+                    Some(Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_))) => {}
+                    Some(Ok(Event::Close(frame))) => {
+                        heard_close = true;
+                        let code = frame.map_or(1005, |frame| frame.code);
+                        let mut answer = Vec::new();
+                        match frame {
+                            Some(frame) => ws::encode_close(frame.code, "", &mut answer),
+                            None => ws::encode(Opcode::Close, &[], &mut answer),
+                        }
+                        state.end(Closure { code, text: "".into(), reason: CloseReason::Client }, &answer);
+                    }
+                    Some(Err(error)) => return Heard::Violation(error),
+                    None => break,
+                }
+            }
+            Heard::Something
+        });
+        self.heard_close |= heard_close;
+        heard
+    }
+
+    /// The peer broke the WebSocket protocol: it is told how.
+    fn refuse(&mut self, error: &ProtocolError) {
+        self.broken = true;
+        let (code, text) = (error.close_code(), error.to_string());
+        self.count(|metrics, me| metrics.connection_error(me, &text));
+        if code == 1009 {
+            self.reached(Limit::MessageSize);
+        }
+        self.shared.change(|state| state.close(Closure { code, text: text.into(), reason: CloseReason::Protocol }));
+    }
+
+    /// Does what is due, and says when the next thing will be.
+    fn keep_time(&mut self, now: Instant) -> Instant {
+        let settings = Arc::clone(&self.settings);
+        let late = |start: Option<Instant>, limit: Duration| start.is_some_and(|start| now >= start + limit);
+        if late(self.stalled, settings.write_wait) || late(self.closing, settings.write_wait) {
+            self.hang_up("it takes nothing", CloseReason::Stalled);
+            return now;
+        }
+        let (is_open, is_full) =
+            self.shared.change(|state| (state.stage == Stage::Open, state.inbox.is_full(self.shared.bounds())));
+        let silence = self.heard + settings.pong_wait;
+        if is_open && now >= silence {
+            match is_full {
+                true => self.shared.change(|state| state.close(UNREAD)),
+                false => self.hang_up("nothing was heard of it", CloseReason::Silent),
+            }
+            return now;
+        }
+        if is_open && now >= self.pinged + settings.ping_interval {
+            self.pinged = now;
+            // While it takes nothing there is no use in asking for more.
+            self.shared.change(|state| {
+                if state.out.is_empty() {
+                    let mut ping = Vec::new();
+                    ws::encode(Opcode::Ping, &[], &mut ping);
+                    state.push_frame(&ping);
+                }
+            });
+            return now;
+        }
+        let next = [
+            is_open.then_some(silence),
+            is_open.then(|| self.pinged + settings.ping_interval),
+            self.stalled.map(|start| start + settings.write_wait),
+            self.closing.map(|start| start + settings.write_wait),
+        ];
+        // One of them is always there: a connection that is closing is stalled, or waits for its peer.
+        next.into_iter().flatten().min().unwrap_or(now + settings.write_wait)
+    }
+
+    /// Makes sure that the task is woken at `deadline`; a later alarm that is set already is left to ring.
+    fn arm(&mut self, cx: &Context<'_>, now: Instant, deadline: Instant) {
+        let timer = self.endpoint.common.timer();
+        match self.alarm {
+            Some((at, _)) if at <= deadline && at > now => return,
+            Some((_, key)) => timer.disarm(key),
+            None => {}
+        }
+        self.alarm = Some((deadline, timer.arm(deadline, cx.waker().clone())));
+    }
+
+    /// Closes the socket, for this reason if there is none yet.
+    fn hang_up(&mut self, why: &str, reason: CloseReason) {
+        if self.io.take().is_none() {
+            return;
+        }
+        self.admission = None;
+        let closure = self.shared.change(|state| {
+            state.lose(Closure { code: 1006, text: why.to_owned().into(), reason });
+            state.closure.clone()
+        });
+        if let Some((_, key)) = self.alarm.take() {
+            self.endpoint.common.timer().disarm(key);
+        }
+        let Some(Closure { code, text, reason }) = closure else { return };
+        let (path, id, lasted) = (&*self.endpoint.observer.endpoint, self.identity.id, self.opened.elapsed());
+        tracing::debug!(target: "pondsocket::connection", endpoint = path, connection = %id, code, %reason, %text, ?lasted, "raw WebSocket closed");
+        if reason == CloseReason::Lost {
+            self.count(|metrics, me| metrics.connection_error(me, &text));
+        }
+        self.count(|metrics, me| metrics.connection_closed(me, lasted, code, reason));
+    }
+
+    fn reached(&self, limit: Limit) {
+        let id = self.identity.id;
+        tracing::debug!(target: "pondsocket::limit", connection = %id, %limit, "limit reached");
+        self.endpoint.observer.count(|metrics, path| metrics.limit_reached(path, limit));
+    }
+
+    fn count(&self, count: impl FnOnce(&dyn crate::metrics::Metrics, &ConnectionInfo<'_>)) {
+        let Identity { id, user, ip } = &self.identity;
+        let assigns = Mutex::new(Assigns::default());
+        let endpoint = &*self.endpoint.observer.endpoint;
+        let info = ConnectionInfo { endpoint, id: *id, user, ip: *ip, assigns: &assigns };
+        self.endpoint.observer.count(|metrics, _| count(metrics, &info));
+    }
+}
+
+/// The application takes none of the messages that wait for it.
+const UNREAD: Closure =
+    Closure { code: 1013, text: std::borrow::Cow::Borrowed("too many messages"), reason: CloseReason::TooManyMessages };
+
+/// Writes what is queued; the stage, once all is out. An answer to a ping comes behind it, at most one at a time.
+fn write(
+    state: &mut State,
+    io: &mut Box<dyn Io>,
+    ping: &mut Option<Vec<u8>>,
+    (stalled, now): (&mut Option<Instant>, Instant),
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Stage>> {
+    loop {
+        if state.out.is_empty() {
+            if state.stage == Stage::Open
+                && let Some(payload) = ping.take()
+            {
+                let mut pong = Vec::with_capacity(MAX_CONTROL + 2);
+                ws::encode(Opcode::Pong, &payload, &mut pong);
+                state.push_frame(&pong);
+                continue;
+            }
+            let Poll::Ready(flushed) = Pin::new(&mut *io).poll_flush(cx) else {
+                stalled.get_or_insert(now);
+                return Poll::Pending;
+            };
+            flushed?;
+            *stalled = None;
+            state.flushed();
+            return Poll::Ready(Ok(state.stage));
+        }
+        match Pin::new(&mut *io).poll_write(cx, &state.out) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(written)) => {
+                state.out.advance(written);
+                *stalled = None;
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                stalled.get_or_insert(now);
+                return Poll::Pending;
+            }
+        }
+    }
+}
