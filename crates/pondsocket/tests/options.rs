@@ -28,6 +28,7 @@
 //! | `bus`, `node_name`, `unready_without_bus`, `node_heartbeat`, `node_timeout` | `cluster/` |
 //! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/edge/connection/mod.rs`, `a_channel_queue_is_full_…` |
 
+use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -732,4 +733,68 @@ fn the_table_above_names_every_option() {
         count += 1;
     }
     assert!(count > 30, "{options}");
+}
+
+/// Options that limit nothing.
+const NO_LIMITS: [&str; 20] = [
+    "allowed_origins",
+    "allowed_origin_regexps",
+    "bus",
+    "client_address_header",
+    "cors_allow_credentials",
+    "cors_allow_headers",
+    "cors_allow_origin",
+    "enable_compression",
+    "event_streams",
+    "heartbeat",
+    "node_heartbeat",
+    "node_name",
+    "node_timeout",
+    "read_buffer_size",
+    "retry_after",
+    "slow_client",
+    "subprotocols",
+    "trusted_proxies",
+    "unready_without_bus",
+    "write_buffer_size",
+];
+
+#[test]
+fn the_table_for_operators_has_every_limit_with_its_default_and_a_reason() {
+    let options = format!("{:#?}", Options::default());
+    let fields = options.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+    let defaults: HashMap<_, _> = fields.map(|(field, value)| (field, value.trim_end_matches(','))).collect();
+    let guide = include_str!("../../../docs/operations.md");
+    let section = guide.split("## Limits").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let table = section.lines().skip_while(|line| !line.starts_with("| option ")).skip(2);
+    let mut listed = HashSet::new();
+    for row in table.take_while(|line| line.starts_with('|')) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [option, default, _, _, _, why] = cells[..] else { panic!("not six cells: {row}") };
+        assert!(!why.is_empty(), "why? {row}");
+        let named: Vec<_> = option.split('`').skip(1).step_by(2).filter(|name| defaults.contains_key(name)).collect();
+        let said: Vec<_> = default.split(", ").filter(|text| !text.is_empty()).collect();
+        assert_eq!(named.len(), said.len(), "as many defaults as options: {row}");
+        for (name, said) in named.into_iter().zip(said) {
+            assert_eq!(as_debugged(said), defaults[name], "{name}: {row}");
+            listed.insert(name);
+        }
+    }
+    let missing = defaults.keys().filter(|field| !listed.contains(**field) && !NO_LIMITS.contains(field));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new(), "no row of docs/operations.md names them");
+}
+
+/// A default of the table as the options print it.
+fn as_debugged(said: &str) -> String {
+    let said = said.split(':').next().unwrap_or_default().trim_matches('`');
+    match said.split_once(' ') {
+        Some((number, "KiB")) => (number.parse::<usize>().expect("a number") * 1024).to_string(),
+        Some((number, "MiB")) => (number.parse::<usize>().expect("a number") * 1024 * 1024).to_string(),
+        Some((number, "bytes")) => number.to_owned(),
+        Some((number, unit @ ("s" | "ms"))) => format!("{number}{unit}"),
+        None if said == "on" => "true".into(),
+        None if said == "off" => "false".into(),
+        None if said == "none" => "None".into(),
+        _ => said.to_owned(),
+    }
 }

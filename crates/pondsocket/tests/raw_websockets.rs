@@ -380,7 +380,8 @@ async fn a_message_that_is_too_large_is_refused_and_counted() {
 async fn places_are_counted_and_come_back_when_the_socket_has_gone() {
     let served = served(Options::default());
     let own = EndpointOptions { max_connections: Some(1), ..EndpointOptions::default() };
-    served.pond.create_websocket("/one", async |_socket: WebSocket| std::future::pending().await).options(own);
+    let _one =
+        served.pond.create_websocket("/one", async |_socket: WebSocket| std::future::pending().await).options(own);
     let first = served.client("/one").await;
     let refused = served.pond.test_client().connect("/one").await.expect_err("no place");
     assert_eq!(refused.code(), Some(503));

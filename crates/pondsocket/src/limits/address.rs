@@ -1,7 +1,7 @@
 //! Who the client is when proxies stand before it (RFC 7239): the nearest address that no trusted proxy speaks for.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
@@ -77,7 +77,8 @@ impl Proxies {
             };
             return Forwarded { hosts: of("host"), scheme: of("proto").into_iter().next() };
         }
-        let of = |name: &HeaderName| elements(headers, name).iter().map(|element| unquoted(element).into_owned());
+        let unquote = |element: String| unquoted(&element).into_owned();
+        let of = |name: &HeaderName| elements(headers, name).into_iter().map(unquote);
         let scheme = of(&X_FORWARDED_PROTO).next();
         Forwarded { hosts: of(&X_FORWARDED_HOST).collect(), scheme }
     }
@@ -263,7 +264,7 @@ mod tests {
     fn what_a_proxy_writes_is_understood_in_all_the_forms_that_there_are() {
         let of = |name: &HeaderName, values: &[&str]| {
             let headers: Vec<_> = values.iter().map(|value| (name.clone(), *value)).collect();
-            client(&["10.0.0.1", "10.0.0.2"], "10.0.0.1", &headers)
+            client_by(name, &["10.0.0.1", "10.0.0.2"], "10.0.0.1", &headers)
         };
         for (values, expected) in [
             (&["1.2.3.4"][..], "1.2.3.4"),

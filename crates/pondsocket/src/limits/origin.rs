@@ -148,8 +148,10 @@ fn is_same(origin: &str, asked: Asked<'_>) -> bool {
     let page = (without_port(host), port(scheme, host));
     let direct = asked.headers.get(HOST).and_then(|host| host.to_str().ok()).or(asked.authority);
     let forwarded = asked.forwarded.hosts.iter().map(String::as_str);
-    // A default port is that of the scheme that the client used. Who else does not know it, the page does.
-    let used = asked.forwarded.scheme.as_deref().unwrap_or(scheme);
+    // A default port is that of the scheme that the client used. A page without TLS is not that of a server that is known
+    // to be asked with TLS. A proxy that says `http` may only mean its own neighbour.
+    let is_secure = asked.forwarded.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let used = if is_secure { "https" } else { scheme };
     direct.into_iter().chain(forwarded).any(|host| {
         let host = host.trim().to_ascii_lowercase();
         page == (without_port(&host), port(used, &host))
@@ -160,7 +162,7 @@ fn port<'a>(scheme: &str, host: &'a str) -> &'a str {
     let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
     match (after.rsplit_once(':'), scheme) {
         (Some((_, port)), _) if !port.is_empty() => port,
-        (_, "https" | "wss") => "443",
+        (_, "https") => "443",
         _ => "80",
     }
 }
@@ -363,7 +365,11 @@ mod tests {
         assert!(allowed(forwarded(&["example.org"], None)));
         assert!(allowed(forwarded(&["example.org"], Some("https"))));
         assert!(allowed(forwarded(&["inner", "example.org:443"], Some("https"))));
-        assert!(!allowed(forwarded(&["example.org"], Some("http"))), "a page over TLS, and a request without");
+        assert!(allowed(forwarded(&["example.org"], Some("http"))), "TLS ended before the proxy");
+        let plain = [("origin", "http://example.org"), ("host", "example.org"), ("cookie", "a=b")];
+        let secure = forwarded(&[], Some("https"));
+        assert!(!allows_forwarded(Options::default(), &plain, &secure), "a page without TLS");
+        assert!(allows_forwarded(Options::default(), &plain, &Forwarded::default()));
         assert!(!allowed(forwarded(&["example.com"], None)));
     }
 
