@@ -21,7 +21,10 @@ pub(crate) async fn the_proxy_says_who_the_client_is(start: impl AsyncFn(Setting
     assert_eq!(seen_through(&site, &[]).await, client(7).to_string());
     for forged in FORGED {
         assert_eq!(seen_through(&site, forged).await, client(7).to_string(), "{forged:?}");
-        assert_eq!(seen_by(&site.servers[0], forged).await, "6.6.6.6", "who is trusted is believed {forged:?}");
+        let named = forged.iter().any(|(name, _)| *name == "x-forwarded-for");
+        // Only in the header that is named, which is this one by default.
+        let believed = if named { "6.6.6.6" } else { "127.0.0.1" };
+        assert_eq!(seen_by(&site.servers[0], forged).await, believed, "who is trusted is believed {forged:?}");
     }
 }
 
