@@ -21,6 +21,12 @@
 //!
 //! An extractor that fails answers the client with 400 and names the field in `details.field`; the handler is not
 //! called. [`Assigns`] and [`Presence`] read what the server itself stored: they fail with 500.
+//!
+//! A struct is a JSON object here, at any depth: an array of its values in their order, which serde takes elsewhere, is
+//! refused. Only a struct within an `#[serde(untagged)]` enum still takes one, since serde buffers that by itself.
+//!
+//! A payload that is read as any value (`Payload<Value>`) may be an array, a number or a text. Sending it on as it is then
+//! fails with 400, since the client has chosen it; any other value that is no JSON object fails with 500.
 
 use serde::de::DeserializeOwned;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pondsocket_proto::channel::{Channel as Core, Member, Membership, NotMember, To};
 use pondsocket_proto::cluster::Ask;
 use pondsocket_proto::id::{ChannelName, UserId};
-use pondsocket_proto::wire::Json;
+use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +17,7 @@ use crate::delivery::Delivery;
 use crate::endpoint::{EndpointInner, Origin, disconnected};
 use crate::error::{Error, Result, encoding};
 use crate::json::decode;
+use crate::json::received::{Received, ReceivedRef};
 use crate::user::User;
 
 /// A channel by its name, to act on from anywhere. Cheap to clone and to keep: the live channel of that name is
@@ -38,6 +39,8 @@ pub struct Channel {
     name: ChannelName,
     /// There if a context has given it.
     own: Option<Own>,
+    /// Of the message that the context is of.
+    received: ReceivedRef,
 }
 
 /// Whose context a handle is from: nothing else than this membership of the user is changed with it.
@@ -50,11 +53,15 @@ pub(crate) struct Own {
 
 impl Channel {
     pub(crate) fn new(endpoint: &Arc<EndpointInner>, name: ChannelName) -> Channel {
-        Channel { endpoint: Arc::clone(endpoint), name, own: None }
+        Channel { endpoint: Arc::clone(endpoint), name, own: None, received: ReceivedRef::default() }
     }
 
     pub(crate) fn bound(self, own: Own) -> Channel {
         Channel { own: Some(own), ..self }
+    }
+
+    pub(crate) fn answering(self, received: &Received) -> Channel {
+        Channel { received: received.downgrade(), ..self }
     }
 
     /// The same channel for whatever membership a user has at the time of a call. A handle that an event's or a leave's
@@ -102,7 +109,8 @@ impl Channel {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
-        self.endpoint.broadcast(Origin::default(), &self.name, to, event, payload)
+        let sent = self.endpoint.broadcast(Origin::default(), &self.name, to, event, payload);
+        sent.map_err(|error| self.received.blame(payload, error))
     }
 
     /// Waits until the channel's delivery queue has room. Cancel-safe.
@@ -118,7 +126,7 @@ impl Channel {
     /// 404 if it is no member, 409 if it is tracked already, 500 if the value is no JSON object, 413 if it is larger than
     /// `max_presence_size`.
     pub fn track<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
-        let presence = self.endpoint.presence(presence)?;
+        let presence = self.encode_presence(presence)?;
         self.change(user, |channel| {
             let member = channel.state().member(user).ok_or_else(no_such_member)?;
             if member.presence.is_some() {
@@ -134,9 +142,13 @@ impl Channel {
     /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size`; for a
     /// member on another node also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
-        let presence = self.endpoint.presence(presence)?;
+        let presence = self.encode_presence(presence)?;
         let here = self.show_here(user, presence.clone());
         self.elsewhere(here, user, |channel, user| Ask::Presence { channel, user, presence }).await
+    }
+
+    fn encode_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<Object> {
+        self.endpoint.presence(presence).map_err(|error| self.received.blame(presence, error))
     }
 
     /// Hides a member. Nothing happens if it is not tracked.

@@ -17,8 +17,8 @@ use crate::endpoint::{Connection, EndpointInner, Live, Origin};
 use crate::engine::link::Link;
 use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
-use crate::json::decode;
 use crate::json::encode::with_reply;
+use crate::json::received::Received;
 use crate::pond::states::States;
 use crate::user::User;
 
@@ -34,6 +34,7 @@ pub(crate) struct Call {
     pub(crate) event: Box<str>,
     pub(crate) request_id: Box<str>,
     pub(crate) payload: Box<str>,
+    received: Received,
     replied: AtomicBool,
     /// Set when the connection goes while the message waits or is handled: the member as it was.
     departed: OnceLock<Option<Arc<Departure>>>,
@@ -55,6 +56,7 @@ impl Call {
             membership,
             event,
             request_id,
+            received: Received::new(&payload),
             payload,
             replied: AtomicBool::new(false),
             departed: OnceLock::new(),
@@ -111,7 +113,7 @@ impl EventContext {
     /// # Errors
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::from_client("payload", self.payload.as_ref().map_or(&self.call.payload, Object::as_str))
+        self.call.received.read(self.payload.as_ref().map_or(&self.call.payload, Object::as_str))
     }
 
     /// Puts something else in the place of the payload, for whoever comes after this layer.
@@ -119,7 +121,8 @@ impl EventContext {
     /// # Errors
     /// 500 if it does not serialise to a JSON object.
     pub fn set_payload<T: Serialize + ?Sized>(&mut self, payload: &T) -> Result<()> {
-        self.payload = Some(Object::encode(payload).map_err(encoding)?);
+        let object = Object::encode(payload).map_err(encoding);
+        self.payload = Some(object.map_err(|error| self.call.received.blame(payload, error))?);
         Ok(())
     }
 
@@ -215,7 +218,7 @@ impl EventContext {
     pub fn channel(&self) -> Channel {
         let call = &self.call;
         let own = Own { user: call.link.user().clone(), membership: Some((call.room.serial, call.membership)) };
-        Channel::new(&call.endpoint, call.room.name.clone()).bound(own)
+        Channel::new(&call.endpoint, call.room.name.clone()).bound(own).answering(&call.received)
     }
 
     /// Shows the member to the other tracked members.
@@ -247,8 +250,8 @@ impl EventContext {
     /// 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
     /// `max_presence_size`.
     pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
-        let presence = self.call.endpoint.presence(presence)?;
-        self.channel().show_here(self.user_id(), presence)
+        let shown = self.call.endpoint.presence(presence).map_err(|error| self.call.received.blame(presence, error))?;
+        self.channel().show_here(self.user_id(), shown)
     }
 
     /// The same for other members, of any node.
@@ -299,12 +302,13 @@ impl EventContext {
         if call.replied.load(Ordering::Relaxed) {
             return Err(Error::conflict("a message has one reply"));
         }
-        with_reply(call.room.name.as_str(), event, &call.request_id, payload, |text| {
+        let replied = with_reply(call.room.name.as_str(), event, &call.request_id, payload, |text| {
             if !call.replied.swap(true, Ordering::Relaxed) {
                 // Whoever has left gets no reply.
                 let _ = call.room.reply(&call.link, call.slot, text, call.room.treatment(event));
             }
-        })
+        });
+        replied.map_err(|error| call.received.blame(payload, error))
     }
 
     /// Sends to all members, the sender included.
@@ -340,7 +344,8 @@ impl EventContext {
 
     fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
         let origin = Origin { room: Some(&self.call.room), user: Some(self.user_id()) };
-        self.call.endpoint.broadcast(origin, &self.call.room.name, to, event, payload)
+        let sent = self.call.endpoint.broadcast(origin, &self.call.room.name, to, event, payload);
+        sent.map_err(|error| self.call.received.blame(payload, error))
     }
 
     /// Takes a member out of the channel and tells it why, and the others that it happened.

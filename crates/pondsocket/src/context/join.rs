@@ -17,6 +17,7 @@ use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::decode;
 use crate::json::encode::check_event;
+use crate::json::received::Received;
 use crate::pond::states::States;
 use crate::user::User;
 
@@ -32,6 +33,7 @@ pub struct JoinContext {
     pub(crate) route: Match,
     pub(crate) request_id: Arc<str>,
     pub(crate) payload: Arc<str>,
+    pub(crate) received: Received,
     pub(crate) extensions: Extensions,
 }
 
@@ -43,7 +45,7 @@ impl JoinContext {
     /// # Errors
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::from_client("payload", &self.payload)
+        self.received.read(&self.payload)
     }
 
     /// Puts something else in the place of the payload, for whoever comes after this layer.
@@ -51,7 +53,8 @@ impl JoinContext {
     /// # Errors
     /// 500 if it does not serialise to a JSON object.
     pub fn set_payload<T: Serialize + ?Sized>(&mut self, payload: &T) -> Result<()> {
-        self.payload = Object::encode(payload).map_err(encoding)?.as_str().into();
+        let object = Object::encode(payload).map_err(encoding);
+        self.payload = object.map_err(|error| self.received.blame(payload, error))?.as_str().into();
         Ok(())
     }
 
@@ -114,7 +117,7 @@ impl JoinContext {
 
     /// The channel, as those outside of it see it.
     pub fn channel(&self) -> Channel {
-        Channel::new(&self.endpoint, self.name.clone())
+        Channel::new(&self.endpoint, self.name.clone()).answering(&self.received)
     }
 
     /// The request id of the join.
@@ -140,7 +143,7 @@ impl JoinContext {
 
     /// Lets the connection in. What is chained after it happens in that order, after the acknowledgement.
     pub fn accept(self) -> Joined {
-        Joined { lobby: self.lobby, chain: Vec::new(), error: None }
+        Joined { lobby: self.lobby, chain: Vec::new(), error: None, received: self.received }
     }
 
     /// Leaves the decision to the next channel pattern that matches.
@@ -168,8 +171,8 @@ impl Context for JoinContext {
 
 /// An accepted join, and what follows it. All of it happens in one go: nothing that others do comes between.
 ///
-/// A value that does not serialise to a JSON object declines the join with 500, before anything is sent; assigns or a
-/// presence that are larger than they may be decline it with 413.
+/// A value that does not serialise to a JSON object declines the join with 500 (with 400, if it is the client's own payload,
+/// read as any value), before anything is sent; assigns or a presence that are larger than they may be decline it with 413.
 #[derive(Debug)]
 #[must_use = "return it from the join handler"]
 pub struct Joined {
@@ -177,6 +180,7 @@ pub struct Joined {
     pub(crate) lobby: usize,
     chain: Vec<Step>,
     error: Option<Error>,
+    received: Received,
 }
 
 impl Joined {
@@ -188,13 +192,13 @@ impl Joined {
 
     /// Shows the user to the other tracked members, and them to it.
     pub fn track<T: Serialize + ?Sized>(self, presence: &T) -> Self {
-        let step = Object::encode(presence).map_err(encoding).map(Step::Track);
+        let step = self.object(presence).map(Step::Track);
         self.then(step)
     }
 
     /// Answers the joining connection.
     pub fn reply<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
-        let step = message(event, payload).map(|payload| Step::Reply(event.to_owned(), payload));
+        let step = self.message(event, payload).map(|payload| Step::Reply(event.to_owned(), payload));
         self.then(step)
     }
 
@@ -205,7 +209,7 @@ impl Joined {
 
     /// Sends to all members but the joining connection: other connections of its user get it.
     pub fn broadcast_from<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
-        let step = message(event, payload).map(|payload| Step::BroadcastFrom(event.to_owned(), payload));
+        let step = self.message(event, payload).map(|payload| Step::BroadcastFrom(event.to_owned(), payload));
         self.then(step)
     }
 
@@ -229,8 +233,17 @@ impl Joined {
     }
 
     fn send<T: Serialize + ?Sized>(self, to: To, event: &str, payload: &T) -> Self {
-        let step = message(event, payload).map(|payload| Step::Broadcast(to, event.to_owned(), payload));
+        let step = self.message(event, payload).map(|payload| Step::Broadcast(to, event.to_owned(), payload));
         self.then(step)
+    }
+
+    fn message<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Object> {
+        check_event(event)?;
+        self.object(payload)
+    }
+
+    fn object<T: Serialize + ?Sized>(&self, value: &T) -> Result<Object> {
+        Object::encode(value).map_err(|error| self.received.blame(value, encoding(error)))
     }
 
     fn then(mut self, step: Result<Step>) -> Self {
@@ -242,9 +255,4 @@ impl Joined {
         }
         self
     }
-}
-
-fn message<T: Serialize + ?Sized>(event: &str, payload: &T) -> Result<Object> {
-    check_event(event)?;
-    Object::encode(payload).map_err(encoding)
 }

@@ -5,20 +5,25 @@ use pondsocket_proto::wire::Json;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::strict::Strict;
 use crate::error::{Error, Result};
 
 /// What a client sent: ill-typed is its mistake, 400.
 pub(crate) fn from_client<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     let mut json = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    serde_path_to_error::deserialize(Strict::new(&mut json)).map_err(|error| {
         let path = error.path().to_string();
         refuse(what, &path, &error.inner().to_string())
     })
 }
 
-/// What the server stored: ill-typed is our own mistake, 500.
+/// What the server stored: ill-typed is our own mistake, 500. It may be a client's value all the same.
 pub(crate) fn from_server<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::internal(format!("{what}: {error}")))
+    stored(text).map_err(|error| Error::internal(format!("{what}: {error}")))
+}
+
+fn stored<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    T::deserialize(Strict::new(&mut serde_json::Deserializer::from_str(text)))
 }
 
 /// One stored value by its key, or 404.
@@ -89,6 +94,9 @@ mod tests {
         assert_eq!(field(r#"{"text":5}"#), (400, Some(r#"{"field":"text"}"#.into())));
         assert_eq!(field(r#"{"text":"","to":{"room":"x"}}"#), (400, Some(r#"{"field":"to.room"}"#.into())));
         assert_eq!(field(r#"{"text":"","to":{}}"#), (400, Some(r#"{"field":"to.room"}"#.into())));
-        assert_eq!(field("[]").0, 400);
+        for other in ["[]", r#"["hi"]"#, r#"["hi",{"room":1}]"#] {
+            assert_eq!(field(other), (400, None), "{other}");
+        }
+        assert_eq!(field(r#"{"text":"","to":[5]}"#), (400, Some(r#"{"field":"to"}"#.into())));
     }
 }

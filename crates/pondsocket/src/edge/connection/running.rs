@@ -16,6 +16,7 @@ use crate::context::{Call, EventContext, JoinContext, LeaveReason};
 use crate::endpoint::leave_span;
 use crate::error::Error;
 use crate::handler::guard;
+use crate::json::received::Received;
 use crate::metrics::Component;
 
 impl Session {
@@ -86,6 +87,7 @@ impl Session {
             name: name.clone(),
             route,
             request_id: Arc::clone(&request_id),
+            received: Received::new(&payload),
             payload,
             extensions: Extensions::new(),
         };

@@ -1,0 +1,78 @@
+//! Payloads that are no JSON object, and whose mistake it is when one is sent on.
+//!
+//! A client may send any JSON value, but only objects can be sent to clients. When an application takes the payload as
+//! whatever it is and sends it on, the client has chosen the value: 400. Any other value that is no object is the
+//! application's: 500. Two things tell them apart: the type that the payload was read as takes an object just as well (as
+//! `serde_json::Value` does, and `Vec<String>` does not), and the value that is sent is the payload.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use pondsocket_proto::wire::EncodeError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::decode::from_client;
+use crate::error::{Error, Result};
+
+/// The payload of a message, if it is no object; nothing else is kept, and nothing is allocated for an object.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Received(Option<Arc<NonObject>>);
+
+#[derive(Debug)]
+struct NonObject {
+    text: Box<str>,
+    /// Set when it was read as a type that takes an object as well.
+    is_taken: AtomicBool,
+}
+
+impl Received {
+    pub(crate) fn new(payload: &str) -> Received {
+        let non_object = |text: &str| Arc::new(NonObject { text: text.into(), is_taken: AtomicBool::new(false) });
+        Received((!payload.starts_with('{')).then(|| non_object(payload)))
+    }
+
+    /// Reads a payload, which may be what a layer has put in the place of the one received.
+    pub(crate) fn read<T: DeserializeOwned>(&self, payload: &str) -> Result<T> {
+        let value = from_client("payload", payload)?;
+        if let Some(received) = &self.0
+            && !payload.starts_with('{')
+            && serde_json::from_str::<T>("{}").is_ok()
+        {
+            received.is_taken.store(true, Ordering::Relaxed);
+        }
+        Ok(value)
+    }
+
+    /// The error with which `value` could not be sent: the client's if it is what the client has sent.
+    pub(crate) fn blame<T: Serialize + ?Sized>(&self, value: &T, error: Error) -> Error {
+        let Some(received) = self.0.as_ref().filter(|received| received.is_taken.load(Ordering::Relaxed)) else {
+            return error;
+        };
+        let is_no_object = std::error::Error::source(&error)
+            .and_then(|source| source.downcast_ref())
+            .is_some_and(|source| matches!(source, EncodeError::NotAnObject));
+        let is_it = || {
+            let sent = serde_json::to_value(value).ok();
+            sent.is_some() && sent == serde_json::from_str::<Value>(&received.text).ok()
+        };
+        if is_no_object && is_it() { Error::bad_request("invalid payload: not a JSON object") } else { error }
+    }
+
+    /// For what may live longer than the message: nothing of it is kept alive.
+    pub(crate) fn downgrade(&self) -> ReceivedRef {
+        ReceivedRef(self.0.as_ref().map(Arc::downgrade))
+    }
+}
+
+/// The same, as long as the message is being handled.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReceivedRef(Option<Weak<NonObject>>);
+
+impl ReceivedRef {
+    pub(crate) fn blame<T: Serialize + ?Sized>(&self, value: &T, error: Error) -> Error {
+        let received = Received(self.0.as_ref().and_then(Weak::upgrade));
+        received.blame(value, error)
+    }
+}
