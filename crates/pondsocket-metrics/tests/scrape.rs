@@ -33,11 +33,11 @@ impl Scraped {
         let guard = metrics::set_default_local_recorder(Box::leak(Box::new(recorder)));
         let pond = PondSocket::with_options(Options::default().max_channel_name(20)).expect("valid");
         let pond = pond.metrics(Exported::new());
-        let endpoint = pond.create_endpoint("/ws/:n", async |ctx: ConnectionContext| match ctx.param("n") {
+        let endpoint = pond.create_endpoint("/ws/:n", async |ctx: ConnectionContext| match ctx.param("n")? {
             "closed" => Err(Error::forbidden("closed")),
             _ => Ok(ctx.accept()) as Result<Connected>,
         });
-        let lobby = endpoint.create_channel("/room/:n", async |ctx: JoinContext| match ctx.param("n") {
+        let lobby = endpoint.create_channel("/room/:n", async |ctx: JoinContext| match ctx.param("n")? {
             "closed" => Err(Error::forbidden("closed")),
             _ => Ok(ctx.accept()) as Result<Joined>,
         });

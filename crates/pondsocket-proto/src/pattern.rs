@@ -89,6 +89,14 @@ impl Pattern {
         &self.text
     }
 
+    /// The names of the parameters, in their order.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Param { name, .. } => Some(&**name),
+            Segment::Literal(_) | Segment::Wildcard => None,
+        })
+    }
+
     /// Matches an undecoded path or name, with its query if it has one. Without parameters and query it allocates
     /// nothing.
     pub fn matches(&self, input: &str) -> Option<Match> {

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Outbound, To};
 use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
@@ -199,7 +199,7 @@ impl Endpoint {
         let pattern = parse(pattern)?;
         let join = erase(join, self.0.states());
         let mut lobbies = self.0.lobbies.write().unwrap_or_else(PoisonError::into_inner);
-        check_new("channel", &pattern, lobbies.iter().map(|lobby| &lobby.pattern))?;
+        check_new("channel", &pattern, lobbies.iter().map(|lobby| &*lobby.pattern))?;
         let (states, observer) = (self.0.states().clone(), Arc::clone(&self.0.observer));
         let lobby = LobbyInner::new(pattern, join, states, observer, Arc::clone(&self.0.layers));
         lobbies.push(Arc::clone(&lobby));
@@ -382,6 +382,11 @@ impl EndpointInner {
         self.lobbies.read().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
     }
 
+    /// What the pattern of a channel's lobby finds in the channel's name.
+    pub(crate) fn channel_route(&self, lobby: usize, name: &ChannelName) -> Match {
+        self.lobby(lobby).and_then(|lobby| lobby.pattern.matches(name.as_str())).unwrap_or_default()
+    }
+
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<Link>> {
         self.connections.lock().get(&id).filter(|link| link.phase() == Phase::Open).cloned()
     }
@@ -487,7 +492,7 @@ impl EndpointInner {
         let (endpoint, channel) = (&*self.observer.endpoint, name.as_str());
         tracing::debug!(target: "pondsocket::channel", endpoint, channel, user = user.id(), %reason, "left");
         self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user.id(), channel, reason.kind()));
-        let ctx = LeaveContext { endpoint: Arc::clone(self), name, user, reason };
+        let ctx = LeaveContext { endpoint: Arc::clone(self), name, user, reason, lobby, route: OnceLock::new() };
         self.lobby(lobby)?.left(ctx)
     }
 

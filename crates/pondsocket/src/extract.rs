@@ -58,11 +58,13 @@ pub trait Extract<C: Context>: Sized + Send + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<T>(pub T);
 
-/// The parameters of the pattern that matched: endpoint, channel, or event.
+/// The parameters of the pattern that matched: that of the endpoint or the channel; those of event and channel together for
+/// events and outgoing messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Params<T>(pub T);
 
-/// The query of the connection's URL, of the channel name, or of the event name. A repeated key gives a list.
+/// The query of the connection's URL or of the channel's name; for events and outgoing messages that of the event's name, and
+/// what only the channel's has. A repeated key gives a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 
@@ -102,8 +104,8 @@ macro_rules! extractors {
 
 extractors! {
     Payload: payload of JoinContext, EventContext, OutgoingContext;
-    Params: params of ConnectionContext, JoinContext, EventContext, OutgoingContext;
-    Query: query_as of ConnectionContext, JoinContext, EventContext, OutgoingContext;
+    Params: params of ConnectionContext, JoinContext, EventContext, LeaveContext, OutgoingContext;
+    Query: query_as of ConnectionContext, JoinContext, EventContext, LeaveContext, OutgoingContext;
     Assigns: assigns of JoinContext, EventContext, LeaveContext;
     Presence: presence of EventContext, LeaveContext;
 }

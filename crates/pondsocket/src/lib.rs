@@ -30,7 +30,7 @@
 //!
 //! async fn join(ctx: JoinContext) -> Result<Joined> {
 //!     let name: String = ctx.assign("name")?;
-//!     let room = ctx.param("roomId").to_owned();
+//!     let room = ctx.param("roomId")?.to_owned();
 //!     Ok(ctx.accept().track(&json!({ "name": name })).reply("welcome", &json!({ "room": room })))
 //! }
 //!

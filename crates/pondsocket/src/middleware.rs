@@ -34,8 +34,8 @@
 //! Of several layers around one handler, `handler.layer(a).layer(b)`, the last one is the outermost.
 //!
 //! Layers around events see every message of the lobby, also one that no handler matches; those around leaves every
-//! leave, also where no handler is registered. The parameters and the query that a layer sees are those of the first
-//! pattern that matches.
+//! leave, also where no handler is registered. The parameters and the query that a layer sees are those of the channel, and
+//! of the first event pattern that matches.
 //!
 //! A handler that passes the decision on to the next pattern comes back to the layers around it alone as an `Err` of 404,
 //! and one that makes something else of it has decided. The layers of the endpoint around joins, and all that are not of

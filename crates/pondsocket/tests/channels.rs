@@ -40,7 +40,7 @@ async fn a_join_handler_sees_all_of_the_join() {
         "/docs/:owner/*",
         async |ctx: JoinContext, Query(page): Query<Page>, Payload(payload): Payload<Value>| {
             let seen = json!({
-                "owner": ctx.param("owner"), "rest": ctx.wildcard(), "page": page.page, "tags": page.tag,
+                "owner": ctx.param("owner")?, "rest": ctx.wildcard(), "page": page.page, "tags": page.tag,
                 "payload": payload, "level": ctx.assign::<u32>("level")?, "name": ctx.channel().name(),
                 "members": ctx.channel().member_count(), "param": ctx.params::<HashMap<String, String>>()?, "first": ctx.query("tag"),
                 "every": ctx.query_all("tag").collect::<Vec<_>>(), "user": ctx.user_id() == ctx.connection_id(),
@@ -201,7 +201,7 @@ async fn a_channel_that_no_pattern_matches_is_declined_in_two_frames() {
 async fn a_handler_may_pass_a_join_on() {
     let (pond, endpoint) = pond();
     endpoint.create_channel("/:name", async |ctx: JoinContext| -> Result<Joined> {
-        if ctx.param("name") == "open" { Ok(ctx.accept().reply("by", &json!({ "n": 1 }))) } else { ctx.pass() }
+        if ctx.param("name")? == "open" { Ok(ctx.accept().reply("by", &json!({ "n": 1 }))) } else { ctx.pass() }
     });
     endpoint.create_channel("/club", async |ctx: JoinContext| -> Result<Joined> {
         Ok(ctx.accept().reply("by", &json!({ "n": 2 })))
@@ -281,7 +281,7 @@ async fn lives(peer: &mut Peer, name: &str) -> bool {
 async fn an_empty_channel_disappears_also_after_a_declined_first_join() {
     let (pond, endpoint) = pond();
     endpoint.create_channel("/c/:who", async |ctx: JoinContext| -> Result<Joined> {
-        if ctx.param("who") == "nobody" { Err(Error::forbidden("no")) } else { Ok(ctx.accept()) }
+        if ctx.param("who")? == "nobody" { Err(Error::forbidden("no")) } else { Ok(ctx.accept()) }
     });
     let (_server, address) = serve(&pond).await;
     let mut watcher = Peer::connect(address, "/").await;
@@ -306,7 +306,7 @@ async fn names_are_kept_exactly() {
     let (pond, endpoint) = pond();
     endpoint
         .create_channel("/chat/:n", everybody)
-        .on_event("say", async |ctx: EventContext| ctx.broadcast("said", &json!({ "n": ctx.param("n") })))
+        .on_event("say", async |ctx: EventContext| ctx.broadcast("said", &json!({ "n": ctx.param("n")? })))
         .on_event("echo", async |ctx: EventContext| ctx.reply("echo", &()));
     let (_server, address) = serve(&pond).await;
     let names = ["/chat/1", "chat/1", "/chat/1/", "/chat/1?x=1", "/chat/%31"];

@@ -50,7 +50,7 @@ async fn the_handler_sees_the_whole_request() {
     let pond = PondSocket::new();
     pond.create_endpoint("/api/:tenant/socket/*", async |ctx: ConnectionContext| -> Result<Connected> {
         let seen = json!({
-            "tenant": ctx.param("tenant"),
+            "tenant": ctx.param("tenant")?,
             "rest": ctx.wildcard(),
             "path": ctx.path(),
             "token": ctx.query("token"),
@@ -142,7 +142,7 @@ async fn a_decline_is_an_http_answer_with_code_and_text() {
 async fn every_code_of_a_decline_is_the_status() {
     let pond = PondSocket::new();
     pond.create_endpoint("/:code", async |ctx: ConnectionContext| -> Result<Connected> {
-        Err(match ctx.param("code") {
+        Err(match ctx.param("code")? {
             "400" => Error::bad_request("what?"),
             "401" => Error::unauthorized("who?"),
             "404" => Error::not_found("where?"),
@@ -312,7 +312,7 @@ async fn a_host_that_cannot_upgrade_gets_an_answer_too() {
 async fn the_first_endpoint_that_matches_decides_or_passes_on() {
     let pond = PondSocket::new();
     pond.create_endpoint("/:name", async |ctx: ConnectionContext| -> Result<Connected> {
-        if ctx.param("name") == "second" { ctx.pass() } else { Err(Error::new(421, "first")) }
+        if ctx.param("name")? == "second" { ctx.pass() } else { Err(Error::new(421, "first")) }
     });
     pond.create_endpoint("/second", async |_: ConnectionContext| -> Result<Connected> {
         Err(Error::new(422, "second"))

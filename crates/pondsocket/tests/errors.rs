@@ -55,15 +55,15 @@ fn errors() -> [(&'static str, u16, &'static str, bool, Option<Value>); 11] {
 #[tokio::test]
 async fn each_constructor_has_its_code_and_clients_see_text_and_details() {
     let pond = PondSocket::new();
-    let endpoint = pond.create_endpoint("/:how", async |ctx: ConnectionContext| match ctx.param("how") {
+    let endpoint = pond.create_endpoint("/:how", async |ctx: ConnectionContext| match ctx.param("how")? {
         "in" => Ok(ctx.accept()),
         how => Err(error(how)),
     });
-    let lobby = endpoint.create_channel("/c/:how", async |ctx: JoinContext| match ctx.param("how") {
+    let lobby = endpoint.create_channel("/c/:how", async |ctx: JoinContext| match ctx.param("how")? {
         "in" => Ok(ctx.accept()),
         how => Err(error(how)),
     });
-    lobby.on_event(":how", async |ctx: EventContext| -> Result<()> { Err(error(ctx.param("how"))) });
+    lobby.on_event(":what", async |ctx: EventContext| -> Result<()> { Err(error(ctx.param("what")?)) });
     let (_server, address) = serve(&pond).await;
     let mut peer = Peer::connect(address, "/in").await;
     peer.join("/c/in", json!({})).await;
@@ -162,7 +162,7 @@ impl Hooks for Panicking {
 
 fn leaky() -> PondSocket {
     let pond = PondSocket::new().hooks(Panicking);
-    let endpoint = pond.create_endpoint("/:how", async |ctx: ConnectionContext| match ctx.param("how") {
+    let endpoint = pond.create_endpoint("/:how", async |ctx: ConnectionContext| match ctx.param("how")? {
         "error" => Err(Error::internal("secret of a connection")),
         "panic" => panic!("secret of a connection's panic"),
         "source" => Err(Error::forbidden("no").with_source("secret of a refusal")),
@@ -170,7 +170,7 @@ fn leaky() -> PondSocket {
         "hook" => Ok(ctx.accept().user_id("hook")),
         _ => Ok(ctx.accept().assign("text", "secret of an assign")),
     });
-    let lobby = endpoint.create_channel("/c/:how", async |ctx: JoinContext| match ctx.param("how") {
+    let lobby = endpoint.create_channel("/c/:how", async |ctx: JoinContext| match ctx.param("how")? {
         "error" => Err(Error::internal("secret of a join")),
         "panic" => panic!("secret of a join's panic"),
         "source" => Err(Error::conflict("full").with_source("secret of a decline")),

@@ -42,9 +42,14 @@ impl Hooks for Watch {
     }
 
     fn before_join(&self, ctx: &JoinContext) -> Result<()> {
-        self.0.note(format!("before join {} {} {:?}", ctx.user_id(), ctx.channel().name(), ctx.param("room")));
-        panic_if(ctx.param("room") == "panic before");
-        if ctx.param("room") == "refused" { Err(Error::new(423, "closed")) } else { Ok(()) }
+        self.0.note(format!(
+            "before join {} {} {:?}",
+            ctx.user_id(),
+            ctx.channel().name(),
+            ctx.param("room").unwrap_or_default()
+        ));
+        panic_if(ctx.param("room").unwrap_or_default() == "panic before");
+        if ctx.param("room").unwrap_or_default() == "refused" { Err(Error::new(423, "closed")) } else { Ok(()) }
     }
 
     fn after_join(&self, connection: &ConnectionInfo<'_>, channel: &Channel, outcome: Result<(), &Error>) {
@@ -54,9 +59,14 @@ impl Hooks for Watch {
     }
 
     fn before_message(&self, ctx: &EventContext) -> Result<()> {
-        self.0.note(format!("before message {} {} {:?}", ctx.user_id(), ctx.event(), ctx.param("what")));
+        self.0.note(format!(
+            "before message {} {} {:?}",
+            ctx.user_id(),
+            ctx.event(),
+            ctx.param("what").unwrap_or_default()
+        ));
         panic_if(ctx.event() == "panic/before");
-        if ctx.param("what") == "refused" { Err(Error::forbidden("not that")) } else { Ok(()) }
+        if ctx.param("what").unwrap_or_default() == "refused" { Err(Error::forbidden("not that")) } else { Ok(()) }
     }
 
     fn after_message(
@@ -93,7 +103,7 @@ async fn connect(ctx: ConnectionContext, State(log): State<Log>) -> Result<Conne
 
 async fn join(ctx: JoinContext, State(log): State<Log>) -> Result<Joined> {
     log.note("joining");
-    if ctx.param("room") == "full" { Err(Error::conflict("full")) } else { Ok(ctx.accept()) }
+    if ctx.param("room").unwrap_or_default() == "full" { Err(Error::conflict("full")) } else { Ok(ctx.accept()) }
 }
 
 /// A pond, what its hooks and handlers note, and what its metrics count.

@@ -172,7 +172,7 @@ async fn a_layer_that_does_not_go_on_decides_alone() -> TestResult {
     });
     lobby
         .layer_join(async |ctx: JoinContext, next: Next<JoinContext>| match ctx.user_id() {
-            "guest" if ctx.param("room") == "9" => Err(Error::unauthorized("members only")),
+            "guest" if ctx.param("room")? == "9" => Err(Error::unauthorized("members only")),
             "guest" => Ok(ctx.accept().reply("welcome", &json!({ "by": "the layer" }))),
             _ => next.run(ctx).await,
         })
@@ -329,7 +329,7 @@ async fn recover<C: Context>(ctx: C, next: Next<C>) -> Result<C::Answer> {
 #[tokio::test(start_paused = true)]
 async fn a_layer_recovers_from_errors_and_panics() -> TestResult {
     let (pond, log) = logged();
-    let endpoint = pond.create_endpoint("/:how", async |ctx: ConnectionContext| match ctx.param("how") {
+    let endpoint = pond.create_endpoint("/:how", async |ctx: ConnectionContext| match ctx.param("how")? {
         "panic" => panic!("at the door"),
         _ => Ok::<_, Error>(ctx.accept()),
     });
@@ -337,7 +337,7 @@ async fn a_layer_recovers_from_errors_and_panics() -> TestResult {
         .layer(recover::<ConnectionContext>)
         .layer_joins(recover::<JoinContext>)
         .layer_events(recover::<EventContext>);
-    let lobby = endpoint.create_channel("/c/:how", async |ctx: JoinContext| match ctx.param("how") {
+    let lobby = endpoint.create_channel("/c/:how", async |ctx: JoinContext| match ctx.param("how")? {
         "error" => Err(Error::internal("the database is gone")),
         "panic" => panic!("in the join handler"),
         _ => Ok(ctx.accept()),
@@ -551,7 +551,7 @@ async fn layers_see_events_without_a_handler_and_leaves_without_one() -> TestRes
 async fn a_layer_of_the_lobby_knows_what_the_pattern_of_the_event_matched() -> TestResult {
     let (pond, _, lobby, _) = pond();
     lobby
-        .layer(async |ctx: EventContext, next: Next<EventContext>| match ctx.param("table") {
+        .layer(async |ctx: EventContext, next: Next<EventContext>| match ctx.param("table")? {
             "7" => Err(Error::forbidden(format!("reserved for {}", ctx.query("for").unwrap_or("nobody")))),
             _ => next.run(ctx).await,
         })
@@ -598,7 +598,7 @@ async fn an_event_that_is_passed_on_keeps_what_was_changed() -> TestResult {
         })
         .on_event(
             "play/:game",
-            (async |ctx: EventContext| match ctx.param("game") {
+            (async |ctx: EventContext| match ctx.param("game")? {
                 "chess" => ctx.reply("first", &()),
                 _ => ctx.pass(),
             })
@@ -622,7 +622,7 @@ async fn an_event_that_is_passed_on_keeps_what_was_changed() -> TestResult {
                     "{:?} {:?} {:?}",
                     ctx.extensions().get::<Tenant>(),
                     ctx.wildcard(),
-                    ctx.param("game")
+                    ctx.param("game").unwrap_or_default()
                 ));
                 ctx.reply("second", &payload)
             })
@@ -655,7 +655,7 @@ async fn a_join_that_is_passed_on_keeps_what_was_changed_and_belongs_to_who_acce
     let (pond, log) = logged();
     let endpoint = pond.create_endpoint("/", connect);
     endpoint.layer_joins(noting(&log, "endpoint"));
-    let first = endpoint.create_channel("/c/:first", async |ctx: JoinContext| match ctx.param("first") {
+    let first = endpoint.create_channel("/c/:first", async |ctx: JoinContext| match ctx.param("first")? {
         "mine" => Ok(ctx.accept()),
         _ => ctx.pass(),
     });
@@ -672,7 +672,8 @@ async fn a_join_that_is_passed_on_keeps_what_was_changed_and_belongs_to_who_acce
             return ctx.pass();
         }
         let tenant = ctx.extensions().get::<Tenant>().expect("the layer's").0;
-        let seen = json!({ "payload": payload, "tenant": tenant, "rest": ctx.wildcard(), "first": ctx.param("first") });
+        let seen =
+            json!({ "payload": payload, "tenant": tenant, "rest": ctx.wildcard(), "first": ctx.param("first").unwrap_or_default() });
         Ok(ctx.accept().reply("seen", &seen))
     });
     second
@@ -698,7 +699,7 @@ async fn a_join_that_is_passed_on_keeps_what_was_changed_and_belongs_to_who_acce
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_passed_on_keeps_what_was_changed() -> TestResult {
     let (pond, log) = logged();
-    let first = pond.create_endpoint("/:first", async |ctx: ConnectionContext| match ctx.param("first") {
+    let first = pond.create_endpoint("/:first", async |ctx: ConnectionContext| match ctx.param("first")? {
         "mine" => Ok(ctx.accept()),
         _ => ctx.pass(),
     });

@@ -177,7 +177,7 @@ async fn events_are_limited_for_the_whole_lobby_and_for_one_handler() -> TestRes
 #[tokio::test(start_paused = true)]
 async fn the_subject_of_a_limit_is_a_user_a_connection_an_address_or_any_key() -> TestResult {
     let (pond, _, lobby, _) = pond();
-    let by_table = |ctx: &EventContext| format!("{} at {}", ctx.user_id(), ctx.param("table"));
+    let by_table = |ctx: &EventContext| format!("{} at {}", ctx.user_id(), ctx.param("table").unwrap_or_default());
     lobby
         .on_event("user", echo.layer(RateLimit::per_user(1.0, 1)))
         .on_event("connection", echo.layer(RateLimit::per_connection(1.0, 1)))

@@ -10,7 +10,7 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
 }
 
 async fn join(ctx: JoinContext) -> Result<Joined> {
-    if ctx.param("room") == "staff" {
+    if ctx.param("room")? == "staff" {
         return Err(Error::forbidden("staff only"));
     }
     let name = ctx.user_id().to_owned();

@@ -110,13 +110,13 @@ struct JoinRequest {
 
 async fn join(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Result<Joined> {
     let username = username(request)?;
-    let room = ctx.param("roomId").to_owned();
+    let room = ctx.param("roomId")?.to_owned();
     Ok(ctx.accept().assign("username", &username).assign("room", &room))
 }
 
 async fn join_tracked(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Result<Joined> {
     let username = username(request)?;
-    let (id, room) = (ctx.user_id().to_owned(), ctx.param("roomId").to_owned());
+    let (id, room) = (ctx.user_id().to_owned(), ctx.param("roomId")?.to_owned());
     let presence = json!({ "id": id, "username": username, "status": "online" });
     Ok(ctx.accept().assign("username", &username).assign("room", &room).track(&presence))
 }

@@ -37,7 +37,7 @@ async fn connect(ctx: ConnectionContext, State(users): State<Users>) -> Result<C
 
 async fn join(ctx: JoinContext, Payload(enter): Payload<Enter>, State(history): State<History>) -> Result<Joined> {
     let user: User = ctx.assign("user")?;
-    let id = ctx.param("roomId").to_owned();
+    let id = ctx.param("roomId")?.to_owned();
     if !is_room(&id) {
         return Err(Error::not_found("there is no such room"));
     }

@@ -10,7 +10,7 @@ use pondsocket_proto::wire::{Json, Object};
 use pondsocket_proto::ws::subprotocols;
 use serde::Serialize;
 
-use super::route::route_methods;
+use super::route::{Routed, route_methods};
 use crate::error::{Error, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::encode::check_event;
@@ -31,7 +31,7 @@ pub struct ConnectionContext {
     pub(crate) observer: Arc<Observer>,
 }
 
-route_methods!(ConnectionContext, "endpoint");
+route_methods!(ConnectionContext: own "endpoint");
 
 impl ConnectionContext {
     /// A header's value, if it is there and is text (UTF-8; bytes that are not are in [`headers`](Self::headers)). The
@@ -130,8 +130,10 @@ impl ConnectionContext {
     pub fn pass<T>(self) -> Result<T> {
         Err(Error::pass(self))
     }
+}
 
-    fn route(&self) -> &Match {
+impl Routed for ConnectionContext {
+    fn own(&self) -> &Match {
         &self.route
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
-use super::route::route_methods;
+use super::route::{Routed, route_methods};
 use crate::channel::{Channel, Own};
 use crate::delivery::Delivery;
 use crate::endpoint::{Connection, EndpointInner, Live, Origin};
@@ -35,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) request_id: Box<str>,
     pub(crate) payload: Box<str>,
     received: Received,
+    /// What the channel's pattern finds in its name: worked out only for handlers that ask for it.
+    channel_route: OnceLock<Box<Match>>,
     replied: AtomicBool,
     /// Set when the connection goes while the message waits or is handled: the member as it was.
     departed: OnceLock<Option<Arc<Departure>>>,
@@ -58,10 +60,15 @@ impl Call {
             request_id,
             received: Received::new(&payload),
             payload,
+            channel_route: OnceLock::new(),
             replied: AtomicBool::new(false),
             departed: OnceLock::new(),
             gone: Notify::new(),
         })
+    }
+
+    fn channel_route(&self) -> &Match {
+        self.channel_route.get_or_init(|| Box::new(self.endpoint.channel_route(self.room.lobby, &self.room.name)))
     }
 
     /// The connection has gone; `departure` is there if its user has left the channel with it.
@@ -91,7 +98,7 @@ pub struct EventContext {
     extensions: Extensions,
 }
 
-route_methods!(EventContext, "event");
+route_methods!(EventContext: event);
 
 impl EventContext {
     pub(crate) fn new(call: Arc<Call>) -> EventContext {
@@ -379,9 +386,15 @@ impl EventContext {
     pub fn pass<T>(self) -> Result<T> {
         Err(Error::pass(self))
     }
+}
 
-    fn route(&self) -> &Match {
+impl Routed for EventContext {
+    fn own(&self) -> &Match {
         &self.route
+    }
+
+    fn of_channel(&self) -> Option<&Match> {
+        Some(self.call.channel_route())
     }
 }
 

@@ -9,7 +9,7 @@ use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::route::route_methods;
+use super::route::{Routed, route_methods};
 use crate::channel::Channel;
 use crate::endpoint::{Connection, EndpointInner};
 use crate::engine::link::Link;
@@ -37,7 +37,7 @@ pub struct JoinContext {
     pub(crate) extensions: Extensions,
 }
 
-route_methods!(JoinContext, "channel");
+route_methods!(JoinContext: own "channel");
 
 impl JoinContext {
     /// What the client joined with.
@@ -153,8 +153,10 @@ impl JoinContext {
     pub fn pass<T>(self) -> Result<T> {
         Err(Error::pass(self))
     }
+}
 
-    fn route(&self) -> &Match {
+impl Routed for JoinContext {
+    fn own(&self) -> &Match {
         &self.route
     }
 }

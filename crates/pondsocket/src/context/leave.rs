@@ -1,10 +1,12 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::pattern::Match;
 use serde::de::DeserializeOwned;
 
+use super::route::{Routed, route_methods};
 use crate::channel::{Channel, Own};
 use crate::endpoint::EndpointInner;
 use crate::error::Result;
@@ -59,7 +61,12 @@ pub struct LeaveContext {
     pub(crate) name: ChannelName,
     pub(crate) user: User,
     pub(crate) reason: LeaveReason,
+    pub(crate) lobby: usize,
+    /// What the channel's pattern finds in its name: worked out only for handlers that ask for it.
+    pub(crate) route: OnceLock<Match>,
 }
+
+route_methods!(LeaveContext: own "channel");
 
 impl LeaveContext {
     /// Why it left.
@@ -144,6 +151,12 @@ impl LeaveContext {
     /// 500 if one is of another type.
     pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
         self.channel().assigns()
+    }
+}
+
+impl Routed for LeaveContext {
+    fn own(&self) -> &Match {
+        self.route.get_or_init(|| self.endpoint.channel_route(self.lobby, &self.name))
     }
 }
 

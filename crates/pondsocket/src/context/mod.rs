@@ -13,7 +13,7 @@
 //! }
 //!
 //! async fn join(ctx: JoinContext) -> Result<Joined> {
-//!     let room = ctx.param("roomId").to_owned();
+//!     let room = ctx.param("roomId")?.to_owned();
 //!     Ok(ctx.accept().track(&json!({ "room": room })).reply("welcome", &json!({ "room": room })))
 //! }
 //!

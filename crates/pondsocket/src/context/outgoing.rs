@@ -1,13 +1,13 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pondsocket_proto::id::{ChannelName, ConnectionId};
-use pondsocket_proto::pattern::Match;
+use pondsocket_proto::pattern::{Match, Pattern};
 use pondsocket_proto::wire::Object;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::route::route_methods;
+use super::route::{Routed, route_methods};
 use crate::error::{Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::decode;
@@ -34,9 +34,13 @@ pub(crate) struct Outgone {
     pub(crate) event: Box<str>,
     pub(crate) payload: Box<str>,
     pub(crate) states: States,
+    /// The channel's.
+    pub(crate) pattern: Arc<Pattern>,
+    /// What it finds in the name: worked out once for all recipients, if a handler asks for it.
+    pub(crate) channel_route: OnceLock<Match>,
 }
 
-route_methods!(OutgoingContext, "event");
+route_methods!(OutgoingContext: event);
 
 impl OutgoingContext {
     /// The name of the event.
@@ -67,9 +71,16 @@ impl OutgoingContext {
     pub fn channel_name(&self) -> &str {
         self.message.channel.as_str()
     }
+}
 
-    fn route(&self) -> &Match {
+impl Routed for OutgoingContext {
+    fn own(&self) -> &Match {
         &self.route
+    }
+
+    fn of_channel(&self) -> Option<&Match> {
+        let Outgone { channel, pattern, channel_route, .. } = &*self.message;
+        Some(channel_route.get_or_init(|| pattern.matches(channel.as_str()).unwrap_or_default()))
     }
 }
 

@@ -1,30 +1,78 @@
-//! What contexts that come from a matched pattern can tell of it.
+//! What contexts can tell of the patterns that matched: their own, and behind it that of the channel.
 
-/// Gives a context that has a `route: Match` and its `query` the same accessors as its siblings.
+use pondsocket_proto::pattern::Match;
+
+use crate::error::{Error, Result};
+
+/// A context that comes from matched patterns.
+pub(super) trait Routed {
+    /// Its own pattern's match.
+    fn own(&self) -> &Match;
+
+    /// The match of the channel's pattern, if that is another one. It is worked out when it is asked for.
+    fn of_channel(&self) -> Option<&Match> {
+        None
+    }
+}
+
+pub(super) fn param<'a>(context: &'a impl Routed, name: &str) -> Result<&'a str> {
+    let value = context.own().param(name).or_else(|| context.of_channel()?.param(name));
+    value.ok_or_else(|| Error::internal(format!("no parameter `{name}`: {}", known_params(context))))
+}
+
+/// The parameters of both patterns. Registration sees to it that no name is in both.
+pub(super) fn params(context: &impl Routed) -> impl Iterator<Item = (&str, &str)> {
+    context.own().params().chain(context.of_channel().into_iter().flat_map(Match::params))
+}
+
+/// The names of the parameters that there are, in words.
+pub(super) fn known_params(context: &impl Routed) -> String {
+    let names: Vec<_> = params(context).map(|(name, _)| format!("`{name}`")).collect();
+    if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) }
+}
+
+/// The match whose query has a key: the own one first.
+pub(super) fn with_query<'a>(context: &'a impl Routed, name: &str) -> &'a Match {
+    let own = context.own();
+    if own.query.first(name).is_some() { own } else { context.of_channel().unwrap_or(own) }
+}
+
+/// All pairs of the own query, and those of the channel's whose keys are not in it.
+pub(super) fn queries(context: &impl Routed) -> impl Iterator<Item = (&str, &str)> {
+    let own = &context.own().query;
+    let others = context.of_channel().into_iter().flat_map(|channel| channel.query.iter());
+    own.iter().chain(others.filter(|(name, _)| own.first(name).is_none()))
+}
+
+/// Gives a context that is `Routed` the same accessors as its siblings.
 macro_rules! route_methods {
-    ($context:ty, $subject:literal) => {
+    ($context:ty, $params:expr, $query:expr, $wildcard:expr) => {
         impl $context {
-            #[doc = concat!("The parameter `name` of the ", $subject, "'s pattern, decoded; empty if there is none.")]
-            pub fn param(&self, name: &str) -> &str {
-                self.route().param(name).unwrap_or_default()
-            }
-
-            /// All parameters as a struct or map; numbers are parsed.
+            #[doc = concat!("The parameter `name` of ", $params, ", decoded.")]
             ///
             /// # Errors
-            /// 400, naming the field.
-            pub fn params<T: serde::de::DeserializeOwned>(&self) -> $crate::error::Result<T> {
-                $crate::json::decode::params(self.route())
+            /// 500 if there is no such name in it: the log says which names there are.
+            pub fn param(&self, name: &str) -> $crate::error::Result<&str> {
+                $crate::context::route::param(self, name)
             }
 
-            #[doc = concat!("The first value of `name` in the query of the ", $subject, ".")]
+            #[doc = concat!("All parameters of ", $params, ", as a struct or map; numbers are parsed.")]
+            ///
+            /// # Errors
+            /// 400 if a value does not fit, naming the field; 500 if there is none of that name.
+            pub fn params<T: serde::de::DeserializeOwned>(&self) -> $crate::error::Result<T> {
+                let known = || $crate::context::route::known_params(self);
+                $crate::json::decode::params($crate::context::route::params(self), known)
+            }
+
+            #[doc = concat!("The first value of `name` in the query of ", $query, ".")]
             pub fn query(&self, name: &str) -> Option<&str> {
-                self.route().query.first(name)
+                $crate::context::route::with_query(self, name).query.first(name)
             }
 
             /// All values of a repeated query key, in order.
             pub fn query_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-                self.route().query.all(name)
+                $crate::context::route::with_query(self, name).query.all(name)
             }
 
             /// The whole query as a struct or map; a repeated key can be a list.
@@ -32,14 +80,31 @@ macro_rules! route_methods {
             /// # Errors
             /// 400, naming the field.
             pub fn query_as<T: serde::de::DeserializeOwned>(&self) -> $crate::error::Result<T> {
-                $crate::json::decode::query(self.route())
+                $crate::json::decode::query($crate::context::route::queries(self))
             }
 
-            /// What the pattern's `*` matched, without a leading slash, decoded; `None` if it has none.
+            #[doc = concat!("What the `*` of ", $wildcard, " matched, without a leading slash, decoded; `None` if there is none.")]
             pub fn wildcard(&self) -> Option<&str> {
-                self.route().wildcard()
+                use $crate::context::route::Routed;
+                self.own().wildcard().or_else(|| self.of_channel()?.wildcard())
             }
         }
+    };
+    ($context:ty: own $subject:literal) => {
+        $crate::context::route::route_methods!(
+            $context,
+            concat!("the ", $subject, "'s pattern"),
+            concat!("the ", $subject),
+            concat!("the ", $subject, "'s pattern")
+        );
+    };
+    ($context:ty: event) => {
+        $crate::context::route::route_methods!(
+            $context,
+            "the event's pattern, or else of the channel's",
+            "the event's name, or else of the channel's",
+            "the event's pattern, or else of the channel's,"
+        );
     };
 }
 

@@ -1,6 +1,5 @@
 //! Text into the application's types, with errors that name the field at fault.
 
-use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::Json;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -32,30 +31,37 @@ pub(crate) fn assign<T: DeserializeOwned>(key: &str, value: Option<&Json>) -> Re
     from_server(key, value.as_str())
 }
 
-/// The parameters of a match as a struct or map.
-pub(crate) fn params<T: DeserializeOwned>(matched: &Match) -> Result<T> {
-    from_pairs("parameters", matched.params())
+/// Parameters as a struct or map. That one is missing is our own mistake, 500: the patterns decide which there are.
+pub(crate) fn params<'a, T: DeserializeOwned>(
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+    known: impl FnOnce() -> String,
+) -> Result<T> {
+    from_pairs(pairs).map_err(|(path, reason)| match missing_field(&reason) {
+        Some(_) => Error::internal(format!("parameters: {reason}: {}", known())),
+        None => refuse("parameters", &path, &reason),
+    })
 }
 
-/// The query of a match as a struct or map.
-pub(crate) fn query<T: DeserializeOwned>(matched: &Match) -> Result<T> {
-    from_pairs("query", matched.query.iter())
+/// A query as a struct or map.
+pub(crate) fn query<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T> {
+    from_pairs(pairs).map_err(|(path, reason)| refuse("query", &path, &reason))
 }
 
-/// Numbers and the like are parsed from their text; a repeated key can be a list.
-fn from_pairs<'a, T: DeserializeOwned>(what: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T> {
+/// Numbers and the like are parsed from their text; a repeated key can be a list. An error has the field and the reason.
+fn from_pairs<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T, (String, String)> {
     let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     let pairs = serde_html_form::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
-    serde_path_to_error::deserialize(pairs).map_err(|error| {
-        let path = error.path().to_string();
-        refuse(what, &path, &error.inner().to_string())
-    })
+    serde_path_to_error::deserialize(pairs).map_err(|error| (error.path().to_string(), error.inner().to_string()))
+}
+
+/// The name of the field, if it is missing.
+fn missing_field(reason: &str) -> Option<&str> {
+    reason.strip_prefix("missing field `")?.split('`').next()
 }
 
 fn refuse(what: &str, path: &str, reason: &str) -> Error {
     let reason = reason.split(" at line ").next().unwrap_or(reason);
-    let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-    let field = match (path, missing) {
+    let field = match (path, missing_field(reason)) {
         (".", Some(missing)) => missing.to_owned(),
         (path, Some(missing)) => format!("{path}.{missing}"),
         (".", None) => return Error::bad_request(format!("invalid {what}: {reason}")),

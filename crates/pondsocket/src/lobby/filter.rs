@@ -1,8 +1,8 @@
 //! What a lobby says of messages on their way: what may be dropped, and what its outgoing handlers decide.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use pondsocket_proto::channel::{Listener, Loss, Treatment};
 use pondsocket_proto::id::ChannelName;
@@ -89,7 +89,8 @@ impl<'a> Filter<'a> {
     fn new(lobby: &'a LobbyInner, sent: Sent<'a>) -> Self {
         let message = ChannelName::new(&sent.channel_name, usize::MAX).ok().map(|channel| {
             let (event, payload) = (sent.event.as_ref().into(), sent.payload.get().into());
-            Arc::new(Outgone { channel, event, payload, states: lobby.states.clone() })
+            let (states, pattern) = (lobby.states.clone(), Arc::clone(&lobby.pattern));
+            Arc::new(Outgone { channel, event, payload, states, pattern, channel_route: OnceLock::new() })
         });
         let (route, handler) = lobby.outgoing_handler(&sent.event).unzip();
         let next = lobby.outer.outgoing.around(&lobby.layers.outgoing, handler);

@@ -24,7 +24,7 @@ mod filter;
 pub struct Lobby(pub(crate) Arc<LobbyInner>);
 
 pub(crate) struct LobbyInner {
-    pub(crate) pattern: Pattern,
+    pub(crate) pattern: Arc<Pattern>,
     join: Erased<JoinContext>,
     states: States,
     observer: Arc<Observer>,
@@ -64,7 +64,8 @@ impl Lobby {
     /// Handles the messages whose event name matches `pattern`. The first pattern registered that matches wins.
     ///
     /// # Panics
-    /// If the pattern is invalid or taken, or a [`State`](crate::State) is missing. See
+    /// If the pattern is invalid or taken, or has a parameter of the name that one of the channel's pattern has, or a
+    /// [`State`](crate::State) is missing. See
     /// [`try_on_event`](Self::try_on_event).
     pub fn on_event<M>(&self, pattern: &str, handler: impl Handler<EventContext, M>) -> &Self {
         self.try_on_event(pattern, handler).unwrap_or_else(|error| panic!("{error}"))
@@ -73,9 +74,10 @@ impl Lobby {
     /// The same, with an error in place of a panic.
     ///
     /// # Errors
-    /// 400 if the pattern is invalid, 409 if it is taken.
+    /// 400 if the pattern is invalid, 409 if it is taken or has a parameter of the name that one of the channel's pattern has.
     pub fn try_on_event<M>(&self, pattern: &str, handler: impl Handler<EventContext, M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
+        self.check_params("event", &pattern)?;
         let what = erase(handler, &self.0.states);
         let mut events = self.0.events.write().unwrap_or_else(PoisonError::into_inner);
         check_new("event", &pattern, events.iter().map(|route| &route.pattern))?;
@@ -88,7 +90,8 @@ impl Lobby {
     /// and delivered recipient by recipient: other events stay as cheap as they are.
     ///
     /// # Panics
-    /// If the pattern is invalid or taken, or a [`State`](crate::State) is missing. See
+    /// If the pattern is invalid or taken, or has a parameter of the name that one of the channel's pattern has, or a
+    /// [`State`](crate::State) is missing. See
     /// [`try_on_outgoing`](Self::try_on_outgoing).
     pub fn on_outgoing<M>(&self, pattern: &str, handler: impl OutgoingHandler<M>) -> &Self {
         self.try_on_outgoing(pattern, handler).unwrap_or_else(|error| panic!("{error}"))
@@ -97,15 +100,29 @@ impl Lobby {
     /// The same, with an error in place of a panic.
     ///
     /// # Errors
-    /// 400 if the pattern is invalid, 409 if it is taken.
+    /// 400 if the pattern is invalid, 409 if it is taken or has a parameter of the name that one of the channel's pattern has.
     pub fn try_on_outgoing<M>(&self, pattern: &str, handler: impl OutgoingHandler<M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
+        self.check_params("outgoing", &pattern)?;
         let what = outgoing::erase(handler, &self.0.states);
         let mut routes = self.0.outgoing.write().unwrap_or_else(PoisonError::into_inner);
         check_new("outgoing", &pattern, routes.iter().map(|route| &route.pattern))?;
         routes.push(Route { pattern, what });
         self.0.is_particular.store(true, Ordering::Relaxed);
         Ok(self)
+    }
+
+    /// Refuses a pattern whose parameters could not be told from those of the channel: handlers see both.
+    fn check_params(&self, kind: &str, pattern: &Pattern) -> Result<()> {
+        let channel = &self.0.pattern;
+        let Some(name) = pattern.params().find(|name| channel.params().any(|known| known == *name)) else {
+            return Ok(());
+        };
+        Err(Error::conflict(format!(
+            "the {kind} pattern `{}` and the channel pattern `{}` both have a parameter `{name}`",
+            pattern.as_str(),
+            channel.as_str(),
+        )))
     }
 
     /// Handles the end of memberships, once each, when the last connection of the user in the channel has gone and
@@ -182,7 +199,7 @@ impl LobbyInner {
         outer: Arc<Layers>,
     ) -> Arc<LobbyInner> {
         Arc::new(LobbyInner {
-            pattern,
+            pattern: Arc::new(pattern),
             join,
             states,
             observer,
