@@ -239,7 +239,7 @@ async fn what_would_harm_another_client_is_not_passed_on() {
     }
     // A payload that is no object cannot be a message to others.
     peer.event("/c", "relay", json!([1])).await;
-    assert_eq!(peer.next().await["payload"]["code"], 500);
+    assert_eq!(peer.next().await["payload"]["code"], 400);
 }
 
 /// The payload, and whatever else stands in a join.

@@ -557,7 +557,7 @@ async fn an_extractor_that_fails_answers_and_the_handler_is_not_called() {
             log.lock().expect("no panic").push("payload");
             async {}
         })
-        .on_event("params/:n", async |_: EventContext, Params(_): Params<HashMap<String, u8>>| {})
+        .on_event("params/:m", async |_: EventContext, Params(_): Params<HashMap<String, u8>>| {})
         .on_event("query", async |_: EventContext, Query(_): Query<HashMap<String, u8>>| {})
         .on_event("presence", async |_: EventContext, Presence(_): Presence<Shown>| {})
         .on_event("assigns", async |_: EventContext, Assigns(_): Assigns<Shown>| {});
@@ -568,7 +568,7 @@ async fn an_extractor_that_fails_answers_and_the_handler_is_not_called() {
         ("payload", json!({}), 400, json!({ "field": "to" })),
         ("payload", json!({ "to": [1, 300] }), 400, json!({ "field": "to[1]" })),
         ("payload", json!(5), 400, Value::Null),
-        ("params/300", json!({}), 400, json!({ "field": "n" })),
+        ("params/300", json!({}), 400, json!({ "field": "m" })),
         ("query?n=x", json!({}), 400, json!({ "field": "n" })),
         ("presence", json!({}), 404, Value::Null),
         ("assigns", json!({}), 500, Value::Null),
