@@ -109,7 +109,7 @@ mod engine;
 mod json;
 mod limits;
 
-pub use channel::Channel;
+pub use channel::{Channel, Lossy};
 pub use context::{
     Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason, Outgoing,
     OutgoingContext,

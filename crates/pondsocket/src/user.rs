@@ -35,9 +35,9 @@ impl User {
     /// All assigns, as a struct or map.
     ///
     /// # Errors
-    /// 500 if they don't fit.
+    /// 500 if they don't fit: the log says which keys there are.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::from_server("assigns", &self.assigns.to_json())
+        decode::assigns(&self.assigns)
     }
 
     /// What the user shows of itself.

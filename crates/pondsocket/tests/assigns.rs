@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use pondsocket::testing::{Change, Client, Room};
 use pondsocket::{
-    Assigns, Connected, ConnectionContext, Endpoint, EventContext, JoinContext, Joined, Lobby, Payload, PondSocket,
-    Presence, Result,
+    Assigns, Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, Lobby, Lossy, Payload,
+    PondSocket, Presence, Result,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -176,4 +176,54 @@ async fn what_is_set_on_a_connection_is_seen_by_its_later_joins() -> TestResult 
     let (_other, _rooms, _) = enter(&pond, "ada", 5, "calm").await;
     assert_eq!(mine(&room).await.0, seat("ada", 5));
     Ok(())
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// The part of an error that is for the log.
+fn reason(error: &Error) -> String {
+    std::error::Error::source(error).expect("a reason").to_string()
+}
+
+#[tokio::test]
+async fn one_member_of_another_shape_is_left_out_and_a_missing_key_is_named() {
+    let pond = PondSocket::new();
+    let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| {
+        let name = ctx.query("name").unwrap_or("nobody").to_owned();
+        Ok::<_, Error>(ctx.accept().user_id(&name))
+    });
+    let join = async |ctx: JoinContext| -> Result<Joined> {
+        let shown = if ctx.user_id() == "odd" { json!({ "name": 5 }) } else { json!({ "name": ctx.user_id() }) };
+        Ok(ctx.accept().assign("name", &shown["name"]).assign("role", &"guest").track(&shown))
+    };
+    let lobby = endpoint.create_channel("/c", join);
+    lobby.on_event("all", async |ctx: EventContext| {
+        assert_eq!(ctx.all_presence::<Named>().map(drop).map_err(|error| error.code()), Err(500));
+        assert_eq!(ctx.all_assigns::<Named>().map(drop).map_err(|error| error.code()), Err(500));
+        let (presence, assigns) = (ctx.all_presence_lossy::<Named>(), ctx.all_assigns_lossy::<Named>());
+        let name = |all: &Lossy<Named>| all.members.get("ada").map(|account| account.name.clone());
+        let told = json!({
+            "presence": [name(&presence), presence.members.len(), presence.skipped],
+            "assigns": [name(&assigns), assigns.members.len(), assigns.skipped],
+            "missing": reason(&ctx.assigns::<HashMap<String, u8>>().expect_err("texts")),
+        });
+        ctx.reply("all", &told)
+    });
+    let (_server, address) = testkit::serve(&pond).await;
+    let mut odd = testkit::Peer::connect(address, "/?name=odd").await;
+    odd.join("/c", json!({})).await;
+    let mut ada = testkit::Peer::connect(address, "/?name=ada").await;
+    ada.join("/c", json!({})).await;
+    ada.event("/c", "all", json!({})).await;
+    let told = ada.until("all").await["payload"].clone();
+    assert_eq!(told["presence"], json!(["ada", 1, 1]));
+    assert_eq!(told["assigns"], json!(["ada", 1, 1]));
+    let missing = told["missing"].as_str().expect("a text");
+    assert!(
+        missing.starts_with("assigns: invalid type") && missing.contains("the keys are `name`, `role`"),
+        "{missing}"
+    );
 }

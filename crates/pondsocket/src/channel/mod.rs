@@ -182,6 +182,18 @@ impl Channel {
         self.known().into_iter().map(decode).collect()
     }
 
+    /// The same as [`presence`](Self::presence), without those members whose presence is of another type: for channels in which
+    /// clients choose what they show, so that one of them cannot make the call fail for all.
+    pub fn presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
+        let shown = self.known().into_iter().filter(|user| user.presence.is_some());
+        Lossy::of(shown.map(|user| (user.id().to_owned(), user.presence())))
+    }
+
+    /// The same as [`assigns`](Self::assigns), without those members whose assigns are of another type.
+    pub fn assigns_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
+        Lossy::of(self.known().into_iter().map(|user| (user.id().to_owned(), user.assigns())))
+    }
+
     /// Sets one assign of a member, of any node.
     ///
     /// # Errors
@@ -289,6 +301,29 @@ impl Channel {
                 link.end(disconnected("the channel was closed"));
             }
         }
+    }
+}
+
+/// What was of the type asked for, and how much was not.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Lossy<T> {
+    /// By user id.
+    pub members: HashMap<String, T>,
+    /// How many members were left out, since theirs is of another type.
+    pub skipped: usize,
+}
+
+impl<T> Lossy<T> {
+    fn of(all: impl Iterator<Item = (String, Result<T>)>) -> Lossy<T> {
+        let (mut members, mut skipped) = (HashMap::new(), 0);
+        for (user, value) in all {
+            match value {
+                Ok(value) => drop(members.insert(user, value)),
+                Err(_) => skipped += 1,
+            }
+        }
+        Lossy { members, skipped }
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::route::{Routed, route_methods};
-use crate::channel::Channel;
+use crate::channel::{Channel, Lossy};
 use crate::endpoint::{Connection, EndpointInner};
 use crate::engine::link::Link;
 use crate::error::{Error, Result, encoding};
@@ -81,7 +81,7 @@ impl JoinContext {
     /// # Errors
     /// 500 if they don't fit.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::from_server("assigns", &self.link.assigns().to_json())
+        decode::assigns(&self.link.assigns())
     }
 
     /// Sets an assign of the *connection*: this join's membership starts with it, and later joins see it.
@@ -139,6 +139,17 @@ impl JoinContext {
     /// 500 if one is of another type.
     pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
         self.channel().assigns()
+    }
+
+    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use it where
+    /// clients choose what they show: one of them cannot make it fail for all.
+    pub fn all_presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
+        self.channel().presence_lossy()
+    }
+
+    /// The same as [`all_assigns`](Self::all_assigns), without those members whose assigns are of another type.
+    pub fn all_assigns_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
+        self.channel().assigns_lossy()
     }
 
     /// Lets the connection in. What is chained after it happens in that order, after the acknowledgement.

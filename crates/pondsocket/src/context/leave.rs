@@ -7,7 +7,7 @@ use pondsocket_proto::pattern::Match;
 use serde::de::DeserializeOwned;
 
 use super::route::{Routed, route_methods};
-use crate::channel::{Channel, Own};
+use crate::channel::{Channel, Lossy, Own};
 use crate::endpoint::EndpointInner;
 use crate::error::Result;
 use crate::handler::{Context, sealed};
@@ -151,6 +151,17 @@ impl LeaveContext {
     /// 500 if one is of another type.
     pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
         self.channel().assigns()
+    }
+
+    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use it where
+    /// clients choose what they show: one of them cannot make it fail for all.
+    pub fn all_presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
+        self.channel().presence_lossy()
+    }
+
+    /// The same as [`all_assigns`](Self::all_assigns), without those members whose assigns are of another type.
+    pub fn all_assigns_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
+        self.channel().assigns_lossy()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Text into the application's types, with errors that name the field at fault.
 
+use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::wire::Json;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -23,6 +24,16 @@ pub(crate) fn from_server<T: DeserializeOwned>(what: &str, text: &str) -> Result
 
 fn stored<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     T::deserialize(Strict::new(&mut serde_json::Deserializer::from_str(text)))
+}
+
+/// All assigns. The log is told which keys there are: a value that lies under one is easily taken for all of them.
+pub(crate) fn assigns<T: DeserializeOwned>(assigns: &Assigns) -> Result<T> {
+    stored(&assigns.to_json()).map_err(|error| {
+        let keys: Vec<_> = assigns.iter().map(|(key, _)| format!("`{key}`")).collect();
+        let keys =
+            if keys.is_empty() { "there are none".to_owned() } else { format!("the keys are {}", keys.join(", ")) };
+        Error::internal(format!("assigns: {error}: {keys}"))
+    })
 }
 
 /// One stored value by its key, or 404.
