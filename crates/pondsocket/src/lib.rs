@@ -70,10 +70,10 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `server` | yes | [`Server`]: a port of its own, with timeouts, probes and a drain, until SIGINT or SIGTERM |
-//! | `tls` | no | `Tls` for the [`Server`], with [rustls](https://docs.rs/rustls), which is re-exported |
+//! | `server` | yes | `Server`: a port of its own, with timeouts, probes and a drain, until SIGINT or SIGTERM |
+//! | `tls` | no | `Tls` for the `Server`, with [rustls](https://docs.rs/rustls), which is re-exported |
 //! | `axum` | no | the full original path and the peer's address, mounted anywhere in an axum router |
-//! | `testing` | no | [`testing`]: clients in memory, for the tests of what you build |
+//! | `testing` | no | `testing`: clients in memory, for the tests of what you build |
 //!
 //! The library installs no tracing subscriber, no allocator and no runtime of its own.
 

@@ -235,7 +235,7 @@ reasons! {
         OutgoingHandler = "outgoing_handler",
         /// A hook panicked.
         Hook = "hook",
-        /// The [`Server`](crate::Server): it could not accept a connection, or what came over one was no HTTP.
+        /// The `Server`: it could not accept a connection, or what came over one was no HTTP.
         HttpServer = "http_server",
     }
 }

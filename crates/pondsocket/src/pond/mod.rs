@@ -25,7 +25,7 @@ use crate::pond::common::Common;
 use crate::websocket::WebSocket;
 
 /// The server: its endpoints, and what they share. It opens no port by itself: mount its
-/// [`service`](Self::service) or [`layer`](Self::layer) in an HTTP server, or give it to a [`Server`](crate::Server).
+/// [`service`](Self::service) or [`layer`](Self::layer) in an HTTP server, or give it to a `Server`.
 ///
 /// Cheap to clone: all clones are the same server.
 #[derive(Clone, Debug, Default)]
