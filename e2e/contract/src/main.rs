@@ -82,7 +82,10 @@ fn pond() -> Result<PondSocket> {
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/plain/:roomId", join));
     let _address = pond.create_endpoint("/api/address", tell_address);
+    let token = pond.create_endpoint("/api/token", connect_by_token);
+    events::register(&token, &token.create_channel("/plain/:roomId", join));
     let large = EndpointOptions {
+        subprotocols: Some(vec!["pond".into()]),
         max_message_size: Some(16 * 1024 * 1024),
         enable_compression: Some(true),
         ..EndpointOptions::default()
@@ -96,6 +99,15 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
         None | Some("") => Err(Error::unauthorized("token required")),
         Some(_) => Ok(ctx.accept()),
     }
+}
+
+/// Lets in who brings a token as a subprotocol, as `token.…`, or as a bearer: its user has that name.
+async fn connect_by_token(ctx: ConnectionContext) -> Result<Connected> {
+    let offered = ctx.subprotocols().find_map(|name| name.strip_prefix("token."));
+    let token = offered.or(ctx.bearer_token()).ok_or(Error::unauthorized("token required"))?.to_owned();
+    let pond = ctx.subprotocols().any(|name| name == "pond");
+    let connected = ctx.accept().user_id(&token).reply("HELLO", &json!({ "user": token }));
+    Ok(if pond { connected.subprotocol("pond") } else { connected })
 }
 
 /// Lets nobody in, and tells all from where they have come.

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 use testkit::{EventPeer, request_from};
@@ -35,6 +36,31 @@ pub(crate) async fn each_event_comes_at_once(start: impl AsyncFn(Settings) -> Pr
         assert_eq!(ann.next().await["payload"], json!({ "n": n }));
     }
     assert!(begin.elapsed() < AT_ONCE * EVENTS, "{EVENTS} events took {:?}", begin.elapsed());
+}
+
+/// To a client that takes compressed answers, from a proxy that compresses whatever it may.
+pub(crate) async fn compression_holds_nothing_back(start: impl AsyncFn(Settings) -> Proxy) {
+    let site = Site::open(start).await;
+    let mut ann = site.member("/chat/1", "ann").await;
+    let ask = Request::get(ENDPOINT).header("accept", "text/event-stream").header("accept-encoding", "gzip, deflate");
+    let answer = request_from(client(2), site.address(), ask.body(String::new()).expect("a request")).await;
+    let id = answer.headers()["x-connection-id"].to_str().expect("text").to_owned();
+    let mut body = answer.into_body();
+    let join = json!({
+        "action": "JOIN_CHANNEL", "event": "JOIN_CHANNEL", "channelName": "/chat/1", "requestId": "q",
+        "payload": { "username": "bob" },
+    });
+    let post = Request::post("/api/socket").header("x-connection-id", id).header("content-type", "application/json");
+    let post = post.body(join.to_string()).expect("a request");
+    assert_eq!(request_from(client(2), site.address(), post).await.status(), StatusCode::ACCEPTED);
+    assert_eq!(ann.until("JOIN").await["payload"]["changed"]["username"], "bob");
+    // Whatever has come of what was before, compressed or not.
+    while tokio::time::timeout(AT_ONCE * 5, body.frame()).await.is_ok() {}
+    for n in 0..10 {
+        ann.event("/chat/1", "message", json!({ "n": n })).await;
+        let frame = tokio::time::timeout(testkit::DEADLINE, body.frame()).await.expect("the event comes by itself");
+        assert!(frame.is_some_and(|frame| frame.is_ok()), "it goes on");
+    }
 }
 
 pub(crate) async fn requests_are_answered(start: impl AsyncFn(Settings) -> Proxy) {

@@ -15,6 +15,11 @@ error_log stderr crit;
 events {}
 http {
     access_log off;
+    # As people have it who compress everything.
+    gzip on;
+    gzip_types *;
+    gzip_proxied any;
+    gzip_min_length 1;
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
