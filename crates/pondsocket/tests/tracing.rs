@@ -313,6 +313,35 @@ async fn limits_of_our_own_are_warned_of() -> TestResult {
     Ok(())
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_refused_is_named_with_what_would_let_it_in() -> TestResult {
+    for (origin, hint) in [
+        ("https://other.example:8443", "add \"https://other.example:8443\" to `allowed_origins`; if it is this server"),
+        ("null", "add \"null\" to `allowed_origins`"),
+        ("file://", "add \"file://\" to `allowed_origins`"),
+        ("capacitor://localhost", "add \"capacitor://localhost\" to `allowed_origins`"),
+        ("app://.", "add \"app://.\" to `allowed_origins`"),
+    ] {
+        let options = Options::default().trusted_proxies(vec!["10.0.0.1".into()]);
+        let (log, (pond, ..)) = (Log::begin(), pond(options.clone()));
+        let client = |pond: &PondSocket| {
+            let client = pond.test_client().header("origin", origin).header("cookie", "id=ada");
+            client.peer("10.0.0.1:1".parse().expect("an address")).header("x-forwarded-host", "site.example")
+        };
+        client(&pond).connect("/in").await.expect_err("refused");
+        let line = log.one("pondsocket::connection", "origin not allowed");
+        assert_eq!((line.level, line.fields.get("origin")), (Level::WARN, &*format!("{origin:?}")));
+        assert_eq!(line.fields.get("forwarded_host"), "\"site.example\"");
+        assert_eq!(line.fields.names(), ["endpoint", "forwarded_host", "hint", "host", "origin"]);
+        assert!(line.fields.get("hint").contains(hint), "{}", line.fields.get("hint"));
+
+        // What it says works.
+        let (pond, ..) = self::pond(options.allowed_origins(vec![origin.to_owned()]));
+        client(&pond).connect("/in").await?;
+    }
+    Ok(())
+}
+
 struct Panics;
 
 impl Hooks for Panics {

@@ -61,18 +61,21 @@ pub(crate) struct Foreign {
 }
 
 impl Foreign {
-    /// What can be done about it.
-    pub(crate) fn hint(&self) -> &'static str {
-        match self.origin.as_str() {
-            "" => "no `Origin`: see `allow_missing_origin` and `check_origin`",
-            "null" => {
-                "if pages without an origin (sandboxed, or of a file) may connect, add `null` to `allowed_origins`"
-            }
-            _ => {
-                "if its pages may connect, add the origin to `allowed_origins`; if it is this server behind a proxy, the \
-                 proxy has to pass on `Host`, or to set `X-Forwarded-Host` and be named in `trusted_proxies`"
-            }
+    /// What can be done about it: which value goes into which option.
+    pub(crate) fn hint(&self) -> String {
+        let origin = &self.origin;
+        if origin.is_empty() {
+            return "no `Origin`: see `allow_missing_origin` and `check_origin`".to_owned();
         }
+        if origin.starts_with("http://") || origin.starts_with("https://") {
+            return format!(
+                "if its pages may connect, add {origin:?} to `allowed_origins`; if it is this server behind a proxy, the \
+                 proxy has to pass on `Host`, or to set `X-Forwarded-Host` and be named in `trusted_proxies`"
+            );
+        }
+        format!(
+            "if files, sandboxed pages or the application that say so may connect, add {origin:?} to `allowed_origins`"
+        )
     }
 }
 
