@@ -2,7 +2,7 @@
 
 use super::ProtocolError;
 
-/// Why the peer closes.
+/// The content of a close frame: the reason for which the peer closes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CloseFrame<'a> {
     /// The status code, one of those that may be sent.

@@ -12,7 +12,7 @@ use super::message::Message;
 use super::partial::{Partial, Unread};
 use super::{Deflate, Event, ProtocolError, Scratch, mask};
 
-/// How much a peer may make us hold.
+/// Limits on the memory that a peer can make the decoder hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// The most bytes of a message. Holds for each frame as announced, for the message reassembled, and for the
@@ -37,12 +37,12 @@ pub struct Input<'a> {
     scratch: &'a mut Scratch,
     source: Source<'a>,
     at: usize,
-    /// What the last event was made of, and borrows from.
+    /// The payload from which the last event was made, and from which that event borrows.
     ready: Option<Ready>,
 }
 
 impl Decoder {
-    /// `deflate` is what the handshake has agreed on.
+    /// Creates a decoder. `deflate` is the compression that the handshake has agreed on.
     pub fn new(limits: Limits, deflate: Option<Deflate>) -> Self {
         Self { limits, deflate, ended: false, partial: None }
     }
@@ -60,7 +60,7 @@ impl Decoder {
         Input { decoder: self, scratch, source, at, ready: None }
     }
 
-    /// Whether bytes were kept that may hold complete frames. Feed nothing (`&mut []`) to decode them.
+    /// Returns `true` if bytes were kept that may hold complete frames. Feed nothing (`&mut []`) to decode them.
     pub fn has_pending(&self) -> bool {
         self.partial.as_ref().is_some_and(|partial| !partial.unread.is_empty())
     }
@@ -70,7 +70,7 @@ impl Decoder {
         self.partial.as_ref().map_or(0, |partial| partial.capacity())
     }
 
-    /// Whether a frame fits what came before it and the limits, judged by its header alone.
+    /// Checks by its header alone that a frame may follow the frames before it, and keeps to the limits.
     fn admit(&self, header: &Header) -> Result<(), ProtocolError> {
         let message = self.partial.as_ref().and_then(|partial| partial.message());
         let arrived = match (header.kind, message) {

@@ -8,7 +8,7 @@ use super::header;
 /// The compression buffer a [`Deflater`] keeps between messages.
 const KEPT_OUTPUT: usize = 64 * 1024;
 
-/// What a flush ends with and the sender cuts off (RFC 7692 section 7.2.1).
+/// The last bytes of a flush, which the sender cuts off (RFC 7692 section 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
 /// Compresses messages one by one, without context takeover, so that a frame suits every connection whose

@@ -2,7 +2,7 @@
 
 use super::header::{self, MAX_CONTROL};
 
-/// What a frame carries.
+/// The type of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Opcode {
     /// A text message.

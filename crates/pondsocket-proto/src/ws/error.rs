@@ -1,4 +1,4 @@
-//! What a peer can do wrong.
+//! Violations by the peer, and the close code that answers each.
 
 use thiserror::Error;
 

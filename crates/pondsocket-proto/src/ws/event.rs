@@ -1,4 +1,4 @@
-//! What the decoder tells its caller, and how a complete payload becomes that.
+//! Events that the decoder returns, and their making from a complete payload.
 
 use std::ops::Range;
 

@@ -18,7 +18,7 @@ use super::Deflate;
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const VERSION_13: HeaderValue = HeaderValue::from_static("13");
 
-/// What makes an accept key out of any key (RFC 6455 section 1.3).
+/// The constant that is hashed with a client's key to make the accept key (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The bytes of a key, once decoded (RFC 6455 section 4.1).
@@ -36,7 +36,7 @@ pub struct Handshake {
     deflate: Option<Deflate>,
 }
 
-/// Why a request cannot become a WebSocket. `Display` is a text for the response's body.
+/// The reason for which a request cannot become a WebSocket. `Display` is a text for the response's body.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -60,7 +60,7 @@ pub enum Refusal {
     Key,
 }
 
-/// Whether the request asks for a WebSocket at all, well or badly.
+/// Returns `true` if the request asks for a WebSocket, even if it does so with errors.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     has_token(headers, UPGRADE, "websocket")
 }
@@ -165,7 +165,7 @@ pub fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.is_empty())
 }
 
-/// Whether one of the header's comma-separated values is `token`, in any case.
+/// Returns `true` if one of the header's comma-separated values is `token`, in upper or lower case.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     // Bytes, not text: an element that is not ASCII does not hide its neighbours.
     let elements = headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

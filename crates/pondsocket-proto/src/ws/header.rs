@@ -28,7 +28,7 @@ pub(super) struct Header {
     pub(super) key: [u8; 4],
 }
 
-/// What a frame does: it starts a message, continues one, or stands between as a control frame.
+/// The role of a frame: it starts a message, continues one, or stands between frames of messages as a control frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     Start(Data),

@@ -5,7 +5,7 @@ use super::event::{Payload, Ready};
 use super::header::Data;
 use super::utf8::PartialText;
 
-/// What has arrived of a message, unmasked.
+/// The part of a message that has arrived, unmasked.
 ///
 /// It grows with what arrives, never with what is announced, so memory costs the peer as many bytes as us. A
 /// compressed message is kept compressed until it is complete, because the inflater is shared with other connections.

@@ -1,4 +1,4 @@
-//! Which offer of `permessage-deflate` we accept, and what we answer (RFC 7692 section 7.1).
+//! Negotiation of `permessage-deflate`: the offer that is accepted, and the answer to it (RFC 7692 section 7.1).
 
 use std::ops::RangeInclusive;
 use std::{fmt, mem};
@@ -12,7 +12,7 @@ const OUR_WINDOWS: RangeInclusive<u8> = 9..=15;
 const ANY_WINDOW: RangeInclusive<u8> = 8..=15;
 const DEFAULT_WINDOW: u8 = 15;
 
-/// What the two sides have agreed on: compression without context takeover in either direction.
+/// The agreement of both sides: compression without context takeover in either direction.
 ///
 /// Its `Display` is the answer for `Sec-WebSocket-Extensions`. `client_max_window_bits` is never part of it: that
 /// would limit the client's window to save memory that we do not spend, as our inflater is shared.

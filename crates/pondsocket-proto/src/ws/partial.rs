@@ -1,4 +1,4 @@
-//! What a decoder keeps between two reads, when there is anything to keep.
+//! The state that a decoder keeps between two reads. It exists only while a frame or message is incomplete.
 
 use std::mem;
 
@@ -14,7 +14,7 @@ pub(super) struct Partial {
     pub(super) head: Head,
     frame: Option<OpenFrame>,
     message: Option<Message>,
-    /// What has arrived of a control frame. It needs a place of its own: the frame may stand inside a message.
+    /// The part of a control frame that has arrived. It is kept apart, because the frame may stand inside a message.
     control: Vec<u8>,
     pub(super) unread: Unread,
 }

@@ -1,4 +1,4 @@
-//! What others may leave out, or say in their own way.
+//! Messages that are accepted although fields are left out or written in another form.
 
 use pondsocket_proto::cluster::message::{Body, Envelope, PresenceEvent, Recipients, UserMessage, UserState};
 

@@ -133,7 +133,7 @@ fn node() -> impl Strategy<Value = NodeId> {
     (id(), number()).prop_map(|(name, incarnation)| NodeId { name, incarnation })
 }
 
-/// What every language holds exactly.
+/// An integer that numbers of every language hold exactly.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just((1 << 53) - 1), 0..1_u64 << 53]
 }

@@ -1,4 +1,4 @@
-//! What nodes of other languages have said, word for word. None of them knows `ext`.
+//! Messages captured word for word from nodes of other languages. None of these nodes knows `ext`.
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::Topics;
@@ -55,7 +55,7 @@ const BOB: [&str; 3] = [
     "f79846a7-4555-4487-a11a-3dfcbd466ae6",
 ];
 
-/// What each language's bob shows of himself.
+/// The presence of the user "bob" in the captured messages of each language.
 fn presence_of_bob() -> [Object; 2] {
     [BOB[0], BOB[1]].map(|id| object(&format!(r#"{{"id": "{id}", "username": "bob", "status": "online"}}"#)))
 }

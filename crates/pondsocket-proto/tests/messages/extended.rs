@@ -1,4 +1,4 @@
-//! What our own nodes say beside a message, and what becomes of it where it is not what it should be.
+//! The extension (`ext`) that our own nodes add to a message, and the treatment of one that is malformed.
 
 use pondsocket_proto::cluster::message::{
     Body, ChannelState, Envelope, Ext, Fault, Malformed, NodeEvent, Part, PresenceEvent, UserState, strict,

@@ -1,4 +1,4 @@
-//! What nodes say to each other: everything that others say is understood, and everything that we say is accepted.
+//! Messages between nodes: all messages of other languages are read, and all messages that we write are valid for them.
 
 mod accepted;
 mod any;

@@ -1,4 +1,4 @@
-//! What holds for every message, and for everything that is none.
+//! Properties of every message, and of arbitrary bytes.
 
 use pondsocket_proto::cluster::message::{Envelope, strict};
 use proptest::collection::vec;
@@ -13,7 +13,7 @@ fn encoded(envelope: &Envelope) -> Vec<u8> {
     out
 }
 
-/// What can be read can be written, and is the same when it is read again.
+/// Asserts that bytes that can be decoded survive encoding and decoding again unchanged.
 fn holds_for(bytes: &[u8]) {
     if let Ok(read) = Envelope::decode(bytes) {
         assert_eq!(Envelope::decode(&encoded(&read)).as_ref(), Ok(&read));

@@ -1,4 +1,4 @@
-//! What is no message, and what no sender can do to us.
+//! Malformed messages, which are refused and can do no harm to the receiver.
 
 use pondsocket_proto::cluster::message::{Envelope, Fault, MAX_ID, MAX_NAME, Malformed};
 use pondsocket_proto::id::InvalidId;

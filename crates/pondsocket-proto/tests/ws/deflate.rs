@@ -146,7 +146,7 @@ fn payloads() -> impl Strategy<Value = Vec<u8>> {
     (pieces, order).prop_map(|(pieces, order)| order.iter().flat_map(|index| index.get(&pieces).clone()).collect())
 }
 
-/// What a client makes of a frame of ours, with a window no larger than agreed on.
+/// Inflates a frame of ours as a client does, with a window no larger than agreed on.
 fn client_hears(bytes: &[u8], window_bits: u8) -> Vec<u8> {
     let (first, payload) = match bytes[1] {
         126 => (bytes[0], &bytes[4..]),

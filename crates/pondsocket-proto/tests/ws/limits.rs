@@ -1,4 +1,4 @@
-//! How much a peer can make us hold.
+//! Limits on the memory that a peer can make a decoder hold.
 
 use pondsocket_proto::ws::{Decoder, Limits, ProtocolError, Scratch};
 

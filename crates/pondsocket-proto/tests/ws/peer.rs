@@ -101,7 +101,7 @@ impl Server {
     }
 }
 
-/// What a server hears that reads everything at once.
+/// Decodes `bytes` in one read, and returns the conversation that a server has then had.
 pub(crate) fn hear(bytes: &[u8]) -> Conversation {
     let mut server = Server::new(1 << 20);
     server.hear(bytes);
@@ -121,7 +121,7 @@ pub(crate) fn negotiate(offer: &str) -> Option<Deflate> {
     accept(&request, true).unwrap().deflate()
 }
 
-/// What clients may send: whole messages, fragmented ones with control frames in between, closes.
+/// Valid streams of clients: whole messages, fragmented ones with control frames in between, closes.
 pub(crate) fn client_streams() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(messages(), 0..8).prop_map(|messages| messages.concat())
 }

@@ -46,7 +46,8 @@ fn judge(role: Role, incoming: Vec<u8>) -> WebSocket<Recorded> {
     WebSocket::from_raw_socket(stream, role, Some(config))
 }
 
-/// What tungstenite hears until the stream ends, and whether it ended because of a mistake.
+/// Decodes a stream with tungstenite. Returns the messages, and whether the stream ended because of a protocol
+/// violation.
 fn hear(role: Role, incoming: Vec<u8>) -> (Vec<Said>, bool) {
     let mut socket = judge(role, incoming);
     let mut heard = Vec::new();
