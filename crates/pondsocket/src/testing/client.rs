@@ -18,7 +18,7 @@ use super::room::Room;
 #[derive(Debug)]
 pub struct Client {
     id: String,
-    /// What comes for no channel but the connection.
+    /// The mailbox for messages that concern the connection and no channel.
     gateway: Room,
     line: Arc<Line>,
 }

@@ -37,13 +37,13 @@ use crate::handler::BoxFuture;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How much may be on the way in either direction, as in a socket's buffers.
+/// The most bytes on their way in either direction, as in a socket's buffers.
 const ON_THE_WAY: usize = 64 * 1024;
 
-/// How much the client reads at once.
+/// The most bytes that the client reads at once.
 const READ: usize = 8 * 1024;
 
-/// A client that is not connected yet: whom it connects to, and what it says at the door. Every
+/// A client that is not connected yet: the server it connects to, and the request that it connects with. Every
 /// [`connect`](Self::connect) makes another connection.
 ///
 /// ```
@@ -119,14 +119,16 @@ impl Connector {
         self
     }
 
-    /// How long anything that is awaited may take; 5 s by default. It is tokio's time, which a test can pause.
+    /// Sets the longest time that anything awaited may take; 5 s by default. It is tokio's time, which a test can
+    /// pause.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Connector {
         self.patience.deadline = deadline;
         self
     }
 
-    /// How long [`assert_silence`](super::Room::assert_silence) listens; 100 ms by default. It is tokio's time too.
+    /// Sets the time for which [`assert_silence`](super::Room::assert_silence) listens; 100 ms by default. It is
+    /// tokio's time too.
     #[must_use]
     pub fn silence(mut self, silence: Duration) -> Connector {
         self.patience.silence = silence;
@@ -241,7 +243,7 @@ impl Connector {
     }
 }
 
-/// Why there is no connection.
+/// The reason for which there is no connection.
 enum NotOpen {
     Refused(Box<Response<Bytes>>),
     Failed(BoxError),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::inbox::Recent;
 
-/// Why a client is not connected.
+/// The reason for which a client is not connected.
 #[non_exhaustive]
 pub enum ConnectError {
     /// The server answered, with something else than an upgrade.
@@ -17,7 +17,7 @@ pub enum ConnectError {
     Failed(Failure),
 }
 
-/// Why a join, a request or a leave was not answered as it should be.
+/// The reason for which a join, a request or a leave was not answered as it should be.
 #[non_exhaustive]
 pub enum CallError {
     /// It was declined, or its handler failed.
@@ -32,7 +32,7 @@ pub struct Refusal {
     response: Box<Response<Bytes>>,
 }
 
-/// What an error message of the server says.
+/// The content of an error message from the server.
 pub struct Rejection {
     asked: Asked,
     code: u16,
@@ -50,7 +50,7 @@ struct Report {
     recent: Recent,
 }
 
-/// What a test has asked for, and where in it.
+/// The operation that a test has asked for, and the place in the test's source.
 #[derive(Clone)]
 pub(super) struct Asked {
     at: &'static Location<'static>,

@@ -1,14 +1,14 @@
-//! What a client has received, sorted: plain data, without a socket or a clock.
+//! The messages that a client has received, sorted by channel: plain data, without a socket or a clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
 use super::received::Received;
 
-/// How many messages a mailbox keeps. A test that leaves more unread has lost track, and is told so.
+/// The most messages that a mailbox keeps. A test that leaves more unread fails, with a message that says so.
 const KEPT: usize = 65_536;
 
-/// How many frames a failure shows, and how many bytes of each.
+/// The number of frames that a failure shows, and the number of bytes of each.
 const SHOWN: usize = 16;
 const SHOWN_BYTES: usize = 400;
 
@@ -23,7 +23,7 @@ pub(super) struct Inbox {
     end: Option<End>,
 }
 
-/// What came for one channel and has not been read. A channel may have several: each gets everything.
+/// The unread messages of one channel. A channel may have several mailboxes: each gets every message.
 #[derive(Debug)]
 struct Mailbox {
     channel: String,
@@ -38,7 +38,7 @@ struct Question {
     answer: Option<Received>,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Closed {
@@ -48,7 +48,7 @@ pub struct Closed {
     pub reason: String,
 }
 
-/// Why nothing more comes.
+/// The reason for which no more messages will come.
 #[derive(Clone, Debug)]
 pub(super) enum End {
     Closed(Closed),

@@ -22,26 +22,26 @@ use super::events::Events;
 use super::inbox::{Closed, End, Inbox};
 use crate::engine::sync::Mutex;
 
-/// How many messages may wait to be sent. Sending does not wait, so a test that sends more without awaiting anything
-/// is told so.
+/// The most messages that may wait to be sent. Sending does not wait, so a test that sends more without awaiting
+/// anything fails, with a message that says so.
 const OUTGOING: usize = 16_384;
 
-/// How long a test waits.
+/// The times that a test waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// For something to come.
+    /// The longest wait for a message.
     pub(super) deadline: Duration,
-    /// For nothing to come.
+    /// The time for which no message may come, to assert silence.
     pub(super) silence: Duration,
 }
 
-/// What a client is connected by.
+/// The transport of a connected client.
 pub(super) enum Opened {
     WebSocket(Box<WebSocketStream<TokioIo<Upgraded>>>),
     Events(Box<Events>),
 }
 
-/// What a client and its rooms hold of the connection. It ends, without a close frame, when the last of them goes.
+/// The connection as shared by a client and its rooms. It ends, without a close frame, when the last of them goes.
 #[derive(Debug)]
 pub(super) struct Line {
     incoming: Arc<Incoming>,
@@ -50,7 +50,7 @@ pub(super) struct Line {
     requests: AtomicU64,
 }
 
-/// Where the task puts what comes.
+/// The inbox that the reading task fills, and the signal that its content has changed.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     inbox: Mutex<Inbox>,
@@ -58,7 +58,7 @@ pub(super) struct Incoming {
 }
 
 impl Line {
-    /// Sorts into `inbox` what comes, on a task of the current runtime.
+    /// Starts a task on the current runtime that sorts incoming messages into `inbox`.
     pub(super) fn new(opened: Opened, inbox: Inbox, patience: Patience) -> Line {
         let (outgoing, to_send) = mpsc::channel(OUTGOING);
         let incoming = Arc::new(Incoming { inbox: Mutex::new(inbox), changed: Notify::new() });
@@ -136,7 +136,7 @@ impl Line {
         }
     }
 
-    /// What a test that has waited in vain is told.
+    /// Makes the failure of a test that has waited in vain.
     pub(super) fn fail(&self, asked: &Asked, why: impl Into<String>) -> Failure {
         Failure::new(asked.clone(), why, self.with(|inbox| inbox.recent()))
     }

@@ -7,19 +7,19 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Received {
-    /// Who speaks.
+    /// The kind of message, which tells the sender.
     pub kind: Kind,
-    /// What it is about.
+    /// The event's name.
     pub event: String,
     /// The channel's name; `GATEWAY` if it concerns the connection.
     pub channel: String,
-    /// That of the message which it answers, else a fresh one.
+    /// The id of the message that this one answers, otherwise a fresh id.
     pub request_id: String,
-    /// An object, always.
+    /// The payload, which is always an object.
     pub payload: Value,
 }
 
-/// What kind of message it is: the `action` on the wire.
+/// The kind of a message: the `action` on the wire.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -39,17 +39,17 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PresenceChange<T = Value> {
-    /// How.
+    /// The kind of change.
     pub change: Change,
-    /// Whose.
+    /// The user whose presence has changed.
     pub user_id: String,
-    /// What the user shows now; when it leaves, what it showed last.
+    /// The presence that the user shows now; after a leave, the last one.
     pub changed: T,
-    /// What all tracked users show, in no particular order.
+    /// The presence of all tracked users, in no particular order.
     pub list: Vec<T>,
 }
 
-/// How presence changes.
+/// The kind of a presence change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
@@ -110,12 +110,12 @@ impl Received {
         self.kind == Kind::System && self.event == event
     }
 
-    /// Whether it is an error. These names are the server's own: no application can send them.
+    /// Returns `true` for an error. These event names are the server's own: no application can send them.
     pub(super) fn is_error(&self) -> bool {
         ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"].iter().any(|event| self.is_system(event))
     }
 
-    /// What it says if it is presence.
+    /// Parses a presence message.
     pub(super) fn presence<T: DeserializeOwned>(self) -> Result<PresenceChange<T>, serde_json::Error> {
         let change = match self.event.as_str() {
             "JOIN" => Change::Join,

@@ -11,7 +11,7 @@ use crate::cluster::{
     Outcome, Publish, Session, Stop, Topic,
 };
 
-/// How many messages may be under way to one node whose messages are [delayed](MemoryBus::delay); what comes on top is
+/// The most messages on their way to one node whose messages are [delayed](MemoryBus::delay). Any further message is
 /// lost, with a gap.
 const MAX_UNDER_WAY: usize = 64 * 1024;
 
@@ -37,7 +37,7 @@ struct Hub {
 struct State {
     nodes: Vec<Node>,
     leases: BTreeMap<NodeId, Instant>,
-    /// Who has beaten and not said bye.
+    /// The nodes that have renewed a lease and not released it.
     known: HashSet<NodeId>,
 }
 
@@ -56,7 +56,7 @@ struct Node {
     received: u64,
 }
 
-/// What becomes of the messages to one node.
+/// The faults set for messages to one node, and the messages that are on their way to it.
 #[derive(Debug, Default)]
 struct Line {
     delay: Duration,

@@ -1,4 +1,4 @@
-//! What the cases are written with: a node that runs, and waits with deadlines.
+//! Helpers of the cases: a running node, and waits with deadlines.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -14,7 +14,7 @@ use crate::cluster::{
     Bus, BusError, BusEvent, BusEvents, BusSink, Outcome, Publish, Session, SinkLimits, Stop, Stopper, Topic,
 };
 
-/// How long anything may take.
+/// The longest time that a case waits for anything.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A node whose bus runs.
@@ -23,7 +23,7 @@ pub(super) struct Node {
     pub(super) events: BusEvents,
     pub(super) stopper: Stopper,
     pub(super) running: JoinHandle<Result<(), BusError>>,
-    /// What came before what was waited for.
+    /// Messages that arrived before the awaited one.
     seen: HashSet<(Topic, Bytes)>,
 }
 

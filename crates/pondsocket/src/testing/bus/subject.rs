@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use crate::cluster::{BoxFuture, Bus};
 
-/// What the suite judges: an engine of its own, with as many nodes as a case needs.
+/// The implementation under test: an engine of its own, with as many nodes as a case needs.
 pub trait Subject: Send + Sync {
     /// The bus of one more node. All of one subject are joined with each other, and with none of another subject.
     fn bus(&self) -> Arc<dyn Bus>;
 
-    /// How to break it, for the cases of the part `faults`.
+    /// Returns the means to break the engine, for the cases of the part `faults`.
     fn breaker(&self) -> Option<&dyn Breaker> {
         None
     }

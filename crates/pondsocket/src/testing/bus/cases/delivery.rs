@@ -1,4 +1,4 @@
-//! What arrives is what was sent (C1 to C3, C7, C8).
+//! Delivery: messages arrive unchanged and in order (C1 to C3, C7, C8).
 
 use bytes::Bytes;
 
@@ -139,7 +139,7 @@ pub async fn many_tasks_keep_their_orders(subject: &dyn Subject) {
     }
 }
 
-/// Who hears itself still hears everybody else, in order.
+/// A node that receives its own messages still receives those of all others, in order.
 pub async fn an_echo_disturbs_nothing(subject: &dyn Subject) {
     let (mut ada, bob) = (Node::listening(subject, ["t"]).await, Node::up(subject).await);
     for number in 0..50 {
@@ -149,7 +149,7 @@ pub async fn an_echo_disturbs_nothing(subject: &dyn Subject) {
     expect_in_order(&mut ada, "bob", 50).await;
 }
 
-/// What was published before a subscription is nobody's, and what comes later arrives.
+/// A message published before a subscription is not delivered to it, and a later one is.
 pub async fn who_comes_late_hears_what_comes_later(subject: &dyn Subject) {
     let publisher = Node::up(subject).await;
     publisher.publish("t", "early").await;

@@ -13,14 +13,14 @@ fn breaker(subject: &dyn Subject) -> &dyn Breaker {
     subject.breaker().expect("a subject that can be broken")
 }
 
-/// When the engine goes this is told.
+/// Losing the engine is reported as an event.
 pub async fn losing_the_engine_is_told(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
 }
 
-/// When it returns everything is subscribed again, in a new session, without being asked for.
+/// The return of the engine restores all subscriptions, in a new session, without a call of the node.
 pub async fn its_return_restores_the_interest(subject: &dyn Subject) {
     let (mut node, mut publisher) = (Node::listening(subject, ["a", "b"]).await, Node::up(subject).await);
     soon("cut", breaker(subject).cut()).await;
@@ -34,7 +34,7 @@ pub async fn its_return_restores_the_interest(subject: &dyn Subject) {
     node.expect("b", b"1").await;
 }
 
-/// What is wanted while it is away is subscribed when it returns.
+/// A topic added while the engine is away is subscribed when it returns.
 pub async fn interest_while_it_is_away_is_subscribed_afterwards(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
@@ -47,7 +47,7 @@ pub async fn interest_while_it_is_away_is_subscribed_afterwards(subject: &dyn Su
     node.expect("b", b"1").await;
 }
 
-/// What is removed while it is away does not come back.
+/// A topic removed while the engine is away is not subscribed when it returns.
 pub async fn what_is_removed_while_it_is_away_is_not_subscribed(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a", "b"]).await;
     soon("cut", breaker(subject).cut()).await;
@@ -61,8 +61,8 @@ pub async fn what_is_removed_while_it_is_away_is_not_subscribed(subject: &dyn Su
     node.expect("a", b"1").await;
 }
 
-/// What is published while it is away is not sent, which is said without waiting for its return; and it is not sent later
-/// either.
+/// A message published while the engine is away is not sent, neither then nor later. The outcome says so without
+/// waiting for the engine's return.
 pub async fn while_it_is_away_nothing_is_sent(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;

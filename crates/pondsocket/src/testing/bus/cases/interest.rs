@@ -1,4 +1,4 @@
-//! What is wanted is delivered, and nothing else (C4).
+//! Subscriptions: the topics that a node wants are delivered, and no others (C4).
 
 use tokio::time::Instant;
 

@@ -24,7 +24,7 @@ pub async fn before_run_nothing_is_sent(subject: &dyn Subject) {
     witness.expect("t", b"in time").await;
 }
 
-/// When it is stopped `run` ends without an error, and so do the events.
+/// Stopping the bus ends `run` without an error, and ends the events.
 pub async fn stop_ends_it_in_time(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a", "b"]).await;
     node.stop().await.expect("no error");

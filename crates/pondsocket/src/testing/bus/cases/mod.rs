@@ -1,4 +1,4 @@
-//! What every bus should pass, one function for each case: see [`bus_conformance!`](crate::bus_conformance).
+//! The cases that every bus must pass, one function for each: see [`bus_conformance!`](crate::bus_conformance).
 //!
 //! A case panics if the bus fails. The rules it checks are those of the [contract](crate::cluster#the-contract).
 

@@ -1,9 +1,9 @@
-//! What is said of what was sent.
+//! Publishing: the outcomes of messages.
 
 use super::{Node, Subject, soon};
 use crate::cluster::{BusErrorKind, Outcome, Publish};
 
-/// What is larger than the bus takes is refused, and what stands around it is sent.
+/// A message larger than the bus takes is refused, and its neighbours in the batch are sent.
 pub async fn what_is_too_big_is_not_sent_and_holds_up_nothing(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["t"]).await;
     // A bus without a limit has nothing to refuse.
@@ -34,7 +34,7 @@ pub async fn the_order_is_that_of_the_calls(subject: &dyn Subject) {
     }
 }
 
-/// Who does not wait for the outcome has published all the same.
+/// Dropping the future of `publish` does not take the messages back.
 pub async fn a_dropped_future_takes_nothing_back(subject: &dyn Subject) {
     let (mut node, publisher) = (Node::listening(subject, ["t"]).await, Node::up(subject).await);
     drop(publisher.bus.publish(vec![Publish::new("t", "1"), Publish::new("t", "2")]));
@@ -64,7 +64,7 @@ pub async fn each_message_has_its_outcome(subject: &dyn Subject) {
     }
 }
 
-/// What nobody listens to is sent.
+/// A message to a topic without subscribers counts as sent.
 pub async fn nobody_needs_to_listen(subject: &dyn Subject) {
     let node = Node::up(subject).await;
     let receivers = node.publish("nobody", "1").await;
