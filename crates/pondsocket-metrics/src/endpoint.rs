@@ -1,4 +1,4 @@
-//! What is counted for each message of an endpoint: its handles are asked for once.
+//! The metric handles of one endpoint. They are looked up once, because the endpoint counts with them at each message.
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use pondsocket::metrics::Queue;

@@ -1,5 +1,5 @@
-//! What happens in a [`PondSocket`](pondsocket::PondSocket), counted with the [`metrics`] facade: for Prometheus, or
-//! whatever else there is a recorder for.
+//! Counters, gauges and histograms of a [`PondSocket`](pondsocket::PondSocket), reported through the [`metrics`]
+//! facade: for Prometheus, or any other system that has a recorder.
 //!
 //! ```
 //! use std::thread;
@@ -47,7 +47,7 @@ mod snapshot;
 pub use exported::Exported;
 pub use snapshot::record;
 
-/// What recorders that count in buckets should be told of each histogram: the limits of its buckets.
+/// The bucket limits of each histogram, for recorders that count in buckets.
 pub const BUCKETS: [(&str, &[f64]); 4] = [
     (names::HANDLER_SECONDS, &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0]),
     (names::CONNECTION_SECONDS, &[1.0, 10.0, 60.0, 600.0, 3600.0, 14_400.0, 86_400.0, 604_800.0]),

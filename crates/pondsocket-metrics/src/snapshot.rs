@@ -1,4 +1,4 @@
-//! What there is at a moment, which nobody counts: asked for when somebody looks.
+//! Gauges that no event updates. Their values are read from a snapshot when they are to be shown.
 
 use metrics::gauge;
 use pondsocket::Snapshot;

@@ -1,4 +1,4 @@
-//! What a scrape shows after clients have come, talked and gone.
+//! The output of a scrape after clients have connected, sent messages and left.
 
 use std::error::Error as StdError;
 use std::time::Duration;

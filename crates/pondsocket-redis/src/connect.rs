@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::error::{bus_error, timeout as too_long};
 use crate::options::{RedisOptions, SentinelOptions};
 
-/// How long the kernel waits for a peer to acknowledge bytes before it gives the socket up.
+/// The time for which the kernel waits for a peer to acknowledge bytes before it gives the socket up.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Names are resolved and sentinels are asked anew for each connection, so that a failover is followed.

@@ -1,4 +1,4 @@
-//! What Redis says, as the kinds that a bus knows.
+//! Translation of errors from Redis into the kinds of errors that a bus has.
 
 use pondsocket::cluster::{BusError, BusErrorKind};
 use redis::{ErrorKind, RedisError};

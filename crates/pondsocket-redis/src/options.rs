@@ -1,4 +1,4 @@
-//! Where Redis is, who we are there, and what the bus may keep.
+//! Options of the bus: the address of Redis, the credentials, and the limits of what the bus keeps.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 /// The longest time that makes sense anywhere here.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How to reach Redis. Built by chaining, or from an address with [`url`](Self::url), and checked by
+/// Options to reach Redis. Built by chaining, or from an address with [`url`](Self::url), and checked by
 /// [`RedisBus::new`](crate::RedisBus::new).
 ///
 /// ```
@@ -36,26 +36,27 @@ pub struct RedisOptions {
     /// The database of the table of leases, the same for all nodes. It does *not* separate messages: pub/sub has no
     /// databases. Default 0.
     pub db: u32,
-    /// Whether to speak TLS, which needs the feature `tls`. Default off.
+    /// TLS, which needs the feature `tls`. Default off.
     pub tls: bool,
     /// Certificates to trust, as PEM, in place of those of the system. Default none.
     pub ca: Option<Vec<u8>>,
-    /// What all topics begin with. Servers in other languages have `pondsocket`, which is the default.
+    /// The prefix of all topics. Servers in other languages have `pondsocket`, which is the default.
     pub prefix: String,
     /// Nodes see each other if they have the same prefix and namespace. Default `default`.
     pub namespace: String,
-    /// Whom to ask where the primary is. Default none.
+    /// The sentinels that know the primary's address. Default none.
     pub sentinel: Option<SentinelOptions>,
-    /// How long making a connection may take, with its greeting. Default 2 s.
+    /// The longest time to make a connection, with its greeting. Default 2 s.
     pub connect_timeout: Duration,
-    /// How long the answer to a command may take. The outcome is unknown afterwards. Default 2 s.
+    /// The longest wait for the answer to a command. The outcome is unknown afterwards. Default 2 s.
     pub command_timeout: Duration,
-    /// How long nothing may arrive before the bus sends itself something, and how long that may take before both connections
-    /// are given up. Default 5 s.
+    /// The silence after which the bus sends a message to itself, and the longest time for that message to arrive
+    /// before both connections are given up. Default 5 s.
     pub probe_interval: Duration,
     /// The largest message, in bytes. Default 8 MiB.
     pub max_payload: usize,
-    /// How many messages may wait for Redis. Over it [`NotSent`](pondsocket::cluster::Outcome::NotSent). Default 10,000.
+    /// The most messages that may wait for Redis. Over it [`NotSent`](pondsocket::cluster::Outcome::NotSent). Default
+    /// 10,000.
     pub queue_messages: usize,
     /// The same in bytes. Default 16 MiB.
     pub queue_bytes: usize,
@@ -67,13 +68,13 @@ pub struct RedisOptions {
 pub struct SentinelOptions {
     /// Hosts and ports. Asked in this order until one answers.
     pub nodes: Vec<(String, u16)>,
-    /// What they call the primary.
+    /// The name of the primary at the sentinels.
     pub service: String,
-    /// Who we are to the sentinels, which is not who we are to Redis. Default none.
+    /// The username for the sentinels, separate from the one for Redis. Default none.
     pub username: Option<String>,
     /// Default none.
     pub password: Option<String>,
-    /// Whether the sentinels speak TLS. Default off.
+    /// TLS to the sentinels. Default off.
     pub tls: bool,
 }
 

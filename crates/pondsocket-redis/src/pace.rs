@@ -1,4 +1,5 @@
-//! How fast subscriptions are made: a wave of them holds up everybody's messages in Redis.
+//! A token bucket that limits the rate of new subscriptions. Redis handles commands one by one, so a large batch of
+//! subscriptions would delay the messages of all nodes.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ impl Pace {
         Pace { filled: BURST, since: now }
     }
 
-    /// How many may go now.
+    /// Returns the number of topics that may be subscribed now.
     pub(crate) fn room(&mut self, now: Instant) -> usize {
         let more = now.saturating_duration_since(self.since).as_secs_f64() * f64::from(RATE);
         if more >= 1.0 {
@@ -36,7 +37,7 @@ impl Pace {
         self.filled = self.filled.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
-    /// When some may go again.
+    /// Returns the time at which more topics may be subscribed.
     pub(crate) fn next(&self) -> Instant {
         self.since + Duration::from_millis(5)
     }

@@ -1,11 +1,11 @@
-//! Whether messages still arrive: a connection can be open, healthy by every count, and deliver nothing.
+//! A check that messages still arrive. A connection can be open and healthy by every count, and deliver nothing.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Looks after one session. Anything that is heard is proof; after a silence a message goes out to ourselves, through the
-/// path of every other, and if nothing is heard then either, the session is over.
+/// Watches one session. Any message that arrives proves that it works. After a silence the bus publishes a message to
+/// itself on the path of all others, and if that does not arrive either, the session is over.
 #[derive(Debug)]
 pub(crate) struct Probe {
     patience: Duration,
@@ -13,7 +13,7 @@ pub(crate) struct Probe {
     sent: Option<Instant>,
 }
 
-/// What is to be done.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Due {
     Nothing,

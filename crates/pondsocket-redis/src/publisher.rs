@@ -20,8 +20,8 @@ use crate::options::RedisOptions;
 use crate::queue::{Item, Queue, Tally};
 use crate::stats::Counters;
 
-/// How many writes may be under way. The second and further ones go out only when they are full: as long as Redis answers
-/// quickly, what gathers meanwhile makes better batches than many small writes.
+/// The most writes that wait for answers. While one waits, a further one goes out only when it is full: as long as
+/// Redis answers quickly, collecting messages makes better batches than many small writes.
 const UNDER_WAY: usize = 8;
 
 pub(crate) struct Publisher {
@@ -31,7 +31,7 @@ pub(crate) struct Publisher {
     link: watch::Sender<Link>,
     /// The number of a connection that somebody has found dead, and how.
     broken: watch::Sender<(u64, BusError)>,
-    /// When the first command was sent that was not followed by any answer.
+    /// The time at which the first command was sent that was not followed by any answer.
     asked: Mutex<Option<Instant>>,
     counters: Arc<Counters>,
     command_timeout: Duration,
@@ -57,7 +57,7 @@ pub(crate) struct Connection {
 /// The answers to a write, in the order of its items.
 type Write = BoxFuture<'static, (Vec<Item>, Result<Vec<RedisResult<u64>>, Failure>)>;
 
-/// Why there are no answers.
+/// The reason for which a batch has no answers.
 enum Failure {
     /// They may still come, to nobody.
     Late,
@@ -321,8 +321,8 @@ impl Publisher {
         *self.silence() = None;
     }
 
-    /// Whether there was no answer to anything for so long that the connection is given up. Until then it is kept: what was
-    /// sent to a Redis that only pauses is done when it goes on, beats above all.
+    /// Returns `true` if no command was answered for so long that the connection is given up. Until then it is kept,
+    /// because a Redis that only pauses executes the commands when it goes on, renewals of leases above all.
     fn is_silent(&self) -> bool {
         self.silence().is_some_and(|since| since.elapsed() > self.patience)
     }

@@ -1,4 +1,5 @@
-//! What waits to be published, and whose outcome is still open. Plain data: no connection, no waiting.
+//! The messages that wait to be published, and those whose outcome is still open. Plain data: no connection, no
+//! waiting.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 use crate::error::timeout;
 use crate::options::RedisOptions;
 
-/// How much goes out in one write.
+/// The limits of one write, in commands and bytes.
 const BATCH_COMMANDS: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -25,7 +26,7 @@ pub(crate) struct Queue {
     messages: usize,
     bytes: usize,
     limits: Limits,
-    /// Why nothing can be sent, if nothing can.
+    /// The reason for which nothing can be sent; `None` while messages can be.
     down: Option<BusError>,
     /// Nobody writes any more.
     ended: bool,
@@ -46,7 +47,7 @@ struct Call {
     total: usize,
     waiting: std::vec::IntoIter<Publish>,
     outcomes: Vec<Outcome>,
-    /// How large the messages without an outcome are.
+    /// The sizes of the messages without an outcome.
     sizes: VecDeque<usize>,
     answer: oneshot::Sender<Vec<Outcome>>,
 }
@@ -59,7 +60,7 @@ pub(crate) enum Item {
     Refuse(BusError),
 }
 
-/// What became of messages, to be counted.
+/// The numbers of messages by outcome, for the counters.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
     pub(crate) sent: usize,
@@ -120,12 +121,12 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// Whether there is enough for a write of full size.
+    /// Returns `true` if enough messages wait for a write of full size.
     pub(crate) fn has_full_batch(&self) -> bool {
         self.waiting >= BATCH_COMMANDS
     }
 
-    /// The next write: what waits, up to its size. It has at least one item, or there is none.
+    /// Takes the items of the next write: the waiting ones, up to the limits. The result is empty if none waits.
     pub(crate) fn take(&mut self, now: Instant) -> Vec<Item> {
         let (mut items, mut bytes) = (Vec::new(), 0);
         while let Some(call) = self.calls.get_mut(self.first_waiting) {

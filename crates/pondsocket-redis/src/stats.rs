@@ -1,4 +1,4 @@
-//! What is counted.
+//! The counters of the bus.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -39,7 +39,7 @@ pub(crate) struct Subscriber {
     /// Held for a moment only, never across an await.
     state: Mutex<State>,
     changed: Notify,
-    /// Why a session is to end, as somebody has found who cannot end it.
+    /// The reason to end the current session, set by code that cannot end it itself.
     elsewhere: watch::Sender<Option<BusError>>,
     probe_topic: Topic,
     counters: Arc<Counters>,
@@ -48,7 +48,7 @@ pub(crate) struct Subscriber {
 
 struct State {
     subscriptions: Subscriptions,
-    /// Since when there is no session; `None` if there is one.
+    /// The time at which the last session ended; `None` while there is a session.
     down: Option<Instant>,
 }
 
@@ -90,7 +90,7 @@ impl Subscriber {
         self.elsewhere.send_replace(Some(why));
     }
 
-    /// How many topics are wanted, and subscribed, without our own.
+    /// Returns the numbers of wanted and subscribed topics, without the probe's own topic.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.state();
         let (wanted, active) = state.subscriptions.counts();
@@ -98,7 +98,7 @@ impl Subscriber {
         (wanted - 1, active - own)
     }
 
-    /// How long there has been no session; `None` if there is one.
+    /// Returns the time for which there has been no session; `None` while there is one.
     pub(crate) fn down_for(&self) -> Option<Duration> {
         self.state().down.map(|since| since.elapsed())
     }
@@ -268,7 +268,7 @@ impl Subscriber {
         self.counters.received.add(received);
     }
 
-    /// Whether there is something to say, and whether everything that is wanted is subscribed.
+    /// Returns whether commands wait to be sent, and whether all wanted topics are subscribed.
     fn progress(&self) -> (bool, bool) {
         let state = self.state();
         let (wanted, active) = state.subscriptions.counts();
@@ -280,7 +280,7 @@ impl Subscriber {
     }
 }
 
-/// What the node is told of the connection.
+/// The reports on the connection to the node.
 struct Report {
     sink: BusSink,
     /// The reason that was told last, while there is no session.

@@ -1,5 +1,5 @@
-//! What is wanted, what Redis has confirmed, and what has to be said to make the two equal. Plain data: no connection, no
-//! clock.
+//! The topics that are wanted, those that Redis has confirmed, and the commands that make the two equal. Plain data: no
+//! connection, no clock.
 //!
 //! ```text
 //!              wanted                    confirmed
@@ -21,7 +21,7 @@ use pondsocket::cluster::Topic;
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     topics: HashMap<Topic, Entry>,
-    /// Whose state and wish may differ, each once. Nothing waits here without a session.
+    /// Topics whose confirmed state may differ from the wanted one, each once. It is empty without a session.
     unequal: VecDeque<Topic>,
     /// Commands that were refused as a whole, in halves.
     halves: VecDeque<Change>,
@@ -229,7 +229,7 @@ impl Subscriptions {
         self.topics.get(name).is_some_and(|entry| entry.state == State::Active)
     }
 
-    /// How many topics are wanted, and how many are subscribed.
+    /// Returns the number of topics that are wanted, and of those that are subscribed.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.wanted, self.active)
     }

@@ -1,4 +1,5 @@
-//! How fast messages go from one bus through Redis to another (bar B9), and how long one takes (bar B10). By hand:
+//! Throughput of messages from one bus through Redis to another (bar B9), and the latency of one (bar B10). To be run
+//! by hand:
 //! `cargo test --release -p pondsocket-redis --test throughput -- --ignored --nocapture`
 
 mod support;

@@ -21,7 +21,7 @@ pub(crate) struct Fake {
 
 struct Shared {
     rule: Box<dyn Fn(&Call) -> Act + Send + Sync>,
-    /// Who has subscribed what: connections by topic.
+    /// The subscribed connections by topic.
     listeners: Mutex<HashMap<String, Vec<(usize, Writer)>>>,
     connections: AtomicUsize,
 }
@@ -33,13 +33,13 @@ pub(crate) struct Call {
     pub(crate) words: Vec<String>,
 }
 
-/// What the server does about a command.
+/// The server's reaction to a command.
 pub(crate) enum Act {
-    /// What Redis would.
+    /// The answer that Redis would give.
     Normal,
     /// These bytes instead.
     Say(String),
-    /// These bytes, and then what Redis would.
+    /// These bytes, and then the answer of Redis.
     SayFirst(String),
     /// Nothing at all.
     Silent,
@@ -54,7 +54,7 @@ impl Call {
         self.words[0].eq_ignore_ascii_case(name)
     }
 
-    /// Whether a word of it is this.
+    /// Returns `true` if one of the command's arguments is `word`.
     pub(crate) fn has(&self, word: &str) -> bool {
         self.words[1..].iter().any(|it| it == word)
     }

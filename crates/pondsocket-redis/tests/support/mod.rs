@@ -12,10 +12,10 @@ use testkit::RedisServer;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long anything may take.
+/// The longest time that a test waits for anything.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How a bus reaches a Redis.
+/// Options with which a bus reaches this Redis.
 pub(crate) fn options(redis: &RedisServer) -> RedisOptions {
     RedisOptions::default().port(redis.port)
 }
