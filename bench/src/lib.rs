@@ -1,3 +1,3 @@
-//! What the runner and the programs that it compares have in common.
+//! Code shared by the runner and the programs that it compares.
 
 pub mod wire;

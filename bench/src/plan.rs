@@ -4,7 +4,7 @@ use std::time::Duration;
 use anyhow::Result;
 use indicatif::ProgressBar;
 
-/// What is run, where, how often and for how long.
+/// The plan of a comparison: its programs, the core that they run on, the number of runs and their duration.
 pub(crate) struct Plan {
     pub(crate) programs: Programs,
     /// Programs under measurement run on this core; the load is on another. `None` if there is only one.
@@ -14,7 +14,7 @@ pub(crate) struct Plan {
     pub(crate) progress: ProgressBar,
 }
 
-/// Where they are.
+/// The paths of the programs.
 pub(crate) struct Programs {
     /// The contract server.
     pub(crate) contract: PathBuf,

@@ -8,7 +8,7 @@ use crate::report::median;
 pub(crate) struct Row {
     /// Of what.
     pub(crate) name: String,
-    /// Whether it is ours.
+    /// `true` for our server.
     pub(crate) ours: bool,
     /// µs of CPU time for each message or delivery, by run.
     pub(crate) micros: Vec<f64>,

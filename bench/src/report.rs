@@ -1,4 +1,4 @@
-//! What the runs of a comparison say together.
+//! The results of all runs of a comparison.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ pub(crate) trait Report {
     fn rows(&self) -> Vec<Row>;
     /// Messages lost or out of order, in all runs.
     fn faults(&self) -> u64;
-    /// What costs more than it may, if anything does.
+    /// The costs that exceed their bars, if any do.
     fn excess(&self) -> Option<String>;
 }
 

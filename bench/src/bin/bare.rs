@@ -19,7 +19,7 @@ use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 
-/// How many messages are delivered together at the most.
+/// The most messages that are delivered together.
 const CHUNK: usize = 256;
 
 struct Node {
@@ -30,7 +30,7 @@ struct Node {
     frame: Frame,
 }
 
-/// What a message on the bus has around the payload.
+/// The bytes around the payload of a message on the bus.
 struct Frame {
     head: String,
     payload: usize,

@@ -1,4 +1,4 @@
-//! What a message looks like on the bus.
+//! The form of a message on the bus.
 
 use std::path::Path;
 
@@ -17,11 +17,11 @@ pub(crate) const PAYLOAD: usize = 200;
 /// The names of a publisher and a receiver, equally long.
 pub(crate) const NAMES: [&str; 2] = ["a", "b"];
 
-/// What a node puts around a payload.
+/// The bytes that a node puts around a payload.
 pub(crate) struct Frame {
-    /// Before it: who says it, where, what.
+    /// The bytes before the payload: sender, channel and event.
     pub(crate) head: String,
-    /// Behind it.
+    /// The bytes behind the payload.
     pub(crate) tail: String,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn channel(number: usize) -> String {
     format!("/plain/{number:02}")
 }
 
-/// Where nodes speak of it.
+/// The topic on which nodes publish the messages of a channel.
 pub(crate) fn topic(channel: &str) -> String {
     format!("pondsocket:v1:default:api/socket:{channel}")
 }

@@ -1,4 +1,4 @@
-//! What is sent, and what one run of it measured.
+//! The load on a cluster, and the measurements of one run.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::process::Cpu;
 /// 10,000 messages a second.
 const PACE: Duration = Duration::from_micros(100);
 
-/// How many messages may be on their way in a channel that is alone.
+/// The most messages on their way in a channel that is alone.
 const WINDOW: usize = 256;
 
 /// A kind of load. Each channel has one publisher and one receiver.
@@ -56,7 +56,7 @@ impl Load {
     }
 }
 
-/// What one run measured.
+/// The measurements of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     /// Messages received.
@@ -65,9 +65,9 @@ pub(crate) struct Run {
     pub(crate) lost: u64,
     /// Messages that arrived out of order.
     pub(crate) disorder: u64,
-    /// What each program has spent on it, in the order of the stage.
+    /// The CPU time that each program has spent on the run, in the order of the fixture's programs.
     pub(crate) cpu: Vec<Cpu>,
-    /// How long it took.
+    /// The duration of the run.
     pub(crate) seconds: f64,
     /// The way of each message from client to client, the shortest first. Known of a steady load only.
     pub(crate) took: Vec<Duration>,
@@ -84,14 +84,14 @@ impl Run {
         self.messages as f64 / self.seconds
     }
 
-    /// How long so many of a thousand messages took at the most, in milliseconds.
+    /// The latency within which `of_thousand` of a thousand messages arrived, in milliseconds.
     pub(crate) fn took(&self, of_thousand: usize) -> f64 {
         let at = self.took.len() * of_thousand / 1000;
         self.took.get(at).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
     }
 }
 
-/// How many messages each channel has got, and how long they took, if that is known.
+/// The number of messages that each channel has received, and their latencies, if known.
 type Sent = (Vec<u64>, Vec<Duration>);
 
 /// Sends one message at a time, at a pace, as long as its window has room: a machine that is busy with something else

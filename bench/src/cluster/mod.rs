@@ -1,5 +1,5 @@
-//! What a message costs that goes from a client of one node to a client of another, against two processes that use the
-//! client library of Redis and nothing else; and what a node with a bus pays although nobody elsewhere listens.
+//! The costs of a message that goes from a client of one node to a client of another, against two processes that use
+//! the client library of Redis and nothing else; and what a node with a bus pays although nobody elsewhere listens.
 
 mod frame;
 mod load;
@@ -32,7 +32,7 @@ pub(crate) fn measure(load: Load, plan: &Plan) -> Result<Report> {
 }
 
 impl Load {
-    /// What is compared: ours, and what it is measured by.
+    /// The two sides that are compared: ours, and the reference.
     fn sides(self) -> [&'static str; 2] {
         if self == Load::Local { ["bus", "none"] } else { ["ours", "bare"] }
     }

@@ -10,14 +10,14 @@ use crate::report::{self, median};
 /// The outcome of one load: medians of interleaved runs.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// What load it was.
+    /// The load of the runs.
     load: Load,
-    /// What is compared: ours, and what it is measured by. Pairs below are in this order.
+    /// The two sides that are compared: ours, and the reference. Pairs below are in this order.
     sides: [&'static str; 2],
     /// The size of a message on the bus.
     bytes_on_the_bus: usize,
     programs: Vec<Program>,
-    /// How long messages took from client to client, in milliseconds. Known of a steady load only.
+    /// The latency from client to client, in milliseconds. Known of a steady load only.
     took: Option<[Took; 2]>,
     /// Messages a second.
     per_second: [f64; 2],
@@ -25,7 +25,7 @@ pub(crate) struct Report {
     faults: u64,
 }
 
-/// What one program costs.
+/// The costs of one program.
 #[derive(Clone, Debug, Serialize)]
 struct Program {
     name: &'static str,
@@ -35,7 +35,7 @@ struct Program {
     ratio: f64,
     /// The smallest and the largest of them.
     between: [f64; 2],
-    /// What the ratio may be, if that is limited.
+    /// The highest ratio allowed, if there is a limit.
     bar: Option<f64>,
     /// CPU µs for each message, by run.
     runs: [Vec<f64>; 2],

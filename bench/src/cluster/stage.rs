@@ -43,12 +43,12 @@ impl Stage {
         Ok(Stage { redis: Some(redis), nodes })
     }
 
-    /// Where clients publish.
+    /// The address at which clients publish.
     pub(crate) fn publisher(&self) -> SocketAddr {
         self.nodes[0].address
     }
 
-    /// Where clients receive.
+    /// The address at which clients receive.
     pub(crate) fn receiver(&self) -> SocketAddr {
         self.nodes[self.nodes.len() - 1].address
     }

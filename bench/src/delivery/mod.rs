@@ -1,4 +1,4 @@
-//! What a delivery costs: our server against the least that the protocol allows.
+//! The costs of a delivery: our server against the least that the protocol allows.
 
 mod report;
 mod scenario;

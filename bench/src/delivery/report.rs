@@ -10,7 +10,7 @@ use crate::report::{self, median};
 /// The outcome of one scenario: medians of interleaved runs.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// What load it was.
+    /// The load of the runs.
     pub(crate) scenario: Scenario,
     /// CPU µs per delivery of our server: median, and all runs.
     pub(crate) ours: f64,
@@ -18,7 +18,7 @@ pub(crate) struct Report {
     pub(crate) limit: f64,
     /// Our cost as a ratio to the limit's.
     pub(crate) ratio: f64,
-    /// What the ratio may be.
+    /// The highest ratio allowed.
     pub(crate) bar: f64,
     /// The part of CPU time that is spent in the program itself: ours, and the limit's.
     pub(crate) user_share: [f64; 2],

@@ -1,4 +1,4 @@
-//! What load is put on a server, and what one run of it measured.
+//! The load on a server, and the measurements of one run.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const EVENT: &str = "message";
 const PAYLOAD: usize = 100;
 const RECEIVERS: usize = 1000;
 const PUBLISHERS: usize = 10;
-/// How many of its own messages a publisher may wait for.
+/// The most of its own messages that a publisher may wait for.
 const WINDOW: u64 = 4;
 const PACE: Duration = Duration::from_millis(20);
 
@@ -61,7 +61,7 @@ impl Scenario {
     }
 }
 
-/// What one run measured.
+/// The measurements of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     /// Messages received, by all receivers together.
@@ -70,9 +70,9 @@ pub(crate) struct Run {
     pub(crate) lost: u64,
     /// Messages that arrived out of order.
     pub(crate) disorder: u64,
-    /// What the server spent on it.
+    /// The CPU time that the server spent on the run.
     pub(crate) cpu: Cpu,
-    /// How long it took.
+    /// The duration of the run.
     pub(crate) seconds: f64,
 }
 

@@ -12,15 +12,15 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::ledger::Ledger;
 
-/// How long connecting and joining may take altogether.
+/// The longest time for all clients to connect and join.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where a client is.
+/// The server and the channel of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
-    /// Of the server.
+    /// The server's address.
     pub(crate) address: SocketAddr,
-    /// Which channel it joins.
+    /// The channel that the client joins.
     pub(crate) channel: String,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Client {
     unsent: Vec<u8>,
     upgraded: bool,
     joined: bool,
-    /// What it has received.
+    /// The messages that it has received.
     pub(crate) ledger: Ledger,
 }
 

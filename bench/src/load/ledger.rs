@@ -1,4 +1,4 @@
-//! What a receiver has seen: nothing lost, nothing twice, everything in order.
+//! The record of a receiver, which checks that nothing is lost, nothing comes twice, and everything is in order.
 
 /// The messages that one receiver has got, by publisher.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +11,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// How many messages of a publisher have come, if all came in order.
+    /// The number of messages of a publisher that have come, if all came in order.
     pub(crate) fn of(&self, publisher: usize) -> u64 {
         self.next.get(publisher).copied().unwrap_or_default()
     }

@@ -15,7 +15,7 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// What a process has spent so far, in those of its threads that have not ended.
+    /// The CPU time that a process has spent so far, in those of its threads that have not ended.
     pub(super) fn of(pid: u32) -> Result<Cpu> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The second field, the name, may contain anything: count from behind it.
@@ -24,13 +24,13 @@ impl Cpu {
         Ok(Cpu { total: on_cpu(pid)?, user: ticks / TICKS_PER_SECOND })
     }
 
-    /// What has been spent since `before`.
+    /// The CPU time spent since `before`.
     pub(crate) fn since(self, before: Cpu) -> Cpu {
         Cpu { total: self.total - before.total, user: self.user - before.user }
     }
 }
 
-/// For how long threads of a process were on a CPU, in seconds, to the nanosecond.
+/// The time that threads of a process were on a CPU, in seconds, to the nanosecond.
 fn on_cpu(pid: u32) -> Result<f64> {
     let mut nanoseconds = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {

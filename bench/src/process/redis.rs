@@ -8,13 +8,13 @@ use redis::Connection;
 
 use super::{Cpu, Killed, pinned};
 
-/// How long it may take until it answers.
+/// The longest time until a started Redis answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A `redis-server` that keeps nothing; it is killed when this is dropped.
 pub(crate) struct Redis {
     child: Killed,
-    /// Where it listens.
+    /// The URL at which it listens.
     pub(crate) url: String,
     connection: Connection,
 }

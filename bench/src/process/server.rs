@@ -10,7 +10,7 @@ use super::{Cpu, Killed, pinned};
 /// A running server; it is killed when this is dropped.
 pub(crate) struct Server {
     child: Killed,
-    /// Where it listens.
+    /// The address at which it listens.
     pub(crate) address: SocketAddr,
 }
 

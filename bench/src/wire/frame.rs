@@ -1,7 +1,7 @@
 /// The bit that says that a mask follows the lengths.
 pub(super) const MASKED: u8 = 0x80;
 
-/// What a whole text message of so many bytes begins with.
+/// The header of a whole text message of `len` bytes.
 pub(super) fn head(len: usize, masked: u8) -> Vec<u8> {
     let mut head = vec![0x81];
     match len {
@@ -18,7 +18,7 @@ pub(super) fn head(len: usize, masked: u8) -> Vec<u8> {
     head
 }
 
-/// Where what follows the lengths begins, and how long the payload is.
+/// The offset of the first byte behind the lengths, and the length of the payload.
 pub(super) fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     Some(match bytes.get(1)? & !MASKED {
         126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),

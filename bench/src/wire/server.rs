@@ -10,27 +10,28 @@ const CONNECTION: &str = r#"{"action":"CONNECT","event":"CONNECTION","channelNam
 const ACKNOWLEDGE: &str =
     r#"{"action":"SYSTEM","event":"ACKNOWLEDGE","channelName":"/plain/bench","requestId":"0","payload":{}}"#;
 
-/// What a client wants.
+/// A request of a client.
 pub enum Wish<'a> {
-    /// To join this channel.
+    /// Asks to join this channel.
     Join(&'a str),
-    /// That others get this.
+    /// Publishes this to the others.
     Publish(&'a [u8]),
-    /// To go.
+    /// Closes the connection.
     Close,
 }
 
-/// Whether `bytes` end with the head of a request: it is an upgrade, and its clients wait for the answer.
+/// Returns `true` if `bytes` end with the head of a request. It is always an upgrade, because clients of the load wait
+/// for the answer before they send more.
 pub fn is_request(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\r\n\r\n")
 }
 
-/// What a client gets that asked for an upgrade.
+/// The answer to a client that asked for an upgrade.
 pub fn upgraded() -> Vec<u8> {
     [SWITCHING, &text(CONNECTION.as_bytes())].concat()
 }
 
-/// What a client gets that wants to join.
+/// The answer to a client that asks to join.
 pub fn joined() -> Vec<u8> {
     text(ACKNOWLEDGE.as_bytes())
 }
@@ -42,8 +43,8 @@ pub fn text(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What the first frame of `bytes` wants, if anything, and its whole length. The mask of our load is zero, so what it
-/// sends is read where it lies.
+/// The request in the first frame of `bytes`, if there is one, and the frame's whole length. The mask of our load is
+/// zero, so the payload is read without unmasking.
 pub fn wish(bytes: &[u8]) -> Option<(Option<Wish<'_>>, usize)> {
     let (start, len) = frame::lengths(bytes)?;
     let end = start + 4 + len;
