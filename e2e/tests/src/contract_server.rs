@@ -30,14 +30,14 @@ const FRUGAL: [(&str, &str); 3] =
 pub struct ContractServer {
     process: Child,
     output: Lines<BufReader<ChildStdout>>,
-    /// Where it listens.
+    /// The address at which it listens.
     pub address: SocketAddr,
 }
 
-/// What a server has of everything that clients make it take.
+/// The resources that a server holds for its clients.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Holdings {
-    /// Of its runtime.
+    /// The tasks of its runtime.
     pub tasks: u64,
     /// Open files and sockets.
     pub descriptors: usize,
@@ -72,7 +72,7 @@ impl ContractServer {
         ContractServer::started_by(shell).await
     }
 
-    /// Where the program is, which is built if need be: as the test itself was, and beside it.
+    /// The path of the program, which is built if need be, with the profile of the test itself.
     pub async fn program() -> &'static Path {
         static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
         let build = async {
@@ -97,7 +97,8 @@ impl ContractServer {
         ContractServer { process, output, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
-    /// Whether every file descriptor below a limit is taken (Linux). What the server has inherited may lie above it.
+    /// Returns `true` if every file descriptor below a limit is taken (Linux). What the server has inherited may lie
+    /// above it.
     pub fn has_used_up(&self, limit: u32) -> bool {
         let taken = |descriptor| fs::symlink_metadata(self.proc(&format!("fd/{descriptor}"))).is_ok();
         (0..limit).all(taken)
@@ -123,7 +124,7 @@ impl ContractServer {
         timeout(STOP, self.process.wait()).await.expect("the server ends in time").expect("it is our child")
     }
 
-    /// What it has now.
+    /// The resources that it holds now.
     pub async fn holdings(&mut self) -> Holdings {
         let snapshot = self.snapshot().await;
         let endpoints = snapshot["pond"]["endpoints"].as_array().expect("endpoints");
@@ -137,7 +138,7 @@ impl ContractServer {
         }
     }
 
-    /// Whether it says that it can talk to other nodes.
+    /// Returns `true` if it reports that its bus is up.
     pub async fn has_bus(&mut self) -> bool {
         self.snapshot().await["pond"]["cluster"]["up"].as_bool().expect("it is a node")
     }

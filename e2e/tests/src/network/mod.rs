@@ -6,14 +6,14 @@ mod proxy;
 pub use namespace::Namespace;
 pub use proxy::Proxy;
 
-/// What gets lost on a way. Nobody is told: no connection is closed by it, none refused.
+/// The direction in which bytes or packets are lost. The loss is silent: no connection is closed by it, none refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cut {
-    /// Whatever goes there.
+    /// Everything on the way there.
     There,
-    /// Whatever comes back.
+    /// Everything on the way back.
     Back,
-    /// All.
+    /// Everything, both ways.
     Both,
 }
 

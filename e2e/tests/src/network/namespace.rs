@@ -20,7 +20,7 @@ pub struct Namespace {
     devices: [String; 2],
 }
 
-/// What the names of all namespaces begin with; the process follows.
+/// The prefix of the names of all namespaces, followed by the process id.
 const PREFIX: &str = "pond-";
 
 impl Namespace {
@@ -60,7 +60,7 @@ impl Namespace {
         run(&format!("ip -n {name} link set {within} up"))
     }
 
-    /// What becomes this program, inside.
+    /// The command that runs this program inside the namespace.
     pub fn command(&self, program: &Path) -> tokio::process::Command {
         let mut command = tokio::process::Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program);

@@ -15,7 +15,7 @@ use super::Cut;
 /// TCP over a broken network, and those who connect do so to nobody. Ends when it is dropped, with all connections.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it listens.
+    /// The address at which it listens.
     pub address: SocketAddr,
     cut: watch::Sender<Option<Cut>>,
     accepting: JoinHandle<()>,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What clients of two contract servers do not bring about: there may be no samples of these.
+/// Metrics that clients of two contract servers do not cause: there may be no samples of these.
 const RARE: [&str; 6] =
     [names::BLOCKED, names::BUS_DROPPED, names::BUS_GAPS, names::DIVERGENCES, names::DROPPED, names::NAMES_TAKEN];
 

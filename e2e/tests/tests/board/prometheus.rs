@@ -50,7 +50,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// What it answers to a query now: the samples, or what is wrong with the query.
+    /// The answer to a query now: the samples, or the error in the query.
     pub(crate) async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
         let (_, body) = get(self.address, &format!("/api/v1/query?{query}")).await.expect("it answers");

@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-/// How long anything that a foe insists on may take, on a machine that is busy with all the others.
+/// The longest wait for anything that a misbehaving client insists on, on a machine that is busy with all the others.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A channel per connection at the most, by default.
@@ -19,13 +19,14 @@ const CHANNELS: usize = 256;
 /// The largest message that the contract server takes.
 const LARGEST: usize = 1024 * 1024;
 
-/// How many pings are a flood.
+/// The number of pings in a flood.
 const PINGS: usize = 4_000;
 
-/// How many may wait to be let in: beyond that it is the kernel's queue that turns some away, and no news of the server.
+/// Permits to wait for being accepted. With more waiting clients the kernel's queue would refuse some, which says
+/// nothing about the server.
 static DOOR: Semaphore = Semaphore::const_new(200);
 
-/// How somebody misbehaves.
+/// The way in which a client misbehaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     HalfHandshake,
@@ -46,7 +47,7 @@ pub(crate) enum Kind {
     ResetMidFrame,
 }
 
-/// How many of each kind there are in a round.
+/// The number of clients of each kind in a round.
 pub(crate) const FOES: [(Kind, usize); 16] = [
     (Kind::HalfHandshake, 200),
     (Kind::SlowHeaders, 200),
@@ -67,19 +68,19 @@ pub(crate) const FOES: [(Kind, usize); 16] = [
 ];
 
 impl Kind {
-    /// Whether it stays until it is released, rather than ending by itself.
+    /// Returns `true` if it stays until it is released, rather than ending by itself.
     pub(crate) fn stays(self) -> bool {
         matches!(self, Kind::HalfHandshake | Kind::SlowHeaders | Kind::HalfOpen | Kind::DeafMember | Kind::DeafEcho)
     }
 }
 
-/// One of them.
+/// One misbehaving client.
 pub(crate) struct Foe {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
-    /// Where friends talk.
+    /// The channel in which healthy clients talk.
     pub(crate) room: String,
-    /// No other one has it.
+    /// The number of this client, which no other has.
     pub(crate) number: u64,
 }
 

@@ -17,10 +17,10 @@ pub(crate) struct Friends {
     progress: Arc<watch::Sender<Vec<u64>>>,
 }
 
-/// How many messages each friend has said and heard back.
+/// The number of messages that each healthy client has sent and received back.
 pub(crate) struct Progress(watch::Receiver<Vec<u64>>);
 
-/// What is heard: who said it, and its number there.
+/// Received messages: the sender, and the message's number there.
 type Log = Vec<(usize, u64)>;
 
 impl Friends {

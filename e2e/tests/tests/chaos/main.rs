@@ -19,18 +19,18 @@ use tokio::time::sleep;
 use foes::{FOES, Foe};
 use friends::Friends;
 
-/// How many messages of each friend the others hear at the least while everybody is there.
+/// The least number of messages that each healthy client must get through while the misbehaving clients are connected.
 const HEARD: u64 = 200;
 
-/// How long the server may take to forget those who have gone.
+/// The longest time until the server has released everything of the clients that have gone.
 const FORGET: Duration = Duration::from_secs(30);
 
-/// How many rounds it takes until the allocator has its arenas, and of how many the best one counts.
+/// The number of rounds until the allocator has its arenas, and the number of rounds of which the best one counts.
 const WARM_UP: usize = 3;
 const BEST_OF: usize = 3;
 
-/// How much more memory may be resident after the last rounds than after the first ones, and KiB on top: how many pages
-/// stay half used depends on what has come together in a round.
+/// The growth of resident memory allowed between the first and the last rounds, as a factor and as KiB on top: the
+/// number of pages that stay half used depends on what coincided in a round.
 const MEMORY_GROWTH: f64 = 1.10;
 const HALF_USED: f64 = 1024.0;
 

@@ -13,33 +13,33 @@ use tokio::task::JoinSet;
 use crate::stage::Stage;
 use crate::world::World;
 
-/// How many cases run at once: mostly they wait.
+/// The number of cases that run at once: mostly they wait.
 const AT_ONCE: usize = 12;
 
-/// How many seeds each fault has in the long form.
+/// The number of seeds of each fault in the long form.
 const SEEDS: u64 = 3;
 
-/// Its name, where it takes place, and what is done.
+/// A fault: its name, its world, and the action that causes it.
 pub(crate) type Fault = (&'static str, World, Deed);
 pub(crate) type Deed = for<'a> fn(&'a mut Stage, &'a Form) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// How thorough a run is.
+/// The form of a run, short or long.
 #[derive(Clone, Debug)]
 pub(crate) struct Form {
     is_long: bool,
-    /// Which faults.
+    /// Selects the faults whose names contain this text.
     only: String,
     pub(crate) seed: u64,
 }
 
 pub(crate) struct Case {
     name: String,
-    /// Whether others may run at the same time.
+    /// `true` if no other case may run at the same time.
     alone: bool,
     run: Pin<Box<dyn Future<Output = Outcome> + Send>>,
 }
 
-/// What a case has measured.
+/// The measurements of a case.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) healed_after: Option<Duration>,
@@ -123,7 +123,7 @@ async fn run_at_once(cases: Vec<Case>, most: usize, progress: &Arc<Progress>) ->
     done.into_iter().map(|(_, done)| done).collect()
 }
 
-/// How many have ended, and which are under way.
+/// The number of cases that have ended, and the names of those that run.
 struct Progress {
     bar: ProgressBar,
     names: Mutex<Vec<String>>,

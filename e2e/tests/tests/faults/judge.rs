@@ -1,5 +1,5 @@
-//! What must be so when a fault has healed: everybody sees exactly who is there, hears those of all nodes, and nothing has
-//! happened to anybody on a node that lived.
+//! Checks after a fault has healed: all members see exactly the present users, receive messages from all nodes, and no
+//! member on a surviving node was disturbed.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::stage::{ROOMS, Stage};
 use crate::view::People;
 use crate::world::{NODES, VICTIM};
 
-/// How long healing may take.
+/// The longest time that healing may take.
 pub(crate) const HEALING: Duration = Duration::from_secs(10);
 
-/// For how long what is right must stay right.
+/// The time for which a healed cluster must stay healed.
 const STAYS: Duration = Duration::from_secs(2);
 
-/// How long a node may take to answer, and a message to arrive, when nothing is wrong any more.
+/// The longest time for a node to answer, and for a message to arrive, once the cluster has healed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Stage {
-    /// Waits until all is well, and looks whether it stays so; how long it took.
+    /// Waits until the cluster has healed, and checks that it stays so. Returns the time that healing took.
     pub(crate) async fn heals(&mut self) -> Duration {
         let healed = Instant::now();
         let first = self.messages + 1;
@@ -41,7 +41,7 @@ impl Stage {
         took
     }
 
-    /// Everybody sees who is there, before anything has gone wrong.
+    /// Waits until all members see each other, before the fault.
     pub(crate) async fn begins(&mut self) {
         let deadline = Instant::now() + HEALING;
         loop {
@@ -69,7 +69,7 @@ impl Stage {
         }
     }
 
-    /// Asks all nodes who is there, and compares that and all they have said with who is.
+    /// Asks all nodes for the present users, and compares the answers and all earlier messages with the truth.
     async fn disagreements(&self) -> Vec<String> {
         self.members.iter().for_each(Member::ask);
         let deadline = Instant::now() + PATIENCE;
@@ -93,7 +93,7 @@ impl Stage {
         }
     }
 
-    /// Who has not heard those of which node since this message.
+    /// The members that have received no message from some node since the message `first`.
     fn unheard(&self, first: u64) -> Vec<String> {
         let mut faults = Vec::new();
         for member in &self.members {
@@ -119,7 +119,8 @@ impl Stage {
         assert!(all.is_empty(), "{all:#?}");
     }
 
-    /// Who was said to leave and had not. Those of a node that seems dead are hidden, but not from each other.
+    /// Leaves that a member was told of although the users were present. Users of a node that seems dead are hidden,
+    /// but not from each other.
     fn false_deaths(&self, witness: &Member) -> Vec<String> {
         let seen = witness.seen();
         let was_there = |id: &str, at: Instant| self.gone.get(id).is_none_or(|gone| at < *gone);

@@ -27,7 +27,7 @@ const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// What is done, where, and for how long: in the short form and in the long one.
+/// All faults, with their worlds and their actions. Durations are given for the short form and for the long one.
 const FAULTS: &[Fault] = &[
     ("node killed", Plain, |stage, _| Box::pin(nodes::killed(stage))),
     ("node killed and replaced", Plain, |stage, _| Box::pin(nodes::replaced(stage))),

@@ -20,30 +20,30 @@ pub(crate) struct Member {
     pub(crate) room: usize,
     /// The number of its node.
     pub(crate) node: usize,
-    /// Whether it stays as long as its node does.
+    /// `true` if it stays as long as its node does.
     pub(crate) resides: bool,
-    /// What it wants to be shown.
+    /// The status that it has set as its presence.
     pub(crate) status: String,
     orders: UnboundedSender<Order>,
     seen: Arc<Mutex<Seen>>,
     connection: JoinHandle<()>,
 }
 
-/// All that it was told.
+/// All messages that it has received, as state.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) view: View,
     /// The number of the last message from each node.
     pub(crate) heard: [u64; NODES],
-    /// How often its node was asked for the state of the room, and how often it has answered.
+    /// The number of times that its node was asked for the state of the room, and of the answers.
     asked: usize,
     answered: usize,
     state: State,
-    /// What should not have happened: it was told something else than what is above, or its connection has ended.
+    /// An unexpected event: a message of another kind than those above, or the end of the connection.
     trouble: Option<String>,
 }
 
-/// What a node knows of a room: what its people show, and whose assigns it has.
+/// The state of a room at a node: the presence of its users, and the ids of the users whose assigns it has.
 #[derive(Debug, Default)]
 struct State {
     shown: People,
@@ -89,7 +89,7 @@ impl Member {
         self.order(Order::Say("state", json!({})));
     }
 
-    /// Whether an answer has not come yet.
+    /// Returns `true` if an answer has not come yet.
     pub(crate) fn waits(&self) -> bool {
         let seen = self.seen();
         seen.asked != seen.answered
@@ -108,7 +108,7 @@ impl Member {
         lock(&self.seen)
     }
 
-    /// What has happened to it that nobody wanted: above all that it is no member any more.
+    /// The unexpected event that has happened to the member, if any: above all that it is no member any more.
     pub(crate) fn trouble(&self) -> Option<String> {
         let trouble = self.seen().trouble.clone();
         trouble.or_else(|| self.connection.is_finished().then(|| "its connection has failed".into()))
@@ -145,7 +145,8 @@ impl Seen {
         }
     }
 
-    /// How this differs from who is there: nothing does once all questions are answered and all agrees.
+    /// The difference to the present users, if any. There is none once all questions are answered and all sources
+    /// agree.
     pub(crate) fn differs(&self, there: &People) -> Option<String> {
         let sources = [
             ("the list", &self.view.listed),

@@ -20,12 +20,12 @@ pub(crate) enum State {
     Ended,
 }
 
-/// How a node gets to Redis.
+/// The path of a node to Redis.
 pub(crate) enum Way {
     Straight {
         url: String,
     },
-    /// By what sentinels say.
+    /// At the address that sentinels give.
     Sentinels {
         nodes: String,
     },
@@ -72,7 +72,7 @@ impl Node {
         if let State::Answers(server) = &self.state { Some(server) } else { None }
     }
 
-    /// Whether it says that it can talk to others.
+    /// Returns `true` if it reports that its bus is up.
     pub(crate) async fn has_bus(&mut self) -> bool {
         if let State::Answers(server) = &mut self.state { server.has_bus().await } else { false }
     }

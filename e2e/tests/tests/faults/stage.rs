@@ -1,4 +1,4 @@
-//! Where a fault takes place: three nodes, a Redis, and people in three rooms who go on as if nothing were wrong.
+//! The fixture of a fault: three nodes, a Redis, and members in three rooms that go on as if nothing were wrong.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -15,11 +15,11 @@ use crate::world::{NODES, Processes, VICTIM, World};
 
 pub(crate) const ROOMS: usize = 3;
 
-/// Who stays, by node and room. In each room but the first there are nodes where nobody stays, so that the channel closes
-/// there and opens again.
+/// The members that stay, by node and room. In each room but the first there are nodes without one, so that the channel
+/// closes there and opens again.
 const RESIDENTS: [(usize, usize); 6] = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 2), (2, 2)];
 
-/// How often something changes.
+/// The interval between changes.
 const PACE: Duration = Duration::from_millis(60);
 
 pub(crate) struct Stage {
@@ -28,19 +28,20 @@ pub(crate) struct Stage {
     pub(crate) replica: Option<RedisServer>,
     pub(crate) sentinel: Option<RedisServer>,
     pub(crate) members: Vec<Member>,
-    /// When those have gone who have, by id.
+    /// The time at which each user that has left did so, by id.
     pub(crate) gone: HashMap<String, Instant>,
-    /// How many there are at the most, residents included.
+    /// The most members at a time, residents included.
     most: usize,
     pub(crate) rng: Rng,
     statuses: usize,
     /// The longest time until somebody was told of those who went with their node.
     pub(crate) told_after: Option<Duration>,
-    /// What else is worth a place in the table.
+    /// A remark for the table of results.
     pub(crate) note: String,
-    /// How many rounds of messages were said.
+    /// The number of rounds of messages that were sent.
     pub(crate) messages: u64,
-    /// All who ever were on the victim, and whether others may take them for gone while they are there.
+    /// The ids of all users that ever were on the victim, and whether other nodes may report these as gone although
+    /// they are present.
     pub(crate) victims: HashSet<String>,
     pub(crate) hides_victims: bool,
 }
@@ -85,13 +86,13 @@ impl Stage {
         }
     }
 
-    /// Who is in a room.
+    /// The users in a room, with their statuses.
     pub(crate) fn people(&self, room: usize) -> People {
         let members = self.members.iter().filter(|member| member.room == room);
         members.map(|member| (member.id.clone(), member.status.clone())).collect()
     }
 
-    /// People come, go and change for so long.
+    /// Lets members join, leave and change for `time`.
     pub(crate) async fn live(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {
@@ -217,7 +218,7 @@ impl Stage {
     }
 }
 
-/// How many nodes a Redis delivers to: each of ours listens to this topic.
+/// The number of nodes that a Redis delivers to: each of ours subscribes to this topic.
 pub(crate) async fn subscribers(redis: &RedisServer) -> usize {
     let answer: (String, usize) = redis.command(&["PUBSUB", "NUMSUB", "pondsocket:v1:default:__cluster__"]).await;
     answer.1

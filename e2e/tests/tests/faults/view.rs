@@ -1,23 +1,23 @@
-//! What one client has been told of who is there (docs/protocol.md, Presence), and whether it contradicts itself.
+//! The presence that one client has been told of (docs/protocol.md, Presence), and the contradictions in it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// Who is there, by id, and with which status.
+/// The status of each present user, by id.
 pub(crate) type People = BTreeMap<String, String>;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     /// The last list.
     pub(crate) listed: People,
-    /// What follows from the list that came with one's own JOIN, and all changes since.
+    /// The result of the list that came with the client's own JOIN, and of all changes since.
     pub(crate) followed: People,
-    /// Whether somebody is there, as the last change of theirs says. A list may be ahead of the changes, so the first one's
-    /// own list says nothing about what comes next.
+    /// The presence of each user according to the last change. A list may be ahead of the changes, so the list in the
+    /// first change does not determine the next one.
     told: HashMap<String, bool>,
-    /// Who was said to leave, and when.
+    /// The users reported as leaving, with the time of the report.
     pub(crate) leaves: Vec<(String, Instant)>,
     pub(crate) contradictions: Vec<String>,
 }
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// What ann is told: changes, with who is listed then.
+    /// The view of the user "ann" after these changes, each with the ids listed in it.
     fn told(changes: &[(&str, &str, &[&str])]) -> View {
         let mut view = View::default();
         for (event, who, listed) in changes {

@@ -13,7 +13,7 @@ pub(crate) const NODES: usize = 3;
 /// The number of the node that things are done to, if it is one.
 pub(crate) const VICTIM: usize = 2;
 
-/// How long it may take until all is ready.
+/// The longest time until all processes are ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Processes {
     pub(crate) redis: RedisServer,
     pub(crate) replica: Option<RedisServer>,
     pub(crate) sentinel: Option<RedisServer>,
-    /// What is not as it should be in this world.
+    /// A remark on what this world could not provide.
     pub(crate) note: String,
 }
 

@@ -107,12 +107,12 @@ impl Client {
         changes.map(|frame| &frame["payload"]).filter(|payload| who.is(&payload["changed"])).collect()
     }
 
-    /// What the node knows of the room.
+    /// The state of the room as its node knows it.
     pub(crate) async fn state(&mut self) -> Value {
         self.ask("state", json!({})).await
     }
 
-    /// Asks for that until it is so.
+    /// Asks for the state of the room until `is` holds.
     pub(crate) async fn knows(&mut self, what: &str, is: impl Fn(&Value) -> bool) {
         self.knows_within(DEADLINE, what, is).await;
     }
@@ -137,7 +137,8 @@ impl Client {
         }
     }
 
-    /// What our nodes send must be as strict clients want it, wherever it comes from. Others send more fields.
+    /// Reads the next message. Messages from our nodes must satisfy a strict client, whatever node they come from.
+    /// Other nodes send more fields.
     async fn next(&mut self) -> Value {
         if self.node.is_ours {
             return self.peer.next().await;
@@ -156,7 +157,7 @@ impl Client {
     }
 }
 
-/// Whether exactly these are shown in a list.
+/// Returns `true` if a presence list shows exactly these users.
 pub(crate) fn are_listed(presence: &[Value], who: &[&Who]) -> bool {
     presence.len() == who.len() && who.iter().all(|who| presence.iter().any(|shown| who.is(shown)))
 }

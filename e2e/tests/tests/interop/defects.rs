@@ -1,4 +1,4 @@
-//! What is known not to work in published servers.
+//! Known defects of published servers.
 
 /// A line of e2e/nodes/defects.txt.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) fn known() -> Vec<Defect> {
     lines.map(defect).collect()
 }
 
-/// How often something has to be tried.
+/// The number of attempts that a case has.
 pub(crate) fn attempts(row: &str, column: &str) -> usize {
     let at_times = known().iter().any(|defect| defect.at_times && defect.row == row && defect.column == column);
     if at_times { 5 } else { 1 }

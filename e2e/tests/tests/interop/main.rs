@@ -22,7 +22,7 @@ use meeting::Meeting;
 use node::{Language, Nodes};
 use redis::Redis;
 
-/// Who acts and who watches; two nodes of ours show what is to be expected.
+/// The pairs of acting and watching nodes. The pair of our own nodes shows the expected results.
 const PAIRS: [(Language, Language); 5] = [
     (Language::Ours, Language::Ours),
     (Language::Ours, Language::Python),

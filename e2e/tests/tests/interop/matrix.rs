@@ -1,4 +1,4 @@
-//! Who can do what with whom: cases, how they went, and the table of them.
+//! The matrix of operations and pairs of nodes: its cases, their results, and the table of these.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::defects::{self, Defect};
 
-/// How many cases run at once. Those that mostly wait do not count.
+/// The number of cases that run at once. Those that mostly wait do not count.
 const AT_ONCE: usize = 8;
 
 pub(crate) type Judge = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -39,14 +39,14 @@ impl Case {
     }
 }
 
-/// How all cases went.
+/// The results of all cases.
 pub(crate) struct Matrix {
     cells: Vec<Cell>,
     defects: Vec<Defect>,
 }
 
 struct Cell {
-    /// Where the case stood among the others.
+    /// The position of the case among the others.
     place: usize,
     row: &'static str,
     column: String,
@@ -88,7 +88,7 @@ impl Matrix {
         self.cells.extend(later.cells);
     }
 
-    /// Whether everything works but what is known not to.
+    /// Returns `true` if everything works but the known defects.
     pub(crate) fn is_as_known(&self) -> bool {
         self.count(Verdict::Failed) == 0 && self.unused().is_empty()
     }

@@ -1,4 +1,4 @@
-//! Where a case takes place: one room that nobody else uses, on two nodes.
+//! The fixture of a case: one room of its own, on two nodes.
 
 use serde_json::Value;
 
@@ -42,12 +42,12 @@ impl Meeting {
     }
 }
 
-/// Whether a node knows somebody, and what is shown of them.
+/// Returns `true` if a node knows both the assigns and the presence of a user.
 pub(crate) fn is_there(state: &Value, who: &Who) -> bool {
     state["assigns"][&who.id]["username"] == *who.name && state["presence"][&who.id]["username"] == *who.name
 }
 
-/// Whether a node knows nothing of somebody.
+/// Returns `true` if a node knows neither assigns nor presence of a user.
 pub(crate) fn is_gone(state: &Value, who: &Who) -> bool {
     state["assigns"][&who.id].is_null() && state["presence"][&who.id].is_null()
 }

@@ -1,4 +1,4 @@
-//! Who is there, what is known of them, and how they go.
+//! Cases about members: joining, assigns, presence and leaving.
 
 use serde_json::{Value, json};
 

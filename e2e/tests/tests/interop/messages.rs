@@ -1,4 +1,4 @@
-//! What is said to others.
+//! Cases about messages to other members.
 
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use e2e_tests::ContractServer;
 use tokio::process::Command;
 
-/// Who has made a node.
+/// The implementation of a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Language {
     Ours,
@@ -30,7 +30,7 @@ impl Language {
     }
 }
 
-/// What the names of our nodes begin with, and so the ids that they sign with.
+/// The prefix of the names of our nodes, and so of the ids in their messages.
 pub(crate) const OUR_NAMES: &str = "ours-";
 
 impl fmt::Display for Language {
@@ -43,7 +43,7 @@ impl fmt::Display for Language {
     }
 }
 
-/// Where a node's clients connect to.
+/// The address that clients of a node connect to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) address: SocketAddr,

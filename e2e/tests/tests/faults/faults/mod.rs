@@ -1,4 +1,4 @@
-//! What is done to nodes, Redis, and what is between them.
+//! Faults of nodes, of Redis, and of the network between them.
 
 pub(crate) mod mixed;
 pub(crate) mod node;

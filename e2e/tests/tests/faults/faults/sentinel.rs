@@ -9,7 +9,7 @@ use crate::judge::HEALING;
 use crate::stage::{Stage, subscribers};
 use crate::world::NODES;
 
-/// How long a sentinel may take.
+/// The longest time that a sentinel may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `kill -9` of the primary: the sentinel notices, and promotes the replica.
@@ -45,7 +45,7 @@ async fn nodes_follow(stage: &mut Stage) {
     stage.note = format!("followed after {:.1} s", promoted.elapsed().as_secs_f64());
 }
 
-/// Whether the replica is the primary, also for the sentinel.
+/// Returns `true` if the replica is the primary, also for the sentinel.
 async fn is_promoted(stage: &Stage) -> bool {
     let address = format!("address=127.0.0.1:{},", replica(stage).port);
     sentinel(stage).info("sentinel", "master0").await.contains(&address)

@@ -9,10 +9,11 @@ use super::node::CRASH;
 use crate::stage::Stage;
 use crate::world::VICTIM;
 
-/// How long a node may take to find out that its connections are dead: twice the interval of the probe, and a bit.
+/// The longest time until a node has found out that its connections are dead: twice the interval of the probe, and a
+/// bit.
 const FOUND: Duration = Duration::from_millis(10_500);
 
-/// All packets are lost, or all in one direction.
+/// Loses all packets, or all in one direction.
 pub(crate) async fn cut(stage: &mut Stage, what: Cut, time: Duration) {
     let seems_dead = stage.hide();
     away(stage, what, time).await;

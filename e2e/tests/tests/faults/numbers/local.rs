@@ -17,7 +17,7 @@ const RECEIVERS: usize = 10;
 const MESSAGES: usize = 200;
 const PACE: Duration = Duration::from_millis(5);
 
-/// How much slower the slowest hundredth may be.
+/// The factor by which the slowest hundredth may be slower.
 const SLOWER: f64 = 2.0;
 
 pub(crate) async fn delivery_without_redis(form: Form) -> Outcome {

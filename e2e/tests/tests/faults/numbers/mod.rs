@@ -1,4 +1,4 @@
-//! How fast, how slow, how often: what is promised in figures, and needs the machine for itself.
+//! Promises in figures, such as latencies and rates. Their cases need the machine for themselves.
 
 mod load;
 mod local;

@@ -14,7 +14,7 @@ use crate::case::Outcome;
 const CONNECTIONS: usize = 40;
 const CHANNELS: usize = 250;
 
-/// How long Redis is away: attempts to connect are then as rare as they get.
+/// The time that Redis is away: attempts to connect are then as rare as they get.
 const AWAY: Duration = Duration::from_secs(4);
 
 const ROUNDS: usize = 3;

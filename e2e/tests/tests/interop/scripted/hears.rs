@@ -1,4 +1,4 @@
-//! What our node says, as a scripted node hears it.
+//! Messages of our node, as a scripted foreign node receives them.
 
 use serde_json::{Value, json};
 

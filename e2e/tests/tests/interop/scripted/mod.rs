@@ -49,7 +49,7 @@ kinds! {
     "NODE_HEARTBEAT": node_heartbeat,
 }
 
-/// Whose node is played.
+/// The implementation that a scripted node imitates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Flavour {
     JavaScript,

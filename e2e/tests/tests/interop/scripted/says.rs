@@ -1,4 +1,4 @@
-//! What a scripted node says, and what becomes of it on ours.
+//! Messages of a scripted foreign node, and their effects on ours.
 
 use std::time::Duration;
 
@@ -176,7 +176,7 @@ pub(super) async fn state_response(stage: Stage) {
     assert!(is_gone(&cat.state().await, &eves), "a ghost");
 }
 
-/// Whose node is silent for 90 s has gone; whose node says that it lives stays.
+/// Users of a node that is silent for 90 s are removed; users of a node that sends heartbeats stay.
 pub(super) async fn node_heartbeat(stage: Stage) {
     let mut cat = stage.cat_with_dan().await;
     let other = stage.another_stranger();

@@ -1,4 +1,4 @@
-//! Where a scripted case takes place: a room with cat, on a node of ours, and with dan, of a scripted node.
+//! The fixture of a scripted case: a room with the user "cat", on a node of ours, and "dan", of a scripted node.
 
 use std::sync::Arc;
 

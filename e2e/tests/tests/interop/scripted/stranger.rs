@@ -49,7 +49,7 @@ impl Stranger {
         self.shows(user, "JOIN", "online").await;
     }
 
-    /// What Go adds is its own view, and not to be believed.
+    /// Sends a change of presence. Go adds its own view of the room, which receivers must not believe.
     pub(crate) async fn shows(&self, user: &str, event: &str, status: &str) {
         let mut fields = json!({ "userId": user, "presence": { "username": user, "status": status } });
         if self.flavour == Flavour::Go {
@@ -126,7 +126,7 @@ impl Stranger {
     }
 }
 
-/// What a JavaScript node has said of this type. Some types are said too rarely to have been caught.
+/// The captured message of this type from a JavaScript node. Some types are too rare to have been captured.
 fn captured(kind: &str) -> Option<Value> {
     static MESSAGES: AtomicU64 = AtomicU64::new(1);
     let captured = include_str!("../../../../../crates/pondsocket-proto/tests/messages/captured.jsonl");

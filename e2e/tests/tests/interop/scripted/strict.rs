@@ -1,11 +1,11 @@
-//! What nodes of other languages take, as strictly as the strictest of them.
+//! The messages that nodes of other languages accept, as strictly as the strictest of them.
 
 use serde_json::Value;
 
 use super::{Flavour, KINDS};
 use crate::redis::Heard;
 
-/// What a field must be.
+/// The type that a field must have.
 #[derive(Clone, Copy)]
 enum Is {
     Text,
@@ -14,7 +14,7 @@ enum Is {
     Users,
 }
 
-/// What is in a message of this type beside the envelope.
+/// The fields of a message of this type beside the envelope.
 fn fields(kind: &str) -> &'static [(&'static str, Is)] {
     match kind {
         "USER_MESSAGE" => &[
@@ -39,7 +39,8 @@ fn fields(kind: &str) -> &'static [(&'static str, Is)] {
     }
 }
 
-/// Whether a node of this language would take a message for what it is. What only our own nodes say is ignored by others.
+/// Checks that a node of this language would read a message correctly. Messages between our own nodes only are ignored
+/// by others.
 pub(crate) fn check(flavour: Flavour, heard: &Heard) -> Result<(), String> {
     let Heard { topic, message } = heard;
     if topic.contains(":__cluster__") || topic.contains(":__node__:") {
