@@ -61,7 +61,8 @@ with_contract_server() {
     [ -n "$port" ] && break
     sleep 0.05
   done
-  "${command[@]}" "ws://127.0.0.1:$port$path"
+  # Some of the judges start servers of their own.
+  CONTRACT_BIN=$TARGET/release/contract "${command[@]}" "ws://127.0.0.1:$port$path"
   status=$?
   kill "$pid"
   wait "$pid" 2>/dev/null

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Outbound, To};
@@ -80,6 +81,8 @@ pub(crate) struct EndpointInner {
     pub(crate) common: Arc<Common>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) admissions: Arc<Admissions>,
+    /// Bytes that its connections have sent and that are not handled yet.
+    pub(crate) received: AtomicUsize,
     pub(crate) evictions: Evictions,
     layers: Arc<Layers>,
     settings: RwLock<Arc<Settings>>,
@@ -297,6 +300,7 @@ impl EndpointInner {
             common,
             observer,
             admissions: Arc::default(),
+            received: AtomicUsize::new(0),
             evictions: Evictions::default(),
             layers: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),

@@ -121,6 +121,8 @@ reasons! {
         TooSlow = "too_slow",
         /// It sent more than its handlers could take for `write_wait`.
         TooManyMessages = "too_many_messages",
+        /// It held too much of what the server may hold, for `write_wait` while `memory_limit` was nearly reached.
+        Memory = "memory",
         /// Nothing was heard of it for `pong_wait`.
         Silent = "silent",
         /// It took no byte of what waited for it, or of a close, for `write_wait`.
@@ -147,6 +149,8 @@ reasons! {
         Origin = "origin",
         /// `max_connections` of the endpoint are there.
         ConnectionLimit = "connection_limit",
+        /// `memory_limit` is reached.
+        MemoryLimit = "memory_limit",
         /// `max_connections_per_ip` of its address are there.
         AddressLimit = "address_limit",
         /// The server is shutting down.
@@ -169,11 +173,13 @@ reasons! {
 }
 
 reasons! {
-    /// A limit that a connected client has reached. What it did was refused with an error.
+    /// A limit that a connected client has reached. What it did was refused with an error, unless another thing is said.
     Limit {
         /// `max_channels_per_connection`.
         Channels = "channels",
-        /// `max_pending_joins`.
+        /// `receive_bytes`: it is not read for a while. Nothing was refused.
+        ReceiveBytes = "receive_bytes",
+        /// `max_pending_joins`: likewise.
         PendingJoins = "pending_joins",
         /// `messages_per_second`.
         Messages = "messages",
@@ -189,6 +195,8 @@ reasons! {
         MessageSize = "message_size",
         /// `channel_queue` or `channel_queue_bytes`, four times over: a broadcast was refused.
         ChannelQueue = "channel_queue",
+        /// `memory_limit`: a connection is not read for a while, since it holds much. Nothing was refused.
+        Memory = "memory",
         /// A [`RateLimit`](crate::RateLimit).
         RateLimit = "rate_limit",
     }

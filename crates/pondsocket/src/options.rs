@@ -165,6 +165,9 @@ options! {
         /// TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. As many requests of an event
         /// stream may wait for their turn; a further one is refused with 429. Default 256.
         receive_channel_buffer: usize = 256,
+        /// How many bytes of them may wait. Over it the connection is not read until one of them is handled. The last one that
+        /// finds room may be of any size up to `max_message_size`. Default 1 MiB.
+        receive_bytes: usize = 1024 * 1024,
         /// How many handlers of one connection run at once, each for another channel; the rest waits. Default 10.
         max_concurrent_handlers: usize = 10,
         /// How long a handler, with its layers, may run before it is cancelled at its next await and the caller is told
@@ -178,7 +181,8 @@ options! {
         /// How many channels a connection may be in, or be about to join; a further join is declined with 429. Default
         /// 256.
         max_channels_per_connection: usize = 256,
-        /// How many joins of a connection may be undecided; a further one is declined with 429. Default 64.
+        /// How many joins of a connection are decided at the same time. While as many are undecided the connection is not
+        /// read: whoever joins more channels at once joins all of them, one after the other. Default 64.
         max_pending_joins: usize = 64,
         /// How many messages a connection may send in a second, with as many at once after a silence; 0 is no limit. A
         /// message over it is answered with 429 and otherwise ignored. Default 0.
@@ -217,6 +221,12 @@ options! {
         channel_queue: usize = 4096,
         /// The same in bytes. Default 4 MiB.
         channel_queue_bytes: usize = 4 * 1024 * 1024,
+        /// How many bytes clients may make this server hold, in all endpoints together: messages that wait for their handlers
+        /// or are being handled, parts of messages, and what waits for delivery or for clients. From three quarters on
+        /// connections that hold 64 KiB or more are not read, and one whose part of a message or outbox is that large for
+        /// `write_wait` is closed with 1013; from the whole on nobody is read, and newcomers are refused with 503 and
+        /// `Retry-After`. Default 1 GiB.
+        memory_limit: usize = 1024 * 1024 * 1024,
         /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`. They tell the client's address in
         /// `client_address_header` (see [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the
         /// host that the client asked for in `X-Forwarded-Host`, for `check_origin`. Default none.
@@ -319,6 +329,7 @@ impl Options {
             ("send_channel_buffer", self.send_channel_buffer),
             ("outbox_bytes", self.outbox_bytes),
             ("receive_channel_buffer", self.receive_channel_buffer),
+            ("receive_bytes", self.receive_bytes),
             ("max_concurrent_handlers", self.max_concurrent_handlers),
             ("max_channel_name", self.max_channel_name),
             ("max_channels_per_connection", self.max_channels_per_connection),
@@ -328,6 +339,7 @@ impl Options {
             ("max_presence_size", self.max_presence_size),
             ("channel_queue", self.channel_queue),
             ("channel_queue_bytes", self.channel_queue_bytes),
+            ("memory_limit", self.memory_limit),
         ];
         let zero = counts.iter().find(|(_, value)| *value == 0);
         zero.map_or(Ok(()), |(name, _)| Err(Error::bad_request(format!("{name} must not be zero"))))

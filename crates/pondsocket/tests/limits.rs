@@ -1,11 +1,13 @@
-//! What one client may do, and what it is told when it wants more: that much is refused, and nothing changes. Each
-//! refusal is counted. The clock is paused: rates recover to the millisecond.
+//! What one client may do, and what it is told when it wants more: that much is refused, and nothing changes, or it waits
+//! unread. Each is counted. The clock is paused: rates recover to the millisecond.
 
+use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use pondsocket::testing::{CallError, Client, Room};
 use pondsocket::{
     Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, LeaveContext, Lobby, Options,
@@ -13,7 +15,7 @@ use pondsocket::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use testkit::Recorder;
+use testkit::{Log, Message, Recorder, connect_in_memory};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -114,26 +116,82 @@ async fn a_channel_that_it_was_taken_out_of_takes_no_place() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_joins_may_be_undecided_and_a_decision_makes_room() -> TestResult {
+async fn so_many_joins_may_be_undecided_and_a_further_one_waits_unread() -> TestResult {
     let limited = limited(Options::default().max_pending_joins(2));
     let gate = Arc::new(Semaphore::new(0));
     let wait = Arc::clone(&gate);
+    let begun = Log::default();
+    let log = begun.clone();
     limited.endpoint.create_channel("/slow/:n", move |ctx: JoinContext| {
         let wait = Arc::clone(&wait);
+        log.note(ctx.channel().name());
         async move {
             wait.acquire().await.map_err(Error::internal)?.forget();
             Ok::<Joined, Error>(ctx.accept())
         }
     });
     let ada = limited.client().await?;
-    let (first, second) = (ada.join("/slow/1", json!({})), ada.join("/slow/2", json!({})));
-    let refused = ada.join("/slow/3", json!({})).await.expect_err("a third");
-    let told = refused.rejection().map(|refused| (refused.code(), refused.message()));
-    assert_eq!(told, Some((429, "too many joins at once")));
-    assert_eq!(limited.reached(), ["/ pending_joins"]);
-    assert_eq!(limited.counted.of("join_declined"), ["/ ada /slow/3 429"]);
-    gate.add_permits(3);
-    let _rooms = (first.await?, second.await?, ada.join("/slow/3", json!({})).await?);
+    let room = ada.join("/room/1", json!({})).await?;
+    let names: Vec<_> = (1..=5).map(|n| format!("/slow/{n}")).collect();
+    let joins: Vec<_> = names.iter().map(|name| ada.join(name, json!({}))).collect();
+    let echo = room.request("echo", json!({}));
+    eventually("reading has paused", || limited.reached() == ["/ pending_joins"]).await;
+    assert_eq!(begun.take(), names[..2], "the others are not read");
+    for _ in 0..5 {
+        gate.add_permits(1);
+        sleep(Duration::from_millis(1)).await;
+    }
+    for join in joins {
+        join.await?;
+    }
+    assert_eq!(echo.await?, json!({}), "what is behind them comes in its turn");
+    assert_eq!(begun.take(), names[2..], "in their order");
+    assert_eq!(limited.counted.of("join_declined"), Vec::<String>::new());
+    Ok(())
+}
+
+/// Longer than a message may wait in a full queue: it is the handlers who take their time.
+#[tokio::test(start_paused = true)]
+async fn whoever_joins_all_channels_that_it_may_at_once_is_in_all_of_them_however_long_the_handlers_take() -> TestResult
+{
+    for (wait, options) in [
+        (Duration::from_millis(50), Options::default()),
+        (Duration::from_secs(12), Options::default().max_pending_joins(7)),
+        (Duration::from_secs(12), Options::default().max_concurrent_handlers(1).receive_channel_buffer(300)),
+    ] {
+        let limited = limited(options);
+        limited.endpoint.create_channel("/slow/:n", move |ctx: JoinContext| async move {
+            sleep(wait).await;
+            Ok::<Joined, Error>(ctx.accept())
+        });
+        let socket = connect_in_memory(&limited.pond, "/?name=ada", 4096).await;
+        let (mut writing, mut reading) = socket.split();
+        let write = async {
+            for n in 0..256 {
+                let join = json!({
+                    "action": "JOIN_CHANNEL", "event": "JOIN_CHANNEL", "channelName": format!("/slow/{n}"),
+                    "requestId": n.to_string(), "payload": { "user": "x".repeat(100) },
+                });
+                writing.feed(Message::text(join.to_string())).await.expect("it reads");
+            }
+            writing.flush().await.expect("it reads");
+        };
+        let read = async {
+            let mut joined = HashSet::new();
+            while joined.len() < 256 {
+                let Some(Ok(frame)) = reading.next().await else { panic!("only {} are joined", joined.len()) };
+                let Message::Text(text) = frame else { continue };
+                let message: Value = serde_json::from_str(&text).expect("JSON");
+                match message["event"].as_str() {
+                    Some("ACKNOWLEDGE") => assert!(joined.insert(message["requestId"].to_string())),
+                    Some("CONNECTION") => {}
+                    _ => panic!("no acknowledgement: {text}"),
+                }
+            }
+        };
+        tokio::join!(write, read);
+        assert_eq!(limited.pond.snapshot().endpoints[0].channels.len(), 256);
+    }
     Ok(())
 }
 

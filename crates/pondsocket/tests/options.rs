@@ -17,6 +17,7 @@
 //! | `send_timeout`, `send_channel_buffer`, `outbox_bytes` | `isolation.rs`, `slow_clients.rs`, `an_endpoint_bounds_…` |
 //! | `slow_client` | `slow_clients.rs` |
 //! | `receive_channel_buffer`, `max_concurrent_handlers` | `isolation.rs`, `an_endpoint_bounds_…` |
+//! | `receive_bytes`, `memory_limit` | `memory.rs` |
 //! | `handler_timeout` | `isolation.rs`, `a_handler_has_so_much_time_…` |
 //! | `max_channel_name`, `max_channels_per_connection`, `max_pending_joins` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_limits_…` |

@@ -81,6 +81,7 @@ fn pond() -> Result<PondSocket> {
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/plain/:roomId", join));
+    events::register(&socket, &socket.create_channel("/slow/:roomId", join_slowly));
     let _address = pond.create_endpoint("/api/address", tell_address);
     let token = pond.create_endpoint("/api/token", connect_by_token);
     events::register(&token, &token.create_channel("/plain/:roomId", join));
@@ -124,6 +125,12 @@ async fn join(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Resul
     let username = username(request)?;
     let room = ctx.param("roomId")?.to_owned();
     Ok(ctx.accept().assign("username", &username).assign("room", &room))
+}
+
+/// As if it had to ask a database.
+async fn join_slowly(ctx: JoinContext, payload: Payload<JoinRequest>) -> Result<Joined> {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    join(ctx, payload).await
 }
 
 async fn join_tracked(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Result<Joined> {

@@ -70,6 +70,11 @@ impl Decoder {
         self.partial.as_ref().map_or(0, |partial| partial.capacity())
     }
 
+    /// Lets go of everything. Nothing follows, whatever is fed.
+    pub fn discard(&mut self) {
+        self.end();
+    }
+
     /// Checks by its header alone that a frame may follow the frames before it, and keeps to the limits.
     fn admit(&self, header: &Header) -> Result<(), ProtocolError> {
         let message = self.partial.as_ref().and_then(|partial| partial.message());

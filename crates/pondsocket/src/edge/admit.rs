@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::handler::{Erased, guard};
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Ticket;
+use crate::limits::memory::Pressure;
 use crate::metrics::{ConnectionInfo, DeclineReason, HandlerKind, Limit};
 
 /// A request that has come to an endpoint.
@@ -81,6 +82,12 @@ fn draining(settings: &Settings) -> Refused {
 
 /// A place for a client, if there is one.
 fn find_room(endpoint: &EndpointInner, settings: &Settings, client: Option<IpAddr>) -> Result<Admission, Refused> {
+    let memory = &endpoint.common.memory;
+    if memory.pressure() == Pressure::Full {
+        memory.refuse();
+        let full = Error::unavailable("out of memory").with_retry_after(settings.retry_after);
+        return Err(Refused::new(full, DeclineReason::MemoryLimit));
+    }
     let admitted = endpoint.admissions.admit(settings, client);
     admitted.map_err(|(error, reason)| Refused::new(error, reason))
 }

@@ -11,6 +11,7 @@ use crate::engine::link::Link;
 use crate::engine::outbox::Phase;
 use crate::engine::sync::Mutex;
 use crate::limits::gauge::{Gauge, Ticket};
+use crate::limits::memory::Charge;
 
 /// What only the client of a stream knows: whoever has it acts as that client. It is 128 bits from the system's source of
 /// randomness, looked up in a keyed table, and never logged.
@@ -44,12 +45,30 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A message that was posted for a stream, or as much of it as has come.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) bytes: Vec<u8>,
+    charge: Charge,
+}
+
+impl Post {
+    pub(crate) fn new(charge: Charge) -> Post {
+        Post { bytes: Vec::new(), charge }
+    }
+
+    /// Says how large it has become.
+    pub(crate) fn account(&mut self) {
+        self.charge.set(self.bytes.capacity());
+    }
+}
+
 /// An open event stream: whose it is, and where its messages come in, one after the other.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) secret: Secret,
     pub(crate) link: Arc<Link>,
-    messages: mpsc::Sender<Vec<u8>>,
+    messages: mpsc::Sender<Post>,
     /// Requests with a message that has not been taken in.
     waiting: Arc<Gauge>,
     gone: AtomicBool,
@@ -57,7 +76,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A stream, and what its connection reads its messages from.
-    pub(crate) fn new(secret: Secret, link: Arc<Link>) -> (Arc<Stream>, mpsc::Receiver<Vec<u8>>) {
+    pub(crate) fn new(secret: Secret, link: Arc<Link>) -> (Arc<Stream>, mpsc::Receiver<Post>) {
         // One message at a time: the next request waits until it has been read, and so its body does, too.
         let (messages, receiver) = mpsc::channel(1);
         let stream = Stream { secret, link, messages, waiting: Arc::default(), gone: AtomicBool::new(false) };
@@ -70,7 +89,7 @@ impl Stream {
     }
 
     /// Waits until it is a message's turn to come in, in the order of these calls. `None` if the stream has ended.
-    pub(crate) async fn turn(&self) -> Option<Permit<'_, Vec<u8>>> {
+    pub(crate) async fn turn(&self) -> Option<Permit<'_, Post>> {
         self.messages.reserve().await.ok()
     }
 

@@ -4,4 +4,5 @@ pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod bucket;
 pub(crate) mod gauge;
+pub(crate) mod memory;
 pub(crate) mod origin;

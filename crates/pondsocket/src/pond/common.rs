@@ -4,6 +4,7 @@ use crate::cluster::node::Node;
 use crate::engine::timer::Timer;
 use crate::hooks::HookSet;
 use crate::limits::address::Proxies;
+use crate::limits::memory::Memory;
 use crate::metrics::Meter;
 use crate::options::Options;
 use crate::pond::drain::Drain;
@@ -18,6 +19,7 @@ pub(crate) struct Common {
     pub(crate) meter: Meter,
     pub(crate) hooks: HookSet,
     pub(crate) drain: Drain,
+    pub(crate) memory: Arc<Memory>,
     timer: OnceLock<Arc<Timer>>,
     node: OnceLock<Option<Arc<Node>>>,
 }
@@ -25,6 +27,7 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn new(options: Options, proxies: Proxies) -> Common {
         let mut common = Common::default();
+        common.memory = Arc::new(Memory::new(options.memory_limit));
         (common.options, common.proxies) = (options, proxies);
         common
     }

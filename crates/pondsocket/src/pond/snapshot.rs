@@ -11,6 +11,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -18,6 +19,7 @@ use crate::cluster::node::Node;
 use crate::endpoint::{EndpointInner, Live};
 use crate::engine::link::Link;
 use crate::engine::outbox::Phase;
+use crate::limits::memory::Memory;
 use crate::pond::PondSocket;
 
 /// A whole server. Its parts are looked at one after the other, each for a moment: it never stands still for it, and
@@ -29,8 +31,24 @@ pub struct Snapshot {
     pub draining: bool,
     /// This node among others; `None` without a bus.
     pub cluster: Option<ClusterSnapshot>,
+    /// What clients make it hold.
+    pub memory: MemorySnapshot,
     /// Its endpoints, in the order of their registration.
     pub endpoints: Vec<EndpointSnapshot>,
+}
+
+/// What clients make a server hold: see [`Options::memory_limit`](crate::Options::memory_limit).
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct MemorySnapshot {
+    /// Bytes held, each holder's to 4 KiB.
+    pub used: usize,
+    /// How many there may be.
+    pub limit: usize,
+    /// Connections that are not read until there are less.
+    pub paused: usize,
+    /// Newcomers that were refused since the start.
+    pub refused: u64,
 }
 
 /// This node among others.
@@ -63,6 +81,9 @@ pub struct EndpointSnapshot {
     pub admitted: usize,
     /// Connections that are being closed, or have gone while their messages are still handled.
     pub closing: usize,
+    /// Bytes that clients have sent and that are not handled yet, whole messages and parts; also of connections that have
+    /// gone. Each connection's to 4 KiB.
+    pub received_bytes: usize,
     /// Messages that wait for clients which do not take them, in all.
     pub waiting_messages: usize,
     /// The same in bytes.
@@ -110,8 +131,14 @@ impl PondSocket {
     /// What there is now. Cheap: each lock is held for as long as it takes to copy a few numbers.
     pub fn snapshot(&self) -> Snapshot {
         let endpoints = self.endpoints().iter().map(|endpoint| of_endpoint(&endpoint.0)).collect();
-        Snapshot { draining: self.is_draining(), cluster: self.common.node().map(|node| of_node(node)), endpoints }
+        let cluster = self.common.node().map(|node| of_node(node));
+        Snapshot { draining: self.is_draining(), cluster, memory: of_memory(&self.common.memory), endpoints }
     }
+}
+
+fn of_memory(memory: &Memory) -> MemorySnapshot {
+    let (used, limit) = (memory.used(), memory.limit());
+    MemorySnapshot { used, limit, paused: memory.paused(), refused: memory.refused() }
 }
 
 fn of_node(node: &Node) -> ClusterSnapshot {
@@ -144,6 +171,7 @@ fn of_endpoint(endpoint: &EndpointInner) -> EndpointSnapshot {
         connections: links.len() - closing,
         admitted: endpoint.admissions.count(),
         closing,
+        received_bytes: endpoint.received.load(Ordering::Relaxed),
         waiting_messages,
         waiting_bytes,
         slowest: slow.iter().take(NAMED).map(named).collect(),

@@ -114,3 +114,24 @@ async fn a_join_that_waits_holds_up_nothing_but_its_own_channel() {
     let order = [next(&mut socket).await, next(&mut socket).await, next(&mut socket).await];
     assert_eq!(order, ["/chat/0 say", "/chat/1 ACKNOWLEDGE", "/chat/1 say"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_joins_all_its_channels_again_at_once_is_in_all_of_them_while_topics_are_slow() {
+    let (_hub, _one, two) = pair().await;
+    for (round, delay) in [240, 10_000].into_iter().enumerate() {
+        two.bus.delay(Duration::from_millis(delay));
+        let client = two.connect("bob").await;
+        let start = Instant::now();
+        let names: Vec<_> = (0..250).map(|n| format!("/plain/{round}-{n}")).collect();
+        let joins: Vec<_> = names.iter().map(|name| client.join(name, json!({}))).collect();
+        let mut rooms = Vec::new();
+        for join in joins {
+            rooms.push(join.await.expect("let in"));
+        }
+        // Four times as many as are decided at once.
+        assert!(start.elapsed() < Duration::from_millis(1100), "{:?}", start.elapsed());
+        assert_eq!(two.pond.snapshot().endpoints[0].channels.len(), 250);
+        client.close();
+        eventually("it has gone", || two.pond.snapshot().endpoints[0].channels.is_empty()).await;
+    }
+}

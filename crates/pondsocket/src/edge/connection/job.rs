@@ -22,6 +22,8 @@ pub(super) struct Job {
     pub(super) room: ChannelName,
     /// Then it is cancelled.
     pub(super) deadline: Instant,
+    /// The size of the message.
+    pub(super) bytes: usize,
     pub(super) task: Task,
 }
 

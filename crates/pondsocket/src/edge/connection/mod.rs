@@ -44,8 +44,10 @@ use crate::engine::outbox::{Closure, Phase, TOO_SLOW};
 use crate::engine::timer::Key;
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Ticket;
-use crate::metrics::CloseReason;
+use crate::limits::memory::{Account, Pressure, SHARE, Wait};
+use crate::metrics::{CloseReason, Limit};
 
+pub(crate) use room::Pause;
 pub(crate) use session::Session;
 pub(crate) use transport::{Heard, Transport};
 
@@ -71,6 +73,11 @@ pub(crate) struct Connection<T: Transport> {
     troubles: Option<Box<Troubles>>,
     /// Channels that this connection has filled up: it is not read until they have room.
     crowded: Vec<Box<dyn Settle>>,
+    /// What it holds of the server's memory, but for what waits for the client.
+    account: Account,
+    /// Its wait for memory to read into.
+    memory: Wait,
+    is_starved: bool,
     /// See [`Places`].
     admission: Option<Admission>,
     _ticket: Ticket,
@@ -94,6 +101,8 @@ struct Troubles {
     over: Option<Instant>,
     /// The receive queue is full and does not move.
     full: Option<Instant>,
+    /// It is not read for want of memory, and holds much of that itself.
+    hoarding: Option<Instant>,
     /// All that waited for the peer is out, and it is its turn to go.
     closing: Option<Instant>,
 }
@@ -123,6 +132,9 @@ impl<T: Transport> Connection<T> {
             alarm: None,
             troubles: None,
             crowded: Vec::new(),
+            account: Account::default(),
+            memory: Wait::default(),
+            is_starved: false,
             admission: places.admission,
             _ticket: places.ticket,
             span,
@@ -135,7 +147,9 @@ impl<T: Transport> Connection<T> {
 
     fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.crowded.retain(|channel| channel.poll_room(cx).is_pending());
-        while self.may_read() {
+        self.is_starved &= self.stage == Stage::Open && self.may_read();
+        while self.may_read() && self.has_memory(cx) {
+            self.session.note_pause();
             match self.transport.poll_read(cx, &mut self.session, self.stage == Stage::Open) {
                 Poll::Ready(Ok(Heard::Something)) => self.heard = now,
                 Poll::Ready(Ok(Heard::Violation)) => {
@@ -149,11 +163,40 @@ impl<T: Transport> Connection<T> {
         }
         // Whoever is not read cannot be heard.
         self.heard = now;
+        self.session.note_pause();
+    }
+
+    /// Whether the server has memory for what this connection sends. While it is closed nothing of that is kept.
+    fn has_memory(&mut self, cx: &Context<'_>) -> bool {
+        if self.stage != Stage::Open {
+            return true;
+        }
+        let memory = &self.session.endpoint.common.memory;
+        let held = if memory.pressure() == Pressure::None { 0 } else { self.held() + self.link().depth().1 };
+        let is_starved = memory.poll_room(cx, &mut self.memory, held).is_pending();
+        if is_starved && !std::mem::replace(&mut self.is_starved, is_starved) {
+            self.link().reached(Limit::Memory);
+        }
+        self.is_starved = is_starved;
+        !is_starved
+    }
+
+    /// Bytes that the client has sent and that are not handled yet.
+    fn held(&self) -> usize {
+        self.session.held_bytes() + self.transport.buffered()
+    }
+
+    /// Says what it holds, if that has changed by much.
+    fn account(&mut self) {
+        let (held, endpoint) = (self.held(), &self.session.endpoint);
+        if let Some(change) = self.account.set(&endpoint.common.memory, held) {
+            change.apply(&endpoint.received);
+        }
     }
 
     fn may_read(&self) -> bool {
         match self.stage {
-            Stage::Open => self.crowded.is_empty() && !self.session.is_full(),
+            Stage::Open => self.crowded.is_empty() && self.session.pause().is_none(),
             Stage::Closing | Stage::Lingering => true,
             Stage::Gone => false,
         }
@@ -167,10 +210,18 @@ impl<T: Transport> Connection<T> {
         self.stage = Stage::Gone;
         self.transport.close();
         self.link().hang_up();
-        self.admission = None;
+        self.give_back_place();
         let lost = Closure { code: 1006, text: why.to_owned().into(), reason: CloseReason::Lost };
         self.link().blame(lost.clone());
         self.tell_closed(&self.link().closure().unwrap_or(lost));
+    }
+
+    /// A connection that has gone keeps its place while messages wait that it has left: else a client that comes and goes
+    /// could have any number of them wait.
+    fn give_back_place(&mut self) {
+        if self.stage == Stage::Gone && !self.session.is_waiting() {
+            self.admission = None;
+        }
     }
 
     fn tell_closed(&self, Closure { code, text, reason }: &Closure) {
@@ -241,14 +292,18 @@ impl<T: Transport> Connection<T> {
             // The queue may be full for as long as it moves.
             self.cure(|troubles| &mut troubles.full);
         }
-        self.watch(now, self.stage == Stage::Open && self.session.is_full(), |troubles| &mut troubles.full);
+        let is_full = self.stage == Stage::Open && self.session.pause() == Some(Pause::Messages);
+        self.watch(now, is_full, |troubles| &mut troubles.full);
 
         let options = Arc::clone(&self.session.options);
+        let is_hoarding = self.is_starved && self.transport.buffered() + self.link().depth().1 >= SHARE;
+        self.watch(now, is_hoarding, |troubles| &mut troubles.hoarding);
         let since = |of: fn(&Troubles) -> Option<Instant>| self.troubles.as_deref().and_then(of);
         let late = |start: Option<Instant>, limit: Duration| start.is_some_and(|start| now >= start + limit);
         let stalled = since(|troubles| troubles.stalled);
         let over = since(|troubles| troubles.over);
         let full = since(|troubles| troubles.full);
+        let hoarding = since(|troubles| troubles.hoarding);
         let closing = since(|troubles| troubles.closing);
 
         let silence = T::ANSWERS.then(|| self.heard + options.pong_wait);
@@ -268,6 +323,10 @@ impl<T: Transport> Connection<T> {
         }
         if late(full, options.write_wait) {
             self.link().give_up(TOO_MANY_MESSAGES);
+            return Some(now);
+        }
+        if late(hoarding, options.write_wait) {
+            self.link().give_up(OUT_OF_MEMORY);
             return Some(now);
         }
         let is_open = self.stage == Stage::Open;
@@ -290,6 +349,7 @@ impl<T: Transport> Connection<T> {
             closing.map(|start| start + options.write_wait),
             over.map(|start| start + options.send_timeout),
             full.map(|start| start + options.write_wait),
+            hoarding.map(|start| start + options.write_wait),
             self.session.next_deadline(),
         ];
         next.into_iter().flatten().min()
@@ -366,6 +426,8 @@ impl<T: Transport> Future for Connection<T> {
             me.crowded.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
             me.flush(cx, now);
             me.follow_link();
+            me.give_back_place();
+            me.account();
             if me.stage == Stage::Gone && me.session.is_done() {
                 return Poll::Ready(());
             }
@@ -386,8 +448,9 @@ impl<T: Transport> Drop for Connection<T> {
         let span = self.span.clone();
         let _entered = span.enter();
         // Also when the runtime ends in the midst of it: no ghost stays.
-        self.session.depart();
+        self.session.abandon();
         self.hang_up("its task has ended");
+        self.account();
         self.session.endpoint.unregister(self.link().id());
         if let Some((_, key)) = self.alarm {
             self.session.endpoint.common.timer().disarm(key);
@@ -398,6 +461,10 @@ impl<T: Transport> Drop for Connection<T> {
 /// The client sends faster than its handlers work (docs/protocol.md, Close codes).
 const TOO_MANY_MESSAGES: Closure =
     Closure { code: 1013, text: Cow::Borrowed("too many messages"), reason: CloseReason::TooManyMessages };
+
+/// The server holds as much as it may, and the client much of it (docs/protocol.md, Close codes).
+const OUT_OF_MEMORY: Closure =
+    Closure { code: 1013, text: Cow::Borrowed("out of memory"), reason: CloseReason::Memory };
 
 #[cfg(all(test, not(pond_loom)))]
 mod tests {

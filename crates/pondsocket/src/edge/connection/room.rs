@@ -39,6 +39,56 @@ pub(super) enum Work {
     },
 }
 
+impl Work {
+    /// The bytes of what the client has sent.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Work::Join { request_id, payload } => request_id.len() + payload.len(),
+            Work::MalformedJoin { request_id, .. } => request_id.len(),
+            Work::Event { event, request_id, payload } => event.len() + request_id.len() + payload.len(),
+            Work::Leave { request_id } => request_id.len(),
+        }
+    }
+
+    pub(super) fn is_join(&self) -> bool {
+        matches!(self, Work::Join { .. } | Work::MalformedJoin { .. })
+    }
+}
+
+/// What waits for its turn in all channels of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+    /// Those of the messages that are joins.
+    pub(super) joins: usize,
+}
+
+impl Waiting {
+    pub(super) fn add(&mut self, work: &Work) {
+        self.messages += 1;
+        self.bytes += work.bytes();
+        self.joins += usize::from(work.is_join());
+    }
+
+    pub(super) fn remove(&mut self, work: &Work) {
+        self.messages -= 1;
+        self.bytes -= work.bytes();
+        self.joins -= usize::from(work.is_join());
+    }
+}
+
+/// A limit that a connection has reached, so that it is not read until there is room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pause {
+    /// `receive_channel_buffer` messages wait.
+    Messages,
+    /// `receive_bytes` wait.
+    Bytes,
+    /// `max_pending_joins` are undecided.
+    Joins,
+}
+
 /// One channel of one connection: its place there, and the queue of what is to be done, one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Room {
@@ -68,11 +118,14 @@ pub(super) struct Gone {
 
 impl Room {
     /// Keeps only what was received while the connection was a member: a join that was not decided, and everything
-    /// behind it or behind a leave, is dropped. Answers how many are left.
-    pub(super) fn keep_accepted(&mut self, member: bool) -> usize {
-        let Some(busy) = &mut self.busy else { return 0 };
+    /// behind it or behind a leave, is dropped. Answers what is left.
+    pub(super) fn keep_accepted(&mut self, member: bool) -> Waiting {
+        let Some(busy) = &mut self.busy else { return Waiting::default() };
         let accepted = busy.queue.iter().take_while(|work| matches!(work, Work::Event { .. })).count();
         busy.queue.truncate(if member { accepted } else { 0 });
-        busy.queue.len()
+        // A queue of many may have become one of few.
+        busy.queue.shrink_to_fit();
+        let bytes = busy.queue.iter().map(Work::bytes).sum();
+        Waiting { messages: busy.queue.len(), bytes, joins: 0 }
     }
 }

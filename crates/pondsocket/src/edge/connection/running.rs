@@ -153,16 +153,17 @@ impl Session {
     pub(super) fn poll_jobs(&mut self, cx: &mut Context<'_>, now: Instant) {
         let mut at = 0;
         while at < self.jobs.len() {
-            let Job { room, deadline, task } = self.jobs.swap_remove(at);
+            let Job { room, deadline, bytes, task } = self.jobs.swap_remove(at);
             match self.advance(&room, task, cx) {
                 Some(task) if now < task.kind.deadline().unwrap_or(deadline) => {
                     let deadline = task.kind.deadline().unwrap_or(deadline);
-                    self.jobs.push(Job { room, deadline, task });
+                    self.jobs.push(Job { room, deadline, bytes, task });
                     let last = self.jobs.len() - 1;
                     self.jobs.swap(at, last);
                     at += 1;
                 }
                 late => {
+                    self.handled_bytes -= bytes;
                     if let Some(task) = late {
                         self.expire(&room, task);
                     }

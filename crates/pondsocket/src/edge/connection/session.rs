@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::job::{Job, Kind};
 use super::rates::Rates;
-use super::room::{Busy, Gone, Room, Seat, Work};
+use super::room::{Busy, Gone, Pause, Room, Seat, Waiting, Work};
 use crate::endpoint::{EndpointInner, Settings};
 use crate::engine::ids;
 use crate::engine::link::Link;
@@ -29,8 +29,11 @@ pub(crate) struct Session {
     pub(super) jobs: Vec<Job>,
     /// Rooms with work that wait for one of the running handlers to end.
     pub(super) starved: VecDeque<ChannelName>,
-    /// How much waits in all rooms.
-    waiting: usize,
+    waiting: Waiting,
+    /// Bytes of messages that handlers are at work on.
+    pub(super) handled_bytes: usize,
+    /// The limit for which reading was paused last, until there is room.
+    paused: Option<Pause>,
     /// Something that waited has been begun since somebody asked.
     moved: bool,
     departed: bool,
@@ -46,7 +49,9 @@ impl Session {
             rooms: HashMap::new(),
             jobs: Vec::new(),
             starved: VecDeque::new(),
-            waiting: 0,
+            waiting: Waiting::default(),
+            handled_bytes: 0,
+            paused: None,
             moved: false,
             departed: false,
         }
@@ -56,9 +61,41 @@ impl Session {
         &self.link
     }
 
-    /// Whether nothing more may be read for now.
-    pub(super) fn is_full(&self) -> bool {
-        self.waiting >= self.options.receive_channel_buffer
+    /// Why nothing more may be read for now; `None` if it may.
+    pub(crate) fn pause(&self) -> Option<Pause> {
+        let Waiting { messages, bytes, joins } = self.waiting;
+        if messages >= self.options.receive_channel_buffer {
+            return Some(Pause::Messages);
+        }
+        if bytes >= self.options.receive_bytes {
+            return Some(Pause::Bytes);
+        }
+        // Few connections have as many jobs: most are not looked through.
+        let most = self.options.max_pending_joins;
+        (joins + self.jobs.len() >= most && joins + self.running_joins() >= most).then_some(Pause::Joins)
+    }
+
+    /// Notes whether reading pauses; each pause is counted once.
+    pub(super) fn note_pause(&mut self) {
+        let pause = self.pause();
+        if pause != std::mem::replace(&mut self.paused, pause) {
+            match pause {
+                Some(Pause::Bytes) => self.link.reached(Limit::ReceiveBytes),
+                Some(Pause::Joins) => self.link.reached(Limit::PendingJoins),
+                // It is seen in `queue_depth`.
+                Some(Pause::Messages) | None => {}
+            }
+        }
+    }
+
+    /// Whether anything waits for its turn.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.messages > 0
+    }
+
+    /// Bytes of messages that are not handled yet.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.waiting.bytes + self.handled_bytes
     }
 
     /// Whether something that waited has been begun since the last call.
@@ -189,17 +226,11 @@ impl Session {
             self.link.reached(Limit::Channels);
             return Err(Error::too_many_requests("too many channels"));
         }
-        if self.undecided_joins() >= self.options.max_pending_joins {
-            self.link.reached(Limit::PendingJoins);
-            return Err(Error::too_many_requests("too many joins at once"));
-        }
         Ok(())
     }
 
-    fn undecided_joins(&self) -> usize {
-        let running = self.jobs.iter().filter(|job| job.task.kind.is_join()).count();
-        let queues = self.rooms.values().filter_map(|room| room.busy.as_ref()).flat_map(|busy| &busy.queue);
-        running + queues.filter(|work| matches!(work, Work::Join { .. })).count()
+    fn running_joins(&self) -> usize {
+        self.jobs.iter().filter(|job| job.task.kind.is_join()).count()
     }
 
     /// Does it now, or behind what the room is busy with.
@@ -207,22 +238,25 @@ impl Session {
         let has_enough = self.has_enough_handlers();
         let room = self.rooms.entry(name.clone()).or_default();
         if let Some(busy) = &mut room.busy {
+            self.waiting.add(&work);
             busy.queue.push_back(work);
         } else if has_enough {
+            self.waiting.add(&work);
             room.busy = Some(Box::new(Busy { queue: VecDeque::from([work]), gone: None }));
             self.starved.push_back(name);
         } else {
             return self.work_off(name, Some(work), cx);
         }
-        self.waiting += 1;
-        let waiting = self.waiting;
+        let waiting = self.waiting.messages;
         self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
     }
 
     /// Does one thing after the other, until a handler waits or nothing is left.
     pub(super) fn work_off(&mut self, name: ChannelName, mut first: Option<Work>, cx: &mut Context<'_>) {
         loop {
-            let task = match first.take().or_else(|| self.next_work(&name)) {
+            let work = first.take().or_else(|| self.next_work(&name));
+            let bytes = work.as_ref().map_or(0, Work::bytes);
+            let task = match work {
                 Some(work) => self.start(&name, work),
                 None => self.start_farewell(&name),
             };
@@ -235,7 +269,8 @@ impl Session {
             if let Some(task) = self.advance(&name, task, cx) {
                 let deadline = task.kind.deadline().unwrap_or_else(|| Instant::now() + self.options.handler_timeout);
                 self.rooms.entry(name.clone()).or_default().busy.get_or_insert_default();
-                self.jobs.push(Job { room: name, deadline, task });
+                self.handled_bytes += bytes;
+                self.jobs.push(Job { room: name, deadline, bytes, task });
                 return;
             }
         }
@@ -248,7 +283,7 @@ impl Session {
 
     fn next_work(&mut self, name: &ChannelName) -> Option<Work> {
         let work = self.rooms.get_mut(name)?.busy.as_mut()?.queue.pop_front()?;
-        self.waiting -= 1;
+        self.waiting.remove(&work);
         self.moved = true;
         Some(work)
     }
@@ -288,11 +323,14 @@ impl Session {
             return;
         }
         self.jobs.retain(|job| !job.task.kind.is_join());
-        self.waiting = 0;
+        self.handled_bytes = self.jobs.iter().map(|job| job.bytes).sum();
+        self.waiting = Waiting::default();
         let is_awaited = self.link.phase() == Phase::Ending;
         for (name, room) in &mut self.rooms {
             let seat = room.seat.take();
-            self.waiting += room.keep_accepted(seat.is_some());
+            let kept = room.keep_accepted(seat.is_some());
+            self.waiting.messages += kept.messages;
+            self.waiting.bytes += kept.bytes;
             let Some(seat) = seat else { continue };
             let left = seat.live.change(|channel| channel.leave(seat.slot, self.link.id(), None));
             if is_awaited {
@@ -327,7 +365,7 @@ impl Session {
         let running = self.jobs.len();
         self.jobs.clear();
         self.starved.clear();
-        self.waiting = 0;
+        (self.waiting, self.handled_bytes) = (Waiting::default(), 0);
         running
     }
 }

@@ -18,6 +18,9 @@ pub(crate) trait Transport: Send + Unpin + 'static {
     /// What the connection's task writes to, if it is the one who writes.
     fn as_writer(&mut self) -> Option<&mut dyn Io>;
 
+    /// Bytes of what has been read and is not handed to the session: parts of messages, and what is behind a pause.
+    fn buffered(&self) -> usize;
+
     /// Whether the client can be left without waiting for its goodbye.
     fn is_free_to_go(&self) -> bool;
 

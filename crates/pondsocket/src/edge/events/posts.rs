@@ -8,7 +8,7 @@ use crate::edge::connection::{Heard, Session, Transport};
 use crate::endpoint::EndpointInner;
 use crate::engine::outbox::Closure;
 use crate::engine::socket::Io;
-use crate::engine::stream::Stream;
+use crate::engine::stream::{Post, Stream};
 use crate::metrics::CloseReason;
 
 /// An event stream that carries a connection, from the side of its task: what the client posts for it. What the task has
@@ -16,11 +16,11 @@ use crate::metrics::CloseReason;
 pub(super) struct Posts {
     endpoint: Arc<EndpointInner>,
     stream: Arc<Stream>,
-    messages: mpsc::Receiver<Vec<u8>>,
+    messages: mpsc::Receiver<Post>,
 }
 
 impl Posts {
-    pub(super) fn new(endpoint: Arc<EndpointInner>, stream: Arc<Stream>, messages: mpsc::Receiver<Vec<u8>>) -> Posts {
+    pub(super) fn new(endpoint: Arc<EndpointInner>, stream: Arc<Stream>, messages: mpsc::Receiver<Post>) -> Posts {
         Posts { endpoint, stream, messages }
     }
 }
@@ -33,7 +33,7 @@ impl Transport for Posts {
         match self.messages.poll_recv(cx) {
             Poll::Ready(Some(message)) => {
                 if is_open {
-                    session.on_binary(&message, cx);
+                    session.on_binary(&message.bytes, cx);
                 }
                 Poll::Ready(Ok(Heard::Something))
             }
@@ -48,6 +48,11 @@ impl Transport for Posts {
 
     fn as_writer(&mut self) -> Option<&mut dyn Io> {
         None
+    }
+
+    fn buffered(&self) -> usize {
+        // What is posted is counted where it is read.
+        0
     }
 
     fn is_free_to_go(&self) -> bool {

@@ -19,8 +19,9 @@ use crate::edge::body::Body;
 use crate::edge::origin::{Asker, check_origin};
 use crate::edge::refusal::{answer_to, refuse, with_cors};
 use crate::endpoint::{EndpointInner, Settings};
-use crate::engine::stream::{Secret, Stream};
+use crate::engine::stream::{Post, Secret, Stream};
 use crate::error::{Error, Result};
+use crate::limits::memory::{Charge, Memory};
 use crate::metrics::Limit;
 
 /// What an endpoint that offers event streams answers.
@@ -71,7 +72,7 @@ pub(crate) async fn answer<B: HttpBody>(
     let answered = match *request.method() {
         Method::OPTIONS => Ok(preflight(&settings)),
         Method::POST | Method::DELETE => match check_origin(endpoint, &settings, Asker::of_request(&request, peer)) {
-            Ok(()) => serve(&settings, secret.is_some(), stream, request).await.map(empty),
+            Ok(()) => serve(&settings, &endpoint.common.memory, secret.is_some(), stream, request).await.map(empty),
             Err(refused) => Err(refused.error),
         },
         _ => Ok(refuse_method(METHODS)),
@@ -107,6 +108,7 @@ fn empty(status: StatusCode) -> Response<Body> {
 
 async fn serve<B: HttpBody>(
     settings: &Settings,
+    memory: &Arc<Memory>,
     is_named: bool,
     stream: Option<Arc<Stream>>,
     request: Request<B>,
@@ -121,7 +123,8 @@ async fn serve<B: HttpBody>(
     }
     let stream = stream.ok_or_else(gone)?;
     check_content(request.headers())?;
-    post(settings, &stream, request.into_body()).await?;
+    let post = Post::new(Charge::new(memory));
+    post_message(settings, &stream, post, request.into_body()).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -143,12 +146,12 @@ fn check_content(headers: &HeaderMap) -> Result<()> {
 
 /// Hands one message to the connection. The messages of a stream come in one at a time, in the order in which their
 /// requests came: of those behind the first one nothing is read, so all of them hold no more than one.
-async fn post<B: HttpBody>(settings: &Settings, stream: &Stream, body: B) -> Result<()> {
+async fn post_message<B: HttpBody>(settings: &Settings, stream: &Stream, post: Post, body: B) -> Result<()> {
     let deadline = Instant::now() + settings.write_wait;
     let too_many = || Error::too_many_requests("too many messages").with_retry_after(settings.retry_after);
     let _waiting = stream.queue(settings.receive_channel_buffer).ok_or_else(too_many)?;
     let turn = timeout_at(deadline, stream.turn()).await.map_err(|_late| too_many())?.ok_or_else(gone)?;
-    let read = timeout_at(deadline, read(body, settings.max_message_size)).await;
+    let read = timeout_at(deadline, read(body, post, settings.max_message_size)).await;
     let message = read.map_err(|_late| Error::new(408, "the message has not come in time"))?;
     let message = message.inspect_err(|error| {
         if error.code() == 413 {
@@ -163,20 +166,21 @@ async fn post<B: HttpBody>(settings: &Settings, stream: &Stream, body: B) -> Res
 }
 
 /// The whole body, if it is not larger than it may be.
-async fn read<B: HttpBody>(body: B, most: usize) -> Result<Vec<u8>> {
+async fn read<B: HttpBody>(body: B, mut post: Post, most: usize) -> Result<Post> {
     let too_large = || Error::too_large("the message is too large");
     if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    let (mut body, mut message) = (pin!(body), Vec::new());
+    let mut body = pin!(body);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Error::bad_request("the message broke off"))?;
         // Trailers say nothing to us.
         let Ok(data) = frame.into_data() else { continue };
-        if data.remaining() > most - message.len() {
+        if data.remaining() > most - post.bytes.len() {
             return Err(too_large());
         }
-        message.put(data);
+        post.bytes.put(data);
+        post.account();
     }
-    Ok(message)
+    Ok(post)
 }

@@ -38,7 +38,10 @@ impl Frames {
         is_open: bool,
     ) -> Heard {
         let mut input = self.decoder.feed(bytes, codec);
-        while let Some(event) = input.next() {
+        // What is behind the last message that there is room for stays with the decoder, and the socket is not read.
+        while (!is_open || session.pause().is_none())
+            && let Some(event) = input.next()
+        {
             match event {
                 Ok(Event::Text(text)) if is_open => session.on_text(text, cx),
                 Ok(Event::Binary(bytes)) if is_open => session.on_binary(bytes, cx),
@@ -65,6 +68,9 @@ impl Transport for Frames {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, session: &mut Session, is_open: bool) -> Poll<io::Result<Heard>> {
         Scratch::lend(|scratch| {
+            if self.decoder.has_pending() {
+                return Poll::Ready(Ok(self.decode((&mut [], &mut scratch.codec), cx, session, is_open)));
+            }
             if let Some(mut first) = self.first.take() {
                 return Poll::Ready(Ok(self.decode((&mut first, &mut scratch.codec), cx, session, is_open)));
             }
@@ -81,6 +87,10 @@ impl Transport for Frames {
         self.socket.as_writer()
     }
 
+    fn buffered(&self) -> usize {
+        self.decoder.buffered()
+    }
+
     fn is_free_to_go(&self) -> bool {
         self.heard_close
     }
@@ -92,6 +102,7 @@ impl Transport for Frames {
 
     fn close(&mut self) {
         self.socket = Socket::None;
+        self.decoder.discard();
     }
 }
 

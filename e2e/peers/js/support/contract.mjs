@@ -1,0 +1,38 @@
+// A contract server of a test's own, which it can stop and start again at the same port.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { server } from './server.mjs';
+
+const program = process.env.CONTRACT_BIN;
+
+export class ContractServer {
+    #process;
+
+    static async start (t) {
+        if (!program) throw new Error('CONTRACT_BIN is not set: it names the contract server');
+        const contract = new ContractServer();
+        t.after(() => contract.#process.kill('SIGKILL'));
+        const port = await contract.#listen(0);
+        contract.url = new URL(server);
+        contract.url.port = port;
+        return contract;
+    }
+
+    /** Stops the server as a deployment does, and starts another one in its place. */
+    async restart () {
+        this.#process.kill('SIGTERM');
+        await once(this.#process, 'exit');
+        await this.#listen(this.url.port);
+    }
+
+    async #listen (port) {
+        this.#process = spawn(program, { env: { ...process.env, PORT: port }, stdio: ['ignore', 'pipe', 'ignore'] });
+        for await (const line of createInterface(this.#process.stdout)) {
+            const [, listening] = line.match(/^listening (\d+)$/) ?? [];
+            if (listening) return listening;
+        }
+        throw new Error('the contract server has ended');
+    }
+}
