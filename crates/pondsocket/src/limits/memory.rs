@@ -1,5 +1,5 @@
-//! The memory that clients make the server hold: messages that wait for handlers, parts of messages, and what waits for
-//! delivery. Whoever holds some says how much it is now and then, not for each message, so that the one counter is no
+//! The memory that what clients send takes: messages that wait for handlers or are being handled, and parts of
+//! messages. Whoever holds some says how much it is now and then, not for each message, so that the one counter is no
 //! place where all connections meet.
 
 use std::sync::Arc;
