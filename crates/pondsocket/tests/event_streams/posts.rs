@@ -188,6 +188,19 @@ async fn a_message_that_is_too_large_is_refused_and_nothing_else_happens() {
 }
 
 #[tokio::test]
+async fn a_message_that_has_not_come_in_whole_is_counted_until_it_is_given_up() {
+    let served = served_with(Options::default().write_wait(Duration::from_millis(1500))).await;
+    let ann = member(&served, "ann").await;
+    let mut stream = TcpStream::connect(served.address).await.expect("it listens");
+    let head =
+        format!("POST /?name=ann HTTP/1.1\r\nHost: x\r\nX-Connection-ID: {}\r\nContent-Length: 200000\r\n\r\n", ann.id);
+    stream.write_all(format!("{head}{}", "z".repeat(100_000)).as_bytes()).await.expect("it reads");
+    eventually("it is counted", || served.pond.snapshot().memory.used >= 100_000).await;
+    assert_eq!(status_line(stream).await, "HTTP/1.1 408 Request Timeout");
+    eventually("nothing is held", || served.pond.snapshot().memory.used == 0).await;
+}
+
+#[tokio::test]
 async fn a_message_that_does_not_come_holds_up_the_others_for_a_while_only() {
     let served = served_with(Options::default().write_wait(Duration::from_millis(300))).await;
     let ann = member(&served, "ann").await;
