@@ -197,6 +197,10 @@ impl Inbox {
         Some(message)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     pub(crate) fn is_full(&self, bounds: &Bounds) -> bool {
         self.messages.len() >= bounds.messages || self.bytes >= bounds.message_bytes
     }
@@ -304,9 +308,9 @@ impl Shared {
 
     fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Message>> {
         self.change(|state| {
-            let was_full = state.inbox.is_full(&self.bounds);
             if let Some(message) = state.inbox.pop() {
-                state.driver.due |= was_full;
+                // It may be read on, or end.
+                state.driver.due = true;
                 return Poll::Ready(Some(message));
             }
             if state.stage == Stage::Gone {

@@ -9,6 +9,7 @@
 //!    '--(end of stream, failure, silence, nothing taken)---------------------------------------------------------^
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ use crate::websocket::{Message, Shared, Stage, State};
 /// How often it reads before others get their turn.
 const READS: usize = 16;
 
+/// How many pings may wait for their answers.
+const PINGS: usize = 16;
+
 /// The most that a ping or pong carries (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;
 
@@ -46,9 +50,11 @@ pub(super) struct Driver {
     decoder: Decoder,
     /// Bytes that had been read before the connection was handed over.
     first: Vec<u8>,
-    /// The payload of the latest ping that is not answered. Earlier ones need no answer (RFC 6455 section 5.5.3), so
-    /// a peer that pings and does not read costs no more than this.
-    ping: Option<Vec<u8>>,
+    /// The payloads of the latest pings that are not answered. Earlier ones need no answer (RFC 6455 section 5.5.3), so
+    /// a peer that pings and does not read costs no more than [`PINGS`] of them.
+    pings: VecDeque<Vec<u8>>,
+    /// The peer's end of the connection, behind messages that the application has not taken: it may still answer them.
+    ending: Option<Ending>,
     heard_close: bool,
     /// The peer broke the protocol: what it sends from then on is not looked at.
     broken: bool,
@@ -79,9 +85,19 @@ pub(super) struct Begin {
     pub(super) admission: Option<Admission>,
 }
 
+/// How the peer ends the connection: by its close, or by breaking the protocol.
+struct Ending {
+    closure: Closure,
+    /// Our last frame.
+    answer: Vec<u8>,
+    /// When it is not put off any longer.
+    deadline: Instant,
+}
+
 /// What has been read.
 enum Heard {
     Something,
+    Close(Option<u16>),
     Violation(ProtocolError),
 }
 
@@ -101,7 +117,8 @@ impl Driver {
             io: Some(io),
             decoder,
             first,
-            ping: None,
+            pings: VecDeque::new(),
+            ending: None,
             heard_close: false,
             broken: false,
             opened: now,
@@ -133,6 +150,7 @@ impl Driver {
             self.heed_shutdown(cx);
             self.write(cx, now);
             self.read(cx, now);
+            self.end(now);
             self.write(cx, now);
             if self.io.is_none() {
                 return Poll::Ready(());
@@ -164,8 +182,8 @@ impl Driver {
     /// Writes what is queued, and takes the steps that are due once everything is.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) {
         let Some(io) = &mut self.io else { return };
-        let (ping, stalled) = (&mut self.ping, &mut self.stalled);
-        let flushed = self.shared.change(|state| write(state, io, ping, (stalled, now), cx));
+        let (pings, stalled) = (&mut self.pings, &mut self.stalled);
+        let flushed = self.shared.change(|state| write(state, io, pings, (stalled, now), cx));
         match flushed {
             Poll::Ready(Ok(Stage::Open)) => {}
             Poll::Ready(Ok(_)) if self.heard_close => self.hang_up("closed", CloseReason::Client),
@@ -186,12 +204,24 @@ impl Driver {
         for _ in 0..READS {
             let may_read =
                 self.shared.change(|state| state.stage != Stage::Open || !state.inbox.is_full(self.shared.bounds()));
-            if !may_read || self.io.is_none() {
+            if !may_read || self.io.is_none() || self.ending.is_some() {
                 return;
             }
             match Scratch::lend(|scratch| self.poll_read(cx, scratch)) {
                 Poll::Ready(Ok(Heard::Something)) => self.heard = now,
-                Poll::Ready(Ok(Heard::Violation(error))) => self.refuse(&error),
+                Poll::Ready(Ok(Heard::Close(code))) => {
+                    self.heard = now;
+                    self.heard_close = true;
+                    let mut answer = Vec::new();
+                    match code {
+                        Some(code) => ws::encode_close(code, "", &mut answer),
+                        None => ws::encode(Opcode::Close, &[], &mut answer),
+                    }
+                    let code = code.unwrap_or(1005);
+                    let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
+                    self.ending = Some(Ending { closure, answer, deadline: now + self.settings.write_wait });
+                }
+                Poll::Ready(Ok(Heard::Violation(error))) => self.refuse(&error, now),
                 Poll::Ready(Err(error)) => return self.hang_up(&error.to_string(), CloseReason::Lost),
                 Poll::Pending => return,
             }
@@ -220,10 +250,9 @@ impl Driver {
 
     /// Decodes until the application has as much as it may: what is behind that stays with the decoder.
     fn decode(&mut self, bytes: &mut [u8], codec: &mut ws::Scratch) -> Heard {
-        let (shared, ping) = (&self.shared, &mut self.ping);
+        let (shared, pings) = (&self.shared, &mut self.pings);
         let mut input = self.decoder.feed(bytes, codec);
-        let mut heard_close = false;
-        let heard = shared.change(|state| {
+        shared.change(|state| {
             while state.stage != Stage::Open || !state.inbox.is_full(shared.bounds()) {
                 match input.next() {
                     Some(Ok(Event::Text(text))) if state.stage == Stage::Open => {
@@ -232,37 +261,46 @@ impl Driver {
                     Some(Ok(Event::Binary(bytes))) if state.stage == Stage::Open => {
                         state.receive(Message::Binary(Bytes::copy_from_slice(bytes)));
                     }
-                    Some(Ok(Event::Ping(payload))) => *ping = Some(payload.to_vec()),
-                    Some(Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_))) => {}
-                    Some(Ok(Event::Close(frame))) => {
-                        heard_close = true;
-                        let code = frame.map_or(1005, |frame| frame.code);
-                        let mut answer = Vec::new();
-                        match frame {
-                            Some(frame) => ws::encode_close(frame.code, "", &mut answer),
-                            None => ws::encode(Opcode::Close, &[], &mut answer),
+                    Some(Ok(Event::Ping(payload))) => {
+                        if pings.len() == PINGS {
+                            pings.pop_front();
                         }
-                        state.end(Closure { code, text: "".into(), reason: CloseReason::Client }, &answer);
+                        pings.push_back(payload.to_vec());
                     }
+                    Some(Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_))) => {}
+                    Some(Ok(Event::Close(frame))) => return Heard::Close(frame.map(|frame| frame.code)),
                     Some(Err(error)) => return Heard::Violation(error),
                     None => break,
                 }
             }
             Heard::Something
-        });
-        self.heard_close |= heard_close;
-        heard
+        })
+    }
+
+    /// Ends the connection as the peer has, once the application has taken what came before, or after a while.
+    fn end(&mut self, now: Instant) {
+        let Some(ending) = &self.ending else { return };
+        let is_due = now >= ending.deadline;
+        if !self.shared.change(|state| is_due || state.stage != Stage::Open || state.inbox.is_empty()) {
+            return;
+        }
+        if let Some(Ending { closure, answer, .. }) = self.ending.take() {
+            self.shared.change(|state| state.end(closure, &answer));
+        }
     }
 
     /// The peer broke the WebSocket protocol: it is told how.
-    fn refuse(&mut self, error: &ProtocolError) {
+    fn refuse(&mut self, error: &ProtocolError, now: Instant) {
         self.broken = true;
         let (code, text) = (error.close_code(), error.to_string());
         self.count(|metrics, me| metrics.connection_error(me, &text));
         if code == 1009 {
             self.reached(Limit::MessageSize);
         }
-        self.shared.change(|state| state.close(Closure { code, text: text.into(), reason: CloseReason::Protocol }));
+        let mut answer = Vec::new();
+        ws::encode_close(code, &text, &mut answer);
+        let closure = Closure { code, text: text.into(), reason: CloseReason::Protocol };
+        self.ending = Some(Ending { closure, answer, deadline: now + self.settings.write_wait });
     }
 
     /// Does what is due, and says when the next thing will be.
@@ -300,6 +338,7 @@ impl Driver {
             is_open.then(|| self.pinged + settings.ping_interval),
             self.stalled.map(|start| start + settings.write_wait),
             self.closing.map(|start| start + settings.write_wait),
+            self.ending.as_ref().map(|ending| ending.deadline),
         ];
         // One of them is always there: a connection that is closing is stalled, or waits for its peer.
         next.into_iter().flatten().min().unwrap_or(now + settings.write_wait)
@@ -361,14 +400,14 @@ const UNREAD: Closure =
 fn write(
     state: &mut State,
     io: &mut Box<dyn Io>,
-    ping: &mut Option<Vec<u8>>,
+    pings: &mut VecDeque<Vec<u8>>,
     (stalled, now): (&mut Option<Instant>, Instant),
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Stage>> {
     loop {
         if state.out.is_empty() {
             if state.stage == Stage::Open
-                && let Some(payload) = ping.take()
+                && let Some(payload) = pings.pop_front()
             {
                 let mut pong = Vec::with_capacity(MAX_CONTROL + 2);
                 ws::encode(Opcode::Pong, &payload, &mut pong);
