@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fake::{Act, Fake, message};
 use pondsocket::cluster::{Bus, BusErrorKind, BusEvent, GapCause, Lost, NodeId, Outcome, Publish, Topic};
-use support::{Node, eventually, soon};
-use testkit::free_port;
+use support::Node;
+use testkit::{eventually, free_port, soon};
 use tokio::time::Instant;
 
 fn me() -> NodeId {

@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use pondsocket::cluster::{Bus, BusErrorKind, BusEvent, NodeId, Outcome};
-use support::{Node, eventually, options, soon};
-use testkit::RedisServer;
+use support::{Node, options};
+use testkit::{RedisServer, eventually, soon};
 use tokio::time::{Instant, sleep};
 
 const TTL: Duration = Duration::from_secs(60);

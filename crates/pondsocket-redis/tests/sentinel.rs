@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pondsocket::cluster::{Bus, NodeId};
 use pondsocket_redis::{RedisOptions, SentinelOptions};
-use support::{DEADLINE, Node, soon};
-use testkit::{RedisServer, free_port};
+use support::Node;
+use testkit::{DEADLINE, RedisServer, free_port, soon};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

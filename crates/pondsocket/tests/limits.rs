@@ -15,9 +15,9 @@ use pondsocket::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use testkit::{Log, Message, Recorder, connect_in_memory};
+use testkit::{Log, Message, Recorder, connect_in_memory, eventually};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 type TestResult = Result<(), Box<dyn StdError>>;
 
@@ -65,14 +65,6 @@ async fn retry_after(room: &Room, payload: impl Serialize) -> u64 {
     let refused = refused.rejection().expect("an answer");
     assert_eq!((refused.code(), refused.message()), (429, "too many messages"));
     refused.details()["retryAfterMs"].as_u64().expect("it says when")
-}
-
-async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is() {
-        assert!(start.elapsed() < Duration::from_secs(60), "it never becomes so: {what}");
-        sleep(Duration::from_millis(1)).await;
-    }
 }
 
 // --- Channels --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ use pondsocket::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use testkit::{DEADLINE, Message, Peer, eventually, serve};
+use testkit::{DEADLINE, Message, Peer, Rng, eventually, serve};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -65,19 +65,6 @@ impl Journal {
 
     fn len(&self) -> usize {
         self.0.lock().expect("no panic").len()
-    }
-}
-
-/// A seeded sequence of numbers (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
     }
 }
 
@@ -175,13 +162,13 @@ async fn one_room(
         staying.push(tokio::spawn(listen(peer)));
     }
     let publishers = (0..scale.publishers).map(|sender| {
-        let dice = Dice(seed << 8 | sender);
+        let dice = Rng::new(seed << 8 | sender);
         tokio::spawn(publish(address, channel.clone(), sender, scale.messages, dice))
     });
     let publishers: Vec<_> = publishers.collect();
     let busy = Arc::new(AtomicUsize::new(1));
     let comers = (0..scale.comers as u64).map(|n| {
-        let dice = Dice(seed << 8 | 0x80 | n);
+        let dice = Rng::new(seed << 8 | 0x80 | n);
         tokio::spawn(come_and_go(address, channel.clone(), Arc::clone(&busy), dice))
     });
     let comers: Vec<_> = comers.collect();
@@ -247,7 +234,7 @@ async fn listen(mut peer: Peer) -> Part {
 }
 
 /// Says `messages` things, and hears them all.
-async fn publish(address: std::net::SocketAddr, channel: String, sender: u64, messages: u64, mut dice: Dice) -> Part {
+async fn publish(address: std::net::SocketAddr, channel: String, sender: u64, messages: u64, mut dice: Rng) -> Part {
     let mut peer = Peer::connect(address, "/").await;
     peer.join(&channel, json!({})).await;
     let (mut part, mut sent, mut own) = (Part::new(), 0, 0);
@@ -269,7 +256,7 @@ async fn come_and_go(
     address: std::net::SocketAddr,
     channel: String,
     busy: Arc<AtomicUsize>,
-    mut dice: Dice,
+    mut dice: Rng,
 ) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut peer = Peer::connect(address, "/").await;
@@ -319,7 +306,7 @@ async fn messages_of_one_connection_are_handled_one_at_a_time_in_their_order() {
     let (_server, address) = serve(&pond).await;
     let mut peer = Peer::connect(address, "/").await;
     peer.join("/room", json!({})).await;
-    let mut dice = Dice(7);
+    let mut dice = Rng::new(7);
     let mut ids = Vec::new();
     for number in 0..100 {
         let pause = dice.below(4);

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::{DEADLINE, stream_from};
+use crate::DEADLINE;
+use crate::peer::stream_from;
 
 /// A raw client of an event stream. What it receives must be what the strictest client accepts, and nothing but unnamed
 /// events of one line, and comments.

@@ -102,7 +102,7 @@ impl World {
         }
         self.note(|| format!("{peer} (foreign) {name} {deed:?}"));
         self.is_dirty = true;
-        let choice = self.rng.next();
+        let choice = self.rng.next_u64();
         let acts = match &mut self.seats[peer] {
             Seat::Js(js) => js.deed(channel, &name, deed, choice, now),
             Seat::Go(go) => go.deed(channel, &name, deed, choice, now),

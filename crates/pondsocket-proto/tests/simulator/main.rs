@@ -30,7 +30,6 @@ mod legacy_js;
 mod node;
 mod people;
 mod redis;
-mod rng;
 mod room;
 mod sabotage;
 mod schedule;

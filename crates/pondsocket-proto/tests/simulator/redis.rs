@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use pondsocket_proto::cluster::message::Envelope;
+use testkit::Rng;
 
-use super::rng::Rng;
 use super::schedule::Plan;
 
 /// Whoever is connected: the index of a node in the world.

@@ -1,6 +1,6 @@
 //! What a seed decides before anything happens: who is there, how well everything works, and what breaks.
 
-use super::rng::Rng;
+use testkit::Rng;
 
 /// Something that goes wrong for a while, or for ever.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -9,6 +9,7 @@ use pondsocket_proto::cluster::message::{Body, Envelope, Ext, Recipients, UserMe
 use pondsocket_proto::cluster::{Bus, ChannelKey, Command, Input, Lease, Output, Topics, Verdict};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
+use testkit::Rng;
 
 use super::faults::Mend;
 use super::invariants::Judge;
@@ -17,7 +18,6 @@ use super::legacy_go::Go;
 use super::legacy_js::Js;
 use super::node::{Life, Node, Trouble};
 use super::redis::{Delivered, Peer, Quality, Redis, Wire};
-use super::rng::Rng;
 use super::room::Deed;
 use super::sabotage::{Door, Sabotage};
 use super::schedule::{Fault, Plan};
@@ -199,7 +199,7 @@ impl World {
             }
         }
         let peer = self.redis.add_peer();
-        let node = Node::new(name, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next());
+        let node = Node::new(name, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next_u64());
         self.judge.born(peer, &node.id);
         self.note(|| format!("{} starts as {peer}", node.id.source()));
         self.seats.push(Seat::Ours(Box::new(node)));

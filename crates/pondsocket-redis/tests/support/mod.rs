@@ -8,12 +8,9 @@ use pondsocket::cluster::{
     Bus, BusError, BusEvent, BusEvents, BusSink, Outcome, Publish, Session, SinkLimits, Stop, Stopper, Topic,
 };
 use pondsocket_redis::{RedisBus, RedisOptions};
-use testkit::RedisServer;
+use testkit::{DEADLINE, RedisServer, soon};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
-
-/// The longest time that a test waits for anything.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+use tokio::time::{Instant, sleep};
 
 /// Options with which a bus reaches this Redis.
 pub(crate) fn options(redis: &RedisServer) -> RedisOptions {
@@ -26,30 +23,6 @@ pub(crate) struct Node {
     pub(crate) events: BusEvents,
     pub(crate) stopper: Stopper,
     pub(crate) running: JoinHandle<Result<(), BusError>>,
-}
-
-#[track_caller]
-pub(crate) fn soon<F: Future>(what: &'static str, future: F) -> impl Future<Output = F::Output> {
-    let at = std::panic::Location::caller();
-    async move {
-        match timeout(DEADLINE, future).await {
-            Ok(value) => value,
-            Err(_) => panic!("{at}: no {what} within {DEADLINE:?}"),
-        }
-    }
-}
-
-/// Waits until it holds.
-#[track_caller]
-pub(crate) fn eventually(what: &'static str, mut holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
-    let at = std::panic::Location::caller();
-    async move {
-        let deadline = Instant::now() + DEADLINE;
-        while !holds() {
-            assert!(Instant::now() < deadline, "{at}: {what} does not come true");
-            sleep(Duration::from_millis(2)).await;
-        }
-    }
 }
 
 impl Node {

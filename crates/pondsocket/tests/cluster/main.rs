@@ -10,7 +10,6 @@ mod presence;
 mod strangers;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use pondsocket::testing::{Client, Room};
@@ -19,8 +18,7 @@ use pondsocket::{
     PondSocket, Result,
 };
 use serde_json::{Value, json};
-use testkit::Recorder;
-use tokio::time::{Instant, sleep};
+use testkit::{Recorder, eventually, within};
 
 /// One server among others.
 struct Node {
@@ -102,19 +100,4 @@ async fn pair() -> (MemoryHub, Node, Node) {
     let (one, two) = (Node::start(&hub, "one").await, Node::start(&hub, "two").await);
     eventually("the nodes know each other", || one.pond.nodes() == ["two"] && two.pond.nodes() == ["one"]).await;
     (hub, one, two)
-}
-
-/// Waits until that is so.
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    within(Duration::from_secs(20), what, &mut holds).await;
-}
-
-/// Waits until that is so, for this long at the most; how long it took.
-async fn within(most: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < most, "not in time: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
-    start.elapsed()
 }

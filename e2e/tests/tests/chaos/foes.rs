@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use socket2::SockRef;
+use testkit::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -262,16 +263,9 @@ impl Foe {
         (stream, head)
     }
 
-    /// Bytes that mean nothing, the same in every run (xorshift, by Marsaglia).
+    /// Bytes that mean nothing, the same in every run.
     fn garbage(&self, length: usize) -> Vec<u8> {
-        let mut state = self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        };
-        (0..length).map(|_| next()).collect()
+        Rng::new(self.number).bytes(length)
     }
 }
 

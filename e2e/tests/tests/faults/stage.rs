@@ -3,9 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
-use testkit::RedisServer;
 
-use fastrand::Rng;
+use testkit::{RedisServer, Rng};
 use tokio::time::{Instant, sleep_until};
 
 use crate::member::Member;
@@ -64,7 +63,7 @@ impl Stage {
             members: Vec::new(),
             gone: HashMap::new(),
             most,
-            rng: Rng::with_seed(seed),
+            rng: Rng::new(seed),
             statuses: 0,
             told_after: None,
             note,
@@ -96,7 +95,7 @@ impl Stage {
     pub(crate) async fn live(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {
-            let next = Instant::now() + PACE.mul_f64(0.5 + self.rng.f64());
+            let next = Instant::now() + PACE.mul_f64(0.5 + self.rng.fraction());
             if next > end {
                 return sleep_until(end).await;
             }
@@ -107,18 +106,18 @@ impl Stage {
 
     /// Some time, in milliseconds.
     pub(crate) fn random(&mut self, within: Range<u64>) -> Duration {
-        Duration::from_millis(self.rng.u64(within))
+        Duration::from_millis(self.rng.range((within.start, within.end - 1)))
     }
 
     /// One of them does something.
     async fn step(&mut self) {
         let visitors: Vec<_> = (0..self.members.len()).filter(|&member| !self.members[member].resides).collect();
-        let visitor = self.rng.choice(visitors);
-        match (self.rng.u8(0..10), visitor) {
+        let visitor = self.rng.pick(&visitors).copied();
+        match (self.rng.below(10), visitor) {
             (0..4, _) if self.members.len() < self.most => {
                 let answering: Vec<_> = (0..NODES).filter(|&node| self.nodes[node].server().is_some()).collect();
-                let node = self.rng.choice(answering).expect("not all nodes are away");
-                let room = self.rng.usize(0..ROOMS);
+                let node = *self.rng.pick(&answering).expect("not all nodes are away");
+                let room = self.rng.index(ROOMS);
                 self.join(node, room, false).await;
             }
             (4..6, Some(visitor)) => self.part(visitor).leave(),
@@ -126,7 +125,8 @@ impl Stage {
             _ => {
                 self.statuses += 1;
                 let status = format!("s{}", self.statuses);
-                self.rng.choice(&mut self.members).expect("somebody resides").show(status);
+                let member = self.rng.index(self.members.len());
+                self.members[member].show(status);
             }
         }
     }

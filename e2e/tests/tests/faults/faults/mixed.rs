@@ -12,7 +12,7 @@ pub(crate) async fn mixed(stage: &mut Stage, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
         let (time, pause) = (stage.random(100..6000), stage.random(0..2000));
-        match stage.rng.u8(0..8) {
+        match stage.rng.below(8) {
             0 => {
                 stage.kill();
                 stage.live(time).await;

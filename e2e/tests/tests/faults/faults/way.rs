@@ -28,7 +28,7 @@ pub(crate) async fn comes_and_goes(stage: &mut Stage, time: Duration) {
     stage.hide();
     let end = Instant::now() + time;
     while Instant::now() < end {
-        let what = stage.rng.choice([Cut::There, Cut::Back, Cut::Both]).expect("there are three");
+        let what = *stage.rng.pick(&[Cut::There, Cut::Back, Cut::Both]).expect("there are three");
         let (time, pause) = (stage.random(500..8000), stage.random(100..4000));
         away(stage, what, time).await;
         stage.live(pause).await;
