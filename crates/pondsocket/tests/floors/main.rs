@@ -1,5 +1,8 @@
 //! Code may use what stands on a lower floor, never a higher one (docs/ARCHITECTURE.md, The map).
 
+mod circles;
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -66,4 +69,19 @@ fn the_protocol_knows_no_runtime() {
     let text = fs::read_to_string(manifest).expect("a manifest");
     let dependencies = text.split("[dev-dependencies]").next().expect("the part before");
     assert!(!dependencies.contains("tokio") && !dependencies.contains("hyper"));
+}
+
+#[test]
+fn no_source_file_has_more_than_six_hundred_lines_of_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let packages = ["crates", "integrations"].map(|folder| fs::read_dir(root.join(folder)).expect("a folder"));
+    let packages = packages.into_iter().flatten().map(|package| package.expect("readable").path().join("src"));
+    let files: Vec<_> = packages.flat_map(|folder| sources(&folder)).collect();
+    assert!(files.len() > 200, "only {} files were found", files.len());
+    for file in files {
+        let text = imports::without_tests(&fs::read_to_string(&file).expect("a text file"));
+        let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+        let lines = text.lines().filter(is_code).count();
+        assert!(lines <= 600, "{} has {lines} lines of code", file.display());
+    }
 }
