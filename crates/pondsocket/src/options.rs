@@ -11,11 +11,11 @@ use crate::limits::address::Proxies;
 use crate::limits::origin::Origins;
 
 /// Declares the options once: the struct with its defaults, a setter for each, and for those above the line what one
-/// endpoint may do differently.
+/// endpoint may do differently. The setter of a `(list)` takes whatever yields texts.
 macro_rules! options {
     (
-        endpoint { $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)* }
-        shared { $($(#[$shared_doc:meta])* $shared:ident: $shared_type:ty = $shared_default:expr,)* }
+        endpoint { $($(#[$doc:meta])* $field:ident $(($kind:ident))?: $type:ty = $default:expr,)* }
+        shared { $($(#[$shared_doc:meta])* $shared:ident $(($shared_kind:ident))?: $shared_type:ty = $shared_default:expr,)* }
     ) => {
         /// Limits and timeouts of a [`PondSocket`](crate::PondSocket), checked once by
         /// [`PondSocket::with_options`](crate::PondSocket::with_options).
@@ -23,7 +23,10 @@ macro_rules! options {
         /// ```
         /// # use pondsocket::{Options, PondSocket};
         /// # use std::time::Duration;
-        /// let options = Options::default().max_message_size(64 * 1024).ping_interval(Duration::from_secs(20));
+        /// let options = Options::default()
+        ///     .max_message_size(64 * 1024)
+        ///     .ping_interval(Duration::from_secs(20))
+        ///     .allowed_origins(["https://example.com", "capacitor://localhost"]);
         /// let pond = PondSocket::with_options(options)?;
         /// # Ok::<(), pondsocket::Error>(())
         /// ```
@@ -43,8 +46,8 @@ macro_rules! options {
         }
 
         impl Options {
-            $(options!(setter $field: $type);)*
-            $(options!(setter $shared: $shared_type);)*
+            $(options!(setter $field $(($kind))?: $type);)*
+            $(options!(setter $shared $(($shared_kind))?: $shared_type);)*
 
             /// Sets [`bus`](Self#structfield.bus): this server is a node among others from now on.
             #[must_use]
@@ -59,7 +62,7 @@ macro_rules! options {
         /// ```
         /// # use pondsocket::{ConnectionContext, EndpointOptions, Error, PondSocket, SlowClient};
         /// let pond = PondSocket::new();
-        /// let ticker = EndpointOptions { slow_client: Some(SlowClient::DropOldest), ..Default::default() };
+        /// let ticker = EndpointOptions::default().slow_client(SlowClient::DropOldest).subprotocols(["ticker.v2", "ticker"]);
         /// pond.create_endpoint("/ticker", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept())).options(ticker);
         /// ```
         #[derive(Clone, Debug, Default)]
@@ -71,6 +74,8 @@ macro_rules! options {
         }
 
         impl EndpointOptions {
+            $(options!(own $field $(($kind))?: $type);)*
+
             /// These options over those of the whole `PondSocket`.
             pub(crate) fn over(self, options: &Options) -> Options {
                 let mut options = options.clone();
@@ -88,11 +93,43 @@ macro_rules! options {
             self
         }
     };
+    (setter $field:ident (list): $type:ty) => {
+        #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+        #[must_use]
+        pub fn $field(mut self, values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+            self.$field = owned(values);
+            self
+        }
+    };
     (setter $field:ident: $type:ty) => {
         #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
         #[must_use]
         pub fn $field(mut self, value: $type) -> Self {
             self.$field = value;
+            self
+        }
+    };
+    (own check_origin: $type:ty) => {
+        /// Overrides [`Options::check_origin`]; `true` is [`CheckOrigin::Always`], and `false` is [`CheckOrigin::Off`].
+        #[must_use]
+        pub fn check_origin(mut self, value: impl Into<CheckOrigin>) -> Self {
+            self.check_origin = Some(value.into());
+            self
+        }
+    };
+    (own $field:ident (list): $type:ty) => {
+        #[doc = concat!("Overrides [`Options::", stringify!($field), "`].")]
+        #[must_use]
+        pub fn $field(mut self, values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+            self.$field = Some(owned(values));
+            self
+        }
+    };
+    (own $field:ident: $type:ty) => {
+        #[doc = concat!("Overrides [`Options::", stringify!($field), "`].")]
+        #[must_use]
+        pub fn $field(mut self, value: $type) -> Self {
+            self.$field = Some(value);
             self
         }
     };
@@ -109,10 +146,10 @@ options! {
         /// those of files and applications, too, as `file://`, `app://.`, `capacitor://localhost`, or `null` for any page
         /// that has none. `*` allows all. An origin in `cors_allow_origin` is allowed if `cors_allow_credentials` is on.
         /// Default none.
-        allowed_origins: Vec<String> = Vec::new(),
+        allowed_origins (list): Vec<String> = Vec::new(),
         /// Regular expressions of origins that are allowed. Each must match the *whole* origin, as browsers send it,
         /// in lower case: `https://[a-z]+\.example\.org`. Default none.
-        allowed_origin_regexps: Vec<String> = Vec::new(),
+        allowed_origin_regexps (list): Vec<String> = Vec::new(),
         /// Whether requests without an `Origin` are allowed, of those that `check_origin` looks at: only browsers send
         /// one, and only they need this protection. One whose browser says in `Sec-Fetch-Site` that it comes from a page
         /// of another origin is not. Default on.
@@ -206,11 +243,11 @@ options! {
         cors_allow_credentials: bool = false,
         /// The names of request headers that they may send, besides `Authorization`, `Cache-Control`, `Content-Type`,
         /// `Last-Event-ID` and `X-Connection-ID`, as `Access-Control-Allow-Headers`. Default none.
-        cors_allow_headers: Vec<String> = Vec::new(),
+        cors_allow_headers (list): Vec<String> = Vec::new(),
         /// The subprotocols (`Sec-WebSocket-Protocol`) that the endpoint speaks, the most wanted first: the first one that
         /// a client offers is agreed to. [`Connected::subprotocol`](crate::Connected::subprotocol) overrides it for one
         /// client; raw WebSockets have only this. Default none.
-        subprotocols: Vec<String> = Vec::new(),
+        subprotocols (list): Vec<String> = Vec::new(),
         /// When a client that is refused for want of room, or while the server drains, is told to try again. Default
         /// 5 s.
         retry_after: Duration = Duration::from_secs(5),
@@ -231,7 +268,7 @@ options! {
         /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`. They tell the client's address in
         /// `client_address_header` (see [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the
         /// host that the client asked for in `X-Forwarded-Host`, for `check_origin`. Default none.
-        trusted_proxies: Vec<String> = Vec::new(),
+        trusted_proxies (list): Vec<String> = Vec::new(),
         /// The only header in which `trusted_proxies` tell the client's address: they must write it, or append to it,
         /// whatever a client has sent. `Forwarded` is read as RFC 7239 says, any other (`X-Real-IP`, for example) as
         /// addresses with commas between them. Default `X-Forwarded-For`.
@@ -250,6 +287,10 @@ options! {
         /// says no. Default none: a node without its bus serves its own clients as before, and stays ready.
         unready_without_bus: Option<Duration> = None,
     }
+}
+
+fn owned(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
+    texts.into_iter().map(|text| text.as_ref().to_owned()).collect()
 }
 
 /// Which requests [`Options::check_origin`] looks at.
@@ -393,14 +434,12 @@ mod tests {
         assert_eq!(message(short), "pong_wait must not be shorter than ping_interval");
         let anybody = options().cors_allow_origin("*".into()).cors_allow_credentials(true);
         assert_eq!(message(anybody), "cors_allow_credentials does not go with a cors_allow_origin of `*`");
-        assert!(message(options().allowed_origin_regexps(vec!["(".into()])).starts_with("allowed_origin_regexps: `(`"));
-        assert!(
-            message(options().allowed_origins(vec!["example.org".into()])).starts_with("allowed_origins: `example")
-        );
-        assert!(message(options().trusted_proxies(vec!["10.0.0.0/99".into()])).starts_with("trusted_proxies: `10.0."));
+        assert!(message(options().allowed_origin_regexps(["("])).starts_with("allowed_origin_regexps: `(`"));
+        assert!(message(options().allowed_origins(["example.org"])).starts_with("allowed_origins: `example"));
+        assert!(message(options().trusted_proxies(["10.0.0.0/99"])).starts_with("trusted_proxies: `10.0."));
         assert!(message(options().client_address_header("X Y".into())).starts_with("client_address_header: `X Y`"));
-        assert!(message(options().cors_allow_headers(vec!["a,b".into()])).starts_with("cors_allow_headers: `a,b`"));
-        assert!(message(options().subprotocols(vec!["a b".into()])).starts_with("subprotocols: `a b`"));
+        assert!(message(options().cors_allow_headers(["a,b"])).starts_with("cors_allow_headers: `a,b`"));
+        assert!(message(options().subprotocols(["a b"])).starts_with("subprotocols: `a b`"));
     }
 
     #[test]

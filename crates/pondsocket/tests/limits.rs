@@ -332,7 +332,7 @@ fn from(ip: &str) -> SocketAddr {
 #[tokio::test(start_paused = true)]
 async fn an_address_has_so_many_connections_and_what_a_trusted_proxy_says_is_the_address() -> TestResult {
     let options = Options::default().max_connections_per_ip(1).retry_after(Duration::from_millis(1500));
-    let limited = limited(options.trusted_proxies(vec!["10.0.0.0/8".into()]));
+    let limited = limited(options.trusted_proxies(["10.0.0.0/8"]));
     let client = |peer: &str| limited.pond.test_client().peer(from(peer));
     let held = client("1.1.1.1").connect("/").await?;
     let _network = client("2001:db8::1").connect("/").await?;

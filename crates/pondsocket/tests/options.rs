@@ -97,6 +97,10 @@ async fn upgrade(pond: &PondSocket, path: &str, headers: &[(&str, &str)]) -> (u1
     (status, head)
 }
 
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(|text| (*text).to_owned()).collect()
+}
+
 /// The status of a refusal and its `Retry-After`.
 async fn refusal(client: &Connector, path: &str) -> (u16, Option<String>) {
     let refused = client.connect(path).await.expect_err("not let in");
@@ -152,12 +156,12 @@ async fn gone_after(endpoint: &Endpoint, start: Instant, expected: Duration) {
 #[tokio::test(start_paused = true)]
 async fn only_pages_of_allowed_origins_come_to_the_handler() -> TestResult {
     let asked = Arc::new(AtomicUsize::new(0));
-    let options = Options::default().allowed_origins(vec!["https://example.org".into()]);
-    let options = options.allowed_origin_regexps(vec![r"https://[a-z]+\.example\.org".into()]);
+    let options = Options::default().allowed_origins(["https://example.org"]);
+    let options = options.allowed_origin_regexps([r"https://[a-z]+\.example\.org"]);
     let counted = Recorder::default();
     let pond = PondSocket::with_options(options.check_origin(true))?.metrics(counted.clone());
-    let star = EndpointOptions { allowed_origins: Some(vec!["*".into()]), ..Default::default() };
-    let open = EndpointOptions { check_origin: Some(CheckOrigin::Off), ..Default::default() };
+    let star = EndpointOptions::default().allowed_origins(["*"]);
+    let open = EndpointOptions::default().check_origin(CheckOrigin::Off);
     let none = EndpointOptions {
         allowed_origins: Some(Vec::new()),
         allowed_origin_regexps: Some(Vec::new()),
@@ -204,7 +208,7 @@ async fn only_pages_of_allowed_origins_come_to_the_handler() -> TestResult {
 
 #[tokio::test(start_paused = true)]
 async fn who_sends_no_origin_is_let_in_unless_that_is_forbidden() -> TestResult {
-    let options = Options::default().check_origin(true).allowed_origins(vec!["https://example.org".into()]);
+    let options = Options::default().check_origin(true).allowed_origins(["https://example.org"]);
     let strict = EndpointOptions { allow_missing_origin: Some(false), ..Default::default() };
     let (pond, ..) = pond(options, strict);
     pond.test_client().connect("/all").await?;
@@ -238,7 +242,7 @@ async fn by_default_the_page_of_another_origin_is_let_in_only_without_what_its_v
 #[tokio::test(start_paused = true)]
 async fn the_client_has_the_address_that_is_told_in_the_header_that_is_named() -> TestResult {
     for (header, expected) in [("X-Forwarded-For", "1.1.1.1"), ("Forwarded", "2.2.2.2"), ("X-Real-IP", "3.3.3.3")] {
-        let options = Options::default().trusted_proxies(vec!["127.0.0.1".into()]);
+        let options = Options::default().trusted_proxies(["127.0.0.1"]);
         let pond = PondSocket::with_options(options.client_address_header(header.into()))?;
         let told = Arc::new(Mutex::new(None));
         let tell = Arc::clone(&told);
@@ -253,9 +257,45 @@ async fn the_client_has_the_address_that_is_told_in_the_header_that_is_named() -
     Ok(())
 }
 
+#[test]
+fn an_option_that_is_a_list_takes_whatever_yields_texts() {
+    const FIXED: &[&str] = &["https://a.example", "https://b.example"];
+    let owned: Vec<String> = FIXED.iter().map(|origin| (*origin).to_owned()).collect();
+    for options in [
+        Options::default().allowed_origins(["https://a.example", "https://b.example"]),
+        Options::default().allowed_origins(FIXED),
+        Options::default().allowed_origins(owned.clone()),
+        Options::default().allowed_origins(&owned),
+        Options::default().allowed_origins("https://a.example https://b.example".split(' ')),
+        Options::default().allowed_origins(["a", "b"].map(|name| format!("https://{name}.example"))),
+    ] {
+        assert_eq!(options.allowed_origins, owned);
+    }
+    let (patterns, proxies) = ([r"https://[a-z]+\.example"], ["10.0.0.0/8", "::1"]);
+    let options = Options::default()
+        .allowed_origin_regexps(patterns)
+        .trusted_proxies(proxies)
+        .subprotocols(["pond", "chat"])
+        .cors_allow_headers(["X-Request-ID"]);
+    assert_eq!((&*options.allowed_origin_regexps, &*options.trusted_proxies), (&*texts(&patterns), &*texts(&proxies)));
+    assert_eq!(
+        (&*options.subprotocols, &*options.cors_allow_headers),
+        (&*texts(&["pond", "chat"]), &*texts(&["X-Request-ID"]))
+    );
+
+    let own = EndpointOptions::default()
+        .allowed_origins(FIXED)
+        .allowed_origin_regexps(patterns)
+        .subprotocols(Vec::<String>::new())
+        .cors_allow_headers(["X-Request-ID"].into_iter().rev());
+    assert_eq!((own.allowed_origins, own.allowed_origin_regexps), (Some(owned), Some(texts(&patterns))));
+    assert_eq!((own.subprotocols, own.cors_allow_headers), (Some(Vec::new()), Some(texts(&["X-Request-ID"]))));
+    assert_eq!(own.check_origin, None, "the rest is that of all endpoints");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_subprotocol_is_agreed_to_if_the_client_offers_it_and_no_other_is_ever_told() -> TestResult {
-    let options = Options::default().subprotocols(vec!["pond".into(), "chat".into()]);
+    let options = Options::default().subprotocols(["pond", "chat"]);
     let own = EndpointOptions { subprotocols: Some(Vec::new()), ..Default::default() };
     let (pond, ..) = pond(options, own);
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -291,11 +331,10 @@ async fn a_subprotocol_is_agreed_to_if_the_client_offers_it_and_no_other_is_ever
         let answered = agreed(path, offered).await;
         assert_eq!(answered, expected.map(|name| name.map(str::to_owned)), "{path}, {offered:?}");
     }
-    let words = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     eventually("both have run", || told.lock().expect("whole").len() == 2).await;
     let told = told.lock().expect("whole");
-    assert_eq!(told[0], (words(&["token.abc", "pond"]), Some("pond".to_owned())));
-    assert_eq!(told[1], (words(&["token.abc"]), None));
+    assert_eq!(told[0], (texts(&["token.abc", "pond"]), Some("pond".to_owned())));
+    assert_eq!(told[1], (texts(&["token.abc"]), None));
     Ok(())
 }
 

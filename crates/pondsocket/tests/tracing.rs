@@ -322,7 +322,7 @@ async fn a_page_that_is_refused_is_named_with_what_would_let_it_in() -> TestResu
         ("capacitor://localhost", "add \"capacitor://localhost\" to `allowed_origins`"),
         ("app://.", "add \"app://.\" to `allowed_origins`"),
     ] {
-        let options = Options::default().trusted_proxies(vec!["10.0.0.1".into()]);
+        let options = Options::default().trusted_proxies(["10.0.0.1"]);
         let (log, (pond, ..)) = (Log::begin(), pond(options.clone()));
         let client = |pond: &PondSocket| {
             let client = pond.test_client().header("origin", origin).header("cookie", "id=ada");
@@ -336,7 +336,7 @@ async fn a_page_that_is_refused_is_named_with_what_would_let_it_in() -> TestResu
         assert!(line.fields.get("hint").contains(hint), "{}", line.fields.get("hint"));
 
         // What it says works.
-        let (pond, ..) = self::pond(options.allowed_origins(vec![origin.to_owned()]));
+        let (pond, ..) = self::pond(options.allowed_origins([origin]));
         client(&pond).connect("/in").await?;
     }
     Ok(())

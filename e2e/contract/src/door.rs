@@ -9,10 +9,10 @@ use pondsocket::{Error, Options, Result};
 pub(crate) fn options(mut options: Options) -> Result<Options> {
     if let Ok(origin) = var("POND_PAGE_ORIGIN") {
         options = options.cors_allow_origin(origin).cors_allow_credentials(true);
-        options = options.cors_allow_headers(vec!["X-Request-ID".into()]);
+        options = options.cors_allow_headers(["X-Request-ID"]);
     }
     if let Ok(proxies) = var("TRUSTED_PROXIES") {
-        options = options.trusted_proxies(proxies.split(',').map(str::to_owned).collect());
+        options = options.trusted_proxies(proxies.split(','));
     }
     if let Ok(interval) = var("PING_INTERVAL_MS") {
         options = options.ping_interval(Duration::from_millis(interval.parse().map_err(Error::internal)?));

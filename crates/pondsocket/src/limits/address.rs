@@ -180,7 +180,6 @@ mod tests {
     use super::*;
 
     fn trusting(proxies: &[&str], header: &HeaderName) -> Proxies {
-        let proxies = proxies.iter().map(|text| (*text).to_owned()).collect();
         let options = Options::default().trusted_proxies(proxies).client_address_header(header.to_string());
         Proxies::new(&options).expect("valid")
     }

@@ -238,7 +238,6 @@ mod tests {
     }
 
     fn always(origins: &[&str]) -> Options {
-        let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
         Options::default().check_origin(CheckOrigin::Always).allowed_origins(origins)
     }
 
@@ -266,7 +265,7 @@ mod tests {
             assert!(!allows(always(&[]), &spoken), "{listed} is nobody's own origin");
         }
         assert!(allows(always(&["chrome-extension://AbC"]), &[("origin", "chrome-extension://abc")]));
-        let any_app = Options::default().allowed_origin_regexps(vec![r"file://|moz-extension://[0-9a-f-]+".into()]);
+        let any_app = Options::default().allowed_origin_regexps([r"file://|moz-extension://[0-9a-f-]+"]);
         let any_app = any_app.check_origin(CheckOrigin::Always);
         assert!(allows(any_app.clone(), &[("origin", "file://")]));
         assert!(allows(any_app, &[("origin", "moz-extension://0a-1b")]));
@@ -277,7 +276,7 @@ mod tests {
         for text in
             ["example.org", "localhost:3000", "https://", "https:///", "://x", "https://a.b/app", "https://*.a.b"]
         {
-            let options = Options::default().allowed_origins(vec![text.to_owned()]);
+            let options = Options::default().allowed_origins([text]);
             let error = Origins::new(&options).expect_err(text);
             assert!(error.message().starts_with(&format!("allowed_origins: `{text}`")), "{}", error.message());
         }
@@ -287,7 +286,7 @@ mod tests {
     fn a_pattern_matches_the_whole_origin() {
         let options = || {
             let options = Options::default().check_origin(CheckOrigin::Always);
-            options.allowed_origin_regexps(vec![r"https://[a-z]+\.example\.org".into()])
+            options.allowed_origin_regexps([r"https://[a-z]+\.example\.org"])
         };
         assert!(allows(options(), &[("origin", "https://app.example.org")]));
         assert!(!allows(options(), &[("origin", "https://app.example.org.evil.net")]));

@@ -47,7 +47,7 @@ async fn a_stream_begins_with_what_a_websocket_begins_with_and_a_secret() {
 #[tokio::test]
 async fn the_handler_the_origin_and_the_limits_decide_before_the_stream() {
     let options = Options::default().max_connections(2).max_connections_per_ip(1).check_origin(true);
-    let served = served_with(options.allowed_origins(vec!["https://example.org".into()])).await;
+    let served = served_with(options.allowed_origins(["https://example.org"])).await;
     assert_eq!(ask(served.address, "/", &[STREAM]).await, (401, "who are you?\n".into()));
     let evil = ("origin", "https://evil.example");
     assert_eq!(ask(served.address, "/?name=ann", &[STREAM, evil]).await, (403, "origin not allowed\n".into()));

@@ -48,7 +48,7 @@ async fn a_browser_is_told_before_what_the_page_may_do() {
 
 #[tokio::test]
 async fn a_page_may_open_a_stream_with_a_token_and_with_headers_that_the_application_names() {
-    let options = Options::default().cors_allow_origin("*".into()).cors_allow_headers(vec!["X-Request-ID".into()]);
+    let options = Options::default().cors_allow_origin("*".into()).cors_allow_headers(["X-Request-ID"]);
     let served = served_with(options).await;
     let asked = [
         ("origin", PAGE),
@@ -120,7 +120,7 @@ async fn without_the_option_no_page_may_read_anything() {
 
 #[tokio::test]
 async fn the_origin_of_each_request_is_looked_at() {
-    let options = Options::default().check_origin(true).allowed_origins(vec![PAGE.into()]);
+    let options = Options::default().check_origin(true).allowed_origins([PAGE]);
     let served = served_with(options).await;
     let ann = EventPeer::connect(served.address, "/?name=ann").await;
     let mine = ("x-connection-id", ann.id.as_str());
