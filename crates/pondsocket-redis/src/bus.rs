@@ -134,7 +134,7 @@ impl Leases for RedisBus {
             {
                 // It was demoted; the sentinels know the new primary. Without them this is the only Redis there is.
                 self.publisher.reconnect(error.clone());
-                self.subscriber.look_elsewhere(error.clone());
+                self.subscriber.follow_failover(error.clone());
             }
             lease
         })

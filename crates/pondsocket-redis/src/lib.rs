@@ -25,19 +25,19 @@
 //! | `tls` | `rediss://`, with rustls |
 
 mod backoff;
-mod begun;
 mod bus;
 mod connect;
 mod error;
 mod leases;
 mod options;
-mod pace;
+mod poll_once;
 mod probe;
 mod publisher;
 mod queue;
 mod stats;
 mod subscriber;
 mod subscriptions;
+mod token_bucket;
 
 pub use bus::RedisBus;
 pub use options::{RedisOptions, SentinelOptions};

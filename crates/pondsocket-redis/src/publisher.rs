@@ -13,10 +13,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::begun::begun;
 use crate::connect::Connector;
 use crate::error::{bus_error, closed, timeout as too_long};
 use crate::options::RedisOptions;
+use crate::poll_once::poll_once;
 use crate::queue::{Item, Queue, Tally};
 use crate::stats::Counters;
 
@@ -261,7 +261,7 @@ impl Publisher {
                 return;
             }
             self.asked();
-            writes.push_back(begun(self.write(connection, items)).await);
+            writes.push_back(poll_once(self.write(connection, items)).await);
         }
     }
 

@@ -16,15 +16,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::backoff::{Backoff, random};
-use crate::begun::begun;
 use crate::connect::Connector;
 use crate::error::{bus_error, closed, timeout as too_long};
 use crate::options::RedisOptions;
-use crate::pace::Pace;
+use crate::poll_once::poll_once;
 use crate::probe::{Due, Probe};
 use crate::publisher::Publisher;
 use crate::stats::Counters;
 use crate::subscriptions::{Change, Kind, Subscriptions};
+use crate::token_bucket::TokenBucket;
 
 /// Names in one command.
 const NAMES: usize = 512;
@@ -40,7 +40,7 @@ pub(crate) struct Subscriber {
     state: Mutex<State>,
     changed: Notify,
     /// The reason to end the current session, set by code that cannot end it itself.
-    elsewhere: watch::Sender<Option<BusError>>,
+    failover: watch::Sender<Option<BusError>>,
     probe_topic: Topic,
     counters: Arc<Counters>,
     patience: Duration,
@@ -72,7 +72,7 @@ impl Subscriber {
         Subscriber {
             state: Mutex::new(State { subscriptions, down: Some(Instant::now()) }),
             changed: Notify::new(),
-            elsewhere: watch::Sender::new(None),
+            failover: watch::Sender::new(None),
             probe_topic,
             counters,
             patience: options.probe_interval,
@@ -85,9 +85,10 @@ impl Subscriber {
         }
     }
 
-    /// The session, if there is one, is to end: this is not the Redis to listen to.
-    pub(crate) fn look_elsewhere(&self, why: BusError) {
-        self.elsewhere.send_replace(Some(why));
+    /// Ends the current session, if there is one, because its Redis is no longer the primary. The next attempt to connect
+    /// asks the sentinels.
+    pub(crate) fn follow_failover(&self, why: BusError) {
+        self.failover.send_replace(Some(why));
     }
 
     /// Returns the numbers of wanted and subscribed topics, without the probe's own topic.
@@ -110,9 +111,9 @@ impl Subscriber {
         state.down.get_or_insert_with(Instant::now);
     }
 
-    /// Connects, subscribes and receives, for ever. Messages can be published when it says `Up`.
+    /// Connects, subscribes and receives, for ever. Messages can be published once it has reported `Up`.
     pub(crate) async fn run(&self, connector: &Connector, publisher: &Publisher, sink: BusSink) {
-        let (mut backoff, mut pace) = (Backoff::default(), Pace::new(Instant::now()));
+        let (mut backoff, mut bucket) = (Backoff::default(), TokenBucket::new(Instant::now()));
         let mut report = Report { sink, told: None };
         loop {
             publisher.answering(|reason| report.down(reason)).await;
@@ -120,7 +121,7 @@ impl Subscriber {
                 Ok(pubsub) => {
                     let session = Session(self.counters.sessions.next());
                     report.up(session);
-                    let (settled, reason) = self.serve(pubsub, session, publisher, &report.sink, &mut pace).await;
+                    let (settled, reason) = self.serve(pubsub, session, publisher, &report.sink, &mut bucket).await;
                     self.disconnected();
                     report.down(reason);
                     if settled {
@@ -136,21 +137,22 @@ impl Subscriber {
         }
     }
 
-    /// One session, to its end: whether everything was once subscribed, and why it has ended.
+    /// Runs one session to its end. Returns whether all wanted topics were subscribed at some time, and the reason of the
+    /// end.
     async fn serve(
         &self,
         pubsub: PubSub,
         session: Session,
         publisher: &Publisher,
         sink: &BusSink,
-        pace: &mut Pace,
+        bucket: &mut TokenBucket,
     ) -> (bool, BusError) {
         {
             let mut state = self.state();
             state.subscriptions.connected();
             state.down = None;
         }
-        let mut elsewhere = self.elsewhere.subscribe();
+        let mut failover = self.failover.subscribe();
         let (commands, mut messages) = pubsub.split();
         let mut chunk = Vec::new();
         let mut answers: FuturesOrdered<Answer> = FuturesOrdered::new();
@@ -159,7 +161,7 @@ impl Subscriber {
         loop {
             let now = Instant::now();
             if now >= next_flush {
-                self.flush(session, sink, &commands, &mut answers, pace).await;
+                self.flush(session, sink, &commands, &mut answers, bucket).await;
                 next_flush = now + GATHER;
             }
             let (has_work, all) = self.progress();
@@ -167,7 +169,7 @@ impl Subscriber {
             let probing = self.state().subscriptions.is_active(self.probe_topic.as_str());
             let mut wake = if probing { probe.deadline() } else { now + self.patience };
             if has_work && answers.len() < UNDER_WAY {
-                wake = wake.min(if pace.room(now) == 0 { pace.next().max(next_flush) } else { next_flush });
+                wake = wake.min(if bucket.available(now) == 0 { bucket.next().max(next_flush) } else { next_flush });
             }
             tokio::select! {
                 is_open = gather(&mut messages, &mut chunk) => {
@@ -183,13 +185,13 @@ impl Subscriber {
                     }
                 }
                 () = self.changed.notified() => {}
-                Ok(()) = elsewhere.changed() => {
-                    let reason = elsewhere.borrow_and_update().clone();
+                Ok(()) = failover.changed() => {
+                    let reason = failover.borrow_and_update().clone();
                     return (settled, reason.unwrap_or_else(|| closed("the session was to end")));
                 }
                 () = sleep_until(wake) => match if probing { probe.due(Instant::now()) } else { Due::Nothing } {
                     Due::Nothing => {}
-                    // Whatever becomes of it: it arrives, or it does not.
+                    // The outcome is ignored, because only the arrival of the message proves that the session works.
                     Due::Send => drop(publisher.publish(vec![Publish::new(self.probe_topic.clone(), Bytes::new())])),
                     Due::Failed => {
                         self.counters.failed_probes.add(1);
@@ -203,22 +205,22 @@ impl Subscriber {
         }
     }
 
-    /// Sends what has to be said, as much as the pace allows.
+    /// Sends the commands that wait, as many as the token bucket allows.
     async fn flush(
         &self,
         session: Session,
         sink: &BusSink,
         commands: &redis::aio::PubSubSink,
         answers: &mut FuturesOrdered<Answer>,
-        pace: &mut Pace,
+        bucket: &mut TokenBucket,
     ) {
         let again = self.state().subscriptions.take_again();
         self.tell(session, sink, again);
         while answers.len() < UNDER_WAY {
-            let room = pace.room(Instant::now()).min(NAMES);
-            let Some(change) = self.state().subscriptions.next(room) else { return };
-            pace.take(change.topics.len());
-            answers.push_back(begun(ask(commands.clone(), change, self.patience)).await);
+            let available = bucket.available(Instant::now()).min(NAMES);
+            let Some(change) = self.state().subscriptions.next(available) else { return };
+            bucket.take(change.topics.len());
+            answers.push_back(poll_once(ask(commands.clone(), change, self.patience)).await);
         }
     }
 

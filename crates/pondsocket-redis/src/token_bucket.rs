@@ -5,25 +5,25 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Topics a second.
+/// The tokens added each second.
 const RATE: u32 = 50_000;
-/// So many at once after a pause.
+/// The most tokens that are kept, and so the most topics subscribed at once after a pause.
 const BURST: u32 = 4096;
 
-/// A bucket that fills at a rate.
+/// Tokens, one for each topic. `RATE` of them are added each second, up to `BURST`.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct TokenBucket {
     filled: u32,
     since: Instant,
 }
 
-impl Pace {
-    pub(crate) fn new(now: Instant) -> Pace {
-        Pace { filled: BURST, since: now }
+impl TokenBucket {
+    pub(crate) fn new(now: Instant) -> TokenBucket {
+        TokenBucket { filled: BURST, since: now }
     }
 
     /// Returns the number of topics that may be subscribed now.
-    pub(crate) fn room(&mut self, now: Instant) -> usize {
+    pub(crate) fn available(&mut self, now: Instant) -> usize {
         let more = now.saturating_duration_since(self.since).as_secs_f64() * f64::from(RATE);
         if more >= 1.0 {
             self.filled = (f64::from(self.filled) + more).min(f64::from(BURST)) as u32;
@@ -32,7 +32,7 @@ impl Pace {
         self.filled as usize
     }
 
-    /// So many have gone.
+    /// Removes the tokens of topics that have been subscribed.
     pub(crate) fn take(&mut self, count: usize) {
         self.filled = self.filled.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
     }
@@ -50,14 +50,14 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
-        assert_eq!(pace.room(start), BURST as usize);
-        pace.take(BURST as usize);
-        assert_eq!(pace.room(start), 0);
-        assert_eq!(pace.room(start + Duration::from_millis(10)), 500);
-        pace.take(200);
-        assert_eq!(pace.room(start + Duration::from_millis(20)), 800);
-        assert_eq!(pace.room(start + Duration::from_secs(9)), BURST as usize);
-        assert!(pace.next() > start + Duration::from_secs(9));
+        let mut bucket = TokenBucket::new(start);
+        assert_eq!(bucket.available(start), BURST as usize);
+        bucket.take(BURST as usize);
+        assert_eq!(bucket.available(start), 0);
+        assert_eq!(bucket.available(start + Duration::from_millis(10)), 500);
+        bucket.take(200);
+        assert_eq!(bucket.available(start + Duration::from_millis(20)), 800);
+        assert_eq!(bucket.available(start + Duration::from_secs(9)), BURST as usize);
+        assert!(bucket.next() > start + Duration::from_secs(9));
     }
 }
