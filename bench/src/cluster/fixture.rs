@@ -7,20 +7,20 @@ use super::frame::{self, Frame};
 use crate::process::{Cpu, Redis, Server};
 
 /// The programs under a load: whoever carries messages, and the Redis between them.
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) redis: Option<Redis>,
     nodes: Vec<Server>,
 }
 
-impl Stage {
+impl Fixture {
     /// Two nodes of ours.
-    pub(crate) fn ours(contract: &Path, core: Option<usize>) -> Result<Stage> {
-        Stage::joined(&frame::NAMES, core, |url, name| ours(contract, core, url, name))
+    pub(crate) fn ours(contract: &Path, core: Option<usize>) -> Result<Fixture> {
+        Fixture::joined(&frame::NAMES, core, |url, name| ours(contract, core, url, name))
     }
 
     /// Two processes that use the client library of Redis, and nothing else. Their messages are in a node's frame.
-    pub(crate) fn bare(bare: &Path, core: Option<usize>, frame: &Frame) -> Result<Stage> {
-        Stage::joined(&frame::NAMES, core, |url, name| {
+    pub(crate) fn bare(bare: &Path, core: Option<usize>, frame: &Frame) -> Result<Fixture> {
+        Fixture::joined(&frame::NAMES, core, |url, name| {
             let Frame { head, tail } = frame.said_by(name);
             let payload = frame::PAYLOAD.to_string();
             Server::start(bare, core, &[("REDIS_URL", url), ("HEAD", &head), ("PAYLOAD", &payload), ("TAIL", &tail)])
@@ -28,19 +28,19 @@ impl Stage {
     }
 
     /// A node of ours that has a bus, and nobody to speak to.
-    pub(crate) fn lonely(contract: &Path, core: Option<usize>) -> Result<Stage> {
-        Stage::joined(&frame::NAMES[..1], core, |url, name| ours(contract, core, url, name))
+    pub(crate) fn lonely(contract: &Path, core: Option<usize>) -> Result<Fixture> {
+        Fixture::joined(&frame::NAMES[..1], core, |url, name| ours(contract, core, url, name))
     }
 
     /// The same server without a bus.
-    pub(crate) fn without_bus(contract: &Path, core: Option<usize>) -> Result<Stage> {
-        Ok(Stage { redis: None, nodes: vec![Server::start(contract, core, &[])?] })
+    pub(crate) fn without_bus(contract: &Path, core: Option<usize>) -> Result<Fixture> {
+        Ok(Fixture { redis: None, nodes: vec![Server::start(contract, core, &[])?] })
     }
 
-    fn joined(names: &[&str], core: Option<usize>, node: impl Fn(&str, &str) -> Result<Server>) -> Result<Stage> {
+    fn joined(names: &[&str], core: Option<usize>, node: impl Fn(&str, &str) -> Result<Server>) -> Result<Fixture> {
         let redis = Redis::start(core)?;
         let nodes = names.iter().map(|name| node(&redis.url, name)).collect::<Result<_>>()?;
-        Ok(Stage { redis: Some(redis), nodes })
+        Ok(Fixture { redis: Some(redis), nodes })
     }
 
     /// The address at which clients publish.

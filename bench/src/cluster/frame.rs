@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use bench::wire::client as wire;
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::load::{Crowd, Seat};
 
 /// It goes to all but its publisher, so that nothing is delivered where it comes from.
@@ -28,13 +28,13 @@ pub(crate) struct Frame {
 impl Frame {
     /// As nodes of ours put it, taken from Redis.
     pub(crate) fn of_nodes(contract: &Path) -> Result<Frame> {
-        let mut stage = Stage::ours(contract, None)?;
+        let mut fixture = Fixture::ours(contract, None)?;
         let channel = channel(0);
         let seat = |address| Seat { address, channel: channel.clone() };
-        let mut crowd = Crowd::join([seat(stage.publisher()), seat(stage.receiver())])?;
-        stage.wait_until_joined(std::slice::from_ref(&channel))?;
+        let mut crowd = Crowd::join([seat(fixture.publisher()), seat(fixture.receiver())])?;
+        fixture.wait_until_joined(std::slice::from_ref(&channel))?;
         let publish = || crowd.send(0, &wire::publish(&channel, EVENT, 0, 0, PAYLOAD));
-        let redis = stage.redis.as_mut().context("nodes have a Redis")?;
+        let redis = fixture.redis.as_mut().context("nodes have a Redis")?;
         let message = redis.next_message(&topic(&channel), publish)?;
         let (head, tail) = message.split_once(&wire::payload(0, 0, PAYLOAD)).context("the payload is as it was")?;
         Ok(Frame { head: head.to_owned(), tail: tail.to_owned() })

@@ -7,8 +7,8 @@ use bench::wire::client as wire;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::fixture::Fixture;
 use super::frame::{self, EVENT, PAYLOAD};
-use super::stage::Stage;
 use crate::load::{Crowd, Seat};
 use crate::process::Cpu;
 
@@ -33,22 +33,22 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    /// Puts the load on a stage for a while.
-    pub(crate) fn run(self, mut stage: Stage, lasting: Duration) -> Result<Run> {
+    /// Puts the load on a fixture for a while.
+    pub(crate) fn run(self, mut fixture: Fixture, lasting: Duration) -> Result<Run> {
         let count = if self == Load::Channels { 100 } else { 1 };
         let channels: Vec<_> = (0..count).map(frame::channel).collect();
         let seat = |address| move |channel: &String| Seat { address, channel: channel.clone() };
-        let publishers = channels.iter().map(seat(stage.publisher()));
-        let mut crowd = Crowd::join(publishers.chain(channels.iter().map(seat(stage.receiver()))))?;
-        stage.wait_until_joined(&channels)?;
-        let (before, start) = (stage.cpu()?, Instant::now());
+        let publishers = channels.iter().map(seat(fixture.publisher()));
+        let mut crowd = Crowd::join(publishers.chain(channels.iter().map(seat(fixture.receiver()))))?;
+        fixture.wait_until_joined(&channels)?;
+        let (before, start) = (fixture.cpu()?, Instant::now());
         let (sent, mut took) = match self {
             Load::Steady | Load::Local => steady(&mut crowd, &channels[0], start + lasting)?,
             Load::Flood => saturated(&mut crowd, &channels, WINDOW as u64, start + lasting)?,
             Load::Channels => saturated(&mut crowd, &channels, 4, start + lasting)?,
         };
         let lost = crowd.settle(|client| client.checked_sub(count).map_or(0, |channel| sent[channel]))?;
-        let (after, seconds) = (stage.cpu()?, start.elapsed().as_secs_f64());
+        let (after, seconds) = (fixture.cpu()?, start.elapsed().as_secs_f64());
         let cpu = after.iter().zip(before).map(|(after, before)| after.since(before)).collect();
         let disorder = crowd.clients().iter().map(|client| client.ledger.disorder).sum();
         took.sort_unstable();

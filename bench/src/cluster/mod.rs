@@ -1,17 +1,17 @@
 //! The costs of a message that goes from a client of one node to a client of another, against two processes that use
 //! the client library of Redis and nothing else; and what a node with a bus pays although nobody elsewhere listens.
 
+mod fixture;
 mod frame;
 mod load;
 mod report;
-mod stage;
 
 use anyhow::Result;
 
+use fixture::Fixture;
 use frame::Frame;
 pub(crate) use load::Load;
 pub(crate) use report::Report;
-use stage::Stage;
 
 use crate::plan::Plan;
 
@@ -20,13 +20,13 @@ pub(crate) fn measure(load: Load, plan: &Plan) -> Result<Report> {
     let (contract, core) = (&plan.programs.contract, plan.core);
     let frame = Frame::of_nodes(contract)?;
     let runs = plan.interleave(&format!("{load:?}"), load.sides(), |side| {
-        let stage = match (load, side) {
-            (Load::Local, 0) => Stage::lonely(contract, core),
-            (Load::Local, _) => Stage::without_bus(contract, core),
-            (_, 0) => Stage::ours(contract, core),
-            (_, _) => Stage::bare(&plan.programs.bare, core, &frame),
+        let fixture = match (load, side) {
+            (Load::Local, 0) => Fixture::lonely(contract, core),
+            (Load::Local, _) => Fixture::without_bus(contract, core),
+            (_, 0) => Fixture::ours(contract, core),
+            (_, _) => Fixture::bare(&plan.programs.bare, core, &frame),
         };
-        load.run(stage?, plan.lasting)
+        load.run(fixture?, plan.lasting)
     })?;
     Ok(Report::new(load, frame.size(), &runs))
 }
