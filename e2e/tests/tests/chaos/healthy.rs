@@ -12,7 +12,7 @@ const ROOMS: usize = 4;
 const MEMBERS: usize = 5;
 
 /// All of them, connected and joined.
-pub(crate) struct Friends {
+pub(crate) struct HealthyClients {
     rooms: Vec<(String, Vec<Peer>)>,
     progress: Arc<watch::Sender<Vec<u64>>>,
 }
@@ -23,21 +23,21 @@ pub(crate) struct Progress(watch::Receiver<Vec<u64>>);
 /// Received messages: the sender, and the message's number there.
 type Log = Vec<(usize, u64)>;
 
-impl Friends {
-    pub(crate) async fn join(address: SocketAddr, name: &str) -> Friends {
+impl HealthyClients {
+    pub(crate) async fn join(address: SocketAddr, name: &str) -> HealthyClients {
         let mut rooms = Vec::new();
         for room in 0..ROOMS {
             let room = format!("/plain/{name}-{room}");
             let mut members = Vec::new();
             for _ in 0..MEMBERS {
                 let mut peer = Peer::connect(address, "/api/socket?token=t").await;
-                peer.join(&room, json!({ "username": "friend" })).await;
+                peer.join(&room, json!({ "username": "member" })).await;
                 members.push(peer);
             }
             rooms.push((room, members));
         }
         let progress = Arc::new(watch::Sender::new(vec![0; ROOMS * MEMBERS]));
-        Friends { rooms, progress }
+        HealthyClients { rooms, progress }
     }
 
     /// The name of one of the rooms.
@@ -63,7 +63,7 @@ impl Friends {
         let mut logs: Vec<Option<Log>> = vec![None; ROOMS];
         let mut heard = 0;
         while let Some(done) = talking.join_next().await {
-            let (room, log) = done.expect("a friend has noticed something");
+            let (room, log) = done.expect("a healthy client has noticed something");
             heard += log.len();
             let first = logs[room].get_or_insert_with(|| log.clone());
             assert!(*first == log, "the members of room {room} have heard different things");

@@ -4,8 +4,8 @@
 //!
 //! `./test chaos` runs it. `CHAOS_ROUNDS` says how many rounds there are, after those to warm up; the long form has ten.
 
-mod foes;
-mod friends;
+mod healthy;
+mod misbehaving;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use foes::{FOES, Foe};
-use friends::Friends;
+use healthy::HealthyClients;
+use misbehaving::{MISBEHAVING, MisbehavingClient};
 
 /// The least number of messages that each healthy client must get through while the misbehaving clients are connected.
 const HEARD: u64 = 200;
@@ -43,7 +43,7 @@ async fn those_who_behave_notice_nothing_and_nothing_is_left_of_the_others() {
     let mut server = ContractServer::start().await;
     let untouched = server.holdings().await;
     // The first connection starts what all of them share.
-    Friends::join(server.address, "warm-up").await.talk_until(watch::channel(true).1).await;
+    HealthyClients::join(server.address, "warm-up").await.talk_until(watch::channel(true).1).await;
     // The last delivery ends a moment after the last client has gone: what is so for a while stays so.
     let (descriptors, mut before, mut alike) = (untouched.descriptors, untouched, 0);
     let is_steady = |now: &Holdings| {
@@ -72,27 +72,28 @@ async fn those_who_behave_notice_nothing_and_nothing_is_left_of_the_others() {
     assert!(last as f64 <= first as f64 * MEMORY_GROWTH + HALF_USED, "memory grows: {memory:?}");
 }
 
-/// Lets everybody in at once, and all go again; answers how many messages the friends have heard.
+/// Lets everybody in at once, and all go again; answers how many messages the healthy clients have heard.
 async fn round(address: SocketAddr, number: usize) -> usize {
-    let friends = Friends::join(address, &number.to_string()).await;
+    let healthy = HealthyClients::join(address, &number.to_string()).await;
     let (release, released) = watch::channel(false);
     let (mut passing, mut staying) = (JoinSet::new(), JoinSet::new());
-    for (kind, count) in FOES {
-        for foe in 0..count {
-            let foe = Foe { kind, address, room: friends.room(foe), number: (number << 32 | foe) as u64 };
-            let foes = if kind.stays() { &mut staying } else { &mut passing };
-            foes.spawn(foe.misbehave(released.clone()));
+    for (kind, count) in MISBEHAVING {
+        for index in 0..count {
+            let client =
+                MisbehavingClient { kind, address, room: healthy.room(index), number: (number << 32 | index) as u64 };
+            let clients = if kind.stays() { &mut staying } else { &mut passing };
+            clients.spawn(client.misbehave(released.clone()));
         }
     }
     let (stop, stopped) = watch::channel(false);
-    let progress = friends.progress();
-    let talking = tokio::spawn(friends.talk_until(stopped));
+    let progress = healthy.progress();
+    let talking = tokio::spawn(healthy.talk_until(stopped));
     passing.join_all().await;
     progress.reach(HEARD).await;
     release.send(true).expect("somebody stays");
     staying.join_all().await;
-    stop.send(true).expect("the friends are there");
-    talking.await.expect("the friends have noticed something")
+    stop.send(true).expect("the healthy clients are there");
+    talking.await.expect("the healthy clients have noticed something")
 }
 
 /// Waits until the server has only what it should have.

@@ -49,7 +49,7 @@ pub(crate) enum Kind {
 }
 
 /// The number of clients of each kind in a round.
-pub(crate) const FOES: [(Kind, usize); 16] = [
+pub(crate) const MISBEHAVING: [(Kind, usize); 16] = [
     (Kind::HalfHandshake, 200),
     (Kind::SlowHeaders, 200),
     (Kind::GarbageRequest, 200),
@@ -76,7 +76,7 @@ impl Kind {
 }
 
 /// One misbehaving client.
-pub(crate) struct Foe {
+pub(crate) struct MisbehavingClient {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
     /// The channel in which healthy clients talk.
@@ -85,7 +85,7 @@ pub(crate) struct Foe {
     pub(crate) number: u64,
 }
 
-impl Foe {
+impl MisbehavingClient {
     pub(crate) async fn misbehave(self, mut released: watch::Receiver<bool>) {
         let until_released = async {
             released.wait_for(|released| *released).await.expect("the round goes on");
@@ -225,7 +225,7 @@ impl Foe {
         assert_eq!(line.closed().await, Some(1009));
     }
 
-    /// Made-up names, far more than a connection may have; half of them match nothing. None is a room of friends: whoever
+    /// Made-up names, far more than a connection may have; half of them match nothing. None is a room of healthy clients: whoever
     /// has so small a buffer could not follow them.
     async fn join_flood(&self) {
         let mut line = self.upgrade("/api/socket?token=t").await;
@@ -312,7 +312,7 @@ impl Line {
     async fn ask_to_join(&mut self, channel: &str) {
         let join = json!({
             "action": "JOIN_CHANNEL", "event": "JOIN_CHANNEL", "channelName": channel, "requestId": channel,
-            "payload": { "username": "foe" },
+            "payload": { "username": "bad" },
         });
         self.send(&frame(0x81, join.to_string().as_bytes())).await;
     }
