@@ -10,7 +10,7 @@ use e2e_tests::ContractServer;
 
 use crate::PAIRS;
 use crate::client::{Client, are_listed};
-use crate::matrix::{Case, Judge};
+use crate::matrix::{Attempt, Case};
 use crate::meeting::{Meeting, is_gone};
 use crate::node::{Language, Nodes, Place};
 use crate::redis::Redis;
@@ -28,7 +28,7 @@ pub(crate) fn cases(redis: &Arc<Redis>, nodes: &Nodes) -> Vec<Case> {
         cases.push(Case::new("killed: told", &column, killed(scene("killed-told"), true)).that_waits());
         cases.push(Case::new("killed: forgotten", &column, killed(scene("killed-forgotten"), false)).that_waits());
         if dies == Language::Ours {
-            let attempt = |number| Box::pin(stopped(scene(&format!("stopped-{number}")))) as Judge;
+            let attempt = |number| Box::pin(stopped(scene(&format!("stopped-{number}")))) as Attempt;
             cases.push(Case::with_attempts("stopped", &column, attempt));
         }
     }

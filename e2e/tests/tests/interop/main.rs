@@ -1,7 +1,7 @@
 //! Our nodes among those of other languages, over one Redis: what clients of each see of those of the others.
 //!
 //! The published Python and Rust servers run as processes of their own. Those in JavaScript and Go are not to be had as
-//! packages that speak this protocol: a scripted node says what they say, and judges what ours say as strictly as they do.
+//! packages that speak this protocol: a scripted node says what they say, and checks what ours say as strictly as they do.
 //! `./test interop` runs it; `INTEROP_LOG` names a file for all that the nodes have said. What is known not to work in a published server is listed in e2e/nodes/defects.txt.
 
 mod client;
@@ -17,7 +17,7 @@ mod scripted;
 
 use std::sync::Arc;
 
-use matrix::{Case, Judge, Matrix};
+use matrix::{Attempt, Case, Matrix};
 use meeting::Meeting;
 use node::{Language, Nodes};
 use redis::Redis;
@@ -31,7 +31,7 @@ const PAIRS: [(Language, Language); 5] = [
     (Language::Rust, Language::Ours),
 ];
 
-type Row = (&'static str, fn(Meeting) -> Judge);
+type Row = (&'static str, fn(Meeting) -> Attempt);
 
 const ROWS: [Row; 15] = [
     ("message", |meeting| Box::pin(messages::message(meeting))),
@@ -72,12 +72,12 @@ async fn nodes_of_all_languages_see_each_other() {
 
 /// Each row, for each pair, in a room of its own.
 fn published(nodes: &Nodes) -> Vec<Case> {
-    let case = |(row, judge): Row, pair: (Language, Language)| {
+    let case = |(row, attempt): Row, pair: (Language, Language)| {
         let (here, there) = nodes.pair(pair);
         let (acts, watches) = pair;
         let attempt = |number| {
             let room = format!("/chat/{}-{acts}-{watches}-{number}", row.replace(' ', "-"));
-            judge(Meeting { here, there, room })
+            attempt(Meeting { here, there, room })
         };
         Case::with_attempts(row, &format!("{acts}→{watches}"), attempt)
     };

@@ -12,23 +12,23 @@ use crate::defects::{self, Defect};
 /// The number of cases that run at once. Those that mostly wait do not count.
 const AT_ONCE: usize = 8;
 
-pub(crate) type Judge = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Attempt = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Something that must work between two nodes. An attempt panics if it does not.
 pub(crate) struct Case {
     row: &'static str,
     column: String,
-    attempts: Vec<Judge>,
+    attempts: Vec<Attempt>,
     waits: bool,
 }
 
 impl Case {
-    pub(crate) fn new(row: &'static str, column: &str, judge: impl Future<Output = ()> + Send + 'static) -> Case {
-        Case { row, column: column.to_owned(), attempts: vec![Box::pin(judge)], waits: false }
+    pub(crate) fn new(row: &'static str, column: &str, attempt: impl Future<Output = ()> + Send + 'static) -> Case {
+        Case { row, column: column.to_owned(), attempts: vec![Box::pin(attempt)], waits: false }
     }
 
     /// As many attempts as it takes with a server that does it at times.
-    pub(crate) fn with_attempts(row: &'static str, column: &str, attempt: impl Fn(usize) -> Judge) -> Case {
+    pub(crate) fn with_attempts(row: &'static str, column: &str, attempt: impl Fn(usize) -> Attempt) -> Case {
         let attempts = (0..defects::attempts(row, column)).map(attempt).collect();
         Case { row, column: column.to_owned(), attempts, waits: false }
     }

@@ -11,7 +11,7 @@ use crate::meeting::is_there;
 use crate::node::Place;
 use crate::redis::Redis;
 
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     redis: Arc<Redis>,
     node: Place,
     room: String,
@@ -20,11 +20,11 @@ pub(crate) struct Stage {
     pub(crate) dan: Who,
 }
 
-impl Stage {
-    pub(crate) fn new(redis: &Arc<Redis>, node: Place, flavour: Flavour, room: String) -> Stage {
+impl Fixture {
+    pub(crate) fn new(redis: &Arc<Redis>, node: Place, flavour: Flavour, room: String) -> Fixture {
         let stranger = Stranger::new(redis, flavour, &room);
         let redis = Arc::clone(redis);
-        Stage { redis, node, room, flavour, stranger, dan: Who { id: "dan".into(), name: "dan".into() } }
+        Fixture { redis, node, room, flavour, stranger, dan: Who { id: "dan".into(), name: "dan".into() } }
     }
 
     /// A further node of the same language.

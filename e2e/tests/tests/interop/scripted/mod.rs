@@ -1,25 +1,25 @@
 //! Nodes of the languages whose servers are not to be had as packages, over the real Redis: what they say, and whether
 //! they would take what our nodes say. Each of the 13 types of message in both directions.
 
-mod hears;
-mod says;
-mod stage;
+mod fixture;
+mod from_foreign;
 mod stranger;
 mod strict;
+mod to_foreign;
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::matrix::{Case, Judge};
+use crate::matrix::{Attempt, Case};
 use crate::node::{OUR_NAMES, Place};
 use crate::redis::Redis;
-use stage::Stage;
+use fixture::Fixture;
 
 /// A type of message, which a scripted node hears from ours, and says.
 struct Kind {
     name: &'static str,
-    hears: fn(Stage) -> Judge,
-    says: fn(Stage) -> Judge,
+    to_foreign: fn(Fixture) -> Attempt,
+    from_foreign: fn(Fixture) -> Attempt,
 }
 
 macro_rules! kinds {
@@ -27,8 +27,8 @@ macro_rules! kinds {
         /// All types that nodes of other languages know.
         const KINDS: &[Kind] = &[$(Kind {
             name: $name,
-            hears: |stage| Box::pin(hears::$case(stage)),
-            says: |stage| Box::pin(says::$case(stage)),
+            to_foreign: |fixture| Box::pin(to_foreign::$case(fixture)),
+            from_foreign: |fixture| Box::pin(from_foreign::$case(fixture)),
         },)*];
     };
 }
@@ -70,15 +70,15 @@ impl fmt::Display for Flavour {
 pub(crate) fn cases(redis: &Arc<Redis>, node: Place) -> Vec<Case> {
     let mut cases = Vec::new();
     for flavour in FLAVOURS {
-        for Kind { name, hears, says } in KINDS {
-            let stage = |direction| Stage::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-{name}"));
-            let says = Case::new(name, &format!("scripted {flavour}→ours"), says(stage("says")));
-            cases.push(if *name == "NODE_HEARTBEAT" { says.that_waits() } else { says });
-            cases.push(Case::new(name, &format!("ours→scripted {flavour}"), hears(stage("hears"))));
+        for Kind { name, to_foreign, from_foreign } in KINDS {
+            let fixture = |direction| Fixture::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-{name}"));
+            let received = Case::new(name, &format!("scripted {flavour}→ours"), from_foreign(fixture("from")));
+            cases.push(if *name == "NODE_HEARTBEAT" { received.that_waits() } else { received });
+            cases.push(Case::new(name, &format!("ours→scripted {flavour}"), to_foreign(fixture("to"))));
         }
-        let stage = |direction| Stage::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-order"));
-        cases.push(Case::new("order", &format!("scripted {flavour}→ours"), says::order(stage("says"))));
-        cases.push(Case::new("order", &format!("ours→scripted {flavour}"), hears::order(stage("hears"))));
+        let fixture = |direction| Fixture::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-order"));
+        cases.push(Case::new("order", &format!("scripted {flavour}→ours"), from_foreign::order(fixture("from"))));
+        cases.push(Case::new("order", &format!("ours→scripted {flavour}"), to_foreign::order(fixture("to"))));
     }
     cases
 }
@@ -87,7 +87,7 @@ pub(crate) fn cases(redis: &Arc<Redis>, node: Place) -> Vec<Case> {
 pub(crate) fn all_that_was_said(redis: &Arc<Redis>) -> Vec<Case> {
     let case = |flavour: Flavour| {
         let redis = Arc::clone(redis);
-        let judge = async move {
+        let check = async move {
             let ours = redis.all().into_iter().filter(|heard| {
                 heard.message["sourceNodeId"].as_str().is_some_and(|source| source.starts_with(OUR_NAMES))
             });
@@ -98,7 +98,7 @@ pub(crate) fn all_that_was_said(redis: &Arc<Redis>) -> Vec<Case> {
             }
             assert!(count > 1000, "only {count} messages");
         };
-        Case::new("all that was said", &format!("ours→scripted {flavour}"), judge)
+        Case::new("all that was said", &format!("ours→scripted {flavour}"), check)
     };
     FLAVOURS.map(case).into()
 }
