@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 use crate::world::World;
 
 /// The number of cases that run at once: mostly they wait.
@@ -20,8 +20,8 @@ const AT_ONCE: usize = 12;
 const SEEDS: u64 = 3;
 
 /// A fault: its name, its world, and the action that causes it.
-pub(crate) type Fault = (&'static str, World, Deed);
-pub(crate) type Deed = for<'a> fn(&'a mut Stage, &'a Form) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+pub(crate) type Fault = (&'static str, World, Action);
+pub(crate) type Action = for<'a> fn(&'a mut Fixture, &'a Form) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// The form of a run, short or long.
 #[derive(Clone, Debug)]
@@ -66,18 +66,18 @@ impl Form {
     }
 
     pub(crate) fn cases(&self, fault: &'static Fault) -> Vec<Case> {
-        let (name, world, deed) = *fault;
+        let (name, world, action) = *fault;
         let seeds = self.seed..self.seed + self.pick(1, SEEDS);
-        let case = |seed| Case::new(&format!("{name}, seed {seed}"), self.clone().judged(world, deed, seed));
+        let case = |seed| Case::new(&format!("{name}, seed {seed}"), self.clone().checked(world, action, seed));
         seeds.map(case).filter(|case| self.wants(case)).collect()
     }
 
-    async fn judged(self, world: World, deed: Deed, seed: u64) -> Outcome {
-        let mut stage = Stage::set(world, self.pick(24, 48), seed).await;
-        stage.live(Duration::from_secs(1)).await;
-        deed(&mut stage, &self).await;
-        let healed_after = Some(stage.heals().await);
-        Outcome { healed_after, told_after: stage.told_after, note: stage.note }
+    async fn checked(self, world: World, action: Action, seed: u64) -> Outcome {
+        let mut fixture = Fixture::set(world, self.pick(24, 48), seed).await;
+        fixture.live(Duration::from_secs(1)).await;
+        action(&mut fixture, &self).await;
+        let healed_after = Some(fixture.heals().await);
+        Outcome { healed_after, told_after: fixture.told_after, note: fixture.note }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::{Fixture, ROOMS};
 use crate::member::Member;
-use crate::stage::{ROOMS, Stage};
 use crate::view::People;
 use crate::world::{NODES, VICTIM};
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const LOOK: Duration = Duration::from_millis(100);
 
-impl Stage {
+impl Fixture {
     /// Waits until the cluster has healed, and checks that it stays so. Returns the time that healing took.
     pub(crate) async fn heals(&mut self) -> Duration {
         let healed = Instant::now();

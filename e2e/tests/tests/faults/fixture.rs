@@ -21,7 +21,7 @@ const RESIDENTS: [(usize, usize); 6] = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 2), 
 /// The interval between changes.
 const PACE: Duration = Duration::from_millis(60);
 
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) nodes: Vec<Node>,
     pub(crate) redis: RedisServer,
     pub(crate) replica: Option<RedisServer>,
@@ -51,11 +51,11 @@ pub(crate) struct Departure {
     at: Instant,
 }
 
-impl Stage {
+impl Fixture {
     /// Everybody is there and sees all others.
-    pub(crate) async fn set(world: World, most: usize, seed: u64) -> Stage {
+    pub(crate) async fn set(world: World, most: usize, seed: u64) -> Fixture {
         let Processes { nodes, redis, replica, sentinel, note } = world.begin().await;
-        let mut stage = Stage {
+        let mut fixture = Fixture {
             nodes,
             redis,
             replica,
@@ -72,10 +72,10 @@ impl Stage {
             hides_victims: false,
         };
         for node in 0..NODES {
-            stage.settle_in(node).await;
+            fixture.settle_in(node).await;
         }
-        stage.begins().await;
-        stage
+        fixture.begins().await;
+        fixture
     }
 
     /// The residents of a node come.

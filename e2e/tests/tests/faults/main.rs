@@ -5,12 +5,12 @@
 //! picks those faults whose name contains it, and `FAULTS_SEED` the people that an earlier run had.
 
 mod case;
+mod checker;
 mod faults;
-mod judge;
+mod fixture;
 mod member;
 mod node;
 mod numbers;
-mod stage;
 mod view;
 mod world;
 
@@ -29,55 +29,59 @@ const fn seconds(seconds: u64) -> Duration {
 
 /// All faults, with their worlds and their actions. Durations are given for the short form and for the long one.
 const FAULTS: &[Fault] = &[
-    ("node killed", Plain, |stage, _| Box::pin(nodes::killed(stage))),
-    ("node killed and replaced", Plain, |stage, _| Box::pin(nodes::replaced(stage))),
-    ("node stopped", Plain, |stage, _| Box::pin(nodes::stopped(stage))),
-    ("node frozen", Plain, |stage, form| Box::pin(nodes::frozen(stage, form.pick(seconds(10), seconds(30))))),
-    ("node frozen for a moment", Plain, |stage, _| Box::pin(nodes::frozen_for_a_moment(stage))),
-    ("node frozen often", Plain, |stage, form| {
-        Box::pin(nodes::frozen_often(stage, form.pick(seconds(15), seconds(90))))
+    ("node killed", Plain, |fixture, _| Box::pin(nodes::killed(fixture))),
+    ("node killed and replaced", Plain, |fixture, _| Box::pin(nodes::replaced(fixture))),
+    ("node stopped", Plain, |fixture, _| Box::pin(nodes::stopped(fixture))),
+    ("node frozen", Plain, |fixture, form| Box::pin(nodes::frozen(fixture, form.pick(seconds(10), seconds(30))))),
+    ("node frozen for a moment", Plain, |fixture, _| Box::pin(nodes::frozen_for_a_moment(fixture))),
+    ("node frozen often", Plain, |fixture, form| {
+        Box::pin(nodes::frozen_often(fixture, form.pick(seconds(15), seconds(90))))
     }),
-    ("Redis killed", Plain, |stage, _| Box::pin(redis::killed(stage, seconds(3)))),
-    ("Redis killed for long", Plain, |stage, form| Box::pin(redis::killed(stage, form.pick(seconds(15), seconds(60))))),
-    ("Redis shut down", Plain, |stage, _| Box::pin(redis::shut_down(stage, seconds(3)))),
-    ("Redis shut down for long", Plain, |stage, form| {
-        Box::pin(redis::shut_down(stage, form.pick(seconds(15), seconds(60))))
+    ("Redis killed", Plain, |fixture, _| Box::pin(redis::killed(fixture, seconds(3)))),
+    ("Redis killed for long", Plain, |fixture, form| {
+        Box::pin(redis::killed(fixture, form.pick(seconds(15), seconds(60))))
     }),
-    ("Redis comes and goes", Plain, |stage, form| {
-        Box::pin(redis::comes_and_goes(stage, form.pick(seconds(15), seconds(90))))
+    ("Redis shut down", Plain, |fixture, _| Box::pin(redis::shut_down(fixture, seconds(3)))),
+    ("Redis shut down for long", Plain, |fixture, form| {
+        Box::pin(redis::shut_down(fixture, form.pick(seconds(15), seconds(60))))
     }),
-    ("Redis away while a node dies", Plain, |stage, _| Box::pin(redis::away_while_a_node_dies(stage, seconds(6)))),
-    ("Redis frozen", Plain, |stage, form| Box::pin(redis::frozen(stage, form.pick(seconds(10), seconds(30))))),
-    ("Redis pauses", Plain, |stage, _| Box::pin(redis::paused(stage, seconds(5)))),
-    ("Redis pauses often", Plain, |stage, form| {
-        Box::pin(redis::pauses_often(stage, form.pick(seconds(15), seconds(90))))
+    ("Redis comes and goes", Plain, |fixture, form| {
+        Box::pin(redis::comes_and_goes(fixture, form.pick(seconds(15), seconds(90))))
     }),
-    ("Redis cuts subscribers", Plain, |stage, form| {
-        Box::pin(redis::cuts_subscribers(stage, form.pick(seconds(10), seconds(60))))
+    ("Redis away while a node dies", Plain, |fixture, _| Box::pin(redis::away_while_a_node_dies(fixture, seconds(6)))),
+    ("Redis frozen", Plain, |fixture, form| Box::pin(redis::frozen(fixture, form.pick(seconds(10), seconds(30))))),
+    ("Redis pauses", Plain, |fixture, _| Box::pin(redis::paused(fixture, seconds(5)))),
+    ("Redis pauses often", Plain, |fixture, form| {
+        Box::pin(redis::pauses_often(fixture, form.pick(seconds(15), seconds(90))))
     }),
-    ("Redis cuts a slow reader", Plain, |stage, form| {
-        Box::pin(redis::cuts_slow_reader(stage, form.pick(seconds(2), seconds(20))))
+    ("Redis cuts subscribers", Plain, |fixture, form| {
+        Box::pin(redis::cuts_subscribers(fixture, form.pick(seconds(10), seconds(60))))
     }),
-    ("Redis flushed", Plain, |stage, form| Box::pin(redis::flushed(stage, form.pick(seconds(8), seconds(60))))),
-    ("Redis full", Plain, |stage, form| Box::pin(redis::full(stage, form.pick(seconds(8), seconds(30))))),
-    ("primary killed", Guarded, |stage, _| Box::pin(sentinel::primary_killed(stage))),
-    ("failover by command", Guarded, |stage, _| Box::pin(sentinel::told_to_fail_over(stage))),
-    ("plug pulled", Walled, |stage, form| Box::pin(way::unplugged(stage, form.pick(seconds(12), seconds(40))))),
-    ("network cut", Walled, |stage, form| Box::pin(way::cut(stage, Cut::Both, form.pick(seconds(12), seconds(40))))),
-    ("network cut to Redis", Walled, |stage, form| {
-        Box::pin(way::cut(stage, Cut::There, form.pick(seconds(12), seconds(40))))
+    ("Redis cuts a slow reader", Plain, |fixture, form| {
+        Box::pin(redis::cuts_slow_reader(fixture, form.pick(seconds(2), seconds(20))))
     }),
-    ("network cut from Redis", Walled, |stage, form| {
-        Box::pin(way::cut(stage, Cut::Back, form.pick(seconds(12), seconds(40))))
+    ("Redis flushed", Plain, |fixture, form| Box::pin(redis::flushed(fixture, form.pick(seconds(8), seconds(60))))),
+    ("Redis full", Plain, |fixture, form| Box::pin(redis::full(fixture, form.pick(seconds(8), seconds(30))))),
+    ("primary killed", Guarded, |fixture, _| Box::pin(sentinel::primary_killed(fixture))),
+    ("failover by command", Guarded, |fixture, _| Box::pin(sentinel::told_to_fail_over(fixture))),
+    ("plug pulled", Walled, |fixture, form| Box::pin(way::unplugged(fixture, form.pick(seconds(12), seconds(40))))),
+    ("network cut", Walled, |fixture, form| {
+        Box::pin(way::cut(fixture, Cut::Both, form.pick(seconds(12), seconds(40))))
     }),
-    ("network comes and goes", Walled, |stage, form| {
-        Box::pin(way::comes_and_goes(stage, form.pick(seconds(15), seconds(90))))
+    ("network cut to Redis", Walled, |fixture, form| {
+        Box::pin(way::cut(fixture, Cut::There, form.pick(seconds(12), seconds(40))))
     }),
-    ("connections dead", Proxied, |stage, _| Box::pin(way::half_open(stage))),
-    ("connections dead for a moment", Proxied, |stage, _| Box::pin(way::cut(stage, Cut::Both, seconds(3)))),
-    ("connections dead to Redis", Proxied, |stage, _| Box::pin(way::cut(stage, Cut::There, seconds(12)))),
-    ("connections dead from Redis", Proxied, |stage, _| Box::pin(way::cut(stage, Cut::Back, seconds(12)))),
-    ("all of that", Plain, |stage, form| Box::pin(mixed::mixed(stage, form.pick(seconds(25), seconds(150))))),
+    ("network cut from Redis", Walled, |fixture, form| {
+        Box::pin(way::cut(fixture, Cut::Back, form.pick(seconds(12), seconds(40))))
+    }),
+    ("network comes and goes", Walled, |fixture, form| {
+        Box::pin(way::comes_and_goes(fixture, form.pick(seconds(15), seconds(90))))
+    }),
+    ("connections dead", Proxied, |fixture, _| Box::pin(way::half_open(fixture))),
+    ("connections dead for a moment", Proxied, |fixture, _| Box::pin(way::cut(fixture, Cut::Both, seconds(3)))),
+    ("connections dead to Redis", Proxied, |fixture, _| Box::pin(way::cut(fixture, Cut::There, seconds(12)))),
+    ("connections dead from Redis", Proxied, |fixture, _| Box::pin(way::cut(fixture, Cut::Back, seconds(12)))),
+    ("all of that", Plain, |fixture, form| Box::pin(mixed::mixed(fixture, form.pick(seconds(25), seconds(150))))),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,7 +115,7 @@ impl Member {
     }
 
     fn order(&self, order: Order) {
-        // Whoever has lost its connection is found by the judge.
+        // Whoever has lost its connection is found by the checker.
         let _ = self.orders.send(order);
     }
 }

@@ -5,45 +5,45 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::redis;
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
-pub(crate) async fn mixed(stage: &mut Stage, time: Duration) {
-    stage.hide();
+pub(crate) async fn mixed(fixture: &mut Fixture, time: Duration) {
+    fixture.hide();
     let end = Instant::now() + time;
     while Instant::now() < end {
-        let (time, pause) = (stage.random(100..6000), stage.random(0..2000));
-        match stage.rng.below(8) {
+        let (time, pause) = (fixture.random(100..6000), fixture.random(0..2000));
+        match fixture.rng.below(8) {
             0 => {
-                stage.kill();
-                stage.live(time).await;
-                stage.start().await;
+                fixture.kill();
+                fixture.live(time).await;
+                fixture.start().await;
             }
             1 => {
-                stage.stop().await;
-                stage.start().await;
+                fixture.stop().await;
+                fixture.start().await;
             }
             2 => {
-                stage.freeze();
-                stage.live(time).await;
-                stage.thaw();
+                fixture.freeze();
+                fixture.live(time).await;
+                fixture.thaw();
             }
-            3 => redis::killed(stage, time).await,
-            4 => redis::paused(stage, time).await,
-            5 => redis::cuts_subscribers(stage, Duration::from_millis(1)).await,
-            6 => redis::flushed(stage, Duration::from_millis(1)).await,
-            _ => node_replaced_without_redis(stage, time).await,
+            3 => redis::killed(fixture, time).await,
+            4 => redis::paused(fixture, time).await,
+            5 => redis::cuts_subscribers(fixture, Duration::from_millis(1)).await,
+            6 => redis::flushed(fixture, Duration::from_millis(1)).await,
+            _ => node_replaced_without_redis(fixture, time).await,
         }
-        stage.live(pause).await;
+        fixture.live(pause).await;
     }
 }
 
 /// Nobody can hear that a node dies, nor that it is there again.
-async fn node_replaced_without_redis(stage: &mut Stage, outage: Duration) {
-    stage.redis.kill().await;
-    stage.live(outage / 3).await;
-    stage.kill();
-    stage.live(outage / 3).await;
-    stage.start().await;
-    stage.live(outage / 3).await;
-    stage.redis.restart().await;
+async fn node_replaced_without_redis(fixture: &mut Fixture, outage: Duration) {
+    fixture.redis.kill().await;
+    fixture.live(outage / 3).await;
+    fixture.kill();
+    fixture.live(outage / 3).await;
+    fixture.start().await;
+    fixture.live(outage / 3).await;
+    fixture.redis.restart().await;
 }

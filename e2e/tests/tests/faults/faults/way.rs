@@ -6,7 +6,7 @@ use e2e_tests::network::Cut;
 use tokio::time::Instant;
 
 use super::node::CRASH;
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 use crate::world::VICTIM;
 
 /// The longest time until a node has found out that its connections are dead: twice the interval of the probe, and a
@@ -14,52 +14,52 @@ use crate::world::VICTIM;
 const FOUND: Duration = Duration::from_millis(10_500);
 
 /// Loses all packets, or all in one direction.
-pub(crate) async fn cut(stage: &mut Stage, what: Cut, time: Duration) {
-    let seems_dead = stage.hide();
-    away(stage, what, time).await;
+pub(crate) async fn cut(fixture: &mut Fixture, what: Cut, time: Duration) {
+    let seems_dead = fixture.hide();
+    away(fixture, what, time).await;
     // If its beats arrive it lives on for a while.
     if what != Cut::Back && time > CRASH {
-        stage.was_told_of(&seems_dead, CRASH);
+        fixture.was_told_of(&seems_dead, CRASH);
     }
 }
 
 /// In any direction, again and again, and each time it is back before all has healed, or not.
-pub(crate) async fn comes_and_goes(stage: &mut Stage, time: Duration) {
-    stage.hide();
+pub(crate) async fn comes_and_goes(fixture: &mut Fixture, time: Duration) {
+    fixture.hide();
     let end = Instant::now() + time;
     while Instant::now() < end {
-        let what = *stage.rng.pick(&[Cut::There, Cut::Back, Cut::Both]).expect("there are three");
-        let (time, pause) = (stage.random(500..8000), stage.random(100..4000));
-        away(stage, what, time).await;
-        stage.live(pause).await;
+        let what = *fixture.rng.pick(&[Cut::There, Cut::Back, Cut::Both]).expect("there are three");
+        let (time, pause) = (fixture.random(500..8000), fixture.random(100..4000));
+        away(fixture, what, time).await;
+        fixture.live(pause).await;
     }
 }
 
-async fn away(stage: &mut Stage, what: Cut, time: Duration) {
-    stage.nodes[VICTIM].cut(what);
-    stage.live(time).await;
-    stage.nodes[VICTIM].heal();
+async fn away(fixture: &mut Fixture, what: Cut, time: Duration) {
+    fixture.nodes[VICTIM].cut(what);
+    fixture.live(time).await;
+    fixture.nodes[VICTIM].heal();
 }
 
 /// The plug is pulled.
-pub(crate) async fn unplugged(stage: &mut Stage, time: Duration) {
-    let seems_dead = stage.hide();
-    stage.nodes[VICTIM].unplug();
-    stage.live(time).await;
-    stage.was_told_of(&seems_dead, CRASH);
-    stage.nodes[VICTIM].heal();
+pub(crate) async fn unplugged(fixture: &mut Fixture, time: Duration) {
+    let seems_dead = fixture.hide();
+    fixture.nodes[VICTIM].unplug();
+    fixture.live(time).await;
+    fixture.was_told_of(&seems_dead, CRASH);
+    fixture.nodes[VICTIM].heal();
 }
 
 /// Connections stay open and carry nothing: the node finds out by itself.
-pub(crate) async fn half_open(stage: &mut Stage) {
-    stage.hide();
-    stage.nodes[VICTIM].cut(Cut::Both);
+pub(crate) async fn half_open(fixture: &mut Fixture) {
+    fixture.hide();
+    fixture.nodes[VICTIM].cut(Cut::Both);
     let dead = Instant::now();
-    while stage.nodes[VICTIM].has_bus().await {
+    while fixture.nodes[VICTIM].has_bus().await {
         assert!(dead.elapsed() < FOUND, "nobody has noticed");
-        stage.live(Duration::from_millis(200)).await;
+        fixture.live(Duration::from_millis(200)).await;
     }
-    stage.note = format!("found after {:.1} s", dead.elapsed().as_secs_f64());
-    stage.live(Duration::from_secs(2)).await;
-    stage.nodes[VICTIM].heal();
+    fixture.note = format!("found after {:.1} s", dead.elapsed().as_secs_f64());
+    fixture.live(Duration::from_secs(2)).await;
+    fixture.nodes[VICTIM].heal();
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::case::{Form, Outcome};
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 use crate::world::World;
 
 const TIME: Duration = Duration::from_secs(600);
@@ -32,10 +32,10 @@ impl Drop for Load {
 }
 
 pub(crate) async fn nobody_seems_dead(form: Form) -> Outcome {
-    let mut stage = Stage::set(World::Plain, 24, form.seed).await;
+    let mut fixture = Fixture::set(World::Plain, 24, form.seed).await;
     let load = Load::begin();
-    stage.live(TIME).await;
+    fixture.live(TIME).await;
     drop(load);
-    stage.heals().await;
+    fixture.heals().await;
     Outcome { note: format!("nobody was taken for dead in {TIME:.0?}"), ..Outcome::default() }
 }
