@@ -1,8 +1,8 @@
 use std::ops::Range;
 
 use super::{Assigns, Seats, Slot, Treatment};
-use crate::id::{ConnectionId, UserId};
-use crate::wire::{Object, PresenceKind};
+use crate::id::{ConnectionId, RequestId, UserId};
+use crate::wire::{Object, PresenceKind, server};
 
 /// Who gets a message of the queue.
 #[derive(Clone, Debug)]
@@ -44,6 +44,43 @@ pub(super) struct Change {
     pub(super) user: UserId,
     pub(super) changed: Object,
     pub(super) request_id: u128,
+    /// How many bytes of a list are told with it to one receiver alone.
+    pub(super) private_list: usize,
+}
+
+/// What a presence message takes beside what it shows, roughly.
+const ENVELOPE: usize = 256;
+
+impl Change {
+    /// How many bytes its message takes, but for a list that is the same for all.
+    fn weight(&self) -> usize {
+        2 * self.changed.as_str().len() + ENVELOPE + self.private_list
+    }
+
+    /// Writes its message: with this list, or without the whole one.
+    fn encode(&self, out: &mut Vec<u8>, channel: &str, list: Option<&str>) {
+        let id = RequestId::from_u128(self.request_id);
+        let (id, user, changed) = (id.as_str(), self.user.as_str(), self.changed.as_str());
+        match list {
+            Some(list) => server::presence(out, self.kind, channel, id, user, changed, list),
+            None => server::partial_presence(out, self.kind, channel, id, user, changed),
+        }
+    }
+}
+
+/// How presence lists are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Lists {
+    /// A larger list is never told as a whole.
+    pub max_bytes: usize,
+    /// How many bytes of one and the same list may be repeated in one batch: beyond it only the last change carries it.
+    pub repeated_bytes: usize,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Lists { max_bytes: 768 << 10, repeated_bytes: 64 << 10 }
+    }
 }
 
 /// Who sits in a slot, as an outgoing handler sees it: as the member is now or, if it has left since, as it was then.
@@ -65,6 +102,8 @@ pub struct Batch<R> {
     pub(super) ops: Vec<Op<R>>,
     pub(super) text: Vec<u8>,
     pub(super) presences: usize,
+    /// The bytes of its messages, but for a presence list that is the same for all.
+    pub(super) weight: usize,
     /// Whether an outgoing handler decides about its messages.
     pub(super) filtered: bool,
     /// Who sits where, if the messages of this batch are filtered; else empty.
@@ -73,13 +112,17 @@ pub struct Batch<R> {
 
 impl<R> Default for Batch<R> {
     fn default() -> Self {
-        Batch { ops: Vec::new(), text: Vec::new(), presences: 0, filtered: false, listeners: Vec::new() }
+        Batch { ops: Vec::new(), text: Vec::new(), presences: 0, weight: 0, filtered: false, listeners: Vec::new() }
     }
 }
 
 impl<R> Op<R> {
     fn is_presence(&self) -> bool {
         matches!(self, Op::Presence { .. })
+    }
+
+    fn weight(&self) -> usize {
+        if let Op::Presence { change, .. } = self { change.weight() } else { 0 }
     }
 
     /// Whether it takes out somebody for whom an outgoing handler is yet to decide about something.
@@ -125,49 +168,49 @@ impl<R> Batch<R> {
         self.listeners.get(slot.index())?.as_ref()
     }
 
+    /// How many bytes its messages take, but for a presence list that is the same for all.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
     pub(super) fn push(&mut self, op: Op<R>) {
         self.presences += usize::from(op.is_presence());
+        self.weight += op.weight();
         self.ops.push(op);
     }
 
     /// Appends a message whose text `write` produces.
     pub(super) fn send(&mut self, to: Audience<R>, treatment: Treatment, write: impl FnOnce(&mut Vec<u8>)) {
         let text = append(&mut self.text, write);
+        self.weight += text.len();
         self.ops.push(Op::Send { to, text, treatment });
     }
 
-    /// Keeps the operations up to the `most`-th presence change; gives those behind it.
-    pub(super) fn split_behind(&mut self, most: usize) -> Batch<R> {
-        if self.presences <= most {
-            return Batch::default();
-        }
-        let presences = self.ops.iter().enumerate().filter(|(_, op)| op.is_presence());
-        let cut = presences.map(|(at, _)| at + 1).nth(most.saturating_sub(1)).unwrap_or(self.ops.len());
-        let mut ops = self.ops.split_off(cut);
-        let start = ops.iter().find_map(|op| if let Op::Send { text, .. } = op { Some(text.start) } else { None });
-        let text = start.map_or_else(Vec::new, |start| self.text.split_off(start as usize));
-        for op in &mut ops {
-            if let (Op::Send { text, .. }, Some(start)) = (op, start) {
-                *text = text.start - start..text.end - start;
-            }
-        }
-        let presences = ops.iter().filter(|op| op.is_presence()).count();
-        self.presences -= presences;
-        Batch { ops, text, presences, filtered: self.filtered, listeners: Vec::new() }
-    }
-
-    /// Turns presence changes into messages that carry `list`.
-    pub(super) fn resolve(&mut self, list: &str, encode: impl Fn(&mut Vec<u8>, &Change, &str)) {
+    /// Turns presence changes into messages. Which of them carry the whole list depends on how large it is
+    /// (docs/protocol.md, Presence).
+    pub(super) fn resolve(&mut self, list: &str, lists: Lists, channel: &str) {
         if self.presences == 0 {
             return;
         }
-        for op in &mut self.ops {
-            if let Op::Presence { change, .. } = op {
-                let text = append(&mut self.text, |out| encode(out, change, list));
-                let leave = Op::Leave { slot: Slot(0), last: None };
-                if let Op::Presence { to, .. } = std::mem::replace(op, leave) {
-                    *op = Op::Send { to, text, treatment: Treatment::PRESENCE };
-                }
+        let repeats = list.len().saturating_mul(self.presences) <= lists.repeated_bytes;
+        let mut whole = vec![list.len() <= lists.max_bytes; self.ops.len()];
+        // Whoever hears of a change hears of those for all behind it, the last of which has the list.
+        let mut list_follows = false;
+        for (whole, op) in whole.iter_mut().zip(&self.ops).rev() {
+            if let Op::Presence { to, .. } = op {
+                *whole &= repeats || !list_follows;
+                list_follows |= matches!(to, Audience::Tracked);
+            }
+        }
+        for (op, whole) in self.ops.iter_mut().zip(whole) {
+            if !op.is_presence() {
+                continue;
+            }
+            let nothing = Op::Leave { slot: Slot(0), last: None };
+            if let Op::Presence { to, change } = std::mem::replace(op, nothing) {
+                let text = append(&mut self.text, |out| change.encode(out, channel, whole.then_some(list)));
+                let treatment = if whole { Treatment::PRESENCE } else { Treatment::PARTIAL_PRESENCE };
+                *op = Op::Send { to, text, treatment };
             }
         }
         self.presences = 0;
@@ -184,6 +227,7 @@ fn append(text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::channel::Loss;
 
     /// One step of a queue, from a letter: a message that says it, `+` a presence change, `-` an operation that says
     /// nothing.
@@ -192,7 +236,7 @@ pub(super) mod tests {
             '+' => {
                 let changed = Object::encode(&serde_json::json!({})).expect("an object");
                 let user = UserId::new("a").expect("valid");
-                let change = Change { kind: PresenceKind::Join, user, changed, request_id: 0 };
+                let change = Change { kind: PresenceKind::Join, user, changed, request_id: 0, private_list: 0 };
                 Some(Op::Presence { to: Audience::Tracked, change })
             }
             '-' => Some(Op::Leave { slot: Slot(0), last: None }),
@@ -229,31 +273,90 @@ pub(super) mod tests {
         assert_eq!((batch.is_empty(), batch.len(), batch.bytes()), (false, 4, 2));
     }
 
-    #[test]
-    fn a_batch_is_cut_behind_a_change_with_its_text_and_its_counts() {
-        let table =
-            [("a+b+c", 3, "a+b+c"), ("a+b+-c", 2, "a+b+-c"), ("a+b+c", 1, "a+"), ("a+b+c", 0, "a+"), ("ab", 0, "ab")];
-        for (all, most, expected) in table {
-            let mut front = batch(all);
-            let back = front.split_behind(most);
-            for (part, expected) in [(&front, expected), (&back, &all[expected.len()..])] {
-                let count = |wanted: fn(&char) -> bool| expected.chars().filter(wanted).count();
-                assert_eq!(word(part), expected, "{all}, at most {most}");
-                assert_eq!(part.bytes(), count(char::is_ascii_alphabetic), "{all}, at most {most}");
-                assert_eq!(part.presences, count(|letter| *letter == '+'), "{all}, at most {most}");
+    fn change(kind: PresenceKind, user: &str) -> Change {
+        let changed = Object::encode(&serde_json::json!({ "of": user })).expect("an object");
+        Change { kind, user: UserId::new(user).expect("valid"), changed, request_id: 0, private_list: 0 }
+    }
+
+    /// What a batch says after a list was put into its changes: the payload of each presence message, or its text.
+    fn resolved(mut batch: Batch<()>, list: &str, lists: Lists) -> Vec<(String, Loss)> {
+        batch.resolve(list, lists, "/c");
+        assert_eq!(batch.presences, 0);
+        let payload = |text: &[u8]| match serde_json::from_slice::<serde_json::Value>(text) {
+            Ok(message) => {
+                let payload = &message["payload"];
+                let partial = if payload["partial"] == true { " partial" } else { "" };
+                format!("{} {}{partial}", payload["userId"].as_str().expect("text"), payload["presence"])
             }
+            Err(_) => String::from_utf8(text.to_vec()).expect("text"),
+        };
+        batch.messages().map(|(_, text, treatment)| (payload(text), treatment.loss)).collect()
+    }
+
+    fn changes() -> Batch<()> {
+        let mut batch = batch("x");
+        let only = || Audience::Only(Seats::One(Slot(1)));
+        for (kind, user, to) in [
+            (PresenceKind::Join, "ada", Audience::Tracked),
+            (PresenceKind::Join, "bob", only()),
+            (PresenceKind::Leave, "cy", Audience::Tracked),
+            (PresenceKind::Update, "dee", Audience::Tracked),
+            (PresenceKind::Join, "bob", only()),
+        ] {
+            batch.push(Op::Presence { to, change: change(kind, user) });
         }
+        batch
     }
 
     #[test]
-    fn a_resolved_change_is_a_message_for_those_it_was_for_and_is_given_up_for_a_newer_one() {
-        let mut batch = batch("a+b");
-        batch.resolve("[]", |out, change, list| out.extend(format!("{} {list}", change.user.as_str()).bytes()));
-        let (to, text, treatment) = batch.messages().nth(1).expect("the second of three");
-        assert!(matches!(to, Audience::Tracked));
-        assert_eq!((text, treatment), (&b"a []"[..], Treatment::PRESENCE));
-        assert_eq!(word(&batch), "aa []b");
-        assert!(batch.split_behind(0).is_empty(), "nothing of it is a change any more");
+    fn a_list_that_is_small_is_in_each_message() {
+        let list = r#"[{"n":1}]"#;
+        let lists = Lists { repeated_bytes: 5 * list.len(), ..Lists::default() };
+        let expected = ["x", "ada", "bob", "cy", "dee", "bob"]
+            .map(|user| if user == "x" { user.to_owned() } else { format!("{user} {list}") });
+        let told = resolved(changes(), list, lists);
+        assert_eq!(told.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>(), expected);
+        assert!(told[1..].iter().all(|(_, loss)| *loss == Loss::Outdated));
+    }
+
+    #[test]
+    fn a_list_that_would_be_repeated_too_often_comes_last_for_everybody() {
+        let list = r#"[{"n":1}]"#;
+        let lists = Lists { repeated_bytes: 5 * list.len() - 1, ..Lists::default() };
+        let told = resolved(changes(), list, lists);
+        let partial = |user: &str| (format!("{user} [{{\"of\":\"{user}\"}}] partial"), Loss::Partial);
+        let expected = [
+            ("x".to_owned(), Loss::Policy(None)),
+            partial("ada"),
+            partial("bob"),
+            ("cy [] partial".to_owned(), Loss::Partial),
+            (format!("dee {list}"), Loss::Outdated),
+            // Nobody else hears of it, and nothing that has the list follows.
+            (format!("bob {list}"), Loss::Outdated),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_list_that_is_too_large_is_never_told() {
+        let list = r#"[{"n":1}]"#;
+        let told = resolved(changes(), list, Lists { max_bytes: list.len() - 1, ..Lists::default() });
+        assert!(told[1..].iter().all(|(text, loss)| text.ends_with("partial") && *loss == Loss::Partial), "{told:?}");
+        let told = resolved(changes(), list, Lists { max_bytes: list.len(), ..Lists::default() });
+        assert!(told[1..].iter().all(|(text, loss)| text.ends_with(list) && *loss == Loss::Outdated), "{told:?}");
+    }
+
+    #[test]
+    fn a_batch_weighs_its_text_and_what_its_changes_show() {
+        let mut batch = batch("ab-");
+        assert_eq!(batch.weight(), 2);
+        let change = change(PresenceKind::Join, "ada");
+        let length = change.changed.as_str().len();
+        batch.push(Op::Presence { to: Audience::Tracked, change });
+        assert_eq!(batch.weight(), 2 + 2 * length + ENVELOPE);
+        let change = Change { private_list: 1000, ..self::change(PresenceKind::Join, "ada") };
+        batch.push(Op::Presence { to: Audience::Only(Seats::One(Slot(1))), change });
+        assert_eq!(batch.weight(), 2 + 2 * (2 * length + ENVELOPE) + 1000);
     }
 
     #[test]

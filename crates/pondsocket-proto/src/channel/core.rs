@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::batch::{Change, Op};
+use super::batch::{Change, Lists, Op};
 use super::elsewhere::{Elsewhere, Shown, View};
 use super::outbound::{Local, Log, Outbound};
 use super::queue::Queue;
@@ -42,15 +42,12 @@ pub enum To {
 /// Whom messages are from that no user has sent.
 const CHANNEL: &str = "CHANNEL";
 
-/// How many bytes of presence lists one batch may hold: each change carries the whole list.
-const LISTS_PER_BATCH: usize = 8 << 20;
-
 /// The bytes at which a broadcast is refused however high the limits are: offsets within a batch have 32 bits, and
 /// answers come on top.
 const MOST_BYTES: usize = 1 << 31;
 
-/// How much may wait for delivery. Over the soft limit the readers of those who publish should pause; over the
-/// hard limit a broadcast is refused.
+/// How much may wait for delivery, and how much may be shown. Over the soft limit the readers of those who publish should
+/// pause; over the hard limit broadcasts, replies and changes of presence are refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Messages at which readers pause.
@@ -59,11 +56,21 @@ pub struct Limits {
     pub soft_bytes: usize,
     /// How many times the soft limit is the hard one.
     pub hard_factor: usize,
+    /// How many bytes of JSON the members here may show of themselves, all together.
+    pub presence_bytes: usize,
+    /// How what all members show is told.
+    pub lists: Lists,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { soft_messages: 4096, soft_bytes: 4 << 20, hard_factor: 4 }
+        Limits {
+            soft_messages: 4096,
+            soft_bytes: 4 << 20,
+            hard_factor: 4,
+            presence_bytes: 512 << 10,
+            lists: Lists::default(),
+        }
     }
 }
 
@@ -71,6 +78,20 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the channel's delivery queue is full")]
 pub struct Full;
+
+/// Why something was not done. Nothing has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// The user or connection is not a member.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// The hard limit of the queue is reached.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// All members together would show more of themselves than they may.
+    #[error("the members would show more of themselves than they may")]
+    PresenceLimit,
+}
 
 /// What became of a joining connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -168,9 +189,24 @@ impl<R> Channel<R> {
         !self.queue.is_empty()
     }
 
-    /// How many operations wait for delivery, and how many bytes of text.
+    /// How many operations wait for delivery, and how many bytes they will have for one receiver, about.
     pub fn queued(&self) -> (usize, usize) {
-        (self.queue.len(), self.queue.bytes())
+        (self.queue.len(), self.queue.bytes() + self.queued_lists())
+    }
+
+    /// How many bytes of presence lists one receiver will get with the changes that wait.
+    fn queued_lists(&self) -> usize {
+        let Lists { max_bytes, repeated_bytes } = self.limits.lists;
+        let list = self.list_bytes();
+        if list > max_bytes || self.queue.presences() == 0 {
+            return 0;
+        }
+        list.saturating_mul(self.queue.presences()).min(repeated_bytes + list)
+    }
+
+    /// How many bytes the presence list has, about.
+    fn list_bytes(&self) -> usize {
+        self.state.presence_bytes() + self.elsewhere.presence_bytes()
     }
 
     /// Whether those who publish into the channel should pause.
@@ -178,19 +214,12 @@ impl<R> Channel<R> {
         self.exceeds(1)
     }
 
-    /// Takes what waits: everything, unless an outgoing handler decides about some of it, which is then taken apart
-    /// from the rest, or there are more presence changes than a batch can hold lists. Presence frames get the list as
-    /// of now (docs/protocol.md, Presence).
+    /// Takes a portion of what waits. What an outgoing handler decides about is taken apart from the rest. Presence frames
+    /// get the list as of now (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
         let list = if self.queue.shows_presence() { self.elsewhere.presence_list(&self.state) } else { String::new() };
-        let most = (LISTS_PER_BATCH / list.len().max(1)).max(1);
-        let mut batch = self.queue.take(most);
-        let name = self.name.as_str();
-        batch.resolve(&list, |out, change, list| {
-            let id = RequestId::from_u128(change.request_id);
-            let (user, changed) = (change.user.as_str(), change.changed.as_str());
-            server::presence(out, change.kind, name, id.as_str(), user, changed, list);
-        });
+        let mut batch = self.queue.take();
+        batch.resolve(&list, self.limits.lists, self.name.as_str());
         if batch.is_filtered() {
             batch.listeners = self.state.listeners();
             self.queue.seat_leavers(&mut batch.listeners);
@@ -249,7 +278,7 @@ impl<R> Channel<R> {
         match step {
             // The user is a member since a moment ago: neither can fail.
             Step::Assign(key, value) => drop(self.assign(user.as_str(), &key, value)),
-            Step::Track(presence) => drop(self.set_presence(user.as_str(), presence)),
+            Step::Track(presence) => drop(self.show_own(user.as_str(), presence)),
             Step::Reply(event, payload) => {
                 let (name, treatment) = (&self.name, treatment(&event).of_reply());
                 self.queue.send(Audience::Only(Seats::One(slot)), treatment, |out| {
@@ -406,14 +435,20 @@ impl<R> Channel<R> {
     }
 
     /// Answers one connection with an encoded message.
+    ///
+    /// # Errors
+    /// [`Refused::Full`], unless it is a message that nobody can do without.
     pub fn reply(
         &mut self,
         slot: Slot,
         connection: ConnectionId,
         text: &[u8],
         treatment: Treatment,
-    ) -> Result<(), NotMember> {
+    ) -> Result<(), Refused> {
         self.seated(slot, connection)?;
+        if treatment != Treatment::CONTROL && self.exceeds(self.limits.hard_factor) {
+            return Err(Full.into());
+        }
         let to = Audience::Only(Seats::One(slot));
         self.queue.send(to, treatment.of_reply(), |out| out.extend_from_slice(text));
         Ok(())
@@ -430,10 +465,35 @@ impl<R> Channel<R> {
     }
 
     /// Shows or updates a member's presence. Telling the same again changes nothing.
-    pub fn set_presence(&mut self, user: &str, presence: Object) -> Result<(), NotMember> {
+    ///
+    /// # Errors
+    /// [`Refused::PresenceLimit`] if the members would show too much, [`Refused::Full`].
+    pub fn set_presence(&mut self, user: &str, presence: Object) -> Result<(), Refused> {
+        let member = self.state.member(user).ok_or(NotMember)?;
+        if member.presence.as_ref() == Some(&presence) {
+            return Ok(());
+        }
+        if !self.has_room_for(user, &presence) {
+            return Err(Refused::PresenceLimit);
+        }
+        if self.exceeds(self.limits.hard_factor) {
+            return Err(Full.into());
+        }
+        self.show_own(user, presence)?;
+        Ok(())
+    }
+
+    /// Whether this user, who need not be a member yet, may show this. What takes no more than before is always possible.
+    pub fn has_room_for(&self, user: &str, presence: &Object) -> bool {
+        let own = self.state.member(user).and_then(|member| member.presence.as_ref());
+        let (before, after) = (own.map_or(0, |own| own.as_str().len()), presence.as_str().len());
+        after <= before || self.state.presence_bytes() - before + after <= self.limits.presence_bytes
+    }
+
+    fn show_own(&mut self, user: &str, presence: Object) -> Result<(), NotMember> {
         let before = self.presence(user).cloned();
-        let member = self.state.member_mut(user).ok_or(NotMember)?;
-        let (own, seats) = (member.presence.replace(presence.clone()), member.seats.clone());
+        let seats = self.state.member(user).ok_or(NotMember)?.seats.clone();
+        let own = self.state.set_presence(user, Some(presence.clone()))?;
         if own.as_ref() == Some(&presence) {
             return Ok(());
         }
@@ -447,11 +507,10 @@ impl<R> Channel<R> {
     /// Hides a member again. True if it was tracked.
     pub fn untrack(&mut self, user: &str) -> Result<bool, NotMember> {
         let before = self.presence(user).cloned();
-        let member = self.state.member_mut(user).ok_or(NotMember)?;
-        if member.presence.take().is_none() {
+        let seats = self.state.member(user).ok_or(NotMember)?.seats.clone();
+        if self.state.set_presence(user, None)?.is_none() {
             return Ok(false);
         }
-        let seats = member.seats.clone();
         self.queue.push(Op::Track { seats, on: false });
         self.change_presence(user, before, None);
         Ok(true)
@@ -511,8 +570,10 @@ impl<R> Channel<R> {
     }
 
     fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &UserId, changed: Object) {
-        let change = Change { kind, user: user.clone(), changed, request_id: (self.fresh_id)() };
-        self.queue.push(Op::Presence { to, change });
+        let list = Some(self.list_bytes()).filter(|list| *list <= self.limits.lists.max_bytes).unwrap_or(0);
+        let private_list = if matches!(to, Audience::Tracked) { 0 } else { list };
+        let change = Change { kind, user: user.clone(), changed, request_id: (self.fresh_id)(), private_list };
+        self.queue.push_presence(to, change, list);
     }
 
     fn note_assigns(&mut self, user: &UserId, key: Option<&str>) {
@@ -582,7 +643,7 @@ impl<R> Channel<R> {
     fn exceeds(&self, factor: usize) -> bool {
         let Limits { soft_messages, soft_bytes, .. } = self.limits;
         self.queue.len() >= soft_messages.saturating_mul(factor)
-            || self.queue.bytes() >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
+            || self.queued().1 >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
     }
 }
 
@@ -817,8 +878,8 @@ mod tests {
     fn the_limits_count_messages_or_bytes_whichever_comes_first() {
         let text = said("x");
         for limits in [
-            Limits { soft_messages: 2, soft_bytes: usize::MAX, hard_factor: 2 },
-            Limits { soft_messages: usize::MAX, soft_bytes: 2 * text.len(), hard_factor: 2 },
+            Limits { soft_messages: 2, soft_bytes: usize::MAX, hard_factor: 2, ..Limits::default() },
+            Limits { soft_messages: usize::MAX, soft_bytes: 2 * text.len(), hard_factor: 2, ..Limits::default() },
         ] {
             let mut channel = channel(limits);
             join(&mut channel, "a1", Vec::new());
@@ -836,11 +897,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_still_takes_answers_and_departures() {
-        let mut channel = channel(Limits { soft_messages: 1, soft_bytes: 1, hard_factor: 1 });
+    fn a_full_queue_still_takes_errors_and_departures() {
+        let mut channel = channel(Limits { soft_messages: 1, soft_bytes: 1, hard_factor: 1, ..Limits::default() });
         let slot = join(&mut channel, "a1", Vec::new());
         assert_eq!(channel.broadcast(&To::All, &said("x"), BROADCAST), Err(Full));
-        assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Ok(()));
+        assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Err(Refused::Full(Full)));
+        assert_eq!(channel.set_presence("a", object("{}")), Err(Refused::Full(Full)));
+        assert_eq!(channel.reply(slot, id("a1"), &said("x"), Treatment::CONTROL), Ok(()));
         assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_some());
     }
 
@@ -879,9 +942,50 @@ mod tests {
         assert_eq!(channel.assign("a", "n", value()), Ok(()));
         assert_eq!(channel.state().member("a").and_then(|member| member.assigns.get("n")).map(Json::as_str), Some("1"));
         assert_eq!(channel.assign("b", "n", value()), Err(NotMember));
-        assert_eq!(channel.set_presence("b", object("{}")), Err(NotMember));
+        assert_eq!(channel.set_presence("b", object("{}")), Err(Refused::NotMember(NotMember)));
         assert_eq!((channel.untrack("b"), channel.untrack("a")), (Err(NotMember), Ok(false)));
         assert_eq!((channel.set_presence("a", object("{}")), channel.untrack("a")), (Ok(()), Ok(true)));
+    }
+
+    #[test]
+    fn members_show_no_more_together_than_they_may_but_less_always() {
+        let (one, two) = (object(r#"{"a":1}"#), object(r#"{"a":12}"#));
+        let presence_bytes = one.as_str().len() + two.as_str().len();
+        let mut channel = channel(Limits { presence_bytes, ..Limits::default() });
+        let slot = join(&mut channel, "a1", Vec::new());
+        join(&mut channel, "b1", Vec::new());
+        assert_eq!(channel.set_presence("a", two.clone()), Ok(()));
+        assert_eq!(channel.set_presence("b", two.clone()), Err(Refused::PresenceLimit));
+        assert_eq!(channel.presence("b"), None);
+        assert_eq!(channel.set_presence("b", one.clone()), Ok(()));
+        assert!(!channel.has_room_for("c", &object("{}")) && channel.has_room_for("a", &two));
+        assert_eq!(channel.set_presence("a", one.clone()), Ok(()));
+        assert_eq!(channel.state().presence_bytes(), 2 * one.as_str().len());
+        channel.leave(slot, id("a1"), None).expect("seated");
+        assert_eq!(channel.set_presence("b", two.clone()), Ok(()), "whoever leaves makes room");
+        assert_eq!((channel.untrack("b"), channel.state().presence_bytes()), (Ok(true), 0));
+        let gone = channel.set_presence("b", two).and_then(|()| {
+            channel.remove(&UserId::new("b").expect("valid")).map_err(Refused::from)
+        });
+        assert!(gone.is_ok());
+        assert_eq!(channel.state().presence_bytes(), 0);
+    }
+
+    #[test]
+    fn a_change_of_presence_counts_with_the_list_that_it_will_be_told_with() {
+        let lists = Lists { max_bytes: 100, repeated_bytes: 40 };
+        let mut channel = channel(Limits { lists, ..Limits::default() });
+        join(&mut channel, "a1", vec![Step::Track(object(r#"{"n":1}"#))]);
+        let bytes = |channel: &Channel<_>| channel.queued().1 - channel.queue.bytes();
+        assert_eq!(bytes(&channel), 7);
+        for n in 2..=9 {
+            channel.set_presence("a", object(&format!(r#"{{"n":{n}}}"#))).expect("a member");
+        }
+        assert_eq!(bytes(&channel), 40 + 7, "repeated as often as may be, and once");
+        channel.set_presence("a", object(&format!(r#"{{"n":"{}"}}"#, "x".repeat(100)))).expect("a member");
+        assert_eq!(bytes(&channel), 0, "it is not told as a whole");
+        channel.take();
+        assert_eq!(channel.queued(), (0, 0));
     }
 
     #[test]

@@ -15,6 +15,12 @@ pub struct Shown {
     pub over_local: bool,
 }
 
+impl Shown {
+    fn presence_bytes(&self) -> usize {
+        self.presence.as_ref().map_or(0, |presence| presence.as_str().len())
+    }
+}
+
 /// One change of what other nodes' users look like here.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum View {
@@ -26,27 +32,40 @@ pub enum View {
 
 /// The users that other nodes have in a channel.
 #[derive(Debug, Default)]
-pub(super) struct Elsewhere(HashMap<UserId, Shown>);
+pub(super) struct Elsewhere {
+    users: HashMap<UserId, Shown>,
+    /// What they show of themselves, in bytes of JSON.
+    presence_bytes: usize,
+}
 
 impl Elsewhere {
     pub(super) fn apply(&mut self, change: View) {
-        match change {
-            View::Shown(user, shown) => drop(self.0.insert(user, shown)),
-            View::Gone(user) => drop(self.0.remove(&user)),
-        }
+        let before = match change {
+            View::Shown(user, shown) => {
+                self.presence_bytes += shown.presence_bytes();
+                self.users.insert(user, shown)
+            }
+            View::Gone(user) => self.users.remove(&user),
+        };
+        self.presence_bytes -= before.map_or(0, |before| before.presence_bytes());
+    }
+
+    /// What they show of themselves, in bytes of JSON.
+    pub(super) fn presence_bytes(&self) -> usize {
+        self.presence_bytes
     }
 
     pub(super) fn get(&self, user: &str) -> Option<&Shown> {
-        self.0.get(user)
+        self.users.get(user)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&UserId, &Shown)> {
-        self.0.iter()
+        self.users.iter()
     }
 
     /// What a user shows of itself, here or elsewhere; `own` is what it shows here. It is one user, and shows one thing.
     pub(super) fn presence<'a>(&'a self, user: &str, own: Option<&'a Object>) -> Option<&'a Object> {
-        let Some(shown) = self.0.get(user) else { return own };
+        let Some(shown) = self.users.get(user) else { return own };
         match (&shown.presence, own) {
             (Some(other), Some(_)) if shown.over_local => Some(other),
             (other, own) => own.or(other.as_ref()),
@@ -57,7 +76,7 @@ impl Elsewhere {
     pub(super) fn presence_list(&self, here: &State) -> String {
         let members =
             here.members().filter_map(|(user, member)| self.presence(user.as_str(), member.presence.as_ref()));
-        let others = self.0.iter().filter(|(user, _)| here.member(user.as_str()).is_none());
+        let others = self.users.iter().filter(|(user, _)| here.member(user.as_str()).is_none());
         let mut list = String::from("[");
         for presence in members.chain(others.filter_map(|(_, shown)| shown.presence.as_ref())) {
             if list.len() > 1 {

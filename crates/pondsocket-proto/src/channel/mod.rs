@@ -27,8 +27,8 @@ mod state;
 mod treatment;
 
 pub use assigns::Assigns;
-pub use batch::{Audience, Batch, Listener};
-pub use core::{Accepted, Channel, Full, Limits, Removal, Step, To};
+pub use batch::{Audience, Batch, Listener, Lists};
+pub use core::{Accepted, Channel, Full, Limits, Refused, Removal, Step, To};
 pub use elsewhere::{Shown, View};
 pub use outbound::{Local, Outbound};
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};

@@ -1,10 +1,15 @@
 use std::collections::VecDeque;
 
-use super::batch::Op;
+use super::batch::{Change, Op};
 use super::{Audience, Batch, Listener, Treatment};
 
+/// How many bytes one receiver gets of one portion, if nothing larger waits: between two portions a delivery looks at
+/// who keeps up.
+const PORTION: usize = 256 << 10;
+
 /// What waits for delivery, in one order, in the portions that are delivered each in its own way: messages that an
-/// outgoing handler decides about apart from the rest. So taking a portion costs nothing for those behind it.
+/// outgoing handler decides about apart from the rest, and no more at once than everybody can be expected to take. So
+/// taking a portion costs nothing for those behind it.
 #[derive(Debug)]
 pub(super) struct Queue<R> {
     portions: VecDeque<Batch<R>>,
@@ -14,11 +19,13 @@ pub(super) struct Queue<R> {
     filtered: usize,
     /// Those who leave, and for whom something of these portions is meant.
     leavers: usize,
+    presences: usize,
 }
 
 impl<R> Default for Queue<R> {
     fn default() -> Self {
-        Queue { portions: VecDeque::new(), ops: 0, bytes: 0, filtered: 0, leavers: 0 }
+        let portions = VecDeque::new();
+        Queue { portions, ops: 0, bytes: 0, filtered: 0, leavers: 0, presences: 0 }
     }
 }
 
@@ -32,9 +39,14 @@ impl<R> Queue<R> {
         self.ops
     }
 
-    /// How much text waits, in bytes.
+    /// How many bytes the messages that wait will have, but for a presence list that is the same for all.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many presence changes wait.
+    pub(super) fn presences(&self) -> usize {
+        self.presences
     }
 
     /// Whether an outgoing handler is yet to decide about something.
@@ -43,14 +55,29 @@ impl<R> Queue<R> {
     }
 
     pub(super) fn push(&mut self, op: Op<R>) {
+        self.add(op, PORTION);
+    }
+
+    /// Appends a presence change. It may be told with a list of so many bytes.
+    pub(super) fn push_presence(&mut self, to: Audience<R>, change: Change, list: usize) {
+        // Of a list that is larger than a portion, the changes told with it are worth as much.
+        self.add(Op::Presence { to, change }, PORTION.max(list));
+    }
+
+    fn add(&mut self, op: Op<R>, most: usize) {
         self.ops += 1;
         self.leavers += usize::from(op.is_leaver());
-        self.portion(false).push(op);
+        let portion = self.portion(false, most);
+        let (weight, presences) = (portion.weight(), portion.presences);
+        portion.push(op);
+        let (weight, presences) = (portion.weight() - weight, portion.presences - presences);
+        self.bytes += weight;
+        self.presences += presences;
     }
 
     /// Appends a message whose text `write` produces.
     pub(super) fn send(&mut self, to: Audience<R>, treatment: Treatment, write: impl FnOnce(&mut Vec<u8>)) {
-        let portion = self.portion(treatment.filtered);
+        let portion = self.portion(treatment.filtered, PORTION);
         let before = portion.bytes();
         portion.send(to, treatment, write);
         let bytes = portion.bytes() - before;
@@ -63,17 +90,13 @@ impl<R> Queue<R> {
         self.portions.front().is_some_and(|portion| portion.presences > 0)
     }
 
-    /// Takes the first portion, but of presence changes no more than `most_presences`.
-    pub(super) fn take(&mut self, most_presences: usize) -> Batch<R> {
-        let Some(mut portion) = self.portions.pop_front() else { return Batch::default() };
-        let rest = portion.split_behind(most_presences);
-        if rest.is_empty() {
-            self.filtered -= usize::from(portion.is_filtered());
-        } else {
-            self.portions.push_front(rest);
-        }
+    /// Takes the first portion.
+    pub(super) fn take(&mut self) -> Batch<R> {
+        let Some(portion) = self.portions.pop_front() else { return Batch::default() };
+        self.filtered -= usize::from(portion.is_filtered());
         self.ops -= portion.len();
-        self.bytes -= portion.bytes();
+        self.bytes -= portion.weight();
+        self.presences -= portion.presences;
         self.leavers -= portion.ops.iter().filter(|op| op.is_leaver()).count();
         portion
     }
@@ -91,9 +114,10 @@ impl<R> Queue<R> {
         }
     }
 
-    /// The last portion, if it is of this kind, or a new one.
-    fn portion(&mut self, filtered: bool) -> &mut Batch<R> {
-        if self.portions.back().is_none_or(|last| last.is_filtered() != filtered) {
+    /// The last portion, if it is of this kind and not full, or a new one.
+    fn portion(&mut self, filtered: bool, most: usize) -> &mut Batch<R> {
+        let is_open = |last: &Batch<R>| last.is_filtered() == filtered && last.weight() < most;
+        if !self.portions.back().is_some_and(is_open) {
             self.filtered += usize::from(filtered);
             self.portions.push_back(Batch { filtered, ..Batch::default() });
         }
@@ -107,6 +131,7 @@ mod tests {
     use super::super::{Assigns, Slot};
     use super::*;
     use crate::id::{ConnectionId, UserId};
+    use crate::wire::{Object, PresenceKind};
 
     const FILTERED: Treatment = Treatment { filtered: true, ..Treatment::BROADCAST };
 
@@ -125,17 +150,20 @@ mod tests {
     }
 
     /// All portions of a queue, each filtered as its letters say, and what is left is counted right at each step.
-    fn portions(all: &str, most_presences: usize) -> Vec<String> {
+    fn portions(all: &str) -> Vec<String> {
         let (mut queue, mut portions, mut left) = (queue(all), Vec::new(), all);
         loop {
             assert_eq!((queue.is_empty(), queue.len()), (left.is_empty(), left.len()), "{all}: {left}");
-            assert_eq!(queue.bytes(), left.chars().filter(char::is_ascii_alphabetic).count(), "{all}: {left}");
+            let presences = left.chars().filter(|letter| *letter == '+').count();
+            let texts = left.chars().filter(char::is_ascii_alphabetic).count();
+            assert_eq!((queue.bytes() > texts, queue.presences()), (presences > 0, presences), "{all}: {left}");
             assert_eq!(queue.is_filtered(), left.chars().any(char::is_uppercase), "{all}: {left}");
             if left.is_empty() {
+                assert_eq!(queue.bytes(), 0);
                 return portions;
             }
             let shows = queue.shows_presence();
-            let portion = queue.take(most_presences);
+            let portion = queue.take();
             let taken = word(&portion);
             assert_eq!(shows, taken.contains('+'), "{all}: {taken}");
             assert_eq!(portion.is_filtered(), taken.chars().any(char::is_uppercase), "{all}: {taken}");
@@ -146,20 +174,46 @@ mod tests {
 
     #[test]
     fn what_is_filtered_is_taken_apart_from_the_rest() {
-        assert_eq!(portions("abc", usize::MAX), ["abc"]);
-        assert_eq!(portions("abC", usize::MAX), ["ab", "C"]);
-        assert_eq!(portions("ABcD", usize::MAX), ["AB", "c", "D"]);
-        assert_eq!(portions("a-B-+cD", usize::MAX), ["a-", "B", "-+c", "D"]);
-        assert_eq!(queue("").take(1).len(), 0);
+        assert_eq!(portions("abc"), ["abc"]);
+        assert_eq!(portions("abC"), ["ab", "C"]);
+        assert_eq!(portions("ABcD"), ["AB", "c", "D"]);
+        assert_eq!(portions("a-B-+cD"), ["a-", "B", "-+c", "D"]);
+        assert_eq!(queue("").take().len(), 0);
+    }
+
+    /// The lengths of the texts in each portion.
+    fn lengths(texts: &[usize]) -> Vec<Vec<usize>> {
+        let mut queue = Queue::<()>::default();
+        for length in texts {
+            queue.send(Audience::All, Treatment::BROADCAST, |out| out.resize(out.len() + length, b'x'));
+        }
+        let mut portions = Vec::new();
+        while !queue.is_empty() {
+            portions.push(queue.take().messages().map(|(_, text, _)| text.len()).collect());
+        }
+        portions
     }
 
     #[test]
-    fn no_more_presence_changes_are_taken_than_may_be_but_one_at_least() {
-        assert_eq!(portions("a+b+c", 2), ["a+b+c"]);
-        assert_eq!(portions("a+b+c", 1), ["a+", "b+c"]);
-        assert_eq!(portions("++a+", 2), ["++", "a+"]);
-        assert_eq!(portions("a+B+", 1), ["a+", "B", "+"]);
-        assert_eq!(portions("AB++", 1), ["AB", "+", "+"]);
+    fn a_portion_is_full_when_it_has_its_bytes_however_large_a_message_is() {
+        assert_eq!(lengths(&[PORTION - 1, 1, 1]), [vec![PORTION - 1, 1], vec![1]]);
+        assert_eq!(lengths(&[1, 3 * PORTION, 1]), [vec![1, 3 * PORTION], vec![1]]);
+    }
+
+    #[test]
+    fn changes_of_a_large_list_come_together() {
+        let portions = |list: usize| {
+            let mut queue = Queue::<()>::default();
+            for _ in 0..4 {
+                let changed = Object::encode(&serde_json::json!({ "filler": "x".repeat(PORTION / 2) }));
+                let (user, changed) = (UserId::new("a").expect("valid"), changed.expect("an object"));
+                let change = Change { kind: PresenceKind::Update, user, changed, request_id: 0, private_list: 0 };
+                queue.push_presence(Audience::Tracked, change, list);
+            }
+            std::iter::from_fn(|| Some(queue.take().len()).filter(|taken| *taken > 0)).collect::<Vec<_>>()
+        };
+        assert_eq!(portions(0), [1, 1, 1, 1]);
+        assert_eq!(portions(4 * PORTION), [4]);
     }
 
     #[test]
@@ -180,7 +234,7 @@ mod tests {
         };
         let mut at_each_step = vec![seated(&queue)];
         while !queue.is_empty() {
-            queue.take(1);
+            queue.take();
             at_each_step.push(seated(&queue));
         }
         let (ada, bob) = (Some("ada".to_owned()), Some("bob".to_owned()));

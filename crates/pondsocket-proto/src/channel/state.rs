@@ -100,6 +100,8 @@ pub struct State {
     members: HashMap<UserId, Member>,
     /// How many memberships there have been.
     memberships: u64,
+    /// What all members show of themselves, in bytes of JSON.
+    presence_bytes: usize,
 }
 
 impl State {
@@ -132,7 +134,8 @@ impl State {
         let user = self.vacate(slot);
         let member = self.members.get_mut(&user).ok_or(NotMember)?;
         if member.seats.remove(slot) {
-            return Ok(self.members.remove(&user).map(|member| Departure { user, member }));
+            let member = self.members.remove(&user);
+            return Ok(member.map(|member| self.depart(user, member)));
         }
         Ok(None)
     }
@@ -143,7 +146,25 @@ impl State {
         for slot in member.seats.as_slice() {
             self.vacate(*slot);
         }
-        Some(Departure { user, member })
+        Some(self.depart(user, member))
+    }
+
+    /// Replaces what a member shows of itself; `None` hides it. Returns what it showed before.
+    pub(super) fn set_presence(
+        &mut self,
+        user: &str,
+        presence: Option<Object>,
+    ) -> Result<Option<Object>, NotMember> {
+        let member = self.members.get_mut(user).ok_or(NotMember)?;
+        self.presence_bytes += size(presence.as_ref());
+        let before = std::mem::replace(&mut member.presence, presence);
+        self.presence_bytes -= size(before.as_ref());
+        Ok(before)
+    }
+
+    /// What all members show of themselves, in bytes of JSON.
+    pub fn presence_bytes(&self) -> usize {
+        self.presence_bytes
     }
 
     /// Whether `connection` sits in `slot`.
@@ -171,7 +192,7 @@ impl State {
         self.members.get(user)
     }
 
-    /// The same, to change assigns or presence.
+    /// The same, to change assigns.
     pub(super) fn member_mut(&mut self, user: &str) -> Option<&mut Member> {
         self.members.get_mut(user)
     }
@@ -204,6 +225,11 @@ impl State {
         (0..).map(Slot).take(self.seats.len()).map(|slot| self.listener(slot)).collect()
     }
 
+    fn depart(&mut self, user: UserId, member: Member) -> Departure {
+        self.presence_bytes -= size(member.presence.as_ref());
+        Departure { user, member }
+    }
+
     fn seat(&mut self, seat: Seat) -> Slot {
         if let Some(slot) = self.vacant.pop() {
             self.seats[slot.index()] = Some(seat);
@@ -218,6 +244,10 @@ impl State {
         self.vacant.push(slot);
         seat.user
     }
+}
+
+fn size(presence: Option<&Object>) -> usize {
+    presence.map_or(0, |presence| presence.as_str().len())
 }
 
 #[cfg(test)]

@@ -16,8 +16,10 @@ pub enum SlowClient {
 pub enum Loss {
     /// Never.
     Never,
-    /// Once a newer one of the same channel waits behind it: presence carries the whole list.
+    /// Once a newer whole list of the same channel waits behind it: presence that carries the whole list.
     Outdated,
+    /// Likewise: presence that carries no whole list, and so makes nothing else outdated.
+    Partial,
     /// As this policy says, or, without one, as that of the receiving connection does.
     Policy(Option<SlowClient>),
 }
@@ -34,8 +36,10 @@ pub struct Treatment {
 impl Treatment {
     /// Acknowledgements, errors, evictions: what a client cannot do without, and nobody decides about.
     pub const CONTROL: Treatment = Treatment { loss: Loss::Never, filtered: false };
-    /// Presence.
+    /// Presence with the whole list.
     pub const PRESENCE: Treatment = Treatment { loss: Loss::Outdated, filtered: false };
+    /// Presence without the whole list.
+    pub const PARTIAL_PRESENCE: Treatment = Treatment { loss: Loss::Partial, filtered: false };
     /// A broadcast of an event that nothing special is said about.
     pub const BROADCAST: Treatment = Treatment { loss: Loss::Policy(None), filtered: false };
 

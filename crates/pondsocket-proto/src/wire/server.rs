@@ -144,6 +144,22 @@ pub fn presence(
     put(out, &[r#","changed":"#, changed, r#","presence":"#, list, "}}"]);
 }
 
+/// The same without the whole list: it shows nothing but `changed`, and says so.
+pub fn partial_presence(
+    out: &mut Vec<u8>,
+    kind: PresenceKind,
+    channel: &str,
+    request_id: &str,
+    user_id: &str,
+    changed: &str,
+) {
+    let shown = if kind == PresenceKind::Leave { "" } else { changed };
+    begin(out, Action::Presence, kind.as_str(), channel, request_id);
+    put(out, &[r#"{"event":""#, kind.as_str(), r#"","userId":"#]);
+    string(out, user_id);
+    put(out, &[r#","changed":"#, changed, r#","presence":["#, shown, r#"],"partial":true}}"#]);
+}
+
 fn failure(out: &mut Vec<u8>, event: &str, request_id: &str, error: &ErrorPayload<'_>) {
     begin(out, Action::System, event, error.channel, request_id);
     begin_error(out, error);
