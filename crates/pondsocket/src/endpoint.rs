@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Outbound, To};
+use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Lists, Outbound, To};
 use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
@@ -20,7 +20,7 @@ use crate::delivery::{Delivery, Remote};
 use crate::engine::hub::Hub;
 use crate::engine::ids;
 use crate::engine::link::Link;
-use crate::engine::live::{LiveChannel, Rules};
+use crate::engine::live::{LiveChannel, Pacing, Rules};
 use crate::engine::outbox::{Closure, Phase};
 use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
@@ -286,8 +286,11 @@ impl EndpointInner {
         let limits = Limits {
             soft_messages: settings.channel_queue,
             soft_bytes: settings.channel_queue_bytes,
+            presence_bytes: settings.max_channel_presence,
+            lists: Lists { max_bytes: settings.max_presence_list, repeated_bytes: settings.presence_batch },
             ..Limits::default()
         };
+        let pacing = Pacing { budget: settings.pacing_budget, timer: common.shared_timer.clone() };
         let observer = Arc::new(Observer { endpoint: pattern.as_str().into(), meter: common.meter.clone() });
         let topic: Arc<str> = endpoint_name(pattern.as_str()).into();
         let node = common.node().cloned();
@@ -295,7 +298,7 @@ impl EndpointInner {
         let endpoint = Arc::new(EndpointInner {
             pattern,
             door,
-            hub: Hub::new(limits, replication),
+            hub: Hub::new(limits, pacing, replication),
             topic: Arc::clone(&topic),
             common,
             observer,
@@ -449,15 +452,23 @@ impl EndpointInner {
             });
             match sent {
                 Ok(Ok(delivery)) => return Ok(delivery),
-                Ok(Err(Full)) => {
-                    let (endpoint, limit) = (&*self.observer.endpoint, Limit::ChannelQueue);
-                    tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
-                    self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
-                    return Err(Error::unavailable("the channel's queue is full"));
-                }
+                Ok(Err(Full)) => return Err(self.queue_is_full(name)),
                 Err(_closed) => self.hub.remove(&live),
             }
         }
+    }
+
+    /// The members of a channel would show more of themselves than they may.
+    pub(crate) fn too_much_presence(&self) -> Error {
+        self.observer.too_large(Limit::ChannelPresence, "presence of all members")
+    }
+
+    /// The hard limit of a channel's queue is reached.
+    pub(crate) fn queue_is_full(&self, name: &ChannelName) -> Error {
+        let (endpoint, limit) = (&*self.observer.endpoint, Limit::ChannelQueue);
+        tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
+        self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
+        Error::unavailable("the channel's queue is full")
     }
 
     /// Nobody here is in the channel: somebody elsewhere may be.

@@ -191,12 +191,17 @@ reasons! {
         Assigns = "assigns",
         /// `max_presence_size`.
         Presence = "presence",
+        /// `max_channel_presence`.
+        ChannelPresence = "channel_presence",
         /// `max_message_size`.
         MessageSize = "message_size",
-        /// `channel_queue` or `channel_queue_bytes`, four times over: a broadcast was refused.
+        /// `channel_queue` or `channel_queue_bytes`, four times over: a broadcast, a reply or a change of presence was
+        /// refused.
         ChannelQueue = "channel_queue",
         /// `memory_limit`: a connection is not read for a while, since it holds much. Nothing was refused.
         Memory = "memory",
+        /// `pacing_wait` or `pacing_budget`: a channel goes on without waiting for a client any longer.
+        Pacing = "pacing",
         /// A [`RateLimit`](crate::RateLimit).
         RateLimit = "rate_limit",
     }

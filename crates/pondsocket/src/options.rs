@@ -186,14 +186,24 @@ options! {
         /// How long a client may accept no byte of what waits for it before it is dropped. It is also how long a close
         /// handshake, a full receive queue, and taking in a message for an event stream, may take. Default 10 s.
         write_wait: Duration = Duration::from_secs(10),
-        /// How many messages may wait for a client that does not keep up. Over it for `send_timeout`, or over four
-        /// times as many at any moment, the client is disconnected with 1013, unless `slow_client` made room. Default
-        /// 256.
+        /// How many messages may wait for a client that does not keep up, before channels wait for it, as `pacing_wait`
+        /// says, unless `slow_client` made room. A client for which none waits any longer is disconnected with 1013 when
+        /// more wait for `send_timeout`, or four times as many at any moment. While twice as many wait the client is not
+        /// read. Default 256.
         send_channel_buffer: usize = 256,
         /// The same in bytes. Default 1 MiB.
         outbox_bytes: usize = 1024 * 1024,
-        /// How long more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client. Default 5 s.
+        /// How long more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client that takes nothing of
+        /// it, or that channels do not wait for. Default 5 s.
         send_timeout: Duration = Duration::from_secs(5),
+        /// For how long a channel waits for a member that has as much waiting as it may and takes nothing. Meanwhile nobody
+        /// in the channel is sent anything further, and those who publish into it are not read: so they go as fast as the
+        /// slowest member that takes `pacing_rate`. A member that is too slow is not waited for any longer: what
+        /// `slow_client` says is done with it, until less than half of what may wait waits for it. Zero waits for nobody.
+        /// Default 2 s.
+        pacing_wait: Duration = Duration::from_secs(2),
+        /// How many bytes in a second a member must take to be waited for, over `pacing_wait`. Default 128 KiB.
+        pacing_rate: usize = 128 * 1024,
         /// What becomes of broadcasts for a client that has as much waiting as it may. A client that has taken all there
         /// was misses nothing, however much is sent at once. An event can have a policy of its own:
         /// [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
@@ -234,7 +244,7 @@ options! {
         /// fails with 413, and changes nothing. Default 64 KiB.
         max_assigns_size: usize = 64 * 1024,
         /// How large the presence of one member may be as JSON, in bytes: every presence message carries those of all
-        /// members. Over it the operation fails with 413. Default 16 KiB.
+        /// members. Over it the operation fails with 413. Default 16 KiB. See also `max_channel_presence`.
         max_presence_size: usize = 16 * 1024,
         /// Which pages of other origins may read the HTTP answers of endpoints, as `Access-Control-Allow-Origin`: one
         /// origin or `*`; empty for none. Default empty.
@@ -254,9 +264,10 @@ options! {
     }
     shared {
         /// How many messages may wait in a channel for delivery before the connections that publish into it are not
-        /// read any more. At four times as many a broadcast is refused with 503. Default 4096.
+        /// read any more. At four times as many a broadcast, a reply or a change of presence is refused with 503. Default
+        /// 4096.
         channel_queue: usize = 4096,
-        /// The same in bytes. Default 4 MiB.
+        /// The same in bytes. A change of presence counts with the list that it will be told with. Default 4 MiB.
         channel_queue_bytes: usize = 4 * 1024 * 1024,
         /// How many bytes clients may make this server hold of what they send, in all endpoints together: messages that wait
         /// for their handlers or are being handled, and parts of messages. What waits for delivery and for clients is not
@@ -265,6 +276,19 @@ options! {
         /// `write_wait` is closed with 1013; from the whole on nobody is read, and newcomers are refused with 503 and
         /// `Retry-After`. Default 1 GiB.
         memory_limit: usize = 1024 * 1024 * 1024,
+        /// For how long a channel may be held up by members that turn out to be too slow, all together. Each second gives
+        /// back a tenth of one. When it is spent, each of them is waited for for a fortieth of it. Default 4 s.
+        pacing_budget: Duration = Duration::from_secs(4),
+        /// How many bytes of JSON the members that a channel has on this node may show of themselves, all together: whoever
+        /// shows itself is told of all. Over it showing more fails, or declines the join, with 413. Default 512 KiB.
+        max_channel_presence: usize = 512 * 1024,
+        /// The largest presence list that is told as a whole, in bytes. Of a larger one only changes are told: then every
+        /// presence message is marked `partial` (docs/protocol.md, Presence). Clients may be unable to take a message of
+        /// 1 MiB. Default 768 KiB.
+        max_presence_list: usize = 768 * 1024,
+        /// How many bytes of presence lists one delivery may repeat for each receiver. Where it would be more, only the last
+        /// of its changes carries the whole list, and the others are marked `partial`. Default 64 KiB.
+        presence_batch: usize = 64 * 1024,
         /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`. They tell the client's address in
         /// `client_address_header` (see [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the
         /// host that the client asked for in `X-Forwarded-Host`, for `check_origin`. Default none.
@@ -370,6 +394,7 @@ impl Options {
             ("max_message_size", self.max_message_size),
             ("send_channel_buffer", self.send_channel_buffer),
             ("outbox_bytes", self.outbox_bytes),
+            ("pacing_rate", self.pacing_rate),
             ("receive_channel_buffer", self.receive_channel_buffer),
             ("receive_bytes", self.receive_bytes),
             ("max_concurrent_handlers", self.max_concurrent_handlers),
@@ -401,7 +426,8 @@ impl Options {
         if let Some((name, _)) = times.iter().find(|(_, value)| value.is_zero()) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
         }
-        if let Some((name, _)) = times.iter().find(|(_, value)| *value > LONGEST) {
+        let pacing = [("pacing_wait", self.pacing_wait), ("pacing_budget", self.pacing_budget)];
+        if let Some((name, _)) = times.iter().chain(&pacing).find(|(_, value)| *value > LONGEST) {
             return Err(Error::bad_request(format!("{name} must not be longer than a year")));
         }
         if self.pong_wait < self.ping_interval {

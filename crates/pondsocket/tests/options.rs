@@ -16,12 +16,14 @@
 //! | `write_wait` | `isolation.rs`, `a_close_that_is_not_answered_…`, `a_place_is_free_again_…` |
 //! | `send_timeout`, `send_channel_buffer`, `outbox_bytes` | `isolation.rs`, `slow_clients.rs`, `an_endpoint_bounds_…` |
 //! | `slow_client` | `slow_clients.rs` |
+//! | `pacing_wait`, `pacing_rate`, `pacing_budget` | `overload.rs` |
 //! | `receive_channel_buffer`, `max_concurrent_handlers` | `isolation.rs`, `an_endpoint_bounds_…` |
 //! | `receive_bytes`, `memory_limit` | `memory.rs` |
 //! | `handler_timeout` | `isolation.rs`, `a_handler_has_so_much_time_…` |
 //! | `max_channel_name`, `max_channels_per_connection`, `max_pending_joins` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `max_assigns_size`, `max_presence_size` | `limits.rs`, `an_endpoint_limits_…` |
+//! | `max_channel_presence`, `max_presence_list`, `presence_batch` | `overload.rs` |
 //! | `canonical_channel_names` | `names_in_another_form_…` |
 //! | `event_streams` | `event_streams/` |
 //! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |

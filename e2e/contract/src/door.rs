@@ -14,8 +14,19 @@ pub(crate) fn options(mut options: Options) -> Result<Options> {
     if let Ok(proxies) = var("TRUSTED_PROXIES") {
         options = options.trusted_proxies(proxies.split(','));
     }
+    if let Some(bytes) = number("MAX_CHANNEL_PRESENCE")? {
+        options = options.max_channel_presence(bytes);
+    }
+    if let Some(bytes) = number("MAX_PRESENCE_LIST")? {
+        options = options.max_presence_list(bytes);
+    }
     if let Ok(interval) = var("PING_INTERVAL_MS") {
         options = options.ping_interval(Duration::from_millis(interval.parse().map_err(Error::internal)?));
     }
     Ok(options)
+}
+
+fn number(name: &str) -> Result<Option<usize>> {
+    let number = var(name).ok().map(|number| number.parse().map_err(Error::internal));
+    number.transpose()
 }

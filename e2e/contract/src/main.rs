@@ -9,7 +9,8 @@
 //! this one, and after which silence they are dead.
 //!
 //! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials. `TRUSTED_PROXIES`, addresses with commas between, are
-//! believed what they say of their clients. `PING_INTERVAL_MS` says how often it pings.
+//! believed what they say of their clients. `PING_INTERVAL_MS` says how often it pings. `MAX_CHANNEL_PRESENCE` and
+//! `MAX_PRESENCE_LIST` are the options of these names, in bytes.
 //!
 //! `/health` and `/ready` are answered, and `/metrics` for Prometheus. SIGINT and SIGTERM stop it, after
 //! `DRAIN_DELAY_MS`. At SIGUSR1 it prints

@@ -187,13 +187,16 @@ impl<R> Batch<R> {
     }
 
     /// Turns presence changes into messages. Which of them carry the whole list depends on how large it is
-    /// (docs/protocol.md, Presence).
-    pub(super) fn resolve(&mut self, list: &str, lists: Lists, channel: &str) {
+    /// (docs/protocol.md, Presence); without one none does.
+    pub(super) fn resolve(&mut self, list: Option<&str>, lists: Lists, channel: &str) {
         if self.presences == 0 {
             return;
         }
+        let list = list.filter(|list| list.len() <= lists.max_bytes);
+        let is_told = list.is_some();
+        let list = list.unwrap_or_default();
         let repeats = list.len().saturating_mul(self.presences) <= lists.repeated_bytes;
-        let mut whole = vec![list.len() <= lists.max_bytes; self.ops.len()];
+        let mut whole = vec![is_told; self.ops.len()];
         // Whoever hears of a change hears of those for all behind it, the last of which has the list.
         let mut list_follows = false;
         for (whole, op) in whole.iter_mut().zip(&self.ops).rev() {
@@ -280,7 +283,7 @@ pub(super) mod tests {
 
     /// What a batch says after a list was put into its changes: the payload of each presence message, or its text.
     fn resolved(mut batch: Batch<()>, list: &str, lists: Lists) -> Vec<(String, Loss)> {
-        batch.resolve(list, lists, "/c");
+        batch.resolve(Some(list), lists, "/c");
         assert_eq!(batch.presences, 0);
         let payload = |text: &[u8]| match serde_json::from_slice::<serde_json::Value>(text) {
             Ok(message) => {

@@ -217,9 +217,14 @@ impl<R> Channel<R> {
     /// Takes a portion of what waits. What an outgoing handler decides about is taken apart from the rest. Presence frames
     /// get the list as of now (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
-        let list = if self.queue.shows_presence() { self.elsewhere.presence_list(&self.state) } else { String::new() };
+        // A user that is here and elsewhere is counted twice, and listed once.
+        let is_told = self.list_bytes() / 2 <= self.limits.lists.max_bytes;
+        let list = match self.queue.shows_presence() && is_told {
+            true => Some(self.elsewhere.presence_list(&self.state)),
+            false => None,
+        };
         let mut batch = self.queue.take();
-        batch.resolve(&list, self.limits.lists, self.name.as_str());
+        batch.resolve(list.as_deref(), self.limits.lists, self.name.as_str());
         if batch.is_filtered() {
             batch.listeners = self.state.listeners();
             self.queue.seat_leavers(&mut batch.listeners);
@@ -964,9 +969,9 @@ mod tests {
         channel.leave(slot, id("a1"), None).expect("seated");
         assert_eq!(channel.set_presence("b", two.clone()), Ok(()), "whoever leaves makes room");
         assert_eq!((channel.untrack("b"), channel.state().presence_bytes()), (Ok(true), 0));
-        let gone = channel.set_presence("b", two).and_then(|()| {
-            channel.remove(&UserId::new("b").expect("valid")).map_err(Refused::from)
-        });
+        let gone = channel
+            .set_presence("b", two)
+            .and_then(|()| channel.remove(&UserId::new("b").expect("valid")).map_err(Refused::from));
         assert!(gone.is_ok());
         assert_eq!(channel.state().presence_bytes(), 0);
     }

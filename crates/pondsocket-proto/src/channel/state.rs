@@ -150,11 +150,7 @@ impl State {
     }
 
     /// Replaces what a member shows of itself; `None` hides it. Returns what it showed before.
-    pub(super) fn set_presence(
-        &mut self,
-        user: &str,
-        presence: Option<Object>,
-    ) -> Result<Option<Object>, NotMember> {
+    pub(super) fn set_presence(&mut self, user: &str, presence: Option<Object>) -> Result<Option<Object>, NotMember> {
         let member = self.members.get_mut(user).ok_or(NotMember)?;
         self.presence_bytes += size(presence.as_ref());
         let before = std::mem::replace(&mut member.presence, presence);

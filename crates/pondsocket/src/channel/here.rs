@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Assigns, Channel as Core, NotMember, Removal};
+use pondsocket_proto::channel::{Assigns, Channel as Core, NotMember, Refused, Removal};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::{Json, Object};
 
@@ -10,7 +10,7 @@ use super::{Channel, Own, no_such_member, not_found, user_id};
 use crate::context::LeaveReason;
 use crate::endpoint::Live;
 use crate::engine::link::Link;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::Limit;
 
 impl Channel {
@@ -18,7 +18,17 @@ impl Channel {
         if presence.as_str().len() > self.endpoint.settings().max_presence_size {
             return Err(self.endpoint.observer.too_large(Limit::Presence, "presence"));
         }
-        self.change(user, |channel| channel.set_presence(user, presence).map_err(not_found))
+        let shown = self.change(user, |channel| Ok(channel.set_presence(user, presence)))?;
+        shown.map_err(|refused| self.not_shown(refused))
+    }
+
+    /// A member can't show what it was to show. It is counted: not under a lock.
+    pub(super) fn not_shown(&self, refused: Refused) -> Error {
+        match refused {
+            Refused::NotMember(_) => no_such_member(),
+            Refused::Full(_) => self.endpoint.queue_is_full(&self.name),
+            Refused::PresenceLimit => self.endpoint.too_much_presence(),
+        }
     }
 
     pub(crate) fn assign_here(&self, user: &str, key: &str, value: Json) -> Result<()> {

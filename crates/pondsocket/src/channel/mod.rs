@@ -124,23 +124,24 @@ impl Channel {
     ///
     /// # Errors
     /// 404 if it is no member, 409 if it is tracked already, 500 if the value is no JSON object, 413 if it is larger than
-    /// `max_presence_size`.
+    /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn track<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence)?;
-        self.change(user, |channel| {
+        let shown = self.change(user, |channel| {
             let member = channel.state().member(user).ok_or_else(no_such_member)?;
             if member.presence.is_some() {
                 return Err(Error::conflict("tracked already"));
             }
-            channel.set_presence(user, presence).map_err(not_found)
-        })
+            Ok(channel.set_presence(user, presence))
+        })?;
+        shown.map_err(|refused| self.not_shown(refused))
     }
 
     /// Replaces what a member, of any node, shows of itself; shows it, if it was not tracked.
     ///
     /// # Errors
-    /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size`; for a
-    /// member on another node also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
+    /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size` or all would
+    /// show more than `max_channel_presence`, 503 if the channel's queue is full; for a member on another node also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence)?;
         let here = self.show_here(user, presence.clone());

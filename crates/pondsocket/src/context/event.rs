@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Departure, Member, Membership, Slot, To};
+use pondsocket_proto::channel::{Departure, Member, Membership, Refused, Slot, To};
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
@@ -243,7 +243,7 @@ impl EventContext {
     ///
     /// # Errors
     /// 409 if it is tracked already, 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
-    /// `max_presence_size`.
+    /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn track<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
         self.channel().track(self.user_id(), presence)
     }
@@ -266,7 +266,7 @@ impl EventContext {
     ///
     /// # Errors
     /// 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
-    /// `max_presence_size`.
+    /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
         let shown = self.call.endpoint.presence(presence).map_err(|error| self.call.received.blame(presence, error))?;
         self.channel().show_here(self.user_id(), shown)
@@ -314,19 +314,27 @@ impl EventContext {
     /// the event that is answered: the Go client waits for that.
     ///
     /// # Errors
-    /// 409 the second time, 500 if the payload does not serialise to a JSON object or the event name is reserved.
+    /// 409 the second time, 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the
+    /// channel's queue is full: it was not sent, [`Channel::ready`] waits for room.
     pub fn reply<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<()> {
         let call = &self.call;
         if call.replied.load(Ordering::Relaxed) {
             return Err(Error::conflict("a message has one reply"));
         }
         let replied = with_reply(call.room.name.as_str(), event, &call.request_id, payload, |text| {
-            if !call.replied.swap(true, Ordering::Relaxed) {
+            if call.replied.swap(true, Ordering::Relaxed) {
+                return Ok(());
+            }
+            match call.room.reply(&call.link, call.slot, text, call.room.treatment(event)) {
+                Err(Refused::Full(_)) => {
+                    call.replied.store(false, Ordering::Relaxed);
+                    Err(call.endpoint.queue_is_full(&call.room.name))
+                }
                 // Whoever has left gets no reply.
-                let _ = call.room.reply(&call.link, call.slot, text, call.room.treatment(event));
+                Ok(()) | Err(_) => Ok(()),
             }
         });
-        replied.map_err(|error| call.received.blame(payload, error))
+        replied.map_err(|error| call.received.blame(payload, error))?
     }
 
     /// Sends to all members, the sender included.

@@ -12,6 +12,7 @@ use crate::engine::framing::Framing;
 use crate::engine::ids;
 use crate::engine::link::{Identity, Link, Terms};
 use crate::engine::outbox::{Bounds, Writer};
+use crate::engine::pace;
 
 /// See the module.
 pub(crate) struct Newcomer {
@@ -25,8 +26,12 @@ impl Newcomer {
     pub(crate) fn link(self, endpoint: &Arc<EndpointInner>, framing: Framing, writer: Writer) -> Linked {
         let Newcomer { identity, connected, places } = self;
         let settings = endpoint.settings();
-        let bounds =
-            Bounds { frames: settings.send_channel_buffer, bytes: settings.outbox_bytes, policy: settings.slow_client };
+        let bounds = Bounds {
+            frames: settings.send_channel_buffer,
+            bytes: settings.outbox_bytes,
+            policy: settings.slow_client,
+            pace: pace::Terms { wait: settings.pacing_wait, rate: settings.pacing_rate },
+        };
         let terms = Terms { framing, bounds, max_assigns: settings.max_assigns_size };
         let link = Link::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
         Linked { link, endpoint: Arc::clone(endpoint), replies: connected.replies, places }

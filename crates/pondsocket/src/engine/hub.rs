@@ -10,7 +10,7 @@ use pondsocket_proto::channel::{Channel, Limits};
 use pondsocket_proto::id::ChannelName;
 use tokio::runtime::Handle;
 
-use crate::engine::live::{LiveChannel, Recipient, Replication, Rules};
+use crate::engine::live::{LiveChannel, Pacing, Recipient, Replication, Rules};
 use crate::engine::sync::Mutex;
 
 /// Models need the same steps in every run, whatever a name hashes to.
@@ -23,17 +23,19 @@ pub(crate) struct Hub<R: Recipient> {
     shards: [Shard<R>; SHARDS],
     hasher: RandomState,
     limits: Limits,
+    pacing: Pacing,
     replication: Option<Arc<dyn Replication>>,
     runtime: OnceLock<Handle>,
     me: Weak<Hub<R>>,
 }
 
 impl<R: Recipient> Hub<R> {
-    pub(crate) fn new(limits: Limits, replication: Option<Arc<dyn Replication>>) -> Arc<Hub<R>> {
+    pub(crate) fn new(limits: Limits, pacing: Pacing, replication: Option<Arc<dyn Replication>>) -> Arc<Hub<R>> {
         Arc::new_cyclic(|me| Hub {
             shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
             hasher: RandomState::new(),
             limits,
+            pacing,
             replication,
             runtime: OnceLock::new(),
             me: me.clone(),
@@ -115,7 +117,7 @@ impl<R: Recipient> Hub<R> {
         let channel = LiveChannel::new(
             name.clone(),
             (lobby, Arc::clone(rules)),
-            self.limits,
+            (self.limits, self.pacing.clone()),
             self.replication.clone(),
             self.me.clone(),
         );

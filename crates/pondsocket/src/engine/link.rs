@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -11,17 +12,15 @@ use pondsocket_proto::channel::{Assigns, Run};
 use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::wire::Json;
 use pondsocket_proto::ws::{self, Opcode};
+use tokio::time::Instant;
 
 use crate::engine::framing::Framing;
-use crate::engine::live::Recipient;
-use crate::engine::outbox::{Bounds, Closure, Outbox, Phase, Pushed, Writer};
+use crate::engine::live::{Reached, Recipient};
+use crate::engine::outbox::{Bounds, Closure, Lag, Outbox, Phase, Pushed, Wait, Writer};
 use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
-
-/// How many queued buffers one write takes.
-const BUFFERS_PER_WRITE: usize = 64;
 
 /// A connection as others see it. Everything here may be called from anywhere and returns at once.
 #[derive(Debug)]
@@ -33,6 +32,8 @@ pub(crate) struct Link {
     max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
+    /// What the outbox says of itself, for the connection's task to look at between two messages.
+    congested: AtomicBool,
 }
 
 /// Who a connection is.
@@ -59,8 +60,9 @@ impl Link {
         assigns: Assigns,
         writer: Writer,
     ) -> Arc<Link> {
-        let (assigns, outbox) = (Mutex::new(assigns), Mutex::new(Outbox::new(writer, framing)));
-        Arc::new(Link { identity, observer, framing, bounds, max_assigns, assigns, outbox })
+        let outbox = Mutex::new(Outbox::new(writer, framing, bounds.pace, Instant::now()));
+        let (assigns, congested) = (Mutex::new(assigns), AtomicBool::new(false));
+        Arc::new(Link { identity, observer, framing, bounds, max_assigns, assigns, outbox, congested })
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -114,7 +116,7 @@ impl Link {
     fn queue_text(&self, text: &[u8]) -> impl FnOnce() {
         let frame = self.framing.frame(text);
         let bytes = frame.len();
-        let pushed = self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
+        let pushed = self.push(|outbox, bounds| Ok(outbox.send(frame.into(), bounds, Instant::now)));
         move || self.follow(pushed, 1, bytes)
     }
 
@@ -131,29 +133,43 @@ impl Link {
     }
 
     fn send_control(&self, frame: Vec<u8>) {
-        let pushed = self.push(|outbox, bounds| outbox.send(frame.into(), bounds));
+        let pushed = self.push(|outbox, bounds| Ok(outbox.send(frame.into(), bounds, Instant::now)));
         self.follow(pushed, 0, 0);
     }
 
     /// Pushes into the outbox, and says whom to wake then.
-    fn push(
-        &self,
-        push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>,
-    ) -> (Result<Pushed, Closure>, Option<Waker>) {
+    fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> Followed {
         let mut outbox = self.outbox.lock();
         let pushed = push(&mut outbox, self.bounds);
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
-        (pushed, outbox.waker.clone().filter(|_| wake))
+        let (task, deliveries) = (outbox.waker.clone().filter(|_| wake), outbox.relieved(self.bounds));
+        self.look_at(&outbox);
+        Followed { pushed, task, deliveries }
+    }
+
+    /// Under the outbox's lock, after each change of what waits.
+    fn look_at(&self, outbox: &Outbox) {
+        self.congested.store(outbox.is_congested(self.bounds), Ordering::Relaxed);
+    }
+
+    /// Whether so much waits for the client that it should not be read. Only the connection's task need see the truth, which
+    /// is the one that reads and the one that makes most of what waits.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.congested.load(Ordering::Relaxed)
     }
 
     /// Does what follows from a push of so many messages and bytes: under a lock nobody is woken and nothing counted.
-    fn follow(&self, (pushed, waker): (Result<Pushed, Closure>, Option<Waker>), messages: usize, bytes: usize) {
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    fn follow(&self, Followed { pushed, task, deliveries }: Followed, messages: usize, bytes: usize) {
+        task.into_iter().chain(deliveries).for_each(Waker::wake);
         match pushed {
-            Ok(pushed) if self.observer.meter.is_on() => self.count_pushed(pushed, messages, bytes),
-            Ok(_) => {}
+            Ok(pushed) => {
+                if pushed.left_behind {
+                    self.reached(Limit::Pacing);
+                }
+                if self.observer.meter.is_on() {
+                    self.count_pushed(pushed, messages, bytes);
+                }
+            }
             Err(closure) => self.give_up(closure),
         }
     }
@@ -218,19 +234,22 @@ impl Link {
             1005 => frame.extend_from_slice(&[0x88, 0]),
             code => ws::encode_close(code, "", &mut frame),
         }
-        let mut outbox = self.outbox.lock();
-        outbox.blame(closure);
-        outbox.close(Some(frame));
+        self.wake_if(|outbox| {
+            outbox.blame(closure);
+            outbox.close(Some(frame));
+            // It is the connection's task that answers.
+            false
+        });
     }
 
     /// Unlocks before it wakes: the woken would wait for the lock.
     fn wake_if(&self, change: impl FnOnce(&mut Outbox) -> bool) {
         let mut outbox = self.outbox.lock();
-        let waker = if change(&mut outbox) { outbox.waker.clone() } else { None };
+        let task = if change(&mut outbox) { outbox.waker.clone() } else { None };
+        let deliveries = outbox.relieved(self.bounds);
+        self.look_at(&outbox);
         drop(outbox);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        task.into_iter().chain(deliveries).for_each(Waker::wake);
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -266,12 +285,14 @@ impl Link {
         }
     }
 
-    /// Lets others write again. True if more waits for the client than may for long. Behind a close frame nothing is
-    /// added, and a client that reads may have the rest.
-    pub(crate) fn uncork(&self) -> bool {
-        let mut outbox = self.outbox.lock();
-        outbox.uncork();
-        outbox.accepts() && outbox.is_over(self.bounds)
+    /// Lets others write again.
+    pub(crate) fn uncork(&self) {
+        self.outbox.lock().uncork();
+    }
+
+    /// How far behind the client is, if more waits for it than may for long.
+    pub(crate) fn lag(&self) -> Option<Lag> {
+        self.outbox.lock().lag(self.bounds)
     }
 
     /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task
@@ -301,7 +322,7 @@ impl Link {
                 return Poll::Pending;
             }
             buffers.clear();
-            outbox.front(&mut buffers, BUFFERS_PER_WRITE);
+            outbox.front(&mut buffers);
             let slices: Vec<_> = buffers.iter().map(|bytes| IoSlice::new(bytes)).collect();
             let written = match (outbox.writer(), io.as_mut()) {
                 (Writer::Socket(socket), _) => match socket.try_write_vectored(&slices) {
@@ -319,18 +340,24 @@ impl Link {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            outbox.advance(written);
+            outbox.advance(written, self.bounds, Instant::now());
             *wrote = true;
+            let deliveries = outbox.relieved(self.bounds);
+            self.look_at(&outbox);
+            drop(outbox);
+            deliveries.into_iter().for_each(Waker::wake);
         }
     }
 
     /// Takes bytes of what is queued, for the body of an HTTP answer. `None` once nothing more comes.
     pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut outbox = self.outbox.lock();
-        let (taken, look) = outbox.take(cx.waker(), self.bounds);
+        let (taken, look) = outbox.take(cx.waker(), self.bounds, Instant::now());
         let task = outbox.waker.clone().filter(|_| look);
+        let deliveries = outbox.relieved(self.bounds);
+        self.look_at(&outbox);
         drop(outbox);
-        task.into_iter().for_each(Waker::wake);
+        task.into_iter().chain(deliveries).for_each(Waker::wake);
         taken
     }
 
@@ -344,11 +371,21 @@ impl Link {
         let mut outbox = self.outbox.lock();
         let body = outbox.offer().and_then(|(body, _)| body);
         let writer = outbox.end();
+        let deliveries = outbox.relieved(self.bounds);
+        self.look_at(&outbox);
         drop(outbox);
         // A TCP peer learns it from that.
         drop(writer);
-        body.into_iter().for_each(Waker::wake);
+        body.into_iter().chain(deliveries).for_each(Waker::wake);
     }
+}
+
+/// What a push into the outbox has come to, and who is to be woken.
+struct Followed {
+    pushed: Result<Pushed, Closure>,
+    task: Option<Waker>,
+    /// Those who need not wait for room any more.
+    deliveries: Vec<Waker>,
 }
 
 impl Recipient for Arc<Link> {
@@ -360,11 +397,28 @@ impl Recipient for Arc<Link> {
         self.id()
     }
 
-    fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) {
-        let pushed = self.push(|outbox, bounds| outbox.deliver(channel, runs, bounds));
+    fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) -> Reached {
+        let followed = self.push(|outbox, bounds| outbox.deliver(channel, runs, bounds, Instant::now));
+        let is_behind = matches!(followed.pushed, Ok(Pushed { behind: true, .. }));
         let messages = runs.iter().map(|run| run.frames as usize).sum();
         let bytes = runs.iter().map(|run| run.range.len()).sum();
-        self.follow(pushed, messages, bytes);
+        self.follow(followed, messages, bytes);
+        if is_behind { Reached::Behind } else { Reached::Done }
+    }
+
+    fn wait(&self, waker: &Waker, until: Instant) -> Wait {
+        let mut outbox = self.outbox.lock();
+        let was_left_behind = outbox.is_left_behind();
+        let wait = outbox.wait(waker, self.bounds, until, Instant::now());
+        let is_news = outbox.is_left_behind() && !was_left_behind;
+        let task = outbox.waker.clone().filter(|_| is_news);
+        drop(outbox);
+        // Its deadline is an earlier one now.
+        task.into_iter().for_each(Waker::wake);
+        if is_news {
+            self.reached(Limit::Pacing);
+        }
+        wait
     }
 
     fn send(&self, text: &[u8]) -> impl FnOnce() {

@@ -2,26 +2,34 @@
 //!
 //! Changes append to the channel's queue under the lock and return; the lock's order is the total order in which
 //! members hear of them. Delivery runs outside user code, by one holder of the baton at a time, which is whoever
-//! took the list of recipients out of the lock. It takes the whole queue and makes one write per recipient, so that
-//! what arrived meanwhile is the next batch.
+//! took the list of recipients out of the lock. It takes a portion of the queue and makes one write per recipient, so
+//! that what arrived meanwhile is behind it. Then it waits for those recipients that were too far behind to take it: while
+//! it waits the queue fills up, and those who publish are not read.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pondsocket_proto::channel::{
     Audience, Batch, Channel, Class, Encoded, Limits, Listener, Loss, NotMember, Outbound, Piece, Plan, Reception,
-    Recipients, Run, Slot, Treatment,
+    Recipients, Refused, Run, Slot, Treatment,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId};
+use tokio::time::Instant;
 
 use crate::engine::framing::Framing;
 use crate::engine::hub::Hub;
 use crate::engine::ids;
+use crate::engine::outbox::Wait;
+use crate::engine::pace::Allowance;
 use crate::engine::sync::Mutex;
+use crate::engine::timer::{Alarm, SharedTimer};
 
 #[cfg(not(all(test, pond_loom)))]
 use tokio::runtime::Handle as Home;
@@ -41,8 +49,10 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     fn framing(&self) -> Framing;
     /// Which connection it is.
     fn connection(&self) -> ConnectionId;
-    /// Takes framed messages of a channel, now. It must not wait.
-    fn deliver(&self, channel: u64, runs: &[Run<Bytes>]);
+    /// Takes framed messages of a channel, now, unless it is behind and will catch up. It must not wait.
+    fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) -> Reached;
+    /// Waits until a recipient that is behind has room, but no longer than this.
+    fn wait(&self, waker: &Waker, until: Instant) -> Wait;
     /// Takes one message that is not framed yet. It may be called under the channel's lock: what must not be done there
     /// is what it gives.
     fn send(&self, text: &[u8]) -> impl FnOnce();
@@ -50,6 +60,23 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     fn expect_farewell(&self);
     /// It has had everything of a channel that it is not in.
     fn farewell(&self);
+}
+
+/// What a recipient has said to messages for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reached {
+    /// It has them, or never will.
+    Done,
+    /// It is behind, and has taken none.
+    Behind,
+}
+
+/// For how long channels wait for their members.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pacing {
+    /// In vain, in each channel.
+    pub(crate) budget: Duration,
+    pub(crate) timer: SharedTimer,
 }
 
 /// How the messages of a channel are handled on their way: what its lobby says.
@@ -106,6 +133,7 @@ pub(crate) struct LiveChannel<R: Recipient> {
     home: Option<Home>,
     /// Whether anybody has ever been in it.
     opened: AtomicBool,
+    timer: SharedTimer,
     core: Mutex<Core<R>>,
 }
 
@@ -116,13 +144,29 @@ struct Core<R> {
     baton: Option<Recipients<R>>,
     /// Those who wait for room in the queue.
     waiting: Vec<Waker>,
+    /// For how long members may still be waited for in vain.
+    allowance: Allowance,
     /// It has left the hub: whoever still holds it must ask the hub again.
     closed: bool,
     /// Other nodes have been told that it is open.
     replicated: bool,
 }
 
+/// What a change of a channel has come to.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    /// Something is queued, and nobody delivers it.
+    has_work: bool,
+    /// Whoever has published should pause.
+    is_crowded: bool,
+}
+
 impl<R> Core<R> {
+    fn outcome(&self) -> Outcome {
+        let has_work = self.baton.is_some() && self.channel.has_queued();
+        Outcome { has_work, is_crowded: self.channel.is_crowded() }
+    }
+
     /// Whether nothing is on its way to anybody.
     fn is_quiet(&self) -> bool {
         self.baton.is_some() && !self.channel.has_queued()
@@ -133,7 +177,7 @@ impl<R: Recipient> LiveChannel<R> {
     pub(crate) fn new(
         name: ChannelName,
         (lobby, rules): (usize, Arc<dyn Rules<R>>),
-        limits: Limits,
+        (limits, pacing): (Limits, Pacing),
         replication: Option<Arc<dyn Replication>>,
         hub: Weak<Hub<R>>,
     ) -> Arc<Self> {
@@ -142,12 +186,13 @@ impl<R: Recipient> LiveChannel<R> {
             channel: if replication.is_some() { channel.replicated() } else { channel },
             baton: Some(Recipients::default()),
             waiting: Vec::new(),
+            allowance: Allowance::new(pacing.budget),
             closed: false,
             replicated: false,
         };
         let (serial, home) = (ids::serial(), Home::try_current().ok());
         let (opened, core) = (AtomicBool::new(false), Mutex::new(core));
-        Arc::new(LiveChannel { name, lobby, rules, serial, replication, hub, home, opened, core })
+        Arc::new(LiveChannel { name, lobby, rules, serial, replication, hub, home, opened, timer: pacing.timer, core })
     }
 
     /// Somebody has joined.
@@ -180,12 +225,17 @@ impl<R: Recipient> LiveChannel<R> {
         }
         let answer = apply(change, &mut core.channel);
         self.replicate(&mut core);
-        let work = core.baton.is_some() && core.channel.has_queued();
+        let outcome = core.outcome();
         drop(core);
-        if work {
-            settle_soon(self);
-        }
+        self.follow(outcome);
         Ok(answer)
+    }
+
+    /// Does what follows from a change, or notes it for the end of the scope.
+    fn follow(self: &Arc<Self>, Outcome { has_work, is_crowded }: Outcome) {
+        if has_work || is_crowded {
+            settle_soon(self, is_crowded);
+        }
     }
 
     /// Under the lock: its order is the order in which other nodes hear of the changes.
@@ -218,20 +268,18 @@ impl<R: Recipient> LiveChannel<R> {
         slot: Slot,
         text: &[u8],
         treatment: Treatment,
-    ) -> Result<(), NotMember> {
+    ) -> Result<(), Refused> {
         let connection = to.connection();
         let mut core = self.core.lock();
-        if !core.is_quiet() {
-            return core.channel.reply(slot, connection, text, treatment);
-        }
-        if treatment.filtered {
-            core.channel.reply(slot, connection, text, treatment)?;
+        if !core.is_quiet() || treatment.filtered {
+            let replied = core.channel.reply(slot, connection, text, treatment);
+            let outcome = core.outcome();
             drop(core);
-            settle_soon(self);
-            return Ok(());
+            self.follow(outcome);
+            return replied;
         }
         if !core.channel.state().is_seated(slot, connection) {
-            return Err(NotMember);
+            return Err(NotMember.into());
         }
         let told = to.send(text);
         drop(core);
@@ -251,6 +299,9 @@ impl<R: Recipient> LiveChannel<R> {
         to.expect_farewell();
         core.channel.tell(to.clone(), text);
         core.channel.farewell(to.clone());
+        let outcome = core.outcome();
+        drop(core);
+        self.follow(outcome);
     }
 
     /// Starts delivery if there is something to deliver and nobody does.
@@ -287,6 +338,24 @@ impl<R: Recipient> LiveChannel<R> {
             core.waiting.push(cx.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// Waits until a recipient that is behind has room; or until it is waited for in vain.
+    async fn wait_for(&self, to: &R) {
+        let begun = Instant::now();
+        let until = begun + self.core.lock().allowance.wait(begun);
+        let mut alarm = Alarm::default();
+        let wait = poll_fn(|cx| match to.wait(cx.waker(), until) {
+            Wait::Until(deadline) => {
+                alarm.set(self.timer.get(), deadline, cx.waker());
+                Poll::Pending
+            }
+            wait @ (Wait::Room | Wait::InVain) => Poll::Ready(wait),
+        });
+        if wait.await == Wait::InVain {
+            let now = Instant::now();
+            self.core.lock().allowance.spend(now - begun, now);
+        }
     }
 }
 
@@ -333,7 +402,7 @@ impl<R: Recipient> Delivery<R> {
         }
     }
 
-    /// Delivers until the queue is empty. It yields before each batch, so that other ready publishers append, and that
+    /// Delivers until the queue is empty. It yields before each portion, so that other ready publishers append, and that
     /// connections to which only their own task can write have their turn.
     pub(crate) async fn run(mut self) {
         tokio::task::yield_now().await;
@@ -351,7 +420,7 @@ impl<R: Recipient> Delivery<R> {
         if core.channel.has_queued() {
             let batch = core.channel.take();
             self.stage = Stage::Begun;
-            let waiting = std::mem::take(&mut core.waiting);
+            let waiting = if core.channel.is_crowded() { Vec::new() } else { std::mem::take(&mut core.waiting) };
             drop(core);
             waiting.into_iter().for_each(Waker::wake);
             self.channel.rules.took(batch.len());
@@ -380,20 +449,31 @@ impl<R: Recipient> Delivery<R> {
         let Some(recipients) = &mut self.recipients else { return };
         let plan = Plan::new(&batch, recipients);
         let mut encodings = Encodings { batch: &batch, channel: self.channel.serial, known: Vec::new() };
+        let mut behind = Behind::default();
         let mut writes = 0;
         for private in &plan.private {
-            encodings.send_pieces(&private.to, &private.pieces);
+            let (to, part) = (&private.to, Part::Pieces(&private.pieces));
+            // A recipient with several parts gets them in order.
+            if behind.contains(to) || encodings.send(to, part) == Reached::Behind {
+                behind.push(to, part);
+            }
             turn(&mut writes).await;
         }
-        if !plan.visits(Class::Tracked) {
-            return;
-        }
-        for index in 0..recipients.end() {
+        let end = if plan.visits(Class::Tracked) { recipients.end() } else { 0 };
+        for index in 0..end {
             let Some((slot, reception)) = recipients.at(index) else { continue };
             let class = if reception.tracked { Class::Tracked } else { Class::All };
             if plan.visits(class) && !plan.is_marked(slot) {
-                encodings.send_whole(&reception.to, class);
+                if encodings.send(&reception.to, Part::Whole(class)) == Reached::Behind {
+                    behind.push(&reception.to, Part::Whole(class));
+                }
                 turn(&mut writes).await;
+            }
+        }
+        // Everybody who has room has its part: now the others are waited for, before more is taken.
+        for (to, part) in behind.parts {
+            while encodings.send(&to, part) == Reached::Behind {
+                self.channel.wait_for(&to).await;
             }
         }
     }
@@ -415,7 +495,10 @@ impl<R: Recipient> Delivery<R> {
                     Verdict::Replace(text) => Bytes::from(to.framing().frame(&text)),
                     Verdict::Block => continue,
                 };
-                to.deliver(self.channel.serial, &[one_frame(frame, treatment.loss)]);
+                let run = [one_frame(frame, treatment.loss)];
+                while to.deliver(self.channel.serial, &run) == Reached::Behind {
+                    self.channel.wait_for(to).await;
+                }
                 turn(&mut writes).await;
             }
         }
@@ -476,6 +559,36 @@ async fn turn(writes: &mut u32) {
     }
 }
 
+/// What one recipient gets of a batch.
+#[derive(Clone, Copy, Debug)]
+enum Part<'a> {
+    Pieces(&'a [Piece]),
+    Whole(Class),
+}
+
+/// Recipients that were too far behind for their part of a batch, in the order in which they were to get it.
+struct Behind<'a, R> {
+    parts: Vec<(R, Part<'a>)>,
+    connections: HashSet<ConnectionId>,
+}
+
+impl<R> Default for Behind<'_, R> {
+    fn default() -> Self {
+        Behind { parts: Vec::new(), connections: HashSet::new() }
+    }
+}
+
+impl<'a, R: Recipient> Behind<'a, R> {
+    fn contains(&self, to: &R) -> bool {
+        !self.connections.is_empty() && self.connections.contains(&to.connection())
+    }
+
+    fn push(&mut self, to: &R, part: Part<'a>) {
+        self.connections.insert(to.connection());
+        self.parts.push((to.clone(), part));
+    }
+}
+
 /// The batch in each framing that some recipient wants, made when the first one does.
 struct Encodings<'a, R> {
     batch: &'a Batch<R>,
@@ -484,24 +597,22 @@ struct Encodings<'a, R> {
 }
 
 impl<R: Recipient> Encodings<'_, R> {
-    fn send_pieces(&mut self, to: &R, pieces: &[Piece]) {
-        let channel = self.channel;
-        let encoded = self.encoded(to.framing());
-        let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
-        if !runs.is_empty() {
-            to.deliver(channel, &runs);
-        }
-        if pieces.iter().any(|piece| matches!(piece, Piece::Farewell(_))) {
-            to.farewell();
+    fn send(&mut self, to: &R, part: Part<'_>) -> Reached {
+        match part {
+            Part::Pieces(pieces) => self.send_pieces(to, pieces),
+            Part::Whole(class) => deliver(to, self.channel, self.encoded(to.framing()).whole(class)),
         }
     }
 
-    fn send_whole(&mut self, to: &R, class: Class) {
+    fn send_pieces(&mut self, to: &R, pieces: &[Piece]) -> Reached {
         let channel = self.channel;
-        let runs = self.encoded(to.framing()).whole(class);
-        if !runs.is_empty() {
-            to.deliver(channel, runs);
+        let encoded = self.encoded(to.framing());
+        let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
+        let reached = deliver(to, channel, &runs);
+        if reached == Reached::Done && pieces.iter().any(|piece| matches!(piece, Piece::Farewell(_))) {
+            to.farewell();
         }
+        reached
     }
 
     fn encoded(&mut self, framing: Framing) -> &Encoded<Bytes> {
@@ -512,6 +623,10 @@ impl<R: Recipient> Encodings<'_, R> {
         });
         &self.known[at].1
     }
+}
+
+fn deliver<R: Recipient>(to: &R, channel: u64, runs: &[Run<Bytes>]) -> Reached {
+    if runs.is_empty() { Reached::Done } else { to.deliver(channel, runs) }
 }
 
 /// What a [`Scope`] collects: a channel, whatever it delivers to.
@@ -541,7 +656,15 @@ impl<R: Recipient> Settle for Unsettled<R> {
 }
 
 thread_local! {
-    static SCOPE: RefCell<Option<Vec<Box<dyn Settle>>>> = const { RefCell::new(None) };
+    static SCOPE: RefCell<Option<Changed>> = const { RefCell::new(None) };
+}
+
+/// What was changed within a [`Scope`].
+#[derive(Default)]
+struct Changed {
+    channels: Vec<Box<dyn Settle>>,
+    /// One of them has as much queued as it may have.
+    is_crowded: bool,
 }
 
 /// While it lives, channels that this thread changes are settled at its end, once each, and not at every change:
@@ -566,8 +689,13 @@ impl Scope {
         changed
     }
 
+    /// Whether so much was published within the current scope that whoever does so should pause.
+    pub(crate) fn is_crowded() -> bool {
+        SCOPE.with_borrow(|scope| scope.as_ref().is_some_and(|changed| changed.is_crowded))
+    }
+
     fn take(&self) -> Vec<Box<dyn Settle>> {
-        if self.outermost { SCOPE.take().unwrap_or_default() } else { Vec::new() }
+        if self.outermost { SCOPE.take().unwrap_or_default().channels } else { Vec::new() }
     }
 }
 
@@ -577,13 +705,14 @@ impl Drop for Scope {
     }
 }
 
-fn settle_soon<R: Recipient>(channel: &Arc<LiveChannel<R>>) {
+fn settle_soon<R: Recipient>(channel: &Arc<LiveChannel<R>>, is_crowded: bool) {
     let at_once = SCOPE.with_borrow_mut(|scope| match scope {
-        Some(unsettled) => {
-            let known = unsettled.last().is_some_and(|last| last.is(Arc::as_ptr(channel).cast()));
+        Some(changed) => {
+            let known = changed.channels.last().is_some_and(|last| last.is(Arc::as_ptr(channel).cast()));
             if !known {
-                unsettled.push(Box::new(Unsettled(Arc::clone(channel))));
+                changed.channels.push(Box::new(Unsettled(Arc::clone(channel))));
             }
+            changed.is_crowded |= is_crowded;
             false
         }
         None => true,

@@ -7,6 +7,7 @@ pub(crate) mod ids;
 pub(crate) mod link;
 pub(crate) mod live;
 pub(crate) mod outbox;
+pub(crate) mod pace;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod sync;

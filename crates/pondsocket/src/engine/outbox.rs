@@ -13,14 +13,16 @@ use std::task::{Poll, Waker};
 use bytes::{Buf, Bytes};
 use pondsocket_proto::channel::{Loss, Run, SlowClient};
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::Instant;
 
 use crate::engine::framing::Framing;
+use crate::engine::pace::{self, Credit};
 use crate::metrics::CloseReason;
 
 /// A rest of a batch that is shorter than this is copied: a slice would keep the whole batch in memory.
 const COPY_BELOW: usize = 4 * 1024;
 
-/// How much a body takes at once at the most: it is out of reach of the slow-client policy then.
+/// How much a body takes at once at the most, unless one frame has more: it is out of reach of the slow-client policy then.
 const BODY_TAKES: usize = 64 * 1024;
 
 /// How many frames may wait, and how many bytes; and what happens when more do.
@@ -29,10 +31,21 @@ pub(crate) struct Bounds {
     pub(crate) frames: usize,
     pub(crate) bytes: usize,
     pub(crate) policy: SlowClient,
+    /// For how long channels wait for room before they do as the policy says.
+    pub(crate) pace: pace::Terms,
 }
 
-/// How much over its bounds an outbox may be for a moment before its client is given up.
+/// How much over its bounds the outbox of a client that nobody waits for may be for a moment before it is given up.
 const HARD_FACTOR: usize = 4;
+
+/// The same for the count of frames: many small ones cost little, and a burst of them is nobody's fault.
+const HARD_FRAMES_FACTOR: usize = 16;
+
+/// How much over its bounds an outbox may be before its client is not read any more: what it sends has answers.
+const READ_FACTOR: usize = 2;
+
+/// How many queued buffers one write takes.
+const BUFFERS_PER_WRITE: usize = 64;
 
 /// Who writes what is queued.
 #[derive(Debug)]
@@ -88,6 +101,10 @@ pub(crate) struct Pushed {
     pub(crate) accepted: bool,
     /// The connection's task has to be told: something is queued, or the connection must end.
     pub(crate) wake: bool,
+    /// Nothing was accepted: more waits than may, and there will be room.
+    pub(crate) behind: bool,
+    /// Nobody waits for room any more, since just now.
+    pub(crate) left_behind: bool,
     /// What was dropped to make room.
     pub(crate) dropped: Dropped,
     /// How many frames wait now.
@@ -100,6 +117,34 @@ pub(crate) struct Dropped {
     pub(crate) outdated: usize,
     pub(crate) oldest: usize,
     pub(crate) newest: usize,
+}
+
+impl Dropped {
+    fn add(&mut self, more: Dropped) {
+        self.outdated += more.outdated;
+        self.oldest += more.oldest;
+        self.newest += more.newest;
+    }
+}
+
+/// What has become of waiting for room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wait {
+    /// There is room, or nothing is accepted any more.
+    Room,
+    /// There will be none in time: from now on the slow-client policy applies.
+    InVain,
+    /// Look again when the waker is woken, and then.
+    Until(Instant),
+}
+
+/// How far behind a client is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lag {
+    /// When it last took something, or when something began to wait for it.
+    pub(crate) since: Instant,
+    /// Channels do not wait for it any more.
+    pub(crate) left_behind: bool,
 }
 
 /// How things stood before something was pushed.
@@ -140,10 +185,13 @@ pub(crate) struct Outbox {
     framing: Framing,
     writer: Writer,
     pub(crate) waker: Option<Waker>,
+    credit: Credit,
+    /// Deliveries that wait for room.
+    waiting: Vec<Waker>,
 }
 
 impl Outbox {
-    pub(crate) fn new(writer: Writer, framing: Framing) -> Self {
+    pub(crate) fn new(writer: Writer, framing: Framing, pace: pace::Terms, now: Instant) -> Self {
         Outbox {
             queue: VecDeque::new(),
             frames: 0,
@@ -157,6 +205,8 @@ impl Outbox {
             framing,
             writer,
             waker: None,
+            credit: Credit::new(pace, now),
+            waiting: Vec::new(),
         }
     }
 
@@ -198,7 +248,22 @@ impl Outbox {
     }
 
     fn is_far_over(&self, bounds: Bounds) -> bool {
-        self.frames > bounds.frames * HARD_FACTOR || self.bytes > bounds.bytes * HARD_FACTOR
+        self.frames > bounds.frames.saturating_mul(HARD_FRAMES_FACTOR)
+            || self.bytes > bounds.bytes.saturating_mul(HARD_FACTOR)
+    }
+
+    /// Whether so much waits that its client should not be read.
+    pub(crate) fn is_congested(&self, bounds: Bounds) -> bool {
+        let is_far = self.frames > bounds.frames.saturating_mul(READ_FACTOR)
+            || self.bytes > bounds.bytes.saturating_mul(READ_FACTOR);
+        self.accepts() && is_far
+    }
+
+    /// How far behind the client is, if more waits than may for long. Behind a close frame nothing is added, and a client
+    /// that reads may have the rest.
+    pub(crate) fn lag(&self, bounds: Bounds) -> Option<Lag> {
+        let lag = || Lag { since: self.credit.since(), left_behind: self.credit.is_left_behind() };
+        (self.accepts() && self.is_over(bounds)).then(lag)
     }
 
     /// Holds back writing until [`uncork`](Self::uncork): the connection's task is handling input and will flush
@@ -211,13 +276,31 @@ impl Outbox {
         self.corked = false;
     }
 
-    /// Sends runs of frames that belong together: at once if nothing waits and the socket takes them.
-    /// `Err` if the client is to be given up: it is too far behind.
-    pub(crate) fn deliver(&mut self, channel: u64, runs: &[Run<Bytes>], bounds: Bounds) -> Result<Pushed, Closure> {
+    /// Sends runs of frames that belong together: at once if nothing waits and the socket takes them. Nothing is done if
+    /// the client is behind and will catch up: it is waited for then. `Err` if it is to be given up: it is too far behind.
+    pub(crate) fn deliver(
+        &mut self,
+        channel: u64,
+        runs: &[Run<Bytes>],
+        bounds: Bounds,
+        now: impl Fn() -> Instant,
+    ) -> Result<Pushed, Closure> {
         if !self.accepts() {
             return Ok(Pushed::default());
         }
-        let before = self.now(bounds);
+        let (mut made_room, mut left_behind) = (Dropped::default(), false);
+        if self.is_over(bounds) {
+            // What may be dropped need not be waited for.
+            made_room = self.shed(bounds);
+            if self.is_over(bounds) {
+                let was_left_behind = self.credit.is_left_behind();
+                if self.credit.holds(now()) {
+                    return Ok(Pushed { behind: true, dropped: made_room, ..Pushed::default() });
+                }
+                left_behind = !was_left_behind;
+            }
+        }
+        let before = self.before(bounds);
         let written = match &self.writer {
             Writer::Socket(socket) if before.empty && !self.corked => try_write(socket, runs),
             _ => Ok(0),
@@ -227,31 +310,66 @@ impl Outbox {
             self.phase = Phase::Closed;
             return Ok(Pushed { wake: true, ..Pushed::default() });
         };
+        self.credit.earn(written, bounds.pace);
         if written == runs.iter().map(|run| run.range.len()).sum::<usize>() {
-            return Ok(Pushed { accepted: true, ..Pushed::default() });
+            return Ok(Pushed { accepted: true, dropped: made_room, ..Pushed::default() });
+        }
+        if before.empty {
+            self.credit.begin(now());
         }
         let waiting = self.queue.len();
         for run in runs {
             let bytes = run.buffer.slice(run.range.clone());
             self.push(Entry { bytes, frames: run.frames as usize, loss: run.loss, channel });
         }
-        self.advance(written);
+        self.take_off(written);
         for entry in self.queue.range_mut(waiting..) {
             if entry.bytes.len() < COPY_BELOW {
                 entry.bytes = Bytes::copy_from_slice(&entry.bytes);
             }
         }
+        let mut pushed = self.verdict(bounds, before);
+        if before.over && self.is_far_over(bounds) {
+            return Err(TOO_SLOW);
+        }
+        pushed.left_behind = left_behind;
+        // Its deadline is an earlier one now.
+        pushed.wake |= left_behind;
+        pushed.dropped.add(made_room);
+        Ok(pushed)
+    }
+
+    /// Queues one frame of our own making. It is written by the connection's task, which does so at once if it has made
+    /// more than may wait.
+    pub(crate) fn send(&mut self, frame: Bytes, bounds: Bounds, now: impl Fn() -> Instant) -> Pushed {
+        if !self.accepts() {
+            return Pushed::default();
+        }
+        let before = self.before(bounds);
+        if before.empty {
+            self.credit.begin(now());
+        }
+        self.push(Entry { bytes: frame, frames: 1, loss: Loss::Never, channel: 0 });
+        if self.corked && self.is_over(bounds) && self.write(bounds, now).is_err() {
+            self.phase = Phase::Closed;
+            return Pushed { wake: true, ..Pushed::default() };
+        }
         self.verdict(bounds, before)
     }
 
-    /// Queues one frame of our own making. It is written by the connection's task.
-    pub(crate) fn send(&mut self, frame: Bytes, bounds: Bounds) -> Result<Pushed, Closure> {
-        if !self.accepts() {
-            return Ok(Pushed::default());
+    /// Writes what the socket takes, if whoever has something may write.
+    fn write(&mut self, bounds: Bounds, now: impl Fn() -> Instant) -> io::Result<()> {
+        while !self.is_empty() {
+            let Writer::Socket(socket) = &self.writer else { return Ok(()) };
+            let slices: Vec<_> =
+                self.queue.iter().take(BUFFERS_PER_WRITE).map(|entry| IoSlice::new(&entry.bytes)).collect();
+            match socket.try_write_vectored(&slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                written => self.advance(written?, bounds, now()),
+            }
         }
-        let before = self.now(bounds);
-        self.push(Entry { bytes: frame, frames: 1, loss: Loss::Never, channel: 0 });
-        self.verdict(bounds, before)
+        Ok(())
     }
 
     /// Whether anything may be added.
@@ -259,18 +377,45 @@ impl Outbox {
         matches!(self.phase, Phase::Open | Phase::Ending)
     }
 
-    fn verdict(&mut self, bounds: Bounds, before: Before) -> Result<Pushed, Closure> {
+    fn verdict(&mut self, bounds: Bounds, before: Before) -> Pushed {
         // One batch alone, however large, says nothing of a client that had taken what was there before: for that,
         // nothing is dropped and nobody given up.
         let dropped = if !before.empty && self.is_over(bounds) { self.shed(bounds) } else { Dropped::default() };
-        if before.over && self.is_far_over(bounds) {
-            return Err(TOO_SLOW);
-        }
         let wake = before.empty && !self.corked || !before.over && self.is_over(bounds);
-        Ok(Pushed { accepted: true, wake, dropped, depth: self.frames })
+        Pushed { accepted: true, wake, dropped, depth: self.frames, ..Pushed::default() }
     }
 
-    fn now(&self, bounds: Bounds) -> Before {
+    /// Whether nobody waits for room any more.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.credit.is_left_behind()
+    }
+
+    /// Waits for room on behalf of a channel, which does not wait longer than this.
+    pub(crate) fn wait(&mut self, waker: &Waker, bounds: Bounds, until: Instant, now: Instant) -> Wait {
+        if !self.accepts() || !self.is_over(bounds) {
+            return Wait::Room;
+        }
+        if now >= until {
+            self.credit.leave_behind();
+        }
+        if !self.credit.holds(now) {
+            return Wait::InVain;
+        }
+        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+        Wait::Until(self.credit.ends().min(until))
+    }
+
+    /// Those who need not wait for room any more.
+    pub(crate) fn relieved(&mut self, bounds: Bounds) -> Vec<Waker> {
+        if self.waiting.is_empty() || self.accepts() && self.is_over(bounds) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn before(&self, bounds: Bounds) -> Before {
         Before { empty: self.queue.is_empty(), over: self.is_over(bounds) }
     }
 
@@ -305,20 +450,27 @@ impl Outbox {
     fn policy(&self, at: usize, bounds: Bounds) -> Option<SlowClient> {
         match self.queue[at].loss {
             Loss::Policy(policy) => Some(policy.unwrap_or(bounds.policy)),
-            Loss::Never | Loss::Outdated => None,
+            Loss::Never | Loss::Outdated | Loss::Partial => None,
         }
     }
 
-    /// Drops presence that a newer list of the same channel follows.
+    /// Drops presence that a newer whole list of the same channel follows.
     fn shed_outdated(&mut self) {
         let mut newer = Vec::new();
         for at in (0..self.queue.len()).rev() {
-            let Entry { loss: Loss::Outdated, channel, .. } = self.queue[at] else { continue };
-            let keep = usize::from(!newer.contains(&channel));
+            let Entry { loss, channel, .. } = self.queue[at];
+            let has_newer = newer.contains(&channel);
+            let keep = match loss {
+                Loss::Outdated => usize::from(!has_newer),
+                Loss::Partial if has_newer => 0,
+                Loss::Partial | Loss::Never | Loss::Policy(_) => continue,
+            };
             while self.queue[at].frames > keep {
                 self.drop_first_frame(at);
             }
-            newer.push(channel);
+            if loss == Loss::Outdated && !has_newer {
+                newer.push(channel);
+            }
         }
     }
 
@@ -438,7 +590,7 @@ impl Outbox {
 
     /// Takes bytes for a body, or lets it be woken when there are some; `None` once nothing more comes. And whether the
     /// connection's task is to look at what is left.
-    pub(crate) fn take(&mut self, body: &Waker, bounds: Bounds) -> (Poll<Option<Bytes>>, bool) {
+    pub(crate) fn take(&mut self, body: &Waker, bounds: Bounds, now: Instant) -> (Poll<Option<Bytes>>, bool) {
         let was_over = self.is_over(bounds);
         let Writer::Body(taker) = &mut self.writer else { return (Poll::Ready(None), false) };
         let Some(head) = self.queue.front() else {
@@ -447,20 +599,29 @@ impl Outbox {
             }
             return (Poll::Pending, false);
         };
-        let taken = head.bytes.slice(..head.bytes.len().min(BODY_TAKES));
+        // Whole frames: wherever the body has to end, it ends between two of them.
+        let taken = head.bytes.slice(..whole_frames(self.framing, &head.bytes, BODY_TAKES));
         taker.took = true;
-        self.advance(taken.len());
+        self.advance(taken.len(), bounds, now);
         let look = was_over || !self.is_empty() || self.phase == Phase::Closing;
         (Poll::Ready(Some(taken)), look)
     }
 
-    /// The next buffers to write, and how many of `out` they fill.
-    pub(crate) fn front(&self, out: &mut Vec<Bytes>, most: usize) {
-        out.extend(self.queue.iter().take(most).map(|entry| entry.bytes.clone()));
+    /// The next buffers to write.
+    pub(crate) fn front(&self, out: &mut Vec<Bytes>) {
+        out.extend(self.queue.iter().take(BUFFERS_PER_WRITE).map(|entry| entry.bytes.clone()));
     }
 
-    /// Takes off what was written.
-    pub(crate) fn advance(&mut self, mut written: usize) {
+    /// Takes off what the client has taken.
+    pub(crate) fn advance(&mut self, written: usize, bounds: Bounds, now: Instant) {
+        self.credit.take(written, bounds.pace, now);
+        self.take_off(written);
+        if self.frames <= bounds.frames / 2 && self.bytes <= bounds.bytes / 2 {
+            self.credit.catch_up();
+        }
+    }
+
+    fn take_off(&mut self, mut written: usize) {
         self.bytes -= written.min(self.bytes);
         while written > 0 {
             let Some(head) = self.queue.front_mut() else { return };
@@ -509,6 +670,22 @@ impl Outbox {
     }
 }
 
+/// How many of these bytes are whole frames, of which there are no more than `most` bytes, but one at least.
+fn whole_frames(framing: Framing, bytes: &[u8], most: usize) -> usize {
+    if bytes.len() <= most {
+        return bytes.len();
+    }
+    let mut end = framing.frame_len(bytes);
+    while end < bytes.len() {
+        let next = end + framing.frame_len(&bytes[end..]);
+        if next > most {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
 fn try_write(socket: &OwnedWriteHalf, runs: &[Run<Bytes>]) -> io::Result<usize> {
     let written = match runs {
         [run] => socket.try_write(run.bytes()),
@@ -528,9 +705,13 @@ mod tests {
     use pondsocket_proto::ws::{self, Opcode};
     use proptest::prelude::*;
 
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { frames: 4, bytes: 1000, policy: SlowClient::Disconnect };
+    const PACE: pace::Terms = pace::Terms { wait: Duration::from_secs(2), rate: 1000 };
+    const BOUNDS: Bounds = Bounds { frames: 4, bytes: 1000, policy: SlowClient::Disconnect, pace: PACE };
 
     fn frame(text: &str) -> Bytes {
         let mut out = Vec::new();
@@ -538,15 +719,30 @@ mod tests {
         out.into()
     }
 
+    /// The moment at which everything happens, where nothing else is said.
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    fn start() -> Instant {
+        *START
+    }
+
     fn outbox() -> Outbox {
-        Outbox::new(Writer::Task, Framing::Plain)
+        Outbox::new(Writer::Task, Framing::Plain, PACE, start())
+    }
+
+    fn send(outbox: &mut Outbox, frame: Bytes) -> Pushed {
+        outbox.send(frame, BOUNDS, start)
+    }
+
+    fn advance(outbox: &mut Outbox, written: usize) {
+        outbox.advance(written, BOUNDS, start());
     }
 
     /// Delivers texts as one run.
     fn deliver(outbox: &mut Outbox, channel: u64, texts: &[&str], loss: Loss, policy: SlowClient) -> Pushed {
         let buffer: Bytes = texts.iter().flat_map(|text| frame(text)).collect::<Vec<_>>().into();
         let run = Run { range: 0..buffer.len(), buffer, frames: texts.len() as u32, loss };
-        outbox.deliver(channel, &[run], Bounds { policy, ..BOUNDS }).expect("not given up")
+        outbox.deliver(channel, &[run], Bounds { policy, ..BOUNDS }, start).expect("not given up")
     }
 
     fn queued(outbox: &Outbox) -> Vec<u8> {
@@ -569,40 +765,144 @@ mod tests {
     #[test]
     fn only_the_first_frame_wakes_the_task() {
         let mut outbox = outbox();
-        assert!(outbox.send(frame("a"), BOUNDS).expect("room").wake);
-        assert!(!outbox.send(frame("b"), BOUNDS).expect("room").wake);
-        outbox.advance(6);
+        assert!(send(&mut outbox, frame("a")).wake);
+        assert!(!send(&mut outbox, frame("b")).wake);
+        advance(&mut outbox, 6);
         assert!(outbox.is_empty());
         outbox.cork();
-        assert!(!outbox.send(frame("c"), BOUNDS).expect("room").wake);
+        assert!(!send(&mut outbox, frame("c")).wake);
     }
 
     #[test]
     fn written_bytes_are_counted_frame_by_frame() {
         let mut outbox = outbox();
         deliver(&mut outbox, 1, &["hello", "world"], Loss::Never, SlowClient::Disconnect);
-        outbox.advance(3);
+        advance(&mut outbox, 3);
         assert_eq!((outbox.frames, outbox.bytes), (2, 11));
-        outbox.advance(4);
+        advance(&mut outbox, 4);
         assert_eq!((outbox.frames, outbox.bytes), (1, 7));
-        outbox.advance(7);
+        advance(&mut outbox, 7);
         assert_eq!((outbox.frames, outbox.bytes, outbox.started), (0, 0, 0));
     }
 
+    /// Delivers one frame at this time.
+    fn deliver_at(outbox: &mut Outbox, text: &str, now: Instant) -> Result<Pushed, Closure> {
+        let buffer = frame(text);
+        let run = Run { range: 0..buffer.len(), buffer, frames: 1, loss: Loss::Policy(None) };
+        outbox.deliver(1, &[run], BOUNDS, || now)
+    }
+
     #[test]
-    fn far_over_its_bounds_the_client_is_given_up() {
+    fn who_has_as_much_waiting_as_it_may_is_waited_for_until_there_is_room() {
         let mut outbox = outbox();
-        let verdicts: Vec<_> = (0..17).map(|_| outbox.send(frame("x"), BOUNDS)).collect();
-        assert!(verdicts[..16].iter().all(Result::is_ok));
-        assert_eq!(verdicts[16], Err(TOO_SLOW));
+        let late = start() + Duration::from_secs(9);
+        for _ in 0..5 {
+            assert!(deliver_at(&mut outbox, "x", start()).expect("room").accepted);
+        }
+        let behind = deliver_at(&mut outbox, "y", start()).expect("it will catch up");
+        assert!(behind.behind && !behind.accepted);
+        assert_eq!(outbox.depth().0, 5, "nothing is added");
+        let until = start() + PACE.wait;
+        assert_eq!(outbox.wait(Waker::noop(), BOUNDS, late, start()), Wait::Until(until));
+        assert!(outbox.relieved(BOUNDS).is_empty());
+        advance(&mut outbox, frame("x").len());
+        assert_eq!(outbox.relieved(BOUNDS).len(), 1);
+        assert_eq!(outbox.wait(Waker::noop(), BOUNDS, late, start()), Wait::Room);
+        assert!(deliver_at(&mut outbox, "y", start()).expect("room").accepted);
+    }
+
+    #[test]
+    fn who_is_waited_for_in_vain_is_given_up_far_over_its_bounds() {
+        let mut outbox = outbox();
+        for _ in 0..5 {
+            deliver_at(&mut outbox, "x", start()).expect("room");
+        }
+        let now = start() + PACE.wait;
+        assert_eq!(outbox.wait(Waker::noop(), BOUNDS, now, now), Wait::InVain);
+        assert!(outbox.lag(BOUNDS).is_some_and(|lag| lag.left_behind && lag.since == start()));
+        let verdicts: Vec<_> = (0..60).map(|_| deliver_at(&mut outbox, "y", now)).collect();
+        assert!(verdicts[..59].iter().all(|verdict| verdict.as_ref().is_ok_and(|pushed| pushed.accepted)));
+        assert_eq!(verdicts[59], Err(TOO_SLOW), "sixteen times as many frames");
+        let mut outbox = self::outbox();
+        let large = "x".repeat(600);
+        let later = now + PACE.wait;
+        let verdicts: Vec<_> =
+            (0..7).map(|count| deliver_at(&mut outbox, &large, if count < 2 { now } else { later })).collect();
+        assert!(verdicts[..6].iter().all(|verdict| verdict.as_ref().is_ok_and(|pushed| pushed.accepted)));
+        assert_eq!(verdicts[6], Err(TOO_SLOW), "four times as many bytes");
+    }
+
+    #[test]
+    fn who_was_left_behind_is_waited_for_again_when_it_has_caught_up() {
+        let mut outbox = outbox();
+        for _ in 0..5 {
+            deliver_at(&mut outbox, "x", start()).expect("room");
+        }
+        let now = start() + PACE.wait;
+        let pushed = deliver_at(&mut outbox, "y", now).expect("not far over");
+        assert!(pushed.accepted && pushed.left_behind && pushed.wake);
+        outbox.advance(3 * frame("x").len(), BOUNDS, now);
+        assert!(outbox.is_left_behind(), "three of four wait");
+        outbox.advance(frame("x").len(), BOUNDS, now);
+        assert!(!outbox.is_left_behind());
+    }
+
+    #[test]
+    fn a_channel_does_not_wait_longer_than_it_may() {
+        let mut outbox = outbox();
+        for _ in 0..5 {
+            deliver_at(&mut outbox, "x", start()).expect("room");
+        }
+        let until = start() + Duration::from_millis(100);
+        assert_eq!(outbox.wait(Waker::noop(), BOUNDS, until, start()), Wait::Until(until));
+        assert_eq!(outbox.wait(Waker::noop(), BOUNDS, until, until), Wait::InVain);
+    }
+
+    #[test]
+    fn nobody_waits_for_whoever_goes() {
+        let mut outbox = outbox();
+        for _ in 0..5 {
+            deliver_at(&mut outbox, "x", start()).expect("room");
+        }
+        assert!(matches!(outbox.wait(Waker::noop(), BOUNDS, start() + PACE.wait, start()), Wait::Until(_)));
+        assert!(outbox.give_up(TOO_SLOW));
+        assert_eq!(outbox.relieved(BOUNDS).len(), 1);
+        assert_eq!(outbox.wait(Waker::noop(), BOUNDS, start() + PACE.wait, start()), Wait::Room);
+    }
+
+    #[test]
+    fn who_makes_too_much_for_itself_is_not_read_and_not_given_up() {
+        let mut outbox = outbox();
+        let congested: Vec<_> = (0..40)
+            .map(|_| {
+                assert!(send(&mut outbox, frame("x")).accepted);
+                outbox.is_congested(BOUNDS)
+            })
+            .collect();
+        assert_eq!(congested.iter().position(|congested| *congested), Some(2 * BOUNDS.frames));
+        outbox.advance(32 * frame("x").len(), BOUNDS, start());
+        assert!(!outbox.is_congested(BOUNDS));
     }
 
     #[test]
     fn a_large_batch_alone_ends_nobody() {
         let (mut outbox, policy) = (outbox(), SlowClient::Disconnect);
-        let texts = ["x"; 40];
+        let texts = ["x"; 64];
         assert!(deliver(&mut outbox, 1, &texts, Loss::Policy(None), policy).wake);
-        assert_eq!(outbox.send(frame("y"), BOUNDS), Err(TOO_SLOW), "but nothing was taken of it");
+        assert!(deliver_at(&mut outbox, "y", start()).expect("it will catch up").behind);
+        let late = start() + PACE.wait;
+        assert_eq!(deliver_at(&mut outbox, "y", late), Err(TOO_SLOW), "but nothing was taken of it");
+    }
+
+    #[test]
+    fn presence_without_the_whole_list_makes_nothing_outdated() {
+        let mut outbox = outbox();
+        deliver(&mut outbox, 1, &["p1"], Loss::Partial, SlowClient::DropNewest);
+        deliver(&mut outbox, 1, &["whole"], Loss::Outdated, SlowClient::DropNewest);
+        deliver(&mut outbox, 1, &["p2", "p3", "p4"], Loss::Partial, SlowClient::DropNewest);
+        let pushed = deliver(&mut outbox, 2, &["p5"], Loss::Partial, SlowClient::DropNewest);
+        assert_eq!(pushed.dropped, Dropped::default());
+        assert_eq!(texts(&outbox), "whole p2 p3 p4 p5", "what was before the list is outdated by it");
     }
 
     #[test]
@@ -620,12 +920,12 @@ mod tests {
     #[test]
     fn the_oldest_broadcasts_make_room_but_not_what_a_client_needs() {
         let (mut outbox, oldest) = (outbox(), Loss::Policy(Some(SlowClient::DropOldest)));
-        outbox.send(frame("ack"), BOUNDS).expect("room");
+        send(&mut outbox, frame("ack"));
         deliver(&mut outbox, 1, &["1", "2"], oldest, SlowClient::Disconnect);
         let pushed = deliver(&mut outbox, 1, &["3", "4", "5"], Loss::Policy(None), SlowClient::DropOldest);
         let dropped = Dropped { oldest: 2, ..Dropped::default() };
         assert_eq!((texts(&outbox).as_str(), pushed.dropped, pushed.depth), ("ack 3 4 5", dropped, 4));
-        outbox.send(frame("reply"), BOUNDS).expect("room");
+        send(&mut outbox, frame("reply"));
         assert_eq!(texts(&outbox), "ack 3 4 5 reply", "those have no policy of their own, and this is not dropped");
     }
 
@@ -638,7 +938,7 @@ mod tests {
         assert_eq!((texts(&outbox).as_str(), pushed.dropped), ("1 2 3 4", dropped));
         deliver(&mut outbox, 1, &["6"], newest, SlowClient::Disconnect);
         assert_eq!(texts(&outbox), "1 2 3 4");
-        outbox.advance(frame("1").len());
+        advance(&mut outbox, frame("1").len());
         deliver(&mut outbox, 1, &["7"], newest, SlowClient::Disconnect);
         assert_eq!(texts(&outbox), "2 3 4 7");
     }
@@ -661,11 +961,11 @@ mod tests {
             let mut outbox = outbox();
             let broadcast = Loss::Policy(None);
             deliver(&mut outbox, 1, &["1", "2", "3", "4"], broadcast, policy);
-            outbox.advance(1);
+            advance(&mut outbox, 1);
             deliver(&mut outbox, 1, &["5"], broadcast, policy);
             let expected = if policy == SlowClient::DropOldest { "3 4 5" } else { "2 3 4" };
             assert_eq!((texts(&outbox).as_str(), outbox.started), (expected, 2));
-            outbox.advance(2);
+            advance(&mut outbox, 2);
             assert_eq!((texts(&outbox).as_str(), outbox.frames), (expected, 3));
         }
     }
@@ -674,15 +974,15 @@ mod tests {
     fn giving_up_keeps_the_rest_of_a_started_frame_so_that_the_close_frame_is_one() {
         let mut outbox = outbox();
         deliver(&mut outbox, 1, &["hello", "world"], Loss::Never, SlowClient::Disconnect);
-        outbox.advance(4);
+        advance(&mut outbox, 4);
         let mut close = Vec::new();
         ws::encode_close(1013, "too slow", &mut close);
         assert!(outbox.give_up(TOO_SLOW));
         assert_eq!(queued(&outbox), [b"llo".as_slice(), &close].concat());
         assert_eq!(outbox.frames, 2);
         assert!(!outbox.give_up(TOO_SLOW), "closing twice");
-        assert_eq!(outbox.send(frame("late"), BOUNDS), Ok(Pushed::default()));
-        outbox.advance(3);
+        assert_eq!(send(&mut outbox, frame("late")), Pushed::default());
+        advance(&mut outbox, 3);
         assert_eq!(outbox.frames, 1);
     }
 
@@ -693,7 +993,7 @@ mod tests {
         assert!(outbox.begin_end(closure));
         outbox.expect_farewell();
         assert!(!outbox.farewell());
-        outbox.send(frame("last"), BOUNDS).expect("room");
+        send(&mut outbox, frame("last"));
         assert!(outbox.farewell());
         let mut close = Vec::new();
         ws::encode_close(1001, "bye", &mut close);
@@ -705,20 +1005,20 @@ mod tests {
     }
 
     fn outbox_of_a_body() -> Outbox {
-        Outbox::new(Writer::Body(Taker::default()), Framing::Events)
+        Outbox::new(Writer::Body(Taker::default()), Framing::Events, PACE, start())
     }
 
     /// What a body takes, and whether the connection's task is to look at what is left.
     fn take(outbox: &mut Outbox) -> (Poll<Option<Bytes>>, bool) {
-        outbox.take(Waker::noop(), BOUNDS)
+        outbox.take(Waker::noop(), BOUNDS, start())
     }
 
     #[test]
     fn a_body_takes_what_waits_and_waits_for_more() {
         let mut outbox = outbox_of_a_body();
         assert_eq!(take(&mut outbox), (Poll::Pending, false));
-        assert!(outbox.send(event("a"), BOUNDS).expect("room").wake);
-        outbox.send(event("b"), BOUNDS).expect("room");
+        assert!(send(&mut outbox, event("a")).wake);
+        send(&mut outbox, event("b"));
         assert!(matches!(outbox.offer(), Some((Some(_), false))), "it waits, and has taken nothing");
         assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("a"))), true), "there is more");
         assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("b"))), false));
@@ -730,20 +1030,22 @@ mod tests {
     }
 
     #[test]
-    fn a_body_takes_no_more_at_once_than_it_may_and_what_it_has_begun_stays() {
+    fn a_body_takes_no_more_at_once_than_it_may_but_never_a_part_of_an_event() {
         let mut outbox = outbox_of_a_body();
-        let large = "x".repeat(2 * BODY_TAKES);
-        outbox.send(event(&large), BOUNDS).expect("room");
-        let (taken, _) = take(&mut outbox);
-        assert_eq!(taken, Poll::Ready(Some(event(&large).slice(..BODY_TAKES))));
+        let (large, small) = ("x".repeat(2 * BODY_TAKES), "x".repeat(BODY_TAKES / 3));
+        let buffer: Bytes = [event(&large), event(&small), event(&small), event(&small)].concat().into();
+        let run = Run { range: 0..buffer.len(), buffer, frames: 4, loss: Loss::Never };
+        outbox.deliver(1, &[run], BOUNDS, start).expect("not given up");
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event(&large))), true));
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some([event(&small), event(&small)].concat().into())), true));
         assert!(outbox.give_up(TOO_SLOW));
-        assert_eq!(queued(&outbox), event(&large)[BODY_TAKES..], "the rest of the event, and no close frame");
+        assert_eq!(queued(&outbox), b"", "there is no close frame");
     }
 
     #[test]
     fn a_stream_is_closed_without_a_frame() {
         let mut outbox = outbox_of_a_body();
-        outbox.send(event("last"), BOUNDS).expect("room");
+        send(&mut outbox, event("last"));
         outbox.begin_end(Closure { code: 1001, text: "bye".into(), reason: CloseReason::Shutdown });
         assert!(outbox.farewell());
         assert_eq!((outbox.phase(), queued(&outbox)), (Phase::Closing, event("last").to_vec()));
@@ -756,7 +1058,7 @@ mod tests {
         for text in ["1", "22", "333", "4444", "55555"] {
             let (buffer, loss) = (event(text), Loss::Policy(Some(SlowClient::DropOldest)));
             outbox
-                .deliver(1, &[Run { range: 0..buffer.len(), buffer, frames: 1, loss }], BOUNDS)
+                .deliver(1, &[Run { range: 0..buffer.len(), buffer, frames: 1, loss }], BOUNDS, start)
                 .expect("not given up");
         }
         let expected: Vec<_> = ["22", "333", "4444", "55555"].iter().flat_map(|text| event(text).to_vec()).collect();
@@ -767,9 +1069,9 @@ mod tests {
     fn an_emptied_outbox_holds_no_buffer() {
         let mut outbox = outbox();
         for _ in 0..10 {
-            outbox.send(frame("x"), BOUNDS).expect("room");
+            send(&mut outbox, frame("x"));
         }
-        outbox.advance(30);
+        advance(&mut outbox, 30);
         assert_eq!(outbox.queue.capacity(), 0);
     }
 
@@ -791,7 +1093,8 @@ mod tests {
             Just(Some(SlowClient::DropOldest)),
             Just(Some(SlowClient::DropNewest)),
         ];
-        let loss = prop_oneof![Just(Loss::Never), Just(Loss::Outdated), policy.prop_map(Loss::Policy)];
+        let loss =
+            prop_oneof![Just(Loss::Never), Just(Loss::Outdated), Just(Loss::Partial), policy.prop_map(Loss::Policy)];
         prop_oneof![
             4 => (1..3u64, 1..5usize, loss).prop_map(|(channel, frames, loss)| Step::Deliver { channel, frames, loss }),
             1 => Just(Step::Send),
@@ -799,40 +1102,48 @@ mod tests {
         ]
     }
 
+    /// What a step delivers: frames with the numbers of what was sent, which are noted.
+    fn numbered(sent: &mut Vec<(u64, Loss)>, channel: u64, frames: usize, loss: Loss, framing: Framing) -> Run<Bytes> {
+        let first = sent.len();
+        sent.extend((0..frames).map(|_| (channel, loss)));
+        let bytes: Vec<u8> =
+            (first..sent.len()).flat_map(|number| framing.frame(number.to_string().as_bytes())).collect();
+        Run { range: 0..bytes.len(), buffer: bytes.into(), frames: frames as u32, loss }
+    }
+
     proptest! {
         /// Whatever is dropped for whom: the client reads whole frames, in their order; none is missing that must not be,
-        /// and of presence none without a newer one of the same channel behind it.
+        /// and of presence none without a newer whole list of the same channel behind it.
         #[test]
         fn what_arrives_is_whole_and_in_order_and_lacks_only_what_may_be_dropped(
             steps in prop::collection::vec(any_step(), 1..60),
             policy in prop_oneof![Just(SlowClient::DropOldest), Just(SlowClient::DropNewest)],
         ) {
-            let (mut outbox, bounds) = (outbox(), Bounds { frames: 8, bytes: 200, policy });
-            let (mut sent, mut read, mut dropped) = (Vec::new(), Vec::new(), 0);
+            let (mut outbox, bounds) = (outbox(), Bounds { frames: 8, bytes: 200, policy, ..BOUNDS });
+            let (mut sent, mut read, mut dropped, mut now) = (Vec::new(), Vec::new(), 0, start());
             for step in steps {
+                // Nobody waits for this client.
+                now += PACE.wait;
                 let pushed = match step {
                     Step::Deliver { channel, frames, loss } => {
-                        let first = sent.len();
-                        sent.extend((0..frames).map(|_| (channel, loss)));
-                        let bytes: Vec<u8> = (first..sent.len()).flat_map(|number| frame(&number.to_string())).collect();
-                        let buffer = Bytes::from(bytes);
-                        let run = Run { range: 0..buffer.len(), buffer, frames: frames as u32, loss };
-                        outbox.deliver(channel, &[run], bounds)
+                        let run = numbered(&mut sent, channel, frames, loss, Framing::Plain);
+                        outbox.deliver(channel, &[run], bounds, || now)
                     }
                     Step::Send => {
                         sent.push((0, Loss::Never));
-                        outbox.send(frame(&(sent.len() - 1).to_string()), bounds)
+                        Ok(outbox.send(frame(&(sent.len() - 1).to_string()), bounds, || now))
                     }
                     Step::Take(share) => {
                         let bytes = queued(&outbox);
                         let taken = bytes.len() * share / 1000;
                         read.extend_from_slice(&bytes[..taken]);
-                        outbox.advance(taken);
+                        outbox.advance(taken, bounds, now);
                         Ok(Pushed::default())
                     }
                 };
-                let Ok(Pushed { dropped: now, .. }) = pushed else { return Ok(()) };
-                dropped += now.outdated + now.oldest + now.newest;
+                let Ok(Pushed { dropped: lost, behind, .. }) = pushed else { return Ok(()) };
+                prop_assert!(!behind);
+                dropped += lost.outdated + lost.oldest + lost.newest;
                 prop_assert_eq!(outbox.bytes, queued(&outbox).len());
                 prop_assert_eq!(outbox.frames, outbox.queue.iter().map(|entry| entry.frames).sum::<usize>());
             }
@@ -850,10 +1161,69 @@ mod tests {
                 let has_newer = || arrived.iter().any(|other| *other > number && sent[*other] == (*channel, Loss::Outdated));
                 match loss {
                     Loss::Never | Loss::Policy(Some(SlowClient::Disconnect)) => prop_assert!(false, "{} is lost", number),
-                    Loss::Outdated => prop_assert!(has_newer(), "{} was not outdated", number),
+                    Loss::Outdated | Loss::Partial => prop_assert!(has_newer(), "{} was not outdated", number),
                     Loss::Policy(_) => {}
                 }
             }
+        }
+
+        /// Whatever comes, waits and is taken, and whenever the client is given up, or its connection ends without waiting
+        /// for it: a body gets whole events, and one that may miss nothing gets all of them up to then, in order.
+        #[test]
+        fn a_body_ends_between_two_events_wherever_it_ends(
+            steps in prop::collection::vec((any_step(), 0..3000u64), 1..25),
+            large in prop_oneof![Just(0usize), Just(BODY_TAKES / 4), Just(BODY_TAKES + 1)],
+            given_up in any::<bool>(),
+            takes_the_rest in any::<bool>(),
+        ) {
+            let (mut outbox, bounds) = (outbox_of_a_body(), Bounds { frames: 8, bytes: 3 * BODY_TAKES, ..BOUNDS });
+            let (mut sent, mut read, mut now) = (Vec::new(), Vec::new(), start());
+            let filler = "x".repeat(large);
+            let take = |outbox: &mut Outbox, read: &mut Vec<u8>, now| match outbox.take(Waker::noop(), bounds, now).0 {
+                Poll::Ready(Some(bytes)) => {
+                    read.extend_from_slice(&bytes);
+                    true
+                }
+                _ => false,
+            };
+            for (step, pause) in steps {
+                now += Duration::from_millis(pause);
+                match step {
+                    Step::Deliver { frames, .. } => {
+                        let events: Vec<u8> =
+                            (sent.len()..sent.len() + frames).flat_map(|number| event(&format!("{number} {filler}"))).collect();
+                        let run = Run { range: 0..events.len(), buffer: events.into(), frames: frames as u32, loss: Loss::Never };
+                        match outbox.deliver(1, &[run], bounds, || now) {
+                            Ok(pushed) if pushed.accepted => sent.extend(sent.len()..sent.len() + frames),
+                            Ok(pushed) => prop_assert!(pushed.behind),
+                            Err(closure) => {
+                                outbox.give_up(closure);
+                                break;
+                            }
+                        }
+                    }
+                    Step::Send => {
+                        outbox.send(event(&sent.len().to_string()), bounds, || now);
+                        sent.push(sent.len());
+                    }
+                    Step::Take(_) => {
+                        take(&mut outbox, &mut read, now);
+                    }
+                }
+            }
+            if given_up {
+                outbox.give_up(TOO_SLOW);
+            }
+            while takes_the_rest && take(&mut outbox, &mut read, now) {}
+            drop(outbox.end());
+            let text = String::from_utf8(read).expect("text");
+            prop_assert!(text.is_empty() || text.ends_with("\n\n"));
+            let numbers = text.split_terminator("\n\n").map(|event| {
+                let text = event.strip_prefix("data: ").expect("an event");
+                text.split(' ').next().expect("a number").parse::<usize>().expect("a number")
+            });
+            let numbers: Vec<_> = numbers.collect();
+            prop_assert!(sent.starts_with(&numbers), "{:?} of {:?}", numbers, sent);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Deadlines as data: one table for a whole `PondSocket`, and one task that wakes whoever's deadline has come.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -20,6 +20,42 @@ pub(crate) struct Timer {
     start: Instant,
     table: Mutex<Table>,
     earlier: Notify,
+}
+
+/// The timer of a whole `PondSocket`, started on the runtime of the first connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedTimer(Arc<OnceLock<Arc<Timer>>>);
+
+impl SharedTimer {
+    pub(crate) fn get(&self) -> &Arc<Timer> {
+        self.0.get_or_init(Timer::start)
+    }
+}
+
+/// At most one armed deadline of somebody who waits, taken back when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(Option<(Arc<Timer>, Instant, Key)>);
+
+impl Alarm {
+    /// Wakes `waker` at `deadline`, in the place of the deadline before.
+    pub(crate) fn set(&mut self, timer: &Arc<Timer>, deadline: Instant, waker: &Waker) {
+        if self.0.as_ref().is_none_or(|(_, armed, _)| *armed != deadline) {
+            self.clear();
+            self.0 = Some((Arc::clone(timer), deadline, timer.arm(deadline, waker.clone())));
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some((timer, _, key)) = self.0.take() {
+            timer.disarm(key);
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::cluster::node::Node;
-use crate::engine::timer::Timer;
+use crate::engine::timer::{SharedTimer, Timer};
 use crate::hooks::HookSet;
 use crate::limits::address::Proxies;
 use crate::limits::memory::Memory;
@@ -20,7 +20,7 @@ pub(crate) struct Common {
     pub(crate) hooks: HookSet,
     pub(crate) drain: Drain,
     pub(crate) memory: Arc<Memory>,
-    timer: OnceLock<Arc<Timer>>,
+    pub(crate) shared_timer: SharedTimer,
     node: OnceLock<Option<Arc<Node>>>,
 }
 
@@ -44,7 +44,7 @@ impl Common {
 
     /// The timer, started on the runtime of the first connection.
     pub(crate) fn timer(&self) -> &Arc<Timer> {
-        self.timer.get_or_init(Timer::start)
+        self.shared_timer.get()
     }
 }
 

@@ -47,6 +47,8 @@ pub struct PresenceChange<T = Value> {
     pub changed: T,
     /// The presence of all tracked users, in no particular order.
     pub list: Vec<T>,
+    /// Whether the list shows no more than what has changed: the whole one follows, unless it is too large.
+    pub partial: bool,
 }
 
 /// The kind of a presence change.
@@ -79,6 +81,8 @@ struct PresencePayload<T> {
     user_id: String,
     changed: T,
     presence: Vec<T>,
+    #[serde(default)]
+    partial: bool,
 }
 
 impl Received {
@@ -122,7 +126,7 @@ impl Received {
             "UPDATE" => Change::Update,
             _ => Change::Leave,
         };
-        let PresencePayload { user_id, changed, presence: list } = serde_json::from_value(self.payload)?;
-        Ok(PresenceChange { change, user_id, changed, list })
+        let PresencePayload { user_id, changed, presence: list, partial } = serde_json::from_value(self.payload)?;
+        Ok(PresenceChange { change, user_id, changed, list, partial })
     }
 }

@@ -145,7 +145,8 @@ impl<T: Transport> Connection<T> {
         &self.session.link
     }
 
-    fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) {
+    /// Reads while there is something to read and nothing has to pause. True if it has to.
+    fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         self.crowded.retain(|channel| channel.poll_room(cx).is_pending());
         self.is_starved &= self.stage == Stage::Open && self.may_read();
         while self.may_read() && self.has_memory(cx) {
@@ -158,12 +159,13 @@ impl<T: Transport> Connection<T> {
                 }
                 Poll::Ready(Ok(Heard::End)) => self.hang_up("end of stream"),
                 Poll::Ready(Err(error)) => self.hang_up(&error.to_string()),
-                Poll::Pending => return,
+                Poll::Pending => return false,
             }
         }
         // Whoever is not read cannot be heard.
         self.heard = now;
         self.session.note_pause();
+        true
     }
 
     /// Whether the server has memory for what this connection sends. While it is closed nothing of that is kept.
@@ -196,7 +198,7 @@ impl<T: Transport> Connection<T> {
 
     fn may_read(&self) -> bool {
         match self.stage {
-            Stage::Open => self.crowded.is_empty() && self.session.pause().is_none(),
+            Stage::Open => self.crowded.is_empty() && self.session.pause().is_none() && !self.session.must_pause(),
             Stage::Closing | Stage::Lingering => true,
             Stage::Gone => false,
         }
@@ -283,11 +285,12 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Does what is due, and says when the next thing will be.
-    fn keep_time(&mut self, now: Instant, over: bool) -> Option<Instant> {
+    fn keep_time(&mut self, now: Instant) -> Option<Instant> {
         if self.stage == Stage::Gone {
             return self.session.next_deadline();
         }
-        self.watch(now, over, |troubles| &mut troubles.over);
+        let lag = self.link().lag();
+        self.watch(now, lag.is_some(), |troubles| &mut troubles.over);
         if self.session.take_moved() {
             // The queue may be full for as long as it moves.
             self.cure(|troubles| &mut troubles.full);
@@ -301,7 +304,9 @@ impl<T: Transport> Connection<T> {
         let since = |of: fn(&Troubles) -> Option<Instant>| self.troubles.as_deref().and_then(of);
         let late = |start: Option<Instant>, limit: Duration| start.is_some_and(|start| now >= start + limit);
         let stalled = since(|troubles| troubles.stalled);
-        let over = since(|troubles| troubles.over);
+        // Whoever takes something is not given up for what others do, as long as they wait for it.
+        let over = since(|troubles| troubles.over).zip(lag);
+        let over = over.map(|(over, lag)| if lag.left_behind { over } else { over.max(lag.since) });
         let full = since(|troubles| troubles.full);
         let hoarding = since(|troubles| troubles.hoarding);
         let closing = since(|troubles| troubles.closing);
@@ -418,20 +423,24 @@ impl<T: Transport> Future for Connection<T> {
             let scope = Scope::enter();
             me.link().cork(cx.waker());
             me.session.poll_jobs(cx, now);
-            me.read_all(cx, now);
+            let paused = me.read_all(cx, now);
             me.follow_link();
             me.session.poll_jobs(cx, now);
-            let over = me.link().uncork();
+            me.link().uncork();
             let changed = scope.finish();
             me.crowded.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
             me.flush(cx, now);
             me.follow_link();
             me.give_back_place();
             me.account();
+            if paused && !me.is_starved && me.may_read() {
+                // What made it pause has been delivered meanwhile: nothing else would wake it.
+                continue;
+            }
             if me.stage == Stage::Gone && me.session.is_done() {
                 return Poll::Ready(());
             }
-            match me.keep_time(now, over) {
+            match me.keep_time(now) {
                 // Something was due and has been done: what follows from it is done in another round.
                 Some(deadline) if deadline <= now => {}
                 deadline => {
@@ -481,6 +490,7 @@ mod tests {
     use crate::engine::framing::Framing;
     use crate::engine::link::{Identity, Terms};
     use crate::engine::outbox::Bounds;
+    use crate::engine::pace;
     use crate::engine::socket::Socket;
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
 
@@ -508,7 +518,8 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (socket, writer) = Socket::io(Box::new(theirs));
         let (id, user) = (ConnectionId::from_u128(1), UserId::new("ada").expect("valid"));
-        let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect };
+        let pace = pace::Terms { wait: Duration::from_secs(2), rate: 128 * 1024 };
+        let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect, pace };
         let terms = Terms { framing: Framing::Plain, bounds, max_assigns: 1024 };
         let observer = Arc::clone(&endpoint.0.observer);
         let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);

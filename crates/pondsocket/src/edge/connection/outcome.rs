@@ -65,8 +65,12 @@ impl Session {
         if chain.iter().any(too_large) {
             return Err(self.endpoint.observer.too_large(Limit::Presence, "presence"));
         }
+        let shown = |step: &Step| if let Step::Track(presence) = step { presence.as_str().len() } else { 0 };
         let (user, assigns) = (link.user(), link.assigns());
         // What would not fit for a new member must not make a channel.
+        if chain.iter().map(shown).max() > Some(options.max_channel_presence) {
+            return Err(self.endpoint.too_much_presence());
+        }
         if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
             return Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns"));
         }
@@ -74,12 +78,21 @@ impl Session {
             if let Some(member) = channel.state().member(user.as_str())
                 && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
             {
-                return None;
+                return Err(Limit::Assigns);
+            }
+            if !chain
+                .iter()
+                .all(|step| !matches!(step, Step::Track(shown) if !channel.has_room_for(user.as_str(), shown)))
+            {
+                return Err(Limit::ChannelPresence);
             }
             let treatment = |event: &str| rules.treatment(event);
-            Some(channel.join(Arc::clone(link), link.id(), user, assigns, request_id, chain, &treatment))
+            Ok(channel.join(Arc::clone(link), link.id(), user, assigns, request_id, chain, &treatment))
         });
-        let accepted = accepted.ok_or_else(|| self.endpoint.observer.too_large(Limit::Assigns, "assigns"))?;
+        let accepted = accepted.map_err(|limit| match limit {
+            Limit::ChannelPresence => self.endpoint.too_much_presence(),
+            _ => self.endpoint.observer.too_large(limit, "assigns"),
+        })?;
         let name = live.name.clone();
         if accepted.first {
             self.link.count(|metrics, me| metrics.channel_joined(me, name.as_str()));

@@ -15,6 +15,7 @@ use super::room::{Busy, Gone, Pause, Room, Seat, Waiting, Work};
 use crate::endpoint::{EndpointInner, Settings};
 use crate::engine::ids;
 use crate::engine::link::Link;
+use crate::engine::live::Scope;
 use crate::engine::outbox::{Closure, Phase};
 use crate::error::{Error, Result};
 use crate::metrics::{CloseReason, Limit, Queue};
@@ -96,6 +97,11 @@ impl Session {
     /// Bytes of messages that are not handled yet.
     pub(super) fn held_bytes(&self) -> usize {
         self.waiting.bytes + self.handled_bytes
+    }
+
+    /// Whether what the client sends next has to wait: too much waits for it, or for those it publishes to.
+    pub(crate) fn must_pause(&self) -> bool {
+        self.link.is_congested() || Scope::is_crowded()
     }
 
     /// Whether something that waited has been begun since the last call.

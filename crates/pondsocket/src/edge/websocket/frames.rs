@@ -39,7 +39,7 @@ impl Frames {
     ) -> Heard {
         let mut input = self.decoder.feed(bytes, codec);
         // What is behind the last message that there is room for stays with the decoder, and the socket is not read.
-        while (!is_open || session.pause().is_none())
+        while (!is_open || session.pause().is_none() && !session.must_pause())
             && let Some(event) = input.next()
         {
             match event {

@@ -104,9 +104,14 @@ impl Recipient for Member {
         ConnectionId::from_u128(self.0.number)
     }
 
-    fn deliver(&self, _: u64, runs: &[Run<Bytes>]) {
+    fn deliver(&self, _: u64, runs: &[Run<Bytes>]) -> Reached {
         let bytes: Vec<u8> = runs.iter().flat_map(|run| run.bytes().iter().copied()).collect();
         self.take(&bytes);
+        Reached::Done
+    }
+
+    fn wait(&self, _: &Waker, _: Instant) -> Wait {
+        Wait::Room
     }
 
     fn send(&self, text: &[u8]) -> impl FnOnce() {
@@ -140,7 +145,8 @@ fn room() -> (Room, [Member; 2]) {
 }
 
 fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
-    let room = LiveChannel::new(name(), (0, Arc::new(lobby)), Limits::default(), None, Weak::new());
+    let room =
+        LiveChannel::new(name(), (0, Arc::new(lobby)), (Limits::default(), Pacing::default()), None, Weak::new());
     let members = [Member::new(1), Member::new(2)];
     for member in &members {
         let seated = room.change(|channel| seat(channel, member));
@@ -268,7 +274,7 @@ fn answers_in_order(filters: bool) {
 #[test]
 fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default(), None);
+        let hub = Hub::new(Limits::default(), Pacing::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (old, slot) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &first));
         let leaving = Arc::clone(&old);
@@ -318,7 +324,7 @@ fn publish_to_whom_it_concerns(room: &Room, text: &str) {
 #[test]
 fn two_first_joins_meet_in_one_channel() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default(), None);
+        let hub = Hub::new(Limits::default(), Pacing::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
         let joiner = thread::spawn(move || other.join(&name(), (0, &lobby()), |channel, _| seat(channel, &member)).0);
@@ -334,7 +340,7 @@ fn two_first_joins_meet_in_one_channel() {
 #[test]
 fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default(), None);
+        let hub = Hub::new(Limits::default(), Pacing::default(), None);
         let members = [Member::new(1), Member::new(2)];
         let seats =
             members.each_ref().map(|member| hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, member)));
