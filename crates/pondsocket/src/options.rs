@@ -202,8 +202,8 @@ options! {
         /// `slow_client` says is done with it, until less than half of what may wait waits for it. Zero waits for nobody.
         /// Default 2 s.
         pacing_wait: Duration = Duration::from_secs(2),
-        /// How many bytes in a second a member must take to be waited for, over `pacing_wait`. Default 128 KiB.
-        pacing_rate: usize = 128 * 1024,
+        /// How many bytes in a second a member must take to be waited for, over `pacing_wait`. Default 64 KiB.
+        pacing_rate: usize = 64 * 1024,
         /// What becomes of broadcasts for a client that has as much waiting as it may. A client that has taken all there
         /// was misses nothing, however much is sent at once. An event can have a policy of its own:
         /// [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].

@@ -62,6 +62,11 @@ struct Change {
     size: usize,
 }
 
+/// Options for readers that the machine may stop for a while: what is about seconds is shown with the clock paused.
+fn patient() -> Options {
+    Options::default().pacing_wait(60 * SECOND).send_timeout(60 * SECOND).write_wait(60 * SECOND)
+}
+
 fn served(options: Options) -> Served {
     let counted = Recorder::default();
     let pond = PondSocket::with_options(options).expect("valid options").metrics(counted.clone());
@@ -178,7 +183,7 @@ async fn stop(endpoint: &Endpoint) {
 
 /// One member shows something else so many times in one write; the others, and itself, only read.
 async fn changes_at_once(members: usize, size: usize, changes: usize) {
-    let served = served(Options::default());
+    let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
     let mut readers = Vec::new();
     for number in 1..members {
@@ -229,7 +234,7 @@ async fn who_only_reads_hears_of_150_changes_of_much_presence_in_one_write() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_who_comes_at_once_and_comes_back_sees_everybody() {
     const CROWD: usize = 30;
-    let served = served(Options::default());
+    let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
     for round in 0..2 {
         let mut coming = JoinSet::new();
@@ -255,7 +260,7 @@ async fn everybody_who_comes_at_once_and_comes_back_sees_everybody() {
 /// The small rooms that there are by far the most of: each change comes with the whole list, as ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_room_is_told_the_whole_list_with_each_change() {
-    let served = served(Options::default());
+    let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
     let mut ada = member(address, "ada", Some(10)).await;
     let bob = reader(member(address, "bob", Some(10)).await);
@@ -300,7 +305,7 @@ async fn a_channel_shows_no_more_than_it_may() -> Result<(), Box<dyn std::error:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_too_large_for_some_clients_is_told_change_by_change() {
-    let served = served(Options::default().max_presence_list(8 * 1024));
+    let served = served(patient().max_presence_list(8 * 1024));
     let (_server, address) = serve(&served.pond).await;
     let mut readers = Vec::new();
     for number in 0..12 {
@@ -373,7 +378,7 @@ fn publisher(peer: Peer, count: usize, size: usize) -> JoinHandle<Heard> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_only_reads_gets_10_000_broadcasts_that_come_at_once() {
     const COUNT: usize = 10_000;
-    let served = served(Options::default());
+    let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
     let mut readers = Vec::new();
     for number in 1..4 {
@@ -458,7 +463,7 @@ async fn text(socket: &mut WebSocketStream<DuplexStream>) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_goes_no_faster_than_a_member_that_reads() {
     const COUNT: usize = 800;
-    let served = served(Options::default().write_buffer_size(16 * 1024));
+    let served = served(patient().write_buffer_size(16 * 1024));
     let (_server, address) = serve(&served.pond).await;
     let quick = reader(member(address, "quick", None).await);
     // 2 MB in a second, and 8 KiB at once.
@@ -674,7 +679,7 @@ async fn nobody_waits_for_a_member_that_may_miss_something() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_gets_a_pong_for_each_of_its_pings_however_many_it_sends_at_once() {
     const COUNT: usize = 20_000;
-    let served = served(Options::default());
+    let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
     let mut tcp = Peer::connect(address, "/?name=tcp").await;
     // An empty ping, masked with zeros.
@@ -696,7 +701,7 @@ async fn a_client_that_reads_gets_a_pong_for_each_of_its_pings_however_many_it_s
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_gets_an_answer_to_each_of_its_messages_however_many_it_sends_at_once() {
     const COUNT: usize = 1500;
-    let served = served(Options::default().send_channel_buffer(16));
+    let served = served(patient().send_channel_buffer(16));
     let (_server, address) = serve(&served.pond).await;
     let mut tcp = member(address, "tcp", None).await;
     let mut memory = Local::join(&served.pond, "memory", 1 << 20, None).await;
