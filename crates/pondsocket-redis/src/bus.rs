@@ -125,6 +125,10 @@ impl Bus for RedisBus {
 }
 
 impl Leases for RedisBus {
+    fn begin<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
+        Box::pin(self.leases.begin(&self.publisher, name, ttl))
+    }
+
     fn beat<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>> {
         Box::pin(async move {
             let lease = self.leases.beat(&self.publisher, me, ttl).await;

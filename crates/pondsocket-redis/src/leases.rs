@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pondsocket::cluster::{BusError, Lease, NodeId};
-use redis::{RedisError, Script, cmd};
+use redis::{Cmd, FromRedisValue, RedisError, Script, cmd};
 
 use crate::error::bus_error;
 use crate::options::RedisOptions;
-use crate::publisher::Publisher;
+use crate::publisher::{Connection, Publisher};
 
 /// One round trip for each beat. What has run out is taken off by whoever sees it first. The key goes a day after the last
 /// beat of all.
@@ -19,15 +19,47 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
 local lost = ARGV[3] == '1' and (not held or tonumber(held) <= now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+local last = redis.call('ZSCORE', KEYS[2], ARGV[4])
+if not last or tonumber(last) < tonumber(ARGV[5]) then redis.call('ZADD', KEYS[2], ARGV[5], ARGV[4]) end
+redis.call('EXPIRE', KEYS[2], 86400)
 local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)
 if #expired > 0 then redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now) end
 redis.call('EXPIRE', KEYS[1], 86400)
 return {lost and 1 or 0, expired, redis.call('ZRANGE', KEYS[1], 0, -1)}
 ";
 
+/// Numbers the next life of a name. Nodes that number their lives by their own clocks have no number in the second key, but
+/// while they live a lease in the first. Of the names the ten thousand with the latest lives are remembered: nodes without a
+/// name of their own bring a new one with each life.
+const BEGIN: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local name, most = ARGV[1], 2^53 - 2
+local life = now
+local function follow(last) if last and last <= most and last >= life then life = last + 1 end end
+follow(tonumber(redis.call('ZSCORE', KEYS[2], name) or nil))
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if string.sub(member, 1, #name + 1) == name .. '~' then follow(tonumber(string.sub(member, #name + 2), 36)) end
+end
+local digits, rest = '', life
+repeat
+  local digit = rest % 36
+  digits = string.sub('0123456789abcdefghijklmnopqrstuvwxyz', digit + 1, digit + 1) .. digits
+  rest = (rest - digit) / 36
+until rest == 0
+local number = string.format('%.0f', life)
+redis.call('ZADD', KEYS[1], now + ARGV[2], name .. '~' .. digits)
+redis.call('ZADD', KEYS[2], number, name)
+for _, old in ipairs(redis.call('ZRANGE', KEYS[2], 0, -10001)) do redis.call('ZREM', KEYS[2], old) end
+redis.call('EXPIRE', KEYS[1], 86400)
+redis.call('EXPIRE', KEYS[2], 86400)
+return number
+";
+
 pub(crate) struct LeaseTable {
     key: String,
-    script: String,
+    /// The last life of each name.
+    lives: String,
     /// Who has beaten and not said bye: if its lease is gone, it was lost. Held for a moment only.
     known: Mutex<HashSet<NodeId>>,
 }
@@ -36,7 +68,7 @@ impl LeaseTable {
     pub(crate) fn new(options: &RedisOptions) -> LeaseTable {
         LeaseTable {
             key: format!("{}:v1:{}:__nodes__", options.prefix, options.namespace),
-            script: Script::new(BEAT).get_hash().to_owned(),
+            lives: format!("{}:v1:{}:__lives__", options.prefix, options.namespace),
             known: Mutex::default(),
         }
     }
@@ -44,21 +76,47 @@ impl LeaseTable {
     pub(crate) async fn beat(&self, publisher: &Publisher, me: &NodeId, ttl: Duration) -> Result<Lease, BusError> {
         let connection = publisher.connection()?;
         let again = u8::from(self.known().contains(me));
-        let command = |name: &str, script: &str| {
-            let mut command = cmd(name);
-            command.arg(script).arg(1).arg(&self.key).arg(member(me)).arg(ttl.as_millis() as u64).arg(again);
-            command
+        let arguments = |command: &mut Cmd| {
+            command.arg(member(me)).arg(ttl.as_millis() as u64).arg(again).arg(&*me.name).arg(me.incarnation);
         };
-        type Answer = (u8, Vec<String>, Vec<String>);
-        let mut answer: Result<Answer, RedisError> =
-            publisher.ask(&connection, &command("EVALSHA", &self.script)).await;
-        if answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
-            answer = publisher.ask(&connection, &command("EVAL", BEAT)).await;
-        }
-        let (lost, expired, alive) = answer.map_err(|error| bus_error(&error))?;
+        let (lost, expired, alive): (u8, Vec<String>, Vec<String>) =
+            self.evaluate(publisher, &connection, BEAT, arguments).await?;
         self.known().insert(me.clone());
         let nodes = |members: &[String]| members.iter().filter_map(|member| node(member)).collect();
         Ok(Lease { alive: nodes(&alive), expired: nodes(&expired), was_expired: lost == 1 })
+    }
+
+    pub(crate) async fn begin(&self, publisher: &Publisher, name: &str, ttl: Duration) -> Result<u64, BusError> {
+        let connection = publisher.connection()?;
+        let arguments = |command: &mut Cmd| {
+            command.arg(name).arg(ttl.as_millis() as u64);
+        };
+        let incarnation: u64 = self.evaluate(publisher, &connection, BEGIN, arguments).await?;
+        self.known().insert(NodeId { name: name.into(), incarnation });
+        Ok(incarnation)
+    }
+
+    /// Runs a script on both keys: by its hash, or as a whole if Redis does not know it.
+    async fn evaluate<T: FromRedisValue>(
+        &self,
+        publisher: &Publisher,
+        connection: &Connection,
+        script: &str,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<T, BusError> {
+        let command = |name: &str, script: &str| {
+            let mut command = cmd(name);
+            command.arg(script).arg(2).arg(&self.key).arg(&self.lives);
+            arguments(&mut command);
+            command
+        };
+        let hash = Script::new(script);
+        let mut answer: Result<T, RedisError> =
+            publisher.ask(connection, &command("EVALSHA", hash.get_hash())).await;
+        if answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
+            answer = publisher.ask(connection, &command("EVAL", script)).await;
+        }
+        answer.map_err(|error| bus_error(&error))
     }
 
     pub(crate) async fn bye(&self, publisher: &Publisher, me: &NodeId) -> Result<(), BusError> {

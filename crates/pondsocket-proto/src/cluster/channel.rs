@@ -69,6 +69,22 @@ impl Channel {
     /// while, and whoever comes is nobody who was only listed. Answers with the users that it changes.
     pub(super) fn merge(
         &mut self,
+        owner: &NodeId,
+        now: u64,
+        change: impl FnOnce(&mut Record) -> Vec<UserId>,
+    ) -> Vec<UserId> {
+        // Whoever gets here is the life that counts. Another one may have had a larger number.
+        let life = owner.incarnation;
+        self.alter(&owner.name, now, |record| {
+            let mut changed = if record.at().incarnation > life { record.begin(life) } else { Vec::new() };
+            changed.extend(change(record));
+            changed
+        })
+    }
+
+    /// The same, for whatever life of the owner is known.
+    pub(super) fn alter(
+        &mut self,
         owner: &Arc<str>,
         now: u64,
         change: impl FnOnce(&mut Record) -> Vec<UserId>,

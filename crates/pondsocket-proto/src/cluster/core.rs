@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::asks::Asks;
 use super::channel::Channel;
 use super::commands::Commands;
+use super::contested::Contested;
 use super::dedup::Recent;
 use super::legacy::LegacyNodes;
 use super::liveness::Nodes;
@@ -37,7 +38,32 @@ pub struct Core {
     pub(super) asks: Asks,
     pub(super) commands: Commands,
     pub(super) twins: Twins,
+    pub(super) contested: Contested,
+    time: Time,
     pub(super) phase: Phase,
+}
+
+/// The time that has passed, by a clock that may be set back.
+#[derive(Debug, Default)]
+struct Time {
+    /// What the clock said last.
+    clock: u64,
+    /// By how much it has been set back in all.
+    behind: u64,
+}
+
+impl Time {
+    /// Reads the clock. What this returns never goes back, and goes on at once behind a step back of the clock.
+    fn read(&mut self, clock: u64) -> u64 {
+        self.behind = self.behind.saturating_add(self.clock.saturating_sub(clock));
+        self.clock = clock;
+        clock.saturating_add(self.behind)
+    }
+
+    /// When that is, by the clock.
+    fn by_clock(&self, at: u64) -> u64 {
+        at.saturating_sub(self.behind)
+    }
 }
 
 /// ```text
@@ -75,13 +101,15 @@ impl Core {
             asks: Asks::default(),
             commands: Commands::default(),
             twins: Twins::default(),
+            contested: Contested::default(),
+            time: Time::default(),
             phase: Phase::Asleep,
             settings,
         }
     }
 
-    /// Takes one input; appends what is to be done to `out`. `now` is in milliseconds since 1970; if it goes back, it
-    /// counts as not having moved.
+    /// Takes one input; appends what is to be done to `out`. `now` is in milliseconds since 1970; if it goes back, no time
+    /// has passed, and time goes on from there. What is said is ordered by nobody's clock.
     ///
     /// [`Output::View`] comes upon [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and [`Input::Closed`] may
     /// be given under a channel's lock. Each of these three is one call per channel, in the order in which it happened
@@ -93,11 +121,12 @@ impl Core {
             }
             return;
         }
-        self.voice.now = now.max(self.voice.now);
+        self.voice.now = self.time.read(now);
         if self.phase == Phase::Asleep {
             self.wake();
         }
         match input {
+            Input::Incarnation(incarnation) => self.adopt(incarnation),
             Input::Opened { channel, instance } => self.open(channel, instance),
             Input::Expected { channel } => drop(self.visit(&channel)),
             Input::Closed { channel, instance } => self.close(&channel, instance),
@@ -113,9 +142,10 @@ impl Core {
         self.voice.take_outputs(out);
     }
 
-    /// When it wants an [`Input::Tick`], at the latest. It may be in the past: then at once.
+    /// When it wants an [`Input::Tick`], at the latest, by the clock that it was told last. It may be in the past: then at
+    /// once.
     pub fn deadline(&self) -> Option<u64> {
-        self.timers.earliest()
+        Some(self.time.by_clock(self.timers.earliest()?))
     }
 
     /// Whether what others say in a channel arrives.
@@ -144,6 +174,18 @@ impl Core {
         self.voice.output(Output::Interest { add, remove: Vec::new() });
         self.timers.set(Timer::Beat, self.now() + self.settings.beat);
         self.timers.set(Timer::Sweep, self.now() + super::sync::SWEEP_STEP);
+    }
+
+    /// Takes the incarnation that the table of leases has given it, if nobody has heard of another one yet.
+    fn adopt(&mut self, incarnation: u64) {
+        if !matches!(self.phase, Phase::Asleep | Phase::Alone) || incarnation == self.me().incarnation {
+            return;
+        }
+        let before = self.settings.topics.inbox(self.me());
+        self.settings.node.incarnation = incarnation;
+        self.voice.adopt(&self.settings.node);
+        let inbox = self.settings.topics.inbox(self.me());
+        self.voice.output(Output::Interest { add: vec![inbox], remove: vec![before] });
     }
 
     /// Everybody is told of everybody who goes, for nodes of other languages; ours need the goodbye only.

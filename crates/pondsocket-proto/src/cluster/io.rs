@@ -16,13 +16,14 @@ pub struct ChannelKey {
     pub channel: ChannelName,
 }
 
-/// One life of a node: a name that stays, and when it began, in milliseconds since 1970. Of two lives of one name the
-/// younger one is the node, and the other is dead.
+/// One life of a node: a name that stays, and the number of the life. Where there is a table of leases it gives the
+/// numbers, so that a later life has the larger one whatever the clocks of nodes say; elsewhere it is the time of the start
+/// in milliseconds since 1970 (docs/cluster.md, Lives of one name).
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct NodeId {
     /// Stays the same when the node is started again.
     pub name: Arc<str>,
-    /// Below 2^53.
+    /// The larger, the later. Below 2^53.
     pub incarnation: u64,
 }
 
@@ -41,6 +42,8 @@ impl NodeId {
 /// Something that a node's core has to know.
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// The table of leases has given this life its number. It comes before the first [`Bus::Up`], or has no effect.
+    Incarnation(u64),
     /// Users have come here, in a channel that had none here. `instance` tells this life of the channel from earlier ones.
     Opened {
         /// Which channel.
@@ -291,6 +294,8 @@ pub enum Output {
         /// The answer.
         answer: Answer,
     },
+    /// A life of a node that holds a lease is said to be replaced: the table of leases is to be asked soon, by a beat.
+    Look,
     /// A node lives, as far as we know.
     NodeUp(Arc<str>),
     /// A node does not.

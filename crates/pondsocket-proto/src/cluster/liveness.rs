@@ -14,8 +14,10 @@ pub(super) enum Turn {
     Up(NodeId),
     /// It does not.
     Down(NodeId),
-    /// It lives a new life, and whatever was known of earlier ones is void.
+    /// It lives another life, and whatever was known of others is void.
     Reborn(NodeId),
+    /// It calls itself newer than the life that holds a lease, and holds none as far as is known.
+    Contested(NodeId),
     /// It has been gone for so long that its users need not be kept.
     Forgotten(Arc<str>),
     /// It is unknown from now on.
@@ -30,11 +32,14 @@ pub(super) enum Turn {
 ///   +-------------------- Bye -----------------------> GONE ------------------------+
 /// ```
 ///
-/// A newer life of the same name begins in UP, whatever the older one was.
+/// Another life of the same name begins in UP, whatever the one before was. Of lives that hold a lease the one with the
+/// largest number is the node; one that holds none takes nothing from one that does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     /// It lives.
     Up {
+        /// When it was first heard of, or came back.
+        since: u64,
         /// When the last sign of life came.
         heard: u64,
         /// Whether its lease has been seen, so that its absence means something.
@@ -50,6 +55,8 @@ enum State {
 struct Node {
     incarnation: u64,
     state: State,
+    /// Whether this life has ever been seen to hold a lease.
+    was_leased: bool,
 }
 
 /// All nodes of ours that are known, but for this one.
@@ -68,6 +75,8 @@ pub(super) struct Nodes {
     forget_after: u64,
     remember: u64,
     most: usize,
+    /// How often a node has been kept out, or has had to make room.
+    pub(super) refused: u64,
 }
 
 impl Nodes {
@@ -83,6 +92,7 @@ impl Nodes {
             forget_after: settings.forget_after,
             remember: settings.remember,
             most: settings.max_nodes,
+            refused: 0,
         }
     }
 
@@ -125,24 +135,24 @@ impl Nodes {
         self.leases.is_none()
     }
 
+    /// Whether this life calls itself newer than the one that counts.
+    pub(super) fn may_follow(&self, id: &NodeId) -> bool {
+        self.nodes.get(&id.name).is_some_and(|node| node.incarnation < id.incarnation)
+    }
+
     /// It has said something. A node that was hidden does not come back by that alone: it may have been said before.
     pub(super) fn heard(&mut self, id: &NodeId, now: u64) -> Vec<Turn> {
         if id.name == self.me {
             return Vec::new();
         }
-        let full = self.nodes.len() >= self.most;
+        let has_leases = self.leases.is_some();
         match self.nodes.get_mut(&id.name) {
-            None if full => Vec::new(),
-            None => {
-                self.nodes.insert(id.name.clone(), Node::new(id.incarnation, now));
-                vec![Turn::Up(id.clone())]
-            }
+            None => self.admit(id, now, false),
             Some(node) if node.incarnation < id.incarnation => {
-                let was_up = matches!(node.state, State::Up { .. });
-                let before = NodeId { name: id.name.clone(), incarnation: node.incarnation };
-                *node = Node::new(id.incarnation, now);
-                let down = was_up.then_some(Turn::Down(before));
-                down.into_iter().chain([Turn::Reborn(id.clone()), Turn::Up(id.clone())]).collect()
+                if has_leases && matches!(node.state, State::Up { leased: true, .. }) {
+                    return vec![Turn::Contested(id.clone())];
+                }
+                node.follow(id, now)
             }
             Some(node) => {
                 if let (true, State::Up { heard, .. }) = (node.incarnation == id.incarnation, &mut node.state) {
@@ -155,8 +165,69 @@ impl Nodes {
 
     /// It says that it lives. Where there are leases they know better.
     pub(super) fn hello(&mut self, id: &NodeId, now: u64) -> Vec<Turn> {
-        let turns = self.heard(id, now);
-        if self.leases.is_none() { turns.into_iter().chain(self.rise(id, now, false)).collect() } else { turns }
+        let mut turns = self.heard(id, now);
+        if self.leases.is_none() {
+            turns.extend(self.rise(id, now, false));
+            turns.extend(self.stand_in(id, now));
+        }
+        turns
+    }
+
+    /// A node that is not known yet: it is, if there is room. Nodes that do not live take none. One that holds no lease
+    /// makes room for one that does; else only who has been silent for two beats does, so that nobody who lives is driven
+    /// out by strangers.
+    fn admit(&mut self, id: &NodeId, now: u64, leased: bool) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        let up = self.nodes.iter().filter_map(|(name, node)| match node.state {
+            State::Up { heard, leased, .. } => Some((leased, heard, name)),
+            _ => None,
+        });
+        if up.clone().count() >= self.most {
+            self.refused += 1;
+            let silence = 2 * self.beat;
+            let gives_way = |holds: bool, heard: u64| !holds && (leased || now >= heard + silence);
+            let longest_silent = up.filter(|(holds, heard, _)| gives_way(*holds, *heard)).min();
+            let Some(name) = longest_silent.map(|(_, _, name)| name.clone()) else { return turns };
+            turns.extend(self.drop_node(&name));
+        }
+        self.nodes.insert(id.name.clone(), Node::new(id.incarnation, now));
+        turns.push(Turn::Up(id.clone()));
+        turns
+    }
+
+    fn drop_node(&mut self, name: &Arc<str>) -> Vec<Turn> {
+        let Some(node) = self.nodes.remove(name) else { return Vec::new() };
+        let id = NodeId { name: name.clone(), incarnation: node.incarnation };
+        let down = matches!(node.state, State::Up { .. }).then_some(Turn::Down(id));
+        down.into_iter().chain([Turn::Dropped(name.clone())]).collect()
+    }
+
+    /// Of those that do not live as many are remembered as may live: those that have been gone longest are forgotten.
+    fn limit_remembered(&mut self) -> Vec<Turn> {
+        let gone = |node: &Node| match node.state {
+            State::Up { .. } => None,
+            State::Hidden { since, .. } | State::Gone { since, .. } => Some(since),
+        };
+        let mut gone: Vec<_> =
+            self.nodes.iter().filter_map(|(name, node)| Some((gone(node)?, name.clone()))).collect();
+        let excess = gone.len().saturating_sub(self.most);
+        if excess == 0 {
+            return Vec::new();
+        }
+        gone.sort();
+        gone.truncate(excess);
+        gone.iter().flat_map(|(_, name)| self.drop_node(name)).collect()
+    }
+
+    /// A life with a smaller number lives, and the one with the larger does not: it is the node. A life whose lease was seen
+    /// is waited for before, since its lease may have been lost and not its life.
+    fn stand_in(&mut self, id: &NodeId, now: u64) -> Vec<Turn> {
+        let Some(node) = self.nodes.get_mut(&id.name).filter(|node| node.incarnation > id.incarnation) else {
+            return Vec::new();
+        };
+        let (State::Hidden { since, .. } | State::Gone { since, .. }) = node.state else { return Vec::new() };
+        let patience = if node.was_leased || self.leases.is_none() { self.lifetime } else { 0 };
+        if now < since + patience { Vec::new() } else { node.follow(id, now) }
     }
 
     /// It goes, in good order.
@@ -195,18 +266,42 @@ impl Nodes {
             self.doubt(now);
         }
         let mut turns = Vec::new();
-        for id in &lease.alive {
-            turns.extend(self.heard(id, now));
+        let alive = self.latest(&lease.alive);
+        for id in alive.values() {
+            match self.nodes.get_mut(&id.name) {
+                None => turns.extend(self.admit(id, now, true)),
+                Some(node) if node.incarnation < id.incarnation => turns.extend(node.follow(id, now)),
+                Some(_) => turns.extend(self.heard(id, now)),
+            }
             turns.extend(self.rise(id, now, true));
         }
         if now >= self.judge_from {
             lease.expired.iter().for_each(|id| turns.extend(self.down(id, now)));
             let patience = self.lifetime;
-            let is_dead =
-                |id: &NodeId, heard: u64, leased: bool| !lease.alive.contains(id) && (leased || now > heard + patience);
-            turns.extend(self.bury(now, is_dead));
+            // A life without a lease, of a name that holds one for another: what it says may have been on its way for
+            // longer than the answer of the table, but not for much longer.
+            let has_lost = |id: &NodeId, since: u64| {
+                alive.get(&id.name).is_some_and(|other| other != id) && now >= since + patience / 2
+            };
+            turns.extend(self.bury(now, |id, (since, heard), leased| {
+                !lease.alive.contains(id) && (leased || now > heard + patience || has_lost(id, since))
+            }));
+            alive.values().for_each(|id| turns.extend(self.stand_in(id, now)));
+            alive.values().for_each(|id| drop(self.rise(id, now, true)));
         }
+        turns.extend(self.limit_remembered());
         turns
+    }
+
+    /// The latest life of each name but ours.
+    fn latest(&self, lives: &[NodeId]) -> BTreeMap<Arc<str>, NodeId> {
+        let mut latest = BTreeMap::<Arc<str>, NodeId>::new();
+        for id in lives.iter().filter(|id| id.name != self.me) {
+            if latest.get(&id.name).is_none_or(|known| known.incarnation < id.incarnation) {
+                latest.insert(id.name.clone(), id.clone());
+            }
+        }
+        latest
     }
 
     /// Judges by silence, where there are no leases.
@@ -215,15 +310,17 @@ impl Nodes {
             return Vec::new();
         }
         let patience = self.lifetime;
-        self.bury(now, |_, heard, _| now >= heard + patience)
+        let mut turns = self.bury(now, |_, (_, heard), _| now >= heard + patience);
+        turns.extend(self.limit_remembered());
+        turns
     }
 
-    fn bury(&mut self, now: u64, is_dead: impl Fn(&NodeId, u64, bool) -> bool) -> Vec<Turn> {
+    fn bury(&mut self, now: u64, is_dead: impl Fn(&NodeId, (u64, u64), bool) -> bool) -> Vec<Turn> {
         let mut turns = Vec::new();
         for (name, node) in &mut self.nodes {
             let id = NodeId { name: name.clone(), incarnation: node.incarnation };
-            if let State::Up { heard, leased } = node.state
-                && is_dead(&id, heard, leased)
+            if let State::Up { since, heard, leased } = node.state
+                && is_dead(&id, (since, heard), leased)
             {
                 node.state = State::Hidden { since: now, forgotten: false };
                 turns.push(Turn::Down(id));
@@ -235,13 +332,19 @@ impl Nodes {
     /// A sign of life that is sure brings back who was hidden.
     fn rise(&mut self, id: &NodeId, now: u64, sure: bool) -> Option<Turn> {
         let node = self.nodes.get_mut(&id.name).filter(|node| node.incarnation == id.incarnation)?;
+        node.was_leased |= sure;
         match &mut node.state {
             State::Up { leased, .. } => {
                 *leased |= sure;
                 None
             }
             State::Hidden { .. } => {
-                node.state = State::Up { heard: now, leased: sure };
+                node.state = State::Up { since: now, heard: now, leased: sure };
+                Some(Turn::Up(id.clone()))
+            }
+            // Its goodbye came first, and the end of its lease soon after. If it does not come others have said the goodbye.
+            State::Gone { since, .. } if sure && now > *since + self.lifetime + self.beat => {
+                node.state = State::Up { since: now, heard: now, leased: true };
                 Some(Turn::Up(id.clone()))
             }
             State::Gone { .. } => None,
@@ -283,7 +386,15 @@ impl Nodes {
 
 impl Node {
     fn new(incarnation: u64, now: u64) -> Node {
-        Node { incarnation, state: State::Up { heard: now, leased: false } }
+        Node { incarnation, state: State::Up { since: now, heard: now, leased: false }, was_leased: false }
+    }
+
+    /// Another life of its name takes its place.
+    fn follow(&mut self, id: &NodeId, now: u64) -> Vec<Turn> {
+        let before = NodeId { name: id.name.clone(), incarnation: self.incarnation };
+        let down = matches!(self.state, State::Up { .. }).then_some(Turn::Down(before));
+        *self = Node::new(id.incarnation, now);
+        down.into_iter().chain([Turn::Reborn(id.clone()), Turn::Up(id.clone())]).collect()
     }
 }
 

@@ -67,6 +67,7 @@ impl Core {
         if now > due + self.settings.lifetime / 2 {
             // It was asleep: what others said meanwhile is yet to be heard, and they may have taken it for dead.
             self.nodes.doubt(now);
+            self.legacy.excuse(now);
             self.come_back();
         }
         if self.nodes.beats() {
@@ -96,6 +97,7 @@ impl Core {
             match turn {
                 Turn::Up(id) => {
                     self.voice.output(Output::NodeUp(id.name.clone()));
+                    self.catch_up(&id);
                     self.look_again_for(&id.name);
                     self.mend(&id.name);
                 }
@@ -103,10 +105,12 @@ impl Core {
                     self.voice.output(Output::NodeDown(id.name.clone()));
                     self.look_again_for(&id.name);
                 }
-                Turn::Reborn(id) => self.with_records(&id.name, |record| record.supersede(id.incarnation)),
+                Turn::Reborn(id) => self.with_records(&id.name, |record| record.begin(id.incarnation)),
+                Turn::Contested(id) => self.contest(id),
                 // Should it come back it is asked for them.
                 Turn::Forgotten(name) => self.with_records(&name, Record::forget),
                 Turn::Dropped(name) => {
+                    self.contested.forget(&name);
                     for channel in self.channels.values_mut() {
                         channel.records.remove(&name);
                     }
@@ -120,7 +124,7 @@ impl Core {
         let (mut changed, now) = (Vec::new(), self.now());
         for (key, channel) in &mut self.channels {
             if channel.records.contains_key(name) {
-                changed.push((key.clone(), channel.merge(name, now, &change)));
+                changed.push((key.clone(), channel.alter(name, now, &change)));
             }
         }
         for (key, users) in changed {

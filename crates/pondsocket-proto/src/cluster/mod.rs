@@ -25,6 +25,7 @@ mod topic;
 mod asks;
 mod channel;
 mod commands;
+mod contested;
 mod core;
 mod dedup;
 mod digest;

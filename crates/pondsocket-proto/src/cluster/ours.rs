@@ -23,7 +23,7 @@ impl Core {
         }
         match (message.channel, message.body) {
             (Some(channel), Body::UserMessage(message)) => self.deliver(channel, message),
-            _ if !self.nodes.counts(&ext.node) => {}
+            (channel, body) if !self.nodes.counts(&ext.node) => self.pretender_says(ext, channel, &body),
             (None, Body::Node(event)) => self.node_event(&ext.node, event),
             (None, Body::State(states)) => states.into_iter().for_each(|state| self.take_state(&ext.node, state)),
             (None, Body::Repair(channels)) => self.owe(&ext.node, channels),
@@ -55,7 +55,14 @@ impl Core {
                 self.come_back();
                 Vec::new()
             }
-            NodeEvent::Down(id) => self.nodes.down(&id, self.now()),
+            NodeEvent::Down(id) if self.nodes.beats() => self.nodes.down(&id, self.now()),
+            // Anybody may say so: the table of leases knows.
+            NodeEvent::Down(id) => {
+                if self.nodes.living(&id.name) == Some(id) {
+                    self.look_at_leases();
+                }
+                Vec::new()
+            }
         };
         self.turn(turns);
     }
@@ -70,7 +77,7 @@ impl Core {
         }
         // If changes before it are missing it changes nothing, but it is true nevertheless.
         let delta = |record: &mut Record| record.delta(ext.node.incarnation, span, change);
-        let mut changed = channel.merge(&ext.node.name, self.voice.now, delta);
+        let mut changed = channel.merge(&ext.node, self.voice.now, delta);
         if channel.guests.get(&user).is_some() {
             channel.guests.unlist(&user);
             changed.push(user);

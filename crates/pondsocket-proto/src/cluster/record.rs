@@ -215,6 +215,15 @@ impl Record {
         self.take().into_keys().collect()
     }
 
+    /// The owner lives this life, whatever was known of others. Answers with the users of another life, which are gone.
+    pub fn begin(&mut self, incarnation: u64) -> Vec<UserId> {
+        if incarnation == self.at.incarnation {
+            return Vec::new();
+        }
+        self.move_to(At { incarnation, version: 0 });
+        self.take().into_keys().collect()
+    }
+
     /// The owner says that this is how far it has got. If that is not what is known here, it has to be asked. Answers with
     /// the users of an earlier life, which are gone.
     pub fn expect(&mut self, at: At) -> Vec<UserId> {

@@ -131,14 +131,14 @@ impl Core {
             self.take_state(&ext.node, own);
         } else if let (Some(version), Some(channel)) = (held(&ext.have, &ext.node), self.channels.get_mut(key)) {
             let at = At { incarnation: ext.node.incarnation, version };
-            let ended = channel.merge(&ext.node.name, self.voice.now, |record| record.expect(at));
+            let ended = channel.merge(&ext.node, self.voice.now, |record| record.expect(at));
             self.changed(key, ended);
             self.check_repair(key, &ext.node.name);
         }
     }
 
     /// A node says what it holds of others. If it lacks something of us, it is to be told.
-    fn owe_what_lacks(&mut self, key: &ChannelKey, ext: &Ext) {
+    pub(super) fn owe_what_lacks(&mut self, key: &ChannelKey, ext: &Ext) {
         let held = held(&ext.have, self.me());
         let lacks = match self.channels.get(key) {
             Some(Channel { own, .. }) => held != Some(own.version()) && (held.is_some() || !own.users().is_empty()),
@@ -196,7 +196,7 @@ impl Core {
             },
         };
         channel.parts.remove(&owner.name);
-        let changed = channel.merge(&owner.name, self.voice.now, |record| record.snapshot(at, users));
+        let changed = channel.merge(owner, self.voice.now, |record| record.snapshot(at, users));
         self.changed(&state.channel, changed);
         self.listed(owner, &state.channel);
     }
@@ -282,7 +282,7 @@ impl Core {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let at = At { incarnation: owner.incarnation, version };
         let mut check = Check::Passed;
-        let changed = channel.merge(&owner.name, self.voice.now, |record| {
+        let changed = channel.merge(owner, self.voice.now, |record| {
             check = record.check(at, hash);
             if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() }
         });

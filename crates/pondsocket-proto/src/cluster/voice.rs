@@ -32,6 +32,12 @@ impl Voice {
         }
     }
 
+    /// It signs with this life from now on.
+    pub(super) fn adopt(&mut self, node: &NodeId) {
+        self.node = node.clone();
+        self.source = node.source().into();
+    }
+
     pub(super) fn node(&self) -> &NodeId {
         &self.node
     }

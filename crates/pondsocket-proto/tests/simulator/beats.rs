@@ -11,12 +11,17 @@ const TIMEOUT: u64 = 2000;
 impl World {
     pub(crate) fn beat(&mut self, peer: Peer) {
         let Some(node) = self.node(peer) else { return };
-        let (life, trouble) = (node.life, node.trouble);
-        if life == Life::Over {
+        if node.life == Life::Over {
             return;
         }
         let again = self.rng.range((900, 1100));
         self.after(again, Event::Beat(peer));
+        self.beat_now(peer);
+    }
+
+    pub(crate) fn beat_now(&mut self, peer: Peer) {
+        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
+        let (life, trouble) = (node.life, node.trouble);
         let can_say = self.redis.is_up(peer) && trouble != Some(Trouble::Mute);
         let node = self.node(peer).expect("it is ours");
         if life == Life::Paused || !can_say || node.beats {

@@ -95,8 +95,15 @@ impl World {
             Fault::Wedge => self.trouble(peer, Trouble::Wedge, (4000, 10_000)),
             Fault::Gap => self.feed(peer, Input::Bus(Bus::GapAll)),
             Fault::Leap => {
-                let leap = self.rng.range((1, 6000));
-                self.node(peer).expect("it is ours").ahead += leap;
+                // A little, as when a clock is kept right, or as far as clocks are wrong.
+                let most = if self.rng.coin() { 6000 } else { self.plan.skew.max(6000) };
+                let leap = self.rng.range((1, most)) as i64;
+                let leap = if self.rng.coin() { leap } else { -leap };
+                self.feed(peer, Input::Tick);
+                let node = self.node(peer).expect("it is ours");
+                node.ahead += leap;
+                node.set_back += (-leap).max(0);
+                self.feed(peer, Input::Tick);
             }
             _ => unreachable!("not a fault of one node"),
         }

@@ -32,6 +32,7 @@ pub(crate) struct Judge {
     /// Nothing is lost unless it is reported, so whatever diverges is a bug.
     is_loud: bool,
     relays: bool,
+    has_leases: bool,
     violation: Option<Violation>,
     lives: HashMap<String, NodeId>,
     ids: HashMap<Peer, NodeId>,
@@ -57,6 +58,7 @@ impl Judge {
             is_well: plan.is_well(),
             is_loud: plan.silent == 0,
             relays: plan.js,
+            has_leases: plan.leases,
             violation: None,
             lives: HashMap::new(),
             ids: HashMap::new(),
@@ -107,7 +109,8 @@ impl Judge {
     /// A core is told something.
     pub(crate) fn told(&mut self, peer: Peer, input: &Input) {
         match input {
-            Input::Received { message, .. } => {
+            // Where there are leases a life counts when it is seen to hold one: anybody may call himself newer.
+            Input::Received { message, .. } if !self.has_leases => {
                 if let Some(ext) = &message.ext {
                     self.hears_of(peer, &ext.node);
                 }

@@ -1,6 +1,7 @@
 //! The table of leases that Redis keeps, by its own clock.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pondsocket_proto::cluster::{Lease, NodeId};
 
@@ -11,14 +12,29 @@ pub(crate) const LIFETIME: u64 = 4000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
     beats: BTreeMap<NodeId, u64>,
+    /// The last life of each name.
+    lives: BTreeMap<Arc<str>, u64>,
 }
 
 impl Leases {
+    /// Gives the next life of a name its number, and a lease, as the script does it in one step.
+    pub(crate) fn begin(&mut self, name: &Arc<str>, now: u64) -> NodeId {
+        let held = self.beats.keys().filter(|id| id.name == *name).map(|id| id.incarnation);
+        let last = held.chain(self.lives.get(name).copied()).max();
+        let incarnation = last.map_or(0, |last| last + 1).max(super::node::EPOCH + now);
+        self.lives.insert(name.clone(), incarnation);
+        let id = NodeId { name: name.clone(), incarnation };
+        self.beats.insert(id.clone(), now);
+        id
+    }
+
     /// One beat, as the script does it in one step. `first` is whether this life has never beaten before.
     pub(crate) fn beat(&mut self, me: &NodeId, first: bool, now: u64) -> Lease {
         let runs = |beat: u64| now.saturating_sub(beat) <= LIFETIME;
         let was_expired = !first && !self.beats.get(me).is_some_and(|beat| runs(*beat));
         self.beats.insert(me.clone(), now);
+        let last = self.lives.entry(me.name.clone()).or_default();
+        *last = me.incarnation.max(*last);
         let expired: Vec<_> = self.beats.iter().filter(|(_, beat)| !runs(**beat)).map(|(id, _)| id.clone()).collect();
         self.beats.retain(|id, _| !expired.contains(id));
         Lease { alive: self.beats.keys().cloned().collect(), expired, was_expired }
@@ -29,7 +45,7 @@ impl Leases {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.beats.clear();
+        *self = Leases::default();
     }
 }
 

@@ -9,6 +9,11 @@ use super::room::Room;
 /// Where the world's clock begins, in milliseconds since 1970.
 pub(crate) const EPOCH: u64 = 1_700_000_000_000;
 
+/// What a clock says that is so far ahead.
+pub(crate) fn by_clock(ahead: i64, now: u64) -> u64 {
+    (EPOCH + now).saturating_add_signed(ahead)
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Life {
     Runs,
@@ -30,7 +35,9 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     core: Core,
     /// How far its clock is ahead of the world's.
-    pub(crate) ahead: u64,
+    pub(crate) ahead: i64,
+    /// By how much its clock was set back in all: its core goes on as if it had not been.
+    pub(crate) set_back: i64,
     pub(crate) life: Life,
     /// By the world's clock.
     pub(crate) began: u64,
@@ -54,8 +61,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// Messages of `small` nodes have room for few users, so that lists come in parts.
-    pub(crate) fn new(name: &str, ahead: u64, now: u64, topics: Topics, small: bool, seed: u64) -> Node {
-        let id = NodeId { name: name.into(), incarnation: EPOCH + ahead + now };
+    pub(crate) fn new(id: NodeId, ahead: i64, now: u64, topics: Topics, small: bool, seed: u64) -> Node {
         let mut settings = Settings::new(id.clone(), topics);
         if small {
             settings.state_bytes = 400;
@@ -64,6 +70,7 @@ impl Node {
             id,
             core: Core::new(settings, seed),
             ahead,
+            set_back: 0,
             life: Life::Runs,
             began: now,
             ended: u64::MAX,
@@ -81,19 +88,20 @@ impl Node {
         }
     }
 
+    /// What time it is for its core.
     pub(crate) fn clock(&self, now: u64) -> u64 {
-        EPOCH + self.ahead + now
+        by_clock(self.ahead + self.set_back, now)
     }
 
     pub(crate) fn handle(&mut self, input: Input, now: u64) -> Vec<Output> {
         let mut out = Vec::new();
-        self.core.handle(input, self.clock(now), &mut out);
+        self.core.handle(input, by_clock(self.ahead, now), &mut out);
         out
     }
 
     /// When its core wants to look at the clock, by the world's.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        Some(self.core.deadline()?.saturating_sub(EPOCH + self.ahead))
+        Some(self.core.deadline()?.saturating_sub(by_clock(self.ahead, 0)))
     }
 
     /// The channel, which is opened if nobody is in it: then the core is to be told.

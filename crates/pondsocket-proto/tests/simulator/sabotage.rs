@@ -26,10 +26,12 @@ pub(crate) enum Sabotage {
     Loss,
     /// Nobody asks who is in a channel.
     Questions,
+    /// A life has the number that the clock of its node says.
+    Clocks,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 8] = [
+    pub(crate) const ALL: [Sabotage; 9] = [
         Sabotage::Gaps,
         Sabotage::Order,
         Sabotage::Lives,
@@ -38,6 +40,7 @@ impl Sabotage {
         Sabotage::JoinTimes,
         Sabotage::Loss,
         Sabotage::Questions,
+        Sabotage::Clocks,
     ];
 }
 
@@ -52,6 +55,11 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) fn new(sabotage: Option<Sabotage>) -> Door {
         Door { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
+    }
+
+    /// Whether lives are numbered by clocks although there are leases.
+    pub(crate) fn takes_clocks(&self) -> bool {
+        self.sabotage == Some(Sabotage::Clocks)
     }
 
     pub(crate) fn lets_in(&mut self, peer: Peer, mut input: Input) -> Option<Input> {

@@ -85,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) tick_late: u64,
     /// How far clocks may be apart.
     pub(crate) skew: u64,
+    /// Whether a clock may be set while its node is down.
+    pub(crate) sets_clocks: bool,
     /// How many messages of a thousand come twice, are lost and reported, are lost without a word.
     pub(crate) duplicates: u64,
     pub(crate) gaps: u64,
@@ -126,7 +128,8 @@ impl Plan {
             delay,
             ordered: rng.per_mille(300),
             tick_late: [0, 0, 5, 100, 400][rng.index(5)],
-            skew: [0, 50, 3000][rng.index(3)],
+            skew: [0, 50, 3000, 600_000][rng.index(4)],
+            sets_clocks: rng.coin(),
             // Servers of other languages do not know a message that comes twice.
             duplicates: if !legacy && rng.coin() { rng.range((1, 60)) } else { 0 },
             gaps: some(rng, 60),

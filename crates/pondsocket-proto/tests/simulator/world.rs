@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, Recipients, UserMessage};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Command, Input, Lease, Output, Topics, Verdict};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Command, Input, Lease, NodeId, Output, Topics, Verdict};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 use testkit::Rng;
@@ -46,6 +46,8 @@ pub(crate) enum Event {
     Look(Peer, u64),
     /// A node beats; its beat reaches the table; the answer reaches it.
     Beat(Peer),
+    /// The same, out of turn.
+    BeatNow(Peer),
     Beaten(Peer, u64),
     BeatAnswered(Peer, u64, Lease),
     /// A node tries to connect.
@@ -189,17 +191,20 @@ impl World {
 
     /// A node begins to live, under a name that may have lived before.
     pub(crate) fn start_node(&mut self, name: &str) -> Peer {
-        let mut ahead = self.rng.below(self.plan.skew + 1);
+        let mut ahead = self.rng.below(self.plan.skew + 1) as i64 - (self.plan.skew / 2) as i64;
+        let mut last = None;
         for seat in &mut self.seats {
             let Seat::Ours(node) = seat else { continue };
             if &*node.id.name == name {
-                // One machine has one clock.
-                ahead = node.ahead;
+                // One machine has one clock; it may be set between two lives.
+                ahead = if self.plan.sets_clocks { ahead } else { node.ahead };
                 node.is_replaced = true;
+                last = last.max(Some(node.id.incarnation));
             }
         }
         let peer = self.redis.add_peer();
-        let node = Node::new(name, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next_u64());
+        let id = self.life(name.into(), ahead, last);
+        let node = Node::new(id, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next_u64());
         self.judge.born(peer, &node.id);
         self.note(|| format!("{} starts as {peer}", node.id.source()));
         self.seats.push(Seat::Ours(Box::new(node)));
@@ -211,6 +216,17 @@ impl World {
         }
         self.feed(peer, Input::Tick);
         peer
+    }
+
+    /// The number of a new life: the table of leases gives it. Where there is none it is the time of the start, and no clock
+    /// is set back so far that it would be smaller than that of the life before.
+    fn life(&mut self, name: Arc<str>, ahead: i64, last: Option<u64>) -> NodeId {
+        let clock = super::node::by_clock(ahead, self.now);
+        if self.plan.leases && !self.door.takes_clocks() {
+            return self.leases.begin(&name, self.now + self.server_ahead);
+        }
+        let least = if self.plan.leases { 0 } else { last.map_or(0, |last| last + 1) };
+        NodeId { name, incarnation: clock.max(least) }
     }
 
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
@@ -282,6 +298,7 @@ impl World {
             }
             Event::Look(peer, number) => self.look(peer, number),
             Event::Beat(peer) => self.beat(peer),
+            Event::BeatNow(peer) => self.beat_now(peer),
             Event::Beaten(peer, session) => self.beaten(peer, session),
             Event::BeatAnswered(peer, session, lease) => self.beat_answered(peer, session, lease),
             Event::Connect(peer) => self.connect(peer),
@@ -393,6 +410,7 @@ impl World {
                 let lives = self.live().any(|(_, node)| node.id.name == name);
                 self.judge.node_down(peer, &name, lives);
             }
+            Output::Look => self.after(0, Event::BeatNow(peer)),
             Output::Deliver { .. } | Output::NodeUp(_) | Output::Twin(_) | Output::Diverged(_) => {}
         }
     }

@@ -47,6 +47,7 @@
 
 pub mod bus;
 mod call;
+mod clock;
 mod client;
 mod connector;
 mod error;
@@ -57,6 +58,8 @@ mod received;
 mod room;
 
 pub use client::Client;
+pub(crate) use clock::clock_ahead;
+pub use clock::with_clock_ahead;
 pub use connector::Connector;
 pub use error::{CallError, ConnectError, Failure, Refusal, Rejection};
 pub use inbox::Closed;

@@ -12,8 +12,10 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start() -> Clock {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clock { start: Instant::now(), wall: wall.as_millis() as u64 }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        #[cfg(feature = "testing")]
+        let wall = wall.saturating_add_signed(crate::testing::clock_ahead());
+        Clock { start: Instant::now(), wall }
     }
 
     pub(super) fn now(&self) -> u64 {

@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket_proto::cluster::Input;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Node;
+use crate::cluster::BusErrorKind;
 
 /// How long a lease runs, and how often it is renewed.
 const TTL: Duration = Duration::from_secs(4);
@@ -15,7 +16,11 @@ const BEAT: Duration = Duration::from_secs(1);
 pub(super) async fn run(node: Arc<Node>) {
     let Some(leases) = node.bus.leases() else { return };
     loop {
-        match leases.beat(&node.id, TTL).await {
+        if !node.is_settled() {
+            node.returned.notified().await;
+            continue;
+        }
+        match leases.beat(node.id(), TTL).await {
             Ok(lease) => node.input(Input::Lease(lease)),
             // It is no news of any other node, and the bus says by itself that it is down.
             Err(error) => tracing::debug!(target: "pondsocket::bus", %error, "the lease was not renewed"),
@@ -25,10 +30,40 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
+/// How long the table of leases is asked for the number of this life, and how long between two attempts.
+const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Learns which life of its name this node lives, before it says anything. Should the table of leases not tell, it is the
+/// time of its start.
+pub(super) async fn begin(node: &Node) -> u64 {
+    let born = node.id().incarnation;
+    let Some(leases) = node.bus.leases() else { return born };
+    let asked = timeout(PATIENCE, async {
+        loop {
+            match leases.begin(node.name(), TTL).await {
+                Ok(incarnation) => return Ok(incarnation),
+                Err(error) if matches!(error.kind(), BusErrorKind::Closed | BusErrorKind::Loading) => {
+                    tracing::debug!(target: "pondsocket::bus", %error, "this life has no number yet");
+                    sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    });
+    let why = match asked.await {
+        Ok(Ok(incarnation)) => return incarnation,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    tracing::warn!(target: "pondsocket::cluster", why, "this life is numbered by the clock: others see it if that is right");
+    born
+}
+
 /// Gives it up, so that nobody takes this node for dead rather than gone.
 pub(super) async fn give_up(node: &Node) {
     if let Some(leases) = node.bus.leases()
-        && let Err(error) = leases.bye(&node.id).await
+        && let Err(error) = leases.bye(node.id()).await
     {
         tracing::debug!(target: "pondsocket::bus", %error, "the lease was not given up");
     }

@@ -61,10 +61,10 @@ fn settings(node: NodeId, topics: Topics, options: &Options) -> Settings {
 /// One node, and all that it shares with the others.
 pub(crate) struct Node {
     bus: Arc<dyn Bus>,
-    id: NodeId,
-    source: Arc<str>,
-    /// What its own messages begin with.
-    beginning: Vec<u8>,
+    /// Who it is as long as the table of leases has not said which life this is.
+    provisional: Identity,
+    /// Who it is. Set while the publish queue is locked.
+    settled: OnceLock<Identity>,
     topics: Topics,
     clock: Clock,
     core: Mutex<Core>,
@@ -102,15 +102,17 @@ impl Node {
         let topics = Topics::new(prefix, caps.namespace.as_deref().unwrap_or("default"));
         let drawn = RequestId::from_u128(ids::fresh());
         let name = if options.node_name.is_empty() { drawn.as_str() } else { &options.node_name };
-        let id = NodeId { name: name.into(), incarnation: born };
-        let settings = settings(id.clone(), topics.clone(), options);
-        let source: Arc<str> = id.source().into();
+        let identity = Identity::new(NodeId { name: name.into(), incarnation: born });
+        let settings = settings(identity.id.clone(), topics.clone(), options);
+        let settled = OnceLock::new();
+        if bus.leases().is_none() {
+            let _ = settled.set(identity.clone());
+        }
         Arc::new(Node {
             bus,
-            beginning: Envelope::beginning(&source),
-            source,
+            provisional: identity,
+            settled,
             core: Mutex::new(Core::new(settings, ids::fresh() as u64)),
-            id,
             topics,
             clock,
             queue: Mutex::default(),
@@ -233,7 +235,31 @@ impl Node {
 
     /// The name of this node.
     pub(crate) fn name(&self) -> &Arc<str> {
-        &self.id.name
+        &self.provisional.id.name
+    }
+
+    fn identity(&self) -> &Identity {
+        self.settled.get().unwrap_or(&self.provisional)
+    }
+
+    fn id(&self) -> &NodeId {
+        &self.identity().id
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled.get().is_some()
+    }
+
+    /// From now on this life has that number. What waits to be published is signed anew: nothing of it has been sent.
+    fn settle(&self, incarnation: u64) {
+        let identity = Identity::new(NodeId { name: Arc::clone(self.name()), incarnation });
+        let mut queue = self.queue.lock();
+        queue.sign(|message| {
+            message.source = Arc::clone(&identity.source);
+            message.ext = Some(Ext::new(identity.id.clone()));
+            encode(message)
+        });
+        let _ = self.settled.set(identity);
     }
 
     /// The names of the other nodes that live, as far as is known.
@@ -280,31 +306,72 @@ impl Node {
     pub(crate) fn say(&self, channel: ChannelKey, message: UserMessage) -> bool {
         let (topic, now) = (self.topics.channel(&channel), self.clock.now());
         let number = self.said.fetch_add(1, Ordering::Relaxed);
+        let identity = self.identity();
         let envelope = Envelope {
-            id: format!("{}-m{number}", self.source).into(),
-            source: Arc::clone(&self.source),
+            id: format!("{}-m{number}", identity.source).into(),
+            source: Arc::clone(&identity.source),
             channel: Some(channel),
             timestamp: now,
             body: Body::UserMessage(message),
-            ext: Some(Ext::new(self.id.clone())),
+            ext: Some(Ext::new(identity.id.clone())),
         };
-        let taken = self.enqueue(topic, &envelope, Kind::Message, now);
+        let taken = if self.is_settled() {
+            self.enqueue(topic, &envelope, Kind::Message, now)
+        } else {
+            self.enqueue_unsigned(topic, envelope, now)
+        };
         // Also if it was not: the sender counts what was dropped. Here a channel may be locked.
         self.queued.notify_one();
         taken
     }
 
     fn enqueue(&self, topic: String, envelope: &Envelope, kind: Kind, now: u64) -> bool {
-        let mut data = Vec::with_capacity(USUAL_SIZE);
-        envelope.encode(&mut data);
-        let publish = Publish::new(topic, Bytes::from(data));
-        self.queue.lock().push(Entry { publish, kind, at: now })
+        let publish = Publish::new(topic, encode(envelope));
+        self.queue.lock().push(Entry { publish, kind, at: now, unsigned: None })
+    }
+
+    /// Queues a message of a node that does not know its number yet.
+    fn enqueue_unsigned(&self, topic: String, mut envelope: Envelope, now: u64) -> bool {
+        let mut queue = self.queue.lock();
+        // It may have been told since the message was made.
+        let unsigned = match self.settled.get() {
+            None => Some(Box::new(envelope.clone())),
+            Some(identity) => {
+                envelope.source = Arc::clone(&identity.source);
+                envelope.ext = Some(Ext::new(identity.id.clone()));
+                None
+            }
+        };
+        let publish = Publish::new(topic, encode(&envelope));
+        queue.push(Entry { publish, kind: Kind::Message, at: now, unsigned })
+    }
+}
+
+fn encode(envelope: &Envelope) -> Bytes {
+    let mut data = Vec::with_capacity(USUAL_SIZE);
+    envelope.encode(&mut data);
+    Bytes::from(data)
+}
+
+/// One life of a node, and how it signs its messages.
+#[derive(Clone, Debug)]
+struct Identity {
+    id: NodeId,
+    source: Arc<str>,
+    /// What its own messages begin with.
+    beginning: Vec<u8>,
+}
+
+impl Identity {
+    fn new(id: NodeId) -> Identity {
+        let source: Arc<str> = id.source().into();
+        Identity { beginning: Envelope::beginning(&source), source, id }
     }
 }
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("name", &self.id.name).finish_non_exhaustive()
+        f.debug_struct("Node").field("name", self.name()).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,8 @@
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+use pondsocket_proto::cluster::message::Envelope;
+
 use crate::cluster::Publish;
 
 /// How many messages wait for the bus at the most, and how many bytes of them.
@@ -29,6 +32,8 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     /// When it was said.
     pub(super) at: u64,
+    /// What it consists of, as long as the node does not know which life of its name it is.
+    pub(super) unsigned: Option<Box<Envelope>>,
 }
 
 impl Entry {
@@ -72,6 +77,17 @@ impl PublishQueue {
             self.entries.push_back(entry);
         }
         taken
+    }
+
+    /// Signs what was queued before the node knew which life of its name it is.
+    pub(super) fn sign(&mut self, mut encode: impl FnMut(&mut Envelope) -> Bytes) {
+        for entry in &mut self.entries {
+            if let Some(mut message) = entry.unsigned.take() {
+                self.bytes -= entry.bytes();
+                entry.publish.data = encode(&mut message);
+                self.bytes += entry.bytes();
+            }
+        }
     }
 
     /// Whether a message would be taken now.
@@ -134,7 +150,7 @@ mod tests {
     use super::*;
 
     fn entry(kind: Kind, data: &str, at: u64) -> Entry {
-        Entry { publish: Publish::new("t", data.to_owned()), kind, at }
+        Entry { publish: Publish::new("t", data.to_owned()), kind, at, unsigned: None }
     }
 
     fn message(data: &str, at: u64) -> Entry {

@@ -88,6 +88,13 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
             () = node.woken.notified() => {}
             () = sleep_until(until) => {}
         }
+        if !node.is_settled() && batch.iter().any(|event| matches!(event, BusEvent::Up { .. })) {
+            // Before the core is told that it may speak. What others say meanwhile waits.
+            let incarnation = lease::begin(&node).await;
+            node.settle(incarnation);
+            node.advance(vec![Input::Incarnation(incarnation)]);
+            node.returned.notify_one();
+        }
         let mut inputs = std::mem::take(&mut *node.inputs.lock());
         let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
         inputs.reserve(batch.len() + 1);
@@ -122,12 +129,12 @@ impl Node {
         Some(match event {
             BusEvent::Up { .. } => {
                 self.set_up(true);
-                tracing::info!(target: "pondsocket::bus", node = &*self.id.name, "the bus is up");
+                tracing::info!(target: "pondsocket::bus", node = &**self.name(), "the bus is up");
                 Input::Bus(BusInput::Up)
             }
             BusEvent::Down { reason } => {
                 if self.set_up(false) {
-                    tracing::warn!(target: "pondsocket::bus", node = &*self.id.name, %reason, "the bus is down");
+                    tracing::warn!(target: "pondsocket::bus", node = &**self.name(), %reason, "the bus is down");
                 }
                 Input::Bus(BusInput::Down)
             }
@@ -141,7 +148,7 @@ impl Node {
                 })
             }
             // The bus gives back what this node says where it listens itself.
-            BusEvent::Message { data, .. } if data.starts_with(&self.beginning) => return None,
+            BusEvent::Message { data, .. } if data.starts_with(&self.identity().beginning) => return None,
             BusEvent::Message { topic, data } => match Envelope::decode(&data) {
                 Ok(message) => Input::Received { topic: topic.as_str().to_owned(), message: Box::new(message) },
                 Err(error) => {
@@ -214,6 +221,7 @@ impl Node {
                     let _ = asker.send(answer);
                 }
             }
+            Output::Look => self.returned.notify_one(),
             Output::NodeUp(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has come");
                 self.set_peer(&name, true);

@@ -1,6 +1,6 @@
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -39,6 +39,8 @@ struct State {
     leases: BTreeMap<NodeId, Instant>,
     /// The nodes that have renewed a lease and not released it.
     known: HashSet<NodeId>,
+    /// The last life of each name.
+    lives: HashMap<Arc<str>, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -81,9 +83,11 @@ impl MemoryHub {
         Arc::new(MemoryBus { hub: self.0.clone(), me: state.nodes.len() - 1, wake })
     }
 
-    /// Forgets all leases, as an engine that has lost its data.
+    /// Forgets all leases and the numbers of lives, as an engine that has lost its data.
     pub fn forget_leases(&self) {
-        self.0.state().leases.clear();
+        let mut state = self.0.state();
+        state.leases.clear();
+        state.lives.clear();
     }
 }
 
@@ -200,6 +204,11 @@ impl Bus for MemoryBus {
 }
 
 impl Leases for MemoryBus {
+    fn begin<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
+        let answer = self.check().map(|()| self.hub.state().begin(name, ttl));
+        Box::pin(std::future::ready(answer))
+    }
+
     fn beat<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>> {
         let answer = self.check().map(|()| self.hub.state().beat(me, ttl));
         Box::pin(std::future::ready(answer))
@@ -252,8 +261,19 @@ impl State {
         batch.into_iter().map(send).collect()
     }
 
+    fn begin(&mut self, name: &str, ttl: Duration) -> u64 {
+        let held = self.leases.keys().filter(|id| &*id.name == name).map(|id| id.incarnation);
+        let last = held.chain(self.lives.get(name).copied()).max();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let incarnation = last.map_or(0, |last| last + 1).max(now);
+        self.beat(&NodeId { name: name.into(), incarnation }, ttl);
+        incarnation
+    }
+
     fn beat(&mut self, me: &NodeId, ttl: Duration) -> Lease {
         let now = Instant::now();
+        let last = self.lives.entry(Arc::clone(&me.name)).or_default();
+        *last = me.incarnation.max(*last);
         let held = self.leases.insert(me.clone(), now + ttl).is_some_and(|until| until > now);
         let was_expired = !self.known.insert(me.clone()) && !held;
         let expired: Vec<_> =

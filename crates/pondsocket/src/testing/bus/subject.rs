@@ -77,6 +77,9 @@ macro_rules! bus_conformance {
     };
     (@part leases $subject:expr) => {
         $crate::bus_conformance!(@tests $subject;
+            a_later_life_has_a_larger_number
+            a_life_of_the_future_is_followed
+            lives_are_numbered_one_by_one
             who_beats_is_alive
             an_expired_lease_is_told_once
             who_was_expired_is_told

@@ -39,6 +39,58 @@ impl Node {
     }
 }
 
+impl Node {
+    async fn begin(&self, name: &str) -> NodeId {
+        let leases = self.bus.leases().expect("a bus with leases");
+        id(name, soon("number of a life", leases.begin(name, LONG)).await.expect("a number"))
+    }
+}
+
+/// Each life of a name has a larger number than the one before, however that ended, and a lease from the start.
+pub async fn a_later_life_has_a_larger_number(subject: &dyn Subject) {
+    let (ada, bob) = (Node::up(subject).await, Node::up(subject).await);
+    let first = ada.begin("a").await;
+    assert!(first.incarnation > 1_700_000_000_000, "it is not below the time of the engine");
+    let watcher = id("watcher", 1);
+    assert_eq!(bob.beat(&watcher, LONG).await.alive, [first.clone(), watcher.clone()]);
+    assert!(!ada.beat(&first, LONG).await.was_expired, "it has a lease already");
+    let second = bob.begin("a").await;
+    assert!(second > first);
+    bob.bye(&second).await;
+    ada.bye(&first).await;
+    let third = ada.begin("a").await;
+    assert!(third > second, "a life that has ended is remembered");
+    ada.bye(&third).await;
+    bob.beat(&third, SHORT).await;
+    bob.expired(&watcher).await;
+    assert!(ada.begin("a").await > third, "also one whose lease has run out");
+    assert!(ada.begin("a~1").await.incarnation > 1_700_000_000_000, "another name");
+}
+
+/// A life that was numbered by a clock that is ahead is followed by larger numbers.
+pub async fn a_life_of_the_future_is_followed(subject: &dyn Subject) {
+    let (ada, bob) = (Node::up(subject).await, Node::up(subject).await);
+    for ahead in [1, 60_000, 400 * 24 * 3600 * 1000] {
+        let now = ada.begin("a").await.incarnation;
+        let future = id("a", now + ahead);
+        bob.beat(&future, LONG).await;
+        assert_eq!(ada.begin("a").await, id("a", future.incarnation + 1));
+        bob.bye(&future).await;
+        assert_eq!(ada.begin("a").await, id("a", future.incarnation + 2));
+    }
+}
+
+/// Of many nodes that begin a life of one name at once no two get the same number.
+pub async fn lives_are_numbered_one_by_one(subject: &dyn Subject) {
+    let (ada, bob) = (Node::up(subject).await, Node::up(subject).await);
+    let mut lives = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        let (one, two) = tokio::join!(ada.begin("a"), bob.begin("a"));
+        lives.extend([one, two]);
+    }
+    assert_eq!(lives.len(), 100);
+}
+
 /// A beat makes its node alive, for itself and for others.
 pub async fn who_beats_is_alive(subject: &dyn Subject) {
     let (ada, bob) = (Node::up(subject).await, Node::up(subject).await);
