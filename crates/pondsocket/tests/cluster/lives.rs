@@ -175,6 +175,6 @@ async fn what_was_said_before_the_bus_was_there_is_said_by_the_life_that_it_beca
     let (_ada, _room) = node.join("ada", "/chat/1").await;
     node.channel("/chat/1").broadcast("said", &json!({ "n": 1 })).expect("queued");
     node.bus.restore();
-    assert_eq!(wims.next("said").await.expect("heard").payload, json!({ "n": 1 }));
+    assert_eq!(wims.next("said").await.expect("heard"), json!({ "n": 1 }));
     within(2 * SECOND, "ada is seen", || watcher.shown("/chat/1") == ["ada", "wim"]).await;
 }

@@ -3,6 +3,7 @@
 
 mod faults;
 mod joining;
+
 mod lives;
 mod messages;
 mod operations;
