@@ -147,6 +147,9 @@ impl Metrics for Exported {
             ClusterEvent::Gap(cause) => counter!(names::BUS_GAPS, "cause" => cause.as_str()).increment(1),
             ClusterEvent::Received => counter!(names::BUS_RECEIVED).increment(1),
             ClusterEvent::Malformed(what) => counter!(names::BUS_MALFORMED, "what" => what).increment(1),
+            ClusterEvent::Excess { what, times } => {
+                counter!(names::CLUSTER_EXCESS, "what" => what.as_str()).increment(times);
+            }
             ClusterEvent::Nodes(nodes) => gauge!(names::NODES).set(nodes as f64),
             ClusterEvent::Diverged => counter!(names::DIVERGENCES).increment(1),
             ClusterEvent::NameTaken => counter!(names::NAMES_TAKEN).increment(1),

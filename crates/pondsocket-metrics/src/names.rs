@@ -18,7 +18,7 @@
 //! | [`BUS_UP`], [`BUS_CONNECTIONS`], [`BUS_RECEIVED`], [`BUS_QUEUED`], [`BUS_QUEUED_BYTES`], [`NODES`], [`DIVERGENCES`], [`NAMES_TAKEN`] | |
 //! | [`BUS_DROPPED`] | `reason` |
 //! | [`BUS_GAPS`] | `cause` |
-//! | [`BUS_MALFORMED`] | `what` |
+//! | [`BUS_MALFORMED`], [`CLUSTER_EXCESS`] | `what` |
 //! | [`ERRORS`] | `component` |
 
 use metrics::Unit;
@@ -78,6 +78,8 @@ names! {
     describe_counter BUS_MALFORMED = "pondsocket_bus_malformed_total", Count, "Messages of others that make no sense.";
     describe_gauge BUS_QUEUED = "pondsocket_bus_queued_messages", Count, "Messages that wait for the bus.";
     describe_gauge BUS_QUEUED_BYTES = "pondsocket_bus_queued_bytes", Bytes, "The bytes of these messages.";
+    describe_counter CLUSTER_EXCESS = "pondsocket_cluster_excess_total", Count,
+        "What other nodes have brought over a limit.";
     describe_gauge NODES = "pondsocket_nodes", Count, "Other nodes that live.";
     describe_counter DIVERGENCES = "pondsocket_divergences_total", Count,
         "Times when two nodes had to be made to agree about a channel.";

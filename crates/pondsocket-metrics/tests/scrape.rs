@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use pondsocket::cluster::GapCause;
+use pondsocket::cluster::{Excess, GapCause};
 use pondsocket::metrics::{BusDrop, ClusterEvent, Metrics};
 use pondsocket::testing::Client;
 use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result};
@@ -126,6 +126,7 @@ async fn what_happens_between_nodes_is_counted() {
         ClusterEvent::Gap(GapCause::Probe),
         ClusterEvent::Received,
         ClusterEvent::Malformed("foreign"),
+        ClusterEvent::Excess { what: Excess::Users, times: 3 },
         ClusterEvent::Nodes(2),
         ClusterEvent::NameTaken,
         ClusterEvent::Diverged,
@@ -138,6 +139,7 @@ async fn what_happens_between_nodes_is_counted() {
     scraped.shows(r#"pondsocket_bus_gaps_total{cause="probe"}"#, "1").await;
     scraped.shows("pondsocket_bus_received_total", "1").await;
     scraped.shows(r#"pondsocket_bus_malformed_total{what="foreign"}"#, "1").await;
+    scraped.shows(r#"pondsocket_cluster_excess_total{what="users"}"#, "3").await;
     scraped.shows("pondsocket_nodes", "2").await;
     scraped.shows("pondsocket_node_names_taken_total", "1").await;
     scraped.shows("pondsocket_divergences_total", "1").await;

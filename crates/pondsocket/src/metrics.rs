@@ -33,7 +33,7 @@ use pondsocket_proto::id::{ConnectionId, UserId};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::cluster::GapCause;
+use crate::cluster::{Excess, GapCause};
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::json::decode;
@@ -288,6 +288,13 @@ pub enum ClusterEvent {
     Received,
     /// A message on the bus makes no sense: what is wrong, in a word.
     Malformed(&'static str),
+    /// Other nodes have brought more than a limit allows.
+    Excess {
+        /// What.
+        what: Excess,
+        /// How often.
+        times: u64,
+    },
     /// So many other nodes live.
     Nodes(usize),
     /// Another node runs under this node's name: users of the one that began first are not seen by others.

@@ -307,6 +307,13 @@ options! {
         /// After which silence a server in another language is taken for dead, and its users leave. Default 90 s. Nodes
         /// of ours are noticed within 5.5 s, whatever this is.
         node_timeout: Duration = Duration::from_secs(90),
+        /// How many users each other node has in one channel, and all servers of other languages together. Further ones are
+        /// not seen here, and counted. Default 10 000.
+        max_remote_users: usize = 10_000,
+        /// How many bytes of presence the users of all other nodes have in one channel. Who would be over it is a member
+        /// without presence until there is room, and counted. What one of them may have is `max_presence_size`, and
+        /// `max_assigns_size`. Default 512 KiB.
+        max_remote_presence: usize = 512 * 1024,
         /// For how long the bus may be down before [`PondSocket::is_ready`](crate::PondSocket::is_ready), and so `/ready`,
         /// says no. Default none: a node without its bus serves its own clients as before, and stays ready.
         unready_without_bus: Option<Duration> = None,
@@ -404,6 +411,8 @@ impl Options {
             ("max_refusals", self.max_refusals as usize),
             ("max_assigns_size", self.max_assigns_size),
             ("max_presence_size", self.max_presence_size),
+            ("max_remote_users", self.max_remote_users),
+            ("max_remote_presence", self.max_remote_presence),
             ("channel_queue", self.channel_queue),
             ("channel_queue_bytes", self.channel_queue_bytes),
             ("memory_limit", self.memory_limit),

@@ -28,7 +28,7 @@
 //! | `event_streams` | `event_streams/` |
 //! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |
 //! | `cors_allow_headers` | `event_streams/` |
-//! | `bus`, `node_name`, `unready_without_bus`, `node_heartbeat`, `node_timeout` | `cluster/` |
+//! | `bus`, `node_name`, `unready_without_bus`, `node_heartbeat`, `node_timeout`, `max_remote_users`, `max_remote_presence` | `cluster/` |
 //! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/edge/connection/mod.rs`, `a_channel_queue_is_full_…` |
 
 use std::collections::{HashMap, HashSet};

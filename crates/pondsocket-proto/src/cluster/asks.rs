@@ -276,6 +276,7 @@ impl Core {
             && user.as_str() == who
         {
             pending.awaited.retain(|awaited| awaited.name != *holder.name());
+            let (assigns, presence) = (self.limits.assigns(assigns), self.limits.presence(presence));
             found.push((holder, Entry { assigns, presence: legacy::shown(presence), joined }));
         }
         self.settle(id);

@@ -166,9 +166,9 @@ impl Channel {
     }
 
     /// What is to be shown otherwise than before.
-    pub(super) fn refresh(&mut self, nodes: &Nodes, me: &str) -> Vec<View> {
+    pub(super) fn refresh(&mut self, nodes: &Nodes, me: &str, most: usize) -> Vec<View> {
         let mut display = std::mem::take(&mut self.display);
-        let changes = display.refresh(|| self.others(nodes), |user| self.look(user, nodes, me));
+        let changes = display.refresh(|| self.others(nodes), |user| self.look(user, nodes, me), most);
         self.display = display;
         changes
     }

@@ -63,7 +63,9 @@ impl Core {
                 if self.has(&key, &user) {
                     self.command(&key, user, Command::Presence(presence), asker);
                 } else {
-                    self.with_guests(&key, &user, |guests| guests.show_known(&user, presence));
+                    if let Some(presence) = self.limits.presence(Some(presence)) {
+                        self.with_guests(&key, &user, |guests| guests.show_known(&user, presence));
+                    }
                     self.answer(asker, Verdict::NotFound);
                 }
             }

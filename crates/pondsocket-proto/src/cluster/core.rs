@@ -5,6 +5,7 @@ use super::channel::Channel;
 use super::commands::Commands;
 use super::contested::Contested;
 use super::dedup::Recent;
+use super::excess::{Excess, Limits};
 use super::legacy::LegacyNodes;
 use super::liveness::Nodes;
 use super::memory::Memory;
@@ -39,6 +40,7 @@ pub struct Core {
     pub(super) commands: Commands,
     pub(super) twins: Twins,
     pub(super) contested: Contested,
+    pub(super) limits: Limits,
     time: Time,
     pub(super) phase: Phase,
 }
@@ -102,6 +104,7 @@ impl Core {
             commands: Commands::default(),
             twins: Twins::default(),
             contested: Contested::default(),
+            limits: Limits::new(&settings),
             time: Time::default(),
             phase: Phase::Asleep,
             settings,
@@ -125,6 +128,11 @@ impl Core {
         if self.phase == Phase::Asleep {
             self.wake();
         }
+        // What is told under a channel's lock leads to publishing alone.
+        let may_count = !matches!(
+            input,
+            Input::Opened { .. } | Input::Expected { .. } | Input::Local { .. } | Input::Closed { .. }
+        );
         match input {
             Input::Incarnation(incarnation) => self.adopt(incarnation),
             Input::Opened { channel, instance } => self.open(channel, instance),
@@ -139,7 +147,18 @@ impl Core {
             Input::Tick => self.tick(),
             Input::Stop => self.stop(),
         }
+        if may_count {
+            self.say_excess();
+        }
         self.voice.take_outputs(out);
+    }
+
+    fn say_excess(&mut self) {
+        let nodes = std::mem::take(&mut self.nodes.refused);
+        self.limits.count(Excess::Nodes, nodes);
+        for (what, times) in self.limits.take_counted() {
+            self.voice.output(Output::Excess { what, times });
+        }
     }
 
     /// When it wants an [`Input::Tick`], at the latest, by the clock that it was told last. It may be in the past: then at
@@ -251,5 +270,20 @@ impl Core {
         let named = &self.settings.topics;
         let keys = topics.iter().flat_map(|topic| named.readings(topic)).filter(|key| self.channels.contains_key(key));
         (keys.collect(), topics.contains(&named.inbox(self.me())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_when_a_clock_is_set_back() {
+        let mut time = Time::default();
+        assert_eq!([1_000_000, 1_000_500, 400_500, 400_600].map(|clock| time.read(clock)), [
+            1_000_000, 1_000_500, 1_000_500, 1_000_600
+        ]);
+        assert_eq!(time.by_clock(1_000_700), 400_700);
+        assert_eq!([900_000, 100_000, 100_001].map(|clock| time.read(clock)), [1_500_000, 1_500_000, 1_500_001]);
     }
 }

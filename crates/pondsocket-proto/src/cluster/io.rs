@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::excess::Excess;
 use super::message::{Envelope, UserMessage};
 use crate::channel::{Assigns, Local, Shown, View};
 use crate::id::{ChannelName, UserId};
@@ -296,6 +297,13 @@ pub enum Output {
     },
     /// A life of a node that holds a lease is said to be replaced: the table of leases is to be asked soon, by a beat.
     Look,
+    /// Others have brought more than a limit allows.
+    Excess {
+        /// What.
+        what: Excess,
+        /// How often since this was said last.
+        times: u64,
+    },
     /// A node lives, as far as we know.
     NodeUp(Arc<str>),
     /// A node does not.

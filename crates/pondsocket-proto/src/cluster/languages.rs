@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::asks::Holder;
 use super::core::Core;
+use super::excess::Excess;
 use super::legacy::Guests;
 use super::message::{Body, Envelope, UserState};
 use super::timers::Timer;
@@ -46,6 +47,10 @@ impl Core {
             Body::StateResponse { users } => self.stranger_lists(key, source, users),
             Body::UserJoined { user, presence, assigns } => {
                 let Some(user) = hear::user_id(&user) else { return };
+                if !self.has_room_for(key, &user) {
+                    return;
+                }
+                let (assigns, presence) = (self.limits.assigns(assigns), self.limits.presence(presence));
                 self.with_guests(key, &user, |guests| guests.join(source, user.clone(), assigns, presence));
             }
             Body::UserLeft { user } => {
@@ -65,6 +70,11 @@ impl Core {
         let Some(user) = hear::user_id(user) else { return };
         match self.whose(key, source, &user) {
             Whose::Theirs => {
+                let is_shown = presence.is_some();
+                let presence = self.limits.presence(presence);
+                if is_shown && !self.has_room_for(key, &user) {
+                    return;
+                }
                 self.with_guests(key, &user, |guests| guests.show(source, user.clone(), presence));
             }
             Whose::Mine => {
@@ -89,7 +99,13 @@ impl Core {
     ) {
         let Some(user) = hear::user_id(user) else { return };
         match self.whose(key, source, &user) {
-            Whose::Theirs => self.with_guests(key, &user, |guests| guests.assign(&user, assigns, delta)),
+            Whose::Theirs => {
+                let Some(channel) = self.channels.get_mut(key) else { return };
+                if let Some(all) = channel.guests.assigned(&user, assigns, delta) {
+                    let all = self.limits.assigns(all);
+                    self.with_guests(key, &user, |guests| guests.assign(&user, Some(all), None));
+                }
+            }
             Whose::Mine => {
                 let Some(own) = self.channels.get(key).and_then(|channel| channel.own.users().get(&user)) else {
                     return;
@@ -107,6 +123,14 @@ impl Core {
         }
     }
 
+    /// Whether one more user of nodes of other languages may be in the channel, or it is there already.
+    fn has_room_for(&mut self, key: &ChannelKey, user: &UserId) -> bool {
+        let Some(channel) = self.channels.get(key) else { return false };
+        let fits = channel.guests.get(user).is_some() || channel.guests.users().len() < self.limits.users;
+        self.limits.count(Excess::Users, u64::from(!fits));
+        fits
+    }
+
     /// Whom a change by a node of another language concerns.
     fn whose(&self, key: &ChannelKey, source: &str, user: &UserId) -> Whose {
         match self.channels.get(key) {
@@ -121,8 +145,17 @@ impl Core {
     fn stranger_lists(&mut self, key: &ChannelKey, source: &Arc<str>, users: Vec<UserState>) {
         let now = self.now();
         let Some(channel) = self.channels.get_mut(key) else { return };
-        let mut users = hear::users(users);
+        let mut users = self.limits.list(users);
         users.retain(|user, _| !channel.is_ours(user));
+        let (mut room, mut excess) = (self.limits.users.saturating_sub(channel.guests.users().len()), 0);
+        users.retain(|user, _| {
+            let is_known = channel.guests.get(user).is_some();
+            let fits = is_known || room > 0;
+            room -= usize::from(fits && !is_known);
+            excess += u64::from(!fits);
+            fits
+        });
+        self.limits.count(Excess::Users, excess);
         let changed = channel.guests.list(source, users, now);
         self.changed(key, changed);
     }

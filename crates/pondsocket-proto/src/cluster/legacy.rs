@@ -109,7 +109,7 @@ impl Guests {
         self.users.get(user)
     }
 
-    pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
+    pub(super) fn users(&self) -> impl ExactSizeIterator<Item = &UserId> {
         self.users.keys()
     }
 
@@ -179,6 +179,22 @@ impl Guests {
         if let Some(guest) = self.users.get_mut(user) {
             guest.presence = Some(presence);
         }
+    }
+
+    /// All its assigns after a change of them, if it is known.
+    pub(super) fn assigned(
+        &self,
+        user: &UserId,
+        assigns: Option<Assigns>,
+        delta: Option<(String, Json)>,
+    ) -> Option<Assigns> {
+        let mut all = self.users.get(user)?.assigns.clone();
+        match (assigns, delta) {
+            (_, Some((key, value))) => all.set(&key, value),
+            (Some(assigns), None) => all = assigns,
+            (None, None) => {}
+        }
+        Some(all)
     }
 
     /// Its assigns have changed, whoever says so.

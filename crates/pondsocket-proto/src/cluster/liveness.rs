@@ -523,6 +523,104 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_no_lease_takes_nothing_from_who_holds_one() {
+        let mut nodes = nodes();
+        let (a, forged) = (id("a", 5), id("a", 9_000_000_000_000));
+        nodes.lease(&lease(std::slice::from_ref(&a)), 0);
+        for now in (10..20_000).step_by(10) {
+            assert_eq!(nodes.hello(&forged, now), [Turn::Contested(forged.clone())]);
+            if now % 1000 == 0 {
+                assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), now), []);
+            }
+            assert!(nodes.is_up("a", 5) && !nodes.counts(&forged));
+        }
+        let turns = [Turn::Down(a.clone()), Turn::Reborn(forged.clone()), Turn::Up(forged.clone())];
+        assert_eq!(nodes.lease(&lease(&[a, forged]), 20_000), turns, "the table names it");
+    }
+
+    #[test]
+    fn a_life_with_a_lease_ends_one_of_the_future_that_has_none() {
+        let mut nodes = nodes();
+        let (a, forged) = (id("a", 5), id("a", 9_000_000_000_000));
+        assert_eq!(nodes.heard(&forged, 0), [Turn::Up(forged.clone())], "nobody knows better yet");
+        assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 1999), [], "it may take its lease just now");
+        let turns = [Turn::Down(forged), Turn::Reborn(a.clone()), Turn::Up(a.clone())];
+        assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 2000), turns);
+        assert_eq!(nodes.lease(&lease(&[]), 3000), [Turn::Down(a)], "its lease is known to have been there");
+    }
+
+    #[test]
+    fn a_life_with_a_smaller_number_counts_when_the_lease_of_the_other_has_been_gone_for_long() {
+        for goodbye in [false, true] {
+            let mut nodes = nodes();
+            let (ahead, right) = (id("a", 65_000), id("a", 9000));
+            nodes.lease(&lease(std::slice::from_ref(&ahead)), 0);
+            if goodbye {
+                nodes.bye(&ahead, 1000);
+            } else {
+                assert_eq!(nodes.lease(&lease(&[]), 1000), [Turn::Down(ahead.clone())]);
+            }
+            for now in [2000, 3000, 4000] {
+                assert_eq!(nodes.lease(&lease(std::slice::from_ref(&right)), now), []);
+            }
+            let turns = [Turn::Reborn(right.clone()), Turn::Up(right.clone())];
+            assert_eq!(nodes.lease(&lease(std::slice::from_ref(&right)), 5000), turns);
+        }
+    }
+
+    #[test]
+    fn without_leases_a_life_with_a_smaller_number_counts_when_the_other_has_been_silent_for_long() {
+        let mut nodes = nodes();
+        let (ahead, right) = (id("a", 65_000), id("a", 9000));
+        nodes.hello(&ahead, 0);
+        assert_eq!(nodes.judge(4000), [Turn::Down(ahead)]);
+        assert_eq!(nodes.hello(&right, 7999), []);
+        assert_eq!(nodes.hello(&right, 8000), [Turn::Reborn(right.clone()), Turn::Up(right)]);
+    }
+
+    #[test]
+    fn a_goodbye_that_others_have_said_does_not_last() {
+        let mut nodes = nodes();
+        let a = id("a", 5);
+        nodes.lease(&lease(std::slice::from_ref(&a)), 0);
+        nodes.bye(&a, 0);
+        assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 5000), []);
+        assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 5001), [Turn::Up(a)]);
+    }
+
+    #[test]
+    fn who_holds_no_lease_makes_room_for_who_does() {
+        let mut nodes = nodes();
+        nodes.most = 3;
+        nodes.lease(&lease(&[id("a", 5)]), 0);
+        for (now, name) in [(1, "x"), (2, "y")] {
+            nodes.heard(&id(name, 1), now);
+        }
+        assert_eq!(nodes.heard(&id("z", 1), 2000), [], "those have just spoken");
+        let turns = [Turn::Down(id("x", 1)), Turn::Dropped("x".into()), Turn::Up(id("z", 1))];
+        assert_eq!(nodes.heard(&id("z", 1), 2001), turns);
+        let turns = [Turn::Down(id("y", 1)), Turn::Dropped("y".into()), Turn::Up(id("b", 5))];
+        assert_eq!(nodes.lease(&lease(&[id("a", 5), id("b", 5)]), 2002), turns);
+        let leased = [id("a", 5), id("b", 5), id("c", 5), id("d", 5)];
+        nodes.lease(&lease(&leased), 2003);
+        assert!(nodes.is_up("c", 5) && !nodes.is_up("d", 5), "of those with leases the first are known");
+        assert_eq!(nodes.refused, 5);
+    }
+
+    #[test]
+    fn those_that_do_not_live_take_no_room_and_as_many_are_remembered() {
+        let mut nodes = nodes();
+        nodes.most = 2;
+        for number in 0..5 {
+            let stranger = id(&format!("x{number}"), 1);
+            assert_eq!(nodes.heard(&stranger, number * 10_000), [Turn::Up(stranger)]);
+            nodes.judge(number * 10_000 + 5000);
+        }
+        assert_eq!(nodes.nodes.keys().map(|name| &**name).collect::<Vec<_>>(), ["x3", "x4"]);
+        assert_eq!(nodes.refused, 0);
+    }
+
+    #[test]
     fn there_is_room_for_so_many() {
         let mut nodes = nodes();
         nodes.most = 1;

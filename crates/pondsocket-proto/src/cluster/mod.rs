@@ -29,6 +29,7 @@ mod contested;
 mod core;
 mod dedup;
 mod digest;
+mod excess;
 mod hear;
 mod languages;
 mod legacy;
@@ -49,6 +50,7 @@ mod voice;
 
 pub use crate::channel::{Local, Shown, View};
 pub use core::Core;
+pub use excess::Excess;
 pub use io::{Answer, Ask, Bus, ChannelKey, Command, Input, Lease, NodeId, Output, Verdict};
 pub use settings::Settings;
 pub use topic::{Topics, endpoint_name, is_reserved_endpoint};

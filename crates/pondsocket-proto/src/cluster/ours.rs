@@ -75,8 +75,17 @@ impl Core {
         if let Change::Left(user) = &change {
             channel.guests.note_leaving(user, self.voice.now);
         }
+        let record = channel.records.get(&ext.node.name);
+        let known = record.map_or((false, 0), |record| (record.get(&user).is_some(), record.len()));
+        let (change, is_cut) = self.limits.change(change, known);
         // If changes before it are missing it changes nothing, but it is true nevertheless.
-        let delta = |record: &mut Record| record.delta(ext.node.incarnation, span, change);
+        let delta = |record: &mut Record| {
+            let changed = record.delta(ext.node.incarnation, span, change);
+            if is_cut {
+                record.cut();
+            }
+            changed
+        };
         let mut changed = channel.merge(&ext.node, self.voice.now, delta);
         if channel.guests.get(&user).is_some() {
             channel.guests.unlist(&user);

@@ -58,19 +58,28 @@ pub(super) struct Parts {
     at: At,
     of: u64,
     come: BTreeMap<u64, Users>,
+    /// Whether something of it was too much.
+    pub(super) is_cut: bool,
 }
 
 impl Parts {
     /// One more has come. Answers with the whole list, if it is the last one that was missing. A newer list takes the
-    /// place of an older one.
-    pub(super) fn add(&mut self, at: At, part: Part, users: Users) -> Option<Users> {
+    /// place of an older one. Of all parts together not many more than `most` users are kept, and no more parts are taken.
+    pub(super) fn add(&mut self, at: At, part: Part, users: Users, most: usize) -> Option<Users> {
         if at < self.at {
             return None;
         }
         if (at, part.of) != (self.at, self.of) {
-            *self = Parts { at, of: part.of, come: BTreeMap::new() };
+            *self = Parts { at, of: part.of, come: BTreeMap::new(), is_cut: false };
         }
-        self.come.insert(part.index, users);
+        let has_room = self.come.values().map(Users::len).sum::<usize>() < most && self.come.len() < most.max(1);
+        // What is over the limit counts as said, so that the list is whole some time.
+        self.is_cut |= !has_room;
+        if has_room {
+            self.come.insert(part.index, users);
+        } else if self.come.len() <= 2 * most {
+            self.come.insert(part.index, Users::new());
+        }
         let is_whole = self.come.len() as u64 == self.of;
         is_whole.then(|| std::mem::take(&mut self.come).into_values().flatten().collect())
     }
@@ -117,20 +126,20 @@ mod tests {
     fn a_list_is_there_when_all_its_parts_are_in_whatever_order() {
         let (at, mut parts) = (At { incarnation: 1, version: 7 }, Parts::default());
         let (ada, bob) = (users([("ada", entry(1, None))]), users([("bob", entry(1, None))]));
-        assert_eq!(parts.add(at, Part { index: 1, of: 2 }, bob.clone()), None);
-        assert_eq!(parts.add(at, Part { index: 1, of: 2 }, bob), None, "the same again");
+        assert_eq!(parts.add(at, Part { index: 1, of: 2 }, bob.clone(), 9), None);
+        assert_eq!(parts.add(at, Part { index: 1, of: 2 }, bob, 9), None, "the same again");
         let whole = users([("ada", entry(1, None)), ("bob", entry(1, None))]);
-        assert_eq!(parts.add(at, Part { index: 0, of: 2 }, ada), Some(whole));
+        assert_eq!(parts.add(at, Part { index: 0, of: 2 }, ada, 9), Some(whole));
     }
 
     #[test]
     fn parts_of_two_lists_are_no_list() {
         let at = |version| At { incarnation: 1, version };
         let (mut parts, ada) = (Parts::default(), users([("ada", entry(1, None))]));
-        assert_eq!(parts.add(at(7), Part { index: 0, of: 2 }, ada.clone()), None);
-        assert_eq!(parts.add(at(8), Part { index: 1, of: 2 }, ada.clone()), None);
-        assert_eq!(parts.add(at(7), Part { index: 1, of: 2 }, ada.clone()), None, "it is older");
-        assert_eq!(parts.add(at(8), Part { index: 1, of: 3 }, ada.clone()), None, "it is parted otherwise");
-        assert_eq!(parts.add(at(9), Part { index: 0, of: 1 }, ada.clone()), Some(ada));
+        assert_eq!(parts.add(at(7), Part { index: 0, of: 2 }, ada.clone(), 9), None);
+        assert_eq!(parts.add(at(8), Part { index: 1, of: 2 }, ada.clone(), 9), None);
+        assert_eq!(parts.add(at(7), Part { index: 1, of: 2 }, ada.clone(), 9), None, "it is older");
+        assert_eq!(parts.add(at(8), Part { index: 1, of: 3 }, ada.clone(), 9), None, "it is parted otherwise");
+        assert_eq!(parts.add(at(9), Part { index: 0, of: 1 }, ada.clone(), 9), Some(ada));
     }
 }

@@ -103,6 +103,8 @@ pub struct Record {
     content: Content,
     /// Whether the owner has said anything of it lately.
     fresh: bool,
+    /// Whether less is known here than the owner has said, because that was too much.
+    is_cut: bool,
 }
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -119,7 +121,7 @@ enum Content {
 impl Record {
     /// A record of which only is known how far its owner had got.
     pub fn remembered(at: At) -> Record {
-        Record { at, heard: at.version, content: Content::Unknown, fresh: false }
+        Record { at, heard: at.version, content: Content::Unknown, fresh: false, is_cut: false }
     }
 
     /// How far the owner had got when what is known here was true.
@@ -140,6 +142,21 @@ impl Record {
     /// A user, as far as is known.
     pub fn get(&self, user: &UserId) -> Option<&Entry> {
         self.users()?.get(user)
+    }
+
+    /// How many users are known.
+    pub fn len(&self) -> usize {
+        self.users().map_or(0, Users::len)
+    }
+
+    /// Whether no user is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Less is known here than the owner has just said: what it says that its users come to cannot be compared.
+    pub fn cut(&mut self) {
+        self.is_cut = true;
     }
 
     /// All users that are known.
@@ -167,6 +184,7 @@ impl Record {
         changed
             .extend(users.iter().filter(|(user, entry)| old.get(*user) != Some(*entry)).map(|(user, _)| user.clone()));
         self.content = Content::Known(users);
+        self.is_cut = false;
         changed
     }
 
@@ -243,7 +261,7 @@ impl Record {
     /// The owner says what its users come to at that time.
     pub fn check(&mut self, at: At, hash: u64) -> Check {
         match &self.content {
-            Content::Known(users) if at == self.at && super::digest::of_users(users) != hash => {
+            Content::Known(users) if at == self.at && !self.is_cut && super::digest::of_users(users) != hash => {
                 self.content = Content::Doubtful(self.take());
                 Check::Diverged
             }
@@ -257,7 +275,9 @@ impl Record {
     /// Once in a while: doubts the users of an owner that has said nothing of them since the last time. It would have
     /// said a digest, if it still had any.
     pub fn age(&mut self) {
-        if let (false, Content::Known(users)) = (std::mem::take(&mut self.fresh), &mut self.content)
+        // There may be room by now for what was too much.
+        let is_fresh = std::mem::take(&mut self.fresh) && !self.is_cut;
+        if let (false, Content::Known(users)) = (is_fresh, &mut self.content)
             && !users.is_empty()
         {
             self.content = Content::Doubtful(std::mem::take(users));

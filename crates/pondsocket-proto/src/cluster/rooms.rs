@@ -2,6 +2,7 @@
 
 use super::channel::{Channel, Life};
 use super::core::Core;
+use super::excess::Excess;
 use super::own::Told;
 use super::timers::{Echo, Timer};
 use super::{ChannelKey, Local, Output};
@@ -106,7 +107,9 @@ impl Core {
     pub(super) fn show(&mut self, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         let Life::Open { instance } = channel.life else { return };
-        let changes = channel.refresh(&self.nodes, &self.settings.node.name);
+        let changes = channel.refresh(&self.nodes, &self.settings.node.name, self.settings.max_shown);
+        let excess = std::mem::take(&mut channel.display.excess);
+        self.limits.count(Excess::Shown, excess);
         if !changes.is_empty() {
             self.voice.output(Output::View { channel: key, instance, changes });
         }

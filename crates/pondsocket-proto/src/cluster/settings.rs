@@ -69,8 +69,20 @@ pub struct Settings {
     /// Default: 512.
     pub state_channels: usize,
 
-    /// How many nodes of ours are known. A further one is not heard until another is forgotten. Default: 1024.
+    /// How many nodes of ours live, as far as is known. For a further one that holds a lease, one that holds none makes room:
+    /// the one that was silent longest. One without a lease takes the place of none that has spoken within two beats, and is
+    /// not heard. Of those that do not live as many are remembered; those gone longest are forgotten. Default: 1024.
     pub max_nodes: usize,
+    /// How many bytes one user of another node may show of itself. One that shows more shows nothing. Default: 16 KiB.
+    pub max_presence: usize,
+    /// How many bytes the assigns of one user of another node may have. One with more has none. Default: 64 KiB.
+    pub max_assigns: usize,
+    /// How many users each other node has in one channel, and all those of other languages together. Further ones are not
+    /// there. Default: 10 000.
+    pub max_users: usize,
+    /// How many bytes the users of all other nodes may show of themselves in one channel. Who would be over it is there, and
+    /// shows nothing until there is room. Default: 512 KiB.
+    pub max_shown: usize,
     /// How many nodes of other languages are known; some have an id for each channel. When a further one comes, the one
     /// that has been silent longest is taken for dead. Default: 16 384.
     pub max_legacy_nodes: usize,
@@ -124,6 +136,10 @@ impl Settings {
             state_bytes: 256 << 10,
             state_channels: 512,
             max_nodes: 1024,
+            max_presence: 16 << 10,
+            max_assigns: 64 << 10,
+            max_users: 10_000,
+            max_shown: 512 << 10,
             max_legacy_nodes: 16_384,
             max_leavers: 1024,
             max_memories: 16_384,

@@ -187,16 +187,26 @@ impl Core {
     pub(super) fn take_state(&mut self, owner: &NodeId, state: ChannelState) {
         let Some(channel) = self.channels.get_mut(&state.channel) else { return };
         let at = At { incarnation: owner.incarnation, version: state.version };
-        let users = hear::users(state.users);
+        let (users, mut is_cut) = self.limits.users(hear::users(state.users));
         let users = match state.part {
             None => users,
-            Some(part) => match channel.parts.entry(owner.name.clone()).or_default().add(at, part, users) {
-                Some(users) => users,
-                None => return,
-            },
+            Some(part) => {
+                let parts = channel.parts.entry(owner.name.clone()).or_default();
+                let Some(users) = parts.add(at, part, users, self.limits.users) else { return };
+                is_cut |= parts.is_cut;
+                let (users, is_too_long) = self.limits.users(users);
+                is_cut |= is_too_long;
+                users
+            }
         };
         channel.parts.remove(&owner.name);
-        let changed = channel.merge(owner, self.voice.now, |record| record.snapshot(at, users));
+        let changed = channel.merge(owner, self.voice.now, |record| {
+            let changed = record.snapshot(at, users);
+            if is_cut {
+                record.cut();
+            }
+            changed
+        });
         self.changed(&state.channel, changed);
         self.listed(owner, &state.channel);
     }

@@ -34,11 +34,22 @@ pub(super) fn unite(own: Option<Claim<'_>>, others: &[Claim<'_>]) -> Option<Show
     Some(Shown { assigns: speaker.assigns.clone(), presence, over_local })
 }
 
+/// How much it shows of itself.
+fn size(shown: Option<&Shown>) -> usize {
+    shown.and_then(|shown| shown.presence.as_ref()).map_or(0, |presence| presence.as_str().len())
+}
+
 /// What is shown in one life of a channel, and what has to be looked at again.
 #[derive(Debug, Default)]
 pub(super) struct Display {
     shown: BTreeMap<UserId, Shown>,
     stale: Stale,
+    /// The bytes that are shown in all.
+    bytes: usize,
+    /// Those who would show something if there were room.
+    held_back: BTreeSet<UserId>,
+    /// How often there was none since somebody asked.
+    pub(super) excess: u64,
 }
 
 #[derive(Debug, Default)]
@@ -61,25 +72,49 @@ impl Display {
 
     /// Nothing is shown: it is another life of the channel.
     pub(super) fn clear(&mut self) {
-        *self = Display { shown: BTreeMap::new(), stale: Stale::All };
+        *self = Display { stale: Stale::All, ..Display::default() };
     }
 
-    /// Looks again at what has to be: of `all` users if that is everybody, with `look` at each of them. Answers with
-    /// what is shown otherwise than before.
+    /// Looks again at what has to be: of `all` users if that is everybody, with `look` at each of them. No more than `most`
+    /// bytes are shown in all. Answers with what is shown otherwise than before.
     pub(super) fn refresh(
         &mut self,
         all: impl FnOnce() -> BTreeSet<UserId>,
         look: impl Fn(&UserId) -> Option<Shown>,
+        most: usize,
     ) -> Vec<View> {
         let users = match std::mem::take(&mut self.stale) {
             Stale::Nothing => BTreeSet::new(),
             Stale::Users(users) => users,
             Stale::All => all(),
         };
-        users.into_iter().filter_map(|user| self.show(look(&user), user)).collect()
+        let before = self.bytes;
+        let mut changes: Vec<_> = users.into_iter().filter_map(|user| self.show(look(&user), user, most)).collect();
+        if self.bytes < before && !self.held_back.is_empty() {
+            for user in self.held_back.clone() {
+                let shown = look(&user);
+                if self.fits(&user, shown.as_ref(), most) {
+                    changes.extend(self.show(shown, user, most));
+                }
+            }
+        }
+        changes
     }
 
-    fn show(&mut self, shown: Option<Shown>, user: UserId) -> Option<View> {
+    /// Whether it may be shown as it wants to be.
+    fn fits(&self, user: &UserId, shown: Option<&Shown>, most: usize) -> bool {
+        let bytes = size(shown);
+        bytes == 0 || self.bytes - size(self.shown.get(user)) + bytes <= most
+    }
+
+    fn show(&mut self, mut shown: Option<Shown>, user: UserId, most: usize) -> Option<View> {
+        if self.fits(&user, shown.as_ref(), most) {
+            self.held_back.remove(&user);
+        } else {
+            self.excess += u64::from(self.held_back.insert(user.clone()));
+            shown.iter_mut().for_each(|shown| (shown.presence, shown.over_local) = (None, false));
+        }
+        self.bytes = self.bytes - size(self.shown.get(&user)) + size(shown.as_ref());
         match shown {
             None => self.shown.remove(&user).map(|_| View::Gone(user)),
             Some(shown) if self.shown.get(&user) == Some(&shown) => None,
@@ -143,20 +178,20 @@ mod tests {
     #[test]
     fn only_what_was_touched_and_is_otherwise_changes() {
         let mut display = Display::default();
-        assert_eq!(text(display.refresh(all(&["ada"]), look(&["ada"]))), "");
+        assert_eq!(text(display.refresh(all(&["ada"]), look(&["ada"]), 99)), "");
         display.touch([user("ada"), user("bob")]);
         display.touch([user("eve")]);
-        assert_eq!(text(display.refresh(all(&[]), look(&["ada", "eve"]))), "+ada+eve");
+        assert_eq!(text(display.refresh(all(&[]), look(&["ada", "eve"]), 99)), "+ada+eve");
         display.touch([user("ada"), user("eve")]);
-        assert_eq!(text(display.refresh(all(&[]), look(&["eve"]))), "-ada");
+        assert_eq!(text(display.refresh(all(&[]), look(&["eve"]), 99)), "-ada");
     }
 
     #[test]
     fn another_life_is_shown_everything_again() {
         let mut display = Display::default();
         display.touch([user("ada")]);
-        assert_eq!(text(display.refresh(all(&[]), look(&["ada"]))), "+ada");
+        assert_eq!(text(display.refresh(all(&[]), look(&["ada"]), 99)), "+ada");
         display.clear();
-        assert_eq!(text(display.refresh(all(&["ada"]), look(&["ada"]))), "+ada");
+        assert_eq!(text(display.refresh(all(&["ada"]), look(&["ada"]), 99)), "+ada");
     }
 }

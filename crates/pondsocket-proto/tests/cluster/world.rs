@@ -110,6 +110,8 @@ impl World {
         let seed = incarnation * 1000 + u64::from(name.as_bytes()[0]);
         let mut settings = Settings::new(id.clone(), topics());
         settings.sweep = self.sweep;
+        // Thousands of users are shown whole.
+        settings.max_shown = 16 << 20;
         let node = Node {
             core: Core::new(settings, seed),
             id: id.clone(),
@@ -231,6 +233,8 @@ impl World {
             Output::NodeUp(name) => node.log.push(format!("up {name}")),
             Output::Twin(twin) => node.log.push(format!("twin {}", twin.incarnation)),
             Output::NodeDown(name) => node.log.push(format!("down {name}")),
+            Output::Look => node.log.push("look".to_owned()),
+            Output::Excess { what, times } => node.log.push(format!("excess {} {times}", what.as_str())),
             Output::Diverged(key) => node.log.push(format!("diverged {}", key.channel)),
         }
     }

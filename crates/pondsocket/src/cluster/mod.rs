@@ -114,7 +114,7 @@ pub use error::{BusError, BusErrorKind};
 pub use event::{BusEvent, GapCause, Lost, Session};
 pub use lease::Leases;
 #[doc(no_inline)]
-pub use pondsocket_proto::cluster::{Lease, NodeId};
+pub use pondsocket_proto::cluster::{Excess, Lease, NodeId};
 pub use shared::SharedBus;
 pub use sink::{BusEvents, BusSink, SinkLimits, SinkStats};
 pub use stats::BusStats;

@@ -4,6 +4,7 @@
 mod faults;
 mod joining;
 
+mod limits;
 mod lives;
 mod messages;
 mod operations;

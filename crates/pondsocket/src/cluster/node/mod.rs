@@ -53,6 +53,10 @@ fn settings(node: NodeId, topics: Topics, options: &Options) -> Settings {
     let mut settings = Settings::new(node, topics);
     settings.heartbeat = milliseconds(options.node_heartbeat);
     settings.legacy_lifetime = milliseconds(options.node_timeout);
+    settings.max_presence = options.max_presence_size;
+    settings.max_assigns = options.max_assigns_size;
+    settings.max_users = options.max_remote_users;
+    settings.max_shown = options.max_remote_presence;
     // Short times are looked after more often, so that they are kept.
     settings.legacy_scan = settings.legacy_scan.min(milliseconds(options.node_timeout / 4));
     settings

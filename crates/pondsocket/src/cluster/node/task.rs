@@ -221,6 +221,10 @@ impl Node {
                     let _ = asker.send(answer);
                 }
             }
+            Output::Excess { what, times } => {
+                tracing::debug!(target: "pondsocket::cluster", what = what.as_str(), times, "others bring too much");
+                self.count(ClusterEvent::Excess { what, times });
+            }
             Output::Look => self.returned.notify_one(),
             Output::NodeUp(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has come");
