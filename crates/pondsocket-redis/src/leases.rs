@@ -111,8 +111,7 @@ impl LeaseTable {
             command
         };
         let hash = Script::new(script);
-        let mut answer: Result<T, RedisError> =
-            publisher.ask(connection, &command("EVALSHA", hash.get_hash())).await;
+        let mut answer: Result<T, RedisError> = publisher.ask(connection, &command("EVALSHA", hash.get_hash())).await;
         if answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
             answer = publisher.ask(connection, &command("EVAL", script)).await;
         }

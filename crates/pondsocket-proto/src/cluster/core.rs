@@ -280,9 +280,10 @@ mod tests {
     #[test]
     fn time_goes_on_when_a_clock_is_set_back() {
         let mut time = Time::default();
-        assert_eq!([1_000_000, 1_000_500, 400_500, 400_600].map(|clock| time.read(clock)), [
-            1_000_000, 1_000_500, 1_000_500, 1_000_600
-        ]);
+        assert_eq!(
+            [1_000_000, 1_000_500, 400_500, 400_600].map(|clock| time.read(clock)),
+            [1_000_000, 1_000_500, 1_000_500, 1_000_600]
+        );
         assert_eq!(time.by_clock(1_000_700), 400_700);
         assert_eq!([900_000, 100_000, 100_001].map(|clock| time.read(clock)), [1_500_000, 1_500_000, 1_500_001]);
     }

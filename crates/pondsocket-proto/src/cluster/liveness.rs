@@ -208,8 +208,7 @@ impl Nodes {
             State::Up { .. } => None,
             State::Hidden { since, .. } | State::Gone { since, .. } => Some(since),
         };
-        let mut gone: Vec<_> =
-            self.nodes.iter().filter_map(|(name, node)| Some((gone(node)?, name.clone()))).collect();
+        let mut gone: Vec<_> = self.nodes.iter().filter_map(|(name, node)| Some((gone(node)?, name.clone()))).collect();
         let excess = gone.len().saturating_sub(self.most);
         if excess == 0 {
             return Vec::new();

@@ -411,7 +411,11 @@ impl World {
                 self.judge.node_down(peer, &name, lives);
             }
             Output::Look => self.after(0, Event::BeatNow(peer)),
-            Output::Deliver { .. } | Output::NodeUp(_) | Output::Excess { .. } | Output::Twin(_) | Output::Diverged(_) => {}
+            Output::Deliver { .. }
+            | Output::NodeUp(_)
+            | Output::Excess { .. }
+            | Output::Twin(_)
+            | Output::Diverged(_) => {}
         }
     }
 

@@ -47,8 +47,8 @@
 
 pub mod bus;
 mod call;
-mod clock;
 mod client;
+mod clock;
 mod connector;
 mod error;
 mod events;

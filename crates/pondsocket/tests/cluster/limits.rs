@@ -106,7 +106,8 @@ async fn so_many_users_of_servers_in_other_languages_are_seen() {
     };
     two.bus.publish((0..5).map(joined).collect()).await;
     eventually("they are seen", || one.channel("/chat/1").member_count() == 6).await;
-    let listed: Vec<_> = (0..20).map(|n| json!({ "id": format!("listed {n}"), "assigns": {}, "presence": {} })).collect();
+    let listed: Vec<_> =
+        (0..20).map(|n| json!({ "id": format!("listed {n}"), "assigns": {}, "presence": {} })).collect();
     two.bus.publish(vec![stranger_says(100, "STATE_RESPONSE", json!({ "users": listed }))]).await;
     two.bus.publish((200..230).map(joined).collect()).await;
     let shows = (101..120).map(|n| {
@@ -125,9 +126,17 @@ async fn six_mebibytes_of_a_stranger_are_no_frame() {
     let (_ada, mut adas) = one.join("ada", "/chat/1").await;
     let big = "x".repeat(6 << 20);
     let batch = vec![
-        stranger_says(1, "USER_JOINED", json!({ "userId": "eve", "presence": { "big": big }, "assigns": { "big": big } })),
+        stranger_says(
+            1,
+            "USER_JOINED",
+            json!({ "userId": "eve", "presence": { "big": big }, "assigns": { "big": big } }),
+        ),
         stranger_says(2, "PRESENCE_UPDATE", json!({ "userId": "mallory", "presence": { "big": big } })),
-        stranger_says(3, "ASSIGNS_UPDATE", json!({ "userId": "eve", "assigns": { "small": 1 }, "key": "big", "value": big })),
+        stranger_says(
+            3,
+            "ASSIGNS_UPDATE",
+            json!({ "userId": "eve", "assigns": { "small": 1 }, "key": "big", "value": big }),
+        ),
         stranger_says(4, "PRESENCE_UPDATE", json!({ "userId": "eve", "presence": { "n": 1 } })),
     ];
     two.bus.publish(batch).await;
