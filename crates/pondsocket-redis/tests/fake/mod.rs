@@ -182,7 +182,7 @@ fn normal(shared: &Shared, call: &Call, replies: &Writer) {
                 say(confirmation("unsubscribe", topic));
             }
         }
-        ["EVALSHA" | "EVAL", ..] => say(format!("*3\r\n:0\r\n*0\r\n*1\r\n{}", bulk(words[4]))),
+        ["EVALSHA" | "EVAL", ..] => say(format!("*3\r\n:0\r\n*0\r\n*1\r\n{}", bulk(words[5]))),
         _ => say("-ERR unknown command\r\n".into()),
     }
 }

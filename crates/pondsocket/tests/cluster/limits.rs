@@ -150,7 +150,7 @@ async fn six_mebibytes_of_a_stranger_are_no_frame() {
 
 #[tokio::test(start_paused = true)]
 async fn what_all_users_of_others_show_has_a_bound_and_room_that_is_free_is_used() {
-    for (bound, each) in [(1_000, 300), (10_000, 999), (512 * 1024, 15 * 1024)] {
+    for (bound, each) in [(1_000, 300), (10_000, 999), (48 * 1024, 15 * 1024)] {
         let (_hub, one, two, counted) = bounded(Options::default().max_remote_presence(bound)).await;
         let (_ada, _adas) = one.join("ada", "/chat/1").await;
         let room = bound / each;
