@@ -8,8 +8,8 @@ use pondsocket::testing::{Client, Room, with_clock_ahead};
 use pondsocket::{Connected, ConnectionContext, Endpoint, JoinContext, Joined, Options, PondSocket, Result};
 use pondsocket_redis::RedisBus;
 use serde_json::{Value, json};
-use support::{eventually, options};
-use testkit::RedisServer;
+use support::options;
+use testkit::{RedisServer, eventually};
 use tokio::time::Instant;
 
 const MINUTE: i64 = 60_000;
