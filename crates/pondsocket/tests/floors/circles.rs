@@ -47,6 +47,8 @@ const PROTOCOL: &[(&str, &str, &str)] = &[
     ("cluster/core", "cluster/commands", "the same for commands"),
     ("cluster/core", "cluster/sync", "the same for synchronization"),
     ("cluster/core", "cluster/twins", "the same for nodes of one name"),
+    ("cluster/core", "cluster/contested", "the same for lives that two nodes claim"),
+    ("cluster/io", "cluster/excess", "an output tells what was left out, in a type of the part that leaves it out"),
     (
         "cluster/message",
         "cluster/io",
