@@ -5,7 +5,8 @@ use std::time::Duration;
 use metrics::{Histogram, counter, gauge, histogram};
 use pondsocket::Error;
 use pondsocket::metrics::{
-    CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics, Queue,
+    CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics,
+    Queue, SocketCloseReason,
 };
 
 use crate::endpoint::EndpointHandles;
@@ -132,6 +133,10 @@ impl Metrics for Exported {
 
     fn limit_reached(&self, endpoint: &str, limit: Limit) {
         counter!(names::LIMITS, "endpoint" => endpoint.to_owned(), "limit" => limit.as_str()).increment(1);
+    }
+
+    fn socket_closed(&self, reason: SocketCloseReason) {
+        counter!(names::SOCKETS_CLOSED, "reason" => reason.as_str()).increment(1);
     }
 
     fn cluster(&self, event: ClusterEvent) {

@@ -14,6 +14,7 @@
 //! | [`HANDLER_FAILURES`] | `kind`, `pattern`, `code` |
 //! | [`QUEUE_DEPTH`] | `endpoint`, `queue` |
 //! | [`LIMITS`] | `endpoint`, `limit` |
+//! | [`SOCKETS_CLOSED`] | `reason` |
 //! | [`WAITING`], [`WAITING_BYTES`] | `endpoint` |
 //! | [`BUS_UP`], [`BUS_CONNECTIONS`], [`BUS_RECEIVED`], [`BUS_QUEUED`], [`BUS_QUEUED_BYTES`], [`NODES`], [`DIVERGENCES`], [`NAMES_TAKEN`] | |
 //! | [`BUS_DROPPED`] | `reason` |
@@ -67,6 +68,8 @@ names! {
     describe_counter HANDLER_FAILURES = "pondsocket_handler_failures_total", Count, "Handlers that ended in an error.";
     describe_histogram QUEUE_DEPTH = "pondsocket_queue_depth", Count, "How much a queue held when something was put in.";
     describe_counter LIMITS = "pondsocket_limits_reached_total", Count, "What was refused because a limit was reached.";
+    describe_counter SOCKETS_CLOSED = "pondsocket_sockets_closed_total", Count,
+        "Sockets that the standalone server closed before they were anything, and why.";
     describe_gauge WAITING = "pondsocket_waiting_messages", Count,
         "Messages that wait for clients which do not take them.";
     describe_gauge WAITING_BYTES = "pondsocket_waiting_bytes", Bytes, "The bytes of these messages.";

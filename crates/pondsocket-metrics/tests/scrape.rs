@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use pondsocket::cluster::{Excess, GapCause};
-use pondsocket::metrics::{BusDrop, ClusterEvent, Metrics};
+use pondsocket::metrics::{BusDrop, ClusterEvent, Metrics, SocketCloseReason};
 use pondsocket::testing::Client;
 use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result};
 use pondsocket_metrics::{BUCKETS, Exported, names};
@@ -114,6 +114,17 @@ async fn messages_are_counted_and_handlers_timed() -> TestResult {
     scraped.shows(r#"pondsocket_handler_seconds_count{kind="event",pattern="/room/:n"}"#, "4").await;
     scraped.shows(r#"pondsocket_handler_failures_total{kind="event",pattern="/room/:n",code="422"}"#, "1").await;
     Ok(())
+}
+
+#[tokio::test]
+async fn sockets_that_the_server_closes_are_counted_with_the_reason() {
+    let scraped = Scraped::new();
+    let exported = Exported::new();
+    exported.socket_closed(SocketCloseReason::EvictedIdle);
+    exported.socket_closed(SocketCloseReason::EvictedIdle);
+    exported.socket_closed(SocketCloseReason::Overloaded);
+    scraped.shows(r#"pondsocket_sockets_closed_total{reason="evicted_idle"}"#, "2").await;
+    scraped.shows(r#"pondsocket_sockets_closed_total{reason="overloaded"}"#, "1").await;
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `server` | yes | `Server`: a port of its own, with timeouts, probes and a drain, until SIGINT or SIGTERM |
+//! | `server` | yes | `Server`: ports and Unix sockets of its own (`Listener`), with timeouts, probes and a drain, until SIGINT or SIGTERM |
 //! | `tls` | no | `Tls` for the `Server`, with [rustls](https://docs.rs/rustls), which is re-exported |
 //! | `axum` | no | the full original path and the peer's address, mounted anywhere in an axum router |
 //! | `testing` | no | `testing`: clients in memory, for the tests of what you build |
@@ -144,6 +144,6 @@ pub use rustls;
 #[cfg(feature = "tls")]
 pub use serve::Tls;
 #[cfg(feature = "server")]
-pub use serve::{MetricsPage, Server, ServerOptions};
+pub use serve::{Listener, MetricsPage, Server, ServerOptions};
 pub use user::User;
 pub use websocket::{Message, WebSocket};

@@ -135,6 +135,28 @@ reasons! {
 }
 
 reasons! {
+    /// Why the standalone server closed a socket that was no WebSocket or event stream yet, or answered 503.
+    SocketCloseReason {
+        /// `read_timeout`: no whole head came.
+        ReadTimeout = "read_timeout",
+        /// `write_timeout`: the answer was not taken.
+        WriteTimeout = "write_timeout",
+        /// `idle_timeout`: no other request came.
+        IdleTimeout = "idle_timeout",
+        /// No valid PROXY header of a trusted proxy came in time.
+        ProxyHeader = "proxy_header",
+        /// The handshake of TLS failed, or was not done in time.
+        Handshake = "handshake",
+        /// `max_pending` were there; it had been answered, and asked nothing more.
+        EvictedIdle = "evicted_idle",
+        /// `max_pending` were there; something of it was waited for.
+        EvictedWaiting = "evicted_waiting",
+        /// `max_pending` requests were being answered, and `pending_reserve` were taken: 503.
+        Overloaded = "overloaded",
+    }
+}
+
+reasons! {
     /// Why somebody was not let in.
     DeclineReason {
         /// The connection handler, a layer or an extractor said so.
@@ -363,6 +385,9 @@ pub trait Metrics: Send + Sync + 'static {
     /// A client has reached a limit, and what it did was refused.
     fn limit_reached(&self, endpoint: &str, limit: Limit) {}
 
+    /// The standalone server has closed a socket that was no WebSocket or event stream yet.
+    fn socket_closed(&self, reason: SocketCloseReason) {}
+
     /// Something happened between this node and the others. Without a bus nothing ever does.
     fn cluster(&self, event: ClusterEvent) {}
 
@@ -437,6 +462,10 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
 
     fn limit_reached(&self, endpoint: &str, limit: Limit) {
         (**self).limit_reached(endpoint, limit);
+    }
+
+    fn socket_closed(&self, reason: SocketCloseReason) {
+        (**self).socket_closed(reason);
     }
 
     fn cluster(&self, event: ClusterEvent) {

@@ -289,7 +289,8 @@ options! {
         /// How many bytes of presence lists one delivery may repeat for each receiver. Where it would be more, only the last
         /// of its changes carries the whole list, and the others are marked `partial`. Default 64 KiB.
         presence_batch: usize = 64 * 1024,
-        /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`. They tell the client's address in
+        /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`, and `unix` for whoever connects to
+        /// a Unix socket of the standalone server. They tell the client's address in
         /// `client_address_header` (see [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the
         /// host that the client asked for in `X-Forwarded-Host`, for `check_origin`. Default none.
         trusted_proxies (list): Vec<String> = Vec::new(),

@@ -284,7 +284,8 @@ async fn probes_may_be_elsewhere_or_nowhere() {
 
 #[tokio::test]
 async fn connections_that_are_not_upgraded_are_counted_and_others_are_not() {
-    let (_server, address) = serve_with(&pond(), patient().max_pending(2).read_timeout(SHORT)).await;
+    let options = patient().max_pending(2).pending_reserve(0).pressure_timeout(Duration::MAX).read_timeout(SHORT);
+    let (_server, address) = serve_with(&pond(), options).await;
     let mut peers = Vec::new();
     for _ in 0..5 {
         peers.push(Peer::connect(address, "/ws").await);

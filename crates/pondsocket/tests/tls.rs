@@ -18,7 +18,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, 
 use serde_json::json;
 use testkit::{DEADLINE, Peer, eventually, serve_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -174,6 +174,26 @@ async fn clients_that_do_not_shake_hands_are_closed_and_hurt_nobody() {
     shake_hands(address, stranger.client(&[])).await.expect_err("an unknown authority");
     peer.join("/c", json!({})).await;
     connect(address, authority.client(&[])).await;
+}
+
+#[tokio::test]
+async fn handshakes_that_stall_make_room_for_clients_of_other_addresses() {
+    let authority = Authority::new();
+    let never = Duration::MAX;
+    let options = ServerOptions::default().tls(authority.tls()).read_timeout(never);
+    let options = options.max_pending(2).pending_reserve(0).pressure_timeout(never);
+    let (_server, address) = serve_with(&pond(), options).await;
+    let mut stalled = Vec::new();
+    for hello in [&b""[..], &[22, 3, 1, 2, 0]] {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((IpAddr::from([127, 0, 0, 2]), 0).into()).expect("an address of this machine");
+        let mut stream = socket.connect(address).await.expect("it listens");
+        stream.write_all(hello).await.expect("the system takes it");
+        stalled.push(stream);
+    }
+    connect(address, authority.client(&[])).await.join("/c", json!({})).await;
+    // A reset is an end, too.
+    let _ = timeout(DEADLINE, stalled[0].read_to_end(&mut Vec::new())).await.expect("it is closed");
 }
 
 /// The old certificate's client, who stays, and a new client hear each other; then nobody is let in by the old one.
@@ -397,7 +417,9 @@ async fn a_websocket_ends_properly_whoever_ends_it() {
     client.ends("").await;
 
     for path in ["/dropped", "/left"] {
-        site.socket(path).await.ends("").await;
+        let mut client = site.socket(path).await;
+        client.send(&CLOSE).await;
+        client.ends("").await;
     }
     let mut client = site.socket("/raw").await;
     client.send(&CLOSE).await;

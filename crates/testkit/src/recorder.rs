@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use pondsocket::Error;
 use pondsocket::metrics::{
-    CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics, Queue,
+    CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics,
+    Queue, SocketCloseReason,
 };
 
 /// Writes down what the server counts: a line for each call, with all that it was told, apart by spaces. Clones share
@@ -97,6 +98,10 @@ impl Metrics for Recorder {
 
     fn limit_reached(&self, endpoint: &str, limit: Limit) {
         self.note("limit_reached", format!("{endpoint} {limit}"));
+    }
+
+    fn socket_closed(&self, reason: SocketCloseReason) {
+        self.note("socket_closed", reason.to_string());
     }
 
     fn cluster(&self, event: ClusterEvent) {

@@ -1,7 +1,8 @@
 //! The contract server: what outside test suites expect of a PondSocket server, on the public API alone.
 //!
 //! `PORT` says where to listen; 0 picks a free port. `HOST` is the address, 127.0.0.1 if it is not there. `listening PORT`
-//! is printed when it is ready.
+//! is printed when it is ready. Sockets that it inherits are used instead. `PROXY_PROTOCOL_FROM`, addresses with commas between,
+//! are proxies whose connections begin with a PROXY header, and nobody else can connect then.
 //!
 //! With `REDIS_URL` it is a node among those that share this Redis, or with `REDIS_SENTINELS`, as `HOST:PORT,HOST:PORT`, the
 //! one that these call `REDIS_PRIMARY`, or `main`. `NODE_NAME` is its name among them, and `NAMESPACE` what they have in
@@ -24,8 +25,8 @@ mod node;
 use std::time::Duration;
 
 use pondsocket::{
-    Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Options, Payload, PondSocket, Result,
-    Server, Shutdown, WebSocket,
+    Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Listener, Options, Payload, PondSocket,
+    Result, Server, Shutdown, WebSocket,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -50,7 +51,15 @@ async fn serve() -> Result<()> {
     let recorder = metrics::recorder()?;
     let pond = pond()?;
     let mut server = Server::with_options(pond.clone(), metrics::shown(&pond, recorder))?;
-    server.start(&address).await?;
+    let mut listeners = Listener::inherited()?;
+    if listeners.is_empty() {
+        listeners.push(Listener::bind(&address).await?);
+    }
+    if let Ok(proxies) = std::env::var("PROXY_PROTOCOL_FROM") {
+        let proxied = listeners.into_iter().map(|listener| listener.proxy_protocol(proxies.split(',')));
+        listeners = proxied.collect::<Result<_>>()?;
+    }
+    server.start_on(listeners)?;
     if let Some(address) = server.local_addr() {
         println!("listening {}", address.port());
     }

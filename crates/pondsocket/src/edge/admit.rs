@@ -10,6 +10,7 @@ use pondsocket_proto::pattern::Match;
 use tracing::{Instrument, debug_span};
 
 use crate::context::{Connected, ConnectionContext};
+use crate::edge::answer::UnixPeer;
 use crate::edge::body::Body;
 use crate::edge::connection::Places;
 use crate::edge::events;
@@ -47,7 +48,11 @@ pub(super) async fn admit(
     if common.drain.has_begun() {
         return Err(draining(settings));
     }
-    let client = peer.map(|peer| common.proxies.client(peer.ip(), &parts.headers));
+    let client = match peer {
+        Some(peer) => Some(common.proxies.client(peer.ip(), &parts.headers)),
+        None if parts.extensions.get::<UnixPeer>().is_some() => common.proxies.client_over_unix(&parts.headers),
+        None => None,
+    };
     match &endpoint.door {
         Door::Raw(handler) => {
             let upgrade = Upgrade::of(&parts, offer, settings)?;

@@ -21,6 +21,10 @@ use crate::pond::PondSocket;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PeerAddr(pub SocketAddr);
 
+/// Says of a request that it has come over a Unix socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnixPeer;
+
 /// Whether this request can be meant for an endpoint only: to come in, or for an event stream.
 pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
     let mut endpoints = matching(pond, target(request));

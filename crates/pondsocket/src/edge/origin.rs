@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Request, Uri};
 
+use crate::edge::answer::UnixPeer;
 use crate::edge::refusal::Refused;
 use crate::endpoint::{EndpointInner, Settings};
 use crate::error::Error;
@@ -39,7 +40,11 @@ impl Asker<'_> {
 /// Refuses a request of a page of another origin, where it matters. The operator is told why: a proxy that does not say
 /// which host was asked for looks the same.
 pub(super) fn check_origin(endpoint: &EndpointInner, settings: &Settings, asker: Asker<'_>) -> Result<(), Refused> {
-    let forwarded = endpoint.common.proxies.forwarded(asker.peer, asker.headers);
+    let proxies = &endpoint.common.proxies;
+    let forwarded = match asker.extensions.get::<UnixPeer>() {
+        Some(_) => proxies.forwarded_over_unix(asker.headers),
+        None => proxies.forwarded(asker.peer, asker.headers),
+    };
     let asked = Asked {
         headers: asker.headers,
         authority: asker.uri.authority().map(|authority| authority.as_str()),

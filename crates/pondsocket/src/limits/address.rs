@@ -16,48 +16,82 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// Whoever is at the other end of a Unix socket, in a list of proxies.
+const UNIX: &str = "unix";
+
+/// Addresses and networks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// # Errors
+    /// 400 if one is neither; the message names the field.
+    pub(crate) fn parse<T: AsRef<str>>(field: &str, texts: impl IntoIterator<Item = T>) -> Result<Networks> {
+        let network = |text: T| {
+            let text = text.as_ref();
+            let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            network.map_err(|_| Error::bad_request(format!("{field}: `{text}` is no address or network")))
+        };
+        texts.into_iter().map(network).collect::<Result<_>>().map(Networks)
+    }
+
+    pub(crate) fn contain(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
 /// The proxies that are believed, and where they tell the client's address.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxies {
-    networks: Vec<IpNet>,
+    networks: Networks,
+    unix: bool,
     header: HeaderName,
 }
 
 impl Default for Proxies {
     fn default() -> Proxies {
-        Proxies { networks: Vec::new(), header: X_FORWARDED_FOR }
+        Proxies { networks: Networks::default(), unix: false, header: X_FORWARDED_FOR }
     }
 }
 
 impl Proxies {
     /// # Errors
-    /// 400 if one is neither an address nor a network, or the header cannot be one; the message names the field.
+    /// 400 if one is neither an address nor a network, nor `unix`, or the header cannot be one; the message names the field.
     pub(crate) fn new(options: &Options) -> Result<Proxies> {
-        let network = |text: &String| {
-            let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            network.map_err(|_| Error::bad_request(format!("trusted_proxies: `{text}` is no address or network")))
-        };
-        let networks = options.trusted_proxies.iter().map(network).collect::<Result<_>>()?;
+        let proxies = &options.trusted_proxies;
+        let networks = Networks::parse("trusted_proxies", proxies.iter().filter(|text| *text != UNIX))?;
+        let unix = proxies.iter().any(|text| text == UNIX);
         let header = &options.client_address_header;
         let header = HeaderName::from_bytes(header.as_bytes())
             .map_err(|_| Error::bad_request(format!("client_address_header: `{header}` is no name of a header")))?;
-        Ok(Proxies { networks, header })
+        Ok(Proxies { networks, unix, header })
     }
 
     /// The client's address: that of the peer, unless it is a trusted proxy. Then what it says of the one before it,
     /// and so on; what an untrusted one says is not heard.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut client = peer.to_canonical();
-        if !self.trust(client) {
-            return client;
+        let peer = peer.to_canonical();
+        if !self.trust(peer) {
+            return peer;
         }
+        self.behind(headers).unwrap_or(peer)
+    }
+
+    /// The same for a peer at the other end of a Unix socket, which has no address.
+    pub(crate) fn client_over_unix(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        self.unix.then(|| self.behind(headers)).flatten()
+    }
+
+    /// The nearest address before a trusted proxy that is not that of another one, or the furthest that is known.
+    fn behind(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut client = None;
         for hop in hops(headers, &self.header).into_iter().rev() {
-            match hop {
-                Some(address) => client = address,
+            let Some(address) = hop else {
                 // An unknown or obfuscated one: nobody further away can be believed.
-                None => return client,
-            }
-            if !self.trust(client) {
+                return client;
+            };
+            client = Some(address);
+            if !self.trust(address) {
                 return client;
             }
         }
@@ -70,6 +104,15 @@ impl Proxies {
         if !peer.is_some_and(|peer| self.trust(peer.ip().to_canonical())) {
             return Forwarded::default();
         }
+        self.told(headers)
+    }
+
+    /// The same for a peer at the other end of a Unix socket.
+    pub(crate) fn forwarded_over_unix(&self, headers: &HeaderMap) -> Forwarded {
+        if self.unix { self.told(headers) } else { Forwarded::default() }
+    }
+
+    fn told(&self, headers: &HeaderMap) -> Forwarded {
         if self.header == FORWARDED {
             let of = |name: &str| -> Vec<String> {
                 let elements = elements(headers, &FORWARDED);
@@ -83,8 +126,8 @@ impl Proxies {
         Forwarded { hosts: of(&X_FORWARDED_HOST).collect(), scheme }
     }
 
-    fn trust(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
+    pub(crate) fn trust(&self, address: IpAddr) -> bool {
+        self.networks.contain(address)
     }
 }
 

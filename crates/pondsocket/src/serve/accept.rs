@@ -1,50 +1,118 @@
+//! The sockets that come, and the tasks that serve them.
+
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::acceptor::Acceptor;
+use super::listener::{Peer, Settings, Stream, header_of};
+use super::pending::{Place, Pool, Room};
+use super::progress::Progress;
 use super::{Site, http};
-use crate::error::Error;
-
-/// How long accepting pauses after a failure such as too many open files. It doubles up to `LONGEST_PAUSE`.
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+use crate::metrics::SocketCloseReason;
 
 /// How often it is said that there are too many pending connections.
 const REMIND: Duration = Duration::from_secs(10);
 
+/// How many sockets that have been told to go may still be there.
+const GOING: usize = 1024;
+
+/// A socket that has been accepted.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) peer: Peer,
+    pub(super) settings: Arc<Settings>,
+    pub(super) place: Place,
+    /// The client has proved who it is with a certificate.
+    pub(super) has_certificate: bool,
+}
+
+/// A socket that waits for a place.
+type Newcomer = (Stream, Peer, Arc<Settings>);
+
 /// Accepts until the site closes, then waits for the connections that are not upgraded. They end with this task.
-pub(super) async fn accept(listener: TcpListener, site: Arc<Site>) {
-    let mut acceptor = Acceptor { listener, site: Arc::clone(&site), pause: PAUSE, not_before: None };
-    let mut pending = JoinSet::new();
-    let mut streams = site.streams.subscribe();
-    let mut reminder = None;
+pub(super) async fn accept(mut acceptors: Vec<Acceptor>, site: Arc<Site>) {
+    let pool = Pool::new(&site.options);
+    let most = site.options.max_pending.saturating_add(site.options.pending_reserve).saturating_add(GOING);
+    let (mut pending, mut first) = (JoinSet::new(), 0);
+    let mut newcomer: Option<Newcomer> = None;
+    let mut reminded = None;
     loop {
-        let full = pending.len().saturating_sub(*streams.borrow_and_update()) >= site.options.max_pending;
-        if full && reminder.is_none_or(|last: Instant| last.elapsed() > REMIND) {
-            reminder = Some(Instant::now());
-            tracing::warn!(target: "pondsocket::server", max_pending = site.options.max_pending, "accepting pauses until connections are upgraded");
+        let mut retry = None;
+        if let Some((stream, peer, settings)) = newcomer.take() {
+            match pool.room_for(site.share_of(peer, &settings)) {
+                Room::Free if pending.len().saturating_sub(pool.streams()) < most => {
+                    let arrival = arrive(&stream, peer, settings, &pool, &site);
+                    // Boxed, its memory is given back when it ends. Otherwise it would wait for us to look at it.
+                    pending.spawn(Box::pin(serve(stream, arrival, Arc::clone(&site))));
+                }
+                room => {
+                    remind(&mut reminded, &site);
+                    newcomer = Some((stream, peer, settings));
+                    retry = match room {
+                        Room::Full(at) => at,
+                        Room::Free => None,
+                    };
+                }
+            }
         }
+        let waits = newcomer.is_some();
         tokio::select! {
             biased;
             () = site.closing() => break,
             Some(ended) = pending.join_next() => look_at(ended),
-            _ = streams.changed(), if full => {}
-            (stream, peer) = acceptor.next(), if !full => {
-                prepare(&stream, &site);
-                // Boxed, its memory is given back when it ends. Otherwise it would wait for us to look at it.
-                pending.spawn(Box::pin(serve(stream, peer, Arc::clone(&site))));
-            }
+            () = pool.changed.notified(), if waits => {}
+            () = until(retry), if waits => {}
+            accepted = poll_fn(|cx| poll_accept(&mut acceptors, &mut first, &site, cx)), if !waits => newcomer = Some(accepted),
         }
     }
-    drop(acceptor);
+    drop((acceptors, newcomer));
     while let Some(ended) = pending.join_next().await {
         look_at(ended);
     }
+}
+
+/// The next socket of any listener; each gets its turn.
+fn poll_accept(acceptors: &mut [Acceptor], first: &mut usize, site: &Site, cx: &mut Context<'_>) -> Poll<Newcomer> {
+    let count = acceptors.len();
+    for offset in 0..count {
+        let at = (*first + offset) % count;
+        if let Poll::Ready((stream, peer)) = acceptors[at].poll_accept(cx, site) {
+            *first = at + 1;
+            return Poll::Ready((stream, peer, Arc::clone(&acceptors[at].settings)));
+        }
+    }
+    Poll::Pending
+}
+
+async fn until(retry: Option<Instant>) {
+    match retry {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn remind(reminded: &mut Option<Instant>, site: &Site) {
+    if reminded.is_none_or(|last| last.elapsed() > REMIND) {
+        *reminded = Some(Instant::now());
+        let max_pending = site.options.max_pending;
+        tracing::warn!(target: "pondsocket::server", max_pending, "accepting pauses: all places are taken, and nobody can be asked to go yet");
+    }
+}
+
+fn arrive(stream: &Stream, peer: Peer, settings: Arc<Settings>, pool: &Arc<Pool>, site: &Site) -> Arrival {
+    if let Stream::Tcp(stream) = stream {
+        prepare(stream, site);
+    }
+    let progress = Progress::new();
+    progress.comes_from(site.share_of(peer, &settings));
+    Arrival { peer, settings, place: pool.take(&progress), has_certificate: false }
 }
 
 /// A system that refuses is one with other limits: the connection works all the same.
@@ -66,59 +134,61 @@ fn look_at(ended: Result<(), JoinError>) {
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, site: Arc<Site>) {
+async fn serve(stream: Stream, mut arrival: Arrival, site: Arc<Site>) {
+    let (progress, peer) = (Arc::clone(&arrival.place.progress), arrival.peer);
+    let reason = tokio::select! {
+        biased;
+        reason = progress.evicted() => reason,
+        () = serve_all(stream, &mut arrival, &site) => return,
+    };
+    tracing::debug!(target: "pondsocket::server", %peer, %reason, "closed to make room");
+    site.closed(reason);
+}
+
+/// Serves a socket from its very beginning.
+async fn serve_all(mut stream: Stream, arrival: &mut Arrival, site: &Arc<Site>) {
+    let begun = tokio::select! {
+        begun = timeout(site.options.read_timeout, introduce(&mut stream, arrival, site)) => begun,
+        () = site.closing() => return,
+    };
+    if let Err(error) = begun.unwrap_or_else(|late| Err(late.into())) {
+        tracing::debug!(target: "pondsocket::server", peer = %arrival.peer, %error, "PROXY header refused");
+        return site.closed(SocketCloseReason::ProxyHeader);
+    }
     #[cfg(feature = "tls")]
-    if let Some(tls) = &site.options.tls {
+    if let Some(tls) = site.options.tls.as_ref().filter(|_| !arrival.settings.plain) {
         let handshake = tls.accept(stream, site.options.read_timeout);
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             () = site.closing() => return,
         };
         return match shaken {
-            Ok(stream) => http::serve(stream, peer, site).await,
-            Err(error) => tracing::debug!(target: "pondsocket::server", %peer, %error, "TLS handshake failed"),
+            Ok(stream) => {
+                arrival.has_certificate = stream.has_client_certificate();
+                http::serve(stream, arrival, site).await;
+            }
+            Err(error) => {
+                tracing::debug!(target: "pondsocket::server", peer = %arrival.peer, %error, "TLS handshake failed");
+                site.closed(SocketCloseReason::Handshake);
+            }
         };
     }
-    http::serve(stream, peer, site).await;
-}
-
-/// A listener that is given a rest when it fails.
-struct Acceptor {
-    listener: TcpListener,
-    site: Arc<Site>,
-    pause: Duration,
-    not_before: Option<Instant>,
-}
-
-impl Acceptor {
-    /// The next connection, however long that takes. It may be dropped and called again at any time.
-    async fn next(&mut self) -> (TcpStream, SocketAddr) {
-        loop {
-            if let Some(not_before) = self.not_before {
-                sleep_until(not_before).await;
-                self.not_before = None;
-            }
-            match self.listener.accept().await {
-                Ok(accepted) => {
-                    self.pause = PAUSE;
-                    return accepted;
-                }
-                Err(error) if is_the_peers(&error) => {
-                    tracing::debug!(target: "pondsocket::server", %error, "a peer went before it was accepted")
-                }
-                Err(error) => {
-                    tracing::warn!(target: "pondsocket::server", %error, pause = ?self.pause, "cannot accept connections");
-                    self.site.count(Error::unavailable("cannot accept connections").with_source(error));
-                    self.not_before = Some(Instant::now() + self.pause);
-                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-                }
-            }
-        }
+    match stream {
+        Stream::Tcp(stream) => http::serve(stream, arrival, site).await,
+        #[cfg(unix)]
+        Stream::Unix(stream) => http::serve(stream, arrival, site).await,
     }
 }
 
-/// Whether an error concerns one connection only, so that the next can be accepted at once.
-fn is_the_peers(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+/// Hears from the proxy who the client is, where that has to be.
+async fn introduce(stream: &mut Stream, arrival: &mut Arrival, site: &Site) -> io::Result<()> {
+    let Some(proxies) = &arrival.settings.proxies else { return Ok(()) };
+    if arrival.peer.ip().is_some_and(|address| !proxies.contain(address)) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the peer is no trusted proxy"));
+    }
+    if let Some(client) = header_of(stream).await? {
+        arrival.peer = client;
+        arrival.place.progress.comes_from(site.share_of(client, &Settings::default()));
+    }
+    Ok(())
 }

@@ -1,6 +1,5 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,11 +12,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
+use super::accept::Arrival;
 use super::progress::{Deadlines, Progress, Watched};
 use super::streaming::Streaming;
 use super::{ServerOptions, Site};
-use crate::edge::answer::PeerAddr;
+use crate::edge::origin::ClientCertificate;
 use crate::error::Error;
+use crate::metrics::SocketCloseReason;
 
 /// The least that hyper accepts as the size of its buffers.
 const LEAST_BUFFER: usize = 8192;
@@ -26,27 +27,30 @@ const LEAST_BUFFER: usize = 8192;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one stream until it ends, is upgraded, or misses a deadline.
-pub(super) async fn serve<S>(stream: S, peer: SocketAddr, site: Arc<Site>)
+pub(super) async fn serve<S>(stream: S, arrival: &Arrival, site: &Arc<Site>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let progress = Progress::new();
+    let (peer, progress) = (arrival.peer, &arrival.place.progress);
+    progress.begun();
     let service = service_fn(|mut request: Request<Incoming>| {
         progress.requested();
-        request.extensions_mut().insert(PeerAddr(peer));
-        let (site, progress) = (&site, &progress);
+        peer.introduce(request.extensions_mut());
+        if arrival.has_certificate {
+            request.extensions_mut().insert(ClientCertificate);
+        }
         async move {
-            let answer = site.answer(request).await;
+            let answer = site.answer(request, arrival).await;
             match answer.body().stream() {
-                Some(stream) => progress.streams(Streaming::new(stream, site)),
+                Some(stream) => progress.streams(Streaming::new(stream, &arrival.place.pool)),
                 None => progress.answered(),
             }
             Ok::<_, Infallible>(answer)
         }
     });
-    let io = watched(stream, &progress);
+    let io = watched(stream, progress);
     let mut connection = builder(&site.options).serve_connection(io, service).with_upgrades();
-    let mut deadlines = Deadlines::new(&progress, &site.options);
+    let mut deadlines = Deadlines::new(progress, &site.options);
     let mut closing = false;
     let ended = loop {
         tokio::select! {
@@ -54,9 +58,9 @@ where
             ended = &mut connection => break ended,
             // It is written to the end, and then closed.
             () = progress.stream_ended() => std::pin::Pin::new(&mut connection).graceful_shutdown(),
-            option = deadlines.missed() => return tracing::debug!(target: "pondsocket::server", %peer, option, "HTTP connection given up"),
+            reason = deadlines.missed() => return give_up(arrival, site, reason),
             () = site.closing(), if !closing => closing = true,
-            () = at_rest(&progress), if closing => return,
+            () = at_rest(progress), if closing => return,
         }
     };
     // A client that wants no more of an event stream just goes.
@@ -70,6 +74,11 @@ where
     if let Some(parts) = connection.into_parts() {
         linger(parts.io.into_inner().into_inner()).await;
     }
+}
+
+fn give_up(arrival: &Arrival, site: &Site, reason: SocketCloseReason) {
+    tracing::debug!(target: "pondsocket::server", peer = %arrival.peer, option = %reason, "HTTP connection given up");
+    site.closed(reason);
 }
 
 fn watched<S>(stream: S, progress: &Arc<Progress>) -> TokioIo<Watched<S>> {

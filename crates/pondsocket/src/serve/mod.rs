@@ -1,15 +1,18 @@
-//! A port of its own. Each socket is HTTP, within deadlines, until it ends or becomes a WebSocket or an event stream:
+//! Ports of its own. Each socket is HTTP, within deadlines, until it ends or becomes a WebSocket or an event stream:
 //!
 //! ```text
-//! listener -> accept: one task for each socket, at most max_pending
+//! listeners -> accept: one task for each socket, which has a place (pending)
 //!                |
-//!               tls -> http: requests within deadlines -> probes, or the pond's service -> upgraded: not ours any more
+//!      PROXY header -> tls -> http: requests within deadlines -> probes, or the pond's service -> upgraded: not ours any more
 //!                                                                                       -> an event stream: no deadlines
 //! ```
 
 mod accept;
+mod acceptor;
 mod http;
+mod listener;
 mod options;
+mod pending;
 mod probes;
 mod progress;
 mod signals;
@@ -17,28 +20,30 @@ mod streaming;
 #[cfg(feature = "tls")]
 mod tls;
 
-use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Error, Result};
-use crate::metrics::Component;
+use crate::limits::address::group;
+use crate::metrics::{Component, SocketCloseReason};
 use crate::pond::PondSocket;
 use crate::pond::shutdown::{Shutdown, ShutdownReport};
 
+use acceptor::Acceptor;
+pub use listener::Listener;
+use listener::{Peer, Settings};
 pub use options::{MetricsPage, ServerOptions};
 pub(crate) use progress::Watched;
 use signals::Signals;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
-/// A [`PondSocket`] with a port of its own: HTTP/1.1 over TCP, or with the feature `tls` over TLS. It serves the
-/// endpoints, and [probes](ServerOptions#structfield.health_path).
+/// A [`PondSocket`] with a port of its own, or several: HTTP/1.1 over TCP or Unix sockets, with the feature `tls` over
+/// TLS. It serves the endpoints, and [probes](ServerOptions#structfield.health_path).
 ///
 /// ```no_run
 /// # use pondsocket::{PondSocket, Result, Server};
@@ -70,15 +75,18 @@ struct Site {
     pond: PondSocket,
     options: ServerOptions,
     stage: watch::Receiver<Stage>,
-    /// How many sockets are event streams.
-    streams: watch::Sender<usize>,
+    /// Probes and metrics have a listener of their own.
+    has_admin: bool,
 }
 
 #[derive(Debug)]
 struct Running {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    /// What it listens on, for logs.
+    names: String,
     stage: watch::Sender<Stage>,
-    accepting: JoinHandle<()>,
+    /// For clients, and for those who run it, if these have listeners of their own.
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -96,34 +104,59 @@ impl Server {
         Ok(Server { pond, options, running: None })
     }
 
-    /// Binds and serves in the background. Port 0 picks a free one: see [`local_addr`](Self::local_addr).
+    /// Binds (see [`Listener::bind`]) and serves in the background. Port 0 picks a free one: see
+    /// [`local_addr`](Self::local_addr).
     ///
     /// # Errors
     /// 409 if it is running already, or the pond has been shut down; 503 if the address cannot be bound.
     pub async fn start(&mut self, address: &str) -> Result<()> {
+        self.check_startable()?;
+        self.start_on([Listener::bind(address).await?])
+    }
+
+    /// Serves in the background wherever these listen. To be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// 400 if there are none, or only [those for probes](Listener::admin); 409 as for [`start`](Self::start); 503 if the
+    /// runtime does not take one.
+    pub fn start_on(&mut self, listeners: impl IntoIterator<Item = Listener>) -> Result<()> {
+        self.check_startable()?;
+        let listeners = Vec::from_iter(listeners);
+        if listeners.iter().all(|listener| listener.settings.admin) {
+            return Err(Error::bad_request("there is no listener for clients"));
+        }
+        let names = listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
+        let acceptors = listeners.into_iter().map(Acceptor::new).collect::<Result<Vec<_>>>()?;
+        let (admin, public) = acceptors.into_iter().partition::<Vec<_>, _>(|acceptor| acceptor.settings.admin);
+        let (sender, stage) = watch::channel(Stage::Serving);
+        let (pond, options, has_admin) = (self.pond.clone(), self.options.clone(), !admin.is_empty());
+        let site = Arc::new(Site { pond, options, stage, has_admin });
+        let groups = [public, admin].into_iter().filter(|group| !group.is_empty());
+        let accepting = groups.map(|group| tokio::spawn(accept::accept(group, Arc::clone(&site)))).collect();
+        tracing::info!(target: "pondsocket::server", address = names, "listening");
+        self.running = Some(Running { addresses, names, stage: sender, accepting });
+        Ok(())
+    }
+
+    fn check_startable(&self) -> Result<()> {
         if self.running.is_some() {
             return Err(Error::conflict("the server is running already"));
         }
         if self.pond.is_draining() {
             return Err(Error::conflict("the pond has been shut down"));
         }
-        let bind =
-            async { TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener))) };
-        let (local, listener) = bind
-            .await
-            .map_err(|error: io::Error| Error::unavailable(format!("cannot listen on {address}: {error}")))?;
-        let (sender, stage) = watch::channel(Stage::Serving);
-        let (pond, options, streams) = (self.pond.clone(), self.options.clone(), watch::Sender::default());
-        let site = Arc::new(Site { pond, options, stage, streams });
-        let accepting = tokio::spawn(accept::accept(listener, site));
-        tracing::info!(target: "pondsocket::server", address = %local, "listening");
-        self.running = Some(Running { address: local, stage: sender, accepting });
         Ok(())
     }
 
-    /// The address it is bound to, while it runs.
+    /// The first TCP address it is bound to, while it runs.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.running.as_ref().map(|running| running.address)
+        self.local_addrs().first().copied()
+    }
+
+    /// All TCP addresses it is bound to, in the order of its listeners, while it runs.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        self.running.as_ref().map_or(&[], |running| &running.addresses)
     }
 
     /// Whether it runs.
@@ -139,8 +172,10 @@ impl Server {
         let deadline = Instant::now().checked_add(how.longest());
         let report = self.pond.shutdown(how).await;
         running.stage.send_replace(Stage::Closing);
-        within(deadline, &mut running.accepting).await;
-        tracing::info!(target: "pondsocket::server", address = %running.address, "stopped");
+        for accepting in &mut running.accepting {
+            within(deadline, accepting).await;
+        }
+        tracing::info!(target: "pondsocket::server", address = running.names, "stopped");
         Some(report)
     }
 
@@ -152,11 +187,20 @@ impl Server {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn listen(mut self, address: &str) -> Result<()> {
+    pub async fn listen(self, address: &str) -> Result<()> {
+        self.check_startable()?;
+        self.listen_on([Listener::bind(address).await?]).await
+    }
+
+    /// The same wherever these listen.
+    ///
+    /// # Errors
+    /// As [`start_on`](Self::start_on).
+    pub async fn listen_on(mut self, listeners: impl IntoIterator<Item = Listener>) -> Result<()> {
         let mut signals = Signals::new().map_err(Error::internal)?;
         #[cfg(all(unix, feature = "tls"))]
         let _renewal = tls::Renewal::start(self.options.tls.as_ref()).map_err(Error::internal)?;
-        self.start(address).await?;
+        self.start_on(listeners)?;
         signals.next().await.map_err(Error::internal)?;
         let how = Shutdown::within(self.options.shutdown_timeout);
         let how = how.spread(self.options.drain_spread).delay(self.options.drain_delay);
@@ -170,7 +214,7 @@ impl Server {
 impl Drop for Running {
     fn drop(&mut self) {
         // The sockets that are not upgraded belong to that task, and end with it.
-        self.accepting.abort();
+        self.accepting.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -179,6 +223,17 @@ impl Site {
     async fn closing(&self) {
         // An error means that the server has been dropped, which is the same.
         let _ = self.stage.clone().wait_for(|stage| *stage == Stage::Closing).await;
+    }
+
+    /// Whose share of all places a socket counts to, if that is known: not a proxy's, behind which anybody may be.
+    fn share_of(&self, peer: Peer, settings: &Settings) -> Option<IpAddr> {
+        let address = peer.ip().filter(|address| !self.pond.common.proxies.trust(*address));
+        address.filter(|_| settings.proxies.is_none()).map(group)
+    }
+
+    /// Tells the application's metrics that a socket is closed by the server.
+    fn closed(&self, reason: SocketCloseReason) {
+        self.pond.common.meter.count(|metrics| metrics.socket_closed(reason));
     }
 
     /// Tells the application's metrics that something of the server failed.

@@ -32,12 +32,23 @@ pub struct ServerOptions {
     /// The largest head of a request, in bytes; over it, or with more than 100 headers, the answer is 431. Default 16
     /// KiB: all the cookies that a browser sends seldom are more than half of that.
     pub max_header_size: usize,
-    /// How many TCP connections there may be that have not been upgraded. Over it accepting pauses until one is
-    /// upgraded or ends, and newcomers wait in the operating system's queue: they cost no descriptor, and clients that
-    /// all come back at once after a failure are let in as fast as they can be served, not turned away to try again.
-    /// Default 4096: at most 64 MiB of heads. Probes wait like everybody. It should be well below the limit of open
-    /// files (`ulimit -n`).
+    /// How many connections there may be that are no WebSockets or event streams yet. Over it each newcomer takes the
+    /// place of somebody who is waited for: of the one that has asked nothing more for the longest time; else of one of
+    /// the address that has the most places, if the newcomer's has fewer (of IPv6 a network of 64 bits counts as one
+    /// address, and a [trusted proxy](crate::Options::trusted_proxies) is not counted); else of one that has been waited
+    /// for longer than [`pressure_timeout`](Self::pressure_timeout). Only if there is nobody like that, accepting pauses,
+    /// and newcomers wait in the operating system's queue: so clients that all come back at once after a failure are let
+    /// in as fast as they can be served. As many requests are answered at the same time. Default 4096: at most 64 MiB of
+    /// heads. It should be well below the limit of open files (`ulimit -n`). Listeners for
+    /// [probes](crate::Listener::admin) have as many places of their own.
     pub max_pending: usize,
+    /// How many more connections than [`max_pending`](Self::max_pending) are accepted when nobody can be asked to go, for
+    /// probes: these are answered at once, also while all other requests take long. A request that is no probe waits there
+    /// for its turn; when these places are taken, too, it is answered 503 with `Retry-After`. Default 64.
+    pub pending_reserve: usize,
+    /// For how long a client that has to be waited for is waited for at the least while there are too many: for a
+    /// handshake, for the rest of a head, for an answer to be taken. Default 1 s.
+    pub pressure_timeout: Duration,
     /// How long [`Server::listen`](crate::Server::listen) waits for clients to go when it is told to stop. Default 30
     /// s.
     pub shutdown_timeout: Duration,
@@ -56,7 +67,8 @@ pub struct ServerOptions {
     /// `/ready`; `None` for nowhere.
     pub ready_path: Option<String>,
     /// A page with metrics, for a scrape. It is answered to whoever reaches the port, as probes are: where that is the
-    /// whole world, keep it from the path with a proxy, or show it on another port. Default none.
+    /// whole world, keep it from the path with a proxy, or give these pages [a listener](crate::Listener::admin) of their
+    /// own. Default none.
     pub metrics: Option<MetricsPage>,
     /// Speak TLS, and nothing else. Default none.
     #[cfg(feature = "tls")]
@@ -84,6 +96,8 @@ impl Default for ServerOptions {
             idle_timeout: Duration::from_secs(60),
             max_header_size: 16 * 1024,
             max_pending: 4096,
+            pending_reserve: 64,
+            pressure_timeout: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             drain_spread: Duration::from_secs(2),
@@ -117,6 +131,8 @@ setters! {
     idle_timeout: Duration,
     max_header_size: usize,
     max_pending: usize,
+    pending_reserve: usize,
+    pressure_timeout: Duration,
     shutdown_timeout: Duration,
     drain_delay: Duration,
     drain_spread: Duration,
@@ -165,6 +181,7 @@ impl ServerOptions {
             ("idle_timeout", self.idle_timeout.is_zero()),
             ("max_header_size", self.max_header_size == 0),
             ("max_pending", self.max_pending == 0),
+            ("pressure_timeout", self.pressure_timeout.is_zero()),
         ];
         if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
@@ -210,6 +227,7 @@ mod tests {
             (options().idle_timeout(Duration::ZERO), "idle_timeout must not be zero"),
             (options().max_header_size(0), "max_header_size must not be zero"),
             (options().max_pending(0), "max_pending must not be zero"),
+            (options().pressure_timeout(Duration::ZERO), "pressure_timeout must not be zero"),
             (options().health_path(Some("health")), "health_path must begin with / and have no query"),
             (options().ready_path(Some("/ready?")), "ready_path must begin with / and have no query"),
             (options().ready_path(Some("/health")), "ready_path must not be health_path"),

@@ -1,38 +1,55 @@
 //! Who is answered by the server itself: load balancers, orchestrators and scrapers, and everybody while it drains.
 
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::Site;
+use super::accept::Arrival;
 use crate::edge::body::Body;
 use crate::edge::refusal::refuse;
+use crate::metrics::SocketCloseReason;
 
 /// In how many seconds it is worth asking again, hopefully another server.
 const LATER: HeaderValue = HeaderValue::from_static("5");
 
 impl Site {
     /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(super) async fn answer(&self, request: Request<Incoming>, arrival: &Arrival) -> Response<Body> {
         if !names_its_host(request.version(), request.headers()) {
             return refuse(StatusCode::BAD_REQUEST, "one valid Host header is required");
         }
-        if let Some(answer) = self.probe(request.method(), request.uri().path()) {
+        let (method, path) = (request.method(), request.uri().path());
+        if arrival.settings.admin {
+            return self.page(method, path).unwrap_or_else(|| refuse(StatusCode::NOT_FOUND, "not found"));
+        }
+        if !self.has_admin
+            && self.pond.endpoint_for(path, 0).is_none()
+            && let Some(answer) = self.page(method, path)
+        {
             return answer;
         }
         if self.pond.is_draining() {
             return later("the server is stopping");
         }
+        let Some(_turn) = arrival.place.turn().await else {
+            tracing::debug!(target: "pondsocket::server", peer = %arrival.peer, "too many requests wait");
+            self.closed(SocketCloseReason::Overloaded);
+            let mut answer = later("too many requests");
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return answer;
+        };
         match self.pond.service().call(request).await {
             Ok(answer) => answer,
             Err(never) => match never {},
         }
     }
 
-    fn probe(&self, method: &Method, path: &str) -> Option<Response<Body>> {
-        if !matches!(*method, Method::GET | Method::HEAD) || self.pond.endpoint_for(path, 0).is_some() {
+    /// A page for those who run the server, if it is one.
+    fn page(&self, method: &Method, path: &str) -> Option<Response<Body>> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
             return None;
         }
         let is = |probe: &Option<String>| probe.as_deref() == Some(path);

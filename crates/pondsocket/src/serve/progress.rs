@@ -1,10 +1,11 @@
-//! How far a socket is with HTTP, and by when it must go on. It matters until the upgrade only: a WebSocket has other
-//! deadlines. So has an event stream, until it ends: then the rest of it has to be written, and that was the last answer.
+//! How far a socket is with HTTP, by when it must go on, and whether it can be closed to make room. It matters until the
+//! upgrade only: a WebSocket has other deadlines. So has an event stream, until it ends: then the rest of it has to be written, and that was the last answer.
 //!
 //! ```text
-//! accepted -> Head -- whole head --> InHand -- answered --> Idle -- first byte --> Head
-//!             read_timeout           (the handler's own)    idle_timeout
-//!                                      |                    write_timeout, while something is unsent
+//! accepted -> Handshake -> Head -- whole head --> InHand -- answered --> Idle -- first byte --> Head
+//!             read_timeout read_timeout         (the handler's own)    idle_timeout
+//!                                      |        |                      write_timeout, while something is unsent
+//!                                      |        '-- too many others --> Queued -- its turn --> InHand
 //!                                      '-- an event stream --> Stream -- it ends --> InHand
 //!                                                              (its own)             write_timeout
 //! ```
@@ -13,54 +14,138 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerOptions;
 use super::streaming::Streaming;
 use crate::engine::sync::Mutex;
+use crate::metrics::SocketCloseReason;
 
-/// Shared by the stream, the service, and who watches the deadlines: all in one task.
+/// Shared by the stream, the service, and who watches the deadlines, all in one task; and by who makes room for others.
 #[derive(Debug)]
-pub(super) struct Progress(Mutex<State>);
+pub(super) struct Progress {
+    state: Mutex<State>,
+    /// Told once, when the socket is to be closed to make room.
+    evicted: Notify,
+    /// Told once, when its request is not to wait for its turn any longer.
+    turned_away: Notify,
+}
 
 #[derive(Debug)]
 struct State {
     reading: Reading,
+    /// Where its client is, if that is known and counts.
+    address: Option<IpAddr>,
+    /// Why the socket is closed to make room.
+    evicted_for: Option<SocketCloseReason>,
     /// Since when an answer, or the end of one, has not been written.
     unsent: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum Reading {
+    /// What comes before the first request: a PROXY header, and that of TLS.
+    Handshake { since: Instant },
     /// Something of a request is awaited, or has been received.
     Head { since: Instant },
     /// The request is being answered.
     InHand,
+    /// The request waits for its turn to be answered.
+    Queued { since: Instant },
     /// The answer goes on for as long as its connection.
     Stream(Streaming),
     /// Whether there is another request is up to the client.
     Idle { since: Instant },
 }
 
+/// What a socket waits for, and since when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Waiting {
+    /// For another request, if its client wants one.
+    Idle(Instant),
+    /// For its client to go on with what it has begun.
+    Client(Instant),
+    /// For its turn.
+    Turn(Instant),
+    /// For nothing: its request is being answered.
+    Nothing,
+    /// It is an event stream.
+    Stream,
+}
+
 impl Progress {
     pub(super) fn new() -> Arc<Progress> {
-        Arc::new(Progress(Mutex::new(State { reading: Reading::Head { since: Instant::now() }, unsent: None })))
+        let reading = Reading::Handshake { since: Instant::now() };
+        let state = Mutex::new(State { reading, address: None, evicted_for: None, unsent: None });
+        Arc::new(Progress { state, evicted: Notify::new(), turned_away: Notify::new() })
+    }
+
+    /// The client is at this address.
+    pub(super) fn comes_from(&self, address: Option<IpAddr>) {
+        self.state.lock().address = address;
+    }
+
+    /// A request may come.
+    pub(super) fn begun(&self) {
+        self.state.lock().reading = Reading::Head { since: Instant::now() };
+    }
+
+    /// What it waits for, and where its client is.
+    pub(super) fn standing(&self) -> (Waiting, Option<IpAddr>) {
+        let state = self.state.lock();
+        let waiting = match (&state.reading, state.unsent) {
+            (Reading::Handshake { since } | Reading::Head { since }, _) => Waiting::Client(*since),
+            (Reading::Idle { .. }, Some(since)) => Waiting::Client(since),
+            (Reading::Idle { since }, None) => Waiting::Idle(*since),
+            (Reading::Queued { since }, _) => Waiting::Turn(*since),
+            (Reading::InHand, _) => Waiting::Nothing,
+            (Reading::Stream(_), _) => Waiting::Stream,
+        };
+        (waiting, state.address)
+    }
+
+    /// Has the socket closed, for a reason.
+    pub(super) fn evict(&self, reason: SocketCloseReason) {
+        self.state.lock().evicted_for = Some(reason);
+        self.evicted.notify_one();
+    }
+
+    /// Completes when the socket is to be closed.
+    pub(super) async fn evicted(&self) -> SocketCloseReason {
+        self.evicted.notified().await;
+        self.state.lock().evicted_for.unwrap_or(SocketCloseReason::EvictedIdle)
+    }
+
+    pub(super) fn turn_away(&self) {
+        self.turned_away.notify_one();
+    }
+
+    /// Completes when the request is not to wait any longer.
+    pub(super) async fn turned_away(&self) {
+        self.turned_away.notified().await;
+    }
+
+    /// The request has to wait for its turn.
+    pub(super) fn queued(&self) {
+        self.state.lock().reading = Reading::Queued { since: Instant::now() };
     }
 
     /// The whole head of a request is there.
     pub(super) fn requested(&self) {
-        self.0.lock().reading = Reading::InHand;
+        self.state.lock().reading = Reading::InHand;
     }
 
     /// The answer is known, and about to be written.
     pub(super) fn answered(&self) {
         let now = Instant::now();
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.reading = Reading::Idle { since: now };
         // A client that takes no answers does not get more time by asking more.
         state.unsent.get_or_insert(now);
@@ -68,7 +153,7 @@ impl Progress {
 
     /// The answer is an event stream.
     pub(super) fn streams(&self, streaming: Streaming) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.reading = Reading::Stream(streaming);
         // From now on its connection watches what the client takes.
         state.unsent = None;
@@ -78,7 +163,7 @@ impl Progress {
     /// polled after the connection, in its task.
     pub(super) async fn stream_ended(&self) {
         poll_fn(|cx| {
-            let mut state = self.0.lock();
+            let mut state = self.state.lock();
             let Reading::Stream(streaming) = &mut state.reading else { return Poll::Pending };
             ready!(streaming.poll_ended(cx));
             state.unsent = Some(Instant::now());
@@ -91,24 +176,24 @@ impl Progress {
     }
 
     pub(super) fn is_streaming(&self) -> bool {
-        matches!(self.0.lock().reading, Reading::Stream(_))
+        matches!(self.state.lock().reading, Reading::Stream(_))
     }
 
     /// Whether a request has been received whose answer has not been written.
     pub(super) fn is_busy(&self) -> bool {
-        let state = self.0.lock();
-        state.unsent.is_some() || matches!(state.reading, Reading::InHand | Reading::Stream(_))
+        let state = self.state.lock();
+        state.unsent.is_some() || matches!(state.reading, Reading::InHand | Reading::Queued { .. } | Reading::Stream(_))
     }
 
     fn received(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if matches!(state.reading, Reading::Idle { .. }) {
             state.reading = Reading::Head { since: Instant::now() };
         }
     }
 
     fn sent(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.unsent.take().is_some()
             && let Reading::Idle { since } = &mut state.reading
         {
@@ -116,17 +201,19 @@ impl Progress {
         }
     }
 
-    /// The earliest deadline, and the option that sets it. None of them is a time that no clock reaches.
-    fn deadline(&self, options: &ServerOptions) -> Option<(Instant, &'static str)> {
-        let state = self.0.lock();
+    /// The earliest deadline, and what it is a deadline for. None of them is a time that no clock reaches.
+    fn deadline(&self, options: &ServerOptions) -> Option<(Instant, SocketCloseReason)> {
+        let state = self.state.lock();
         let reading = match state.reading {
-            Reading::Head { since } => Some((since.checked_add(options.read_timeout)?, "read_timeout")),
+            Reading::Head { since } => Some((since.checked_add(options.read_timeout)?, SocketCloseReason::ReadTimeout)),
             Reading::Idle { since } if state.unsent.is_none() => {
-                Some((since.checked_add(options.idle_timeout)?, "idle_timeout"))
+                Some((since.checked_add(options.idle_timeout)?, SocketCloseReason::IdleTimeout))
             }
             _ => None,
         };
-        let writing = state.unsent.and_then(|since| Some((since.checked_add(options.write_timeout)?, "write_timeout")));
+        let writing = state
+            .unsent
+            .and_then(|since| Some((since.checked_add(options.write_timeout)?, SocketCloseReason::WriteTimeout)));
         reading.into_iter().chain(writing).min_by_key(|(at, _)| *at)
     }
 }
@@ -144,16 +231,16 @@ impl<'a> Deadlines<'a> {
         Deadlines { progress, options, sleep: None }
     }
 
-    /// Waits for a deadline to be missed; answers the option that sets it. To be polled after the connection, in its
+    /// Waits for a deadline to be missed; answers which. To be polled after the connection, in its
     /// task: nothing else makes progress.
-    pub(super) async fn missed(&mut self) -> &'static str {
+    pub(super) async fn missed(&mut self) -> SocketCloseReason {
         poll_fn(|cx| {
-            let Some((at, option)) = self.progress.deadline(self.options) else { return Poll::Pending };
+            let Some((at, reason)) = self.progress.deadline(self.options) else { return Poll::Pending };
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
             if sleep.deadline() != at {
                 sleep.as_mut().reset(at);
             }
-            sleep.as_mut().poll(cx).map(|()| option)
+            sleep.as_mut().poll(cx).map(|()| reason)
         })
         .await
     }

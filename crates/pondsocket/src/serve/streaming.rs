@@ -2,21 +2,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Site;
+use super::pending::Pool;
 use crate::engine::stream::Stream;
 use crate::handler::BoxFuture;
 
 /// An event stream that is the answer to a request: the socket is counted among those for as long as this is there.
 pub(super) struct Streaming {
     ended: BoxFuture<()>,
-    site: Arc<Site>,
+    pool: Arc<Pool>,
 }
 
 impl Streaming {
-    pub(super) fn new(stream: &Arc<Stream>, site: &Arc<Site>) -> Streaming {
+    pub(super) fn new(stream: &Arc<Stream>, pool: &Arc<Pool>) -> Streaming {
         let stream = Arc::clone(stream);
-        site.streams.send_modify(|count| *count += 1);
-        Streaming { ended: Box::pin(async move { stream.ended().await }), site: Arc::clone(site) }
+        pool.count_stream(true);
+        Streaming { ended: Box::pin(async move { stream.ended().await }), pool: Arc::clone(pool) }
     }
 
     /// Completes when nothing more comes.
@@ -27,7 +27,7 @@ impl Streaming {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        self.site.streams.send_modify(|count| *count -= 1);
+        self.pool.count_stream(false);
     }
 }
 

@@ -26,7 +26,7 @@ async fn no_time_limit_of_the_server_cuts_a_stream() {
 
 #[tokio::test]
 async fn streams_do_not_take_the_places_of_those_who_come() {
-    let served = served_by(Options::default(), ServerOptions::default().max_pending(2)).await;
+    let served = served_by(Options::default(), ServerOptions::default().max_pending(2).pending_reserve(0)).await;
     let mut streams = Vec::new();
     for number in 0..8 {
         streams.push(EventPeer::connect(served.address, &format!("/?name=n{number}")).await);

@@ -30,6 +30,14 @@ macro_rules! judges {
     };
 }
 
+/// The configuration as it is, but for what docs/operations.md says of `send-proxy-v2`: the header that HAProxy adds besides
+/// is not believed, since the server trusts no proxy's.
+#[tokio::test]
+#[ignore = "it needs HAProxy: ./test proxies"]
+async fn haproxy_says_by_the_proxy_protocol_who_the_client_is() {
+    judge::address::the_proxy_protocol_says_who_the_client_is(proxy::haproxy::start_with_proxy_protocol).await;
+}
+
 judges! {
     websocket::declined_before_the_upgrade,
     websocket::messages_go_both_ways,

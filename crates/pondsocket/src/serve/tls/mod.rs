@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
+use crate::serve::listener::Stream;
 use files::PemFiles;
 #[cfg(unix)]
 pub(super) use hangup::Renewal;
@@ -84,7 +84,7 @@ impl Tls {
     }
 
     /// Shakes hands with a client, within a time.
-    pub(super) async fn accept(&self, stream: TcpStream, within: Duration) -> io::Result<TlsStream> {
+    pub(super) async fn accept(&self, stream: Stream, within: Duration) -> io::Result<TlsStream> {
         let config = Arc::clone(&self.0.config.lock());
         timeout(within, TlsAcceptor::from(config).accept(stream)).await?.map(TlsStream::new)
     }

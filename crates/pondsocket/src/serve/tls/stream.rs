@@ -5,17 +5,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server;
+
+use crate::serve::listener::Stream;
 
 /// The server's end of a TLS connection, after the handshake. However it is dropped, `close_notify` is sent before the
 /// socket is closed (RFC 8446 section 6.1): a client must not take our end for an attacker's.
 #[derive(Debug)]
-pub(in crate::serve) struct TlsStream(server::TlsStream<TcpStream>);
+pub(in crate::serve) struct TlsStream(server::TlsStream<Stream>);
 
 impl TlsStream {
-    pub(super) fn new(stream: server::TlsStream<TcpStream>) -> TlsStream {
+    pub(super) fn new(stream: server::TlsStream<Stream>) -> TlsStream {
         TlsStream(stream)
+    }
+
+    pub(in crate::serve) fn has_client_certificate(&self) -> bool {
+        self.0.get_ref().1.peer_certificates().is_some()
     }
 }
 
@@ -30,15 +35,11 @@ impl Drop for TlsStream {
 }
 
 /// A socket that is written to at once or not at all.
-struct Direct<'a>(&'a TcpStream);
+struct Direct<'a>(&'a Stream);
 
 impl Write for Direct<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,7 +1,8 @@
 use e2e_tests::ContractServer;
 use http_body_util::BodyExt;
 use hyper::Request;
-use testkit::{request, request_from};
+use serde_json::json;
+use testkit::{Peer, request, request_from};
 
 use crate::proxy::{Proxy, Settings};
 use crate::site::{Site, client};
@@ -26,6 +27,17 @@ pub(crate) async fn the_proxy_says_who_the_client_is(start: impl AsyncFn(Setting
         let believed = if named { "6.6.6.6" } else { "127.0.0.1" };
         assert_eq!(seen_by(&site.servers[0], forged).await, believed, "who is trusted is believed {forged:?}");
     }
+}
+
+pub(crate) async fn the_proxy_protocol_says_who_the_client_is(start: impl AsyncFn(Settings) -> Proxy) {
+    let server = ContractServer::start_with(&[("PROXY_PROTOCOL_FROM", "127.0.0.1")]).await;
+    let proxy = start(Settings { servers: [server.address; 2], idle: "75s" }).await;
+    for forged in FORGED {
+        let answer = request_from(client(7), proxy.address, ask(forged)).await;
+        assert_eq!(text(answer.into_body()).await, client(7).to_string(), "{forged:?}");
+    }
+    let mut peer = Peer::connect_from(client(8), proxy.address, "/api/socket?token=t").await;
+    peer.join("/plain/1", json!({ "username": "ann" })).await;
 }
 
 /// Where a client seems to come from that asks through the proxy.

@@ -5,12 +5,21 @@ use tokio::process::Command;
 
 use super::{Proxy, Settings, configuration, free_address};
 
-pub(crate) async fn start(Settings { servers: [one, two], idle }: Settings) -> Proxy {
+pub(crate) async fn start(settings: Settings) -> Proxy {
+    start_with(settings, "").await
+}
+
+pub(crate) async fn start_with_proxy_protocol(settings: Settings) -> Proxy {
+    start_with(settings, " send-proxy-v2 check-send-proxy").await
+}
+
+/// With more options for each server.
+async fn start_with(Settings { servers: [one, two], idle }: Settings, options: &str) -> Proxy {
     let (folder, address) = (tempdir().expect("a folder"), free_address());
     let values = [
         ("bind :80 ", &*format!("bind {address} ")),
-        ("10.0.0.11:8080", &one.to_string()),
-        ("10.0.0.12:8080", &two.to_string()),
+        ("10.0.0.11:8080", &format!("{one}{options}")),
+        ("10.0.0.12:8080", &format!("{two}{options}")),
         ("127.0.0.1:10000", &free_address().to_string()),
         ("75s", idle),
     ];

@@ -1,0 +1,298 @@
+//! The sockets that are neither WebSockets nor event streams yet, and who of them has to go when there are too many.
+//!
+//! A client that has to be waited for costs nothing but its place, so an attacker can have any number of them. Sockets are
+//! accepted all the same while all places are taken, since who comes is known only then:
+//!
+//! ```text
+//! max_pending places       more sockets than these: a newcomer takes the place of somebody who is waited for
+//! max_pending requests     more requests than these wait, and are answered 503 when all places below are taken, too
+//! pending_reserve places   for sockets whose request is a probe, which is answered at once, or waits for its turn
+//! ```
+//!
+//! The place of a newcomer is, in this order, that of who
+//!
+//! 1. has been answered and has asked nothing more for the longest time;
+//! 2. is waited for, and comes from the address that has the most sockets here: for the longest time, if the newcomer's
+//!    address has fewer, and only for longer than `pressure_timeout` otherwise;
+//! 3. is waited for longer than `pressure_timeout`, wherever it comes from.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::ServerOptions;
+use super::progress::{Progress, Waiting};
+use crate::engine::sync::Mutex;
+use crate::metrics::SocketCloseReason;
+
+/// How long a request may wait for its turn at the least, before it is answered 503 to make room for others.
+const LEAST_TURN: Duration = Duration::from_millis(100);
+
+/// How long a survey of many sockets serves: it costs some microseconds for each hundred of them.
+const SURVEY_SERVES: Duration = Duration::from_millis(10);
+
+/// Fewer sockets than these are looked at anew for each newcomer.
+const FEW: usize = 256;
+
+/// The places of one port, or of several that share them.
+pub(super) struct Pool {
+    max: usize,
+    reserve: usize,
+    pressure_timeout: Duration,
+    table: Mutex<Table>,
+    /// One for each request that is being answered and is no probe.
+    turns: Semaphore,
+    /// Told when a newcomer may find room.
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    sockets: HashMap<u64, Arc<Progress>>,
+    next: u64,
+    /// How many of them are event streams, which are not counted.
+    streams: usize,
+    survey: Option<Survey>,
+}
+
+/// Who can be asked to go, the first to go first.
+struct Survey {
+    at: Instant,
+    idle: VecDeque<Candidate>,
+    /// From the address that has the most.
+    crowd: VecDeque<Candidate>,
+    others: VecDeque<Candidate>,
+    queued: VecDeque<Candidate>,
+    crowded: Option<IpAddr>,
+    counts: HashMap<IpAddr, usize>,
+}
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    id: u64,
+    since: Instant,
+}
+
+/// An answer to a newcomer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Room {
+    /// It may come in.
+    Free,
+    /// It has to wait, until something changes or that time.
+    Full(Option<Instant>),
+}
+
+impl Pool {
+    pub(super) fn new(options: &ServerOptions) -> Arc<Pool> {
+        Arc::new(Pool {
+            max: options.max_pending,
+            reserve: options.pending_reserve,
+            pressure_timeout: options.pressure_timeout,
+            table: Mutex::default(),
+            turns: Semaphore::new(options.max_pending.min(Semaphore::MAX_PERMITS)),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Whether there is room for a newcomer from this address, if it has one; somebody may have been asked to go.
+    pub(super) fn room_for(&self, newcomer: Option<IpAddr>) -> Room {
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        let taken = table.sockets.len().saturating_sub(table.streams);
+        if taken < self.max {
+            return Room::Free;
+        }
+        let old = table.survey.as_ref().is_none_or(|survey| taken <= FEW || now >= survey.at + SURVEY_SERVES);
+        if old {
+            table.survey = Some(Survey::of(&table.sockets, now));
+        }
+        let Table { sockets, survey, .. } = &mut *table;
+        let Some(survey) = survey else { return Room::Free };
+        if survey.make_room(sockets, newcomer, now, self.pressure_timeout) {
+            return Room::Free;
+        }
+        if taken < self.max.saturating_add(self.reserve) {
+            return Room::Free;
+        }
+        survey.turn_away(sockets, now);
+        Room::Full(Some(survey.next_chance(now, self.pressure_timeout)))
+    }
+
+    /// Takes a place for a socket.
+    pub(super) fn take(self: &Arc<Pool>, progress: &Arc<Progress>) -> Place {
+        let mut table = self.table.lock();
+        let id = table.next;
+        table.next += 1;
+        table.sockets.insert(id, Arc::clone(progress));
+        Place { pool: Arc::clone(self), id, progress: Arc::clone(progress) }
+    }
+
+    /// How many sockets are event streams.
+    pub(super) fn streams(&self) -> usize {
+        self.table.lock().streams
+    }
+
+    /// From now on one socket less is counted, or one more again.
+    pub(super) fn count_stream(&self, is_one: bool) {
+        let mut table = self.table.lock();
+        table.streams = if is_one { table.streams + 1 } else { table.streams.saturating_sub(1) };
+        drop(table);
+        self.changed.notify_one();
+    }
+}
+
+impl Survey {
+    fn of(sockets: &HashMap<u64, Arc<Progress>>, now: Instant) -> Survey {
+        let (mut idle, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
+        let mut counts = HashMap::<IpAddr, usize>::new();
+        for (id, progress) in sockets {
+            let (state, address) = progress.standing();
+            let candidate = |since| Candidate { id: *id, since };
+            match state {
+                Waiting::Stream => continue,
+                Waiting::Nothing => {}
+                Waiting::Idle(since) => idle.push(candidate(since)),
+                Waiting::Client(since) => waiting.push((candidate(since), address)),
+                Waiting::Turn(since) => queued.push(candidate(since)),
+            }
+            if let Some(address) = address {
+                *counts.entry(address).or_default() += 1;
+            }
+        }
+        let crowded = counts.iter().max_by_key(|(address, count)| (**count, **address)).map(|(address, _)| *address);
+        let (crowd, others) =
+            waiting.into_iter().partition::<Vec<_>, _>(|(_, from)| from.is_some() && *from == crowded);
+        let sorted = |candidates: Vec<Candidate>| {
+            let mut candidates = candidates;
+            candidates.sort_unstable_by_key(|candidate| candidate.since);
+            VecDeque::from(candidates)
+        };
+        let bare = |candidates: Vec<(Candidate, _)>| sorted(candidates.into_iter().map(|(it, _)| it).collect());
+        Survey {
+            at: now,
+            idle: sorted(idle),
+            crowd: bare(crowd),
+            others: bare(others),
+            queued: sorted(queued),
+            crowded,
+            counts,
+        }
+    }
+
+    /// Asks somebody to go, if there is anybody.
+    fn make_room(
+        &mut self,
+        sockets: &mut HashMap<u64, Arc<Progress>>,
+        newcomer: Option<IpAddr>,
+        now: Instant,
+        pressure_timeout: Duration,
+    ) -> bool {
+        let count = |address: Option<IpAddr>| address.and_then(|it| self.counts.get(&it)).copied().unwrap_or(0);
+        let most = count(self.crowded);
+        // As many would mean that two addresses throw each other out.
+        let has_fewer = newcomer != self.crowded && count(newcomer) + 1 < most;
+        let patient = |candidate: &Candidate| now.saturating_duration_since(candidate.since) < pressure_timeout;
+        let gone = evict(&mut self.idle, sockets, Waiting::Idle, |_| false)
+            || evict(&mut self.crowd, sockets, Waiting::Client, |candidate| !has_fewer && patient(candidate))
+            || evict(&mut self.others, sockets, Waiting::Client, patient);
+        if gone && let Some(newcomer) = newcomer {
+            *self.counts.entry(newcomer).or_default() += 1;
+        }
+        gone
+    }
+
+    /// Has a request answered 503 that waits for its turn. Its place is free when the answer is out.
+    fn turn_away(&mut self, sockets: &HashMap<u64, Arc<Progress>>, now: Instant) {
+        while let Some(first) = self.queued.front().filter(|first| now >= first.since + LEAST_TURN) {
+            let progress = sockets.get(&first.id).filter(|it| it.standing().0 == Waiting::Turn(first.since));
+            self.queued.pop_front();
+            if let Some(progress) = progress {
+                progress.turn_away();
+                return;
+            }
+        }
+    }
+
+    fn next_chance(&self, now: Instant, pressure_timeout: Duration) -> Instant {
+        let waited = [&self.crowd, &self.others].into_iter().filter_map(|waiting| waiting.front());
+        let waited = waited.filter_map(|first| first.since.checked_add(pressure_timeout));
+        let turn = self.queued.front().map(|first| first.since + LEAST_TURN);
+        // Whoever comes to be waited for meanwhile is seen by the next survey.
+        let soon = now + LEAST_TURN;
+        waited.chain(turn).filter(|at| *at > now).min().map_or(soon, |at| at.min(soon))
+    }
+}
+
+/// Asks the first who still stands as it did to go, unless it may stay.
+fn evict(
+    candidates: &mut VecDeque<Candidate>,
+    sockets: &mut HashMap<u64, Arc<Progress>>,
+    standing: fn(Instant) -> Waiting,
+    may_stay: impl Fn(&Candidate) -> bool,
+) -> bool {
+    while let Some(first) = candidates.front() {
+        let stands = sockets.get(&first.id).is_some_and(|it| it.standing().0 == standing(first.since));
+        if stands && may_stay(first) {
+            return false;
+        }
+        let (id, first_since) = (first.id, first.since);
+        candidates.pop_front();
+        if stands && let Some(progress) = sockets.remove(&id) {
+            progress.evict(match standing(first_since) {
+                Waiting::Idle(_) => SocketCloseReason::EvictedIdle,
+                _ => SocketCloseReason::EvictedWaiting,
+            });
+            return true;
+        }
+    }
+    false
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("max", &self.max).field("reserve", &self.reserve).finish_non_exhaustive()
+    }
+}
+
+/// The place of a socket, until its task has ended.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) pool: Arc<Pool>,
+    id: u64,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Place {
+    /// Waits until a request may be answered that is no probe; `None` if that would take too long.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(turn) = self.pool.turns.try_acquire() {
+            return Some(turn);
+        }
+        self.progress.queued();
+        // Whoever waits to come in may have this place.
+        self.pool.changed.notify_one();
+        tokio::select! {
+            biased;
+            () = self.progress.turned_away() => {
+                self.progress.requested();
+                None
+            }
+            turn = self.pool.turns.acquire() => {
+                self.progress.requested();
+                turn.ok()
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pool.table.lock().sockets.remove(&self.id);
+        self.pool.changed.notify_one();
+    }
+}
