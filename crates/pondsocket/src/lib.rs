@@ -115,9 +115,9 @@ pub use context::{
     OutgoingContext,
 };
 pub use delivery::{Delivery, Remote};
-pub use edge::answer::PeerAddr;
 pub use edge::body::Body;
 pub use edge::origin::ClientCertificate;
+pub use edge::peer::PeerAddr;
 pub use edge::service::{EitherBody, Layered, PondLayer, PondService};
 pub use edge::websocket::HostUpgrade;
 pub use endpoint::{Connection, Endpoint};

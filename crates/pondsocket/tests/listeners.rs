@@ -188,7 +188,7 @@ async fn of_many_that_want_one_stale_socket_one_gets_it() {
 #[tokio::test]
 async fn behind_a_proxy_on_a_unix_socket_its_header_is_believed_if_that_is_wanted() {
     for (trusted, expected) in [(vec![], "nobody"), (vec!["127.0.0.1"], "nobody"), (vec!["unix"], "1.2.3.4")] {
-        let options = Options::default().trusted_proxies(trusted.into_iter().map(str::to_owned).collect());
+        let options = Options::default().trusted_proxies(trusted);
         let (mut server, path) = (Server::new(pond_with(options)), path("proxied.sock"));
         server.start_on([Listener::unix(&path, 0o660).expect("a free path")]).expect("it starts");
         let request =

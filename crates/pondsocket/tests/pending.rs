@@ -180,7 +180,7 @@ async fn within_one_address_the_longest_awaited_is_closed_when_its_time_is_over(
 #[tokio::test]
 async fn a_trusted_proxy_has_no_share_but_its_sockets_do_not_stay_for_ever() {
     let (counted, patience) = (Recorder::default(), Duration::from_millis(100));
-    let options = pondsocket::Options::default().trusted_proxies(vec!["127.0.0.1".into()]);
+    let options = pondsocket::Options::default().trusted_proxies(["127.0.0.1"]);
     let pond = PondSocket::with_options(options).expect("valid").metrics(counted.clone());
     let (_server, address) = serve_with(&pond, patient(2).pressure_timeout(patience)).await;
     let start = Instant::now();

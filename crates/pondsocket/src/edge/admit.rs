@@ -10,12 +10,12 @@ use pondsocket_proto::pattern::Match;
 use tracing::{Instrument, debug_span};
 
 use crate::context::{Connected, ConnectionContext};
-use crate::edge::answer::UnixPeer;
 use crate::edge::body::Body;
 use crate::edge::connection::Places;
 use crate::edge::events;
 use crate::edge::newcomer::Newcomer;
 use crate::edge::origin::{Asker, check_origin};
+use crate::edge::peer::UnixPeer;
 use crate::edge::refusal::Refused;
 use crate::edge::websocket::{Offer, Offered, Upgrade};
 use crate::endpoint::{Door, EndpointInner, Settings};

@@ -9,21 +9,13 @@ use http_body::Body as HttpBody;
 use crate::edge::admit::{Arrival, admit};
 use crate::edge::body::Body;
 use crate::edge::events;
+use crate::edge::peer::PeerAddr;
 use crate::edge::refusal::{Refused, decline, refuse, with_cors};
 use crate::edge::websocket::Offer;
 use crate::endpoint::EndpointInner;
 use crate::error::Error;
 use crate::metrics::DeclineReason;
 use crate::pond::PondSocket;
-
-/// The address of the peer. A host that knows it inserts it into the request's extensions; with the feature `axum`
-/// its `ConnectInfo<SocketAddr>` is understood too.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct PeerAddr(pub SocketAddr);
-
-/// Says of a request that it has come over a Unix socket.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct UnixPeer;
 
 /// Whether this request can be meant for an endpoint only: to come in, or for an event stream.
 pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {

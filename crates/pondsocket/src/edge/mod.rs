@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod events;
 pub(crate) mod newcomer;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod refusal;
 pub(crate) mod service;
 pub(crate) mod websocket;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Request, Uri};
 
-use crate::edge::answer::UnixPeer;
+use crate::edge::peer::UnixPeer;
 use crate::edge::refusal::Refused;
 use crate::endpoint::{EndpointInner, Settings};
 use crate::error::Error;

@@ -11,8 +11,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::acceptor::Acceptor;
+use super::arrival::Arrival;
 use super::listener::{Peer, Settings, Stream, header_of};
-use super::pending::{Place, Pool, Room};
+use super::pending::{Pool, Room};
 use super::progress::Progress;
 use super::{Site, http};
 use crate::metrics::SocketCloseReason;
@@ -22,16 +23,6 @@ const REMIND: Duration = Duration::from_secs(10);
 
 /// How many sockets that have been told to go may still be there.
 const GOING: usize = 1024;
-
-/// A socket that has been accepted.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    pub(super) peer: Peer,
-    pub(super) settings: Arc<Settings>,
-    pub(super) place: Place,
-    /// The client has proved who it is with a certificate.
-    pub(super) has_certificate: bool,
-}
 
 /// A socket that waits for a place.
 type Newcomer = (Stream, Peer, Arc<Settings>);
@@ -83,7 +74,7 @@ fn poll_accept(acceptors: &mut [Acceptor], first: &mut usize, site: &Site, cx: &
     let count = acceptors.len();
     for offset in 0..count {
         let at = (*first + offset) % count;
-        if let Poll::Ready((stream, peer)) = acceptors[at].poll_accept(cx, site) {
+        if let Poll::Ready((stream, peer)) = acceptors[at].poll_accept(cx, |error| site.count(error)) {
             *first = at + 1;
             return Poll::Ready((stream, peer, Arc::clone(&acceptors[at].settings)));
         }

@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::time::{Sleep, sleep};
 
-use super::Site;
 #[cfg(unix)]
 use super::listener::OwnFile;
 use super::listener::{Bound, Listener, Peer, Settings, Stream};
@@ -49,8 +48,8 @@ impl Acceptor {
         Ok(Acceptor { socket, settings: Arc::new(settings), pause: PAUSE, rest: None })
     }
 
-    /// The next socket, however long that takes.
-    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>, site: &Site) -> Poll<(Stream, Peer)> {
+    /// The next socket, however long that takes. A failure that is not the peer's is told.
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>, failed: impl Fn(Error)) -> Poll<(Stream, Peer)> {
         loop {
             if let Some(rest) = &mut self.rest {
                 ready!(rest.as_mut().poll(cx));
@@ -66,7 +65,7 @@ impl Acceptor {
                 }
                 Err(error) => {
                     tracing::warn!(target: "pondsocket::server", %error, pause = ?self.pause, "cannot accept connections");
-                    site.count(Error::unavailable("cannot accept connections").with_source(error));
+                    failed(Error::unavailable("cannot accept connections").with_source(error));
                     self.rest = Some(Box::pin(sleep(self.pause)));
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }

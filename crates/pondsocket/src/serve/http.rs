@@ -12,9 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
-use super::accept::Arrival;
+use super::arrival::Arrival;
 use super::progress::{Deadlines, Progress, Watched};
-use super::streaming::Streaming;
+
 use super::{ServerOptions, Site};
 use crate::edge::origin::ClientCertificate;
 use crate::error::Error;
@@ -42,7 +42,7 @@ where
         async move {
             let answer = site.answer(request, arrival).await;
             match answer.body().stream() {
-                Some(stream) => progress.streams(Streaming::new(stream, &arrival.place.pool)),
+                Some(stream) => arrival.place.streams(stream),
                 None => progress.answered(),
             }
             Ok::<_, Infallible>(answer)

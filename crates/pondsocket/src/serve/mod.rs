@@ -9,6 +9,7 @@
 
 mod accept;
 mod acceptor;
+mod arrival;
 mod http;
 mod listener;
 mod options;

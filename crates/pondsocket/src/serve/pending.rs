@@ -27,7 +27,10 @@ use tokio::time::Instant;
 
 use super::ServerOptions;
 use super::progress::{Progress, Waiting};
+use super::streaming::Streaming;
+use crate::engine::stream::Stream;
 use crate::engine::sync::Mutex;
+use crate::limits::gauge::Gauge;
 use crate::metrics::SocketCloseReason;
 
 /// How long a request may wait for its turn at the least, before it is answered 503 to make room for others.
@@ -45,6 +48,8 @@ pub(super) struct Pool {
     reserve: usize,
     pressure_timeout: Duration,
     table: Mutex<Table>,
+    /// How many sockets are event streams, which are not counted.
+    streams: Arc<Gauge>,
     /// One for each request that is being answered and is no probe.
     turns: Semaphore,
     /// Told when a newcomer may find room.
@@ -55,8 +60,6 @@ pub(super) struct Pool {
 struct Table {
     sockets: HashMap<u64, Arc<Progress>>,
     next: u64,
-    /// How many of them are event streams, which are not counted.
-    streams: usize,
     survey: Option<Survey>,
 }
 
@@ -94,6 +97,7 @@ impl Pool {
             reserve: options.pending_reserve,
             pressure_timeout: options.pressure_timeout,
             table: Mutex::default(),
+            streams: Arc::default(),
             turns: Semaphore::new(options.max_pending.min(Semaphore::MAX_PERMITS)),
             changed: Notify::new(),
         })
@@ -103,7 +107,7 @@ impl Pool {
     pub(super) fn room_for(&self, newcomer: Option<IpAddr>) -> Room {
         let now = Instant::now();
         let mut table = self.table.lock();
-        let taken = table.sockets.len().saturating_sub(table.streams);
+        let taken = table.sockets.len().saturating_sub(self.streams.count());
         if taken < self.max {
             return Room::Free;
         }
@@ -134,15 +138,7 @@ impl Pool {
 
     /// How many sockets are event streams.
     pub(super) fn streams(&self) -> usize {
-        self.table.lock().streams
-    }
-
-    /// From now on one socket less is counted, or one more again.
-    pub(super) fn count_stream(&self, is_one: bool) {
-        let mut table = self.table.lock();
-        table.streams = if is_one { table.streams + 1 } else { table.streams.saturating_sub(1) };
-        drop(table);
-        self.changed.notify_one();
+        self.streams.count()
     }
 }
 
@@ -287,6 +283,14 @@ impl Place {
                 turn.ok()
             }
         }
+    }
+}
+
+impl Place {
+    /// From now on the answer is an event stream, which takes no place.
+    pub(super) fn streams(&self, stream: &Arc<Stream>) {
+        self.progress.streams(Streaming::new(stream, self.pool.streams.ticket()));
+        self.pool.changed.notify_one();
     }
 }
 

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::Site;
-use super::accept::Arrival;
+use super::arrival::Arrival;
 use crate::edge::body::Body;
 use crate::edge::refusal::refuse;
 use crate::metrics::SocketCloseReason;

@@ -2,32 +2,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::pending::Pool;
 use crate::engine::stream::Stream;
 use crate::handler::BoxFuture;
+use crate::limits::gauge::Ticket;
 
 /// An event stream that is the answer to a request: the socket is counted among those for as long as this is there.
 pub(super) struct Streaming {
     ended: BoxFuture<()>,
-    pool: Arc<Pool>,
+    _ticket: Ticket,
 }
 
 impl Streaming {
-    pub(super) fn new(stream: &Arc<Stream>, pool: &Arc<Pool>) -> Streaming {
+    pub(super) fn new(stream: &Arc<Stream>, ticket: Ticket) -> Streaming {
         let stream = Arc::clone(stream);
-        pool.count_stream(true);
-        Streaming { ended: Box::pin(async move { stream.ended().await }), pool: Arc::clone(pool) }
+        Streaming { ended: Box::pin(async move { stream.ended().await }), _ticket: ticket }
     }
 
     /// Completes when nothing more comes.
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.ended.as_mut().poll(cx)
-    }
-}
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        self.pool.count_stream(false);
     }
 }
 

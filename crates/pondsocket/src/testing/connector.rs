@@ -31,8 +31,8 @@ use super::events::{Events, headers_for};
 use super::inbox::{Inbox, Recent};
 use super::line::{Line, Opened, Patience};
 use super::received::Kind;
-use crate::edge::answer::PeerAddr;
 use crate::edge::body::Body;
+use crate::edge::peer::PeerAddr;
 use crate::handler::BoxFuture;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;

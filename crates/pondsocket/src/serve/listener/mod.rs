@@ -99,7 +99,7 @@ impl Listener {
     #[cfg(unix)]
     pub fn unix(path: impl AsRef<Path>, mode: u32) -> Result<Listener> {
         let path = path.as_ref();
-        let bound = unix::bind(path, mode);
+        let bound = unix::bind(path, mode, BACKLOG);
         let failed = |error| Error::unavailable(format!("cannot listen on unix:{}: {error}", path.display()));
         let (listener, file) = bound.map_err(failed)?;
         Ok(Listener::new(Bound::Unix(listener, Some(file))))

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::BACKLOG;
-
 /// The file of a socket that was bound here. It is removed when this is dropped, unless somebody has replaced it.
 #[derive(Debug)]
 pub(in crate::serve) struct OwnFile {
@@ -19,7 +17,7 @@ pub(in crate::serve) struct OwnFile {
 }
 
 /// Listens at a path, with these permissions of its file.
-pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, OwnFile)> {
+pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> io::Result<(UnixListener, OwnFile)> {
     // Two servers that find the same stale file come one after the other, or one would remove the file of the other.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = File::open(folder)?;
@@ -31,7 +29,7 @@ pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, OwnFile)
     let file = OwnFile::of(path, &fs::symlink_metadata(path)?);
     // Nobody can connect before it listens.
     fs::set_permissions(path, Permissions::from_mode(mode))?;
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog)?;
     Ok((socket.into(), file))
 }
 
