@@ -10,7 +10,7 @@ use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
-use tracing::{Instrument, Span, debug_span};
+use tracing::{Instrument, debug_span};
 
 use crate::channel::Channel;
 use crate::channel::evictions::Evictions;
@@ -24,7 +24,8 @@ use crate::engine::live::{LiveChannel, Pacing, Rules};
 use crate::engine::outbox::{Closure, Phase};
 use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
-use crate::error::{Error, Result, encoding};
+use crate::error::{Error, InCall, Result, encoding};
+use crate::failure::{Around, backtrace, chain};
 use crate::handler::dispatch::{Dispatch, Routes, Running};
 use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
@@ -266,7 +267,8 @@ impl Connection {
     /// # Errors
     /// 500 if the value does not serialise, 413 if the assigns would be larger than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        self.0.assign(key, Json::encode(value).map_err(encoding)?)
+        let value = Json::encode(value).map_err(encoding);
+        value.and_then(|value| self.0.assign(key, value)).in_call("connection.set_assign")
     }
 
     /// Closes it with close code 1000: its memberships end at once. What was sent to it before reaches it, if it reads.
@@ -519,7 +521,9 @@ impl EndpointInner {
         departure: Departure,
         reason: LeaveReason,
     ) {
-        let span = leave_span(&name, &departure, &reason);
+        let (user, endpoint) = (departure.user.clone(), &*self.observer.endpoint);
+        // A root: whoever took the member out does not wait for it, and may be the handler of another user.
+        let span = debug_span!(target: "pondsocket::handler", parent: None, "leave", endpoint, channel = name.as_str(), %user, %reason);
         let handler = span.in_scope(|| self.leave(name.clone(), lobby, departure, reason));
         let Some(handler) = handler else { return };
         let (endpoint, deadline) = (Arc::clone(self), self.settings().handler_timeout);
@@ -527,7 +531,7 @@ impl EndpointInner {
         let leaving = async move {
             let started = endpoint.observer.start();
             let outcome = guard::run(handler, deadline).await;
-            endpoint.finish_leave(name.as_str(), lobby, started, &outcome);
+            endpoint.finish_leave((name.as_str(), user.as_str()), lobby, started, &outcome);
             drop(ticket);
         };
         self.hub.spawn(leaving.instrument(span));
@@ -536,15 +540,26 @@ impl EndpointInner {
     /// A leave handler has ended: nobody else hears of its failure.
     pub(crate) fn finish_leave(
         &self,
-        channel: &str,
+        (channel, user): (&str, &str),
         lobby: usize,
         started: Option<tokio::time::Instant>,
         outcome: &Result<()>,
     ) {
         self.finish(HandlerKind::Leave, Some(lobby), started, outcome.as_ref().err());
         if let Err(error) = outcome {
-            let endpoint = &*self.observer.endpoint;
-            tracing::error!(target: "pondsocket::handler", endpoint, channel, ?error, "leave handler failed");
+            let around = Around::now();
+            let lobby = self.lobby(lobby);
+            tracing::error!(
+                target: "pondsocket::handler",
+                endpoint = around.missing("endpoint", &*self.observer.endpoint),
+                user = around.missing("user", user),
+                channel = around.missing("channel", channel),
+                pattern = lobby.as_ref().map(|lobby| lobby.pattern.as_str()),
+                call = error.call(),
+                error = chain(error),
+                backtrace = backtrace(error),
+                "leave handler failed"
+            );
             self.observer.count(|metrics, _| metrics.error(Component::LeaveHandler, error));
         }
     }
@@ -596,11 +611,10 @@ impl Routes<JoinContext> for Arc<EndpointInner> {
         (ctx.lobby, ctx.route) = (at, route);
         Ok((at, lobby.join(ctx)))
     }
-}
 
-/// What a leave handler runs in.
-pub(crate) fn leave_span(name: &ChannelName, departure: &Departure, reason: &LeaveReason) -> Span {
-    debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), user = %departure.user, %reason)
+    fn pattern(&self, at: usize) -> Option<Box<str>> {
+        self.lobby(at).map(|lobby| lobby.pattern.as_str().into())
+    }
 }
 
 /// One slash before each segment, and none at the end (docs/protocol.md, Names and patterns).

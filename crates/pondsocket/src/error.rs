@@ -36,6 +36,16 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
     retry_after: Option<Duration>,
     nature: Nature,
+    origin: Origin,
+}
+
+/// What the log tells of where an error comes from.
+#[derive(Default)]
+struct Origin {
+    /// What the application called.
+    call: Option<&'static str>,
+    /// The pattern whose handler gave the error.
+    pattern: Option<Box<str>>,
 }
 
 /// What an error means to the one who runs handlers.
@@ -56,8 +66,8 @@ impl Error {
     pub fn new(code: u16, message: impl Into<Cow<'static, str>>) -> Self {
         assert!((400..=599).contains(&code), "an error's code is within 400..=599, not {code}");
         let message = message.into();
-        let nature = Nature::Answer;
-        Error(Box::new(Inner { code, message, details: None, source: None, retry_after: None, nature }))
+        let (nature, origin) = (Nature::Answer, Origin::default());
+        Error(Box::new(Inner { code, message, details: None, source: None, retry_after: None, nature, origin }))
     }
 
     /// 400: what the client sent makes no sense.
@@ -169,6 +179,23 @@ impl Error {
         matches!(self.0.nature, Nature::Passed(_))
     }
 
+    /// The method of ours that failed, for the log; also if the application has made another error of its error.
+    pub(crate) fn call(&self) -> Option<&'static str> {
+        let of_cause = || StdError::source(self)?.downcast_ref::<Error>()?.call();
+        self.0.origin.call.or_else(of_cause)
+    }
+
+    /// The pattern whose handler gave it, for the log.
+    pub(crate) fn pattern(&self) -> Option<&str> {
+        self.0.origin.pattern.as_deref()
+    }
+
+    /// Notes whose handler gave it: the first one, if a layer hands it on.
+    pub(crate) fn of_pattern(mut self, pattern: Option<Box<str>>) -> Self {
+        self.0.origin.pattern = self.0.origin.pattern.or(pattern);
+        self
+    }
+
     /// Whether nobody expected it: 500. Its reason is for the log.
     pub(crate) fn is_unexpected(&self) -> bool {
         self.0.code == 500
@@ -212,6 +239,24 @@ impl Error {
 
     pub(crate) fn is_unrouted(&self) -> bool {
         matches!(self.0.nature, Nature::Unrouted)
+    }
+}
+
+/// The name of what the application called, noted in what it gives. The outermost one counts: methods call others.
+pub(crate) trait InCall {
+    fn in_call(self, call: &'static str) -> Self;
+}
+
+impl InCall for Error {
+    fn in_call(mut self, call: &'static str) -> Self {
+        self.0.origin.call = Some(call);
+        self
+    }
+}
+
+impl<T> InCall for Result<T> {
+    fn in_call(self, call: &'static str) -> Self {
+        self.map_err(|error| error.in_call(call))
     }
 }
 

@@ -31,7 +31,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::context::{ConnectionContext, EventContext, JoinContext, LeaveContext, OutgoingContext};
-use crate::error::{Error, Result};
+use crate::error::{Error, InCall, Result};
 use crate::handler::Context;
 use crate::pond::states::States;
 
@@ -95,7 +95,7 @@ macro_rules! extractors {
         $($(
             impl<T: DeserializeOwned + Send + 'static> Extract<$context> for $extractor<T> {
                 fn extract(ctx: &$context) -> Result<Self> {
-                    ctx.$method().map($extractor)
+                    ctx.$method().map($extractor).in_call(stringify!($extractor))
                 }
             }
         )*)*

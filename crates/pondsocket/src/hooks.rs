@@ -32,6 +32,7 @@ use std::time::Duration;
 use crate::channel::Channel;
 use crate::context::{EventContext, JoinContext};
 use crate::error::{Error, Result};
+use crate::failure::chain;
 use crate::handler::guard;
 use crate::metrics::{CloseReason, Component, ConnectionInfo, Meter};
 
@@ -135,7 +136,7 @@ impl HookSet {
         });
         if let Err(error) = told {
             meter.count(|metrics| metrics.error(Component::Hook, &error));
-            tracing::error!(target: "pondsocket::hooks", ?error, "a hook panicked");
+            tracing::error!(target: "pondsocket::hooks", error = chain(&error), "a hook panicked");
         }
     }
 

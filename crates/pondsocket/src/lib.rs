@@ -85,6 +85,7 @@ mod delivery;
 mod endpoint;
 mod error;
 pub mod extract;
+mod failure;
 pub mod handler;
 pub mod hooks;
 mod lobby;

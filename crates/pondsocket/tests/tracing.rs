@@ -13,7 +13,7 @@ use pondsocket::metrics::{CloseReason, ConnectionInfo, Metrics};
 use pondsocket::testing::Client;
 use pondsocket::{
     Connected, ConnectionContext, Endpoint, EndpointOptions, Error, EventContext, Hooks, JoinContext, Joined,
-    LeaveContext, Lobby, Options, Outgoing, OutgoingContext, PondSocket, Result, Server,
+    LeaveContext, Lobby, Options, Outgoing, OutgoingContext, Payload, PondSocket, Result, Server,
 };
 use serde_json::json;
 use testkit::eventually;
@@ -236,7 +236,7 @@ async fn handlers_run_in_spans_that_say_for_whom_and_what() -> TestResult {
     eventually("its leave handler has run", || log.of("app", "leaving").len() == 2).await;
     let evicted = log.of("app", "leaving").remove(1);
     assert_eq!(evicted.spans, ["leave"], "whoever takes somebody out does not wait for it");
-    assert_eq!(evicted.around.names(), ["channel", "reason", "user"]);
+    assert_eq!(evicted.around.names(), ["channel", "endpoint", "reason", "user"]);
     assert_eq!((evicted.around.get("user"), evicted.around.get("reason")), ("ada", "evicted:spam"));
     Ok(())
 }
@@ -264,12 +264,14 @@ async fn mistakes_of_a_client_are_for_debugging() -> TestResult {
     assert_eq!(reasons, ["address_limit", "handshake"]);
     assert_eq!(declined[0].fields.names(), ["endpoint", "error", "reason"]);
     let joins = log.of("pondsocket::handler", "join declined");
-    let channels: Vec<_> = joins.iter().map(|line| line.fields.get("channel")).collect();
-    assert_eq!(channels, ["/closed", "/room/too-long"]);
-    assert_eq!(joins[0].fields.names(), ["channel", "connection", "error", "user"]);
+    assert_eq!(joins.len(), 2);
+    assert_eq!(joins[1].fields.get("channel"), "/room/too-long", "no span tells of it: no handler was asked");
+    assert_eq!(joins[0].fields.names(), ["error", "pattern"], "its spans tell the rest");
+    assert_eq!((joins[0].fields.get("pattern"), &*joins[0].spans), ("/closed", &["connection", "join"][..]));
+    assert_eq!((joins[0].around.get("channel"), joins[0].around.get("user")), ("/closed", "ada"));
     assert!(joins[0].fields.get("error").contains("members only"), "{joins:?}");
     let failed = log.one("pondsocket::handler", "event handler failed");
-    assert_eq!((failed.fields.get("user"), failed.spans), ("ada", vec!["connection", "event"]));
+    assert_eq!((failed.around.get("user"), failed.spans), ("ada", vec!["connection", "event"]));
     let malformed = log.one("pondsocket::message", "malformed");
     assert_eq!(malformed.fields.names(), ["connection", "reason", "user"]);
     let limits = log.of("pondsocket::limit", "limit reached");
@@ -302,7 +304,8 @@ async fn limits_of_our_own_are_warned_of() -> TestResult {
     room.request("hang", json!({})).await.expect_err("cancelled");
     let cancelled = log.one("pondsocket::handler", "cancelled at its deadline");
     assert_eq!((cancelled.level, cancelled.spans), (Level::WARN, vec!["connection", "event"]));
-    assert_eq!(cancelled.fields.names(), ["channel", "connection", "user"]);
+    assert_eq!((cancelled.fields.names(), cancelled.fields.get("pattern")), (vec!["pattern"], "hang"));
+    assert_eq!((cancelled.around.get("event"), cancelled.around.get("user")), ("hang", "ada"));
 
     let own = EndpointOptions { handler_timeout: Some(Duration::from_secs(1)), ..Default::default() };
     let hang = async |_: ConnectionContext| std::future::pending::<Result<Connected>>().await;
@@ -339,6 +342,144 @@ async fn a_page_that_is_refused_is_named_with_what_would_let_it_in() -> TestResu
         let (pond, ..) = self::pond(options.allowed_origins([origin]));
         client(&pond).connect("/in").await?;
     }
+    Ok(())
+}
+
+// --- Lines as operators read them ---------------------------------------------------------------------------------------
+
+/// What a subscriber with a filter writes on this thread, as text.
+struct Printed {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: DefaultGuard,
+}
+
+impl Printed {
+    fn begin(filter: &str) -> Printed {
+        #[derive(Clone)]
+        struct Buffer(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Buffer {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let buffer = Buffer(Arc::clone(&text));
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+        let subscriber = subscriber.without_time().with_writer(move || buffer.clone()).finish();
+        Printed { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The lines that say so.
+    fn lines(&self, message: &str) -> Vec<String> {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&text).lines().filter(|line| line.contains(message)).map(str::to_owned).collect()
+    }
+
+    fn one(&self, message: &str) -> String {
+        let mut lines = self.lines(message);
+        assert_eq!(lines.len(), 1, "{message}: {lines:?}");
+        lines.remove(0)
+    }
+}
+
+/// The fields are all there, each once, and no other of the names that failures have.
+fn assert_fields(line: &str, expected: &[&str]) {
+    const NAMES: [&str; 14] = [
+        "endpoint",
+        "connection",
+        "user",
+        "channel",
+        "event",
+        "request_id",
+        "reason",
+        "pattern",
+        "call",
+        "error",
+        "details",
+        "backtrace",
+        "source",
+        "component",
+    ];
+    for name in NAMES {
+        let count = line.match_indices(&format!("{name}=")).filter(|(at, _)| line[..*at].ends_with([' ', '{'])).count();
+        let wanted = usize::from(expected.iter().any(|field| field.split('=').next() == Some(name)));
+        assert_eq!(count, wanted, "{name}: {line}");
+    }
+    for field in expected.iter().filter(|field| field.contains('=')) {
+        assert!(line.contains(field), "{field}: {line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_a_line_with_event_pattern_and_call_whatever_the_filter_shows_of_its_spans() -> TestResult {
+    for (filter, request_id) in [
+        ("pondsocket=trace", "request_id"),
+        ("pondsocket=info", ""),
+        ("pondsocket=error", ""),
+        ("pondsocket::handler=debug", "request_id"),
+    ] {
+        let (log, (pond, endpoint, lobby)) = (Printed::begin(filter), pond(Options::default()));
+        lobby.on_event("read/*", async |ctx: EventContext| ctx.assigns::<Vec<u8>>().map(drop));
+        lobby.on_event("send/:to", async |ctx: EventContext| ctx.broadcast("sent", &"no object").map(drop));
+        lobby.on_event("skip/:what", async |ctx: EventContext| ctx.pass::<()>());
+        lobby.on_event("skip/*", async |_: EventContext| Err::<(), _>(Error::internal("twice\nas long")));
+        let wrapped = async |ctx: EventContext| ctx.evict("eve", "spam").await.map_err(Error::internal);
+        lobby.on_event("wrapped", wrapped);
+        lobby.on_leave(async |ctx: LeaveContext| ctx.presence::<u8>().map(drop));
+        endpoint.create_channel("/show/:n", async |ctx: JoinContext| Ok::<_, Error>(ctx.accept().track(&7)));
+        let ada = enter(&pond).await?;
+        let mut room = ada.join("/room/1", json!({})).await?;
+        let who = ["endpoint=\"/in\"", "connection", "user", "channel=\"/room/1\""];
+        let failed = async |event: &str, fields: &[&str]| -> TestResult {
+            room.request(event, json!({})).await.expect_err("fails");
+            let line = log.lines("event handler failed").pop().ok_or("no line")?;
+            let event = format!("event=\"{event}\"");
+            let expected: Vec<_> = who.iter().chain(fields).copied().chain([&*event, request_id]).collect();
+            assert_fields(&line, &expected);
+            Ok(())
+        };
+        let keys = "error=\"internal error (500): assigns: invalid type";
+        failed("read/all", &["pattern=\"read/*\"", "call=\"ctx.assigns\"", keys]).await?;
+        let no_object = "error=\"internal error (500): ";
+        failed("send/bob", &["pattern=\"send/:to\"", "call=\"ctx.broadcast\"", no_object]).await?;
+        failed("skip/it", &["pattern=\"skip/*\"", "error=\"internal error (500): twice\\nas long\""]).await?;
+
+        let cause = "error=\"internal error (500): no such member (404)\"";
+        failed("wrapped", &["pattern=\"wrapped\"", "call=\"ctx.evict\"", cause]).await?;
+
+        ada.join("/show/1", json!({})).await.expect_err("declined");
+        let declined = ["endpoint", "connection", "user", "channel=\"/show/1\"", "pattern=\"/show/:n\"", request_id];
+        let declined = declined.into_iter().chain(["call=\"accept().track\"", "error"]).collect::<Vec<_>>();
+        assert_fields(&log.one("join declined"), &declined);
+
+        room.leave().await?;
+        eventually("the leave handler has run", || !log.lines("leave handler failed").is_empty()).await;
+        let _again = ada.join("/room/2", json!({})).await?;
+        endpoint.channel("/room/2")?.evict("ada", "spam").await?;
+        eventually("it has run again", || log.lines("leave handler failed").len() == 2).await;
+        let [left, evicted] = &*log.lines("leave handler failed") else { panic!("two lines") };
+        let reason = if request_id.is_empty() { "" } else { "reason" };
+        let fields = ["endpoint=\"/in\"", "user", "pattern=\"/room/:n\"", "call=\"ctx.presence\"", "error", reason];
+        // The span of its connection stands around the first one.
+        let first = if filter == "pondsocket=error" || filter.contains("handler") { "" } else { "connection" };
+        assert_fields(left, &fields.into_iter().chain(["channel=\"/room/1\"", first]).collect::<Vec<_>>());
+        assert_fields(evicted, &fields.into_iter().chain(["channel=\"/room/2\""]).collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mistake_of_a_client_is_a_line_with_the_extractor_that_found_it() -> TestResult {
+    let (log, (pond, _, lobby)) = (Printed::begin("pondsocket=debug"), pond(Options::default()));
+    lobby.on_event("add", async |_: EventContext, Payload(_): Payload<BTreeMap<String, u8>>| {});
+    let room = enter(&pond).await?.join("/room/1", json!({})).await?;
+    room.request("add", json!({ "a": "b" })).await.expect_err("refused");
+    let fields = ["endpoint", "connection", "user", "channel", "event=\"add\"", "request_id", "pattern=\"add\""];
+    let found = ["call=\"Payload\"", "error=\"invalid payload: a: ", "details"];
+    assert_fields(&log.one("event handler failed"), &fields.into_iter().chain(found).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -383,15 +524,10 @@ async fn what_should_not_fail_is_an_error_with_its_reason() -> TestResult {
         .await;
 
     for (target, message, fields, spans) in [
-        ("handler", "join declined", vec!["channel", "connection", "error", "user"], vec!["connection", "join"]),
-        (
-            "handler",
-            "event handler failed",
-            vec!["channel", "connection", "error", "user"],
-            vec!["connection", "event"],
-        ),
-        ("handler", "leave handler failed", vec!["channel", "endpoint", "error"], vec!["connection", "leave"]),
-        ("outgoing", "outgoing handler failed", vec!["channel", "endpoint", "error", "event"], vec![]),
+        ("handler", "join declined", vec!["error", "pattern"], vec!["connection", "join"]),
+        ("handler", "event handler failed", vec!["error", "pattern"], vec!["connection", "event"]),
+        ("handler", "leave handler failed", vec!["error", "pattern"], vec!["connection", "leave"]),
+        ("outgoing", "outgoing handler failed", vec!["channel", "endpoint", "error", "event", "pattern"], vec![]),
         ("metrics", "the application's metrics panicked", vec![], vec![]),
     ] {
         let line = log.one(&format!("pondsocket::{target}"), message);
@@ -442,7 +578,9 @@ fn every_event_and_span_has_a_target_that_the_guide_for_operators_names() {
     let mut found = 0;
     for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = fs::read_to_string(&path).expect("text");
-        for macro_name in ["trace!(", "debug!(", "info!(", "warn!(", "error!(", "debug_span!(", "info_span!("] {
+        for macro_name in
+            ["trace!(", "debug!(", "info!(", "warn!(", "error!(", "tracing::event!(", "debug_span!(", "info_span!("]
+        {
             for (at, _) in text.match_indices(macro_name) {
                 let arguments = text[at + macro_name.len()..].trim_start();
                 let target = arguments.strip_prefix("target: \"").and_then(|rest| rest.split('"').next());

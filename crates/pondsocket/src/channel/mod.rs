@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::delivery::Delivery;
 use crate::endpoint::{EndpointInner, Origin, disconnected};
-use crate::error::{Error, Result, encoding};
+use crate::error::{Error, InCall, Result, encoding};
 use crate::json::decode;
 use crate::json::received::{Received, ReceivedRef};
 use crate::user::User;
@@ -83,7 +83,7 @@ impl Channel {
     /// 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the channel's
     /// queue is full: nothing was enqueued, [`ready`](Self::ready) waits for room.
     pub fn broadcast<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&To::All, event, payload)
+        self.send(&To::All, event, payload).in_call("channel.broadcast")
     }
 
     /// Sends to these users; ids that are no members are ignored.
@@ -97,7 +97,7 @@ impl Channel {
         U: AsRef<str>,
     {
         let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
-        self.send(&To::Users(users), event, payload)
+        self.send(&To::Users(users), event, payload).in_call("channel.broadcast_to")
     }
 
     /// Sends to all members but this user, with all its connections.
@@ -105,7 +105,7 @@ impl Channel {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from<T: Serialize + ?Sized>(&self, user: &str, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&To::ExceptUser(user.to_owned()), event, payload)
+        self.send(&To::ExceptUser(user.to_owned()), event, payload).in_call("channel.broadcast_from")
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
@@ -126,15 +126,15 @@ impl Channel {
     /// 404 if it is no member, 409 if it is tracked already, 500 if the value is no JSON object, 413 if it is larger than
     /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn track<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
-        let presence = self.encode_presence(presence)?;
+        let presence = self.encode_presence(presence).in_call("channel.track")?;
         let shown = self.change(user, |channel| {
             let member = channel.state().member(user).ok_or_else(no_such_member)?;
             if member.presence.is_some() {
                 return Err(Error::conflict("tracked already"));
             }
             Ok(channel.set_presence(user, presence))
-        })?;
-        shown.map_err(|refused| self.not_shown(refused))
+        });
+        shown.and_then(|shown| shown.map_err(|refused| self.not_shown(refused))).in_call("channel.track")
     }
 
     /// Replaces what a member, of any node, shows of itself; shows it, if it was not tracked.
@@ -143,9 +143,10 @@ impl Channel {
     /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size` or all would
     /// show more than `max_channel_presence`, 503 if the channel's queue is full; for a member on another node also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
-        let presence = self.encode_presence(presence)?;
+        let presence = self.encode_presence(presence).in_call("channel.update_presence")?;
         let here = self.show_here(user, presence.clone());
-        self.elsewhere(here, user, |channel, user| Ask::Presence { channel, user, presence }).await
+        let shown = self.elsewhere(here, user, |channel, user| Ask::Presence { channel, user, presence }).await;
+        shown.in_call("channel.update_presence")
     }
 
     fn encode_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<Object> {
@@ -157,7 +158,7 @@ impl Channel {
     /// # Errors
     /// 404 if it is no member.
     pub fn untrack(&self, user: &str) -> Result<()> {
-        self.change(user, |channel| channel.untrack(user).map(drop).map_err(not_found))
+        self.change(user, |channel| channel.untrack(user).map(drop).map_err(not_found)).in_call("channel.untrack")
     }
 
     /// What the tracked members of all nodes show of themselves, by user id. Of a channel that nobody on this node is in
@@ -170,7 +171,7 @@ impl Channel {
             let presence = user.presence.as_ref()?;
             Some(decode::from_server("presence", presence.as_str()).map(|value| (user.id.to_string(), value)))
         };
-        self.known().into_iter().filter_map(decode).collect()
+        self.known().into_iter().filter_map(decode).collect::<Result<_>>().in_call("channel.presence")
     }
 
     /// The assigns of the members of all nodes, by user id. Of a channel that nobody on this node is in nothing is known
@@ -180,7 +181,7 @@ impl Channel {
     /// 500 if one is of another type.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
         let decode = |user: User| Ok((user.id().to_owned(), user.assigns()?));
-        self.known().into_iter().map(decode).collect()
+        self.known().into_iter().map(decode).collect::<Result<_>>().in_call("channel.assigns")
     }
 
     /// The same as [`presence`](Self::presence), without those members whose presence is of another type: for channels in which
@@ -202,9 +203,10 @@ impl Channel {
     /// `max_assigns_size`; for a member on another node also 503 if the bus is down, 504 if that node did not confirm it:
     /// it may have been done.
     pub async fn update_assigns<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
-        let value = Json::encode(value).map_err(encoding)?;
+        let value = Json::encode(value).map_err(encoding).in_call("channel.update_assigns")?;
         let here = self.assign_here(user, key, value.clone());
-        self.elsewhere(here, user, |channel, user| Ask::Assign { channel, user, key: key.to_owned(), value }).await
+        let ask = |channel, user| Ask::Assign { channel, user, key: key.to_owned(), value };
+        self.elsewhere(here, user, ask).await.in_call("channel.update_assigns")
     }
 
     /// A member, of any node, as it is now.
@@ -213,9 +215,10 @@ impl Channel {
     /// 404 if it is no member; 503 if the bus is down and it is none here, 504 if a node that may have it did not answer.
     pub async fn user(&self, user: &str) -> Result<User> {
         match self.member(user) {
-            Some(member) => Ok(User::of(user_id(user)?, member)),
+            Some(member) => user_id(user).map(|id| User::of(id, member)),
             None => self.user_elsewhere(user).await,
         }
+        .in_call("channel.user")
     }
 
     /// All members, of all nodes. Where somebody on this node is in the channel they are known here; else the other nodes
@@ -279,7 +282,8 @@ impl Channel {
     /// it: it may have been done.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
         let here = self.evict_here(user, reason);
-        self.elsewhere(here, user, |channel, user| Ask::Evict { channel, user, reason: reason.to_owned() }).await
+        let ask = |channel, user| Ask::Evict { channel, user, reason: reason.to_owned() };
+        self.elsewhere(here, user, ask).await.in_call("channel.evict")
     }
 
     /// Takes a member of any node out without a word to it. Its leave handler runs with `reason`; on another node with
@@ -289,7 +293,7 @@ impl Channel {
     /// As [`evict`](Self::evict).
     pub async fn remove(&self, user: &str, reason: &str) -> Result<()> {
         let here = self.remove_here(user, reason);
-        self.elsewhere(here, user, |channel, user| Ask::Remove { channel, user }).await
+        self.elsewhere(here, user, |channel, user| Ask::Remove { channel, user }).await.in_call("channel.remove")
     }
 
     /// Closes the *connections* of all members, with close code 1000: their memberships, here and in other

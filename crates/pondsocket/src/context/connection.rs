@@ -11,7 +11,7 @@ use pondsocket_proto::ws::subprotocols;
 use serde::Serialize;
 
 use super::route::{Routed, route_methods};
-use crate::error::{Error, Result, encoding};
+use crate::error::{Error, InCall, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::encode::check_event;
 use crate::metrics::Observer;
@@ -169,7 +169,7 @@ impl Connected {
     pub fn user_id(mut self, id: &str) -> Self {
         match UserId::new(id) {
             Ok(user) => self.user = Some(user),
-            Err(error) => self.fail(Error::internal(error)),
+            Err(error) => self.fail(Error::internal(error).in_call("accept().user_id")),
         }
         self
     }
@@ -178,7 +178,7 @@ impl Connected {
     pub fn assign<T: Serialize + ?Sized>(mut self, key: &str, value: &T) -> Self {
         match Json::encode(value) {
             Ok(value) => self.assigns.set(key, value),
-            Err(error) => self.fail(encoding(error)),
+            Err(error) => self.fail(encoding(error).in_call("accept().assign")),
         }
         self
     }
@@ -188,7 +188,7 @@ impl Connected {
     pub fn reply<T: Serialize + ?Sized>(mut self, event: &str, payload: &T) -> Self {
         match check_event(event).and_then(|()| Object::encode(payload).map_err(encoding)) {
             Ok(payload) => self.replies.push((event.to_owned(), payload)),
-            Err(error) => self.fail(error),
+            Err(error) => self.fail(error.in_call("accept().reply")),
         }
         self
     }

@@ -15,7 +15,7 @@ use crate::channel::{Channel, Lossy, Own};
 use crate::delivery::Delivery;
 use crate::endpoint::{Connection, EndpointInner, Live, Origin};
 use crate::engine::link::Link;
-use crate::error::{Error, Result, encoding};
+use crate::error::{Error, InCall, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::encode::with_reply;
 use crate::json::received::Received;
@@ -120,7 +120,8 @@ impl EventContext {
     /// # Errors
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        self.call.received.read(self.payload.as_ref().map_or(&self.call.payload, Object::as_str))
+        let payload = self.payload.as_ref().map_or(&*self.call.payload, Object::as_str);
+        self.call.received.read(payload).in_call("ctx.payload")
     }
 
     /// Puts something else in the place of the payload, for whoever comes after this layer.
@@ -129,7 +130,8 @@ impl EventContext {
     /// 500 if it does not serialise to a JSON object.
     pub fn set_payload<T: Serialize + ?Sized>(&mut self, payload: &T) -> Result<()> {
         let object = Object::encode(payload).map_err(encoding);
-        self.payload = Some(object.map_err(|error| self.call.received.blame(payload, error))?);
+        let object = object.map_err(|error| self.call.received.blame(payload, error));
+        self.payload = Some(object.in_call("ctx.set_payload")?);
         Ok(())
     }
 
@@ -161,7 +163,7 @@ impl EventContext {
         let is_mine = |member: &&Member| member.membership == self.call.membership;
         let member = self.call.room.read(|channel| channel.state().member(self.user_id()).filter(is_mine).cloned());
         let departed = || self.call.departed.get()?.as_ref().map(|gone| gone.member.clone());
-        let member = member.or_else(departed).ok_or_else(not_a_member)?;
+        let member = member.or_else(departed).ok_or_else(not_a_member).in_call("ctx.user")?;
         Ok(User::of(self.call.link.user().clone(), member))
     }
 
@@ -170,7 +172,7 @@ impl EventContext {
     /// # Errors
     /// 404 if it is not set, 500 if it is of another type.
     pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        self.user()?.assign(key)
+        self.user().and_then(|user| user.assign(key)).in_call("ctx.assign")
     }
 
     /// All assigns of the member, as a struct or map.
@@ -178,7 +180,7 @@ impl EventContext {
     /// # Errors
     /// 500 if they don't fit.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
-        self.user()?.assigns()
+        self.user().and_then(|user| user.assigns()).in_call("ctx.assigns")
     }
 
     /// Sets an assign of the membership, for all connections of the user in this channel.
@@ -187,8 +189,8 @@ impl EventContext {
     /// 500 if the value does not serialise, 404 if the user is no member any more, 413 if the assigns would be larger
     /// than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        let value = Json::encode(value).map_err(encoding)?;
-        self.channel().assign_here(self.user_id(), key, value)
+        let value = Json::encode(value).map_err(encoding);
+        value.and_then(|value| self.channel().assign_here(self.user_id(), key, value)).in_call("ctx.set_assign")
     }
 
     /// What the member shows of itself.
@@ -196,7 +198,7 @@ impl EventContext {
     /// # Errors
     /// 404 if it is not tracked, 500 if its presence is of another type.
     pub fn presence<T: DeserializeOwned>(&self) -> Result<T> {
-        self.user()?.presence()
+        self.user().and_then(|user| user.presence()).in_call("ctx.presence")
     }
 
     /// What the tracked members show of themselves, by user id.
@@ -204,7 +206,7 @@ impl EventContext {
     /// # Errors
     /// 500 if one is of another type.
     pub fn all_presence<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
-        self.channel().presence()
+        self.channel().presence().in_call("ctx.all_presence")
     }
 
     /// The members' assigns, by user id.
@@ -212,7 +214,7 @@ impl EventContext {
     /// # Errors
     /// 500 if one is of another type.
     pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
-        self.channel().assigns()
+        self.channel().assigns().in_call("ctx.all_assigns")
     }
 
     /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use it where
@@ -245,7 +247,7 @@ impl EventContext {
     /// 409 if it is tracked already, 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
     /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn track<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
-        self.channel().track(self.user_id(), presence)
+        self.channel().track(self.user_id(), presence).in_call("ctx.track")
     }
 
     /// The same for other members.
@@ -259,7 +261,7 @@ impl EventContext {
         U: AsRef<str>,
     {
         let channel = self.channel();
-        users.into_iter().try_for_each(|user| channel.track(user.as_ref(), presence))
+        users.into_iter().try_for_each(|user| channel.track(user.as_ref(), presence)).in_call("ctx.track_for")
     }
 
     /// Replaces what the member shows of itself; shows it, if it was not tracked.
@@ -268,8 +270,8 @@ impl EventContext {
     /// 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
     /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
-        let shown = self.call.endpoint.presence(presence).map_err(|error| self.call.received.blame(presence, error))?;
-        self.channel().show_here(self.user_id(), shown)
+        let shown = self.call.endpoint.presence(presence).map_err(|error| self.call.received.blame(presence, error));
+        shown.and_then(|shown| self.channel().show_here(self.user_id(), shown)).in_call("ctx.update_presence")
     }
 
     /// The same for other members, of any node.
@@ -284,7 +286,7 @@ impl EventContext {
     {
         let channel = self.channel();
         for user in users {
-            channel.update_presence(user.as_ref(), presence).await?;
+            channel.update_presence(user.as_ref(), presence).await.in_call("ctx.update_presence_for")?;
         }
         Ok(())
     }
@@ -294,7 +296,7 @@ impl EventContext {
     /// # Errors
     /// 404 if it is no member any more.
     pub fn untrack(&self) -> Result<()> {
-        self.channel().untrack(self.user_id())
+        self.channel().untrack(self.user_id()).in_call("ctx.untrack")
     }
 
     /// The same for other members.
@@ -307,7 +309,7 @@ impl EventContext {
         U: AsRef<str>,
     {
         let channel = self.channel();
-        users.into_iter().try_for_each(|user| channel.untrack(user.as_ref()))
+        users.into_iter().try_for_each(|user| channel.untrack(user.as_ref())).in_call("ctx.untrack_for")
     }
 
     /// Answers the connection that sent the message, with its request id. A message has one answer. Use the name of
@@ -319,7 +321,7 @@ impl EventContext {
     pub fn reply<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<()> {
         let call = &self.call;
         if call.replied.load(Ordering::Relaxed) {
-            return Err(Error::conflict("a message has one reply"));
+            return Err(Error::conflict("a message has one reply").in_call("ctx.reply"));
         }
         let replied = with_reply(call.room.name.as_str(), event, &call.request_id, payload, |text| {
             if call.replied.swap(true, Ordering::Relaxed) {
@@ -334,7 +336,8 @@ impl EventContext {
                 Ok(()) | Err(_) => Ok(()),
             }
         });
-        replied.map_err(|error| call.received.blame(payload, error))?
+        let sent = replied.map_err(|error| call.received.blame(payload, error)).and_then(|sent| sent);
+        sent.in_call("ctx.reply")
     }
 
     /// Sends to all members, the sender included.
@@ -343,7 +346,7 @@ impl EventContext {
     /// 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the channel's
     /// queue is full: nothing was enqueued, [`Channel::ready`] waits for room.
     pub fn broadcast<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&To::All, event, payload)
+        self.send(&To::All, event, payload).in_call("ctx.broadcast")
     }
 
     /// Sends to these users; ids that are no members are ignored.
@@ -357,7 +360,7 @@ impl EventContext {
         U: AsRef<str>,
     {
         let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
-        self.send(&To::Users(users), event, payload)
+        self.send(&To::Users(users), event, payload).in_call("ctx.broadcast_to")
     }
 
     /// Sends to all but the sending *connection*: other connections of its user get it.
@@ -365,7 +368,8 @@ impl EventContext {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&To::ExceptConnection(self.call.slot, self.call.link.id()), event, payload)
+        let to = To::ExceptConnection(self.call.slot, self.call.link.id());
+        self.send(&to, event, payload).in_call("ctx.broadcast_from")
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
@@ -379,7 +383,7 @@ impl EventContext {
     /// # Errors
     /// 404 if there is no such member.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
-        self.channel().evict(user, reason).await
+        self.channel().evict(user, reason).await.in_call("ctx.evict")
     }
 
     /// Takes a member out of the channel without a word to it.
@@ -387,7 +391,7 @@ impl EventContext {
     /// # Errors
     /// 404 if there is no such member.
     pub async fn remove(&self, user: &str, reason: &str) -> Result<()> {
-        self.channel().remove(user, reason).await
+        self.channel().remove(user, reason).await.in_call("ctx.remove")
     }
 
     /// Completes when the connection that sent the message has gone: nobody waits for the answer any more.

@@ -13,7 +13,7 @@ use super::route::{Routed, route_methods};
 use crate::channel::{Channel, Lossy};
 use crate::endpoint::{Connection, EndpointInner};
 use crate::engine::link::Link;
-use crate::error::{Error, Result, encoding};
+use crate::error::{Error, InCall, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::decode;
 use crate::json::encode::check_event;
@@ -45,7 +45,7 @@ impl JoinContext {
     /// # Errors
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        self.received.read(&self.payload)
+        self.received.read(&self.payload).in_call("ctx.payload")
     }
 
     /// Puts something else in the place of the payload, for whoever comes after this layer.
@@ -54,7 +54,8 @@ impl JoinContext {
     /// 500 if it does not serialise to a JSON object.
     pub fn set_payload<T: Serialize + ?Sized>(&mut self, payload: &T) -> Result<()> {
         let object = Object::encode(payload).map_err(encoding);
-        self.payload = object.map_err(|error| self.received.blame(payload, error))?.as_str().into();
+        let object = object.map_err(|error| self.received.blame(payload, error));
+        self.payload = object.in_call("ctx.set_payload")?.as_str().into();
         Ok(())
     }
 
@@ -73,7 +74,7 @@ impl JoinContext {
     /// # Errors
     /// 404 if it is not set, 500 if it is of another type.
     pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        decode::assign(key, self.link.assigns().get(key))
+        decode::assign(key, self.link.assigns().get(key)).in_call("ctx.assign")
     }
 
     /// All assigns of the connection, as a struct or map.
@@ -81,7 +82,7 @@ impl JoinContext {
     /// # Errors
     /// 500 if they don't fit.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::assigns(&self.link.assigns())
+        decode::assigns(&self.link.assigns()).in_call("ctx.assigns")
     }
 
     /// Sets an assign of the *connection*: this join's membership starts with it, and later joins see it.
@@ -89,7 +90,8 @@ impl JoinContext {
     /// # Errors
     /// 500 if the value does not serialise, 413 if the assigns would be larger than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        self.link.assign(key, Json::encode(value).map_err(encoding)?)
+        let value = Json::encode(value).map_err(encoding);
+        value.and_then(|value| self.link.assign(key, value)).in_call("ctx.set_assign")
     }
 
     /// The id of the joining user.
@@ -130,7 +132,7 @@ impl JoinContext {
     /// # Errors
     /// 500 if one is of another type.
     pub fn all_presence<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
-        self.channel().presence()
+        self.channel().presence().in_call("ctx.all_presence")
     }
 
     /// The members' assigns, by user id.
@@ -138,7 +140,7 @@ impl JoinContext {
     /// # Errors
     /// 500 if one is of another type.
     pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
-        self.channel().assigns()
+        self.channel().assigns().in_call("ctx.all_assigns")
     }
 
     /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use it where
@@ -200,30 +202,31 @@ impl Joined {
     /// Sets an assign of this membership. The membership starts with a copy of the connection's assigns.
     pub fn assign<T: Serialize + ?Sized>(self, key: &str, value: &T) -> Self {
         let step = Json::encode(value).map_err(encoding).map(|value| Step::Assign(key.to_owned(), value));
-        self.then(step)
+        self.then(step.in_call("accept().assign"))
     }
 
     /// Shows the user to the other tracked members, and them to it.
     pub fn track<T: Serialize + ?Sized>(self, presence: &T) -> Self {
         let step = self.object(presence).map(Step::Track);
-        self.then(step)
+        self.then(step.in_call("accept().track"))
     }
 
     /// Answers the joining connection.
     pub fn reply<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
         let step = self.message(event, payload).map(|payload| Step::Reply(event.to_owned(), payload));
-        self.then(step)
+        self.then(step.in_call("accept().reply"))
     }
 
     /// Sends to all members, the new one included.
     pub fn broadcast<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
-        self.send(To::All, event, payload)
+        let step = self.broadcast_step(To::All, event, payload);
+        self.then(step.in_call("accept().broadcast"))
     }
 
     /// Sends to all members but the joining connection: other connections of its user get it.
     pub fn broadcast_from<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
         let step = self.message(event, payload).map(|payload| Step::BroadcastFrom(event.to_owned(), payload));
-        self.then(step)
+        self.then(step.in_call("accept().broadcast_from"))
     }
 
     /// Sends to these users; ids that are no members are ignored.
@@ -234,7 +237,8 @@ impl Joined {
         U: AsRef<str>,
     {
         let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
-        self.send(To::Users(users), event, payload)
+        let step = self.broadcast_step(To::Users(users), event, payload);
+        self.then(step.in_call("accept().broadcast_to"))
     }
 
     /// What was chained, or the first mistake in it.
@@ -245,9 +249,8 @@ impl Joined {
         }
     }
 
-    fn send<T: Serialize + ?Sized>(self, to: To, event: &str, payload: &T) -> Self {
-        let step = self.message(event, payload).map(|payload| Step::Broadcast(to, event.to_owned(), payload));
-        self.then(step)
+    fn broadcast_step<T: Serialize + ?Sized>(&self, to: To, event: &str, payload: &T) -> Result<Step> {
+        self.message(event, payload).map(|payload| Step::Broadcast(to, event.to_owned(), payload))
     }
 
     fn message<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Object> {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::route::{Routed, route_methods};
 use crate::channel::{Channel, Lossy, Own};
 use crate::endpoint::EndpointInner;
-use crate::error::Result;
+use crate::error::{InCall, Result};
 use crate::handler::{Context, sealed};
 use crate::pond::states::States;
 use crate::user::User;
@@ -89,7 +89,7 @@ impl LeaveContext {
     /// # Errors
     /// 404 if it is not set, 500 if it is of another type.
     pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        self.user.assign(key)
+        self.user.assign(key).in_call("ctx.assign")
     }
 
     /// All assigns, as they were.
@@ -97,7 +97,7 @@ impl LeaveContext {
     /// # Errors
     /// 500 if they don't fit.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
-        self.user.assigns()
+        self.user.assigns().in_call("ctx.assigns")
     }
 
     /// The presence, as it was.
@@ -105,7 +105,7 @@ impl LeaveContext {
     /// # Errors
     /// 404 if it was not tracked, 500 if it is of another type.
     pub fn presence<T: DeserializeOwned>(&self) -> Result<T> {
-        self.user.presence()
+        self.user.presence().in_call("ctx.presence")
     }
 
     /// How many members the channel has now.
@@ -142,7 +142,7 @@ impl LeaveContext {
     /// # Errors
     /// 500 if one is of another type.
     pub fn all_presence<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
-        self.channel().presence()
+        self.channel().presence().in_call("ctx.all_presence")
     }
 
     /// The members' assigns, by user id.
@@ -150,7 +150,7 @@ impl LeaveContext {
     /// # Errors
     /// 500 if one is of another type.
     pub fn all_assigns<T: DeserializeOwned>(&self) -> Result<HashMap<String, T>> {
-        self.channel().assigns()
+        self.channel().assigns().in_call("ctx.all_assigns")
     }
 
     /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use it where

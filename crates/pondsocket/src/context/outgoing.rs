@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::route::{Routed, route_methods};
-use crate::error::{Result, encoding};
+use crate::error::{InCall, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::decode;
 use crate::pond::states::States;
@@ -53,7 +53,7 @@ impl OutgoingContext {
     /// # Errors
     /// 500 if it is of another type.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::from_server("payload", &self.message.payload)
+        decode::from_server("payload", &self.message.payload).in_call("ctx.payload")
     }
 
     /// Whom it is sent to: its id, and its assigns and presence as of this delivery, or as they were when it left, if it
@@ -115,7 +115,8 @@ impl Outgoing {
     /// # Errors
     /// 500 if it does not serialise to a JSON object.
     pub fn replace<T: Serialize + ?Sized>(payload: &T) -> Result<Outgoing> {
-        Object::encode(payload).map(|payload| Outgoing::Replace(Replacement(payload))).map_err(encoding)
+        let payload = Object::encode(payload).map_err(encoding).in_call("Outgoing::replace");
+        payload.map(|payload| Outgoing::Replace(Replacement(payload)))
     }
 }
 

@@ -53,7 +53,8 @@ macro_rules! route_methods {
             /// # Errors
             /// 500 if there is no such name in it: the log says which names there are.
             pub fn param(&self, name: &str) -> $crate::error::Result<&str> {
-                $crate::context::route::param(self, name)
+                use $crate::error::InCall;
+                $crate::context::route::param(self, name).in_call("ctx.param")
             }
 
             #[doc = concat!("All parameters of ", $params, ", as a struct or map; numbers are parsed.")]
@@ -61,8 +62,9 @@ macro_rules! route_methods {
             /// # Errors
             /// 400 if a value does not fit, naming the field; 500 if there is none of that name.
             pub fn params<T: serde::de::DeserializeOwned>(&self) -> $crate::error::Result<T> {
+                use $crate::error::InCall;
                 let known = || $crate::context::route::known_params(self);
-                $crate::json::decode::params($crate::context::route::params(self), known)
+                $crate::json::decode::params($crate::context::route::params(self), known).in_call("ctx.params")
             }
 
             #[doc = concat!("The first value of `name` in the query of ", $query, ".")]
@@ -80,7 +82,8 @@ macro_rules! route_methods {
             /// # Errors
             /// 400, naming the field.
             pub fn query_as<T: serde::de::DeserializeOwned>(&self) -> $crate::error::Result<T> {
-                $crate::json::decode::query($crate::context::route::queries(self))
+                use $crate::error::InCall;
+                $crate::json::decode::query($crate::context::route::queries(self)).in_call("ctx.query_as")
             }
 
             #[doc = concat!("What the `*` of ", $wildcard, " matched, without a leading slash, decoded; `None` if there is none.")]

@@ -22,7 +22,7 @@ use crate::endpoint::{Door, EndpointInner, Settings};
 use crate::engine::ids;
 use crate::engine::link::Identity;
 use crate::engine::sync::Mutex;
-use crate::error::Error;
+use crate::error::{Error, InCall};
 use crate::handler::{Erased, guard};
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Ticket;
@@ -160,12 +160,13 @@ async fn decide(
         None => Ok(connected),
     });
     let decided = decided.and_then(|connected| match connected.assigns.to_json().len() > settings.max_assigns_size {
-        true => Err(endpoint.observer.too_large(Limit::Assigns, "assigns")),
+        true => Err(endpoint.observer.too_large(Limit::Assigns, "assigns").in_call("accept().assign")),
         false => Ok(connected),
     });
     let decided = decided.and_then(|connected| match (&offered, &connected.subprotocol) {
         (Some(offered), Some(name)) if !offered.contains(name) => {
-            Err(Error::internal(format!("the client does not offer the subprotocol `{name}`")))
+            let error = Error::internal(format!("the client does not offer the subprotocol `{name}`"));
+            Err(error.in_call("accept().subprotocol"))
         }
         _ => Ok(connected),
     });

@@ -10,6 +10,7 @@ use crate::context::ConnectionContext;
 use crate::edge::body::Body;
 use crate::endpoint::{EndpointInner, Settings};
 use crate::error::Error;
+use crate::failure::{backtrace, chain};
 use crate::handler::guard;
 use crate::metrics::{Component, DeclineReason};
 
@@ -43,12 +44,14 @@ pub(super) fn decline(endpoint: &EndpointInner, Refused { error, reason, headers
     let path = &*endpoint.observer.endpoint;
     if error.is_unexpected() {
         let component = if reason == DeclineReason::Hook { Component::Hook } else { Component::ConnectionHandler };
-        tracing::error!(target: "pondsocket::handler", endpoint = path, %component, ?error, "connection handler failed");
+        let (call, backtrace) = (error.call(), backtrace(&error));
+        tracing::error!(target: "pondsocket::handler", endpoint = path, %component, call, error = chain(&error), backtrace, "connection handler failed");
         endpoint.observer.count(|metrics, _| metrics.error(component, &error));
     } else if matches!(reason, DeclineReason::ConnectionLimit | DeclineReason::Timeout) {
-        tracing::warn!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "declined");
+        tracing::warn!(target: "pondsocket::connection", endpoint = path, %reason, error = chain(&error), "declined");
     } else {
-        tracing::debug!(target: "pondsocket::connection", endpoint = path, %reason, ?error, "declined");
+        let (call, details) = (error.call(), error.details());
+        tracing::debug!(target: "pondsocket::connection", endpoint = path, %reason, call, error = chain(&error), details, "declined");
     }
     endpoint.observer.count(|metrics, path| metrics.connection_declined(path, error.code(), reason));
     let mut response = answer_to(&error);

@@ -12,6 +12,9 @@ use crate::handler::{BoxFuture, Context};
 pub(crate) trait Routes<C: Context>: Send + Sync + 'static {
     /// Calls the first handler that matches, of those from the `from`-th on; `Err` if there is none.
     fn start(&self, ctx: C, from: usize) -> Result<(usize, BoxFuture<Result<C::Answer>>)>;
+
+    /// The text of the pattern of a handler.
+    fn pattern(&self, at: usize) -> Option<Box<str>>;
 }
 
 /// A context on its way through the patterns that match it.
@@ -40,7 +43,7 @@ impl<C: Context, R: Routes<C> + Unpin> Future for Dispatch<C, R> {
             };
             match error.into_passed::<C>() {
                 Ok(ctx) => (me.at, me.future) = started(me.routes.start(ctx, me.at + 1)),
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => return Poll::Ready(Err(error.of_pattern(me.routes.pattern(me.at)))),
             }
         }
     }

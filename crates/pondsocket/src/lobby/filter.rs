@@ -16,6 +16,7 @@ use crate::context::{Outgoing, OutgoingContext, Outgone};
 use crate::engine::link::Link;
 use crate::engine::live::{Gate, Rules, Verdict};
 use crate::error::Error;
+use crate::failure::{backtrace, chain};
 use crate::metrics::{Component, Queue};
 use crate::outgoing::OutgoingNext;
 use crate::user::User;
@@ -101,7 +102,9 @@ impl<'a> Filter<'a> {
     fn fail(&mut self, error: &Error) -> Verdict {
         let (endpoint, channel, event) = (&*self.lobby.observer.endpoint, &*self.sent.channel_name, &*self.sent.event);
         if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::error!(target: "pondsocket::outgoing", endpoint, channel, event, ?error, "outgoing handler failed");
+            let pattern = self.lobby.outgoing_pattern(event);
+            let (call, error, backtrace) = (error.call(), chain(error), backtrace(error));
+            tracing::error!(target: "pondsocket::outgoing", endpoint, channel, event, pattern, call, error, backtrace, "outgoing handler failed");
         }
         self.lobby.observer.count(|metrics, _| metrics.error(Component::OutgoingHandler, error));
         Verdict::Block

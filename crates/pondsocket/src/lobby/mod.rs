@@ -260,10 +260,22 @@ impl LobbyInner {
         rest.find_map(|(at, route)| Some((at, route.pattern.matches(event)?, Arc::clone(&route.what))))
     }
 
+    /// The first pattern that matches an event.
+    pub(crate) fn event_pattern(self: &Arc<Self>, event: &str) -> Option<Box<str>> {
+        self.event_handler(event, 0).and_then(|(at, ..)| self.pattern(at))
+    }
+
     /// The first outgoing handler whose pattern matches an event.
     fn outgoing_handler(&self, event: &str) -> Option<(Match, ErasedOutgoing)> {
         let routes = self.outgoing.read().unwrap_or_else(PoisonError::into_inner);
         routes.iter().find_map(|route| Some((route.pattern.matches(event)?, Arc::clone(&route.what))))
+    }
+
+    /// The pattern of that handler.
+    fn outgoing_pattern(&self, event: &str) -> Option<Box<str>> {
+        let routes = self.outgoing.read().unwrap_or_else(PoisonError::into_inner);
+        let pattern = routes.iter().map(|route| &route.pattern).find(|pattern| pattern.matches(event).is_some());
+        pattern.map(|pattern| pattern.as_str().into())
     }
 
     fn policy(&self, event: &str) -> Option<SlowClient> {
@@ -280,6 +292,11 @@ impl Routes<EventContext> for Arc<LobbyInner> {
         };
         ctx.route = matched;
         Ok((at, guard::call(|| handler(ctx))))
+    }
+
+    fn pattern(&self, at: usize) -> Option<Box<str>> {
+        let routes = self.events.read().unwrap_or_else(PoisonError::into_inner);
+        routes.get(at).map(|route| route.pattern.as_str().into())
     }
 }
 

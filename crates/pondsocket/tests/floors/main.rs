@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules, from the lowest floor to the highest.
 const FLOORS: [&[&str]; 3] = [
-    &["engine", "limits", "json", "metrics", "options", "error", "delivery", "cluster"],
+    &["engine", "limits", "json", "metrics", "options", "error", "failure", "delivery", "cluster"],
     &[
         "context",
         "handler",

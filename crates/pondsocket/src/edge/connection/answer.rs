@@ -4,11 +4,12 @@ use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::wire::GATEWAY;
 use pondsocket_proto::wire::client::Malformed;
 use pondsocket_proto::wire::server::{self, ErrorPayload};
+use tracing::Level;
 
 use super::session::{Session, fresh_request_id};
 use crate::context::Call;
-use crate::engine::link::Link;
 use crate::error::Error;
+use crate::failure::{Around, backtrace, chain};
 
 impl Session {
     pub(super) fn log_malformed(&self, malformed: &Malformed) {
@@ -69,7 +70,7 @@ impl Session {
     }
 
     pub(super) fn decline(&self, channel: &str, request_id: &str, error: &Error) {
-        log(&self.link, channel, "join declined", error);
+        self.log(channel, None, error);
         self.link.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
         let details = error.told_details();
         let payload =
@@ -80,7 +81,7 @@ impl Session {
     /// A message's handler has failed, or there is none.
     pub(super) fn fail(&self, call: &Call, error: &Error) {
         let channel = call.room.name.as_str();
-        log(&self.link, channel, "event handler failed", error);
+        self.log(channel, Some(call), error);
         let details = error.told_details();
         let payload =
             ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
@@ -88,6 +89,49 @@ impl Session {
             true => server::not_found(text, &call.request_id, &payload),
             false => server::internal_error(text, &call.request_id, &payload),
         });
+    }
+
+    /// Logs a failed event, or a join that is declined. Mistakes of the peer are for `debug`, our own for `error`.
+    fn log(&self, channel: &str, call: Option<&Call>, error: &Error) {
+        let what = if call.is_some() { "event handler failed" } else { "join declined" };
+        macro_rules! line {
+            ($level:expr) => {{
+                let around = Around::now();
+                let known = || call.map_or_else(|| self.channel_pattern(channel), |call| self.event_pattern(call));
+                let pattern = error.pattern().map(Into::into).or_else(known);
+                tracing::event!(
+                    target: "pondsocket::handler",
+                    $level,
+                    endpoint = around.missing("endpoint", &*self.endpoint.observer.endpoint),
+                    connection = around.missing("connection", display(self.link.id())),
+                    user = around.missing("user", self.link.user().as_str()),
+                    channel = around.missing("channel", channel),
+                    event = call.and_then(|call| around.missing("event", &*call.event)),
+                    pattern,
+                    call = error.call(),
+                    error = chain(error),
+                    details = error.details(),
+                    backtrace = backtrace(error),
+                    "{what}"
+                );
+            }};
+        }
+        if error.is_unexpected() {
+            line!(Level::ERROR);
+        } else if tracing::enabled!(target: "pondsocket::handler", Level::DEBUG) {
+            line!(Level::DEBUG);
+        }
+    }
+
+    /// The first pattern of the channel's lobby that matches a message's event.
+    pub(super) fn event_pattern(&self, call: &Call) -> Option<Box<str>> {
+        self.endpoint.lobby(call.room.lobby)?.event_pattern(&call.event)
+    }
+
+    /// The first pattern that matches a channel's name.
+    pub(super) fn channel_pattern(&self, channel: &str) -> Option<Box<str>> {
+        let (.., lobby) = self.endpoint.lobby_for(channel, 0)?;
+        Some(lobby.pattern.as_str().into())
     }
 
     pub(super) fn acknowledge_exit(&self, channel: &str, request_id: &str) {
@@ -109,15 +153,5 @@ impl Session {
         let mut text = Vec::new();
         write(&mut text);
         let _ = call.room.reply(&self.link, call.slot, &text, pondsocket_proto::channel::Treatment::CONTROL);
-    }
-}
-
-/// Mistakes of the peer are for `debug`, our own for `error`.
-fn log(link: &Link, channel: &str, what: &'static str, error: &Error) {
-    let (connection, user) = (link.id(), link.user());
-    if error.is_unexpected() {
-        tracing::error!(target: "pondsocket::handler", %connection, %user, channel, ?error, "{what}");
-    } else {
-        tracing::debug!(target: "pondsocket::handler", %connection, %user, channel, ?error, "{what}");
     }
 }

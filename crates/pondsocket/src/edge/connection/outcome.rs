@@ -11,7 +11,8 @@ use super::session::Session;
 use crate::channel::Channel;
 use crate::context::{Call, Joined};
 use crate::engine::link::Link;
-use crate::error::{Error, Result};
+use crate::error::{Error, InCall, Result};
+use crate::handler::dispatch::Routes;
 use crate::hooks::Hooks;
 use crate::metrics::{Component, HandlerKind, Limit, Meter};
 
@@ -38,10 +39,16 @@ impl Session {
         started: Option<Instant>,
         answer: Result<Joined>,
     ) {
-        let outcome = answer.and_then(Joined::into_chain);
+        let outcome = answer.and_then(|joined| {
+            let lobby = joined.lobby;
+            joined.into_chain().map_err(|error| error.of_pattern(self.endpoint.pattern(lobby)))
+        });
         let lobby = outcome.as_ref().ok().map(|(lobby, _)| *lobby);
         let lobby = lobby.or_else(|| Some(self.endpoint.lobby_for(name.as_str(), 0)?.0));
-        let outcome = outcome.and_then(|(lobby, chain)| self.commit_join(name, lobby, request_id, chain));
+        let outcome = outcome.and_then(|(lobby, chain)| {
+            let joined = self.commit_join(name, lobby, request_id, chain);
+            joined.map_err(|error| error.of_pattern(self.endpoint.pattern(lobby)))
+        });
         match &outcome {
             Ok(()) => {}
             Err(error) if error.is_unrouted() => self.no_channel(name, request_id),
@@ -63,16 +70,18 @@ impl Session {
         let too_large =
             |step: &Step| matches!(step, Step::Track(presence) if presence.as_str().len() > options.max_presence_size);
         if chain.iter().any(too_large) {
-            return Err(self.endpoint.observer.too_large(Limit::Presence, "presence"));
+            return Err(self.endpoint.observer.too_large(Limit::Presence, "presence").in_call("accept().track"));
         }
         let shown = |step: &Step| if let Step::Track(presence) = step { presence.as_str().len() } else { 0 };
         let (user, assigns) = (link.user(), link.assigns());
         // What would not fit for a new member must not make a channel.
+        let too_many = || self.endpoint.observer.too_large(Limit::Assigns, "assigns").in_call("accept().assign");
+        let too_much_presence = || self.endpoint.too_much_presence().in_call("accept().track");
         if chain.iter().map(shown).max() > Some(options.max_channel_presence) {
-            return Err(self.endpoint.too_much_presence());
+            return Err(too_much_presence());
         }
         if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
-            return Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns"));
+            return Err(too_many());
         }
         let (live, accepted) = self.endpoint.hub.join(name, (lobby, &rules), |channel, rules| {
             if let Some(member) = channel.state().member(user.as_str())
@@ -90,8 +99,8 @@ impl Session {
             Ok(channel.join(Arc::clone(link), link.id(), user, assigns, request_id, chain, &treatment))
         });
         let accepted = accepted.map_err(|limit| match limit {
-            Limit::ChannelPresence => self.endpoint.too_much_presence(),
-            _ => self.endpoint.observer.too_large(limit, "assigns"),
+            Limit::ChannelPresence => too_much_presence(),
+            _ => too_many(),
         })?;
         let name = live.name.clone();
         if accepted.first {

@@ -13,8 +13,9 @@ use super::job::{Job, Kind, Task};
 use super::room::{Seat, Work};
 use super::session::Session;
 use crate::context::{Call, EventContext, JoinContext, LeaveReason};
-use crate::endpoint::leave_span;
 use crate::error::Error;
+use crate::failure::Around;
+use crate::handler::dispatch::Routes;
 use crate::handler::guard;
 use crate::json::received::Received;
 use crate::metrics::Component;
@@ -143,7 +144,7 @@ impl Session {
     }
 
     fn leave_task(&self, name: &ChannelName, lobby: usize, departure: Departure, reason: LeaveReason) -> Option<Task> {
-        let span = leave_span(name, &departure, &reason);
+        let span = debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), %reason);
         let started = self.endpoint.observer.start();
         let future = span.in_scope(|| self.endpoint.leave(name.clone(), lobby, departure, reason))?;
         Some(Task { kind: Kind::Leave { lobby, future }, started, span })
@@ -209,7 +210,8 @@ impl Session {
             }
             Kind::Leave { lobby, future } => {
                 let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
-                self.endpoint.finish_leave(name.as_str(), *lobby, task.started, &outcome);
+                let who = (name.as_str(), self.link.user().as_str());
+                self.endpoint.finish_leave(who, *lobby, task.started, &outcome);
             }
         }
         None
@@ -229,8 +231,23 @@ impl Session {
         }
         let span = task.span.clone();
         let _entered = span.enter();
-        let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
-        tracing::warn!(target: "pondsocket::handler", %connection, %user, channel, "cancelled at its deadline");
+        let around = Around::now();
+        let (event, pattern) = match &task.kind {
+            Kind::Event { call, .. } => (Some(&*call.event), self.event_pattern(call)),
+            Kind::Join { .. } => (None, self.channel_pattern(name.as_str())),
+            Kind::Leave { lobby, .. } => (None, self.endpoint.pattern(*lobby)),
+            Kind::Opening { .. } => (None, None),
+        };
+        tracing::warn!(
+            target: "pondsocket::handler",
+            endpoint = around.missing("endpoint", &*self.endpoint.observer.endpoint),
+            connection = around.missing("connection", display(self.link.id())),
+            user = around.missing("user", self.link.user().as_str()),
+            channel = around.missing("channel", name.as_str()),
+            event = event.and_then(|event| around.missing("event", event)),
+            pattern,
+            "cancelled at its deadline"
+        );
         match &task.kind {
             Kind::Event { call, .. } => {
                 self.finish_event(call, Component::EventHandler, task.started, Err(guard::timed_out()))
@@ -239,7 +256,8 @@ impl Session {
                 self.finish_join(name, request_id, Component::JoinHandler, task.started, Err(guard::timed_out()));
             }
             Kind::Leave { lobby, .. } => {
-                self.endpoint.finish_leave(name.as_str(), *lobby, task.started, &Err(guard::timed_out()));
+                let who = (name.as_str(), self.link.user().as_str());
+                self.endpoint.finish_leave(who, *lobby, task.started, &Err(guard::timed_out()));
             }
             // It has gone on without, above.
             Kind::Opening { .. } => {}

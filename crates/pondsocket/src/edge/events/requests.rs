@@ -21,6 +21,7 @@ use crate::edge::refusal::{answer_to, refuse, with_cors};
 use crate::endpoint::{EndpointInner, Settings};
 use crate::engine::stream::{Post, Secret, Stream};
 use crate::error::{Error, Result};
+use crate::failure::chain;
 use crate::limits::memory::{Charge, Memory};
 use crate::metrics::Limit;
 
@@ -79,7 +80,7 @@ pub(crate) async fn answer<B: HttpBody>(
     };
     let answer = answered.unwrap_or_else(|error| {
         let path = &*endpoint.observer.endpoint;
-        tracing::debug!(target: "pondsocket::message", endpoint = path, ?error, "request for an event stream refused");
+        tracing::debug!(target: "pondsocket::message", endpoint = path, error = chain(&error), "request for an event stream refused");
         answer_to(&error)
     });
     with_cors(&settings, answer)

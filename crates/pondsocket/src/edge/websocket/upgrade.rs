@@ -27,6 +27,7 @@ use crate::engine::ids;
 use crate::engine::link::Identity;
 use crate::engine::socket::{Io, Socket};
 use crate::error::{Error, Result};
+use crate::failure::{backtrace, chain};
 use crate::handler::{BoxFuture, guard};
 use crate::metrics::{Component, DeclineReason};
 use crate::websocket::{Bounds, Shared, Subprotocols, WebSocket};
@@ -151,7 +152,7 @@ async fn serve_raw(
         if let Some(Poll::Ready(outcome)) = running.as_mut().map(|running| guard::poll(running, cx)) {
             running = None;
             if let Err(error) = outcome {
-                tracing::error!(target: "pondsocket::handler", endpoint = path, ?error, "raw WebSocket's handler failed");
+                tracing::error!(target: "pondsocket::handler", endpoint = path, error = chain(&error), backtrace = backtrace(&error), "raw WebSocket's handler failed");
                 endpoint.observer.count(|metrics, _| metrics.error(Component::ConnectionHandler, &error));
             }
         }
