@@ -94,7 +94,11 @@ outcomes!(EventContext, LeaveContext);
     note = "a handler is an async function or closure that takes `{C}` first, then up to five extractors which that \
             context has, and whose future is `Send`",
     note = "connection handlers return `Result<Connected>`, join handlers `Result<Joined>`, event and leave handlers \
-            `()`, `Result<()>` or `Result<Delivery>`"
+            `()`, `Result<()>` or `Result<Delivery>`",
+    note = "what is within `Payload`, `Params`, `Query`, `Assigns` and `Presence` implements `serde::Deserialize`, and what \
+            is within `State` is `Clone`",
+    note = "if none of this is the cause, a value that is not `Send` may live across an `.await`: the compiler names it if a \
+            closure is registered that calls the function, as in `async |ctx: {C}| handler(ctx).await`"
 )]
 pub trait Handler<C: Context, M>: Send + Sync + 'static {
     /// Checks once, at registration, that what the extractors need is there.
