@@ -72,10 +72,13 @@ impl ContractServer {
         ContractServer::started_by(shell).await
     }
 
-    /// The path of the program, which is built if need be, with the profile of the test itself.
+    /// The program: `CONTRACT_BIN`, or a build of its own, in the profile of the test itself and beside it.
     pub async fn program() -> &'static Path {
         static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
         let build = async {
+            if let Some(built) = std::env::var_os("CONTRACT_BIN") {
+                return PathBuf::from(built);
+            }
             let mut cargo = Command::new(env!("CARGO"));
             cargo.args(["build", "--quiet", "--package", "contract"]);
             if !cfg!(debug_assertions) {
