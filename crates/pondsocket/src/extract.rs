@@ -54,6 +54,34 @@ pub trait Extract<C: Context>: Sized + Send + 'static {
     fn extract(ctx: &C) -> Result<Self>;
 }
 
+/// All that a handler takes after its context.
+#[doc(hidden)]
+pub trait Extractors<C: Context>: Sized + Send + 'static {
+    fn prepare(states: &States);
+    fn extract(ctx: &C) -> Result<Self>;
+}
+
+macro_rules! tuples {
+    ($($extractor:ident),*) => {
+        impl<C: Context, $($extractor: Extract<C>),*> Extractors<C> for ($($extractor,)*) {
+            fn prepare(_states: &States) {
+                $($extractor::prepare(_states);)*
+            }
+
+            fn extract(_ctx: &C) -> Result<Self> {
+                Ok(($($extractor::extract(_ctx)?,)*))
+            }
+        }
+    };
+}
+
+tuples!();
+tuples!(A);
+tuples!(A, B);
+tuples!(A, B, D);
+tuples!(A, B, D, E);
+tuples!(A, B, D, E, G);
+
 /// The payload of a join or an event.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<T>(pub T);

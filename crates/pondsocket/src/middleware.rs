@@ -49,9 +49,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{self, Poll};
 
 use crate::error::Result;
-use crate::extract::Extract;
+use crate::extract::Extractors;
 use crate::handler::guard;
-use crate::handler::{BoxFuture, Context, Erased, Handler, Outcome};
+use crate::handler::{BoxFuture, Context, Erased, Handler, Outcome, Plain};
 use crate::pond::states::States;
 
 /// What a layer runs around: the layers behind it, and at last the handler.
@@ -82,7 +82,7 @@ impl<T> Future for Caught<T> {
 }
 
 /// An async function or closure that takes the context, then up to five extractors (see
-/// [`extract`](crate::extract)), then [`Next`]. `M` is a marker, the tuple of the extractors.
+/// [`extract`](crate::extract)), then [`Next`]. `M` is a marker, made of the extractors.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer around handlers of `{C}`",
     note = "a layer is an async function or closure that takes `{C}` first, then up to five extractors which that \
@@ -96,30 +96,48 @@ pub trait Layer<C: Context, M>: Send + Sync + 'static {
     fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>>;
 }
 
+/// A function or closure of the shape of a layer, for the same reason as [`HandlerFn`](crate::handler::HandlerFn).
+#[doc(hidden)]
+pub trait LayerFn<C: Context, M>: Send + Sync + 'static {
+    type Future: Future;
+    fn invoke(&self, ctx: C, extracted: M, next: Next<C>) -> Self::Future;
+}
+
+impl<F, C, M> Layer<C, Plain<M>> for F
+where
+    F: LayerFn<C, M, Future: Send + 'static>,
+    <F::Future as Future>::Output: Outcome<C>,
+    M: Extractors<C>,
+    C: Context,
+{
+    fn prepare(states: &States) {
+        M::prepare(states);
+    }
+
+    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
+        match M::extract(&ctx) {
+            Ok(extracted) => {
+                let answer = self.invoke(ctx, extracted, next);
+                Box::pin(async move { answer.await.into_answer() })
+            }
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+}
+
 macro_rules! layers {
     ($($extractor:ident),*) => {
-        impl<F, Fut, C, $($extractor,)*> Layer<C, ($($extractor,)*)> for F
+        impl<F, Fut, C, $($extractor,)*> LayerFn<C, ($($extractor,)*)> for F
         where
             C: Context,
             F: Fn(C, $($extractor,)* Next<C>) -> Fut + Send + Sync + 'static,
-            Fut: Future + Send + 'static,
-            Fut::Output: Outcome<C>,
-            $($extractor: Extract<C>,)*
+            Fut: Future,
         {
-            fn prepare(_states: &States) {
-                $($extractor::prepare(_states);)*
-            }
+            type Future = Fut;
 
             #[allow(non_snake_case, reason = "the macro names each extracted value by its type")]
-            fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
-                $(
-                    let $extractor = match $extractor::extract(&ctx) {
-                        Ok(value) => value,
-                        Err(error) => return Box::pin(ready(Err(error))),
-                    };
-                )*
-                let answer = self(ctx, $($extractor,)* next);
-                Box::pin(async move { answer.await.into_answer() })
+            fn invoke(&self, ctx: C, ($($extractor,)*): ($($extractor,)*), next: Next<C>) -> Fut {
+                self(ctx, $($extractor,)* next)
             }
         }
     };

@@ -4,13 +4,14 @@ pub(crate) mod dispatch;
 pub(crate) mod guard;
 
 use std::future::{Future, ready};
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::context::{Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
 use crate::delivery::Delivery;
 use crate::error::Result;
-use crate::extract::Extract;
+use crate::extract::Extractors;
 use crate::middleware::{Both, Layer, WithLayer};
 use crate::pond::states::States;
 
@@ -33,6 +34,11 @@ pub(crate) mod sealed {
 ///
 /// A connection handler returns `Result<Connected>` and a join handler `Result<Joined>`, so that one which never
 /// decides does not compile. Event and leave handlers return `()`, `Result<()>` or `Result<Delivery>`.
+#[diagnostic::on_unimplemented(
+    message = "a handler of `{C}` cannot return `{Self}`",
+    note = "connection handlers return `Result<Connected>`, join handlers `Result<Joined>`, event and leave handlers \
+            `()`, `Result<()>` or `Result<Delivery>`"
+)]
 pub trait Outcome<C: Context> {
     #[doc(hidden)]
     fn into_answer(self) -> Result<C::Answer>;
@@ -77,7 +83,7 @@ macro_rules! outcomes {
 outcomes!(EventContext, LeaveContext);
 
 /// An async function or closure that takes the context, and optionally extractors after it (see
-/// [`extract`](crate::extract)). `M` is a marker, the tuple of the extractors.
+/// [`extract`](crate::extract)). `M` is a marker, made of the extractors.
 ///
 /// ```
 /// # use pondsocket::{EventContext, Payload, Result};
@@ -94,11 +100,7 @@ outcomes!(EventContext, LeaveContext);
     note = "a handler is an async function or closure that takes `{C}` first, then up to five extractors which that \
             context has, and whose future is `Send`",
     note = "connection handlers return `Result<Connected>`, join handlers `Result<Joined>`, event and leave handlers \
-            `()`, `Result<()>` or `Result<Delivery>`",
-    note = "what is within `Payload`, `Params`, `Query`, `Assigns` and `Presence` implements `serde::Deserialize`, and what \
-            is within `State` is `Clone`",
-    note = "if none of this is the cause, a value that is not `Send` may live across an `.await`: the compiler names it if a \
-            closure is registered that calls the function, as in `async |ctx: {C}| handler(ctx).await`"
+            `()`, `Result<()>` or `Result<Delivery>`"
 )]
 pub trait Handler<C: Context, M>: Send + Sync + 'static {
     /// Checks once, at registration, that what the extractors need is there.
@@ -139,30 +141,53 @@ pub(crate) fn erase<C: Context, M, H: Handler<C, M>>(handler: H, states: &States
     Arc::new(move |ctx| handler.call(ctx))
 }
 
+/// A function or closure of the shape of a handler, whatever it takes after the context and whatever it gives. Apart from
+/// `Handler`, so that the compiler knows from the shape alone which handler is meant, and names what that lacks.
+#[doc(hidden)]
+pub trait HandlerFn<C, M>: Send + Sync + 'static {
+    type Future: Future;
+    fn invoke(&self, ctx: C, extracted: M) -> Self::Future;
+}
+
+/// Marks the shape of a plain handler or layer; `M` is the tuple of its extractors.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Plain<M>(PhantomData<fn() -> M>);
+
+impl<F, C, M> Handler<C, Plain<M>> for F
+where
+    F: HandlerFn<C, M, Future: Send + 'static>,
+    <F::Future as Future>::Output: Outcome<C>,
+    M: Extractors<C>,
+    C: Context,
+{
+    fn prepare(states: &States) {
+        M::prepare(states);
+    }
+
+    fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>> {
+        match M::extract(&ctx) {
+            Ok(extracted) => {
+                let answer = self.invoke(ctx, extracted);
+                Box::pin(async move { answer.await.into_answer() })
+            }
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+}
+
 macro_rules! handlers {
     ($($extractor:ident),*) => {
-        impl<F, Fut, C, $($extractor,)*> Handler<C, ($($extractor,)*)> for F
+        impl<F, Fut, C, $($extractor,)*> HandlerFn<C, ($($extractor,)*)> for F
         where
-            C: Context,
             F: Fn(C, $($extractor),*) -> Fut + Send + Sync + 'static,
-            Fut: Future + Send + 'static,
-            Fut::Output: Outcome<C>,
-            $($extractor: Extract<C>,)*
+            Fut: Future,
         {
-            fn prepare(_states: &States) {
-                $($extractor::prepare(_states);)*
-            }
+            type Future = Fut;
 
             #[allow(non_snake_case, reason = "the macro names each extracted value by its type")]
-            fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>> {
-                $(
-                    let $extractor = match $extractor::extract(&ctx) {
-                        Ok(value) => value,
-                        Err(error) => return Box::pin(ready(Err(error))),
-                    };
-                )*
-                let answer = self(ctx, $($extractor),*);
-                Box::pin(async move { answer.await.into_answer() })
+            fn invoke(&self, ctx: C, ($($extractor,)*): ($($extractor,)*)) -> Fut {
+                self(ctx, $($extractor),*)
             }
         }
     };
