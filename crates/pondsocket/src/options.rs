@@ -270,8 +270,9 @@ options! {
         /// The same in bytes. A change of presence counts with the list that it will be told with. Default 4 MiB.
         channel_queue_bytes: usize = 4 * 1024 * 1024,
         /// How many bytes clients may make this server hold of what they send, in all endpoints together: messages that wait
-        /// for their handlers or are being handled, and parts of messages. What waits for delivery and for clients is not
-        /// among them: that has bounds of its own, for each channel and client. From three quarters on
+        /// for their handlers or are being handled, and parts of messages; of raw WebSockets what waits for the peer, too. What
+        /// waits for delivery and for clients of channels is not among them: that has bounds of its own, for each channel
+        /// and client. From three quarters on
         /// connections that hold 64 KiB or more are not read, and one whose part of a message or outbox is that large for
         /// `write_wait` is closed with 1013; from the whole on nobody is read, and newcomers are refused with 503 and
         /// `Retry-After`. Default 1 GiB.

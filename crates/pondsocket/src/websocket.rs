@@ -11,6 +11,7 @@ use pondsocket_proto::ws::{self, Deflater, Opcode};
 use crate::engine::outbox::Closure;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
+use crate::limits::memory::{Charge, Memory};
 use crate::metrics::CloseReason;
 
 /// A message of a raw WebSocket.
@@ -135,6 +136,9 @@ impl fmt::Debug for WebSocket {
 pub(crate) struct Shared {
     state: Mutex<State>,
     bounds: Bounds,
+    /// What it takes of the server's memory. Apart from the state, because giving memory back wakes others; here and not
+    /// with the task, because the application may hold messages for longer than there is a connection.
+    charge: Mutex<Charge>,
 }
 
 /// How much may wait.
@@ -199,6 +203,14 @@ impl Inbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn is_full(&self, bounds: &Bounds) -> bool {
@@ -287,8 +299,13 @@ impl State {
 }
 
 impl Shared {
-    pub(crate) fn new(bounds: Bounds) -> Arc<Shared> {
-        Arc::new(Shared { state: Mutex::default(), bounds })
+    pub(crate) fn new(bounds: Bounds, memory: &Arc<Memory>) -> Arc<Shared> {
+        Arc::new(Shared { state: Mutex::default(), bounds, charge: Mutex::new(Charge::new(memory)) })
+    }
+
+    /// Says how much is held. To be called by the task that reads and writes, which is woken by each change.
+    pub(crate) fn account(&self, bytes: usize) {
+        self.charge.lock().set(bytes);
     }
 
     pub(crate) fn bounds(&self) -> &Bounds {

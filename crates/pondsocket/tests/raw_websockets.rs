@@ -404,3 +404,54 @@ async fn over_tcp_a_reset_peer_gives_back_its_place_though_the_handler_sleeps() 
     eventually("its place is free", || places() == 0).await;
     Ok(())
 }
+
+/// Received or to be sent: what a raw WebSocket holds counts, and is given back, whatever ends it.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_handler_or_the_peer_counts_in_the_memory_limit_and_is_given_back() {
+    let served = served(Options::default());
+    let used = || served.pond.snapshot().memory.used;
+    let mut unread = served.client("/idle").await;
+    for _ in 0..3 {
+        unread.send(Message::binary(vec![7; 50 << 10])).await.expect("it reads");
+    }
+    // The buffer of the message in parts, which may be twice as large, has gone then.
+    eventually("messages for the handler count", || (146 << 10..=154 << 10).contains(&used())).await;
+    drop(unread);
+
+    let mut stalled = served.client("/echo").await;
+    stalled.send(Message::binary(vec![7; 300 << 10])).await.expect("it reads");
+    eventually("what the peer does not take counts", || (280 << 10..=304 << 10).contains(&(used() - (146 << 10))))
+        .await;
+    while let Some(Ok(frame)) = stalled.next().await {
+        if frame.is_binary() {
+            break;
+        }
+    }
+    eventually("what it has taken does not", || used() <= 154 << 10).await;
+    assert!(used() >= 146 << 10, "the handler that takes nothing holds its messages on: {}", used());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_memory_runs_out_a_raw_peer_is_not_read_and_one_that_keeps_much_is_closed() {
+    let served = served(Options::default().memory_limit(400 << 10).write_wait(3 * SECOND));
+    let used = || served.pond.snapshot().memory.used;
+    let mut peers = Vec::new();
+    while used() < 300 << 10 {
+        let mut peer = served.client("/sink").await;
+        let before = used();
+        // A head that announces 500 KiB, and 80 KiB of them.
+        let mut part = vec![0x82, 0xff];
+        part.extend_from_slice(&(500_u64 << 10).to_be_bytes());
+        part.extend_from_slice(&[0; 4 + (80 << 10)]);
+        peer.get_mut().write_all(&part).await.expect("it reads");
+        eventually("a part of a message counts", || used() >= before + (64 << 10)).await;
+        peers.push(peer);
+    }
+    eventually("they are not read", || served.pond.snapshot().memory.paused > 0).await;
+    assert!(served.counted.of("limit_reached").contains(&"/sink memory".to_owned()));
+    eventually("there is memory again", || used() < 300 << 10).await;
+    let ends = |served: &Served| served.ends().iter().filter(|end| end.starts_with("/sink 1013 memory")).count();
+    drop(peers);
+    eventually("all have gone", || used() == 0 && served.places() == 0).await;
+    assert!(ends(&served) >= 1, "{:?}", served.ends());
+}

@@ -30,6 +30,7 @@ use crate::engine::sync::Mutex;
 use crate::engine::timer::Key;
 use crate::handler::BoxFuture;
 use crate::limits::admission::Admission;
+use crate::limits::memory::{SHARE, Wait};
 use crate::metrics::{CloseReason, ConnectionInfo, Limit};
 use crate::websocket::{Message, Shared, Stage, State};
 
@@ -66,6 +67,14 @@ pub(super) struct Driver {
     stalled: Option<Instant>,
     /// Since when all is out, and it is the peer's turn to go.
     closing: Option<Instant>,
+    /// Its wait for memory to read into.
+    memory: Wait,
+    /// It is not read for want of memory.
+    is_starved: bool,
+    /// Since when that is so while much of the memory is held by the peer itself.
+    hoarding: Option<Instant>,
+    /// How many messages waited for the application when it was last looked at.
+    waiting: usize,
     alarm: Option<(Instant, Key)>,
     /// Completes when the server shuts down; `None` once it has.
     draining: Option<BoxFuture<Closure>>,
@@ -126,6 +135,10 @@ impl Driver {
             pinged: now,
             stalled: None,
             closing: None,
+            memory: Wait::default(),
+            is_starved: false,
+            hoarding: None,
+            waiting: 0,
             alarm: None,
             draining: Some(draining),
             endpoint,
@@ -141,12 +154,27 @@ impl Driver {
 
     /// Does what can be done. Ready when the socket is closed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Also when the socket is closed: what the application takes then is given back.
+        self.shared.change(|state| state.drive(cx));
+        let closed = self.proceed(cx);
+        let (received, sent) = self.held();
+        self.shared.account(received + sent);
+        closed
+    }
+
+    /// Bytes that the peer has sent and that nobody has taken, and bytes that the peer has not taken.
+    fn held(&self) -> (usize, usize) {
+        let pings: usize = self.pings.iter().map(Vec::len).sum();
+        let (waiting, sent) = self.shared.change(|state| (state.inbox.bytes(), state.out.len()));
+        (waiting + self.decoder.buffered() + self.first.len(), sent + pings)
+    }
+
+    fn proceed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.io.is_none() {
                 return Poll::Ready(());
             }
             let now = Instant::now();
-            self.shared.change(|state| state.drive(cx));
             self.heed_shutdown(cx);
             self.write(cx, now);
             self.read(cx, now);
@@ -201,10 +229,14 @@ impl Driver {
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let was_starved = std::mem::take(&mut self.is_starved);
         for _ in 0..READS {
-            let may_read =
-                self.shared.change(|state| state.stage != Stage::Open || !state.inbox.is_full(self.shared.bounds()));
-            if !may_read || self.io.is_none() || self.ending.is_some() {
+            let (is_open, is_full) =
+                self.shared.change(|state| (state.stage == Stage::Open, state.inbox.is_full(self.shared.bounds())));
+            if (is_open && is_full) || self.io.is_none() || self.ending.is_some() {
+                return;
+            }
+            if is_open && !self.has_memory(cx, now, was_starved) {
                 return;
             }
             match Scratch::lend(|scratch| self.poll_read(cx, scratch)) {
@@ -227,6 +259,27 @@ impl Driver {
             }
         }
         cx.waker().wake_by_ref();
+    }
+
+    /// Returns `true` if the server has memory for what the peer sends. Once it is closed nothing of that is kept.
+    fn has_memory(&mut self, cx: &Context<'_>, now: Instant, was_starved: bool) -> bool {
+        let (received, sent) = self.held();
+        // What earlier reads of this turn have brought counts at once.
+        self.shared.account(received + sent);
+        self.is_starved = self.endpoint.common.memory.poll_room(cx, &mut self.memory, received + sent).is_pending();
+        let waiting = self.shared.change(|state| state.inbox.len());
+        let before = std::mem::replace(&mut self.waiting, waiting);
+        if !self.is_starved {
+            return true;
+        }
+        if !was_starved {
+            self.reached(Limit::Memory);
+        }
+        if waiting == 0 || waiting < before {
+            // Whoever is not read cannot be heard. That ends if the application takes nothing either.
+            self.heard = now;
+        }
+        false
     }
 
     /// Decodes what was kept, or else reads once.
@@ -311,11 +364,21 @@ impl Driver {
             self.hang_up("it takes nothing", CloseReason::Stalled);
             return now;
         }
-        let (is_open, is_full) =
-            self.shared.change(|state| (state.stage == Stage::Open, state.inbox.is_full(self.shared.bounds())));
+        let (is_open, is_unread, sent) = self.shared.change(|state| {
+            let is_full = state.inbox.is_full(self.shared.bounds());
+            let is_unread = is_full || (self.is_starved && !state.inbox.is_empty());
+            (state.stage == Stage::Open, is_unread, state.out.len())
+        });
+        let is_hoarding = is_open && self.is_starved && self.decoder.buffered() + sent >= SHARE;
+        self.hoarding = self.hoarding.or(Some(now)).filter(|_| is_hoarding);
+        if late(self.hoarding, settings.write_wait) {
+            self.hoarding = None;
+            self.shared.change(|state| state.close(OUT_OF_MEMORY));
+            return now;
+        }
         let silence = self.heard + settings.pong_wait;
         if is_open && now >= silence {
-            match is_full {
+            match is_unread {
                 true => self.shared.change(|state| state.close(UNREAD)),
                 false => self.hang_up("nothing was heard of it", CloseReason::Silent),
             }
@@ -338,6 +401,7 @@ impl Driver {
             is_open.then(|| self.pinged + settings.ping_interval),
             self.stalled.map(|start| start + settings.write_wait),
             self.closing.map(|start| start + settings.write_wait),
+            self.hoarding.map(|start| start + settings.write_wait),
             self.ending.as_ref().map(|ending| ending.deadline),
         ];
         // One of them is always there: a connection that is closing is stalled, or waits for its peer.
@@ -395,6 +459,10 @@ impl Driver {
 /// The application takes none of the messages that wait for it.
 const UNREAD: Closure =
     Closure { code: 1013, text: std::borrow::Cow::Borrowed("too many messages"), reason: CloseReason::TooManyMessages };
+
+/// The server holds as much as it may, and the peer much of it.
+const OUT_OF_MEMORY: Closure =
+    Closure { code: 1013, text: std::borrow::Cow::Borrowed("out of memory"), reason: CloseReason::Memory };
 
 /// Writes what is queued; the stage, once all is out. An answer to a ping comes behind it, at most one at a time.
 fn write(

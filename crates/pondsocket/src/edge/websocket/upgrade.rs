@@ -135,7 +135,7 @@ async fn serve_raw(
         message_bytes: settings.max_message_size,
         sent_bytes: settings.outbox_bytes,
     };
-    let shared = Shared::new(bounds);
+    let shared = Shared::new(bounds, &endpoint.common.memory);
     let deflater = handshake.deflate().map(|deflate| Deflater::new(deflate.window_bits()));
     let socket = WebSocket::new(Arc::clone(&shared), deflater, Subprotocols { offered, agreed });
     let id = ConnectionId::from_u128(ids::fresh());
