@@ -21,7 +21,8 @@ use crate::engine::hub::Hub;
 use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::engine::live::{LiveChannel, Pacing, Rules};
-use crate::engine::outbox::{Closure, Phase};
+use crate::engine::outbox::{Bounds, Closure, Phase};
+use crate::engine::pace;
 use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall, Result, encoding};
@@ -98,12 +99,20 @@ pub(crate) struct EndpointInner {
 pub(crate) struct Settings {
     options: Options,
     pub(crate) origins: Origins,
+    /// What may wait for each of its connections.
+    pub(crate) outbox: Arc<Bounds>,
 }
 
 impl Settings {
     fn new(options: Options) -> Result<Settings> {
         options.validate()?;
-        Ok(Settings { origins: Origins::new(&options)?, options })
+        let outbox = Bounds {
+            frames: options.send_channel_buffer,
+            bytes: options.outbox_bytes,
+            policy: options.slow_client,
+            pace: pace::Terms { wait: options.pacing_wait, rate: options.pacing_rate },
+        };
+        Ok(Settings { origins: Origins::new(&options)?, outbox: Arc::new(outbox), options })
     }
 }
 

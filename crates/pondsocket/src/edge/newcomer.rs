@@ -11,8 +11,7 @@ use crate::endpoint::EndpointInner;
 use crate::engine::framing::Framing;
 use crate::engine::ids;
 use crate::engine::link::{Identity, Link, Terms};
-use crate::engine::outbox::{Bounds, Writer};
-use crate::engine::pace;
+use crate::engine::outbox::Writer;
 
 /// See the module.
 pub(crate) struct Newcomer {
@@ -26,13 +25,7 @@ impl Newcomer {
     pub(crate) fn link(self, endpoint: &Arc<EndpointInner>, framing: Framing, writer: Writer) -> Linked {
         let Newcomer { identity, connected, places } = self;
         let settings = endpoint.settings();
-        let bounds = Bounds {
-            frames: settings.send_channel_buffer,
-            bytes: settings.outbox_bytes,
-            policy: settings.slow_client,
-            pace: pace::Terms { wait: settings.pacing_wait, rate: settings.pacing_rate },
-        };
-        let terms = Terms { framing, bounds, max_assigns: settings.max_assigns_size };
+        let terms = Terms { framing, bounds: Arc::clone(&settings.outbox), max_assigns: settings.max_assigns_size };
         let link = Link::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
         Linked { link, endpoint: Arc::clone(endpoint), replies: connected.replies, places }
     }

@@ -28,7 +28,8 @@ pub(crate) struct Link {
     pub(crate) identity: Identity,
     pub(crate) observer: Arc<Observer>,
     framing: Framing,
-    bounds: Bounds,
+    /// Those of its endpoint, shared by all its connections.
+    bounds: Arc<Bounds>,
     max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
@@ -45,10 +46,10 @@ pub(crate) struct Identity {
 }
 
 /// How a connection is written to, and what it may hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) framing: Framing,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: Arc<Bounds>,
     pub(crate) max_assigns: usize,
 }
 
@@ -140,16 +141,16 @@ impl Link {
     /// Pushes into the outbox, and says whom to wake then.
     fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> Followed {
         let mut outbox = self.outbox.lock();
-        let pushed = push(&mut outbox, self.bounds);
+        let pushed = push(&mut outbox, *self.bounds);
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
-        let (task, deliveries) = (outbox.waker.clone().filter(|_| wake), outbox.relieved(self.bounds));
+        let (task, deliveries) = (outbox.waker.clone().filter(|_| wake), outbox.relieved(*self.bounds));
         self.look_at(&outbox);
         Followed { pushed, task, deliveries }
     }
 
     /// Under the outbox's lock, after each change of what waits.
     fn look_at(&self, outbox: &Outbox) {
-        self.congested.store(outbox.is_congested(self.bounds), Ordering::Relaxed);
+        self.congested.store(outbox.is_congested(*self.bounds), Ordering::Relaxed);
     }
 
     /// Whether so much waits for the client that it should not be read. Only the connection's task need see the truth, which
@@ -246,7 +247,7 @@ impl Link {
     fn wake_if(&self, change: impl FnOnce(&mut Outbox) -> bool) {
         let mut outbox = self.outbox.lock();
         let task = if change(&mut outbox) { outbox.waker.clone() } else { None };
-        let deliveries = outbox.relieved(self.bounds);
+        let deliveries = outbox.relieved(*self.bounds);
         self.look_at(&outbox);
         drop(outbox);
         task.into_iter().chain(deliveries).for_each(Waker::wake);
@@ -292,7 +293,7 @@ impl Link {
 
     /// How far behind the client is, if more waits for it than may for long.
     pub(crate) fn lag(&self) -> Option<Lag> {
-        self.outbox.lock().lag(self.bounds)
+        self.outbox.lock().lag(*self.bounds)
     }
 
     /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task
@@ -340,9 +341,9 @@ impl Link {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            outbox.advance(written, self.bounds, Instant::now());
+            outbox.advance(written, *self.bounds, Instant::now());
             *wrote = true;
-            let deliveries = outbox.relieved(self.bounds);
+            let deliveries = outbox.relieved(*self.bounds);
             self.look_at(&outbox);
             drop(outbox);
             deliveries.into_iter().for_each(Waker::wake);
@@ -352,9 +353,9 @@ impl Link {
     /// Takes bytes of what is queued, for the body of an HTTP answer. `None` once nothing more comes.
     pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut outbox = self.outbox.lock();
-        let (taken, look) = outbox.take(cx.waker(), self.bounds, Instant::now());
+        let (taken, look) = outbox.take(cx.waker(), *self.bounds, Instant::now());
         let task = outbox.waker.clone().filter(|_| look);
-        let deliveries = outbox.relieved(self.bounds);
+        let deliveries = outbox.relieved(*self.bounds);
         self.look_at(&outbox);
         drop(outbox);
         task.into_iter().chain(deliveries).for_each(Waker::wake);
@@ -371,7 +372,7 @@ impl Link {
         let mut outbox = self.outbox.lock();
         let body = outbox.offer().and_then(|(body, _)| body);
         let writer = outbox.end();
-        let deliveries = outbox.relieved(self.bounds);
+        let deliveries = outbox.relieved(*self.bounds);
         self.look_at(&outbox);
         drop(outbox);
         // A TCP peer learns it from that.
@@ -409,7 +410,7 @@ impl Recipient for Arc<Link> {
     fn wait(&self, waker: &Waker, until: Instant) -> Wait {
         let mut outbox = self.outbox.lock();
         let was_left_behind = outbox.is_left_behind();
-        let wait = outbox.wait(waker, self.bounds, until, Instant::now());
+        let wait = outbox.wait(waker, *self.bounds, until, Instant::now());
         let is_news = outbox.is_left_behind() && !was_left_behind;
         let task = outbox.waker.clone().filter(|_| is_news);
         drop(outbox);

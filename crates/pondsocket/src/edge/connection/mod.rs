@@ -520,7 +520,7 @@ mod tests {
         let (id, user) = (ConnectionId::from_u128(1), UserId::new("ada").expect("valid"));
         let pace = pace::Terms { wait: Duration::from_secs(2), rate: 128 * 1024 };
         let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect, pace };
-        let terms = Terms { framing: Framing::Plain, bounds, max_assigns: 1024 };
+        let terms = Terms { framing: Framing::Plain, bounds: Arc::new(bounds), max_assigns: 1024 };
         let observer = Arc::clone(&endpoint.0.observer);
         let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
         let decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
