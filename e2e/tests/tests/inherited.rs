@@ -13,7 +13,8 @@ use tokio::process::Command;
 const SYSTEMD: &str = "
 import os, socket, sys
 listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
-os.dup2(listener.fileno(), 3, inheritable=True)
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
 os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))
 os.execv(sys.argv[2], sys.argv[2:])
 ";

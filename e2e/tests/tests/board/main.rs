@@ -17,8 +17,16 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Metrics that clients of two contract servers do not cause: there may be no samples of these.
-const RARE: [&str; 6] =
-    [names::BLOCKED, names::BUS_DROPPED, names::BUS_GAPS, names::DIVERGENCES, names::DROPPED, names::NAMES_TAKEN];
+const RARE: [&str; 8] = [
+    names::BLOCKED,
+    names::BUS_DROPPED,
+    names::BUS_GAPS,
+    names::CLUSTER_EXCESS,
+    names::DIVERGENCES,
+    names::DROPPED,
+    names::NAMES_TAKEN,
+    names::SOCKETS_CLOSED,
+];
 
 /// A panel of the board asks for this.
 struct Query {
