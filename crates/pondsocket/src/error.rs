@@ -42,7 +42,7 @@ struct Inner {
 /// What the log tells of where an error comes from.
 #[derive(Default)]
 struct Origin {
-    /// What the application called.
+    /// The call that the application made.
     call: Option<&'static str>,
     /// The pattern whose handler gave the error.
     pattern: Option<Box<str>>,

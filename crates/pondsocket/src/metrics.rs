@@ -314,7 +314,7 @@ pub enum ClusterEvent {
     Excess {
         /// What.
         what: Excess,
-        /// How often.
+        /// The number of times.
         times: u64,
     },
     /// So many other nodes live.

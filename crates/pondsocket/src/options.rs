@@ -150,7 +150,7 @@ options! {
         /// Regular expressions of origins that are allowed. Each must match the *whole* origin, as browsers send it,
         /// in lower case: `https://[a-z]+\.example\.org`. Default none.
         allowed_origin_regexps (list): Vec<String> = Vec::new(),
-        /// Whether requests without an `Origin` are allowed, of those that `check_origin` looks at: only browsers send
+        /// True if requests without an `Origin` are allowed, of those that `check_origin` looks at: only browsers send
         /// one, and only they need this protection. One whose browser says in `Sec-Fetch-Site` that it comes from a page
         /// of another origin is not. Default on.
         allow_missing_origin: bool = true,

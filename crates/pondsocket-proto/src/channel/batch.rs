@@ -44,15 +44,15 @@ pub(super) struct Change {
     pub(super) user: UserId,
     pub(super) changed: Object,
     pub(super) request_id: u128,
-    /// How many bytes of a list are told with it to one receiver alone.
+    /// The bytes of a list that are told with it to one receiver alone.
     pub(super) private_list: usize,
 }
 
-/// What a presence message takes beside what it shows, roughly.
+/// The size of a presence message without the presence in it, roughly, in bytes.
 const ENVELOPE: usize = 256;
 
 impl Change {
-    /// How many bytes its message takes, but for a list that is the same for all.
+    /// The size of its message in bytes, without a list that is the same for all.
     fn weight(&self) -> usize {
         2 * self.changed.as_str().len() + ENVELOPE + self.private_list
     }
@@ -68,12 +68,12 @@ impl Change {
     }
 }
 
-/// How presence lists are told.
+/// The limits of presence lists.
 #[derive(Clone, Copy, Debug)]
 pub struct Lists {
     /// A larger list is never told as a whole.
     pub max_bytes: usize,
-    /// How many bytes of one and the same list may be repeated in one batch: beyond it only the last change carries it.
+    /// The most bytes of one list, repeated in one batch: beyond it only the last change carries the list.
     pub repeated_bytes: usize,
 }
 
@@ -168,7 +168,7 @@ impl<R> Batch<R> {
         self.listeners.get(slot.index())?.as_ref()
     }
 
-    /// How many bytes its messages take, but for a presence list that is the same for all.
+    /// The size of its messages in bytes, without a presence list that is the same for all.
     pub(super) fn weight(&self) -> usize {
         self.weight
     }

@@ -56,9 +56,9 @@ pub struct Limits {
     pub soft_bytes: usize,
     /// How many times the soft limit is the hard one.
     pub hard_factor: usize,
-    /// How many bytes of JSON the members here may show of themselves, all together.
+    /// The most bytes of JSON in the presence of all members here together.
     pub presence_bytes: usize,
-    /// How what all members show is told.
+    /// The limits of presence lists.
     pub lists: Lists,
 }
 
@@ -189,12 +189,12 @@ impl<R> Channel<R> {
         !self.queue.is_empty()
     }
 
-    /// How many operations wait for delivery, and how many bytes they will have for one receiver, about.
+    /// The number of operations that wait for delivery, and roughly the bytes that one receiver gets of them.
     pub fn queued(&self) -> (usize, usize) {
         (self.queue.len(), self.queue.bytes() + self.queued_lists())
     }
 
-    /// How many bytes of presence lists one receiver will get with the changes that wait.
+    /// The bytes of presence lists that one receiver gets with the changes that wait.
     fn queued_lists(&self) -> usize {
         let Lists { max_bytes, repeated_bytes } = self.limits.lists;
         let list = self.list_bytes();
@@ -204,7 +204,7 @@ impl<R> Channel<R> {
         list.saturating_mul(self.queue.presences()).min(repeated_bytes + list)
     }
 
-    /// How many bytes the presence list has, about.
+    /// The size of the presence list in bytes, roughly.
     fn list_bytes(&self) -> usize {
         self.state.presence_bytes() + self.elsewhere.presence_bytes()
     }

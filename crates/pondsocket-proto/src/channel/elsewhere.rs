@@ -34,7 +34,7 @@ pub enum View {
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere {
     users: HashMap<UserId, Shown>,
-    /// What they show of themselves, in bytes of JSON.
+    /// The size of their presence, in bytes of JSON.
     presence_bytes: usize,
 }
 
@@ -50,7 +50,7 @@ impl Elsewhere {
         self.presence_bytes -= before.map_or(0, |before| before.presence_bytes());
     }
 
-    /// What they show of themselves, in bytes of JSON.
+    /// The size of their presence, in bytes of JSON.
     pub(super) fn presence_bytes(&self) -> usize {
         self.presence_bytes
     }

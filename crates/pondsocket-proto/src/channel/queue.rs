@@ -39,12 +39,12 @@ impl<R> Queue<R> {
         self.ops
     }
 
-    /// How many bytes the messages that wait will have, but for a presence list that is the same for all.
+    /// The size of the messages that wait, in bytes, without a presence list that is the same for all.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many presence changes wait.
+    /// The number of presence changes that wait.
     pub(super) fn presences(&self) -> usize {
         self.presences
     }

@@ -62,7 +62,7 @@ pub struct Membership(u64);
 /// A user in a channel, with one or more connections.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// Which membership it is.
+    /// The number of the membership.
     pub membership: Membership,
     /// Where the user's connections sit.
     pub seats: Seats,
@@ -98,9 +98,9 @@ pub struct State {
     seats: Vec<Option<Seat>>,
     vacant: Vec<Slot>,
     members: HashMap<UserId, Member>,
-    /// How many memberships there have been.
+    /// The number of memberships that there have been.
     memberships: u64,
-    /// What all members show of themselves, in bytes of JSON.
+    /// The size of the presence of all members, in bytes of JSON.
     presence_bytes: usize,
 }
 
@@ -158,7 +158,7 @@ impl State {
         Ok(before)
     }
 
-    /// What all members show of themselves, in bytes of JSON.
+    /// The size of the presence of all members, in bytes of JSON.
     pub fn presence_bytes(&self) -> usize {
         self.presence_bytes
     }

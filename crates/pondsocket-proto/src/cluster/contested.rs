@@ -17,7 +17,7 @@ const MOST_CHANNELS: usize = 64;
 pub(super) struct Contested {
     /// By the name of a node that is known, so that there are no more of them than of these.
     missed: BTreeMap<Arc<str>, Missed>,
-    /// When the table of leases was asked for last.
+    /// The time of the last question to the table of leases.
     looked: Option<u64>,
 }
 

@@ -123,7 +123,7 @@ impl Core {
         }
     }
 
-    /// Whether one more user of nodes of other languages may be in the channel, or it is there already.
+    /// Returns whether one more user of nodes of other languages may be in the channel, or it is there already.
     fn has_room_for(&mut self, key: &ChannelKey, user: &UserId) -> bool {
         let Some(channel) = self.channels.get(key) else { return false };
         let fits = channel.guests.get(user).is_some() || channel.guests.users().len() < self.limits.users;

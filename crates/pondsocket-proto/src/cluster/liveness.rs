@@ -55,7 +55,7 @@ enum State {
 struct Node {
     incarnation: u64,
     state: State,
-    /// Whether this life has ever been seen to hold a lease.
+    /// True if this life has ever been seen to hold a lease.
     was_leased: bool,
 }
 
@@ -135,7 +135,7 @@ impl Nodes {
         self.leases.is_none()
     }
 
-    /// Whether this life calls itself newer than the one that counts.
+    /// Returns whether this life calls itself newer than the one that counts.
     pub(super) fn may_follow(&self, id: &NodeId) -> bool {
         self.nodes.get(&id.name).is_some_and(|node| node.incarnation < id.incarnation)
     }

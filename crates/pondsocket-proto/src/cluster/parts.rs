@@ -58,7 +58,7 @@ pub(super) struct Parts {
     at: At,
     of: u64,
     come: BTreeMap<u64, Users>,
-    /// Whether something of it was too much.
+    /// True if something of it was too much.
     pub(super) is_cut: bool,
 }
 

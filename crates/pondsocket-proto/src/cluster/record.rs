@@ -103,7 +103,7 @@ pub struct Record {
     content: Content,
     /// Whether the owner has said anything of it lately.
     fresh: bool,
-    /// Whether less is known here than the owner has said, because that was too much.
+    /// True if less is known here than the owner has said, because that was too much.
     is_cut: bool,
 }
 
@@ -144,12 +144,12 @@ impl Record {
         self.users()?.get(user)
     }
 
-    /// How many users are known.
+    /// The number of users that are known.
     pub fn len(&self) -> usize {
         self.users().map_or(0, Users::len)
     }
 
-    /// Whether no user is known.
+    /// Returns whether no user is known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -34,7 +34,7 @@ pub(super) fn unite(own: Option<Claim<'_>>, others: &[Claim<'_>]) -> Option<Show
     Some(Shown { assigns: speaker.assigns.clone(), presence, over_local })
 }
 
-/// How much it shows of itself.
+/// The size of its presence.
 fn size(shown: Option<&Shown>) -> usize {
     shown.and_then(|shown| shown.presence.as_ref()).map_or(0, |presence| presence.as_str().len())
 }
@@ -101,7 +101,7 @@ impl Display {
         changes
     }
 
-    /// Whether it may be shown as it wants to be.
+    /// Returns whether it may be shown as it wants to be.
     fn fits(&self, user: &UserId, shown: Option<&Shown>, most: usize) -> bool {
         let bytes = size(shown);
         bytes == 0 || self.bytes - size(self.shown.get(user)) + bytes <= most

@@ -45,7 +45,7 @@ pub struct Malformed {
     pub request_id: Option<String>,
     /// The channel name, if one can be made out. That of a join may be empty: its client knows the channel by it.
     pub channel: Option<String>,
-    /// Whether it asks to join: then the answer must be one that ends a join.
+    /// True if it asks to join: then the answer must be one that ends a join.
     pub is_join: bool,
 }
 

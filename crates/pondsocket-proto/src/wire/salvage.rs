@@ -11,7 +11,7 @@ pub(super) const FIELDS: [&str; 4] = ["action", "event", "channelName", "request
 pub(super) struct Field {
     /// With U+FFFD in the place of each half of a surrogate pair.
     pub(super) text: String,
-    /// Whether there was such a half.
+    /// True if there was such a half.
     pub(super) is_broken: bool,
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Field {
 #[derive(Debug, Default)]
 pub(super) struct Salvaged {
     fields: [Option<Field>; FIELDS.len()],
-    /// Whether the whole text is a JSON object.
+    /// True if the whole text is a JSON object.
     pub(super) is_object: bool,
 }
 

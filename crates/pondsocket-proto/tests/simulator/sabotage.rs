@@ -57,7 +57,7 @@ impl Door {
         Door { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
     }
 
-    /// Whether lives are numbered by clocks although there are leases.
+    /// Returns whether lives are numbered by clocks although there are leases.
     pub(crate) fn takes_clocks(&self) -> bool {
         self.sabotage == Some(Sabotage::Clocks)
     }

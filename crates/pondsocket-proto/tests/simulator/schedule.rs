@@ -85,7 +85,7 @@ pub(crate) struct Plan {
     pub(crate) tick_late: u64,
     /// How far clocks may be apart.
     pub(crate) skew: u64,
-    /// Whether a clock may be set while its node is down.
+    /// True if a clock may be set while its node is down.
     pub(crate) sets_clocks: bool,
     /// How many messages of a thousand come twice, are lost and reported, are lost without a word.
     pub(crate) duplicates: u64,

@@ -117,7 +117,7 @@ impl Channel {
 }
 
 impl Own {
-    /// Whether the membership lives, in the live channel that it is of.
+    /// Returns whether the membership lives, in the live channel that it is of.
     fn is_member(&self, channel: &Core<Arc<Link>>) -> bool {
         let member = channel.state().member(self.user.as_str());
         member.is_some_and(|member| self.membership.is_some_and(|(_, own)| own == member.membership))

@@ -238,7 +238,7 @@ impl Channel {
         live.is_some_and(|live| live.read(|channel| channel.state().member_count() > 0))
     }
 
-    /// Whether a user of any node is a member, as far as is known here.
+    /// Returns whether a user of any node is a member, as far as is known here.
     pub(crate) fn is_known(&self, user: &str) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| {
@@ -309,13 +309,13 @@ impl Channel {
     }
 }
 
-/// What was of the type asked for, and how much was not.
+/// The values of the type that was asked for, and the number of all others.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Lossy<T> {
     /// By user id.
     pub members: HashMap<String, T>,
-    /// How many members were left out, since theirs is of another type.
+    /// The number of members that were left out, because their value is of another type.
     pub skipped: usize,
 }
 

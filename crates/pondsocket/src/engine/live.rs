@@ -689,7 +689,7 @@ impl Scope {
         changed
     }
 
-    /// Whether so much was published within the current scope that whoever does so should pause.
+    /// Returns whether so much was published within the current scope that whoever does so should pause.
     pub(crate) fn is_crowded() -> bool {
         SCOPE.with_borrow(|scope| scope.as_ref().is_some_and(|changed| changed.is_crowded))
     }

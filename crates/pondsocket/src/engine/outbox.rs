@@ -44,7 +44,7 @@ const HARD_FRAMES_FACTOR: usize = 16;
 /// How much over its bounds an outbox may be before its client is not read any more: what it sends has answers.
 const READ_FACTOR: usize = 2;
 
-/// How many queued buffers one write takes.
+/// The most queued buffers that one write takes.
 const BUFFERS_PER_WRITE: usize = 64;
 
 /// Who writes what is queued.
@@ -138,7 +138,7 @@ pub(crate) enum Wait {
     Until(Instant),
 }
 
-/// How far behind a client is.
+/// The lag of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lag {
     /// When it last took something, or when something began to wait for it.
@@ -252,7 +252,7 @@ impl Outbox {
             || self.bytes > bounds.bytes.saturating_mul(HARD_FACTOR)
     }
 
-    /// Whether so much waits that its client should not be read.
+    /// Returns whether so much waits that its client should not be read.
     pub(crate) fn is_congested(&self, bounds: Bounds) -> bool {
         let is_far = self.frames > bounds.frames.saturating_mul(READ_FACTOR)
             || self.bytes > bounds.bytes.saturating_mul(READ_FACTOR);
@@ -385,7 +385,7 @@ impl Outbox {
         Pushed { accepted: true, wake, dropped, depth: self.frames, ..Pushed::default() }
     }
 
-    /// Whether nobody waits for room any more.
+    /// Returns whether nobody waits for room any more.
     pub(crate) fn is_left_behind(&self) -> bool {
         self.credit.is_left_behind()
     }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub(crate) struct Terms {
     /// How long it may take nothing, if it had taken enough before.
     pub(crate) wait: Duration,
-    /// How many bytes pay for one second.
+    /// The bytes that pay for one second.
     pub(crate) rate: usize,
 }
 
@@ -73,7 +73,7 @@ impl Credit {
         self.at + self.left
     }
 
-    /// Whether others wait, now that more waits for it than may.
+    /// Returns whether others wait, now that more waits for it than may.
     pub(crate) fn holds(&mut self, now: Instant) -> bool {
         self.left_behind |= self.left_at(now).is_zero();
         !self.left_behind

@@ -175,7 +175,7 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// Whether what follows this text in a quoted string is escaped.
+/// Returns whether what follows this text in a quoted string is escaped.
 fn is_escaped(before: &str) -> bool {
     before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }

@@ -14,7 +14,7 @@ pub(crate) const STEP: usize = 4 * 1024;
 /// Whoever holds as much is among those that hold most.
 pub(crate) const SHARE: usize = 64 * 1024;
 
-/// How much of the limit is used.
+/// The share of the limit that is used.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Pressure {
     /// Everybody is read.
@@ -82,12 +82,12 @@ impl Memory {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were not let in.
+    /// The number of clients that were not let in.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// How many connections are not read until less is used.
+    /// The number of connections that are not read until less is used.
     pub(crate) fn paused(&self) -> usize {
         self.waiting.lock().wakers.len()
     }
@@ -142,7 +142,7 @@ impl Memory {
     }
 }
 
-/// What one holder has said that it holds. It must say 0 in the end.
+/// The bytes that one holder has reported. It must report 0 in the end.
 #[derive(Debug, Default)]
 pub(crate) struct Account(usize);
 

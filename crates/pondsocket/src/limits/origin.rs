@@ -44,7 +44,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) certificate: bool,
 }
 
-/// What trusted proxies say of the request that they got.
+/// The request as trusted proxies describe it.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarded {
     pub(crate) hosts: Vec<String>,
@@ -93,7 +93,7 @@ impl Origins {
         Ok(Origins { check: options.check_origin, any, listed, patterns, missing: options.allow_missing_origin })
     }
 
-    /// Whether a request may come in.
+    /// Returns whether a request may come in.
     pub(crate) fn check(&self, asked: Asked<'_>) -> Result<(), Foreign> {
         let is_asked = match self.check {
             CheckOrigin::Off => false,
@@ -145,7 +145,7 @@ fn is_from_another_origin(headers: &HeaderMap) -> bool {
     site.is_some_and(|site| site != b"same-origin" && site != b"none")
 }
 
-/// Whether the origin is that of the server itself, by the name that the client knows it by: the same host and port.
+/// Returns whether the origin is that of the server itself, by the name that the client knows it by: the same host and port.
 fn is_same(origin: &str, asked: Asked<'_>) -> bool {
     let Some((scheme @ ("http" | "https"), host)) = origin.split_once("://") else { return false };
     let page = (without_port(host), port(scheme, host));

@@ -64,7 +64,7 @@ impl Drain {
         answer
     }
 
-    /// Whether it has begun, or will.
+    /// Returns whether it has begun, or will.
     pub(crate) fn is_announced(&self) -> bool {
         !matches!(*self.stage.borrow(), Stage::Serving)
     }

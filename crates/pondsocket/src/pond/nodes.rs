@@ -22,7 +22,7 @@ impl PondSocket {
         !self.is_leaving() && !self.lacks_bus()
     }
 
-    /// Whether it is shutting down, or will after a [delay](crate::Shutdown::delay).
+    /// Returns whether it is shutting down, or will after a [delay](crate::Shutdown::delay).
     pub(crate) fn is_leaving(&self) -> bool {
         self.common.drain.is_announced()
     }

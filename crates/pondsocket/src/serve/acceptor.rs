@@ -90,7 +90,7 @@ impl Accepting {
     }
 }
 
-/// Whether an error concerns one connection only, so that the next can be accepted at once.
+/// Returns whether an error concerns one connection only, so that the next can be accepted at once.
 fn is_the_peers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -103,7 +103,7 @@ impl Pool {
         })
     }
 
-    /// Whether there is room for a newcomer from this address, if it has one; somebody may have been asked to go.
+    /// Returns whether there is room for a newcomer from this address, if it has one; somebody may have been asked to go.
     pub(super) fn room_for(&self, newcomer: Option<IpAddr>) -> Room {
         let now = Instant::now();
         let mut table = self.table.lock();

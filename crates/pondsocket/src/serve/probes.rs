@@ -79,7 +79,7 @@ fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether this is a host, maybe with a port. It is empty where the target of a request has none.
+/// Returns whether this is a host, maybe with a port. It is empty where the target of a request has none.
 fn is_host(value: &[u8]) -> bool {
     if value.is_empty() {
         return true;

@@ -47,7 +47,7 @@ pub struct PresenceChange<T = Value> {
     pub changed: T,
     /// The presence of all tracked users, in no particular order.
     pub list: Vec<T>,
-    /// Whether the list shows no more than what has changed: the whole one follows, unless it is too large.
+    /// True if the list shows no more than what has changed: the whole one follows, unless it is too large.
     pub partial: bool,
 }
 

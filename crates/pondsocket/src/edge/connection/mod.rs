@@ -168,7 +168,7 @@ impl<T: Transport> Connection<T> {
         true
     }
 
-    /// Whether the server has memory for what this connection sends. While it is closed nothing of that is kept.
+    /// Returns whether the server has memory for what this connection sends. While it is closed nothing of that is kept.
     fn has_memory(&mut self, cx: &Context<'_>) -> bool {
         if self.stage != Stage::Open {
             return true;

@@ -55,7 +55,7 @@ impl Work {
     }
 }
 
-/// What waits for its turn in all channels of a connection.
+/// The messages of a connection that wait for their turn, in all its channels.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Waiting {
     pub(super) messages: usize,

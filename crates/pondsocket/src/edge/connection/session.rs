@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    /// Whether anything waits for its turn.
+    /// Returns whether anything waits for its turn.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.messages > 0
     }
@@ -99,7 +99,7 @@ impl Session {
         self.waiting.bytes + self.handled_bytes
     }
 
-    /// Whether what the client sends next has to wait: too much waits for it, or for those it publishes to.
+    /// Returns whether what the client sends next has to wait: too much waits for it, or for those it publishes to.
     pub(crate) fn must_pause(&self) -> bool {
         self.link.is_congested() || Scope::is_crowded()
     }

@@ -1,4 +1,4 @@
-//! What goes on beside the handler of a raw WebSocket: reading, writing, answering pings, and the deadlines.
+//! The driver of a raw WebSocket, beside its handler: reads, writes, answers to pings, and deadlines.
 //!
 //! The handler and this are polled by one task, and share what is in [`Shared`]. So the peer is answered, and found out
 //! if it is silent, whatever the handler waits for; and the socket is there no longer than its peer is, even if the
@@ -34,10 +34,10 @@ use crate::limits::memory::{SHARE, Wait};
 use crate::metrics::{CloseReason, ConnectionInfo, Limit};
 use crate::websocket::{Message, Shared, Stage, State};
 
-/// How often it reads before others get their turn.
+/// The number of reads before other tasks get their turn.
 const READS: usize = 16;
 
-/// How many pings may wait for their answers.
+/// The most pings that wait for their answers.
 const PINGS: usize = 16;
 
 /// The most that a ping or pong carries (RFC 6455 section 5.5).
@@ -103,7 +103,7 @@ struct Ending {
     deadline: Instant,
 }
 
-/// What has been read.
+/// The outcome of a read.
 enum Heard {
     Something,
     Close(Option<u16>),
