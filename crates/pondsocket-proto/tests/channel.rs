@@ -331,7 +331,9 @@ impl Real {
 fn checked(text: &str, moods: &BTreeMap<usize, u8>) -> Value {
     strict::check(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
     let message: Value = serde_json::from_str(text).expect("checked");
-    if let Some(list) = message["payload"]["presence"].as_array() {
+    if message["payload"]["partial"] == true {
+        assert_eq!(message["payload"]["presence"], json!([message["payload"]["changed"]]), "the entry that changed");
+    } else if let Some(list) = message["payload"]["presence"].as_array() {
         let entry = |entry: &Value| (entry["user"].as_u64().expect("a user") as usize, entry["mood"].clone());
         let listed: BTreeMap<_, _> = list.iter().map(entry).collect();
         assert_eq!(listed, moods.iter().map(|(user, mood)| (*user, json!(mood))).collect(), "{text}");
@@ -437,10 +439,11 @@ proptest! {
     }
 }
 
-#[test]
-fn many_changes_of_a_long_list_are_delivered_in_several_batches() {
+/// The presence lists that each connection receives when everybody joins at once with a presence of so many bytes:
+/// for each message its number of entries, and whether it is partial.
+fn lists_of_a_rush(presence_bytes: usize) -> Vec<Vec<(usize, bool)>> {
     let (mut real, mut model) = (Real::new(), Model::default());
-    let pad = "x".repeat(1 << 20);
+    let pad = "x".repeat(presence_bytes);
     for n in 0..USERS {
         let presence = Object::encode(&json!({ "user": n, "mood": 0, "pad": pad })).expect("an object");
         real.channel.join(n, id(n), &user(n), Assigns::default(), "r", vec![Step::Track(presence)], &|_| BROADCAST);
@@ -448,8 +451,31 @@ fn many_changes_of_a_long_list_are_delivered_in_several_batches() {
         real.channel.broadcast(&To::All, text(n as u64).as_bytes(), BROADCAST).expect("room");
         model.broadcast(&Whom::All, n as u64);
     }
-    assert_eq!(real.deliver(&model.moods), 2, "a batch holds 8 MiB of lists");
+    real.deliver(&model.moods);
     for (connection, expected) in &model.heard {
         assert_eq!(&real.received[connection].iter().map(Heard::of).collect::<Vec<_>>(), expected);
     }
+    let list_of = |message: &Value| {
+        let entries = message["payload"]["presence"].as_array()?.len();
+        Some((entries, message["payload"]["partial"] == true))
+    };
+    (0..USERS).map(|n| real.received[&n].iter().filter_map(list_of).collect()).collect()
+}
+
+#[test]
+fn changes_of_a_short_list_each_carry_it() {
+    let whole = (3, false);
+    assert_eq!(lists_of_a_rush(1 << 10), [vec![whole, whole, whole], vec![whole, whole], vec![whole]]);
+}
+
+#[test]
+fn changes_of_a_long_list_carry_it_once() {
+    let (entry, whole) = ((1, true), (3, false));
+    assert_eq!(lists_of_a_rush(40 << 10), [vec![entry, entry, whole], vec![entry, whole], vec![whole]]);
+}
+
+#[test]
+fn a_list_over_the_limit_is_never_told_as_a_whole() {
+    let entry = (1, true);
+    assert_eq!(lists_of_a_rush(300 << 10), [vec![entry, entry, entry], vec![entry, entry], vec![entry]]);
 }

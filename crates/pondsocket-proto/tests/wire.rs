@@ -73,12 +73,22 @@ fn raw_json() -> impl Strategy<Value = String> {
     (inner, wraps).prop_map(|(inner, wraps)| format!("{}{inner}{}", "[".repeat(wraps), "]".repeat(wraps)))
 }
 
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
+/// How deep arrays and objects are nested in a text that is JSON. It is read from the text, since a parsed value has
+/// lost the fields whose name comes again.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
     }
+    deepest
 }
 
 proptest! {
@@ -175,7 +185,7 @@ proptest! {
     #[test]
     fn a_payload_is_accepted_if_it_is_safe(payload in raw_json()) {
         let text = event(&payload);
-        let safe = Value::from_str(&payload).is_ok_and(|value| depth(&value) <= 100);
+        let safe = Value::from_str(&payload).is_ok() && depth(&payload) <= 100;
         match client::decode(&text) {
             Ok(ClientMessage::Event(message)) => {
                 prop_assert!(safe, "{} is accepted", payload);
