@@ -7,6 +7,7 @@
 //! | [`pattern`] | `/chat/:room/*`, compiled once and matched often |
 //! | [`wire`] | the messages, decoded and encoded |
 //! | [`ws`] | RFC 6455 and RFC 7692, server side |
+//! | [`model`] | members and messages, as channels and nodes both know them |
 //! | [`channel`] | one channel: who is in it, and what they are to be told, in one order |
 //! | [`cluster`] | one node among others: whose users are where, and what is to be told to whom |
 //!
@@ -17,6 +18,8 @@ pub mod id;
 pub mod pattern;
 pub mod wire;
 pub mod ws;
+
+pub mod model;
 
 pub mod channel;
 pub mod cluster;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, Class, Encoded, Limits, Plan, Recipients, Slot, Step, To, Treatment,
+    Assigns, Channel, Class, Encoded, Limits, Plan, Recipients, Slot, Step, Target, Treatment,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::wire::{Object, strict};
@@ -298,14 +298,16 @@ impl Real {
     }
 
     /// `None` if it names a connection that never sat anywhere.
-    fn to(&self, whom: &Whom) -> Option<To> {
+    fn to(&self, whom: &Whom) -> Option<Target> {
         Some(match whom {
-            Whom::All => To::All,
+            Whom::All => Target::All,
             Whom::Users(users) => {
-                To::Users(users.iter().map(|n| user(*n).to_string()).chain(["nobody".to_owned()]).collect())
+                Target::Users(users.iter().map(|n| user(*n).to_string()).chain(["nobody".to_owned()]).collect())
             }
-            Whom::ExceptUser(n) => To::ExceptUser(user(*n).to_string()),
-            Whom::ExceptConnection(connection) => To::ExceptConnection(*self.slots.get(connection)?, id(*connection)),
+            Whom::ExceptUser(n) => Target::ExceptUser(user(*n).to_string()),
+            Whom::ExceptConnection(connection) => {
+                Target::ExceptConnection((*self.slots.get(connection)?, id(*connection)))
+            }
         })
     }
 
@@ -448,7 +450,7 @@ fn lists_of_a_rush(presence_bytes: usize) -> Vec<Vec<(usize, bool)>> {
         let presence = Object::encode(&json!({ "user": n, "mood": 0, "pad": pad })).expect("an object");
         real.channel.join(n, id(n), &user(n), Assigns::default(), "r", vec![Step::Track(presence)], &|_| BROADCAST);
         model.join(n, "r", &[Link::Track(0)], 0);
-        real.channel.broadcast(&To::All, text(n as u64).as_bytes(), BROADCAST).expect("room");
+        real.channel.broadcast(&Target::All, text(n as u64).as_bytes(), BROADCAST).expect("room");
         model.broadcast(&Whom::All, n as u64);
     }
     real.deliver(&model.moods);

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, Class, Encoded, Limits, Local, Outbound, Plan, Recipients, Shown, Slot, Step, To, Treatment, View,
+    Assigns, Channel, Class, Encoded, Limits, MemberChange, Outbound, Plan, Recipients, RemoteChange, RemoteMember,
+    Slot, Step, Target, Treatment,
 };
-use pondsocket_proto::cluster::message::{Recipients as Hearers, UserMessage};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
+use pondsocket_proto::model::{self, UserMessage};
 use pondsocket_proto::wire::{Json, Object};
 use serde_json::{Value, json};
 
@@ -45,12 +46,12 @@ impl Room {
     }
 
     fn show(&mut self, name: &str, presence: Option<Value>, over_local: bool) {
-        let shown = Shown { assigns: Assigns::default(), presence: presence.map(object), over_local };
-        self.channel.show(vec![View::Shown(user(name), shown)]);
+        let shown = RemoteMember { assigns: Assigns::default(), presence: presence.map(object), over_local };
+        self.channel.apply_remote(vec![RemoteChange::Shown(user(name), shown)]);
     }
 
     fn gone(&mut self, name: &str) {
-        self.channel.show(vec![View::Gone(user(name))]);
+        self.channel.apply_remote(vec![RemoteChange::Gone(user(name))]);
     }
 
     /// What `me` hears: `EVENT changed`, and for presence how many are in the list.
@@ -85,11 +86,13 @@ impl Room {
     /// What other nodes have to hear, in short.
     fn outbound(&mut self) -> Vec<String> {
         let short = |outbound: Outbound| match outbound {
-            Outbound::Change(Local::Joined { user, assigns }) => format!("joined {user} {}", assigns.to_json()),
-            Outbound::Change(Local::Left { user }) => format!("left {user}"),
-            Outbound::Change(Local::Presence { user, presence: Some(shown) }) => format!("shows {user} {shown:?}"),
-            Outbound::Change(Local::Presence { user, presence: None }) => format!("hides {user}"),
-            Outbound::Change(Local::Assigns { user, assigns, key }) => {
+            Outbound::Change(MemberChange::Joined { user, assigns }) => format!("joined {user} {}", assigns.to_json()),
+            Outbound::Change(MemberChange::Left { user }) => format!("left {user}"),
+            Outbound::Change(MemberChange::Presence { user, presence: Some(shown) }) => {
+                format!("shows {user} {shown:?}")
+            }
+            Outbound::Change(MemberChange::Presence { user, presence: None }) => format!("hides {user}"),
+            Outbound::Change(MemberChange::Assigns { user, assigns, key }) => {
                 format!("assigns {user} {} {}", assigns.to_json(), key.unwrap_or_default())
             }
             Outbound::Message(UserMessage { from, event, to, payload, .. }) => {
@@ -164,7 +167,7 @@ fn what_happens_to_users_here_is_to_be_heard_elsewhere_in_order() {
     let mut room = Room::new();
     let chain = vec![
         Step::Track(object(json!({ "n": 1 }))),
-        Step::Broadcast(To::All, "hello".into(), object(json!({ "to": "all" }))),
+        Step::Broadcast(Target::All, "hello".into(), object(json!({ "to": "all" }))),
         Step::BroadcastFrom("hello".into(), object(json!({ "to": "others" }))),
         Step::Reply("welcome".into(), object(json!({}))),
     ];
@@ -181,7 +184,7 @@ fn what_happens_to_users_here_is_to_be_heard_elsewhere_in_order() {
         "joined ada {}",
         r#"shows ada {"n":1}"#,
         r#"hello {"to":"all"} from ada to All"#,
-        r#"hello {"to":"others"} from ada to ExceptConnection"#,
+        r#"hello {"to":"others"} from ada to ExceptConnection(())"#,
         r#"shows ada {"n":2}"#,
         "hides ada",
         r#"assigns ada {"b":2} "#,
@@ -197,19 +200,19 @@ fn a_message_is_forwarded_to_whom_it_may_concern() {
     let (slot, connection) = room.join("bob", Vec::new());
     room.show("ada", None, false);
     room.channel.take_outbound();
-    let mut forward = |from: Option<&str>, to: To| room.channel.forward(from, &to, "e", "q", r#"{"n":1}"#);
-    let users = |names: &[&str]| To::Users(names.iter().map(|name| (*name).to_owned()).collect());
-    assert!(forward(None, To::All));
-    assert!(forward(Some("bob"), To::ExceptConnection(slot, connection)));
-    assert!(forward(Some("bob"), To::ExceptConnection(slot, ConnectionId::from_u128(99))));
-    assert!(forward(None, To::ExceptUser("bob".into())));
+    let mut forward = |from: Option<&str>, to: Target| room.channel.forward(from, &to, "e", "q", r#"{"n":1}"#);
+    let users = |names: &[&str]| Target::Users(names.iter().map(|name| (*name).to_owned()).collect());
+    assert!(forward(None, Target::All));
+    assert!(forward(Some("bob"), Target::ExceptConnection((slot, connection))));
+    assert!(forward(Some("bob"), Target::ExceptConnection((slot, ConnectionId::from_u128(99)))));
+    assert!(forward(None, Target::ExceptUser("bob".into())));
     assert!(forward(None, users(&["ada", "bob", "eve"])));
     assert!(!forward(None, users(&["bob", "me"])), "they are here");
     let expected = [
         r#"e {"n":1} from CHANNEL to All"#,
-        r#"e {"n":1} from bob to ExceptConnection"#,
+        r#"e {"n":1} from bob to ExceptConnection(())"#,
         r#"e {"n":1} from bob to All"#,
-        r#"e {"n":1} from bob to ExceptSender"#,
+        r#"e {"n":1} from bob to ExceptUser("bob")"#,
         r#"e {"n":1} from CHANNEL to Users(["ada", "eve"])"#,
     ];
     assert_eq!(room.outbound(), expected);
@@ -218,7 +221,7 @@ fn a_message_is_forwarded_to_whom_it_may_concern() {
 #[test]
 fn a_message_of_another_node_reaches_whom_it_is_for() {
     let mut room = Room::new();
-    let mut deliver = |from: &str, to: Hearers| {
+    let mut deliver = |from: &str, to: model::Target| {
         let message = UserMessage {
             from: from.into(),
             event: "e".into(),
@@ -229,12 +232,12 @@ fn a_message_of_another_node_reaches_whom_it_is_for() {
         let members = room.channel.deliver(&message, Treatment::BROADCAST).expect("room");
         (members, room.heard().len())
     };
-    assert_eq!(deliver("ada", Hearers::All), (1, 1));
-    assert_eq!(deliver("ada", Hearers::ExceptSender), (1, 1));
-    assert_eq!(deliver("me", Hearers::ExceptSender), (0, 0));
-    assert_eq!(deliver("me", Hearers::ExceptConnection), (1, 1), "the connection is elsewhere");
-    assert_eq!(deliver("CHANNEL", Hearers::Users(vec!["me".into(), "eve".into()])), (1, 1));
-    assert_eq!(deliver("CHANNEL", Hearers::Users(vec!["eve".into()])), (0, 0));
+    assert_eq!(deliver("ada", model::Target::All), (1, 1));
+    assert_eq!(deliver("ada", model::Target::ExceptUser("ada".into())), (1, 1));
+    assert_eq!(deliver("me", model::Target::ExceptUser("me".into())), (0, 0));
+    assert_eq!(deliver("me", model::Target::ExceptConnection(())), (1, 1), "the connection is elsewhere");
+    assert_eq!(deliver("CHANNEL", model::Target::Users(vec!["me".into(), "eve".into()])), (1, 1));
+    assert_eq!(deliver("CHANNEL", model::Target::Users(vec!["eve".into()])), (0, 0));
     assert!(room.outbound().is_empty(), "what others said is not said again");
 }
 
@@ -244,6 +247,6 @@ fn a_node_that_is_alone_notes_nothing() {
     let mut channel: Channel<&str> = Channel::new(name, Limits::default(), || 7);
     let id = ConnectionId::from_u128(1);
     channel.join("a", id, &user("a"), Assigns::default(), "q", Vec::new(), &|_| Treatment::BROADCAST);
-    assert!(!channel.forward(None, &To::All, "e", "q", "{}"));
+    assert!(!channel.forward(None, &Target::All, "e", "q", "{}"));
     assert!(channel.take_outbound().is_empty());
 }

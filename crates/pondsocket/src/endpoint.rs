@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Lists, Outbound, To};
+use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Lists, Outbound, Target};
 use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
@@ -424,7 +424,7 @@ impl EndpointInner {
         &self,
         origin: Origin<'_>,
         name: &ChannelName,
-        to: &To,
+        to: &Target,
         event: &str,
         payload: &T,
     ) -> Result<Delivery> {
@@ -440,7 +440,7 @@ impl EndpointInner {
         &self,
         origin: Origin<'_>,
         name: &ChannelName,
-        to: &To,
+        to: &Target,
         event: &str,
         message: &Encoded<'_>,
     ) -> Result<Delivery> {
@@ -487,7 +487,7 @@ impl EndpointInner {
         &self,
         origin: Origin<'_>,
         name: &ChannelName,
-        to: &To,
+        to: &Target,
         event: &str,
         message: &Encoded<'_>,
     ) -> Remote {

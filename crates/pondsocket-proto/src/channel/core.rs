@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::batch::{Change, Lists, Op};
-use super::elsewhere::{Elsewhere, Shown, View};
-use super::outbound::{Local, Log, Outbound};
+use super::outbound::{Log, Outbound};
 use super::queue::Queue;
+use super::remote_members::RemoteMembers;
 use super::state::{Departure, Membership, NotMember, Seats, Slot, State};
-use super::{Assigns, Audience, Batch, Listener, Treatment};
-use crate::cluster::message::{Recipients as Hearers, UserMessage};
+use super::{Assigns, Audience, Batch, Listener, MemberChange, RemoteChange, RemoteMember, Treatment, UserMessage};
 use crate::id::{ChannelName, ConnectionId, RequestId, UserId};
+use crate::model;
 use crate::wire::{Action, Json, Object, PresenceKind, server};
 
 /// One step of what follows an accepted join, in the order in which the handler chained them.
@@ -21,23 +21,13 @@ pub enum Step {
     /// Answers the joining connection, with the join's request id.
     Reply(String, Object),
     /// Sends to members, the new one included.
-    Broadcast(To, String, Object),
+    Broadcast(Target, String, Object),
     /// Sends to all but the joining connection.
     BroadcastFrom(String, Object),
 }
 
-/// Whom a broadcast addresses.
-#[derive(Clone, Debug)]
-pub enum To {
-    /// Every member.
-    All,
-    /// The members with these user ids. Unknown ids are ignored.
-    Users(Vec<String>),
-    /// Every member but this user, with all its connections.
-    ExceptUser(String),
-    /// Every connection but this one: the sender's other tabs get it.
-    ExceptConnection(Slot, ConnectionId),
-}
+/// The recipients of a broadcast, as the node that sends it names them.
+pub type Target = model::Target<(Slot, ConnectionId)>;
 
 /// Whom messages are from that no user has sent.
 const CHANNEL: &str = "CHANNEL";
@@ -122,7 +112,7 @@ pub struct Removal {
 pub struct Channel<R> {
     name: ChannelName,
     state: State,
-    elsewhere: Elsewhere,
+    remote: RemoteMembers,
     outbound: Log,
     queue: Queue<R>,
     limits: Limits,
@@ -132,8 +122,8 @@ pub struct Channel<R> {
 impl<R> Channel<R> {
     /// An empty channel. `fresh_id` draws the request ids of messages that answer nobody.
     pub fn new(name: ChannelName, limits: Limits, fresh_id: fn() -> u128) -> Self {
-        let (state, elsewhere, outbound) = (State::default(), Elsewhere::default(), Log::default());
-        Channel { name, state, elsewhere, outbound, queue: Queue::default(), limits, fresh_id }
+        let (state, remote, outbound) = (State::default(), RemoteMembers::default(), Log::default());
+        Channel { name, state, remote, outbound, queue: Queue::default(), limits, fresh_id }
     }
 
     /// The same, of a node among others: from now on [`take_outbound`](Self::take_outbound) gives what they have to hear.
@@ -152,34 +142,34 @@ impl<R> Channel<R> {
         &self.state
     }
 
-    /// Who is in it on other nodes.
-    pub fn elsewhere(&self) -> impl Iterator<Item = (&UserId, &Shown)> {
-        self.elsewhere.iter()
+    /// The members on other nodes.
+    pub fn remote_members(&self) -> impl Iterator<Item = (&UserId, &RemoteMember)> {
+        self.remote.iter()
     }
 
-    /// A user as other nodes show it.
-    pub fn shown_elsewhere(&self, user: &str) -> Option<&Shown> {
-        self.elsewhere.get(user)
+    /// A member on other nodes.
+    pub fn remote_member(&self, user: &str) -> Option<&RemoteMember> {
+        self.remote.get(user)
     }
 
     /// How many users are in it, here and on other nodes.
     pub fn member_count(&self) -> usize {
-        let others = self.elsewhere.iter().filter(|(user, _)| self.state.member(user.as_str()).is_none());
+        let others = self.remote.iter().filter(|(user, _)| self.state.member(user.as_str()).is_none());
         self.state.member_count() + others.count()
     }
 
     /// What a user of any node shows of itself.
     pub fn presence(&self, user: &str) -> Option<&Object> {
         let own = self.state.member(user).and_then(|member| member.presence.as_ref());
-        self.elsewhere.presence(user, own)
+        self.remote.presence(user, own)
     }
 
-    /// What other nodes' users look like here has changed. Members hear of it.
-    pub fn show(&mut self, changes: Vec<View>) {
+    /// Changes the members on other nodes. Members here are told of what that changes in the presence they see.
+    pub fn apply_remote(&mut self, changes: Vec<RemoteChange>) {
         for change in changes {
-            let (View::Shown(user, _) | View::Gone(user)) = &change;
+            let (RemoteChange::Shown(user, _) | RemoteChange::Gone(user)) = &change;
             let (user, before) = (user.clone(), self.presence(user.as_str()).cloned());
-            self.elsewhere.apply(change);
+            self.remote.apply(change);
             self.announce_change(&user, before);
         }
     }
@@ -206,7 +196,7 @@ impl<R> Channel<R> {
 
     /// The size of the presence list in bytes, roughly.
     fn list_bytes(&self) -> usize {
-        self.state.presence_bytes() + self.elsewhere.presence_bytes()
+        self.state.presence_bytes() + self.remote.presence_bytes()
     }
 
     /// Whether those who publish into the channel should pause.
@@ -220,7 +210,7 @@ impl<R> Channel<R> {
         // A user that is here and elsewhere is counted twice, and listed once.
         let is_told = self.list_bytes() / 2 <= self.limits.lists.max_bytes;
         let list = match self.queue.shows_presence() && is_told {
-            true => Some(self.elsewhere.presence_list(&self.state)),
+            true => Some(self.remote.presence_list(&self.state)),
             false => None,
         };
         let mut batch = self.queue.take();
@@ -252,7 +242,7 @@ impl<R> Channel<R> {
         self.acknowledge(slot, request_id);
         if !known {
             let assigns = self.assigns_of(user.as_str());
-            self.outbound.note(|| Outbound::Change(Local::Joined { user: user.clone(), assigns }));
+            self.outbound.note(|| Outbound::Change(MemberChange::Joined { user: user.clone(), assigns }));
         } else if !is_bare {
             self.note_assigns(user, None);
         }
@@ -295,7 +285,7 @@ impl<R> Channel<R> {
                 return Some((event, members));
             }
             Step::BroadcastFrom(event, payload) => {
-                let members = self.publish(user, &To::ExceptConnection(slot, me), &event, &payload, treatment);
+                let members = self.publish(user, &Target::ExceptConnection((slot, me)), &event, &payload, treatment);
                 return Some((event, members));
             }
         }
@@ -305,7 +295,7 @@ impl<R> Channel<R> {
     fn publish(
         &mut self,
         from: &UserId,
-        to: &To,
+        to: &Target,
         event: &str,
         payload: &Object,
         treatment: &dyn Fn(&str) -> Treatment,
@@ -321,32 +311,31 @@ impl<R> Channel<R> {
 
     /// Has other nodes told of a message that was sent here, if it may concern their users. Answers whether it may.
     /// `payload` is the text of a JSON object without line breaks.
-    pub fn forward(&mut self, from: Option<&str>, to: &To, event: &str, request_id: &str, payload: &str) -> bool {
+    pub fn forward(&mut self, from: Option<&str>, to: &Target, event: &str, request_id: &str, payload: &str) -> bool {
         if !self.outbound.is_open() {
             return false;
         }
-        let Some((from, to)) = self.hearers(from, to) else { return false };
+        let Some((from, to)) = self.remote_target(from, to) else { return false };
         let (event, request_id, payload) = (event.to_owned(), request_id.to_owned(), Object::from_valid(payload));
         self.outbound.note(|| Outbound::Message(UserMessage { from, event, payload, request_id, to }));
         true
     }
 
-    /// Whom of other nodes a message is for, and whom it is from for them; `None` if it concerns nobody there.
-    fn hearers(&self, from: Option<&str>, to: &To) -> Option<(Arc<str>, Hearers)> {
+    /// The sender and the target of a message as other nodes are told of them; `None` if it concerns nobody there.
+    fn remote_target(&self, from: Option<&str>, to: &Target) -> Option<(Arc<str>, model::Target)> {
         let from = from.unwrap_or(CHANNEL);
         let (from, to) = match to {
-            To::All => (from, Hearers::All),
-            To::ExceptUser(user) => (user.as_str(), Hearers::ExceptSender),
-            To::ExceptConnection(slot, connection) if self.state.is_seated(*slot, *connection) => {
-                (self.state.user(*slot)?.as_str(), Hearers::ExceptConnection)
+            Target::All => (from, model::Target::All),
+            Target::ExceptUser(user) => (user.as_str(), model::Target::ExceptUser(user.clone())),
+            Target::ExceptConnection((slot, connection)) if self.state.is_seated(*slot, *connection) => {
+                (self.state.user(*slot)?.as_str(), model::Target::ExceptConnection(()))
             }
-            To::ExceptConnection(..) => (from, Hearers::All),
-            To::Users(users) => {
+            Target::ExceptConnection(_) => (from, model::Target::All),
+            Target::Users(users) => {
                 // Whoever is here, and nowhere else as far as is known, needs no other node.
-                let is_here = |user: &str| self.state.member(user).is_some() && self.elsewhere.get(user).is_none();
-                let others: Vec<Arc<str>> =
-                    users.iter().filter(|user| !is_here(user)).map(|user| user.as_str().into()).collect();
-                return (!others.is_empty()).then(|| (from.into(), Hearers::Users(others)));
+                let is_here = |user: &str| self.state.member(user).is_some() && self.remote.get(user).is_none();
+                let others: Vec<_> = users.iter().filter(|user| !is_here(user)).cloned().collect();
+                return (!others.is_empty()).then(|| (from.into(), model::Target::Users(others)));
             }
         };
         Some((from.into(), to))
@@ -358,9 +347,10 @@ impl<R> Channel<R> {
     /// [`Full`], as for [`broadcast`](Self::broadcast).
     pub fn deliver(&mut self, message: &UserMessage, treatment: Treatment) -> Result<usize, Full> {
         let to = match &message.to {
-            Hearers::All | Hearers::ExceptConnection => To::All,
-            Hearers::ExceptSender => To::ExceptUser(message.from.to_string()),
-            Hearers::Users(users) => To::Users(users.iter().map(ToString::to_string).collect()),
+            // The connection that is left out is on the node of the sender.
+            model::Target::All | model::Target::ExceptConnection(()) => Target::All,
+            model::Target::ExceptUser(user) => Target::ExceptUser(user.clone()),
+            model::Target::Users(users) => Target::Users(users.clone()),
         };
         let UserMessage { event, request_id, payload, .. } = message;
         let mut text = Vec::with_capacity(256 + payload.as_str().len());
@@ -422,13 +412,13 @@ impl<R> Channel<R> {
             server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
         });
         let payload = Object::encode(&BTreeMap::from([("reason", reason), ("userId", user.as_str())]));
-        self.forward(None, &To::All, event, id.as_str(), payload.expect("texts are JSON").as_str());
+        self.forward(None, &Target::All, event, id.as_str(), payload.expect("texts are JSON").as_str());
         self.announce_leave(&removal.departure);
         Ok(removal)
     }
 
     /// Sends one encoded message. Answers how many members it addresses.
-    pub fn broadcast(&mut self, to: &To, text: &[u8], treatment: Treatment) -> Result<usize, Full> {
+    pub fn broadcast(&mut self, to: &Target, text: &[u8], treatment: Treatment) -> Result<usize, Full> {
         if self.exceeds(self.limits.hard_factor) {
             return Err(Full);
         }
@@ -550,15 +540,15 @@ impl<R> Channel<R> {
 
     fn announce_leave(&mut self, gone: &Departure) {
         let user = &gone.user;
-        self.outbound.note(|| Outbound::Change(Local::Left { user: user.clone() }));
-        let before = self.elsewhere.presence(user.as_str(), gone.member.presence.as_ref()).cloned();
+        self.outbound.note(|| Outbound::Change(MemberChange::Left { user: user.clone() }));
+        let before = self.remote.presence(user.as_str(), gone.member.presence.as_ref()).cloned();
         self.announce_change(user, before);
     }
 
     /// A member here shows something else of itself than before.
     fn change_presence(&mut self, user: &str, before: Option<Object>, presence: Option<Object>) {
         let user = member_id(user);
-        self.outbound.note(|| Outbound::Change(Local::Presence { user: user.clone(), presence }));
+        self.outbound.note(|| Outbound::Change(MemberChange::Presence { user: user.clone(), presence }));
         self.announce_change(&user, before);
     }
 
@@ -584,7 +574,7 @@ impl<R> Channel<R> {
     fn note_assigns(&mut self, user: &UserId, key: Option<&str>) {
         if self.outbound.is_open() {
             let (assigns, key) = (self.assigns_of(user.as_str()), key.map(str::to_owned));
-            self.outbound.note(|| Outbound::Change(Local::Assigns { user: user.clone(), assigns, key }));
+            self.outbound.note(|| Outbound::Change(MemberChange::Assigns { user: user.clone(), assigns, key }));
         }
     }
 
@@ -615,19 +605,19 @@ impl<R> Channel<R> {
     }
 
     /// The connections that `to` means now, and how many members they belong to.
-    fn audience(&self, to: &To) -> (Audience<R>, usize) {
+    fn audience(&self, to: &Target) -> (Audience<R>, usize) {
         let all = self.state.member_count();
         match to {
-            To::All => (Audience::All, all),
-            To::ExceptUser(user) => match self.state.member(user) {
+            Target::All => (Audience::All, all),
+            Target::ExceptUser(user) => match self.state.member(user) {
                 Some(member) => (Audience::Except(member.seats.clone()), all - 1),
                 None => (Audience::All, all),
             },
-            To::ExceptConnection(slot, connection) => match self.state.is_seated(*slot, *connection) {
+            Target::ExceptConnection((slot, connection)) => match self.state.is_seated(*slot, *connection) {
                 true => (Audience::Except(Seats::One(*slot)), all - usize::from(self.sits_alone(*slot))),
                 false => (Audience::All, all),
             },
-            To::Users(users) => {
+            Target::Users(users) => {
                 let mut named: Vec<&str> = users.iter().map(String::as_str).collect();
                 named.sort_unstable();
                 named.dedup();
@@ -734,7 +724,7 @@ mod tests {
             Step::Reply("first".into(), object("{}")),
             Step::Track(object("{}")),
             Step::Assign("role".into(), Json::encode("host").expect("JSON")),
-            Step::Broadcast(To::All, "last".into(), object("{}")),
+            Step::Broadcast(Target::All, "last".into(), object("{}")),
             Step::BroadcastFrom("others".into(), object("{}")),
         ];
         join(&mut channel, "b1", Vec::new());
@@ -817,7 +807,7 @@ mod tests {
         deliver(&mut channel, &mut recipients);
         let removal = channel.evict(&UserId::new("a").expect("valid"), "spam").expect("a member");
         assert_eq!(removal.connections, [id("a1"), id("a2")]);
-        assert_eq!(channel.broadcast(&To::All, &said("after"), BROADCAST), Ok(1));
+        assert_eq!(channel.broadcast(&Target::All, &said("after"), BROADCAST), Ok(1));
         let expected = ["a1 evicted", "a1 EVICTED", "a2 evicted", "a2 EVICTED", "b1 user_evicted", "b1 after"];
         assert_eq!(deliver(&mut channel, &mut recipients), expected);
     }
@@ -828,12 +818,12 @@ mod tests {
         let filtered = Treatment { filtered: true, ..BROADCAST };
         let slot = join(&mut channel, "a1", vec![Step::Assign("role".into(), Json::encode("host").expect("JSON"))]);
         let other = join(&mut channel, "b1", Vec::new());
-        channel.broadcast(&To::All, &said("plain"), BROADCAST).expect("room");
-        channel.broadcast(&To::All, &said("decided"), filtered).expect("room");
+        channel.broadcast(&Target::All, &said("plain"), BROADCAST).expect("room");
+        channel.broadcast(&Target::All, &said("decided"), filtered).expect("room");
         channel.leave(slot, id("a1"), None).expect("seated");
         channel.remove(&UserId::new("b").expect("valid")).expect("a member");
         assert_eq!(join(&mut channel, "c1", Vec::new()), other, "the seat is taken by another");
-        channel.broadcast(&To::All, &said("again"), filtered).expect("room");
+        channel.broadcast(&Target::All, &said("again"), filtered).expect("room");
         channel.leave(other, id("c1"), None).expect("seated");
         assert_eq!(join(&mut channel, "d1", Vec::new()), other);
 
@@ -857,15 +847,15 @@ mod tests {
         let slot = join(&mut channel, "a1", Vec::new());
         let alone = join(&mut channel, "b1", Vec::new());
         join(&mut channel, "a2", Vec::new());
-        let mut told = |to: To| channel.broadcast(&to, &said("x"), BROADCAST).expect("room");
-        assert_eq!(told(To::All), 2);
-        assert_eq!(told(To::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
-        assert_eq!(told(To::Users(Vec::new())), 0);
-        assert_eq!(told(To::ExceptUser("a".into())), 1);
-        assert_eq!(told(To::ExceptUser("nobody".into())), 2);
-        assert_eq!(told(To::ExceptConnection(slot, id("a1"))), 2, "the other connection of the user gets it");
-        assert_eq!(told(To::ExceptConnection(alone, id("b1"))), 1);
-        assert_eq!(told(To::ExceptConnection(alone, id("b2"))), 2, "somebody else sits there");
+        let mut told = |to: Target| channel.broadcast(&to, &said("x"), BROADCAST).expect("room");
+        assert_eq!(told(Target::All), 2);
+        assert_eq!(told(Target::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
+        assert_eq!(told(Target::Users(Vec::new())), 0);
+        assert_eq!(told(Target::ExceptUser("a".into())), 1);
+        assert_eq!(told(Target::ExceptUser("nobody".into())), 2);
+        assert_eq!(told(Target::ExceptConnection((slot, id("a1")))), 2, "the other connection of the user gets it");
+        assert_eq!(told(Target::ExceptConnection((alone, id("b1")))), 1);
+        assert_eq!(told(Target::ExceptConnection((alone, id("b2")))), 2, "somebody else sits there");
     }
 
     #[test]
@@ -873,7 +863,11 @@ mod tests {
         let mut channel = channel(Limits::default());
         let slot = join(&mut channel, "a1", Vec::new());
         channel.take();
-        for to in [To::ExceptConnection(slot, id("a1")), To::ExceptUser("a".into()), To::Users(vec!["b".into()])] {
+        for to in [
+            Target::ExceptConnection((slot, id("a1"))),
+            Target::ExceptUser("a".into()),
+            Target::Users(vec!["b".into()]),
+        ] {
             assert_eq!(channel.broadcast(&to, &said("x"), BROADCAST), Ok(0));
         }
         assert!(!channel.has_queued());
@@ -890,7 +884,7 @@ mod tests {
             join(&mut channel, "a1", Vec::new());
             channel.take();
             let outcomes =
-                [(); 5].map(|()| (channel.broadcast(&To::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
+                [(); 5].map(|()| (channel.broadcast(&Target::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
             assert_eq!(
                 outcomes,
                 [(true, false), (true, true), (true, true), (true, true), (false, true)],
@@ -905,7 +899,7 @@ mod tests {
     fn a_full_queue_still_takes_errors_and_departures() {
         let mut channel = channel(Limits { soft_messages: 1, soft_bytes: 1, hard_factor: 1, ..Limits::default() });
         let slot = join(&mut channel, "a1", Vec::new());
-        assert_eq!(channel.broadcast(&To::All, &said("x"), BROADCAST), Err(Full));
+        assert_eq!(channel.broadcast(&Target::All, &said("x"), BROADCAST), Err(Full));
         assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Err(Refused::Full(Full)));
         assert_eq!(channel.set_presence("a", object("{}")), Err(Refused::Full(Full)));
         assert_eq!(channel.reply(slot, id("a1"), &said("x"), Treatment::CONTROL), Ok(()));
@@ -920,9 +914,9 @@ mod tests {
         channel.leave(gone, id("b1"), None).expect("seated");
         channel.assign("a", "role", Json::encode("host").expect("JSON")).expect("a member");
         let filtered = Treatment { filtered: true, ..BROADCAST };
-        channel.broadcast(&To::All, &said("x"), filtered).expect("room");
+        channel.broadcast(&Target::All, &said("x"), filtered).expect("room");
         channel.reply(slot, id("a1"), &said("y"), filtered).expect("seated");
-        channel.broadcast(&To::All, &said("z"), BROADCAST).expect("room");
+        channel.broadcast(&Target::All, &said("z"), BROADCAST).expect("room");
 
         let before = channel.take();
         assert!(!before.is_filtered() && before.listener(slot).is_none());

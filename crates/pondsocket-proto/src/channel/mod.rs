@@ -15,22 +15,20 @@
 //!      Recipients ---->  Plan: who gets which pieces
 //! ```
 
-mod assigns;
 mod batch;
 mod core;
-mod elsewhere;
 mod outbound;
 mod plan;
 mod queue;
 mod recipients;
+mod remote_members;
 mod state;
 mod treatment;
 
-pub use assigns::Assigns;
+pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 pub use batch::{Audience, Batch, Listener, Lists};
-pub use core::{Accepted, Channel, Full, Limits, Refused, Removal, Step, To};
-pub use elsewhere::{Shown, View};
-pub use outbound::{Local, Outbound};
+pub use core::{Accepted, Channel, Full, Limits, Refused, Removal, Step, Target};
+pub use outbound::Outbound;
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
 pub use recipients::{Reception, Recipients};
 pub use state::{Departure, Member, Membership, NotMember, Seats, Slot, State};

@@ -10,9 +10,9 @@ use super::message::{Body, Ext};
 use super::record::Entry;
 use super::timers::Timer;
 use super::view::{Claim, unite};
-use super::{Answer, Ask, ChannelKey, NodeId, Output, Shown, Verdict};
-use crate::channel::Assigns;
+use super::{Answer, ChannelKey, ClusterRequest, NodeId, Output, RemoteMember, Verdict};
 use crate::id::UserId;
+use crate::model::Assigns;
 use crate::wire::{Json, Object};
 
 /// Questions and commands that wait for answers.
@@ -59,45 +59,49 @@ pub(super) enum Holder {
 }
 
 impl Core {
-    pub(super) fn ask(&mut self, id: u64, ask: Ask) {
+    pub(super) fn ask(&mut self, id: u64, ask: ClusterRequest) {
         if let Some(answer) = self.answer_at_once(&ask) {
             return self.voice.output(Output::Answered { id, answer });
         }
         match ask {
-            Ask::Evict { channel, user, reason } => {
+            ClusterRequest::Evict { channel, user, reason } => {
                 let body = Body::EvictUser { user: (&user).into(), reason };
                 self.take_out_elsewhere(id, channel, user, body);
             }
-            Ask::Remove { channel, user } => {
+            ClusterRequest::Remove { channel, user } => {
                 let body = Body::UserRemove { user: (&user).into() };
                 self.take_out_elsewhere(id, channel, user, body);
             }
-            Ask::Presence { channel, user, presence } => self.wish(id, channel, user, Wish::Presence(presence)),
-            Ask::Assign { channel, user, key, value } => self.wish(id, channel, user, Wish::Assign(key, value)),
-            Ask::Get { channel, user } => self.find(id, channel, user, None),
-            Ask::Users { channel } => self.list(id, channel),
+            ClusterRequest::Presence { channel, user, presence } => {
+                self.wish(id, channel, user, Wish::Presence(presence))
+            }
+            ClusterRequest::Assign { channel, user, key, value } => {
+                self.wish(id, channel, user, Wish::Assign(key, value))
+            }
+            ClusterRequest::Get { channel, user } => self.find(id, channel, user, None),
+            ClusterRequest::Users { channel } => self.list(id, channel),
         }
     }
 
     /// What is known need not be asked, and without the bus nothing can be.
-    fn answer_at_once(&self, ask: &Ask) -> Option<Answer> {
-        if let Ask::Get { channel, user } = ask
+    fn answer_at_once(&self, ask: &ClusterRequest) -> Option<Answer> {
+        if let ClusterRequest::Get { channel, user } = ask
             && let Some(shown) = self.look(channel, user)
         {
             return Some(Answer::Found(shown));
         }
-        if !self.voice.is_up || self.asks.pending.len() >= self.settings.max_asks {
+        if !self.voice.is_up || self.asks.pending.len() >= self.settings.max_requests {
             return Some(Answer::Unavailable);
         }
         match ask {
-            Ask::Get { channel, .. } if self.is_settled(channel) => Some(Answer::NotFound),
-            Ask::Users { channel } if self.is_settled(channel) => Some(self.users(channel, true)),
+            ClusterRequest::Get { channel, .. } if self.is_settled(channel) => Some(Answer::NotFound),
+            ClusterRequest::Users { channel } if self.is_settled(channel) => Some(self.users(channel, true)),
             _ => None,
         }
     }
 
     /// How an open channel shows a user of other nodes.
-    fn look(&self, key: &ChannelKey, user: &UserId) -> Option<Shown> {
+    fn look(&self, key: &ChannelKey, user: &UserId) -> Option<RemoteMember> {
         let channel = self.channels.get(key).filter(|channel| channel.is_open())?;
         channel.look(user, &self.nodes, &self.settings.node.name)
     }
@@ -241,7 +245,7 @@ impl Core {
             Goal::Act { .. } => self.settings.command_timeout,
             Goal::Find { .. } | Goal::List => self.settings.question_timeout,
         };
-        self.timers.set(Timer::Ask(id), self.now() + time);
+        self.timers.set(Timer::Request(id), self.now() + time);
         let awaited = awaited.into_iter().collect();
         let pending = Pending { request: request.clone(), channel, awaited, strangers, goal };
         self.asks.names.insert(request.clone(), id);
@@ -344,7 +348,7 @@ impl Core {
         let Some(Pending { channel, goal: Goal::Find { user, found, then }, .. }) = self.asks.take(id) else { return };
         let claims: Vec<_> = found.iter().map(|(holder, entry)| Claim::of(holder.name(), entry)).collect();
         let Some(shown) = unite(None, &claims) else { return };
-        self.timers.stop(&Timer::Ask(id));
+        self.timers.stop(&Timer::Request(id));
         match then {
             Some(wish) => {
                 let holders: Vec<_> = found.into_iter().map(|(holder, _)| holder).collect();
@@ -355,7 +359,7 @@ impl Core {
     }
 
     fn conclude_ask(&mut self, id: u64, answer: Answer) {
-        self.timers.stop(&Timer::Ask(id));
+        self.timers.stop(&Timer::Request(id));
         if self.asks.take(id).is_some() {
             self.voice.output(Output::Answered { id, answer });
         }

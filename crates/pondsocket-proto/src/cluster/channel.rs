@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use super::legacy::Guests;
 use super::liveness::Nodes;
+use super::local_state::{Delta, LocalState};
 use super::message::ChannelState;
-use super::own::{Own, Told};
 use super::parts::Parts;
 use super::record::{At, Record};
 use super::view::{Claim, Display, unite};
-use super::{ChannelKey, NodeId, Settings, Shown, View};
+use super::{ChannelKey, NodeId, RemoteChange, RemoteMember, Settings};
 use crate::id::UserId;
 
 /// Everything that is known of one channel.
@@ -20,7 +20,7 @@ pub(super) struct Channel {
     /// Since when nothing should be missing: its state was asked for then.
     pub(super) asked: Option<u64>,
     /// The users of this node.
-    pub(super) own: Own,
+    pub(super) own: LocalState,
     /// Those of each other node of ours, by its name.
     pub(super) records: BTreeMap<Arc<str>, Record>,
     /// What has come of lists of theirs that come in parts.
@@ -53,7 +53,7 @@ impl Channel {
             life: Life::Lingering,
             subscribed: false,
             asked: None,
-            own: Own::new(version),
+            own: LocalState::new(version),
             records,
             parts: BTreeMap::new(),
             guests: Guests::new(settings),
@@ -101,7 +101,7 @@ impl Channel {
     }
 
     /// Everybody here goes.
-    pub(super) fn leave_all(&mut self, now: u64) -> Vec<Told> {
+    pub(super) fn leave_all(&mut self, now: u64) -> Vec<Delta> {
         self.own.users().keys().for_each(|user| self.guests.note_leaving(user, now));
         self.own.leave_all()
     }
@@ -146,7 +146,7 @@ impl Channel {
     }
 
     /// How this user is to be shown, if another node has it.
-    pub(super) fn look<'a>(&'a self, user: &UserId, nodes: &'a Nodes, me: &'a str) -> Option<Shown> {
+    pub(super) fn look<'a>(&'a self, user: &UserId, nodes: &'a Nodes, me: &'a str) -> Option<RemoteMember> {
         let claim = |(name, record): (&'a Arc<str>, &'a Record)| Some(Claim::of(name, record.get(user)?));
         let ours = self.living(nodes).filter_map(claim);
         let guest = self.guests.get(user).map(|guest| Claim {
@@ -166,7 +166,7 @@ impl Channel {
     }
 
     /// What is to be shown otherwise than before.
-    pub(super) fn refresh(&mut self, nodes: &Nodes, me: &str, most: usize) -> Vec<View> {
+    pub(super) fn refresh(&mut self, nodes: &Nodes, me: &str, most: usize) -> Vec<RemoteChange> {
         let mut display = std::mem::take(&mut self.display);
         let changes = display.refresh(|| self.others(nodes), |user| self.look(user, nodes, me), most);
         self.display = display;

@@ -7,8 +7,8 @@ use super::asks::Holder;
 use super::core::Core;
 use super::message::{Body, Ext};
 use super::{ChannelKey, Command, NodeId, Output, Verdict, hear};
-use crate::channel::Assigns;
 use crate::id::UserId;
+use crate::model::Assigns;
 use crate::wire::{Json, Object};
 
 /// A command of another node of ours, by the node's name and what it calls the command.

@@ -114,12 +114,12 @@ impl Core {
     /// Takes one input; appends what is to be done to `out`. `now` is in milliseconds since 1970; if it goes back, no time
     /// has passed, and time goes on from there. What is said is ordered by nobody's clock.
     ///
-    /// [`Output::View`] comes upon [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and [`Input::Closed`] may
+    /// [`Output::RemoteMembers`] comes upon [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and [`Input::Closed`] may
     /// be given under a channel's lock. Each of these three is one call per channel, in the order in which it happened
     /// there.
     pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Output>) {
         if self.phase == Phase::Stopped {
-            if let Input::Ask { id, .. } = input {
+            if let Input::Request { id, .. } = input {
                 out.push(Output::Answered { id, answer: Answer::Unavailable });
             }
             return;
@@ -142,7 +142,7 @@ impl Core {
             Input::Received { topic, message } => self.receive(&topic, *message),
             Input::Bus(event) => self.bus(event),
             Input::Lease(lease) => self.lease(&lease),
-            Input::Ask { id, ask } => self.ask(id, ask),
+            Input::Request { id, request } => self.ask(id, request),
             Input::Done { id, verdict } => self.done(id, verdict),
             Input::Tick => self.tick(),
             Input::Stop => self.stop(),
@@ -235,7 +235,7 @@ impl Core {
                 Timer::Digest(channel, _) => self.say_digest(&channel),
                 Timer::Sweep => self.sweep(),
                 Timer::Linger(channel) => self.leave(&channel),
-                Timer::Ask(id) => self.give_up(id),
+                Timer::Request(id) => self.give_up(id),
             }
         }
     }

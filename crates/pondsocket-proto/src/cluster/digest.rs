@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::record::{Entry, Users};
-use crate::channel::Assigns;
+use crate::model::Assigns;
 
 /// What numbers on the wire stay below, because some languages have no larger whole ones.
 const WIRE: u64 = (1 << 53) - 1;

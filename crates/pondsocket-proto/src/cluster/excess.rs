@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Settings;
 use super::message::UserState;
-use super::record::{Change, Entry, Users};
-use crate::channel::Assigns;
+use super::record::{Entry, Users};
+use crate::model::{Assigns, MemberChange};
 use crate::wire::Object;
 
 /// What there was too much of, and what became of it.
@@ -87,18 +87,22 @@ impl Limits {
 
     /// A change within the limits, for an owner of which `known` says whether a user is known, and how many are. The second is
     /// whether it was made smaller.
-    pub(super) fn change(&mut self, change: Change, known: (bool, usize)) -> (Change, bool) {
+    pub(super) fn change(&mut self, change: MemberChange, known: (bool, usize)) -> (MemberChange, bool) {
         let before: u64 = self.counted.values().sum();
         let change = match change {
-            Change::Joined(user, _) if !known.0 && known.1 >= self.users => {
+            MemberChange::Joined { user, .. } if !known.0 && known.1 >= self.users => {
                 self.count(Excess::Users, 1);
                 // That is no change of who is known, and counts as one.
-                Change::Left(user)
+                MemberChange::Left { user }
             }
-            Change::Joined(user, entry) => Change::Joined(user, self.entry(entry)),
-            Change::Presence(user, presence) => Change::Presence(user, self.presence(presence)),
-            Change::Assigns(user, assigns) => Change::Assigns(user, self.assigns(assigns)),
-            Change::Left(user) => Change::Left(user),
+            MemberChange::Joined { user, assigns } => MemberChange::Joined { user, assigns: self.assigns(assigns) },
+            MemberChange::Presence { user, presence } => {
+                MemberChange::Presence { user, presence: self.presence(presence) }
+            }
+            MemberChange::Assigns { user, assigns, key } => {
+                MemberChange::Assigns { user, assigns: self.assigns(assigns), key }
+            }
+            MemberChange::Left { user } => MemberChange::Left { user },
         };
         (change, self.counted.values().sum::<u64>() > before)
     }

@@ -1,24 +1,26 @@
 //! What was heard, as something to act upon: ids are checked here, and whatever is none is left out.
 
 use super::message::{Body, UserState};
-use super::record::{Change, Entry, Users};
+use super::record::{Entry, Users};
 use crate::id::UserId;
+use crate::model::MemberChange;
 
-/// What an owner says to have changed of its users, if it is that.
-pub(super) fn change(body: &Body, joined: Option<u64>) -> Option<Change> {
-    match body {
+/// The change that an owner made of one of its users, if the body is one.
+pub(super) fn change(body: &Body) -> Option<MemberChange> {
+    Some(match body {
         Body::UserJoined { user, assigns, .. } => {
-            let entry = Entry { assigns: assigns.clone(), presence: None, joined: joined.unwrap_or(0) };
-            Some(Change::Joined(user_id(user)?, entry))
+            MemberChange::Joined { user: user_id(user)?, assigns: assigns.clone() }
         }
-        Body::UserLeft { user } => Some(Change::Left(user_id(user)?)),
-        Body::PresenceUpdate { user, presence, .. } => Some(Change::Presence(user_id(user)?, Some(presence.clone()))),
-        Body::PresenceRemoved { user } => Some(Change::Presence(user_id(user)?, None)),
+        Body::UserLeft { user } => MemberChange::Left { user: user_id(user)? },
+        Body::PresenceUpdate { user, presence, .. } => {
+            MemberChange::Presence { user: user_id(user)?, presence: Some(presence.clone()) }
+        }
+        Body::PresenceRemoved { user } => MemberChange::Presence { user: user_id(user)?, presence: None },
         Body::AssignsUpdate { user, assigns: Some(assigns), .. } => {
-            Some(Change::Assigns(user_id(user)?, assigns.clone()))
+            MemberChange::Assigns { user: user_id(user)?, assigns: assigns.clone(), key: None }
         }
-        _ => None,
-    }
+        _ => return None,
+    })
 }
 
 /// All users of an owner.
@@ -38,18 +40,18 @@ pub(super) fn user_id(text: &str) -> Option<UserId> {
 mod tests {
     use super::super::record::tests::{entry, user, users as of};
     use super::*;
-    use crate::channel::Assigns;
+    use crate::model::Assigns;
 
     #[test]
     fn who_has_no_proper_name_is_left_out() {
         let state = |id: &str| UserState { id: id.into(), assigns: Assigns::default(), presence: None, joined: 1 };
         assert_eq!(users(vec![state("ada"), state(""), state("CHANNEL")]), of([("ada", entry(1, None))]));
-        assert_eq!(change(&Body::UserLeft { user: "".into() }, None), None);
-        assert_eq!(change(&Body::UserLeft { user: "ada".into() }, None), Some(Change::Left(user("ada"))));
+        assert_eq!(change(&Body::UserLeft { user: "".into() }), None);
+        assert_eq!(change(&Body::UserLeft { user: "ada".into() }), Some(MemberChange::Left { user: user("ada") }));
     }
 
     #[test]
     fn assigns_that_are_not_all_of_them_are_no_change_of_an_owner() {
-        assert_eq!(change(&Body::AssignsUpdate { user: "ada".into(), assigns: None, delta: None }, None), None);
+        assert_eq!(change(&Body::AssignsUpdate { user: "ada".into(), assigns: None, delta: None }), None);
     }
 }

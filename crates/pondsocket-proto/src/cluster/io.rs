@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::excess::Excess;
-use super::message::{Envelope, UserMessage};
-use crate::channel::{Assigns, Local, Shown, View};
+use super::message::Envelope;
 use crate::id::{ChannelName, UserId};
+use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 use crate::wire::{Json, Object};
 
 /// A channel, wherever it is served: its name within the endpoint's registered pattern without leading slashes.
@@ -70,7 +70,7 @@ pub enum Input {
         /// Which channel.
         channel: ChannelKey,
         /// What.
-        change: Local,
+        change: MemberChange,
     },
     /// The bus has delivered a message. One that came on a topic which does not fit its channel is dropped.
     Received {
@@ -85,11 +85,11 @@ pub enum Input {
     Lease(Lease),
     /// Somebody here wants to know or to change something that concerns other nodes. It is answered by
     /// [`Output::Answered`] under the same id, in time.
-    Ask {
+    Request {
         /// Comes back with the answer.
         id: u64,
         /// What.
-        ask: Ask,
+        request: ClusterRequest,
     },
     /// What became of an [`Output::Command`].
     Done {
@@ -133,7 +133,7 @@ pub struct Lease {
 
 /// A question to, or a change on, other nodes.
 #[derive(Clone, Debug)]
-pub enum Ask {
+pub enum ClusterRequest {
     /// Tell a user and take it out, wherever it is.
     Evict {
         /// Where.
@@ -184,7 +184,7 @@ pub enum Ask {
     },
 }
 
-/// What has come of an [`Ask`].
+/// What has come of an [`ClusterRequest`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// Every node that had to act has confirmed it.
@@ -198,17 +198,17 @@ pub enum Answer {
     /// The bus is down, or too much is asked at once: nothing was sent.
     Unavailable,
     /// The user, as the nodes that have it show it.
-    Found(Shown),
+    Found(RemoteMember),
     /// The users of a channel.
     Users {
         /// Who they are.
-        users: Vec<(UserId, Shown)>,
+        users: Vec<(UserId, RemoteMember)>,
         /// Whether all nodes that live have answered.
         complete: bool,
     },
 }
 
-/// Something that a user of this node has to undergo because another node wants it.
+/// A command of another node for a user of this one.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// It is told, and taken out.
@@ -261,14 +261,14 @@ pub enum Output {
         /// Topics that are not needed any more.
         remove: Vec<String>,
     },
-    /// What is shown of other nodes' users in a channel here changes. If this life of the channel is over it is void.
-    View {
+    /// The members that a channel here shows of other nodes change. Void if this life of the channel is over.
+    RemoteMembers {
         /// Which channel.
         channel: ChannelKey,
         /// Which life of it.
         instance: u64,
         /// What changes.
-        changes: Vec<View>,
+        changes: Vec<RemoteChange>,
     },
     /// A message of another node for the users of a channel here.
     Deliver {
@@ -277,7 +277,7 @@ pub enum Output {
         /// What.
         message: UserMessage,
     },
-    /// A user of this node has to undergo something. It is reported back by [`Input::Done`].
+    /// A command of another node is to be executed on a user of this one. The result comes back by [`Input::Done`].
     Command {
         /// Comes back with the report.
         id: u64,
@@ -288,7 +288,7 @@ pub enum Output {
         /// What.
         command: Command,
     },
-    /// What has come of an [`Ask`].
+    /// What has come of an [`ClusterRequest`].
     Answered {
         /// The id it came with.
         id: u64,

@@ -10,8 +10,8 @@ use super::legacy::Guests;
 use super::message::{Body, Envelope, UserState};
 use super::timers::Timer;
 use super::{ChannelKey, Command, hear, parts};
-use crate::channel::Assigns;
 use crate::id::UserId;
+use crate::model::Assigns;
 use crate::wire::{Json, Object};
 
 impl Core {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::record::Users;
-use crate::channel::Assigns;
 use crate::id::UserId;
+use crate::model::Assigns;
 use crate::wire::{Json, Object};
 
 /// Which of them live, by the names they sign with.

@@ -2,10 +2,11 @@
 
 use super::core::Core;
 use super::liveness::Turn;
-use super::message::{Body, Envelope, Ext, NodeEvent, UserMessage};
-use super::record::{Change, Record};
+use super::message::{Body, Envelope, Ext, NodeEvent};
+use super::record::Record;
 use super::{ChannelKey, NodeId, Output, hear};
 use crate::id::is_reserved_event;
+use crate::model::{MemberChange, UserMessage};
 
 impl Core {
     /// One of ours has said something. Of a life that is over, only messages for users still count.
@@ -70,9 +71,9 @@ impl Core {
     /// An owner tells of a change of one of its users.
     fn owner_says(&mut self, key: &ChannelKey, ext: &Ext, body: &Body) {
         let (Some(channel), Some(span)) = (self.channels.get_mut(key), ext.change) else { return };
-        let Some(change) = hear::change(body, ext.joined) else { return };
+        let Some(change) = hear::change(body) else { return };
         let user = change.user().clone();
-        if let Change::Left(user) = &change {
+        if let MemberChange::Left { user } = &change {
             channel.guests.note_leaving(user, self.voice.now);
         }
         let record = channel.records.get(&ext.node.name);
@@ -80,7 +81,7 @@ impl Core {
         let (change, is_cut) = self.limits.change(change, known);
         // If changes before it are missing it changes nothing, but it is true nevertheless.
         let delta = |record: &mut Record| {
-            let changed = record.delta(ext.node.incarnation, span, change);
+            let changed = record.delta(ext.node.incarnation, span, change, ext.joined.unwrap_or(0));
             if is_cut {
                 record.cut();
             }

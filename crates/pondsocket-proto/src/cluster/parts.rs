@@ -90,8 +90,8 @@ mod tests {
     use super::super::ChannelKey;
     use super::super::record::tests::{entry, object, users};
     use super::*;
-    use crate::channel::Assigns;
     use crate::id::ChannelName;
+    use crate::model::Assigns;
 
     fn state(sizes: &[usize]) -> ChannelState {
         let user = |(number, size): (usize, &usize)| UserState {

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::channel::Assigns;
 use crate::id::UserId;
+use crate::model::{Assigns, MemberChange};
 use crate::wire::Object;
 
 /// A user of one node in one channel.
@@ -34,41 +34,20 @@ pub struct At {
     pub version: u64,
 }
 
-/// One change of the users of a node.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Change {
-    /// A user has become a member.
-    Joined(UserId, Entry),
-    /// It is none any more.
-    Left(UserId),
-    /// What it shows of itself.
-    Presence(UserId, Option<Object>),
-    /// All its assigns.
-    Assigns(UserId, Assigns),
-}
-
-impl Change {
-    /// Whom it concerns.
-    pub fn user(&self) -> &UserId {
-        match self {
-            Change::Joined(user, _) | Change::Left(user) | Change::Presence(user, _) | Change::Assigns(user, _) => user,
-        }
-    }
-
-    /// Carries it out. A change of somebody who is not there does nothing.
-    pub(super) fn apply(self, users: &mut Users) {
-        match self {
-            Change::Joined(user, entry) => drop(users.insert(user, entry)),
-            Change::Left(user) => drop(users.remove(&user)),
-            Change::Presence(user, presence) => {
-                if let Some(entry) = users.get_mut(&user) {
-                    entry.presence = presence;
-                }
+/// Carries out a change that its owner made; `joined` is the time of a join. A change of a user that is not there does
+/// nothing.
+pub(super) fn apply(users: &mut Users, change: MemberChange, joined: u64) {
+    match change {
+        MemberChange::Joined { user, assigns } => drop(users.insert(user, Entry { assigns, presence: None, joined })),
+        MemberChange::Left { user } => drop(users.remove(&user)),
+        MemberChange::Presence { user, presence } => {
+            if let Some(entry) = users.get_mut(&user) {
+                entry.presence = presence;
             }
-            Change::Assigns(user, assigns) => {
-                if let Some(entry) = users.get_mut(&user) {
-                    entry.assigns = assigns;
-                }
+        }
+        MemberChange::Assigns { user, assigns, .. } => {
+            if let Some(entry) = users.get_mut(&user) {
+                entry.assigns = assigns;
             }
         }
     }
@@ -191,11 +170,17 @@ impl Record {
     /// This change brought the owner from the one version to the other. 0 means that nobody was there before. If
     /// changes before it were missed, the record [is behind](Record::is_behind) then, and not changed but for what
     /// another life of the owner ends. Answers with those users that it changes.
-    pub fn delta(&mut self, incarnation: u64, (before, after): (u64, u64), change: Change) -> Vec<UserId> {
+    pub fn delta(
+        &mut self,
+        incarnation: u64,
+        (before, after): (u64, u64),
+        change: MemberChange,
+        joined: u64,
+    ) -> Vec<UserId> {
         let at = At { incarnation, version: after };
         if before == 0 {
             let mut users = Users::new();
-            change.apply(&mut users);
+            apply(&mut users, change, joined);
             return self.snapshot(at, users);
         }
         if at <= self.at {
@@ -205,7 +190,7 @@ impl Record {
         match &mut self.content {
             Content::Known(users) | Content::Doubtful(users) if follows => {
                 let user = change.user().clone();
-                change.apply(users);
+                apply(users, change, joined);
                 self.fresh = true;
                 self.move_to(at);
                 vec![user]
@@ -330,8 +315,12 @@ pub(super) mod tests {
         At { incarnation, version }
     }
 
-    fn joined(name: &str) -> Change {
-        Change::Joined(user(name), entry(1, None))
+    fn joined(name: &str) -> MemberChange {
+        MemberChange::Joined { user: user(name), assigns: Assigns::default() }
+    }
+
+    fn left(name: &str) -> MemberChange {
+        MemberChange::Left { user: user(name) }
     }
 
     fn names(record: &Record) -> Vec<&str> {
@@ -341,13 +330,17 @@ pub(super) mod tests {
     #[test]
     fn changes_in_order_are_carried_out_and_say_whom_they_change() {
         let mut record = Record::default();
-        assert_eq!(record.delta(1, (0, 5), joined("ada")), [user("ada")]);
-        assert_eq!(record.delta(1, (5, 6), joined("bob")), [user("bob")]);
-        assert_eq!(record.delta(1, (6, 7), Change::Presence(user("bob"), Some(object("{}")))), [user("bob")]);
+        assert_eq!(record.delta(1, (0, 5), joined("ada"), 1), [user("ada")]);
+        assert_eq!(record.delta(1, (5, 6), joined("bob"), 1), [user("bob")]);
+        assert_eq!(
+            record.delta(1, (6, 7), MemberChange::Presence { user: user("bob"), presence: Some(object("{}")) }, 1),
+            [user("bob")]
+        );
         let mut assigns = Assigns::default();
         assigns.set("k", Json::from_raw("1").expect("JSON"));
-        assert_eq!(record.delta(1, (7, 8), Change::Assigns(user("bob"), assigns.clone())), [user("bob")]);
-        assert_eq!(record.delta(1, (8, 9), Change::Left(user("ada"))), [user("ada")]);
+        let set = MemberChange::Assigns { user: user("bob"), assigns: assigns.clone(), key: None };
+        assert_eq!(record.delta(1, (7, 8), set.clone(), 1), [user("bob")]);
+        assert_eq!(record.delta(1, (8, 9), left("ada"), 1), [user("ada")]);
         let bob = Entry { assigns, presence: Some(object("{}")), joined: 1 };
         assert_eq!(record.iter().collect::<Vec<_>>(), [(&user("bob"), &bob)]);
         assert_eq!((record.at(), record.is_behind()), (at(1, 9), false));
@@ -358,9 +351,9 @@ pub(super) mod tests {
         let mut record = Record::default();
         record.snapshot(at(2, 5), users([("ada", entry(1, None))]));
         let before = record.clone();
-        assert!(record.delta(2, (4, 5), joined("bob")).is_empty());
-        assert!(record.delta(2, (0, 5), joined("bob")).is_empty());
-        assert!(record.delta(1, (0, 9), joined("bob")).is_empty());
+        assert!(record.delta(2, (4, 5), joined("bob"), 1).is_empty());
+        assert!(record.delta(2, (0, 5), joined("bob"), 1).is_empty());
+        assert!(record.delta(1, (0, 9), joined("bob"), 1).is_empty());
         assert!(record.snapshot(at(2, 5), users([])).is_empty());
         assert!(record.snapshot(at(1, 9), users([])).is_empty());
         assert!(record.supersede(1).is_empty());
@@ -370,8 +363,8 @@ pub(super) mod tests {
     #[test]
     fn behind_a_gap_the_owner_is_asked_and_a_snapshot_heals() {
         let mut record = Record::default();
-        record.delta(1, (0, 5), joined("ada"));
-        assert!(record.delta(1, (6, 7), joined("eve")).is_empty());
+        record.delta(1, (0, 5), joined("ada"), 1);
+        assert!(record.delta(1, (6, 7), joined("eve"), 1).is_empty());
         assert!(record.is_behind());
         assert_eq!(names(&record), ["ada"]);
         record.snapshot(at(1, 6), users([("bob", entry(1, None))]));
@@ -383,11 +376,11 @@ pub(super) mod tests {
     #[test]
     fn the_change_that_was_missed_heals_as_well_as_far_as_it_goes() {
         let mut record = Record::default();
-        record.delta(1, (0, 5), joined("ada"));
-        record.delta(1, (6, 7), joined("eve"));
-        record.delta(1, (5, 6), joined("bob"));
+        record.delta(1, (0, 5), joined("ada"), 1);
+        record.delta(1, (6, 7), joined("eve"), 1);
+        record.delta(1, (5, 6), joined("bob"), 1);
         assert!(record.is_behind());
-        record.delta(1, (6, 7), joined("eve"));
+        record.delta(1, (6, 7), joined("eve"), 1);
         assert!(!record.is_behind());
         assert_eq!(names(&record), ["ada", "bob", "eve"]);
     }
@@ -396,7 +389,7 @@ pub(super) mod tests {
     fn a_change_from_emptiness_replaces_whatever_there_was() {
         let mut record = Record::default();
         record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
-        assert_eq!(record.delta(1, (0, 9), joined("bob")), [user("ada"), user("bob")]);
+        assert_eq!(record.delta(1, (0, 9), joined("bob"), 1), [user("ada"), user("bob")]);
         assert_eq!(names(&record), ["bob"]);
     }
 
@@ -404,7 +397,7 @@ pub(super) mod tests {
     fn another_life_ends_what_was_before_at_first_sight() {
         let mut record = Record::default();
         record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
-        assert_eq!(record.delta(2, (3, 4), joined("bob")), [user("ada")]);
+        assert_eq!(record.delta(2, (3, 4), joined("bob"), 1), [user("ada")]);
         assert!(record.is_behind() && names(&record).is_empty());
         assert!(record.snapshot(at(1, 6), users([("ada", entry(1, None))])).is_empty());
         assert_eq!(record.snapshot(at(2, 4), users([("bob", entry(1, None))])), [user("bob")]);

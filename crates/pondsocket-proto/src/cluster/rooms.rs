@@ -3,9 +3,9 @@
 use super::channel::{Channel, Life};
 use super::core::Core;
 use super::excess::Excess;
-use super::own::Told;
+use super::local_state::Delta;
 use super::timers::{Echo, Timer};
-use super::{ChannelKey, Local, Output};
+use super::{ChannelKey, MemberChange, Output};
 use crate::id::UserId;
 
 impl Core {
@@ -35,13 +35,13 @@ impl Core {
         self.timers.set(Timer::Linger(key.clone()), self.now() + self.settings.linger);
     }
 
-    pub(super) fn local(&mut self, key: &ChannelKey, change: Local) {
+    pub(super) fn local(&mut self, key: &ChannelKey, change: MemberChange) {
         let now = self.now();
         let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_open()) else { return };
         let user = change.user().clone();
         match change {
-            Local::Joined { .. } => channel.guests.unlist(&user),
-            Local::Left { .. } => channel.guests.note_leaving(&user, now),
+            MemberChange::Joined { .. } => channel.guests.unlist(&user),
+            MemberChange::Left { .. } => channel.guests.note_leaving(&user, now),
             _ => {}
         }
         let told = channel.own.change(change, now);
@@ -52,7 +52,7 @@ impl Core {
     }
 
     /// Says what has changed here.
-    fn tell(&mut self, key: &ChannelKey, told: Vec<Told>) {
+    fn tell(&mut self, key: &ChannelKey, told: Vec<Delta>) {
         if told.is_empty() {
             return;
         }
@@ -111,7 +111,7 @@ impl Core {
         let excess = std::mem::take(&mut channel.display.excess);
         self.limits.count(Excess::Shown, excess);
         if !changes.is_empty() {
-            self.voice.output(Output::View { channel: key, instance, changes });
+            self.voice.output(Output::RemoteMembers { channel: key, instance, changes });
         }
     }
 }

@@ -99,7 +99,7 @@ pub struct Settings {
     /// How many sources messages are remembered of, at least; those silent longest are dropped. Default: 4096.
     pub max_recent_sources: usize,
     /// How many questions and commands of this node may wait for answers. A further one is unavailable. Default: 1024.
-    pub max_asks: usize,
+    pub max_requests: usize,
     /// How many commands of others are remembered, to carry each out once. A further one takes the place of the oldest.
     /// Default: 4096.
     pub max_commands: usize,
@@ -145,7 +145,7 @@ impl Settings {
             max_memories: 16_384,
             max_recent_messages: 1024,
             max_recent_sources: 4096,
-            max_asks: 1024,
+            max_requests: 1024,
             max_commands: 4096,
         }
     }

@@ -16,11 +16,11 @@ pub(super) enum Timer {
     Announce,
     /// Tell this one again who is in the channel: it may have asked before it could hear the answer.
     AnnounceAgain(ChannelKey, Arc<str>),
-    /// Ask for the state of the channels that wait for it.
+    /// ClusterRequest for the state of the channels that wait for it.
     Sync,
     /// Answer those who asked for states.
     Answer,
-    /// Ask this node for what is missing of its states.
+    /// ClusterRequest this node for what is missing of its states.
     Repair(Arc<str>),
     /// Show what has changed.
     View(ChannelKey),
@@ -31,7 +31,7 @@ pub(super) enum Timer {
     /// Leave a channel's topic.
     Linger(ChannelKey),
     /// Give up waiting for answers.
-    Ask(u64),
+    Request(u64),
 }
 
 /// Which of the two digests after a change.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::Entry;
-use super::{Shown, View};
-use crate::channel::Assigns;
+use super::{RemoteChange, RemoteMember};
 use crate::id::UserId;
+use crate::model::Assigns;
 use crate::wire::Object;
 
 /// A node has this user.
@@ -25,24 +25,24 @@ impl<'a> Claim<'a> {
 }
 
 /// One user is shown, however many nodes have it. Nothing is to be shown of one that only this node has.
-pub(super) fn unite(own: Option<Claim<'_>>, others: &[Claim<'_>]) -> Option<Shown> {
+pub(super) fn unite(own: Option<Claim<'_>>, others: &[Claim<'_>]) -> Option<RemoteMember> {
     let first = others.iter().max_by_key(|claim| claim.rank)?;
     let speaker = own.filter(|own| own.rank > first.rank).unwrap_or(*first);
     let tracked = others.iter().filter(|claim| claim.presence.is_some()).max_by_key(|claim| claim.rank);
     let over_local = tracked.zip(own).is_some_and(|(tracked, own)| tracked.rank > own.rank);
     let presence = tracked.and_then(|claim| claim.presence).cloned();
-    Some(Shown { assigns: speaker.assigns.clone(), presence, over_local })
+    Some(RemoteMember { assigns: speaker.assigns.clone(), presence, over_local })
 }
 
 /// The size of its presence.
-fn size(shown: Option<&Shown>) -> usize {
+fn size(shown: Option<&RemoteMember>) -> usize {
     shown.and_then(|shown| shown.presence.as_ref()).map_or(0, |presence| presence.as_str().len())
 }
 
 /// What is shown in one life of a channel, and what has to be looked at again.
 #[derive(Debug, Default)]
 pub(super) struct Display {
-    shown: BTreeMap<UserId, Shown>,
+    shown: BTreeMap<UserId, RemoteMember>,
     stale: Stale,
     /// The bytes that are shown in all.
     bytes: usize,
@@ -80,9 +80,9 @@ impl Display {
     pub(super) fn refresh(
         &mut self,
         all: impl FnOnce() -> BTreeSet<UserId>,
-        look: impl Fn(&UserId) -> Option<Shown>,
+        look: impl Fn(&UserId) -> Option<RemoteMember>,
         most: usize,
-    ) -> Vec<View> {
+    ) -> Vec<RemoteChange> {
         let users = match std::mem::take(&mut self.stale) {
             Stale::Nothing => BTreeSet::new(),
             Stale::Users(users) => users,
@@ -102,12 +102,12 @@ impl Display {
     }
 
     /// Returns whether it may be shown as it wants to be.
-    fn fits(&self, user: &UserId, shown: Option<&Shown>, most: usize) -> bool {
+    fn fits(&self, user: &UserId, shown: Option<&RemoteMember>, most: usize) -> bool {
         let bytes = size(shown);
         bytes == 0 || self.bytes - size(self.shown.get(user)) + bytes <= most
     }
 
-    fn show(&mut self, mut shown: Option<Shown>, user: UserId, most: usize) -> Option<View> {
+    fn show(&mut self, mut shown: Option<RemoteMember>, user: UserId, most: usize) -> Option<RemoteChange> {
         if self.fits(&user, shown.as_ref(), most) {
             self.held_back.remove(&user);
         } else {
@@ -116,11 +116,11 @@ impl Display {
         }
         self.bytes = self.bytes - size(self.shown.get(&user)) + size(shown.as_ref());
         match shown {
-            None => self.shown.remove(&user).map(|_| View::Gone(user)),
+            None => self.shown.remove(&user).map(|_| RemoteChange::Gone(user)),
             Some(shown) if self.shown.get(&user) == Some(&shown) => None,
             Some(shown) => {
                 self.shown.insert(user.clone(), shown.clone());
-                Some(View::Shown(user, shown))
+                Some(RemoteChange::Shown(user, shown))
             }
         }
     }
@@ -144,8 +144,9 @@ mod tests {
         let a = Claim { rank: (1, "a"), assigns: &of_a, presence: Some(&there) };
         let b = Claim { rank: (1, "b"), assigns: &of_b, presence: None };
         let me = |joined| Claim { rank: (joined, "me"), assigns: &of_me, presence: None };
-        let shown =
-            |assigns: &Assigns, presence, over_local| Some(Shown { assigns: assigns.clone(), presence, over_local });
+        let shown = |assigns: &Assigns, presence, over_local| {
+            Some(RemoteMember { assigns: assigns.clone(), presence, over_local })
+        };
         assert_eq!(unite(None, &[a, b]), shown(&of_b, Some(there.clone()), false));
         assert_eq!(unite(None, &[b, a]), shown(&of_b, Some(there.clone()), false));
         assert_eq!(unite(None, &[b]), shown(&of_b, None, false));
@@ -155,10 +156,10 @@ mod tests {
         assert_eq!(unite(Some(me(2)), &[]), None);
     }
 
-    fn look(names: &[&str]) -> impl Fn(&UserId) -> Option<Shown> {
+    fn look(names: &[&str]) -> impl Fn(&UserId) -> Option<RemoteMember> {
         let there: BTreeSet<_> = names.iter().map(|name| user(name)).collect();
         move |user| {
-            let shown = Shown { assigns: Assigns::default(), presence: None, over_local: false };
+            let shown = RemoteMember { assigns: Assigns::default(), presence: None, over_local: false };
             there.contains(user).then_some(shown)
         }
     }
@@ -167,10 +168,10 @@ mod tests {
         || names.iter().map(|name| user(name)).collect()
     }
 
-    fn text(views: Vec<View>) -> String {
-        let text = |view: View| match view {
-            View::Shown(user, _) => format!("+{user}"),
-            View::Gone(user) => format!("-{user}"),
+    fn text(views: Vec<RemoteChange>) -> String {
+        let text = |view: RemoteChange| match view {
+            RemoteChange::Shown(user, _) => format!("+{user}"),
+            RemoteChange::Gone(user) => format!("-{user}"),
         };
         views.into_iter().map(text).collect()
     }

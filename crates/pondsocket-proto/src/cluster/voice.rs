@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
+use super::local_state::Delta;
 use super::message::{Body, Envelope, Ext, NodeEvent};
-use super::own::Told;
 use super::random::Random;
 use super::{ChannelKey, NodeId, Output, Settings, Topics};
 use crate::id::RequestId;
@@ -66,8 +66,8 @@ impl Voice {
     }
 
     /// Says a change of a user here.
-    pub(super) fn tell(&mut self, channel: &ChannelKey, told: Told) {
-        let ext = Ext { change: Some(told.change), joined: told.joined, ..self.ext() };
+    pub(super) fn tell(&mut self, channel: &ChannelKey, told: Delta) {
+        let ext = Ext { change: Some(told.versions), joined: told.joined, ..self.ext() };
         self.say_with(channel, told.body, ext);
     }
 

@@ -1,7 +1,7 @@
 //! Nodes of ours and nodes of other languages.
 
 use pondsocket_proto::channel::Assigns;
-use pondsocket_proto::cluster::message::{Body, NodeEvent, Recipients, UserMessage};
+use pondsocket_proto::cluster::message::{Body, NodeEvent, Target, UserMessage};
 
 use crate::world::{World, assigns, json, listed, object, room};
 
@@ -250,7 +250,7 @@ fn what_is_no_message_for_users_is_not_delivered() {
         ["ACKNOWLEDGE", "EXIT_ACKNOWLEDGE", "UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR", "CONNECTION", "EVICTED"];
     for event in reserved.into_iter().chain(["evicted"]) {
         let (from, event, request_id) = ("CHANNEL".into(), event.to_owned(), "r".into());
-        let to = Recipients::Users(vec!["ada".into()]);
+        let to = Target::Users(vec!["ada".into()]);
         world.stranger("js", Body::UserMessage(UserMessage { from, event, payload: object("{}"), request_id, to }));
     }
     assert_eq!(world.log(0), ["deliver evicted"]);
@@ -278,7 +278,7 @@ fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
         event: "hi".into(),
         payload: object("{}"),
         request_id: "r".into(),
-        to: Recipients::All,
+        to: Target::All,
     };
     world.log(0);
     world.stranger("js", Body::UserMessage(message.clone()));

@@ -1,8 +1,8 @@
 //! Merging what a node has said gives the same in whatever order, and however often, it is heard.
 
-use pondsocket_proto::channel::Assigns;
-use pondsocket_proto::cluster::record::{At, Change, Entry, Record, Users};
+use pondsocket_proto::cluster::record::{At, Entry, Record, Users};
 use pondsocket_proto::id::UserId;
+use pondsocket_proto::model::{Assigns, MemberChange};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -14,12 +14,14 @@ use crate::world::{assigns, object, user};
 struct Step {
     incarnation: u64,
     span: (u64, u64),
-    change: Change,
+    change: MemberChange,
+    /// The time of the change.
+    at: u64,
     after: Users,
 }
 
 impl Step {
-    fn at(&self) -> At {
+    fn version(&self) -> At {
         At { incarnation: self.incarnation, version: self.span.1 }
     }
 }
@@ -31,47 +33,55 @@ struct Heard {
     whole: bool,
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn change() -> impl Strategy<Value = MemberChange> {
     let who = || (0..3_usize).prop_map(|n| user(["ada", "bob", "eve"][n]));
-    let joined = |(user, joined)| Change::Joined(user, Entry { assigns: Assigns::default(), presence: None, joined });
     let all = |n: u8| assigns(&[("n", &n.to_string())]);
     prop_oneof![
-        3 => (who(), 0..100_u64).prop_map(joined),
-        2 => who().prop_map(Change::Left),
-        1 => (who(), any::<bool>()).prop_map(|(user, on)| Change::Presence(user, on.then(|| object("{}")))),
-        1 => (who(), any::<u8>()).prop_map(move |(user, n)| Change::Assigns(user, all(n))),
+        3 => who().prop_map(joined),
+        2 => who().prop_map(|user| MemberChange::Left { user }),
+        1 => (who(), any::<bool>()).prop_map(|(user, on)| {
+            MemberChange::Presence { user, presence: on.then(|| object("{}")) }
+        }),
+        1 => (who(), any::<u8>()).prop_map(move |(user, n)| {
+            MemberChange::Assigns { user, assigns: all(n), key: None }
+        }),
     ]
+}
+
+fn joined(user: UserId) -> MemberChange {
+    MemberChange::Joined { user, assigns: Assigns::default() }
 }
 
 /// All that an owner says in two lives, of which the second begins with nobody.
 fn story() -> impl Strategy<Value = Vec<Step>> {
-    let join = Change::Joined(user("ada"), Entry { assigns: Assigns::default(), presence: None, joined: 1 });
-    vec((change(), prop::bool::weighted(0.05)), 0..30).prop_map(move |mut changes| {
-        changes.insert(0, (join.clone(), false));
+    vec((change(), 0..100_u64, prop::bool::weighted(0.05)), 0..30).prop_map(move |mut changes| {
+        changes.insert(0, (joined(user("ada")), 1, false));
         let (mut users, mut incarnation, mut version) = (Users::new(), 1, 7);
         let mut steps = Vec::new();
-        for (change, reborn) in changes {
+        for (change, at, reborn) in changes {
             if reborn {
                 (users, incarnation, version) = (Users::new(), incarnation + 1, 3);
             }
-            if !matches!(change, Change::Joined(..)) && !users.contains_key(change.user()) {
+            if !matches!(change, MemberChange::Joined { .. }) && !users.contains_key(change.user()) {
                 continue;
             }
             let before = if users.is_empty() { 0 } else { version };
             version += 1;
-            apply(&mut users, change.clone());
-            steps.push(Step { incarnation, span: (before, version), change, after: users.clone() });
+            apply(&mut users, change.clone(), at);
+            steps.push(Step { incarnation, span: (before, version), change, at, after: users.clone() });
         }
         steps
     })
 }
 
-fn apply(users: &mut Users, change: Change) {
+fn apply(users: &mut Users, change: MemberChange, at: u64) {
     match change {
-        Change::Joined(user, entry) => drop(users.insert(user, entry)),
-        Change::Left(user) => drop(users.remove(&user)),
-        Change::Presence(user, presence) => users.get_mut(&user).expect("there").presence = presence,
-        Change::Assigns(user, assigns) => users.get_mut(&user).expect("there").assigns = assigns,
+        MemberChange::Joined { user, assigns } => {
+            drop(users.insert(user, Entry { assigns, presence: None, joined: at }))
+        }
+        MemberChange::Left { user } => drop(users.remove(&user)),
+        MemberChange::Presence { user, presence } => users.get_mut(&user).expect("there").presence = presence,
+        MemberChange::Assigns { user, assigns, .. } => users.get_mut(&user).expect("there").assigns = assigns,
     }
 }
 
@@ -82,9 +92,9 @@ fn heard(most: usize) -> impl Strategy<Value = Vec<Heard>> {
 
 fn hear(record: &mut Record, step: &Step, whole: bool) -> Vec<UserId> {
     if whole {
-        record.snapshot(step.at(), step.after.clone())
+        record.snapshot(step.version(), step.after.clone())
     } else {
-        record.delta(step.incarnation, step.span, step.change.clone())
+        record.delta(step.incarnation, step.span, step.change.clone(), step.at)
     }
 }
 
@@ -110,10 +120,10 @@ proptest! {
         for Heard { step, whole } in heard {
             hear(&mut record, step.get(&steps), whole);
         }
-        record.expect(last.at());
-        let was_known = record.known_at() == Some(last.at());
+        record.expect(last.version());
+        let was_known = record.known_at() == Some(last.version());
         prop_assert_eq!(record.is_behind(), !was_known);
-        record.snapshot(last.at(), last.after.clone());
+        record.snapshot(last.version(), last.after.clone());
         prop_assert!(!record.is_behind());
         prop_assert_eq!(users(&record), last.after.clone());
     }
@@ -126,7 +136,7 @@ proptest! {
             let changed = hear(&mut record, step.get(&steps), whole);
             prop_assert!(record.at() >= before.0);
             if let Some(at) = record.known_at() {
-                let then = steps.iter().find(|step| step.at() == at).expect("the owner was there");
+                let then = steps.iter().find(|step| step.version() == at).expect("the owner was there");
                 prop_assert_eq!(users(&record), then.after.clone());
             }
             let after = users(&record);

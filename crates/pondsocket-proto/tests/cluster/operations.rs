@@ -1,20 +1,20 @@
 //! What one node wants from users of another, and what it is answered.
 
 use pondsocket_proto::cluster::message::{Body, Envelope};
-use pondsocket_proto::cluster::{Answer, Ask, ChannelKey};
+use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
 
 use crate::world::{World, assigns, json, key, listed, object, room, user};
 
-fn evict(channel: &ChannelKey, name: &str) -> Ask {
-    Ask::Evict { channel: channel.clone(), user: user(name), reason: "spam".into() }
+fn evict(channel: &ChannelKey, name: &str) -> ClusterRequest {
+    ClusterRequest::Evict { channel: channel.clone(), user: user(name), reason: "spam".into() }
 }
 
-fn get(channel: &ChannelKey, name: &str) -> Ask {
-    Ask::Get { channel: channel.clone(), user: user(name) }
+fn get(channel: &ChannelKey, name: &str) -> ClusterRequest {
+    ClusterRequest::Get { channel: channel.clone(), user: user(name) }
 }
 
-fn assign(channel: &ChannelKey, name: &str) -> Ask {
-    Ask::Assign { channel: channel.clone(), user: user(name), key: "k".into(), value: json("1") }
+fn assign(channel: &ChannelKey, name: &str) -> ClusterRequest {
+    ClusterRequest::Assign { channel: channel.clone(), user: user(name), key: "k".into(), value: json("1") }
 }
 
 /// `ada` is at the first node; `bob` and `eve`, in the same room, at the second; the third has nobody.
@@ -27,7 +27,7 @@ fn world() -> World {
     world
 }
 
-fn answer(world: &mut World, n: usize, ask: Ask) -> Option<Answer> {
+fn answer(world: &mut World, n: usize, ask: ClusterRequest) -> Option<Answer> {
     world.nodes[n].answers.clear();
     world.ask(n, 7, ask);
     world.pass(40);
@@ -49,7 +49,7 @@ fn a_user_elsewhere_is_evicted_and_the_one_who_wanted_it_told() {
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::Confirmed));
     assert_eq!(world.log(1).pop().as_deref(), Some(r#"bob: Evict { reason: "spam" }"#));
     assert_eq!(world.shown(0, &room()), "eve");
-    let remove = Ask::Remove { channel: room(), user: user("eve") };
+    let remove = ClusterRequest::Remove { channel: room(), user: user("eve") };
     assert_eq!(answer(&mut world, 2, remove), Some(Answer::Confirmed), "also by one who knows nothing of the room");
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::NotFound));
 }
@@ -59,12 +59,12 @@ fn assigns_and_presence_of_a_user_elsewhere_are_changed_by_its_node() {
     let mut world = world();
     for n in [0, 2] {
         let value = json(&n.to_string());
-        let ask = Ask::Assign { channel: room(), user: user("bob"), key: "k".into(), value };
+        let ask = ClusterRequest::Assign { channel: room(), user: user("bob"), key: "k".into(), value };
         assert_eq!(answer(&mut world, n, ask), Some(Answer::Confirmed));
         let bob = world.shown_user(0, &room(), "bob").expect("shown");
         assert_eq!(bob.assigns.to_json(), format!(r#"{{"a":0,"k":{n}}}"#));
         let presence = object(&format!(r#"{{"k":{n}}}"#));
-        let ask = Ask::Presence { channel: room(), user: user("bob"), presence: presence.clone() };
+        let ask = ClusterRequest::Presence { channel: room(), user: user("bob"), presence: presence.clone() };
         assert_eq!(answer(&mut world, n, ask), Some(Answer::Confirmed));
         assert_eq!(world.shown_user(0, &room(), "bob").expect("shown").presence, Some(presence));
     }
@@ -85,7 +85,7 @@ fn a_user_is_found_wherever_it_is() {
 #[test]
 fn all_users_are_found() {
     let mut world = world();
-    let users = || Ask::Users { channel: room() };
+    let users = || ClusterRequest::Users { channel: room() };
     assert_eq!(names(answer(&mut world, 2, users())), ("ada bob eve".into(), true));
     assert_eq!(names(answer(&mut world, 0, users())), ("bob eve".into(), true));
     world.crash(1);
@@ -107,7 +107,7 @@ fn who_does_not_answer_makes_the_answer_uncertain_in_time() {
     assert_eq!(answer(&mut world, 2, get(&room(), "eve")), None);
     world.pass(460);
     assert_eq!(world.nodes[2].answers.remove(&7), Some(Answer::Unconfirmed));
-    assert_eq!(answer(&mut world, 2, Ask::Users { channel: room() }), None);
+    assert_eq!(answer(&mut world, 2, ClusterRequest::Users { channel: room() }), None);
     world.pass(460);
     assert_eq!(names(world.nodes[2].answers.remove(&7)), (String::new(), false));
 }
@@ -128,7 +128,7 @@ fn a_node_alone_knows_that_there_is_nobody() {
     world.pass(2000);
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::NotFound));
     assert_eq!(answer(&mut world, 0, get(&room(), "bob")), Some(Answer::NotFound));
-    assert_eq!(names(answer(&mut world, 0, Ask::Users { channel: room() })), (String::new(), true));
+    assert_eq!(names(answer(&mut world, 0, ClusterRequest::Users { channel: room() })), (String::new(), true));
 }
 
 fn joined(name: &str) -> Body {
@@ -178,7 +178,7 @@ fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
     let body = Body::AssignsUpdate { user: "zoe".into(), assigns: all, delta: Some(("k".into(), json("1"))) };
     assert!(world.said.iter().any(|(_, message)| message.body == body));
     let users = Body::StateResponse { users: vec![listed("zoe")] };
-    world.ask(2, 8, Ask::Users { channel: room() });
+    world.ask(2, 8, ClusterRequest::Users { channel: room() });
     world.stranger("js", users);
     world.pass(500);
     assert_eq!(names(world.nodes[2].answers.remove(&8)), ("ada bob eve zoe".into(), false));
@@ -189,7 +189,8 @@ fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
 fn a_wish_is_only_said_to_all_if_a_node_of_another_language_has_the_user() {
     let mut world = world();
     world.stranger("js", joined("zoe"));
-    let presence = |name: &str| Ask::Presence { channel: room(), user: user(name), presence: object(r#"{"k":1}"#) };
+    let presence =
+        |name: &str| ClusterRequest::Presence { channel: room(), user: user(name), presence: object(r#"{"k":1}"#) };
     let is_wish = |(topic, message): &(String, Envelope)| {
         let ext = message.ext.as_ref().is_some_and(|ext| ext.change.is_none());
         let is_change = matches!(message.body, Body::PresenceUpdate { .. } | Body::AssignsUpdate { .. });

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{Body, Envelope, UserState};
 use pondsocket_proto::cluster::{
-    Answer, Ask, Bus, ChannelKey, Command, Core, Input, Lease, Local, NodeId, Output, Settings, Shown, Topics, Verdict,
-    View,
+    Answer, Bus, ChannelKey, ClusterRequest, Command, Core, Input, Lease, MemberChange, NodeId, Output, RemoteChange,
+    RemoteMember, Settings, Topics, Verdict,
 };
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::{Json, Object};
@@ -48,7 +48,7 @@ pub(crate) struct Node {
     pub(crate) linked: bool,
     wanted: BTreeSet<String>,
     pub(crate) users: BTreeMap<ChannelKey, BTreeMap<UserId, Member>>,
-    pub(crate) shown: BTreeMap<(ChannelKey, u64), BTreeMap<UserId, Shown>>,
+    pub(crate) shown: BTreeMap<(ChannelKey, u64), BTreeMap<UserId, RemoteMember>>,
     instances: BTreeMap<ChannelKey, u64>,
     /// Everything else that it wanted to be done, as text, since somebody last looked.
     pub(crate) log: Vec<String>,
@@ -187,7 +187,7 @@ impl World {
             let quiet = matches!(input, Input::Opened { .. } | Input::Closed { .. } | Input::Local { .. });
             self.nodes[n].core.handle(input, self.now, &mut out);
             for output in out {
-                assert!(!quiet || !matches!(output, Output::View { .. }), "a view under the channel's lock");
+                assert!(!quiet || !matches!(output, Output::RemoteMembers { .. }), "a view under the channel's lock");
                 self.carry_out(n, output, &mut queue);
             }
         }
@@ -210,12 +210,12 @@ impl World {
                     queue.push_back((n, Input::Bus(Bus::Subscribed(add))));
                 }
             }
-            Output::View { channel, instance, changes } => {
+            Output::RemoteMembers { channel, instance, changes } => {
                 let shown = node.shown.entry((channel, instance)).or_default();
                 for change in changes {
                     match change {
-                        View::Shown(user, as_this) => drop(shown.insert(user, as_this)),
-                        View::Gone(user) => assert!(shown.remove(&user).is_some(), "{user} was not shown"),
+                        RemoteChange::Shown(user, as_this) => drop(shown.insert(user, as_this)),
+                        RemoteChange::Gone(user) => assert!(shown.remove(&user).is_some(), "{user} was not shown"),
                     }
                 }
             }
@@ -252,23 +252,23 @@ impl World {
         let change = match command {
             Command::Evict { .. } | Command::Remove => {
                 members.remove(&user);
-                Local::Left { user }
+                MemberChange::Left { user }
             }
             Command::Assign { key, value } => {
                 member.assigns.set(&key, value);
-                Local::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }
+                MemberChange::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }
             }
             Command::MergeAssigns(assigns) => {
                 member.assigns.merge(assigns);
-                Local::Assigns { user, assigns: member.assigns.clone(), key: None }
+                MemberChange::Assigns { user, assigns: member.assigns.clone(), key: None }
             }
             Command::Presence(presence) => {
                 member.presence = Some(presence.clone());
-                Local::Presence { user, presence: Some(presence) }
+                MemberChange::Presence { user, presence: Some(presence) }
             }
             Command::Untrack => {
                 member.presence = None;
-                Local::Presence { user, presence: None }
+                MemberChange::Presence { user, presence: None }
             }
         };
         let mut inputs = vec![Input::Local { channel: channel.clone(), change }];
@@ -294,19 +294,19 @@ impl World {
             let instance = *instance;
             self.input(n, Input::Opened { channel: channel.clone(), instance });
         }
-        self.local(n, channel, Local::Joined { user: user(name), assigns });
+        self.local(n, channel, MemberChange::Joined { user: user(name), assigns });
     }
 
     pub(crate) fn track(&mut self, n: usize, channel: &ChannelKey, name: &str, presence: &str) {
         let member = self.nodes[n].users.get_mut(channel).and_then(|users| users.get_mut(&user(name)));
         member.expect("here").presence = Some(object(presence));
-        self.local(n, channel, Local::Presence { user: user(name), presence: Some(object(presence)) });
+        self.local(n, channel, MemberChange::Presence { user: user(name), presence: Some(object(presence)) });
     }
 
     pub(crate) fn set(&mut self, n: usize, channel: &ChannelKey, name: &str, key: &str, value: &str) {
         let member = self.nodes[n].users.get_mut(channel).and_then(|users| users.get_mut(&user(name))).expect("here");
         member.assigns.set(key, json(value));
-        let change = Local::Assigns { user: user(name), assigns: member.assigns.clone(), key: Some(key.into()) };
+        let change = MemberChange::Assigns { user: user(name), assigns: member.assigns.clone(), key: Some(key.into()) };
         self.local(n, channel, change);
     }
 
@@ -314,19 +314,19 @@ impl World {
         let members = self.nodes[n].users.get_mut(channel).expect("here");
         members.remove(&user(name)).expect("here");
         let closes = members.is_empty();
-        self.local(n, channel, Local::Left { user: user(name) });
+        self.local(n, channel, MemberChange::Left { user: user(name) });
         if closes {
             let instance = self.nodes[n].instances[channel];
             self.input(n, Input::Closed { channel: channel.clone(), instance });
         }
     }
 
-    fn local(&mut self, n: usize, channel: &ChannelKey, change: Local) {
+    fn local(&mut self, n: usize, channel: &ChannelKey, change: MemberChange) {
         self.input(n, Input::Local { channel: channel.clone(), change });
     }
 
-    pub(crate) fn ask(&mut self, n: usize, id: u64, ask: Ask) {
-        self.input(n, Input::Ask { id, ask });
+    pub(crate) fn ask(&mut self, n: usize, id: u64, ask: ClusterRequest) {
+        self.input(n, Input::Request { id, request: ask });
     }
 
     /// A node of another language says something in the room.
@@ -353,12 +353,13 @@ impl World {
         let is_open = node.users.get(channel).is_some_and(|users| !users.is_empty());
         let Some(instance) = node.instances.get(channel).filter(|_| is_open) else { return String::new() };
         let shown = node.shown.get(&(channel.clone(), *instance));
-        let name =
-            |(user, shown): (&UserId, &Shown)| format!("{user}{}", if shown.presence.is_some() { "*" } else { "" });
+        let name = |(user, shown): (&UserId, &RemoteMember)| {
+            format!("{user}{}", if shown.presence.is_some() { "*" } else { "" })
+        };
         shown.into_iter().flatten().map(name).collect::<Vec<_>>().join(" ")
     }
 
-    pub(crate) fn shown_user(&self, n: usize, channel: &ChannelKey, name: &str) -> Option<&Shown> {
+    pub(crate) fn shown_user(&self, n: usize, channel: &ChannelKey, name: &str) -> Option<&RemoteMember> {
         let node = &self.nodes[n];
         node.shown.get(&(channel.clone(), *node.instances.get(channel)?))?.get(&user(name))
     }

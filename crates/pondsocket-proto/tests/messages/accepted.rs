@@ -1,6 +1,6 @@
 //! Messages that are accepted although fields are left out or written in another form.
 
-use pondsocket_proto::cluster::message::{Body, Envelope, PresenceEvent, Recipients, UserMessage, UserState};
+use pondsocket_proto::cluster::message::{Body, Envelope, PresenceEvent, Target, UserMessage, UserState};
 
 use crate::{body, envelope, message, object};
 
@@ -71,7 +71,7 @@ fn a_message_may_lack_all_but_its_event() {
             event: "e".into(),
             payload: object("{}"),
             request_id: "m".into(),
-            to: Recipients::All,
+            to: Target::All,
         }
     );
     let nulls = r#""event":"e","payload":null,"fromUserId":null,"requestId":null,"recipientDescriptor":null"#;
@@ -103,19 +103,19 @@ fn what_reaches_clients_stays_as_it_was_written_but_in_one_line() {
 #[test]
 fn recipients_that_we_do_not_know_are_all_users() {
     let to = |descriptor: &str| user_message(&format!(r#""event":"e","recipientDescriptor":{descriptor}"#)).to;
-    assert_eq!(to("\"ALL_USERS\""), Recipients::All);
-    assert_eq!(to("\"ALL_EXCEPT_SENDER\""), Recipients::ExceptSender);
-    assert_eq!(to(r#""\u0041LL_EXCEPT_SENDER""#), Recipients::ExceptSender);
+    assert_eq!(to("\"ALL_USERS\""), Target::All);
+    assert_eq!(to("\"ALL_EXCEPT_SENDER\""), Target::ExceptUser("CHANNEL".into()));
+    assert_eq!(to(r#""\u0041LL_EXCEPT_SENDER""#), Target::ExceptUser("CHANNEL".into()));
     for unknown in ["\"SOME\"", "{}", "5", "true"] {
-        assert_eq!(to(unknown), Recipients::All, "{unknown}");
+        assert_eq!(to(unknown), Target::All, "{unknown}");
     }
 }
 
 #[test]
 fn a_recipient_that_nobody_can_be_is_left_out() {
     let to = |descriptor: &str| user_message(&format!(r#""event":"e","recipientDescriptor":{descriptor}"#)).to;
-    assert_eq!(to("[]"), Recipients::Users(vec![]));
-    assert_eq!(to(r#"["a",5,null,"","CHANNEL",["b"],"b"]"#), Recipients::Users(vec!["a".into(), "b".into()]));
+    assert_eq!(to("[]"), Target::Users(vec![]));
+    assert_eq!(to(r#"["a",5,null,"","CHANNEL",["b"],"b"]"#), Target::Users(vec!["a".into(), "b".into()]));
 }
 
 #[test]

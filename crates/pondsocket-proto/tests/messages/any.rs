@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{
-    Body, ChannelState, Envelope, Ext, NodeEvent, Part, PresenceEvent, Recipients, UserMessage, UserState,
+    Body, ChannelState, Envelope, Ext, NodeEvent, Part, PresenceEvent, Target, UserMessage, UserState,
 };
 use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
@@ -66,13 +66,17 @@ fn spoken() -> BoxedStrategy<Body> {
 
 fn user_message() -> BoxedStrategy<UserMessage> {
     let from = prop_oneof![Just("CHANNEL".into()), user()];
-    let to = prop_oneof![
-        Just(Recipients::All),
-        Just(Recipients::ExceptSender),
-        vec(user(), 0..4).prop_map(Recipients::Users),
-    ];
-    (from, any::<String>(), object(0), text(), to)
-        .prop_map(|(from, event, payload, request_id, to)| UserMessage { from, event, payload, request_id, to })
+    let target = |from: &Arc<str>| {
+        let users = vec(user().prop_map(|user| user.to_string()), 0..4).prop_map(Target::Users);
+        prop_oneof![Just(Target::All), Just(Target::ExceptUser(from.to_string())), users]
+    };
+    (from, any::<String>(), object(0), text())
+        .prop_flat_map(move |(from, event, payload, request_id)| {
+            target(&from).prop_map(move |to| {
+                let (from, event) = (Arc::clone(&from), event.clone());
+                UserMessage { from, event, payload: payload.clone(), request_id: request_id.clone(), to }
+            })
+        })
         .boxed()
 }
 

@@ -2,7 +2,7 @@
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::Topics;
-use pondsocket_proto::cluster::message::{Body, Envelope, Recipients, UserMessage, UserState, strict};
+use pondsocket_proto::cluster::message::{Body, Envelope, Target, UserMessage, UserState, strict};
 use pondsocket_proto::wire::{Json, Object};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -200,27 +200,27 @@ fn messages_to_all_of_a_channel_to_all_but_one_and_to_some() {
     type Message = (&'static str, &'static str, &'static str, &'static str);
     const WAVE: &str = r#"{"n": 1, "t": "é👋\u0000"}"#;
     let ann = "f91309de-41c5-4634-9fa8-3af4ba02783b";
-    let expected: [(&str, Recipients, Message); 8] = [
-        ("javascript", Recipients::All, ("c876d20b-4832-45d8-a4bf-732f5eb59e83", "message", WAVE, "q32359_ann_2")),
+    let expected: [(&str, Target, Message); 8] = [
+        ("javascript", Target::All, ("c876d20b-4832-45d8-a4bf-732f5eb59e83", "message", WAVE, "q32359_ann_2")),
         (
             "javascript",
-            Recipients::ExceptSender,
+            Target::ExceptUser("07db1716-949b-4d14-8463-f8e93c9d526a".into()),
             ("07db1716-949b-4d14-8463-f8e93c9d526a", "typing", r#"{"on": 1}"#, "q32359_ann_2"),
         ),
         (
             "javascript",
-            Recipients::Users(vec!["2782cab8-58e1-4886-a417-929f8fb6d6cd".into()]),
+            Target::Users(vec!["2782cab8-58e1-4886-a417-929f8fb6d6cd".into()]),
             (ann, "private", r#"{"from": "f91309de-41c5-4634-9fa8-3af4ba02783b", "text": "psst"}"#, "q32359_ann_2"),
         ),
-        ("python", Recipients::All, ("CHANNEL", "message", WAVE, "2016e668-6189-4284-85bc-034067c61a75")),
+        ("python", Target::All, ("CHANNEL", "message", WAVE, "2016e668-6189-4284-85bc-034067c61a75")),
         (
             "python",
-            Recipients::ExceptSender,
+            Target::ExceptUser("1c90d602-3978-4a8f-a716-50f300aee357".into()),
             ("1c90d602-3978-4a8f-a716-50f300aee357", "typing", r#"{"on": 1}"#, "fbf36fe8-b546-4bff-aad7-7aa726e95b2c"),
         ),
         (
             "python",
-            Recipients::Users(vec!["d8af15f7-3d71-4aff-9e91-21489ad9ff86".into()]),
+            Target::Users(vec!["d8af15f7-3d71-4aff-9e91-21489ad9ff86".into()]),
             (
                 "CHANNEL",
                 "private",
@@ -228,10 +228,10 @@ fn messages_to_all_of_a_channel_to_all_but_one_and_to_some() {
                 "9153cc94-232f-459c-9196-5ee4a97c8165",
             ),
         ),
-        ("rust", Recipients::All, ("CHANNEL", "message", WAVE, "4d6acb45-0b68-411f-836c-6f011011732c")),
+        ("rust", Target::All, ("CHANNEL", "message", WAVE, "4d6acb45-0b68-411f-836c-6f011011732c")),
         (
             "rust",
-            Recipients::Users(vec!["91f99a65-11d3-4866-8b23-4f7a02051e4e".into()]),
+            Target::Users(vec!["91f99a65-11d3-4866-8b23-4f7a02051e4e".into()]),
             (
                 "CHANNEL",
                 "private",
@@ -262,7 +262,7 @@ fn a_reply_to_one_user() {
     let state = state.expect("the reply");
     assert_eq!((&*state.from, &*state.request_id), ("CHANNEL", "q32359_bob_2"));
     let bob = "2782cab8-58e1-4886-a417-929f8fb6d6cd";
-    assert_eq!(state.to, Recipients::Users(vec![bob.into()]));
+    assert_eq!(state.to, Target::Users(vec![bob.into()]));
     let payload: Value = from_str(state.payload.as_str()).expect("JSON");
     assert_eq!(payload["self"], bob);
     assert_eq!(payload["presence"][bob]["username"], "bob");

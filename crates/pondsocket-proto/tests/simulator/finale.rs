@@ -1,6 +1,6 @@
 //! The course of a schedule: trouble, then quiet, and then one thing after the other is tried on nodes that are well.
 
-use pondsocket_proto::cluster::{Answer, Ask, ChannelKey};
+use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
 use pondsocket_proto::id::UserId;
 
 use super::invariants::Violation;
@@ -207,19 +207,20 @@ impl World {
         }
         let (user, nobody) = (who.clone(), super::room::user("nobody"));
         let sure = !self.plan.has_legacy();
-        let found = self.asks(asker, Ask::Get { channel: channel.clone(), user: user.clone() });
+        let found = self.asks(asker, ClusterRequest::Get { channel: channel.clone(), user: user.clone() });
         if !matches!(found, Some(Answer::Found(_))) {
             self.judge.violated("asks", format!("{asker} asked for {user}, who is on {other}: {found:?}"));
         }
-        let nobody = self.asks(asker, Ask::Get { channel: channel.clone(), user: nobody });
+        let nobody = self.asks(asker, ClusterRequest::Get { channel: channel.clone(), user: nobody });
         if sure && nobody != Some(Answer::NotFound) {
             self.judge.violated("asks", format!("{asker} asked for nobody: {nobody:?}"));
         }
         self.outsiders_ask();
         let (value, key) = (super::room::json(&7), "told".to_owned());
-        let assigned = self.asks(asker, Ask::Assign { channel: channel.clone(), user: user.clone(), key, value });
+        let assigned =
+            self.asks(asker, ClusterRequest::Assign { channel: channel.clone(), user: user.clone(), key, value });
         let reason = "the end".to_owned();
-        let evicted = self.asks(asker, Ask::Evict { channel: channel.clone(), user: user.clone(), reason });
+        let evicted = self.asks(asker, ClusterRequest::Evict { channel: channel.clone(), user: user.clone(), reason });
         let refused = self.plan.refusals > 0 && assigned == Some(Answer::Refused);
         if sure && !refused && assigned != Some(Answer::Confirmed) {
             self.judge.violated("asks", format!("{asker} changed {user} on {other}: {assigned:?}"));
@@ -240,7 +241,7 @@ impl World {
         else {
             return;
         };
-        let answer = self.asks(peer, Ask::Users { channel: channel.clone() });
+        let answer = self.asks(peer, ClusterRequest::Users { channel: channel.clone() });
         // Questions wait for half a second: some answers come later where everything is slow.
         let is_slow = self.plan.has_legacy() || 2 * self.plan.hop() + self.plan.tick_late > 400;
         let told = match &answer {
@@ -253,7 +254,7 @@ impl World {
         }
     }
 
-    fn asks(&mut self, peer: Peer, ask: Ask) -> Option<Answer> {
+    fn asks(&mut self, peer: Peer, ask: ClusterRequest) -> Option<Answer> {
         let id = self.ask(peer, ask)?;
         self.run_until(self.now + 3500);
         self.judge.answers.remove(&(peer, id))

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use pondsocket_proto::cluster::message::{Body, ChannelState, Envelope};
-use pondsocket_proto::cluster::{Answer, ChannelKey, Command, Input, NodeId, Output, View};
+use pondsocket_proto::cluster::{Answer, ChannelKey, Command, Input, NodeId, Output, RemoteChange};
 
 use super::people::LIFE;
 use super::redis::Peer;
@@ -130,7 +130,7 @@ impl Judge {
     pub(crate) fn wanted(&mut self, peer: Peer, output: &Output, _now: u64) {
         match output {
             Output::Publish { message, .. } => self.said(peer, message),
-            Output::View { channel, changes, .. } => self.shown(peer, channel, changes),
+            Output::RemoteMembers { channel, changes, .. } => self.shown(peer, channel, changes),
             Output::Command { command: Command::Evict { reason }, user, .. }
                 if !self.evicted.insert((peer, reason.clone())) =>
             {
@@ -194,12 +194,12 @@ impl Judge {
         }
     }
 
-    fn shown(&mut self, peer: Peer, channel: &ChannelKey, changes: &[View]) {
+    fn shown(&mut self, peer: Peer, channel: &ChannelKey, changes: &[RemoteChange]) {
         if self.is_still {
             self.violated("I8", format!("{peer} shows something new when all is quiet: {channel:?} {changes:?}"));
         }
         for change in changes {
-            let View::Shown(user, shown) = change else { continue };
+            let RemoteChange::Shown(user, shown) = change else { continue };
             let life = shown.assigns.get(LIFE).and_then(|life| life.decode::<String>().ok());
             let Some(owner) = life.and_then(|life| self.lives.get(&life)) else { continue };
             let youngest = self.youngest.get(&(peer, owner.name.clone())).copied().unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pondsocket_proto::cluster::{Ask, ChannelKey, Core, Input, NodeId, Output, Settings, Topics};
+use pondsocket_proto::cluster::{ChannelKey, ClusterRequest, Core, Input, NodeId, Output, Settings, Topics};
 
 use super::room::Room;
 
@@ -55,7 +55,7 @@ pub(crate) struct Node {
     pub(crate) has_beaten: bool,
     pub(crate) beats: bool,
     /// What it has asked, and when.
-    pub(crate) asks: BTreeMap<u64, (u64, Ask)>,
+    pub(crate) asks: BTreeMap<u64, (u64, ClusterRequest)>,
     next_ask: u64,
 }
 
@@ -123,10 +123,10 @@ impl Node {
         Some(closed)
     }
 
-    pub(crate) fn ask(&mut self, ask: Ask, now: u64) -> Input {
+    pub(crate) fn ask(&mut self, ask: ClusterRequest, now: u64) -> Input {
         self.next_ask += 1;
         self.asks.insert(self.next_ask, (now, ask.clone()));
-        Input::Ask { id: self.next_ask, ask }
+        Input::Request { id: self.next_ask, request: ask }
     }
 
     /// Whether it serves people, and nobody has taken its name.

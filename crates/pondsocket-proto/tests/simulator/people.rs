@@ -1,7 +1,7 @@
 //! What people do: they join, show themselves, change and leave, and some want something of others.
 
 use pondsocket_proto::channel::Assigns;
-use pondsocket_proto::cluster::{Answer, Ask, ChannelKey};
+use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
 use pondsocket_proto::id::UserId;
 
 use super::node::Life;
@@ -22,7 +22,7 @@ enum Whim {
     Crowd,
     Exodus,
     Reload,
-    Ask,
+    ClusterRequest,
     Broadcast,
     Foreign,
 }
@@ -36,7 +36,7 @@ const WHIMS: [(u64, Whim); 11] = [
     (2, Whim::Crowd),
     (3, Whim::Exodus),
     (4, Whim::Reload),
-    (6, Whim::Ask),
+    (6, Whim::ClusterRequest),
     (6, Whim::Broadcast),
     (20, Whim::Foreign),
 ];
@@ -66,7 +66,7 @@ impl World {
                 self.all_leave(peer, channel);
                 self.one_joins(peer, channel);
             }
-            Whim::Ask => self.somebody_asks(peer, channel),
+            Whim::ClusterRequest => self.somebody_asks(peer, channel),
             Whim::Broadcast => self.broadcast(peer, channel),
             Whim::Foreign => self.a_stranger_does_something(channel),
         }
@@ -131,18 +131,18 @@ impl World {
         let number = self.count();
         let (channel, user) = (channel.clone(), who);
         let ask = match self.rng.below(6) {
-            0 => Ask::Evict { channel, user, reason: format!("reason {number}") },
-            1 => Ask::Remove { channel, user },
-            2 => Ask::Get { channel, user },
-            3 => Ask::Assign { channel, user, key: "asked".into(), value: json(&number) },
-            4 => Ask::Presence { channel, user, presence: presence(number) },
-            _ if self.members(peer, &channel).is_empty() => Ask::Users { channel },
+            0 => ClusterRequest::Evict { channel, user, reason: format!("reason {number}") },
+            1 => ClusterRequest::Remove { channel, user },
+            2 => ClusterRequest::Get { channel, user },
+            3 => ClusterRequest::Assign { channel, user, key: "asked".into(), value: json(&number) },
+            4 => ClusterRequest::Presence { channel, user, presence: presence(number) },
+            _ if self.members(peer, &channel).is_empty() => ClusterRequest::Users { channel },
             _ => return,
         };
         self.ask(peer, ask);
     }
 
-    pub(crate) fn ask(&mut self, peer: Peer, ask: Ask) -> Option<u64> {
+    pub(crate) fn ask(&mut self, peer: Peer, ask: ClusterRequest) -> Option<u64> {
         let now = self.now;
         let node = self.node(peer).filter(|node| node.life == Life::Runs)?;
         let input = node.ask(ask, now);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pondsocket_proto::channel::Assigns;
-use pondsocket_proto::cluster::{ChannelKey, Command, Input, Local, Shown, Verdict, View};
+use pondsocket_proto::cluster::{ChannelKey, Command, Input, MemberChange, RemoteChange, RemoteMember, Verdict};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::{Json, Object};
 
@@ -22,7 +22,7 @@ pub(crate) struct Room {
     pub(crate) key: ChannelKey,
     pub(crate) instance: u64,
     pub(crate) members: BTreeMap<UserId, Member>,
-    pub(crate) view: BTreeMap<UserId, Shown>,
+    pub(crate) view: BTreeMap<UserId, RemoteMember>,
 }
 
 /// What a member does, or has to undergo.
@@ -47,24 +47,25 @@ impl Room {
             (None, Deed::Join(assigns, presence)) => {
                 let member = Member { joined: now, assigns: assigns.clone(), presence: presence.clone() };
                 self.members.insert(user.clone(), member);
-                let shown = presence.map(|presence| Local::Presence { user: user.clone(), presence: Some(presence) });
-                [Local::Joined { user, assigns }].into_iter().chain(shown).collect()
+                let shown =
+                    presence.map(|presence| MemberChange::Presence { user: user.clone(), presence: Some(presence) });
+                [MemberChange::Joined { user, assigns }].into_iter().chain(shown).collect()
             }
             (Some(_), Deed::Leave) => {
                 self.members.remove(&user);
-                vec![Local::Left { user }]
+                vec![MemberChange::Left { user }]
             }
             (Some(member), Deed::Show(presence)) => {
                 member.presence = presence.clone();
-                vec![Local::Presence { user, presence }]
+                vec![MemberChange::Presence { user, presence }]
             }
             (Some(member), Deed::Assign(key, value)) => {
                 member.assigns.set(&key, value);
-                vec![Local::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }]
+                vec![MemberChange::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }]
             }
             (Some(member), Deed::Merge(assigns)) => {
                 member.assigns.merge(assigns);
-                vec![Local::Assigns { user, assigns: member.assigns.clone(), key: None }]
+                vec![MemberChange::Assigns { user, assigns: member.assigns.clone(), key: None }]
             }
             (Some(_), Deed::Join(..)) | (None, _) => Vec::new(),
         };
@@ -72,7 +73,7 @@ impl Room {
     }
 
     /// What another node wants of a user here.
-    pub(crate) fn undergo(&mut self, user: &UserId, command: Command, now: u64) -> (Verdict, Vec<Input>) {
+    pub(crate) fn execute(&mut self, user: &UserId, command: Command, now: u64) -> (Verdict, Vec<Input>) {
         let deed = match command {
             Command::Evict { .. } | Command::Remove => Deed::Leave,
             Command::Assign { key, value } => Deed::Assign(key, value),
@@ -86,11 +87,11 @@ impl Room {
         (Verdict::Done, self.deed(user, deed, now))
     }
 
-    pub(crate) fn apply(&mut self, changes: Vec<View>) {
+    pub(crate) fn apply(&mut self, changes: Vec<RemoteChange>) {
         for change in changes {
             match change {
-                View::Shown(user, shown) => drop(self.view.insert(user, shown)),
-                View::Gone(user) => drop(self.view.remove(&user)),
+                RemoteChange::Shown(user, shown) => drop(self.view.insert(user, shown)),
+                RemoteChange::Gone(user) => drop(self.view.remove(&user)),
             }
         }
     }

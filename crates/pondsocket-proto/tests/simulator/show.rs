@@ -1,7 +1,7 @@
 //! Inputs, outputs and messages in a line each.
 
 use pondsocket_proto::cluster::message::{Body, Envelope};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Input, Local, Output};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Input, MemberChange, Output};
 
 fn short(topic: &str) -> &str {
     topic.strip_prefix("pondsocket:v1:sim:").unwrap_or(topic)
@@ -31,12 +31,12 @@ pub(crate) fn input(input: &Input) -> String {
     }
 }
 
-fn local(change: &Local) -> String {
+fn local(change: &MemberChange) -> String {
     match change {
-        Local::Joined { user, assigns } => format!("{user} joined {}", assigns.to_json()),
-        Local::Left { user } => format!("{user} left"),
-        Local::Presence { user, presence } => format!("{user} shows {presence:?}"),
-        Local::Assigns { user, assigns, key } => format!("{user} assigns {} ({key:?})", assigns.to_json()),
+        MemberChange::Joined { user, assigns } => format!("{user} joined {}", assigns.to_json()),
+        MemberChange::Left { user } => format!("{user} left"),
+        MemberChange::Presence { user, presence } => format!("{user} shows {presence:?}"),
+        MemberChange::Assigns { user, assigns, key } => format!("{user} assigns {} ({key:?})", assigns.to_json()),
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn output(output: &Output) -> String {
             let list = |topics: &[String]| topics.iter().map(|topic| short(topic)).collect::<Vec<_>>().join(" ");
             format!("interest +[{}] -[{}]", list(add), list(remove))
         }
-        Output::View { channel, instance, changes } => format!("{} ({instance}) {changes:?}", at(channel)),
+        Output::RemoteMembers { channel, instance, changes } => format!("{} ({instance}) {changes:?}", at(channel)),
         other => format!("{other:?}"),
     }
 }

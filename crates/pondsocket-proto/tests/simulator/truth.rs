@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pondsocket_proto::channel::Assigns;
-use pondsocket_proto::cluster::{ChannelKey, Shown};
+use pondsocket_proto::cluster::{ChannelKey, RemoteMember};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 
@@ -32,7 +32,7 @@ impl World {
             let claims = self.claims(channel);
             self.live().find_map(|(peer, node)| {
                 let view = &node.rooms.get(channel)?.view;
-                let tolerates = |user: &UserId, shown: Option<&Shown>| self.tolerates(node, user, shown);
+                let tolerates = |user: &UserId, shown: Option<&RemoteMember>| self.tolerates(node, user, shown);
                 let what = compare(&self.expected(peer, &claims), view, tolerates)?;
                 Some(format!("{peer} ({}) in {}: {what}", node.id.name, channel.channel))
             })
@@ -44,17 +44,17 @@ impl World {
         &self,
         peer: Peer,
         channel: &ChannelKey,
-        view: &BTreeMap<UserId, Shown>,
+        view: &BTreeMap<UserId, RemoteMember>,
     ) -> Option<String> {
         let Seat::Ours(node) = &self.seats[peer] else { return None };
-        let tolerates = |user: &UserId, shown: Option<&Shown>| self.tolerates(node, user, shown);
+        let tolerates = |user: &UserId, shown: Option<&RemoteMember>| self.tolerates(node, user, shown);
         compare(&self.expected(peer, &self.claims(channel)), view, tolerates)
     }
 
     /// Whether it is beyond one of our nodes to know whether, and how, this user is to be shown. Servers of other languages
     /// lose messages without a word, and JavaScript relays whom it believes to be there: also users of a node that died,
     /// or of a Go server who left, before the observer was born, so that it cannot know better.
-    fn tolerates(&self, observer: &Node, user: &UserId, shown: Option<&Shown>) -> bool {
+    fn tolerates(&self, observer: &Node, user: &UserId, shown: Option<&RemoteMember>) -> bool {
         if !self.plan.has_legacy() {
             return false;
         }
@@ -107,7 +107,7 @@ impl World {
         })
     }
 
-    fn expected(&self, observer: Peer, claims: &Claims) -> BTreeMap<UserId, Shown> {
+    fn expected(&self, observer: Peer, claims: &Claims) -> BTreeMap<UserId, RemoteMember> {
         let one = |(user, claims): (&UserId, &Vec<Claim>)| {
             let (own, others): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| claim.peer == observer);
             others.first()?;
@@ -115,7 +115,7 @@ impl World {
             let tracked = others.iter().filter(|claim| claim.presence.is_some()).max_by_key(|claim| &claim.rank);
             let over_local = own.first().zip(tracked).is_some_and(|(own, tracked)| tracked.rank > own.rank);
             let presence = tracked.and_then(|claim| claim.presence.clone());
-            Some((user.clone(), Shown { assigns: speaker.assigns.clone(), presence, over_local }))
+            Some((user.clone(), RemoteMember { assigns: speaker.assigns.clone(), presence, over_local }))
         };
         claims.iter().filter_map(one).collect()
     }
@@ -126,7 +126,7 @@ impl World {
         self.channels.iter().find_map(|channel| {
             let claims = self.claims(channel);
             self.strangers(channel).filter(|(_, here, _)| !here.is_empty()).find_map(|(peer, _, elsewhere)| {
-                let shown = |card: &Card| Shown {
+                let shown = |card: &Card| RemoteMember {
                     assigns: card.assigns.clone(),
                     presence: card.presence.clone(),
                     over_local: false,
@@ -138,7 +138,7 @@ impl World {
                     expected.retain(|_, shown| shown.presence.is_some());
                 }
                 let is_tolerated =
-                    |user: &UserId, shown: Option<&Shown>| is_stranger(user) || self.plan.go && shown.is_some();
+                    |user: &UserId, shown: Option<&RemoteMember>| is_stranger(user) || self.plan.go && shown.is_some();
                 let what = compare(&expected, &view, is_tolerated)?;
                 Some(format!("{peer} (foreign) in {}: {what}", channel.channel))
             })
@@ -153,9 +153,9 @@ fn is_stranger(user: &UserId) -> bool {
 
 /// The first difference that is not tolerated, for what is shown too much or, with nothing, for what is not shown.
 fn compare(
-    expected: &BTreeMap<UserId, Shown>,
-    view: &BTreeMap<UserId, Shown>,
-    tolerates: impl Fn(&UserId, Option<&Shown>) -> bool,
+    expected: &BTreeMap<UserId, RemoteMember>,
+    view: &BTreeMap<UserId, RemoteMember>,
+    tolerates: impl Fn(&UserId, Option<&RemoteMember>) -> bool,
 ) -> Option<String> {
     for (user, wanted) in expected.iter().filter(|(user, _)| !tolerates(user, None)) {
         match view.get(user) {
@@ -166,11 +166,12 @@ fn compare(
             Some(_) => {}
         }
     }
-    let is_ghost = |(user, shown): &(&UserId, &Shown)| !expected.contains_key(*user) && !tolerates(user, Some(shown));
+    let is_ghost =
+        |(user, shown): &(&UserId, &RemoteMember)| !expected.contains_key(*user) && !tolerates(user, Some(shown));
     view.iter().find(is_ghost).map(|(user, shown)| format!("{user} is a ghost: {}", show(shown)))
 }
 
-fn is_equal(a: &Shown, b: &Shown) -> bool {
+fn is_equal(a: &RemoteMember, b: &RemoteMember) -> bool {
     let sorted = |assigns: &Assigns| {
         let mut entries: Vec<_> =
             assigns.iter().map(|(key, value)| (key.to_owned(), value.as_str().to_owned())).collect();
@@ -181,6 +182,6 @@ fn is_equal(a: &Shown, b: &Shown) -> bool {
         && (a.assigns == b.assigns || sorted(&a.assigns) == sorted(&b.assigns))
 }
 
-fn show(shown: &Shown) -> String {
+fn show(shown: &RemoteMember) -> String {
     format!("{:?} {} over local {}", shown.presence, shown.assigns.to_json(), shown.over_local)
 }

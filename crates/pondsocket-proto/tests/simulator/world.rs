@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pondsocket_proto::cluster::message::{Body, Envelope, Ext, Recipients, UserMessage};
+use pondsocket_proto::cluster::message::{Body, Envelope, Ext, Target, UserMessage};
 use pondsocket_proto::cluster::{Bus, ChannelKey, Command, Input, Lease, NodeId, Output, Topics, Verdict};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
@@ -394,7 +394,7 @@ impl World {
                 self.redis.interest(peer, self.now, &add, &remove, &mut self.rng);
                 self.collect();
             }
-            Output::View { channel, instance, changes } => {
+            Output::RemoteMembers { channel, instance, changes } => {
                 self.is_dirty = true;
                 let node = self.node(peer).expect("it is ours");
                 if let Some(room) = node.rooms.get_mut(&channel).filter(|room| room.instance == instance) {
@@ -520,7 +520,7 @@ impl World {
         let (verdict, inputs) = match node.rooms.get_mut(&channel) {
             None => (Verdict::NotFound, Vec::new()),
             Some(_) if refused && !leaves => (Verdict::Refused, Vec::new()),
-            Some(room) => room.undergo(&user, command, clock),
+            Some(room) => room.execute(&user, command, clock),
         };
         inputs.into_iter().for_each(|input| self.feed(peer, input));
         self.feed(peer, Input::Done { id, verdict });
@@ -581,7 +581,7 @@ impl World {
         let id: Arc<str> = format!("message-{number}").into();
         let payload = Object::encode(&serde_json::json!({ "n": number })).expect("an object");
         let (from, event, request_id) = ("CHANNEL".into(), "news".to_owned(), id.to_string());
-        let body = Body::UserMessage(UserMessage { from, event, payload, request_id, to: Recipients::All });
+        let body = Body::UserMessage(UserMessage { from, event, payload, request_id, to: Target::All });
         let ext = Ext { node: node.id.clone(), change: None, joined: None, request: None, have: vec![], own: None };
         let source = node.id.source().into();
         let message = Envelope { id, source, channel: Some(channel.clone()), timestamp, body, ext: Some(ext) };

@@ -1,7 +1,7 @@
 //! What is done to the members of a channel on other nodes.
 
-use pondsocket_proto::channel::Shown;
-use pondsocket_proto::cluster::{Answer, Ask, ChannelKey};
+use pondsocket_proto::channel::RemoteMember;
+use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
 use pondsocket_proto::id::UserId;
 
 use super::{Channel, no_such_member, user_id};
@@ -15,7 +15,7 @@ impl Channel {
         &self,
         here: Result<()>,
         user: &str,
-        ask: impl FnOnce(ChannelKey, UserId) -> Ask,
+        ask: impl FnOnce(ChannelKey, UserId) -> ClusterRequest,
     ) -> Result<()> {
         let is_missing = match &here {
             Ok(()) => false,
@@ -46,7 +46,7 @@ impl Channel {
         if let Some(shown) = self.shown_elsewhere(user) {
             return Ok(user_of(id, shown));
         }
-        match node.ask(Ask::Get { channel: self.endpoint.key(&self.name), user: id.clone() }).await {
+        match node.ask(ClusterRequest::Get { channel: self.endpoint.key(&self.name), user: id.clone() }).await {
             Answer::Found(shown) => Ok(user_of(id, shown)),
             Answer::NotFound => Err(no_such_member()),
             Answer::Unavailable => Err(Error::unavailable("the bus is down: other nodes can't be asked")),
@@ -57,7 +57,7 @@ impl Channel {
     /// The users of a channel that nobody here is in, and whether all nodes have answered.
     pub(super) async fn users_elsewhere(&self) -> (Vec<User>, bool) {
         let Some(node) = self.endpoint.node() else { return (Vec::new(), true) };
-        match node.ask(Ask::Users { channel: self.endpoint.key(&self.name) }).await {
+        match node.ask(ClusterRequest::Users { channel: self.endpoint.key(&self.name) }).await {
             Answer::Users { users, complete } => {
                 (users.into_iter().map(|(id, shown)| user_of(id, shown)).collect(), complete)
             }
@@ -69,12 +69,12 @@ impl Channel {
         self.shown_elsewhere(user).is_some()
     }
 
-    fn shown_elsewhere(&self, user: &str) -> Option<Shown> {
+    fn shown_elsewhere(&self, user: &str) -> Option<RemoteMember> {
         let live = self.endpoint.hub.get(self.name.as_str())?;
-        live.read(|channel| channel.shown_elsewhere(user).cloned())
+        live.read(|channel| channel.remote_member(user).cloned())
     }
 }
 
-fn user_of(id: UserId, shown: Shown) -> User {
+fn user_of(id: UserId, shown: RemoteMember) -> User {
     User { id, assigns: shown.assigns, presence: shown.presence }
 }

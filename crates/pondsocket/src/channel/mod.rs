@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Channel as Core, Member, Membership, NotMember, To};
-use pondsocket_proto::cluster::Ask;
+use pondsocket_proto::channel::{Channel as Core, Member, Membership, NotMember, Target};
+use pondsocket_proto::cluster::ClusterRequest;
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
@@ -83,7 +83,7 @@ impl Channel {
     /// 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the channel's
     /// queue is full: nothing was enqueued, [`ready`](Self::ready) waits for room.
     pub fn broadcast<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&To::All, event, payload).in_call("channel.broadcast")
+        self.send(&Target::All, event, payload).in_call("channel.broadcast")
     }
 
     /// Sends to these users; ids that are no members are ignored.
@@ -97,7 +97,7 @@ impl Channel {
         U: AsRef<str>,
     {
         let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
-        self.send(&To::Users(users), event, payload).in_call("channel.broadcast_to")
+        self.send(&Target::Users(users), event, payload).in_call("channel.broadcast_to")
     }
 
     /// Sends to all members but this user, with all its connections.
@@ -105,10 +105,10 @@ impl Channel {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from<T: Serialize + ?Sized>(&self, user: &str, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&To::ExceptUser(user.to_owned()), event, payload).in_call("channel.broadcast_from")
+        self.send(&Target::ExceptUser(user.to_owned()), event, payload).in_call("channel.broadcast_from")
     }
 
-    fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
+    fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
         let sent = self.endpoint.broadcast(Origin::default(), &self.name, to, event, payload);
         sent.map_err(|error| self.received.blame(payload, error))
     }
@@ -145,7 +145,8 @@ impl Channel {
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence).in_call("channel.update_presence")?;
         let here = self.show_here(user, presence.clone());
-        let shown = self.elsewhere(here, user, |channel, user| Ask::Presence { channel, user, presence }).await;
+        let shown =
+            self.elsewhere(here, user, |channel, user| ClusterRequest::Presence { channel, user, presence }).await;
         shown.in_call("channel.update_presence")
     }
 
@@ -205,7 +206,7 @@ impl Channel {
     pub async fn update_assigns<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding).in_call("channel.update_assigns")?;
         let here = self.assign_here(user, key, value.clone());
-        let ask = |channel, user| Ask::Assign { channel, user, key: key.to_owned(), value };
+        let ask = |channel, user| ClusterRequest::Assign { channel, user, key: key.to_owned(), value };
         self.elsewhere(here, user, ask).await.in_call("channel.update_assigns")
     }
 
@@ -242,7 +243,7 @@ impl Channel {
     pub(crate) fn is_known(&self, user: &str) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| {
-            live.read(|channel| channel.state().member(user).is_some() || channel.shown_elsewhere(user).is_some())
+            live.read(|channel| channel.state().member(user).is_some() || channel.remote_member(user).is_some())
         })
     }
 
@@ -259,7 +260,7 @@ impl Channel {
                 let presence = channel.presence(user.as_str()).cloned();
                 User { id: user.clone(), assigns: member.assigns.clone(), presence }
             });
-            let others = channel.elsewhere().filter(|(user, _)| channel.state().member(user.as_str()).is_none());
+            let others = channel.remote_members().filter(|(user, _)| channel.state().member(user.as_str()).is_none());
             let others = others.map(|(user, shown)| User {
                 id: user.clone(),
                 assigns: shown.assigns.clone(),
@@ -282,7 +283,7 @@ impl Channel {
     /// it: it may have been done.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
         let here = self.evict_here(user, reason);
-        let ask = |channel, user| Ask::Evict { channel, user, reason: reason.to_owned() };
+        let ask = |channel, user| ClusterRequest::Evict { channel, user, reason: reason.to_owned() };
         self.elsewhere(here, user, ask).await.in_call("channel.evict")
     }
 
@@ -293,7 +294,9 @@ impl Channel {
     /// As [`evict`](Self::evict).
     pub async fn remove(&self, user: &str, reason: &str) -> Result<()> {
         let here = self.remove_here(user, reason);
-        self.elsewhere(here, user, |channel, user| Ask::Remove { channel, user }).await.in_call("channel.remove")
+        self.elsewhere(here, user, |channel, user| ClusterRequest::Remove { channel, user })
+            .await
+            .in_call("channel.remove")
     }
 
     /// Closes the *connections* of all members, with close code 1000: their memberships, here and in other

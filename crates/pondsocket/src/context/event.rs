@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Departure, Member, Membership, Refused, Slot, To};
+use pondsocket_proto::channel::{Departure, Member, Membership, Refused, Slot, Target};
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
@@ -346,7 +346,7 @@ impl EventContext {
     /// 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the channel's
     /// queue is full: nothing was enqueued, [`Channel::ready`] waits for room.
     pub fn broadcast<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&To::All, event, payload).in_call("ctx.broadcast")
+        self.send(&Target::All, event, payload).in_call("ctx.broadcast")
     }
 
     /// Sends to these users; ids that are no members are ignored.
@@ -360,7 +360,7 @@ impl EventContext {
         U: AsRef<str>,
     {
         let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
-        self.send(&To::Users(users), event, payload).in_call("ctx.broadcast_to")
+        self.send(&Target::Users(users), event, payload).in_call("ctx.broadcast_to")
     }
 
     /// Sends to all but the sending *connection*: other connections of its user get it.
@@ -368,11 +368,11 @@ impl EventContext {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        let to = To::ExceptConnection(self.call.slot, self.call.link.id());
+        let to = Target::ExceptConnection((self.call.slot, self.call.link.id()));
         self.send(&to, event, payload).in_call("ctx.broadcast_from")
     }
 
-    fn send<T: Serialize + ?Sized>(&self, to: &To, event: &str, payload: &T) -> Result<Delivery> {
+    fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
         let origin = Origin { room: Some(&self.call.room), user: Some(self.user_id()) };
         let sent = self.call.endpoint.broadcast(origin, &self.call.room.name, to, event, payload);
         sent.map_err(|error| self.call.received.blame(payload, error))

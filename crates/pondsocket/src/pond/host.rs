@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use pondsocket_proto::channel::View;
+use pondsocket_proto::channel::RemoteChange;
 use pondsocket_proto::cluster::message::UserMessage;
 use pondsocket_proto::cluster::{Command, Verdict};
 use pondsocket_proto::id::{ChannelName, UserId};
@@ -17,11 +17,11 @@ use crate::metrics::Limit;
 pub(crate) struct EndpointHost(pub(crate) Weak<EndpointInner>);
 
 impl Host for EndpointHost {
-    fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<View>) {
+    fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>) {
         let Some(endpoint) = self.0.upgrade() else { return };
         if let Some(live) = endpoint.hub.get(channel.as_str()).filter(|live| live.serial == instance) {
             // If it has just closed nobody is there to see it.
-            let _ = live.change(|channel| channel.show(changes));
+            let _ = live.change(|channel| channel.apply_remote(changes));
         }
     }
 
@@ -39,7 +39,7 @@ impl Host for EndpointHost {
         }
     }
 
-    fn undergo(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict {
+    fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict {
         let Some(endpoint) = self.0.upgrade() else { return Verdict::NotFound };
         let (channel, user) = (Channel::new(&endpoint, channel.clone()), user.as_str());
         verdict(match command {

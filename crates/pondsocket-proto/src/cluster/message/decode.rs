@@ -5,10 +5,10 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::read::{self, Scalar};
-use super::{Body, Envelope, Fault, Malformed, PROTOCOL, PresenceEvent, Recipients, UserMessage, VERSION, ext, users};
-use crate::channel::Assigns;
+use super::{Body, Envelope, Fault, Malformed, PROTOCOL, PresenceEvent, Target, UserMessage, VERSION, ext, users};
 use crate::cluster::ChannelKey;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
+use crate::model::Assigns;
 use crate::wire::Object;
 
 /// From whom a message is that the server itself says.
@@ -129,8 +129,8 @@ impl<'a> Fields<'a> {
         Ok(match self.r#type.text("type")? {
             "USER_MESSAGE" => {
                 let mut message = self.user_message(id)?;
-                if leaves_out_connection && message.to == Recipients::ExceptSender {
-                    message.to = Recipients::ExceptConnection;
+                if leaves_out_connection && matches!(message.to, Target::ExceptUser(_)) {
+                    message.to = Target::ExceptConnection(());
                 }
                 Body::UserMessage(message)
             }
@@ -184,12 +184,13 @@ impl<'a> Fields<'a> {
             None | Some("") => id,
             Some(request) => request,
         };
+        let to = self.target(&from)?;
         Ok(UserMessage {
             from,
             event: self.event.text("event")?.to_owned(),
             payload: self.payload()?,
             request_id: request_id.to_owned(),
-            to: self.recipients()?,
+            to,
         })
     }
 
@@ -218,17 +219,17 @@ impl<'a> Fields<'a> {
         Ok(wrapped)
     }
 
-    /// All users unless it says something else that we know. Whoever has no valid name is nobody here.
-    fn recipients(&self) -> Result<Recipients, Malformed> {
-        let Some(raw) = self.recipient_descriptor else { return Ok(Recipients::All) };
+    /// All users unless it says something else that we know. Ids that are no user ids belong to nobody here.
+    fn target(&self, from: &str) -> Result<Target, Malformed> {
+        let Some(raw) = self.recipient_descriptor else { return Ok(Target::All) };
         if raw.get().starts_with('[') {
             let users: Vec<Scalar<'_>> = read::shaped(raw, "recipientDescriptor")?;
             let users = users.iter().filter_map(|user| user.user("recipientDescriptor").ok());
-            return Ok(Recipients::Users(users.collect()));
+            return Ok(Target::Users(users.map(|user| user.to_string()).collect()));
         }
         let whom: Scalar<'_> = read::shaped(raw, "recipientDescriptor")?;
         let except_sender = matches!(whom, Scalar::Text(text) if text == "ALL_EXCEPT_SENDER");
-        Ok(if except_sender { Recipients::ExceptSender } else { Recipients::All })
+        Ok(if except_sender { Target::ExceptUser(from.to_owned()) } else { Target::All })
     }
 
     fn assigns_update(&self) -> Result<Body, Malformed> {

@@ -1,5 +1,5 @@
 use super::write::{self, Fields};
-use super::{Body, Envelope, PROTOCOL, PresenceEvent, Recipients, UserMessage, VERSION, ext, users};
+use super::{Body, Envelope, PROTOCOL, PresenceEvent, Target, UserMessage, VERSION, ext, users};
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::wire::Object;
 use crate::wire::write::string;
@@ -77,7 +77,7 @@ impl Body {
 
     fn write(&self, fields: &mut Fields<'_>) {
         match self {
-            Body::UserMessage(message) => message.write(fields),
+            Body::UserMessage(message) => write_user_message(fields, message),
             // Neither `payload` nor `event` may stand beside presence: some nodes would believe those.
             Body::PresenceUpdate { user, presence, event } => {
                 fields.text("userId", user);
@@ -140,16 +140,15 @@ impl PresenceEvent {
     }
 }
 
-impl UserMessage {
-    fn write(&self, fields: &mut Fields<'_>) {
-        fields.text("fromUserId", &self.from);
-        fields.text("event", &self.event);
-        fields.json("payload", self.payload.as_str());
-        fields.text("requestId", &self.request_id);
-        fields.field("recipientDescriptor", |out| match &self.to {
-            Recipients::All => string(out, "ALL_USERS"),
-            Recipients::ExceptSender | Recipients::ExceptConnection => string(out, "ALL_EXCEPT_SENDER"),
-            Recipients::Users(users) => write::list(out, users, |out, user| string(out, user)),
-        });
-    }
+fn write_user_message(fields: &mut Fields<'_>, message: &UserMessage) {
+    let UserMessage { from, event, payload, request_id, to } = message;
+    fields.text("fromUserId", from);
+    fields.text("event", event);
+    fields.json("payload", payload.as_str());
+    fields.text("requestId", request_id);
+    fields.field("recipientDescriptor", |out| match to {
+        Target::All => string(out, "ALL_USERS"),
+        Target::ExceptUser(_) | Target::ExceptConnection(()) => string(out, "ALL_EXCEPT_SENDER"),
+        Target::Users(users) => write::list(out, users, |out, user| string(out, user)),
+    });
 }

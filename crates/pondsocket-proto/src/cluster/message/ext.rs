@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::read::{self, Entries, Scalar};
 use super::write::{self, Fields};
-use super::{Body, Ext, Malformed, NodeEvent, Recipients, UserMessage, users};
+use super::{Body, Ext, Malformed, NodeEvent, Target, UserMessage, users};
 use crate::cluster::{ChannelKey, NodeId, Verdict};
 use crate::wire::write::string;
 
@@ -206,7 +206,7 @@ fn write_ext(fields: &mut Fields<'_>, ext: &Ext) {
 /// The fields of the types that are ours alone.
 fn write_body(fields: &mut Fields<'_>, body: &Body) {
     match body {
-        Body::UserMessage(UserMessage { to: Recipients::ExceptConnection, .. }) => fields.number("c", 1),
+        Body::UserMessage(UserMessage { to: Target::ExceptConnection(()), .. }) => fields.number("c", 1),
         Body::State(states) => fields.field("states", |out| write::list(out, states, users::write_state)),
         Body::Repair(channels) => fields.field("of", |out| write::list(out, channels, write_channel)),
         Body::Digest { version, count, hash } => {

@@ -14,10 +14,11 @@ mod write;
 
 use std::sync::Arc;
 
+pub use crate::model::{Target, UserMessage};
 pub use malformed::{Fault, Malformed};
 
 use super::{ChannelKey, NodeId, Verdict};
-use crate::channel::Assigns;
+use crate::model::Assigns;
 use crate::wire::{Json, Object};
 
 const PROTOCOL: &str = "pondsocket.distributed";
@@ -169,34 +170,6 @@ pub enum PresenceEvent {
     Join,
     /// It did.
     Update,
-}
-
-/// A message for the users of a channel.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct UserMessage {
-    /// A user id, or `CHANNEL`.
-    pub from: Arc<str>,
-    /// Its event.
-    pub event: String,
-    /// Its payload.
-    pub payload: Object,
-    /// Its request id.
-    pub request_id: String,
-    /// Whom it is for.
-    pub to: Recipients,
-}
-
-/// Whom a message between nodes is for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Recipients {
-    /// All users.
-    All,
-    /// All but the one it is from.
-    ExceptSender,
-    /// All but one connection of the one it is from, which is not elsewhere: nodes of other languages leave out the user.
-    ExceptConnection,
-    /// These.
-    Users(Vec<Arc<str>>),
 }
 
 /// A user in a list of all users.

@@ -8,9 +8,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 
 use super::{Fault, MAX_ID, MAX_NAME, Malformed};
-use crate::channel::Assigns;
 use crate::cluster::{ChannelKey, endpoint_name};
 use crate::id::{ChannelName, InvalidId, UserId};
+use crate::model::Assigns;
 use crate::wire::{Json, Object, Unsafe, vet};
 
 /// The first number that not every language holds exactly.

@@ -27,7 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pondsocket_proto::channel::Outbound;
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage};
-use pondsocket_proto::cluster::{Answer, Ask, ChannelKey, Core, Input, NodeId, Output, Settings, Topics};
+use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest, Core, Input, NodeId, Output, Settings, Topics};
 use pondsocket_proto::id::{ChannelName, RequestId};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
@@ -178,11 +178,11 @@ impl Node {
     }
 
     /// Asks other nodes, and waits for what they say.
-    pub(crate) async fn ask(&self, ask: Ask) -> Answer {
+    pub(crate) async fn ask(&self, ask: ClusterRequest) -> Answer {
         let (id, (answer, answered)) = (ids::serial(), oneshot::channel());
         self.asked.lock().insert(id, answer);
         let _forget = Forget { asked: &self.asked, id };
-        self.inputs.lock().push(Input::Ask { id, ask });
+        self.inputs.lock().push(Input::Request { id, request: ask });
         self.woken.notify_one();
         tokio::select! {
             // The core answers always, and soon.

@@ -203,7 +203,7 @@ impl Node {
     /// Does one thing that the core wants; answers what it is to be told of it.
     fn carry_out(&self, output: Output) -> Option<Input> {
         match output {
-            Output::View { channel, instance, changes } => {
+            Output::RemoteMembers { channel, instance, changes } => {
                 self.host(&channel.endpoint)?.show(&channel.channel, instance, changes);
             }
             Output::Deliver { channel, message } => {
@@ -212,7 +212,7 @@ impl Node {
             }
             Output::Command { id, channel, user, command } => {
                 let host = self.host(&channel.endpoint);
-                let verdict = host.map_or(Verdict::NotFound, |host| host.undergo(&channel.channel, &user, command));
+                let verdict = host.map_or(Verdict::NotFound, |host| host.execute(&channel.channel, &user, command));
                 return Some(Input::Done { id, verdict });
             }
             Output::Answered { id, answer } => {

@@ -6,7 +6,7 @@ use std::sync::Mutex as Record;
 
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
-use pondsocket_proto::channel::{Assigns, To};
+use pondsocket_proto::channel::{Assigns, Target};
 use pondsocket_proto::id::UserId;
 
 use super::*;
@@ -158,7 +158,7 @@ fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
 
 fn publish(room: &Room, text: &str) {
     let treatment = room.treatment(text);
-    let sent = room.change(|channel| channel.broadcast(&To::All, text.as_bytes(), treatment));
+    let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), treatment));
     assert!(matches!(sent, Ok(Ok(2))));
 }
 
@@ -211,7 +211,7 @@ fn a_delivery_that_is_dropped_strands_nothing_of_others() {
     loom::model(|| {
         let (room, members) = room();
         // One batch is in the hands of a delivery that comes to nothing.
-        let queued = room.core.lock().channel.broadcast(&To::All, b"news-1", Treatment::BROADCAST);
+        let queued = room.core.lock().channel.broadcast(&Target::All, b"news-1", Treatment::BROADCAST);
         assert_eq!(queued, Ok(2));
         let mut doomed = room.take_baton().expect("there is work");
         let other = Arc::clone(&room);
@@ -231,7 +231,7 @@ fn a_delivery_that_is_dropped_strands_nothing_of_others() {
 fn a_delivery_that_never_began_loses_nothing() {
     loom::model(|| {
         let (room, members) = room();
-        let queued = room.core.lock().channel.broadcast(&To::All, b"news-1", Treatment::BROADCAST);
+        let queued = room.core.lock().channel.broadcast(&Target::All, b"news-1", Treatment::BROADCAST);
         assert_eq!(queued, Ok(2));
         let doomed = room.take_baton().expect("there is work");
         let other = Arc::clone(&room);
@@ -317,7 +317,7 @@ fn a_farewell_comes_last_and_once() {
 }
 
 fn publish_to_whom_it_concerns(room: &Room, text: &str) {
-    let sent = room.change(|channel| channel.broadcast(&To::All, text.as_bytes(), Treatment::BROADCAST));
+    let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), Treatment::BROADCAST));
     assert!(matches!(sent, Ok(Ok(1 | 2))));
 }
 

@@ -1,51 +1,25 @@
 use std::collections::HashMap;
 
-use super::{Assigns, State};
+use super::{RemoteChange, RemoteMember, State};
 use crate::id::UserId;
 use crate::wire::Object;
 
-/// A user of other nodes, as it is to be shown here.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Shown {
-    /// Server-side values.
-    pub assigns: Assigns,
-    /// What it shows of itself, if it is tracked.
-    pub presence: Option<Object>,
-    /// Whether this presence is shown also if the user is tracked here (docs/cluster.md, One user on several nodes).
-    pub over_local: bool,
-}
-
-impl Shown {
-    fn presence_bytes(&self) -> usize {
-        self.presence.as_ref().map_or(0, |presence| presence.as_str().len())
-    }
-}
-
-/// One change of what other nodes' users look like here.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum View {
-    /// This user is shown so from now on.
-    Shown(UserId, Shown),
-    /// This user is on no other node any more.
-    Gone(UserId),
-}
-
 /// The users that other nodes have in a channel.
 #[derive(Debug, Default)]
-pub(super) struct Elsewhere {
-    users: HashMap<UserId, Shown>,
+pub(super) struct RemoteMembers {
+    users: HashMap<UserId, RemoteMember>,
     /// The size of their presence, in bytes of JSON.
     presence_bytes: usize,
 }
 
-impl Elsewhere {
-    pub(super) fn apply(&mut self, change: View) {
+impl RemoteMembers {
+    pub(super) fn apply(&mut self, change: RemoteChange) {
         let before = match change {
-            View::Shown(user, shown) => {
+            RemoteChange::Shown(user, shown) => {
                 self.presence_bytes += shown.presence_bytes();
                 self.users.insert(user, shown)
             }
-            View::Gone(user) => self.users.remove(&user),
+            RemoteChange::Gone(user) => self.users.remove(&user),
         };
         self.presence_bytes -= before.map_or(0, |before| before.presence_bytes());
     }
@@ -55,11 +29,11 @@ impl Elsewhere {
         self.presence_bytes
     }
 
-    pub(super) fn get(&self, user: &str) -> Option<&Shown> {
+    pub(super) fn get(&self, user: &str) -> Option<&RemoteMember> {
         self.users.get(user)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&UserId, &Shown)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&UserId, &RemoteMember)> {
         self.users.iter()
     }
 

@@ -1,10 +1,9 @@
 use std::sync::Arc;
 
-use super::Local;
 use super::message::{Body, PresenceEvent, UserState};
-use super::record::{Change, Entry, Users};
-use crate::channel::Assigns;
+use super::record::{self, Entry, Users};
 use crate::id::UserId;
+use crate::model::{Assigns, MemberChange};
 use crate::wire::Object;
 
 /// The users of this node in one channel, and how often they have changed. Nobody else changes them.
@@ -12,25 +11,25 @@ use crate::wire::Object;
 /// Each change is one message, and counts one. The first one that meets an empty channel says 0 for the version before
 /// it, so it can be understood without what went before.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct LocalState {
     version: u64,
     users: Users,
 }
 
 /// A change as others are told of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Told {
+pub(super) struct Delta {
     pub(super) body: Body,
     /// The versions before and after it.
-    pub(super) change: (u64, u64),
+    pub(super) versions: (u64, u64),
     /// With a join: when.
     pub(super) joined: Option<u64>,
 }
 
-impl Own {
+impl LocalState {
     /// Nobody is here. `version` is not below any version that was said of the channel before.
-    pub(super) fn new(version: u64) -> Own {
-        Own { version, users: Users::new() }
+    pub(super) fn new(version: u64) -> LocalState {
+        LocalState { version, users: Users::new() }
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -53,38 +52,41 @@ impl Own {
     }
 
     /// Something has changed here. Answers with what is to be told, in order.
-    pub(super) fn change(&mut self, change: Local, now: u64) -> Vec<Told> {
+    pub(super) fn change(&mut self, change: MemberChange, now: u64) -> Vec<Delta> {
         match change {
-            Local::Joined { user, assigns } => vec![self.join(user, assigns, now)],
-            Local::Left { user } => self.leave(&user),
-            Local::Presence { user, presence } => self.show(user, presence).into_iter().collect(),
-            Local::Assigns { user, assigns, key } => self.assign(user, assigns, key).into_iter().collect(),
+            MemberChange::Joined { user, assigns } => vec![self.join(user, assigns, now)],
+            MemberChange::Left { user } => self.leave(&user),
+            MemberChange::Presence { user, presence } => self.show(user, presence).into_iter().collect(),
+            MemberChange::Assigns { user, assigns, key } => self.assign(user, assigns, key).into_iter().collect(),
         }
     }
 
     /// Everybody goes.
-    pub(super) fn leave_all(&mut self) -> Vec<Told> {
+    pub(super) fn leave_all(&mut self) -> Vec<Delta> {
         let users: Vec<_> = self.users.keys().cloned().collect();
         users.iter().flat_map(|user| self.leave(user)).collect()
     }
 
-    fn join(&mut self, user: UserId, assigns: Assigns, now: u64) -> Told {
+    fn join(&mut self, user: UserId, assigns: Assigns, now: u64) -> Delta {
         let presence = Some(Object::encode(&()).expect("nothing is an empty object"));
         let body = Body::UserJoined { user: (&user).into(), presence, assigns: assigns.clone() };
-        let entry = Entry { assigns, presence: None, joined: now };
-        Told { joined: Some(now), ..self.apply(Change::Joined(user, entry), body) }
+        self.apply(MemberChange::Joined { user, assigns }, Some(now), body)
     }
 
     /// First hidden, then gone: nodes of some languages forget to hide who is gone.
-    fn leave(&mut self, user: &UserId) -> Vec<Told> {
+    fn leave(&mut self, user: &UserId) -> Vec<Delta> {
         let mut told: Vec<_> = self.show(user.clone(), None).into_iter().collect();
         if self.users.contains_key(user) {
-            told.push(self.apply(Change::Left(user.clone()), Body::UserLeft { user: user.into() }));
+            told.push(self.apply(
+                MemberChange::Left { user: user.clone() },
+                None,
+                Body::UserLeft { user: user.into() },
+            ));
         }
         told
     }
 
-    fn show(&mut self, user: UserId, presence: Option<Object>) -> Option<Told> {
+    fn show(&mut self, user: UserId, presence: Option<Object>) -> Option<Delta> {
         let before = self.users.get(&user)?.presence.as_ref();
         let name: Arc<str> = (&user).into();
         let body = match &presence {
@@ -95,21 +97,21 @@ impl Own {
                 Body::PresenceUpdate { user: name, presence: presence.clone(), event: Some(event) }
             }
         };
-        Some(self.apply(Change::Presence(user, presence), body))
+        Some(self.apply(MemberChange::Presence { user, presence }, None, body))
     }
 
-    fn assign(&mut self, user: UserId, assigns: Assigns, key: Option<String>) -> Option<Told> {
+    fn assign(&mut self, user: UserId, assigns: Assigns, key: Option<String>) -> Option<Delta> {
         self.users.get(&user)?;
-        let delta = key.and_then(|key| assigns.get(&key).cloned().map(|value| (key, value)));
+        let delta = key.as_ref().and_then(|key| assigns.get(key).cloned().map(|value| (key.clone(), value)));
         let body = Body::AssignsUpdate { user: (&user).into(), assigns: Some(assigns.clone()), delta };
-        Some(self.apply(Change::Assigns(user, assigns), body))
+        Some(self.apply(MemberChange::Assigns { user, assigns, key }, None, body))
     }
 
-    fn apply(&mut self, change: Change, body: Body) -> Told {
+    fn apply(&mut self, change: MemberChange, joined: Option<u64>, body: Body) -> Delta {
         let before = if self.users.is_empty() { 0 } else { self.version };
         self.version += 1;
-        change.apply(&mut self.users);
-        Told { body, change: (before, self.version), joined: None }
+        record::apply(&mut self.users, change, joined.unwrap_or(0));
+        Delta { body, versions: (before, self.version), joined }
     }
 }
 
@@ -120,57 +122,58 @@ mod tests {
     use super::*;
     use crate::wire::Json;
 
-    fn join(name: &str) -> Local {
-        Local::Joined { user: user(name), assigns: Assigns::default() }
+    fn join(name: &str) -> MemberChange {
+        MemberChange::Joined { user: user(name), assigns: Assigns::default() }
     }
 
-    fn show(name: &str, presence: Option<&str>) -> Local {
-        Local::Presence { user: user(name), presence: presence.map(object) }
+    fn show(name: &str, presence: Option<&str>) -> MemberChange {
+        MemberChange::Presence { user: user(name), presence: presence.map(object) }
     }
 
-    fn left(name: &str) -> Local {
-        Local::Left { user: user(name) }
+    fn left(name: &str) -> MemberChange {
+        MemberChange::Left { user: user(name) }
     }
 
     #[test]
     fn each_change_is_one_message_and_counts_one() {
-        let mut own = Own::new(10);
+        let mut own = LocalState::new(10);
         let told = own.change(join("ada"), 7);
         let assigns = Assigns::default();
         let body = Body::UserJoined { user: "ada".into(), presence: Some(object("{}")), assigns };
-        assert_eq!(told, [Told { body, change: (0, 11), joined: Some(7) }]);
+        assert_eq!(told, [Delta { body, versions: (0, 11), joined: Some(7) }]);
         let told = own.change(show("ada", Some(r#"{"a":1}"#)), 8);
         let shown = |presence, event| Body::PresenceUpdate { user: "ada".into(), presence: object(presence), event };
         let body = shown(r#"{"a":1}"#, Some(PresenceEvent::Join));
-        assert_eq!(told, [Told { body, change: (11, 12), joined: None }]);
+        assert_eq!(told, [Delta { body, versions: (11, 12), joined: None }]);
         let told = own.change(show("ada", Some(r#"{"a":2}"#)), 8);
         let body = shown(r#"{"a":2}"#, Some(PresenceEvent::Update));
-        assert_eq!(told, [Told { body, change: (12, 13), joined: None }]);
+        assert_eq!(told, [Delta { body, versions: (12, 13), joined: None }]);
         let mut assigns = Assigns::default();
         assigns.set("k", Json::from_raw("1").expect("JSON"));
-        let change = Local::Assigns { user: user("ada"), assigns: assigns.clone(), key: Some("k".into()) };
+        let change = MemberChange::Assigns { user: user("ada"), assigns: assigns.clone(), key: Some("k".into()) };
         let delta = Some(("k".into(), Json::from_raw("1").expect("JSON")));
         let body = Body::AssignsUpdate { user: "ada".into(), assigns: Some(assigns), delta };
-        assert_eq!(own.change(change, 9), [Told { body, change: (13, 14), joined: None }]);
+        assert_eq!(own.change(change, 9), [Delta { body, versions: (13, 14), joined: None }]);
         let told = own.change(left("ada"), 10);
         let bodies = [Body::PresenceRemoved { user: "ada".into() }, Body::UserLeft { user: "ada".into() }].into_iter();
         let spans = [(14, 15), (15, 16)];
-        let expected: Vec<_> = bodies.zip(spans).map(|(body, change)| Told { body, change, joined: None }).collect();
+        let expected: Vec<_> =
+            bodies.zip(spans).map(|(body, versions)| Delta { body, versions, joined: None }).collect();
         assert_eq!(told, expected);
         assert_eq!((own.version(), own.users().len()), (16, 0));
     }
 
     #[test]
     fn the_version_goes_on_behind_emptiness_and_says_that_nobody_was_there() {
-        let mut own = Own::new(0);
+        let mut own = LocalState::new(0);
         own.change(join("ada"), 1);
         own.change(left("ada"), 2);
-        assert_eq!(own.change(join("bob"), 3)[0].change, (0, 3));
+        assert_eq!(own.change(join("bob"), 3)[0].versions, (0, 3));
     }
 
     #[test]
     fn what_changes_nothing_is_not_told() {
-        let mut own = Own::new(0);
+        let mut own = LocalState::new(0);
         assert!(own.change(left("ada"), 1).is_empty());
         assert!(own.change(show("ada", Some("{}")), 1).is_empty());
         own.change(join("ada"), 1);
@@ -180,13 +183,13 @@ mod tests {
 
     #[test]
     fn whoever_hears_all_changes_has_the_same_users() {
-        let mut own = Own::new(3);
+        let mut own = LocalState::new(3);
         let mut record = Record::default();
-        let assigns = Local::Assigns { user: user("bob"), assigns: Assigns::default(), key: None };
+        let assigns = MemberChange::Assigns { user: user("bob"), assigns: Assigns::default(), key: None };
         for change in [join("ada"), join("bob"), show("ada", Some("{}")), assigns, left("ada")] {
             for told in own.change(change, 5) {
-                let change = super::super::hear::change(&told.body, told.joined).expect("a change");
-                record.delta(1, told.change, change);
+                let change = super::super::hear::change(&told.body).expect("a change");
+                record.delta(1, told.versions, change, told.joined.unwrap_or(0));
             }
         }
         assert_eq!(record.at(), At { incarnation: 1, version: own.version() });

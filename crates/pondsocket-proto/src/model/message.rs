@@ -1,0 +1,32 @@
+use std::sync::Arc;
+
+use crate::wire::Object;
+
+/// The users of a channel that a message is for. `C` names one connection: on the node that has it by its place in the
+/// channel, between nodes by nothing, since no other node has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Target<C = ()> {
+    /// Every member.
+    All,
+    /// The members with these user ids. Ids of others are ignored.
+    Users(Vec<String>),
+    /// Every member but this user, with all its connections. Between nodes the user is always the sender.
+    ExceptUser(String),
+    /// Every connection but this one: other connections of its user get the message.
+    ExceptConnection(C),
+}
+
+/// A message between nodes for the users of a channel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UserMessage {
+    /// The sender: a user id, or `CHANNEL` for the server itself.
+    pub from: Arc<str>,
+    /// The event.
+    pub event: String,
+    /// The payload.
+    pub payload: Object,
+    /// The request id that the clients get.
+    pub request_id: String,
+    /// The users that it is for. Nodes of other languages leave out the whole user instead of one connection.
+    pub to: Target,
+}

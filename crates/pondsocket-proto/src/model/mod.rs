@@ -1,0 +1,10 @@
+//! What a [`channel`](crate::channel) and the [`cluster`](crate::cluster) both speak of: members, changes of them, and
+//! messages for them. It lies below both, so that neither has to know the other.
+
+mod assigns;
+mod member;
+mod message;
+
+pub use assigns::Assigns;
+pub use member::{MemberChange, RemoteChange, RemoteMember};
+pub use message::{Target, UserMessage};
