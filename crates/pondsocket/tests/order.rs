@@ -177,11 +177,13 @@ async fn one_room(
     for publisher in publishers {
         parts.push(publisher.await.expect("a publisher gets everything"));
     }
-    busy.store(0, Ordering::Relaxed);
+    busy.store(0, Ordering::SeqCst);
+    // Wakes the comers that wait for a message: the last one that others caused may have come while `busy` still held.
+    let handle = endpoint.channel(&channel).expect("a lobby matches");
+    handle.broadcast("wake", &json!({})).expect("there is room");
     for comer in comers {
         parts.extend(comer.await.expect("a comer gets its parts"));
     }
-    let handle = endpoint.channel(&channel).expect("a lobby matches");
     handle.broadcast("end", &json!({})).expect("there is room");
     let mut whole = Vec::new();
     for receiver in staying {
@@ -260,12 +262,12 @@ async fn come_and_go(
 ) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut peer = Peer::connect(address, "/").await;
-    while busy.load(Ordering::Relaxed) > 0 {
+    while busy.load(Ordering::SeqCst) > 0 {
         // Nothing of the last membership may come before this acknowledgement.
         peer.join(&channel, json!({})).await;
         let mut part = Part::new();
         for _ in 0..=dice.below(30) {
-            if busy.load(Ordering::Relaxed) == 0 {
+            if busy.load(Ordering::SeqCst) == 0 {
                 break;
             }
             part.push(Heard::of(&peer.next().await));
