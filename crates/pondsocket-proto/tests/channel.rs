@@ -350,7 +350,7 @@ fn act(real: &mut Real, model: &mut Model, step: usize, deed: &Deed) {
     let request_id = format!("r{step}");
     match deed {
         Deed::Join(connection, _) if model.seated.contains(connection) => {
-            let again = real.channel.rejoin(real.slots[connection], id(*connection), &request_id);
+            let again = real.channel.rejoin(real.slots[connection], id(*connection), &(&*request_id).into());
             assert_eq!(again, Ok(()));
             model.tell_one(*connection, &Heard::answer("ACKNOWLEDGE", &json!(request_id)));
         }

@@ -126,7 +126,7 @@ proptest! {
             "code": code, "status": code, "message": word, "channelName": channel,
             "temporary": code == 503 || code == 504,
         });
-        let error = ErrorPayload { code, message: &word, details: None, channel: &channel };
+        let error = ErrorPayload { code, message: &word, details: None, channel: channel.as_str() };
         let failed = checked(|out| server::not_found(out, &id, &error));
         prop_assert_eq!(failed, system("NOT_FOUND", expected.clone()));
         let error = ErrorPayload { details: Some(object.as_str()), ..error };
@@ -196,7 +196,7 @@ proptest! {
             Ok(other) => panic!("{other:?}"),
             Err(malformed) => {
                 prop_assert!(!safe, "{} is refused: {}", payload, malformed.reason);
-                prop_assert_eq!((malformed.code, malformed.request_id.as_deref()), (400, Some("r")));
+                prop_assert_eq!((malformed.code, malformed.request_id), (400, Some("r".into())));
                 prop_assert!(matches!(malformed.reason, Reason::Payload(_)));
             }
         }

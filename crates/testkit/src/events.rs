@@ -149,17 +149,22 @@ impl EventPeer {
         }
     }
 
-    /// The text of the next message; `None` at the end of the stream.
+    /// The text of the next message, which a strict client reads; `None` at the end of the stream.
     async fn read(&mut self) -> Option<String> {
+        let text = self.frame().await?;
+        strict::check(&text).unwrap_or_else(|fault| panic!("a client would reject {text}: {fault}"));
+        Some(text)
+    }
+
+    /// The text of the next message, whatever it is; `None` at the end of the stream.
+    pub async fn frame(&mut self) -> Option<String> {
         loop {
             while self.take_comment() {}
             if let Some(at) = self.buffer.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.buffer.drain(..at + 2).collect();
                 let event = String::from_utf8(event).expect("UTF-8");
                 let text = event.strip_prefix("data: ").unwrap_or_else(|| panic!("no unnamed event: {event:?}"));
-                let text = text.trim_end_matches('\n');
-                strict::check(text).unwrap_or_else(|fault| panic!("a client would reject {text}: {fault}"));
-                return Some(text.to_owned());
+                return Some(text.trim_end_matches('\n').to_owned());
             }
             if !self.receive().await {
                 assert!(self.buffer.is_empty(), "half an event: {:?}", self.buffer);

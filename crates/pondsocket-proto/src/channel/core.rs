@@ -9,7 +9,7 @@ use super::state::{Departure, Membership, NotMember, Seats, Slot, State};
 use super::{Assigns, Audience, Batch, Listener, MemberChange, RemoteChange, RemoteMember, Treatment, UserMessage};
 use crate::id::{ChannelName, ConnectionId, RequestId, UserId};
 use crate::model;
-use crate::wire::{Action, Json, Object, PresenceKind, server};
+use crate::wire::{Action, ClientText, Json, Object, PresenceKind, server};
 
 /// One step of what follows an accepted join, in the order in which the handler chained them.
 #[derive(Clone, Debug)]
@@ -359,9 +359,15 @@ impl<R> Channel<R> {
     }
 
     /// Acknowledges once more the join of a connection that is in.
-    pub fn rejoin(&mut self, slot: Slot, connection: ConnectionId, request_id: &str) -> Result<(), NotMember> {
+    pub fn rejoin(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        request_id: &ClientText<'_>,
+    ) -> Result<(), NotMember> {
         self.seated(slot, connection)?;
-        self.acknowledge(slot, request_id);
+        let (name, to) = (&self.name, Audience::Only(Seats::One(slot)));
+        self.queue.send(to, Treatment::CONTROL, |out| server::acknowledge_again(out, name.as_str(), request_id));
         Ok(())
     }
 
@@ -793,9 +799,9 @@ mod tests {
         let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
         let slot = join(&mut channel, "a1", vec![Step::Track(object("{}"))]);
         deliver(&mut channel, &mut recipients);
-        assert_eq!(channel.rejoin(slot, id("a1"), "again"), Ok(()));
+        assert_eq!(channel.rejoin(slot, id("a1"), &"again".into()), Ok(()));
         assert_eq!(deliver(&mut channel, &mut recipients), ["a1 ACKNOWLEDGE"]);
-        assert_eq!(channel.rejoin(slot, id("a2"), "again"), Err(NotMember));
+        assert_eq!(channel.rejoin(slot, id("a2"), &"again".into()), Err(NotMember));
     }
 
     #[test]

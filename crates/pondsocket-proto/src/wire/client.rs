@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::ClientText;
 use super::salvage::{FIELDS, Salvaged, salvage};
 use super::vet::{Unsafe, vet};
 
@@ -42,9 +43,9 @@ pub struct Malformed {
     /// The code to answer with: 404 for an unknown action, else 400.
     pub code: u16,
     /// The request id, if one can be made out.
-    pub request_id: Option<String>,
+    pub request_id: Option<ClientText<'static>>,
     /// The channel name, if one can be made out. That of a join may be empty: its client knows the channel by it.
-    pub channel: Option<String>,
+    pub channel: Option<ClientText<'static>>,
     /// True if it asks to join: then the answer must be one that ends a join.
     pub is_join: bool,
 }
@@ -76,6 +77,12 @@ pub enum Reason {
 }
 
 impl Malformed {
+    /// The bytes of the texts that were kept of it.
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.request_id, &self.channel];
+        texts.into_iter().flatten().map(|text| text.to_lossy().len()).sum()
+    }
+
     /// Details for the answer, as the text of a JSON object.
     pub fn details(&self) -> Option<String> {
         match &self.reason {
@@ -125,7 +132,7 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, Malformed> {
     if action != LEAVE
         && let Err(reason) = vet(payload)
     {
-        return Err(refused(reason.into(), &action, &envelope.request_id, &envelope.channel));
+        return Err(of_envelope(reason.into(), &action, &envelope));
     }
     match &*action {
         "BROADCAST" => Ok(ClientMessage::Event(envelope)),
@@ -134,7 +141,7 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, Malformed> {
         action if action.eq_ignore_ascii_case("ping") => Ok(ClientMessage::Ping),
         unknown => {
             let reason = Reason::Action(unknown.to_owned());
-            Err(refused(reason, unknown, &envelope.request_id, &envelope.channel))
+            Err(of_envelope(reason, unknown, &envelope))
         }
     }
 }
@@ -147,10 +154,11 @@ pub fn not_utf8(bytes: &[u8]) -> Malformed {
 const JOIN: &str = "JOIN_CHANNEL";
 const LEAVE: &str = "LEAVE_CHANNEL";
 
-fn refused(reason: Reason, action: &str, request_id: &str, channel: &str) -> Malformed {
+fn of_envelope(reason: Reason, action: &str, envelope: &Envelope<'_>) -> Malformed {
     let code = if matches!(reason, Reason::Action(_)) { 404 } else { 400 };
-    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    Malformed { reason, code, request_id: known(request_id), channel: known(channel), is_join: action == JOIN }
+    let known = |text: &str| Some(text.to_owned().into());
+    let (request_id, channel) = (known(&envelope.request_id), known(&envelope.channel));
+    Malformed { reason, code, request_id, channel, is_join: action == JOIN }
 }
 
 /// Looks again at a text that is no message, for what exactly is wrong, and for what the answer can refer to.
@@ -160,7 +168,7 @@ fn explain(text: &str) -> Result<ClientMessage<'_>, Malformed> {
         return Ok(ClientMessage::Ping);
     }
     let missing = || FIELDS.into_iter().find(|name| found.text(name).is_empty());
-    let broken = || FIELDS.into_iter().find(|name| found.get(name).is_some_and(|field| field.is_broken));
+    let broken = || FIELDS.into_iter().find(|name| found.get(name).is_some_and(|field| !field.is_exact()));
     let reason = match found.is_object {
         false => Reason::NotAnObject,
         true => missing().map(Reason::Field).or_else(|| broken().map(Reason::Surrogate)).unwrap_or(Reason::Repeated),
@@ -169,9 +177,11 @@ fn explain(text: &str) -> Result<ClientMessage<'_>, Malformed> {
 }
 
 fn of_salvaged(reason: Reason, found: &Salvaged) -> Malformed {
-    let malformed = refused(reason, found.text("action"), found.text("requestId"), found.text("channelName"));
-    let empty = found.get("channelName").filter(|_| malformed.is_join).map(|field| field.text.clone());
-    Malformed { channel: malformed.channel.or(empty), ..malformed }
+    let is_join = found.text("action") == JOIN;
+    let is_known = |field: &&ClientText<'_>| !field.to_lossy().is_empty();
+    let request_id = found.get("requestId").filter(is_known).cloned();
+    let channel = found.get("channelName").filter(|field| is_join || is_known(field)).cloned();
+    Malformed { reason, code: 400, request_id, channel, is_join }
 }
 
 #[cfg(test)]
@@ -181,7 +191,8 @@ mod tests {
     fn refused(text: &str) -> (u16, Option<String>, Option<String>, String) {
         let malformed = decode(text).expect_err("malformed");
         assert!(!malformed.is_join);
-        (malformed.code, malformed.request_id, malformed.channel, malformed.reason.to_string())
+        let lossy = |text: Option<ClientText<'_>>| text.map(|text| text.to_lossy().to_owned());
+        (malformed.code, lossy(malformed.request_id), lossy(malformed.channel), malformed.reason.to_string())
     }
 
     #[test]
@@ -252,8 +263,8 @@ mod tests {
                 r#"{{"action":"JOIN_CHANNEL","event":"e","payload":{payload},"channelName":{channel},"requestId":"r"}}"#
             );
             let malformed = decode(&text).expect_err("malformed");
-            assert_eq!((malformed.is_join, malformed.request_id.as_deref()), (true, Some("r")), "{text}");
-            malformed.channel
+            assert_eq!((malformed.is_join, malformed.request_id), (true, Some(ClientText::from("r"))), "{text}");
+            malformed.channel.map(|channel| channel.to_lossy().to_owned())
         };
         for payload in [r#""\ud800""#, "1e999", "NaN", &("[".repeat(101) + &"]".repeat(101)), "1,\"payload\":2"] {
             assert_eq!(join("\"/c\"", payload).as_deref(), Some("/c"), "{payload}");
@@ -262,7 +273,7 @@ mod tests {
         assert_eq!(join("5", "{}"), None);
         let latin = b"{\"action\":\"JOIN_CHANNEL\",\"channelName\":\"/c\",\"requestId\":\"r\",\"payload\":\"\xe9\"}";
         let malformed = not_utf8(latin);
-        assert_eq!((malformed.is_join, malformed.channel.as_deref()), (true, Some("/c")));
+        assert_eq!((malformed.is_join, malformed.channel), (true, Some(ClientText::from("/c"))));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! once, and what we send cannot be such that a client chokes on it.
 
 pub mod client;
+mod client_text;
 mod json;
 mod salvage;
 pub mod server;
@@ -9,6 +10,7 @@ pub mod strict;
 mod vet;
 pub(crate) mod write;
 
+pub use client_text::ClientText;
 pub use json::{EncodeError, Json, Object, encode_object};
 pub use server::{Action, PresenceKind};
 pub use vet::Unsafe;

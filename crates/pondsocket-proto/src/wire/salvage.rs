@@ -3,36 +3,29 @@
 use serde::Deserializer;
 use serde::de::{Error, IgnoredAny, Visitor};
 
+use super::ClientText;
+
 /// The fields that every message has, in the order in which they are asked for.
 pub(super) const FIELDS: [&str; 4] = ["action", "event", "channelName", "requestId"];
-
-/// The text of a field, if it has one.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Field {
-    /// With U+FFFD in the place of each half of a surrogate pair.
-    pub(super) text: String,
-    /// True if there was such a half.
-    pub(super) is_broken: bool,
-}
 
 /// The fields that were found: of a repeated one the last, as JavaScript reads it.
 #[derive(Debug, Default)]
 pub(super) struct Salvaged {
-    fields: [Option<Field>; FIELDS.len()],
+    fields: [Option<ClientText<'static>>; FIELDS.len()],
     /// True if the whole text is a JSON object.
     pub(super) is_object: bool,
 }
 
 impl Salvaged {
     /// A field by its name, if it is a string.
-    pub(super) fn get(&self, name: &str) -> Option<&Field> {
+    pub(super) fn get(&self, name: &str) -> Option<&ClientText<'static>> {
         let at = FIELDS.iter().position(|field| *field == name)?;
         self.fields[at].as_ref()
     }
 
     /// The text of a field; empty if it is no string.
     pub(super) fn text(&self, name: &str) -> &str {
-        self.get(name).map_or("", |field| &field.text)
+        self.get(name).map_or("", ClientText::to_lossy)
     }
 }
 
@@ -57,7 +50,7 @@ pub(super) fn salvage(text: &str) -> Salvaged {
         }
         at = skip_space(bytes, at + 1);
         let end = end_of_value(bytes, at);
-        let field = key.and_then(|key| FIELDS.iter().position(|field| *field == key.text));
+        let field = key.and_then(|key| FIELDS.iter().position(|field| Some(*field) == key.exact()));
         if let Some(field) = field {
             found.fields[field] = read_string(text[at..end].trim_end());
         }
@@ -108,29 +101,12 @@ fn end_of_value(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-/// Reads the text of a JSON string.
-fn read_string(text: &str) -> Option<Field> {
+/// Reads the text of a JSON string. serde_json gives the half of a surrogate pair as the three bytes of its code point.
+fn read_string(text: &str) -> Option<ClientText<'static>> {
     if !text.starts_with('"') {
         return None;
     }
-    let bytes = serde_json::Deserializer::from_str(text).deserialize_bytes(StringBytes).ok()?;
-    let field = match String::from_utf8(bytes) {
-        Ok(text) => Field { text, is_broken: false },
-        Err(error) => Field { text: replace_surrogates(error.as_bytes()), is_broken: true },
-    };
-    Some(field)
-}
-
-/// serde_json gives the half of a surrogate pair as the three bytes of its code point, the first of which is 0xED.
-fn replace_surrogates(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        if chunk.invalid().first() == Some(&0xED) {
-            text.push(char::REPLACEMENT_CHARACTER);
-        }
-    }
-    text
+    serde_json::Deserializer::from_str(text).deserialize_bytes(StringBytes).ok().map(ClientText::from_bytes)
 }
 
 /// The bytes of a JSON string, whose escapes need not make UTF-8.
@@ -183,9 +159,9 @@ mod tests {
     #[test]
     fn half_a_surrogate_pair_is_replaced_and_the_last_of_two_counts() {
         let found = salvage(r#"{"event":"x","event":"\ud83d\ude00\ud800é\udc00","requestId":"\u0072"}"#);
-        let event = Field { text: "\u{1f600}\u{fffd}é\u{fffd}".into(), is_broken: true };
-        assert_eq!(found.get("event"), Some(&event));
-        assert_eq!(found.get("requestId"), Some(&Field { text: "r".into(), is_broken: false }));
+        assert_eq!(found.text("event"), "\u{1f600}\u{fffd}é\u{fffd}");
+        assert!(found.get("event").is_some_and(|event| !event.is_exact()));
+        assert_eq!(found.get("requestId"), Some(&ClientText::from("r")));
         assert!(found.is_object);
     }
 

@@ -1,7 +1,9 @@
 //! What we send (docs/protocol.md, Server messages): one function a message. Each appends one compact JSON object
 //! without line breaks, with exactly the five fields that clients check.
 
+use super::client::Malformed;
 use super::write::{put, string};
+use super::{ClientText, GATEWAY};
 
 /// What kind of message it is. Clients reject any other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,9 +53,9 @@ impl PresenceKind {
     }
 }
 
-/// What an error message says.
+/// The contents of an error message.
 #[derive(Clone, Copy, Debug)]
-pub struct ErrorPayload<'a> {
+pub struct ErrorPayload<'a, T: ?Sized = str> {
     /// HTTP-like, 400 to 599.
     pub code: u16,
     /// For people.
@@ -61,7 +63,24 @@ pub struct ErrorPayload<'a> {
     /// The text of a JSON object.
     pub details: Option<&'a str>,
     /// The channel it concerns, or [`GATEWAY`](super::GATEWAY).
-    pub channel: &'a str,
+    pub channel: &'a T,
+}
+
+/// A text that becomes a JSON string literal.
+trait Literal {
+    fn write(&self, out: &mut Vec<u8>);
+}
+
+impl Literal for str {
+    fn write(&self, out: &mut Vec<u8>) {
+        string(out, self);
+    }
+}
+
+impl Literal for ClientText<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        ClientText::write(self, out);
+    }
 }
 
 /// Any message. `payload` is the text of a JSON object without line breaks.
@@ -73,7 +92,7 @@ pub fn message(out: &mut Vec<u8>, action: Action, event: &str, channel: &str, re
 
 /// The first message of a connection (docs/protocol.md, Connecting).
 pub fn connection(out: &mut Vec<u8>, connection_id: &str, request_id: &str) {
-    begin(out, Action::Connect, "CONNECTION", super::GATEWAY, request_id);
+    begin(out, Action::Connect, "CONNECTION", GATEWAY, request_id);
     put(out, &[r#"{"connectionId":"#]);
     string(out, connection_id);
     put(out, &[r#","id":"#]);
@@ -86,6 +105,12 @@ pub fn acknowledge(out: &mut Vec<u8>, channel: &str, request_id: &str) {
     message(out, Action::System, "ACKNOWLEDGE", channel, request_id, "{}");
 }
 
+/// A member has joined again, perhaps by a message that cannot be read (docs/protocol.md, Declining).
+pub fn acknowledge_again(out: &mut Vec<u8>, channel: &str, request_id: &ClientText<'_>) {
+    begin(out, Action::System, "ACKNOWLEDGE", channel, request_id);
+    put(out, &["{}}"]);
+}
+
 /// A leave was carried out (docs/protocol.md, Leaving).
 pub fn exit_acknowledge(out: &mut Vec<u8>, channel: &str, request_id: &str) {
     message(out, Action::System, "EXIT_ACKNOWLEDGE", channel, request_id, "{}");
@@ -93,6 +118,25 @@ pub fn exit_acknowledge(out: &mut Vec<u8>, channel: &str, request_id: &str) {
 
 /// A join was declined (docs/protocol.md, Declining). Its details carry the code once more, as `statusCode`.
 pub fn join_declined(out: &mut Vec<u8>, request_id: &str, error: &ErrorPayload<'_>) {
+    declined(out, request_id, error);
+}
+
+/// The answer to a text that is no message: a decline if it asks to join, else an error. `fresh_id` stands in for a
+/// request id that cannot be made out. The texts of the client come back as it sent them, also halves of surrogate pairs.
+pub fn malformed(out: &mut Vec<u8>, malformed: &Malformed, fresh_id: &str) {
+    let (message, details) = (malformed.reason.to_string(), malformed.details());
+    let (fresh_id, gateway) = (ClientText::from(fresh_id), ClientText::from(GATEWAY));
+    let request_id = malformed.request_id.as_ref().unwrap_or(&fresh_id);
+    let channel = malformed.channel.as_ref().unwrap_or(&gateway);
+    let error = ErrorPayload { code: malformed.code, message: &message, details: details.as_deref(), channel };
+    match malformed.code {
+        _ if malformed.is_join => declined(out, request_id, &error),
+        404 => failure(out, "NOT_FOUND", request_id, &error),
+        _ => failure(out, "INTERNAL_ERROR", request_id, &error),
+    }
+}
+
+fn declined<T: Literal + ?Sized>(out: &mut Vec<u8>, request_id: &T, error: &ErrorPayload<'_, T>) {
     begin(out, Action::System, "UNAUTHORIZED", error.channel, request_id);
     let code = error.code.to_string();
     begin_error(out, error);
@@ -160,7 +204,7 @@ pub fn partial_presence(
     put(out, &[r#","changed":"#, changed, r#","presence":["#, shown, r#"],"partial":true}}"#]);
 }
 
-fn failure(out: &mut Vec<u8>, event: &str, request_id: &str, error: &ErrorPayload<'_>) {
+fn failure<T: Literal + ?Sized>(out: &mut Vec<u8>, event: &str, request_id: &T, error: &ErrorPayload<'_, T>) {
     begin(out, Action::System, event, error.channel, request_id);
     begin_error(out, error);
     if let Some(details) = error.details {
@@ -169,22 +213,28 @@ fn failure(out: &mut Vec<u8>, event: &str, request_id: &str, error: &ErrorPayloa
     put(out, &["}}"]);
 }
 
-fn begin(out: &mut Vec<u8>, action: Action, event: &str, channel: &str, request_id: &str) {
+fn begin<C: Literal + ?Sized, I: Literal + ?Sized>(
+    out: &mut Vec<u8>,
+    action: Action,
+    event: &str,
+    channel: &C,
+    request_id: &I,
+) {
     put(out, &[r#"{"action":""#, action.as_str(), r#"","event":"#]);
     string(out, event);
     put(out, &[r#","channelName":"#]);
-    string(out, channel);
+    channel.write(out);
     put(out, &[r#","requestId":"#]);
-    string(out, request_id);
+    request_id.write(out);
     put(out, &[r#","payload":"#]);
 }
 
 /// The fields that every error has, in an object that is left open.
-fn begin_error(out: &mut Vec<u8>, error: &ErrorPayload<'_>) {
+fn begin_error<T: Literal + ?Sized>(out: &mut Vec<u8>, error: &ErrorPayload<'_, T>) {
     let code = error.code.to_string();
     put(out, &[r#"{"code":"#, &code, r#","status":"#, &code, r#","message":"#]);
     string(out, error.message);
     let temporary = if matches!(error.code, 503 | 504) { "true" } else { "false" };
     put(out, &[r#","temporary":"#, temporary, r#","channelName":"#]);
-    string(out, error.channel);
+    error.channel.write(out);
 }

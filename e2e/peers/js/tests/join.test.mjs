@@ -142,6 +142,15 @@ test('join: a message right behind a declined join is refused', async (t) => {
     assert.ok(['NOT_FOUND', 'INTERNAL_ERROR'].includes(answer.event), JSON.stringify(answer));
 });
 
+for (const name of ['/chat/x\ud800', '/chat/\udc00', '\ud83d\ud83d']) {
+    test(`join: the channel ${JSON.stringify(name)}, which none can be called, ends in DECLINED`, async (t) => {
+        const ann = await Peer.connected(t, 'ann');
+        ann.choose(name, { username: 'ann' }).join();
+        await ann.reaches('DECLINED');
+        await ann.join(chatRoom());
+    });
+}
+
 const nested = (levels) => JSON.parse('['.repeat(levels) + ']'.repeat(levels));
 
 for (const [what, params] of [

@@ -1,9 +1,9 @@
 //! What a connection is told of its own messages: errors, declines, acknowledgements.
 
 use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::wire::GATEWAY;
 use pondsocket_proto::wire::client::Malformed;
 use pondsocket_proto::wire::server::{self, ErrorPayload};
+use pondsocket_proto::wire::{ClientText, GATEWAY};
 use tracing::Level;
 
 use super::session::{Session, fresh_request_id};
@@ -19,19 +19,17 @@ impl Session {
 
     /// Answers a text that is no message, and does not ask to join.
     pub(super) fn answer_malformed(&self, malformed: &Malformed) {
-        let fresh = fresh_request_id();
-        let request_id = malformed.request_id.as_deref().unwrap_or(&fresh);
-        let channel = malformed.channel.as_deref().unwrap_or(GATEWAY);
-        let message = malformed.reason.to_string();
-        let details = malformed.details();
-        let error = ErrorPayload { code: malformed.code, message: &message, details: details.as_deref(), channel };
         let mut text = Vec::new();
-        if malformed.code == 404 {
-            server::not_found(&mut text, request_id, &error);
-        } else {
-            server::internal_error(&mut text, request_id, &error);
-        }
+        server::malformed(&mut text, malformed, &fresh_request_id());
         self.link.send_text(&text);
+    }
+
+    /// Declines a join that cannot be read. The error says why.
+    pub(super) fn decline_malformed(&self, malformed: &Malformed, error: &Error) {
+        let channel = malformed.channel.as_ref().map_or(GATEWAY, ClientText::to_lossy);
+        self.log(channel, None, error);
+        self.link.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
+        self.tell(channel, |text| server::malformed(text, malformed, &fresh_request_id()));
     }
 
     /// A message that is refused before it gets into any queue.

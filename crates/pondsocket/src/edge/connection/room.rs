@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pondsocket_proto::channel::{Departure, Membership, Slot};
+use pondsocket_proto::wire::client::Malformed;
 
 use crate::endpoint::Live;
 use crate::error::Error;
@@ -26,7 +27,7 @@ pub(super) enum Work {
     },
     /// A join that cannot be read, and so is declined, unless the connection is in the channel at its turn.
     MalformedJoin {
-        request_id: Arc<str>,
+        malformed: Box<Malformed>,
         error: Error,
     },
     Event {
@@ -44,7 +45,7 @@ impl Work {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Work::Join { request_id, payload } => request_id.len() + payload.len(),
-            Work::MalformedJoin { request_id, .. } => request_id.len(),
+            Work::MalformedJoin { malformed, .. } => malformed.bytes(),
             Work::Event { event, request_id, payload } => event.len() + request_id.len() + payload.len(),
             Work::Leave { request_id } => request_id.len(),
         }

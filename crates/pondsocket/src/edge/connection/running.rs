@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 use http::Extensions;
 use pondsocket_proto::channel::Departure;
 use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::wire::ClientText;
 use tokio::time::Instant;
 use tracing::debug_span;
 
 use super::job::{Job, Kind, Task};
 use super::room::{Seat, Work};
-use super::session::Session;
+use super::session::{Session, fresh_request_id};
 use crate::context::{Call, EventContext, JoinContext, LeaveReason};
 use crate::error::Error;
 use crate::failure::Around;
@@ -25,9 +26,10 @@ impl Session {
         match work {
             Work::Event { event, request_id, payload } => self.start_event(name, (event, request_id, payload)),
             Work::Join { request_id, payload } => self.start_join(name, request_id, payload),
-            Work::MalformedJoin { request_id, error } => {
+            Work::MalformedJoin { malformed, error } => {
+                let request_id = malformed.request_id.clone().unwrap_or_else(|| fresh_request_id().to_string().into());
                 if !self.acknowledge_again(name, &request_id) {
-                    self.decline(name.as_str(), &request_id, &error);
+                    self.decline_malformed(&malformed, &error);
                 }
                 None
             }
@@ -72,7 +74,7 @@ impl Session {
     }
 
     fn start_join(&mut self, name: &ChannelName, request_id: Arc<str>, payload: Arc<str>) -> Option<Task> {
-        if self.acknowledge_again(name, &request_id) {
+        if self.acknowledge_again(name, &(&*request_id).into()) {
             return None;
         }
         let span =
@@ -113,7 +115,7 @@ impl Session {
     }
 
     /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
-    fn acknowledge_again(&mut self, name: &ChannelName, request_id: &str) -> bool {
+    fn acknowledge_again(&mut self, name: &ChannelName, request_id: &ClientText<'_>) -> bool {
         let Some(Seat { live, slot, .. }) = self.seat(name) else { return false };
         let again = live.change(|channel| channel.rejoin(slot, self.link.id(), request_id));
         matches!(again, Ok(Ok(())))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use pondsocket_proto::id::{ChannelName, RequestId};
-use pondsocket_proto::wire::GATEWAY;
+use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientMessage, Envelope, Malformed};
 use tokio::time::Instant;
 
@@ -160,12 +160,12 @@ impl Session {
             return self.answer_malformed(&malformed);
         }
         let error = Error::new(malformed.code, malformed.reason.to_string());
-        let request_id: Arc<str> = malformed.request_id.map_or_else(fresh_request_id, Into::into);
-        let channel = malformed.channel.unwrap_or_else(|| GATEWAY.to_owned());
-        match self.rooms.get_key_value(&*channel).map(|(name, _)| name.clone()) {
+        let channel = malformed.channel.as_ref().and_then(ClientText::exact);
+        let name = channel.and_then(|channel| self.rooms.get_key_value(channel)).map(|(name, _)| name.clone());
+        match name {
             // Whether it is declined depends on what is before it: a decline would make a member believe that it is out.
-            Some(name) => self.submit(name, Work::MalformedJoin { request_id, error }, cx),
-            None => self.decline(&channel, &request_id, &error),
+            Some(name) => self.submit(name, Work::MalformedJoin { malformed: Box::new(malformed), error }, cx),
+            None => self.decline_malformed(&malformed, &error),
         }
     }
 
