@@ -1,6 +1,6 @@
 //! Known defects of published servers.
 
-/// A line of e2e/nodes/defects.txt.
+/// A line of e2e/servers/defects.txt.
 #[derive(Debug)]
 pub(crate) struct Defect {
     pub(crate) row: String,
@@ -12,7 +12,7 @@ pub(crate) struct Defect {
 
 /// All lines.
 pub(crate) fn known() -> Vec<Defect> {
-    let lines = include_str!("../../../nodes/defects.txt").lines().filter(|line| !line.starts_with('#'));
+    let lines = include_str!("../../../servers/defects.txt").lines().filter(|line| !line.starts_with('#'));
     let defect = |line: &str| {
         let [row, column, often, reason] = line.splitn(4, '|').map(str::trim).collect::<Vec<_>>()[..] else {
             panic!("no defect: {line}")

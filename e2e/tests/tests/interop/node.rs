@@ -24,7 +24,7 @@ impl Language {
         if self == Language::Ours {
             return ContractServer::start_as_node(redis, &format!("{OUR_NAMES}{name}")).await;
         }
-        let mut program = Command::new(format!("{}/../nodes/{self}/run", env!("CARGO_MANIFEST_DIR")));
+        let mut program = Command::new(format!("{}/../servers/{self}/run", env!("CARGO_MANIFEST_DIR")));
         program.env("REDIS_URL", redis).env("HEARTBEAT_TIMEOUT", HEARTBEAT_TIMEOUT);
         ContractServer::started_by(program).await
     }

@@ -1,2 +1,0 @@
-//! Mistakes in applications, in `tests/mistakes/`: each must be found by the compiler, in words that help.
-//! A package of its own, because trybuild builds anew all that a package needs.
