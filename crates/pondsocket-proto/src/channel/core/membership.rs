@@ -1,0 +1,333 @@
+//! Connections that join and leave, and the assigns of members.
+
+use std::collections::BTreeMap;
+
+use super::{Channel, member_id};
+use crate::channel::batch::Op;
+use crate::channel::outbound::Outbound;
+use crate::channel::{
+    Assigns, Audience, Departure, Listener, MemberChange, Membership, NotMember, Seats, Slot, Target, Treatment,
+};
+use crate::id::{ConnectionId, RequestId, UserId};
+use crate::wire::{Action, ClientText, Json, Object, server};
+
+/// One step of what follows an accepted join, in the order in which the handler chained them.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Sets one assign of the membership.
+    Assign(String, Json),
+    /// Shows the user to the other tracked users.
+    Track(Object),
+    /// Answers the joining connection, with the join's request id.
+    Reply(String, Object),
+    /// Sends to members, the new one included.
+    Broadcast(Target, String, Object),
+    /// Sends to all but the joining connection.
+    BroadcastFrom(String, Object),
+}
+
+/// What became of a joining connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Accepted {
+    /// Where it sits.
+    pub slot: Slot,
+    /// The membership of its user.
+    pub membership: Membership,
+    /// Whether its user became a member with it.
+    pub first: bool,
+    /// The events that the chain has broadcast, and how many members each addresses.
+    pub broadcasts: Vec<(String, usize)>,
+}
+
+/// A user that was taken out, and its connections.
+#[derive(Debug)]
+pub struct Removal {
+    /// The membership that ended.
+    pub departure: Departure,
+    /// The connections that were seated.
+    pub connections: Vec<ConnectionId>,
+}
+
+impl<R> Channel<R> {
+    /// Seats a connection, acknowledges its join and carries out the handler's chain, all in one go: nothing
+    /// that others do can come between (docs/protocol.md, Joining). `treatment` says how an event is handled.
+    #[expect(clippy::too_many_arguments, reason = "a join is one step, and needs all of it")]
+    pub fn join(
+        &mut self,
+        recipient: R,
+        connection: ConnectionId,
+        user: &UserId,
+        assigns: Assigns,
+        request_id: &str,
+        chain: Vec<Step>,
+        treatment: &dyn Fn(&str) -> Treatment,
+    ) -> Accepted {
+        let (assigns, chain) = take_leading_assigns(assigns, chain);
+        let (known, is_bare) = (self.state.member(user.as_str()).is_some(), assigns.is_empty());
+        let (slot, membership) = self.state.join(connection, user, assigns);
+        self.queue.push(Op::Join { slot, recipient });
+        self.acknowledge(slot, request_id);
+        if !known {
+            let assigns = self.assigns_of(user.as_str());
+            self.outbound.note(|| Outbound::Change(MemberChange::Joined { user: user.clone(), assigns }));
+        } else if !is_bare {
+            self.note_assigns(user, None);
+        }
+        let shown = self.state.member(user.as_str()).is_some_and(|member| member.presence.is_some());
+        let track = chain.iter().position(|step| matches!(step, Step::Track(_)));
+        if shown && track.is_none() {
+            self.show_list(slot, user);
+        }
+        let mut broadcasts = Vec::new();
+        for (at, step) in chain.into_iter().enumerate() {
+            broadcasts.extend(self.step((slot, connection), user, request_id, step, treatment));
+            if shown && track == Some(at) {
+                self.show_list(slot, user);
+            }
+        }
+        Accepted { slot, membership, first: !known, broadcasts }
+    }
+
+    /// A broadcast is answered by its event, and how many members it addresses.
+    fn step(
+        &mut self,
+        (slot, me): (Slot, ConnectionId),
+        user: &UserId,
+        request_id: &str,
+        step: Step,
+        treatment: &dyn Fn(&str) -> Treatment,
+    ) -> Option<(String, usize)> {
+        match step {
+            // The user is a member since a moment ago: neither can fail.
+            Step::Assign(key, value) => drop(self.assign(user.as_str(), &key, value)),
+            Step::Track(presence) => drop(self.show_own(user.as_str(), presence)),
+            Step::Reply(event, payload) => {
+                let (name, treatment) = (&self.name, treatment(&event).of_reply());
+                self.queue.send(Audience::Only(Seats::One(slot)), treatment, |out| {
+                    server::message(out, Action::System, &event, name.as_str(), request_id, payload.as_str());
+                });
+            }
+            Step::Broadcast(to, event, payload) => {
+                let members = self.publish(user, &to, &event, &payload, treatment);
+                return Some((event, members));
+            }
+            Step::BroadcastFrom(event, payload) => {
+                let members = self.publish(user, &Target::ExceptConnection((slot, me)), &event, &payload, treatment);
+                return Some((event, members));
+            }
+        }
+        None
+    }
+
+    /// Acknowledges once more the join of a connection that is in.
+    pub fn rejoin(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        request_id: &ClientText<'_>,
+    ) -> Result<(), NotMember> {
+        self.seated(slot, connection)?;
+        let (name, to) = (&self.name, Audience::Only(Seats::One(slot)));
+        self.queue.send(to, Treatment::CONTROL, |out| server::acknowledge_again(out, name.as_str(), request_id));
+        Ok(())
+    }
+
+    /// Takes one connection out, after its acknowledgement if it asked to leave. The departure is there if it was
+    /// the user's last connection.
+    pub fn leave(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        request_id: Option<&str>,
+    ) -> Result<Option<Departure>, NotMember> {
+        let last = self.last_listener(slot);
+        let departure = self.state.leave(slot, connection)?;
+        if let Some(id) = request_id {
+            let name = &self.name;
+            let to = Audience::Only(Seats::One(slot));
+            self.queue.send(to, Treatment::CONTROL, |out| server::exit_acknowledge(out, name.as_str(), id));
+        }
+        self.queue.push(Op::Leave { slot, last });
+        if let Some(gone) = &departure {
+            self.announce_leave(gone);
+        }
+        Ok(departure)
+    }
+
+    /// Takes a user out with all its connections, without a word to them.
+    pub fn remove(&mut self, user: &UserId) -> Result<Removal, NotMember> {
+        let removal = self.take_out(user, |_, _| {})?;
+        self.announce_leave(&removal.departure);
+        Ok(removal)
+    }
+
+    /// Takes a user out: it is told first, with the last frames it gets of this channel, then the others are
+    /// (docs/protocol.md, Eviction).
+    pub fn evict(&mut self, user: &UserId, reason: &str) -> Result<Removal, NotMember> {
+        let removal = self.take_out(user, |channel, seats| {
+            let name = &channel.name;
+            for event in ["evicted", "EVICTED"] {
+                let id = RequestId::from_u128((channel.fresh_id)());
+                channel.queue.send(Audience::Only(seats.clone()), Treatment::CONTROL, |out| {
+                    server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
+                });
+            }
+        })?;
+        let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
+        let event = "user_evicted";
+        self.queue.send(Audience::All, Treatment::CONTROL, |out| {
+            server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
+        });
+        let payload = Object::encode(&BTreeMap::from([("reason", reason), ("userId", user.as_str())]));
+        self.forward(None, &Target::All, event, id.as_str(), payload.expect("texts are JSON").as_str());
+        self.announce_leave(&removal.departure);
+        Ok(removal)
+    }
+
+    fn take_out(&mut self, user: &UserId, notify: impl FnOnce(&mut Self, &Seats)) -> Result<Removal, NotMember> {
+        let seats = self.state.member(user.as_str()).ok_or(NotMember)?.seats.clone();
+        notify(self, &seats);
+        let connections = seats.as_slice().iter().filter_map(|slot| self.state.connection(*slot)).collect();
+        let last: Vec<_> = seats.as_slice().iter().map(|slot| self.last_listener(*slot)).collect();
+        let departure = self.state.remove(user).ok_or(NotMember)?;
+        for (slot, last) in seats.as_slice().iter().zip(last) {
+            self.queue.push(Op::Leave { slot: *slot, last });
+        }
+        Ok(Removal { departure, connections })
+    }
+
+    /// Who is about to leave a seat, if an outgoing handler is yet to decide about something for it.
+    fn last_listener(&self, slot: Slot) -> Option<Box<Listener>> {
+        if self.queue.is_filtered() { self.state.listener(slot).map(Box::new) } else { None }
+    }
+
+    fn acknowledge(&mut self, slot: Slot, request_id: &str) {
+        let name = &self.name;
+        let to = Audience::Only(Seats::One(slot));
+        self.queue.send(to, Treatment::CONTROL, |out| server::acknowledge(out, name.as_str(), request_id));
+    }
+
+    /// Sets one assign of a member.
+    pub fn assign(&mut self, user: &str, key: &str, value: Json) -> Result<(), NotMember> {
+        self.state.member_mut(user).ok_or(NotMember)?.assigns.set(key, value);
+        self.note_assigns(&member_id(user), Some(key));
+        Ok(())
+    }
+
+    /// Overwrites the assigns of a member, key by key.
+    pub fn merge_assigns(&mut self, user: &str, assigns: Assigns) -> Result<(), NotMember> {
+        self.state.member_mut(user).ok_or(NotMember)?.assigns.merge(assigns);
+        self.note_assigns(&member_id(user), None);
+        Ok(())
+    }
+
+    fn note_assigns(&mut self, user: &UserId, key: Option<&str>) {
+        if self.outbound.is_open() {
+            let (assigns, key) = (self.assigns_of(user.as_str()), key.map(str::to_owned));
+            self.outbound.note(|| Outbound::Change(MemberChange::Assigns { user: user.clone(), assigns, key }));
+        }
+    }
+
+    /// A shared copy.
+    fn assigns_of(&self, user: &str) -> Assigns {
+        self.state.member(user).map(|member| member.assigns.clone()).unwrap_or_default()
+    }
+}
+
+/// What a chain assigns before anything else, the member comes with: other nodes hear of it in one message.
+fn take_leading_assigns(mut assigns: Assigns, chain: Vec<Step>) -> (Assigns, Vec<Step>) {
+    let mut steps = chain.into_iter().peekable();
+    while let Some(Step::Assign(key, value)) = steps.next_if(|step| matches!(step, Step::Assign(..))) {
+        assigns.set(&key, value);
+    }
+    (assigns, steps.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::*;
+    use super::super::*;
+    use super::*;
+    use crate::channel::Recipients;
+
+    #[test]
+    fn a_chain_follows_its_acknowledgement_in_its_own_order() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let chain = vec![
+            Step::Reply("first".into(), object("{}")),
+            Step::Track(object("{}")),
+            Step::Assign("role".into(), Json::encode("host").expect("JSON")),
+            Step::Broadcast(Target::All, "last".into(), object("{}")),
+            Step::BroadcastFrom("others".into(), object("{}")),
+        ];
+        join(&mut channel, "b1", Vec::new());
+        join(&mut channel, "a1", chain);
+        let expected =
+            ["a1 ACKNOWLEDGE", "a1 first", "a1 JOIN [{}]", "a1 last", "b1 ACKNOWLEDGE", "b1 last", "b1 others"];
+        assert_eq!(deliver(&mut channel, &mut recipients), expected);
+        let member = channel.state().member("a").expect("a member");
+        assert_eq!(member.assigns.get("role").map(Json::as_str), Some("\"host\""));
+    }
+
+    #[test]
+    fn only_the_first_connection_of_a_user_makes_a_member() {
+        let mut channel = channel(Limits::default());
+        let user = UserId::new("a").expect("valid");
+        let first = |channel: &mut Channel<_>, connection| {
+            channel.join(connection, id(connection), &user, Assigns::default(), "q", Vec::new(), &|_| BROADCAST).first
+        };
+        assert!(first(&mut channel, "a1"));
+        assert!(!first(&mut channel, "a2"));
+        assert_eq!((channel.state().member_count(), channel.state().connection_count()), (1, 2));
+    }
+
+    #[test]
+    fn one_of_several_connections_leaves_without_a_word_to_the_others() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let slot = join(&mut channel, "a1", vec![Step::Track(object("{}"))]);
+        let other = join(&mut channel, "a2", Vec::new());
+        join(&mut channel, "b1", vec![Step::Track(object("{}"))]);
+        deliver(&mut channel, &mut recipients);
+        assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_none());
+        assert_eq!(deliver(&mut channel, &mut recipients), ["a1 EXIT_ACKNOWLEDGE"]);
+        assert!(channel.leave(other, id("a2"), None).expect("seated").is_some());
+        assert_eq!(deliver(&mut channel, &mut recipients), ["b1 LEAVE [{}]"]);
+    }
+
+    #[test]
+    fn joining_again_is_acknowledged_again() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let slot = join(&mut channel, "a1", vec![Step::Track(object("{}"))]);
+        deliver(&mut channel, &mut recipients);
+        assert_eq!(channel.rejoin(slot, id("a1"), &"again".into()), Ok(()));
+        assert_eq!(deliver(&mut channel, &mut recipients), ["a1 ACKNOWLEDGE"]);
+        assert_eq!(channel.rejoin(slot, id("a2"), &"again".into()), Err(NotMember));
+    }
+
+    #[test]
+    fn an_evicted_user_hears_of_it_on_all_connections_and_then_nothing() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        for connection in ["a1", "a2", "b1"] {
+            join(&mut channel, connection, Vec::new());
+        }
+        deliver(&mut channel, &mut recipients);
+        let removal = channel.evict(&UserId::new("a").expect("valid"), "spam").expect("a member");
+        assert_eq!(removal.connections, [id("a1"), id("a2")]);
+        assert_eq!(channel.broadcast(&Target::All, &said("after"), BROADCAST), Ok(1));
+        let expected = ["a1 evicted", "a1 EVICTED", "a2 evicted", "a2 EVICTED", "b1 user_evicted", "b1 after"];
+        assert_eq!(deliver(&mut channel, &mut recipients), expected);
+    }
+
+    #[test]
+    fn only_members_have_assigns_and_presence() {
+        let mut channel = channel(Limits::default());
+        join(&mut channel, "a1", Vec::new());
+        let value = || Json::encode(&1).expect("JSON");
+        assert_eq!(channel.assign("a", "n", value()), Ok(()));
+        assert_eq!(channel.state().member("a").and_then(|member| member.assigns.get("n")).map(Json::as_str), Some("1"));
+        assert_eq!(channel.assign("b", "n", value()), Err(NotMember));
+        assert_eq!(channel.set_presence("b", object("{}")), Err(Refused::NotMember(NotMember)));
+        assert_eq!((channel.untrack("b"), channel.untrack("a")), (Err(NotMember), Ok(false)));
+        assert_eq!((channel.set_presence("a", object("{}")), channel.untrack("a")), (Ok(()), Ok(true)));
+    }
+}

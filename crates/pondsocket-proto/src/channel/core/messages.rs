@@ -1,0 +1,221 @@
+//! Messages to members, to one connection, and to other nodes.
+
+use std::sync::Arc;
+
+use super::{Channel, Full, Refused};
+use crate::channel::batch::Op;
+use crate::channel::outbound::Outbound;
+use crate::channel::{Audience, Seats, Slot, Treatment, UserMessage};
+use crate::id::{ConnectionId, RequestId, UserId};
+use crate::model;
+use crate::wire::{Action, Object, server};
+
+/// The recipients of a broadcast, as the node that sends it names them.
+pub type Target = model::Target<(Slot, ConnectionId)>;
+
+/// Whom messages are from that no user has sent.
+const CHANNEL: &str = "CHANNEL";
+
+impl<R> Channel<R> {
+    pub(super) fn publish(
+        &mut self,
+        from: &UserId,
+        to: &Target,
+        event: &str,
+        payload: &Object,
+        treatment: &dyn Fn(&str) -> Treatment,
+    ) -> usize {
+        let (audience, members) = self.audience(to);
+        let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
+        self.queue.send(audience, treatment(event), |out| {
+            server::message(out, Action::Broadcast, event, name.as_str(), id.as_str(), payload.as_str());
+        });
+        self.forward(Some(from.as_str()), to, event, id.as_str(), payload.as_str());
+        members
+    }
+
+    /// Has other nodes told of a message that was sent here, if it may concern their users. Answers whether it may.
+    /// `payload` is the text of a JSON object without line breaks.
+    pub fn forward(&mut self, from: Option<&str>, to: &Target, event: &str, request_id: &str, payload: &str) -> bool {
+        if !self.outbound.is_open() {
+            return false;
+        }
+        let Some((from, to)) = self.remote_target(from, to) else { return false };
+        let (event, request_id, payload) = (event.to_owned(), request_id.to_owned(), Object::from_valid(payload));
+        self.outbound.note(|| Outbound::Message(UserMessage { from, event, payload, request_id, to }));
+        true
+    }
+
+    /// The sender and the target of a message as other nodes are told of them; `None` if it concerns nobody there.
+    fn remote_target(&self, from: Option<&str>, to: &Target) -> Option<(Arc<str>, model::Target)> {
+        let from = from.unwrap_or(CHANNEL);
+        let (from, to) = match to {
+            Target::All => (from, model::Target::All),
+            Target::ExceptUser(user) => (user.as_str(), model::Target::ExceptUser(user.clone())),
+            Target::ExceptConnection((slot, connection)) if self.state.is_seated(*slot, *connection) => {
+                (self.state.user(*slot)?.as_str(), model::Target::ExceptConnection(()))
+            }
+            Target::ExceptConnection(_) => (from, model::Target::All),
+            Target::Users(users) => {
+                // Whoever is here, and nowhere else as far as is known, needs no other node.
+                let is_here = |user: &str| self.state.member(user).is_some() && self.remote.get(user).is_none();
+                let others: Vec<_> = users.iter().filter(|user| !is_here(user)).cloned().collect();
+                return (!others.is_empty()).then(|| (from.into(), model::Target::Users(others)));
+            }
+        };
+        Some((from.into(), to))
+    }
+
+    /// Sends a message of another node to the users here whom it is for. Answers how many members that are.
+    ///
+    /// # Errors
+    /// [`Full`], as for [`broadcast`](Self::broadcast).
+    pub fn deliver(&mut self, message: &UserMessage, treatment: Treatment) -> Result<usize, Full> {
+        let to = match &message.to {
+            // The connection that is left out is on the node of the sender.
+            model::Target::All | model::Target::ExceptConnection(()) => Target::All,
+            model::Target::ExceptUser(user) => Target::ExceptUser(user.clone()),
+            model::Target::Users(users) => Target::Users(users.clone()),
+        };
+        let UserMessage { event, request_id, payload, .. } = message;
+        let mut text = Vec::with_capacity(256 + payload.as_str().len());
+        server::message(&mut text, Action::Broadcast, event, self.name.as_str(), request_id, payload.as_str());
+        self.broadcast(&to, &text, treatment)
+    }
+
+    /// Sends one encoded message. Answers how many members it addresses.
+    pub fn broadcast(&mut self, to: &Target, text: &[u8], treatment: Treatment) -> Result<usize, Full> {
+        if self.exceeds(self.limits.hard_factor) {
+            return Err(Full);
+        }
+        let (audience, members) = self.audience(to);
+        if members > 0 {
+            self.queue.send(audience, treatment, |out| out.extend_from_slice(text));
+        }
+        Ok(members)
+    }
+
+    /// Answers one connection with an encoded message.
+    ///
+    /// # Errors
+    /// [`Refused::Full`], unless it is a message that nobody can do without.
+    pub fn reply(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        text: &[u8],
+        treatment: Treatment,
+    ) -> Result<(), Refused> {
+        self.seated(slot, connection)?;
+        if treatment != Treatment::CONTROL && self.exceeds(self.limits.hard_factor) {
+            return Err(Full.into());
+        }
+        let to = Audience::Only(Seats::One(slot));
+        self.queue.send(to, treatment.of_reply(), |out| out.extend_from_slice(text));
+        Ok(())
+    }
+
+    /// Sends one encoded message to a connection that is no member, behind all that is queued.
+    pub fn tell(&mut self, outsider: R, text: &[u8]) {
+        self.queue.send(Audience::Outsider(outsider), Treatment::CONTROL, |out| out.extend_from_slice(text));
+    }
+
+    /// Lets somebody who has left know when everything that was queued for it has been delivered.
+    pub fn farewell(&mut self, to: R) {
+        self.queue.push(Op::Farewell { to });
+    }
+
+    /// The connections that `to` means now, and how many members they belong to.
+    fn audience(&self, to: &Target) -> (Audience<R>, usize) {
+        let all = self.state.member_count();
+        match to {
+            Target::All => (Audience::All, all),
+            Target::ExceptUser(user) => match self.state.member(user) {
+                Some(member) => (Audience::Except(member.seats.clone()), all - 1),
+                None => (Audience::All, all),
+            },
+            Target::ExceptConnection((slot, connection)) => match self.state.is_seated(*slot, *connection) {
+                true => (Audience::Except(Seats::One(*slot)), all - usize::from(self.sits_alone(*slot))),
+                false => (Audience::All, all),
+            },
+            Target::Users(users) => {
+                let mut named: Vec<&str> = users.iter().map(String::as_str).collect();
+                named.sort_unstable();
+                named.dedup();
+                let known: Vec<_> = named.iter().filter_map(|user| self.state.member(user)).collect();
+                let seats = known.iter().flat_map(|member| member.seats.as_slice()).copied().collect();
+                (Audience::Only(Seats::Many(seats)), known.len())
+            }
+        }
+    }
+
+    /// Whether the connection in `slot` is its user's only one.
+    fn sits_alone(&self, slot: Slot) -> bool {
+        self.state.user(slot).is_some_and(|user| {
+            self.state.member(user.as_str()).is_some_and(|member| member.seats.as_slice().len() == 1)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::*;
+    use super::super::*;
+    use super::*;
+    use crate::channel::{Piece, Plan, Recipients};
+
+    #[test]
+    fn a_broadcast_answers_how_many_members_it_addresses() {
+        let mut channel = channel(Limits::default());
+        let slot = join(&mut channel, "a1", Vec::new());
+        let alone = join(&mut channel, "b1", Vec::new());
+        join(&mut channel, "a2", Vec::new());
+        let mut told = |to: Target| channel.broadcast(&to, &said("x"), BROADCAST).expect("room");
+        assert_eq!(told(Target::All), 2);
+        assert_eq!(told(Target::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
+        assert_eq!(told(Target::Users(Vec::new())), 0);
+        assert_eq!(told(Target::ExceptUser("a".into())), 1);
+        assert_eq!(told(Target::ExceptUser("nobody".into())), 2);
+        assert_eq!(told(Target::ExceptConnection((slot, id("a1")))), 2, "the other connection of the user gets it");
+        assert_eq!(told(Target::ExceptConnection((alone, id("b1")))), 1);
+        assert_eq!(told(Target::ExceptConnection((alone, id("b2")))), 2, "somebody else sits there");
+    }
+
+    #[test]
+    fn what_addresses_nobody_is_not_queued() {
+        let mut channel = channel(Limits::default());
+        let slot = join(&mut channel, "a1", Vec::new());
+        channel.take();
+        for to in [
+            Target::ExceptConnection((slot, id("a1"))),
+            Target::ExceptUser("a".into()),
+            Target::Users(vec!["b".into()]),
+        ] {
+            assert_eq!(channel.broadcast(&to, &said("x"), BROADCAST), Ok(0));
+        }
+        assert!(!channel.has_queued());
+    }
+
+    #[test]
+    fn a_full_queue_still_takes_errors_and_departures() {
+        let mut channel = channel(Limits { soft_messages: 1, soft_bytes: 1, hard_factor: 1, ..Limits::default() });
+        let slot = join(&mut channel, "a1", Vec::new());
+        assert_eq!(channel.broadcast(&Target::All, &said("x"), BROADCAST), Err(Full));
+        assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Err(Refused::Full(Full)));
+        assert_eq!(channel.set_presence("a", object("{}")), Err(Refused::Full(Full)));
+        assert_eq!(channel.reply(slot, id("a1"), &said("x"), Treatment::CONTROL), Ok(()));
+        assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_some());
+    }
+
+    #[test]
+    fn who_has_left_is_told_when_all_is_out() {
+        let mut channel = channel(Limits::default());
+        let slot = join(&mut channel, "a1", Vec::new());
+        channel.leave(slot, id("a1"), None).expect("seated");
+        channel.farewell("a1");
+        let batch = channel.take();
+        let plan = Plan::new(&batch, &mut Recipients::default());
+        let last = plan.private.last().expect("the farewell");
+        assert_eq!((last.to, &last.pieces[..]), ("a1", &[Piece::Farewell(3)][..]));
+    }
+}

@@ -1,0 +1,270 @@
+use super::batch::Lists;
+use super::outbound::{Log, Outbound};
+use super::queue::Queue;
+use super::remote_members::RemoteMembers;
+use super::state::{NotMember, Slot, State};
+use super::{Batch, RemoteMember};
+use crate::id::{ChannelName, ConnectionId, UserId};
+
+#[cfg(test)]
+mod fixture;
+mod membership;
+mod messages;
+mod presence;
+
+pub use membership::{Accepted, Removal, Step};
+pub use messages::Target;
+
+/// The bytes at which a broadcast is refused however high the limits are: offsets within a batch have 32 bits, and
+/// answers come on top.
+const MOST_BYTES: usize = 1 << 31;
+
+/// How much may wait for delivery, and how much may be shown. Over the soft limit the readers of those who publish should
+/// pause; over the hard limit broadcasts, replies and changes of presence are refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Messages at which readers pause.
+    pub soft_messages: usize,
+    /// Bytes at which readers pause.
+    pub soft_bytes: usize,
+    /// How many times the soft limit is the hard one.
+    pub hard_factor: usize,
+    /// The most bytes of JSON in the presence of all members here together.
+    pub presence_bytes: usize,
+    /// The limits of presence lists.
+    pub lists: Lists,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            soft_messages: 4096,
+            soft_bytes: 4 << 20,
+            hard_factor: 4,
+            presence_bytes: 512 << 10,
+            lists: Lists::default(),
+        }
+    }
+}
+
+/// The hard queue limit is reached: nothing was enqueued.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the channel's delivery queue is full")]
+pub struct Full;
+
+/// Why something was not done. Nothing has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// The user or connection is not a member.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// The hard limit of the queue is reached.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// All members together would show more of themselves than they may.
+    #[error("the members would show more of themselves than they may")]
+    PresenceLimit,
+}
+
+/// A channel: its state, and the queue of what its members are to be told.
+///
+/// `R` is a recipient, whatever the server delivers to.
+#[derive(Debug)]
+pub struct Channel<R> {
+    name: ChannelName,
+    state: State,
+    remote: RemoteMembers,
+    outbound: Log,
+    queue: Queue<R>,
+    limits: Limits,
+    fresh_id: fn() -> u128,
+}
+
+impl<R> Channel<R> {
+    /// An empty channel. `fresh_id` draws the request ids of messages that answer nobody.
+    pub fn new(name: ChannelName, limits: Limits, fresh_id: fn() -> u128) -> Self {
+        let (state, remote, outbound) = (State::default(), RemoteMembers::default(), Log::default());
+        Channel { name, state, remote, outbound, queue: Queue::default(), limits, fresh_id }
+    }
+
+    /// The same, of a node among others: from now on [`take_outbound`](Self::take_outbound) gives what they have to hear.
+    #[must_use]
+    pub fn replicated(self) -> Self {
+        Channel { outbound: Log::open(), ..self }
+    }
+
+    /// What other nodes have to hear since the last time, in order.
+    pub fn take_outbound(&mut self) -> Vec<Outbound> {
+        self.outbound.take()
+    }
+
+    /// Who is in it, of the users here.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The members on other nodes.
+    pub fn remote_members(&self) -> impl Iterator<Item = (&UserId, &RemoteMember)> {
+        self.remote.iter()
+    }
+
+    /// A member on other nodes.
+    pub fn remote_member(&self, user: &str) -> Option<&RemoteMember> {
+        self.remote.get(user)
+    }
+
+    /// How many users are in it, here and on other nodes.
+    pub fn member_count(&self) -> usize {
+        let others = self.remote.iter().filter(|(user, _)| self.state.member(user.as_str()).is_none());
+        self.state.member_count() + others.count()
+    }
+
+    /// Whether anything waits for delivery.
+    pub fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The number of operations that wait for delivery, and roughly the bytes that one receiver gets of them.
+    pub fn queued(&self) -> (usize, usize) {
+        (self.queue.len(), self.queue.bytes() + self.queued_lists())
+    }
+
+    /// The bytes of presence lists that one receiver gets with the changes that wait.
+    fn queued_lists(&self) -> usize {
+        let Lists { max_bytes, repeated_bytes } = self.limits.lists;
+        let list = self.list_bytes();
+        if list > max_bytes || self.queue.presences() == 0 {
+            return 0;
+        }
+        list.saturating_mul(self.queue.presences()).min(repeated_bytes + list)
+    }
+
+    /// The size of the presence list in bytes, roughly.
+    fn list_bytes(&self) -> usize {
+        self.state.presence_bytes() + self.remote.presence_bytes()
+    }
+
+    /// Whether those who publish into the channel should pause.
+    pub fn is_crowded(&self) -> bool {
+        self.exceeds(1)
+    }
+
+    /// Takes a portion of what waits. What an outgoing handler decides about is taken apart from the rest. Presence frames
+    /// get the list as of now (docs/protocol.md, Presence).
+    pub fn take(&mut self) -> Batch<R> {
+        // A user that is here and elsewhere is counted twice, and listed once.
+        let is_told = self.list_bytes() / 2 <= self.limits.lists.max_bytes;
+        let list = match self.queue.shows_presence() && is_told {
+            true => Some(self.remote.presence_list(&self.state)),
+            false => None,
+        };
+        let mut batch = self.queue.take();
+        batch.resolve(list.as_deref(), self.limits.lists, self.name.as_str());
+        if batch.is_filtered() {
+            batch.listeners = self.state.listeners();
+            self.queue.seat_leavers(&mut batch.listeners);
+        }
+        batch
+    }
+
+    fn seated(&self, slot: Slot, connection: ConnectionId) -> Result<(), NotMember> {
+        if self.state.is_seated(slot, connection) { Ok(()) } else { Err(NotMember) }
+    }
+
+    fn exceeds(&self, factor: usize) -> bool {
+        let Limits { soft_messages, soft_bytes, .. } = self.limits;
+        self.queue.len() >= soft_messages.saturating_mul(factor)
+            || self.queued().1 >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
+    }
+}
+
+/// Members are known by valid ids only.
+fn member_id(user: &str) -> UserId {
+    UserId::new(user).expect("a member's id is valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::*;
+    use super::*;
+    use crate::channel::{Loss, Treatment};
+    use crate::wire::{Json, Object};
+
+    #[test]
+    fn what_is_decided_about_is_taken_apart_with_those_who_sit_there_or_did_before_they_left() {
+        let mut channel = channel(Limits::default());
+        let filtered = Treatment { filtered: true, ..BROADCAST };
+        let slot = join(&mut channel, "a1", vec![Step::Assign("role".into(), Json::encode("host").expect("JSON"))]);
+        let other = join(&mut channel, "b1", Vec::new());
+        channel.broadcast(&Target::All, &said("plain"), BROADCAST).expect("room");
+        channel.broadcast(&Target::All, &said("decided"), filtered).expect("room");
+        channel.leave(slot, id("a1"), None).expect("seated");
+        channel.remove(&UserId::new("b").expect("valid")).expect("a member");
+        assert_eq!(join(&mut channel, "c1", Vec::new()), other, "the seat is taken by another");
+        channel.broadcast(&Target::All, &said("again"), filtered).expect("room");
+        channel.leave(other, id("c1"), None).expect("seated");
+        assert_eq!(join(&mut channel, "d1", Vec::new()), other);
+
+        let mut portions = Vec::new();
+        while channel.has_queued() {
+            let batch = channel.take();
+            let who = |slot: Slot| batch.listener(slot).map(|listener| listener.user.as_str().to_owned());
+            let role = batch.listener(slot).and_then(|listener| listener.assigns.get("role").cloned());
+            portions.push((batch.is_filtered(), who(slot), who(other), role.is_some()));
+        }
+        let user = |name: &str| Some(name.to_owned());
+        assert_eq!(channel.queued(), (0, 0));
+        let plain = || (false, None, None, false);
+        let expected = [plain(), (true, user("a"), user("b"), true), plain(), (true, None, user("c"), false), plain()];
+        assert_eq!(portions, expected);
+    }
+
+    #[test]
+    fn the_limits_count_messages_or_bytes_whichever_comes_first() {
+        let text = said("x");
+        for limits in [
+            Limits { soft_messages: 2, soft_bytes: usize::MAX, hard_factor: 2, ..Limits::default() },
+            Limits { soft_messages: usize::MAX, soft_bytes: 2 * text.len(), hard_factor: 2, ..Limits::default() },
+        ] {
+            let mut channel = channel(limits);
+            join(&mut channel, "a1", Vec::new());
+            channel.take();
+            let outcomes =
+                [(); 5].map(|()| (channel.broadcast(&Target::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
+            assert_eq!(
+                outcomes,
+                [(true, false), (true, true), (true, true), (true, true), (false, true)],
+                "{limits:?}"
+            );
+            assert_eq!(channel.take().len(), 4, "what was refused is not queued");
+            assert!(!channel.is_crowded());
+        }
+    }
+
+    #[test]
+    fn what_is_filtered_comes_in_a_batch_of_its_own_that_knows_who_sits_where() {
+        let mut channel = channel(Limits::default());
+        let slot = join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
+        let gone = join(&mut channel, "b1", Vec::new());
+        channel.leave(gone, id("b1"), None).expect("seated");
+        channel.assign("a", "role", Json::encode("host").expect("JSON")).expect("a member");
+        let filtered = Treatment { filtered: true, ..BROADCAST };
+        channel.broadcast(&Target::All, &said("x"), filtered).expect("room");
+        channel.reply(slot, id("a1"), &said("y"), filtered).expect("seated");
+        channel.broadcast(&Target::All, &said("z"), BROADCAST).expect("room");
+
+        let before = channel.take();
+        assert!(!before.is_filtered() && before.listener(slot).is_none());
+        let batch = channel.take();
+        assert!(batch.is_filtered());
+        let messages: Vec<_> = batch.messages().map(|(_, text, treatment)| (text.to_vec(), treatment.loss)).collect();
+        assert_eq!(messages, [(said("x"), filtered.loss), (said("y"), Loss::Never)]);
+        let listener = batch.listener(slot).expect("seated");
+        assert_eq!((listener.connection, listener.user.as_str()), (id("a1"), "a"));
+        assert_eq!(listener.assigns.to_json(), r#"{"role":"host"}"#);
+        assert_eq!(listener.presence.as_ref().map(Object::as_str), Some(r#"{"mood":1}"#));
+        assert!(batch.listener(gone).is_none());
+        assert_eq!(channel.take().messages().count(), 1);
+        assert!(!channel.has_queued());
+    }
+}

@@ -1,0 +1,193 @@
+//! The presence that members show, and the members on other nodes.
+
+use super::{Channel, Full, Refused, member_id};
+use crate::channel::batch::{Change, Op};
+use crate::channel::outbound::Outbound;
+use crate::channel::{Audience, Departure, MemberChange, NotMember, RemoteChange, Seats, Slot};
+use crate::id::UserId;
+use crate::wire::{Object, PresenceKind};
+
+impl<R> Channel<R> {
+    /// What a user of any node shows of itself.
+    pub fn presence(&self, user: &str) -> Option<&Object> {
+        let own = self.state.member(user).and_then(|member| member.presence.as_ref());
+        self.remote.presence(user, own)
+    }
+
+    /// Changes the members on other nodes. Members here are told of what that changes in the presence they see.
+    pub fn apply_remote(&mut self, changes: Vec<RemoteChange>) {
+        for change in changes {
+            let (RemoteChange::Shown(user, _) | RemoteChange::Gone(user)) = &change;
+            let (user, before) = (user.clone(), self.presence(user.as_str()).cloned());
+            self.remote.apply(change);
+            self.announce_change(&user, before);
+        }
+    }
+
+    /// Shows or updates a member's presence. Telling the same again changes nothing.
+    ///
+    /// # Errors
+    /// [`Refused::PresenceLimit`] if the members would show too much, [`Refused::Full`].
+    pub fn set_presence(&mut self, user: &str, presence: Object) -> Result<(), Refused> {
+        let member = self.state.member(user).ok_or(NotMember)?;
+        if member.presence.as_ref() == Some(&presence) {
+            return Ok(());
+        }
+        if !self.has_room_for(user, &presence) {
+            return Err(Refused::PresenceLimit);
+        }
+        if self.exceeds(self.limits.hard_factor) {
+            return Err(Full.into());
+        }
+        self.show_own(user, presence)?;
+        Ok(())
+    }
+
+    /// Whether this user, who need not be a member yet, may show this. What takes no more than before is always possible.
+    pub fn has_room_for(&self, user: &str, presence: &Object) -> bool {
+        let own = self.state.member(user).and_then(|member| member.presence.as_ref());
+        let (before, after) = (own.map_or(0, |own| own.as_str().len()), presence.as_str().len());
+        after <= before || self.state.presence_bytes() - before + after <= self.limits.presence_bytes
+    }
+
+    pub(super) fn show_own(&mut self, user: &str, presence: Object) -> Result<(), NotMember> {
+        let before = self.presence(user).cloned();
+        let seats = self.state.member(user).ok_or(NotMember)?.seats.clone();
+        let own = self.state.set_presence(user, Some(presence.clone()))?;
+        if own.as_ref() == Some(&presence) {
+            return Ok(());
+        }
+        if own.is_none() {
+            self.queue.push(Op::Track { seats, on: true });
+        }
+        self.change_presence(user, before, Some(presence));
+        Ok(())
+    }
+
+    /// Hides a member again. True if it was tracked.
+    pub fn untrack(&mut self, user: &str) -> Result<bool, NotMember> {
+        let before = self.presence(user).cloned();
+        let seats = self.state.member(user).ok_or(NotMember)?.seats.clone();
+        if self.state.set_presence(user, None)?.is_none() {
+            return Ok(false);
+        }
+        self.queue.push(Op::Track { seats, on: false });
+        self.change_presence(user, before, None);
+        Ok(true)
+    }
+
+    /// Shows the present list to another connection of a tracked user, as a join of its own.
+    pub(super) fn show_list(&mut self, slot: Slot, user: &UserId) {
+        let Some(presence) = self.presence(user.as_str()).cloned() else { return };
+        self.queue.push(Op::Track { seats: Seats::One(slot), on: true });
+        self.announce(PresenceKind::Join, Audience::Only(Seats::One(slot)), user, presence);
+    }
+
+    /// A member here shows something else of itself than before.
+    fn change_presence(&mut self, user: &str, before: Option<Object>, presence: Option<Object>) {
+        let user = member_id(user);
+        self.outbound.note(|| Outbound::Change(MemberChange::Presence { user: user.clone(), presence }));
+        self.announce_change(&user, before);
+    }
+
+    pub(super) fn announce_leave(&mut self, gone: &Departure) {
+        let user = &gone.user;
+        self.outbound.note(|| Outbound::Change(MemberChange::Left { user: user.clone() }));
+        let before = self.remote.presence(user.as_str(), gone.member.presence.as_ref()).cloned();
+        self.announce_change(user, before);
+    }
+
+    /// Tells the tracked members what has become of what a user of any node shows of itself.
+    fn announce_change(&mut self, user: &UserId, before: Option<Object>) {
+        let after = self.presence(user.as_str()).cloned();
+        let (kind, changed) = match (before, after) {
+            (None, Some(after)) => (PresenceKind::Join, after),
+            (Some(before), Some(after)) if before != after => (PresenceKind::Update, after),
+            (Some(before), None) => (PresenceKind::Leave, before),
+            (Some(_), Some(_)) | (None, None) => return,
+        };
+        self.announce(kind, Audience::Tracked, user, changed);
+    }
+
+    fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &UserId, changed: Object) {
+        let list = Some(self.list_bytes()).filter(|list| *list <= self.limits.lists.max_bytes).unwrap_or(0);
+        let private_list = if matches!(to, Audience::Tracked) { 0 } else { list };
+        let change = Change { kind, user: user.clone(), changed, request_id: (self.fresh_id)(), private_list };
+        self.queue.push_presence(to, change, list);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::*;
+    use super::super::*;
+    use crate::channel::{Recipients, Step};
+
+    #[test]
+    fn another_connection_of_a_tracked_user_is_shown_the_list_alone() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let tracked = || vec![Step::Track(object(r#"{"mood":1}"#))];
+        join(&mut channel, "a1", tracked());
+        join(&mut channel, "b1", tracked());
+        deliver(&mut channel, &mut recipients);
+        let list = r#"[{"mood":1},{"mood":1}]"#;
+        join(&mut channel, "a2", Vec::new());
+        assert_eq!(deliver(&mut channel, &mut recipients), ["a2 ACKNOWLEDGE".to_owned(), format!("a2 JOIN {list}")]);
+        join(&mut channel, "a3", tracked());
+        assert_eq!(deliver(&mut channel, &mut recipients), ["a3 ACKNOWLEDGE".to_owned(), format!("a3 JOIN {list}")]);
+    }
+
+    #[test]
+    fn another_connection_that_shows_something_else_updates_all_and_is_shown_the_list_once() {
+        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
+        deliver(&mut channel, &mut recipients);
+        let chain = vec![Step::Track(object(r#"{"mood":2}"#)), Step::Track(object(r#"{"mood":3}"#))];
+        join(&mut channel, "a2", chain);
+        let list = r#"[{"mood":3}]"#;
+        let update = |to: &str| format!("{to} UPDATE {list}");
+        let expected = [update("a1"), update("a1"), "a2 ACKNOWLEDGE".into(), format!("a2 JOIN {list}"), update("a2")];
+        assert_eq!(deliver(&mut channel, &mut recipients), expected);
+    }
+
+    #[test]
+    fn members_show_no_more_together_than_they_may_but_less_always() {
+        let (one, two) = (object(r#"{"a":1}"#), object(r#"{"a":12}"#));
+        let presence_bytes = one.as_str().len() + two.as_str().len();
+        let mut channel = channel(Limits { presence_bytes, ..Limits::default() });
+        let slot = join(&mut channel, "a1", Vec::new());
+        join(&mut channel, "b1", Vec::new());
+        assert_eq!(channel.set_presence("a", two.clone()), Ok(()));
+        assert_eq!(channel.set_presence("b", two.clone()), Err(Refused::PresenceLimit));
+        assert_eq!(channel.presence("b"), None);
+        assert_eq!(channel.set_presence("b", one.clone()), Ok(()));
+        assert!(!channel.has_room_for("c", &object("{}")) && channel.has_room_for("a", &two));
+        assert_eq!(channel.set_presence("a", one.clone()), Ok(()));
+        assert_eq!(channel.state().presence_bytes(), 2 * one.as_str().len());
+        channel.leave(slot, id("a1"), None).expect("seated");
+        assert_eq!(channel.set_presence("b", two.clone()), Ok(()), "whoever leaves makes room");
+        assert_eq!((channel.untrack("b"), channel.state().presence_bytes()), (Ok(true), 0));
+        let gone = channel
+            .set_presence("b", two)
+            .and_then(|()| channel.remove(&UserId::new("b").expect("valid")).map_err(Refused::from));
+        assert!(gone.is_ok());
+        assert_eq!(channel.state().presence_bytes(), 0);
+    }
+
+    #[test]
+    fn a_change_of_presence_counts_with_the_list_that_it_will_be_told_with() {
+        let lists = Lists { max_bytes: 100, repeated_bytes: 40 };
+        let mut channel = channel(Limits { lists, ..Limits::default() });
+        join(&mut channel, "a1", vec![Step::Track(object(r#"{"n":1}"#))]);
+        let bytes = |channel: &Channel<_>| channel.queued().1 - channel.queue.bytes();
+        assert_eq!(bytes(&channel), 7);
+        for n in 2..=9 {
+            channel.set_presence("a", object(&format!(r#"{{"n":{n}}}"#))).expect("a member");
+        }
+        assert_eq!(bytes(&channel), 40 + 7, "repeated as often as may be, and once");
+        channel.set_presence("a", object(&format!(r#"{{"n":"{}"}}"#, "x".repeat(100)))).expect("a member");
+        assert_eq!(bytes(&channel), 0, "it is not told as a whole");
+        channel.take();
+        assert_eq!(channel.queued(), (0, 0));
+    }
+}
