@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, Class, Encoded, Limits, Plan, Recipients, Slot, Step, Target, Treatment,
+    Assigns, Channel, ChannelLimits, Class, Encoded, Plan, Recipients, Slot, Step, Target, Treatment,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::wire::{Object, strict};
@@ -255,7 +255,7 @@ struct Real {
 impl Real {
     fn new() -> Real {
         let name = ChannelName::new("/c", 10).expect("valid");
-        let channel = Channel::new(name, Limits::default(), fresh);
+        let channel = Channel::new(name, ChannelLimits::default(), fresh);
         Real { channel, recipients: Recipients::default(), slots: BTreeMap::new(), received: BTreeMap::new() }
     }
 
@@ -436,7 +436,7 @@ proptest! {
             prop_assert_eq!(&received.iter().map(Heard::of).collect::<Vec<_>>(), expected, "connection {}", connection);
         }
         prop_assert!(real.received.values().all(Vec::is_empty), "nobody hears what is not meant for them");
-        prop_assert_eq!(real.channel.state().connection_count(), model.seated.len());
+        prop_assert_eq!(real.channel.local_members().connection_count(), model.seated.len());
         prop_assert_eq!(real.recipients.iter().count(), model.seated.len());
     }
 }

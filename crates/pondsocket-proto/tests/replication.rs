@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, Class, Encoded, Limits, MemberChange, Outbound, Plan, Recipients, RemoteChange, RemoteMember,
-    Slot, Step, Target, Treatment,
+    Assigns, Channel, ChannelLimits, Class, Encoded, MemberChange, Outbound, Plan, Recipients, RemoteChange,
+    RemoteMember, Slot, Step, Target, Treatment,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::model::{self, UserMessage};
@@ -29,7 +29,7 @@ struct Room {
 impl Room {
     fn new() -> Room {
         let name = ChannelName::new("/c", 8).expect("valid");
-        let channel = Channel::new(name, Limits::default(), || 7).replicated();
+        let channel = Channel::new(name, ChannelLimits::default(), || 7).replicated();
         let mut room = Room { channel, recipients: Recipients::default(), connections: 0 };
         room.join("me", vec![Step::Track(object(json!({ "of": "me" })))]);
         room.heard();
@@ -244,7 +244,7 @@ fn a_message_of_another_node_reaches_whom_it_is_for() {
 #[test]
 fn a_node_that_is_alone_notes_nothing() {
     let name = ChannelName::new("/c", 8).expect("valid");
-    let mut channel: Channel<&str> = Channel::new(name, Limits::default(), || 7);
+    let mut channel: Channel<&str> = Channel::new(name, ChannelLimits::default(), || 7);
     let id = ConnectionId::from_u128(1);
     channel.join("a", id, &user("a"), Assigns::default(), "q", Vec::new(), &|_| Treatment::BROADCAST);
     assert!(!channel.forward(None, &Target::All, "e", "q", "{}"));

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use pondsocket_proto::channel::{Channel as Core, Departure, Full, Limits, Lists, Outbound, Target};
+use pondsocket_proto::channel::{Channel as Core, ChannelLimits, Departure, Full, Lists, Outbound, Target};
 use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
@@ -294,12 +294,12 @@ pub(crate) fn disconnected(text: &'static str) -> Closure {
 impl EndpointInner {
     pub(crate) fn new(pattern: Pattern, door: Door, common: Arc<Common>) -> Result<Arc<EndpointInner>> {
         let settings = Settings::new(common.options.clone())?;
-        let limits = Limits {
+        let limits = ChannelLimits {
             soft_messages: settings.channel_queue,
             soft_bytes: settings.channel_queue_bytes,
             presence_bytes: settings.max_channel_presence,
             lists: Lists { max_bytes: settings.max_presence_list, repeated_bytes: settings.presence_batch },
-            ..Limits::default()
+            ..ChannelLimits::default()
         };
         let pacing = Pacing { budget: settings.pacing_budget, timer: common.shared_timer.clone() };
         let observer = Arc::new(Observer { endpoint: pattern.as_str().into(), meter: common.meter.clone() });
@@ -492,7 +492,7 @@ impl EndpointInner {
         message: &Encoded<'_>,
     ) -> Remote {
         let Some(node) = self.node() else { return Remote::None };
-        let mut nobody = Core::<Arc<Link>>::new(name.clone(), Limits::default(), ids::fresh).replicated();
+        let mut nobody = Core::<Arc<Link>>::new(name.clone(), ChannelLimits::default(), ids::fresh).replicated();
         nobody.forward(origin.user, to, event, message.request_id, message.payload);
         let messages = nobody.take_outbound().into_iter().filter_map(|outbound| match outbound {
             Outbound::Message(message) => Some(message),

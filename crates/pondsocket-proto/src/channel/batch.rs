@@ -34,12 +34,12 @@ pub(super) enum Op<R> {
     /// Everything that came before has been delivered to somebody who is no member any more.
     Farewell { to: R },
     /// A presence change. It becomes a `Send` when it is delivered, with the list as of then.
-    Presence { to: Audience<R>, change: Change },
+    Presence { to: Audience<R>, change: PresenceChange },
 }
 
 /// What a presence frame says, but for the list.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct PresenceChange {
     pub(super) kind: PresenceKind,
     pub(super) user: UserId,
     pub(super) changed: Object,
@@ -51,7 +51,7 @@ pub(super) struct Change {
 /// The size of a presence message without the presence in it, roughly, in bytes.
 const ENVELOPE: usize = 256;
 
-impl Change {
+impl PresenceChange {
     /// The size of its message in bytes, without a list that is the same for all.
     fn weight(&self) -> usize {
         2 * self.changed.as_str().len() + ENVELOPE + self.private_list
@@ -239,7 +239,7 @@ pub(super) mod tests {
             '+' => {
                 let changed = Object::encode(&serde_json::json!({})).expect("an object");
                 let user = UserId::new("a").expect("valid");
-                let change = Change { kind: PresenceKind::Join, user, changed, request_id: 0, private_list: 0 };
+                let change = PresenceChange { kind: PresenceKind::Join, user, changed, request_id: 0, private_list: 0 };
                 Some(Op::Presence { to: Audience::Tracked, change })
             }
             '-' => Some(Op::Leave { slot: Slot(0), last: None }),
@@ -276,9 +276,9 @@ pub(super) mod tests {
         assert_eq!((batch.is_empty(), batch.len(), batch.bytes()), (false, 4, 2));
     }
 
-    fn change(kind: PresenceKind, user: &str) -> Change {
+    fn change(kind: PresenceKind, user: &str) -> PresenceChange {
         let changed = Object::encode(&serde_json::json!({ "of": user })).expect("an object");
-        Change { kind, user: UserId::new(user).expect("valid"), changed, request_id: 0, private_list: 0 }
+        PresenceChange { kind, user: UserId::new(user).expect("valid"), changed, request_id: 0, private_list: 0 }
     }
 
     /// What a batch says after a list was put into its changes: the payload of each presence message, or its text.
@@ -357,7 +357,7 @@ pub(super) mod tests {
         let length = change.changed.as_str().len();
         batch.push(Op::Presence { to: Audience::Tracked, change });
         assert_eq!(batch.weight(), 2 + 2 * length + ENVELOPE);
-        let change = Change { private_list: 1000, ..self::change(PresenceKind::Join, "ada") };
+        let change = PresenceChange { private_list: 1000, ..self::change(PresenceKind::Join, "ada") };
         batch.push(Op::Presence { to: Audience::Only(Seats::One(Slot(1))), change });
         assert_eq!(batch.weight(), 2 + 2 * (2 * length + ENVELOPE) + 1000);
     }

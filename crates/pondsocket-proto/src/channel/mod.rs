@@ -9,27 +9,27 @@
 //!  join, leave, broadcast, track, evict ...          (under the channel's lock)
 //!            |
 //!            v
-//!         State  ----->  Batch: ops + text            (appended in the order of the changes)
+//!     LocalMembers ---->  Batch: ops + text          (appended in the order of the changes)
 //!                          |
-//!                          v  Channel::take           (by the one who delivers)
+//!                          v  Channel::take          (by the one who delivers)
 //!      Recipients ---->  Plan: who gets which pieces
 //! ```
 
 mod batch;
 mod core;
+mod local_members;
 mod outbound;
 mod plan;
 mod queue;
 mod recipients;
 mod remote_members;
-mod state;
 mod treatment;
 
 pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 pub use batch::{Audience, Batch, Listener, Lists};
-pub use core::{Accepted, Channel, Full, Limits, Refused, Removal, Step, Target};
+pub use core::{Accepted, Channel, ChannelLimits, Full, Refused, Removal, Step, Target};
+pub use local_members::{Departure, LocalMembers, Member, Membership, NotMember, Seats, Slot};
 pub use outbound::Outbound;
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
 pub use recipients::{Reception, Recipients};
-pub use state::{Departure, Member, Membership, NotMember, Seats, Slot, State};
 pub use treatment::{Loss, SlowClient, Treatment};

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::batch::{Change, Op};
+use super::batch::{Op, PresenceChange};
 use super::{Audience, Batch, Listener, Treatment};
 
 /// How many bytes one receiver gets of one portion, if nothing larger waits: between two portions a delivery looks at
@@ -59,7 +59,7 @@ impl<R> Queue<R> {
     }
 
     /// Appends a presence change. It may be told with a list of so many bytes.
-    pub(super) fn push_presence(&mut self, to: Audience<R>, change: Change, list: usize) {
+    pub(super) fn push_presence(&mut self, to: Audience<R>, change: PresenceChange, list: usize) {
         // Of a list that is larger than a portion, the changes told with it are worth as much.
         self.add(Op::Presence { to, change }, PORTION.max(list));
     }
@@ -207,7 +207,8 @@ mod tests {
             for _ in 0..4 {
                 let changed = Object::encode(&serde_json::json!({ "filler": "x".repeat(PORTION / 2) }));
                 let (user, changed) = (UserId::new("a").expect("valid"), changed.expect("an object"));
-                let change = Change { kind: PresenceKind::Update, user, changed, request_id: 0, private_list: 0 };
+                let change =
+                    PresenceChange { kind: PresenceKind::Update, user, changed, request_id: 0, private_list: 0 };
                 queue.push_presence(Audience::Tracked, change, list);
             }
             std::iter::from_fn(|| Some(queue.take().len()).filter(|taken| *taken > 0)).collect::<Vec<_>>()

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::{RemoteChange, RemoteMember, State};
+use super::{LocalMembers, RemoteChange, RemoteMember};
 use crate::id::UserId;
 use crate::wire::Object;
 
@@ -47,7 +47,7 @@ impl RemoteMembers {
     }
 
     /// What all tracked users show of themselves, as the text of one JSON array.
-    pub(super) fn presence_list(&self, here: &State) -> String {
+    pub(super) fn presence_list(&self, here: &LocalMembers) -> String {
         let members =
             here.members().filter_map(|(user, member)| self.presence(user.as_str(), member.presence.as_ref()));
         let others = self.users.iter().filter(|(user, _)| here.member(user.as_str()).is_none());

@@ -13,18 +13,18 @@ use super::vet::{Unsafe, vet};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientMessage<'a> {
     /// It wants to join a channel.
-    Join(Envelope<'a>),
+    Join(ClientEnvelope<'a>),
     /// It leaves a channel.
-    Leave(Envelope<'a>),
+    Leave(ClientEnvelope<'a>),
     /// A message of the application.
-    Event(Envelope<'a>),
+    Event(ClientEnvelope<'a>),
     /// Some clients say so from time to time, with nothing else in the message. There is no answer.
     Ping,
 }
 
 /// The fields that all messages but a ping have. None of the texts is empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Envelope<'a> {
+pub struct ClientEnvelope<'a> {
     /// What it is about.
     pub event: Cow<'a, str>,
     /// The exact channel name.
@@ -37,7 +37,7 @@ pub struct Envelope<'a> {
 
 /// A text that is no message of a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Malformed {
+pub struct MalformedMessage {
     /// What is wrong.
     pub reason: Reason,
     /// The code to answer with: 404 for an unknown action, else 400.
@@ -76,7 +76,7 @@ pub enum Reason {
     Payload(#[from] Unsafe),
 }
 
-impl Malformed {
+impl MalformedMessage {
     /// The bytes of the texts that were kept of it.
     pub fn bytes(&self) -> usize {
         let texts = [&self.request_id, &self.channel];
@@ -115,7 +115,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 ///
 /// # Errors
 /// What is wrong, and what an answer can refer to.
-pub fn decode(text: &str) -> Result<ClientMessage<'_>, Malformed> {
+pub fn decode(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     // serde would take an array of the fields' values for a struct, too.
     let object = text.trim_start().starts_with('{');
     let raw: Raw<'_> = match serde_json::from_str(text) {
@@ -127,7 +127,7 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, Malformed> {
     }
     let payload = raw.payload.map_or("{}", RawValue::get);
     let action = raw.action.0;
-    let envelope = Envelope { event: raw.event.0, channel: raw.channel.0, request_id: raw.request_id.0, payload };
+    let envelope = ClientEnvelope { event: raw.event.0, channel: raw.channel.0, request_id: raw.request_id.0, payload };
     // Nobody reads what a leave carries: it is no reason to stay.
     if action != LEAVE
         && let Err(reason) = vet(payload)
@@ -147,22 +147,22 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, Malformed> {
 }
 
 /// Reads what can be made out of a binary message that is not UTF-8.
-pub fn not_utf8(bytes: &[u8]) -> Malformed {
+pub fn not_utf8(bytes: &[u8]) -> MalformedMessage {
     of_salvaged(Reason::NotUtf8, &salvage(&String::from_utf8_lossy(bytes)))
 }
 
 const JOIN: &str = "JOIN_CHANNEL";
 const LEAVE: &str = "LEAVE_CHANNEL";
 
-fn of_envelope(reason: Reason, action: &str, envelope: &Envelope<'_>) -> Malformed {
+fn of_envelope(reason: Reason, action: &str, envelope: &ClientEnvelope<'_>) -> MalformedMessage {
     let code = if matches!(reason, Reason::Action(_)) { 404 } else { 400 };
     let known = |text: &str| Some(text.to_owned().into());
     let (request_id, channel) = (known(&envelope.request_id), known(&envelope.channel));
-    Malformed { reason, code, request_id, channel, is_join: action == JOIN }
+    MalformedMessage { reason, code, request_id, channel, is_join: action == JOIN }
 }
 
 /// Looks again at a text that is no message, for what exactly is wrong, and for what the answer can refer to.
-fn explain(text: &str) -> Result<ClientMessage<'_>, Malformed> {
+fn explain(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     let found = salvage(text);
     if found.is_object && found.text("action").eq_ignore_ascii_case("ping") {
         return Ok(ClientMessage::Ping);
@@ -176,12 +176,12 @@ fn explain(text: &str) -> Result<ClientMessage<'_>, Malformed> {
     Err(of_salvaged(reason, &found))
 }
 
-fn of_salvaged(reason: Reason, found: &Salvaged) -> Malformed {
+fn of_salvaged(reason: Reason, found: &Salvaged) -> MalformedMessage {
     let is_join = found.text("action") == JOIN;
     let is_known = |field: &&ClientText<'_>| !field.to_lossy().is_empty();
     let request_id = found.get("requestId").filter(is_known).cloned();
     let channel = found.get("channelName").filter(|field| is_join || is_known(field)).cloned();
-    Malformed { reason, code: 400, request_id, channel, is_join }
+    MalformedMessage { reason, code: 400, request_id, channel, is_join }
 }
 
 #[cfg(test)]
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(message.payload, r#"{"a": 1}"#);
         let join =
             r#"{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/c","requestId":"r","payload":null}"#;
-        assert!(matches!(decode(join), Ok(ClientMessage::Join(Envelope { payload: "{}", .. }))));
+        assert!(matches!(decode(join), Ok(ClientMessage::Join(ClientEnvelope { payload: "{}", .. }))));
         let leave = r#"{"action":"LEAVE_CHANNEL","event":"LEAVE_CHANNEL","channelName":"/\u0063","requestId":"r"}"#;
         let Ok(ClientMessage::Leave(message)) = decode(leave) else { panic!("a leave") };
         assert_eq!((&*message.channel, message.payload), ("/c", "{}"));

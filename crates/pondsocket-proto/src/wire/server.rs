@@ -1,7 +1,7 @@
 //! What we send (docs/protocol.md, Server messages): one function a message. Each appends one compact JSON object
 //! without line breaks, with exactly the five fields that clients check.
 
-use super::client::Malformed;
+use super::client::MalformedMessage;
 use super::write::{put, string};
 use super::{ClientText, GATEWAY};
 
@@ -123,7 +123,7 @@ pub fn join_declined(out: &mut Vec<u8>, request_id: &str, error: &ErrorPayload<'
 
 /// The answer to a text that is no message: a decline if it asks to join, else an error. `fresh_id` stands in for a
 /// request id that cannot be made out. The texts of the client come back as it sent them, also halves of surrogate pairs.
-pub fn malformed(out: &mut Vec<u8>, malformed: &Malformed, fresh_id: &str) {
+pub fn malformed(out: &mut Vec<u8>, malformed: &MalformedMessage, fresh_id: &str) {
     let (message, details) = (malformed.reason.to_string(), malformed.details());
     let (fresh_id, gateway) = (ClientText::from(fresh_id), ClientText::from(GATEWAY));
     let request_id = malformed.request_id.as_ref().unwrap_or(&fresh_id);

@@ -14,7 +14,7 @@ use super::{Deflate, Event, ProtocolError, Scratch, mask};
 
 /// Limits on the memory that a peer can make the decoder hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
+pub struct DecoderLimits {
     /// The most bytes of a message. Holds for each frame as announced, for the message reassembled, and for the
     /// message inflated: so a message that compression makes *longer* must fit in that form, too.
     pub max_message_size: usize,
@@ -23,16 +23,16 @@ pub struct Limits {
 /// The receiving half of one connection.
 #[derive(Debug)]
 pub struct Decoder {
-    limits: Limits,
+    limits: DecoderLimits,
     deflate: Option<Deflate>,
     /// The peer has said its last word, or something wrong.
     ended: bool,
     partial: Option<Box<Partial>>,
 }
 
-/// Bytes being decoded: ask it for events with [`next`](Self::next).
+/// The events in the bytes that are being decoded, one after the other with [`next`](Self::next).
 #[derive(Debug)]
-pub struct Input<'a> {
+pub struct Events<'a> {
     decoder: &'a mut Decoder,
     scratch: &'a mut Scratch,
     source: Source<'a>,
@@ -43,21 +43,21 @@ pub struct Input<'a> {
 
 impl Decoder {
     /// Creates a decoder. `deflate` is the compression that the handshake has agreed on.
-    pub fn new(limits: Limits, deflate: Option<Deflate>) -> Self {
+    pub fn new(limits: DecoderLimits, deflate: Option<Deflate>) -> Self {
         Self { limits, deflate, ended: false, partial: None }
     }
 
     /// Starts decoding `input`, behind whatever is [pending](Self::has_pending). Bytes are unmasked in place.
     ///
-    /// What has not been decoded when the [`Input`] is dropped is kept: an incomplete frame, and also complete ones
+    /// What has not been decoded when the [`Events`] is dropped is kept: an incomplete frame, and also complete ones
     /// that the caller did not ask for. The latter are not limited: a caller that pauses must not go on feeding.
-    pub fn feed<'a>(&'a mut self, input: &'a mut [u8], scratch: &'a mut Scratch) -> Input<'a> {
+    pub fn feed<'a>(&'a mut self, input: &'a mut [u8], scratch: &'a mut Scratch) -> Events<'a> {
         let unread = match &mut self.partial {
             Some(partial) => mem::take(&mut partial.unread),
             None => Unread::default(),
         };
         let (source, at) = unread.followed_by(input);
-        Input { decoder: self, scratch, source, at, ready: None }
+        Events { decoder: self, scratch, source, at, ready: None }
     }
 
     /// Returns `true` if bytes were kept that may hold complete frames. Feed nothing (`&mut []`) to decode them.
@@ -111,7 +111,7 @@ impl Decoder {
     }
 }
 
-impl Input<'_> {
+impl Events<'_> {
     /// The next event, or `None` if it takes more bytes. After an error or a [`Event::Close`] nothing follows, and
     /// bytes that arrive later are dropped (RFC 6455 sections 1.4 and 7.1.7).
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
@@ -186,7 +186,7 @@ impl Input<'_> {
     }
 }
 
-impl Drop for Input<'_> {
+impl Drop for Events<'_> {
     fn drop(&mut self) {
         self.scratch.trim();
         if self.decoder.ended {
@@ -200,7 +200,7 @@ impl Drop for Input<'_> {
     }
 }
 
-/// The bytes an [`Input`] reads: what was just fed, or what had been left, followed by that.
+/// The bytes an [`Events`] reads: what was just fed, or what had been left, followed by that.
 #[derive(Debug)]
 enum Source<'a> {
     Fed(&'a mut [u8]),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::header::{Control, Data};
-use super::{CloseFrame, Limits, ProtocolError, Scratch};
+use super::{CloseFrame, DecoderLimits, ProtocolError, Scratch};
 
 /// One complete thing that the peer said. Borrows the bytes it arrived in wherever that is possible.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,7 +44,7 @@ impl Ready {
         &'e self,
         bytes: &'e [u8],
         scratch: &'e mut Scratch,
-        limits: Limits,
+        limits: DecoderLimits,
     ) -> Result<Event<'e>, ProtocolError> {
         match self {
             Self::InPlace(payload, range) => payload.event(&bytes[range.clone()], scratch, limits),
@@ -55,7 +55,12 @@ impl Ready {
 }
 
 impl Payload {
-    fn event<'e>(self, bytes: &'e [u8], scratch: &'e mut Scratch, limits: Limits) -> Result<Event<'e>, ProtocolError> {
+    fn event<'e>(
+        self,
+        bytes: &'e [u8],
+        scratch: &'e mut Scratch,
+        limits: DecoderLimits,
+    ) -> Result<Event<'e>, ProtocolError> {
         match self {
             Self::Plain(data) => data_event(data, bytes),
             Self::Deflated(data) => data_event(data, scratch.inflate(bytes, limits)?),

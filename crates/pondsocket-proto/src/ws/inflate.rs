@@ -2,7 +2,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{Limits, ProtocolError};
+use super::{DecoderLimits, ProtocolError};
 
 /// The output buffer a [`Scratch`] keeps. Larger messages get a larger one, for as long as they are looked at.
 const KEPT_OUTPUT: usize = 64 * 1024;
@@ -23,11 +23,11 @@ pub struct Scratch {
 
 impl Scratch {
     /// Inflates a message that depends on no other one (`client_no_context_takeover`).
-    pub(super) fn inflate(&mut self, message: &[u8], limits: Limits) -> Result<&[u8], ProtocolError> {
+    pub(super) fn inflate(&mut self, message: &[u8], limits: DecoderLimits) -> Result<&[u8], ProtocolError> {
         self.output.clear();
         let inflater = self.inflater.get_or_insert_with(|| Decompress::new(false));
         inflater.reset(false);
-        let mut run = Run { inflater, output: &mut self.output, limit: limits.max_message_size };
+        let mut run = Inflation { inflater, output: &mut self.output, limit: limits.max_message_size };
         // RFC 7692 section 7.2.3.4: a message may end with a final block; then nothing is missing.
         if run.consume(message)? != Status::StreamEnd && run.consume(&TAIL)? != Status::StreamEnd {
             return Err(ProtocolError::InvalidDeflate);
@@ -43,13 +43,13 @@ impl Scratch {
     }
 }
 
-struct Run<'a> {
+struct Inflation<'a> {
     inflater: &'a mut Decompress,
     output: &'a mut Vec<u8>,
     limit: usize,
 }
 
-impl Run<'_> {
+impl Inflation<'_> {
     /// Inflates all of `input` and answers with the state that its last byte leads to.
     fn consume(&mut self, mut input: &[u8]) -> Result<Status, ProtocolError> {
         loop {
@@ -100,7 +100,7 @@ mod tests {
             let text = vec![b'x'; length.into()];
             let message = [&[0x00, length, 0, !length, 0xff][..], &text, &[0x00]].concat();
             let mut scratch = Scratch::default();
-            assert_eq!(scratch.inflate(&message, Limits { max_message_size: length.into() }), Ok(&text[..]));
+            assert_eq!(scratch.inflate(&message, DecoderLimits { max_message_size: length.into() }), Ok(&text[..]));
         }
     }
 
@@ -115,7 +115,7 @@ mod tests {
                 compress.reset();
                 compress.compress_vec(&text, &mut message, FlushCompress::Finish).expect("room");
                 let mut scratch = Scratch::default();
-                assert_eq!(scratch.inflate(&message, Limits { max_message_size: 400 }), Ok(&text[..]));
+                assert_eq!(scratch.inflate(&message, DecoderLimits { max_message_size: 400 }), Ok(&text[..]));
             }
         }
     }

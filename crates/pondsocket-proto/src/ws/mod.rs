@@ -8,9 +8,9 @@
 //! [`Scratch`] that all connections of a thread share.
 //!
 //! ```
-//! use pondsocket_proto::ws::{Decoder, Event, Limits, Scratch, encode, Opcode};
+//! use pondsocket_proto::ws::{Decoder, Event, DecoderLimits, Scratch, encode, Opcode};
 //!
-//! let mut decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
+//! let mut decoder = Decoder::new(DecoderLimits { max_message_size: 1024 }, None);
 //! let mut scratch = Scratch::default();
 //! let mut received = *b"\x81\x85\x01\x02\x03\x04\x69\x67\x6f\x68\x6e"; // "hello", masked as clients must
 //! let mut answer = Vec::new();
@@ -52,7 +52,7 @@ mod deflate;
 mod encode;
 
 pub use close::CloseFrame;
-pub use decoder::{Decoder, Input, Limits};
+pub use decoder::{Decoder, DecoderLimits, Events};
 pub use deflate::Deflater;
 pub use encode::{Opcode, encode, encode_close};
 pub use error::ProtocolError;

@@ -1,6 +1,6 @@
 //! Frames, fragments and control frames (RFC 6455 sections 5 to 8).
 
-use pondsocket_proto::ws::{Decoder, Event, Limits, ProtocolError, Scratch};
+use pondsocket_proto::ws::{Decoder, DecoderLimits, Event, ProtocolError, Scratch};
 
 use crate::peer::{Conversation, Said, Server, frame, header, hear};
 
@@ -23,7 +23,7 @@ fn the_examples_of_the_rfc() {
 
 #[test]
 fn a_message_that_is_all_there_is_lent_where_it_lies() {
-    let mut decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
+    let mut decoder = Decoder::new(DecoderLimits { max_message_size: 1024 }, None);
     let mut scratch = Scratch::default();
     let mut bytes = frame(0x82, b"in place");
     let within = bytes.as_ptr_range();

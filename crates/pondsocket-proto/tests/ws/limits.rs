@@ -1,6 +1,6 @@
 //! Limits on the memory that a peer can make a decoder hold.
 
-use pondsocket_proto::ws::{Decoder, Limits, ProtocolError, Scratch};
+use pondsocket_proto::ws::{Decoder, DecoderLimits, ProtocolError, Scratch};
 
 use crate::peer::{Said, Server, frame, header};
 
@@ -97,7 +97,7 @@ fn memory_is_given_back_after_a_large_message() {
 fn taking_one_event_at_a_time_of_much_that_was_kept_is_not_quadratic() {
     const FRAMES: usize = 100_000;
     let mut flood = frame(0x82, b"").repeat(FRAMES);
-    let mut decoder = Decoder::new(Limits { max_message_size: LIMIT }, None);
+    let mut decoder = Decoder::new(DecoderLimits { max_message_size: LIMIT }, None);
     let mut scratch = Scratch::default();
     drop(decoder.feed(&mut flood, &mut scratch));
     // Moving what is left each time would be 30 GB of copying.

@@ -1,6 +1,6 @@
 //! The other side: frames as clients write them, and what a decoder makes of them.
 
-use pondsocket_proto::ws::{Decoder, Deflate, Event, Limits, ProtocolError, Scratch, accept};
+use pondsocket_proto::ws::{Decoder, DecoderLimits, Deflate, Event, ProtocolError, Scratch, accept};
 use proptest::prelude::*;
 
 /// A client's frame. `first` is the first byte of the wire: FIN 0x80, RSV1 0x40, and the opcode.
@@ -72,7 +72,7 @@ impl Server {
 
     pub(crate) fn with(max_message_size: usize, deflate: Option<Deflate>) -> Self {
         Self {
-            decoder: Decoder::new(Limits { max_message_size }, deflate),
+            decoder: Decoder::new(DecoderLimits { max_message_size }, deflate),
             scratch: Scratch::default(),
             heard: Vec::new(),
             error: None,

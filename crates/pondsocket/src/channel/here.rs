@@ -34,7 +34,7 @@ impl Channel {
     pub(crate) fn assign_here(&self, user: &str, key: &str, value: Json) -> Result<()> {
         let most = self.endpoint.settings().max_assigns_size;
         let fits = self.change(user, |channel| {
-            let member = channel.state().member(user).ok_or_else(no_such_member)?;
+            let member = channel.local_members().member(user).ok_or_else(no_such_member)?;
             if member.assigns.size_with(key, &value) > most {
                 return Ok(false);
             }
@@ -48,7 +48,7 @@ impl Channel {
     pub(crate) fn merge_assigns_here(&self, user: &str, assigns: Assigns) -> Result<()> {
         let most = self.endpoint.settings().max_assigns_size;
         let fits = self.change(user, |channel| {
-            let mut merged = channel.state().member(user).ok_or_else(no_such_member)?.assigns.clone();
+            let mut merged = channel.local_members().member(user).ok_or_else(no_such_member)?.assigns.clone();
             merged.merge(assigns.clone());
             if merged.to_json().len() > most {
                 return Ok(false);
@@ -119,7 +119,7 @@ impl Channel {
 impl Own {
     /// Returns whether the membership lives, in the live channel that it is of.
     fn is_member(&self, channel: &Core<Arc<Link>>) -> bool {
-        let member = channel.state().member(self.user.as_str());
+        let member = channel.local_members().member(self.user.as_str());
         member.is_some_and(|member| self.membership.is_some_and(|(_, own)| own == member.membership))
     }
 }

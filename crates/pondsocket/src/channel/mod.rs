@@ -128,7 +128,7 @@ impl Channel {
     pub fn track<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence).in_call("channel.track")?;
         let shown = self.change(user, |channel| {
-            let member = channel.state().member(user).ok_or_else(no_such_member)?;
+            let member = channel.local_members().member(user).ok_or_else(no_such_member)?;
             if member.presence.is_some() {
                 return Err(Error::conflict("tracked already"));
             }
@@ -236,31 +236,32 @@ impl Channel {
     /// Whether somebody on this node is in it.
     fn is_open_here(&self) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
-        live.is_some_and(|live| live.read(|channel| channel.state().member_count() > 0))
+        live.is_some_and(|live| live.read(|channel| channel.local_members().member_count() > 0))
     }
 
     /// Returns whether a user of any node is a member, as far as is known here.
     pub(crate) fn is_known(&self, user: &str) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| {
-            live.read(|channel| channel.state().member(user).is_some() || channel.remote_member(user).is_some())
+            live.read(|channel| channel.local_members().member(user).is_some() || channel.remote_member(user).is_some())
         })
     }
 
     pub(crate) fn member(&self, user: &str) -> Option<Member> {
         let live = self.endpoint.hub.get(self.name.as_str())?;
-        live.read(|channel| channel.state().member(user).cloned())
+        live.read(|channel| channel.local_members().member(user).cloned())
     }
 
     /// The members of all nodes that are known here. One that is here and elsewhere has the assigns that it has here.
     fn known(&self) -> Vec<User> {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Vec::new() };
         live.read(|channel| {
-            let here = channel.state().members().map(|(user, member)| {
+            let here = channel.local_members().members().map(|(user, member)| {
                 let presence = channel.presence(user.as_str()).cloned();
                 User { id: user.clone(), assigns: member.assigns.clone(), presence }
             });
-            let others = channel.remote_members().filter(|(user, _)| channel.state().member(user.as_str()).is_none());
+            let others =
+                channel.remote_members().filter(|(user, _)| channel.local_members().member(user.as_str()).is_none());
             let others = others.map(|(user, shown)| User {
                 id: user.clone(),
                 assigns: shown.assigns.clone(),
@@ -303,7 +304,7 @@ impl Channel {
     /// channels, end at once. What was broadcast before reaches those who read.
     pub fn close(&self) {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return };
-        let connections: Vec<_> = live.read(|channel| channel.state().connections().collect());
+        let connections: Vec<_> = live.read(|channel| channel.local_members().connections().collect());
         for connection in connections {
             if let Some(link) = self.endpoint.connection(connection) {
                 link.end(disconnected("the channel was closed"));

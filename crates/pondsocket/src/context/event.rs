@@ -161,7 +161,8 @@ impl EventContext {
     /// 403 if it was taken out of the channel while the handler ran.
     pub fn user(&self) -> Result<User> {
         let is_mine = |member: &&Member| member.membership == self.call.membership;
-        let member = self.call.room.read(|channel| channel.state().member(self.user_id()).filter(is_mine).cloned());
+        let member =
+            self.call.room.read(|channel| channel.local_members().member(self.user_id()).filter(is_mine).cloned());
         let departed = || self.call.departed.get()?.as_ref().map(|gone| gone.member.clone());
         let member = member.or_else(departed).ok_or_else(not_a_member).in_call("ctx.user")?;
         Ok(User::of(self.call.link.user().clone(), member))

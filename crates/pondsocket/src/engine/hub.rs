@@ -6,7 +6,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock, Weak};
 
-use pondsocket_proto::channel::{Channel, Limits};
+use pondsocket_proto::channel::{Channel, ChannelLimits};
 use pondsocket_proto::id::ChannelName;
 use tokio::runtime::Handle;
 
@@ -22,7 +22,7 @@ type Shard<R> = Mutex<HashMap<ChannelName, Arc<LiveChannel<R>>>>;
 pub(crate) struct Hub<R: Recipient> {
     shards: [Shard<R>; SHARDS],
     hasher: RandomState,
-    limits: Limits,
+    limits: ChannelLimits,
     pacing: Pacing,
     replication: Option<Arc<dyn Replication>>,
     runtime: OnceLock<Handle>,
@@ -30,7 +30,7 @@ pub(crate) struct Hub<R: Recipient> {
 }
 
 impl<R: Recipient> Hub<R> {
-    pub(crate) fn new(limits: Limits, pacing: Pacing, replication: Option<Arc<dyn Replication>>) -> Arc<Hub<R>> {
+    pub(crate) fn new(limits: ChannelLimits, pacing: Pacing, replication: Option<Arc<dyn Replication>>) -> Arc<Hub<R>> {
         Arc::new_cyclic(|me| Hub {
             shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
             hasher: RandomState::new(),

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pondsocket_proto::channel::{
-    Audience, Batch, Channel, Class, Encoded, Limits, Listener, Loss, NotMember, Outbound, Piece, Plan, Reception,
-    Recipients, Refused, Run, Slot, Treatment,
+    Audience, Batch, Channel, ChannelLimits, Class, Encoded, Listener, Loss, NotMember, Outbound, Piece, Plan,
+    Reception, Recipients, Refused, Run, Slot, Treatment,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use tokio::time::Instant;
@@ -177,7 +177,7 @@ impl<R: Recipient> LiveChannel<R> {
     pub(crate) fn new(
         name: ChannelName,
         (lobby, rules): (usize, Arc<dyn Rules<R>>),
-        (limits, pacing): (Limits, Pacing),
+        (limits, pacing): (ChannelLimits, Pacing),
         replication: Option<Arc<dyn Replication>>,
         hub: Weak<Hub<R>>,
     ) -> Arc<Self> {
@@ -258,7 +258,7 @@ impl<R: Recipient> LiveChannel<R> {
 
     /// Whether this connection is in the channel, in this slot.
     pub(crate) fn is_seated(&self, slot: Slot, connection: ConnectionId) -> bool {
-        self.read(|channel| channel.state().is_seated(slot, connection))
+        self.read(|channel| channel.local_members().is_seated(slot, connection))
     }
 
     /// Answers one connection: directly if nothing is on its way to it and nobody decides about it, else behind that.
@@ -278,7 +278,7 @@ impl<R: Recipient> LiveChannel<R> {
             self.follow(outcome);
             return replied;
         }
-        if !core.channel.state().is_seated(slot, connection) {
+        if !core.channel.local_members().is_seated(slot, connection) {
             return Err(NotMember.into());
         }
         let told = to.send(text);
@@ -427,7 +427,7 @@ impl<R: Recipient> Delivery<R> {
             return Some(batch);
         }
         core.baton = self.recipients.take();
-        let ended = core.channel.state().connection_count() == 0;
+        let ended = core.channel.local_members().connection_count() == 0;
         core.closed = ended;
         if let Some(replication) = self.channel.replication.as_ref().filter(|_| ended && core.replicated) {
             replication.closed(&self.channel.name, self.channel.serial);

@@ -181,7 +181,7 @@ fn of_endpoint(endpoint: &EndpointInner) -> EndpointSnapshot {
 
 fn of_channel(live: &Live) -> ChannelSnapshot {
     live.read(|channel| {
-        let (state, (queued, queued_bytes)) = (channel.state(), channel.queued());
+        let (state, (queued, queued_bytes)) = (channel.local_members(), channel.queued());
         ChannelSnapshot {
             name: live.name.to_string(),
             members: state.member_count(),

@@ -63,8 +63,8 @@ impl<R> Channel<R> {
         treatment: &dyn Fn(&str) -> Treatment,
     ) -> Accepted {
         let (assigns, chain) = take_leading_assigns(assigns, chain);
-        let (known, is_bare) = (self.state.member(user.as_str()).is_some(), assigns.is_empty());
-        let (slot, membership) = self.state.join(connection, user, assigns);
+        let (known, is_bare) = (self.local.member(user.as_str()).is_some(), assigns.is_empty());
+        let (slot, membership) = self.local.join(connection, user, assigns);
         self.queue.push(Op::Join { slot, recipient });
         self.acknowledge(slot, request_id);
         if !known {
@@ -73,7 +73,7 @@ impl<R> Channel<R> {
         } else if !is_bare {
             self.note_assigns(user, None);
         }
-        let shown = self.state.member(user.as_str()).is_some_and(|member| member.presence.is_some());
+        let shown = self.local.member(user.as_str()).is_some_and(|member| member.presence.is_some());
         let track = chain.iter().position(|step| matches!(step, Step::Track(_)));
         if shown && track.is_none() {
             self.show_list(slot, user);
@@ -141,7 +141,7 @@ impl<R> Channel<R> {
         request_id: Option<&str>,
     ) -> Result<Option<Departure>, NotMember> {
         let last = self.last_listener(slot);
-        let departure = self.state.leave(slot, connection)?;
+        let departure = self.local.leave(slot, connection)?;
         if let Some(id) = request_id {
             let name = &self.name;
             let to = Audience::Only(Seats::One(slot));
@@ -185,11 +185,11 @@ impl<R> Channel<R> {
     }
 
     fn take_out(&mut self, user: &UserId, notify: impl FnOnce(&mut Self, &Seats)) -> Result<Removal, NotMember> {
-        let seats = self.state.member(user.as_str()).ok_or(NotMember)?.seats.clone();
+        let seats = self.local.member(user.as_str()).ok_or(NotMember)?.seats.clone();
         notify(self, &seats);
-        let connections = seats.as_slice().iter().filter_map(|slot| self.state.connection(*slot)).collect();
+        let connections = seats.as_slice().iter().filter_map(|slot| self.local.connection(*slot)).collect();
         let last: Vec<_> = seats.as_slice().iter().map(|slot| self.last_listener(*slot)).collect();
-        let departure = self.state.remove(user).ok_or(NotMember)?;
+        let departure = self.local.remove(user).ok_or(NotMember)?;
         for (slot, last) in seats.as_slice().iter().zip(last) {
             self.queue.push(Op::Leave { slot: *slot, last });
         }
@@ -198,7 +198,7 @@ impl<R> Channel<R> {
 
     /// Who is about to leave a seat, if an outgoing handler is yet to decide about something for it.
     fn last_listener(&self, slot: Slot) -> Option<Box<Listener>> {
-        if self.queue.is_filtered() { self.state.listener(slot).map(Box::new) } else { None }
+        if self.queue.is_filtered() { self.local.listener(slot).map(Box::new) } else { None }
     }
 
     fn acknowledge(&mut self, slot: Slot, request_id: &str) {
@@ -209,14 +209,14 @@ impl<R> Channel<R> {
 
     /// Sets one assign of a member.
     pub fn assign(&mut self, user: &str, key: &str, value: Json) -> Result<(), NotMember> {
-        self.state.member_mut(user).ok_or(NotMember)?.assigns.set(key, value);
+        self.local.member_mut(user).ok_or(NotMember)?.assigns.set(key, value);
         self.note_assigns(&member_id(user), Some(key));
         Ok(())
     }
 
     /// Overwrites the assigns of a member, key by key.
     pub fn merge_assigns(&mut self, user: &str, assigns: Assigns) -> Result<(), NotMember> {
-        self.state.member_mut(user).ok_or(NotMember)?.assigns.merge(assigns);
+        self.local.member_mut(user).ok_or(NotMember)?.assigns.merge(assigns);
         self.note_assigns(&member_id(user), None);
         Ok(())
     }
@@ -230,7 +230,7 @@ impl<R> Channel<R> {
 
     /// A shared copy.
     fn assigns_of(&self, user: &str) -> Assigns {
-        self.state.member(user).map(|member| member.assigns.clone()).unwrap_or_default()
+        self.local.member(user).map(|member| member.assigns.clone()).unwrap_or_default()
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_chain_follows_its_acknowledgement_in_its_own_order() {
-        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         let chain = vec![
             Step::Reply("first".into(), object("{}")),
             Step::Track(object("{}")),
@@ -265,25 +265,25 @@ mod tests {
         let expected =
             ["a1 ACKNOWLEDGE", "a1 first", "a1 JOIN [{}]", "a1 last", "b1 ACKNOWLEDGE", "b1 last", "b1 others"];
         assert_eq!(deliver(&mut channel, &mut recipients), expected);
-        let member = channel.state().member("a").expect("a member");
+        let member = channel.local_members().member("a").expect("a member");
         assert_eq!(member.assigns.get("role").map(Json::as_str), Some("\"host\""));
     }
 
     #[test]
     fn only_the_first_connection_of_a_user_makes_a_member() {
-        let mut channel = channel(Limits::default());
+        let mut channel = channel(ChannelLimits::default());
         let user = UserId::new("a").expect("valid");
         let first = |channel: &mut Channel<_>, connection| {
             channel.join(connection, id(connection), &user, Assigns::default(), "q", Vec::new(), &|_| BROADCAST).first
         };
         assert!(first(&mut channel, "a1"));
         assert!(!first(&mut channel, "a2"));
-        assert_eq!((channel.state().member_count(), channel.state().connection_count()), (1, 2));
+        assert_eq!((channel.local_members().member_count(), channel.local_members().connection_count()), (1, 2));
     }
 
     #[test]
     fn one_of_several_connections_leaves_without_a_word_to_the_others() {
-        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         let slot = join(&mut channel, "a1", vec![Step::Track(object("{}"))]);
         let other = join(&mut channel, "a2", Vec::new());
         join(&mut channel, "b1", vec![Step::Track(object("{}"))]);
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn joining_again_is_acknowledged_again() {
-        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         let slot = join(&mut channel, "a1", vec![Step::Track(object("{}"))]);
         deliver(&mut channel, &mut recipients);
         assert_eq!(channel.rejoin(slot, id("a1"), &"again".into()), Ok(()));
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn an_evicted_user_hears_of_it_on_all_connections_and_then_nothing() {
-        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         for connection in ["a1", "a2", "b1"] {
             join(&mut channel, connection, Vec::new());
         }
@@ -320,11 +320,14 @@ mod tests {
 
     #[test]
     fn only_members_have_assigns_and_presence() {
-        let mut channel = channel(Limits::default());
+        let mut channel = channel(ChannelLimits::default());
         join(&mut channel, "a1", Vec::new());
         let value = || Json::encode(&1).expect("JSON");
         assert_eq!(channel.assign("a", "n", value()), Ok(()));
-        assert_eq!(channel.state().member("a").and_then(|member| member.assigns.get("n")).map(Json::as_str), Some("1"));
+        assert_eq!(
+            channel.local_members().member("a").and_then(|member| member.assigns.get("n")).map(Json::as_str),
+            Some("1")
+        );
         assert_eq!(channel.assign("b", "n", value()), Err(NotMember));
         assert_eq!(channel.set_presence("b", object("{}")), Err(Refused::NotMember(NotMember)));
         assert_eq!((channel.untrack("b"), channel.untrack("a")), (Err(NotMember), Ok(false)));

@@ -52,13 +52,13 @@ impl<R> Channel<R> {
         let (from, to) = match to {
             Target::All => (from, model::Target::All),
             Target::ExceptUser(user) => (user.as_str(), model::Target::ExceptUser(user.clone())),
-            Target::ExceptConnection((slot, connection)) if self.state.is_seated(*slot, *connection) => {
-                (self.state.user(*slot)?.as_str(), model::Target::ExceptConnection(()))
+            Target::ExceptConnection((slot, connection)) if self.local.is_seated(*slot, *connection) => {
+                (self.local.user(*slot)?.as_str(), model::Target::ExceptConnection(()))
             }
             Target::ExceptConnection(_) => (from, model::Target::All),
             Target::Users(users) => {
                 // Whoever is here, and nowhere else as far as is known, needs no other node.
-                let is_here = |user: &str| self.state.member(user).is_some() && self.remote.get(user).is_none();
+                let is_here = |user: &str| self.local.member(user).is_some() && self.remote.get(user).is_none();
                 let others: Vec<_> = users.iter().filter(|user| !is_here(user)).cloned().collect();
                 return (!others.is_empty()).then(|| (from.into(), model::Target::Users(others)));
             }
@@ -127,14 +127,14 @@ impl<R> Channel<R> {
 
     /// The connections that `to` means now, and how many members they belong to.
     fn audience(&self, to: &Target) -> (Audience<R>, usize) {
-        let all = self.state.member_count();
+        let all = self.local.member_count();
         match to {
             Target::All => (Audience::All, all),
-            Target::ExceptUser(user) => match self.state.member(user) {
+            Target::ExceptUser(user) => match self.local.member(user) {
                 Some(member) => (Audience::Except(member.seats.clone()), all - 1),
                 None => (Audience::All, all),
             },
-            Target::ExceptConnection((slot, connection)) => match self.state.is_seated(*slot, *connection) {
+            Target::ExceptConnection((slot, connection)) => match self.local.is_seated(*slot, *connection) {
                 true => (Audience::Except(Seats::One(*slot)), all - usize::from(self.sits_alone(*slot))),
                 false => (Audience::All, all),
             },
@@ -142,7 +142,7 @@ impl<R> Channel<R> {
                 let mut named: Vec<&str> = users.iter().map(String::as_str).collect();
                 named.sort_unstable();
                 named.dedup();
-                let known: Vec<_> = named.iter().filter_map(|user| self.state.member(user)).collect();
+                let known: Vec<_> = named.iter().filter_map(|user| self.local.member(user)).collect();
                 let seats = known.iter().flat_map(|member| member.seats.as_slice()).copied().collect();
                 (Audience::Only(Seats::Many(seats)), known.len())
             }
@@ -151,8 +151,8 @@ impl<R> Channel<R> {
 
     /// Whether the connection in `slot` is its user's only one.
     fn sits_alone(&self, slot: Slot) -> bool {
-        self.state.user(slot).is_some_and(|user| {
-            self.state.member(user.as_str()).is_some_and(|member| member.seats.as_slice().len() == 1)
+        self.local.user(slot).is_some_and(|user| {
+            self.local.member(user.as_str()).is_some_and(|member| member.seats.as_slice().len() == 1)
         })
     }
 }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_broadcast_answers_how_many_members_it_addresses() {
-        let mut channel = channel(Limits::default());
+        let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", Vec::new());
         let alone = join(&mut channel, "b1", Vec::new());
         join(&mut channel, "a2", Vec::new());
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_addresses_nobody_is_not_queued() {
-        let mut channel = channel(Limits::default());
+        let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", Vec::new());
         channel.take();
         for to in [
@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_still_takes_errors_and_departures() {
-        let mut channel = channel(Limits { soft_messages: 1, soft_bytes: 1, hard_factor: 1, ..Limits::default() });
+        let mut channel =
+            channel(ChannelLimits { soft_messages: 1, soft_bytes: 1, hard_factor: 1, ..ChannelLimits::default() });
         let slot = join(&mut channel, "a1", Vec::new());
         assert_eq!(channel.broadcast(&Target::All, &said("x"), BROADCAST), Err(Full));
         assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Err(Refused::Full(Full)));
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn who_has_left_is_told_when_all_is_out() {
-        let mut channel = channel(Limits::default());
+        let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", Vec::new());
         channel.leave(slot, id("a1"), None).expect("seated");
         channel.farewell("a1");

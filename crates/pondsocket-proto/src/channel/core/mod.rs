@@ -1,8 +1,8 @@
 use super::batch::Lists;
+use super::local_members::{LocalMembers, NotMember, Slot};
 use super::outbound::{Log, Outbound};
 use super::queue::Queue;
 use super::remote_members::RemoteMembers;
-use super::state::{NotMember, Slot, State};
 use super::{Batch, RemoteMember};
 use crate::id::{ChannelName, ConnectionId, UserId};
 
@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 1 << 31;
 /// How much may wait for delivery, and how much may be shown. Over the soft limit the readers of those who publish should
 /// pause; over the hard limit broadcasts, replies and changes of presence are refused.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ChannelLimits {
     /// Messages at which readers pause.
     pub soft_messages: usize,
     /// Bytes at which readers pause.
@@ -35,9 +35,9 @@ pub struct Limits {
     pub lists: Lists,
 }
 
-impl Default for Limits {
+impl Default for ChannelLimits {
     fn default() -> Self {
-        Limits {
+        ChannelLimits {
             soft_messages: 4096,
             soft_bytes: 4 << 20,
             hard_factor: 4,
@@ -72,19 +72,19 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Channel<R> {
     name: ChannelName,
-    state: State,
+    local: LocalMembers,
     remote: RemoteMembers,
     outbound: Log,
     queue: Queue<R>,
-    limits: Limits,
+    limits: ChannelLimits,
     fresh_id: fn() -> u128,
 }
 
 impl<R> Channel<R> {
     /// An empty channel. `fresh_id` draws the request ids of messages that answer nobody.
-    pub fn new(name: ChannelName, limits: Limits, fresh_id: fn() -> u128) -> Self {
-        let (state, remote, outbound) = (State::default(), RemoteMembers::default(), Log::default());
-        Channel { name, state, remote, outbound, queue: Queue::default(), limits, fresh_id }
+    pub fn new(name: ChannelName, limits: ChannelLimits, fresh_id: fn() -> u128) -> Self {
+        let (local, remote, outbound) = (LocalMembers::default(), RemoteMembers::default(), Log::default());
+        Channel { name, local, remote, outbound, queue: Queue::default(), limits, fresh_id }
     }
 
     /// The same, of a node among others: from now on [`take_outbound`](Self::take_outbound) gives what they have to hear.
@@ -99,8 +99,8 @@ impl<R> Channel<R> {
     }
 
     /// Who is in it, of the users here.
-    pub fn state(&self) -> &State {
-        &self.state
+    pub fn local_members(&self) -> &LocalMembers {
+        &self.local
     }
 
     /// The members on other nodes.
@@ -115,8 +115,8 @@ impl<R> Channel<R> {
 
     /// How many users are in it, here and on other nodes.
     pub fn member_count(&self) -> usize {
-        let others = self.remote.iter().filter(|(user, _)| self.state.member(user.as_str()).is_none());
-        self.state.member_count() + others.count()
+        let others = self.remote.iter().filter(|(user, _)| self.local.member(user.as_str()).is_none());
+        self.local.member_count() + others.count()
     }
 
     /// Whether anything waits for delivery.
@@ -141,7 +141,7 @@ impl<R> Channel<R> {
 
     /// The size of the presence list in bytes, roughly.
     fn list_bytes(&self) -> usize {
-        self.state.presence_bytes() + self.remote.presence_bytes()
+        self.local.presence_bytes() + self.remote.presence_bytes()
     }
 
     /// Whether those who publish into the channel should pause.
@@ -155,24 +155,24 @@ impl<R> Channel<R> {
         // A user that is here and elsewhere is counted twice, and listed once.
         let is_told = self.list_bytes() / 2 <= self.limits.lists.max_bytes;
         let list = match self.queue.shows_presence() && is_told {
-            true => Some(self.remote.presence_list(&self.state)),
+            true => Some(self.remote.presence_list(&self.local)),
             false => None,
         };
         let mut batch = self.queue.take();
         batch.resolve(list.as_deref(), self.limits.lists, self.name.as_str());
         if batch.is_filtered() {
-            batch.listeners = self.state.listeners();
+            batch.listeners = self.local.listeners();
             self.queue.seat_leavers(&mut batch.listeners);
         }
         batch
     }
 
     fn seated(&self, slot: Slot, connection: ConnectionId) -> Result<(), NotMember> {
-        if self.state.is_seated(slot, connection) { Ok(()) } else { Err(NotMember) }
+        if self.local.is_seated(slot, connection) { Ok(()) } else { Err(NotMember) }
     }
 
     fn exceeds(&self, factor: usize) -> bool {
-        let Limits { soft_messages, soft_bytes, .. } = self.limits;
+        let ChannelLimits { soft_messages, soft_bytes, .. } = self.limits;
         self.queue.len() >= soft_messages.saturating_mul(factor)
             || self.queued().1 >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
     }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_decided_about_is_taken_apart_with_those_who_sit_there_or_did_before_they_left() {
-        let mut channel = channel(Limits::default());
+        let mut channel = channel(ChannelLimits::default());
         let filtered = Treatment { filtered: true, ..BROADCAST };
         let slot = join(&mut channel, "a1", vec![Step::Assign("role".into(), Json::encode("host").expect("JSON"))]);
         let other = join(&mut channel, "b1", Vec::new());
@@ -223,8 +223,13 @@ mod tests {
     fn the_limits_count_messages_or_bytes_whichever_comes_first() {
         let text = said("x");
         for limits in [
-            Limits { soft_messages: 2, soft_bytes: usize::MAX, hard_factor: 2, ..Limits::default() },
-            Limits { soft_messages: usize::MAX, soft_bytes: 2 * text.len(), hard_factor: 2, ..Limits::default() },
+            ChannelLimits { soft_messages: 2, soft_bytes: usize::MAX, hard_factor: 2, ..ChannelLimits::default() },
+            ChannelLimits {
+                soft_messages: usize::MAX,
+                soft_bytes: 2 * text.len(),
+                hard_factor: 2,
+                ..ChannelLimits::default()
+            },
         ] {
             let mut channel = channel(limits);
             join(&mut channel, "a1", Vec::new());
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_is_filtered_comes_in_a_batch_of_its_own_that_knows_who_sits_where() {
-        let mut channel = channel(Limits::default());
+        let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
         let gone = join(&mut channel, "b1", Vec::new());
         channel.leave(gone, id("b1"), None).expect("seated");

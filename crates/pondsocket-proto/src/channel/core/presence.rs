@@ -1,7 +1,7 @@
 //! The presence that members show, and the members on other nodes.
 
 use super::{Channel, Full, Refused, member_id};
-use crate::channel::batch::{Change, Op};
+use crate::channel::batch::{Op, PresenceChange};
 use crate::channel::outbound::Outbound;
 use crate::channel::{Audience, Departure, MemberChange, NotMember, RemoteChange, Seats, Slot};
 use crate::id::UserId;
@@ -10,7 +10,7 @@ use crate::wire::{Object, PresenceKind};
 impl<R> Channel<R> {
     /// What a user of any node shows of itself.
     pub fn presence(&self, user: &str) -> Option<&Object> {
-        let own = self.state.member(user).and_then(|member| member.presence.as_ref());
+        let own = self.local.member(user).and_then(|member| member.presence.as_ref());
         self.remote.presence(user, own)
     }
 
@@ -29,7 +29,7 @@ impl<R> Channel<R> {
     /// # Errors
     /// [`Refused::PresenceLimit`] if the members would show too much, [`Refused::Full`].
     pub fn set_presence(&mut self, user: &str, presence: Object) -> Result<(), Refused> {
-        let member = self.state.member(user).ok_or(NotMember)?;
+        let member = self.local.member(user).ok_or(NotMember)?;
         if member.presence.as_ref() == Some(&presence) {
             return Ok(());
         }
@@ -45,15 +45,15 @@ impl<R> Channel<R> {
 
     /// Whether this user, who need not be a member yet, may show this. What takes no more than before is always possible.
     pub fn has_room_for(&self, user: &str, presence: &Object) -> bool {
-        let own = self.state.member(user).and_then(|member| member.presence.as_ref());
+        let own = self.local.member(user).and_then(|member| member.presence.as_ref());
         let (before, after) = (own.map_or(0, |own| own.as_str().len()), presence.as_str().len());
-        after <= before || self.state.presence_bytes() - before + after <= self.limits.presence_bytes
+        after <= before || self.local.presence_bytes() - before + after <= self.limits.presence_bytes
     }
 
     pub(super) fn show_own(&mut self, user: &str, presence: Object) -> Result<(), NotMember> {
         let before = self.presence(user).cloned();
-        let seats = self.state.member(user).ok_or(NotMember)?.seats.clone();
-        let own = self.state.set_presence(user, Some(presence.clone()))?;
+        let seats = self.local.member(user).ok_or(NotMember)?.seats.clone();
+        let own = self.local.set_presence(user, Some(presence.clone()))?;
         if own.as_ref() == Some(&presence) {
             return Ok(());
         }
@@ -67,8 +67,8 @@ impl<R> Channel<R> {
     /// Hides a member again. True if it was tracked.
     pub fn untrack(&mut self, user: &str) -> Result<bool, NotMember> {
         let before = self.presence(user).cloned();
-        let seats = self.state.member(user).ok_or(NotMember)?.seats.clone();
-        if self.state.set_presence(user, None)?.is_none() {
+        let seats = self.local.member(user).ok_or(NotMember)?.seats.clone();
+        if self.local.set_presence(user, None)?.is_none() {
             return Ok(false);
         }
         self.queue.push(Op::Track { seats, on: false });
@@ -112,7 +112,7 @@ impl<R> Channel<R> {
     fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &UserId, changed: Object) {
         let list = Some(self.list_bytes()).filter(|list| *list <= self.limits.lists.max_bytes).unwrap_or(0);
         let private_list = if matches!(to, Audience::Tracked) { 0 } else { list };
-        let change = Change { kind, user: user.clone(), changed, request_id: (self.fresh_id)(), private_list };
+        let change = PresenceChange { kind, user: user.clone(), changed, request_id: (self.fresh_id)(), private_list };
         self.queue.push_presence(to, change, list);
     }
 }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn another_connection_of_a_tracked_user_is_shown_the_list_alone() {
-        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         let tracked = || vec![Step::Track(object(r#"{"mood":1}"#))];
         join(&mut channel, "a1", tracked());
         join(&mut channel, "b1", tracked());
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn another_connection_that_shows_something_else_updates_all_and_is_shown_the_list_once() {
-        let (mut channel, mut recipients) = (channel(Limits::default()), Recipients::default());
+        let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
         deliver(&mut channel, &mut recipients);
         let chain = vec![Step::Track(object(r#"{"mood":2}"#)), Step::Track(object(r#"{"mood":3}"#))];
@@ -154,7 +154,7 @@ mod tests {
     fn members_show_no_more_together_than_they_may_but_less_always() {
         let (one, two) = (object(r#"{"a":1}"#), object(r#"{"a":12}"#));
         let presence_bytes = one.as_str().len() + two.as_str().len();
-        let mut channel = channel(Limits { presence_bytes, ..Limits::default() });
+        let mut channel = channel(ChannelLimits { presence_bytes, ..ChannelLimits::default() });
         let slot = join(&mut channel, "a1", Vec::new());
         join(&mut channel, "b1", Vec::new());
         assert_eq!(channel.set_presence("a", two.clone()), Ok(()));
@@ -163,21 +163,21 @@ mod tests {
         assert_eq!(channel.set_presence("b", one.clone()), Ok(()));
         assert!(!channel.has_room_for("c", &object("{}")) && channel.has_room_for("a", &two));
         assert_eq!(channel.set_presence("a", one.clone()), Ok(()));
-        assert_eq!(channel.state().presence_bytes(), 2 * one.as_str().len());
+        assert_eq!(channel.local_members().presence_bytes(), 2 * one.as_str().len());
         channel.leave(slot, id("a1"), None).expect("seated");
         assert_eq!(channel.set_presence("b", two.clone()), Ok(()), "whoever leaves makes room");
-        assert_eq!((channel.untrack("b"), channel.state().presence_bytes()), (Ok(true), 0));
+        assert_eq!((channel.untrack("b"), channel.local_members().presence_bytes()), (Ok(true), 0));
         let gone = channel
             .set_presence("b", two)
             .and_then(|()| channel.remove(&UserId::new("b").expect("valid")).map_err(Refused::from));
         assert!(gone.is_ok());
-        assert_eq!(channel.state().presence_bytes(), 0);
+        assert_eq!(channel.local_members().presence_bytes(), 0);
     }
 
     #[test]
     fn a_change_of_presence_counts_with_the_list_that_it_will_be_told_with() {
         let lists = Lists { max_bytes: 100, repeated_bytes: 40 };
-        let mut channel = channel(Limits { lists, ..Limits::default() });
+        let mut channel = channel(ChannelLimits { lists, ..ChannelLimits::default() });
         join(&mut channel, "a1", vec![Step::Track(object(r#"{"n":1}"#))]);
         let bytes = |channel: &Channel<_>| channel.queued().1 - channel.queue.bytes();
         assert_eq!(bytes(&channel), 7);

@@ -1,7 +1,7 @@
 //! What a connection is told of its own messages: errors, declines, acknowledgements.
 
 use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::wire::client::Malformed;
+use pondsocket_proto::wire::client::MalformedMessage;
 use pondsocket_proto::wire::server::{self, ErrorPayload};
 use pondsocket_proto::wire::{ClientText, GATEWAY};
 use tracing::Level;
@@ -12,20 +12,20 @@ use crate::error::Error;
 use crate::failure::{Around, backtrace, chain};
 
 impl Session {
-    pub(super) fn log_malformed(&self, malformed: &Malformed) {
+    pub(super) fn log_malformed(&self, malformed: &MalformedMessage) {
         let (connection, user, reason) = (self.link.id(), self.link.user(), &malformed.reason);
         tracing::debug!(target: "pondsocket::message", %connection, %user, %reason, "malformed");
     }
 
     /// Answers a text that is no message, and does not ask to join.
-    pub(super) fn answer_malformed(&self, malformed: &Malformed) {
+    pub(super) fn answer_malformed(&self, malformed: &MalformedMessage) {
         let mut text = Vec::new();
         server::malformed(&mut text, malformed, &fresh_request_id());
         self.link.send_text(&text);
     }
 
     /// Declines a join that cannot be read. The error says why.
-    pub(super) fn decline_malformed(&self, malformed: &Malformed, error: &Error) {
+    pub(super) fn decline_malformed(&self, malformed: &MalformedMessage, error: &Error) {
         let channel = malformed.channel.as_ref().map_or(GATEWAY, ClientText::to_lossy);
         self.log(channel, None, error);
         self.link.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
@@ -45,7 +45,7 @@ impl Session {
     pub(super) fn not_joined(&self, channel: &str, request_id: &str) {
         // A channel that the last member has just left may still be delivering.
         let live = self.endpoint.hub.get(channel);
-        let live = live.is_some_and(|live| live.read(|channel| channel.state().member_count() > 0));
+        let live = live.is_some_and(|live| live.read(|channel| channel.local_members().member_count() > 0));
         self.tell(channel, |text| {
             if live {
                 let message = "not a member of the channel";

@@ -482,7 +482,7 @@ mod tests {
 
     use pondsocket_proto::channel::{Assigns, SlowClient};
     use pondsocket_proto::id::{ConnectionId, UserId};
-    use pondsocket_proto::ws::{Decoder, Limits};
+    use pondsocket_proto::ws::{Decoder, DecoderLimits};
     use tokio::io::{AsyncWriteExt, DuplexStream};
 
     use super::*;
@@ -523,7 +523,7 @@ mod tests {
         let terms = Terms { framing: Framing::Plain, bounds: Arc::new(bounds), max_assigns: 1024 };
         let observer = Arc::clone(&endpoint.0.observer);
         let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
-        let decoder = Decoder::new(Limits { max_message_size: 1024 }, None);
+        let decoder = Decoder::new(DecoderLimits { max_message_size: 1024 }, None);
         let places = Places { admission: None, ticket: endpoint.0.common.drain.admit().expect("it serves") };
         let frames = Frames::new(socket, Vec::new(), decoder);
         (ours, Connection::new(frames, Arc::clone(&endpoint.0), link, places))

@@ -84,7 +84,7 @@ impl Session {
             return Err(too_many());
         }
         let (live, accepted) = self.endpoint.hub.join(name, (lobby, &rules), |channel, rules| {
-            if let Some(member) = channel.state().member(user.as_str())
+            if let Some(member) = channel.local_members().member(user.as_str())
                 && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
             {
                 return Err(Limit::Assigns);

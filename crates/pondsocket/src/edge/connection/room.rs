@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pondsocket_proto::channel::{Departure, Membership, Slot};
-use pondsocket_proto::wire::client::Malformed;
+use pondsocket_proto::wire::client::MalformedMessage;
 
 use crate::endpoint::Live;
 use crate::error::Error;
@@ -27,7 +27,7 @@ pub(super) enum Work {
     },
     /// A join that cannot be read, and so is declined, unless the connection is in the channel at its turn.
     MalformedJoin {
-        malformed: Box<Malformed>,
+        malformed: Box<MalformedMessage>,
         error: Error,
     },
     Event {

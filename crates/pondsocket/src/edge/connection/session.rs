@@ -6,7 +6,7 @@ use std::task::Context;
 
 use pondsocket_proto::id::{ChannelName, RequestId};
 use pondsocket_proto::wire::ClientText;
-use pondsocket_proto::wire::client::{self, ClientMessage, Envelope, Malformed};
+use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
 use super::job::{Job, Kind};
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    fn on_malformed(&mut self, malformed: Malformed, cx: &mut Context<'_>) {
+    fn on_malformed(&mut self, malformed: MalformedMessage, cx: &mut Context<'_>) {
         self.log_malformed(&malformed);
         if !malformed.is_join {
             return self.answer_malformed(&malformed);
@@ -186,7 +186,7 @@ impl Session {
         Err(Error::too_many_requests("too many messages").with_retry_after(after))
     }
 
-    fn on_event(&mut self, message: Envelope<'_>, bytes: usize, cx: &mut Context<'_>) {
+    fn on_event(&mut self, message: ClientEnvelope<'_>, bytes: usize, cx: &mut Context<'_>) {
         let Some((name, _)) = self.rooms.get_key_value(&*message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
@@ -201,7 +201,7 @@ impl Session {
         self.submit(name.clone(), work, cx);
     }
 
-    fn on_join(&mut self, message: Envelope<'_>, cx: &mut Context<'_>) {
+    fn on_join(&mut self, message: ClientEnvelope<'_>, cx: &mut Context<'_>) {
         if message.channel.len() > self.options.max_channel_name {
             self.link.reached(Limit::ChannelName);
         }

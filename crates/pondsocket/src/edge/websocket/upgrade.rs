@@ -9,7 +9,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use pondsocket_proto::id::{ConnectionId, UserId};
-use pondsocket_proto::ws::{self, Decoder, Deflater, Handshake, Limits};
+use pondsocket_proto::ws::{self, Decoder, DecoderLimits, Deflater, Handshake};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -106,7 +106,7 @@ async fn serve_pond(Upgrade { handshake, offer, .. }: Upgrade, endpoint: Arc<End
     };
     let deflate = handshake.deflate();
     let framing = deflate.map_or(Framing::Plain, |deflate| Framing::Deflate { window_bits: deflate.window_bits() });
-    let limits = Limits { max_message_size: endpoint.settings().max_message_size };
+    let limits = DecoderLimits { max_message_size: endpoint.settings().max_message_size };
     let frames = Frames::new(socket, first, Decoder::new(limits, deflate));
     let linked = newcomer.link(&endpoint, framing, writer);
     let id = linked.link.id().to_string();
@@ -129,7 +129,7 @@ async fn serve_raw(
         Stream::Io(io) => io,
     };
     let settings = endpoint.settings();
-    let decoder = Decoder::new(Limits { max_message_size: settings.max_message_size }, handshake.deflate());
+    let decoder = Decoder::new(DecoderLimits { max_message_size: settings.max_message_size }, handshake.deflate());
     let bounds = Bounds {
         messages: settings.receive_channel_buffer,
         message_bytes: settings.max_message_size,

@@ -145,8 +145,13 @@ fn room() -> (Room, [Member; 2]) {
 }
 
 fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
-    let room =
-        LiveChannel::new(name(), (0, Arc::new(lobby)), (Limits::default(), Pacing::default()), None, Weak::new());
+    let room = LiveChannel::new(
+        name(),
+        (0, Arc::new(lobby)),
+        (ChannelLimits::default(), Pacing::default()),
+        None,
+        Weak::new(),
+    );
     let members = [Member::new(1), Member::new(2)];
     for member in &members {
         let seated = room.change(|channel| seat(channel, member));
@@ -260,7 +265,7 @@ fn answers_in_order(filters: bool) {
         let (other, witness) = (Arc::clone(&room), members[0].clone());
         let publisher = thread::spawn(move || publish(&other, "news-3"));
         publish(&room, "news-1");
-        let slot = room.read(|channel| channel.state().member("user-1").expect("a member").seats.as_slice()[0]);
+        let slot = room.read(|channel| channel.local_members().member("user-1").expect("a member").seats.as_slice()[0]);
         assert!(room.reply(&witness, slot, b"news-2", room.treatment("news")).is_ok());
         publisher.join().expect("no panic");
         assert_quiet(&room);
@@ -274,7 +279,7 @@ fn answers_in_order(filters: bool) {
 #[test]
 fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default(), Pacing::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (old, slot) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &first));
         let leaving = Arc::clone(&old);
@@ -288,7 +293,7 @@ fn a_join_is_never_lost_to_a_channel_that_closes() {
         let live = hub.get("/room").expect("somebody is in it");
         assert!(Arc::ptr_eq(&live, &room), "two live channels of one name");
         assert!(live.is_seated(slot, ConnectionId::from_u128(2)));
-        assert_eq!(live.read(|channel| channel.state().connection_count()), 1);
+        assert_eq!(live.read(|channel| channel.local_members().connection_count()), 1);
         assert_quiet(&live);
         assert_eq!(second.got(), ["ACKNOWLEDGE"]);
         assert_eq!(first.got().first().map(String::as_str), Some("ACKNOWLEDGE"));
@@ -303,7 +308,7 @@ fn a_farewell_comes_last_and_once() {
         let (room, members) = room();
         let (other, leaver) = (Arc::clone(&room), members[0].clone());
         let publisher = thread::spawn(move || publish_to_whom_it_concerns(&other, "news-1"));
-        let slot = room.read(|channel| channel.state().member("user-1").expect("a member").seats.as_slice()[0]);
+        let slot = room.read(|channel| channel.local_members().member("user-1").expect("a member").seats.as_slice()[0]);
         let left = room.change(|channel| channel.leave(slot, leaver.connection(), None));
         assert!(matches!(left, Ok(Ok(Some(_)))));
         room.farewell(&leaver);
@@ -324,14 +329,14 @@ fn publish_to_whom_it_concerns(room: &Room, text: &str) {
 #[test]
 fn two_first_joins_meet_in_one_channel() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default(), Pacing::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
         let joiner = thread::spawn(move || other.join(&name(), (0, &lobby()), |channel, _| seat(channel, &member)).0);
         let (mine, _) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &second));
         let theirs = joiner.join().expect("no panic");
         assert!(Arc::ptr_eq(&mine, &theirs));
-        assert_eq!(mine.read(|channel| channel.state().connection_count()), 2);
+        assert_eq!(mine.read(|channel| channel.local_members().connection_count()), 2);
         assert_quiet(&mine);
         assert_eq!((first.got(), second.got()), (vec!["ACKNOWLEDGE".to_owned()], vec!["ACKNOWLEDGE".to_owned()]));
     });
@@ -340,7 +345,7 @@ fn two_first_joins_meet_in_one_channel() {
 #[test]
 fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
-        let hub = Hub::new(Limits::default(), Pacing::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), None);
         let members = [Member::new(1), Member::new(2)];
         let seats =
             members.each_ref().map(|member| hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, member)));

@@ -94,7 +94,7 @@ struct Seat {
 
 /// Members, their connections, assigns and presence. It answers every change with what changed.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct LocalMembers {
     seats: Vec<Option<Seat>>,
     vacant: Vec<Slot>,
     members: HashMap<UserId, Member>,
@@ -104,7 +104,7 @@ pub struct State {
     presence_bytes: usize,
 }
 
-impl State {
+impl LocalMembers {
     /// Seats a connection. Its user becomes a member with it, or keeps the membership it has, whose assigns are
     /// then overwritten key by key.
     pub fn join(&mut self, connection: ConnectionId, user: &UserId, assigns: Assigns) -> (Slot, Membership) {
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn the_user_stays_until_its_last_connection_leaves() {
-        let mut state = State::default();
+        let mut state = LocalMembers::default();
         let first = state.join(connection(1), &user("ada"), Assigns::default()).0;
         let second = state.join(connection(2), &user("ada"), Assigns::default()).0;
         assert_eq!((state.member_count(), state.connection_count()), (1, 2));
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_slot_taken_over_by_another_connection_is_not_left_by_the_first() {
-        let mut state = State::default();
+        let mut state = LocalMembers::default();
         let slot = state.join(connection(1), &user("ada"), Assigns::default()).0;
         state.remove(&user("ada")).expect("a member");
         assert_eq!(state.join(connection(2), &user("bob"), Assigns::default()).0, slot);
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_user_who_comes_back_has_another_membership_and_another_connection_the_same() {
-        let mut state = State::default();
+        let mut state = LocalMembers::default();
         let (slot, first) = state.join(connection(1), &user("ada"), Assigns::default());
         let (other, same) = state.join(connection(2), &user("ada"), Assigns::default());
         assert_eq!(first, same);
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn removing_a_user_vacates_all_its_seats() {
-        let mut state = State::default();
+        let mut state = LocalMembers::default();
         for n in 0..3 {
             state.join(connection(n), &user("ada"), Assigns::default());
         }
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn everybody_is_found_by_slot_and_by_name() {
-        let mut state = State::default();
+        let mut state = LocalMembers::default();
         let ada = state.join(connection(1), &user("ada"), Assigns::default()).0;
         let bob = state.join(connection(2), &user("bob"), Assigns::default()).0;
         let other = state.join(connection(3), &user("ada"), Assigns::default()).0;
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn three_connections_of_one_user_leave_in_any_order() {
-        let mut state = State::default();
+        let mut state = LocalMembers::default();
         let slots = [1, 2, 3].map(|n| state.join(connection(n), &user("ada"), Assigns::default()).0);
         assert!(state.leave(slots[1], connection(2)).expect("seated").is_none());
         assert_eq!(state.member("ada").expect("a member").seats.as_slice(), [slots[0], slots[2]]);
@@ -346,7 +346,7 @@ mod tests {
             assigns.set(key, crate::wire::Json::encode(&value).expect("JSON"));
             assigns
         };
-        let mut state = State::default();
+        let mut state = LocalMembers::default();
         state.join(connection(1), &user("ada"), assigns("a", 1));
         state.join(connection(2), &user("ada"), assigns("b", 2));
         assert_eq!(state.member("ada").expect("a member").assigns.to_json(), r#"{"a":1,"b":2}"#);
