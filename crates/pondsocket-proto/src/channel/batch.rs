@@ -4,7 +4,7 @@ use super::{Assigns, Seats, Slot, Treatment};
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::wire::{Object, PresenceKind, server};
 
-/// Who gets a message of the queue.
+/// The recipients of a queued message.
 #[derive(Clone, Debug)]
 pub enum Audience<R> {
     /// Every connection in the channel.
@@ -15,36 +15,37 @@ pub enum Audience<R> {
     Only(Seats),
     /// Every connection but these.
     Except(Seats),
-    /// Somebody who is not in the channel: the answer to a declined join stays behind what came before it.
+    /// A connection that is not in the channel. The answer to a declined join takes its place in the queue, behind the
+    /// messages that came before it.
     Outsider(R),
 }
 
-/// One step of what members are to be told, in the order of the changes.
+/// One operation of a batch, in the order of the changes of the channel.
 #[derive(Debug)]
 pub(super) enum Op<R> {
-    /// From here on the connection receives. `tracked`: also presence.
+    /// From here on the connection receives messages.
     Join { slot: Slot, recipient: R },
-    /// From here on it receives nothing. `last` is who sat there, if an outgoing handler is yet to decide about
-    /// something that was queued before.
+    /// From here on the connection receives nothing. `last` is the member in this slot, if an outgoing handler is yet to
+    /// decide about messages that were queued before.
     Leave { slot: Slot, last: Option<Box<Listener>> },
-    /// From here on these connections do (or don't) receive presence.
+    /// From here on these connections receive presence, or no longer do.
     Track { seats: Seats, on: bool },
     /// A message; `text` is a range of the batch's text.
     Send { to: Audience<R>, text: Range<u32>, treatment: Treatment },
-    /// Everything that came before has been delivered to somebody who is no member any more.
+    /// Tells a connection that has left that all messages queued for it before have been delivered.
     Farewell { to: R },
-    /// A presence change. It becomes a `Send` when it is delivered, with the list as of then.
+    /// A presence change. It becomes a `Send` when its batch is taken, with the presence list of that moment.
     Presence { to: Audience<R>, change: PresenceChange },
 }
 
-/// What a presence frame says, but for the list.
+/// The contents of a presence message, without the list.
 #[derive(Debug)]
 pub(super) struct PresenceChange {
     pub(super) kind: PresenceKind,
     pub(super) user: UserId,
     pub(super) changed: Object,
     pub(super) request_id: u128,
-    /// The bytes of a list that are told with it to one receiver alone.
+    /// The bytes of the list, if it goes to one recipient alone; 0 if all recipients share it.
     pub(super) private_list: usize,
 }
 
@@ -52,12 +53,12 @@ pub(super) struct PresenceChange {
 const ENVELOPE: usize = 256;
 
 impl PresenceChange {
-    /// The size of its message in bytes, without a list that is the same for all.
+    /// The size of the message in bytes, without a list that all recipients share.
     fn weight(&self) -> usize {
         2 * self.changed.as_str().len() + ENVELOPE + self.private_list
     }
 
-    /// Writes its message: with this list, or without the whole one.
+    /// Writes the message with this list; `None` writes a partial one, which shows this change only.
     fn encode(&self, out: &mut Vec<u8>, channel: &str, list: Option<&str>) {
         let id = RequestId::from_u128(self.request_id);
         let (id, user, changed) = (id.as_str(), self.user.as_str(), self.changed.as_str());
@@ -71,9 +72,9 @@ impl PresenceChange {
 /// The limits of presence lists.
 #[derive(Clone, Copy, Debug)]
 pub struct Lists {
-    /// A larger list is never told as a whole.
+    /// The most bytes of a list that is sent whole.
     pub max_bytes: usize,
-    /// The most bytes of one list, repeated in one batch: beyond it only the last change carries the list.
+    /// The most bytes of all repetitions of the list in one batch: over it only the last change carries the list.
     pub repeated_bytes: usize,
 }
 
@@ -83,7 +84,7 @@ impl Default for Lists {
     }
 }
 
-/// Who sits in a slot, as an outgoing handler sees it: as the member is now or, if it has left since, as it was then.
+/// The member in a slot, for an outgoing handler: as it was when the batch was taken or, if it had left before, when it left.
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// The connection.
@@ -92,21 +93,21 @@ pub struct Listener {
     pub user: UserId,
     /// The membership's assigns.
     pub assigns: Assigns,
-    /// What the user shows of itself while it is tracked.
+    /// The presence of the user; `None` if the user is not tracked.
     pub presence: Option<Object>,
 }
 
-/// A part of a channel's queue that is delivered in one go: operations and the text of their messages, in one order.
+/// A part of a channel's queue that is delivered at once: operations and the texts of their messages, in one order.
 #[derive(Debug)]
 pub struct Batch<R> {
     pub(super) ops: Vec<Op<R>>,
     pub(super) text: Vec<u8>,
     pub(super) presences: usize,
-    /// The bytes of its messages, but for a presence list that is the same for all.
+    /// The bytes of the messages, without a presence list that all recipients share.
     pub(super) weight: usize,
-    /// Whether an outgoing handler decides about its messages.
+    /// `true` if an outgoing handler decides about the messages.
     pub(super) filtered: bool,
-    /// Who sits where, if the messages of this batch are filtered; else empty.
+    /// The members by slot, if the batch is filtered; else empty.
     pub(super) listeners: Vec<Option<Listener>>,
 }
 
@@ -125,35 +126,35 @@ impl<R> Op<R> {
         if let Op::Presence { change, .. } = self { change.weight() } else { 0 }
     }
 
-    /// Whether it takes out somebody for whom an outgoing handler is yet to decide about something.
+    /// Returns `true` for a leave behind filtered messages, whose outgoing handler needs the member that leaves.
     pub(super) fn is_leaver(&self) -> bool {
         matches!(self, Op::Leave { last: Some(_), .. })
     }
 }
 
 impl<R> Batch<R> {
-    /// Whether there is nothing to do.
+    /// Returns `true` if the batch has no operations.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
 
-    /// How many operations are queued.
+    /// The number of operations.
     pub fn len(&self) -> usize {
         self.ops.len()
     }
 
-    /// How much text is queued, in bytes.
+    /// The size of the texts, in bytes.
     pub fn bytes(&self) -> usize {
         self.text.len()
     }
 
-    /// Whether an outgoing handler decides about each message of this batch, for each recipient: then it is
-    /// delivered message by message, and not by a [`Plan`](super::Plan).
+    /// Returns `true` if an outgoing handler decides about each message of this batch for each recipient. Such a batch is
+    /// delivered message by message, not by a [`Plan`](super::Plan).
     pub fn is_filtered(&self) -> bool {
         self.filtered
     }
 
-    /// Its messages, in order, and whom they are for.
+    /// The messages in order, each with its recipients.
     pub fn messages(&self) -> impl Iterator<Item = (&Audience<R>, &[u8], Treatment)> {
         self.ops.iter().filter_map(|op| match op {
             Op::Send { to, text, treatment } => {
@@ -163,12 +164,12 @@ impl<R> Batch<R> {
         })
     }
 
-    /// Who sat in `slot` when a filtered batch was taken.
+    /// The member in `slot` when this batch, if it is filtered, was taken.
     pub fn listener(&self, slot: Slot) -> Option<&Listener> {
         self.listeners.get(slot.index())?.as_ref()
     }
 
-    /// The size of its messages in bytes, without a presence list that is the same for all.
+    /// The size of the messages in bytes, without a presence list that all recipients share.
     pub(super) fn weight(&self) -> usize {
         self.weight
     }
@@ -186,8 +187,8 @@ impl<R> Batch<R> {
         self.ops.push(Op::Send { to, text, treatment });
     }
 
-    /// Turns presence changes into messages. Which of them carry the whole list depends on how large it is
-    /// (docs/protocol.md, Presence); without one none does.
+    /// Turns presence changes into messages. The size of the list decides which of them carry it
+    /// (docs/protocol.md, Presence); without a list none does.
     pub(super) fn resolve(&mut self, list: Option<&str>, lists: Lists, channel: &str) {
         if self.presences == 0 {
             return;
@@ -197,7 +198,8 @@ impl<R> Batch<R> {
         let list = list.unwrap_or_default();
         let repeats = list.len().saturating_mul(self.presences) <= lists.repeated_bytes;
         let mut whole = vec![is_told; self.ops.len()];
-        // Whoever hears of a change hears of those for all behind it, the last of which has the list.
+        // A recipient of one change receives all later changes that go to every tracked member, and the last of those has
+        // the list.
         let mut list_follows = false;
         for (whole, op) in whole.iter_mut().zip(&self.ops).rev() {
             if let Op::Presence { to, .. } = op {
@@ -232,8 +234,8 @@ pub(super) mod tests {
     use super::*;
     use crate::channel::Loss;
 
-    /// One step of a queue, from a letter: a message that says it, `+` a presence change, `-` an operation that says
-    /// nothing.
+    /// The operation that a letter stands for: `+` is a presence change, `-` an operation without a message; any other letter
+    /// is a message with this text, and gives `None`.
     pub(in super::super) fn op(letter: char) -> Option<Op<()>> {
         match letter {
             '+' => {
@@ -281,7 +283,7 @@ pub(super) mod tests {
         PresenceChange { kind, user: UserId::new(user).expect("valid"), changed, request_id: 0, private_list: 0 }
     }
 
-    /// What a batch says after a list was put into its changes: the payload of each presence message, or its text.
+    /// The messages of a batch once its list is known: the presence list in each payload, or the text.
     fn resolved(mut batch: Batch<()>, list: &str, lists: Lists) -> Vec<(String, Loss)> {
         batch.resolve(Some(list), lists, "/c");
         assert_eq!(batch.presences, 0);

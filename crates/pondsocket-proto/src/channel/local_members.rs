@@ -4,8 +4,8 @@ use super::{Assigns, Listener};
 use crate::id::{ConnectionId, UserId};
 use crate::wire::Object;
 
-/// A connection's place in a channel: dense, so that recipients are a plain list. A vacated slot is used again;
-/// that is safe because delivery follows the order of the changes.
+/// A connection's place in a channel. Slots are dense, so that recipients are a plain list. A vacated slot is used again,
+/// which is safe because delivery follows the order of the changes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct Slot(pub(super) u32);
 
@@ -64,18 +64,18 @@ pub struct Membership(u64);
 pub struct Member {
     /// The number of the membership.
     pub membership: Membership,
-    /// Where the user's connections sit.
+    /// The slots of the user's connections.
     pub seats: Seats,
     /// The membership's assigns, shared by all its connections.
     pub assigns: Assigns,
-    /// What the user shows of itself while it is tracked.
+    /// The presence of the user; `None` if the user is not tracked.
     pub presence: Option<Object>,
 }
 
-/// What a user took along when its last connection left.
+/// The membership that ended with the last connection of a user.
 #[derive(Clone, Debug)]
 pub struct Departure {
-    /// Who left.
+    /// The user that left.
     pub user: UserId,
     /// The member as it was at that moment.
     pub member: Member,
@@ -92,7 +92,7 @@ struct Seat {
     user: UserId,
 }
 
-/// Members, their connections, assigns and presence. It answers every change with what changed.
+/// The members on this node, with their connections, assigns and presence.
 #[derive(Debug, Default)]
 pub struct LocalMembers {
     seats: Vec<Option<Seat>>,
@@ -149,7 +149,7 @@ impl LocalMembers {
         Some(self.depart(user, member))
     }
 
-    /// Replaces what a member shows of itself; `None` hides it. Returns what it showed before.
+    /// Replaces the presence of a member; `None` hides it. Returns the previous one.
     pub(super) fn set_presence(&mut self, user: &str, presence: Option<Object>) -> Result<Option<Object>, NotMember> {
         let member = self.members.get_mut(user).ok_or(NotMember)?;
         self.presence_bytes += size(presence.as_ref());
@@ -163,7 +163,7 @@ impl LocalMembers {
         self.presence_bytes
     }
 
-    /// Whether `connection` sits in `slot`.
+    /// Returns `true` if `connection` sits in `slot`.
     pub fn is_seated(&self, slot: Slot, connection: ConnectionId) -> bool {
         matches!(self.seats.get(slot.index()), Some(Some(seat)) if seat.connection == connection)
     }
@@ -198,17 +198,17 @@ impl LocalMembers {
         self.members.iter()
     }
 
-    /// How many users are members.
+    /// The number of members.
     pub fn member_count(&self) -> usize {
         self.members.len()
     }
 
-    /// How many connections are seated.
+    /// The number of connections.
     pub fn connection_count(&self) -> usize {
         self.seats.len() - self.vacant.len()
     }
 
-    /// Who sits in `slot`: a shared copy.
+    /// The member in `slot`, as a shared copy.
     pub(super) fn listener(&self, slot: Slot) -> Option<Listener> {
         let Seat { connection, user } = self.seats.get(slot.index())?.as_ref()?;
         let member = self.members.get(user)?;
@@ -216,7 +216,7 @@ impl LocalMembers {
         Some(Listener { connection: *connection, user: user.clone(), assigns, presence })
     }
 
-    /// Who sits where: shared copies, in the order of the slots.
+    /// The members in all slots, as shared copies in the order of the slots.
     pub(super) fn listeners(&self) -> Vec<Option<Listener>> {
         (0..).map(Slot).take(self.seats.len()).map(|slot| self.listener(slot)).collect()
     }

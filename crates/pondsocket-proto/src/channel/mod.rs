@@ -1,9 +1,9 @@
-//! One channel as plain data: who is in it, and what its members are to be told, in one order.
+//! One channel as plain data: its members, and the queue of the messages for them, in one order.
 //!
-//! [`Channel`] is what stands behind the server's lock. Every change appends what it means for the members to a
-//! queue before it returns, so the order of the changes *is* the order in which members hear of them
-//! (docs/protocol.md, Order). Delivery takes the queue as a [`Batch`] and works out with [`Recipients`] which part
-//! of it each connection gets. Nothing here waits, reads a clock or touches a socket.
+//! The server keeps each [`Channel`] behind a lock. Every change appends the messages that it causes to a queue before it
+//! returns, so the order of the changes *is* the order in which members receive them (docs/protocol.md, Order). Delivery
+//! takes a [`Batch`] from the queue and works out with [`Recipients`] which part of it each connection gets. Nothing here
+//! waits, reads a clock or touches a socket.
 //!
 //! ```text
 //!  join, leave, broadcast, track, evict ...          (under the channel's lock)
@@ -11,8 +11,8 @@
 //!            v
 //!     LocalMembers ---->  Batch: ops + text          (appended in the order of the changes)
 //!                          |
-//!                          v  Channel::take          (by the one who delivers)
-//!      Recipients ---->  Plan: who gets which pieces
+//!                          v  Channel::take          (by the task that delivers)
+//!      Recipients ---->  Plan: the pieces for each connection
 //! ```
 
 mod batch;

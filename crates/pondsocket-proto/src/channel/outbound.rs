@@ -1,15 +1,15 @@
 use super::{MemberChange, UserMessage};
 
-/// Something that other nodes have to hear of a channel.
+/// Something about a channel that other nodes are told.
 #[derive(Clone, Debug)]
 pub enum Outbound {
-    /// A change of its users here.
+    /// A change of the members on this node.
     Change(MemberChange),
-    /// A message for its users elsewhere.
+    /// A message for the members on other nodes.
     Message(UserMessage),
 }
 
-/// What other nodes have to hear, in the order in which it happened; nothing is noted if there are none.
+/// The log of what other nodes are to be told, in the order in which it happened. A channel of a single node keeps none.
 #[derive(Debug, Default)]
 pub(super) struct Log(Option<Vec<Outbound>>);
 

@@ -21,20 +21,20 @@ impl Class {
 /// A run of frames that one recipient gets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Piece {
-    /// What everybody of the class gets between two operations.
+    /// The messages between two operations that every recipient of the class gets.
     Shared(Class, Range<u32>),
-    /// The message of one operation, not meant for everybody.
+    /// The message of one operation that is not for everybody.
     Private(u32),
-    /// No message: all that was queued for it is out.
+    /// No message: tells the recipient that all messages queued for it have been delivered.
     Farewell(u32),
 }
 
-/// A recipient whose part of the batch is its own: it joined, left, was answered or was left out.
+/// A recipient with its own part of the batch: it joined, left, got a reply, or was excluded from a message.
 #[derive(Debug)]
 pub struct Private<R> {
-    /// Where the frames go.
+    /// The recipient.
     pub to: R,
-    /// What it gets, in order.
+    /// The pieces for this recipient, in order.
     pub pieces: Vec<Piece>,
 }
 
@@ -48,19 +48,20 @@ impl<R> Private<R> {
     }
 }
 
-/// Who gets what of one batch. Whoever is not in `private` gets everything of its class.
+/// The parts of one batch by recipient. A recipient that is not in `private` gets the whole part of its class.
 #[derive(Debug)]
 pub struct Plan<R> {
-    /// The recipients with a part of their own.
+    /// The recipients with their own parts.
     pub private: Vec<Private<R>>,
-    /// Their slots, sorted.
+    /// The slots of the private recipients, sorted.
     marked: Vec<Slot>,
+    /// By [`Class`]: `true` if there is a message for every recipient of the class.
     shared: [bool; 2],
 }
 
 impl<R: Clone> Plan<R> {
-    /// Works out the parts and brings `recipients` to the state after the batch. Costs O(operations + marks),
-    /// however many recipients there are.
+    /// Works out the parts and brings `recipients` to the state after the batch. The cost is O(operations + marks), and does
+    /// not depend on the number of recipients.
     pub fn new(batch: &Batch<R>, recipients: &mut Recipients<R>) -> Plan<R> {
         let mut plan = Plan { private: Vec::new(), marked: Vec::new(), shared: [false; 2] };
         let marks = plan.mark(batch);
@@ -74,17 +75,17 @@ impl<R: Clone> Plan<R> {
         plan
     }
 
-    /// Whether anybody outside `private` gets something.
+    /// Returns `true` if recipients of this class outside `private` get messages.
     pub fn visits(&self, class: Class) -> bool {
         self.shared[class as usize]
     }
 
-    /// Whether the connection in `slot` has a part of its own.
+    /// Returns `true` if the connection in `slot` has its own part.
     pub fn is_marked(&self, slot: Slot) -> bool {
         self.marked.binary_search(&slot).is_ok()
     }
 
-    /// Every (slot, operation) at which a recipient's part differs from that of its class, by slot.
+    /// Returns each slot with each operation at which the recipient's part differs from that of its class, sorted by slot.
     fn mark(&mut self, batch: &Batch<R>) -> Vec<(Slot, u32)> {
         let mut marks = Vec::new();
         for (at, op) in (0u32..).zip(&batch.ops) {
@@ -112,7 +113,7 @@ impl<R: Clone> Plan<R> {
         marks
     }
 
-    /// Follows one slot through the batch: its marks cut the shared part into pieces.
+    /// Follows one slot through the batch, whose marks cut the shared part into pieces.
     fn walk(&mut self, batch: &Batch<R>, marks: &[(Slot, u32)], recipients: &mut Recipients<R>) {
         let slot = marks[0].0;
         let mut entry = recipients.get(slot).cloned();
@@ -156,7 +157,7 @@ impl<R: Clone> Plan<R> {
     }
 }
 
-/// The frames of a batch in one wire encoding: every message framed once, whoever gets it.
+/// The frames of a batch in one wire encoding. Every message is framed once for all its recipients.
 #[derive(Debug)]
 pub struct Encoded<B> {
     all: Track<B>,
@@ -164,13 +165,13 @@ pub struct Encoded<B> {
     private: Track<B>,
 }
 
-/// Frames one behind the other, and where those of each operation end.
+/// Frames one behind the other, with the end of each operation's frame.
 #[derive(Debug)]
 struct Track<B> {
     buffer: B,
-    /// After each operation.
+    /// The position behind each operation.
     ends: Vec<End>,
-    /// All of it.
+    /// The runs of the whole track.
     whole: Vec<Run<B>>,
 }
 
@@ -178,20 +179,20 @@ struct Track<B> {
 struct End {
     bytes: u32,
     frames: u32,
-    /// Of the operation's own message.
+    /// The drop policy of the operation's own message.
     loss: Loss,
 }
 
-/// A run of whole frames within one buffer, that may be dropped alike.
+/// A run of whole frames within one buffer which share one drop policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Run<B> {
     /// The buffer, shared by all recipients.
     pub buffer: B,
     /// The run within it, in bytes.
     pub range: Range<usize>,
-    /// How many frames it holds.
+    /// The number of frames.
     pub frames: u32,
-    /// Whether they may be dropped.
+    /// The drop policy of the frames.
     pub loss: Loss,
 }
 
@@ -247,7 +248,7 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
         track.runs(from, to)
     }
 
-    /// Everything that a class gets.
+    /// All frames for a class.
     pub fn whole(&self, class: Class) -> &[Run<B>] {
         &self.shared(class).whole
     }
@@ -319,7 +320,7 @@ mod tests {
         recipients
     }
 
-    /// What each recipient with a part of its own gets.
+    /// The frames of each recipient with its own part.
     fn parts(batch: &Batch<char>, plan: &Plan<char>) -> Vec<(char, String)> {
         let encoded = framed(batch);
         let part = |private: &Private<char>| {

@@ -3,21 +3,21 @@ use std::collections::VecDeque;
 use super::batch::{Op, PresenceChange};
 use super::{Audience, Batch, Listener, Treatment};
 
-/// How many bytes one receiver gets of one portion, if nothing larger waits: between two portions a delivery looks at
-/// who keeps up.
+/// The size of a portion in bytes per recipient, unless one message alone is larger. Between two portions the delivery
+/// checks which recipients keep up.
 const PORTION: usize = 256 << 10;
 
-/// What waits for delivery, in one order, in the portions that are delivered each in its own way: messages that an
-/// outgoing handler decides about apart from the rest, and no more at once than everybody can be expected to take. So
-/// taking a portion costs nothing for those behind it.
+/// The operations that wait for delivery, in one order, cut into portions: filtered messages apart from the others, because
+/// they are delivered in another way, and no portion larger than a recipient can be expected to take at once. The queue is
+/// cut when operations are appended, so that taking a portion does not touch those behind it.
 #[derive(Debug)]
 pub(super) struct Queue<R> {
     portions: VecDeque<Batch<R>>,
     ops: usize,
     bytes: usize,
-    /// Portions that an outgoing handler decides about.
+    /// The number of filtered portions.
     filtered: usize,
-    /// Those who leave, and for whom something of these portions is meant.
+    /// The number of [leavers](Op::is_leaver).
     leavers: usize,
     presences: usize,
 }
@@ -34,12 +34,12 @@ impl<R> Queue<R> {
         self.portions.is_empty()
     }
 
-    /// How many operations wait.
+    /// The number of operations that wait.
     pub(super) fn len(&self) -> usize {
         self.ops
     }
 
-    /// The size of the messages that wait, in bytes, without a presence list that is the same for all.
+    /// The size of the messages that wait, in bytes, without a presence list that all recipients share.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -49,7 +49,7 @@ impl<R> Queue<R> {
         self.presences
     }
 
-    /// Whether an outgoing handler is yet to decide about something.
+    /// Returns `true` if an outgoing handler is yet to decide about a message.
     pub(super) fn is_filtered(&self) -> bool {
         self.filtered > 0
     }
@@ -58,9 +58,10 @@ impl<R> Queue<R> {
         self.add(op, PORTION);
     }
 
-    /// Appends a presence change. It may be told with a list of so many bytes.
+    /// Appends a presence change, which may be sent with a list of `list` bytes.
     pub(super) fn push_presence(&mut self, to: Audience<R>, change: PresenceChange, list: usize) {
-        // Of a list that is larger than a portion, the changes told with it are worth as much.
+        // One list serves all changes of a portion. If it is larger than a portion, it is worth as many bytes of changes:
+        // else each change would be sent with a list of its own.
         self.add(Op::Presence { to, change }, PORTION.max(list));
     }
 
@@ -85,7 +86,7 @@ impl<R> Queue<R> {
         self.bytes += bytes;
     }
 
-    /// Whether the first portion shows a presence list.
+    /// Returns `true` if the first portion has presence changes, which need the list.
     pub(super) fn shows_presence(&self) -> bool {
         self.portions.front().is_some_and(|portion| portion.presences > 0)
     }
@@ -101,12 +102,12 @@ impl<R> Queue<R> {
         portion
     }
 
-    /// Seats those who leave where they sit before.
+    /// Puts the members that leave in a later portion back into their slots, as they were when they left.
     pub(super) fn seat_leavers(&self, listeners: &mut [Option<Listener>]) {
         if self.leavers == 0 {
             return;
         }
-        // Of several who leave the same seat, the first one is meant.
+        // The loop goes backwards: of several members that leave the same slot, the first one wins.
         for op in self.portions.iter().rev().flat_map(|portion| portion.ops.iter().rev()) {
             if let Op::Leave { slot, last: Some(last) } = op {
                 listeners[slot.index()] = Some(Listener::clone(last));

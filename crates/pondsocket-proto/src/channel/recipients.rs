@@ -1,16 +1,16 @@
 use super::Slot;
 
-/// How a recipient takes part: the shared part of a batch that it gets.
+/// A recipient and the class of messages that it gets.
 #[derive(Clone, Debug)]
 pub struct Reception<R> {
-    /// Where its frames go.
+    /// The recipient.
     pub to: R,
-    /// Whether it also gets presence.
+    /// `true` if it also gets presence.
     pub tracked: bool,
 }
 
-/// Who receives, by slot, as of the last batch that was delivered. It belongs to the one who delivers and changes
-/// in the order of the queue: no copy of it is ever made, and nobody has to lock it.
+/// The recipients by slot, as of the last batch that was delivered. The task that delivers owns them and changes them in the
+/// order of the queue, so that they are never copied and need no lock.
 #[derive(Debug)]
 pub struct Recipients<R> {
     by_slot: Vec<Option<Reception<R>>>,
@@ -38,7 +38,7 @@ impl<R> Recipients<R> {
         Some((Slot(index), self.by_slot.get(index as usize)?.as_ref()?))
     }
 
-    /// Who receives in this slot.
+    /// The recipient in this slot.
     pub fn get(&self, slot: Slot) -> Option<&Reception<R>> {
         self.by_slot.get(slot.index())?.as_ref()
     }

@@ -37,7 +37,8 @@ impl RemoteMembers {
         self.users.iter()
     }
 
-    /// What a user shows of itself, here or elsewhere; `own` is what it shows here. It is one user, and shows one thing.
+    /// The presence of a user over all nodes; `own` is that on this node. A user has one presence, however many nodes it is
+    /// connected to.
     pub(super) fn presence<'a>(&'a self, user: &str, own: Option<&'a Object>) -> Option<&'a Object> {
         let Some(shown) = self.users.get(user) else { return own };
         match (&shown.presence, own) {
@@ -46,7 +47,7 @@ impl RemoteMembers {
         }
     }
 
-    /// What all tracked users show of themselves, as the text of one JSON array.
+    /// The presence of all tracked users of all nodes, as the text of one JSON array.
     pub(super) fn presence_list(&self, here: &LocalMembers) -> String {
         let members =
             here.members().filter_map(|(user, member)| self.presence(user.as_str(), member.presence.as_ref()));

@@ -1,8 +1,8 @@
-/// What becomes of messages for a client that does not keep up. It never touches the order of those that arrive, and
-/// never drops anything but broadcasts and outdated presence: acknowledgements, replies, errors and evictions stay.
+/// The policy for messages to a client that does not keep up. It never changes the order of those that arrive, and never
+/// drops anything but broadcasts and outdated presence: acknowledgements, replies, errors and evictions stay.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum SlowClient {
-    /// Nothing is dropped: who is over its bounds for too long, or far over them, is disconnected.
+    /// Nothing is dropped. A client that is over its bounds for too long, or far over them, is disconnected.
     #[default]
     Disconnect,
     /// The oldest broadcasts that wait make room for a new one.
@@ -11,7 +11,7 @@ pub enum SlowClient {
     DropNewest,
 }
 
-/// Whether a message may be dropped for a client that does not keep up.
+/// The condition under which a message may be dropped for a client that does not keep up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Loss {
     /// Never.
@@ -24,23 +24,23 @@ pub enum Loss {
     Policy(Option<SlowClient>),
 }
 
-/// How a message is handled on its way to its recipients.
+/// The handling of a message on its way to its recipients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Treatment {
-    /// Whether it may be dropped.
+    /// The condition under which the message may be dropped.
     pub loss: Loss,
-    /// Whether an outgoing handler decides about it, for each recipient.
+    /// `true` if an outgoing handler decides about the message for each recipient.
     pub filtered: bool,
 }
 
 impl Treatment {
-    /// Acknowledgements, errors, evictions: what a client cannot do without, and nobody decides about.
+    /// Acknowledgements, errors and evictions: a client cannot do without them, so no outgoing handler decides about them.
     pub const CONTROL: Treatment = Treatment { loss: Loss::Never, filtered: false };
     /// Presence with the whole list.
     pub const PRESENCE: Treatment = Treatment { loss: Loss::Outdated, filtered: false };
     /// Presence without the whole list.
     pub const PARTIAL_PRESENCE: Treatment = Treatment { loss: Loss::Partial, filtered: false };
-    /// A broadcast of an event that nothing special is said about.
+    /// A broadcast of an event without a policy of its own.
     pub const BROADCAST: Treatment = Treatment { loss: Loss::Policy(None), filtered: false };
 
     /// The same for a reply: it is never dropped.

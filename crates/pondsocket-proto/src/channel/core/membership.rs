@@ -16,7 +16,7 @@ use crate::wire::{Action, ClientText, Json, Object, server};
 pub enum Step {
     /// Sets one assign of the membership.
     Assign(String, Json),
-    /// Shows the user to the other tracked users.
+    /// Tracks the user with this presence.
     Track(Object),
     /// Answers the joining connection, with the join's request id.
     Reply(String, Object),
@@ -26,16 +26,16 @@ pub enum Step {
     BroadcastFrom(String, Object),
 }
 
-/// What became of a joining connection.
+/// The result of an accepted join.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Accepted {
-    /// Where it sits.
+    /// The slot of the connection.
     pub slot: Slot,
     /// The membership of its user.
     pub membership: Membership,
-    /// Whether its user became a member with it.
+    /// `true` if the user became a member with this connection.
     pub first: bool,
-    /// The events that the chain has broadcast, and how many members each addresses.
+    /// The events that the chain has broadcast, each with the number of members that it addresses.
     pub broadcasts: Vec<(String, usize)>,
 }
 
@@ -49,8 +49,8 @@ pub struct Removal {
 }
 
 impl<R> Channel<R> {
-    /// Seats a connection, acknowledges its join and carries out the handler's chain, all in one go: nothing
-    /// that others do can come between (docs/protocol.md, Joining). `treatment` says how an event is handled.
+    /// Seats a connection, acknowledges its join and carries out the handler's chain. All this is one change, so that nothing
+    /// of other connections can come between (docs/protocol.md, Joining). `treatment` tells the handling of an event.
     #[expect(clippy::too_many_arguments, reason = "a join is one step, and needs all of it")]
     pub fn join(
         &mut self,
@@ -88,7 +88,7 @@ impl<R> Channel<R> {
         Accepted { slot, membership, first: !known, broadcasts }
     }
 
-    /// A broadcast is answered by its event, and how many members it addresses.
+    /// Carries out one step. Of a broadcast it returns the event and the number of members that it addresses.
     fn step(
         &mut self,
         (slot, me): (Slot, ConnectionId),
@@ -119,7 +119,7 @@ impl<R> Channel<R> {
         None
     }
 
-    /// Acknowledges once more the join of a connection that is in.
+    /// Acknowledges a further join of a connection that is in the channel.
     pub fn rejoin(
         &mut self,
         slot: Slot,
@@ -132,8 +132,8 @@ impl<R> Channel<R> {
         Ok(())
     }
 
-    /// Takes one connection out, after its acknowledgement if it asked to leave. The departure is there if it was
-    /// the user's last connection.
+    /// Takes one connection out, behind the acknowledgement if it asked to leave. Returns the departure of the user if this
+    /// was its last connection.
     pub fn leave(
         &mut self,
         slot: Slot,
@@ -154,14 +154,14 @@ impl<R> Channel<R> {
         Ok(departure)
     }
 
-    /// Takes a user out with all its connections, without a word to them.
+    /// Takes a user out with all its connections, without telling them.
     pub fn remove(&mut self, user: &UserId) -> Result<Removal, NotMember> {
         let removal = self.take_out(user, |_, _| {})?;
         self.announce_leave(&removal.departure);
         Ok(removal)
     }
 
-    /// Takes a user out: it is told first, with the last frames it gets of this channel, then the others are
+    /// Takes a user out. The user is told first, in the last frames that it gets of this channel, then the other members are
     /// (docs/protocol.md, Eviction).
     pub fn evict(&mut self, user: &UserId, reason: &str) -> Result<Removal, NotMember> {
         let removal = self.take_out(user, |channel, seats| {
@@ -196,7 +196,7 @@ impl<R> Channel<R> {
         Ok(Removal { departure, connections })
     }
 
-    /// Who is about to leave a seat, if an outgoing handler is yet to decide about something for it.
+    /// The member in `slot`, which is about to leave, if an outgoing handler is yet to decide about queued messages.
     fn last_listener(&self, slot: Slot) -> Option<Box<Listener>> {
         if self.queue.is_filtered() { self.local.listener(slot).map(Box::new) } else { None }
     }
@@ -234,7 +234,7 @@ impl<R> Channel<R> {
     }
 }
 
-/// What a chain assigns before anything else, the member comes with: other nodes hear of it in one message.
+/// Moves the assigns at the start of a chain into those of the join, so that other nodes get them in the same message.
 fn take_leading_assigns(mut assigns: Assigns, chain: Vec<Step>) -> (Assigns, Vec<Step>) {
     let mut steps = chain.into_iter().peekable();
     while let Some(Step::Assign(key, value)) = steps.next_if(|step| matches!(step, Step::Assign(..))) {

@@ -13,7 +13,7 @@ use crate::wire::{Action, Object, server};
 /// The recipients of a broadcast, as the node that sends it names them.
 pub type Target = model::Target<(Slot, ConnectionId)>;
 
-/// Whom messages are from that no user has sent.
+/// The sender, between nodes, of messages that no user has sent.
 const CHANNEL: &str = "CHANNEL";
 
 impl<R> Channel<R> {
@@ -34,8 +34,8 @@ impl<R> Channel<R> {
         members
     }
 
-    /// Has other nodes told of a message that was sent here, if it may concern their users. Answers whether it may.
-    /// `payload` is the text of a JSON object without line breaks.
+    /// Logs a message of this node for the others, and returns `true`, if it may concern their users. `payload` is the text of
+    /// a JSON object without line breaks.
     pub fn forward(&mut self, from: Option<&str>, to: &Target, event: &str, request_id: &str, payload: &str) -> bool {
         if !self.outbound.is_open() {
             return false;
@@ -57,7 +57,7 @@ impl<R> Channel<R> {
             }
             Target::ExceptConnection(_) => (from, model::Target::All),
             Target::Users(users) => {
-                // Whoever is here, and nowhere else as far as is known, needs no other node.
+                // Users that are on this node, and on no other as far as is known, need no message between nodes.
                 let is_here = |user: &str| self.local.member(user).is_some() && self.remote.get(user).is_none();
                 let others: Vec<_> = users.iter().filter(|user| !is_here(user)).cloned().collect();
                 return (!others.is_empty()).then(|| (from.into(), model::Target::Users(others)));
@@ -66,7 +66,7 @@ impl<R> Channel<R> {
         Some((from.into(), to))
     }
 
-    /// Sends a message of another node to the users here whom it is for. Answers how many members that are.
+    /// Sends a message of another node to its recipients here. Returns the number of members that it addresses.
     ///
     /// # Errors
     /// [`Full`], as for [`broadcast`](Self::broadcast).
@@ -83,7 +83,7 @@ impl<R> Channel<R> {
         self.broadcast(&to, &text, treatment)
     }
 
-    /// Sends one encoded message. Answers how many members it addresses.
+    /// Sends one encoded message. Returns the number of members that it addresses.
     pub fn broadcast(&mut self, to: &Target, text: &[u8], treatment: Treatment) -> Result<usize, Full> {
         if self.exceeds(self.limits.hard_factor) {
             return Err(Full);
@@ -95,10 +95,10 @@ impl<R> Channel<R> {
         Ok(members)
     }
 
-    /// Answers one connection with an encoded message.
+    /// Sends an encoded reply to one connection.
     ///
     /// # Errors
-    /// [`Refused::Full`], unless it is a message that nobody can do without.
+    /// [`Refused::Full`], except for control messages, which clients cannot do without.
     pub fn reply(
         &mut self,
         slot: Slot,
@@ -115,17 +115,17 @@ impl<R> Channel<R> {
         Ok(())
     }
 
-    /// Sends one encoded message to a connection that is no member, behind all that is queued.
+    /// Sends one encoded message to a connection that is no member, behind the messages that are queued.
     pub fn tell(&mut self, outsider: R, text: &[u8]) {
         self.queue.send(Audience::Outsider(outsider), Treatment::CONTROL, |out| out.extend_from_slice(text));
     }
 
-    /// Lets somebody who has left know when everything that was queued for it has been delivered.
+    /// Tells a connection that has left, once all messages queued for it have been delivered.
     pub fn farewell(&mut self, to: R) {
         self.queue.push(Op::Farewell { to });
     }
 
-    /// The connections that `to` means now, and how many members they belong to.
+    /// The connections that `to` addresses now, and the number of their members.
     fn audience(&self, to: &Target) -> (Audience<R>, usize) {
         let all = self.local.member_count();
         match to {
@@ -149,7 +149,7 @@ impl<R> Channel<R> {
         }
     }
 
-    /// Whether the connection in `slot` is its user's only one.
+    /// Returns `true` if the connection in `slot` is its user's only one.
     fn sits_alone(&self, slot: Slot) -> bool {
         self.local.user(slot).is_some_and(|user| {
             self.local.member(user.as_str()).is_some_and(|member| member.seats.as_slice().len() == 1)

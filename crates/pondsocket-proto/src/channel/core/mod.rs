@@ -19,15 +19,15 @@ pub use messages::Target;
 /// answers come on top.
 const MOST_BYTES: usize = 1 << 31;
 
-/// How much may wait for delivery, and how much may be shown. Over the soft limit the readers of those who publish should
-/// pause; over the hard limit broadcasts, replies and changes of presence are refused.
+/// The limits of a channel: of its delivery queue and of its presence. Over the soft limit of the queue the connections that
+/// publish should not be read; over the hard limit broadcasts, replies and changes of presence are refused.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelLimits {
     /// Messages at which readers pause.
     pub soft_messages: usize,
     /// Bytes at which readers pause.
     pub soft_bytes: usize,
-    /// How many times the soft limit is the hard one.
+    /// The hard limit as a multiple of the soft limit.
     pub hard_factor: usize,
     /// The most bytes of JSON in the presence of all members here together.
     pub presence_bytes: usize,
@@ -52,7 +52,7 @@ impl Default for ChannelLimits {
 #[error("the channel's delivery queue is full")]
 pub struct Full;
 
-/// Why something was not done. Nothing has changed.
+/// The reason for which a change was refused. Nothing has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refused {
     /// The user or connection is not a member.
@@ -61,14 +61,14 @@ pub enum Refused {
     /// The hard limit of the queue is reached.
     #[error(transparent)]
     Full(#[from] Full),
-    /// All members together would show more of themselves than they may.
+    /// The presence of all members here would be over its limit.
     #[error("the members would show more of themselves than they may")]
     PresenceLimit,
 }
 
-/// A channel: its state, and the queue of what its members are to be told.
+/// A channel: its members, and the queue of the messages for them.
 ///
-/// `R` is a recipient, whatever the server delivers to.
+/// `R` is the type of a recipient, to which the server delivers.
 #[derive(Debug)]
 pub struct Channel<R> {
     name: ChannelName,
@@ -87,18 +87,19 @@ impl<R> Channel<R> {
         Channel { name, local, remote, outbound, queue: Queue::default(), limits, fresh_id }
     }
 
-    /// The same, of a node among others: from now on [`take_outbound`](Self::take_outbound) gives what they have to hear.
+    /// The same channel on a node among others: from now on it collects what these are to be told, for
+    /// [`take_outbound`](Self::take_outbound).
     #[must_use]
     pub fn replicated(self) -> Self {
         Channel { outbound: Log::open(), ..self }
     }
 
-    /// What other nodes have to hear since the last time, in order.
+    /// Takes what other nodes are to be told since the last call, in order.
     pub fn take_outbound(&mut self) -> Vec<Outbound> {
         self.outbound.take()
     }
 
-    /// Who is in it, of the users here.
+    /// The members on this node.
     pub fn local_members(&self) -> &LocalMembers {
         &self.local
     }
@@ -113,13 +114,13 @@ impl<R> Channel<R> {
         self.remote.get(user)
     }
 
-    /// How many users are in it, here and on other nodes.
+    /// The number of members on all nodes.
     pub fn member_count(&self) -> usize {
         let others = self.remote.iter().filter(|(user, _)| self.local.member(user.as_str()).is_none());
         self.local.member_count() + others.count()
     }
 
-    /// Whether anything waits for delivery.
+    /// Returns `true` if anything waits for delivery.
     pub fn has_queued(&self) -> bool {
         !self.queue.is_empty()
     }
@@ -144,13 +145,13 @@ impl<R> Channel<R> {
         self.local.presence_bytes() + self.remote.presence_bytes()
     }
 
-    /// Whether those who publish into the channel should pause.
+    /// Returns `true` over the soft limit: connections that publish into the channel should not be read.
     pub fn is_crowded(&self) -> bool {
         self.exceeds(1)
     }
 
-    /// Takes a portion of what waits. What an outgoing handler decides about is taken apart from the rest. Presence frames
-    /// get the list as of now (docs/protocol.md, Presence).
+    /// Takes the first portion of the queue. Filtered messages come in batches of their own. Presence messages get the list
+    /// of this moment (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
         // A user that is here and elsewhere is counted twice, and listed once.
         let is_told = self.list_bytes() / 2 <= self.limits.lists.max_bytes;

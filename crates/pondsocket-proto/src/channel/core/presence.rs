@@ -8,7 +8,7 @@ use crate::id::UserId;
 use crate::wire::{Object, PresenceKind};
 
 impl<R> Channel<R> {
-    /// What a user of any node shows of itself.
+    /// The presence of a user of any node.
     pub fn presence(&self, user: &str) -> Option<&Object> {
         let own = self.local.member(user).and_then(|member| member.presence.as_ref());
         self.remote.presence(user, own)
@@ -24,10 +24,10 @@ impl<R> Channel<R> {
         }
     }
 
-    /// Shows or updates a member's presence. Telling the same again changes nothing.
+    /// Sets the presence of a member, which tracks it. The same presence again changes nothing.
     ///
     /// # Errors
-    /// [`Refused::PresenceLimit`] if the members would show too much, [`Refused::Full`].
+    /// [`Refused::PresenceLimit`] if the presence of all members would be over its limit, [`Refused::Full`].
     pub fn set_presence(&mut self, user: &str, presence: Object) -> Result<(), Refused> {
         let member = self.local.member(user).ok_or(NotMember)?;
         if member.presence.as_ref() == Some(&presence) {
@@ -43,7 +43,8 @@ impl<R> Channel<R> {
         Ok(())
     }
 
-    /// Whether this user, who need not be a member yet, may show this. What takes no more than before is always possible.
+    /// Returns `true` if this presence of a user, who need not be a member yet, keeps all members within the limit. A presence
+    /// no larger than the previous one always does.
     pub fn has_room_for(&self, user: &str, presence: &Object) -> bool {
         let own = self.local.member(user).and_then(|member| member.presence.as_ref());
         let (before, after) = (own.map_or(0, |own| own.as_str().len()), presence.as_str().len());
@@ -64,7 +65,7 @@ impl<R> Channel<R> {
         Ok(())
     }
 
-    /// Hides a member again. True if it was tracked.
+    /// Hides a member again. Returns `true` if it was tracked.
     pub fn untrack(&mut self, user: &str) -> Result<bool, NotMember> {
         let before = self.presence(user).cloned();
         let seats = self.local.member(user).ok_or(NotMember)?.seats.clone();
@@ -76,14 +77,14 @@ impl<R> Channel<R> {
         Ok(true)
     }
 
-    /// Shows the present list to another connection of a tracked user, as a join of its own.
+    /// Sends the presence list to a further connection of a tracked user, as a JOIN for that connection alone.
     pub(super) fn show_list(&mut self, slot: Slot, user: &UserId) {
         let Some(presence) = self.presence(user.as_str()).cloned() else { return };
         self.queue.push(Op::Track { seats: Seats::One(slot), on: true });
         self.announce(PresenceKind::Join, Audience::Only(Seats::One(slot)), user, presence);
     }
 
-    /// A member here shows something else of itself than before.
+    /// Notes the new presence of a member here for other nodes, and announces it.
     fn change_presence(&mut self, user: &str, before: Option<Object>, presence: Option<Object>) {
         let user = member_id(user);
         self.outbound.note(|| Outbound::Change(MemberChange::Presence { user: user.clone(), presence }));
@@ -97,7 +98,7 @@ impl<R> Channel<R> {
         self.announce_change(user, before);
     }
 
-    /// Tells the tracked members what has become of what a user of any node shows of itself.
+    /// Tells the tracked members of the difference between a user's presence before and now.
     fn announce_change(&mut self, user: &UserId, before: Option<Object>) {
         let after = self.presence(user.as_str()).cloned();
         let (kind, changed) = match (before, after) {
