@@ -13,7 +13,7 @@ pub const MAX_USER_ID: usize = 128;
 /// Names that stand for the server itself in the protocols: neither channels nor users may have them.
 const RESERVED: [&str; 3] = ["GATEWAY", "ENDPOINT", "CHANNEL"];
 
-/// Why a text is no id.
+/// The reason for which a text is no id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidId {
     /// It is empty.
@@ -74,7 +74,7 @@ macro_rules! text_id {
     };
 }
 
-/// Who somebody is: 1 to 128 bytes, no control characters, not a reserved name.
+/// The id of a user: 1 to 128 bytes, no control characters, not a reserved name.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct UserId(Arc<str>);
 
@@ -84,7 +84,7 @@ impl UserId {
     /// Checks a text.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The fault of the text.
     pub fn new(text: &str) -> Result<UserId, InvalidId> {
         check(text, MAX_USER_ID)?;
         if text.chars().any(char::is_control) {
@@ -176,7 +176,7 @@ impl RequestId {
     }
 }
 
-/// Whether clients act by themselves upon messages with this event name, so that an application must not use it
+/// Returns `true` for the event names of the protocol itself. Clients act on them, so an application must not use them
 /// (docs/protocol.md, Names and patterns).
 pub fn is_reserved_event(event: &str) -> bool {
     matches!(

@@ -41,11 +41,11 @@ pub struct InvalidPattern {
     pub pattern: String,
     /// The segment at fault.
     pub segment: String,
-    /// What is wrong with it.
+    /// The fault.
     pub reason: PatternFault,
 }
 
-/// What is wrong with a pattern.
+/// The faults of a pattern.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PatternFault {
     /// A parameter has no name.
@@ -123,8 +123,8 @@ impl Pattern {
         Some(Match { params, query: Query::of(query), wildcard: None })
     }
 
-    /// Whether every input that `later` matches is matched by this pattern too, so that behind it `later` can never
-    /// be reached. It never says so wrongly.
+    /// Returns `true` if this pattern matches every input that `later` matches, so that `later` can never be reached behind
+    /// it. The check is conservative: `false` does not mean that there is such an input.
     pub fn shadows(&self, later: &Pattern) -> bool {
         let covers = |mine: &Segment, other: &Segment| match (mine, other) {
             (Segment::Param { prefix, .. }, Segment::Literal(text)) => text.starts_with(&**prefix),
@@ -200,7 +200,7 @@ fn decode_all(rest: &str) -> Box<str> {
     all.into()
 }
 
-/// What a pattern found in an input.
+/// The parts of an input that a pattern matched.
 #[derive(Clone, Debug, Default)]
 pub struct Match {
     params: Vec<(Arc<str>, Box<str>)>,
@@ -220,7 +220,7 @@ impl Match {
         self.params.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// What the `*` matched: no leading slash, decoded, maybe empty. `None` if the pattern has none.
+    /// The part that the `*` matched: decoded, without a leading slash, maybe empty. `None` if the pattern has no `*`.
     pub fn wildcard(&self) -> Option<&str> {
         self.wildcard.as_deref()
     }

@@ -1,4 +1,4 @@
-//! What members of a channel receive, compared with a model that tells everybody at once.
+//! The messages that members of a channel receive, compared with a model that delivers at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -112,7 +112,7 @@ fn text(n: u64) -> String {
         .to_string()
 }
 
-/// What somebody should hear. Presence lists are checked where they are delivered.
+/// A message that a member should receive. Presence lists are checked where they are delivered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Heard {
     /// An acknowledgement, with the request id; or an eviction.
@@ -247,7 +247,7 @@ impl Model {
 struct Real {
     channel: Channel<usize>,
     recipients: Recipients<usize>,
-    /// Where each connection sits, or sat last.
+    /// The slot of each connection, or its last one.
     slots: BTreeMap<usize, Slot>,
     received: BTreeMap<usize, Vec<Value>>,
 }
@@ -329,7 +329,8 @@ impl Real {
     }
 }
 
-/// What is delivered passes the strictest client, and a list is that of the moment at which its batch is taken.
+/// Checks that the strictest client accepts a delivered message, and that its list is that of the moment at which the batch
+/// was taken.
 fn checked(text: &str, moods: &BTreeMap<usize, u8>) -> Value {
     strict::check(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
     let message: Value = serde_json::from_str(text).expect("checked");

@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 type Pairs = &'static [(&'static str, &'static str)];
 
-/// What a pattern makes of an input.
+/// The match of a pattern, as text.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     /// The pattern is refused when it is registered.

@@ -54,7 +54,7 @@ impl Room {
         self.channel.apply_remote(vec![RemoteChange::Gone(user(name))]);
     }
 
-    /// What `me` hears: `EVENT changed`, and for presence how many are in the list.
+    /// The messages that `me` receives: `EVENT changed`, and for presence the length of the list.
     fn heard(&mut self) -> Vec<String> {
         let batch = self.channel.take();
         let plan = Plan::new(&batch, &mut self.recipients);
@@ -83,7 +83,7 @@ impl Room {
         heard
     }
 
-    /// What other nodes have to hear, in short.
+    /// What other nodes are told, in short.
     fn outbound(&mut self) -> Vec<String> {
         let short = |outbound: Outbound| match outbound {
             Outbound::Change(MemberChange::Joined { user, assigns }) => format!("joined {user} {}", assigns.to_json()),

@@ -73,7 +73,7 @@ fn raw_json() -> impl Strategy<Value = String> {
     (inner, wraps).prop_map(|(inner, wraps)| format!("{}{inner}{}", "[".repeat(wraps), "]".repeat(wraps)))
 }
 
-/// How deep arrays and objects are nested in a text that is JSON. It is read from the text, since a parsed value has
+/// The nesting depth of arrays and objects in a JSON text. It is read from the text, since a parsed value has
 /// lost the fields whose name comes again.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);

@@ -1,10 +1,10 @@
-/// What became of a broadcast.
+/// The result of a broadcast.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// How many members on this node it was enqueued for. A member with several connections counts once.
+    /// The number of members on this node for which it was enqueued. A member with several connections counts once.
     pub local: usize,
-    /// What became of it for members on other nodes.
+    /// The part for members on other nodes.
     pub remote: Remote,
 }
 

@@ -1,4 +1,4 @@
-//! Failed handlers, as log lines tell of them: each field once, without backtraces unless the environment asks for them.
+//! Log fields of failed handlers: each field once, without backtraces unless the environment asks for them.
 
 use std::env;
 use std::error::Error as StdError;
@@ -20,7 +20,7 @@ impl Around {
         Around(around.filter(|metadata| metadata.target().starts_with("pondsocket::")))
     }
 
-    /// A value that an event has to tell itself; `None` if a span tells it.
+    /// A value that the event has to carry itself; `None` if a span carries it.
     pub(crate) fn missing<T>(&self, field: &str, value: T) -> Option<T> {
         (!self.tells(field)).then_some(value)
     }
@@ -37,7 +37,7 @@ impl Around {
     }
 }
 
-/// The error and what caused it, in one line. A cause whose text an error repeats is not told twice.
+/// The error and its causes in one line. A cause whose text the error repeats is left out.
 pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

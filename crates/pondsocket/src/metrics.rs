@@ -1,4 +1,4 @@
-//! What an operator can count: the server calls a [`Metrics`] at every event worth a number.
+//! Metrics for operators: the server calls a [`Metrics`] at every event that is worth counting.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -38,7 +38,7 @@ use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::json::decode;
 
-/// Which connection something is about.
+/// The connection that an event concerns.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionInfo<'a> {
     pub(crate) endpoint: &'a str,
@@ -107,7 +107,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why a connection ended.
+    /// The reason for which a connection ended.
     CloseReason {
         /// The client sent a close frame.
         Client = "client",
@@ -117,13 +117,13 @@ reasons! {
         Server = "server",
         /// The server shut down.
         Shutdown = "shutdown",
-        /// More waited for it than may for `send_timeout`, or far more.
+        /// More waited for it than its bounds for `send_timeout`, or far more.
         TooSlow = "too_slow",
         /// It sent more than its handlers could take for `write_wait`.
         TooManyMessages = "too_many_messages",
-        /// It held too much of what the server may hold, for `write_wait` while `memory_limit` was nearly reached.
+        /// It made the server hold too much for `write_wait` while `memory_limit` was nearly reached.
         Memory = "memory",
-        /// Nothing was heard of it for `pong_wait`.
+        /// Nothing was received from it for `pong_wait`.
         Silent = "silent",
         /// It took no byte of what waited for it, or of a close, for `write_wait`.
         Stalled = "stalled",
@@ -135,7 +135,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why the standalone server closed a socket that was no WebSocket or event stream yet, or answered 503.
+    /// The reason for which the standalone server closed a socket that was no WebSocket or event stream yet, or answered 503.
     SocketCloseReason {
         /// `read_timeout`: no whole head came.
         ReadTimeout = "read_timeout",
@@ -147,21 +147,21 @@ reasons! {
         ProxyHeader = "proxy_header",
         /// The handshake of TLS failed, or was not done in time.
         Handshake = "handshake",
-        /// `max_pending` were there; it had been answered, and asked nothing more.
+        /// There were `max_pending` others, and it was idle after an answer.
         EvictedIdle = "evicted_idle",
-        /// `max_pending` were there; something of it was waited for.
+        /// There were `max_pending` others, and the server waited for its request.
         EvictedWaiting = "evicted_waiting",
-        /// `max_pending` requests were being answered, and `pending_reserve` were taken: 503.
+        /// `max_pending` requests were being answered, and `pending_reserve` was used up: 503.
         Overloaded = "overloaded",
     }
 }
 
 reasons! {
-    /// Why somebody was not let in.
+    /// The reason for which a client was not let in.
     DeclineReason {
-        /// The connection handler, a layer or an extractor said so.
+        /// The connection handler, a layer or an extractor declined.
         Handler = "handler",
-        /// [`Hooks::on_connect`](crate::Hooks::on_connect) said so.
+        /// [`Hooks::on_connect`](crate::Hooks::on_connect) declined.
         Hook = "hook",
         /// The handler took too long.
         Timeout = "timeout",
@@ -183,7 +183,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why a message that waited for a slow client was dropped.
+    /// The reason for which a message that waited for a slow client was dropped.
     DropReason {
         /// A newer presence list of the same channel waits behind it.
         Outdated = "outdated",
@@ -195,7 +195,7 @@ reasons! {
 }
 
 reasons! {
-    /// A limit that a connected client has reached. What it did was refused with an error, unless another thing is said.
+    /// A limit that a connected client has reached. Its request was refused with an error, unless stated otherwise.
     Limit {
         /// `max_channels_per_connection`.
         Channels = "channels",
@@ -230,9 +230,9 @@ reasons! {
 }
 
 reasons! {
-    /// What waits, and for what.
+    /// The kind of a queue.
     Queue {
-        /// Operations of a channel for delivery: how many one delivery took.
+        /// Operations of a channel that wait for delivery. The depth is the number that one delivery took.
         Channel = "channel",
         /// Frames for a client that did not take them at once.
         Outbox = "outbox",
@@ -242,7 +242,7 @@ reasons! {
 }
 
 reasons! {
-    /// What kind of code of the application ran.
+    /// The kind of a handler of the application.
     HandlerKind {
         /// A connection handler.
         Connection = "connection",
@@ -256,7 +256,7 @@ reasons! {
 }
 
 reasons! {
-    /// Where an unexpected error came up.
+    /// The component in which an unexpected error arose.
     Component {
         /// A connection handler: an internal error or a panic.
         ConnectionHandler = "connection_handler",
@@ -264,7 +264,7 @@ reasons! {
         JoinHandler = "join_handler",
         /// An event handler: an internal error or a panic.
         EventHandler = "event_handler",
-        /// A leave handler: any error, since nobody else hears of it.
+        /// A leave handler: any error, because no client gets it.
         LeaveHandler = "leave_handler",
         /// An outgoing handler: a panic, or a replacement that does not serialise.
         OutgoingHandler = "outgoing_handler",
@@ -276,7 +276,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why a message for other nodes was dropped.
+    /// The reason for which a message for other nodes was dropped.
     BusDrop {
         /// Too much waited already.
         Full = "full",
@@ -295,40 +295,40 @@ reasons! {
 pub enum ClusterEvent {
     /// The bus is connected.
     BusUp,
-    /// It is not any more.
+    /// The bus is no longer connected.
     BusDown,
     /// Messages for other nodes were dropped.
     Dropped {
-        /// Why.
+        /// The reason.
         reason: BusDrop,
-        /// How many.
+        /// The number of messages.
         messages: u64,
     },
-    /// Messages of other nodes may be lost; what they said of their users is asked for again.
+    /// Messages of other nodes may be lost. The state of their users is requested again.
     Gap(GapCause),
     /// A message of another node, for users here.
     Received,
-    /// A message on the bus makes no sense: what is wrong, in a word.
+    /// A message on the bus was not understood: the fault, in a word.
     Malformed(&'static str),
     /// Other nodes have brought more than a limit allows.
     Excess {
-        /// What.
+        /// The exceeded limit.
         what: Excess,
         /// The number of times.
         times: u64,
     },
-    /// So many other nodes live.
+    /// The number of other nodes that live has changed.
     Nodes(usize),
     /// Another node runs under this node's name: users of the one that began first are not seen by others.
     NameTaken,
-    /// Two nodes did not agree about a channel, and do now: a message was lost unnoticed, or somebody has a bug.
+    /// Two nodes disagreed about a channel, which has been repaired: a message was lost unnoticed, or there is a bug.
     Diverged,
 }
 
-/// Counts what happens. Every method does nothing by default.
+/// Receives the events of the server, to count them. Every method does nothing by default.
 ///
-/// The methods are called at once where it happens, on the server's own tasks and never under a lock: they must not
-/// wait. A panic in one is logged and hurts nobody.
+/// The methods are called at the event itself, on the server's own tasks and never under a lock. They must not wait. A panic
+/// in one is logged and has no other effect.
 #[expect(unused_variables, reason = "the names are documentation")]
 pub trait Metrics: Send + Sync + 'static {
     /// A client has come in: the upgrade is done.
@@ -350,10 +350,10 @@ pub trait Metrics: Send + Sync + 'static {
     /// Frames of this many messages and bytes were sent to a client, or queued for it. They may be of several events.
     fn message_sent(&self, connection: &ConnectionInfo<'_>, messages: usize, bytes: usize) {}
 
-    /// A broadcast was accepted for so many members. Those that an accepted join chains are some too.
+    /// A broadcast was accepted for this many members. Broadcasts in the chain of an accepted join count, too.
     fn message_broadcast(&self, endpoint: &str, channel: &str, event: &str, recipients: usize) {}
 
-    /// Messages that waited for a slow client were dropped, as its policy says.
+    /// Messages that waited for a slow client were dropped by its policy.
     fn message_dropped(&self, connection: &ConnectionInfo<'_>, reason: DropReason, messages: usize) {}
 
     /// A message to one recipient was held back by an outgoing handler.
@@ -379,16 +379,16 @@ pub trait Metrics: Send + Sync + 'static {
     /// that of the endpoint or of the lobby.
     fn handler_finished(&self, kind: HandlerKind, pattern: &str, took: Duration, code: Option<u16>) {}
 
-    /// A queue has something in it.
+    /// The depth of a queue that is not empty.
     fn queue_depth(&self, endpoint: &str, queue: Queue, depth: usize) {}
 
-    /// A client has reached a limit, and what it did was refused.
+    /// A client has reached a limit, and its request was refused unless the limit is documented otherwise.
     fn limit_reached(&self, endpoint: &str, limit: Limit) {}
 
     /// The standalone server has closed a socket that was no WebSocket or event stream yet.
     fn socket_closed(&self, reason: SocketCloseReason) {}
 
-    /// Something happened between this node and the others. Without a bus nothing ever does.
+    /// An event between this node and the others. Without a bus there are none.
     fn cluster(&self, event: ClusterEvent) {}
 
     /// Something failed that should not.
@@ -486,7 +486,7 @@ impl Meter {
         Meter(Some(Arc::new(metrics)))
     }
 
-    /// Whether anybody counts.
+    /// Returns `true` if there are metrics.
     pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
@@ -506,7 +506,7 @@ impl fmt::Debug for Meter {
     }
 }
 
-/// What the parts of one endpoint need to count with: its pattern as a label.
+/// The metrics of one endpoint, with its pattern as a label.
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) endpoint: Box<str>,
@@ -514,7 +514,7 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// The moment at which something begins whose duration will be told; `None` if nobody counts.
+    /// The start of a duration that will be reported; `None` without metrics.
     pub(crate) fn start(&self) -> Option<Instant> {
         self.meter.is_on().then(Instant::now)
     }

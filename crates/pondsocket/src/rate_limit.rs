@@ -1,4 +1,4 @@
-//! Limits how often somebody may do something, as a layer.
+//! Rate limits as a layer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,8 +22,8 @@ use crate::metrics::{CloseReason, Limit, Observer};
 use crate::middleware::{Layer, Next};
 use crate::pond::states::States;
 
-/// A token bucket for each key: so many at once, and so many a second. Whoever has none left is answered with 429 and
-/// told when to come again; what it asked for is not done.
+/// A token bucket for each key: a burst, and a rate per second. Without a token a request is not handled: it is answered
+/// with 429 and the time after which to try again.
 ///
 /// It is a layer around connections, joins or events (see [`middleware`](crate::middleware)). Clones share their
 /// buckets: one limit can stand in several places.
@@ -43,7 +43,7 @@ pub struct RateLimit<K = Subject> {
     close_after: Option<u32>,
 }
 
-/// Whose bucket it is, of the kinds that every context knows.
+/// The keys that every context knows.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Subject {
@@ -101,7 +101,7 @@ impl<K> RateLimit<K> {
         RateLimit { key, table: Arc::new(Table::new(rate, MAX_KEYS)), close_after: None }
     }
 
-    /// Closes the connection of whoever is refused so often in a row, with 1008.
+    /// Closes a connection with 1008 after this many refusals in a row.
     ///
     /// # Panics
     /// If `refusals` is 0.
@@ -111,9 +111,9 @@ impl<K> RateLimit<K> {
         RateLimit { close_after: Some(refusals), ..self }
     }
 
-    /// How many keys are remembered at the most; default 100,000, which is some 10 MB. Those that have nothing to
-    /// remember are forgotten first. If there are that many others, further keys share one bucket: a flood of made-up
-    /// keys limits itself, and nobody who is known.
+    /// The most keys that are remembered. Default 100,000, which takes about 10 MB. Keys whose bucket is full are forgotten
+    /// first. If all others have used tokens, further keys share one bucket: a flood of made-up keys limits itself, and no
+    /// known key.
     ///
     /// # Panics
     /// If `keys` is 0, or clones share the buckets already.
@@ -284,9 +284,9 @@ struct Table {
 #[derive(Default)]
 struct Shard {
     entries: HashMap<Box<str>, Entry>,
-    /// Of all keys for which there is no room.
+    /// The bucket of all keys for which there is no room.
     crowd: Option<Entry>,
-    /// Before that nothing can be forgotten.
+    /// The earliest time of the next sweep.
     worth_sweeping: Option<Instant>,
 }
 
@@ -299,7 +299,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Refusal {
     after: Duration,
-    /// How often in a row it has been refused.
+    /// The number of refusals in a row.
     in_a_row: u32,
 }
 

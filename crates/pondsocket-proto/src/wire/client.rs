@@ -1,4 +1,4 @@
-//! What clients send (docs/protocol.md, Client messages).
+//! The messages that clients send (docs/protocol.md, Client messages).
 
 use std::borrow::Cow;
 
@@ -12,24 +12,24 @@ use super::vet::{Unsafe, vet};
 /// A message of a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientMessage<'a> {
-    /// It wants to join a channel.
+    /// A request to join a channel.
     Join(ClientEnvelope<'a>),
-    /// It leaves a channel.
+    /// A request to leave a channel.
     Leave(ClientEnvelope<'a>),
     /// A message of the application.
     Event(ClientEnvelope<'a>),
-    /// Some clients say so from time to time, with nothing else in the message. There is no answer.
+    /// A keep-alive that some clients send, with no other field. There is no answer.
     Ping,
 }
 
 /// The fields that all messages but a ping have. None of the texts is empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientEnvelope<'a> {
-    /// What it is about.
+    /// The name of the event.
     pub event: Cow<'a, str>,
     /// The exact channel name.
     pub channel: Cow<'a, str>,
-    /// What answers refer to.
+    /// The id that answers carry.
     pub request_id: Cow<'a, str>,
     /// The text of any JSON value that is safe to pass on; `{}` if it was absent or null.
     pub payload: &'a str,
@@ -38,19 +38,19 @@ pub struct ClientEnvelope<'a> {
 /// A text that is no message of a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MalformedMessage {
-    /// What is wrong.
+    /// The fault.
     pub reason: Reason,
     /// The code to answer with: 404 for an unknown action, else 400.
     pub code: u16,
-    /// The request id, if one can be made out.
+    /// The request id, if there is one.
     pub request_id: Option<ClientText<'static>>,
-    /// The channel name, if one can be made out. That of a join may be empty: its client knows the channel by it.
+    /// The channel name, if there is one. That of a join may be empty: the client finds its channel by it.
     pub channel: Option<ClientText<'static>>,
-    /// True if it asks to join: then the answer must be one that ends a join.
+    /// `true` if it asks to join: then the answer must be one that ends a join.
     pub is_join: bool,
 }
 
-/// What is wrong with a text.
+/// The faults of a text.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Reason {
     /// It is not JSON, or not an object.
@@ -62,7 +62,7 @@ pub enum Reason {
     /// A field contains half a surrogate pair.
     #[error("`{0}` contains an unpaired surrogate")]
     Surrogate(&'static str),
-    /// A binary message that is no text.
+    /// A binary message that is not UTF-8.
     #[error("a binary message that is not UTF-8")]
     NotUtf8,
     /// The same field twice.
@@ -77,7 +77,7 @@ pub enum Reason {
 }
 
 impl MalformedMessage {
-    /// The bytes of the texts that were kept of it.
+    /// The size of the texts, in bytes.
     pub fn bytes(&self) -> usize {
         let texts = [&self.request_id, &self.channel];
         texts.into_iter().flatten().map(|text| text.to_lossy().len()).sum()
@@ -114,7 +114,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 /// Reads one message.
 ///
 /// # Errors
-/// What is wrong, and what an answer can refer to.
+/// The fault, and the fields that an answer carries.
 pub fn decode(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     // serde would take an array of the fields' values for a struct, too.
     let object = text.trim_start().starts_with('{');
@@ -128,7 +128,7 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     let payload = raw.payload.map_or("{}", RawValue::get);
     let action = raw.action.0;
     let envelope = ClientEnvelope { event: raw.event.0, channel: raw.channel.0, request_id: raw.request_id.0, payload };
-    // Nobody reads what a leave carries: it is no reason to stay.
+    // The payload of a leave is not used, so no payload may keep the client in the channel.
     if action != LEAVE
         && let Err(reason) = vet(payload)
     {
@@ -146,7 +146,7 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     }
 }
 
-/// Reads what can be made out of a binary message that is not UTF-8.
+/// Reads the fields of a binary message that is not UTF-8, for the answer.
 pub fn not_utf8(bytes: &[u8]) -> MalformedMessage {
     of_salvaged(Reason::NotUtf8, &salvage(&String::from_utf8_lossy(bytes)))
 }
@@ -161,7 +161,8 @@ fn of_envelope(reason: Reason, action: &str, envelope: &ClientEnvelope<'_>) -> M
     MalformedMessage { reason, code, request_id, channel, is_join: action == JOIN }
 }
 
-/// Looks again at a text that is no message, for what exactly is wrong, and for what the answer can refer to.
+/// Finds the exact fault of a text that is no message, and the fields that the answer carries. This is a second pass, so
+/// that a valid message costs one.
 fn explain(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     let found = salvage(text);
     if found.is_object && found.text("action").eq_ignore_ascii_case("ping") {

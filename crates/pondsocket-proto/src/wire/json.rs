@@ -84,7 +84,7 @@ impl Object {
         raw.get().starts_with('{').then(|| Object(one_line(raw.get())))
     }
 
-    /// Whether there is nothing in it.
+    /// Returns `true` if the object has no entries.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.trim_start_matches(['{', ' ', '\t']) == "}"
     }

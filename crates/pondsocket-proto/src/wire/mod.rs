@@ -1,5 +1,5 @@
-//! The messages between client and server, as text (docs/protocol.md, Envelope): what clients send becomes typed at
-//! once, and what we send cannot be such that a client chokes on it.
+//! The messages between client and server, as text (docs/protocol.md, Envelope). Messages of clients are parsed into types
+//! at once; messages of the server can only be built in the form that every client accepts.
 
 pub mod client;
 mod client_text;

@@ -1,11 +1,11 @@
-//! The fields of a text that is no message: whoever sent it still waits for an answer, so it is read as far as it can be.
+//! The fields of a text that is no message. Its sender still waits for an answer, so the text is read as far as possible.
 
 use serde::Deserializer;
 use serde::de::{Error, IgnoredAny, Visitor};
 
 use super::ClientText;
 
-/// The fields that every message has, in the order in which they are asked for.
+/// The fields of every message, in the order in which faults are reported.
 pub(super) const FIELDS: [&str; 4] = ["action", "event", "channelName", "requestId"];
 
 /// The fields that were found: of a repeated one the last, as JavaScript reads it.
@@ -29,8 +29,8 @@ impl Salvaged {
     }
 }
 
-/// Reads the outermost object without recursion and without judging what stands in it: a value that is no JSON is passed
-/// over like any other.
+/// Reads the outermost object without recursion, so that no depth of nesting overflows the stack. Values are skipped
+/// whether they are JSON or not.
 pub(super) fn salvage(text: &str) -> Salvaged {
     let mut found = Salvaged::default();
     let bytes = text.as_bytes();

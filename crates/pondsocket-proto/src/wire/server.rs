@@ -1,11 +1,11 @@
-//! What we send (docs/protocol.md, Server messages): one function a message. Each appends one compact JSON object
-//! without line breaks, with exactly the five fields that clients check.
+//! The messages that the server sends (docs/protocol.md, Server messages), one function for each. Every function appends one
+//! compact JSON object without line breaks, with exactly the five fields that clients check.
 
 use super::client::MalformedMessage;
 use super::write::{put, string};
 use super::{ClientText, GATEWAY};
 
-/// What kind of message it is. Clients reject any other.
+/// The kind of a message. Clients reject any other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
     /// Presence of the channel's members.
@@ -32,7 +32,7 @@ impl Action {
     }
 }
 
-/// What happened to a member's presence.
+/// The kind of a change of a member's presence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PresenceKind {
     /// It is shown.
@@ -121,8 +121,8 @@ pub fn join_declined(out: &mut Vec<u8>, request_id: &str, error: &ErrorPayload<'
     declined(out, request_id, error);
 }
 
-/// The answer to a text that is no message: a decline if it asks to join, else an error. `fresh_id` stands in for a
-/// request id that cannot be made out. The texts of the client come back as it sent them, also halves of surrogate pairs.
+/// The answer to a text that is no message: a decline if it asks to join, else an error. `fresh_id` stands in for a missing
+/// request id. The client gets its texts back as it sent them, also halves of surrogate pairs.
 pub fn malformed(out: &mut Vec<u8>, malformed: &MalformedMessage, fresh_id: &str) {
     let (message, details) = (malformed.reason.to_string(), malformed.details());
     let (fresh_id, gateway) = (ClientText::from(fresh_id), ClientText::from(GATEWAY));
@@ -188,7 +188,7 @@ pub fn presence(
     put(out, &[r#","changed":"#, changed, r#","presence":"#, list, "}}"]);
 }
 
-/// The same without the whole list: it shows nothing but `changed`, and says so.
+/// A presence change without the whole list: it shows `changed` alone, and is marked as partial.
 pub fn partial_presence(
     out: &mut Vec<u8>,
     kind: PresenceKind,

@@ -1,12 +1,11 @@
-//! What the strictest client accepts (docs/protocol.md, Server messages): for tests and tools that watch what a
-//! server sends.
+//! A check of server messages as the strictest client makes it (docs/protocol.md, Server messages), for tests and tools.
 
 use serde_json::Value;
 
 /// Checks one frame's text as the strictest client does.
 ///
 /// # Errors
-/// Says what that client would reject.
+/// The fault for which that client would reject the text.
 pub fn check(text: &str) -> Result<(), String> {
     if text.contains(['\n', '\r']) {
         return Err("a line break".into());

@@ -1,10 +1,10 @@
-//! What must not be in a payload that is passed on as it came, though JSON's grammar allows it: some client would
-//! choke on it (docs/protocol.md, Limits).
+//! The check of payloads that are passed on as they came. JSON's grammar allows values which the parsers of some clients
+//! do not (docs/protocol.md, Limits).
 
 /// The deepest nesting of arrays and objects in a payload.
 pub(super) const MAX_DEPTH: usize = 100;
 
-/// Why a payload cannot be passed on.
+/// The reason for which a payload cannot be passed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unsafe {
     /// Nested too deeply: parsers of some clients recurse.
@@ -18,7 +18,7 @@ pub enum Unsafe {
     Number,
 }
 
-/// Looks through the text of one valid JSON value once.
+/// Checks the text of one valid JSON value in one pass.
 pub(crate) fn vet(text: &str) -> Result<(), Unsafe> {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0);
@@ -43,7 +43,7 @@ pub(crate) fn vet(text: &str) -> Result<(), Unsafe> {
     Ok(())
 }
 
-/// Where the string that begins at `at` has ended.
+/// The position behind the string that begins at `at`.
 fn string(bytes: &[u8], mut at: usize) -> Result<usize, Unsafe> {
     while let Some(&byte) = bytes.get(at) {
         match byte {

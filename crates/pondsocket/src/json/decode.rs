@@ -1,4 +1,4 @@
-//! Text into the application's types, with errors that name the field at fault.
+//! Decoding of text into the application's types, with errors that name the field at fault.
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::wire::Json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::strict::Strict;
 use crate::error::{Error, Result};
 
-/// What a client sent: ill-typed is its mistake, 400.
+/// Decodes a text of a client. A wrong type is the client's mistake: 400.
 pub(crate) fn from_client<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(Strict::new(&mut json)).map_err(|error| {
@@ -17,7 +17,7 @@ pub(crate) fn from_client<T: DeserializeOwned>(what: &str, text: &str) -> Result
     })
 }
 
-/// What the server stored: ill-typed is our own mistake, 500. It may be a client's value all the same.
+/// Decodes a value that the server stored. A wrong type is the server's mistake, 500, even if a client has sent the value.
 pub(crate) fn from_server<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     stored(text).map_err(|error| Error::internal(format!("{what}: {error}")))
 }
@@ -26,7 +26,7 @@ fn stored<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     T::deserialize(Strict::new(&mut serde_json::Deserializer::from_str(text)))
 }
 
-/// All assigns. The log is told which keys there are: a value that lies under one is easily taken for all of them.
+/// Decodes all assigns. The error names the keys, because the value of one key is easily mistaken for all assigns.
 pub(crate) fn assigns<T: DeserializeOwned>(assigns: &Assigns) -> Result<T> {
     stored(&assigns.to_json()).map_err(|error| {
         let keys: Vec<_> = assigns.iter().map(|(key, _)| format!("`{key}`")).collect();
@@ -36,13 +36,13 @@ pub(crate) fn assigns<T: DeserializeOwned>(assigns: &Assigns) -> Result<T> {
     })
 }
 
-/// One stored value by its key, or 404.
+/// Decodes one stored value by its key, or returns 404.
 pub(crate) fn assign<T: DeserializeOwned>(key: &str, value: Option<&Json>) -> Result<T> {
     let value = value.ok_or_else(|| Error::not_found(format!("no assign `{key}`")))?;
     from_server(key, value.as_str())
 }
 
-/// Parameters as a struct or map. That one is missing is our own mistake, 500: the patterns decide which there are.
+/// Decodes parameters as a struct or map. A missing one is the server's mistake, 500: the patterns decide which there are.
 pub(crate) fn params<'a, T: DeserializeOwned>(
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
     known: impl FnOnce() -> String,
@@ -53,12 +53,13 @@ pub(crate) fn params<'a, T: DeserializeOwned>(
     })
 }
 
-/// A query as a struct or map.
+/// Decodes a query as a struct or map.
 pub(crate) fn query<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T> {
     from_pairs(pairs).map_err(|(path, reason)| refuse("query", &path, &reason))
 }
 
-/// Numbers and the like are parsed from their text; a repeated key can be a list. An error has the field and the reason.
+/// Decodes pairs of texts. Numbers and the like are parsed; a repeated key can be a list. An error has the field and the
+/// reason.
 fn from_pairs<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T, (String, String)> {
     let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     let pairs = serde_html_form::Deserializer::new(form_urlencoded::parse(text.as_bytes()));

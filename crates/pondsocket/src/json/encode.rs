@@ -1,4 +1,4 @@
-//! The application's values into the text of messages.
+//! Encoding of the application's values into the text of messages.
 
 use std::cell::RefCell;
 

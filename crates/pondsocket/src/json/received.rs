@@ -1,4 +1,4 @@
-//! Payloads that are no JSON object, and whose mistake it is when one is sent on.
+//! Payloads that are no JSON object, and the blame when one is sent on.
 //!
 //! A client may send any JSON value, but only objects can be sent to clients. When an application takes the payload as
 //! whatever it is and sends it on, the client has chosen the value: 400. Any other value that is no object is the
@@ -23,7 +23,7 @@ pub(crate) struct Received(Option<Arc<NonObject>>);
 #[derive(Debug)]
 struct NonObject {
     text: Box<str>,
-    /// Set when it was read as a type that takes an object as well.
+    /// Set when the payload was read as a type that an object also decodes to.
     is_taken: AtomicBool,
 }
 
@@ -60,13 +60,13 @@ impl Received {
         if is_no_object && is_it() { Error::bad_request("invalid payload: not a JSON object") } else { error }
     }
 
-    /// For what may live longer than the message: nothing of it is kept alive.
+    /// A weak reference for values that may outlive the message, so that they do not keep the payload alive.
     pub(crate) fn downgrade(&self) -> ReceivedRef {
         ReceivedRef(self.0.as_ref().map(Arc::downgrade))
     }
 }
 
-/// The same, as long as the message is being handled.
+/// A payload that is kept only while its message is being handled.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReceivedRef(Option<Weak<NonObject>>);
 

@@ -16,7 +16,7 @@ pub(super) struct Strict<D> {
     takes: Takes,
 }
 
-/// What a visitor makes of an array.
+/// The values that a visitor takes, as far as arrays are concerned.
 #[derive(Clone, Copy)]
 enum Takes {
     Arrays,
@@ -36,8 +36,8 @@ impl<D> Strict<D> {
     }
 }
 
-/// How the code that serde derives for an enum with `#[serde(tag = "..")]` says what it expects: it, too, takes an array
-/// for the object that it means, and asks for any value before.
+/// The beginning of the `expecting` text in the code that serde derives for an enum with `#[serde(tag = "..")]`. Such an enum
+/// asks for any value, and takes an array for an object, too.
 const TAGGED: &str = "internally tagged enum ";
 
 macro_rules! forward {
