@@ -4,12 +4,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
-/// At a thousand nodes some two thousand attempts a second, each of which costs a refused connection. A longer pause would
-/// be most of the time in which a cluster is apart although Redis is back.
+/// With a thousand nodes this makes some two thousand attempts a second, each of which costs a refused connection. With a
+/// longer pause, nodes would stay apart for longer after Redis is back.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Doubling pauses with full jitter: anything between nothing and the pause, so that nodes which have lost Redis at one
-/// moment do not return at one moment.
+/// Doubling pauses with full jitter: a random time up to the pause, so that nodes which lost Redis at the same moment do not
+/// all return at the same moment.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     attempts: u32,
@@ -23,13 +23,13 @@ impl Backoff {
         longest.mul_f64(random() as f64 / u64::MAX as f64)
     }
 
-    /// It has worked.
+    /// Starts again with the shortest pause.
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 }
 
-/// Random enough to spread load. The keys of the standard hasher are random.
+/// A random number, good enough to spread load: the keys of the standard hasher are random.
 pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(0)
 }

@@ -18,8 +18,8 @@ use crate::subscriber::Subscriber;
 
 /// A bus over Redis: see the [crate](crate).
 ///
-/// It is made without a connection; [`run`](Bus::run) makes two. The order of messages is that of the calls of
-/// [`publish`](Bus::publish), for all topics of one connection.
+/// [`run`](Bus::run) makes two connections. Messages on all topics go out in the order of the calls of
+/// [`publish`](Bus::publish).
 pub struct RedisBus {
     options: RedisOptions,
     connector: Connector,
@@ -31,10 +31,10 @@ pub struct RedisBus {
 }
 
 impl RedisBus {
-    /// Nothing is connected yet.
+    /// Creates a bus without a connection.
     ///
     /// # Errors
-    /// [`Config`](BusErrorKind::Config): the options cannot work; the message names the field.
+    /// [`Config`](BusErrorKind::Config) if the options cannot work. The message names the field.
     pub fn new(options: RedisOptions) -> Result<RedisBus, BusError> {
         let counters = Arc::new(Counters::default());
         Ok(RedisBus {
@@ -61,7 +61,7 @@ impl RedisBus {
         tasks.spawn(async move { bus.subscriber.run(&bus.connector, &bus.publisher, sink).await });
         let result = tokio::select! {
             () = stop.stopped() => Ok(()),
-            // Neither ends by itself.
+            // Neither task returns: one that has ended has panicked.
             Some(failed) = tasks.join_next() => {
                 tracing::error!(target: "pondsocket::bus", error = ?failed.err(), "a task of the bus failed");
                 Err(BusError::new(BusErrorKind::Other, "a task of the bus failed"))
@@ -73,7 +73,7 @@ impl RedisBus {
     }
 }
 
-/// The bus does not run any more, however that came about.
+/// A guard of [`RedisBus::work`] that marks the bus as ended, also when its future is dropped or panics.
 struct Ended(Arc<RedisBus>);
 
 impl Drop for Ended {
@@ -89,8 +89,8 @@ impl Bus for RedisBus {
         Box::pin(self.work(sink, stop))
     }
 
-    fn interest(&self, add: &[Topic], remove: &[Topic]) {
-        self.subscriber.interest(add, remove);
+    fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
+        self.subscriber.update_subscriptions(add, remove);
     }
 
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
@@ -125,18 +125,18 @@ impl Bus for RedisBus {
 }
 
 impl Leases for RedisBus {
-    fn begin<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
-        Box::pin(self.leases.begin(&self.publisher, name, ttl))
+    fn acquire<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
+        Box::pin(self.leases.acquire(&self.publisher, name, ttl))
     }
 
-    fn beat<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>> {
+    fn renew<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>> {
         Box::pin(async move {
-            let lease = self.leases.beat(&self.publisher, me, ttl).await;
+            let lease = self.leases.renew(&self.publisher, me, ttl).await;
             if let Err(error) = &lease
                 && error.kind() == BusErrorKind::ReadOnly
                 && self.options.sentinel.is_some()
             {
-                // It was demoted; the sentinels know the new primary. Without them this is the only Redis there is.
+                // This Redis was demoted, and the sentinels know the new primary. Without sentinels there is no other Redis.
                 self.publisher.reconnect(error.clone());
                 self.subscriber.follow_failover(error.clone());
             }
@@ -144,8 +144,8 @@ impl Leases for RedisBus {
         })
     }
 
-    fn bye<'a>(&'a self, me: &'a NodeId) -> BoxFuture<'a, Result<(), BusError>> {
-        Box::pin(self.leases.bye(&self.publisher, me))
+    fn release<'a>(&'a self, me: &'a NodeId) -> BoxFuture<'a, Result<(), BusError>> {
+        Box::pin(self.leases.release(&self.publisher, me))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Makes connections: to a Redis of which we know where it is, or of which sentinels do.
+//! Connections to Redis, at a configured address or at one that sentinels tell.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::options::{RedisOptions, SentinelOptions};
 /// The time for which the kernel waits for a peer to acknowledge bytes before it gives the socket up.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Names are resolved and sentinels are asked anew for each connection, so that a failover is followed.
+/// The factory of connections. It resolves names and asks sentinels anew for each connection, so that it follows a failover.
 #[derive(Debug)]
 pub(crate) struct Connector {
     options: RedisOptions,
 }
 
 impl Connector {
-    /// Checks whatever can be checked without a network.
+    /// Creates a connector, after all checks that need no network.
     pub(crate) fn new(options: &RedisOptions) -> Result<Connector, BusError> {
         options.validate()?;
         install_crypto(options);
@@ -33,7 +33,8 @@ impl Connector {
         Ok(connector)
     }
 
-    /// A connection for commands, which Redis takes: not while it loads, and not without the password it wants.
+    /// Makes a connection for commands, and checks that Redis takes them: it does not while it loads its data, or without a
+    /// password that it requires.
     pub(crate) async fn commands(&self) -> Result<MultiplexedConnection, BusError> {
         // The bus has deadlines of its own, behind which an answer may still come.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
@@ -45,7 +46,7 @@ impl Connector {
         .await
     }
 
-    /// A connection that receives.
+    /// Makes a connection that receives.
     pub(crate) async fn pubsub(&self) -> Result<PubSub, BusError> {
         self.in_time(async { self.client().await?.get_async_pubsub().await }).await
     }
@@ -148,13 +149,13 @@ fn tcp() -> TcpSettings {
     settings
 }
 
-/// The client library takes the process's cryptography, and would panic if there were none to choose, or two. An
-/// application that has chosen keeps its choice.
+/// Installs a cryptography provider for the process, unless the application has. Without one the client library would have
+/// to choose between those that are compiled in, and panics if there is not exactly one.
 #[cfg(feature = "tls")]
 fn install_crypto(options: &RedisOptions) {
     let tls = options.tls || options.sentinel.as_ref().is_some_and(|sentinel| sentinel.tls);
     if tls && rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Somebody else was faster, which is as good.
+        // An error means that another thread has installed one meanwhile.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
 }

@@ -3,7 +3,7 @@
 use pondsocket::cluster::{BusError, BusErrorKind};
 use redis::{ErrorKind, RedisError};
 
-/// The kind is that of the code an answer begins with, or of what became of the connection.
+/// Translates an error by the code of the answer, or by the failure of the connection.
 pub(crate) fn bus_error(error: &RedisError) -> BusError {
     BusError::new(kind(error), error.to_string())
 }

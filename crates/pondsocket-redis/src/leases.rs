@@ -1,4 +1,4 @@
-//! The table of leases: a sorted set of nodes by the time at which their lease runs out, judged by the clock of Redis.
+//! The table of leases: a sorted set of nodes by the time at which their leases run out, by the clock of Redis.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use crate::error::bus_error;
 use crate::options::RedisOptions;
 use crate::publisher::{Connection, Publisher};
 
-/// One round trip for each beat. What has run out is taken off by whoever sees it first. The key goes a day after the last
-/// beat of all.
-const BEAT: &str = r"
+/// Renews a lease in one round trip. The first node that sees expired leases removes them. The key expires a day after the
+/// last renewal of all nodes.
+const RENEW: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -28,10 +28,10 @@ redis.call('EXPIRE', KEYS[1], 86400)
 return {lost and 1 or 0, expired, redis.call('ZRANGE', KEYS[1], 0, -1)}
 ";
 
-/// Numbers the next life of a name. Nodes that number their lives by their own clocks have no number in the second key, but
-/// while they live a lease in the first. Of the names the ten thousand with the latest lives are remembered: nodes without a
-/// name of their own bring a new one with each life.
-const BEGIN: &str = r"
+/// Numbers the next life of a name. The number is larger than the last one in the second key and than that of every lease in
+/// the first: nodes that number their lives by their own clocks are only there. The ten thousand names with the latest lives
+/// are kept, because nodes without a configured name draw a new one for each life.
+const ACQUIRE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local name, most = ARGV[1], 2^53 - 2
@@ -60,7 +60,8 @@ pub(crate) struct LeaseTable {
     key: String,
     /// The last life of each name.
     lives: String,
-    /// Who has beaten and not said bye: if its lease is gone, it was lost. Held for a moment only.
+    /// The nodes that have renewed and not released their lease here. If the lease of one is gone, it has expired. Held for a
+    /// moment only.
     known: Mutex<HashSet<NodeId>>,
 }
 
@@ -73,25 +74,25 @@ impl LeaseTable {
         }
     }
 
-    pub(crate) async fn beat(&self, publisher: &Publisher, me: &NodeId, ttl: Duration) -> Result<Lease, BusError> {
+    pub(crate) async fn renew(&self, publisher: &Publisher, me: &NodeId, ttl: Duration) -> Result<Lease, BusError> {
         let connection = publisher.connection()?;
         let again = u8::from(self.known().contains(me));
         let arguments = |command: &mut Cmd| {
             command.arg(member(me)).arg(ttl.as_millis() as u64).arg(again).arg(&*me.name).arg(me.incarnation);
         };
         let (lost, expired, alive): (u8, Vec<String>, Vec<String>) =
-            self.evaluate(publisher, &connection, BEAT, arguments).await?;
+            self.evaluate(publisher, &connection, RENEW, arguments).await?;
         self.known().insert(me.clone());
         let nodes = |members: &[String]| members.iter().filter_map(|member| node(member)).collect();
         Ok(Lease { alive: nodes(&alive), expired: nodes(&expired), was_expired: lost == 1 })
     }
 
-    pub(crate) async fn begin(&self, publisher: &Publisher, name: &str, ttl: Duration) -> Result<u64, BusError> {
+    pub(crate) async fn acquire(&self, publisher: &Publisher, name: &str, ttl: Duration) -> Result<u64, BusError> {
         let connection = publisher.connection()?;
         let arguments = |command: &mut Cmd| {
             command.arg(name).arg(ttl.as_millis() as u64);
         };
-        let incarnation: u64 = self.evaluate(publisher, &connection, BEGIN, arguments).await?;
+        let incarnation: u64 = self.evaluate(publisher, &connection, ACQUIRE, arguments).await?;
         self.known().insert(NodeId { name: name.into(), incarnation });
         Ok(incarnation)
     }
@@ -118,7 +119,7 @@ impl LeaseTable {
         answer.map_err(|error| bus_error(&error))
     }
 
-    pub(crate) async fn bye(&self, publisher: &Publisher, me: &NodeId) -> Result<(), BusError> {
+    pub(crate) async fn release(&self, publisher: &Publisher, me: &NodeId) -> Result<(), BusError> {
         let connection = publisher.connection()?;
         let mut command = cmd("ZREM");
         command.arg(&self.key).arg(member(me));
@@ -132,12 +133,12 @@ impl LeaseTable {
     }
 }
 
-/// As the node signs its messages, so that an operator finds it again.
+/// The name of a node in the table: the source of its messages, so that an operator can match the two.
 fn member(node: &NodeId) -> String {
     node.source()
 }
 
-/// `None` is for what no node of ours has written.
+/// The node with this name in the table; `None` if no such node can have written it.
 fn node(member: &str) -> Option<NodeId> {
     let (name, incarnation) = member.rsplit_once('~')?;
     Some(NodeId { name: name.into(), incarnation: u64::from_str_radix(incarnation, 36).ok()? })

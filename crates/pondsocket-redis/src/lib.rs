@@ -1,4 +1,4 @@
-//! Joins PondSocket servers over Redis, or what speaks its protocol: a [`Bus`](pondsocket::cluster::Bus).
+//! A [`Bus`](pondsocket::cluster::Bus) that joins PondSocket servers over Redis, or any server that speaks its protocol.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -11,16 +11,16 @@
 //! # }
 //! ```
 //!
-//! Messages travel by classic pub/sub, with `PUBLISH` and exact `SUBSCRIBE`, on the topics of every other PondSocket
-//! server; Redis stores nothing of them. The only key is the table of leases. Redis 6.2 or newer, alone, with replicas, or
+//! Messages travel by classic pub/sub, with `PUBLISH` and exact `SUBSCRIBE`, on the topics that PondSocket servers in all
+//! languages use; Redis does not store them. The only key is the table of leases. Redis 6.2 or newer, alone, with replicas, or
 //! behind sentinels; not Redis Cluster.
 //!
 //! A bus has two connections. Commands are written in batches: while one is under way the next gathers. The other connection
-//! receives, and never waits for the application. Both are made again for ever when they are lost, at random after up to a
-//! second, and a bus that receives nothing sends itself something, so that a connection that is open but dead is found
-//! within ten seconds. What was published meanwhile is lost, and the node is told so: see docs/cluster-bus.md.
+//! receives, and never waits for the application. A lost connection is made again, for ever, after a random pause of up to a
+//! second. A bus that receives nothing sends a message to itself, so that a connection that is open but dead is found within
+//! ten seconds. Messages published meanwhile are lost, and the node is told: see docs/cluster-bus.md.
 //!
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
 //! | `tls` | `rediss://`, with rustls |
 

@@ -62,7 +62,7 @@ pub struct RedisOptions {
     pub queue_bytes: usize,
 }
 
-/// The sentinels that know where the primary is. They are asked at each attempt to connect.
+/// The sentinels that know the primary's address. They are asked at each attempt to connect.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct SentinelOptions {
@@ -115,11 +115,11 @@ macro_rules! setters {
 }
 
 impl RedisOptions {
-    /// `redis://user:password@host:port/db`, of which only the host must be there; `rediss://` for TLS. What is special in
-    /// a user name or a password is percent-encoded. Everything else is as by default.
+    /// Options from an address, `redis://user:password@host:port/db`; `rediss://` for TLS. Only the host is required. Special
+    /// characters in a user name or a password are percent-encoded. All other options have their defaults.
     ///
     /// # Errors
-    /// [`Config`](BusErrorKind::Config): it is no such address. The message does not repeat it, since it may contain a
+    /// [`Config`](BusErrorKind::Config) if it is no such address. The message does not repeat it, since it may contain a
     /// password.
     pub fn url(url: &str) -> Result<RedisOptions, BusError> {
         let mistake = |what: &str| BusError::new(BusErrorKind::Config, format!("url {what}"));
@@ -159,7 +159,7 @@ impl RedisOptions {
         queue_bytes: usize => bytes => bytes;
     }
 
-    /// Refuses what cannot work.
+    /// Checks the options.
     ///
     /// # Errors
     /// [`Config`](BusErrorKind::Config); the message names the field.
@@ -215,7 +215,7 @@ impl RedisOptions {
 }
 
 impl SentinelOptions {
-    /// These sentinels, which call the primary so.
+    /// The sentinels at these addresses, and their name for the primary.
     pub fn new<H: Into<String>>(
         service: impl Into<String>,
         nodes: impl IntoIterator<Item = (H, u16)>,
@@ -244,7 +244,7 @@ impl SentinelOptions {
     }
 }
 
-/// Without the passwords.
+/// Shows the options without the passwords.
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOptions")
@@ -260,7 +260,7 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
-/// Without the password.
+/// Shows the options without the password.
 impl fmt::Debug for SentinelOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SentinelOptions")

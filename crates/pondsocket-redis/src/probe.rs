@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Watches one session. Any message that arrives proves that it works. After a silence the bus publishes a message to
-/// itself on the path of all others, and if that does not arrive either, the session is over.
+/// The check of one session. Any message that arrives proves that the session works. After a silence the bus publishes a
+/// message to itself, on the path of all others. If it does not arrive, the session has failed.
 #[derive(Debug)]
 pub(crate) struct Probe {
     patience: Duration,
@@ -17,30 +17,31 @@ pub(crate) struct Probe {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Due {
     Nothing,
-    /// Send something to ourselves.
+    /// Publish a message to the bus itself.
     Send,
-    /// Nothing arrives any more.
+    /// The message did not arrive.
     Failed,
 }
 
 impl Probe {
-    /// A silence of `patience` is probed, and once more as much is waited for an answer.
+    /// Creates a probe that acts after a silence of `patience`, and waits as long for its message.
     pub(crate) fn new(patience: Duration, now: Instant) -> Probe {
         Probe { patience, heard: now, sent: None }
     }
 
-    /// Something has arrived.
+    /// Notes a message that has arrived.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.sent = None;
     }
 
-    /// To be asked at the [deadline](Self::deadline), or earlier. `Send` is answered once for each silence.
+    /// Returns the action that is due. It may be called at the [deadline](Self::deadline) or earlier, and returns `Send` once for
+    /// each silence.
     pub(crate) fn due(&mut self, now: Instant) -> Due {
         if now < self.deadline() {
             return Due::Nothing;
         }
-        // Whoever comes far too late was not running: the silence is ours, and what has arrived was not read yet.
+        // A call that is far too late means that this task did not run: messages may have arrived that it has not read.
         let late = now > self.deadline() + self.patience / 2;
         match self.sent.replace(now) {
             None => Due::Send,

@@ -1,4 +1,4 @@
-//! The connection for commands: messages go out in batches, in their order; the table of leases uses it too.
+//! The connection for commands: it publishes messages in batches, in their order. The table of leases uses it, too.
 
 use std::collections::VecDeque;
 use std::future::ready;
@@ -20,8 +20,8 @@ use crate::poll_once::poll_once;
 use crate::queue::{Item, Queue, Tally};
 use crate::stats::Counters;
 
-/// The most writes that wait for answers. While one waits, a further one goes out only when it is full: as long as
-/// Redis answers quickly, collecting messages makes better batches than many small writes.
+/// The most writes that wait for answers. While one waits, a further one goes out only with a full batch: while Redis answers
+/// quickly, larger batches cost less than many small writes.
 const UNDER_WAY: usize = 8;
 
 pub(crate) struct Publisher {
@@ -29,19 +29,19 @@ pub(crate) struct Publisher {
     queue: Mutex<Queue>,
     filled: Notify,
     link: watch::Sender<Link>,
-    /// The number of a connection that somebody has found dead, and how.
+    /// The number of a connection that was found to be dead, and the reason.
     broken: watch::Sender<(u64, BusError)>,
-    /// The time at which the first command was sent that was not followed by any answer.
+    /// The time of the first command since the last answer.
     asked: Mutex<Option<Instant>>,
     counters: Arc<Counters>,
     command_timeout: Duration,
     patience: Duration,
 }
 
-/// The connection, as others see it.
+/// The state of the connection, for those who want to use it.
 #[derive(Clone)]
 enum Link {
-    /// Nobody has tried to make one yet, or tries any more.
+    /// The bus does not run.
     None,
     Down(BusError),
     Up(Connection),
@@ -59,7 +59,7 @@ type Write = BoxFuture<'static, (Vec<Item>, Result<Vec<RedisResult<u64>>, Failur
 
 /// The reason for which a batch has no answers.
 enum Failure {
-    /// They may still come, to nobody.
+    /// They did not come in time. Late ones are dropped.
     Late,
     Broken(BusError),
 }
@@ -78,7 +78,7 @@ impl Publisher {
         }
     }
 
-    /// Takes messages; their order is that of the calls.
+    /// Queues messages in the order of the calls.
     pub(crate) fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'static, Vec<Outcome>> {
         let count = batch.len();
         let taken = self.queue().push(batch, Instant::now());
@@ -97,7 +97,7 @@ impl Publisher {
         }
     }
 
-    /// Messages and bytes without an outcome.
+    /// The numbers of messages and bytes without an outcome.
     pub(crate) fn depth(&self) -> (usize, usize) {
         self.queue().depth()
     }
@@ -129,19 +129,19 @@ impl Publisher {
         }
     }
 
-    /// Nothing can be sent, for now.
+    /// Fails what is queued, and refuses messages until there is a connection.
     fn close(&self, why: &BusError) {
         let tally = self.queue().close(why);
         self.count(&tally);
         self.link.send_replace(Link::Down(why.clone()));
     }
 
-    /// Before [`run`](Self::run).
+    /// Marks the bus as running. Called before [`run`](Self::run).
     pub(crate) fn begin(&self) {
         self.queue().begin();
     }
 
-    /// Nobody runs it any more.
+    /// Marks the bus as ended.
     pub(crate) fn end(&self) {
         let tally = self.queue().end(&idle());
         self.count(&tally);
@@ -157,7 +157,7 @@ impl Publisher {
         }
     }
 
-    /// Waits for a connection that answers. Why there is none is told, each time that it is known.
+    /// Waits for a connection that answers. `tell` gets the reason each time that there is none.
     pub(crate) async fn answering(&self, mut tell: impl FnMut(BusError)) {
         let mut link = self.link.subscribe();
         loop {
@@ -166,7 +166,7 @@ impl Publisher {
                 Link::Up(connection) => {
                     match self.ask::<()>(&connection, &cmd("PING")).await {
                         Ok(()) => return,
-                        // What does not answer now may be dead: a new one is not.
+                        // A connection that does not answer may be dead: a new one is made.
                         Err(error) => self.report(&connection, bus_error(&error)),
                     }
                 }
@@ -180,7 +180,7 @@ impl Publisher {
         }
     }
 
-    /// Does a command, in time.
+    /// Sends a command and waits for its answer, for `command_timeout` at most.
     pub(crate) async fn ask<T: redis::FromRedisValue>(
         &self,
         connection: &Connection,
@@ -203,19 +203,19 @@ impl Publisher {
         answer
     }
 
-    /// This connection is dead, as somebody has found.
+    /// Reports this connection as dead, so that it is made again.
     fn report(&self, connection: &Connection, why: BusError) {
         self.broken.send_replace((connection.number, why));
     }
 
-    /// Whatever connection there is, is to be made again.
+    /// Has the present connection, if there is one, made again.
     pub(crate) fn reconnect(&self, why: BusError) {
         if let Ok(connection) = self.connection() {
             self.report(&connection, why);
         }
     }
 
-    /// Writes until the connection is lost, and answers why it was.
+    /// Writes until the connection is lost. Returns the reason.
     async fn serve(&self, connection: Connection) -> BusError {
         let (number, mut broken) = (connection.number, self.broken.subscribe());
         self.heard();
@@ -247,7 +247,7 @@ impl Publisher {
         }
     }
 
-    /// Begins writes for what waits.
+    /// Starts writes for the messages that wait.
     async fn fill(&self, connection: &Connection, writes: &mut FuturesOrdered<Write>) {
         while writes.len() < UNDER_WAY {
             let items = {
@@ -311,12 +311,12 @@ impl Publisher {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something was sent.
+    /// Notes that a command was sent.
     fn asked(&self) {
         self.silence().get_or_insert_with(Instant::now);
     }
 
-    /// Something was answered.
+    /// Notes an answer.
     fn heard(&self) {
         *self.silence() = None;
     }

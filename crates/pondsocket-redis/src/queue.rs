@@ -15,8 +15,8 @@ use crate::options::RedisOptions;
 const BATCH_COMMANDS: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Calls of `publish` in their order. The messages at the front have been taken for sending, the others wait; outcomes come
-/// in the order of the messages.
+/// The calls of `publish`, in order. The messages at the front have been taken for sending, the others wait. Outcomes come in
+/// the order of the messages.
 #[derive(Debug)]
 pub(crate) struct Queue {
     calls: VecDeque<Call>,
@@ -28,7 +28,7 @@ pub(crate) struct Queue {
     limits: Limits,
     /// The reason for which nothing can be sent; `None` while messages can be.
     down: Option<BusError>,
-    /// Nobody writes any more.
+    /// The bus has ended: no task writes.
     ended: bool,
 }
 
@@ -40,7 +40,7 @@ struct Limits {
     age: Duration,
 }
 
-/// One call: its messages that wait, and the outcomes of those that do not any more. What is neither is under way.
+/// One call: the messages that wait, and the outcomes that are known. All other messages are under way.
 #[derive(Debug)]
 struct Call {
     since: Instant,
@@ -52,11 +52,11 @@ struct Call {
     answer: oneshot::Sender<Vec<Outcome>>,
 }
 
-/// Part of a batch.
+/// An item of a write.
 #[derive(Debug)]
 pub(crate) enum Item {
     Send(Publish),
-    /// It is not to be sent at all. It stands here because outcomes have an order.
+    /// A message that is not sent. It keeps its place because outcomes come in order.
     Refuse(BusError),
 }
 
@@ -89,7 +89,7 @@ impl Queue {
         }
     }
 
-    /// Takes a call; `Err` are its outcomes if it is refused. A call is taken or refused as a whole.
+    /// Queues a call, or refuses the whole of it with the outcomes in `Err`.
     pub(crate) fn push(
         &mut self,
         batch: Vec<Publish>,
@@ -153,7 +153,7 @@ impl Queue {
         items
     }
 
-    /// Outcomes of the messages that were taken first and have none yet.
+    /// Sets the outcomes of the oldest messages that have none yet.
     pub(crate) fn settle(&mut self, outcomes: impl IntoIterator<Item = Outcome>) -> Tally {
         let mut tally = Tally::default();
         for outcome in outcomes {
@@ -165,32 +165,32 @@ impl Queue {
             if call.outcomes.len() == call.total {
                 self.first_waiting = self.first_waiting.saturating_sub(1);
                 let call = self.calls.pop_front().expect("it is the front");
-                // Whoever called may not want to know.
+                // The caller may have dropped its future.
                 let _ = call.answer.send(call.outcomes);
             }
         }
         tally
     }
 
-    /// Somebody will write.
+    /// Marks the bus as running.
     pub(crate) fn begin(&mut self) {
         self.ended = false;
     }
 
-    /// Messages can be sent from now on, unless nobody writes any more.
+    /// Accepts messages from now on, unless the bus has ended.
     pub(crate) fn open(&mut self) {
         if !self.ended {
             self.down = None;
         }
     }
 
-    /// Nobody writes any more.
+    /// Marks the bus as ended, and closes the queue.
     pub(crate) fn end(&mut self, why: &BusError) -> Tally {
         self.ended = true;
         self.close(why)
     }
 
-    /// Nothing can be sent any more: what is under way has an unknown outcome, and what waits is not sent.
+    /// Refuses messages from now on. Those under way get an unknown outcome, those that wait are not sent.
     pub(crate) fn close(&mut self, why: &BusError) -> Tally {
         self.down = Some(why.clone());
         let fate = |call: &Call| {
@@ -204,7 +204,7 @@ impl Queue {
         tally
     }
 
-    /// Messages without an outcome, and their bytes.
+    /// The numbers of messages and bytes without an outcome.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.messages, self.bytes)
     }

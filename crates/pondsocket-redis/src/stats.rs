@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters, each by itself: a snapshot of several need not be of one moment.
+/// Independent counters: a snapshot of several need not be of one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) sessions: Counter,
@@ -22,7 +22,7 @@ impl Counter {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// Counts one, and answers how many there are.
+    /// Adds one, and returns the new count.
     pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }

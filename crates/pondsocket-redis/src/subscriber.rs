@@ -1,5 +1,5 @@
-//! The connection that receives, and its one owner: it makes it, subscribes, counts the answers, looks whether messages
-//! still arrive, and makes it again.
+//! The connection that receives. Its owner makes it, subscribes, counts the answers, checks that messages still arrive, and
+//! makes it again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,18 +26,18 @@ use crate::stats::Counters;
 use crate::subscriptions::{Change, Kind, Subscriptions};
 use crate::token_bucket::TokenBucket;
 
-/// Names in one command.
+/// The most names in one command.
 const NAMES: usize = 512;
-/// Commands without an answer.
+/// The most commands without an answer.
 const UNDER_WAY: usize = 8;
-/// Changes of interest gather so long.
+/// The time for which changes of subscriptions gather, so that many topics share a command.
 const GATHER: Duration = Duration::from_millis(1);
-/// Messages that are handed on together.
+/// The most messages that are passed to the sink together.
 const CHUNK: usize = 256;
 
 pub(crate) struct Subscriber {
     /// Held for a moment only, never across an await.
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
     changed: Notify,
     /// The reason to end the current session, set by code that cannot end it itself.
     failover: watch::Sender<Option<BusError>>,
@@ -46,7 +46,7 @@ pub(crate) struct Subscriber {
     patience: Duration,
 }
 
-struct State {
+struct SessionState {
     subscriptions: Subscriptions,
     /// The time at which the last session ended; `None` while there is a session.
     down: Option<Instant>,
@@ -56,9 +56,9 @@ struct State {
 type Answer = BoxFuture<'static, (Change, Result<(), Refusal>)>;
 
 enum Refusal {
-    /// Redis does not do it.
+    /// Redis refuses the command.
     Refused(RedisError),
-    /// There was no answer, and there will be none.
+    /// The connection is lost, or does not answer in time.
     Lost(BusError),
 }
 
@@ -67,10 +67,10 @@ impl Subscriber {
         let (prefix, namespace) = (&options.prefix, &options.namespace);
         let probe_topic = Topic::from(format!("{prefix}:v1:{namespace}:__probe__:{:016x}", random()));
         let mut subscriptions = Subscriptions::default();
-        // The first wish, so that it is the first to be subscribed.
-        subscriptions.interest(std::slice::from_ref(&probe_topic), &[]);
+        // The first topic, so that it is the first to be subscribed: the probe needs it.
+        subscriptions.update_subscriptions(std::slice::from_ref(&probe_topic), &[]);
         Subscriber {
-            state: Mutex::new(State { subscriptions, down: Some(Instant::now()) }),
+            state: Mutex::new(SessionState { subscriptions, down: Some(Instant::now()) }),
             changed: Notify::new(),
             failover: watch::Sender::new(None),
             probe_topic,
@@ -79,8 +79,8 @@ impl Subscriber {
         }
     }
 
-    pub(crate) fn interest(&self, add: &[Topic], remove: &[Topic]) {
-        if self.state().subscriptions.interest(add, remove) {
+    pub(crate) fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
+        if self.state().subscriptions.update_subscriptions(add, remove) {
             self.changed.notify_one();
         }
     }
@@ -104,7 +104,7 @@ impl Subscriber {
         self.state().down.map(|since| since.elapsed())
     }
 
-    /// There is no session any more.
+    /// Marks the session as ended.
     pub(crate) fn disconnected(&self) {
         let mut state = self.state();
         state.subscriptions.disconnected();
@@ -224,7 +224,7 @@ impl Subscriber {
         }
     }
 
-    /// Takes an answer; `Err` ends the session.
+    /// Applies an answer. `Err` ends the session.
     fn answered(
         &self,
         session: Session,
@@ -277,36 +277,36 @@ impl Subscriber {
         (state.subscriptions.has_work(), wanted == active)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SessionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The reports on the connection to the node.
+/// The reports to the node about the connection.
 struct Report {
     sink: BusSink,
-    /// The reason that was told last, while there is no session.
+    /// The last reported reason, while there is no session.
     told: Option<BusErrorKind>,
 }
 
 impl Report {
     fn up(&mut self, session: Session) {
-        tracing::info!(target: "pondsocket::bus", session = session.0, "up");
+        tracing::info!(target: "pondsocket::bus", session = session.0, "the bus is connected");
         self.told = None;
         self.sink.push(BusEvent::Up { session });
     }
 
-    /// Each new reason once: attempts go on for ever.
+    /// Reports each new reason once, since attempts to connect go on for ever.
     fn down(&mut self, reason: BusError) {
         if self.told.replace(reason.kind()) != Some(reason.kind()) {
-            tracing::warn!(target: "pondsocket::bus", error = %reason, "down");
+            tracing::warn!(target: "pondsocket::bus", error = %reason, "the bus is not connected");
             self.sink.push(BusEvent::Down { reason });
         }
     }
 }
 
-/// Waits for a message, and appends it and those that are there behind it; false if the connection is closed. Nothing is
-/// lost when it is dropped: it waits only while it has none.
+/// Waits for a message, and appends it with those that have arrived behind it. Returns `false` if the connection is closed.
+/// The future may be dropped without loss, because it waits only before it has a message.
 async fn gather(messages: &mut PubSubStream, chunk: &mut Vec<Msg>) -> bool {
     let Some(first) = messages.next().await else { return false };
     chunk.push(first);

@@ -1,4 +1,4 @@
-//! The topics that are wanted, those that Redis has confirmed, and the commands that make the two equal. Plain data: no
+//! The wanted topics, the topics that Redis has confirmed, and the commands that make the two equal. Plain data: no
 //! connection, no clock.
 //!
 //! ```text
@@ -10,40 +10,40 @@
 //!     +---------------- Unsubscribing <---------------+          Denied: until it is wanted anew, or the next session
 //! ```
 //!
-//! A topic with a command under way is left alone until the answer, and looked at again then. So no change of mind can
-//! race with an answer.
+//! A topic with a command under way does not change until the answer, and is then compared again. So no later change can
+//! race with the answer.
 
 use std::collections::{HashMap, VecDeque};
 
 use pondsocket::cluster::Topic;
 
-/// Both sets, as one table. It belongs to one session at a time.
+/// The wanted and the confirmed topics, as one table. It belongs to one session at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     topics: HashMap<Topic, Entry>,
-    /// Topics whose confirmed state may differ from the wanted one, each once. It is empty without a session.
+    /// Topics whose confirmed state may differ from the wanted one, each once. Empty without a session.
     unequal: VecDeque<Topic>,
-    /// Commands that were refused as a whole, in halves.
+    /// The halves of commands that were refused as a whole.
     halves: VecDeque<Change>,
     /// Active topics that were added again.
     again: Vec<Topic>,
     connected: bool,
-    wishes: u64,
+    added: u64,
     wanted: usize,
     active: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// The number of the wish, if it is one: what was wanted first is subscribed first.
+    /// The order in which the topic was added, if it is wanted: topics are subscribed in this order.
     wanted: Option<u64>,
-    state: State,
-    /// It waits in `unequal`.
+    state: TopicState,
+    /// `true` while it waits in `unequal`.
     waits: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
+enum TopicState {
     Absent,
     Subscribing,
     Active,
@@ -65,25 +65,25 @@ pub(crate) enum Kind {
 }
 
 impl Subscriptions {
-    /// Changes the wishes, and answers whether there is something to do.
-    pub(crate) fn interest(&mut self, add: &[Topic], remove: &[Topic]) -> bool {
+    /// Changes the wanted topics. Returns `true` if there are commands to send.
+    pub(crate) fn update_subscriptions(&mut self, add: &[Topic], remove: &[Topic]) -> bool {
         add.iter().for_each(|topic| self.add(topic));
         remove.iter().for_each(|topic| self.remove(topic));
         self.has_work()
     }
 
     fn add(&mut self, topic: &Topic) {
-        let fresh = || Entry { wanted: None, state: State::Absent, waits: false };
+        let fresh = || Entry { wanted: None, state: TopicState::Absent, waits: false };
         let entry = self.topics.entry(topic.clone()).or_insert_with(fresh);
         if entry.wanted.is_none() {
-            self.wishes += 1;
+            self.added += 1;
             self.wanted += 1;
-            entry.wanted = Some(self.wishes);
+            entry.wanted = Some(self.added);
         }
         match entry.state {
-            State::Active => self.again.push(topic.clone()),
-            State::Denied => {
-                entry.state = State::Absent;
+            TopicState::Active => self.again.push(topic.clone()),
+            TopicState::Denied => {
+                entry.state = TopicState::Absent;
                 self.look_at(topic);
             }
             _ => self.look_at(topic),
@@ -98,7 +98,7 @@ impl Subscriptions {
         self.look_at(topic);
     }
 
-    /// Notes a topic whose wish and state differ, or forgets one that is neither.
+    /// Queues a topic whose state differs from the wanted one, or forgets one that is neither wanted nor subscribed.
     fn look_at(&mut self, topic: &Topic) {
         let Some(entry) = self.topics.get_mut(topic) else { return };
         if entry.is_nothing() && !entry.waits {
@@ -109,16 +109,16 @@ impl Subscriptions {
         }
     }
 
-    /// A session has begun: nothing is subscribed, and everything that is wanted is to be.
+    /// Starts a session, in which no topic is subscribed yet.
     pub(crate) fn connected(&mut self) {
         self.disconnected();
         self.connected = true;
         let mut wanted: Vec<_> = self.topics.iter().map(|(topic, entry)| (entry.wanted, topic.clone())).collect();
-        wanted.sort_unstable_by_key(|(wish, _)| *wish);
+        wanted.sort_unstable_by_key(|(order, _)| *order);
         wanted.iter().for_each(|(_, topic)| self.look_at(topic));
     }
 
-    /// The session is over: whatever it had subscribed, or was about to, is not.
+    /// Ends the session, and with it all its subscriptions.
     pub(crate) fn disconnected(&mut self) {
         self.connected = false;
         self.active = 0;
@@ -126,12 +126,12 @@ impl Subscriptions {
         self.halves.clear();
         self.again.clear();
         self.topics.retain(|_, entry| {
-            (entry.state, entry.waits) = (State::Absent, false);
+            (entry.state, entry.waits) = (TopicState::Absent, false);
             entry.wanted.is_some()
         });
     }
 
-    /// The next command, of `max` names at the most.
+    /// Returns the next command, with `max` names at most.
     pub(crate) fn next(&mut self, max: usize) -> Option<Change> {
         if max == 0 {
             return None;
@@ -158,7 +158,7 @@ impl Subscriptions {
                 self.unequal.push_front(topic);
                 break;
             }
-            if entry.state == State::Active {
+            if entry.state == TopicState::Active {
                 self.active -= 1;
             }
             entry.state = kind.under_way();
@@ -168,7 +168,7 @@ impl Subscriptions {
         change
     }
 
-    /// Redis has confirmed all of it; the answer is what is subscribed now and wanted.
+    /// Applies the confirmation of a command. Returns the topics that are now subscribed and wanted.
     pub(crate) fn confirmed(&mut self, change: &Change) -> Vec<Topic> {
         let mut subscribed = Vec::new();
         for topic in &change.topics {
@@ -177,7 +177,7 @@ impl Subscriptions {
                 continue;
             }
             entry.state = change.kind.done();
-            if entry.state == State::Active {
+            if entry.state == TopicState::Active {
                 self.active += 1;
                 if entry.wanted.is_some() {
                     subscribed.push(topic.clone());
@@ -188,8 +188,8 @@ impl Subscriptions {
         subscribed
     }
 
-    /// Redis has refused all of it, perhaps because of one name: it is tried again in halves. The answer is the topic that is
-    /// refused by itself.
+    /// Applies the refusal of a command. One name may be the cause, so the command is tried again in halves. Returns the topic
+    /// if it was refused alone.
     pub(crate) fn refused(&mut self, mut change: Change) -> Option<Topic> {
         if change.topics.len() > 1 {
             let topics = change.topics.split_off(change.topics.len() / 2);
@@ -199,16 +199,16 @@ impl Subscriptions {
         }
         let topic = change.topics.pop()?;
         if let Some(entry) = self.topics.get_mut(&topic) {
-            entry.state = State::Denied;
+            entry.state = TopicState::Denied;
             self.look_at(&topic);
         }
         Some(topic)
     }
 
-    /// Topics that were added although they are subscribed, and still are.
+    /// Takes the topics that were added while they were subscribed, and still are.
     pub(crate) fn take_again(&mut self) -> Vec<Topic> {
         let mut again = std::mem::take(&mut self.again);
-        let is_subscribed = |entry: &Entry| entry.wanted.is_some() && entry.state == State::Active;
+        let is_subscribed = |entry: &Entry| entry.wanted.is_some() && entry.state == TopicState::Active;
         again.retain(|topic| self.topics.get(topic).is_some_and(is_subscribed));
         again.sort_unstable();
         again.dedup();
@@ -219,14 +219,14 @@ impl Subscriptions {
         !self.unequal.is_empty() || !self.halves.is_empty() || !self.again.is_empty()
     }
 
-    /// The shared text of a topic that is wanted.
+    /// The shared text of a wanted topic.
     pub(crate) fn wanted(&self, name: &str) -> Option<Topic> {
         let (topic, entry) = self.topics.get_key_value(name)?;
         entry.wanted.is_some().then(|| topic.clone())
     }
 
     pub(crate) fn is_active(&self, name: &str) -> bool {
-        self.topics.get(name).is_some_and(|entry| entry.state == State::Active)
+        self.topics.get(name).is_some_and(|entry| entry.state == TopicState::Active)
     }
 
     /// Returns the number of topics that are wanted, and of those that are subscribed.
@@ -238,29 +238,29 @@ impl Subscriptions {
 impl Entry {
     fn needs(&self) -> Option<Kind> {
         match (self.wanted, self.state) {
-            (Some(_), State::Absent) => Some(Kind::Subscribe),
-            (None, State::Active) => Some(Kind::Unsubscribe),
+            (Some(_), TopicState::Absent) => Some(Kind::Subscribe),
+            (None, TopicState::Active) => Some(Kind::Unsubscribe),
             _ => None,
         }
     }
 
     fn is_nothing(&self) -> bool {
-        self.wanted.is_none() && matches!(self.state, State::Absent | State::Denied)
+        self.wanted.is_none() && matches!(self.state, TopicState::Absent | TopicState::Denied)
     }
 }
 
 impl Kind {
-    fn under_way(self) -> State {
+    fn under_way(self) -> TopicState {
         match self {
-            Kind::Subscribe => State::Subscribing,
-            Kind::Unsubscribe => State::Unsubscribing,
+            Kind::Subscribe => TopicState::Subscribing,
+            Kind::Unsubscribe => TopicState::Unsubscribing,
         }
     }
 
-    fn done(self) -> State {
+    fn done(self) -> TopicState {
         match self {
-            Kind::Subscribe => State::Active,
-            Kind::Unsubscribe => State::Absent,
+            Kind::Subscribe => TopicState::Active,
+            Kind::Unsubscribe => TopicState::Absent,
         }
     }
 }
@@ -289,17 +289,17 @@ mod tests {
     fn active(names: &[&str]) -> Subscriptions {
         let mut subscriptions = Subscriptions::default();
         subscriptions.connected();
-        subscriptions.interest(&topics(names), &[]);
+        subscriptions.update_subscriptions(&topics(names), &[]);
         let change = subscriptions.next(512).expect("a command");
         assert_eq!(subscriptions.confirmed(&change), topics(names));
         subscriptions
     }
 
     #[test]
-    fn what_is_wanted_before_a_session_is_subscribed_in_the_order_of_the_wishes() {
+    fn what_is_wanted_before_a_session_is_subscribed_in_the_order_in_which_it_was_added() {
         let mut subscriptions = Subscriptions::default();
-        assert!(!subscriptions.interest(&topics(&["c", "b"]), &[]));
-        subscriptions.interest(&topics(&["a", "b"]), &topics(&["c"]));
+        assert!(!subscriptions.update_subscriptions(&topics(&["c", "b"]), &[]));
+        subscriptions.update_subscriptions(&topics(&["a", "b"]), &topics(&["c"]));
         assert_eq!(subscriptions.next(512), None);
         subscriptions.connected();
         assert_eq!(subscriptions.next(512), subscribe(&["b", "a"]));
@@ -310,7 +310,7 @@ mod tests {
     fn commands_have_so_many_names() {
         let mut subscriptions = Subscriptions::default();
         subscriptions.connected();
-        subscriptions.interest(&topics(&["a", "b", "c"]), &[]);
+        subscriptions.update_subscriptions(&topics(&["a", "b", "c"]), &[]);
         assert_eq!(subscriptions.next(0), None);
         assert_eq!(subscriptions.next(2), subscribe(&["a", "b"]));
         assert_eq!(subscriptions.next(2), subscribe(&["c"]));
@@ -318,17 +318,17 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_mind_waits_for_the_answer() {
+    fn a_change_during_a_command_waits_for_its_answer() {
         let mut subscriptions = Subscriptions::default();
         subscriptions.connected();
-        subscriptions.interest(&topics(&["a", "b"]), &[]);
+        subscriptions.update_subscriptions(&topics(&["a", "b"]), &[]);
         let change = subscriptions.next(512).expect("a command");
-        subscriptions.interest(&[], &topics(&["a"]));
+        subscriptions.update_subscriptions(&[], &topics(&["a"]));
         assert_eq!(subscriptions.next(512), None);
         assert_eq!(subscriptions.confirmed(&change), topics(&["b"]));
         let change = subscriptions.next(512).expect("a command");
         assert_eq!(Some(&change), unsubscribe(&["a"]).as_ref());
-        subscriptions.interest(&topics(&["a"]), &[]);
+        subscriptions.update_subscriptions(&topics(&["a"]), &[]);
         assert_eq!(subscriptions.next(512), None);
         assert_eq!(subscriptions.confirmed(&change), []);
         assert_eq!(subscriptions.next(512), subscribe(&["a"]));
@@ -337,8 +337,8 @@ mod tests {
     #[test]
     fn what_is_removed_and_added_at_once_is_told_again_and_costs_no_command() {
         let mut subscriptions = active(&["a", "b"]);
-        subscriptions.interest(&[], &topics(&["a", "b"]));
-        assert!(subscriptions.interest(&topics(&["a", "a"]), &[]));
+        subscriptions.update_subscriptions(&[], &topics(&["a", "b"]));
+        assert!(subscriptions.update_subscriptions(&topics(&["a", "a"]), &[]));
         assert_eq!(subscriptions.take_again(), topics(&["a"]));
         assert_eq!(subscriptions.next(512), unsubscribe(&["b"]));
         assert_eq!((subscriptions.next(512), subscriptions.counts()), (None, (1, 1)));
@@ -347,8 +347,8 @@ mod tests {
     #[test]
     fn both_kinds_of_commands_take_turns() {
         let mut subscriptions = active(&["a", "b"]);
-        subscriptions.interest(&topics(&["c"]), &topics(&["a"]));
-        subscriptions.interest(&topics(&["d"]), &topics(&["b"]));
+        subscriptions.update_subscriptions(&topics(&["c"]), &topics(&["a"]));
+        subscriptions.update_subscriptions(&topics(&["d"]), &topics(&["b"]));
         assert_eq!(subscriptions.next(512), subscribe(&["c", "d"]));
         assert_eq!(subscriptions.next(512), unsubscribe(&["a", "b"]));
         assert_eq!(subscriptions.next(512), None);
@@ -358,7 +358,7 @@ mod tests {
     fn one_name_that_is_refused_does_not_cost_the_others() {
         let mut subscriptions = Subscriptions::default();
         subscriptions.connected();
-        subscriptions.interest(&topics(&["a", "bad", "c"]), &[]);
+        subscriptions.update_subscriptions(&topics(&["a", "bad", "c"]), &[]);
         let mut denied = Vec::new();
         while let Some(change) = subscriptions.next(512) {
             if change.topics.iter().any(|topic| topic.as_str() == "bad") {
@@ -368,14 +368,14 @@ mod tests {
             }
         }
         assert_eq!((denied, subscriptions.counts()), (topics(&["bad"]), (3, 2)));
-        subscriptions.interest(&topics(&["bad"]), &[]);
-        assert_eq!(subscriptions.next(512), subscribe(&["bad"]), "it is tried again when it is wanted anew");
+        subscriptions.update_subscriptions(&topics(&["bad"]), &[]);
+        assert_eq!(subscriptions.next(512), subscribe(&["bad"]), "it is tried again when it is added again");
     }
 
     #[test]
     fn a_new_session_knows_nothing_of_the_old_one() {
         let mut subscriptions = active(&["a"]);
-        subscriptions.interest(&topics(&["b"]), &[]);
+        subscriptions.update_subscriptions(&topics(&["b"]), &[]);
         let old = subscriptions.next(512).expect("a command");
         subscriptions.disconnected();
         assert_eq!((subscriptions.next(512), subscriptions.counts()), (None, (2, 0)));
@@ -388,7 +388,7 @@ mod tests {
     fn what_is_not_wanted_any_more_is_forgotten() {
         let mut subscriptions = active(&["a"]);
         for _ in 0..3 {
-            subscriptions.interest(&topics(&["x"]), &topics(&["x", "a"]));
+            subscriptions.update_subscriptions(&topics(&["x"]), &topics(&["x", "a"]));
             while let Some(change) = subscriptions.next(512) {
                 subscriptions.confirmed(&change);
             }
@@ -413,11 +413,11 @@ mod tests {
                 match step {
                     0 | 1 => {
                         wanted.insert(topic.clone());
-                        subscriptions.interest(&[topic], &[]);
+                        subscriptions.update_subscriptions(&[topic], &[]);
                     }
                     2 => {
                         wanted.remove(&topic);
-                        subscriptions.interest(&[], &[topic]);
+                        subscriptions.update_subscriptions(&[], &[topic]);
                     }
                     3 => under_way.extend(subscriptions.next(usize::from(name))),
                     4 => if let Some(change) = under_way.pop_front() {

@@ -96,7 +96,7 @@ async fn a_server_that_wants_a_password_says_so() {
     let mut node = Node::start(fake.options(), &["t"]);
     assert_eq!(node.next_down().await.kind(), BusErrorKind::Auth);
     assert!(matches!(node.publish("t", "1").await, Outcome::NotSent(error) if error.kind() == BusErrorKind::Auth));
-    let beat = node.bus.leases().expect("leases").beat(&me(), Duration::from_secs(4)).await;
+    let beat = node.bus.leases().expect("leases").renew(&me(), Duration::from_secs(4)).await;
     assert_eq!(beat.expect_err("no password").kind(), BusErrorKind::Auth);
 }
 
@@ -113,7 +113,7 @@ async fn beats_fail_by_name_and_cost_no_session() {
         let fake =
             Fake::start(move |call| if call.is("EVALSHA") { Act::Say(answer.into()) } else { Act::Normal }).await;
         let mut node = Node::listening(fake.options(), &["t"]).await;
-        let beat = node.bus.leases().expect("leases").beat(&me(), Duration::from_secs(4)).await;
+        let beat = node.bus.leases().expect("leases").renew(&me(), Duration::from_secs(4)).await;
         assert_eq!(beat.expect_err("an error").kind(), kind);
         works(&mut node).await;
         assert_eq!(node.bus.stats().sessions, 1);
@@ -128,7 +128,7 @@ async fn a_script_that_is_not_known_is_sent() {
     };
     let fake = Fake::start(rule).await;
     let node = Node::listening(fake.options(), &["t"]).await;
-    let lease = node.bus.leases().expect("leases").beat(&me(), Duration::from_secs(4)).await.expect("a lease");
+    let lease = node.bus.leases().expect("leases").renew(&me(), Duration::from_secs(4)).await.expect("a lease");
     assert_eq!(lease.alive, [me()]);
 }
 

@@ -111,17 +111,17 @@ async fn a_pause_costs_no_session_and_no_lease() {
     let mut node = Node::listening(options(&redis), &["t"]).await;
     let (bus, me) = (node.bus.clone(), id("ada"));
     let leases = bus.leases().expect("leases");
-    leases.beat(&me, Duration::from_secs(4)).await.expect("a lease");
+    leases.renew(&me, Duration::from_secs(4)).await.expect("a lease");
     let _: String = redis.command(&["CLIENT", "PAUSE", "3000", "ALL"]).await;
     let paused = Instant::now();
     // Both are late: their outcome is not known, although they will be done.
-    let late = leases.beat(&me, Duration::from_secs(4)).await.expect_err("a pause");
+    let late = leases.renew(&me, Duration::from_secs(4)).await.expect_err("a pause");
     assert_eq!(late.kind(), BusErrorKind::Timeout);
     let outcome = node.publish("t", "late").await;
     assert!(matches!(outcome, Outcome::Unknown(_) | Outcome::Sent { .. }), "{outcome:?}");
     assert_eq!(node.message().await.1, "late");
     assert!(paused.elapsed() > Duration::from_secs(2));
-    let lease = soon("lease", leases.beat(&me, Duration::from_secs(4))).await.expect("a lease");
+    let lease = soon("lease", leases.renew(&me, Duration::from_secs(4))).await.expect("a lease");
     assert!(!lease.was_expired, "the beat that was late has counted");
     assert_eq!(node.bus.stats().sessions, 1);
 }
@@ -132,9 +132,9 @@ async fn a_wiped_redis_has_lost_the_leases() {
     let redis = RedisServer::start().await;
     let mut node = Node::listening(options(&redis), &["t"]).await;
     let (leases, me) = (node.bus.leases().expect("leases"), id("ada"));
-    leases.beat(&me, TTL).await.expect("a lease");
+    leases.renew(&me, TTL).await.expect("a lease");
     let _: String = redis.command(&["FLUSHALL"]).await;
-    let lease = leases.beat(&me, TTL).await.expect("a lease");
+    let lease = leases.renew(&me, TTL).await.expect("a lease");
     assert_eq!((lease.was_expired, lease.alive), (true, vec![me]));
     node.publish("t", "subscriptions are no data").await;
     assert_eq!(node.message().await.1, "subscriptions are no data");
@@ -146,9 +146,9 @@ async fn forgotten_scripts_are_sent_again() {
     let redis = RedisServer::start().await;
     let node = Node::listening(options(&redis), &[]).await;
     let leases = node.bus.leases().expect("leases");
-    leases.beat(&id("ada"), TTL).await.expect("a lease");
+    leases.renew(&id("ada"), TTL).await.expect("a lease");
     let _: String = redis.command(&["SCRIPT", "FLUSH"]).await;
-    assert!(!leases.beat(&id("ada"), TTL).await.expect("a lease").was_expired);
+    assert!(!leases.renew(&id("ada"), TTL).await.expect("a lease").was_expired);
 }
 
 /// Without memory there are no leases, which is said by its name; messages need none.
@@ -156,7 +156,7 @@ async fn forgotten_scripts_are_sent_again() {
 async fn without_memory_messages_go_on() {
     let redis = RedisServer::start_with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]).await;
     let mut node = Node::listening(options(&redis), &["t"]).await;
-    let error = node.bus.leases().expect("leases").beat(&id("ada"), TTL).await.expect_err("no memory");
+    let error = node.bus.leases().expect("leases").renew(&id("ada"), TTL).await.expect_err("no memory");
     assert_eq!(error.kind(), BusErrorKind::OutOfMemory, "{error}");
     node.publish("t", "1").await;
     assert_eq!(node.message().await.1, "1");
@@ -197,8 +197,8 @@ async fn the_acl_recipe_suffices() {
     node.publish(allowed, "2").await;
     assert_eq!(node.message().await.1, "2");
     let leases = node.bus.leases().expect("leases");
-    leases.beat(&id("ada"), TTL).await.expect("a lease");
-    leases.bye(&id("ada")).await.expect("a bye");
+    leases.renew(&id("ada"), TTL).await.expect("a lease");
+    leases.release(&id("ada")).await.expect("a bye");
     assert_eq!(node.bus.stats().sessions, 1);
 }
 

@@ -28,7 +28,7 @@ async fn a_failover_is_followed() {
     let me = NodeId { name: "ada".into(), incarnation: 1 };
     let bus = node.bus.clone();
     let leases = bus.leases().expect("leases");
-    leases.beat(&me, Duration::from_secs(60)).await.expect("a lease of the primary");
+    leases.renew(&me, Duration::from_secs(60)).await.expect("a lease of the primary");
 
     primary.kill().await;
     node.next_down().await;
@@ -38,7 +38,7 @@ async fn a_failover_is_followed() {
     println!("back {:?} after the loss of the primary", lost.elapsed());
     node.publish_at_last("t", "on the new primary").await;
     assert_eq!(node.message().await.1, "on the new primary");
-    while let Err(error) = leases.beat(&me, Duration::from_secs(60)).await {
+    while let Err(error) = leases.renew(&me, Duration::from_secs(60)).await {
         assert!(Instant::now() < lost + DEADLINE, "{error}");
         sleep(Duration::from_millis(50)).await;
     }

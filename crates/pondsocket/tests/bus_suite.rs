@@ -37,14 +37,14 @@ impl Bus for FaultyBus {
         self.0.clone().run(sink, stop)
     }
 
-    fn interest(&self, add: &[Topic], remove: &[Topic]) {
+    fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
         match self.1 {
             Fault::IgnoresInterest => {}
             Fault::Trims => {
                 let add: Vec<_> = add.iter().map(|topic| Topic::from(topic.as_str().trim())).collect();
-                self.0.interest(&add, remove);
+                self.0.update_subscriptions(&add, remove);
             }
-            _ => self.0.interest(add, remove),
+            _ => self.0.update_subscriptions(add, remove),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 /// A node that is up and listens to `t`.
 async fn listening(hub: &MemoryHub) -> (Arc<MemoryBus>, BusEvents, Stopper) {
     let (bus, (sink, mut events), (stopper, stop)) = (hub.node(), BusSink::new(SinkLimits::default()), Stop::new());
-    bus.interest(&["t".into()], &[]);
+    bus.update_subscriptions(&["t".into()], &[]);
     tokio::spawn(bus.clone().run(sink, stop));
     assert!(matches!(events.next().await, Some(BusEvent::Up { .. })));
     assert!(matches!(events.next().await, Some(BusEvent::Subscribed { .. })));
@@ -93,10 +93,10 @@ async fn leases_follow_the_paused_clock_and_can_be_forgotten() {
     let leases = bus.leases().expect("it has leases");
     let (ada, bob) = (NodeId { name: "ada".into(), incarnation: 1 }, NodeId { name: "bob".into(), incarnation: 1 });
     let ttl = Duration::from_secs(4);
-    leases.beat(&ada, ttl * 2).await.expect("a lease");
-    leases.beat(&bob, ttl).await.expect("a lease");
+    leases.renew(&ada, ttl * 2).await.expect("a lease");
+    leases.renew(&bob, ttl).await.expect("a lease");
     sleep(ttl).await;
-    assert_eq!(leases.beat(&ada, ttl).await.expect("a lease").expired, [bob]);
+    assert_eq!(leases.renew(&ada, ttl).await.expect("a lease").expired, [bob]);
     hub.forget_leases();
-    assert!(leases.beat(&ada, ttl).await.expect("a lease").was_expired);
+    assert!(leases.renew(&ada, ttl).await.expect("a lease").was_expired);
 }

@@ -29,7 +29,7 @@ impl Node {
     pub(crate) fn start(options: RedisOptions, topics: &[&str]) -> Node {
         let bus = Arc::new(RedisBus::new(options).expect("options that can work"));
         let topics: Vec<_> = topics.iter().map(|topic| Topic::from(*topic)).collect();
-        bus.interest(&topics, &[]);
+        bus.update_subscriptions(&topics, &[]);
         let (sink, events) = BusSink::new(SinkLimits::default());
         let (stopper, stop) = Stop::new();
         let running = tokio::spawn(bus.clone().run(sink, stop));

@@ -18,7 +18,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// All of them may be called from many tasks at once, before and while [`run`](Self::run) runs.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a bus",
-    label = "a bus implements `pondsocket::cluster::Bus`: `run`, `interest` and `publish`"
+    label = "a bus implements `pondsocket::cluster::Bus`: `run`, `update_subscriptions` and `publish`"
 )]
 pub trait Bus: Send + Sync + 'static {
     /// Connects, stays connected for ever, and tells the sink what happens. It is called once, by the node.
@@ -37,7 +37,7 @@ pub trait Bus: Send + Sync + 'static {
     /// is adding once, and so is removing. But every call that adds a topic is answered by a
     /// [`Subscribed`](super::BusEvent::Subscribed) that names it, also if it was subscribed all along, unless it is removed
     /// or the session ends first. A topic that is removed may still deliver what was under way.
-    fn interest(&self, add: &[Topic], remove: &[Topic]);
+    fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]);
 
     /// Sends messages, and answers what became of each, in their order.
     ///

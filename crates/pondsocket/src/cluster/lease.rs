@@ -22,8 +22,8 @@ pub trait Leases: Send + Sync {
     /// was set back is seen by others only once the lease of its earlier life has been gone for as long as it lasts.
     ///
     /// # Errors
-    /// As for [`beat`](Self::beat): the number is lost, if there was one.
-    fn begin<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
+    /// As for [`renew`](Self::renew): the number is lost, if there was one.
+    fn acquire<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
         let _ = (name, ttl);
         let error = BusError::new(BusErrorKind::Config, "this table of leases does not number lives");
         Box::pin(std::future::ready(Err(error)))
@@ -39,11 +39,11 @@ pub trait Leases: Send + Sync {
     /// # Errors
     /// The engine cannot be asked, or does not answer in time: whether the beat has counted is not known. It is no news
     /// about any other node.
-    fn beat<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>>;
+    fn renew<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>>;
 
     /// Takes `me` off the table, so that nobody is told that it has expired. Its next beat is a first one.
     ///
     /// # Errors
-    /// As for [`beat`](Self::beat): the lease then ends by itself.
-    fn bye<'a>(&'a self, me: &'a NodeId) -> BoxFuture<'a, Result<(), BusError>>;
+    /// As for [`renew`](Self::renew): the lease then ends by itself.
+    fn release<'a>(&'a self, me: &'a NodeId) -> BoxFuture<'a, Result<(), BusError>>;
 }

@@ -36,7 +36,7 @@
 //!         })
 //!     }
 //!
-//!     fn interest(&self, add: &[Topic], remove: &[Topic]) {
+//!     fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
 //!         let mut nodes = self.0.0.lock().unwrap();
 //!         let (topics, sink) = nodes.entry(self.1).or_default();
 //!         topics.extend(add.iter().cloned());
@@ -67,7 +67,7 @@
 //! # let (sink, mut events) = BusSink::new(SinkLimits::default());
 //! # let (stopper, stop) = Stop::new();
 //! # let ada = Arc::new(Node(hub.clone(), 1));
-//! # ada.interest(&[Topic::from("t")], &[]);
+//! # ada.update_subscriptions(&[Topic::from("t")], &[]);
 //! # let running = tokio::spawn(ada.run(sink, stop));
 //! # assert!(matches!(events.next().await, Some(BusEvent::Up { .. })));
 //! # assert!(matches!(events.next().await, Some(BusEvent::Subscribed { .. })));

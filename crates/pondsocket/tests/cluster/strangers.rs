@@ -21,7 +21,7 @@ async fn they_are_told_as_often_as_wanted_that_a_node_lives() {
     let (sink, mut events) = BusSink::new(SinkLimits::default());
     let (_running, stop) = Stop::new();
     let ear = hub.node();
-    ear.interest(&[Topic::from(HEARTBEATS)], &[]);
+    ear.update_subscriptions(&[Topic::from(HEARTBEATS)], &[]);
     let listening = tokio::spawn(Arc::clone(&ear).run(sink, stop));
     let options = Options::default().node_heartbeat(SECOND);
     let _node = Node::with(&hub, "one", options, Recorder::default()).await;

@@ -9,7 +9,7 @@ use crate::cluster::BusErrorKind;
 
 /// How long a lease runs, and how often it is renewed.
 const TTL: Duration = Duration::from_secs(4);
-const BEAT: Duration = Duration::from_secs(1);
+const RENEW: Duration = Duration::from_secs(1);
 
 /// Renews the lease of this node for ever, if the bus keeps a table of them; and at once when the bus is back, because
 /// others may have missed it meanwhile.
@@ -20,13 +20,13 @@ pub(super) async fn run(node: Arc<Node>) {
             node.returned.notified().await;
             continue;
         }
-        match leases.beat(node.id(), TTL).await {
+        match leases.renew(node.id(), TTL).await {
             Ok(lease) => node.input(Input::Lease(lease)),
             // It is no news of any other node, and the bus says by itself that it is down.
             Err(error) => tracing::debug!(target: "pondsocket::bus", %error, "the lease was not renewed"),
         }
         // Whether the time is over or the bus is back.
-        let _ = timeout(BEAT, node.returned.notified()).await;
+        let _ = timeout(RENEW, node.returned.notified()).await;
     }
 }
 
@@ -36,12 +36,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Learns which life of its name this node lives, before it says anything. Should the table of leases not tell, it is the
 /// time of its start.
-pub(super) async fn begin(node: &Node) -> u64 {
+pub(super) async fn acquire(node: &Node) -> u64 {
     let born = node.id().incarnation;
     let Some(leases) = node.bus.leases() else { return born };
     let asked = timeout(PATIENCE, async {
         loop {
-            match leases.begin(node.name(), TTL).await {
+            match leases.acquire(node.name(), TTL).await {
                 Ok(incarnation) => return Ok(incarnation),
                 Err(error) if matches!(error.kind(), BusErrorKind::Closed | BusErrorKind::Loading) => {
                     tracing::debug!(target: "pondsocket::bus", %error, "this life has no number yet");
@@ -61,9 +61,9 @@ pub(super) async fn begin(node: &Node) -> u64 {
 }
 
 /// Gives it up, so that nobody takes this node for dead rather than gone.
-pub(super) async fn give_up(node: &Node) {
+pub(super) async fn release(node: &Node) {
     if let Some(leases) = node.bus.leases()
-        && let Err(error) = leases.bye(node.id()).await
+        && let Err(error) = leases.release(node.id()).await
     {
         tracing::debug!(target: "pondsocket::bus", %error, "the lease was not given up");
     }

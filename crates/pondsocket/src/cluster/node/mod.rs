@@ -295,7 +295,7 @@ impl Node {
                 Output::Publish { topic, message } => queued |= self.enqueue(topic, &message, Kind::State, now),
                 Output::Interest { add, remove } => {
                     let topics = |names: Vec<String>| names.into_iter().map(Topic::from).collect::<Vec<_>>();
-                    self.bus.interest(&topics(add), &topics(remove));
+                    self.bus.update_subscriptions(&topics(add), &topics(remove));
                 }
                 other => others.push(other),
             }

@@ -56,7 +56,7 @@ impl Tasks {
             while node.is_up() && node.queue.lock().depth().0 > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
-            lease::give_up(node).await;
+            lease::release(node).await;
         })
         .await;
         self.stopper.stop();
@@ -90,7 +90,7 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
         }
         if !node.is_settled() && batch.iter().any(|event| matches!(event, BusEvent::Up { .. })) {
             // Before the core is told that it may speak. What others say meanwhile waits.
-            let incarnation = lease::begin(&node).await;
+            let incarnation = lease::acquire(&node).await;
             node.settle(incarnation);
             node.advance(vec![Input::Incarnation(incarnation)]);
             node.returned.notify_one();

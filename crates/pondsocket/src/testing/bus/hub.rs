@@ -169,7 +169,7 @@ impl Bus for MemoryBus {
         })
     }
 
-    fn interest(&self, add: &[Topic], remove: &[Topic]) {
+    fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
         self.with_node(|node| {
             node.interest.extend(add.iter().cloned());
             for topic in remove {
@@ -204,17 +204,17 @@ impl Bus for MemoryBus {
 }
 
 impl Leases for MemoryBus {
-    fn begin<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
-        let answer = self.check().map(|()| self.hub.state().begin(name, ttl));
+    fn acquire<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
+        let answer = self.check().map(|()| self.hub.state().acquire(name, ttl));
         Box::pin(std::future::ready(answer))
     }
 
-    fn beat<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>> {
-        let answer = self.check().map(|()| self.hub.state().beat(me, ttl));
+    fn renew<'a>(&'a self, me: &'a NodeId, ttl: Duration) -> BoxFuture<'a, Result<Lease, BusError>> {
+        let answer = self.check().map(|()| self.hub.state().renew(me, ttl));
         Box::pin(std::future::ready(answer))
     }
 
-    fn bye<'a>(&'a self, me: &'a NodeId) -> BoxFuture<'a, Result<(), BusError>> {
+    fn release<'a>(&'a self, me: &'a NodeId) -> BoxFuture<'a, Result<(), BusError>> {
         let answer = self.check().map(|()| {
             let mut state = self.hub.state();
             state.leases.remove(me);
@@ -261,16 +261,16 @@ impl State {
         batch.into_iter().map(send).collect()
     }
 
-    fn begin(&mut self, name: &str, ttl: Duration) -> u64 {
+    fn acquire(&mut self, name: &str, ttl: Duration) -> u64 {
         let held = self.leases.keys().filter(|id| &*id.name == name).map(|id| id.incarnation);
         let last = held.chain(self.lives.get(name).copied()).max();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let incarnation = last.map_or(0, |last| last + 1).max(now);
-        self.beat(&NodeId { name: name.into(), incarnation }, ttl);
+        self.renew(&NodeId { name: name.into(), incarnation }, ttl);
         incarnation
     }
 
-    fn beat(&mut self, me: &NodeId, ttl: Duration) -> Lease {
+    fn renew(&mut self, me: &NodeId, ttl: Duration) -> Lease {
         let now = Instant::now();
         let last = self.lives.entry(Arc::clone(&me.name)).or_default();
         *last = me.incarnation.max(*last);

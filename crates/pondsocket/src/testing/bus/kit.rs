@@ -91,7 +91,7 @@ impl Node {
 
     /// Adds topics and waits until all are subscribed.
     pub(super) async fn subscribe(&mut self, topics: &[Topic]) {
-        self.bus.interest(topics, &[]);
+        self.bus.update_subscriptions(topics, &[]);
         self.subscribed(topics).await;
     }
 

@@ -13,7 +13,7 @@
 //! let (ada, bob) = (hub.node(), hub.node());
 //! let (sink, mut events) = BusSink::new(SinkLimits::default());
 //! let (stopper, stop) = Stop::new();
-//! ada.interest(&["news".into()], &[]);
+//! ada.update_subscriptions(&["news".into()], &[]);
 //! tokio::spawn(ada.clone().run(sink, stop));
 //! assert!(matches!(events.next().await, Some(BusEvent::Up { .. })));
 //! assert!(matches!(events.next().await, Some(BusEvent::Subscribed { .. })));

@@ -39,7 +39,7 @@ pub async fn interest_while_it_is_away_is_subscribed_afterwards(subject: &dyn Su
     let mut node = Node::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
-    node.bus.interest(&["b".into()], &[]);
+    node.bus.update_subscriptions(&["b".into()], &[]);
     soon("return", breaker(subject).restore()).await;
     node.next_up().await;
     node.subscribed(&["a".into(), "b".into()]).await;
@@ -52,7 +52,7 @@ pub async fn what_is_removed_while_it_is_away_is_not_subscribed(subject: &dyn Su
     let mut node = Node::listening(subject, ["a", "b"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
-    node.bus.interest(&[], &["b".into()]);
+    node.bus.update_subscriptions(&[], &["b".into()]);
     soon("return", breaker(subject).restore()).await;
     node.next_up().await;
     node.subscribed(&["a".into()]).await;
@@ -118,8 +118,8 @@ pub async fn without_an_engine_no_lease_is_confirmed(subject: &dyn Subject) {
     let leases = bus.leases().expect("a bus with leases");
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
-    soon("failure", leases.beat(&me, DEADLINE)).await.expect_err("no engine");
+    soon("failure", leases.renew(&me, DEADLINE)).await.expect_err("no engine");
     soon("return", breaker(subject).restore()).await;
     node.next_up().await;
-    soon("lease", leases.beat(&me, Duration::from_secs(60))).await.expect("an engine");
+    soon("lease", leases.renew(&me, Duration::from_secs(60))).await.expect("an engine");
 }

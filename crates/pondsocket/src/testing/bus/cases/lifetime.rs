@@ -6,7 +6,7 @@ use crate::cluster::{BusEvent, Outcome, SinkLimits};
 /// The first that is told is that it is up.
 pub async fn it_comes_up_first(subject: &dyn Subject) {
     let bus = subject.bus();
-    bus.interest(&["a".into()], &[]);
+    bus.update_subscriptions(&["a".into()], &[]);
     let mut node = Node::start(bus, SinkLimits::default());
     assert!(matches!(node.event().await, BusEvent::Up { .. }));
     node.subscribed(&["a".into()]).await;
@@ -37,7 +37,7 @@ pub async fn after_the_end_nothing_is_sent(subject: &dyn Subject) {
     node.stop().await.expect("no error");
     let outcome = node.try_publish("a", "too late").await;
     assert!(matches!(outcome, Outcome::NotSent(_)), "{outcome:?}");
-    node.bus.interest(&["b".into()], &["a".into()]);
+    node.bus.update_subscriptions(&["b".into()], &["a".into()]);
     let other = Node::up(subject).await;
     let receivers = other.publish("a", "anybody?").await;
     assert!(receivers.is_none_or(|count| count == 0), "{receivers:?} receivers");

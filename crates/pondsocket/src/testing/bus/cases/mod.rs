@@ -4,17 +4,17 @@
 
 mod delivery;
 mod faults;
-mod interest;
 mod leases;
 mod lifetime;
 mod publishing;
+mod subscriptions;
 
 pub use delivery::*;
 pub use faults::*;
-pub use interest::*;
 pub use leases::*;
 pub use lifetime::*;
 pub use publishing::*;
+pub use subscriptions::*;
 
 use super::kit::{DEADLINE, Node, deadline, soon};
 use super::subject::Subject;

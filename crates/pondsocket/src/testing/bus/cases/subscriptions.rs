@@ -12,8 +12,8 @@ fn numbered(count: usize) -> Vec<Topic> {
 /// Interest that was declared before `run` is subscribed in the first session.
 pub async fn interest_before_run_is_subscribed(subject: &dyn Subject) {
     let bus = subject.bus();
-    bus.interest(&["a".into(), "b".into()], &[]);
-    bus.interest(&["c".into()], &["b".into()]);
+    bus.update_subscriptions(&["a".into(), "b".into()], &[]);
+    bus.update_subscriptions(&["c".into()], &["b".into()]);
     let mut node = Node::start(bus, SinkLimits::default());
     node.next_up().await;
     node.subscribed(&["a".into(), "c".into()]).await;
@@ -26,7 +26,7 @@ pub async fn interest_before_run_is_subscribed(subject: &dyn Subject) {
 pub async fn interest_while_it_runs_is_subscribed(subject: &dyn Subject) {
     let mut node = Node::start(subject.bus(), SinkLimits::default());
     let up = node.next_up().await;
-    node.bus.interest(&["a".into()], &[]);
+    node.bus.update_subscriptions(&["a".into()], &[]);
     match node.event().await {
         BusEvent::Subscribed { session, topics } => assert_eq!((session, topics), (up, vec![Topic::from("a")])),
         other => panic!("{other:?} instead of the subscription"),
@@ -50,22 +50,22 @@ pub async fn adding_twice_is_adding_once(subject: &dyn Subject) {
     node.subscribe(&["twice".into(), "twice".into()]).await;
     node.publish("twice", "1").await;
     node.expect("twice", b"1").await;
-    node.bus.interest(&[], &["twice".into()]);
+    node.bus.update_subscriptions(&[], &["twice".into()]);
     assert_silent(&mut node, "twice", "other").await;
 }
 
 /// `add` comes before `remove`.
 pub async fn what_is_added_and_removed_at_once_is_not_wanted(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["other"]).await;
-    node.bus.interest(&["never".into()], &["never".into()]);
+    node.bus.update_subscriptions(&["never".into()], &["never".into()]);
     assert_silent(&mut node, "never", "other").await;
 }
 
 /// Removing a topic that was never added does nothing.
 pub async fn removing_what_is_not_wanted_is_nothing(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a"]).await;
-    node.bus.interest(&[], &["b".into(), "c".into()]);
-    node.bus.interest(&[], &["b".into()]);
+    node.bus.update_subscriptions(&[], &["b".into(), "c".into()]);
+    node.bus.update_subscriptions(&[], &["b".into()]);
     node.subscribe(&["b".into()]).await;
     node.publish("a", "1").await;
     node.expect("a", b"1").await;
@@ -76,14 +76,14 @@ pub async fn removing_what_is_not_wanted_is_nothing(subject: &dyn Subject) {
 /// A topic that is removed delivers nothing any more, after a while.
 pub async fn what_is_removed_stops(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a", "b"]).await;
-    node.bus.interest(&[], &["a".into()]);
+    node.bus.update_subscriptions(&[], &["a".into()]);
     assert_silent(&mut node, "a", "b").await;
 }
 
 /// A topic that was removed and fell silent can be added again.
 pub async fn what_is_added_again_comes_again(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a", "b"]).await;
-    node.bus.interest(&[], &["a".into()]);
+    node.bus.update_subscriptions(&[], &["a".into()]);
     assert_silent(&mut node, "a", "b").await;
     node.subscribe(&["a".into()]).await;
     node.publish("a", "again").await;
@@ -94,13 +94,13 @@ pub async fn what_is_added_again_comes_again(subject: &dyn Subject) {
 pub async fn what_is_removed_and_added_at_once_goes_on(subject: &dyn Subject) {
     let mut node = Node::listening(subject, ["a"]).await;
     for _ in 0..100 {
-        node.bus.interest(&[], &["a".into()]);
-        node.bus.interest(&["a".into()], &[]);
+        node.bus.update_subscriptions(&[], &["a".into()]);
+        node.bus.update_subscriptions(&["a".into()], &[]);
     }
     node.subscribed(&["a".into()]).await;
     // Each of the hundred was answered, perhaps by one answer; the last answer stands behind the last removal.
     for round in 0..3 {
-        node.bus.interest(&[], &["a".into()]);
+        node.bus.update_subscriptions(&[], &["a".into()]);
         node.subscribe(&["a".into()]).await;
         let data = format!("round {round}");
         settle(&mut node, &data).await;
@@ -112,7 +112,7 @@ pub async fn many_small_changes_of_interest_are_one_interest(subject: &dyn Subje
     let mut node = Node::up(subject).await;
     let topics = numbered(1000);
     for topic in &topics {
-        node.bus.interest(std::slice::from_ref(topic), &[]);
+        node.bus.update_subscriptions(std::slice::from_ref(topic), &[]);
     }
     node.subscribed(&topics).await;
     for topic in topics.iter().step_by(97) {
@@ -131,7 +131,7 @@ pub async fn ten_thousand_topics_are_subscribed(subject: &dyn Subject) {
         publisher.publish(topic.as_str(), "here").await;
         node.expect(topic.as_str(), b"here").await;
     }
-    node.bus.interest(&[], &topics[1..]);
+    node.bus.update_subscriptions(&[], &topics[1..]);
     assert_silent(&mut node, "numbered:9999", "numbered:0").await;
 }
 
