@@ -10,10 +10,10 @@ use super::stats::BusStats;
 use super::stop::Stop;
 use super::topic::Topic;
 
-/// A future behind a pointer, so that a bus can be one too.
+/// A boxed future, so that [`Bus`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Carries messages between nodes. Three methods are required; the [contract](super#the-contract) says what they owe.
+/// Carries messages between nodes. Three methods are required; they keep the [contract](super#the-contract).
 ///
 /// All of them may be called from many tasks at once, before and while [`run`](Self::run) runs.
 #[diagnostic::on_unimplemented(
@@ -21,42 +21,42 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
     label = "a bus implements `pondsocket::cluster::Bus`: `run`, `update_subscriptions` and `publish`"
 )]
 pub trait Bus: Send + Sync + 'static {
-    /// Connects, stays connected for ever, and tells the sink what happens. It is called once, by the node.
+    /// Connects, stays connected for ever, and reports all events to the sink. The node calls it once.
     ///
-    /// It ends, soon, when `stop` says so; and then the engine's connections are closed. Its future may also be dropped at
-    /// any time, which ends it less politely. Whatever can pass by itself, such as an engine that is not there or does not
-    /// accept our password, is tried again with growing pauses and reported as [`BusEvent::Down`](super::BusEvent::Down).
+    /// It returns soon after `stop` is set, with the connections to the engine closed. Its future may also be dropped at any
+    /// time, without that. A failure that may pass, such as an engine that is not there or that does not accept the password,
+    /// is reported as [`BusEvent::Down`](super::BusEvent::Down), and tried again with growing pauses.
     ///
     /// # Errors
-    /// The configuration can never work. The node goes on alone.
+    /// The configuration can never work. The node goes on without the bus.
     fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, Result<(), BusError>>;
 
-    /// Changes what is to be delivered: first `add` joins it, then `remove` leaves it.
+    /// Changes the wanted topics: first adds those of `add`, then removes those of `remove`.
     ///
-    /// It never waits, and only notes what is wanted; before `run` it is what the first session begins with. Adding twice
-    /// is adding once, and so is removing. But every call that adds a topic is answered by a
-    /// [`Subscribed`](super::BusEvent::Subscribed) that names it, also if it was subscribed all along, unless it is removed
-    /// or the session ends first. A topic that is removed may still deliver what was under way.
+    /// It never waits. Before `run` it sets the topics with which the first session begins. Adding a topic twice is the same
+    /// as adding it once, and so is removing it. But every call that adds a topic is answered by a
+    /// [`Subscribed`](super::BusEvent::Subscribed) that names it, even if it was subscribed all along, unless it is removed
+    /// or the session ends first. Messages under way on a removed topic may still be delivered.
     fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]);
 
-    /// Sends messages, and answers what became of each, in their order.
+    /// Sends messages, and returns the outcome of each, in their order.
     ///
-    /// The call itself takes the batch: its place is that of the call, whether and when the future is polled, which only
-    /// waits for the outcomes and may be dropped. An empty batch has no outcomes. A bus that is down, or has as much
-    /// waiting as it may, answers [`Outcome::NotSent`] soon; it keeps nothing for later.
+    /// The call itself takes the batch, so that batches are sent in the order of the calls. The future only waits for the
+    /// outcomes, and may be dropped. An empty batch has no outcomes. A bus that is down, or whose queue is full, answers
+    /// [`Outcome::NotSent`] soon; it keeps nothing for later.
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>>;
 
-    /// The table of leases, if the engine can keep one. Without it nodes tell each other that they live.
+    /// The table of leases, if the engine can keep one. Without it the nodes send each other heartbeats.
     fn leases(&self) -> Option<&dyn Leases> {
         None
     }
 
-    /// What it can, and what it was configured with.
+    /// The capabilities of the bus, and its configuration as far as the server follows it.
     fn caps(&self) -> Caps {
         Caps::default()
     }
 
-    /// How it is. It may be asked often.
+    /// A snapshot of the state and the counters. Calls are cheap.
     fn stats(&self) -> BusStats {
         BusStats::default()
     }
@@ -65,42 +65,42 @@ pub trait Bus: Send + Sync + 'static {
 /// A message to be sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Publish {
-    /// On which topic.
+    /// The topic.
     pub topic: Topic,
-    /// What.
+    /// The message.
     pub data: Bytes,
 }
 
 impl Publish {
-    /// This, on this topic.
+    /// Creates a message with this topic and data.
     pub fn new(topic: impl Into<Topic>, data: impl Into<Bytes>) -> Publish {
         Publish { topic: topic.into(), data: data.into() }
     }
 }
 
-/// What became of a message that was to be sent.
+/// The outcome of a message that was to be sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// The engine has it.
     Sent {
-        /// How many nodes it was for, this one among them, as far as the engine says.
+        /// The number of nodes that get it, including this one if it is subscribed; `None` if the engine does not tell.
         receivers: Option<u64>,
     },
-    /// Nobody has received it, and nobody will: it may be sent again.
+    /// No node has received it or will: it may be sent again.
     NotSent(BusError),
     /// The connection was lost before the answer: it may have been sent.
     Unknown(BusError),
 }
 
-/// What a bus can, and what of its configuration the server has to follow.
+/// The capabilities of a bus, and its configuration as far as the server follows it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Caps {
     /// The largest message in bytes, if there is a limit. A larger one is [`Outcome::NotSent`] with
     /// [`TooBig`](super::BusErrorKind::TooBig).
     pub max_payload: Option<usize>,
-    /// What all topics begin with, if the bus was told: the server follows it.
+    /// The prefix of all topics, if the bus is configured with one: the server uses it.
     pub prefix: Option<Arc<str>>,
-    /// Which nodes see each other, if the bus was told: the server follows it.
+    /// The namespace, within which nodes see each other, if the bus is configured with one: the server uses it.
     pub namespace: Option<Arc<str>>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 /// Declares the kinds once: a variant with its label and its remedy, which is also its documentation.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $label:literal, $remedy:literal;)*) => {
-        /// What kind of failure it was.
+        /// The kind of a failure.
         #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
         #[non_exhaustive]
         pub enum BusErrorKind {
@@ -19,7 +19,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What an operator can do about it, in one line.
+            /// The remedy for an operator, in one line.
             pub fn remedy(self) -> &'static str {
                 match self {
                     $(BusErrorKind::$variant => $remedy,)*
@@ -56,7 +56,7 @@ kinds! {
     Other = "other", "read the message";
 }
 
-/// Why a bus, or something it was to do, failed: the kind, and what the engine said. Cloning shares the text.
+/// The failure of a bus or of one operation: the kind, and the text of the engine. Clones share the text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BusError {
     kind: BusErrorKind,
@@ -74,7 +74,7 @@ impl BusError {
         self.kind
     }
 
-    /// What the engine, or the system, said.
+    /// The text of the engine or of the system.
     pub fn detail(&self) -> &str {
         &self.detail
     }

@@ -3,44 +3,45 @@ use bytes::Bytes;
 use super::error::BusError;
 use super::topic::Topic;
 
-/// One time that a bus was connected, from `Up` to `Down`. A bus numbers them, and never uses a number again.
+/// The number of a session: the time from `Up` to `Down`. A bus never uses a number twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct Session(pub u64);
 
-/// What a bus tells the node, in the order in which it is to be understood.
+/// An event that a bus reports to the node, in order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum BusEvent {
-    /// It is connected. Nothing is subscribed yet; what is wanted follows as `Subscribed`.
+    /// The bus is connected. No topic is subscribed yet; the wanted ones follow as `Subscribed`.
     Up {
-        /// A new session.
+        /// The new session.
         session: Session,
     },
-    /// The engine has confirmed these topics: what is published on them from now on arrives. A topic may be named again.
+    /// The engine has confirmed these topics: messages that are published on them from now on arrive. A topic may be reported
+    /// more than once.
     Subscribed {
-        /// Those of an older session are void.
+        /// The session of the subscriptions. Those of an older session are void.
         session: Session,
-        /// Any number of them, in no order.
+        /// The topics, in no particular order.
         topics: Vec<Topic>,
     },
-    /// The connection is gone, and all subscriptions with it. What was published since may be lost. It may be said more
-    /// than once, also where no `Up` came before it.
+    /// The connection is lost, and all subscriptions with it. Messages published since may be lost. The event may come more than
+    /// once, and without an `Up` before it.
     Down {
-        /// Why, or why it could not be made.
+        /// The reason for which the connection was lost, or could not be made.
         reason: BusError,
     },
     /// Messages may have been lost, before this.
     Gap {
-        /// On which topics.
+        /// The topics of these messages.
         lost: Lost,
-        /// Where.
+        /// The place of the loss.
         cause: GapCause,
     },
     /// A message.
     Message {
         /// The topic it was published on.
         topic: Topic,
-        /// Exactly what was published.
+        /// The data exactly as it was published.
         data: Bytes,
     },
 }
@@ -48,21 +49,21 @@ pub enum BusEvent {
 /// The topics on which messages may have been lost.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Lost {
-    /// On these, each named once.
+    /// These, each named once.
     Topics(Vec<Topic>),
-    /// On any.
+    /// Any topic.
     All,
 }
 
-/// Where messages may have been lost.
+/// The place where messages may have been lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 #[non_exhaustive]
 pub enum GapCause {
-    /// The node did not take them as fast as they came, and the sink was full.
+    /// The sink was full, because the node did not keep up.
     Overflow,
-    /// The engine was connected but delivered nothing, not even what the bus sent to itself.
+    /// The engine was connected but delivered nothing, not even a message of the bus to itself.
     Probe,
-    /// The engine, or the bus, has dropped them and knows it.
+    /// The engine or the bus has dropped them, and has noticed.
     Engine,
 }
 

@@ -1,11 +1,11 @@
-//! The bus that joins several servers: what it has to do, and what you need to write one.
+//! The bus that joins several servers: its contract, and the types that an implementation needs.
 //!
-//! A [`Bus`] carries messages between nodes, by [`Topic`]. It knows nothing of channels or users. A server without a
-//! bus, which is the default, is alone and encodes nothing for others. `pondsocket-redis` is a bus over Redis; the
+//! A [`Bus`] carries messages between nodes, by [`Topic`]. It knows nothing of channels or users. By default a server has no
+//! bus: it is a single node, and encodes no messages for others. `pondsocket-redis` is a bus over Redis; the
 //! `testing` feature has one in memory (`testing::bus::MemoryHub`) and a suite that any bus should pass
 //! (`bus_conformance!`).
 //!
-//! This one joins the nodes of one process, and nothing ever breaks in it:
+//! This example joins the nodes of one process, without any failures:
 //!
 //! ```
 //! use std::collections::{HashMap, HashSet};
@@ -82,21 +82,21 @@
 //!
 //! # The contract
 //!
-//! Whoever reads the events relies on this and on nothing else:
+//! The node relies on these rules and on nothing else:
 //!
 //! | | |
 //! |---|---|
 //! | C1 | What one bus publishes on one topic arrives in the order of the calls of [`Bus::publish`] and of their batches. |
-//! | C2 | A message is lost only if [`BusEvent::Gap`] for its topic or [`BusEvent::Down`] says so, not before the loss. |
+//! | C2 | A message is lost only if [`BusEvent::Gap`] for its topic or [`BusEvent::Down`] reports the loss, not before it happens. |
 //! | C3 | A message may arrive twice. |
-//! | C4 | [`BusEvent::Subscribed`] comes once the engine has confirmed it in this session: what is published from then on arrives. |
-//! | C5 | [`BusEvent::Down`] voids all subscriptions. After the next `Up` the bus subscribes to its whole interest by itself, and says so. |
-//! | C6 | [`BusSink::push`] never waits. What does not fit is dropped, and the sink reports the gap. |
+//! | C4 | [`BusEvent::Subscribed`] comes once the engine has confirmed the topic in this session: messages that are published from then on arrive. |
+//! | C5 | [`BusEvent::Down`] voids all subscriptions. After the next `Up` the bus subscribes to all wanted topics by itself, and reports each as `Subscribed`. |
+//! | C6 | [`BusSink::push`] never waits. A message that does not fit is dropped, and the sink reports the gap. |
 //! | C7 | A node may receive its own messages. |
-//! | C8 | Nothing is said about the order of two topics, or of two publishers. |
+//! | C8 | There is no order between two topics, or between two publishers. |
 //!
-//! A message that nobody was subscribed to is not lost but was never anybody's; so is one that was published on a topic
-//! before `Subscribed`, or after the interest in it was removed.
+//! A message without a subscriber does not count as lost. Neither does one that was published on a topic before `Subscribed`,
+//! or after the topic was removed.
 
 mod bus;
 mod error;

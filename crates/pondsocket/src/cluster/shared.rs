@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Bus;
 
-/// A bus, whatever its type, as [`Options`](crate::Options) hold it. Any bus and any `Arc` of one becomes it.
+/// A bus of any type, as [`Options`](crate::Options) hold it. Every bus, and every `Arc` of one, converts into it.
 ///
-/// One bus belongs to one `PondSocket`: what is cloned here is the handle.
+/// One bus belongs to one `PondSocket`. Clones are handles to the same bus.
 #[derive(Clone)]
 pub struct SharedBus(Arc<dyn Bus>);
 

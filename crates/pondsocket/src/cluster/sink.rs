@@ -7,16 +7,16 @@ use tokio::sync::Notify;
 use super::event::{BusEvent, GapCause, Lost};
 use super::topic::Topic;
 
-/// Over so many topics with a gap of one cause, it is a gap of all.
+/// The most topics of one gap. A gap with more of them is one of all topics.
 const MAX_LOST_TOPICS: usize = 4096;
 
-/// How much a sink holds for a node that does not keep up.
+/// The limits of a sink for a node that does not keep up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SinkLimits {
-    /// How many messages may wait. Default 65,536.
+    /// The most messages that wait. Default 65,536.
     pub messages: usize,
-    /// The same in bytes of their topics and data. Default 64 MiB.
+    /// The most bytes of their topics and data. Default 64 MiB.
     pub bytes: usize,
 }
 
@@ -42,7 +42,7 @@ impl SinkLimits {
     }
 }
 
-/// What waits in a sink, and what did not fit.
+/// The messages that wait in a sink, and those that were dropped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SinkStats {
@@ -50,25 +50,25 @@ pub struct SinkStats {
     pub messages: usize,
     /// The same in bytes.
     pub bytes: usize,
-    /// Messages that were dropped, since the beginning.
+    /// Messages that were dropped so far.
     pub dropped: u64,
 }
 
-/// Where a bus puts what happens. Clones fill the same queue.
+/// The queue into which a bus puts its events. Clones fill the same queue.
 ///
-/// It never waits, so that whoever reads the engine's socket never does. A message that does not fit, by [`SinkLimits`], is
-/// dropped, and so is what follows until half of the room is free; the gap is reported behind what was there before, and
-/// ahead of what is taken next. All other events are always taken: of connections that came and went before the node
-/// looked, only the last is told, and gaps are merged, so that these too are bounded by the topics that the node itself
-/// wants.
+/// It never waits, so that the task which reads the engine's socket never does. A message over the [`SinkLimits`] is dropped,
+/// and so are all further messages until half of the room is free; the gap is reported behind the events that were queued
+/// before, and ahead of the next one. All other events are always queued, and yet bounded: of the sessions that came and went
+/// before the node read the queue only the last is kept, and gaps are merged, so that they hold no more topics than the node
+/// itself wants.
 #[derive(Clone, Debug)]
 pub struct BusSink(Arc<Filler>);
 
-/// What a bus has told, for the node. When it is dropped the sink takes everything and keeps nothing.
+/// The events of a bus, for the node. Once it is dropped, the sink discards all events.
 #[derive(Debug)]
 pub struct BusEvents(Arc<Shared>);
 
-/// The sinks of one queue, together: the queue ends when they are gone.
+/// The shared part of all sinks of one queue. The queue ends when the last of them is dropped.
 #[derive(Debug)]
 struct Filler(Arc<Shared>);
 
@@ -79,25 +79,25 @@ struct Shared {
     filled: Notify,
 }
 
-/// The rules, without any waiting.
+/// The queue itself, without waiting.
 #[derive(Debug)]
 struct Queue {
     limits: SinkLimits,
     events: VecDeque<BusEvent>,
     messages: usize,
     bytes: usize,
-    /// Gaps that are to be told before anything else is appended.
+    /// Gaps that are reported before the next event is appended.
     gaps: Vec<Gap>,
     dropped: u64,
-    /// A message did not fit: none is taken until half of the room is free. So an overflow is one gap, not thousands.
+    /// Set when a message did not fit, until half of the room is free, so that an overflow is one gap and not thousands.
     full: bool,
-    /// There are no sinks any more.
+    /// All sinks are gone.
     ended: bool,
-    /// There is no reader any more.
+    /// The reader is gone.
     abandoned: bool,
 }
 
-/// Topics that have lost messages by one cause; `None` stands for all.
+/// The topics that lost messages for one cause; `None` stands for all.
 #[derive(Debug)]
 struct Gap {
     cause: GapCause,
@@ -105,18 +105,18 @@ struct Gap {
 }
 
 impl BusSink {
-    /// A queue: the bus gets the sink, and the node reads the events.
+    /// Creates a queue: the sink for the bus, and the events for the node.
     pub fn new(limits: SinkLimits) -> (BusSink, BusEvents) {
         let shared = Arc::new(Shared { queue: Mutex::new(Queue::new(limits)), filled: Notify::new() });
         (BusSink(Arc::new(Filler(shared.clone()))), BusEvents(shared))
     }
 
-    /// Appends what has happened. It never waits, and never fails: see [`BusSink`].
+    /// Appends an event. It never waits, and never fails: see [`BusSink`].
     pub fn push(&self, event: BusEvent) {
         self.push_all([event]);
     }
 
-    /// The same for several at once, for less.
+    /// Appends several events under one lock.
     pub fn push_all(&self, events: impl IntoIterator<Item = BusEvent>) {
         let shared = &self.0.0;
         let mut queue = shared.queue();
@@ -130,8 +130,8 @@ impl BusSink {
 }
 
 impl BusEvents {
-    /// Waits for the next event; `None` when the bus has ended and everything was read. Nothing is lost if the future is
-    /// dropped.
+    /// Waits for the next event; `None` when the bus has ended and all events were read. The future may be dropped without
+    /// loss.
     pub async fn next(&mut self) -> Option<BusEvent> {
         loop {
             {
@@ -147,13 +147,13 @@ impl BusEvents {
         }
     }
 
-    /// The next event, if there is one now.
+    /// The next event, if one is queued.
     pub fn try_next(&mut self) -> Option<BusEvent> {
         self.0.queue().pop()
     }
 
-    /// Waits for an event, then appends it and what else is there, `max` at the most, and answers how many. It is 0 when
-    /// the bus has ended and everything was read, or if `max` is 0. Nothing is lost if the future is dropped.
+    /// Waits for an event, appends it and those queued behind it, `max` at most, and returns their number. It is 0 when the bus
+    /// has ended and all events were read, or if `max` is 0. The future may be dropped without loss.
     pub async fn next_batch(&mut self, into: &mut Vec<BusEvent>, max: usize) -> usize {
         loop {
             {
@@ -168,7 +168,7 @@ impl BusEvents {
         }
     }
 
-    /// What waits, and what was dropped.
+    /// The messages that wait, and those that were dropped.
     pub fn stats(&self) -> SinkStats {
         let queue = self.0.queue();
         SinkStats { messages: queue.messages, bytes: queue.bytes, dropped: queue.dropped }
@@ -236,7 +236,7 @@ impl Queue {
             BusEvent::Gap { lost, cause } => self.note_gap(lost, cause),
             BusEvent::Down { reason } => {
                 self.tell_gaps();
-                // Connections that came and went unseen are void; what they have delivered is not.
+                // Sessions that ended before the node read of them are void; the messages that they delivered are not.
                 self.events.retain(|event| matches!(event, BusEvent::Message { .. } | BusEvent::Gap { .. }));
                 self.events.push_back(BusEvent::Down { reason });
             }
@@ -280,7 +280,7 @@ impl Queue {
             self.bytes -= topic.as_str().len() + data.len();
         }
         if self.events.is_empty() && self.events.capacity() > 1024 {
-            // What a flood has needed is not kept.
+            // The memory that a flood has needed is given back.
             self.events = VecDeque::new();
         }
         Some(event)

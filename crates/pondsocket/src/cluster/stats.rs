@@ -2,37 +2,36 @@ use std::time::Duration;
 
 use super::event::GapCause;
 
-/// What an operator wants to know of a bus: a snapshot. Counters count since the bus was made.
+/// A snapshot of the state and the counters of a bus. Counters count from its creation.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct BusStats {
-    /// Whether it is connected.
+    /// `true` while it is connected.
     pub up: bool,
-    /// How long it has not been, if it is not; zero if it is.
+    /// The time since the connection was lost; zero while it is connected.
     pub down_for: Duration,
-    /// How often it was connected.
+    /// The number of sessions.
     pub sessions: u64,
-    /// How many attempts to connect have failed.
+    /// The number of failed attempts to connect.
     pub failed_connects: u64,
-    /// How many topics are wanted.
+    /// The number of wanted topics.
     pub wanted_topics: usize,
-    /// How many of them the engine has confirmed.
+    /// The number of wanted topics that the engine has confirmed.
     pub active_topics: usize,
     /// Messages that wait to be sent or for their outcome.
     pub queued_messages: usize,
     /// The same in bytes.
     pub queued_bytes: usize,
-    /// Messages that were published.
+    /// Messages with the outcome `Sent`.
     pub sent: u64,
-    /// Messages that certainly were not.
+    /// Messages with the outcome `NotSent`.
     pub not_sent: u64,
-    /// Messages that may have been.
+    /// Messages with the outcome `Unknown`.
     pub unknown: u64,
     /// Messages that were handed to the sink.
     pub received: u64,
-    /// How often the bus has not received what it sent to itself.
+    /// The number of times that the bus has not received a message which it sent to itself.
     pub failed_probes: u64,
-    /// How often it has reported a gap, by cause. Overflows are counted by
-    /// [`SinkStats`](super::SinkStats).
+    /// The number of gaps by cause. [`SinkStats`](super::SinkStats) counts overflows.
     pub gaps: Vec<(GapCause, u64)>,
 }

@@ -1,34 +1,34 @@
 use tokio::sync::watch;
 
-/// Tells a bus to end. Clones are told together.
+/// A signal for a bus to end. All clones get it.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 
-/// Says so. Dropping it says it too: a bus never outlives its node.
+/// The other end of a [`Stop`]. Dropping it stops the bus, too, so that a bus never outlives its node.
 #[derive(Debug)]
 pub struct Stopper(watch::Sender<bool>);
 
 impl Stop {
-    /// Both ends.
+    /// Creates both ends.
     pub fn new() -> (Stopper, Stop) {
         let (sender, receiver) = watch::channel(false);
         (Stopper(sender), Stop(receiver))
     }
 
-    /// Ends when it is said. It may be waited for any number of times, and dropped at any time.
+    /// Completes when the bus is to end. It may be called any number of times, and its future dropped at any time.
     pub async fn stopped(&self) {
-        // An error means that the other end is gone, which says the same.
+        // An error means that the other end is gone, which is a signal, too.
         let _ = self.0.clone().wait_for(|stopped| *stopped).await;
     }
 
-    /// Whether it has been said.
+    /// Returns `true` once the bus is to end.
     pub fn is_stopped(&self) -> bool {
         *self.0.borrow() || self.0.has_changed().is_err()
     }
 }
 
 impl Stopper {
-    /// Says it.
+    /// Tells the bus to end.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }

@@ -2,8 +2,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// What messages are published on: an exact name that means nothing to a bus. Globs, colons and whatever else stands in it
-/// are plain text. Cloning shares the text.
+/// The topic of messages: an exact name without a meaning for a bus. Globs, colons and all other characters are plain text.
+/// Clones share the text.
 #[derive(Clone, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct Topic(Arc<str>);
 
@@ -32,7 +32,7 @@ impl From<Arc<str>> for Topic {
     }
 }
 
-/// Sets and maps of topics can be asked for a name.
+/// Allows look-ups by name in sets and maps of topics.
 impl Borrow<str> for Topic {
     fn borrow(&self) -> &str {
         &self.0
