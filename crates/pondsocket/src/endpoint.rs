@@ -27,7 +27,7 @@ use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall, Result, encoding};
 use crate::failure::{Around, backtrace, chain};
-use crate::handler::dispatch::{Dispatch, Routes, Running};
+use crate::handler::dispatch::{Dispatch, HandlerFuture, Routes};
 use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
 use crate::json::encode::{Encoded, with_broadcast};
@@ -45,7 +45,7 @@ use crate::user::User;
 use crate::websocket::WebSocket;
 
 /// What a connection handler is about to say.
-type Connecting = BoxFuture<Result<crate::context::Connected>>;
+type ConnectFuture = BoxFuture<Result<crate::context::Connected>>;
 
 /// A live channel of connections.
 pub(crate) type Live = LiveChannel<Arc<Link>>;
@@ -58,16 +58,16 @@ pub struct Endpoint(pub(crate) Arc<EndpointInner>);
 
 /// Whence a broadcast comes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Origin<'a> {
+pub(crate) struct BroadcastSource<'a> {
     /// The channel that its sender is in.
-    pub(crate) room: Option<&'a Arc<Live>>,
+    pub(crate) channel: Option<&'a Arc<Live>>,
     /// The user whose message it answers: other nodes see it as from that user.
     pub(crate) user: Option<&'a str>,
 }
 
 /// What happens to those who come in.
 #[derive(Clone)]
-pub(crate) enum Door {
+pub(crate) enum EndpointKind {
     /// They speak the PondSocket protocol, if the handler lets them.
     Pond(Erased<ConnectionContext>),
     /// They get a raw WebSocket.
@@ -76,7 +76,7 @@ pub(crate) enum Door {
 
 pub(crate) struct EndpointInner {
     pub(crate) pattern: Pattern,
-    pub(crate) door: Door,
+    pub(crate) kind: EndpointKind,
     pub(crate) hub: Arc<Hub<Arc<Link>>>,
     /// What other nodes call it.
     topic: Arc<str>,
@@ -87,7 +87,7 @@ pub(crate) struct EndpointInner {
     pub(crate) received: AtomicUsize,
     pub(crate) evictions: Evictions,
     layers: Arc<Layers>,
-    settings: RwLock<Arc<Settings>>,
+    settings: RwLock<Arc<EndpointSettings>>,
     lobbies: RwLock<Vec<Arc<LobbyInner>>>,
     connections: Mutex<HashMap<ConnectionId, Arc<Link>>>,
     /// Those of the connections that are event streams.
@@ -96,15 +96,15 @@ pub(crate) struct EndpointInner {
 
 /// The options of one endpoint, and what is made of them once.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct EndpointSettings {
     options: Options,
     pub(crate) origins: Origins,
     /// What may wait for each of its connections.
     pub(crate) outbox: Arc<Bounds>,
 }
 
-impl Settings {
-    fn new(options: Options) -> Result<Settings> {
+impl EndpointSettings {
+    fn new(options: Options) -> Result<EndpointSettings> {
         options.validate()?;
         let outbox = Bounds {
             frames: options.send_channel_buffer,
@@ -112,11 +112,11 @@ impl Settings {
             policy: options.slow_client,
             pace: pace::Terms { wait: options.pacing_wait, rate: options.pacing_rate },
         };
-        Ok(Settings { origins: Origins::new(&options)?, outbox: Arc::new(outbox), options })
+        Ok(EndpointSettings { origins: Origins::new(&options)?, outbox: Arc::new(outbox), options })
     }
 }
 
-impl Deref for Settings {
+impl Deref for EndpointSettings {
     type Target = Options;
 
     fn deref(&self) -> &Options {
@@ -144,7 +144,7 @@ impl Endpoint {
     /// # Errors
     /// 400 if they can't work; the message names the field.
     pub fn try_options(self, options: EndpointOptions) -> Result<Self> {
-        let settings = Settings::new(options.over(&self.0.common.options))?;
+        let settings = EndpointSettings::new(options.over(&self.0.common.options))?;
         *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         Ok(self)
     }
@@ -292,8 +292,8 @@ pub(crate) fn disconnected(text: &'static str) -> Closure {
 }
 
 impl EndpointInner {
-    pub(crate) fn new(pattern: Pattern, door: Door, common: Arc<Common>) -> Result<Arc<EndpointInner>> {
-        let settings = Settings::new(common.options.clone())?;
+    pub(crate) fn new(pattern: Pattern, kind: EndpointKind, common: Arc<Common>) -> Result<Arc<EndpointInner>> {
+        let settings = EndpointSettings::new(common.options.clone())?;
         let limits = ChannelLimits {
             soft_messages: settings.channel_queue,
             soft_bytes: settings.channel_queue_bytes,
@@ -308,7 +308,7 @@ impl EndpointInner {
         let replication = node.as_ref().map(|node| node.replication(&topic));
         let endpoint = Arc::new(EndpointInner {
             pattern,
-            door,
+            kind,
             hub: Hub::new(limits, pacing, replication),
             topic: Arc::clone(&topic),
             common,
@@ -347,13 +347,13 @@ impl EndpointInner {
         &self.common.states
     }
 
-    pub(crate) fn settings(&self) -> Arc<Settings> {
+    pub(crate) fn settings(&self) -> Arc<EndpointSettings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether clients may come over event streams.
     pub(crate) fn offers_event_streams(&self) -> bool {
-        matches!(self.door, Door::Pond(_)) && self.settings().event_streams
+        matches!(self.kind, EndpointKind::Pond(_)) && self.settings().event_streams
     }
 
     /// # Errors
@@ -369,7 +369,7 @@ impl EndpointInner {
     }
 
     /// Lets the connection handler decide, with all layers around it.
-    pub(crate) fn connect(&self, handler: &Erased<ConnectionContext>, ctx: ConnectionContext) -> Connecting {
+    pub(crate) fn connect(&self, handler: &Erased<ConnectionContext>, ctx: ConnectionContext) -> ConnectFuture {
         if self.layers.connection.is_empty() {
             return guard::call(|| handler(ctx));
         }
@@ -378,15 +378,15 @@ impl EndpointInner {
     }
 
     /// Lets the join handlers that match decide, from that of the context's lobby on, with all layers around them.
-    pub(crate) fn join(self: &Arc<Self>, ctx: JoinContext) -> Running<JoinContext, Arc<EndpointInner>> {
+    pub(crate) fn join(self: &Arc<Self>, ctx: JoinContext) -> HandlerFuture<JoinContext, Arc<EndpointInner>> {
         let (me, lobby) = (Arc::clone(self), ctx.lobby);
         if self.layers.join.is_empty() {
-            return Running::Direct(Dispatch::new(me, ctx, lobby));
+            return HandlerFuture::Direct(Dispatch::new(me, ctx, lobby));
         }
         let router: Erased<JoinContext> =
             Arc::new(move |ctx: JoinContext| Box::pin(Dispatch::new(Arc::clone(&me), ctx, lobby)));
         let handler = self.layers.join.around(router);
-        Running::Layered(guard::call(|| handler(ctx)))
+        HandlerFuture::Layered(guard::call(|| handler(ctx)))
     }
 
     /// The first lobby whose pattern matches `name`, of those from the `from`-th on.
@@ -422,14 +422,14 @@ impl EndpointInner {
     /// now; and for other nodes, if it may concern anybody there.
     pub(crate) fn broadcast<T: Serialize + ?Sized>(
         &self,
-        origin: Origin<'_>,
+        source: BroadcastSource<'_>,
         name: &ChannelName,
         to: &Target,
         event: &str,
         payload: &T,
     ) -> Result<Delivery> {
         let delivery =
-            with_broadcast(name.as_str(), event, payload, |message| self.enqueue(origin, name, to, event, message))??;
+            with_broadcast(name.as_str(), event, payload, |message| self.enqueue(source, name, to, event, message))??;
         let (endpoint, channel, members) = (&*self.observer.endpoint, name.as_str(), delivery.local);
         tracing::trace!(target: "pondsocket::message", endpoint, channel, event, members, "broadcast");
         self.observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, channel, event, members));
@@ -438,23 +438,23 @@ impl EndpointInner {
 
     fn enqueue(
         &self,
-        origin: Origin<'_>,
+        source: BroadcastSource<'_>,
         name: &ChannelName,
         to: &Target,
         event: &str,
         message: &Encoded<'_>,
     ) -> Result<Delivery> {
         let Encoded { request_id, payload, text } = *message;
-        let mut room = origin.room.cloned();
+        let mut channel = source.channel.cloned();
         loop {
-            let Some(live) = room.take().or_else(|| self.hub.get(name.as_str())) else {
-                return Ok(Delivery { local: 0, remote: self.say_elsewhere(origin, name, to, event, message) });
+            let Some(live) = channel.take().or_else(|| self.hub.get(name.as_str())) else {
+                return Ok(Delivery { local: 0, remote: self.publish_remote(source, name, to, event, message) });
             };
             let treatment = live.treatment(event);
             let sent = live.change(|channel| {
                 let local = channel.broadcast(to, text, treatment)?;
                 let has_room = self.node().is_none_or(|node| node.has_room());
-                let remote = match channel.forward(origin.user, to, event, request_id, payload) {
+                let remote = match channel.forward(source.user, to, event, request_id, payload) {
                     false => Remote::None,
                     true if has_room => Remote::Queued,
                     true => Remote::Dropped,
@@ -483,9 +483,9 @@ impl EndpointInner {
     }
 
     /// Nobody here is in the channel: somebody elsewhere may be.
-    fn say_elsewhere(
+    fn publish_remote(
         &self,
-        origin: Origin<'_>,
+        source: BroadcastSource<'_>,
         name: &ChannelName,
         to: &Target,
         event: &str,
@@ -493,7 +493,7 @@ impl EndpointInner {
     ) -> Remote {
         let Some(node) = self.node() else { return Remote::None };
         let mut nobody = Core::<Arc<Link>>::new(name.clone(), ChannelLimits::default(), ids::fresh).replicated();
-        nobody.forward(origin.user, to, event, message.request_id, message.payload);
+        nobody.forward(source.user, to, event, message.request_id, message.payload);
         let messages = nobody.take_outbound().into_iter().filter_map(|outbound| match outbound {
             Outbound::Message(message) => Some(message),
             Outbound::Change(_) => None,
@@ -536,12 +536,12 @@ impl EndpointInner {
         let handler = span.in_scope(|| self.leave(name.clone(), lobby, departure, reason));
         let Some(handler) = handler else { return };
         let (endpoint, deadline) = (Arc::clone(self), self.settings().handler_timeout);
-        let ticket = self.common.drain.handlers.ticket();
+        let permit = self.common.drain.handlers.permit();
         let leaving = async move {
             let started = endpoint.observer.start();
             let outcome = guard::run(handler, deadline).await;
             endpoint.finish_leave((name.as_str(), user.as_str()), lobby, started, &outcome);
-            drop(ticket);
+            drop(permit);
         };
         self.hub.spawn(leaving.instrument(span));
     }

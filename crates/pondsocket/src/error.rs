@@ -27,21 +27,21 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// let error = may_enter("guest").unwrap_err();
 /// assert_eq!((error.code(), error.message()), (403, "admins only"));
 /// ```
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorParts>);
 
-struct Inner {
+struct ErrorParts {
     code: u16,
     message: Cow<'static, str>,
     details: Option<Object>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     retry_after: Option<Duration>,
     nature: Nature,
-    origin: Origin,
+    origin: ErrorOrigin,
 }
 
 /// What the log tells of where an error comes from.
 #[derive(Default)]
-struct Origin {
+struct ErrorOrigin {
     /// The call that the application made.
     call: Option<&'static str>,
     /// The pattern whose handler gave the error.
@@ -66,8 +66,8 @@ impl Error {
     pub fn new(code: u16, message: impl Into<Cow<'static, str>>) -> Self {
         assert!((400..=599).contains(&code), "an error's code is within 400..=599, not {code}");
         let message = message.into();
-        let (nature, origin) = (Nature::Answer, Origin::default());
-        Error(Box::new(Inner { code, message, details: None, source: None, retry_after: None, nature, origin }))
+        let (nature, origin) = (Nature::Answer, ErrorOrigin::default());
+        Error(Box::new(ErrorParts { code, message, details: None, source: None, retry_after: None, nature, origin }))
     }
 
     /// 400: what the client sent makes no sense.

@@ -198,9 +198,9 @@ where
 type ErasedLayer<C> = Arc<dyn Fn(C, Next<C>) -> BoxFuture<Result<<C as Context>::Answer>> + Send + Sync>;
 
 /// Layers around one kind of handler, in the order of their registration. More may come at any time.
-pub(crate) struct Stack<C: Context>(RwLock<Arc<[ErasedLayer<C>]>>);
+pub(crate) struct LayerStack<C: Context>(RwLock<Arc<[ErasedLayer<C>]>>);
 
-impl<C: Context> Stack<C> {
+impl<C: Context> LayerStack<C> {
     pub(crate) fn push<M>(&self, layer: impl Layer<C, M>, states: &States) {
         prepare(&layer, states);
         let layer: ErasedLayer<C> = Arc::new(move |ctx, next| layer.call(ctx, next));
@@ -230,8 +230,8 @@ fn prepare<C: Context, M, L: Layer<C, M>>(_: &L, states: &States) {
     L::prepare(states);
 }
 
-impl<C: Context> Default for Stack<C> {
+impl<C: Context> Default for LayerStack<C> {
     fn default() -> Self {
-        Stack(RwLock::new(Arc::from([])))
+        LayerStack(RwLock::new(Arc::from([])))
     }
 }

@@ -84,7 +84,7 @@ pub trait OutgoingLayer<M>: Send + Sync + 'static {
 /// What a layer runs around: the layers behind it, and at last the handler, if one matches the event.
 #[derive(Clone)]
 pub struct OutgoingNext {
-    layers: Arc<[ErasedLayer]>,
+    layers: Arc<[ErasedOutgoingLayer]>,
     at: usize,
     handler: Option<ErasedOutgoing>,
 }
@@ -116,7 +116,7 @@ impl fmt::Debug for OutgoingNext {
 /// An outgoing handler of any shape.
 pub(crate) type ErasedOutgoing = Arc<dyn Fn(&OutgoingContext) -> Result<Outgoing> + Send + Sync>;
 
-type ErasedLayer = Arc<dyn Fn(&OutgoingContext, OutgoingNext) -> Result<Outgoing> + Send + Sync>;
+type ErasedOutgoingLayer = Arc<dyn Fn(&OutgoingContext, OutgoingNext) -> Result<Outgoing> + Send + Sync>;
 
 /// Checks a handler against what is there and forgets its shape.
 pub(crate) fn erase<M, H: OutgoingHandler<M>>(handler: H, states: &States) -> ErasedOutgoing {
@@ -126,12 +126,12 @@ pub(crate) fn erase<M, H: OutgoingHandler<M>>(handler: H, states: &States) -> Er
 
 /// Layers around outgoing handlers, in the order of their registration.
 #[derive(Default)]
-pub(crate) struct OutgoingStack(RwLock<Vec<ErasedLayer>>);
+pub(crate) struct OutgoingStack(RwLock<Vec<ErasedOutgoingLayer>>);
 
 impl OutgoingStack {
     pub(crate) fn push<M, L: OutgoingLayer<M>>(&self, layer: L, states: &States) {
         L::prepare(states);
-        let layer: ErasedLayer = Arc::new(move |ctx, next| layer.call(ctx, next));
+        let layer: ErasedOutgoingLayer = Arc::new(move |ctx, next| layer.call(ctx, next));
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(layer);
     }
 

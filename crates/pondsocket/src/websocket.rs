@@ -44,7 +44,7 @@ pub enum Message {
 /// });
 /// ```
 pub struct WebSocket {
-    shared: Arc<Shared>,
+    shared: Arc<SharedSocket>,
     deflater: Option<Deflater>,
     subprotocols: Box<[Box<str>]>,
     agreed: Option<Box<str>>,
@@ -58,7 +58,7 @@ pub(crate) struct Subprotocols {
 }
 
 impl WebSocket {
-    pub(crate) fn new(shared: Arc<Shared>, deflater: Option<Deflater>, subprotocols: Subprotocols) -> WebSocket {
+    pub(crate) fn new(shared: Arc<SharedSocket>, deflater: Option<Deflater>, subprotocols: Subprotocols) -> WebSocket {
         let Subprotocols { offered, agreed } = subprotocols;
         WebSocket { shared, deflater, subprotocols: offered, agreed }
     }
@@ -119,7 +119,7 @@ impl Drop for WebSocket {
         self.shared.change(|state| {
             state.close(closure);
             // Nobody will take them.
-            state.inbox = Inbox::default();
+            state.received = ReceiveQueue::default();
         });
     }
 }
@@ -133,9 +133,9 @@ impl fmt::Debug for WebSocket {
 
 /// What a raw WebSocket and the task that reads and writes for it share.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    bounds: Bounds,
+pub(crate) struct SharedSocket {
+    state: Mutex<SocketState>,
+    bounds: SocketBounds,
     /// What it takes of the server's memory. Apart from the state, because giving memory back wakes others; here and not
     /// with the task, because the application may hold messages for longer than there is a connection.
     charge: Mutex<Charge>,
@@ -143,7 +143,7 @@ pub(crate) struct Shared {
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct SocketBounds {
     /// Messages that the application has not taken.
     pub(crate) messages: usize,
     /// The same in bytes. One message may be larger.
@@ -153,7 +153,7 @@ pub(crate) struct Bounds {
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Stage {
+pub(crate) enum SocketStage {
     #[default]
     Open,
     /// A close frame is queued: nothing comes behind it, and no message is received any more.
@@ -161,13 +161,13 @@ pub(crate) enum Stage {
     Gone,
 }
 
-/// See [`Shared`]. It is changed by [`Shared::change`], which wakes whoever is concerned.
+/// See [`SharedSocket`]. It is changed by [`SharedSocket::change`], which wakes whoever is concerned.
 #[derive(Debug, Default)]
-pub(crate) struct State {
-    pub(crate) stage: Stage,
+pub(crate) struct SocketState {
+    pub(crate) stage: SocketStage,
     /// How the connection ends, as whoever was the first to end it said.
     pub(crate) closure: Option<Closure>,
-    pub(crate) inbox: Inbox,
+    pub(crate) received: ReceiveQueue,
     /// Whole frames that are not written yet, but for the first one.
     pub(crate) out: BytesMut,
     /// How many bytes have been queued in all, and how many of these are out.
@@ -180,12 +180,12 @@ pub(crate) struct State {
 
 /// Messages that wait for the application.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
+pub(crate) struct ReceiveQueue {
     messages: VecDeque<Message>,
     bytes: usize,
 }
 
-impl Inbox {
+impl ReceiveQueue {
     pub(crate) fn push(&mut self, message: Message) {
         self.bytes += size(&message);
         self.messages.push_back(message);
@@ -213,7 +213,7 @@ impl Inbox {
         self.bytes
     }
 
-    pub(crate) fn is_full(&self, bounds: &Bounds) -> bool {
+    pub(crate) fn is_full(&self, bounds: &SocketBounds) -> bool {
         self.messages.len() >= bounds.messages || self.bytes >= bounds.message_bytes
     }
 }
@@ -244,7 +244,7 @@ impl Waiter {
     }
 }
 
-impl State {
+impl SocketState {
     /// Ends the connection from our side, unless it has ended: behind what is queued already.
     pub(crate) fn close(&mut self, closure: Closure) {
         let mut frame = Vec::new();
@@ -254,10 +254,10 @@ impl State {
 
     /// The same with a close frame that says something else than the closure, as the answer to the peer's does.
     pub(crate) fn end(&mut self, closure: Closure, frame: &[u8]) {
-        if self.stage != Stage::Open {
+        if self.stage != SocketStage::Open {
             return;
         }
-        self.stage = Stage::Closing;
+        self.stage = SocketStage::Closing;
         self.closure.get_or_insert(closure);
         self.push_frame(frame);
         self.driver.due = true;
@@ -267,14 +267,14 @@ impl State {
 
     /// The connection is of no use any more, for this reason if there is none yet.
     pub(crate) fn lose(&mut self, closure: Closure) {
-        self.stage = Stage::Gone;
+        self.stage = SocketStage::Gone;
         self.closure.get_or_insert(closure);
         self.out = BytesMut::new();
         (self.receiver.due, self.sender.due) = (true, true);
     }
 
     pub(crate) fn receive(&mut self, message: Message) {
-        self.inbox.push(message);
+        self.received.push(message);
         self.receiver.due = true;
     }
 
@@ -293,14 +293,14 @@ impl State {
     }
 
     /// To be called by the task that reads and writes, before it looks.
-    pub(crate) fn drive(&mut self, cx: &Context<'_>) {
+    pub(crate) fn register_driver(&mut self, cx: &Context<'_>) {
         self.driver.wait(cx);
     }
 }
 
-impl Shared {
-    pub(crate) fn new(bounds: Bounds, memory: &Arc<Memory>) -> Arc<Shared> {
-        Arc::new(Shared { state: Mutex::default(), bounds, charge: Mutex::new(Charge::new(memory)) })
+impl SharedSocket {
+    pub(crate) fn new(bounds: SocketBounds, memory: &Arc<Memory>) -> Arc<SharedSocket> {
+        Arc::new(SharedSocket { state: Mutex::default(), bounds, charge: Mutex::new(Charge::new(memory)) })
     }
 
     /// Says how much is held. To be called by the task that reads and writes, which is woken by each change.
@@ -308,13 +308,13 @@ impl Shared {
         self.charge.lock().set(bytes);
     }
 
-    pub(crate) fn bounds(&self) -> &Bounds {
+    pub(crate) fn bounds(&self) -> &SocketBounds {
         &self.bounds
     }
 
     /// Changes the state, and wakes whoever waits for what has changed once the lock is released: a waker may be the
     /// application's.
-    pub(crate) fn change<A>(&self, with: impl FnOnce(&mut State) -> A) -> A {
+    pub(crate) fn change<A>(&self, with: impl FnOnce(&mut SocketState) -> A) -> A {
         let mut state = self.state.lock();
         let answer = with(&mut state);
         let due = [state.driver.take_due(), state.receiver.take_due(), state.sender.take_due()];
@@ -325,12 +325,12 @@ impl Shared {
 
     fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Message>> {
         self.change(|state| {
-            if let Some(message) = state.inbox.pop() {
+            if let Some(message) = state.received.pop() {
                 // It may be read on, or end.
                 state.driver.due = true;
                 return Poll::Ready(Some(message));
             }
-            if state.stage == Stage::Gone {
+            if state.stage == SocketStage::Gone {
                 return Poll::Ready(None);
             }
             state.receiver.wait(cx);
@@ -340,7 +340,7 @@ impl Shared {
 
     fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.change(|state| {
-            if state.stage != Stage::Open {
+            if state.stage != SocketStage::Open {
                 return Poll::Ready(Err(ended()));
             }
             if state.queued - state.sent < self.bounds.sent_bytes as u64 {
@@ -354,7 +354,7 @@ impl Shared {
     /// Queues a frame; where it ends, among all that was ever queued.
     fn queue(&self, frame: &[u8]) -> Result<u64> {
         self.change(|state| {
-            if state.stage != Stage::Open {
+            if state.stage != SocketStage::Open {
                 return Err(ended());
             }
             state.push_frame(frame);
@@ -368,7 +368,7 @@ impl Shared {
             if state.sent >= end {
                 return Poll::Ready(Ok(()));
             }
-            if state.stage == Stage::Gone {
+            if state.stage == SocketStage::Gone {
                 return Poll::Ready(Err(ended()));
             }
             state.sender.wait(cx);
@@ -378,7 +378,7 @@ impl Shared {
 
     fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
         self.change(|state| {
-            if state.stage == Stage::Gone {
+            if state.stage == SocketStage::Gone {
                 return Poll::Ready(());
             }
             state.receiver.wait(cx);

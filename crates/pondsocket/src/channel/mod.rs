@@ -1,6 +1,6 @@
-mod elsewhere;
 pub(crate) mod evictions;
-mod here;
+mod local;
+mod remote;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::delivery::Delivery;
-use crate::endpoint::{EndpointInner, Origin, disconnected};
+use crate::endpoint::{BroadcastSource, EndpointInner, disconnected};
 use crate::error::{Error, InCall, Result, encoding};
 use crate::json::decode;
 use crate::json::received::{Received, ReceivedRef};
@@ -38,14 +38,14 @@ pub struct Channel {
     endpoint: Arc<EndpointInner>,
     name: ChannelName,
     /// There if a context has given it.
-    own: Option<Own>,
+    own: Option<BoundMembership>,
     /// Of the message that the context is of.
     received: ReceivedRef,
 }
 
 /// Whose context a handle is from: nothing else than this membership of the user is changed with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Own {
+pub(crate) struct BoundMembership {
     pub(crate) user: UserId,
     /// The serial of the live channel, and the membership there; `None` if it has ended.
     pub(crate) membership: Option<(u64, Membership)>,
@@ -56,7 +56,7 @@ impl Channel {
         Channel { endpoint: Arc::clone(endpoint), name, own: None, received: ReceivedRef::default() }
     }
 
-    pub(crate) fn bound(self, own: Own) -> Channel {
+    pub(crate) fn bound(self, own: BoundMembership) -> Channel {
         Channel { own: Some(own), ..self }
     }
 
@@ -109,7 +109,7 @@ impl Channel {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
-        let sent = self.endpoint.broadcast(Origin::default(), &self.name, to, event, payload);
+        let sent = self.endpoint.broadcast(BroadcastSource::default(), &self.name, to, event, payload);
         sent.map_err(|error| self.received.blame(payload, error))
     }
 
@@ -144,9 +144,9 @@ impl Channel {
     /// show more than `max_channel_presence`, 503 if the channel's queue is full; for a member on another node also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence).in_call("channel.update_presence")?;
-        let here = self.show_here(user, presence.clone());
+        let here = self.show_local(user, presence.clone());
         let shown =
-            self.elsewhere(here, user, |channel, user| ClusterRequest::Presence { channel, user, presence }).await;
+            self.apply_remote(here, user, |channel, user| ClusterRequest::Presence { channel, user, presence }).await;
         shown.in_call("channel.update_presence")
     }
 
@@ -205,9 +205,9 @@ impl Channel {
     /// it may have been done.
     pub async fn update_assigns<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding).in_call("channel.update_assigns")?;
-        let here = self.assign_here(user, key, value.clone());
+        let here = self.assign_local(user, key, value.clone());
         let ask = |channel, user| ClusterRequest::Assign { channel, user, key: key.to_owned(), value };
-        self.elsewhere(here, user, ask).await.in_call("channel.update_assigns")
+        self.apply_remote(here, user, ask).await.in_call("channel.update_assigns")
     }
 
     /// A member, of any node, as it is now.
@@ -217,7 +217,7 @@ impl Channel {
     pub async fn user(&self, user: &str) -> Result<User> {
         match self.member(user) {
             Some(member) => user_id(user).map(|id| User::of(id, member)),
-            None => self.user_elsewhere(user).await,
+            None => self.remote_user(user).await,
         }
         .in_call("channel.user")
     }
@@ -225,16 +225,16 @@ impl Channel {
     /// All members, of all nodes. Where somebody on this node is in the channel they are known here; else the other nodes
     /// are asked, which takes half a second at the most.
     pub async fn users(&self) -> Users {
-        if self.is_open_here() {
+        if self.is_open_local() {
             let complete = self.endpoint.node().is_none_or(|node| node.is_up());
             return Users { users: self.known(), complete };
         }
-        let (users, complete) = self.users_elsewhere().await;
+        let (users, complete) = self.remote_users().await;
         Users { users, complete }
     }
 
     /// Whether somebody on this node is in it.
-    fn is_open_here(&self) -> bool {
+    fn is_open_local(&self) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| live.read(|channel| channel.local_members().member_count() > 0))
     }
@@ -283,9 +283,9 @@ impl Channel {
     /// 404 if there is no such member; for one on another node also 503 if the bus is down, 504 if that node did not confirm
     /// it: it may have been done.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
-        let here = self.evict_here(user, reason);
+        let here = self.evict_local(user, reason);
         let ask = |channel, user| ClusterRequest::Evict { channel, user, reason: reason.to_owned() };
-        self.elsewhere(here, user, ask).await.in_call("channel.evict")
+        self.apply_remote(here, user, ask).await.in_call("channel.evict")
     }
 
     /// Takes a member of any node out without a word to it. Its leave handler runs with `reason`; on another node with
@@ -294,8 +294,8 @@ impl Channel {
     /// # Errors
     /// As [`evict`](Self::evict).
     pub async fn remove(&self, user: &str, reason: &str) -> Result<()> {
-        let here = self.remove_here(user, reason);
-        self.elsewhere(here, user, |channel, user| ClusterRequest::Remove { channel, user })
+        let here = self.remove_local(user, reason);
+        self.apply_remote(here, user, |channel, user| ClusterRequest::Remove { channel, user })
             .await
             .in_call("channel.remove")
     }

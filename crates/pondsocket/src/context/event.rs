@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::route::{Routed, route_methods};
-use crate::channel::{Channel, Lossy, Own};
+use crate::channel::{BoundMembership, Channel, Lossy};
 use crate::delivery::Delivery;
-use crate::endpoint::{Connection, EndpointInner, Live, Origin};
+use crate::endpoint::{BroadcastSource, Connection, EndpointInner, Live};
 use crate::engine::link::Link;
 use crate::error::{Error, InCall, Result, encoding};
 use crate::handler::{Context, sealed};
@@ -27,7 +27,7 @@ use crate::user::User;
 pub(crate) struct Call {
     pub(crate) endpoint: Arc<EndpointInner>,
     pub(crate) link: Arc<Link>,
-    pub(crate) room: Arc<Live>,
+    pub(crate) channel: Arc<Live>,
     pub(crate) slot: Slot,
     /// The membership whose message it is.
     pub(crate) membership: Membership,
@@ -47,13 +47,13 @@ impl Call {
     pub(crate) fn new(
         endpoint: &Arc<EndpointInner>,
         link: &Arc<Link>,
-        (room, slot, membership): (Arc<Live>, Slot, Membership),
+        (channel, slot, membership): (Arc<Live>, Slot, Membership),
         (event, request_id, payload): (Box<str>, Box<str>, Box<str>),
     ) -> Arc<Call> {
         Arc::new(Call {
             endpoint: Arc::clone(endpoint),
             link: Arc::clone(link),
-            room,
+            channel,
             slot,
             membership,
             event,
@@ -68,7 +68,7 @@ impl Call {
     }
 
     fn channel_route(&self) -> &Match {
-        self.channel_route.get_or_init(|| Box::new(self.endpoint.channel_route(self.room.lobby, &self.room.name)))
+        self.channel_route.get_or_init(|| Box::new(self.endpoint.channel_route(self.channel.lobby, &self.channel.name)))
     }
 
     /// The connection has gone; `departure` is there if its user has left the channel with it.
@@ -162,7 +162,7 @@ impl EventContext {
     pub fn user(&self) -> Result<User> {
         let is_mine = |member: &&Member| member.membership == self.call.membership;
         let member =
-            self.call.room.read(|channel| channel.local_members().member(self.user_id()).filter(is_mine).cloned());
+            self.call.channel.read(|channel| channel.local_members().member(self.user_id()).filter(is_mine).cloned());
         let departed = || self.call.departed.get()?.as_ref().map(|gone| gone.member.clone());
         let member = member.or_else(departed).ok_or_else(not_a_member).in_call("ctx.user")?;
         Ok(User::of(self.call.link.user().clone(), member))
@@ -191,7 +191,7 @@ impl EventContext {
     /// than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding);
-        value.and_then(|value| self.channel().assign_here(self.user_id(), key, value)).in_call("ctx.set_assign")
+        value.and_then(|value| self.channel().assign_local(self.user_id(), key, value)).in_call("ctx.set_assign")
     }
 
     /// What the member shows of itself.
@@ -238,8 +238,11 @@ impl EventContext {
     /// alone: see [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
         let call = &self.call;
-        let own = Own { user: call.link.user().clone(), membership: Some((call.room.serial, call.membership)) };
-        Channel::new(&call.endpoint, call.room.name.clone()).bound(own).answering(&call.received)
+        let own = BoundMembership {
+            user: call.link.user().clone(),
+            membership: Some((call.channel.serial, call.membership)),
+        };
+        Channel::new(&call.endpoint, call.channel.name.clone()).bound(own).answering(&call.received)
     }
 
     /// Shows the member to the other tracked members.
@@ -272,7 +275,7 @@ impl EventContext {
     /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
         let shown = self.call.endpoint.presence(presence).map_err(|error| self.call.received.blame(presence, error));
-        shown.and_then(|shown| self.channel().show_here(self.user_id(), shown)).in_call("ctx.update_presence")
+        shown.and_then(|shown| self.channel().show_local(self.user_id(), shown)).in_call("ctx.update_presence")
     }
 
     /// The same for other members, of any node.
@@ -324,14 +327,14 @@ impl EventContext {
         if call.replied.load(Ordering::Relaxed) {
             return Err(Error::conflict("a message has one reply").in_call("ctx.reply"));
         }
-        let replied = with_reply(call.room.name.as_str(), event, &call.request_id, payload, |text| {
+        let replied = with_reply(call.channel.name.as_str(), event, &call.request_id, payload, |text| {
             if call.replied.swap(true, Ordering::Relaxed) {
                 return Ok(());
             }
-            match call.room.reply(&call.link, call.slot, text, call.room.treatment(event)) {
+            match call.channel.reply(&call.link, call.slot, text, call.channel.treatment(event)) {
                 Err(Refused::Full(_)) => {
                     call.replied.store(false, Ordering::Relaxed);
-                    Err(call.endpoint.queue_is_full(&call.room.name))
+                    Err(call.endpoint.queue_is_full(&call.channel.name))
                 }
                 // Whoever has left gets no reply.
                 Ok(()) | Err(_) => Ok(()),
@@ -374,8 +377,8 @@ impl EventContext {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
-        let origin = Origin { room: Some(&self.call.room), user: Some(self.user_id()) };
-        let sent = self.call.endpoint.broadcast(origin, &self.call.room.name, to, event, payload);
+        let source = BroadcastSource { channel: Some(&self.call.channel), user: Some(self.user_id()) };
+        let sent = self.call.endpoint.broadcast(source, &self.call.channel.name, to, event, payload);
         sent.map_err(|error| self.call.received.blame(payload, error))
     }
 

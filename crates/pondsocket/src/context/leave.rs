@@ -7,7 +7,7 @@ use pondsocket_proto::pattern::Match;
 use serde::de::DeserializeOwned;
 
 use super::route::{Routed, route_methods};
-use crate::channel::{Channel, Lossy, Own};
+use crate::channel::{BoundMembership, Channel, Lossy};
 use crate::endpoint::EndpointInner;
 use crate::error::{InCall, Result};
 use crate::handler::{Context, sealed};
@@ -133,7 +133,7 @@ impl LeaveContext {
     /// The channel, to tell those who remain. The membership has ended: what would change the user who left fails with 404,
     /// also if it is back. See [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
-        let own = Own { user: self.user.id.clone(), membership: None };
+        let own = BoundMembership { user: self.user.id.clone(), membership: None };
         Channel::new(&self.endpoint, self.name.clone()).bound(own)
     }
 

@@ -40,4 +40,4 @@ pub use leave::{LeaveContext, LeaveReason};
 pub use outgoing::{Outgoing, OutgoingContext, Replacement};
 
 pub(crate) use event::Call;
-pub(crate) use outgoing::Outgone;
+pub(crate) use outgoing::OutgoingMessage;

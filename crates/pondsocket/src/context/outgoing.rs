@@ -21,7 +21,7 @@ use crate::user::User;
 /// and whatever they do is done for every recipient. What needs I/O belongs into the event handler.
 #[derive(Clone, Debug)]
 pub struct OutgoingContext {
-    pub(crate) message: Arc<Outgone>,
+    pub(crate) message: Arc<OutgoingMessage>,
     pub(crate) recipient: User,
     pub(crate) connection: ConnectionId,
     pub(crate) route: Match,
@@ -29,7 +29,7 @@ pub struct OutgoingContext {
 
 /// What all recipients of one message share.
 #[derive(Debug)]
-pub(crate) struct Outgone {
+pub(crate) struct OutgoingMessage {
     pub(crate) channel: ChannelName,
     pub(crate) event: Box<str>,
     pub(crate) payload: Box<str>,
@@ -79,7 +79,7 @@ impl Routed for OutgoingContext {
     }
 
     fn of_channel(&self) -> Option<&Match> {
-        let Outgone { channel, pattern, channel_route, .. } = &*self.message;
+        let OutgoingMessage { channel, pattern, channel_route, .. } = &*self.message;
         Some(channel_route.get_or_init(|| pattern.matches(channel.as_str()).unwrap_or_default()))
     }
 }

@@ -10,40 +10,40 @@ use pondsocket_proto::pattern::Match;
 use tracing::{Instrument, debug_span};
 
 use crate::context::{Connected, ConnectionContext};
+use crate::edge::accepted::AcceptedConnection;
 use crate::edge::body::Body;
-use crate::edge::connection::Places;
+use crate::edge::connection::Permits;
 use crate::edge::events;
-use crate::edge::newcomer::Newcomer;
-use crate::edge::origin::{Asker, check_origin};
+use crate::edge::origin::{RequestOrigin, check_origin};
 use crate::edge::peer::UnixPeer;
-use crate::edge::refusal::Refused;
-use crate::edge::websocket::{Offer, Offered, Upgrade};
-use crate::endpoint::{Door, EndpointInner, Settings};
+use crate::edge::refusal::HttpRefusal;
+use crate::edge::websocket::{OfferedSubprotocols, Upgrade, UpgradeOffer};
+use crate::endpoint::{EndpointInner, EndpointKind, EndpointSettings};
 use crate::engine::ids;
 use crate::engine::link::Identity;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall};
 use crate::handler::{Erased, guard};
 use crate::limits::admission::Admission;
-use crate::limits::gauge::Ticket;
+use crate::limits::gauge::Permit;
 use crate::limits::memory::Pressure;
 use crate::metrics::{ConnectionInfo, DeclineReason, HandlerKind, Limit};
 
 /// A request that has come to an endpoint.
-pub(super) struct Arrival {
+pub(super) struct ConnectionRequest {
     pub(super) parts: Parts,
     pub(super) route: Match,
     pub(super) peer: Option<SocketAddr>,
-    pub(super) offer: Option<Offer>,
+    pub(super) offer: Option<UpgradeOffer>,
 }
 
 /// Lets a request in: a connection begins with the answer.
 pub(super) async fn admit(
     endpoint: &Arc<EndpointInner>,
-    settings: &Settings,
-    arrival: Arrival,
-) -> Result<Response<Body>, Refused> {
-    let Arrival { parts, route, peer, offer } = arrival;
+    settings: &EndpointSettings,
+    request: ConnectionRequest,
+) -> Result<Response<Body>, HttpRefusal> {
+    let ConnectionRequest { parts, route, peer, offer } = request;
     let common = &endpoint.common;
     if common.drain.has_begun() {
         return Err(draining(settings));
@@ -53,79 +53,83 @@ pub(super) async fn admit(
         None if parts.extensions.get::<UnixPeer>().is_some() => common.proxies.client_over_unix(&parts.headers),
         None => None,
     };
-    match &endpoint.door {
-        Door::Raw(handler) => {
+    match &endpoint.kind {
+        EndpointKind::Raw(handler) => {
             let upgrade = Upgrade::of(&parts, offer, settings)?;
-            check_origin(endpoint, settings, Asker::of(&parts, peer))?;
-            let admission = Some(find_room(endpoint, settings, client)?);
-            let places = Places { admission, ticket: count_in(endpoint, settings)? };
-            Ok(upgrade.open_raw(endpoint, client, places, Arc::clone(handler)))
+            check_origin(endpoint, settings, RequestOrigin::of(&parts, peer))?;
+            let admission = Some(admit_client(endpoint, settings, client)?);
+            let permits = Permits { admission, permit: count_connection(endpoint, settings)? };
+            Ok(upgrade.open_raw(endpoint, client, permits, Arc::clone(handler)))
         }
-        Door::Pond(handler) => {
+        EndpointKind::Pond(handler) => {
             let upgrade = match events::are_wanted(endpoint, &parts) {
                 true => None,
                 false => Some(Upgrade::of(&parts, offer, settings)?),
             };
-            check_origin(endpoint, settings, Asker::of(&parts, peer))?;
-            let admission = find_room(endpoint, settings, client)?;
+            check_origin(endpoint, settings, RequestOrigin::of(&parts, peer))?;
+            let admission = admit_client(endpoint, settings, client)?;
             let version = parts.version;
             let offered = upgrade.as_ref().map(|upgrade| upgrade.offered().clone());
-            let asking = Asking { parts, route, peer, client, offered };
-            let newcomer = ask(endpoint, settings, handler, asking, admission).await?;
+            let handler_request = HandlerRequest { parts, route, peer, client, offered };
+            let accepted = ask(endpoint, settings, handler, handler_request, admission).await?;
             match upgrade {
-                Some(upgrade) => Ok(upgrade.open(endpoint, newcomer)),
-                None => events::open(endpoint, newcomer, version),
+                Some(upgrade) => Ok(upgrade.open(endpoint, accepted)),
+                None => events::open(endpoint, accepted, version),
             }
         }
     }
 }
 
-fn draining(settings: &Settings) -> Refused {
+fn draining(settings: &EndpointSettings) -> HttpRefusal {
     let error = Error::unavailable("shutting down").with_retry_after(settings.retry_after);
-    Refused::new(error, DeclineReason::Draining)
+    HttpRefusal::new(error, DeclineReason::Draining)
 }
 
 /// A place for a client, if there is one.
-fn find_room(endpoint: &EndpointInner, settings: &Settings, client: Option<IpAddr>) -> Result<Admission, Refused> {
+fn admit_client(
+    endpoint: &EndpointInner,
+    settings: &EndpointSettings,
+    client: Option<IpAddr>,
+) -> Result<Admission, HttpRefusal> {
     let memory = &endpoint.common.memory;
     if memory.pressure() == Pressure::Full {
         memory.refuse();
         let full = Error::unavailable("out of memory").with_retry_after(settings.retry_after);
-        return Err(Refused::new(full, DeclineReason::MemoryLimit));
+        return Err(HttpRefusal::new(full, DeclineReason::MemoryLimit));
     }
     let admitted = endpoint.admissions.admit(settings, client);
-    admitted.map_err(|(error, reason)| Refused::new(error, reason))
+    admitted.map_err(|(error, reason)| HttpRefusal::new(error, reason))
 }
 
 /// From here on a shutdown waits for the client, unless it has begun.
-fn count_in(endpoint: &EndpointInner, settings: &Settings) -> Result<Ticket, Refused> {
+fn count_connection(endpoint: &EndpointInner, settings: &EndpointSettings) -> Result<Permit, HttpRefusal> {
     endpoint.common.drain.admit().ok_or_else(|| draining(settings))
 }
 
 /// A client that the application has to decide about.
-struct Asking {
+struct HandlerRequest {
     parts: Parts,
     route: Match,
     peer: Option<SocketAddr>,
     client: Option<IpAddr>,
     /// The subprotocols of which it can be told one; none over an event stream.
-    offered: Option<Offered>,
+    offered: Option<OfferedSubprotocols>,
 }
 
 /// Asks the application whether a client may come in.
 async fn ask(
     endpoint: &EndpointInner,
-    settings: &Settings,
+    settings: &EndpointSettings,
     handler: &Erased<ConnectionContext>,
-    Asking { parts, route, peer, client, offered }: Asking,
+    HandlerRequest { parts, route, peer, client, offered }: HandlerRequest,
     admission: Admission,
-) -> Result<Newcomer, Refused> {
+) -> Result<AcceptedConnection, HttpRefusal> {
     let id = ConnectionId::from_u128(ids::fresh());
     let (states, observer) = (endpoint.states().clone(), Arc::clone(&endpoint.observer));
     let ctx = ConnectionContext { parts, route, id, peer, client, states, observer };
-    let connected = decide(endpoint, settings, handler, ctx, offered).await.map_err(Refused::by_handler)?;
+    let connected = decide(endpoint, settings, handler, ctx, offered).await.map_err(HttpRefusal::by_handler)?;
     // It may have begun meanwhile.
-    let ticket = count_in(endpoint, settings)?;
+    let permit = count_connection(endpoint, settings)?;
     let user = connected.user.clone().unwrap_or_else(|| UserId::from(id));
     let identity = Identity { id, user, ip: client };
     let assigns = Mutex::new(connected.assigns.clone());
@@ -137,19 +141,19 @@ async fn ask(
         assigns: &assigns,
     };
     let allowed = endpoint.common.hooks.ask(|hooks| hooks.on_connect(&info));
-    allowed.map_err(|error| Refused::new(error, DeclineReason::Hook))?;
-    Ok(Newcomer { identity, connected, places: Places { admission: Some(admission), ticket } })
+    allowed.map_err(|error| HttpRefusal::new(error, DeclineReason::Hook))?;
+    Ok(AcceptedConnection { identity, connected, permits: Permits { admission: Some(admission), permit } })
 }
 
 /// Lets the application decide. A shutdown waits for it.
 async fn decide(
     endpoint: &EndpointInner,
-    settings: &Settings,
+    settings: &EndpointSettings,
     handler: &Erased<ConnectionContext>,
     ctx: ConnectionContext,
-    offered: Option<Offered>,
+    offered: Option<OfferedSubprotocols>,
 ) -> Result<Connected, Error> {
-    let _ticket = endpoint.common.drain.handlers.ticket();
+    let _permit = endpoint.common.drain.handlers.permit();
     let started = endpoint.observer.start();
     let path = &*endpoint.observer.endpoint;
     let span = debug_span!(target: "pondsocket::handler", "connect", endpoint = path, connection = %ctx.id);

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::Body as HttpBody;
 
-use crate::edge::admit::{Arrival, admit};
+use crate::edge::admit::{ConnectionRequest, admit};
 use crate::edge::body::Body;
 use crate::edge::events;
 use crate::edge::peer::PeerAddr;
-use crate::edge::refusal::{Refused, decline, refuse, with_cors};
-use crate::edge::websocket::Offer;
+use crate::edge::refusal::{HttpRefusal, decline, refuse, with_cors};
+use crate::edge::websocket::UpgradeOffer;
 use crate::endpoint::EndpointInner;
 use crate::error::Error;
 use crate::metrics::DeclineReason;
@@ -49,13 +49,14 @@ async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
     let target = target(&request);
     // The handler sees the URI that its endpoint was matched against.
     *request.uri_mut() = original_uri(&request).clone();
-    let offer = Offer::take(request.extensions_mut());
+    let offer = UpgradeOffer::take(request.extensions_mut());
     let peer = peer(&request);
     let mut parts = request.into_parts().0;
     let mut from = 0;
     while let Some((at, route, endpoint)) = pond.endpoint_for(&target, from) {
         let settings = endpoint.settings();
-        let answered = admit(&endpoint, &settings, Arrival { parts, route, peer, offer: offer.clone() }).await;
+        let answered =
+            admit(&endpoint, &settings, ConnectionRequest { parts, route, peer, offer: offer.clone() }).await;
         let refused = match answered {
             Ok(response) => return with_cors(&settings, response),
             Err(refused) => refused,
@@ -66,7 +67,7 @@ async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
                 from = at + 1;
             }
             Ok(_) => {
-                let refused = Refused::new(Error::not_found("not found"), DeclineReason::Handler);
+                let refused = HttpRefusal::new(Error::not_found("not found"), DeclineReason::Handler);
                 return with_cors(&settings, decline(&endpoint, refused));
             }
             Err(refused) => return with_cors(&settings, decline(&endpoint, refused)),

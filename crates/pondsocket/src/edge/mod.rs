@@ -1,11 +1,11 @@
 //! Where an HTTP request becomes a connection, and one client meets one endpoint.
 
+pub(crate) mod accepted;
 pub(crate) mod admit;
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod events;
-pub(crate) mod newcomer;
 pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod refusal;

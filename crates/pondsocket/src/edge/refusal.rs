@@ -8,39 +8,39 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::context::ConnectionContext;
 use crate::edge::body::Body;
-use crate::endpoint::{EndpointInner, Settings};
+use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::error::Error;
 use crate::failure::{backtrace, chain};
 use crate::handler::guard;
 use crate::metrics::{Component, DeclineReason};
 
 /// Why a request is not let in.
-pub(crate) struct Refused {
+pub(crate) struct HttpRefusal {
     pub(crate) error: Error,
     pub(crate) reason: DeclineReason,
     pub(crate) headers: HeaderMap,
 }
 
-impl Refused {
-    pub(crate) fn new(error: Error, reason: DeclineReason) -> Refused {
-        Refused { error, reason, headers: HeaderMap::new() }
+impl HttpRefusal {
+    pub(crate) fn new(error: Error, reason: DeclineReason) -> HttpRefusal {
+        HttpRefusal { error, reason, headers: HeaderMap::new() }
     }
 
     /// Declined by the application, or by its time being over.
-    pub(super) fn by_handler(error: Error) -> Refused {
+    pub(super) fn by_handler(error: Error) -> HttpRefusal {
         let reason = if guard::is_timeout(&error) { DeclineReason::Timeout } else { DeclineReason::Handler };
-        Refused::new(error, reason)
+        HttpRefusal::new(error, reason)
     }
 
     /// What the connection handler was called with, if it leaves the decision to the next endpoint.
-    pub(super) fn into_passed(self) -> Result<ConnectionContext, Refused> {
-        let Refused { error, reason, headers } = self;
-        error.into_passed().map_err(|error| Refused { error, reason, headers })
+    pub(super) fn into_passed(self) -> Result<ConnectionContext, HttpRefusal> {
+        let HttpRefusal { error, reason, headers } = self;
+        error.into_passed().map_err(|error| HttpRefusal { error, reason, headers })
     }
 }
 
 /// The answer to a client that is not let in; it is counted.
-pub(super) fn decline(endpoint: &EndpointInner, Refused { error, reason, headers }: Refused) -> Response<Body> {
+pub(super) fn decline(endpoint: &EndpointInner, HttpRefusal { error, reason, headers }: HttpRefusal) -> Response<Body> {
     let path = &*endpoint.observer.endpoint;
     if error.is_unexpected() {
         let component = if reason == DeclineReason::Hook { Component::Hook } else { Component::ConnectionHandler };
@@ -72,7 +72,7 @@ pub(super) fn answer_to(error: &Error) -> Response<Body> {
 }
 
 /// Which pages of other origins may read the answer.
-pub(super) fn with_cors(settings: &Settings, mut response: Response<Body>) -> Response<Body> {
+pub(super) fn with_cors(settings: &EndpointSettings, mut response: Response<Body>) -> Response<Body> {
     let origin = HeaderValue::from_str(&settings.cors_allow_origin);
     if let Some(origin) = origin.ok().filter(|origin| !origin.is_empty()) {
         let headers = response.headers_mut();

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc::{self, Permit};
+use tokio::sync::mpsc;
 
 use crate::engine::link::Link;
 use crate::engine::outbox::Phase;
 use crate::engine::sync::Mutex;
-use crate::limits::gauge::{Gauge, Ticket};
+use crate::limits::gauge::{Gauge, Permit};
 use crate::limits::memory::Charge;
 
 /// What only the client of a stream knows: whoever has it acts as that client. It is 128 bits from the system's source of
@@ -84,12 +84,12 @@ impl Stream {
     }
 
     /// A place to wait for a turn, unless so many do already.
-    pub(crate) fn queue(&self, most: usize) -> Option<Ticket> {
-        self.waiting.ticket_below(most)
+    pub(crate) fn queue(&self, most: usize) -> Option<Permit> {
+        self.waiting.permit_below(most)
     }
 
     /// Waits until it is a message's turn to come in, in the order of these calls. `None` if the stream has ended.
-    pub(crate) async fn turn(&self) -> Option<Permit<'_, Post>> {
+    pub(crate) async fn turn(&self) -> Option<mpsc::Permit<'_, Post>> {
         self.messages.reserve().await.ok()
     }
 

@@ -54,17 +54,17 @@ fn started<T: Send + 'static>(start: Result<(usize, BoxFuture<Result<T>>), Error
 }
 
 /// A handler that runs: where no layer is registered, without one more box around it.
-pub(crate) enum Running<C: Context, R> {
+pub(crate) enum HandlerFuture<C: Context, R> {
     Direct(Dispatch<C, R>),
     Layered(BoxFuture<Result<C::Answer>>),
 }
 
-impl<C: Context, R: Routes<C> + Unpin> Running<C, R> {
+impl<C: Context, R: Routes<C> + Unpin> HandlerFuture<C, R> {
     /// Polls it. A panic is an answer.
     pub(crate) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<C::Answer>> {
         match self {
-            Running::Direct(dispatch) => Pin::new(dispatch).poll(cx),
-            Running::Layered(future) => guard::poll(future, cx),
+            HandlerFuture::Direct(dispatch) => Pin::new(dispatch).poll(cx),
+            HandlerFuture::Layered(future) => guard::poll(future, cx),
         }
     }
 }

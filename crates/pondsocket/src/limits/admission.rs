@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::limits::address::group;
-use crate::limits::gauge::{Gauge, Ticket};
+use crate::limits::gauge::{Gauge, Permit};
 use crate::metrics::DeclineReason;
 use crate::options::Options;
 
@@ -21,12 +21,12 @@ pub(crate) struct Admissions {
 /// A place, from before the connection handler until the socket is closed.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    _slot: Ticket,
-    _address: Option<Box<AddressTicket>>,
+    _slot: Permit,
+    _address: Option<Box<AddressPermit>>,
 }
 
 #[derive(Debug)]
-struct AddressTicket {
+struct AddressPermit {
     admissions: Arc<Admissions>,
     address: IpAddr,
 }
@@ -44,7 +44,7 @@ impl Admissions {
         address: Option<IpAddr>,
     ) -> Result<Admission, (Error, DeclineReason)> {
         let most = if options.max_connections == 0 { usize::MAX } else { options.max_connections };
-        let slot = self.slots.ticket_below(most).ok_or_else(|| {
+        let slot = self.slots.permit_below(most).ok_or_else(|| {
             let full = Error::unavailable("too many connections").with_retry_after(options.retry_after);
             (full, DeclineReason::ConnectionLimit)
         })?;
@@ -61,7 +61,7 @@ impl Admissions {
         self: &Arc<Self>,
         options: &Options,
         address: IpAddr,
-    ) -> Result<AddressTicket, (Error, DeclineReason)> {
+    ) -> Result<AddressPermit, (Error, DeclineReason)> {
         let mut by_address = self.by_address.lock();
         let count = by_address.get(&address).copied().unwrap_or(0);
         if count >= options.max_connections_per_ip {
@@ -69,11 +69,11 @@ impl Admissions {
             return Err((full.with_retry_after(options.retry_after), DeclineReason::AddressLimit));
         }
         by_address.insert(address, count + 1);
-        Ok(AddressTicket { admissions: Arc::clone(self), address })
+        Ok(AddressPermit { admissions: Arc::clone(self), address })
     }
 }
 
-impl Drop for AddressTicket {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let mut by_address = self.admissions.by_address.lock();
         match by_address.get_mut(&self.address) {

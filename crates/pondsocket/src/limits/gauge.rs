@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// A count of things that live for a while: each holds a [`Ticket`].
+/// A count of things that live for a while: each holds a [`Permit`].
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     count: AtomicUsize,
@@ -14,23 +14,23 @@ pub(crate) struct Gauge {
 
 /// One of the things that are counted, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Ticket(Arc<Gauge>);
+pub(crate) struct Permit(Arc<Gauge>);
 
 impl Gauge {
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
 
-    pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
+    pub(crate) fn permit(self: &Arc<Self>) -> Permit {
         self.count.fetch_add(1, Ordering::AcqRel);
-        Ticket(Arc::clone(self))
+        Permit(Arc::clone(self))
     }
 
     /// The same, unless there are `most` already.
-    pub(crate) fn ticket_below(self: &Arc<Self>, most: usize) -> Option<Ticket> {
+    pub(crate) fn permit_below(self: &Arc<Self>, most: usize) -> Option<Permit> {
         let one_more = |count| (count < most).then_some(count + 1);
         self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
-        Some(Ticket(Arc::clone(self)))
+        Some(Permit(Arc::clone(self)))
     }
 
     /// Completes at a moment when there are none.
@@ -45,7 +45,7 @@ impl Gauge {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Permit {
     fn drop(&mut self) {
         if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.zero.notify_waiters();
@@ -58,10 +58,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_empty_when_the_last_ticket_has_gone() {
+    async fn it_is_empty_when_the_last_permit_is_dropped() {
         let gauge = Arc::new(Gauge::default());
-        let (first, second) = (gauge.ticket(), gauge.ticket_below(2));
-        assert!(second.is_some() && gauge.ticket_below(2).is_none());
+        let (first, second) = (gauge.permit(), gauge.permit_below(2));
+        assert!(second.is_some() && gauge.permit_below(2).is_none());
         let waiting = tokio::spawn({
             let gauge = Arc::clone(&gauge);
             async move { gauge.empty().await }

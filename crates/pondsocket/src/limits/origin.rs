@@ -34,7 +34,7 @@ pub(crate) struct Origins {
 
 /// What a request says of where it comes from and where it goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct OriginCheck<'a> {
     pub(crate) headers: &'a HeaderMap,
     /// The host that the URI names, as over HTTP/2.
     pub(crate) authority: Option<&'a str>,
@@ -53,14 +53,14 @@ pub(crate) struct Forwarded {
 
 /// A page that is not let in, as the operator is told.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Foreign {
+pub(crate) struct ForeignOrigin {
     /// As it was sent; empty if there was none.
     pub(crate) origin: String,
     pub(crate) host: String,
     pub(crate) forwarded_host: String,
 }
 
-impl Foreign {
+impl ForeignOrigin {
     /// What can be done about it: which value goes into which option.
     pub(crate) fn hint(&self) -> String {
         let origin = &self.origin;
@@ -94,32 +94,32 @@ impl Origins {
     }
 
     /// Returns whether a request may come in.
-    pub(crate) fn check(&self, asked: Asked<'_>) -> Result<(), Foreign> {
+    pub(crate) fn check(&self, request: OriginCheck<'_>) -> Result<(), ForeignOrigin> {
         let is_asked = match self.check {
             CheckOrigin::Off => false,
-            CheckOrigin::WithCredentials => brings_credentials(asked),
+            CheckOrigin::WithCredentials => brings_credentials(request),
             CheckOrigin::Always => true,
         };
-        if !is_asked || self.any || self.allow(asked) {
+        if !is_asked || self.any || self.allow(request) {
             return Ok(());
         }
-        let text = |name: HeaderName| asked.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let text = |name: HeaderName| request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let short = |text: &str| text.chars().take(LOGGED).collect::<String>();
-        Err(Foreign {
+        Err(ForeignOrigin {
             origin: short(&text(ORIGIN).unwrap_or_default()),
-            host: short(&text(HOST).or(asked.authority.map(Into::into)).unwrap_or_default()),
-            forwarded_host: short(&asked.forwarded.hosts.join(", ")),
+            host: short(&text(HOST).or(request.authority.map(Into::into)).unwrap_or_default()),
+            forwarded_host: short(&request.forwarded.hosts.join(", ")),
         })
     }
 
-    fn allow(&self, asked: Asked<'_>) -> bool {
-        let mut sent = asked.headers.get_all(ORIGIN).iter();
+    fn allow(&self, request: OriginCheck<'_>) -> bool {
+        let mut sent = request.headers.get_all(ORIGIN).iter();
         match (sent.next().map(|origin| origin.to_str()), sent.next()) {
             // Browsers leave it out where a page cannot read the answer, but then they tell this.
-            (None, _) => self.missing && !is_from_another_origin(asked.headers),
+            (None, _) => self.missing && !is_from_another_origin(request.headers),
             (Some(Ok(origin)), None) => {
                 let origin = canonical(origin);
-                is_same(&origin, asked)
+                is_same(&origin, request)
                     || self.listed.contains(&origin)
                     || self.patterns.iter().any(|pattern| pattern.is_match(&origin))
             }
@@ -131,10 +131,10 @@ impl Origins {
 
 /// Whether a browser may have added something to the request that says who its user is. A bearer token it does not add: a
 /// page has to know it.
-fn brings_credentials(asked: Asked<'_>) -> bool {
+fn brings_credentials(request: OriginCheck<'_>) -> bool {
     let is_bearer = |value: &[u8]| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
-    let headers = asked.headers;
-    asked.certificate
+    let headers = request.headers;
+    request.certificate
         || headers.contains_key(COOKIE)
         || headers.get_all(AUTHORIZATION).iter().any(|value| !is_bearer(value.as_bytes()))
         || CERTIFICATES.iter().any(|name| headers.contains_key(name))
@@ -146,14 +146,14 @@ fn is_from_another_origin(headers: &HeaderMap) -> bool {
 }
 
 /// Returns whether the origin is that of the server itself, by the name that the client knows it by: the same host and port.
-fn is_same(origin: &str, asked: Asked<'_>) -> bool {
+fn is_same(origin: &str, request: OriginCheck<'_>) -> bool {
     let Some((scheme @ ("http" | "https"), host)) = origin.split_once("://") else { return false };
     let page = (without_port(host), port(scheme, host));
-    let direct = asked.headers.get(HOST).and_then(|host| host.to_str().ok()).or(asked.authority);
-    let forwarded = asked.forwarded.hosts.iter().map(String::as_str);
+    let direct = request.headers.get(HOST).and_then(|host| host.to_str().ok()).or(request.authority);
+    let forwarded = request.forwarded.hosts.iter().map(String::as_str);
     // A default port is that of the scheme that the client used. A page without TLS is not that of a server that is known
     // to be asked with TLS. A proxy that says `http` may only mean its own neighbour.
-    let is_secure = asked.forwarded.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let is_secure = request.forwarded.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
     let used = if is_secure { "https" } else { scheme };
     direct.into_iter().chain(forwarded).any(|host| {
         let host = host.trim().to_ascii_lowercase();
@@ -233,8 +233,8 @@ mod tests {
 
     fn allows_forwarded(options: Options, lines: &[(&'static str, &str)], forwarded: &Forwarded) -> bool {
         let headers = headers(lines);
-        let asked = Asked { headers: &headers, authority: None, forwarded, certificate: false };
-        Origins::new(&options).expect("valid").check(asked).is_ok()
+        let request = OriginCheck { headers: &headers, authority: None, forwarded, certificate: false };
+        Origins::new(&options).expect("valid").check(request).is_ok()
     }
 
     fn always(origins: &[&str]) -> Options {
@@ -326,8 +326,8 @@ mod tests {
         }
         let lines = headers(&[("origin", "https://evil.net"), ("host", "example.org")]);
         let forwarded = Forwarded::default();
-        let asked = Asked { headers: &lines, authority: None, forwarded: &forwarded, certificate: true };
-        let foreign = Origins::new(&Options::default()).expect("valid").check(asked).expect_err("a certificate");
+        let request = OriginCheck { headers: &lines, authority: None, forwarded: &forwarded, certificate: true };
+        let foreign = Origins::new(&Options::default()).expect("valid").check(request).expect_err("a certificate");
         assert_eq!((foreign.origin.as_str(), foreign.host.as_str()), ("https://evil.net", "example.org"));
         let off = Options::default().check_origin(CheckOrigin::Off);
         assert!(allows(off, &[("origin", "https://evil.net"), ("cookie", "a=b")]));

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::LobbyInner;
-use crate::context::{Outgoing, OutgoingContext, Outgone};
+use crate::context::{Outgoing, OutgoingContext, OutgoingMessage};
 use crate::engine::link::Link;
 use crate::engine::live::{Gate, Rules, Verdict};
 use crate::error::Error;
@@ -34,11 +34,11 @@ impl Rules<Arc<Link>> for LobbyInner {
     }
 
     fn gate<'a>(&'a self, text: &'a [u8]) -> Box<dyn Gate<Arc<Link>> + 'a> {
-        match serde_json::from_slice::<Sent<'_>>(text) {
-            Ok(sent) => Box::new(Filter::new(self, sent)),
+        match serde_json::from_slice::<QueuedMessage<'_>>(text) {
+            Ok(sent) => Box::new(LobbyFilter::new(self, sent)),
             Err(error) => {
                 tracing::error!(target: "pondsocket::outgoing", %error, "a message of our own is not readable");
-                Box::new(Closed)
+                Box::new(BlockAll)
             }
         }
     }
@@ -63,7 +63,7 @@ impl Rules<Arc<Link>> for LobbyInner {
 /// A message of ours, as it is queued.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Sent<'a> {
+struct QueuedMessage<'a> {
     #[serde(borrow)]
     action: Cow<'a, str>,
     #[serde(borrow)]
@@ -77,25 +77,25 @@ struct Sent<'a> {
 }
 
 /// What the outgoing handlers make of one message.
-struct Filter<'a> {
+struct LobbyFilter<'a> {
     lobby: &'a LobbyInner,
-    sent: Sent<'a>,
-    message: Option<Arc<Outgone>>,
+    sent: QueuedMessage<'a>,
+    message: Option<Arc<OutgoingMessage>>,
     route: Match,
     next: OutgoingNext,
     has_failed: bool,
 }
 
-impl<'a> Filter<'a> {
-    fn new(lobby: &'a LobbyInner, sent: Sent<'a>) -> Self {
+impl<'a> LobbyFilter<'a> {
+    fn new(lobby: &'a LobbyInner, sent: QueuedMessage<'a>) -> Self {
         let message = ChannelName::new(&sent.channel_name, usize::MAX).ok().map(|channel| {
             let (event, payload) = (sent.event.as_ref().into(), sent.payload.get().into());
             let (states, pattern) = (lobby.states.clone(), Arc::clone(&lobby.pattern));
-            Arc::new(Outgone { channel, event, payload, states, pattern, channel_route: OnceLock::new() })
+            Arc::new(OutgoingMessage { channel, event, payload, states, pattern, channel_route: OnceLock::new() })
         });
         let (route, handler) = lobby.outgoing_handler(&sent.event).unzip();
         let next = lobby.outer.outgoing.around(&lobby.layers.outgoing, handler);
-        Filter { lobby, sent, message, route: route.unwrap_or_default(), next, has_failed: false }
+        LobbyFilter { lobby, sent, message, route: route.unwrap_or_default(), next, has_failed: false }
     }
 
     /// Counted for each recipient, said once for each message.
@@ -111,7 +111,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-impl Gate<Arc<Link>> for Filter<'_> {
+impl Gate<Arc<Link>> for LobbyFilter<'_> {
     fn decide(&mut self, to: &Arc<Link>, listener: &Listener) -> Verdict {
         let Some(message) = self.message.clone() else { return Verdict::Block };
         let Listener { user, assigns, presence, .. } = listener.clone();
@@ -122,7 +122,7 @@ impl Gate<Arc<Link>> for Filter<'_> {
             Ok(Outgoing::Block) => Verdict::Block,
             Ok(Outgoing::Replace(replacement)) => {
                 let action = if self.sent.action == "SYSTEM" { Action::System } else { Action::Broadcast };
-                let Sent { event, channel_name, request_id, .. } = &self.sent;
+                let QueuedMessage { event, channel_name, request_id, .. } = &self.sent;
                 let mut text = Vec::new();
                 server::message(&mut text, action, event, channel_name, request_id, replacement.0.as_str());
                 Verdict::Replace(text)
@@ -137,9 +137,9 @@ impl Gate<Arc<Link>> for Filter<'_> {
 }
 
 /// Lets nothing through.
-struct Closed;
+struct BlockAll;
 
-impl Gate<Arc<Link>> for Closed {
+impl Gate<Arc<Link>> for BlockAll {
     fn decide(&mut self, _: &Arc<Link>, _: &Listener) -> Verdict {
         Verdict::Block
     }

@@ -7,11 +7,11 @@ use pondsocket_proto::pattern::{Match, Pattern};
 
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
 use crate::error::{Error, Result};
-use crate::handler::dispatch::{Dispatch, Routes, Running};
+use crate::handler::dispatch::{Dispatch, HandlerFuture, Routes};
 use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
 use crate::metrics::Observer;
-use crate::middleware::{Layer, Stack};
+use crate::middleware::{Layer, LayerStack};
 use crate::outgoing::{self, ErasedOutgoing, OutgoingHandler, OutgoingLayer, OutgoingStack};
 use crate::pond::states::States;
 
@@ -31,9 +31,9 @@ pub(crate) struct LobbyInner {
     /// The endpoint's.
     outer: Arc<Layers>,
     layers: Layers,
-    events: RwLock<Vec<Route<Erased<EventContext>>>>,
-    outgoing: RwLock<Vec<Route<ErasedOutgoing>>>,
-    slow_clients: RwLock<Vec<Route<SlowClient>>>,
+    events: RwLock<Vec<PatternEntry<Erased<EventContext>>>>,
+    outgoing: RwLock<Vec<PatternEntry<ErasedOutgoing>>>,
+    slow_clients: RwLock<Vec<PatternEntry<SlowClient>>>,
     /// Whether `outgoing`, `slow_clients` or the layers around outgoing messages have something to say.
     is_particular: AtomicBool,
     leave: RwLock<Option<Erased<LeaveContext>>>,
@@ -42,17 +42,17 @@ pub(crate) struct LobbyInner {
 /// Layers around each kind of handler, of an endpoint or of a lobby.
 #[derive(Default)]
 pub(crate) struct Layers {
-    pub(crate) connection: Stack<ConnectionContext>,
-    pub(crate) join: Stack<JoinContext>,
-    pub(crate) event: Stack<EventContext>,
-    pub(crate) leave: Stack<LeaveContext>,
+    pub(crate) connection: LayerStack<ConnectionContext>,
+    pub(crate) join: LayerStack<JoinContext>,
+    pub(crate) event: LayerStack<EventContext>,
+    pub(crate) leave: LayerStack<LeaveContext>,
     pub(crate) outgoing: OutgoingStack,
 }
 
 /// What belongs to a pattern.
-struct Route<T> {
+struct PatternEntry<T> {
     pattern: Pattern,
-    what: T,
+    value: T,
 }
 
 impl Lobby {
@@ -78,10 +78,10 @@ impl Lobby {
     pub fn try_on_event<M>(&self, pattern: &str, handler: impl Handler<EventContext, M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
         self.check_params("event", &pattern)?;
-        let what = erase(handler, &self.0.states);
+        let value = erase(handler, &self.0.states);
         let mut events = self.0.events.write().unwrap_or_else(PoisonError::into_inner);
         check_new("event", &pattern, events.iter().map(|route| &route.pattern))?;
-        events.push(Route { pattern, what });
+        events.push(PatternEntry { pattern, value });
         Ok(self)
     }
 
@@ -104,10 +104,10 @@ impl Lobby {
     pub fn try_on_outgoing<M>(&self, pattern: &str, handler: impl OutgoingHandler<M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
         self.check_params("outgoing", &pattern)?;
-        let what = outgoing::erase(handler, &self.0.states);
+        let value = outgoing::erase(handler, &self.0.states);
         let mut routes = self.0.outgoing.write().unwrap_or_else(PoisonError::into_inner);
         check_new("outgoing", &pattern, routes.iter().map(|route| &route.pattern))?;
-        routes.push(Route { pattern, what });
+        routes.push(PatternEntry { pattern, value });
         self.0.is_particular.store(true, Ordering::Relaxed);
         Ok(self)
     }
@@ -146,7 +146,7 @@ impl Lobby {
         let mut routes = self.0.slow_clients.write().unwrap_or_else(PoisonError::into_inner);
         let checked = check_new("slow-client", &parsed, routes.iter().map(|route| &route.pattern));
         checked.unwrap_or_else(|error| panic!("{error}"));
-        routes.push(Route { pattern: parsed, what: policy });
+        routes.push(PatternEntry { pattern: parsed, value: policy });
         self.0.is_particular.store(true, Ordering::Relaxed);
         self
     }
@@ -223,15 +223,15 @@ impl LobbyInner {
     }
 
     /// Lets the handlers of a message's event decide, with all layers around them.
-    pub(crate) fn handle(self: &Arc<Self>, mut ctx: EventContext) -> Running<EventContext, Arc<LobbyInner>> {
+    pub(crate) fn handle(self: &Arc<Self>, mut ctx: EventContext) -> HandlerFuture<EventContext, Arc<LobbyInner>> {
         let me = Arc::clone(self);
         if self.outer.event.is_empty() && self.layers.event.is_empty() {
-            return Running::Direct(Dispatch::new(me, ctx, 0));
+            return HandlerFuture::Direct(Dispatch::new(me, ctx, 0));
         }
         self.route(&mut ctx);
         let router: Erased<EventContext> = Arc::new(move |ctx| Box::pin(Dispatch::new(Arc::clone(&me), ctx, 0)));
         let handler = self.outer.event.around(self.layers.event.around(router));
-        Running::Layered(guard::call(|| handler(ctx)))
+        HandlerFuture::Layered(guard::call(|| handler(ctx)))
     }
 
     /// Runs the leave handler and the layers around it; `None` if there is nothing to run.
@@ -257,7 +257,7 @@ impl LobbyInner {
     fn event_handler(&self, event: &str, from: usize) -> Option<(usize, Match, Erased<EventContext>)> {
         let routes = self.events.read().unwrap_or_else(PoisonError::into_inner);
         let mut rest = routes.iter().enumerate().skip(from);
-        rest.find_map(|(at, route)| Some((at, route.pattern.matches(event)?, Arc::clone(&route.what))))
+        rest.find_map(|(at, route)| Some((at, route.pattern.matches(event)?, Arc::clone(&route.value))))
     }
 
     /// The first pattern that matches an event.
@@ -268,7 +268,7 @@ impl LobbyInner {
     /// The first outgoing handler whose pattern matches an event.
     fn outgoing_handler(&self, event: &str) -> Option<(Match, ErasedOutgoing)> {
         let routes = self.outgoing.read().unwrap_or_else(PoisonError::into_inner);
-        routes.iter().find_map(|route| Some((route.pattern.matches(event)?, Arc::clone(&route.what))))
+        routes.iter().find_map(|route| Some((route.pattern.matches(event)?, Arc::clone(&route.value))))
     }
 
     /// The pattern of that handler.
@@ -280,7 +280,7 @@ impl LobbyInner {
 
     fn policy(&self, event: &str) -> Option<SlowClient> {
         let routes = self.slow_clients.read().unwrap_or_else(PoisonError::into_inner);
-        routes.iter().find(|route| route.pattern.matches(event).is_some()).map(|route| route.what)
+        routes.iter().find(|route| route.pattern.matches(event).is_some()).map(|route| route.value)
     }
 }
 

@@ -6,12 +6,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::engine::outbox::Closure;
-use crate::limits::gauge::{Gauge, Ticket};
+use crate::limits::gauge::{Gauge, Permit};
 
 /// Shared by all who let somebody in, or have something to finish.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<DrainStage>,
     /// Clients that have been let in, until everything received from them has been handled.
     pub(crate) connections: Arc<Gauge>,
     /// Handlers that run by themselves: connection handlers, and leave handlers of members who were taken out.
@@ -20,7 +20,7 @@ pub(crate) struct Drain {
 
 /// How far it is. There is no way back.
 #[derive(Debug, Default)]
-enum Stage {
+enum DrainStage {
     #[default]
     Serving,
     /// Load balancers are told to send nobody, until then; whoever they still send is let in.
@@ -31,20 +31,20 @@ enum Stage {
     Over(Closure),
 }
 
-impl Stage {
+impl DrainStage {
     fn closure(&self) -> Option<&Closure> {
         match self {
-            Stage::Serving | Stage::Leaving(_) => None,
-            Stage::Draining(closure) | Stage::Over(closure) => Some(closure),
+            DrainStage::Serving | DrainStage::Leaving(_) => None,
+            DrainStage::Draining(closure) | DrainStage::Over(closure) => Some(closure),
         }
     }
 }
 
 impl Drain {
     /// Lets a client in, unless it has begun: one step, so that it waits for everybody who is let in.
-    pub(crate) fn admit(&self) -> Option<Ticket> {
+    pub(crate) fn admit(&self) -> Option<Permit> {
         let stage = self.stage.borrow();
-        stage.closure().is_none().then(|| self.connections.ticket())
+        stage.closure().is_none().then(|| self.connections.permit())
     }
 
     /// Says that it will begin at that time, or earlier if that has been said before. Answers when; `None` if it has
@@ -53,12 +53,12 @@ impl Drain {
         let mut answer = None;
         self.stage.send_if_modified(|stage| {
             let at = match stage {
-                Stage::Serving => at,
-                Stage::Leaving(earlier) => at.min(*earlier),
-                Stage::Draining(_) | Stage::Over(_) => return false,
+                DrainStage::Serving => at,
+                DrainStage::Leaving(earlier) => at.min(*earlier),
+                DrainStage::Draining(_) | DrainStage::Over(_) => return false,
             };
             answer = Some(at);
-            *stage = Stage::Leaving(at);
+            *stage = DrainStage::Leaving(at);
             true
         });
         answer
@@ -66,7 +66,7 @@ impl Drain {
 
     /// Returns whether it has begun, or will.
     pub(crate) fn is_announced(&self) -> bool {
-        !matches!(*self.stage.borrow(), Stage::Serving)
+        !matches!(*self.stage.borrow(), DrainStage::Serving)
     }
 
     /// Begins, if it has not: nobody is let in any more. Answers how connections are closed, which only the first one
@@ -75,7 +75,7 @@ impl Drain {
         self.stage.send_if_modified(|stage| {
             let begins = stage.closure().is_none();
             if begins {
-                *stage = Stage::Draining(closure.clone());
+                *stage = DrainStage::Draining(closure.clone());
             }
             begins
         });
@@ -85,8 +85,8 @@ impl Drain {
     /// Nobody is waited for any longer.
     pub(crate) fn give_up(&self) {
         self.stage.send_if_modified(|stage| {
-            let Stage::Draining(closure) = stage else { return false };
-            *stage = Stage::Over(closure.clone());
+            let DrainStage::Draining(closure) = stage else { return false };
+            *stage = DrainStage::Over(closure.clone());
             true
         });
     }
@@ -107,10 +107,10 @@ impl Drain {
 
     /// Completes when nobody is waited for any longer.
     pub(crate) async fn over(&self) {
-        self.wait(|stage| matches!(stage, Stage::Over(_)).then_some(())).await;
+        self.wait(|stage| matches!(stage, DrainStage::Over(_)).then_some(())).await;
     }
 
-    async fn wait<T>(&self, reached: impl Fn(&Stage) -> Option<T>) -> T {
+    async fn wait<T>(&self, reached: impl Fn(&DrainStage) -> Option<T>) -> T {
         let mut stage = self.stage.subscribe();
         loop {
             if let Some(answer) = reached(&stage.borrow_and_update()) {

@@ -43,11 +43,11 @@ impl Host for EndpointHost {
         let Some(endpoint) = self.0.upgrade() else { return Verdict::NotFound };
         let (channel, user) = (Channel::new(&endpoint, channel.clone()), user.as_str());
         verdict(match command {
-            Command::Evict { reason } => channel.evict_here(user, &reason),
-            Command::Remove => channel.remove_here(user, "removed"),
-            Command::Assign { key, value } => channel.assign_here(user, &key, value),
-            Command::MergeAssigns(assigns) => channel.merge_assigns_here(user, assigns),
-            Command::Presence(presence) => channel.show_here(user, presence),
+            Command::Evict { reason } => channel.evict_local(user, &reason),
+            Command::Remove => channel.remove_local(user, "removed"),
+            Command::Assign { key, value } => channel.assign_local(user, &key, value),
+            Command::MergeAssigns(assigns) => channel.merge_assigns_local(user, assigns),
+            Command::Presence(presence) => channel.show_local(user, presence),
             Command::Untrack => channel.untrack(user),
         })
     }

@@ -13,7 +13,7 @@ use pondsocket_proto::cluster::{endpoint_name, is_reserved_endpoint};
 use pondsocket_proto::pattern::Match;
 
 use crate::context::ConnectionContext;
-use crate::endpoint::{Door, Endpoint, EndpointInner};
+use crate::endpoint::{Endpoint, EndpointInner, EndpointKind};
 use crate::error::{Error, Result};
 use crate::handler::{Handler, erase};
 use crate::hooks::{HookSet, Hooks};
@@ -101,7 +101,7 @@ impl PondSocket {
     /// 400 if the pattern is invalid, or a name that nodes use among themselves (`/__node__`, `/__cluster__`,
     /// `/__heartbeat__`); 409 if it is taken.
     pub fn try_create_endpoint<M>(&self, path: &str, connect: impl Handler<ConnectionContext, M>) -> Result<Endpoint> {
-        self.add(path, Door::Pond(erase(connect, &self.common.states)))
+        self.add(path, EndpointKind::Pond(erase(connect, &self.common.states)))
     }
 
     /// Serves raw WebSockets at paths that match `path`: no PondSocket protocol, the same codec.
@@ -113,8 +113,8 @@ impl PondSocket {
         F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let door = Door::Raw(Arc::new(move |socket| Box::pin(handler(socket))));
-        self.add(path, door).unwrap_or_else(|error| panic!("{error}"))
+        let kind = EndpointKind::Raw(Arc::new(move |socket| Box::pin(handler(socket))));
+        self.add(path, kind).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// All endpoints, in the order of their registration.
@@ -129,14 +129,14 @@ impl PondSocket {
         rest.find_map(|(at, endpoint)| Some((at, endpoint.0.pattern.matches(path_and_query)?, Arc::clone(&endpoint.0))))
     }
 
-    fn add(&self, path: &str, door: Door) -> Result<Endpoint> {
+    fn add(&self, path: &str, kind: EndpointKind) -> Result<Endpoint> {
         let pattern = parse(path)?;
         if is_reserved_endpoint(endpoint_name(path)) {
             return Err(Error::bad_request(format!("the endpoint name `{path}` is kept for nodes")));
         }
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
         check_new("endpoint", &pattern, endpoints.iter().map(|endpoint| &endpoint.0.pattern))?;
-        let endpoint = Endpoint(EndpointInner::new(pattern, door, Arc::clone(&self.common))?);
+        let endpoint = Endpoint(EndpointInner::new(pattern, kind, Arc::clone(&self.common))?);
         endpoints.push(endpoint.clone());
         Ok(endpoint)
     }

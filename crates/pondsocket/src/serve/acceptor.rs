@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 #[cfg(unix)]
 use super::listener::OwnFile;
-use super::listener::{Bound, Listener, Peer, Settings, Stream};
+use super::listener::{Bound, Listener, ListenerSettings, Peer, SocketStream};
 use crate::error::{Error, Result};
 
 /// How long accepting pauses after a failure such as too many open files. It doubles up to `LONGEST_PAUSE`.
@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Acceptor {
     socket: Accepting,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<ListenerSettings>,
     pause: Duration,
     rest: Option<Pin<Box<Sleep>>>,
 }
@@ -49,7 +49,7 @@ impl Acceptor {
     }
 
     /// The next socket, however long that takes. A failure that is not the peer's is told.
-    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>, failed: impl Fn(Error)) -> Poll<(Stream, Peer)> {
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>, failed: impl Fn(Error)) -> Poll<(SocketStream, Peer)> {
         loop {
             if let Some(rest) = &mut self.rest {
                 ready!(rest.as_mut().poll(cx));
@@ -75,16 +75,16 @@ impl Acceptor {
 }
 
 impl Accepting {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(SocketStream, Peer)>> {
         match self {
             Accepting::Tcp(listener) => {
                 let accepted = ready!(listener.poll_accept(cx));
-                Poll::Ready(accepted.map(|(stream, address)| (Stream::Tcp(stream), Peer::at(address))))
+                Poll::Ready(accepted.map(|(stream, address)| (SocketStream::Tcp(stream), Peer::at(address))))
             }
             #[cfg(unix)]
             Accepting::Unix(listener, _) => {
                 let accepted = ready!(listener.poll_accept(cx));
-                Poll::Ready(accepted.map(|(stream, _)| (Stream::Unix(stream), Peer::Local)))
+                Poll::Ready(accepted.map(|(stream, _)| (SocketStream::Unix(stream), Peer::Local)))
             }
         }
     }

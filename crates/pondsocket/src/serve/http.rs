@@ -12,10 +12,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
-use super::arrival::Arrival;
-use super::progress::{Deadlines, Progress, Watched};
+use super::accepted::AcceptedSocket;
+use super::progress::{HttpDeadlines, Progress, Watched};
 
-use super::{ServerOptions, Site};
+use super::{ServerContext, ServerOptions};
 use crate::edge::origin::ClientCertificate;
 use crate::error::Error;
 use crate::metrics::SocketCloseReason;
@@ -27,30 +27,30 @@ const LEAST_BUFFER: usize = 8192;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one stream until it ends, is upgraded, or misses a deadline.
-pub(super) async fn serve<S>(stream: S, arrival: &Arrival, site: &Arc<Site>)
+pub(super) async fn serve<S>(stream: S, accepted: &AcceptedSocket, server: &Arc<ServerContext>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (peer, progress) = (arrival.peer, &arrival.place.progress);
+    let (peer, progress) = (accepted.peer, &accepted.permit.progress);
     progress.begun();
     let service = service_fn(|mut request: Request<Incoming>| {
         progress.requested();
         peer.introduce(request.extensions_mut());
-        if arrival.has_certificate {
+        if accepted.has_certificate {
             request.extensions_mut().insert(ClientCertificate);
         }
         async move {
-            let answer = site.answer(request, arrival).await;
+            let answer = server.answer(request, accepted).await;
             match answer.body().stream() {
-                Some(stream) => arrival.place.streams(stream),
+                Some(stream) => accepted.permit.streams(stream),
                 None => progress.answered(),
             }
             Ok::<_, Infallible>(answer)
         }
     });
     let io = watched(stream, progress);
-    let mut connection = builder(&site.options).serve_connection(io, service).with_upgrades();
-    let mut deadlines = Deadlines::new(progress, &site.options);
+    let mut connection = builder(&server.options).serve_connection(io, service).with_upgrades();
+    let mut deadlines = HttpDeadlines::new(progress, &server.options);
     let mut closing = false;
     let ended = loop {
         tokio::select! {
@@ -58,8 +58,8 @@ where
             ended = &mut connection => break ended,
             // It is written to the end, and then closed.
             () = progress.stream_ended() => std::pin::Pin::new(&mut connection).graceful_shutdown(),
-            reason = deadlines.missed() => return give_up(arrival, site, reason),
-            () = site.closing(), if !closing => closing = true,
+            reason = deadlines.missed() => return give_up(accepted, server, reason),
+            () = server.closing(), if !closing => closing = true,
             () = at_rest(progress), if closing => return,
         }
     };
@@ -68,7 +68,7 @@ where
         && !progress.is_streaming()
     {
         tracing::debug!(target: "pondsocket::server", %peer, %error, "HTTP connection failed");
-        site.count(Error::bad_request("an HTTP connection failed").with_source(error));
+        server.count(Error::bad_request("an HTTP connection failed").with_source(error));
     }
     // What was upgraded is not there any more.
     if let Some(parts) = connection.into_parts() {
@@ -76,9 +76,9 @@ where
     }
 }
 
-fn give_up(arrival: &Arrival, site: &Site, reason: SocketCloseReason) {
-    tracing::debug!(target: "pondsocket::server", peer = %arrival.peer, option = %reason, "HTTP connection given up");
-    site.closed(reason);
+fn give_up(accepted: &AcceptedSocket, server: &ServerContext, reason: SocketCloseReason) {
+    tracing::debug!(target: "pondsocket::server", peer = %accepted.peer, option = %reason, "HTTP connection given up");
+    server.closed(reason);
 }
 
 fn watched<S>(stream: S, progress: &Arc<Progress>) -> TokioIo<Watched<S>> {

@@ -8,8 +8,8 @@
 //! ```
 
 mod accept;
+mod accepted;
 mod acceptor;
-mod arrival;
 mod http;
 mod listener;
 mod options;
@@ -36,7 +36,7 @@ use crate::pond::shutdown::{Shutdown, ShutdownReport};
 
 use acceptor::Acceptor;
 pub use listener::Listener;
-use listener::{Peer, Settings};
+use listener::{ListenerSettings, Peer};
 pub use options::{MetricsPage, ServerOptions};
 pub(crate) use progress::Watched;
 use signals::Signals;
@@ -58,12 +58,12 @@ pub use tls::Tls;
 pub struct Server {
     pond: PondSocket,
     options: ServerOptions,
-    running: Option<Running>,
+    running: Option<RunningServer>,
 }
 
 /// Serving, then Closing: never back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
+enum ServerStage {
     /// Requests are answered; once the pond drains, only probes are.
     Serving,
     /// Nothing is accepted any more; requests in hand are answered.
@@ -72,20 +72,20 @@ enum Stage {
 
 /// What all sockets of a running server share.
 #[derive(Debug)]
-struct Site {
+struct ServerContext {
     pond: PondSocket,
     options: ServerOptions,
-    stage: watch::Receiver<Stage>,
+    stage: watch::Receiver<ServerStage>,
     /// Probes and metrics have a listener of their own.
     has_admin: bool,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningServer {
     addresses: Vec<SocketAddr>,
     /// What it listens on, for logs.
     names: String,
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<ServerStage>,
     /// For clients, and for those who run it, if these have listeners of their own.
     accepting: Vec<JoinHandle<()>>,
 }
@@ -130,13 +130,13 @@ impl Server {
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
         let acceptors = listeners.into_iter().map(Acceptor::new).collect::<Result<Vec<_>>>()?;
         let (admin, public) = acceptors.into_iter().partition::<Vec<_>, _>(|acceptor| acceptor.settings.admin);
-        let (sender, stage) = watch::channel(Stage::Serving);
+        let (sender, stage) = watch::channel(ServerStage::Serving);
         let (pond, options, has_admin) = (self.pond.clone(), self.options.clone(), !admin.is_empty());
-        let site = Arc::new(Site { pond, options, stage, has_admin });
+        let server = Arc::new(ServerContext { pond, options, stage, has_admin });
         let groups = [public, admin].into_iter().filter(|group| !group.is_empty());
-        let accepting = groups.map(|group| tokio::spawn(accept::accept(group, Arc::clone(&site)))).collect();
+        let accepting = groups.map(|group| tokio::spawn(accept::accept(group, Arc::clone(&server)))).collect();
         tracing::info!(target: "pondsocket::server", address = names, "listening");
-        self.running = Some(Running { addresses, names, stage: sender, accepting });
+        self.running = Some(RunningServer { addresses, names, stage: sender, accepting });
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Server {
         let how = how.into();
         let deadline = Instant::now().checked_add(how.longest());
         let report = self.pond.shutdown(how).await;
-        running.stage.send_replace(Stage::Closing);
+        running.stage.send_replace(ServerStage::Closing);
         for accepting in &mut running.accepting {
             within(deadline, accepting).await;
         }
@@ -212,22 +212,22 @@ impl Server {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningServer {
     fn drop(&mut self) {
         // The sockets that are not upgraded belong to that task, and end with it.
         self.accepting.iter().for_each(JoinHandle::abort);
     }
 }
 
-impl Site {
+impl ServerContext {
     /// Waits for the last stage.
     async fn closing(&self) {
         // An error means that the server has been dropped, which is the same.
-        let _ = self.stage.clone().wait_for(|stage| *stage == Stage::Closing).await;
+        let _ = self.stage.clone().wait_for(|stage| *stage == ServerStage::Closing).await;
     }
 
     /// Whose share of all places a socket counts to, if that is known: not a proxy's, behind which anybody may be.
-    fn share_of(&self, peer: Peer, settings: &Settings) -> Option<IpAddr> {
+    fn share_of(&self, peer: Peer, settings: &ListenerSettings) -> Option<IpAddr> {
         let address = peer.ip().filter(|address| !self.pond.common.proxies.trust(*address));
         address.filter(|_| settings.proxies.is_none()).map(group)
     }

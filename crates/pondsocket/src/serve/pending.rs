@@ -26,7 +26,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::ServerOptions;
-use super::progress::{Progress, Waiting};
+use super::progress::{Progress, WaitState};
 use super::streaming::Streaming;
 use crate::engine::stream::Stream;
 use crate::engine::sync::Mutex;
@@ -43,11 +43,11 @@ const SURVEY_SERVES: Duration = Duration::from_millis(10);
 const FEW: usize = 256;
 
 /// The places of one port, or of several that share them.
-pub(super) struct Pool {
+pub(super) struct PendingPool {
     max: usize,
     reserve: usize,
     pressure_timeout: Duration,
-    table: Mutex<Table>,
+    table: Mutex<PendingTable>,
     /// How many sockets are event streams, which are not counted.
     streams: Arc<Gauge>,
     /// One for each request that is being answered and is no probe.
@@ -57,14 +57,14 @@ pub(super) struct Pool {
 }
 
 #[derive(Default)]
-struct Table {
+struct PendingTable {
     sockets: HashMap<u64, Arc<Progress>>,
     next: u64,
-    survey: Option<Survey>,
+    candidates: Option<EvictionCandidates>,
 }
 
 /// Who can be asked to go, the first to go first.
-struct Survey {
+struct EvictionCandidates {
     at: Instant,
     idle: VecDeque<Candidate>,
     /// From the address that has the most.
@@ -83,16 +83,16 @@ struct Candidate {
 
 /// An answer to a newcomer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Room {
+pub(super) enum Capacity {
     /// It may come in.
     Free,
     /// It has to wait, until something changes or that time.
     Full(Option<Instant>),
 }
 
-impl Pool {
-    pub(super) fn new(options: &ServerOptions) -> Arc<Pool> {
-        Arc::new(Pool {
+impl PendingPool {
+    pub(super) fn new(options: &ServerOptions) -> Arc<PendingPool> {
+        Arc::new(PendingPool {
             max: options.max_pending,
             reserve: options.pending_reserve,
             pressure_timeout: options.pressure_timeout,
@@ -104,36 +104,37 @@ impl Pool {
     }
 
     /// Returns whether there is room for a newcomer from this address, if it has one; somebody may have been asked to go.
-    pub(super) fn room_for(&self, newcomer: Option<IpAddr>) -> Room {
+    pub(super) fn room_for(&self, newcomer: Option<IpAddr>) -> Capacity {
         let now = Instant::now();
         let mut table = self.table.lock();
         let taken = table.sockets.len().saturating_sub(self.streams.count());
         if taken < self.max {
-            return Room::Free;
+            return Capacity::Free;
         }
-        let old = table.survey.as_ref().is_none_or(|survey| taken <= FEW || now >= survey.at + SURVEY_SERVES);
+        let old =
+            table.candidates.as_ref().is_none_or(|candidates| taken <= FEW || now >= candidates.at + SURVEY_SERVES);
         if old {
-            table.survey = Some(Survey::of(&table.sockets, now));
+            table.candidates = Some(EvictionCandidates::of(&table.sockets, now));
         }
-        let Table { sockets, survey, .. } = &mut *table;
-        let Some(survey) = survey else { return Room::Free };
-        if survey.make_room(sockets, newcomer, now, self.pressure_timeout) {
-            return Room::Free;
+        let PendingTable { sockets, candidates, .. } = &mut *table;
+        let Some(candidates) = candidates else { return Capacity::Free };
+        if candidates.make_room(sockets, newcomer, now, self.pressure_timeout) {
+            return Capacity::Free;
         }
         if taken < self.max.saturating_add(self.reserve) {
-            return Room::Free;
+            return Capacity::Free;
         }
-        survey.turn_away(sockets, now);
-        Room::Full(Some(survey.next_chance(now, self.pressure_timeout)))
+        candidates.reject_queued(sockets, now);
+        Capacity::Full(Some(candidates.next_chance(now, self.pressure_timeout)))
     }
 
     /// Takes a place for a socket.
-    pub(super) fn take(self: &Arc<Pool>, progress: &Arc<Progress>) -> Place {
+    pub(super) fn take(self: &Arc<PendingPool>, progress: &Arc<Progress>) -> PendingPermit {
         let mut table = self.table.lock();
         let id = table.next;
         table.next += 1;
         table.sockets.insert(id, Arc::clone(progress));
-        Place { pool: Arc::clone(self), id, progress: Arc::clone(progress) }
+        PendingPermit { pool: Arc::clone(self), id, progress: Arc::clone(progress) }
     }
 
     /// How many sockets are event streams.
@@ -142,19 +143,19 @@ impl Pool {
     }
 }
 
-impl Survey {
-    fn of(sockets: &HashMap<u64, Arc<Progress>>, now: Instant) -> Survey {
+impl EvictionCandidates {
+    fn of(sockets: &HashMap<u64, Arc<Progress>>, now: Instant) -> EvictionCandidates {
         let (mut idle, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
         let mut counts = HashMap::<IpAddr, usize>::new();
         for (id, progress) in sockets {
             let (state, address) = progress.standing();
             let candidate = |since| Candidate { id: *id, since };
             match state {
-                Waiting::Stream => continue,
-                Waiting::Nothing => {}
-                Waiting::Idle(since) => idle.push(candidate(since)),
-                Waiting::Client(since) => waiting.push((candidate(since), address)),
-                Waiting::Turn(since) => queued.push(candidate(since)),
+                WaitState::Stream => continue,
+                WaitState::Nothing => {}
+                WaitState::Idle(since) => idle.push(candidate(since)),
+                WaitState::Client(since) => waiting.push((candidate(since), address)),
+                WaitState::Turn(since) => queued.push(candidate(since)),
             }
             if let Some(address) = address {
                 *counts.entry(address).or_default() += 1;
@@ -169,7 +170,7 @@ impl Survey {
             VecDeque::from(candidates)
         };
         let bare = |candidates: Vec<(Candidate, _)>| sorted(candidates.into_iter().map(|(it, _)| it).collect());
-        Survey {
+        EvictionCandidates {
             at: now,
             idle: sorted(idle),
             crowd: bare(crowd),
@@ -193,9 +194,9 @@ impl Survey {
         // As many would mean that two addresses throw each other out.
         let has_fewer = newcomer != self.crowded && count(newcomer) + 1 < most;
         let patient = |candidate: &Candidate| now.saturating_duration_since(candidate.since) < pressure_timeout;
-        let gone = evict(&mut self.idle, sockets, Waiting::Idle, |_| false)
-            || evict(&mut self.crowd, sockets, Waiting::Client, |candidate| !has_fewer && patient(candidate))
-            || evict(&mut self.others, sockets, Waiting::Client, patient);
+        let gone = evict(&mut self.idle, sockets, WaitState::Idle, |_| false)
+            || evict(&mut self.crowd, sockets, WaitState::Client, |candidate| !has_fewer && patient(candidate))
+            || evict(&mut self.others, sockets, WaitState::Client, patient);
         if gone && let Some(newcomer) = newcomer {
             *self.counts.entry(newcomer).or_default() += 1;
         }
@@ -203,12 +204,12 @@ impl Survey {
     }
 
     /// Has a request answered 503 that waits for its turn. Its place is free when the answer is out.
-    fn turn_away(&mut self, sockets: &HashMap<u64, Arc<Progress>>, now: Instant) {
+    fn reject_queued(&mut self, sockets: &HashMap<u64, Arc<Progress>>, now: Instant) {
         while let Some(first) = self.queued.front().filter(|first| now >= first.since + LEAST_TURN) {
-            let progress = sockets.get(&first.id).filter(|it| it.standing().0 == Waiting::Turn(first.since));
+            let progress = sockets.get(&first.id).filter(|it| it.standing().0 == WaitState::Turn(first.since));
             self.queued.pop_front();
             if let Some(progress) = progress {
-                progress.turn_away();
+                progress.reject_queued();
                 return;
             }
         }
@@ -228,7 +229,7 @@ impl Survey {
 fn evict(
     candidates: &mut VecDeque<Candidate>,
     sockets: &mut HashMap<u64, Arc<Progress>>,
-    standing: fn(Instant) -> Waiting,
+    standing: fn(Instant) -> WaitState,
     may_stay: impl Fn(&Candidate) -> bool,
 ) -> bool {
     while let Some(first) = candidates.front() {
@@ -240,7 +241,7 @@ fn evict(
         candidates.pop_front();
         if stands && let Some(progress) = sockets.remove(&id) {
             progress.evict(match standing(first_since) {
-                Waiting::Idle(_) => SocketCloseReason::EvictedIdle,
+                WaitState::Idle(_) => SocketCloseReason::EvictedIdle,
                 _ => SocketCloseReason::EvictedWaiting,
             });
             return true;
@@ -249,7 +250,7 @@ fn evict(
     false
 }
 
-impl fmt::Debug for Pool {
+impl fmt::Debug for PendingPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("max", &self.max).field("reserve", &self.reserve).finish_non_exhaustive()
     }
@@ -257,13 +258,13 @@ impl fmt::Debug for Pool {
 
 /// The place of a socket, until its task has ended.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) pool: Arc<Pool>,
+pub(super) struct PendingPermit {
+    pub(super) pool: Arc<PendingPool>,
     id: u64,
     pub(super) progress: Arc<Progress>,
 }
 
-impl Place {
+impl PendingPermit {
     /// Waits until a request may be answered that is no probe; `None` if that would take too long.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(turn) = self.pool.turns.try_acquire() {
@@ -274,7 +275,7 @@ impl Place {
         self.pool.changed.notify_one();
         tokio::select! {
             biased;
-            () = self.progress.turned_away() => {
+            () = self.progress.rejected() => {
                 self.progress.requested();
                 None
             }
@@ -286,15 +287,15 @@ impl Place {
     }
 }
 
-impl Place {
+impl PendingPermit {
     /// From now on the answer is an event stream, which takes no place.
     pub(super) fn streams(&self, stream: &Arc<Stream>) {
-        self.progress.streams(Streaming::new(stream, self.pool.streams.ticket()));
+        self.progress.streams(Streaming::new(stream, self.pool.streams.permit()));
         self.pool.changed.notify_one();
     }
 }
 
-impl Drop for Place {
+impl Drop for PendingPermit {
     fn drop(&mut self) {
         self.pool.table.lock().sockets.remove(&self.id);
         self.pool.changed.notify_one();

@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::Site;
-use super::arrival::Arrival;
+use super::ServerContext;
+use super::accepted::AcceptedSocket;
 use crate::edge::body::Body;
 use crate::edge::refusal::refuse;
 use crate::metrics::SocketCloseReason;
@@ -15,14 +15,14 @@ use crate::metrics::SocketCloseReason;
 /// In how many seconds it is worth asking again, hopefully another server.
 const LATER: HeaderValue = HeaderValue::from_static("5");
 
-impl Site {
+impl ServerContext {
     /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<Incoming>, arrival: &Arrival) -> Response<Body> {
+    pub(super) async fn answer(&self, request: Request<Incoming>, accepted: &AcceptedSocket) -> Response<Body> {
         if !names_its_host(request.version(), request.headers()) {
             return refuse(StatusCode::BAD_REQUEST, "one valid Host header is required");
         }
         let (method, path) = (request.method(), request.uri().path());
-        if arrival.settings.admin {
+        if accepted.settings.admin {
             return self.page(method, path).unwrap_or_else(|| refuse(StatusCode::NOT_FOUND, "not found"));
         }
         if !self.has_admin
@@ -34,8 +34,8 @@ impl Site {
         if self.pond.is_draining() {
             return later("the server is stopping");
         }
-        let Some(_turn) = arrival.place.turn().await else {
-            tracing::debug!(target: "pondsocket::server", peer = %arrival.peer, "too many requests wait");
+        let Some(_turn) = accepted.permit.turn().await else {
+            tracing::debug!(target: "pondsocket::server", peer = %accepted.peer, "too many requests wait");
             self.closed(SocketCloseReason::Overloaded);
             let mut answer = later("too many requests");
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -31,15 +31,15 @@ use crate::metrics::SocketCloseReason;
 /// Shared by the stream, the service, and who watches the deadlines, all in one task; and by who makes room for others.
 #[derive(Debug)]
 pub(super) struct Progress {
-    state: Mutex<State>,
+    state: Mutex<ProgressState>,
     /// Told once, when the socket is to be closed to make room.
     evicted: Notify,
     /// Told once, when its request is not to wait for its turn any longer.
-    turned_away: Notify,
+    rejected: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct ProgressState {
     reading: Reading,
     /// Where its client is, if that is known and counts.
     address: Option<IpAddr>,
@@ -67,7 +67,7 @@ enum Reading {
 
 /// What a socket waits for, and since when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Waiting {
+pub(super) enum WaitState {
     /// For another request, if its client wants one.
     Idle(Instant),
     /// For its client to go on with what it has begun.
@@ -83,8 +83,8 @@ pub(super) enum Waiting {
 impl Progress {
     pub(super) fn new() -> Arc<Progress> {
         let reading = Reading::Handshake { since: Instant::now() };
-        let state = Mutex::new(State { reading, address: None, evicted_for: None, unsent: None });
-        Arc::new(Progress { state, evicted: Notify::new(), turned_away: Notify::new() })
+        let state = Mutex::new(ProgressState { reading, address: None, evicted_for: None, unsent: None });
+        Arc::new(Progress { state, evicted: Notify::new(), rejected: Notify::new() })
     }
 
     /// The client is at this address.
@@ -98,15 +98,15 @@ impl Progress {
     }
 
     /// What it waits for, and where its client is.
-    pub(super) fn standing(&self) -> (Waiting, Option<IpAddr>) {
+    pub(super) fn standing(&self) -> (WaitState, Option<IpAddr>) {
         let state = self.state.lock();
         let waiting = match (&state.reading, state.unsent) {
-            (Reading::Handshake { since } | Reading::Head { since }, _) => Waiting::Client(*since),
-            (Reading::Idle { .. }, Some(since)) => Waiting::Client(since),
-            (Reading::Idle { since }, None) => Waiting::Idle(*since),
-            (Reading::Queued { since }, _) => Waiting::Turn(*since),
-            (Reading::InHand, _) => Waiting::Nothing,
-            (Reading::Stream(_), _) => Waiting::Stream,
+            (Reading::Handshake { since } | Reading::Head { since }, _) => WaitState::Client(*since),
+            (Reading::Idle { .. }, Some(since)) => WaitState::Client(since),
+            (Reading::Idle { since }, None) => WaitState::Idle(*since),
+            (Reading::Queued { since }, _) => WaitState::Turn(*since),
+            (Reading::InHand, _) => WaitState::Nothing,
+            (Reading::Stream(_), _) => WaitState::Stream,
         };
         (waiting, state.address)
     }
@@ -123,13 +123,13 @@ impl Progress {
         self.state.lock().evicted_for.unwrap_or(SocketCloseReason::EvictedIdle)
     }
 
-    pub(super) fn turn_away(&self) {
-        self.turned_away.notify_one();
+    pub(super) fn reject_queued(&self) {
+        self.rejected.notify_one();
     }
 
     /// Completes when the request is not to wait any longer.
-    pub(super) async fn turned_away(&self) {
-        self.turned_away.notified().await;
+    pub(super) async fn rejected(&self) {
+        self.rejected.notified().await;
     }
 
     /// The request has to wait for its turn.
@@ -220,15 +220,15 @@ impl Progress {
 
 /// Watches the deadlines of one socket.
 #[derive(Debug)]
-pub(super) struct Deadlines<'a> {
+pub(super) struct HttpDeadlines<'a> {
     progress: &'a Progress,
     options: &'a ServerOptions,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl<'a> Deadlines<'a> {
+impl<'a> HttpDeadlines<'a> {
     pub(super) fn new(progress: &'a Progress, options: &'a ServerOptions) -> Self {
-        Deadlines { progress, options, sleep: None }
+        HttpDeadlines { progress, options, sleep: None }
     }
 
     /// Waits for a deadline to be missed; answers which. To be polled after the connection, in its

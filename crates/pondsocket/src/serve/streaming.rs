@@ -4,18 +4,18 @@ use std::task::{Context, Poll};
 
 use crate::engine::stream::Stream;
 use crate::handler::BoxFuture;
-use crate::limits::gauge::Ticket;
+use crate::limits::gauge::Permit;
 
 /// An event stream that is the answer to a request: the socket is counted among those for as long as this is there.
 pub(super) struct Streaming {
     ended: BoxFuture<()>,
-    _ticket: Ticket,
+    _permit: Permit,
 }
 
 impl Streaming {
-    pub(super) fn new(stream: &Arc<Stream>, ticket: Ticket) -> Streaming {
+    pub(super) fn new(stream: &Arc<Stream>, permit: Permit) -> Streaming {
         let stream = Arc::clone(stream);
-        Streaming { ended: Box::pin(async move { stream.ended().await }), _ticket: ticket }
+        Streaming { ended: Box::pin(async move { stream.ended().await }), _permit: permit }
     }
 
     /// Completes when nothing more comes.

@@ -78,7 +78,7 @@ impl Session {
 
     /// A message's handler has failed, or there is none.
     pub(super) fn fail(&self, call: &Call, error: &Error) {
-        let channel = call.room.name.as_str();
+        let channel = call.channel.name.as_str();
         self.log(channel, Some(call), error);
         let details = error.told_details();
         let payload =
@@ -123,7 +123,7 @@ impl Session {
 
     /// The first pattern of the channel's lobby that matches a message's event.
     pub(super) fn event_pattern(&self, call: &Call) -> Option<Box<str>> {
-        self.endpoint.lobby(call.room.lobby)?.event_pattern(&call.event)
+        self.endpoint.lobby(call.channel.lobby)?.event_pattern(&call.event)
     }
 
     /// The first pattern that matches a channel's name.
@@ -150,6 +150,6 @@ impl Session {
     fn answer(&self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
-        let _ = call.room.reply(&self.link, call.slot, &text, pondsocket_proto::channel::Treatment::CONTROL);
+        let _ = call.channel.reply(&self.link, call.slot, &text, pondsocket_proto::channel::Treatment::CONTROL);
     }
 }

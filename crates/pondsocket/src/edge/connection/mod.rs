@@ -43,17 +43,17 @@ use crate::engine::live::{Scope, Settle};
 use crate::engine::outbox::{Closure, Phase, TOO_SLOW};
 use crate::engine::timer::Key;
 use crate::limits::admission::Admission;
-use crate::limits::gauge::Ticket;
+use crate::limits::gauge::Permit;
 use crate::limits::memory::{Account, Pressure, SHARE, Wait};
 use crate::metrics::{CloseReason, Limit};
 
-pub(crate) use room::Pause;
+pub(crate) use room::ReadPause;
 pub(crate) use session::Session;
-pub(crate) use transport::{Heard, Transport};
+pub(crate) use transport::{ReadOutcome, Transport};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
+enum ConnectionStage {
     Open,
     Closing,
     Lingering,
@@ -61,40 +61,40 @@ enum Stage {
 }
 
 /// A connection's task. It ends when the transport is closed and everything received has been handled.
-pub(crate) struct Connection<T: Transport> {
+pub(crate) struct ConnectionTask<T: Transport> {
     transport: T,
     session: Session,
-    stage: Stage,
+    stage: ConnectionStage,
     opened: Instant,
-    heard: Instant,
-    pinged: Instant,
-    beaten: Instant,
+    last_read: Instant,
+    last_ping: Instant,
+    last_heartbeat: Instant,
     alarm: Option<(Instant, Key)>,
-    troubles: Option<Box<Troubles>>,
+    deadlines: Option<Box<Deadlines>>,
     /// Channels that this connection has filled up: it is not read until they have room.
-    crowded: Vec<Box<dyn Settle>>,
+    full_channels: Vec<Box<dyn Settle>>,
     /// What it holds of the server's memory, but for what waits for the client.
     account: Account,
     /// Its wait for memory to read into.
     memory: Wait,
     is_starved: bool,
-    /// See [`Places`].
+    /// See [`Permits`].
     admission: Option<Admission>,
-    _ticket: Ticket,
+    _permit: Permit,
     span: Span,
 }
 
 /// What somebody who was let in holds.
-pub(crate) struct Places {
+pub(crate) struct Permits {
     /// Among the endpoint's connections. Given back with the socket.
     pub(crate) admission: Option<Admission>,
     /// Among those for whom the server waits when it shuts down. Given back when everything has been handled.
-    pub(crate) ticket: Ticket,
+    pub(crate) permit: Permit,
 }
 
 /// Since when something has been wrong; each has its deadline.
 #[derive(Default)]
-struct Troubles {
+struct Deadlines {
     /// The peer takes nothing.
     stalled: Option<Instant>,
     /// More waits for the peer than may for long.
@@ -102,13 +102,13 @@ struct Troubles {
     /// The receive queue is full and does not move.
     full: Option<Instant>,
     /// It is not read for want of memory, and holds much of that itself.
-    hoarding: Option<Instant>,
+    out_of_memory: Option<Instant>,
     /// All that waited for the peer is out, and it is its turn to go.
     closing: Option<Instant>,
 }
 
-impl<T: Transport> Connection<T> {
-    pub(crate) fn new(transport: T, endpoint: Arc<EndpointInner>, link: Arc<Link>, places: Places) -> Self {
+impl<T: Transport> ConnectionTask<T> {
+    pub(crate) fn new(transport: T, endpoint: Arc<EndpointInner>, link: Arc<Link>, permits: Permits) -> Self {
         let now = Instant::now();
         let (drain, settings) = (&endpoint.common.drain, endpoint.settings());
         let path = &*endpoint.observer.endpoint;
@@ -121,22 +121,22 @@ impl<T: Transport> Connection<T> {
         link.count(|metrics, me| metrics.connection_opened(me));
         let (connection, user, ip) = (link.id(), link.user(), link.identity.ip);
         tracing::debug!(target: "pondsocket::connection", parent: &span, %connection, %user, ?ip, "opened");
-        Connection {
+        ConnectionTask {
             transport,
             session: Session::new(endpoint, link, settings),
-            stage: Stage::Open,
+            stage: ConnectionStage::Open,
             opened: now,
-            heard: now,
-            pinged: now,
-            beaten: now,
+            last_read: now,
+            last_ping: now,
+            last_heartbeat: now,
             alarm: None,
-            troubles: None,
-            crowded: Vec::new(),
+            deadlines: None,
+            full_channels: Vec::new(),
             account: Account::default(),
             memory: Wait::default(),
             is_starved: false,
-            admission: places.admission,
-            _ticket: places.ticket,
+            admission: permits.admission,
+            _permit: permits.permit,
             span,
         }
     }
@@ -147,30 +147,30 @@ impl<T: Transport> Connection<T> {
 
     /// Reads while there is something to read and nothing has to pause. True if it has to.
     fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        self.crowded.retain(|channel| channel.poll_room(cx).is_pending());
-        self.is_starved &= self.stage == Stage::Open && self.may_read();
+        self.full_channels.retain(|channel| channel.poll_room(cx).is_pending());
+        self.is_starved &= self.stage == ConnectionStage::Open && self.may_read();
         while self.may_read() && self.has_memory(cx) {
             self.session.note_pause();
-            match self.transport.poll_read(cx, &mut self.session, self.stage == Stage::Open) {
-                Poll::Ready(Ok(Heard::Something)) => self.heard = now,
-                Poll::Ready(Ok(Heard::Violation)) => {
-                    self.heard = now;
-                    self.stage = Stage::Lingering;
+            match self.transport.poll_read(cx, &mut self.session, self.stage == ConnectionStage::Open) {
+                Poll::Ready(Ok(ReadOutcome::Data)) => self.last_read = now,
+                Poll::Ready(Ok(ReadOutcome::Violation)) => {
+                    self.last_read = now;
+                    self.stage = ConnectionStage::Lingering;
                 }
-                Poll::Ready(Ok(Heard::End)) => self.hang_up("end of stream"),
+                Poll::Ready(Ok(ReadOutcome::End)) => self.hang_up("end of stream"),
                 Poll::Ready(Err(error)) => self.hang_up(&error.to_string()),
                 Poll::Pending => return false,
             }
         }
         // Whoever is not read cannot be heard.
-        self.heard = now;
+        self.last_read = now;
         self.session.note_pause();
         true
     }
 
     /// Returns whether the server has memory for what this connection sends. While it is closed nothing of that is kept.
     fn has_memory(&mut self, cx: &Context<'_>) -> bool {
-        if self.stage != Stage::Open {
+        if self.stage != ConnectionStage::Open {
             return true;
         }
         let memory = &self.session.endpoint.common.memory;
@@ -198,18 +198,20 @@ impl<T: Transport> Connection<T> {
 
     fn may_read(&self) -> bool {
         match self.stage {
-            Stage::Open => self.crowded.is_empty() && self.session.pause().is_none() && !self.session.must_pause(),
-            Stage::Closing | Stage::Lingering => true,
-            Stage::Gone => false,
+            ConnectionStage::Open => {
+                self.full_channels.is_empty() && self.session.pause().is_none() && !self.session.must_pause()
+            }
+            ConnectionStage::Closing | ConnectionStage::Lingering => true,
+            ConnectionStage::Gone => false,
         }
     }
 
     /// The transport is of no use any more, for this reason if there is none yet.
     fn hang_up(&mut self, why: &str) {
-        if self.stage == Stage::Gone {
+        if self.stage == ConnectionStage::Gone {
             return;
         }
-        self.stage = Stage::Gone;
+        self.stage = ConnectionStage::Gone;
         self.transport.close();
         self.link().hang_up();
         self.give_back_place();
@@ -221,7 +223,7 @@ impl<T: Transport> Connection<T> {
     /// A connection that has gone keeps its place while messages wait that it has left: else a client that comes and goes
     /// could have any number of them wait.
     fn give_back_place(&mut self) {
-        if self.stage == Stage::Gone && !self.session.is_waiting() {
+        if self.stage == ConnectionStage::Gone && !self.session.is_waiting() {
             self.admission = None;
         }
     }
@@ -239,79 +241,79 @@ impl<T: Transport> Connection<T> {
 
     /// Writes what is queued, and takes the steps that are due once everything is.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant) {
-        if self.stage == Stage::Gone {
+        if self.stage == ConnectionStage::Gone {
             return;
         }
         let mut wrote = false;
         let flushed = self.session.link.poll_flush(cx, self.transport.as_writer(), &mut wrote);
         match flushed {
             Poll::Ready(Err(error)) => return self.hang_up(&error.to_string()),
-            Poll::Ready(Ok(())) => self.cure(|troubles| &mut troubles.stalled),
+            Poll::Ready(Ok(())) => self.cure(|deadlines| &mut deadlines.stalled),
             Poll::Pending => {
                 if wrote {
-                    self.cure(|troubles| &mut troubles.stalled);
+                    self.cure(|deadlines| &mut deadlines.stalled);
                 }
-                self.trouble(now, |troubles| &mut troubles.stalled);
-                self.cure(|troubles| &mut troubles.closing);
+                self.trouble(now, |deadlines| &mut deadlines.stalled);
+                self.cure(|deadlines| &mut deadlines.closing);
                 return;
             }
         }
         match (self.stage, self.link().phase()) {
-            (Stage::Closing, Phase::Closing | Phase::Closed) if self.transport.is_free_to_go() => {
+            (ConnectionStage::Closing, Phase::Closing | Phase::Closed) if self.transport.is_free_to_go() => {
                 self.hang_up("closed");
             }
-            (Stage::Lingering, Phase::Closing) => {
+            (ConnectionStage::Lingering, Phase::Closing) => {
                 // The peer learns why before its unread bytes make the kernel reset the connection.
                 self.link().hang_up();
                 self.transport.shut_down(cx);
             }
-            (_, Phase::Closed) if self.stage != Stage::Lingering => self.hang_up("the socket failed"),
+            (_, Phase::Closed) if self.stage != ConnectionStage::Lingering => self.hang_up("the socket failed"),
             _ => {}
         }
-        if matches!(self.stage, Stage::Closing | Stage::Lingering) {
+        if matches!(self.stage, ConnectionStage::Closing | ConnectionStage::Lingering) {
             // What was queued is out: from now on it is the peer's turn.
-            self.trouble(now, |troubles| &mut troubles.closing);
+            self.trouble(now, |deadlines| &mut deadlines.closing);
         }
     }
 
     /// Follows what others, or the peer, have done to the link.
     fn follow_link(&mut self) {
-        if self.stage == Stage::Open && self.link().phase() != Phase::Open {
-            self.stage = Stage::Closing;
+        if self.stage == ConnectionStage::Open && self.link().phase() != Phase::Open {
+            self.stage = ConnectionStage::Closing;
         }
-        if self.stage != Stage::Open {
+        if self.stage != ConnectionStage::Open {
             self.session.depart();
         }
     }
 
     /// Does what is due, and says when the next thing will be.
-    fn keep_time(&mut self, now: Instant) -> Option<Instant> {
-        if self.stage == Stage::Gone {
+    fn poll_deadlines(&mut self, now: Instant) -> Option<Instant> {
+        if self.stage == ConnectionStage::Gone {
             return self.session.next_deadline();
         }
         let lag = self.link().lag();
-        self.watch(now, lag.is_some(), |troubles| &mut troubles.over);
-        if self.session.take_moved() {
+        self.watch(now, lag.is_some(), |deadlines| &mut deadlines.over);
+        if self.session.take_progress() {
             // The queue may be full for as long as it moves.
-            self.cure(|troubles| &mut troubles.full);
+            self.cure(|deadlines| &mut deadlines.full);
         }
-        let is_full = self.stage == Stage::Open && self.session.pause() == Some(Pause::Messages);
-        self.watch(now, is_full, |troubles| &mut troubles.full);
+        let is_full = self.stage == ConnectionStage::Open && self.session.pause() == Some(ReadPause::Messages);
+        self.watch(now, is_full, |deadlines| &mut deadlines.full);
 
         let options = Arc::clone(&self.session.options);
         let is_hoarding = self.is_starved && self.transport.buffered() + self.link().depth().1 >= SHARE;
-        self.watch(now, is_hoarding, |troubles| &mut troubles.hoarding);
-        let since = |of: fn(&Troubles) -> Option<Instant>| self.troubles.as_deref().and_then(of);
+        self.watch(now, is_hoarding, |deadlines| &mut deadlines.out_of_memory);
+        let since = |of: fn(&Deadlines) -> Option<Instant>| self.deadlines.as_deref().and_then(of);
         let late = |start: Option<Instant>, limit: Duration| start.is_some_and(|start| now >= start + limit);
-        let stalled = since(|troubles| troubles.stalled);
+        let stalled = since(|deadlines| deadlines.stalled);
         // Whoever takes something is not given up for what others do, as long as they wait for it.
-        let over = since(|troubles| troubles.over).zip(lag);
+        let over = since(|deadlines| deadlines.over).zip(lag);
         let over = over.map(|(over, lag)| if lag.left_behind { over } else { over.max(lag.since) });
-        let full = since(|troubles| troubles.full);
-        let hoarding = since(|troubles| troubles.hoarding);
-        let closing = since(|troubles| troubles.closing);
+        let full = since(|deadlines| deadlines.full);
+        let out_of_memory = since(|deadlines| deadlines.out_of_memory);
+        let closing = since(|deadlines| deadlines.closing);
 
-        let silence = T::ANSWERS.then(|| self.heard + options.pong_wait);
+        let silence = T::ANSWERS.then(|| self.last_read + options.pong_wait);
         let silent = silence.is_some_and(|end| now >= end);
         if silent || late(stalled, options.write_wait) || late(closing, options.write_wait) {
             let (text, reason) = match silent {
@@ -330,31 +332,31 @@ impl<T: Transport> Connection<T> {
             self.link().give_up(TOO_MANY_MESSAGES);
             return Some(now);
         }
-        if late(hoarding, options.write_wait) {
+        if late(out_of_memory, options.write_wait) {
             self.link().give_up(OUT_OF_MEMORY);
             return Some(now);
         }
-        let is_open = self.stage == Stage::Open;
-        if is_open && now >= self.pinged + options.ping_interval {
-            self.pinged = now;
+        let is_open = self.stage == ConnectionStage::Open;
+        if is_open && now >= self.last_ping + options.ping_interval {
+            self.last_ping = now;
             self.link().keep_alive();
             return Some(now);
         }
-        let beat = options.heartbeat.map(|interval| self.beaten + interval).filter(|_| is_open);
+        let beat = options.heartbeat.map(|interval| self.last_heartbeat + interval).filter(|_| is_open);
         if beat.is_some_and(|beat| now >= beat) {
-            self.beaten = now;
+            self.last_heartbeat = now;
             self.send_heartbeat();
             return Some(now);
         }
         let next = [
             silence,
-            is_open.then(|| self.pinged + options.ping_interval),
+            is_open.then(|| self.last_ping + options.ping_interval),
             beat,
             stalled.map(|start| start + options.write_wait),
             closing.map(|start| start + options.write_wait),
             over.map(|start| start + options.send_timeout),
             full.map(|start| start + options.write_wait),
-            hoarding.map(|start| start + options.write_wait),
+            out_of_memory.map(|start| start + options.write_wait),
             self.session.next_deadline(),
         ];
         next.into_iter().flatten().min()
@@ -376,7 +378,7 @@ impl<T: Transport> Connection<T> {
         tracing::warn!(target: "pondsocket::connection", %connection, %user, handlers, "cut off");
     }
 
-    fn watch(&mut self, now: Instant, wrong: bool, which: fn(&mut Troubles) -> &mut Option<Instant>) {
+    fn watch(&mut self, now: Instant, wrong: bool, which: fn(&mut Deadlines) -> &mut Option<Instant>) {
         if wrong {
             self.trouble(now, which);
         } else {
@@ -384,13 +386,13 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    fn trouble(&mut self, now: Instant, which: fn(&mut Troubles) -> &mut Option<Instant>) {
-        which(self.troubles.get_or_insert_default()).get_or_insert(now);
+    fn trouble(&mut self, now: Instant, which: fn(&mut Deadlines) -> &mut Option<Instant>) {
+        which(self.deadlines.get_or_insert_default()).get_or_insert(now);
     }
 
-    fn cure(&mut self, which: fn(&mut Troubles) -> &mut Option<Instant>) {
-        if let Some(troubles) = &mut self.troubles {
-            *which(troubles) = None;
+    fn cure(&mut self, which: fn(&mut Deadlines) -> &mut Option<Instant>) {
+        if let Some(deadlines) = &mut self.deadlines {
+            *which(deadlines) = None;
         }
     }
 
@@ -407,7 +409,7 @@ impl<T: Transport> Connection<T> {
     }
 }
 
-impl<T: Transport> Future for Connection<T> {
+impl<T: Transport> Future for ConnectionTask<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -422,13 +424,13 @@ impl<T: Transport> Future for Connection<T> {
             }
             let scope = Scope::enter();
             me.link().cork(cx.waker());
-            me.session.poll_jobs(cx, now);
+            me.session.poll_running(cx, now);
             let paused = me.read_all(cx, now);
             me.follow_link();
-            me.session.poll_jobs(cx, now);
+            me.session.poll_running(cx, now);
             me.link().uncork();
             let changed = scope.finish();
-            me.crowded.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
+            me.full_channels.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
             me.flush(cx, now);
             me.follow_link();
             me.give_back_place();
@@ -437,10 +439,10 @@ impl<T: Transport> Future for Connection<T> {
                 // What made it pause has been delivered meanwhile: nothing else would wake it.
                 continue;
             }
-            if me.stage == Stage::Gone && me.session.is_done() {
+            if me.stage == ConnectionStage::Gone && me.session.is_done() {
                 return Poll::Ready(());
             }
-            match me.keep_time(now) {
+            match me.poll_deadlines(now) {
                 // Something was due and has been done: what follows from it is done in another round.
                 Some(deadline) if deadline <= now => {}
                 deadline => {
@@ -452,7 +454,7 @@ impl<T: Transport> Future for Connection<T> {
     }
 }
 
-impl<T: Transport> Drop for Connection<T> {
+impl<T: Transport> Drop for ConnectionTask<T> {
     fn drop(&mut self) {
         let span = self.span.clone();
         let _entered = span.enter();
@@ -486,7 +488,7 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream};
 
     use super::*;
-    use crate::edge::websocket::Frames;
+    use crate::edge::websocket::WebSocketTransport;
     use crate::engine::framing::Framing;
     use crate::engine::link::{Identity, Terms};
     use crate::engine::outbox::Bounds;
@@ -514,7 +516,7 @@ mod tests {
         stream.write_all(&[&head, text.as_bytes()].concat()).await.expect("room for a frame");
     }
 
-    fn connect(endpoint: &crate::Endpoint) -> (DuplexStream, Connection<Frames>) {
+    fn connect(endpoint: &crate::Endpoint) -> (DuplexStream, ConnectionTask<WebSocketTransport>) {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (socket, writer) = Socket::io(Box::new(theirs));
         let (id, user) = (ConnectionId::from_u128(1), UserId::new("ada").expect("valid"));
@@ -524,9 +526,9 @@ mod tests {
         let observer = Arc::clone(&endpoint.0.observer);
         let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
         let decoder = Decoder::new(DecoderLimits { max_message_size: 1024 }, None);
-        let places = Places { admission: None, ticket: endpoint.0.common.drain.admit().expect("it serves") };
-        let frames = Frames::new(socket, Vec::new(), decoder);
-        (ours, Connection::new(frames, Arc::clone(&endpoint.0), link, places))
+        let permits = Permits { admission: None, permit: endpoint.0.common.drain.admit().expect("it serves") };
+        let frames = WebSocketTransport::new(socket, Vec::new(), decoder);
+        (ours, ConnectionTask::new(frames, Arc::clone(&endpoint.0), link, permits))
     }
 
     /// Its own deliveries run only when this test waits: until then the channel stays as full as it is.
@@ -548,7 +550,8 @@ mod tests {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let cx = &mut Context::from_waker(&waker);
-        let mut poll = |connection: &mut Connection<Frames>| assert!(Pin::new(connection).poll(cx).is_pending());
+        let mut poll =
+            |connection: &mut ConnectionTask<WebSocketTransport>| assert!(Pin::new(connection).poll(cx).is_pending());
 
         send(&mut stream, "JOIN_CHANNEL", "JOIN_CHANNEL").await;
         poll(&mut connection);

@@ -6,7 +6,7 @@ use pondsocket_proto::channel::{Assigns, Step};
 use pondsocket_proto::id::ChannelName;
 use tokio::time::Instant;
 
-use super::room::Seat;
+use super::room::ChannelMembership;
 use super::session::Session;
 use crate::channel::Channel;
 use crate::context::{Call, Joined};
@@ -23,9 +23,9 @@ impl Session {
             self.fail(call, error);
             self.count_unexpected(by, error);
         }
-        self.endpoint.finish(HandlerKind::Event, Some(call.room.lobby), started, outcome.as_ref().err());
+        self.endpoint.finish(HandlerKind::Event, Some(call.channel.lobby), started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
-            let channel = Channel::new(&self.endpoint, call.room.name.clone());
+            let channel = Channel::new(&self.endpoint, call.channel.name.clone());
             hooks.after_message(&me.info(), &channel, &call.event, outcome.as_ref().copied());
         });
     }
@@ -112,8 +112,8 @@ impl Session {
         }
         let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
         tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, "joined");
-        self.rooms.entry(name).or_default().seat =
-            Some(Seat { live, slot: accepted.slot, membership: accepted.membership });
+        self.subscriptions.entry(name).or_default().membership =
+            Some(ChannelMembership { live, slot: accepted.slot, id: accepted.membership });
         Ok(())
     }
 

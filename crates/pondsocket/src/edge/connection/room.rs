@@ -11,16 +11,16 @@ use crate::error::Error;
 
 /// A place in a live channel.
 #[derive(Clone, Debug)]
-pub(crate) struct Seat {
+pub(crate) struct ChannelMembership {
     pub(crate) live: Arc<Live>,
     pub(crate) slot: Slot,
     /// The membership of the connection's user, which it may share with other connections.
-    pub(crate) membership: Membership,
+    pub(crate) id: Membership,
 }
 
 /// Something that a client asked for in a channel.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(super) enum Request {
     Join {
         request_id: Arc<str>,
         payload: Arc<str>,
@@ -40,48 +40,48 @@ pub(super) enum Work {
     },
 }
 
-impl Work {
+impl Request {
     /// The bytes of what the client has sent.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Work::Join { request_id, payload } => request_id.len() + payload.len(),
-            Work::MalformedJoin { malformed, .. } => malformed.bytes(),
-            Work::Event { event, request_id, payload } => event.len() + request_id.len() + payload.len(),
-            Work::Leave { request_id } => request_id.len(),
+            Request::Join { request_id, payload } => request_id.len() + payload.len(),
+            Request::MalformedJoin { malformed, .. } => malformed.bytes(),
+            Request::Event { event, request_id, payload } => event.len() + request_id.len() + payload.len(),
+            Request::Leave { request_id } => request_id.len(),
         }
     }
 
     pub(super) fn is_join(&self) -> bool {
-        matches!(self, Work::Join { .. } | Work::MalformedJoin { .. })
+        matches!(self, Request::Join { .. } | Request::MalformedJoin { .. })
     }
 }
 
 /// The messages of a connection that wait for their turn, in all its channels.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct QueuedRequests {
     pub(super) messages: usize,
     pub(super) bytes: usize,
     /// Those of the messages that are joins.
     pub(super) joins: usize,
 }
 
-impl Waiting {
-    pub(super) fn add(&mut self, work: &Work) {
+impl QueuedRequests {
+    pub(super) fn add(&mut self, request: &Request) {
         self.messages += 1;
-        self.bytes += work.bytes();
-        self.joins += usize::from(work.is_join());
+        self.bytes += request.bytes();
+        self.joins += usize::from(request.is_join());
     }
 
-    pub(super) fn remove(&mut self, work: &Work) {
+    pub(super) fn remove(&mut self, request: &Request) {
         self.messages -= 1;
-        self.bytes -= work.bytes();
-        self.joins -= usize::from(work.is_join());
+        self.bytes -= request.bytes();
+        self.joins -= usize::from(request.is_join());
     }
 }
 
 /// A limit that a connection has reached, so that it is not read until there is room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Pause {
+pub(crate) enum ReadPause {
     /// `receive_channel_buffer` messages wait.
     Messages,
     /// `receive_bytes` wait.
@@ -92,41 +92,41 @@ pub(crate) enum Pause {
 
 /// One channel of one connection: its place there, and the queue of what is to be done, one at a time.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct Subscription {
     /// Where it sits. It may have been taken out since: the channel knows.
-    pub(super) seat: Option<Seat>,
+    pub(super) membership: Option<ChannelMembership>,
     /// Only while there is something to do.
-    pub(super) busy: Option<Box<Busy>>,
+    pub(super) backlog: Option<Box<Backlog>>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Busy {
+pub(super) struct Backlog {
     /// In the order of arrival.
-    pub(super) queue: VecDeque<Work>,
+    pub(super) queue: VecDeque<Request>,
     /// The connection has gone; what it had sent as a member is still handled.
-    pub(super) gone: Option<Gone>,
+    pub(super) ended: Option<EndedMembership>,
 }
 
 /// The end of a membership by the end of its connection.
 #[derive(Clone, Debug)]
-pub(super) struct Gone {
-    pub(super) seat: Seat,
+pub(super) struct EndedMembership {
+    pub(super) membership: ChannelMembership,
     /// There if the user has left the channel with it.
     pub(super) departure: Option<Arc<Departure>>,
     /// Whether the leave handler has been started.
-    pub(super) told: bool,
+    pub(super) leave_started: bool,
 }
 
-impl Room {
+impl Subscription {
     /// Keeps only what was received while the connection was a member: a join that was not decided, and everything
     /// behind it or behind a leave, is dropped. Answers what is left.
-    pub(super) fn keep_accepted(&mut self, member: bool) -> Waiting {
-        let Some(busy) = &mut self.busy else { return Waiting::default() };
-        let accepted = busy.queue.iter().take_while(|work| matches!(work, Work::Event { .. })).count();
-        busy.queue.truncate(if member { accepted } else { 0 });
+    pub(super) fn keep_accepted(&mut self, member: bool) -> QueuedRequests {
+        let Some(backlog) = &mut self.backlog else { return QueuedRequests::default() };
+        let accepted = backlog.queue.iter().take_while(|request| matches!(request, Request::Event { .. })).count();
+        backlog.queue.truncate(if member { accepted } else { 0 });
         // A queue of many may have become one of few.
-        busy.queue.shrink_to_fit();
-        let bytes = busy.queue.iter().map(Work::bytes).sum();
-        Waiting { messages: busy.queue.len(), bytes, joins: 0 }
+        backlog.queue.shrink_to_fit();
+        let bytes = backlog.queue.iter().map(Request::bytes).sum();
+        QueuedRequests { messages: backlog.queue.len(), bytes, joins: 0 }
     }
 }

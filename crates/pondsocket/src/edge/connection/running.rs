@@ -10,8 +10,8 @@ use pondsocket_proto::wire::ClientText;
 use tokio::time::Instant;
 use tracing::debug_span;
 
-use super::job::{Job, Kind, Task};
-use super::room::{Seat, Work};
+use super::job::{HandlerTask, RunningHandler, TaskKind};
+use super::room::{ChannelMembership, Request};
 use super::session::{Session, fresh_request_id};
 use crate::context::{Call, EventContext, JoinContext, LeaveReason};
 use crate::error::Error;
@@ -22,38 +22,38 @@ use crate::json::received::Received;
 use crate::metrics::Component;
 
 impl Session {
-    pub(super) fn start(&mut self, name: &ChannelName, work: Work) -> Option<Task> {
-        match work {
-            Work::Event { event, request_id, payload } => self.start_event(name, (event, request_id, payload)),
-            Work::Join { request_id, payload } => self.start_join(name, request_id, payload),
-            Work::MalformedJoin { malformed, error } => {
+    pub(super) fn start(&mut self, name: &ChannelName, request: Request) -> Option<HandlerTask> {
+        match request {
+            Request::Event { event, request_id, payload } => self.start_event(name, (event, request_id, payload)),
+            Request::Join { request_id, payload } => self.start_join(name, request_id, payload),
+            Request::MalformedJoin { malformed, error } => {
                 let request_id = malformed.request_id.clone().unwrap_or_else(|| fresh_request_id().to_string().into());
                 if !self.acknowledge_again(name, &request_id) {
                     self.decline_malformed(&malformed, &error);
                 }
                 None
             }
-            Work::Leave { request_id } => self.start_leave(name, &request_id),
+            Request::Leave { request_id } => self.start_leave(name, &request_id),
         }
     }
 
-    fn start_event(&mut self, name: &ChannelName, message: (Box<str>, Box<str>, Box<str>)) -> Option<Task> {
-        let gone = self.rooms.get(name).and_then(|room| room.busy.as_ref()?.gone.clone());
-        let seat = gone.as_ref().map(|gone| gone.seat.clone()).or_else(|| self.seat(name));
-        let Some(seat) = seat else {
+    fn start_event(&mut self, name: &ChannelName, message: (Box<str>, Box<str>, Box<str>)) -> Option<HandlerTask> {
+        let ended = self.subscriptions.get(name).and_then(|subscription| subscription.backlog.as_ref()?.ended.clone());
+        let membership = ended.as_ref().map(|ended| ended.membership.clone()).or_else(|| self.membership(name));
+        let Some(membership) = membership else {
             self.not_joined(name.as_str(), &message.1);
             return None;
         };
-        let seat = (seat.live, seat.slot, seat.membership);
-        let call = Call::new(&self.endpoint, &self.link, seat, message);
-        if let Some(gone) = gone {
-            call.depart(gone.departure);
+        let membership = (membership.live, membership.slot, membership.id);
+        let call = Call::new(&self.endpoint, &self.link, membership, message);
+        if let Some(ended) = ended {
+            call.depart(ended.departure);
         }
         let span = debug_span!(target: "pondsocket::handler", "event", channel = name.as_str(), event = &*call.event, request_id = &*call.request_id);
         let entered = span.enter();
         let mut ctx = EventContext::new(Arc::clone(&call));
         let hooks = &self.endpoint.common.hooks;
-        let lobby = self.endpoint.lobby(call.room.lobby).ok_or_else(|| Error::internal("a lobby has vanished"));
+        let lobby = self.endpoint.lobby(call.channel.lobby).ok_or_else(|| Error::internal("a lobby has vanished"));
         let allowed = lobby.and_then(|lobby| {
             if hooks.is_on() {
                 lobby.route(&mut ctx);
@@ -70,10 +70,10 @@ impl Session {
         let started = self.endpoint.observer.start();
         let future = lobby.handle(ctx);
         drop(entered);
-        Some(Task { kind: Kind::Event { call, future }, started, span })
+        Some(HandlerTask { kind: TaskKind::Event { call, future }, started, span })
     }
 
-    fn start_join(&mut self, name: &ChannelName, request_id: Arc<str>, payload: Arc<str>) -> Option<Task> {
+    fn start_join(&mut self, name: &ChannelName, request_id: Arc<str>, payload: Arc<str>) -> Option<HandlerTask> {
         if self.acknowledge_again(name, &(&*request_id).into()) {
             return None;
         }
@@ -104,7 +104,7 @@ impl Session {
                 let started = self.endpoint.observer.start();
                 let future = self.endpoint.join(ctx);
                 drop(entered);
-                Some(Task { kind: Kind::Join { request_id, future }, started, span })
+                Some(HandlerTask { kind: TaskKind::Join { request_id, future }, started, span })
             }
             Err(error) => {
                 drop(entered);
@@ -116,14 +116,14 @@ impl Session {
 
     /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
     fn acknowledge_again(&mut self, name: &ChannelName, request_id: &ClientText<'_>) -> bool {
-        let Some(Seat { live, slot, .. }) = self.seat(name) else { return false };
+        let Some(ChannelMembership { live, slot, .. }) = self.membership(name) else { return false };
         let again = live.change(|channel| channel.rejoin(slot, self.link.id(), request_id));
         matches!(again, Ok(Ok(())))
     }
 
-    fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<Task> {
-        let seat = self.rooms.get_mut(name).and_then(|room| room.seat.take());
-        if let Some(Seat { live, slot, .. }) = seat {
+    fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<HandlerTask> {
+        let membership = self.subscriptions.get_mut(name).and_then(|subscription| subscription.membership.take());
+        if let Some(ChannelMembership { live, slot, .. }) = membership {
             let left = live.change(|channel| channel.leave(slot, self.link.id(), Some(request_id)));
             live.farewell(&self.link);
             if let Ok(Ok(departure)) = left {
@@ -135,68 +135,79 @@ impl Session {
     }
 
     /// After the last message of a connection that has gone: its leave handler.
-    pub(super) fn start_farewell(&mut self, name: &ChannelName) -> Option<Task> {
-        let gone = self.rooms.get_mut(name)?.busy.as_mut()?.gone.as_mut()?;
-        if std::mem::replace(&mut gone.told, true) {
+    pub(super) fn start_final_leave(&mut self, name: &ChannelName) -> Option<HandlerTask> {
+        let ended = self.subscriptions.get_mut(name)?.backlog.as_mut()?.ended.as_mut()?;
+        if std::mem::replace(&mut ended.leave_started, true) {
             return None;
         }
-        let departure = Departure::clone(gone.departure.as_ref()?);
-        let lobby = gone.seat.live.lobby;
+        let departure = Departure::clone(ended.departure.as_ref()?);
+        let lobby = ended.membership.live.lobby;
         self.leave_task(name, lobby, departure, LeaveReason::Closed)
     }
 
-    fn leave_task(&self, name: &ChannelName, lobby: usize, departure: Departure, reason: LeaveReason) -> Option<Task> {
+    fn leave_task(
+        &self,
+        name: &ChannelName,
+        lobby: usize,
+        departure: Departure,
+        reason: LeaveReason,
+    ) -> Option<HandlerTask> {
         let span = debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), %reason);
         let started = self.endpoint.observer.start();
         let future = span.in_scope(|| self.endpoint.leave(name.clone(), lobby, departure, reason))?;
-        Some(Task { kind: Kind::Leave { lobby, future }, started, span })
+        Some(HandlerTask { kind: TaskKind::Leave { lobby, future }, started, span })
     }
 
     /// Polls all running handlers; cancels those whose time is over.
-    pub(super) fn poll_jobs(&mut self, cx: &mut Context<'_>, now: Instant) {
+    pub(super) fn poll_running(&mut self, cx: &mut Context<'_>, now: Instant) {
         let mut at = 0;
-        while at < self.jobs.len() {
-            let Job { room, deadline, bytes, task } = self.jobs.swap_remove(at);
-            match self.advance(&room, task, cx) {
+        while at < self.running.len() {
+            let RunningHandler { subscription, deadline, bytes, task } = self.running.swap_remove(at);
+            match self.advance(&subscription, task, cx) {
                 Some(task) if now < task.kind.deadline().unwrap_or(deadline) => {
                     let deadline = task.kind.deadline().unwrap_or(deadline);
-                    self.jobs.push(Job { room, deadline, bytes, task });
-                    let last = self.jobs.len() - 1;
-                    self.jobs.swap(at, last);
+                    self.running.push(RunningHandler { subscription, deadline, bytes, task });
+                    let last = self.running.len() - 1;
+                    self.running.swap(at, last);
                     at += 1;
                 }
                 late => {
                     self.handled_bytes -= bytes;
                     if let Some(task) = late {
-                        self.expire(&room, task);
+                        self.expire(&subscription, task);
                     }
-                    self.work_off(room, None, cx);
+                    self.run_requests(subscription, None, cx);
                 }
             }
         }
-        while !self.has_enough_handlers()
-            && let Some(name) = self.starved.pop_front()
+        while !self.is_at_handler_limit()
+            && let Some(name) = self.waiting_for_handler.pop_front()
         {
-            self.work_off(name, None, cx);
+            self.run_requests(name, None, cx);
         }
     }
 
     /// Polls a handler once. It comes back if it waits; if not, what it decided is carried out.
-    pub(super) fn advance(&mut self, name: &ChannelName, mut task: Task, cx: &mut Context<'_>) -> Option<Task> {
+    pub(super) fn advance(
+        &mut self,
+        name: &ChannelName,
+        mut task: HandlerTask,
+        cx: &mut Context<'_>,
+    ) -> Option<HandlerTask> {
         let span = task.span.clone();
         let _entered = span.enter();
         match &mut task.kind {
-            Kind::Event { call, future } => {
+            TaskKind::Event { call, future } => {
                 let Poll::Ready(outcome) = future.poll(cx) else { return Some(task) };
                 self.finish_event(call, Component::EventHandler, task.started, outcome);
             }
-            Kind::Join { request_id, future } => {
+            TaskKind::Join { request_id, future } => {
                 let Poll::Ready(answer) = future.poll(cx) else { return Some(task) };
                 let topic = answer.is_ok().then(|| self.endpoint.listen(name)).flatten();
                 match (answer, topic) {
                     (Ok(joined), Some(topic)) => {
                         let (request_id, since) = (Arc::clone(request_id), Instant::now());
-                        task.kind = Kind::Opening { request_id, joined, topic, since };
+                        task.kind = TaskKind::Opening { request_id, joined, topic, since };
                         return self.advance(name, task, cx);
                     }
                     (answer, _) => {
@@ -204,13 +215,13 @@ impl Session {
                     }
                 }
             }
-            Kind::Opening { topic, .. } => {
+            TaskKind::Opening { topic, .. } => {
                 if topic.as_mut().poll(cx).is_pending() {
                     return Some(task);
                 }
                 self.finish_opening(name, task);
             }
-            Kind::Leave { lobby, future } => {
+            TaskKind::Leave { lobby, future } => {
                 let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
                 let who = (name.as_str(), self.link.user().as_str());
                 self.endpoint.finish_leave(who, *lobby, task.started, &outcome);
@@ -220,14 +231,14 @@ impl Session {
     }
 
     /// What others say in the channel is heard, or is not waited for any longer.
-    fn finish_opening(&mut self, name: &ChannelName, task: Task) {
-        let Kind::Opening { request_id, joined, since, .. } = task.kind else { return };
+    fn finish_opening(&mut self, name: &ChannelName, task: HandlerTask) {
+        let TaskKind::Opening { request_id, joined, since, .. } = task.kind else { return };
         // The handler has not taken that time.
         let started = task.started.map(|started| started + since.elapsed());
         self.finish_join(name, &request_id, Component::JoinHandler, started, Ok(joined));
     }
 
-    fn expire(&mut self, name: &ChannelName, task: Task) {
+    fn expire(&mut self, name: &ChannelName, task: HandlerTask) {
         if !task.kind.is_handler() {
             return self.finish_opening(name, task);
         }
@@ -235,10 +246,10 @@ impl Session {
         let _entered = span.enter();
         let around = Around::now();
         let (event, pattern) = match &task.kind {
-            Kind::Event { call, .. } => (Some(&*call.event), self.event_pattern(call)),
-            Kind::Join { .. } => (None, self.channel_pattern(name.as_str())),
-            Kind::Leave { lobby, .. } => (None, self.endpoint.pattern(*lobby)),
-            Kind::Opening { .. } => (None, None),
+            TaskKind::Event { call, .. } => (Some(&*call.event), self.event_pattern(call)),
+            TaskKind::Join { .. } => (None, self.channel_pattern(name.as_str())),
+            TaskKind::Leave { lobby, .. } => (None, self.endpoint.pattern(*lobby)),
+            TaskKind::Opening { .. } => (None, None),
         };
         tracing::warn!(
             target: "pondsocket::handler",
@@ -251,18 +262,18 @@ impl Session {
             "cancelled at its deadline"
         );
         match &task.kind {
-            Kind::Event { call, .. } => {
+            TaskKind::Event { call, .. } => {
                 self.finish_event(call, Component::EventHandler, task.started, Err(guard::timed_out()))
             }
-            Kind::Join { request_id, .. } => {
+            TaskKind::Join { request_id, .. } => {
                 self.finish_join(name, request_id, Component::JoinHandler, task.started, Err(guard::timed_out()));
             }
-            Kind::Leave { lobby, .. } => {
+            TaskKind::Leave { lobby, .. } => {
                 let who = (name.as_str(), self.link.user().as_str());
                 self.endpoint.finish_leave(who, *lobby, task.started, &Err(guard::timed_out()));
             }
             // It has gone on without, above.
-            Kind::Opening { .. } => {}
+            TaskKind::Opening { .. } => {}
         }
     }
 }

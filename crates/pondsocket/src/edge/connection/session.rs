@@ -9,10 +9,10 @@ use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
-use super::job::{Job, Kind};
+use super::job::{RunningHandler, TaskKind};
 use super::rates::Rates;
-use super::room::{Busy, Gone, Pause, Room, Seat, Waiting, Work};
-use crate::endpoint::{EndpointInner, Settings};
+use super::room::{Backlog, ChannelMembership, EndedMembership, QueuedRequests, ReadPause, Request, Subscription};
+use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::engine::live::Scope;
@@ -24,36 +24,36 @@ use crate::metrics::{CloseReason, Limit, Queue};
 pub(crate) struct Session {
     pub(super) endpoint: Arc<EndpointInner>,
     pub(super) link: Arc<Link>,
-    pub(super) options: Arc<Settings>,
+    pub(super) options: Arc<EndpointSettings>,
     rates: Option<Box<Rates>>,
-    pub(super) rooms: HashMap<ChannelName, Room>,
-    pub(super) jobs: Vec<Job>,
+    pub(super) subscriptions: HashMap<ChannelName, Subscription>,
+    pub(super) running: Vec<RunningHandler>,
     /// Rooms with work that wait for one of the running handlers to end.
-    pub(super) starved: VecDeque<ChannelName>,
-    waiting: Waiting,
+    pub(super) waiting_for_handler: VecDeque<ChannelName>,
+    waiting: QueuedRequests,
     /// Bytes of messages that handlers are at work on.
     pub(super) handled_bytes: usize,
     /// The limit for which reading was paused last, until there is room.
-    paused: Option<Pause>,
+    paused: Option<ReadPause>,
     /// Something that waited has been begun since somebody asked.
-    moved: bool,
+    progressed: bool,
     departed: bool,
 }
 
 impl Session {
-    pub(super) fn new(endpoint: Arc<EndpointInner>, link: Arc<Link>, options: Arc<Settings>) -> Session {
+    pub(super) fn new(endpoint: Arc<EndpointInner>, link: Arc<Link>, options: Arc<EndpointSettings>) -> Session {
         Session {
             endpoint,
             link,
             rates: Rates::new(&options, Instant::now()),
             options,
-            rooms: HashMap::new(),
-            jobs: Vec::new(),
-            starved: VecDeque::new(),
-            waiting: Waiting::default(),
+            subscriptions: HashMap::new(),
+            running: Vec::new(),
+            waiting_for_handler: VecDeque::new(),
+            waiting: QueuedRequests::default(),
             handled_bytes: 0,
             paused: None,
-            moved: false,
+            progressed: false,
             departed: false,
         }
     }
@@ -63,17 +63,17 @@ impl Session {
     }
 
     /// Why nothing more may be read for now; `None` if it may.
-    pub(crate) fn pause(&self) -> Option<Pause> {
-        let Waiting { messages, bytes, joins } = self.waiting;
+    pub(crate) fn pause(&self) -> Option<ReadPause> {
+        let QueuedRequests { messages, bytes, joins } = self.waiting;
         if messages >= self.options.receive_channel_buffer {
-            return Some(Pause::Messages);
+            return Some(ReadPause::Messages);
         }
         if bytes >= self.options.receive_bytes {
-            return Some(Pause::Bytes);
+            return Some(ReadPause::Bytes);
         }
         // Few connections have as many jobs: most are not looked through.
         let most = self.options.max_pending_joins;
-        (joins + self.jobs.len() >= most && joins + self.running_joins() >= most).then_some(Pause::Joins)
+        (joins + self.running.len() >= most && joins + self.undecided_joins() >= most).then_some(ReadPause::Joins)
     }
 
     /// Notes whether reading pauses; each pause is counted once.
@@ -81,10 +81,10 @@ impl Session {
         let pause = self.pause();
         if pause != std::mem::replace(&mut self.paused, pause) {
             match pause {
-                Some(Pause::Bytes) => self.link.reached(Limit::ReceiveBytes),
-                Some(Pause::Joins) => self.link.reached(Limit::PendingJoins),
+                Some(ReadPause::Bytes) => self.link.reached(Limit::ReceiveBytes),
+                Some(ReadPause::Joins) => self.link.reached(Limit::PendingJoins),
                 // It is seen in `queue_depth`.
-                Some(Pause::Messages) | None => {}
+                Some(ReadPause::Messages) | None => {}
             }
         }
     }
@@ -105,18 +105,18 @@ impl Session {
     }
 
     /// Whether something that waited has been begun since the last call.
-    pub(super) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
+    pub(super) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progressed)
     }
 
     /// Whether the connection has gone and everything has been handled.
     pub(super) fn is_done(&self) -> bool {
-        self.departed && self.jobs.is_empty() && self.starved.is_empty()
+        self.departed && self.running.is_empty() && self.waiting_for_handler.is_empty()
     }
 
     /// When the next running handler is to be cancelled.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.jobs.iter().map(|job| job.deadline).min()
+        self.running.iter().map(|handler| handler.deadline).min()
     }
 
     /// A binary message is taken for text if it is (docs/protocol.md, Envelope).
@@ -130,11 +130,11 @@ impl Session {
     pub(crate) fn on_text(&mut self, text: &str, cx: &mut Context<'_>) {
         let message = client::decode(text);
         if let Ok(ClientMessage::Leave(message)) = &message
-            && let Some((name, _)) = self.rooms.get_key_value(&*message.channel)
+            && let Some((name, _)) = self.subscriptions.get_key_value(&*message.channel)
         {
             // It undoes a join, which has been paid for.
-            let work = Work::Leave { request_id: message.request_id.as_ref().into() };
-            return self.submit(name.clone(), work, cx);
+            let request = Request::Leave { request_id: message.request_id.as_ref().into() };
+            return self.submit(name.clone(), request, cx);
         }
         let refused = self.admit(text.len()).err();
         match (message, refused) {
@@ -161,17 +161,17 @@ impl Session {
         }
         let error = Error::new(malformed.code, malformed.reason.to_string());
         let channel = malformed.channel.as_ref().and_then(ClientText::exact);
-        let name = channel.and_then(|channel| self.rooms.get_key_value(channel)).map(|(name, _)| name.clone());
+        let name = channel.and_then(|channel| self.subscriptions.get_key_value(channel)).map(|(name, _)| name.clone());
         match name {
             // Whether it is declined depends on what is before it: a decline would make a member believe that it is out.
-            Some(name) => self.submit(name, Work::MalformedJoin { malformed: Box::new(malformed), error }, cx),
+            Some(name) => self.submit(name, Request::MalformedJoin { malformed: Box::new(malformed), error }, cx),
             None => self.decline_malformed(&malformed, &error),
         }
     }
 
     fn is_in(&mut self, channel: &str) -> bool {
-        let name = self.rooms.get_key_value(channel).map(|(name, _)| name.clone());
-        name.is_some_and(|name| self.seat(&name).is_some())
+        let name = self.subscriptions.get_key_value(channel).map(|(name, _)| name.clone());
+        name.is_some_and(|name| self.membership(&name).is_some())
     }
 
     /// Whether a message of this size may be sent now. Who goes on all the same is closed in the end.
@@ -187,18 +187,18 @@ impl Session {
     }
 
     fn on_event(&mut self, message: ClientEnvelope<'_>, bytes: usize, cx: &mut Context<'_>) {
-        let Some((name, _)) = self.rooms.get_key_value(&*message.channel) else {
+        let Some((name, _)) = self.subscriptions.get_key_value(&*message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
         let (connection, channel, event) = (self.link.id(), name.as_str(), &*message.event);
         tracing::trace!(target: "pondsocket::message", %connection, channel, event, bytes, "received");
         self.link.count(|metrics, me| metrics.message_received(me, channel, event, bytes));
-        let work = Work::Event {
+        let request = Request::Event {
             event: message.event.as_ref().into(),
             request_id: message.request_id.as_ref().into(),
             payload: message.payload.into(),
         };
-        self.submit(name.clone(), work, cx);
+        self.submit(name.clone(), request, cx);
     }
 
     fn on_join(&mut self, message: ClientEnvelope<'_>, cx: &mut Context<'_>) {
@@ -210,7 +210,7 @@ impl Session {
         match name {
             Ok(name) => {
                 let (request_id, payload) = (message.request_id.as_ref().into(), message.payload.into());
-                self.submit(name, Work::Join { request_id, payload }, cx);
+                self.submit(name, Request::Join { request_id, payload }, cx);
             }
             Err(error) => self.decline(&message.channel, &message.request_id, &error),
         }
@@ -218,53 +218,55 @@ impl Session {
 
     /// Whether the connection may join one more channel.
     fn check_room_for(&mut self, name: &ChannelName) -> Result<()> {
-        if self.rooms.contains_key(name) {
+        if self.subscriptions.contains_key(name) {
             return Ok(());
         }
         let most = self.options.max_channels_per_connection;
-        if self.rooms.len() >= most {
+        if self.subscriptions.len() >= most {
             // Those that it was taken out of are noticed now.
             let me = self.link.id();
-            let is_seated = |seat: &Seat| seat.live.is_seated(seat.slot, me);
-            self.rooms.retain(|_, room| room.busy.is_some() || room.seat.as_ref().is_some_and(is_seated));
+            let is_seated = |membership: &ChannelMembership| membership.live.is_seated(membership.slot, me);
+            self.subscriptions.retain(|_, subscription| {
+                subscription.backlog.is_some() || subscription.membership.as_ref().is_some_and(is_seated)
+            });
         }
-        if self.rooms.len() >= most {
+        if self.subscriptions.len() >= most {
             self.link.reached(Limit::Channels);
             return Err(Error::too_many_requests("too many channels"));
         }
         Ok(())
     }
 
-    fn running_joins(&self) -> usize {
-        self.jobs.iter().filter(|job| job.task.kind.is_join()).count()
+    fn undecided_joins(&self) -> usize {
+        self.running.iter().filter(|handler| handler.task.kind.is_join()).count()
     }
 
     /// Does it now, or behind what the room is busy with.
-    fn submit(&mut self, name: ChannelName, work: Work, cx: &mut Context<'_>) {
-        let has_enough = self.has_enough_handlers();
-        let room = self.rooms.entry(name.clone()).or_default();
-        if let Some(busy) = &mut room.busy {
-            self.waiting.add(&work);
-            busy.queue.push_back(work);
+    fn submit(&mut self, name: ChannelName, request: Request, cx: &mut Context<'_>) {
+        let has_enough = self.is_at_handler_limit();
+        let subscription = self.subscriptions.entry(name.clone()).or_default();
+        if let Some(backlog) = &mut subscription.backlog {
+            self.waiting.add(&request);
+            backlog.queue.push_back(request);
         } else if has_enough {
-            self.waiting.add(&work);
-            room.busy = Some(Box::new(Busy { queue: VecDeque::from([work]), gone: None }));
-            self.starved.push_back(name);
+            self.waiting.add(&request);
+            subscription.backlog = Some(Box::new(Backlog { queue: VecDeque::from([request]), ended: None }));
+            self.waiting_for_handler.push_back(name);
         } else {
-            return self.work_off(name, Some(work), cx);
+            return self.run_requests(name, Some(request), cx);
         }
         let waiting = self.waiting.messages;
         self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
     }
 
     /// Does one thing after the other, until a handler waits or nothing is left.
-    pub(super) fn work_off(&mut self, name: ChannelName, mut first: Option<Work>, cx: &mut Context<'_>) {
+    pub(super) fn run_requests(&mut self, name: ChannelName, mut first: Option<Request>, cx: &mut Context<'_>) {
         loop {
-            let work = first.take().or_else(|| self.next_work(&name));
-            let bytes = work.as_ref().map_or(0, Work::bytes);
-            let task = match work {
-                Some(work) => self.start(&name, work),
-                None => self.start_farewell(&name),
+            let request = first.take().or_else(|| self.next_request(&name));
+            let bytes = request.as_ref().map_or(0, Request::bytes);
+            let task = match request {
+                Some(request) => self.start(&name, request),
+                None => self.start_final_leave(&name),
             };
             let Some(task) = task else {
                 if self.is_idle(&name) {
@@ -274,50 +276,51 @@ impl Session {
             };
             if let Some(task) = self.advance(&name, task, cx) {
                 let deadline = task.kind.deadline().unwrap_or_else(|| Instant::now() + self.options.handler_timeout);
-                self.rooms.entry(name.clone()).or_default().busy.get_or_insert_default();
+                self.subscriptions.entry(name.clone()).or_default().backlog.get_or_insert_default();
                 self.handled_bytes += bytes;
-                self.jobs.push(Job { room: name, deadline, bytes, task });
+                self.running.push(RunningHandler { subscription: name, deadline, bytes, task });
                 return;
             }
         }
     }
 
     /// Whether as many handlers run as may at once.
-    pub(super) fn has_enough_handlers(&self) -> bool {
-        self.jobs.iter().filter(|job| job.task.kind.is_handler()).count() >= self.options.max_concurrent_handlers
+    pub(super) fn is_at_handler_limit(&self) -> bool {
+        self.running.iter().filter(|handler| handler.task.kind.is_handler()).count()
+            >= self.options.max_concurrent_handlers
     }
 
-    fn next_work(&mut self, name: &ChannelName) -> Option<Work> {
-        let work = self.rooms.get_mut(name)?.busy.as_mut()?.queue.pop_front()?;
-        self.waiting.remove(&work);
-        self.moved = true;
-        Some(work)
+    fn next_request(&mut self, name: &ChannelName) -> Option<Request> {
+        let request = self.subscriptions.get_mut(name)?.backlog.as_mut()?.queue.pop_front()?;
+        self.waiting.remove(&request);
+        self.progressed = true;
+        Some(request)
     }
 
     /// True if nothing is left to do in the room, which is then forgotten if the connection is not in it.
     fn is_idle(&mut self, name: &ChannelName) -> bool {
-        let Some(room) = self.rooms.get_mut(name) else { return true };
-        if let Some(busy) = &room.busy
-            && (!busy.queue.is_empty() || busy.gone.as_ref().is_some_and(|gone| !gone.told))
+        let Some(subscription) = self.subscriptions.get_mut(name) else { return true };
+        if let Some(backlog) = &subscription.backlog
+            && (!backlog.queue.is_empty() || backlog.ended.as_ref().is_some_and(|ended| !ended.leave_started))
         {
             return false;
         }
-        room.busy = None;
-        if room.seat.is_none() {
-            self.rooms.remove(name);
+        subscription.backlog = None;
+        if subscription.membership.is_none() {
+            self.subscriptions.remove(name);
         }
         true
     }
 
     /// Where the connection sits, if it still does.
-    pub(super) fn seat(&mut self, name: &ChannelName) -> Option<Seat> {
-        let room = self.rooms.get_mut(name)?;
-        let seat = room.seat.as_ref()?;
-        if seat.live.is_seated(seat.slot, self.link.id()) {
-            return room.seat.clone();
+    pub(super) fn membership(&mut self, name: &ChannelName) -> Option<ChannelMembership> {
+        let subscription = self.subscriptions.get_mut(name)?;
+        let membership = subscription.membership.as_ref()?;
+        if membership.live.is_seated(membership.slot, self.link.id()) {
+            return subscription.membership.clone();
         }
-        seat.live.farewell(&self.link);
-        room.seat = None;
+        membership.live.farewell(&self.link);
+        subscription.membership = None;
         None
     }
 
@@ -328,50 +331,50 @@ impl Session {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
-        self.jobs.retain(|job| !job.task.kind.is_join());
-        self.handled_bytes = self.jobs.iter().map(|job| job.bytes).sum();
-        self.waiting = Waiting::default();
+        self.running.retain(|handler| !handler.task.kind.is_join());
+        self.handled_bytes = self.running.iter().map(|handler| handler.bytes).sum();
+        self.waiting = QueuedRequests::default();
         let is_awaited = self.link.phase() == Phase::Ending;
-        for (name, room) in &mut self.rooms {
-            let seat = room.seat.take();
-            let kept = room.keep_accepted(seat.is_some());
+        for (name, subscription) in &mut self.subscriptions {
+            let membership = subscription.membership.take();
+            let kept = subscription.keep_accepted(membership.is_some());
             self.waiting.messages += kept.messages;
             self.waiting.bytes += kept.bytes;
-            let Some(seat) = seat else { continue };
-            let left = seat.live.change(|channel| channel.leave(seat.slot, self.link.id(), None));
+            let Some(membership) = membership else { continue };
+            let left = membership.live.change(|channel| channel.leave(membership.slot, self.link.id(), None));
             if is_awaited {
-                seat.live.farewell(&self.link);
+                membership.live.farewell(&self.link);
             }
             let Ok(Ok(departure)) = left else { continue };
             let departure = departure.map(Arc::new);
-            for job in &self.jobs {
-                if let Kind::Event { call, .. } = &job.task.kind
-                    && job.room == *name
+            for handler in &self.running {
+                if let TaskKind::Event { call, .. } = &handler.task.kind
+                    && handler.subscription == *name
                 {
                     call.depart(departure.clone());
                 }
             }
-            let gone = Gone { seat, departure, told: false };
-            room.busy.get_or_insert_default().gone = Some(gone);
+            let ended = EndedMembership { membership, departure, leave_started: false };
+            subscription.backlog.get_or_insert_default().ended = Some(ended);
         }
         // Whoever had been taken out of a channel before has gone now, too.
-        for job in &self.jobs {
-            if let Kind::Event { call, .. } = &job.task.kind {
+        for handler in &self.running {
+            if let TaskKind::Event { call, .. } = &handler.task.kind {
                 call.depart(None);
             }
         }
-        let running: Vec<_> = self.jobs.iter().map(|job| &job.room).collect();
-        self.starved = self.rooms.keys().filter(|name| !running.contains(name)).cloned().collect();
+        let running: Vec<_> = self.running.iter().map(|handler| &handler.subscription).collect();
+        self.waiting_for_handler = self.subscriptions.keys().filter(|name| !running.contains(name)).cloned().collect();
         self.link.say_farewell();
     }
 
     /// Drops everything that is not finished; how many handlers that were running.
     pub(super) fn abandon(&mut self) -> usize {
         self.depart();
-        let running = self.jobs.len();
-        self.jobs.clear();
-        self.starved.clear();
-        (self.waiting, self.handled_bytes) = (Waiting::default(), 0);
+        let running = self.running.len();
+        self.running.clear();
+        self.waiting_for_handler.clear();
+        (self.waiting, self.handled_bytes) = (QueuedRequests::default(), 0);
         running
     }
 }

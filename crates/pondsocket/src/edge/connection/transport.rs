@@ -13,7 +13,12 @@ pub(crate) trait Transport: Send + Unpin + 'static {
     const ANSWERS: bool;
 
     /// Takes in what the client sends, once. What is a message goes to the session, as long as the connection is open.
-    fn poll_read(&mut self, cx: &mut Context<'_>, session: &mut Session, is_open: bool) -> Poll<io::Result<Heard>>;
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        is_open: bool,
+    ) -> Poll<io::Result<ReadOutcome>>;
 
     /// What the connection's task writes to, if it is the one who writes.
     fn as_writer(&mut self) -> Option<&mut dyn Io>;
@@ -33,9 +38,9 @@ pub(crate) trait Transport: Send + Unpin + 'static {
 
 /// What reading has come to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Heard {
+pub(crate) enum ReadOutcome {
     /// Something of the client.
-    Something,
+    Data,
     /// It has broken the protocol, and has been told so.
     Violation,
     /// Nothing more comes.

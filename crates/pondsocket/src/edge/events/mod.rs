@@ -10,8 +10,8 @@
 mod body;
 mod headers;
 mod open;
-mod posts;
 mod requests;
+mod transport;
 
 pub(crate) use body::EventBody;
 pub(crate) use open::{are_wanted, open};

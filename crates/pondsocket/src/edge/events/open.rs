@@ -6,10 +6,10 @@ use http::{HeaderName, HeaderValue, Response, Version};
 
 use super::EventBody;
 use super::headers::{CONNECTION_ID, lists};
-use super::posts::Posts;
+use super::transport::EventStreamTransport;
+use crate::edge::accepted::AcceptedConnection;
 use crate::edge::body::Body;
-use crate::edge::newcomer::Newcomer;
-use crate::edge::refusal::Refused;
+use crate::edge::refusal::HttpRefusal;
 use crate::endpoint::EndpointInner;
 use crate::engine::framing::Framing;
 use crate::engine::outbox::Writer;
@@ -29,17 +29,17 @@ pub(crate) fn are_wanted(endpoint: &EndpointInner, parts: &Parts) -> bool {
 /// Begins an event stream: the answer, whose body goes on, and a task for the connection.
 pub(crate) fn open(
     endpoint: &Arc<EndpointInner>,
-    newcomer: Newcomer,
+    accepted: AcceptedConnection,
     version: Version,
-) -> Result<Response<Body>, Refused> {
+) -> Result<Response<Body>, HttpRefusal> {
     let secret = Secret::draw();
-    let secret = secret.map_err(|error| Refused::new(Error::internal(error), DeclineReason::Handshake))?;
-    let linked = newcomer.link(endpoint, Framing::Events, Writer::Body(Default::default()));
+    let secret = secret.map_err(|error| HttpRefusal::new(Error::internal(error), DeclineReason::Handshake))?;
+    let linked = accepted.link(endpoint, Framing::Events, Writer::Body(Default::default()));
     let (stream, messages) = Stream::new(secret, Arc::clone(&linked.link));
     endpoint.streams.add(&stream);
-    let posts = Posts::new(Arc::clone(endpoint), Arc::clone(&stream), messages);
+    let posts = EventStreamTransport::new(Arc::clone(endpoint), Arc::clone(&stream), messages);
     let id = secret.reveal();
-    tokio::spawn(linked.carried_by(posts, &id));
+    tokio::spawn(linked.into_task(posts, &id));
 
     let mut response = Response::new(Body::events(EventBody(stream)));
     let headers = response.headers_mut();

@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::headers::{CONNECTION_ID, lists};
 use crate::edge::body::Body;
-use crate::edge::origin::{Asker, check_origin};
+use crate::edge::origin::{RequestOrigin, check_origin};
 use crate::edge::refusal::{answer_to, refuse, with_cors};
-use crate::endpoint::{EndpointInner, Settings};
+use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::stream::{Post, Secret, Stream};
 use crate::error::{Error, Result};
 use crate::failure::chain;
@@ -72,10 +72,12 @@ pub(crate) async fn answer<B: HttpBody>(
     let settings = endpoint.settings();
     let answered = match *request.method() {
         Method::OPTIONS => Ok(preflight(&settings)),
-        Method::POST | Method::DELETE => match check_origin(endpoint, &settings, Asker::of_request(&request, peer)) {
-            Ok(()) => serve(&settings, &endpoint.common.memory, secret.is_some(), stream, request).await.map(empty),
-            Err(refused) => Err(refused.error),
-        },
+        Method::POST | Method::DELETE => {
+            match check_origin(endpoint, &settings, RequestOrigin::of_request(&request, peer)) {
+                Ok(()) => serve(&settings, &endpoint.common.memory, secret.is_some(), stream, request).await.map(empty),
+                Err(refused) => Err(refused.error),
+            }
+        }
         _ => Ok(refuse_method(METHODS)),
     };
     let answer = answered.unwrap_or_else(|error| {
@@ -87,7 +89,7 @@ pub(crate) async fn answer<B: HttpBody>(
 }
 
 /// Which requests a page of another origin may make.
-fn preflight(settings: &Settings) -> Response<Body> {
+fn preflight(settings: &EndpointSettings) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
     let fixed = [(ALLOW, METHODS), (ACCESS_CONTROL_ALLOW_METHODS, METHODS), (ACCESS_CONTROL_MAX_AGE, MAX_AGE)];
     for (name, value) in fixed {
@@ -108,7 +110,7 @@ fn empty(status: StatusCode) -> Response<Body> {
 }
 
 async fn serve<B: HttpBody>(
-    settings: &Settings,
+    settings: &EndpointSettings,
     memory: &Arc<Memory>,
     is_named: bool,
     stream: Option<Arc<Stream>>,
@@ -147,7 +149,7 @@ fn check_content(headers: &HeaderMap) -> Result<()> {
 
 /// Hands one message to the connection. The messages of a stream come in one at a time, in the order in which their
 /// requests came: of those behind the first one nothing is read, so all of them hold no more than one.
-async fn post_message<B: HttpBody>(settings: &Settings, stream: &Stream, post: Post, body: B) -> Result<()> {
+async fn post_message<B: HttpBody>(settings: &EndpointSettings, stream: &Stream, post: Post, body: B) -> Result<()> {
     let deadline = Instant::now() + settings.write_wait;
     let too_many = || Error::too_many_requests("too many messages").with_retry_after(settings.retry_after);
     let _waiting = stream.queue(settings.receive_channel_buffer).ok_or_else(too_many)?;

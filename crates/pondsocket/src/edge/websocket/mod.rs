@@ -1,13 +1,13 @@
 //! Connections over WebSockets.
 
-mod frames;
 mod offer;
 mod raw;
+mod transport;
 mod upgrade;
 
-pub(crate) use frames::Frames;
 pub use offer::HostUpgrade;
-pub(crate) use offer::Offer;
+pub(crate) use offer::UpgradeOffer;
 #[cfg(all(test, feature = "server"))]
 pub(crate) use offer::recover;
-pub(crate) use upgrade::{Offered, Upgrade};
+pub(crate) use transport::WebSocketTransport;
+pub(crate) use upgrade::{OfferedSubprotocols, Upgrade};

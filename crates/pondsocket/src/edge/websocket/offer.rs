@@ -37,9 +37,9 @@ use crate::serve::Watched;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct HostUpgrade(Arc<Mutex<Option<Granted>>>);
+pub struct HostUpgrade(Arc<Mutex<Option<UpgradeFuture>>>);
 
-type Granted = BoxFuture<io::Result<Box<dyn Io>>>;
+type UpgradeFuture = BoxFuture<io::Result<Box<dyn Io>>>;
 
 impl HostUpgrade {
     /// The future completes with the stream when the answer has been given: within `write_wait`, or the client is given
@@ -49,7 +49,7 @@ impl HostUpgrade {
         F: Future<Output = io::Result<S>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let upgrade: Granted = Box::pin(async { Ok(Box::new(upgrade.await?) as Box<dyn Io>) });
+        let upgrade: UpgradeFuture = Box::pin(async { Ok(Box::new(upgrade.await?) as Box<dyn Io>) });
         HostUpgrade(Arc::new(Mutex::new(Some(upgrade))))
     }
 
@@ -67,32 +67,32 @@ impl fmt::Debug for HostUpgrade {
 
 /// An offer, of whatever kind.
 #[derive(Clone)]
-pub(crate) enum Offer {
+pub(crate) enum UpgradeOffer {
     Hyper(OnUpgrade),
     Host(HostUpgrade),
 }
 
 /// What becomes of a connection.
-pub(super) enum Stream {
+pub(super) enum UpgradedStream {
     Tcp(TcpStream),
     Io(Box<dyn Io>),
 }
 
-impl Offer {
+impl UpgradeOffer {
     /// Takes it out of a request.
-    pub(crate) fn take(extensions: &mut Extensions) -> Option<Offer> {
-        let host = extensions.remove().map(Offer::Host);
-        host.or_else(|| extensions.remove().map(Offer::Hyper))
+    pub(crate) fn take(extensions: &mut Extensions) -> Option<UpgradeOffer> {
+        let host = extensions.remove().map(UpgradeOffer::Host);
+        host.or_else(|| extensions.remove().map(UpgradeOffer::Hyper))
     }
 
     /// Waits for the stream. A plain TCP stream is recovered from our own server, from hyper, or from the builder that
     /// detects HTTP versions (which axum uses): then deliverers can write to it. Bytes that were read already come along.
-    pub(super) async fn granted(self) -> Result<(Stream, Vec<u8>), Box<dyn Error + Send + Sync>> {
+    pub(super) async fn granted(self) -> Result<(UpgradedStream, Vec<u8>), Box<dyn Error + Send + Sync>> {
         match self {
-            Offer::Host(upgrade) => Ok((Stream::Io(upgrade.granted().await?), Vec::new())),
-            Offer::Hyper(upgrade) => Ok(match recover(upgrade.await?) {
-                Ok((stream, first)) => (Stream::Tcp(stream), first),
-                Err(upgraded) => (Stream::Io(Box::new(TokioIo::new(upgraded))), Vec::new()),
+            UpgradeOffer::Host(upgrade) => Ok((UpgradedStream::Io(upgrade.granted().await?), Vec::new())),
+            UpgradeOffer::Hyper(upgrade) => Ok(match recover(upgrade.await?) {
+                Ok((stream, first)) => (UpgradedStream::Tcp(stream), first),
+                Err(upgraded) => (UpgradedStream::Io(Box::new(TokioIo::new(upgraded))), Vec::new()),
             }),
         }
     }

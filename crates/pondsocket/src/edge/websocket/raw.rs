@@ -1,6 +1,6 @@
 //! The driver of a raw WebSocket, beside its handler: reads, writes, answers to pings, and deadlines.
 //!
-//! The handler and this are polled by one task, and share what is in [`Shared`]. So the peer is answered, and found out
+//! The handler and this are polled by one task, and share what is in [`SharedSocket`]. So the peer is answered, and found out
 //! if it is silent, whatever the handler waits for; and the socket is there no longer than its peer is, even if the
 //! handler holds on to it.
 //!
@@ -22,7 +22,7 @@ use pondsocket_proto::ws::{self, Decoder, Event, Opcode, ProtocolError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::endpoint::{EndpointInner, Settings};
+use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::link::Identity;
 use crate::engine::outbox::Closure;
 use crate::engine::socket::{Io, Scratch};
@@ -32,7 +32,7 @@ use crate::handler::BoxFuture;
 use crate::limits::admission::Admission;
 use crate::limits::memory::{SHARE, Wait};
 use crate::metrics::{CloseReason, ConnectionInfo, Limit};
-use crate::websocket::{Message, Shared, Stage, State};
+use crate::websocket::{Message, SharedSocket, SocketStage, SocketState};
 
 /// The number of reads before other tasks get their turn.
 const READS: usize = 16;
@@ -45,7 +45,7 @@ const MAX_CONTROL: usize = 125;
 
 /// See the module.
 pub(super) struct Driver {
-    shared: Arc<Shared>,
+    shared: Arc<SharedSocket>,
     /// `None` once it is closed.
     io: Option<Box<dyn Io>>,
     decoder: Decoder,
@@ -55,14 +55,14 @@ pub(super) struct Driver {
     /// a peer that pings and does not read costs no more than [`PINGS`] of them.
     pings: VecDeque<Vec<u8>>,
     /// The peer's end of the connection, behind messages that the application has not taken: it may still answer them.
-    ending: Option<Ending>,
+    ending: Option<PendingClose>,
     heard_close: bool,
     /// The peer broke the protocol: what it sends from then on is not looked at.
     broken: bool,
     opened: Instant,
     /// When something was last read. Not while the application takes nothing: that must come to an end, too.
-    heard: Instant,
-    pinged: Instant,
+    last_read: Instant,
+    last_ping: Instant,
     /// Since when the peer takes nothing.
     stalled: Option<Instant>,
     /// Since when all is out, and it is the peer's turn to go.
@@ -79,14 +79,14 @@ pub(super) struct Driver {
     /// Completes when the server shuts down; `None` once it has.
     draining: Option<BoxFuture<Closure>>,
     endpoint: Arc<EndpointInner>,
-    settings: Arc<Settings>,
+    settings: Arc<EndpointSettings>,
     identity: Identity,
     /// Given back with the socket.
     admission: Option<Admission>,
 }
 
 /// What a driver begins with.
-pub(super) struct Begin {
+pub(super) struct DriverParts {
     pub(super) io: Box<dyn Io>,
     pub(super) first: Vec<u8>,
     pub(super) decoder: Decoder,
@@ -95,7 +95,7 @@ pub(super) struct Begin {
 }
 
 /// How the peer ends the connection: by its close, or by breaking the protocol.
-struct Ending {
+struct PendingClose {
     closure: Closure,
     /// Our last frame.
     answer: Vec<u8>,
@@ -104,20 +104,20 @@ struct Ending {
 }
 
 /// The outcome of a read.
-enum Heard {
-    Something,
+enum FrameOutcome {
+    Data,
     Close(Option<u16>),
     Violation(ProtocolError),
 }
 
 impl Driver {
     pub(super) fn new(
-        begin: Begin,
-        shared: Arc<Shared>,
+        parts: DriverParts,
+        shared: Arc<SharedSocket>,
         endpoint: Arc<EndpointInner>,
-        settings: Arc<Settings>,
+        settings: Arc<EndpointSettings>,
     ) -> Driver {
-        let Begin { io, first, decoder, identity, admission } = begin;
+        let DriverParts { io, first, decoder, identity, admission } = parts;
         let now = Instant::now();
         let common = Arc::clone(&endpoint.common);
         let draining: BoxFuture<Closure> = Box::pin(async move { common.drain.begun().await });
@@ -131,8 +131,8 @@ impl Driver {
             heard_close: false,
             broken: false,
             opened: now,
-            heard: now,
-            pinged: now,
+            last_read: now,
+            last_ping: now,
             stalled: None,
             closing: None,
             memory: Wait::default(),
@@ -155,7 +155,7 @@ impl Driver {
     /// Does what can be done. Ready when the socket is closed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Also when the socket is closed: what the application takes then is given back.
-        self.shared.change(|state| state.drive(cx));
+        self.shared.change(|state| state.register_driver(cx));
         let closed = self.proceed(cx);
         let (received, sent) = self.held();
         self.shared.account(received + sent);
@@ -165,7 +165,7 @@ impl Driver {
     /// Bytes that the peer has sent and that nobody has taken, and bytes that the peer has not taken.
     fn held(&self) -> (usize, usize) {
         let pings: usize = self.pings.iter().map(Vec::len).sum();
-        let (waiting, sent) = self.shared.change(|state| (state.inbox.bytes(), state.out.len()));
+        let (waiting, sent) = self.shared.change(|state| (state.received.bytes(), state.out.len()));
         (waiting + self.decoder.buffered() + self.first.len(), sent + pings)
     }
 
@@ -183,7 +183,7 @@ impl Driver {
             if self.io.is_none() {
                 return Poll::Ready(());
             }
-            match self.keep_time(now) {
+            match self.poll_deadlines(now) {
                 // Something was due and has been done: what follows from it is done in another round.
                 deadline if deadline <= now => {}
                 deadline => {
@@ -213,7 +213,7 @@ impl Driver {
         let (pings, stalled) = (&mut self.pings, &mut self.stalled);
         let flushed = self.shared.change(|state| write(state, io, pings, (stalled, now), cx));
         match flushed {
-            Poll::Ready(Ok(Stage::Open)) => {}
+            Poll::Ready(Ok(SocketStage::Open)) => {}
             Poll::Ready(Ok(_)) if self.heard_close => self.hang_up("closed", CloseReason::Client),
             Poll::Ready(Ok(_)) => {
                 self.closing.get_or_insert(now);
@@ -231,8 +231,9 @@ impl Driver {
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) {
         let was_starved = std::mem::take(&mut self.is_starved);
         for _ in 0..READS {
-            let (is_open, is_full) =
-                self.shared.change(|state| (state.stage == Stage::Open, state.inbox.is_full(self.shared.bounds())));
+            let (is_open, is_full) = self
+                .shared
+                .change(|state| (state.stage == SocketStage::Open, state.received.is_full(self.shared.bounds())));
             if (is_open && is_full) || self.io.is_none() || self.ending.is_some() {
                 return;
             }
@@ -240,9 +241,9 @@ impl Driver {
                 return;
             }
             match Scratch::lend(|scratch| self.poll_read(cx, scratch)) {
-                Poll::Ready(Ok(Heard::Something)) => self.heard = now,
-                Poll::Ready(Ok(Heard::Close(code))) => {
-                    self.heard = now;
+                Poll::Ready(Ok(FrameOutcome::Data)) => self.last_read = now,
+                Poll::Ready(Ok(FrameOutcome::Close(code))) => {
+                    self.last_read = now;
                     self.heard_close = true;
                     let mut answer = Vec::new();
                     match code {
@@ -251,9 +252,9 @@ impl Driver {
                     }
                     let code = code.unwrap_or(1005);
                     let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
-                    self.ending = Some(Ending { closure, answer, deadline: now + self.settings.write_wait });
+                    self.ending = Some(PendingClose { closure, answer, deadline: now + self.settings.write_wait });
                 }
-                Poll::Ready(Ok(Heard::Violation(error))) => self.refuse(&error, now),
+                Poll::Ready(Ok(FrameOutcome::Violation(error))) => self.refuse(&error, now),
                 Poll::Ready(Err(error)) => return self.hang_up(&error.to_string(), CloseReason::Lost),
                 Poll::Pending => return,
             }
@@ -267,7 +268,7 @@ impl Driver {
         // What earlier reads of this turn have brought counts at once.
         self.shared.account(received + sent);
         self.is_starved = self.endpoint.common.memory.poll_room(cx, &mut self.memory, received + sent).is_pending();
-        let waiting = self.shared.change(|state| state.inbox.len());
+        let waiting = self.shared.change(|state| state.received.len());
         let before = std::mem::replace(&mut self.waiting, waiting);
         if !self.is_starved {
             return true;
@@ -277,13 +278,13 @@ impl Driver {
         }
         if waiting == 0 || waiting < before {
             // Whoever is not read cannot be heard. That ends if the application takes nothing either.
-            self.heard = now;
+            self.last_read = now;
         }
         false
     }
 
     /// Decodes what was kept, or else reads once.
-    fn poll_read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<Heard>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<FrameOutcome>> {
         if self.decoder.has_pending() {
             return Poll::Ready(Ok(self.decode(&mut [], &mut scratch.codec)));
         }
@@ -298,20 +299,20 @@ impl Driver {
         if bytes.is_empty() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "end of stream")));
         }
-        Poll::Ready(Ok(if self.broken { Heard::Something } else { self.decode(bytes, &mut scratch.codec) }))
+        Poll::Ready(Ok(if self.broken { FrameOutcome::Data } else { self.decode(bytes, &mut scratch.codec) }))
     }
 
     /// Decodes until the application has as much as it may: what is behind that stays with the decoder.
-    fn decode(&mut self, bytes: &mut [u8], codec: &mut ws::Scratch) -> Heard {
+    fn decode(&mut self, bytes: &mut [u8], codec: &mut ws::Scratch) -> FrameOutcome {
         let (shared, pings) = (&self.shared, &mut self.pings);
         let mut input = self.decoder.feed(bytes, codec);
         shared.change(|state| {
-            while state.stage != Stage::Open || !state.inbox.is_full(shared.bounds()) {
+            while state.stage != SocketStage::Open || !state.received.is_full(shared.bounds()) {
                 match input.next() {
-                    Some(Ok(Event::Text(text))) if state.stage == Stage::Open => {
+                    Some(Ok(Event::Text(text))) if state.stage == SocketStage::Open => {
                         state.receive(Message::Text(text.to_owned()));
                     }
-                    Some(Ok(Event::Binary(bytes))) if state.stage == Stage::Open => {
+                    Some(Ok(Event::Binary(bytes))) if state.stage == SocketStage::Open => {
                         state.receive(Message::Binary(Bytes::copy_from_slice(bytes)));
                     }
                     Some(Ok(Event::Ping(payload))) => {
@@ -321,12 +322,12 @@ impl Driver {
                         pings.push_back(payload.to_vec());
                     }
                     Some(Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_))) => {}
-                    Some(Ok(Event::Close(frame))) => return Heard::Close(frame.map(|frame| frame.code)),
-                    Some(Err(error)) => return Heard::Violation(error),
+                    Some(Ok(Event::Close(frame))) => return FrameOutcome::Close(frame.map(|frame| frame.code)),
+                    Some(Err(error)) => return FrameOutcome::Violation(error),
                     None => break,
                 }
             }
-            Heard::Something
+            FrameOutcome::Data
         })
     }
 
@@ -334,10 +335,10 @@ impl Driver {
     fn end(&mut self, now: Instant) {
         let Some(ending) = &self.ending else { return };
         let is_due = now >= ending.deadline;
-        if !self.shared.change(|state| is_due || state.stage != Stage::Open || state.inbox.is_empty()) {
+        if !self.shared.change(|state| is_due || state.stage != SocketStage::Open || state.received.is_empty()) {
             return;
         }
-        if let Some(Ending { closure, answer, .. }) = self.ending.take() {
+        if let Some(PendingClose { closure, answer, .. }) = self.ending.take() {
             self.shared.change(|state| state.end(closure, &answer));
         }
     }
@@ -353,11 +354,11 @@ impl Driver {
         let mut answer = Vec::new();
         ws::encode_close(code, &text, &mut answer);
         let closure = Closure { code, text: text.into(), reason: CloseReason::Protocol };
-        self.ending = Some(Ending { closure, answer, deadline: now + self.settings.write_wait });
+        self.ending = Some(PendingClose { closure, answer, deadline: now + self.settings.write_wait });
     }
 
     /// Does what is due, and says when the next thing will be.
-    fn keep_time(&mut self, now: Instant) -> Instant {
+    fn poll_deadlines(&mut self, now: Instant) -> Instant {
         let settings = Arc::clone(&self.settings);
         let late = |start: Option<Instant>, limit: Duration| start.is_some_and(|start| now >= start + limit);
         if late(self.stalled, settings.write_wait) || late(self.closing, settings.write_wait) {
@@ -365,9 +366,9 @@ impl Driver {
             return now;
         }
         let (is_open, is_unread, sent) = self.shared.change(|state| {
-            let is_full = state.inbox.is_full(self.shared.bounds());
-            let is_unread = is_full || (self.is_starved && !state.inbox.is_empty());
-            (state.stage == Stage::Open, is_unread, state.out.len())
+            let is_full = state.received.is_full(self.shared.bounds());
+            let is_unread = is_full || (self.is_starved && !state.received.is_empty());
+            (state.stage == SocketStage::Open, is_unread, state.out.len())
         });
         let is_hoarding = is_open && self.is_starved && self.decoder.buffered() + sent >= SHARE;
         self.hoarding = self.hoarding.or(Some(now)).filter(|_| is_hoarding);
@@ -376,7 +377,7 @@ impl Driver {
             self.shared.change(|state| state.close(OUT_OF_MEMORY));
             return now;
         }
-        let silence = self.heard + settings.pong_wait;
+        let silence = self.last_read + settings.pong_wait;
         if is_open && now >= silence {
             match is_unread {
                 true => self.shared.change(|state| state.close(UNREAD)),
@@ -384,8 +385,8 @@ impl Driver {
             }
             return now;
         }
-        if is_open && now >= self.pinged + settings.ping_interval {
-            self.pinged = now;
+        if is_open && now >= self.last_ping + settings.ping_interval {
+            self.last_ping = now;
             // While it takes nothing there is no use in asking for more.
             self.shared.change(|state| {
                 if state.out.is_empty() {
@@ -398,7 +399,7 @@ impl Driver {
         }
         let next = [
             is_open.then_some(silence),
-            is_open.then(|| self.pinged + settings.ping_interval),
+            is_open.then(|| self.last_ping + settings.ping_interval),
             self.stalled.map(|start| start + settings.write_wait),
             self.closing.map(|start| start + settings.write_wait),
             self.hoarding.map(|start| start + settings.write_wait),
@@ -466,15 +467,15 @@ const OUT_OF_MEMORY: Closure =
 
 /// Writes what is queued; the stage, once all is out. An answer to a ping comes behind it, at most one at a time.
 fn write(
-    state: &mut State,
+    state: &mut SocketState,
     io: &mut Box<dyn Io>,
     pings: &mut VecDeque<Vec<u8>>,
     (stalled, now): (&mut Option<Instant>, Instant),
     cx: &mut Context<'_>,
-) -> Poll<io::Result<Stage>> {
+) -> Poll<io::Result<SocketStage>> {
     loop {
         if state.out.is_empty() {
-            if state.stage == Stage::Open
+            if state.stage == SocketStage::Open
                 && let Some(payload) = pings.pop_front()
             {
                 let mut pong = Vec::with_capacity(MAX_CONTROL + 2);

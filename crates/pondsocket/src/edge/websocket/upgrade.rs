@@ -14,14 +14,14 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Frames;
-use super::offer::{Offer, Stream};
-use super::raw::{Begin, Driver};
+use super::WebSocketTransport;
+use super::offer::{UpgradeOffer, UpgradedStream};
+use super::raw::{Driver, DriverParts};
+use crate::edge::accepted::AcceptedConnection;
 use crate::edge::body::Body;
-use crate::edge::connection::Places;
-use crate::edge::newcomer::Newcomer;
-use crate::edge::refusal::Refused;
-use crate::endpoint::{EndpointInner, Settings};
+use crate::edge::connection::Permits;
+use crate::edge::refusal::HttpRefusal;
+use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::framing::Framing;
 use crate::engine::ids;
 use crate::engine::link::Identity;
@@ -30,45 +30,49 @@ use crate::error::{Error, Result};
 use crate::failure::{backtrace, chain};
 use crate::handler::{BoxFuture, guard};
 use crate::metrics::{Component, DeclineReason};
-use crate::websocket::{Bounds, Shared, Subprotocols, WebSocket};
+use crate::websocket::{SharedSocket, SocketBounds, Subprotocols, WebSocket};
 
 /// A request for an upgrade that can be granted.
 pub(crate) struct Upgrade {
     handshake: Handshake,
-    offer: Offer,
-    offered: Offered,
+    offer: UpgradeOffer,
+    offered: OfferedSubprotocols,
     /// What is agreed to if the application does not say.
     preferred: Option<Box<str>>,
 }
 
 /// The subprotocols that a client offers.
-pub(crate) type Offered = Box<[Box<str>]>;
+pub(crate) type OfferedSubprotocols = Box<[Box<str>]>;
 
 impl Upgrade {
     /// What a request asks for. The host offers the upgrade, if it can.
-    pub(crate) fn of(parts: &Parts, offer: Option<Offer>, settings: &Settings) -> Result<Upgrade, Refused> {
+    pub(crate) fn of(
+        parts: &Parts,
+        offer: Option<UpgradeOffer>,
+        settings: &EndpointSettings,
+    ) -> Result<Upgrade, HttpRefusal> {
         let handshake = ws::accept_parts(parts, settings.enable_compression).map_err(|refusal| {
             let error = Error::new(refusal.status().as_u16(), refusal.to_string());
-            Refused { error, reason: DeclineReason::Handshake, headers: refusal.headers() }
+            HttpRefusal { error, reason: DeclineReason::Handshake, headers: refusal.headers() }
         })?;
         let Some(offer) = offer else {
             let error = Error::internal("the HTTP server does not offer upgrades");
-            return Err(Refused::new(error, DeclineReason::Handshake));
+            return Err(HttpRefusal::new(error, DeclineReason::Handshake));
         };
-        let offered: Offered = ws::subprotocols(&parts.headers).map(Into::into).collect();
+        let offered: OfferedSubprotocols = ws::subprotocols(&parts.headers).map(Into::into).collect();
         let mut known = settings.subprotocols.iter().map(|name| name.as_str().into());
         let preferred = known.find(|name| offered.contains(name));
         Ok(Upgrade { handshake, offer, offered, preferred })
     }
 
-    pub(crate) fn offered(&self) -> &Offered {
+    pub(crate) fn offered(&self) -> &OfferedSubprotocols {
         &self.offered
     }
 
     /// Grants it: the answer is 101, and a task waits for the connection.
-    pub(crate) fn open(self, endpoint: &Arc<EndpointInner>, newcomer: Newcomer) -> Response<Body> {
-        let answer = self.answer(newcomer.connected.subprotocol.as_deref());
-        tokio::spawn(serve_pond(self, Arc::clone(endpoint), newcomer));
+    pub(crate) fn open(self, endpoint: &Arc<EndpointInner>, accepted: AcceptedConnection) -> Response<Body> {
+        let answer = self.answer(accepted.connected.subprotocol.as_deref());
+        tokio::spawn(serve_pond(self, Arc::clone(endpoint), accepted));
         answer
     }
 
@@ -77,11 +81,11 @@ impl Upgrade {
         self,
         endpoint: &Arc<EndpointInner>,
         client: Option<IpAddr>,
-        places: Places,
+        permits: Permits,
         handler: RawHandler,
     ) -> Response<Body> {
         let answer = self.answer(None);
-        tokio::spawn(serve_raw(self, Arc::clone(endpoint), client, places, handler));
+        tokio::spawn(serve_raw(self, Arc::clone(endpoint), client, permits, handler));
         answer
     }
 
@@ -98,19 +102,23 @@ impl Upgrade {
 
 type RawHandler = Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>;
 
-async fn serve_pond(Upgrade { handshake, offer, .. }: Upgrade, endpoint: Arc<EndpointInner>, newcomer: Newcomer) {
+async fn serve_pond(
+    Upgrade { handshake, offer, .. }: Upgrade,
+    endpoint: Arc<EndpointInner>,
+    accepted: AcceptedConnection,
+) {
     let Some((stream, first)) = upgraded(offer, &endpoint).await else { return };
     let (socket, writer) = match stream {
-        Stream::Tcp(stream) => Socket::tcp(stream),
-        Stream::Io(io) => Socket::io(io),
+        UpgradedStream::Tcp(stream) => Socket::tcp(stream),
+        UpgradedStream::Io(io) => Socket::io(io),
     };
     let deflate = handshake.deflate();
     let framing = deflate.map_or(Framing::Plain, |deflate| Framing::Deflate { window_bits: deflate.window_bits() });
     let limits = DecoderLimits { max_message_size: endpoint.settings().max_message_size };
-    let frames = Frames::new(socket, first, Decoder::new(limits, deflate));
-    let linked = newcomer.link(&endpoint, framing, writer);
+    let frames = WebSocketTransport::new(socket, first, Decoder::new(limits, deflate));
+    let linked = accepted.link(&endpoint, framing, writer);
     let id = linked.link.id().to_string();
-    let connection = linked.carried_by(frames, &id);
+    let connection = linked.into_task(frames, &id);
     // A task of its own: what the upgrade needed is given back.
     tokio::spawn(connection);
 }
@@ -119,30 +127,30 @@ async fn serve_raw(
     upgrade: Upgrade,
     endpoint: Arc<EndpointInner>,
     client: Option<IpAddr>,
-    places: Places,
+    permits: Permits,
     handler: RawHandler,
 ) {
     let Upgrade { handshake, offer, offered, preferred: agreed } = upgrade;
     let Some((stream, first)) = upgraded(offer, &endpoint).await else { return };
     let io: Box<dyn Io> = match stream {
-        Stream::Tcp(stream) => Box::new(stream),
-        Stream::Io(io) => io,
+        UpgradedStream::Tcp(stream) => Box::new(stream),
+        UpgradedStream::Io(io) => io,
     };
     let settings = endpoint.settings();
     let decoder = Decoder::new(DecoderLimits { max_message_size: settings.max_message_size }, handshake.deflate());
-    let bounds = Bounds {
+    let bounds = SocketBounds {
         messages: settings.receive_channel_buffer,
         message_bytes: settings.max_message_size,
         sent_bytes: settings.outbox_bytes,
     };
-    let shared = Shared::new(bounds, &endpoint.common.memory);
+    let shared = SharedSocket::new(bounds, &endpoint.common.memory);
     let deflater = handshake.deflate().map(|deflate| Deflater::new(deflate.window_bits()));
     let socket = WebSocket::new(Arc::clone(&shared), deflater, Subprotocols { offered, agreed });
     let id = ConnectionId::from_u128(ids::fresh());
     let identity = Identity { id, user: UserId::from(id), ip: client };
-    let Places { admission, ticket } = places;
-    let begin = Begin { io, first, decoder, identity, admission };
-    let mut driver = Driver::new(begin, shared, Arc::clone(&endpoint), settings);
+    let Permits { admission, permit } = permits;
+    let parts = DriverParts { io, first, decoder, identity, admission };
+    let mut driver = Driver::new(parts, shared, Arc::clone(&endpoint), settings);
     let mut running: Option<BoxFuture<Result<()>>> = Some(Box::pin(async move {
         handler(socket).await;
         Ok(())
@@ -170,11 +178,11 @@ async fn serve_raw(
             tracing::warn!(target: "pondsocket::connection", endpoint = path, "raw WebSocket cut off");
         }
     }
-    drop(ticket);
+    drop(permit);
 }
 
 /// Waits for the upgrade.
-async fn upgraded(offer: Offer, endpoint: &EndpointInner) -> Option<(Stream, Vec<u8>)> {
+async fn upgraded(offer: UpgradeOffer, endpoint: &EndpointInner) -> Option<(UpgradedStream, Vec<u8>)> {
     let settings = endpoint.settings();
     // The answer has been given: a client that takes so long to read it will not read anything else.
     let (stream, first) = match timeout(settings.write_wait, offer.granted()).await {
@@ -187,14 +195,14 @@ async fn upgraded(offer: Offer, endpoint: &EndpointInner) -> Option<(Stream, Vec
             return None;
         }
     };
-    if let Stream::Tcp(stream) = &stream {
+    if let UpgradedStream::Tcp(stream) = &stream {
         tune(stream, &settings);
     }
     Some((stream, first))
 }
 
 /// A system that refuses is one with other limits: the connection works all the same.
-fn tune(stream: &TcpStream, settings: &Settings) {
+fn tune(stream: &TcpStream, settings: &EndpointSettings) {
     // Small frames must not wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::limits::address::Networks;
 
 pub(super) use proxied::header_of;
-pub(super) use socket::{Peer, Stream};
+pub(super) use socket::{Peer, SocketStream};
 #[cfg(unix)]
 pub(super) use unix::OwnFile;
 
@@ -43,7 +43,7 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug)]
 pub struct Listener {
     pub(super) bound: Bound,
-    pub(super) settings: Settings,
+    pub(super) settings: ListenerSettings,
 }
 
 /// A socket that listens, and does not block.
@@ -56,7 +56,7 @@ pub(super) enum Bound {
 
 /// What is different from other listeners of the same server.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct ListenerSettings {
     pub(super) admin: bool,
     pub(super) plain: bool,
     /// The proxies that say in a PROXY header who their clients are, if there have to be any.
@@ -147,7 +147,7 @@ impl Listener {
     }
 
     fn new(bound: Bound) -> Listener {
-        Listener { bound, settings: Settings::default() }
+        Listener { bound, settings: ListenerSettings::default() }
     }
 
     /// Expects that each connection begins with a PROXY header, version 1 or 2

@@ -16,7 +16,7 @@ use crate::edge::peer::{PeerAddr, UnixPeer};
 
 /// An accepted socket.
 #[derive(Debug)]
-pub(in crate::serve) enum Stream {
+pub(in crate::serve) enum SocketStream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
@@ -61,14 +61,14 @@ impl fmt::Display for Peer {
     }
 }
 
-impl Stream {
+impl SocketStream {
     /// Writes what the socket takes at once.
     #[cfg(feature = "tls")]
     pub(in crate::serve) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => stream.try_write(bytes),
+            SocketStream::Tcp(stream) => stream.try_write(bytes),
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.try_write(bytes),
+            SocketStream::Unix(stream) => stream.try_write(bytes),
         }
     }
 }
@@ -77,20 +77,20 @@ impl Stream {
 macro_rules! either {
     ($stream:expr, $it:ident => $call:expr) => {
         match $stream {
-            Stream::Tcp($it) => $call,
+            SocketStream::Tcp($it) => $call,
             #[cfg(unix)]
-            Stream::Unix($it) => $call,
+            SocketStream::Unix($it) => $call,
         }
     };
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for SocketStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self.get_mut(), it => Pin::new(it).poll_read(cx, buffer))
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for SocketStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         either!(self.get_mut(), it => Pin::new(it).poll_write(cx, bytes))
     }

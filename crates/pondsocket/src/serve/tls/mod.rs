@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
-use crate::serve::listener::Stream;
+use crate::serve::listener::SocketStream;
 use files::PemFiles;
 #[cfg(unix)]
 pub(super) use hangup::Renewal;
@@ -39,9 +39,9 @@ const ALPN: &[u8] = b"http/1.1";
 /// A certificate is renewed with [`reload`](Self::reload), at SIGHUP by [`Server::listen`](crate::Server::listen), or
 /// with [`replace`](Self::replace). That is for handshakes to come: connections stay as they are.
 #[derive(Clone)]
-pub struct Tls(Arc<Shared>);
+pub struct Tls(Arc<TlsState>);
 
-struct Shared {
+struct TlsState {
     config: Mutex<Arc<ServerConfig>>,
     /// Where the certificate is from, if from files.
     files: Option<PemFiles>,
@@ -64,7 +64,7 @@ impl Tls {
     }
 
     fn new(config: Arc<ServerConfig>, files: Option<PemFiles>) -> Tls {
-        Tls(Arc::new(Shared { config: Mutex::new(speaking_http(config)), files }))
+        Tls(Arc::new(TlsState { config: Mutex::new(speaking_http(config)), files }))
     }
 
     /// Reads the files anew, on the calling thread. If they are no use, all stays as it was.
@@ -84,7 +84,7 @@ impl Tls {
     }
 
     /// Shakes hands with a client, within a time.
-    pub(super) async fn accept(&self, stream: Stream, within: Duration) -> io::Result<TlsStream> {
+    pub(super) async fn accept(&self, stream: SocketStream, within: Duration) -> io::Result<TlsStream> {
         let config = Arc::clone(&self.0.config.lock());
         timeout(within, TlsAcceptor::from(config).accept(stream)).await?.map(TlsStream::new)
     }

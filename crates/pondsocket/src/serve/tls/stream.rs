@@ -7,15 +7,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server;
 
-use crate::serve::listener::Stream;
+use crate::serve::listener::SocketStream;
 
 /// The server's end of a TLS connection, after the handshake. However it is dropped, `close_notify` is sent before the
 /// socket is closed (RFC 8446 section 6.1): a client must not take our end for an attacker's.
 #[derive(Debug)]
-pub(in crate::serve) struct TlsStream(server::TlsStream<Stream>);
+pub(in crate::serve) struct TlsStream(server::TlsStream<SocketStream>);
 
 impl TlsStream {
-    pub(super) fn new(stream: server::TlsStream<Stream>) -> TlsStream {
+    pub(super) fn new(stream: server::TlsStream<SocketStream>) -> TlsStream {
         TlsStream(stream)
     }
 
@@ -35,7 +35,7 @@ impl Drop for TlsStream {
 }
 
 /// A socket that is written to at once or not at all.
-struct Direct<'a>(&'a Stream);
+struct Direct<'a>(&'a SocketStream);
 
 impl Write for Direct<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -6,7 +6,7 @@ use pondsocket_proto::channel::{Assigns, Channel as Core, NotMember, Refused, Re
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::{Json, Object};
 
-use super::{Channel, Own, no_such_member, not_found, user_id};
+use super::{BoundMembership, Channel, no_such_member, not_found, user_id};
 use crate::context::LeaveReason;
 use crate::endpoint::Live;
 use crate::engine::link::Link;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Limit;
 
 impl Channel {
-    pub(crate) fn show_here(&self, user: &str, presence: Object) -> Result<()> {
+    pub(crate) fn show_local(&self, user: &str, presence: Object) -> Result<()> {
         if presence.as_str().len() > self.endpoint.settings().max_presence_size {
             return Err(self.endpoint.observer.too_large(Limit::Presence, "presence"));
         }
@@ -31,7 +31,7 @@ impl Channel {
         }
     }
 
-    pub(crate) fn assign_here(&self, user: &str, key: &str, value: Json) -> Result<()> {
+    pub(crate) fn assign_local(&self, user: &str, key: &str, value: Json) -> Result<()> {
         let most = self.endpoint.settings().max_assigns_size;
         let fits = self.change(user, |channel| {
             let member = channel.local_members().member(user).ok_or_else(no_such_member)?;
@@ -45,7 +45,7 @@ impl Channel {
     }
 
     /// Overwrites a member's assigns key by key, if all of them fit.
-    pub(crate) fn merge_assigns_here(&self, user: &str, assigns: Assigns) -> Result<()> {
+    pub(crate) fn merge_assigns_local(&self, user: &str, assigns: Assigns) -> Result<()> {
         let most = self.endpoint.settings().max_assigns_size;
         let fits = self.change(user, |channel| {
             let mut merged = channel.local_members().member(user).ok_or_else(no_such_member)?.assigns.clone();
@@ -59,7 +59,7 @@ impl Channel {
         if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns")) }
     }
 
-    pub(crate) fn evict_here(&self, user: &str, reason: &str) -> Result<()> {
+    pub(crate) fn evict_local(&self, user: &str, reason: &str) -> Result<()> {
         self.take_out(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))?;
         if self.endpoint.node().is_some() {
             self.endpoint.evictions.note(&self.name, user);
@@ -67,7 +67,7 @@ impl Channel {
         Ok(())
     }
 
-    pub(crate) fn remove_here(&self, user: &str, reason: &str) -> Result<()> {
+    pub(crate) fn remove_local(&self, user: &str, reason: &str) -> Result<()> {
         self.take_out(user, LeaveReason::Removed(reason.to_owned()), |channel, user| channel.remove(user))
     }
 
@@ -116,7 +116,7 @@ impl Channel {
     }
 }
 
-impl Own {
+impl BoundMembership {
     /// Returns whether the membership lives, in the live channel that it is of.
     fn is_member(&self, channel: &Core<Arc<Link>>) -> bool {
         let member = channel.local_members().member(self.user.as_str());

@@ -11,7 +11,7 @@ use crate::user::User;
 impl Channel {
     /// Has other nodes do what was done, or could not be done, here. A user that is here alone concerns nobody else, and one
     /// that is here and elsewhere is one user.
-    pub(super) async fn elsewhere(
+    pub(super) async fn apply_remote(
         &self,
         here: Result<()>,
         user: &str,
@@ -27,7 +27,7 @@ impl Channel {
             return here;
         }
         let Some(node) = self.endpoint.node() else { return here };
-        if !is_missing && !self.is_elsewhere(user) {
+        if !is_missing && !self.is_remote(user) {
             return here;
         }
         match node.ask(ask(self.endpoint.key(&self.name), user_id(user)?)).await {
@@ -40,10 +40,10 @@ impl Channel {
     }
 
     /// A user that is not here.
-    pub(super) async fn user_elsewhere(&self, user: &str) -> Result<User> {
+    pub(super) async fn remote_user(&self, user: &str) -> Result<User> {
         let node = self.endpoint.node().ok_or_else(no_such_member)?;
         let id = user_id(user)?;
-        if let Some(shown) = self.shown_elsewhere(user) {
+        if let Some(shown) = self.remote_member(user) {
             return Ok(user_of(id, shown));
         }
         match node.ask(ClusterRequest::Get { channel: self.endpoint.key(&self.name), user: id.clone() }).await {
@@ -55,7 +55,7 @@ impl Channel {
     }
 
     /// The users of a channel that nobody here is in, and whether all nodes have answered.
-    pub(super) async fn users_elsewhere(&self) -> (Vec<User>, bool) {
+    pub(super) async fn remote_users(&self) -> (Vec<User>, bool) {
         let Some(node) = self.endpoint.node() else { return (Vec::new(), true) };
         match node.ask(ClusterRequest::Users { channel: self.endpoint.key(&self.name) }).await {
             Answer::Users { users, complete } => {
@@ -65,11 +65,11 @@ impl Channel {
         }
     }
 
-    fn is_elsewhere(&self, user: &str) -> bool {
-        self.shown_elsewhere(user).is_some()
+    fn is_remote(&self, user: &str) -> bool {
+        self.remote_member(user).is_some()
     }
 
-    fn shown_elsewhere(&self, user: &str) -> Option<RemoteMember> {
+    fn remote_member(&self, user: &str) -> Option<RemoteMember> {
         let live = self.endpoint.hub.get(self.name.as_str())?;
         live.read(|channel| channel.remote_member(user).cloned())
     }

@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use pondsocket_proto::ws::{self, Decoder, Event, ProtocolError};
 
-use crate::edge::connection::{Heard, Session, Transport};
+use crate::edge::connection::{ReadOutcome, Session, Transport};
 use crate::engine::link::Link;
 use crate::engine::outbox::Closure;
 use crate::engine::socket::{Io, Scratch, Socket};
 use crate::metrics::{CloseReason, Limit};
 
 /// A WebSocket that carries a connection.
-pub(crate) struct Frames {
+pub(crate) struct WebSocketTransport {
     socket: Socket,
     decoder: Decoder,
     /// Bytes that had been read before the connection was handed over.
@@ -23,11 +23,11 @@ pub(crate) struct Frames {
     broken: bool,
 }
 
-impl Frames {
+impl WebSocketTransport {
     /// `first` are bytes that had been read before the connection was handed over.
-    pub(crate) fn new(socket: Socket, first: Vec<u8>, decoder: Decoder) -> Frames {
+    pub(crate) fn new(socket: Socket, first: Vec<u8>, decoder: Decoder) -> WebSocketTransport {
         let first = (!first.is_empty()).then(|| first.into_boxed_slice());
-        Frames { socket, decoder, first, heard_close: false, broken: false }
+        WebSocketTransport { socket, decoder, first, heard_close: false, broken: false }
     }
 
     fn decode(
@@ -36,7 +36,7 @@ impl Frames {
         cx: &mut Context<'_>,
         session: &mut Session,
         is_open: bool,
-    ) -> Heard {
+    ) -> ReadOutcome {
         let mut input = self.decoder.feed(bytes, codec);
         // What is behind the last message that there is room for stays with the decoder, and the socket is not read.
         while (!is_open || session.pause().is_none() && !session.must_pause())
@@ -59,14 +59,19 @@ impl Frames {
                 }
             }
         }
-        if self.broken { Heard::Violation } else { Heard::Something }
+        if self.broken { ReadOutcome::Violation } else { ReadOutcome::Data }
     }
 }
 
-impl Transport for Frames {
+impl Transport for WebSocketTransport {
     const ANSWERS: bool = true;
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, session: &mut Session, is_open: bool) -> Poll<io::Result<Heard>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        is_open: bool,
+    ) -> Poll<io::Result<ReadOutcome>> {
         Scratch::lend(|scratch| {
             if self.decoder.has_pending() {
                 return Poll::Ready(Ok(self.decode((&mut [], &mut scratch.codec), cx, session, is_open)));
@@ -76,8 +81,8 @@ impl Transport for Frames {
             }
             let read = ready!(self.socket.poll_read(cx, &mut scratch.read))?;
             Poll::Ready(Ok(match read {
-                0 => Heard::End,
-                _ if self.broken => Heard::Something,
+                0 => ReadOutcome::End,
+                _ if self.broken => ReadOutcome::Data,
                 read => self.decode((&mut scratch.read[..read], &mut scratch.codec), cx, session, is_open),
             }))
         })

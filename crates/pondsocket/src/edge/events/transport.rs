@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
 
-use crate::edge::connection::{Heard, Session, Transport};
+use crate::edge::connection::{ReadOutcome, Session, Transport};
 use crate::endpoint::EndpointInner;
 use crate::engine::outbox::Closure;
 use crate::engine::socket::Io;
@@ -13,35 +13,44 @@ use crate::metrics::CloseReason;
 
 /// An event stream that carries a connection, from the side of its task: what the client posts for it. What the task has
 /// for the client is taken by the [body](super::EventBody).
-pub(super) struct Posts {
+pub(super) struct EventStreamTransport {
     endpoint: Arc<EndpointInner>,
     stream: Arc<Stream>,
     messages: mpsc::Receiver<Post>,
 }
 
-impl Posts {
-    pub(super) fn new(endpoint: Arc<EndpointInner>, stream: Arc<Stream>, messages: mpsc::Receiver<Post>) -> Posts {
-        Posts { endpoint, stream, messages }
+impl EventStreamTransport {
+    pub(super) fn new(
+        endpoint: Arc<EndpointInner>,
+        stream: Arc<Stream>,
+        messages: mpsc::Receiver<Post>,
+    ) -> EventStreamTransport {
+        EventStreamTransport { endpoint, stream, messages }
     }
 }
 
-impl Transport for Posts {
+impl Transport for EventStreamTransport {
     const ANSWERS: bool = false;
 
     /// What was posted before the client went is read first: it has been promised.
-    fn poll_read(&mut self, cx: &mut Context<'_>, session: &mut Session, is_open: bool) -> Poll<io::Result<Heard>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        is_open: bool,
+    ) -> Poll<io::Result<ReadOutcome>> {
         match self.messages.poll_recv(cx) {
             Poll::Ready(Some(message)) => {
                 if is_open {
                     session.on_binary(&message.bytes, cx);
                 }
-                Poll::Ready(Ok(Heard::Something))
+                Poll::Ready(Ok(ReadOutcome::Data))
             }
             Poll::Pending if !self.stream.has_gone() => Poll::Pending,
             Poll::Pending | Poll::Ready(None) => {
                 // There is no telling a client that has closed its stream from one that was lost.
                 session.link().blame(Closure { code: 1005, text: "".into(), reason: CloseReason::Client });
-                Poll::Ready(Ok(Heard::End))
+                Poll::Ready(Ok(ReadOutcome::End))
             }
         }
     }

@@ -6,7 +6,7 @@ use pondsocket_proto::id::RequestId;
 use pondsocket_proto::wire::{Action, GATEWAY, Object, server};
 
 use crate::context::Connected;
-use crate::edge::connection::{Connection, Places, Transport};
+use crate::edge::connection::{ConnectionTask, Permits, Transport};
 use crate::endpoint::EndpointInner;
 use crate::engine::framing::Framing;
 use crate::engine::ids;
@@ -14,37 +14,37 @@ use crate::engine::link::{Identity, Link, Terms};
 use crate::engine::outbox::Writer;
 
 /// See the module.
-pub(crate) struct Newcomer {
+pub(crate) struct AcceptedConnection {
     pub(crate) identity: Identity,
     pub(crate) connected: Connected,
-    pub(crate) places: Places,
+    pub(crate) permits: Permits,
 }
 
-impl Newcomer {
+impl AcceptedConnection {
     /// Makes what others hold of the connection.
-    pub(crate) fn link(self, endpoint: &Arc<EndpointInner>, framing: Framing, writer: Writer) -> Linked {
-        let Newcomer { identity, connected, places } = self;
+    pub(crate) fn link(self, endpoint: &Arc<EndpointInner>, framing: Framing, writer: Writer) -> LinkedConnection {
+        let AcceptedConnection { identity, connected, permits } = self;
         let settings = endpoint.settings();
         let terms = Terms { framing, bounds: Arc::clone(&settings.outbox), max_assigns: settings.max_assigns_size };
         let link = Link::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
-        Linked { link, endpoint: Arc::clone(endpoint), replies: connected.replies, places }
+        LinkedConnection { link, endpoint: Arc::clone(endpoint), replies: connected.replies, permits }
     }
 }
 
 /// The same with a link.
-pub(crate) struct Linked {
+pub(crate) struct LinkedConnection {
     pub(crate) link: Arc<Link>,
     endpoint: Arc<EndpointInner>,
     replies: Vec<(String, Object)>,
-    places: Places,
+    permits: Permits,
 }
 
-impl Linked {
+impl LinkedConnection {
     /// Makes the connection, with the messages that it begins with queued: nothing can come before them, since it is in
     /// no channel. The client is told this id.
-    pub(crate) fn carried_by<T: Transport>(self, transport: T, id: &str) -> Connection<T> {
-        let Linked { link, endpoint, replies, places } = self;
-        let connection = Connection::new(transport, endpoint, Arc::clone(&link), places);
+    pub(crate) fn into_task<T: Transport>(self, transport: T, id: &str) -> ConnectionTask<T> {
+        let LinkedConnection { link, endpoint, replies, permits } = self;
+        let connection = ConnectionTask::new(transport, endpoint, Arc::clone(&link), permits);
         let mut text = Vec::new();
         let request_id = RequestId::from_u128(ids::fresh());
         server::connection(&mut text, id, request_id.as_str());
