@@ -1,9 +1,9 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::digest;
+use super::replication::digest;
 
-/// Which messages have been heard lately, so that one that comes twice is heard once.
+/// The messages that were received lately, so that one that comes twice is taken in once.
 ///
 /// Sources are kept in two generations: when the younger one is full it becomes the older one, and what was that is
 /// dropped. So a source is forgotten only when many others have spoken since it did.
@@ -27,7 +27,7 @@ impl Recent {
         Recent { most_messages, most_sources, young: BTreeMap::new(), old: BTreeMap::new() }
     }
 
-    /// Remembers a message. Answers whether it is new.
+    /// Remembers a message. Returns whether it is new.
     pub(super) fn is_new(&mut self, source: &Arc<str>, id: &str) -> bool {
         let most = self.most_messages;
         self.window(source).is_new(digest::of_text(id), most)

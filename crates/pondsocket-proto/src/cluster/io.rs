@@ -1,114 +1,82 @@
-//! What a node's core is told, and what it wants to be done.
+//! The inputs and outputs of a node's core.
 
 use std::sync::Arc;
 
-use super::excess::Excess;
-use super::message::Envelope;
-use crate::id::{ChannelName, UserId};
+use super::message::{Envelope, Verdict};
+use super::{ChannelKey, NodeId};
+use crate::id::UserId;
 use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 use crate::wire::{Json, Object};
 
-/// A channel, wherever it is served: its name within the endpoint's registered pattern without leading slashes.
-#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
-pub struct ChannelKey {
-    /// The endpoint, as in topics.
-    pub endpoint: Arc<str>,
-    /// The exact name.
-    pub channel: ChannelName,
-}
-
-/// One life of a node: a name that stays, and the number of the life. Where there is a table of leases it gives the
-/// numbers, so that a later life has the larger one whatever the clocks of nodes say; elsewhere it is the time of the start
-/// in milliseconds since 1970 (docs/cluster.md, Lives of one name).
-#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
-pub struct NodeId {
-    /// Stays the same when the node is started again.
-    pub name: Arc<str>,
-    /// The larger, the later. Below 2^53.
-    pub incarnation: u64,
-}
-
-impl NodeId {
-    /// How it signs its messages: nodes of other languages see another node after each start.
-    pub fn source(&self) -> String {
-        let (mut digits, mut rest) = (Vec::new(), self.incarnation);
-        while rest > 0 || digits.is_empty() {
-            digits.push(char::from_digit((rest % 36) as u32, 36).expect("a digit below 36"));
-            rest /= 36;
-        }
-        format!("{}~{}", self.name, digits.iter().rev().collect::<String>())
-    }
-}
-
-/// Something that a node's core has to know.
+/// An event that a node's core has to know of.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The table of leases has given this life its number. It comes before the first [`Bus::Up`], or has no effect.
     Incarnation(u64),
-    /// Users have come here, in a channel that had none here. `instance` tells this life of the channel from earlier ones.
+    /// The first user has come into a channel here. `instance` tells this life of the channel from earlier ones.
     Opened {
-        /// Which channel.
+        /// The channel.
         channel: ChannelKey,
-        /// Which life of it.
+        /// The life of the channel.
         instance: u64,
     },
-    /// A user is about to come into a channel here: it is listened to from now on, and left again after a while if nobody
-    /// does.
+    /// A user is about to come into a channel here: the core listens to the channel from now on, and leaves it again after a
+    /// while if no user comes.
     Expected {
-        /// Which channel.
+        /// The channel.
         channel: ChannelKey,
     },
-    /// Its last user here has gone.
+    /// The last user of a channel here has gone.
     Closed {
-        /// Which channel.
+        /// The channel.
         channel: ChannelKey,
-        /// Which life of it: an older one than the present one is ignored.
+        /// The life of the channel: an older one than the present one is ignored.
         instance: u64,
     },
-    /// Something has changed here, in an open channel.
+    /// A user has changed here, in an open channel.
     Local {
-        /// Which channel.
+        /// The channel.
         channel: ChannelKey,
-        /// What.
+        /// The change.
         change: MemberChange,
     },
-    /// The bus has delivered a message. One that came on a topic which does not fit its channel is dropped.
+    /// The bus has delivered a message. A message that came on a topic which does not fit its channel is dropped.
     Received {
         /// The topic it came on.
         topic: String,
         /// The message.
         message: Box<Envelope>,
     },
-    /// The bus is, or is not, what it was.
+    /// The bus has changed.
     Bus(Bus),
-    /// What the table of leases says. A bus without one never says it: then heartbeats decide.
+    /// The table of leases has answered. A bus without such a table never does: then silence decides which nodes live.
     Lease(Lease),
-    /// Somebody here wants to know or to change something that concerns other nodes. It is answered by
-    /// [`Output::Answered`] under the same id, in time.
+    /// The server asks other nodes for users, or wants users there changed. [`Output::Answered`] follows under the same id, in
+    /// time.
     Request {
         /// Comes back with the answer.
         id: u64,
-        /// What.
+        /// The request.
         request: ClusterRequest,
     },
-    /// What became of an [`Output::Command`].
+    /// An [`Output::Command`] was executed, or was not.
     Done {
         /// The command's id.
         id: u64,
-        /// What became of it.
+        /// The outcome.
         verdict: Verdict,
     },
-    /// Nothing but that time has passed. Whatever waits for a time ([`Core::deadline`](super::Core::deadline)) is done
-    /// upon this input and no other, so whoever drives a core gives it as soon as the deadline has passed.
+    /// Time has passed. Everything that waits for a time ([`Core::deadline`](super::Core::deadline)) is done upon this input
+    /// and no other, so it has to follow as soon as the deadline has passed.
     Tick,
-    /// The node stops: everybody is told, and nothing is said afterwards.
+    /// The node stops: all others are told, and nothing is published afterwards.
     Stop,
 }
 
-/// What the bus reports (docs/cluster-bus.md, The bus).
+/// A report of the bus (docs/cluster-bus.md, The bus).
 #[derive(Clone, Debug)]
 pub enum Bus {
-    /// It is connected; subscriptions follow.
+    /// The bus is connected; subscriptions follow.
     Up,
     /// These topics are delivered from now on.
     Subscribed(Vec<String>),
@@ -120,74 +88,74 @@ pub enum Bus {
     GapAll,
 }
 
-/// The answer of the table of leases to a beat.
+/// The answer of the table of leases to a renewal.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
     /// All nodes whose lease runs.
     pub alive: Vec<NodeId>,
     /// Nodes whose lease has run out since somebody last looked.
     pub expired: Vec<NodeId>,
-    /// Our own lease had run out: others may have taken us for dead.
+    /// True if the lease of this node had run out: others may have taken it for dead.
     pub was_expired: bool,
 }
 
-/// A question to, or a change on, other nodes.
+/// A question to other nodes, or a change of users there.
 #[derive(Clone, Debug)]
 pub enum ClusterRequest {
     /// Tell a user and take it out, wherever it is.
     Evict {
-        /// Where.
+        /// The channel.
         channel: ChannelKey,
-        /// Whom.
+        /// The user.
         user: UserId,
-        /// Told to it.
+        /// The reason, as the user is told.
         reason: String,
     },
     /// Take a user out without a word, wherever it is.
     Remove {
-        /// Where.
+        /// The channel.
         channel: ChannelKey,
-        /// Whom.
+        /// The user.
         user: UserId,
     },
     /// Find a user.
     Get {
-        /// Where.
+        /// The channel.
         channel: ChannelKey,
-        /// Whom.
+        /// The user.
         user: UserId,
     },
-    /// Set one assign of a user that is elsewhere.
+    /// Set one assign of a user on another node.
     Assign {
-        /// Where.
+        /// The channel.
         channel: ChannelKey,
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// Which.
+        /// The key of the assign.
         key: String,
-        /// To what.
+        /// The new value.
         value: Json,
     },
-    /// Replace what a user that is elsewhere shows of itself.
+    /// Replace the presence of a user on another node.
     Presence {
-        /// Where.
+        /// The channel.
         channel: ChannelKey,
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// By what.
+        /// The new presence.
         presence: Object,
     },
-    /// All users of a channel that nobody here is in; with somebody here the view knows them.
+    /// All users of a channel that has none here; with users here the channel shows them.
     Users {
-        /// Where.
+        /// The channel.
         channel: ChannelKey,
     },
 }
 
-/// What has come of an [`ClusterRequest`].
+/// The answer to a [`ClusterRequest`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
-    /// Every node that had to act has confirmed it.
+    /// Every node that had to act has confirmed that it did.
     Confirmed,
     /// All nodes that could know were heard, and none has such a user.
     NotFound,
@@ -201,9 +169,9 @@ pub enum Answer {
     Found(RemoteMember),
     /// The users of a channel.
     Users {
-        /// Who they are.
+        /// The users.
         users: Vec<(UserId, RemoteMember)>,
-        /// Whether all nodes that live have answered.
+        /// True if all nodes that live have answered.
         complete: bool,
     },
 }
@@ -211,105 +179,124 @@ pub enum Answer {
 /// A command of another node for a user of this one.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// It is told, and taken out.
+    /// Tell the user, and take it out.
     Evict {
-        /// Told to it.
+        /// The reason, as the user is told.
         reason: String,
     },
-    /// It is taken out.
+    /// Take the user out.
     Remove,
-    /// One of its assigns is set.
+    /// Set one assign of the user.
     Assign {
-        /// Which.
+        /// The key of the assign.
         key: String,
-        /// To what.
+        /// The new value.
         value: Json,
     },
-    /// Its assigns are overwritten key by key.
+    /// Overwrite the user's assigns key by key.
     MergeAssigns(Assigns),
-    /// What it shows of itself is replaced.
+    /// Replace the user's presence.
     Presence(Object),
-    /// It is hidden.
+    /// Hide the user.
     Untrack,
 }
 
-/// What became of a [`Command`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
-    /// It was carried out.
-    Done,
-    /// There is no such user here.
-    NotFound,
-    /// A limit of this node forbids it.
-    Refused,
-}
-
-/// Something to be done, in the order of the list.
+/// An action that the core wants, in the order of the list.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Say this to others.
+    /// Publish a message.
     Publish {
-        /// On which topic.
+        /// The topic.
         topic: String,
-        /// What.
+        /// The message.
         message: Box<Envelope>,
     },
-    /// What the bus has to deliver from now on.
-    Interest {
-        /// More topics.
+    /// Change the topics that the bus delivers.
+    UpdateSubscriptions {
+        /// The topics to subscribe to.
         add: Vec<String>,
-        /// Topics that are not needed any more.
+        /// The topics that are not needed any more.
         remove: Vec<String>,
     },
-    /// The members that a channel here shows of other nodes change. Void if this life of the channel is over.
+    /// Change the members that a channel here shows of other nodes. Void if this life of the channel is over.
     RemoteMembers {
-        /// Which channel.
+        /// The channel.
         channel: ChannelKey,
-        /// Which life of it.
+        /// The life of the channel.
         instance: u64,
-        /// What changes.
+        /// The changes, in order.
         changes: Vec<RemoteChange>,
     },
-    /// A message of another node for the users of a channel here.
+    /// Deliver a message of another node to the users of a channel here.
     Deliver {
-        /// Which channel.
+        /// The channel.
         channel: ChannelKey,
-        /// What.
+        /// The message.
         message: UserMessage,
     },
-    /// A command of another node is to be executed on a user of this one. The result comes back by [`Input::Done`].
+    /// Execute a command of another node on a user of this one. The outcome comes back by [`Input::Done`].
     Command {
         /// Comes back with the report.
         id: u64,
-        /// Which channel.
+        /// The channel.
         channel: ChannelKey,
-        /// Who.
+        /// The user.
         user: UserId,
-        /// What.
+        /// The command.
         command: Command,
     },
-    /// What has come of an [`ClusterRequest`].
+    /// The answer to a [`ClusterRequest`].
     Answered {
         /// The id it came with.
         id: u64,
         /// The answer.
         answer: Answer,
     },
-    /// A life of a node that holds a lease is said to be replaced: the table of leases is to be asked soon, by a beat.
-    Look,
+    /// Renew the lease of this node soon, to read the table of leases: a life of a node that holds a lease is said to be
+    /// replaced.
+    RenewLease,
     /// Others have brought more than a limit allows.
     Excess {
-        /// What.
+        /// The limit.
         what: Excess,
-        /// How often since this was said last.
+        /// The number of times since the last such output.
         times: u64,
     },
-    /// A node lives, as far as we know.
+    /// A node is up, as far as this one knows.
     NodeUp(Arc<str>),
-    /// A node does not.
+    /// A node is down.
     NodeDown(Arc<str>),
-    /// Another life of this node's name runs, too: somebody has started it twice. Each is told of once.
-    Twin(NodeId),
-    /// A state that should have been equal was not, and is mended. A bug somewhere, or a lost message that nobody noticed.
+    /// Another life of this node's name runs, too: it was started twice. Each such life is reported once.
+    NameConflict(NodeId),
+    /// A state that should have been equal was not, and is repaired: a bug, or a lost message that was not noticed.
     Diverged(ChannelKey),
+}
+
+/// A limit for other nodes, and the consequence of exceeding it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+#[non_exhaustive]
+pub enum Excess {
+    /// More nodes than [`max_nodes`](super::Settings::max_nodes): one was not heard, or made room.
+    Nodes,
+    /// The presence of a user of another node is larger than [`max_presence`](super::Settings::max_presence): it is there, and shows nothing.
+    Presence,
+    /// The assigns of a user of another node are larger than [`max_assigns`](super::Settings::max_assigns): it has none here.
+    Assigns,
+    /// A node has more users in a channel than [`max_users`](super::Settings::max_users): those that came last are not there.
+    Users,
+    /// The users of other nodes show more in a channel than [`max_shown`](super::Settings::max_shown): some of them show nothing.
+    Shown,
+}
+
+impl Excess {
+    /// A short label, as for a metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Excess::Nodes => "nodes",
+            Excess::Presence => "presence",
+            Excess::Assigns => "assigns",
+            Excess::Users => "users",
+            Excess::Shown => "channel_presence",
+        }
+    }
 }

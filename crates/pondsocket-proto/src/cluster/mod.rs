@@ -1,56 +1,63 @@
-//! The cluster without I/O: what nodes tell each other, and what each of them makes of it.
+//! The cluster without I/O: the messages between nodes, and the users that each of them knows of the others.
 //!
-//! [`Core`] is one node. It is told what happens here (a user joins), what the bus delivers and what time it is, and
-//! answers with what is to be done: publish this, show that user in this channel, carry out that command. Users of a
-//! node are written by that node alone, with a version for each channel, so that any two nodes which have heard the same
-//! hold the same, in whatever order they heard it. Whether a node lives is a filter over that state and never part of
-//! it (docs/cluster.md).
+//! [`Core`] is one node. Its inputs are what happens here (a user joins), what the bus delivers, and the time; its outputs
+//! are what is to be done: publish this, show that user in this channel, execute that command. Users of a node are written
+//! by that node alone, with a version for each channel, so that any two nodes which have heard the same messages hold the
+//! same users, in whatever order these came. Whether a node lives is a filter over that state and never part of it
+//! (docs/cluster.md).
 //!
 //! ```text
-//!  local changes, messages, leases, time        (Input)
-//!            |
-//!            v
-//!  Core:  own users   records of others   legacy nodes      which nodes live
-//!            |              |                   |                  |
-//!            |              +------ view: what is shown here ------+
-//!            v                            v
-//!         publish                  changes of channels                        (Output)
+//!                       local changes, messages, leases, requests, time     (Input)
+//!                                             |
+//!                                             v
+//!   interop <- foreign messages -           Core            - routes, and carries out effects
+//!      |                                      |
+//!      |       membership: nodes      replication: users      requests: commands, questions
+//!      |               \                |                       /
+//!      +----------------+--- directory: who is where, of nodes that live
+//!                                        |
+//!                                   remote_view: what channels here show
+//!                                             |
+//!                                             v
+//!                publications, subscriptions, changes of channels, commands, answers    (Output)
 //! ```
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | `core` | the way from inputs to components, and from their effects to outputs |
+//! | `membership` | nodes of ours: leases, silence, and lives of one name |
+//! | `replication` | the users of each node in each channel, and the recovery of lost messages |
+//! | `requests` | requests to other nodes, and commands of theirs |
+//! | `interop` | nodes of other languages, and the translation from and to their messages |
+//! | `directory` | read access to the users of all of them |
+//! | `remote_view` | what each channel here shows of other nodes |
+//! | `context`, `sender`, `timers`, `limits` | the surroundings of all components |
+//! | [`message`] | the messages, decoded and encoded |
 
-mod io;
-pub mod message;
-mod settings;
-mod topic;
-
-mod asks;
-mod channel;
-mod commands;
-mod contested;
+mod context;
 mod core;
 mod dedup;
-mod digest;
-mod excess;
-mod hear;
-mod languages;
-mod legacy;
-mod liveness;
-mod local_state;
-mod members;
-mod memory;
-mod ours;
-mod parts;
+mod directory;
+mod interop;
+mod io;
+mod limits;
+mod membership;
+pub mod message;
+mod names;
 mod random;
-pub mod record;
-mod rooms;
-mod sync;
+mod remote_view;
+pub mod replication;
+mod requests;
+mod sender;
+mod settings;
+mod time;
 mod timers;
-mod twins;
-mod view;
-mod voice;
+mod topic;
 
 pub use crate::model::{MemberChange, RemoteChange, RemoteMember};
 pub use core::Core;
-pub use excess::Excess;
-pub use io::{Answer, Bus, ChannelKey, ClusterRequest, Command, Input, Lease, NodeId, Output, Verdict};
+pub use io::{Answer, Bus, ClusterRequest, Command, Excess, Input, Lease, Output};
+pub use message::Verdict;
+pub use names::{ChannelKey, NodeId};
 pub use settings::Settings;
 pub use topic::{Topics, endpoint_name, is_reserved_endpoint};

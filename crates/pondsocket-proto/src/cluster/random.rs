@@ -19,7 +19,7 @@ impl Random {
         u128::from(self.draw()) << 64 | u128::from(self.draw())
     }
 
-    /// A time that is at most a tenth off.
+    /// A random time that differs from `time` by a tenth at most.
     pub(super) fn about(&mut self, time: u64) -> u64 {
         time - time / 10 + self.draw() % (time / 5 + 1)
     }

@@ -3,45 +3,45 @@ use std::sync::Arc;
 
 use super::ChannelKey;
 
-/// Something that waits for a time.
+/// An action that waits for its time. Of several that are due at the same time, the first of this list comes first.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(super) enum Timer {
-    /// Say that this node lives, and look who else does.
+    /// Tell that this node lives, and check which others do.
     Beat,
-    /// Say so to nodes of other languages.
+    /// Tell foreign nodes that this one lives.
     Heartbeat,
-    /// Look which nodes of other languages are silent.
+    /// Check foreign nodes for silence.
     LegacyScan,
-    /// Tell nodes of other languages again who is here.
+    /// Tell foreign nodes of the users here again.
     Announce,
-    /// Tell this one again who is in the channel: it may have asked before it could hear the answer.
+    /// Tell this foreign node of the users in the channel again: it may have asked before it could hear the answer.
     AnnounceAgain(ChannelKey, Arc<str>),
     /// ClusterRequest for the state of the channels that wait for it.
     Sync,
-    /// Answer those who asked for states.
+    /// Answer the nodes that asked for states.
     Answer,
     /// ClusterRequest this node for what is missing of its states.
     Repair(Arc<str>),
-    /// Show what has changed.
+    /// Show the changes of remote members in a channel.
     View(ChannelKey),
-    /// Say the digest of a channel that has changed a while ago.
+    /// Publish the digest of a channel that has changed a while ago.
     Digest(ChannelKey, Echo),
-    /// Say some of all digests.
+    /// Publish the next of all digests.
     Sweep,
     /// Leave a channel's topic.
     Linger(ChannelKey),
-    /// Give up waiting for answers.
+    /// Stop waiting for the answers to a request.
     Request(u64),
 }
 
-/// Which of the two digests after a change.
+/// One of the two digests after a change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(super) enum Echo {
     Soon,
     Late,
 }
 
-/// At what time each timer goes off: one time for each.
+/// The times at which timers go off: one time for each timer.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     times: BTreeMap<Timer, u64>,
@@ -49,14 +49,14 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// It goes off then, and not when it would have before.
+    /// Sets the time of a timer, in place of the one that it had.
     pub(super) fn set(&mut self, timer: Timer, at: u64) {
         self.stop(&timer);
         self.order.insert((at, timer.clone()));
         self.times.insert(timer, at);
     }
 
-    /// It goes off then, unless it is running.
+    /// Sets the time of a timer, unless it is running.
     pub(super) fn start(&mut self, timer: Timer, at: u64) {
         if !self.times.contains_key(&timer) {
             self.set(timer, at);
@@ -77,7 +77,7 @@ impl Timers {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes one that has gone off, the earliest first, and says when it was to.
+    /// Takes a timer that has gone off, the earliest first, with the time that it was set to.
     pub(super) fn take(&mut self, now: u64) -> Option<(u64, Timer)> {
         if self.earliest()? > now {
             return None;

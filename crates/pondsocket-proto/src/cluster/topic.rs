@@ -10,13 +10,13 @@ pub(super) const HEARTBEAT: &str = "__heartbeat__";
 pub(super) const CLUSTER: &str = "__cluster__";
 pub(super) const NODE: &str = "__node__";
 
-/// What nodes call an endpoint: the text of its pattern without the slashes it begins with. Those at its end stay.
+/// The name of an endpoint among nodes: the text of its pattern without the slashes it begins with. Those at its end stay.
 pub fn endpoint_name(pattern: &str) -> &str {
     pattern.trim_start_matches('/')
 }
 
-/// Whether an endpoint cannot be called so among nodes: its channels would share topics with inboxes, or its messages
-/// would be taken for such as concern no channel.
+/// Returns whether no endpoint may have this name: its channels would share topics with inboxes, or its messages would be
+/// taken for such as concern no channel.
 pub fn is_reserved_endpoint(name: &str) -> bool {
     [HEARTBEAT, CLUSTER, NODE].contains(&name) || name.strip_prefix(NODE).is_some_and(|rest| rest.starts_with(':'))
 }
@@ -29,18 +29,18 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// All nodes that are to see each other need the same prefix and namespace; other languages' defaults are
-    /// `pondsocket` and `default`.
+    /// The topics of a prefix and a namespace. All nodes that are to see each other need the same; the defaults of other
+    /// languages are `pondsocket` and `default`.
     pub fn new(prefix: &str, namespace: &str) -> Topics {
         Topics { base: format!("{prefix}:v1:{namespace}:").into() }
     }
 
-    /// Where all that concerns a channel is said.
+    /// The topic of all messages about a channel.
     pub fn channel(&self, key: &ChannelKey) -> String {
         format!("{}{}:{}", self.base, key.endpoint, key.channel)
     }
 
-    /// The channels whose topic it may be: several, if names have colons.
+    /// The channels whose topic this may be: several, if names contain colons.
     pub(super) fn readings<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = ChannelKey> {
         let names = topic.strip_prefix(&*self.base).unwrap_or_default();
         names.match_indices(':').filter_map(|(at, _)| {
@@ -49,27 +49,27 @@ impl Topics {
         })
     }
 
-    /// Where every node says that it lives.
+    /// The topic on which every node tells that it lives.
     pub fn heartbeat(&self) -> String {
         format!("{}{HEARTBEAT}", self.base)
     }
 
-    /// Where our own nodes say what concerns all of them.
+    /// The topic of messages about our own nodes.
     pub fn cluster(&self) -> String {
         format!("{}{CLUSTER}", self.base)
     }
 
-    /// Where one node of ours is told what concerns it alone.
+    /// The topic of messages for one node of ours: its inbox.
     pub fn inbox(&self, node: &NodeId) -> String {
         format!("{}{NODE}:{}", self.base, node.source())
     }
 
-    /// Whether a message belongs on the topic on which the node that signs as `me` has heard it. Its inbox takes whatever
-    /// one of our nodes says; nodes of other languages know of none. A channel's topic takes what concerns that channel,
-    /// and each of the topics that concern none takes the one type that is said there.
+    /// Returns whether a message belongs on the topic on which the node that signs as `me` has received it. An inbox takes any
+    /// message of our nodes; foreign nodes know of no inbox. A channel's topic takes messages about that channel, and each
+    /// of the topics that concern none takes its one type.
     ///
     /// Two channels may share a topic, since names contain colons: `a:b` at the endpoint `c` and `b` at `c:a`. Messages
-    /// of both fit; which of them it is the message says itself.
+    /// of both fit: each names its channel itself.
     pub fn fits(&self, topic: &str, message: &Envelope, me: &str) -> bool {
         let Some(name) = topic.strip_prefix(&*self.base) else { return false };
         if let Some(owner) = name.strip_prefix(NODE).and_then(|rest| rest.strip_prefix(':')) {
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    /// Whether it fits, for a node that signs as `web-1~z`.
+    /// Returns whether the message fits, for a node that signs as `web-1~z`.
     fn fits(topic: &str, message: &Envelope) -> bool {
         topics().fits(topic, message, "web-1~z")
     }

@@ -210,7 +210,8 @@ fn they_may_take_out_users_of_ours_and_ask_for_them() {
     let ask = |user: &str| Body::UserGetRequest { user: user.into(), request: "q".into(), from_node: "go".into() };
     world.stranger("go", ask("ada"));
     world.stranger("go", ask("nobody"));
-    let (request, presence) = ("q".into(), Some(object("{}")));
+    // On the wire no presence is `{}`.
+    let (request, presence) = ("q".into(), None);
     let response = Body::UserGetResponse { user: "ada".into(), request, assigns: Assigns::default(), presence };
     assert_eq!(said(&mut world, |_| true), [response]);
     world.stranger("go", Body::EvictUser { user: "ada".into(), reason: "spam".into() });

@@ -1,6 +1,6 @@
 //! Merging what a node has said gives the same in whatever order, and however often, it is heard.
 
-use pondsocket_proto::cluster::record::{At, Entry, Record, Users};
+use pondsocket_proto::cluster::replication::{At, Entry, Record, Users};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::model::{Assigns, MemberChange};
 use proptest::collection::vec;

@@ -203,7 +203,7 @@ impl World {
                     queue.extend(self.hear(&topic, &message));
                 }
             }
-            Output::Interest { add, remove } => {
+            Output::UpdateSubscriptions { add, remove } => {
                 node.wanted.retain(|topic| !remove.contains(topic));
                 node.wanted.extend(add.iter().cloned());
                 if node.linked && !add.is_empty() {
@@ -231,9 +231,9 @@ impl World {
                 assert_eq!(node.answers.insert(id, answer), None, "answered twice");
             }
             Output::NodeUp(name) => node.log.push(format!("up {name}")),
-            Output::Twin(twin) => node.log.push(format!("twin {}", twin.incarnation)),
+            Output::NameConflict(twin) => node.log.push(format!("twin {}", twin.incarnation)),
             Output::NodeDown(name) => node.log.push(format!("down {name}")),
-            Output::Look => node.log.push("look".to_owned()),
+            Output::RenewLease => node.log.push("look".to_owned()),
             Output::Excess { what, times } => node.log.push(format!("excess {} {times}", what.as_str())),
             Output::Diverged(key) => node.log.push(format!("diverged {}", key.channel)),
         }

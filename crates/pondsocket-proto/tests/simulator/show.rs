@@ -43,7 +43,7 @@ fn local(change: &MemberChange) -> String {
 pub(crate) fn output(output: &Output) -> String {
     match output {
         Output::Publish { topic, message } => format!("{}: {}", short(topic), envelope(message)),
-        Output::Interest { add, remove } => {
+        Output::UpdateSubscriptions { add, remove } => {
             let list = |topics: &[String]| topics.iter().map(|topic| short(topic)).collect::<Vec<_>>().join(" ");
             format!("interest +[{}] -[{}]", list(add), list(remove))
         }

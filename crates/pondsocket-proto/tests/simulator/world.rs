@@ -388,7 +388,7 @@ impl World {
                 self.redis.publish(peer, self.now, topic, Rc::new(message), &mut self.rng);
                 self.collect();
             }
-            Output::Interest { add, remove } => {
+            Output::UpdateSubscriptions { add, remove } => {
                 let add: Vec<_> = add.iter().map(|topic| self.intern(topic)).collect();
                 let remove: Vec<_> = remove.iter().map(|topic| self.intern(topic)).collect();
                 self.redis.interest(peer, self.now, &add, &remove, &mut self.rng);
@@ -410,11 +410,11 @@ impl World {
                 let lives = self.live().any(|(_, node)| node.id.name == name);
                 self.judge.node_down(peer, &name, lives);
             }
-            Output::Look => self.after(0, Event::BeatNow(peer)),
+            Output::RenewLease => self.after(0, Event::BeatNow(peer)),
             Output::Deliver { .. }
             | Output::NodeUp(_)
             | Output::Excess { .. }
-            | Output::Twin(_)
+            | Output::NameConflict(_)
             | Output::Diverged(_) => {}
         }
     }

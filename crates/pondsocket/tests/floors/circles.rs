@@ -38,23 +38,10 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
 
 const PROTOCOL: &[(&str, &str, &str)] = &[
     (
-        "channel/state",
+        "channel/local_members",
         "channel/batch",
-        "a batch names seats of the state, and who listens there is told in a type of the batch",
+        "a batch names seats of the members, and their listeners are of a type of the batch",
     ),
-    // The core's parts are methods of one struct, each part in a file of its own.
-    ("cluster/core", "cluster/asks", "the core hands requests to this part of itself"),
-    ("cluster/core", "cluster/commands", "the same for commands"),
-    ("cluster/core", "cluster/sync", "the same for synchronization"),
-    ("cluster/core", "cluster/twins", "the same for nodes of one name"),
-    ("cluster/core", "cluster/contested", "the same for lives that two nodes claim"),
-    ("cluster/io", "cluster/excess", "an output tells what was left out, in a type of the part that leaves it out"),
-    (
-        "cluster/message",
-        "cluster/io",
-        "a message names channels and nodes as inputs and outputs do, and is one of them",
-    ),
-    ("cluster/record", "cluster/digest", "a record is compared with a digest, which is made of a record's users"),
     ("ws/event", "ws/decoder", "an event is made within the decoder's limits"),
     ("ws/inflate", "ws/decoder", "a message is inflated within the decoder's limits"),
 ];

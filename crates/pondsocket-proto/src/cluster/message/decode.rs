@@ -11,13 +11,13 @@ use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::model::Assigns;
 use crate::wire::Object;
 
-/// From whom a message is that the server itself says.
+/// The sender of messages of the server itself.
 const SERVER: &str = "CHANNEL";
 
-/// The fields of all types. Those that a type does not have are not looked at.
+/// The fields of all types. MessageFields that a type does not have are not looked at.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Fields<'a> {
+struct MessageFields<'a> {
     #[serde(borrow)]
     protocol: Scalar<'a>,
     #[serde(borrow)]
@@ -74,13 +74,13 @@ impl Envelope {
     /// Reads a message.
     ///
     /// Only messages about nodes have no `channel`. Users, channels and nodes have valid names, and what may reach
-    /// clients is as safe as if a client of ours had sent it. Fields that the type does not need are not looked at,
+    /// clients is as safe as if a client of ours had sent it. MessageFields that the type does not need are not looked at,
     /// and what one can do without may be missing (docs/cluster.md, What we accept).
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first fault that makes the message void.
     pub fn decode(bytes: &[u8]) -> Result<Envelope, Malformed> {
-        let fields = Fields::read(bytes)?;
+        let fields = MessageFields::read(bytes)?;
         let id = fields.message_id.id("messageId")?;
         let source = fields.source_node_id.id("sourceNodeId")?;
         let channel = fields.channel()?;
@@ -93,20 +93,20 @@ impl Envelope {
             return Err(read::kind("channelName"));
         }
         let ext = sent.map(|sent| sent.ext()).transpose()?;
-        // Nobody needs the time: a message without it is as good as any other.
+        // The time is needed nowhere: a message without it is as good as any other.
         let timestamp = fields.timestamp.integer("timestamp").unwrap_or(0);
         Ok(Envelope { id, source, channel, timestamp, body, ext })
     }
 }
 
-impl<'a> Fields<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Fields<'a>, Malformed> {
+impl<'a> MessageFields<'a> {
+    fn read(bytes: &'a [u8]) -> Result<MessageFields<'a>, Malformed> {
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotAnObject)?;
         // serde would take an array of the fields' values for a struct, too.
         if !text.trim_start().starts_with('{') {
             return Err(Malformed::NotAnObject);
         }
-        let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
+        let fields: MessageFields<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
             // Any value fits any field, but a field fits only once.
             Category::Data => Malformed::Repeated,
             Category::Syntax | Category::Eof | Category::Io => Malformed::NotAnObject,
@@ -194,7 +194,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Nobody needs it, so whatever else is there is nothing.
+    /// The kind of a change of presence. It is needed nowhere, so any other value counts as none.
     fn presence_event(&self) -> Option<PresenceEvent> {
         match &self.presence_event {
             Scalar::Text(event) if event == "JOIN" => Some(PresenceEvent::Join),
@@ -266,7 +266,7 @@ impl<'a> Fields<'a> {
 }
 
 impl Body {
-    /// Whether it may concern no channel.
+    /// Returns whether the message may concern no channel.
     fn may_lack_channel(&self) -> bool {
         matches!(self, Body::NodeHeartbeat { .. } | Body::State(_) | Body::Repair(_) | Body::Ack { .. } | Body::Node(_))
     }

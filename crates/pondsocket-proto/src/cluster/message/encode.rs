@@ -1,23 +1,23 @@
-use super::write::{self, Fields};
+use super::write::{self, ObjectWriter};
 use super::{Body, Envelope, PROTOCOL, PresenceEvent, Target, UserMessage, VERSION, ext, users};
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::wire::Object;
 use crate::wire::write::string;
 
 impl Envelope {
-    /// What every message of this source begins with, as [`encode`](Self::encode) writes it. So a node knows its own
-    /// messages, which a bus gives back to it, without reading them.
+    /// The bytes with which every message of this source begins, as [`encode`](Self::encode) writes it. By them a node knows
+    /// its own messages, which a bus gives back to it, without reading them.
     pub fn beginning(source: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        Fields::object(&mut out, |fields| begin(fields, source));
+        ObjectWriter::object(&mut out, |fields| begin(fields, source));
         // The brace that closes it.
         out.pop();
         out
     }
 
-    /// Appends it as one JSON object without line breaks.
+    /// Appends the message as one JSON object without line breaks.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        Fields::object(out, |fields| {
+        ObjectWriter::object(out, |fields| {
             begin(fields, &self.source);
             fields.text("type", self.body.kind());
             fields.text("messageId", &self.id);
@@ -36,7 +36,7 @@ impl Envelope {
     }
 }
 
-fn begin(fields: &mut Fields<'_>, source: &str) {
+fn begin(fields: &mut ObjectWriter<'_>, source: &str) {
     fields.text("protocol", PROTOCOL);
     fields.number("version", VERSION);
     fields.text("sourceNodeId", source);
@@ -66,7 +66,7 @@ impl Body {
         }
     }
 
-    /// What stands in place of an endpoint and a channel where a message concerns none.
+    /// The word in place of an endpoint and a channel, in a message that concerns none.
     fn place(&self) -> &'static str {
         match self {
             Body::NodeHeartbeat { .. } => HEARTBEAT,
@@ -75,7 +75,7 @@ impl Body {
         }
     }
 
-    fn write(&self, fields: &mut Fields<'_>) {
+    fn write(&self, fields: &mut ObjectWriter<'_>) {
         match self {
             Body::UserMessage(message) => write_user_message(fields, message),
             // Neither `payload` nor `event` may stand beside presence: some nodes would believe those.
@@ -140,7 +140,7 @@ impl PresenceEvent {
     }
 }
 
-fn write_user_message(fields: &mut Fields<'_>, message: &UserMessage) {
+fn write_user_message(fields: &mut ObjectWriter<'_>, message: &UserMessage) {
     let UserMessage { from, event, payload, request_id, to } = message;
     fields.text("fromUserId", from);
     fields.text("event", event);

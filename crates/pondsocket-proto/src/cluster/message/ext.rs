@@ -1,16 +1,16 @@
-//! The object `ext`: what our own nodes say beside a message, and all that is in the messages that are ours alone
+//! The object `ext`: the additions of our own nodes to a message, and the content of the types that are ours alone
 //! (docs/cluster.md, What we add).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::read::{self, Entries, Scalar};
-use super::write::{self, Fields};
-use super::{Body, Ext, Malformed, NodeEvent, Target, UserMessage, users};
-use crate::cluster::{ChannelKey, NodeId, Verdict};
+use super::write::{self, ObjectWriter};
+use super::{Body, Ext, Malformed, NodeEvent, Target, UserMessage, Verdict, users};
+use crate::cluster::{ChannelKey, NodeId};
 use crate::wire::write::string;
 
-/// Nodes that say something else under the same keys say another version.
+/// The version of the keys: one that gives another meaning to a key has another number.
 const VERSION: u64 = 1;
 
 /// The object as it was sent, by a node of ours.
@@ -78,12 +78,12 @@ fn node(name: &Scalar<'_>, incarnation: &Scalar<'_>, field: &'static str) -> Res
 }
 
 impl Sent<'_> {
-    /// Whether its node signs so ([`NodeId::source`]).
+    /// Returns whether the node signs so ([`NodeId::source`]).
     pub(super) fn is_signed_as(&self, source: &str) -> bool {
         self.node.source() == source
     }
 
-    /// What stands beside a message of any type.
+    /// The additions to a message of any type.
     pub(super) fn ext(&self) -> Result<Ext, Malformed> {
         let keys = &self.keys;
         Ok(Ext {
@@ -96,7 +96,7 @@ impl Sent<'_> {
         })
     }
 
-    /// Whether a message for all but its sender leaves out one connection only, and not all of the user's.
+    /// Returns whether a message for all but its sender leaves out only one connection of the user.
     pub(super) fn leaves_out_connection(&self) -> bool {
         self.keys.c == Scalar::Integer(1)
     }
@@ -170,14 +170,14 @@ fn have(raw: &RawValue) -> Result<Vec<(NodeId, u64)>, Malformed> {
 
 /// Appends the object with all that a message needs in it.
 pub(super) fn write(out: &mut Vec<u8>, ext: &Ext, body: &Body) {
-    Fields::object(out, |fields| {
+    ObjectWriter::object(out, |fields| {
         fields.number("v", VERSION);
         write_ext(fields, ext);
         write_body(fields, body);
     });
 }
 
-fn write_ext(fields: &mut Fields<'_>, ext: &Ext) {
+fn write_ext(fields: &mut ObjectWriter<'_>, ext: &Ext) {
     fields.text("n", &ext.node.name);
     fields.number("i", ext.node.incarnation);
     if let Some((before, after)) = ext.change {
@@ -191,7 +191,7 @@ fn write_ext(fields: &mut Fields<'_>, ext: &Ext) {
     }
     if !ext.have.is_empty() {
         fields.field("have", |out| {
-            Fields::object(out, |fields| {
+            ObjectWriter::object(out, |fields| {
                 for (node, version) in &ext.have {
                     fields.entry(&node.name, |out| write::list(out, [node.incarnation, *version], write::integer));
                 }
@@ -204,7 +204,7 @@ fn write_ext(fields: &mut Fields<'_>, ext: &Ext) {
 }
 
 /// The fields of the types that are ours alone.
-fn write_body(fields: &mut Fields<'_>, body: &Body) {
+fn write_body(fields: &mut ObjectWriter<'_>, body: &Body) {
     match body {
         Body::UserMessage(UserMessage { to: Target::ExceptConnection(()), .. }) => fields.number("c", 1),
         Body::State(states) => fields.field("states", |out| write::list(out, states, users::write_state)),

@@ -1,7 +1,7 @@
-//! What nodes tell each other (docs/cluster.md, Messages).
+//! The messages between nodes (docs/cluster.md, Messages).
 //!
 //! [`Envelope::encode`] writes what every other implementation of the protocol accepts, and [`Envelope::decode`] reads
-//! what any of them writes. What clients will get, and the values of users, stay text from one end to the other.
+//! what any of them writes. Payloads, presence and assigns stay text from one end to the other.
 
 mod decode;
 mod encode;
@@ -17,8 +17,9 @@ use std::sync::Arc;
 pub use crate::model::{Target, UserMessage};
 pub use malformed::{Fault, Malformed};
 
-use super::{ChannelKey, NodeId, Verdict};
-use crate::model::Assigns;
+use super::{ChannelKey, NodeId};
+use crate::id::UserId;
+use crate::model::{Assigns, MemberChange};
 use crate::wire::{Json, Object};
 
 const PROTOCOL: &str = "pondsocket.distributed";
@@ -33,213 +34,260 @@ pub const MAX_NAME: usize = 4096;
 /// A message between nodes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Envelope {
-    /// Tells it from every other message of its source.
+    /// Tells the message from every other one of its source.
     pub id: Arc<str>,
-    /// Who says it: [`NodeId::source`] of our nodes, any text of others.
+    /// The signature of the sender: [`NodeId::source`] of our nodes, any text of others.
     pub source: Arc<str>,
-    /// Which channel it concerns, if it is one.
+    /// The channel that the message concerns, if it is one.
     pub channel: Option<ChannelKey>,
-    /// When it was said, in milliseconds since 1970. Nobody orders by it.
+    /// The time of sending, in milliseconds since 1970. Nothing is ordered by it.
     pub timestamp: u64,
-    /// What is said.
+    /// The content.
     pub body: Body,
-    /// What our own nodes say beside it. Nodes of other languages have none, and messages that are ours alone are nothing
-    /// without it.
+    /// The additions of our own nodes. Foreign nodes have none, and the types that are ours alone consist of them.
     pub ext: Option<Ext>,
 }
 
-/// What is said. The first thirteen are said by nodes of every language; the others are our own, and others ignore them.
+/// The content of a message. The first thirteen are known to nodes of every language; foreign nodes ignore the others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Body {
-    /// For the users of a channel.
+    /// A message for the users of a channel.
     UserMessage(UserMessage),
-    /// What a user shows of itself, from now on.
+    /// The presence of a user, from now on.
     PresenceUpdate {
-        /// Who.
+        /// The user.
         user: Arc<str>,
-        /// What.
+        /// The presence.
         presence: Object,
-        /// Whether it showed something before, if that is told. Some nodes pass it on to their clients; ours look at what
-        /// they show themselves.
+        /// The kind of the change, if that is told. Some foreign nodes pass it on to their clients; ours compare
+        /// with what they show themselves.
         event: Option<PresenceEvent>,
     },
     /// A user is hidden.
     PresenceRemoved {
-        /// Who.
+        /// The user.
         user: Arc<str>,
     },
     /// The assigns of a user after a change; from some nodes only what has changed.
     AssignsUpdate {
-        /// Whose.
+        /// The user.
         user: Arc<str>,
-        /// All of them, if they are told.
+        /// All assigns, if they are told.
         assigns: Option<Assigns>,
-        /// What has changed, if it is told.
+        /// The assign that has changed, if it is told.
         delta: Option<(String, Json)>,
     },
     /// A command: take a user out and tell it why.
     EvictUser {
-        /// Whom.
+        /// The user.
         user: Arc<str>,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A command: take a user out.
     UserRemove {
-        /// Whom.
+        /// The user.
         user: Arc<str>,
     },
-    /// Who has this user?
+    /// A question for the node that has a user.
     UserGetRequest {
-        /// Whom.
+        /// The user.
         user: Arc<str>,
         /// Comes back with the response.
         request: String,
-        /// Who asks; for people.
+        /// The asking node, for people who read the message.
         from_node: String,
     },
-    /// I have it.
+    /// The answer of a node that has the user.
     UserGetResponse {
-        /// Whom.
+        /// The user.
         user: Arc<str>,
-        /// That of the request.
+        /// The id of the request.
         request: String,
-        /// Its assigns.
+        /// The user's assigns.
         assigns: Assigns,
-        /// What it shows of itself; `{}` is read as nothing, which is what some nodes mean by it.
+        /// The user's presence; `{}` is read as none, which is what some foreign nodes mean by it.
         presence: Option<Object>,
     },
     /// A user has become a member.
     UserJoined {
-        /// Who.
+        /// The user.
         user: Arc<str>,
-        /// Usually nothing, which is said and read as `{}`: it follows.
+        /// Usually none, which is written and read as `{}`: it follows in a message of its own.
         presence: Option<Object>,
-        /// With which assigns.
+        /// The user's assigns.
         assigns: Assigns,
     },
     /// A user is no member any more.
     UserLeft {
-        /// Who.
+        /// The user.
         user: Arc<str>,
     },
-    /// Who is in this channel?
+    /// A question for the users of a channel.
     StateRequest {
-        /// Who asks; for people.
+        /// The asking node, for people who read the message.
         from_node: String,
     },
-    /// These are.
+    /// The users that a node has in a channel.
     StateResponse {
-        /// Who.
+        /// The users.
         users: Vec<UserState>,
     },
-    /// I live.
+    /// A sign of life, for foreign nodes.
     NodeHeartbeat {
-        /// Who.
+        /// The node.
         node: Arc<str>,
     },
 
     /// To an inbox: the users of the sender in these channels, with its version of each.
     State(Vec<ChannelState>),
-    /// To an inbox: tell me your users in these channels.
+    /// To an inbox: a question for the users of the node there, in these channels.
     Repair(Vec<ChannelKey>),
-    /// On a channel's topic: what my users there come to.
+    /// On a channel's topic: the digest of the sender's users there.
     Digest {
-        /// The version.
+        /// The sender's version of the channel.
         version: u64,
-        /// How many there are.
+        /// The number of users.
         count: u64,
-        /// Of all of them.
+        /// The hash of all users.
         hash: u64,
     },
-    /// To an inbox: what became of something that was asked for, see [`Ext::request`].
+    /// To an inbox: the outcome of a request, see [`Ext::request`].
     Ack {
-        /// Which request.
+        /// The request.
         request: String,
-        /// What became of it.
+        /// The outcome.
         verdict: Verdict,
     },
-    /// On the topic of the cluster: something about a node.
+    /// On the topic of the cluster: an event of a node.
     Node(NodeEvent),
 }
 
-/// Whether a user showed something of itself before.
+/// The kind of a change of presence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PresenceEvent {
-    /// It did not.
+    /// The user was not shown before.
     Join,
-    /// It did.
+    /// The user was shown before.
     Update,
 }
 
 /// A user in a list of all users.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UserState {
-    /// Who.
+    /// The user's id.
     pub id: Arc<str>,
-    /// Its assigns.
+    /// The user's assigns.
     pub assigns: Assigns,
-    /// What it shows of itself. In a [`Body::StateResponse`] `{}` is read as nothing, which is what some nodes mean by it;
+    /// The user's presence. In a [`Body::StateResponse`] `{}` is read as none, which is what some foreign nodes mean by it;
     /// among our own nodes it is a presence like any other.
     pub presence: Option<Object>,
-    /// When it joined, in milliseconds since 1970; 0 if that is not told.
+    /// The time of the join, in milliseconds since 1970; 0 if that is not told.
     pub joined: u64,
 }
 
 /// The users of one of our nodes in one channel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChannelState {
-    /// Which.
+    /// The channel.
     pub channel: ChannelKey,
     /// The owner's version of it.
     pub version: u64,
-    /// All of them, or those of one part.
+    /// All users, or those of one part.
     pub users: Vec<UserState>,
-    /// Which part of the list it is, if all would be too much for one message. They are all of one version.
+    /// The part of the list, if the whole is too large for one message. All parts are of one version.
     pub part: Option<Part>,
 }
 
 /// One of several parts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Part {
-    /// Which: less than `of`.
+    /// The number of the part: less than `of`.
     pub index: u64,
-    /// How many there are.
+    /// The number of parts.
     pub of: u64,
 }
 
-/// Something about one of our nodes.
+/// The outcome of a command.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The command was carried out.
+    Done,
+    /// There is no such user on the node.
+    NotFound,
+    /// A limit of the node forbids it.
+    Refused,
+}
+
+/// An event of one of our nodes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NodeEvent {
-    /// It has come.
+    /// The sender has come.
     Hello,
-    /// It goes, in good order.
+    /// The sender goes, in good order.
     Bye,
-    /// Its lease has run out.
+    /// The lease of this node has run out.
     Down(NodeId),
 }
 
-/// What our own nodes say beside a message. Others ignore it.
+/// The additions of our own nodes to a message. Foreign nodes ignore them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ext {
-    /// Who says it.
+    /// The sender.
     pub node: NodeId,
     /// With a change of a user by its owner: the owner's version of the channel before and after it. 0 before means that
     /// the channel was empty.
     pub change: Option<(u64, u64)>,
-    /// With a join: when it was, in milliseconds since 1970.
+    /// With a join: its time, in milliseconds since 1970.
     pub joined: Option<u64>,
-    /// With a command, or a change that is no owner's: it is to be acknowledged under this name, to the sender's inbox.
+    /// With a command, or a change that is not made by the user's node: the name under which it is to be acknowledged, in the
+    /// sender's inbox.
     pub request: Option<String>,
-    /// With a request for state, or a digest: what the sender holds of others' users there.
+    /// With a request for state, or a digest: the versions of other nodes that the sender holds.
     pub have: Vec<(NodeId, u64)>,
     /// With a request for state: the sender's own users there, if they are few.
     pub own: Option<ChannelState>,
 }
 
 impl Ext {
-    /// Nothing but who says it.
+    /// The sender, and no other addition.
     pub fn new(node: NodeId) -> Ext {
         Ext { node, change: None, joined: None, request: None, have: Vec::new(), own: None }
+    }
+}
+
+impl Body {
+    /// The change that the owner of a user has made, if the message is one.
+    pub(crate) fn member_change(&self) -> Option<MemberChange> {
+        let id = |user: &str| UserId::new(user).ok();
+        Some(match self {
+            Body::UserJoined { user, assigns, .. } => {
+                MemberChange::Joined { user: id(user)?, assigns: assigns.clone() }
+            }
+            Body::UserLeft { user } => MemberChange::Left { user: id(user)? },
+            Body::PresenceUpdate { user, presence, .. } => {
+                MemberChange::Presence { user: id(user)?, presence: Some(presence.clone()) }
+            }
+            Body::PresenceRemoved { user } => MemberChange::Presence { user: id(user)?, presence: None },
+            // Some foreign nodes tell of one value only. An owner always tells of all.
+            Body::AssignsUpdate { user, assigns: Some(assigns), .. } => {
+                MemberChange::Assigns { user: id(user)?, assigns: assigns.clone(), key: None }
+            }
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_changes_users_with_a_proper_name_and_all_assigns_at_once() {
+        assert_eq!(Body::UserLeft { user: "".into() }.member_change(), None);
+        let ada = UserId::new("ada").expect("valid");
+        assert_eq!(Body::UserLeft { user: "ada".into() }.member_change(), Some(MemberChange::Left { user: ada }));
+        let partial = Body::AssignsUpdate { user: "ada".into(), assigns: None, delta: None };
+        assert_eq!(partial.member_change(), None);
     }
 }

@@ -1,5 +1,5 @@
-//! What the strictest nodes of other languages accept (docs/cluster.md, What we say): for tests and tools that watch
-//! what nodes send.
+//! The rules of the strictest foreign nodes (docs/cluster.md, What we say), for tests and tools that watch what nodes
+//! send.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use super::read::Entries;
 /// A field, and whether a value fits it.
 type Field = (&'static str, fn(&Value) -> bool);
 
-/// Some nodes ignore a message unless it has all of them.
+/// The fields of every message: some nodes ignore one that lacks any of them.
 const ENVELOPE: [Field; 8] = [
     ("protocol", |value| value == "pondsocket.distributed"),
     // As an integer literal: `1.0` is no version to some.
@@ -21,7 +21,7 @@ const ENVELOPE: [Field; 8] = [
     ("timestamp", Value::is_u64),
 ];
 
-/// Wherever these names are, some nodes drop a message in which they are of another kind.
+/// Fields that must have their kind in messages of every type: else some nodes drop the message.
 const TYPED: [Field; 11] = [
     ("fromUserId", Value::is_string),
     ("event", Value::is_string),
@@ -42,7 +42,7 @@ const ASSIGNS: Field = ("assigns", Value::is_object);
 const REQUEST: Field = ("requestId", filled);
 const EXT: Field = ("ext", Value::is_object);
 
-/// What a type needs beside the envelope.
+/// The fields that a type needs beside the envelope.
 fn needed(kind: &str) -> Option<&'static [Field]> {
     Some(match kind {
         "USER_MESSAGE" => &[

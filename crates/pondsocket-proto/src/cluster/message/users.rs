@@ -4,26 +4,26 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::read::{self, Scalar};
-use super::write::{self, Fields};
+use super::write::{self, ObjectWriter};
 use super::{ChannelState, Malformed, Part, UserState};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct User<'a> {
+struct UserFields<'a> {
     #[serde(borrow)]
     id: Scalar<'a>,
     #[serde(borrow)]
     assigns: Option<&'a RawValue>,
     #[serde(borrow)]
     presence: Option<&'a RawValue>,
-    /// When it joined: our own addition to the list that all nodes send.
+    /// The time of the join: our own addition to the list that all nodes send.
     #[serde(borrow)]
     j: Scalar<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Channel<'a> {
+struct StateFields<'a> {
     #[serde(borrow)]
     e: Scalar<'a>,
     #[serde(borrow)]
@@ -36,7 +36,7 @@ struct Channel<'a> {
     part: Option<&'a RawValue>,
 }
 
-/// Reads the list that nodes of all languages send. In some a user that shows nothing has an empty presence.
+/// Reads the list that nodes of all languages send. Some of them give a user without presence an empty one.
 pub(super) fn read_response(raw: Option<&RawValue>) -> Result<Vec<UserState>, Malformed> {
     let mut users = read(raw, "users")?;
     for user in &mut users {
@@ -45,7 +45,7 @@ pub(super) fn read_response(raw: Option<&RawValue>) -> Result<Vec<UserState>, Ma
     Ok(users)
 }
 
-/// Reads a list. A user that cannot be read is left out: the others are not to be missed for its sake.
+/// Reads a list. A user that cannot be read is left out, so that one of them does not make all others unknown.
 fn read(raw: Option<&RawValue>, name: &'static str) -> Result<Vec<UserState>, Malformed> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
     let users: Vec<&RawValue> = read::shaped(raw, name)?;
@@ -53,7 +53,7 @@ fn read(raw: Option<&RawValue>, name: &'static str) -> Result<Vec<UserState>, Ma
 }
 
 fn read_user(raw: &RawValue, name: &'static str) -> Result<UserState, Malformed> {
-    let user: User<'_> = read::object_of(raw, name)?;
+    let user: UserFields<'_> = read::object_of(raw, name)?;
     Ok(UserState {
         id: user.id.user(name)?,
         assigns: user.assigns.map(|raw| read::assigns(raw, name)).transpose()?.unwrap_or_default(),
@@ -62,9 +62,9 @@ fn read_user(raw: &RawValue, name: &'static str) -> Result<UserState, Malformed>
     })
 }
 
-/// Reads what one of our nodes says of its users in a channel.
+/// Reads the users that one of our nodes has in a channel.
 pub(super) fn read_state(raw: &RawValue, name: &'static str) -> Result<ChannelState, Malformed> {
-    let state: Channel<'_> = read::object_of(raw, name)?;
+    let state: StateFields<'_> = read::object_of(raw, name)?;
     Ok(ChannelState {
         channel: read::channel(&state.e, &state.c, name, name)?,
         version: state.ver.integer(name)?,
@@ -79,16 +79,16 @@ fn read_part(raw: &RawValue, name: &'static str) -> Result<Part, Malformed> {
     if part.index < part.of { Ok(part) } else { Err(read::kind(name)) }
 }
 
-/// Writes the list that all nodes understand: a user that shows nothing has an empty presence there.
+/// Writes the list that all nodes understand: a user without presence has an empty one there.
 pub(super) fn write(out: &mut Vec<u8>, users: &[UserState]) {
     write::list(out, users, |out, user| {
         write_user(out, user, Some(user.presence.as_ref().map_or("{}", |presence| presence.as_str())));
     });
 }
 
-/// Writes what our own nodes read: a user that shows nothing has no presence there.
+/// Writes the list that our own nodes read: a user without presence has none there.
 pub(super) fn write_state(out: &mut Vec<u8>, state: &ChannelState) {
-    Fields::object(out, |fields| {
+    ObjectWriter::object(out, |fields| {
         fields.text("e", &state.channel.endpoint);
         fields.text("c", state.channel.channel.as_str());
         fields.number("ver", state.version);
@@ -104,7 +104,7 @@ pub(super) fn write_state(out: &mut Vec<u8>, state: &ChannelState) {
 }
 
 fn write_user(out: &mut Vec<u8>, user: &UserState, presence: Option<&str>) {
-    Fields::object(out, |fields| {
+    ObjectWriter::object(out, |fields| {
         fields.text("id", &user.id);
         fields.json("assigns", &user.assigns.to_json());
         if let Some(presence) = presence {

@@ -3,16 +3,16 @@
 use crate::wire::write::{put, string};
 
 /// The object that is being written.
-pub(super) struct Fields<'a> {
+pub(super) struct ObjectWriter<'a> {
     out: &'a mut Vec<u8>,
     first: bool,
 }
 
-impl Fields<'_> {
+impl ObjectWriter<'_> {
     /// Appends an object with the fields that `write` adds.
-    pub(super) fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut Fields<'_>)) {
+    pub(super) fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut ObjectWriter<'_>)) {
         out.push(b'{');
-        write(&mut Fields { out, first: true });
+        write(&mut ObjectWriter { out, first: true });
         out.push(b'}');
     }
 

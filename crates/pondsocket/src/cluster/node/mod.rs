@@ -293,7 +293,7 @@ impl Node {
         for output in outputs {
             match output {
                 Output::Publish { topic, message } => queued |= self.enqueue(topic, &message, Kind::State, now),
-                Output::Interest { add, remove } => {
+                Output::UpdateSubscriptions { add, remove } => {
                     let topics = |names: Vec<String>| names.into_iter().map(Topic::from).collect::<Vec<_>>();
                     self.bus.update_subscriptions(&topics(add), &topics(remove));
                 }

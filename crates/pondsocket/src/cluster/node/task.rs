@@ -225,7 +225,7 @@ impl Node {
                 tracing::debug!(target: "pondsocket::cluster", what = what.as_str(), times, "others bring too much");
                 self.count(ClusterEvent::Excess { what, times });
             }
-            Output::Look => self.returned.notify_one(),
+            Output::RenewLease => self.returned.notify_one(),
             Output::NodeUp(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has come");
                 self.set_peer(&name, true);
@@ -234,7 +234,7 @@ impl Node {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has gone");
                 self.set_peer(&name, false);
             }
-            Output::Twin(twin) => {
+            Output::NameConflict(twin) => {
                 let (node, incarnation) = (&*twin.name, twin.incarnation);
                 tracing::warn!(target: "pondsocket::cluster", node, incarnation, "another node runs under this name");
                 self.count(ClusterEvent::NameTaken);
@@ -244,7 +244,9 @@ impl Node {
                 tracing::warn!(target: "pondsocket::cluster", endpoint, channel, "two nodes disagreed about a channel");
                 self.count(ClusterEvent::Diverged);
             }
-            Output::Publish { .. } | Output::Interest { .. } => debug_assert!(false, "these are queued under the lock"),
+            Output::Publish { .. } | Output::UpdateSubscriptions { .. } => {
+                debug_assert!(false, "these are queued under the lock")
+            }
         }
         None
     }

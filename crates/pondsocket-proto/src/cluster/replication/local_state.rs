@@ -1,58 +1,52 @@
 use std::sync::Arc;
 
-use super::message::{Body, PresenceEvent, UserState};
-use super::record::{self, Entry, Users};
+use super::users::{self, Users};
+use crate::cluster::message::{Body, PresenceEvent, UserState};
 use crate::id::UserId;
 use crate::model::{Assigns, MemberChange};
 use crate::wire::Object;
 
-/// The users of this node in one channel, and how often they have changed. Nobody else changes them.
+/// The users of this node in one channel, and the number of their changes. No other node changes them.
 ///
-/// Each change is one message, and counts one. The first one that meets an empty channel says 0 for the version before
-/// it, so it can be understood without what went before.
+/// Each change is one message and one version. The first change of an empty channel says 0 for the version before it, so
+/// that it can be understood without the messages before.
 #[derive(Debug)]
-pub(super) struct LocalState {
+pub(in crate::cluster) struct LocalState {
     version: u64,
     users: Users,
 }
 
-/// A change as others are told of it.
+/// A change, as other nodes are told of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Delta {
-    pub(super) body: Body,
+pub(in crate::cluster) struct Delta {
+    pub(in crate::cluster) body: Body,
     /// The versions before and after it.
-    pub(super) versions: (u64, u64),
-    /// With a join: when.
-    pub(super) joined: Option<u64>,
+    pub(in crate::cluster) versions: (u64, u64),
+    /// The time of a join.
+    pub(in crate::cluster) joined: Option<u64>,
 }
 
 impl LocalState {
-    /// Nobody is here. `version` is not below any version that was said of the channel before.
-    pub(super) fn new(version: u64) -> LocalState {
+    /// An empty channel. `version` is not below any version of the channel that was published before.
+    pub(in crate::cluster) fn new(version: u64) -> LocalState {
         LocalState { version, users: Users::new() }
     }
 
-    pub(super) fn version(&self) -> u64 {
+    pub(in crate::cluster) fn version(&self) -> u64 {
         self.version
     }
 
-    pub(super) fn users(&self) -> &Users {
+    pub(in crate::cluster) fn users(&self) -> &Users {
         &self.users
     }
 
-    /// All users, as they are told in lists.
-    pub(super) fn list(&self) -> Vec<UserState> {
-        let state = |(user, entry): (&UserId, &Entry)| UserState {
-            id: user.into(),
-            assigns: entry.assigns.clone(),
-            presence: entry.presence.clone(),
-            joined: entry.joined,
-        };
-        self.users.iter().map(state).collect()
+    /// All users, as lists name them.
+    pub(in crate::cluster) fn list(&self) -> Vec<UserState> {
+        users::to_list(&self.users)
     }
 
-    /// Something has changed here. Answers with what is to be told, in order.
-    pub(super) fn change(&mut self, change: MemberChange, now: u64) -> Vec<Delta> {
+    /// Carries out a change. Returns the messages about it, in order.
+    pub(in crate::cluster) fn change(&mut self, change: MemberChange, now: u64) -> Vec<Delta> {
         match change {
             MemberChange::Joined { user, assigns } => vec![self.join(user, assigns, now)],
             MemberChange::Left { user } => self.leave(&user),
@@ -61,8 +55,8 @@ impl LocalState {
         }
     }
 
-    /// Everybody goes.
-    pub(super) fn leave_all(&mut self) -> Vec<Delta> {
+    /// Lets all users leave. Returns the messages about it, in order.
+    pub(in crate::cluster) fn leave_all(&mut self) -> Vec<Delta> {
         let users: Vec<_> = self.users.keys().cloned().collect();
         users.iter().flat_map(|user| self.leave(user)).collect()
     }
@@ -73,7 +67,7 @@ impl LocalState {
         self.apply(MemberChange::Joined { user, assigns }, Some(now), body)
     }
 
-    /// First hidden, then gone: nodes of some languages forget to hide who is gone.
+    /// Hides the user, and then lets it leave: some foreign nodes forget to hide users that leave.
     fn leave(&mut self, user: &UserId) -> Vec<Delta> {
         let mut told: Vec<_> = self.show(user.clone(), None).into_iter().collect();
         if self.users.contains_key(user) {
@@ -110,15 +104,15 @@ impl LocalState {
     fn apply(&mut self, change: MemberChange, joined: Option<u64>, body: Body) -> Delta {
         let before = if self.users.is_empty() { 0 } else { self.version };
         self.version += 1;
-        record::apply(&mut self.users, change, joined.unwrap_or(0));
+        users::apply(&mut self.users, change, joined.unwrap_or(0));
         Delta { body, versions: (before, self.version), joined }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::{object, user};
     use super::super::record::{At, Record};
+    use super::super::users::tests::{object, user};
     use super::*;
     use crate::wire::Json;
 
@@ -188,7 +182,7 @@ mod tests {
         let assigns = MemberChange::Assigns { user: user("bob"), assigns: Assigns::default(), key: None };
         for change in [join("ada"), join("bob"), show("ada", Some("{}")), assigns, left("ada")] {
             for told in own.change(change, 5) {
-                let change = super::super::hear::change(&told.body).expect("a change");
+                let change = told.body.member_change().expect("a change");
                 record.delta(1, told.versions, change, told.joined.unwrap_or(0));
             }
         }

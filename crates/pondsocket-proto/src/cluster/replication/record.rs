@@ -1,62 +1,27 @@
-//! What one node of ours has said about its users in one channel, and how what is heard merges with it
+//! The users of one node of ours in one channel, as they are known on another node, and the merging of messages about them
 //! (docs/cluster.md, State that converges).
 //!
-//! Only the owner changes its users, and it counts the changes. So what is newer is a matter of comparing two numbers,
-//! and merging is taking the larger: in whatever order, and however often, the same things are heard, the record ends
-//! the same.
+//! Only the owner changes its users, and it counts the changes. So two numbers tell what is newer, and merging takes the
+//! larger: the same messages lead to the same record, in whatever order and however often they come.
 
-use std::collections::BTreeMap;
-
+use super::digest;
+use super::users::{Entry, Users, apply};
 use crate::id::UserId;
-use crate::model::{Assigns, MemberChange};
-use crate::wire::Object;
+use crate::model::MemberChange;
 
-/// A user of one node in one channel.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Entry {
-    /// Server-side values.
-    pub assigns: Assigns,
-    /// What it shows of itself, if it is tracked.
-    pub presence: Option<Object>,
-    /// When it joined, in milliseconds since 1970.
-    pub joined: u64,
-}
-
-/// The users of one node in one channel.
-pub type Users = BTreeMap<UserId, Entry>;
-
-/// How far a node had got: in which life, and after how many changes of the channel.
+/// The state of an owner: its life, and the number of changes that it has made in the channel.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd)]
 pub struct At {
-    /// Which life.
+    /// The life of the owner.
     pub incarnation: u64,
-    /// How many changes; 0 is before all of them.
+    /// The number of changes; 0 is before all of them.
     pub version: u64,
 }
 
-/// Carries out a change that its owner made; `joined` is the time of a join. A change of a user that is not there does
-/// nothing.
-pub(super) fn apply(users: &mut Users, change: MemberChange, joined: u64) {
-    match change {
-        MemberChange::Joined { user, assigns } => drop(users.insert(user, Entry { assigns, presence: None, joined })),
-        MemberChange::Left { user } => drop(users.remove(&user)),
-        MemberChange::Presence { user, presence } => {
-            if let Some(entry) = users.get_mut(&user) {
-                entry.presence = presence;
-            }
-        }
-        MemberChange::Assigns { user, assigns, .. } => {
-            if let Some(entry) = users.get_mut(&user) {
-                entry.assigns = assigns;
-            }
-        }
-    }
-}
-
-/// How a digest compares with a record.
+/// The outcome of comparing a digest with a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Check {
-    /// It tells nothing that is not known.
+    /// The digest tells nothing new.
     Passed,
     /// Changes are missing, and the owner has to be asked.
     Behind,
@@ -64,7 +29,7 @@ pub enum Check {
     Diverged,
 }
 
-/// What one node has said about its users in one channel.
+/// The users of one node in one channel, as far as its messages have told.
 ///
 /// ```text
 ///             snapshot, first change                      snapshot
@@ -77,48 +42,48 @@ pub enum Check {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Record {
     at: At,
-    /// The newest version of this life that was heard of, with or without what it consists of.
+    /// The newest version of this life that was heard of, whether or not its users are known.
     heard: u64,
     content: Content,
-    /// Whether the owner has said anything of it lately.
+    /// True if the owner has spoken about the channel since the last sweep.
     fresh: bool,
-    /// True if less is known here than the owner has said, because that was too much.
+    /// True if fewer users or values are kept than the owner has sent, because those were too many.
     is_cut: bool,
 }
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 enum Content {
-    /// It is not known who is there at `at`: only that nothing older counts.
+    /// The users at `at` are not known: only that nothing older counts.
     #[default]
     Unknown,
-    /// These are.
+    /// These are all users.
     Known(Users),
-    /// These, it was thought; the owner says otherwise.
+    /// These are the last known users; the owner has to be asked again.
     Doubtful(Users),
 }
 
 impl Record {
-    /// A record of which only is known how far its owner had got.
+    /// A record without users: only the state of its owner is known.
     pub fn remembered(at: At) -> Record {
         Record { at, heard: at.version, content: Content::Unknown, fresh: false, is_cut: false }
     }
 
-    /// How far the owner had got when what is known here was true.
+    /// The state of the owner to which the known users belong.
     pub fn at(&self) -> At {
         self.at
     }
 
-    /// How far the owner had got when what is known here was true, if anything is known.
+    /// The state of the owner to which the known users belong, if they are known for certain.
     pub fn known_at(&self) -> Option<At> {
         matches!(self.content, Content::Known(_)).then_some(self.at)
     }
 
-    /// Whether the owner has to be asked, because something was missed.
+    /// Returns whether the owner has to be asked, because something was missed.
     pub fn is_behind(&self) -> bool {
         self.heard > self.at.version || matches!(self.content, Content::Doubtful(_))
     }
 
-    /// A user, as far as is known.
+    /// A user, if it is known.
     pub fn get(&self, user: &UserId) -> Option<&Entry> {
         self.users()?.get(user)
     }
@@ -133,7 +98,7 @@ impl Record {
         self.len() == 0
     }
 
-    /// Less is known here than the owner has just said: what it says that its users come to cannot be compared.
+    /// Notes that less is kept than the owner has just sent: digests of it cannot be compared then.
     pub fn cut(&mut self) {
         self.is_cut = true;
     }
@@ -150,7 +115,7 @@ impl Record {
         }
     }
 
-    /// These are all users at that time: who is not among them is gone. Answers with those that it changes.
+    /// Takes in all users at `at`: one that is not among them is gone. Returns the users that this changes.
     pub fn snapshot(&mut self, at: At, users: Users) -> Vec<UserId> {
         self.fresh |= at >= self.at;
         let wanted = at == self.at && !matches!(self.content, Content::Known(_));
@@ -167,9 +132,9 @@ impl Record {
         changed
     }
 
-    /// This change brought the owner from the one version to the other. 0 means that nobody was there before. If
-    /// changes before it were missed, the record [is behind](Record::is_behind) then, and not changed but for what
-    /// another life of the owner ends. Answers with those users that it changes.
+    /// Takes in a change, with the versions of the owner before and after it; 0 before means that the channel was empty.
+    /// If changes before it were missed, the record [is behind](Record::is_behind) then, and only another life of the owner
+    /// changes it. `joined` is the time of a join. Returns the users that this changes.
     pub fn delta(
         &mut self,
         incarnation: u64,
@@ -199,7 +164,7 @@ impl Record {
         }
     }
 
-    /// The owner has got that far, in whatever way. Answers with the users of an earlier life, which are gone.
+    /// Notes that the owner has got as far as `at`. Returns the users of an earlier life, which are gone.
     pub fn hear(&mut self, at: At) -> Vec<UserId> {
         self.fresh |= at >= self.at;
         let ended = self.supersede(at.incarnation);
@@ -209,7 +174,7 @@ impl Record {
         ended
     }
 
-    /// The owner lives this life: what is known of an earlier one is not true any more. Answers with its users.
+    /// Makes this the life of the owner, if it is later than the known one. Returns the users of the earlier life.
     pub fn supersede(&mut self, incarnation: u64) -> Vec<UserId> {
         if incarnation <= self.at.incarnation {
             return Vec::new();
@@ -218,7 +183,7 @@ impl Record {
         self.take().into_keys().collect()
     }
 
-    /// The owner lives this life, whatever was known of others. Answers with the users of another life, which are gone.
+    /// Makes this the life of the owner, also if it is the earlier one. Returns the users of the other life, which are gone.
     pub fn begin(&mut self, incarnation: u64) -> Vec<UserId> {
         if incarnation == self.at.incarnation {
             return Vec::new();
@@ -227,8 +192,8 @@ impl Record {
         self.take().into_keys().collect()
     }
 
-    /// The owner says that this is how far it has got. If that is not what is known here, it has to be asked. Answers with
-    /// the users of an earlier life, which are gone.
+    /// Notes that the owner says it has got as far as `at`. If that is not what is known here, the owner has to be asked.
+    /// Returns the users of an earlier life, which are gone.
     pub fn expect(&mut self, at: At) -> Vec<UserId> {
         if at < self.at {
             return Vec::new();
@@ -243,10 +208,10 @@ impl Record {
         ended
     }
 
-    /// The owner says what its users come to at that time.
+    /// Compares with the digest of the users that the owner has at `at`.
     pub fn check(&mut self, at: At, hash: u64) -> Check {
         match &self.content {
-            Content::Known(users) if at == self.at && !self.is_cut && super::digest::of_users(users) != hash => {
+            Content::Known(users) if at == self.at && !self.is_cut && digest::of_users(users) != hash => {
                 self.content = Content::Doubtful(self.take());
                 Check::Diverged
             }
@@ -257,10 +222,10 @@ impl Record {
         }
     }
 
-    /// Once in a while: doubts the users of an owner that has said nothing of them since the last time. It would have
-    /// said a digest, if it still had any.
-    pub fn age(&mut self) {
-        // There may be room by now for what was too much.
+    /// Doubts the users, if their owner has said nothing about them since the last call: it would have published a digest,
+    /// if it still had any.
+    pub fn doubt_if_silent(&mut self) {
+        // There may be room by now for users and values that were too many.
         let is_fresh = std::mem::take(&mut self.fresh) && !self.is_cut;
         if let (false, Content::Known(users)) = (is_fresh, &mut self.content)
             && !users.is_empty()
@@ -269,8 +234,8 @@ impl Record {
         }
     }
 
-    /// Drops all users, because the owner has been gone for long. Should it come back it has to be asked for them.
-    pub fn forget(&mut self) -> Vec<UserId> {
+    /// Drops all users, because the owner has been gone for long. Should it come back, it has to be asked for them.
+    pub fn expire(&mut self) -> Vec<UserId> {
         let users = self.take();
         self.content = Content::Doubtful(Users::new());
         users.into_keys().collect()
@@ -291,25 +256,11 @@ impl Record {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::users::tests::{entry, object, user, users};
     use super::*;
+    use crate::model::Assigns;
     use crate::wire::Json;
-
-    pub(in super::super) fn user(name: &str) -> UserId {
-        UserId::new(name).expect("valid")
-    }
-
-    pub(in super::super) fn object(text: &str) -> Object {
-        Object::encode(&serde_json::from_str::<serde_json::Value>(text).expect("JSON")).expect("an object")
-    }
-
-    pub(in super::super) fn entry(joined: u64, presence: Option<&str>) -> Entry {
-        Entry { assigns: Assigns::default(), presence: presence.map(object), joined }
-    }
-
-    pub(in super::super) fn users<const N: usize>(list: [(&str, Entry); N]) -> Users {
-        list.into_iter().map(|(name, entry)| (user(name), entry)).collect()
-    }
 
     fn at(incarnation: u64, version: u64) -> At {
         At { incarnation, version }
@@ -417,7 +368,7 @@ pub(super) mod tests {
     fn whoever_was_forgotten_is_asked_again() {
         let mut record = Record::default();
         record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
-        assert_eq!(record.forget(), [user("ada")]);
+        assert_eq!(record.expire(), [user("ada")]);
         assert!(names(&record).is_empty() && record.is_behind());
         assert!(record.snapshot(at(1, 4), users([("eve", entry(1, None))])).is_empty());
         assert_eq!(record.snapshot(at(1, 5), users([("ada", entry(1, None))])), [user("ada")]);
@@ -426,7 +377,7 @@ pub(super) mod tests {
     #[test]
     fn a_digest_finds_what_was_missed_and_what_is_wrong() {
         let right = users([("ada", entry(1, None))]);
-        let hash = super::super::digest::of_users(&right);
+        let hash = digest::of_users(&right);
         let mut record = Record::default();
         assert_eq!(record.check(at(1, 5), hash), Check::Behind);
         assert!(record.is_behind());
@@ -446,17 +397,17 @@ pub(super) mod tests {
     fn users_of_whom_nothing_is_said_for_long_are_doubted() {
         let mut record = Record::default();
         record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
-        record.age();
+        record.doubt_if_silent();
         assert!(!record.is_behind(), "it was said since the last time");
         record.expect(at(1, 5));
-        record.age();
+        record.doubt_if_silent();
         assert!(!record.is_behind());
-        record.age();
+        record.doubt_if_silent();
         assert!(record.is_behind());
         assert_eq!(names(&record), ["ada"]);
         record.snapshot(at(1, 5), users([]));
-        record.age();
-        record.age();
+        record.doubt_if_silent();
+        record.doubt_if_silent();
         assert!(!record.is_behind(), "of nobody, nothing is said");
     }
 

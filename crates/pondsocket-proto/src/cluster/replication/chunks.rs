@@ -1,14 +1,15 @@
-//! Lists of users that are too large for one message. They are told in parts, of which none counts before all are there.
+//! Lists of users that are too large for one message. They are sent in chunks, of which none counts before all have come.
 
 use std::collections::BTreeMap;
 
-use super::message::{ChannelState, Part, UserState};
-use super::record::{At, Users};
+use super::record::At;
+use super::users::Users;
+use crate::cluster::message::{ChannelState, Part, UserState};
 
-/// About how many bytes a list has on the wire, without its users.
+/// The approximate size of a list on the wire without its users, in bytes.
 const FRAME: usize = 64;
 
-/// Parts a list so that none has many more bytes than that. A single user is never parted.
+/// Chunks a list so that none has many more bytes than that. A single user is never parted.
 pub(super) fn split(state: ChannelState, most: usize) -> Vec<ChannelState> {
     if state.users.len() < 2 || size_of(&state) <= most {
         return vec![state];
@@ -23,8 +24,8 @@ pub(super) fn split(state: ChannelState, most: usize) -> Vec<ChannelState> {
     groups.into_iter().enumerate().map(part).collect()
 }
 
-/// Users in groups of about so many bytes on the wire, at the most.
-pub(super) fn groups(users: Vec<UserState>, most: usize) -> Vec<Vec<UserState>> {
+/// Splits users into groups of about `most` bytes on the wire.
+pub(in crate::cluster) fn groups(users: Vec<UserState>, most: usize) -> Vec<Vec<UserState>> {
     let (mut groups, mut size) = (Vec::<Vec<_>>::new(), 0);
     for user in users {
         let more = size_of_user(&user);
@@ -40,7 +41,7 @@ pub(super) fn groups(users: Vec<UserState>, most: usize) -> Vec<Vec<UserState>> 
     groups
 }
 
-/// About how many bytes it has on the wire.
+/// The approximate size of a list on the wire, in bytes.
 pub(super) fn size_of(state: &ChannelState) -> usize {
     let names = state.channel.endpoint.len() + state.channel.channel.as_str().len();
     FRAME + names + state.users.iter().map(size_of_user).sum::<usize>()
@@ -52,28 +53,28 @@ fn size_of_user(user: &UserState) -> usize {
     user.id.len() + presence + assigns + 64
 }
 
-/// The parts of one list that have come.
+/// The chunks of one list that have come.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct Chunks {
     at: At,
     of: u64,
     come: BTreeMap<u64, Users>,
-    /// True if something of it was too much.
+    /// True if users were left out because they were too many.
     pub(super) is_cut: bool,
 }
 
-impl Parts {
-    /// One more has come. Answers with the whole list, if it is the last one that was missing. A newer list takes the
-    /// place of an older one. Of all parts together not many more than `most` users are kept, and no more parts are taken.
+impl Chunks {
+    /// Takes in one chunk, and returns the whole list with the last that was missing. A newer list takes the place of an
+    /// older one. Not many more than `most` users of all chunks together are kept.
     pub(super) fn add(&mut self, at: At, part: Part, users: Users, most: usize) -> Option<Users> {
         if at < self.at {
             return None;
         }
         if (at, part.of) != (self.at, self.of) {
-            *self = Parts { at, of: part.of, come: BTreeMap::new(), is_cut: false };
+            *self = Chunks { at, of: part.of, come: BTreeMap::new(), is_cut: false };
         }
         let has_room = self.come.values().map(Users::len).sum::<usize>() < most && self.come.len() < most.max(1);
-        // What is over the limit counts as said, so that the list is whole some time.
+        // A chunk over the limit counts as come, without its users, so that the list is whole some time.
         self.is_cut |= !has_room;
         if has_room {
             self.come.insert(part.index, users);
@@ -87,9 +88,9 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ChannelKey;
-    use super::super::record::tests::{entry, object, users};
+    use super::super::users::tests::{entry, object, users};
     use super::*;
+    use crate::cluster::ChannelKey;
     use crate::id::ChannelName;
     use crate::model::Assigns;
 
@@ -109,37 +110,37 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_too_large_is_parted_between_users() {
-        let parts = split(state(&[300, 300, 300, 2000, 10]), 800);
+    fn a_list_that_is_too_large_is_split_between_users() {
+        let chunks = split(state(&[300, 300, 300, 2000, 10]), 800);
         let told: Vec<_> =
-            parts.iter().map(|state| (ids(state), state.part.map(|part| (part.index, part.of)))).collect();
+            chunks.iter().map(|state| (ids(state), state.part.map(|part| (part.index, part.of)))).collect();
         let part = |users: &str, index| (users.to_owned(), Some((index, 4)));
         assert_eq!(told, [part("01", 0), part("2", 1), part("3", 2), part("4", 3)]);
-        assert!(parts.iter().all(|state| state.version == 7));
+        assert!(chunks.iter().all(|state| state.version == 7));
         assert_eq!(split(state(&[300, 300]), 1000), [state(&[300, 300])]);
         for small in [&[][..], &[300]] {
-            assert_eq!(split(state(small), 0), [state(small)], "there is nothing to part");
+            assert_eq!(split(state(small), 0), [state(small)], "there is nothing to split");
         }
     }
 
     #[test]
-    fn a_list_is_there_when_all_its_parts_are_in_whatever_order() {
-        let (at, mut parts) = (At { incarnation: 1, version: 7 }, Parts::default());
+    fn a_list_is_there_when_all_its_chunks_are_in_whatever_order() {
+        let (at, mut chunks) = (At { incarnation: 1, version: 7 }, Chunks::default());
         let (ada, bob) = (users([("ada", entry(1, None))]), users([("bob", entry(1, None))]));
-        assert_eq!(parts.add(at, Part { index: 1, of: 2 }, bob.clone(), 9), None);
-        assert_eq!(parts.add(at, Part { index: 1, of: 2 }, bob, 9), None, "the same again");
+        assert_eq!(chunks.add(at, Part { index: 1, of: 2 }, bob.clone(), 9), None);
+        assert_eq!(chunks.add(at, Part { index: 1, of: 2 }, bob, 9), None, "the same again");
         let whole = users([("ada", entry(1, None)), ("bob", entry(1, None))]);
-        assert_eq!(parts.add(at, Part { index: 0, of: 2 }, ada, 9), Some(whole));
+        assert_eq!(chunks.add(at, Part { index: 0, of: 2 }, ada, 9), Some(whole));
     }
 
     #[test]
-    fn parts_of_two_lists_are_no_list() {
+    fn chunks_of_two_lists_are_no_list() {
         let at = |version| At { incarnation: 1, version };
-        let (mut parts, ada) = (Parts::default(), users([("ada", entry(1, None))]));
-        assert_eq!(parts.add(at(7), Part { index: 0, of: 2 }, ada.clone(), 9), None);
-        assert_eq!(parts.add(at(8), Part { index: 1, of: 2 }, ada.clone(), 9), None);
-        assert_eq!(parts.add(at(7), Part { index: 1, of: 2 }, ada.clone(), 9), None, "it is older");
-        assert_eq!(parts.add(at(8), Part { index: 1, of: 3 }, ada.clone(), 9), None, "it is parted otherwise");
-        assert_eq!(parts.add(at(9), Part { index: 0, of: 1 }, ada.clone(), 9), Some(ada));
+        let (mut chunks, ada) = (Chunks::default(), users([("ada", entry(1, None))]));
+        assert_eq!(chunks.add(at(7), Part { index: 0, of: 2 }, ada.clone(), 9), None);
+        assert_eq!(chunks.add(at(8), Part { index: 1, of: 2 }, ada.clone(), 9), None);
+        assert_eq!(chunks.add(at(7), Part { index: 1, of: 2 }, ada.clone(), 9), None, "it is older");
+        assert_eq!(chunks.add(at(8), Part { index: 1, of: 3 }, ada.clone(), 9), None, "it is split otherwise");
+        assert_eq!(chunks.add(at(9), Part { index: 0, of: 1 }, ada.clone(), 9), Some(ada));
     }
 }

@@ -1,21 +1,21 @@
-//! Numbers that are equal on every node if what they stand for is equal.
+//! Hashes of users and texts. Equal users have equal hashes on every node.
 
 use serde_json::Value;
 
-use super::record::{Entry, Users};
+use super::users::{Entry, Users};
 use crate::model::Assigns;
 
-/// What numbers on the wire stay below, because some languages have no larger whole ones.
+/// The bits of a number on the wire: some languages have no larger integers.
 const WIRE: u64 = (1 << 53) - 1;
 
 /// The digest of all users of one node in a channel: the sum of those of each of them, so no order matters. White space
 /// and the order of keys in their values do not matter either: a node may have written them anew.
-pub(super) fn of_users(users: &Users) -> u64 {
+pub(in crate::cluster) fn of_users(users: &Users) -> u64 {
     users.iter().map(|(user, entry)| of_entry(user.as_str(), entry)).fold(0, u64::wrapping_add) & WIRE
 }
 
-/// A number for a text.
-pub(super) fn of_text(text: &str) -> u64 {
+/// The hash of a text.
+pub(in crate::cluster) fn of_text(text: &str) -> u64 {
     let mut hash = Hash::new();
     hash.text(text);
     hash.end()
@@ -41,12 +41,12 @@ fn of_member(key: &str, value: u64) -> u64 {
     hash.end()
 }
 
-/// What is nested too deeply to be parsed counts as it is written.
+/// The hash of a JSON text. One that is nested too deeply to be parsed is hashed as it is written.
 fn of_json(text: &str) -> u64 {
     serde_json::from_str(text).map_or_else(|_| of_text(text), |value| of_value(&value))
 }
 
-/// A value, with a letter for its kind in front, so that `1` is not `"1"`.
+/// The hash of a value, with a letter for its kind in front, so that `1` is not `"1"`.
 fn of_value(value: &Value) -> u64 {
     let mut hash = Hash::new();
     match value {
@@ -92,7 +92,7 @@ impl Hash {
         number.to_le_bytes().into_iter().for_each(|byte| self.byte(byte));
     }
 
-    /// Its length comes behind it, so that two texts in a row are not one.
+    /// Adds a text and its length, so that two texts in a row differ from one.
     fn text(&mut self, text: &str) {
         text.bytes().for_each(|byte| self.byte(byte));
         self.number(text.len() as u64);
@@ -106,7 +106,7 @@ impl Hash {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::{entry, users};
+    use super::super::users::tests::{entry, users};
     use super::*;
     use crate::wire::Json;
 

@@ -1,0 +1,170 @@
+use super::limits::RemoteLimits;
+use super::message::{Body, Ext, NodeEvent};
+use super::random::Random;
+use super::timers::Timers;
+use super::{ChannelKey, NodeId, Output, Settings};
+use crate::id::{RequestId, UserId};
+use crate::model::Assigns;
+use crate::wire::{Json, Object};
+
+/// The surroundings of every component of the core: the time and the settings, which it reads, and the effects that it
+/// wants, which the core carries out in their order. So no component calls another one.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// The time that has passed, in milliseconds; it never goes back.
+    pub(super) now: u64,
+    pub(super) phase: Phase,
+    pub(super) settings: Settings,
+    pub(super) timers: Timers,
+    pub(super) limits: RemoteLimits,
+    pub(super) random: Random,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// The connection of a core to the bus.
+///
+/// ```text
+///          first input          Bus::Up            Bus::Down
+///  ASLEEP ------------> ALONE ---------> LINKED <------------> CUT OFF      and STOPPED from each of them
+///                                                   Bus::Up
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// There was no input yet.
+    Asleep,
+    /// The bus was never up.
+    Alone,
+    /// The bus is up.
+    Linked,
+    /// The bus was up.
+    CutOff,
+    /// The node has said goodbye.
+    Stopped,
+}
+
+/// Something that a component wants done.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Send(Box<Draft>),
+    Output(Output),
+    /// A channel is to be listened to, from now on or for a while longer.
+    Listen(ChannelKey),
+    /// Foreign nodes in a channel are to be told of the users here.
+    Announce(ChannelKey),
+    /// A user of a foreign node was changed by a command that its node does not acknowledge.
+    Foreign(ChannelKey, UserId, ForeignUpdate),
+}
+
+/// A message that is not signed yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// The topics on which it is published: the same message on each, so that a node which hears it twice can tell.
+    pub(super) to: Vec<Destination>,
+    pub(super) channel: Option<ChannelKey>,
+    pub(super) body: Body,
+    pub(super) ext: Ext,
+}
+
+/// The topic of a message.
+#[derive(Debug)]
+pub(super) enum Destination {
+    /// The topic of this channel.
+    Channel(ChannelKey),
+    Inbox(NodeId),
+    Cluster,
+    Heartbeat,
+}
+
+/// The change of a user of a foreign node that a command of ours makes.
+#[derive(Debug)]
+pub(super) enum ForeignUpdate {
+    Left,
+    Presence(Object),
+    /// All assigns, or one of them.
+    Assigns(Option<Assigns>, Option<(String, Json)>),
+}
+
+impl Context {
+    pub(super) fn new(settings: Settings, random: Random) -> Context {
+        Context {
+            now: 0,
+            phase: Phase::Asleep,
+            timers: Timers::default(),
+            limits: RemoteLimits::new(&settings),
+            random,
+            effects: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Returns whether the bus is up. Only then is anything published, and are others heard, so that their silence says
+    /// something.
+    pub(super) fn is_linked(&self) -> bool {
+        self.phase == Phase::Linked
+    }
+
+    /// The life of this node.
+    pub(super) fn me(&self) -> &NodeId {
+        &self.settings.node
+    }
+
+    /// A fresh id for a request.
+    pub(super) fn fresh_id(&mut self) -> String {
+        RequestId::from_u128(self.random.draw_id()).as_str().to_owned()
+    }
+
+    /// The `ext` that stands beside each message of this node.
+    pub(super) fn ext(&self) -> Ext {
+        Ext::new(self.me().clone())
+    }
+
+    pub(super) fn output(&mut self, output: Output) {
+        self.effects.push(Effect::Output(output));
+    }
+
+    /// Publishes a message on a channel's topic.
+    pub(super) fn publish(&mut self, channel: &ChannelKey, body: Body) {
+        let ext = self.ext();
+        self.publish_with(channel, body, ext);
+    }
+
+    /// Publishes a message on a channel's topic, with this `ext`.
+    pub(super) fn publish_with(&mut self, channel: &ChannelKey, body: Body, ext: Ext) {
+        self.publish_and_send(channel, &[], body, ext);
+    }
+
+    /// Publishes the same message on a channel's topic and sends it to these nodes, which may not listen there.
+    pub(super) fn publish_and_send(&mut self, channel: &ChannelKey, nodes: &[NodeId], body: Body, ext: Ext) {
+        let inboxes = nodes.iter().cloned().map(Destination::Inbox);
+        let to = std::iter::once(Destination::Channel(channel.clone())).chain(inboxes).collect();
+        self.send(to, Some(channel.clone()), body, ext);
+    }
+
+    /// Sends a message that concerns no single channel to one node.
+    pub(super) fn send_to(&mut self, node: &NodeId, body: Body) {
+        let ext = self.ext();
+        self.send(vec![Destination::Inbox(node.clone())], None, body, ext);
+    }
+
+    /// Sends a message about a channel to each of these nodes.
+    pub(super) fn send_to_all(&mut self, nodes: &[NodeId], channel: &ChannelKey, body: Body, ext: Ext) {
+        let to = nodes.iter().cloned().map(Destination::Inbox).collect();
+        self.send(to, Some(channel.clone()), body, ext);
+    }
+
+    /// Tells all nodes of ours something about a node.
+    pub(super) fn announce(&mut self, event: NodeEvent) {
+        let ext = self.ext();
+        self.send(vec![Destination::Cluster], None, Body::Node(event), ext);
+    }
+
+    /// Tells foreign nodes that this one lives.
+    pub(super) fn heartbeat(&mut self) {
+        let (node, ext) = (self.me().source().into(), self.ext());
+        self.send(vec![Destination::Heartbeat], None, Body::NodeHeartbeat { node }, ext);
+    }
+
+    fn send(&mut self, to: Vec<Destination>, channel: Option<ChannelKey>, body: Body, ext: Ext) {
+        self.effects.push(Effect::Send(Box::new(Draft { to, channel, body, ext })));
+    }
+}

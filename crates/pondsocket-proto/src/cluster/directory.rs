@@ -1,0 +1,154 @@
+//! Read access to all that is known of the users of other nodes, wherever it is kept.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::interop::Interop;
+use super::membership::NodeMembership;
+use super::replication::{Channels, Entry, Record, ReplicatedChannel};
+use super::{ChannelKey, NodeId};
+use crate::id::UserId;
+use crate::model::{Assigns, RemoteMember};
+use crate::wire::Object;
+
+/// The users of other nodes that live.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Directory<'a> {
+    channels: &'a Channels,
+    membership: &'a NodeMembership,
+    interop: &'a Interop,
+}
+
+/// A node that has a user.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    pub(super) name: Arc<str>,
+    /// The node, if it acknowledges commands in its inbox. Foreign nodes do not.
+    pub(super) inbox: Option<NodeId>,
+}
+
+impl<'a> Directory<'a> {
+    pub(super) fn new(channels: &'a Channels, membership: &'a NodeMembership, interop: &'a Interop) -> Directory<'a> {
+        Directory { channels, membership, interop }
+    }
+
+    /// A user in a channel, if another node has it: however many nodes do, it is one user.
+    pub(super) fn member(&self, key: &ChannelKey, user: &UserId) -> Option<RemoteMember> {
+        let channel = self.channels.get(key)?;
+        let of_record = |(name, record): (&'a Arc<str>, &'a Record)| Some(Claim::of(name, record.get(user)?));
+        let others = self.living(channel).filter_map(of_record);
+        let foreign = self.interop.get(key, user).map(|member| Claim {
+            // Foreign nodes do not tell when a user joined, so one of ours always speaks for it.
+            rank: (0, member.home()),
+            assigns: &member.assigns,
+            presence: member.presence.as_ref(),
+        });
+        let own = channel.local().users().get(user).map(|entry| Claim::of(self.membership.me(), entry));
+        unite(own, &others.chain(foreign).collect::<Vec<_>>())
+    }
+
+    /// The same, if the channel is open here.
+    pub(super) fn member_of_open(&self, key: &ChannelKey, user: &UserId) -> Option<RemoteMember> {
+        self.channels.is_open(key).then(|| self.member(key, user)).flatten()
+    }
+
+    /// The users in a channel, but for those that only this node has.
+    pub(super) fn members(&self, key: &ChannelKey) -> BTreeSet<UserId> {
+        let Some(channel) = self.channels.get(key) else { return BTreeSet::new() };
+        let others = self.living(channel).flat_map(|(_, record)| record.iter().map(|(user, _)| user));
+        others.chain(self.interop.users(key)).cloned().collect()
+    }
+
+    /// The nodes that are known to have a user.
+    pub(super) fn holders(&self, key: &ChannelKey, user: &UserId) -> Vec<Holder> {
+        let Some(channel) = self.channels.get(key) else { return Vec::new() };
+        let has_user = self.living(channel).filter(|(_, record)| record.get(user).is_some());
+        let ours = has_user.map(|(name, record)| Holder {
+            name: name.clone(),
+            inbox: Some(NodeId { name: name.clone(), incarnation: record.at().incarnation }),
+        });
+        let foreign = self.interop.get(key, user).map(|member| Holder { name: member.home().into(), inbox: None });
+        ours.chain(foreign).collect()
+    }
+
+    /// The nodes of ours that live.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        self.membership.up().collect()
+    }
+
+    /// Returns whether there may be nodes whose silence says nothing: foreign ones only say what they have, and of ours
+    /// some may not be known yet.
+    pub(super) fn may_have_silent_nodes(&self, now: u64) -> bool {
+        self.interop.has_nodes() || !self.membership.are_all_known(now)
+    }
+
+    /// The time when the state of a channel that is open here was asked for.
+    pub(super) fn asked(&self, key: &ChannelKey) -> Option<u64> {
+        self.channels.get(key).filter(|channel| channel.is_open())?.asked()
+    }
+
+    pub(super) fn is_subscribed(&self, key: &ChannelKey) -> bool {
+        self.channels.is_subscribed(key)
+    }
+
+    fn living(&self, channel: &'a ReplicatedChannel) -> impl Iterator<Item = (&'a Arc<str>, &'a Record)> + use<'a> {
+        let membership = self.membership;
+        channel.records().filter(|(name, record)| membership.is_up(name, record.at().incarnation))
+    }
+}
+
+/// The entry that one node has of a user.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'a> {
+    /// The time of the join there, and the node's name. The entry with the largest rank speaks for the user.
+    rank: (u64, &'a str),
+    assigns: &'a Assigns,
+    presence: Option<&'a Object>,
+}
+
+impl<'a> Claim<'a> {
+    pub(super) fn of(node: &'a str, entry: &'a Entry) -> Claim<'a> {
+        Claim { rank: (entry.joined, node), assigns: &entry.assigns, presence: entry.presence.as_ref() }
+    }
+}
+
+/// One user, made of the entries that nodes have of it. Nothing is to be shown of a user that only this node has.
+pub(super) fn unite(own: Option<Claim<'_>>, others: &[Claim<'_>]) -> Option<RemoteMember> {
+    let first = others.iter().max_by_key(|claim| claim.rank)?;
+    let speaker = own.filter(|own| own.rank > first.rank).unwrap_or(*first);
+    let tracked = others.iter().filter(|claim| claim.presence.is_some()).max_by_key(|claim| claim.rank);
+    let over_local = tracked.zip(own).is_some_and(|(tracked, own)| tracked.rank > own.rank);
+    let presence = tracked.and_then(|claim| claim.presence).cloned();
+    Some(RemoteMember { assigns: speaker.assigns.clone(), presence, over_local })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::replication::users::tests::object;
+    use super::*;
+    use crate::wire::Json;
+
+    fn assigns(text: &str) -> Assigns {
+        let mut assigns = Assigns::default();
+        assigns.set("of", Json::encode(text).expect("JSON"));
+        assigns
+    }
+
+    #[test]
+    fn the_latest_join_speaks_for_the_user_and_the_latest_tracked_one_is_shown() {
+        let (of_a, of_b, of_me, there) = (assigns("a"), assigns("b"), assigns("me"), object("{}"));
+        let a = Claim { rank: (1, "a"), assigns: &of_a, presence: Some(&there) };
+        let b = Claim { rank: (1, "b"), assigns: &of_b, presence: None };
+        let me = |joined| Claim { rank: (joined, "me"), assigns: &of_me, presence: None };
+        let shown = |assigns: &Assigns, presence, over_local| {
+            Some(RemoteMember { assigns: assigns.clone(), presence, over_local })
+        };
+        assert_eq!(unite(None, &[a, b]), shown(&of_b, Some(there.clone()), false));
+        assert_eq!(unite(None, &[b, a]), shown(&of_b, Some(there.clone()), false));
+        assert_eq!(unite(None, &[b]), shown(&of_b, None, false));
+        assert_eq!(unite(Some(me(0)), &[a, b]), shown(&of_b, Some(there.clone()), true));
+        assert_eq!(unite(Some(me(2)), &[a, b]), shown(&of_me, Some(there.clone()), false));
+        assert_eq!(unite(Some(me(0)), &[b]), shown(&of_b, None, false));
+        assert_eq!(unite(Some(me(2)), &[]), None);
+    }
+}

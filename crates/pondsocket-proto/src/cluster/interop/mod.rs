@@ -1,0 +1,339 @@
+//! The border to nodes of other languages, here called foreign (docs/cluster.md, Nodes of other languages). Their messages
+//! are translated into commands and changes of ours on the way in, and ours into messages that they understand on the way
+//! out. Foreign nodes have no versions, no inboxes and no acknowledgements; what is known of them and of their users is kept
+//! here, apart from the replicated state.
+
+mod foreign_members;
+mod foreign_nodes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::context::{Context, ForeignUpdate};
+use super::io::Excess;
+use super::membership::NodeMembership;
+use super::message::{Body, UserState};
+use super::replication::{Channels, Entry, Record, chunks, users};
+use super::timers::Timer;
+use super::{ChannelKey, Command, Settings};
+use crate::id::UserId;
+use crate::model::Assigns;
+use crate::wire::{Json, Object};
+
+pub(super) use foreign_members::ForeignMember;
+use foreign_members::{ForeignMembers, tracked};
+use foreign_nodes::ForeignNodes;
+
+/// The foreign nodes and their users.
+#[derive(Debug)]
+pub(super) struct Interop {
+    nodes: ForeignNodes,
+    channels: BTreeMap<ChannelKey, ForeignMembers>,
+}
+
+/// A message of a foreign node, as the rest of the core understands it.
+#[derive(Debug)]
+pub(super) enum Translated {
+    /// These users of foreign nodes have changed.
+    Changed(Vec<UserId>),
+    /// The user has left its node.
+    Left(UserId),
+    /// A user of this node is to be changed.
+    Command(UserId, Command),
+    /// A user is to be taken out, wherever it is.
+    Removal(UserId, Command),
+    /// The node asks for a user.
+    Lookup { user: Arc<str>, request: String },
+    /// The node has a user that was asked for.
+    Found { user: Arc<str>, request: String, entry: Entry },
+}
+
+/// The kind of node that a user is on.
+enum Owner {
+    Foreign,
+    ThisNode,
+    OtherNode,
+}
+
+impl Interop {
+    pub(super) fn new(settings: &Settings) -> Interop {
+        let nodes = ForeignNodes::new(settings.legacy_lifetime, settings.max_legacy_nodes);
+        Interop { nodes, channels: BTreeMap::new() }
+    }
+
+    /// Starts the timers, if there may be foreign nodes.
+    pub(super) fn start(cx: &mut Context) {
+        if cx.settings.interop {
+            cx.timers.set(Timer::LegacyScan, cx.now + cx.settings.legacy_scan);
+            cx.timers.set(Timer::Announce, cx.now + cx.settings.announce);
+        }
+    }
+
+    /// Returns whether foreign nodes live.
+    pub(super) fn has_nodes(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
+    /// A user of a foreign node in a channel.
+    pub(super) fn get(&self, key: &ChannelKey, user: &UserId) -> Option<&ForeignMember> {
+        self.channels.get(key)?.get(user)
+    }
+
+    /// The users of foreign nodes in a channel.
+    pub(super) fn users(&self, key: &ChannelKey) -> impl Iterator<Item = &UserId> {
+        self.channels.get(key).into_iter().flat_map(ForeignMembers::users)
+    }
+
+    /// Forgets a channel that is not listened to any more.
+    pub(super) fn leave(&mut self, key: &ChannelKey) {
+        self.channels.remove(key);
+    }
+
+    /// Tells foreign nodes that this one lives.
+    pub(super) fn heartbeat(cx: &mut Context) {
+        if cx.settings.interop {
+            cx.heartbeat();
+            cx.timers.set(Timer::Heartbeat, cx.now + cx.settings.heartbeat);
+        }
+    }
+
+    /// Counts the silence of foreign nodes from now on: they could not be heard before.
+    pub(super) fn excuse_silence(&mut self, now: u64) {
+        self.nodes.excuse_silence(now);
+    }
+
+    /// Notes a message of a foreign node. Returns the users of a node that is taken for dead because there are too many.
+    pub(super) fn heard(&mut self, source: &Arc<str>, now: u64) -> Vec<(ChannelKey, Vec<UserId>)> {
+        let dead = self.nodes.heard(source, now);
+        self.remove_nodes(&dead.into_iter().collect())
+    }
+
+    /// Removes foreign nodes that have been silent for too long, and returns their users. While the bus is down nobody is
+    /// judged.
+    pub(super) fn scan(&mut self, cx: &mut Context) -> Vec<(ChannelKey, Vec<UserId>)> {
+        cx.timers.set(Timer::LegacyScan, cx.now + cx.settings.legacy_scan);
+        if !cx.is_linked() {
+            return Vec::new();
+        }
+        let dead = self.nodes.expire(cx.now);
+        self.remove_nodes(&dead)
+    }
+
+    fn remove_nodes(&mut self, dead: &BTreeSet<Arc<str>>) -> Vec<(ChannelKey, Vec<UserId>)> {
+        if dead.is_empty() {
+            return Vec::new();
+        }
+        self.channels.iter_mut().map(|(key, members)| (key.clone(), members.remove_nodes(dead))).collect()
+    }
+
+    /// Notes that a foreign node has published something in a channel. Returns whether it is the first time: a node that
+    /// comes while this one begins to listen has asked too early to be heard.
+    pub(super) fn note(&mut self, cx: &Context, key: &ChannelKey, source: &Arc<str>) -> bool {
+        self.members(cx, key).note(source)
+    }
+
+    /// Translates a message that a foreign node has published in a channel, and takes in what it says of users of foreign
+    /// nodes.
+    pub(super) fn translate(
+        &mut self,
+        cx: &mut Context,
+        (channels, membership): (&Channels, &NodeMembership),
+        key: &ChannelKey,
+        source: &Arc<str>,
+        body: Body,
+    ) -> Option<Translated> {
+        let owner = |members: &ForeignMembers, user: &UserId| {
+            let living = |(name, record): (&Arc<str>, &Record)| {
+                membership.is_up(name, record.at().incarnation) && record.get(user).is_some()
+            };
+            match channels.get(key) {
+                _ if members.is_at(user, source) => Owner::Foreign,
+                Some(channel) if channel.local().users().contains_key(user) => Owner::ThisNode,
+                Some(channel) if channel.records().any(living) => Owner::OtherNode,
+                _ => Owner::Foreign,
+            }
+        };
+        let local = |user: &UserId| channels.get(key)?.local().users().get(user);
+        match body {
+            Body::EvictUser { user, reason } => {
+                Some(Translated::Removal(UserId::new(&user).ok()?, Command::Evict { reason }))
+            }
+            Body::UserRemove { user } => Some(Translated::Removal(UserId::new(&user).ok()?, Command::Remove)),
+            Body::UserGetRequest { user, request, .. } => Some(Translated::Lookup { user, request }),
+            Body::UserGetResponse { user, request, assigns, presence } => {
+                let entry = Entry { assigns, presence: tracked(presence), joined: 0 };
+                Some(Translated::Found { user, request, entry })
+            }
+            Body::StateResponse { users } => Some(self.take_list(cx, channels, key, source, users)),
+            Body::UserJoined { user, presence, assigns } => {
+                let user = UserId::new(&user).ok()?;
+                self.has_room_for(cx, key, &user).then_some(())?;
+                let (assigns, presence) = (cx.limits.assigns(assigns), cx.limits.presence(presence));
+                self.members(cx, key).join(source, user.clone(), assigns, presence);
+                Some(Translated::Changed(vec![user]))
+            }
+            Body::UserLeft { user } => Some(Translated::Left(UserId::new(&user).ok()?)),
+            Body::PresenceUpdate { .. } | Body::PresenceRemoved { .. } => {
+                let (user, presence) = match body {
+                    Body::PresenceUpdate { user, presence, .. } => (user, Some(presence)),
+                    Body::PresenceRemoved { user } => (user, None),
+                    _ => return None,
+                };
+                let user = UserId::new(&user).ok()?;
+                match owner(self.members(cx, key), &user) {
+                    Owner::Foreign => self.show(cx, key, source, user, presence),
+                    // The user's node decides: it is asked to, unless the user shows just that.
+                    Owner::ThisNode => (local(&user)?.presence != presence)
+                        .then(|| Translated::Command(user, presence.map_or(Command::Untrack, Command::Presence))),
+                    Owner::OtherNode => None,
+                }
+            }
+            Body::AssignsUpdate { user, assigns, delta } => {
+                let user = UserId::new(&user).ok()?;
+                match owner(self.members(cx, key), &user) {
+                    Owner::Foreign => {
+                        let all = self.members(cx, key).assigned(&user, assigns, delta)?;
+                        let all = cx.limits.assigns(all);
+                        self.members(cx, key).assign(&user, Some(all), None);
+                        Some(Translated::Changed(vec![user]))
+                    }
+                    Owner::ThisNode => change_of(&local(&user)?.assigns, assigns, delta)
+                        .map(|command| Translated::Command(user, command)),
+                    Owner::OtherNode => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    fn show(
+        &mut self,
+        cx: &mut Context,
+        key: &ChannelKey,
+        source: &Arc<str>,
+        user: UserId,
+        presence: Option<Object>,
+    ) -> Option<Translated> {
+        let is_shown = presence.is_some();
+        let presence = cx.limits.presence(presence);
+        if is_shown && !self.has_room_for(cx, key, &user) {
+            return None;
+        }
+        self.members(cx, key).show(source, user.clone(), presence);
+        Some(Translated::Changed(vec![user]))
+    }
+
+    /// Takes in a list of users. A list is not believed about users of ours, also of nodes that seem dead: its sender may
+    /// know them from these nodes.
+    fn take_list(
+        &mut self,
+        cx: &mut Context,
+        channels: &Channels,
+        key: &ChannelKey,
+        source: &Arc<str>,
+        users: Vec<UserState>,
+    ) -> Translated {
+        let (mut users, _) = cx.limits.users(users::from_list(users));
+        users.retain(|user, _| {
+            let is_ours =
+                channels.is_local(key, user) || channels.get(key).is_some_and(|channel| channel.is_remote(user));
+            !is_ours
+        });
+        let (now, most) = (cx.now, cx.limits.users);
+        let members = self.members(cx, key);
+        let (mut room, mut excess) = (most.saturating_sub(members.users().len()), 0);
+        users.retain(|user, _| {
+            let is_known = members.get(user).is_some();
+            let fits = is_known || room > 0;
+            room -= usize::from(fits && !is_known);
+            excess += u64::from(!fits);
+            fits
+        });
+        let changed = members.list(source, users, now);
+        cx.limits.count(Excess::Users, excess);
+        Translated::Changed(changed)
+    }
+
+    /// Returns whether one more user of foreign nodes may be in the channel, or it is there already.
+    fn has_room_for(&mut self, cx: &mut Context, key: &ChannelKey, user: &UserId) -> bool {
+        let most = cx.limits.users;
+        let members = self.members(cx, key);
+        let fits = members.get(user).is_some() || members.users().len() < most;
+        cx.limits.count(Excess::Users, u64::from(!fits));
+        fits
+    }
+
+    /// Carries out what a command of ours does to a user of a foreign node, which may not tell of it itself.
+    pub(super) fn update(&mut self, cx: &Context, key: &ChannelKey, user: &UserId, update: ForeignUpdate) {
+        if !cx.settings.interop {
+            return;
+        }
+        match update {
+            ForeignUpdate::Left => self.members(cx, key).leave(user, cx.now),
+            ForeignUpdate::Presence(presence) => self.members(cx, key).show_known(user, presence),
+            ForeignUpdate::Assigns(assigns, delta) => self.members(cx, key).assign(user, assigns, delta),
+        }
+    }
+
+    /// Notes that a node of ours has, or does not have any more, a user.
+    pub(super) fn note_owner(&mut self, cx: &Context, key: &ChannelKey, user: &UserId, has_user: bool) {
+        if has_user {
+            self.claim(key, user);
+        } else if cx.settings.interop {
+            self.members(cx, key).note_leaving(user, cx.now);
+        }
+    }
+
+    /// Notes that a node of ours speaks about a user as its own. Returns whether foreign nodes are known to have the user,
+    /// too; if they have only listed it, they meant this one.
+    pub(super) fn claim(&mut self, key: &ChannelKey, user: &UserId) -> bool {
+        let Some(members) = self.channels.get_mut(key).filter(|members| members.get(user).is_some()) else {
+            return false;
+        };
+        members.unlist(user);
+        true
+    }
+
+    /// Tells foreign nodes in a channel who is here, if there are any.
+    pub(super) fn announce(&self, cx: &mut Context, channels: &Channels, key: &ChannelKey) {
+        let (Some(members), Some(channel)) = (self.channels.get(key), channels.get(key)) else { return };
+        if !members.has_nodes() {
+            return;
+        }
+        // They add the listed users to those that they know, so a long list may come in several messages.
+        for users in chunks::groups(channel.local().list(), cx.settings.state_bytes) {
+            cx.publish(key, Body::StateResponse { users });
+        }
+    }
+
+    /// Tells foreign nodes in all channels who is here.
+    pub(super) fn announce_all(&self, cx: &mut Context, channels: &Channels) {
+        channels.keys().for_each(|key| self.announce(cx, channels, key));
+        cx.timers.set(Timer::Announce, cx.now + cx.settings.announce);
+    }
+
+    /// Tells a foreign node that has asked who is here, and again a moment later: some ask before they listen themselves,
+    /// and would know nobody until the next minute.
+    pub(super) fn answer(&self, cx: &mut Context, channels: &Channels, key: &ChannelKey, source: &Arc<str>) {
+        self.announce(cx, channels, key);
+        let again = cx.now + cx.settings.answer_again;
+        cx.timers.start(Timer::AnnounceAgain(key.clone(), source.clone()), again);
+    }
+
+    fn members(&mut self, cx: &Context, key: &ChannelKey) -> &mut ForeignMembers {
+        self.channels.entry(key.clone()).or_insert_with(|| ForeignMembers::new(&cx.settings))
+    }
+}
+
+/// The command that gives a user of ours these assigns, if it does not have them.
+fn change_of(present: &Assigns, assigns: Option<Assigns>, delta: Option<(String, Json)>) -> Option<Command> {
+    let is_so = |(key, value): (&str, &Json)| present.get(key) == Some(value);
+    match (delta, assigns) {
+        (Some((key, value)), _) => (!is_so((&key, &value))).then_some(Command::Assign { key, value }),
+        (None, Some(assigns)) => {
+            let changes = !assigns.iter().all(is_so);
+            changes.then_some(Command::MergeAssigns(assigns))
+        }
+        (None, None) => None,
+    }
+}

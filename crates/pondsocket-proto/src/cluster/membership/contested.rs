@@ -1,0 +1,100 @@
+//! Lives that call themselves newer than one that holds a lease (docs/cluster.md, Lives of one name). They may be genuine,
+//! stray or forged. The table of leases is asked; until it names them nothing that they say of users counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::cluster::ChannelKey;
+
+/// The number of channels that are remembered for one name. With more, all are taken for concerned.
+const MOST_CHANNELS: usize = 64;
+
+/// The channels about which lives spoke that did not count yet.
+#[derive(Debug, Default)]
+pub(super) struct Contested {
+    /// By the name of a node that is known, so that there are no more entries than such nodes.
+    missed: BTreeMap<Arc<str>, Missed>,
+    /// The time of the last question to the table of leases.
+    asked: Option<u64>,
+}
+
+/// The channels about which something was missed.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(in crate::cluster) struct Missed {
+    pub(in crate::cluster) channels: BTreeSet<ChannelKey>,
+    /// True if there were more channels than are remembered: then all may be concerned.
+    pub(in crate::cluster) more: bool,
+}
+
+impl Contested {
+    /// Remembers from now on where lives of this name speak.
+    pub(super) fn begin(&mut self, name: Arc<str>) {
+        self.missed.entry(name).or_default();
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.missed.contains_key(name)
+    }
+
+    /// Notes that a life of this name spoke about these channels.
+    pub(super) fn note(&mut self, name: &str, channels: impl IntoIterator<Item = ChannelKey>) {
+        let Some(missed) = self.missed.get_mut(name) else { return };
+        missed.channels.extend(channels);
+        missed.more |= missed.channels.len() > MOST_CHANNELS;
+        while missed.channels.len() > MOST_CHANNELS {
+            missed.channels.pop_last();
+        }
+    }
+
+    /// Ends the matter: returns where lives of this name spoke.
+    pub(super) fn take(&mut self, name: &str) -> Option<Missed> {
+        self.missed.remove(name)
+    }
+
+    /// Returns whether the table of leases may be asked again. Others must not make this node renew its lease more than
+    /// twice as often as it does by itself.
+    pub(super) fn may_ask(&mut self, now: u64, beat: u64) -> bool {
+        let may = self.asked.is_none_or(|asked| now >= asked + beat);
+        if may {
+            self.asked = Some(now);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ChannelName;
+
+    fn key(number: usize) -> ChannelKey {
+        ChannelKey { endpoint: "e".into(), channel: ChannelName::new(&format!("/{number:03}"), 9).expect("valid") }
+    }
+
+    #[test]
+    fn what_was_missed_is_remembered_for_contested_names_only() {
+        let mut contested = Contested::default();
+        contested.note("a", [key(1)]);
+        assert_eq!(contested.take("a"), None);
+        contested.begin("a".into());
+        contested.note("a", [key(1), key(2)]);
+        assert!(contested.contains("a") && !contested.contains("b"));
+        assert_eq!(contested.take("a"), Some(Missed { channels: [key(1), key(2)].into(), more: false }));
+        assert!(!contested.contains("a"));
+    }
+
+    #[test]
+    fn of_too_many_channels_it_is_known_that_there_were_more() {
+        let mut contested = Contested::default();
+        contested.begin("a".into());
+        contested.note("a", (0..100).map(key));
+        let missed = contested.take("a").expect("contested");
+        assert_eq!((missed.channels.len(), missed.more), (MOST_CHANNELS, true));
+    }
+
+    #[test]
+    fn the_table_is_asked_once_in_a_beat() {
+        let mut contested = Contested::default();
+        assert_eq!([0, 999, 1000, 1500].map(|now| contested.may_ask(now, 1000)), [true, false, true, false]);
+    }
+}

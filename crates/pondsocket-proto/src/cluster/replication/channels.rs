@@ -1,0 +1,312 @@
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::channel::{Changed, ReplicatedChannel};
+use super::digest;
+use super::local_state::Delta;
+use super::record::{At, Check, Record};
+use super::tombstones::Tombstones;
+use super::users::{self, Users};
+use crate::cluster::context::Context;
+use crate::cluster::message::{ChannelState, Ext};
+use crate::cluster::timers::{Echo, Timer};
+use crate::cluster::{ChannelKey, NodeId, Output, Settings, Topics};
+use crate::id::UserId;
+use crate::model::MemberChange;
+
+/// The channels that this node listens to, with the users of all nodes of ours in each.
+#[derive(Debug)]
+pub(in crate::cluster) struct Channels {
+    channels: BTreeMap<ChannelKey, ReplicatedChannel>,
+    tombstones: Tombstones,
+    /// Not below any published version of a channel that is not in `channels`: a channel that opens again goes on from it.
+    last_version: u64,
+}
+
+impl Channels {
+    pub(in crate::cluster) fn new(settings: &Settings) -> Channels {
+        Channels {
+            channels: BTreeMap::new(),
+            tombstones: Tombstones::new(settings.remember, settings.max_tombstones),
+            last_version: 0,
+        }
+    }
+
+    pub(in crate::cluster) fn get(&self, key: &ChannelKey) -> Option<&ReplicatedChannel> {
+        self.channels.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &ChannelKey) -> Option<&mut ReplicatedChannel> {
+        self.channels.get_mut(key)
+    }
+
+    pub(in crate::cluster) fn keys(&self) -> impl Iterator<Item = &ChannelKey> {
+        self.channels.keys()
+    }
+
+    /// Channels from behind the given one on, and from the first one again.
+    pub(super) fn keys_behind(&self, last: Option<&ChannelKey>) -> impl Iterator<Item = &ChannelKey> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.channels.range((from, Bound::Unbounded)).chain(&self.channels).map(|(key, _)| key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    pub(in crate::cluster) fn is_open(&self, key: &ChannelKey) -> bool {
+        self.get(key).is_some_and(ReplicatedChannel::is_open)
+    }
+
+    /// Returns whether the bus delivers the channel's topic.
+    pub(in crate::cluster) fn is_subscribed(&self, key: &ChannelKey) -> bool {
+        self.get(key).is_some_and(|channel| channel.subscribed)
+    }
+
+    /// Returns whether this node has the user.
+    pub(in crate::cluster) fn is_local(&self, key: &ChannelKey, user: &UserId) -> bool {
+        self.get(key).is_some_and(|channel| channel.local.users().contains_key(user))
+    }
+
+    /// Channels in which messages may still be missed by others: nobody is here any more who would ask for their state.
+    pub(super) fn closed(&self) -> impl Iterator<Item = &ChannelKey> {
+        let lingering = self.channels.iter().filter(|(_, channel)| !channel.is_open()).map(|(key, _)| key);
+        lingering.chain(self.tombstones.channels())
+    }
+
+    /// The channels whose topics are among these. Names that contain colons may make a topic that of several.
+    pub(in crate::cluster) fn of_topics(&self, named: &Topics, topics: &[String]) -> Vec<ChannelKey> {
+        let keys = topics.iter().flat_map(|topic| named.readings(topic));
+        keys.filter(|key| self.channels.contains_key(key)).collect()
+    }
+
+    /// Listens to a channel, from now on if it did not before. Without users here it is left again after a while.
+    pub(in crate::cluster) fn listen(&mut self, cx: &mut Context, key: &ChannelKey) {
+        if !self.channels.contains_key(key) {
+            let channel = ReplicatedChannel::new(self.last_version, self.tombstones.recall(key));
+            self.channels.insert(key.clone(), channel);
+            let add = vec![cx.settings.topics.channel(key)];
+            cx.output(Output::UpdateSubscriptions { add, remove: Vec::new() });
+        }
+        if !self.is_open(key) {
+            cx.timers.set(Timer::Linger(key.clone()), cx.now + cx.settings.linger);
+        }
+    }
+
+    /// Begins a life of a channel. Returns the users that an earlier one has left behind, who are gone.
+    pub(in crate::cluster) fn open(&mut self, cx: &mut Context, key: &ChannelKey, instance: u64) -> Vec<UserId> {
+        self.listen(cx, key);
+        cx.timers.stop(&Timer::Linger(key.clone()));
+        let Some(channel) = self.channels.get_mut(key) else { return Vec::new() };
+        let left = channel.local.users().keys().cloned().collect();
+        let deltas = channel.open(instance);
+        publish(cx, key, deltas);
+        left
+    }
+
+    /// Ends a life of a channel, if it is the present one. Returns the users that it has left behind, who are gone.
+    pub(in crate::cluster) fn close(
+        &mut self,
+        cx: &mut Context,
+        key: &ChannelKey,
+        instance: u64,
+    ) -> Option<Vec<UserId>> {
+        let channel = self.channels.get_mut(key)?;
+        let left = channel.local.users().keys().cloned().collect();
+        let deltas = channel.close(instance)?;
+        publish(cx, key, deltas);
+        cx.timers.set(Timer::Linger(key.clone()), cx.now + cx.settings.linger);
+        Some(left)
+    }
+
+    /// Stops listening to a channel that has no users here. Returns whether it did.
+    pub(in crate::cluster) fn leave(&mut self, cx: &mut Context, key: &ChannelKey) -> bool {
+        if self.is_open(key) {
+            return false;
+        }
+        let Some(channel) = self.channels.remove(key) else { return false };
+        self.last_version = self.last_version.max(channel.local.version());
+        self.tombstones.keep(key.clone(), channel.records, cx.now);
+        let remove = vec![cx.settings.topics.channel(key)];
+        cx.output(Output::UpdateSubscriptions { add: Vec::new(), remove });
+        true
+    }
+
+    /// Lets all users of this node leave.
+    pub(in crate::cluster) fn leave_all(&mut self, cx: &mut Context) {
+        for (key, channel) in &mut self.channels {
+            let deltas = channel.local.leave_all();
+            publish(cx, key, deltas);
+        }
+    }
+
+    /// Carries out a change of a user of this node.
+    pub(in crate::cluster) fn change_local(&mut self, cx: &mut Context, key: &ChannelKey, change: MemberChange) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        let deltas = channel.local.change(change, cx.now);
+        publish(cx, key, deltas);
+    }
+
+    /// Forgets channels that closed long ago.
+    pub(in crate::cluster) fn expire_tombstones(&mut self, now: u64) {
+        self.tombstones.expire(now);
+    }
+
+    /// Notes that the bus delivers nothing any more.
+    pub(super) fn unsubscribe_all(&mut self) {
+        for channel in self.channels.values_mut() {
+            (channel.subscribed, channel.asked) = (false, None);
+        }
+    }
+
+    /// The users of this node in a channel, also in one that is not listened to.
+    pub(super) fn state(&self, key: ChannelKey) -> ChannelState {
+        match self.channels.get(&key) {
+            Some(channel) => channel.state(key),
+            None => ChannelState { channel: key, version: self.last_version, users: Vec::new(), part: None },
+        }
+    }
+
+    /// This node's version of a channel, and its users there.
+    pub(super) fn local(&self, key: &ChannelKey) -> (u64, Option<&Users>) {
+        match self.channels.get(key) {
+            Some(channel) => (channel.local.version(), Some(channel.local.users())),
+            None => (self.last_version, None),
+        }
+    }
+
+    /// Takes in a change that another node has made of one of its users.
+    pub(in crate::cluster) fn apply(
+        &mut self,
+        cx: &mut Context,
+        key: &ChannelKey,
+        ext: &Ext,
+        versions: (u64, u64),
+        change: MemberChange,
+    ) -> Changed {
+        let Some(channel) = self.channels.get_mut(key) else { return Changed::new() };
+        let record = channel.records.get(&ext.node.name);
+        let known = record.map_or((false, 0), |record| (record.get(change.user()).is_some(), record.len()));
+        let (change, is_cut) = cx.limits.change(change, known);
+        channel.merge(&ext.node, |record| {
+            let changed = record.delta(ext.node.incarnation, versions, change, ext.joined.unwrap_or(0));
+            if is_cut {
+                record.cut();
+            }
+            changed
+        })
+    }
+
+    /// Takes in a list of all users that another node has in a channel, or a chunk of one. Returns the users that it
+    /// changes, when the list is complete.
+    pub(in crate::cluster) fn replace(
+        &mut self,
+        cx: &mut Context,
+        owner: &NodeId,
+        state: ChannelState,
+    ) -> Option<Changed> {
+        let channel = self.channels.get_mut(&state.channel)?;
+        let at = At { incarnation: owner.incarnation, version: state.version };
+        let (users, mut is_cut) = cx.limits.users(users::from_list(state.users));
+        let users = match state.part {
+            None => users,
+            Some(part) => {
+                let chunks = channel.chunks.entry(owner.name.clone()).or_default();
+                let users = chunks.add(at, part, users, cx.limits.users)?;
+                is_cut |= chunks.is_cut;
+                let (users, is_too_long) = cx.limits.users(users);
+                is_cut |= is_too_long;
+                users
+            }
+        };
+        channel.chunks.remove(&owner.name);
+        Some(channel.merge(owner, |record| {
+            let changed = record.snapshot(at, users);
+            if is_cut {
+                record.cut();
+            }
+            changed
+        }))
+    }
+
+    /// Notes that a node says which version of a channel it has.
+    pub(in crate::cluster) fn expect(&mut self, key: &ChannelKey, owner: &NodeId, version: u64) -> Changed {
+        let Some(channel) = self.channels.get_mut(key) else { return Changed::new() };
+        channel.merge(owner, |record| record.expect(At { incarnation: owner.incarnation, version }))
+    }
+
+    /// Compares with the digest of all users that another node has in a channel.
+    pub(in crate::cluster) fn compare(
+        &mut self,
+        cx: &mut Context,
+        key: &ChannelKey,
+        owner: &NodeId,
+        (version, count, hash): (u64, u64, u64),
+    ) -> Changed {
+        let Some(channel) = self.channels.get_mut(key) else { return Changed::new() };
+        let at = At { incarnation: owner.incarnation, version };
+        let mut check = Check::Passed;
+        let changed = channel.merge(owner, |record| {
+            check = record.check(at, hash);
+            // The digest of no users is the whole list: the owner need not be asked for it.
+            if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() }
+        });
+        if check == Check::Diverged {
+            cx.output(Output::Diverged(key.clone()));
+        }
+        changed
+    }
+
+    /// Ends what another life of a node has left in all channels.
+    pub(in crate::cluster) fn begin_life(&mut self, node: &NodeId) -> Vec<(ChannelKey, Changed)> {
+        self.alter_all(&node.name, |record| record.begin(node.incarnation))
+    }
+
+    /// Drops the users of a node that has been gone for long.
+    pub(in crate::cluster) fn expire_users(&mut self, node: &Arc<str>) -> Vec<(ChannelKey, Changed)> {
+        self.alter_all(node, Record::expire)
+    }
+
+    /// Drops all that is known of a node.
+    pub(in crate::cluster) fn drop_node(&mut self, node: &str) {
+        self.channels.values_mut().for_each(|channel| drop(channel.records.remove(node)));
+    }
+
+    /// The users of a node in each channel.
+    pub(in crate::cluster) fn users_of(&self, node: &str) -> Vec<(ChannelKey, Vec<UserId>)> {
+        let users = |(key, channel): (&ChannelKey, &ReplicatedChannel)| {
+            let users = channel.records.get(node)?.iter().map(|(user, _)| user.clone()).collect();
+            Some((key.clone(), users))
+        };
+        self.channels.iter().filter_map(users).collect()
+    }
+
+    fn alter_all(
+        &mut self,
+        node: &Arc<str>,
+        change: impl Fn(&mut Record) -> Vec<UserId>,
+    ) -> Vec<(ChannelKey, Changed)> {
+        let known = self.channels.iter_mut().filter(|(_, channel)| channel.records.contains_key(node));
+        known.map(|(key, channel)| (key.clone(), channel.alter(node, &change))).collect()
+    }
+}
+
+/// The count and the hash of users.
+pub(super) fn digest_of(users: Option<&Users>) -> (u64, u64) {
+    users.map_or_else(|| (0, digest::of_users(&Users::new())), |users| (users.len() as u64, digest::of_users(users)))
+}
+
+/// Tells others of changes of users here, and has digests follow, in case a message is lost.
+fn publish(cx: &mut Context, key: &ChannelKey, deltas: Vec<Delta>) {
+    if deltas.is_empty() {
+        return;
+    }
+    for delta in deltas {
+        let ext = Ext { change: Some(delta.versions), joined: delta.joined, ..cx.ext() };
+        cx.publish_with(key, delta.body, ext);
+    }
+    for (echo, after) in [Echo::Soon, Echo::Late].into_iter().zip(cx.settings.digests) {
+        cx.timers.set(Timer::Digest(key.clone(), echo), cx.now + after);
+    }
+}

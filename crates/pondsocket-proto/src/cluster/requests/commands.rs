@@ -1,0 +1,243 @@
+//! The commands of other nodes for users of this one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::cluster::context::{Context, Effect, ForeignUpdate};
+use crate::cluster::message::{Body, Ext};
+use crate::cluster::replication::Channels;
+use crate::cluster::{ChannelKey, Command, NodeId, Output, Verdict};
+use crate::id::UserId;
+
+/// A command of another node of ours, by the node's name and the command's.
+type CommandId = (Arc<str>, String);
+
+/// The node that wants to be told the outcome of a command, and the name of the command. Foreign nodes do not.
+pub(in crate::cluster) type Asker = Option<(NodeId, String)>;
+
+/// The commands that are being executed, and those that were.
+#[derive(Debug, Default)]
+pub(in crate::cluster) struct Commands {
+    running: BTreeMap<u64, Running>,
+    next: u64,
+    /// The outcomes of the last commands, so that one that comes again is only answered again.
+    outcomes: BTreeMap<CommandId, Outcome>,
+    order: VecDeque<CommandId>,
+}
+
+#[derive(Debug)]
+struct Running {
+    channel: ChannelKey,
+    user: UserId,
+    takes_out: bool,
+    /// The nodes that wait for it: several, if several want the same user out.
+    askers: Vec<(NodeId, String)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Running,
+    Over(Verdict),
+}
+
+impl Commands {
+    /// Takes in a request of a node of ours that concerns a user in a channel.
+    pub(in crate::cluster) fn requested(
+        &mut self,
+        cx: &mut Context,
+        channels: &Channels,
+        key: ChannelKey,
+        ext: Ext,
+        body: Body,
+    ) {
+        let asker = ext.request.map(|request| (ext.node.clone(), request));
+        match body {
+            Body::EvictUser { user, reason } => {
+                let Ok(user) = UserId::new(&user) else { return };
+                self.take_out(cx, channels, &key, user, Command::Evict { reason }, asker);
+            }
+            Body::UserRemove { user } => {
+                let Ok(user) = UserId::new(&user) else { return };
+                self.take_out(cx, channels, &key, user, Command::Remove, asker);
+            }
+            Body::AssignsUpdate { user, assigns, delta } => {
+                let Ok(user) = UserId::new(&user) else { return };
+                if !channels.is_local(&key, &user) {
+                    cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Assigns(assigns, delta)));
+                    return answer(cx, asker, Verdict::NotFound);
+                }
+                let command = match (delta, assigns) {
+                    (Some((key, value)), _) => Command::Assign { key, value },
+                    (None, Some(assigns)) => Command::MergeAssigns(assigns),
+                    (None, None) => return answer(cx, asker, Verdict::Done),
+                };
+                self.execute(cx, channels, &key, user, command, asker);
+            }
+            Body::PresenceUpdate { user, presence, .. } => {
+                let Ok(user) = UserId::new(&user) else { return };
+                if !channels.is_local(&key, &user) {
+                    if let Some(presence) = cx.limits.presence(Some(presence)) {
+                        cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Presence(presence)));
+                    }
+                    return answer(cx, asker, Verdict::NotFound);
+                }
+                self.execute(cx, channels, &key, user, Command::Presence(presence), asker);
+            }
+            Body::UserGetRequest { user, request, .. } => lookup(cx, channels, &key, &user, request, Some(&ext.node)),
+            _ => {}
+        }
+    }
+
+    /// Has a user taken out. If it is at a foreign node it counts as gone at once: some of these nodes do not tell when they
+    /// have carried it out.
+    pub(in crate::cluster) fn take_out(
+        &mut self,
+        cx: &mut Context,
+        channels: &Channels,
+        key: &ChannelKey,
+        user: UserId,
+        command: Command,
+        asker: Asker,
+    ) {
+        cx.effects.push(Effect::Foreign(key.clone(), user.clone(), ForeignUpdate::Left));
+        self.execute(cx, channels, key, user, command, asker);
+    }
+
+    /// Has a command executed: once, however often it comes; and of several that want the same user out, the first.
+    pub(in crate::cluster) fn execute(
+        &mut self,
+        cx: &mut Context,
+        channels: &Channels,
+        key: &ChannelKey,
+        user: UserId,
+        command: Command,
+        asker: Asker,
+    ) {
+        if let Some(outcome) = self.outcome(asker.as_ref()) {
+            if let Outcome::Over(verdict) = outcome {
+                answer(cx, asker, verdict);
+            }
+            return;
+        }
+        let most = cx.settings.max_commands;
+        let takes_out = matches!(command, Command::Evict { .. } | Command::Remove);
+        if takes_out && let Some(running) = self.taking_out(key, &user) {
+            running.askers.extend(asker.clone());
+            self.remember(asker.as_ref(), Outcome::Running, most);
+        } else if !channels.is_local(key, &user) {
+            self.conclude(cx, asker, Verdict::NotFound);
+        } else if self.running.len() >= most {
+            self.conclude(cx, asker, Verdict::Refused);
+        } else {
+            self.remember(asker.as_ref(), Outcome::Running, most);
+            let askers = asker.into_iter().collect();
+            let id = self.run(Running { channel: key.clone(), user: user.clone(), takes_out, askers });
+            cx.output(Output::Command { id, channel: key.clone(), user, command });
+        }
+    }
+
+    /// Tells the nodes that wait for a command of its outcome.
+    pub(in crate::cluster) fn done(&mut self, cx: &mut Context, id: u64, verdict: Verdict) {
+        let Some(running) = self.running.remove(&id) else { return };
+        running.askers.into_iter().for_each(|asker| self.conclude(cx, Some(asker), verdict));
+    }
+
+    fn conclude(&mut self, cx: &mut Context, asker: Asker, verdict: Verdict) {
+        self.remember(asker.as_ref(), Outcome::Over(verdict), cx.settings.max_commands);
+        answer(cx, asker, verdict);
+    }
+
+    fn run(&mut self, running: Running) -> u64 {
+        self.next += 1;
+        self.running.insert(self.next, running);
+        self.next
+    }
+
+    fn taking_out(&mut self, key: &ChannelKey, user: &UserId) -> Option<&mut Running> {
+        let is_it = |running: &&mut Running| running.takes_out && running.channel == *key && running.user == *user;
+        self.running.values_mut().find(is_it)
+    }
+
+    fn outcome(&self, asker: Option<&(NodeId, String)>) -> Option<Outcome> {
+        let (node, request) = asker?;
+        self.outcomes.get(&(node.name.clone(), request.clone())).copied()
+    }
+
+    fn remember(&mut self, asker: Option<&(NodeId, String)>, outcome: Outcome, most: usize) {
+        let Some((node, request)) = asker else { return };
+        let id = (node.name.clone(), request.clone());
+        if self.outcomes.insert(id.clone(), outcome).is_none() {
+            self.order.push_back(id);
+        }
+        if self.order.len() > most {
+            let oldest = self.order.pop_front().expect("longer than nothing");
+            self.outcomes.remove(&oldest);
+        }
+    }
+}
+
+/// Answers a question for a user. A node of ours is answered in its inbox, also if the user is not here; a foreign one on
+/// the channel's topic, if it is.
+pub(in crate::cluster) fn lookup(
+    cx: &mut Context,
+    channels: &Channels,
+    key: &ChannelKey,
+    user: &str,
+    request: String,
+    asker: Option<&NodeId>,
+) {
+    let users = channels.get(key).map(|channel| channel.local().users());
+    let entry = UserId::new(user).ok().and_then(|id| users?.get(&id));
+    let Some(entry) = entry else {
+        return answer(cx, asker.map(|node| (node.clone(), request)), Verdict::NotFound);
+    };
+    let ext = Ext { joined: Some(entry.joined), ..cx.ext() };
+    let (assigns, presence) = (entry.assigns.clone(), entry.presence.clone());
+    let body = Body::UserGetResponse { user: user.into(), request, assigns, presence };
+    match asker {
+        Some(node) => cx.send_to_all(std::slice::from_ref(node), key, body, ext),
+        None => cx.publish_with(key, body, ext),
+    }
+}
+
+fn answer(cx: &mut Context, asker: Asker, verdict: Verdict) {
+    if let Some((node, request)) = asker {
+        cx.send_to(&node, Body::Ack { request, verdict });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::replication::users::tests::user;
+    use crate::id::ChannelName;
+
+    fn asker(request: &str) -> (NodeId, String) {
+        (NodeId { name: "a".into(), incarnation: 1 }, request.to_owned())
+    }
+
+    #[test]
+    fn what_became_of_the_last_commands_is_remembered() {
+        let mut commands = Commands::default();
+        for request in ["1", "2", "3"] {
+            commands.remember(Some(&asker(request)), Outcome::Running, 2);
+        }
+        commands.remember(Some(&asker("3")), Outcome::Over(Verdict::Done), 2);
+        assert!(commands.outcome(Some(&asker("1"))).is_none());
+        assert!(matches!(commands.outcome(Some(&asker("2"))), Some(Outcome::Running)));
+        assert!(matches!(commands.outcome(Some(&asker("3"))), Some(Outcome::Over(Verdict::Done))));
+        assert!(commands.outcome(None).is_none(), "nodes of other languages do not name their commands");
+    }
+
+    #[test]
+    fn the_same_user_is_taken_out_of_a_channel_once_at_a_time() {
+        let key = ChannelKey { endpoint: "e".into(), channel: ChannelName::new("/x", 9).expect("valid") };
+        let running = |takes_out| Running { channel: key.clone(), user: user("ada"), takes_out, askers: Vec::new() };
+        let mut commands = Commands::default();
+        assert_eq!(commands.run(running(false)), 1);
+        assert!(commands.taking_out(&key, &user("ada")).is_none());
+        assert_eq!(commands.run(running(true)), 2);
+        assert!(commands.taking_out(&key, &user("ada")).is_some());
+        assert!(commands.taking_out(&key, &user("bob")).is_none());
+    }
+}

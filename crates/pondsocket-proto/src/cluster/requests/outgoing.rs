@@ -1,0 +1,433 @@
+//! The requests of this node's server to learn of, or to change, users on other nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cluster::context::{Context, Effect, ForeignUpdate};
+use crate::cluster::directory::{Claim, Directory, Holder, unite};
+use crate::cluster::message::{Body, Ext};
+use crate::cluster::replication::Entry;
+use crate::cluster::timers::Timer;
+use crate::cluster::{Answer, ChannelKey, ClusterRequest, NodeId, Output, Verdict};
+use crate::id::UserId;
+use crate::model::Assigns;
+use crate::wire::{Json, Object};
+
+/// The requests that wait for answers.
+#[derive(Debug, Default)]
+pub(in crate::cluster) struct Requests {
+    pending: BTreeMap<u64, Pending>,
+    /// The names by which other nodes know the requests.
+    names: BTreeMap<String, u64>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    name: String,
+    channel: ChannelKey,
+    /// The nodes that have not answered.
+    awaited: BTreeSet<NodeId>,
+    /// True if nodes may have to act, or know, whose silence says nothing: then only time ends the request.
+    is_open_ended: bool,
+    goal: Goal,
+}
+
+#[derive(Debug)]
+enum Goal {
+    /// A user is to be changed or taken out.
+    Act { user: UserId, takes_out: bool, done: bool, refused: bool },
+    /// A user is to be found; and if it is, changed.
+    Find { user: UserId, found: Vec<(Holder, Entry)>, then: Option<PendingUpdate> },
+    /// All users are to be found.
+    List,
+}
+
+/// The change of a user that waits until its node is known.
+#[derive(Debug)]
+enum PendingUpdate {
+    Assign(String, Json),
+    Presence(Object),
+}
+
+impl Requests {
+    /// Begins a request, or answers it at once.
+    pub(in crate::cluster) fn start(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        id: u64,
+        request: ClusterRequest,
+    ) {
+        if let Some(answer) = self.answer_at_once(cx, directory, &request) {
+            return cx.output(Output::Answered { id, answer });
+        }
+        match request {
+            ClusterRequest::Evict { channel, user, reason } => {
+                let body = Body::EvictUser { user: (&user).into(), reason };
+                self.take_out(cx, directory, id, channel, user, body);
+            }
+            ClusterRequest::Remove { channel, user } => {
+                let body = Body::UserRemove { user: (&user).into() };
+                self.take_out(cx, directory, id, channel, user, body);
+            }
+            ClusterRequest::Presence { channel, user, presence } => {
+                self.update(cx, directory, id, channel, user, PendingUpdate::Presence(presence));
+            }
+            ClusterRequest::Assign { channel, user, key, value } => {
+                self.update(cx, directory, id, channel, user, PendingUpdate::Assign(key, value));
+            }
+            ClusterRequest::Get { channel, user } => self.find(cx, directory, id, channel, user, None),
+            ClusterRequest::Users { channel } => self.list(cx, directory, id, channel),
+        }
+    }
+
+    /// The answer to a request that needs no other node, or that none can be asked for.
+    fn answer_at_once(&self, cx: &Context, directory: &Directory<'_>, request: &ClusterRequest) -> Option<Answer> {
+        if let ClusterRequest::Get { channel, user } = request
+            && let Some(member) = directory.member_of_open(channel, user)
+        {
+            return Some(Answer::Found(member));
+        }
+        if !cx.is_linked() || self.pending.len() >= cx.settings.max_requests {
+            return Some(Answer::Unavailable);
+        }
+        // When the time of a question has passed since then, all that others know of the channel should have arrived.
+        let is_settled =
+            |key: &ChannelKey| directory.asked(key).is_some_and(|asked| cx.now >= asked + cx.settings.question_timeout);
+        match request {
+            ClusterRequest::Get { channel, .. } if is_settled(channel) => Some(Answer::NotFound),
+            ClusterRequest::Users { channel } if is_settled(channel) => Some(users(directory, channel, true)),
+            _ => None,
+        }
+    }
+
+    /// Has a user taken out by the nodes that have it; if none is known to, by whichever does.
+    fn take_out(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        id: u64,
+        key: ChannelKey,
+        user: UserId,
+        body: Body,
+    ) {
+        let holders = directory.holders(&key, &user);
+        let is_known = !holders.is_empty();
+        let awaited = if is_known { inboxes(&holders) } else { directory.nodes() };
+        let is_open_ended = if is_known { has_silent(&holders) } else { directory.may_have_silent_nodes(cx.now) };
+        let goal = Goal::Act { user: user.clone(), takes_out: true, done: false, refused: false };
+        let name = self.wait(cx, id, key.clone(), awaited.clone(), is_open_ended, goal);
+        let ext = Ext { request: Some(name), ..cx.ext() };
+        // A node that is known to have the user listens to the channel's topic.
+        let inboxes = if is_known { &[][..] } else { &awaited };
+        cx.publish_and_send(&key, inboxes, body, ext);
+        cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Left));
+        self.settle(cx, directory, id);
+    }
+
+    /// Has a user changed. Its nodes have to be known first: foreign ones take any user that is said to change for one that
+    /// is there.
+    fn update(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        id: u64,
+        key: ChannelKey,
+        user: UserId,
+        update: PendingUpdate,
+    ) {
+        match directory.member_of_open(&key, &user) {
+            Some(member) => {
+                let holders = directory.holders(&key, &user);
+                self.update_at(cx, directory, id, key, user, &holders, (member.assigns, update));
+            }
+            None => self.find(cx, directory, id, key, user, Some(update)),
+        }
+    }
+
+    /// Has a user changed at these nodes. Nodes of ours tell all others of the outcome, so only they are asked. A foreign
+    /// one has to hear it on the channel's topic.
+    #[expect(clippy::too_many_arguments, reason = "one step of a request, with all that is known by then")]
+    fn update_at(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        id: u64,
+        key: ChannelKey,
+        user: UserId,
+        holders: &[Holder],
+        (assigns, update): (Assigns, PendingUpdate),
+    ) {
+        let (owners, is_open_ended) = (inboxes(holders), has_silent(holders));
+        let goal = Goal::Act { user: user.clone(), takes_out: false, done: false, refused: false };
+        let name = self.wait(cx, id, key.clone(), owners.clone(), is_open_ended, goal);
+        let ext = Ext { request: Some(name), ..cx.ext() };
+        let (body, foreign) = update.into_messages(&user, assigns);
+        if !is_open_ended {
+            cx.send_to_all(&owners, &key, body, ext);
+            return self.settle(cx, directory, id);
+        }
+        cx.publish_with(&key, body, ext);
+        cx.effects.push(Effect::Foreign(key, user, foreign));
+    }
+
+    fn find(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        id: u64,
+        key: ChannelKey,
+        user: UserId,
+        then: Option<PendingUpdate>,
+    ) {
+        let awaited = directory.nodes();
+        let is_open_ended = directory.may_have_silent_nodes(cx.now);
+        let goal = Goal::Find { user: user.clone(), found: Vec::new(), then };
+        let name = self.wait(cx, id, key.clone(), awaited.clone(), is_open_ended, goal);
+        let ext = Ext { request: Some(name.clone()), ..cx.ext() };
+        let from_node = cx.me().source();
+        let body = Body::UserGetRequest { user: (&user).into(), request: name, from_node };
+        cx.send_to_all(&awaited, &key, body, ext);
+        self.ask_silent_nodes(cx, directory, id);
+        self.settle(cx, directory, id);
+    }
+
+    fn list(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64, key: ChannelKey) {
+        cx.effects.push(Effect::Listen(key.clone()));
+        let awaited = directory.nodes();
+        let is_open_ended = directory.may_have_silent_nodes(cx.now);
+        self.wait(cx, id, key.clone(), awaited.clone(), is_open_ended, Goal::List);
+        for node in &awaited {
+            cx.send_to(node, Body::Repair(vec![key.clone()]));
+        }
+        self.ask_silent_nodes(cx, directory, id);
+        self.settle(cx, directory, id);
+    }
+
+    /// Asks the nodes that have no inbox. They answer on the channel's topic, so they are asked when it is heard.
+    fn ask_silent_nodes(&self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
+        let Some(pending) = self.pending.get(&id).filter(|pending| pending.is_open_ended) else { return };
+        let from_node = cx.me().source();
+        let body = match &pending.goal {
+            Goal::Find { user, .. } => {
+                Body::UserGetRequest { user: user.into(), request: pending.name.clone(), from_node }
+            }
+            Goal::List => Body::StateRequest { from_node },
+            Goal::Act { .. } => return,
+        };
+        cx.effects.push(Effect::Listen(pending.channel.clone()));
+        if directory.is_subscribed(&pending.channel) {
+            cx.publish(&pending.channel, body);
+        }
+    }
+
+    /// Asks in these channels what could not be asked before the bus delivered their topics.
+    pub(in crate::cluster) fn subscribed(&self, cx: &mut Context, directory: &Directory<'_>, keys: &[ChannelKey]) {
+        let concerned = self.pending.iter().filter(|(_, pending)| keys.contains(&pending.channel));
+        concerned.for_each(|(id, _)| self.ask_silent_nodes(cx, directory, *id));
+    }
+
+    fn wait(
+        &mut self,
+        cx: &mut Context,
+        id: u64,
+        channel: ChannelKey,
+        awaited: Vec<NodeId>,
+        is_open_ended: bool,
+        goal: Goal,
+    ) -> String {
+        let name = cx.fresh_id();
+        let time = match goal {
+            Goal::Act { .. } => cx.settings.command_timeout,
+            Goal::Find { .. } | Goal::List => cx.settings.question_timeout,
+        };
+        cx.timers.set(Timer::Request(id), cx.now + time);
+        let awaited = awaited.into_iter().collect();
+        let pending = Pending { name: name.clone(), channel, awaited, is_open_ended, goal };
+        self.names.insert(name.clone(), id);
+        if let Some(before) = self.pending.insert(id, pending) {
+            self.names.remove(&before.name);
+        }
+        name
+    }
+
+    /// Notes that a node has executed a command, or has not; or that it does not have the user that it was asked for.
+    pub(in crate::cluster) fn acknowledged(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        from: &NodeId,
+        name: &str,
+        verdict: Verdict,
+    ) {
+        let Some((id, pending)) = self.by_name(name) else { return };
+        if pending.awaited.remove(from)
+            && let Goal::Act { done, refused, .. } = &mut pending.goal
+        {
+            *done |= verdict == Verdict::Done;
+            *refused |= verdict == Verdict::Refused;
+        }
+        self.settle(cx, directory, id);
+    }
+
+    /// Notes that a node has the user that it was asked for.
+    pub(in crate::cluster) fn found(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        holder: Holder,
+        name: &str,
+        (who, entry): (&str, Entry),
+    ) {
+        let Some((id, pending)) = self.by_name(name) else { return };
+        if let Goal::Find { user, found, .. } = &mut pending.goal
+            && user.as_str() == who
+        {
+            pending.awaited.retain(|awaited| awaited.name != holder.name);
+            let Entry { assigns, presence, joined } = entry;
+            let (assigns, presence) = (cx.limits.assigns(assigns), cx.limits.presence(presence));
+            found.push((holder, Entry { assigns, presence, joined }));
+        }
+        self.settle(cx, directory, id);
+    }
+
+    /// Notes that a node has told of all its users in a channel.
+    pub(in crate::cluster) fn listed(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        from: &NodeId,
+        key: &ChannelKey,
+    ) {
+        let is_it = |pending: &Pending| pending.channel == *key && matches!(pending.goal, Goal::List);
+        let ids: Vec<_> = self.pending.iter().filter(|(_, it)| is_it(it)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.pending.entry(id).and_modify(|pending| drop(pending.awaited.take(from)));
+            self.settle(cx, directory, id);
+        }
+    }
+
+    /// Notes that a user has left a node that does not acknowledge: if it had to be taken out, that is done.
+    pub(in crate::cluster) fn left(
+        &mut self,
+        cx: &mut Context,
+        directory: &Directory<'_>,
+        key: &ChannelKey,
+        who: &UserId,
+    ) {
+        let mut ids = Vec::new();
+        for (id, pending) in &mut self.pending {
+            if let Goal::Act { user, takes_out: true, done, .. } = &mut pending.goal
+                && pending.channel == *key
+                && user == who
+            {
+                (*done, pending.is_open_ended) = (true, false);
+                ids.push(*id);
+            }
+        }
+        ids.into_iter().for_each(|id| self.settle(cx, directory, id));
+    }
+
+    /// Answers a request, if no node is left that could change the answer.
+    fn settle(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
+        let Some(pending) = self.pending.get(&id).filter(|pending| pending.awaited.is_empty()) else { return };
+        let answer = match &pending.goal {
+            Goal::Act { refused: true, .. } => Answer::Refused,
+            Goal::Find { found, .. } if !found.is_empty() => return self.conclude_find(cx, directory, id),
+            _ if pending.is_open_ended => return,
+            Goal::Act { done: true, .. } => Answer::Confirmed,
+            Goal::Act { .. } | Goal::Find { .. } => Answer::NotFound,
+            Goal::List => users(directory, &pending.channel, true),
+        };
+        self.conclude(cx, id, answer);
+    }
+
+    /// Answers a request with what is known, because its time is over.
+    pub(in crate::cluster) fn give_up(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
+        let Some(pending) = self.pending.get(&id) else { return };
+        let answer = match &pending.goal {
+            Goal::Find { found, .. } if !found.is_empty() => return self.conclude_find(cx, directory, id),
+            Goal::Act { .. } | Goal::Find { .. } => Answer::Unconfirmed,
+            Goal::List => users(directory, &pending.channel, false),
+        };
+        self.conclude(cx, id, answer);
+    }
+
+    /// Answers all requests with what is known.
+    pub(in crate::cluster) fn give_up_all(&mut self, cx: &mut Context, directory: &Directory<'_>) {
+        // An update that waited for an answer becomes a request of its own, which is given up in turn.
+        while let Some(id) = self.pending.keys().next().copied() {
+            self.give_up(cx, directory, id);
+        }
+    }
+
+    /// Answers with a user that was found, or updates it.
+    fn conclude_find(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
+        let Some(Pending { channel, goal: Goal::Find { user, found, then }, .. }) = self.take(id) else { return };
+        let claims: Vec<_> = found.iter().map(|(holder, entry)| Claim::of(&holder.name, entry)).collect();
+        let Some(member) = unite(None, &claims) else { return };
+        cx.timers.stop(&Timer::Request(id));
+        match then {
+            Some(update) => {
+                let holders: Vec<_> = found.into_iter().map(|(holder, _)| holder).collect();
+                self.update_at(cx, directory, id, channel, user, &holders, (member.assigns, update));
+            }
+            None => cx.output(Output::Answered { id, answer: Answer::Found(member) }),
+        }
+    }
+
+    fn conclude(&mut self, cx: &mut Context, id: u64, answer: Answer) {
+        cx.timers.stop(&Timer::Request(id));
+        if self.take(id).is_some() {
+            cx.output(Output::Answered { id, answer });
+        }
+    }
+
+    fn by_name(&mut self, name: &str) -> Option<(u64, &mut Pending)> {
+        let id = *self.names.get(name)?;
+        Some((id, self.pending.get_mut(&id)?))
+    }
+
+    fn take(&mut self, id: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&id)?;
+        self.names.remove(&pending.name);
+        Some(pending)
+    }
+}
+
+impl PendingUpdate {
+    /// The message to the nodes that have the user, whose assigns are `all`, and the change that foreign ones make of it.
+    /// Foreign nodes need all assigns, not only the new one.
+    fn into_messages(self, user: &UserId, mut all: Assigns) -> (Body, ForeignUpdate) {
+        let user = user.into();
+        match self {
+            PendingUpdate::Presence(presence) => {
+                let body = Body::PresenceUpdate { user, presence: presence.clone(), event: None };
+                (body, ForeignUpdate::Presence(presence))
+            }
+            PendingUpdate::Assign(key, value) => {
+                all.set(&key, value.clone());
+                let delta = Some((key, value));
+                let body = Body::AssignsUpdate { user, assigns: Some(all.clone()), delta: delta.clone() };
+                (body, ForeignUpdate::Assigns(Some(all), delta))
+            }
+        }
+    }
+}
+
+/// The users of a channel, as far as they are known.
+fn users(directory: &Directory<'_>, key: &ChannelKey, complete: bool) -> Answer {
+    let member = |user: UserId| {
+        let member = directory.member(key, &user)?;
+        Some((user, member))
+    };
+    Answer::Users { users: directory.members(key).into_iter().filter_map(member).collect(), complete }
+}
+
+/// The holders that have an inbox.
+fn inboxes(holders: &[Holder]) -> Vec<NodeId> {
+    holders.iter().filter_map(|holder| holder.inbox.clone()).collect()
+}
+
+fn has_silent(holders: &[Holder]) -> bool {
+    holders.iter().any(|holder| holder.inbox.is_none())
+}
