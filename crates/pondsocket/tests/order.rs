@@ -1,7 +1,7 @@
 //! The order of things: what the crate promises about who hears of what, and in which sequence. Every test talks
 //! through real sockets, and waits for events, never for time to pass.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use pondsocket::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use testkit::{DEADLINE, Message, Peer, Rng, eventually, serve};
+use testkit::{DEADLINE, Message, OneOrder, Peer, Rng, eventually, serve};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -70,19 +70,8 @@ impl Journal {
 
 // --- One total order per channel, and one per sender within it --------------------------------------------------
 
-/// How large a run of the order test is.
-#[derive(Clone, Copy)]
-struct Scale {
-    channels: usize,
-    publishers: u64,
-    receivers: usize,
-    comers: usize,
-    /// Of each publisher.
-    messages: u64,
-}
-
-/// What a publisher asks to be broadcast, after a pause.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+/// The payload of an event that is handled after a pause.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Said {
     sender: u64,
     number: u64,
@@ -90,203 +79,33 @@ struct Said {
     pause: u64,
 }
 
-/// One thing that a member received. Its id is the same for all who get it.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Heard {
-    id: String,
-    said: Option<Said>,
+/// Registers what the load of [`OneOrder`] asks for.
+fn repeat_later(lobby: &Lobby) {
+    lobby
+        .on_event("later", async |ctx: EventContext, Payload(later): Payload<Later>| {
+            sleep(Duration::from_millis(later.ms)).await;
+            ctx.broadcast("later", &later.payload)
+        })
+        .on_event("message", async |ctx: EventContext, Payload(payload): Payload<Value>| {
+            ctx.broadcast("message", &payload)
+        });
 }
 
-impl Heard {
-    fn of(message: &Value) -> Heard {
-        let said = (message["event"] == "said").then(|| Said::deserialize(&message["payload"]).expect("ours"));
-        Heard { id: message["requestId"].as_str().expect("checked").to_owned(), said }
-    }
+#[derive(Deserialize)]
+struct Later {
+    ms: u64,
+    payload: Value,
 }
 
-/// What one membership received, from its ACK to its leave.
-type Part = Vec<Heard>;
-
-/// How many messages of a publisher are on their way at once.
-const WINDOW: u64 = 32;
-
+/// A million deliveries are made by the end-to-end tests, at the release build of a server.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_members_hear_the_same_in_the_same_order() {
-    let deliveries =
-        one_order(Scale { channels: 20, publishers: 3, receivers: 6, comers: 2, messages: 36 }, 0x5eed).await;
-    assert!(deliveries >= 20_000, "only {deliveries} deliveries");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a million deliveries: run it in release mode, by name"]
-async fn a_million_deliveries_in_one_order() {
-    let deliveries =
-        one_order(Scale { channels: 24, publishers: 4, receivers: 8, comers: 2, messages: 900 }, 0xca5cade).await;
-    assert!(deliveries >= 1_000_000, "only {deliveries} deliveries");
-    println!("{deliveries} deliveries, no inversion, no hole");
-}
-
-/// Runs all channels at once; answers how many deliveries were checked.
-async fn one_order(scale: Scale, seed: u64) -> usize {
     let (pond, endpoint) = open_pond();
-    endpoint.create_channel("/room/:n", tracked).on_event(
-        "say",
-        async |ctx: EventContext, Payload(said): Payload<Said>| {
-            sleep(Duration::from_millis(said.pause)).await;
-            ctx.broadcast("said", &said)
-        },
-    );
+    repeat_later(&endpoint.create_channel("/room/:n", tracked));
     let (_server, address) = serve(&pond).await;
-    let rooms = (0..scale.channels).map(|n| {
-        let channel = format!("/room/{n}");
-        tokio::spawn(one_room(scale, seed ^ n as u64, address, endpoint.clone(), channel))
-    });
-    let mut deliveries = 0;
-    for room in rooms.collect::<Vec<_>>() {
-        deliveries += room.await.expect("the room is in order");
-    }
-    deliveries
-}
-
-async fn one_room(
-    scale: Scale,
-    seed: u64,
-    address: std::net::SocketAddr,
-    endpoint: Endpoint,
-    channel: String,
-) -> usize {
-    let mut staying = Vec::new();
-    for _ in 0..scale.receivers {
-        let mut peer = Peer::connect(address, "/").await;
-        peer.join(&channel, json!({})).await;
-        staying.push(tokio::spawn(listen(peer)));
-    }
-    let publishers = (0..scale.publishers).map(|sender| {
-        let dice = Rng::new(seed << 8 | sender);
-        tokio::spawn(publish(address, channel.clone(), sender, scale.messages, dice))
-    });
-    let publishers: Vec<_> = publishers.collect();
-    let busy = Arc::new(AtomicUsize::new(1));
-    let comers = (0..scale.comers as u64).map(|n| {
-        let dice = Rng::new(seed << 8 | 0x80 | n);
-        tokio::spawn(come_and_go(address, channel.clone(), Arc::clone(&busy), dice))
-    });
-    let comers: Vec<_> = comers.collect();
-
-    let mut parts = Vec::new();
-    for publisher in publishers {
-        parts.push(publisher.await.expect("a publisher gets everything"));
-    }
-    busy.store(0, Ordering::SeqCst);
-    // Wakes the comers that wait for a message: the last one that others caused may have come while `busy` still held.
-    let handle = endpoint.channel(&channel).expect("a lobby matches");
-    handle.broadcast("wake", &json!({})).expect("there is room");
-    for comer in comers {
-        parts.extend(comer.await.expect("a comer gets its parts"));
-    }
-    handle.broadcast("end", &json!({})).expect("there is room");
-    let mut whole = Vec::new();
-    for receiver in staying {
-        whole.push(receiver.await.expect("a receiver gets everything"));
-    }
-    let reference = whole.remove(0);
-    check_reference(&reference, scale);
-    let at: HashMap<&str, usize> = reference.iter().enumerate().map(|(at, heard)| (&*heard.id, at)).collect();
-    assert_eq!(at.len(), reference.len(), "something was delivered twice");
-    for part in &whole {
-        assert_eq!(part.last(), reference.last(), "who stays hears the end");
-    }
-    let all: Vec<&Part> = whole.iter().chain(&parts).collect();
-    for part in &all {
-        let Some(first) = part.first() else { continue };
-        let from = at[&*first.id];
-        let expected = reference.get(from..from + part.len()).expect("nobody hears more than there is");
-        assert!(*part == expected, "an inversion or a hole: {}", first_difference(part, expected));
-    }
-    reference.len() + all.iter().map(|part| part.len()).sum::<usize>()
-}
-
-/// Whoever was there from the beginning has heard every message of every sender, in the sender's order.
-fn check_reference(reference: &[Heard], scale: Scale) {
-    let mut next = HashMap::new();
-    for said in reference.iter().filter_map(|heard| heard.said.as_ref()) {
-        let number = next.entry(said.sender).or_insert(0);
-        assert_eq!(said.number, *number, "sender {} out of order", said.sender);
-        *number += 1;
-    }
-    assert_eq!(next.len() as u64, scale.publishers);
-    assert!(next.values().all(|count| *count == scale.messages), "messages are missing: {next:?}");
-}
-
-fn first_difference(part: &[Heard], expected: &[Heard]) -> String {
-    let at = part.iter().zip(expected).position(|(is, should)| is != should).unwrap_or(part.len());
-    format!("at {at} of {}: {:?} in place of {:?}", part.len(), part.get(at), expected.get(at))
-}
-
-/// Receives until the end is announced.
-async fn listen(mut peer: Peer) -> Part {
-    let mut part = Part::new();
-    loop {
-        let message = peer.next().await;
-        part.push(Heard::of(&message));
-        if message["event"] == "end" {
-            return part;
-        }
-    }
-}
-
-/// Says `messages` things, and hears them all.
-async fn publish(address: std::net::SocketAddr, channel: String, sender: u64, messages: u64, mut dice: Rng) -> Part {
-    let mut peer = Peer::connect(address, "/").await;
-    peer.join(&channel, json!({})).await;
-    let (mut part, mut sent, mut own) = (Part::new(), 0, 0);
-    while own < messages {
-        while sent < messages && sent - own < WINDOW {
-            let pause = dice.below(21);
-            peer.event(&channel, "say", json!({ "sender": sender, "number": sent, "pause": pause })).await;
-            sent += 1;
-        }
-        let heard = Heard::of(&peer.next().await);
-        own += u64::from(heard.said.as_ref().is_some_and(|said| said.sender == sender));
-        part.push(heard);
-    }
-    part
-}
-
-/// Joins and leaves, as long as others are busy: sometimes politely, sometimes by closing the connection.
-async fn come_and_go(
-    address: std::net::SocketAddr,
-    channel: String,
-    busy: Arc<AtomicUsize>,
-    mut dice: Rng,
-) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let mut peer = Peer::connect(address, "/").await;
-    while busy.load(Ordering::SeqCst) > 0 {
-        // Nothing of the last membership may come before this acknowledgement.
-        peer.join(&channel, json!({})).await;
-        let mut part = Part::new();
-        for _ in 0..=dice.below(30) {
-            if busy.load(Ordering::SeqCst) == 0 {
-                break;
-            }
-            part.push(Heard::of(&peer.next().await));
-        }
-        if dice.below(4) == 0 {
-            peer = Peer::connect(address, "/").await;
-        } else {
-            peer.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", &channel, json!({})).await;
-            loop {
-                let message = peer.next().await;
-                if message["event"] == "EXIT_ACKNOWLEDGE" {
-                    break;
-                }
-                part.push(Heard::of(&message));
-            }
-        }
-        parts.push(part);
-    }
-    parts
+    let load = OneOrder { channels: 20, publishers: 3, receivers: 6, comers: 2, messages: 36, seed: 0x5eed };
+    let deliveries = load.run(address, "/", "/room").await;
+    assert!(deliveries >= 20_000, "only {deliveries} deliveries");
 }
 
 // --- Per sender --------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ mod events;
 #[cfg(feature = "pond")]
 mod log;
 #[cfg(feature = "pond")]
+mod order;
+#[cfg(feature = "pond")]
 mod peer;
 mod random;
 #[cfg(feature = "pond")]
@@ -21,6 +23,8 @@ mod wait;
 pub use events::{EventPeer, request, request_from};
 #[cfg(feature = "pond")]
 pub use log::Log;
+#[cfg(feature = "pond")]
+pub use order::OneOrder;
 #[cfg(feature = "pond")]
 pub use peer::{Message, Peer, connect_in_memory, serve, serve_in_memory, serve_with};
 pub use random::Rng;

@@ -23,6 +23,7 @@ pub(crate) fn register(endpoint: &Endpoint, lobby: &Lobby) {
         .on_event("user", move |ctx: EventContext, whom: Payload<Whom>| user(endpoint.clone(), ctx, whom))
         .on_event("state", state)
         .on_event("slow", slow)
+        .on_event("later", later)
         .on_event("fail", async |_: EventContext| -> Result<()> { Err(Error::new(422, "told to fail")) })
         .on_event("panic", async |_: EventContext| -> () { panic!("told to panic") });
 }
@@ -66,7 +67,7 @@ async fn status(ctx: EventContext, Payload(Status { status }): Payload<Status>) 
 struct Assign {
     key: String,
     value: Value,
-    /// Whose; without it one's own.
+    /// The member whose assigns change; the sender without it.
     #[serde(rename = "userId")]
     user_id: Option<String>,
 }
@@ -98,11 +99,11 @@ async fn remove(ctx: EventContext, Payload(Evict { user_id, reason }): Payload<E
 struct Whom {
     #[serde(rename = "userId")]
     user_id: String,
-    /// Where; without it in the channel of the message.
+    /// The channel to look in; that of the message without it.
     channel: Option<String>,
 }
 
-/// A member of whatever node.
+/// Replies with a member of any node.
 async fn user(endpoint: Endpoint, ctx: EventContext, Payload(whom): Payload<Whom>) -> Result<()> {
     let channel = whom.channel.map_or_else(|| Ok(ctx.channel()), |name| endpoint.channel(&name))?;
     let user = channel.user(&whom.user_id).await?;
@@ -123,4 +124,16 @@ struct Slow {
 async fn slow(ctx: EventContext, Payload(Slow { ms }): Payload<Slow>) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(ms)).await;
     ctx.reply("slow", &json!({ "ms": ms }))
+}
+
+#[derive(Deserialize)]
+struct Later {
+    ms: u64,
+    payload: Box<RawValue>,
+}
+
+/// Broadcasts the payload after a pause.
+async fn later(ctx: EventContext, Payload(Later { ms, payload }): Payload<Later>) -> Result<Delivery> {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    ctx.broadcast("later", &payload)
 }
