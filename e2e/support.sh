@@ -27,6 +27,8 @@ need_nginx() { command -v nginx >/dev/null || install_packages nginx; }
 
 need_haproxy() { command -v haproxy >/dev/null || install_packages haproxy; }
 
+need_systemd() { command -v systemd-analyze >/dev/null || install_packages systemd; }
+
 need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
 
 # need_cargo_tool NAME VERSION: a program from crates.io, built without optimization, which takes a third of the time.
@@ -38,6 +40,14 @@ need_cargo_tool() {
 need_typos() {
   need_python && { [ -x "$TOOLS/typos/bin/typos" ] ||
     { python3 -m venv "$TOOLS/typos" && "$TOOLS/typos/bin/pip" install --quiet typos==1.52.0; }; }
+}
+
+# The version of the oldest compiler that Cargo.toml promises, which is installed if need be.
+oldest_compiler() {
+  local version
+  version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  rustup toolchain install "$version" --profile minimal >/dev/null 2>&1
+  echo "$version"
 }
 
 # The features of a crate, by name.

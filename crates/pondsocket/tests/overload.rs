@@ -233,7 +233,7 @@ async fn who_only_reads_hears_of_150_changes_of_much_presence_in_one_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_who_comes_at_once_and_comes_back_sees_everybody() {
-    const CROWD: usize = 30;
+    const CROWD: usize = 60;
     let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
     for round in 0..2 {

@@ -62,7 +62,7 @@ pub struct ErrorPayload<'a, T: ?Sized = str> {
     pub message: &'a str,
     /// The text of a JSON object.
     pub details: Option<&'a str>,
-    /// The channel it concerns, or [`GATEWAY`](super::GATEWAY).
+    /// The channel it concerns, or [`GATEWAY`].
     pub channel: &'a T,
 }
 
