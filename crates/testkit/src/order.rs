@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{Peer, Rng};
 
@@ -56,6 +58,10 @@ impl Heard {
 
 /// The messages of one membership, from its ACKNOWLEDGE to its leave.
 type Part = Vec<Heard>;
+
+/// The longest time between two messages. A server and all its clients on one busy machine take longer than
+/// [`DEADLINE`](crate::DEADLINE) allows.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Messages of a publisher that are on their way at once.
 const WINDOW: u64 = 32;
@@ -131,7 +137,10 @@ impl Room {
     }
 
     async fn join(&self, peer: &mut Peer) {
-        peer.join(&self.channel, json!({ "username": "somebody" })).await;
+        let payload = json!({ "username": "somebody" });
+        let id = peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", &self.channel, payload).await;
+        let answer = next(peer).await;
+        assert_eq!((&answer["event"], &answer["requestId"]), (&json!("ACKNOWLEDGE"), &json!(id)), "{answer}");
     }
 
     /// Publishes, and receives all that is published meanwhile.
@@ -144,7 +153,7 @@ impl Room {
                 peer.event(&self.channel, "later", later).await;
                 sent += 1;
             }
-            let heard = Heard::of(&peer.next().await);
+            let heard = Heard::of(&next(&mut peer).await);
             own += u64::from(heard.published.is_some_and(|published| published.sender == sender));
             part.push(heard);
         }
@@ -163,14 +172,14 @@ impl Room {
                 if !busy.load(Ordering::SeqCst) {
                     break;
                 }
-                part.push(Heard::of(&peer.next().await));
+                part.push(Heard::of(&next(&mut peer).await));
             }
             if rng.below(4) == 0 {
                 peer = Peer::connect(self.address, &self.path).await;
             } else {
                 peer.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", &self.channel, json!({})).await;
                 loop {
-                    let message = peer.next().await;
+                    let message = next(&mut peer).await;
                     if message["event"] == "EXIT_ACKNOWLEDGE" {
                         break;
                     }
@@ -214,11 +223,17 @@ impl Room {
     }
 }
 
+/// The next message of a client.
+async fn next(peer: &mut Peer) -> Value {
+    let message = timeout(PATIENCE, peer.message()).await.expect("a message in time");
+    message.unwrap_or_else(|other| panic!("no text message but {other:?}"))
+}
+
 /// Receives up to the last message.
 async fn receive(mut peer: Peer) -> Part {
     let mut part = Part::new();
     loop {
-        let message = peer.next().await;
+        let message = next(&mut peer).await;
         part.push(Heard::of(&message));
         if message["event"] == "message" {
             return part;
