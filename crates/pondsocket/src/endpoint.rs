@@ -21,7 +21,7 @@ use crate::engine::hub::Hub;
 use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::engine::live::{LiveChannel, Pacing, Rules};
-use crate::engine::outbox::{Bounds, Closure, Phase};
+use crate::engine::outbox::{Bounds, Closure, OutboxLimits, Phase};
 use crate::engine::pace;
 use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
@@ -32,6 +32,7 @@ use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
 use crate::json::encode::{Encoded, with_broadcast};
 use crate::limits::admission::Admissions;
+use crate::limits::memory::{Memory, Pressure};
 use crate::limits::origin::Origins;
 use crate::lobby::{Layers, Lobby, LobbyInner, check_new, parse};
 use crate::metrics::{CloseReason, Component, HandlerKind, Limit, Observer};
@@ -99,20 +100,21 @@ pub(crate) struct EndpointInner {
 pub(crate) struct EndpointSettings {
     options: Options,
     pub(crate) origins: Origins,
-    /// What may wait for each of its connections.
-    pub(crate) outbox: Arc<Bounds>,
+    /// What the outboxes of its connections share.
+    pub(crate) outboxes: Arc<OutboxLimits>,
 }
 
 impl EndpointSettings {
-    fn new(options: Options) -> Result<EndpointSettings> {
+    fn new(options: Options, memory: &Arc<Memory>) -> Result<EndpointSettings> {
         options.validate()?;
-        let outbox = Bounds {
+        let bounds = Bounds {
             frames: options.send_channel_buffer,
             bytes: options.outbox_bytes,
             policy: options.slow_client,
             pace: pace::Terms { wait: options.pacing_wait, rate: options.pacing_rate },
         };
-        Ok(EndpointSettings { origins: Origins::new(&options)?, outbox: Arc::new(outbox), options })
+        let outboxes = Arc::new(OutboxLimits { bounds, memory: Arc::clone(memory) });
+        Ok(EndpointSettings { origins: Origins::new(&options)?, outboxes, options })
     }
 }
 
@@ -144,7 +146,7 @@ impl Endpoint {
     /// # Errors
     /// 400 if they can't work; the message names the field.
     pub fn try_options(self, options: EndpointOptions) -> Result<Self> {
-        let settings = EndpointSettings::new(options.over(&self.0.common.options))?;
+        let settings = EndpointSettings::new(options.over(&self.0.common.options), &self.0.common.memory)?;
         *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         Ok(self)
     }
@@ -293,7 +295,7 @@ pub(crate) fn disconnected(text: &'static str) -> Closure {
 
 impl EndpointInner {
     pub(crate) fn new(pattern: Pattern, kind: EndpointKind, common: Arc<Common>) -> Result<Arc<EndpointInner>> {
-        let settings = EndpointSettings::new(common.options.clone())?;
+        let settings = EndpointSettings::new(common.options.clone(), &common.memory)?;
         let limits = ChannelLimits {
             soft_messages: settings.channel_queue,
             soft_bytes: settings.channel_queue_bytes,
@@ -309,7 +311,7 @@ impl EndpointInner {
         let endpoint = Arc::new(EndpointInner {
             pattern,
             kind,
-            hub: Hub::new(limits, pacing, replication),
+            hub: Hub::new(limits, pacing, Arc::clone(&common.memory), replication),
             topic: Arc::clone(&topic),
             common,
             observer,
@@ -445,6 +447,9 @@ impl EndpointInner {
         message: &Encoded<'_>,
     ) -> Result<Delivery> {
         let Encoded { request_id, payload, text } = *message;
+        if self.is_out_of_memory() {
+            return Err(self.out_of_memory(name));
+        }
         let mut channel = source.channel.cloned();
         loop {
             let Some(live) = channel.take().or_else(|| self.hub.get(name.as_str())) else {
@@ -480,6 +485,18 @@ impl EndpointInner {
         tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
         self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
         Error::unavailable("the channel's queue is full")
+    }
+
+    /// Returns whether `memory_limit` is reached: what would wait for members is refused then.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        self.common.memory.pressure() == Pressure::Full
+    }
+
+    fn out_of_memory(&self, name: &ChannelName) -> Error {
+        let (endpoint, limit) = (&*self.observer.endpoint, Limit::MemoryFull);
+        tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
+        self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
+        Error::unavailable("out of memory")
     }
 
     /// Nobody here is in the channel: somebody elsewhere may be.

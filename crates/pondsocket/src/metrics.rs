@@ -222,6 +222,8 @@ reasons! {
         ChannelQueue = "channel_queue",
         /// `memory_limit`: a connection is not read for a while, since it holds much. Nothing was refused.
         Memory = "memory",
+        /// `memory_limit`, all of it: a broadcast was refused.
+        MemoryFull = "memory_full",
         /// `pacing_wait` or `pacing_budget`: a channel goes on without waiting for a client any longer.
         Pacing = "pacing",
         /// A [`RateLimit`](crate::RateLimit).

@@ -269,13 +269,12 @@ options! {
         channel_queue: usize = 4096,
         /// The same in bytes. A change of presence counts with the list that it will be told with. Default 4 MiB.
         channel_queue_bytes: usize = 4 * 1024 * 1024,
-        /// How many bytes clients may make this server hold of what they send, in all endpoints together: messages that wait
-        /// for their handlers or are being handled, and parts of messages; of raw WebSockets what waits for the peer, too. What
-        /// waits for delivery and for clients of channels is not among them: that has bounds of its own, for each channel
-        /// and client. From three quarters on
-        /// connections that hold 64 KiB or more are not read, and one whose part of a message or outbox is that large for
-        /// `write_wait` is closed with 1013; from the whole on nobody is read, and newcomers are refused with 503 and
-        /// `Retry-After`. Default 1 GiB.
+        /// The most bytes that messages may take in this server, in all endpoints together: those that clients have sent and
+        /// that wait for their handlers or are being handled, parts of messages, and those that wait in channels and for
+        /// clients. What several clients share counts once. From three quarters on connections that hold 64 KiB or more are
+        /// not read, and one that holds a part of a message of that size for `write_wait`, or that takes less than
+        /// `pacing_rate` of as much that waits for it, is closed with 1013; from the whole on nobody is read, newcomers are
+        /// refused with 503 and `Retry-After`, and broadcasts with 503. Default 1 GiB.
         memory_limit: usize = 1024 * 1024 * 1024,
         /// For how long a channel may be held up by members that turn out to be too slow, all together. Each second gives
         /// back a tenth of one. When it is spent, each of them is waited for for a fortieth of it. Default 4 s.

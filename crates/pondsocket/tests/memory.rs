@@ -242,6 +242,89 @@ async fn when_memory_runs_out_those_who_hold_most_are_not_read_then_nobody_is_an
     held.client(1).await;
 }
 
+/// The most that a channel holds apart from its members' outboxes (docs/operations.md, Memory), with one framing in use and
+/// messages of so many bytes.
+fn most_of_channel(options: &Options, message: usize) -> usize {
+    let portion = 256 * KIB + message + options.max_presence_list;
+    4 * options.channel_queue_bytes + message + portion + 2 * portion + 2 * STEP
+}
+
+/// The most that waits for a client of channels (the same place).
+fn most_of_outbox(options: &Options, message: usize) -> usize {
+    4 * options.outbox_bytes + 256 * KIB + message + 2 * STEP
+}
+
+/// Broadcasts into room 0 until that is refused; returns how many were sent.
+fn flood(held: &Held, bytes: usize) -> (usize, Error) {
+    let channel = held.pond.endpoints()[0].channel("/room/0").expect("a lobby matches");
+    let mut broadcasts = (0..10_000).map(|_| channel.broadcast("flood", &json!({ "filler": "x".repeat(bytes) })));
+    let refused = broadcasts.by_ref().enumerate().find_map(|(sent, broadcast)| Some((sent, broadcast.err()?)));
+    refused.expect("it has a bound")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_members_is_counted_once_however_many_there_are() {
+    let held = held(Options::default());
+    let mut members = Vec::new();
+    for _ in 0..20 {
+        members.push(held.client(1).await);
+    }
+    let channel = held.pond.endpoints()[0].channel("/room/0").expect("a lobby matches");
+    for _ in 0..100 {
+        channel.broadcast("flood", &json!({ "filler": "x".repeat(8 * KIB) })).expect("room");
+    }
+    let waiting = || held.pond.snapshot().endpoints[0].channels[0].queued_bytes == 0;
+    eventually("all of it waits for the members", waiting).await;
+    let used = held.used();
+    assert!((700 * KIB..3 * 800 * KIB).contains(&used), "{used} bytes are held for 800 KiB in 20 outboxes");
+    for member in &mut members {
+        for _ in 0..100 {
+            assert!(text(member).await.contains("flood"));
+        }
+    }
+    eventually("nothing is held", || held.used() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_memory_is_used_broadcasts_are_refused_until_members_take_what_waits() {
+    let held = held(Options::default().memory_limit(600 * KIB));
+    let mut member = held.client(1).await;
+    let (sent, refused) = flood(&held, 10 * KIB);
+    assert_eq!((refused.code(), held.counted.of("limit_reached").contains(&"/ memory_full".to_owned())), (503, true));
+    assert!(held.used() <= 600 * KIB + 3 * (256 + 10) * KIB, "{} bytes are held", held.used());
+    for _ in 0..sent {
+        assert!(text(&mut member).await.contains("flood"));
+    }
+    eventually("nothing is held", || held.used() == 0).await;
+    let channel = held.pond.endpoints()[0].channel("/room/0").expect("a lobby matches");
+    channel.broadcast("again", &json!({})).expect("there is memory again");
+    assert!(text(&mut member).await.contains("again"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_and_a_member_that_takes_nothing_hold_no_more_than_is_stated() {
+    for (queue, outbox, message) in [(64, 64, 10), (200, 30, 1), (20, 400, 60), (300, 20, 100)] {
+        let options = Options::default().channel_queue_bytes(queue * KIB).outbox_bytes(outbox * KIB);
+        let held = held(options.clone());
+        let mut member = held.client(1).await;
+        let most = most_of_channel(&options, message * KIB) + most_of_outbox(&options, message * KIB);
+        let mut peak = 0;
+        // Between two floods its deliveries run and wait for the member, which is given up in the end.
+        while held.pond.snapshot().endpoints[0].connections > 0 {
+            let (_, refused) = flood(&held, message * KIB);
+            assert_eq!((refused.code(), refused.message()), (503, "the channel's queue is full"));
+            peak = peak.max(held.used());
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            peak = peak.max(held.used());
+        }
+        assert!(peak <= most, "{peak} bytes are held, not {most}, with {queue}, {outbox}, {message}");
+        assert!(peak >= 4 * queue * KIB, "only {peak} bytes are held");
+        assert_eq!(closed(&mut member).await, 1013);
+        drop(member);
+        eventually("nothing is held", || held.used() == 0).await;
+    }
+}
+
 /// A frame's head that announces so much, and no more than the beginning of it.
 async fn begin(socket: &mut Socket, announced: usize, sent: usize) {
     let announced = u64::try_from(announced).expect("a size");

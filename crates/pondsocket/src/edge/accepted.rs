@@ -25,7 +25,7 @@ impl AcceptedConnection {
     pub(crate) fn link(self, endpoint: &Arc<EndpointInner>, framing: Framing, writer: Writer) -> LinkedConnection {
         let AcceptedConnection { identity, connected, permits } = self;
         let settings = endpoint.settings();
-        let terms = Terms { framing, bounds: Arc::clone(&settings.outbox), max_assigns: settings.max_assigns_size };
+        let terms = Terms { framing, outboxes: Arc::clone(&settings.outboxes), max_assigns: settings.max_assigns_size };
         let link = Link::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
         LinkedConnection { link, endpoint: Arc::clone(endpoint), replies: connected.replies, permits }
     }

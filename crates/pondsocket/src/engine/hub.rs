@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::engine::live::{LiveChannel, Pacing, Recipient, Replication, Rules};
 use crate::engine::sync::Mutex;
+use crate::limits::memory::Memory;
 
 /// Models need the same steps in every run, whatever a name hashes to.
 const SHARDS: usize = if cfg!(pond_loom) { 1 } else { 16 };
@@ -24,18 +25,25 @@ pub(crate) struct Hub<R: Recipient> {
     hasher: RandomState,
     limits: ChannelLimits,
     pacing: Pacing,
+    memory: Arc<Memory>,
     replication: Option<Arc<dyn Replication>>,
     runtime: OnceLock<Handle>,
     me: Weak<Hub<R>>,
 }
 
 impl<R: Recipient> Hub<R> {
-    pub(crate) fn new(limits: ChannelLimits, pacing: Pacing, replication: Option<Arc<dyn Replication>>) -> Arc<Hub<R>> {
+    pub(crate) fn new(
+        limits: ChannelLimits,
+        pacing: Pacing,
+        memory: Arc<Memory>,
+        replication: Option<Arc<dyn Replication>>,
+    ) -> Arc<Hub<R>> {
         Arc::new_cyclic(|me| Hub {
             shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
             hasher: RandomState::new(),
             limits,
             pacing,
+            memory,
             replication,
             runtime: OnceLock::new(),
             me: me.clone(),
@@ -117,7 +125,7 @@ impl<R: Recipient> Hub<R> {
         let channel = LiveChannel::new(
             name.clone(),
             (lobby, Arc::clone(rules)),
-            (self.limits, self.pacing.clone()),
+            (self.limits, self.pacing.clone(), &self.memory),
             self.replication.clone(),
             self.me.clone(),
         );

@@ -16,10 +16,11 @@ use tokio::time::Instant;
 
 use crate::engine::framing::Framing;
 use crate::engine::live::{Reached, Recipient};
-use crate::engine::outbox::{Bounds, Closure, Lag, Outbox, Phase, Pushed, Wait, Writer};
+use crate::engine::outbox::{Bounds, Closure, Lag, Outbox, OutboxLimits, Phase, Pushed, Wait, Writer};
 use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
+use crate::limits::memory::counted;
 use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
 
 /// A connection as others see it. Everything here may be called from anywhere and returns at once.
@@ -28,8 +29,8 @@ pub(crate) struct Link {
     pub(crate) identity: Identity,
     pub(crate) observer: Arc<Observer>,
     framing: Framing,
-    /// Those of its endpoint, shared by all its connections.
-    bounds: Arc<Bounds>,
+    /// Of its endpoint.
+    shared: Arc<OutboxLimits>,
     max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
@@ -49,7 +50,7 @@ pub(crate) struct Identity {
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) framing: Framing,
-    pub(crate) bounds: Arc<Bounds>,
+    pub(crate) outboxes: Arc<OutboxLimits>,
     pub(crate) max_assigns: usize,
 }
 
@@ -57,13 +58,13 @@ impl Link {
     pub(crate) fn new(
         identity: Identity,
         observer: Arc<Observer>,
-        Terms { framing, bounds, max_assigns }: Terms,
+        Terms { framing, outboxes: shared, max_assigns }: Terms,
         assigns: Assigns,
         writer: Writer,
     ) -> Arc<Link> {
-        let outbox = Mutex::new(Outbox::new(writer, framing, bounds.pace, Instant::now()));
+        let outbox = Mutex::new(Outbox::new(writer, framing, shared.bounds.pace, Instant::now()));
         let (assigns, congested) = (Mutex::new(assigns), AtomicBool::new(false));
-        Arc::new(Link { identity, observer, framing, bounds, max_assigns, assigns, outbox, congested })
+        Arc::new(Link { identity, observer, framing, shared, max_assigns, assigns, outbox, congested })
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -115,9 +116,9 @@ impl Link {
 
     /// The same, but for what follows from it, which must not be done under a lock: it is given back.
     fn queue_text(&self, text: &[u8]) -> impl FnOnce() {
-        let frame = self.framing.frame(text);
+        let frame = counted(&self.shared.memory, self.framing.frame(text));
         let bytes = frame.len();
-        let pushed = self.push(|outbox, bounds| Ok(outbox.send(frame.into(), bounds, Instant::now)));
+        let pushed = self.push(|outbox, bounds| Ok(outbox.send(frame, bounds, Instant::now)));
         move || self.follow(pushed, 1, bytes)
     }
 
@@ -141,16 +142,17 @@ impl Link {
     /// Pushes into the outbox, and says whom to wake then.
     fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> Followed {
         let mut outbox = self.outbox.lock();
-        let pushed = push(&mut outbox, *self.bounds);
+        let pushed = push(&mut outbox, self.shared.bounds);
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
-        let (task, deliveries) = (outbox.waker.clone().filter(|_| wake), outbox.relieved(*self.bounds));
-        self.look_at(&outbox);
+        let (task, deliveries) = (outbox.waker.clone().filter(|_| wake), outbox.relieved(self.shared.bounds));
+        self.look_at(&mut outbox);
         Followed { pushed, task, deliveries }
     }
 
     /// Under the outbox's lock, after each change of what waits.
-    fn look_at(&self, outbox: &Outbox) {
-        self.congested.store(outbox.is_congested(*self.bounds), Ordering::Relaxed);
+    fn look_at(&self, outbox: &mut Outbox) {
+        outbox.report(&self.shared.memory);
+        self.congested.store(outbox.is_congested(self.shared.bounds), Ordering::Relaxed);
     }
 
     /// Whether so much waits for the client that it should not be read. Only the connection's task need see the truth, which
@@ -247,8 +249,8 @@ impl Link {
     fn wake_if(&self, change: impl FnOnce(&mut Outbox) -> bool) {
         let mut outbox = self.outbox.lock();
         let task = if change(&mut outbox) { outbox.waker.clone() } else { None };
-        let deliveries = outbox.relieved(*self.bounds);
-        self.look_at(&outbox);
+        let deliveries = outbox.relieved(self.shared.bounds);
+        self.look_at(&mut outbox);
         drop(outbox);
         task.into_iter().chain(deliveries).for_each(Waker::wake);
     }
@@ -272,6 +274,11 @@ impl Link {
         self.outbox.lock().blame(closure);
     }
 
+    /// Returns how many bytes wait for a client for which nobody waits any longer, because it takes too little.
+    pub(crate) fn withheld(&self, now: Instant) -> usize {
+        self.outbox.lock().withheld(now)
+    }
+
     /// How many frames wait for the client, and how many bytes.
     pub(crate) fn depth(&self) -> (usize, usize) {
         self.outbox.lock().depth()
@@ -293,7 +300,7 @@ impl Link {
 
     /// How far behind the client is, if more waits for it than may for long.
     pub(crate) fn lag(&self) -> Option<Lag> {
-        self.outbox.lock().lag(*self.bounds)
+        self.outbox.lock().lag(self.shared.bounds)
     }
 
     /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task
@@ -341,10 +348,10 @@ impl Link {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            outbox.advance(written, *self.bounds, Instant::now());
+            outbox.advance(written, self.shared.bounds, Instant::now());
             *wrote = true;
-            let deliveries = outbox.relieved(*self.bounds);
-            self.look_at(&outbox);
+            let deliveries = outbox.relieved(self.shared.bounds);
+            self.look_at(&mut outbox);
             drop(outbox);
             deliveries.into_iter().for_each(Waker::wake);
         }
@@ -353,10 +360,10 @@ impl Link {
     /// Takes bytes of what is queued, for the body of an HTTP answer. `None` once nothing more comes.
     pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut outbox = self.outbox.lock();
-        let (taken, look) = outbox.take(cx.waker(), *self.bounds, Instant::now());
+        let (taken, look) = outbox.take(cx.waker(), self.shared.bounds, Instant::now());
         let task = outbox.waker.clone().filter(|_| look);
-        let deliveries = outbox.relieved(*self.bounds);
-        self.look_at(&outbox);
+        let deliveries = outbox.relieved(self.shared.bounds);
+        self.look_at(&mut outbox);
         drop(outbox);
         task.into_iter().chain(deliveries).for_each(Waker::wake);
         taken
@@ -372,8 +379,8 @@ impl Link {
         let mut outbox = self.outbox.lock();
         let body = outbox.offer().and_then(|(body, _)| body);
         let writer = outbox.end();
-        let deliveries = outbox.relieved(*self.bounds);
-        self.look_at(&outbox);
+        let deliveries = outbox.relieved(self.shared.bounds);
+        self.look_at(&mut outbox);
         drop(outbox);
         // A TCP peer learns it from that.
         drop(writer);
@@ -410,7 +417,7 @@ impl Recipient for Arc<Link> {
     fn wait(&self, waker: &Waker, until: Instant) -> Wait {
         let mut outbox = self.outbox.lock();
         let was_left_behind = outbox.is_left_behind();
-        let wait = outbox.wait(waker, *self.bounds, until, Instant::now());
+        let wait = outbox.wait(waker, self.shared.bounds, until, Instant::now());
         let is_news = outbox.is_left_behind() && !was_left_behind;
         let task = outbox.waker.clone().filter(|_| is_news);
         drop(outbox);

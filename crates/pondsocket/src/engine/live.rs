@@ -30,6 +30,7 @@ use crate::engine::outbox::Wait;
 use crate::engine::pace::Allowance;
 use crate::engine::sync::Mutex;
 use crate::engine::timer::{Alarm, SharedTimer};
+use crate::limits::memory::{Charge, Memory, counted};
 
 #[cfg(not(all(test, pond_loom)))]
 use tokio::runtime::Handle as Home;
@@ -134,6 +135,7 @@ pub(crate) struct LiveChannel<R: Recipient> {
     /// Whether anybody has ever been in it.
     opened: AtomicBool,
     timer: SharedTimer,
+    memory: Arc<Memory>,
     core: Mutex<Core<R>>,
 }
 
@@ -146,6 +148,10 @@ struct Core<R> {
     waiting: Vec<Waker>,
     /// For how long members may still be waited for in vain.
     allowance: Allowance,
+    /// What waits to be delivered, and the batch that is being delivered.
+    charge: Charge,
+    /// The bytes of that batch.
+    delivering: usize,
     /// It has left the hub: whoever still holds it must ask the hub again.
     closed: bool,
     /// Other nodes have been told that it is open.
@@ -162,7 +168,14 @@ struct Outcome {
 }
 
 impl<R> Core<R> {
-    fn outcome(&self) -> Outcome {
+    /// Reports to the server's counter what the channel holds, after each change of that.
+    fn report(&mut self) {
+        self.charge.set(self.channel.queued().1 + self.delivering);
+    }
+
+    /// What a change has come to, right after it.
+    fn outcome(&mut self) -> Outcome {
+        self.report();
         let has_work = self.baton.is_some() && self.channel.has_queued();
         Outcome { has_work, is_crowded: self.channel.is_crowded() }
     }
@@ -177,7 +190,7 @@ impl<R: Recipient> LiveChannel<R> {
     pub(crate) fn new(
         name: ChannelName,
         (lobby, rules): (usize, Arc<dyn Rules<R>>),
-        (limits, pacing): (ChannelLimits, Pacing),
+        (limits, pacing, memory): (ChannelLimits, Pacing, &Arc<Memory>),
         replication: Option<Arc<dyn Replication>>,
         hub: Weak<Hub<R>>,
     ) -> Arc<Self> {
@@ -187,12 +200,15 @@ impl<R: Recipient> LiveChannel<R> {
             baton: Some(Recipients::default()),
             waiting: Vec::new(),
             allowance: Allowance::new(pacing.budget),
+            charge: Charge::new(memory),
+            delivering: 0,
             closed: false,
             replicated: false,
         };
         let (serial, home) = (ids::serial(), Home::try_current().ok());
         let (opened, core) = (AtomicBool::new(false), Mutex::new(core));
-        Arc::new(LiveChannel { name, lobby, rules, serial, replication, hub, home, opened, timer: pacing.timer, core })
+        let (timer, memory) = (pacing.timer, Arc::clone(memory));
+        Arc::new(LiveChannel { name, lobby, rules, serial, replication, hub, home, opened, timer, memory, core })
     }
 
     /// Somebody has joined.
@@ -419,6 +435,8 @@ impl<R: Recipient> Delivery<R> {
         let mut core = self.channel.core.lock();
         if core.channel.has_queued() {
             let batch = core.channel.take();
+            core.delivering = batch.bytes();
+            core.report();
             self.stage = Stage::Begun;
             let waiting = if core.channel.is_crowded() { Vec::new() } else { std::mem::take(&mut core.waiting) };
             drop(core);
@@ -427,6 +445,8 @@ impl<R: Recipient> Delivery<R> {
             return Some(batch);
         }
         core.baton = self.recipients.take();
+        core.delivering = 0;
+        core.report();
         let ended = core.channel.local_members().connection_count() == 0;
         core.closed = ended;
         if let Some(replication) = self.channel.replication.as_ref().filter(|_| ended && core.replicated) {
@@ -448,7 +468,8 @@ impl<R: Recipient> Delivery<R> {
         }
         let Some(recipients) = &mut self.recipients else { return };
         let plan = Plan::new(&batch, recipients);
-        let mut encodings = Encodings { batch: &batch, channel: self.channel.serial, known: Vec::new() };
+        let (channel, memory) = (self.channel.serial, &self.channel.memory);
+        let mut encodings = Encodings { batch: &batch, channel, memory, known: Vec::new() };
         let mut behind = Behind::default();
         let mut writes = 0;
         for private in &plan.private {
@@ -491,8 +512,8 @@ impl<R: Recipient> Delivery<R> {
                 let Some(listener) = batch.listener(slot) else { continue };
                 debug_assert_eq!(listener.connection, to.connection());
                 let frame = match gate.decide(to, listener) {
-                    Verdict::Pass => shared_frame(&mut passed, to.framing(), text),
-                    Verdict::Replace(text) => Bytes::from(to.framing().frame(&text)),
+                    Verdict::Pass => shared_frame(&mut passed, to.framing(), text, &self.channel.memory),
+                    Verdict::Replace(text) => counted(&self.channel.memory, to.framing().frame(&text)),
                     Verdict::Block => continue,
                 };
                 let run = [one_frame(frame, treatment.loss)];
@@ -520,11 +541,11 @@ fn hearers<'a, R: Recipient>(
 }
 
 /// The frame of a message that several get as it is, made once for each framing.
-fn shared_frame(known: &mut Vec<(Framing, Bytes)>, framing: Framing, text: &[u8]) -> Bytes {
+fn shared_frame(known: &mut Vec<(Framing, Bytes)>, framing: Framing, text: &[u8], memory: &Arc<Memory>) -> Bytes {
     if let Some((_, frame)) = known.iter().find(|(of, _)| *of == framing) {
         return frame.clone();
     }
-    let frame = Bytes::from(framing.frame(text));
+    let frame = counted(memory, framing.frame(text));
     known.push((framing, frame.clone()));
     frame
 }
@@ -536,7 +557,11 @@ fn one_frame(buffer: Bytes, loss: Loss) -> Run<Bytes> {
 impl<R: Recipient> Drop for Delivery<R> {
     fn drop(&mut self) {
         let Some(recipients) = self.recipients.take() else { return };
-        self.channel.core.lock().baton = Some(recipients);
+        let mut core = self.channel.core.lock();
+        core.baton = Some(recipients);
+        core.delivering = 0;
+        core.report();
+        drop(core);
         // Whoever has appended in the meantime relies on this delivery.
         match self.stage {
             Stage::AtHome => self.channel.take_baton().into_iter().for_each(Delivery::start_here),
@@ -593,6 +618,7 @@ impl<'a, R: Recipient> Behind<'a, R> {
 struct Encodings<'a, R> {
     batch: &'a Batch<R>,
     channel: u64,
+    memory: &'a Arc<Memory>,
     known: Vec<(Framing, Encoded<Bytes>)>,
 }
 
@@ -617,7 +643,8 @@ impl<R: Recipient> Encodings<'_, R> {
 
     fn encoded(&mut self, framing: Framing) -> &Encoded<Bytes> {
         let at = self.known.iter().position(|(known, _)| *known == framing).unwrap_or_else(|| {
-            let encoded = Encoded::new(self.batch, |text, out| framing.encode(text, out), Bytes::from);
+            let share = |buffer| counted(self.memory, buffer);
+            let encoded = Encoded::new(self.batch, |text, out| framing.encode(text, out), share);
             self.known.push((framing, encoded));
             self.known.len() - 1
         });

@@ -1,10 +1,13 @@
-//! The memory that what clients send takes: messages that wait for handlers or are being handled, and parts of
-//! messages. Whoever holds some says how much it is now and then, not for each message, so that the one counter is no
-//! place where all connections meet.
+//! The memory that messages take: those of clients, which wait for handlers or are being handled, parts of them, and those
+//! for clients, in channels and outboxes. Holders report in steps, not for each message, so that the one counter is not
+//! contended by all connections.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use crate::engine::sync::Mutex;
 
@@ -32,13 +35,17 @@ pub(crate) struct Memory {
     used: AtomicUsize,
     refused: AtomicU64,
     waiting: Mutex<Waiting>,
+    /// A runtime on which a change of the pressure is announced if it happens outside of any.
+    runtime: OnceLock<Handle>,
 }
 
 /// Those who wait until less is used. A round ends when all are woken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     round: u64,
     wakers: Vec<Waker>,
+    /// The pressure that was logged last.
+    logged: Pressure,
 }
 
 /// The round in which somebody has begun to wait: a task is in the list once.
@@ -53,7 +60,9 @@ impl Default for Memory {
 
 impl Memory {
     pub(crate) fn new(limit: usize) -> Memory {
-        Memory { limit, used: AtomicUsize::new(0), refused: AtomicU64::new(0), waiting: Mutex::default() }
+        let waiting = Mutex::new(Waiting { round: 0, wakers: Vec::new(), logged: Pressure::None });
+        let (used, refused) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Memory { limit, used, refused, waiting, runtime: OnceLock::new() }
     }
 
     /// How much is used, as far as its holders have said.
@@ -92,30 +101,52 @@ impl Memory {
         self.waiting.lock().wakers.len()
     }
 
-    fn add(&self, bytes: usize) {
+    /// Adds to what is used. Returns `true` if that changes the pressure, which is to be announced then.
+    fn add(&self, bytes: usize) -> bool {
         // It and its counterpart order the counter against the list of those who wait.
         let before = self.used.fetch_add(bytes, Ordering::SeqCst);
-        let (before, used) = (self.pressure_at(before), before + bytes);
-        if self.pressure_at(used) > before {
-            let (limit, pressure) = (self.limit, self.pressure_at(used));
-            tracing::warn!(target: "pondsocket::limit", used, limit, ?pressure, "memory is running out");
-        }
+        self.pressure_at(before) != self.pressure_at(before + bytes)
     }
 
-    fn remove(&self, bytes: usize) {
+    /// The reverse.
+    fn remove(&self, bytes: usize) -> bool {
         let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
-        let (before, used) = (self.pressure_at(before), before - bytes);
-        if self.pressure_at(used) == before {
-            return;
-        }
-        if self.pressure_at(used) == Pressure::None {
-            tracing::info!(target: "pondsocket::limit", used, limit = self.limit, "there is memory again");
-        }
+        self.pressure_at(before) != self.pressure_at(before - bytes)
+    }
+
+    /// Logs the pressure if it is not the one that was logged last, and wakes those who wait, unless all is used. Both may
+    /// run code of the application, so the caller must not hold a lock.
+    fn announce(&self) {
+        let (used, limit) = (self.used.load(Ordering::SeqCst), self.limit);
+        let pressure = self.pressure_at(used);
         let mut waiting = self.waiting.lock();
-        waiting.round += 1;
-        let wakers = std::mem::take(&mut waiting.wakers);
+        let before = std::mem::replace(&mut waiting.logged, pressure);
+        let wakers = if pressure == Pressure::Full { Vec::new() } else { std::mem::take(&mut waiting.wakers) };
+        waiting.round += u64::from(!wakers.is_empty());
         drop(waiting);
+        match pressure {
+            Pressure::None if before > pressure => {
+                tracing::info!(target: "pondsocket::limit", used, limit, "there is memory again");
+            }
+            _ if pressure > before => {
+                tracing::warn!(target: "pondsocket::limit", used, limit, ?pressure, "memory is running out");
+            }
+            _ => {}
+        }
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The same, on a task of its own: the caller may hold the lock of a channel or an outbox.
+    fn announce_later(self: &Arc<Self>) {
+        let runtime = Handle::try_current().ok();
+        match runtime.as_ref().or(self.runtime.get()) {
+            Some(runtime) => {
+                let memory = Arc::clone(self);
+                // Nobody waits for it: it is done once it has run.
+                drop(runtime.spawn(async move { memory.announce() }));
+            }
+            None => self.announce(),
+        }
     }
 
     /// Waits until whoever holds so much may be read.
@@ -147,19 +178,33 @@ impl Memory {
 pub(crate) struct Account(usize);
 
 impl Account {
-    /// Says how much it is now, if that is worth it; by how much more or less, then.
+    /// Reports the bytes that are held now, if they differ by a step, and announces a change of the pressure at once.
+    /// Returns the change that was reported.
     pub(crate) fn set(&mut self, memory: &Memory, bytes: usize) -> Option<Change> {
-        let said = self.0;
-        if said.abs_diff(bytes) < STEP && (bytes > 0 || said == 0) {
+        let (change, is_news) = self.report(memory, bytes)?;
+        if is_news {
+            memory.announce();
+        }
+        Some(change)
+    }
+
+    /// The same, for callers that hold a lock.
+    pub(crate) fn set_locked(&mut self, memory: &Arc<Memory>, bytes: usize) {
+        if let Some((_, true)) = self.report(memory, bytes) {
+            memory.announce_later();
+        }
+    }
+
+    fn report(&mut self, memory: &Memory, bytes: usize) -> Option<(Change, bool)> {
+        let reported = self.0;
+        if reported.abs_diff(bytes) < STEP && (bytes > 0 || reported == 0) {
             return None;
         }
         self.0 = bytes;
-        if bytes > said {
-            memory.add(bytes - said);
-            return Some(Change::More(bytes - said));
-        }
-        memory.remove(said - bytes);
-        Some(Change::Less(said - bytes))
+        Some(match bytes > reported {
+            true => (Change::More(bytes - reported), memory.add(bytes - reported)),
+            false => (Change::Less(reported - bytes), memory.remove(reported - bytes)),
+        })
     }
 }
 
@@ -179,7 +224,7 @@ impl Change {
     }
 }
 
-/// Something of a size of its own, counted until it is dropped.
+/// Something of a size of its own, counted until it is dropped. It may change and be dropped under a lock.
 #[derive(Debug)]
 pub(crate) struct Charge {
     memory: Arc<Memory>,
@@ -188,17 +233,45 @@ pub(crate) struct Charge {
 
 impl Charge {
     pub(crate) fn new(memory: &Arc<Memory>) -> Charge {
+        if memory.runtime.get().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // Another thread may have been first: any runtime will do.
+            let _ = memory.runtime.set(runtime);
+        }
         Charge { memory: Arc::clone(memory), account: Account::default() }
     }
 
     pub(crate) fn set(&mut self, bytes: usize) {
-        self.account.set(&self.memory, bytes);
+        self.account.set_locked(&self.memory, bytes);
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         self.set(0);
+    }
+}
+
+/// Shares a buffer that is counted once, until the last of those who share it lets go of it. A buffer of less than a step
+/// is not counted.
+pub(crate) fn counted(memory: &Arc<Memory>, buffer: Vec<u8>) -> Bytes {
+    if buffer.capacity() < STEP {
+        return buffer.into();
+    }
+    let mut charge = Charge::new(memory);
+    charge.set(buffer.capacity());
+    Bytes::from_owner(Counted { buffer, _charge: charge })
+}
+
+struct Counted {
+    buffer: Vec<u8>,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
     }
 }
 
@@ -226,6 +299,39 @@ mod tests {
         assert_eq!((account.set(&memory, 2 * STEP - 1), account.set(&memory, 1)), (None, None));
         assert_eq!((account.set(&memory, 0), memory.used()), (Some(Change::Less(STEP)), 0));
         assert_eq!(account.set(&memory, 0), None);
+    }
+
+    #[test]
+    fn a_shared_buffer_is_counted_once_until_the_last_part_of_it_is_dropped() {
+        let memory = Arc::new(Memory::default());
+        let whole = counted(&memory, vec![0; 3 * STEP]);
+        let parts = [whole.slice(..STEP), whole.slice(STEP..)];
+        assert_eq!(memory.used(), 3 * STEP);
+        drop(whole);
+        let [one, other] = parts;
+        drop(one);
+        assert_eq!(memory.used(), 3 * STEP, "a part keeps all of it");
+        drop(other);
+        assert_eq!(memory.used(), 0);
+        let _small = counted(&memory, vec![0; STEP - 1]);
+        assert_eq!(memory.used(), 0);
+    }
+
+    /// Under a lock nobody is woken: what a waker does might need that lock.
+    #[tokio::test]
+    async fn a_charge_that_is_dropped_wakes_those_who_wait_on_a_task_of_its_own() {
+        let memory = Arc::new(Memory::new(4 * STEP));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let buffer = counted(&memory, vec![0; 4 * STEP]);
+        tokio::task::yield_now().await;
+        assert!(memory.poll_room(&Context::from_waker(&waker), &mut Wait::default(), 0).is_pending());
+        drop(buffer);
+        assert_eq!((woken.0.load(Ordering::SeqCst), memory.pressure()), (0, Pressure::None));
+        while woken.0.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(memory.paused(), 0);
     }
 
     #[test]

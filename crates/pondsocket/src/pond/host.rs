@@ -32,8 +32,15 @@ impl Host for EndpointHost {
             return;
         }
         let treatment = live.treatment(&message.event);
-        if let Ok(Err(_full)) = live.change(|channel| channel.deliver(&message, treatment)) {
-            let (name, limit) = (channel.as_str(), Limit::ChannelQueue);
+        let reached = match endpoint.is_out_of_memory() {
+            true => Some(Limit::MemoryFull),
+            false => match live.change(|channel| channel.deliver(&message, treatment)) {
+                Ok(Err(_full)) => Some(Limit::ChannelQueue),
+                _ => None,
+            },
+        };
+        if let Some(limit) = reached {
+            let name = channel.as_str();
             tracing::warn!(target: "pondsocket::limit", channel = name, %limit, "a message of another node is lost");
             endpoint.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
         }

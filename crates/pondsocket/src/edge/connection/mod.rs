@@ -301,7 +301,7 @@ impl<T: Transport> ConnectionTask<T> {
         self.watch(now, is_full, |deadlines| &mut deadlines.full);
 
         let options = Arc::clone(&self.session.options);
-        let is_hoarding = self.is_starved && self.transport.buffered() + self.link().depth().1 >= SHARE;
+        let is_hoarding = self.is_starved && self.transport.buffered() + self.link().withheld(now) >= SHARE;
         self.watch(now, is_hoarding, |deadlines| &mut deadlines.out_of_memory);
         let since = |of: fn(&Deadlines) -> Option<Instant>| self.deadlines.as_deref().and_then(of);
         let late = |start: Option<Instant>, limit: Duration| start.is_some_and(|start| now >= start + limit);
@@ -491,7 +491,7 @@ mod tests {
     use crate::edge::websocket::WebSocketTransport;
     use crate::engine::framing::Framing;
     use crate::engine::link::{Identity, Terms};
-    use crate::engine::outbox::Bounds;
+    use crate::engine::outbox::{Bounds, OutboxLimits};
     use crate::engine::pace;
     use crate::engine::socket::Socket;
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
@@ -522,7 +522,8 @@ mod tests {
         let (id, user) = (ConnectionId::from_u128(1), UserId::new("ada").expect("valid"));
         let pace = pace::Terms { wait: Duration::from_secs(2), rate: 128 * 1024 };
         let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect, pace };
-        let terms = Terms { framing: Framing::Plain, bounds: Arc::new(bounds), max_assigns: 1024 };
+        let outboxes = Arc::new(OutboxLimits { bounds, memory: Arc::clone(&endpoint.0.common.memory) });
+        let terms = Terms { framing: Framing::Plain, outboxes, max_assigns: 1024 };
         let observer = Arc::clone(&endpoint.0.observer);
         let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
         let decoder = Decoder::new(DecoderLimits { max_message_size: 1024 }, None);

@@ -148,7 +148,7 @@ fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
     let room = LiveChannel::new(
         name(),
         (0, Arc::new(lobby)),
-        (ChannelLimits::default(), Pacing::default()),
+        (ChannelLimits::default(), Pacing::default(), &Arc::default()),
         None,
         Weak::new(),
     );
