@@ -177,7 +177,7 @@ impl Core {
             match timer {
                 Timer::Beat => self.beat(due),
                 Timer::Heartbeat => Interop::heartbeat(cx),
-                Timer::LegacyScan => {
+                Timer::ForeignScan => {
                     let gone = self.interop.scan(cx);
                     self.touch_all(gone);
                 }

@@ -29,9 +29,9 @@ pub struct Settings {
     /// The interval at which foreign nodes are told that this one lives. Default: 30 s.
     pub heartbeat: u64,
     /// The silence after which a foreign node counts as dead. Default: 90 s.
-    pub legacy_lifetime: u64,
+    pub foreign_lifetime: u64,
     /// The interval at which foreign nodes are checked for silence. Default: 5 s.
-    pub legacy_scan: u64,
+    pub foreign_scan: u64,
     /// The interval at which foreign nodes are told of the users here again. Default: 60 s.
     pub announce: u64,
     /// The time between the two answers to a foreign node that asks for the users here: some ask before they listen.
@@ -85,7 +85,7 @@ pub struct Settings {
     pub max_shown: usize,
     /// The most foreign nodes that are known; some have an id for each channel. When a further one comes, the one that has
     /// been silent longest is taken for dead. Default: 16 384.
-    pub max_legacy_nodes: usize,
+    pub max_foreign_nodes: usize,
     /// The most users that left which are remembered for each channel. A further one takes the place of the one that left
     /// first. Default: 1024.
     pub max_leavers: usize,
@@ -119,8 +119,8 @@ impl Settings {
             expire_after: MINUTE,
             remember: 10 * MINUTE,
             heartbeat: 30 * SECOND,
-            legacy_lifetime: 90 * SECOND,
-            legacy_scan: 5 * SECOND,
+            foreign_lifetime: 90 * SECOND,
+            foreign_scan: 5 * SECOND,
             announce: MINUTE,
             answer_again: 100,
             leaver_memory: 2 * MINUTE,
@@ -140,7 +140,7 @@ impl Settings {
             max_assigns: 64 << 10,
             max_users: 10_000,
             max_shown: 512 << 10,
-            max_legacy_nodes: 16_384,
+            max_foreign_nodes: 16_384,
             max_leavers: 1024,
             max_tombstones: 16_384,
             max_recent_messages: 1024,

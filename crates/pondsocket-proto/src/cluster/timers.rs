@@ -11,21 +11,21 @@ pub(super) enum Timer {
     /// Tell foreign nodes that this one lives.
     Heartbeat,
     /// Check foreign nodes for silence.
-    LegacyScan,
+    ForeignScan,
     /// Tell foreign nodes of the users here again.
     Announce,
     /// Tell this foreign node of the users in the channel again: it may have asked before it could hear the answer.
     AnnounceAgain(ChannelKey, Arc<str>),
-    /// ClusterRequest for the state of the channels that wait for it.
+    /// Ask for the states of channels that are wanted.
     Sync,
     /// Answer the nodes that asked for states.
     Answer,
-    /// ClusterRequest this node for what is missing of its states.
+    /// Ask this node for the missing part of its states.
     Repair(Arc<str>),
     /// Show the changes of remote members in a channel.
     View(ChannelKey),
     /// Publish the digest of a channel that has changed a while ago.
-    Digest(ChannelKey, Echo),
+    Digest(ChannelKey, DigestRound),
     /// Publish the next of all digests.
     Sweep,
     /// Leave a channel's topic.
@@ -36,9 +36,9 @@ pub(super) enum Timer {
 
 /// One of the two digests after a change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub(super) enum Echo {
-    Soon,
-    Late,
+pub(super) enum DigestRound {
+    First,
+    Second,
 }
 
 /// The times at which timers go off: one time for each timer.

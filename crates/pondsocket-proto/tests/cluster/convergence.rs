@@ -225,7 +225,7 @@ fn a_gap_is_healed_from_both_sides() {
     }
 }
 
-/// Of how many channels a message tells the states.
+/// The number of channels whose states a message has.
 fn states((_, message): &(String, Envelope)) -> Option<usize> {
     match &message.body {
         Body::State(states) => Some(states.len()),
@@ -266,7 +266,7 @@ fn a_message_with_states_is_not_much_larger_than_it_may_be() {
     assert_eq!(world.said.iter().filter_map(states).collect::<Vec<_>>(), [2, 2, 1]);
 }
 
-/// How many bytes a message has.
+/// The size of a message in bytes.
 fn bytes(message: &Envelope) -> usize {
     let mut out = Vec::new();
     message.encode(&mut out);

@@ -47,15 +47,15 @@ fn said(world: &mut World, is_it: fn(&Body) -> bool) -> Vec<Body> {
 #[test]
 fn their_users_come_change_and_go() {
     let mut world = world();
-    world.stranger("js", joined("eve"));
-    world.stranger("js", shows("eve"));
+    world.foreign("js", joined("eve"));
+    world.foreign("js", shows("eve"));
     let all = Some(assigns(&[("a", "1")]));
-    world.stranger("js", Body::AssignsUpdate { user: "eve".into(), assigns: all, delta: None });
+    world.foreign("js", Body::AssignsUpdate { user: "eve".into(), assigns: all, delta: None });
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "bob eve*");
     let eve = world.shown_user(0, &room(), "eve").expect("shown");
     assert_eq!(eve.assigns.to_json(), r#"{"a":1}"#);
-    world.stranger("js", left("eve"));
+    world.foreign("js", left("eve"));
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "bob");
 }
@@ -63,9 +63,9 @@ fn their_users_come_change_and_go() {
 #[test]
 fn a_node_that_is_silent_for_90_seconds_is_dead_with_its_users() {
     let mut world = world();
-    world.stranger("js", joined("eve"));
+    world.foreign("js", joined("eve"));
     world.pass(60_000);
-    world.stranger("js", beat());
+    world.foreign("js", beat());
     world.pass(89_000);
     assert_eq!(world.shown(0, &room()), "bob eve");
     world.pass(6_100);
@@ -75,20 +75,20 @@ fn a_node_that_is_silent_for_90_seconds_is_dead_with_its_users() {
 #[test]
 fn a_list_is_not_believed_about_users_of_ours_nor_about_who_just_left() {
     let mut world = world();
-    world.stranger("js", joined("eve"));
-    world.stranger("js", left("eve"));
-    world.stranger("js", list(&["ada", "bob", "eve", "zoe"]));
+    world.foreign("js", joined("eve"));
+    world.foreign("js", left("eve"));
+    world.foreign("js", list(&["ada", "bob", "eve", "zoe"]));
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "bob zoe");
     world.leave(1, &room(), "bob");
-    world.stranger("js", list(&["bob", "zoe"]));
+    world.foreign("js", list(&["bob", "zoe"]));
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "zoe");
-    world.stranger("js", list(&["bob"]));
+    world.foreign("js", list(&["bob"]));
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "", "a later list is the last word of the node that makes it");
     world.pass(121_000);
-    world.stranger("js", list(&["eve"]));
+    world.foreign("js", list(&["eve"]));
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "eve");
 }
@@ -96,11 +96,11 @@ fn a_list_is_not_believed_about_users_of_ours_nor_about_who_just_left() {
 #[test]
 fn users_of_a_dead_node_of_ours_are_not_brought_back_by_a_list() {
     let mut world = world();
-    world.stranger("js", joined("eve"));
+    world.foreign("js", joined("eve"));
     world.crash(1);
     for _ in 0..17 {
         world.pass(10_000);
-        world.stranger("js", list(&["bob"]));
+        world.foreign("js", list(&["bob"]));
         world.pass(30);
         assert_eq!(world.shown(0, &room()), "eve");
     }
@@ -116,7 +116,7 @@ fn users_of_an_earlier_life_of_a_node_and_users_that_left_here_are_not_brought_b
     world.crash(1);
     world.start("b", 2);
     world.leave(0, &room(), "zoe");
-    world.stranger("js", list(&["bob", "zoe"]));
+    world.foreign("js", list(&["bob", "zoe"]));
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "", "also though it says something here for the first time");
 }
@@ -125,7 +125,7 @@ fn users_of_an_earlier_life_of_a_node_and_users_that_left_here_are_not_brought_b
 fn who_asks_is_told_of_users_here_and_again_every_minute() {
     let mut world = world();
     world.said.clear();
-    world.stranger("js", request());
+    world.foreign("js", request());
     let responses = said(&mut world, |body| matches!(body, Body::StateResponse { .. }));
     let names = |body: &Body| match body {
         Body::StateResponse { users } => users.iter().map(|user| user.id.to_string()).collect::<Vec<_>>(),
@@ -135,7 +135,7 @@ fn who_asks_is_told_of_users_here_and_again_every_minute() {
     world.pass(100);
     assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
     for _ in 0..2 {
-        world.stranger("js", beat());
+        world.foreign("js", beat());
         world.pass(60_000);
         assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
     }
@@ -151,16 +151,16 @@ fn who_is_heard_for_the_first_time_is_told_of_users_here() {
     let mut world = world();
     world.said.clear();
     let is_list = |body: &Body| matches!(body, Body::StateResponse { .. });
-    world.stranger("js", joined("eve"));
+    world.foreign("js", joined("eve"));
     assert_eq!(said(&mut world, is_list).len(), 2);
-    world.stranger("js", joined("zoe"));
+    world.foreign("js", joined("zoe"));
     assert_eq!(said(&mut world, is_list).len(), 0);
 }
 
 #[test]
 fn when_the_bus_is_back_they_are_told_again() {
     let mut world = world();
-    world.stranger("js", joined("eve"));
+    world.foreign("js", joined("eve"));
     world.cut(0);
     world.pass(100);
     world.said.clear();
@@ -173,17 +173,17 @@ fn when_the_bus_is_back_they_are_told_again() {
 #[test]
 fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
     let mut world = world();
-    world.stranger("js", request());
+    world.foreign("js", request());
     world.said.clear();
     let delta = Some(("role".to_owned(), json("\"admin\"")));
     let update = Body::AssignsUpdate { user: "ada".into(), assigns: None, delta };
-    world.stranger("js", update.clone());
-    world.stranger("js", update);
+    world.foreign("js", update.clone());
+    world.foreign("js", update);
     let all = Some(assigns(&[("level", "2")]));
-    world.stranger("js", Body::AssignsUpdate { user: "ada".into(), assigns: all, delta: None });
-    world.stranger("js", shows("ada"));
-    world.stranger("js", Body::PresenceRemoved { user: "ada".into() });
-    world.stranger("js", Body::PresenceRemoved { user: "ada".into() });
+    world.foreign("js", Body::AssignsUpdate { user: "ada".into(), assigns: all, delta: None });
+    world.foreign("js", shows("ada"));
+    world.foreign("js", Body::PresenceRemoved { user: "ada".into() });
+    world.foreign("js", Body::PresenceRemoved { user: "ada".into() });
     let log = world.log(0).into_iter().filter(|line| line.starts_with("ada")).collect::<Vec<_>>();
     assert_eq!(
         log,
@@ -205,17 +205,17 @@ fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
 #[test]
 fn they_may_take_out_users_of_ours_and_ask_for_them() {
     let mut world = world();
-    world.stranger("go", request());
+    world.foreign("go", request());
     world.said.clear();
     let ask = |user: &str| Body::UserGetRequest { user: user.into(), request: "q".into(), from_node: "go".into() };
-    world.stranger("go", ask("ada"));
-    world.stranger("go", ask("nobody"));
+    world.foreign("go", ask("ada"));
+    world.foreign("go", ask("nobody"));
     // On the wire no presence is `{}`.
     let (request, presence) = ("q".into(), None);
     let response = Body::UserGetResponse { user: "ada".into(), request, assigns: Assigns::default(), presence };
     assert_eq!(said(&mut world, |_| true), [response]);
-    world.stranger("go", Body::EvictUser { user: "ada".into(), reason: "spam".into() });
-    world.stranger("go", Body::UserRemove { user: "bob".into() });
+    world.foreign("go", Body::EvictUser { user: "ada".into(), reason: "spam".into() });
+    world.foreign("go", Body::UserRemove { user: "bob".into() });
     assert_eq!(world.log(0).last().map(String::as_str), Some(r#"ada: Evict { reason: "spam" }"#));
     assert_eq!(world.log(1).last().map(String::as_str), Some("bob: Remove"));
     world.pass(30);
@@ -227,15 +227,15 @@ fn who_asks_before_it_listens_is_answered_again_once() {
     let mut world = world();
     world.pass(1000);
     let lists = |world: &mut World| said(world, |body| matches!(body, Body::StateResponse { .. })).len();
-    world.stranger("rust", request());
-    world.stranger("rust", request());
+    world.foreign("rust", request());
+    world.foreign("rust", request());
     assert_eq!(lists(&mut world), 4, "both nodes answer both questions at once");
     world.pass(99);
     assert_eq!(lists(&mut world), 0);
     world.pass(1);
     assert_eq!(lists(&mut world), 2, "each again, but not for each question");
-    world.stranger("rust", request());
-    world.stranger("other", request());
+    world.foreign("rust", request());
+    world.foreign("other", request());
     assert_eq!(lists(&mut world), 4);
     world.pass(100);
     assert_eq!(lists(&mut world), 4, "for each of the two");
@@ -252,7 +252,7 @@ fn what_is_no_message_for_users_is_not_delivered() {
     for event in reserved.into_iter().chain(["evicted"]) {
         let (from, event, request_id) = ("CHANNEL".into(), event.to_owned(), "r".into());
         let to = Target::Users(vec!["ada".into()]);
-        world.stranger("js", Body::UserMessage(UserMessage { from, event, payload: object("{}"), request_id, to }));
+        world.foreign("js", Body::UserMessage(UserMessage { from, event, payload: object("{}"), request_id, to }));
     }
     assert_eq!(world.log(0), ["deliver evicted"]);
 }
@@ -264,7 +264,7 @@ fn a_long_list_is_told_in_parts() {
     (0..5).for_each(|n| world.join_with(0, &room(), &format!("ada{n}"), assigns(&[("large", &large)])));
     world.pass(100);
     world.said.clear();
-    world.stranger("js", request());
+    world.foreign("js", request());
     let listed = |body: Body| if let Body::StateResponse { users } = body { users.len() } else { 0 };
     let parts: Vec<_> = said(&mut world, |_| true).into_iter().map(listed).collect();
     assert_eq!(parts, [2, 2, 1]);
@@ -282,10 +282,10 @@ fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
         to: Target::All,
     };
     world.log(0);
-    world.stranger("js", Body::UserMessage(message.clone()));
+    world.foreign("js", Body::UserMessage(message.clone()));
     assert_eq!(world.log(0), ["deliver hi"]);
-    world.strangers = 0;
-    world.stranger("js", Body::UserMessage(message));
+    world.foreign_messages = 0;
+    world.foreign("js", Body::UserMessage(message));
     assert_eq!(world.log(0), [""; 0]);
     assert_eq!(world.log(1).iter().filter(|line| line.starts_with("deliver")).count(), 0);
 }

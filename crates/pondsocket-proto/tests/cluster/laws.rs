@@ -1,4 +1,4 @@
-//! Merging what a node has said gives the same in whatever order, and however often, it is heard.
+//! Merging the messages of a node gives the same users in whatever order, and however often, they are received.
 
 use pondsocket_proto::cluster::replication::{At, Entry, Record, Users};
 use pondsocket_proto::id::UserId;
@@ -26,7 +26,7 @@ impl Step {
     }
 }
 
-/// What is heard: of which step, and as a change or as a snapshot.
+/// A message about a step: the change, or a snapshot of all users.
 #[derive(Clone, Debug)]
 struct Heard {
     step: Index,
@@ -52,7 +52,7 @@ fn joined(user: UserId) -> MemberChange {
     MemberChange::Joined { user, assigns: Assigns::default() }
 }
 
-/// All that an owner says in two lives, of which the second begins with nobody.
+/// All changes of an owner in two lives, of which the second begins without users.
 fn story() -> impl Strategy<Value = Vec<Step>> {
     vec((change(), 0..100_u64, prop::bool::weighted(0.05)), 0..30).prop_map(move |mut changes| {
         changes.insert(0, (joined(user("ada")), 1, false));

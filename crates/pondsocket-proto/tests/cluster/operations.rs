@@ -1,4 +1,4 @@
-//! What one node wants from users of another, and what it is answered.
+//! Requests of one node that concern users of another, and the answers.
 
 use pondsocket_proto::cluster::message::{Body, Envelope};
 use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
@@ -138,7 +138,7 @@ fn joined(name: &str) -> Body {
 #[test]
 fn nodes_of_other_languages_are_told_all_assigns_and_cannot_confirm() {
     let mut world = world();
-    world.stranger("js", joined("zoe"));
+    world.foreign("js", joined("zoe"));
     world.said.clear();
     assert_eq!(answer(&mut world, 0, assign(&room(), "zoe")), None);
     let all = Some(assigns(&[("a", "0"), ("k", "1")]));
@@ -152,15 +152,15 @@ fn nodes_of_other_languages_are_told_all_assigns_and_cannot_confirm() {
     assert_eq!(world.nodes[0].answers.remove(&7), Some(Answer::Unconfirmed));
     assert_eq!(answer(&mut world, 0, evict(&room(), "zoe")), None);
     assert_eq!(world.shown(0, &room()), "bob eve", "some never say that they have obeyed");
-    world.stranger("js", Body::UserLeft { user: "zoe".into() });
+    world.foreign("js", Body::UserLeft { user: "zoe".into() });
     assert_eq!(world.nodes[0].answers.remove(&7), Some(Answer::Confirmed));
 }
 
 #[test]
 fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
     let mut world = world();
-    world.stranger("js", Body::NodeHeartbeat { node: "js".into() });
-    world.stranger("js", joined("zoe"));
+    world.foreign("js", Body::NodeHeartbeat { node: "js".into() });
+    world.foreign("js", joined("zoe"));
     world.said.clear();
     assert_eq!(answer(&mut world, 2, assign(&room(), "zoe")), None);
     let question = |message: &Envelope| match &message.body {
@@ -173,22 +173,22 @@ fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
     let request = world.said.iter().find_map(on_topic).expect("asked on the channel's topic");
     let (user, assigns_of_zoe) = ("zoe".into(), assigns(&[("a", "0")]));
     let response = Body::UserGetResponse { user, request, assigns: assigns_of_zoe, presence: None };
-    world.stranger("js", response);
+    world.foreign("js", response);
     let all = Some(assigns(&[("a", "0"), ("k", "1")]));
     let body = Body::AssignsUpdate { user: "zoe".into(), assigns: all, delta: Some(("k".into(), json("1"))) };
     assert!(world.said.iter().any(|(_, message)| message.body == body));
     let users = Body::StateResponse { users: vec![listed("zoe")] };
     world.ask(2, 8, ClusterRequest::Users { channel: room() });
-    world.stranger("js", users);
+    world.foreign("js", users);
     world.pass(500);
     assert_eq!(names(world.nodes[2].answers.remove(&8)), ("ada bob eve zoe".into(), false));
 }
 
-/// Whoever hears that a user changes takes it for somebody who is there, if it knows no better.
+/// A foreign node that hears of a change of a user takes it for one that is there, if it knows no better.
 #[test]
 fn a_wish_is_only_said_to_all_if_a_node_of_another_language_has_the_user() {
     let mut world = world();
-    world.stranger("js", joined("zoe"));
+    world.foreign("js", joined("zoe"));
     let presence =
         |name: &str| ClusterRequest::Presence { channel: room(), user: user(name), presence: object(r#"{"k":1}"#) };
     let is_wish = |(topic, message): &(String, Envelope)| {

@@ -67,18 +67,18 @@ pub(crate) struct World {
     pub(crate) said: Vec<(String, Envelope)>,
     /// Messages of which this is true are lost, and nobody notices.
     pub(crate) lose: fn(&Envelope) -> bool,
-    /// Who has a lease, if there are leases.
+    /// The nodes that have a lease, if there are leases.
     pub(crate) leases: Option<BTreeSet<NodeId>>,
-    /// Who is not given any time.
+    /// The nodes that are not given any time.
     pub(crate) asleep: Option<usize>,
     next_beat: u64,
     sweep: u64,
-    /// How many messages nodes of other languages have sent.
-    pub(crate) strangers: u64,
+    /// The number of messages that foreign nodes have sent.
+    pub(crate) foreign_messages: u64,
 }
 
 impl World {
-    /// So many nodes, named `a`, `b`, ..., linked.
+    /// A world of so many nodes, named `a`, `b` and so on, linked.
     pub(crate) fn new(nodes: usize) -> World {
         World::with_sweeps_of(nodes, 600_000)
     }
@@ -94,7 +94,7 @@ impl World {
             asleep: None,
             next_beat: 0,
             sweep,
-            strangers: 0,
+            foreign_messages: 0,
         };
         for n in 0..nodes {
             let name = char::from(b'a' + n as u8).to_string();
@@ -245,7 +245,7 @@ impl World {
         nodes.map(|(n, _)| (n, Input::Received { topic: topic.into(), message: Box::new(message.clone()) })).collect()
     }
 
-    /// What a server does upon a command.
+    /// Executes a command, as a server does.
     fn obey(&mut self, n: usize, channel: ChannelKey, user: UserId, command: Command) -> Vec<Input> {
         let members = self.nodes[n].users.entry(channel.clone()).or_default();
         let member = members.get_mut(&user).expect("commands are about users that are here");
@@ -329,12 +329,12 @@ impl World {
         self.input(n, Input::Request { id, request: ask });
     }
 
-    /// A node of another language says something in the room.
-    pub(crate) fn stranger(&mut self, source: &str, body: Body) {
-        self.strangers += 1;
+    /// Has a foreign node publish a message in the channel.
+    pub(crate) fn foreign(&mut self, source: &str, body: Body) {
+        self.foreign_messages += 1;
         let is_heartbeat = matches!(body, Body::NodeHeartbeat { .. });
         let message = Envelope {
-            id: self.strangers.to_string().into(),
+            id: self.foreign_messages.to_string().into(),
             source: source.into(),
             channel: (!is_heartbeat).then(room),
             timestamp: self.now,
@@ -368,7 +368,7 @@ impl World {
         std::mem::take(&mut self.nodes[n].log)
     }
 
-    /// How many messages of each kind were said since somebody last looked.
+    /// The numbers of messages of each kind since the last call.
     pub(crate) fn kinds(&mut self) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();
         for (_, message) in self.said.drain(..) {

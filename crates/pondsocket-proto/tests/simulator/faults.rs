@@ -1,15 +1,15 @@
-//! What breaks, and how it is mended.
+//! The faults, and their repair.
 
 use pondsocket_proto::cluster::{Bus, Input};
 
-use super::node::{Life, Trouble};
+use super::node::{Life, LinkFault};
 use super::redis::Peer;
 use super::schedule::Fault;
 use super::world::{Event, World};
 
 /// The end of something that broke.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Mend {
+pub(crate) enum Repair {
     Resume(Peer),
     /// A younger life of this paused node begins.
     Replace(Peer),
@@ -26,14 +26,14 @@ pub(crate) enum Mend {
 const MOST_NODES: usize = 8;
 
 impl World {
-    pub(crate) fn something_breaks(&mut self) {
+    pub(crate) fn a_fault_occurs(&mut self) {
         if self.is_over {
             return;
         }
         let (every, kinds) = (self.plan.faults.unwrap_or(1000), self.plan.kinds.clone());
         let next = self.rng.range((every / 4, every * 2));
         self.after(next, Event::Fault);
-        self.after(self.rng.clone().below(4000), Event::Mend(Mend::Copy));
+        self.after(self.rng.clone().below(4000), Event::Repair(Repair::Copy));
         let fault = match self.running().len() {
             0 | 1 => Fault::Newcomer,
             2 if self.rng.coin() => Fault::Newcomer,
@@ -52,12 +52,12 @@ impl World {
             (Fault::Flush, _) => self.leases.clear(),
             (Fault::RedisRestart, _) => {
                 let loses_leases = self.rng.coin();
-                self.lose_redis(Mend::RedisBack { loses_leases });
+                self.lose_redis(Repair::RedisBack { loses_leases });
             }
             (Fault::Failover, _) => {
                 self.leases = self.lagging.clone();
                 self.server_ahead = self.server_ahead + 500 - self.rng.below(1000).min(self.server_ahead + 500);
-                self.lose_redis(Mend::RedisBack { loses_leases: false });
+                self.lose_redis(Repair::RedisBack { loses_leases: false });
             }
             (fault, Some(peer)) => self.break_node(fault, peer),
             (_, None) => {}
@@ -70,29 +70,29 @@ impl World {
             Fault::Pause => {
                 self.pause(peer);
                 let back = self.rng.range((200, 10_000));
-                self.after(back, Event::Mend(Mend::Resume(peer)));
+                self.after(back, Event::Repair(Repair::Resume(peer)));
             }
             Fault::Zombie => {
                 self.pause(peer);
                 let (young, awake, dead) = (self.rng.below(3000), self.rng.below(6000), self.rng.below(3000));
-                self.after(young, Event::Mend(Mend::Replace(peer)));
-                self.after(young + 1 + awake, Event::Mend(Mend::Resume(peer)));
-                self.after(young + 2 + awake + dead, Event::Mend(Mend::Kill(peer)));
+                self.after(young, Event::Repair(Repair::Replace(peer)));
+                self.after(young + 1 + awake, Event::Repair(Repair::Resume(peer)));
+                self.after(young + 2 + awake + dead, Event::Repair(Repair::Kill(peer)));
             }
             Fault::Crash => self.kill(peer),
             Fault::Restart => {
                 self.kill(peer);
                 let back = self.rng.range((1, 8000));
-                self.after(back, Event::Mend(Mend::Replace(peer)));
+                self.after(back, Event::Repair(Repair::Replace(peer)));
             }
             Fault::Stop => self.stop(peer),
             Fault::Flap => {
                 let back = self.rng.range((1, 3000));
                 self.hang_up(peer, back);
             }
-            Fault::Mute => self.trouble(peer, Trouble::Mute, (2000, 2600)),
-            Fault::Deaf => self.trouble(peer, Trouble::Deaf, (2000, 3000)),
-            Fault::Wedge => self.trouble(peer, Trouble::Wedge, (4000, 10_000)),
+            Fault::Mute => self.break_link(peer, LinkFault::Mute, (2000, 2600)),
+            Fault::Deaf => self.break_link(peer, LinkFault::Deaf, (2000, 3000)),
+            Fault::Wedge => self.break_link(peer, LinkFault::Wedge, (4000, 10_000)),
             Fault::Gap => self.feed(peer, Input::Bus(Bus::GapAll)),
             Fault::Leap => {
                 // A little, as when a clock is kept right, or as far as clocks are wrong.
@@ -154,63 +154,63 @@ impl World {
         let id = node.id.clone();
         (node.life, node.ended) = (Life::Over, now);
         if self.redis.can_say(peer) {
-            self.leases.bye(&id);
+            self.leases.release(&id);
         }
         self.redis.disconnect(peer);
         self.is_dirty = true;
     }
 
-    fn trouble(&mut self, peer: Peer, trouble: Trouble, found_in: (u64, u64)) {
-        if !self.redis.is_up(peer) || self.node(peer).is_none_or(|node| node.trouble.is_some()) {
+    fn break_link(&mut self, peer: Peer, link_fault: LinkFault, found_in: (u64, u64)) {
+        if !self.redis.is_up(peer) || self.node(peer).is_none_or(|node| node.link_fault.is_some()) {
             return;
         }
-        self.node(peer).expect("it is ours").trouble = Some(trouble);
-        self.redis.block(peer, trouble == Trouble::Mute, trouble != Trouble::Mute);
+        self.node(peer).expect("it is ours").link_fault = Some(link_fault);
+        self.redis.block(peer, link_fault == LinkFault::Mute, link_fault != LinkFault::Mute);
         let (found, lasts, session) =
             (self.rng.range(found_in), self.rng.range((100, 12_000)), self.redis.session(peer));
         self.after(found, Event::Detect(peer, session));
-        self.after(lasts, Event::Mend(Mend::Free(peer)));
+        self.after(lasts, Event::Repair(Repair::Free(peer)));
     }
 
     fn free(&mut self, peer: Peer) {
-        if self.node(peer).and_then(|node| node.trouble.take()).is_some() {
+        if self.node(peer).and_then(|node| node.link_fault.take()).is_some() {
             self.note(|| format!("** {peer} is free"));
         }
         self.redis.unblock(peer, self.now);
         self.collect();
     }
 
-    fn lose_redis(&mut self, back: Mend) {
+    fn lose_redis(&mut self, back: Repair) {
         self.redis.set_down(true);
         let lasts = self.rng.range((200, 10_000));
-        self.after(lasts, Event::Mend(back));
-        for peer in 0..self.seats.len() {
+        self.after(lasts, Event::Repair(back));
+        for peer in 0..self.participants.len() {
             // Some know at once, and others when they next say something.
             let (known, session) = (self.rng.below(2500), self.redis.session(peer));
             if self.node(peer).is_some_and(|node| node.life != Life::Over) {
                 let node = self.node(peer).expect("it is ours");
-                node.trouble = node.trouble.or(Some(Trouble::Deaf));
+                node.link_fault = node.link_fault.or(Some(LinkFault::Deaf));
                 self.after(known, Event::Detect(peer, session));
             }
         }
     }
 
-    pub(crate) fn mend(&mut self, mend: Mend) {
+    pub(crate) fn repair(&mut self, repair: Repair) {
         if self.is_over {
             // All that was done already.
             return;
         }
-        match mend {
-            Mend::Resume(peer) => self.resume(peer),
-            Mend::Kill(peer) => self.kill(peer),
-            Mend::Replace(peer) => {
+        match repair {
+            Repair::Resume(peer) => self.resume(peer),
+            Repair::Kill(peer) => self.kill(peer),
+            Repair::Replace(peer) => {
                 let Some(node) = self.node(peer).filter(|node| !node.is_replaced) else { return };
                 let name = node.id.name.clone();
                 self.start_node(&name);
             }
-            Mend::Free(peer) => self.free(peer),
-            Mend::RedisBack { loses_leases } => self.redis_back(loses_leases),
-            Mend::Copy => self.lagging = self.leases.clone(),
+            Repair::Free(peer) => self.free(peer),
+            Repair::RedisBack { loses_leases } => self.redis_back(loses_leases),
+            Repair::Copy => self.lagging = self.leases.clone(),
         }
     }
 
@@ -221,11 +221,12 @@ impl World {
         if loses_leases {
             self.leases.clear();
         }
-        for peer in 0..self.seats.len() {
-            match self.node(peer).map(|node| (node.life, node.trouble)) {
+        for peer in 0..self.participants.len() {
+            match self.node(peer).map(|node| (node.life, node.link_fault)) {
                 Some((Life::Over, _)) => {}
-                Some((_, trouble)) => {
-                    self.node(peer).expect("it is ours").trouble = trouble.filter(|trouble| *trouble != Trouble::Deaf);
+                Some((_, link_fault)) => {
+                    self.node(peer).expect("it is ours").link_fault =
+                        link_fault.filter(|link_fault| *link_fault != LinkFault::Deaf);
                     self.hang_up(peer, 50);
                 }
                 None => {
@@ -237,14 +238,14 @@ impl World {
         self.collect();
     }
 
-    /// Nothing breaks from now on, and what is broken is mended.
-    pub(crate) fn mend_everything(&mut self) {
+    /// Nothing breaks from now on, and what is broken is repaired.
+    pub(crate) fn repair_everything(&mut self) {
         self.is_over = true;
-        self.note(|| "** everything is mended".to_owned());
+        self.note(|| "** everything is repaired".to_owned());
         self.redis.heal();
         self.redis_is_well();
         self.slow_store_until = 0;
-        for peer in 0..self.seats.len() {
+        for peer in 0..self.participants.len() {
             match self.node(peer).map(|node| (node.life, node.is_replaced)) {
                 Some((Life::Runs | Life::Paused, true)) => self.kill(peer),
                 Some((Life::Paused, false)) => self.resume(peer),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use pondsocket_proto::cluster::{Lease, NodeId};
 
-/// How long a lease runs.
+/// The time that a lease runs.
 pub(crate) const LIFETIME: u64 = 4000;
 
-/// Who beat when.
+/// The table of leases: the time of each node's last renewal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
-    beats: BTreeMap<NodeId, u64>,
+    renewals: BTreeMap<NodeId, u64>,
     /// The last life of each name.
     lives: BTreeMap<Arc<str>, u64>,
 }
@@ -19,29 +19,30 @@ pub(crate) struct Leases {
 impl Leases {
     /// Gives the next life of a name its number, and a lease, as the script does it in one step.
     pub(crate) fn begin(&mut self, name: &Arc<str>, now: u64) -> NodeId {
-        let held = self.beats.keys().filter(|id| id.name == *name).map(|id| id.incarnation);
+        let held = self.renewals.keys().filter(|id| id.name == *name).map(|id| id.incarnation);
         let last = held.chain(self.lives.get(name).copied()).max();
         let incarnation = last.map_or(0, |last| last + 1).max(super::node::EPOCH + now);
         self.lives.insert(name.clone(), incarnation);
         let id = NodeId { name: name.clone(), incarnation };
-        self.beats.insert(id.clone(), now);
+        self.renewals.insert(id.clone(), now);
         id
     }
 
-    /// One beat, as the script does it in one step. `first` is whether this life has never beaten before.
-    pub(crate) fn beat(&mut self, me: &NodeId, first: bool, now: u64) -> Lease {
+    /// One beat, as the script does it in one step. `first` is whether this life has never renewal_arrived before.
+    pub(crate) fn renew(&mut self, me: &NodeId, first: bool, now: u64) -> Lease {
         let runs = |beat: u64| now.saturating_sub(beat) <= LIFETIME;
-        let was_expired = !first && !self.beats.get(me).is_some_and(|beat| runs(*beat));
-        self.beats.insert(me.clone(), now);
+        let was_expired = !first && !self.renewals.get(me).is_some_and(|renewed| runs(*renewed));
+        self.renewals.insert(me.clone(), now);
         let last = self.lives.entry(me.name.clone()).or_default();
         *last = me.incarnation.max(*last);
-        let expired: Vec<_> = self.beats.iter().filter(|(_, beat)| !runs(**beat)).map(|(id, _)| id.clone()).collect();
-        self.beats.retain(|id, _| !expired.contains(id));
-        Lease { alive: self.beats.keys().cloned().collect(), expired, was_expired }
+        let expired: Vec<_> =
+            self.renewals.iter().filter(|(_, renewed)| !runs(**renewed)).map(|(id, _)| id.clone()).collect();
+        self.renewals.retain(|id, _| !expired.contains(id));
+        Lease { alive: self.renewals.keys().cloned().collect(), expired, was_expired }
     }
 
-    pub(crate) fn bye(&mut self, me: &NodeId) {
-        self.beats.remove(me);
+    pub(crate) fn release(&mut self, me: &NodeId) {
+        self.renewals.remove(me);
     }
 
     pub(crate) fn clear(&mut self) {
@@ -58,16 +59,16 @@ mod tests {
         let id = |name: &str| NodeId { name: name.into(), incarnation: 1 };
         let (a, b, c) = (id("a"), id("b"), id("c"));
         let mut leases = Leases::default();
-        leases.beat(&a, true, 0);
-        leases.beat(&b, true, 1000);
-        assert_eq!(leases.beat(&c, true, 4000).alive, [a.clone(), b.clone(), c.clone()]);
-        let told = leases.beat(&b, false, 4500);
+        leases.renew(&a, true, 0);
+        leases.renew(&b, true, 1000);
+        assert_eq!(leases.renew(&c, true, 4000).alive, [a.clone(), b.clone(), c.clone()]);
+        let told = leases.renew(&b, false, 4500);
         assert_eq!((told.expired, told.alive, told.was_expired), (vec![a.clone()], vec![b.clone(), c.clone()], false));
-        assert!(leases.beat(&c, false, 4501).expired.is_empty());
-        assert!(leases.beat(&a, false, 5000).was_expired);
+        assert!(leases.renew(&c, false, 4501).expired.is_empty());
+        assert!(leases.renew(&a, false, 5000).was_expired);
         leases.clear();
-        assert!(leases.beat(&b, false, 5001).was_expired);
-        leases.bye(&b);
-        assert!(!leases.beat(&b, true, 5002).was_expired);
+        assert!(leases.renew(&b, false, 5001).was_expired);
+        leases.release(&b);
+        assert!(!leases.renew(&b, true, 5002).was_expired);
     }
 }

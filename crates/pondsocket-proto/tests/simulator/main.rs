@@ -1,4 +1,4 @@
-//! A whole cluster in one thread: nodes, people, a Redis that loses what it may lose, and a judge. One seed is one
+//! A whole cluster in one thread: nodes, users, a Redis that loses what it may lose, and a checker. One seed is one
 //! schedule, and the same seed is the same schedule on every machine (docs/cluster.md, How it is tested).
 //!
 //! ```sh
@@ -9,39 +9,39 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `schedule` | what a seed decides before anything happens |
-//! | `world` | everything there is, and the one queue of what happens next |
-//! | `redis`, `leases`, `beats` | messages on their way; who lives, as Redis knows it |
-//! | `node`, `room` | a server around a core; a channel as its members see it |
-//! | `legacy`, `legacy_js`, `legacy_go` | servers of other languages |
-//! | `people`, `faults` | what people do, and what breaks |
-//! | `truth`, `invariants` | what is true and should be shown; what must not be |
-//! | `finale` | the course of a schedule |
-//! | `sabotage` | broken rules, to judge the judge |
+//! | `schedule` | the decisions of a seed before anything happens |
+//! | `world` | all parts together, and the one queue of events |
+//! | `redis`, `leases`, `lease_renewals` | messages on their way; who lives, as Redis knows it |
+//! | `node`, `server_channel` | a server around a core; a channel as its members see it |
+//! | `foreign`, `foreign_js`, `foreign_go` | servers of other languages |
+//! | `user_actions`, `faults` | actions of users; faults and their repair |
+//! | `oracle`, `checker` | the users that each node should show; the rules that no output may break |
+//! | `convergence` | the course of a schedule |
+//! | `sabotage` | broken rules, to test the checker |
 
-mod beats;
+mod checker;
+mod convergence;
 mod faults;
-mod finale;
-mod invariants;
+mod foreign;
+mod foreign_go;
+mod foreign_js;
+mod format;
+mod lease_renewals;
 mod leases;
-mod legacy;
-mod legacy_go;
-mod legacy_js;
 mod node;
-mod people;
+mod oracle;
 mod redis;
-mod room;
 mod sabotage;
 mod schedule;
-mod show;
+mod server_channel;
 mod trace;
-mod truth;
+mod user_actions;
 mod world;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use finale::{Report, run};
+use convergence::{Report, run};
 use indicatif::{ProgressBar, ProgressStyle};
 use sabotage::Sabotage;
 use trace::Trace;
@@ -49,7 +49,7 @@ use trace::Trace;
 /// Seeds that have failed once, one a line, each with what was wrong.
 const REGRESSIONS: &str = include_str!("regressions.txt");
 
-/// How much of the trace of a failure is printed.
+/// The number of lines of a failure's trace that are printed.
 const LAST_LINES: usize = 60;
 
 fn number(name: &str) -> Option<u64> {
@@ -137,7 +137,7 @@ fn a_seed_is_one_schedule() {
     }
 }
 
-/// The judge can judge: with any of the rules broken it finds something, soon, that is not there otherwise.
+/// The checker finds each broken rule soon, and nothing where no rule is broken.
 #[test]
 fn broken_rules_are_found() {
     for sabotage in Sabotage::ALL {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use pondsocket_proto::cluster::{ChannelKey, ClusterRequest, Core, Input, NodeId, Output, Settings, Topics};
 
-use super::room::Room;
+use super::server_channel::ServerChannel;
 
-/// Where the world's clock begins, in milliseconds since 1970.
+/// The start of the world's clock, in milliseconds since 1970.
 pub(crate) const EPOCH: u64 = 1_700_000_000_000;
 
-/// What a clock says that is so far ahead.
+/// The reading of a clock that is so far ahead.
 pub(crate) fn by_clock(ahead: i64, now: u64) -> u64 {
     (EPOCH + now).saturating_add_signed(ahead)
 }
@@ -22,9 +22,9 @@ pub(crate) enum Life {
     Over,
 }
 
-/// What keeps a node from Redis, although its connection is up.
+/// A fault that keeps a node from Redis, although its connection is up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Trouble {
+pub(crate) enum LinkFault {
     Mute,
     Deaf,
     Wedge,
@@ -34,7 +34,7 @@ pub(crate) enum Trouble {
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     core: Core,
-    /// How far its clock is ahead of the world's.
+    /// The time by which its clock is ahead of the world's.
     pub(crate) ahead: i64,
     /// By how much its clock was set back in all: its core goes on as if it had not been.
     pub(crate) set_back: i64,
@@ -44,17 +44,17 @@ pub(crate) struct Node {
     pub(crate) ended: u64,
     /// A younger life of its name has begun: nobody should believe it any more.
     pub(crate) is_replaced: bool,
-    pub(crate) trouble: Option<Trouble>,
-    pub(crate) rooms: BTreeMap<ChannelKey, Room>,
+    pub(crate) link_fault: Option<LinkFault>,
+    pub(crate) rooms: BTreeMap<ChannelKey, ServerChannel>,
     instances: u64,
-    /// What waits while it is paused.
+    /// The inputs that wait while it is paused.
     pub(crate) waiting: Vec<Input>,
-    /// Which deadline it looks at its clock for next, by the world's, and how often it has meant to.
+    /// The deadline for which it looks at its clock next, by the world's, and the number of times that it was set.
     pub(crate) looks_for: Option<u64>,
     pub(crate) looks: u64,
-    pub(crate) has_beaten: bool,
-    pub(crate) beats: bool,
-    /// What it has asked, and when.
+    pub(crate) has_renewed: bool,
+    pub(crate) is_renewing: bool,
+    /// The requests that wait for answers, with their times.
     pub(crate) asks: BTreeMap<u64, (u64, ClusterRequest)>,
     next_ask: u64,
 }
@@ -75,20 +75,20 @@ impl Node {
             began: now,
             ended: u64::MAX,
             is_replaced: false,
-            trouble: None,
+            link_fault: None,
             rooms: BTreeMap::new(),
             instances: 0,
             waiting: Vec::new(),
             looks_for: None,
             looks: 0,
-            has_beaten: false,
-            beats: false,
+            has_renewed: false,
+            is_renewing: false,
             asks: BTreeMap::new(),
             next_ask: 0,
         }
     }
 
-    /// What time it is for its core.
+    /// The time for its core.
     pub(crate) fn clock(&self, now: u64) -> u64 {
         by_clock(self.ahead + self.set_back, now)
     }
@@ -99,18 +99,18 @@ impl Node {
         out
     }
 
-    /// When its core wants to look at the clock, by the world's.
+    /// The next deadline of its core, by the world's clock.
     pub(crate) fn deadline(&self) -> Option<u64> {
         Some(self.core.deadline()?.saturating_sub(by_clock(self.ahead, 0)))
     }
 
     /// The channel, which is opened if nobody is in it: then the core is to be told.
-    pub(crate) fn open(&mut self, channel: &ChannelKey) -> (&mut Room, Option<Input>) {
+    pub(crate) fn open(&mut self, channel: &ChannelKey) -> (&mut ServerChannel, Option<Input>) {
         let mut opened = None;
         let room = self.rooms.entry(channel.clone()).or_insert_with(|| {
             self.instances += 1;
             opened = Some(Input::Opened { channel: channel.clone(), instance: self.instances });
-            Room::new(channel.clone(), self.instances)
+            ServerChannel::new(channel.clone(), self.instances)
         });
         (room, opened)
     }
@@ -129,7 +129,7 @@ impl Node {
         Input::Request { id: self.next_ask, request: ask }
     }
 
-    /// Whether it serves people, and nobody has taken its name.
+    /// Returns whether it serves users, and no other node has taken its name.
     pub(crate) fn is_live(&self) -> bool {
         self.life != Life::Over && !self.is_replaced
     }

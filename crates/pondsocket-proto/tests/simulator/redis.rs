@@ -1,7 +1,7 @@
-//! Redis as far as messages go: connections, subscriptions, and how long everything takes. What it keeps and in which
-//! order it delivers is what the contract of a bus promises, and no more: the order of one publisher on one topic.
+//! Redis as far as messages go: connections, subscriptions, and delays. It keeps the promises of the contract of a bus and no
+//! more: the order of one publisher on one topic.
 //!
-//! It does nothing by itself. Whatever it is told becomes events at later times, which the world brings back to it.
+//! It does nothing by itself. Its inputs become events at later times, which the world brings back to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -11,10 +11,10 @@ use testkit::Rng;
 
 use super::schedule::Plan;
 
-/// Whoever is connected: the index of a node in the world.
+/// A connected node: its index in the world.
 pub(crate) type Peer = usize;
 
-/// What is on its way.
+/// A message on its way.
 #[derive(Clone, Debug)]
 pub(crate) enum Wire {
     /// From a node to Redis.
@@ -40,14 +40,14 @@ struct Link {
     up: bool,
     /// Counts connections.
     session: u64,
-    /// What the node wants to have delivered.
-    interest: BTreeSet<Rc<str>>,
-    /// What Redis delivers, and from which time on: a confirmation comes before what it confirms.
+    /// The topics that the node wants.
+    wanted_topics: BTreeSet<Rc<str>>,
+    /// The topics that Redis delivers, and from which time on: a confirmation comes before what it confirms.
     subscribed: BTreeMap<Rc<str>, u64>,
-    /// When the last thing that was said arrives, on the connection for commands and on that for subscriptions.
+    /// The arrival of the last message of the node, on the connection for commands and on that for subscriptions.
     said: u64,
     asked: u64,
-    /// What is said is held back, or what is heard.
+    /// True while messages of the node, or those for it, are held back.
     mute: bool,
     deaf: bool,
     held: Vec<Wire>,
@@ -56,7 +56,7 @@ struct Link {
 #[derive(Debug)]
 pub(crate) struct Redis {
     links: Vec<Link>,
-    /// When the last message of a publisher on a topic comes to a subscriber.
+    /// The arrival of the last message of a publisher on a topic at a subscriber.
     last: HashMap<(Peer, Peer, Rc<str>), u64>,
     /// The same for all messages to a subscriber.
     last_of_all: HashMap<Peer, u64>,
@@ -68,7 +68,7 @@ pub(crate) struct Redis {
     coming: Vec<(u64, Wire)>,
 }
 
-/// How well it works.
+/// The quality of the connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Quality {
     pub(crate) delay: (u64, u64),
@@ -99,7 +99,7 @@ impl Redis {
         }
     }
 
-    /// What has been put on its way since the last call, and when it arrives.
+    /// The messages that have been put on their way since the last call, with their times of arrival.
     pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, (u64, Wire)> {
         self.coming.drain(..)
     }
@@ -117,7 +117,7 @@ impl Redis {
         self.links[peer].session
     }
 
-    /// Whether a node would come through if it tried to connect.
+    /// Returns whether a node could connect.
     pub(crate) fn is_reachable(&self, peer: Peer, now: u64) -> bool {
         let link = &self.links[peer];
         !self.is_down && !link.mute && !link.deaf && self.stalled_until <= now
@@ -137,7 +137,7 @@ impl Redis {
         link.up = true;
         link.session += 1;
         (link.said, link.asked) = (now, now);
-        let mut wanted: Vec<_> = link.interest.iter().cloned().collect();
+        let mut wanted: Vec<_> = link.wanted_topics.iter().cloned().collect();
         while !wanted.is_empty() {
             let rest = wanted.split_off(rng.range((1, wanted.len() as u64)) as usize);
             self.ask(peer, now, wanted, true, rng);
@@ -155,10 +155,17 @@ impl Redis {
     }
 
     /// A node wants more, or less. `add` comes first.
-    pub(crate) fn interest(&mut self, peer: Peer, now: u64, add: &[Rc<str>], remove: &[Rc<str>], rng: &mut Rng) {
+    pub(crate) fn update_subscriptions(
+        &mut self,
+        peer: Peer,
+        now: u64,
+        add: &[Rc<str>],
+        remove: &[Rc<str>],
+        rng: &mut Rng,
+    ) {
         let link = &mut self.links[peer];
-        link.interest.extend(add.iter().cloned());
-        link.interest.retain(|topic| !remove.contains(topic));
+        link.wanted_topics.extend(add.iter().cloned());
+        link.wanted_topics.retain(|topic| !remove.contains(topic));
         let up = link.up;
         for (topics, more) in [(add, true), (remove, false)] {
             if up && !topics.is_empty() {
@@ -257,7 +264,7 @@ impl Redis {
         *last
     }
 
-    /// Whether this has come to its node: it is lost with the connection, and waits while the way is blocked.
+    /// Returns whether this has come to its node: it is lost with the connection, and waits while the way is blocked.
     pub(crate) fn lands(&mut self, to: Peer, session: u64, what: &Delivered) -> bool {
         let link = &mut self.links[to];
         if link.session != session || !link.up {
@@ -288,7 +295,7 @@ impl Redis {
         self.stalled_until = self.stalled_until.max(until);
     }
 
-    /// Whether it runs.
+    /// Returns whether Redis runs.
     pub(crate) fn is_reachable_at_all(&self) -> bool {
         !self.is_down
     }
@@ -357,7 +364,7 @@ mod tests {
             assert_eq!(redis.add_peer(), peer);
             redis.connect(peer, 0, rng);
         }
-        redis.interest(1, 0, &["t".into()], &[], rng);
+        redis.update_subscriptions(1, 0, &["t".into()], &[], rng);
         assert_eq!(run(redis, rng), [(1, "subscribed t".to_owned())]);
     }
 
@@ -410,7 +417,7 @@ mod tests {
         redis.publish(0, 1000, "t".into(), message("a"), &mut rng);
         redis.disconnect(1);
         assert_eq!(run(&mut redis, &mut rng), []);
-        redis.interest(1, 2000, &["u".into()], &[], &mut rng);
+        redis.update_subscriptions(1, 2000, &["u".into()], &[], &mut rng);
         redis.connect(1, 2000, &mut rng);
         let came: Vec<_> = run(&mut redis, &mut rng).into_iter().map(|(_, what)| what).collect();
         assert_eq!(came.join(" ").replace("subscribed ", ""), "t u");

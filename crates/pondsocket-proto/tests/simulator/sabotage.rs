@@ -1,5 +1,5 @@
-//! Broken rules: what a node's core is told is changed at its door, so that it behaves as if its rule for that were
-//! broken. They prove that the judge would see it.
+//! Broken rules: the inputs of a node's core are changed on the way, so that it behaves as if its rule for that were
+//! broken. They prove that the checker would find it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,7 +12,7 @@ use super::redis::Peer;
 pub(crate) enum Sabotage {
     /// Every change applies, whatever was missed before it.
     Gaps,
-    /// What is old applies as if it were new.
+    /// Old changes apply as if they were new.
     Order,
     /// All lives of a name are one.
     Lives,
@@ -44,17 +44,17 @@ impl Sabotage {
     ];
 }
 
-/// What stands between a node's bus and its core.
-pub(crate) struct Door {
+/// The gate between a node's bus and its core.
+pub(crate) struct Gate {
     sabotage: Option<Sabotage>,
     last: HashMap<(Peer, NodeId, ChannelKey), u64>,
     count: u64,
     ever: BTreeSet<NodeId>,
 }
 
-impl Door {
-    pub(crate) fn new(sabotage: Option<Sabotage>) -> Door {
-        Door { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
+impl Gate {
+    pub(crate) fn new(sabotage: Option<Sabotage>) -> Gate {
+        Gate { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
     }
 
     /// Returns whether lives are numbered by clocks although there are leases.

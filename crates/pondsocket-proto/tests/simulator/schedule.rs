@@ -1,4 +1,4 @@
-//! What a seed decides before anything happens: who is there, how well everything works, and what breaks.
+//! The decisions of a seed before anything happens: the nodes, the quality of everything, and the faults.
 
 use testkit::Rng;
 
@@ -19,11 +19,11 @@ pub(crate) enum Fault {
     Newcomer,
     /// The connections of a node are lost and come back.
     Flap,
-    /// What a node says does not reach Redis.
+    /// Messages of a node do not reach Redis.
     Mute,
-    /// What Redis says does not reach a node, answers to its beats included.
+    /// Messages of Redis do not reach a node, answers to its renewals included.
     Deaf,
-    /// The same for what is published only: the connection looks well.
+    /// The same for publications only: the connection looks healthy.
     Wedge,
     /// The bus of a node reports a gap, whether there was one or not.
     Gap,
@@ -66,47 +66,48 @@ const FAULTS: [(u64, Fault); 17] = [
 pub(crate) struct Plan {
     /// Nodes of ours in the beginning.
     pub(crate) nodes: usize,
-    /// Whether a JavaScript server is there.
+    /// True if there is a JavaScript server.
     pub(crate) js: bool,
-    /// Whether a Go server is there.
+    /// True if there is a Go server.
     pub(crate) go: bool,
     pub(crate) channels: usize,
-    /// How many people there are for each channel.
+    /// The number of users for each channel.
     pub(crate) people: usize,
-    /// Whether a person may be on several nodes at once.
+    /// True if a user may be on several nodes at once.
     pub(crate) shared: bool,
-    /// Whether Redis keeps leases. If it does not, nodes tell each other that they live.
+    /// True if Redis keeps leases. If it does not, nodes tell each other that they live.
     pub(crate) leases: bool,
-    /// How long a message is on its way between a node and Redis.
+    /// The time that a message takes between a node and Redis.
     pub(crate) delay: (u64, u64),
-    /// Whether all that one connection receives is in the order in which Redis had it.
+    /// True if one connection receives everything in the order in which Redis had it.
     pub(crate) ordered: bool,
-    /// How late a node may look at its clock.
+    /// The delay with which a node may look at its clock.
     pub(crate) tick_late: u64,
-    /// How far clocks may be apart.
+    /// The greatest difference of two clocks.
     pub(crate) skew: u64,
     /// True if a clock may be set while its node is down.
     pub(crate) sets_clocks: bool,
-    /// How many messages of a thousand come twice, are lost and reported, are lost without a word.
+    /// The numbers of messages in a thousand that come twice, that are lost and reported, and that are lost unnoticed.
     pub(crate) duplicates: u64,
     pub(crate) gaps: u64,
     pub(crate) silent: u64,
-    /// How many commands of a thousand are refused where they should be carried out.
+    /// The number of commands in a thousand that are refused by the user's node.
     pub(crate) refusals: u64,
-    /// Between the deeds of people.
+    /// The time between two actions of users.
     pub(crate) pace: u64,
-    /// Between faults; `None` if there are none.
+    /// The time between two faults; `None` if there are none.
     pub(crate) faults: Option<u64>,
     pub(crate) kinds: Vec<(u64, Fault)>,
-    /// Whether messages are put into bytes and back.
+    /// True if messages are encoded and decoded.
     pub(crate) encoded: bool,
 }
 
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Plan {
         let well = rng.per_mille(150);
-        let legacy = rng.per_mille(250);
-        let (js, go) = if legacy { [(true, false), (false, true), (true, true)][rng.index(3)] } else { (false, false) };
+        let foreign = rng.per_mille(250);
+        let (js, go) =
+            if foreign { [(true, false), (false, true), (true, true)][rng.index(3)] } else { (false, false) };
         let delay = [(0, 2), (0, 20), (1, 60), (5, 40)][rng.index(4)];
         // Most schedules know only some kinds of faults, so that their effects are not hidden by those of others.
         let mut kinds = FAULTS.to_vec();
@@ -118,12 +119,12 @@ impl Plan {
         }
         let some = |rng: &mut Rng, most: u64| if !well && rng.coin() { rng.range((1, most)) } else { 0 };
         Plan {
-            nodes: rng.range((2, if legacy { 4 } else { 8 })) as usize,
+            nodes: rng.range((2, if foreign { 4 } else { 8 })) as usize,
             js,
             go,
             channels: rng.range((1, 4)) as usize,
             people: rng.range((3, 14)) as usize,
-            shared: !legacy && rng.per_mille(700),
+            shared: !foreign && rng.per_mille(700),
             leases: rng.per_mille(850),
             delay,
             ordered: rng.per_mille(300),
@@ -131,23 +132,23 @@ impl Plan {
             skew: [0, 50, 3000, 600_000][rng.index(4)],
             sets_clocks: rng.coin(),
             // Servers of other languages do not know a message that comes twice.
-            duplicates: if !legacy && rng.coin() { rng.range((1, 60)) } else { 0 },
+            duplicates: if !foreign && rng.coin() { rng.range((1, 60)) } else { 0 },
             gaps: some(rng, 60),
             silent: some(rng, 40),
-            refusals: if !legacy && rng.per_mille(300) { 100 } else { 0 },
-            pace: rng.range((20, if legacy { 400 } else { 250 })),
+            refusals: if !foreign && rng.per_mille(300) { 100 } else { 0 },
+            pace: rng.range((20, if foreign { 400 } else { 250 })),
             faults: (!well).then(|| rng.range((800, 9000))),
             kinds,
             encoded: rng.per_mille(100),
         }
     }
 
-    /// Whether nothing is lost and nothing breaks.
+    /// Returns whether nothing is lost and nothing breaks.
     pub(crate) fn is_well(&self) -> bool {
         self.faults.is_none() && self.gaps == 0 && self.silent == 0
     }
 
-    pub(crate) fn has_legacy(&self) -> bool {
+    pub(crate) fn has_foreign(&self) -> bool {
         self.js || self.go
     }
 

@@ -1,4 +1,4 @@
-//! What happened, for people: written only when a schedule is run again because it failed.
+//! A trace of the events for people to read: written only when a schedule is run again because it failed.
 
 #[derive(Debug, Default)]
 pub(crate) struct Trace {

@@ -1,4 +1,4 @@
-//! Everything there is, and the one queue of what happens next.
+//! All parts together, and the one queue of events.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,32 +11,32 @@ use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 use testkit::Rng;
 
-use super::faults::Mend;
-use super::invariants::Judge;
+use super::checker::Checker;
+use super::faults::Repair;
+use super::foreign_go::Go;
+use super::foreign_js::Js;
 use super::leases::Leases;
-use super::legacy_go::Go;
-use super::legacy_js::Js;
-use super::node::{Life, Node, Trouble};
+use super::node::{Life, LinkFault, Node};
 use super::redis::{Delivered, Peer, Quality, Redis, Wire};
-use super::room::Deed;
-use super::sabotage::{Door, Sabotage};
+use super::sabotage::{Gate, Sabotage};
 use super::schedule::{Fault, Plan};
+use super::server_channel::Action;
 use super::trace::Trace;
 
-/// How long people take between two deeds, where that counts.
+/// The time between two actions of a user, where it matters.
 const HASTE: u64 = 400;
 
-/// Whoever is connected to Redis.
-pub(crate) enum Seat {
+/// A server that is connected to Redis.
+pub(crate) enum Participant {
     Ours(Box<Node>),
     Js(Js),
     Go(Go),
 }
 
-/// What a node of another language does.
-pub(crate) enum Act {
-    Say(Rc<str>, Rc<Envelope>),
-    Interest { add: Vec<Rc<str>>, remove: Vec<Rc<str>> },
+/// An output of a foreign server.
+pub(crate) enum ForeignOutput {
+    Publish(Rc<str>, Rc<Envelope>),
+    UpdateSubscriptions { add: Vec<Rc<str>>, remove: Vec<Rc<str>> },
 }
 
 /// Something that happens at its time.
@@ -44,12 +44,12 @@ pub(crate) enum Event {
     Wire(Wire),
     /// A node looks at its clock, unless it has changed its mind about when to.
     Look(Peer, u64),
-    /// A node beats; its beat reaches the table; the answer reaches it.
-    Beat(Peer),
+    /// A node renews its lease; the renewal reaches the table; the answer reaches the node.
+    Renew(Peer),
     /// The same, out of turn.
-    BeatNow(Peer),
-    Beaten(Peer, u64),
-    BeatAnswered(Peer, u64, Lease),
+    RenewNow(Peer),
+    RenewalArrived(Peer, u64),
+    RenewalAnswered(Peer, u64, Lease),
     /// A node tries to connect.
     Connect(Peer),
     /// A node finds that its connection is not what it seems to be.
@@ -59,13 +59,13 @@ pub(crate) enum Event {
     /// A node's core is told something later.
     Later(Peer, Input),
     /// Somebody does something.
-    Deed,
+    Action,
     Fault,
-    Mend(Mend),
+    Repair(Repair),
     /// A node of another language has something to do, says something late, or handles something late.
-    LegacyTimer(Peer),
-    LegacySays(Peer, Rc<str>, Rc<Envelope>),
-    LegacyHears(Peer, Rc<Envelope>),
+    ForeignTimer(Peer),
+    ForeignSends(Peer, Rc<str>, Rc<Envelope>),
+    ForeignReceives(Peer, Rc<Envelope>),
 }
 
 struct Agenda {
@@ -102,17 +102,17 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) plan: Plan,
     pub(crate) rng: Rng,
-    pub(crate) seats: Vec<Seat>,
+    pub(crate) participants: Vec<Participant>,
     pub(crate) redis: Redis,
     pub(crate) leases: Leases,
     /// The table as it was some seconds ago: what a replica may know.
     pub(crate) lagging: Leases,
-    /// How far the clock of Redis is ahead.
+    /// The time by which the clock of Redis is ahead.
     pub(crate) server_ahead: u64,
     pub(crate) slow_store_until: u64,
     pub(crate) topics: Topics,
     pub(crate) channels: Vec<ChannelKey>,
-    pub(crate) judge: Judge,
+    pub(crate) checker: Checker,
     pub(crate) trace: Trace,
     /// Deeds, deliveries and faults.
     pub(crate) events: u64,
@@ -121,11 +121,11 @@ pub(crate) struct World {
     /// Something has changed since somebody last compared views.
     pub(crate) is_dirty: bool,
     pub(crate) is_over: bool,
-    /// When users did something last, if it counts.
-    last_deeds: HashMap<(Peer, String), u64>,
+    /// The time of each user's last action, if it matters.
+    last_actions: HashMap<(Peer, String), u64>,
     agenda: Agenda,
     interned: HashMap<String, Rc<str>>,
-    door: Door,
+    gate: Gate,
 }
 
 impl World {
@@ -136,11 +136,11 @@ impl World {
         let mut world = World {
             now: 0,
             redis: Redis::new(Quality::of(&plan)),
-            judge: Judge::new(&plan),
-            channels: names[..plan.channels].iter().map(|name| super::room::key(name)).collect(),
+            checker: Checker::new(&plan),
+            channels: names[..plan.channels].iter().map(|name| super::server_channel::key(name)).collect(),
             plan,
             rng,
-            seats: Vec::new(),
+            participants: Vec::new(),
             leases: Leases::default(),
             lagging: Leases::default(),
             server_ahead: 0,
@@ -151,10 +151,10 @@ impl World {
             counter: 0,
             is_dirty: true,
             is_over: false,
-            last_deeds: HashMap::new(),
+            last_actions: HashMap::new(),
             agenda: Agenda { queue: BinaryHeap::new(), number: 0 },
             interned: HashMap::new(),
-            door: Door::new(sabotage),
+            gate: Gate::new(sabotage),
         };
         world.begin();
         world
@@ -168,33 +168,33 @@ impl World {
         }
         if plan.js {
             let peer = self.redis.add_peer();
-            self.seats.push(Seat::Js(Js::new("js-k3f9", self.topics.clone())));
-            self.start_legacy(peer);
+            self.participants.push(Participant::Js(Js::new("js-k3f9", self.topics.clone())));
+            self.start_foreign(peer);
         }
         if plan.go {
             let peer = self.redis.add_peer();
-            self.seats.push(Seat::Go(Go::new(self.topics.clone())));
-            self.start_legacy(peer);
+            self.participants.push(Participant::Go(Go::new(self.topics.clone())));
+            self.start_foreign(peer);
         }
-        self.after(10, Event::Deed);
+        self.after(10, Event::Action);
         if plan.faults.is_some() {
             self.after(3000, Event::Fault);
         }
     }
 
-    fn start_legacy(&mut self, peer: Peer) {
+    fn start_foreign(&mut self, peer: Peer) {
         self.redis.connect(peer, self.now, &mut self.rng);
         let heartbeat = self.intern(&self.topics.heartbeat());
-        self.redis.interest(peer, self.now, &[heartbeat], &[], &mut self.rng);
-        self.after(1, Event::LegacyTimer(peer));
+        self.redis.update_subscriptions(peer, self.now, &[heartbeat], &[], &mut self.rng);
+        self.after(1, Event::ForeignTimer(peer));
     }
 
     /// A node begins to live, under a name that may have lived before.
     pub(crate) fn start_node(&mut self, name: &str) -> Peer {
         let mut ahead = self.rng.below(self.plan.skew + 1) as i64 - (self.plan.skew / 2) as i64;
         let mut last = None;
-        for seat in &mut self.seats {
-            let Seat::Ours(node) = seat else { continue };
+        for participant in &mut self.participants {
+            let Participant::Ours(node) = participant else { continue };
             if &*node.id.name == name {
                 // One machine has one clock; it may be set between two lives.
                 ahead = if self.plan.sets_clocks { ahead } else { node.ahead };
@@ -205,14 +205,14 @@ impl World {
         let peer = self.redis.add_peer();
         let id = self.life(name.into(), ahead, last);
         let node = Node::new(id, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next_u64());
-        self.judge.born(peer, &node.id);
+        self.checker.born(peer, &node.id);
         self.note(|| format!("{} starts as {peer}", node.id.source()));
-        self.seats.push(Seat::Ours(Box::new(node)));
+        self.participants.push(Participant::Ours(Box::new(node)));
         self.is_dirty = true;
         let soon = self.rng.range((0, 300));
         self.after(soon, Event::Connect(peer));
         if self.plan.leases {
-            self.after(soon + 5, Event::Beat(peer));
+            self.after(soon + 5, Event::Renew(peer));
         }
         self.feed(peer, Input::Tick);
         peer
@@ -222,7 +222,7 @@ impl World {
     /// is set back so far that it would be smaller than that of the life before.
     fn life(&mut self, name: Arc<str>, ahead: i64, last: Option<u64>) -> NodeId {
         let clock = super::node::by_clock(ahead, self.now);
-        if self.plan.leases && !self.door.takes_clocks() {
+        if self.plan.leases && !self.gate.takes_clocks() {
             return self.leases.begin(&name, self.now + self.server_ahead);
         }
         let least = if self.plan.leases { 0 } else { last.map_or(0, |last| last + 1) };
@@ -255,16 +255,16 @@ impl World {
     }
 
     pub(crate) fn node(&mut self, peer: Peer) -> Option<&mut Node> {
-        match &mut self.seats[peer] {
-            Seat::Ours(node) => Some(node),
+        match &mut self.participants[peer] {
+            Participant::Ours(node) => Some(node),
             _ => None,
         }
     }
 
     /// Our nodes that have not ended, whether they are paused or not.
     pub(crate) fn lives(&self) -> impl Iterator<Item = (Peer, &Node)> {
-        self.seats.iter().enumerate().filter_map(|(peer, seat)| match seat {
-            Seat::Ours(node) if node.life != Life::Over => Some((peer, &**node)),
+        self.participants.iter().enumerate().filter_map(|(peer, participant)| match participant {
+            Participant::Ours(node) if node.life != Life::Over => Some((peer, &**node)),
             _ => None,
         })
     }
@@ -281,7 +281,7 @@ impl World {
 
     /// Lets happen what is due until then, or until something is wrong.
     pub(crate) fn run_until(&mut self, until: u64) {
-        while self.agenda.queue.peek().is_some_and(|Reverse(due)| due.at.0 <= until) && self.judge.is_content() {
+        while self.agenda.queue.peek().is_some_and(|Reverse(due)| due.at.0 <= until) && self.checker.is_content() {
             let Reverse(Due { at, event }) = self.agenda.queue.pop().expect("it was there");
             self.now = at.0;
             self.happen(*event);
@@ -297,23 +297,23 @@ impl World {
                 self.collect();
             }
             Event::Look(peer, number) => self.look(peer, number),
-            Event::Beat(peer) => self.beat(peer),
-            Event::BeatNow(peer) => self.beat_now(peer),
-            Event::Beaten(peer, session) => self.beaten(peer, session),
-            Event::BeatAnswered(peer, session, lease) => self.beat_answered(peer, session, lease),
+            Event::Renew(peer) => self.renew(peer),
+            Event::RenewNow(peer) => self.renew_now(peer),
+            Event::RenewalArrived(peer, session) => self.renewal_arrived(peer, session),
+            Event::RenewalAnswered(peer, session, lease) => self.renewal_answered(peer, session, lease),
             Event::Connect(peer) => self.connect(peer),
             Event::Detect(peer, session) => self.detect(peer, session),
             Event::Carry(peer, id, channel, user, command) => self.carry(peer, id, channel, user, command),
             Event::Later(peer, input) => self.feed(peer, input),
-            Event::Deed => self.somebody_does_something(),
-            Event::Fault => self.something_breaks(),
-            Event::Mend(mend) => self.mend(mend),
-            Event::LegacyTimer(peer) => self.legacy_timer(peer),
-            Event::LegacySays(peer, topic, message) => {
+            Event::Action => self.a_user_acts(),
+            Event::Fault => self.a_fault_occurs(),
+            Event::Repair(repair) => self.repair(repair),
+            Event::ForeignTimer(peer) => self.foreign_timer(peer),
+            Event::ForeignSends(peer, topic, message) => {
                 self.redis.publish(peer, self.now, topic, message, &mut self.rng);
                 self.collect();
             }
-            Event::LegacyHears(peer, message) => self.legacy_hears(peer, &message),
+            Event::ForeignReceives(peer, message) => self.foreign_receives(peer, &message),
         }
     }
 
@@ -331,8 +331,8 @@ impl World {
             return;
         }
         self.events += 1;
-        match (&self.seats[to], what) {
-            (Seat::Ours(_), what) => {
+        match (&self.participants[to], what) {
+            (Participant::Ours(_), what) => {
                 let input = match what {
                     Delivered::Message { topic, message } => {
                         Input::Received { topic: topic.to_string(), message: Box::new((*message).clone()) }
@@ -344,12 +344,12 @@ impl World {
                 };
                 self.feed(to, input);
             }
-            (Seat::Js(_), Delivered::Message { message, .. }) => self.legacy_hears(to, &message),
-            (Seat::Go(_), Delivered::Message { message, .. }) => {
+            (Participant::Js(_), Delivered::Message { message, .. }) => self.foreign_receives(to, &message),
+            (Participant::Go(_), Delivered::Message { message, .. }) => {
                 let late = self.rng.below(100);
-                self.after(late, Event::LegacyHears(to, message));
+                self.after(late, Event::ForeignReceives(to, message));
             }
-            (_, Delivered::Subscribed(topics)) => self.legacy_subscribed(to, &topics),
+            (_, Delivered::Subscribed(topics)) => self.foreign_subscribed(to, &topics),
             (_, Delivered::Gap(_)) => {}
         }
     }
@@ -357,17 +357,17 @@ impl World {
     /// A node's core is told something: at once, or when its pause is over.
     pub(crate) fn feed(&mut self, peer: Peer, input: Input) {
         let now = self.now;
-        let input = match &mut self.seats[peer] {
-            Seat::Ours(node) => match node.life {
+        let input = match &mut self.participants[peer] {
+            Participant::Ours(node) => match node.life {
                 Life::Over => return,
                 Life::Paused => return node.waiting.push(input),
-                Life::Runs => self.door.lets_in(peer, input),
+                Life::Runs => self.gate.lets_in(peer, input),
             },
             _ => return,
         };
         let Some(input) = input else { return };
-        self.trace.note(now, || format!("{peer} <- {}", super::show::input(&input)));
-        self.judge.told(peer, &input);
+        self.trace.note(now, || format!("{peer} <- {}", super::format::input(&input)));
+        self.checker.told(peer, &input);
         if let Input::Local { .. } | Input::Opened { .. } | Input::Closed { .. } = input {
             self.is_dirty = true;
         }
@@ -379,8 +379,8 @@ impl World {
     }
 
     fn apply(&mut self, peer: Peer, output: Output) {
-        self.trace.note(self.now, || format!("{peer} -> {}", super::show::output(&output)));
-        self.judge.wanted(peer, &output, self.now);
+        self.trace.note(self.now, || format!("{peer} -> {}", super::format::output(&output)));
+        self.checker.wanted(peer, &output, self.now);
         match output {
             Output::Publish { topic, message } => {
                 let topic = self.intern(&topic);
@@ -391,7 +391,7 @@ impl World {
             Output::UpdateSubscriptions { add, remove } => {
                 let add: Vec<_> = add.iter().map(|topic| self.intern(topic)).collect();
                 let remove: Vec<_> = remove.iter().map(|topic| self.intern(topic)).collect();
-                self.redis.interest(peer, self.now, &add, &remove, &mut self.rng);
+                self.redis.update_subscriptions(peer, self.now, &add, &remove, &mut self.rng);
                 self.collect();
             }
             Output::RemoteMembers { channel, instance, changes } => {
@@ -408,9 +408,9 @@ impl World {
             Output::Answered { id, answer } => self.answered(peer, id, answer),
             Output::NodeDown(name) => {
                 let lives = self.live().any(|(_, node)| node.id.name == name);
-                self.judge.node_down(peer, &name, lives);
+                self.checker.node_down(peer, &name, lives);
             }
-            Output::RenewLease => self.after(0, Event::BeatNow(peer)),
+            Output::RenewLease => self.after(0, Event::RenewNow(peer)),
             Output::Deliver { .. }
             | Output::NodeUp(_)
             | Output::Excess { .. }
@@ -432,7 +432,7 @@ impl World {
         decoded.iter().for_each(|decoded| decoded.encode(&mut again));
         if again != bytes {
             let text = String::from_utf8_lossy(&bytes);
-            self.judge.violated("codec", format!("{message:?} is encoded as {text} and decoded as {decoded:?}"));
+            self.checker.violated("codec", format!("{message:?} is encoded as {text} and decoded as {decoded:?}"));
         }
         decoded.unwrap_or(message)
     }
@@ -462,7 +462,7 @@ impl World {
             Life::Runs if node.deadline().is_some_and(|deadline| deadline <= now) => {
                 self.feed(peer, Input::Tick);
                 let again = self.node(peer).and_then(|node| node.deadline()).is_some_and(|deadline| deadline <= now);
-                self.judge.looked(peer, now, again);
+                self.checker.looked(peer, now, again);
             }
             Life::Runs => self.look_later(peer),
         }
@@ -492,14 +492,14 @@ impl World {
     }
 
     fn detect(&mut self, peer: Peer, session: u64) {
-        if self.redis.session(peer) != session || self.node(peer).is_none_or(|node| node.trouble.is_none()) {
+        if self.redis.session(peer) != session || self.node(peer).is_none_or(|node| node.link_fault.is_none()) {
             return;
         }
-        if let Some(Trouble::Wedge) = self.node(peer).and_then(|node| node.trouble) {
+        if let Some(LinkFault::Wedge) = self.node(peer).and_then(|node| node.link_fault) {
             // Another connection is well.
             self.redis.disconnect(peer);
             self.redis.unblock(peer, self.now);
-            self.node(peer).expect("it is ours").trouble = None;
+            self.node(peer).expect("it is ours").link_fault = None;
             self.feed(peer, Input::Bus(Bus::Down));
             return self.after(100, Event::Connect(peer));
         }
@@ -528,32 +528,32 @@ impl World {
     }
 
     /// A member of a channel of one of our nodes does something.
-    pub(crate) fn deed(&mut self, peer: Peer, channel: &ChannelKey, user: &UserId, deed: Deed) {
+    pub(crate) fn perform(&mut self, peer: Peer, channel: &ChannelKey, user: &UserId, action: Action) {
         let now = self.now;
         if self.is_hasty(peer, user.as_str()) {
             return;
         }
         let Some(node) = self.node(peer).filter(|node| node.life == Life::Runs) else { return };
         let clock = node.clock(now);
-        let (room, opened) = match deed {
-            Deed::Join(..) => node.open(channel),
+        let (room, opened) = match action {
+            Action::Join(..) => node.open(channel),
             _ => match node.rooms.get_mut(channel) {
                 Some(room) => (room, None),
                 None => return,
             },
         };
-        let inputs = opened.into_iter().chain(room.deed(user, deed, clock)).collect::<Vec<_>>();
+        let inputs = opened.into_iter().chain(room.perform(user, action, clock)).collect::<Vec<_>>();
         inputs.into_iter().for_each(|input| self.feed(peer, input));
         self.close_if_empty(peer, channel);
     }
 
-    /// Whether this user has done something a moment ago. Go knows no order, so with a Go server people take their time:
-    /// else nobody could know what it ends with.
+    /// Returns whether this user has acted a moment ago. Go keeps no order, so with a Go server users take their time: else the
+    /// final state would not be known.
     pub(crate) fn is_hasty(&mut self, peer: Peer, user: &str) -> bool {
         if !self.plan.go {
             return false;
         }
-        let last = self.last_deeds.entry((peer, user.to_owned())).or_default();
+        let last = self.last_actions.entry((peer, user.to_owned())).or_default();
         let is_hasty = self.now < *last + HASTE;
         if !is_hasty {
             *last = self.now;

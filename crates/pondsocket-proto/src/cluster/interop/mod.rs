@@ -57,14 +57,14 @@ enum Owner {
 
 impl Interop {
     pub(super) fn new(settings: &Settings) -> Interop {
-        let nodes = ForeignNodes::new(settings.legacy_lifetime, settings.max_legacy_nodes);
+        let nodes = ForeignNodes::new(settings.foreign_lifetime, settings.max_foreign_nodes);
         Interop { nodes, channels: BTreeMap::new() }
     }
 
     /// Starts the timers, if there may be foreign nodes.
     pub(super) fn start(cx: &mut Context) {
         if cx.settings.interop {
-            cx.timers.set(Timer::LegacyScan, cx.now + cx.settings.legacy_scan);
+            cx.timers.set(Timer::ForeignScan, cx.now + cx.settings.foreign_scan);
             cx.timers.set(Timer::Announce, cx.now + cx.settings.announce);
         }
     }
@@ -111,7 +111,7 @@ impl Interop {
     /// Removes foreign nodes that have been silent for too long, and returns their users. While the bus is down nobody is
     /// judged.
     pub(super) fn scan(&mut self, cx: &mut Context) -> Vec<(ChannelKey, Vec<UserId>)> {
-        cx.timers.set(Timer::LegacyScan, cx.now + cx.settings.legacy_scan);
+        cx.timers.set(Timer::ForeignScan, cx.now + cx.settings.foreign_scan);
         if !cx.is_linked() {
             return Vec::new();
         }

@@ -10,7 +10,7 @@ use super::tombstones::Tombstones;
 use super::users::{self, Users};
 use crate::cluster::context::Context;
 use crate::cluster::message::{ChannelState, Ext};
-use crate::cluster::timers::{Echo, Timer};
+use crate::cluster::timers::{DigestRound, Timer};
 use crate::cluster::{ChannelKey, NodeId, Output, Settings, Topics};
 use crate::id::UserId;
 use crate::model::MemberChange;
@@ -306,7 +306,7 @@ fn publish(cx: &mut Context, key: &ChannelKey, deltas: Vec<Delta>) {
         let ext = Ext { change: Some(delta.versions), joined: delta.joined, ..cx.ext() };
         cx.publish_with(key, delta.body, ext);
     }
-    for (echo, after) in [Echo::Soon, Echo::Late].into_iter().zip(cx.settings.digests) {
-        cx.timers.set(Timer::Digest(key.clone(), echo), cx.now + after);
+    for (round, after) in [DigestRound::First, DigestRound::Second].into_iter().zip(cx.settings.digests) {
+        cx.timers.set(Timer::Digest(key.clone(), round), cx.now + after);
     }
 }

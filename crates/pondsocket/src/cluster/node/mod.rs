@@ -52,13 +52,13 @@ fn settings(node: NodeId, topics: Topics, options: &Options) -> Settings {
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
     let mut settings = Settings::new(node, topics);
     settings.heartbeat = milliseconds(options.node_heartbeat);
-    settings.legacy_lifetime = milliseconds(options.node_timeout);
+    settings.foreign_lifetime = milliseconds(options.node_timeout);
     settings.max_presence = options.max_presence_size;
     settings.max_assigns = options.max_assigns_size;
     settings.max_users = options.max_remote_users;
     settings.max_shown = options.max_remote_presence;
     // Short times are looked after more often, so that they are kept.
-    settings.legacy_scan = settings.legacy_scan.min(milliseconds(options.node_timeout / 4));
+    settings.foreign_scan = settings.foreign_scan.min(milliseconds(options.node_timeout / 4));
     settings
 }
 

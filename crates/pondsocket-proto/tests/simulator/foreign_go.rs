@@ -7,24 +7,26 @@ use std::sync::Arc;
 use pondsocket_proto::cluster::message::{Body, Envelope};
 use pondsocket_proto::cluster::{ChannelKey, Topics};
 
-use super::legacy::{Card, Cards, Foreign, LIFETIME, SCAN, Voice, heartbeat, non_empty, state};
-use super::legacy_js::pick;
-use super::room::json;
-use super::world::Act;
+use super::foreign::{
+    ForeignAction, ForeignSender, ForeignUser, ForeignUsers, LIFETIME, SCAN, heartbeat, non_empty, state,
+};
+use super::foreign_js::pick;
+use super::server_channel::json;
+use super::world::ForeignOutput;
 
 pub(crate) struct Go {
     topics: Topics,
-    pub(crate) rooms: BTreeMap<ChannelKey, Room>,
+    pub(crate) rooms: BTreeMap<ChannelKey, ServerChannel>,
     rooms_ever: u64,
     pub(crate) is_deaf: bool,
-    /// When its users left for the last time.
+    /// The times at which users left for the last time.
     pub(crate) left: BTreeMap<Arc<str>, u64>,
 }
 
-pub(crate) struct Room {
-    voice: Voice,
-    pub(crate) here: Cards,
-    pub(crate) elsewhere: Cards,
+pub(crate) struct ServerChannel {
+    sender: ForeignSender,
+    pub(crate) here: ForeignUsers,
+    pub(crate) elsewhere: ForeignUsers,
     heard: BTreeMap<Arc<str>, u64>,
     next_scan: u64,
 }
@@ -34,7 +36,7 @@ impl Go {
         Go { topics, rooms: BTreeMap::new(), rooms_ever: 0, is_deaf: false, left: BTreeMap::new() }
     }
 
-    pub(crate) fn timer(&mut self, now: u64) -> Vec<Act> {
+    pub(crate) fn timer(&mut self, now: u64) -> Vec<ForeignOutput> {
         for room in self.rooms.values_mut().filter(|room| now >= room.next_scan) {
             room.next_scan = now + SCAN;
             let dead: Vec<_> =
@@ -44,58 +46,61 @@ impl Go {
                 room.elsewhere.retain(|_, card| card.node.as_ref() != Some(&node));
             }
         }
-        self.rooms.values_mut().map(|room| heartbeat(&self.topics, &mut room.voice, now)).collect()
+        self.rooms.values_mut().map(|room| heartbeat(&self.topics, &mut room.sender, now)).collect()
     }
 
-    pub(crate) fn deed(
+    pub(crate) fn perform(
         &mut self,
         channel: &ChannelKey,
         name: &Arc<str>,
-        deed: Foreign,
+        action: ForeignAction,
         choice: u64,
         now: u64,
-    ) -> Vec<Act> {
-        let mut acts = Vec::new();
+    ) -> Vec<ForeignOutput> {
+        let mut outputs = Vec::new();
         let topic: std::rc::Rc<str> = self.topics.channel(channel).into();
-        if let (Foreign::Join(..), false) = (&deed, self.rooms.contains_key(channel)) {
+        if let (ForeignAction::Join(..), false) = (&action, self.rooms.contains_key(channel)) {
             self.rooms_ever += 1;
-            let mut voice = Voice::new(&format!("go-{}", self.rooms_ever));
-            let request = voice.say(Some(channel), now, Body::StateRequest { from_node: voice.source.to_string() });
-            acts.push(Act::Interest { add: vec![topic.clone()], remove: vec![] });
-            acts.push(Act::Say(topic.clone(), request));
-            acts.push(heartbeat(&self.topics, &mut voice, now));
-            let (here, elsewhere, heard) = (Cards::new(), Cards::new(), BTreeMap::new());
-            self.rooms.insert(channel.clone(), Room { voice, here, elsewhere, heard, next_scan: now + SCAN });
+            let mut sender = ForeignSender::new(&format!("go-{}", self.rooms_ever));
+            let request =
+                sender.envelope(Some(channel), now, Body::StateRequest { from_node: sender.source.to_string() });
+            outputs.push(ForeignOutput::UpdateSubscriptions { add: vec![topic.clone()], remove: vec![] });
+            outputs.push(ForeignOutput::Publish(topic.clone(), request));
+            outputs.push(heartbeat(&self.topics, &mut sender, now));
+            let (here, elsewhere, heard) = (ForeignUsers::new(), ForeignUsers::new(), BTreeMap::new());
+            self.rooms.insert(channel.clone(), ServerChannel { sender, here, elsewhere, heard, next_scan: now + SCAN });
             self.is_deaf = false;
         }
-        let Some(room) = self.rooms.get_mut(channel) else { return acts };
+        let Some(room) = self.rooms.get_mut(channel) else { return outputs };
         let user = name.clone();
-        let bodies = match (room.here.get_mut(name), deed) {
-            (None, Foreign::Join(assigns, presence)) => {
-                room.here
-                    .insert(user.clone(), Card { assigns: assigns.clone(), presence: presence.clone(), node: None });
+        let bodies = match (room.here.get_mut(name), action) {
+            (None, ForeignAction::Join(assigns, presence)) => {
+                room.here.insert(
+                    user.clone(),
+                    ForeignUser { assigns: assigns.clone(), presence: presence.clone(), node: None },
+                );
                 let shown = presence.map(|presence| Body::PresenceUpdate { user: user.clone(), presence, event: None });
                 [Body::UserJoined { user, presence: None, assigns }].into_iter().chain(shown).collect()
             }
-            (Some(_), Foreign::Leave) => {
+            (Some(_), ForeignAction::Leave) => {
                 let card = room.here.remove(name);
                 self.left.insert(user.clone(), now);
                 let hidden = card.and_then(|card| card.presence).map(|_| Body::PresenceRemoved { user: user.clone() });
                 hidden.into_iter().chain([Body::UserLeft { user }]).collect()
             }
-            (Some(card), Foreign::Show(presence)) => {
+            (Some(card), ForeignAction::Show(presence)) => {
                 card.presence = Some(presence.clone());
                 vec![Body::PresenceUpdate { user, presence, event: None }]
             }
-            (Some(card), Foreign::Assign(key, value)) => {
+            (Some(card), ForeignAction::Assign(key, value)) => {
                 card.assigns.set(&key, json(&value));
                 vec![Body::AssignsUpdate { user, assigns: Some(card.assigns.clone()), delta: None }]
             }
-            (_, Foreign::EvictElsewhere) => match pick(&room.elsewhere, choice) {
+            (_, ForeignAction::EvictElsewhere) => match pick(&room.elsewhere, choice) {
                 Some(user) => vec![Body::UserRemove { user }],
                 None => vec![],
             },
-            (_, Foreign::AssignElsewhere(value)) => match pick(&room.elsewhere, choice) {
+            (_, ForeignAction::AssignElsewhere(value)) => match pick(&room.elsewhere, choice) {
                 Some(user) => {
                     // All that it says is what it has changed.
                     let mut assigns = pondsocket_proto::channel::Assigns::default();
@@ -107,16 +112,20 @@ impl Go {
             },
             _ => vec![],
         };
-        acts.extend(bodies.into_iter().map(|body| Act::Say(topic.clone(), room.voice.say(Some(channel), now, body))));
+        outputs.extend(
+            bodies
+                .into_iter()
+                .map(|body| ForeignOutput::Publish(topic.clone(), room.sender.envelope(Some(channel), now, body))),
+        );
         if room.here.is_empty() {
             self.rooms.remove(channel);
             self.is_deaf = true;
-            acts.push(Act::Interest { add: vec![], remove: vec![topic] });
+            outputs.push(ForeignOutput::UpdateSubscriptions { add: vec![], remove: vec![topic] });
         }
-        acts
+        outputs
     }
 
-    pub(crate) fn hear(&mut self, message: &Envelope, now: u64) -> Vec<Act> {
+    pub(crate) fn hear(&mut self, message: &Envelope, now: u64) -> Vec<ForeignOutput> {
         if let Body::NodeHeartbeat { node } = &message.body {
             if !self.is_deaf {
                 self.rooms.values_mut().for_each(|room| room.heard.extend([(node.clone(), now)]));
@@ -124,10 +133,10 @@ impl Go {
             return Vec::new();
         }
         let Some(channel) = message.channel.as_ref() else { return Vec::new() };
-        let Some(room) = self.rooms.get_mut(channel).filter(|room| room.voice.source != message.source) else {
+        let Some(room) = self.rooms.get_mut(channel).filter(|room| room.sender.source != message.source) else {
             return Vec::new();
         };
-        let Room { here, elsewhere, heard, .. } = room;
+        let ServerChannel { here, elsewhere, heard, .. } = room;
         let mut answer = None;
         match &message.body {
             Body::UserJoined { user, presence, assigns } if !here.contains_key(user) => {
@@ -178,6 +187,9 @@ impl Go {
             _ => {}
         }
         let topic = self.topics.channel(channel);
-        answer.map(|body| Act::Say(topic.into(), room.voice.say(Some(channel), now, body))).into_iter().collect()
+        answer
+            .map(|body| ForeignOutput::Publish(topic.into(), room.sender.envelope(Some(channel), now, body)))
+            .into_iter()
+            .collect()
     }
 }

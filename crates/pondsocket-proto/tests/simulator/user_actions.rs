@@ -1,4 +1,4 @@
-//! What people do: they join, show themselves, change and leave, and some want something of others.
+//! The actions of users: they join, show themselves, change and leave, and some request something of others.
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
@@ -6,14 +6,14 @@ use pondsocket_proto::id::UserId;
 
 use super::node::Life;
 use super::redis::Peer;
-use super::room::{Deed, json, presence, user};
-use super::world::{Event, Seat, World};
+use super::server_channel::{Action, json, presence, user};
+use super::world::{Event, Participant, World};
 
-/// What the first assign of each user says: which life of which node it is on.
+/// The key of the first assign of each user, which names the life of its node.
 pub(crate) const LIFE: &str = "life";
 
 #[derive(Clone, Copy)]
-enum Whim {
+enum ActionKind {
     Join,
     Leave,
     Show,
@@ -22,57 +22,57 @@ enum Whim {
     Crowd,
     Exodus,
     Reload,
-    ClusterRequest,
+    Request,
     Broadcast,
     Foreign,
 }
 
-const WHIMS: [(u64, Whim); 11] = [
-    (30, Whim::Join),
-    (16, Whim::Leave),
-    (24, Whim::Show),
-    (6, Whim::Hide),
-    (14, Whim::Assign),
-    (2, Whim::Crowd),
-    (3, Whim::Exodus),
-    (4, Whim::Reload),
-    (6, Whim::ClusterRequest),
-    (6, Whim::Broadcast),
-    (20, Whim::Foreign),
+const ACTIONS: [(u64, ActionKind); 11] = [
+    (30, ActionKind::Join),
+    (16, ActionKind::Leave),
+    (24, ActionKind::Show),
+    (6, ActionKind::Hide),
+    (14, ActionKind::Assign),
+    (2, ActionKind::Crowd),
+    (3, ActionKind::Exodus),
+    (4, ActionKind::Reload),
+    (6, ActionKind::Request),
+    (6, ActionKind::Broadcast),
+    (20, ActionKind::Foreign),
 ];
 
 impl World {
-    pub(crate) fn somebody_does_something(&mut self) {
+    pub(crate) fn a_user_acts(&mut self) {
         if self.is_over {
             return;
         }
         let pace = self.plan.pace;
         let next = self.rng.range((1, 2 * pace));
-        self.after(next, Event::Deed);
+        self.after(next, Event::Action);
         self.events += 1;
         let running = self.running();
         let Some(&peer) = self.rng.pick(&running) else { return };
         let channels = self.channels.clone();
         let channel = &channels[self.rng.index(channels.len())];
-        match self.rng.weighted(&WHIMS) {
-            Whim::Join => self.one_joins(peer, channel),
-            Whim::Leave => self.one_does(peer, channel, |_| Deed::Leave),
-            Whim::Show => self.one_does(peer, channel, |n| Deed::Show(Some(presence(n)))),
-            Whim::Hide => self.one_does(peer, channel, |_| Deed::Show(None)),
-            Whim::Assign => self.one_does(peer, channel, |n| Deed::Assign(format!("k{}", n % 3), json(&n))),
-            Whim::Crowd => (0..self.rng.range((2, 40))).for_each(|_| self.one_joins(peer, channel)),
-            Whim::Exodus => self.all_leave(peer, channel),
-            Whim::Reload => {
+        match self.rng.weighted(&ACTIONS) {
+            ActionKind::Join => self.one_joins(peer, channel),
+            ActionKind::Leave => self.one_does(peer, channel, |_| Action::Leave),
+            ActionKind::Show => self.one_does(peer, channel, |n| Action::Show(Some(presence(n)))),
+            ActionKind::Hide => self.one_does(peer, channel, |_| Action::Show(None)),
+            ActionKind::Assign => self.one_does(peer, channel, |n| Action::Assign(format!("k{}", n % 3), json(&n))),
+            ActionKind::Crowd => (0..self.rng.range((2, 40))).for_each(|_| self.one_joins(peer, channel)),
+            ActionKind::Exodus => self.all_leave(peer, channel),
+            ActionKind::Reload => {
                 self.all_leave(peer, channel);
                 self.one_joins(peer, channel);
             }
-            Whim::ClusterRequest => self.somebody_asks(peer, channel),
-            Whim::Broadcast => self.broadcast(peer, channel),
-            Whim::Foreign => self.a_stranger_does_something(channel),
+            ActionKind::Request => self.one_makes_a_request(peer, channel),
+            ActionKind::Broadcast => self.broadcast(peer, channel),
+            ActionKind::Foreign => self.a_foreign_user_acts(channel),
         }
     }
 
-    /// Who of the people of a channel may be on this node.
+    /// A user of the channel that may be on this node.
     fn person(&mut self, peer: Peer, channel: &ChannelKey) -> UserId {
         let number = self.rng.index(self.plan.people);
         match self.plan.shared {
@@ -93,24 +93,24 @@ impl World {
         assigns.set(LIFE, json(&node.id.source()));
         assigns.set("n", json(&number));
         let shown = shows.then(|| presence(number));
-        self.deed(peer, channel, who, Deed::Join(assigns, shown));
+        self.perform(peer, channel, who, Action::Join(assigns, shown));
     }
 
     pub(crate) fn members(&self, peer: Peer, channel: &ChannelKey) -> Vec<UserId> {
-        let Seat::Ours(node) = &self.seats[peer] else { return Vec::new() };
+        let Participant::Ours(node) = &self.participants[peer] else { return Vec::new() };
         node.rooms.get(channel).map(|room| room.members.keys().cloned().collect()).unwrap_or_default()
     }
 
-    fn one_does(&mut self, peer: Peer, channel: &ChannelKey, deed: impl FnOnce(u64) -> Deed) {
+    fn one_does(&mut self, peer: Peer, channel: &ChannelKey, action: impl FnOnce(u64) -> Action) {
         let (members, number) = (self.members(peer, channel), self.count());
         if let Some(who) = self.rng.pick(&members).cloned() {
-            self.deed(peer, channel, &who, deed(number));
+            self.perform(peer, channel, &who, action(number));
         }
     }
 
     fn all_leave(&mut self, peer: Peer, channel: &ChannelKey) {
         for who in self.members(peer, channel) {
-            self.deed(peer, channel, &who, Deed::Leave);
+            self.perform(peer, channel, &who, Action::Leave);
         }
     }
 
@@ -120,8 +120,8 @@ impl World {
         }
     }
 
-    /// Somebody on this node wants something of a user that is elsewhere, or is nowhere.
-    fn somebody_asks(&mut self, peer: Peer, channel: &ChannelKey) {
+    /// A request of this node that concerns a user on another node, or on none.
+    fn one_makes_a_request(&mut self, peer: Peer, channel: &ChannelKey) {
         let running = self.running();
         let other = self.rng.pick(&running).copied().unwrap_or(peer);
         let who = self.person(other, channel);
@@ -153,6 +153,6 @@ impl World {
 
     pub(crate) fn answered(&mut self, peer: Peer, id: u64, answer: Answer) {
         let asked = self.node(peer).expect("it is ours").asks.remove(&id);
-        self.judge.answered(peer, id, asked.is_some(), answer);
+        self.checker.answered(peer, id, asked.is_some(), answer);
     }
 }

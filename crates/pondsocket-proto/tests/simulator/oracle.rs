@@ -1,4 +1,4 @@
-//! What is true, and what should be shown of it where.
+//! The oracle: the users that are really there, and those that each node should show.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use pondsocket_proto::cluster::{ChannelKey, RemoteMember};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 
-use super::legacy::{Card, Cards};
+use super::foreign::{ForeignUser, ForeignUsers};
 use super::node::Node;
-use super::people::LIFE;
 use super::redis::Peer;
-use super::world::{Seat, World};
+use super::user_actions::LIFE;
+use super::world::{Participant, World};
 
 /// A node has this user.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ struct Claim {
 type Claims = BTreeMap<UserId, Vec<Claim>>;
 
 impl World {
-    /// What some node shows otherwise than it should.
+    /// The first difference between what a node shows and what it should show.
     pub(crate) fn difference(&self) -> Option<String> {
         self.channels.iter().find_map(|channel| {
             let claims = self.claims(channel);
@@ -39,44 +39,48 @@ impl World {
         })
     }
 
-    /// What is wrong with this list of users of other nodes.
+    /// The first fault of this list of users of other nodes.
     pub(crate) fn difference_of(
         &self,
         peer: Peer,
         channel: &ChannelKey,
         view: &BTreeMap<UserId, RemoteMember>,
     ) -> Option<String> {
-        let Seat::Ours(node) = &self.seats[peer] else { return None };
+        let Participant::Ours(node) = &self.participants[peer] else { return None };
         let tolerates = |user: &UserId, shown: Option<&RemoteMember>| self.tolerates(node, user, shown);
         compare(&self.expected(peer, &self.claims(channel)), view, tolerates)
     }
 
-    /// Whether it is beyond one of our nodes to know whether, and how, this user is to be shown. Servers of other languages
+    /// Returns whether one of our nodes cannot know whether, and how, this user is to be shown. Servers of other languages
     /// lose messages without a word, and JavaScript relays whom it believes to be there: also users of a node that died,
     /// or of a Go server who left, before the observer was born, so that it cannot know better.
     fn tolerates(&self, observer: &Node, user: &UserId, shown: Option<&RemoteMember>) -> bool {
-        if !self.plan.has_legacy() {
+        if !self.plan.has_foreign() {
             return false;
         }
         let life = shown.and_then(|shown| shown.assigns.get(LIFE)).and_then(|life| life.decode::<String>().ok());
         let is_long_gone = |life: String| {
-            let nodes =
-                self.seats.iter().filter_map(|seat| if let Seat::Ours(node) = seat { Some(node) } else { None });
+            let nodes = self
+                .participants
+                .iter()
+                .filter_map(|participant| if let Participant::Ours(node) = participant { Some(node) } else { None });
             nodes.filter(|node| node.id.source() == life).any(|node| node.ended <= observer.began)
         };
         match shown {
             // Go says what is so in any order.
-            None => is_stranger(user) && (self.plan.go || !self.plan.is_well()),
+            None => is_foreign(user) && (self.plan.go || !self.plan.is_well()),
             Some(_) if !self.plan.is_well() => true,
             Some(_) => self.plan.js && (life.is_some_and(is_long_gone) || self.has_left_go(user, observer.began)),
         }
     }
 
-    /// Whether a user has left a Go server by that time. Go may say who is there behind its word that somebody has left,
+    /// Returns whether a user has left a Go server by that time. Go may say who is there behind its word that somebody has left,
     /// and then JavaScript believes for long that it is there.
     fn has_left_go(&self, user: &UserId, by: u64) -> bool {
-        let left = |seat: &Seat| if let Seat::Go(go) = seat { go.left.get(user.as_str()).copied() } else { None };
-        self.seats.iter().filter_map(left).any(|left| left <= by)
+        let left = |participant: &Participant| {
+            if let Participant::Go(go) = participant { go.left.get(user.as_str()).copied() } else { None }
+        };
+        self.participants.iter().filter_map(left).any(|left| left <= by)
     }
 
     fn claims(&self, channel: &ChannelKey) -> Claims {
@@ -88,22 +92,22 @@ impl World {
                 claims.entry(user.clone()).or_default().push(Claim { peer, rank, assigns, presence });
             }
         }
-        for (peer, here, _) in self.strangers(channel) {
-            for (user, Card { assigns, presence, .. }) in here {
+        for (peer, here, _) in self.foreign_servers(channel) {
+            for (user, ForeignUser { assigns, presence, .. }) in here {
                 let (assigns, presence) = (assigns.clone(), presence.clone());
                 let claim = Claim { peer, rank: (0, String::new()), assigns, presence };
-                claims.entry(super::room::user(user)).or_default().push(claim);
+                claims.entry(super::server_channel::user(user)).or_default().push(claim);
             }
         }
         claims
     }
 
-    /// Servers of other languages in a channel: who is there, and whom they think to be elsewhere.
-    fn strangers(&self, channel: &ChannelKey) -> impl Iterator<Item = (Peer, &Cards, &Cards)> {
-        self.seats.iter().enumerate().filter_map(move |(peer, seat)| match seat {
-            Seat::Js(js) => js.rooms.get(channel).map(|room| (peer, &room.here, &room.elsewhere)),
-            Seat::Go(go) => go.rooms.get(channel).map(|room| (peer, &room.here, &room.elsewhere)),
-            Seat::Ours(_) => None,
+    /// The foreign servers in a channel, with their users there and those that they believe to be on other nodes.
+    fn foreign_servers(&self, channel: &ChannelKey) -> impl Iterator<Item = (Peer, &ForeignUsers, &ForeignUsers)> {
+        self.participants.iter().enumerate().filter_map(move |(peer, participant)| match participant {
+            Participant::Js(js) => js.rooms.get(channel).map(|room| (peer, &room.here, &room.elsewhere)),
+            Participant::Go(go) => go.rooms.get(channel).map(|room| (peer, &room.here, &room.elsewhere)),
+            Participant::Ours(_) => None,
         })
     }
 
@@ -120,25 +124,26 @@ impl World {
         claims.iter().filter_map(one).collect()
     }
 
-    /// What some server of another language thinks otherwise than it should of users of our nodes. What they do to each
-    /// other's users is their affair.
+    /// The first difference between the users of ours that a foreign server knows and those that it should know. The users
+    /// of other foreign servers do not count.
     pub(crate) fn foreign_difference(&self) -> Option<String> {
         self.channels.iter().find_map(|channel| {
             let claims = self.claims(channel);
-            self.strangers(channel).filter(|(_, here, _)| !here.is_empty()).find_map(|(peer, _, elsewhere)| {
-                let shown = |card: &Card| RemoteMember {
+            self.foreign_servers(channel).filter(|(_, here, _)| !here.is_empty()).find_map(|(peer, _, elsewhere)| {
+                let shown = |card: &ForeignUser| RemoteMember {
                     assigns: card.assigns.clone(),
                     presence: card.presence.clone(),
                     over_local: false,
                 };
-                let view = elsewhere.iter().map(|(user, card)| (super::room::user(user), shown(card))).collect();
+                let view =
+                    elsewhere.iter().map(|(user, card)| (super::server_channel::user(user), shown(card))).collect();
                 let mut expected = self.expected(peer, &claims);
                 if self.plan.go {
                     // Nobody can take back what Go has heard in the wrong order, or make it hide somebody.
                     expected.retain(|_, shown| shown.presence.is_some());
                 }
                 let is_tolerated =
-                    |user: &UserId, shown: Option<&RemoteMember>| is_stranger(user) || self.plan.go && shown.is_some();
+                    |user: &UserId, shown: Option<&RemoteMember>| is_foreign(user) || self.plan.go && shown.is_some();
                 let what = compare(&expected, &view, is_tolerated)?;
                 Some(format!("{peer} (foreign) in {}: {what}", channel.channel))
             })
@@ -147,7 +152,7 @@ impl World {
 }
 
 /// Users of servers of other languages have names of their own.
-fn is_stranger(user: &UserId) -> bool {
+fn is_foreign(user: &UserId) -> bool {
     user.as_str().starts_with('x')
 }
 

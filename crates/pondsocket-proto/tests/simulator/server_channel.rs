@@ -18,16 +18,16 @@ pub(crate) struct Member {
 }
 
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct ServerChannel {
     pub(crate) key: ChannelKey,
     pub(crate) instance: u64,
     pub(crate) members: BTreeMap<UserId, Member>,
     pub(crate) view: BTreeMap<UserId, RemoteMember>,
 }
 
-/// What a member does, or has to undergo.
+/// An action of a member, or a command that is executed on it.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     Join(Assigns, Option<Object>),
     Leave,
     Show(Option<Object>),
@@ -35,56 +35,56 @@ pub(crate) enum Deed {
     Merge(Assigns),
 }
 
-impl Room {
-    pub(crate) fn new(key: ChannelKey, instance: u64) -> Room {
-        Room { key, instance, members: BTreeMap::new(), view: BTreeMap::new() }
+impl ServerChannel {
+    pub(crate) fn new(key: ChannelKey, instance: u64) -> ServerChannel {
+        ServerChannel { key, instance, members: BTreeMap::new(), view: BTreeMap::new() }
     }
 
-    /// Does it, and says what the core is to be told. A deed that cannot be done does nothing.
-    pub(crate) fn deed(&mut self, user: &UserId, deed: Deed, now: u64) -> Vec<Input> {
+    /// Does it, and says what the core is to be told. A action that cannot be done does nothing.
+    pub(crate) fn perform(&mut self, user: &UserId, action: Action, now: u64) -> Vec<Input> {
         let user = user.clone();
-        let changes = match (self.members.get_mut(&user), deed) {
-            (None, Deed::Join(assigns, presence)) => {
+        let changes = match (self.members.get_mut(&user), action) {
+            (None, Action::Join(assigns, presence)) => {
                 let member = Member { joined: now, assigns: assigns.clone(), presence: presence.clone() };
                 self.members.insert(user.clone(), member);
                 let shown =
                     presence.map(|presence| MemberChange::Presence { user: user.clone(), presence: Some(presence) });
                 [MemberChange::Joined { user, assigns }].into_iter().chain(shown).collect()
             }
-            (Some(_), Deed::Leave) => {
+            (Some(_), Action::Leave) => {
                 self.members.remove(&user);
                 vec![MemberChange::Left { user }]
             }
-            (Some(member), Deed::Show(presence)) => {
+            (Some(member), Action::Show(presence)) => {
                 member.presence = presence.clone();
                 vec![MemberChange::Presence { user, presence }]
             }
-            (Some(member), Deed::Assign(key, value)) => {
+            (Some(member), Action::Assign(key, value)) => {
                 member.assigns.set(&key, value);
                 vec![MemberChange::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }]
             }
-            (Some(member), Deed::Merge(assigns)) => {
+            (Some(member), Action::Merge(assigns)) => {
                 member.assigns.merge(assigns);
                 vec![MemberChange::Assigns { user, assigns: member.assigns.clone(), key: None }]
             }
-            (Some(_), Deed::Join(..)) | (None, _) => Vec::new(),
+            (Some(_), Action::Join(..)) | (None, _) => Vec::new(),
         };
         changes.into_iter().map(|change| Input::Local { channel: self.key.clone(), change }).collect()
     }
 
-    /// What another node wants of a user here.
+    /// The action that executes a command of another node.
     pub(crate) fn execute(&mut self, user: &UserId, command: Command, now: u64) -> (Verdict, Vec<Input>) {
-        let deed = match command {
-            Command::Evict { .. } | Command::Remove => Deed::Leave,
-            Command::Assign { key, value } => Deed::Assign(key, value),
-            Command::MergeAssigns(assigns) => Deed::Merge(assigns),
-            Command::Presence(presence) => Deed::Show(Some(presence)),
-            Command::Untrack => Deed::Show(None),
+        let action = match command {
+            Command::Evict { .. } | Command::Remove => Action::Leave,
+            Command::Assign { key, value } => Action::Assign(key, value),
+            Command::MergeAssigns(assigns) => Action::Merge(assigns),
+            Command::Presence(presence) => Action::Show(Some(presence)),
+            Command::Untrack => Action::Show(None),
         };
         if !self.members.contains_key(user) {
             return (Verdict::NotFound, Vec::new());
         }
-        (Verdict::Done, self.deed(user, deed, now))
+        (Verdict::Done, self.perform(user, action, now))
     }
 
     pub(crate) fn apply(&mut self, changes: Vec<RemoteChange>) {

@@ -1,20 +1,20 @@
-//! The course of a schedule: trouble, then quiet, and then one thing after the other is tried on nodes that are well.
+//! The course of a schedule: faults, then quiet, and then one operation after the other on healthy nodes.
 
 use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
 use pondsocket_proto::id::UserId;
 
-use super::invariants::Violation;
+use super::checker::Violation;
 use super::node::Life;
 use super::redis::Peer;
-use super::room::{Deed, presence};
 use super::sabotage::Sabotage;
+use super::server_channel::{Action, presence};
 use super::trace::Trace;
-use super::world::{Seat, World};
+use super::world::{Participant, World};
 
 const ENOUGH_EVENTS: u64 = 2000;
 const SECOND: u64 = 1000;
 
-/// What came of one schedule.
+/// The outcome of one schedule.
 pub(crate) struct Report {
     pub(crate) events: u64,
     pub(crate) violation: Option<Violation>,
@@ -24,21 +24,21 @@ pub(crate) struct Report {
 pub(crate) fn run(seed: u64, trace: Trace, sabotage: Option<Sabotage>) -> Report {
     let mut world = World::new(seed, trace, sabotage);
     world.play();
-    let World { events, judge, trace, .. } = world;
-    Report { events, violation: judge.violation().cloned(), trace }
+    let World { events, checker, trace, .. } = world;
+    Report { events, violation: checker.violation().cloned(), trace }
 }
 
 impl World {
     fn play(&mut self) {
-        self.trouble_time();
-        self.mend_everything();
-        let (bound, mended) = (self.quiet_time(), self.now);
+        self.faulty_time();
+        self.repair_everything();
+        let (bound, repaired) = (self.quiet_time(), self.now);
         self.settles_within(bound, "I1");
         // Whoever seemed dead may have been hidden and shown again.
-        self.run_until(mended + bound);
+        self.run_until(repaired + bound);
         self.settles_within(0, "I1");
-        if self.plan.has_legacy() && self.plan.is_well() {
-            self.strangers_settle();
+        if self.plan.has_foreign() && self.plan.is_well() {
+            self.foreign_servers_settle();
         }
         let acts: [fn(&mut World); 7] = [
             World::nothing_is_said,
@@ -50,33 +50,33 @@ impl World {
             World::one_dies,
         ];
         for act in acts {
-            if self.judge.is_content() && self.live().count() >= 2 {
+            if self.checker.is_content() && self.live().count() >= 2 {
                 act(self);
             }
         }
     }
 
-    fn trouble_time(&mut self) {
+    fn faulty_time(&mut self) {
         let mut looked = 0;
         while (self.events < ENOUGH_EVENTS || self.now < 20 * SECOND)
             && self.now < 900 * SECOND
-            && self.judge.is_content()
+            && self.checker.is_content()
         {
             self.run_until(self.now + 500);
             self.asks_are_answered();
             if self.plan.is_well() && self.events > looked + 300 {
-                // Everybody is silent for a moment, and then all views are equal. (A deed that is due anyway is done.)
+                // Everybody is silent for a moment, and then all views are equal. (A action that is due anyway is done.)
                 looked = self.events;
                 self.is_over = true;
                 let bound = self.at_once();
                 self.settles_within(bound, "I4");
                 self.is_over = false;
-                self.after(1, super::world::Event::Deed);
+                self.after(1, super::world::Event::Action);
             }
         }
     }
 
-    /// How long it may take until nodes agree, once nothing is wrong any more.
+    /// The time in which nodes have to agree, once nothing is wrong any more.
     fn quiet_time(&self) -> u64 {
         let plan = &self.plan;
         match (plan.is_well(), plan.silent > 0) {
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// How long it takes until a change is seen if all is well: the way, the coalescing, and commands that others want.
+    /// The time in which a change is seen if all is well: the way, the coalescing, and commands of others.
     fn at_once(&self) -> u64 {
         let commands = 700;
         // Go handles what it hears after a while, and says what it has to say after a while.
@@ -99,13 +99,13 @@ impl World {
     /// Runs until all views are as they should be, at most that long.
     fn settles_within(&mut self, bound: u64, rule: &'static str) {
         let (start, step) = (self.now, 50);
-        while self.judge.is_content() {
+        while self.checker.is_content() {
             if std::mem::replace(&mut self.is_dirty, false) && self.difference().is_none() {
                 return self.note(|| "all views are equal".to_owned());
             }
             if self.now >= start + bound {
                 if let Some(what) = self.difference() {
-                    self.judge.violated(rule, format!("after {bound} ms: {what}"));
+                    self.checker.violated(rule, format!("after {bound} ms: {what}"));
                 }
                 return;
             }
@@ -113,13 +113,13 @@ impl World {
         }
     }
 
-    fn strangers_settle(&mut self) {
+    fn foreign_servers_settle(&mut self) {
         let (start, bound) = (self.now, 65 * SECOND);
-        while self.judge.is_content() {
+        while self.checker.is_content() {
             match self.foreign_difference() {
                 None => return,
                 Some(what) if self.now >= start + bound => {
-                    return self.judge.violated("I7", format!("after {bound} ms: {what}"));
+                    return self.checker.violated("I7", format!("after {bound} ms: {what}"));
                 }
                 Some(_) => self.run_until(self.now + 500),
             }
@@ -136,26 +136,26 @@ impl World {
                 .map(|(_, ask)| format!("{peer} has not answered {ask:?}"))
         });
         if let Some(late) = late.filter(|_| self.plan.faults.is_none()) {
-            self.judge.violated("asks", late);
+            self.checker.violated("asks", late);
         }
     }
 
     fn nothing_is_said(&mut self) {
-        if self.plan.has_legacy() {
+        if self.plan.has_foreign() {
             return;
         }
         // Whatever was on its way, and questions that wait for answers.
         self.run_until(self.now + 75 * SECOND);
-        self.judge.be_still(true);
+        self.checker.be_still(true);
         self.run_until(self.now + 30 * SECOND);
-        self.judge.be_still(false);
+        self.checker.be_still(false);
         self.settles_within(0, "I1");
     }
 
     fn one_is_seen_at_once(&mut self) {
         self.everybody_is_somewhere();
         let (peer, channel) = self.somewhere();
-        self.joins(peer, &channel, &super::room::user("the last to come"));
+        self.joins(peer, &channel, &super::server_channel::user("the last to come"));
         let bound = self.plan.hop() + self.plan.tick_late + 60;
         self.settles_within(bound, "I4");
     }
@@ -164,7 +164,7 @@ impl World {
     fn everybody_is_somewhere(&mut self) {
         for peer in self.running() {
             let channel = self.channels[0].clone();
-            let who = super::room::user(&format!("watcher {peer}"));
+            let who = super::server_channel::user(&format!("watcher {peer}"));
             self.joins(peer, &channel, &who);
         }
         let (bound, start) = (3 * SECOND, self.now);
@@ -185,12 +185,12 @@ impl World {
         let (peer, channel) = self.somewhere();
         let others: Vec<_> = self.running().into_iter().filter(|other| *other != peer).collect();
         let Some(&other) = self.rng.pick(&others) else { return };
-        self.judge.expect_divergence();
+        self.checker.expect_divergence();
         self.redis.lose_next(other);
         self.note(|| format!("** the next message to {other} is lost"));
-        let who = super::room::user(&format!("watcher {peer}"));
+        let who = super::server_channel::user(&format!("watcher {peer}"));
         let shown = presence(self.count());
-        self.deed(peer, &channel, &who, Deed::Show(Some(shown)));
+        self.perform(peer, &channel, &who, Action::Show(Some(shown)));
         let bound = 6 * SECOND + 2 * self.plan.hop() + 2 * self.plan.tick_late;
         self.settles_within(bound, "silent loss");
     }
@@ -200,33 +200,33 @@ impl World {
         let (asker, channel) = self.somewhere();
         let others: Vec<_> = self.running().into_iter().filter(|other| *other != asker).collect();
         let Some(&other) = self.rng.pick(&others) else { return };
-        let who = super::room::user(&format!("watcher {other}"));
+        let who = super::server_channel::user(&format!("watcher {other}"));
         let is_here = |world: &World| world.members(other, &channel).contains(&who);
         if !is_here(self) {
             return;
         }
-        let (user, nobody) = (who.clone(), super::room::user("nobody"));
-        let sure = !self.plan.has_legacy();
+        let (user, nobody) = (who.clone(), super::server_channel::user("nobody"));
+        let sure = !self.plan.has_foreign();
         let found = self.asks(asker, ClusterRequest::Get { channel: channel.clone(), user: user.clone() });
         if !matches!(found, Some(Answer::Found(_))) {
-            self.judge.violated("asks", format!("{asker} asked for {user}, who is on {other}: {found:?}"));
+            self.checker.violated("asks", format!("{asker} asked for {user}, who is on {other}: {found:?}"));
         }
         let nobody = self.asks(asker, ClusterRequest::Get { channel: channel.clone(), user: nobody });
         if sure && nobody != Some(Answer::NotFound) {
-            self.judge.violated("asks", format!("{asker} asked for nobody: {nobody:?}"));
+            self.checker.violated("asks", format!("{asker} asked for nobody: {nobody:?}"));
         }
         self.outsiders_ask();
-        let (value, key) = (super::room::json(&7), "told".to_owned());
+        let (value, key) = (super::server_channel::json(&7), "told".to_owned());
         let assigned =
             self.asks(asker, ClusterRequest::Assign { channel: channel.clone(), user: user.clone(), key, value });
         let reason = "the end".to_owned();
         let evicted = self.asks(asker, ClusterRequest::Evict { channel: channel.clone(), user: user.clone(), reason });
         let refused = self.plan.refusals > 0 && assigned == Some(Answer::Refused);
         if sure && !refused && assigned != Some(Answer::Confirmed) {
-            self.judge.violated("asks", format!("{asker} changed {user} on {other}: {assigned:?}"));
+            self.checker.violated("asks", format!("{asker} changed {user} on {other}: {assigned:?}"));
         }
         if (sure && evicted != Some(Answer::Confirmed)) || is_here(self) {
-            self.judge.violated("asks", format!("{asker} evicted {user} from {other}: {evicted:?}"));
+            self.checker.violated("asks", format!("{asker} evicted {user} from {other}: {evicted:?}"));
         }
         let bound = self.at_once();
         self.settles_within(bound, "I4");
@@ -243,28 +243,28 @@ impl World {
         };
         let answer = self.asks(peer, ClusterRequest::Users { channel: channel.clone() });
         // Questions wait for half a second: some answers come later where everything is slow.
-        let is_slow = self.plan.has_legacy() || 2 * self.plan.hop() + self.plan.tick_late > 400;
+        let is_slow = self.plan.has_foreign() || 2 * self.plan.hop() + self.plan.tick_late > 400;
         let told = match &answer {
             Some(Answer::Users { complete: false, .. }) if is_slow => return,
             Some(Answer::Users { users, complete }) if *complete || is_slow => users.clone(),
-            _ => return self.judge.violated("asks", format!("{peer} asked who is in {channel:?}: {answer:?}")),
+            _ => return self.checker.violated("asks", format!("{peer} asked who is in {channel:?}: {answer:?}")),
         };
         if let Some(what) = self.difference_of(peer, &channel, &told.into_iter().collect()) {
-            self.judge.violated("asks", format!("{peer} asked who is in {channel:?}, and {what}"));
+            self.checker.violated("asks", format!("{peer} asked who is in {channel:?}, and {what}"));
         }
     }
 
     fn asks(&mut self, peer: Peer, ask: ClusterRequest) -> Option<Answer> {
         let id = self.ask(peer, ask)?;
         self.run_until(self.now + 3500);
-        self.judge.answers.remove(&(peer, id))
+        self.checker.answers.remove(&(peer, id))
     }
 
     fn one_goes(&mut self) {
         self.everybody_is_somewhere();
         let (peer, _) = self.somewhere();
         self.note(|| format!("** {peer} goes"));
-        self.judge.expect_deaths();
+        self.checker.expect_deaths();
         self.stop(peer);
         self.settles_within(SECOND, "I4 stop");
     }
@@ -272,13 +272,13 @@ impl World {
     /// A node dies, and its name comes back at once, with one of its users.
     fn one_comes_again(&mut self) {
         let (peer, channel) = self.somewhere();
-        let Seat::Ours(node) = &self.seats[peer] else { return };
+        let Participant::Ours(node) = &self.participants[peer] else { return };
         let name = node.id.name.clone();
         self.kill(peer);
         let again = self.rng.range((1, 2000));
         self.run_until(self.now + again);
         let young = self.start_node(&name);
-        let who: UserId = super::room::user(&format!("watcher {peer}"));
+        let who: UserId = super::server_channel::user(&format!("watcher {peer}"));
         self.joins(young, &channel, &who);
         self.settles_within(5500, "I4 restart");
         self.run_until(self.now + 10 * SECOND);

@@ -9,34 +9,42 @@ use pondsocket_proto::cluster::message::{Body, Envelope};
 use pondsocket_proto::cluster::{ChannelKey, Topics};
 use pondsocket_proto::wire::Object;
 
-use super::legacy::{Card, Cards, Foreign, LIFETIME, SCAN, Voice, heartbeat, non_empty, state};
-use super::room::json;
-use super::world::Act;
+use super::foreign::{
+    ForeignAction, ForeignSender, ForeignUser, ForeignUsers, LIFETIME, SCAN, heartbeat, non_empty, state,
+};
+use super::server_channel::json;
+use super::world::ForeignOutput;
 
 pub(crate) struct Js {
     topics: Topics,
-    voice: Voice,
-    pub(crate) rooms: BTreeMap<ChannelKey, Room>,
+    sender: ForeignSender,
+    pub(crate) rooms: BTreeMap<ChannelKey, ServerChannel>,
     heard: BTreeMap<Arc<str>, u64>,
     next_scan: u64,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Room {
-    pub(crate) here: Cards,
-    pub(crate) elsewhere: Cards,
+pub(crate) struct ServerChannel {
+    pub(crate) here: ForeignUsers,
+    pub(crate) elsewhere: ForeignUsers,
 }
 
 impl Js {
     pub(crate) fn new(source: &str, topics: Topics) -> Js {
-        Js { topics, voice: Voice::new(source), rooms: BTreeMap::new(), heard: BTreeMap::new(), next_scan: SCAN }
+        Js {
+            topics,
+            sender: ForeignSender::new(source),
+            rooms: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            next_scan: SCAN,
+        }
     }
 
-    fn say(&mut self, channel: &ChannelKey, now: u64, body: Body) -> Act {
-        Act::Say(self.topics.channel(channel).into(), self.voice.say(Some(channel), now, body))
+    fn say(&mut self, channel: &ChannelKey, now: u64, body: Body) -> ForeignOutput {
+        ForeignOutput::Publish(self.topics.channel(channel).into(), self.sender.envelope(Some(channel), now, body))
     }
 
-    pub(crate) fn timer(&mut self, now: u64) -> Vec<Act> {
+    pub(crate) fn timer(&mut self, now: u64) -> Vec<ForeignOutput> {
         if now >= self.next_scan {
             self.next_scan = now + SCAN;
             let dead: Vec<_> =
@@ -47,53 +55,58 @@ impl Js {
                 rooms.for_each(|room| room.elsewhere.retain(|_, card| card.node.as_ref() != Some(&node)));
             }
         }
-        vec![heartbeat(&self.topics, &mut self.voice, now)]
+        vec![heartbeat(&self.topics, &mut self.sender, now)]
     }
 
-    pub(crate) fn deed(
+    pub(crate) fn perform(
         &mut self,
         channel: &ChannelKey,
         name: &Arc<str>,
-        deed: Foreign,
+        action: ForeignAction,
         choice: u64,
         now: u64,
-    ) -> Vec<Act> {
-        let mut acts = Vec::new();
-        if let (Foreign::Join(..), false) = (&deed, self.rooms.contains_key(channel)) {
-            self.rooms.insert(channel.clone(), Room::default());
-            acts.push(Act::Interest { add: vec![self.topics.channel(channel).into()], remove: vec![] });
+    ) -> Vec<ForeignOutput> {
+        let mut outputs = Vec::new();
+        if let (ForeignAction::Join(..), false) = (&action, self.rooms.contains_key(channel)) {
+            self.rooms.insert(channel.clone(), ServerChannel::default());
+            outputs.push(ForeignOutput::UpdateSubscriptions {
+                add: vec![self.topics.channel(channel).into()],
+                remove: vec![],
+            });
         }
-        let Some(room) = self.rooms.get_mut(channel) else { return acts };
+        let Some(room) = self.rooms.get_mut(channel) else { return outputs };
         let user = name.clone();
-        let bodies = match (room.here.get_mut(name), deed) {
-            (None, Foreign::Join(assigns, presence)) => {
-                room.here
-                    .insert(user.clone(), Card { assigns: assigns.clone(), presence: presence.clone(), node: None });
+        let bodies = match (room.here.get_mut(name), action) {
+            (None, ForeignAction::Join(assigns, presence)) => {
+                room.here.insert(
+                    user.clone(),
+                    ForeignUser { assigns: assigns.clone(), presence: presence.clone(), node: None },
+                );
                 let nothing = non_empty(None);
                 let shown = presence.map(|presence| Body::PresenceUpdate { user: user.clone(), presence, event: None });
                 [Body::UserJoined { user, presence: nothing, assigns }].into_iter().chain(shown).collect()
             }
-            (Some(_), Foreign::Leave) => {
+            (Some(_), ForeignAction::Leave) => {
                 room.here.remove(name);
                 vec![Body::UserLeft { user }]
             }
-            (Some(card), Foreign::Show(presence)) => {
+            (Some(card), ForeignAction::Show(presence)) => {
                 card.presence = Some(presence.clone());
                 vec![Body::PresenceUpdate { user, presence, event: None }]
             }
-            (Some(card), Foreign::Assign(key, value)) => {
+            (Some(card), ForeignAction::Assign(key, value)) => {
                 card.assigns.set(&key, json(&value));
                 let assigns = Some(card.assigns.clone());
                 vec![Body::AssignsUpdate { user, assigns, delta: Some((key, json(&value))) }]
             }
-            (_, Foreign::EvictElsewhere) => match pick(&room.elsewhere, choice) {
+            (_, ForeignAction::EvictElsewhere) => match pick(&room.elsewhere, choice) {
                 Some(user) => {
                     room.elsewhere.remove(&user);
                     vec![Body::EvictUser { user, reason: format!("js {choice}") }]
                 }
                 None => vec![],
             },
-            (_, Foreign::AssignElsewhere(value)) => match pick(&room.elsewhere, choice) {
+            (_, ForeignAction::AssignElsewhere(value)) => match pick(&room.elsewhere, choice) {
                 Some(user) => {
                     let card = room.elsewhere.get_mut(&user).expect("it was picked");
                     card.assigns.set("js", json(&value));
@@ -103,20 +116,20 @@ impl Js {
             },
             _ => vec![],
         };
-        acts.extend(bodies.into_iter().map(|body| self.say(channel, now, body)));
-        acts.extend(self.close_if_empty(channel));
-        acts
+        outputs.extend(bodies.into_iter().map(|body| self.say(channel, now, body)));
+        outputs.extend(self.close_if_empty(channel));
+        outputs
     }
 
     /// It closes a channel only when nobody is known elsewhere either.
-    fn close_if_empty(&mut self, channel: &ChannelKey) -> Option<Act> {
+    fn close_if_empty(&mut self, channel: &ChannelKey) -> Option<ForeignOutput> {
         self.rooms.get(channel).filter(|room| room.here.is_empty() && room.elsewhere.is_empty())?;
         self.rooms.remove(channel);
-        Some(Act::Interest { add: vec![], remove: vec![self.topics.channel(channel).into()] })
+        Some(ForeignOutput::UpdateSubscriptions { add: vec![], remove: vec![self.topics.channel(channel).into()] })
     }
 
-    pub(crate) fn subscribed(&mut self, topics: &[Rc<str>], now: u64) -> Vec<Act> {
-        let is_new = |(key, room): &(&ChannelKey, &Room)| {
+    pub(crate) fn subscribed(&mut self, topics: &[Rc<str>], now: u64) -> Vec<ForeignOutput> {
+        let is_new = |(key, room): &(&ChannelKey, &ServerChannel)| {
             room.elsewhere.is_empty() && topics.iter().any(|topic| **topic == *self.topics.channel(key))
         };
         let channels: Vec<_> = self.rooms.iter().filter(is_new).map(|(key, _)| key.clone()).collect();
@@ -124,8 +137,8 @@ impl Js {
         channels.iter().map(|channel| self.say(channel, now, request())).collect()
     }
 
-    pub(crate) fn hear(&mut self, message: &Envelope, now: u64) -> Vec<Act> {
-        if message.source == self.voice.source {
+    pub(crate) fn hear(&mut self, message: &Envelope, now: u64) -> Vec<ForeignOutput> {
+        if message.source == self.sender.source {
             return Vec::new();
         }
         if let Body::NodeHeartbeat { node } = &message.body {
@@ -134,7 +147,7 @@ impl Js {
         }
         let Some(channel) = message.channel.as_ref() else { return Vec::new() };
         let Some(room) = self.rooms.get_mut(channel) else { return Vec::new() };
-        let Room { here, elsewhere } = room;
+        let ServerChannel { here, elsewhere } = room;
         let source = &message.source;
         let heard = &mut self.heard;
         let mut attribute = |user: &Arc<str>, assigns: &Assigns, presence: &Option<Object>| {
@@ -191,13 +204,13 @@ impl Js {
             }
             _ => {}
         }
-        let mut acts: Vec<_> = answer.map(|body| self.say(channel, now, body)).into_iter().collect();
-        acts.extend(self.close_if_empty(channel));
-        acts
+        let mut outputs: Vec<_> = answer.map(|body| self.say(channel, now, body)).into_iter().collect();
+        outputs.extend(self.close_if_empty(channel));
+        outputs
     }
 }
 
-pub(crate) fn pick(cards: &Cards, choice: u64) -> Option<Arc<str>> {
+pub(crate) fn pick(cards: &ForeignUsers, choice: u64) -> Option<Arc<str>> {
     let index = choice.checked_rem(cards.len() as u64)?;
     cards.keys().nth(index as usize).cloned()
 }

@@ -1,4 +1,4 @@
-//! The judge: it sees what every core is told and what it wants, and notes the first thing that must not be.
+//! The checker: it sees the inputs and outputs of every core, and notes the first that breaks a rule.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use pondsocket_proto::cluster::message::{Body, ChannelState, Envelope};
 use pondsocket_proto::cluster::{Answer, ChannelKey, Command, Input, NodeId, Output, RemoteChange};
 
-use super::people::LIFE;
 use super::redis::Peer;
 use super::schedule::Plan;
+use super::user_actions::LIFE;
 
-/// What must not be.
+/// A rule that was broken.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) rule: &'static str,
@@ -24,37 +24,37 @@ impl fmt::Display for Violation {
     }
 }
 
-/// How far an owner had got: which life, and which version.
+/// The state of an owner: its life, and its version.
 type At = (u64, u64);
 
-pub(crate) struct Judge {
+pub(crate) struct Checker {
     is_well: bool,
-    /// Nothing is lost unless it is reported, so whatever diverges is a bug.
+    /// True if each loss is reported, so that any divergence is a bug.
     is_loud: bool,
     relays: bool,
     has_leases: bool,
     violation: Option<Violation>,
     lives: HashMap<String, NodeId>,
     ids: HashMap<Peer, NodeId>,
-    /// What an owner has last said of itself.
+    /// The last version that an owner has published.
     said: HashMap<(Peer, ChannelKey), u64>,
-    /// What a node has last said to know of an owner, in one life of a channel.
+    /// The last state of an owner that a node has said to hold, in one life of a channel.
     known: HashMap<(Peer, ChannelKey, Arc<str>), At>,
     /// The youngest life of a name that a node was told of.
     youngest: HashMap<(Peer, Arc<str>), u64>,
     evicted: HashSet<(Peer, String)>,
     delivered: HashSet<(Peer, String)>,
     spins: (Peer, u64, u32),
-    /// From then on nobody should have anything to say but beats and digests.
+    /// True while nothing may be published but renewals and digests.
     is_still: bool,
-    /// Nodes are about to die, and names to come back.
+    /// True when nodes are about to die, and names to come back.
     expects_deaths: bool,
     pub(crate) answers: HashMap<(Peer, u64), Answer>,
 }
 
-impl Judge {
-    pub(crate) fn new(plan: &Plan) -> Judge {
-        Judge {
+impl Checker {
+    pub(crate) fn new(plan: &Plan) -> Checker {
+        Checker {
             is_well: plan.is_well(),
             is_loud: plan.silent == 0,
             relays: plan.js,
@@ -106,7 +106,7 @@ impl Judge {
         self.expects_deaths = true;
     }
 
-    /// A core is told something.
+    /// Takes in an input of a core.
     pub(crate) fn told(&mut self, peer: Peer, input: &Input) {
         match input {
             // Where there are leases a life counts when it is seen to hold one: anybody may call himself newer.
@@ -126,7 +126,7 @@ impl Judge {
         *youngest = id.incarnation.max(*youngest);
     }
 
-    /// A core wants something.
+    /// Takes in an output of a core.
     pub(crate) fn wanted(&mut self, peer: Peer, output: &Output, _now: u64) {
         match output {
             Output::Publish { message, .. } => self.said(peer, message),
@@ -182,7 +182,7 @@ impl Judge {
         if self.is_still && !is_routine(&message.body) {
             self.violated(
                 "I8",
-                format!("{peer} has something to say when all is quiet: {}", super::show::envelope(message)),
+                format!("{peer} has something to say when all is quiet: {}", super::format::envelope(message)),
             );
         }
     }
@@ -235,7 +235,7 @@ impl Judge {
     }
 }
 
-/// What may be said when nothing happens.
+/// Returns whether a message is to be expected when nothing happens.
 fn is_routine(body: &Body) -> bool {
     matches!(body, Body::NodeHeartbeat { .. } | Body::Digest { .. } | Body::Node(_))
 }

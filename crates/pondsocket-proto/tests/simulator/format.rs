@@ -45,7 +45,7 @@ pub(crate) fn output(output: &Output) -> String {
         Output::Publish { topic, message } => format!("{}: {}", short(topic), envelope(message)),
         Output::UpdateSubscriptions { add, remove } => {
             let list = |topics: &[String]| topics.iter().map(|topic| short(topic)).collect::<Vec<_>>().join(" ");
-            format!("interest +[{}] -[{}]", list(add), list(remove))
+            format!("wanted_topics +[{}] -[{}]", list(add), list(remove))
         }
         Output::RemoteMembers { channel, instance, changes } => format!("{} ({instance}) {changes:?}", at(channel)),
         other => format!("{other:?}"),

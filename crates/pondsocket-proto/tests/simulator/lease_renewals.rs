@@ -1,0 +1,71 @@
+//! The renewal of leases: one each second, one at a time, answered within two seconds or not at all.
+
+use pondsocket_proto::cluster::{Input, Lease};
+
+use super::node::{Life, LinkFault};
+use super::redis::Peer;
+use super::world::{Event, World};
+
+const TIMEOUT: u64 = 2000;
+
+impl World {
+    pub(crate) fn renew(&mut self, peer: Peer) {
+        let Some(node) = self.node(peer) else { return };
+        if node.life == Life::Over {
+            return;
+        }
+        let again = self.rng.range((900, 1100));
+        self.after(again, Event::Renew(peer));
+        self.renew_now(peer);
+    }
+
+    pub(crate) fn renew_now(&mut self, peer: Peer) {
+        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
+        let (life, link_fault) = (node.life, node.link_fault);
+        let can_say = self.redis.is_up(peer) && link_fault != Some(LinkFault::Mute);
+        let node = self.node(peer).expect("it is ours");
+        if life == Life::Paused || !can_say || node.is_renewing {
+            return;
+        }
+        node.is_renewing = true;
+        let (session, delay) = (self.redis.session(peer), self.rng.range(self.plan.delay));
+        let at = (self.now + delay).max(self.redis.stalled_until());
+        self.at(at, Event::RenewalArrived(peer, session));
+    }
+
+    /// The renewal is at the table, which knows it even if the answer is lost.
+    pub(crate) fn renewal_arrived(&mut self, peer: Peer, session: u64) {
+        let now = self.now;
+        let slow = if now < self.slow_store_until { self.rng.range((500, 4000)) } else { 0 };
+        let answer_in = slow + self.rng.range(self.plan.delay);
+        let server = now + self.server_ahead;
+        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
+        let id = node.id.clone();
+        let first = !std::mem::replace(&mut node.has_renewed, true);
+        let is_deaf = node.link_fault == Some(LinkFault::Deaf);
+        if !self.redis.can_say(peer) {
+            self.node(peer).expect("it is ours").is_renewing = false;
+            return;
+        }
+        let lease = self.leases.renew(&id, first, server);
+        if !lease.expired.is_empty() || lease.was_expired {
+            self.note(|| format!("{peer} renews its lease, and the table says {lease:?}"));
+        }
+        if answer_in > TIMEOUT || is_deaf {
+            // Nobody is told then which leases have expired.
+            self.at(now + TIMEOUT, Event::RenewalAnswered(peer, u64::MAX, Lease::default()));
+        } else {
+            self.at(now + answer_in, Event::RenewalAnswered(peer, session, lease));
+        }
+    }
+
+    pub(crate) fn renewal_answered(&mut self, peer: Peer, session: u64, lease: Lease) {
+        let is_heard = self.redis.session(peer) == session && self.redis.can_say(peer);
+        let Some(node) = self.node(peer) else { return };
+        node.is_renewing = false;
+        if is_heard && node.link_fault != Some(LinkFault::Deaf) {
+            self.events += 1;
+            self.feed(peer, Input::Lease(lease));
+        }
+    }
+}
