@@ -78,7 +78,7 @@ pub enum Input {
 pub enum Bus {
     /// The bus is connected; subscriptions follow.
     Up,
-    /// These topics are delivered from now on.
+    /// The bus delivers these topics from now on.
     Subscribed(Vec<String>),
     /// All subscriptions are void.
     Down,
@@ -93,7 +93,7 @@ pub enum Bus {
 pub struct Lease {
     /// All nodes whose lease runs.
     pub alive: Vec<NodeId>,
-    /// Nodes whose lease has run out since somebody last looked.
+    /// Nodes whose lease has run out since the last renewal by any node.
     pub expired: Vec<NodeId>,
     /// True if the lease of this node had run out: others may have taken it for dead.
     pub was_expired: bool,

@@ -36,7 +36,7 @@ impl Assigns {
         }
     }
 
-    /// How large it would be as JSON, in bytes, with this value under `key`. Escapes in keys are not counted.
+    /// The size of the object as JSON, in bytes, with this value under `key`. Escapes in keys are not counted.
     pub fn size_with(&self, key: &str, value: &Json) -> usize {
         let others = self.iter().filter(|(name, _)| *name != key);
         others.chain([(key, value)]).map(|(name, value)| size_of_entry(name, value)).sum::<usize>() + 1
@@ -58,7 +58,7 @@ impl Assigns {
         self.0.iter().map(|(key, value)| (&**key, value))
     }
 
-    /// Whether nothing is set.
+    /// Returns whether nothing is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

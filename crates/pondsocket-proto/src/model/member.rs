@@ -54,7 +54,7 @@ pub struct RemoteMember {
     pub assigns: Assigns,
     /// The presence, if the user is tracked anywhere else.
     pub presence: Option<Object>,
-    /// Whether this presence takes precedence over the one that the user has on this node
+    /// True if this presence takes precedence over the one that the user has on this node
     /// (docs/cluster.md, One user on several nodes).
     pub over_local: bool,
 }

@@ -1,4 +1,4 @@
-//! What a [`channel`](crate::channel) and the [`cluster`](crate::cluster) both speak of: members, changes of them, and
+//! The vocabulary that [`channel`](crate::channel) and [`cluster`](crate::cluster) share: members, changes of them, and
 //! messages for them. It lies below both, so that neither has to know the other.
 
 mod assigns;

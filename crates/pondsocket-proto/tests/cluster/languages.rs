@@ -9,7 +9,7 @@ fn joined(name: &str) -> Body {
     Body::UserJoined { user: name.into(), presence: Some(object("{}")), assigns: Assigns::default() }
 }
 
-/// It shows `{"x":1}` of itself.
+/// The user shows `{"x":1}` of itself.
 fn shows(name: &str) -> Body {
     Body::PresenceUpdate { user: name.into(), presence: object(r#"{"x":1}"#), event: None }
 }
@@ -145,7 +145,7 @@ fn who_asks_is_told_of_users_here_and_again_every_minute() {
     assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 0, "it is dead");
 }
 
-/// It has asked when nobody here listened yet.
+/// The foreign node has asked before any node here listened.
 #[test]
 fn who_is_heard_for_the_first_time_is_told_of_users_here() {
     let mut world = world();

@@ -144,7 +144,7 @@ impl World {
         self.input(n, Input::Bus(Bus::Down));
     }
 
-    /// It is gone without a word.
+    /// Ends a node without a goodbye.
     pub(crate) fn crash(&mut self, n: usize) {
         let id = self.nodes.remove(n).id;
         if let Some(leases) = &mut self.leases {

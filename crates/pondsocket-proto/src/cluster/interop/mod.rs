@@ -108,8 +108,8 @@ impl Interop {
         self.remove_nodes(&dead.into_iter().collect())
     }
 
-    /// Removes foreign nodes that have been silent for too long, and returns their users. While the bus is down nobody is
-    /// judged.
+    /// Removes foreign nodes that have been silent for too long, and returns their users. While the bus is down none is
+    /// removed.
     pub(super) fn scan(&mut self, cx: &mut Context) -> Vec<(ChannelKey, Vec<UserId>)> {
         cx.timers.set(Timer::ForeignScan, cx.now + cx.settings.foreign_scan);
         if !cx.is_linked() {

@@ -134,7 +134,7 @@ impl NodeMembership {
         self.settle(cx, transitions)
     }
 
-    /// Notes that somebody says that the lease of a node has run out.
+    /// Notes a report that the lease of a node has run out.
     pub(super) fn down(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         if self.liveness.beats() {
             let transitions = self.liveness.down(node, cx.now);

@@ -219,7 +219,7 @@ impl<'a> MessageFields<'a> {
         Ok(wrapped)
     }
 
-    /// All users unless it says something else that we know. Ids that are no user ids belong to nobody here.
+    /// All users unless it says something else that we know. Ids that are no user ids are left out.
     fn target(&self, from: &str) -> Result<Target, Malformed> {
         let Some(raw) = self.recipient_descriptor else { return Ok(Target::All) };
         if raw.get().starts_with('[') {

@@ -69,7 +69,7 @@ impl Channels {
         self.get(key).is_some_and(|channel| channel.local.users().contains_key(user))
     }
 
-    /// Channels in which messages may still be missed by others: nobody is here any more who would ask for their state.
+    /// Channels without users here, about which others may have missed messages: this node does not ask for their state.
     pub(super) fn closed(&self) -> impl Iterator<Item = &ChannelKey> {
         let lingering = self.channels.iter().filter(|(_, channel)| !channel.is_open()).map(|(key, _)| key);
         lingering.chain(self.tombstones.channels())

@@ -24,7 +24,7 @@ const SYNC_STEP: u64 = 5;
 pub(in crate::cluster) struct Sync {
     /// True while the bus delivers the inbox of this node: only then are questions answered.
     inbox: bool,
-    /// Channels whose state is to be asked for, or whose digest is to be published if nobody is here any more.
+    /// Channels whose state is to be asked for, or whose digest is to be published if no user is here any more.
     wanted: BTreeSet<ChannelKey>,
     /// The nodes that have asked for the users of this one, and the channels.
     askers: BTreeMap<NodeId, BTreeSet<ChannelKey>>,
