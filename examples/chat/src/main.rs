@@ -7,7 +7,6 @@ mod history;
 mod login;
 mod messages;
 mod metrics;
-mod page;
 mod problem;
 mod users;
 
@@ -53,7 +52,7 @@ async fn main() -> Result<()> {
     // Our own HTTP routes and the pond share one server, and one state.
     let app = Router::new()
         .merge(login::routes(users))
-        .merge(page::routes())
+        .merge(page::routes!())
         .merge(metrics::routes(&pond, recorder))
         .fallback_service(pond.service())
         .into_make_service_with_connect_info::<SocketAddr>();

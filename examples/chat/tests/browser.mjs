@@ -1,21 +1,21 @@
 // The chat in headless Chromium: people in windows of their own.
 //
-//   node browser.mjs [PROGRAM]      CHAT_BIN, CHROMIUM: the programs; SCREENSHOTS: where pictures go
+//   node browser.mjs [PROGRAM]      CHROMIUM: another browser; SCREENSHOTS: where pictures go
 //
 // One line a check, then "N passed, M failed, K skipped".
 
 import assert from 'node:assert/strict';
-import { chromium } from 'playwright-core';
-import { Person } from './person.mjs';
-import { folder, picture } from './pictures.mjs';
-import { Server } from './server.mjs';
-import { ask, handshake, signIn, whenClosed } from './wire.mjs';
+import { run } from '../../page/browser/checks.mjs';
+import { isLight, launch } from '../../page/browser/chromium.mjs';
+import { handshake } from '../../page/browser/handshake.mjs';
+import { picture } from '../../page/browser/pictures.mjs';
+import { Server } from '../../page/browser/server.mjs';
+import { ADMIN_CODE, Person } from './person.mjs';
+import { ask, signIn, whenClosed } from './wire.mjs';
 
-const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const DEADLINE = 300_000;
-
-let server = await Server.start();
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: QUIET });
+const start = (port) => Server.start('chat', ['--admin-code', ADMIN_CODE], port);
+let server = await start();
+const browser = await launch();
 const open = (name, options) => Person.open(browser, server.url, name, options);
 let ada, bob, eve;
 
@@ -156,15 +156,14 @@ const checks = [
         await eve.enters('general');
     }],
     ['light and dark follow the system until somebody chooses', async () => {
-        const light = () => bob.page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).every((part) => part > 127));
         await bob.page.emulateMedia({ colorScheme: 'dark' });
-        assert.equal(await light(), false);
+        assert.equal(await isLight(bob.page), false);
         await bob.page.locator('.room-header [data-theme-toggle]').click();
-        assert.equal(await light(), true);
+        assert.equal(await isLight(bob.page), true);
         await bob.page.locator('.room-header [data-theme-toggle]').click();
-        assert.equal(await light(), false);
+        assert.equal(await isLight(bob.page), false);
         await bob.page.emulateMedia({ colorScheme: 'light' });
-        assert.equal(await light(), true);
+        assert.equal(await isLight(bob.page), true);
     }],
     ['pictures', async () => {
         for (const person of [ada, bob, eve]) await person.enters('design');
@@ -221,7 +220,7 @@ const checks = [
         await bob.says('hello?');
         await bob.page.locator('#waiting', { hasText: 'are you there?' }).waitFor();
         await picture(bob.page, 'reconnecting');
-        server = await Server.start(server.port);
+        server = await start(server.port);
         await Promise.all([ada, bob].map((person) => person.connection('connected')));
         await ada.sees('Bob', 'busy');
         await bob.sees('Ada Lovelace');
@@ -243,21 +242,7 @@ const checks = [
     }],
 ];
 
-const overdue = setTimeout(() => { console.log('FAIL the test takes too long'); server.end('SIGKILL'); process.exit(1); }, DEADLINE);
-let [passed, failed] = [0, 0];
-for (const [name, run] of checks) {
-    try {
-        await run();
-        passed++;
-        console.log(`ok   ${name}`);
-    } catch (error) {
-        failed++;
-        console.log(`FAIL ${name}: ${error.stack}`);
-    }
-}
-clearTimeout(overdue);
-await browser.close();
-server.child.kill('SIGKILL');
-console.log(`pictures in ${folder}`);
-console.log(`${passed} passed, ${failed} failed, 0 skipped`);
-process.exitCode = failed ? 1 : 0;
+await run(checks, async () => {
+    await browser.close();
+    server.child.kill('SIGKILL');
+});

@@ -1,18 +1,15 @@
 // Somebody with a browser window.
 
-import { ADMIN_CODE } from './server.mjs';
+import { openPage } from '../../page/browser/chromium.mjs';
+
+export const ADMIN_CODE = 'sesame';
 
 export class Person {
     /** Opens a window of its own and signs in. */
     static async open (browser, url, name, { admin = false, room = 'general' } = {}) {
         const person = new Person();
         person.name = name;
-        person.faults = [];
-        const context = await browser.newContext({ viewport: { width: 1180, height: 780 }, reducedMotion: 'reduce' });
-        person.page = await context.newPage();
-        person.page.setDefaultTimeout(10_000);
-        person.page.on('pageerror', (error) => person.faults.push(error.message));
-        person.page.on('console', (line) => { if (line.text().includes('Content Security Policy')) person.faults.push(line.text()); });
+        Object.assign(person, await openPage(browser));
         await person.page.goto(`${url}/#${room}`);
         await person.page.fill('#name', name);
         if (admin) {

@@ -1,7 +1,5 @@
 // The server without the page: what it answers to clients that do not behave as the page does.
 
-import http from 'node:http';
-
 /**
  * Joins a room on a socket of its own, as the person whose window it is, sends messages `[event, payload]` and gives
  * their answers `{ event, payload }`, in the same order.
@@ -34,17 +32,6 @@ export async function whenClosed (person) {
         socket.onmessage = () => resolve();
     }));
     return () => person.page.evaluate(() => window.closeCode);
-}
-
-/** The HTTP status that a WebSocket handshake is answered with. */
-export function handshake (url) {
-    const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' };
-    return new Promise((resolve, reject) => {
-        const request = http.get(url, { headers, timeout: 10_000 }, (response) => { response.resume(); resolve(response.statusCode); });
-        request.on('upgrade', (response, socket) => { socket.destroy(); resolve(response.statusCode); });
-        request.on('timeout', () => request.destroy(new Error('no answer')));
-        request.on('error', reject);
-    });
 }
 
 /** The status and message that a sign-in is answered with. */

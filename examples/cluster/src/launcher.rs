@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::child::Child;
 use crate::nodes::{Action, Nodes};
-use crate::{page, redis};
+use crate::redis;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -59,7 +59,7 @@ async fn start_redis() -> Result<Child> {
 
 fn routes(nodes: Nodes) -> Router {
     Router::new()
-        .merge(page::routes())
+        .merge(page::routes!())
         .route("/nodes", get(list))
         .route("/nodes/next", get(next))
         .route("/nodes/{name}/start", post(start))

@@ -7,7 +7,6 @@ mod child;
 mod launcher;
 mod node;
 mod nodes;
-mod page;
 mod redis;
 
 use anyhow::Result;

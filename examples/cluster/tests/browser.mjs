@@ -1,24 +1,22 @@
 // The cluster in headless Chromium: people in windows of their own, on nodes that die.
 //
-//   node browser.mjs [PROGRAM]      CLUSTER_BIN, CHROMIUM: the programs; SCREENSHOTS: where pictures go
+//   node browser.mjs [PROGRAM]      CHROMIUM: another browser; SCREENSHOTS: where pictures go
 //
 // One line a check, then "N passed, M failed, K skipped".
 
 import assert from 'node:assert/strict';
-import { chromium } from 'playwright-core';
+import { run } from '../../page/browser/checks.mjs';
+import { isLight, launch } from '../../page/browser/chromium.mjs';
+import { picture } from '../../page/browser/pictures.mjs';
 import { Launcher } from './launcher.mjs';
 import { Person } from './person.mjs';
-import { folder, picture } from './pictures.mjs';
 import { isAlive, offspring, until } from './processes.mjs';
-
-const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const DEADLINE = 300_000;
 
 /** How long those who were on a dead node may be seen, in milliseconds: 5.5 s, and what a busy machine takes. */
 const GHOSTS = 7_000;
 
 const launcher = await Launcher.start();
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: QUIET });
+const browser = await launch();
 const open = (name) => Person.open(browser, launcher.url, name);
 
 /** Opens a window that is served by this node: every other one is. */
@@ -152,13 +150,12 @@ const checks = [
         for (const person of [ada, bob, eve]) await person.reads('here again');
     }],
     ['light and dark follow the system until somebody chooses', async () => {
-        const light = () => bob.page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).every((part) => part > 127));
         await bob.page.emulateMedia({ colorScheme: 'dark' });
-        assert.equal(await light(), false);
+        assert.equal(await isLight(bob.page), false);
         await bob.page.locator('[data-theme-toggle]').click();
-        assert.equal(await light(), true);
+        assert.equal(await isLight(bob.page), true);
         await bob.page.locator('[data-theme-toggle]').click();
-        assert.equal(await light(), false);
+        assert.equal(await isLight(bob.page), false);
         await bob.page.emulateMedia({ colorScheme: null });
     }],
     ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {
@@ -180,21 +177,7 @@ const checks = [
     }],
 ];
 
-const overdue = setTimeout(() => { console.log('FAIL the test takes too long'); launcher.end('SIGKILL'); process.exit(1); }, DEADLINE);
-let [passed, failed] = [0, 0];
-for (const [name, run] of checks) {
-    try {
-        await run();
-        passed++;
-        console.log(`ok   ${name}`);
-    } catch (error) {
-        failed++;
-        console.log(`FAIL ${name}: ${error.stack}`);
-    }
-}
-clearTimeout(overdue);
-await browser.close();
-launcher.child.kill('SIGKILL');
-console.log(`pictures in ${folder}`);
-console.log(`${passed} passed, ${failed} failed, 0 skipped`);
-process.exitCode = failed ? 1 : 0;
+await run(checks, async () => {
+    await browser.close();
+    launcher.child.kill('SIGKILL');
+});

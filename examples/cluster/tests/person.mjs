@@ -1,16 +1,13 @@
 // Somebody with a browser window.
 
+import { openPage } from '../../page/browser/chromium.mjs';
+
 export class Person {
     /** Opens a window of its own, and waits until it is in the pond. */
     static async open (browser, url, name) {
         const person = new Person();
         person.name = name;
-        person.faults = [];
-        person.context = await browser.newContext({ viewport: { width: 1180, height: 780 }, reducedMotion: 'reduce' });
-        person.page = await person.context.newPage();
-        person.page.setDefaultTimeout(10_000);
-        person.page.on('pageerror', (error) => person.faults.push(error.message));
-        person.page.on('console', (line) => { if (line.text().includes('Content Security Policy')) person.faults.push(line.text()); });
+        Object.assign(person, await openPage(browser));
         await person.page.goto(`${url}/?name=${encodeURIComponent(name)}`);
         await person.sees(name, await person.node());
         return person;

@@ -37,9 +37,9 @@ var __toESM = (mod, isNodeMode, target) => (target = mod != null ? __create(__ge
 ));
 var __toCommonJS = (mod) => __copyProps(__defProp({}, "__esModule", { value: true }), mod);
 
-// node_modules/@eleven-am/pondsocket-common/subjects/subject.js
+// page/node_modules/@eleven-am/pondsocket-common/subjects/subject.js
 var require_subject = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/subjects/subject.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/subjects/subject.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -100,9 +100,9 @@ var require_subject = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/subjects/behaviorSubject.js
+// page/node_modules/@eleven-am/pondsocket-common/subjects/behaviorSubject.js
 var require_behaviorSubject = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/subjects/behaviorSubject.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/subjects/behaviorSubject.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -155,9 +155,9 @@ var require_behaviorSubject = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/subjects/index.js
+// page/node_modules/@eleven-am/pondsocket-common/subjects/index.js
 var require_subjects = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/subjects/index.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/subjects/index.js"(exports) {
     "use strict";
     var __createBinding = exports && exports.__createBinding || (Object.create ? (function(o, m, k, k2) {
       if (k2 === void 0) k2 = k;
@@ -181,9 +181,9 @@ var require_subjects = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/enums.js
+// page/node_modules/@eleven-am/pondsocket-common/enums.js
 var require_enums = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/enums.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/enums.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.PubSubEvents = exports.Events = exports.ChannelReceiver = exports.SystemSender = exports.ErrorTypes = exports.ChannelState = exports.ClientActions = exports.ServerActions = exports.PresenceEventTypes = void 0;
@@ -253,9 +253,9 @@ var require_enums = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/misc/uuid.js
+// page/node_modules/@eleven-am/pondsocket-common/misc/uuid.js
 var require_uuid = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/misc/uuid.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/misc/uuid.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.uuid = uuid;
@@ -269,17 +269,17 @@ var require_uuid = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/misc/types.js
+// page/node_modules/@eleven-am/pondsocket-common/misc/types.js
 var require_types = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/misc/types.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/misc/types.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/misc/index.js
+// page/node_modules/@eleven-am/pondsocket-common/misc/index.js
 var require_misc = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/misc/index.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/misc/index.js"(exports) {
     "use strict";
     var __createBinding = exports && exports.__createBinding || (Object.create ? (function(o, m, k, k2) {
       if (k2 === void 0) k2 = k;
@@ -303,9 +303,9 @@ var require_misc = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/schema.js
+// page/node_modules/@eleven-am/pondsocket-common/schema.js
 var require_schema = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/schema.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/schema.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.channelEventSchema = exports.serverMessageSchema = exports.presenceMessageSchema = exports.clientMessageSchema = exports.ValidationError = void 0;
@@ -499,9 +499,9 @@ var require_schema = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/index.js
+// page/node_modules/@eleven-am/pondsocket-common/index.js
 var require_pondsocket_common = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/index.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/index.js"(exports) {
     "use strict";
     var __createBinding = exports && exports.__createBinding || (Object.create ? (function(o, m, k, k2) {
       if (k2 === void 0) k2 = k;
@@ -527,9 +527,9 @@ var require_pondsocket_common = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/types.js
+// page/node_modules/@eleven-am/pondsocket-client/types.js
 var require_types2 = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/types.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/types.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.ConnectionState = void 0;
@@ -542,9 +542,9 @@ var require_types2 = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/core/channel.js
+// page/node_modules/@eleven-am/pondsocket-client/core/channel.js
 var require_channel = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/core/channel.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/core/channel.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -836,9 +836,9 @@ var require_channel = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/browser/client.js
+// page/node_modules/@eleven-am/pondsocket-client/browser/client.js
 var require_client = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/browser/client.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/browser/client.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -1039,9 +1039,9 @@ var require_client = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/browser/sseClient.js
+// page/node_modules/@eleven-am/pondsocket-client/browser/sseClient.js
 var require_sseClient = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/browser/sseClient.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/browser/sseClient.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -1247,16 +1247,16 @@ var require_sseClient = __commonJS({
   }
 });
 
-// src/not-in-a-page.js
+// page/js/not-in-a-page.js
 var not_in_a_page_exports = {};
 var init_not_in_a_page = __esm({
-  "src/not-in-a-page.js"() {
+  "page/js/not-in-a-page.js"() {
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/node/node.js
+// page/node_modules/@eleven-am/pondsocket-client/node/node.js
 var require_node = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/node/node.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/node/node.js"(exports) {
     "use strict";
     var __classPrivateFieldGet = exports && exports.__classPrivateFieldGet || function(receiver, state, kind, f) {
       if (kind === "a" && !f) throw new TypeError("Private accessor was defined without a getter");
@@ -1345,9 +1345,9 @@ var require_node = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/index.js
+// page/node_modules/@eleven-am/pondsocket-client/index.js
 var require_pondsocket_client = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/index.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/index.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.SSEClient = exports.PondClient = exports.ConnectionState = exports.ChannelState = void 0;
@@ -1370,10 +1370,10 @@ var require_pondsocket_client = __commonJS({
   }
 });
 
-// src/chat.js
-var import_pondsocket_client = __toESM(require_pondsocket_client(), 1);
+// chat/page/src/chat.js
+var import_pondsocket_client = __toESM(require_pondsocket_client());
 
-// src/session.js
+// chat/page/src/session.js
 var KEY = "pond-chat";
 var stored = () => JSON.parse(sessionStorage.getItem(KEY));
 var Refused = class extends Error {
@@ -1410,7 +1410,7 @@ function forget() {
   sessionStorage.removeItem(KEY);
 }
 
-// src/chat.js
+// chat/page/src/chat.js
 var Chat = class {
   room = null;
   status = "online";
@@ -1543,7 +1543,7 @@ var Chat = class {
   }
 };
 
-// src/view/dom.js
+// page/js/dom.js
 var byId = (id) => document.getElementById(id);
 function element(tag, className = "", ...children) {
   const node = document.createElement(tag);
@@ -1567,7 +1567,7 @@ function iconButton(name, label, onClick) {
   return button;
 }
 
-// src/view/composer.js
+// chat/page/src/view/composer.js
 var MAX_TEXT = 1e3;
 var TYPING_PAUSE = 2500;
 var Composer = class {
@@ -1654,7 +1654,7 @@ var Composer = class {
   }
 };
 
-// src/view/connection.js
+// page/js/connection.js
 var SAID = {
   connecting: "Connecting\u2026",
   connected: "Connected",
@@ -1671,7 +1671,7 @@ function showConnection(state) {
 addEventListener("online", () => showConnection(last));
 addEventListener("offline", () => showConnection(last));
 
-// src/view/kicked.js
+// chat/page/src/view/kicked.js
 var Kicked = class {
   constructor(on) {
     byId("rejoin").addEventListener("click", on.rejoin);
@@ -1688,10 +1688,10 @@ var Kicked = class {
   }
 };
 
-// src/view/avatar.js
-function avatar(user, status) {
-  const node = element("span", "avatar", initials(user.username));
-  node.style.setProperty("--hue", hue(user.username));
+// page/js/avatar.js
+function avatar(name, status) {
+  const node = element("span", "avatar", initials(name));
+  node.style.setProperty("--hue", hueOf(name));
   node.setAttribute("aria-hidden", "true");
   if (status) node.dataset.status = status;
   return node;
@@ -1700,13 +1700,13 @@ function initials(name) {
   const words = name.trim().split(/\s+/).slice(0, 2);
   return words.map((word) => [...word][0].toUpperCase()).join("");
 }
-function hue(name) {
+function hueOf(name) {
   let sum = 7;
   for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
   return sum * 47 % 360;
 }
 
-// src/view/me.js
+// chat/page/src/view/me.js
 var Me = class {
   constructor(on) {
     byId("my-status").addEventListener("change", (event) => on.status(event.target.value));
@@ -1723,12 +1723,12 @@ var Me = class {
     if (mine) this.draw(mine.status);
   }
   draw(status) {
-    byId("my-avatar").replaceChildren(avatar(this.user, status));
+    byId("my-avatar").replaceChildren(avatar(this.user.username, status));
     byId("my-status").value = status;
   }
 };
 
-// src/view/messages.js
+// chat/page/src/view/messages.js
 var GROUP_WITHIN = 5 * 60 * 1e3;
 var MAX_SHOWN = 500;
 var NEAR_END = 80;
@@ -1800,7 +1800,7 @@ var Messages = class {
     if (message.from.role === "admin") meta.append(element("span", "role", "admin"));
     if (message.to) meta.append(element("span", "tag", icon("lock"), mine ? `only for ${message.to.username}` : "only for you"));
     meta.append(time);
-    return element("li", classes.filter(Boolean).join(" "), avatar(message.from), meta, element("p", "body", message.text));
+    return element("li", classes.filter(Boolean).join(" "), avatar(message.from.username), meta, element("p", "body", message.text));
   }
   /** Whether a message needs no heading of its own. */
   continues(message) {
@@ -1823,7 +1823,7 @@ var Messages = class {
   }
 };
 
-// src/view/people.js
+// chat/page/src/view/people.js
 var People = class {
   constructor(on) {
     this.on = on;
@@ -1855,7 +1855,7 @@ var People = class {
     const text = element("span", "person-text", name, element("span", "how", isMe ? `${person.status} \xB7 you` : person.status));
     const row = element("li", "person");
     row.dataset.user = person.id;
-    row.append(isMe ? element("div", "who", avatar(person, person.status), text) : this.whisperButton(person, text));
+    row.append(isMe ? element("div", "who", avatar(person.username, person.status), text) : this.whisperButton(person, text));
     if (this.me.role === "admin" && !isMe) {
       const kick = iconButton("kick", `Remove ${person.username} from the room`, () => this.on.kick(person));
       kick.classList.add("kick");
@@ -1864,7 +1864,7 @@ var People = class {
     return row;
   }
   whisperButton(person, text) {
-    const button = element("button", "who", avatar(person, person.status), text, icon("lock"));
+    const button = element("button", "who", avatar(person.username, person.status), text, icon("lock"));
     button.type = "button";
     button.title = `Write to ${person.username} privately`;
     button.addEventListener("click", () => this.on.whisper(person));
@@ -1876,7 +1876,7 @@ function roomInfo(count) {
   return count === 1 ? "Only you are here" : `${count} people are here`;
 }
 
-// src/view/rooms.js
+// chat/page/src/view/rooms.js
 var KNOWN = ["general", "random", "support"];
 function chosenRoom() {
   return roomId(decodeURIComponent(location.hash.slice(1))) || KNOWN[0];
@@ -1917,7 +1917,7 @@ function nameOf(id) {
   return id[0].toUpperCase() + id.slice(1).replaceAll("-", " ");
 }
 
-// src/view/sidebar.js
+// chat/page/src/view/sidebar.js
 var Sidebar = class {
   constructor() {
     byId("menu").addEventListener("click", () => this.toggle(true));
@@ -1938,7 +1938,7 @@ var Sidebar = class {
   }
 };
 
-// src/view/sign-in.js
+// chat/page/src/view/sign-in.js
 var SignIn = class {
   constructor(on) {
     byId("sign-in-form").addEventListener("submit", async (event) => {
@@ -1962,8 +1962,8 @@ var SignIn = class {
   }
 };
 
-// src/view/theme.js
-var KEY2 = "pond-chat-theme";
+// page/js/theme.js
+var KEY2 = "pond-theme";
 var system = matchMedia("(prefers-color-scheme: dark)");
 function wireTheme() {
   apply(localStorage.getItem(KEY2));
@@ -1984,7 +1984,7 @@ function systemTheme() {
   return system.matches ? "dark" : "light";
 }
 
-// src/view/toasts.js
+// page/js/toasts.js
 var SHOWN_FOR = 6e3;
 var AT_ONCE = 3;
 function toast(text) {
@@ -1996,7 +1996,7 @@ function toast(text) {
   setTimeout(() => note.remove(), SHOWN_FOR);
 }
 
-// src/view/typists.js
+// chat/page/src/view/typists.js
 var EXPIRES = 5e3;
 var Typists = class {
   constructor() {
@@ -2043,7 +2043,7 @@ function sentence(names) {
   }
 }
 
-// src/main.js
+// chat/page/src/main.js
 var chat = null;
 wireTheme();
 var sidebar = new Sidebar();

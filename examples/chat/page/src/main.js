@@ -3,7 +3,7 @@
 import { Chat } from './chat.js';
 import * as session from './session.js';
 import { Composer } from './view/composer.js';
-import { showConnection } from './view/connection.js';
+import { showConnection } from '@page/connection.js';
 import { Kicked } from './view/kicked.js';
 import { Me } from './view/me.js';
 import { Messages } from './view/messages.js';
@@ -11,8 +11,8 @@ import { People } from './view/people.js';
 import { Rooms, chosenRoom } from './view/rooms.js';
 import { Sidebar } from './view/sidebar.js';
 import { SignIn } from './view/sign-in.js';
-import { wireTheme } from './view/theme.js';
-import { toast } from './view/toasts.js';
+import { wireTheme } from '@page/theme.js';
+import { toast } from '@page/toasts.js';
 import { Typists } from './view/typists.js';
 
 let chat = null;

@@ -37,9 +37,9 @@ var __toESM = (mod, isNodeMode, target) => (target = mod != null ? __create(__ge
 ));
 var __toCommonJS = (mod) => __copyProps(__defProp({}, "__esModule", { value: true }), mod);
 
-// node_modules/@eleven-am/pondsocket-common/subjects/subject.js
+// page/node_modules/@eleven-am/pondsocket-common/subjects/subject.js
 var require_subject = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/subjects/subject.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/subjects/subject.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -100,9 +100,9 @@ var require_subject = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/subjects/behaviorSubject.js
+// page/node_modules/@eleven-am/pondsocket-common/subjects/behaviorSubject.js
 var require_behaviorSubject = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/subjects/behaviorSubject.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/subjects/behaviorSubject.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -155,9 +155,9 @@ var require_behaviorSubject = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/subjects/index.js
+// page/node_modules/@eleven-am/pondsocket-common/subjects/index.js
 var require_subjects = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/subjects/index.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/subjects/index.js"(exports) {
     "use strict";
     var __createBinding = exports && exports.__createBinding || (Object.create ? (function(o, m, k, k2) {
       if (k2 === void 0) k2 = k;
@@ -181,9 +181,9 @@ var require_subjects = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/enums.js
+// page/node_modules/@eleven-am/pondsocket-common/enums.js
 var require_enums = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/enums.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/enums.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.PubSubEvents = exports.Events = exports.ChannelReceiver = exports.SystemSender = exports.ErrorTypes = exports.ChannelState = exports.ClientActions = exports.ServerActions = exports.PresenceEventTypes = void 0;
@@ -253,9 +253,9 @@ var require_enums = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/misc/uuid.js
+// page/node_modules/@eleven-am/pondsocket-common/misc/uuid.js
 var require_uuid = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/misc/uuid.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/misc/uuid.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.uuid = uuid;
@@ -269,17 +269,17 @@ var require_uuid = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/misc/types.js
+// page/node_modules/@eleven-am/pondsocket-common/misc/types.js
 var require_types = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/misc/types.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/misc/types.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/misc/index.js
+// page/node_modules/@eleven-am/pondsocket-common/misc/index.js
 var require_misc = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/misc/index.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/misc/index.js"(exports) {
     "use strict";
     var __createBinding = exports && exports.__createBinding || (Object.create ? (function(o, m, k, k2) {
       if (k2 === void 0) k2 = k;
@@ -303,9 +303,9 @@ var require_misc = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/schema.js
+// page/node_modules/@eleven-am/pondsocket-common/schema.js
 var require_schema = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/schema.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/schema.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.channelEventSchema = exports.serverMessageSchema = exports.presenceMessageSchema = exports.clientMessageSchema = exports.ValidationError = void 0;
@@ -499,9 +499,9 @@ var require_schema = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-common/index.js
+// page/node_modules/@eleven-am/pondsocket-common/index.js
 var require_pondsocket_common = __commonJS({
-  "node_modules/@eleven-am/pondsocket-common/index.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-common/index.js"(exports) {
     "use strict";
     var __createBinding = exports && exports.__createBinding || (Object.create ? (function(o, m, k, k2) {
       if (k2 === void 0) k2 = k;
@@ -527,9 +527,9 @@ var require_pondsocket_common = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/types.js
+// page/node_modules/@eleven-am/pondsocket-client/types.js
 var require_types2 = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/types.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/types.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.ConnectionState = void 0;
@@ -542,9 +542,9 @@ var require_types2 = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/core/channel.js
+// page/node_modules/@eleven-am/pondsocket-client/core/channel.js
 var require_channel = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/core/channel.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/core/channel.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -836,9 +836,9 @@ var require_channel = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/browser/client.js
+// page/node_modules/@eleven-am/pondsocket-client/browser/client.js
 var require_client = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/browser/client.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/browser/client.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -1039,9 +1039,9 @@ var require_client = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/browser/sseClient.js
+// page/node_modules/@eleven-am/pondsocket-client/browser/sseClient.js
 var require_sseClient = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/browser/sseClient.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/browser/sseClient.js"(exports) {
     "use strict";
     var __classPrivateFieldSet = exports && exports.__classPrivateFieldSet || function(receiver, state, value, kind, f) {
       if (kind === "m") throw new TypeError("Private method is not writable");
@@ -1247,16 +1247,16 @@ var require_sseClient = __commonJS({
   }
 });
 
-// src/not-in-a-page.js
+// page/js/not-in-a-page.js
 var not_in_a_page_exports = {};
 var init_not_in_a_page = __esm({
-  "src/not-in-a-page.js"() {
+  "page/js/not-in-a-page.js"() {
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/node/node.js
+// page/node_modules/@eleven-am/pondsocket-client/node/node.js
 var require_node = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/node/node.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/node/node.js"(exports) {
     "use strict";
     var __classPrivateFieldGet = exports && exports.__classPrivateFieldGet || function(receiver, state, kind, f) {
       if (kind === "a" && !f) throw new TypeError("Private accessor was defined without a getter");
@@ -1345,9 +1345,9 @@ var require_node = __commonJS({
   }
 });
 
-// node_modules/@eleven-am/pondsocket-client/index.js
+// page/node_modules/@eleven-am/pondsocket-client/index.js
 var require_pondsocket_client = __commonJS({
-  "node_modules/@eleven-am/pondsocket-client/index.js"(exports) {
+  "page/node_modules/@eleven-am/pondsocket-client/index.js"(exports) {
     "use strict";
     Object.defineProperty(exports, "__esModule", { value: true });
     exports.SSEClient = exports.PondClient = exports.ConnectionState = exports.ChannelState = void 0;
@@ -1370,7 +1370,7 @@ var require_pondsocket_client = __commonJS({
   }
 });
 
-// src/me.js
+// cluster/page/src/me.js
 var KEY = "pond-cluster";
 var COLOURS = ["Amber", "Blue", "Coral", "Golden", "Green", "Ivory", "Olive", "Rosy", "Silver", "Violet"];
 var ANIMALS = ["Carp", "Dragonfly", "Duck", "Frog", "Heron", "Kingfisher", "Newt", "Otter", "Swan", "Turtle"];
@@ -1383,7 +1383,7 @@ function me() {
   return mine;
 }
 
-// src/nodes.js
+// cluster/page/src/nodes.js
 var PACE = 1e3;
 var Nodes = class {
   /** `show` is called with all nodes, `[{ name, state, pid?, url? }]`; with `null` when the launcher does not answer. */
@@ -1421,8 +1421,8 @@ async function ask(path, how) {
   return answer.json();
 }
 
-// src/pond.js
-var import_pondsocket_client = __toESM(require_pondsocket_client(), 1);
+// cluster/page/src/pond.js
+var import_pondsocket_client = __toESM(require_pondsocket_client());
 var PAUSE = 300;
 var PATIENCE = 3e3;
 var Pond = class {
@@ -1492,7 +1492,7 @@ var Pond = class {
   }
 };
 
-// src/view/dom.js
+// page/js/dom.js
 var byId = (id) => document.getElementById(id);
 function element(tag, className = "", ...children) {
   const node = document.createElement(tag);
@@ -1500,13 +1500,8 @@ function element(tag, className = "", ...children) {
   node.append(...children);
   return node;
 }
-function chip(node) {
-  const shown = element("span", "chip", node);
-  shown.dataset.node = node;
-  return shown;
-}
 
-// src/view/composer.js
+// cluster/page/src/view/composer.js
 function wireComposer(say) {
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -1518,31 +1513,39 @@ function wireComposer(say) {
   if (matchMedia("(pointer: fine)").matches) byId("text").focus();
 }
 
-// src/view/connection.js
+// cluster/page/src/view/chip.js
+function chip(node) {
+  const shown = element("span", "chip", node);
+  shown.dataset.node = node;
+  return shown;
+}
+
+// cluster/page/src/view/connection.js
 function showNode(name) {
   const shown = byId("connection");
   shown.dataset.state = name ? "connected" : "looking";
   shown.replaceChildren(...name ? ["Served by ", chip(name)] : ["Looking for a node\u2026"]);
 }
 
-// src/view/avatar.js
-function avatar(person) {
-  const node = element("span", "avatar", initials(person.name));
-  node.style.setProperty("--hue", hue(person.name));
+// page/js/avatar.js
+function avatar(name, status) {
+  const node = element("span", "avatar", initials(name));
+  node.style.setProperty("--hue", hueOf(name));
   node.setAttribute("aria-hidden", "true");
+  if (status) node.dataset.status = status;
   return node;
 }
 function initials(name) {
   const words = name.trim().split(/\s+/).slice(0, 2);
   return words.map((word) => [...word][0].toUpperCase()).join("");
 }
-function hue(name) {
+function hueOf(name) {
   let sum = 7;
   for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
   return sum * 47 % 360;
 }
 
-// src/view/messages.js
+// cluster/page/src/view/messages.js
 var MAX_SHOWN = 300;
 var NEAR_END = 80;
 var clock = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
@@ -1565,7 +1568,7 @@ var Messages = class {
     time.dateTime = new Date(message.at).toISOString();
     const meta = element("p", "meta", element("strong", "", message.from.name), chip(message.from.node), time);
     const classes = ["message", mine ? "mine" : "", goesOn ? "" : "first"].join(" ");
-    this.append(element("li", classes, avatar(message.from), meta, element("p", "body", message.text)), mine);
+    this.append(element("li", classes, avatar(message.from.name), meta, element("p", "body", message.text)), mine);
     this.last = message;
   }
   /** A line of our own between the messages. */
@@ -1592,7 +1595,7 @@ var Messages = class {
   }
 };
 
-// src/view/nodes.js
+// cluster/page/src/view/nodes.js
 var SAID = { up: "up", down: "down", starting: "starting\u2026" };
 var NodeCards = class {
   cards = /* @__PURE__ */ new Map();
@@ -1662,7 +1665,7 @@ var Card = class {
   }
 };
 
-// src/view/people.js
+// cluster/page/src/view/people.js
 var People = class {
   /** By id; `null` before we have been in. */
   known = null;
@@ -1682,7 +1685,7 @@ var People = class {
   }
   row(person, isMe) {
     const name = element("span", "name", person.name);
-    const row = element("li", "person", avatar(person), name, isMe ? element("span", "you", "you") : "", chip(person.node));
+    const row = element("li", "person", avatar(person.name), name, isMe ? element("span", "you", "you") : "", chip(person.node));
     row.dataset.user = person.id;
     return row;
   }
@@ -1701,8 +1704,8 @@ var People = class {
   }
 };
 
-// src/view/theme.js
-var KEY2 = "pond-cluster-theme";
+// page/js/theme.js
+var KEY2 = "pond-theme";
 var system = matchMedia("(prefers-color-scheme: dark)");
 function wireTheme() {
   apply(localStorage.getItem(KEY2));
@@ -1723,7 +1726,7 @@ function systemTheme() {
   return system.matches ? "dark" : "light";
 }
 
-// src/main.js
+// cluster/page/src/main.js
 var me2 = me();
 var messages = new Messages(me2);
 var people = new People(me2, (...parts) => messages.notice(...parts));

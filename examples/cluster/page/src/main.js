@@ -8,7 +8,7 @@ import { showNode } from './view/connection.js';
 import { Messages } from './view/messages.js';
 import { NodeCards } from './view/nodes.js';
 import { People } from './view/people.js';
-import { wireTheme } from './view/theme.js';
+import { wireTheme } from '@page/theme.js';
 
 const me = whoAmI();
 const messages = new Messages(me);

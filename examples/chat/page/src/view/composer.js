@@ -1,6 +1,6 @@
 // Where messages are written: to all, or to one alone.
 
-import { byId } from './dom.js';
+import { byId } from '@page/dom.js';
 
 /** The longest message, in characters; the server says so. */
 const MAX_TEXT = 1000;

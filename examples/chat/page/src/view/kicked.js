@@ -1,6 +1,6 @@
 // Tells somebody who was removed from the room, and why; what is behind it is out of reach until they come back.
 
-import { byId } from './dom.js';
+import { byId } from '@page/dom.js';
 
 export class Kicked {
     constructor (on) {

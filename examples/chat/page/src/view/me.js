@@ -1,7 +1,7 @@
 // Who we are to the others: the corner with our name and status.
 
-import { avatar } from './avatar.js';
-import { byId } from './dom.js';
+import { avatar } from '@page/avatar.js';
+import { byId } from '@page/dom.js';
 
 export class Me {
     constructor (on) {
@@ -22,7 +22,7 @@ export class Me {
     }
 
     draw (status) {
-        byId('my-avatar').replaceChildren(avatar(this.user, status));
+        byId('my-avatar').replaceChildren(avatar(this.user.username, status));
         byId('my-status').value = status;
     }
 }

@@ -1,7 +1,7 @@
 // The messages, grouped by who wrote them; the days between them; what is still waiting to be sent.
 
-import { avatar } from './avatar.js';
-import { byId, element, icon } from './dom.js';
+import { avatar } from '@page/avatar.js';
+import { byId, element, icon } from '@page/dom.js';
 
 /** How long somebody's next message still belongs to the last one. */
 const GROUP_WITHIN = 5 * 60 * 1000;
@@ -84,7 +84,7 @@ export class Messages {
         if (message.from.role === 'admin') meta.append(element('span', 'role', 'admin'));
         if (message.to) meta.append(element('span', 'tag', icon('lock'), mine ? `only for ${message.to.username}` : 'only for you'));
         meta.append(time);
-        return element('li', classes.filter(Boolean).join(' '), avatar(message.from), meta, element('p', 'body', message.text));
+        return element('li', classes.filter(Boolean).join(' '), avatar(message.from.username), meta, element('p', 'body', message.text));
     }
 
     /** Whether a message needs no heading of its own. */

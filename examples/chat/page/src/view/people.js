@@ -1,7 +1,7 @@
 // Who is in the room, and how they are.
 
-import { avatar } from './avatar.js';
-import { byId, element, icon, iconButton } from './dom.js';
+import { avatar } from '@page/avatar.js';
+import { byId, element, icon, iconButton } from '@page/dom.js';
 
 export class People {
     constructor (on) {
@@ -40,7 +40,7 @@ export class People {
         const text = element('span', 'person-text', name, element('span', 'how', isMe ? `${person.status} · you` : person.status));
         const row = element('li', 'person');
         row.dataset.user = person.id;
-        row.append(isMe ? element('div', 'who', avatar(person, person.status), text) : this.whisperButton(person, text));
+        row.append(isMe ? element('div', 'who', avatar(person.username, person.status), text) : this.whisperButton(person, text));
         if (this.me.role === 'admin' && !isMe) {
             const kick = iconButton('kick', `Remove ${person.username} from the room`, () => this.on.kick(person));
             kick.classList.add('kick');
@@ -50,7 +50,7 @@ export class People {
     }
 
     whisperButton (person, text) {
-        const button = element('button', 'who', avatar(person, person.status), text, icon('lock'));
+        const button = element('button', 'who', avatar(person.username, person.status), text, icon('lock'));
         button.type = 'button';
         button.title = `Write to ${person.username} privately`;
         button.addEventListener('click', () => this.on.whisper(person));

@@ -1,6 +1,6 @@
 // The rooms. The one that is chosen stands in the address, so that it can be linked, and left by going back.
 
-import { byId, element } from './dom.js';
+import { byId, element } from '@page/dom.js';
 
 const KNOWN = ['general', 'random', 'support'];
 

@@ -1,6 +1,6 @@
 // On a phone the rooms and people are a drawer.
 
-import { byId } from './dom.js';
+import { byId } from '@page/dom.js';
 
 export class Sidebar {
     constructor () {

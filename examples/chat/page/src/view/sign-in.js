@@ -1,7 +1,7 @@
 // The page for those who have not said who they are.
 
 import { Refused } from '../session.js';
-import { byId } from './dom.js';
+import { byId } from '@page/dom.js';
 
 export class SignIn {
     constructor (on) {

@@ -1,6 +1,6 @@
 // Who is typing.
 
-import { byId } from './dom.js';
+import { byId } from '@page/dom.js';
 
 /** Whoever goes without a word has stopped after so many milliseconds. */
 const EXPIRES = 5000;

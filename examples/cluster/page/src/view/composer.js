@@ -1,6 +1,6 @@
 // Where messages are written.
 
-import { byId } from './dom.js';
+import { byId } from '@page/dom.js';
 
 export function wireComposer (say) {
     byId('composer').addEventListener('submit', (event) => {

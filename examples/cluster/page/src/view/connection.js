@@ -1,6 +1,7 @@
 // Which node serves us.
 
-import { byId, chip } from './dom.js';
+import { byId } from '@page/dom.js';
+import { chip } from './chip.js';
 
 /** `null` while none does. */
 export function showNode (name) {

@@ -1,7 +1,8 @@
 // What is said, grouped by who says it where; what has happened meanwhile; what is not sent yet.
 
-import { avatar } from './avatar.js';
-import { byId, chip, element } from './dom.js';
+import { avatar } from '@page/avatar.js';
+import { byId, element } from '@page/dom.js';
+import { chip } from './chip.js';
 
 /** How many lines stay on the screen. */
 const MAX_SHOWN = 300;
@@ -29,7 +30,7 @@ export class Messages {
         time.dateTime = new Date(message.at).toISOString();
         const meta = element('p', 'meta', element('strong', '', message.from.name), chip(message.from.node), time);
         const classes = ['message', mine ? 'mine' : '', goesOn ? '' : 'first'].join(' ');
-        this.append(element('li', classes, avatar(message.from), meta, element('p', 'body', message.text)), mine);
+        this.append(element('li', classes, avatar(message.from.name), meta, element('p', 'body', message.text)), mine);
         this.last = message;
     }
 

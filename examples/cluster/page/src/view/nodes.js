@@ -1,6 +1,6 @@
 // A card for each node: how it is, who is on it, and the button that kills or starts it.
 
-import { byId, element } from './dom.js';
+import { byId, element } from '@page/dom.js';
 
 const SAID = { up: 'up', down: 'down', starting: 'starting…' };
 

@@ -1,7 +1,8 @@
 // Who is in the lobby, and on which node. What has changed is told as well.
 
-import { avatar } from './avatar.js';
-import { byId, chip, element } from './dom.js';
+import { avatar } from '@page/avatar.js';
+import { byId, element } from '@page/dom.js';
+import { chip } from './chip.js';
 
 export class People {
     /** By id; `null` before we have been in. */
@@ -25,7 +26,7 @@ export class People {
 
     row (person, isMe) {
         const name = element('span', 'name', person.name);
-        const row = element('li', 'person', avatar(person), name, isMe ? element('span', 'you', 'you') : '', chip(person.node));
+        const row = element('li', 'person', avatar(person.name), name, isMe ? element('span', 'you', 'you') : '', chip(person.node));
         row.dataset.user = person.id;
         return row;
     }

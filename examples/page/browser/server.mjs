@@ -1,0 +1,45 @@
+// The server of an example, as a child process.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
+
+/** The program of an example: that of the command line, or the one that is built. */
+export const programOf = (example) => process.argv[2] ?? path.join(target, 'release', example);
+
+export class Server {
+    /** Starts it and waits until it listens. Port 0 picks a free one. */
+    static async start (example, args = [], port = 0) {
+        const server = new Server();
+        server.child = spawn(programOf(example), ['--port', String(port), ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+        server.ended = once(server.child, 'exit');
+        server.url = await addressOf(server.child);
+        server.port = Number(new URL(server.url).port);
+        return server;
+    }
+
+    /** Ends it with a signal, and tells how it ended: `[code, signal]`. */
+    end (signal) {
+        this.child.kill(signal);
+        return this.ended;
+    }
+}
+
+/** The address that a program prints when it listens. */
+export async function addressOf (child) {
+    let text = '';
+    child.stdout.setEncoding('utf8');
+    for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
+        text += chunk;
+        const url = text.match(/at (http:\/\/\S+)\n/)?.[1];
+        if (url) {
+            child.stdout.resume();
+            return url;
+        }
+    }
+    throw new Error(`it did not start: ${text}`);
+}

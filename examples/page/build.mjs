@@ -1,0 +1,71 @@
+// Bundles the pages of the examples: each src/main.js, with all that it uses, becomes one dist/app.js, which is committed,
+// so that nobody needs Node to run an example. The licences of what is bundled are put beside it.
+//
+//   node build.mjs [EXAMPLE...]              all examples that have a page, or only these
+//   node build.mjs --check [EXAMPLE...]      changes nothing; fails if a dist is not what its sources give
+
+import { access, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const examples = path.join(here, '..');
+const words = process.argv.slice(2);
+const isCheck = words.includes('--check');
+
+/** Files whose licence has to go along, by the package that they are in. */
+const PACKAGES = {
+    '@eleven-am/pondsocket-client': 'pondsocket-client.LICENSE',
+    yjs: 'yjs.LICENSE',
+    lib0: 'lib0.LICENSE',
+};
+
+const chosen = words.filter((word) => word !== '--check');
+for (const example of chosen.length ? chosen : await withPages()) await bundle(example);
+
+/** The examples that are bundled here. */
+async function withPages () {
+    const folders = await readdir(examples);
+    const found = await Promise.all(folders.map((folder) => exists(path.join(examples, folder, 'page/src/main.js'))));
+    return folders.filter((_, number) => found[number]);
+}
+
+async function bundle (example) {
+    const page = path.join(examples, example, 'page');
+    const { outputFiles, metafile } = await build({
+        absWorkingDir: examples,
+        entryPoints: [path.join(page, 'src/main.js')],
+        bundle: true,
+        write: false,
+        metafile: true,
+        format: 'esm',
+        target: 'es2022',
+        legalComments: 'none',
+        alias: { '@page': path.join(here, 'js'), websocket: path.join(here, 'js/not-in-a-page.js') },
+        nodePaths: [path.join(here, 'node_modules')],
+    });
+    await put(path.join(page, 'dist/app.js'), outputFiles[0].text);
+    const inputs = Object.keys(metafile.inputs);
+    for (const [name, file] of Object.entries(PACKAGES)) {
+        if (!inputs.some((input) => input.includes(`node_modules/${name}/`))) continue;
+        await put(path.join(page, 'dist', file), await readFile(path.join(here, 'node_modules', name, 'LICENSE'), 'utf8'));
+    }
+}
+
+/** Writes a file, or only looks whether it is there as it should be. */
+async function put (file, text) {
+    const name = path.relative(examples, file);
+    if (!isCheck) {
+        await mkdir(path.dirname(file), { recursive: true });
+        await writeFile(file, text);
+        console.log(`${name}: ${Math.round(text.length / 1024)} KB`);
+    } else if (await readFile(file, 'utf8').catch(() => '') !== text) {
+        console.log(`${name} is not what its sources give: node build.mjs`);
+        process.exitCode = 1;
+    }
+}
+
+async function exists (file) {
+    return access(file).then(() => true, () => false);
+}
