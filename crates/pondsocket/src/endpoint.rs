@@ -337,7 +337,7 @@ impl EndpointInner {
 
     /// Begins to hear what others say in a channel, if that takes time ([`Node::listen`]).
     pub(crate) fn listen(&self, channel: &ChannelName) -> Option<BoxFuture<()>> {
-        self.node()?.listen(self.key(channel))
+        self.node()?.subscribe(self.key(channel))
     }
 
     /// What other nodes know a channel of this endpoint by.
@@ -515,7 +515,8 @@ impl EndpointInner {
             Outbound::Message(message) => Some(message),
             Outbound::Change(_) => None,
         });
-        let taken = messages.map(|message| node.say(self.key(name), message)).reduce(|all, taken| all && taken);
+        let taken =
+            messages.map(|message| node.publish_message(self.key(name), message)).reduce(|all, taken| all && taken);
         match taken {
             None => Remote::None,
             Some(true) => Remote::Queued,

@@ -2,8 +2,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// What time it is for a node: milliseconds since 1970 when it began, and from then on as they pass, whatever becomes of
-/// the machine's clock.
+/// The clock of a node, in milliseconds since 1970. It reads the machine's clock once, at the start, and then runs by the
+/// monotonic clock, so that later changes of the machine's clock have no effect.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -22,7 +22,7 @@ impl Clock {
         self.wall + self.start.elapsed().as_millis() as u64
     }
 
-    /// When that is, for a timer.
+    /// The instant of this time, for a timer.
     pub(super) fn instant(&self, at: u64) -> Instant {
         self.start + Duration::from_millis(at.saturating_sub(self.wall))
     }

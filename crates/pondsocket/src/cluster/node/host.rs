@@ -3,11 +3,11 @@ use pondsocket_proto::cluster::message::UserMessage;
 use pondsocket_proto::cluster::{Command, Verdict};
 use pondsocket_proto::id::{ChannelName, UserId};
 
-/// The channels of one endpoint, as its node sees them. Nothing of it waits.
+/// The channels of one endpoint, for the node. No method waits.
 pub(crate) trait Host: Send + Sync {
-    /// What is shown of other nodes' users in a channel changes, if this life of it still lasts.
+    /// Changes the members on other nodes that a channel shows, if it is still the same instance of the channel.
     fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>);
-    /// Another node has said something to a channel's users.
+    /// Delivers a message of another node to the members here.
     fn deliver(&self, channel: &ChannelName, message: UserMessage);
     /// Carries out a command of another node on a user here.
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;

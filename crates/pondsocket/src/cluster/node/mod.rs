@@ -1,14 +1,15 @@
-//! This node among others: the sans-I/O core, the bus, and the tasks between them.
+//! This server as a node among others: the sans-I/O core of the cluster, the bus, and the tasks between them.
 //!
 //! ```text
 //!  channels --(under their locks)--> core ----> publish queue --(sender task)--> bus
 //!     ^                               ^  |
 //!     |    views, messages, commands  |  |
-//!     +-------(node task)-------------+--+<---- events of the bus, beats of the lease, deadlines
+//!     +-------(node task)-------------+--+<---- events of the bus, renewals of the lease, deadlines
 //! ```
 //!
-//! Lock order: a channel, then the core, then the publish queue. What the core says is queued before its lock is released,
-//! so that it leaves in that order. All that reaches channels comes from the node task, without any lock.
+//! Lock order: a channel, then the core, then the publish queue. The messages of the core are queued before its lock is
+//! released, so that they are published in the order of its inputs. Only the node task calls into channels, and it holds no
+//! lock then.
 
 mod clock;
 mod host;
@@ -41,13 +42,13 @@ use crate::options::Options;
 
 use clock::Clock;
 pub(crate) use host::Host;
-use queue::{Entry, Kind, PublishQueue};
+use queue::{PublishKind, PublishQueue, QueuedPublish};
 use task::Tasks;
 
-/// Room for most messages, so that they are written without being moved.
+/// The first capacity of a buffer for a message: enough for most, so that they are written without a reallocation.
 const USUAL_SIZE: usize = 1024;
 
-/// How the core of such a node behaves.
+/// The settings of the core, from the options of the server.
 fn settings(node: NodeId, topics: Topics, options: &Options) -> Settings {
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
     let mut settings = Settings::new(node, topics);
@@ -57,47 +58,49 @@ fn settings(node: NodeId, topics: Topics, options: &Options) -> Settings {
     settings.max_assigns = options.max_assigns_size;
     settings.max_users = options.max_remote_users;
     settings.max_shown = options.max_remote_presence;
-    // Short times are looked after more often, so that they are kept.
+    // A short timeout is checked more often, so that it is kept.
     settings.foreign_scan = settings.foreign_scan.min(milliseconds(options.node_timeout / 4));
     settings
 }
 
-/// One node, and all that it shares with the others.
+/// A node of a cluster.
 pub(crate) struct Node {
     bus: Arc<dyn Bus>,
-    /// Who it is as long as the table of leases has not said which life this is.
-    provisional: Identity,
-    /// Who it is. Set while the publish queue is locked.
-    settled: OnceLock<Identity>,
+    /// The identity until the table of leases has numbered this life.
+    provisional: NodeIdentity,
+    /// The final identity. Set while the publish queue is locked.
+    confirmed: OnceLock<NodeIdentity>,
     topics: Topics,
     clock: Clock,
     core: Mutex<Core>,
     queue: Mutex<PublishQueue>,
-    /// Something waits to be published.
+    /// Notified when a message is queued.
     queued: Notify,
-    /// Inputs of the core that may lead to more than publishing: the node task gives them to it.
+    /// Inputs for the core that may lead to calls into channels: the node task handles them.
     inputs: Mutex<Vec<Input>>,
-    /// There are inputs, or the core's deadline has changed.
+    /// Notified when there are inputs, or the core's deadline has changed.
     woken: Notify,
-    /// More topics are heard, or none any more.
-    hearing: Notify,
+    /// Notified when topics are subscribed, or all subscriptions are lost.
+    subscriptions_changed: Notify,
     hosts: RwLock<HashMap<Arc<str>, Arc<dyn Host>>>,
-    asked: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
-    said: AtomicU64,
-    /// `None` while the bus is up.
+    /// The requests to other nodes that wait for their answers.
+    pending: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    /// The number of messages that were published for users, for their ids.
+    published: AtomicU64,
+    /// The time at which the bus was lost; `None` while it is up.
     down_since: Mutex<Option<u64>>,
-    /// The bus is up that was down.
-    returned: Notify,
-    /// The nodes that live, by name.
+    /// Notified when the lease is to be renewed at once: the bus is back, or another node has taken this one for dead.
+    renewal_due: Notify,
+    /// The names of the other nodes that live.
     peers: Mutex<Vec<Arc<str>>>,
     meter: Meter,
-    /// Whether the core has said goodbye.
+    /// `true` once the core has told other nodes that this one stops.
     has_stopped: watch::Sender<bool>,
     tasks: OnceLock<Tasks>,
 }
 
 impl Node {
-    /// A node that is not started yet. Without a name it draws one.
+    /// Creates a node that is not started yet. Without a configured name it draws one.
     pub(crate) fn new(bus: Arc<dyn Bus>, options: &Options, meter: Meter) -> Arc<Node> {
         let clock = Clock::start();
         let born = clock.now();
@@ -106,16 +109,16 @@ impl Node {
         let topics = Topics::new(prefix, caps.namespace.as_deref().unwrap_or("default"));
         let drawn = RequestId::from_u128(ids::fresh());
         let name = if options.node_name.is_empty() { drawn.as_str() } else { &options.node_name };
-        let identity = Identity::new(NodeId { name: name.into(), incarnation: born });
+        let identity = NodeIdentity::new(NodeId { name: name.into(), incarnation: born });
         let settings = settings(identity.id.clone(), topics.clone(), options);
-        let settled = OnceLock::new();
+        let confirmed = OnceLock::new();
         if bus.leases().is_none() {
-            let _ = settled.set(identity.clone());
+            let _ = confirmed.set(identity.clone());
         }
         Arc::new(Node {
             bus,
             provisional: identity,
-            settled,
+            confirmed,
             core: Mutex::new(Core::new(settings, ids::fresh() as u64)),
             topics,
             clock,
@@ -123,12 +126,12 @@ impl Node {
             queued: Notify::new(),
             inputs: Mutex::default(),
             woken: Notify::new(),
-            hearing: Notify::new(),
+            subscriptions_changed: Notify::new(),
             hosts: RwLock::default(),
-            asked: Mutex::default(),
-            said: AtomicU64::new(0),
+            pending: Mutex::default(),
+            published: AtomicU64::new(0),
             down_since: Mutex::new(Some(born)),
-            returned: Notify::new(),
+            renewal_due: Notify::new(),
             peers: Mutex::default(),
             meter,
             has_stopped: watch::Sender::new(false),
@@ -136,9 +139,9 @@ impl Node {
         })
     }
 
-    /// Starts its tasks, unless they run or there is no runtime here.
+    /// Starts the tasks, unless they run or there is no runtime here.
     pub(crate) fn start(self: &Arc<Self>) {
-        // Broadcasts come this way: once it runs this is one look.
+        // Every broadcast calls this: once the node runs it costs one load.
         if self.tasks.get().is_none()
             && let Ok(runtime) = Handle::try_current()
         {
@@ -146,7 +149,7 @@ impl Node {
         }
     }
 
-    /// Says goodbye and ends. What was published before is on its way; after `patience` nothing is waited for any longer.
+    /// Tells other nodes that this one stops, waits for the messages in the queue, and ends; all within `patience`.
     pub(crate) async fn stop(&self, patience: Duration) {
         if let Some(tasks) = self.tasks.get() {
             self.input(Input::Stop);
@@ -154,55 +157,55 @@ impl Node {
         }
     }
 
-    /// Completes when the core has said goodbye.
+    /// Completes when the core has stopped.
     async fn stopped(&self) {
-        // The sender is ours: it cannot have gone.
+        // No error: the sender lives in this node.
         let _ = self.has_stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
-    /// Ends without a word: the server is gone.
+    /// Ends the tasks at once, because the server is gone.
     pub(crate) fn abandon(&self) {
         if let Some(tasks) = self.tasks.get() {
             tasks.abort();
         }
     }
 
-    /// Makes the channels of an endpoint known, under its pattern without leading slashes.
+    /// Registers the channels of an endpoint, by its pattern without leading slashes.
     pub(crate) fn add_host(&self, endpoint: &Arc<str>, host: Arc<dyn Host>) {
         self.hosts.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(endpoint), host);
     }
 
-    /// Where an endpoint's channels tell what happens in them.
+    /// Returns the sink for the changes in the channels of an endpoint.
     pub(crate) fn replication(self: &Arc<Self>, endpoint: &Arc<str>) -> Arc<dyn Replication> {
-        Arc::new(Replica { node: Arc::clone(self), endpoint: Arc::clone(endpoint) })
+        Arc::new(ChannelReplication { node: Arc::clone(self), endpoint: Arc::clone(endpoint) })
     }
 
-    /// Asks other nodes, and waits for what they say.
+    /// Sends a request to other nodes, and waits for the answer.
     pub(crate) async fn ask(&self, ask: ClusterRequest) -> Answer {
-        let (id, (answer, answered)) = (ids::serial(), oneshot::channel());
-        self.asked.lock().insert(id, answer);
-        let _forget = Forget { asked: &self.asked, id };
+        let (id, (answer, received)) = (ids::serial(), oneshot::channel());
+        self.pending.lock().insert(id, answer);
+        let _guard = PendingGuard { pending: &self.pending, id };
         self.inputs.lock().push(Input::Request { id, request: ask });
         self.woken.notify_one();
         tokio::select! {
-            // The core answers always, and soon.
-            answer = answered => answer.unwrap_or(Answer::Unavailable),
+            // The core answers every request within its timeout.
+            answer = received => answer.unwrap_or(Answer::Unavailable),
             () = self.stopped() => Answer::Unavailable,
         }
     }
 
-    /// Begins to listen to a channel that somebody is about to join. `None` if it is heard already, or cannot be because the
-    /// bus is down; else what it gives completes when one of this is so.
-    pub(crate) fn listen(self: &Arc<Self>, channel: ChannelKey) -> Option<BoxFuture<'static, ()>> {
+    /// Subscribes to a channel that a user is about to join. Returns a future that completes when it is subscribed or the bus
+    /// is down; `None` if one of the two is so already.
+    pub(crate) fn subscribe(self: &Arc<Self>, channel: ChannelKey) -> Option<BoxFuture<'static, ()>> {
         if !self.waits_for(&channel) {
             return None;
         }
-        self.tell([Input::Expected { channel: channel.clone() }]);
+        self.handle_now([Input::Expected { channel: channel.clone() }]);
         let node = Arc::clone(self);
         Some(Box::pin(async move {
             loop {
-                let mut changed = pin!(node.hearing.notified());
-                // Registered before the look, so that nothing is missed between the two.
+                let mut changed = pin!(node.subscriptions_changed.notified());
+                // Registered before the check, so that no change between the two is missed.
                 changed.as_mut().enable();
                 if !node.waits_for(&channel) {
                     return;
@@ -216,19 +219,19 @@ impl Node {
         self.is_up() && !self.core.lock().hears(channel)
     }
 
-    /// Whether the bus would take a message for users elsewhere now, or soon.
+    /// Returns `true` if the queue has room for a message to users of other nodes.
     pub(crate) fn has_room(&self) -> bool {
         self.queue.lock().has_room(self.clock.now())
     }
 
-    /// For how long the bus has been down; zero while it is up.
+    /// The time since the bus was lost; zero while it is up.
     pub(crate) fn down_for(&self) -> Duration {
         let now = self.clock.now();
         let since = *self.down_since.lock();
         since.map_or(Duration::ZERO, |since| Duration::from_millis(now.saturating_sub(since)))
     }
 
-    /// How the bus is, and how much waits for it: messages and bytes.
+    /// The state of the bus, and the messages and bytes that wait for it.
     pub(crate) fn stats(&self) -> (BusStats, (usize, usize)) {
         (self.bus.stats(), self.queue.lock().depth())
     }
@@ -242,37 +245,33 @@ impl Node {
         &self.provisional.id.name
     }
 
-    fn identity(&self) -> &Identity {
-        self.settled.get().unwrap_or(&self.provisional)
+    fn identity(&self) -> &NodeIdentity {
+        self.confirmed.get().unwrap_or(&self.provisional)
     }
 
     fn id(&self) -> &NodeId {
         &self.identity().id
     }
 
-    fn is_settled(&self) -> bool {
-        self.settled.get().is_some()
+    fn has_identity(&self) -> bool {
+        self.confirmed.get().is_some()
     }
 
-    /// From now on this life has that number. What waits to be published is signed anew: nothing of it has been sent.
-    fn settle(&self, incarnation: u64) {
-        let identity = Identity::new(NodeId { name: Arc::clone(self.name()), incarnation });
+    /// Sets the number of this life. Queued messages are signed anew: none has been sent, because the bus was not up before.
+    fn confirm(&self, incarnation: u64) {
+        let identity = NodeIdentity::new(NodeId { name: Arc::clone(self.name()), incarnation });
         let mut queue = self.queue.lock();
-        queue.sign(|message| {
-            message.source = Arc::clone(&identity.source);
-            message.ext = Some(Ext::new(identity.id.clone()));
-            encode(message)
-        });
-        let _ = self.settled.set(identity);
+        queue.sign(|message| identity.sign(message));
+        let _ = self.confirmed.set(identity);
     }
 
-    /// The names of the other nodes that live, as far as is known.
+    /// The names of the other nodes that live.
     pub(crate) fn peers(&self) -> Vec<Arc<str>> {
         self.peers.lock().clone()
     }
 
-    /// Gives the core inputs that lead to publishing alone, and has done so when it returns.
-    fn tell(&self, inputs: impl IntoIterator<Item = Input>) {
+    /// Has the core handle inputs at once. A channel may be locked here, so these are inputs that lead to publishing alone.
+    fn handle_now(&self, inputs: impl IntoIterator<Item = Input>) {
         let (mut outputs, now) = (Vec::new(), self.clock.now());
         let mut core = self.core.lock();
         let deadline = core.deadline();
@@ -286,13 +285,13 @@ impl Node {
         }
     }
 
-    /// Queues what is to be published and subscribes to what is to be heard; gives back what else is to be done.
+    /// Carries out the outputs for the bus, and returns the others.
     fn publish(&self, outputs: Vec<Output>, now: u64) -> Vec<Output> {
         let mut others = Vec::new();
         let mut queued = false;
         for output in outputs {
             match output {
-                Output::Publish { topic, message } => queued |= self.enqueue(topic, &message, Kind::State, now),
+                Output::Publish { topic, message } => queued |= self.enqueue(topic, *message, PublishKind::State, now),
                 Output::UpdateSubscriptions { add, remove } => {
                     let topics = |names: Vec<String>| names.into_iter().map(Topic::from).collect::<Vec<_>>();
                     self.bus.update_subscriptions(&topics(add), &topics(remove));
@@ -306,10 +305,10 @@ impl Node {
         others
     }
 
-    /// Has a message published for users elsewhere. False if too much waits for the bus already.
-    pub(crate) fn say(&self, channel: ChannelKey, message: UserMessage) -> bool {
+    /// Publishes a message for users of other nodes. Returns `false` if the queue is full.
+    pub(crate) fn publish_message(&self, channel: ChannelKey, message: UserMessage) -> bool {
         let (topic, now) = (self.topics.channel(&channel), self.clock.now());
-        let number = self.said.fetch_add(1, Ordering::Relaxed);
+        let number = self.published.fetch_add(1, Ordering::Relaxed);
         let identity = self.identity();
         let envelope = Envelope {
             id: format!("{}-m{number}", identity.source).into(),
@@ -319,35 +318,28 @@ impl Node {
             body: Body::UserMessage(message),
             ext: Some(Ext::new(identity.id.clone())),
         };
-        let taken = if self.is_settled() {
-            self.enqueue(topic, &envelope, Kind::Message, now)
-        } else {
-            self.enqueue_unsigned(topic, envelope, now)
-        };
-        // Also if it was not: the sender counts what was dropped. Here a channel may be locked.
+        let taken = self.enqueue(topic, envelope, PublishKind::Message, now);
+        // Also after a refusal: the sender task counts it, because a channel may be locked here.
         self.queued.notify_one();
         taken
     }
 
-    fn enqueue(&self, topic: String, envelope: &Envelope, kind: Kind, now: u64) -> bool {
-        let publish = Publish::new(topic, encode(envelope));
-        self.queue.lock().push(Entry { publish, kind, at: now, unsigned: None })
-    }
-
-    /// Queues a message of a node that does not know its number yet.
-    fn enqueue_unsigned(&self, topic: String, mut envelope: Envelope, now: u64) -> bool {
+    /// Queues a message. Until this life has its number, the message is kept beside its text to be signed anew.
+    fn enqueue(&self, topic: String, mut message: Envelope, kind: PublishKind, now: u64) -> bool {
+        // Encoded before the lock, which all publishers share.
+        let mut publish = Publish::new(topic, encode(&message));
         let mut queue = self.queue.lock();
-        // It may have been told since the message was made.
-        let unsigned = match self.settled.get() {
-            None => Some(Box::new(envelope.clone())),
+        let unsigned = match self.confirmed.get() {
+            None => Some(Box::new(message)),
             Some(identity) => {
-                envelope.source = Arc::clone(&identity.source);
-                envelope.ext = Some(Ext::new(identity.id.clone()));
+                // The number may have come since the message was made. A message of the core keeps its `ext`.
+                if kind == PublishKind::Message && message.source != identity.source {
+                    publish.data = identity.sign(&mut message);
+                }
                 None
             }
         };
-        let publish = Publish::new(topic, encode(&envelope));
-        queue.push(Entry { publish, kind: Kind::Message, at: now, unsigned })
+        queue.push(QueuedPublish { publish, kind, at: now, unsigned })
     }
 }
 
@@ -357,19 +349,26 @@ fn encode(envelope: &Envelope) -> Bytes {
     Bytes::from(data)
 }
 
-/// One life of a node, and how it signs its messages.
+/// One life of a node, and the signature of its messages.
 #[derive(Clone, Debug)]
-struct Identity {
+struct NodeIdentity {
     id: NodeId,
     source: Arc<str>,
-    /// What its own messages begin with.
+    /// The first bytes of its own messages.
     beginning: Vec<u8>,
 }
 
-impl Identity {
-    fn new(id: NodeId) -> Identity {
+impl NodeIdentity {
+    fn new(id: NodeId) -> NodeIdentity {
         let source: Arc<str> = id.source().into();
-        Identity { beginning: Envelope::beginning(&source), source, id }
+        NodeIdentity { beginning: Envelope::beginning(&source), source, id }
+    }
+
+    /// Signs a message, and encodes it.
+    fn sign(&self, message: &mut Envelope) -> Bytes {
+        message.source = Arc::clone(&self.source);
+        message.ext = Some(Ext::new(self.id.clone()));
+        encode(message)
     }
 }
 
@@ -379,48 +378,48 @@ impl fmt::Debug for Node {
     }
 }
 
-/// Whoever asked has gone: nobody waits for the answer any more.
-struct Forget<'a> {
-    asked: &'a Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+/// Removes a pending request when its future ends or is dropped.
+struct PendingGuard<'a> {
+    pending: &'a Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     id: u64,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for PendingGuard<'_> {
     fn drop(&mut self) {
-        self.asked.lock().remove(&self.id);
+        self.pending.lock().remove(&self.id);
     }
 }
 
-/// The channels of one endpoint tell the node here what happens in them.
-struct Replica {
+/// Passes the changes in the channels of one endpoint to the node.
+struct ChannelReplication {
     node: Arc<Node>,
     endpoint: Arc<str>,
 }
 
-impl Replica {
+impl ChannelReplication {
     fn key(&self, channel: &ChannelName) -> ChannelKey {
         ChannelKey { endpoint: Arc::clone(&self.endpoint), channel: channel.clone() }
     }
 }
 
-impl Replication for Replica {
+impl Replication for ChannelReplication {
     fn opened(&self, channel: &ChannelName, instance: u64) {
         self.node.start();
-        self.node.tell([Input::Opened { channel: self.key(channel), instance }]);
+        self.node.handle_now([Input::Opened { channel: self.key(channel), instance }]);
     }
 
     fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>) {
         for outbound in what {
             let channel = self.key(channel);
             match outbound {
-                Outbound::Change(change) => self.node.tell([Input::Local { channel, change }]),
-                // Whoever sent it was told before whether there is room; it is counted if it has gone since.
-                Outbound::Message(message) => drop(self.node.say(channel, message)),
+                Outbound::Change(change) => self.node.handle_now([Input::Local { channel, change }]),
+                // The sender has checked that there is room. If there is none any more, the message is counted as dropped.
+                Outbound::Message(message) => drop(self.node.publish_message(channel, message)),
             }
         }
     }
 
     fn closed(&self, channel: &ChannelName, instance: u64) {
-        self.node.tell([Input::Closed { channel: self.key(channel), instance }]);
+        self.node.handle_now([Input::Closed { channel: self.key(channel), instance }]);
     }
 }

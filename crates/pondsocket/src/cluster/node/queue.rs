@@ -5,73 +5,73 @@ use pondsocket_proto::cluster::message::Envelope;
 
 use crate::cluster::Publish;
 
-/// How many messages wait for the bus at the most, and how many bytes of them.
+/// The most messages that wait for the bus, and the most bytes.
 const MAX_MESSAGES: usize = 10_000;
 const MAX_BYTES: usize = 8 << 20;
 
-/// How long a message waits while the bus is down, in milliseconds: what is older is of no use to anybody.
+/// The longest wait of a message while the bus is down, in milliseconds. Users no longer expect an older one.
 const MAX_AGE: u64 = 2000;
 
-/// How much is given to the bus at once.
+/// The most messages and bytes of one batch.
 const BATCH_MESSAGES: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// What is to be published.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    /// A message for users elsewhere: it waits for the bus for a while.
+pub(super) enum PublishKind {
+    /// A message for users of other nodes. It waits for a while for the bus to come back.
     Message,
-    /// What this node says of itself. It is said anew when the bus comes back, so it never waits for that.
+    /// A message of the cluster itself. The core sends the present state anew when the bus comes back, so it never waits for that.
     State,
 }
 
 /// One message on its way to the bus.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct QueuedPublish {
     pub(super) publish: Publish,
-    pub(super) kind: Kind,
-    /// When it was said.
+    pub(super) kind: PublishKind,
+    /// The time at which it was queued, in milliseconds.
     pub(super) at: u64,
-    /// What it consists of, as long as the node does not know which life of its name it is.
+    /// The message itself, until the life of the node has its number: then it is signed anew.
     pub(super) unsigned: Option<Box<Envelope>>,
 }
 
-impl Entry {
+impl QueuedPublish {
     fn bytes(&self) -> usize {
         self.publish.topic.as_str().len() + self.publish.data.len()
     }
 }
 
-/// What waits for the bus, in the order in which it was said.
+/// The messages that wait for the bus, in order.
 ///
-/// While the bus is up everything waits for its turn. While it is down only messages do, for two seconds. Over the bounds
-/// a new message is refused; what a node says of itself is always taken while the bus is up: it is bounded by what happens
-/// here, and leaving out any of it would have to be mended by all others.
+/// While the bus is down only messages for users wait, for two seconds. Over the bounds a new message for users is refused.
+/// A message of the cluster is always queued while the bus is up: their number is bounded by the changes on this node, and
+/// every other node would have to repair the loss of one.
 #[derive(Debug, Default)]
 pub(super) struct PublishQueue {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<QueuedPublish>,
     bytes: usize,
     is_up: bool,
-    dropped: Dropped,
+    dropped: DroppedPublishes,
 }
 
 /// Messages that were dropped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Dropped {
-    /// They waited for too long.
+pub(super) struct DroppedPublishes {
+    /// Messages that waited for too long.
     pub(super) expired: u64,
-    /// Too much waited already.
+    /// Messages that were refused because the queue was full.
     pub(super) full: u64,
 }
 
 impl PublishQueue {
-    /// Appends something; false if it was refused.
-    pub(super) fn push(&mut self, entry: Entry) -> bool {
+    /// Appends a message. Returns `false` if it was refused.
+    pub(super) fn push(&mut self, entry: QueuedPublish) -> bool {
         let taken = match entry.kind {
-            Kind::State => self.is_up,
-            Kind::Message => self.has_room(entry.at),
+            PublishKind::State => self.is_up,
+            PublishKind::Message => self.has_room(entry.at),
         };
-        self.dropped.full += u64::from(!taken && entry.kind == Kind::Message);
+        self.dropped.full += u64::from(!taken && entry.kind == PublishKind::Message);
         if taken {
             self.bytes += entry.bytes();
             self.entries.push_back(entry);
@@ -79,7 +79,7 @@ impl PublishQueue {
         taken
     }
 
-    /// Signs what was queued before the node knew which life of its name it is.
+    /// Signs the messages that were queued before the life of the node had its number.
     pub(super) fn sign(&mut self, mut encode: impl FnMut(&mut Envelope) -> Bytes) {
         for entry in &mut self.entries {
             if let Some(mut message) = entry.unsigned.take() {
@@ -90,23 +90,23 @@ impl PublishQueue {
         }
     }
 
-    /// Whether a message would be taken now.
+    /// Returns `true` if a message for users would be queued.
     pub(super) fn has_room(&mut self, now: u64) -> bool {
         self.expire(now);
         self.entries.len() < MAX_MESSAGES && self.bytes < MAX_BYTES
     }
 
-    /// The bus has come, or gone.
+    /// Sets the state of the bus.
     pub(super) fn set_up(&mut self, is_up: bool) {
         self.is_up = is_up;
         if !is_up {
-            self.entries.retain(|entry| entry.kind == Kind::Message);
-            self.bytes = self.entries.iter().map(Entry::bytes).sum();
+            self.entries.retain(|entry| entry.kind == PublishKind::Message);
+            self.bytes = self.entries.iter().map(QueuedPublish::bytes).sum();
         }
     }
 
-    /// What is to be given to the bus next: nothing while it is down.
-    pub(super) fn take(&mut self, now: u64) -> Vec<Entry> {
+    /// Takes the next batch, which is empty while the bus is down.
+    pub(super) fn take(&mut self, now: u64) -> Vec<QueuedPublish> {
         self.expire(now);
         let (mut batch, mut bytes) = (Vec::with_capacity(self.entries.len().min(BATCH_MESSAGES)), 0);
         while self.is_up && batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
@@ -118,20 +118,20 @@ impl PublishQueue {
         batch
     }
 
-    /// The bus certainly did not take these: messages among them wait again, ahead of all others.
-    pub(super) fn give_back(&mut self, entries: Vec<Entry>) {
-        for entry in entries.into_iter().rev().filter(|entry| entry.kind == Kind::Message) {
+    /// Returns messages that were certainly not sent. Those for users wait again, ahead of all others.
+    pub(super) fn give_back(&mut self, entries: Vec<QueuedPublish>) {
+        for entry in entries.into_iter().rev().filter(|entry| entry.kind == PublishKind::Message) {
             self.bytes += entry.bytes();
             self.entries.push_front(entry);
         }
     }
 
-    /// What has been dropped since the last time.
-    pub(super) fn take_dropped(&mut self) -> Dropped {
+    /// Takes the numbers of messages that were dropped since the last call.
+    pub(super) fn take_dropped(&mut self) -> DroppedPublishes {
         std::mem::take(&mut self.dropped)
     }
 
-    /// How many wait, and how many bytes.
+    /// The numbers of messages and bytes that wait.
     pub(super) fn depth(&self) -> (usize, usize) {
         (self.entries.len(), self.bytes)
     }
@@ -149,15 +149,15 @@ impl PublishQueue {
 mod tests {
     use super::*;
 
-    fn entry(kind: Kind, data: &str, at: u64) -> Entry {
-        Entry { publish: Publish::new("t", data.to_owned()), kind, at, unsigned: None }
+    fn entry(kind: PublishKind, data: &str, at: u64) -> QueuedPublish {
+        QueuedPublish { publish: Publish::new("t", data.to_owned()), kind, at, unsigned: None }
     }
 
-    fn message(data: &str, at: u64) -> Entry {
-        entry(Kind::Message, data, at)
+    fn message(data: &str, at: u64) -> QueuedPublish {
+        entry(PublishKind::Message, data, at)
     }
 
-    fn data(entries: &[Entry]) -> Vec<&str> {
+    fn data(entries: &[QueuedPublish]) -> Vec<&str> {
         entries.iter().map(|entry| std::str::from_utf8(&entry.publish.data).expect("text")).collect()
     }
 
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn everything_leaves_in_the_order_in_which_it_was_said() {
         let mut queue = up();
-        for (kind, text) in [(Kind::Message, "a"), (Kind::State, "b"), (Kind::Message, "c")] {
+        for (kind, text) in [(PublishKind::Message, "a"), (PublishKind::State, "b"), (PublishKind::Message, "c")] {
             assert!(queue.push(entry(kind, text, 0)));
         }
         assert_eq!(data(&queue.take(0)), ["a", "b", "c"]);
@@ -188,9 +188,9 @@ mod tests {
     fn while_the_bus_is_down_messages_wait_and_nothing_else_does() {
         let mut queue = up();
         queue.push(message("a", 0));
-        queue.push(entry(Kind::State, "b", 0));
+        queue.push(entry(PublishKind::State, "b", 0));
         queue.set_up(false);
-        assert!(!queue.push(entry(Kind::State, "c", 1)));
+        assert!(!queue.push(entry(PublishKind::State, "c", 1)));
         assert!(queue.push(message("d", 1)));
         assert!(queue.take(2).is_empty());
         queue.set_up(true);
@@ -204,8 +204,8 @@ mod tests {
         queue.push(message("new", 1500));
         queue.set_up(false);
         assert!(queue.take(MAX_AGE + 1).is_empty());
-        assert_eq!(queue.take_dropped(), Dropped { expired: 1, full: 0 });
-        assert_eq!((queue.take_dropped(), queue.depth()), (Dropped::default(), (1, 4)));
+        assert_eq!(queue.take_dropped(), DroppedPublishes { expired: 1, full: 0 });
+        assert_eq!((queue.take_dropped(), queue.depth()), (DroppedPublishes::default(), (1, 4)));
         queue.set_up(true);
         assert_eq!(data(&queue.take(9999)), ["new"], "while the bus is up nothing grows too old");
     }
@@ -216,8 +216,8 @@ mod tests {
         (0..MAX_MESSAGES).for_each(|_| assert!(queue.push(message("x", 0))));
         assert!(!queue.has_room(0));
         assert!(!queue.push(message("x", 0)));
-        assert_eq!(queue.take_dropped(), Dropped { expired: 0, full: 1 });
-        assert!(queue.push(entry(Kind::State, "x", 0)));
+        assert_eq!(queue.take_dropped(), DroppedPublishes { expired: 0, full: 1 });
+        assert!(queue.push(entry(PublishKind::State, "x", 0)));
         queue.take(0);
         assert!(queue.push(message("x", 0)));
     }
@@ -227,7 +227,7 @@ mod tests {
         let mut queue = up();
         ["a", "b", "c"].iter().for_each(|text| assert!(queue.push(message(text, 0))));
         let mut batch = queue.take(0);
-        batch.push(entry(Kind::State, "s", 0));
+        batch.push(entry(PublishKind::State, "s", 0));
         queue.push(message("d", 0));
         queue.give_back(batch);
         assert_eq!(data(&queue.take(0)), ["a", "b", "c", "d"]);

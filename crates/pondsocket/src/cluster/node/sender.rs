@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use super::Node;
-use super::queue::Entry;
+use super::queue::QueuedPublish;
 use crate::cluster::{BusErrorKind, Outcome};
 use crate::metrics::{BusDrop, ClusterEvent};
 
-/// Gives the bus what waits for it, one batch after the other, for ever. While one is under way the next one grows: under
-/// load each costs the engine little.
+/// Publishes the queue, one batch after the other, for ever. While one batch is under way the next one grows, so that the
+/// cost of each message falls with the load.
 pub(super) async fn run(node: Arc<Node>) {
     loop {
         let (batch, dropped) = {
@@ -19,12 +19,13 @@ pub(super) async fn run(node: Arc<Node>) {
             continue;
         }
         let outcomes = node.bus.publish(batch.iter().map(|entry| entry.publish.clone()).collect()).await;
-        settle(&node, batch, outcomes);
+        apply_outcomes(&node, batch, outcomes);
     }
 }
 
-/// What certainly was not sent, and may be soon, waits again. What may have been sent is not sent twice.
-fn settle(node: &Node, batch: Vec<Entry>, outcomes: Vec<Outcome>) {
+/// Applies the outcomes of a batch. A message that was certainly not sent, and may be sent soon, is queued again. One that may
+/// have been sent is not sent twice.
+fn apply_outcomes(node: &Node, batch: Vec<QueuedPublish>, outcomes: Vec<Outcome>) {
     let mut again = Vec::new();
     let (mut unknown, mut refused) = (0, 0);
     for (entry, outcome) in batch.into_iter().zip(outcomes) {
@@ -54,7 +55,7 @@ fn count_dropped(node: &Node, dropped: [(BusDrop, u64); 2]) {
     }
 }
 
-/// Whether the same message may be taken a moment later.
+/// Returns `true` if the bus may take the same message later.
 fn is_passing(kind: BusErrorKind) -> bool {
     !matches!(kind, BusErrorKind::TooBig | BusErrorKind::NoPerm | BusErrorKind::Config)
 }

@@ -12,10 +12,10 @@ use crate::cluster::{BusEvent, BusEvents, BusSink, Lost, SinkLimits, Stop, Stopp
 use crate::engine::sync::Mutex;
 use crate::metrics::ClusterEvent;
 
-/// How many events of the bus are taken at once.
+/// The most events of the bus that are taken at once.
 const EVENTS: usize = 256;
 
-/// How long the core is left alone if it wants nothing.
+/// The sleep while the core has no deadline.
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// The tasks of a node: one reads the bus, one feeds it, one renews the lease, and the bus runs in one of its own.
@@ -39,7 +39,7 @@ impl Tasks {
         Tasks { stopper, bus: Mutex::new(Some(bus)), others }
     }
 
-    /// Ends all of them, wherever they are.
+    /// Ends all tasks at once.
     pub(super) fn abort(&self) {
         self.stopper.stop();
         self.others.iter().for_each(JoinHandle::abort);
@@ -50,7 +50,7 @@ impl Tasks {
 
     pub(super) async fn stop(&self, node: &Node, patience: Duration) {
         let deadline = Instant::now() + patience;
-        // What is late is not waited for: whoever stops goes.
+        // After the deadline the node stops anyway: other nodes then find its lease expired.
         let _ = timeout_at(deadline, async {
             node.stopped().await;
             while node.is_up() && node.queue.lock().depth().0 > 0 {
@@ -74,10 +74,10 @@ async fn run_bus(node: Arc<Node>, sink: BusSink, stop: Stop) {
     }
 }
 
-/// Reads the bus, and does what the core says, until the bus has ended.
+/// Reads the bus, and carries out what the core wants, until the bus has ended.
 async fn run(node: Arc<Node>, mut events: BusEvents) {
     let mut batch = Vec::new();
-    // The first tick: the core says what it wants to hear.
+    // The first tick: the core subscribes to the topics that every node needs.
     node.advance(Vec::new());
     loop {
         let deadline = node.core.lock().deadline();
@@ -88,22 +88,22 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
             () = node.woken.notified() => {}
             () = sleep_until(until) => {}
         }
-        if !node.is_settled() && batch.iter().any(|event| matches!(event, BusEvent::Up { .. })) {
-            // Before the core is told that it may speak. What others say meanwhile waits.
+        if !node.has_identity() && batch.iter().any(|event| matches!(event, BusEvent::Up { .. })) {
+            // The life needs its number before its first message, so before the core is told that the bus is up.
             let incarnation = lease::acquire(&node).await;
-            node.settle(incarnation);
+            node.confirm(incarnation);
             node.advance(vec![Input::Incarnation(incarnation)]);
-            node.returned.notify_one();
+            node.renewal_due.notify_one();
         }
         let mut inputs = std::mem::take(&mut *node.inputs.lock());
         let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
         inputs.reserve(batch.len() + 1);
         inputs.extend(batch.drain(..).filter_map(|event| node.read(event)));
-        let hears_otherwise =
+        let has_new_subscriptions =
             inputs.iter().any(|input| matches!(input, Input::Bus(BusInput::Subscribed(_) | BusInput::Down)));
         node.advance(inputs);
-        if hears_otherwise {
-            node.hearing.notify_waiters();
+        if has_new_subscriptions {
+            node.subscriptions_changed.notify_waiters();
         }
         if stops {
             node.has_stopped.send_replace(true);
@@ -112,18 +112,18 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
 }
 
 impl Node {
-    /// Tells the application's metrics. Never under a lock.
+    /// Counts an event in the application's metrics. Never called under a lock.
     pub(super) fn count(&self, event: ClusterEvent) {
         self.meter.count(|metrics| metrics.cluster(event));
     }
 
-    /// Gives the core an input by way of the node task.
+    /// Queues an input for the core, for the node task.
     pub(super) fn input(&self, input: Input) {
         self.inputs.lock().push(input);
         self.woken.notify_one();
     }
 
-    /// What an event of the bus means for the core.
+    /// Translates an event of the bus into an input for the core.
     fn read(&self, event: BusEvent) -> Option<Input> {
         let names = |topics: Vec<Topic>| topics.iter().map(|topic| topic.as_str().to_owned()).collect();
         Some(match event {
@@ -147,7 +147,7 @@ impl Node {
                     Lost::All => BusInput::GapAll,
                 })
             }
-            // The bus gives back what this node says where it listens itself.
+            // The bus delivers this node's own messages on topics to which it is subscribed.
             BusEvent::Message { data, .. } if data.starts_with(&self.identity().beginning) => return None,
             BusEvent::Message { topic, data } => match Envelope::decode(&data) {
                 Ok(message) => Input::Received { topic: topic.as_str().to_owned(), message: Box::new(message) },
@@ -159,16 +159,16 @@ impl Node {
         })
     }
 
-    /// A message that makes no sense. Those of a later protocol are nothing to talk about.
+    /// Drops a message that was not understood. It may be one of a later version of the protocol, so it is no warning.
     fn refuse(&self, topic: &Topic, error: &Malformed) {
         tracing::debug!(target: "pondsocket::bus", topic = topic.as_str(), %error, "a message was not understood");
         self.count(ClusterEvent::Malformed(error.kind()));
     }
 
-    /// True if that is news.
+    /// Sets the state of the bus. Returns `true` if it has changed.
     fn set_up(&self, is_up: bool) -> bool {
         let now = self.clock.now();
-        let is_news = {
+        let has_changed = {
             let mut down_since = self.down_since.lock();
             let was_up = down_since.is_none();
             *down_since = if is_up { None } else { Some(down_since.unwrap_or(now)) };
@@ -176,16 +176,16 @@ impl Node {
         };
         self.queue.lock().set_up(is_up);
         self.queued.notify_one();
-        if is_news && is_up {
-            self.returned.notify_one();
+        if has_changed && is_up {
+            self.renewal_due.notify_one();
         }
-        if is_news {
+        if has_changed {
             self.count(if is_up { ClusterEvent::BusUp } else { ClusterEvent::BusDown });
         }
-        is_news
+        has_changed
     }
 
-    /// Gives the core these inputs and the time, and does what it says.
+    /// Has the core handle these inputs and the time, and carries out its outputs.
     fn advance(&self, inputs: Vec<Input>) {
         let mut inputs = inputs;
         inputs.push(Input::Tick);
@@ -200,7 +200,7 @@ impl Node {
         }
     }
 
-    /// Does one thing that the core wants; answers what it is to be told of it.
+    /// Carries out one output. Returns the input with which its result is reported.
     fn carry_out(&self, output: Output) -> Option<Input> {
         match output {
             Output::RemoteMembers { channel, instance, changes } => {
@@ -216,8 +216,8 @@ impl Node {
                 return Some(Input::Done { id, verdict });
             }
             Output::Answered { id, answer } => {
-                if let Some(asker) = self.asked.lock().remove(&id) {
-                    // Whoever asked may have gone.
+                if let Some(asker) = self.pending.lock().remove(&id) {
+                    // The one who asked may have dropped its future.
                     let _ = asker.send(answer);
                 }
             }
@@ -225,7 +225,7 @@ impl Node {
                 tracing::debug!(target: "pondsocket::cluster", what = what.as_str(), times, "others bring too much");
                 self.count(ClusterEvent::Excess { what, times });
             }
-            Output::RenewLease => self.returned.notify_one(),
+            Output::RenewLease => self.renewal_due.notify_one(),
             Output::NodeUp(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has come");
                 self.set_peer(&name, true);
