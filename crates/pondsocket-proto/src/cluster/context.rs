@@ -118,8 +118,8 @@ impl Context {
         Ext::new(self.me().clone())
     }
 
-    pub(super) fn output(&mut self, output: Output) {
-        self.effects.push(Effect::Output(output));
+    pub(super) fn output(&mut self, output: impl Into<Output>) {
+        self.effects.push(Effect::Output(output.into()));
     }
 
     /// Publishes a message on a channel's topic.

@@ -15,7 +15,7 @@ use super::requests::{Commands, Requests, lookup};
 use super::sender::Sender;
 use super::time::Time;
 use super::timers::Timer;
-use super::{Answer, ChannelKey, Input, Lease, NodeId, Output, Settings};
+use super::{Answer, ChannelKey, Input, Lease, NodeId, NodeOutput, Output, Settings};
 use crate::id::{UserId, is_reserved_event};
 use crate::model::{MemberChange, UserMessage};
 
@@ -76,13 +76,13 @@ impl Core {
     /// Takes one input and appends what is to be done to `out`. `now` is in milliseconds since 1970; if it goes back, no time
     /// has passed, and time goes on from there. The clocks of other nodes order nothing.
     ///
-    /// [`Output::RemoteMembers`] comes upon [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and
+    /// [`NodeOutput::RemoteMembers`] comes upon [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and
     /// [`Input::Closed`] may be given under a channel's lock. Each of these three is one call per channel, in the order in
     /// which it happened there.
     pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Output>) {
         if self.context.phase == Phase::Stopped {
             if let Input::Request { id, .. } = input {
-                out.push(Output::Answered { id, answer: Answer::Unavailable });
+                out.push(Output::Node(NodeOutput::Answered { id, answer: Answer::Unavailable }));
             }
             return;
         }
@@ -282,13 +282,13 @@ impl Core {
         for transition in transitions {
             match transition {
                 NodeTransition::Up(node) => {
-                    self.context.output(Output::NodeUp(node.name.clone()));
+                    self.context.output(NodeOutput::NodeUp(node.name.clone()));
                     self.catch_up(&node);
                     self.touch_all(self.channels.users_of(&node.name));
                     self.sync.check_repairs_of(&mut self.context, &self.channels, &node.name);
                 }
                 NodeTransition::Down(node) => {
-                    self.context.output(Output::NodeDown(node.name.clone()));
+                    self.context.output(NodeOutput::NodeDown(node.name.clone()));
                     self.touch_all(self.channels.users_of(&node.name));
                 }
                 NodeTransition::Replaced(node) => {
@@ -413,7 +413,7 @@ impl Core {
     /// would act upon them as if this server had said them.
     fn deliver(&mut self, channel: ChannelKey, message: UserMessage) {
         if !is_reserved_event(&message.event) && self.channels.is_open(&channel) {
-            self.context.output(Output::Deliver { channel, message });
+            self.context.output(NodeOutput::Deliver { channel, message });
         }
     }
 
@@ -591,6 +591,6 @@ impl Core {
         let limits = &mut self.context.limits;
         limits.count(Excess::Nodes, self.membership.take_refused());
         let counted = limits.take_counted();
-        self.outputs.extend(counted.into_iter().map(|(what, times)| Output::Excess { what, times }));
+        self.outputs.extend(counted.into_iter().map(|(what, times)| Output::Node(NodeOutput::Excess { what, times })));
     }
 }

@@ -51,15 +51,15 @@ pub enum Input {
     Bus(Bus),
     /// The table of leases has answered. A bus without such a table never does: then silence decides which nodes live.
     Lease(Lease),
-    /// The server asks other nodes for users, or wants users there changed. [`Output::Answered`] follows under the same id, in
-    /// time.
+    /// The server asks other nodes for users, or wants users there changed. [`NodeOutput::Answered`] follows under the same
+    /// id, in time.
     Request {
         /// Comes back with the answer.
         id: u64,
         /// The request.
         request: ClusterRequest,
     },
-    /// An [`Output::Command`] was executed, or was not.
+    /// A [`NodeOutput::Command`] was executed, or was not.
     Done {
         /// The command's id.
         id: u64,
@@ -201,7 +201,7 @@ pub enum Command {
     Untrack,
 }
 
-/// An action that the core wants, in the order of the list.
+/// An output of the core, to be carried out in the order of the list: for the bus, or for this node.
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Publish a message.
@@ -218,6 +218,13 @@ pub enum Output {
         /// The topics that are not needed any more.
         remove: Vec<String>,
     },
+    /// To be carried out on this node.
+    Node(NodeOutput),
+}
+
+/// An output that this node carries out itself.
+#[derive(Clone, Debug)]
+pub enum NodeOutput {
     /// Change the members that a channel here shows of other nodes. Void if this life of the channel is over.
     RemoteMembers {
         /// The channel.
@@ -270,6 +277,12 @@ pub enum Output {
     NameConflict(NodeId),
     /// A state that should have been equal was not, and is repaired: a bug, or a lost message that was not noticed.
     Diverged(ChannelKey),
+}
+
+impl From<NodeOutput> for Output {
+    fn from(output: NodeOutput) -> Output {
+        Output::Node(output)
+    }
 }
 
 /// A limit for other nodes, and the consequence of exceeding it.

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::directory::Directory;
 use super::io::Excess;
 use super::timers::Timer;
-use super::{ChannelKey, Output};
+use super::{ChannelKey, NodeOutput};
 use crate::id::UserId;
 use crate::model::{RemoteChange, RemoteMember};
 
@@ -51,7 +51,7 @@ impl RemoteView {
         let changes = display.refresh(|| directory.members(&key), look, cx.settings.max_shown);
         cx.limits.count(Excess::Shown, std::mem::take(&mut display.excess));
         if !changes.is_empty() {
-            cx.output(Output::RemoteMembers { channel: key, instance: *instance, changes });
+            cx.output(NodeOutput::RemoteMembers { channel: key, instance: *instance, changes });
         }
     }
 }

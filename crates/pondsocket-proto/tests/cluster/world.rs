@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{Body, Envelope, UserState};
 use pondsocket_proto::cluster::{
-    Answer, Bus, ChannelKey, ClusterRequest, Command, Core, Input, Lease, MemberChange, NodeId, Output, RemoteChange,
-    RemoteMember, Settings, Topics, Verdict,
+    Answer, Bus, ChannelKey, ClusterRequest, Command, Core, Input, Lease, MemberChange, NodeId, NodeOutput, Output,
+    RemoteChange, RemoteMember, Settings, Topics, Verdict,
 };
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::{Json, Object};
@@ -187,7 +187,10 @@ impl World {
             let quiet = matches!(input, Input::Opened { .. } | Input::Closed { .. } | Input::Local { .. });
             self.nodes[n].core.handle(input, self.now, &mut out);
             for output in out {
-                assert!(!quiet || !matches!(output, Output::RemoteMembers { .. }), "a view under the channel's lock");
+                assert!(
+                    !quiet || !matches!(output, Output::Node(NodeOutput::RemoteMembers { .. })),
+                    "a view under the channel's lock"
+                );
                 self.carry_out(n, output, &mut queue);
             }
         }
@@ -210,7 +213,7 @@ impl World {
                     queue.push_back((n, Input::Bus(Bus::Subscribed(add))));
                 }
             }
-            Output::RemoteMembers { channel, instance, changes } => {
+            Output::Node(NodeOutput::RemoteMembers { channel, instance, changes }) => {
                 let shown = node.shown.entry((channel, instance)).or_default();
                 for change in changes {
                     match change {
@@ -219,23 +222,25 @@ impl World {
                     }
                 }
             }
-            Output::Command { id, channel, user, command } => {
+            Output::Node(NodeOutput::Command { id, channel, user, command }) => {
                 node.log.push(format!("{user}: {command:?}"));
                 for input in self.obey(n, channel, user, command) {
                     queue.push_back((n, input));
                 }
                 queue.push_back((n, Input::Done { id, verdict: Verdict::Done }));
             }
-            Output::Deliver { message, .. } => node.log.push(format!("deliver {}", message.event)),
-            Output::Answered { id, answer } => {
+            Output::Node(NodeOutput::Deliver { message, .. }) => node.log.push(format!("deliver {}", message.event)),
+            Output::Node(NodeOutput::Answered { id, answer }) => {
                 assert_eq!(node.answers.insert(id, answer), None, "answered twice");
             }
-            Output::NodeUp(name) => node.log.push(format!("up {name}")),
-            Output::NameConflict(twin) => node.log.push(format!("twin {}", twin.incarnation)),
-            Output::NodeDown(name) => node.log.push(format!("down {name}")),
-            Output::RenewLease => node.log.push("look".to_owned()),
-            Output::Excess { what, times } => node.log.push(format!("excess {} {times}", what.as_str())),
-            Output::Diverged(key) => node.log.push(format!("diverged {}", key.channel)),
+            Output::Node(NodeOutput::NodeUp(name)) => node.log.push(format!("up {name}")),
+            Output::Node(NodeOutput::NameConflict(twin)) => node.log.push(format!("twin {}", twin.incarnation)),
+            Output::Node(NodeOutput::NodeDown(name)) => node.log.push(format!("down {name}")),
+            Output::Node(NodeOutput::RenewLease) => node.log.push("look".to_owned()),
+            Output::Node(NodeOutput::Excess { what, times }) => {
+                node.log.push(format!("excess {} {times}", what.as_str()))
+            }
+            Output::Node(NodeOutput::Diverged(key)) => node.log.push(format!("diverged {}", key.channel)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use pondsocket_proto::cluster::message::{Body, ChannelState, Envelope};
-use pondsocket_proto::cluster::{Answer, ChannelKey, Command, Input, NodeId, Output, RemoteChange};
+use pondsocket_proto::cluster::{Answer, ChannelKey, Command, Input, NodeId, NodeOutput, Output, RemoteChange};
 
 use super::redis::Peer;
 use super::schedule::Plan;
@@ -130,16 +130,18 @@ impl Checker {
     pub(crate) fn wanted(&mut self, peer: Peer, output: &Output, _now: u64) {
         match output {
             Output::Publish { message, .. } => self.said(peer, message),
-            Output::RemoteMembers { channel, changes, .. } => self.shown(peer, channel, changes),
-            Output::Command { command: Command::Evict { reason }, user, .. }
+            Output::Node(NodeOutput::RemoteMembers { channel, changes, .. }) => self.shown(peer, channel, changes),
+            Output::Node(NodeOutput::Command { command: Command::Evict { reason }, user, .. })
                 if !self.evicted.insert((peer, reason.clone())) =>
             {
                 self.violated("I6", format!("{peer} evicts {user} twice: {reason}"));
             }
-            Output::Deliver { message, .. } if !self.delivered.insert((peer, message.request_id.clone())) => {
+            Output::Node(NodeOutput::Deliver { message, .. })
+                if !self.delivered.insert((peer, message.request_id.clone())) =>
+            {
                 self.violated("messages", format!("{peer} delivers {} twice", message.request_id));
             }
-            Output::Diverged(channel) if self.is_loud => {
+            Output::Node(NodeOutput::Diverged(channel)) if self.is_loud => {
                 self.violated(
                     "divergence",
                     format!("{peer} finds that it was wrong about {channel:?}, and nothing was lost"),

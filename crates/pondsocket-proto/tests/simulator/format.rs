@@ -1,7 +1,7 @@
 //! Inputs, outputs and messages in a line each.
 
 use pondsocket_proto::cluster::message::{Body, Envelope};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Input, MemberChange, Output};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Input, MemberChange, NodeOutput, Output};
 
 fn short(topic: &str) -> &str {
     topic.strip_prefix("pondsocket:v1:sim:").unwrap_or(topic)
@@ -47,7 +47,9 @@ pub(crate) fn output(output: &Output) -> String {
             let list = |topics: &[String]| topics.iter().map(|topic| short(topic)).collect::<Vec<_>>().join(" ");
             format!("wanted_topics +[{}] -[{}]", list(add), list(remove))
         }
-        Output::RemoteMembers { channel, instance, changes } => format!("{} ({instance}) {changes:?}", at(channel)),
+        Output::Node(NodeOutput::RemoteMembers { channel, instance, changes }) => {
+            format!("{} ({instance}) {changes:?}", at(channel))
+        }
         other => format!("{other:?}"),
     }
 }

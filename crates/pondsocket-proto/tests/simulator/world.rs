@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, Target, UserMessage};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Command, Input, Lease, NodeId, Output, Topics, Verdict};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Command, Input, Lease, NodeId, NodeOutput, Output, Topics, Verdict};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 use testkit::Rng;
@@ -394,28 +394,28 @@ impl World {
                 self.redis.update_subscriptions(peer, self.now, &add, &remove, &mut self.rng);
                 self.collect();
             }
-            Output::RemoteMembers { channel, instance, changes } => {
+            Output::Node(NodeOutput::RemoteMembers { channel, instance, changes }) => {
                 self.is_dirty = true;
                 let node = self.node(peer).expect("it is ours");
                 if let Some(room) = node.rooms.get_mut(&channel).filter(|room| room.instance == instance) {
                     room.apply(changes);
                 }
             }
-            Output::Command { id, channel, user, command } => {
+            Output::Node(NodeOutput::Command { id, channel, user, command }) => {
                 let delay = if self.rng.per_mille(100) { self.rng.below(600) } else { self.rng.below(20) };
                 self.after(delay, Event::Carry(peer, id, channel, user, command));
             }
-            Output::Answered { id, answer } => self.answered(peer, id, answer),
-            Output::NodeDown(name) => {
+            Output::Node(NodeOutput::Answered { id, answer }) => self.answered(peer, id, answer),
+            Output::Node(NodeOutput::NodeDown(name)) => {
                 let lives = self.live().any(|(_, node)| node.id.name == name);
                 self.checker.node_down(peer, &name, lives);
             }
-            Output::RenewLease => self.after(0, Event::RenewNow(peer)),
-            Output::Deliver { .. }
-            | Output::NodeUp(_)
-            | Output::Excess { .. }
-            | Output::NameConflict(_)
-            | Output::Diverged(_) => {}
+            Output::Node(NodeOutput::RenewLease) => self.after(0, Event::RenewNow(peer)),
+            Output::Node(NodeOutput::Deliver { .. })
+            | Output::Node(NodeOutput::NodeUp(_))
+            | Output::Node(NodeOutput::Excess { .. })
+            | Output::Node(NodeOutput::NameConflict(_))
+            | Output::Node(NodeOutput::Diverged(_)) => {}
         }
     }
 

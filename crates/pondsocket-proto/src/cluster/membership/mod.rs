@@ -10,7 +10,7 @@ mod transition;
 use super::context::Context;
 use super::message::{Body, NodeEvent};
 use super::timers::Timer;
-use super::{ChannelKey, Lease, NodeId, Output, Settings};
+use super::{ChannelKey, Lease, NodeId, NodeOutput, Settings};
 
 use contested::Contested;
 pub(super) use contested::Missed;
@@ -164,7 +164,7 @@ impl NodeMembership {
     /// Reports another life of this node's name, if this is one and it was not reported yet.
     pub(super) fn check_name(&mut self, cx: &mut Context, node: &NodeId) {
         if self.conflicts.is_news(&cx.settings.node, node, cx.now) {
-            cx.output(Output::NameConflict(node.clone()));
+            cx.output(NodeOutput::NameConflict(node.clone()));
         }
     }
 
@@ -204,7 +204,7 @@ impl NodeMembership {
     /// Has the table of leases asked before it is time to.
     fn ask_for_leases(&mut self, cx: &mut Context) {
         if self.contested.may_ask(cx.now, cx.settings.beat) {
-            cx.output(Output::RenewLease);
+            cx.output(NodeOutput::RenewLease);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::users::{self, Users};
 use crate::cluster::context::Context;
 use crate::cluster::message::{ChannelState, Ext};
 use crate::cluster::timers::{DigestRound, Timer};
-use crate::cluster::{ChannelKey, NodeId, Output, Settings, Topics};
+use crate::cluster::{ChannelKey, NodeId, NodeOutput, Output, Settings, Topics};
 use crate::id::UserId;
 use crate::model::MemberChange;
 
@@ -253,7 +253,7 @@ impl Channels {
             if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() }
         });
         if check == Check::Diverged {
-            cx.output(Output::Diverged(key.clone()));
+            cx.output(NodeOutput::Diverged(key.clone()));
         }
         changed
     }

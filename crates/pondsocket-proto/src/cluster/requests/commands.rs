@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cluster::context::{Context, Effect, ForeignUpdate};
 use crate::cluster::message::{Body, Ext};
 use crate::cluster::replication::Channels;
-use crate::cluster::{ChannelKey, Command, NodeId, Output, Verdict};
+use crate::cluster::{ChannelKey, Command, NodeId, NodeOutput, Verdict};
 use crate::id::UserId;
 
 /// A command of another node of ours, by the node's name and the command's.
@@ -132,7 +132,7 @@ impl Commands {
             self.remember(asker.as_ref(), Outcome::Running, most);
             let askers = asker.into_iter().collect();
             let id = self.run(Running { channel: key.clone(), user: user.clone(), takes_out, askers });
-            cx.output(Output::Command { id, channel: key.clone(), user, command });
+            cx.output(NodeOutput::Command { id, channel: key.clone(), user, command });
         }
     }
 

@@ -7,7 +7,7 @@ use crate::cluster::directory::{Claim, Directory, Holder, unite};
 use crate::cluster::message::{Body, Ext};
 use crate::cluster::replication::Entry;
 use crate::cluster::timers::Timer;
-use crate::cluster::{Answer, ChannelKey, ClusterRequest, NodeId, Output, Verdict};
+use crate::cluster::{Answer, ChannelKey, ClusterRequest, NodeId, NodeOutput, Verdict};
 use crate::id::UserId;
 use crate::model::Assigns;
 use crate::wire::{Json, Object};
@@ -58,7 +58,7 @@ impl Requests {
         request: ClusterRequest,
     ) {
         if let Some(answer) = self.answer_at_once(cx, directory, &request) {
-            return cx.output(Output::Answered { id, answer });
+            return cx.output(NodeOutput::Answered { id, answer });
         }
         match request {
             ClusterRequest::Evict { channel, user, reason } => {
@@ -371,14 +371,14 @@ impl Requests {
                 let holders: Vec<_> = found.into_iter().map(|(holder, _)| holder).collect();
                 self.update_at(cx, directory, id, channel, user, &holders, (member.assigns, update));
             }
-            None => cx.output(Output::Answered { id, answer: Answer::Found(member) }),
+            None => cx.output(NodeOutput::Answered { id, answer: Answer::Found(member) }),
         }
     }
 
     fn conclude(&mut self, cx: &mut Context, id: u64, answer: Answer) {
         cx.timers.stop(&Timer::Request(id));
         if self.take(id).is_some() {
-            cx.output(Output::Answered { id, answer });
+            cx.output(NodeOutput::Answered { id, answer });
         }
     }
 

@@ -28,7 +28,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use pondsocket_proto::channel::Outbound;
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage};
-use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest, Core, Input, NodeId, Output, Settings, Topics};
+use pondsocket_proto::cluster::{
+    Answer, ChannelKey, ClusterRequest, Core, Input, NodeId, NodeOutput, Output, Settings, Topics,
+};
 use pondsocket_proto::id::{ChannelName, RequestId};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
@@ -78,7 +80,9 @@ pub(crate) struct Node {
     queued: Notify,
     /// Inputs for the core that may lead to calls into channels: the node task handles them.
     inputs: Mutex<Vec<Input>>,
-    /// Notified when there are inputs, or the core's deadline has changed.
+    /// Outputs of the core that came while a channel may have been locked: the node task carries them out.
+    deferred: Mutex<Vec<NodeOutput>>,
+    /// Notified when there are inputs or deferred outputs, or the core's deadline has changed.
     woken: Notify,
     /// Notified when topics are subscribed, or all subscriptions are lost.
     subscriptions_changed: Notify,
@@ -125,6 +129,7 @@ impl Node {
             queue: Mutex::default(),
             queued: Notify::new(),
             inputs: Mutex::default(),
+            deferred: Mutex::default(),
             woken: Notify::new(),
             subscriptions_changed: Notify::new(),
             hosts: RwLock::default(),
@@ -270,23 +275,24 @@ impl Node {
         self.peers.lock().clone()
     }
 
-    /// Has the core handle inputs at once. A channel may be locked here, so these are inputs that lead to publishing alone.
+    /// Has the core handle inputs at once. A channel may be locked here, so only the bus is served here: all other outputs are
+    /// left to the node task.
     fn handle_now(&self, inputs: impl IntoIterator<Item = Input>) {
         let (mut outputs, now) = (Vec::new(), self.clock.now());
         let mut core = self.core.lock();
         let deadline = core.deadline();
         inputs.into_iter().for_each(|input| core.handle(input, now, &mut outputs));
-        let others = self.publish(outputs, now);
-        let is_earlier = core.deadline() != deadline;
+        let deferred = self.publish(outputs, now);
+        let is_due = core.deadline() != deadline || !deferred.is_empty();
         drop(core);
-        debug_assert!(others.is_empty(), "these inputs lead to publishing alone: {others:?}");
-        if is_earlier {
+        self.deferred.lock().extend(deferred);
+        if is_due {
             self.woken.notify_one();
         }
     }
 
     /// Carries out the outputs for the bus, and returns the others.
-    fn publish(&self, outputs: Vec<Output>, now: u64) -> Vec<Output> {
+    fn publish(&self, outputs: Vec<Output>, now: u64) -> Vec<NodeOutput> {
         let mut others = Vec::new();
         let mut queued = false;
         for output in outputs {
@@ -296,7 +302,7 @@ impl Node {
                     let topics = |names: Vec<String>| names.into_iter().map(Topic::from).collect::<Vec<_>>();
                     self.bus.update_subscriptions(&topics(add), &topics(remove));
                 }
-                other => others.push(other),
+                Output::Node(output) => others.push(output),
             }
         }
         if queued {

@@ -2,7 +2,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use pondsocket_proto::cluster::message::{Envelope, Malformed};
-use pondsocket_proto::cluster::{Bus as BusInput, Input, Output, Verdict};
+use pondsocket_proto::cluster::{Bus as BusInput, Input, NodeOutput, Verdict};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -187,7 +187,9 @@ impl Node {
 
     /// Has the core handle these inputs and the time, and carries out its outputs.
     fn advance(&self, inputs: Vec<Input>) {
+        let deferred = std::mem::take(&mut *self.deferred.lock());
         let mut inputs = inputs;
+        inputs.extend(deferred.into_iter().filter_map(|output| self.carry_out(output)));
         inputs.push(Input::Tick);
         while !inputs.is_empty() {
             let now = self.clock.now();
@@ -201,51 +203,48 @@ impl Node {
     }
 
     /// Carries out one output. Returns the input with which its result is reported.
-    fn carry_out(&self, output: Output) -> Option<Input> {
+    fn carry_out(&self, output: NodeOutput) -> Option<Input> {
         match output {
-            Output::RemoteMembers { channel, instance, changes } => {
+            NodeOutput::RemoteMembers { channel, instance, changes } => {
                 self.host(&channel.endpoint)?.show(&channel.channel, instance, changes);
             }
-            Output::Deliver { channel, message } => {
+            NodeOutput::Deliver { channel, message } => {
                 self.count(ClusterEvent::Received);
                 self.host(&channel.endpoint)?.deliver(&channel.channel, message);
             }
-            Output::Command { id, channel, user, command } => {
+            NodeOutput::Command { id, channel, user, command } => {
                 let host = self.host(&channel.endpoint);
                 let verdict = host.map_or(Verdict::NotFound, |host| host.execute(&channel.channel, &user, command));
                 return Some(Input::Done { id, verdict });
             }
-            Output::Answered { id, answer } => {
+            NodeOutput::Answered { id, answer } => {
                 if let Some(asker) = self.pending.lock().remove(&id) {
                     // The one who asked may have dropped its future.
                     let _ = asker.send(answer);
                 }
             }
-            Output::Excess { what, times } => {
+            NodeOutput::Excess { what, times } => {
                 tracing::debug!(target: "pondsocket::cluster", what = what.as_str(), times, "others bring too much");
                 self.count(ClusterEvent::Excess { what, times });
             }
-            Output::RenewLease => self.renewal_due.notify_one(),
-            Output::NodeUp(name) => {
+            NodeOutput::RenewLease => self.renewal_due.notify_one(),
+            NodeOutput::NodeUp(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has come");
                 self.set_peer(&name, true);
             }
-            Output::NodeDown(name) => {
+            NodeOutput::NodeDown(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has gone");
                 self.set_peer(&name, false);
             }
-            Output::NameConflict(twin) => {
+            NodeOutput::NameConflict(twin) => {
                 let (node, incarnation) = (&*twin.name, twin.incarnation);
                 tracing::warn!(target: "pondsocket::cluster", node, incarnation, "another node runs under this name");
                 self.count(ClusterEvent::NameTaken);
             }
-            Output::Diverged(channel) => {
+            NodeOutput::Diverged(channel) => {
                 let (endpoint, channel) = (&*channel.endpoint, channel.channel.as_str());
                 tracing::warn!(target: "pondsocket::cluster", endpoint, channel, "two nodes disagreed about a channel");
                 self.count(ClusterEvent::Diverged);
-            }
-            Output::Publish { .. } | Output::UpdateSubscriptions { .. } => {
-                debug_assert!(false, "these are queued under the lock")
             }
         }
         None
