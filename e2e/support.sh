@@ -27,6 +27,8 @@ need_nginx() { command -v nginx >/dev/null || install_packages nginx; }
 
 need_haproxy() { command -v haproxy >/dev/null || install_packages haproxy; }
 
+need_caddy() { command -v caddy >/dev/null || install_packages caddy; }
+
 need_systemd() { command -v systemd-analyze >/dev/null || install_packages systemd; }
 
 need_chromium() { command -v chromium >/dev/null || install_packages chromium; }
@@ -48,6 +50,13 @@ oldest_compiler() {
   version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
   rustup toolchain install "$version" --profile minimal >/dev/null 2>&1
   echo "$version"
+}
+
+# Schemas of Kubernetes, and what holds manifests against them.
+need_kubernetes_validate() {
+  local tool=$TOOLS/kubernetes-validate
+  need_python && { [ -x "$tool/bin/kubernetes-validate" ] ||
+    { python3 -m venv "$tool" && "$tool/bin/pip" install --quiet kubernetes-validate==1.37.0; }; }
 }
 
 # The features of a crate, by name.

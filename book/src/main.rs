@@ -1,0 +1,35 @@
+//! The programs of the book, as they stand on its pages. `cargo run -p book -- presence` runs the one of
+//! docs/presence.md, at the address that the page names or at `BOOK_ADDRESS`; without a page it names them all.
+
+use std::env;
+use std::process::ExitCode;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Program = fn() -> Outcome;
+
+include!(concat!(env!("OUT_DIR"), "/pages.rs"));
+
+fn main() -> ExitCode {
+    let page = env::args().nth(1).unwrap_or_default();
+    let Some((_, run)) = PROGRAMS.iter().find(|(name, _)| *name == page) else {
+        PROGRAMS.iter().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::FAILURE;
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{page}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The outcome of a program, whatever error it may end in.
+fn finished<E: Into<Box<dyn std::error::Error>>>(ended: Result<(), E>) -> Outcome {
+    ended.map_err(Into::into)
+}
+
+/// Where the programs listen.
+fn address() -> String {
+    env::var("BOOK_ADDRESS").unwrap_or_else(|_| "127.0.0.1:8080".to_owned())
+}

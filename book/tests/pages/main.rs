@@ -1,0 +1,58 @@
+//! The book is as true as what it speaks of: its code is formatted, its programs say what the pages show, its links lead
+//! somewhere, and what strangers are told to do works. `./test book` builds the book and runs all of this.
+
+mod blocks;
+mod conversations;
+mod format;
+mod links;
+mod packaging;
+mod program;
+mod strangers;
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The repository.
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository")
+}
+
+/// Where Cargo builds.
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| home().join("target"), PathBuf::from)
+}
+
+/// A page of the book, or the front page.
+struct Page {
+    name: String,
+    text: String,
+}
+
+impl Page {
+    fn read(name: &str) -> Page {
+        let file = if name == "readme" { "README.md".to_owned() } else { format!("docs/{name}.md") };
+        Page { name: name.to_owned(), text: fs::read_to_string(home().join(file)).expect("the page") }
+    }
+
+    fn all() -> Vec<Page> {
+        let docs = fs::read_dir(home().join("docs")).expect("docs/");
+        let mut names: Vec<String> = docs
+            .filter_map(|entry| entry.expect("a file").file_name().to_str()?.strip_suffix(".md").map(str::to_owned))
+            .collect();
+        names.push("readme".to_owned());
+        names.sort();
+        names.iter().map(|name| Page::read(name)).collect()
+    }
+
+    fn blocks(&self) -> Vec<blocks::Block> {
+        blocks::blocks(&self.text)
+    }
+
+    /// The first block in this language behind a text of the page.
+    fn block(&self, behind: &str, language: &str) -> String {
+        let at = self.text.find(behind).unwrap_or_else(|| panic!("{} does not say {behind:?}", self.name));
+        let line = self.text[..at].lines().count();
+        let block = self.blocks().into_iter().find(|block| block.language == language && block.line > line);
+        block.unwrap_or_else(|| panic!("{}: no {language} behind {behind:?}", self.name)).code
+    }
+}
