@@ -22,6 +22,29 @@ use crate::json::received::Received;
 use crate::pond::states::States;
 use crate::user::User;
 
+/// The place of a connection in a live channel.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelMembership {
+    pub(crate) live: Arc<Live>,
+    pub(crate) slot: Slot,
+    /// The membership of the connection's user, which it may share with other connections.
+    pub(crate) id: Membership,
+}
+
+/// A message of a member, as the client sent it.
+#[derive(Debug)]
+pub(crate) struct EventMessage {
+    pub(crate) event: Box<str>,
+    pub(crate) request_id: Box<str>,
+    pub(crate) payload: Box<str>,
+}
+
+impl EventMessage {
+    pub(crate) fn bytes(&self) -> usize {
+        self.event.len() + self.request_id.len() + self.payload.len()
+    }
+}
+
 /// A message that is being handled.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -47,13 +70,13 @@ impl Call {
     pub(crate) fn new(
         endpoint: &Arc<EndpointInner>,
         link: &Arc<Link>,
-        (channel, slot, membership): (Arc<Live>, Slot, Membership),
-        (event, request_id, payload): (Box<str>, Box<str>, Box<str>),
+        ChannelMembership { live, slot, id: membership }: ChannelMembership,
+        EventMessage { event, request_id, payload }: EventMessage,
     ) -> Arc<Call> {
         Arc::new(Call {
             endpoint: Arc::clone(endpoint),
             link: Arc::clone(link),
-            channel,
+            channel: live,
             slot,
             membership,
             event,

@@ -39,5 +39,5 @@ pub use join::{JoinContext, Joined};
 pub use leave::{LeaveContext, LeaveReason};
 pub use outgoing::{Outgoing, OutgoingContext, Replacement};
 
-pub(crate) use event::Call;
+pub(crate) use event::{Call, ChannelMembership, EventMessage};
 pub(crate) use outgoing::OutgoingMessage;

@@ -10,4 +10,5 @@ pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod refusal;
 pub(crate) mod service;
+mod wakeup;
 pub(crate) mod websocket;

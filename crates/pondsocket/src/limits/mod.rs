@@ -5,4 +5,5 @@ pub(crate) mod admission;
 pub(crate) mod bucket;
 pub(crate) mod gauge;
 pub(crate) mod memory;
+pub(crate) mod message_rate;
 pub(crate) mod origin;

@@ -16,40 +16,80 @@
 //! waits until every channel that it was in has delivered what it had for it. Once it is `Gone` the task goes on until
 //! the messages that it had received have been handled.
 
-mod answer;
-mod job;
-mod outcome;
-mod rates;
-mod room;
-mod running;
+mod deadlines;
+mod handlers;
+mod replies;
 mod session;
-mod transport;
+mod subscription;
 
 use std::borrow::Cow;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pondsocket_proto::id::RequestId;
 use pondsocket_proto::wire::{Action, GATEWAY, server};
 use tokio::time::Instant;
 use tracing::{Span, info_span};
 
+use crate::edge::wakeup::WakeUp;
 use crate::endpoint::EndpointInner;
 use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::engine::live::{Scope, Settle};
 use crate::engine::outbox::{Closure, Phase, TOO_SLOW};
-use crate::engine::timer::Key;
+use crate::engine::socket::Io;
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Permit;
 use crate::limits::memory::{Account, Pressure, SHARE, Wait};
 use crate::metrics::{CloseReason, Limit};
 
-pub(crate) use room::ReadPause;
 pub(crate) use session::Session;
-pub(crate) use transport::{ReadOutcome, Transport};
+pub(crate) use subscription::ReadPause;
+
+use deadlines::{Condition, Deadlines, Due, Situation};
+
+/// The client's end of a connection: a WebSocket, or an event stream with what is posted for it. The rest of the
+/// connection does not know which.
+pub(crate) trait Transport: Send + Unpin + 'static {
+    /// Whether a client that is there answers what keeps the connection alive. If not, its silence means nothing.
+    const ANSWERS: bool;
+
+    /// Takes in what the client sends, once. What is a message goes to the session, as long as the connection is open.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        is_open: bool,
+    ) -> Poll<io::Result<ReadOutcome>>;
+
+    /// What the connection's task writes to, if it is the one who writes.
+    fn as_writer(&mut self) -> Option<&mut dyn Io>;
+
+    /// Bytes of what has been read and is not handed to the session: parts of messages, and what is behind a pause.
+    fn buffered(&self) -> usize;
+
+    /// Whether the client can be left without waiting for its goodbye.
+    fn is_free_to_go(&self) -> bool;
+
+    /// Tells a client that breaks the protocol that nothing more comes.
+    fn shut_down(&mut self, cx: &mut Context<'_>);
+
+    /// Lets go of everything. It is not read any more.
+    fn close(&mut self);
+}
+
+/// What reading has come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ReadOutcome {
+    /// Something of the client.
+    Data,
+    /// It has broken the protocol, and has been told so.
+    Violation,
+    /// Nothing more comes.
+    End,
+}
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,11 +106,8 @@ pub(crate) struct ConnectionTask<T: Transport> {
     session: Session,
     stage: ConnectionStage,
     opened: Instant,
-    last_read: Instant,
-    last_ping: Instant,
-    last_heartbeat: Instant,
-    alarm: Option<(Instant, Key)>,
-    deadlines: Option<Box<Deadlines>>,
+    deadlines: Deadlines,
+    wake_up: WakeUp,
     /// Channels that this connection has filled up: it is not read until they have room.
     full_channels: Vec<Box<dyn Settle>>,
     /// What it holds of the server's memory, but for what waits for the client.
@@ -92,21 +129,6 @@ pub(crate) struct Permits {
     pub(crate) permit: Permit,
 }
 
-/// Since when something has been wrong; each has its deadline.
-#[derive(Default)]
-struct Deadlines {
-    /// The peer takes nothing.
-    stalled: Option<Instant>,
-    /// More waits for the peer than may for long.
-    over: Option<Instant>,
-    /// The receive queue is full and does not move.
-    full: Option<Instant>,
-    /// It is not read for want of memory, and holds much of that itself.
-    out_of_memory: Option<Instant>,
-    /// All that waited for the peer is out, and it is its turn to go.
-    closing: Option<Instant>,
-}
-
 impl<T: Transport> ConnectionTask<T> {
     pub(crate) fn new(transport: T, endpoint: Arc<EndpointInner>, link: Arc<Link>, permits: Permits) -> Self {
         let now = Instant::now();
@@ -126,11 +148,8 @@ impl<T: Transport> ConnectionTask<T> {
             session: Session::new(endpoint, link, settings),
             stage: ConnectionStage::Open,
             opened: now,
-            last_read: now,
-            last_ping: now,
-            last_heartbeat: now,
-            alarm: None,
-            deadlines: None,
+            deadlines: Deadlines::new(now),
+            wake_up: WakeUp::default(),
             full_channels: Vec::new(),
             account: Account::default(),
             memory: Wait::default(),
@@ -152,9 +171,9 @@ impl<T: Transport> ConnectionTask<T> {
         while self.may_read() && self.has_memory(cx) {
             self.session.note_pause();
             match self.transport.poll_read(cx, &mut self.session, self.stage == ConnectionStage::Open) {
-                Poll::Ready(Ok(ReadOutcome::Data)) => self.last_read = now,
+                Poll::Ready(Ok(ReadOutcome::Data)) => self.deadlines.read(now),
                 Poll::Ready(Ok(ReadOutcome::Violation)) => {
-                    self.last_read = now;
+                    self.deadlines.read(now);
                     self.stage = ConnectionStage::Lingering;
                 }
                 Poll::Ready(Ok(ReadOutcome::End)) => self.hang_up("end of stream"),
@@ -163,7 +182,7 @@ impl<T: Transport> ConnectionTask<T> {
             }
         }
         // Whoever is not read cannot be heard.
-        self.last_read = now;
+        self.deadlines.read(now);
         self.session.note_pause();
         true
     }
@@ -248,13 +267,13 @@ impl<T: Transport> ConnectionTask<T> {
         let flushed = self.session.link.poll_flush(cx, self.transport.as_writer(), &mut wrote);
         match flushed {
             Poll::Ready(Err(error)) => return self.hang_up(&error.to_string()),
-            Poll::Ready(Ok(())) => self.cure(|deadlines| &mut deadlines.stalled),
+            Poll::Ready(Ok(())) => self.deadlines.clear(Condition::Stalled),
             Poll::Pending => {
                 if wrote {
-                    self.cure(|deadlines| &mut deadlines.stalled);
+                    self.deadlines.clear(Condition::Stalled);
                 }
-                self.trouble(now, |deadlines| &mut deadlines.stalled);
-                self.cure(|deadlines| &mut deadlines.closing);
+                self.deadlines.set(Condition::Stalled, true, now);
+                self.deadlines.clear(Condition::Closing);
                 return;
             }
         }
@@ -272,7 +291,7 @@ impl<T: Transport> ConnectionTask<T> {
         }
         if matches!(self.stage, ConnectionStage::Closing | ConnectionStage::Lingering) {
             // What was queued is out: from now on it is the peer's turn.
-            self.trouble(now, |deadlines| &mut deadlines.closing);
+            self.deadlines.set(Condition::Closing, true, now);
         }
     }
 
@@ -286,80 +305,49 @@ impl<T: Transport> ConnectionTask<T> {
         }
     }
 
-    /// Does what is due, and says when the next thing will be.
+    /// Does what is due, and returns the next deadline; `now` if something was done, which may have consequences.
     fn poll_deadlines(&mut self, now: Instant) -> Option<Instant> {
         if self.stage == ConnectionStage::Gone {
             return self.session.next_deadline();
         }
         let lag = self.link().lag();
-        self.watch(now, lag.is_some(), |deadlines| &mut deadlines.over);
+        self.deadlines.set(Condition::OverBounds, lag.is_some(), now);
         if self.session.take_progress() {
             // The queue may be full for as long as it moves.
-            self.cure(|deadlines| &mut deadlines.full);
-        }
-        let is_full = self.stage == ConnectionStage::Open && self.session.pause() == Some(ReadPause::Messages);
-        self.watch(now, is_full, |deadlines| &mut deadlines.full);
-
-        let options = Arc::clone(&self.session.options);
-        let is_hoarding = self.is_starved && self.transport.buffered() + self.link().withheld(now) >= SHARE;
-        self.watch(now, is_hoarding, |deadlines| &mut deadlines.out_of_memory);
-        let since = |of: fn(&Deadlines) -> Option<Instant>| self.deadlines.as_deref().and_then(of);
-        let late = |start: Option<Instant>, limit: Duration| start.is_some_and(|start| now >= start + limit);
-        let stalled = since(|deadlines| deadlines.stalled);
-        // Whoever takes something is not given up for what others do, as long as they wait for it.
-        let over = since(|deadlines| deadlines.over).zip(lag);
-        let over = over.map(|(over, lag)| if lag.left_behind { over } else { over.max(lag.since) });
-        let full = since(|deadlines| deadlines.full);
-        let out_of_memory = since(|deadlines| deadlines.out_of_memory);
-        let closing = since(|deadlines| deadlines.closing);
-
-        let silence = T::ANSWERS.then(|| self.last_read + options.pong_wait);
-        let silent = silence.is_some_and(|end| now >= end);
-        if silent || late(stalled, options.write_wait) || late(closing, options.write_wait) {
-            let (text, reason) = match silent {
-                true => ("nothing was heard of it", CloseReason::Silent),
-                false => ("it takes nothing", CloseReason::Stalled),
-            };
-            self.link().blame(Closure { code: 1006, text: text.into(), reason });
-            self.hang_up(text);
-            return Some(now);
-        }
-        if late(over, options.send_timeout) {
-            self.link().give_up(TOO_SLOW);
-            return Some(now);
-        }
-        if late(full, options.write_wait) {
-            self.link().give_up(TOO_MANY_MESSAGES);
-            return Some(now);
-        }
-        if late(out_of_memory, options.write_wait) {
-            self.link().give_up(OUT_OF_MEMORY);
-            return Some(now);
+            self.deadlines.clear(Condition::QueueFull);
         }
         let is_open = self.stage == ConnectionStage::Open;
-        if is_open && now >= self.last_ping + options.ping_interval {
-            self.last_ping = now;
-            self.link().keep_alive();
-            return Some(now);
+        let is_full = is_open && self.session.pause() == Some(ReadPause::Messages);
+        self.deadlines.set(Condition::QueueFull, is_full, now);
+        let holds_much = self.is_starved && self.transport.buffered() + self.link().withheld(now) >= SHARE;
+        self.deadlines.set(Condition::OutOfMemory, holds_much, now);
+
+        let situation = Situation { options: &self.session.options, answers: T::ANSWERS, is_open, lag };
+        let Some(due) = self.deadlines.due(situation, now) else {
+            return self.deadlines.earliest(situation).into_iter().chain(self.session.next_deadline()).min();
+        };
+        match due {
+            Due::Silent => self.drop_peer("nothing was heard of it", CloseReason::Silent),
+            Due::Stalled => self.drop_peer("it takes nothing", CloseReason::Stalled),
+            Due::TooSlow => self.link().give_up(TOO_SLOW),
+            Due::TooManyMessages => self.link().give_up(TOO_MANY_MESSAGES),
+            Due::OutOfMemory => self.link().give_up(OUT_OF_MEMORY),
+            Due::Ping => {
+                self.deadlines.pinged(now);
+                self.link().keep_alive();
+            }
+            Due::Heartbeat => {
+                self.deadlines.sent_heartbeat(now);
+                self.send_heartbeat();
+            }
         }
-        let beat = options.heartbeat.map(|interval| self.last_heartbeat + interval).filter(|_| is_open);
-        if beat.is_some_and(|beat| now >= beat) {
-            self.last_heartbeat = now;
-            self.send_heartbeat();
-            return Some(now);
-        }
-        let next = [
-            silence,
-            is_open.then(|| self.last_ping + options.ping_interval),
-            beat,
-            stalled.map(|start| start + options.write_wait),
-            closing.map(|start| start + options.write_wait),
-            over.map(|start| start + options.send_timeout),
-            full.map(|start| start + options.write_wait),
-            out_of_memory.map(|start| start + options.write_wait),
-            self.session.next_deadline(),
-        ];
-        next.into_iter().flatten().min()
+        Some(now)
+    }
+
+    /// Closes the transport of a peer that cannot be told why any more.
+    fn drop_peer(&mut self, text: &'static str, reason: CloseReason) {
+        self.link().blame(Closure { code: 1006, text: text.into(), reason });
+        self.hang_up(text);
     }
 
     /// A message for pages that cannot see pings (docs/protocol.md, Keep-alive).
@@ -376,36 +364,6 @@ impl<T: Transport> ConnectionTask<T> {
         self.hang_up("cut off");
         let (connection, user) = (self.link().id(), self.link().user());
         tracing::warn!(target: "pondsocket::connection", %connection, %user, handlers, "cut off");
-    }
-
-    fn watch(&mut self, now: Instant, wrong: bool, which: fn(&mut Deadlines) -> &mut Option<Instant>) {
-        if wrong {
-            self.trouble(now, which);
-        } else {
-            self.cure(which);
-        }
-    }
-
-    fn trouble(&mut self, now: Instant, which: fn(&mut Deadlines) -> &mut Option<Instant>) {
-        which(self.deadlines.get_or_insert_default()).get_or_insert(now);
-    }
-
-    fn cure(&mut self, which: fn(&mut Deadlines) -> &mut Option<Instant>) {
-        if let Some(deadlines) = &mut self.deadlines {
-            *which(deadlines) = None;
-        }
-    }
-
-    /// Makes sure that the task is woken at `deadline`; a later alarm that is set already is left to ring.
-    fn arm(&mut self, cx: &Context<'_>, now: Instant, deadline: Option<Instant>) {
-        let Some(deadline) = deadline else { return };
-        let timer = self.session.endpoint.common.timer();
-        match self.alarm {
-            Some((at, _)) if at <= deadline && at > now => return,
-            Some((_, key)) => timer.disarm(key),
-            None => {}
-        }
-        self.alarm = Some((deadline, timer.arm(deadline, cx.waker().clone())));
     }
 }
 
@@ -445,10 +403,11 @@ impl<T: Transport> Future for ConnectionTask<T> {
             match me.poll_deadlines(now) {
                 // Something was due and has been done: what follows from it is done in another round.
                 Some(deadline) if deadline <= now => {}
-                deadline => {
-                    me.arm(cx, now, deadline);
+                Some(deadline) => {
+                    me.wake_up.set(me.session.endpoint.common.timer(), cx, now, deadline);
                     return Poll::Pending;
                 }
+                None => return Poll::Pending,
             }
         }
     }
@@ -463,9 +422,7 @@ impl<T: Transport> Drop for ConnectionTask<T> {
         self.hang_up("its task has ended");
         self.account();
         self.session.endpoint.unregister(self.link().id());
-        if let Some((_, key)) = self.alarm {
-            self.session.endpoint.common.timer().disarm(key);
-        }
+        self.wake_up.clear(self.session.endpoint.common.timer());
     }
 }
 
@@ -481,6 +438,7 @@ const OUT_OF_MEMORY: Closure =
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
+    use std::time::Duration;
 
     use pondsocket_proto::channel::{Assigns, SlowClient};
     use pondsocket_proto::id::{ConnectionId, UserId};

@@ -9,15 +9,16 @@ use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
-use super::job::{RunningHandler, TaskKind};
-use super::rates::Rates;
-use super::room::{Backlog, ChannelMembership, EndedMembership, QueuedRequests, ReadPause, Request, Subscription};
+use super::handlers::{RunningHandler, TaskKind};
+use super::subscription::{Backlog, EndedMembership, QueuedRequests, ReadPause, Request, Subscription};
+use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::ids;
 use crate::engine::link::Link;
 use crate::engine::live::Scope;
 use crate::engine::outbox::{Closure, Phase};
 use crate::error::{Error, Result};
+use crate::limits::message_rate::Rates;
 use crate::metrics::{CloseReason, Limit, Queue};
 
 /// The channels of one connection, and its running handlers.
@@ -193,11 +194,11 @@ impl Session {
         let (connection, channel, event) = (self.link.id(), name.as_str(), &*message.event);
         tracing::trace!(target: "pondsocket::message", %connection, channel, event, bytes, "received");
         self.link.count(|metrics, me| metrics.message_received(me, channel, event, bytes));
-        let request = Request::Event {
+        let request = Request::Event(EventMessage {
             event: message.event.as_ref().into(),
             request_id: message.request_id.as_ref().into(),
             payload: message.payload.into(),
-        };
+        });
         self.submit(name.clone(), request, cx);
     }
 

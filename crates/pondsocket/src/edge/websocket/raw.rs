@@ -22,12 +22,12 @@ use pondsocket_proto::ws::{self, Decoder, Event, Opcode, ProtocolError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::edge::wakeup::WakeUp;
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::link::Identity;
 use crate::engine::outbox::Closure;
 use crate::engine::socket::{Io, Scratch};
 use crate::engine::sync::Mutex;
-use crate::engine::timer::Key;
 use crate::handler::BoxFuture;
 use crate::limits::admission::Admission;
 use crate::limits::memory::{SHARE, Wait};
@@ -72,10 +72,10 @@ pub(super) struct Driver {
     /// It is not read for want of memory.
     is_starved: bool,
     /// Since when that is so while much of the memory is held by the peer itself.
-    hoarding: Option<Instant>,
+    out_of_memory: Option<Instant>,
     /// How many messages waited for the application when it was last looked at.
     waiting: usize,
-    alarm: Option<(Instant, Key)>,
+    wake_up: WakeUp,
     /// Completes when the server shuts down; `None` once it has.
     draining: Option<BoxFuture<Closure>>,
     endpoint: Arc<EndpointInner>,
@@ -101,6 +101,17 @@ struct PendingClose {
     answer: Vec<u8>,
     /// When it is not put off any longer.
     deadline: Instant,
+}
+
+/// The action that a deadline asks for.
+enum Due {
+    /// The peer has taken nothing, or not closed, for `write_wait`.
+    Stalled,
+    /// The connection has held much of the exhausted memory for `write_wait`.
+    OutOfMemory,
+    /// Nothing was read for `pong_wait`.
+    Silent,
+    Ping,
 }
 
 /// The outcome of a read.
@@ -137,9 +148,9 @@ impl Driver {
             closing: None,
             memory: Wait::default(),
             is_starved: false,
-            hoarding: None,
+            out_of_memory: None,
             waiting: 0,
-            alarm: None,
+            wake_up: WakeUp::default(),
             draining: Some(draining),
             endpoint,
             settings,
@@ -187,7 +198,7 @@ impl Driver {
                 // Something was due and has been done: what follows from it is done in another round.
                 deadline if deadline <= now => {}
                 deadline => {
-                    self.arm(cx, now, deadline);
+                    self.wake_up.set(self.endpoint.common.timer(), cx, now, deadline);
                     return Poll::Pending;
                 }
             }
@@ -357,67 +368,56 @@ impl Driver {
         self.ending = Some(PendingClose { closure, answer, deadline: now + self.settings.write_wait });
     }
 
-    /// Does what is due, and says when the next thing will be.
+    /// Does what is due, and returns the next deadline; `now` if something was done, which may have consequences.
     fn poll_deadlines(&mut self, now: Instant) -> Instant {
-        let settings = Arc::clone(&self.settings);
-        let late = |start: Option<Instant>, limit: Duration| start.is_some_and(|start| now >= start + limit);
-        if late(self.stalled, settings.write_wait) || late(self.closing, settings.write_wait) {
-            self.hang_up("it takes nothing", CloseReason::Stalled);
-            return now;
-        }
         let (is_open, is_unread, sent) = self.shared.change(|state| {
             let is_full = state.received.is_full(self.shared.bounds());
             let is_unread = is_full || (self.is_starved && !state.received.is_empty());
             (state.stage == SocketStage::Open, is_unread, state.out.len())
         });
-        let is_hoarding = is_open && self.is_starved && self.decoder.buffered() + sent >= SHARE;
-        self.hoarding = self.hoarding.or(Some(now)).filter(|_| is_hoarding);
-        if late(self.hoarding, settings.write_wait) {
-            self.hoarding = None;
-            self.shared.change(|state| state.close(OUT_OF_MEMORY));
-            return now;
-        }
-        let silence = self.last_read + settings.pong_wait;
-        if is_open && now >= silence {
-            match is_unread {
-                true => self.shared.change(|state| state.close(UNREAD)),
-                false => self.hang_up("nothing was heard of it", CloseReason::Silent),
+        let holds_much = is_open && self.is_starved && self.decoder.buffered() + sent >= SHARE;
+        self.out_of_memory = self.out_of_memory.or(Some(now)).filter(|_| holds_much);
+        let deadlines = self.deadlines(is_open);
+        let due = deadlines.iter().find(|(at, _)| at.is_some_and(|at| now >= at));
+        let Some((_, due)) = due else {
+            // One of them is always there: a connection that is closing is stalled, or waits for its peer.
+            let next = deadlines.into_iter().filter_map(|(at, _)| at).chain(self.ending.as_ref().map(|it| it.deadline));
+            return next.min().unwrap_or(now + self.settings.write_wait);
+        };
+        match due {
+            Due::Stalled => self.hang_up("it takes nothing", CloseReason::Stalled),
+            Due::OutOfMemory => {
+                self.out_of_memory = None;
+                self.shared.change(|state| state.close(OUT_OF_MEMORY));
             }
-            return now;
+            Due::Silent if is_unread => self.shared.change(|state| state.close(UNREAD)),
+            Due::Silent => self.hang_up("nothing was heard of it", CloseReason::Silent),
+            Due::Ping => {
+                self.last_ping = now;
+                // While it takes nothing there is no use in asking for more.
+                self.shared.change(|state| {
+                    if state.out.is_empty() {
+                        let mut ping = Vec::new();
+                        ws::encode(Opcode::Ping, &[], &mut ping);
+                        state.push_frame(&ping);
+                    }
+                });
+            }
         }
-        if is_open && now >= self.last_ping + settings.ping_interval {
-            self.last_ping = now;
-            // While it takes nothing there is no use in asking for more.
-            self.shared.change(|state| {
-                if state.out.is_empty() {
-                    let mut ping = Vec::new();
-                    ws::encode(Opcode::Ping, &[], &mut ping);
-                    state.push_frame(&ping);
-                }
-            });
-            return now;
-        }
-        let next = [
-            is_open.then_some(silence),
-            is_open.then(|| self.last_ping + settings.ping_interval),
-            self.stalled.map(|start| start + settings.write_wait),
-            self.closing.map(|start| start + settings.write_wait),
-            self.hoarding.map(|start| start + settings.write_wait),
-            self.ending.as_ref().map(|ending| ending.deadline),
-        ];
-        // One of them is always there: a connection that is closing is stalled, or waits for its peer.
-        next.into_iter().flatten().min().unwrap_or(now + settings.write_wait)
+        now
     }
 
-    /// Makes sure that the task is woken at `deadline`; a later alarm that is set already is left to ring.
-    fn arm(&mut self, cx: &Context<'_>, now: Instant, deadline: Instant) {
-        let timer = self.endpoint.common.timer();
-        match self.alarm {
-            Some((at, _)) if at <= deadline && at > now => return,
-            Some((_, key)) => timer.disarm(key),
-            None => {}
-        }
-        self.alarm = Some((deadline, timer.arm(deadline, cx.waker().clone())));
+    /// All deadlines that ask for an action, those that end the connection first.
+    fn deadlines(&self, is_open: bool) -> [(Option<Instant>, Due); 5] {
+        let after = |start: Option<Instant>, limit: Duration| start.map(|start| start + limit);
+        let (settings, open) = (&self.settings, |start: Instant| is_open.then_some(start));
+        [
+            (after(self.stalled, settings.write_wait), Due::Stalled),
+            (after(self.closing, settings.write_wait), Due::Stalled),
+            (after(self.out_of_memory, settings.write_wait), Due::OutOfMemory),
+            (after(open(self.last_read), settings.pong_wait), Due::Silent),
+            (after(open(self.last_ping), settings.ping_interval), Due::Ping),
+        ]
     }
 
     /// Closes the socket, for this reason if there is none yet.
@@ -430,9 +430,7 @@ impl Driver {
             state.lose(Closure { code: 1006, text: why.to_owned().into(), reason });
             state.closure.clone()
         });
-        if let Some((_, key)) = self.alarm.take() {
-            self.endpoint.common.timer().disarm(key);
-        }
+        self.wake_up.clear(self.endpoint.common.timer());
         let Some(Closure { code, text, reason }) = closure else { return };
         let (path, id, lasted) = (&*self.endpoint.observer.endpoint, self.identity.id, self.opened.elapsed());
         tracing::debug!(target: "pondsocket::connection", endpoint = path, connection = %id, code, %reason, %text, ?lasted, "raw WebSocket closed");

@@ -10,7 +10,7 @@ use crate::options::Options;
 
 /// A bucket for each rate that is limited.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     messages: Option<(Rate, Bucket)>,
     bytes: Option<(Rate, Bucket)>,
     /// How many messages in a row have been refused.
@@ -19,7 +19,7 @@ pub(super) struct Rates {
 
 impl Rates {
     /// `None` if nothing is limited.
-    pub(super) fn new(options: &Options, now: Instant) -> Option<Box<Rates>> {
+    pub(crate) fn new(options: &Options, now: Instant) -> Option<Box<Rates>> {
         let limited = |per_second: u32| {
             let rate = Rate { per_second: f64::from(per_second), burst: f64::from(per_second) };
             (per_second > 0).then(|| (rate, Bucket::full(rate, now)))
@@ -29,7 +29,7 @@ impl Rates {
     }
 
     /// Whether a message of this size may be sent now; if not, after how long, and which limit says so.
-    pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> Result<(), (Duration, Limit)> {
+    pub(crate) fn admit(&mut self, bytes: usize, now: Instant) -> Result<(), (Duration, Limit)> {
         let take = |limit: &mut Option<(Rate, Bucket)>, cost: f64| match limit {
             Some((rate, bucket)) => bucket.take(*rate, cost, now),
             None => Ok(()),
@@ -41,7 +41,7 @@ impl Rates {
     }
 
     /// How many messages in a row have been refused.
-    pub(super) fn refused(&self) -> u32 {
+    pub(crate) fn refused(&self) -> u32 {
         self.refused
     }
 }

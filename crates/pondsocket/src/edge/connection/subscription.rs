@@ -3,20 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Departure, Membership, Slot};
+use pondsocket_proto::channel::Departure;
 use pondsocket_proto::wire::client::MalformedMessage;
 
-use crate::endpoint::Live;
+use crate::context::{ChannelMembership, EventMessage};
 use crate::error::Error;
-
-/// A place in a live channel.
-#[derive(Clone, Debug)]
-pub(crate) struct ChannelMembership {
-    pub(crate) live: Arc<Live>,
-    pub(crate) slot: Slot,
-    /// The membership of the connection's user, which it may share with other connections.
-    pub(crate) id: Membership,
-}
 
 /// Something that a client asked for in a channel.
 #[derive(Debug)]
@@ -30,11 +21,7 @@ pub(super) enum Request {
         malformed: Box<MalformedMessage>,
         error: Error,
     },
-    Event {
-        event: Box<str>,
-        request_id: Box<str>,
-        payload: Box<str>,
-    },
+    Event(EventMessage),
     Leave {
         request_id: Box<str>,
     },
@@ -46,7 +33,7 @@ impl Request {
         match self {
             Request::Join { request_id, payload } => request_id.len() + payload.len(),
             Request::MalformedJoin { malformed, .. } => malformed.bytes(),
-            Request::Event { event, request_id, payload } => event.len() + request_id.len() + payload.len(),
+            Request::Event(message) => message.bytes(),
             Request::Leave { request_id } => request_id.len(),
         }
     }
@@ -122,7 +109,7 @@ impl Subscription {
     /// behind it or behind a leave, is dropped. Answers what is left.
     pub(super) fn keep_accepted(&mut self, member: bool) -> QueuedRequests {
         let Some(backlog) = &mut self.backlog else { return QueuedRequests::default() };
-        let accepted = backlog.queue.iter().take_while(|request| matches!(request, Request::Event { .. })).count();
+        let accepted = backlog.queue.iter().take_while(|request| matches!(request, Request::Event(_))).count();
         backlog.queue.truncate(if member { accepted } else { 0 });
         // A queue of many may have become one of few.
         backlog.queue.shrink_to_fit();

@@ -1,0 +1,165 @@
+//! The deadlines of a connection, as plain data: the connection's task says what it sees, and asks what is due.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::engine::outbox::Lag;
+use crate::options::Options;
+
+/// Since when each condition holds that ends a connection if it lasts, and when the repeated tasks were last done.
+#[derive(Debug)]
+pub(super) struct Deadlines {
+    last_read: Instant,
+    last_ping: Instant,
+    last_heartbeat: Instant,
+    /// On the heap, and only while there is one: most connections never have any.
+    conditions: Option<Box<[Option<Instant>; CONDITIONS]>>,
+}
+
+/// A condition that a connection may be in for a limited time only.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Condition {
+    /// The peer accepts no byte of what is written.
+    Stalled,
+    /// All that waited for the peer is out, and the peer has to close.
+    Closing,
+    /// More waits for the peer than may wait for long.
+    OverBounds,
+    /// The receive queue is full, and no message of it is begun.
+    QueueFull,
+    /// The connection is not read for want of memory, and holds much of that memory itself.
+    OutOfMemory,
+}
+
+const CONDITIONS: usize = 5;
+
+/// The action that a deadline asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Due {
+    /// Nothing was read for `pong_wait`: the transport is closed.
+    Silent,
+    /// The peer has taken nothing, or not closed, for `write_wait`: the transport is closed.
+    Stalled,
+    /// The outbox was over its bounds for `send_timeout`: the peer is told that it is too slow.
+    TooSlow,
+    /// The receive queue was full for `write_wait`: the peer is told that it sends too many messages.
+    TooManyMessages,
+    /// The connection has held much of the exhausted memory for `write_wait`: the peer is told so.
+    OutOfMemory,
+    Ping,
+    Heartbeat,
+}
+
+/// The state of the connection that decides which deadlines there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Situation<'a> {
+    pub(super) options: &'a Options,
+    /// A peer that is there answers pings.
+    pub(super) answers: bool,
+    pub(super) is_open: bool,
+    pub(super) lag: Option<Lag>,
+}
+
+impl Deadlines {
+    pub(super) fn new(now: Instant) -> Deadlines {
+        Deadlines { last_read: now, last_ping: now, last_heartbeat: now, conditions: None }
+    }
+
+    /// Notes that something was read, or that the connection is not read, in which time silence means nothing.
+    pub(super) fn read(&mut self, now: Instant) {
+        self.last_read = now;
+    }
+
+    pub(super) fn pinged(&mut self, now: Instant) {
+        self.last_ping = now;
+    }
+
+    pub(super) fn sent_heartbeat(&mut self, now: Instant) {
+        self.last_heartbeat = now;
+    }
+
+    /// Notes whether a condition holds. Its time runs from the first of all calls in a row that say so.
+    pub(super) fn set(&mut self, condition: Condition, holds: bool, now: Instant) {
+        if holds {
+            self.conditions.get_or_insert_default()[condition as usize].get_or_insert(now);
+        } else if let Some(conditions) = &mut self.conditions {
+            conditions[condition as usize] = None;
+        }
+    }
+
+    /// Ends a condition, so that its time begins anew when it holds again.
+    pub(super) fn clear(&mut self, condition: Condition) {
+        if let Some(conditions) = &mut self.conditions {
+            conditions[condition as usize] = None;
+        }
+    }
+
+    /// The first action whose deadline has come. Earlier entries of the table go before later ones.
+    pub(super) fn due(&self, situation: Situation<'_>, now: Instant) -> Option<Due> {
+        let mut table = self.table(situation).into_iter();
+        table.find_map(|(at, due)| at.is_some_and(|at| now >= at).then_some(due))
+    }
+
+    /// The next deadline.
+    pub(super) fn earliest(&self, situation: Situation<'_>) -> Option<Instant> {
+        self.table(situation).into_iter().filter_map(|(at, _)| at).min()
+    }
+
+    /// All deadlines that there are, those that end the connection first.
+    fn table(&self, Situation { options, answers, is_open, lag }: Situation<'_>) -> [(Option<Instant>, Due); 8] {
+        let after = |start: Option<Instant>, limit: Duration| start.map(|start| start + limit);
+        // A peer that takes something is not given up for what others do, as long as they wait for it.
+        let over = self.since(Condition::OverBounds).zip(lag);
+        let over = over.map(|(over, lag)| if lag.left_behind { over } else { over.max(lag.since) });
+        [
+            (answers.then(|| self.last_read + options.pong_wait), Due::Silent),
+            (after(self.since(Condition::Stalled), options.write_wait), Due::Stalled),
+            (after(self.since(Condition::Closing), options.write_wait), Due::Stalled),
+            (after(over, options.send_timeout), Due::TooSlow),
+            (after(self.since(Condition::QueueFull), options.write_wait), Due::TooManyMessages),
+            (after(self.since(Condition::OutOfMemory), options.write_wait), Due::OutOfMemory),
+            (is_open.then(|| self.last_ping + options.ping_interval), Due::Ping),
+            (options.heartbeat.filter(|_| is_open).map(|interval| self.last_heartbeat + interval), Due::Heartbeat),
+        ]
+    }
+
+    fn since(&self, condition: Condition) -> Option<Instant> {
+        self.conditions.as_ref()?[condition as usize]
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    fn situation(options: &Options) -> Situation<'_> {
+        Situation { options, answers: true, is_open: true, lag: None }
+    }
+
+    #[test]
+    fn an_open_connection_is_pinged_before_it_counts_as_silent() {
+        let (now, options) = (Instant::now(), Options::default());
+        let mut deadlines = Deadlines::new(now);
+        assert_eq!(deadlines.earliest(situation(&options)), Some(now + options.ping_interval));
+        assert_eq!(deadlines.due(situation(&options), now + options.ping_interval), Some(Due::Ping));
+        deadlines.pinged(now + options.pong_wait);
+        assert_eq!(deadlines.due(situation(&options), now + options.pong_wait), Some(Due::Silent));
+        let no_pongs = Situation { answers: false, ..situation(&options) };
+        assert_eq!(deadlines.due(no_pongs, now + options.pong_wait), None);
+    }
+
+    #[test]
+    fn a_condition_has_its_full_time_again_after_it_has_ended() {
+        let (now, options) = (Instant::now(), Options::default());
+        let mut deadlines = Deadlines::new(now);
+        let at_end = now + options.write_wait;
+        deadlines.set(Condition::QueueFull, true, now);
+        deadlines.set(Condition::QueueFull, true, now + Duration::from_millis(1));
+        assert_eq!(deadlines.due(situation(&options), at_end), Some(Due::TooManyMessages));
+        deadlines.clear(Condition::QueueFull);
+        deadlines.set(Condition::QueueFull, true, at_end);
+        assert_eq!(deadlines.due(situation(&options), at_end), None);
+        assert_eq!(deadlines.earliest(situation(&options)), Some(at_end + options.write_wait));
+    }
+}
