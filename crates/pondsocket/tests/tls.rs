@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use pondsocket::rustls::crypto::aws_lc_rs;
 use pondsocket::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use pondsocket::rustls::server::WebPkiClientVerifier;
+use pondsocket::rustls::server::danger::ClientCertVerifier;
 use pondsocket::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use pondsocket::{
     Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result, Server,
@@ -71,12 +73,44 @@ impl Authority {
     }
 
     fn config(&self) -> Arc<ServerConfig> {
+        self.config_with(WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// A server that asks for certificates of clients, and takes those that this authority has signed.
+    fn config_asking_for_certificates(&self) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.der().clone()).expect("a CA");
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        self.config_with(verifier.allow_unauthenticated().build().expect("a verifier"))
+    }
+
+    fn config_with(&self, clients: Arc<dyn ClientCertVerifier>) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::try_from(self.server.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("they go together")
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![self.server.cert.der().clone()], key)
+            .expect("they fit");
+        Arc::new(config)
+    }
+
+    /// A client that trusts this authority, and shows a certificate that it has signed.
+    fn client_with_certificate(&self) -> Arc<ClientConfig> {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["client".to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.authority).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.der().clone()).expect("a CA");
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("they go together")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+            )
             .expect("they fit");
         Arc::new(config)
     }
@@ -358,6 +392,36 @@ fn upgrade(path: &str) -> String {
         "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
+}
+
+/// The status line of the answer to an upgrade that a page of this origin asks for.
+async fn status(address: SocketAddr, client: Arc<ClientConfig>, origin: &str) -> String {
+    let mut stream = shake_hands(address, client).await.expect("a handshake");
+    let request = upgrade("/ws").replace("Host: x", &format!("Host: x\r\nOrigin: {origin}"));
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n") {
+        answer.push(timeout(DEADLINE, stream.read_u8()).await.expect("an answer").expect("a status line"));
+    }
+    String::from_utf8(answer).expect("text").trim_end().to_owned()
+}
+
+/// A browser shows a client's certificate for whatever page asks, as it sends cookies.
+#[tokio::test]
+async fn a_page_of_another_origin_is_refused_if_the_client_shows_a_certificate() {
+    let authority = Authority::new();
+    let tls = Tls::from_config(authority.config_asking_for_certificates());
+    let (_server, address) = serve_with(&pond(), ServerOptions::default().tls(tls)).await;
+    let switching = "HTTP/1.1 101 Switching Protocols";
+    for (with_certificate, origin, expected) in [
+        (true, "https://evil.example", "HTTP/1.1 403 Forbidden"),
+        (true, "https://x", switching),
+        (false, "https://evil.example", switching),
+    ] {
+        let client = if with_certificate { authority.client_with_certificate() } else { authority.client(&[]) };
+        let answer = status(address, client, origin).await;
+        assert_eq!(answer, expected, "{origin}, certificate: {with_certificate}");
+    }
 }
 
 /// A close frame of a client, with code 1000 and a mask of zeros (RFC 6455 section 5.5.1).
