@@ -2,93 +2,27 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::Extensions;
 use pondsocket_proto::channel::{Assigns, Departure, Step};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::wire::ClientText;
 use tokio::time::Instant;
-use tracing::{Span, debug_span};
+use tracing::debug_span;
 
+use super::running::{HandlerTask, RunningHandler, TaskKind};
 use super::session::{Session, fresh_request_id};
 use super::subscription::Request;
 use crate::channel::Channel;
 use crate::context::{Call, ChannelMembership, EventContext, EventMessage, JoinContext, Joined, LeaveReason};
-use crate::endpoint::EndpointInner;
 use crate::engine::link::Link;
 use crate::error::{Error, InCall, Result};
 use crate::failure::Around;
-use crate::handler::BoxFuture;
-use crate::handler::dispatch::{HandlerFuture, Routes};
+use crate::handler::dispatch::Routes;
 use crate::handler::guard;
 use crate::hooks::Hooks;
 use crate::json::received::Received;
-use crate::lobby::LobbyInner;
 use crate::metrics::{Component, HandlerKind, Limit, Meter};
-
-/// How long a join waits until what others say in its channel is heard. Then it goes on without.
-const SUBSCRIBE_WAIT: Duration = Duration::from_millis(250);
-
-/// A handler that has not finished at its first poll.
-pub(super) struct RunningHandler {
-    pub(super) subscription: ChannelName,
-    /// Then it is cancelled.
-    pub(super) deadline: Instant,
-    /// The size of the message.
-    pub(super) bytes: usize,
-    pub(super) task: HandlerTask,
-}
-
-/// A handler, and what is told of it.
-pub(super) struct HandlerTask {
-    pub(super) kind: TaskKind,
-    /// Only if somebody wants to know how long it takes.
-    pub(super) started: Option<Instant>,
-    pub(super) span: Span,
-}
-
-pub(super) enum TaskKind {
-    Join {
-        request_id: Arc<str>,
-        future: HandlerFuture<JoinContext, Arc<EndpointInner>>,
-    },
-    /// The join is accepted. It is acknowledged when what others say in the channel is heard, which is waited for since then.
-    Opening {
-        request_id: Arc<str>,
-        joined: Joined,
-        topic: BoxFuture<()>,
-        since: Instant,
-    },
-    Event {
-        call: Arc<Call>,
-        future: HandlerFuture<EventContext, Arc<LobbyInner>>,
-    },
-    Leave {
-        lobby: usize,
-        future: BoxFuture<Result<()>>,
-    },
-}
-
-impl TaskKind {
-    /// Whether a client's join waits for it.
-    pub(super) fn is_join(&self) -> bool {
-        matches!(self, TaskKind::Join { .. } | TaskKind::Opening { .. })
-    }
-
-    /// Whether application code runs.
-    pub(super) fn is_handler(&self) -> bool {
-        !matches!(self, TaskKind::Opening { .. })
-    }
-
-    /// When it is to end, if not when the time of a handler is over.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        match self {
-            TaskKind::Opening { since, .. } => Some(*since + SUBSCRIBE_WAIT),
-            _ => None,
-        }
-    }
-}
 
 impl Session {
     pub(super) fn start(&mut self, name: &ChannelName, request: Request) -> Option<HandlerTask> {

@@ -19,6 +19,7 @@
 mod deadlines;
 mod handlers;
 mod replies;
+mod running;
 mod session;
 mod subscription;
 

@@ -9,7 +9,7 @@ use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
-use super::handlers::{RunningHandler, TaskKind};
+use super::running::{RunningHandler, TaskKind};
 use super::subscription::{Backlog, EndedMembership, QueuedRequests, ReadPause, Request, Subscription};
 use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};

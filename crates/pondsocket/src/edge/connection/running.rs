@@ -1,0 +1,78 @@
+//! A handler that is running for a connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pondsocket_proto::id::ChannelName;
+use tokio::time::Instant;
+use tracing::Span;
+
+use crate::context::{Call, EventContext, JoinContext, Joined};
+use crate::endpoint::EndpointInner;
+use crate::error::Result;
+use crate::handler::BoxFuture;
+use crate::handler::dispatch::HandlerFuture;
+use crate::lobby::LobbyInner;
+
+/// How long a join waits until what others say in its channel is heard. Then it goes on without.
+const SUBSCRIBE_WAIT: Duration = Duration::from_millis(250);
+
+/// A handler that has not finished at its first poll.
+pub(super) struct RunningHandler {
+    pub(super) subscription: ChannelName,
+    /// Then it is cancelled.
+    pub(super) deadline: Instant,
+    /// The size of the message.
+    pub(super) bytes: usize,
+    pub(super) task: HandlerTask,
+}
+
+/// A handler, and what is told of it.
+pub(super) struct HandlerTask {
+    pub(super) kind: TaskKind,
+    /// Only if somebody wants to know how long it takes.
+    pub(super) started: Option<Instant>,
+    pub(super) span: Span,
+}
+
+pub(super) enum TaskKind {
+    Join {
+        request_id: Arc<str>,
+        future: HandlerFuture<JoinContext, Arc<EndpointInner>>,
+    },
+    /// The join is accepted. It is acknowledged when what others say in the channel is heard, which is waited for since then.
+    Opening {
+        request_id: Arc<str>,
+        joined: Joined,
+        topic: BoxFuture<()>,
+        since: Instant,
+    },
+    Event {
+        call: Arc<Call>,
+        future: HandlerFuture<EventContext, Arc<LobbyInner>>,
+    },
+    Leave {
+        lobby: usize,
+        future: BoxFuture<Result<()>>,
+    },
+}
+
+impl TaskKind {
+    /// Whether a client's join waits for it.
+    pub(super) fn is_join(&self) -> bool {
+        matches!(self, TaskKind::Join { .. } | TaskKind::Opening { .. })
+    }
+
+    /// Whether application code runs.
+    pub(super) fn is_handler(&self) -> bool {
+        !matches!(self, TaskKind::Opening { .. })
+    }
+
+    /// When it is to end, if not when the time of a handler is over.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            TaskKind::Opening { since, .. } => Some(*since + SUBSCRIBE_WAIT),
+            _ => None,
+        }
+    }
+}
