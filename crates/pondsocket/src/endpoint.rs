@@ -25,7 +25,7 @@ use crate::engine::outbox::{Bounds, Closure, OutboxLimits, Phase};
 use crate::engine::pace;
 use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
-use crate::error::{Error, InCall, Result, encoding};
+use crate::error::{Error, InCall, OrPanic, Result, encoding};
 use crate::failure::{Around, backtrace, chain};
 use crate::handler::dispatch::{Dispatch, HandlerFuture, Routes};
 use crate::handler::guard;
@@ -137,8 +137,9 @@ impl Endpoint {
     /// # Panics
     /// If they can't work; the message names the field. See [`try_options`](Self::try_options).
     #[must_use]
+    #[track_caller]
     pub fn options(self, options: EndpointOptions) -> Self {
-        self.try_options(options).unwrap_or_else(|error| panic!("{error}"))
+        self.try_options(options).or_panic()
     }
 
     /// The same, with an error in place of a panic.
@@ -202,8 +203,9 @@ impl Endpoint {
     /// # Panics
     /// If the pattern is invalid or taken, or a [`State`](crate::State) is missing. See
     /// [`try_create_channel`](Self::try_create_channel).
+    #[track_caller]
     pub fn create_channel<M>(&self, pattern: &str, join: impl Handler<JoinContext, M>) -> Lobby {
-        self.try_create_channel(pattern, join).unwrap_or_else(|error| panic!("{error}"))
+        self.try_create_channel(pattern, join).or_panic()
     }
 
     /// The same, with an error in place of a panic.

@@ -63,6 +63,7 @@ impl Error {
     ///
     /// # Panics
     /// If `code` is not within 400..=599: no other code means an error to a client.
+    #[track_caller]
     pub fn new(code: u16, message: impl Into<Cow<'static, str>>) -> Self {
         assert!((400..=599).contains(&code), "an error's code is within 400..=599, not {code}");
         let message = message.into();
@@ -239,6 +240,22 @@ impl Error {
 
     pub(crate) fn is_unrouted(&self) -> bool {
         matches!(self.0.nature, Nature::Unrouted)
+    }
+}
+
+/// The end of a registration that cannot work: a panic that names the line of the application, not one of ours.
+pub(crate) trait OrPanic<T> {
+    fn or_panic(self) -> T;
+}
+
+impl<T> OrPanic<T> for Result<T> {
+    #[track_caller]
+    fn or_panic(self) -> T {
+        match self {
+            Ok(value) => value,
+            // A closure would be the caller.
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

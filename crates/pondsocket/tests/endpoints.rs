@@ -479,6 +479,36 @@ fn an_invalid_pattern_panics_and_is_named() {
 }
 
 #[test]
+fn a_registration_that_panics_names_the_line_of_the_application() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let before = std::panic::take_hook();
+    let here = std::thread::current().id();
+    std::panic::set_hook(Box::new(move |panic| {
+        // Other tests of this process may panic meanwhile, as they should.
+        if std::thread::current().id() == here {
+            sender.send(panic.location().map(|at| at.file().to_owned())).expect("somebody reads it");
+        } else {
+            before(panic);
+        }
+    }));
+    let endpoint = PondSocket::new().create_endpoint("/", anybody);
+    let lobby = endpoint.create_channel("/c", everybody);
+    let mistakes: [&dyn Fn(); 5] = [
+        &|| drop(PondSocket::new().create_endpoint("/a?b", anybody)),
+        &|| drop(PondSocket::new().create_websocket("/a?b", async |_| {})),
+        &|| drop(endpoint.create_channel("/c", everybody)),
+        &|| drop(lobby.on_event("a?b", async |_: pondsocket::EventContext| {}).clone()),
+        &|| drop(Error::new(200, "fine")),
+    ];
+    for mistake in mistakes {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(mistake)).expect_err("a mistake");
+        let file = receiver.recv().expect("a panic").expect("a location");
+        assert!(file.ends_with("tests/endpoints.rs"), "{file}");
+    }
+    drop(std::panic::take_hook());
+}
+
+#[test]
 #[should_panic(expected = "the channel pattern `/c` is registered already")]
 fn a_taken_pattern_panics_and_is_named() {
     let endpoint = PondSocket::new().create_endpoint("/", anybody);

@@ -6,7 +6,7 @@ use pondsocket_proto::channel::SlowClient;
 use pondsocket_proto::pattern::{Match, Pattern};
 
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrPanic, Result};
 use crate::handler::dispatch::{Dispatch, HandlerFuture, Routes};
 use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
@@ -67,8 +67,9 @@ impl Lobby {
     /// If the pattern is invalid or taken, or has a parameter of the name that one of the channel's pattern has, or a
     /// [`State`](crate::State) is missing. See
     /// [`try_on_event`](Self::try_on_event).
+    #[track_caller]
     pub fn on_event<M>(&self, pattern: &str, handler: impl Handler<EventContext, M>) -> &Self {
-        self.try_on_event(pattern, handler).unwrap_or_else(|error| panic!("{error}"))
+        self.try_on_event(pattern, handler).or_panic()
     }
 
     /// The same, with an error in place of a panic.
@@ -93,8 +94,9 @@ impl Lobby {
     /// If the pattern is invalid or taken, or has a parameter of the name that one of the channel's pattern has, or a
     /// [`State`](crate::State) is missing. See
     /// [`try_on_outgoing`](Self::try_on_outgoing).
+    #[track_caller]
     pub fn on_outgoing<M>(&self, pattern: &str, handler: impl OutgoingHandler<M>) -> &Self {
-        self.try_on_outgoing(pattern, handler).unwrap_or_else(|error| panic!("{error}"))
+        self.try_on_outgoing(pattern, handler).or_panic()
     }
 
     /// The same, with an error in place of a panic.
@@ -141,11 +143,12 @@ impl Lobby {
     ///
     /// # Panics
     /// If the pattern is invalid or taken.
+    #[track_caller]
     pub fn slow_client(&self, pattern: &str, policy: SlowClient) -> &Self {
-        let parsed = parse(pattern).unwrap_or_else(|error| panic!("{error}"));
+        let parsed = parse(pattern).or_panic();
         let mut routes = self.0.slow_clients.write().unwrap_or_else(PoisonError::into_inner);
         let checked = check_new("slow-client", &parsed, routes.iter().map(|route| &route.pattern));
-        checked.unwrap_or_else(|error| panic!("{error}"));
+        checked.or_panic();
         routes.push(PatternEntry { pattern: parsed, value: policy });
         self.0.is_particular.store(true, Ordering::Relaxed);
         self

@@ -14,7 +14,7 @@ use pondsocket_proto::pattern::Match;
 
 use crate::context::ConnectionContext;
 use crate::endpoint::{Endpoint, EndpointInner, EndpointKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrPanic, Result};
 use crate::handler::{Handler, erase};
 use crate::hooks::{HookSet, Hooks};
 use crate::limits::address::Proxies;
@@ -56,6 +56,7 @@ impl PondSocket {
     /// # Panics
     /// If an endpoint has been created already.
     #[must_use]
+    #[track_caller]
     pub fn state<S: Clone + Send + Sync + 'static>(self, state: S) -> PondSocket {
         self.configure(|common| common.states.insert(state))
     }
@@ -66,6 +67,7 @@ impl PondSocket {
     /// # Panics
     /// If an endpoint has been created already.
     #[must_use]
+    #[track_caller]
     pub fn metrics(self, metrics: impl Metrics) -> PondSocket {
         self.configure(|common| common.meter = Meter::new(metrics))
     }
@@ -75,10 +77,12 @@ impl PondSocket {
     /// # Panics
     /// If an endpoint has been created already.
     #[must_use]
+    #[track_caller]
     pub fn hooks(self, hooks: impl Hooks) -> PondSocket {
         self.configure(|common| common.hooks = HookSet::new(hooks))
     }
 
+    #[track_caller]
     fn configure(mut self, configure: impl FnOnce(&mut Common)) -> PondSocket {
         let common = Arc::get_mut(&mut self.common);
         configure(common.expect("state, metrics and hooks are set before endpoints are created"));
@@ -91,8 +95,9 @@ impl PondSocket {
     /// # Panics
     /// If the pattern is invalid, reserved or taken, or a [`State`](crate::State) is missing. See
     /// [`try_create_endpoint`](Self::try_create_endpoint).
+    #[track_caller]
     pub fn create_endpoint<M>(&self, path: &str, connect: impl Handler<ConnectionContext, M>) -> Endpoint {
-        self.try_create_endpoint(path, connect).unwrap_or_else(|error| panic!("{error}"))
+        self.try_create_endpoint(path, connect).or_panic()
     }
 
     /// The same, with an error in place of a panic.
@@ -108,13 +113,14 @@ impl PondSocket {
     ///
     /// # Panics
     /// If the pattern is invalid, reserved or taken.
+    #[track_caller]
     pub fn create_websocket<F, Fut>(&self, path: &str, handler: F) -> Endpoint
     where
         F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let kind = EndpointKind::Raw(Arc::new(move |socket| Box::pin(handler(socket))));
-        self.add(path, kind).unwrap_or_else(|error| panic!("{error}"))
+        self.add(path, kind).or_panic()
     }
 
     /// All endpoints, in the order of their registration.
