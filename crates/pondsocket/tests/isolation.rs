@@ -389,7 +389,8 @@ async fn a_full_receive_queue_stops_the_reading_until_there_is_room() {
     drop(sending.await.expect("everything was taken"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// On one thread: on several, a delivery that the joins have started may still take a portion of what the handler queues.
+#[tokio::test]
 async fn the_hard_limit_of_a_channel_refuses_and_ready_waits_for_room() {
     let (pond, _, lobby) = pond(Options::default().channel_queue(10));
     let refused = Arc::new(Mutex::new(Vec::new()));
