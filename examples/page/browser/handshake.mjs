@@ -3,8 +3,8 @@
 import http from 'node:http';
 
 /** The HTTP status that a WebSocket handshake is answered with. */
-export function handshake (url) {
-    const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' };
+export function handshake (url, more = {}) {
+    const headers = { ...more, Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' };
     return new Promise((resolve, reject) => {
         const request = http.get(url, { headers, timeout: 10_000 }, (response) => { response.resume(); resolve(response.statusCode); });
         request.on('upgrade', (response, socket) => { socket.destroy(); resolve(response.statusCode); });

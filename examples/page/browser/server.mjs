@@ -29,17 +29,20 @@ export class Server {
     }
 }
 
-/** The address that a program prints when it listens. */
-export async function addressOf (child) {
+/** The address that a program prints when it listens. All that it prints is read, or it would wait for room at last. */
+export function addressOf (child) {
     let text = '';
     child.stdout.setEncoding('utf8');
-    for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
-        text += chunk;
-        const url = text.match(/at (http:\/\/\S+)\n/)?.[1];
-        if (url) {
-            child.stdout.resume();
-            return url;
-        }
-    }
-    throw new Error(`it did not start: ${text}`);
+    return new Promise((resolve, reject) => {
+        child.stdout.on('data', (chunk) => {
+            if (text === null) return;
+            text += chunk;
+            const url = text.match(/at (http:\/\/\S+)\n/)?.[1];
+            if (url) {
+                text = null;
+                resolve(url);
+            }
+        });
+        child.stdout.on('end', () => reject(new Error(`it did not start: ${text}`)));
+    });
 }

@@ -1,0 +1,51 @@
+//! Layers around all events. Each is an async function that takes the context, what it wants besides, and what comes next.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pondsocket::{Error, EventContext, Next, Result, State};
+use serde_json::json;
+
+use crate::counters::Counters;
+
+/// One line in the log for each event, with its outcome.
+pub(crate) async fn logged(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
+    let (event, connection) = (ctx.event().to_owned(), ctx.connection_id());
+    let outcome = next.run(ctx).await;
+    match &outcome {
+        Ok(()) => tracing::info!(event, connection, "done"),
+        Err(error) => tracing::info!(event, connection, code = error.code(), "{}", error.message()),
+    }
+    outcome
+}
+
+/// Counts each event by its outcome, and how long it took.
+pub(crate) async fn timed(
+    ctx: EventContext,
+    State(counters): State<Arc<Counters>>,
+    next: Next<EventContext>,
+) -> Result<()> {
+    let start = Instant::now();
+    let outcome = next.run(ctx).await;
+    counters.finished(start.elapsed(), outcome.as_ref().err().map(Error::code));
+    outcome
+}
+
+/// What a handler did not expect, a panic included, comes back as an error of 500. Whoever asked gets a number to ask after,
+/// under which the log has what happened; the connection and the channel go on.
+pub(crate) async fn recovered(
+    ctx: EventContext,
+    State(counters): State<Arc<Counters>>,
+    next: Next<EventContext>,
+) -> Result<()> {
+    let event = ctx.event().to_owned();
+    next.run(ctx).await.map_err(|error| {
+        if error.code() != 500 {
+            return error;
+        }
+        let incident = counters.incident();
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(incident, event, cause, "a handler failed");
+        Error::new(500, "something went wrong here").with_details(&json!({ "incident": incident }))
+    })
+}
