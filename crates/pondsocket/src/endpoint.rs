@@ -355,7 +355,7 @@ impl EndpointInner {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether clients may come over event streams.
+    /// Returns `true` if clients may come over event streams.
     pub(crate) fn offers_event_streams(&self) -> bool {
         matches!(self.kind, EndpointKind::Pond(_)) && self.settings().event_streams
     }
@@ -422,8 +422,8 @@ impl EndpointInner {
         drop(gone);
     }
 
-    /// Encodes a broadcast and enqueues it: in the origin's room while that lives, else in whatever channel has its name
-    /// now; and for other nodes, if it may concern anybody there.
+    /// Encodes a broadcast and enqueues it: in the origin's room while that lives, else in whatever channel has its
+    /// name now; and for other nodes, if it may concern anybody there.
     pub(crate) fn broadcast<T: Serialize + ?Sized>(
         &self,
         source: BroadcastSource<'_>,

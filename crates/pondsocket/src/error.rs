@@ -168,12 +168,12 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Whether the same may well succeed later: 503 and 504.
+    /// Returns `true` if the same may well succeed later: 503 and 504.
     pub fn is_temporary(&self) -> bool {
         matches!(self.0.code, 503 | 504)
     }
 
-    /// Whether it is no failure, but a handler that leaves the decision to the next pattern, as
+    /// Returns `true` if it is no failure, but a handler that leaves the decision to the next pattern, as
     /// [`EventContext::pass`](crate::EventContext::pass) does: a layer which makes something else of errors should give
     /// it back as it is.
     pub fn is_pass(&self) -> bool {
@@ -197,7 +197,7 @@ impl Error {
         self
     }
 
-    /// Whether nobody expected it: 500. Its reason is for the log.
+    /// Returns `true` if nobody expected it: 500. Its reason is for the log.
     pub(crate) fn is_unexpected(&self) -> bool {
         self.0.code == 500
     }

@@ -35,7 +35,7 @@ macro_rules! options {
         pub struct Options {
             $($(#[$doc])* pub $field: $type,)*
             $($(#[$shared_doc])* pub $shared: $shared_type,)*
-            /// What joins this server to others ([`cluster`](crate::cluster)). Default none: it is alone.
+            /// The bus that joins this server to others ([`cluster`](crate::cluster)). Default none: it is alone.
             pub bus: Option<SharedBus>,
         }
 
@@ -56,14 +56,15 @@ macro_rules! options {
             }
         }
 
-        /// What one endpoint does differently from its [`PondSocket`](crate::PondSocket)'s [`Options`]: `None` keeps
+        /// Options of one endpoint that differ from its [`PondSocket`](crate::PondSocket)'s [`Options`]: `None` keeps
         /// those.
         ///
         /// ```
         /// # use pondsocket::{ConnectionContext, EndpointOptions, Error, PondSocket, SlowClient};
         /// let pond = PondSocket::new();
-        /// let ticker = EndpointOptions::default().slow_client(SlowClient::DropOldest).subprotocols(["ticker.v2", "ticker"]);
-        /// pond.create_endpoint("/ticker", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept())).options(ticker);
+        /// let ticker = EndpointOptions::default().slow_client(SlowClient::DropOldest).subprotocols(["ticker.v2",
+        /// "ticker"]); pond.create_endpoint("/ticker", async |ctx: ConnectionContext| Ok::<_,
+        /// Error>(ctx.accept())).options(ticker);
         /// ```
         #[derive(Clone, Debug, Default)]
         pub struct EndpointOptions {
@@ -137,27 +138,27 @@ macro_rules! options {
 
 options! {
     endpoint {
-        /// Which requests come in only if the web page that makes them may be here: by [`CheckOrigin`]. Pages of the
+        /// Requests that come in only if the web page that makes them may be here: by [`CheckOrigin`]. Pages of the
         /// server's own host and port may, which are compared with `Host` and with the host that a trusted proxy names;
         /// and those of `allowed_origins` and `allowed_origin_regexps`. Any other is answered with 403, before the
         /// connection handler runs. Default [`CheckOrigin::WithCredentials`].
         check_origin: CheckOrigin = CheckOrigin::WithCredentials,
         /// The origins that are allowed besides, such as `https://example.org`, compared as RFC 6454 section 5 says:
-        /// those of files and applications, too, as `file://`, `app://.`, `capacitor://localhost`, or `null` for any page
-        /// that has none. `*` allows all. An origin in `cors_allow_origin` is allowed if `cors_allow_credentials` is on.
-        /// Default none.
+        /// those of files and applications, too, as `file://`, `app://.`, `capacitor://localhost`, or `null` for any
+        /// page that has none. `*` allows all. An origin in `cors_allow_origin` is allowed if `cors_allow_credentials`
+        /// is on. Default none.
         allowed_origins (list): Vec<String> = Vec::new(),
         /// Regular expressions of origins that are allowed. Each must match the *whole* origin, as browsers send it,
         /// in lower case: `https://[a-z]+\.example\.org`. Default none.
         allowed_origin_regexps (list): Vec<String> = Vec::new(),
         /// True if requests without an `Origin` are allowed, of those that `check_origin` looks at: only browsers send
-        /// one, and only they need this protection. One whose browser says in `Sec-Fetch-Site` that it comes from a page
-        /// of another origin is not. Default on.
+        /// one, and only they need this protection. One whose browser says in `Sec-Fetch-Site` that it comes from a
+        /// page of another origin is not. Default on.
         allow_missing_origin: bool = true,
-        /// How many connections the endpoint has at the most, on this node; 0 is no limit. Over it 503 with
+        /// The most connections of the endpoint, on this node; 0 is no limit. Over it 503 with
         /// `Retry-After`, before the upgrade and before the connection handler. Default 0.
         max_connections: usize = 0,
-        /// How many connections one address has at this endpoint at the most; 0 is no limit. An IPv6 network of 64 bits
+        /// The most connections that one address has at this endpoint; 0 is no limit. An IPv6 network of 64 bits
         /// counts as one address. Over it 429 with `Retry-After`, before the upgrade. Behind a proxy set
         /// `trusted_proxies`, or all clients share its address. Default 0.
         max_connections_per_ip: usize = 0,
@@ -165,10 +166,10 @@ options! {
         /// is inflated. Over it the connection is closed with 1009; a message for an event stream is refused with 413.
         /// Default 512 KiB.
         max_message_size: usize = 512 * 1024,
-        /// Whether clients may come over event streams (docs/protocol.md, Event streams), too, not over WebSockets only. Turned
-        /// off, it refuses the requests of streams that are open already. Default on.
+        /// Lets clients come over event streams (docs/protocol.md, Event streams), too, not over WebSockets only.
+        /// Turned off, it refuses the requests of streams that are open already. Default on.
         event_streams: bool = true,
-        /// Whether to agree to permessage-deflate (RFC 7692) when a client offers it. Default off: small messages gain
+        /// Agrees to permessage-deflate (RFC 7692) when a client offers it. Default off: small messages gain
         /// little, and each compressed message costs some microseconds, once for all its receivers.
         enable_compression: bool = false,
         /// The socket's receive buffer (`SO_RCVBUF`), in bytes, where the stream is plain TCP; 0 leaves it to the
@@ -176,123 +177,124 @@ options! {
         read_buffer_size: usize = 0,
         /// The socket's send buffer (`SO_SNDBUF`), likewise. Default 0.
         write_buffer_size: usize = 0,
-        /// How often a WebSocket ping, or a comment of an event stream, is sent. Default 30 s.
+        /// The interval of WebSocket pings, or of comments of an event stream. Default 30 s.
         ping_interval: Duration = Duration::from_secs(30),
-        /// How long a WebSocket may be silent, not even answering pings, before it is dropped. Default 60 s.
+        /// The time for which a WebSocket may be silent, not even answering pings, before it is dropped. Default 60 s.
         pong_wait: Duration = Duration::from_secs(60),
-        /// How often a heartbeat *message* is sent, for pages which cannot see pings (docs/protocol.md, Keep-alive).
+        /// The interval of heartbeat *messages*, for pages which cannot see pings (docs/protocol.md, Keep-alive).
         /// Default never.
         heartbeat: Option<Duration> = None,
-        /// How long a client may accept no byte of what waits for it before it is dropped. It is also how long a close
-        /// handshake, a full receive queue, and taking in a message for an event stream, may take. Default 10 s.
+        /// The time for which a client may accept no byte of what waits for it before it is dropped. It is also how
+        /// long a close handshake, a full receive queue, and taking in a message for an event stream, may take. Default
+        /// 10 s.
         write_wait: Duration = Duration::from_secs(10),
-        /// How many messages may wait for a client that does not keep up, before channels wait for it, as `pacing_wait`
-        /// says, unless `slow_client` made room. A client for which none waits any longer is disconnected with 1013 when
-        /// more wait for `send_timeout`, or four times as many at any moment. While twice as many wait the client is not
-        /// read. Default 256.
+        /// The most messages that may wait for a client that does not keep up, before channels wait for it, as
+        /// `pacing_wait` says, unless `slow_client` made room. A client for which none waits any longer is disconnected
+        /// with 1013 when more wait for `send_timeout`, or four times as many at any moment. While twice as many wait
+        /// the client is not read. Default 256.
         send_channel_buffer: usize = 256,
         /// The same in bytes. Default 1 MiB.
         outbox_bytes: usize = 1024 * 1024,
-        /// How long more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client that takes nothing of
-        /// it, or that channels do not wait for. Default 5 s.
+        /// The time for which more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client that
+        /// takes nothing of it, or that channels do not wait for. Default 5 s.
         send_timeout: Duration = Duration::from_secs(5),
-        /// For how long a channel waits for a member that has as much waiting as it may and takes nothing. Meanwhile nobody
-        /// in the channel is sent anything further, and those who publish into it are not read: so they go as fast as the
-        /// slowest member that takes `pacing_rate`. A member that is too slow is not waited for any longer: what
-        /// `slow_client` says is done with it, until less than half of what may wait waits for it. Zero waits for nobody.
-        /// Default 2 s.
+        /// For how long a channel waits for a member that has as much waiting as it may and takes nothing. Meanwhile
+        /// nobody in the channel is sent anything further, and those who publish into it are not read: so they go as
+        /// fast as the slowest member that takes `pacing_rate`. A member that is too slow is not waited for any longer:
+        /// what `slow_client` says is done with it, until less than half of what may wait waits for it. Zero waits for
+        /// nobody. Default 2 s.
         pacing_wait: Duration = Duration::from_secs(2),
-        /// How many bytes in a second a member must take to be waited for, over `pacing_wait`. Default 64 KiB.
+        /// The bytes in a second that a member must take to be waited for, over `pacing_wait`. Default 64 KiB.
         pacing_rate: usize = 64 * 1024,
-        /// What becomes of broadcasts for a client that has as much waiting as it may. A client that has taken all there
-        /// was misses nothing, however much is sent at once. An event can have a policy of its own:
+        /// The treatment of broadcasts for a client that has as much waiting as it may. A client that has taken all
+        /// there was misses nothing, however much is sent at once. An event can have a policy of its own:
         /// [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
         slow_client: SlowClient = SlowClient::Disconnect,
-        /// How many messages of one connection may wait for their handlers. Over it the connection is not read, and
-        /// TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. As many requests of an event
-        /// stream may wait for their turn; a further one is refused with 429. Default 256.
+        /// The most messages of one connection that may wait for their handlers. Over it the connection is not read,
+        /// and TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. As many requests of
+        /// an event stream may wait for their turn; a further one is refused with 429. Default 256.
         receive_channel_buffer: usize = 256,
-        /// How many bytes of them may wait. Over it the connection is not read until one of them is handled. The last one that
-        /// finds room may be of any size up to `max_message_size`. Default 1 MiB.
+        /// The most bytes of them that may wait. Over it the connection is not read until one of them is handled. The
+        /// last one that finds room may be of any size up to `max_message_size`. Default 1 MiB.
         receive_bytes: usize = 1024 * 1024,
-        /// How many handlers of one connection run at once, each for another channel; the rest waits. Default 10.
+        /// The most handlers of one connection that run at once, each for another channel; the rest waits. Default 10.
         max_concurrent_handlers: usize = 10,
-        /// How long a handler, with its layers, may run before it is cancelled at its next await and the caller is told
-        /// 504. Default 30 s.
+        /// The time for which a handler, with its layers, may run before it is cancelled at its next await and the
+        /// caller is told 504. Default 30 s.
         handler_timeout: Duration = Duration::from_secs(30),
         /// The longest channel name, in bytes; a join of a longer one is declined with 400. Default 512.
         max_channel_name: usize = 512,
-        /// Whether a channel name must begin with one slash, not end with one, and have none doubled: any other is
+        /// Requires a channel name to begin with one slash, not end with one, and have none doubled: any other is
         /// declined with 404. Otherwise `/chat/1` and `chat/1` are two channels of one pattern. Default off.
         canonical_channel_names: bool = false,
-        /// How many channels a connection may be in, or be about to join; a further join is declined with 429. Default
-        /// 256.
+        /// The most channels that a connection may be in, or be about to join; a further join is declined with 429.
+        /// Default 256.
         max_channels_per_connection: usize = 256,
-        /// How many joins of a connection are decided at the same time. While as many are undecided the connection is not
-        /// read: whoever joins more channels at once joins all of them, one after the other. Default 64.
+        /// The most joins of a connection that are decided at the same time. While as many are undecided the connection
+        /// is not read: whoever joins more channels at once joins all of them, one after the other. Default 64.
         max_pending_joins: usize = 64,
-        /// How many messages a connection may send in a second, with as many at once after a silence; 0 is no limit. A
+        /// The messages that a connection may send in a second, with as many at once after a silence; 0 is no limit. A
         /// message over it is answered with 429 and otherwise ignored. Default 0.
         messages_per_second: u32 = 0,
-        /// How many bytes of messages, likewise. A message may be larger than this: it is paid for by silence. Default
+        /// The same in bytes. A message may be larger than this: it is paid for by silence. Default
         /// 0.
         bytes_per_second: u32 = 0,
-        /// How many messages in a row a connection may have refused for a rate before it is closed with 1008. Default
+        /// The messages in a row that a connection may have refused for a rate before it is closed with 1008. Default
         /// 100.
         max_refusals: u32 = 100,
-        /// How large the assigns of one connection, or of one member, may be as JSON, in bytes. Over it the operation
+        /// The largest assigns of one connection, or of one member, as JSON in bytes. Over it the operation
         /// fails with 413, and changes nothing. Default 64 KiB.
         max_assigns_size: usize = 64 * 1024,
-        /// How large the presence of one member may be as JSON, in bytes: every presence message carries those of all
+        /// The largest presence of one member as JSON in bytes: every presence message carries those of all
         /// members. Over it the operation fails with 413. Default 16 KiB. See also `max_channel_presence`.
         max_presence_size: usize = 16 * 1024,
-        /// Which pages of other origins may read the HTTP answers of endpoints, as `Access-Control-Allow-Origin`: one
+        /// Pages of other origins that may read the HTTP answers of endpoints, as `Access-Control-Allow-Origin`: one
         /// origin or `*`; empty for none. Default empty.
         cors_allow_origin: String = String::new(),
-        /// Whether they may send credentials along, as `Access-Control-Allow-Credentials`. Default off.
+        /// Lets them send credentials along, as `Access-Control-Allow-Credentials`. Default off.
         cors_allow_credentials: bool = false,
         /// The names of request headers that they may send, besides `Authorization`, `Cache-Control`, `Content-Type`,
         /// `Last-Event-ID` and `X-Connection-ID`, as `Access-Control-Allow-Headers`. Default none.
         cors_allow_headers (list): Vec<String> = Vec::new(),
-        /// The subprotocols (`Sec-WebSocket-Protocol`) that the endpoint speaks, the most wanted first: the first one that
-        /// a client offers is agreed to. [`Connected::subprotocol`](crate::Connected::subprotocol) overrides it for one
-        /// client; raw WebSockets have only this. Default none.
+        /// The subprotocols (`Sec-WebSocket-Protocol`) that the endpoint speaks, the most wanted first: the first one
+        /// that a client offers is agreed to. [`Connected::subprotocol`](crate::Connected::subprotocol) overrides it
+        /// for one client; raw WebSockets have only this. Default none.
         subprotocols (list): Vec<String> = Vec::new(),
-        /// When a client that is refused for want of room, or while the server drains, is told to try again. Default
-        /// 5 s.
+        /// The time after which a client that is refused for want of room, or while the server drains, is told to try
+        /// again. Default 5 s.
         retry_after: Duration = Duration::from_secs(5),
     }
     shared {
-        /// How many messages may wait in a channel for delivery before the connections that publish into it are not
-        /// read any more. At four times as many a broadcast, a reply or a change of presence is refused with 503. Default
-        /// 4096.
+        /// The messages that may wait in a channel for delivery before the connections that publish into it are not
+        /// read any more. At four times as many a broadcast, a reply or a change of presence is refused with 503.
+        /// Default 4096.
         channel_queue: usize = 4096,
         /// The same in bytes. A change of presence counts with the list that it will be told with. Default 4 MiB.
         channel_queue_bytes: usize = 4 * 1024 * 1024,
-        /// The most bytes that messages may take in this server, in all endpoints together: those that clients have sent and
-        /// that wait for their handlers or are being handled, parts of messages, and those that wait in channels and for
-        /// clients. What several clients share counts once. From three quarters on connections that hold 64 KiB or more are
-        /// not read, and one that holds a part of a message of that size for `write_wait`, or that takes less than
-        /// `pacing_rate` of as much that waits for it, is closed with 1013; from the whole on nobody is read, newcomers are
-        /// refused with 503 and `Retry-After`, and broadcasts with 503. Default 1 GiB.
+        /// The most bytes that messages may take in this server, in all endpoints together: those that clients have
+        /// sent and that wait for their handlers or are being handled, parts of messages, and those that wait in
+        /// channels and for clients. What several clients share counts once. From three quarters on connections that
+        /// hold 64 KiB or more are not read, and one that holds a part of a message of that size for `write_wait`, or
+        /// that takes less than `pacing_rate` of as much that waits for it, is closed with 1013; from the whole on
+        /// nobody is read, newcomers are refused with 503 and `Retry-After`, and broadcasts with 503. Default 1 GiB.
         memory_limit: usize = 1024 * 1024 * 1024,
-        /// For how long a channel may be held up by members that turn out to be too slow, all together. Each second gives
-        /// back a tenth of one. When it is spent, each of them is waited for for a fortieth of it. Default 4 s.
+        /// For how long a channel may be held up by members that turn out to be too slow, all together. Each second
+        /// gives back a tenth of one. When it is spent, each of them is waited for for a fortieth of it. Default 4 s.
         pacing_budget: Duration = Duration::from_secs(4),
-        /// How many bytes of JSON the members that a channel has on this node may show of themselves, all together: whoever
+        /// The bytes of JSON that the members of a channel on this node may show of themselves, all together: whoever
         /// shows itself is told of all. Over it showing more fails, or declines the join, with 413. Default 512 KiB.
         max_channel_presence: usize = 512 * 1024,
-        /// The largest presence list that is told as a whole, in bytes. Of a larger one only changes are told: then every
-        /// presence message is marked `partial` (docs/protocol.md, Presence). Clients may be unable to take a message of
-        /// 1 MiB. Default 768 KiB.
+        /// The largest presence list that is told as a whole, in bytes. Of a larger one only changes are told: then
+        /// every presence message is marked `partial` (docs/protocol.md, Presence). Clients may be unable to take a
+        /// message of 1 MiB. Default 768 KiB.
         max_presence_list: usize = 768 * 1024,
-        /// How many bytes of presence lists one delivery may repeat for each receiver. Where it would be more, only the last
-        /// of its changes carries the whole list, and the others are marked `partial`. Default 64 KiB.
+        /// The bytes of presence lists that one delivery may repeat for each receiver. Where it would be more, only the
+        /// last of its changes carries the whole list, and the others are marked `partial`. Default 64 KiB.
         presence_batch: usize = 64 * 1024,
-        /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`, and `unix` for whoever connects to
-        /// a Unix socket of the standalone server. They tell the client's address in
-        /// `client_address_header` (see [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the
-        /// host that the client asked for in `X-Forwarded-Host`, for `check_origin`. Default none.
+        /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`, and `unix` for whoever connects
+        /// to a Unix socket of the standalone server. They tell the client's address in `client_address_header` (see
+        /// [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the host that the client asked
+        /// for in `X-Forwarded-Host`, for `check_origin`. Default none.
         trusted_proxies (list): Vec<String> = Vec::new(),
         /// The only header in which `trusted_proxies` tell the client's address: they must write it, or append to it,
         /// whatever a client has sent. `Forwarded` is read as RFC 7239 says, any other (`X-Real-IP`, for example) as
@@ -302,21 +304,21 @@ options! {
         /// life is known to be over. No two nodes may have the same; 1 to 64 bytes, without control characters. Default
         /// empty: it draws one at each start.
         node_name: String = String::new(),
-        /// How often servers in other languages are told that this node lives. They must wait for more than one of these
-        /// before they take it for dead. Default 30 s.
+        /// The interval in which servers in other languages are told that this node lives. They must wait for more than
+        /// one of these before they take it for dead. Default 30 s.
         node_heartbeat: Duration = Duration::from_secs(30),
         /// After which silence a server in another language is taken for dead, and its users leave. Default 90 s. Nodes
         /// of ours are noticed within 5.5 s, whatever this is.
         node_timeout: Duration = Duration::from_secs(90),
-        /// How many users each other node has in one channel, and all servers of other languages together. Further ones are
-        /// not seen here, and counted. Default 10 000.
+        /// The most users that each other node has in one channel, and all servers of other languages together. Further
+        /// ones are not seen here, and counted. Default 10 000.
         max_remote_users: usize = 10_000,
-        /// How many bytes of presence the users of all other nodes have in one channel. Who would be over it is a member
-        /// without presence until there is room, and counted. What one of them may have is `max_presence_size`, and
-        /// `max_assigns_size`. Default 512 KiB.
+        /// The most bytes of presence that the users of all other nodes have in one channel. Who would be over it is a
+        /// member without presence until there is room, and counted. What one of them may have is `max_presence_size`,
+        /// and `max_assigns_size`. Default 512 KiB.
         max_remote_presence: usize = 512 * 1024,
-        /// For how long the bus may be down before [`PondSocket::is_ready`](crate::PondSocket::is_ready), and so `/ready`,
-        /// says no. Default none: a node without its bus serves its own clients as before, and stays ready.
+        /// For how long the bus may be down before [`PondSocket::is_ready`](crate::PondSocket::is_ready), and so
+        /// `/ready`, says no. Default none: a node without its bus serves its own clients as before, and stays ready.
         unready_without_bus: Option<Duration> = None,
     }
 }
@@ -325,7 +327,7 @@ fn owned(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
     texts.into_iter().map(|text| text.as_ref().to_owned()).collect()
 }
 
-/// Which requests [`Options::check_origin`] looks at.
+/// The requests that [`Options::check_origin`] looks at.
 ///
 /// The browser of a visitor sends cookies and credentials along with whatever request a page makes, also with those to
 /// other servers. So a page anywhere could connect in the name of its visitor.

@@ -1,5 +1,5 @@
-//! Whose evictions members were told of lately. A user that several nodes have is evicted by each of them, and each says so
-//! to the members of all.
+//! The evictions that members were told of lately. A user that several nodes have is evicted by each of them, and each
+//! says so to the members of all.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use crate::engine::sync::Mutex;
 /// For how long a second notice is none.
 const LATELY: Duration = Duration::from_secs(5);
 
-/// How many are remembered; the oldest are forgotten first.
+/// The number that is remembered; the oldest are forgotten first.
 const MOST: usize = 1024;
 
 /// The last evictions of an endpoint's channels.
@@ -46,7 +46,7 @@ impl Evictions {
         true
     }
 
-    /// Whether a message of another node tells members of what they were told lately.
+    /// Returns `true` if a message of another node tells members of what they were told lately.
     pub(crate) fn is_repeated(&self, channel: &ChannelName, message: &UserMessage) -> bool {
         let is_notice = message.event == "user_evicted" && &*message.from == "CHANNEL";
         let user = is_notice.then(|| serde_json::from_str::<Notice<'_>>(message.payload.as_str()).ok()).flatten();
@@ -54,7 +54,7 @@ impl Evictions {
     }
 }
 
-/// What is read of the payload.
+/// The part of the payload that is read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Notice<'a> {

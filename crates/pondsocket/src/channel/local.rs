@@ -1,4 +1,4 @@
-//! What is done to the members of a channel on this node.
+//! Operations on the members of a channel on this node.
 
 use std::sync::Arc;
 

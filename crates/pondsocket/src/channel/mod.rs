@@ -21,8 +21,8 @@ use crate::json::received::{Received, ReceivedRef};
 use crate::user::User;
 
 /// A channel by its name, to act on from anywhere. Cheap to clone and to keep: the live channel of that name is
-/// looked up at each call, so a handle outlives channels and keeps none alive. That of a context does less to the user of
-/// that context: see [`unbound`](Self::unbound).
+/// looked up at each call, so a handle outlives channels and keeps none alive. That of a context does less to the user
+/// of that context: see [`unbound`](Self::unbound).
 ///
 /// ```
 /// # use pondsocket::{Endpoint, Result};
@@ -43,7 +43,7 @@ pub struct Channel {
     received: ReceivedRef,
 }
 
-/// Whose context a handle is from: nothing else than this membership of the user is changed with it.
+/// The membership whose context a handle is from: nothing else than this membership of the user is changed with it.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundMembership {
     pub(crate) user: UserId,
@@ -65,8 +65,9 @@ impl Channel {
     }
 
     /// The same channel for whatever membership a user has at the time of a call. A handle that an event's or a leave's
-    /// context gives changes the user of that context only as long as the membership lives in which the message was sent: a
-    /// handler that is late does nothing to a user who has left and come back. All other handles are unbound anyway.
+    /// context gives changes the user of that context only as long as the membership lives in which the message was
+    /// sent: a handler that is late does nothing to a user who has left and come back. All other handles are unbound
+    /// anyway.
     #[must_use]
     pub fn unbound(self) -> Channel {
         Channel { own: None, ..self }
@@ -123,8 +124,8 @@ impl Channel {
     /// Shows a member of this node to the other tracked members.
     ///
     /// # Errors
-    /// 404 if it is no member, 409 if it is tracked already, 500 if the value is no JSON object, 413 if it is larger than
-    /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
+    /// 404 if it is no member, 409 if it is tracked already, 500 if the value is no JSON object, 413 if it is larger
+    /// than `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn track<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence).in_call("channel.track")?;
         let shown = self.change(user, |channel| {
@@ -140,8 +141,9 @@ impl Channel {
     /// Replaces what a member, of any node, shows of itself; shows it, if it was not tracked.
     ///
     /// # Errors
-    /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size` or all would
-    /// show more than `max_channel_presence`, 503 if the channel's queue is full; for a member on another node also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
+    /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size` or all
+    /// would show more than `max_channel_presence`, 503 if the channel's queue is full; for a member on another node
+    /// also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence).in_call("channel.update_presence")?;
         let here = self.show_local(user, presence.clone());
@@ -162,7 +164,7 @@ impl Channel {
         self.change(user, |channel| channel.untrack(user).map(drop).map_err(not_found)).in_call("channel.untrack")
     }
 
-    /// What the tracked members of all nodes show of themselves, by user id. Of a channel that nobody on this node is in
+    /// The presence of the tracked members of all nodes, by user id. Of a channel that nobody on this node is in
     /// nothing is known here: see [`users`](Self::users).
     ///
     /// # Errors
@@ -175,8 +177,8 @@ impl Channel {
         self.known().into_iter().filter_map(decode).collect::<Result<_>>().in_call("channel.presence")
     }
 
-    /// The assigns of the members of all nodes, by user id. Of a channel that nobody on this node is in nothing is known
-    /// here: see [`users`](Self::users).
+    /// The assigns of the members of all nodes, by user id. Of a channel that nobody on this node is in nothing is
+    /// known here: see [`users`](Self::users).
     ///
     /// # Errors
     /// 500 if one is of another type.
@@ -185,8 +187,8 @@ impl Channel {
         self.known().into_iter().map(decode).collect::<Result<_>>().in_call("channel.assigns")
     }
 
-    /// The same as [`presence`](Self::presence), without those members whose presence is of another type: for channels in which
-    /// clients choose what they show, so that one of them cannot make the call fail for all.
+    /// The same as [`presence`](Self::presence), without those members whose presence is of another type: for channels
+    /// in which clients choose what they show, so that one of them cannot make the call fail for all.
     pub fn presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         let shown = self.known().into_iter().filter(|user| user.presence.is_some());
         Lossy::of(shown.map(|user| (user.id().to_owned(), user.presence())))
@@ -201,8 +203,8 @@ impl Channel {
     ///
     /// # Errors
     /// 404 if it is no member, 500 if the value does not serialise, 413 if the assigns would be larger than
-    /// `max_assigns_size`; for a member on another node also 503 if the bus is down, 504 if that node did not confirm it:
-    /// it may have been done.
+    /// `max_assigns_size`; for a member on another node also 503 if the bus is down, 504 if that node did not confirm
+    /// it: it may have been done.
     pub async fn update_assigns<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding).in_call("channel.update_assigns")?;
         let here = self.assign_local(user, key, value.clone());
@@ -213,7 +215,8 @@ impl Channel {
     /// A member, of any node, as it is now.
     ///
     /// # Errors
-    /// 404 if it is no member; 503 if the bus is down and it is none here, 504 if a node that may have it did not answer.
+    /// 404 if it is no member; 503 if the bus is down and it is none here, 504 if a node that may have it did not
+    /// answer.
     pub async fn user(&self, user: &str) -> Result<User> {
         match self.member(user) {
             Some(member) => user_id(user).map(|id| User::of(id, member)),
@@ -222,8 +225,8 @@ impl Channel {
         .in_call("channel.user")
     }
 
-    /// All members, of all nodes. Where somebody on this node is in the channel they are known here; else the other nodes
-    /// are asked, which takes half a second at the most.
+    /// All members, of all nodes. Where somebody on this node is in the channel they are known here; else the other
+    /// nodes are asked, which takes half a second at the most.
     pub async fn users(&self) -> Users {
         if self.is_open_local() {
             let complete = self.endpoint.node().is_none_or(|node| node.is_up());
@@ -233,7 +236,7 @@ impl Channel {
         Users { users, complete }
     }
 
-    /// Whether somebody on this node is in it.
+    /// Returns `true` if somebody on this node is in it.
     fn is_open_local(&self) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| live.read(|channel| channel.local_members().member_count() > 0))
@@ -271,7 +274,8 @@ impl Channel {
         })
     }
 
-    /// How many users are members, of all nodes. Of a channel that nobody on this node is in none is known here.
+    /// The number of users that are members, of all nodes. Of a channel that nobody on this node is in none is known
+    /// here.
     pub fn member_count(&self) -> usize {
         self.endpoint.hub.get(self.name.as_str()).map_or(0, |live| live.read(Core::member_count))
     }
@@ -280,8 +284,8 @@ impl Channel {
     /// others are told. Its leave handler runs, where it is, with `evicted:<reason>`.
     ///
     /// # Errors
-    /// 404 if there is no such member; for one on another node also 503 if the bus is down, 504 if that node did not confirm
-    /// it: it may have been done.
+    /// 404 if there is no such member; for one on another node also 503 if the bus is down, 504 if that node did not
+    /// confirm it: it may have been done.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
         let here = self.evict_local(user, reason);
         let ask = |channel, user| ClusterRequest::Evict { channel, user, reason: reason.to_owned() };
@@ -340,7 +344,7 @@ impl<T> Lossy<T> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Users {
-    /// Who they are, in no particular order.
+    /// Their ids, in no particular order.
     pub users: Vec<User>,
     /// Whether all nodes that live have told theirs.
     pub complete: bool,

@@ -1,4 +1,4 @@
-//! What is done to the members of a channel on other nodes.
+//! Operations on the members of a channel on other nodes.
 
 use pondsocket_proto::channel::RemoteMember;
 use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::user::User;
 
 impl Channel {
-    /// Has other nodes do what was done, or could not be done, here. A user that is here alone concerns nobody else, and one
-    /// that is here and elsewhere is one user.
+    /// Has other nodes do what was done, or could not be done, here. A user that is here alone concerns nobody else,
+    /// and one that is here and elsewhere is one user.
     pub(super) async fn apply_remote(
         &self,
         here: Result<()>,

@@ -58,7 +58,7 @@ pub(crate) struct Call {
     pub(crate) request_id: Box<str>,
     pub(crate) payload: Box<str>,
     received: Received,
-    /// What the channel's pattern finds in its name: worked out only for handlers that ask for it.
+    /// The parameters of the channel's pattern in its name: worked out only for handlers that ask for it.
     channel_route: OnceLock<Box<Match>>,
     replied: AtomicBool,
     /// Set when the connection goes while the message waits or is handled: the member as it was.
@@ -110,13 +110,14 @@ impl Call {
 /// Nothing here waits for a slow client. If the connection goes while the handler runs, the handler is finished all
 /// the same, within its deadline: its broadcasts go out, its replies are dropped.
 ///
-/// The context is of one membership. When that has ended, what would change it fails with 404, also if the user is back:
-/// the new membership is another one. As long as the user has another connection in the channel on this node, it goes on.
+/// The context is of one membership. When that has ended, what would change it fails with 404, also if the user is
+/// back: the new membership is another one. As long as the user has another connection in the channel on this node, it
+/// goes on.
 #[derive(Debug)]
 pub struct EventContext {
     pub(crate) call: Arc<Call>,
     pub(crate) route: Match,
-    /// What a layer has put in the place of the payload.
+    /// The value that a layer has put in the place of the payload.
     payload: Option<Object>,
     extensions: Extensions,
 }
@@ -138,7 +139,7 @@ impl EventContext {
         &self.call.request_id
     }
 
-    /// What the client sent.
+    /// The payload that the client sent.
     ///
     /// # Errors
     /// 400, naming the field.
@@ -158,7 +159,7 @@ impl EventContext {
         Ok(())
     }
 
-    /// What layers pass on to those who come after them, by type.
+    /// Values that layers pass on to those behind them, by type.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
@@ -217,7 +218,7 @@ impl EventContext {
         value.and_then(|value| self.channel().assign_local(self.user_id(), key, value)).in_call("ctx.set_assign")
     }
 
-    /// What the member shows of itself.
+    /// The presence of the member.
     ///
     /// # Errors
     /// 404 if it is not tracked, 500 if its presence is of another type.
@@ -225,7 +226,7 @@ impl EventContext {
         self.user().and_then(|user| user.presence()).in_call("ctx.presence")
     }
 
-    /// What the tracked members show of themselves, by user id.
+    /// The presence of the tracked members, by user id.
     ///
     /// # Errors
     /// 500 if one is of another type.
@@ -241,8 +242,8 @@ impl EventContext {
         self.channel().assigns().in_call("ctx.all_assigns")
     }
 
-    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use it where
-    /// clients choose what they show: one of them cannot make it fail for all.
+    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use
+    /// it where clients choose what they show: one of them cannot make it fail for all.
     pub fn all_presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().presence_lossy()
     }
@@ -271,8 +272,9 @@ impl EventContext {
     /// Shows the member to the other tracked members.
     ///
     /// # Errors
-    /// 409 if it is tracked already, 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
-    /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
+    /// 409 if it is tracked already, 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is
+    /// larger than `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue
+    /// is full.
     pub fn track<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
         self.channel().track(self.user_id(), presence).in_call("ctx.track")
     }
@@ -343,8 +345,8 @@ impl EventContext {
     /// the event that is answered: the Go client waits for that.
     ///
     /// # Errors
-    /// 409 the second time, 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the
-    /// channel's queue is full: it was not sent, [`Channel::ready`] waits for room.
+    /// 409 the second time, 500 if the payload does not serialise to a JSON object or the event name is reserved; 503
+    /// if the channel's queue is full: it was not sent, [`Channel::ready`] waits for room.
     pub fn reply<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<()> {
         let call = &self.call;
         if call.replied.load(Ordering::Relaxed) {

@@ -40,7 +40,7 @@ pub struct JoinContext {
 route_methods!(JoinContext: own "channel");
 
 impl JoinContext {
-    /// What the client joined with.
+    /// The payload of the client's join.
     ///
     /// # Errors
     /// 400, naming the field.
@@ -59,7 +59,7 @@ impl JoinContext {
         Ok(())
     }
 
-    /// What layers pass on to those who come after them, by type.
+    /// Values that layers pass on to those behind them, by type.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
@@ -127,7 +127,7 @@ impl JoinContext {
         &self.request_id
     }
 
-    /// What the tracked members show of themselves, by user id.
+    /// The presence of the tracked members, by user id.
     ///
     /// # Errors
     /// 500 if one is of another type.
@@ -143,8 +143,8 @@ impl JoinContext {
         self.channel().assigns().in_call("ctx.all_assigns")
     }
 
-    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use it where
-    /// clients choose what they show: one of them cannot make it fail for all.
+    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use
+    /// it where clients choose what they show: one of them cannot make it fail for all.
     pub fn all_presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().presence_lossy()
     }
@@ -186,12 +186,13 @@ impl Context for JoinContext {
 
 /// An accepted join, and what follows it. All of it happens in one go: nothing that others do comes between.
 ///
-/// A value that does not serialise to a JSON object declines the join with 500 (with 400, if it is the client's own payload,
-/// read as any value), before anything is sent; assigns or a presence that are larger than they may be decline it with 413.
+/// A value that does not serialise to a JSON object declines the join with 500 (with 400, if it is the client's own
+/// payload, read as any value), before anything is sent; assigns or a presence that are larger than they may be decline
+/// it with 413.
 #[derive(Debug)]
 #[must_use = "return it from the join handler"]
 pub struct Joined {
-    /// Whose handler has accepted.
+    /// The lobby whose handler has accepted.
     pub(crate) lobby: usize,
     chain: Vec<Step>,
     error: Option<Error>,
@@ -241,7 +242,7 @@ impl Joined {
         self.then(step.in_call("accept().broadcast_to"))
     }
 
-    /// What was chained, or the first mistake in it.
+    /// The steps that were chained, or the first mistake in them.
     pub(crate) fn into_chain(self) -> Result<(usize, Vec<Step>)> {
         match self.error {
             Some(error) => Err(error),

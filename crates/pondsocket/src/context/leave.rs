@@ -14,7 +14,7 @@ use crate::handler::{Context, sealed};
 use crate::pond::states::States;
 use crate::user::User;
 
-/// Why a membership ended.
+/// The reason of a membership's end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum LeaveReason {
@@ -62,19 +62,19 @@ pub struct LeaveContext {
     pub(crate) user: User,
     pub(crate) reason: LeaveReason,
     pub(crate) lobby: usize,
-    /// What the channel's pattern finds in its name: worked out only for handlers that ask for it.
+    /// The parameters of the channel's pattern in its name: worked out only for handlers that ask for it.
     pub(crate) route: OnceLock<Match>,
 }
 
 route_methods!(LeaveContext: own "channel");
 
 impl LeaveContext {
-    /// Why it left.
+    /// The reason of its leave.
     pub fn reason(&self) -> &LeaveReason {
         &self.reason
     }
 
-    /// Who left.
+    /// The user that left.
     pub fn user_id(&self) -> &str {
         self.user.id()
     }
@@ -108,13 +108,14 @@ impl LeaveContext {
         self.user.presence().in_call("ctx.presence")
     }
 
-    /// How many members the channel has now.
+    /// The number of members that the channel has now.
     pub fn remaining(&self) -> usize {
         self.channel().member_count()
     }
 
-    /// Whether the user is a member all the same: it has come back since, or is one on another node, as far as that is
-    /// known here. The handler runs behind the last messages of the membership, and so maybe behind the next join.
+    /// Returns `true` if the user is a member all the same: it has come back since, or is one on another node, as far
+    /// as that is known here. The handler runs behind the last messages of the membership, and so maybe behind the next
+    /// join.
     ///
     /// ```
     /// # use pondsocket::{LeaveContext, Result};
@@ -130,14 +131,14 @@ impl LeaveContext {
         self.channel().is_known(self.user_id())
     }
 
-    /// The channel, to tell those who remain. The membership has ended: what would change the user who left fails with 404,
-    /// also if it is back. See [`Channel::unbound`].
+    /// The channel, to tell those who remain. The membership has ended: what would change the user who left fails with
+    /// 404, also if it is back. See [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
         let own = BoundMembership { user: self.user.id.clone(), membership: None };
         Channel::new(&self.endpoint, self.name.clone()).bound(own)
     }
 
-    /// What the tracked members show of themselves, by user id.
+    /// The presence of the tracked members, by user id.
     ///
     /// # Errors
     /// 500 if one is of another type.
@@ -153,8 +154,8 @@ impl LeaveContext {
         self.channel().assigns().in_call("ctx.all_assigns")
     }
 
-    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use it where
-    /// clients choose what they show: one of them cannot make it fail for all.
+    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use
+    /// it where clients choose what they show: one of them cannot make it fail for all.
     pub fn all_presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().presence_lossy()
     }

@@ -1,4 +1,4 @@
-//! What handlers are called with.
+//! The contexts that handlers are called with.
 //!
 //! A connection and a join are answered by value: `accept()` takes the context and gives what the handler returns,
 //! so neither can be answered twice, and a handler that never decides does not compile.

@@ -27,7 +27,7 @@ pub struct OutgoingContext {
     pub(crate) route: Match,
 }
 
-/// What all recipients of one message share.
+/// The part of a context that all recipients of one message share.
 #[derive(Debug)]
 pub(crate) struct OutgoingMessage {
     pub(crate) channel: ChannelName,
@@ -36,7 +36,7 @@ pub(crate) struct OutgoingMessage {
     pub(crate) states: States,
     /// The channel's.
     pub(crate) pattern: Arc<Pattern>,
-    /// What it finds in the name: worked out once for all recipients, if a handler asks for it.
+    /// The parameters that it finds in the name: worked out once for all recipients, if a handler asks for it.
     pub(crate) channel_route: OnceLock<Match>,
 }
 
@@ -48,7 +48,7 @@ impl OutgoingContext {
         &self.message.event
     }
 
-    /// What is sent.
+    /// The payload.
     ///
     /// # Errors
     /// 500 if it is of another type.
@@ -56,7 +56,7 @@ impl OutgoingContext {
         decode::from_server("payload", &self.message.payload).in_call("ctx.payload")
     }
 
-    /// Whom it is sent to: its id, and its assigns and presence as of this delivery, or as they were when it left, if it
+    /// The recipient: its id, and its assigns and presence as of this delivery, or as they were when it left, if it
     /// has left since.
     pub fn recipient(&self) -> &User {
         &self.recipient
@@ -94,7 +94,7 @@ impl Context for OutgoingContext {
     }
 }
 
-/// What becomes of a message for one recipient.
+/// The decision about a message for one recipient.
 #[derive(Clone)]
 pub enum Outgoing {
     /// It is sent as it is.

@@ -1,4 +1,4 @@
-//! What contexts can tell of the patterns that matched: their own, and behind it that of the channel.
+//! The patterns that matched, as contexts show them: their own, and behind it that of the channel.
 
 use pondsocket_proto::pattern::Match;
 

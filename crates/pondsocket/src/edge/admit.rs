@@ -1,4 +1,5 @@
-//! Who comes in, and by which entrance. What costs least is asked first, and the application last.
+//! The admission of clients, and the entrance that each takes. What costs least is asked first, and the application
+//! last.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which endpoint answers a request.
+//! The choice of the endpoint that answers a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::metrics::DeclineReason;
 use crate::pond::PondSocket;
 
-/// Whether this request can be meant for an endpoint only: to come in, or for an event stream.
+/// Returns `true` if this request can be meant for an endpoint only: to come in, or for an event stream.
 pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
     let mut endpoints = matching(pond, target(request));
     match *request.method() {

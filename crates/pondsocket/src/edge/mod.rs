@@ -1,4 +1,4 @@
-//! Where an HTTP request becomes a connection, and one client meets one endpoint.
+//! The floor where an HTTP request becomes a connection, and one client meets one endpoint.
 
 pub(crate) mod accepted;
 pub(crate) mod admit;

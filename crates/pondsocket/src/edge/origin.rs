@@ -1,4 +1,4 @@
-//! Whether the page that makes a request may be here.
+//! The check of the page that makes a request.
 
 use std::net::SocketAddr;
 
@@ -13,12 +13,12 @@ use crate::limits::origin::OriginCheck;
 use crate::metrics::DeclineReason;
 
 /// Says that the client of a request has proved who it is with a certificate for TLS, which a browser does for whatever
-/// page asks ([`CheckOrigin::WithCredentials`](crate::CheckOrigin::WithCredentials)). The standalone server knows that by
-/// itself; another host that asks for certificates inserts this into the request's extensions.
+/// page asks ([`CheckOrigin::WithCredentials`](crate::CheckOrigin::WithCredentials)). The standalone server knows that
+/// by itself; another host that asks for certificates inserts this into the request's extensions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClientCertificate;
 
-/// What of a request tells where it comes from.
+/// The parts of a request that tell where it comes from.
 #[derive(Clone, Copy)]
 pub(super) struct RequestOrigin<'a> {
     headers: &'a HeaderMap,

@@ -1,4 +1,4 @@
-//! What a request's extensions say of its peer.
+//! The peer of a request, from its extensions.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! How the HTTP answers that let nobody in look like (docs/protocol.md, HTTP answers before the upgrade).
+//! The HTTP answers that let nobody in (docs/protocol.md, HTTP answers before the upgrade).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
@@ -14,7 +14,7 @@ use crate::failure::{backtrace, chain};
 use crate::handler::guard;
 use crate::metrics::{Component, DeclineReason};
 
-/// Why a request is not let in.
+/// The reason why a request is not let in.
 pub(crate) struct HttpRefusal {
     pub(crate) error: Error,
     pub(crate) reason: DeclineReason,
@@ -32,7 +32,7 @@ impl HttpRefusal {
         HttpRefusal::new(error, reason)
     }
 
-    /// What the connection handler was called with, if it leaves the decision to the next endpoint.
+    /// The context of the connection handler, if it leaves the decision to the next endpoint.
     pub(super) fn into_passed(self) -> Result<ConnectionContext, HttpRefusal> {
         let HttpRefusal { error, reason, headers } = self;
         error.into_passed().map_err(|error| HttpRefusal { error, reason, headers })
@@ -71,7 +71,7 @@ pub(super) fn answer_to(error: &Error) -> Response<Body> {
     response
 }
 
-/// Which pages of other origins may read the answer.
+/// The pages of other origins that may read the answer.
 pub(super) fn with_cors(settings: &EndpointSettings, mut response: Response<Body>) -> Response<Body> {
     let origin = HeaderValue::from_str(&settings.cors_allow_origin);
     if let Some(origin) = origin.ok().filter(|origin| !origin.is_empty()) {

@@ -1,4 +1,5 @@
-//! How messages become bytes of a connection. A message is framed once per framing in use, not once per receiver.
+//! The encoding of messages as bytes of a connection. A message is framed once per framing in use, not once per
+//! receiver.
 //!
 //! A frame is whatever is sent whole or not at all: a WebSocket frame, or an event of an event stream.
 
@@ -49,7 +50,8 @@ impl Framing {
         out
     }
 
-    /// What keeps a silent connection alive: a ping that the client answers, or a comment that it does not see.
+    /// The frame that keeps a silent connection alive: a ping that the client answers, or a comment that it does not
+    /// see.
     pub(crate) fn keep_alive(self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {

@@ -34,11 +34,11 @@ pub(crate) struct Link {
     max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
-    /// What the outbox says of itself, for the connection's task to look at between two messages.
+    /// The state of the outbox, for the connection's task to look at between two messages.
     congested: AtomicBool,
 }
 
-/// Who a connection is.
+/// The identity of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) id: ConnectionId,
@@ -46,7 +46,7 @@ pub(crate) struct Identity {
     pub(crate) ip: Option<IpAddr>,
 }
 
-/// How a connection is written to, and what it may hold.
+/// The framing and the limits of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) framing: Framing,
@@ -155,8 +155,8 @@ impl Link {
         self.congested.store(outbox.is_congested(self.shared.bounds), Ordering::Relaxed);
     }
 
-    /// Whether so much waits for the client that it should not be read. Only the connection's task need see the truth, which
-    /// is the one that reads and the one that makes most of what waits.
+    /// Returns `true` if so much waits for the client that it should not be read. Only the connection's task need see
+    /// the truth, which is the one that reads and the one that makes most of what waits.
     pub(crate) fn is_congested(&self) -> bool {
         self.congested.load(Ordering::Relaxed)
     }
@@ -259,12 +259,12 @@ impl Link {
         self.outbox.lock().phase()
     }
 
-    /// Whether everything is to be given up.
+    /// Returns `true` if everything is to be given up.
     pub(crate) fn was_cut(&self) -> bool {
         self.outbox.lock().was_cut()
     }
 
-    /// Why it ends, once that is known.
+    /// The reason of its end, once that is known.
     pub(crate) fn closure(&self) -> Option<Closure> {
         self.outbox.lock().closure().cloned()
     }
@@ -279,7 +279,7 @@ impl Link {
         self.outbox.lock().withheld(now)
     }
 
-    /// How many frames wait for the client, and how many bytes.
+    /// The number of frames that wait for the client, and of their bytes.
     pub(crate) fn depth(&self) -> (usize, usize) {
         self.outbox.lock().depth()
     }
@@ -298,14 +298,14 @@ impl Link {
         self.outbox.lock().uncork();
     }
 
-    /// How far behind the client is, if more waits for it than may for long.
+    /// The lag of the client, if more waits for it than may for long.
     pub(crate) fn lag(&self) -> Option<Lag> {
         self.outbox.lock().lag(self.shared.bounds)
     }
 
     /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task
-    /// can write; or tells the body that takes it. `Ok` once nothing is queued; while the peer takes nothing, `Pending`.
-    /// `wrote` says whether it took anything.
+    /// can write; or tells the body that takes it. `Ok` once nothing is queued; while the peer takes nothing,
+    /// `Pending`. `wrote` says whether it took anything.
     pub(crate) fn poll_flush(
         &self,
         cx: &mut Context<'_>,
@@ -388,7 +388,7 @@ impl Link {
     }
 }
 
-/// What a push into the outbox has come to, and who is to be woken.
+/// The outcome of a push into the outbox, and the tasks to be woken.
 struct Followed {
     pushed: Result<Pushed, Closure>,
     task: Option<Waker>,

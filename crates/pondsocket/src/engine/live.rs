@@ -3,8 +3,8 @@
 //! Changes append to the channel's queue under the lock and return; the lock's order is the total order in which
 //! members hear of them. Delivery runs outside user code, by one holder of the baton at a time, which is whoever
 //! took the list of recipients out of the lock. It takes a portion of the queue and makes one write per recipient, so
-//! that what arrived meanwhile is behind it. Then it waits for those recipients that were too far behind to take it: while
-//! it waits the queue fills up, and those who publish are not read.
+//! that what arrived meanwhile is behind it. Then it waits for those recipients that were too far behind to take it:
+//! while it waits the queue fills up, and those who publish are not read.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -44,11 +44,11 @@ mod model;
 /// Writes between two yields: a socket's non-blocking write spends nothing of the task's budget.
 const WRITES_PER_TURN: u32 = 64;
 
-/// Whom a channel delivers to.
+/// A connection, as its channels deliver to it.
 pub(crate) trait Recipient: Clone + Send + Sync + 'static {
-    /// How its messages are framed.
+    /// The framing of its messages.
     fn framing(&self) -> Framing;
-    /// Which connection it is.
+    /// Its connection's id.
     fn connection(&self) -> ConnectionId;
     /// Takes framed messages of a channel, now, unless it is behind and will catch up. It must not wait.
     fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) -> Reached;
@@ -63,7 +63,7 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     fn farewell(&self);
 }
 
-/// What a recipient has said to messages for it.
+/// A recipient's answer to messages for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reached {
     /// It has them, or never will.
@@ -80,9 +80,9 @@ pub(crate) struct Pacing {
     pub(crate) timer: SharedTimer,
 }
 
-/// How the messages of a channel are handled on their way: what its lobby says.
+/// The lobby's rules for the messages of a channel.
 pub(crate) trait Rules<R>: Send + Sync {
-    /// How messages of this event are handled.
+    /// The treatment of messages of this event.
     fn treatment(&self, event: &str) -> Treatment;
     /// Decides about one filtered message, given as its text.
     fn gate<'a>(&'a self, text: &'a [u8]) -> Box<dyn Gate<R> + 'a>;
@@ -94,18 +94,18 @@ pub(crate) trait Rules<R>: Send + Sync {
     fn took(&self, operations: usize);
 }
 
-/// Where other nodes are told what happens in the channels here.
+/// The way to other nodes for the changes of channels here.
 pub(crate) trait Replication: Send + Sync {
-    /// Somebody has come into a channel. `instance` tells this life of it from every other. It and the others are called
-    /// under the channel's lock: they neither wait nor call back.
+    /// Somebody has come into a channel. `instance` tells this life of it from every other. It and the others are
+    /// called under the channel's lock: they neither wait nor call back.
     fn opened(&self, channel: &ChannelName, instance: u64);
-    /// What other nodes have to hear of it, in order.
+    /// Tells other nodes its changes, in order.
     fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>);
     /// This life of it is over.
     fn closed(&self, channel: &ChannelName, instance: u64);
 }
 
-/// What becomes of one filtered message, for each recipient.
+/// The decisions about one filtered message, for each recipient.
 pub(crate) trait Gate<R>: Send {
     fn decide(&mut self, to: &R, listener: &Listener) -> Verdict;
 }
@@ -121,9 +121,9 @@ pub(crate) enum Verdict {
 /// A channel that has members, or is about to.
 pub(crate) struct LiveChannel<R: Recipient> {
     pub(crate) name: ChannelName,
-    /// Which of the endpoint's lobbies it belongs to: that of the join which made it.
+    /// Its lobby among those of the endpoint: that of the join which made it.
     pub(crate) lobby: usize,
-    /// What that lobby says.
+    /// The rules of that lobby.
     rules: Arc<dyn Rules<R>>,
     /// Tells it from every other one, whatever its name.
     pub(crate) serial: u64,
@@ -132,7 +132,7 @@ pub(crate) struct LiveChannel<R: Recipient> {
     hub: Weak<Hub<R>>,
     /// The runtime of the join that made it.
     home: Option<Home>,
-    /// Whether anybody has ever been in it.
+    /// Set once it has had a member.
     opened: AtomicBool,
     timer: SharedTimer,
     memory: Arc<Memory>,
@@ -148,7 +148,7 @@ struct Core<R> {
     waiting: Vec<Waker>,
     /// For how long members may still be waited for in vain.
     allowance: Allowance,
-    /// What waits to be delivered, and the batch that is being delivered.
+    /// The bytes that wait to be delivered, and those of the batch that is being delivered.
     charge: Charge,
     /// The bytes of that batch.
     delivering: usize,
@@ -158,7 +158,7 @@ struct Core<R> {
     replicated: bool,
 }
 
-/// What a change of a channel has come to.
+/// The outcome of a change of a channel.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
     /// Something is queued, and nobody delivers it.
@@ -173,14 +173,14 @@ impl<R> Core<R> {
         self.charge.set(self.channel.queued().1 + self.delivering);
     }
 
-    /// What a change has come to, right after it.
+    /// The outcome of a change, right after it.
     fn outcome(&mut self) -> Outcome {
         self.report();
         let has_work = self.baton.is_some() && self.channel.has_queued();
         Outcome { has_work, is_crowded: self.channel.is_crowded() }
     }
 
-    /// Whether nothing is on its way to anybody.
+    /// Returns `true` if nothing is on its way to anybody.
     fn is_quiet(&self) -> bool {
         self.baton.is_some() && !self.channel.has_queued()
     }
@@ -218,7 +218,7 @@ impl<R: Recipient> LiveChannel<R> {
         }
     }
 
-    /// How messages of this event are handled.
+    /// The treatment of messages of this event.
     pub(crate) fn treatment(&self, event: &str) -> Treatment {
         self.rules.treatment(event)
     }
@@ -272,7 +272,7 @@ impl<R: Recipient> LiveChannel<R> {
         look(&self.core.lock().channel)
     }
 
-    /// Whether this connection is in the channel, in this slot.
+    /// Returns `true` if this connection is in the channel, in this slot.
     pub(crate) fn is_seated(&self, slot: Slot, connection: ConnectionId) -> bool {
         self.read(|channel| channel.local_members().is_seated(slot, connection))
     }
@@ -389,7 +389,7 @@ pub(crate) struct Delivery<R: Recipient> {
     stage: Stage,
 }
 
-/// How far a delivery has come.
+/// The progress of a delivery.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     /// It is to run where the channel is at home.
@@ -418,8 +418,8 @@ impl<R: Recipient> Delivery<R> {
         }
     }
 
-    /// Delivers until the queue is empty. It yields before each portion, so that other ready publishers append, and that
-    /// connections to which only their own task can write have their turn.
+    /// Delivers until the queue is empty. It yields before each portion, so that other ready publishers append, and
+    /// that connections to which only their own task can write have their turn.
     pub(crate) async fn run(mut self) {
         tokio::task::yield_now().await;
         while let Some(batch) = self.next() {
@@ -584,7 +584,7 @@ async fn turn(writes: &mut u32) {
     }
 }
 
-/// What one recipient gets of a batch.
+/// The part of a batch that one recipient gets.
 #[derive(Clone, Copy, Debug)]
 enum Part<'a> {
     Pieces(&'a [Piece]),
@@ -656,7 +656,7 @@ fn deliver<R: Recipient>(to: &R, channel: u64, runs: &[Run<Bytes>]) -> Reached {
     if runs.is_empty() { Reached::Done } else { to.deliver(channel, runs) }
 }
 
-/// What a [`Scope`] collects: a channel, whatever it delivers to.
+/// An entry of a [`Scope`]: a channel, whatever it delivers to.
 pub(crate) trait Settle: Send {
     #[doc(hidden)]
     fn settle(&self);
@@ -686,7 +686,7 @@ thread_local! {
     static SCOPE: RefCell<Option<Changed>> = const { RefCell::new(None) };
 }
 
-/// What was changed within a [`Scope`].
+/// The channels that were changed within a [`Scope`].
 #[derive(Default)]
 struct Changed {
     channels: Vec<Box<dyn Settle>>,

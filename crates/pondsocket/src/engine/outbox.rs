@@ -1,4 +1,4 @@
-//! What waits for one client: whole frames, bounded, in order.
+//! The queue of one client: whole frames, bounded, in order.
 //!
 //! The outbox is a plain struct behind one short lock (see [`Link`](crate::engine::link::Link)), which is held across a
 //! non-blocking write but never across a wait. While it is empty, whoever delivers writes to the socket itself; what
@@ -24,10 +24,10 @@ use crate::metrics::CloseReason;
 /// A rest of a batch that is shorter than this is copied: a slice would keep the whole batch in memory.
 const COPY_BELOW: usize = 4 * 1024;
 
-/// How much a body takes at once at the most, unless one frame has more: it is out of reach of the slow-client policy then.
+/// The most that a body takes at once, unless one frame has more: it is out of reach of the slow-client policy then.
 const BODY_TAKES: usize = 64 * 1024;
 
-/// How many frames may wait, and how many bytes; and what happens when more do.
+/// The frames and the bytes that may wait, and the policy when more do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) frames: usize,
@@ -37,7 +37,7 @@ pub(crate) struct Bounds {
     pub(crate) pace: pace::Terms,
 }
 
-/// What the outboxes of an endpoint's connections share.
+/// The limits that the outboxes of an endpoint's connections share.
 #[derive(Debug)]
 pub(crate) struct OutboxLimits {
     pub(crate) bounds: Bounds,
@@ -45,19 +45,19 @@ pub(crate) struct OutboxLimits {
     pub(crate) memory: Arc<Memory>,
 }
 
-/// How much over its bounds the outbox of a client that nobody waits for may be for a moment before it is given up.
+/// The factor over its bounds at which the outbox of a client that nobody waits for is given up at once.
 const HARD_FACTOR: usize = 4;
 
 /// The same for the count of frames: many small ones cost little, and a burst of them is nobody's fault.
 const HARD_FRAMES_FACTOR: usize = 16;
 
-/// How much over its bounds an outbox may be before its client is not read any more: what it sends has answers.
+/// The factor over its bounds at which an outbox's client is not read any more: what it sends has answers.
 const READ_FACTOR: usize = 2;
 
 /// The most queued buffers that one write takes.
 const BUFFERS_PER_WRITE: usize = 64;
 
-/// Who writes what is queued.
+/// The writer of what is queued.
 #[derive(Debug)]
 pub(crate) enum Writer {
     /// A plain TCP socket: whoever delivers may write, as long as nothing is queued.
@@ -79,7 +79,7 @@ pub(crate) struct Taker {
     took: bool,
 }
 
-/// Where the connection is in its life, as far as sending goes.
+/// The stage of the connection's life, as far as sending goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Phase {
     /// Frames are accepted.
@@ -92,7 +92,7 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// Why a connection ends: the close code, a text for the peer, and a reason for the operator.
+/// The reason of a connection's end: the close code, a text for the peer, and a reason for the operator.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Closure {
     pub(crate) code: u16,
@@ -104,7 +104,7 @@ pub(crate) struct Closure {
 pub(crate) const TOO_SLOW: Closure =
     Closure { code: 1013, text: Cow::Borrowed("too slow"), reason: CloseReason::TooSlow };
 
-/// What a push has come to.
+/// The outcome of a push.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Pushed {
     /// It is written, or queued; nothing more is accepted by a connection that ends.
@@ -115,13 +115,13 @@ pub(crate) struct Pushed {
     pub(crate) behind: bool,
     /// Nobody waits for room any more, since just now.
     pub(crate) left_behind: bool,
-    /// What was dropped to make room.
+    /// The frames that were dropped to make room.
     pub(crate) dropped: Dropped,
-    /// How many frames wait now.
+    /// The number of frames that wait now.
     pub(crate) depth: usize,
 }
 
-/// How many frames were dropped to make room, and why those.
+/// The number of frames that were dropped to make room, by reason.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Dropped {
     pub(crate) outdated: usize,
@@ -137,7 +137,7 @@ impl Dropped {
     }
 }
 
-/// What has become of waiting for room.
+/// The outcome of waiting for room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Wait {
     /// There is room, or nothing is accepted any more.
@@ -151,13 +151,13 @@ pub(crate) enum Wait {
 /// The lag of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lag {
-    /// When it last took something, or when something began to wait for it.
+    /// The moment when it last took something, or when something began to wait for it.
     pub(crate) since: Instant,
     /// Channels do not wait for it any more.
     pub(crate) left_behind: bool,
 }
 
-/// How things stood before something was pushed.
+/// The state before something was pushed.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     /// Nothing waited.
@@ -184,7 +184,7 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// Bytes that are of this outbox alone.
     own_bytes: usize,
-    /// What has been reported of them.
+    /// The part of them that has been reported.
     account: Account,
     /// Bytes of the first queued frame that are still to be written, once its beginning was; 0 at a boundary.
     started: usize,
@@ -193,10 +193,10 @@ pub(crate) struct Outbox {
     phase: Phase,
     /// The connection's task is to give everything up.
     was_cut: bool,
-    /// Why it ends, once that is known.
+    /// The reason of its end, once that is known.
     closure: Option<Box<Closure>>,
-    /// How many have to say farewell before a close frame of ours: the channels that it has left, or that had an answer
-    /// for it, and the connection's task.
+    /// The number of those that have to say farewell before a close frame of ours: the channels that it has left, or
+    /// that had an answer for it, and the connection's task.
     expected: u32,
     framing: Framing,
     writer: Writer,
@@ -238,7 +238,7 @@ impl Outbox {
         self.phase
     }
 
-    /// Why it ends, once that is known.
+    /// The reason of its end, once that is known.
     pub(crate) fn closure(&self) -> Option<&Closure> {
         self.closure.as_deref()
     }
@@ -253,7 +253,7 @@ impl Outbox {
         self.expected += 1;
     }
 
-    /// How many frames wait, and how many bytes.
+    /// The number of frames that wait, and of their bytes.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.frames, self.bytes)
     }
@@ -271,7 +271,7 @@ impl Outbox {
         &self.writer
     }
 
-    /// Whether more waits than may for long.
+    /// Returns `true` if more waits than may for long.
     pub(crate) fn is_over(&self, bounds: Bounds) -> bool {
         self.frames > bounds.frames || self.bytes > bounds.bytes
     }
@@ -288,7 +288,7 @@ impl Outbox {
         self.accepts() && is_far
     }
 
-    /// How far behind the client is, if more waits than may for long. Behind a close frame nothing is added, and a client
+    /// The lag of the client, if more waits than may for long. Behind a close frame nothing is added, and a client
     /// that reads may have the rest.
     pub(crate) fn lag(&self, bounds: Bounds) -> Option<Lag> {
         let lag = || Lag { since: self.credit.since(), left_behind: self.credit.is_left_behind() };
@@ -305,8 +305,9 @@ impl Outbox {
         self.corked = false;
     }
 
-    /// Sends runs of frames that belong together: at once if nothing waits and the socket takes them. Nothing is done if
-    /// the client is behind and will catch up: it is waited for then. `Err` if it is to be given up: it is too far behind.
+    /// Sends runs of frames that belong together: at once if nothing waits and the socket takes them. Nothing is done
+    /// if the client is behind and will catch up: it is waited for then. `Err` if it is to be given up: it is too far
+    /// behind.
     pub(crate) fn deliver(
         &mut self,
         channel: u64,
@@ -403,7 +404,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether anything may be added.
+    /// Returns `true` if anything may be added.
     pub(crate) fn accepts(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Ending)
     }
@@ -715,7 +716,7 @@ impl Outbox {
     }
 }
 
-/// How many of these bytes are whole frames, of which there are no more than `most` bytes, but one at least.
+/// The number of these bytes that are whole frames, no more than `most` bytes, but one at least.
 fn whole_frames(framing: Framing, bytes: &[u8], most: usize) -> usize {
     if bytes.len() <= most {
         return bytes.len();
@@ -1053,7 +1054,7 @@ mod tests {
         Outbox::new(Writer::Body(Taker::default()), Framing::Events, PACE, start())
     }
 
-    /// What a body takes, and whether the connection's task is to look at what is left.
+    /// The bytes that a body takes, and whether the connection's task is to look at what is left.
     fn take(outbox: &mut Outbox) -> (Poll<Option<Bytes>>, bool) {
         outbox.take(Waker::noop(), BOUNDS, start())
     }
@@ -1120,7 +1121,7 @@ mod tests {
         assert_eq!(outbox.queue.capacity(), 0);
     }
 
-    /// What somebody does to an outbox.
+    /// A step that changes an outbox.
     #[derive(Clone, Debug)]
     enum Step {
         /// Several frames of one channel arrive.
@@ -1147,7 +1148,7 @@ mod tests {
         ]
     }
 
-    /// What a step delivers: frames with the numbers of what was sent, which are noted.
+    /// The frames that a step delivers, with the numbers of what was sent, which are noted.
     fn numbered(sent: &mut Vec<(u64, Loss)>, channel: u64, frames: usize, loss: Loss, framing: Framing) -> Run<Bytes> {
         let first = sent.len();
         sent.extend((0..frames).map(|_| (channel, loss)));
@@ -1157,8 +1158,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is dropped for whom: the client reads whole frames, in their order; none is missing that must not be,
-        /// and of presence none without a newer whole list of the same channel behind it.
+        /// Whatever is dropped for whom: the client reads whole frames, in their order; none is missing that must not
+        /// be, and of presence none without a newer whole list of the same channel behind it.
         #[test]
         fn what_arrives_is_whole_and_in_order_and_lacks_only_what_may_be_dropped(
             steps in prop::collection::vec(any_step(), 1..60),
@@ -1212,8 +1213,9 @@ mod tests {
             }
         }
 
-        /// Whatever comes, waits and is taken, and whenever the client is given up, or its connection ends without waiting
-        /// for it: a body gets whole events, and one that may miss nothing gets all of them up to then, in order.
+        /// Whatever comes, waits and is taken, and whenever the client is given up, or its connection ends without
+        /// waiting for it: a body gets whole events, and one that may miss nothing gets all of them up to then, in
+        /// order.
         #[test]
         fn a_body_ends_between_two_events_wherever_it_ends(
             steps in prop::collection::vec((any_step(), 0..3000u64), 1..25),

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a member has to do so that others wait for it.
+/// The conditions on which others wait for a member.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// How long it may take nothing, if it had taken enough before.
+    /// The time for which it may take nothing, if it had taken enough before.
     pub(crate) wait: Duration,
     /// The bytes that pay for one second.
     pub(crate) rate: usize,
@@ -31,12 +31,12 @@ impl Terms {
     }
 }
 
-/// For how long others still wait for one connection. While something waits for the connection its credit is spent by the
-/// time that passes; the bytes that it takes give it back.
+/// For how long others still wait for one connection. While something waits for the connection its credit is spent by
+/// the time that passes; the bytes that it takes give it back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credit {
     left: Duration,
-    /// When the credit was as much: when it last took something, or when something began to wait.
+    /// The moment at which the credit was as much: when it last took something, or when something began to wait.
     at: Instant,
     left_behind: bool,
 }
@@ -46,7 +46,7 @@ impl Credit {
         Credit { left: terms.wait, at: now, left_behind: false }
     }
 
-    /// When it last took something, or when something began to wait for it.
+    /// The moment when it last took something, or when something began to wait for it.
     pub(crate) fn since(&self) -> Instant {
         self.at
     }
@@ -68,7 +68,7 @@ impl Credit {
         self.earn(bytes, terms);
     }
 
-    /// When it is spent, if nothing more is taken.
+    /// The moment at which it is spent, if nothing more is taken.
     pub(crate) fn ends(&self) -> Instant {
         self.at + self.left
     }
@@ -98,7 +98,7 @@ impl Credit {
     }
 }
 
-/// What one second of not waiting gives back to a channel.
+/// The divisor of what one second of not waiting gives back to a channel.
 const REFILL: u32 = 10;
 
 /// The shortest wait of a channel whose allowance is spent, as a part of the whole.

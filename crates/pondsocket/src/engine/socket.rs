@@ -13,7 +13,7 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use crate::engine::outbox::Writer;
 
-/// How much one read takes at the most.
+/// The most that one read takes.
 const READ: usize = 64 * 1024;
 
 /// Any bidirectional byte stream.
@@ -21,7 +21,7 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Where a connection's bytes come from.
+/// The source of a connection's bytes.
 pub(crate) enum Socket {
     /// Plain TCP. The outbox holds the write half, so that whoever delivers can write.
     Tcp(OwnedReadHalf),
@@ -79,7 +79,7 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// What a thread decodes with.
+/// The buffers that a thread decodes with.
 pub(crate) struct Scratch {
     pub(crate) read: Box<[u8]>,
     pub(crate) codec: ws::Scratch,

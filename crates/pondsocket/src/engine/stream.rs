@@ -13,8 +13,8 @@ use crate::engine::sync::Mutex;
 use crate::limits::gauge::{Gauge, Permit};
 use crate::limits::memory::Charge;
 
-/// What only the client of a stream knows: whoever has it acts as that client. It is 128 bits from the system's source of
-/// randomness, looked up in a keyed table, and never logged.
+/// The secret that only the client of a stream knows: whoever has it acts as that client. It is 128 bits from the
+/// system's source of randomness, looked up in a keyed table, and never logged.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(crate) struct Secret(u128);
 

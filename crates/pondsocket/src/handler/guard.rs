@@ -38,7 +38,7 @@ pub(crate) fn timed_out() -> Error {
     Error::timeout(TOO_LONG)
 }
 
-/// Whether this is the end of a handler whose deadline has come.
+/// Returns `true` if this is the end of a handler whose deadline has come.
 pub(crate) fn is_timeout(error: &Error) -> bool {
     error.code() == 504 && error.message() == TOO_LONG
 }

@@ -1,4 +1,4 @@
-//! Who the client is when proxies stand before it (RFC 7239): the nearest address that no trusted proxy speaks for.
+//! The client's address behind proxies (RFC 7239): the nearest address that no trusted proxy speaks for.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -56,7 +56,8 @@ impl Default for Proxies {
 
 impl Proxies {
     /// # Errors
-    /// 400 if one is neither an address nor a network, nor `unix`, or the header cannot be one; the message names the field.
+    /// 400 if one is neither an address nor a network, nor `unix`, or the header cannot be one; the message names the
+    /// field.
     pub(crate) fn new(options: &Options) -> Result<Proxies> {
         let proxies = &options.trusted_proxies;
         let networks = Networks::parse("trusted_proxies", proxies.iter().filter(|text| *text != UNIX))?;
@@ -98,8 +99,8 @@ impl Proxies {
         client
     }
 
-    /// What the peer says of the request that it passes on, if it is a trusted proxy: the host that the client asked for,
-    /// by each proxy on the way, and the scheme.
+    /// The peer's statement about the request that it passes on, if it is a trusted proxy: the host that the client
+    /// asked for, by each proxy on the way, and the scheme.
     pub(crate) fn forwarded(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Forwarded {
         if !peer.is_some_and(|peer| self.trust(peer.ip().to_canonical())) {
             return Forwarded::default();
@@ -131,7 +132,7 @@ impl Proxies {
     }
 }
 
-/// What one address counts as, where connections are counted: of IPv6 its network of 64 bits, which is what one
+/// The key of an address where connections are counted: of IPv6 its network of 64 bits, which is what one
 /// customer has.
 pub(crate) fn group(address: IpAddr) -> IpAddr {
     match address {
@@ -159,7 +160,8 @@ fn elements(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
 }
 
 /// The parts between separators that stand in no quoted string (RFC 9110 section 5.6.4), without spaces around them. It
-/// is read from its end, which the nearest proxy has written: a quote that a client opens hides nothing that follows it.
+/// is read from its end, which the nearest proxy has written: a quote that a client opens hides nothing that follows
+/// it.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut end, mut quoted) = (Vec::new(), text.len(), false);
     for (at, letter) in text.char_indices().rev() {
@@ -180,7 +182,7 @@ fn is_escaped(before: &str) -> bool {
     before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
-/// What a quoted string says; anything else is as it is.
+/// The contents of a quoted string; anything else is as it is.
 fn unquoted(text: &str) -> Cow<'_, str> {
     let inside = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inside) = inside else { return text.trim_matches('"').into() };

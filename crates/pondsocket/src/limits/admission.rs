@@ -32,7 +32,7 @@ struct AddressPermit {
 }
 
 impl Admissions {
-    /// How many places are taken.
+    /// The number of places that are taken.
     pub(crate) fn count(&self) -> usize {
         self.slots.count()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How much may be taken, and how fast it grows back.
+/// The amount that may be taken, and how fast it grows back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     /// A second.
@@ -13,7 +13,7 @@ pub(crate) struct Rate {
     pub(crate) burst: f64,
 }
 
-/// What one key has left. It begins full.
+/// The amount that one key has left. It begins full.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     left: f64,
@@ -38,7 +38,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether it has nothing to remember.
+    /// Returns `true` if it has nothing to remember.
     pub(crate) fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
         self.refill(rate, now);
         self.left >= rate.burst

@@ -1,4 +1,4 @@
-//! How much of something there is, and a way to wait until there is none.
+//! A count of something, and a way to wait until there is none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

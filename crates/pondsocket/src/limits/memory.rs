@@ -1,6 +1,6 @@
-//! The memory that messages take: those of clients, which wait for handlers or are being handled, parts of them, and those
-//! for clients, in channels and outboxes. Holders report in steps, not for each message, so that the one counter is not
-//! contended by all connections.
+//! The memory that messages take: those of clients, which wait for handlers or are being handled, parts of them, and
+//! those for clients, in channels and outboxes. Holders report in steps, not for each message, so that the one counter
+//! is not contended by all connections.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -65,7 +65,7 @@ impl Memory {
         Memory { limit, used, refused, waiting, runtime: OnceLock::new() }
     }
 
-    /// How much is used, as far as its holders have said.
+    /// The bytes that are used, as far as their holders have reported.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -114,8 +114,8 @@ impl Memory {
         self.pressure_at(before) != self.pressure_at(before - bytes)
     }
 
-    /// Logs the pressure if it is not the one that was logged last, and wakes those who wait, unless all is used. Both may
-    /// run code of the application, so the caller must not hold a lock.
+    /// Logs the pressure if it is not the one that was logged last, and wakes those who wait, unless all is used. Both
+    /// may run code of the application, so the caller must not hold a lock.
     fn announce(&self) {
         let (used, limit) = (self.used.load(Ordering::SeqCst), self.limit);
         let pressure = self.pressure_at(used);
@@ -253,8 +253,8 @@ impl Drop for Charge {
     }
 }
 
-/// Shares a buffer that is counted once, until the last of those who share it lets go of it. A buffer of less than a step
-/// is not counted.
+/// Shares a buffer that is counted once, until the last of those who share it lets go of it. A buffer of less than a
+/// step is not counted.
 pub(crate) fn counted(memory: &Arc<Memory>, buffer: Vec<u8>) -> Bytes {
     if buffer.capacity() < STEP {
         return buffer.into();

@@ -1,4 +1,4 @@
-//! How much one connection may send.
+//! The rate at which one connection may send.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::options::Options;
 pub(crate) struct Rates {
     messages: Option<(Rate, Bucket)>,
     bytes: Option<(Rate, Bucket)>,
-    /// How many messages in a row have been refused.
+    /// The number of messages in a row that have been refused.
     refused: u32,
 }
 
@@ -40,7 +40,7 @@ impl Rates {
         taken
     }
 
-    /// How many messages in a row have been refused.
+    /// The number of messages in a row that have been refused.
     pub(crate) fn refused(&self) -> u32 {
         self.refused
     }

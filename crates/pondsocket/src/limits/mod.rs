@@ -1,4 +1,4 @@
-//! Who may come in, and how much of anything there may be.
+//! The limits of the server: who may come in, and how much of anything there may be.
 
 pub(crate) mod address;
 pub(crate) mod admission;

@@ -1,5 +1,5 @@
-//! Which web pages may connect (RFC 6454): the only protection against a page that uses what its visitor's browser sends
-//! along by itself.
+//! The web pages that may connect (RFC 6454): the only protection against a page that uses what its visitor's browser
+//! sends along by itself.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
@@ -32,7 +32,7 @@ pub(crate) struct Origins {
     missing: bool,
 }
 
-/// What a request says of where it comes from and where it goes.
+/// The origin and the target of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OriginCheck<'a> {
     pub(crate) headers: &'a HeaderMap,
@@ -61,7 +61,7 @@ pub(crate) struct ForeignOrigin {
 }
 
 impl ForeignOrigin {
-    /// What can be done about it: which value goes into which option.
+    /// The remedy: which value goes into which option.
     pub(crate) fn hint(&self) -> String {
         let origin = &self.origin;
         if origin.is_empty() {
@@ -129,8 +129,8 @@ impl Origins {
     }
 }
 
-/// Whether a browser may have added something to the request that says who its user is. A bearer token it does not add: a
-/// page has to know it.
+/// Returns `true` if a browser may have added something to the request that says who its user is. A bearer token it
+/// does not add: a page has to know it.
 fn brings_credentials(request: OriginCheck<'_>) -> bool {
     let is_bearer = |value: &[u8]| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
     let headers = request.headers;
@@ -145,7 +145,8 @@ fn is_from_another_origin(headers: &HeaderMap) -> bool {
     site.is_some_and(|site| site != b"same-origin" && site != b"none")
 }
 
-/// Returns whether the origin is that of the server itself, by the name that the client knows it by: the same host and port.
+/// Returns whether the origin is that of the server itself, by the name that the client knows it by: the same host and
+/// port.
 fn is_same(origin: &str, request: OriginCheck<'_>) -> bool {
     let Some((scheme @ ("http" | "https"), host)) = origin.split_once("://") else { return false };
     let page = (without_port(host), port(scheme, host));

@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::pond::drain::Drain;
 use crate::pond::states::States;
 
-/// What all endpoints of a `PondSocket` share.
+/// The state that all endpoints of a `PondSocket` share.
 #[derive(Debug, Default)]
 pub(crate) struct Common {
     pub(crate) options: Options,

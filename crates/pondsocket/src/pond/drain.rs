@@ -1,4 +1,4 @@
-//! Whether the server is shutting down, and what it still waits for.
+//! The shutdown of the server, and what it still waits for.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) struct Drain {
     pub(crate) handlers: Arc<Gauge>,
 }
 
-/// How far it is. There is no way back.
+/// The stage of the shutdown. There is no way back.
 #[derive(Debug, Default)]
 enum DrainStage {
     #[default]
@@ -95,7 +95,7 @@ impl Drain {
         self.stage.borrow().closure().is_some()
     }
 
-    /// How connections are closed, once it has begun.
+    /// The close of connections, once it has begun.
     pub(crate) fn closure(&self) -> Option<Closure> {
         self.stage.borrow().closure().cloned()
     }

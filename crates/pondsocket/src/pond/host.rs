@@ -1,4 +1,4 @@
-//! What other nodes may do to the channels of an endpoint here.
+//! The access of other nodes to the channels of an endpoint here.
 
 use std::sync::{Arc, Weak};
 

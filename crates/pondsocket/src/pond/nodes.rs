@@ -16,8 +16,8 @@ impl PondSocket {
         self.common.node().map(|node| node.peers()).unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
-    /// Whether new clients should be sent here: it is not shutting down or about to, and its bus, if it has one, has not been down for
-    /// longer than [`unready_without_bus`](crate::Options::unready_without_bus) allows.
+    /// Returns `true` if new clients should be sent here: it is not shutting down or about to, and its bus, if it has
+    /// one, has not been down for longer than [`unready_without_bus`](crate::Options::unready_without_bus) allows.
     pub fn is_ready(&self) -> bool {
         !self.is_leaving() && !self.lacks_bus()
     }
@@ -38,5 +38,5 @@ impl PondSocket {
     }
 }
 
-/// How long a node that stops waits for what it has said to be sent, at the least.
+/// The time for which a node that stops waits for what it has said to be sent, at the least.
 pub(crate) const GOODBYE: Duration = Duration::from_millis(500);

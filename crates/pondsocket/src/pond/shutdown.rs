@@ -11,13 +11,13 @@ use crate::metrics::CloseReason;
 use crate::pond::PondSocket;
 use crate::pond::nodes::GOODBYE;
 
-/// How long a step of a spread shutdown takes at the least.
+/// The least time that a step of a spread shutdown takes.
 const STEP: Duration = Duration::from_millis(20);
 
 /// The longest time: no clock can show a deadline beyond all times.
 const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 
-/// How a server shuts down: how long it may take, and what clients are told. A [`Duration`] is one, too.
+/// The terms of a shutdown: how long it may take, and what clients are told. A [`Duration`] is one, too.
 ///
 /// ```
 /// # use pondsocket::{PondSocket, Shutdown};
@@ -49,8 +49,8 @@ impl Shutdown {
         Shutdown { spread, ..self }
     }
 
-    /// Begins after this time, which does not count towards the timeout. Until then [`PondSocket::is_ready`] is false, so
-    /// that load balancers send newcomers elsewhere, and those whom they still send are let in as before.
+    /// Begins after this time, which does not count towards the timeout. Until then [`PondSocket::is_ready`] is false,
+    /// so that load balancers send newcomers elsewhere, and those whom they still send are let in as before.
     #[must_use]
     pub fn delay(self, delay: Duration) -> Shutdown {
         Shutdown { delay: delay.min(FOR_EVER), ..self }
@@ -62,7 +62,7 @@ impl Shutdown {
         Shutdown { code: 1012, ..self }
     }
 
-    /// How long it may take, from now on.
+    /// The longest time that it may take, from now on.
     #[cfg(feature = "server")]
     pub(crate) fn longest(self) -> Duration {
         self.delay.saturating_add(self.timeout)
@@ -80,7 +80,7 @@ impl From<Duration> for Shutdown {
     }
 }
 
-/// What has become of whom when a server shut down.
+/// The outcome of a server's shutdown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
@@ -95,15 +95,15 @@ pub struct ShutdownReport {
 }
 
 impl PondSocket {
-    /// Shuts down: from now on nobody is let in (503 with `Retry-After`), clients are closed, each after everything that
-    /// was sent to it, and running handlers and leave handlers are finished. What is left at the deadline is cut off. With
-    /// a [delay](Shutdown::delay) all of this begins later.
+    /// Shuts down: from now on nobody is let in (503 with `Retry-After`), clients are closed, each after everything
+    /// that was sent to it, and running handlers and leave handlers are finished. What is left at the deadline is cut
+    /// off. With a [delay](Shutdown::delay) all of this begins later.
     ///
     /// A server that is mounted in another shuts down like this too: hosts do not wait for WebSockets. See
     /// [`service`](Self::service).
     ///
-    /// Cancel-safe: when it is called again it goes on, and reports of those who were left; they are told what the first
-    /// call said, and a delay ends when the first of all calls wants. It can't be taken back.
+    /// Cancel-safe: when it is called again it goes on, and reports of those who were left; they are told what the
+    /// first call said, and a delay ends when the first of all calls wants. It can't be taken back.
     pub async fn shutdown(&self, how: impl Into<Shutdown>) -> ShutdownReport {
         let how = how.into();
         let drain = &self.common.drain;
@@ -140,7 +140,7 @@ impl PondSocket {
         report
     }
 
-    /// Whether it is shutting down: it lets nobody in any more.
+    /// Returns `true` if it is shutting down: it lets nobody in any more.
     pub fn is_draining(&self) -> bool {
         self.common.drain.has_begun()
     }

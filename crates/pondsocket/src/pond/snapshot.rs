@@ -1,4 +1,4 @@
-//! What there is at a moment, for tools that look at a running server.
+//! The state of a server at a moment, for tools that look at a running server.
 //!
 //! ```
 //! # use pondsocket::PondSocket;
@@ -31,19 +31,19 @@ pub struct Snapshot {
     pub draining: bool,
     /// This node among others; `None` without a bus.
     pub cluster: Option<ClusterSnapshot>,
-    /// What clients make it hold.
+    /// The memory that messages take.
     pub memory: MemorySnapshot,
     /// Its endpoints, in the order of their registration.
     pub endpoints: Vec<EndpointSnapshot>,
 }
 
-/// What clients make a server hold: see [`Options::memory_limit`](crate::Options::memory_limit).
+/// The memory that messages take in a server: see [`Options::memory_limit`](crate::Options::memory_limit).
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct MemorySnapshot {
     /// Bytes held, each holder's to 4 KiB.
     pub used: usize,
-    /// How many there may be.
+    /// The most bytes that there may be.
     pub limit: usize,
     /// Connections that are not read until there are less.
     pub paused: usize,
@@ -81,8 +81,8 @@ pub struct EndpointSnapshot {
     pub admitted: usize,
     /// Connections that are being closed, or have gone while their messages are still handled.
     pub closing: usize,
-    /// Bytes that clients have sent and that are not handled yet, whole messages and parts; also of connections that have
-    /// gone. Each connection's to 4 KiB.
+    /// Bytes that clients have sent and that are not handled yet, whole messages and parts; also of connections that
+    /// have gone. Each connection's to 4 KiB.
     pub received_bytes: usize,
     /// Messages that wait for clients which do not take them, in all.
     pub waiting_messages: usize,
@@ -124,11 +124,11 @@ pub struct ChannelSnapshot {
     pub queued_bytes: usize,
 }
 
-/// How many of the slowest connections are named.
+/// The number of the slowest connections that are named.
 const NAMED: usize = 10;
 
 impl PondSocket {
-    /// What there is now. Cheap: each lock is held for as long as it takes to copy a few numbers.
+    /// The state at this moment. Cheap: each lock is held for as long as it takes to copy a few numbers.
     pub fn snapshot(&self) -> Snapshot {
         let endpoints = self.endpoints().iter().map(|endpoint| of_endpoint(&endpoint.0)).collect();
         let cluster = self.common.node().map(|node| of_node(node));

@@ -2,7 +2,7 @@ use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What the application gave to [`PondSocket::state`](crate::PondSocket::state), by type.
+/// The values that the application gave to [`PondSocket::state`](crate::PondSocket::state), by type.
 #[derive(Clone, Default)]
 pub struct States(Arc<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
 

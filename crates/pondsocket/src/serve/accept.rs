@@ -18,10 +18,10 @@ use super::progress::Progress;
 use super::{ServerContext, http};
 use crate::metrics::SocketCloseReason;
 
-/// How often it is said that there are too many pending connections.
+/// The interval of log lines about too many pending connections.
 const REMIND: Duration = Duration::from_secs(10);
 
-/// How many sockets that have been told to go may still be there.
+/// The most sockets that have been told to go and are still there.
 const GOING: usize = 1024;
 
 /// A socket that waits for a place.

@@ -14,7 +14,7 @@ use super::listener::OwnFile;
 use super::listener::{Bound, Listener, ListenerSettings, Peer, SocketStream};
 use crate::error::{Error, Result};
 
-/// How long accepting pauses after a failure such as too many open files. It doubles up to `LONGEST_PAUSE`.
+/// The time for which accepting pauses after a failure such as too many open files. It doubles up to `LONGEST_PAUSE`.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -23,7 +23,7 @@ use crate::metrics::SocketCloseReason;
 /// The least that hyper accepts as the size of its buffers.
 const LEAST_BUFFER: usize = 8192;
 
-/// How long a client is still read that has got its last answer.
+/// The time for which a client is still read after its last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one stream until it ends, is upgraded, or misses a deadline.

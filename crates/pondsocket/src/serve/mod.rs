@@ -70,7 +70,7 @@ enum ServerStage {
     Closing,
 }
 
-/// What all sockets of a running server share.
+/// The state that all sockets of a running server share.
 #[derive(Debug)]
 struct ServerContext {
     pond: PondSocket,
@@ -83,7 +83,7 @@ struct ServerContext {
 #[derive(Debug)]
 struct RunningServer {
     addresses: Vec<SocketAddr>,
-    /// What it listens on, for logs.
+    /// The addresses that it listens on, for logs.
     names: String,
     stage: watch::Sender<ServerStage>,
     /// For clients, and for those who run it, if these have listeners of their own.
@@ -118,8 +118,8 @@ impl Server {
     /// Serves in the background wherever these listen. To be called within a Tokio runtime.
     ///
     /// # Errors
-    /// 400 if there are none, or only [those for probes](Listener::admin); 409 as for [`start`](Self::start); 503 if the
-    /// runtime does not take one.
+    /// 400 if there are none, or only [those for probes](Listener::admin); 409 as for [`start`](Self::start); 503 if
+    /// the runtime does not take one.
     pub fn start_on(&mut self, listeners: impl IntoIterator<Item = Listener>) -> Result<()> {
         self.check_startable()?;
         let listeners = Vec::from_iter(listeners);
@@ -160,13 +160,13 @@ impl Server {
         self.running.as_ref().map_or(&[], |running| &running.addresses)
     }
 
-    /// Whether it runs.
+    /// Returns `true` if it runs.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Shuts the [`PondSocket`] down (see [`PondSocket::shutdown`]), which can't be taken back. Meanwhile probes are still
-    /// answered, then nothing is accepted any more. `None` if it is not running.
+    /// Shuts the [`PondSocket`] down (see [`PondSocket::shutdown`]), which can't be taken back. Meanwhile probes are
+    /// still answered, then nothing is accepted any more. `None` if it is not running.
     pub async fn stop(&mut self, how: impl Into<Shutdown>) -> Option<ShutdownReport> {
         let mut running = self.running.take()?;
         let how = how.into();
@@ -182,9 +182,9 @@ impl Server {
 
     /// Binds, serves until SIGINT or SIGTERM, then stops: after
     /// [`drain_delay`](ServerOptions#structfield.drain_delay), with
-    /// [`shutdown_timeout`](ServerOptions#structfield.shutdown_timeout) for clients to go, who are told one after the other
-    /// over [`drain_spread`](ServerOptions#structfield.drain_spread). A second signal ends the wait. At SIGHUP a TLS
-    /// certificate that is from files is read anew.
+    /// [`shutdown_timeout`](ServerOptions#structfield.shutdown_timeout) for clients to go, who are told one after the
+    /// other over [`drain_spread`](ServerOptions#structfield.drain_spread). A second signal ends the wait. At SIGHUP a
+    /// TLS certificate that is from files is read anew.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -226,7 +226,8 @@ impl ServerContext {
         let _ = self.stage.clone().wait_for(|stage| *stage == ServerStage::Closing).await;
     }
 
-    /// Whose share of all places a socket counts to, if that is known: not a proxy's, behind which anybody may be.
+    /// The address whose share of all places a socket counts to, if that is known: not a proxy's, behind which anybody
+    /// may be.
     fn share_of(&self, peer: Peer, settings: &ListenerSettings) -> Option<IpAddr> {
         let address = peer.ip().filter(|address| !self.pond.common.proxies.trust(*address));
         address.filter(|_| settings.proxies.is_none()).map(group)

@@ -22,60 +22,61 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// How long a client may take to send the whole head of a request, from when it is accepted, and for later requests
-    /// from their first byte. With TLS, the handshake may take as long before. Default 10 s.
+    /// The longest time that a client may take to send the whole head of a request, from when it is accepted, and for
+    /// later requests from their first byte. With TLS, the handshake may take as long before. Default 10 s.
     pub read_timeout: Duration,
-    /// How long a client may take to receive the whole of an HTTP answer. Default 10 s.
+    /// The longest time that a client may take to receive the whole of an HTTP answer. Default 10 s.
     pub write_timeout: Duration,
-    /// How long a client that has been answered may keep its connection without another request. Default 60 s.
+    /// The longest time that a client that has been answered may keep its connection without another request. Default
+    /// 60 s.
     pub idle_timeout: Duration,
     /// The largest head of a request, in bytes; over it, or with more than 100 headers, the answer is 431. Default 16
     /// KiB: all the cookies that a browser sends seldom are more than half of that.
     pub max_header_size: usize,
-    /// How many connections there may be that are no WebSockets or event streams yet. Over it each newcomer takes the
+    /// The most connections that are no WebSockets or event streams yet. Over it each newcomer takes the
     /// place of somebody who is waited for: of the one that has asked nothing more for the longest time; else of one of
     /// the address that has the most places, if the newcomer's has fewer (of IPv6 a network of 64 bits counts as one
-    /// address, and a [trusted proxy](crate::Options::trusted_proxies) is not counted); else of one that has been waited
-    /// for longer than [`pressure_timeout`](Self::pressure_timeout). Only if there is nobody like that, accepting pauses,
-    /// and newcomers wait in the operating system's queue: so clients that all come back at once after a failure are let
-    /// in as fast as they can be served. As many requests are answered at the same time. Default 4096: at most 64 MiB of
-    /// heads. It should be well below the limit of open files (`ulimit -n`). Listeners for
-    /// [probes](crate::Listener::admin) have as many places of their own.
+    /// address, and a [trusted proxy](crate::Options::trusted_proxies) is not counted); else of one that has been
+    /// waited for longer than [`pressure_timeout`](Self::pressure_timeout). Only if there is nobody like that,
+    /// accepting pauses, and newcomers wait in the operating system's queue: so clients that all come back at once
+    /// after a failure are let in as fast as they can be served. As many requests are answered at the same time.
+    /// Default 4096: at most 64 MiB of heads. It should be well below the limit of open files (`ulimit -n`). Listeners
+    /// for [probes](crate::Listener::admin) have as many places of their own.
     pub max_pending: usize,
-    /// How many more connections than [`max_pending`](Self::max_pending) are accepted when nobody can be asked to go, for
-    /// probes: these are answered at once, also while all other requests take long. A request that is no probe waits there
-    /// for its turn; when these places are taken, too, it is answered 503 with `Retry-After`. Default 64.
+    /// The number of connections beyond [`max_pending`](Self::max_pending) are accepted when nobody can be asked to go,
+    /// for probes: these are answered at once, also while all other requests take long. A request that is no probe
+    /// waits there for its turn; when these places are taken, too, it is answered 503 with `Retry-After`. Default 64.
     pub pending_reserve: usize,
     /// For how long a client that has to be waited for is waited for at the least while there are too many: for a
     /// handshake, for the rest of a head, for an answer to be taken. Default 1 s.
     pub pressure_timeout: Duration,
-    /// How long [`Server::listen`](crate::Server::listen) waits for clients to go when it is told to stop. Default 30
-    /// s.
+    /// The time for which [`Server::listen`](crate::Server::listen) waits for clients to go when it is told to stop.
+    /// Default 30 s.
     pub shutdown_timeout: Duration,
-    /// How long [`Server::listen`](crate::Server::listen) goes on when it is told to stop, before anything else:
-    /// [`ready_path`](Self::ready_path) answers 503 from the beginning, newcomers are let in until the end. Load balancers
-    /// that ask, or have to be told, have this time. Default 0: they are refused at once.
+    /// The time for which [`Server::listen`](crate::Server::listen) goes on when it is told to stop, before anything
+    /// else: [`ready_path`](Self::ready_path) answers 503 from the beginning, newcomers are let in until the end. Load
+    /// balancers that ask, or have to be told, have this time. Default 0: they are refused at once.
     pub drain_delay: Duration,
     /// Over how long the closes are spread when [`Server::listen`](crate::Server::listen) stops, so that not all
     /// clients come back at the same moment. Default 2 s.
     pub drain_spread: Duration,
-    /// Where `GET` and `HEAD` are answered with 200 `ok` while the process lives, unless an endpoint takes that path.
-    /// Default `/health`; `None` for nowhere.
+    /// The path where `GET` and `HEAD` are answered with 200 `ok` while the process lives, unless an endpoint takes
+    /// that path. Default `/health`; `None` for nowhere.
     pub health_path: Option<String>,
-    /// Where they are answered with 200 `ready` while clients are let in, and with 503 `draining` and `Retry-After`
-    /// from when the server is told to stop (see [`drain_delay`](Self::drain_delay)) until its last client has gone, unless an endpoint takes that path. Default
-    /// `/ready`; `None` for nowhere.
+    /// The path where they are answered with 200 `ready` while clients are let in, and with 503 `draining` and
+    /// `Retry-After` from when the server is told to stop (see [`drain_delay`](Self::drain_delay)) until its last
+    /// client has gone, unless an endpoint takes that path. Default `/ready`; `None` for nowhere.
     pub ready_path: Option<String>,
     /// A page with metrics, for a scrape. It is answered to whoever reaches the port, as probes are: where that is the
-    /// whole world, keep it from the path with a proxy, or give these pages [a listener](crate::Listener::admin) of their
-    /// own. Default none.
+    /// whole world, keep it from the path with a proxy, or give these pages [a listener](crate::Listener::admin) of
+    /// their own. Default none.
     pub metrics: Option<MetricsPage>,
     /// Speak TLS, and nothing else. Default none.
     #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
 }
 
-/// Where metrics are shown, and their text: see [`ServerOptions::metrics`].
+/// The path where metrics are shown, and their text: see [`ServerOptions::metrics`].
 #[derive(Clone)]
 pub struct MetricsPage {
     pub(super) path: String,
@@ -199,7 +200,7 @@ impl ServerOptions {
         Ok(())
     }
 
-    /// What the server itself answers.
+    /// The requests that the server itself answers.
     fn paths(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let metrics = self.metrics.as_ref().map(|page| &page.path);
         [("health_path", self.health_path.as_ref()), ("ready_path", self.ready_path.as_ref()), ("metrics", metrics)]

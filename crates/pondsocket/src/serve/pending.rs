@@ -1,7 +1,7 @@
 //! The sockets that are neither WebSockets nor event streams yet, and who of them has to go when there are too many.
 //!
-//! A client that has to be waited for costs nothing but its place, so an attacker can have any number of them. Sockets are
-//! accepted all the same while all places are taken, since who comes is known only then:
+//! A client that has to be waited for costs nothing but its place, so an attacker can have any number of them. Sockets
+//! are accepted all the same while all places are taken, since who comes is known only then:
 //!
 //! ```text
 //! max_pending places       more sockets than these: a newcomer takes the place of somebody who is waited for
@@ -33,10 +33,10 @@ use crate::engine::sync::Mutex;
 use crate::limits::gauge::Gauge;
 use crate::metrics::SocketCloseReason;
 
-/// How long a request may wait for its turn at the least, before it is answered 503 to make room for others.
+/// The least time that a request may wait for its turn, before it is answered 503 to make room for others.
 const LEAST_TURN: Duration = Duration::from_millis(100);
 
-/// How long a survey of many sockets serves: it costs some microseconds for each hundred of them.
+/// The time for which a survey of many sockets serves: it costs some microseconds for each hundred of them.
 const SURVEY_SERVES: Duration = Duration::from_millis(10);
 
 /// Fewer sockets than these are looked at anew for each newcomer.
@@ -48,7 +48,7 @@ pub(super) struct PendingPool {
     reserve: usize,
     pressure_timeout: Duration,
     table: Mutex<PendingTable>,
-    /// How many sockets are event streams, which are not counted.
+    /// The number of sockets that are event streams, which are not counted.
     streams: Arc<Gauge>,
     /// One for each request that is being answered and is no probe.
     turns: Semaphore,
@@ -63,7 +63,7 @@ struct PendingTable {
     candidates: Option<EvictionCandidates>,
 }
 
-/// Who can be asked to go, the first to go first.
+/// The sockets that can be asked to go, the first to go first.
 struct EvictionCandidates {
     at: Instant,
     idle: VecDeque<Candidate>,
@@ -103,7 +103,8 @@ impl PendingPool {
         })
     }
 
-    /// Returns whether there is room for a newcomer from this address, if it has one; somebody may have been asked to go.
+    /// Returns whether there is room for a newcomer from this address, if it has one; somebody may have been asked to
+    /// go.
     pub(super) fn room_for(&self, newcomer: Option<IpAddr>) -> Capacity {
         let now = Instant::now();
         let mut table = self.table.lock();
@@ -137,7 +138,7 @@ impl PendingPool {
         PendingPermit { pool: Arc::clone(self), id, progress: Arc::clone(progress) }
     }
 
-    /// How many sockets are event streams.
+    /// The number of sockets that are event streams.
     pub(super) fn streams(&self) -> usize {
         self.streams.count()
     }

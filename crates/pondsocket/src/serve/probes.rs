@@ -1,4 +1,5 @@
-//! Who is answered by the server itself: load balancers, orchestrators and scrapers, and everybody while it drains.
+//! The requests that the server itself answers: of load balancers, orchestrators and scrapers, and everybody while it
+//! drains.
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::Authority;
@@ -68,8 +69,8 @@ impl ServerContext {
     }
 }
 
-/// Whether a request says once, and properly, whom it is for (RFC 9112 section 3.2). If not, others on its way may have
-/// taken it for somebody else's. Only HTTP/1.0 may leave it out.
+/// Returns `true` if a request says once, and properly, whom it is for (RFC 9112 section 3.2). If not, others on its
+/// way may have taken it for somebody else's. Only HTTP/1.0 may leave it out.
 fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

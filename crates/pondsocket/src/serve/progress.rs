@@ -1,5 +1,6 @@
-//! How far a socket is with HTTP, by when it must go on, and whether it can be closed to make room. It matters until the
-//! upgrade only: a WebSocket has other deadlines. So has an event stream, until it ends: then the rest of it has to be written, and that was the last answer.
+//! The progress of a socket with HTTP, by when it must go on, and whether it can be closed to make room. It matters
+//! until the upgrade only: a WebSocket has other deadlines. So has an event stream, until it ends: then the rest of it
+//! has to be written, and that was the last answer.
 //!
 //! ```text
 //! accepted -> Handshake -> Head -- whole head --> InHand -- answered --> Idle -- first byte --> Head
@@ -41,17 +42,17 @@ pub(super) struct Progress {
 #[derive(Debug)]
 struct ProgressState {
     reading: Reading,
-    /// Where its client is, if that is known and counts.
+    /// The address of its client, if that is known and counts.
     address: Option<IpAddr>,
-    /// Why the socket is closed to make room.
+    /// The reason why the socket is closed to make room.
     evicted_for: Option<SocketCloseReason>,
-    /// Since when an answer, or the end of one, has not been written.
+    /// The moment since which an answer, or the end of one, has not been written.
     unsent: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum Reading {
-    /// What comes before the first request: a PROXY header, and that of TLS.
+    /// The bytes before the first request: a PROXY header, and that of TLS.
     Handshake { since: Instant },
     /// Something of a request is awaited, or has been received.
     Head { since: Instant },
@@ -61,11 +62,11 @@ enum Reading {
     Queued { since: Instant },
     /// The answer goes on for as long as its connection.
     Stream(Streaming),
-    /// Whether there is another request is up to the client.
+    /// Another request may come or not: that is up to the client.
     Idle { since: Instant },
 }
 
-/// What a socket waits for, and since when.
+/// The thing that a socket waits for, and since when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum WaitState {
     /// For another request, if its client wants one.
@@ -97,7 +98,7 @@ impl Progress {
         self.state.lock().reading = Reading::Head { since: Instant::now() };
     }
 
-    /// What it waits for, and where its client is.
+    /// The thing that it waits for, and the address of its client.
     pub(super) fn standing(&self) -> (WaitState, Option<IpAddr>) {
         let state = self.state.lock();
         let waiting = match (&state.reading, state.unsent) {
@@ -179,7 +180,7 @@ impl Progress {
         matches!(self.state.lock().reading, Reading::Stream(_))
     }
 
-    /// Whether a request has been received whose answer has not been written.
+    /// Returns `true` if a request has been received whose answer has not been written.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.state.lock();
         state.unsent.is_some() || matches!(state.reading, Reading::InHand | Reading::Queued { .. } | Reading::Stream(_))

@@ -1,4 +1,4 @@
-//! What an operator tells the process.
+//! The signals of an operator to the process.
 
 use std::io;
 

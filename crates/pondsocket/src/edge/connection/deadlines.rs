@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use crate::engine::outbox::Lag;
 use crate::options::Options;
 
-/// Since when each condition holds that ends a connection if it lasts, and when the repeated tasks were last done.
+/// The moments since which each condition holds that ends a connection if it lasts, and when the repeated tasks were
+/// last done.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     last_read: Instant,

@@ -232,7 +232,7 @@ impl Session {
         None
     }
 
-    /// What others say in the channel is heard, or is not waited for any longer.
+    /// Messages of other nodes in the channel are received, or are not waited for any longer.
     fn finish_opening(&mut self, name: &ChannelName, task: HandlerTask) {
         let TaskKind::Opening { request_id, joined, since, .. } = task.kind else { return };
         // The handler has not taken that time.
@@ -396,7 +396,7 @@ impl Session {
     }
 }
 
-/// Whether a member's assigns stay within their limit with those of a joining connection and of the chain.
+/// Returns `true` if a member's assigns stay within their limit with those of a joining connection and of the chain.
 fn fits(mut assigns: Assigns, joining: &Assigns, chain: &[Step], most: usize) -> bool {
     let chained = chain.iter().filter_map(|step| match step {
         Step::Assign(key, value) => Some((key.as_str(), value)),

@@ -65,13 +65,13 @@ pub(crate) trait Transport: Send + Unpin + 'static {
         is_open: bool,
     ) -> Poll<io::Result<ReadOutcome>>;
 
-    /// What the connection's task writes to, if it is the one who writes.
+    /// The socket that the connection's task writes to, if it is the one who writes.
     fn as_writer(&mut self) -> Option<&mut dyn Io>;
 
     /// Bytes of what has been read and is not handed to the session: parts of messages, and what is behind a pause.
     fn buffered(&self) -> usize;
 
-    /// Whether the client can be left without waiting for its goodbye.
+    /// Returns `true` if the client can be left without waiting for its goodbye.
     fn is_free_to_go(&self) -> bool;
 
     /// Tells a client that breaks the protocol that nothing more comes.
@@ -81,7 +81,7 @@ pub(crate) trait Transport: Send + Unpin + 'static {
     fn close(&mut self);
 }
 
-/// What reading has come to.
+/// The outcome of reading.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ReadOutcome {
     /// Something of the client.
@@ -111,7 +111,7 @@ pub(crate) struct ConnectionTask<T: Transport> {
     wake_up: WakeUp,
     /// Channels that this connection has filled up: it is not read until they have room.
     full_channels: Vec<Box<dyn Settle>>,
-    /// What it holds of the server's memory, but for what waits for the client.
+    /// The memory that it has reported, but for what waits for the client.
     account: Account,
     /// Its wait for memory to read into.
     memory: Wait,
@@ -122,7 +122,7 @@ pub(crate) struct ConnectionTask<T: Transport> {
     span: Span,
 }
 
-/// What somebody who was let in holds.
+/// The permits that an accepted client holds.
 pub(crate) struct Permits {
     /// Among the endpoint's connections. Given back with the socket.
     pub(crate) admission: Option<Admission>,
@@ -188,7 +188,8 @@ impl<T: Transport> ConnectionTask<T> {
         true
     }
 
-    /// Returns whether the server has memory for what this connection sends. While it is closed nothing of that is kept.
+    /// Returns whether the server has memory for what this connection sends. While it is closed nothing of that is
+    /// kept.
     fn has_memory(&mut self, cx: &Context<'_>) -> bool {
         if self.stage != ConnectionStage::Open {
             return true;
@@ -240,8 +241,8 @@ impl<T: Transport> ConnectionTask<T> {
         self.tell_closed(&self.link().closure().unwrap_or(lost));
     }
 
-    /// A connection that has gone keeps its place while messages wait that it has left: else a client that comes and goes
-    /// could have any number of them wait.
+    /// A connection that has gone keeps its place while messages wait that it has left: else a client that comes and
+    /// goes could have any number of them wait.
     fn give_back_place(&mut self) {
         if self.stage == ConnectionStage::Gone && !self.session.is_waiting() {
             self.admission = None;

@@ -1,4 +1,4 @@
-//! What a connection is told of its own messages: errors, declines, acknowledgements.
+//! Answers to a connection's own messages: errors, declines, acknowledgements.
 
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::wire::client::MalformedMessage;

@@ -14,7 +14,7 @@ use crate::handler::BoxFuture;
 use crate::handler::dispatch::HandlerFuture;
 use crate::lobby::LobbyInner;
 
-/// How long a join waits until what others say in its channel is heard. Then it goes on without.
+/// The time for which a join waits for the subscription of its channel's topic. Then it goes on without.
 const SUBSCRIBE_WAIT: Duration = Duration::from_millis(250);
 
 /// A handler that has not finished at its first poll.
@@ -40,7 +40,8 @@ pub(super) enum TaskKind {
         request_id: Arc<str>,
         future: HandlerFuture<JoinContext, Arc<EndpointInner>>,
     },
-    /// The join is accepted. It is acknowledged when what others say in the channel is heard, which is waited for since then.
+    /// The join is accepted. It is acknowledged when what others say in the channel is heard, which is waited for since
+    /// then.
     Opening {
         request_id: Arc<str>,
         joined: Joined,
@@ -58,17 +59,17 @@ pub(super) enum TaskKind {
 }
 
 impl TaskKind {
-    /// Whether a client's join waits for it.
+    /// Returns `true` if a client's join waits for it.
     pub(super) fn is_join(&self) -> bool {
         matches!(self, TaskKind::Join { .. } | TaskKind::Opening { .. })
     }
 
-    /// Whether application code runs.
+    /// Returns `true` if application code runs.
     pub(super) fn is_handler(&self) -> bool {
         !matches!(self, TaskKind::Opening { .. })
     }
 
-    /// When it is to end, if not when the time of a handler is over.
+    /// The moment at which it is to end, if not when the time of a handler is over.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             TaskKind::Opening { since, .. } => Some(*since + SUBSCRIBE_WAIT),

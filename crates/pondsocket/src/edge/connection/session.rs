@@ -1,4 +1,4 @@
-//! What a connection says, and when its turn comes: one queue for each of its channels.
+//! The requests of a connection, and their turns: one queue for each of its channels.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl Session {
         &self.link
     }
 
-    /// Why nothing more may be read for now; `None` if it may.
+    /// The reason why nothing more may be read for now; `None` if it may.
     pub(crate) fn pause(&self) -> Option<ReadPause> {
         let QueuedRequests { messages, bytes, joins } = self.waiting;
         if messages >= self.options.receive_channel_buffer {
@@ -105,17 +105,17 @@ impl Session {
         self.link.is_congested() || Scope::is_crowded()
     }
 
-    /// Whether something that waited has been begun since the last call.
+    /// Returns `true` if something that waited has been begun since the last call.
     pub(super) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progressed)
     }
 
-    /// Whether the connection has gone and everything has been handled.
+    /// Returns `true` if the connection has gone and everything has been handled.
     pub(super) fn is_done(&self) -> bool {
         self.departed && self.running.is_empty() && self.waiting_for_handler.is_empty()
     }
 
-    /// When the next running handler is to be cancelled.
+    /// The moment at which the next running handler is to be cancelled.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.running.iter().map(|handler| handler.deadline).min()
     }
@@ -285,7 +285,7 @@ impl Session {
         }
     }
 
-    /// Whether as many handlers run as may at once.
+    /// Returns `true` if as many handlers run as may at once.
     pub(super) fn is_at_handler_limit(&self) -> bool {
         self.running.iter().filter(|handler| handler.task.kind.is_handler()).count()
             >= self.options.max_concurrent_handlers
@@ -313,7 +313,7 @@ impl Session {
         true
     }
 
-    /// Where the connection sits, if it still does.
+    /// The slot of the connection, if it still has one.
     pub(super) fn membership(&mut self, name: &ChannelName) -> Option<ChannelMembership> {
         let subscription = self.subscriptions.get_mut(name)?;
         let membership = subscription.membership.as_ref()?;

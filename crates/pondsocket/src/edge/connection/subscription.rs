@@ -1,4 +1,4 @@
-//! What a connection has to do with one channel.
+//! A connection's membership of one channel, and its requests there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ pub(crate) enum ReadPause {
 /// One channel of one connection: its place there, and the queue of what is to be done, one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
-    /// Where it sits. It may have been taken out since: the channel knows.
+    /// Its slot. It may have been taken out since: the channel knows.
     pub(super) membership: Option<ChannelMembership>,
     /// Only while there is something to do.
     pub(super) backlog: Option<Box<Backlog>>,

@@ -17,10 +17,10 @@ use crate::engine::stream::{Secret, Stream};
 use crate::error::Error;
 use crate::metrics::DeclineReason;
 
-/// What it is, in the headers of requests and answers.
+/// The media type, in the headers of requests and answers.
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// Whether a request is for an event stream: it says so, and does not ask for a WebSocket.
+/// Returns `true` if a request is for an event stream: it says so, and does not ask for a WebSocket.
 pub(crate) fn are_wanted(endpoint: &EndpointInner, parts: &Parts) -> bool {
     let headers = &parts.headers;
     lists(headers, ACCEPT, EVENT_STREAM) && !lists(headers, UPGRADE, "websocket") && endpoint.offers_event_streams()

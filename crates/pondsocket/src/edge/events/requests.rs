@@ -25,17 +25,17 @@ use crate::failure::chain;
 use crate::limits::memory::{Charge, Memory};
 use crate::metrics::Limit;
 
-/// What an endpoint that offers event streams answers.
+/// The methods that an endpoint with event streams answers.
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
-/// What clients of event streams send: a token, what an `EventSource` and its substitutes add, and what a message has. A
-/// browser asks for each of them, but for those that any page may send.
+/// The headers that clients of event streams send: a token, what an `EventSource` and its substitutes add, and what a
+/// message has. A browser asks for each of them, but for those that any page may send.
 const HEADERS: [&str; 5] = ["Authorization", "Cache-Control", "Content-Type", "Last-Event-ID", "X-Connection-ID"];
 
-/// How long a browser may remember what it was told of these requests, in seconds: as long as any does.
+/// The time for which a browser may remember what it was told of these requests, in seconds: as long as any does.
 const MAX_AGE: &str = "86400";
 
-/// Whether a request is for an event stream, and for nothing else that may be at its path.
+/// Returns `true` if a request is for an event stream, and for nothing else that may be at its path.
 pub(crate) fn are_meant<B>(request: &Request<B>) -> bool {
     match *request.method() {
         Method::POST | Method::DELETE => request.headers().contains_key(CONNECTION_ID),
@@ -88,7 +88,7 @@ pub(crate) async fn answer<B: HttpBody>(
     with_cors(&settings, answer)
 }
 
-/// Which requests a page of another origin may make.
+/// The requests that a page of another origin may make.
 fn preflight(settings: &EndpointSettings) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
     let fixed = [(ALLOW, METHODS), (ACCESS_CONTROL_ALLOW_METHODS, METHODS), (ACCESS_CONTROL_MAX_AGE, MAX_AGE)];

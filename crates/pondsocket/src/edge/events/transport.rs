@@ -11,8 +11,8 @@ use crate::engine::socket::Io;
 use crate::engine::stream::{Post, Stream};
 use crate::metrics::CloseReason;
 
-/// An event stream that carries a connection, from the side of its task: what the client posts for it. What the task has
-/// for the client is taken by the [body](super::EventBody).
+/// An event stream that carries a connection, from the side of its task: what the client posts for it. What the task
+/// has for the client is taken by the [body](super::EventBody).
 pub(super) struct EventStreamTransport {
     endpoint: Arc<EndpointInner>,
     stream: Arc<Stream>,
@@ -32,7 +32,7 @@ impl EventStreamTransport {
 impl Transport for EventStreamTransport {
     const ANSWERS: bool = false;
 
-    /// What was posted before the client went is read first: it has been promised.
+    /// Messages that were posted before the client went are read first: it has been promised.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,

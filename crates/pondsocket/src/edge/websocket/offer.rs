@@ -1,4 +1,4 @@
-//! What a host offers: to become a plain byte stream, once the answer is 101.
+//! The offer of a host: to become a plain byte stream, once the answer is 101.
 
 use std::error::Error;
 use std::fmt;
@@ -72,7 +72,7 @@ pub(crate) enum UpgradeOffer {
     Host(HostUpgrade),
 }
 
-/// What becomes of a connection.
+/// The upgraded form of a connection.
 pub(super) enum UpgradedStream {
     Tcp(TcpStream),
     Io(Box<dyn Io>),
@@ -86,7 +86,8 @@ impl UpgradeOffer {
     }
 
     /// Waits for the stream. A plain TCP stream is recovered from our own server, from hyper, or from the builder that
-    /// detects HTTP versions (which axum uses): then deliverers can write to it. Bytes that were read already come along.
+    /// detects HTTP versions (which axum uses): then deliverers can write to it. Bytes that were read already come
+    /// along.
     pub(super) async fn granted(self) -> Result<(UpgradedStream, Vec<u8>), Box<dyn Error + Send + Sync>> {
         match self {
             UpgradeOffer::Host(upgrade) => Ok((UpgradedStream::Io(upgrade.granted().await?), Vec::new())),

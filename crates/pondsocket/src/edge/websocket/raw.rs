@@ -1,8 +1,8 @@
 //! The driver of a raw WebSocket, beside its handler: reads, writes, answers to pings, and deadlines.
 //!
-//! The handler and this are polled by one task, and share what is in [`SharedSocket`]. So the peer is answered, and found out
-//! if it is silent, whatever the handler waits for; and the socket is there no longer than its peer is, even if the
-//! handler holds on to it.
+//! The handler and this are polled by one task, and share what is in [`SharedSocket`]. So the peer is answered, and
+//! found out if it is silent, whatever the handler waits for; and the socket is there no longer than its peer is, even
+//! if the handler holds on to it.
 //!
 //! ```text
 //!  Open --(our close frame is queued, or the peer's has come)--> Closing --(both are through, or write_wait)--> Gone
@@ -60,20 +60,20 @@ pub(super) struct Driver {
     /// The peer broke the protocol: what it sends from then on is not looked at.
     broken: bool,
     opened: Instant,
-    /// When something was last read. Not while the application takes nothing: that must come to an end, too.
+    /// The moment when something was last read. Not while the application takes nothing: that must come to an end, too.
     last_read: Instant,
     last_ping: Instant,
-    /// Since when the peer takes nothing.
+    /// The moment since which the peer takes nothing.
     stalled: Option<Instant>,
-    /// Since when all is out, and it is the peer's turn to go.
+    /// The moment since which all is out, and it is the peer's turn to go.
     closing: Option<Instant>,
     /// Its wait for memory to read into.
     memory: Wait,
     /// It is not read for want of memory.
     is_starved: bool,
-    /// Since when that is so while much of the memory is held by the peer itself.
+    /// The moment since which that is so while much of the memory is held by the peer itself.
     out_of_memory: Option<Instant>,
-    /// How many messages waited for the application when it was last looked at.
+    /// The number of messages that waited for the application at the last look.
     waiting: usize,
     wake_up: WakeUp,
     /// Completes when the server shuts down; `None` once it has.
@@ -85,7 +85,7 @@ pub(super) struct Driver {
     admission: Option<Admission>,
 }
 
-/// What a driver begins with.
+/// The parts that a driver begins with.
 pub(super) struct DriverParts {
     pub(super) io: Box<dyn Io>,
     pub(super) first: Vec<u8>,
@@ -94,12 +94,12 @@ pub(super) struct DriverParts {
     pub(super) admission: Option<Admission>,
 }
 
-/// How the peer ends the connection: by its close, or by breaking the protocol.
+/// The peer's way of ending the connection: by its close, or by breaking the protocol.
 struct PendingClose {
     closure: Closure,
     /// Our last frame.
     answer: Vec<u8>,
-    /// When it is not put off any longer.
+    /// The moment until which it is put off.
     deadline: Instant,
 }
 

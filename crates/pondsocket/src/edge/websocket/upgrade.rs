@@ -37,7 +37,7 @@ pub(crate) struct Upgrade {
     handshake: Handshake,
     offer: UpgradeOffer,
     offered: OfferedSubprotocols,
-    /// What is agreed to if the application does not say.
+    /// The subprotocols that are agreed to if the application does not say.
     preferred: Option<Box<str>>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Upgrade {
 pub(crate) type OfferedSubprotocols = Box<[Box<str>]>;
 
 impl Upgrade {
-    /// What a request asks for. The host offers the upgrade, if it can.
+    /// The upgrade that a request asks for. The host offers the upgrade, if it can.
     pub(crate) fn of(
         parts: &Parts,
         offer: Option<UpgradeOffer>,

@@ -1,4 +1,4 @@
-//! Where a server listens.
+//! The sockets on which a server listens.
 
 mod proxied;
 mod socket;
@@ -25,7 +25,7 @@ pub(super) use socket::{Peer, SocketStream};
 #[cfg(unix)]
 pub(super) use unix::OwnFile;
 
-/// How many clients may wait to be accepted, if the system allows it.
+/// The number of clients that may wait to be accepted, if the system allows it.
 const BACKLOG: i32 = 1024;
 
 /// A place where a [`Server`](crate::Server) listens, for [`Server::start_on`](crate::Server::start_on) and
@@ -54,7 +54,7 @@ pub(super) enum Bound {
     Unix(UnixListener, Option<OwnFile>),
 }
 
-/// What is different from other listeners of the same server.
+/// The differences from other listeners of the same server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ListenerSettings {
     pub(super) admin: bool,
@@ -64,8 +64,8 @@ pub(super) struct ListenerSettings {
 }
 
 impl Listener {
-    /// Listens at an address such as `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Port 0 picks a free one. `[::]`
-    /// takes clients over IPv4, too. With `unix:` before a path it is [`unix`](Self::unix) with mode 0o660.
+    /// Listens at an address such as `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Port 0 picks a free one.
+    /// `[::]` takes clients over IPv4, too. With `unix:` before a path it is [`unix`](Self::unix) with mode 0o660.
     ///
     /// # Errors
     /// 503 if it cannot; the message names the address, and what is wrong.
@@ -86,8 +86,9 @@ impl Listener {
         Err(failed(last))
     }
 
-    /// Listens on a Unix socket at a path, which gets these permissions before anybody can connect. A file that a server
-    /// has left there is removed, one on which somebody listens is not; when this listener goes, its file goes, too.
+    /// Listens on a Unix socket at a path, which gets these permissions before anybody can connect. A file that a
+    /// server has left there is removed, one on which somebody listens is not; when this listener goes, its file goes,
+    /// too.
     ///
     /// Its clients have no address: limits for each address do not hold for them, and
     /// [`client_ip`](crate::ConnectionContext::client_ip) is `None`, unless
@@ -151,9 +152,9 @@ impl Listener {
     }
 
     /// Expects that each connection begins with a PROXY header, version 1 or 2
-    /// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>), which says who the client is. It must come from one
-    /// of these proxies (addresses, or networks such as `10.0.0.0/8`), and within `read_timeout`; whoever else connects,
-    /// or sends no valid header, is closed. The processes that may connect to a Unix socket are all trusted.
+    /// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>), which says who the client is. It must come from
+    /// one of these proxies (addresses, or networks such as `10.0.0.0/8`), and within `read_timeout`; whoever else
+    /// connects, or sends no valid header, is closed. The processes that may connect to a Unix socket are all trusted.
     ///
     /// A proxy's own connections (`LOCAL`, `UNKNOWN`), such as health checks, come from the proxy.
     ///
@@ -164,8 +165,8 @@ impl Listener {
         Ok(self)
     }
 
-    /// Answers probes and the metrics page here, and nothing else. Other listeners of the same server then do not answer
-    /// them, and what happens there cannot keep anybody from these pages. TLS is not spoken here.
+    /// Answers probes and the metrics page here, and nothing else. Other listeners of the same server then do not
+    /// answer them, and what happens there cannot keep anybody from these pages. TLS is not spoken here.
     #[must_use]
     pub fn admin(mut self) -> Listener {
         self.settings.admin = true;

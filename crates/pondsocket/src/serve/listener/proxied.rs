@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::Peer;
 
-/// What a header of version 2 begins with, before its version, family and length (section 2.2).
+/// The beginning of a header of version 2, before its version, family and length (section 2.2).
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Of those.
 const HEAD: usize = 16;
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// Who the client is, and what is left to read.
+    /// The client's address, and the bytes that are left to read.
     async fn read(mut bytes: &[u8]) -> Result<(Option<String>, Vec<u8>), String> {
         let header = header_of(&mut bytes).await.map_err(|error| error.to_string())?;
         Ok((header.map(|peer| peer.to_string()), bytes.to_vec()))

@@ -22,7 +22,7 @@ pub(in crate::serve) enum SocketStream {
     Unix(UnixStream),
 }
 
-/// Who is at the other end of a socket.
+/// The peer at the other end of a socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::serve) enum Peer {
     At(SocketAddr),

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Result};
 
-/// Where they are.
+/// Their paths.
 pub(super) struct PemFiles {
     certificates: PathBuf,
     key: PathBuf,
@@ -21,7 +21,7 @@ impl PemFiles {
         PemFiles { certificates: certificates.to_owned(), key: key.to_owned() }
     }
 
-    /// What they say now.
+    /// Their present contents.
     pub(super) fn read(&self) -> Result<Arc<ServerConfig>> {
         let PemFiles { certificates, key } = self;
         let chain: Vec<_> = CertificateDer::pem_file_iter(certificates)

@@ -26,7 +26,7 @@ pub(super) use stream::TlsStream;
 /// The only protocol that is spoken over TLS.
 const ALPN: &[u8] = b"http/1.1";
 
-/// How a [`Server`](crate::Server) speaks TLS. Clones share the configuration, and its renewals.
+/// The TLS configuration of a [`Server`](crate::Server). Clones share the configuration, and its renewals.
 ///
 /// ```no_run
 /// # use pondsocket::{PondSocket, Result, Server, ServerOptions, Tls};
@@ -43,7 +43,7 @@ pub struct Tls(Arc<TlsState>);
 
 struct TlsState {
     config: Mutex<Arc<ServerConfig>>,
-    /// Where the certificate is from, if from files.
+    /// The files that the certificate is from, if it is from files.
     files: Option<PemFiles>,
 }
 
@@ -77,8 +77,8 @@ impl Tls {
         Ok(())
     }
 
-    /// Takes another configuration, as [`from_config`](Self::from_config) does. Sessions of the old one are not resumed,
-    /// unless both are given the same store for them.
+    /// Takes another configuration, as [`from_config`](Self::from_config) does. Sessions of the old one are not
+    /// resumed, unless both are given the same store for them.
     pub fn replace(&self, config: Arc<ServerConfig>) {
         *self.0.config.lock() = speaking_http(config);
     }
