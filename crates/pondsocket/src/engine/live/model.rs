@@ -279,7 +279,7 @@ fn answers_in_order(filters: bool) {
 #[test]
 fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
-        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (old, slot) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &first));
         let leaving = Arc::clone(&old);
@@ -329,7 +329,7 @@ fn publish_to_whom_it_concerns(room: &Room, text: &str) {
 #[test]
 fn two_first_joins_meet_in_one_channel() {
     loom::model(|| {
-        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
         let joiner = thread::spawn(move || other.join(&name(), (0, &lobby()), |channel, _| seat(channel, &member)).0);
@@ -345,7 +345,7 @@ fn two_first_joins_meet_in_one_channel() {
 #[test]
 fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
-        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let members = [Member::new(1), Member::new(2)];
         let seats =
             members.each_ref().map(|member| hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, member)));
