@@ -1,6 +1,6 @@
 //! What the fuzz targets of the WebSocket codec share.
 
-use pondsocket_proto::ws::{Decoder, Deflate, Event, Limits, ProtocolError, Scratch, accept};
+use pondsocket_proto::ws::{Decoder, DecoderLimits, Deflate, Event, ProtocolError, Scratch, accept};
 
 /// An [`Event`] that outlives its input: its kind, and what it carries.
 #[derive(Debug, Eq, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Listener {
 
 impl Listener {
     pub fn new(max_message_size: usize, deflate: Option<Deflate>) -> Self {
-        let decoder = Decoder::new(Limits { max_message_size }, deflate);
+        let decoder = Decoder::new(DecoderLimits { max_message_size }, deflate);
         Self {
             decoder,
             scratch: Scratch::default(),
