@@ -450,7 +450,7 @@ impl EndpointInner {
     ) -> Result<Delivery> {
         let Encoded { request_id, payload, text } = *message;
         if self.is_out_of_memory() {
-            return Err(self.out_of_memory(name));
+            return Err(self.no_room(name, Limit::MemoryFull, "out of memory"));
         }
         let mut channel = source.channel.cloned();
         loop {
@@ -483,22 +483,19 @@ impl EndpointInner {
 
     /// The hard limit of a channel's queue is reached.
     pub(crate) fn queue_is_full(&self, name: &ChannelName) -> Error {
-        let (endpoint, limit) = (&*self.observer.endpoint, Limit::ChannelQueue);
-        tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
-        self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
-        Error::unavailable("the channel's queue is full")
+        self.no_room(name, Limit::ChannelQueue, "the channel's queue is full")
     }
 
-    /// Returns whether `memory_limit` is reached: what would wait for members is refused then.
+    /// Returns `true` if `memory_limit` is reached: newcomers and broadcasts are refused then.
     pub(crate) fn is_out_of_memory(&self) -> bool {
         self.common.memory.pressure() == Pressure::Full
     }
 
-    fn out_of_memory(&self, name: &ChannelName) -> Error {
-        let (endpoint, limit) = (&*self.observer.endpoint, Limit::MemoryFull);
+    fn no_room(&self, name: &ChannelName, limit: Limit, message: &'static str) -> Error {
+        let endpoint = &*self.observer.endpoint;
         tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
         self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
-        Error::unavailable("out of memory")
+        Error::unavailable(message)
     }
 
     /// Nobody here is in the channel: somebody elsewhere may be.

@@ -27,7 +27,6 @@ use crate::error::{Error, InCall};
 use crate::handler::{Erased, guard};
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Permit;
-use crate::limits::memory::Pressure;
 use crate::metrics::{ConnectionInfo, DeclineReason, HandlerKind, Limit};
 
 /// A request that has come to an endpoint.
@@ -92,9 +91,8 @@ fn admit_client(
     settings: &EndpointSettings,
     client: Option<IpAddr>,
 ) -> Result<Admission, HttpRefusal> {
-    let memory = &endpoint.common.memory;
-    if memory.pressure() == Pressure::Full {
-        memory.refuse();
+    if endpoint.is_out_of_memory() {
+        endpoint.common.memory.refuse();
         let full = Error::unavailable("out of memory").with_retry_after(settings.retry_after);
         return Err(HttpRefusal::new(full, DeclineReason::MemoryLimit));
     }

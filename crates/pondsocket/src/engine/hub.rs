@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use pondsocket_proto::channel::{Channel, ChannelLimits};
 use pondsocket_proto::id::ChannelName;
-use tokio::runtime::Handle;
 
 use crate::engine::live::{LiveChannel, Pacing, Recipient, Replication, Rules};
+use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
 
@@ -27,7 +27,7 @@ pub(crate) struct Hub<R: Recipient> {
     pacing: Pacing,
     memory: Arc<Memory>,
     replication: Option<Arc<dyn Replication>>,
-    runtime: OnceLock<Handle>,
+    runtime: KnownRuntime,
     me: Weak<Hub<R>>,
 }
 
@@ -45,7 +45,7 @@ impl<R: Recipient> Hub<R> {
             pacing,
             memory,
             replication,
-            runtime: OnceLock::new(),
+            runtime: KnownRuntime::default(),
             me: me.clone(),
         })
     }
@@ -66,7 +66,7 @@ impl<R: Recipient> Hub<R> {
     where
         F: FnOnce(&mut Channel<R>, &dyn Rules<R>) -> T,
     {
-        self.remember_runtime();
+        self.runtime.remember();
         loop {
             let channel = self.get_or_create(name, lobby);
             match channel.join(join) {
@@ -93,23 +93,10 @@ impl<R: Recipient> Hub<R> {
         drop(gone);
     }
 
-    /// Runs a delivery on the runtime of the caller, or else on that of the connections. Without either there is
-    /// no connection to deliver to.
-    pub(crate) fn spawn(&self, delivery: impl Future<Output = ()> + Send + 'static) {
-        match (Handle::try_current(), self.runtime.get()) {
-            (Ok(handle), _) => drop(handle.spawn(delivery)),
-            (Err(_), Some(handle)) => drop(handle.spawn(delivery)),
-            (Err(_), None) => {}
-        }
-    }
-
-    fn remember_runtime(&self) {
-        if self.runtime.get().is_none()
-            && let Ok(handle) = Handle::try_current()
-        {
-            // Somebody else may have been first: one is as good as the other.
-            let _ = self.runtime.set(handle);
-        }
+    /// Runs a task on the runtime of the caller, or else on that of the connections. Without either there is no connection
+    /// to deliver to.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
     }
 
     /// All live channels, in no particular order. Each shard is locked for a moment only.

@@ -8,6 +8,7 @@ pub(crate) mod link;
 pub(crate) mod live;
 pub(crate) mod outbox;
 pub(crate) mod pace;
+pub(crate) mod runtime;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod sync;

@@ -2,13 +2,13 @@
 //! those for clients, in channels and outboxes. Holders report in steps, not for each message, so that the one counter
 //! is not contended by all connections.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
 
+use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 
 /// By how much what somebody holds may differ from what it has said.
@@ -36,7 +36,7 @@ pub(crate) struct Memory {
     refused: AtomicU64,
     waiting: Mutex<Waiting>,
     /// A runtime on which a change of the pressure is announced if it happens outside of any.
-    runtime: OnceLock<Handle>,
+    runtime: KnownRuntime,
 }
 
 /// Those who wait until less is used. A round ends when all are woken.
@@ -62,7 +62,7 @@ impl Memory {
     pub(crate) fn new(limit: usize) -> Memory {
         let waiting = Mutex::new(Waiting { round: 0, wakers: Vec::new(), logged: Pressure::None });
         let (used, refused) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Memory { limit, used, refused, waiting, runtime: OnceLock::new() }
+        Memory { limit, used, refused, waiting, runtime: KnownRuntime::default() }
     }
 
     /// The bytes that are used, as far as their holders have reported.
@@ -138,14 +138,10 @@ impl Memory {
 
     /// The same, on a task of its own: the caller may hold the lock of a channel or an outbox.
     fn announce_later(self: &Arc<Self>) {
-        let runtime = Handle::try_current().ok();
-        match runtime.as_ref().or(self.runtime.get()) {
-            Some(runtime) => {
-                let memory = Arc::clone(self);
-                // Nobody waits for it: it is done once it has run.
-                drop(runtime.spawn(async move { memory.announce() }));
-            }
-            None => self.announce(),
+        let memory = Arc::clone(self);
+        if !self.runtime.spawn(async move { memory.announce() }) {
+            // No runtime was ever there, and so nobody waits.
+            self.announce();
         }
     }
 
@@ -233,12 +229,7 @@ pub(crate) struct Charge {
 
 impl Charge {
     pub(crate) fn new(memory: &Arc<Memory>) -> Charge {
-        if memory.runtime.get().is_none()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            // Another thread may have been first: any runtime will do.
-            let _ = memory.runtime.set(runtime);
-        }
+        memory.runtime.remember();
         Charge { memory: Arc::clone(memory), account: Account::default() }
     }
 
