@@ -29,7 +29,7 @@ fn finished<E: Into<Box<dyn std::error::Error>>>(ended: Result<(), E>) -> Outcom
     ended.map_err(Into::into)
 }
 
-/// Where the programs listen.
+/// The address on which the programs listen.
 fn address() -> String {
     env::var("BOOK_ADDRESS").unwrap_or_else(|_| "127.0.0.1:8080".to_owned())
 }

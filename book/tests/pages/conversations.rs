@@ -1,4 +1,4 @@
-//! What a page's program and its clients say to each other.
+//! Conversations between a page's program and its clients, compared with the page.
 
 use std::fs;
 use std::path::Path;

@@ -28,7 +28,7 @@ fn generated() -> PathBuf {
     project
 }
 
-/// What the last stage of a Dockerfile says under this word.
+/// The arguments of this instruction in the last stage of a Dockerfile.
 fn said(dockerfile: &str, word: &str) -> String {
     let last = dockerfile.rsplit("\nFROM ").next().expect("a stage");
     let line = last.lines().find_map(|line| line.strip_prefix(word));

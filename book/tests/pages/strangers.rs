@@ -1,4 +1,4 @@
-//! What strangers are told to do, done word by word.
+//! The instructions for new users, followed word by word.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
