@@ -35,9 +35,8 @@ impl Frame {
         fixture.wait_until_joined(std::slice::from_ref(&channel))?;
         let publish = || crowd.send(0, &wire::publish(&channel, EVENT, 0, 0, PAYLOAD));
         let redis = fixture.redis.as_mut().context("nodes have a Redis")?;
-        let message = redis.next_message(&topic(&channel), publish)?;
-        let (head, tail) = message.split_once(&wire::payload(0, 0, PAYLOAD)).context("the payload is as it was")?;
-        Ok(Frame { head: head.to_owned(), tail: tail.to_owned() })
+        let (head, tail) = redis.around(&wire::payload(0, 0, PAYLOAD), &topic(&channel), publish)?;
+        Ok(Frame { head, tail })
     }
 
     /// The same of another node than the first.

@@ -53,13 +53,24 @@ impl Redis {
         }
     }
 
-    /// The first message on a topic, which `publish` leads to.
-    pub(crate) fn next_message(&mut self, topic: &str, publish: impl FnOnce() -> Result<()>) -> Result<String> {
+    /// The bytes before and behind `text` in the first message on `topic` that holds it; `publish` sends that message.
+    /// Nodes also publish there what has nothing to do with it: who has joined, and who subscribes.
+    pub(crate) fn around(
+        &mut self,
+        text: &str,
+        topic: &str,
+        publish: impl FnOnce() -> Result<()>,
+    ) -> Result<(String, String)> {
         let mut listener = self.connection.as_pubsub();
         listener.subscribe(topic)?;
         publish()?;
         listener.set_read_timeout(Some(PATIENCE))?;
-        Ok(listener.get_message()?.get_payload()?)
+        loop {
+            let message: String = listener.get_message()?.get_payload()?;
+            if let Some((head, tail)) = message.split_once(text) {
+                return Ok((head.to_owned(), tail.to_owned()));
+            }
+        }
     }
 
     /// The CPU time that it has spent so far.
