@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, ChannelLimits, Class, Encoded, Plan, Recipients, Slot, Step, Target, Treatment,
+    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, Plan, Recipients, Slot, Step, Target,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::wire::{Object, strict};
@@ -47,7 +47,7 @@ enum Whom {
 }
 
 /// Connection `n` is one of user `n % USERS`.
-const BROADCAST: Treatment = Treatment::BROADCAST;
+const BROADCAST: DeliveryPolicy = DeliveryPolicy::BROADCAST;
 const CONNECTIONS: usize = 6;
 const USERS: usize = 3;
 

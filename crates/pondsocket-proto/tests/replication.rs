@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, ChannelLimits, Class, Encoded, MemberChange, Outbound, Plan, Recipients, RemoteChange,
-    RemoteMember, Slot, Step, Target, Treatment,
+    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, MemberChange, Outbound, Plan, Recipients,
+    RemoteChange, RemoteMember, Slot, Step, Target,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::model::{self, UserMessage};
@@ -40,8 +40,8 @@ impl Room {
     fn join(&mut self, name: &'static str, chain: Vec<Step>) -> (Slot, ConnectionId) {
         self.connections += 1;
         let connection = ConnectionId::from_u128(self.connections);
-        let treatment = |_: &str| Treatment::BROADCAST;
-        let accepted = self.channel.join(name, connection, &user(name), Assigns::default(), "q", chain, &treatment);
+        let policy = |_: &str| DeliveryPolicy::BROADCAST;
+        let accepted = self.channel.join(name, connection, &user(name), Assigns::default(), "q", chain, &policy);
         (accepted.slot, connection)
     }
 
@@ -229,7 +229,7 @@ fn a_message_of_another_node_reaches_whom_it_is_for() {
             request_id: "q".into(),
             to,
         };
-        let members = room.channel.deliver(&message, Treatment::BROADCAST).expect("room");
+        let members = room.channel.deliver(&message, DeliveryPolicy::BROADCAST).expect("room");
         (members, room.heard().len())
     };
     assert_eq!(deliver("ada", model::Target::All), (1, 1));
@@ -246,7 +246,7 @@ fn a_node_that_is_alone_notes_nothing() {
     let name = ChannelName::new("/c", 8).expect("valid");
     let mut channel: Channel<&str> = Channel::new(name, ChannelLimits::default(), || 7);
     let id = ConnectionId::from_u128(1);
-    channel.join("a", id, &user("a"), Assigns::default(), "q", Vec::new(), &|_| Treatment::BROADCAST);
+    channel.join("a", id, &user("a"), Assigns::default(), "q", Vec::new(), &|_| DeliveryPolicy::BROADCAST);
     assert!(!channel.forward(None, &Target::All, "e", "q", "{}"));
     assert!(channel.take_outbound().is_empty());
 }

@@ -17,9 +17,9 @@ use crate::channel::evictions::Evictions;
 use crate::cluster::node::Node;
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
 use crate::delivery::{Delivery, Remote};
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::hub::Hub;
 use crate::engine::ids;
-use crate::engine::link::Link;
 use crate::engine::live::{LiveChannel, Pacing, Rules};
 use crate::engine::outbox::{Bounds, Closure, OutboxLimits, Phase};
 use crate::engine::pace;
@@ -49,7 +49,7 @@ use crate::websocket::WebSocket;
 type ConnectFuture = BoxFuture<Result<crate::context::Connected>>;
 
 /// A live channel of connections.
-pub(crate) type Live = LiveChannel<Arc<Link>>;
+pub(crate) type Live = LiveChannel<Arc<ConnectionHandle>>;
 
 /// Where clients connect: who may come in, the channels they can join, and the connections there are.
 ///
@@ -78,7 +78,7 @@ pub(crate) enum EndpointKind {
 pub(crate) struct EndpointInner {
     pub(crate) pattern: Pattern,
     pub(crate) kind: EndpointKind,
-    pub(crate) hub: Arc<Hub<Arc<Link>>>,
+    pub(crate) hub: Arc<Hub<Arc<ConnectionHandle>>>,
     /// What other nodes call it.
     topic: Arc<str>,
     pub(crate) common: Arc<Common>,
@@ -90,7 +90,7 @@ pub(crate) struct EndpointInner {
     layers: Arc<Layers>,
     settings: RwLock<Arc<EndpointSettings>>,
     lobbies: RwLock<Vec<Arc<LobbyInner>>>,
-    connections: Mutex<HashMap<ConnectionId, Arc<Link>>>,
+    connections: Mutex<HashMap<ConnectionId, Arc<ConnectionHandle>>>,
     /// Those of the connections that are event streams.
     pub(crate) streams: Streams,
 }
@@ -235,8 +235,8 @@ impl Endpoint {
 
     /// All connections of this endpoint on this node.
     pub fn connections(&self) -> Vec<Connection> {
-        let links = self.0.links().into_iter();
-        links.filter(|link| link.phase() == Phase::Open).map(Connection).collect()
+        let handles = self.0.handles().into_iter();
+        handles.filter(|handle| handle.phase() == Phase::Open).map(Connection).collect()
     }
 
     /// The connection with this id, if it is on this node.
@@ -257,7 +257,7 @@ impl Endpoint {
 
 /// A connection, to act on from anywhere.
 #[derive(Clone, Debug)]
-pub struct Connection(pub(crate) Arc<Link>);
+pub struct Connection(pub(crate) Arc<ConnectionHandle>);
 
 impl Connection {
     /// The connection's id.
@@ -409,12 +409,12 @@ impl EndpointInner {
         self.lobby(lobby).and_then(|lobby| lobby.pattern.matches(name.as_str())).unwrap_or_default()
     }
 
-    pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<Link>> {
-        self.connections.lock().get(&id).filter(|link| link.phase() == Phase::Open).cloned()
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {
+        self.connections.lock().get(&id).filter(|handle| handle.phase() == Phase::Open).cloned()
     }
 
-    pub(crate) fn register(&self, link: &Arc<Link>) {
-        self.connections.lock().insert(link.id(), Arc::clone(link));
+    pub(crate) fn register(&self, handle: &Arc<ConnectionHandle>) {
+        self.connections.lock().insert(handle.id(), Arc::clone(handle));
     }
 
     pub(crate) fn unregister(&self, id: ConnectionId) {
@@ -457,9 +457,9 @@ impl EndpointInner {
             let Some(live) = channel.take().or_else(|| self.hub.get(name.as_str())) else {
                 return Ok(Delivery { local: 0, remote: self.publish_remote(source, name, to, event, message) });
             };
-            let treatment = live.treatment(event);
+            let policy = live.delivery_policy(event);
             let sent = live.change(|channel| {
-                let local = channel.broadcast(to, text, treatment)?;
+                let local = channel.broadcast(to, text, policy)?;
                 let has_room = self.node().is_none_or(|node| node.has_room());
                 let remote = match channel.forward(source.user, to, event, request_id, payload) {
                     false => Remote::None,
@@ -508,7 +508,8 @@ impl EndpointInner {
         message: &Encoded<'_>,
     ) -> Remote {
         let Some(node) = self.node() else { return Remote::None };
-        let mut nobody = Core::<Arc<Link>>::new(name.clone(), ChannelLimits::default(), ids::fresh).replicated();
+        let mut nobody =
+            Core::<Arc<ConnectionHandle>>::new(name.clone(), ChannelLimits::default(), ids::fresh).replicated();
         nobody.forward(source.user, to, event, message.request_id, message.payload);
         let messages = nobody.take_outbound().into_iter().filter_map(|outbound| match outbound {
             Outbound::Message(message) => Some(message),
@@ -618,13 +619,13 @@ impl EndpointInner {
     }
 
     /// All connections whose task has not ended: also those that are closing, or have gone and left work behind.
-    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+    pub(crate) fn handles(&self) -> Vec<Arc<ConnectionHandle>> {
         self.connections.lock().values().cloned().collect()
     }
 
     /// A lobby as its channels know it.
-    pub(crate) fn rules(&self, lobby: usize) -> Option<Arc<dyn Rules<Arc<Link>>>> {
-        let rules: Arc<dyn Rules<Arc<Link>>> = self.lobby(lobby)?;
+    pub(crate) fn rules(&self, lobby: usize) -> Option<Arc<dyn Rules<Arc<ConnectionHandle>>>> {
+        let rules: Arc<dyn Rules<Arc<ConnectionHandle>>> = self.lobby(lobby)?;
         Some(rules)
     }
 }

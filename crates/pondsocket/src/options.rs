@@ -206,7 +206,7 @@ options! {
         pacing_wait: Duration = Duration::from_secs(2),
         /// The bytes in a second that a member must take to be waited for, over `pacing_wait`. Default 64 KiB.
         pacing_rate: usize = 64 * 1024,
-        /// The treatment of broadcasts for a client that has as much waiting as it may. A client that has taken all
+        /// The policy of broadcasts for a client that has as much waiting as it may. A client that has taken all
         /// there was misses nothing, however much is sent at once. An event can have a policy of its own:
         /// [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
         slow_client: SlowClient = SlowClient::Disconnect,

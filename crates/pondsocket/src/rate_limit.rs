@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::context::{ConnectionContext, EventContext, JoinContext};
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::outbox::Closure;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
@@ -186,7 +186,7 @@ impl Limited for ConnectionContext {
 
 impl Limited for JoinContext {
     fn key(&self, subject: Subject) -> String {
-        key_of(&self.link, subject)
+        key_of(&self.handle, subject)
     }
 
     fn count_refusal(&self) {
@@ -194,13 +194,13 @@ impl Limited for JoinContext {
     }
 
     fn close(&self) {
-        close(&self.link);
+        close(&self.handle);
     }
 }
 
 impl Limited for EventContext {
     fn key(&self, subject: Subject) -> String {
-        key_of(&self.call.link, subject)
+        key_of(&self.call.handle, subject)
     }
 
     fn count_refusal(&self) {
@@ -208,7 +208,7 @@ impl Limited for EventContext {
     }
 
     fn close(&self) {
-        close(&self.call.link);
+        close(&self.call.handle);
     }
 }
 
@@ -216,15 +216,15 @@ fn count(observer: &Observer) {
     observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, Limit::RateLimit));
 }
 
-fn close(link: &Link) {
-    link.end(Closure { code: 1008, text: "rate limit exceeded".into(), reason: CloseReason::RateLimit });
+fn close(handle: &ConnectionHandle) {
+    handle.end(Closure { code: 1008, text: "rate limit exceeded".into(), reason: CloseReason::RateLimit });
 }
 
-fn key_of(link: &Link, subject: Subject) -> String {
+fn key_of(handle: &ConnectionHandle, subject: Subject) -> String {
     match subject {
-        Subject::User => link.user().to_string(),
-        Subject::Connection => link.id().to_string(),
-        Subject::Ip => address_key(link.identity.ip),
+        Subject::User => handle.user().to_string(),
+        Subject::Connection => handle.id().to_string(),
+        Subject::Ip => address_key(handle.identity.ip),
     }
 }
 

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::{Assigns, Seats, Slot, Treatment};
+use super::{Assigns, DeliveryPolicy, Seats, Slot};
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::wire::{Object, PresenceKind, server};
 
@@ -31,9 +31,9 @@ pub(super) enum Op<R> {
     /// From here on these connections receive presence, or no longer do.
     Track { seats: Seats, on: bool },
     /// A message; `text` is a range of the batch's text.
-    Send { to: Audience<R>, text: Range<u32>, treatment: Treatment },
+    Send { to: Audience<R>, text: Range<u32>, policy: DeliveryPolicy },
     /// Tells a connection that has left that all messages queued for it before have been delivered.
-    Farewell { to: R },
+    FlushMarker { to: R },
     /// A presence change. It becomes a `Send` when its batch is taken, with the presence list of that moment.
     Presence { to: Audience<R>, change: PresenceChange },
 }
@@ -155,11 +155,9 @@ impl<R> Batch<R> {
     }
 
     /// The messages in order, each with its recipients.
-    pub fn messages(&self) -> impl Iterator<Item = (&Audience<R>, &[u8], Treatment)> {
+    pub fn messages(&self) -> impl Iterator<Item = (&Audience<R>, &[u8], DeliveryPolicy)> {
         self.ops.iter().filter_map(|op| match op {
-            Op::Send { to, text, treatment } => {
-                Some((to, &self.text[text.start as usize..text.end as usize], *treatment))
-            }
+            Op::Send { to, text, policy } => Some((to, &self.text[text.start as usize..text.end as usize], *policy)),
             _ => None,
         })
     }
@@ -181,10 +179,10 @@ impl<R> Batch<R> {
     }
 
     /// Appends a message whose text `write` produces.
-    pub(super) fn send(&mut self, to: Audience<R>, treatment: Treatment, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn send(&mut self, to: Audience<R>, policy: DeliveryPolicy, write: impl FnOnce(&mut Vec<u8>)) {
         let text = append(&mut self.text, write);
         self.weight += text.len();
-        self.ops.push(Op::Send { to, text, treatment });
+        self.ops.push(Op::Send { to, text, policy });
     }
 
     /// Turns presence changes into messages. The size of the list decides which of them carry it
@@ -214,8 +212,8 @@ impl<R> Batch<R> {
             let nothing = Op::Leave { slot: Slot(0), last: None };
             if let Op::Presence { to, change } = std::mem::replace(op, nothing) {
                 let text = append(&mut self.text, |out| change.encode(out, channel, whole.then_some(list)));
-                let treatment = if whole { Treatment::PRESENCE } else { Treatment::PARTIAL_PRESENCE };
-                *op = Op::Send { to, text, treatment };
+                let policy = if whole { DeliveryPolicy::PRESENCE } else { DeliveryPolicy::PARTIAL_PRESENCE };
+                *op = Op::Send { to, text, policy };
             }
         }
         self.presences = 0;
@@ -232,7 +230,7 @@ fn append(text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::channel::Loss;
+    use crate::channel::DropPolicy;
 
     /// The operation that a letter stands for: `+` is a presence change, `-` an operation without a message; any other letter
     /// is a message with this text, and gives `None`.
@@ -265,7 +263,7 @@ pub(super) mod tests {
         for letter in word.chars() {
             match op(letter) {
                 Some(op) => batch.push(op),
-                None => batch.send(Audience::All, Treatment::BROADCAST, |out| out.push(letter as u8)),
+                None => batch.send(Audience::All, DeliveryPolicy::BROADCAST, |out| out.push(letter as u8)),
             }
         }
         batch
@@ -284,7 +282,7 @@ pub(super) mod tests {
     }
 
     /// The messages of a batch once its list is known: the presence list in each payload, or the text.
-    fn resolved(mut batch: Batch<()>, list: &str, lists: Lists) -> Vec<(String, Loss)> {
+    fn resolved(mut batch: Batch<()>, list: &str, lists: Lists) -> Vec<(String, DropPolicy)> {
         batch.resolve(Some(list), lists, "/c");
         assert_eq!(batch.presences, 0);
         let payload = |text: &[u8]| match serde_json::from_slice::<serde_json::Value>(text) {
@@ -295,7 +293,7 @@ pub(super) mod tests {
             }
             Err(_) => String::from_utf8(text.to_vec()).expect("text"),
         };
-        batch.messages().map(|(_, text, treatment)| (payload(text), treatment.loss)).collect()
+        batch.messages().map(|(_, text, policy)| (payload(text), policy.drop_policy)).collect()
     }
 
     fn changes() -> Batch<()> {
@@ -321,7 +319,7 @@ pub(super) mod tests {
             .map(|user| if user == "x" { user.to_owned() } else { format!("{user} {list}") });
         let told = resolved(changes(), list, lists);
         assert_eq!(told.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>(), expected);
-        assert!(told[1..].iter().all(|(_, loss)| *loss == Loss::Outdated));
+        assert!(told[1..].iter().all(|(_, drop_policy)| *drop_policy == DropPolicy::Outdated));
     }
 
     #[test]
@@ -329,15 +327,15 @@ pub(super) mod tests {
         let list = r#"[{"n":1}]"#;
         let lists = Lists { repeated_bytes: 5 * list.len() - 1, ..Lists::default() };
         let told = resolved(changes(), list, lists);
-        let partial = |user: &str| (format!("{user} [{{\"of\":\"{user}\"}}] partial"), Loss::Partial);
+        let partial = |user: &str| (format!("{user} [{{\"of\":\"{user}\"}}] partial"), DropPolicy::Partial);
         let expected = [
-            ("x".to_owned(), Loss::Policy(None)),
+            ("x".to_owned(), DropPolicy::SlowClient(None)),
             partial("ada"),
             partial("bob"),
-            ("cy [] partial".to_owned(), Loss::Partial),
-            (format!("dee {list}"), Loss::Outdated),
+            ("cy [] partial".to_owned(), DropPolicy::Partial),
+            (format!("dee {list}"), DropPolicy::Outdated),
             // Nobody else hears of it, and nothing that has the list follows.
-            (format!("bob {list}"), Loss::Outdated),
+            (format!("bob {list}"), DropPolicy::Outdated),
         ];
         assert_eq!(told, expected);
     }
@@ -346,9 +344,17 @@ pub(super) mod tests {
     fn a_list_that_is_too_large_is_never_told() {
         let list = r#"[{"n":1}]"#;
         let told = resolved(changes(), list, Lists { max_bytes: list.len() - 1, ..Lists::default() });
-        assert!(told[1..].iter().all(|(text, loss)| text.ends_with("partial") && *loss == Loss::Partial), "{told:?}");
+        assert!(
+            told[1..]
+                .iter()
+                .all(|(text, drop_policy)| text.ends_with("partial") && *drop_policy == DropPolicy::Partial),
+            "{told:?}"
+        );
         let told = resolved(changes(), list, Lists { max_bytes: list.len(), ..Lists::default() });
-        assert!(told[1..].iter().all(|(text, loss)| text.ends_with(list) && *loss == Loss::Outdated), "{told:?}");
+        assert!(
+            told[1..].iter().all(|(text, drop_policy)| text.ends_with(list) && *drop_policy == DropPolicy::Outdated),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -17,19 +17,19 @@
 
 mod batch;
 mod core;
+mod delivery_policy;
 mod local_members;
 mod outbound;
 mod plan;
 mod queue;
 mod recipients;
 mod remote_members;
-mod treatment;
 
 pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 pub use batch::{Audience, Batch, Listener, Lists};
 pub use core::{Accepted, Channel, ChannelLimits, Full, Refused, Removal, Step, Target};
+pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
 pub use local_members::{Departure, LocalMembers, Member, Membership, NotMember, Seats, Slot};
 pub use outbound::Outbound;
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
 pub use recipients::{Reception, Recipients};
-pub use treatment::{Loss, SlowClient, Treatment};

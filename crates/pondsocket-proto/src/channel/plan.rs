@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::batch::Op;
-use super::{Audience, Batch, Loss, Reception, Recipients, Slot};
+use super::{Audience, Batch, DropPolicy, Reception, Recipients, Slot};
 
 /// The shared part of a batch that a recipient gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +26,7 @@ pub enum Piece {
     /// The message of one operation that is not for everybody.
     Private(u32),
     /// No message: tells the recipient that all messages queued for it have been delivered.
-    Farewell(u32),
+    FlushMarker(u32),
 }
 
 /// A recipient with its own part of the batch: it joined, left, got a reply, or was excluded from a message.
@@ -42,7 +42,7 @@ impl<R> Private<R> {
     fn start(&self) -> u32 {
         match self.pieces.first() {
             Some(Piece::Shared(_, ops)) => ops.start,
-            Some(Piece::Private(op) | Piece::Farewell(op)) => *op,
+            Some(Piece::Private(op) | Piece::FlushMarker(op)) => *op,
             None => 0,
         }
     }
@@ -91,8 +91,8 @@ impl<R: Clone> Plan<R> {
         for (at, op) in (0u32..).zip(&batch.ops) {
             match op {
                 Op::Join { slot, .. } | Op::Leave { slot, .. } => marks.push((*slot, at)),
-                Op::Farewell { to } => {
-                    self.private.push(Private { to: to.clone(), pieces: vec![Piece::Farewell(at)] });
+                Op::FlushMarker { to } => {
+                    self.private.push(Private { to: to.clone(), pieces: vec![Piece::FlushMarker(at)] });
                 }
                 Op::Track { seats, .. } => marks.extend(seats.as_slice().iter().map(|slot| (*slot, at))),
                 Op::Send { to, .. } | Op::Presence { to, .. } => match to {
@@ -139,7 +139,7 @@ impl<R: Clone> Plan<R> {
                     }
                 }
                 Op::Send { to: Audience::Only(_), .. } => pieces.push(Piece::Private(at)),
-                Op::Send { .. } | Op::Presence { .. } | Op::Farewell { .. } => {}
+                Op::Send { .. } | Op::Presence { .. } | Op::FlushMarker { .. } => {}
             }
         }
         let end = batch.ops.len() as u32;
@@ -180,7 +180,7 @@ struct End {
     bytes: u32,
     frames: u32,
     /// The drop policy of the operation's own message.
-    loss: Loss,
+    drop_policy: DropPolicy,
 }
 
 /// A run of whole frames within one buffer which share one drop policy.
@@ -193,7 +193,7 @@ pub struct Run<B> {
     /// The number of frames.
     pub frames: u32,
     /// The drop policy of the frames.
-    pub loss: Loss,
+    pub drop_policy: DropPolicy,
 }
 
 impl<B: AsRef<[u8]>> Run<B> {
@@ -214,9 +214,9 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
             let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.ops.len()));
             let mut frames = 0;
             for (index, op) in batch.ops.iter().enumerate() {
-                let mut loss = Loss::Never;
-                if let Op::Send { to, text, treatment } = op {
-                    loss = treatment.loss;
+                let mut drop_policy = DropPolicy::Never;
+                if let Op::Send { to, text, policy } = op {
+                    drop_policy = policy.drop_policy;
                     if let Some(same) = framed.map(|framed| framed.of(index)).filter(|same| !same.is_empty()) {
                         bytes.extend_from_slice(same);
                         frames += 1;
@@ -225,7 +225,7 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
                         frames += 1;
                     }
                 }
-                ends.push(End { bytes: bytes.len() as u32, frames, loss });
+                ends.push(End { bytes: bytes.len() as u32, frames, drop_policy });
             }
             let mut track = Track { buffer: share(bytes), ends, whole: Vec::new() };
             track.whole = track.runs(0, track.ends.len()).collect();
@@ -243,7 +243,7 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
         let (track, from, to) = match piece {
             Piece::Shared(class, ops) => (self.shared(*class), ops.start as usize, ops.end as usize),
             Piece::Private(op) => (&self.private, *op as usize, *op as usize + 1),
-            Piece::Farewell(_) => (&self.private, 0, 0),
+            Piece::FlushMarker(_) => (&self.private, 0, 0),
         };
         track.runs(from, to)
     }
@@ -268,12 +268,13 @@ impl<B: AsRef<[u8]> + Clone> Track<B> {
             let (bytes, frames) = self.before(from);
             // Operations without a frame in this track belong to any run.
             let first = (from..to).find(|op| self.before(op + 1).0 > bytes)?;
-            let loss = self.ends[first].loss;
-            let other = |op: &usize| self.before(*op).0 < self.before(op + 1).0 && self.ends[*op].loss != loss;
+            let drop_policy = self.ends[first].drop_policy;
+            let other =
+                |op: &usize| self.before(*op).0 < self.before(op + 1).0 && self.ends[*op].drop_policy != drop_policy;
             let next = (first + 1..to).find(other).unwrap_or(to);
             let (end, last) = self.before(next);
             from = next;
-            Some(Run { buffer: self.buffer.clone(), range: bytes..end, frames: last - frames, loss })
+            Some(Run { buffer: self.buffer.clone(), range: bytes..end, frames: last - frames, drop_policy })
         })
     }
 
@@ -293,10 +294,10 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::channel::{Seats, SlowClient, Treatment};
+    use crate::channel::{DeliveryPolicy, Seats, SlowClient};
 
     fn send(batch: &mut Batch<char>, to: Audience<char>, text: &str) {
-        batch.send(to, Treatment::BROADCAST, |out| out.extend_from_slice(text.as_bytes()));
+        batch.send(to, DeliveryPolicy::BROADCAST, |out| out.extend_from_slice(text.as_bytes()));
     }
 
     fn join(slot: u32, recipient: char) -> Op<char> {
@@ -378,29 +379,35 @@ mod tests {
     #[test]
     fn frames_that_may_not_be_dropped_alike_are_runs_apart() {
         let mut batch = Batch::default();
-        let newest = Treatment { loss: Loss::Policy(Some(SlowClient::DropNewest)), filtered: false };
-        for (treatment, text) in [(Treatment::BROADCAST, "1"), (newest, "2"), (newest, "3"), (Treatment::CONTROL, "4")]
+        let newest =
+            DeliveryPolicy { drop_policy: DropPolicy::SlowClient(Some(SlowClient::DropNewest)), filtered: false };
+        for (policy, text) in
+            [(DeliveryPolicy::BROADCAST, "1"), (newest, "2"), (newest, "3"), (DeliveryPolicy::CONTROL, "4")]
         {
-            batch.send(Audience::All, treatment, |out| out.extend_from_slice(text.as_bytes()));
+            batch.send(Audience::All, policy, |out| out.extend_from_slice(text.as_bytes()));
             batch.push(Op::Track { seats: seat(9), on: false });
         }
         let encoded = framed(&batch);
-        let runs: Vec<_> = encoded.whole(Class::All).iter().map(|run| (text(run), run.frames, run.loss)).collect();
-        let expected =
-            [("<1>".into(), 1, Loss::Policy(None)), ("<2><3>".into(), 2, newest.loss), ("<4>".into(), 1, Loss::Never)];
+        let runs: Vec<_> =
+            encoded.whole(Class::All).iter().map(|run| (text(run), run.frames, run.drop_policy)).collect();
+        let expected = [
+            ("<1>".into(), 1, DropPolicy::SlowClient(None)),
+            ("<2><3>".into(), 2, newest.drop_policy),
+            ("<4>".into(), 1, DropPolicy::Never),
+        ];
         assert_eq!(runs, expected);
     }
 
     #[test]
-    fn a_farewell_comes_behind_all_that_was_queued() {
+    fn a_flush_marker_comes_behind_everything_that_was_queued() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
         batch.push(leave(0));
-        batch.push(Op::Farewell { to: 'a' });
+        batch.push(Op::FlushMarker { to: 'a' });
         send(&mut batch, Audience::All, "2");
         let plan = Plan::new(&batch, &mut three());
         assert_eq!(parts(&batch, &plan), [('a', "<1>".into()), ('a', String::new())]);
-        assert_eq!(plan.private[1].pieces, [Piece::Farewell(2)]);
+        assert_eq!(plan.private[1].pieces, [Piece::FlushMarker(2)]);
     }
 
     #[test]
@@ -494,11 +501,11 @@ mod tests {
         let encoded = framed(&batch);
         let pieces = [Piece::Shared(Class::All, 0..2), Piece::Shared(Class::All, 1..2)];
         for piece in &pieces {
-            let runs: Vec<_> = encoded.piece(piece).map(|run| (text(&run), run.frames, run.loss)).collect();
-            assert_eq!(runs, [("<1>".to_owned(), 1, Loss::Policy(None))], "{piece:?}");
+            let runs: Vec<_> = encoded.piece(piece).map(|run| (text(&run), run.frames, run.drop_policy)).collect();
+            assert_eq!(runs, [("<1>".to_owned(), 1, DropPolicy::SlowClient(None))], "{piece:?}");
         }
         assert_eq!(encoded.piece(&Piece::Shared(Class::All, 0..1)).count(), 0);
-        assert_eq!(encoded.piece(&Piece::Farewell(1)).count(), 0);
+        assert_eq!(encoded.piece(&Piece::FlushMarker(1)).count(), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use super::batch::{Op, PresenceChange};
-use super::{Audience, Batch, Listener, Treatment};
+use super::{Audience, Batch, DeliveryPolicy, Listener};
 
 /// The size of a portion in bytes per recipient, unless one message alone is larger. Between two portions the delivery
 /// checks which recipients keep up.
@@ -77,10 +77,10 @@ impl<R> Queue<R> {
     }
 
     /// Appends a message whose text `write` produces.
-    pub(super) fn send(&mut self, to: Audience<R>, treatment: Treatment, write: impl FnOnce(&mut Vec<u8>)) {
-        let portion = self.portion(treatment.filtered, PORTION);
+    pub(super) fn send(&mut self, to: Audience<R>, policy: DeliveryPolicy, write: impl FnOnce(&mut Vec<u8>)) {
+        let portion = self.portion(policy.filtered, PORTION);
         let before = portion.bytes();
-        portion.send(to, treatment, write);
+        portion.send(to, policy, write);
         let bytes = portion.bytes() - before;
         self.ops += 1;
         self.bytes += bytes;
@@ -134,17 +134,17 @@ mod tests {
     use crate::id::{ConnectionId, UserId};
     use crate::wire::{Object, PresenceKind};
 
-    const FILTERED: Treatment = Treatment { filtered: true, ..Treatment::BROADCAST };
+    const FILTERED: DeliveryPolicy = DeliveryPolicy { filtered: true, ..DeliveryPolicy::BROADCAST };
 
     /// A queue from a word: a letter is a message that says it, filtered if it is a capital; `+` is a presence change
     /// and `-` an operation that says nothing.
     fn queue(word: &str) -> Queue<()> {
         let mut queue = Queue::default();
         for letter in word.chars() {
-            let treatment = if letter.is_uppercase() { FILTERED } else { Treatment::BROADCAST };
+            let policy = if letter.is_uppercase() { FILTERED } else { DeliveryPolicy::BROADCAST };
             match op(letter) {
                 Some(op) => queue.push(op),
-                None => queue.send(Audience::All, treatment, |out| out.push(letter as u8)),
+                None => queue.send(Audience::All, policy, |out| out.push(letter as u8)),
             }
         }
         queue
@@ -186,7 +186,7 @@ mod tests {
     fn lengths(texts: &[usize]) -> Vec<Vec<usize>> {
         let mut queue = Queue::<()>::default();
         for length in texts {
-            queue.send(Audience::All, Treatment::BROADCAST, |out| out.resize(out.len() + length, b'x'));
+            queue.send(Audience::All, DeliveryPolicy::BROADCAST, |out| out.resize(out.len() + length, b'x'));
         }
         let mut portions = Vec::new();
         while !queue.is_empty() {

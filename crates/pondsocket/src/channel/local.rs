@@ -9,7 +9,7 @@ use pondsocket_proto::wire::{Json, Object};
 use super::{BoundMembership, Channel, no_such_member, not_found, user_id};
 use crate::context::LeaveReason;
 use crate::endpoint::Live;
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::error::{Error, Result};
 use crate::metrics::Limit;
 
@@ -75,7 +75,7 @@ impl Channel {
         &self,
         user: &str,
         reason: LeaveReason,
-        take: impl FnOnce(&mut Core<Arc<Link>>, &UserId) -> Result<Removal, NotMember>,
+        take: impl FnOnce(&mut Core<Arc<ConnectionHandle>>, &UserId) -> Result<Removal, NotMember>,
     ) -> Result<()> {
         let user = user_id(user)?;
         let (live, removal) = self.change_live(user.as_str(), |channel| take(channel, &user).map_err(not_found))?;
@@ -84,7 +84,11 @@ impl Channel {
     }
 
     /// Changes a member of the live channel, or fails with 404 if there is none: nobody here is a member then.
-    pub(super) fn change<T>(&self, user: &str, change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>) -> Result<T> {
+    pub(super) fn change<T>(
+        &self,
+        user: &str,
+        change: impl FnOnce(&mut Core<Arc<ConnectionHandle>>) -> Result<T>,
+    ) -> Result<T> {
         self.change_live(user, change).map(|(_, answer)| answer)
     }
 
@@ -92,11 +96,11 @@ impl Channel {
     fn change_live<T>(
         &self,
         user: &str,
-        change: impl FnOnce(&mut Core<Arc<Link>>) -> Result<T>,
+        change: impl FnOnce(&mut Core<Arc<ConnectionHandle>>) -> Result<T>,
     ) -> Result<(Arc<Live>, T)> {
         let own = self.own.as_ref().filter(|own| own.user.as_str() == user);
         // Looked at under the lock that the change is made under: the user may leave and come back in between.
-        let mut change = |channel: &mut Core<Arc<Link>>| match own {
+        let mut change = |channel: &mut Core<Arc<ConnectionHandle>>| match own {
             Some(own) if !own.is_member(channel) => Err(no_such_member()),
             _ => change(channel),
         };
@@ -118,7 +122,7 @@ impl Channel {
 
 impl BoundMembership {
     /// Returns whether the membership lives, in the live channel that it is of.
-    fn is_member(&self, channel: &Core<Arc<Link>>) -> bool {
+    fn is_member(&self, channel: &Core<Arc<ConnectionHandle>>) -> bool {
         let member = channel.local_members().member(self.user.as_str());
         member.is_some_and(|member| self.membership.is_some_and(|(_, own)| own == member.membership))
     }

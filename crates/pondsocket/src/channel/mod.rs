@@ -310,8 +310,8 @@ impl Channel {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return };
         let connections: Vec<_> = live.read(|channel| channel.local_members().connections().collect());
         for connection in connections {
-            if let Some(link) = self.endpoint.connection(connection) {
-                link.end(disconnected("the channel was closed"));
+            if let Some(handle) = self.endpoint.connection(connection) {
+                handle.end(disconnected("the channel was closed"));
             }
         }
     }

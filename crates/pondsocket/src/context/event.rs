@@ -14,7 +14,7 @@ use super::route::{Routed, route_methods};
 use crate::channel::{BoundMembership, Channel, Lossy};
 use crate::delivery::Delivery;
 use crate::endpoint::{BroadcastSource, Connection, EndpointInner, Live};
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::error::{Error, InCall, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::encode::with_reply;
@@ -49,7 +49,7 @@ impl EventMessage {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) endpoint: Arc<EndpointInner>,
-    pub(crate) link: Arc<Link>,
+    pub(crate) handle: Arc<ConnectionHandle>,
     pub(crate) channel: Arc<Live>,
     pub(crate) slot: Slot,
     /// The membership whose message it is.
@@ -69,13 +69,13 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn new(
         endpoint: &Arc<EndpointInner>,
-        link: &Arc<Link>,
+        handle: &Arc<ConnectionHandle>,
         ChannelMembership { live, slot, id: membership }: ChannelMembership,
         EventMessage { event, request_id, payload }: EventMessage,
     ) -> Arc<Call> {
         Arc::new(Call {
             endpoint: Arc::clone(endpoint),
-            link: Arc::clone(link),
+            handle: Arc::clone(handle),
             channel: live,
             slot,
             membership,
@@ -171,12 +171,12 @@ impl EventContext {
 
     /// The id of the user who sent it.
     pub fn user_id(&self) -> &str {
-        self.call.link.user().as_str()
+        self.call.handle.user().as_str()
     }
 
     /// The id of the connection that sent it.
     pub fn connection_id(&self) -> String {
-        self.call.link.id().to_string()
+        self.call.handle.id().to_string()
     }
 
     /// The member who sent it, as it is now; as it was when it left, if it has, also if the user is back.
@@ -189,7 +189,7 @@ impl EventContext {
             self.call.channel.read(|channel| channel.local_members().member(self.user_id()).filter(is_mine).cloned());
         let departed = || self.call.departed.get()?.as_ref().map(|gone| gone.member.clone());
         let member = member.or_else(departed).ok_or_else(not_a_member).in_call("ctx.user")?;
-        Ok(User::of(self.call.link.user().clone(), member))
+        Ok(User::of(self.call.handle.user().clone(), member))
     }
 
     /// One assign of the member.
@@ -255,7 +255,7 @@ impl EventContext {
 
     /// The connection that sent it, to act on or to keep.
     pub fn connection(&self) -> Connection {
-        Connection(Arc::clone(&self.call.link))
+        Connection(Arc::clone(&self.call.handle))
     }
 
     /// The channel, to act on or to keep. What it does to the member who sent the message it does to this membership
@@ -263,7 +263,7 @@ impl EventContext {
     pub fn channel(&self) -> Channel {
         let call = &self.call;
         let own = BoundMembership {
-            user: call.link.user().clone(),
+            user: call.handle.user().clone(),
             membership: Some((call.channel.serial, call.membership)),
         };
         Channel::new(&call.endpoint, call.channel.name.clone()).bound(own).answering(&call.received)
@@ -356,7 +356,7 @@ impl EventContext {
             if call.replied.swap(true, Ordering::Relaxed) {
                 return Ok(());
             }
-            match call.channel.reply(&call.link, call.slot, text, call.channel.treatment(event)) {
+            match call.channel.reply(&call.handle, call.slot, text, call.channel.delivery_policy(event)) {
                 Err(Refused::Full(_)) => {
                     call.replied.store(false, Ordering::Relaxed);
                     Err(call.endpoint.queue_is_full(&call.channel.name))
@@ -397,7 +397,7 @@ impl EventContext {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        let to = Target::ExceptConnection((self.call.slot, self.call.link.id()));
+        let to = Target::ExceptConnection((self.call.slot, self.call.handle.id()));
         self.send(&to, event, payload).in_call("ctx.broadcast_from")
     }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::route::{Routed, route_methods};
 use crate::channel::{Channel, Lossy};
 use crate::endpoint::{Connection, EndpointInner};
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::error::{Error, InCall, Result, encoding};
 use crate::handler::{Context, sealed};
 use crate::json::decode;
@@ -27,7 +27,7 @@ use crate::user::User;
 #[derive(Debug)]
 pub struct JoinContext {
     pub(crate) endpoint: Arc<EndpointInner>,
-    pub(crate) link: Arc<Link>,
+    pub(crate) handle: Arc<ConnectionHandle>,
     pub(crate) lobby: usize,
     pub(crate) name: ChannelName,
     pub(crate) route: Match,
@@ -74,7 +74,7 @@ impl JoinContext {
     /// # Errors
     /// 404 if it is not set, 500 if it is of another type.
     pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        decode::assign(key, self.link.assigns().get(key)).in_call("ctx.assign")
+        decode::assign(key, self.handle.assigns().get(key)).in_call("ctx.assign")
     }
 
     /// All assigns of the connection, as a struct or map.
@@ -82,7 +82,7 @@ impl JoinContext {
     /// # Errors
     /// 500 if they don't fit.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::assigns(&self.link.assigns()).in_call("ctx.assigns")
+        decode::assigns(&self.handle.assigns()).in_call("ctx.assigns")
     }
 
     /// Sets an assign of the *connection*: this join's membership starts with it, and later joins see it.
@@ -91,17 +91,17 @@ impl JoinContext {
     /// 500 if the value does not serialise, 413 if the assigns would be larger than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding);
-        value.and_then(|value| self.link.assign(key, value)).in_call("ctx.set_assign")
+        value.and_then(|value| self.handle.assign(key, value)).in_call("ctx.set_assign")
     }
 
     /// The id of the joining user.
     pub fn user_id(&self) -> &str {
-        self.link.user().as_str()
+        self.handle.user().as_str()
     }
 
     /// The id of the joining connection.
     pub fn connection_id(&self) -> String {
-        self.link.id().to_string()
+        self.handle.id().to_string()
     }
 
     /// The joining user: its id and the connection's assigns. It has no presence yet, unless another of its
@@ -109,12 +109,12 @@ impl JoinContext {
     pub fn user(&self) -> User {
         let member = self.channel().member(self.user_id());
         let presence = member.and_then(|member| member.presence);
-        User { id: self.link.user().clone(), assigns: self.link.assigns(), presence }
+        User { id: self.handle.user().clone(), assigns: self.handle.assigns(), presence }
     }
 
     /// The joining connection, to act on or to keep.
     pub fn connection(&self) -> Connection {
-        Connection(Arc::clone(&self.link))
+        Connection(Arc::clone(&self.handle))
     }
 
     /// The channel, as those outside of it see it.

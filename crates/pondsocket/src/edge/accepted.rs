@@ -9,8 +9,8 @@ use crate::context::Connected;
 use crate::edge::connection::{ConnectionTask, Permits, Transport};
 use crate::endpoint::EndpointInner;
 use crate::engine::framing::Framing;
+use crate::engine::handle::{ConnectionHandle, Identity, Terms};
 use crate::engine::ids;
-use crate::engine::link::{Identity, Link, Terms};
 use crate::engine::outbox::Writer;
 
 /// See the module.
@@ -22,18 +22,23 @@ pub(crate) struct AcceptedConnection {
 
 impl AcceptedConnection {
     /// Makes what others hold of the connection.
-    pub(crate) fn link(self, endpoint: &Arc<EndpointInner>, framing: Framing, writer: Writer) -> LinkedConnection {
+    pub(crate) fn with_handle(
+        self,
+        endpoint: &Arc<EndpointInner>,
+        framing: Framing,
+        writer: Writer,
+    ) -> LinkedConnection {
         let AcceptedConnection { identity, connected, permits } = self;
         let settings = endpoint.settings();
         let terms = Terms { framing, outboxes: Arc::clone(&settings.outboxes), max_assigns: settings.max_assigns_size };
-        let link = Link::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
-        LinkedConnection { link, endpoint: Arc::clone(endpoint), replies: connected.replies, permits }
+        let handle = ConnectionHandle::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
+        LinkedConnection { handle, endpoint: Arc::clone(endpoint), replies: connected.replies, permits }
     }
 }
 
-/// The same with a link.
+/// The same with a handle.
 pub(crate) struct LinkedConnection {
-    pub(crate) link: Arc<Link>,
+    pub(crate) handle: Arc<ConnectionHandle>,
     endpoint: Arc<EndpointInner>,
     replies: Vec<(String, Object)>,
     permits: Permits,
@@ -43,17 +48,17 @@ impl LinkedConnection {
     /// Makes the connection, with the messages that it begins with queued: nothing can come before them, since it is in
     /// no channel. The client is told this id.
     pub(crate) fn into_task<T: Transport>(self, transport: T, id: &str) -> ConnectionTask<T> {
-        let LinkedConnection { link, endpoint, replies, permits } = self;
-        let connection = ConnectionTask::new(transport, endpoint, Arc::clone(&link), permits);
+        let LinkedConnection { handle, endpoint, replies, permits } = self;
+        let connection = ConnectionTask::new(transport, endpoint, Arc::clone(&handle), permits);
         let mut text = Vec::new();
         let request_id = RequestId::from_u128(ids::fresh());
         server::connection(&mut text, id, request_id.as_str());
-        link.send_text(&text);
+        handle.send_text(&text);
         for (event, payload) in replies {
             text.clear();
             let request_id = RequestId::from_u128(ids::fresh());
             server::message(&mut text, Action::System, &event, GATEWAY, request_id.as_str(), payload.as_str());
-            link.send_text(&text);
+            handle.send_text(&text);
         }
         connection
     }

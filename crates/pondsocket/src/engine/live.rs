@@ -1,7 +1,7 @@
-//! A live channel: its state behind one lock, and the baton that says who delivers.
+//! A live channel: its state behind one lock, and the delivery token, which says who delivers.
 //!
 //! Changes append to the channel's queue under the lock and return; the lock's order is the total order in which
-//! members hear of them. Delivery runs outside user code, by one holder of the baton at a time, which is whoever
+//! members hear of them. Delivery runs outside user code, by one holder of the delivery token at a time, which is whoever
 //! took the list of recipients out of the lock. It takes a portion of the queue and makes one write per recipient, so
 //! that what arrived meanwhile is behind it. Then it waits for those recipients that were too far behind to take it:
 //! while it waits the queue fills up, and those who publish are not read.
@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pondsocket_proto::channel::{
-    Audience, Batch, Channel, ChannelLimits, Class, Encoded, Listener, Loss, NotMember, Outbound, Piece, Plan,
-    Reception, Recipients, Refused, Run, Slot, Treatment,
+    Audience, Batch, Channel, ChannelLimits, Class, DeliveryPolicy, DropPolicy, Encoded, Listener, NotMember, Outbound,
+    Piece, Plan, Reception, Recipients, Refused, Run, Slot,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use tokio::time::Instant;
@@ -57,10 +57,10 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     /// Takes one message that is not framed yet. It may be called under the channel's lock: what must not be done there
     /// is what it gives.
     fn send(&self, text: &[u8]) -> impl FnOnce();
-    /// A channel that it is not in has something for it: a farewell will follow.
-    fn expect_farewell(&self);
+    /// A channel that it is not in has something for it: a flush marker will follow.
+    fn expect_flush_marker(&self);
     /// It has had everything of a channel that it is not in.
-    fn farewell(&self);
+    fn receive_flush_marker(&self);
 }
 
 /// A recipient's answer to messages for it.
@@ -82,10 +82,10 @@ pub(crate) struct Pacing {
 
 /// The lobby's rules for the messages of a channel.
 pub(crate) trait Rules<R>: Send + Sync {
-    /// The treatment of messages of this event.
-    fn treatment(&self, event: &str) -> Treatment;
+    /// The policy of messages of this event.
+    fn delivery_policy(&self, event: &str) -> DeliveryPolicy;
     /// Decides about one filtered message, given as its text.
-    fn gate<'a>(&'a self, text: &'a [u8]) -> Box<dyn Gate<R> + 'a>;
+    fn filter<'a>(&'a self, text: &'a [u8]) -> Box<dyn OutgoingFilter<R> + 'a>;
     /// A channel has got its first member.
     fn opened(&self, name: &str);
     /// Its last one has gone, and everything has been delivered.
@@ -106,12 +106,12 @@ pub(crate) trait Replication: Send + Sync {
 }
 
 /// The decisions about one filtered message, for each recipient.
-pub(crate) trait Gate<R>: Send {
-    fn decide(&mut self, to: &R, listener: &Listener) -> Verdict;
+pub(crate) trait OutgoingFilter<R>: Send {
+    fn decide(&mut self, to: &R, listener: &Listener) -> FilterDecision;
 }
 
 /// An outgoing handler's decision.
-pub(crate) enum Verdict {
+pub(crate) enum FilterDecision {
     Pass,
     Block,
     /// Another text in its place.
@@ -143,7 +143,7 @@ pub(crate) struct LiveChannel<R: Recipient> {
 struct Core<R> {
     channel: Channel<R>,
     /// There while nobody delivers.
-    baton: Option<Recipients<R>>,
+    token: Option<Recipients<R>>,
     /// Those who wait for room in the queue.
     waiting: Vec<Waker>,
     /// For how long members may still be waited for in vain.
@@ -176,13 +176,13 @@ impl<R> Core<R> {
     /// The outcome of a change, right after it.
     fn outcome(&mut self) -> Outcome {
         self.report();
-        let has_work = self.baton.is_some() && self.channel.has_queued();
+        let has_work = self.token.is_some() && self.channel.has_queued();
         Outcome { has_work, is_crowded: self.channel.is_crowded() }
     }
 
     /// Returns `true` if nothing is on its way to anybody.
     fn is_quiet(&self) -> bool {
-        self.baton.is_some() && !self.channel.has_queued()
+        self.token.is_some() && !self.channel.has_queued()
     }
 }
 
@@ -197,7 +197,7 @@ impl<R: Recipient> LiveChannel<R> {
         let channel = Channel::new(name.clone(), limits, ids::fresh);
         let core = Core {
             channel: if replication.is_some() { channel.replicated() } else { channel },
-            baton: Some(Recipients::default()),
+            token: Some(Recipients::default()),
             waiting: Vec::new(),
             allowance: Allowance::new(pacing.budget),
             charge: Charge::new(memory),
@@ -218,9 +218,9 @@ impl<R: Recipient> LiveChannel<R> {
         }
     }
 
-    /// The treatment of messages of this event.
-    pub(crate) fn treatment(&self, event: &str) -> Treatment {
-        self.rules.treatment(event)
+    /// The policy of messages of this event.
+    pub(crate) fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
+        self.rules.delivery_policy(event)
     }
 
     /// Changes the channel; what that means for its members is delivered soon. `Err` gives the change back: the
@@ -250,7 +250,7 @@ impl<R: Recipient> LiveChannel<R> {
     /// Does what follows from a change, or notes it for the end of the scope.
     fn follow(self: &Arc<Self>, Outcome { has_work, is_crowded }: Outcome) {
         if has_work || is_crowded {
-            settle_soon(self, is_crowded);
+            flush_soon(self, is_crowded);
         }
     }
 
@@ -283,12 +283,12 @@ impl<R: Recipient> LiveChannel<R> {
         to: &R,
         slot: Slot,
         text: &[u8],
-        treatment: Treatment,
+        policy: DeliveryPolicy,
     ) -> Result<(), Refused> {
         let connection = to.connection();
         let mut core = self.core.lock();
-        if !core.is_quiet() || treatment.filtered {
-            let replied = core.channel.reply(slot, connection, text, treatment);
+        if !core.is_quiet() || policy.filtered {
+            let replied = core.channel.reply(slot, connection, text, policy);
             let outcome = core.outcome();
             drop(core);
             self.follow(outcome);
@@ -311,36 +311,36 @@ impl<R: Recipient> LiveChannel<R> {
             drop(core);
             return told();
         }
-        // Whoever holds the baton, or is about to take it for what is queued, delivers this too.
-        to.expect_farewell();
+        // Whoever holds the token, or is about to take it for what is queued, delivers this too.
+        to.expect_flush_marker();
         core.channel.tell(to.clone(), text);
-        core.channel.farewell(to.clone());
+        core.channel.push_flush_marker(to.clone());
         let outcome = core.outcome();
         drop(core);
         self.follow(outcome);
     }
 
     /// Starts delivery if there is something to deliver and nobody does.
-    fn settle(self: &Arc<Self>) {
-        self.take_baton().into_iter().for_each(Delivery::start);
+    fn flush(self: &Arc<Self>) {
+        self.take_token().into_iter().for_each(Delivery::start);
     }
 
     /// Somebody is not in the channel any more: what is still on its way to it comes before a close frame of ours.
-    pub(crate) fn farewell(self: &Arc<Self>, to: &R) {
-        to.expect_farewell();
-        if self.change(|channel| channel.farewell(to.clone())).is_err() {
+    pub(crate) fn send_flush_marker(self: &Arc<Self>, to: &R) {
+        to.expect_flush_marker();
+        if self.change(|channel| channel.push_flush_marker(to.clone())).is_err() {
             // It has closed, and so has delivered everything.
-            to.farewell();
+            to.receive_flush_marker();
         }
     }
 
-    /// Takes the baton, if there is work and nobody holds it.
-    pub(crate) fn take_baton(self: &Arc<Self>) -> Option<Delivery<R>> {
+    /// Takes the token, if there is work and nobody holds it.
+    pub(crate) fn take_token(self: &Arc<Self>) -> Option<Delivery<R>> {
         let mut core = self.core.lock();
         if !core.channel.has_queued() {
             return None;
         }
-        let recipients = core.baton.take()?;
+        let recipients = core.token.take()?;
         Some(Delivery { channel: Arc::clone(self), recipients: Some(recipients), stage: Stage::AtHome })
     }
 
@@ -382,7 +382,7 @@ impl<R: Recipient> fmt::Debug for LiveChannel<R> {
 }
 
 /// The right to deliver, and the duty to go on until the queue is empty. Dropped in the midst of it, by a panic or
-/// the end of the runtime, it gives the baton back, and another delivery goes on with what is left.
+/// the end of the runtime, it gives the token back, and another delivery goes on with what is left.
 pub(crate) struct Delivery<R: Recipient> {
     channel: Arc<LiveChannel<R>>,
     recipients: Option<Recipients<R>>,
@@ -430,7 +430,7 @@ impl<R: Recipient> Delivery<R> {
         }
     }
 
-    /// The next batch, or the baton is laid down: one step under the lock, so that nothing is ever stranded.
+    /// The next batch, or the token is laid down: one step under the lock, so that nothing is ever stranded.
     pub(crate) fn next(&mut self) -> Option<Batch<R>> {
         let mut core = self.channel.core.lock();
         if core.channel.has_queued() {
@@ -444,7 +444,7 @@ impl<R: Recipient> Delivery<R> {
             self.channel.rules.took(batch.len());
             return Some(batch);
         }
-        core.baton = self.recipients.take();
+        core.token = self.recipients.take();
         core.delivering = 0;
         core.report();
         let ended = core.channel.local_members().connection_count() == 0;
@@ -503,20 +503,20 @@ impl<R: Recipient> Delivery<R> {
     async fn deliver_filtered(&mut self, batch: &Batch<R>) {
         let Some(recipients) = &self.recipients else { return };
         let mut writes = 0;
-        for (audience, text, treatment) in batch.messages() {
-            let mut gate = self.channel.rules.gate(text);
+        for (audience, text, policy) in batch.messages() {
+            let mut filter = self.channel.rules.filter(text);
             let mut passed = Vec::new();
             for (slot, reception) in hearers(recipients, audience) {
                 let to = &reception.to;
                 // Whoever receives sits there, or did when it left.
                 let Some(listener) = batch.listener(slot) else { continue };
                 debug_assert_eq!(listener.connection, to.connection());
-                let frame = match gate.decide(to, listener) {
-                    Verdict::Pass => shared_frame(&mut passed, to.framing(), text, &self.channel.memory),
-                    Verdict::Replace(text) => counted(&self.channel.memory, to.framing().frame(&text)),
-                    Verdict::Block => continue,
+                let frame = match filter.decide(to, listener) {
+                    FilterDecision::Pass => shared_frame(&mut passed, to.framing(), text, &self.channel.memory),
+                    FilterDecision::Replace(text) => counted(&self.channel.memory, to.framing().frame(&text)),
+                    FilterDecision::Block => continue,
                 };
-                let run = [one_frame(frame, treatment.loss)];
+                let run = [one_frame(frame, policy.drop_policy)];
                 while to.deliver(self.channel.serial, &run) == Reached::Behind {
                     self.channel.wait_for(to).await;
                 }
@@ -550,22 +550,22 @@ fn shared_frame(known: &mut Vec<(Framing, Bytes)>, framing: Framing, text: &[u8]
     frame
 }
 
-fn one_frame(buffer: Bytes, loss: Loss) -> Run<Bytes> {
-    Run { range: 0..buffer.len(), buffer, frames: 1, loss }
+fn one_frame(buffer: Bytes, drop_policy: DropPolicy) -> Run<Bytes> {
+    Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy }
 }
 
 impl<R: Recipient> Drop for Delivery<R> {
     fn drop(&mut self) {
         let Some(recipients) = self.recipients.take() else { return };
         let mut core = self.channel.core.lock();
-        core.baton = Some(recipients);
+        core.token = Some(recipients);
         core.delivering = 0;
         core.report();
         drop(core);
         // Whoever has appended in the meantime relies on this delivery.
         match self.stage {
-            Stage::AtHome => self.channel.take_baton().into_iter().for_each(Delivery::start_here),
-            Stage::Begun => self.channel.settle(),
+            Stage::AtHome => self.channel.take_token().into_iter().for_each(Delivery::start_here),
+            Stage::Begun => self.channel.flush(),
             // No runtime is left. The next change tries again.
             Stage::Here => {}
         }
@@ -635,8 +635,8 @@ impl<R: Recipient> Encodings<'_, R> {
         let encoded = self.encoded(to.framing());
         let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
         let reached = deliver(to, channel, &runs);
-        if reached == Reached::Done && pieces.iter().any(|piece| matches!(piece, Piece::Farewell(_))) {
-            to.farewell();
+        if reached == Reached::Done && pieces.iter().any(|piece| matches!(piece, Piece::FlushMarker(_))) {
+            to.receive_flush_marker();
         }
         reached
     }
@@ -656,10 +656,10 @@ fn deliver<R: Recipient>(to: &R, channel: u64, runs: &[Run<Bytes>]) -> Reached {
     if runs.is_empty() { Reached::Done } else { to.deliver(channel, runs) }
 }
 
-/// An entry of a [`Scope`]: a channel, whatever it delivers to.
-pub(crate) trait Settle: Send {
+/// An entry of a [`FlushScope`]: a channel, whatever it delivers to.
+pub(crate) trait Flush: Send {
     #[doc(hidden)]
-    fn settle(&self);
+    fn flush(&self);
     #[doc(hidden)]
     fn is(&self, other: *const ()) -> bool;
     /// As [`LiveChannel::poll_room`].
@@ -668,9 +668,9 @@ pub(crate) trait Settle: Send {
 
 struct Unsettled<R: Recipient>(Arc<LiveChannel<R>>);
 
-impl<R: Recipient> Settle for Unsettled<R> {
-    fn settle(&self) {
-        self.0.settle();
+impl<R: Recipient> Flush for Unsettled<R> {
+    fn flush(&self) {
+        self.0.flush();
     }
 
     fn is(&self, other: *const ()) -> bool {
@@ -683,57 +683,57 @@ impl<R: Recipient> Settle for Unsettled<R> {
 }
 
 thread_local! {
-    static SCOPE: RefCell<Option<Changed>> = const { RefCell::new(None) };
+    static FLUSH_SCOPE: RefCell<Option<Changed>> = const { RefCell::new(None) };
 }
 
-/// The channels that were changed within a [`Scope`].
+/// The channels that were changed within a [`FlushScope`].
 #[derive(Default)]
 struct Changed {
-    channels: Vec<Box<dyn Settle>>,
+    channels: Vec<Box<dyn Flush>>,
     /// One of them has as much queued as it may have.
     is_crowded: bool,
 }
 
 /// While it lives, channels that this thread changes are settled at its end, once each, and not at every change:
 /// a connection's task opens one around all that it handles of one read.
-pub(crate) struct Scope {
+pub(crate) struct FlushScope {
     outermost: bool,
 }
 
-impl Scope {
-    pub(crate) fn enter() -> Scope {
-        SCOPE.with_borrow_mut(|scope| {
+impl FlushScope {
+    pub(crate) fn enter() -> FlushScope {
+        FLUSH_SCOPE.with_borrow_mut(|scope| {
             let outermost = scope.is_none();
             scope.get_or_insert_default();
-            Scope { outermost }
+            FlushScope { outermost }
         })
     }
 
     /// Settles the channels that were changed, and gives them.
-    pub(crate) fn finish(self) -> Vec<Box<dyn Settle>> {
+    pub(crate) fn finish(self) -> Vec<Box<dyn Flush>> {
         let changed = self.take();
-        changed.iter().for_each(|channel| channel.settle());
+        changed.iter().for_each(|channel| channel.flush());
         changed
     }
 
     /// Returns whether so much was published within the current scope that whoever does so should pause.
     pub(crate) fn is_crowded() -> bool {
-        SCOPE.with_borrow(|scope| scope.as_ref().is_some_and(|changed| changed.is_crowded))
+        FLUSH_SCOPE.with_borrow(|scope| scope.as_ref().is_some_and(|changed| changed.is_crowded))
     }
 
-    fn take(&self) -> Vec<Box<dyn Settle>> {
-        if self.outermost { SCOPE.take().unwrap_or_default().channels } else { Vec::new() }
+    fn take(&self) -> Vec<Box<dyn Flush>> {
+        if self.outermost { FLUSH_SCOPE.take().unwrap_or_default().channels } else { Vec::new() }
     }
 }
 
-impl Drop for Scope {
+impl Drop for FlushScope {
     fn drop(&mut self) {
-        self.take().iter().for_each(|channel| channel.settle());
+        self.take().iter().for_each(|channel| channel.flush());
     }
 }
 
-fn settle_soon<R: Recipient>(channel: &Arc<LiveChannel<R>>, is_crowded: bool) {
-    let at_once = SCOPE.with_borrow_mut(|scope| match scope {
+fn flush_soon<R: Recipient>(channel: &Arc<LiveChannel<R>>, is_crowded: bool) {
+    let at_once = FLUSH_SCOPE.with_borrow_mut(|scope| match scope {
         Some(changed) => {
             let known = changed.channels.last().is_some_and(|last| last.is(Arc::as_ptr(channel).cast()));
             if !known {
@@ -745,6 +745,6 @@ fn settle_soon<R: Recipient>(channel: &Arc<LiveChannel<R>>, is_crowded: bool) {
         None => true,
     });
     if at_once {
-        channel.settle();
+        channel.flush();
     }
 }

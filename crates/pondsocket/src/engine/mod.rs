@@ -2,9 +2,9 @@
 //! for its metrics.
 
 pub(crate) mod framing;
+pub(crate) mod handle;
 pub(crate) mod hub;
 pub(crate) mod ids;
-pub(crate) mod link;
 pub(crate) mod live;
 pub(crate) mod outbox;
 pub(crate) mod pace;

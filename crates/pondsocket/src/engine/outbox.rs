@@ -1,6 +1,6 @@
 //! The queue of one client: whole frames, bounded, in order.
 //!
-//! The outbox is a plain struct behind one short lock (see [`Link`](crate::engine::link::Link)), which is held across a
+//! The outbox is a plain struct behind one short lock (see [`ConnectionHandle`](crate::engine::handle::ConnectionHandle)), which is held across a
 //! non-blocking write but never across a wait. While it is empty, whoever delivers writes to the socket itself; what
 //! the socket does not take is queued, and from then on the connection's task writes it out. What is meant for an event
 //! stream is taken by the body of its HTTP answer.
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::{Buf, Bytes};
-use pondsocket_proto::channel::{Loss, Run, SlowClient};
+use pondsocket_proto::channel::{DropPolicy, Run, SlowClient};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
@@ -171,7 +171,7 @@ struct Before {
 struct Entry {
     bytes: Bytes,
     frames: usize,
-    loss: Loss,
+    drop_policy: DropPolicy,
     channel: u64,
     /// Its bytes are of this outbox alone. Those of a buffer that several share are counted with the buffer.
     own: bool,
@@ -195,7 +195,7 @@ pub(crate) struct Outbox {
     was_cut: bool,
     /// The reason of its end, once that is known.
     closure: Option<Box<Closure>>,
-    /// The number of those that have to say farewell before a close frame of ours: the channels that it has left, or
+    /// The number of those that have to send a flush marker before a close frame of ours: the channels that it has left, or
     /// that had an answer for it, and the connection's task.
     expected: u32,
     framing: Framing,
@@ -248,8 +248,8 @@ impl Outbox {
         self.closure.get_or_insert_with(|| Box::new(closure));
     }
 
-    /// A channel that has something for this connection, which is not in it any more, will say farewell.
-    pub(crate) fn expect_farewell(&mut self) {
+    /// A channel that has something for this connection, which is not in it any more, will send a flush marker.
+    pub(crate) fn expect_flush_marker(&mut self) {
         self.expected += 1;
     }
 
@@ -350,7 +350,7 @@ impl Outbox {
         let waiting = self.queue.len();
         for run in runs {
             let bytes = run.buffer.slice(run.range.clone());
-            self.push(Entry { bytes, frames: run.frames as usize, loss: run.loss, channel, own: false });
+            self.push(Entry { bytes, frames: run.frames as usize, drop_policy: run.drop_policy, channel, own: false });
         }
         self.take_off(written);
         for entry in self.queue.range_mut(waiting..) {
@@ -474,16 +474,16 @@ impl Outbox {
         let Some(head) = self.queue.front_mut().filter(|_| started > 0) else { return };
         let bytes = head.bytes.split_off(started);
         let rest = Entry { bytes, frames: head.frames - 1, ..*head };
-        (head.frames, head.loss) = (1, Loss::Never);
+        (head.frames, head.drop_policy) = (1, DropPolicy::Never);
         if rest.frames > 0 {
             self.queue.insert(1, rest);
         }
     }
 
     fn policy(&self, at: usize, bounds: Bounds) -> Option<SlowClient> {
-        match self.queue[at].loss {
-            Loss::Policy(policy) => Some(policy.unwrap_or(bounds.policy)),
-            Loss::Never | Loss::Outdated | Loss::Partial => None,
+        match self.queue[at].drop_policy {
+            DropPolicy::SlowClient(policy) => Some(policy.unwrap_or(bounds.policy)),
+            DropPolicy::Never | DropPolicy::Outdated | DropPolicy::Partial => None,
         }
     }
 
@@ -491,17 +491,17 @@ impl Outbox {
     fn shed_outdated(&mut self) {
         let mut newer = Vec::new();
         for at in (0..self.queue.len()).rev() {
-            let Entry { loss, channel, .. } = self.queue[at];
+            let Entry { drop_policy, channel, .. } = self.queue[at];
             let has_newer = newer.contains(&channel);
-            let keep = match loss {
-                Loss::Outdated => usize::from(!has_newer),
-                Loss::Partial if has_newer => 0,
-                Loss::Partial | Loss::Never | Loss::Policy(_) => continue,
+            let keep = match drop_policy {
+                DropPolicy::Outdated => usize::from(!has_newer),
+                DropPolicy::Partial if has_newer => 0,
+                DropPolicy::Partial | DropPolicy::Never | DropPolicy::SlowClient(_) => continue,
             };
             while self.queue[at].frames > keep {
                 self.drop_first_frame(at);
             }
-            if loss == Loss::Outdated && !has_newer {
+            if drop_policy == DropPolicy::Outdated && !has_newer {
                 newer.push(channel);
             }
         }
@@ -566,7 +566,7 @@ impl Outbox {
 
     /// One of those who may still have something for this connection has nothing more; the last one lets the close
     /// frame follow.
-    pub(crate) fn farewell(&mut self) -> bool {
+    pub(crate) fn receive_flush_marker(&mut self) -> bool {
         self.expected -= 1;
         if self.expected > 0 || self.phase != Phase::Ending {
             return false;
@@ -695,7 +695,7 @@ impl Outbox {
     fn push_own(&mut self, bytes: Bytes) {
         let own = bytes.len() < COPY_BELOW;
         self.own_bytes += if own { bytes.len() } else { 0 };
-        self.push(Entry { bytes, frames: 1, loss: Loss::Never, channel: 0, own });
+        self.push(Entry { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, own });
     }
 
     fn push(&mut self, entry: Entry) {
@@ -711,7 +711,7 @@ impl Outbox {
         if let Some(rest) = rest {
             let bytes = Bytes::copy_from_slice(&rest);
             self.own_bytes = bytes.len();
-            self.push(Entry { bytes, frames: 1, loss: Loss::Never, channel: 0, own: true });
+            self.push(Entry { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, own: true });
         }
     }
 }
@@ -785,9 +785,15 @@ mod tests {
     }
 
     /// Delivers texts as one run.
-    fn deliver(outbox: &mut Outbox, channel: u64, texts: &[&str], loss: Loss, policy: SlowClient) -> Pushed {
+    fn deliver(
+        outbox: &mut Outbox,
+        channel: u64,
+        texts: &[&str],
+        drop_policy: DropPolicy,
+        policy: SlowClient,
+    ) -> Pushed {
         let buffer: Bytes = texts.iter().flat_map(|text| frame(text)).collect::<Vec<_>>().into();
-        let run = Run { range: 0..buffer.len(), buffer, frames: texts.len() as u32, loss };
+        let run = Run { range: 0..buffer.len(), buffer, frames: texts.len() as u32, drop_policy };
         outbox.deliver(channel, &[run], Bounds { policy, ..BOUNDS }, start).expect("not given up")
     }
 
@@ -822,7 +828,7 @@ mod tests {
     #[test]
     fn written_bytes_are_counted_frame_by_frame() {
         let mut outbox = outbox();
-        deliver(&mut outbox, 1, &["hello", "world"], Loss::Never, SlowClient::Disconnect);
+        deliver(&mut outbox, 1, &["hello", "world"], DropPolicy::Never, SlowClient::Disconnect);
         advance(&mut outbox, 3);
         assert_eq!((outbox.frames, outbox.bytes), (2, 11));
         advance(&mut outbox, 4);
@@ -834,7 +840,7 @@ mod tests {
     /// Delivers one frame at this time.
     fn deliver_at(outbox: &mut Outbox, text: &str, now: Instant) -> Result<Pushed, Closure> {
         let buffer = frame(text);
-        let run = Run { range: 0..buffer.len(), buffer, frames: 1, loss: Loss::Policy(None) };
+        let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::SlowClient(None) };
         outbox.deliver(1, &[run], BOUNDS, || now)
     }
 
@@ -934,7 +940,7 @@ mod tests {
     fn a_large_batch_alone_ends_nobody() {
         let (mut outbox, policy) = (outbox(), SlowClient::Disconnect);
         let texts = ["x"; 64];
-        assert!(deliver(&mut outbox, 1, &texts, Loss::Policy(None), policy).wake);
+        assert!(deliver(&mut outbox, 1, &texts, DropPolicy::SlowClient(None), policy).wake);
         assert!(deliver_at(&mut outbox, "y", start()).expect("it will catch up").behind);
         let late = start() + PACE.wait;
         assert_eq!(deliver_at(&mut outbox, "y", late), Err(TOO_SLOW), "but nothing was taken of it");
@@ -943,10 +949,10 @@ mod tests {
     #[test]
     fn presence_without_the_whole_list_makes_nothing_outdated() {
         let mut outbox = outbox();
-        deliver(&mut outbox, 1, &["p1"], Loss::Partial, SlowClient::DropNewest);
-        deliver(&mut outbox, 1, &["whole"], Loss::Outdated, SlowClient::DropNewest);
-        deliver(&mut outbox, 1, &["p2", "p3", "p4"], Loss::Partial, SlowClient::DropNewest);
-        let pushed = deliver(&mut outbox, 2, &["p5"], Loss::Partial, SlowClient::DropNewest);
+        deliver(&mut outbox, 1, &["p1"], DropPolicy::Partial, SlowClient::DropNewest);
+        deliver(&mut outbox, 1, &["whole"], DropPolicy::Outdated, SlowClient::DropNewest);
+        deliver(&mut outbox, 1, &["p2", "p3", "p4"], DropPolicy::Partial, SlowClient::DropNewest);
+        let pushed = deliver(&mut outbox, 2, &["p5"], DropPolicy::Partial, SlowClient::DropNewest);
         assert_eq!(pushed.dropped, Dropped::default());
         assert_eq!(texts(&outbox), "whole p2 p3 p4 p5", "what was before the list is outdated by it");
     }
@@ -955,9 +961,9 @@ mod tests {
     fn a_client_that_had_taken_everything_loses_nothing_of_a_large_batch() {
         for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
             let mut outbox = outbox();
-            let pushed = deliver(&mut outbox, 1, &["x"; 40], Loss::Policy(None), policy);
+            let pushed = deliver(&mut outbox, 1, &["x"; 40], DropPolicy::SlowClient(None), policy);
             assert_eq!((pushed.dropped, pushed.depth), (Dropped::default(), 40));
-            let pushed = deliver(&mut outbox, 1, &["y"], Loss::Policy(None), policy);
+            let pushed = deliver(&mut outbox, 1, &["y"], DropPolicy::SlowClient(None), policy);
             let Dropped { oldest, newest, .. } = pushed.dropped;
             assert_eq!((oldest + newest, pushed.depth), (37, 4), "but what comes behind it finds it waiting");
         }
@@ -965,10 +971,10 @@ mod tests {
 
     #[test]
     fn the_oldest_broadcasts_make_room_but_not_what_a_client_needs() {
-        let (mut outbox, oldest) = (outbox(), Loss::Policy(Some(SlowClient::DropOldest)));
+        let (mut outbox, oldest) = (outbox(), DropPolicy::SlowClient(Some(SlowClient::DropOldest)));
         send(&mut outbox, frame("ack"));
         deliver(&mut outbox, 1, &["1", "2"], oldest, SlowClient::Disconnect);
-        let pushed = deliver(&mut outbox, 1, &["3", "4", "5"], Loss::Policy(None), SlowClient::DropOldest);
+        let pushed = deliver(&mut outbox, 1, &["3", "4", "5"], DropPolicy::SlowClient(None), SlowClient::DropOldest);
         let dropped = Dropped { oldest: 2, ..Dropped::default() };
         assert_eq!((texts(&outbox).as_str(), pushed.dropped, pushed.depth), ("ack 3 4 5", dropped, 4));
         send(&mut outbox, frame("reply"));
@@ -977,7 +983,7 @@ mod tests {
 
     #[test]
     fn the_newest_broadcast_is_dropped_while_the_outbox_is_full() {
-        let (mut outbox, newest) = (outbox(), Loss::Policy(Some(SlowClient::DropNewest)));
+        let (mut outbox, newest) = (outbox(), DropPolicy::SlowClient(Some(SlowClient::DropNewest)));
         deliver(&mut outbox, 1, &["1", "2"], newest, SlowClient::Disconnect);
         let pushed = deliver(&mut outbox, 1, &["3", "4", "5"], newest, SlowClient::Disconnect);
         let dropped = Dropped { newest: 1, ..Dropped::default() };
@@ -992,11 +998,11 @@ mod tests {
     #[test]
     fn presence_is_dropped_only_if_a_newer_list_of_its_channel_follows() {
         let mut outbox = outbox();
-        deliver(&mut outbox, 1, &["a1", "a2"], Loss::Outdated, SlowClient::DropNewest);
-        deliver(&mut outbox, 2, &["b1"], Loss::Outdated, SlowClient::DropNewest);
-        deliver(&mut outbox, 1, &["x"], Loss::Policy(None), SlowClient::DropNewest);
+        deliver(&mut outbox, 1, &["a1", "a2"], DropPolicy::Outdated, SlowClient::DropNewest);
+        deliver(&mut outbox, 2, &["b1"], DropPolicy::Outdated, SlowClient::DropNewest);
+        deliver(&mut outbox, 1, &["x"], DropPolicy::SlowClient(None), SlowClient::DropNewest);
         assert_eq!(texts(&outbox), "a1 a2 b1 x", "nothing is dropped while there is room");
-        let pushed = deliver(&mut outbox, 1, &["a3"], Loss::Outdated, SlowClient::DropNewest);
+        let pushed = deliver(&mut outbox, 1, &["a3"], DropPolicy::Outdated, SlowClient::DropNewest);
         let dropped = Dropped { outdated: 2, ..Dropped::default() };
         assert_eq!((texts(&outbox).as_str(), pushed.dropped), ("b1 x a3", dropped));
     }
@@ -1005,7 +1011,7 @@ mod tests {
     fn a_frame_that_was_begun_is_not_dropped() {
         for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
             let mut outbox = outbox();
-            let broadcast = Loss::Policy(None);
+            let broadcast = DropPolicy::SlowClient(None);
             deliver(&mut outbox, 1, &["1", "2", "3", "4"], broadcast, policy);
             advance(&mut outbox, 1);
             deliver(&mut outbox, 1, &["5"], broadcast, policy);
@@ -1019,7 +1025,7 @@ mod tests {
     #[test]
     fn giving_up_keeps_the_rest_of_a_started_frame_so_that_the_close_frame_is_one() {
         let mut outbox = outbox();
-        deliver(&mut outbox, 1, &["hello", "world"], Loss::Never, SlowClient::Disconnect);
+        deliver(&mut outbox, 1, &["hello", "world"], DropPolicy::Never, SlowClient::Disconnect);
         advance(&mut outbox, 4);
         let mut close = Vec::new();
         ws::encode_close(1013, "too slow", &mut close);
@@ -1033,14 +1039,14 @@ mod tests {
     }
 
     #[test]
-    fn a_close_frame_waits_for_every_farewell() {
+    fn a_close_frame_waits_for_every_flush_marker() {
         let mut outbox = outbox();
         let closure = Closure { code: 1001, text: "bye".into(), reason: CloseReason::Shutdown };
         assert!(outbox.begin_end(closure));
-        outbox.expect_farewell();
-        assert!(!outbox.farewell());
+        outbox.expect_flush_marker();
+        assert!(!outbox.receive_flush_marker());
         send(&mut outbox, frame("last"));
-        assert!(outbox.farewell());
+        assert!(outbox.receive_flush_marker());
         let mut close = Vec::new();
         ws::encode_close(1001, "bye", &mut close);
         assert_eq!(queued(&outbox), [frame("last").to_vec(), close].concat());
@@ -1080,7 +1086,7 @@ mod tests {
         let mut outbox = outbox_of_a_body();
         let (large, small) = ("x".repeat(2 * BODY_TAKES), "x".repeat(BODY_TAKES / 3));
         let buffer: Bytes = [event(&large), event(&small), event(&small), event(&small)].concat().into();
-        let run = Run { range: 0..buffer.len(), buffer, frames: 4, loss: Loss::Never };
+        let run = Run { range: 0..buffer.len(), buffer, frames: 4, drop_policy: DropPolicy::Never };
         outbox.deliver(1, &[run], BOUNDS, start).expect("not given up");
         assert_eq!(take(&mut outbox), (Poll::Ready(Some(event(&large))), true));
         assert_eq!(take(&mut outbox), (Poll::Ready(Some([event(&small), event(&small)].concat().into())), true));
@@ -1093,7 +1099,7 @@ mod tests {
         let mut outbox = outbox_of_a_body();
         send(&mut outbox, event("last"));
         outbox.begin_end(Closure { code: 1001, text: "bye".into(), reason: CloseReason::Shutdown });
-        assert!(outbox.farewell());
+        assert!(outbox.receive_flush_marker());
         assert_eq!((outbox.phase(), queued(&outbox)), (Phase::Closing, event("last").to_vec()));
         assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("last"))), true), "its task ends it");
     }
@@ -1102,9 +1108,9 @@ mod tests {
     fn events_are_dropped_whole_like_frames() {
         let mut outbox = outbox_of_a_body();
         for text in ["1", "22", "333", "4444", "55555"] {
-            let (buffer, loss) = (event(text), Loss::Policy(Some(SlowClient::DropOldest)));
+            let (buffer, drop_policy) = (event(text), DropPolicy::SlowClient(Some(SlowClient::DropOldest)));
             outbox
-                .deliver(1, &[Run { range: 0..buffer.len(), buffer, frames: 1, loss }], BOUNDS, start)
+                .deliver(1, &[Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy }], BOUNDS, start)
                 .expect("not given up");
         }
         let expected: Vec<_> = ["22", "333", "4444", "55555"].iter().flat_map(|text| event(text).to_vec()).collect();
@@ -1125,7 +1131,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         /// Several frames of one channel arrive.
-        Deliver { channel: u64, frames: usize, loss: Loss },
+        Deliver { channel: u64, frames: usize, drop_policy: DropPolicy },
         /// An answer arrives.
         Send,
         /// The client takes so many of a thousand bytes of what waits.
@@ -1139,22 +1145,32 @@ mod tests {
             Just(Some(SlowClient::DropOldest)),
             Just(Some(SlowClient::DropNewest)),
         ];
-        let loss =
-            prop_oneof![Just(Loss::Never), Just(Loss::Outdated), Just(Loss::Partial), policy.prop_map(Loss::Policy)];
+        let drop_policy = prop_oneof![
+            Just(DropPolicy::Never),
+            Just(DropPolicy::Outdated),
+            Just(DropPolicy::Partial),
+            policy.prop_map(DropPolicy::SlowClient)
+        ];
         prop_oneof![
-            4 => (1..3u64, 1..5usize, loss).prop_map(|(channel, frames, loss)| Step::Deliver { channel, frames, loss }),
+            4 => (1..3u64, 1..5usize, drop_policy).prop_map(|(channel, frames, drop_policy)| Step::Deliver { channel, frames, drop_policy }),
             1 => Just(Step::Send),
             2 => (0..1000usize).prop_map(Step::Take),
         ]
     }
 
     /// The frames that a step delivers, with the numbers of what was sent, which are noted.
-    fn numbered(sent: &mut Vec<(u64, Loss)>, channel: u64, frames: usize, loss: Loss, framing: Framing) -> Run<Bytes> {
+    fn numbered(
+        sent: &mut Vec<(u64, DropPolicy)>,
+        channel: u64,
+        frames: usize,
+        drop_policy: DropPolicy,
+        framing: Framing,
+    ) -> Run<Bytes> {
         let first = sent.len();
-        sent.extend((0..frames).map(|_| (channel, loss)));
+        sent.extend((0..frames).map(|_| (channel, drop_policy)));
         let bytes: Vec<u8> =
             (first..sent.len()).flat_map(|number| framing.frame(number.to_string().as_bytes())).collect();
-        Run { range: 0..bytes.len(), buffer: bytes.into(), frames: frames as u32, loss }
+        Run { range: 0..bytes.len(), buffer: bytes.into(), frames: frames as u32, drop_policy }
     }
 
     proptest! {
@@ -1171,12 +1187,12 @@ mod tests {
                 // Nobody waits for this client.
                 now += PACE.wait;
                 let pushed = match step {
-                    Step::Deliver { channel, frames, loss } => {
-                        let run = numbered(&mut sent, channel, frames, loss, Framing::Plain);
+                    Step::Deliver { channel, frames, drop_policy } => {
+                        let run = numbered(&mut sent, channel, frames, drop_policy, Framing::Plain);
                         outbox.deliver(channel, &[run], bounds, || now)
                     }
                     Step::Send => {
-                        sent.push((0, Loss::Never));
+                        sent.push((0, DropPolicy::Never));
                         Ok(outbox.send(frame(&(sent.len() - 1).to_string()), bounds, || now))
                     }
                     Step::Take(share) => {
@@ -1203,12 +1219,12 @@ mod tests {
             }
             prop_assert!(arrived.is_sorted_by(|a, b| a < b), "{:?}", arrived);
             prop_assert_eq!(arrived.len() + dropped, sent.len());
-            for (number, (channel, loss)) in sent.iter().enumerate().filter(|(number, _)| !arrived.contains(number)) {
-                let has_newer = || arrived.iter().any(|other| *other > number && sent[*other] == (*channel, Loss::Outdated));
-                match loss {
-                    Loss::Never | Loss::Policy(Some(SlowClient::Disconnect)) => prop_assert!(false, "{} is lost", number),
-                    Loss::Outdated | Loss::Partial => prop_assert!(has_newer(), "{} was not outdated", number),
-                    Loss::Policy(_) => {}
+            for (number, (channel, drop_policy)) in sent.iter().enumerate().filter(|(number, _)| !arrived.contains(number)) {
+                let has_newer = || arrived.iter().any(|other| *other > number && sent[*other] == (*channel, DropPolicy::Outdated));
+                match drop_policy {
+                    DropPolicy::Never | DropPolicy::SlowClient(Some(SlowClient::Disconnect)) => prop_assert!(false, "{} is lost", number),
+                    DropPolicy::Outdated | DropPolicy::Partial => prop_assert!(has_newer(), "{} was not outdated", number),
+                    DropPolicy::SlowClient(_) => {}
                 }
             }
         }
@@ -1239,7 +1255,7 @@ mod tests {
                     Step::Deliver { frames, .. } => {
                         let events: Vec<u8> =
                             (sent.len()..sent.len() + frames).flat_map(|number| event(&format!("{number} {filler}"))).collect();
-                        let run = Run { range: 0..events.len(), buffer: events.into(), frames: frames as u32, loss: Loss::Never };
+                        let run = Run { range: 0..events.len(), buffer: events.into(), frames: frames as u32, drop_policy: DropPolicy::Never };
                         match outbox.deliver(1, &[run], bounds, || now) {
                             Ok(pushed) if pushed.accepted => sent.extend(sent.len()..sent.len() + frames),
                             Ok(pushed) => prop_assert!(pushed.behind),

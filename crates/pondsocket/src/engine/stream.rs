@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::outbox::Phase;
 use crate::engine::sync::Mutex;
 use crate::limits::gauge::{Gauge, Permit};
@@ -67,7 +67,7 @@ impl Post {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) secret: Secret,
-    pub(crate) link: Arc<Link>,
+    pub(crate) handle: Arc<ConnectionHandle>,
     messages: mpsc::Sender<Post>,
     /// Requests with a message that has not been taken in.
     waiting: Arc<Gauge>,
@@ -76,10 +76,10 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A stream, and what its connection reads its messages from.
-    pub(crate) fn new(secret: Secret, link: Arc<Link>) -> (Arc<Stream>, mpsc::Receiver<Post>) {
+    pub(crate) fn new(secret: Secret, handle: Arc<ConnectionHandle>) -> (Arc<Stream>, mpsc::Receiver<Post>) {
         // One message at a time: the next request waits until it has been read, and so its body does, too.
         let (messages, receiver) = mpsc::channel(1);
-        let stream = Stream { secret, link, messages, waiting: Arc::default(), gone: AtomicBool::new(false) };
+        let stream = Stream { secret, handle, messages, waiting: Arc::default(), gone: AtomicBool::new(false) };
         (Arc::new(stream), receiver)
     }
 
@@ -96,7 +96,7 @@ impl Stream {
     /// The client wants no more, or is not there any more.
     pub(crate) fn hang_up(&self) {
         self.gone.store(true, Ordering::Release);
-        self.link.wake();
+        self.handle.wake();
     }
 
     pub(crate) fn has_gone(&self) -> bool {
@@ -127,7 +127,7 @@ impl Streams {
     /// The stream with this secret, if its client is still listened to.
     pub(crate) fn find(&self, secret: Secret) -> Option<Arc<Stream>> {
         let stream = self.0.lock().get(&secret).cloned();
-        stream.filter(|stream| !stream.has_gone() && stream.link.phase() == Phase::Open)
+        stream.filter(|stream| !stream.has_gone() && stream.handle.phase() == Phase::Open)
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use pondsocket_proto::channel::{Listener, Loss, Treatment};
+use pondsocket_proto::channel::{DeliveryPolicy, DropPolicy, Listener};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Action, server};
@@ -13,27 +13,27 @@ use serde_json::value::RawValue;
 
 use super::LobbyInner;
 use crate::context::{Outgoing, OutgoingContext, OutgoingMessage};
-use crate::engine::link::Link;
-use crate::engine::live::{Gate, Rules, Verdict};
+use crate::engine::handle::ConnectionHandle;
+use crate::engine::live::{FilterDecision, OutgoingFilter, Rules};
 use crate::error::Error;
 use crate::failure::{backtrace, chain};
 use crate::metrics::{Component, Queue};
 use crate::outgoing::OutgoingNext;
 use crate::user::User;
 
-impl Rules<Arc<Link>> for LobbyInner {
-    fn treatment(&self, event: &str) -> Treatment {
+impl Rules<Arc<ConnectionHandle>> for LobbyInner {
+    fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
         if !self.is_particular.load(Ordering::Relaxed) && self.outer.outgoing.is_empty() {
-            return Treatment::BROADCAST;
+            return DeliveryPolicy::BROADCAST;
         }
         let layered = !self.outer.outgoing.is_empty() || !self.layers.outgoing.is_empty();
-        Treatment {
-            loss: Loss::Policy(self.policy(event)),
+        DeliveryPolicy {
+            drop_policy: DropPolicy::SlowClient(self.policy(event)),
             filtered: layered || self.outgoing_handler(event).is_some(),
         }
     }
 
-    fn gate<'a>(&'a self, text: &'a [u8]) -> Box<dyn Gate<Arc<Link>> + 'a> {
+    fn filter<'a>(&'a self, text: &'a [u8]) -> Box<dyn OutgoingFilter<Arc<ConnectionHandle>> + 'a> {
         match serde_json::from_slice::<QueuedMessage<'_>>(text) {
             Ok(sent) => Box::new(LobbyFilter::new(self, sent)),
             Err(error) => {
@@ -99,7 +99,7 @@ impl<'a> LobbyFilter<'a> {
     }
 
     /// Counted for each recipient, said once for each message.
-    fn fail(&mut self, error: &Error) -> Verdict {
+    fn fail(&mut self, error: &Error) -> FilterDecision {
         let (endpoint, channel, event) = (&*self.lobby.observer.endpoint, &*self.sent.channel_name, &*self.sent.event);
         if !std::mem::replace(&mut self.has_failed, true) {
             let pattern = self.lobby.outgoing_pattern(event);
@@ -107,40 +107,40 @@ impl<'a> LobbyFilter<'a> {
             tracing::error!(target: "pondsocket::outgoing", endpoint, channel, event, pattern, call, error, backtrace, "outgoing handler failed");
         }
         self.lobby.observer.count(|metrics, _| metrics.error(Component::OutgoingHandler, error));
-        Verdict::Block
+        FilterDecision::Block
     }
 }
 
-impl Gate<Arc<Link>> for LobbyFilter<'_> {
-    fn decide(&mut self, to: &Arc<Link>, listener: &Listener) -> Verdict {
-        let Some(message) = self.message.clone() else { return Verdict::Block };
+impl OutgoingFilter<Arc<ConnectionHandle>> for LobbyFilter<'_> {
+    fn decide(&mut self, to: &Arc<ConnectionHandle>, listener: &Listener) -> FilterDecision {
+        let Some(message) = self.message.clone() else { return FilterDecision::Block };
         let Listener { user, assigns, presence, .. } = listener.clone();
         let recipient = User { id: user, assigns, presence };
         let ctx = OutgoingContext { message, recipient, connection: to.id(), route: self.route.clone() };
-        let verdict = match self.next.clone().run(&ctx) {
-            Ok(Outgoing::Pass) => Verdict::Pass,
-            Ok(Outgoing::Block) => Verdict::Block,
+        let decision = match self.next.clone().run(&ctx) {
+            Ok(Outgoing::Pass) => FilterDecision::Pass,
+            Ok(Outgoing::Block) => FilterDecision::Block,
             Ok(Outgoing::Replace(replacement)) => {
                 let action = if self.sent.action == "SYSTEM" { Action::System } else { Action::Broadcast };
                 let QueuedMessage { event, channel_name, request_id, .. } = &self.sent;
                 let mut text = Vec::new();
                 server::message(&mut text, action, event, channel_name, request_id, replacement.0.as_str());
-                Verdict::Replace(text)
+                FilterDecision::Replace(text)
             }
             Err(error) => self.fail(&error),
         };
-        if matches!(verdict, Verdict::Block) {
+        if matches!(decision, FilterDecision::Block) {
             self.lobby.observer.count(|metrics, endpoint| metrics.message_blocked(endpoint, &self.sent.event));
         }
-        verdict
+        decision
     }
 }
 
 /// Lets nothing through.
 struct BlockAll;
 
-impl Gate<Arc<Link>> for BlockAll {
-    fn decide(&mut self, _: &Arc<Link>, _: &Listener) -> Verdict {
-        Verdict::Block
+impl OutgoingFilter<Arc<ConnectionHandle>> for BlockAll {
+    fn decide(&mut self, _: &Arc<ConnectionHandle>, _: &Listener) -> FilterDecision {
+        FilterDecision::Block
     }
 }

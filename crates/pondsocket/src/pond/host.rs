@@ -31,10 +31,10 @@ impl Host for EndpointHost {
         if endpoint.evictions.is_repeated(channel, &message) {
             return;
         }
-        let treatment = live.treatment(&message.event);
+        let policy = live.delivery_policy(&message.event);
         let reached = match endpoint.is_out_of_memory() {
             true => Some(Limit::MemoryFull),
-            false => match live.change(|channel| channel.deliver(&message, treatment)) {
+            false => match live.change(|channel| channel.deliver(&message, policy)) {
                 Ok(Err(_full)) => Some(Limit::ChannelQueue),
                 _ => None,
             },

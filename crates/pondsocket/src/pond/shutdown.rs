@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::outbox::Closure;
 use crate::metrics::CloseReason;
 use crate::pond::PondSocket;
@@ -128,7 +128,7 @@ impl PondSocket {
         if finished.await.is_err() {
             (cut, abandoned) = (drain.connections.count(), drain.handlers.count());
             drain.give_up();
-            self.links().iter().for_each(|link| link.cut());
+            self.handles().iter().for_each(|handle| handle.cut());
             // Those who are cut need no more than their turn.
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
         }
@@ -147,20 +147,20 @@ impl PondSocket {
 
     /// Tells all clients: the first of them now, the others in even steps over this time.
     async fn close_all(&self, closure: &Closure, spread: Duration) {
-        let (start, links) = (Instant::now(), self.links());
+        let (start, handles) = (Instant::now(), self.handles());
         let most = usize::try_from(spread.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX).max(1);
-        let parts: Vec<_> = links.chunks(links.len().div_ceil(most).max(1)).collect();
+        let parts: Vec<_> = handles.chunks(handles.len().div_ceil(most).max(1)).collect();
         let step = spread.div_f64(parts.len().max(1) as f64);
         for (part, number) in parts.into_iter().zip(0..) {
             // Until its turn; nobody has to be told any more once all have gone.
             if number > 0 && timeout_at(start + step * number, self.common.drain.connections.empty()).await.is_ok() {
                 return;
             }
-            part.iter().for_each(|link| link.end(closure.clone()));
+            part.iter().for_each(|handle| handle.end(closure.clone()));
         }
     }
 
-    fn links(&self) -> Vec<Arc<Link>> {
-        self.endpoints().iter().flat_map(|endpoint| endpoint.0.links()).collect()
+    fn handles(&self) -> Vec<Arc<ConnectionHandle>> {
+        self.endpoints().iter().flat_map(|endpoint| endpoint.0.handles()).collect()
     }
 }

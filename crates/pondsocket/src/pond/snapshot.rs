@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::cluster::node::Node;
 use crate::endpoint::{EndpointInner, Live};
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::outbox::Phase;
 use crate::limits::memory::Memory;
 use crate::pond::PondSocket;
@@ -154,21 +154,22 @@ fn of_node(node: &Node) -> ClusterSnapshot {
 }
 
 fn of_endpoint(endpoint: &EndpointInner) -> EndpointSnapshot {
-    let links = endpoint.links();
-    let closing = links.iter().filter(|link| link.phase() != Phase::Open).count();
-    let mut slow: Vec<_> = links.iter().map(|link| (link.depth(), link)).filter(|((_, bytes), _)| *bytes > 0).collect();
+    let handles = endpoint.handles();
+    let closing = handles.iter().filter(|handle| handle.phase() != Phase::Open).count();
+    let mut slow: Vec<_> =
+        handles.iter().map(|handle| (handle.depth(), handle)).filter(|((_, bytes), _)| *bytes > 0).collect();
     let waiting_messages = slow.iter().map(|((messages, _), _)| messages).sum();
     let waiting_bytes = slow.iter().map(|((_, bytes), _)| bytes).sum();
     slow.sort_unstable_by_key(|((_, bytes), _)| Reverse(*bytes));
-    let named = |((messages, bytes), link): &((usize, usize), &Arc<Link>)| SlowConnection {
-        id: link.id().to_string(),
-        user_id: link.user().to_string(),
+    let named = |((messages, bytes), handle): &((usize, usize), &Arc<ConnectionHandle>)| SlowConnection {
+        id: handle.id().to_string(),
+        user_id: handle.user().to_string(),
         waiting_messages: *messages,
         waiting_bytes: *bytes,
     };
     EndpointSnapshot {
         path: endpoint.pattern.as_str().to_owned(),
-        connections: links.len() - closing,
+        connections: handles.len() - closing,
         admitted: endpoint.admissions.count(),
         closing,
         received_bytes: endpoint.received.load(Ordering::Relaxed),

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use super::{Channel, ChannelLimits, Step};
-use crate::channel::{Assigns, Class, Encoded, Plan, Recipients, Slot, Treatment};
+use crate::channel::{Assigns, Class, DeliveryPolicy, Encoded, Plan, Recipients, Slot};
 use crate::id::{ChannelName, ConnectionId, UserId};
 use crate::wire::{Action, Object, server};
 
-pub(super) const BROADCAST: Treatment = Treatment::BROADCAST;
+pub(super) const BROADCAST: DeliveryPolicy = DeliveryPolicy::BROADCAST;
 
 pub(super) fn channel(limits: ChannelLimits) -> Channel<&'static str> {
     Channel::new(ChannelName::new("/c", 8).expect("valid"), limits, || 7)

@@ -6,7 +6,7 @@ use super::{Channel, member_id};
 use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
 use crate::channel::{
-    Assigns, Audience, Departure, Listener, MemberChange, Membership, NotMember, Seats, Slot, Target, Treatment,
+    Assigns, Audience, DeliveryPolicy, Departure, Listener, MemberChange, Membership, NotMember, Seats, Slot, Target,
 };
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::wire::{Action, ClientText, Json, Object, server};
@@ -50,7 +50,7 @@ pub struct Removal {
 
 impl<R> Channel<R> {
     /// Seats a connection, acknowledges its join and carries out the handler's chain. All this is one change, so that nothing
-    /// of other connections can come between (docs/protocol.md, Joining). `treatment` tells the handling of an event.
+    /// of other connections can come between (docs/protocol.md, Joining). `policy` tells the handling of an event.
     #[expect(clippy::too_many_arguments, reason = "a join is one step, and needs all of it")]
     pub fn join(
         &mut self,
@@ -60,7 +60,7 @@ impl<R> Channel<R> {
         assigns: Assigns,
         request_id: &str,
         chain: Vec<Step>,
-        treatment: &dyn Fn(&str) -> Treatment,
+        policy: &dyn Fn(&str) -> DeliveryPolicy,
     ) -> Accepted {
         let (assigns, chain) = take_leading_assigns(assigns, chain);
         let (known, is_bare) = (self.local.member(user.as_str()).is_some(), assigns.is_empty());
@@ -80,7 +80,7 @@ impl<R> Channel<R> {
         }
         let mut broadcasts = Vec::new();
         for (at, step) in chain.into_iter().enumerate() {
-            broadcasts.extend(self.step((slot, connection), user, request_id, step, treatment));
+            broadcasts.extend(self.step((slot, connection), user, request_id, step, policy));
             if shown && track == Some(at) {
                 self.show_list(slot, user);
             }
@@ -95,24 +95,24 @@ impl<R> Channel<R> {
         user: &UserId,
         request_id: &str,
         step: Step,
-        treatment: &dyn Fn(&str) -> Treatment,
+        policy: &dyn Fn(&str) -> DeliveryPolicy,
     ) -> Option<(String, usize)> {
         match step {
             // The user is a member since a moment ago: neither can fail.
             Step::Assign(key, value) => drop(self.assign(user.as_str(), &key, value)),
             Step::Track(presence) => drop(self.show_own(user.as_str(), presence)),
             Step::Reply(event, payload) => {
-                let (name, treatment) = (&self.name, treatment(&event).of_reply());
-                self.queue.send(Audience::Only(Seats::One(slot)), treatment, |out| {
+                let (name, policy) = (&self.name, policy(&event).of_reply());
+                self.queue.send(Audience::Only(Seats::One(slot)), policy, |out| {
                     server::message(out, Action::System, &event, name.as_str(), request_id, payload.as_str());
                 });
             }
             Step::Broadcast(to, event, payload) => {
-                let members = self.publish(user, &to, &event, &payload, treatment);
+                let members = self.publish(user, &to, &event, &payload, policy);
                 return Some((event, members));
             }
             Step::BroadcastFrom(event, payload) => {
-                let members = self.publish(user, &Target::ExceptConnection((slot, me)), &event, &payload, treatment);
+                let members = self.publish(user, &Target::ExceptConnection((slot, me)), &event, &payload, policy);
                 return Some((event, members));
             }
         }
@@ -128,7 +128,7 @@ impl<R> Channel<R> {
     ) -> Result<(), NotMember> {
         self.seated(slot, connection)?;
         let (name, to) = (&self.name, Audience::Only(Seats::One(slot)));
-        self.queue.send(to, Treatment::CONTROL, |out| server::acknowledge_again(out, name.as_str(), request_id));
+        self.queue.send(to, DeliveryPolicy::CONTROL, |out| server::acknowledge_again(out, name.as_str(), request_id));
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl<R> Channel<R> {
         if let Some(id) = request_id {
             let name = &self.name;
             let to = Audience::Only(Seats::One(slot));
-            self.queue.send(to, Treatment::CONTROL, |out| server::exit_acknowledge(out, name.as_str(), id));
+            self.queue.send(to, DeliveryPolicy::CONTROL, |out| server::exit_acknowledge(out, name.as_str(), id));
         }
         self.queue.push(Op::Leave { slot, last });
         if let Some(gone) = &departure {
@@ -168,14 +168,14 @@ impl<R> Channel<R> {
             let name = &channel.name;
             for event in ["evicted", "EVICTED"] {
                 let id = RequestId::from_u128((channel.fresh_id)());
-                channel.queue.send(Audience::Only(seats.clone()), Treatment::CONTROL, |out| {
+                channel.queue.send(Audience::Only(seats.clone()), DeliveryPolicy::CONTROL, |out| {
                     server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
                 });
             }
         })?;
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
         let event = "user_evicted";
-        self.queue.send(Audience::All, Treatment::CONTROL, |out| {
+        self.queue.send(Audience::All, DeliveryPolicy::CONTROL, |out| {
             server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
         });
         let payload = Object::encode(&BTreeMap::from([("reason", reason), ("userId", user.as_str())]));
@@ -204,7 +204,7 @@ impl<R> Channel<R> {
     fn acknowledge(&mut self, slot: Slot, request_id: &str) {
         let name = &self.name;
         let to = Audience::Only(Seats::One(slot));
-        self.queue.send(to, Treatment::CONTROL, |out| server::acknowledge(out, name.as_str(), request_id));
+        self.queue.send(to, DeliveryPolicy::CONTROL, |out| server::acknowledge(out, name.as_str(), request_id));
     }
 
     /// Sets one assign of a member.

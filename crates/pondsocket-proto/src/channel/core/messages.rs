@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Channel, Full, Refused};
 use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
-use crate::channel::{Audience, Seats, Slot, Treatment, UserMessage};
+use crate::channel::{Audience, DeliveryPolicy, Seats, Slot, UserMessage};
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::model;
 use crate::wire::{Action, Object, server};
@@ -23,11 +23,11 @@ impl<R> Channel<R> {
         to: &Target,
         event: &str,
         payload: &Object,
-        treatment: &dyn Fn(&str) -> Treatment,
+        policy: &dyn Fn(&str) -> DeliveryPolicy,
     ) -> usize {
         let (audience, members) = self.audience(to);
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
-        self.queue.send(audience, treatment(event), |out| {
+        self.queue.send(audience, policy(event), |out| {
             server::message(out, Action::Broadcast, event, name.as_str(), id.as_str(), payload.as_str());
         });
         self.forward(Some(from.as_str()), to, event, id.as_str(), payload.as_str());
@@ -70,7 +70,7 @@ impl<R> Channel<R> {
     ///
     /// # Errors
     /// [`Full`], as for [`broadcast`](Self::broadcast).
-    pub fn deliver(&mut self, message: &UserMessage, treatment: Treatment) -> Result<usize, Full> {
+    pub fn deliver(&mut self, message: &UserMessage, policy: DeliveryPolicy) -> Result<usize, Full> {
         let to = match &message.to {
             // The connection that is left out is on the node of the sender.
             model::Target::All | model::Target::ExceptConnection(()) => Target::All,
@@ -80,17 +80,17 @@ impl<R> Channel<R> {
         let UserMessage { event, request_id, payload, .. } = message;
         let mut text = Vec::with_capacity(256 + payload.as_str().len());
         server::message(&mut text, Action::Broadcast, event, self.name.as_str(), request_id, payload.as_str());
-        self.broadcast(&to, &text, treatment)
+        self.broadcast(&to, &text, policy)
     }
 
     /// Sends one encoded message. Returns the number of members that it addresses.
-    pub fn broadcast(&mut self, to: &Target, text: &[u8], treatment: Treatment) -> Result<usize, Full> {
+    pub fn broadcast(&mut self, to: &Target, text: &[u8], policy: DeliveryPolicy) -> Result<usize, Full> {
         if self.exceeds(self.limits.hard_factor) {
             return Err(Full);
         }
         let (audience, members) = self.audience(to);
         if members > 0 {
-            self.queue.send(audience, treatment, |out| out.extend_from_slice(text));
+            self.queue.send(audience, policy, |out| out.extend_from_slice(text));
         }
         Ok(members)
     }
@@ -104,25 +104,25 @@ impl<R> Channel<R> {
         slot: Slot,
         connection: ConnectionId,
         text: &[u8],
-        treatment: Treatment,
+        policy: DeliveryPolicy,
     ) -> Result<(), Refused> {
         self.seated(slot, connection)?;
-        if treatment != Treatment::CONTROL && self.exceeds(self.limits.hard_factor) {
+        if policy != DeliveryPolicy::CONTROL && self.exceeds(self.limits.hard_factor) {
             return Err(Full.into());
         }
         let to = Audience::Only(Seats::One(slot));
-        self.queue.send(to, treatment.of_reply(), |out| out.extend_from_slice(text));
+        self.queue.send(to, policy.of_reply(), |out| out.extend_from_slice(text));
         Ok(())
     }
 
     /// Sends one encoded message to a connection that is no member, behind the messages that are queued.
     pub fn tell(&mut self, outsider: R, text: &[u8]) {
-        self.queue.send(Audience::Outsider(outsider), Treatment::CONTROL, |out| out.extend_from_slice(text));
+        self.queue.send(Audience::Outsider(outsider), DeliveryPolicy::CONTROL, |out| out.extend_from_slice(text));
     }
 
     /// Tells a connection that has left, once all messages queued for it have been delivered.
-    pub fn farewell(&mut self, to: R) {
-        self.queue.push(Op::Farewell { to });
+    pub fn push_flush_marker(&mut self, to: R) {
+        self.queue.push(Op::FlushMarker { to });
     }
 
     /// The connections that `to` addresses now, and the number of their members.
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(channel.broadcast(&Target::All, &said("x"), BROADCAST), Err(Full));
         assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Err(Refused::Full(Full)));
         assert_eq!(channel.set_presence("a", object("{}")), Err(Refused::Full(Full)));
-        assert_eq!(channel.reply(slot, id("a1"), &said("x"), Treatment::CONTROL), Ok(()));
+        assert_eq!(channel.reply(slot, id("a1"), &said("x"), DeliveryPolicy::CONTROL), Ok(()));
         assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_some());
     }
 
@@ -213,10 +213,10 @@ mod tests {
         let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", Vec::new());
         channel.leave(slot, id("a1"), None).expect("seated");
-        channel.farewell("a1");
+        channel.push_flush_marker("a1");
         let batch = channel.take();
         let plan = Plan::new(&batch, &mut Recipients::default());
-        let last = plan.private.last().expect("the farewell");
-        assert_eq!((last.to, &last.pieces[..]), ("a1", &[Piece::Farewell(3)][..]));
+        let last = plan.private.last().expect("the flush marker");
+        assert_eq!((last.to, &last.pieces[..]), ("a1", &[Piece::FlushMarker(3)][..]));
     }
 }

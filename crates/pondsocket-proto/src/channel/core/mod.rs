@@ -188,13 +188,13 @@ fn member_id(user: &str) -> UserId {
 mod tests {
     use super::fixture::*;
     use super::*;
-    use crate::channel::{Loss, Treatment};
+    use crate::channel::{DeliveryPolicy, DropPolicy};
     use crate::wire::{Json, Object};
 
     #[test]
     fn what_is_decided_about_is_taken_apart_with_those_who_sit_there_or_did_before_they_left() {
         let mut channel = channel(ChannelLimits::default());
-        let filtered = Treatment { filtered: true, ..BROADCAST };
+        let filtered = DeliveryPolicy { filtered: true, ..BROADCAST };
         let slot = join(&mut channel, "a1", vec![Step::Assign("role".into(), Json::encode("host").expect("JSON"))]);
         let other = join(&mut channel, "b1", Vec::new());
         channel.broadcast(&Target::All, &said("plain"), BROADCAST).expect("room");
@@ -254,7 +254,7 @@ mod tests {
         let gone = join(&mut channel, "b1", Vec::new());
         channel.leave(gone, id("b1"), None).expect("seated");
         channel.assign("a", "role", Json::encode("host").expect("JSON")).expect("a member");
-        let filtered = Treatment { filtered: true, ..BROADCAST };
+        let filtered = DeliveryPolicy { filtered: true, ..BROADCAST };
         channel.broadcast(&Target::All, &said("x"), filtered).expect("room");
         channel.reply(slot, id("a1"), &said("y"), filtered).expect("seated");
         channel.broadcast(&Target::All, &said("z"), BROADCAST).expect("room");
@@ -263,8 +263,8 @@ mod tests {
         assert!(!before.is_filtered() && before.listener(slot).is_none());
         let batch = channel.take();
         assert!(batch.is_filtered());
-        let messages: Vec<_> = batch.messages().map(|(_, text, treatment)| (text.to_vec(), treatment.loss)).collect();
-        assert_eq!(messages, [(said("x"), filtered.loss), (said("y"), Loss::Never)]);
+        let messages: Vec<_> = batch.messages().map(|(_, text, policy)| (text.to_vec(), policy.drop_policy)).collect();
+        assert_eq!(messages, [(said("x"), filtered.drop_policy), (said("y"), DropPolicy::Never)]);
         let listener = batch.listener(slot).expect("seated");
         assert_eq!((listener.connection, listener.user.as_str()), (id("a1"), "a"));
         assert_eq!(listener.assigns.to_json(), r#"{"role":"host"}"#);

@@ -15,7 +15,7 @@ use super::session::{Session, fresh_request_id};
 use super::subscription::Request;
 use crate::channel::Channel;
 use crate::context::{Call, ChannelMembership, EventContext, EventMessage, JoinContext, Joined, LeaveReason};
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::error::{Error, InCall, Result};
 use crate::failure::Around;
 use crate::handler::dispatch::Routes;
@@ -47,7 +47,7 @@ impl Session {
             self.not_joined(name.as_str(), &message.request_id);
             return None;
         };
-        let call = Call::new(&self.endpoint, &self.link, membership, message);
+        let call = Call::new(&self.endpoint, &self.handle, membership, message);
         if let Some(ended) = ended {
             call.depart(ended.departure);
         }
@@ -87,7 +87,7 @@ impl Session {
         let (lobby, route) = matched.unwrap_or_default();
         let ctx = JoinContext {
             endpoint: Arc::clone(&self.endpoint),
-            link: Arc::clone(&self.link),
+            handle: Arc::clone(&self.handle),
             lobby,
             name: name.clone(),
             route,
@@ -119,15 +119,15 @@ impl Session {
     /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
     fn acknowledge_again(&mut self, name: &ChannelName, request_id: &ClientText<'_>) -> bool {
         let Some(ChannelMembership { live, slot, .. }) = self.membership(name) else { return false };
-        let again = live.change(|channel| channel.rejoin(slot, self.link.id(), request_id));
+        let again = live.change(|channel| channel.rejoin(slot, self.handle.id(), request_id));
         matches!(again, Ok(Ok(())))
     }
 
     fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<HandlerTask> {
         let membership = self.subscriptions.get_mut(name).and_then(|subscription| subscription.membership.take());
         if let Some(ChannelMembership { live, slot, .. }) = membership {
-            let left = live.change(|channel| channel.leave(slot, self.link.id(), Some(request_id)));
-            live.farewell(&self.link);
+            let left = live.change(|channel| channel.leave(slot, self.handle.id(), Some(request_id)));
+            live.send_flush_marker(&self.handle);
             if let Ok(Ok(departure)) = left {
                 return self.leave_task(name, live.lobby, departure?, LeaveReason::Left);
             }
@@ -225,7 +225,7 @@ impl Session {
             }
             TaskKind::Leave { lobby, future } => {
                 let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
-                let who = (name.as_str(), self.link.user().as_str());
+                let who = (name.as_str(), self.handle.user().as_str());
                 self.endpoint.finish_leave(who, *lobby, task.started, &outcome);
             }
         }
@@ -256,8 +256,8 @@ impl Session {
         tracing::warn!(
             target: "pondsocket::handler",
             endpoint = around.missing("endpoint", &*self.endpoint.observer.endpoint),
-            connection = around.missing("connection", display(self.link.id())),
-            user = around.missing("user", self.link.user().as_str()),
+            connection = around.missing("connection", display(self.handle.id())),
+            user = around.missing("user", self.handle.user().as_str()),
             channel = around.missing("channel", name.as_str()),
             event = event.and_then(|event| around.missing("event", event)),
             pattern,
@@ -271,7 +271,7 @@ impl Session {
                 self.finish_join(name, request_id, Component::JoinHandler, task.started, Err(guard::timed_out()));
             }
             TaskKind::Leave { lobby, .. } => {
-                let who = (name.as_str(), self.link.user().as_str());
+                let who = (name.as_str(), self.handle.user().as_str());
                 self.endpoint.finish_leave(who, *lobby, task.started, &Err(guard::timed_out()));
             }
             // It has gone on without, above.
@@ -330,14 +330,14 @@ impl Session {
 
     fn commit_join(&mut self, name: &ChannelName, lobby: usize, request_id: &str, chain: Vec<Step>) -> Result<()> {
         let rules = self.endpoint.rules(lobby).ok_or_else(|| Error::internal("a lobby has vanished"))?;
-        let (link, options) = (&self.link, &self.options);
+        let (handle, options) = (&self.handle, &self.options);
         let too_large =
             |step: &Step| matches!(step, Step::Track(presence) if presence.as_str().len() > options.max_presence_size);
         if chain.iter().any(too_large) {
             return Err(self.endpoint.observer.too_large(Limit::Presence, "presence").in_call("accept().track"));
         }
         let shown = |step: &Step| if let Step::Track(presence) = step { presence.as_str().len() } else { 0 };
-        let (user, assigns) = (link.user(), link.assigns());
+        let (user, assigns) = (handle.user(), handle.assigns());
         // What would not fit for a new member must not make a channel.
         let too_many = || self.endpoint.observer.too_large(Limit::Assigns, "assigns").in_call("accept().assign");
         let too_much_presence = || self.endpoint.too_much_presence().in_call("accept().track");
@@ -359,8 +359,8 @@ impl Session {
             {
                 return Err(Limit::ChannelPresence);
             }
-            let treatment = |event: &str| rules.treatment(event);
-            Ok(channel.join(Arc::clone(link), link.id(), user, assigns, request_id, chain, &treatment))
+            let policy = |event: &str| rules.delivery_policy(event);
+            Ok(channel.join(Arc::clone(handle), handle.id(), user, assigns, request_id, chain, &policy))
         });
         let accepted = accepted.map_err(|limit| match limit {
             Limit::ChannelPresence => too_much_presence(),
@@ -368,13 +368,13 @@ impl Session {
         })?;
         let name = live.name.clone();
         if accepted.first {
-            self.link.count(|metrics, me| metrics.channel_joined(me, name.as_str()));
+            self.handle.count(|metrics, me| metrics.channel_joined(me, name.as_str()));
         }
         for (event, members) in accepted.broadcasts {
             let observer = &self.endpoint.observer;
             observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name.as_str(), &event, members));
         }
-        let (connection, user, channel) = (self.link.id(), self.link.user(), name.as_str());
+        let (connection, user, channel) = (self.handle.id(), self.handle.user(), name.as_str());
         tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, "joined");
         self.subscriptions.entry(name).or_default().membership =
             Some(ChannelMembership { live, slot: accepted.slot, id: accepted.membership });
@@ -387,8 +387,8 @@ impl Session {
         }
     }
 
-    fn tell_hooks(&self, tell: impl FnOnce(&dyn Hooks, &Link)) {
-        self.endpoint.common.hooks.tell(self.meter(), |hooks| tell(hooks, &self.link));
+    fn tell_hooks(&self, tell: impl FnOnce(&dyn Hooks, &ConnectionHandle)) {
+        self.endpoint.common.hooks.tell(self.meter(), |hooks| tell(hooks, &self.handle));
     }
 
     fn meter(&self) -> &Meter {

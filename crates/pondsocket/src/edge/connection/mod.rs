@@ -36,9 +36,9 @@ use tracing::{Span, info_span};
 
 use crate::edge::wakeup::WakeUp;
 use crate::endpoint::EndpointInner;
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
-use crate::engine::link::Link;
-use crate::engine::live::{Scope, Settle};
+use crate::engine::live::{Flush, FlushScope};
 use crate::engine::outbox::{Closure, Phase, TOO_SLOW};
 use crate::engine::socket::Io;
 use crate::limits::admission::Admission;
@@ -110,7 +110,7 @@ pub(crate) struct ConnectionTask<T: Transport> {
     deadlines: Deadlines,
     wake_up: WakeUp,
     /// Channels that this connection has filled up: it is not read until they have room.
-    full_channels: Vec<Box<dyn Settle>>,
+    full_channels: Vec<Box<dyn Flush>>,
     /// The memory that it has reported, but for what waits for the client.
     account: Account,
     /// Its wait for memory to read into.
@@ -131,22 +131,27 @@ pub(crate) struct Permits {
 }
 
 impl<T: Transport> ConnectionTask<T> {
-    pub(crate) fn new(transport: T, endpoint: Arc<EndpointInner>, link: Arc<Link>, permits: Permits) -> Self {
+    pub(crate) fn new(
+        transport: T,
+        endpoint: Arc<EndpointInner>,
+        handle: Arc<ConnectionHandle>,
+        permits: Permits,
+    ) -> Self {
         let now = Instant::now();
         let (drain, settings) = (&endpoint.common.drain, endpoint.settings());
         let path = &*endpoint.observer.endpoint;
-        let span = info_span!(target: "pondsocket::connection", "connection", endpoint = path, connection = %link.id(), user = %link.user());
-        endpoint.register(&link);
+        let span = info_span!(target: "pondsocket::connection", "connection", endpoint = path, connection = %handle.id(), user = %handle.user());
+        endpoint.register(&handle);
         // Whoever is let in just before the server shuts down is not seen by it.
         if let Some(closure) = drain.closure() {
-            link.end(closure);
+            handle.end(closure);
         }
-        link.count(|metrics, me| metrics.connection_opened(me));
-        let (connection, user, ip) = (link.id(), link.user(), link.identity.ip);
+        handle.count(|metrics, me| metrics.connection_opened(me));
+        let (connection, user, ip) = (handle.id(), handle.user(), handle.identity.ip);
         tracing::debug!(target: "pondsocket::connection", parent: &span, %connection, %user, ?ip, "opened");
         ConnectionTask {
             transport,
-            session: Session::new(endpoint, link, settings),
+            session: Session::new(endpoint, handle, settings),
             stage: ConnectionStage::Open,
             opened: now,
             deadlines: Deadlines::new(now),
@@ -161,8 +166,8 @@ impl<T: Transport> ConnectionTask<T> {
         }
     }
 
-    fn link(&self) -> &Arc<Link> {
-        &self.session.link
+    fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.session.handle
     }
 
     /// Reads while there is something to read and nothing has to pause. True if it has to.
@@ -195,10 +200,10 @@ impl<T: Transport> ConnectionTask<T> {
             return true;
         }
         let memory = &self.session.endpoint.common.memory;
-        let held = if memory.pressure() == Pressure::None { 0 } else { self.held() + self.link().depth().1 };
+        let held = if memory.pressure() == Pressure::None { 0 } else { self.held() + self.handle().depth().1 };
         let is_starved = memory.poll_room(cx, &mut self.memory, held).is_pending();
         if is_starved && !std::mem::replace(&mut self.is_starved, is_starved) {
-            self.link().reached(Limit::Memory);
+            self.handle().reached(Limit::Memory);
         }
         self.is_starved = is_starved;
         !is_starved
@@ -234,11 +239,11 @@ impl<T: Transport> ConnectionTask<T> {
         }
         self.stage = ConnectionStage::Gone;
         self.transport.close();
-        self.link().hang_up();
+        self.handle().hang_up();
         self.give_back_place();
         let lost = Closure { code: 1006, text: why.to_owned().into(), reason: CloseReason::Lost };
-        self.link().blame(lost.clone());
-        self.tell_closed(&self.link().closure().unwrap_or(lost));
+        self.handle().blame(lost.clone());
+        self.tell_closed(&self.handle().closure().unwrap_or(lost));
     }
 
     /// A connection that has gone keeps its place while messages wait that it has left: else a client that comes and
@@ -250,14 +255,14 @@ impl<T: Transport> ConnectionTask<T> {
     }
 
     fn tell_closed(&self, Closure { code, text, reason }: &Closure) {
-        let (common, link, lasted) = (&self.session.endpoint.common, self.link(), self.opened.elapsed());
-        let (connection, user, text) = (link.id(), link.user(), &**text);
+        let (common, handle, lasted) = (&self.session.endpoint.common, self.handle(), self.opened.elapsed());
+        let (connection, user, text) = (handle.id(), handle.user(), &**text);
         tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, text, ?lasted, "closed");
         if *reason == CloseReason::Lost {
-            link.count(|metrics, me| metrics.connection_error(me, text));
+            handle.count(|metrics, me| metrics.connection_error(me, text));
         }
-        link.count(|metrics, me| metrics.connection_closed(me, lasted, *code, *reason));
-        common.hooks.tell(&common.meter, |hooks| hooks.on_disconnect(&link.info(), lasted, *code, *reason));
+        handle.count(|metrics, me| metrics.connection_closed(me, lasted, *code, *reason));
+        common.hooks.tell(&common.meter, |hooks| hooks.on_disconnect(&handle.info(), lasted, *code, *reason));
     }
 
     /// Writes what is queued, and takes the steps that are due once everything is.
@@ -266,7 +271,7 @@ impl<T: Transport> ConnectionTask<T> {
             return;
         }
         let mut wrote = false;
-        let flushed = self.session.link.poll_flush(cx, self.transport.as_writer(), &mut wrote);
+        let flushed = self.session.handle.poll_flush(cx, self.transport.as_writer(), &mut wrote);
         match flushed {
             Poll::Ready(Err(error)) => return self.hang_up(&error.to_string()),
             Poll::Ready(Ok(())) => self.deadlines.clear(Condition::Stalled),
@@ -279,13 +284,13 @@ impl<T: Transport> ConnectionTask<T> {
                 return;
             }
         }
-        match (self.stage, self.link().phase()) {
+        match (self.stage, self.handle().phase()) {
             (ConnectionStage::Closing, Phase::Closing | Phase::Closed) if self.transport.is_free_to_go() => {
                 self.hang_up("closed");
             }
             (ConnectionStage::Lingering, Phase::Closing) => {
                 // The peer learns why before its unread bytes make the kernel reset the connection.
-                self.link().hang_up();
+                self.handle().hang_up();
                 self.transport.shut_down(cx);
             }
             (_, Phase::Closed) if self.stage != ConnectionStage::Lingering => self.hang_up("the socket failed"),
@@ -297,9 +302,9 @@ impl<T: Transport> ConnectionTask<T> {
         }
     }
 
-    /// Follows what others, or the peer, have done to the link.
-    fn follow_link(&mut self) {
-        if self.stage == ConnectionStage::Open && self.link().phase() != Phase::Open {
+    /// Follows what others, or the peer, have done to the handle.
+    fn follow_handle(&mut self) {
+        if self.stage == ConnectionStage::Open && self.handle().phase() != Phase::Open {
             self.stage = ConnectionStage::Closing;
         }
         if self.stage != ConnectionStage::Open {
@@ -312,7 +317,7 @@ impl<T: Transport> ConnectionTask<T> {
         if self.stage == ConnectionStage::Gone {
             return self.session.next_deadline();
         }
-        let lag = self.link().lag();
+        let lag = self.handle().lag();
         self.deadlines.set(Condition::OverBounds, lag.is_some(), now);
         if self.session.take_progress() {
             // The queue may be full for as long as it moves.
@@ -321,7 +326,7 @@ impl<T: Transport> ConnectionTask<T> {
         let is_open = self.stage == ConnectionStage::Open;
         let is_full = is_open && self.session.pause() == Some(ReadPause::Messages);
         self.deadlines.set(Condition::QueueFull, is_full, now);
-        let holds_much = self.is_starved && self.transport.buffered() + self.link().withheld(now) >= SHARE;
+        let holds_much = self.is_starved && self.transport.buffered() + self.handle().withheld(now) >= SHARE;
         self.deadlines.set(Condition::OutOfMemory, holds_much, now);
 
         let situation = Situation { options: &self.session.options, answers: T::ANSWERS, is_open, lag };
@@ -331,12 +336,12 @@ impl<T: Transport> ConnectionTask<T> {
         match due {
             Due::Silent => self.drop_peer("nothing was heard of it", CloseReason::Silent),
             Due::Stalled => self.drop_peer("it takes nothing", CloseReason::Stalled),
-            Due::TooSlow => self.link().give_up(TOO_SLOW),
-            Due::TooManyMessages => self.link().give_up(TOO_MANY_MESSAGES),
-            Due::OutOfMemory => self.link().give_up(OUT_OF_MEMORY),
+            Due::TooSlow => self.handle().give_up(TOO_SLOW),
+            Due::TooManyMessages => self.handle().give_up(TOO_MANY_MESSAGES),
+            Due::OutOfMemory => self.handle().give_up(OUT_OF_MEMORY),
             Due::Ping => {
                 self.deadlines.pinged(now);
-                self.link().keep_alive();
+                self.handle().keep_alive();
             }
             Due::Heartbeat => {
                 self.deadlines.sent_heartbeat(now);
@@ -348,7 +353,7 @@ impl<T: Transport> ConnectionTask<T> {
 
     /// Closes the transport of a peer that cannot be told why any more.
     fn drop_peer(&mut self, text: &'static str, reason: CloseReason) {
-        self.link().blame(Closure { code: 1006, text: text.into(), reason });
+        self.handle().blame(Closure { code: 1006, text: text.into(), reason });
         self.hang_up(text);
     }
 
@@ -357,14 +362,14 @@ impl<T: Transport> ConnectionTask<T> {
         let id = RequestId::from_u128(ids::fresh());
         let mut text = Vec::new();
         server::message(&mut text, Action::System, "HEARTBEAT", GATEWAY, id.as_str(), "{}");
-        self.link().send_text(&text);
+        self.handle().send_text(&text);
     }
 
     /// Gives up everything: the server does not wait any longer.
     fn cut(&mut self) {
         let handlers = self.session.abandon();
         self.hang_up("cut off");
-        let (connection, user) = (self.link().id(), self.link().user());
+        let (connection, user) = (self.handle().id(), self.handle().user());
         tracing::warn!(target: "pondsocket::connection", %connection, %user, handlers, "cut off");
     }
 }
@@ -378,21 +383,21 @@ impl<T: Transport> Future for ConnectionTask<T> {
         let _entered = span.enter();
         let now = Instant::now();
         loop {
-            if me.link().was_cut() {
+            if me.handle().was_cut() {
                 me.cut();
                 return Poll::Ready(());
             }
-            let scope = Scope::enter();
-            me.link().cork(cx.waker());
+            let scope = FlushScope::enter();
+            me.handle().cork(cx.waker());
             me.session.poll_running(cx, now);
             let paused = me.read_all(cx, now);
-            me.follow_link();
+            me.follow_handle();
             me.session.poll_running(cx, now);
-            me.link().uncork();
+            me.handle().uncork();
             let changed = scope.finish();
             me.full_channels.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
             me.flush(cx, now);
-            me.follow_link();
+            me.follow_handle();
             me.give_back_place();
             me.account();
             if paused && !me.is_starved && me.may_read() {
@@ -423,7 +428,7 @@ impl<T: Transport> Drop for ConnectionTask<T> {
         self.session.abandon();
         self.hang_up("its task has ended");
         self.account();
-        self.session.endpoint.unregister(self.link().id());
+        self.session.endpoint.unregister(self.handle().id());
         self.wake_up.clear(self.session.endpoint.common.timer());
     }
 }
@@ -450,7 +455,7 @@ mod tests {
     use super::*;
     use crate::edge::websocket::WebSocketTransport;
     use crate::engine::framing::Framing;
-    use crate::engine::link::{Identity, Terms};
+    use crate::engine::handle::{Identity, Terms};
     use crate::engine::outbox::{Bounds, OutboxLimits};
     use crate::engine::pace;
     use crate::engine::socket::Socket;
@@ -485,11 +490,12 @@ mod tests {
         let outboxes = Arc::new(OutboxLimits { bounds, memory: Arc::clone(&endpoint.0.common.memory) });
         let terms = Terms { framing: Framing::Plain, outboxes, max_assigns: 1024 };
         let observer = Arc::clone(&endpoint.0.observer);
-        let link = Link::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
+        let handle =
+            ConnectionHandle::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
         let decoder = Decoder::new(DecoderLimits { max_message_size: 1024 }, None);
         let permits = Permits { admission: None, permit: endpoint.0.common.drain.admit().expect("it serves") };
         let frames = WebSocketTransport::new(socket, Vec::new(), decoder);
-        (ours, ConnectionTask::new(frames, Arc::clone(&endpoint.0), link, permits))
+        (ours, ConnectionTask::new(frames, Arc::clone(&endpoint.0), handle, permits))
     }
 
     /// Its own deliveries run only when this test waits: until then the channel stays as full as it is.

@@ -1,5 +1,6 @@
 //! Answers to a connection's own messages: errors, declines, acknowledgements.
 
+use pondsocket_proto::channel::DeliveryPolicy;
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::wire::client::MalformedMessage;
 use pondsocket_proto::wire::server::{self, ErrorPayload};
@@ -13,7 +14,7 @@ use crate::failure::{Around, backtrace, chain};
 
 impl Session {
     pub(super) fn log_malformed(&self, malformed: &MalformedMessage) {
-        let (connection, user, reason) = (self.link.id(), self.link.user(), &malformed.reason);
+        let (connection, user, reason) = (self.handle.id(), self.handle.user(), &malformed.reason);
         tracing::debug!(target: "pondsocket::message", %connection, %user, %reason, "malformed");
     }
 
@@ -21,14 +22,14 @@ impl Session {
     pub(super) fn answer_malformed(&self, malformed: &MalformedMessage) {
         let mut text = Vec::new();
         server::malformed(&mut text, malformed, &fresh_request_id());
-        self.link.send_text(&text);
+        self.handle.send_text(&text);
     }
 
     /// Declines a join that cannot be read. The error says why.
     pub(super) fn decline_malformed(&self, malformed: &MalformedMessage, error: &Error) {
         let channel = malformed.channel.as_ref().map_or(GATEWAY, ClientText::to_lossy);
         self.log(channel, None, error);
-        self.link.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
+        self.handle.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
         self.tell(channel, |text| server::malformed(text, malformed, &fresh_request_id()));
     }
 
@@ -39,7 +40,7 @@ impl Session {
             ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
         let mut text = Vec::new();
         server::internal_error(&mut text, request_id, &payload);
-        self.link.send_text(&text);
+        self.handle.send_text(&text);
     }
 
     pub(super) fn not_joined(&self, channel: &str, request_id: &str) {
@@ -61,7 +62,7 @@ impl Session {
     /// (docs/protocol.md, Declining).
     pub(super) fn no_channel(&self, name: &ChannelName, request_id: &str) {
         let channel = name.as_str();
-        self.link.count(|metrics, me| metrics.join_declined(me, channel, 404));
+        self.handle.count(|metrics, me| metrics.join_declined(me, channel, 404));
         let error = ErrorPayload { code: 404, message: "no such channel", details: None, channel };
         self.tell(channel, |text| server::not_found(text, request_id, &error));
         self.tell(channel, |text| server::join_declined(text, request_id, &error));
@@ -69,7 +70,7 @@ impl Session {
 
     pub(super) fn decline(&self, channel: &str, request_id: &str, error: &Error) {
         self.log(channel, None, error);
-        self.link.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
+        self.handle.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
         let details = error.told_details();
         let payload =
             ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
@@ -101,8 +102,8 @@ impl Session {
                     target: "pondsocket::handler",
                     $level,
                     endpoint = around.missing("endpoint", &*self.endpoint.observer.endpoint),
-                    connection = around.missing("connection", display(self.link.id())),
-                    user = around.missing("user", self.link.user().as_str()),
+                    connection = around.missing("connection", display(self.handle.id())),
+                    user = around.missing("user", self.handle.user().as_str()),
                     channel = around.missing("channel", channel),
                     event = call.and_then(|call| around.missing("event", &*call.event)),
                     pattern,
@@ -141,8 +142,8 @@ impl Session {
         let mut text = Vec::new();
         write(&mut text);
         match self.endpoint.hub.get(channel) {
-            Some(live) => live.tell(&self.link, &text),
-            None => self.link.send_text(&text),
+            Some(live) => live.tell(&self.handle, &text),
+            None => self.handle.send_text(&text),
         }
     }
 
@@ -150,6 +151,6 @@ impl Session {
     fn answer(&self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
-        let _ = call.channel.reply(&self.link, call.slot, &text, pondsocket_proto::channel::Treatment::CONTROL);
+        let _ = call.channel.reply(&self.handle, call.slot, &text, DeliveryPolicy::CONTROL);
     }
 }

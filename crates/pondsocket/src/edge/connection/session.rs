@@ -13,9 +13,9 @@ use super::running::{RunningHandler, TaskKind};
 use super::subscription::{Backlog, EndedMembership, QueuedRequests, ReadPause, Request, Subscription};
 use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
-use crate::engine::link::Link;
-use crate::engine::live::Scope;
+use crate::engine::live::FlushScope;
 use crate::engine::outbox::{Closure, Phase};
 use crate::error::{Error, Result};
 use crate::limits::message_rate::Rates;
@@ -24,7 +24,7 @@ use crate::metrics::{CloseReason, Limit, Queue};
 /// The channels of one connection, and its running handlers.
 pub(crate) struct Session {
     pub(super) endpoint: Arc<EndpointInner>,
-    pub(super) link: Arc<Link>,
+    pub(super) handle: Arc<ConnectionHandle>,
     pub(super) options: Arc<EndpointSettings>,
     rates: Option<Box<Rates>>,
     pub(super) subscriptions: HashMap<ChannelName, Subscription>,
@@ -42,10 +42,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(endpoint: Arc<EndpointInner>, link: Arc<Link>, options: Arc<EndpointSettings>) -> Session {
+    pub(super) fn new(
+        endpoint: Arc<EndpointInner>,
+        handle: Arc<ConnectionHandle>,
+        options: Arc<EndpointSettings>,
+    ) -> Session {
         Session {
             endpoint,
-            link,
+            handle,
             rates: Rates::new(&options, Instant::now()),
             options,
             subscriptions: HashMap::new(),
@@ -59,8 +63,8 @@ impl Session {
         }
     }
 
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.link
+    pub(crate) fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.handle
     }
 
     /// The reason why nothing more may be read for now; `None` if it may.
@@ -82,8 +86,8 @@ impl Session {
         let pause = self.pause();
         if pause != std::mem::replace(&mut self.paused, pause) {
             match pause {
-                Some(ReadPause::Bytes) => self.link.reached(Limit::ReceiveBytes),
-                Some(ReadPause::Joins) => self.link.reached(Limit::PendingJoins),
+                Some(ReadPause::Bytes) => self.handle.reached(Limit::ReceiveBytes),
+                Some(ReadPause::Joins) => self.handle.reached(Limit::PendingJoins),
                 // It is seen in `queue_depth`.
                 Some(ReadPause::Messages) | None => {}
             }
@@ -102,7 +106,7 @@ impl Session {
 
     /// Returns whether what the client sends next has to wait: too much waits for it, or for those it publishes to.
     pub(crate) fn must_pause(&self) -> bool {
-        self.link.is_congested() || Scope::is_crowded()
+        self.handle.is_congested() || FlushScope::is_crowded()
     }
 
     /// Returns `true` if something that waited has been begun since the last call.
@@ -180,9 +184,9 @@ impl Session {
         let Some(rates) = &mut self.rates else { return Ok(()) };
         let Err((after, limit)) = rates.admit(bytes, Instant::now()) else { return Ok(()) };
         let is_enough = rates.refused() >= self.options.max_refusals;
-        self.link.reached(limit);
+        self.handle.reached(limit);
         if is_enough {
-            self.link.end(Closure { code: 1008, text: "too many messages".into(), reason: CloseReason::RateLimit });
+            self.handle.end(Closure { code: 1008, text: "too many messages".into(), reason: CloseReason::RateLimit });
         }
         Err(Error::too_many_requests("too many messages").with_retry_after(after))
     }
@@ -191,9 +195,9 @@ impl Session {
         let Some((name, _)) = self.subscriptions.get_key_value(&*message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
-        let (connection, channel, event) = (self.link.id(), name.as_str(), &*message.event);
+        let (connection, channel, event) = (self.handle.id(), name.as_str(), &*message.event);
         tracing::trace!(target: "pondsocket::message", %connection, channel, event, bytes, "received");
-        self.link.count(|metrics, me| metrics.message_received(me, channel, event, bytes));
+        self.handle.count(|metrics, me| metrics.message_received(me, channel, event, bytes));
         let request = Request::Event(EventMessage {
             event: message.event.as_ref().into(),
             request_id: message.request_id.as_ref().into(),
@@ -204,7 +208,7 @@ impl Session {
 
     fn on_join(&mut self, message: ClientEnvelope<'_>, cx: &mut Context<'_>) {
         if message.channel.len() > self.options.max_channel_name {
-            self.link.reached(Limit::ChannelName);
+            self.handle.reached(Limit::ChannelName);
         }
         let name = self.endpoint.channel_name(&message.channel);
         let name = name.and_then(|name| self.check_room_for(&name).map(|()| name));
@@ -225,14 +229,14 @@ impl Session {
         let most = self.options.max_channels_per_connection;
         if self.subscriptions.len() >= most {
             // Those that it was taken out of are noticed now.
-            let me = self.link.id();
+            let me = self.handle.id();
             let is_seated = |membership: &ChannelMembership| membership.live.is_seated(membership.slot, me);
             self.subscriptions.retain(|_, subscription| {
                 subscription.backlog.is_some() || subscription.membership.as_ref().is_some_and(is_seated)
             });
         }
         if self.subscriptions.len() >= most {
-            self.link.reached(Limit::Channels);
+            self.handle.reached(Limit::Channels);
             return Err(Error::too_many_requests("too many channels"));
         }
         Ok(())
@@ -317,17 +321,17 @@ impl Session {
     pub(super) fn membership(&mut self, name: &ChannelName) -> Option<ChannelMembership> {
         let subscription = self.subscriptions.get_mut(name)?;
         let membership = subscription.membership.as_ref()?;
-        if membership.live.is_seated(membership.slot, self.link.id()) {
+        if membership.live.is_seated(membership.slot, self.handle.id()) {
             return subscription.membership.clone();
         }
-        membership.live.farewell(&self.link);
+        membership.live.send_flush_marker(&self.handle);
         subscription.membership = None;
         None
     }
 
     /// Ends all memberships, now. Messages that were received before are still handled, in order, and then the
     /// leave handlers run; joins that were not decided are dropped, and nothing of them remains. If it is we who end
-    /// the connection, each channel says farewell when all that it has for it is out.
+    /// the connection, each channel sends a flush marker when everything that it has for the connection is out.
     pub(super) fn depart(&mut self) {
         if std::mem::replace(&mut self.departed, true) {
             return;
@@ -335,16 +339,16 @@ impl Session {
         self.running.retain(|handler| !handler.task.kind.is_join());
         self.handled_bytes = self.running.iter().map(|handler| handler.bytes).sum();
         self.waiting = QueuedRequests::default();
-        let is_awaited = self.link.phase() == Phase::Ending;
+        let is_awaited = self.handle.phase() == Phase::Ending;
         for (name, subscription) in &mut self.subscriptions {
             let membership = subscription.membership.take();
             let kept = subscription.keep_accepted(membership.is_some());
             self.waiting.messages += kept.messages;
             self.waiting.bytes += kept.bytes;
             let Some(membership) = membership else { continue };
-            let left = membership.live.change(|channel| channel.leave(membership.slot, self.link.id(), None));
+            let left = membership.live.change(|channel| channel.leave(membership.slot, self.handle.id(), None));
             if is_awaited {
-                membership.live.farewell(&self.link);
+                membership.live.send_flush_marker(&self.handle);
             }
             let Ok(Ok(departure)) = left else { continue };
             let departure = departure.map(Arc::new);
@@ -366,7 +370,7 @@ impl Session {
         }
         let running: Vec<_> = self.running.iter().map(|handler| &handler.subscription).collect();
         self.waiting_for_handler = self.subscriptions.keys().filter(|name| !running.contains(name)).cloned().collect();
-        self.link.say_farewell();
+        self.handle.receive_flush_marker();
     }
 
     /// Drops everything that is not finished; how many handlers that were running.

@@ -26,7 +26,7 @@ impl HttpBody for EventBody {
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.link.poll_take(cx).map(|taken| taken.map(|bytes| Ok(Frame::data(bytes))))
+        self.0.handle.poll_take(cx).map(|taken| taken.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) fn open(
 ) -> Result<Response<Body>, HttpRefusal> {
     let secret = Secret::draw();
     let secret = secret.map_err(|error| HttpRefusal::new(Error::internal(error), DeclineReason::Handshake))?;
-    let linked = accepted.link(endpoint, Framing::Events, Writer::Body(Default::default()));
-    let (stream, messages) = Stream::new(secret, Arc::clone(&linked.link));
+    let linked = accepted.with_handle(endpoint, Framing::Events, Writer::Body(Default::default()));
+    let (stream, messages) = Stream::new(secret, Arc::clone(&linked.handle));
     endpoint.streams.add(&stream);
     let posts = EventStreamTransport::new(Arc::clone(endpoint), Arc::clone(&stream), messages);
     let id = secret.reveal();

@@ -158,7 +158,7 @@ async fn post_message<B: HttpBody>(settings: &EndpointSettings, stream: &Stream,
     let message = read.map_err(|_late| Error::new(408, "the message has not come in time"))?;
     let message = message.inspect_err(|error| {
         if error.code() == 413 {
-            stream.link.reached(Limit::MessageSize);
+            stream.handle.reached(Limit::MessageSize);
         }
     })?;
     if stream.has_gone() {

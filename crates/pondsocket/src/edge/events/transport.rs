@@ -49,7 +49,7 @@ impl Transport for EventStreamTransport {
             Poll::Pending if !self.stream.has_gone() => Poll::Pending,
             Poll::Pending | Poll::Ready(None) => {
                 // There is no telling a client that has closed its stream from one that was lost.
-                session.link().blame(Closure { code: 1005, text: "".into(), reason: CloseReason::Client });
+                session.handle().blame(Closure { code: 1005, text: "".into(), reason: CloseReason::Client });
                 Poll::Ready(Ok(ReadOutcome::End))
             }
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use pondsocket_proto::ws::{self, Decoder, Event, ProtocolError};
 
 use crate::edge::connection::{ReadOutcome, Session, Transport};
-use crate::engine::link::Link;
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::outbox::Closure;
 use crate::engine::socket::{Io, Scratch, Socket};
 use crate::metrics::{CloseReason, Limit};
@@ -45,17 +45,17 @@ impl WebSocketTransport {
             match event {
                 Ok(Event::Text(text)) if is_open => session.on_text(text, cx),
                 Ok(Event::Binary(bytes)) if is_open => session.on_binary(bytes, cx),
-                Ok(Event::Ping(payload)) => session.link().send_pong(payload),
+                Ok(Event::Ping(payload)) => session.handle().send_pong(payload),
                 Ok(Event::Close(frame)) => {
                     self.heard_close = true;
                     let code = frame.map_or(1005, |frame| frame.code);
                     let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
-                    session.link().answer_close(closure);
+                    session.handle().answer_close(closure);
                 }
                 Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_)) => {}
                 Err(error) => {
                     self.broken = true;
-                    refuse(session.link(), error);
+                    refuse(session.handle(), error);
                 }
             }
         }
@@ -112,11 +112,11 @@ impl Transport for WebSocketTransport {
 }
 
 /// The peer broke the WebSocket protocol: it is told how.
-fn refuse(link: &Link, error: ProtocolError) {
+fn refuse(handle: &ConnectionHandle, error: ProtocolError) {
     let (code, text) = (error.close_code(), error.to_string());
-    link.count(|metrics, me| metrics.connection_error(me, &text));
+    handle.count(|metrics, me| metrics.connection_error(me, &text));
     if code == 1009 {
-        link.reached(Limit::MessageSize);
+        handle.reached(Limit::MessageSize);
     }
-    link.close(Closure { code, text: text.into(), reason: CloseReason::Protocol });
+    handle.close(Closure { code, text: text.into(), reason: CloseReason::Protocol });
 }

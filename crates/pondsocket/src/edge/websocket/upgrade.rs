@@ -23,8 +23,8 @@ use crate::edge::connection::Permits;
 use crate::edge::refusal::HttpRefusal;
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::framing::Framing;
+use crate::engine::handle::Identity;
 use crate::engine::ids;
-use crate::engine::link::Identity;
 use crate::engine::socket::{Io, Socket};
 use crate::error::{Error, Result};
 use crate::failure::{backtrace, chain};
@@ -116,8 +116,8 @@ async fn serve_pond(
     let framing = deflate.map_or(Framing::Plain, |deflate| Framing::Deflate { window_bits: deflate.window_bits() });
     let limits = DecoderLimits { max_message_size: endpoint.settings().max_message_size };
     let frames = WebSocketTransport::new(socket, first, Decoder::new(limits, deflate));
-    let linked = accepted.link(&endpoint, framing, writer);
-    let id = linked.link.id().to_string();
+    let linked = accepted.with_handle(&endpoint, framing, writer);
+    let id = linked.handle.id().to_string();
     let connection = linked.into_task(frames, &id);
     // A task of its own: what the upgrade needed is given back.
     tokio::spawn(connection);

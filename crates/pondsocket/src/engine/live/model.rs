@@ -42,7 +42,7 @@ struct Inner {
 }
 
 /// The events that models look for in what a member got.
-const WORDS: [&str; 7] = ["ACKNOWLEDGE", "news-1", "news-2", "news-3", "EVICTED", "EXIT", "FAREWELL"];
+const WORDS: [&str; 7] = ["ACKNOWLEDGE", "news-1", "news-2", "news-3", "EVICTED", "EXIT", "FLUSH_MARKER"];
 
 /// A lobby with nothing to say, or with an outgoing handler that lets all pass.
 #[derive(Debug)]
@@ -51,11 +51,11 @@ struct Lobby {
 }
 
 impl Rules<Member> for Lobby {
-    fn treatment(&self, _: &str) -> Treatment {
-        Treatment { filtered: self.filters, ..Treatment::BROADCAST }
+    fn delivery_policy(&self, _: &str) -> DeliveryPolicy {
+        DeliveryPolicy { filtered: self.filters, ..DeliveryPolicy::BROADCAST }
     }
 
-    fn gate<'a>(&'a self, _: &'a [u8]) -> Box<dyn Gate<Member> + 'a> {
+    fn filter<'a>(&'a self, _: &'a [u8]) -> Box<dyn OutgoingFilter<Member> + 'a> {
         Box::new(Open)
     }
 
@@ -66,9 +66,9 @@ impl Rules<Member> for Lobby {
 
 struct Open;
 
-impl Gate<Member> for Open {
-    fn decide(&mut self, _: &Member, _: &Listener) -> Verdict {
-        Verdict::Pass
+impl OutgoingFilter<Member> for Open {
+    fn decide(&mut self, _: &Member, _: &Listener) -> FilterDecision {
+        FilterDecision::Pass
     }
 }
 
@@ -119,10 +119,10 @@ impl Recipient for Member {
         || {}
     }
 
-    fn expect_farewell(&self) {}
+    fn expect_flush_marker(&self) {}
 
-    fn farewell(&self) {
-        self.take(b"FAREWELL");
+    fn receive_flush_marker(&self) {
+        self.take(b"FLUSH_MARKER");
     }
 }
 
@@ -135,7 +135,7 @@ fn name() -> ChannelName {
 /// Seats a member.
 fn seat(channel: &mut Channel<Member>, member: &Member) -> Slot {
     let user = UserId::new(&format!("user-{}", member.0.number)).expect("a valid id");
-    let broadcast = |_: &str| Treatment::BROADCAST;
+    let broadcast = |_: &str| DeliveryPolicy::BROADCAST;
     channel.join(member.clone(), member.connection(), &user, Assigns::default(), "q", Vec::new(), &broadcast).slot
 }
 
@@ -162,12 +162,12 @@ fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
 }
 
 fn publish(room: &Room, text: &str) {
-    let treatment = room.treatment(text);
-    let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), treatment));
+    let policy = room.delivery_policy(text);
+    let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), policy));
     assert!(matches!(sent, Ok(Ok(2))));
 }
 
-/// Nothing is queued, and the baton lies there.
+/// Nothing is queued, and the token lies there.
 fn assert_quiet(room: &Room) {
     assert!(room.core.lock().is_quiet(), "something is stranded");
 }
@@ -216,9 +216,9 @@ fn a_delivery_that_is_dropped_strands_nothing_of_others() {
     loom::model(|| {
         let (room, members) = room();
         // One batch is in the hands of a delivery that comes to nothing.
-        let queued = room.core.lock().channel.broadcast(&Target::All, b"news-1", Treatment::BROADCAST);
+        let queued = room.core.lock().channel.broadcast(&Target::All, b"news-1", DeliveryPolicy::BROADCAST);
         assert_eq!(queued, Ok(2));
-        let mut doomed = room.take_baton().expect("there is work");
+        let mut doomed = room.take_token().expect("there is work");
         let other = Arc::clone(&room);
         let publisher = thread::spawn(move || publish(&other, "news-2"));
         let batch = doomed.next().expect("there is work");
@@ -236,9 +236,9 @@ fn a_delivery_that_is_dropped_strands_nothing_of_others() {
 fn a_delivery_that_never_began_loses_nothing() {
     loom::model(|| {
         let (room, members) = room();
-        let queued = room.core.lock().channel.broadcast(&Target::All, b"news-1", Treatment::BROADCAST);
+        let queued = room.core.lock().channel.broadcast(&Target::All, b"news-1", DeliveryPolicy::BROADCAST);
         assert_eq!(queued, Ok(2));
-        let doomed = room.take_baton().expect("there is work");
+        let doomed = room.take_token().expect("there is work");
         let other = Arc::clone(&room);
         let publisher = thread::spawn(move || publish(&other, "news-2"));
         drop(doomed);
@@ -266,7 +266,7 @@ fn answers_in_order(filters: bool) {
         let publisher = thread::spawn(move || publish(&other, "news-3"));
         publish(&room, "news-1");
         let slot = room.read(|channel| channel.local_members().member("user-1").expect("a member").seats.as_slice()[0]);
-        assert!(room.reply(&witness, slot, b"news-2", room.treatment("news")).is_ok());
+        assert!(room.reply(&witness, slot, b"news-2", room.delivery_policy("news")).is_ok());
         publisher.join().expect("no panic");
         assert_quiet(&room);
         let mine: Vec<_> = witness.got().into_iter().filter(|word| word != "news-3").collect();
@@ -301,9 +301,9 @@ fn a_join_is_never_lost_to_a_channel_that_closes() {
     });
 }
 
-/// A member that goes while somebody publishes: what was queued before it went comes first, then its farewell.
+/// A member that goes while somebody publishes: what was queued before it went comes first, then its flush marker.
 #[test]
-fn a_farewell_comes_last_and_once() {
+fn a_flush_marker_comes_last_and_once() {
     loom::model(|| {
         let (room, members) = room();
         let (other, leaver) = (Arc::clone(&room), members[0].clone());
@@ -311,18 +311,18 @@ fn a_farewell_comes_last_and_once() {
         let slot = room.read(|channel| channel.local_members().member("user-1").expect("a member").seats.as_slice()[0]);
         let left = room.change(|channel| channel.leave(slot, leaver.connection(), None));
         assert!(matches!(left, Ok(Ok(Some(_)))));
-        room.farewell(&leaver);
+        room.send_flush_marker(&leaver);
         publisher.join().expect("no panic");
         assert_quiet(&room);
         let got = leaver.got();
-        assert_eq!(got.iter().filter(|word| *word == "FAREWELL").count(), 1);
-        assert_eq!(got.last().map(String::as_str), Some("FAREWELL"));
+        assert_eq!(got.iter().filter(|word| *word == "FLUSH_MARKER").count(), 1);
+        assert_eq!(got.last().map(String::as_str), Some("FLUSH_MARKER"));
         assert_eq!(members[1].got(), ["ACKNOWLEDGE", "news-1"]);
     });
 }
 
 fn publish_to_whom_it_concerns(room: &Room, text: &str) {
-    let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), Treatment::BROADCAST));
+    let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), DeliveryPolicy::BROADCAST));
     assert!(matches!(sent, Ok(Ok(1 | 2))));
 }
 

@@ -25,7 +25,7 @@ use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue
 
 /// A connection as others see it. Everything here may be called from anywhere and returns at once.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct ConnectionHandle {
     pub(crate) identity: Identity,
     pub(crate) observer: Arc<Observer>,
     framing: Framing,
@@ -54,17 +54,17 @@ pub(crate) struct Terms {
     pub(crate) max_assigns: usize,
 }
 
-impl Link {
+impl ConnectionHandle {
     pub(crate) fn new(
         identity: Identity,
         observer: Arc<Observer>,
         Terms { framing, outboxes: shared, max_assigns }: Terms,
         assigns: Assigns,
         writer: Writer,
-    ) -> Arc<Link> {
+    ) -> Arc<ConnectionHandle> {
         let outbox = Mutex::new(Outbox::new(writer, framing, shared.bounds.pace, Instant::now()));
         let (assigns, congested) = (Mutex::new(assigns), AtomicBool::new(false));
-        Arc::new(Link { identity, observer, framing, shared, max_assigns, assigns, outbox, congested })
+        Arc::new(ConnectionHandle { identity, observer, framing, shared, max_assigns, assigns, outbox, congested })
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -221,13 +221,13 @@ impl Link {
     }
 
     /// Somebody who may have had something for this connection has nothing more.
-    pub(crate) fn say_farewell(&self) {
-        self.wake_if(Outbox::farewell);
+    pub(crate) fn receive_flush_marker(&self) {
+        self.wake_if(Outbox::receive_flush_marker);
     }
 
     /// A channel that has something for this connection, which is not in it any more, will say farewell.
-    pub(crate) fn expect_farewell(&self) {
-        self.outbox.lock().expect_farewell();
+    pub(crate) fn expect_flush_marker(&self) {
+        self.outbox.lock().expect_flush_marker();
     }
 
     /// Answers a close frame, after what is queued. An empty answer to an empty question (RFC 6455 section 5.5.1).
@@ -396,7 +396,7 @@ struct Followed {
     deliveries: Vec<Waker>,
 }
 
-impl Recipient for Arc<Link> {
+impl Recipient for Arc<ConnectionHandle> {
     fn framing(&self) -> Framing {
         self.framing
     }
@@ -433,12 +433,12 @@ impl Recipient for Arc<Link> {
         self.queue_text(text)
     }
 
-    fn expect_farewell(&self) {
-        Link::expect_farewell(self);
+    fn expect_flush_marker(&self) {
+        ConnectionHandle::expect_flush_marker(self);
     }
 
-    fn farewell(&self) {
-        self.say_farewell();
+    fn receive_flush_marker(&self) {
+        ConnectionHandle::receive_flush_marker(self);
     }
 }
 

@@ -13,7 +13,7 @@ pub enum SlowClient {
 
 /// The condition under which a message may be dropped for a client that does not keep up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Loss {
+pub enum DropPolicy {
     /// Never.
     Never,
     /// Once a newer whole list of the same channel waits behind it: presence that carries the whole list.
@@ -21,32 +21,32 @@ pub enum Loss {
     /// Likewise: presence that carries no whole list, and so makes nothing else outdated.
     Partial,
     /// As this policy says, or, without one, as that of the receiving connection does.
-    Policy(Option<SlowClient>),
+    SlowClient(Option<SlowClient>),
 }
 
 /// The handling of a message on its way to its recipients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Treatment {
+pub struct DeliveryPolicy {
     /// The condition under which the message may be dropped.
-    pub loss: Loss,
+    pub drop_policy: DropPolicy,
     /// `true` if an outgoing handler decides about the message for each recipient.
     pub filtered: bool,
 }
 
-impl Treatment {
+impl DeliveryPolicy {
     /// Acknowledgements, errors and evictions: a client cannot do without them, so no outgoing handler decides about them.
-    pub const CONTROL: Treatment = Treatment { loss: Loss::Never, filtered: false };
+    pub const CONTROL: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Never, filtered: false };
     /// Presence with the whole list.
-    pub const PRESENCE: Treatment = Treatment { loss: Loss::Outdated, filtered: false };
+    pub const PRESENCE: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Outdated, filtered: false };
     /// Presence without the whole list.
-    pub const PARTIAL_PRESENCE: Treatment = Treatment { loss: Loss::Partial, filtered: false };
+    pub const PARTIAL_PRESENCE: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Partial, filtered: false };
     /// A broadcast of an event without a policy of its own.
-    pub const BROADCAST: Treatment = Treatment { loss: Loss::Policy(None), filtered: false };
+    pub const BROADCAST: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::SlowClient(None), filtered: false };
 
     /// The same for a reply: it is never dropped.
     #[must_use]
-    pub fn of_reply(self) -> Treatment {
-        Treatment { loss: Loss::Never, ..self }
+    pub fn of_reply(self) -> DeliveryPolicy {
+        DeliveryPolicy { drop_policy: DropPolicy::Never, ..self }
     }
 }
 
@@ -57,8 +57,8 @@ mod tests {
     #[test]
     fn a_reply_is_never_dropped_and_stays_as_filtered_as_its_event() {
         for filtered in [false, true] {
-            let treatment = Treatment { loss: Loss::Policy(Some(SlowClient::DropOldest)), filtered };
-            assert_eq!(treatment.of_reply(), Treatment { loss: Loss::Never, filtered });
+            let policy = DeliveryPolicy { drop_policy: DropPolicy::SlowClient(Some(SlowClient::DropOldest)), filtered };
+            assert_eq!(policy.of_reply(), DeliveryPolicy { drop_policy: DropPolicy::Never, filtered });
         }
     }
 }
