@@ -13,7 +13,7 @@ pub struct ChannelKey {
 
 /// One life of a node: a name that stays, and the number of the life. Where there is a table of leases it gives the
 /// numbers, so that a later life has the larger one whatever the clocks of nodes say; elsewhere it is the time of the start
-/// in milliseconds since 1970 (docs/cluster.md, Lives of one name).
+/// in milliseconds since 1970 (docs/cluster.md, Incarnations of one name).
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct NodeId {
     /// Stays the same when the node is started again.

@@ -1,4 +1,4 @@
-//! Lives that call themselves newer than one that holds a lease (docs/cluster.md, Lives of one name). They may be genuine,
+//! Lives that call themselves newer than one that holds a lease (docs/cluster.md, Incarnations of one name). They may be genuine,
 //! stray or forged. The table of leases is asked; until it names them nothing that they say of users counts.
 
 use std::collections::{BTreeMap, BTreeSet};

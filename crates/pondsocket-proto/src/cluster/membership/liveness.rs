@@ -1,4 +1,4 @@
-//! The nodes of ours that live, in the opinion of this node (docs/cluster.md, Who lives). It filters what is shown and is
+//! The nodes of ours that live, in the opinion of this node (docs/cluster.md, Liveness). It filters what is shown and is
 //! never told to others as state.
 
 use std::collections::BTreeMap;

@@ -75,7 +75,7 @@ impl Envelope {
     ///
     /// Only messages about nodes have no `channel`. Users, channels and nodes have valid names, and what may reach
     /// clients is as safe as if a client of ours had sent it. MessageFields that the type does not need are not looked at,
-    /// and what one can do without may be missing (docs/cluster.md, What we accept).
+    /// and what one can do without may be missing (docs/cluster.md, Accepted messages).
     ///
     /// # Errors
     /// The first fault that makes the message void.

@@ -1,5 +1,5 @@
 //! The object `ext`: the additions of our own nodes to a message, and the content of the types that are ours alone
-//! (docs/cluster.md, What we add).
+//! (docs/cluster.md, Extension).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

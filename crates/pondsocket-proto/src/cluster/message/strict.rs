@@ -1,4 +1,4 @@
-//! The rules of the strictest foreign nodes (docs/cluster.md, What we say), for tests and tools that watch what nodes
+//! The rules of the strictest foreign nodes (docs/cluster.md, Sent messages), for tests and tools that watch what nodes
 //! send.
 
 use serde_json::{Map, Value};
