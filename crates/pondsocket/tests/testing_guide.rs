@@ -29,7 +29,7 @@ fn chat() -> PondSocket {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_a_name_comes_in_and_is_seen() -> Result<(), Box<dyn std::error::Error>> {
+async fn a_client_with_a_name_joins_and_is_shown() -> Result<(), Box<dyn std::error::Error>> {
     let client = chat().test_client();
     assert_eq!(client.connect("/api/socket").await.unwrap_err().code(), Some(401));
 
@@ -43,7 +43,7 @@ async fn who_has_a_name_comes_in_and_is_seen() -> Result<(), Box<dyn std::error:
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_says_the_other_hears() -> Result<(), Box<dyn std::error::Error>> {
+async fn the_other_member_receives_a_message() -> Result<(), Box<dyn std::error::Error>> {
     let client = chat().test_client();
     let ada = client.connect("/api/socket?name=ada").await?;
     let bob = client.connect("/api/socket?name=bob").await?;
@@ -65,7 +65,7 @@ async fn what_one_says_the_other_hears() -> Result<(), Box<dyn std::error::Error
 }
 
 #[tokio::test(start_paused = true)]
-async fn payloads_are_types_of_yours() -> Result<(), Box<dyn std::error::Error>> {
+async fn payloads_have_types_of_your_own() -> Result<(), Box<dyn std::error::Error>> {
     #[derive(serde::Deserialize)]
     struct Count {
         members: usize,
