@@ -806,7 +806,7 @@ fn the_table_for_operators_has_every_limit_with_its_default_and_a_reason() {
     let options = format!("{:#?}", Options::default());
     let fields = options.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
     let defaults: HashMap<_, _> = fields.map(|(field, value)| (field, value.trim_end_matches(','))).collect();
-    let guide = include_str!("../../../docs/operations.md");
+    let guide = include_str!("../../../../docs/operations.md");
     let section = guide.split("## Limits").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
     let table = section.lines().skip_while(|line| !line.starts_with("| option ")).skip(2);
     let mut listed = HashSet::new();

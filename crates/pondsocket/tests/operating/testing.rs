@@ -170,7 +170,7 @@ async fn a_declined_join_says_why() -> TestResult {
         (rejection.code(), rejection.message(), &rejection.details()["since"]),
         (403, "not a member", &json!(2020))
     );
-    assert!(declined.to_string().contains("tests/testing.rs:"), "{declined}");
+    assert!(declined.to_string().contains("tests/operating/testing.rs:"), "{declined}");
 
     let nowhere = client.join("/nowhere", json!({})).await.unwrap_err();
     assert_eq!(nowhere.code(), Some(404));
@@ -255,7 +255,10 @@ async fn what_does_not_come_in_time_fails_and_says_what_came() {
     let mut lines = text.lines();
     assert_eq!(
         lines.next(),
-        Some(format!("crates/pondsocket/tests/testing.rs:{line}:24: `massage` in `/chat/1`: not within 5s").as_str())
+        Some(
+            format!("crates/pondsocket/tests/operating/testing.rs:{line}:24: `massage` in `/chat/1`: not within 5s")
+                .as_str()
+        )
     );
     assert_eq!(lines.next(), Some("  the last of 4 messages received:"));
     let last = lines.next_back().expect("the message");
@@ -364,7 +367,7 @@ async fn a_flood_reaches_whoever_reads_it() -> TestResult {
 }
 
 /// A thousand tests, each with a runtime, a pond and a client of its own, on two threads. To see the time they take:
-/// `cargo test -p pondsocket --features testing --test testing a_thousand -- --nocapture`.
+/// `cargo test -p pondsocket --features testing --test operating a_thousand -- --nocapture`.
 #[test]
 fn a_thousand_tests_on_two_threads() {
     const TESTS: usize = 1000;

@@ -89,7 +89,7 @@ async fn the_host_is_tested_too() -> Result<(), Box<dyn std::error::Error>> {
 
 #[test]
 fn the_guide_shows_these_tests() {
-    let guide = include_str!("../../../docs/testing.md");
+    let guide = include_str!("../../../../docs/testing.md");
     let examples: Vec<_> = guide.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(examples.len(), 5);
     for example in examples {

@@ -1,0 +1,8 @@
+//! Servers: standalone, mounted, over sockets of every kind, until they stop.
+
+mod endpoints;
+mod listeners;
+mod mounting;
+mod raw_websockets;
+mod server;
+mod shutdown;
