@@ -20,7 +20,7 @@ use crate::delivery::{Delivery, Remote};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::hub::Hub;
 use crate::engine::ids;
-use crate::engine::live::{LiveChannel, Pacing, Rules};
+use crate::engine::live::{LiveChannel, Pacing};
 use crate::engine::outbox::{Bounds, Closure, OutboxLimits, Phase};
 use crate::engine::pace;
 use crate::engine::stream::Streams;
@@ -49,7 +49,7 @@ use crate::websocket::WebSocket;
 type ConnectFuture = BoxFuture<Result<crate::context::Connected>>;
 
 /// A live channel of connections.
-pub(crate) type Live = LiveChannel<Arc<ConnectionHandle>>;
+pub(crate) type Live = LiveChannel<LobbyInner>;
 
 /// Where clients connect: who may come in, the channels they can join, and the connections there are.
 ///
@@ -78,7 +78,7 @@ pub(crate) enum EndpointKind {
 pub(crate) struct EndpointInner {
     pub(crate) pattern: Pattern,
     pub(crate) kind: EndpointKind,
-    pub(crate) hub: Arc<Hub<Arc<ConnectionHandle>>>,
+    pub(crate) hub: Arc<Hub<LobbyInner>>,
     /// What other nodes call it.
     topic: Arc<str>,
     pub(crate) common: Arc<Common>,
@@ -381,14 +381,18 @@ impl EndpointInner {
         guard::call(|| handler(ctx))
     }
 
-    /// Lets the join handlers that match decide, from that of the context's lobby on, with all layers around them.
-    pub(crate) fn join(self: &Arc<Self>, ctx: JoinContext) -> HandlerFuture<JoinContext, Arc<EndpointInner>> {
-        let (me, lobby) = (Arc::clone(self), ctx.lobby);
+    /// Lets the join handlers that match decide, from the `from`-th lobby on, with all layers around them.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        ctx: JoinContext,
+        from: usize,
+    ) -> HandlerFuture<JoinContext, Arc<EndpointInner>> {
+        let me = Arc::clone(self);
         if self.layers.join.is_empty() {
-            return HandlerFuture::Direct(Dispatch::new(me, ctx, lobby));
+            return HandlerFuture::Direct(Dispatch::new(me, ctx, from));
         }
         let router: Erased<JoinContext> =
-            Arc::new(move |ctx: JoinContext| Box::pin(Dispatch::new(Arc::clone(&me), ctx, lobby)));
+            Arc::new(move |ctx: JoinContext| Box::pin(Dispatch::new(Arc::clone(&me), ctx, from)));
         let handler = self.layers.join.around(router);
         HandlerFuture::Layered(guard::call(|| handler(ctx)))
     }
@@ -398,15 +402,6 @@ impl EndpointInner {
         let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
         let mut rest = lobbies.iter().enumerate().skip(from);
         rest.find_map(|(at, lobby)| Some((at, lobby.pattern.matches(name)?, Arc::clone(lobby))))
-    }
-
-    pub(crate) fn lobby(&self, at: usize) -> Option<Arc<LobbyInner>> {
-        self.lobbies.read().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
-    }
-
-    /// What the pattern of a channel's lobby finds in the channel's name.
-    pub(crate) fn channel_route(&self, lobby: usize, name: &ChannelName) -> Match {
-        self.lobby(lobby).and_then(|lobby| lobby.pattern.matches(name.as_str())).unwrap_or_default()
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {
@@ -528,7 +523,7 @@ impl EndpointInner {
     pub(crate) fn leave(
         self: &Arc<Self>,
         name: ChannelName,
-        lobby: usize,
+        lobby: &Arc<LobbyInner>,
         departure: Departure,
         reason: LeaveReason,
     ) -> Option<BoxFuture<Result<()>>> {
@@ -536,15 +531,15 @@ impl EndpointInner {
         let (endpoint, channel) = (&*self.observer.endpoint, name.as_str());
         tracing::debug!(target: "pondsocket::channel", endpoint, channel, user = user.id(), %reason, "left");
         self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user.id(), channel, reason.kind()));
-        let ctx = LeaveContext { endpoint: Arc::clone(self), name, user, reason, lobby, route: OnceLock::new() };
-        self.lobby(lobby)?.left(ctx)
+        let (endpoint, lobby_of) = (Arc::clone(self), Arc::clone(lobby));
+        lobby.left(LeaveContext { endpoint, name, user, reason, lobby: lobby_of, route: OnceLock::new() })
     }
 
     /// Runs the leave handler on a task of its own: whoever took the member out does not wait for it.
     pub(crate) fn spawn_leave(
         self: &Arc<Self>,
         name: ChannelName,
-        lobby: usize,
+        lobby: &Arc<LobbyInner>,
         departure: Departure,
         reason: LeaveReason,
     ) {
@@ -553,12 +548,12 @@ impl EndpointInner {
         let span = debug_span!(target: "pondsocket::handler", parent: None, "leave", endpoint, channel = name.as_str(), %user, %reason);
         let handler = span.in_scope(|| self.leave(name.clone(), lobby, departure, reason));
         let Some(handler) = handler else { return };
-        let (endpoint, deadline) = (Arc::clone(self), self.settings().handler_timeout);
+        let (endpoint, lobby, deadline) = (Arc::clone(self), Arc::clone(lobby), self.settings().handler_timeout);
         let permit = self.common.drain.handlers.permit();
         let leaving = async move {
             let started = endpoint.observer.start();
             let outcome = guard::run(handler, deadline).await;
-            endpoint.finish_leave((name.as_str(), user.as_str()), lobby, started, &outcome);
+            endpoint.finish_leave((name.as_str(), user.as_str()), &lobby, started, &outcome);
             drop(permit);
         };
         self.hub.spawn(leaving.instrument(span));
@@ -568,20 +563,19 @@ impl EndpointInner {
     pub(crate) fn finish_leave(
         &self,
         (channel, user): (&str, &str),
-        lobby: usize,
+        lobby: &LobbyInner,
         started: Option<tokio::time::Instant>,
         outcome: &Result<()>,
     ) {
         self.finish(HandlerKind::Leave, Some(lobby), started, outcome.as_ref().err());
         if let Err(error) = outcome {
             let around = Around::now();
-            let lobby = self.lobby(lobby);
             tracing::error!(
                 target: "pondsocket::handler",
                 endpoint = around.missing("endpoint", &*self.observer.endpoint),
                 user = around.missing("user", user),
                 channel = around.missing("channel", channel),
-                pattern = lobby.as_ref().map(|lobby| lobby.pattern.as_str()),
+                pattern = lobby.pattern.as_str(),
                 call = error.call(),
                 error = chain(error),
                 backtrace = backtrace(error),
@@ -595,13 +589,12 @@ impl EndpointInner {
     pub(crate) fn finish(
         &self,
         kind: HandlerKind,
-        lobby: Option<usize>,
+        lobby: Option<&LobbyInner>,
         started: Option<tokio::time::Instant>,
         error: Option<&Error>,
     ) {
         let Some(started) = started else { return };
-        let lobby = lobby.and_then(|at| self.lobby(at));
-        let pattern = lobby.as_ref().map_or(self.pattern.as_str(), |lobby| lobby.pattern.as_str());
+        let pattern = lobby.map_or(self.pattern.as_str(), |lobby| lobby.pattern.as_str());
         let (took, code) = (started.elapsed(), error.map(Error::code));
         self.observer.count(|metrics, _| metrics.handler_finished(kind, pattern, took, code));
     }
@@ -622,12 +615,6 @@ impl EndpointInner {
     pub(crate) fn handles(&self) -> Vec<Arc<ConnectionHandle>> {
         self.connections.lock().values().cloned().collect()
     }
-
-    /// A lobby as its channels know it.
-    pub(crate) fn rules(&self, lobby: usize) -> Option<Arc<dyn Rules<Arc<ConnectionHandle>>>> {
-        let rules: Arc<dyn Rules<Arc<ConnectionHandle>>> = self.lobby(lobby)?;
-        Some(rules)
-    }
 }
 
 impl Routes<JoinContext> for Arc<EndpointInner> {
@@ -635,12 +622,13 @@ impl Routes<JoinContext> for Arc<EndpointInner> {
         let Some((at, route, lobby)) = self.lobby_for(ctx.name.as_str(), from) else {
             return Err(Error::unrouted("no such channel"));
         };
-        (ctx.lobby, ctx.route) = (at, route);
+        (ctx.lobby, ctx.route) = (Some(Arc::clone(&lobby)), route);
         Ok((at, lobby.join(ctx)))
     }
 
     fn pattern(&self, at: usize) -> Option<Box<str>> {
-        self.lobby(at).map(|lobby| lobby.pattern.as_str().into())
+        let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
+        lobbies.get(at).map(|lobby| lobby.pattern.as_str().into())
     }
 }
 

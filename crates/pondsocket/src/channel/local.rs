@@ -79,7 +79,7 @@ impl Channel {
     ) -> Result<()> {
         let user = user_id(user)?;
         let (live, removal) = self.change_live(user.as_str(), |channel| take(channel, &user).map_err(not_found))?;
-        self.endpoint.spawn_leave(self.name.clone(), live.lobby, removal.departure, reason);
+        self.endpoint.spawn_leave(self.name.clone(), &live.lobby, removal.departure, reason);
         Ok(())
     }
 

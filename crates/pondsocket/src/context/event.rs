@@ -91,7 +91,7 @@ impl Call {
     }
 
     fn channel_route(&self) -> &Match {
-        self.channel_route.get_or_init(|| Box::new(self.endpoint.channel_route(self.channel.lobby, &self.channel.name)))
+        self.channel_route.get_or_init(|| Box::new(self.channel.lobby.channel_route(&self.channel.name)))
     }
 
     /// The connection has gone; `departure` is there if its user has left the channel with it.

@@ -18,6 +18,7 @@ use crate::handler::{Context, sealed};
 use crate::json::decode;
 use crate::json::encode::check_event;
 use crate::json::received::Received;
+use crate::lobby::LobbyInner;
 use crate::pond::states::States;
 use crate::user::User;
 
@@ -28,7 +29,9 @@ use crate::user::User;
 pub struct JoinContext {
     pub(crate) endpoint: Arc<EndpointInner>,
     pub(crate) handle: Arc<ConnectionHandle>,
-    pub(crate) lobby: usize,
+    /// The lobby whose handler decides. Hooks and layers of the endpoint see that of the first pattern that matches; if none
+    /// does there is none, and only hooks see it.
+    pub(crate) lobby: Option<Arc<LobbyInner>>,
     pub(crate) name: ChannelName,
     pub(crate) route: Match,
     pub(crate) request_id: Arc<str>,
@@ -193,7 +196,7 @@ impl Context for JoinContext {
 #[must_use = "return it from the join handler"]
 pub struct Joined {
     /// The lobby whose handler has accepted.
-    pub(crate) lobby: usize,
+    pub(crate) lobby: Option<Arc<LobbyInner>>,
     chain: Vec<Step>,
     error: Option<Error>,
     received: Received,
@@ -243,10 +246,10 @@ impl Joined {
     }
 
     /// The steps that were chained, or the first mistake in them.
-    pub(crate) fn into_chain(self) -> Result<(usize, Vec<Step>)> {
+    pub(crate) fn into_chain(self) -> Result<Vec<Step>> {
         match self.error {
             Some(error) => Err(error),
-            None => Ok((self.lobby, self.chain)),
+            None => Ok(self.chain),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::channel::{BoundMembership, Channel, Lossy};
 use crate::endpoint::EndpointInner;
 use crate::error::{InCall, Result};
 use crate::handler::{Context, sealed};
+use crate::lobby::LobbyInner;
 use crate::pond::states::States;
 use crate::user::User;
 
@@ -61,7 +62,7 @@ pub struct LeaveContext {
     pub(crate) name: ChannelName,
     pub(crate) user: User,
     pub(crate) reason: LeaveReason,
-    pub(crate) lobby: usize,
+    pub(crate) lobby: Arc<LobbyInner>,
     /// The parameters of the channel's pattern in its name: worked out only for handlers that ask for it.
     pub(crate) route: OnceLock<Match>,
 }
@@ -168,7 +169,7 @@ impl LeaveContext {
 
 impl Routed for LeaveContext {
     fn own(&self) -> &Match {
-        self.route.get_or_init(|| self.endpoint.channel_route(self.lobby, &self.name))
+        self.route.get_or_init(|| self.lobby.channel_route(&self.name))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use pondsocket_proto::channel::{Channel, ChannelLimits};
 use pondsocket_proto::id::ChannelName;
 
-use crate::engine::live::{LiveChannel, Pacing, Recipient, Replication, Rules};
+use crate::engine::live::{LiveChannel, Pacing, Replication, Rules};
 use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
@@ -17,27 +17,27 @@ use crate::limits::memory::Memory;
 /// Models need the same steps in every run, whatever a name hashes to.
 const SHARDS: usize = if cfg!(pond_loom) { 1 } else { 16 };
 
-type Shard<R> = Mutex<HashMap<ChannelName, Arc<LiveChannel<R>>>>;
+type Shard<L> = Mutex<HashMap<ChannelName, Arc<LiveChannel<L>>>>;
 
 /// The live channels of one endpoint. Lock order: a shard, then a channel; never two channels.
-pub(crate) struct Hub<R: Recipient> {
-    shards: [Shard<R>; SHARDS],
+pub(crate) struct Hub<L: Rules> {
+    shards: [Shard<L>; SHARDS],
     hasher: RandomState,
     limits: ChannelLimits,
     pacing: Pacing,
     memory: Arc<Memory>,
     replication: Option<Arc<dyn Replication>>,
     runtime: KnownRuntime,
-    me: Weak<Hub<R>>,
+    me: Weak<Hub<L>>,
 }
 
-impl<R: Recipient> Hub<R> {
+impl<L: Rules> Hub<L> {
     pub(crate) fn new(
         limits: ChannelLimits,
         pacing: Pacing,
         memory: Arc<Memory>,
         replication: Option<Arc<dyn Replication>>,
-    ) -> Arc<Hub<R>> {
+    ) -> Arc<Hub<L>> {
         Arc::new_cyclic(|me| Hub {
             shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
             hasher: RandomState::new(),
@@ -51,20 +51,15 @@ impl<R: Recipient> Hub<R> {
     }
 
     /// The live channel of this name.
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<LiveChannel<R>>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<LiveChannel<L>>> {
         self.shard(name).lock().get(name).cloned()
     }
 
-    /// Seats somebody with `join`, in the live channel of this name or in a new one. A channel that closed in the
-    /// meantime is passed over, so that no join is lost and no name has two live channels.
-    pub(crate) fn join<T, F>(
-        &self,
-        name: &ChannelName,
-        lobby: (usize, &Arc<dyn Rules<R>>),
-        mut join: F,
-    ) -> (Arc<LiveChannel<R>>, T)
+    /// Seats a connection with `join`, in the live channel of this name or in a new one of this lobby. A channel that closed in
+    /// the meantime is passed over, so that no join is lost and no name has two live channels.
+    pub(crate) fn join<T, F>(&self, name: &ChannelName, lobby: &Arc<L>, mut join: F) -> (Arc<LiveChannel<L>>, T)
     where
-        F: FnOnce(&mut Channel<R>, &dyn Rules<R>) -> T,
+        F: FnOnce(&mut Channel<L::Recipient>, &L) -> T,
     {
         self.runtime.remember();
         loop {
@@ -83,7 +78,7 @@ impl<R: Recipient> Hub<R> {
     }
 
     /// Takes a closed channel off, unless another has taken its name.
-    pub(crate) fn remove(&self, channel: &Arc<LiveChannel<R>>) {
+    pub(crate) fn remove(&self, channel: &Arc<LiveChannel<L>>) {
         let mut shard = self.shard(channel.name.as_str()).lock();
         let gone = match shard.get(channel.name.as_str()) {
             Some(live) if Arc::ptr_eq(live, channel) => shard.remove(channel.name.as_str()),
@@ -100,18 +95,18 @@ impl<R: Recipient> Hub<R> {
     }
 
     /// All live channels, in no particular order. Each shard is locked for a moment only.
-    pub(crate) fn channels(&self) -> Vec<Arc<LiveChannel<R>>> {
+    pub(crate) fn channels(&self) -> Vec<Arc<LiveChannel<L>>> {
         self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
     }
 
-    fn get_or_create(&self, name: &ChannelName, (lobby, rules): (usize, &Arc<dyn Rules<R>>)) -> Arc<LiveChannel<R>> {
+    fn get_or_create(&self, name: &ChannelName, lobby: &Arc<L>) -> Arc<LiveChannel<L>> {
         let mut shard = self.shard(name.as_str()).lock();
         if let Some(channel) = shard.get(name.as_str()) {
             return Arc::clone(channel);
         }
         let channel = LiveChannel::new(
             name.clone(),
-            (lobby, Arc::clone(rules)),
+            Arc::clone(lobby),
             (self.limits, self.pacing.clone(), &self.memory),
             self.replication.clone(),
             self.me.clone(),
@@ -120,7 +115,7 @@ impl<R: Recipient> Hub<R> {
         channel
     }
 
-    fn shard(&self, name: &str) -> &Shard<R> {
+    fn shard(&self, name: &str) -> &Shard<L> {
         &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
     }
 }

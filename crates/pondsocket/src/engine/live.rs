@@ -80,17 +80,21 @@ pub(crate) struct Pacing {
     pub(crate) timer: SharedTimer,
 }
 
-/// The lobby's rules for the messages of a channel.
-pub(crate) trait Rules<R>: Send + Sync {
-    /// The policy of messages of this event.
+/// The lobby of a channel, as far as delivery needs it. It is a type parameter of the channel: the engine cannot name the
+/// application's lobby, which stands on a higher floor, and application code gets its own type back from the channel.
+pub(crate) trait Rules: Send + Sync + 'static {
+    /// The connections that its channels deliver to.
+    type Recipient: Recipient;
+
+    /// Returns the policy of messages of this event.
     fn delivery_policy(&self, event: &str) -> DeliveryPolicy;
-    /// Decides about one filtered message, given as its text.
-    fn filter<'a>(&'a self, text: &'a [u8]) -> Box<dyn OutgoingFilter<R> + 'a>;
-    /// A channel has got its first member.
+    /// Starts the decisions about one filtered message, given as its text.
+    fn filter<'a>(&'a self, text: &'a [u8]) -> Box<dyn OutgoingFilter<Self::Recipient> + 'a>;
+    /// Notes that a channel has got its first member.
     fn opened(&self, name: &str);
-    /// Its last one has gone, and everything has been delivered.
+    /// Notes that a channel has lost its last member, and that everything has been delivered.
     fn closed(&self, name: &str);
-    /// A delivery has taken so many operations.
+    /// Notes that a delivery has taken so many operations.
     fn took(&self, operations: usize);
 }
 
@@ -119,24 +123,22 @@ pub(crate) enum FilterDecision {
 }
 
 /// A channel that has members, or is about to.
-pub(crate) struct LiveChannel<R: Recipient> {
+pub(crate) struct LiveChannel<L: Rules> {
     pub(crate) name: ChannelName,
-    /// Its lobby among those of the endpoint: that of the join which made it.
-    pub(crate) lobby: usize,
-    /// The rules of that lobby.
-    rules: Arc<dyn Rules<R>>,
+    /// The lobby of the join which made it.
+    pub(crate) lobby: Arc<L>,
     /// Tells it from every other one, whatever its name.
     pub(crate) serial: u64,
     /// There is none if there are no other nodes.
     replication: Option<Arc<dyn Replication>>,
-    hub: Weak<Hub<R>>,
+    hub: Weak<Hub<L>>,
     /// The runtime of the join that made it.
     home: Option<Home>,
     /// Set once it has had a member.
     opened: AtomicBool,
     timer: SharedTimer,
     memory: Arc<Memory>,
-    core: Mutex<Core<R>>,
+    core: Mutex<Core<L::Recipient>>,
 }
 
 #[derive(Debug)]
@@ -186,13 +188,13 @@ impl<R> Core<R> {
     }
 }
 
-impl<R: Recipient> LiveChannel<R> {
+impl<L: Rules> LiveChannel<L> {
     pub(crate) fn new(
         name: ChannelName,
-        (lobby, rules): (usize, Arc<dyn Rules<R>>),
+        lobby: Arc<L>,
         (limits, pacing, memory): (ChannelLimits, Pacing, &Arc<Memory>),
         replication: Option<Arc<dyn Replication>>,
-        hub: Weak<Hub<R>>,
+        hub: Weak<Hub<L>>,
     ) -> Arc<Self> {
         let channel = Channel::new(name.clone(), limits, ids::fresh);
         let core = Core {
@@ -208,33 +210,38 @@ impl<R: Recipient> LiveChannel<R> {
         let (serial, home) = (ids::serial(), Home::try_current().ok());
         let (opened, core) = (AtomicBool::new(false), Mutex::new(core));
         let (timer, memory) = (pacing.timer, Arc::clone(memory));
-        Arc::new(LiveChannel { name, lobby, rules, serial, replication, hub, home, opened, timer, memory, core })
+        Arc::new(LiveChannel { name, lobby, serial, replication, hub, home, opened, timer, memory, core })
     }
 
     /// Somebody has joined.
     pub(crate) fn open(&self) {
         if !self.opened.swap(true, Ordering::Relaxed) {
-            self.rules.opened(self.name.as_str());
+            self.lobby.opened(self.name.as_str());
         }
     }
 
     /// The policy of messages of this event.
     pub(crate) fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
-        self.rules.delivery_policy(event)
+        self.lobby.delivery_policy(event)
     }
 
     /// Changes the channel; what that means for its members is delivered soon. `Err` gives the change back: the
     /// channel has closed.
-    pub(crate) fn change<T, F: FnOnce(&mut Channel<R>) -> T>(self: &Arc<Self>, change: F) -> Result<T, F> {
+    pub(crate) fn change<T, F: FnOnce(&mut Channel<L::Recipient>) -> T>(self: &Arc<Self>, change: F) -> Result<T, F> {
         self.apply(change, |change, channel| change(channel))
     }
 
-    /// Seats somebody who may send something at once, which is handled as this channel's lobby says.
-    pub(crate) fn join<T, F: FnOnce(&mut Channel<R>, &dyn Rules<R>) -> T>(self: &Arc<Self>, join: F) -> Result<T, F> {
-        self.apply(join, |join, channel| join(channel, &*self.rules))
+    /// Seats a connection. What its join chains is handled as this channel's lobby says, which may be another one than that
+    /// of the join.
+    pub(crate) fn join<T, F: FnOnce(&mut Channel<L::Recipient>, &L) -> T>(self: &Arc<Self>, join: F) -> Result<T, F> {
+        self.apply(join, |join, channel| join(channel, &self.lobby))
     }
 
-    fn apply<T, F>(self: &Arc<Self>, change: F, apply: impl FnOnce(F, &mut Channel<R>) -> T) -> Result<T, F> {
+    fn apply<T, F>(
+        self: &Arc<Self>,
+        change: F,
+        apply: impl FnOnce(F, &mut Channel<L::Recipient>) -> T,
+    ) -> Result<T, F> {
         let mut core = self.core.lock();
         if core.closed {
             return Err(change);
@@ -255,7 +262,7 @@ impl<R: Recipient> LiveChannel<R> {
     }
 
     /// Under the lock: its order is the order in which other nodes hear of the changes.
-    fn replicate(&self, core: &mut Core<R>) {
+    fn replicate(&self, core: &mut Core<L::Recipient>) {
         let Some(replication) = &self.replication else { return };
         let outbound = core.channel.take_outbound();
         if outbound.is_empty() {
@@ -268,7 +275,7 @@ impl<R: Recipient> LiveChannel<R> {
     }
 
     /// Looks at the channel.
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&Channel<R>) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Channel<L::Recipient>) -> T) -> T {
         look(&self.core.lock().channel)
     }
 
@@ -280,7 +287,7 @@ impl<R: Recipient> LiveChannel<R> {
     /// Answers one connection: directly if nothing is on its way to it and nobody decides about it, else behind that.
     pub(crate) fn reply(
         self: &Arc<Self>,
-        to: &R,
+        to: &L::Recipient,
         slot: Slot,
         text: &[u8],
         policy: DeliveryPolicy,
@@ -304,7 +311,7 @@ impl<R: Recipient> LiveChannel<R> {
     }
 
     /// Tells something to a connection that is no member: behind what it got, or is to get, as one.
-    pub(crate) fn tell(self: &Arc<Self>, to: &R, text: &[u8]) {
+    pub(crate) fn tell(self: &Arc<Self>, to: &L::Recipient, text: &[u8]) {
         let mut core = self.core.lock();
         if core.is_quiet() {
             let told = to.send(text);
@@ -326,7 +333,7 @@ impl<R: Recipient> LiveChannel<R> {
     }
 
     /// Somebody is not in the channel any more: what is still on its way to it comes before a close frame of ours.
-    pub(crate) fn send_flush_marker(self: &Arc<Self>, to: &R) {
+    pub(crate) fn send_flush_marker(self: &Arc<Self>, to: &L::Recipient) {
         to.expect_flush_marker();
         if self.change(|channel| channel.push_flush_marker(to.clone())).is_err() {
             // It has closed, and so has delivered everything.
@@ -335,7 +342,7 @@ impl<R: Recipient> LiveChannel<R> {
     }
 
     /// Takes the token, if there is work and nobody holds it.
-    pub(crate) fn take_token(self: &Arc<Self>) -> Option<Delivery<R>> {
+    pub(crate) fn take_token(self: &Arc<Self>) -> Option<Delivery<L>> {
         let mut core = self.core.lock();
         if !core.channel.has_queued() {
             return None;
@@ -357,7 +364,7 @@ impl<R: Recipient> LiveChannel<R> {
     }
 
     /// Waits until a recipient that is behind has room; or until it is waited for in vain.
-    async fn wait_for(&self, to: &R) {
+    async fn wait_for(&self, to: &L::Recipient) {
         let begun = Instant::now();
         let until = begun + self.core.lock().allowance.wait(begun);
         let mut alarm = Alarm::default();
@@ -375,7 +382,7 @@ impl<R: Recipient> LiveChannel<R> {
     }
 }
 
-impl<R: Recipient> fmt::Debug for LiveChannel<R> {
+impl<L: Rules> fmt::Debug for LiveChannel<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LiveChannel").field("name", &self.name.as_str()).finish_non_exhaustive()
     }
@@ -383,9 +390,9 @@ impl<R: Recipient> fmt::Debug for LiveChannel<R> {
 
 /// The right to deliver, and the duty to go on until the queue is empty. Dropped in the midst of it, by a panic or
 /// the end of the runtime, it gives the token back, and another delivery goes on with what is left.
-pub(crate) struct Delivery<R: Recipient> {
-    channel: Arc<LiveChannel<R>>,
-    recipients: Option<Recipients<R>>,
+pub(crate) struct Delivery<L: Rules> {
+    channel: Arc<LiveChannel<L>>,
+    recipients: Option<Recipients<L::Recipient>>,
     stage: Stage,
 }
 
@@ -400,7 +407,7 @@ enum Stage {
     Begun,
 }
 
-impl<R: Recipient> Delivery<R> {
+impl<L: Rules> Delivery<L> {
     /// Lets it run where the channel is at home. The runtime of whoever publishes might stand still, or end: all
     /// of the channel would wait for it.
     fn start(self) {
@@ -431,7 +438,7 @@ impl<R: Recipient> Delivery<R> {
     }
 
     /// The next batch, or the token is laid down: one step under the lock, so that nothing is ever stranded.
-    pub(crate) fn next(&mut self) -> Option<Batch<R>> {
+    pub(crate) fn next(&mut self) -> Option<Batch<L::Recipient>> {
         let mut core = self.channel.core.lock();
         if core.channel.has_queued() {
             let batch = core.channel.take();
@@ -441,7 +448,7 @@ impl<R: Recipient> Delivery<R> {
             let waiting = if core.channel.is_crowded() { Vec::new() } else { std::mem::take(&mut core.waiting) };
             drop(core);
             waiting.into_iter().for_each(Waker::wake);
-            self.channel.rules.took(batch.len());
+            self.channel.lobby.took(batch.len());
             return Some(batch);
         }
         core.token = self.recipients.take();
@@ -457,12 +464,12 @@ impl<R: Recipient> Delivery<R> {
             if let Some(hub) = self.channel.hub.upgrade() {
                 hub.remove(&self.channel);
             }
-            self.channel.rules.closed(self.channel.name.as_str());
+            self.channel.lobby.closed(self.channel.name.as_str());
         }
         None
     }
 
-    async fn deliver(&mut self, batch: Batch<R>) {
+    async fn deliver(&mut self, batch: Batch<L::Recipient>) {
         if batch.is_filtered() {
             return self.deliver_filtered(&batch).await;
         }
@@ -500,11 +507,11 @@ impl<R: Recipient> Delivery<R> {
     }
 
     /// Message by message, recipient by recipient: an outgoing handler decides about each.
-    async fn deliver_filtered(&mut self, batch: &Batch<R>) {
+    async fn deliver_filtered(&mut self, batch: &Batch<L::Recipient>) {
         let Some(recipients) = &self.recipients else { return };
         let mut writes = 0;
         for (audience, text, policy) in batch.messages() {
-            let mut filter = self.channel.rules.filter(text);
+            let mut filter = self.channel.lobby.filter(text);
             let mut passed = Vec::new();
             for (slot, reception) in hearers(recipients, audience) {
                 let to = &reception.to;
@@ -554,7 +561,7 @@ fn one_frame(buffer: Bytes, drop_policy: DropPolicy) -> Run<Bytes> {
     Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy }
 }
 
-impl<R: Recipient> Drop for Delivery<R> {
+impl<L: Rules> Drop for Delivery<L> {
     fn drop(&mut self) {
         let Some(recipients) = self.recipients.take() else { return };
         let mut core = self.channel.core.lock();
@@ -666,9 +673,9 @@ pub(crate) trait Flush: Send {
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-struct Unsettled<R: Recipient>(Arc<LiveChannel<R>>);
+struct Unsettled<L: Rules>(Arc<LiveChannel<L>>);
 
-impl<R: Recipient> Flush for Unsettled<R> {
+impl<L: Rules> Flush for Unsettled<L> {
     fn flush(&self) {
         self.0.flush();
     }
@@ -732,7 +739,7 @@ impl Drop for FlushScope {
     }
 }
 
-fn flush_soon<R: Recipient>(channel: &Arc<LiveChannel<R>>, is_crowded: bool) {
+fn flush_soon<L: Rules>(channel: &Arc<LiveChannel<L>>, is_crowded: bool) {
     let at_once = FLUSH_SCOPE.with_borrow_mut(|scope| match scope {
         Some(changed) => {
             let known = changed.channels.last().is_some_and(|last| last.is(Arc::as_ptr(channel).cast()));

@@ -21,7 +21,9 @@ use crate::metrics::{Component, Queue};
 use crate::outgoing::OutgoingNext;
 use crate::user::User;
 
-impl Rules<Arc<ConnectionHandle>> for LobbyInner {
+impl Rules for LobbyInner {
+    type Recipient = Arc<ConnectionHandle>;
+
     fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
         if !self.is_particular.load(Ordering::Relaxed) && self.outer.outgoing.is_empty() {
             return DeliveryPolicy::BROADCAST;

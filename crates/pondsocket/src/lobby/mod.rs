@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pondsocket_proto::channel::SlowClient;
+use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::{Match, Pattern};
 
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
@@ -214,6 +215,11 @@ impl LobbyInner {
             is_particular: AtomicBool::new(false),
             leave: RwLock::new(None),
         })
+    }
+
+    /// The match of the lobby's pattern in the name of one of its channels.
+    pub(crate) fn channel_route(&self, name: &ChannelName) -> Match {
+        self.pattern.matches(name.as_str()).unwrap_or_default()
     }
 
     /// Lets the join handler decide, with the lobby's layers around it.

@@ -27,6 +27,8 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
     ("context/event", "endpoint", "what a handler does with its context is done to the endpoint and its connections"),
     ("context/join", "endpoint", "the same"),
     ("context/leave", "endpoint", "the same"),
+    ("context/join", "lobby", "a join is accepted for a lobby, whose handlers are called with contexts"),
+    ("context/leave", "lobby", "the same"),
     ("pond/host", "endpoint", "what other nodes ask for is done to the endpoint that has the channel"),
     ("context/join", "handler", "a context says what kind of handler it is for"),
     ("handler", "context/connection", "the answers of handlers are those that contexts are answered with"),

@@ -16,12 +16,13 @@ use super::subscription::Request;
 use crate::channel::Channel;
 use crate::context::{Call, ChannelMembership, EventContext, EventMessage, JoinContext, Joined, LeaveReason};
 use crate::engine::handle::ConnectionHandle;
+use crate::engine::live::Rules;
 use crate::error::{Error, InCall, Result};
 use crate::failure::Around;
-use crate::handler::dispatch::Routes;
 use crate::handler::guard;
 use crate::hooks::Hooks;
 use crate::json::received::Received;
+use crate::lobby::LobbyInner;
 use crate::metrics::{Component, HandlerKind, Limit, Meter};
 
 impl Session {
@@ -55,22 +56,15 @@ impl Session {
         let entered = span.enter();
         let mut ctx = EventContext::new(Arc::clone(&call));
         let hooks = &self.endpoint.common.hooks;
-        let lobby = self.endpoint.lobby(call.channel.lobby).ok_or_else(|| Error::internal("a lobby has vanished"));
-        let allowed = lobby.and_then(|lobby| {
-            if hooks.is_on() {
-                lobby.route(&mut ctx);
-            }
-            hooks.ask(|hooks| hooks.before_message(&ctx)).map(|()| lobby)
-        });
-        let lobby = match allowed {
-            Ok(lobby) => lobby,
-            Err(error) => {
-                self.finish_event(&call, Component::Hook, None, Err(error));
-                return None;
-            }
-        };
+        if hooks.is_on() {
+            call.channel.lobby.route(&mut ctx);
+        }
+        if let Err(error) = hooks.ask(|hooks| hooks.before_message(&ctx)) {
+            self.finish_event(&call, Component::Hook, None, Err(error));
+            return None;
+        }
         let started = self.endpoint.observer.start();
-        let future = lobby.handle(ctx);
+        let future = call.channel.lobby.handle(ctx);
         drop(entered);
         Some(HandlerTask { kind: TaskKind::Event { call, future }, started, span })
     }
@@ -82,29 +76,25 @@ impl Session {
         let span =
             debug_span!(target: "pondsocket::handler", "join", channel = name.as_str(), request_id = &*request_id);
         let entered = span.enter();
-        let matched = self.endpoint.lobby_for(name.as_str(), 0).map(|(lobby, route, _)| (lobby, route));
-        let is_routed = matched.is_some();
-        let (lobby, route) = matched.unwrap_or_default();
+        let matched = self.endpoint.lobby_for(name.as_str(), 0);
+        let from = matched.as_ref().map(|(at, ..)| *at);
+        let (lobby, route) = matched.map(|(_, route, lobby)| (lobby, route)).unzip();
         let ctx = JoinContext {
             endpoint: Arc::clone(&self.endpoint),
             handle: Arc::clone(&self.handle),
             lobby,
             name: name.clone(),
-            route,
+            route: route.unwrap_or_default(),
             request_id: Arc::clone(&request_id),
             received: Received::new(&payload),
             payload,
             extensions: Extensions::new(),
         };
         let allowed = self.endpoint.common.hooks.ask(|hooks| hooks.before_join(&ctx));
-        let allowed = allowed.and_then(|()| match is_routed {
-            true => Ok(ctx),
-            false => Err(Error::unrouted("no such channel")),
-        });
-        match allowed {
-            Ok(ctx) => {
+        match allowed.and_then(|()| from.ok_or_else(|| Error::unrouted("no such channel"))) {
+            Ok(from) => {
                 let started = self.endpoint.observer.start();
-                let future = self.endpoint.join(ctx);
+                let future = self.endpoint.join(ctx, from);
                 drop(entered);
                 Some(HandlerTask { kind: TaskKind::Join { request_id, future }, started, span })
             }
@@ -129,7 +119,7 @@ impl Session {
             let left = live.change(|channel| channel.leave(slot, self.handle.id(), Some(request_id)));
             live.send_flush_marker(&self.handle);
             if let Ok(Ok(departure)) = left {
-                return self.leave_task(name, live.lobby, departure?, LeaveReason::Left);
+                return self.leave_task(name, Arc::clone(&live.lobby), departure?, LeaveReason::Left);
             }
         }
         self.acknowledge_exit(name.as_str(), request_id);
@@ -143,20 +133,20 @@ impl Session {
             return None;
         }
         let departure = Departure::clone(ended.departure.as_ref()?);
-        let lobby = ended.membership.live.lobby;
+        let lobby = Arc::clone(&ended.membership.live.lobby);
         self.leave_task(name, lobby, departure, LeaveReason::Closed)
     }
 
     fn leave_task(
         &self,
         name: &ChannelName,
-        lobby: usize,
+        lobby: Arc<LobbyInner>,
         departure: Departure,
         reason: LeaveReason,
     ) -> Option<HandlerTask> {
         let span = debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), %reason);
         let started = self.endpoint.observer.start();
-        let future = span.in_scope(|| self.endpoint.leave(name.clone(), lobby, departure, reason))?;
+        let future = span.in_scope(|| self.endpoint.leave(name.clone(), &lobby, departure, reason))?;
         Some(HandlerTask { kind: TaskKind::Leave { lobby, future }, started, span })
     }
 
@@ -226,7 +216,7 @@ impl Session {
             TaskKind::Leave { lobby, future } => {
                 let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
                 let who = (name.as_str(), self.handle.user().as_str());
-                self.endpoint.finish_leave(who, *lobby, task.started, &outcome);
+                self.endpoint.finish_leave(who, lobby, task.started, &outcome);
             }
         }
         None
@@ -250,7 +240,7 @@ impl Session {
         let (event, pattern) = match &task.kind {
             TaskKind::Event { call, .. } => (Some(&*call.event), self.event_pattern(call)),
             TaskKind::Join { .. } => (None, self.channel_pattern(name.as_str())),
-            TaskKind::Leave { lobby, .. } => (None, self.endpoint.pattern(*lobby)),
+            TaskKind::Leave { lobby, .. } => (None, Some(lobby.pattern.as_str().into())),
             TaskKind::Opening { .. } => (None, None),
         };
         tracing::warn!(
@@ -272,7 +262,7 @@ impl Session {
             }
             TaskKind::Leave { lobby, .. } => {
                 let who = (name.as_str(), self.handle.user().as_str());
-                self.endpoint.finish_leave(who, *lobby, task.started, &Err(guard::timed_out()));
+                self.endpoint.finish_leave(who, lobby, task.started, &Err(guard::timed_out()));
             }
             // It has gone on without, above.
             TaskKind::Opening { .. } => {}
@@ -287,7 +277,7 @@ impl Session {
             self.fail(call, error);
             self.count_unexpected(by, error);
         }
-        self.endpoint.finish(HandlerKind::Event, Some(call.channel.lobby), started, outcome.as_ref().err());
+        self.endpoint.finish(HandlerKind::Event, Some(&call.channel.lobby), started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
             let channel = Channel::new(&self.endpoint, call.channel.name.clone());
             hooks.after_message(&me.info(), &channel, &call.event, outcome.as_ref().copied());
@@ -303,15 +293,14 @@ impl Session {
         started: Option<Instant>,
         answer: Result<Joined>,
     ) {
+        let accepting = answer.as_ref().ok().and_then(|joined| joined.lobby.clone());
+        // Metrics name the first pattern that matches where no handler has accepted.
+        let lobby = accepting.clone().or_else(|| Some(self.endpoint.lobby_for(name.as_str(), 0)?.2));
         let outcome = answer.and_then(|joined| {
-            let lobby = joined.lobby;
-            joined.into_chain().map_err(|error| error.of_pattern(self.endpoint.pattern(lobby)))
-        });
-        let lobby = outcome.as_ref().ok().map(|(lobby, _)| *lobby);
-        let lobby = lobby.or_else(|| Some(self.endpoint.lobby_for(name.as_str(), 0)?.0));
-        let outcome = outcome.and_then(|(lobby, chain)| {
-            let joined = self.commit_join(name, lobby, request_id, chain);
-            joined.map_err(|error| error.of_pattern(self.endpoint.pattern(lobby)))
+            // Only contexts that a pattern matches get to a handler or layer that can accept them.
+            let lobby = accepting.ok_or_else(|| Error::unrouted("no such channel"))?;
+            let committed = joined.into_chain().and_then(|chain| self.commit_join(name, &lobby, request_id, chain));
+            committed.map_err(|error| error.of_pattern(Some(lobby.pattern.as_str().into())))
         });
         match &outcome {
             Ok(()) => {}
@@ -321,15 +310,20 @@ impl Session {
                 self.count_unexpected(by, error);
             }
         }
-        self.endpoint.finish(HandlerKind::Join, lobby, started, outcome.as_ref().err());
+        self.endpoint.finish(HandlerKind::Join, lobby.as_deref(), started, outcome.as_ref().err());
         self.tell_hooks(|hooks, me| {
             let channel = Channel::new(&self.endpoint, name.clone());
             hooks.after_join(&me.info(), &channel, outcome.as_ref().copied());
         });
     }
 
-    fn commit_join(&mut self, name: &ChannelName, lobby: usize, request_id: &str, chain: Vec<Step>) -> Result<()> {
-        let rules = self.endpoint.rules(lobby).ok_or_else(|| Error::internal("a lobby has vanished"))?;
+    fn commit_join(
+        &mut self,
+        name: &ChannelName,
+        lobby: &Arc<LobbyInner>,
+        request_id: &str,
+        chain: Vec<Step>,
+    ) -> Result<()> {
         let (handle, options) = (&self.handle, &self.options);
         let too_large =
             |step: &Step| matches!(step, Step::Track(presence) if presence.as_str().len() > options.max_presence_size);
@@ -347,7 +341,7 @@ impl Session {
         if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
             return Err(too_many());
         }
-        let (live, accepted) = self.endpoint.hub.join(name, (lobby, &rules), |channel, rules| {
+        let (live, accepted) = self.endpoint.hub.join(name, lobby, |channel, lobby| {
             if let Some(member) = channel.local_members().member(user.as_str())
                 && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
             {
@@ -359,7 +353,7 @@ impl Session {
             {
                 return Err(Limit::ChannelPresence);
             }
-            let policy = |event: &str| rules.delivery_policy(event);
+            let policy = |event: &str| lobby.delivery_policy(event);
             Ok(channel.join(Arc::clone(handle), handle.id(), user, assigns, request_id, chain, &policy))
         });
         let accepted = accepted.map_err(|limit| match limit {

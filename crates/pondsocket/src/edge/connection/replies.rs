@@ -124,7 +124,7 @@ impl Session {
 
     /// The first pattern of the channel's lobby that matches a message's event.
     pub(super) fn event_pattern(&self, call: &Call) -> Option<Box<str>> {
-        self.endpoint.lobby(call.channel.lobby)?.event_pattern(&call.event)
+        call.channel.lobby.event_pattern(&call.event)
     }
 
     /// The first pattern that matches a channel's name.

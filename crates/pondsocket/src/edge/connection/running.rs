@@ -53,7 +53,7 @@ pub(super) enum TaskKind {
         future: HandlerFuture<EventContext, Arc<LobbyInner>>,
     },
     Leave {
-        lobby: usize,
+        lobby: Arc<LobbyInner>,
         future: BoxFuture<Result<()>>,
     },
 }

@@ -44,13 +44,15 @@ struct Inner {
 /// The events that models look for in what a member got.
 const WORDS: [&str; 7] = ["ACKNOWLEDGE", "news-1", "news-2", "news-3", "EVICTED", "EXIT", "FLUSH_MARKER"];
 
-/// A lobby with nothing to say, or with an outgoing handler that lets all pass.
+/// A lobby without rules, or with an outgoing handler that lets all pass.
 #[derive(Debug)]
-struct Lobby {
+struct ModelLobby {
     filters: bool,
 }
 
-impl Rules<Member> for Lobby {
+impl Rules for ModelLobby {
+    type Recipient = Member;
+
     fn delivery_policy(&self, _: &str) -> DeliveryPolicy {
         DeliveryPolicy { filtered: self.filters, ..DeliveryPolicy::BROADCAST }
     }
@@ -72,8 +74,8 @@ impl OutgoingFilter<Member> for Open {
     }
 }
 
-fn lobby() -> Arc<dyn Rules<Member>> {
-    Arc::new(Lobby { filters: false })
+fn lobby() -> Arc<ModelLobby> {
+    Arc::new(ModelLobby { filters: false })
 }
 
 impl Member {
@@ -126,7 +128,7 @@ impl Recipient for Member {
     }
 }
 
-type Room = Arc<LiveChannel<Member>>;
+type LiveRoom = Arc<LiveChannel<ModelLobby>>;
 
 fn name() -> ChannelName {
     ChannelName::new("/room", 512).expect("a valid name")
@@ -140,14 +142,14 @@ fn seat(channel: &mut Channel<Member>, member: &Member) -> Slot {
 }
 
 /// A channel with two members, who have had their acknowledgements.
-fn room() -> (Room, [Member; 2]) {
-    room_of(Lobby { filters: false })
+fn room() -> (LiveRoom, [Member; 2]) {
+    room_of(ModelLobby { filters: false })
 }
 
-fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
+fn room_of(lobby: ModelLobby) -> (LiveRoom, [Member; 2]) {
     let room = LiveChannel::new(
         name(),
-        (0, Arc::new(lobby)),
+        Arc::new(lobby),
         (ChannelLimits::default(), Pacing::default(), &Arc::default()),
         None,
         Weak::new(),
@@ -161,14 +163,14 @@ fn room_of(lobby: Lobby) -> (Room, [Member; 2]) {
     (room, members)
 }
 
-fn publish(room: &Room, text: &str) {
+fn publish(room: &LiveRoom, text: &str) {
     let policy = room.delivery_policy(text);
     let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), policy));
     assert!(matches!(sent, Ok(Ok(2))));
 }
 
 /// Nothing is queued, and the token lies there.
-fn assert_quiet(room: &Room) {
+fn assert_quiet(room: &LiveRoom) {
     assert!(room.core.lock().is_quiet(), "something is stranded");
 }
 
@@ -261,7 +263,7 @@ fn an_answer_that_somebody_decides_about_stays_behind_what_was_published_before_
 
 fn answers_in_order(filters: bool) {
     loom::model(move || {
-        let (room, members) = room_of(Lobby { filters });
+        let (room, members) = room_of(ModelLobby { filters });
         let (other, witness) = (Arc::clone(&room), members[0].clone());
         let publisher = thread::spawn(move || publish(&other, "news-3"));
         publish(&room, "news-1");
@@ -281,13 +283,13 @@ fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
         let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
-        let (old, slot) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &first));
+        let (old, slot) = hub.join(&name(), &lobby(), |channel, _| seat(channel, &first));
         let leaving = Arc::clone(&old);
         let leaver = thread::spawn(move || {
             let left = leaving.change(|channel| channel.leave(slot, ConnectionId::from_u128(1), Some("q")));
             assert!(matches!(left, Ok(Ok(Some(_)))));
         });
-        let (room, slot) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &second));
+        let (room, slot) = hub.join(&name(), &lobby(), |channel, _| seat(channel, &second));
         leaver.join().expect("no panic");
 
         let live = hub.get("/room").expect("somebody is in it");
@@ -321,7 +323,7 @@ fn a_flush_marker_comes_last_and_once() {
     });
 }
 
-fn publish_to_whom_it_concerns(room: &Room, text: &str) {
+fn publish_to_whom_it_concerns(room: &LiveRoom, text: &str) {
     let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), DeliveryPolicy::BROADCAST));
     assert!(matches!(sent, Ok(Ok(1 | 2))));
 }
@@ -332,8 +334,8 @@ fn two_first_joins_meet_in_one_channel() {
         let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
-        let joiner = thread::spawn(move || other.join(&name(), (0, &lobby()), |channel, _| seat(channel, &member)).0);
-        let (mine, _) = hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, &second));
+        let joiner = thread::spawn(move || other.join(&name(), &lobby(), |channel, _| seat(channel, &member)).0);
+        let (mine, _) = hub.join(&name(), &lobby(), |channel, _| seat(channel, &second));
         let theirs = joiner.join().expect("no panic");
         assert!(Arc::ptr_eq(&mine, &theirs));
         assert_eq!(mine.read(|channel| channel.local_members().connection_count()), 2);
@@ -347,9 +349,8 @@ fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
         let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let members = [Member::new(1), Member::new(2)];
-        let seats =
-            members.each_ref().map(|member| hub.join(&name(), (0, &lobby()), |channel, _| seat(channel, member)));
-        let leave = |(room, slot): (Room, Slot), number| {
+        let seats = members.each_ref().map(|member| hub.join(&name(), &lobby(), |channel, _| seat(channel, member)));
+        let leave = |(room, slot): (LiveRoom, Slot), number| {
             let left = room.change(|channel| channel.leave(slot, ConnectionId::from_u128(number), None));
             assert!(matches!(left, Ok(Ok(Some(_)))));
         };
