@@ -5,6 +5,7 @@ mod blocks;
 mod conversations;
 mod format;
 mod links;
+mod names;
 mod packaging;
 mod program;
 mod strangers;

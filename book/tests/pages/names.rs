@@ -1,0 +1,184 @@
+//! The names on the pages: metrics, options, log lines and functions that they mention exist.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use crate::{Page, home};
+
+/// Names of other projects: settings of proxies and of Linux, callbacks and messages of Phoenix, an event of other
+/// PondSocket servers.
+const OF_OTHERS: [&str; 13] = [
+    "TCP_USER_TIMEOUT",
+    "handle_in",
+    "handle_info",
+    "handle_out",
+    "kicked_out",
+    "phx_error",
+    "phx_join",
+    "phx_reply",
+    "presence_diff",
+    "presence_state",
+    "proxy_add_x_forwarded_for",
+    "stop_grace_period",
+    "tcp_retries2",
+];
+
+/// Endings that Prometheus adds to the names of histograms.
+const OF_HISTOGRAMS: [&str; 3] = ["_bucket", "_count", "_sum"];
+
+/// The words of all sources below these folders.
+fn words_of(folders: &[&str], extensions: &[&str]) -> HashSet<String> {
+    let mut words = HashSet::new();
+    for folder in folders {
+        read(&home().join(folder), extensions, &mut words);
+    }
+    words
+}
+
+fn read(path: &Path, extensions: &[&str], words: &mut HashSet<String>) {
+    if path.is_dir() {
+        let name = path.file_name().unwrap_or_default();
+        if name != "target" && name != "node_modules" && name != ".venv" {
+            for entry in fs::read_dir(path).expect("a folder") {
+                read(&entry.expect("an entry").path(), extensions, words);
+            }
+        }
+    } else if path.extension().is_none_or(|extension| extensions.iter().any(|one| extension == *one)) {
+        // Some are not text, such as captured messages.
+        let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).expect("a file");
+        words.extend(words_in(&text).map(str::to_owned));
+        words.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+}
+
+fn words_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// The words in code font, in the prose and the tables of a page.
+fn spans(page: &Page) -> HashSet<String> {
+    let mut in_block = false;
+    let prose = page.text.lines().filter(|line| {
+        let is_fence = line.starts_with("```");
+        in_block ^= is_fence;
+        !in_block && !is_fence
+    });
+    let prose = prose.collect::<Vec<_>>().join("\n");
+    let spans = prose.split('`').skip(1).step_by(2);
+    spans.flat_map(words_in).map(str::to_owned).collect()
+}
+
+/// The strings of the file that lists the metrics.
+fn metrics() -> HashSet<String> {
+    let source = fs::read_to_string(home().join("crates/pondsocket-metrics/src/names.rs")).expect("the names");
+    source.split('"').skip(1).step_by(2).filter(|text| text.starts_with("pondsocket_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_on_the_pages_is_one_that_the_server_exports() {
+    const CRATES: [&str; 7] = ["actix", "client", "common", "metrics", "proto", "redis", "rocket"];
+    let exported = metrics();
+    assert!(exported.len() > 30, "only {} metrics: have they moved?", exported.len());
+    let (mut missing, mut found) = (Vec::new(), 0);
+    for page in Page::all() {
+        for name in words_in(&page.text) {
+            let Some(rest) = name.strip_prefix("pondsocket_").filter(|rest| !rest.is_empty()) else { continue };
+            let base = OF_HISTOGRAMS.iter().find_map(|ending| name.strip_suffix(ending));
+            if exported.contains(name) || base.is_some_and(|base| exported.contains(base)) {
+                found += 1;
+            } else if !CRATES.contains(&rest) {
+                missing.push(format!("{}: {name}", page.name));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(found > 12, "only {found} metrics on the pages");
+}
+
+#[test]
+fn every_name_in_code_font_stands_in_the_sources() {
+    let known = words_of(
+        &["crates", "integrations", "examples", "e2e", "bench", "ops", "templates", "test"],
+        &["rs", "toml", "js", "mjs", "py", "sh", "yaml", "yml", "conf", "cfg", "json", "service", "socket", "txt"],
+    );
+    let (mut missing, mut checked) = (Vec::new(), 0);
+    for page in Page::all() {
+        for name in spans(&page).into_iter().filter(|name| name.trim_matches('_').contains('_')) {
+            checked += 1;
+            if !known.contains(&name) && !OF_OTHERS.contains(&&*name) {
+                missing.push(format!("{}: {name}", page.name));
+            }
+        }
+    }
+    missing.sort();
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(checked > 300, "only {checked} names: has the way to write them changed?");
+}
+
+/// The first cells of the rows of a table: those behind its heading.
+fn first_cells<'a>(page: &'a Page, heading: &str) -> Vec<&'a str> {
+    let section = page.text.split(heading).nth(1).unwrap_or_else(|| panic!("{} has no {heading:?}", page.name));
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.filter_map(|row| row.trim_matches('|').split('|').next()).map(str::trim).collect()
+}
+
+#[test]
+fn every_log_line_with_an_action_is_one_of_the_reference() {
+    let operations = Page::read("operations");
+    let logs = operations.text.split("## Logs").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the logs");
+    let logged: HashSet<&str> = logs.split('`').skip(1).step_by(2).collect();
+    let alerts = Page::read("alerts");
+    let mut lines = Vec::new();
+    for cell in first_cells(&alerts, "## Log lines") {
+        lines.extend(cell.split('`').skip(1).step_by(2));
+    }
+    assert!(lines.len() >= 8, "only {} lines", lines.len());
+    for line in lines {
+        let begins = line.trim_end_matches('…').trim_end();
+        assert!(logged.iter().any(|message| message.starts_with(begins)), "no log line of the reference: {line}");
+    }
+}
+
+/// The log lines are those of the sources: a text in the reference is somewhere an argument of a macro.
+#[test]
+fn every_log_line_of_the_reference_is_logged() {
+    let mut sources = String::new();
+    fn collect(path: &Path, into: &mut String) {
+        if path.is_dir() {
+            fs::read_dir(path).expect("a folder").for_each(|entry| collect(&entry.expect("an entry").path(), into));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(path).expect("a source"));
+        }
+    }
+    collect(&home().join("crates/pondsocket/src"), &mut sources);
+    collect(&home().join("crates/pondsocket-redis/src"), &mut sources);
+    let operations = Page::read("operations");
+    let table = operations.text.split("| target | level: message | fields |").nth(1).expect("the table");
+    let mut checked = 0;
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let message = row.trim_matches('|').split('|').nth(1).expect("a second cell");
+        for text in message.split('`').skip(1).step_by(2) {
+            // Names of reasons are not messages.
+            if text.contains('_') {
+                continue;
+            }
+            assert!(sources.contains(&format!("\"{text}\"")), "nothing logs {text:?}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 50, "only {checked} lines");
+}
+
+#[test]
+fn the_lines_that_mount_a_pond_are_those_of_the_guide() {
+    let (guide, page) = (Page::read("mounting"), Page::read("from-go"));
+    let section = page.text.split("### In a web framework").nth(1).and_then(|rest| rest.split("\n### ").next());
+    let rows: Vec<_> = section.expect("a section").lines().filter(|line| line.starts_with("| [")).collect();
+    for row in &rows {
+        let line = row.rsplit('`').nth(1).expect("a line of code");
+        assert!(guide.text.contains(line), "docs/mounting.md has no `{line}`");
+    }
+    assert_eq!(rows.len(), 8);
+}
