@@ -53,24 +53,72 @@ fn links_in_the_book_lead_somewhere() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// The texts of the repository, the pages of the book among them.
+fn texts() -> Vec<PathBuf> {
+    fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "node_modules" {
+                collect(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                into.push(path);
+            }
+        }
+    }
+    let mut texts = Vec::new();
+    collect(&home(), &mut texts);
+    texts
+}
+
+/// The anchors of a text, as GitHub makes them of its headings.
+fn anchors(text: &str) -> HashSet<String> {
+    let mut anchors = HashSet::new();
+    let mut in_block = false;
+    for line in text.lines() {
+        in_block ^= line.starts_with("```");
+        let heading = line.trim_start_matches('#');
+        if in_block || heading.len() == line.len() {
+            continue;
+        }
+        let kept = heading.trim().to_lowercase();
+        let anchor: String = kept
+            .chars()
+            .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect();
+        let repeated = (1..).map(|number| format!("{anchor}-{number}"));
+        let free = std::iter::once(anchor.clone()).chain(repeated).find(|anchor| !anchors.contains(anchor));
+        anchors.extend(free);
+    }
+    anchors
+}
+
 #[test]
-fn files_that_pages_link_to_are_there() {
-    let home = home();
-    let mut texts: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md", "e2e/README.md"]
-        .iter()
-        .map(|file| home.join(file))
-        .collect();
-    texts.extend(fs::read_dir(home.join("docs")).expect("docs/").map(|entry| entry.expect("a file").path()));
-    let mut broken = Vec::new();
-    for text in texts.iter().filter(|text| text.extension().is_some_and(|extension| extension == "md")) {
+fn links_between_the_texts_lead_to_files_and_headings() {
+    let (mut broken, mut checked) = (Vec::new(), 0);
+    for text in texts() {
         let folder = text.parent().unwrap_or(Path::new(""));
-        let content = fs::read_to_string(text).expect("a text");
-        for link in content.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = link.split('#').next().unwrap_or_default();
-            if !link.contains("://") && !file.is_empty() && !folder.join(file).exists() {
+        let content = fs::read_to_string(&text).expect("a text");
+        let inline = content.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let references = content.lines().filter(|line| line.starts_with('[')).filter_map(|line| line.split_once("]: "));
+        for link in inline.chain(references.map(|(_, link)| link)) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            checked += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { text.clone() } else { folder.join(file) };
+            let is_text = file.extension().is_some_and(|extension| extension == "md");
+            let leads_somewhere = file.exists()
+                && (anchor.is_empty()
+                    || !is_text
+                    || anchors(&fs::read_to_string(&file).expect("a text")).contains(anchor));
+            if !leads_somewhere {
                 broken.push(format!("{}: {link}", text.display()));
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(checked > 300, "only {checked} links");
 }
