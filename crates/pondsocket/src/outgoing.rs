@@ -7,13 +7,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::context::{Outgoing, OutgoingContext};
 use crate::error::Result;
-use crate::extract::Extract;
-use crate::handler::guard;
+use crate::extract::Extractors;
+use crate::handler::{Plain, guard};
 use crate::middleware::Both;
 use crate::pond::states::States;
 
 /// A function or closure that takes `&OutgoingContext`, and optionally extractors after it, and answers with
-/// [`Outgoing`] or `Result<Outgoing>`. `M` is a marker, the tuple of the extractors.
+/// [`Outgoing`] or `Result<Outgoing>`. `M` is a marker, made of the extractors.
 ///
 /// An `Err`, or a panic, blocks the message for that recipient, is logged and counted.
 ///
@@ -147,7 +147,12 @@ impl OutgoingStack {
     }
 }
 
-/// What an outgoing handler may return.
+/// The return type of an outgoing handler: [`Outgoing`] or `Result<Outgoing>`.
+#[diagnostic::on_unimplemented(
+    message = "an outgoing handler cannot return `{Self}`",
+    note = "an outgoing handler, and a layer around it, is not async, since delivery never waits, and returns `Outgoing` \
+            or `Result<Outgoing>`"
+)]
 pub trait OutgoingOutcome {
     #[doc(hidden)]
     fn into_outgoing(self) -> Result<Outgoing>;
@@ -165,35 +170,72 @@ impl OutgoingOutcome for Result<Outgoing> {
     }
 }
 
+/// A function or closure of the shape of an outgoing handler, for the same reason as
+/// [`HandlerFn`](crate::handler::HandlerFn).
+#[doc(hidden)]
+pub trait OutgoingFn<M>: Send + Sync + 'static {
+    type Output;
+    fn invoke(&self, ctx: &OutgoingContext, extracted: M) -> Self::Output;
+}
+
+/// The same of a layer around outgoing handlers.
+#[doc(hidden)]
+pub trait OutgoingLayerFn<M>: Send + Sync + 'static {
+    type Output;
+    fn invoke(&self, ctx: &OutgoingContext, extracted: M, next: OutgoingNext) -> Self::Output;
+}
+
+impl<F, M> OutgoingHandler<Plain<M>> for F
+where
+    F: OutgoingFn<M, Output: OutgoingOutcome>,
+    M: Extractors<OutgoingContext>,
+{
+    fn prepare(states: &States) {
+        M::prepare(states);
+    }
+
+    fn call(&self, ctx: &OutgoingContext) -> Result<Outgoing> {
+        self.invoke(ctx, M::extract(ctx)?).into_outgoing()
+    }
+}
+
+impl<F, M> OutgoingLayer<Plain<M>> for F
+where
+    F: OutgoingLayerFn<M, Output: OutgoingOutcome>,
+    M: Extractors<OutgoingContext>,
+{
+    fn prepare(states: &States) {
+        M::prepare(states);
+    }
+
+    fn call(&self, ctx: &OutgoingContext, next: OutgoingNext) -> Result<Outgoing> {
+        self.invoke(ctx, M::extract(ctx)?, next).into_outgoing()
+    }
+}
+
 macro_rules! outgoing {
     ($($extractor:ident),*) => {
-        impl<F, O, $($extractor,)*> OutgoingHandler<($($extractor,)*)> for F
+        impl<F, O, $($extractor,)*> OutgoingFn<($($extractor,)*)> for F
         where
             F: Fn(&OutgoingContext, $($extractor),*) -> O + Send + Sync + 'static,
-            O: OutgoingOutcome,
-            $($extractor: Extract<OutgoingContext>,)*
         {
-            fn prepare(_states: &States) {
-                $($extractor::prepare(_states);)*
-            }
+            type Output = O;
 
-            fn call(&self, ctx: &OutgoingContext) -> Result<Outgoing> {
-                self(ctx, $($extractor::extract(ctx)?),*).into_outgoing()
+            #[allow(non_snake_case, reason = "the macro names each extracted value by its type")]
+            fn invoke(&self, ctx: &OutgoingContext, ($($extractor,)*): ($($extractor,)*)) -> O {
+                self(ctx, $($extractor),*)
             }
         }
 
-        impl<F, O, $($extractor,)*> OutgoingLayer<($($extractor,)*)> for F
+        impl<F, O, $($extractor,)*> OutgoingLayerFn<($($extractor,)*)> for F
         where
             F: Fn(&OutgoingContext, $($extractor,)* OutgoingNext) -> O + Send + Sync + 'static,
-            O: OutgoingOutcome,
-            $($extractor: Extract<OutgoingContext>,)*
         {
-            fn prepare(_states: &States) {
-                $($extractor::prepare(_states);)*
-            }
+            type Output = O;
 
-            fn call(&self, ctx: &OutgoingContext, next: OutgoingNext) -> Result<Outgoing> {
-                self(ctx, $($extractor::extract(ctx)?,)* next).into_outgoing()
+            #[allow(non_snake_case, reason = "the macro names each extracted value by its type")]
+            fn invoke(&self, ctx: &OutgoingContext, ($($extractor,)*): ($($extractor,)*), next: OutgoingNext) -> O {
+                self(ctx, $($extractor,)* next)
             }
         }
     };
