@@ -30,17 +30,20 @@ use crate::failure::{Around, backtrace, chain};
 use crate::handler::dispatch::{Dispatch, HandlerFuture, Routes};
 use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
-use crate::json::encode::{Encoded, with_broadcast};
+use crate::json::encode::{Encoded, MessageError, with_broadcast};
+use crate::json::received::Received;
 use crate::limits::admission::Admissions;
 use crate::limits::memory::{Memory, Pressure};
 use crate::limits::origin::Origins;
-use crate::lobby::{Layers, Lobby, LobbyInner, check_new, parse};
-use crate::metrics::{CloseReason, Component, HandlerKind, Limit, Observer};
+use crate::limits::stored::{NoRoom, TooLarge};
+use crate::lobby::{Layers, Lobby, LobbyInner};
+use crate::metrics::{CloseReason, Component, HandlerKind, Observer};
 use crate::middleware::Layer;
 use crate::options::{EndpointOptions, Options};
 use crate::outgoing::OutgoingLayer;
 use crate::pond::common::Common;
 use crate::pond::host::EndpointHost;
+use crate::pond::registration::{check_new, parse};
 use crate::pond::states::States;
 use crate::user::User;
 use crate::websocket::WebSocket;
@@ -64,6 +67,23 @@ pub(crate) struct BroadcastSource<'a> {
     pub(crate) channel: Option<&'a Arc<Live>>,
     /// The user whose message it answers: other nodes see it as from that user.
     pub(crate) user: Option<&'a str>,
+}
+
+/// The failure of a broadcast. Nothing was enqueued.
+#[derive(Debug)]
+pub(crate) enum BroadcastError {
+    Message(MessageError),
+    NoRoom(NoRoom),
+}
+
+impl BroadcastError {
+    /// The error of an application that has broadcast `payload` while it handled what was received.
+    pub(crate) fn explain<T: Serialize + ?Sized>(self, received: &Received, payload: &T) -> Error {
+        match self {
+            BroadcastError::Message(error) => error.explain(received, payload),
+            BroadcastError::NoRoom(reason) => reason.into(),
+        }
+    }
 }
 
 /// What happens to those who come in.
@@ -280,8 +300,8 @@ impl Connection {
     /// # Errors
     /// 500 if the value does not serialise, 413 if the assigns would be larger than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        let value = Json::encode(value).map_err(encoding);
-        value.and_then(|value| self.0.assign(key, value)).in_call("connection.set_assign")
+        let value = Json::encode(value).map_err(encoding).in_call("connection.set_assign")?;
+        self.0.assign(key, value).in_call("connection.set_assign")
     }
 
     /// Closes it with close code 1000: its memberships end at once. What was sent to it before reaches it, if it reads.
@@ -426,9 +446,10 @@ impl EndpointInner {
         to: &Target,
         event: &str,
         payload: &T,
-    ) -> Result<Delivery> {
-        let delivery =
-            with_broadcast(name.as_str(), event, payload, |message| self.enqueue(source, name, to, event, message))??;
+    ) -> Result<Delivery, BroadcastError> {
+        let sent =
+            with_broadcast(name.as_str(), event, payload, |message| self.enqueue(source, name, to, event, message));
+        let delivery = sent.map_err(BroadcastError::Message)?.map_err(BroadcastError::NoRoom)?;
         let (endpoint, channel, members) = (&*self.observer.endpoint, name.as_str(), delivery.local);
         tracing::trace!(target: "pondsocket::message", endpoint, channel, event, members, "broadcast");
         self.observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, channel, event, members));
@@ -442,10 +463,10 @@ impl EndpointInner {
         to: &Target,
         event: &str,
         message: &Encoded<'_>,
-    ) -> Result<Delivery> {
+    ) -> Result<Delivery, NoRoom> {
         let Encoded { request_id, payload, text } = *message;
         if self.is_out_of_memory() {
-            return Err(self.no_room(name, Limit::MemoryFull, "out of memory"));
+            return Err(self.refuse(name, NoRoom::OutOfMemory));
         }
         let mut channel = source.channel.cloned();
         loop {
@@ -465,32 +486,23 @@ impl EndpointInner {
             });
             match sent {
                 Ok(Ok(delivery)) => return Ok(delivery),
-                Ok(Err(Full)) => return Err(self.queue_is_full(name)),
+                Ok(Err(Full)) => return Err(self.refuse(name, NoRoom::QueueFull)),
                 Err(_closed) => self.hub.remove(&live),
             }
         }
     }
 
-    /// The members of a channel would show more of themselves than they may.
-    pub(crate) fn too_much_presence(&self) -> Error {
-        self.observer.too_large(Limit::ChannelPresence, "presence of all members")
-    }
-
-    /// The hard limit of a channel's queue is reached.
-    pub(crate) fn queue_is_full(&self, name: &ChannelName) -> Error {
-        self.no_room(name, Limit::ChannelQueue, "the channel's queue is full")
+    /// Logs and counts that a channel takes no further message.
+    pub(crate) fn refuse(&self, name: &ChannelName, reason: NoRoom) -> NoRoom {
+        let (endpoint, limit) = (&*self.observer.endpoint, reason.limit());
+        tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
+        self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
+        reason
     }
 
     /// Returns `true` if `memory_limit` is reached: newcomers and broadcasts are refused then.
     pub(crate) fn is_out_of_memory(&self) -> bool {
         self.common.memory.pressure() == Pressure::Full
-    }
-
-    fn no_room(&self, name: &ChannelName, limit: Limit, message: &'static str) -> Error {
-        let endpoint = &*self.observer.endpoint;
-        tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
-        self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
-        Error::unavailable(message)
     }
 
     /// Nobody here is in the channel: somebody elsewhere may be.
@@ -552,7 +564,7 @@ impl EndpointInner {
         let permit = self.common.drain.handlers.permit();
         let leaving = async move {
             let started = endpoint.observer.start();
-            let outcome = guard::run(handler, deadline).await;
+            let outcome = guard::run(handler, deadline).await.unwrap_or_else(|late| Err(late.into()));
             endpoint.finish_leave((name.as_str(), user.as_str()), &lobby, started, &outcome);
             drop(permit);
         };
@@ -599,16 +611,10 @@ impl EndpointInner {
         self.observer.count(|metrics, _| metrics.handler_finished(kind, pattern, took, code));
     }
 
-    /// Encodes what a member is to show of itself.
-    ///
-    /// # Errors
-    /// 500 if it is no JSON object, 413 if it is larger than it may be.
-    pub(crate) fn presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<Object> {
-        let presence = Object::encode(presence).map_err(encoding)?;
-        if presence.as_str().len() > self.settings().max_presence_size {
-            return Err(self.observer.too_large(Limit::Presence, "presence"));
-        }
-        Ok(presence)
+    /// Refuses a presence that is larger than that of a member may be.
+    pub(crate) fn check_presence(&self, presence: &Object) -> Result<(), TooLarge> {
+        let fits = presence.as_str().len() <= self.settings().max_presence_size;
+        if fits { Ok(()) } else { Err(self.observer.too_large(TooLarge::Presence)) }
     }
 
     /// All connections whose task has not ended: also those that are closing, or have gone and left work behind.

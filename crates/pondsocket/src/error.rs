@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -35,7 +34,7 @@ struct ErrorParts {
     details: Option<Object>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     retry_after: Option<Duration>,
-    nature: Nature,
+    kind: ErrorKind,
     origin: ErrorOrigin,
 }
 
@@ -48,12 +47,14 @@ struct ErrorOrigin {
     pattern: Option<Box<str>>,
 }
 
-/// What an error means to the one who runs handlers.
-enum Nature {
-    /// The handler's answer.
-    Answer,
-    /// No error: the handler leaves the decision, with its context, to the next pattern.
-    Passed(Box<dyn Any + Send + Sync>),
+/// The kind of an error, for the code that runs handlers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ErrorKind {
+    /// The operation or the handler has failed.
+    Failure,
+    /// The handler has left the decision to the next pattern. Its context waits for that one elsewhere (`handler::pass`):
+    /// an error that a layer keeps, or returns for another message, carries nothing along.
+    Passed,
     /// No pattern matches, or each handler has left the decision to the next.
     Unrouted,
 }
@@ -67,8 +68,8 @@ impl Error {
     pub fn new(code: u16, message: impl Into<Cow<'static, str>>) -> Self {
         assert!((400..=599).contains(&code), "an error's code is within 400..=599, not {code}");
         let message = message.into();
-        let (nature, origin) = (Nature::Answer, ErrorOrigin::default());
-        Error(Box::new(ErrorParts { code, message, details: None, source: None, retry_after: None, nature, origin }))
+        let (kind, origin) = (ErrorKind::Failure, ErrorOrigin::default());
+        Error(Box::new(ErrorParts { code, message, details: None, source: None, retry_after: None, kind, origin }))
     }
 
     /// 400: what the client sent makes no sense.
@@ -177,11 +178,12 @@ impl Error {
     /// [`EventContext::pass`](crate::EventContext::pass) does: a layer which makes something else of errors should give
     /// it back as it is.
     pub fn is_pass(&self) -> bool {
-        matches!(self.0.nature, Nature::Passed(_))
+        self.0.kind == ErrorKind::Passed
     }
 
     /// The method of ours that failed, for the log; also if the application has made another error of its error.
     pub(crate) fn call(&self) -> Option<&'static str> {
+        // The only way into a cause whose type the application has chosen. No decision follows from it.
         let of_cause = || StdError::source(self)?.downcast_ref::<Error>()?.call();
         self.0.origin.call.or_else(of_cause)
     }
@@ -213,33 +215,30 @@ impl Error {
         }))
     }
 
-    /// Not an error: the handler leaves the decision, with its context, to the next matching pattern.
-    pub(crate) fn pass<C: Send + Sync + 'static>(context: C) -> Self {
-        let mut error = Error::not_found("no handler decided");
-        error.0.nature = Nature::Passed(Box::new(context));
-        error
-    }
-
-    /// The context of the handler that left the decision to the next pattern; `Err` if it is an error.
-    pub(crate) fn into_passed<C: Send + Sync + 'static>(mut self) -> Result<C> {
-        match std::mem::replace(&mut self.0.nature, Nature::Answer) {
-            Nature::Passed(context) => context.downcast().map(|context| *context).map_err(|_| self),
-            nature => {
-                self.0.nature = nature;
-                Err(self)
-            }
-        }
+    /// The sign of a handler that has left the decision to the next pattern.
+    pub(crate) fn passed() -> Self {
+        Error::not_found("no handler decided").of_kind(ErrorKind::Passed)
     }
 
     /// No handler was there to decide.
     pub(crate) fn unrouted(message: &'static str) -> Self {
-        let mut error = Error::not_found(message);
-        error.0.nature = Nature::Unrouted;
-        error
+        Error::not_found(message).of_kind(ErrorKind::Unrouted)
     }
 
+    /// Returns `true` if no handler was there to decide. Clients get another frame then than for a failure of 404.
     pub(crate) fn is_unrouted(&self) -> bool {
-        matches!(self.0.nature, Nature::Unrouted)
+        self.0.kind == ErrorKind::Unrouted
+    }
+
+    /// Notes the name of the method that failed.
+    pub(crate) fn in_call(mut self, call: &'static str) -> Self {
+        self.0.origin.call = Some(call);
+        self
+    }
+
+    fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
     }
 }
 
@@ -248,32 +247,26 @@ pub(crate) trait OrPanic<T> {
     fn or_panic(self) -> T;
 }
 
-impl<T> OrPanic<T> for Result<T> {
+impl<T, E: Into<Error>> OrPanic<T> for Result<T, E> {
     #[track_caller]
     fn or_panic(self) -> T {
         match self {
             Ok(value) => value,
-            // A closure would be the caller.
-            Err(error) => panic!("{error}"),
+            // In a closure the panic would name a line of ours.
+            Err(error) => panic!("{}", error.into()),
         }
     }
 }
 
-/// The name of what the application called, noted in what it gives. The outermost one counts: methods call others.
-pub(crate) trait InCall {
-    fn in_call(self, call: &'static str) -> Self;
+/// The end of a method that the application has called: the failure of any operation becomes an [`Error`], in which the
+/// name of the method is noted for the log. The outermost one counts, because methods call others.
+pub(crate) trait InCall<T> {
+    fn in_call(self, call: &'static str) -> Result<T>;
 }
 
-impl InCall for Error {
-    fn in_call(mut self, call: &'static str) -> Self {
-        self.0.origin.call = Some(call);
-        self
-    }
-}
-
-impl<T> InCall for Result<T> {
-    fn in_call(self, call: &'static str) -> Self {
-        self.map_err(|error| error.in_call(call))
+impl<T, E: Into<Error>> InCall<T> for Result<T, E> {
+    fn in_call(self, call: &'static str) -> Result<T> {
+        self.map_err(|error| error.into().in_call(call))
     }
 }
 

@@ -6,60 +6,75 @@ use pondsocket_proto::channel::{Assigns, Channel as Core, NotMember, Refused, Re
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::{Json, Object};
 
-use super::{BoundMembership, Channel, no_such_member, not_found, user_id};
+use super::error::{MemberError, TrackError};
+use super::{BoundMembership, Channel, user_id};
 use crate::context::LeaveReason;
 use crate::endpoint::Live;
 use crate::engine::handle::ConnectionHandle;
-use crate::error::{Error, Result};
-use crate::metrics::Limit;
+use crate::limits::stored::{NoRoom, TooLarge};
 
 impl Channel {
-    pub(crate) fn show_local(&self, user: &str, presence: Object) -> Result<()> {
-        if presence.as_str().len() > self.endpoint.settings().max_presence_size {
-            return Err(self.endpoint.observer.too_large(Limit::Presence, "presence"));
-        }
-        let shown = self.change(user, |channel| Ok(channel.set_presence(user, presence)))?;
+    pub(crate) fn show_local(&self, user: &str, presence: Object) -> Result<(), MemberError> {
+        self.endpoint.check_presence(&presence)?;
+        let shown = self.change(user, |channel| Ok::<_, NotMember>(channel.set_presence(user, presence)))?;
         shown.map_err(|refused| self.not_shown(refused))
     }
 
-    /// A member can't show what it was to show. It is counted: not under a lock.
-    pub(super) fn not_shown(&self, refused: Refused) -> Error {
+    pub(super) fn track_local(&self, user: &str, presence: Object) -> Result<(), TrackError> {
+        self.endpoint.check_presence(&presence).map_err(MemberError::from)?;
+        let shown = self.change(user, |channel| {
+            let member = channel.local_members().member(user).ok_or(MemberError::NotMember)?;
+            match member.presence {
+                Some(_) => Err(TrackError::AlreadyTracked),
+                None => Ok(channel.set_presence(user, presence)),
+            }
+        })?;
+        shown.map_err(|refused| self.not_shown(refused).into())
+    }
+
+    /// The failure of a member to show what it was to show. It is counted here and not where it arises, because the channel
+    /// is locked there and the application's metrics are called.
+    pub(super) fn not_shown(&self, refused: Refused) -> MemberError {
         match refused {
-            Refused::NotMember(_) => no_such_member(),
-            Refused::Full(_) => self.endpoint.queue_is_full(&self.name),
-            Refused::PresenceLimit => self.endpoint.too_much_presence(),
+            Refused::NotMember(NotMember) => MemberError::NotMember,
+            Refused::Full(_) => MemberError::NoRoom(self.endpoint.refuse(&self.name, NoRoom::QueueFull)),
+            Refused::PresenceLimit => self.endpoint.observer.too_large(TooLarge::PresenceOfAll).into(),
         }
     }
 
-    pub(crate) fn assign_local(&self, user: &str, key: &str, value: Json) -> Result<()> {
+    pub(crate) fn assign_local(&self, user: &str, key: &str, value: Json) -> Result<(), MemberError> {
         let most = self.endpoint.settings().max_assigns_size;
         let fits = self.change(user, |channel| {
-            let member = channel.local_members().member(user).ok_or_else(no_such_member)?;
+            let member = channel.local_members().member(user).ok_or(NotMember)?;
             if member.assigns.size_with(key, &value) > most {
-                return Ok(false);
+                return Ok::<_, NotMember>(false);
             }
-            channel.assign(user, key, value).map_err(not_found)?;
+            channel.assign(user, key, value)?;
             Ok(true)
         })?;
-        if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns")) }
+        if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(TooLarge::Assigns).into()) }
     }
 
     /// Overwrites a member's assigns key by key, if all of them fit.
-    pub(crate) fn merge_assigns_local(&self, user: &str, assigns: Assigns) -> Result<()> {
+    pub(crate) fn merge_assigns_local(&self, user: &str, assigns: Assigns) -> Result<(), MemberError> {
         let most = self.endpoint.settings().max_assigns_size;
         let fits = self.change(user, |channel| {
-            let mut merged = channel.local_members().member(user).ok_or_else(no_such_member)?.assigns.clone();
+            let mut merged = channel.local_members().member(user).ok_or(NotMember)?.assigns.clone();
             merged.merge(assigns.clone());
             if merged.to_json().len() > most {
-                return Ok(false);
+                return Ok::<_, NotMember>(false);
             }
-            channel.merge_assigns(user, assigns).map_err(not_found)?;
+            channel.merge_assigns(user, assigns)?;
             Ok(true)
         })?;
-        if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(Limit::Assigns, "assigns")) }
+        if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(TooLarge::Assigns).into()) }
     }
 
-    pub(crate) fn evict_local(&self, user: &str, reason: &str) -> Result<()> {
+    pub(crate) fn untrack_local(&self, user: &str) -> Result<(), NotMember> {
+        self.change(user, |channel| channel.untrack(user).map(drop))
+    }
+
+    pub(crate) fn evict_local(&self, user: &str, reason: &str) -> Result<(), NotMember> {
         self.take_out(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))?;
         if self.endpoint.node().is_some() {
             self.endpoint.evictions.note(&self.name, user);
@@ -67,7 +82,7 @@ impl Channel {
         Ok(())
     }
 
-    pub(crate) fn remove_local(&self, user: &str, reason: &str) -> Result<()> {
+    pub(crate) fn remove_local(&self, user: &str, reason: &str) -> Result<(), NotMember> {
         self.take_out(user, LeaveReason::Removed(reason.to_owned()), |channel, user| channel.remove(user))
     }
 
@@ -76,38 +91,38 @@ impl Channel {
         user: &str,
         reason: LeaveReason,
         take: impl FnOnce(&mut Core<Arc<ConnectionHandle>>, &UserId) -> Result<Removal, NotMember>,
-    ) -> Result<()> {
+    ) -> Result<(), NotMember> {
         let user = user_id(user)?;
-        let (live, removal) = self.change_live(user.as_str(), |channel| take(channel, &user).map_err(not_found))?;
+        let (live, removal) = self.change_live(user.as_str(), |channel| take(channel, &user))?;
         self.endpoint.spawn_leave(self.name.clone(), &live.lobby, removal.departure, reason);
         Ok(())
     }
 
-    /// Changes a member of the live channel, or fails with 404 if there is none: nobody here is a member then.
-    pub(super) fn change<T>(
+    /// Changes a member of the live channel. Without a live channel no user of this node is a member.
+    pub(super) fn change<T, E: From<NotMember>>(
         &self,
         user: &str,
-        change: impl FnOnce(&mut Core<Arc<ConnectionHandle>>) -> Result<T>,
-    ) -> Result<T> {
+        change: impl FnOnce(&mut Core<Arc<ConnectionHandle>>) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.change_live(user, change).map(|(_, answer)| answer)
     }
 
     /// The same, with the live channel that was changed.
-    fn change_live<T>(
+    fn change_live<T, E: From<NotMember>>(
         &self,
         user: &str,
-        change: impl FnOnce(&mut Core<Arc<ConnectionHandle>>) -> Result<T>,
-    ) -> Result<(Arc<Live>, T)> {
+        change: impl FnOnce(&mut Core<Arc<ConnectionHandle>>) -> Result<T, E>,
+    ) -> Result<(Arc<Live>, T), E> {
         let own = self.own.as_ref().filter(|own| own.user.as_str() == user);
         // Looked at under the lock that the change is made under: the user may leave and come back in between.
         let mut change = |channel: &mut Core<Arc<ConnectionHandle>>| match own {
-            Some(own) if !own.is_member(channel) => Err(no_such_member()),
+            Some(own) if !own.is_member(channel) => Err(NotMember.into()),
             _ => change(channel),
         };
         loop {
-            let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Err(no_such_member()) };
+            let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Err(NotMember.into()) };
             if own.is_some_and(|own| own.membership.is_none_or(|(serial, _)| serial != live.serial)) {
-                return Err(no_such_member());
+                return Err(NotMember.into());
             }
             match live.change(change) {
                 Ok(answer) => return answer.map(|answer| (live, answer)),

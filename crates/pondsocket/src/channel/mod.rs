@@ -1,3 +1,4 @@
+pub(crate) mod error;
 pub(crate) mod evictions;
 mod local;
 mod remote;
@@ -13,9 +14,10 @@ use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::error::{LookupError, MemberError};
 use crate::delivery::Delivery;
 use crate::endpoint::{BroadcastSource, EndpointInner, disconnected};
-use crate::error::{Error, InCall, Result, encoding};
+use crate::error::{InCall, Result, encoding};
 use crate::json::decode;
 use crate::json::received::{Received, ReceivedRef};
 use crate::user::User;
@@ -111,7 +113,7 @@ impl Channel {
 
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
         let sent = self.endpoint.broadcast(BroadcastSource::default(), &self.name, to, event, payload);
-        sent.map_err(|error| self.received.blame(payload, error))
+        sent.map_err(|error| error.explain(&self.received.upgrade(), payload))
     }
 
     /// Waits until the channel's delivery queue has room. Cancel-safe.
@@ -128,14 +130,7 @@ impl Channel {
     /// than `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn track<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence).in_call("channel.track")?;
-        let shown = self.change(user, |channel| {
-            let member = channel.local_members().member(user).ok_or_else(no_such_member)?;
-            if member.presence.is_some() {
-                return Err(Error::conflict("tracked already"));
-            }
-            Ok(channel.set_presence(user, presence))
-        });
-        shown.and_then(|shown| shown.map_err(|refused| self.not_shown(refused))).in_call("channel.track")
+        self.track_local(user, presence).in_call("channel.track")
     }
 
     /// Replaces what a member, of any node, shows of itself; shows it, if it was not tracked.
@@ -153,7 +148,7 @@ impl Channel {
     }
 
     fn encode_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<Object> {
-        self.endpoint.presence(presence).map_err(|error| self.received.blame(presence, error))
+        Object::encode(presence).map_err(|error| self.received.upgrade().explain(presence, error))
     }
 
     /// Hides a member. Nothing happens if it is not tracked.
@@ -161,7 +156,7 @@ impl Channel {
     /// # Errors
     /// 404 if it is no member.
     pub fn untrack(&self, user: &str) -> Result<()> {
-        self.change(user, |channel| channel.untrack(user).map(drop).map_err(not_found)).in_call("channel.untrack")
+        self.untrack_local(user).map_err(MemberError::from).in_call("channel.untrack")
     }
 
     /// The presence of the tracked members of all nodes, by user id. Of a channel that nobody on this node is in
@@ -219,7 +214,7 @@ impl Channel {
     /// answer.
     pub async fn user(&self, user: &str) -> Result<User> {
         match self.member(user) {
-            Some(member) => user_id(user).map(|id| User::of(id, member)),
+            Some(member) => user_id(user).map(|id| User::of(id, member)).map_err(|NotMember| LookupError::NotMember),
             None => self.remote_user(user).await,
         }
         .in_call("channel.user")
@@ -350,14 +345,7 @@ pub struct Users {
     pub complete: bool,
 }
 
-fn user_id(user: &str) -> Result<UserId> {
-    UserId::new(user).map_err(|_| no_such_member())
-}
-
-fn no_such_member() -> Error {
-    Error::not_found("no such member")
-}
-
-fn not_found(_: NotMember) -> Error {
-    no_such_member()
+/// A text that is no user id is the id of no member.
+fn user_id(user: &str) -> Result<UserId, NotMember> {
+    UserId::new(user).map_err(|_| NotMember)
 }

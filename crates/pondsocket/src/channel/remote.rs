@@ -1,27 +1,29 @@
 //! Operations on the members of a channel on other nodes.
 
-use pondsocket_proto::channel::RemoteMember;
+use pondsocket_proto::channel::{NotMember, RemoteMember};
 use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
 use pondsocket_proto::id::UserId;
 
-use super::{Channel, no_such_member, user_id};
-use crate::error::{Error, Result};
+use super::error::{LookupError, MemberError, RemoteChangeError};
+use super::{Channel, user_id};
 use crate::user::User;
 
 impl Channel {
     /// Has other nodes do what was done, or could not be done, here. A user that is here alone concerns nobody else,
     /// and one that is here and elsewhere is one user.
-    pub(super) async fn apply_remote(
+    pub(super) async fn apply_remote<E: Into<MemberError>>(
         &self,
-        here: Result<()>,
+        here: Result<(), E>,
         user: &str,
         ask: impl FnOnce(ChannelKey, UserId) -> ClusterRequest,
-    ) -> Result<()> {
+    ) -> Result<(), RemoteChangeError> {
+        let here = here.map_err(Into::into);
         let is_missing = match &here {
             Ok(()) => false,
-            Err(error) if error.code() == 404 => true,
-            Err(_) => return here,
+            Err(MemberError::NotMember) => true,
+            Err(MemberError::TooLarge(_) | MemberError::NoRoom(_)) => return here.map_err(RemoteChangeError::Here),
         };
+        let here = here.map_err(RemoteChangeError::Here);
         if is_missing && self.own.as_ref().is_some_and(|own| own.user.as_str() == user) {
             // The membership has ended. What the user has elsewhere is another one.
             return here;
@@ -30,27 +32,32 @@ impl Channel {
         if !is_missing && !self.is_remote(user) {
             return here;
         }
-        match node.ask(ask(self.endpoint.key(&self.name), user_id(user)?)).await {
+        let user = user_id(user).map_err(|error| RemoteChangeError::Here(error.into()))?;
+        match node.ask(ask(self.endpoint.key(&self.name), user)).await {
             Answer::Confirmed => Ok(()),
             Answer::NotFound => here,
-            Answer::Refused => Err(Error::too_large("a limit of the user's node forbids it")),
-            Answer::Unavailable => Err(Error::unavailable("the bus is down: other nodes do not hear of it")),
-            _ => Err(Error::timeout("another node did not confirm it")),
+            Answer::Refused => Err(RemoteChangeError::Refused),
+            Answer::Unavailable => Err(RemoteChangeError::BusDown),
+            // The other answers are for other requests.
+            Answer::Unconfirmed | Answer::Found(_) | Answer::Users { .. } => Err(RemoteChangeError::Unconfirmed),
         }
     }
 
     /// A user that is not here.
-    pub(super) async fn remote_user(&self, user: &str) -> Result<User> {
-        let node = self.endpoint.node().ok_or_else(no_such_member)?;
-        let id = user_id(user)?;
+    pub(super) async fn remote_user(&self, user: &str) -> Result<User, LookupError> {
+        let node = self.endpoint.node().ok_or(LookupError::NotMember)?;
+        let id = user_id(user).map_err(|NotMember| LookupError::NotMember)?;
         if let Some(shown) = self.remote_member(user) {
             return Ok(user_of(id, shown));
         }
         match node.ask(ClusterRequest::Get { channel: self.endpoint.key(&self.name), user: id.clone() }).await {
             Answer::Found(shown) => Ok(user_of(id, shown)),
-            Answer::NotFound => Err(no_such_member()),
-            Answer::Unavailable => Err(Error::unavailable("the bus is down: other nodes can't be asked")),
-            _ => Err(Error::timeout("another node did not answer")),
+            Answer::NotFound => Err(LookupError::NotMember),
+            Answer::Unavailable => Err(LookupError::BusDown),
+            // The other answers are for other requests.
+            Answer::Unconfirmed | Answer::Confirmed | Answer::Refused | Answer::Users { .. } => {
+                Err(LookupError::Unanswered)
+            }
         }
     }
 

@@ -11,8 +11,9 @@ use pondsocket_proto::ws::subprotocols;
 use serde::Serialize;
 
 use super::route::{Routed, route_methods};
-use crate::error::{Error, InCall, Result, encoding};
-use crate::handler::{Context, sealed};
+use crate::error::{Error, Result, encoding};
+use crate::handler::pass::{PassSlot, PassSlotRef};
+use crate::handler::{Context, Passable, sealed};
 use crate::json::encode::check_event;
 use crate::metrics::Observer;
 use crate::pond::states::States;
@@ -29,6 +30,7 @@ pub struct ConnectionContext {
     pub(crate) client: Option<IpAddr>,
     pub(crate) states: States,
     pub(crate) observer: Arc<Observer>,
+    pub(crate) passing: PassSlotRef<ConnectionContext>,
 }
 
 route_methods!(ConnectionContext: own "endpoint");
@@ -127,8 +129,9 @@ impl ConnectionContext {
     ///
     /// # Errors
     /// Always: return it.
-    pub fn pass<T>(self) -> Result<T> {
-        Err(Error::pass(self))
+    pub fn pass<T>(mut self) -> Result<T> {
+        std::mem::take(&mut self.passing).leave(self);
+        Err(Error::passed())
     }
 }
 
@@ -145,6 +148,20 @@ impl Context for ConnectionContext {
 
     fn states(&self) -> &States {
         &self.states
+    }
+}
+
+impl Passable for ConnectionContext {
+    type Handover = PassSlot<ConnectionContext>;
+
+    fn handover(&mut self) -> PassSlot<ConnectionContext> {
+        let slot = PassSlot::new();
+        self.passing = slot.downgrade();
+        slot
+    }
+
+    fn take_passed(slot: &PassSlot<ConnectionContext>) -> Option<ConnectionContext> {
+        slot.take()
     }
 }
 
@@ -186,7 +203,11 @@ impl Connected {
     /// Sends a system message to the new connection on the channel `GATEWAY`. Stock clients don't show it to their
     /// users.
     pub fn reply<T: Serialize + ?Sized>(mut self, event: &str, payload: &T) -> Self {
-        match check_event(event).and_then(|()| Object::encode(payload).map_err(encoding)) {
+        let encode = || {
+            check_event(event)?;
+            Object::encode(payload).map_err(encoding)
+        };
+        match encode() {
             Ok(payload) => self.replies.push((event.to_owned(), payload)),
             Err(error) => self.fail(error.in_call("accept().reply")),
         }

@@ -15,10 +15,12 @@ use crate::channel::{BoundMembership, Channel, Lossy};
 use crate::delivery::Delivery;
 use crate::endpoint::{BroadcastSource, Connection, EndpointInner, Live};
 use crate::engine::handle::ConnectionHandle;
+use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall, Result, encoding};
-use crate::handler::{Context, sealed};
+use crate::handler::{Context, Passable, sealed};
 use crate::json::encode::with_reply;
 use crate::json::received::Received;
+use crate::limits::stored::NoRoom;
 use crate::pond::states::States;
 use crate::user::User;
 
@@ -61,6 +63,9 @@ pub(crate) struct Call {
     /// The parameters of the channel's pattern in its name: worked out only for handlers that ask for it.
     channel_route: OnceLock<Box<Match>>,
     replied: AtomicBool,
+    /// What a handler that leaves the message to the next pattern has changed of its context. Here and not in a place of its
+    /// own, so that a message costs no allocation for it; and without the context, which would keep this call alive.
+    passed: Mutex<Option<ChangedParts>>,
     /// Set when the connection goes while the message waits or is handled: the member as it was.
     departed: OnceLock<Option<Arc<Departure>>>,
     gone: Notify,
@@ -85,6 +90,7 @@ impl Call {
             payload,
             channel_route: OnceLock::new(),
             replied: AtomicBool::new(false),
+            passed: Mutex::new(None),
             departed: OnceLock::new(),
             gone: Notify::new(),
         })
@@ -99,6 +105,21 @@ impl Call {
         // Only the first time counts: a connection goes once.
         let _ = self.departed.set(departure);
         self.gone.notify_waiters();
+    }
+}
+
+/// The failure of a reply, but for that of its encoding.
+enum ReplyError {
+    AlreadyReplied,
+    NoRoom(NoRoom),
+}
+
+impl From<ReplyError> for Error {
+    fn from(error: ReplyError) -> Error {
+        match error {
+            ReplyError::AlreadyReplied => Error::conflict("a message has one reply"),
+            ReplyError::NoRoom(error) => error.into(),
+        }
     }
 }
 
@@ -117,6 +138,12 @@ impl Call {
 pub struct EventContext {
     pub(crate) call: Arc<Call>,
     pub(crate) route: Match,
+    changed: ChangedParts,
+}
+
+/// The parts of a context that layers and handlers may change.
+#[derive(Debug, Default)]
+struct ChangedParts {
     /// The value that a layer has put in the place of the payload.
     payload: Option<Object>,
     extensions: Extensions,
@@ -126,7 +153,7 @@ route_methods!(EventContext: event);
 
 impl EventContext {
     pub(crate) fn new(call: Arc<Call>) -> EventContext {
-        EventContext { call, route: Match::default(), payload: None, extensions: Extensions::new() }
+        EventContext { call, route: Match::default(), changed: ChangedParts::default() }
     }
 
     /// The name of the event, as the client sent it.
@@ -144,7 +171,7 @@ impl EventContext {
     /// # Errors
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        let payload = self.payload.as_ref().map_or(&*self.call.payload, Object::as_str);
+        let payload = self.changed.payload.as_ref().map_or(&*self.call.payload, Object::as_str);
         self.call.received.read(payload).in_call("ctx.payload")
     }
 
@@ -153,20 +180,19 @@ impl EventContext {
     /// # Errors
     /// 500 if it does not serialise to a JSON object.
     pub fn set_payload<T: Serialize + ?Sized>(&mut self, payload: &T) -> Result<()> {
-        let object = Object::encode(payload).map_err(encoding);
-        let object = object.map_err(|error| self.call.received.blame(payload, error));
-        self.payload = Some(object.in_call("ctx.set_payload")?);
+        let object = Object::encode(payload).map_err(|error| self.call.received.explain(payload, error));
+        self.changed.payload = Some(object.in_call("ctx.set_payload")?);
         Ok(())
     }
 
     /// Values that layers pass on to those behind them, by type.
     pub fn extensions(&self) -> &Extensions {
-        &self.extensions
+        &self.changed.extensions
     }
 
     /// The same, to add to it.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
-        &mut self.extensions
+        &mut self.changed.extensions
     }
 
     /// The id of the user who sent it.
@@ -214,8 +240,8 @@ impl EventContext {
     /// 500 if the value does not serialise, 404 if the user is no member any more, 413 if the assigns would be larger
     /// than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        let value = Json::encode(value).map_err(encoding);
-        value.and_then(|value| self.channel().assign_local(self.user_id(), key, value)).in_call("ctx.set_assign")
+        let value = Json::encode(value).map_err(encoding).in_call("ctx.set_assign")?;
+        self.channel().assign_local(self.user_id(), key, value).in_call("ctx.set_assign")
     }
 
     /// The presence of the member.
@@ -299,8 +325,9 @@ impl EventContext {
     /// 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
     /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
-        let shown = self.call.endpoint.presence(presence).map_err(|error| self.call.received.blame(presence, error));
-        shown.and_then(|shown| self.channel().show_local(self.user_id(), shown)).in_call("ctx.update_presence")
+        let presence = Object::encode(presence).map_err(|error| self.call.received.explain(presence, error));
+        let presence = presence.in_call("ctx.update_presence")?;
+        self.channel().show_local(self.user_id(), presence).in_call("ctx.update_presence")
     }
 
     /// The same for other members, of any node.
@@ -349,24 +376,25 @@ impl EventContext {
     /// if the channel's queue is full: it was not sent, [`Channel::ready`] waits for room.
     pub fn reply<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<()> {
         let call = &self.call;
+        // Asked again below, when the reply is certain to be sent: encoding runs code of the application, which may reply.
         if call.replied.load(Ordering::Relaxed) {
-            return Err(Error::conflict("a message has one reply").in_call("ctx.reply"));
+            return Err(ReplyError::AlreadyReplied).in_call("ctx.reply");
         }
         let replied = with_reply(call.channel.name.as_str(), event, &call.request_id, payload, |text| {
             if call.replied.swap(true, Ordering::Relaxed) {
-                return Ok(());
+                return Err(ReplyError::AlreadyReplied);
             }
             match call.channel.reply(&call.handle, call.slot, text, call.channel.delivery_policy(event)) {
                 Err(Refused::Full(_)) => {
                     call.replied.store(false, Ordering::Relaxed);
-                    Err(call.endpoint.queue_is_full(&call.channel.name))
+                    Err(ReplyError::NoRoom(call.endpoint.refuse(&call.channel.name, NoRoom::QueueFull)))
                 }
-                // Whoever has left gets no reply.
-                Ok(()) | Err(_) => Ok(()),
+                // A member that has left gets no reply.
+                Ok(()) | Err(Refused::NotMember(_) | Refused::PresenceLimit) => Ok(()),
             }
         });
-        let sent = replied.map_err(|error| call.received.blame(payload, error)).and_then(|sent| sent);
-        sent.in_call("ctx.reply")
+        let replied = replied.map_err(|error| error.explain(&call.received, payload)).in_call("ctx.reply")?;
+        replied.in_call("ctx.reply")
     }
 
     /// Sends to all members, the sender included.
@@ -404,7 +432,7 @@ impl EventContext {
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
         let source = BroadcastSource { channel: Some(&self.call.channel), user: Some(self.user_id()) };
         let sent = self.call.endpoint.broadcast(source, &self.call.channel.name, to, event, payload);
-        sent.map_err(|error| self.call.received.blame(payload, error))
+        sent.map_err(|error| error.explain(&self.call.received, payload))
     }
 
     /// Takes a member out of the channel and tells it why, and the others that it happened.
@@ -436,7 +464,9 @@ impl EventContext {
     /// # Errors
     /// Always: return it.
     pub fn pass<T>(self) -> Result<T> {
-        Err(Error::pass(self))
+        let EventContext { call, changed, .. } = self;
+        *call.passed.lock() = Some(changed);
+        Err(Error::passed())
     }
 }
 
@@ -457,6 +487,19 @@ impl Context for EventContext {
 
     fn states(&self) -> &States {
         self.call.endpoint.states()
+    }
+}
+
+impl Passable for EventContext {
+    type Handover = Arc<Call>;
+
+    fn handover(&mut self) -> Arc<Call> {
+        Arc::clone(&self.call)
+    }
+
+    fn take_passed(call: &Arc<Call>) -> Option<EventContext> {
+        let changed = call.passed.lock().take()?;
+        Some(EventContext { call: Arc::clone(call), route: Match::default(), changed })
     }
 }
 

@@ -14,7 +14,8 @@ use crate::channel::{Channel, Lossy};
 use crate::endpoint::{Connection, EndpointInner};
 use crate::engine::handle::ConnectionHandle;
 use crate::error::{Error, InCall, Result, encoding};
-use crate::handler::{Context, sealed};
+use crate::handler::pass::{PassSlot, PassSlotRef};
+use crate::handler::{Context, Passable, sealed};
 use crate::json::decode;
 use crate::json::encode::check_event;
 use crate::json::received::Received;
@@ -38,6 +39,7 @@ pub struct JoinContext {
     pub(crate) payload: Arc<str>,
     pub(crate) received: Received,
     pub(crate) extensions: Extensions,
+    pub(crate) passing: PassSlotRef<JoinContext>,
 }
 
 route_methods!(JoinContext: own "channel");
@@ -56,8 +58,7 @@ impl JoinContext {
     /// # Errors
     /// 500 if it does not serialise to a JSON object.
     pub fn set_payload<T: Serialize + ?Sized>(&mut self, payload: &T) -> Result<()> {
-        let object = Object::encode(payload).map_err(encoding);
-        let object = object.map_err(|error| self.received.blame(payload, error));
+        let object = Object::encode(payload).map_err(|error| self.received.explain(payload, error));
         self.payload = object.in_call("ctx.set_payload")?.as_str().into();
         Ok(())
     }
@@ -93,8 +94,8 @@ impl JoinContext {
     /// # Errors
     /// 500 if the value does not serialise, 413 if the assigns would be larger than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        let value = Json::encode(value).map_err(encoding);
-        value.and_then(|value| self.handle.assign(key, value)).in_call("ctx.set_assign")
+        let value = Json::encode(value).map_err(encoding).in_call("ctx.set_assign")?;
+        self.handle.assign(key, value).in_call("ctx.set_assign")
     }
 
     /// The id of the joining user.
@@ -166,8 +167,9 @@ impl JoinContext {
     ///
     /// # Errors
     /// Always: return it.
-    pub fn pass<T>(self) -> Result<T> {
-        Err(Error::pass(self))
+    pub fn pass<T>(mut self) -> Result<T> {
+        std::mem::take(&mut self.passing).leave(self);
+        Err(Error::passed())
     }
 }
 
@@ -184,6 +186,20 @@ impl Context for JoinContext {
 
     fn states(&self) -> &States {
         self.endpoint.states()
+    }
+}
+
+impl Passable for JoinContext {
+    type Handover = PassSlot<JoinContext>;
+
+    fn handover(&mut self) -> PassSlot<JoinContext> {
+        let slot = PassSlot::new();
+        self.passing = slot.downgrade();
+        slot
+    }
+
+    fn take_passed(slot: &PassSlot<JoinContext>) -> Option<JoinContext> {
+        slot.take()
     }
 }
 
@@ -263,7 +279,7 @@ impl Joined {
     }
 
     fn object<T: Serialize + ?Sized>(&self, value: &T) -> Result<Object> {
-        Object::encode(value).map_err(|error| self.received.blame(value, encoding(error)))
+        Object::encode(value).map_err(|error| self.received.explain(value, error))
     }
 
     fn then(mut self, step: Result<Step>) -> Self {

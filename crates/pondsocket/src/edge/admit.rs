@@ -24,10 +24,13 @@ use crate::engine::handle::Identity;
 use crate::engine::ids;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall};
-use crate::handler::{Erased, guard};
-use crate::limits::admission::Admission;
+use crate::handler::dispatch::HandlerOutcome;
+use crate::handler::pass::PassSlotRef;
+use crate::handler::{Erased, Passable, guard};
+use crate::limits::admission::{Admission, AdmissionError};
 use crate::limits::gauge::Permit;
-use crate::metrics::{ConnectionInfo, DeclineReason, HandlerKind, Limit};
+use crate::limits::stored::TooLarge;
+use crate::metrics::{ConnectionInfo, DeclineReason, HandlerKind};
 
 /// A request that has come to an endpoint.
 pub(super) struct ConnectionRequest {
@@ -37,12 +40,20 @@ pub(super) struct ConnectionRequest {
     pub(super) offer: Option<UpgradeOffer>,
 }
 
-/// Lets a request in: a connection begins with the answer.
+/// The outcome for a request that is not refused.
+pub(super) enum Admitted {
+    /// A connection begins with this answer.
+    Answered(Response<Body>),
+    /// The endpoint's handler leaves the decision to the next endpoint.
+    Passed(Box<ConnectionContext>),
+}
+
+/// Lets a request in, if the endpoint does.
 pub(super) async fn admit(
     endpoint: &Arc<EndpointInner>,
     settings: &EndpointSettings,
     request: ConnectionRequest,
-) -> Result<Response<Body>, HttpRefusal> {
+) -> Result<Admitted, HttpRefusal> {
     let ConnectionRequest { parts, route, peer, offer } = request;
     let common = &endpoint.common;
     if common.drain.has_begun() {
@@ -59,7 +70,7 @@ pub(super) async fn admit(
             check_origin(endpoint, settings, RequestOrigin::of(&parts, peer))?;
             let admission = Some(admit_client(endpoint, settings, client)?);
             let permits = Permits { admission, permit: count_connection(endpoint, settings)? };
-            Ok(upgrade.open_raw(endpoint, client, permits, Arc::clone(handler)))
+            Ok(Admitted::Answered(upgrade.open_raw(endpoint, client, permits, Arc::clone(handler))))
         }
         EndpointKind::Pond(handler) => {
             let upgrade = match events::are_wanted(endpoint, &parts) {
@@ -71,11 +82,15 @@ pub(super) async fn admit(
             let version = parts.version;
             let offered = upgrade.as_ref().map(|upgrade| upgrade.offered().clone());
             let handler_request = HandlerRequest { parts, route, peer, client, offered };
-            let accepted = ask(endpoint, settings, handler, handler_request, admission).await?;
-            match upgrade {
-                Some(upgrade) => Ok(upgrade.open(endpoint, accepted)),
-                None => events::open(endpoint, accepted, version),
-            }
+            let accepted = match ask(endpoint, settings, handler, handler_request, admission).await? {
+                ConnectDecision::Accepted(accepted) => accepted,
+                ConnectDecision::Passed(ctx) => return Ok(Admitted::Passed(ctx)),
+            };
+            let response = match upgrade {
+                Some(upgrade) => upgrade.open(endpoint, accepted),
+                None => events::open(endpoint, accepted, version)?,
+            };
+            Ok(Admitted::Answered(response))
         }
     }
 }
@@ -96,8 +111,13 @@ fn admit_client(
         let full = Error::unavailable("out of memory").with_retry_after(settings.retry_after);
         return Err(HttpRefusal::new(full, DeclineReason::MemoryLimit));
     }
-    let admitted = endpoint.admissions.admit(settings, client);
-    admitted.map_err(|(error, reason)| HttpRefusal::new(error, reason))
+    endpoint.admissions.admit(settings, client).map_err(|refused| {
+        let reason = match refused {
+            AdmissionError::Connections => DeclineReason::ConnectionLimit,
+            AdmissionError::Address => DeclineReason::AddressLimit,
+        };
+        HttpRefusal::new(Error::from(refused).with_retry_after(settings.retry_after), reason)
+    })
 }
 
 /// From here on a shutdown waits for the client, unless it has begun.
@@ -115,6 +135,12 @@ struct HandlerRequest {
     offered: Option<OfferedSubprotocols>,
 }
 
+/// The decision of the application about a client that it has not declined. `A` is what is accepted.
+enum ConnectDecision<A> {
+    Accepted(A),
+    Passed(Box<ConnectionContext>),
+}
+
 /// Asks the application whether a client may come in.
 async fn ask(
     endpoint: &EndpointInner,
@@ -122,12 +148,16 @@ async fn ask(
     handler: &Erased<ConnectionContext>,
     HandlerRequest { parts, route, peer, client, offered }: HandlerRequest,
     admission: Admission,
-) -> Result<AcceptedConnection, HttpRefusal> {
+) -> Result<ConnectDecision<AcceptedConnection>, HttpRefusal> {
     let id = ConnectionId::from_u128(ids::fresh());
     let (states, observer) = (endpoint.states().clone(), Arc::clone(&endpoint.observer));
-    let ctx = ConnectionContext { parts, route, id, peer, client, states, observer };
-    let connected = decide(endpoint, settings, handler, ctx, offered).await.map_err(HttpRefusal::by_handler)?;
-    // It may have begun meanwhile.
+    let passing = PassSlotRef::default();
+    let ctx = ConnectionContext { parts, route, id, peer, client, states, observer, passing };
+    let connected = match decide(endpoint, settings, handler, ctx, offered).await? {
+        ConnectDecision::Accepted(connected) => connected,
+        ConnectDecision::Passed(ctx) => return Ok(ConnectDecision::Passed(ctx)),
+    };
+    // The shutdown may have begun while the handler ran.
     let permit = count_connection(endpoint, settings)?;
     let user = connected.user.clone().unwrap_or_else(|| UserId::from(id));
     let identity = Identity { id, user, ip: client };
@@ -141,7 +171,8 @@ async fn ask(
     };
     let allowed = endpoint.common.hooks.ask(|hooks| hooks.on_connect(&info));
     allowed.map_err(|error| HttpRefusal::new(error, DeclineReason::Hook))?;
-    Ok(AcceptedConnection { identity, connected, permits: Permits { admission: Some(admission), permit } })
+    let permits = Permits { admission: Some(admission), permit };
+    Ok(ConnectDecision::Accepted(AcceptedConnection { identity, connected, permits }))
 }
 
 /// Lets the application decide. A shutdown waits for it.
@@ -149,30 +180,52 @@ async fn decide(
     endpoint: &EndpointInner,
     settings: &EndpointSettings,
     handler: &Erased<ConnectionContext>,
-    ctx: ConnectionContext,
+    mut ctx: ConnectionContext,
     offered: Option<OfferedSubprotocols>,
-) -> Result<Connected, Error> {
+) -> Result<ConnectDecision<Connected>, HttpRefusal> {
     let _permit = endpoint.common.drain.handlers.permit();
     let started = endpoint.observer.start();
     let path = &*endpoint.observer.endpoint;
     let span = debug_span!(target: "pondsocket::handler", "connect", endpoint = path, connection = %ctx.id);
+    let handover = ctx.handover();
     let deciding = span.in_scope(|| endpoint.connect(handler, ctx));
-    let decided = guard::run(deciding, settings.handler_timeout).instrument(span).await;
-    let decided = decided.and_then(|mut connected| match connected.error.take() {
-        Some(error) => Err(error),
-        None => Ok(connected),
-    });
-    let decided = decided.and_then(|connected| match connected.assigns.to_json().len() > settings.max_assigns_size {
-        true => Err(endpoint.observer.too_large(Limit::Assigns, "assigns").in_call("accept().assign")),
-        false => Ok(connected),
-    });
-    let decided = decided.and_then(|connected| match (&offered, &connected.subprotocol) {
-        (Some(offered), Some(name)) if !offered.contains(name) => {
-            let error = Error::internal(format!("the client does not offer the subprotocol `{name}`"));
-            Err(error.in_call("accept().subprotocol"))
+    let returned = guard::run(deciding, settings.handler_timeout).instrument(span).await;
+    let decided = match returned.map(|returned| HandlerOutcome::<ConnectionContext>::of(returned, &handover)) {
+        Ok(HandlerOutcome::Answered(connected)) => check_accepted(endpoint, settings, connected, offered.as_ref()),
+        Ok(HandlerOutcome::Passed(ctx)) => {
+            // Metrics show a handler that has not decided as one that has found nothing.
+            endpoint.finish(HandlerKind::Connection, None, started, Some(&Error::passed()));
+            return Ok(ConnectDecision::Passed(Box::new(ctx)));
         }
-        _ => Ok(connected),
-    });
+        Ok(HandlerOutcome::Failed(error)) => Err(error),
+        Err(late) => {
+            let error = Error::from(late);
+            endpoint.finish(HandlerKind::Connection, None, started, Some(&error));
+            return Err(HttpRefusal::new(error, DeclineReason::Timeout));
+        }
+    };
     endpoint.finish(HandlerKind::Connection, None, started, decided.as_ref().err());
-    decided
+    decided.map(ConnectDecision::Accepted).map_err(|error| HttpRefusal::new(error, DeclineReason::Handler))
+}
+
+/// Refuses what the handler has accepted the client with, if it cannot be.
+fn check_accepted(
+    endpoint: &EndpointInner,
+    settings: &EndpointSettings,
+    mut connected: Connected,
+    offered: Option<&OfferedSubprotocols>,
+) -> Result<Connected, Error> {
+    if let Some(error) = connected.error.take() {
+        return Err(error);
+    }
+    if connected.assigns.to_json().len() > settings.max_assigns_size {
+        return Err(endpoint.observer.too_large(TooLarge::Assigns)).in_call("accept().assign");
+    }
+    if let (Some(offered), Some(name)) = (offered, &connected.subprotocol)
+        && !offered.contains(name)
+    {
+        let error = Error::internal(format!("the client does not offer the subprotocol `{name}`"));
+        return Err(error.in_call("accept().subprotocol"));
+    }
+    Ok(connected)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::Body as HttpBody;
 
-use crate::edge::admit::{ConnectionRequest, admit};
+use crate::edge::admit::{Admitted, ConnectionRequest, admit};
 use crate::edge::body::Body;
 use crate::edge::events;
 use crate::edge::peer::PeerAddr;
@@ -57,21 +57,19 @@ async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
         let settings = endpoint.settings();
         let answered =
             admit(&endpoint, &settings, ConnectionRequest { parts, route, peer, offer: offer.clone() }).await;
-        let refused = match answered {
-            Ok(response) => return with_cors(&settings, response),
-            Err(refused) => refused,
+        let response = match answered {
+            Ok(Admitted::Answered(response)) => response,
+            Ok(Admitted::Passed(ctx)) if pond.endpoint_for(&target, at + 1).is_some() => {
+                (parts, from) = (ctx.parts, at + 1);
+                continue;
+            }
+            // The last endpoint that matches counts the client which none of them has let in.
+            Ok(Admitted::Passed(_)) => {
+                decline(&endpoint, HttpRefusal::new(Error::not_found("not found"), DeclineReason::Handler))
+            }
+            Err(refused) => decline(&endpoint, refused),
         };
-        match refused.into_passed() {
-            Ok(passed) if pond.endpoint_for(&target, at + 1).is_some() => {
-                parts = passed.parts;
-                from = at + 1;
-            }
-            Ok(_) => {
-                let refused = HttpRefusal::new(Error::not_found("not found"), DeclineReason::Handler);
-                return with_cors(&settings, decline(&endpoint, refused));
-            }
-            Err(refused) => return with_cors(&settings, decline(&endpoint, refused)),
-        }
+        return with_cors(&settings, response);
     }
     refuse(StatusCode::NOT_FOUND, "not found")
 }

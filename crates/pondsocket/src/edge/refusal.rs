@@ -6,12 +6,10 @@ use http::header::{
 };
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::context::ConnectionContext;
 use crate::edge::body::Body;
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::error::Error;
 use crate::failure::{backtrace, chain};
-use crate::handler::guard;
 use crate::metrics::{Component, DeclineReason};
 
 /// The reason why a request is not let in.
@@ -24,18 +22,6 @@ pub(crate) struct HttpRefusal {
 impl HttpRefusal {
     pub(crate) fn new(error: Error, reason: DeclineReason) -> HttpRefusal {
         HttpRefusal { error, reason, headers: HeaderMap::new() }
-    }
-
-    /// Declined by the application, or by its time being over.
-    pub(super) fn by_handler(error: Error) -> HttpRefusal {
-        let reason = if guard::is_timeout(&error) { DeclineReason::Timeout } else { DeclineReason::Handler };
-        HttpRefusal::new(error, reason)
-    }
-
-    /// The context of the connection handler, if it leaves the decision to the next endpoint.
-    pub(super) fn into_passed(self) -> Result<ConnectionContext, HttpRefusal> {
-        let HttpRefusal { error, reason, headers } = self;
-        error.into_passed().map_err(|error| HttpRefusal { error, reason, headers })
     }
 }
 

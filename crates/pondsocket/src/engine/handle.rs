@@ -19,8 +19,8 @@ use crate::engine::live::{Reached, Recipient};
 use crate::engine::outbox::{Bounds, Closure, Lag, Outbox, OutboxLimits, Phase, Pushed, Wait, Writer};
 use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
-use crate::error::{Error, Result};
 use crate::limits::memory::counted;
+use crate::limits::stored::TooLarge;
 use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
 
 /// A connection as others see it. Everything here may be called from anywhere and returns at once.
@@ -99,11 +99,11 @@ impl ConnectionHandle {
 
     /// # Errors
     /// 413 if there were more than may be; nothing is changed then.
-    pub(crate) fn assign(&self, key: &str, value: Json) -> Result<()> {
+    pub(crate) fn assign(&self, key: &str, value: Json) -> Result<(), TooLarge> {
         let mut assigns = self.assigns.lock();
         if assigns.size_with(key, &value) > self.max_assigns {
             drop(assigns);
-            return Err(self.observer.too_large(Limit::Assigns, "assigns"));
+            return Err(self.observer.too_large(TooLarge::Assigns));
         }
         assigns.set(key, value);
         Ok(())
@@ -439,14 +439,5 @@ impl Recipient for Arc<ConnectionHandle> {
 
     fn receive_flush_marker(&self) {
         ConnectionHandle::receive_flush_marker(self);
-    }
-}
-
-impl Observer {
-    /// A limit of what may be stored is reached.
-    pub(crate) fn too_large(&self, limit: Limit, what: &'static str) -> Error {
-        tracing::debug!(target: "pondsocket::limit", endpoint = &*self.endpoint, %limit, "limit reached");
-        self.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
-        Error::too_large(format!("the {what} would be larger than they may be"))
     }
 }

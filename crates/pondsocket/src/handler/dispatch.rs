@@ -6,7 +6,31 @@ use std::task::{self, Poll, ready};
 
 use crate::error::{Error, Result};
 use crate::handler::guard;
-use crate::handler::{BoxFuture, Context};
+use crate::handler::{BoxFuture, Context, Passable};
+
+/// The outcome of one handler, with all layers around it.
+pub(crate) enum HandlerOutcome<C: Passable> {
+    Answered(C::Answer),
+    /// The decision is left to the next handler that matches, with the context as it is now.
+    Passed(C),
+    Failed(Error),
+}
+
+impl<C: Passable> HandlerOutcome<C> {
+    /// The outcome of what a handler, or the outermost layer around it, has returned. A layer that has made something else
+    /// of the sign has decided: the context is dropped with its place then. A sign without a context is an old one, which a
+    /// layer has kept: it is a failure of 404, as it looks.
+    pub(crate) fn of(returned: Result<C::Answer>, handover: &C::Handover) -> HandlerOutcome<C> {
+        match returned {
+            Ok(answer) => HandlerOutcome::Answered(answer),
+            Err(error) if error.is_pass() => match C::take_passed(handover) {
+                Some(context) => HandlerOutcome::Passed(context),
+                None => HandlerOutcome::Failed(error),
+            },
+            Err(error) => HandlerOutcome::Failed(error),
+        }
+    }
+}
 
 /// Handlers by pattern, in the order of their registration.
 pub(crate) trait Routes<C: Context>: Send + Sync + 'static {
@@ -18,48 +42,52 @@ pub(crate) trait Routes<C: Context>: Send + Sync + 'static {
 }
 
 /// A context on its way through the patterns that match it.
-pub(crate) struct Dispatch<C: Context, R> {
+pub(crate) struct Dispatch<C: Passable, R> {
     routes: R,
     at: usize,
     future: BoxFuture<Result<C::Answer>>,
+    handover: C::Handover,
 }
 
-impl<C: Context, R: Routes<C>> Dispatch<C, R> {
-    pub(crate) fn new(routes: R, ctx: C, from: usize) -> Self {
-        let (at, future) = started(routes.start(ctx, from));
-        Dispatch { routes, at, future }
+impl<C: Passable, R: Routes<C>> Dispatch<C, R> {
+    pub(crate) fn new(routes: R, mut ctx: C, from: usize) -> Self {
+        let handover = ctx.handover();
+        let (at, future) = start(&routes, ctx, from);
+        Dispatch { routes, at, future, handover }
     }
 }
 
-impl<C: Context, R: Routes<C> + Unpin> Future for Dispatch<C, R> {
+/// Calls the first handler that matches. The future of a context that none matches is its failure.
+fn start<C: Context, R: Routes<C>>(routes: &R, ctx: C, from: usize) -> (usize, BoxFuture<Result<C::Answer>>) {
+    routes.start(ctx, from).unwrap_or_else(|error| (usize::MAX, Box::pin(ready(Err(error)))))
+}
+
+impl<C: Passable, R: Routes<C> + Unpin> Future for Dispatch<C, R> {
     type Output = Result<C::Answer>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Result<C::Answer>> {
         let me = self.get_mut();
         loop {
-            let error = match ready!(guard::poll(&mut me.future, cx)) {
-                Ok(answer) => return Poll::Ready(Ok(answer)),
-                Err(error) => error,
-            };
-            match error.into_passed::<C>() {
-                Ok(ctx) => (me.at, me.future) = started(me.routes.start(ctx, me.at + 1)),
-                Err(error) => return Poll::Ready(Err(error.of_pattern(me.routes.pattern(me.at)))),
+            let returned = ready!(guard::poll(&mut me.future, cx));
+            match HandlerOutcome::<C>::of(returned, &me.handover) {
+                HandlerOutcome::Answered(answer) => return Poll::Ready(Ok(answer)),
+                HandlerOutcome::Failed(error) => return Poll::Ready(Err(error.of_pattern(me.routes.pattern(me.at)))),
+                HandlerOutcome::Passed(mut ctx) => {
+                    me.handover = ctx.handover();
+                    (me.at, me.future) = start(&me.routes, ctx, me.at + 1);
+                }
             }
         }
     }
 }
 
-fn started<T: Send + 'static>(start: Result<(usize, BoxFuture<Result<T>>), Error>) -> (usize, BoxFuture<Result<T>>) {
-    start.unwrap_or_else(|error| (usize::MAX, Box::pin(ready(Err(error)))))
-}
-
 /// A handler that runs: where no layer is registered, without one more box around it.
-pub(crate) enum HandlerFuture<C: Context, R> {
+pub(crate) enum HandlerFuture<C: Passable, R> {
     Direct(Dispatch<C, R>),
     Layered(BoxFuture<Result<C::Answer>>),
 }
 
-impl<C: Context, R: Routes<C> + Unpin> HandlerFuture<C, R> {
+impl<C: Passable, R: Routes<C> + Unpin> HandlerFuture<C, R> {
     /// Polls it. A panic is an answer.
     pub(crate) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<C::Answer>> {
         match self {

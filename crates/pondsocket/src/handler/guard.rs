@@ -27,23 +27,20 @@ pub(crate) fn poll<T>(future: &mut BoxFuture<Result<T>>, cx: &mut Context<'_>) -
         .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
 }
 
-/// Runs a handler to its end or its deadline, away from any connection.
-pub(crate) async fn run<T>(mut future: BoxFuture<Result<T>>, deadline: Duration) -> Result<T> {
-    let answer = tokio::time::timeout(deadline, poll_fn(|cx| poll(&mut future, cx))).await;
-    answer.unwrap_or_else(|_| Err(timed_out()))
+/// Runs a handler to its end or its deadline, away from any connection. Returns what the handler has returned.
+pub(crate) async fn run<T>(mut future: BoxFuture<Result<T>>, deadline: Duration) -> Result<Result<T>, TimedOut> {
+    tokio::time::timeout(deadline, poll_fn(|cx| poll(&mut future, cx))).await.map_err(|_elapsed| TimedOut)
 }
 
-/// What the caller of a handler is told when its deadline has come.
-pub(crate) fn timed_out() -> Error {
-    Error::timeout(TOO_LONG)
-}
+/// The end of a handler that had not finished at its deadline. It is cancelled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimedOut;
 
-/// Returns `true` if this is the end of a handler whose deadline has come.
-pub(crate) fn is_timeout(error: &Error) -> bool {
-    error.code() == 504 && error.message() == TOO_LONG
+impl From<TimedOut> for Error {
+    fn from(TimedOut: TimedOut) -> Error {
+        Error::timeout("the handler took too long")
+    }
 }
-
-const TOO_LONG: &str = "the handler took too long";
 
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();

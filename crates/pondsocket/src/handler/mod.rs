@@ -2,6 +2,7 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod guard;
+pub(crate) mod pass;
 
 use std::future::{Future, ready};
 use std::marker::PhantomData;
@@ -24,6 +25,18 @@ pub trait Context: Send + Sync + Sized + 'static + sealed::Sealed {
     type Answer: Send + 'static;
     #[doc(hidden)]
     fn states(&self) -> &States;
+}
+
+/// A context whose handler may leave the decision to the next one.
+pub(crate) trait Passable: Context {
+    /// The place in which the code that runs the handler finds the context again.
+    type Handover: Send + Sync + Unpin + 'static;
+
+    /// Returns the place of this context, before a handler takes it.
+    fn handover(&mut self) -> Self::Handover;
+
+    /// Takes the context out of its place, if its handler has left it there.
+    fn take_passed(handover: &Self::Handover) -> Option<Self>;
 }
 
 pub(crate) mod sealed {

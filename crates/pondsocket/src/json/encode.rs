@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 
 use pondsocket_proto::id::{RequestId, is_reserved_event};
-use pondsocket_proto::wire::{Action, encode_object, server};
+use pondsocket_proto::wire::{Action, EncodeError, encode_object, server};
 use serde::Serialize;
 
 use crate::engine::ids;
-use crate::error::{Error, Result, encoding};
+use crate::error::{Error, Result};
+use crate::json::received::Received;
 
 thread_local! {
     static SCRATCH: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
@@ -16,12 +17,36 @@ thread_local! {
 /// The scratch buffers keep at most this much between two messages.
 const KEEP: usize = 64 * 1024;
 
-/// Refuses the event names that clients act upon by themselves (docs/protocol.md, Names and patterns).
-pub(crate) fn check_event(event: &str) -> Result<()> {
-    if is_reserved_event(event) {
-        return Err(Error::internal(format!("the event name `{event}` is reserved")));
+/// An event name that clients act upon by themselves (docs/protocol.md, Names and patterns).
+#[derive(Debug)]
+pub(crate) struct ReservedEvent(String);
+
+impl From<ReservedEvent> for Error {
+    fn from(ReservedEvent(name): ReservedEvent) -> Error {
+        Error::internal(format!("the event name `{name}` is reserved"))
     }
-    Ok(())
+}
+
+/// Refuses the reserved event names.
+pub(crate) fn check_event(event: &str) -> Result<(), ReservedEvent> {
+    if is_reserved_event(event) { Err(ReservedEvent(event.to_owned())) } else { Ok(()) }
+}
+
+/// The failure of the encoding of a message.
+#[derive(Debug)]
+pub(crate) enum MessageError {
+    Reserved(ReservedEvent),
+    Payload(EncodeError),
+}
+
+impl MessageError {
+    /// The error of an application that has sent `payload` while it handled what was received.
+    pub(crate) fn explain<T: Serialize + ?Sized>(self, received: &Received, payload: &T) -> Error {
+        match self {
+            MessageError::Reserved(reserved) => reserved.into(),
+            MessageError::Payload(error) => received.explain(payload, error),
+        }
+    }
 }
 
 /// A message with its parts.
@@ -40,7 +65,7 @@ pub(crate) fn with_broadcast<T: Serialize + ?Sized, A>(
     event: &str,
     payload: &T,
     send: impl FnOnce(&Encoded<'_>) -> A,
-) -> Result<A> {
+) -> Result<A, MessageError> {
     let id = RequestId::from_u128(ids::fresh());
     with_message(Action::Broadcast, channel, event, id.as_str(), payload, send)
 }
@@ -52,7 +77,7 @@ pub(crate) fn with_reply<T: Serialize + ?Sized, A>(
     request_id: &str,
     payload: &T,
     send: impl FnOnce(&[u8]) -> A,
-) -> Result<A> {
+) -> Result<A, MessageError> {
     with_message(Action::System, channel, event, request_id, payload, |message| send(message.text))
 }
 
@@ -63,17 +88,16 @@ fn with_message<T: Serialize + ?Sized, A>(
     request_id: &str,
     payload: &T,
     send: impl FnOnce(&Encoded<'_>) -> A,
-) -> Result<A> {
-    check_event(event)?;
+) -> Result<A, MessageError> {
+    check_event(event).map_err(MessageError::Reserved)?;
     // Taken out, not borrowed: the payload's `Serialize` may itself broadcast.
     let (mut body, mut text) = SCRATCH.take();
     body.clear();
     text.clear();
-    let encoded = encode_object(payload, &mut body).map_err(encoding);
-    let answer = encoded.and_then(|()| {
-        let body = std::str::from_utf8(&body).map_err(Error::internal)?;
+    let answer = encode_object(payload, &mut body).map_err(MessageError::Payload).map(|()| {
+        let body = std::str::from_utf8(&body).expect("serde_json writes UTF-8");
         server::message(&mut text, action, event, channel, request_id, body);
-        Ok(send(&Encoded { request_id, payload: body, text: &text }))
+        send(&Encoded { request_id, payload: body, text: &text })
     });
     body.shrink_to(KEEP);
     text.shrink_to(KEEP);

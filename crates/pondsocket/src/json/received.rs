@@ -1,4 +1,4 @@
-//! Payloads that are no JSON object, and the blame when one is sent on.
+//! Payloads that are no JSON object, and whose mistake it is when one is sent on.
 //!
 //! A client may send any JSON value, but only objects can be sent to clients. When an application takes the payload as
 //! whatever it is and sends it on, the client has chosen the value: 400. Any other value that is no object is the
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::decode::from_client;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, encoding};
 
 /// The payload of a message, if it is no object; nothing else is kept, and nothing is allocated for an object.
 #[derive(Clone, Debug, Default)]
@@ -46,18 +46,19 @@ impl Received {
     }
 
     /// The error with which `value` could not be sent: the client's if it is what the client has sent.
-    pub(crate) fn blame<T: Serialize + ?Sized>(&self, value: &T, error: Error) -> Error {
+    pub(crate) fn explain<T: Serialize + ?Sized>(&self, value: &T, error: EncodeError) -> Error {
+        if matches!(error, EncodeError::NotAnObject) && self.is_of_client(value) {
+            return Error::bad_request("invalid payload: not a JSON object");
+        }
+        encoding(error)
+    }
+
+    fn is_of_client<T: Serialize + ?Sized>(&self, value: &T) -> bool {
         let Some(received) = self.0.as_ref().filter(|received| received.is_taken.load(Ordering::Relaxed)) else {
-            return error;
+            return false;
         };
-        let is_no_object = std::error::Error::source(&error)
-            .and_then(|source| source.downcast_ref())
-            .is_some_and(|source| matches!(source, EncodeError::NotAnObject));
-        let is_it = || {
-            let sent = serde_json::to_value(value).ok();
-            sent.is_some() && sent == serde_json::from_str::<Value>(&received.text).ok()
-        };
-        if is_no_object && is_it() { Error::bad_request("invalid payload: not a JSON object") } else { error }
+        let sent = serde_json::to_value(value).ok();
+        sent.is_some() && sent == serde_json::from_str::<Value>(&received.text).ok()
     }
 
     /// A weak reference for values that may outlive the message, so that they do not keep the payload alive.
@@ -71,8 +72,8 @@ impl Received {
 pub(crate) struct ReceivedRef(Option<Weak<NonObject>>);
 
 impl ReceivedRef {
-    pub(crate) fn blame<T: Serialize + ?Sized>(&self, value: &T, error: Error) -> Error {
-        let received = Received(self.0.as_ref().and_then(Weak::upgrade));
-        received.blame(value, error)
+    /// The payload, if its message is still being handled.
+    pub(crate) fn upgrade(&self) -> Received {
+        Received(self.0.as_ref().and_then(Weak::upgrade))
     }
 }

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::engine::sync::Mutex;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::limits::address::group;
 use crate::limits::gauge::{Gauge, Permit};
-use crate::metrics::DeclineReason;
 use crate::options::Options;
 
 /// The connections that an endpoint has, or is about to have.
@@ -23,6 +22,24 @@ pub(crate) struct Admissions {
 pub(crate) struct Admission {
     _slot: Permit,
     _address: Option<Box<AddressPermit>>,
+}
+
+/// The limit that lets no further connection in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AdmissionError {
+    /// The connections of the endpoint.
+    Connections,
+    /// The connections of one address.
+    Address,
+}
+
+impl From<AdmissionError> for Error {
+    fn from(error: AdmissionError) -> Error {
+        match error {
+            AdmissionError::Connections => Error::unavailable("too many connections"),
+            AdmissionError::Address => Error::too_many_requests("too many connections from this address"),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -42,31 +59,23 @@ impl Admissions {
         self: &Arc<Self>,
         options: &Options,
         address: Option<IpAddr>,
-    ) -> Result<Admission, (Error, DeclineReason)> {
+    ) -> Result<Admission, AdmissionError> {
         let most = if options.max_connections == 0 { usize::MAX } else { options.max_connections };
-        let slot = self.slots.permit_below(most).ok_or_else(|| {
-            let full = Error::unavailable("too many connections").with_retry_after(options.retry_after);
-            (full, DeclineReason::ConnectionLimit)
-        })?;
+        let slot = self.slots.permit_below(most).ok_or(AdmissionError::Connections)?;
         let address = match address {
             Some(address) if options.max_connections_per_ip > 0 => {
-                Some(Box::new(self.admit_address(options, group(address))?))
+                Some(Box::new(self.admit_address(options.max_connections_per_ip, group(address))?))
             }
             _ => None,
         };
         Ok(Admission { _slot: slot, _address: address })
     }
 
-    fn admit_address(
-        self: &Arc<Self>,
-        options: &Options,
-        address: IpAddr,
-    ) -> Result<AddressPermit, (Error, DeclineReason)> {
+    fn admit_address(self: &Arc<Self>, most: usize, address: IpAddr) -> Result<AddressPermit, AdmissionError> {
         let mut by_address = self.by_address.lock();
         let count = by_address.get(&address).copied().unwrap_or(0);
-        if count >= options.max_connections_per_ip {
-            let full = Error::too_many_requests("too many connections from this address");
-            return Err((full.with_retry_after(options.retry_after), DeclineReason::AddressLimit));
+        if count >= most {
+            return Err(AdmissionError::Address);
         }
         by_address.insert(address, count + 1);
         Ok(AddressPermit { admissions: Arc::clone(self), address })
@@ -92,12 +101,11 @@ mod tests {
         let admissions = Arc::new(Admissions::default());
         let options = Options::default().max_connections(3).max_connections_per_ip(2);
         let admit = |address: &str| admissions.admit(&options, Some(address.parse().expect("an address")));
-        let reason = |refused: Result<Admission, (Error, DeclineReason)>| refused.expect_err("refused").1;
         let first = admit("1.1.1.1").expect("room");
         let second = admit("1.1.1.1").expect("room");
-        assert_eq!(reason(admit("1.1.1.1")), DeclineReason::AddressLimit);
+        assert_eq!(admit("1.1.1.1").unwrap_err(), AdmissionError::Address);
         let third = admit("2.2.2.2").expect("room");
-        assert_eq!(reason(admit("3.3.3.3")), DeclineReason::ConnectionLimit);
+        assert_eq!(admit("3.3.3.3").unwrap_err(), AdmissionError::Connections);
         drop(first);
         let again = admit("1.1.1.1").expect("room");
         assert_eq!(admissions.count(), 3);

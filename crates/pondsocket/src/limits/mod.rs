@@ -7,3 +7,4 @@ pub(crate) mod gauge;
 pub(crate) mod memory;
 pub(crate) mod message_rate;
 pub(crate) mod origin;
+pub(crate) mod stored;

@@ -14,6 +14,7 @@ use crate::handler::{BoxFuture, Erased, Handler, erase};
 use crate::metrics::Observer;
 use crate::middleware::{Layer, LayerStack};
 use crate::outgoing::{self, ErasedOutgoing, OutgoingHandler, OutgoingLayer, OutgoingStack};
+use crate::pond::registration::{check_new, check_parameters, parse};
 use crate::pond::states::States;
 
 mod filter;
@@ -79,7 +80,7 @@ impl Lobby {
     /// 400 if the pattern is invalid, 409 if it is taken or has a parameter of the name that one of the channel's pattern has.
     pub fn try_on_event<M>(&self, pattern: &str, handler: impl Handler<EventContext, M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
-        self.check_params("event", &pattern)?;
+        check_parameters("event", &pattern, &self.0.pattern)?;
         let value = erase(handler, &self.0.states);
         let mut events = self.0.events.write().unwrap_or_else(PoisonError::into_inner);
         check_new("event", &pattern, events.iter().map(|route| &route.pattern))?;
@@ -106,26 +107,13 @@ impl Lobby {
     /// 400 if the pattern is invalid, 409 if it is taken or has a parameter of the name that one of the channel's pattern has.
     pub fn try_on_outgoing<M>(&self, pattern: &str, handler: impl OutgoingHandler<M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
-        self.check_params("outgoing", &pattern)?;
+        check_parameters("outgoing", &pattern, &self.0.pattern)?;
         let value = outgoing::erase(handler, &self.0.states);
         let mut routes = self.0.outgoing.write().unwrap_or_else(PoisonError::into_inner);
         check_new("outgoing", &pattern, routes.iter().map(|route| &route.pattern))?;
         routes.push(PatternEntry { pattern, value });
         self.0.is_particular.store(true, Ordering::Relaxed);
         Ok(self)
-    }
-
-    /// Refuses a pattern whose parameters could not be told from those of the channel: handlers see both.
-    fn check_params(&self, kind: &str, pattern: &Pattern) -> Result<()> {
-        let channel = &self.0.pattern;
-        let Some(name) = pattern.params().find(|name| channel.params().any(|known| known == *name)) else {
-            return Ok(());
-        };
-        Err(Error::conflict(format!(
-            "the {kind} pattern `{}` and the channel pattern `{}` both have a parameter `{name}`",
-            pattern.as_str(),
-            channel.as_str(),
-        )))
     }
 
     /// Handles the end of memberships, once each, when the last connection of the user in the channel has gone and
@@ -148,8 +136,7 @@ impl Lobby {
     pub fn slow_client(&self, pattern: &str, policy: SlowClient) -> &Self {
         let parsed = parse(pattern).or_panic();
         let mut routes = self.0.slow_clients.write().unwrap_or_else(PoisonError::into_inner);
-        let checked = check_new("slow-client", &parsed, routes.iter().map(|route| &route.pattern));
-        checked.or_panic();
+        check_new("slow-client", &parsed, routes.iter().map(|route| &route.pattern)).or_panic();
         routes.push(PatternEntry { pattern: parsed, value: policy });
         self.0.is_particular.store(true, Ordering::Relaxed);
         self
@@ -313,22 +300,4 @@ impl fmt::Debug for LobbyInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lobby").field("pattern", &self.pattern.as_str()).finish_non_exhaustive()
     }
-}
-
-/// Parses a pattern at its registration.
-pub(crate) fn parse(pattern: &str) -> Result<Pattern> {
-    Pattern::parse(pattern).map_err(|error| Error::bad_request(error.to_string()))
-}
-
-/// Refuses a pattern that is taken, and warns of one that nothing will ever reach.
-pub(crate) fn check_new<'a>(kind: &str, new: &Pattern, known: impl Iterator<Item = &'a Pattern>) -> Result<()> {
-    for earlier in known {
-        if earlier.as_str() == new.as_str() {
-            return Err(Error::conflict(format!("the {kind} pattern `{}` is registered already", new.as_str())));
-        }
-        if earlier.shadows(new) {
-            tracing::warn!(target: "pondsocket::server", kind, pattern = new.as_str(), earlier = earlier.as_str(), "unreachable pattern");
-        }
-    }
-    Ok(())
 }

@@ -8,9 +8,9 @@ use pondsocket_proto::cluster::{Command, Verdict};
 use pondsocket_proto::id::{ChannelName, UserId};
 
 use crate::channel::Channel;
+use crate::channel::error::MemberError;
 use crate::cluster::node::Host;
 use crate::endpoint::EndpointInner;
-use crate::error::Result;
 use crate::metrics::Limit;
 
 /// An endpoint, as the node of this server sees it.
@@ -49,22 +49,19 @@ impl Host for EndpointHost {
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict {
         let Some(endpoint) = self.0.upgrade() else { return Verdict::NotFound };
         let (channel, user) = (Channel::new(&endpoint, channel.clone()), user.as_str());
-        verdict(match command {
-            Command::Evict { reason } => channel.evict_local(user, &reason),
-            Command::Remove => channel.remove_local(user, "removed"),
+        let outcome = match command {
+            Command::Evict { reason } => channel.evict_local(user, &reason).map_err(MemberError::from),
+            Command::Remove => channel.remove_local(user, "removed").map_err(MemberError::from),
             Command::Assign { key, value } => channel.assign_local(user, &key, value),
             Command::MergeAssigns(assigns) => channel.merge_assigns_local(user, assigns),
             Command::Presence(presence) => channel.show_local(user, presence),
-            Command::Untrack => channel.untrack(user),
-        })
-    }
-}
-
-fn verdict(outcome: Result<()>) -> Verdict {
-    match outcome {
-        Ok(()) => Verdict::Done,
-        Err(error) if error.code() == 404 => Verdict::NotFound,
-        Err(_) => Verdict::Refused,
+            Command::Untrack => channel.untrack_local(user).map_err(MemberError::from),
+        };
+        match outcome {
+            Ok(()) => Verdict::Done,
+            Err(MemberError::NotMember) => Verdict::NotFound,
+            Err(MemberError::TooLarge(_) | MemberError::NoRoom(_)) => Verdict::Refused,
+        }
     }
 }
 

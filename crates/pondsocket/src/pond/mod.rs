@@ -2,6 +2,7 @@ pub(crate) mod common;
 pub(crate) mod drain;
 pub(crate) mod host;
 pub(crate) mod nodes;
+pub(crate) mod registration;
 pub(crate) mod shutdown;
 pub mod snapshot;
 pub(crate) mod states;
@@ -14,14 +15,14 @@ use pondsocket_proto::pattern::Match;
 
 use crate::context::ConnectionContext;
 use crate::endpoint::{Endpoint, EndpointInner, EndpointKind};
-use crate::error::{Error, OrPanic, Result};
+use crate::error::{OrPanic, Result};
 use crate::handler::{Handler, erase};
 use crate::hooks::{HookSet, Hooks};
 use crate::limits::address::Proxies;
-use crate::lobby::{check_new, parse};
 use crate::metrics::{Meter, Metrics};
 use crate::options::Options;
 use crate::pond::common::Common;
+use crate::pond::registration::{RegistrationError, check_new, parse};
 use crate::websocket::WebSocket;
 
 /// The server: its endpoints, and what they share. It opens no port by itself: mount its
@@ -138,7 +139,7 @@ impl PondSocket {
     fn add(&self, path: &str, kind: EndpointKind) -> Result<Endpoint> {
         let pattern = parse(path)?;
         if is_reserved_endpoint(endpoint_name(path)) {
-            return Err(Error::bad_request(format!("the endpoint name `{path}` is kept for nodes")));
+            return Err(RegistrationError::Reserved(path.to_owned()).into());
         }
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
         check_new("endpoint", &pattern, endpoints.iter().map(|endpoint| &endpoint.0.pattern))?;

@@ -3,6 +3,7 @@
 use std::future::Ready;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pondsocket::handler::Context;
@@ -728,5 +729,110 @@ async fn a_connection_that_is_passed_on_keeps_what_was_changed() -> TestResult {
     assert_eq!((first.connections().len(), second.connections().len()), (1, 1));
     assert_eq!(door.connect("/nobodys").await.unwrap_err().code(), Some(404));
     assert_eq!(log.take(), ["first in", "first out", "second in", "second out"]);
+    Ok(())
+}
+
+/// A layer that makes an answer of every error, also of a handler that passes on.
+async fn recovering<C: Context<Answer = ()>>(ctx: C, next: Next<C>) -> Result<()> {
+    next.run(ctx).await.or(Ok(()))
+}
+
+/// A layer that makes an answer of every error, but leaves it to the next pattern to decide if the handler does.
+async fn recovering_from_failures(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
+    next.run(ctx).await.or_else(|error| if error.is_pass() { Err(error) } else { Ok(()) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_recovers_from_every_error_decides_and_one_that_asks_whether_it_is_a_pass_does_not() -> TestResult
+{
+    let (pond, _, lobby, _) = pond();
+    let pass = async |ctx: EventContext| -> Result<()> { ctx.pass() };
+    let fail = async |_: EventContext| -> Result<()> { Err(Error::not_found("no such thing")) };
+    lobby
+        .on_event("decided/:what", pass.layer(recovering))
+        .on_event("left/:what", pass.layer(recovering_from_failures))
+        .on_event("failed/:what", fail.layer(recovering_from_failures))
+        .on_event("*", async |ctx: EventContext| ctx.reply("second", &json!({ "event": ctx.event() })));
+    let (_ada, mut room) = enter(&pond).await;
+    for event in ["decided/1", "failed/1", "left/1", "other"] {
+        room.send(event, json!({}));
+    }
+    for event in ["left/1", "other"] {
+        let reply = room.next_message().await?;
+        assert_eq!((reply.event.as_str(), reply.payload), ("second", json!({ "event": event })));
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_a_layer_keeps_brings_no_message_of_another_user_to_a_handler() -> TestResult {
+    let (pond, log) = logged();
+    let endpoint = pond.create_endpoint("/:user", async |ctx: ConnectionContext| {
+        let user = ctx.param("user")?.to_owned();
+        Ok::<_, Error>(ctx.accept().user_id(&user))
+    });
+    let kept = Arc::new(Mutex::new(None));
+    let keeping = move |ctx: EventContext, next: Next<EventContext>| {
+        let kept = Arc::clone(&kept);
+        async move {
+            if let Some(pass) = kept.lock().expect("no panic").take() {
+                return Err(pass);
+            }
+            let pass = next.run(ctx).await.expect_err("the handler passes");
+            *kept.lock().expect("no panic") = Some(pass);
+            Ok(())
+        }
+    };
+    endpoint
+        .create_channel("/c/:room", join)
+        .on_event("say", (async |ctx: EventContext| -> Result<()> { ctx.pass() }).layer(keeping))
+        .on_event("*", async |ctx: EventContext, State(log): State<Log>| log.note(ctx.user_id()));
+    let (ada, bob) = (pond.test_client().connect("/ada").await?, pond.test_client().connect("/bob").await?);
+    let (adas, mut bobs) = (ada.join("/c/1", json!({})).await?, bob.join("/c/1", json!({})).await?);
+    adas.send("say", json!({ "secret": 1 }));
+    adas.send("after", json!({}));
+    assert_eq!(log.next().await, ["ada"]);
+    bobs.send("say", json!({}));
+    let refused = bobs.next_message().await?;
+    assert_eq!((refused.event.as_str(), &refused.payload["code"]), ("INTERNAL_ERROR", &json!(404)));
+    assert_eq!(refused.payload["message"], json!("no handler decided"));
+    bobs.send("after", json!({}));
+    assert_eq!(log.next().await, ["bob"]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_passes_on_is_dropped_if_a_layer_decides() -> TestResult {
+    let (pond, _, lobby, _) = pond();
+    let held = Arc::new(());
+    let attached = Arc::clone(&held);
+    let attaching = move |mut ctx: EventContext, next: Next<EventContext>| {
+        ctx.extensions_mut().insert(Arc::clone(&attached));
+        next.run(ctx)
+    };
+    lobby.on_event("go", (async |ctx: EventContext| -> Result<()> { ctx.pass() }).layer(attaching).layer(recovering));
+    let (_ada, room) = enter(&pond).await;
+    room.send("go", json!({}));
+    assert_eq!(
+        room.request("echo", json!({ "n": 1 })).await?,
+        json!({ "n": 1 }),
+        "the message before has been handled"
+    );
+    assert_eq!(Arc::strong_count(&held), 2, "the test and the layer");
+
+    let attached = Arc::clone(&held);
+    let endpoint = pond.create_endpoint("/join", connect);
+    let lobby = endpoint.create_channel("/d/:room", async |ctx: JoinContext| -> Result<Joined> { ctx.pass() });
+    lobby.layer_join(async |ctx: JoinContext, next: Next<JoinContext>| {
+        let passed = next.run(ctx).await.expect_err("the handler passes");
+        Err(Error::forbidden("not here").with_source(passed))
+    });
+    lobby.layer_join(move |mut ctx: JoinContext, next: Next<JoinContext>| {
+        ctx.extensions_mut().insert(Arc::clone(&attached));
+        next.run(ctx)
+    });
+    let client = pond.test_client().connect("/join").await?;
+    assert_eq!(client.join("/d/1", json!({})).await.unwrap_err().code(), Some(403));
+    assert_eq!(Arc::strong_count(&held), 3, "the test and both layers");
     Ok(())
 }

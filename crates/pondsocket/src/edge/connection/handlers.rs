@@ -17,13 +17,15 @@ use crate::channel::Channel;
 use crate::context::{Call, ChannelMembership, EventContext, EventMessage, JoinContext, Joined, LeaveReason};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::live::Rules;
-use crate::error::{Error, InCall, Result};
+use crate::error::{Error, Result};
 use crate::failure::Around;
-use crate::handler::guard;
+use crate::handler::guard::{self, TimedOut};
+use crate::handler::pass::PassSlotRef;
 use crate::hooks::Hooks;
 use crate::json::received::Received;
+use crate::limits::stored::TooLarge;
 use crate::lobby::LobbyInner;
-use crate::metrics::{Component, HandlerKind, Limit, Meter};
+use crate::metrics::{Component, HandlerKind, Meter};
 
 impl Session {
     pub(super) fn start(&mut self, name: &ChannelName, request: Request) -> Option<HandlerTask> {
@@ -89,6 +91,7 @@ impl Session {
             received: Received::new(&payload),
             payload,
             extensions: Extensions::new(),
+            passing: PassSlotRef::default(),
         };
         let allowed = self.endpoint.common.hooks.ask(|hooks| hooks.before_join(&ctx));
         match allowed.and_then(|()| from.ok_or_else(|| Error::unrouted("no such channel"))) {
@@ -255,14 +258,14 @@ impl Session {
         );
         match &task.kind {
             TaskKind::Event { call, .. } => {
-                self.finish_event(call, Component::EventHandler, task.started, Err(guard::timed_out()))
+                self.finish_event(call, Component::EventHandler, task.started, Err(TimedOut.into()))
             }
             TaskKind::Join { request_id, .. } => {
-                self.finish_join(name, request_id, Component::JoinHandler, task.started, Err(guard::timed_out()));
+                self.finish_join(name, request_id, Component::JoinHandler, task.started, Err(TimedOut.into()));
             }
             TaskKind::Leave { lobby, .. } => {
                 let who = (name.as_str(), self.handle.user().as_str());
-                self.endpoint.finish_leave(who, lobby, task.started, &Err(guard::timed_out()));
+                self.endpoint.finish_leave(who, lobby, task.started, &Err(TimedOut.into()));
             }
             // It has gone on without, above.
             TaskKind::Opening { .. } => {}
@@ -325,41 +328,40 @@ impl Session {
         chain: Vec<Step>,
     ) -> Result<()> {
         let (handle, options) = (&self.handle, &self.options);
+        let refused = |error: TooLarge| {
+            let call = if error == TooLarge::Assigns { "accept().assign" } else { "accept().track" };
+            Error::from(self.endpoint.observer.too_large(error)).in_call(call)
+        };
         let too_large =
             |step: &Step| matches!(step, Step::Track(presence) if presence.as_str().len() > options.max_presence_size);
         if chain.iter().any(too_large) {
-            return Err(self.endpoint.observer.too_large(Limit::Presence, "presence").in_call("accept().track"));
+            return Err(refused(TooLarge::Presence));
         }
         let shown = |step: &Step| if let Step::Track(presence) = step { presence.as_str().len() } else { 0 };
         let (user, assigns) = (handle.user(), handle.assigns());
         // What would not fit for a new member must not make a channel.
-        let too_many = || self.endpoint.observer.too_large(Limit::Assigns, "assigns").in_call("accept().assign");
-        let too_much_presence = || self.endpoint.too_much_presence().in_call("accept().track");
         if chain.iter().map(shown).max() > Some(options.max_channel_presence) {
-            return Err(too_much_presence());
+            return Err(refused(TooLarge::PresenceOfAll));
         }
         if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
-            return Err(too_many());
+            return Err(refused(TooLarge::Assigns));
         }
         let (live, accepted) = self.endpoint.hub.join(name, lobby, |channel, lobby| {
             if let Some(member) = channel.local_members().member(user.as_str())
                 && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
             {
-                return Err(Limit::Assigns);
+                return Err(TooLarge::Assigns);
             }
             if !chain
                 .iter()
                 .all(|step| !matches!(step, Step::Track(shown) if !channel.has_room_for(user.as_str(), shown)))
             {
-                return Err(Limit::ChannelPresence);
+                return Err(TooLarge::PresenceOfAll);
             }
             let policy = |event: &str| lobby.delivery_policy(event);
             Ok(channel.join(Arc::clone(handle), handle.id(), user, assigns, request_id, chain, &policy))
         });
-        let accepted = accepted.map_err(|limit| match limit {
-            Limit::ChannelPresence => too_much_presence(),
-            _ => too_many(),
-        })?;
+        let accepted = accepted.map_err(refused)?;
         let name = live.name.clone();
         if accepted.first {
             self.handle.count(|metrics, me| metrics.channel_joined(me, name.as_str()));

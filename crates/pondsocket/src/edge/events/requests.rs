@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use http::header::{
@@ -20,7 +21,7 @@ use crate::edge::origin::{RequestOrigin, check_origin};
 use crate::edge::refusal::{answer_to, refuse, with_cors};
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::stream::{Post, Secret, Stream};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::failure::chain;
 use crate::limits::memory::{Charge, Memory};
 use crate::metrics::Limit;
@@ -74,7 +75,10 @@ pub(crate) async fn answer<B: HttpBody>(
         Method::OPTIONS => Ok(preflight(&settings)),
         Method::POST | Method::DELETE => {
             match check_origin(endpoint, &settings, RequestOrigin::of_request(&request, peer)) {
-                Ok(()) => serve(&settings, &endpoint.common.memory, secret.is_some(), stream, request).await.map(empty),
+                Ok(()) => {
+                    let served = serve(&settings, &endpoint.common.memory, secret.is_some(), stream, request).await;
+                    served.map(empty).map_err(Error::from)
+                }
                 Err(refused) => Err(refused.error),
             }
         }
@@ -115,72 +119,107 @@ async fn serve<B: HttpBody>(
     is_named: bool,
     stream: Option<Arc<Stream>>,
     request: Request<B>,
-) -> Result<StatusCode> {
+) -> Result<StatusCode, RequestError> {
     if !is_named {
-        return Err(Error::bad_request("no X-Connection-ID"));
+        return Err(RequestError::NoConnectionId);
     }
     if request.method() == Method::DELETE {
         // If it is not there, that is what the client wants.
         stream.inspect(|stream| stream.hang_up());
         return Ok(StatusCode::NO_CONTENT);
     }
-    let stream = stream.ok_or_else(gone)?;
+    let stream = stream.ok_or(RequestError::NoStream)?;
     check_content(request.headers())?;
     let post = Post::new(Charge::new(memory));
     post_message(settings, &stream, post, request.into_body()).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-fn gone() -> Error {
-    Error::not_found("no such event stream")
+/// The reason for which a request for an event stream is refused.
+#[derive(Clone, Copy, Debug)]
+enum RequestError {
+    NoConnectionId,
+    /// The stream has gone, or there was none.
+    NoStream,
+    /// The content is said to be of another type.
+    NotJson,
+    /// The content is compressed.
+    Encoded,
+    /// Messages wait for their turn: as many as may, or this one for as long as it may. A client may come again after this
+    /// time.
+    TooMany(Duration),
+    /// The message has not come in time.
+    Late,
+    TooLarge,
+    /// The request ended within its message.
+    BrokenOff,
 }
 
-fn check_content(headers: &HeaderMap) -> Result<()> {
+impl From<RequestError> for Error {
+    fn from(error: RequestError) -> Error {
+        match error {
+            RequestError::NoConnectionId => Error::bad_request("no X-Connection-ID"),
+            RequestError::NoStream => Error::not_found("no such event stream"),
+            RequestError::NotJson => Error::new(415, "not application/json"),
+            RequestError::Encoded => Error::new(415, "encoded content"),
+            RequestError::TooMany(after) => Error::too_many_requests("too many messages").with_retry_after(after),
+            RequestError::Late => Error::new(408, "the message has not come in time"),
+            RequestError::TooLarge => Error::too_large("the message is too large"),
+            RequestError::BrokenOff => Error::bad_request("the message broke off"),
+        }
+    }
+}
+
+fn check_content(headers: &HeaderMap) -> Result<(), RequestError> {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let essence = kind.and_then(|kind| kind.split(|byte| *byte == b';').next()).map(<[u8]>::trim_ascii);
     if essence.is_some_and(|essence| !essence.eq_ignore_ascii_case(b"application/json")) {
-        return Err(Error::new(415, "not application/json"));
+        return Err(RequestError::NotJson);
     }
     if headers.contains_key(CONTENT_ENCODING) {
-        return Err(Error::new(415, "encoded content"));
+        return Err(RequestError::Encoded);
     }
     Ok(())
 }
 
 /// Hands one message to the connection. The messages of a stream come in one at a time, in the order in which their
 /// requests came: of those behind the first one nothing is read, so all of them hold no more than one.
-async fn post_message<B: HttpBody>(settings: &EndpointSettings, stream: &Stream, post: Post, body: B) -> Result<()> {
+async fn post_message<B: HttpBody>(
+    settings: &EndpointSettings,
+    stream: &Stream,
+    post: Post,
+    body: B,
+) -> Result<(), RequestError> {
     let deadline = Instant::now() + settings.write_wait;
-    let too_many = || Error::too_many_requests("too many messages").with_retry_after(settings.retry_after);
-    let _waiting = stream.queue(settings.receive_channel_buffer).ok_or_else(too_many)?;
-    let turn = timeout_at(deadline, stream.turn()).await.map_err(|_late| too_many())?.ok_or_else(gone)?;
+    let too_many = RequestError::TooMany(settings.retry_after);
+    let _waiting = stream.queue(settings.receive_channel_buffer).ok_or(too_many)?;
+    let turn = timeout_at(deadline, stream.turn()).await.map_err(|_late| too_many)?;
+    let turn = turn.ok_or(RequestError::NoStream)?;
     let read = timeout_at(deadline, read(body, post, settings.max_message_size)).await;
-    let message = read.map_err(|_late| Error::new(408, "the message has not come in time"))?;
-    let message = message.inspect_err(|error| {
-        if error.code() == 413 {
+    let message = read.map_err(|_late| RequestError::Late)?.inspect_err(|error| {
+        if let RequestError::TooLarge = error {
             stream.handle.reached(Limit::MessageSize);
         }
     })?;
     if stream.has_gone() {
-        return Err(gone());
+        return Err(RequestError::NoStream);
     }
     turn.send(message);
     Ok(())
 }
 
 /// The whole body, if it is not larger than it may be.
-async fn read<B: HttpBody>(body: B, mut post: Post, most: usize) -> Result<Post> {
-    let too_large = || Error::too_large("the message is too large");
+async fn read<B: HttpBody>(body: B, mut post: Post, most: usize) -> Result<Post, RequestError> {
     if body.size_hint().lower() > most as u64 {
-        return Err(too_large());
+        return Err(RequestError::TooLarge);
     }
     let mut body = pin!(body);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Error::bad_request("the message broke off"))?;
+        let frame = frame.map_err(|_broken| RequestError::BrokenOff)?;
         // Trailers say nothing to us.
         let Ok(data) = frame.into_data() else { continue };
         if data.remaining() > most - post.bytes.len() {
-            return Err(too_large());
+            return Err(RequestError::TooLarge);
         }
         post.bytes.put(data);
         post.account();

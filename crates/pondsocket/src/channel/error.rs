@@ -1,0 +1,106 @@
+//! The failures of operations on the members of a channel.
+
+use pondsocket_proto::channel::NotMember;
+
+use crate::error::Error;
+use crate::limits::stored::{NoRoom, TooLarge};
+
+/// The failure of an operation on a member of this node. Nothing has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MemberError {
+    NotMember,
+    TooLarge(TooLarge),
+    NoRoom(NoRoom),
+}
+
+impl From<NotMember> for MemberError {
+    fn from(NotMember: NotMember) -> MemberError {
+        MemberError::NotMember
+    }
+}
+
+impl From<TooLarge> for MemberError {
+    fn from(error: TooLarge) -> MemberError {
+        MemberError::TooLarge(error)
+    }
+}
+
+impl From<MemberError> for Error {
+    fn from(error: MemberError) -> Error {
+        match error {
+            MemberError::NotMember => Error::not_found("no such member"),
+            MemberError::TooLarge(error) => error.into(),
+            MemberError::NoRoom(reason) => reason.into(),
+        }
+    }
+}
+
+/// The failure to begin to show a member of this node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum TrackError {
+    AlreadyTracked,
+    Member(MemberError),
+}
+
+impl From<MemberError> for TrackError {
+    fn from(error: MemberError) -> TrackError {
+        TrackError::Member(error)
+    }
+}
+
+impl From<NotMember> for TrackError {
+    fn from(error: NotMember) -> TrackError {
+        TrackError::Member(error.into())
+    }
+}
+
+impl From<TrackError> for Error {
+    fn from(error: TrackError) -> Error {
+        match error {
+            TrackError::AlreadyTracked => Error::conflict("tracked already"),
+            TrackError::Member(error) => error.into(),
+        }
+    }
+}
+
+/// The failure of an operation on a member of any node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum RemoteChangeError {
+    /// The outcome here, which no other node could better.
+    Here(MemberError),
+    /// A limit of the node that has the user forbids it.
+    Refused,
+    BusDown,
+    /// A node that may have the user has not confirmed it: it may have been done.
+    Unconfirmed,
+}
+
+impl From<RemoteChangeError> for Error {
+    fn from(error: RemoteChangeError) -> Error {
+        match error {
+            RemoteChangeError::Here(error) => error.into(),
+            RemoteChangeError::Refused => Error::too_large("a limit of the user's node forbids it"),
+            RemoteChangeError::BusDown => Error::unavailable("the bus is down: other nodes do not hear of it"),
+            RemoteChangeError::Unconfirmed => Error::timeout("another node did not confirm it"),
+        }
+    }
+}
+
+/// The failure to find a member on any node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum LookupError {
+    NotMember,
+    BusDown,
+    /// A node that may have the user has not answered.
+    Unanswered,
+}
+
+impl From<LookupError> for Error {
+    fn from(error: LookupError) -> Error {
+        match error {
+            LookupError::NotMember => MemberError::NotMember.into(),
+            LookupError::BusDown => Error::unavailable("the bus is down: other nodes can't be asked"),
+            LookupError::Unanswered => Error::timeout("another node did not answer"),
+        }
+    }
+}
