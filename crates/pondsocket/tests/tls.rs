@@ -306,11 +306,11 @@ fn files_that_are_no_use_are_named_with_the_reason() {
     fs::write(&broken, "-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n").expect("a file");
     for (certificates, key, expected) in [
         (&missing, &key, format!("TLS certificate {}: No such file or directory (os error 2)", missing.display())),
-        (&empty, &key, format!("TLS certificate {}: the file holds none", empty.display())),
-        (&key, &key, format!("TLS certificate {}: the file holds none", key.display())),
+        (&empty, &key, format!("TLS certificate {}: there is none in the file", empty.display())),
+        (&key, &key, format!("TLS certificate {}: there is none in the file", key.display())),
         (&broken, &key, format!("TLS certificate {}: base64 decode error: InvalidCharacter(37)", broken.display())),
         (&chain, &missing, format!("TLS private key {}: No such file or directory (os error 2)", missing.display())),
-        (&chain, &chain, format!("TLS private key {}: the file holds none", chain.display())),
+        (&chain, &chain, format!("TLS private key {}: there is none in the file", chain.display())),
         (
             &chain,
             &other,

@@ -1,4 +1,4 @@
-//! The sockets that come, and the tasks that serve them.
+//! The task that accepts sockets, and the task of each socket that is not upgraded yet.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,168 +10,179 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::accepted::AcceptedSocket;
 use super::acceptor::Acceptor;
-use super::listener::{ListenerSettings, Peer, SocketStream, header_of};
+use super::listener::{ListenerSettings, Peer, SocketStream, read_proxy_header};
 use super::pending::{Capacity, PendingPool};
 use super::progress::Progress;
-use super::{ServerContext, http};
+use super::{AcceptedSocket, ServerContext, http};
 use crate::metrics::SocketCloseReason;
 
-/// The interval of log lines about too many pending connections.
-const REMIND: Duration = Duration::from_secs(10);
+/// The shortest interval between two warnings that accepting is paused.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The most sockets that have been told to go and are still there.
-const GOING: usize = 1024;
+/// The most sockets that have been evicted and whose tasks have not ended yet. Eviction takes a socket out of the pool at
+/// once, so without this bound a flood of new sockets could have any number of tasks.
+const MAX_EVICTED: usize = 1024;
 
-/// A socket that waits for a place.
-type WaitingSocket = (SocketStream, Peer, Arc<ListenerSettings>);
+/// A socket that has been accepted and has no permit yet.
+struct WaitingSocket {
+    stream: SocketStream,
+    peer: Peer,
+    settings: Arc<ListenerSettings>,
+}
 
-/// Accepts until the site closes, then waits for the connections that are not upgraded. They end with this task.
+/// The time of the last warning that accepting is paused.
+#[derive(Default)]
+struct PauseWarning(Option<Instant>);
+
+/// Accepts until the server closes, then waits for the sockets that are not upgraded. Their tasks are aborted with this one.
 pub(super) async fn accept(mut acceptors: Vec<Acceptor>, server: Arc<ServerContext>) {
     let pool = PendingPool::new(&server.options);
-    let most = server.options.max_pending.saturating_add(server.options.pending_reserve).saturating_add(GOING);
-    let (mut pending, mut first) = (JoinSet::new(), 0);
-    let mut newcomer: Option<WaitingSocket> = None;
-    let mut reminded = None;
+    let max_tasks =
+        server.options.max_pending.saturating_add(server.options.pending_reserve).saturating_add(MAX_EVICTED);
+    let (mut tasks, mut next_acceptor) = (JoinSet::new(), 0);
+    let mut waiting: Option<WaitingSocket> = None;
+    let mut warning = PauseWarning::default();
     loop {
         let mut retry = None;
-        if let Some((stream, peer, settings)) = newcomer.take() {
-            match pool.room_for(server.share_of(peer, &settings)) {
-                Capacity::Free if pending.len().saturating_sub(pool.streams()) < most => {
-                    let accepted = arrive(&stream, peer, settings, &pool, &server);
-                    // Boxed, its memory is given back when it ends. Otherwise it would wait for us to look at it.
-                    pending.spawn(Box::pin(serve(stream, accepted, Arc::clone(&server))));
+        if let Some(socket) = waiting.take() {
+            match pool.make_room(server.counted_address(socket.peer, &socket.settings)) {
+                Capacity::Free if tasks.len().saturating_sub(pool.streams()) < max_tasks => {
+                    // The future is boxed because a `JoinSet` keeps the memory of a task that has ended until the task is
+                    // joined: of a box it keeps the pointer.
+                    tasks.spawn(Box::pin(serve(socket, &pool, Arc::clone(&server))));
                 }
-                room => {
-                    remind(&mut reminded, &server);
-                    newcomer = Some((stream, peer, settings));
-                    retry = match room {
+                capacity => {
+                    warning.log(server.options.max_pending);
+                    waiting = Some(socket);
+                    retry = match capacity {
                         Capacity::Full(at) => at,
+                        // The end of a task makes room, and wakes this loop.
                         Capacity::Free => None,
                     };
                 }
             }
         }
-        let waits = newcomer.is_some();
+        let is_paused = waiting.is_some();
         tokio::select! {
             biased;
             () = server.closing() => break,
-            Some(ended) = pending.join_next() => look_at(ended),
-            () = pool.changed.notified(), if waits => {}
-            () = until(retry), if waits => {}
-            accepted = poll_fn(|cx| poll_accept(&mut acceptors, &mut first, &server, cx)), if !waits => newcomer = Some(accepted),
+            Some(ended) = tasks.join_next() => log_panic(ended),
+            () = pool.changed.notified(), if is_paused => {}
+            () = reached(retry), if is_paused => {}
+            // While a socket waits for a permit, further ones wait in the backlog of the operating system.
+            socket = poll_fn(|cx| poll_accept(&mut acceptors, &mut next_acceptor, &server, cx)), if !is_paused => waiting = Some(socket),
         }
     }
-    drop((acceptors, newcomer));
-    while let Some(ended) = pending.join_next().await {
-        look_at(ended);
+    drop((acceptors, waiting));
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
     }
 }
 
-/// The next socket of any listener; each gets its turn.
+/// Polls the listeners for a socket, starting behind the one that had the last socket: none is starved by another.
 fn poll_accept(
     acceptors: &mut [Acceptor],
-    first: &mut usize,
+    next: &mut usize,
     server: &ServerContext,
     cx: &mut Context<'_>,
 ) -> Poll<WaitingSocket> {
     let count = acceptors.len();
     for offset in 0..count {
-        let at = (*first + offset) % count;
-        if let Poll::Ready((stream, peer)) = acceptors[at].poll_accept(cx, |error| server.count(error)) {
-            *first = at + 1;
-            return Poll::Ready((stream, peer, Arc::clone(&acceptors[at].settings)));
+        let at = (*next + offset) % count;
+        if let Poll::Ready((stream, peer)) = acceptors[at].poll_accept(cx, |error| server.count_error(error)) {
+            *next = at + 1;
+            return Poll::Ready(WaitingSocket { stream, peer, settings: Arc::clone(&acceptors[at].settings) });
         }
     }
     Poll::Pending
 }
 
-async fn until(retry: Option<Instant>) {
-    match retry {
+/// Waits until a time; forever if there is none.
+async fn reached(time: Option<Instant>) {
+    match time {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }
 
-fn remind(reminded: &mut Option<Instant>, server: &ServerContext) {
-    if reminded.is_none_or(|last| last.elapsed() > REMIND) {
-        *reminded = Some(Instant::now());
-        let max_pending = server.options.max_pending;
-        tracing::warn!(target: "pondsocket::server", max_pending, "accepting pauses: all places are taken, and nobody can be asked to go yet");
+impl PauseWarning {
+    fn log(&mut self, max_pending: usize) {
+        if self.0.is_none_or(|last| last.elapsed() > WARN_INTERVAL) {
+            self.0 = Some(Instant::now());
+            tracing::warn!(target: "pondsocket::server", max_pending, "accepting paused: too many pending sockets, and none can be evicted yet");
+        }
     }
 }
 
-fn arrive(
-    stream: &SocketStream,
-    peer: Peer,
-    settings: Arc<ListenerSettings>,
-    pool: &Arc<PendingPool>,
-    server: &ServerContext,
-) -> AcceptedSocket {
-    if let SocketStream::Tcp(stream) = stream {
-        prepare(stream, server);
-    }
-    let progress = Progress::new();
-    progress.comes_from(server.share_of(peer, &settings));
-    AcceptedSocket { peer, settings, permit: pool.take(&progress), has_certificate: false }
-}
-
-/// A system that refuses is one with other limits: the connection works all the same.
-fn prepare(stream: &TcpStream, server: &ServerContext) {
-    // Events must not wait for the acknowledgement of earlier ones.
-    let _ = stream.set_nodelay(true);
-    // The client of an event stream says nothing. That it has vanished shows by what it does not acknowledge.
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    {
-        let options = &server.pond.common.options;
-        let patience = options.pong_wait.max(options.write_wait);
-        let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience));
-    }
-}
-
-fn look_at(ended: Result<(), JoinError>) {
+fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(target: "pondsocket::server", %error, "a connection's task failed");
     }
 }
 
-async fn serve(stream: SocketStream, mut accepted: AcceptedSocket, server: Arc<ServerContext>) {
-    let (progress, peer) = (Arc::clone(&accepted.permit.progress), accepted.peer);
-    let reason = tokio::select! {
-        biased;
-        reason = progress.evicted() => reason,
-        () = serve_all(stream, &mut accepted, &server) => return,
-    };
-    tracing::debug!(target: "pondsocket::server", %peer, %reason, "closed to make room");
-    server.closed(reason);
+/// Sets the options of a client's socket. Errors are ignored, because the connection works without these options.
+fn set_socket_options(stream: &TcpStream, server: &ServerContext) {
+    // Nagle's algorithm would delay a message until earlier ones are acknowledged.
+    let _ = stream.set_nodelay(true);
+    // The client of an event stream sends nothing, so only missing acknowledgements show that it has disappeared.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    {
+        let options = &server.pond.common.options;
+        let unacknowledged = options.pong_wait.max(options.write_wait);
+        let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(unacknowledged));
+    }
 }
 
-/// Serves a socket from its very beginning.
-async fn serve_all(mut stream: SocketStream, accepted: &mut AcceptedSocket, server: &Arc<ServerContext>) {
-    let begun = tokio::select! {
-        begun = timeout(server.options.read_timeout, introduce(&mut stream, accepted, server)) => begun,
+/// Adds a socket to the pool, and returns the future that serves it until it ends, is upgraded or evicted.
+fn serve(
+    socket: WaitingSocket,
+    pool: &Arc<PendingPool>,
+    server: Arc<ServerContext>,
+) -> impl Future<Output = ()> + use<> {
+    let WaitingSocket { stream, peer, settings } = socket;
+    if let SocketStream::Tcp(stream) = &stream {
+        set_socket_options(stream, &server);
+    }
+    let progress = Progress::new();
+    progress.set_address(server.counted_address(peer, &settings));
+    // Not within the future: the next socket must find this one in the pool, even if the task has not run yet.
+    let mut accepted = AcceptedSocket { peer, settings, permit: pool.add(&progress), has_certificate: false };
+    async move {
+        let reason = tokio::select! {
+            biased;
+            reason = progress.evicted() => reason,
+            () = serve_layers(stream, &mut accepted, &server) => return,
+        };
+        tracing::debug!(target: "pondsocket::server", %peer, %reason, "evicted");
+        server.count_closed(reason);
+    }
+}
+
+/// Serves a socket from its first byte: the PROXY header, TLS, then HTTP.
+async fn serve_layers(mut stream: SocketStream, accepted: &mut AcceptedSocket, server: &Arc<ServerContext>) {
+    let header = tokio::select! {
+        header = timeout(server.options.read_timeout, read_peer(&mut stream, accepted, server)) => header,
         () = server.closing() => return,
     };
-    if let Err(error) = begun.unwrap_or_else(|late| Err(late.into())) {
+    if let Err(error) = header.unwrap_or_else(|elapsed| Err(elapsed.into())) {
         tracing::debug!(target: "pondsocket::server", peer = %accepted.peer, %error, "PROXY header refused");
-        return server.closed(SocketCloseReason::ProxyHeader);
+        return server.count_closed(SocketCloseReason::ProxyHeader);
     }
     #[cfg(feature = "tls")]
     if let Some(tls) = server.options.tls.as_ref().filter(|_| !accepted.settings.plain) {
-        let handshake = tls.accept(stream, server.options.read_timeout);
-        let shaken = tokio::select! {
-            shaken = handshake => shaken,
+        let handshake = tokio::select! {
+            handshake = tls.accept(stream, server.options.read_timeout) => handshake,
             () = server.closing() => return,
         };
-        return match shaken {
+        return match handshake {
             Ok(stream) => {
                 accepted.has_certificate = stream.has_client_certificate();
                 http::serve(stream, accepted, server).await;
             }
             Err(error) => {
                 tracing::debug!(target: "pondsocket::server", peer = %accepted.peer, %error, "TLS handshake failed");
-                server.closed(SocketCloseReason::Handshake);
+                server.count_closed(SocketCloseReason::Handshake);
             }
         };
     }
@@ -182,15 +193,16 @@ async fn serve_all(mut stream: SocketStream, accepted: &mut AcceptedSocket, serv
     }
 }
 
-/// Hears from the proxy who the client is, where that has to be.
-async fn introduce(stream: &mut SocketStream, accepted: &mut AcceptedSocket, server: &ServerContext) -> io::Result<()> {
+/// Reads the client's address from the PROXY header, if the listener expects one.
+async fn read_peer(stream: &mut SocketStream, accepted: &mut AcceptedSocket, server: &ServerContext) -> io::Result<()> {
     let Some(proxies) = &accepted.settings.proxies else { return Ok(()) };
     if accepted.peer.ip().is_some_and(|address| !proxies.contain(address)) {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the peer is no trusted proxy"));
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the peer is not a trusted proxy"));
     }
-    if let Some(client) = header_of(stream).await? {
+    if let Some(client) = read_proxy_header(stream).await? {
         accepted.peer = client;
-        accepted.permit.progress.comes_from(server.share_of(client, &ListenerSettings::default()));
+        // Only now known, and not the proxy's, to which the listener's settings refer.
+        accepted.permit.progress.set_address(server.counted_address(client, &ListenerSettings::default()));
     }
     Ok(())
 }

@@ -1,3 +1,5 @@
+//! A listener within the runtime, with a pause after each failure to accept.
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,79 +12,86 @@ use tokio::net::UnixListener;
 use tokio::time::{Sleep, sleep};
 
 #[cfg(unix)]
-use super::listener::OwnFile;
+use super::listener::SocketFile;
 use super::listener::{Bound, Listener, ListenerSettings, Peer, SocketStream};
 use crate::error::{Error, Result};
 
-/// The time for which accepting pauses after a failure such as too many open files. It doubles up to `LONGEST_PAUSE`.
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a failure such as too many open files. Without it the loop would be busy, since the socket stays in the
+/// backlog and the listener readable. It doubles with each failure in a row up to `MAX_PAUSE`.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// A listener that is given a rest when it fails.
+/// A listener within the runtime. It pauses after a failure.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    socket: Accepting,
+    socket: TokioListener,
     pub(super) settings: Arc<ListenerSettings>,
+    /// The length of the next pause.
     pause: Duration,
-    rest: Option<Pin<Box<Sleep>>>,
+    paused: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
-enum Accepting {
+enum TokioListener {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, #[expect(dead_code, reason = "it is removed with this")] Option<OwnFile>),
+    Unix(UnixListener, #[expect(dead_code, reason = "its drop removes the file")] Option<SocketFile>),
 }
 
 impl Acceptor {
-    /// To be called within a runtime.
+    /// Registers a listener with the current runtime.
     pub(super) fn new(listener: Listener) -> Result<Acceptor> {
         let name = listener.to_string();
         let Listener { bound, settings } = listener;
         let socket = match bound {
-            Bound::Tcp(listener) => TcpListener::from_std(listener).map(Accepting::Tcp),
+            Bound::Tcp(listener) => TcpListener::from_std(listener).map(TokioListener::Tcp),
             #[cfg(unix)]
-            Bound::Unix(listener, file) => UnixListener::from_std(listener).map(|it| Accepting::Unix(it, file)),
+            Bound::Unix(listener, file) => UnixListener::from_std(listener).map(|it| TokioListener::Unix(it, file)),
         };
         let socket = socket.map_err(|error| Error::unavailable(format!("cannot listen on {name}: {error}")))?;
-        Ok(Acceptor { socket, settings: Arc::new(settings), pause: PAUSE, rest: None })
+        Ok(Acceptor { socket, settings: Arc::new(settings), pause: MIN_PAUSE, paused: None })
     }
 
-    /// The next socket, however long that takes. A failure that is not the peer's is told.
-    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>, failed: impl Fn(Error)) -> Poll<(SocketStream, Peer)> {
+    /// Polls for the next socket. Failures of the listener are passed to `on_failure`; those of a single connection are
+    /// only logged.
+    pub(super) fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        on_failure: impl Fn(Error),
+    ) -> Poll<(SocketStream, Peer)> {
         loop {
-            if let Some(rest) = &mut self.rest {
-                ready!(rest.as_mut().poll(cx));
-                self.rest = None;
+            if let Some(paused) = &mut self.paused {
+                ready!(paused.as_mut().poll(cx));
+                self.paused = None;
             }
             match ready!(self.socket.poll_accept(cx)) {
                 Ok(accepted) => {
-                    self.pause = PAUSE;
+                    self.pause = MIN_PAUSE;
                     return Poll::Ready(accepted);
                 }
-                Err(error) if is_the_peers(&error) => {
-                    tracing::debug!(target: "pondsocket::server", %error, "a peer went before it was accepted");
+                Err(error) if is_of_one_connection(&error) => {
+                    tracing::debug!(target: "pondsocket::server", %error, "a client disconnected before it was accepted");
                 }
                 Err(error) => {
                     tracing::warn!(target: "pondsocket::server", %error, pause = ?self.pause, "cannot accept connections");
-                    failed(Error::unavailable("cannot accept connections").with_source(error));
-                    self.rest = Some(Box::pin(sleep(self.pause)));
-                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                    on_failure(Error::unavailable("cannot accept connections").with_source(error));
+                    self.paused = Some(Box::pin(sleep(self.pause)));
+                    self.pause = (self.pause * 2).min(MAX_PAUSE);
                 }
             }
         }
     }
 }
 
-impl Accepting {
+impl TokioListener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(SocketStream, Peer)>> {
         match self {
-            Accepting::Tcp(listener) => {
+            TokioListener::Tcp(listener) => {
                 let accepted = ready!(listener.poll_accept(cx));
                 Poll::Ready(accepted.map(|(stream, address)| (SocketStream::Tcp(stream), Peer::at(address))))
             }
             #[cfg(unix)]
-            Accepting::Unix(listener, _) => {
+            TokioListener::Unix(listener, _) => {
                 let accepted = ready!(listener.poll_accept(cx));
                 Poll::Ready(accepted.map(|(stream, _)| (SocketStream::Unix(stream), Peer::Local)))
             }
@@ -90,8 +99,8 @@ impl Accepting {
     }
 }
 
-/// Returns whether an error concerns one connection only, so that the next can be accepted at once.
-fn is_the_peers(error: &io::Error) -> bool {
+/// Returns `true` if an error concerns a single connection, so that the next one can be accepted at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

@@ -1,3 +1,5 @@
+//! HTTP/1.1 on one socket, until it ends, is upgraded or misses a deadline.
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,18 +14,15 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
-use super::accepted::AcceptedSocket;
-use super::progress::{HttpDeadlines, Progress, Watched};
-
-use super::{ServerContext, ServerOptions};
+use super::progress::{HttpDeadlines, ObservedStream, Progress};
+use super::{AcceptedSocket, ServerContext, ServerOptions};
 use crate::edge::origin::ClientCertificate;
 use crate::error::Error;
-use crate::metrics::SocketCloseReason;
 
-/// The least that hyper accepts as the size of its buffers.
-const LEAST_BUFFER: usize = 8192;
+/// The smallest buffer that hyper accepts; it panics for a smaller one.
+const MIN_BUFFER: usize = 8192;
 
-/// The time for which a client is still read after its last answer.
+/// The longest time for which a client is still read after its last response.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one stream until it ends, is upgraded, or misses a deadline.
@@ -32,79 +31,78 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (peer, progress) = (accepted.peer, &accepted.permit.progress);
-    progress.begun();
+    progress.on_handshake();
     let service = service_fn(|mut request: Request<Incoming>| {
-        progress.requested();
-        peer.introduce(request.extensions_mut());
+        progress.on_request();
+        peer.insert_into(request.extensions_mut());
         if accepted.has_certificate {
             request.extensions_mut().insert(ClientCertificate);
         }
         async move {
-            let answer = server.answer(request, accepted).await;
-            match answer.body().stream() {
-                Some(stream) => accepted.permit.streams(stream),
-                None => progress.answered(),
+            let response = server.respond(request, accepted).await;
+            match response.body().stream() {
+                Some(stream) => accepted.permit.start_stream(stream),
+                None => progress.on_response(),
             }
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(response)
         }
     });
-    let io = watched(stream, progress);
+    let io = observed(stream, progress);
     let mut connection = builder(&server.options).serve_connection(io, service).with_upgrades();
     let mut deadlines = HttpDeadlines::new(progress, &server.options);
     let mut closing = false;
     let ended = loop {
         tokio::select! {
+            // In this order: the connection moves the deadlines, and what follows must see its latest progress.
             biased;
             ended = &mut connection => break ended,
-            // It is written to the end, and then closed.
+            // The rest of the response is written, and then the socket is closed.
             () = progress.stream_ended() => std::pin::Pin::new(&mut connection).graceful_shutdown(),
-            reason = deadlines.missed() => return give_up(accepted, server, reason),
+            reason = deadlines.missed() => {
+                tracing::debug!(target: "pondsocket::server", %peer, option = %reason, "HTTP connection timed out");
+                return server.count_closed(reason);
+            }
             () = server.closing(), if !closing => closing = true,
-            () = at_rest(progress), if closing => return,
+            () = without_request(progress), if closing => return,
         }
     };
-    // A client that wants no more of an event stream just goes.
+    // Clients end an event stream by closing the socket: that is not a failure.
     if let Err(error) = ended
-        && !progress.is_streaming()
+        && !progress.is_stream()
     {
         tracing::debug!(target: "pondsocket::server", %peer, %error, "HTTP connection failed");
-        server.count(Error::bad_request("an HTTP connection failed").with_source(error));
+        server.count_error(Error::bad_request("an HTTP connection failed").with_source(error));
     }
-    // What was upgraded is not there any more.
+    // There are none after an upgrade: the stream has been taken out of the connection.
     if let Some(parts) = connection.into_parts() {
         linger(parts.io.into_inner().into_inner()).await;
     }
 }
 
-fn give_up(accepted: &AcceptedSocket, server: &ServerContext, reason: SocketCloseReason) {
-    tracing::debug!(target: "pondsocket::server", peer = %accepted.peer, option = %reason, "HTTP connection given up");
-    server.closed(reason);
-}
-
-fn watched<S>(stream: S, progress: &Arc<Progress>) -> TokioIo<Watched<S>> {
-    TokioIo::new(Watched::new(stream, Arc::clone(progress)))
+fn observed<S>(stream: S, progress: &Arc<Progress>) -> TokioIo<ObservedStream<S>> {
+    TokioIo::new(ObservedStream::new(stream, Arc::clone(progress)))
 }
 
 fn builder(options: &ServerOptions) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(options.max_header_size);
-    builder.max_buf_size(options.max_header_size.max(LEAST_BUFFER));
+    builder.max_buf_size(options.max_header_size.max(MIN_BUFFER));
     builder
 }
 
-/// Waits until no request is in hand. To be polled after the connection, in its task.
-async fn at_rest(progress: &Progress) {
-    poll_fn(|_| if progress.is_busy() { Poll::Pending } else { Poll::Ready(()) }).await;
+/// Completes when no request is being handled or responded to. To be polled after the connection, in its task.
+async fn without_request(progress: &Progress) {
+    poll_fn(|_| if progress.has_request() { Poll::Pending } else { Poll::Ready(()) }).await;
 }
 
-/// Says that nothing more comes, and reads what the client still sends until it closes. To close a socket before that
-/// would reset the connection, and throw away the answer on its way.
+/// Ends our direction of the stream, then reads and drops what the client sends until it closes the socket. A socket that
+/// is closed with unread bytes resets the connection, and the client loses the response (RFC 9112 section 9.6).
 async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let end = async {
         stream.shutdown().await?;
         copy(&mut stream, &mut sink()).await
     };
-    // Too late, or an error: either way nothing is left to wait for.
+    // After the timeout, or an error, the socket is closed all the same.
     let _ = timeout(LINGER, end).await;
 }
 
@@ -121,7 +119,7 @@ mod tests {
     use crate::edge::websocket::recover;
 
     #[tokio::test]
-    async fn after_an_upgrade_the_tcp_stream_is_recovered_with_what_was_read() {
+    async fn after_an_upgrade_the_tcp_stream_is_recovered_with_the_bytes_read_ahead() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
         let head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nfirst";
@@ -131,11 +129,11 @@ mod tests {
         let (sender, mut upgrades) = mpsc::channel(1);
         let service = service_fn(move |mut request: Request<Incoming>| {
             sender.try_send(hyper::upgrade::on(&mut request)).expect("one request");
-            let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
-            let answer = answer.header(CONNECTION, "Upgrade").header(UPGRADE, "x").body(Body::default());
-            async { Ok::<_, Infallible>(answer.expect("an answer")) }
+            let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+            let response = response.header(CONNECTION, "Upgrade").header(UPGRADE, "x").body(Body::default());
+            async { Ok::<_, Infallible>(response.expect("valid headers")) }
         });
-        let io = watched(stream, &Progress::new());
+        let io = observed(stream, &Progress::new());
         builder(&ServerOptions::default()).serve_connection(io, service).with_upgrades().await.expect("served");
         let upgraded = upgrades.recv().await.expect("a request").await.expect("upgraded");
         let (stream, first) = recover(upgraded).expect("the TCP stream itself");

@@ -1,14 +1,16 @@
-//! Ports of its own. Each socket is HTTP, within deadlines, until it ends or becomes a WebSocket or an event stream:
+//! The standalone server: listeners, TLS and HTTP. Each socket has deadlines until it ends, or becomes a WebSocket or an event
+//! stream:
 //!
 //! ```text
-//! listeners -> accept: one task for each socket, which has a place (pending)
-//!                |
-//!      PROXY header -> tls -> http: requests within deadlines -> probes, or the pond's service -> upgraded: not ours any more
-//!                                                                                       -> an event stream: no deadlines
+//! listener -> acceptor -> accept: one task for each socket, with a permit of the pool (pending)
+//!                            |
+//!            PROXY header -> tls -> http: requests within deadlines (progress) -> probes
+//!                                                                              -> the pond's service
+//!                                                                                 -> upgrade: the task ends
+//!                                                                                 -> event stream: no deadlines
 //! ```
 
 mod accept;
-mod accepted;
 mod acceptor;
 mod http;
 mod listener;
@@ -17,7 +19,6 @@ mod pending;
 mod probes;
 mod progress;
 mod signals;
-mod streaming;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -38,13 +39,14 @@ use acceptor::Acceptor;
 pub use listener::Listener;
 use listener::{ListenerSettings, Peer};
 pub use options::{MetricsPage, ServerOptions};
-pub(crate) use progress::Watched;
-use signals::Signals;
+use pending::PendingPermit;
+pub(crate) use progress::ObservedStream;
+use signals::StopSignals;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
-/// A [`PondSocket`] with a port of its own, or several: HTTP/1.1 over TCP or Unix sockets, with the feature `tls` over
-/// TLS. It serves the endpoints, and [probes](ServerOptions#structfield.health_path).
+/// A [`PondSocket`] with one or several ports of its own: HTTP/1.1 over TCP or Unix sockets, with the feature `tls` over
+/// TLS. It serves the endpoints and [probes](ServerOptions#structfield.health_path).
 ///
 /// ```no_run
 /// # use pondsocket::{PondSocket, Result, Server};
@@ -53,7 +55,7 @@ pub use tls::Tls;
 /// # }
 /// ```
 ///
-/// Dropping it stops accepting; the WebSockets there are go on, the event streams end.
+/// Its drop stops accepting, and ends event streams and requests; open WebSockets go on.
 #[derive(Debug)]
 pub struct Server {
     pond: PondSocket,
@@ -61,12 +63,12 @@ pub struct Server {
     running: Option<RunningServer>,
 }
 
-/// Serving, then Closing: never back.
+/// The stage of a server: Serving, then Closing, never back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ServerStage {
-    /// Requests are answered; once the pond drains, only probes are.
+    /// Requests are handled; once the pond drains, only probes are.
     Serving,
-    /// Nothing is accepted any more; requests in hand are answered.
+    /// Nothing is accepted any more; requests that are being handled get their responses.
     Closing,
 }
 
@@ -80,13 +82,25 @@ struct ServerContext {
     has_admin: bool,
 }
 
+/// A socket that has been accepted and is not upgraded.
+#[derive(Debug)]
+struct AcceptedSocket {
+    /// The client; with a PROXY header the one that the header names.
+    peer: Peer,
+    settings: Arc<ListenerSettings>,
+    permit: PendingPermit,
+    /// The client has authenticated itself with a TLS certificate.
+    has_certificate: bool,
+}
+
 #[derive(Debug)]
 struct RunningServer {
     addresses: Vec<SocketAddr>,
-    /// The addresses that it listens on, for logs.
-    names: String,
+    /// The addresses and paths of all listeners, for logs.
+    listeners: String,
     stage: watch::Sender<ServerStage>,
-    /// For clients, and for those who run it, if these have listeners of their own.
+    /// The accepting task for clients, and the one for admin listeners, if there are any. They are separate, so that a
+    /// flood of clients takes no permits from probes.
     accepting: Vec<JoinHandle<()>>,
 }
 
@@ -99,34 +113,34 @@ impl Server {
     /// A server with these options.
     ///
     /// # Errors
-    /// If they can't work; the message names the field.
+    /// 400 as [`ServerOptions::validate`].
     pub fn with_options(pond: PondSocket, options: ServerOptions) -> Result<Server> {
         options.validate()?;
         Ok(Server { pond, options, running: None })
     }
 
-    /// Binds (see [`Listener::bind`]) and serves in the background. Port 0 picks a free one: see
-    /// [`local_addr`](Self::local_addr).
+    /// Binds (see [`Listener::bind`]) and serves in the background. Port 0 selects a free port, which
+    /// [`local_addr`](Self::local_addr) returns.
     ///
     /// # Errors
-    /// 409 if it is running already, or the pond has been shut down; 503 if the address cannot be bound.
+    /// 409 if the server is running already, or the pond has been shut down; 503 if the address cannot be bound.
     pub async fn start(&mut self, address: &str) -> Result<()> {
         self.check_startable()?;
         self.start_on([Listener::bind(address).await?])
     }
 
-    /// Serves in the background wherever these listen. To be called within a Tokio runtime.
+    /// Serves in the background, on all of these listeners. To be called within a Tokio runtime.
     ///
     /// # Errors
-    /// 400 if there are none, or only [those for probes](Listener::admin); 409 as for [`start`](Self::start); 503 if
-    /// the runtime does not take one.
+    /// 400 if there are no listeners, or only [admin](Listener::admin) ones; 409 as for [`start`](Self::start); 503 if a
+    /// listener cannot be registered with the runtime.
     pub fn start_on(&mut self, listeners: impl IntoIterator<Item = Listener>) -> Result<()> {
         self.check_startable()?;
         let listeners = Vec::from_iter(listeners);
         if listeners.iter().all(|listener| listener.settings.admin) {
             return Err(Error::bad_request("there is no listener for clients"));
         }
-        let names = listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let text = listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
         let acceptors = listeners.into_iter().map(Acceptor::new).collect::<Result<Vec<_>>>()?;
         let (admin, public) = acceptors.into_iter().partition::<Vec<_>, _>(|acceptor| acceptor.settings.admin);
@@ -135,8 +149,8 @@ impl Server {
         let server = Arc::new(ServerContext { pond, options, stage, has_admin });
         let groups = [public, admin].into_iter().filter(|group| !group.is_empty());
         let accepting = groups.map(|group| tokio::spawn(accept::accept(group, Arc::clone(&server)))).collect();
-        tracing::info!(target: "pondsocket::server", address = names, "listening");
-        self.running = Some(RunningServer { addresses, names, stage: sender, accepting });
+        tracing::info!(target: "pondsocket::server", address = text, "listening");
+        self.running = Some(RunningServer { addresses, listeners: text, stage: sender, accepting });
         Ok(())
     }
 
@@ -150,41 +164,41 @@ impl Server {
         Ok(())
     }
 
-    /// The first TCP address it is bound to, while it runs.
+    /// The address of the first TCP listener, while the server runs.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addrs().first().copied()
     }
 
-    /// All TCP addresses it is bound to, in the order of its listeners, while it runs.
+    /// The addresses of all TCP listeners, in the order in which they were given; empty unless the server runs.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         self.running.as_ref().map_or(&[], |running| &running.addresses)
     }
 
-    /// Returns `true` if it runs.
+    /// Returns `true` if the server runs.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Shuts the [`PondSocket`] down (see [`PondSocket::shutdown`]), which can't be taken back. Meanwhile probes are
-    /// still answered, then nothing is accepted any more. `None` if it is not running.
-    pub async fn stop(&mut self, how: impl Into<Shutdown>) -> Option<ShutdownReport> {
+    /// Shuts the [`PondSocket`] down (see [`PondSocket::shutdown`]), which cannot be undone, then the server. Probes are
+    /// answered until the pond is shut down. Returns `None` if the server is not running.
+    pub async fn stop(&mut self, shutdown: impl Into<Shutdown>) -> Option<ShutdownReport> {
         let mut running = self.running.take()?;
-        let how = how.into();
-        let deadline = Instant::now().checked_add(how.longest());
-        let report = self.pond.shutdown(how).await;
+        let shutdown = shutdown.into();
+        let deadline = Instant::now().checked_add(shutdown.longest());
+        let report = self.pond.shutdown(shutdown).await;
         running.stage.send_replace(ServerStage::Closing);
         for accepting in &mut running.accepting {
-            within(deadline, accepting).await;
+            wait_until(deadline, accepting).await;
         }
-        tracing::info!(target: "pondsocket::server", address = running.names, "stopped");
+        tracing::info!(target: "pondsocket::server", address = running.listeners, "stopped");
         Some(report)
     }
 
     /// Binds, serves until SIGINT or SIGTERM, then stops: after
-    /// [`drain_delay`](ServerOptions#structfield.drain_delay), with
-    /// [`shutdown_timeout`](ServerOptions#structfield.shutdown_timeout) for clients to go, who are told one after the
-    /// other over [`drain_spread`](ServerOptions#structfield.drain_spread). A second signal ends the wait. At SIGHUP a
-    /// TLS certificate that is from files is read anew.
+    /// [`drain_delay`](ServerOptions#structfield.drain_delay) it closes the connections, spread over
+    /// [`drain_spread`](ServerOptions#structfield.drain_spread), and waits for their ends until
+    /// [`shutdown_timeout`](ServerOptions#structfield.shutdown_timeout). A second signal ends the wait. At SIGHUP it reloads
+    /// a TLS certificate that was read from files.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -193,20 +207,20 @@ impl Server {
         self.listen_on([Listener::bind(address).await?]).await
     }
 
-    /// The same wherever these listen.
+    /// Serves on all of these listeners until SIGINT or SIGTERM, as [`listen`](Self::listen) does.
     ///
     /// # Errors
     /// As [`start_on`](Self::start_on).
     pub async fn listen_on(mut self, listeners: impl IntoIterator<Item = Listener>) -> Result<()> {
-        let mut signals = Signals::new().map_err(Error::internal)?;
+        let mut signals = StopSignals::new().map_err(Error::internal)?;
         #[cfg(all(unix, feature = "tls"))]
-        let _renewal = tls::Renewal::start(self.options.tls.as_ref()).map_err(Error::internal)?;
+        let _reload = signals::ReloadSignal::start(self.options.tls.as_ref()).map_err(Error::internal)?;
         self.start_on(listeners)?;
         signals.next().await.map_err(Error::internal)?;
-        let how = Shutdown::within(self.options.shutdown_timeout);
-        let how = how.spread(self.options.drain_spread).delay(self.options.drain_delay);
+        let shutdown = Shutdown::within(self.options.shutdown_timeout);
+        let shutdown = shutdown.spread(self.options.drain_spread).delay(self.options.drain_delay);
         tokio::select! {
-            _ = self.stop(how) => Ok(()),
+            _ = self.stop(shutdown) => Ok(()),
             again = signals.next() => again.map_err(Error::internal),
         }
     }
@@ -214,41 +228,41 @@ impl Server {
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        // The sockets that are not upgraded belong to that task, and end with it.
+        // The tasks of the sockets that are not upgraded are owned by these, and are aborted with them.
         self.accepting.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl ServerContext {
-    /// Waits for the last stage.
+    /// Completes when the server is in its last stage.
     async fn closing(&self) {
-        // An error means that the server has been dropped, which is the same.
+        // An error means that the `Server` has been dropped, which closes it, too.
         let _ = self.stage.clone().wait_for(|stage| *stage == ServerStage::Closing).await;
     }
 
-    /// The address whose share of all places a socket counts to, if that is known: not a proxy's, behind which anybody
-    /// may be.
-    fn share_of(&self, peer: Peer, settings: &ListenerSettings) -> Option<IpAddr> {
+    /// The address to which a socket is counted in the pool of pending sockets. `None` for the address of a proxy, since
+    /// one client behind it could otherwise have the sockets of all others evicted.
+    fn counted_address(&self, peer: Peer, settings: &ListenerSettings) -> Option<IpAddr> {
         let address = peer.ip().filter(|address| !self.pond.common.proxies.trust(*address));
         address.filter(|_| settings.proxies.is_none()).map(group)
     }
 
-    /// Tells the application's metrics that a socket is closed by the server.
-    fn closed(&self, reason: SocketCloseReason) {
+    /// Reports to the application's metrics that the server closes a socket.
+    fn count_closed(&self, reason: SocketCloseReason) {
         self.pond.common.meter.count(|metrics| metrics.socket_closed(reason));
     }
 
-    /// Tells the application's metrics that something of the server failed.
-    fn count(&self, error: Error) {
+    /// Reports an error of the server to the application's metrics.
+    fn count_error(&self, error: Error) {
         self.pond.common.meter.count(|metrics| metrics.error(Component::HttpServer, &error));
     }
 }
 
-/// Waits for `what` until the deadline, or for ever.
-async fn within(deadline: Option<Instant>, what: impl Future) {
+/// Waits for a future until the deadline, or without one until it completes.
+async fn wait_until(deadline: Option<Instant>, future: impl Future) {
     match deadline {
-        // Whether it was in time makes no difference: what is left ends with the server.
-        Some(deadline) => drop(timeout_at(deadline, what).await),
-        None => drop(what.await),
+        // A timeout needs no further action: the remaining sockets end with the server.
+        Some(deadline) => drop(timeout_at(deadline, future).await),
+        None => drop(future.await),
     }
 }

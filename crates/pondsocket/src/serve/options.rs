@@ -1,3 +1,5 @@
+//! Limits and timeouts of the standalone server.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +9,10 @@ use super::Tls;
 use crate::error::{Error, Result};
 
 /// Limits and timeouts of a [`Server`](crate::Server), checked once by
-/// [`Server::with_options`](crate::Server::with_options). They protect it from clients that have not become WebSockets
-/// yet and never cut one that has: those have the [`Options`](crate::Options) of the pond.
+/// [`Server::with_options`](crate::Server::with_options). They apply to sockets that are not a WebSocket or an event stream
+/// yet; to those the [`Options`](crate::Options) of the pond apply.
 ///
-/// Over a timeout the connection is closed without an answer. `Duration::MAX` is never reached.
+/// After a timeout the socket is closed without a response. `Duration::MAX` means no timeout.
 ///
 /// ```
 /// # use pondsocket::{PondSocket, Server, ServerOptions};
@@ -22,61 +24,60 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// The longest time that a client may take to send the whole head of a request, from when it is accepted, and for
-    /// later requests from their first byte. With TLS, the handshake may take as long before. Default 10 s.
+    /// The longest time that a client may take to send the complete head of a request: for the first request from the accept
+    /// on, for later ones from their first byte. A PROXY header, and then a TLS handshake, may each take as long before.
+    /// Default 10 s.
     pub read_timeout: Duration,
-    /// The longest time that a client may take to receive the whole of an HTTP answer. Default 10 s.
+    /// The longest time that a client may take to receive a complete HTTP response. Default 10 s.
     pub write_timeout: Duration,
-    /// The longest time that a client that has been answered may keep its connection without another request. Default
-    /// 60 s.
+    /// The longest time that a socket may be idle between a response and the next request. Default 60 s.
     pub idle_timeout: Duration,
-    /// The largest head of a request, in bytes; over it, or with more than 100 headers, the answer is 431. Default 16
-    /// KiB: all the cookies that a browser sends seldom are more than half of that.
+    /// The largest head of a request, in bytes; a larger one, or one with more than 100 headers, is answered with 431.
+    /// Default 16 KiB: the cookies that a browser sends seldom take more than half of that.
     pub max_header_size: usize,
-    /// The most connections that are no WebSockets or event streams yet. Over it each newcomer takes the
-    /// place of somebody who is waited for: of the one that has asked nothing more for the longest time; else of one of
-    /// the address that has the most places, if the newcomer's has fewer (of IPv6 a network of 64 bits counts as one
-    /// address, and a [trusted proxy](crate::Options::trusted_proxies) is not counted); else of one that has been
-    /// waited for longer than [`pressure_timeout`](Self::pressure_timeout). Only if there is nobody like that,
-    /// accepting pauses, and newcomers wait in the operating system's queue: so clients that all come back at once
-    /// after a failure are let in as fast as they can be served. As many requests are answered at the same time.
-    /// Default 4096: at most 64 MiB of heads. It should be well below the limit of open files (`ulimit -n`). Listeners
-    /// for [probes](crate::Listener::admin) have as many places of their own.
+    /// The most sockets that are not a WebSocket or an event stream yet, and the most requests that are handled at the same
+    /// time. At the limit each new socket evicts another one: the one that has been idle after a response for the longest
+    /// time; else one from which bytes are awaited, of the address that has the most sockets, if the new socket's address has
+    /// fewer (an IPv6 network of 64 bits counts as one address, and a [trusted proxy](crate::Options::trusted_proxies) is not
+    /// counted); else one from which bytes have been awaited for longer than [`pressure_timeout`](Self::pressure_timeout). If
+    /// there is none, accepting pauses, and new connections wait in the operating system's backlog: clients that all
+    /// reconnect at once after a failure are accepted as fast as they can be served. Default 4096: at most 64 MiB of heads.
+    /// It should be well below the limit of open files (`ulimit -n`). [Admin listeners](crate::Listener::admin) have a limit
+    /// of the same size to themselves.
     pub max_pending: usize,
-    /// The number of connections beyond [`max_pending`](Self::max_pending) are accepted when nobody can be asked to go,
-    /// for probes: these are answered at once, also while all other requests take long. A request that is no probe
-    /// waits there for its turn; when these places are taken, too, it is answered 503 with `Retry-After`. Default 64.
+    /// The number of sockets beyond [`max_pending`](Self::max_pending) that are accepted when none can be evicted, so that
+    /// probes are answered even while all other requests take long. Any other request is queued; when the reserve is used
+    /// up, too, the one that has been queued for the longest time is answered with 503 and `Retry-After`. Default 64.
     pub pending_reserve: usize,
-    /// For how long a client that has to be waited for is waited for at the least while there are too many: for a
-    /// handshake, for the rest of a head, for an answer to be taken. Default 1 s.
+    /// The time that a client has, even when there are too many sockets, for a handshake, for the rest of a head, or for
+    /// receiving a response, before its socket can be evicted in favour of any other address. Default 1 s.
     pub pressure_timeout: Duration,
-    /// The time for which [`Server::listen`](crate::Server::listen) waits for clients to go when it is told to stop.
-    /// Default 30 s.
+    /// The time for which [`Server::listen`](crate::Server::listen) waits for connections to end when it stops. Default 30 s.
     pub shutdown_timeout: Duration,
-    /// The time for which [`Server::listen`](crate::Server::listen) goes on when it is told to stop, before anything
-    /// else: [`ready_path`](Self::ready_path) answers 503 from the beginning, newcomers are let in until the end. Load
-    /// balancers that ask, or have to be told, have this time. Default 0: they are refused at once.
+    /// The time between the signal to stop and the drain of [`Server::listen`](crate::Server::listen). During it
+    /// [`ready_path`](Self::ready_path) answers 503 and clients are still accepted, so that load balancers can remove the
+    /// server before it declines any. Default 0: clients are declined at once.
     pub drain_delay: Duration,
-    /// Over how long the closes are spread when [`Server::listen`](crate::Server::listen) stops, so that not all
-    /// clients come back at the same moment. Default 2 s.
+    /// The time over which [`Server::listen`](crate::Server::listen) spreads the closes when it stops, so that not all clients
+    /// reconnect at the same moment. Default 2 s.
     pub drain_spread: Duration,
-    /// The path where `GET` and `HEAD` are answered with 200 `ok` while the process lives, unless an endpoint takes
-    /// that path. Default `/health`; `None` for nowhere.
+    /// The path at which `GET` and `HEAD` are answered with 200 `ok` while the process runs. An endpoint at that path takes
+    /// precedence. Default `/health`; `None` for no such path.
     pub health_path: Option<String>,
-    /// The path where they are answered with 200 `ready` while clients are let in, and with 503 `draining` and
-    /// `Retry-After` from when the server is told to stop (see [`drain_delay`](Self::drain_delay)) until its last
-    /// client has gone, unless an endpoint takes that path. Default `/ready`; `None` for nowhere.
+    /// The path at which `GET` and `HEAD` are answered with 200 `ready` while clients are accepted; with 503 `draining` and
+    /// `Retry-After` from the signal to stop (see [`drain_delay`](Self::drain_delay)) until the last connection has ended; and
+    /// with 503 `the bus is down` after [`unready_without_bus`](crate::Options::unready_without_bus). An endpoint at that path
+    /// takes precedence. Default `/ready`; `None` for no such path.
     pub ready_path: Option<String>,
-    /// A page with metrics, for a scrape. It is answered to whoever reaches the port, as probes are: where that is the
-    /// whole world, keep it from the path with a proxy, or give these pages [a listener](crate::Listener::admin) of
-    /// their own. Default none.
+    /// A page with metrics, for scrapers. Every client that reaches the port can read it, as the probes: on a public port
+    /// block the path in a proxy, or serve these pages on an [admin listener](crate::Listener::admin). Default none.
     pub metrics: Option<MetricsPage>,
-    /// Speak TLS, and nothing else. Default none.
+    /// The TLS configuration of all listeners that are not [plain](crate::Listener::plain). Default none: no TLS.
     #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
 }
 
-/// The path where metrics are shown, and their text: see [`ServerOptions::metrics`].
+/// The path of the metrics page and the function that makes its text: see [`ServerOptions::metrics`].
 #[derive(Clone)]
 pub struct MetricsPage {
     pub(super) path: String,
@@ -154,9 +155,9 @@ impl ServerOptions {
         self
     }
 
-    /// Sets [`metrics`](Self#structfield.metrics): `GET` and `HEAD` of this path are answered with this text, in
-    /// Prometheus' text format, unless an endpoint takes the path. `text` is called for each request, on a task of the
-    /// server: it must not wait.
+    /// Sets [`metrics`](Self#structfield.metrics): `GET` and `HEAD` of this path are answered with this text, which must be in
+    /// Prometheus' text format. An endpoint at that path takes precedence. `text` is called for each request, on a task of
+    /// the server: it must not block.
     #[must_use]
     pub fn metrics(mut self, path: &str, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.metrics = Some(MetricsPage { path: path.to_owned(), text: Arc::new(text) });
@@ -171,10 +172,10 @@ impl ServerOptions {
         self
     }
 
-    /// Refuses what cannot work.
+    /// Checks the options.
     ///
     /// # Errors
-    /// The message names the field.
+    /// 400 for a value that cannot work; the message begins with the name of the field.
     pub fn validate(&self) -> Result<()> {
         let zero = [
             ("read_timeout", self.read_timeout.is_zero()),
@@ -187,20 +188,20 @@ impl ServerOptions {
         if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
         }
-        let mut taken: Vec<(&str, &str)> = Vec::new();
+        let mut earlier: Vec<(&str, &str)> = Vec::new();
         for (name, path) in self.paths() {
             if !path.starts_with('/') || path.contains(['?', '#']) {
                 return Err(Error::bad_request(format!("{name} must begin with / and have no query")));
             }
-            if let Some((other, _)) = taken.iter().find(|(_, other)| *other == path) {
+            if let Some((other, _)) = earlier.iter().find(|(_, other)| *other == path) {
                 return Err(Error::bad_request(format!("{name} must not be {other}")));
             }
-            taken.push((name, path));
+            earlier.push((name, path));
         }
         Ok(())
     }
 
-    /// The requests that the server itself answers.
+    /// The names and values of the options that are paths.
     fn paths(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let metrics = self.metrics.as_ref().map(|page| &page.path);
         [("health_path", self.health_path.as_ref()), ("ready_path", self.ready_path.as_ref()), ("metrics", metrics)]
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_and_the_field_named() {
+    fn invalid_options_are_refused_by_the_name_of_the_field() {
         let options = ServerOptions::default;
         for (options, message) in [
             (options().read_timeout(Duration::ZERO), "read_timeout must not be zero"),

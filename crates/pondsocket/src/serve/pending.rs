@@ -1,20 +1,23 @@
-//! The sockets that are neither WebSockets nor event streams yet, and who of them has to go when there are too many.
+//! The sockets that are not a WebSocket or an event stream yet, and the choice of the one to evict when there are too many.
 //!
-//! A client that has to be waited for costs nothing but its place, so an attacker can have any number of them. Sockets
-//! are accepted all the same while all places are taken, since who comes is known only then:
+//! A socket that has sent no complete request costs an attacker nothing and costs the server one permit, so their number is
+//! bounded. Sockets are accepted even when all permits are taken, because the kind of client is known only after its request
+//! has been read:
 //!
 //! ```text
-//! max_pending places       more sockets than these: a newcomer takes the place of somebody who is waited for
-//! max_pending requests     more requests than these wait, and are answered 503 when all places below are taken, too
-//! pending_reserve places   for sockets whose request is a probe, which is answered at once, or waits for its turn
+//! max_pending permits      above that number a new socket needs another one to be evicted
+//! max_pending requests     above that number requests are queued; a queued request is answered 503 when the permits below
+//!                          are taken, too
+//! pending_reserve permits  for sockets whose request is a probe, which is answered at once, or is queued
 //! ```
 //!
-//! The place of a newcomer is, in this order, that of who
+//! A new socket evicts, in this order, a socket
 //!
-//! 1. has been answered and has asked nothing more for the longest time;
-//! 2. is waited for, and comes from the address that has the most sockets here: for the longest time, if the newcomer's
-//!    address has fewer, and only for longer than `pressure_timeout` otherwise;
-//! 3. is waited for longer than `pressure_timeout`, wherever it comes from.
+//! 1. that is idle after a response: the one that has been idle for the longest time;
+//! 2. from which bytes are awaited, of the address with the most sockets here: the one that has been awaited for the longest
+//!    time, regardless of how long if the new socket's address has fewer sockets, and otherwise only after
+//!    `pressure_timeout`;
+//! 3. from which bytes have been awaited for longer than `pressure_timeout`, of any address.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -26,33 +29,33 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::ServerOptions;
-use super::progress::{Progress, WaitState};
-use super::streaming::Streaming;
+use super::progress::{Progress, StreamGuard, WaitState};
 use crate::engine::stream::Stream;
 use crate::engine::sync::Mutex;
 use crate::limits::gauge::Gauge;
 use crate::metrics::SocketCloseReason;
 
-/// The least time that a request may wait for its turn, before it is answered 503 to make room for others.
-const LEAST_TURN: Duration = Duration::from_millis(100);
+/// The shortest time for which a request is queued before it is answered 503 to make room for others.
+const MIN_QUEUE_TIME: Duration = Duration::from_millis(100);
 
-/// The time for which a survey of many sockets serves: it costs some microseconds for each hundred of them.
-const SURVEY_SERVES: Duration = Duration::from_millis(10);
+/// The time for which the candidates found in a large pool are reused: to find them costs some microseconds for each
+/// hundred sockets, and a flood of new sockets would pay that for each of them.
+const CANDIDATES_LIFETIME: Duration = Duration::from_millis(10);
 
-/// Fewer sockets than these are looked at anew for each newcomer.
-const FEW: usize = 256;
+/// The largest pool whose candidates are found anew for each new socket.
+const SMALL_POOL: usize = 256;
 
-/// The places of one port, or of several that share them.
+/// The permits of one listener, or of several that share them.
 pub(super) struct PendingPool {
     max: usize,
     reserve: usize,
     pressure_timeout: Duration,
     table: Mutex<PendingTable>,
-    /// The number of sockets that are event streams, which are not counted.
+    /// The number of sockets that are event streams, which are in the table and not counted.
     streams: Arc<Gauge>,
-    /// One for each request that is being answered and is no probe.
-    turns: Semaphore,
-    /// Told when a newcomer may find room.
+    /// One permit for each request that is being handled and is not a probe.
+    requests: Semaphore,
+    /// Notified when a new socket may find room.
     pub(super) changed: Notify,
 }
 
@@ -63,30 +66,31 @@ struct PendingTable {
     candidates: Option<EvictionCandidates>,
 }
 
-/// The sockets that can be asked to go, the first to go first.
+/// The sockets that can be evicted, by kind; in each queue the first is evicted first.
 struct EvictionCandidates {
     at: Instant,
     idle: VecDeque<Candidate>,
-    /// From the address that has the most.
-    crowd: VecDeque<Candidate>,
-    others: VecDeque<Candidate>,
+    /// Awaited sockets of the address with the most sockets.
+    awaited_of_busiest: VecDeque<Candidate>,
+    awaited_of_others: VecDeque<Candidate>,
     queued: VecDeque<Candidate>,
-    crowded: Option<IpAddr>,
+    busiest: Option<IpAddr>,
     counts: HashMap<IpAddr, usize>,
 }
 
+/// A socket, and the time since which it has been in the state that makes it a candidate.
 #[derive(Clone, Copy)]
 struct Candidate {
     id: u64,
     since: Instant,
 }
 
-/// An answer to a newcomer.
+/// The room for a new socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Capacity {
-    /// It may come in.
+    /// There is room.
     Free,
-    /// It has to wait, until something changes or that time.
+    /// There is none, until the pool changes or this time is reached.
     Full(Option<Instant>),
 }
 
@@ -98,39 +102,40 @@ impl PendingPool {
             pressure_timeout: options.pressure_timeout,
             table: Mutex::default(),
             streams: Arc::default(),
-            turns: Semaphore::new(options.max_pending.min(Semaphore::MAX_PERMITS)),
+            requests: Semaphore::new(options.max_pending.min(Semaphore::MAX_PERMITS)),
             changed: Notify::new(),
         })
     }
 
-    /// Returns whether there is room for a newcomer from this address, if it has one; somebody may have been asked to
-    /// go.
-    pub(super) fn room_for(&self, newcomer: Option<IpAddr>) -> Capacity {
+    /// Makes room for a new socket of this address, if its address is known and counts, by evicting another one if need be.
+    pub(super) fn make_room(&self, address: Option<IpAddr>) -> Capacity {
         let now = Instant::now();
         let mut table = self.table.lock();
         let taken = table.sockets.len().saturating_sub(self.streams.count());
         if taken < self.max {
             return Capacity::Free;
         }
-        let old =
-            table.candidates.as_ref().is_none_or(|candidates| taken <= FEW || now >= candidates.at + SURVEY_SERVES);
-        if old {
-            table.candidates = Some(EvictionCandidates::of(&table.sockets, now));
+        let outdated = table
+            .candidates
+            .as_ref()
+            .is_none_or(|candidates| taken <= SMALL_POOL || now >= candidates.at + CANDIDATES_LIFETIME);
+        if outdated {
+            table.candidates = Some(EvictionCandidates::collect(&table.sockets, now));
         }
         let PendingTable { sockets, candidates, .. } = &mut *table;
         let Some(candidates) = candidates else { return Capacity::Free };
-        if candidates.make_room(sockets, newcomer, now, self.pressure_timeout) {
+        if candidates.evict_one(sockets, address, now, self.pressure_timeout) {
             return Capacity::Free;
         }
         if taken < self.max.saturating_add(self.reserve) {
             return Capacity::Free;
         }
         candidates.reject_queued(sockets, now);
-        Capacity::Full(Some(candidates.next_chance(now, self.pressure_timeout)))
+        Capacity::Full(Some(candidates.next_attempt(now, self.pressure_timeout)))
     }
 
-    /// Takes a place for a socket.
-    pub(super) fn take(self: &Arc<PendingPool>, progress: &Arc<Progress>) -> PendingPermit {
+    /// Adds a socket to the pool, until the permit is dropped.
+    pub(super) fn add(self: &Arc<PendingPool>, progress: &Arc<Progress>) -> PendingPermit {
         let mut table = self.table.lock();
         let id = table.next;
         table.next += 1;
@@ -145,69 +150,69 @@ impl PendingPool {
 }
 
 impl EvictionCandidates {
-    fn of(sockets: &HashMap<u64, Arc<Progress>>, now: Instant) -> EvictionCandidates {
-        let (mut idle, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
+    fn collect(sockets: &HashMap<u64, Arc<Progress>>, now: Instant) -> EvictionCandidates {
+        let (mut idle, mut awaited, mut queued) = (Vec::new(), Vec::new(), Vec::new());
         let mut counts = HashMap::<IpAddr, usize>::new();
         for (id, progress) in sockets {
-            let (state, address) = progress.standing();
+            let (state, address) = progress.wait_state();
             let candidate = |since| Candidate { id: *id, since };
             match state {
                 WaitState::Stream => continue,
-                WaitState::Nothing => {}
+                WaitState::Handling => {}
                 WaitState::Idle(since) => idle.push(candidate(since)),
-                WaitState::Client(since) => waiting.push((candidate(since), address)),
-                WaitState::Turn(since) => queued.push(candidate(since)),
+                WaitState::Client(since) => awaited.push((candidate(since), address)),
+                WaitState::Queued(since) => queued.push(candidate(since)),
             }
             if let Some(address) = address {
                 *counts.entry(address).or_default() += 1;
             }
         }
-        let crowded = counts.iter().max_by_key(|(address, count)| (**count, **address)).map(|(address, _)| *address);
-        let (crowd, others) =
-            waiting.into_iter().partition::<Vec<_>, _>(|(_, from)| from.is_some() && *from == crowded);
-        let sorted = |candidates: Vec<Candidate>| {
-            let mut candidates = candidates;
-            candidates.sort_unstable_by_key(|candidate| candidate.since);
-            VecDeque::from(candidates)
-        };
-        let bare = |candidates: Vec<(Candidate, _)>| sorted(candidates.into_iter().map(|(it, _)| it).collect());
+        // Of two addresses with as many sockets the larger one is taken: the choice must not change from call to call.
+        let busiest = counts.iter().max_by_key(|(address, count)| (**count, **address)).map(|(address, _)| *address);
+        let (of_busiest, of_others) =
+            awaited.into_iter().partition::<Vec<_>, _>(|(_, address)| address.is_some() && *address == busiest);
+        let without_address =
+            |awaited: Vec<(Candidate, _)>| awaited.into_iter().map(|(candidate, _)| candidate).collect();
         EvictionCandidates {
             at: now,
-            idle: sorted(idle),
-            crowd: bare(crowd),
-            others: bare(others),
-            queued: sorted(queued),
-            crowded,
+            idle: longest_first(idle),
+            awaited_of_busiest: longest_first(without_address(of_busiest)),
+            awaited_of_others: longest_first(without_address(of_others)),
+            queued: longest_first(queued),
+            busiest,
             counts,
         }
     }
 
-    /// Asks somebody to go, if there is anybody.
-    fn make_room(
+    /// Evicts one socket in favour of a new one; returns `false` if none may be evicted.
+    fn evict_one(
         &mut self,
         sockets: &mut HashMap<u64, Arc<Progress>>,
-        newcomer: Option<IpAddr>,
+        address: Option<IpAddr>,
         now: Instant,
         pressure_timeout: Duration,
     ) -> bool {
         let count = |address: Option<IpAddr>| address.and_then(|it| self.counts.get(&it)).copied().unwrap_or(0);
-        let most = count(self.crowded);
-        // As many would mean that two addresses throw each other out.
-        let has_fewer = newcomer != self.crowded && count(newcomer) + 1 < most;
-        let patient = |candidate: &Candidate| now.saturating_duration_since(candidate.since) < pressure_timeout;
-        let gone = evict(&mut self.idle, sockets, WaitState::Idle, |_| false)
-            || evict(&mut self.crowd, sockets, WaitState::Client, |candidate| !has_fewer && patient(candidate))
-            || evict(&mut self.others, sockets, WaitState::Client, patient);
-        if gone && let Some(newcomer) = newcomer {
-            *self.counts.entry(newcomer).or_default() += 1;
+        let most = count(self.busiest);
+        // With the new socket counted: two addresses with equal numbers would otherwise evict each other in turns.
+        let has_fewer = address != self.busiest && count(address) + 1 < most;
+        let in_time = |candidate: &Candidate| now.saturating_duration_since(candidate.since) < pressure_timeout;
+        let evicted = evict_first(&mut self.idle, sockets, WaitState::Idle, |_| false)
+            || evict_first(&mut self.awaited_of_busiest, sockets, WaitState::Client, |candidate| {
+                !has_fewer && in_time(candidate)
+            })
+            || evict_first(&mut self.awaited_of_others, sockets, WaitState::Client, in_time);
+        if evicted && let Some(address) = address {
+            *self.counts.entry(address).or_default() += 1;
         }
-        gone
+        evicted
     }
 
-    /// Has a request answered 503 that waits for its turn. Its place is free when the answer is out.
+    /// Has the request that has been queued for the longest time answered 503. Its permit is given back only when the
+    /// response has been written.
     fn reject_queued(&mut self, sockets: &HashMap<u64, Arc<Progress>>, now: Instant) {
-        while let Some(first) = self.queued.front().filter(|first| now >= first.since + LEAST_TURN) {
-            let progress = sockets.get(&first.id).filter(|it| it.standing().0 == WaitState::Turn(first.since));
+        while let Some(first) = self.queued.front().filter(|first| now >= first.since + MIN_QUEUE_TIME) {
+            let progress = sockets.get(&first.id).filter(|it| it.wait_state().0 == WaitState::Queued(first.since));
             self.queued.pop_front();
             if let Some(progress) = progress {
                 progress.reject_queued();
@@ -216,32 +221,40 @@ impl EvictionCandidates {
         }
     }
 
-    fn next_chance(&self, now: Instant, pressure_timeout: Duration) -> Instant {
-        let waited = [&self.crowd, &self.others].into_iter().filter_map(|waiting| waiting.front());
-        let waited = waited.filter_map(|first| first.since.checked_add(pressure_timeout));
-        let turn = self.queued.front().map(|first| first.since + LEAST_TURN);
-        // Whoever comes to be waited for meanwhile is seen by the next survey.
-        let soon = now + LEAST_TURN;
-        waited.chain(turn).filter(|at| *at > now).min().map_or(soon, |at| at.min(soon))
+    /// The time at which a socket can be evicted, or a request rejected, that cannot be now.
+    fn next_attempt(&self, now: Instant, pressure_timeout: Duration) -> Instant {
+        let awaited = [&self.awaited_of_busiest, &self.awaited_of_others].into_iter().filter_map(VecDeque::front);
+        let awaited = awaited.filter_map(|first| first.since.checked_add(pressure_timeout));
+        let queued = self.queued.front().map(|first| first.since + MIN_QUEUE_TIME);
+        // A socket that becomes a candidate meanwhile is found only when the candidates are collected again.
+        let soon = now + MIN_QUEUE_TIME;
+        awaited.chain(queued).filter(|at| *at > now).min().map_or(soon, |at| at.min(soon))
     }
 }
 
-/// Asks the first who still stands as it did to go, unless it may stay.
-fn evict(
+fn longest_first(mut candidates: Vec<Candidate>) -> VecDeque<Candidate> {
+    candidates.sort_unstable_by_key(|candidate| candidate.since);
+    candidates.into()
+}
+
+/// Evicts the first candidate that is still in the state in which it was collected, unless it may stay.
+fn evict_first(
     candidates: &mut VecDeque<Candidate>,
     sockets: &mut HashMap<u64, Arc<Progress>>,
-    standing: fn(Instant) -> WaitState,
+    state_since: fn(Instant) -> WaitState,
     may_stay: impl Fn(&Candidate) -> bool,
 ) -> bool {
     while let Some(first) = candidates.front() {
-        let stands = sockets.get(&first.id).is_some_and(|it| it.standing().0 == standing(first.since));
-        if stands && may_stay(first) {
+        let collected = state_since(first.since);
+        // Since the candidates were collected a socket may have been closed, or have sent a request.
+        let unchanged = sockets.get(&first.id).is_some_and(|it| it.wait_state().0 == collected);
+        if unchanged && may_stay(first) {
             return false;
         }
-        let (id, first_since) = (first.id, first.since);
+        let id = first.id;
         candidates.pop_front();
-        if stands && let Some(progress) = sockets.remove(&id) {
-            progress.evict(match standing(first_since) {
+        if unchanged && let Some(progress) = sockets.remove(&id) {
+            progress.evict(match collected {
                 WaitState::Idle(_) => SocketCloseReason::EvictedIdle,
                 _ => SocketCloseReason::EvictedWaiting,
             });
@@ -253,11 +266,11 @@ fn evict(
 
 impl fmt::Debug for PendingPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("max", &self.max).field("reserve", &self.reserve).finish_non_exhaustive()
+        f.debug_struct("PendingPool").field("max", &self.max).field("reserve", &self.reserve).finish_non_exhaustive()
     }
 }
 
-/// The place of a socket, until its task has ended.
+/// The place of one socket in the pool. Its drop, at the end of the socket's task, gives the place back.
 #[derive(Debug)]
 pub(super) struct PendingPermit {
     pub(super) pool: Arc<PendingPool>,
@@ -266,32 +279,26 @@ pub(super) struct PendingPermit {
 }
 
 impl PendingPermit {
-    /// Waits until a request may be answered that is no probe; `None` if that would take too long.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(turn) = self.pool.turns.try_acquire() {
-            return Some(turn);
+    /// Waits until a request that is not a probe may be handled; `None` if it is to be answered 503.
+    pub(super) async fn request_permit(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.pool.requests.try_acquire() {
+            return Some(permit);
         }
-        self.progress.queued();
-        // Whoever waits to come in may have this place.
+        self.progress.on_queued();
+        // A queued request can be rejected in favour of a socket that waits to be accepted.
         self.pool.changed.notify_one();
-        tokio::select! {
+        let permit = tokio::select! {
             biased;
-            () = self.progress.rejected() => {
-                self.progress.requested();
-                None
-            }
-            turn = self.pool.turns.acquire() => {
-                self.progress.requested();
-                turn.ok()
-            }
-        }
+            () = self.progress.rejected() => None,
+            permit = self.pool.requests.acquire() => permit.ok(),
+        };
+        self.progress.on_request();
+        permit
     }
-}
 
-impl PendingPermit {
-    /// From now on the answer is an event stream, which takes no place.
-    pub(super) fn streams(&self, stream: &Arc<Stream>) {
-        self.progress.streams(Streaming::new(stream, self.pool.streams.permit()));
+    /// Excludes the socket from the count, since its response is an event stream.
+    pub(super) fn start_stream(&self, stream: &Arc<Stream>) {
+        self.progress.on_stream(StreamGuard::new(stream, self.pool.streams.permit()));
         self.pool.changed.notify_one();
     }
 }

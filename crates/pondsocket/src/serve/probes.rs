@@ -1,5 +1,4 @@
-//! The requests that the server itself answers: of load balancers, orchestrators and scrapers, and everybody while it
-//! drains.
+//! The requests that the server itself answers: probes, the metrics page, and every request while it drains.
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::Authority;
@@ -7,19 +6,18 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::ServerContext;
-use super::accepted::AcceptedSocket;
+use super::{AcceptedSocket, ServerContext};
 use crate::edge::body::Body;
 use crate::edge::refusal::refuse;
 use crate::metrics::SocketCloseReason;
 
-/// In how many seconds it is worth asking again, hopefully another server.
-const LATER: HeaderValue = HeaderValue::from_static("5");
+/// The value of `Retry-After`, in seconds: by then a load balancer sends the request to another server.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 impl ServerContext {
-    /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<Incoming>, accepted: &AcceptedSocket) -> Response<Body> {
-        if !names_its_host(request.version(), request.headers()) {
+    /// Makes the response to a request.
+    pub(super) async fn respond(&self, request: Request<Incoming>, accepted: &AcceptedSocket) -> Response<Body> {
+        if !has_valid_host(request.version(), request.headers()) {
             return refuse(StatusCode::BAD_REQUEST, "one valid Host header is required");
         }
         let (method, path) = (request.method(), request.uri().path());
@@ -28,39 +26,41 @@ impl ServerContext {
         }
         if !self.has_admin
             && self.pond.endpoint_for(path, 0).is_none()
-            && let Some(answer) = self.page(method, path)
+            && let Some(page) = self.page(method, path)
         {
-            return answer;
+            return page;
         }
         if self.pond.is_draining() {
-            return later("the server is stopping");
+            return unavailable("the server is stopping");
         }
-        let Some(_turn) = accepted.permit.turn().await else {
-            tracing::debug!(target: "pondsocket::server", peer = %accepted.peer, "too many requests wait");
-            self.closed(SocketCloseReason::Overloaded);
-            let mut answer = later("too many requests");
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return answer;
+        // Held until there is a response. Probes are answered above, without a permit: a server full of slow requests must
+        // not fail its health check.
+        let Some(_permit) = accepted.permit.request_permit().await else {
+            tracing::debug!(target: "pondsocket::server", peer = %accepted.peer, "too many queued requests");
+            self.count_closed(SocketCloseReason::Overloaded);
+            let mut response = unavailable("too many requests");
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
         };
         match self.pond.service().call(request).await {
-            Ok(answer) => answer,
+            Ok(response) => response,
             Err(never) => match never {},
         }
     }
 
-    /// A page for those who run the server, if it is one.
+    /// The probe or metrics page at a path, if there is one.
     fn page(&self, method: &Method, path: &str) -> Option<Response<Body>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return None;
         }
-        let is = |probe: &Option<String>| probe.as_deref() == Some(path);
-        if is(&self.options.health_path) {
+        let is_path = |probe: &Option<String>| probe.as_deref() == Some(path);
+        if is_path(&self.options.health_path) {
             Some(refuse(StatusCode::OK, "ok"))
-        } else if is(&self.options.ready_path) {
+        } else if is_path(&self.options.ready_path) {
             Some(match (self.pond.is_leaving(), self.pond.is_ready()) {
-                (true, _) => later("draining"),
+                (true, _) => unavailable("draining"),
                 (false, true) => refuse(StatusCode::OK, "ready"),
-                (false, false) => later("the bus is down"),
+                (false, false) => unavailable("the bus is down"),
             })
         } else {
             let page = self.options.metrics.as_ref().filter(|page| page.path == path)?;
@@ -69,9 +69,9 @@ impl ServerContext {
     }
 }
 
-/// Returns `true` if a request says once, and properly, whom it is for (RFC 9112 section 3.2). If not, others on its
-/// way may have taken it for somebody else's. Only HTTP/1.0 may leave it out.
-fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
+/// Returns `true` if a request has one valid `Host` (RFC 9112 section 3.2); in HTTP/1.0 it may have none. With several, a
+/// proxy in between may have routed the request by another one than the server would read.
+fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) => version < Version::HTTP_11,
@@ -80,7 +80,8 @@ fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Returns whether this is a host, maybe with a port. It is empty where the target of a request has none.
+/// Returns `true` for a host with or without a port, and for an empty value, which a request sends whose target has no
+/// authority.
 fn is_host(value: &[u8]) -> bool {
     if value.is_empty() {
         return true;
@@ -90,7 +91,7 @@ fn is_host(value: &[u8]) -> bool {
     port.is_some_and(|port| matches!(port, "" | ":") || authority.port_u16().is_some())
 }
 
-/// Prometheus' text format.
+/// A response in Prometheus' text format.
 fn exposition(text: String) -> Response<Body> {
     let mut response = refuse(StatusCode::OK, &text);
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -98,8 +99,8 @@ fn exposition(text: String) -> Response<Body> {
     response
 }
 
-fn later(reason: &str) -> Response<Body> {
+fn unavailable(reason: &str) -> Response<Body> {
     let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, reason);
-    response.headers_mut().insert(RETRY_AFTER, LATER);
+    response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     response
 }

@@ -1,18 +1,19 @@
-//! The progress of a socket with HTTP, by when it must go on, and whether it can be closed to make room. It matters
-//! until the upgrade only: a WebSocket has other deadlines. So has an event stream, until it ends: then the rest of it
-//! has to be written, and that was the last answer.
+//! The progress of a socket with HTTP: the phase it is in, its deadlines, and whether it can be evicted to make room. It
+//! ends with an upgrade, because a WebSocket has deadlines of its own. An event stream has them, too, until it ends: then the
+//! rest of its response has to be written, and the socket is closed.
 //!
 //! ```text
-//! accepted -> Handshake -> Head -- whole head --> InHand -- answered --> Idle -- first byte --> Head
-//!             read_timeout read_timeout         (the handler's own)    idle_timeout
-//!                                      |        |                      write_timeout, while something is unsent
-//!                                      |        '-- too many others --> Queued -- its turn --> InHand
-//!                                      '-- an event stream --> Stream -- it ends --> InHand
+//! accepted -> Handshake -> Head -- whole head --> Handling -- response --> Idle -- first byte --> Head
+//!             read_timeout read_timeout           (handler_timeout)      idle_timeout
+//!                                      |          |                      write_timeout, while something is unsent
+//!                                      |          '-- too many others --> Queued -- permit --> Handling
+//!                                      '-- an event stream --> Stream -- it ends --> Handling
 //!                                                              (its own)             write_timeout
 //! ```
 //!
-//! hyper's `header_read_timeout` would count the idle time between requests as the time for a head.
+//! hyper's `header_read_timeout` is not used, because it counts the idle time between requests as time for a head.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -25,150 +26,174 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerOptions;
-use super::streaming::Streaming;
+use crate::engine::stream::Stream;
 use crate::engine::sync::Mutex;
+use crate::handler::BoxFuture;
+use crate::limits::gauge::Permit;
 use crate::metrics::SocketCloseReason;
 
-/// Shared by the stream, the service, and who watches the deadlines, all in one task; and by who makes room for others.
+/// The state that the stream, the service and the deadlines of one socket share, all in its task, and that the pool of
+/// pending sockets reads to choose one to evict.
 #[derive(Debug)]
 pub(super) struct Progress {
     state: Mutex<ProgressState>,
-    /// Told once, when the socket is to be closed to make room.
+    /// Notified once, when the socket is evicted.
     evicted: Notify,
-    /// Told once, when its request is not to wait for its turn any longer.
+    /// Notified once, when its queued request is rejected.
     rejected: Notify,
 }
 
 #[derive(Debug)]
 struct ProgressState {
-    reading: Reading,
-    /// The address of its client, if that is known and counts.
+    phase: Phase,
+    /// The address of the client, if it is known and counts.
     address: Option<IpAddr>,
-    /// The reason why the socket is closed to make room.
+    /// The reason for which the socket was evicted.
     evicted_for: Option<SocketCloseReason>,
-    /// The moment since which an answer, or the end of one, has not been written.
+    /// The time since which a response, or the end of an event stream, has not been written completely.
     unsent: Option<Instant>,
 }
 
 #[derive(Debug)]
-enum Reading {
-    /// The bytes before the first request: a PROXY header, and that of TLS.
+enum Phase {
+    /// The bytes before the first request are awaited: a PROXY header, and the TLS handshake.
     Handshake { since: Instant },
-    /// Something of a request is awaited, or has been received.
+    /// The head of a request is awaited, or has been received in part.
     Head { since: Instant },
-    /// The request is being answered.
-    InHand,
-    /// The request waits for its turn to be answered.
+    /// A request is being handled.
+    Handling,
+    /// A request waits for a permit to be handled.
     Queued { since: Instant },
-    /// The answer goes on for as long as its connection.
-    Stream(Streaming),
-    /// Another request may come or not: that is up to the client.
+    /// The response is an event stream.
+    Stream(StreamGuard),
+    /// The response has been made; another request may follow.
     Idle { since: Instant },
 }
 
-/// The thing that a socket waits for, and since when.
+/// The event that a socket waits for, and the time since when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum WaitState {
-    /// For another request, if its client wants one.
+    /// Another request, which the client need not send.
     Idle(Instant),
-    /// For its client to go on with what it has begun.
+    /// The rest of what the client has begun to send or to receive.
     Client(Instant),
-    /// For its turn.
-    Turn(Instant),
-    /// For nothing: its request is being answered.
-    Nothing,
-    /// It is an event stream.
+    /// A permit to handle its request.
+    Queued(Instant),
+    /// The end of a handler.
+    Handling,
+    /// The end of an event stream.
     Stream,
+}
+
+/// An event stream that is the response to a request. The socket is counted as a stream until this is dropped.
+pub(super) struct StreamGuard {
+    ended: BoxFuture<()>,
+    _permit: Permit,
+}
+
+impl StreamGuard {
+    pub(super) fn new(stream: &Arc<Stream>, permit: Permit) -> StreamGuard {
+        let stream = Arc::clone(stream);
+        StreamGuard { ended: Box::pin(async move { stream.ended().await }), _permit: permit }
+    }
+}
+
+impl fmt::Debug for StreamGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamGuard").finish_non_exhaustive()
+    }
 }
 
 impl Progress {
     pub(super) fn new() -> Arc<Progress> {
-        let reading = Reading::Handshake { since: Instant::now() };
-        let state = Mutex::new(ProgressState { reading, address: None, evicted_for: None, unsent: None });
+        let phase = Phase::Handshake { since: Instant::now() };
+        let state = Mutex::new(ProgressState { phase, address: None, evicted_for: None, unsent: None });
         Arc::new(Progress { state, evicted: Notify::new(), rejected: Notify::new() })
     }
 
-    /// The client is at this address.
-    pub(super) fn comes_from(&self, address: Option<IpAddr>) {
+    /// Sets the address to which the socket is counted.
+    pub(super) fn set_address(&self, address: Option<IpAddr>) {
         self.state.lock().address = address;
     }
 
-    /// A request may come.
-    pub(super) fn begun(&self) {
-        self.state.lock().reading = Reading::Head { since: Instant::now() };
-    }
-
-    /// The thing that it waits for, and the address of its client.
-    pub(super) fn standing(&self) -> (WaitState, Option<IpAddr>) {
+    /// The event that the socket waits for, and the address to which it is counted.
+    pub(super) fn wait_state(&self) -> (WaitState, Option<IpAddr>) {
         let state = self.state.lock();
-        let waiting = match (&state.reading, state.unsent) {
-            (Reading::Handshake { since } | Reading::Head { since }, _) => WaitState::Client(*since),
-            (Reading::Idle { .. }, Some(since)) => WaitState::Client(since),
-            (Reading::Idle { since }, None) => WaitState::Idle(*since),
-            (Reading::Queued { since }, _) => WaitState::Turn(*since),
-            (Reading::InHand, _) => WaitState::Nothing,
-            (Reading::Stream(_), _) => WaitState::Stream,
+        let waiting = match (&state.phase, state.unsent) {
+            (Phase::Handshake { since } | Phase::Head { since }, _) => WaitState::Client(*since),
+            (Phase::Idle { .. }, Some(since)) => WaitState::Client(since),
+            (Phase::Idle { since }, None) => WaitState::Idle(*since),
+            (Phase::Queued { since }, _) => WaitState::Queued(*since),
+            (Phase::Handling, _) => WaitState::Handling,
+            (Phase::Stream(_), _) => WaitState::Stream,
         };
         (waiting, state.address)
     }
 
-    /// Has the socket closed, for a reason.
+    /// Has the socket closed for this reason.
     pub(super) fn evict(&self, reason: SocketCloseReason) {
         self.state.lock().evicted_for = Some(reason);
         self.evicted.notify_one();
     }
 
-    /// Completes when the socket is to be closed.
+    /// Completes when the socket is evicted, with the reason.
     pub(super) async fn evicted(&self) -> SocketCloseReason {
         self.evicted.notified().await;
         self.state.lock().evicted_for.unwrap_or(SocketCloseReason::EvictedIdle)
     }
 
+    /// Has the queued request answered 503.
     pub(super) fn reject_queued(&self) {
         self.rejected.notify_one();
     }
 
-    /// Completes when the request is not to wait any longer.
+    /// Completes when the queued request is rejected.
     pub(super) async fn rejected(&self) {
         self.rejected.notified().await;
     }
 
-    /// The request has to wait for its turn.
-    pub(super) fn queued(&self) {
-        self.state.lock().reading = Reading::Queued { since: Instant::now() };
+    /// The handshakes below HTTP are done.
+    pub(super) fn on_handshake(&self) {
+        self.state.lock().phase = Phase::Head { since: Instant::now() };
     }
 
-    /// The whole head of a request is there.
-    pub(super) fn requested(&self) {
-        self.state.lock().reading = Reading::InHand;
+    /// There is no permit for the request.
+    pub(super) fn on_queued(&self) {
+        self.state.lock().phase = Phase::Queued { since: Instant::now() };
     }
 
-    /// The answer is known, and about to be written.
-    pub(super) fn answered(&self) {
+    /// The whole head of a request has been received, or a queued request goes on.
+    pub(super) fn on_request(&self) {
+        self.state.lock().phase = Phase::Handling;
+    }
+
+    /// The response has been made, and is about to be written.
+    pub(super) fn on_response(&self) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        state.reading = Reading::Idle { since: now };
-        // A client that takes no answers does not get more time by asking more.
+        state.phase = Phase::Idle { since: now };
+        // Not restarted by further responses: otherwise a client that reads none would get more time by sending requests.
         state.unsent.get_or_insert(now);
     }
 
-    /// The answer is an event stream.
-    pub(super) fn streams(&self, streaming: Streaming) {
+    /// The response is an event stream.
+    pub(super) fn on_stream(&self, stream: StreamGuard) {
         let mut state = self.state.lock();
-        state.reading = Reading::Stream(streaming);
-        // From now on its connection watches what the client takes.
+        state.phase = Phase::Stream(stream);
+        // The connection of the stream has a deadline for writes of its own (`write_wait`).
         state.unsent = None;
     }
 
-    /// Completes when the event stream has ended, if there is one: all that is left of it is about to be written. To be
+    /// Completes when the response is an event stream that has ended, so that only the rest of it is to be written. To be
     /// polled after the connection, in its task.
     pub(super) async fn stream_ended(&self) {
         poll_fn(|cx| {
             let mut state = self.state.lock();
-            let Reading::Stream(streaming) = &mut state.reading else { return Poll::Pending };
-            ready!(streaming.poll_ended(cx));
+            let Phase::Stream(stream) = &mut state.phase else { return Poll::Pending };
+            ready!(stream.ended.as_mut().poll(cx));
             state.unsent = Some(Instant::now());
-            let ended = std::mem::replace(&mut state.reading, Reading::InHand);
+            let ended = std::mem::replace(&mut state.phase, Phase::Handling);
+            // Its drop changes the count of streams: not under this lock.
             drop(state);
             drop(ended);
             Poll::Ready(())
@@ -176,38 +201,39 @@ impl Progress {
         .await;
     }
 
-    pub(super) fn is_streaming(&self) -> bool {
-        matches!(self.state.lock().reading, Reading::Stream(_))
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Stream(_))
     }
 
-    /// Returns `true` if a request has been received whose answer has not been written.
-    pub(super) fn is_busy(&self) -> bool {
+    /// Returns `true` if the response to a received request has not been written completely.
+    pub(super) fn has_request(&self) -> bool {
         let state = self.state.lock();
-        state.unsent.is_some() || matches!(state.reading, Reading::InHand | Reading::Queued { .. } | Reading::Stream(_))
+        state.unsent.is_some() || matches!(state.phase, Phase::Handling | Phase::Queued { .. } | Phase::Stream(_))
     }
 
-    fn received(&self) {
+    fn on_read(&self) {
         let mut state = self.state.lock();
-        if matches!(state.reading, Reading::Idle { .. }) {
-            state.reading = Reading::Head { since: Instant::now() };
+        if matches!(state.phase, Phase::Idle { .. }) {
+            state.phase = Phase::Head { since: Instant::now() };
         }
     }
 
-    fn sent(&self) {
+    fn on_flush(&self) {
         let mut state = self.state.lock();
         if state.unsent.take().is_some()
-            && let Reading::Idle { since } = &mut state.reading
+            && let Phase::Idle { since } = &mut state.phase
         {
             *since = Instant::now();
         }
     }
 
-    /// The earliest deadline, and what it is a deadline for. None of them is a time that no clock reaches.
+    /// The earliest deadline, with the reason for which the socket is closed then. A timeout too long for the clock has no
+    /// deadline.
     fn deadline(&self, options: &ServerOptions) -> Option<(Instant, SocketCloseReason)> {
         let state = self.state.lock();
-        let reading = match state.reading {
-            Reading::Head { since } => Some((since.checked_add(options.read_timeout)?, SocketCloseReason::ReadTimeout)),
-            Reading::Idle { since } if state.unsent.is_none() => {
+        let reading = match state.phase {
+            Phase::Head { since } => Some((since.checked_add(options.read_timeout)?, SocketCloseReason::ReadTimeout)),
+            Phase::Idle { since } if state.unsent.is_none() => {
                 Some((since.checked_add(options.idle_timeout)?, SocketCloseReason::IdleTimeout))
             }
             _ => None,
@@ -219,7 +245,7 @@ impl Progress {
     }
 }
 
-/// Watches the deadlines of one socket.
+/// The deadlines of one socket, with the timer for the earliest.
 #[derive(Debug)]
 pub(super) struct HttpDeadlines<'a> {
     progress: &'a Progress,
@@ -232,8 +258,8 @@ impl<'a> HttpDeadlines<'a> {
         HttpDeadlines { progress, options, sleep: None }
     }
 
-    /// Waits for a deadline to be missed; answers which. To be polled after the connection, in its
-    /// task: nothing else makes progress.
+    /// Completes when a deadline has passed, with the reason for which the socket is closed. To be polled after the
+    /// connection, in its task: only that moves the deadlines, so they are right whenever this is polled.
     pub(super) async fn missed(&mut self) -> SocketCloseReason {
         poll_fn(|cx| {
             let Some((at, reason)) = self.progress.deadline(self.options) else { return Poll::Pending };
@@ -247,16 +273,16 @@ impl<'a> HttpDeadlines<'a> {
     }
 }
 
-/// A stream that tells what it does.
+/// A stream that reports reads and flushes to its [`Progress`].
 #[derive(Debug)]
-pub(crate) struct Watched<S> {
+pub(crate) struct ObservedStream<S> {
     stream: S,
     progress: Arc<Progress>,
 }
 
-impl<S> Watched<S> {
-    pub(super) fn new(stream: S, progress: Arc<Progress>) -> Watched<S> {
-        Watched { stream, progress }
+impl<S> ObservedStream<S> {
+    pub(super) fn new(stream: S, progress: Arc<Progress>) -> ObservedStream<S> {
+        ObservedStream { stream, progress }
     }
 
     pub(crate) fn into_inner(self) -> S {
@@ -264,18 +290,18 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            self.progress.received();
+            self.progress.on_read();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -292,10 +318,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes when it has written everything there is.
+    /// hyper flushes when it has written all of a response, so the end of a flush is the end of the response.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.progress.sent();
+        self.progress.on_flush();
         Poll::Ready(Ok(()))
     }
 

@@ -146,7 +146,7 @@ async fn a_file_that_was_left_there_is_replaced_and_one_that_is_in_use_is_not() 
     drop(UnixListener::bind(&path).expect("a free path"));
     let first = Listener::unix(&path, 0o660).expect("nobody listens there");
     let error = Listener::unix(&path, 0o660).expect_err("the first one does");
-    assert_eq!(error.message(), format!("cannot listen on unix:{}: a process listens there", path.display()));
+    assert_eq!(error.message(), format!("cannot listen on unix:{}: another process listens on it", path.display()));
     assert!(path.exists());
     drop(first);
 
@@ -159,7 +159,7 @@ async fn a_file_that_was_left_there_is_replaced_and_one_that_is_in_use_is_not() 
 
     fs::write(&path, "letters").expect("a file");
     let error = Listener::unix(&path, 0o660).expect_err("no socket");
-    assert!(error.message().ends_with("there is a file that is no socket"), "{error}");
+    assert!(error.message().ends_with("the file is not a socket"), "{error}");
     assert_eq!(fs::read_to_string(&path).expect("a file"), "letters");
 }
 

@@ -15,7 +15,7 @@ use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
 use crate::handler::BoxFuture;
 #[cfg(feature = "server")]
-use crate::serve::Watched;
+use crate::serve::ObservedStream;
 
 /// The offer of a host that has no upgrades of hyper 1, to be inserted into the extensions of a request: when the pond
 /// answers with 101 (Switching Protocols), it takes the bytes that follow from this.
@@ -101,7 +101,7 @@ impl UpgradeOffer {
 
 pub(crate) fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
     #[cfg(feature = "server")]
-    let upgraded = match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<ObservedStream<TcpStream>>>() {
         Ok(parts) => return Ok((parts.io.into_inner().into_inner(), parts.read_buf.into())),
         Err(upgraded) => upgraded,
     };

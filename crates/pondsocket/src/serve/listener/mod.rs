@@ -20,16 +20,16 @@ use tokio::net::lookup_host;
 use crate::error::{Error, Result};
 use crate::limits::address::Networks;
 
-pub(super) use proxied::header_of;
+pub(super) use proxied::read_proxy_header;
 pub(super) use socket::{Peer, SocketStream};
 #[cfg(unix)]
-pub(super) use unix::OwnFile;
+pub(super) use unix::SocketFile;
 
-/// The number of clients that may wait to be accepted, if the system allows it.
+/// The number of connections that wait in the operating system to be accepted, unless its own limit is lower.
 const BACKLOG: i32 = 1024;
 
-/// A place where a [`Server`](crate::Server) listens, for [`Server::start_on`](crate::Server::start_on) and
-/// [`Server::listen_on`](crate::Server::listen_on): a TCP address, a Unix socket, or a socket that was inherited.
+/// A listening socket for a [`Server`](crate::Server), to be passed to [`Server::start_on`](crate::Server::start_on) or
+/// [`Server::listen_on`](crate::Server::listen_on): on a TCP address, on a Unix socket, or inherited.
 ///
 /// ```no_run
 /// # use pondsocket::{Listener, PondSocket, Result, Server};
@@ -46,29 +46,29 @@ pub struct Listener {
     pub(super) settings: ListenerSettings,
 }
 
-/// A socket that listens, and does not block.
+/// A listening socket in non-blocking mode.
 #[derive(Debug)]
 pub(super) enum Bound {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, Option<OwnFile>),
+    Unix(UnixListener, Option<SocketFile>),
 }
 
-/// The differences from other listeners of the same server.
+/// The settings in which the listeners of one server may differ.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ListenerSettings {
     pub(super) admin: bool,
     pub(super) plain: bool,
-    /// The proxies that say in a PROXY header who their clients are, if there have to be any.
+    /// The proxies from which each connection must begin with a PROXY header; `None` if no header is expected.
     pub(super) proxies: Option<Arc<Networks>>,
 }
 
 impl Listener {
-    /// Listens at an address such as `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Port 0 picks a free one.
-    /// `[::]` takes clients over IPv4, too. With `unix:` before a path it is [`unix`](Self::unix) with mode 0o660.
+    /// Listens on an address such as `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Port 0 selects a free port. `[::]`
+    /// accepts clients over IPv4, too. `unix:` followed by a path is the same as [`unix`](Self::unix) with mode 0o660.
     ///
     /// # Errors
-    /// 503 if it cannot; the message names the address, and what is wrong.
+    /// 503 if it cannot be bound; the message has the address and the reason.
     pub async fn bind(address: &str) -> Result<Listener> {
         #[cfg(unix)]
         if let Some(path) = address.strip_prefix("unix:") {
@@ -86,17 +86,16 @@ impl Listener {
         Err(failed(last))
     }
 
-    /// Listens on a Unix socket at a path, which gets these permissions before anybody can connect. A file that a
-    /// server has left there is removed, one on which somebody listens is not; when this listener goes, its file goes,
-    /// too.
+    /// Listens on a Unix socket at a path. Its file gets these permissions before clients can connect. The file of a socket
+    /// on which no process listens any more is replaced. The file is removed when the listener is dropped.
     ///
-    /// Its clients have no address: limits for each address do not hold for them, and
+    /// Clients have no address: limits per address do not apply to them, and
     /// [`client_ip`](crate::ConnectionContext::client_ip) is `None`, unless
-    /// [`trusted_proxies`](crate::Options::trusted_proxies) names `unix` and a header tells it, or a
-    /// [PROXY header](Self::proxy_protocol) does.
+    /// [`trusted_proxies`](crate::Options::trusted_proxies) contains `unix` and a header has the address, or a
+    /// [PROXY header](Self::proxy_protocol) has it.
     ///
     /// # Errors
-    /// 503 if it cannot; the message names the path, and what is wrong.
+    /// 503 if it cannot be bound; the message has the path and the reason.
     #[cfg(unix)]
     pub fn unix(path: impl AsRef<Path>, mode: u32) -> Result<Listener> {
         let path = path.as_ref();
@@ -106,41 +105,41 @@ impl Listener {
         Ok(Listener::new(Bound::Unix(listener, Some(file))))
     }
 
-    /// The sockets that the process was started with (`LISTEN_FDS` and `LISTEN_PID`, as systemd sets them), in order:
-    /// none, if there are none. They are taken once: what is called later, or started by this process, finds none.
+    /// The sockets with which the process was started (`LISTEN_FDS` and `LISTEN_PID`, as systemd sets them), in their order;
+    /// empty without any. They are returned once: later calls, and child processes, find none.
     ///
     /// # Errors
     /// 503 if one of them is neither a TCP nor a Unix stream socket.
     #[cfg(unix)]
     pub fn inherited() -> Result<Vec<Listener>> {
         let mut inherited = listenfd::ListenFd::from_env();
-        let unfit = |at: usize, error: io::Error| Error::unavailable(format!("inherited socket {at}: {error}"));
+        let unsupported = |at: usize, error: io::Error| Error::unavailable(format!("inherited socket {at}: {error}"));
         let mut listeners = Vec::new();
         for at in 0..inherited.len() {
             if let Ok(Some(listener)) = inherited.take_tcp_listener(at) {
                 listeners.push(Listener::from_tcp(listener)?);
                 continue;
             }
-            if let Some(listener) = inherited.take_unix_listener(at).map_err(|error| unfit(at, error))? {
+            if let Some(listener) = inherited.take_unix_listener(at).map_err(|error| unsupported(at, error))? {
                 listeners.push(Listener::from_unix(listener)?);
             }
         }
         Ok(listeners)
     }
 
-    /// A socket that listens already.
+    /// A TCP socket that listens already.
     ///
     /// # Errors
-    /// 503 if the system refuses to make it one that does not block.
+    /// 503 if it cannot be set to non-blocking mode.
     pub fn from_tcp(listener: TcpListener) -> Result<Listener> {
         listener.set_nonblocking(true).map_err(|error| Error::unavailable(error.to_string()))?;
         Ok(Listener::new(Bound::Tcp(listener)))
     }
 
-    /// A Unix socket that listens already. Its file is left where it is.
+    /// A Unix socket that listens already. Its file is not removed when the listener is dropped.
     ///
     /// # Errors
-    /// 503 if the system refuses to make it one that does not block.
+    /// 503 if it cannot be set to non-blocking mode.
     #[cfg(unix)]
     pub fn from_unix(listener: UnixListener) -> Result<Listener> {
         listener.set_nonblocking(true).map_err(|error| Error::unavailable(error.to_string()))?;
@@ -151,12 +150,12 @@ impl Listener {
         Listener { bound, settings: ListenerSettings::default() }
     }
 
-    /// Expects that each connection begins with a PROXY header, version 1 or 2
-    /// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>), which says who the client is. It must come from
-    /// one of these proxies (addresses, or networks such as `10.0.0.0/8`), and within `read_timeout`; whoever else
-    /// connects, or sends no valid header, is closed. The processes that may connect to a Unix socket are all trusted.
+    /// Requires each connection to begin with a PROXY header, version 1 or 2
+    /// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>), which has the client's address. A connection is closed
+    /// if it is not from one of these proxies (addresses, or networks such as `10.0.0.0/8`), or if it has sent no valid header
+    /// within `read_timeout`. All processes that can connect to a Unix socket are trusted.
     ///
-    /// A proxy's own connections (`LOCAL`, `UNKNOWN`), such as health checks, come from the proxy.
+    /// Connections of the proxy itself (`LOCAL`, `UNKNOWN`), such as health checks, have the proxy's address.
     ///
     /// # Errors
     /// 400 if one is neither an address nor a network.
@@ -165,15 +164,16 @@ impl Listener {
         Ok(self)
     }
 
-    /// Answers probes and the metrics page here, and nothing else. Other listeners of the same server then do not
-    /// answer them, and what happens there cannot keep anybody from these pages. TLS is not spoken here.
+    /// Serves the probes and the metrics page on this listener, and nothing else, without TLS. The other listeners of the
+    /// server then do not serve them. Admin listeners have a pool of pending sockets of their own, so that a flood of clients
+    /// does not delay a probe.
     #[must_use]
     pub fn admin(mut self) -> Listener {
         self.settings.admin = true;
         self.plain()
     }
 
-    /// Does not speak TLS here, whatever the server's options say.
+    /// Serves this listener without TLS, even if the server's options have a TLS configuration.
     #[must_use]
     pub fn plain(mut self) -> Listener {
         self.settings.plain = true;
@@ -190,7 +190,7 @@ impl Listener {
     }
 }
 
-/// Its address, or its path with `unix:` before it.
+/// The address, or `unix:` and the path.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.bound {
@@ -209,11 +209,12 @@ impl fmt::Display for Listener {
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Elsewhere this would let two servers share a port.
+    // Lets a restarted server bind while connections of its predecessor are in TIME_WAIT. On Windows the option would let two
+    // servers listen on one port.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
-        // Whatever the system's default is.
+        // The default depends on the system (`net.ipv6.bindv6only`).
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! A client's socket, and where the client is.
+//! A client's socket, and the client's address.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -22,16 +22,17 @@ pub(in crate::serve) enum SocketStream {
     Unix(UnixStream),
 }
 
-/// The peer at the other end of a socket.
+/// The address of the client of a socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::serve) enum Peer {
     At(SocketAddr),
-    /// Somebody on this machine, over a Unix socket.
+    /// A process on this machine, over a Unix socket. It has no address.
     Local,
 }
 
 impl Peer {
-    /// An IPv4 address may come in the dress of an IPv6 one.
+    /// The peer at an address. An IPv4 address that is mapped into IPv6, as a dual-stack listener has it, is unmapped:
+    /// otherwise a client would count as another one than on an IPv4 listener, and match no IPv4 network.
     pub(in crate::serve) fn at(address: SocketAddr) -> Peer {
         Peer::At(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
@@ -43,8 +44,8 @@ impl Peer {
         }
     }
 
-    /// Tells whoever answers a request.
-    pub(in crate::serve) fn introduce(self, extensions: &mut Extensions) {
+    /// Inserts the peer into the extensions of a request, where endpoints look for it.
+    pub(in crate::serve) fn insert_into(self, extensions: &mut Extensions) {
         match self {
             Peer::At(address) => drop(extensions.insert(PeerAddr(address))),
             Peer::Local => drop(extensions.insert(UnixPeer)),
@@ -62,7 +63,7 @@ impl fmt::Display for Peer {
 }
 
 impl SocketStream {
-    /// Writes what the socket takes at once.
+    /// Writes as much as fits into the socket's buffer, without waiting.
     #[cfg(feature = "tls")]
     pub(in crate::serve) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
@@ -73,7 +74,7 @@ impl SocketStream {
     }
 }
 
-/// Calls a method of whichever it is.
+/// Evaluates a call for the stream of either variant.
 macro_rules! either {
     ($stream:expr, $it:ident => $call:expr) => {
         match $stream {

@@ -1,4 +1,4 @@
-//! A stream whose client always hears a proper end.
+//! The TLS stream of a client, which always ends with `close_notify`.
 
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use tokio_rustls::server;
 
 use crate::serve::listener::SocketStream;
 
-/// The server's end of a TLS connection, after the handshake. However it is dropped, `close_notify` is sent before the
-/// socket is closed (RFC 8446 section 6.1): a client must not take our end for an attacker's.
+/// The server's end of a TLS connection, after the handshake. Its drop sends `close_notify` before the socket is closed
+/// (RFC 8446 section 6.1): without it a client cannot tell the end from a truncation by an attacker.
 #[derive(Debug)]
 pub(in crate::serve) struct TlsStream(server::TlsStream<SocketStream>);
 
@@ -28,16 +28,18 @@ impl Drop for TlsStream {
     fn drop(&mut self) {
         let (socket, session) = self.0.get_mut();
         session.send_close_notify();
-        // Not through tokio: a task that has used up its budget would be told to wait. A socket that takes nothing now is
-        // that of a client that does not read, and will not see the alert.
-        while session.wants_write() && matches!(session.write_tls(&mut Direct(socket)), Ok(written) if written > 0) {}
+        // Written to the socket directly: tokio's `poll_write` returns `Pending` to a task that has used up its cooperative
+        // budget, and a drop cannot wait. If the socket is full the client does not read, and would not read the alert.
+        while session.wants_write() && matches!(session.write_tls(&mut NonBlocking(socket)), Ok(written) if written > 0)
+        {
+        }
     }
 }
 
-/// A socket that is written to at once or not at all.
-struct Direct<'a>(&'a SocketStream);
+/// A socket whose writes take what fits into its buffer now, and never wait.
+struct NonBlocking<'a>(&'a SocketStream);
 
-impl Write for Direct<'_> {
+impl Write for NonBlocking<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
     }
