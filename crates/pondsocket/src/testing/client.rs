@@ -1,3 +1,5 @@
+//! A connected client.
+
 use std::sync::Arc;
 
 use pondsocket_proto::wire::GATEWAY;
@@ -5,89 +7,89 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::call::Call;
-use super::error::{Asked, CallError, Failure};
+use super::connection::{ClientConnection, PendingCall};
+use super::error::{Awaited, CallError, Failure};
 use super::inbox::{Closed, End, Inbox};
-use super::line::Line;
 use super::room::Room;
 
-/// A connected client. Several may be connected at once, also as one user, and each may be in several channels.
+/// A connected client. A test may have several, also of one user, and each may join several channels.
 ///
-/// The connection ends without a close frame when the client and its rooms have been dropped, as that of a browser
-/// that is killed; [`close`](Self::close) ends it properly.
+/// The connection ends without a close frame when the client and all its rooms have been dropped, as when a browser is
+/// killed; [`close`](Self::close) ends it with one.
 #[derive(Debug)]
 pub struct Client {
     id: String,
-    /// The mailbox for messages that concern the connection and no channel.
+    /// The room of the messages that belong to the connection, not to a channel.
     gateway: Room,
-    line: Arc<Line>,
+    connection: Arc<ClientConnection>,
 }
 
 impl Client {
-    pub(super) fn new(line: Line, gateway: u64, id: String) -> Client {
-        let line = Arc::new(line);
-        let gateway = Room::new(&line, GATEWAY, gateway);
-        Client { id, gateway, line }
+    pub(super) fn new(connection: ClientConnection, gateway: u64, id: String) -> Client {
+        let connection = Arc::new(connection);
+        let gateway = Room::new(&connection, GATEWAY, gateway);
+        Client { id, gateway, connection }
     }
 
-    /// The id that the server gave to the connection. It is the user's too, unless the endpoint names the user.
+    /// The id that the server has given to the connection. It is also the user's id, unless the connection handler has set
+    /// another one.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Asks to join a channel and waits for the verdict. It asks at once, also before the future is polled. The room
-    /// begins with what comes behind the acknowledgement.
+    /// Sends a request to join a channel, and waits for the answer. The request is sent before the future is polled. The room
+    /// has the messages that follow the acknowledgement.
     ///
     /// # Errors
-    /// What the server says when it declines.
+    /// [`CallError::Rejected`] if the join is declined; [`CallError::Failed`] if there is no answer in time.
     ///
     /// # Panics
-    /// If the payload does not serialise.
+    /// If the payload cannot be serialised.
     #[track_caller]
     pub fn join(&self, channel: &str, payload: impl Serialize) -> impl Future<Output = Result<Room, CallError>> + Send {
-        let asked = Asked::here(format!("the verdict on joining `{channel}`"));
-        let (call, mailbox) = Call::opening(&self.line, channel);
-        let room = Room::new(&self.line, channel, mailbox);
+        let awaited = Awaited::here(format!("the answer to joining `{channel}`"));
+        let (call, mailbox) = PendingCall::join(&self.connection, channel);
+        let room = Room::new(&self.connection, channel, mailbox);
         call.send("JOIN_CHANNEL", "JOIN_CHANNEL", channel, &payload);
-        async move { call.answer(&asked).await.map(|_| room) }
+        async move { call.answer(&awaited).await.map(|_| room) }
     }
 
-    /// The payload of the next message with this event name that comes for the connection and for no channel:
-    /// what the endpoint's handler replied.
+    /// Waits for the next message of the connection, not of a channel, with this event name, and returns its payload: the
+    /// replies of the connection handler.
     ///
     /// # Errors
-    /// If none comes.
+    /// If there is none in time.
     #[track_caller]
     pub fn next(&mut self, event: &str) -> impl Future<Output = Result<Value, Failure>> + Send {
         self.gateway.next(event)
     }
 
-    /// The same, as a type of yours.
+    /// As [`next`](Self::next), with the payload decoded.
     ///
     /// # Errors
-    /// If none comes, or it is not of the type.
+    /// If there is none in time, or it cannot be decoded as `T`.
     #[track_caller]
     pub fn next_as<T: DeserializeOwned>(&mut self, event: &str) -> impl Future<Output = Result<T, Failure>> + Send {
         self.gateway.next_as(event)
     }
 
-    /// Begins to close the connection, with code 1000. What was sent before is sent.
+    /// Sends a close frame with code 1000, behind the messages that were sent before. Does not wait for the end.
     #[track_caller]
     pub fn close(&self) {
-        self.line.close(1000);
+        self.connection.close(1000);
     }
 
-    /// Waits until the connection has ended, from whichever side.
+    /// Waits until the connection has ended, by either side.
     ///
     /// # Errors
-    /// If it does not end, or in a way that a client would not understand.
+    /// If it does not end in time, or ends with a protocol error.
     #[track_caller]
     pub fn closed(&self) -> impl Future<Output = Result<Closed, Failure>> + Send {
-        let asked = Asked::here("the end of the connection");
+        let awaited = Awaited::here("the end of the connection");
         let closed = |inbox: &mut Inbox| match inbox.ended() {
             Some(End::Closed(closed)) => Some(closed.clone()),
             _ => None,
         };
-        async move { self.line.wait(&asked, closed).await }
+        async move { self.connection.wait(&awaited, closed).await }
     }
 }

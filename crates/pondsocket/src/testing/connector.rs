@@ -1,3 +1,5 @@
+//! The connecting side of a client in memory: hyper on an in-memory stream, at both ends.
+
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
@@ -26,10 +28,10 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tower_service::Service;
 
 use super::client::Client;
-use super::error::{Asked, ConnectError, Failure, Refusal};
+use super::connection::{ClientConnection, ClientTransport, Timeouts};
+use super::error::{Awaited, ConnectError, Failure, Refusal};
 use super::events::{Events, headers_for};
-use super::inbox::{Inbox, Recent};
-use super::line::{Line, Opened, Patience};
+use super::inbox::{Inbox, RecentFrames};
 use super::received::Kind;
 use crate::edge::body::Body;
 use crate::edge::peer::PeerAddr;
@@ -37,14 +39,16 @@ use crate::handler::BoxFuture;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The most bytes on their way in either direction, as in a socket's buffers.
-const ON_THE_WAY: usize = 64 * 1024;
+/// The capacity of the in-memory stream in each direction, in bytes: about that of a socket's buffers, so that a client that
+/// does not read slows the server down as over a network.
+const STREAM_CAPACITY: usize = 64 * 1024;
 
-/// The most bytes that the client reads at once.
-const READ: usize = 8 * 1024;
+/// The size of the client's read buffer, in bytes. tungstenite's default of 128 KiB would dominate the memory of a test with
+/// many clients.
+const READ_BUFFER: usize = 8 * 1024;
 
-/// A client that is not connected yet: the server it connects to, and the request that it connects with. Every
-/// [`connect`](Self::connect) makes another connection.
+/// A client that is not connected yet: the service it connects to, and the headers and the address it connects with. Each
+/// [`connect`](Self::connect) makes a new connection.
 ///
 /// ```
 /// # use pondsocket::{ConnectionContext, Error, PondSocket};
@@ -53,11 +57,11 @@ const READ: usize = 8 * 1024;
 /// let pond = PondSocket::new();
 /// pond.create_endpoint("/api/socket", async |ctx: ConnectionContext| match ctx.header("origin") {
 ///     Some("https://example.com") => Ok(ctx.accept()),
-///     _ => Err(Error::forbidden("not from there")),
+///     _ => Err(Error::forbidden("origin not allowed")),
 /// });
 /// let client = pond.test_client().header("origin", "https://evil.example");
 /// let refused = client.connect("/api/socket").await.unwrap_err();
-/// assert_eq!((refused.code(), refused.refusal().unwrap().text().as_str()), (Some(403), "not from there"));
+/// assert_eq!((refused.code(), refused.refusal().unwrap().text().as_str()), (Some(403), "origin not allowed"));
 /// # Ok(())
 /// # }
 /// ```
@@ -66,16 +70,16 @@ pub struct Connector {
     serve: Serve,
     headers: HeaderMap,
     peer: Option<SocketAddr>,
-    patience: Patience,
+    timeouts: Timeouts,
     over_events: bool,
 }
 
-/// Serves one connection.
+/// The function that serves one connection of the in-memory network.
 type Serve = Arc<dyn Fn(DuplexStream, Option<SocketAddr>) -> BoxFuture<()> + Send + Sync>;
 
 impl Connector {
-    /// Clients of a whole HTTP service, such as an axum router in which a pond is mounted behind layers of its own.
-    /// For a pond alone there is [`PondSocket::test_client`](crate::PondSocket::test_client).
+    /// A client of any HTTP service, such as an axum router in which a pond is mounted, with its layers. For a pond alone
+    /// there is [`PondSocket::test_client`](crate::PondSocket::test_client).
     pub fn new<S, B>(service: S) -> Connector
     where
         S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -86,129 +90,132 @@ impl Connector {
         B::Error: Into<BoxError>,
     {
         let serve: Serve = Arc::new(move |stream, peer| Box::pin(serve(service.clone(), stream, peer)));
-        let patience = Patience { deadline: Duration::from_secs(5), silence: Duration::from_millis(100) };
-        Connector { serve, headers: HeaderMap::new(), peer: None, patience, over_events: false }
+        let timeouts = Timeouts { deadline: Duration::from_secs(5), silence: Duration::from_millis(100) };
+        Connector { serve, headers: HeaderMap::new(), peer: None, timeouts, over_events: false }
     }
 
-    /// Comes over an event stream, not over a WebSocket. Everything else is as before, but that a message which the
-    /// server does not take ends the connection in a failure.
+    /// Connects with an event stream instead of a WebSocket. The only difference: a message that the server declines over
+    /// HTTP, such as one that is too large, ends the connection with a failure.
     #[must_use]
     pub fn over_events(mut self) -> Connector {
         self.over_events = true;
         self
     }
 
-    /// Sends a header with each request, in place of the client's own one of that name. Several of one name
-    /// are all sent.
+    /// Adds a header to each request, in place of the client's own header of that name. Several headers of one name are all
+    /// sent.
     ///
     /// # Panics
-    /// If it is no valid header.
+    /// If the name or the value is invalid.
     #[must_use]
     #[track_caller]
     pub fn header(mut self, name: &str, value: &str) -> Connector {
-        let name: HeaderName = name.parse().unwrap_or_else(|_| panic!("`{name}` is no name of a header"));
-        let value: HeaderValue = value.parse().unwrap_or_else(|_| panic!("`{value}` is no value of a header"));
+        let name: HeaderName = name.parse().unwrap_or_else(|_| panic!("invalid header name `{name}`"));
+        let value: HeaderValue = value.parse().unwrap_or_else(|_| panic!("invalid header value `{value}`"));
         self.headers.append(name, value);
         self
     }
 
-    /// Comes from this address: the server finds it as [`PeerAddr`]. Without it, it knows of none.
+    /// Sets the client's address, which the server finds as [`PeerAddr`]. Default none.
     #[must_use]
     pub fn peer(mut self, address: SocketAddr) -> Connector {
         self.peer = Some(address);
         self
     }
 
-    /// Sets the longest time that anything awaited may take; 5 s by default. It is tokio's time, which a test can
-    /// pause.
+    /// Sets the longest time that any wait may take. Default 5 s. It is measured with tokio's clock, which a test can pause.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Connector {
-        self.patience.deadline = deadline;
+        self.timeouts.deadline = deadline;
         self
     }
 
-    /// Sets the time for which [`assert_silence`](super::Room::assert_silence) listens; 100 ms by default. It is
-    /// tokio's time too.
+    /// Sets the time for which [`assert_silence`](super::Room::assert_silence) waits. Default 100 ms, of tokio's clock.
     #[must_use]
     pub fn silence(mut self, silence: Duration) -> Connector {
-        self.patience.silence = silence;
+        self.timeouts.silence = silence;
         self
     }
 
-    /// Connects to a path with its query, and waits for the server's first message. It needs a runtime, on whose tasks
-    /// both ends of the connection run.
+    /// Connects to a path with an optional query, and waits for the server's first message. Both ends of the connection run
+    /// on tasks of the current runtime. Cancel-safe: a dropped call closes the connection.
     ///
     /// # Errors
-    /// If the server refuses, or does not answer as a PondSocket endpoint does.
+    /// [`ConnectError::Refused`] with the response of a server that declines; [`ConnectError::Failed`] if it does not respond
+    /// as a PondSocket endpoint, or not in time.
     #[track_caller]
     pub fn connect(&self, path: &str) -> impl Future<Output = Result<Client, ConnectError>> + Send {
-        let asked = Asked::here(format!("connect to `{path}`"));
+        let awaited = Awaited::here(format!("connect to `{path}`"));
         async move {
-            let deadline = self.patience.deadline;
+            let deadline = self.timeouts.deadline;
             let opened = timeout(deadline, self.open(path)).await;
             let why = match opened {
-                Ok(Ok(opened)) => return Ok(self.greet(&asked, opened).await?),
-                Ok(Err(NotOpen::Refused(response))) => {
-                    return Err(ConnectError::Refused(Refusal::new(asked, response)));
+                Ok(Ok(opened)) => return Ok(self.handshake(&awaited, opened).await?),
+                Ok(Err(OpenError::Refused(response))) => {
+                    return Err(ConnectError::Refused(Refusal::new(awaited, response)));
                 }
-                Ok(Err(NotOpen::Failed(error))) => error.to_string(),
+                Ok(Err(OpenError::Failed(error))) => error.to_string(),
                 Err(_) => format!("no answer within {deadline:?}"),
             };
-            Err(Failure::new(asked, why, Recent::default()).into())
+            Err(Failure::new(awaited, why, RecentFrames::default()).into())
         }
     }
 
-    async fn open(&self, path: &str) -> Result<Opened, NotOpen> {
+    async fn open(&self, path: &str) -> Result<ClientTransport, OpenError> {
         if self.over_events { self.open_events(path).await } else { self.open_websocket(path).await }
     }
 
-    async fn open_events(&self, path: &str) -> Result<Opened, NotOpen> {
+    async fn open_events(&self, path: &str) -> Result<ClientTransport, OpenError> {
         let uri: Uri = path.parse()?;
         let mut request = Request::new(Body::default());
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.headers_over(&[(HOST, "test"), (ACCEPT, "text/event-stream")])?;
-        let response = self.ask(request, StatusCode::OK).await?;
+        let response = self.send_request(request, StatusCode::OK).await?;
         let headers = headers_for(&self.headers_over(&[(HOST, "test")])?, response.headers())?;
-        let (stream, requests) = (response.into_body(), self.dial().await?);
-        Ok(Opened::Events(Box::new(Events { stream, requests, uri, headers })))
+        let (stream, requests) = (response.into_body(), self.open_http().await?);
+        Ok(ClientTransport::Events(Box::new(Events { stream, requests, uri, headers })))
     }
 
-    /// An HTTP connection.
-    async fn dial(&self) -> Result<SendRequest<Body>, BoxError> {
-        let (near, far) = tokio::io::duplex(ON_THE_WAY);
+    /// Opens a new HTTP connection.
+    async fn open_http(&self) -> Result<SendRequest<Body>, BoxError> {
+        let (near, far) = tokio::io::duplex(STREAM_CAPACITY);
         tokio::spawn((self.serve)(far, self.peer));
         let (sender, connection) = client::conn::http1::handshake(TokioIo::new(near)).await?;
         tokio::spawn(connection.with_upgrades());
         Ok(sender)
     }
 
-    /// Makes a request, to which this must be the answer.
-    async fn ask(&self, request: Request<Body>, expected: StatusCode) -> Result<Response<Incoming>, NotOpen> {
-        let response = self.dial().await?.send_request(request).await?;
+    /// Sends a request on a connection of its own, whose response must have this status.
+    async fn send_request(
+        &self,
+        request: Request<Body>,
+        expected: StatusCode,
+    ) -> Result<Response<Incoming>, OpenError> {
+        let response = self.open_http().await?.send_request(request).await?;
         if response.status() == expected {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
         let response = Response::from_parts(parts, body.collect().await?.to_bytes());
-        Err(NotOpen::Refused(Box::new(response)))
+        Err(OpenError::Refused(Box::new(response)))
     }
 
-    async fn open_websocket(&self, path: &str) -> Result<Opened, NotOpen> {
+    async fn open_websocket(&self, path: &str) -> Result<ClientTransport, OpenError> {
         let request = self.request(path)?;
         let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
-        let response = self.ask(request, StatusCode::SWITCHING_PROTOCOLS).await?;
+        let response = self.send_request(request, StatusCode::SWITCHING_PROTOCOLS).await?;
         let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
         if accepted.is_none() || accepted != key.as_deref().map(str::as_bytes) {
-            return Err(NotOpen::Failed("the upgrade is not for our Sec-WebSocket-Key".into()));
+            return Err(OpenError::Failed("Sec-WebSocket-Accept does not match Sec-WebSocket-Key".into()));
         }
         let io = TokioIo::new(hyper::upgrade::on(response).await?);
-        let config = WebSocketConfig::default().read_buffer_size(READ);
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
         let socket = WebSocketStream::from_raw_socket(io, Role::Client, Some(config)).await;
-        Ok(Opened::WebSocket(Box::new(socket)))
+        Ok(ClientTransport::WebSocket(Box::new(socket)))
     }
 
     /// The upgrade request (RFC 6455 section 4.1).
-    fn request(&self, path: &str) -> Result<Request<Body>, NotOpen> {
+    fn request(&self, path: &str) -> Result<Request<Body>, OpenError> {
         let mut request = Request::new(Body::default());
         *request.uri_mut() = path.parse::<Uri>()?;
         let key = generate_key();
@@ -223,7 +230,7 @@ impl Connector {
         Ok(request)
     }
 
-    /// The test's headers, and those of the client that the test does not set.
+    /// The headers that the test has set, and these for the names that it has not.
     fn headers_over(&self, own: &[(HeaderName, &str)]) -> Result<HeaderMap, BoxError> {
         let mut headers = self.headers.clone();
         for (name, value) in own {
@@ -233,25 +240,26 @@ impl Connector {
     }
 
     /// Waits for the first message (docs/protocol.md, Connecting).
-    async fn greet(&self, asked: &Asked, opened: Opened) -> Result<Client, Failure> {
+    async fn handshake(&self, awaited: &Awaited, opened: ClientTransport) -> Result<Client, Failure> {
         let mut inbox = Inbox::default();
         let gateway = inbox.open(GATEWAY);
-        let line = Line::new(opened, inbox, self.patience);
-        let first = line.wait(asked, |inbox| inbox.take(gateway, |message| message.kind == Kind::Connect)).await?;
+        let connection = ClientConnection::new(opened, inbox, self.timeouts);
+        let first =
+            connection.wait(awaited, |inbox| inbox.take(gateway, |message| message.kind == Kind::Connect)).await?;
         let id = first.payload["connectionId"].as_str().unwrap_or_default().to_owned();
-        Ok(Client::new(line, gateway, id))
+        Ok(Client::new(connection, gateway, id))
     }
 }
 
-/// The reason for which there is no connection.
-enum NotOpen {
+/// The reason for which a connection could not be opened.
+enum OpenError {
     Refused(Box<Response<Bytes>>),
     Failed(BoxError),
 }
 
-impl<E: Into<BoxError>> From<E> for NotOpen {
-    fn from(error: E) -> NotOpen {
-        NotOpen::Failed(error.into())
+impl<E: Into<BoxError>> From<E> for OpenError {
+    fn from(error: E) -> OpenError {
+        OpenError::Failed(error.into())
     }
 }
 
@@ -265,7 +273,7 @@ where
     B::Error: Into<BoxError>,
 {
     let service = hyper::service::service_fn(move |request| call(service.clone(), request, peer));
-    // However it ends, the client learns it.
+    // An error ends the stream, which the client reports.
     let _ = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 

@@ -1,3 +1,5 @@
+//! The errors of waits and requests, which name the place in the test.
+
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
@@ -6,72 +8,72 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
-use super::inbox::Recent;
+use super::inbox::RecentFrames;
 
 /// The reason for which a client is not connected.
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The server answered, with something else than an upgrade.
+    /// The server responded with another status than that of an upgrade or an event stream.
     Refused(Refusal),
-    /// It did not come to an answer.
+    /// There was no response, or no valid one.
     Failed(Failure),
 }
 
-/// The reason for which a join, a request or a leave was not answered as it should be.
+/// The reason for which a join, a request or a leave has failed.
 #[non_exhaustive]
 pub enum CallError {
-    /// It was declined, or its handler failed.
+    /// The answer is an error: it was declined, or its handler failed.
     Rejected(Rejection),
-    /// It did not come to an answer, or the answer is not of the type that was asked for.
+    /// There was no answer in time, or it cannot be decoded as the requested type.
     Failed(Failure),
 }
 
-/// The HTTP answer of a server that does not let a client in.
+/// The HTTP response with which the server declined the client.
 pub struct Refusal {
-    asked: Asked,
+    awaited: Awaited,
     response: Box<Response<Bytes>>,
 }
 
 /// The content of an error message from the server.
 pub struct Rejection {
-    asked: Asked,
+    awaited: Awaited,
     code: u16,
     message: String,
     details: Value,
 }
 
-/// Something that a test waited for did not come. It displays, and debugs, as a text that says where in the test
-/// that was, what was awaited, why it is given up, and what the client has received last.
+/// A wait that was in vain. `Display` and `Debug` give the place in the test, the awaited event, the reason of the failure,
+/// and the frames that the client received last.
 pub struct Failure(Box<Report>);
 
 struct Report {
-    asked: Asked,
+    awaited: Awaited,
     why: String,
-    recent: Recent,
+    recent: RecentFrames,
 }
 
-/// The operation that a test has asked for, and the place in the test's source.
+/// The event that a test waits for, and the place in the test's source.
 #[derive(Clone)]
-pub(super) struct Asked {
+pub(super) struct Awaited {
     at: &'static Location<'static>,
     what: String,
 }
 
-impl Asked {
-    /// Asked by the caller.
+impl Awaited {
+    /// An event awaited at the place of the caller.
     #[track_caller]
-    pub(super) fn here(what: impl Into<String>) -> Asked {
-        Asked { at: Location::caller(), what: what.into() }
+    pub(super) fn here(what: impl Into<String>) -> Awaited {
+        Awaited { at: Location::caller(), what: what.into() }
     }
 }
 
 impl ConnectError {
-    /// The status of the refusal, if it is one.
+    /// The HTTP status of the refusal; `None` for a failure.
     pub fn code(&self) -> Option<u16> {
         self.refusal().map(|refusal| refusal.status().as_u16())
     }
 
-    /// The refusal, if it is one.
+    /// The refusal; `None` for a failure.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             ConnectError::Refused(refusal) => Some(refusal),
@@ -81,12 +83,12 @@ impl ConnectError {
 }
 
 impl CallError {
-    /// The code of the rejection, if it is one.
+    /// The code of the rejection; `None` for a failure.
     pub fn code(&self) -> Option<u16> {
         self.rejection().map(Rejection::code)
     }
 
-    /// The rejection, if it is one.
+    /// The rejection; `None` for a failure.
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
             CallError::Rejected(rejection) => Some(rejection),
@@ -96,26 +98,26 @@ impl CallError {
 }
 
 impl Refusal {
-    pub(super) fn new(asked: Asked, response: Box<Response<Bytes>>) -> Refusal {
-        Refusal { asked, response }
+    pub(super) fn new(awaited: Awaited, response: Box<Response<Bytes>>) -> Refusal {
+        Refusal { awaited, response }
     }
 
-    /// The status.
+    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// The headers.
+    /// The headers of the response.
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
-    /// The whole body.
+    /// The complete body.
     pub fn body(&self) -> &Bytes {
         self.response.body()
     }
 
-    /// The body as text. A refusal of ours is one line, given here without its end.
+    /// The body as text, without white space at its end. The refusals of a pond are one connection.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(self.body()).trim_end().to_owned()
     }
@@ -123,31 +125,31 @@ impl Refusal {
 
 impl Rejection {
     /// Reads an error's payload (docs/protocol.md, Errors).
-    pub(super) fn new(asked: Asked, payload: &Value) -> Rejection {
+    pub(super) fn new(awaited: Awaited, payload: &Value) -> Rejection {
         let code = payload["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or_default();
         let message = payload["message"].as_str().unwrap_or_default().to_owned();
-        Rejection { asked, code, message, details: payload["details"].clone() }
+        Rejection { awaited, code, message, details: payload["details"].clone() }
     }
 
-    /// The code, as HTTP has them.
+    /// The code, which has the meaning of an HTTP status.
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    /// The text for people.
+    /// The message for people.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The details; `Null` if there are none. Those of a declined join hold the code once more, as `statusCode`.
+    /// The details; `Null` if there are none. Those of a declined join repeat the code as `statusCode`.
     pub fn details(&self) -> &Value {
         &self.details
     }
 }
 
 impl Failure {
-    pub(super) fn new(asked: Asked, why: impl Into<String>, recent: Recent) -> Failure {
-        Failure(Box::new(Report { asked, why: why.into(), recent }))
+    pub(super) fn new(awaited: Awaited, why: impl Into<String>, recent: RecentFrames) -> Failure {
+        Failure(Box::new(Report { awaited, why: why.into(), recent }))
     }
 }
 
@@ -163,7 +165,7 @@ impl From<Failure> for CallError {
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for Awaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.at, self.what)
     }
@@ -189,25 +191,25 @@ impl fmt::Display for CallError {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: refused with {}: {}", self.asked, self.status(), self.text())
+        write!(f, "{}: refused with {}: {}", self.awaited, self.status(), self.text())
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: rejected with {}: {}", self.asked, self.code, self.message)?;
+        write!(f, "{}: rejected with {}: {}", self.awaited, self.code, self.message)?;
         if self.details.is_null() { Ok(()) } else { write!(f, " {}", self.details) }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { asked, why, recent } = &*self.0;
-        write!(f, "{asked}: {why}\n{recent}")
+        let Report { awaited, why, recent } = &*self.0;
+        write!(f, "{awaited}: {why}\n{recent}")
     }
 }
 
-/// A test that ends with `?` or `unwrap` shows how its error debugs: let it be the text.
+/// Implements `Debug` by `Display`, because a test that ends with `?` or `unwrap` prints its error with `Debug`.
 macro_rules! debug_as_display {
     ($($error:ty),*) => {$(
         impl fmt::Debug for $error {

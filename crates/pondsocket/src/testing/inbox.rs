@@ -5,21 +5,21 @@ use std::fmt;
 
 use super::received::Received;
 
-/// The most messages that a mailbox keeps. A test that leaves more unread fails, with a message that says so.
-const KEPT: usize = 65_536;
+/// The most unread messages of a mailbox. A test that leaves more unread fails, instead of filling the memory.
+const MAX_UNREAD: usize = 65_536;
 
-/// The number of frames that a failure shows, and the number of bytes of each.
-const SHOWN: usize = 16;
-const SHOWN_BYTES: usize = 400;
+/// The number of frames in a failure's text, and the number of bytes of each.
+const RECENT_FRAMES: usize = 16;
+const RECENT_FRAME_BYTES: usize = 400;
 
-/// Frames are sorted by the client's one reader as they come: answers to whoever asked, all else into the mailboxes
-/// of its channel. So whoever waits for one thing takes away nothing that another waits for.
+/// The received messages of one client. The reading task sorts each frame as it arrives: an answer to its request, any other
+/// message into all mailboxes of its channel. So concurrent waits do not take messages from each other.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     mailboxes: HashMap<u64, Mailbox>,
-    questions: HashMap<String, Question>,
+    requests: HashMap<String, PendingRequest>,
     next_mailbox: u64,
-    recent: Recent,
+    recent: RecentFrames,
     end: Option<End>,
 }
 
@@ -31,9 +31,10 @@ struct Mailbox {
     messages: VecDeque<Received>,
 }
 
+/// A request whose answer is awaited.
 #[derive(Debug)]
-struct Question {
-    /// The mailbox that opens with the acknowledgement: for a join.
+struct PendingRequest {
+    /// The mailbox that opens with the acknowledgement, if the request is a join.
     opens: Option<u64>,
     answer: Option<Received>,
 }
@@ -42,37 +43,37 @@ struct Question {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Closed {
-    /// The code of the server's close frame; `None` if it just ended.
+    /// The code of the server's close frame; `None` if there was no close frame.
     pub code: Option<u16>,
-    /// The reason in it.
+    /// The reason in the close frame; empty if there was none.
     pub reason: String,
 }
 
-/// The reason for which no more messages will come.
+/// The reason for which the client receives no more messages.
 #[derive(Clone, Debug)]
 pub(super) enum End {
     Closed(Closed),
-    /// The server did what no client would stand, or the test does not read.
+    /// The server broke the protocol, or the test left too many messages unread.
     Fault(String),
 }
 
-/// The frames that came last, for failures.
+/// The number of received frames and the last of them, for the text of a failure.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct RecentFrames {
     received: u64,
     last: VecDeque<String>,
 }
 
 impl Inbox {
-    /// A mailbox that gets what comes for a channel from now on.
+    /// Opens a mailbox for the messages of a channel from now on.
     pub(super) fn open(&mut self, channel: &str) -> u64 {
         self.add(channel, true)
     }
 
-    /// A mailbox that gets what comes for a channel from the acknowledgement on which answers this request.
+    /// Adds a mailbox for the messages of a channel that follow the acknowledgement of this join.
     pub(super) fn open_once_joined(&mut self, channel: &str, request_id: &str) -> u64 {
         let mailbox = self.add(channel, false);
-        self.questions.insert(request_id.to_owned(), Question { opens: Some(mailbox), answer: None });
+        self.requests.insert(request_id.to_owned(), PendingRequest { opens: Some(mailbox), answer: None });
         mailbox
     }
 
@@ -87,29 +88,29 @@ impl Inbox {
         self.mailboxes.remove(&mailbox);
     }
 
-    /// The answer to this request is kept for [`answer`](Self::answer).
-    pub(super) fn ask(&mut self, request_id: &str) {
-        self.questions.insert(request_id.to_owned(), Question { opens: None, answer: None });
+    /// Keeps the answer to this request for [`answer`](Self::answer).
+    pub(super) fn expect_answer(&mut self, request_id: &str) {
+        self.requests.insert(request_id.to_owned(), PendingRequest { opens: None, answer: None });
     }
 
-    /// An answer is kept no longer: one that comes late is a message as any other.
+    /// Stops keeping the answer to this request: a late one is sorted as any other message.
     pub(super) fn forget(&mut self, request_id: &str) {
-        self.questions.remove(request_id);
+        self.requests.remove(request_id);
     }
 
-    /// Takes the answer to a request, if it has come.
+    /// Takes the answer to a request, if it has been received.
     pub(super) fn answer(&mut self, request_id: &str) -> Option<Received> {
-        self.questions.get_mut(request_id)?.answer.take()
+        self.requests.get_mut(request_id)?.answer.take()
     }
 
-    /// Takes the first unread message that is meant; those before it stay.
-    pub(super) fn take(&mut self, mailbox: u64, is_meant: impl Fn(&Received) -> bool) -> Option<Received> {
+    /// Takes the first unread message that matches; those before it stay unread.
+    pub(super) fn take(&mut self, mailbox: u64, matches: impl Fn(&Received) -> bool) -> Option<Received> {
         let messages = &mut self.mailboxes.get_mut(&mailbox)?.messages;
-        let at = messages.iter().position(is_meant)?;
+        let at = messages.iter().position(matches)?;
         messages.remove(at)
     }
 
-    /// Sorts a frame. After a fault there is nothing more to sort.
+    /// Sorts a frame. One that a client would reject ends the connection.
     pub(super) fn receive(&mut self, text: &str) {
         self.recent.note(text);
         match Received::parse(text) {
@@ -119,32 +120,32 @@ impl Inbox {
     }
 
     fn sort(&mut self, message: Received) {
-        if let Some(question) = self.questions.get_mut(&message.request_id)
-            && question.answer.is_none()
+        if let Some(request) = self.requests.get_mut(&message.request_id)
+            && request.answer.is_none()
         {
-            // Two messages answer a join of no channel; the second is the decline (docs/protocol.md, Declining).
-            if question.opens.is_some() && message.is_system("NOT_FOUND") {
+            // A join that no pattern matches has two answers, of which the second is the decline (docs/protocol.md, Declining).
+            if request.opens.is_some() && message.is_system("NOT_FOUND") {
                 return;
             }
-            let opened = question.opens.filter(|_| message.is_system("ACKNOWLEDGE"));
-            question.answer = Some(message);
+            let opened = request.opens.filter(|_| message.is_system("ACKNOWLEDGE"));
+            request.answer = Some(message);
             if let Some(mailbox) = opened.and_then(|mailbox| self.mailboxes.get_mut(&mailbox)) {
                 mailbox.open = true;
             }
             return;
         }
-        let meant = |mailbox: &&mut Mailbox| mailbox.open && mailbox.channel == message.channel;
+        let is_receiver = |mailbox: &&mut Mailbox| mailbox.open && mailbox.channel == message.channel;
         let mut full = false;
-        for mailbox in self.mailboxes.values_mut().filter(meant) {
+        for mailbox in self.mailboxes.values_mut().filter(is_receiver) {
             mailbox.messages.push_back(message.clone());
-            full |= mailbox.messages.len() > KEPT;
+            full |= mailbox.messages.len() > MAX_UNREAD;
         }
         if full {
-            self.end(End::Fault(format!("more than {KEPT} messages of `{}` are unread", message.channel)));
+            self.end(End::Fault(format!("more than {MAX_UNREAD} messages of `{}` are unread", message.channel)));
         }
     }
 
-    /// Nothing more comes. The first reason counts.
+    /// Records the end of the connection. Of several reasons the first one stays.
     pub(super) fn end(&mut self, end: End) {
         self.end.get_or_insert(end);
     }
@@ -153,18 +154,18 @@ impl Inbox {
         self.end.as_ref()
     }
 
-    pub(super) fn recent(&self) -> Recent {
+    pub(super) fn recent(&self) -> RecentFrames {
         self.recent.clone()
     }
 }
 
-impl Recent {
+impl RecentFrames {
     fn note(&mut self, text: &str) {
         self.received += 1;
-        if self.last.len() == SHOWN {
+        if self.last.len() == RECENT_FRAMES {
             self.last.pop_front();
         }
-        let shown = match text.char_indices().find(|(at, character)| at + character.len_utf8() > SHOWN_BYTES) {
+        let shown = match text.char_indices().find(|(at, character)| at + character.len_utf8() > RECENT_FRAME_BYTES) {
             Some((end, _)) => format!("{}…", &text[..end]),
             None => text.to_owned(),
         };
@@ -172,10 +173,10 @@ impl Recent {
     }
 }
 
-impl fmt::Display for Recent {
+impl fmt::Display for RecentFrames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.received == 0 {
-            return f.write_str("  nothing was received");
+            return f.write_str("  no message was received");
         }
         write!(f, "  the last of {} messages received:", self.received)?;
         self.last.iter().try_for_each(|text| write!(f, "\n    {text}"))
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mailbox_holds_its_channel_from_the_acknowledgement_on() {
+    fn a_mailbox_has_the_messages_of_its_channel_from_the_acknowledgement_on() {
         let mut inbox = Inbox::default();
         let first = inbox.open("/a");
         let second = inbox.open_once_joined("/a", "q1");
@@ -225,23 +226,23 @@ mod tests {
     }
 
     #[test]
-    fn a_join_of_no_channel_is_answered_by_the_decline() {
+    fn a_join_without_a_matching_pattern_is_answered_by_the_decline() {
         let mut inbox = Inbox::default();
         let room = inbox.open_once_joined("/x", "q1");
         receive(&mut inbox, "SYSTEM", "NOT_FOUND", "/x", "q1");
         assert!(inbox.answer("q1").is_none());
         receive(&mut inbox, "SYSTEM", "UNAUTHORIZED", "/x", "q1");
         assert!(inbox.answer("q1").is_some_and(|answer| answer.is_error()));
-        receive(&mut inbox, "BROADCAST", "said", "/x", "x");
+        receive(&mut inbox, "BROADCAST", "later", "/x", "x");
         assert!(unread(&mut inbox, room).is_empty());
     }
 
     #[test]
-    fn an_answer_that_nobody_waits_for_is_a_message() {
+    fn an_answer_that_is_not_awaited_is_a_message() {
         let mut inbox = Inbox::default();
         let room = inbox.open("/a");
-        inbox.ask("q1");
-        inbox.ask("q2");
+        inbox.expect_answer("q1");
+        inbox.expect_answer("q2");
         inbox.forget("q2");
         receive(&mut inbox, "SYSTEM", "awaited", "/a", "q1");
         receive(&mut inbox, "SYSTEM", "late", "/a", "q2");
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_awaited_stays_in_order() {
+    fn messages_before_the_awaited_one_stay_unread_in_order() {
         let mut inbox = Inbox::default();
         let room = inbox.open("/a");
         for event in ["one", "two", "three"] {
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_strictest_client_rejects_is_the_end() {
+    fn a_frame_that_a_client_would_reject_ends_the_connection() {
         let mut inbox = Inbox::default();
         receive(&mut inbox, "HELLO", "x", "/a", "q");
         receive(&mut inbox, "HELLO", "y", "/a", "q");
@@ -270,18 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_does_not_read_is_told_so() {
+    fn too_many_unread_messages_are_a_failure() {
         let mut inbox = Inbox::default();
         inbox.open("/a");
-        (0..=KEPT).for_each(|_| receive(&mut inbox, "BROADCAST", "flood", "/a", "x"));
+        (0..=MAX_UNREAD).for_each(|_| receive(&mut inbox, "BROADCAST", "flood", "/a", "x"));
         assert!(matches!(inbox.ended(), Some(End::Fault(fault)) if fault.contains("unread")));
     }
 
     #[test]
-    fn a_failure_shows_the_last_frames_and_not_all_of_a_long_one() {
+    fn a_failure_shows_the_last_frames_and_truncates_long_ones() {
         let mut inbox = Inbox::default();
-        assert_eq!(inbox.recent().to_string(), "  nothing was received");
-        (0..SHOWN).for_each(|at| receive(&mut inbox, "BROADCAST", &format!("number{at}"), "/a", "x"));
+        assert_eq!(inbox.recent().to_string(), "  no message was received");
+        (0..RECENT_FRAMES).for_each(|at| receive(&mut inbox, "BROADCAST", &format!("number{at}"), "/a", "x"));
         receive(&mut inbox, "BROADCAST", &"ä".repeat(500), "/a", "x");
         let shown = inbox.recent().to_string();
         assert!(shown.starts_with("  the last of 17 messages received:\n"), "{shown}");

@@ -1,8 +1,8 @@
-//! Clients in memory, for the tests of what you build with this crate (feature `testing`).
+//! Clients in memory, for the tests of applications (feature `testing`).
 //!
-//! There is no port and no network, but everything else is real: the request goes through hyper into your handlers, so
-//! authentication, origins and headers are tested too, and the frames through the same codec as in production. Each
-//! frame is checked as the strictest PondSocket client would.
+//! There is no port and no network; everything else is as in production: requests pass through hyper into your handlers, so
+//! that authentication, origins and headers are tested, too, and frames through the same codec. Each received frame is checked
+//! with the rules of the strictest PondSocket client.
 //!
 //! ```
 //! # use pondsocket::{Connected, ConnectionContext, Error, JoinContext, Joined, PondSocket, Result};
@@ -23,8 +23,8 @@
 //! # }
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let stranger = chat().test_client().connect("/api/socket").await;
-//! assert_eq!(stranger.unwrap_err().code(), Some(401));
+//! let anonymous = chat().test_client().connect("/api/socket").await;
+//! assert_eq!(anonymous.unwrap_err().code(), Some(401));
 //!
 //! let ada = chat().test_client().connect("/api/socket?name=ada").await?;
 //! let mut room = ada.join("/chat/1", json!({})).await?;
@@ -36,24 +36,22 @@
 //! # }
 //! ```
 //!
-//! Under `#[tokio::test(start_paused = true)]` no wait takes any time: once everything is idle, the clock jumps to the
-//! next deadline. In real time it all works too, only [`assert_silence`](Room::assert_silence) lasts as long as it
-//! listens. Whatever a test waits for has a deadline, and the error of one that was missed says where in the test
-//! that was, what was awaited, and what came instead.
+//! Under `#[tokio::test(start_paused = true)]` no wait takes any time: when all tasks are idle, the clock advances to the next
+//! deadline. In real time [`assert_silence`](Room::assert_silence) takes the whole time of silence. Every wait has a deadline,
+//! and the error of a missed one has the place in the test, the awaited event, and the messages received last.
 //!
-//! Clients come over WebSockets, or [over event streams](Connector::over_events).
+//! Clients connect with WebSockets, or [with event streams](Connector::over_events).
 //!
-//! Several servers are joined in one process by [`bus::MemoryHub`].
+//! [`bus::MemoryHub`] joins several servers in one process.
 
 pub mod bus;
-mod call;
 mod client;
 mod clock;
+mod connection;
 mod connector;
 mod error;
 mod events;
 mod inbox;
-mod line;
 mod received;
 mod room;
 
@@ -69,7 +67,7 @@ pub use room::Room;
 use crate::pond::PondSocket;
 
 impl PondSocket {
-    /// A client in memory, for tests: see [`testing`](crate::testing).
+    /// A client in memory, for tests: see [`testing`](crate::testing). It is not connected yet.
     pub fn test_client(&self) -> Connector {
         Connector::new(self.service())
     }

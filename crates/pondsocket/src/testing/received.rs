@@ -1,3 +1,5 @@
+//! Received messages and presence changes.
+
 use pondsocket_proto::wire::strict;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,13 +9,13 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Received {
-    /// The kind of message, which tells the sender.
+    /// The kind of the message, which says whether the server, the application or presence has sent it.
     pub kind: Kind,
     /// The event's name.
     pub event: String,
     /// The channel's name; `GATEWAY` if it concerns the connection.
     pub channel: String,
-    /// The id of the message that this one answers, otherwise a fresh id.
+    /// The id of the request that this message answers; otherwise an id of its own.
     pub request_id: String,
     /// The payload, which is always an object.
     pub payload: Value,
@@ -25,17 +27,17 @@ pub struct Received {
 pub enum Kind {
     /// The first message of a connection.
     Connect,
-    /// From the server itself: acknowledgements, replies, errors, evictions.
+    /// A message of the server itself: an acknowledgement, a reply, an error, an eviction.
     System,
-    /// From the application to the members.
+    /// A message of the application to the members of a channel.
     Broadcast,
-    /// Presence of the channel's members.
+    /// A change of the presence in a channel.
     Presence,
-    /// Clients know it; no PondSocket of ours sends it.
+    /// A kind that clients know, but that this server never sends.
     Error,
 }
 
-/// Somebody's presence has changed.
+/// A change of one user's presence.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PresenceChange<T = Value> {
@@ -43,11 +45,12 @@ pub struct PresenceChange<T = Value> {
     pub change: Change,
     /// The user whose presence has changed.
     pub user_id: String,
-    /// The presence that the user shows now; after a leave, the last one.
+    /// The user's presence after the change; after a leave, the last one.
     pub changed: T,
     /// The presence of all tracked users, in no particular order.
     pub list: Vec<T>,
-    /// True if the list shows no more than what has changed: the whole one follows, unless it is too large.
+    /// `true` if `list` has no more than the changed presence. The complete list follows in a later message, unless it is too
+    /// large to be sent at all.
     pub partial: bool,
 }
 
@@ -55,15 +58,15 @@ pub struct PresenceChange<T = Value> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
-    /// It is shown.
+    /// The user is tracked from now on.
     Join,
-    /// It is another.
+    /// The user was tracked with another presence before.
     Update,
-    /// It is hidden.
+    /// The user is not tracked any more.
     Leave,
 }
 
-/// The envelope (docs/protocol.md, Envelope).
+/// The envelope of a message (docs/protocol.md, Envelope).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
@@ -74,7 +77,7 @@ struct Envelope {
     payload: Value,
 }
 
-/// The payload of presence (docs/protocol.md, Presence).
+/// The payload of a presence message (docs/protocol.md, Presence).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PresencePayload<T> {
@@ -86,7 +89,7 @@ struct PresencePayload<T> {
 }
 
 impl Received {
-    /// Reads a frame as the strictest client does, or says what that would reject.
+    /// Parses a frame with the rules of the strictest client. The error is the rule that is broken.
     pub(super) fn parse(text: &str) -> Result<Received, String> {
         strict::check(text)?;
         let envelope: Envelope = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -101,7 +104,7 @@ impl Received {
         Ok(Received { kind, event, channel, request_id, payload })
     }
 
-    /// In short, for people.
+    /// A short description for the text of a failure.
     pub(super) fn summary(&self) -> String {
         format!("{:?} `{}` {}", self.kind, self.event, self.payload)
     }
@@ -114,7 +117,7 @@ impl Received {
         self.kind == Kind::System && self.event == event
     }
 
-    /// Returns `true` for an error. These event names are the server's own: no application can send them.
+    /// Returns `true` for an error. Its event names are reserved for the server: no application can send them.
     pub(super) fn is_error(&self) -> bool {
         ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"].iter().any(|event| self.is_system(event))
     }

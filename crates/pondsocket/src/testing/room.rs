@@ -1,49 +1,51 @@
+//! A channel that a client has joined.
+
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::call::Call;
-use super::error::{Asked, CallError, Failure};
-use super::line::Line;
+use super::connection::{ClientConnection, PendingCall};
+use super::error::{Awaited, CallError, Failure};
 use super::received::{PresenceChange, Received};
 
-/// A channel that a client has joined. It holds what comes for the channel, in order, from the acknowledgement of its
-/// join until it is dropped. Reading it takes nothing from another room, not even from one of the same channel.
+/// A channel that a client has joined. It has the messages of the channel in their order, from the acknowledgement of the join
+/// until the room is dropped. Each room has its own copies, even if a client has several rooms of one channel.
 ///
-/// What is read by name leaves what came before it unread, to be read later.
+/// A wait for a certain message leaves those before it unread, for later waits.
 #[derive(Debug)]
 pub struct Room {
-    line: Arc<Line>,
+    connection: Arc<ClientConnection>,
     channel: String,
     mailbox: u64,
 }
 
 impl Room {
-    pub(super) fn new(line: &Arc<Line>, channel: &str, mailbox: u64) -> Room {
-        Room { line: Arc::clone(line), channel: channel.to_owned(), mailbox }
+    pub(super) fn new(connection: &Arc<ClientConnection>, channel: &str, mailbox: u64) -> Room {
+        Room { connection: Arc::clone(connection), channel: channel.to_owned(), mailbox }
     }
 
-    /// The channel's name, as it was joined.
+    /// The channel's name, as given to the join.
     pub fn name(&self) -> &str {
         &self.channel
     }
 
-    /// Sends a message without waiting for anything. A reply to it, or an error, comes as any other message.
+    /// Queues a message without waiting. A reply to it, or an error, is received as any other message.
     ///
     /// # Panics
-    /// If the payload does not serialise, or 16,384 messages wait to be sent.
+    /// If the payload cannot be serialised, or 16,384 messages wait to be sent.
     #[track_caller]
     pub fn send(&self, event: &str, payload: impl Serialize) {
-        self.line.send("BROADCAST", event, &self.channel, &self.line.request_id(), &payload);
+        self.connection.send("BROADCAST", event, &self.channel, &self.connection.request_id(), &payload);
     }
 
-    /// Sends a message and waits for the payload of the reply to it, whatever that is named. It is sent at once, also
-    /// before the future is polled.
+    /// Sends a message, and returns the payload of the reply to it, of any event name. The message is sent before the future is
+    /// polled.
     ///
     /// # Errors
-    /// What the server says if the handler fails.
+    /// [`CallError::Rejected`] if the handler fails or the message is declined; [`CallError::Failed`] if there is no reply in
+    /// time.
     ///
     /// # Panics
     /// As [`send`](Self::send).
@@ -56,10 +58,10 @@ impl Room {
         self.request_as(event, payload)
     }
 
-    /// The same, with the reply's payload as a type of yours.
+    /// As [`request`](Self::request), with the payload decoded.
     ///
     /// # Errors
-    /// What the server says if the handler fails; if the payload is not of the type.
+    /// As [`request`](Self::request); [`CallError::Failed`] also if the payload cannot be decoded as `T`.
     ///
     /// # Panics
     /// As [`send`](Self::send).
@@ -69,117 +71,118 @@ impl Room {
         event: &str,
         payload: impl Serialize,
     ) -> impl Future<Output = Result<T, CallError>> + Send {
-        let asked = self.asked(format_args!("the reply to `{event}`"));
-        let call = Call::new(&self.line);
+        let awaited = self.awaited(format_args!("the reply to `{event}`"));
+        let call = PendingCall::new(&self.connection);
         call.send("BROADCAST", event, &self.channel, &payload);
         async move {
-            let answer = call.answer(&asked).await?;
-            Ok(self.decode(&asked, answer.payload)?)
+            let answer = call.answer(&awaited).await?;
+            Ok(self.decode(&awaited, answer.payload)?)
         }
     }
 
-    /// The payload of the next message with this event name, presence excepted. Messages before it stay unread.
+    /// Waits for the next message with this event name, except presence, and returns its payload. Messages before it stay
+    /// unread.
     ///
     /// # Errors
-    /// If none comes.
+    /// If there is none in time.
     #[track_caller]
     pub fn next(&mut self, event: &str) -> impl Future<Output = Result<Value, Failure>> + Send {
         self.next_as(event)
     }
 
-    /// The same, as a type of yours.
+    /// As [`next`](Self::next), with the payload decoded.
     ///
     /// # Errors
-    /// If none comes, or it is not of the type.
+    /// If there is none in time, or it cannot be decoded as `T`.
     #[track_caller]
     pub fn next_as<T: DeserializeOwned>(&mut self, event: &str) -> impl Future<Output = Result<T, Failure>> + Send {
-        let asked = self.asked(format_args!("`{event}`"));
+        let awaited = self.awaited(format_args!("`{event}`"));
         async move {
-            let message = self.take(&asked, |message| !message.is_presence() && message.event == event).await?;
-            self.decode(&asked, message.payload)
+            let message = self.take(&awaited, |message| !message.is_presence() && message.event == event).await?;
+            self.decode(&awaited, message.payload)
         }
     }
 
-    /// The next change of somebody's presence. Messages before it stay unread.
+    /// Waits for the next change of presence, of any user. Messages before it stay unread.
     ///
     /// # Errors
-    /// If none comes.
+    /// If there is none in time.
     #[track_caller]
     pub fn next_presence(&mut self) -> impl Future<Output = Result<PresenceChange, Failure>> + Send {
         self.next_presence_as()
     }
 
-    /// The same, with what users show as a type of yours.
+    /// As [`next_presence`](Self::next_presence), with presences decoded.
     ///
     /// # Errors
-    /// If none comes, or it is not of the type.
+    /// If there is none in time, or a presence cannot be decoded as `T`.
     #[track_caller]
     pub fn next_presence_as<T: DeserializeOwned>(
         &mut self,
     ) -> impl Future<Output = Result<PresenceChange<T>, Failure>> + Send {
-        let asked = self.asked(format_args!("presence"));
+        let awaited = self.awaited(format_args!("presence"));
         async move {
-            let message = self.take(&asked, Received::is_presence).await?;
-            message.presence().map_err(|error| self.line.fail(&asked, error.to_string()))
+            let message = self.take(&awaited, Received::is_presence).await?;
+            message.presence().map_err(|error| self.connection.fail(&awaited, error.to_string()))
         }
     }
 
-    /// The next message, whatever it is: for tests of what comes after what.
+    /// Waits for the next message of any kind: for tests of the order.
     ///
     /// # Errors
-    /// If none comes.
+    /// If there is none in time.
     #[track_caller]
     pub fn next_message(&mut self) -> impl Future<Output = Result<Received, Failure>> + Send {
-        let asked = self.asked(format_args!("any message"));
-        async move { self.take(&asked, |_| true).await }
+        let awaited = self.awaited(format_args!("any message"));
+        async move { self.take(&awaited, |_| true).await }
     }
 
-    /// Checks that nothing is unread, and that nothing more comes for a while
-    /// ([`silence`](super::Connector::silence)). With paused time that while is over as soon as nothing has anything
-    /// left to do.
+    /// Checks that no message is unread, and that none is received for a time ([`silence`](super::Connector::silence)). With a
+    /// paused clock that time has passed as soon as all tasks are idle.
     ///
     /// # Panics
-    /// If there is something; the text says what.
+    /// If there is a message, with its kind, event and payload.
     #[track_caller]
     pub fn assert_silence(&mut self) -> impl Future<Output = ()> + Send {
-        let asked = self.asked(format_args!("silence"));
+        let awaited = self.awaited(format_args!("silence"));
         async move {
             let mailbox = self.mailbox;
-            let heard = self.line.silence(|inbox| inbox.take(mailbox, |_| true).map(|noise| noise.summary())).await;
-            if let Err(noise) = heard {
-                panic!("{}", self.line.fail(&asked, noise));
+            let silence =
+                self.connection.silence(|inbox| inbox.take(mailbox, |_| true).map(|message| message.summary())).await;
+            if let Err(received) = silence {
+                panic!("{}", self.connection.fail(&awaited, received));
             }
         }
     }
 
-    /// Leaves the channel and waits for the acknowledgement. What came before it can still be read.
+    /// Leaves the channel and waits for the acknowledgement. Earlier messages can still be read.
     ///
     /// # Errors
-    /// If it does not come.
+    /// [`CallError::Rejected`] if the client is not a member; [`CallError::Failed`] if there is no answer in time.
     #[track_caller]
     pub fn leave(&mut self) -> impl Future<Output = Result<(), CallError>> + Send {
-        let asked = self.asked(format_args!("the acknowledgement of leaving"));
-        let call = Call::new(&self.line);
+        let awaited = self.awaited(format_args!("the acknowledgement of leaving"));
+        let call = PendingCall::new(&self.connection);
         call.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", &self.channel, &Value::Object(Default::default()));
-        async move { call.answer(&asked).await.map(drop) }
+        async move { call.answer(&awaited).await.map(drop) }
     }
 
     #[track_caller]
-    fn asked(&self, what: std::fmt::Arguments<'_>) -> Asked {
-        Asked::here(format!("{what} in `{}`", self.channel))
+    fn awaited(&self, what: std::fmt::Arguments<'_>) -> Awaited {
+        Awaited::here(format!("{what} in `{}`", self.channel))
     }
 
-    async fn take(&self, asked: &Asked, is_meant: impl Fn(&Received) -> bool) -> Result<Received, Failure> {
-        self.line.wait(asked, |inbox| inbox.take(self.mailbox, &is_meant)).await
+    async fn take(&self, awaited: &Awaited, matches: impl Fn(&Received) -> bool) -> Result<Received, Failure> {
+        self.connection.wait(awaited, |inbox| inbox.take(self.mailbox, &matches)).await
     }
 
-    fn decode<T: DeserializeOwned>(&self, asked: &Asked, payload: Value) -> Result<T, Failure> {
-        serde_path_to_error::deserialize(payload).map_err(|error| self.line.fail(asked, error.to_string()))
+    fn decode<T: DeserializeOwned>(&self, awaited: &Awaited, payload: Value) -> Result<T, Failure> {
+        serde_path_to_error::deserialize(payload).map_err(|error| self.connection.fail(awaited, error.to_string()))
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.line.with(|inbox| inbox.close(self.mailbox));
+        self.connection.with(|inbox| inbox.close(self.mailbox));
     }
 }

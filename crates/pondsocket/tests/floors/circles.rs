@@ -21,7 +21,7 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
     ("serve", "serve/accept", "a server starts to accept, and what accepts shares the server's state"),
     ("testing/bus/subject", "testing/bus/cases", "the macro that names all cases is what one implements `Subject` for"),
     ("testing/events", "testing/connector", "an error type of the connector, which opens event streams"),
-    ("testing/line", "testing/events", "a line is an event stream or a WebSocket, and gives both what it sends"),
+    ("testing/connection", "testing/events", "a connection is an event stream or a WebSocket, and both fill its inbox"),
     // A handler is generic over contexts, and a context gives access to the endpoint, which has the handlers.
     ("channel", "endpoint", "a channel's handle finds the live channel by its endpoint"),
     ("context/event", "endpoint", "what a handler does with its context is done to the endpoint and its connections"),

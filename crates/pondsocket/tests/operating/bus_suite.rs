@@ -70,11 +70,11 @@ macro_rules! fails {
 #[tokio::test(start_paused = true)]
 async fn faults_are_found() {
     assert!(fails!(Fault::Backwards, one_publisher_keeps_its_order));
-    assert!(fails!(Fault::Lazy, the_order_is_that_of_the_calls));
-    assert!(fails!(Fault::Lazy, a_dropped_future_takes_nothing_back));
-    assert!(fails!(Fault::Trims, names_are_exact));
+    assert!(fails!(Fault::Lazy, messages_keep_the_order_of_the_calls));
+    assert!(fails!(Fault::Lazy, dropping_the_future_of_publish_cancels_nothing));
+    assert!(fails!(Fault::Trims, topic_names_are_exact));
     assert!(fails!(Fault::Loses, one_publisher_keeps_its_order));
     assert!(fails!(Fault::Forgets, each_message_has_its_outcome));
-    assert!(fails!(Fault::IgnoresInterest, interest_while_it_runs_is_subscribed));
-    assert!(!fails!(Fault::None, one_publisher_keeps_its_order) && !fails!(Fault::None, names_are_exact));
+    assert!(fails!(Fault::IgnoresInterest, topics_added_while_running_are_subscribed));
+    assert!(!fails!(Fault::None, one_publisher_keeps_its_order) && !fails!(Fault::None, topic_names_are_exact));
 }

@@ -276,7 +276,7 @@ async fn deadlines_are_those_of_the_test() {
     let pond = PondSocket::new();
     pond.create_websocket("/raw", async |_socket: WebSocket| std::future::pending().await);
     pond.create_endpoint("/never", async |_: ConnectionContext| std::future::pending::<Result<Connected>>().await);
-    for (path, why) in [("/raw", "not within 2s\n  nothing was received"), ("/never", "no answer within 2s")] {
+    for (path, why) in [("/raw", "not within 2s\n  no message was received"), ("/never", "no answer within 2s")] {
         let failure = pond.test_client().deadline(Duration::from_secs(2)).connect(path).await.unwrap_err();
         assert_eq!(failure.code(), None);
         assert!(failure.to_string().contains(why), "{failure}");
@@ -438,6 +438,6 @@ async fn a_message_that_is_not_taken_from_an_event_stream_fails_the_client() -> 
     let mut room = ada.join("/chat/1", json!({})).await?;
     room.send("echo", json!({ "text": "x".repeat(600 * 1024) }));
     let failed = room.next("echo").await.expect_err("it is too large").to_string();
-    assert!(failed.contains("a message could not be sent: the answer is 413"), "{failed}");
+    assert!(failed.contains("a message could not be sent: the response is 413"), "{failed}");
     Ok(())
 }

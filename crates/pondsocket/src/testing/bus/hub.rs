@@ -1,3 +1,5 @@
+//! A bus in memory, with faults to be set by tests.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,61 +13,61 @@ use crate::cluster::{
     Outcome, Publish, Session, Stop, Topic,
 };
 
-/// The most messages on their way to one node whose messages are [delayed](MemoryBus::delay). Any further message is
-/// lost, with a gap.
-const MAX_UNDER_WAY: usize = 64 * 1024;
+/// The most messages in flight to one node while its messages are [delayed](MemoryBus::delay). A further message is lost, with
+/// a gap, as in an engine with a bounded buffer.
+const MAX_IN_FLIGHT: usize = 64 * 1024;
 
-/// Joins the nodes of one process. Clones are the same hub.
+/// The engine that joins the nodes of one process. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryHub(Arc<Hub>);
+pub struct MemoryHub(Arc<SharedHub>);
 
-/// One node's bus, and what can be done to it. As long as nothing is done to it messages arrive before `publish` returns.
+/// The bus of one node, with methods that inject faults. Without faults a message arrives before `publish` returns.
 #[derive(Debug)]
 pub struct MemoryBus {
-    hub: Arc<Hub>,
+    hub: Arc<SharedHub>,
     me: usize,
     wake: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
-struct Hub {
-    /// Held for a moment only. The lock of a sink may be taken within it.
-    state: Mutex<State>,
+struct SharedHub {
+    /// Never held across an await. The lock order is this one, then that of a sink.
+    state: Mutex<HubState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    nodes: Vec<Node>,
+struct HubState {
+    nodes: Vec<HubNode>,
     leases: BTreeMap<NodeId, Instant>,
     /// The nodes that have renewed a lease and not released it.
     known: HashSet<NodeId>,
-    /// The last life of each name.
-    lives: HashMap<Arc<str>, u64>,
+    /// The largest incarnation of each name.
+    incarnations: HashMap<Arc<str>, u64>,
 }
 
 #[derive(Debug, Default)]
-struct Node {
+struct HubNode {
     interest: BTreeSet<Topic>,
     sink: Option<BusSink>,
     cut: bool,
     sessions: u64,
     since: Option<Instant>,
-    line: Line,
-    /// Something is under way that has to be brought in time.
+    inbound: Inbound,
+    /// Wakes the node's task when there is a message in flight.
     wake: Arc<Notify>,
     sent: u64,
     not_sent: u64,
     received: u64,
 }
 
-/// The faults set for messages to one node, and the messages that are on their way to it.
+/// The messages in flight to one node, and the faults set for further ones.
 #[derive(Debug, Default)]
-struct Line {
+struct Inbound {
     delay: Duration,
     lose: u64,
     lose_with_gap: u64,
     duplicate: u64,
-    under_way: VecDeque<(Instant, BusEvent)>,
+    in_flight: VecDeque<(Instant, BusEvent)>,
 }
 
 impl MemoryHub {
@@ -76,24 +78,24 @@ impl MemoryHub {
 
     /// The bus of one more node.
     pub fn node(&self) -> Arc<MemoryBus> {
-        let node = Node::default();
+        let node = HubNode::default();
         let wake = node.wake.clone();
         let mut state = self.0.state();
         state.nodes.push(node);
         Arc::new(MemoryBus { hub: self.0.clone(), me: state.nodes.len() - 1, wake })
     }
 
-    /// Forgets all leases and the numbers of lives, as an engine that has lost its data.
+    /// Removes all leases and incarnations, as an engine that has lost its data.
     pub fn forget_leases(&self) {
         let mut state = self.0.state();
         state.leases.clear();
-        state.lives.clear();
+        state.incarnations.clear();
     }
 }
 
 impl MemoryBus {
-    /// Takes the engine away from this node: it is told `Down`, what is under way to it is lost, and it can neither publish
-    /// nor prolong its lease.
+    /// Disconnects this node from the engine: it receives `Down`, messages in flight to it are lost, and it can neither publish
+    /// nor renew its lease.
     pub fn cut(&self) {
         self.with_node(|node| {
             node.cut = true;
@@ -101,7 +103,7 @@ impl MemoryBus {
         });
     }
 
-    /// Gives it back: the node is told `Up`, and subscribed to its interest.
+    /// Connects it again: the node receives `Up`, and its topics are subscribed.
     pub fn restore(&self) {
         self.with_node(|node| {
             node.cut = false;
@@ -109,36 +111,36 @@ impl MemoryBus {
         });
     }
 
-    /// Loses the next messages to this node, and tells nobody.
+    /// Loses this many of the next messages to this node, without an event.
     pub fn lose(&self, messages: u64) {
-        self.with_node(|node| node.line.lose += messages);
+        self.with_node(|node| node.inbound.lose += messages);
     }
 
-    /// Loses the next messages to this node, and says so.
+    /// Loses this many of the next messages to this node, each with a `Gap`.
     pub fn lose_with_gap(&self, messages: u64) {
-        self.with_node(|node| node.line.lose_with_gap += messages);
+        self.with_node(|node| node.inbound.lose_with_gap += messages);
     }
 
-    /// From now on everything takes so long to this node. Nothing overtakes what is under way.
+    /// Delays all further events of this node. The order stays: a shorter delay does not let an event overtake earlier ones.
     pub fn delay(&self, delay: Duration) {
-        self.with_node(|node| node.line.delay = delay);
+        self.with_node(|node| node.inbound.delay = delay);
     }
 
-    /// Brings each of the next messages to this node twice.
+    /// Delivers each of this many of the next messages to this node twice.
     pub fn duplicate(&self, messages: u64) {
-        self.with_node(|node| node.line.duplicate += messages);
+        self.with_node(|node| node.inbound.duplicate += messages);
     }
 
-    fn with_node(&self, act: impl FnOnce(&mut Node)) {
-        act(&mut self.hub.state().nodes[self.me]);
+    fn with_node(&self, change: impl FnOnce(&mut HubNode)) {
+        change(&mut self.hub.state().nodes[self.me]);
     }
 
     fn check(&self) -> Result<(), BusError> {
-        if self.hub.state().nodes[self.me].is_up() { Ok(()) } else { Err(away()) }
+        if self.hub.state().nodes[self.me].is_up() { Ok(()) } else { Err(disconnected()) }
     }
 }
 
-fn away() -> BusError {
+fn disconnected() -> BusError {
     BusError::new(BusErrorKind::Closed, "this node is not connected to the hub")
 }
 
@@ -151,7 +153,7 @@ impl Bus for MemoryBus {
                 node.up();
             });
             loop {
-                let due = self.hub.state().nodes[self.me].bring(Instant::now());
+                let due = self.hub.state().nodes[self.me].deliver_due(Instant::now());
                 let wait = async {
                     match due {
                         Some(due) => sleep_until(due).await,
@@ -224,7 +226,7 @@ impl Leases for MemoryBus {
     }
 }
 
-/// A node that runs. It leaves the hub when its future ends or is dropped.
+/// The time for which a node runs. Its drop, also when the future of `run` is dropped, disconnects the node.
 struct Running<'a>(&'a MemoryBus);
 
 impl Drop for Running<'_> {
@@ -232,25 +234,26 @@ impl Drop for Running<'_> {
         let mut state = self.0.hub.state();
         let node = &mut state.nodes[self.0.me];
         let sink = node.sink.take();
-        node.line.under_way.clear();
+        node.inbound.in_flight.clear();
         node.since = Some(Instant::now());
+        // The drop of the sink ends the node's events and wakes their reader: not under the lock.
         drop(state);
         drop(sink);
     }
 }
 
-impl Hub {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedHub {
+    fn state(&self) -> MutexGuard<'_, HubState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl HubState {
     fn publish(&mut self, from: usize, batch: Vec<Publish>) -> Vec<Outcome> {
         let count = batch.len() as u64;
         if !self.nodes[from].is_up() {
             self.nodes[from].not_sent += count;
-            return batch.iter().map(|_| Outcome::NotSent(away())).collect();
+            return batch.iter().map(|_| Outcome::NotSent(disconnected())).collect();
         }
         self.nodes[from].sent += count;
         let send = |Publish { topic, data }: Publish| {
@@ -263,7 +266,7 @@ impl State {
 
     fn acquire(&mut self, name: &str, ttl: Duration) -> u64 {
         let held = self.leases.keys().filter(|id| &*id.name == name).map(|id| id.incarnation);
-        let last = held.chain(self.lives.get(name).copied()).max();
+        let last = held.chain(self.incarnations.get(name).copied()).max();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let incarnation = last.map_or(0, |last| last + 1).max(now);
         self.renew(&NodeId { name: name.into(), incarnation }, ttl);
@@ -272,7 +275,7 @@ impl State {
 
     fn renew(&mut self, me: &NodeId, ttl: Duration) -> Lease {
         let now = Instant::now();
-        let last = self.lives.entry(Arc::clone(&me.name)).or_default();
+        let last = self.incarnations.entry(Arc::clone(&me.name)).or_default();
         *last = me.incarnation.max(*last);
         let held = self.leases.insert(me.clone(), now + ttl).is_some_and(|until| until > now);
         let was_expired = !self.known.insert(me.clone()) && !held;
@@ -283,7 +286,7 @@ impl State {
     }
 }
 
-impl Node {
+impl HubNode {
     fn is_up(&self) -> bool {
         self.sink.is_some() && !self.cut
     }
@@ -292,64 +295,65 @@ impl Node {
         if self.is_up() {
             self.sessions += 1;
             self.since = None;
-            self.tell(BusEvent::Up { session: Session(self.sessions) });
+            self.deliver(BusEvent::Up { session: Session(self.sessions) });
             self.confirm(self.interest.iter().cloned().collect());
         }
     }
 
-    fn down(&mut self, why: &str) {
-        self.line.under_way.clear();
+    fn down(&mut self, reason: &str) {
+        self.inbound.in_flight.clear();
         self.since = Some(Instant::now());
         if let Some(sink) = &self.sink {
-            sink.push(BusEvent::Down { reason: BusError::new(BusErrorKind::Closed, why) });
+            sink.push(BusEvent::Down { reason: BusError::new(BusErrorKind::Closed, reason) });
         }
     }
 
     fn confirm(&mut self, topics: Vec<Topic>) {
         if self.is_up() && !topics.is_empty() {
-            self.tell(BusEvent::Subscribed { session: Session(self.sessions), topics });
+            self.deliver(BusEvent::Subscribed { session: Session(self.sessions), topics });
         }
     }
 
     fn receive(&mut self, topic: Topic, data: bytes::Bytes) {
         self.received += 1;
-        if take_one(&mut self.line.lose) {
+        if take_one(&mut self.inbound.lose) {
             return;
         }
-        if take_one(&mut self.line.lose_with_gap) || self.line.under_way.len() >= MAX_UNDER_WAY {
-            return self.tell(BusEvent::Gap { lost: Lost::Topics(vec![topic]), cause: GapCause::Engine });
+        if take_one(&mut self.inbound.lose_with_gap) || self.inbound.in_flight.len() >= MAX_IN_FLIGHT {
+            return self.deliver(BusEvent::Gap { lost: Lost::Topics(vec![topic]), cause: GapCause::Engine });
         }
         let message = BusEvent::Message { topic, data };
-        if take_one(&mut self.line.duplicate) {
-            self.tell(message.clone());
+        if take_one(&mut self.inbound.duplicate) {
+            self.deliver(message.clone());
         }
-        self.tell(message);
+        self.deliver(message);
     }
 
-    /// At once if it may, else behind what is under way.
-    fn tell(&mut self, event: BusEvent) {
+    /// Delivers an event at once if there is no delay and none is in flight, otherwise behind those in flight.
+    fn deliver(&mut self, event: BusEvent) {
         let Some(sink) = &self.sink else { return };
-        let line = &mut self.line;
-        if line.delay.is_zero() && line.under_way.is_empty() {
+        let inbound = &mut self.inbound;
+        if inbound.delay.is_zero() && inbound.in_flight.is_empty() {
             return sink.push(event);
         }
-        let due = Instant::now() + line.delay;
-        let due = line.under_way.back().map_or(due, |(last, _)| due.max(*last));
-        line.under_way.push_back((due, event));
+        let due = Instant::now() + inbound.delay;
+        let due = inbound.in_flight.back().map_or(due, |(last, _)| due.max(*last));
+        inbound.in_flight.push_back((due, event));
         self.wake.notify_one();
     }
 
-    /// Brings what is due, and answers when the next is.
-    fn bring(&mut self, now: Instant) -> Option<Instant> {
+    /// Delivers the events that are due, and returns the time at which the next one is.
+    fn deliver_due(&mut self, now: Instant) -> Option<Instant> {
         let sink = self.sink.as_ref()?;
-        while self.line.under_way.front().is_some_and(|(due, _)| *due <= now) {
-            let (_, event) = self.line.under_way.pop_front().expect("just seen");
+        while self.inbound.in_flight.front().is_some_and(|(due, _)| *due <= now) {
+            let (_, event) = self.inbound.in_flight.pop_front().expect("just seen");
             sink.push(event);
         }
-        self.line.under_way.front().map(|(due, _)| *due)
+        self.inbound.in_flight.front().map(|(due, _)| *due)
     }
 }
 
+/// Decrements a count, unless it is zero; returns `true` if it has.
 fn take_one(count: &mut u64) -> bool {
     let some = *count > 0;
     *count -= u64::from(some);
@@ -366,7 +370,7 @@ impl Subject for MemoryHub {
     }
 }
 
-/// All nodes at once.
+/// Disconnects and connects all nodes.
 impl Breaker for MemoryHub {
     fn cut(&self) -> BoxFuture<'_, ()> {
         for node in &mut self.0.state().nodes {

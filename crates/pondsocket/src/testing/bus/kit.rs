@@ -14,25 +14,25 @@ use crate::cluster::{
     Bus, BusError, BusEvent, BusEvents, BusSink, Outcome, Publish, Session, SinkLimits, Stop, Stopper, Topic,
 };
 
-/// The longest time that a case waits for anything.
+/// The longest time of each wait.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A node whose bus runs.
-pub(super) struct Node {
+/// A node with a bus that has been started.
+pub(super) struct TestNode {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) events: BusEvents,
     pub(super) stopper: Stopper,
     pub(super) running: JoinHandle<Result<(), BusError>>,
-    /// Messages that arrived before the awaited one.
+    /// The messages received so far: a bus may deliver one twice, and a case expects it once.
     seen: HashSet<(Topic, Bytes)>,
 }
 
-/// The moment until which something that is looked at again and again may take.
+/// The deadline of a loop that polls a condition.
 pub(super) fn deadline() -> Instant {
     Instant::now() + DEADLINE
 }
 
-/// Waits for it, or fails the test that called.
+/// Waits for a future; after the deadline panics with the place of the caller.
 #[track_caller]
 pub(super) fn soon<F: Future>(what: &'static str, future: F) -> impl Future<Output = F::Output> {
     let at = std::panic::Location::caller();
@@ -44,24 +44,24 @@ pub(super) fn soon<F: Future>(what: &'static str, future: F) -> impl Future<Outp
     }
 }
 
-impl Node {
-    /// A node that is up.
-    pub(super) async fn up(subject: &dyn Subject) -> Node {
-        let mut node = Node::start(subject.bus(), SinkLimits::default());
+impl TestNode {
+    /// Starts a node, and waits until it is connected.
+    pub(super) async fn up(subject: &dyn Subject) -> TestNode {
+        let mut node = TestNode::start(subject.bus(), SinkLimits::default());
         node.next_up().await;
         node
     }
 
-    pub(super) fn start(bus: Arc<dyn Bus>, limits: SinkLimits) -> Node {
+    pub(super) fn start(bus: Arc<dyn Bus>, limits: SinkLimits) -> TestNode {
         let (sink, events) = BusSink::new(limits);
         let (stopper, stop) = Stop::new();
         let running = tokio::spawn(bus.clone().run(sink, stop));
-        Node { bus, events, stopper, running, seen: HashSet::new() }
+        TestNode { bus, events, stopper, running, seen: HashSet::new() }
     }
 
-    /// One that is up and listens.
-    pub(super) async fn listening<const N: usize>(subject: &dyn Subject, topics: [&str; N]) -> Node {
-        let mut node = Node::up(subject).await;
+    /// Starts a node that is subscribed to these topics.
+    pub(super) async fn listening<const N: usize>(subject: &dyn Subject, topics: [&str; N]) -> TestNode {
+        let mut node = TestNode::up(subject).await;
         node.subscribe(&topics.map(Topic::from)).await;
         node
     }
@@ -74,7 +74,7 @@ impl Node {
         loop {
             match self.event().await {
                 BusEvent::Up { session } => return session,
-                // It may take several attempts.
+                // Connecting may take several attempts.
                 BusEvent::Down { .. } => {}
                 other => panic!("{other:?} before the bus was up"),
             }
@@ -95,7 +95,7 @@ impl Node {
         self.subscribed(topics).await;
     }
 
-    /// Waits until all of these are subscribed; messages that come meanwhile are skipped.
+    /// Waits until all of these topics are confirmed. Messages received meanwhile are skipped.
     pub(super) async fn subscribed(&mut self, topics: &[Topic]) {
         let mut missing: HashSet<_> = topics.iter().cloned().collect();
         while !missing.is_empty() {
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// Publishes one message, which must be taken.
+    /// Publishes one message, which must be sent. Returns the number of receivers, if the bus counts them.
     pub(super) async fn publish(&self, topic: &str, data: impl Into<Bytes>) -> Option<u64> {
         let outcome = self.try_publish(topic, data).await;
         let Outcome::Sent { receivers } = outcome else { panic!("not published: {outcome:?}") };
@@ -124,7 +124,7 @@ impl Node {
         outcome
     }
 
-    /// The next message that did not come before: they may be brought twice.
+    /// The next message that was not received before.
     pub(super) async fn message(&mut self) -> (Topic, Bytes) {
         loop {
             match self.event().await {
@@ -143,14 +143,14 @@ impl Node {
     pub(super) fn expect<'a>(&'a mut self, topic: &'a str, data: &'a [u8]) -> impl Future<Output = ()> + 'a {
         let at = std::panic::Location::caller();
         async move {
-            let (on, what) = self.message().await;
-            let right = on.as_str() == topic && what == data;
-            let (what, data) = (what.escape_ascii().to_string(), data.escape_ascii().to_string());
-            assert!(right, "{at}: `{:.99}` on {on:?} instead of `{:.99}` on {topic:?}", what, data);
+            let (received_on, received) = self.message().await;
+            let is_expected = received_on.as_str() == topic && received == data;
+            let (received, data) = (received.escape_ascii().to_string(), data.escape_ascii().to_string());
+            assert!(is_expected, "{at}: `{received:.99}` on {received_on:?} instead of `{data:.99}` on {topic:?}");
         }
     }
 
-    /// Ends it, and answers what `run` did.
+    /// Stops the bus, and returns the result of `run`.
     pub(super) async fn stop(&mut self) -> Result<(), BusError> {
         self.stopper.stop();
         soon("end", &mut self.running).await.expect("no panic")

@@ -1,7 +1,6 @@
-//! Buses for tests: one in memory that can be broken, and the suite that every bus should pass.
+//! Buses for tests: one in memory that can inject faults, and the conformance suite for buses.
 //!
-//! [`MemoryHub`] joins servers in one process. It works under a paused clock, and nothing in it takes time that was not
-//! asked for.
+//! [`MemoryHub`] joins servers in one process. It works with a paused clock, and delays nothing unless a test asks for it.
 //!
 //! ```
 //! use pondsocket::cluster::{Bus, BusEvent, BusSink, Publish, SinkLimits, Stop};
@@ -25,8 +24,7 @@
 //! # }
 //! ```
 //!
-//! A bus of your own is judged by [`bus_conformance!`](crate::bus_conformance), which makes one test of each of the
-//! [`cases`]:
+//! [`bus_conformance!`](crate::bus_conformance) tests a bus of your own with one test for each of the [`cases`]:
 //!
 //! ```ignore
 //! // tests/conformance.rs; the crate needs tokio with `macros` and `rt-multi-thread`.

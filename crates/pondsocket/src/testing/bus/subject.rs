@@ -1,33 +1,35 @@
+//! The bus under test.
+
 use std::sync::Arc;
 
 use crate::cluster::{BoxFuture, Bus};
 
-/// The implementation under test: an engine of its own, with as many nodes as a case needs.
+/// The bus under test: an engine of its own, with as many nodes as a case needs.
 pub trait Subject: Send + Sync {
-    /// The bus of one more node. All of one subject are joined with each other, and with none of another subject.
+    /// Makes the bus of one more node. The nodes of one subject receive each other's messages, and none of another subject.
     fn bus(&self) -> Arc<dyn Bus>;
 
-    /// Returns the means to break the engine, for the cases of the part `faults`.
+    /// Returns the control of the engine, for the cases of the part `faults`.
     fn breaker(&self) -> Option<&dyn Breaker> {
         None
     }
 }
 
-/// Takes the engine away from all nodes of a subject, and gives it back.
+/// Disconnects all nodes of a subject from the engine, and connects them again.
 pub trait Breaker: Send + Sync {
-    /// From the end of this on nothing is delivered.
+    /// Disconnects all nodes. When this completes, nothing is delivered any more.
     fn cut(&self) -> BoxFuture<'_, ()>;
 
-    /// From the end of this on nodes can connect again.
+    /// Restores the engine. When this completes, nodes can connect.
     fn restore(&self) -> BoxFuture<'_, ()>;
 }
 
-/// Makes a test of each case of the [suite](crate::testing::bus::cases) for a bus: `bus_conformance!(subject)`, where the
-/// expression makes a [`Subject`](crate::testing::bus::Subject) and is evaluated for each test. Behind it the optional parts
-/// are named that are to be judged too: `leases` if the bus has [`Leases`](crate::cluster::Leases), `faults` if the subject
-/// has a [`Breaker`](crate::testing::bus::Breaker).
+/// Defines a test for each case of the [conformance suite](crate::testing::bus::cases): `bus_conformance!(subject)`, where the
+/// expression makes a [`Subject`](crate::testing::bus::Subject) and is evaluated in each test. The optional parts follow it:
+/// `leases` if the bus has [`Leases`](crate::cluster::Leases), `faults` if the subject has a
+/// [`Breaker`](crate::testing::bus::Breaker).
 ///
-/// Tests run in real time, on two threads. Any wait has a deadline of 10 s.
+/// The tests run in real time, on two threads. Each wait has a deadline of 10 s.
 #[macro_export]
 macro_rules! bus_conformance {
     (@tests $subject:expr; $($case:ident)*) => {
@@ -40,66 +42,66 @@ macro_rules! bus_conformance {
     };
     (@part base $subject:expr) => {
         $crate::bus_conformance!(@tests $subject;
-            it_comes_up_first
-            interest_before_run_is_subscribed
-            interest_while_it_runs_is_subscribed
-            every_add_is_answered
-            adding_twice_is_adding_once
-            what_is_added_and_removed_at_once_is_not_wanted
-            removing_what_is_not_wanted_is_nothing
-            what_is_removed_stops
-            what_is_added_again_comes_again
-            what_is_removed_and_added_at_once_goes_on
-            many_small_changes_of_interest_are_one_interest
+            up_is_the_first_event
+            topics_added_before_run_are_subscribed
+            topics_added_while_running_are_subscribed
+            every_added_topic_is_confirmed
+            a_topic_added_twice_is_removed_once
+            a_topic_added_and_removed_in_one_call_is_not_subscribed
+            removing_an_unknown_topic_has_no_effect
+            a_removed_topic_stops_delivering
+            a_topic_added_again_delivers_again
+            a_topic_removed_and_added_at_once_stays_subscribed
+            a_thousand_single_changes_are_all_subscribed
             ten_thousand_topics_are_subscribed
-            bytes_arrive_as_they_are
-            a_big_message_arrives
-            what_is_too_big_is_not_sent_and_holds_up_nothing
-            names_are_exact
-            two_nodes_receive_the_same
+            payloads_arrive_unchanged
+            a_large_message_arrives
+            a_message_over_the_limit_is_refused_and_its_batch_is_sent
+            topic_names_are_exact
+            all_subscribers_receive_a_message
             one_publisher_keeps_its_order
-            the_order_is_that_of_the_calls
+            messages_keep_the_order_of_the_calls
             two_publishers_keep_their_orders
             many_tasks_keep_their_orders
-            a_dropped_future_takes_nothing_back
+            dropping_the_future_of_publish_cancels_nothing
             an_empty_batch_has_no_outcomes
             each_message_has_its_outcome
-            nobody_needs_to_listen
-            receivers_are_counted_if_at_all
-            an_echo_disturbs_nothing
-            who_comes_late_hears_what_comes_later
-            a_slow_node_is_told_what_it_missed
+            a_message_without_subscribers_is_sent
+            receivers_are_counted_once_per_node
+            own_messages_do_not_disturb_those_of_others
+            a_late_subscriber_receives_later_messages_only
+            a_slow_node_receives_a_gap_for_lost_messages
             before_run_nothing_is_sent
-            stop_ends_it_in_time
+            stop_ends_the_bus
             after_the_end_nothing_is_sent
-            dropping_it_ends_it
+            dropping_the_future_of_run_ends_the_bus
         );
     };
     (@part leases $subject:expr) => {
         $crate::bus_conformance!(@tests $subject;
-            a_later_life_has_a_larger_number
-            a_life_of_the_future_is_followed
-            lives_are_numbered_one_by_one
-            who_beats_is_alive
-            an_expired_lease_is_told_once
-            who_was_expired_is_told
-            beats_prolong_a_lease
-            who_says_bye_never_expires
-            after_bye_the_first_beat_is_a_first_one
-            two_lives_of_a_name_are_two_leases
-            names_of_nodes_are_exact
-            three_hundred_nodes_live
+            a_later_incarnation_is_larger
+            an_incarnation_from_the_future_is_exceeded
+            concurrent_incarnations_are_unique
+            a_renewed_lease_makes_its_node_alive
+            an_expired_lease_is_reported_once
+            an_expired_node_learns_that_it_had_expired
+            renewals_prolong_a_lease
+            a_released_lease_does_not_expire
+            a_lease_renewed_after_its_release_had_not_expired
+            two_incarnations_of_a_name_have_two_leases
+            node_names_are_exact
+            three_hundred_nodes_are_alive
         );
     };
     (@part faults $subject:expr) => {
         $crate::bus_conformance!(@tests $subject;
-            losing_the_engine_is_told
-            its_return_restores_the_interest
-            interest_while_it_is_away_is_subscribed_afterwards
-            what_is_removed_while_it_is_away_is_not_subscribed
-            while_it_is_away_nothing_is_sent
-            it_may_go_again_and_again
-            stop_ends_it_while_it_is_away
+            the_loss_of_the_engine_is_an_event
+            the_return_of_the_engine_restores_subscriptions
+            topics_added_without_an_engine_are_subscribed_later
+            topics_removed_without_an_engine_are_not_subscribed_later
+            without_an_engine_nothing_is_sent
+            each_return_of_the_engine_is_a_new_session
+            stop_ends_a_bus_without_an_engine
             without_an_engine_no_lease_is_confirmed
         );
     };

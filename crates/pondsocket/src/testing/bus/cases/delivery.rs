@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::{Node, Subject, deadline};
+use super::{Subject, TestNode, deadline};
 use crate::cluster::{BusEvent, GapCause, Lost, Publish, SinkLimits, Topic};
 
-/// Empty messages, all bytes, text that is none.
-pub async fn bytes_arrive_as_they_are(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["bytes"]).await;
+/// Payloads that are empty, that have all bytes, and that are no valid UTF-8.
+pub async fn payloads_arrive_unchanged(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["bytes"]).await;
     let all: Vec<u8> = (0..=255).collect();
     for data in [&b""[..], &all, b"\r\n$-1\r\n", b"{\"a\":1}", "\u{1f986} é".as_bytes(), b"\xff\xfe"] {
         node.publish("bytes", data.to_vec()).await;
@@ -15,9 +15,9 @@ pub async fn bytes_arrive_as_they_are(subject: &dyn Subject) {
     }
 }
 
-/// A message of a mebibyte, or the largest the bus takes.
-pub async fn a_big_message_arrives(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["big"]).await;
+/// A message of 1 MiB, or of the largest size that the bus allows.
+pub async fn a_large_message_arrives(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["big"]).await;
     let size = node.bus.caps().max_payload.unwrap_or(usize::MAX).min(1024 * 1024);
     let data: Vec<u8> = (0..size).map(|byte| (byte % 251) as u8).collect();
     node.publish("big", data.clone()).await;
@@ -26,8 +26,8 @@ pub async fn a_big_message_arrives(subject: &dyn Subject) {
     node.expect("big", b"behind it").await;
 }
 
-/// Topics are plain text: nothing in a name means anything, and similar names are different topics.
-pub async fn names_are_exact(subject: &dyn Subject) {
+/// Topics are plain text: names have no patterns or escapes, and similar names are different topics.
+pub async fn topic_names_are_exact(subject: &dyn Subject) {
     let names = [
         "*",
         "a*",
@@ -51,23 +51,24 @@ pub async fn names_are_exact(subject: &dyn Subject) {
         "{a}",
         "$-1\r\n",
     ];
-    let mut node = Node::listening(subject, names).await;
-    let publisher = Node::up(subject).await;
+    let mut node = TestNode::listening(subject, names).await;
+    let publisher = TestNode::up(subject).await;
     for name in names.iter().rev() {
         publisher.publish(name, *name).await;
         node.expect(name, name.as_bytes()).await;
     }
     for other in ["abc", "b", "pondsocket:v1:default:api/socket:/chat/1", "a.b", "\u{c9}"] {
-        publisher.publish(other, "for nobody").await;
+        publisher.publish(other, "no subscriber").await;
     }
     publisher.publish("a", "the next").await;
     node.expect("a", b"the next").await;
 }
 
-/// All who listen receive it.
-pub async fn two_nodes_receive_the_same(subject: &dyn Subject) {
-    let (mut ada, mut bob) = (Node::listening(subject, ["t"]).await, Node::listening(subject, ["t", "u"]).await);
-    let publisher = Node::up(subject).await;
+/// A message reaches every node that is subscribed to its topic.
+pub async fn all_subscribers_receive_a_message(subject: &dyn Subject) {
+    let (mut ada, mut bob) =
+        (TestNode::listening(subject, ["t"]).await, TestNode::listening(subject, ["t", "u"]).await);
+    let publisher = TestNode::up(subject).await;
     for data in ["1", "2", "3"] {
         publisher.publish("t", data).await;
     }
@@ -79,7 +80,7 @@ pub async fn two_nodes_receive_the_same(subject: &dyn Subject) {
 
 /// Five thousand messages in batches of all sizes arrive in their order.
 pub async fn one_publisher_keeps_its_order(subject: &dyn Subject) {
-    let (mut node, publisher) = (Node::listening(subject, ["ordered"]).await, Node::up(subject).await);
+    let (mut node, publisher) = (TestNode::listening(subject, ["ordered"]).await, TestNode::up(subject).await);
     let messages: Vec<_> = (0..5000).map(|number| Publish::new("ordered", number.to_string())).collect();
     let (mut rest, mut size) = (&messages[..], 1);
     while !rest.is_empty() {
@@ -92,10 +93,9 @@ pub async fn one_publisher_keeps_its_order(subject: &dyn Subject) {
     }
 }
 
-/// A node that publishes and listens, with another that does too: both hear each other in order, whatever they hear of
-/// themselves.
+/// Two nodes that publish and subscribe receive each other's messages in order, whether or not they receive their own.
 pub async fn two_publishers_keep_their_orders(subject: &dyn Subject) {
-    let (mut ada, mut bob) = (Node::listening(subject, ["t"]).await, Node::listening(subject, ["t"]).await);
+    let (mut ada, mut bob) = (TestNode::listening(subject, ["t"]).await, TestNode::listening(subject, ["t"]).await);
     for number in 0..200 {
         ada.publish("t", format!("ada {number}")).await;
         bob.publish("t", format!("bob {number}")).await;
@@ -108,11 +108,11 @@ pub async fn two_publishers_keep_their_orders(subject: &dyn Subject) {
 pub async fn many_tasks_keep_their_orders(subject: &dyn Subject) {
     const TASKS: usize = 8;
     const MESSAGES: usize = 200;
-    let mut node = Node::up(subject).await;
+    let mut node = TestNode::up(subject).await;
     let mut topics: Vec<Topic> = (0..TASKS).map(|task| format!("of {task}").into()).collect();
     topics.push("shared".into());
     node.subscribe(&topics).await;
-    let publisher = Node::up(subject).await;
+    let publisher = TestNode::up(subject).await;
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
             let bus = publisher.bus.clone();
@@ -140,8 +140,8 @@ pub async fn many_tasks_keep_their_orders(subject: &dyn Subject) {
 }
 
 /// A node that receives its own messages still receives those of all others, in order.
-pub async fn an_echo_disturbs_nothing(subject: &dyn Subject) {
-    let (mut ada, bob) = (Node::listening(subject, ["t"]).await, Node::up(subject).await);
+pub async fn own_messages_do_not_disturb_those_of_others(subject: &dyn Subject) {
+    let (mut ada, bob) = (TestNode::listening(subject, ["t"]).await, TestNode::up(subject).await);
     for number in 0..50 {
         ada.publish("t", format!("ada {number}")).await;
         bob.publish("t", format!("bob {number}")).await;
@@ -150,20 +150,20 @@ pub async fn an_echo_disturbs_nothing(subject: &dyn Subject) {
 }
 
 /// A message published before a subscription is not delivered to it, and a later one is.
-pub async fn who_comes_late_hears_what_comes_later(subject: &dyn Subject) {
-    let publisher = Node::up(subject).await;
+pub async fn a_late_subscriber_receives_later_messages_only(subject: &dyn Subject) {
+    let publisher = TestNode::up(subject).await;
     publisher.publish("t", "early").await;
-    let mut node = Node::listening(subject, ["t"]).await;
+    let mut node = TestNode::listening(subject, ["t"]).await;
     publisher.publish("t", "late").await;
     node.expect("t", b"late").await;
 }
 
-/// A node that does not read loses messages, and is told on which topic; what it got before is in order.
-pub async fn a_slow_node_is_told_what_it_missed(subject: &dyn Subject) {
-    let mut slow = Node::start(subject.bus(), SinkLimits::default().messages(20));
+/// A node that does not read loses messages, and receives a gap with their topic; the messages before the gap are in order.
+pub async fn a_slow_node_receives_a_gap_for_lost_messages(subject: &dyn Subject) {
+    let mut slow = TestNode::start(subject.bus(), SinkLimits::default().messages(20));
     slow.next_up().await;
     slow.subscribe(&["flood".into(), "calm".into()]).await;
-    let (publisher, mut witness) = (Node::up(subject).await, Node::listening(subject, ["flood"]).await);
+    let (publisher, mut witness) = (TestNode::up(subject).await, TestNode::listening(subject, ["flood"]).await);
     for number in 0..500 {
         publisher.publish("flood", number.to_string()).await;
         witness.expect("flood", number.to_string().as_bytes()).await;
@@ -192,17 +192,17 @@ pub async fn a_slow_node_is_told_what_it_missed(subject: &dyn Subject) {
         match slow.event().await {
             BusEvent::Message { topic, data } if topic.as_str() == "calm" => return assert_eq!(data, "after"),
             BusEvent::Message { .. } | BusEvent::Gap { .. } => {}
-            other => panic!("{other:?} instead of what came after the gap"),
+            other => panic!("{other:?} instead of a message after the gap"),
         }
     }
 }
 
-async fn expect_in_order(node: &mut Node, who: &str, messages: usize) {
+async fn expect_in_order(node: &mut TestNode, publisher: &str, messages: usize) {
     let mut next = 0;
     while next < messages {
         let (topic, data) = node.message().await;
         let text = String::from_utf8(data.to_vec()).expect("text");
-        if let Some(number) = text.strip_prefix(who) {
+        if let Some(number) = text.strip_prefix(publisher) {
             assert_eq!((topic.as_str(), number.trim()), ("t", &*next.to_string()));
             next += 1;
         }

@@ -1,4 +1,4 @@
-//! The engine goes, and comes back (C5).
+//! The loss of the engine, and its return (C5).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::subject::Breaker;
-use super::{DEADLINE, Node, Subject, deadline, soon};
+use super::{DEADLINE, Subject, TestNode, deadline, soon};
 use crate::cluster::{NodeId, Outcome};
 
 fn breaker(subject: &dyn Subject) -> &dyn Breaker {
     subject.breaker().expect("a subject that can be broken")
 }
 
-/// Losing the engine is reported as an event.
-pub async fn losing_the_engine_is_told(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["a"]).await;
+/// The loss of the engine is reported as `Down`.
+pub async fn the_loss_of_the_engine_is_an_event(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
 }
 
-/// The return of the engine restores all subscriptions, in a new session, without a call of the node.
-pub async fn its_return_restores_the_interest(subject: &dyn Subject) {
-    let (mut node, mut publisher) = (Node::listening(subject, ["a", "b"]).await, Node::up(subject).await);
+/// The return of the engine restores all subscriptions, in a new session and without a call by the node.
+pub async fn the_return_of_the_engine_restores_subscriptions(subject: &dyn Subject) {
+    let (mut node, mut publisher) = (TestNode::listening(subject, ["a", "b"]).await, TestNode::up(subject).await);
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
     publisher.next_down().await;
@@ -34,9 +34,9 @@ pub async fn its_return_restores_the_interest(subject: &dyn Subject) {
     node.expect("b", b"1").await;
 }
 
-/// A topic added while the engine is away is subscribed when it returns.
-pub async fn interest_while_it_is_away_is_subscribed_afterwards(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["a"]).await;
+/// A topic that is added while the engine is lost is subscribed when it returns.
+pub async fn topics_added_without_an_engine_are_subscribed_later(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
     node.bus.update_subscriptions(&["b".into()], &[]);
@@ -47,33 +47,32 @@ pub async fn interest_while_it_is_away_is_subscribed_afterwards(subject: &dyn Su
     node.expect("b", b"1").await;
 }
 
-/// A topic removed while the engine is away is not subscribed when it returns.
-pub async fn what_is_removed_while_it_is_away_is_not_subscribed(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["a", "b"]).await;
+/// A topic that is removed while the engine is lost is not subscribed when it returns.
+pub async fn topics_removed_without_an_engine_are_not_subscribed_later(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["a", "b"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
     node.bus.update_subscriptions(&[], &["b".into()]);
     soon("return", breaker(subject).restore()).await;
     node.next_up().await;
     node.subscribed(&["a".into()]).await;
-    node.publish("b", "for nobody").await;
+    node.publish("b", "no subscriber").await;
     node.publish("a", "1").await;
     node.expect("a", b"1").await;
 }
 
-/// A message published while the engine is away is not sent, neither then nor later. The outcome says so without
-/// waiting for the engine's return.
-pub async fn while_it_is_away_nothing_is_sent(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["a"]).await;
+/// A message that is published while the engine is lost is never sent. The outcome does not wait for the engine's return.
+pub async fn without_an_engine_nothing_is_sent(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
     let deadline = deadline();
-    // The first ones may be what shows a bus that the engine has gone.
+    // A bus may detect the loss only by the first messages that fail.
     for attempt in 0.. {
         match node.try_publish("a", format!("away {attempt}")).await {
             Outcome::NotSent(_) => break,
             Outcome::Unknown(_) => {
-                assert!(Instant::now() < deadline, "a bus that is down should know that nothing is sent")
+                assert!(Instant::now() < deadline, "the outcome stays unknown while the bus is down")
             }
             Outcome::Sent { .. } => panic!("sent without an engine"),
         }
@@ -85,9 +84,9 @@ pub async fn while_it_is_away_nothing_is_sent(subject: &dyn Subject) {
     node.expect("a", b"back").await;
 }
 
-/// It may go any number of times: each return is a session of its own.
-pub async fn it_may_go_again_and_again(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["a"]).await;
+/// Each return of the engine begins a session with another number.
+pub async fn each_return_of_the_engine_is_a_new_session(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["a"]).await;
     let mut sessions = HashSet::new();
     for round in 0..3 {
         soon("cut", breaker(subject).cut()).await;
@@ -101,18 +100,18 @@ pub async fn it_may_go_again_and_again(subject: &dyn Subject) {
     }
 }
 
-/// A bus that tries to connect can be stopped.
-pub async fn stop_ends_it_while_it_is_away(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["a"]).await;
+/// A bus that is trying to connect can be stopped.
+pub async fn stop_ends_a_bus_without_an_engine(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
     node.stop().await.expect("no error");
     while soon("end of the events", node.events.next()).await.is_some() {}
 }
 
-/// A beat without an engine fails, in time; after its return it is confirmed.
+/// A lease cannot be renewed without an engine, and the renewal fails in time; after the return it succeeds.
 pub async fn without_an_engine_no_lease_is_confirmed(subject: &dyn Subject) {
-    let mut node = Node::up(subject).await;
+    let mut node = TestNode::up(subject).await;
     let me = NodeId { name: "ada".into(), incarnation: 1 };
     let bus = node.bus.clone();
     let leases = bus.leases().expect("a bus with leases");

@@ -1,6 +1,6 @@
-//! The cases that every bus must pass, one function for each: see [`bus_conformance!`](crate::bus_conformance).
+//! The cases of the conformance suite, one function each: see [`bus_conformance!`](crate::bus_conformance).
 //!
-//! A case panics if the bus fails. The rules it checks are those of the [contract](crate::cluster#the-contract).
+//! A case panics if the bus breaks a rule of the [contract](crate::cluster#the-contract).
 
 mod delivery;
 mod faults;
@@ -16,5 +16,5 @@ pub use lifetime::*;
 pub use publishing::*;
 pub use subscriptions::*;
 
-use super::kit::{DEADLINE, Node, deadline, soon};
+use super::kit::{DEADLINE, TestNode, deadline, soon};
 use super::subject::Subject;

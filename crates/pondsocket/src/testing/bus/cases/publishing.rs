@@ -1,12 +1,12 @@
 //! Publishing: the outcomes of messages.
 
-use super::{Node, Subject, soon};
+use super::{Subject, TestNode, soon};
 use crate::cluster::{BusErrorKind, Outcome, Publish};
 
-/// A message larger than the bus takes is refused, and its neighbours in the batch are sent.
-pub async fn what_is_too_big_is_not_sent_and_holds_up_nothing(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["t"]).await;
-    // A bus without a limit has nothing to refuse.
+/// A message over the bus's size limit is refused, and the others of its batch are sent.
+pub async fn a_message_over_the_limit_is_refused_and_its_batch_is_sent(subject: &dyn Subject) {
+    let mut node = TestNode::listening(subject, ["t"]).await;
+    // A bus without a limit is given an empty message instead.
     let too_big = node.bus.caps().max_payload.map_or(0, |limit| limit + 1);
     let batch = vec![Publish::new("t", "before"), Publish::new("t", vec![b'x'; too_big]), Publish::new("t", "behind")];
     let outcomes = soon("outcomes", node.bus.publish(batch)).await;
@@ -20,9 +20,9 @@ pub async fn what_is_too_big_is_not_sent_and_holds_up_nothing(subject: &dyn Subj
     node.expect("t", b"behind").await;
 }
 
-/// The order is that of the calls of `publish`, not of the waiting for their outcomes.
-pub async fn the_order_is_that_of_the_calls(subject: &dyn Subject) {
-    let (mut node, publisher) = (Node::listening(subject, ["t"]).await, Node::up(subject).await);
+/// Messages keep the order of the calls of `publish`, in whatever order the outcomes are awaited.
+pub async fn messages_keep_the_order_of_the_calls(subject: &dyn Subject) {
+    let (mut node, publisher) = (TestNode::listening(subject, ["t"]).await, TestNode::up(subject).await);
     let call = |number: usize| publisher.bus.publish(vec![Publish::new("t", number.to_string())]);
     let mut calls: Vec<_> = (0..100).map(call).collect();
     calls.reverse();
@@ -34,9 +34,9 @@ pub async fn the_order_is_that_of_the_calls(subject: &dyn Subject) {
     }
 }
 
-/// Dropping the future of `publish` does not take the messages back.
-pub async fn a_dropped_future_takes_nothing_back(subject: &dyn Subject) {
-    let (mut node, publisher) = (Node::listening(subject, ["t"]).await, Node::up(subject).await);
+/// Dropping the future of `publish` does not cancel the messages.
+pub async fn dropping_the_future_of_publish_cancels_nothing(subject: &dyn Subject) {
+    let (mut node, publisher) = (TestNode::listening(subject, ["t"]).await, TestNode::up(subject).await);
     drop(publisher.bus.publish(vec![Publish::new("t", "1"), Publish::new("t", "2")]));
     publisher.publish("t", "3").await;
     for data in ["1", "2", "3"] {
@@ -44,15 +44,15 @@ pub async fn a_dropped_future_takes_nothing_back(subject: &dyn Subject) {
     }
 }
 
-/// No messages, no outcomes, and no waiting.
+/// An empty batch has no outcomes, and does not wait.
 pub async fn an_empty_batch_has_no_outcomes(subject: &dyn Subject) {
-    let node = Node::up(subject).await;
+    let node = TestNode::up(subject).await;
     assert_eq!(soon("outcomes", node.bus.publish(Vec::new())).await, []);
 }
 
-/// As many outcomes as messages, also of a batch that is larger than what a bus sends at once.
+/// Each message has an outcome, also in a batch that is larger than a bus sends at once.
 pub async fn each_message_has_its_outcome(subject: &dyn Subject) {
-    let mut node = Node::listening(subject, ["t"]).await;
+    let mut node = TestNode::listening(subject, ["t"]).await;
     for count in [1, 2, 127, 128, 129, 1000] {
         let batch = (0..count).map(|number| Publish::new("t", format!("{count}/{number}"))).collect();
         let outcomes = soon("outcomes", node.bus.publish(batch)).await;
@@ -65,16 +65,16 @@ pub async fn each_message_has_its_outcome(subject: &dyn Subject) {
 }
 
 /// A message to a topic without subscribers counts as sent.
-pub async fn nobody_needs_to_listen(subject: &dyn Subject) {
-    let node = Node::up(subject).await;
-    let receivers = node.publish("nobody", "1").await;
+pub async fn a_message_without_subscribers_is_sent(subject: &dyn Subject) {
+    let node = TestNode::up(subject).await;
+    let receivers = node.publish("unsubscribed", "1").await;
     assert!(receivers.is_none_or(|count| count == 0), "{receivers:?} receivers");
 }
 
 /// A bus that counts receivers counts each node once.
-pub async fn receivers_are_counted_if_at_all(subject: &dyn Subject) {
-    let _ada = Node::listening(subject, ["t", "u"]).await;
-    let bob = Node::listening(subject, ["t"]).await;
+pub async fn receivers_are_counted_once_per_node(subject: &dyn Subject) {
+    let _ada = TestNode::listening(subject, ["t", "u"]).await;
+    let bob = TestNode::listening(subject, ["t"]).await;
     for (topic, expected) in [("t", 2), ("u", 1), ("v", 0)] {
         let receivers = bob.publish(topic, "1").await;
         assert!(receivers.is_none_or(|count| count == expected), "{receivers:?} receivers of `{topic}`");
