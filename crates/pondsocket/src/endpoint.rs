@@ -17,12 +17,13 @@ use crate::channel::evictions::Evictions;
 use crate::cluster::node::Node;
 use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason};
 use crate::delivery::{Delivery, Remote};
+use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::hub::Hub;
 use crate::engine::ids;
 use crate::engine::live::{LiveChannel, Pacing};
-use crate::engine::outbox::{Bounds, Closure, OutboxLimits, Phase};
-use crate::engine::pace;
+use crate::engine::outbox::{Bounds, OutboxLimits};
+use crate::engine::pace::PacingLimits;
 use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall, OrPanic, Result, encoding};
@@ -131,7 +132,7 @@ impl EndpointSettings {
             frames: options.send_channel_buffer,
             bytes: options.outbox_bytes,
             policy: options.slow_client,
-            pace: pace::Terms { wait: options.pacing_wait, rate: options.pacing_rate },
+            pacing: PacingLimits { wait: options.pacing_wait, rate: options.pacing_rate },
         };
         let outboxes = Arc::new(OutboxLimits { bounds, memory: Arc::clone(memory) });
         Ok(EndpointSettings { origins: Origins::new(&options)?, outboxes, options })
@@ -256,7 +257,7 @@ impl Endpoint {
     /// All connections of this endpoint on this node.
     pub fn connections(&self) -> Vec<Connection> {
         let handles = self.0.handles().into_iter();
-        handles.filter(|handle| handle.phase() == Phase::Open).map(Connection).collect()
+        handles.filter(|handle| handle.is_open()).map(Connection).collect()
     }
 
     /// The connection with this id, if it is on this node.
@@ -306,7 +307,7 @@ impl Connection {
 
     /// Closes it with close code 1000: its memberships end at once. What was sent to it before reaches it, if it reads.
     pub fn disconnect(&self) {
-        self.0.end(disconnected("disconnected by the server"));
+        self.0.close(Close::Graceful(disconnected("disconnected by the server")));
     }
 }
 
@@ -425,7 +426,7 @@ impl EndpointInner {
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {
-        self.connections.lock().get(&id).filter(|handle| handle.phase() == Phase::Open).cloned()
+        self.connections.lock().get(&id).filter(|handle| handle.is_open()).cloned()
     }
 
     pub(crate) fn register(&self, handle: &Arc<ConnectionHandle>) {

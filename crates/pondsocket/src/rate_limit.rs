@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::context::{ConnectionContext, EventContext, JoinContext};
+use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
-use crate::engine::outbox::Closure;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::handler::{BoxFuture, Context};
@@ -217,7 +217,8 @@ fn count(observer: &Observer) {
 }
 
 fn close(handle: &ConnectionHandle) {
-    handle.end(Closure { code: 1008, text: "rate limit exceeded".into(), reason: CloseReason::RateLimit });
+    let closure = Closure { code: 1008, text: "rate limit exceeded".into(), reason: CloseReason::RateLimit };
+    handle.close(Close::Graceful(closure));
 }
 
 fn key_of(handle: &ConnectionHandle, subject: Subject) -> String {

@@ -8,7 +8,7 @@ use std::thread;
 use bytes::{Bytes, BytesMut};
 use pondsocket_proto::ws::{self, Deflater, Opcode};
 
-use crate::engine::outbox::Closure;
+use crate::engine::closing::Closure;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::limits::memory::{Charge, Memory};

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use self::error::{LookupError, MemberError};
 use crate::delivery::Delivery;
 use crate::endpoint::{BroadcastSource, EndpointInner, disconnected};
+use crate::engine::closing::Close;
 use crate::error::{InCall, Result, encoding};
 use crate::json::decode;
 use crate::json::received::{Received, ReceivedRef};
@@ -306,7 +307,7 @@ impl Channel {
         let connections: Vec<_> = live.read(|channel| channel.local_members().connections().collect());
         for connection in connections {
             if let Some(handle) = self.endpoint.connection(connection) {
-                handle.end(disconnected("the channel was closed"));
+                handle.close(Close::Graceful(disconnected("the channel was closed")));
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::context::Connected;
 use crate::edge::connection::{ConnectionTask, Permits, Transport};
 use crate::endpoint::EndpointInner;
 use crate::engine::framing::Framing;
-use crate::engine::handle::{ConnectionHandle, Identity, Terms};
+use crate::engine::handle::{ConnectionHandle, HandleOptions, Identity};
 use crate::engine::ids;
 use crate::engine::outbox::Writer;
 
@@ -30,8 +30,10 @@ impl AcceptedConnection {
     ) -> LinkedConnection {
         let AcceptedConnection { identity, connected, permits } = self;
         let settings = endpoint.settings();
-        let terms = Terms { framing, outboxes: Arc::clone(&settings.outboxes), max_assigns: settings.max_assigns_size };
-        let handle = ConnectionHandle::new(identity, Arc::clone(&endpoint.observer), terms, connected.assigns, writer);
+        let options =
+            HandleOptions { framing, limits: Arc::clone(&settings.outboxes), max_assigns: settings.max_assigns_size };
+        let handle =
+            ConnectionHandle::new(identity, Arc::clone(&endpoint.observer), options, connected.assigns, writer);
         LinkedConnection { handle, endpoint: Arc::clone(endpoint), replies: connected.replies, permits }
     }
 }

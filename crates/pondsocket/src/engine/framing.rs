@@ -71,6 +71,20 @@ impl Framing {
         Some(out)
     }
 
+    /// The last frame to a peer that has closed with this code: it repeats the code. 1005 stands for a close frame without
+    /// one and is never sent (RFC 6455 section 7.4.1), so an empty frame answers that.
+    pub(crate) fn close_answer(self, code: u16) -> Option<Vec<u8>> {
+        match (self, code) {
+            (Framing::Events, _) => None,
+            (Framing::Plain | Framing::Deflate { .. }, 1005) => {
+                let mut out = Vec::new();
+                ws::encode(Opcode::Close, &[], &mut out);
+                Some(out)
+            }
+            (Framing::Plain | Framing::Deflate { .. }, code) => self.close(code, ""),
+        }
+    }
+
     /// The length of the frame that `bytes` begins with: we made it, so it is well formed.
     pub(crate) fn frame_len(self, bytes: &[u8]) -> usize {
         match self {

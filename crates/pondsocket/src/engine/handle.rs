@@ -14,9 +14,10 @@ use pondsocket_proto::wire::Json;
 use pondsocket_proto::ws::{self, Opcode};
 use tokio::time::Instant;
 
+use crate::engine::closing::{Close, Closure, ConnectionState};
 use crate::engine::framing::Framing;
 use crate::engine::live::{Reached, Recipient};
-use crate::engine::outbox::{Bounds, Closure, Lag, Outbox, OutboxLimits, Phase, Pushed, Wait, Writer};
+use crate::engine::outbox::{Bounds, Lag, Outbox, OutboxLimits, Pushed, RoomWait, Writer};
 use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::counted;
@@ -29,8 +30,8 @@ pub(crate) struct ConnectionHandle {
     pub(crate) identity: Identity,
     pub(crate) observer: Arc<Observer>,
     framing: Framing,
-    /// Of its endpoint.
-    shared: Arc<OutboxLimits>,
+    /// Those of its endpoint.
+    limits: Arc<OutboxLimits>,
     max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
@@ -48,9 +49,9 @@ pub(crate) struct Identity {
 
 /// The framing and the limits of a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct HandleOptions {
     pub(crate) framing: Framing,
-    pub(crate) outboxes: Arc<OutboxLimits>,
+    pub(crate) limits: Arc<OutboxLimits>,
     pub(crate) max_assigns: usize,
 }
 
@@ -58,13 +59,13 @@ impl ConnectionHandle {
     pub(crate) fn new(
         identity: Identity,
         observer: Arc<Observer>,
-        Terms { framing, outboxes: shared, max_assigns }: Terms,
+        HandleOptions { framing, limits, max_assigns }: HandleOptions,
         assigns: Assigns,
         writer: Writer,
     ) -> Arc<ConnectionHandle> {
-        let outbox = Mutex::new(Outbox::new(writer, framing, shared.bounds.pace, Instant::now()));
+        let outbox = Mutex::new(Outbox::new(writer, framing, limits.bounds, Instant::now()));
         let (assigns, congested) = (Mutex::new(assigns), AtomicBool::new(false));
-        Arc::new(ConnectionHandle { identity, observer, framing, shared, max_assigns, assigns, outbox, congested })
+        Arc::new(ConnectionHandle { identity, observer, framing, limits, max_assigns, assigns, outbox, congested })
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -114,12 +115,12 @@ impl ConnectionHandle {
         self.queue_text(text)();
     }
 
-    /// The same, but for what follows from it, which must not be done under a lock: it is given back.
+    /// The same, but for what follows from it, which must not be done under a channel's lock: it is given back.
     fn queue_text(&self, text: &[u8]) -> impl FnOnce() {
-        let frame = counted(&self.shared.memory, self.framing.frame(text));
+        let frame = counted(&self.limits.memory, self.framing.frame(text));
         let bytes = frame.len();
-        let pushed = self.push(|outbox, bounds| Ok(outbox.send(frame, bounds, Instant::now)));
-        move || self.follow(pushed, 1, bytes)
+        let effects = self.push(|outbox, bounds| Ok(outbox.send(frame, bounds, Instant::now)));
+        move || self.apply(effects, 1, bytes)
     }
 
     /// Answers a ping of a WebSocket.
@@ -129,40 +130,42 @@ impl ConnectionHandle {
         self.send_control(frame);
     }
 
-    /// Queues what tells the client, and all between here and there, that the connection lives.
-    pub(crate) fn keep_alive(&self) {
+    /// Queues a frame that tells the client, and all between here and there, that the connection lives.
+    pub(crate) fn send_keep_alive(&self) {
         self.send_control(self.framing.keep_alive());
     }
 
     fn send_control(&self, frame: Vec<u8>) {
-        let pushed = self.push(|outbox, bounds| Ok(outbox.send(frame.into(), bounds, Instant::now)));
-        self.follow(pushed, 0, 0);
+        let effects = self.push(|outbox, bounds| Ok(outbox.send(frame.into(), bounds, Instant::now)));
+        self.apply(effects, 0, 0);
     }
 
     /// Pushes into the outbox, and says whom to wake then.
-    fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> Followed {
+    fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> PushEffects {
         let mut outbox = self.outbox.lock();
-        let pushed = push(&mut outbox, self.shared.bounds);
+        let pushed = push(&mut outbox, self.limits.bounds);
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
-        let (task, deliveries) = (outbox.waker.clone().filter(|_| wake), outbox.relieved(self.shared.bounds));
-        self.look_at(&mut outbox);
-        Followed { pushed, task, deliveries }
+        let (task, deliveries) = (outbox.waker.clone().filter(|_| wake), outbox.take_relieved(self.limits.bounds));
+        self.report(&mut outbox);
+        PushEffects { pushed, task, deliveries }
     }
 
-    /// Under the outbox's lock, after each change of what waits.
-    fn look_at(&self, outbox: &mut Outbox) {
-        outbox.report(&self.shared.memory);
-        self.congested.store(outbox.is_congested(self.shared.bounds), Ordering::Relaxed);
+    /// Reports what waits to the server's counter and to the connection's task. Under the outbox's lock, after each change
+    /// of that: out of order, an older report could be the last one.
+    fn report(&self, outbox: &mut Outbox) {
+        outbox.report(&self.limits.memory);
+        self.congested.store(outbox.is_congested(self.limits.bounds), Ordering::Relaxed);
     }
 
-    /// Returns `true` if so much waits for the client that it should not be read. Only the connection's task need see
-    /// the truth, which is the one that reads and the one that makes most of what waits.
+    /// Returns `true` if so much waits for the client that it should not be read. Only the connection's task has to see
+    /// the latest value, and it makes most of what waits itself: hence no lock, and no ordering.
     pub(crate) fn is_congested(&self) -> bool {
         self.congested.load(Ordering::Relaxed)
     }
 
-    /// Does what follows from a push of so many messages and bytes: under a lock nobody is woken and nothing counted.
-    fn follow(&self, Followed { pushed, task, deliveries }: Followed, messages: usize, bytes: usize) {
+    /// Does what follows from a push of so many messages and bytes: wakers and metrics may run any code, and so must not run
+    /// under a lock.
+    fn apply(&self, PushEffects { pushed, task, deliveries }: PushEffects, messages: usize, bytes: usize) {
         task.into_iter().chain(deliveries).for_each(Waker::wake);
         match pushed {
             Ok(pushed) => {
@@ -173,7 +176,7 @@ impl ConnectionHandle {
                     self.count_pushed(pushed, messages, bytes);
                 }
             }
-            Err(closure) => self.give_up(closure),
+            Err(closure) => self.close(Close::Immediate(closure)),
         }
     }
 
@@ -194,84 +197,70 @@ impl ConnectionHandle {
         }
     }
 
-    /// Ends the connection: its memberships first, and behind everything that its channels have for it a close frame.
-    pub(crate) fn end(&self, closure: Closure) {
-        self.wake_if(|outbox| outbox.begin_end(closure));
+    /// Ends the connection, if it has not ended in another way (see [`closing`](crate::engine::closing)).
+    pub(crate) fn close(&self, close: Close) {
+        if let Close::Immediate(Closure { code, reason, .. }) = &close {
+            let (connection, user) = (self.id(), self.user());
+            tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, "given up");
+        }
+        self.change(|outbox| outbox.close(close));
     }
 
-    /// Ends the connection with a close frame at once, behind what is queued: there is nothing more to say to it.
-    pub(crate) fn close(&self, closure: Closure) {
-        let frame = self.framing.close(closure.code, &closure.text);
-        self.wake_if(|outbox| {
-            outbox.blame(closure);
-            outbox.close(frame)
-        });
-    }
-
-    /// Ends the connection with a close frame in place of what is queued: the client does not read it anyway.
-    pub(crate) fn give_up(&self, closure: Closure) {
-        let (connection, user, Closure { code, reason, .. }) = (self.id(), self.user(), &closure);
-        tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, "given up");
-        self.wake_if(|outbox| outbox.give_up(closure));
-    }
-
-    /// Ends the connection without another word, and its handlers with it.
-    pub(crate) fn cut(&self) {
-        self.wake_if(Outbox::cut);
-    }
-
-    /// Somebody who may have had something for this connection has nothing more.
-    pub(crate) fn receive_flush_marker(&self) {
-        self.wake_if(Outbox::receive_flush_marker);
-    }
-
-    /// A channel that has something for this connection, which is not in it any more, will say farewell.
+    /// A channel has something for this connection, which is not in it any more: a flush marker will follow.
     pub(crate) fn expect_flush_marker(&self) {
         self.outbox.lock().expect_flush_marker();
     }
 
-    /// Answers a close frame, after what is queued. An empty answer to an empty question (RFC 6455 section 5.5.1).
-    pub(crate) fn answer_close(&self, closure: Closure) {
-        let mut frame = Vec::new();
-        match closure.code {
-            1005 => frame.extend_from_slice(&[0x88, 0]),
-            code => ws::encode_close(code, "", &mut frame),
-        }
-        self.wake_if(|outbox| {
-            outbox.blame(closure);
-            outbox.close(Some(frame));
-            // It is the connection's task that answers.
-            false
-        });
+    /// A channel, or the connection's task, has nothing more for this connection.
+    pub(crate) fn receive_flush_marker(&self) {
+        self.change(Outbox::receive_flush_marker);
     }
 
-    /// Unlocks before it wakes: the woken would wait for the lock.
-    fn wake_if(&self, change: impl FnOnce(&mut Outbox) -> bool) {
+    /// The connection's task has sent everything: shuts down our side, if the peer broke the protocol.
+    pub(crate) fn linger(&self) {
+        let writer = self.outbox.lock().linger();
+        // A TCP peer learns by the drop that nothing more comes. It is a system call, and so not under the lock.
+        drop(writer);
+    }
+
+    /// The connection's task has closed the transport, for this reason if there is none yet. Returns the reason that counts,
+    /// the first time.
+    pub(crate) fn disconnect(&self, closure: Closure) -> Option<Closure> {
+        let mut outbox = self.outbox.lock();
+        let body = outbox.notify_body().and_then(|(body, _)| body);
+        let (writer, closure) = outbox.disconnect(closure);
+        let deliveries = outbox.take_relieved(self.limits.bounds);
+        self.report(&mut outbox);
+        drop(outbox);
+        drop(writer);
+        body.into_iter().chain(deliveries).for_each(Waker::wake);
+        closure
+    }
+
+    /// A copy of the connection's state.
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.outbox.lock().state()
+    }
+
+    /// Returns `true` if nothing has ended the connection.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().is_open()
+    }
+
+    /// Lets the connection's task look around.
+    pub(crate) fn wake(&self) {
+        self.change(|_| true);
+    }
+
+    /// Changes the outbox, and wakes the connection's task if the change asks for it. Unlocks first: the woken would wait
+    /// for the lock.
+    fn change(&self, change: impl FnOnce(&mut Outbox) -> bool) {
         let mut outbox = self.outbox.lock();
         let task = if change(&mut outbox) { outbox.waker.clone() } else { None };
-        let deliveries = outbox.relieved(self.shared.bounds);
-        self.look_at(&mut outbox);
+        let deliveries = outbox.take_relieved(self.limits.bounds);
+        self.report(&mut outbox);
         drop(outbox);
         task.into_iter().chain(deliveries).for_each(Waker::wake);
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        self.outbox.lock().phase()
-    }
-
-    /// Returns `true` if everything is to be given up.
-    pub(crate) fn was_cut(&self) -> bool {
-        self.outbox.lock().was_cut()
-    }
-
-    /// The reason of its end, once that is known.
-    pub(crate) fn closure(&self) -> Option<Closure> {
-        self.outbox.lock().closure().cloned()
-    }
-
-    /// Notes why it ends, unless that is known.
-    pub(crate) fn blame(&self, closure: Closure) {
-        self.outbox.lock().blame(closure);
     }
 
     /// Returns how many bytes wait for a client for which nobody waits any longer, because it takes too little.
@@ -300,7 +289,7 @@ impl ConnectionHandle {
 
     /// The lag of the client, if more waits for it than may for long.
     pub(crate) fn lag(&self) -> Option<Lag> {
-        self.outbox.lock().lag(self.shared.bounds)
+        self.outbox.lock().lag(self.limits.bounds)
     }
 
     /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task
@@ -323,7 +312,7 @@ impl ConnectionHandle {
                     _ => Poll::Ready(Ok(())),
                 };
             }
-            if let Some((body, took)) = outbox.offer() {
+            if let Some((body, took)) = outbox.notify_body() {
                 drop(outbox);
                 *wrote |= took;
                 body.into_iter().for_each(Waker::wake);
@@ -348,10 +337,10 @@ impl ConnectionHandle {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            outbox.advance(written, self.shared.bounds, Instant::now());
+            outbox.advance(written, self.limits.bounds, Instant::now());
             *wrote = true;
-            let deliveries = outbox.relieved(self.shared.bounds);
-            self.look_at(&mut outbox);
+            let deliveries = outbox.take_relieved(self.limits.bounds);
+            self.report(&mut outbox);
             drop(outbox);
             deliveries.into_iter().for_each(Waker::wake);
         }
@@ -360,39 +349,21 @@ impl ConnectionHandle {
     /// Takes bytes of what is queued, for the body of an HTTP answer. `None` once nothing more comes.
     pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut outbox = self.outbox.lock();
-        let (taken, look) = outbox.take(cx.waker(), self.shared.bounds, Instant::now());
+        let (taken, look) = outbox.take(cx.waker(), self.limits.bounds, Instant::now());
         let task = outbox.waker.clone().filter(|_| look);
-        let deliveries = outbox.relieved(self.shared.bounds);
-        self.look_at(&mut outbox);
+        let deliveries = outbox.take_relieved(self.limits.bounds);
+        self.report(&mut outbox);
         drop(outbox);
         task.into_iter().chain(deliveries).for_each(Waker::wake);
         taken
     }
-
-    /// Lets the connection's task look around.
-    pub(crate) fn wake(&self) {
-        self.wake_if(|_| true);
-    }
-
-    /// Nothing more will be sent, and the peer can know.
-    pub(crate) fn hang_up(&self) {
-        let mut outbox = self.outbox.lock();
-        let body = outbox.offer().and_then(|(body, _)| body);
-        let writer = outbox.end();
-        let deliveries = outbox.relieved(self.shared.bounds);
-        self.look_at(&mut outbox);
-        drop(outbox);
-        // A TCP peer learns it from that.
-        drop(writer);
-        body.into_iter().chain(deliveries).for_each(Waker::wake);
-    }
 }
 
 /// The outcome of a push into the outbox, and the tasks to be woken.
-struct Followed {
+struct PushEffects {
     pushed: Result<Pushed, Closure>,
     task: Option<Waker>,
-    /// Those who need not wait for room any more.
+    /// The deliveries that need not wait for room any more.
     deliveries: Vec<Waker>,
 }
 
@@ -406,18 +377,18 @@ impl Recipient for Arc<ConnectionHandle> {
     }
 
     fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) -> Reached {
-        let followed = self.push(|outbox, bounds| outbox.deliver(channel, runs, bounds, Instant::now));
-        let is_behind = matches!(followed.pushed, Ok(Pushed { behind: true, .. }));
+        let effects = self.push(|outbox, bounds| outbox.deliver(channel, runs, bounds, Instant::now));
+        let is_behind = matches!(effects.pushed, Ok(Pushed { behind: true, .. }));
         let messages = runs.iter().map(|run| run.frames as usize).sum();
         let bytes = runs.iter().map(|run| run.range.len()).sum();
-        self.follow(followed, messages, bytes);
+        self.apply(effects, messages, bytes);
         if is_behind { Reached::Behind } else { Reached::Done }
     }
 
-    fn wait(&self, waker: &Waker, until: Instant) -> Wait {
+    fn wait(&self, waker: &Waker, until: Instant) -> RoomWait {
         let mut outbox = self.outbox.lock();
         let was_left_behind = outbox.is_left_behind();
-        let wait = outbox.wait(waker, self.shared.bounds, until, Instant::now());
+        let wait = outbox.wait(waker, self.limits.bounds, until, Instant::now());
         let is_news = outbox.is_left_behind() && !was_left_behind;
         let task = outbox.waker.clone().filter(|_| is_news);
         drop(outbox);

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::engine::framing::Framing;
 use crate::engine::hub::Hub;
 use crate::engine::ids;
-use crate::engine::outbox::Wait;
+use crate::engine::outbox::RoomWait;
 use crate::engine::pace::Allowance;
 use crate::engine::sync::Mutex;
 use crate::engine::timer::{Alarm, SharedTimer};
@@ -53,7 +53,7 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     /// Takes framed messages of a channel, now, unless it is behind and will catch up. It must not wait.
     fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) -> Reached;
     /// Waits until a recipient that is behind has room, but no longer than this.
-    fn wait(&self, waker: &Waker, until: Instant) -> Wait;
+    fn wait(&self, waker: &Waker, until: Instant) -> RoomWait;
     /// Takes one message that is not framed yet. It may be called under the channel's lock: what must not be done there
     /// is what it gives.
     fn send(&self, text: &[u8]) -> impl FnOnce();
@@ -369,13 +369,13 @@ impl<L: Rules> LiveChannel<L> {
         let until = begun + self.core.lock().allowance.wait(begun);
         let mut alarm = Alarm::default();
         let wait = poll_fn(|cx| match to.wait(cx.waker(), until) {
-            Wait::Until(deadline) => {
+            RoomWait::Until(deadline) => {
                 alarm.set(self.timer.get(), deadline, cx.waker());
                 Poll::Pending
             }
-            wait @ (Wait::Room | Wait::InVain) => Poll::Ready(wait),
+            wait @ (RoomWait::Room | RoomWait::TimedOut) => Poll::Ready(wait),
         });
-        if wait.await == Wait::InVain {
+        if wait.await == RoomWait::TimedOut {
             let now = Instant::now();
             self.core.lock().allowance.spend(now - begun, now);
         }

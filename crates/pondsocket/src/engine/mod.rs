@@ -1,6 +1,7 @@
 //! Delivery: who receives what, in which order, and what waits for whom. Nothing here runs the application's code, but
 //! for its metrics.
 
+pub(crate) mod closing;
 pub(crate) mod framing;
 pub(crate) mod handle;
 pub(crate) mod hub;

@@ -15,14 +15,14 @@ use tokio::time::Instant;
 
 /// The conditions on which others wait for a member.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct PacingLimits {
     /// The time for which it may take nothing, if it had taken enough before.
     pub(crate) wait: Duration,
     /// The bytes that pay for one second.
     pub(crate) rate: usize,
 }
 
-impl Terms {
+impl PacingLimits {
     /// For how long others wait for whoever has taken so many bytes.
     fn worth(self, bytes: usize) -> Duration {
         let nanos = (bytes as u128 * 1_000_000_000 / self.rate.max(1) as u128).min(self.wait.as_nanos());
@@ -42,7 +42,7 @@ pub(crate) struct Credit {
 }
 
 impl Credit {
-    pub(crate) fn new(terms: Terms, now: Instant) -> Credit {
+    pub(crate) fn new(terms: PacingLimits, now: Instant) -> Credit {
         Credit { left: terms.wait, at: now, left_behind: false }
     }
 
@@ -57,12 +57,12 @@ impl Credit {
     }
 
     /// It has taken so many bytes at once, while nothing waited.
-    pub(crate) fn earn(&mut self, bytes: usize, terms: Terms) {
+    pub(crate) fn earn(&mut self, bytes: usize, terms: PacingLimits) {
         self.left = (self.left + terms.worth(bytes)).min(terms.wait);
     }
 
     /// It has taken so many bytes of what waited.
-    pub(crate) fn take(&mut self, bytes: usize, terms: Terms, now: Instant) {
+    pub(crate) fn take(&mut self, bytes: usize, terms: PacingLimits, now: Instant) {
         self.left = self.left_at(now);
         self.at = now;
         self.earn(bytes, terms);
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    const TERMS: Terms = Terms { wait: Duration::from_secs(2), rate: 1000 };
+    const TERMS: PacingLimits = PacingLimits { wait: Duration::from_secs(2), rate: 1000 };
 
     fn millis(count: u64) -> Duration {
         Duration::from_millis(count)

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 use crate::engine::handle::ConnectionHandle;
-use crate::engine::outbox::Phase;
 use crate::engine::sync::Mutex;
 use crate::limits::gauge::{Gauge, Permit};
 use crate::limits::memory::Charge;
@@ -127,7 +126,7 @@ impl Streams {
     /// The stream with this secret, if its client is still listened to.
     pub(crate) fn find(&self, secret: Secret) -> Option<Arc<Stream>> {
         let stream = self.0.lock().get(&secret).cloned();
-        stream.filter(|stream| !stream.has_gone() && stream.handle.phase() == Phase::Open)
+        stream.filter(|stream| !stream.has_gone() && stream.handle.is_open())
     }
 }
 

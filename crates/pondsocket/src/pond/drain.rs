@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::engine::outbox::Closure;
+use crate::engine::closing::Closure;
 use crate::limits::gauge::{Gauge, Permit};
 
 /// Shared by all who let somebody in, or have something to finish.

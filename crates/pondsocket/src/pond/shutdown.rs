@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
-use crate::engine::outbox::Closure;
 use crate::metrics::CloseReason;
 use crate::pond::PondSocket;
 use crate::pond::nodes::GOODBYE;
@@ -128,7 +128,7 @@ impl PondSocket {
         if finished.await.is_err() {
             (cut, abandoned) = (drain.connections.count(), drain.handlers.count());
             drain.give_up();
-            self.handles().iter().for_each(|handle| handle.cut());
+            self.handles().iter().for_each(|handle| handle.close(Close::Abort));
             // Those who are cut need no more than their turn.
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
         }
@@ -156,7 +156,7 @@ impl PondSocket {
             if number > 0 && timeout_at(start + step * number, self.common.drain.connections.empty()).await.is_ok() {
                 return;
             }
-            part.iter().for_each(|handle| handle.end(closure.clone()));
+            part.iter().for_each(|handle| handle.close(Close::Graceful(closure.clone())));
         }
     }
 

@@ -18,7 +18,6 @@ use serde::Serialize;
 use crate::cluster::node::Node;
 use crate::endpoint::{EndpointInner, Live};
 use crate::engine::handle::ConnectionHandle;
-use crate::engine::outbox::Phase;
 use crate::limits::memory::Memory;
 use crate::pond::PondSocket;
 
@@ -155,7 +154,7 @@ fn of_node(node: &Node) -> ClusterSnapshot {
 
 fn of_endpoint(endpoint: &EndpointInner) -> EndpointSnapshot {
     let handles = endpoint.handles();
-    let closing = handles.iter().filter(|handle| handle.phase() != Phase::Open).count();
+    let closing = handles.iter().filter(|handle| !handle.is_open()).count();
     let mut slow: Vec<_> =
         handles.iter().map(|handle| (handle.depth(), handle)).filter(|((_, bytes), _)| *bytes > 0).collect();
     let waiting_messages = slow.iter().map(|((messages, _), _)| messages).sum();

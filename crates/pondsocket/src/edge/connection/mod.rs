@@ -3,18 +3,10 @@
 //! The task reads, polls its own running handlers and writes what others could not write at once. While
 //! nothing happens it holds no buffer, no timer of its own and no channel.
 //!
-//! ```text
-//!  Open --(our close frame is queued, or the peer's has come)--> Closing --(both are through)--> Gone
-//!    |                                                              |
-//!    |                                                       (the peer broke the protocol: it is
-//!    |                                                        read on, so that it sees why)
-//!    |                                                              v
-//!    '--(end of stream, failure, nothing heard)----> Gone <---- Lingering
-//! ```
-//!
-//! From the moment it leaves `Open` the connection is in no channel any more. If it is we who end it, its close frame
-//! waits until every channel that it was in has delivered what it had for it. Once it is `Gone` the task goes on until
-//! the messages that it had received have been handled.
+//! The states of a connection are drawn in [`closing`](crate::engine::closing). From the moment when it is not open any
+//! more the connection is in no channel. If it is the server that ends it, its close frame waits until every channel that
+//! it was in has delivered what it had for it. Once the transport is closed the task goes on until the messages that it had
+//! received have been handled.
 
 mod deadlines;
 mod handlers;
@@ -36,10 +28,10 @@ use tracing::{Span, info_span};
 
 use crate::edge::wakeup::WakeUp;
 use crate::endpoint::EndpointInner;
+use crate::engine::closing::{Close, Closure, ConnectionState, TOO_SLOW};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
 use crate::engine::live::{Flush, FlushScope};
-use crate::engine::outbox::{Closure, Phase, TOO_SLOW};
 use crate::engine::socket::Io;
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Permit;
@@ -86,26 +78,20 @@ pub(crate) trait Transport: Send + Unpin + 'static {
 pub(crate) enum ReadOutcome {
     /// Something of the client.
     Data,
-    /// It has broken the protocol, and has been told so.
-    Violation,
+    /// The client ends the connection, by a close frame or against the protocol; the state knows.
+    Ending,
+    /// The client has closed an event stream.
+    Closed,
     /// Nothing more comes.
     End,
-}
-
-/// See the module.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum ConnectionStage {
-    Open,
-    Closing,
-    Lingering,
-    Gone,
 }
 
 /// A connection's task. It ends when the transport is closed and everything received has been handled.
 pub(crate) struct ConnectionTask<T: Transport> {
     transport: T,
     session: Session,
-    stage: ConnectionStage,
+    /// As of the last look: see [`observe`](Self::observe).
+    state: ConnectionState,
     opened: Instant,
     deadlines: Deadlines,
     wake_up: WakeUp,
@@ -144,15 +130,15 @@ impl<T: Transport> ConnectionTask<T> {
         endpoint.register(&handle);
         // Whoever is let in just before the server shuts down is not seen by it.
         if let Some(closure) = drain.closure() {
-            handle.end(closure);
+            handle.close(Close::Graceful(closure));
         }
         handle.count(|metrics, me| metrics.connection_opened(me));
         let (connection, user, ip) = (handle.id(), handle.user(), handle.identity.ip);
         tracing::debug!(target: "pondsocket::connection", parent: &span, %connection, %user, ?ip, "opened");
         ConnectionTask {
             transport,
+            state: handle.state(),
             session: Session::new(endpoint, handle, settings),
-            stage: ConnectionStage::Open,
             opened: now,
             deadlines: Deadlines::new(now),
             wake_up: WakeUp::default(),
@@ -173,17 +159,22 @@ impl<T: Transport> ConnectionTask<T> {
     /// Reads while there is something to read and nothing has to pause. True if it has to.
     fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         self.full_channels.retain(|channel| channel.poll_room(cx).is_pending());
-        self.is_starved &= self.stage == ConnectionStage::Open && self.may_read();
+        self.is_starved &= self.state.is_open() && self.may_read();
         while self.may_read() && self.has_memory(cx) {
             self.session.note_pause();
-            match self.transport.poll_read(cx, &mut self.session, self.stage == ConnectionStage::Open) {
+            match self.transport.poll_read(cx, &mut self.session, self.state.is_open()) {
                 Poll::Ready(Ok(ReadOutcome::Data)) => self.deadlines.read(now),
-                Poll::Ready(Ok(ReadOutcome::Violation)) => {
+                Poll::Ready(Ok(ReadOutcome::Ending)) => {
                     self.deadlines.read(now);
-                    self.stage = ConnectionStage::Lingering;
+                    // Before the next read: what follows is not handled, and so nothing pauses it.
+                    self.state = self.handle().state();
                 }
-                Poll::Ready(Ok(ReadOutcome::End)) => self.hang_up("end of stream"),
-                Poll::Ready(Err(error)) => self.hang_up(&error.to_string()),
+                // A client that has closed its stream cannot be told from one that was lost.
+                Poll::Ready(Ok(ReadOutcome::Closed)) => {
+                    self.disconnect(Closure { code: 1005, text: "".into(), reason: CloseReason::Client });
+                }
+                Poll::Ready(Ok(ReadOutcome::End)) => self.lose("end of stream"),
+                Poll::Ready(Err(error)) => self.lose(&error.to_string()),
                 Poll::Pending => return false,
             }
         }
@@ -196,7 +187,7 @@ impl<T: Transport> ConnectionTask<T> {
     /// Returns whether the server has memory for what this connection sends. While it is closed nothing of that is
     /// kept.
     fn has_memory(&mut self, cx: &Context<'_>) -> bool {
-        if self.stage != ConnectionStage::Open {
+        if !self.state.is_open() {
             return true;
         }
         let memory = &self.session.endpoint.common.memory;
@@ -223,38 +214,41 @@ impl<T: Transport> ConnectionTask<T> {
     }
 
     fn may_read(&self) -> bool {
-        match self.stage {
-            ConnectionStage::Open => {
-                self.full_channels.is_empty() && self.session.pause().is_none() && !self.session.must_pause()
-            }
-            ConnectionStage::Closing | ConnectionStage::Lingering => true,
-            ConnectionStage::Gone => false,
+        if self.state.is_open() {
+            return self.full_channels.is_empty() && self.session.pause().is_none() && !self.session.must_pause();
         }
+        // Nothing of it is kept, so nothing has to pause: the peer's close frame, or its end, is to be seen.
+        !self.state.is_closed()
     }
 
-    /// The transport is of no use any more, for this reason if there is none yet.
-    fn hang_up(&mut self, why: &str) {
-        if self.stage == ConnectionStage::Gone {
+    /// Closes the transport, for this reason if none was noted before.
+    fn disconnect(&mut self, closure: Closure) {
+        if self.state.is_closed() {
             return;
         }
-        self.stage = ConnectionStage::Gone;
         self.transport.close();
-        self.handle().hang_up();
-        self.give_back_place();
-        let lost = Closure { code: 1006, text: why.to_owned().into(), reason: CloseReason::Lost };
-        self.handle().blame(lost.clone());
-        self.tell_closed(&self.handle().closure().unwrap_or(lost));
+        let closure = self.handle().disconnect(closure);
+        self.state = self.handle().state();
+        self.give_back_admission();
+        if let Some(closure) = closure {
+            self.report_closed(&closure);
+        }
     }
 
-    /// A connection that has gone keeps its place while messages wait that it has left: else a client that comes and
+    /// Closes a transport that has ended or failed.
+    fn lose(&mut self, why: &str) {
+        self.disconnect(Closure { code: 1006, text: why.to_owned().into(), reason: CloseReason::Lost });
+    }
+
+    /// A connection that has gone keeps its admission while messages wait that it has left: else a client that comes and
     /// goes could have any number of them wait.
-    fn give_back_place(&mut self) {
-        if self.stage == ConnectionStage::Gone && !self.session.is_waiting() {
+    fn give_back_admission(&mut self) {
+        if self.state.is_closed() && !self.session.is_waiting() {
             self.admission = None;
         }
     }
 
-    fn tell_closed(&self, Closure { code, text, reason }: &Closure) {
+    fn report_closed(&self, Closure { code, text, reason }: &Closure) {
         let (common, handle, lasted) = (&self.session.endpoint.common, self.handle(), self.opened.elapsed());
         let (connection, user, text) = (handle.id(), handle.user(), &**text);
         tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, text, ?lasted, "closed");
@@ -265,56 +259,61 @@ impl<T: Transport> ConnectionTask<T> {
         common.hooks.tell(&common.meter, |hooks| hooks.on_disconnect(&handle.info(), lasted, *code, *reason));
     }
 
-    /// Writes what is queued, and takes the steps that are due once everything is.
-    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) {
-        if self.stage == ConnectionStage::Gone {
-            return;
+    /// Writes what is queued. Returns `true` if everything is written.
+    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.state.is_closed() {
+            return false;
         }
         let mut wrote = false;
         let flushed = self.session.handle.poll_flush(cx, self.transport.as_writer(), &mut wrote);
         match flushed {
-            Poll::Ready(Err(error)) => return self.hang_up(&error.to_string()),
-            Poll::Ready(Ok(())) => self.deadlines.clear(Condition::Stalled),
+            Poll::Ready(Err(error)) => {
+                self.lose(&error.to_string());
+                false
+            }
+            Poll::Ready(Ok(())) => {
+                self.deadlines.clear(Condition::Stalled);
+                true
+            }
             Poll::Pending => {
                 if wrote {
+                    // Its time begins anew with each byte that the peer takes.
                     self.deadlines.clear(Condition::Stalled);
                 }
                 self.deadlines.set(Condition::Stalled, true, now);
                 self.deadlines.clear(Condition::Closing);
-                return;
+                false
             }
-        }
-        match (self.stage, self.handle().phase()) {
-            (ConnectionStage::Closing, Phase::Closing | Phase::Closed) if self.transport.is_free_to_go() => {
-                self.hang_up("closed");
-            }
-            (ConnectionStage::Lingering, Phase::Closing) => {
-                // The peer learns why before its unread bytes make the kernel reset the connection.
-                self.handle().hang_up();
-                self.transport.shut_down(cx);
-            }
-            (_, Phase::Closed) if self.stage != ConnectionStage::Lingering => self.hang_up("the socket failed"),
-            _ => {}
-        }
-        if matches!(self.stage, ConnectionStage::Closing | ConnectionStage::Lingering) {
-            // What was queued is out: from now on it is the peer's turn.
-            self.deadlines.set(Condition::Closing, true, now);
         }
     }
 
-    /// Follows what others, or the peer, have done to the handle.
-    fn follow_handle(&mut self) {
-        if self.stage == ConnectionStage::Open && self.handle().phase() != Phase::Open {
-            self.stage = ConnectionStage::Closing;
-        }
-        if self.stage != ConnectionStage::Open {
+    /// Takes a copy of the state, which others, or the peer, may have changed, and leaves all channels if it is not open.
+    fn observe(&mut self) {
+        self.state = self.handle().state();
+        if !self.state.is_open() {
             self.session.depart();
+        }
+    }
+
+    /// Takes the steps to the end that are due once everything is written.
+    fn proceed_closing(&mut self, cx: &mut Context<'_>, now: Instant) {
+        if self.state.has_failed() {
+            self.lose("the socket failed");
+        } else if self.state.awaits_peer_close() && self.transport.is_free_to_go() {
+            self.lose("closed");
+        } else if self.state.refuses_peer() {
+            self.handle().linger();
+            self.transport.shut_down(cx);
+        }
+        if !self.state.is_open() {
+            // From now on it is the peer's turn.
+            self.deadlines.set(Condition::Closing, true, now);
         }
     }
 
     /// Does what is due, and returns the next deadline; `now` if something was done, which may have consequences.
     fn poll_deadlines(&mut self, now: Instant) -> Option<Instant> {
-        if self.stage == ConnectionStage::Gone {
+        if self.state.is_closed() {
             return self.session.next_deadline();
         }
         let lag = self.handle().lag();
@@ -323,7 +322,7 @@ impl<T: Transport> ConnectionTask<T> {
             // The queue may be full for as long as it moves.
             self.deadlines.clear(Condition::QueueFull);
         }
-        let is_open = self.stage == ConnectionStage::Open;
+        let is_open = self.state.is_open();
         let is_full = is_open && self.session.pause() == Some(ReadPause::Messages);
         self.deadlines.set(Condition::QueueFull, is_full, now);
         let holds_much = self.is_starved && self.transport.buffered() + self.handle().withheld(now) >= SHARE;
@@ -336,12 +335,12 @@ impl<T: Transport> ConnectionTask<T> {
         match due {
             Due::Silent => self.drop_peer("nothing was heard of it", CloseReason::Silent),
             Due::Stalled => self.drop_peer("it takes nothing", CloseReason::Stalled),
-            Due::TooSlow => self.handle().give_up(TOO_SLOW),
-            Due::TooManyMessages => self.handle().give_up(TOO_MANY_MESSAGES),
-            Due::OutOfMemory => self.handle().give_up(OUT_OF_MEMORY),
+            Due::TooSlow => self.handle().close(Close::Immediate(TOO_SLOW)),
+            Due::TooManyMessages => self.handle().close(Close::Immediate(TOO_MANY_MESSAGES)),
+            Due::OutOfMemory => self.handle().close(Close::Immediate(OUT_OF_MEMORY)),
             Due::Ping => {
                 self.deadlines.pinged(now);
-                self.handle().keep_alive();
+                self.handle().send_keep_alive();
             }
             Due::Heartbeat => {
                 self.deadlines.sent_heartbeat(now);
@@ -353,8 +352,7 @@ impl<T: Transport> ConnectionTask<T> {
 
     /// Closes the transport of a peer that cannot be told why any more.
     fn drop_peer(&mut self, text: &'static str, reason: CloseReason) {
-        self.handle().blame(Closure { code: 1006, text: text.into(), reason });
-        self.hang_up(text);
+        self.disconnect(Closure { code: 1006, text: text.into(), reason });
     }
 
     /// A message for pages that cannot see pings (docs/protocol.md, Keep-alive).
@@ -366,9 +364,9 @@ impl<T: Transport> ConnectionTask<T> {
     }
 
     /// Gives up everything: the server does not wait any longer.
-    fn cut(&mut self) {
+    fn abort(&mut self) {
         let handlers = self.session.abandon();
-        self.hang_up("cut off");
+        self.lose("cut off");
         let (connection, user) = (self.handle().id(), self.handle().user());
         tracing::warn!(target: "pondsocket::connection", %connection, %user, handlers, "cut off");
     }
@@ -383,28 +381,31 @@ impl<T: Transport> Future for ConnectionTask<T> {
         let _entered = span.enter();
         let now = Instant::now();
         loop {
-            if me.handle().was_cut() {
-                me.cut();
+            if me.handle().state().is_aborted() {
+                me.abort();
                 return Poll::Ready(());
             }
             let scope = FlushScope::enter();
             me.handle().cork(cx.waker());
             me.session.poll_running(cx, now);
             let paused = me.read_all(cx, now);
-            me.follow_handle();
+            me.observe();
             me.session.poll_running(cx, now);
             me.handle().uncork();
             let changed = scope.finish();
             me.full_channels.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
-            me.flush(cx, now);
-            me.follow_handle();
-            me.give_back_place();
+            let flushed = me.flush(cx, now);
+            me.observe();
+            if flushed {
+                me.proceed_closing(cx, now);
+            }
+            me.give_back_admission();
             me.account();
             if paused && !me.is_starved && me.may_read() {
                 // What made it pause has been delivered meanwhile: nothing else would wake it.
                 continue;
             }
-            if me.stage == ConnectionStage::Gone && me.session.is_done() {
+            if me.state.is_closed() && me.session.is_done() {
                 return Poll::Ready(());
             }
             match me.poll_deadlines(now) {
@@ -426,7 +427,7 @@ impl<T: Transport> Drop for ConnectionTask<T> {
         let _entered = span.enter();
         // Also when the runtime ends in the midst of it: no ghost stays.
         self.session.abandon();
-        self.hang_up("its task has ended");
+        self.lose("its task has ended");
         self.account();
         self.session.endpoint.unregister(self.handle().id());
         self.wake_up.clear(self.session.endpoint.common.timer());
@@ -455,9 +456,9 @@ mod tests {
     use super::*;
     use crate::edge::websocket::WebSocketTransport;
     use crate::engine::framing::Framing;
-    use crate::engine::handle::{Identity, Terms};
+    use crate::engine::handle::{HandleOptions, Identity};
     use crate::engine::outbox::{Bounds, OutboxLimits};
-    use crate::engine::pace;
+    use crate::engine::pace::PacingLimits;
     use crate::engine::socket::Socket;
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
 
@@ -485,13 +486,13 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (socket, writer) = Socket::io(Box::new(theirs));
         let (id, user) = (ConnectionId::from_u128(1), UserId::new("ada").expect("valid"));
-        let pace = pace::Terms { wait: Duration::from_secs(2), rate: 128 * 1024 };
-        let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect, pace };
-        let outboxes = Arc::new(OutboxLimits { bounds, memory: Arc::clone(&endpoint.0.common.memory) });
-        let terms = Terms { framing: Framing::Plain, outboxes, max_assigns: 1024 };
+        let pacing = PacingLimits { wait: Duration::from_secs(2), rate: 128 * 1024 };
+        let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect, pacing };
+        let limits = Arc::new(OutboxLimits { bounds, memory: Arc::clone(&endpoint.0.common.memory) });
+        let options = HandleOptions { framing: Framing::Plain, limits, max_assigns: 1024 };
         let observer = Arc::clone(&endpoint.0.observer);
         let handle =
-            ConnectionHandle::new(Identity { id, user, ip: None }, observer, terms, Assigns::default(), writer);
+            ConnectionHandle::new(Identity { id, user, ip: None }, observer, options, Assigns::default(), writer);
         let decoder = Decoder::new(DecoderLimits { max_message_size: 1024 }, None);
         let permits = Permits { admission: None, permit: endpoint.0.common.drain.admit().expect("it serves") };
         let frames = WebSocketTransport::new(socket, Vec::new(), decoder);

@@ -13,10 +13,11 @@ use super::running::{RunningHandler, TaskKind};
 use super::subscription::{Backlog, EndedMembership, QueuedRequests, ReadPause, Request, Subscription};
 use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};
+use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
 use crate::engine::live::FlushScope;
-use crate::engine::outbox::{Closure, Phase};
+
 use crate::error::{Error, Result};
 use crate::limits::message_rate::Rates;
 use crate::metrics::{CloseReason, Limit, Queue};
@@ -186,7 +187,8 @@ impl Session {
         let is_enough = rates.refused() >= self.options.max_refusals;
         self.handle.reached(limit);
         if is_enough {
-            self.handle.end(Closure { code: 1008, text: "too many messages".into(), reason: CloseReason::RateLimit });
+            let closure = Closure { code: 1008, text: "too many messages".into(), reason: CloseReason::RateLimit };
+            self.handle.close(Close::Graceful(closure));
         }
         Err(Error::too_many_requests("too many messages").with_retry_after(after))
     }
@@ -339,7 +341,7 @@ impl Session {
         self.running.retain(|handler| !handler.task.kind.is_join());
         self.handled_bytes = self.running.iter().map(|handler| handler.bytes).sum();
         self.waiting = QueuedRequests::default();
-        let is_awaited = self.handle.phase() == Phase::Ending;
+        let awaits_flush_markers = self.handle.state().awaits_flush_markers();
         for (name, subscription) in &mut self.subscriptions {
             let membership = subscription.membership.take();
             let kept = subscription.keep_accepted(membership.is_some());
@@ -347,7 +349,7 @@ impl Session {
             self.waiting.bytes += kept.bytes;
             let Some(membership) = membership else { continue };
             let left = membership.live.change(|channel| channel.leave(membership.slot, self.handle.id(), None));
-            if is_awaited {
+            if awaits_flush_markers {
                 membership.live.send_flush_marker(&self.handle);
             }
             let Ok(Ok(departure)) = left else { continue };

@@ -12,7 +12,7 @@ use crate::edge::body::Body;
 use crate::edge::refusal::HttpRefusal;
 use crate::endpoint::EndpointInner;
 use crate::engine::framing::Framing;
-use crate::engine::outbox::Writer;
+use crate::engine::outbox::{BodyReader, Writer};
 use crate::engine::stream::{Secret, Stream};
 use crate::error::Error;
 use crate::metrics::DeclineReason;
@@ -34,7 +34,7 @@ pub(crate) fn open(
 ) -> Result<Response<Body>, HttpRefusal> {
     let secret = Secret::draw();
     let secret = secret.map_err(|error| HttpRefusal::new(Error::internal(error), DeclineReason::Handshake))?;
-    let linked = accepted.with_handle(endpoint, Framing::Events, Writer::Body(Default::default()));
+    let linked = accepted.with_handle(endpoint, Framing::Events, Writer::Body(BodyReader::default()));
     let (stream, messages) = Stream::new(secret, Arc::clone(&linked.handle));
     endpoint.streams.add(&stream);
     let posts = EventStreamTransport::new(Arc::clone(endpoint), Arc::clone(&stream), messages);

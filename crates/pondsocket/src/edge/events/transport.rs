@@ -6,10 +6,8 @@ use tokio::sync::mpsc;
 
 use crate::edge::connection::{ReadOutcome, Session, Transport};
 use crate::endpoint::EndpointInner;
-use crate::engine::outbox::Closure;
 use crate::engine::socket::Io;
 use crate::engine::stream::{Post, Stream};
-use crate::metrics::CloseReason;
 
 /// An event stream that carries a connection, from the side of its task: what the client posts for it. What the task
 /// has for the client is taken by the [body](super::EventBody).
@@ -47,11 +45,7 @@ impl Transport for EventStreamTransport {
                 Poll::Ready(Ok(ReadOutcome::Data))
             }
             Poll::Pending if !self.stream.has_gone() => Poll::Pending,
-            Poll::Pending | Poll::Ready(None) => {
-                // There is no telling a client that has closed its stream from one that was lost.
-                session.handle().blame(Closure { code: 1005, text: "".into(), reason: CloseReason::Client });
-                Poll::Ready(Ok(ReadOutcome::End))
-            }
+            Poll::Pending | Poll::Ready(None) => Poll::Ready(Ok(ReadOutcome::Closed)),
         }
     }
 

@@ -24,8 +24,8 @@ use tokio::time::Instant;
 
 use crate::edge::wakeup::WakeUp;
 use crate::endpoint::{EndpointInner, EndpointSettings};
+use crate::engine::closing::Closure;
 use crate::engine::handle::Identity;
-use crate::engine::outbox::Closure;
 use crate::engine::socket::{Io, Scratch};
 use crate::engine::sync::Mutex;
 use crate::handler::BoxFuture;

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use pondsocket_proto::ws::{self, Decoder, Event, ProtocolError};
 
 use crate::edge::connection::{ReadOutcome, Session, Transport};
+use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
-use crate::engine::outbox::Closure;
 use crate::engine::socket::{Io, Scratch, Socket};
 use crate::metrics::{CloseReason, Limit};
 
@@ -18,7 +18,7 @@ pub(crate) struct WebSocketTransport {
     /// Bytes that had been read before the connection was handed over.
     first: Option<Box<[u8]>>,
     /// The peer's close frame has come.
-    heard_close: bool,
+    peer_closed: bool,
     /// The peer broke the protocol: what it sends from then on is not looked at.
     broken: bool,
 }
@@ -27,7 +27,7 @@ impl WebSocketTransport {
     /// `first` are bytes that had been read before the connection was handed over.
     pub(crate) fn new(socket: Socket, first: Vec<u8>, decoder: Decoder) -> WebSocketTransport {
         let first = (!first.is_empty()).then(|| first.into_boxed_slice());
-        WebSocketTransport { socket, decoder, first, heard_close: false, broken: false }
+        WebSocketTransport { socket, decoder, first, peer_closed: false, broken: false }
     }
 
     fn decode(
@@ -47,10 +47,10 @@ impl WebSocketTransport {
                 Ok(Event::Binary(bytes)) if is_open => session.on_binary(bytes, cx),
                 Ok(Event::Ping(payload)) => session.handle().send_pong(payload),
                 Ok(Event::Close(frame)) => {
-                    self.heard_close = true;
+                    self.peer_closed = true;
                     let code = frame.map_or(1005, |frame| frame.code);
                     let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
-                    session.handle().answer_close(closure);
+                    session.handle().close(Close::Answer(closure));
                 }
                 Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_)) => {}
                 Err(error) => {
@@ -59,7 +59,7 @@ impl WebSocketTransport {
                 }
             }
         }
-        if self.broken { ReadOutcome::Violation } else { ReadOutcome::Data }
+        if self.peer_closed || self.broken { ReadOutcome::Ending } else { ReadOutcome::Data }
     }
 }
 
@@ -97,7 +97,7 @@ impl Transport for WebSocketTransport {
     }
 
     fn is_free_to_go(&self) -> bool {
-        self.heard_close
+        self.peer_closed
     }
 
     fn shut_down(&mut self, cx: &mut Context<'_>) {
@@ -118,5 +118,5 @@ fn refuse(handle: &ConnectionHandle, error: ProtocolError) {
     if code == 1009 {
         handle.reached(Limit::MessageSize);
     }
-    handle.close(Closure { code, text: text.into(), reason: CloseReason::Protocol });
+    handle.close(Close::Violation(Closure { code, text: text.into(), reason: CloseReason::Protocol }));
 }

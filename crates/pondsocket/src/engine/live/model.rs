@@ -112,8 +112,8 @@ impl Recipient for Member {
         Reached::Done
     }
 
-    fn wait(&self, _: &Waker, _: Instant) -> Wait {
-        Wait::Room
+    fn wait(&self, _: &Waker, _: Instant) -> RoomWait {
+        RoomWait::Room
     }
 
     fn send(&self, text: &[u8]) -> impl FnOnce() {

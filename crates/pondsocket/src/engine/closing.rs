@@ -1,0 +1,454 @@
+//! The end of a connection: the states that it goes through, and the events that move it from one to the next.
+//!
+//! ```text
+//!        close(Graceful)           the last flush marker
+//!  Open -----------------> Flushing ------------------> Closing --(all is sent, the peer has closed)---.
+//!   |                         |                          ^   |                                         |
+//!   |-------------------------+--close(Immediate|Answer)-'   '--close(Violation)--.                    |
+//!   |                         |                                                   v                    |
+//!   |-------------------------+--close(Violation)--------------------------> Refusing                  |
+//!   |                         |                                                   | (all is sent)      |
+//!   |                         |                                                   v                    |
+//!   |                         |                                              Lingering --(the peer)----|
+//!   |                         |                                                                        v
+//!   '-------------------------'--(a delivery finds the socket broken)--> Failed --------------------> Closed
+//!
+//!  any --(end of the transport, failure, deadline, abort)-------------------------------------------> Closed
+//! ```
+//!
+//! | state | what others have for the client | what the client sends | the connection's task |
+//! |---|---|---|---|
+//! | `Open` | is queued | is handled | reads, runs handlers, writes |
+//! | `Flushing` | is queued | is dropped | has left its channels; each sends a flush marker when it has delivered the rest |
+//! | `Closing` | is dropped | is dropped | sends what is queued, which ends in a close frame, and waits for the peer's |
+//! | `Refusing` | is dropped | is dropped | the same, for a peer that broke the protocol: no close frame is expected of it |
+//! | `Lingering` | is dropped | is dropped | has shut down its side, and reads until the peer does so or `write_wait` is over |
+//! | `Failed` | is dropped | is dropped | is about to close the transport |
+//! | `Closed` | is dropped | is not read | runs handlers of messages that were received before; then it ends |
+//!
+//! There is one such machine for each connection, in its outbox, and so behind one lock: deliveries, the application and
+//! the connection's task all move it. Only the task acts on it, in turns, and for that takes a copy ([`ConnectionState`])
+//! at fixed points of a turn. States never go back, so a copy can be old but not wrong: what it lacks follows in the next
+//! turn, for which each event wakes the task.
+//!
+//! An event stream has no close frames: it takes the same way, its last message is the end of what is sent.
+
+use std::borrow::Cow;
+
+use crate::engine::framing::Framing;
+use crate::metrics::CloseReason;
+
+/// The reason of a connection's end: the close code, a text for the peer, and a reason for the operator.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Closure {
+    pub(crate) code: u16,
+    pub(crate) text: Cow<'static, str>,
+    pub(crate) reason: CloseReason,
+}
+
+/// The client does not keep up (docs/protocol.md, Close codes).
+pub(crate) const TOO_SLOW: Closure =
+    Closure { code: 1013, text: Cow::Borrowed("too slow"), reason: CloseReason::TooSlow };
+
+/// A way to end a connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Close {
+    /// Its memberships end first. A close frame follows behind everything that its channels have for it.
+    Graceful(Closure),
+    /// With a close frame in place of what is queued: the client does not read that anyway.
+    Immediate(Closure),
+    /// The peer has sent a close frame: it is answered, behind what is queued (RFC 6455 section 5.5.1).
+    Answer(Closure),
+    /// The peer broke the protocol: a close frame says how, behind what is queued. Then it is read on for a while, because
+    /// unread bytes would make the kernel reset the connection, and the peer might never see that frame.
+    Violation(Closure),
+    /// Without a close frame, and its handlers with it: the server does not wait any longer.
+    Abort,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Open,
+    Flushing,
+    Closing,
+    Refusing,
+    Lingering,
+    Failed,
+    Closed,
+}
+
+/// A copy of the state, for decisions of the connection's task.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ConnectionState {
+    state: State,
+    is_aborted: bool,
+}
+
+/// The consequence of an event for the outbox.
+#[must_use]
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Effect {
+    None,
+    /// The connection's task has something to do.
+    Wake,
+    /// This frame, where the framing has one, is the last one. `instead` of what is queued, or else behind that.
+    Finish {
+        frame: Option<Vec<u8>>,
+        instead: bool,
+        wake: bool,
+    },
+}
+
+/// The state of one connection, the reason of its end, and what has to happen before its close frame.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    /// The reason of its end, once that is known: the first one that was noted, but for a client that is too slow even for
+    /// a graceful end. Boxed, because an open connection has none.
+    closure: Option<Box<Closure>>,
+    /// The number of flush markers that precede a close frame of ours: one of each channel that it has left, or that has
+    /// an answer for it, and one of the connection's task.
+    flush_markers: u32,
+    state: State,
+    /// The connection's task is to drop its handlers. No state of its own, because handlers run in `Closed`, too.
+    is_aborted: bool,
+}
+
+impl Lifecycle {
+    pub(super) fn new() -> Lifecycle {
+        Lifecycle { closure: None, flush_markers: 1, state: State::Open, is_aborted: false }
+    }
+
+    pub(super) fn state(&self) -> ConnectionState {
+        ConnectionState { state: self.state, is_aborted: self.is_aborted }
+    }
+
+    /// Ends the connection, if it has not ended in another way.
+    pub(super) fn close(&mut self, close: Close, framing: Framing) -> Effect {
+        match close {
+            Close::Graceful(closure) => self.close_gracefully(closure),
+            Close::Immediate(closure) => self.close_immediately(closure, framing),
+            Close::Answer(closure) => self.answer_close(closure, framing),
+            Close::Violation(closure) => self.refuse(closure, framing),
+            Close::Abort => {
+                self.is_aborted = true;
+                Effect::Wake
+            }
+        }
+    }
+
+    fn close_gracefully(&mut self, closure: Closure) -> Effect {
+        match self.state {
+            State::Open => {
+                self.state = State::Flushing;
+                self.note(closure);
+                Effect::Wake
+            }
+            _ => Effect::None,
+        }
+    }
+
+    fn close_immediately(&mut self, closure: Closure, framing: Framing) -> Effect {
+        match self.state {
+            State::Open | State::Flushing => {
+                self.state = State::Closing;
+                let frame = framing.close(closure.code, &closure.text);
+                // Also in place of a graceful end's reason: the peer is told this one.
+                self.closure = Some(Box::new(closure));
+                Effect::Finish { frame, instead: true, wake: true }
+            }
+            _ => Effect::None,
+        }
+    }
+
+    fn answer_close(&mut self, closure: Closure, framing: Framing) -> Effect {
+        let frame = framing.close_answer(closure.code);
+        self.note(closure);
+        match self.state {
+            State::Open | State::Flushing => {
+                self.state = State::Closing;
+                // It is the connection's task that has read the peer's close frame.
+                Effect::Finish { frame, instead: false, wake: false }
+            }
+            // Our close frame is on its way already: the peer's is the answer.
+            _ => Effect::None,
+        }
+    }
+
+    fn refuse(&mut self, closure: Closure, framing: Framing) -> Effect {
+        let frame = framing.close(closure.code, &closure.text);
+        self.note(closure);
+        match self.state {
+            State::Open | State::Flushing => {
+                self.state = State::Refusing;
+                Effect::Finish { frame, instead: false, wake: false }
+            }
+            State::Closing => {
+                // Only one close frame is sent (RFC 6455 section 5.5.1), but no answer to it is expected any more.
+                self.state = State::Refusing;
+                Effect::None
+            }
+            _ => Effect::None,
+        }
+    }
+
+    /// Another flush marker will come: of a channel that has something for this connection, which is not in it any more.
+    pub(super) fn expect_flush_marker(&mut self) {
+        self.flush_markers += 1;
+    }
+
+    /// A channel, or the connection's task, has nothing more for this connection. The last one lets the close frame follow.
+    pub(super) fn receive_flush_marker(&mut self, framing: Framing) -> Effect {
+        self.flush_markers -= 1;
+        match (self.state, &self.closure) {
+            (State::Flushing, Some(closure)) if self.flush_markers == 0 => {
+                self.state = State::Closing;
+                Effect::Finish { frame: framing.close(closure.code, &closure.text), instead: false, wake: true }
+            }
+            _ => Effect::None,
+        }
+    }
+
+    /// The socket has failed under a delivery, which cannot close it.
+    pub(super) fn fail(&mut self) {
+        if matches!(self.state, State::Open | State::Flushing) {
+            self.state = State::Failed;
+        }
+    }
+
+    /// Everything is sent to a peer that broke the protocol. Returns `true` if our side of the transport is to be shut down.
+    pub(super) fn linger(&mut self) -> bool {
+        let refuses = self.state == State::Refusing;
+        if refuses {
+            self.state = State::Lingering;
+        }
+        refuses
+    }
+
+    /// The connection's task closes the transport, for this reason if none was noted before. Returns the reason that counts,
+    /// the first time.
+    pub(super) fn disconnect(&mut self, closure: Closure) -> Option<Closure> {
+        if self.state == State::Closed {
+            return None;
+        }
+        self.state = State::Closed;
+        Some(Closure::clone(self.note(closure)))
+    }
+
+    fn note(&mut self, closure: Closure) -> &Closure {
+        self.closure.get_or_insert_with(|| Box::new(closure))
+    }
+}
+
+impl ConnectionState {
+    /// Returns `true` if the client's messages are handled.
+    pub(crate) fn is_open(self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Returns `true` if messages for the client are queued.
+    pub(crate) fn accepts_frames(self) -> bool {
+        matches!(self.state, State::Open | State::Flushing)
+    }
+
+    /// Returns `true` if the connection's channels are to say when they have delivered what they have for it.
+    pub(crate) fn awaits_flush_markers(self) -> bool {
+        self.state == State::Flushing
+    }
+
+    /// Returns `true` if the peer's close frame is the last thing that is missing, once all is sent.
+    pub(crate) fn awaits_peer_close(self) -> bool {
+        self.state == State::Closing
+    }
+
+    /// Returns `true` if our side is to be shut down once all is sent.
+    pub(crate) fn refuses_peer(self) -> bool {
+        self.state == State::Refusing
+    }
+
+    /// Returns `true` if the socket has failed under a delivery.
+    pub(crate) fn has_failed(self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// Returns `true` if the transport is closed.
+    pub(crate) fn is_closed(self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Returns `true` if the handlers of the connection are to be dropped.
+    pub(crate) fn is_aborted(self) -> bool {
+        self.is_aborted
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STATES: [State; 7] =
+        [State::Open, State::Flushing, State::Closing, State::Refusing, State::Lingering, State::Failed, State::Closed];
+
+    const FRAMING: Framing = Framing::Plain;
+
+    /// Everything that can happen to a connection.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    enum Event {
+        Graceful,
+        Immediate,
+        Answer,
+        Violation,
+        Abort,
+        FlushMarker,
+        Fail,
+        AllSent,
+        Disconnect,
+    }
+
+    const EVENTS: [Event; 9] = [
+        Event::Graceful,
+        Event::Immediate,
+        Event::Answer,
+        Event::Violation,
+        Event::Abort,
+        Event::FlushMarker,
+        Event::Fail,
+        Event::AllSent,
+        Event::Disconnect,
+    ];
+
+    /// A reason that tells its event.
+    fn closure(event: Event) -> Closure {
+        let (code, reason) = match event {
+            Event::Graceful => (1001, CloseReason::Shutdown),
+            Event::Immediate => (1013, CloseReason::TooSlow),
+            Event::Answer => (4000, CloseReason::Client),
+            Event::Violation => (1002, CloseReason::Protocol),
+            _ => (1006, CloseReason::Lost),
+        };
+        Closure { code, text: "".into(), reason }
+    }
+
+    fn apply(lifecycle: &mut Lifecycle, event: Event) -> Effect {
+        let close = match event {
+            Event::Graceful => Close::Graceful(closure(event)),
+            Event::Immediate => Close::Immediate(closure(event)),
+            Event::Answer => Close::Answer(closure(event)),
+            Event::Violation => Close::Violation(closure(event)),
+            Event::Abort => Close::Abort,
+            Event::FlushMarker => return lifecycle.receive_flush_marker(FRAMING),
+            Event::Fail => {
+                lifecycle.fail();
+                return Effect::None;
+            }
+            Event::AllSent => {
+                lifecycle.linger();
+                return Effect::None;
+            }
+            Event::Disconnect => {
+                lifecycle.disconnect(closure(event));
+                return Effect::None;
+            }
+        };
+        lifecycle.close(close, FRAMING)
+    }
+
+    /// A connection in this state, for which one flush marker is missing.
+    fn in_state(state: State) -> Lifecycle {
+        let closure = (state != State::Open).then(|| Box::new(closure(Event::Graceful)));
+        Lifecycle { state, closure, ..Lifecycle::new() }
+    }
+
+    /// The drawing, as a table: the state that each event leads to.
+    fn next(state: State, event: Event) -> State {
+        match (state, event) {
+            (State::Open, Event::Graceful) => State::Flushing,
+            (State::Open | State::Flushing, Event::Immediate | Event::Answer) => State::Closing,
+            (State::Flushing, Event::FlushMarker) => State::Closing,
+            (State::Open | State::Flushing | State::Closing, Event::Violation) => State::Refusing,
+            (State::Open | State::Flushing, Event::Fail) => State::Failed,
+            (State::Refusing, Event::AllSent) => State::Lingering,
+            (_, Event::Disconnect) => State::Closed,
+            (state, _) => state,
+        }
+    }
+
+    #[test]
+    fn each_event_leads_from_each_state_to_the_one_that_is_drawn() {
+        for (state, event) in STATES.iter().flat_map(|state| EVENTS.map(|event| (*state, event))) {
+            let mut lifecycle = in_state(state);
+            let effect = apply(&mut lifecycle, event);
+            assert_eq!(lifecycle.state, next(state, event), "{state:?}, {event:?}");
+            let stopped_accepting = matches!(state, State::Open | State::Flushing)
+                && matches!(lifecycle.state, State::Closing | State::Refusing);
+            assert_eq!(matches!(effect, Effect::Finish { .. }), stopped_accepting, "{state:?}, {event:?}: {effect:?}");
+            assert_eq!(lifecycle.is_aborted, event == Event::Abort, "{state:?}, {event:?}");
+        }
+    }
+
+    #[test]
+    fn the_close_frame_is_that_of_the_event_and_an_answer_repeats_the_code() {
+        let finish = |code, instead, wake| Effect::Finish { frame: FRAMING.close(code, ""), instead, wake };
+        assert_eq!(apply(&mut in_state(State::Open), Event::Immediate), finish(1013, true, true));
+        assert_eq!(apply(&mut in_state(State::Open), Event::Answer), finish(4000, false, false));
+        assert_eq!(apply(&mut in_state(State::Open), Event::Violation), finish(1002, false, false));
+        assert_eq!(apply(&mut in_state(State::Flushing), Event::FlushMarker), finish(1001, false, true));
+        assert_eq!(apply(&mut in_state(State::Open), Event::Graceful), Effect::Wake);
+        let empty = Closure { code: 1005, ..closure(Event::Answer) };
+        let answered = in_state(State::Open).close(Close::Answer(empty), FRAMING);
+        assert_eq!(answered, Effect::Finish { frame: Some(vec![0x88, 0]), instead: false, wake: false });
+    }
+
+    #[test]
+    fn only_the_last_of_all_flush_markers_closes() {
+        let mut lifecycle = in_state(State::Flushing);
+        lifecycle.expect_flush_marker();
+        lifecycle.expect_flush_marker();
+        assert_eq!([(); 2].map(|()| apply(&mut lifecycle, Event::FlushMarker)), [Effect::None, Effect::None]);
+        assert!(matches!(apply(&mut lifecycle, Event::FlushMarker), Effect::Finish { .. }));
+    }
+
+    #[test]
+    fn the_first_reason_counts_but_for_a_client_that_is_too_slow_for_its_graceful_end() {
+        let reason = |events: &[Event]| {
+            let mut lifecycle = Lifecycle::new();
+            events.iter().for_each(|event| drop(apply(&mut lifecycle, *event)));
+            lifecycle.disconnect(closure(Event::Disconnect)).map(|closure| closure.reason)
+        };
+        assert_eq!(reason(&[]), Some(CloseReason::Lost));
+        assert_eq!(reason(&[Event::Graceful, Event::Answer]), Some(CloseReason::Shutdown));
+        assert_eq!(reason(&[Event::Answer, Event::Graceful]), Some(CloseReason::Client));
+        assert_eq!(reason(&[Event::Graceful, Event::Immediate]), Some(CloseReason::TooSlow));
+        assert_eq!(reason(&[Event::Violation, Event::Immediate]), Some(CloseReason::Protocol));
+        assert_eq!(reason(&[Event::Fail, Event::Answer]), Some(CloseReason::Client), "it had closed before");
+        assert_eq!(reason(&[Event::Disconnect]), None, "it is told once");
+    }
+
+    proptest! {
+        /// Whatever happens, in whatever order: there is one last frame at most, and nothing is accepted behind it; no state
+        /// comes again once it was left; and the end is told once, for a reason.
+        #[test]
+        fn a_connection_ends_once(events in prop::collection::vec(prop::sample::select(&EVENTS[..]), 0..20)) {
+            let (mut lifecycle, mut last_frames, mut left) = (Lifecycle::new(), 0, Vec::new());
+            for event in events {
+                let before = lifecycle.state;
+                // Each marker that comes was announced.
+                if event == Event::FlushMarker && lifecycle.flush_markers == 0 {
+                    lifecycle.expect_flush_marker();
+                }
+                last_frames += usize::from(matches!(apply(&mut lifecycle, event), Effect::Finish { .. }));
+                if lifecycle.state != before {
+                    left.push(before);
+                }
+                prop_assert!(!left.contains(&lifecycle.state));
+                prop_assert!(last_frames <= 1);
+                prop_assert!(last_frames == 0 || !lifecycle.state().accepts_frames());
+                prop_assert!(lifecycle.state().is_open() || lifecycle.state == State::Failed || lifecycle.closure.is_some());
+            }
+            let was_closed = lifecycle.state == State::Closed;
+            prop_assert_eq!(lifecycle.disconnect(closure(Event::Disconnect)).is_some(), !was_closed);
+            prop_assert_eq!(lifecycle.disconnect(closure(Event::Disconnect)), None);
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! The outbox of one client: the queue of frames, what limits it, and its way out.
+//!
+//! An outbox is a plain struct behind one short lock (see [`ConnectionHandle`](crate::engine::handle::ConnectionHandle)),
+//! which is held across a non-blocking write but never across a wait. While the outbox is empty, a delivery writes to the
+//! socket itself; what the socket does not take is queued, and from then on the connection's task writes it out. What is
+//! meant for an event stream is taken by the body of its HTTP answer.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `queue` | the frames that wait, their bounds, the memory that they take |
+//! | `shed` | the drop policies |
+//! | `backpressure` | the channels that wait for room, and the client's credit with them |
+//! | `writer` | the way out, and the cork in it |
+//! | [`closing`](crate::engine::closing) | the state of the connection, and its close frame |
+
+mod backpressure;
+#[cfg(all(test, not(pond_loom)))]
+mod fixture;
+mod queue;
+mod shed;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use pondsocket_proto::channel::Run;
+use tokio::time::Instant;
+
+use crate::engine::closing::{Close, Closure, ConnectionState, Effect, Lifecycle, TOO_SLOW};
+use crate::engine::framing::Framing;
+use crate::limits::memory::Memory;
+
+use backpressure::Backpressure;
+use queue::FrameQueue;
+use writer::Output;
+
+pub(crate) use backpressure::{Lag, RoomWait};
+pub(crate) use queue::Bounds;
+pub(crate) use shed::Dropped;
+pub(crate) use writer::{BodyReader, Writer};
+
+/// The most that a body takes at once, unless one frame has more: it is out of reach of the slow-client policy then.
+const BODY_TAKES: usize = 64 * 1024;
+
+/// The limits that the outboxes of an endpoint's connections share.
+#[derive(Debug)]
+pub(crate) struct OutboxLimits {
+    pub(crate) bounds: Bounds,
+    /// The server's counter, to which they report what they hold.
+    pub(crate) memory: Arc<Memory>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: FrameQueue,
+    lifecycle: Lifecycle,
+    output: Output,
+    backpressure: Backpressure,
+    /// The connection's task.
+    pub(crate) waker: Option<Waker>,
+}
+
+/// The outcome of a push.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Pushed {
+    /// It is written, or queued; nothing more is accepted by a connection that ends.
+    pub(crate) accepted: bool,
+    /// The connection's task has to be told: something is queued, or the connection must end.
+    pub(crate) wake: bool,
+    /// Nothing was accepted: more waits than may, and there will be room.
+    pub(crate) behind: bool,
+    /// No channel waits for room any more, since just now.
+    pub(crate) left_behind: bool,
+    /// The frames that were dropped to make room.
+    pub(crate) dropped: Dropped,
+    /// The number of frames that wait now.
+    pub(crate) depth: usize,
+}
+
+/// The fill level before something was pushed.
+#[derive(Clone, Copy, Debug)]
+struct FillLevel {
+    /// Nothing waited.
+    empty: bool,
+    /// More waited than may for long.
+    over: bool,
+}
+
+impl Outbox {
+    pub(crate) fn new(writer: Writer, framing: Framing, bounds: Bounds, now: Instant) -> Self {
+        Outbox {
+            queue: FrameQueue::new(framing),
+            lifecycle: Lifecycle::new(),
+            output: Output::new(writer),
+            backpressure: Backpressure::new(bounds, now),
+            waker: None,
+        }
+    }
+
+    /// Reports to the server's counter how much this outbox alone holds.
+    pub(crate) fn report(&mut self, memory: &Arc<Memory>) {
+        self.queue.report(memory);
+    }
+
+    /// The number of frames that wait, and of their bytes.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.queue.frames(), self.queue.bytes())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.output.writer
+    }
+
+    /// Holds back writing until [`uncork`](Self::uncork): the connection's task is handling input and will flush
+    /// once at the end.
+    pub(crate) fn cork(&mut self) {
+        self.output.corked = true;
+    }
+
+    pub(crate) fn uncork(&mut self) {
+        self.output.corked = false;
+    }
+}
+
+/// Pushing.
+impl Outbox {
+    /// Sends runs of frames that belong together: at once if nothing waits and the socket takes them. Nothing is done
+    /// if the client is behind and will catch up: it is waited for then. `Err` if it is to be given up: it is too far
+    /// behind.
+    pub(crate) fn deliver(
+        &mut self,
+        channel: u64,
+        runs: &[Run<Bytes>],
+        bounds: Bounds,
+        now: impl Fn() -> Instant,
+    ) -> Result<Pushed, Closure> {
+        if !self.accepts() {
+            return Ok(Pushed::default());
+        }
+        let (mut made_room, mut left_behind) = (Dropped::default(), false);
+        if self.queue.is_over(bounds) {
+            // What may be dropped need not be waited for.
+            made_room = self.queue.shed(bounds);
+            if self.queue.is_over(bounds) {
+                let was_left_behind = self.backpressure.is_left_behind();
+                if self.backpressure.is_waited_for(now()) {
+                    return Ok(Pushed { behind: true, dropped: made_room, ..Pushed::default() });
+                }
+                left_behind = !was_left_behind;
+            }
+        }
+        let before = self.fill_level(bounds);
+        // Past the queue only while it is empty: else these frames would overtake those that wait.
+        let written = if before.empty { self.output.try_write(runs) } else { Ok(0) };
+        let Ok(written) = written else {
+            // The connection's task alone closes the transport.
+            self.lifecycle.fail();
+            return Ok(Pushed { wake: true, ..Pushed::default() });
+        };
+        self.backpressure.wrote(written, bounds);
+        if written == runs.iter().map(|run| run.range.len()).sum::<usize>() {
+            return Ok(Pushed { accepted: true, dropped: made_room, ..Pushed::default() });
+        }
+        if before.empty {
+            self.backpressure.begin(now());
+        }
+        self.queue.push_runs(channel, runs, written);
+        let mut pushed = self.pushed(bounds, before);
+        if before.over && self.queue.is_far_over(bounds) {
+            return Err(TOO_SLOW);
+        }
+        pushed.left_behind = left_behind;
+        // The task's deadline for this client is an earlier one now.
+        pushed.wake |= left_behind;
+        pushed.dropped.add(made_room);
+        Ok(pushed)
+    }
+
+    /// Queues one frame of our own making. It is written by the connection's task, which does so at once if it has made
+    /// more than may wait.
+    pub(crate) fn send(&mut self, frame: Bytes, bounds: Bounds, now: impl Fn() -> Instant) -> Pushed {
+        if !self.accepts() {
+            return Pushed::default();
+        }
+        let before = self.fill_level(bounds);
+        if before.empty {
+            self.backpressure.begin(now());
+        }
+        self.queue.push_own(frame);
+        if self.output.corked && self.queue.is_over(bounds) && self.write(bounds, now).is_err() {
+            self.lifecycle.fail();
+            return Pushed { wake: true, ..Pushed::default() };
+        }
+        self.pushed(bounds, before)
+    }
+
+    fn fill_level(&self, bounds: Bounds) -> FillLevel {
+        FillLevel { empty: self.queue.is_empty(), over: self.queue.is_over(bounds) }
+    }
+
+    fn pushed(&mut self, bounds: Bounds, before: FillLevel) -> Pushed {
+        // One batch alone, however large, says nothing of a client that had taken what was there before: for that,
+        // nothing is dropped and the client is not given up.
+        let must_shed = !before.empty && self.queue.is_over(bounds);
+        let dropped = if must_shed { self.queue.shed(bounds) } else { Dropped::default() };
+        // Behind a frame that waits the task has been woken already. Once more when the bounds are passed: a deadline
+        // begins then.
+        let wake = before.empty && !self.output.corked || !before.over && self.queue.is_over(bounds);
+        Pushed { accepted: true, wake, dropped, depth: self.queue.frames(), ..Pushed::default() }
+    }
+}
+
+/// Writing.
+impl Outbox {
+    /// Writes what the socket takes, if the caller may write.
+    fn write(&mut self, bounds: Bounds, now: impl Fn() -> Instant) -> io::Result<()> {
+        while !self.is_empty() {
+            let Writer::Socket(socket) = &self.output.writer else { return Ok(()) };
+            match socket.try_write_vectored(&self.queue.next_slices()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                written => self.advance(written?, bounds, now()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next buffers to write.
+    pub(crate) fn front(&self, out: &mut Vec<Bytes>) {
+        out.extend(self.queue.next_buffers().cloned());
+    }
+
+    /// Takes off what the client has taken.
+    pub(crate) fn advance(&mut self, written: usize, bounds: Bounds, now: Instant) {
+        self.backpressure.took(written, bounds, now);
+        self.queue.remove_written(written);
+        if self.queue.is_below_half(bounds) {
+            self.backpressure.caught_up();
+        }
+    }
+
+    /// If a body takes what waits: its waker, for it is to be told that there is something, and `true` if it has taken
+    /// anything since the last call.
+    pub(crate) fn notify_body(&mut self) -> Option<(Option<Waker>, bool)> {
+        let Writer::Body(body) = &mut self.output.writer else { return None };
+        Some(body.notify())
+    }
+
+    /// Takes bytes for a body, or lets it be woken when there are some; `None` once nothing more comes. And `true` if the
+    /// connection's task is to look at what is left.
+    pub(crate) fn take(&mut self, body: &Waker, bounds: Bounds, now: Instant) -> (Poll<Option<Bytes>>, bool) {
+        let was_over = self.queue.is_over(bounds);
+        let Writer::Body(reader) = &mut self.output.writer else { return (Poll::Ready(None), false) };
+        // Whole frames: wherever the body has to end, it ends between two of them.
+        let Some(taken) = self.queue.front_frames(BODY_TAKES) else {
+            reader.wait(body);
+            return (Poll::Pending, false);
+        };
+        reader.note_taken();
+        self.advance(taken.len(), bounds, now);
+        // The task ends a stream that is closing when all is taken, and measures the lag of one that is over its bounds.
+        let look = was_over || !self.is_empty() || !self.accepts();
+        (Poll::Ready(Some(taken)), look)
+    }
+}
+
+/// Waiting for the client.
+impl Outbox {
+    /// Returns how many bytes wait, if the client takes less than pays for others' waiting; else 0.
+    pub(crate) fn withheld(&mut self, now: Instant) -> usize {
+        if self.backpressure.is_waited_for(now) { 0 } else { self.queue.bytes() }
+    }
+
+    /// Returns `true` if so much waits that its client should not be read.
+    pub(crate) fn is_congested(&self, bounds: Bounds) -> bool {
+        self.accepts() && self.queue.is_congested(bounds)
+    }
+
+    /// The lag of the client, if more waits than may for long. Behind a close frame nothing is added, and a client
+    /// that reads may have the rest.
+    pub(crate) fn lag(&self, bounds: Bounds) -> Option<Lag> {
+        (self.accepts() && self.queue.is_over(bounds)).then(|| self.backpressure.lag())
+    }
+
+    /// Returns `true` if no channel waits for room any more.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.backpressure.is_left_behind()
+    }
+
+    /// Waits for room on behalf of a channel, which does not wait longer than this.
+    pub(crate) fn wait(&mut self, waker: &Waker, bounds: Bounds, until: Instant, now: Instant) -> RoomWait {
+        match self.must_wait(bounds) {
+            true => self.backpressure.wait(waker, until, now),
+            false => RoomWait::Room,
+        }
+    }
+
+    /// The deliveries that need not wait for room any more.
+    pub(crate) fn take_relieved(&mut self, bounds: Bounds) -> Vec<Waker> {
+        if !self.backpressure.has_waiting() || self.must_wait(bounds) {
+            return Vec::new();
+        }
+        self.backpressure.take_waiting()
+    }
+
+    fn must_wait(&self, bounds: Bounds) -> bool {
+        self.accepts() && self.queue.is_over(bounds)
+    }
+}
+
+/// Closing: each of these returns `true` if the connection's task has to be told, or gives its answer.
+impl Outbox {
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.lifecycle.state()
+    }
+
+    /// Returns `true` if anything may be added.
+    fn accepts(&self) -> bool {
+        self.state().accepts_frames()
+    }
+
+    pub(crate) fn close(&mut self, close: Close) -> bool {
+        let effect = self.lifecycle.close(close, self.queue.framing());
+        self.apply(effect)
+    }
+
+    pub(crate) fn expect_flush_marker(&mut self) {
+        self.lifecycle.expect_flush_marker();
+    }
+
+    pub(crate) fn receive_flush_marker(&mut self) -> bool {
+        let effect = self.lifecycle.receive_flush_marker(self.queue.framing());
+        self.apply(effect)
+    }
+
+    fn apply(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::None => false,
+            Effect::Wake => true,
+            Effect::Finish { frame, instead, wake } => {
+                if instead {
+                    self.queue.clear_unstarted();
+                }
+                // Not through `send`: nothing is accepted any more.
+                if let Some(frame) = frame {
+                    self.queue.push_own(frame.into());
+                }
+                wake
+            }
+        }
+    }
+
+    /// Gives the writer away, if everything is sent to a peer that broke the protocol: dropping it shuts our side down.
+    pub(crate) fn linger(&mut self) -> Option<Writer> {
+        self.lifecycle.linger().then(|| self.take_writer())
+    }
+
+    /// The transport is closed. Returns the writer to be dropped, and the reason that counts, the first time.
+    pub(crate) fn disconnect(&mut self, closure: Closure) -> (Writer, Option<Closure>) {
+        let closure = self.lifecycle.disconnect(closure);
+        (self.take_writer(), closure)
+    }
+
+    fn take_writer(&mut self) -> Writer {
+        self.queue.clear();
+        std::mem::replace(&mut self.output.writer, Writer::Gone)
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use pondsocket_proto::channel::{DropPolicy, SlowClient};
+    use pondsocket_proto::ws;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    use super::fixture::{
+        BOUNDS, PACE, Step, advance, any_step, deliver, deliver_at, event, frame, outbox, outbox_of_a_body, queued,
+        send, start, take,
+    };
+    use super::*;
+    use crate::metrics::CloseReason;
+
+    #[test]
+    fn only_the_first_frame_wakes_the_task() {
+        let mut outbox = outbox();
+        assert!(send(&mut outbox, frame("a")).wake);
+        assert!(!send(&mut outbox, frame("b")).wake);
+        advance(&mut outbox, 6);
+        assert!(outbox.is_empty());
+        outbox.cork();
+        assert!(!send(&mut outbox, frame("c")).wake);
+    }
+
+    #[test]
+    fn a_client_whose_answers_exceed_the_bounds_is_not_read_and_not_given_up() {
+        let mut outbox = outbox();
+        let congested: Vec<_> = (0..40)
+            .map(|_| {
+                assert!(send(&mut outbox, frame("x")).accepted);
+                outbox.is_congested(BOUNDS)
+            })
+            .collect();
+        assert_eq!(congested.iter().position(|congested| *congested), Some(2 * BOUNDS.frames));
+        outbox.advance(32 * frame("x").len(), BOUNDS, start());
+        assert!(!outbox.is_congested(BOUNDS));
+    }
+
+    #[test]
+    fn a_large_batch_alone_ends_no_connection() {
+        let (mut outbox, policy) = (outbox(), SlowClient::Disconnect);
+        let texts = ["x"; 64];
+        assert!(deliver(&mut outbox, 1, &texts, DropPolicy::SlowClient(None), policy).wake);
+        assert!(deliver_at(&mut outbox, "y", start()).expect("it will catch up").behind);
+        let late = start() + PACE.wait;
+        assert_eq!(deliver_at(&mut outbox, "y", late), Err(TOO_SLOW), "but nothing was taken of it");
+    }
+
+    #[test]
+    fn a_close_frame_waits_for_every_flush_marker() {
+        let mut outbox = outbox();
+        let closure = Closure { code: 1001, text: "bye".into(), reason: CloseReason::Shutdown };
+        assert!(outbox.close(Close::Graceful(closure)));
+        outbox.expect_flush_marker();
+        assert!(!outbox.receive_flush_marker());
+        send(&mut outbox, frame("last"));
+        assert!(outbox.receive_flush_marker());
+        let mut close = Vec::new();
+        ws::encode_close(1001, "bye", &mut close);
+        assert_eq!(queued(&outbox), [frame("last").to_vec(), close].concat());
+    }
+
+    #[test]
+    fn a_body_takes_what_waits_and_waits_for_more() {
+        let mut outbox = outbox_of_a_body();
+        assert_eq!(take(&mut outbox), (Poll::Pending, false));
+        assert!(send(&mut outbox, event("a")).wake);
+        send(&mut outbox, event("b"));
+        assert!(matches!(outbox.notify_body(), Some((Some(_), false))), "it waits, and has taken nothing");
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("a"))), true), "there is more");
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("b"))), false));
+        assert_eq!((outbox.queue.frames(), outbox.queue.bytes()), (0, 0));
+        assert!(matches!(outbox.notify_body(), Some((None, true))));
+        assert!(matches!(outbox.notify_body(), Some((None, false))), "nothing since");
+        drop(outbox.disconnect(TOO_SLOW));
+        assert_eq!(take(&mut outbox), (Poll::Ready(None), false));
+    }
+
+    #[test]
+    fn a_body_takes_no_more_at_once_than_it_may_but_never_a_part_of_an_event() {
+        let mut outbox = outbox_of_a_body();
+        let (large, small) = ("x".repeat(2 * BODY_TAKES), "x".repeat(BODY_TAKES / 3));
+        let buffer: Bytes = [event(&large), event(&small), event(&small), event(&small)].concat().into();
+        let run = Run { range: 0..buffer.len(), buffer, frames: 4, drop_policy: DropPolicy::Never };
+        outbox.deliver(1, &[run], BOUNDS, start).expect("not given up");
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event(&large))), true));
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some([event(&small), event(&small)].concat().into())), true));
+        assert!(outbox.close(Close::Immediate(TOO_SLOW)));
+        assert_eq!(queued(&outbox), b"", "there is no close frame");
+    }
+
+    #[test]
+    fn a_stream_is_closed_without_a_frame() {
+        let mut outbox = outbox_of_a_body();
+        send(&mut outbox, event("last"));
+        outbox.close(Close::Graceful(Closure { code: 1001, text: "bye".into(), reason: CloseReason::Shutdown }));
+        assert!(outbox.receive_flush_marker());
+        assert_eq!((outbox.state().awaits_peer_close(), queued(&outbox)), (true, event("last").to_vec()));
+        assert_eq!(take(&mut outbox), (Poll::Ready(Some(event("last"))), true), "its task ends it");
+    }
+
+    proptest! {
+        /// Whatever comes, waits and is taken, and whenever the client is given up, or its connection ends without
+        /// waiting for it: a body gets whole events, and one that may miss nothing gets all of them up to then, in
+        /// order.
+        #[test]
+        fn a_body_ends_between_two_events_wherever_it_ends(
+            steps in prop::collection::vec((any_step(), 0..3000u64), 1..25),
+            large in prop_oneof![Just(0usize), Just(BODY_TAKES / 4), Just(BODY_TAKES + 1)],
+            given_up in any::<bool>(),
+            takes_the_rest in any::<bool>(),
+        ) {
+            let (mut outbox, bounds) = (outbox_of_a_body(), Bounds { frames: 8, bytes: 3 * BODY_TAKES, ..BOUNDS });
+            let (mut sent, mut read, mut now) = (Vec::new(), Vec::new(), start());
+            let filler = "x".repeat(large);
+            let take = |outbox: &mut Outbox, read: &mut Vec<u8>, now| match outbox.take(Waker::noop(), bounds, now).0 {
+                Poll::Ready(Some(bytes)) => {
+                    read.extend_from_slice(&bytes);
+                    true
+                }
+                _ => false,
+            };
+            for (step, pause) in steps {
+                now += Duration::from_millis(pause);
+                match step {
+                    Step::Deliver { frames, .. } => {
+                        let events: Vec<u8> =
+                            (sent.len()..sent.len() + frames).flat_map(|number| event(&format!("{number} {filler}"))).collect();
+                        let run = Run { range: 0..events.len(), buffer: events.into(), frames: frames as u32, drop_policy: DropPolicy::Never };
+                        match outbox.deliver(1, &[run], bounds, || now) {
+                            Ok(pushed) if pushed.accepted => sent.extend(sent.len()..sent.len() + frames),
+                            Ok(pushed) => prop_assert!(pushed.behind),
+                            Err(closure) => {
+                                outbox.close(Close::Immediate(closure));
+                                break;
+                            }
+                        }
+                    }
+                    Step::Send => {
+                        outbox.send(event(&sent.len().to_string()), bounds, || now);
+                        sent.push(sent.len());
+                    }
+                    Step::Take(_) => {
+                        take(&mut outbox, &mut read, now);
+                    }
+                }
+            }
+            if given_up {
+                outbox.close(Close::Immediate(TOO_SLOW));
+            }
+            while takes_the_rest && take(&mut outbox, &mut read, now) {}
+            drop(outbox.disconnect(TOO_SLOW));
+            let text = String::from_utf8(read).expect("text");
+            prop_assert!(text.is_empty() || text.ends_with("\n\n"));
+            let numbers = text.split_terminator("\n\n").map(|event| {
+                let text = event.strip_prefix("data: ").expect("an event");
+                text.split(' ').next().expect("a number").parse::<usize>().expect("a number")
+            });
+            let numbers: Vec<_> = numbers.collect();
+            prop_assert!(sent.starts_with(&numbers), "{:?} of {:?}", numbers, sent);
+        }
+    }
+}

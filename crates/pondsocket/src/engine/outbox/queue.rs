@@ -1,0 +1,325 @@
+//! The frames that wait for one client: whole ones, in order, counted, and reported to the server's counter of memory.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use pondsocket_proto::channel::{DropPolicy, Run, SlowClient};
+
+use crate::engine::framing::Framing;
+use crate::engine::pace::PacingLimits;
+use crate::limits::memory::{Account, Memory};
+
+/// A rest of a batch that is shorter than this is copied: a slice would keep the whole batch in memory.
+const COPY_BELOW: usize = 4 * 1024;
+
+/// The most queued buffers that one write takes.
+const BUFFERS_PER_WRITE: usize = 64;
+
+/// The factor over its bounds at which the outbox of a client that no channel waits for is given up at once.
+const HARD_FACTOR: usize = 4;
+
+/// The same for the count of frames: many small ones cost little, and a burst of them is not the client's fault.
+const HARD_FRAMES_FACTOR: usize = 16;
+
+/// The factor over its bounds at which an outbox's client is not read any more: its messages have answers.
+const READ_FACTOR: usize = 2;
+
+/// The frames and the bytes that may wait, and the policy when more do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) frames: usize,
+    pub(crate) bytes: usize,
+    pub(crate) policy: SlowClient,
+    /// The time for which channels wait for room before the policy applies.
+    pub(crate) pacing: PacingLimits,
+}
+
+/// Frames that wait, one behind the other in one buffer.
+#[derive(Debug)]
+pub(super) struct QueuedFrames {
+    pub(super) bytes: Bytes,
+    pub(super) frames: u32,
+    pub(super) drop_policy: DropPolicy,
+    pub(super) channel: u64,
+    /// Its bytes are of this outbox alone. Those of a buffer that several outboxes share are counted with the buffer.
+    own: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct FrameQueue {
+    pub(super) entries: VecDeque<QueuedFrames>,
+    bytes: usize,
+    /// The bytes that are of this outbox alone.
+    own_bytes: usize,
+    /// The part of them that has been reported.
+    account: Account,
+    /// Bytes of the first queued frame that are still to be written, once its beginning was; 0 at a boundary.
+    pub(super) started: usize,
+    frames: u32,
+    framing: Framing,
+}
+
+impl FrameQueue {
+    pub(super) fn new(framing: Framing) -> FrameQueue {
+        FrameQueue {
+            entries: VecDeque::new(),
+            bytes: 0,
+            own_bytes: 0,
+            account: Account::default(),
+            started: 0,
+            frames: 0,
+            framing,
+        }
+    }
+
+    pub(super) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn frames(&self) -> usize {
+        self.frames as usize
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns `true` if more waits than may for long.
+    pub(super) fn is_over(&self, bounds: Bounds) -> bool {
+        self.frames() > bounds.frames || self.bytes > bounds.bytes
+    }
+
+    /// Returns `true` if so much waits that its client is given up.
+    pub(super) fn is_far_over(&self, bounds: Bounds) -> bool {
+        self.frames() > bounds.frames.saturating_mul(HARD_FRAMES_FACTOR)
+            || self.bytes > bounds.bytes.saturating_mul(HARD_FACTOR)
+    }
+
+    /// Returns `true` if so much waits that its client is not read.
+    pub(super) fn is_congested(&self, bounds: Bounds) -> bool {
+        self.frames() > bounds.frames.saturating_mul(READ_FACTOR)
+            || self.bytes > bounds.bytes.saturating_mul(READ_FACTOR)
+    }
+
+    /// Returns `true` if no more than half of what may wait does: the client has caught up.
+    pub(super) fn is_below_half(&self, bounds: Bounds) -> bool {
+        self.frames() <= bounds.frames / 2 && self.bytes <= bounds.bytes / 2
+    }
+
+    /// Reports to the server's counter how much this outbox alone holds.
+    pub(super) fn report(&mut self, memory: &Arc<Memory>) {
+        self.account.set_locked(memory, self.own_bytes + self.entries.len() * size_of::<QueuedFrames>());
+    }
+
+    /// Queues a frame that no other outbox has.
+    pub(super) fn push_own(&mut self, bytes: Bytes) {
+        // A large frame was made by `counted`, so its buffer is in the counter already.
+        let own = bytes.len() < COPY_BELOW;
+        self.own_bytes += if own { bytes.len() } else { 0 };
+        self.push(QueuedFrames { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, own });
+    }
+
+    /// Queues runs of frames of a batch, of which so many bytes have been written.
+    pub(super) fn push_runs(&mut self, channel: u64, runs: &[Run<Bytes>], written: usize) {
+        let before = self.entries.len();
+        for run in runs {
+            let bytes = run.buffer.slice(run.range.clone());
+            self.push(QueuedFrames { bytes, frames: run.frames, drop_policy: run.drop_policy, channel, own: false });
+        }
+        // Bytes are written past the queue only while it is empty, so they are those at its front.
+        self.remove_written(written);
+        for entry in self.entries.range_mut(before..) {
+            if entry.bytes.len() < COPY_BELOW {
+                entry.bytes = Bytes::copy_from_slice(&entry.bytes);
+                entry.own = true;
+                self.own_bytes += entry.bytes.len();
+            }
+        }
+    }
+
+    fn push(&mut self, entry: QueuedFrames) {
+        self.bytes += entry.bytes.len();
+        self.frames += entry.frames;
+        self.entries.push_back(entry);
+    }
+
+    /// The next buffers to write.
+    pub(super) fn next_buffers(&self) -> impl Iterator<Item = &Bytes> {
+        self.entries.iter().take(BUFFERS_PER_WRITE).map(|entry| &entry.bytes)
+    }
+
+    /// The same as slices.
+    pub(super) fn next_slices(&self) -> Vec<IoSlice<'_>> {
+        self.next_buffers().map(|bytes| IoSlice::new(bytes)).collect()
+    }
+
+    /// Whole frames from the front, no more than `most` bytes, but one frame at least; `None` if nothing waits.
+    pub(super) fn front_frames(&self, most: usize) -> Option<Bytes> {
+        let head = &self.entries.front()?.bytes;
+        Some(head.slice(..whole_frames(self.framing, head, most)))
+    }
+
+    /// Removes bytes that the client has taken from the front.
+    pub(super) fn remove_written(&mut self, mut written: usize) {
+        self.bytes -= written.min(self.bytes);
+        while written > 0 {
+            let Some(head) = self.entries.front_mut() else { return };
+            if self.started == 0 && written >= head.bytes.len() {
+                // All frames of the entry: there is no need to look for where each of them ends.
+                written -= head.bytes.len();
+                self.own_bytes -= if head.own { head.bytes.len() } else { 0 };
+                self.frames -= head.frames;
+                self.entries.pop_front();
+                continue;
+            }
+            if self.started == 0 {
+                self.started = self.framing.frame_len(&head.bytes);
+            }
+            let step = written.min(self.started);
+            head.bytes.advance(step);
+            self.own_bytes -= if head.own { step } else { 0 };
+            self.started -= step;
+            written -= step;
+            if self.started == 0 {
+                head.frames -= 1;
+                self.frames -= 1;
+            }
+            if head.bytes.is_empty() {
+                self.entries.pop_front();
+            }
+        }
+        if self.entries.is_empty() {
+            // An idle connection holds no buffer.
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// Drops so many frames, of so many bytes, off the front of an entry.
+    pub(super) fn drop_front(&mut self, at: usize, frames: u32, bytes: usize) {
+        self.entries[at].bytes.advance(bytes);
+        self.uncount(at, frames, bytes);
+    }
+
+    /// Drops so many frames, of so many bytes, off the end of an entry.
+    pub(super) fn drop_back(&mut self, at: usize, frames: u32, bytes: usize) {
+        let entry = &mut self.entries[at].bytes;
+        entry.truncate(entry.len() - bytes);
+        self.uncount(at, frames, bytes);
+    }
+
+    fn uncount(&mut self, at: usize, frames: u32, bytes: usize) {
+        let entry = &mut self.entries[at];
+        entry.frames -= frames;
+        self.own_bytes -= if entry.own { bytes } else { 0 };
+        self.frames -= frames;
+        self.bytes -= bytes;
+    }
+
+    /// Makes the frame whose beginning was written, if there is one, an entry of its own that is never dropped: the
+    /// client could not tell where the next frame begins.
+    pub(super) fn split_started_frame(&mut self) {
+        let started = self.started;
+        let Some(head) = self.entries.front_mut().filter(|_| started > 0) else { return };
+        let bytes = head.bytes.split_off(started);
+        let rest = QueuedFrames { bytes, frames: head.frames - 1, ..*head };
+        (head.frames, head.drop_policy) = (1, DropPolicy::Never);
+        if rest.frames > 0 {
+            self.entries.insert(1, rest);
+        }
+    }
+
+    /// Removes entries that have no frame left.
+    pub(super) fn remove_empty(&mut self) {
+        self.entries.retain(|entry| entry.frames > 0);
+    }
+
+    /// Throws everything away but the rest of a frame whose beginning was written: a close frame behind it is one only
+    /// if that frame is whole.
+    pub(super) fn clear_unstarted(&mut self) {
+        let started = self.started;
+        let rest =
+            self.entries.front().filter(|_| started > 0).map(|head| Bytes::copy_from_slice(&head.bytes[..started]));
+        self.clear();
+        if let Some(bytes) = rest {
+            (self.started, self.own_bytes) = (started, started);
+            self.push(QueuedFrames { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, own: true });
+        }
+    }
+
+    /// Throws everything away.
+    pub(super) fn clear(&mut self) {
+        self.entries = VecDeque::new();
+        (self.frames, self.bytes, self.own_bytes, self.started) = (0, 0, 0, 0);
+    }
+}
+
+/// The number of these bytes that are whole frames, no more than `most` bytes, but one frame at least.
+fn whole_frames(framing: Framing, bytes: &[u8], most: usize) -> usize {
+    if bytes.len() <= most {
+        return bytes.len();
+    }
+    let mut end = framing.frame_len(bytes);
+    while end < bytes.len() {
+        let next = end + framing.frame_len(&bytes[end..]);
+        if next > most {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use pondsocket_proto::ws;
+
+    use super::*;
+    use crate::engine::closing::{Close, TOO_SLOW};
+    use crate::engine::outbox::Pushed;
+    use crate::engine::outbox::fixture::{advance, deliver, frame, outbox, queued, send};
+
+    #[test]
+    fn written_bytes_are_counted_frame_by_frame() {
+        let mut outbox = outbox();
+        deliver(&mut outbox, 1, &["hello", "world"], DropPolicy::Never, SlowClient::Disconnect);
+        advance(&mut outbox, 3);
+        assert_eq!((outbox.queue.frames(), outbox.queue.bytes()), (2, 11));
+        advance(&mut outbox, 4);
+        assert_eq!((outbox.queue.frames(), outbox.queue.bytes()), (1, 7));
+        advance(&mut outbox, 7);
+        assert_eq!((outbox.queue.frames(), outbox.queue.bytes(), outbox.queue.started), (0, 0, 0));
+    }
+
+    #[test]
+    fn giving_up_keeps_the_rest_of_a_started_frame_so_that_the_close_frame_is_one() {
+        let mut outbox = outbox();
+        deliver(&mut outbox, 1, &["hello", "world"], DropPolicy::Never, SlowClient::Disconnect);
+        advance(&mut outbox, 4);
+        let mut close = Vec::new();
+        ws::encode_close(1013, "too slow", &mut close);
+        assert!(outbox.close(Close::Immediate(TOO_SLOW)));
+        assert_eq!(queued(&outbox), [b"llo".as_slice(), &close].concat());
+        assert_eq!(outbox.queue.frames(), 2);
+        assert!(!outbox.close(Close::Immediate(TOO_SLOW)), "closing twice");
+        assert_eq!(send(&mut outbox, frame("late")), Pushed::default());
+        advance(&mut outbox, 3);
+        assert_eq!(outbox.queue.frames(), 1);
+    }
+
+    #[test]
+    fn an_emptied_outbox_holds_no_buffer() {
+        let mut outbox = outbox();
+        for _ in 0..10 {
+            send(&mut outbox, frame("x"));
+        }
+        advance(&mut outbox, 30);
+        assert_eq!(outbox.queue.entries.capacity(), 0);
+    }
+}
