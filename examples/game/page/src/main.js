@@ -1,0 +1,73 @@
+// The page: joins what the server says (game.js), what the player does (controls.js) and what is on the screen (view/).
+
+import { Autopilot } from './autopilot.js';
+import { Controls } from './controls.js';
+import { Game } from './game.js';
+import { Motion } from './motion.js';
+import { myToken, name, setName } from './me.js';
+import { byId } from '@page/dom.js';
+import { showConnection } from '@page/connection.js';
+import { wireTheme } from '@page/theme.js';
+import { toast } from '@page/toasts.js';
+import { Feed } from './view/feed.js';
+import { Meters } from './view/meters.js';
+import { showLeaderboard } from './view/leaderboard.js';
+import { Pond } from './view/pond.js';
+import { wireStart } from './view/start.js';
+
+wireTheme();
+const motion = new Motion();
+const pond = new Pond(motion);
+const meters = new Meters();
+const feed = new Feed();
+let game = null;
+const controls = new Controls((course) => game?.steer(course));
+const autopilot = new Autopilot(motion, (course) => game?.steer(course));
+
+/** What is done about all that can be heard from the game. */
+const heard = {
+    connection: showConnection,
+    problem: toast,
+    latency: (ms) => meters.latency(ms),
+
+    welcome (welcome) {
+        motion.reset(welcome);
+        pond.welcome(welcome);
+        meters.welcome(welcome);
+        feed.meet(welcome.you);
+        controls.again();
+    },
+    tick (tick) {
+        motion.add(tick);
+        const mine = motion.latest.get(motion.me);
+        if (mine) meters.energy(mine.energy);
+    },
+    score (update) {
+        pond.ate(update);
+        if (update.id === motion.me) meters.score(update);
+    },
+    achievement: (achievement) => feed.add(achievement),
+    leaderboard: (board) => showLeaderboard(board, motion.me),
+    player: (player) => pond.meet(player),
+};
+
+function setAutopilot (isOn) {
+    controls.isOff = isOn;
+    autopilot.set(isOn);
+    if (!isOn) controls.again();
+    byId('autopilot').setAttribute('aria-pressed', isOn);
+}
+
+const toggleAutopilot = () => setAutopilot(!autopilot.isOn);
+byId('autopilot').addEventListener('click', toggleAutopilot);
+addEventListener('keydown', (event) => { if (event.key === 'p' && game) toggleAutopilot(); });
+
+wireStart(name(), (chosen) => {
+    setName(chosen);
+    byId('hud').hidden = false;
+    game = new Game({ token: myToken(), name: chosen }, heard);
+    // Whoever takes the helm has it.
+    controls.wire(byId('pond'), byId('dash'), () => setAutopilot(false));
+});
+
+pond.start((fps) => meters.fps(fps));

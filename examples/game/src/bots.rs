@@ -1,0 +1,130 @@
+//! Players that play by themselves. They are clients like any other: each has a socket over the loopback network, joins,
+//! reads everything and steers. So with `--players 300` the server does all that it would for 300 people, and the latency
+//! that a page shows is true; only their being in the same process, which takes its own share of the processor, is not.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{interval, sleep};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use crate::game::POND;
+
+/// They come one after the other, so that a page sees them come.
+const BETWEEN: Duration = Duration::from_millis(10);
+
+/// How often one looks around, in milliseconds: it does not see everything at once, as nobody does.
+const LOOKS: std::ops::Range<u64> = 350..800;
+
+const ADJECTIVES: [&str; 16] = [
+    "Amber", "Brave", "Calm", "Dotted", "Eager", "Fancy", "Gentle", "Hasty", "Idle", "Jolly", "Keen", "Lucky", "Merry",
+    "Nimble", "Quiet", "Silver",
+];
+const NAMES: [&str; 16] = [
+    "Barbel", "Bleak", "Bream", "Burbot", "Carp", "Chub", "Dace", "Gudgeon", "Ide", "Loach", "Orfe", "Perch", "Rudd",
+    "Tench", "Trout", "Zander",
+];
+
+/// Lets so many of them join.
+pub(crate) fn start(server: SocketAddr, count: u16) {
+    for number in 0..count {
+        tokio::spawn(async move {
+            sleep(BETWEEN * number.into()).await;
+            if let Err(error) = play(server, number).await {
+                tracing::debug!(number, "a simulated player has ended: {error:#}");
+            }
+        });
+    }
+}
+
+/// Plays until the server closes the connection.
+async fn play(server: SocketAddr, number: u16) -> Result<()> {
+    let (name, secret) = (name(number), fastrand::u128(..));
+    let url = format!("ws://{server}/api/socket?name={name}&token={secret:032x}");
+    let (mut socket, _) = connect_async(url).await.context("cannot connect")?;
+    socket.send(message("JOIN_CHANNEL", "JOIN_CHANNEL", json!({}))).await?;
+    let mut looks = interval(Duration::from_millis(fastrand::u64(LOOKS)));
+    let (mut me, mut seen) = (None, None);
+    loop {
+        tokio::select! {
+            received = socket.next() => match received.context("the connection has ended")?? {
+                // Only what it needs is decoded, and of the ticks only the last before it looks.
+                Message::Text(text) if text.contains(r#""event":"tick""#) => seen = Some(text),
+                Message::Text(text) if text.contains(r#""event":"welcome""#) => me = Some(my_id(&text)?),
+                _ => {}
+            },
+            _ = looks.tick() => {
+                if let (Some(me), Some(text)) = (me, seen.take()) {
+                    let tick: Received = serde_json::from_str(&text)?;
+                    socket.send(message("BROADCAST", "steer", tick.payload.course_of(me))).await?;
+                }
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Received {
+    payload: Tick,
+}
+
+#[derive(Deserialize)]
+struct Tick {
+    fish: Vec<i64>,
+    crumbs: Vec<i64>,
+}
+
+impl Tick {
+    /// Towards the nearest crumb, mostly.
+    fn course_of(&self, me: i64) -> Value {
+        let Some([_, x, y, ..]) = self.fish.chunks_exact(6).find(|fish| fish[0] == me) else {
+            return json!({ "angle": null });
+        };
+        let ways = self.crumbs.chunks_exact(2).map(|crumb| (crumb[0] - x, crumb[1] - y));
+        let nearest = ways.min_by_key(|(x, y)| x * x + y * y);
+        let (x, y) = nearest.unwrap_or((1, 0));
+        let angle = (y as f32).atan2(x as f32) + 0.5 * (fastrand::f32() - 0.5);
+        json!({ "angle": angle, "dash": fastrand::u8(..10) == 0 })
+    }
+}
+
+fn my_id(welcome: &str) -> Result<i64> {
+    let welcome: Value = serde_json::from_str(welcome)?;
+    welcome["payload"]["you"]["id"].as_str().and_then(|id| id.parse().ok()).context("a welcome without an id")
+}
+
+fn message(action: &str, event: &str, payload: Value) -> Message {
+    let text = json!({ "action": action, "event": event, "channelName": POND, "requestId": "1", "payload": payload });
+    Message::Text(Utf8Bytes::from(text.to_string()))
+}
+
+/// A name that no other of the first 256 has.
+fn name(number: u16) -> String {
+    let (first, second) = (number as usize % ADJECTIVES.len(), number as usize / ADJECTIVES.len() + number as usize);
+    format!("{}%20{}", ADJECTIVES[first], NAMES[second % NAMES.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_different() {
+        assert_eq!((0..256).map(name).collect::<HashSet<_>>().len(), 256);
+    }
+
+    #[test]
+    fn it_goes_for_the_nearest_crumb() {
+        let tick = Tick { fish: vec![7, 0, 0, 0, 1, 100, 8, 500, 500, 0, 1, 100], crumbs: vec![900, 0, 0, 100] };
+        let angle = tick.course_of(7)["angle"].as_f64().expect("an angle");
+        assert!((angle - std::f64::consts::FRAC_PI_2).abs() < 0.3, "{angle}");
+        assert!(tick.course_of(9)["angle"].is_null());
+    }
+}
