@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What an account may do is decided by its role: see [`rights`](crate::rights).
+/// An account. Its rights are those of its role: see [`rights`](crate::rights).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {

@@ -9,7 +9,7 @@ use crate::tokens::{Claims, Refused};
 /// The assign of a connection that holds what its token says. A renewed token takes its place.
 pub(crate) const CLAIMS: &str = "claims";
 
-/// What the token of a connection says now: not when it came, and not when it joined.
+/// The token of a connection as it is now, not as it was at the connection or the join.
 pub(crate) fn claims(connection: &Connection) -> Result<Claims> {
     connection.user().assign(CLAIMS)
 }

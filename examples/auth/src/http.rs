@@ -45,7 +45,7 @@ async fn renew(State(tokens): State<Tokens>, headers: HeaderMap) -> Response {
     }
 }
 
-/// What a token says, or why it is refused.
+/// Returns the content of a token, or the reason for its refusal.
 async fn show(State(tokens): State<Tokens>, headers: HeaderMap) -> Response {
     match tokens.check(bearer(&headers)) {
         Ok(claims) => Json(describe(&claims)).into_response(),

@@ -1,10 +1,10 @@
-//! Which role may do what in which room: one table, asked by all who decide.
+//! The rights of each role in each room: one table for all decisions.
 
 use serde::Serialize;
 
 use crate::accounts::Role;
 
-/// What somebody may do in a room. Who may write may read as well.
+/// The right of a user in a room. Writing includes reading.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Right {
@@ -16,7 +16,7 @@ pub(crate) enum Right {
 /// The rooms there are.
 pub(crate) const ROOMS: [&str; 3] = ["lobby", "team", "board"];
 
-/// What a role may do in a room; `None` if there is no such room.
+/// The right of a role in a room; `None` if there is no such room.
 pub(crate) fn right(role: Role, room: &str) -> Option<Right> {
     let [admin, member, guest] = match room {
         "lobby" => [Right::Write, Right::Write, Right::Write],

@@ -29,7 +29,7 @@ async fn connect(ctx: ConnectionContext, State(tokens): State<Tokens>) -> Result
     Ok(ctx.accept().user_id(&claims.sub).assign(CLAIMS, &claims))
 }
 
-/// What members see of each other.
+/// A member as others see it.
 #[derive(Serialize)]
 struct Shown {
     id: String,

@@ -7,7 +7,7 @@ use tokio::time::interval;
 
 use crate::guards::claims;
 
-/// How late an end may come. One timer for all connections costs less than one for each.
+/// The longest delay after the expiry. One timer for all connections costs less than one for each.
 const PACE: Duration = Duration::from_millis(500);
 
 /// Looks for as long as the program runs.

@@ -18,7 +18,7 @@ const ISSUER: &str = "https://issuer.example";
 const AUDIENCE: &str = "rooms";
 const KEY_BYTES: usize = 32;
 
-/// What a token says, and what the server knows of its connection.
+/// The content of a token, which is what the server knows of a connection.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Claims {
     /// The id of the account.
@@ -39,7 +39,7 @@ impl Claims {
     }
 }
 
-/// Why a token is refused. Each has a name that a page can tell apart, and a text for people.
+/// The reason for refusing a token. Each has a name for pages, and a text for people.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refused {
     Missing,
@@ -116,7 +116,7 @@ impl Tokens {
         encode(&Header::new(Algorithm::HS256), &claims, &self.0.signing).context("cannot sign a token")
     }
 
-    /// What a token says, if it is one of ours and still valid.
+    /// Returns the content of a token that is one of ours and still valid.
     pub(crate) fn check(&self, token: Option<&str>) -> Result<Claims, Refused> {
         let token = token.filter(|token| !token.is_empty()).ok_or(Refused::Missing)?;
         let decoded = decode::<Claims>(token, &self.0.checking, &self.0.rules).map_err(|error| match error.kind() {

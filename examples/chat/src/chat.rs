@@ -1,4 +1,4 @@
-//! What happens in the chat: who may come in, and what is done about each event.
+//! The handlers of the chat: for connections, joins and each event.
 
 use pondsocket::{
     Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result, State,

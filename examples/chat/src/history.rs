@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::messages::Message;
 
-/// How many messages of a room are kept.
+/// The number of messages that are kept of a room.
 const KEPT: usize = 50;
 
-/// How many rooms are remembered; beyond that a new room starts without a memory.
+/// The number of rooms with a history; beyond that a new room has none.
 const ROOMS: usize = 1000;
 
 /// The last messages, by room.

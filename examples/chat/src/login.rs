@@ -34,7 +34,7 @@ async fn login(State(users): State<Users>, request: Result<Json<SignIn>, JsonRej
     }
 }
 
-/// Whose token it is. The page asks, because a browser does not say why a socket was refused.
+/// Returns the user of a token. The page asks, because a browser hides the reason why a WebSocket was refused.
 async fn me(State(users): State<Users>, headers: HeaderMap) -> Result<Json<User>, StatusCode> {
     let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     token.and_then(|token| users.authenticate(token)).map(Json).ok_or(StatusCode::UNAUTHORIZED)

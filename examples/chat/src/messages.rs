@@ -1,4 +1,4 @@
-//! What the page and the server say to each other, typed.
+//! The messages between page and server, typed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,7 +40,7 @@ pub(crate) struct PrivateMessage {
     pub(crate) to: User,
 }
 
-/// How somebody is.
+/// The status of a user.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
@@ -51,7 +51,7 @@ pub(crate) enum Status {
     Offline,
 }
 
-/// What a room's members see of somebody.
+/// A member as others see it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Shown {
     id: String,
@@ -66,7 +66,7 @@ impl Shown {
     }
 }
 
-/// What somebody says when joining a room.
+/// The payload of a join.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Enter {
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What happens in the chat, for Prometheus, at `/metrics`.
+//! Metrics for Prometheus, at `/metrics`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use pondsocket::PondSocket;
 use pondsocket_metrics::BUCKETS;
 use tokio::time::interval;
 
-/// How often single samples of histograms are put together: they take memory until then.
+/// The time after which samples of histograms are aggregated: they take memory until then.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The recorder, which must be there before the first thing happens.

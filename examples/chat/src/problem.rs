@@ -1,4 +1,4 @@
-//! What is answered when something cannot be done, in a form that the page can act on.
+//! Errors, in a form that the page can act on.
 
 use pondsocket::Error;
 use serde::Serialize;
@@ -47,7 +47,7 @@ impl Problem {
     }
 }
 
-/// Why a handler did not do what it was asked to.
+/// The reason why a handler refused: an error for the user, or a failure of the server.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// The client's fault: it is told.

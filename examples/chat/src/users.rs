@@ -1,4 +1,4 @@
-//! Who people are: a name is enough to sign in, a code makes an admin. A real application asks its database.
+//! Users: a name is enough to sign in, a code makes an admin. A real application asks its database.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// The longest name, in characters.
 const MAX_NAME: usize = 24;
 
-/// How many sign-ins are remembered. Beyond that the oldest is forgotten: its page signs in again by itself.
+/// The number of sign-ins that are remembered. Beyond that the oldest is forgotten, and its page signs in again by itself.
 const REMEMBERED: usize = 10_000;
 
 /// Somebody who has signed in.
@@ -20,7 +20,7 @@ pub(crate) struct User {
     pub(crate) role: Role,
 }
 
-/// What somebody may do.
+/// The role of a user, which decides about its rights.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
@@ -30,7 +30,7 @@ pub(crate) enum Role {
     Admin,
 }
 
-/// What somebody gives to sign in.
+/// A request to sign in.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SignIn {
@@ -71,7 +71,7 @@ impl Users {
         Ok((token, user))
     }
 
-    /// Whose token it is.
+    /// Returns the user of a token.
     pub(crate) fn authenticate(&self, token: &str) -> Option<User> {
         self.known().by_token.get(token).cloned()
     }

@@ -8,24 +8,15 @@ mod documents;
 mod messages;
 mod store;
 
-use std::future::IntoFuture;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
 use clap::Parser;
 use pondsocket::PondSocket;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 
 use documents::Documents;
 use store::Store;
-
-/// The time that clients may take to go when the server is stopped.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Shared documents with a web page.
 #[derive(Parser)]
@@ -49,41 +40,9 @@ async fn main() -> Result<()> {
     collaboration::create(&pond);
 
     let app = Router::new().merge(page::routes!()).fallback_service(pond.service());
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
 
-    let stop = stop_signal()?;
-    let listener = TcpListener::bind(("127.0.0.1", args.port)).await;
-    let listener = listener.with_context(|| format!("cannot listen on port {}", args.port))?;
-    println!("the documents are at http://{}", listener.local_addr()?);
+    let host = page::Host::listen(args.port).await?;
+    println!("the documents are at http://{}", host.address());
     println!("they are kept in {}", args.database.display());
-
-    // The same signal ends the host and the pond, whose sockets the host does not wait for.
-    let (stopping, stopped) = oneshot::channel();
-    let mut draining = tokio::spawn(async move {
-        stop.await;
-        // An error means that the host has ended by itself.
-        let _ = stopping.send(());
-        pond.shutdown(PATIENCE).await
-    });
-    let host = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.await.unwrap_or_default() });
-    tokio::select! {
-        served = host.into_future() => {
-            served?;
-            draining.await?;
-        }
-        // Browsers hold connections on which they may never ask for anything: the host would wait for them.
-        drained = &mut draining => drop(drained?),
-    }
-    Ok(())
-}
-
-/// Completes at SIGINT or SIGTERM.
-fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
+    Ok(host.serve(app, pond).await?)
 }

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The longest message, in characters.
 const MAX_TEXT: usize = 500;
 
-/// Who somebody is: an assign of the connection, and so of each of its memberships.
+/// A user: an assign of the connection, and so of each of its memberships.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct User {
     id: String,
@@ -31,7 +31,7 @@ enum Role {
     User,
 }
 
-/// What members see of each other.
+/// A member as others see it.
 #[derive(Debug, Deserialize, Serialize)]
 struct Presence {
     username: String,
@@ -178,7 +178,7 @@ fn user_of(token: &str) -> Option<User> {
 /// Serves one channel-based chat, without a page.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen, on 127.0.0.1; 0 picks a free port.
+    /// The port, on 127.0.0.1; 0 picks a free port.
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
 }

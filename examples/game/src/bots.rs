@@ -15,10 +15,10 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::game::POND;
 
-/// They come one after the other, so that a page sees them come.
+/// The time between two joins, so that a page sees players come one by one.
 const BETWEEN: Duration = Duration::from_millis(10);
 
-/// How often one looks around, in milliseconds: it does not see everything at once, as nobody does.
+/// The time between two decisions of a simulated player, in milliseconds: like people, it does not react at once.
 const LOOKS: std::ops::Range<u64> = 350..800;
 
 const ADJECTIVES: [&str; 16] = [
@@ -30,7 +30,7 @@ const NAMES: [&str; 16] = [
     "Tench", "Trout", "Zander",
 ];
 
-/// Lets so many of them join.
+/// Starts a number of simulated players.
 pub(crate) fn start(server: SocketAddr, count: u16) {
     for number in 0..count {
         tokio::spawn(async move {
@@ -80,7 +80,7 @@ struct Tick {
 }
 
 impl Tick {
-    /// Towards the nearest crumb, mostly.
+    /// The course to the nearest crumb, with some error.
     fn course_of(&self, me: i64) -> Value {
         let Some([_, x, y, ..]) = self.fish.chunks_exact(6).find(|fish| fish[0] == me) else {
             return json!({ "angle": null });

@@ -1,4 +1,4 @@
-//! A fish: where it is, where it is told to go, how it grows. Plain numbers; no clock and no network.
+//! A fish: its position, its course, its growth. Plain numbers; no clock and no network.
 
 use std::f32::consts::{PI, TAU};
 
@@ -8,40 +8,40 @@ use serde::{Deserialize, Serialize};
 pub(crate) const WIDTH: f32 = 2400.0;
 pub(crate) const HEIGHT: f32 = 1600.0;
 
-/// What one is called at each level, the first of which is 1.
+/// The title at each level, the first of which is 1.
 pub(crate) const TITLES: [&str; 8] = ["Fry", "Minnow", "Roach", "Perch", "Carp", "Pike", "Koi", "Elder of the pond"];
 
 /// Units a second: of the smallest fish, and what each level takes away.
 const SPEED: f32 = 210.0;
 const SPEED_LOST: f32 = 6.0;
 
-/// How much faster a fish dashes, how many seconds of it are in a full store of energy, and in how many it is full again.
+/// A dash: its speed relative to swimming, the seconds that full energy lasts, and the seconds until it is full again.
 const DASH: f32 = 1.9;
 const DASH_LASTS: f32 = 1.2;
 const DASH_RETURNS: f32 = 4.0;
 
-/// How fast a fish turns, in radians a second, and gets to its speed, in parts a second.
+/// Turning, in radians a second, and acceleration, in parts of the missing speed a second.
 const TURN: f32 = 4.5;
 const PULL: f32 = 3.0;
 
-/// What the server says of a fish. It is an assign of the member: it comes with the join and goes with the leave.
+/// The state of a fish. It is an assign of the member: it exists from the join to the leave.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Fish {
     pub(crate) x: f32,
     pub(crate) y: f32,
-    /// Where its nose points, in radians, clockwise from the right.
+    /// The direction of its nose, in radians, clockwise from the right.
     pub(crate) heading: f32,
     pub(crate) speed: f32,
-    /// How much it may dash, from 0 to 1.
+    /// The energy for dashing, from 0 to 1; negative for a pause after it is used up.
     pub(crate) energy: f32,
     pub(crate) score: u32,
     pub(crate) level: usize,
 }
 
-/// What a player says of a fish: the payload of `steer`, and the other assign.
+/// The course that a player has chosen: the payload of `steer`, and another assign of the member.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Course {
-    /// Where to go, in radians; nowhere in particular without it.
+    /// The direction, in radians. Without one the fish drifts.
     pub(crate) angle: Option<f32>,
     #[serde(default)]
     pub(crate) dash: bool,
@@ -58,7 +58,7 @@ impl Fish {
     pub(crate) fn swim(&mut self, course: Course, dt: f32) {
         let dashes = course.dash && course.angle.is_some() && self.energy > 0.0;
         self.energy += if dashes { -dt / DASH_LASTS } else { dt / DASH_RETURNS };
-        // Whoever has used it up gets none before a little has come back.
+        // After it is used up a dash is not possible for a second.
         self.energy = if self.energy < 0.0 { -0.25 } else { self.energy.min(1.0) };
 
         let full = SPEED - SPEED_LOST * self.level as f32;
@@ -75,7 +75,7 @@ impl Fish {
         self.y = (self.y + self.heading.sin() * self.speed * dt).clamp(0.0, HEIGHT);
     }
 
-    /// Gets what it has eaten. Whether it has reached another level.
+    /// Adds to its score. Returns whether it has reached another level.
     pub(crate) fn eat(&mut self, worth: u32) -> bool {
         let before = self.level;
         self.score = self.score.saturating_add(worth);
@@ -83,7 +83,7 @@ impl Fish {
         self.level > before
     }
 
-    /// How near its middle must come to what it eats.
+    /// The distance from its middle at which it eats.
     pub(crate) fn reach(&self) -> f32 {
         18.0 + 3.0 * self.level as f32
     }
@@ -103,7 +103,7 @@ fn level_of(score: u32) -> usize {
     (1..=TITLES.len()).rev().find(|level| score_of(*level) <= score).unwrap_or(1)
 }
 
-/// A heading that has come nearer to an angle, by the shorter way and by `most` at the most.
+/// Turns a heading towards an angle, in the shorter direction, by `most` at the most.
 fn turned(heading: f32, angle: f32, most: f32) -> f32 {
     let way = (angle - heading + PI).rem_euclid(TAU) - PI;
     (heading + way.clamp(-most, most)).rem_euclid(TAU)

@@ -1,4 +1,4 @@
-//! What players and server say to each other.
+//! The handlers of the game: for connections, joins and each event.
 
 use pondsocket::{
     Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, Payload, PondSocket, RateLimit,
@@ -12,10 +12,10 @@ use crate::players::{Player, Players};
 use crate::pond::GOLDEN;
 use crate::tick;
 
-/// The one channel: everybody is in the same pond.
+/// The only channel: all players are in one pond.
 pub(crate) const POND: &str = "/pond";
 
-/// How many messages a player may send in a second, and at once: a page steers at most 20 times.
+/// The messages that a player may send per second, and at once: a page steers at most 20 times a second.
 const MESSAGES: f64 = 40.0;
 const BURST: u32 = 80;
 
@@ -27,29 +27,29 @@ pub(crate) fn create(pond: &PondSocket) -> Endpoint {
         .on_event("steer", steer)
         .on_event("ping", ping)
         .on_outgoing("leaderboard", leaderboard::with_rank)
-        // Whoever does not keep up misses positions that are outdated anyway, and nothing else.
+        // A client that does not keep up misses outdated positions, and nothing else.
         .slow_client("tick", SlowClient::DropOldest)
         .layer(RateLimit::per_user(MESSAGES, BURST).close_after(200));
     socket
 }
 
-/// A name and a secret of one's own are enough. A real game asks for a token that it has signed.
+/// A name and a random secret of the page are enough. A real game requires a token that it has signed.
 async fn connect(ctx: ConnectionContext, State(players): State<Players>) -> Result<Connected> {
     let told = |what| ctx.query(what).ok_or_else(|| Error::unauthorized(format!("there is no {what}")));
     let player = players.recognise(told("token")?, told("name")?)?;
     Ok(ctx.accept().user_id(&player.id).assign("player", &player))
 }
 
-/// A player's fish is an assign of the member: from now on the tick finds it, and when the member leaves it is gone.
+/// The fish is an assign of the member: the tick finds it there from the join to the leave.
 async fn join(ctx: JoinContext, State(players): State<Players>) -> Result<Joined> {
     let player: Player = ctx.assign("player")?;
     let fish = match ctx.channel().user(&player.id).await {
-        // It swims already, in another tab.
+        // The player has another tab.
         Ok(user) => user.assign("fish")?,
         Err(_) => Fish::hatch(players.score(&player.id)),
     };
     let welcome = welcome(&player, &fish);
-    // Presence says who is there and no more: a list of all players goes to all of them whenever it changes.
+    // Presence has names only: its list goes to all players whenever it changes.
     let joined = ctx.accept().assign("fish", &fish).assign("course", &Course::default());
     Ok(joined.track(&player).reply("welcome", &welcome))
 }
@@ -66,12 +66,12 @@ fn welcome(player: &Player, fish: &Fish) -> Value {
     })
 }
 
-/// Only says where to go: the tick moves the fish. It comes often, so that nothing is answered.
+/// Stores the course: the tick moves the fish. There is no reply, because this event is frequent.
 async fn steer(ctx: EventContext, Payload(course): Payload<Course>) -> Result<()> {
     ctx.set_assign("course", &course)
 }
 
-/// Sends back what it gets: the page measures the way there and back.
+/// Sends the payload back: the page measures the round-trip time.
 async fn ping(ctx: EventContext, Payload(payload): Payload<Value>) -> Result<()> {
     ctx.reply("ping", &payload)
 }

@@ -1,4 +1,4 @@
-//! Who is best, once a second: the same list for all, and to each their own rank.
+//! The leaderboard, once a second: the same list for all, and to each player the own rank.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,21 +14,21 @@ use crate::players::Player;
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How many are listed.
+/// The number of players in the list.
 const LISTED: usize = 10;
 
-/// The assigns of a member that count here.
+/// The assigns of a member that are read here.
 #[derive(Debug, Deserialize)]
 struct Member {
     player: Player,
     fish: Fish,
 }
 
-/// What is broadcast, before each recipient's rank is found in it.
+/// The broadcast, before an outgoing handler replaces the scores by the rank of each recipient.
 #[derive(Debug, Deserialize, Serialize)]
 struct Leaderboard {
     top: Vec<Entry>,
-    /// Of all players, the best first.
+    /// The scores of all players, the best first.
     scores: Vec<u32>,
 }
 
@@ -40,7 +40,7 @@ struct Entry {
     level: usize,
 }
 
-/// Tells everybody for ever.
+/// Broadcasts without end.
 pub(crate) async fn run(endpoint: Endpoint) {
     let pond = endpoint.channel(POND).expect("the name of a channel");
     let mut times = interval(EVERY);
@@ -62,14 +62,14 @@ fn ranked(members: HashMap<String, Member>) -> Leaderboard {
     Leaderboard { top: all, scores }
 }
 
-/// Gives each recipient the list with the rank of its own.
+/// Gives each recipient the list with its own rank.
 pub(crate) fn with_rank(ctx: &OutgoingContext) -> Result<Outgoing> {
     let Leaderboard { top, scores } = ctx.payload()?;
     let mine: Fish = ctx.recipient().assign("fish")?;
     Outgoing::replace(&json!({ "top": top, "players": scores.len(), "rank": rank_of(mine.score, &scores) }))
 }
 
-/// Those with the same score share a rank.
+/// Equal scores share a rank.
 fn rank_of(score: u32, scores: &[u32]) -> usize {
     scores.partition_point(|other| *other > score) + 1
 }

@@ -1,4 +1,4 @@
-//! Who plays: a secret that the page draws makes a player, and brings back the score after a reload.
+//! The players: a random secret of the page identifies a player, and restores the score after a reload.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +12,18 @@ const MAX_NAME: usize = 20;
 /// The shortest and the longest secret, in bytes.
 const TOKEN: std::ops::RangeInclusive<usize> = 8..=64;
 
-/// How many players are remembered. Beyond that the one who came first is forgotten, and would begin anew.
+/// The number of players that are remembered. Beyond that the first one is forgotten, and would begin anew.
 const REMEMBERED: usize = 10_000;
 
-/// A player, as all others may know it.
+/// A player as others see it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Player {
-    /// A short number: it is said with each position.
+    /// A short number, because each position is sent with it.
     pub(crate) id: String,
     pub(crate) name: String,
 }
 
-/// The players since the start. Cheap to clone: all clones are the same players.
+/// The players since the start. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Players(Arc<Mutex<Known>>);
 
@@ -36,10 +36,10 @@ struct Known {
 }
 
 impl Players {
-    /// The player whose secret it is.
+    /// Returns the player of a secret.
     ///
     /// # Errors
-    /// 401 if name or secret cannot be one.
+    /// 401 if the name or the secret is not valid.
     pub(crate) fn recognise(&self, token: &str, name: &str) -> Result<Player> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {

@@ -1,26 +1,26 @@
-//! The rules of the pond: what floats in it, and who eats it.
+//! The rules of the pond: crumbs, and the fish that eat them.
 
 use std::collections::BTreeMap;
 
 use crate::fish::{Course, Fish, HEIGHT, WIDTH};
 
-/// How many crumbs there are without players, and for each of them.
+/// The number of crumbs without players, and for each player.
 const CRUMBS: usize = 70;
 const CRUMBS_FOR_EACH: usize = 1;
 
-/// Every crumb whose number this divides is a golden one.
+/// A crumb whose number is a multiple of this is golden.
 pub(crate) const GOLDEN: usize = 10;
 
-/// What floats in the water. A crumb that is eaten comes back elsewhere, at the same place in the list.
+/// The crumbs in the water. One that is eaten appears elsewhere, and keeps its index.
 #[derive(Debug, Default)]
 pub(crate) struct Water {
     pub(crate) crumbs: Vec<(f32, f32)>,
 }
 
-/// A fish and its course, by the player's id. In order, so that the same one always eats first.
+/// The fish and their courses, by the player's id. In order, so that the same one always eats first.
 pub(crate) type Swimmers = BTreeMap<String, (Fish, Course)>;
 
-/// What a fish has eaten in one step.
+/// A meal of one fish in one step.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Meal {
     pub(crate) player: String,
@@ -28,7 +28,7 @@ pub(crate) struct Meal {
 }
 
 impl Water {
-    /// Everything moves on by `dt` seconds, and whoever reaches a crumb has eaten it.
+    /// Moves all fish by `dt` seconds, and returns the meals of those that have reached crumbs.
     pub(crate) fn step(&mut self, swimmers: &mut Swimmers, dt: f32) -> Vec<Meal> {
         self.crumbs.resize_with(CRUMBS + CRUMBS_FOR_EACH * swimmers.len(), anywhere);
         let mut meals = Vec::new();
@@ -42,7 +42,7 @@ impl Water {
         meals
     }
 
-    /// The worth of what is within a fish's reach, which is elsewhere from now on.
+    /// Moves the crumbs within a fish's reach elsewhere, and returns their worth.
     fn eaten_by(&mut self, fish: &Fish) -> u32 {
         let mut worth = 0;
         for (number, (x, y)) in self.crumbs.iter_mut().enumerate() {

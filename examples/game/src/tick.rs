@@ -1,4 +1,4 @@
-//! The server's clock: twenty times a second it moves everything, and tells everybody.
+//! The tick: twenty times a second it moves all fish, and broadcasts their positions.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::pond::{Meal, Swimmers, Water};
 /// The time between two ticks.
 pub(crate) const EVERY: Duration = Duration::from_millis(50);
 
-/// The longest time that one step moves things by, in seconds: after a pause nobody jumps across the pond.
+/// The longest step, in seconds: after a pause no fish jumps across the pond.
 const LONGEST: f32 = 0.25;
 
 /// The assigns of a member. The tick alone writes `fish`, and the player's messages alone write `course`.
@@ -27,7 +27,7 @@ struct Member {
     course: Course,
 }
 
-/// All that a page draws. Each tick says everything: one that is lost does no harm.
+/// All that a page draws. Each tick is complete, so a lost one does no harm.
 #[derive(Debug, Serialize)]
 struct Tick {
     /// Milliseconds since the server's start.
@@ -38,7 +38,7 @@ struct Tick {
     crumbs: Vec<i64>,
 }
 
-/// Ticks for ever.
+/// Ticks without end.
 pub(crate) async fn run(endpoint: Endpoint, players: Players) {
     let pond = endpoint.channel(POND).expect("the name of a channel");
     let mut water = Water::default();
@@ -64,7 +64,7 @@ async fn tick(pond: &Channel, players: &Players, water: &mut Water, start: Insta
         members.iter().map(|(id, member)| (id.clone(), (member.fish, member.course))).collect();
     let meals = water.step(&mut swimmers, dt);
     for (id, (fish, _)) in &swimmers {
-        // Only a player who has just left is no member any more, and needs no place.
+        // An error means that the player has just left.
         let _ = pond.update_assigns(id, "fish", fish).await;
     }
     for meal in &meals {
@@ -73,7 +73,7 @@ async fn tick(pond: &Channel, players: &Players, water: &mut Water, start: Insta
     pond.broadcast("tick", &shown(&swimmers, water, start)).map(drop)
 }
 
-/// Tells everybody what somebody has eaten, and become by it.
+/// Broadcasts the new score of a player, and the level if it is another one.
 fn tell(pond: &Channel, players: &Players, meal: &Meal, player: &Player, fish: &Fish) -> Result<()> {
     let (id, name, level) = (&player.id, &player.name, fish.level);
     players.set_score(id, fish.score);

@@ -1,9 +1,13 @@
-//! The page of an example, embedded: nothing but the program is needed to serve it.
+//! The parts that all examples share: their host, and their pages, which are embedded in their programs.
+
+mod host;
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
+
+pub use host::Host;
 
 /// Only our own scripts and styles, and connections to where the page came from.
 const POLICY: &str =
@@ -20,7 +24,7 @@ const BASE: &str = include_str!("../base.css");
 #[macro_export]
 macro_rules! routes {
     () => {
-        $crate::serve(
+        $crate::files(
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/page/index.html")),
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/page/style.css")),
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/page/dist/app.js")),
@@ -29,7 +33,7 @@ macro_rules! routes {
 }
 
 /// The routes of a page: `/`, `/base.css`, `/style.css` and `/app.js`. See [`routes!`].
-pub fn serve<S: Clone + Send + Sync + 'static>(
+pub fn files<S: Clone + Send + Sync + 'static>(
     document: &'static str,
     style: &'static str,
     script: &'static str,

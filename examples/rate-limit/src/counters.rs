@@ -13,7 +13,7 @@ use tokio::time::interval;
 /// The times of so many events are remembered.
 const REMEMBERED: usize = 500;
 
-/// How often the page is told.
+/// The time between two reports to the page.
 const PACE: Duration = Duration::from_millis(250);
 
 /// All that is counted, since the start.
@@ -29,7 +29,7 @@ pub(crate) struct Counters {
     times: Mutex<VecDeque<u64>>,
 }
 
-/// What the page is told.
+/// A report to the page.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Stats {
@@ -84,7 +84,7 @@ impl Counters {
     }
 }
 
-/// What the server itself counts.
+/// The counters of the server itself.
 impl Metrics for Counters {
     fn limit_reached(&self, _: &str, _: Limit) {
         self.limits.fetch_add(1, Ordering::Relaxed);

@@ -22,7 +22,7 @@ const SEARCH: (f64, u32) = (0.5, 3);
 /// Connections of one address.
 const CONNECTIONS: (f64, u32) = (20.0, 100);
 
-/// How long a search takes.
+/// The time that a search takes.
 const WORK: Duration = Duration::from_millis(250);
 
 /// Creates the endpoint and its channel.

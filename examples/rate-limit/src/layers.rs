@@ -31,7 +31,7 @@ pub(crate) async fn timed(
     outcome
 }
 
-/// What a handler did not expect, a panic included, comes back as an error of 500. Whoever asked gets a number to ask after,
+/// Turns unexpected failures of handlers, panics included, into errors with code 500. The client gets a number to ask after,
 /// under which the log has what happened; the connection and the channel go on.
 pub(crate) async fn recovered(
     ctx: EventContext,
