@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { run } from '../../page/browser/checks.mjs';
 import { isLight, launch } from '../../page/browser/chromium.mjs';
-import { sendHalfARequest } from '../../page/browser/half.mjs';
+import { stallResponses } from '../../page/browser/stalled.mjs';
 import { handshake } from '../../page/browser/handshake.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
 import { Server } from '../../page/browser/server.mjs';
@@ -235,9 +235,9 @@ const checks = [
     ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {
         for (const person of [ada, bob, eve]) assert.deepEqual(person.faults, [], person.name);
     }],
-    ['SIGTERM ends the server, whatever clients have begun, and those who are in it are told', async () => {
+    ['SIGTERM ends the server, whatever clients do not read, and those who are in it are told', async () => {
         const closed = await whenClosed(ada);
-        await sendHalfARequest(server.url);
+        await stallResponses(server.url);
         assert.deepEqual(await server.end('SIGTERM'), [0, null]);
         assert.equal(await closed(), 1001);
         await ada.connection('reconnecting');

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { run } from '../../page/browser/checks.mjs';
 import { isLight, launch } from '../../page/browser/chromium.mjs';
-import { sendHalfARequest } from '../../page/browser/half.mjs';
+import { stallResponses } from '../../page/browser/stalled.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
 import { Server } from '../../page/browser/server.mjs';
 import { ask } from './wire.mjs';
@@ -214,8 +214,8 @@ const checks = [
     ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {
         for (const writer of [ada, bob]) assert.deepEqual(writer.faults, [], writer.name);
     }],
-    ['SIGTERM ends the server, whatever clients have begun', async () => {
-        await sendHalfARequest(server.url);
+    ['SIGTERM ends the server, whatever clients do not read', async () => {
+        await stallResponses(server.url);
         assert.deepEqual(await server.end('SIGTERM'), [0, null]);
     }],
 ];

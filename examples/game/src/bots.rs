@@ -1,6 +1,6 @@
-//! Players that play by themselves. They are clients like any other: each has a socket over the loopback network, joins,
-//! reads everything and steers. So with `--players 300` the server does all that it would for 300 people, and the latency
-//! that a page shows is true; only their being in the same process, which takes its own share of the processor, is not.
+//! Simulated players. They are clients like any other: each has a WebSocket over the loopback network, joins, reads all messages
+//! and steers. So with `--players 300` the server does all that it would do for 300 people, and the latency that a page shows is
+//! the real one, except that they share the processor with the server.
 
 use std::net::SocketAddr;
 use std::time::Duration;
