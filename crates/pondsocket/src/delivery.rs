@@ -1,21 +1,23 @@
-/// The result of a broadcast.
+//! The result of a broadcast.
+
+/// The number of recipients of a broadcast on this node, and the outcome for other nodes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// The number of members on this node for which it was enqueued. A member with several connections counts once.
+    /// The number of members on this node for which the message was enqueued. A member with several connections counts once.
     pub local: usize,
     /// The part for members on other nodes.
     pub remote: Remote,
 }
 
-/// The part of a broadcast that concerns other nodes.
+/// The outcome of a broadcast for other nodes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Remote {
-    /// There are no other nodes, or nobody there is concerned.
+    /// There are no other nodes, or none of them has a recipient.
     None,
-    /// Handed to the bus.
+    /// The message was queued for the bus.
     Queued,
-    /// The bus could not take it.
+    /// The message could not be queued for the bus: no other node receives it.
     Dropped,
 }

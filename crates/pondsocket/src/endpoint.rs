@@ -32,7 +32,7 @@ use crate::handler::dispatch::{Dispatch, HandlerFuture, Routes};
 use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased, Handler, erase};
 use crate::json::encode::{Encoded, MessageError, with_broadcast};
-use crate::json::received::Received;
+use crate::json::received::ReceivedPayload;
 use crate::limits::admission::Admissions;
 use crate::limits::memory::{Memory, Pressure};
 use crate::limits::origin::Origins;
@@ -79,7 +79,7 @@ pub(crate) enum BroadcastError {
 
 impl BroadcastError {
     /// The error of an application that has broadcast `payload` while it handled what was received.
-    pub(crate) fn explain<T: Serialize + ?Sized>(self, received: &Received, payload: &T) -> Error {
+    pub(crate) fn explain<T: Serialize + ?Sized>(self, received: &ReceivedPayload, payload: &T) -> Error {
         match self {
             BroadcastError::Message(error) => error.explain(received, payload),
             BroadcastError::NoRoom(reason) => reason.into(),

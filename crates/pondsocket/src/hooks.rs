@@ -1,4 +1,4 @@
-//! What an application wants to know of every connection, join and message, wherever it is handled.
+//! Hooks: functions of the application that are called for every connection, join and message.
 //!
 //! ```
 //! use pondsocket::hooks::Hooks;
@@ -9,20 +9,20 @@
 //!
 //! impl Hooks for Audit {
 //!     fn on_disconnect(&self, connection: &ConnectionInfo<'_>, lasted: std::time::Duration, code: u16, _: CloseReason) {
-//!         println!("{} was here for {lasted:?} and went with {code}", connection.user_id());
+//!         println!("{} disconnected after {lasted:?} with {code}", connection.user_id());
 //!     }
 //!
 //!     fn before_message(&self, ctx: &EventContext) -> Result<()> {
-//!         if ctx.event() == "debug" { Err(Error::forbidden("not here")) } else { Ok(()) }
+//!         if ctx.event() == "debug" { Err(Error::forbidden("debug is disabled")) } else { Ok(()) }
 //!     }
 //! }
 //!
 //! let pond = PondSocket::new().hooks(Audit);
 //! ```
 //!
-//! Hooks are plain functions that run on the server's own tasks: they must not wait. Whatever needs I/O, or belongs
-//! to some endpoints or lobbies only, is a layer (see [`middleware`](crate::middleware)). As there, the parameters and the
-//! query that a context shows are those of the first pattern that matches.
+//! Hooks are plain functions that run on the server's own tasks: they must not block. Code that needs I/O, or that belongs to
+//! certain endpoints or lobbies, is written as a layer (see [`middleware`](crate::middleware)). As there, the parameters and
+//! the query of a context are those of the first pattern that matches.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,41 +36,43 @@ use crate::failure::chain;
 use crate::handler::guard;
 use crate::metrics::{CloseReason, Component, ConnectionInfo, Meter};
 
-/// Every method does nothing by default. A panic in one is an internal error, and hurts nobody else.
+/// The application's hooks. Each method does nothing by default. A panic in a hook is counted as an internal error, and has no
+/// effect on other connections.
 #[expect(unused_variables, reason = "the names are documentation")]
 pub trait Hooks: Send + Sync + 'static {
-    /// A connection handler has let a client in; the upgrade comes next. If that fails, nothing more is told.
+    /// Called after a connection handler has accepted a client, before the upgrade. If the upgrade fails, no further hook is
+    /// called for this connection.
     ///
     /// # Errors
-    /// The client is declined with it, over HTTP.
+    /// Declines the client with this error, over HTTP.
     fn on_connect(&self, connection: &ConnectionInfo<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// A connection has ended, after this time. The code is the close code that was sent first, by either side; 1005
-    /// for a close frame without a code, 1006 if there was none (RFC 6455 section 7.4.1).
+    /// Called after a connection has ended, with its duration. The code is that of the first close frame, of either side; 1005
+    /// for a frame without a code, 1006 if there was no frame (RFC 6455 section 7.4.1).
     fn on_disconnect(&self, connection: &ConnectionInfo<'_>, lasted: Duration, code: u16, reason: CloseReason) {}
 
-    /// A connection asks to join a channel; layers and the join handler come next.
+    /// Called for a request to join a channel, before the layers and the join handler.
     ///
     /// # Errors
-    /// The join is declined with it.
+    /// Declines the join with this error.
     fn before_join(&self, ctx: &JoinContext) -> Result<()> {
         Ok(())
     }
 
-    /// A join has been decided: `Ok`, and the connection is in, or declined with this error.
+    /// Called after a join has been decided. `Ok` if the connection has joined, otherwise the error with which it was declined.
     fn after_join(&self, connection: &ConnectionInfo<'_>, channel: &Channel, outcome: Result<(), &Error>) {}
 
-    /// A message of a member has its turn; layers and the event handler come next.
+    /// Called for a member's message when it is about to be handled, before the layers and the event handler.
     ///
     /// # Errors
-    /// The sender is told, and the message is not handled.
+    /// Answers the sender with this error; the message is not handled.
     fn before_message(&self, ctx: &EventContext) -> Result<()> {
         Ok(())
     }
 
-    /// A message has been handled, with this outcome: an error is what its sender is told.
+    /// Called after a message has been handled. An error is the one that was sent to its sender.
     fn after_message(
         &self,
         connection: &ConnectionInfo<'_>,
@@ -113,7 +115,7 @@ impl<H: Hooks + ?Sized> Hooks for Arc<H> {
     }
 }
 
-/// The application's hooks, if there are any.
+/// The application's hooks, if it has any.
 #[derive(Clone, Default)]
 pub(crate) struct HookSet(Option<Arc<dyn Hooks>>);
 
@@ -122,19 +124,19 @@ impl HookSet {
         HookSet(Some(Arc::new(hooks)))
     }
 
-    /// Asks a hook that may refuse. The caller counts what is unexpected.
-    pub(crate) fn ask(&self, ask: impl FnOnce(&dyn Hooks) -> Result<()>) -> Result<()> {
+    /// Calls a hook that may decline. Unexpected errors, such as panics, are counted by the caller, which knows the request.
+    pub(crate) fn decide(&self, hook: impl FnOnce(&dyn Hooks) -> Result<()>) -> Result<()> {
         let Some(hooks) = &self.0 else { return Ok(()) };
-        catch_unwind(AssertUnwindSafe(|| ask(&**hooks))).unwrap_or_else(|panic| Err(guard::panicked(&*panic)))
+        catch_unwind(AssertUnwindSafe(|| hook(&**hooks))).unwrap_or_else(|panic| Err(guard::panicked(&*panic)))
     }
 
-    /// Tells a hook.
-    pub(crate) fn tell(&self, meter: &Meter, tell: impl FnOnce(&dyn Hooks)) {
-        let told = self.ask(|hooks| {
-            tell(hooks);
+    /// Calls a hook without a result. A panic is counted and logged.
+    pub(crate) fn notify(&self, meter: &Meter, hook: impl FnOnce(&dyn Hooks)) {
+        let called = self.decide(|hooks| {
+            hook(hooks);
             Ok(())
         });
-        if let Err(error) = told {
+        if let Err(error) = called {
             meter.count(|metrics| metrics.error(Component::Hook, &error));
             tracing::error!(target: "pondsocket::hooks", error = chain(&error), "a hook panicked");
         }

@@ -1,7 +1,7 @@
-//! A server for channel-based realtime communication: clients open a WebSocket or an event stream (SSE) to an
-//! *endpoint*, which decides before that whether they may come in; they join *channels* by path, each join decided by your code; in a
-//! channel they send events, get replies and broadcasts, see each other's *presence*, and carry *assigns*, values
-//! that only the server sees. Every PondSocket client works with it.
+//! A server for realtime communication in channels. Clients open a WebSocket or an event stream (SSE) to an *endpoint*, whose
+//! handler accepts or declines them before the upgrade. They join *channels* by path, and a handler decides about each join. In
+//! a channel they send events, receive replies and broadcasts, and see each other's *presence*; *assigns* are values of a member
+//! that only the server sees. All PondSocket clients can be used.
 //!
 //! ```no_run
 //! use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result, Server};
@@ -40,44 +40,45 @@
 //! }
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! - Messages of one connection in one channel are handled one at a time, in the order of their arrival.
-//! - Everything that the members of a channel receive has one order, the same for all of them, and each receives a
-//!   contiguous part of it, from its acknowledgement to its leave.
-//! - A slow, stalled or dead client delays nobody. A panic in a handler hurts only its call.
-//! - A message that was received is handled, even if its sender goes meanwhile; memberships end at once.
-//! - Whoever is closed by the server, also because it shuts down, gets what was sent to it before.
-//! - No lock is held while your code runs: it may call anything from anywhere.
+//! - The messages of one connection in one channel are handled one at a time, in the order in which they were received.
+//! - All members of a channel receive its messages in the same order, each a contiguous part, from its acknowledgement to its
+//!   leave.
+//! - A slow or dead client delays others only within the bounds of [`Options::pacing_wait`]. A panic in a handler fails only that
+//!   call.
+//! - A received message is handled, even if its sender disconnects meanwhile; memberships end at once.
+//! - A client that the server closes, also at a shutdown, receives what was sent to it before.
+//! - No lock is held while code of the application runs: it may call every method from everywhere.
 //!
-//! # Where to find what
+//! # Overview
 //!
-//! | for | see |
+//! | subject | see |
 //! |---|---|
-//! | who may come in, join, send | [`ConnectionContext`], [`JoinContext`], [`EventContext`], [`LeaveContext`], in [`context`] |
-//! | what handlers can take besides | [`extract`] |
-//! | what runs around handlers | [`middleware`], [`RateLimit`] |
-//! | deciding what each recipient gets | [`Lobby::on_outgoing`] |
-//! | acting from outside of handlers | [`Endpoint::channel`], [`Channel`], [`Connection`] |
+//! | accepting connections and joins, handling events | [`ConnectionContext`], [`JoinContext`], [`EventContext`], [`LeaveContext`], in [`context`] |
+//! | further arguments of handlers | [`extract`] |
+//! | code around handlers | [`middleware`], [`RateLimit`] |
+//! | messages for each recipient | [`Lobby::on_outgoing`] |
+//! | calls from outside of handlers | [`Endpoint::channel`], [`Channel`], [`Connection`] |
 //! | limits and timeouts | [`Options`], [`EndpointOptions`] |
-//! | being told of everything | [`hooks`], [`metrics`], [`snapshot`], and `tracing` |
-//! | the end in good order | [`PondSocket::shutdown`] |
-//! | several servers as one | [`cluster`] |
+//! | observation | [`hooks`], [`metrics`], [`snapshot`], and `tracing` |
+//! | graceful shutdown | [`PondSocket::shutdown`] |
+//! | several nodes | [`cluster`] |
 //! | mounting in another server | [`PondSocket::service`], [`PondSocket::layer`], [`PeerAddr`], [`HostUpgrade`] |
-//! | a WebSocket without the protocol | [`PondSocket::create_websocket`] |
+//! | raw WebSockets, without the protocol | [`PondSocket::create_websocket`] |
 //!
 //! # Features
 //!
-//! | feature | default | what it adds |
+//! | feature | default | content |
 //! |---|---|---|
-//! | `server` | yes | `Server`: ports and Unix sockets of its own (`Listener`), with timeouts, probes and a drain, until SIGINT or SIGTERM |
+//! | `server` | yes | `Server`: the standalone server on ports and Unix sockets (`Listener`), with timeouts, probes and a drain at SIGINT or SIGTERM |
 //! | `tls` | no | `Tls` for the `Server`, with [rustls](https://docs.rs/rustls), which is re-exported |
-//! | `axum` | no | the full original path and the peer's address, mounted anywhere in an axum router |
-//! | `testing` | no | `testing`: clients in memory, for the tests of what you build |
+//! | `axum` | no | the original path and the peer's address, mounted anywhere in an axum router |
+//! | `testing` | no | `testing`: clients in memory, for the tests of applications |
 //!
-//! The library installs no tracing subscriber, no allocator and no runtime of its own.
+//! The library installs no tracing subscriber, no allocator and no runtime.
 
-// What applications see, from the outside to the inside.
+// The public API, from connections to messages.
 mod channel;
 pub mod cluster;
 pub mod context;
@@ -98,14 +99,14 @@ mod rate_limit;
 mod user;
 mod websocket;
 
-// Where sockets come in.
+// The edge: clients and their transports.
 mod edge;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-// What everything stands on.
+// Delivery, and the parts that all others use.
 mod engine;
 mod json;
 mod limits;

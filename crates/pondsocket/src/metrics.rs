@@ -1,4 +1,4 @@
-//! Metrics for operators: the server calls a [`Metrics`] at every event that is worth counting.
+//! Metrics for operators: the server calls the application's [`Metrics`] at each event that can be counted.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -49,22 +49,22 @@ pub struct ConnectionInfo<'a> {
 }
 
 impl ConnectionInfo<'_> {
-    /// The pattern of its endpoint: one of few, fit for a label.
+    /// The pattern of the endpoint. It is suitable as a label, since there are few endpoints.
     pub fn endpoint(&self) -> &str {
         self.endpoint
     }
 
-    /// Its id. There are as many as there are connections: not fit for a label.
+    /// The connection's id. Each connection has another one: not suitable as a label.
     pub fn id(&self) -> String {
         self.id.to_string()
     }
 
-    /// The id of its user: not fit for a label either.
+    /// The user's id. Not suitable as a label.
     pub fn user_id(&self) -> &str {
         self.user.as_str()
     }
 
-    /// The address of the client, where it is known: see
+    /// The address of the client, if it is known: see
     /// [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip).
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.ip
@@ -73,7 +73,7 @@ impl ConnectionInfo<'_> {
     /// One assign of the connection.
     ///
     /// # Errors
-    /// 404 if it is not set, 500 if it is of another type.
+    /// 404 if it is not set, 500 if it cannot be decoded as `T`.
     pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         let value = self.assigns.lock().get(key).cloned();
         decode::assign(key, value.as_ref())
@@ -90,7 +90,7 @@ macro_rules! reasons {
         }
 
         impl $name {
-            /// A short name in snake case, fit for a label.
+            /// The name in snake case, suitable as a label.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $($name::$variant => $text,)*
@@ -111,73 +111,75 @@ reasons! {
     CloseReason {
         /// The client sent a close frame.
         Client = "client",
-        /// The stream ended or failed without one.
+        /// The stream ended or failed without a close frame.
         Lost = "lost",
         /// The application disconnected it, or closed its channel.
         Server = "server",
         /// The server shut down.
         Shutdown = "shutdown",
-        /// More waited for it than its bounds for `send_timeout`, or far more.
+        /// More than `send_channel_buffer` messages or `outbox_bytes` waited for the client for `send_timeout`, or four times as
+        /// much at any time.
         TooSlow = "too_slow",
-        /// It sent more than its handlers could take for `write_wait`.
+        /// The client's receive queue was full for `write_wait`: it sent messages faster than they were handled.
         TooManyMessages = "too_many_messages",
-        /// It made the server hold too much for `write_wait` while `memory_limit` was nearly reached.
+        /// The connection held too much memory for `write_wait` while `memory_limit` was nearly reached.
         Memory = "memory",
-        /// Nothing was received from it for `pong_wait`.
+        /// Nothing was received from the client for `pong_wait`.
         Silent = "silent",
-        /// It took no byte of what waited for it, or of a close, for `write_wait`.
+        /// The client accepted no byte of waiting messages, or did not complete a close, for `write_wait`.
         Stalled = "stalled",
-        /// It broke the WebSocket protocol, or sent too large a message.
+        /// The client broke the WebSocket protocol, or sent a message over `max_message_size`.
         Protocol = "protocol",
-        /// It went on after having been refused too often.
+        /// The client had `max_refusals` requests in a row refused, or as many as a `RateLimit` allows.
         RateLimit = "rate_limit",
     }
 }
 
 reasons! {
-    /// The reason for which the standalone server closed a socket that was no WebSocket or event stream yet, or answered 503.
+    /// The reason for which the standalone server closed a socket that was not a WebSocket or an event stream yet, or answered
+    /// 503.
     SocketCloseReason {
-        /// `read_timeout`: no whole head came.
+        /// `read_timeout`: no complete head of a request was received.
         ReadTimeout = "read_timeout",
-        /// `write_timeout`: the answer was not taken.
+        /// `write_timeout`: the client did not receive the response.
         WriteTimeout = "write_timeout",
-        /// `idle_timeout`: no other request came.
+        /// `idle_timeout`: no further request was received.
         IdleTimeout = "idle_timeout",
-        /// No valid PROXY header of a trusted proxy came in time.
+        /// No valid PROXY header of a trusted proxy was received in time.
         ProxyHeader = "proxy_header",
-        /// The handshake of TLS failed, or was not done in time.
+        /// The TLS handshake failed, or was not completed in time.
         Handshake = "handshake",
-        /// There were `max_pending` others, and it was idle after an answer.
+        /// `max_pending` was reached, and the socket was idle after a response.
         EvictedIdle = "evicted_idle",
-        /// There were `max_pending` others, and the server waited for its request.
+        /// `max_pending` was reached, and the client had not sent its request or received its response.
         EvictedWaiting = "evicted_waiting",
-        /// `max_pending` requests were being answered, and `pending_reserve` was used up: 503.
+        /// `max_pending` requests were being handled, and `pending_reserve` was used up: 503.
         Overloaded = "overloaded",
     }
 }
 
 reasons! {
-    /// The reason for which a client was not let in.
+    /// The reason for which a client was not accepted.
     DeclineReason {
         /// The connection handler, a layer or an extractor declined.
         Handler = "handler",
         /// [`Hooks::on_connect`](crate::Hooks::on_connect) declined.
         Hook = "hook",
-        /// The handler took too long.
+        /// The connection handler exceeded `handler_timeout`.
         Timeout = "timeout",
-        /// The request is no valid WebSocket handshake.
+        /// The request is not a valid WebSocket handshake.
         Handshake = "handshake",
         /// The request's origin is not allowed.
         Origin = "origin",
-        /// `max_connections` of the endpoint are there.
+        /// The endpoint has `max_connections`.
         ConnectionLimit = "connection_limit",
         /// `memory_limit` is reached.
         MemoryLimit = "memory_limit",
-        /// `max_connections_per_ip` of its address are there.
+        /// The client's address has `max_connections_per_ip`.
         AddressLimit = "address_limit",
         /// The server is shutting down.
         Draining = "draining",
-        /// It was let in with 101, and the connection was lost before it was a WebSocket.
+        /// The client was accepted with 101, and the connection was lost before the upgrade was complete.
         Upgrade = "upgrade",
     }
 }
@@ -185,7 +187,7 @@ reasons! {
 reasons! {
     /// The reason for which a message that waited for a slow client was dropped.
     DropReason {
-        /// A newer presence list of the same channel waits behind it.
+        /// A newer presence list of the same channel follows it in the queue.
         Outdated = "outdated",
         /// [`SlowClient::DropOldest`](crate::SlowClient::DropOldest).
         Oldest = "oldest",
@@ -199,9 +201,9 @@ reasons! {
     Limit {
         /// `max_channels_per_connection`.
         Channels = "channels",
-        /// `receive_bytes`: it is not read for a while. Nothing was refused.
+        /// `receive_bytes`: the connection is not read until messages have been handled. Nothing was refused.
         ReceiveBytes = "receive_bytes",
-        /// `max_pending_joins`: likewise.
+        /// `max_pending_joins`: the connection is not read until joins have been decided. Nothing was refused.
         PendingJoins = "pending_joins",
         /// `messages_per_second`.
         Messages = "messages",
@@ -217,14 +219,13 @@ reasons! {
         ChannelPresence = "channel_presence",
         /// `max_message_size`.
         MessageSize = "message_size",
-        /// `channel_queue` or `channel_queue_bytes`, four times over: a broadcast, a reply or a change of presence was
-        /// refused.
+        /// Four times `channel_queue` or `channel_queue_bytes`: a broadcast, a reply or a change of presence was refused.
         ChannelQueue = "channel_queue",
-        /// `memory_limit`: a connection is not read for a while, since it holds much. Nothing was refused.
+        /// `memory_limit` is nearly reached: a connection that holds much memory is not read. Nothing was refused.
         Memory = "memory",
-        /// `memory_limit`, all of it: a broadcast was refused.
+        /// `memory_limit` is reached: a broadcast was refused.
         MemoryFull = "memory_full",
-        /// `pacing_wait` or `pacing_budget`: a channel goes on without waiting for a client any longer.
+        /// `pacing_wait` or `pacing_budget`: a channel stops waiting for a slow client. Nothing was refused.
         Pacing = "pacing",
         /// A [`RateLimit`](crate::RateLimit).
         RateLimit = "rate_limit",
@@ -234,11 +235,11 @@ reasons! {
 reasons! {
     /// The kind of a queue.
     Queue {
-        /// Operations of a channel that wait for delivery. The depth is the number that one delivery took.
+        /// Operations of a channel that wait for delivery. The depth is the number of operations in one batch.
         Channel = "channel",
-        /// Frames for a client that did not take them at once.
+        /// Frames for a client whose socket did not accept them at once.
         Outbox = "outbox",
-        /// Messages of a connection for their handlers.
+        /// Messages of a connection that wait for their handlers.
         Receive = "receive",
     }
 }
@@ -258,7 +259,7 @@ reasons! {
 }
 
 reasons! {
-    /// The component in which an unexpected error arose.
+    /// The component in which an unexpected error occurred.
     Component {
         /// A connection handler: an internal error or a panic.
         ConnectionHandler = "connection_handler",
@@ -266,13 +267,13 @@ reasons! {
         JoinHandler = "join_handler",
         /// An event handler: an internal error or a panic.
         EventHandler = "event_handler",
-        /// A leave handler: any error, because no client gets it.
+        /// A leave handler: any error, since none can be sent to a client.
         LeaveHandler = "leave_handler",
-        /// An outgoing handler: a panic, or a replacement that does not serialise.
+        /// An outgoing handler: a panic, or a replacement payload that cannot be serialised.
         OutgoingHandler = "outgoing_handler",
         /// A hook panicked.
         Hook = "hook",
-        /// The `Server`: it could not accept a connection, or what came over one was no HTTP.
+        /// The `Server`: a failure to accept connections, or a connection that broke HTTP.
         HttpServer = "http_server",
     }
 }
@@ -280,18 +281,18 @@ reasons! {
 reasons! {
     /// The reason for which a message for other nodes was dropped.
     BusDrop {
-        /// Too much waited already.
+        /// The queue of the bus was full.
         Full = "full",
-        /// It waited too long for the bus to come back.
+        /// The bus was down for longer than messages are kept.
         Expired = "expired",
-        /// The bus can never carry it.
+        /// The bus can never send it, for example because it is too large.
         Refused = "refused",
-        /// The bus was lost before it said whether it has it.
+        /// The connection to the bus was lost before the message was confirmed.
         Unknown = "unknown",
     }
 }
 
-/// Something that happened between this node and the others.
+/// An event between this node and the other nodes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ClusterEvent {
@@ -306,94 +307,96 @@ pub enum ClusterEvent {
         /// The number of messages.
         messages: u64,
     },
-    /// Messages of other nodes may be lost. The state of their users is requested again.
+    /// Messages of other nodes may have been lost. The state of their users is requested again.
     Gap(GapCause),
-    /// A message of another node, for users here.
+    /// A message of another node, for users of this node.
     Received,
-    /// A message on the bus was not understood: the fault, in a word.
+    /// A message on the bus could not be decoded; the text names the fault and is suitable as a label.
     Malformed(&'static str),
-    /// Other nodes have brought more than a limit allows.
+    /// Other nodes have exceeded a limit for remote users.
     Excess {
         /// The exceeded limit.
         what: Excess,
         /// The number of times.
         times: u64,
     },
-    /// The number of other nodes that live has changed.
+    /// The number of other nodes that are alive has changed.
     Nodes(usize),
-    /// Another node runs under this node's name: users of the one that began first are not seen by others.
+    /// Another node has this node's name. Other nodes ignore the users of the one that started first.
     NameTaken,
-    /// Two nodes disagreed about a channel, which has been repaired: a message was lost unnoticed, or there is a bug.
+    /// Two nodes had different states of a channel, which has been repaired. A message was lost without notice, or there is a
+    /// bug.
     Diverged,
 }
 
-/// Receives the events of the server, to count them. Every method does nothing by default.
+/// The application's metrics. Each method does nothing by default.
 ///
-/// The methods are called at the event itself, on the server's own tasks and never under a lock. They must not wait. A panic
-/// in one is logged and has no other effect.
+/// A method is called immediately at its event, on a task of the server and never under a lock. It must not block. A panic in it
+/// is logged and has no other effect.
 #[expect(unused_variables, reason = "the names are documentation")]
 pub trait Metrics: Send + Sync + 'static {
-    /// A client has come in: the upgrade is done.
+    /// A client has connected: the upgrade is complete.
     fn connection_opened(&self, connection: &ConnectionInfo<'_>) {}
 
-    /// A client has gone, after this time, with this close code: the one that was sent first, by either side; 1005 for
-    /// a close frame without a code, 1006 if there was none (RFC 6455 section 7.4.1).
+    /// A connection has ended, with its duration. The code is that of the first close frame, of either side; 1005 for a frame
+    /// without a code, 1006 if there was no frame (RFC 6455 section 7.4.1).
     fn connection_closed(&self, connection: &ConnectionInfo<'_>, lasted: Duration, code: u16, reason: CloseReason) {}
 
-    /// A client was not let in, with this HTTP status.
+    /// A client was not accepted. The status is that of the HTTP response.
     fn connection_declined(&self, endpoint: &str, status: u16, reason: DeclineReason) {}
 
-    /// The peer broke the WebSocket protocol, or its stream failed.
+    /// A client broke the WebSocket protocol, or its stream failed.
     fn connection_error(&self, connection: &ConnectionInfo<'_>, error: &str) {}
 
-    /// A message of this many bytes was received for a channel's event handler.
+    /// A message for the event handlers of a channel was received.
     fn message_received(&self, connection: &ConnectionInfo<'_>, channel: &str, event: &str, bytes: usize) {}
 
-    /// Frames of this many messages and bytes were sent to a client, or queued for it. They may be of several events.
+    /// Messages were sent to a client, or queued for it: several with one call, possibly of different events. Bytes are those of
+    /// the frames.
     fn message_sent(&self, connection: &ConnectionInfo<'_>, messages: usize, bytes: usize) {}
 
-    /// A broadcast was accepted for this many members. Broadcasts in the chain of an accepted join count, too.
+    /// A broadcast was enqueued for this many members on this node. Broadcasts that follow an accepted join count, too.
     fn message_broadcast(&self, endpoint: &str, channel: &str, event: &str, recipients: usize) {}
 
-    /// Messages that waited for a slow client were dropped by its policy.
+    /// Messages that waited for a slow client were dropped.
     fn message_dropped(&self, connection: &ConnectionInfo<'_>, reason: DropReason, messages: usize) {}
 
-    /// A message to one recipient was held back by an outgoing handler.
+    /// An outgoing handler has blocked a message for one recipient.
     fn message_blocked(&self, endpoint: &str, event: &str) {}
 
     /// A user has become a member, with its first connection.
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, channel: &str) {}
 
-    /// A user is no member any more; `reason` is displayed as [`LeaveReason`](crate::LeaveReason) is, without the text
-    /// of an eviction.
+    /// A user has ceased to be a member. `reason` is the name of the [`LeaveReason`](crate::LeaveReason), without the text of an
+    /// eviction.
     fn channel_left(&self, endpoint: &str, user: &str, channel: &str, reason: &str) {}
 
     /// A join was declined with this code.
     fn join_declined(&self, connection: &ConnectionInfo<'_>, channel: &str, code: u16) {}
 
-    /// A channel has got its first member.
+    /// A channel was created by its first member.
     fn channel_created(&self, endpoint: &str, channel: &str) {}
 
-    /// A channel's last member has gone, and everything has been delivered.
+    /// A channel was closed: the last member has left, and everything has been delivered.
     fn channel_destroyed(&self, endpoint: &str, channel: &str) {}
 
-    /// A handler with its layers has ended after this time: `None` if it succeeded, else with this code. `pattern` is
+    /// A handler with its layers has finished, after this time; `code` is that of its error, `None` if it succeeded. `pattern` is
     /// that of the endpoint or of the lobby.
     fn handler_finished(&self, kind: HandlerKind, pattern: &str, took: Duration, code: Option<u16>) {}
 
-    /// The depth of a queue that is not empty.
+    /// The depth of a queue, after something was added to it; of a channel, at a delivery.
     fn queue_depth(&self, endpoint: &str, queue: Queue, depth: usize) {}
 
-    /// A client has reached a limit, and its request was refused unless the limit is documented otherwise.
+    /// A limit was reached, and a request refused unless the [`Limit`] states otherwise.
     fn limit_reached(&self, endpoint: &str, limit: Limit) {}
 
-    /// The standalone server has closed a socket that was no WebSocket or event stream yet.
+    /// The standalone server has closed a socket that was not a WebSocket or an event stream yet, or answered 503.
     fn socket_closed(&self, reason: SocketCloseReason) {}
 
-    /// An event between this node and the others. Without a bus there are none.
+    /// An event between this node and other nodes. There are none without a bus.
     fn cluster(&self, event: ClusterEvent) {}
 
-    /// Something failed that should not.
+    /// An unexpected error.
     fn error(&self, component: Component, error: &Error) {}
 }
 
@@ -479,7 +482,7 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
     }
 }
 
-/// The application's metrics, if there are any.
+/// The application's metrics, if it has any.
 #[derive(Clone, Default)]
 pub(crate) struct Meter(Option<Arc<dyn Metrics>>);
 
@@ -493,10 +496,10 @@ impl Meter {
         self.0.is_some()
     }
 
-    /// Tells the application's metrics. Never under a lock: they are its code.
-    pub(crate) fn count(&self, tell: impl FnOnce(&dyn Metrics)) {
+    /// Calls the application's metrics. To be called without a lock held, because they are code of the application.
+    pub(crate) fn count(&self, report: impl FnOnce(&dyn Metrics)) {
         let Some(metrics) = &self.0 else { return };
-        if catch_unwind(AssertUnwindSafe(|| tell(&**metrics))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| report(&**metrics))).is_err() {
             tracing::error!(target: "pondsocket::metrics", "the application's metrics panicked");
         }
     }
@@ -516,13 +519,13 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// The start of a duration that will be reported; `None` without metrics.
+    /// The start of a duration to be reported; `None` without metrics, which saves the call to the clock.
     pub(crate) fn start(&self) -> Option<Instant> {
         self.meter.is_on().then(Instant::now)
     }
 
-    /// Tells the application's metrics, with the endpoint's pattern.
-    pub(crate) fn count(&self, tell: impl FnOnce(&dyn Metrics, &str)) {
-        self.meter.count(|metrics| tell(metrics, &self.endpoint));
+    /// Calls the application's metrics, with the endpoint's pattern.
+    pub(crate) fn count(&self, report: impl FnOnce(&dyn Metrics, &str)) {
+        self.meter.count(|metrics| report(metrics, &self.endpoint));
     }
 }

@@ -1,4 +1,4 @@
-//! Limits and timeouts: what they mean, their defaults, and what happens beyond them.
+//! The limits and timeouts of a server and of its endpoints.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::limits::address::Proxies;
 use crate::limits::origin::Origins;
 
-/// Declares the options once: the struct with its defaults, a setter for each, and for those above the line what one
-/// endpoint may do differently. The setter of a `(list)` takes whatever yields texts.
+/// Declares each option once, and generates [`Options`] with its defaults and setters, and [`EndpointOptions`] for the options
+/// under `endpoint`, which an endpoint can override. The setter of a `(list)` accepts any iterator of strings.
 macro_rules! options {
     (
         endpoint { $($(#[$doc:meta])* $field:ident $(($kind:ident))?: $type:ty = $default:expr,)* }
@@ -35,7 +35,7 @@ macro_rules! options {
         pub struct Options {
             $($(#[$doc])* pub $field: $type,)*
             $($(#[$shared_doc])* pub $shared: $shared_type,)*
-            /// The bus that joins this server to others ([`cluster`](crate::cluster)). Default none: it is alone.
+            /// The bus that connects this server to other nodes ([`cluster`](crate::cluster)). Default none.
             pub bus: Option<SharedBus>,
         }
 
@@ -49,22 +49,23 @@ macro_rules! options {
             $(options!(setter $field $(($kind))?: $type);)*
             $(options!(setter $shared $(($shared_kind))?: $shared_type);)*
 
-            /// Sets [`bus`](Self#structfield.bus): this server is a node among others from now on.
+            /// Sets [`bus`](Self#structfield.bus), which makes this server a node of a cluster.
             #[must_use]
             pub fn bus(self, bus: impl Into<SharedBus>) -> Self {
                 Options { bus: Some(bus.into()), ..self }
             }
         }
 
-        /// Options of one endpoint that differ from its [`PondSocket`](crate::PondSocket)'s [`Options`]: `None` keeps
-        /// those.
+        /// The options in which one endpoint differs from the [`Options`] of its [`PondSocket`](crate::PondSocket). `None` keeps
+        /// the value of the `PondSocket`.
         ///
         /// ```
         /// # use pondsocket::{ConnectionContext, EndpointOptions, Error, PondSocket, SlowClient};
         /// let pond = PondSocket::new();
-        /// let ticker = EndpointOptions::default().slow_client(SlowClient::DropOldest).subprotocols(["ticker.v2",
-        /// "ticker"]); pond.create_endpoint("/ticker", async |ctx: ConnectionContext| Ok::<_,
-        /// Error>(ctx.accept())).options(ticker);
+        /// let ticker = EndpointOptions::default()
+        ///     .slow_client(SlowClient::DropOldest)
+        ///     .subprotocols(["ticker.v2", "ticker"]);
+        /// pond.create_endpoint("/ticker", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept())).options(ticker);
         /// ```
         #[derive(Clone, Debug, Default)]
         pub struct EndpointOptions {
@@ -77,7 +78,7 @@ macro_rules! options {
         impl EndpointOptions {
             $(options!(own $field $(($kind))?: $type);)*
 
-            /// These options over those of the whole `PondSocket`.
+            /// The options of the endpoint: those of the `PondSocket`, with these values in place of theirs.
             pub(crate) fn over(self, options: &Options) -> Options {
                 let mut options = options.clone();
                 $(if let Some(value) = self.$field { options.$field = value; })*
@@ -98,7 +99,7 @@ macro_rules! options {
         #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
         #[must_use]
         pub fn $field(mut self, values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-            self.$field = owned(values);
+            self.$field = to_strings(values);
             self
         }
     };
@@ -122,7 +123,7 @@ macro_rules! options {
         #[doc = concat!("Overrides [`Options::", stringify!($field), "`].")]
         #[must_use]
         pub fn $field(mut self, values: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-            self.$field = Some(owned(values));
+            self.$field = Some(to_strings(values));
             self
         }
     };
@@ -138,247 +139,251 @@ macro_rules! options {
 
 options! {
     endpoint {
-        /// Requests that come in only if the web page that makes them may be here: by [`CheckOrigin`]. Pages of the
-        /// server's own host and port may, which are compared with `Host` and with the host that a trusted proxy names;
-        /// and those of `allowed_origins` and `allowed_origin_regexps`. Any other is answered with 403, before the
-        /// connection handler runs. Default [`CheckOrigin::WithCredentials`].
+        /// The requests whose `Origin` is checked: see [`CheckOrigin`]. Allowed are pages of the server's own host and port,
+        /// compared with `Host` and with the host that a trusted proxy names, and those of `allowed_origins` and
+        /// `allowed_origin_regexps`. A request of any other page is declined with 403, before the connection handler runs.
+        /// Default [`CheckOrigin::WithCredentials`].
         check_origin: CheckOrigin = CheckOrigin::WithCredentials,
-        /// The origins that are allowed besides, such as `https://example.org`, compared as RFC 6454 section 5 says:
-        /// those of files and applications, too, as `file://`, `app://.`, `capacitor://localhost`, or `null` for any
-        /// page that has none. `*` allows all. An origin in `cors_allow_origin` is allowed if `cors_allow_credentials`
-        /// is on. Default none.
+        /// Further allowed origins, such as `https://example.org`, compared by RFC 6454 section 5. Files and applications have
+        /// origins such as `file://`, `app://.` and `capacitor://localhost`; `null` stands for pages without an origin, and
+        /// `*` allows all. The origin in `cors_allow_origin` is allowed, too, if `cors_allow_credentials` is on. Default none.
         allowed_origins (list): Vec<String> = Vec::new(),
-        /// Regular expressions of origins that are allowed. Each must match the *whole* origin, as browsers send it,
-        /// in lower case: `https://[a-z]+\.example\.org`. Default none.
+        /// Regular expressions of further allowed origins. Each must match the *whole* origin as browsers send it, in lower
+        /// case: `https://[a-z]+\.example\.org`. Default none.
         allowed_origin_regexps (list): Vec<String> = Vec::new(),
-        /// True if requests without an `Origin` are allowed, of those that `check_origin` looks at: only browsers send
-        /// one, and only they need this protection. One whose browser says in `Sec-Fetch-Site` that it comes from a
-        /// page of another origin is not. Default on.
+        /// Allows requests without an `Origin`, of those that `check_origin` checks. Only browsers send the header, and only
+        /// their users need this protection. A request whose `Sec-Fetch-Site` says that it is from a page of another origin is
+        /// declined all the same.
+        /// Default on.
         allow_missing_origin: bool = true,
-        /// The most connections of the endpoint, on this node; 0 is no limit. Over it 503 with
-        /// `Retry-After`, before the upgrade and before the connection handler. Default 0.
+        /// The most connections of the endpoint on this node; 0 is no limit. Above it a client is declined with 503 and
+        /// `Retry-After`, before the connection handler runs. Default 0.
         max_connections: usize = 0,
-        /// The most connections that one address has at this endpoint; 0 is no limit. An IPv6 network of 64 bits
-        /// counts as one address. Over it 429 with `Retry-After`, before the upgrade. Behind a proxy set
-        /// `trusted_proxies`, or all clients share its address. Default 0.
+        /// The most connections of one address at the endpoint; 0 is no limit. An IPv6 network of 64 bits counts as one
+        /// address. Above it a client is declined with 429 and `Retry-After`, before the connection handler runs. Behind a
+        /// proxy `trusted_proxies` must be set, since all clients share its address otherwise. Default 0.
         max_connections_per_ip: usize = 0,
-        /// The largest message a client may send, in bytes; a frame may not be larger either, nor a message once it
-        /// is inflated. Over it the connection is closed with 1009; a message for an event stream is refused with 413.
-        /// Default 512 KiB.
+        /// The largest message that a client may send, in bytes, also after decompression. For a larger one the connection is
+        /// closed with 1009; of an event stream's client it is declined with 413. Default 512 KiB.
         max_message_size: usize = 512 * 1024,
-        /// Lets clients come over event streams (docs/protocol.md, Event streams), too, not over WebSockets only.
-        /// Turned off, it refuses the requests of streams that are open already. Default on.
+        /// Allows clients to connect with event streams (docs/protocol.md, Event streams) as well as with WebSockets. An
+        /// endpoint that turns it off also declines the requests of streams that are open already. Default on.
         event_streams: bool = true,
-        /// Agrees to permessage-deflate (RFC 7692) when a client offers it. Default off: small messages gain
-        /// little, and each compressed message costs some microseconds, once for all its receivers.
+        /// Accepts permessage-deflate (RFC 7692) if a client offers it. Default off: small messages gain little, and each
+        /// compressed message costs some microseconds, once for all recipients.
         enable_compression: bool = false,
-        /// The socket's receive buffer (`SO_RCVBUF`), in bytes, where the stream is plain TCP; 0 leaves it to the
-        /// system. Default 0.
+        /// The socket's receive buffer (`SO_RCVBUF`), in bytes, if the stream is plain TCP; 0 keeps the system's default.
+        /// Default 0.
         read_buffer_size: usize = 0,
-        /// The socket's send buffer (`SO_SNDBUF`), likewise. Default 0.
+        /// The socket's send buffer (`SO_SNDBUF`), in bytes, if the stream is plain TCP; 0 keeps the system's default.
+        /// Default 0.
         write_buffer_size: usize = 0,
         /// The interval of WebSocket pings, or of comments of an event stream. Default 30 s.
         ping_interval: Duration = Duration::from_secs(30),
-        /// The time for which a WebSocket may be silent, not even answering pings, before it is dropped. Default 60 s.
+        /// The longest time without any byte from a WebSocket's client, pongs included, before the connection is ended.
+        /// Default 60 s.
         pong_wait: Duration = Duration::from_secs(60),
-        /// The interval of heartbeat *messages*, for pages which cannot see pings (docs/protocol.md, Keep-alive).
-        /// Default never.
+        /// The interval of heartbeat *messages*, for pages, whose scripts do not see pings (docs/protocol.md, Keep-alive).
+        /// Default none.
         heartbeat: Option<Duration> = None,
-        /// The time for which a client may accept no byte of what waits for it before it is dropped. It is also how
-        /// long a close handshake, a full receive queue, and taking in a message for an event stream, may take. Default
+        /// The longest time in which a client accepts no byte of the messages that wait for it, before the connection is ended.
+        /// It also limits a close handshake, a full receive queue, and the upload of a message for an event stream. Default
         /// 10 s.
         write_wait: Duration = Duration::from_secs(10),
-        /// The most messages that may wait for a client that does not keep up, before channels wait for it, as
-        /// `pacing_wait` says, unless `slow_client` made room. A client for which none waits any longer is disconnected
-        /// with 1013 when more wait for `send_timeout`, or four times as many at any moment. While twice as many wait
-        /// the client is not read. Default 256.
+        /// The most messages that wait for a client before channels wait for it (see `pacing_wait`), unless `slow_client` makes
+        /// room by dropping messages. A client for which no channel waits any more is disconnected with 1013 if more messages
+        /// wait for longer than `send_timeout`, or four times as many at any time. While twice as many wait, the client is not
+        /// read. Default 256.
         send_channel_buffer: usize = 256,
-        /// The same in bytes. Default 1 MiB.
+        /// The most bytes that wait for a client, with the same effects as `send_channel_buffer`. Default 1 MiB.
         outbox_bytes: usize = 1024 * 1024,
-        /// The time for which more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client that
-        /// takes nothing of it, or that channels do not wait for. Default 5 s.
+        /// The longest time for which more than `send_channel_buffer` messages or `outbox_bytes` may wait for a client that
+        /// accepts none of them, or for which no channel waits. Then it is disconnected with 1013. Default 5 s.
         send_timeout: Duration = Duration::from_secs(5),
-        /// For how long a channel waits for a member that has as much waiting as it may and takes nothing. Meanwhile
-        /// nobody in the channel is sent anything further, and those who publish into it are not read: so they go as
-        /// fast as the slowest member that takes `pacing_rate`. A member that is too slow is not waited for any longer:
-        /// what `slow_client` says is done with it, until less than half of what may wait waits for it. Zero waits for
-        /// nobody. Default 2 s.
+        /// The longest time for which a channel waits for a member whose outbox is full and that accepts nothing. During the
+        /// wait no further messages are delivered in the channel, and the connections that publish into it are not read: so
+        /// they are slowed down to the slowest member that accepts `pacing_rate`. For a slower member the channel stops
+        /// waiting, and `slow_client` applies to it until its outbox is less than half full. Zero: channels never wait.
+        /// Default 2 s.
         pacing_wait: Duration = Duration::from_secs(2),
-        /// The bytes in a second that a member must take to be waited for, over `pacing_wait`. Default 64 KiB.
+        /// The rate in bytes per second, on average over `pacing_wait`, that a member must accept for channels to wait for it.
+        /// Default 64 KiB.
         pacing_rate: usize = 64 * 1024,
-        /// The policy of broadcasts for a client that has as much waiting as it may. A client that has taken all
-        /// there was misses nothing, however much is sent at once. An event can have a policy of its own:
+        /// The policy for broadcasts to a client whose outbox is full. A client whose outbox was empty loses nothing, however
+        /// much is sent at once. Single events can have another policy:
         /// [`Lobby::slow_client`](crate::Lobby::slow_client). Default [`SlowClient::Disconnect`].
         slow_client: SlowClient = SlowClient::Disconnect,
-        /// The most messages of one connection that may wait for their handlers. Over it the connection is not read,
-        /// and TCP slows the client down; if nothing moves for `write_wait` it is closed with 1013. As many requests of
-        /// an event stream may wait for their turn; a further one is refused with 429. Default 256.
+        /// The most messages of one connection that wait for their handlers. At the limit the connection is not read, so that
+        /// TCP slows the client down; if none is handled for `write_wait` it is closed with 1013. Of an event stream's client
+        /// as many requests may wait; a further one is declined with 429. Default 256.
         receive_channel_buffer: usize = 256,
-        /// The most bytes of them that may wait. Over it the connection is not read until one of them is handled. The
-        /// last one that finds room may be of any size up to `max_message_size`. Default 1 MiB.
+        /// The most bytes of these messages. At the limit the connection is not read until one has been handled. The message
+        /// that reaches the limit may exceed it, by up to `max_message_size`. Default 1 MiB.
         receive_bytes: usize = 1024 * 1024,
-        /// The most handlers of one connection that run at once, each for another channel; the rest waits. Default 10.
+        /// The most handlers of one connection that run at the same time, each for another channel. Further messages wait.
+        /// Default 10.
         max_concurrent_handlers: usize = 10,
-        /// The time for which a handler, with its layers, may run before it is cancelled at its next await and the
-        /// caller is told 504. Default 30 s.
+        /// The longest time that a handler with its layers may take. Then it is cancelled at its next await, and the client
+        /// receives 504. Default 30 s.
         handler_timeout: Duration = Duration::from_secs(30),
-        /// The longest channel name, in bytes; a join of a longer one is declined with 400. Default 512.
+        /// The longest channel name, in bytes. A join with a longer one is declined with 400. Default 512.
         max_channel_name: usize = 512,
-        /// Requires a channel name to begin with one slash, not end with one, and have none doubled: any other is
-        /// declined with 404. Otherwise `/chat/1` and `chat/1` are two channels of one pattern. Default off.
+        /// Requires channel names that begin with a slash, do not end with one, and contain no double slash. A join with any
+        /// other name is declined with 404. Without this `/chat/1` and `chat/1` are two channels of one pattern. Default off.
         canonical_channel_names: bool = false,
-        /// The most channels that a connection may be in, or be about to join; a further join is declined with 429.
+        /// The most channels that a connection has joined or has requested to join. A further join is declined with 429.
         /// Default 256.
         max_channels_per_connection: usize = 256,
-        /// The most joins of a connection that are decided at the same time. While as many are undecided the connection
-        /// is not read: whoever joins more channels at once joins all of them, one after the other. Default 64.
+        /// The most joins of a connection that are undecided at the same time. At the limit the connection is not read:
+        /// further joins are delayed, not declined. Default 64.
         max_pending_joins: usize = 64,
-        /// The messages that a connection may send in a second, with as many at once after a silence; 0 is no limit. A
-        /// message over it is answered with 429 and otherwise ignored. Default 0.
+        /// The messages per second that a connection may send, which is also the burst; 0 is no limit. A message over the limit
+        /// is answered with 429 and not handled. Default 0.
         messages_per_second: u32 = 0,
-        /// The same in bytes. A message may be larger than this: it is paid for by silence. Default
-        /// 0.
+        /// The bytes per second that a connection may send, with the same effects as `messages_per_second`; 0 is no limit. A
+        /// larger message is allowed, and the time that it takes at this rate must pass before the next one. Default 0.
         bytes_per_second: u32 = 0,
-        /// The messages in a row that a connection may have refused for a rate before it is closed with 1008. Default
+        /// The number of messages in a row that are refused for a rate, after which the connection is closed with 1008. Default
         /// 100.
         max_refusals: u32 = 100,
-        /// The largest assigns of one connection, or of one member, as JSON in bytes. Over it the operation
-        /// fails with 413, and changes nothing. Default 64 KiB.
+        /// The largest assigns of one connection, or of one member, in bytes of JSON. An operation that would exceed it fails
+        /// with 413 and changes nothing. Default 64 KiB.
         max_assigns_size: usize = 64 * 1024,
-        /// The largest presence of one member as JSON in bytes: every presence message carries those of all
-        /// members. Over it the operation fails with 413. Default 16 KiB. See also `max_channel_presence`.
+        /// The largest presence of one member, in bytes of JSON. An operation that would exceed it fails with 413. Presence
+        /// messages have the presence of all members, so their size is also limited: see `max_channel_presence`. Default
+        /// 16 KiB.
         max_presence_size: usize = 16 * 1024,
-        /// Pages of other origins that may read the HTTP answers of endpoints, as `Access-Control-Allow-Origin`: one
-        /// origin or `*`; empty for none. Default empty.
+        /// The value of `Access-Control-Allow-Origin`: one origin whose pages may read HTTP responses of the endpoint, or `*`;
+        /// empty for none. Default empty.
         cors_allow_origin: String = String::new(),
-        /// Lets them send credentials along, as `Access-Control-Allow-Credentials`. Default off.
+        /// Sends `Access-Control-Allow-Credentials`, which allows these pages to send credentials. Default off.
         cors_allow_credentials: bool = false,
-        /// The names of request headers that they may send, besides `Authorization`, `Cache-Control`, `Content-Type`,
-        /// `Last-Event-ID` and `X-Connection-ID`, as `Access-Control-Allow-Headers`. Default none.
+        /// Further names in `Access-Control-Allow-Headers`: the request headers that these pages may send besides
+        /// `Authorization`, `Cache-Control`, `Content-Type`, `Last-Event-ID` and `X-Connection-ID`. Default none.
         cors_allow_headers (list): Vec<String> = Vec::new(),
-        /// The subprotocols (`Sec-WebSocket-Protocol`) that the endpoint speaks, the most wanted first: the first one
-        /// that a client offers is agreed to. [`Connected::subprotocol`](crate::Connected::subprotocol) overrides it
-        /// for one client; raw WebSockets have only this. Default none.
+        /// The subprotocols (`Sec-WebSocket-Protocol`) of the endpoint in the order of preference. The first one that the
+        /// client offers is selected. [`Connected::subprotocol`](crate::Connected::subprotocol) overrides it for one client,
+        /// except for raw WebSockets. Default none.
         subprotocols (list): Vec<String> = Vec::new(),
-        /// The time after which a client that is refused for want of room, or while the server drains, is told to try
-        /// again. Default 5 s.
+        /// The value of `Retry-After` for a client that is declined because a limit is reached or the server drains. Default
+        /// 5 s.
         retry_after: Duration = Duration::from_secs(5),
     }
     shared {
-        /// The messages that may wait in a channel for delivery before the connections that publish into it are not
-        /// read any more. At four times as many a broadcast, a reply or a change of presence is refused with 503.
-        /// Default 4096.
+        /// The number of messages in a channel's queue above which the connections that publish into it are not read. Above
+        /// four times as many a broadcast, a reply or a change of presence is refused with 503. Default 4096.
         channel_queue: usize = 4096,
-        /// The same in bytes. A change of presence counts with the list that it will be told with. Default 4 MiB.
+        /// The number of bytes in a channel's queue, with the same effects. A change of presence counts with the presence list
+        /// that is sent with it. Default 4 MiB.
         channel_queue_bytes: usize = 4 * 1024 * 1024,
-        /// The most bytes that messages may take in this server, in all endpoints together: those that clients have
-        /// sent and that wait for their handlers or are being handled, parts of messages, and those that wait in
-        /// channels and for clients. What several clients share counts once. From three quarters on connections that
-        /// hold 64 KiB or more are not read, and one that holds a part of a message of that size for `write_wait`, or
-        /// that takes less than `pacing_rate` of as much that waits for it, is closed with 1013; from the whole on
-        /// nobody is read, newcomers are refused with 503 and `Retry-After`, and broadcasts with 503. Default 1 GiB.
+        /// The most bytes of messages in this server, in all endpoints together: received messages, complete or partial, until
+        /// they have been handled, and messages that wait in channels and for clients. Bytes that several clients share count
+        /// once. Above three quarters of it connections that hold 64 KiB or more are not read; one that holds a partial message
+        /// of that size for `write_wait`, or that accepts less than `pacing_rate` while that much waits for it, is closed with
+        /// 1013. At the limit no connection is read, new clients are declined with 503 and `Retry-After`, and broadcasts are
+        /// refused with 503. Default 1 GiB.
         memory_limit: usize = 1024 * 1024 * 1024,
-        /// For how long a channel may be held up by members that turn out to be too slow, all together. Each second
-        /// gives back a tenth of one. When it is spent, each of them is waited for for a fortieth of it. Default 4 s.
+        /// The total time for which a channel waits for members that prove to be too slow. It is regained at a tenth of a second
+        /// per second. When it is spent, the channel waits for each such member for a fortieth of it. Default 4 s.
         pacing_budget: Duration = Duration::from_secs(4),
-        /// The bytes of JSON that the members of a channel on this node may show of themselves, all together: whoever
-        /// shows itself is told of all. Over it showing more fails, or declines the join, with 413. Default 512 KiB.
+        /// The largest total presence of the members of one channel on this node, in bytes of JSON: a member that is tracked
+        /// receives all of it. An operation that would exceed it fails, or declines the join, with 413. Default 512 KiB.
         max_channel_presence: usize = 512 * 1024,
-        /// The largest presence list that is told as a whole, in bytes. Of a larger one only changes are told: then
-        /// every presence message is marked `partial` (docs/protocol.md, Presence). Clients may be unable to take a
-        /// message of 1 MiB. Default 768 KiB.
+        /// The largest presence list that is sent completely, in bytes. Of a larger one only changes are sent, in messages that
+        /// are marked `partial` (docs/protocol.md, Presence). Some clients reject messages of 1 MiB. Default 768 KiB.
         max_presence_list: usize = 768 * 1024,
-        /// The bytes of presence lists that one delivery may repeat for each receiver. Where it would be more, only the
-        /// last of its changes carries the whole list, and the others are marked `partial`. Default 64 KiB.
+        /// The most bytes of presence lists in one batch for each recipient. Above it only the last change of the batch has the
+        /// complete list, and the others are marked `partial`. Default 64 KiB.
         presence_batch: usize = 64 * 1024,
-        /// The proxies that are believed: addresses or networks, such as `10.0.0.0/8`, and `unix` for whoever connects
-        /// to a Unix socket of the standalone server. They tell the client's address in `client_address_header` (see
-        /// [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the host that the client asked
-        /// for in `X-Forwarded-Host`, for `check_origin`. Default none.
+        /// The proxies whose headers are trusted: addresses or networks, such as `10.0.0.0/8`, and `unix` for all processes that
+        /// connect to a Unix socket of the standalone server. The client's address is read from their
+        /// `client_address_header` (see [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the host
+        /// that the client requested, for `check_origin`, from `X-Forwarded-Host`. Default none.
         trusted_proxies (list): Vec<String> = Vec::new(),
-        /// The only header in which `trusted_proxies` tell the client's address: they must write it, or append to it,
-        /// whatever a client has sent. `Forwarded` is read as RFC 7239 says, any other (`X-Real-IP`, for example) as
-        /// addresses with commas between them. Default `X-Forwarded-For`.
+        /// The only header from which the client's address is read. Every trusted proxy must set it, or append to it, even if
+        /// the client has sent it. `Forwarded` is parsed by RFC 7239; any other header, such as `X-Real-IP`, is a list of
+        /// addresses that are separated by commas. Default `X-Forwarded-For`.
         client_address_header: String = "X-Forwarded-For".to_owned(),
-        /// The name of this node among others, which should stay the same when it is started again: then its earlier
-        /// life is known to be over. No two nodes may have the same; 1 to 64 bytes, without control characters. Default
-        /// empty: it draws one at each start.
+        /// The name of this node, 1 to 64 bytes without control characters. Each node must have another one. It should stay the
+        /// same after a restart: then other nodes know that the previous incarnation has ended. Default empty: a random name at
+        /// each start.
         node_name: String = String::new(),
-        /// The interval in which servers in other languages are told that this node lives. They must wait for more than
-        /// one of these before they take it for dead. Default 30 s.
+        /// The interval of heartbeats for servers in other languages. Their timeout must be longer than this. Default 30 s.
         node_heartbeat: Duration = Duration::from_secs(30),
-        /// After which silence a server in another language is taken for dead, and its users leave. Default 90 s. Nodes
-        /// of ours are noticed within 5.5 s, whatever this is.
+        /// The time without heartbeats after which a server in another language is considered dead, and its users leave. The loss
+        /// of nodes of this server is noticed within 5.5 s, independently of this. Default 90 s.
         node_timeout: Duration = Duration::from_secs(90),
-        /// The most users that each other node has in one channel, and all servers of other languages together. Further
-        /// ones are not seen here, and counted. Default 10 000.
+        /// The most users of each other node in one channel, and of all servers in other languages together. Further users are
+        /// ignored on this node, and counted in the metrics. Default 10 000.
         max_remote_users: usize = 10_000,
-        /// The most bytes of presence that the users of all other nodes have in one channel. Who would be over it is a
-        /// member without presence until there is room, and counted. What one of them may have is `max_presence_size`,
-        /// and `max_assigns_size`. Default 512 KiB.
+        /// The largest total presence of the users of all other nodes in one channel, in bytes of JSON. A user that would exceed
+        /// it is a member without presence until there is room, and counted in the metrics. A single user is limited by
+        /// `max_presence_size` and `max_assigns_size`. Default 512 KiB.
         max_remote_presence: usize = 512 * 1024,
-        /// For how long the bus may be down before [`PondSocket::is_ready`](crate::PondSocket::is_ready), and so
-        /// `/ready`, says no. Default none: a node without its bus serves its own clients as before, and stays ready.
+        /// The time for which the bus may be down before [`PondSocket::is_ready`](crate::PondSocket::is_ready) returns `false`
+        /// and `/ready` answers 503. Default none: a node without its bus still serves its own clients, and stays ready.
         unready_without_bus: Option<Duration> = None,
     }
 }
 
-fn owned(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
+fn to_strings(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
     texts.into_iter().map(|text| text.as_ref().to_owned()).collect()
 }
 
-/// The requests that [`Options::check_origin`] looks at.
+/// The requests whose origin [`Options::check_origin`] checks.
 ///
-/// The browser of a visitor sends cookies and credentials along with whatever request a page makes, also with those to
-/// other servers. So a page anywhere could connect in the name of its visitor.
+/// A browser sends cookies and credentials with every request of a page, even to servers of other origins. Without the check any
+/// page could connect in the name of its visitor (cross-site WebSocket hijacking).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum CheckOrigin {
-    /// None: pages of all origins may connect, in the name of whoever looks at them.
+    /// No requests: pages of all origins can connect, in the name of their visitors.
     Off,
-    /// Those that bring along what a browser adds by itself: cookies, credentials of HTTP authentication other than a
-    /// bearer token, or a client's certificate (see [`ClientCertificate`](crate::ClientCertificate)).
+    /// Requests with credentials that a browser adds by itself: cookies, HTTP authentication other than a bearer token, or a
+    /// client certificate (see [`ClientCertificate`](crate::ClientCertificate)).
     #[default]
     WithCredentials,
-    /// All: also where the network, or an address, says who somebody is.
+    /// All requests: needed if clients are authenticated by their network or address.
     Always,
 }
 
 impl From<bool> for CheckOrigin {
-    /// `true` looks at all requests, `false` at none.
+    /// `true` is [`CheckOrigin::Always`], `false` is [`CheckOrigin::Off`].
     fn from(always: bool) -> CheckOrigin {
         if always { CheckOrigin::Always } else { CheckOrigin::Off }
     }
 }
 
-/// Deadlines further away than this could lie behind the end of time, as the clock counts it.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest timeout. A deadline further away could overflow the system's clock.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The longest name of a node, in bytes.
 const MAX_NODE_NAME: usize = 64;
 
 impl Options {
-    /// Another name of [`handler_timeout`](Self::handler_timeout), as other PondSocket servers call it.
+    /// Sets [`handler_timeout`](Self::handler_timeout), by the name that it has in other PondSocket servers.
     #[must_use]
     pub fn internal_queue_timeout(self, value: Duration) -> Self {
         self.handler_timeout(value)
     }
 
-    /// Refuses what cannot work.
+    /// Checks the options.
     ///
     /// # Errors
-    /// 400; the message names the field.
+    /// 400 for a value that cannot work; the message has the name of the field.
     pub fn validate(&self) -> Result<()> {
         self.check_counts()?;
         self.check_times()?;
         if self.cors_allow_credentials && self.cors_allow_origin == "*" {
-            return Err(Error::bad_request("cors_allow_credentials does not go with a cors_allow_origin of `*`"));
+            return Err(Error::bad_request(
+                "cors_allow_credentials cannot be combined with a cors_allow_origin of `*`",
+            ));
         }
         if http::HeaderValue::from_str(&self.cors_allow_origin).is_err() {
-            return Err(Error::bad_request("cors_allow_origin is no header value"));
+            return Err(Error::bad_request("cors_allow_origin is not a valid header value"));
         }
         if self.node_name.len() > MAX_NODE_NAME || self.node_name.chars().any(char::is_control) {
             return Err(Error::bad_request(format!(
-                "node_name must have {MAX_NODE_NAME} bytes at the most, and no control characters"
+                "node_name must have at most {MAX_NODE_NAME} bytes, and no control characters"
             )));
         }
         self.check_names()?;
@@ -390,11 +395,11 @@ impl Options {
     fn check_names(&self) -> Result<()> {
         let is_token = |name: &String| HeaderName::from_bytes(name.as_bytes()).is_ok();
         if let Some(name) = self.cors_allow_headers.iter().find(|name| !is_token(name)) {
-            return Err(Error::bad_request(format!("cors_allow_headers: `{name}` is no name of a header")));
+            return Err(Error::bad_request(format!("cors_allow_headers: `{name}` is not a valid header name")));
         }
-        // The names of subprotocols have the same letters (RFC 6455 section 4.1).
+        // Subprotocols consist of the same characters as header names (RFC 6455 section 4.1).
         if let Some(name) = self.subprotocols.iter().find(|name| !is_token(name)) {
-            return Err(Error::bad_request(format!("subprotocols: `{name}` is no name of a subprotocol")));
+            return Err(Error::bad_request(format!("subprotocols: `{name}` is not a valid subprotocol name")));
         }
         Ok(())
     }
@@ -431,7 +436,7 @@ impl Options {
             ("write_wait", self.write_wait),
             ("send_timeout", self.send_timeout),
             ("handler_timeout", self.handler_timeout),
-            ("heartbeat", self.heartbeat.unwrap_or(LONGEST)),
+            ("heartbeat", self.heartbeat.unwrap_or(MAX_TIMEOUT)),
             ("node_heartbeat", self.node_heartbeat),
             ("node_timeout", self.node_timeout),
         ];
@@ -439,7 +444,7 @@ impl Options {
             return Err(Error::bad_request(format!("{name} must not be zero")));
         }
         let pacing = [("pacing_wait", self.pacing_wait), ("pacing_budget", self.pacing_budget)];
-        if let Some((name, _)) = times.iter().chain(&pacing).find(|(_, value)| *value > LONGEST) {
+        if let Some((name, _)) = times.iter().chain(&pacing).find(|(_, value)| *value > MAX_TIMEOUT) {
             return Err(Error::bad_request(format!("{name} must not be longer than a year")));
         }
         if self.pong_wait < self.ping_interval {
@@ -459,8 +464,8 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_and_the_field_named() {
-        let message = |options: Options| options.validate().expect_err("nonsense").message().to_owned();
+    fn invalid_options_are_refused_by_the_name_of_the_field() {
+        let message = |options: Options| options.validate().expect_err("invalid options").message().to_owned();
         let options = Options::default;
         assert_eq!(message(options().ping_interval(Duration::ZERO)), "ping_interval must not be zero");
         assert_eq!(message(options().heartbeat(Some(Duration::ZERO))), "heartbeat must not be zero");
@@ -470,8 +475,8 @@ mod tests {
         assert_eq!(message(options().max_refusals(0)), "max_refusals must not be zero");
         let short = options().pong_wait(Duration::from_secs(1));
         assert_eq!(message(short), "pong_wait must not be shorter than ping_interval");
-        let anybody = options().cors_allow_origin("*".into()).cors_allow_credentials(true);
-        assert_eq!(message(anybody), "cors_allow_credentials does not go with a cors_allow_origin of `*`");
+        let any_origin = options().cors_allow_origin("*".into()).cors_allow_credentials(true);
+        assert_eq!(message(any_origin), "cors_allow_credentials cannot be combined with a cors_allow_origin of `*`");
         assert!(message(options().allowed_origin_regexps(["("])).starts_with("allowed_origin_regexps: `(`"));
         assert!(message(options().allowed_origins(["example.org"])).starts_with("allowed_origins: `example"));
         assert!(message(options().trusted_proxies(["10.0.0.0/99"])).starts_with("trusted_proxies: `10.0."));
@@ -481,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_overrides_what_it_names_and_nothing_else() {
+    fn an_endpoint_overrides_only_the_options_that_it_sets() {
         let options = Options::default().max_connections(7).max_channel_name(9);
         let merged = EndpointOptions { max_connections: Some(3), ..Default::default() }.over(&options);
         assert_eq!((merged.max_connections, merged.max_channel_name), (3, 9));

@@ -1,4 +1,4 @@
-//! Rate limits as a layer.
+//! Rate limits, as a layer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,11 +22,11 @@ use crate::metrics::{CloseReason, Limit, Observer};
 use crate::middleware::{Layer, Next};
 use crate::pond::states::States;
 
-/// A token bucket for each key: a burst, and a rate per second. Without a token a request is not handled: it is answered
-/// with 429 and the time after which to try again.
+/// A token bucket for each key, with a burst and a rate per second. A request without a token is not handled, but answered with
+/// 429 and the time after which it can be repeated.
 ///
-/// It is a layer around connections, joins or events (see [`middleware`](crate::middleware)). Clones share their
-/// buckets: one limit can stand in several places.
+/// It is a layer around connections, joins or events (see [`middleware`](crate::middleware)). Clones share their buckets, so
+/// that one limit can apply in several places.
 ///
 /// ```
 /// # use pondsocket::{Endpoint, EventContext, Handler, Lobby, RateLimit, Result};
@@ -39,24 +39,24 @@ use crate::pond::states::States;
 /// ```
 pub struct RateLimit<K = Subject> {
     key: K,
-    table: Arc<Table>,
+    table: Arc<BucketTable>,
     close_after: Option<u32>,
 }
 
-/// The keys that every context knows.
+/// The keys that every context has.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Subject {
-    /// Each user's. Around connections, where no user is known yet, each address's.
+    /// The user's id. Around connections, where the user is not known yet, the address.
     User,
-    /// Each connection's. Around connections, where each is a new one, each address's.
+    /// The connection's id. Around connections, where each has a new one, the address.
     Connection,
-    /// Each address's, an IPv6 network of 64 bits counting as one. All whose address is not known share a bucket.
+    /// The client's address; of IPv6 the network of 64 bits. Clients without a known address share one bucket.
     Ip,
 }
 
 impl RateLimit {
-    /// `burst` at once and `per_second` on, for each user.
+    /// Allows each user `burst` requests at once, and `per_second` on average.
     ///
     /// # Panics
     /// If `per_second` is not a positive number, or `burst` is 0.
@@ -64,7 +64,7 @@ impl RateLimit {
         RateLimit::new(per_second, burst, Subject::User)
     }
 
-    /// The same for each connection.
+    /// Limits each connection as [`per_user`](Self::per_user) limits each user.
     ///
     /// # Panics
     /// As [`per_user`](Self::per_user).
@@ -72,7 +72,7 @@ impl RateLimit {
         RateLimit::new(per_second, burst, Subject::Connection)
     }
 
-    /// The same for each address (see [`ConnectionContext::client_ip`]).
+    /// Limits each address (see [`ConnectionContext::client_ip`]) as [`per_user`](Self::per_user) limits each user.
     ///
     /// # Panics
     /// As [`per_user`](Self::per_user).
@@ -80,7 +80,7 @@ impl RateLimit {
         RateLimit::new(per_second, burst, Subject::Ip)
     }
 
-    /// The same for each key that `key` makes of a context.
+    /// Limits each key that `key` returns for a context, as [`per_user`](Self::per_user) limits each user.
     ///
     /// # Panics
     /// As [`per_user`](Self::per_user).
@@ -95,55 +95,56 @@ impl RateLimit {
 
 impl<K> RateLimit<K> {
     fn new(per_second: f64, burst: u32, key: K) -> RateLimit<K> {
-        assert!(per_second > 0.0 && per_second.is_finite(), "a rate is a positive number, not {per_second}");
-        assert!(burst > 0, "a burst is at least 1");
+        assert!(per_second > 0.0 && per_second.is_finite(), "a rate must be a positive number, not {per_second}");
+        assert!(burst > 0, "a burst must be at least 1");
         let rate = Rate { per_second, burst: f64::from(burst) };
-        RateLimit { key, table: Arc::new(Table::new(rate, MAX_KEYS)), close_after: None }
+        RateLimit { key, table: Arc::new(BucketTable::new(rate, MAX_KEYS)), close_after: None }
     }
 
-    /// Closes a connection with 1008 after this many refusals in a row.
+    /// Closes a connection with 1008 after this many refused requests in a row. Default never. Around connections it has no
+    /// effect.
     ///
     /// # Panics
     /// If `refusals` is 0.
     #[must_use]
     pub fn close_after(self, refusals: u32) -> Self {
-        assert!(refusals > 0, "nobody is closed before the first refusal");
+        assert!(refusals > 0, "the number of refusals must be at least 1");
         RateLimit { close_after: Some(refusals), ..self }
     }
 
-    /// The most keys that are remembered. Default 100,000, which takes about 10 MB. Keys whose bucket is full are forgotten
-    /// first. If all others have used tokens, further keys share one bucket: a flood of made-up keys limits itself, and no
-    /// known key.
+    /// Sets the most keys that have buckets of their own. Default 100,000, which takes about 10 MB. At the limit keys whose bucket
+    /// is full are removed; if there are none, further keys share one bucket. So a flood of invented keys limits itself, and not
+    /// the keys that are known.
     ///
     /// # Panics
-    /// If `keys` is 0, or clones share the buckets already.
+    /// If `keys` is 0, or if there is a clone, which shares the buckets.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
-        assert!(keys > 0, "at least one key must be remembered");
-        let table = Arc::get_mut(&mut self.table).expect("the buckets are not shared yet");
+        assert!(keys > 0, "the number of keys must be at least 1");
+        let table = Arc::get_mut(&mut self.table).expect("max_keys must be set before the limit is cloned");
         table.shards.iter_mut().for_each(|shard| *shard = Mutex::default());
-        table.most = keys.div_ceil(SHARDS);
+        table.max_keys_per_shard = keys.div_ceil(SHARDS);
         self
     }
 
-    /// Gives a key all of its burst again: what [`per_key`](RateLimit::per_key) made, a user id, a connection id, or
-    /// an address.
+    /// Refills the bucket of a key: the text that [`per_key`](RateLimit::per_key)'s function returned, a user id, a connection
+    /// id, or an address.
     pub fn reset(&self, key: &str) {
-        self.table.forget(key);
-        // An address has its bucket under the name of its network.
+        self.table.remove(key);
+        // The bucket of an IPv6 address belongs to its network.
         if let Ok(address) = key.parse() {
-            self.table.forget(&address_key(Some(address)));
+            self.table.remove(&address_key(Some(address)));
         }
     }
 
     fn check<C: Limited>(&self, key: &str, ctx: &C) -> Result<()> {
-        let Err(refusal) = self.table.take(key, Instant::now()) else { return Ok(()) };
-        tracing::debug!(target: "pondsocket::limit", limit = %Limit::RateLimit, key, refusals = refusal.in_a_row, "limit reached");
+        let Err(exceeded) = self.table.take(key, Instant::now()) else { return Ok(()) };
+        tracing::debug!(target: "pondsocket::limit", limit = %Limit::RateLimit, key, refusals = exceeded.refusals_in_a_row, "limit reached");
         ctx.count_refusal();
-        if self.close_after.is_some_and(|most| refusal.in_a_row >= most) {
+        if self.close_after.is_some_and(|most| exceeded.refusals_in_a_row >= most) {
             ctx.close();
         }
-        Err(Error::too_many_requests("rate limit exceeded").with_retry_after(refusal.after))
+        Err(Error::too_many_requests("rate limit exceeded").with_retry_after(exceeded.retry_after))
     }
 }
 
@@ -159,14 +160,14 @@ impl<K> fmt::Debug for RateLimit<K> {
     }
 }
 
-/// The contexts that can be limited: those of clients that ask for something.
+/// The contexts of requests, to which a rate limit can apply.
 pub trait Limited: Context {
     #[doc(hidden)]
     fn key(&self, subject: Subject) -> String;
-    /// It was refused.
+    /// Counts a refused request.
     #[doc(hidden)]
     fn count_refusal(&self);
-    /// It was refused too often.
+    /// Closes the connection, after too many refused requests.
     #[doc(hidden)]
     fn close(&self);
 }
@@ -180,7 +181,7 @@ impl Limited for ConnectionContext {
         count(&self.observer);
     }
 
-    /// There is nothing to close yet.
+    /// Does nothing: there is no connection yet.
     fn close(&self) {}
 }
 
@@ -233,12 +234,12 @@ fn address_key(address: Option<IpAddr>) -> String {
     address.map_or_else(String::new, |address| group(address).to_string())
 }
 
-/// Tells a limit by subject from one by key.
+/// The marker of a limit by subject: it keeps the two implementations of [`Layer`] from overlapping.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct BySubject;
 
-/// See [`BySubject`].
+/// The marker of a limit by a function's key: see [`BySubject`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct ByKey;
@@ -263,101 +264,101 @@ impl<C: Limited, F: Fn(&C) -> String + Send + Sync + 'static> Layer<C, ByKey> fo
     }
 }
 
-fn limit<C: Context>(verdict: Result<()>, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
-    match verdict {
+fn limit<C: Context>(checked: Result<()>, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
+    match checked {
         Ok(()) => Box::pin(next.run(ctx)),
         Err(error) => Box::pin(ready(Err(error))),
     }
 }
 
+/// The number of shards, each behind a lock of its own: requests of different keys seldom wait for each other.
 const SHARDS: usize = 16;
+
 const MAX_KEYS: usize = 100_000;
 
-/// The buckets of all keys, of a bounded number.
-struct Table {
+/// The buckets of a bounded number of keys.
+struct BucketTable {
     rate: Rate,
-    /// Keys in one shard, at the most.
-    most: usize,
+    max_keys_per_shard: usize,
     hasher: RandomState,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<BucketShard>; SHARDS],
 }
 
 #[derive(Default)]
-struct Shard {
-    entries: HashMap<Box<str>, Entry>,
-    /// The bucket of all keys for which there is no room.
-    crowd: Option<Entry>,
-    /// The earliest time of the next sweep.
-    worth_sweeping: Option<Instant>,
+struct BucketShard {
+    buckets: HashMap<Box<str>, KeyBucket>,
+    /// The bucket that all keys share for which there is no room.
+    shared: Option<KeyBucket>,
+    next_sweep: Option<Instant>,
 }
 
-struct Entry {
-    bucket: Bucket,
-    refused: u32,
+struct KeyBucket {
+    tokens: Bucket,
+    refusals_in_a_row: u32,
 }
 
-/// There is no token left.
+/// A request without a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Refusal {
-    after: Duration,
-    /// The number of refusals in a row.
-    in_a_row: u32,
+struct RateExceeded {
+    retry_after: Duration,
+    /// The number of refused requests of the key since the last allowed one.
+    refusals_in_a_row: u32,
 }
 
-impl Table {
-    fn new(rate: Rate, most: usize) -> Table {
+impl BucketTable {
+    fn new(rate: Rate, max_keys: usize) -> BucketTable {
         let shards = std::array::from_fn(|_| Mutex::default());
-        Table { rate, most: most.div_ceil(SHARDS), hasher: RandomState::new(), shards }
+        BucketTable { rate, max_keys_per_shard: max_keys.div_ceil(SHARDS), hasher: RandomState::new(), shards }
     }
 
-    fn take(&self, key: &str, now: Instant) -> Result<(), Refusal> {
-        self.shard(key).lock().entry(key, self.rate, self.most, now).take(self.rate, now)
+    fn take(&self, key: &str, now: Instant) -> Result<(), RateExceeded> {
+        self.shard(key).lock().bucket(key, self.rate, self.max_keys_per_shard, now).take(self.rate, now)
     }
 
-    fn forget(&self, key: &str) {
-        self.shard(key).lock().entries.remove(key);
+    fn remove(&self, key: &str) {
+        self.shard(key).lock().buckets.remove(key);
     }
 
-    fn shard(&self, key: &str) -> &Mutex<Shard> {
+    fn shard(&self, key: &str) -> &Mutex<BucketShard> {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 }
 
-impl Shard {
-    fn entry(&mut self, key: &str, rate: Rate, most: usize, now: Instant) -> &mut Entry {
-        let fresh = || Entry { bucket: Bucket::full(rate, now), refused: 0 };
-        if !self.entries.contains_key(key) {
-            if self.entries.len() >= most {
+impl BucketShard {
+    fn bucket(&mut self, key: &str, rate: Rate, max_keys: usize, now: Instant) -> &mut KeyBucket {
+        let fresh = || KeyBucket { tokens: Bucket::full(rate, now), refusals_in_a_row: 0 };
+        if !self.buckets.contains_key(key) {
+            if self.buckets.len() >= max_keys {
                 self.sweep(rate, now);
             }
-            if self.entries.len() >= most {
-                return self.crowd.get_or_insert_with(fresh);
+            if self.buckets.len() >= max_keys {
+                return self.shared.get_or_insert_with(fresh);
             }
         }
-        self.entries.entry(key.into()).or_insert_with(fresh)
+        self.buckets.entry(key.into()).or_insert_with(fresh)
     }
 
-    /// Forgets keys whose bucket is full: a new one would be, too. It is not tried again before the time that a
-    /// bucket takes to fill by one, so that a flood of keys does not cost a sweep for each.
+    /// Removes keys whose bucket is full: a new bucket would be full, too. It is not repeated before a bucket gains a token, since
+    /// until then no further bucket is full, and a flood of keys would cost a sweep for each.
     fn sweep(&mut self, rate: Rate, now: Instant) {
-        if self.worth_sweeping.is_some_and(|at| now < at) {
+        if self.next_sweep.is_some_and(|at| now < at) {
             return;
         }
-        self.entries.retain(|_, entry| !entry.bucket.is_full(rate, now));
-        self.worth_sweeping = Some(now + Duration::from_secs_f64(1.0 / rate.per_second));
+        self.buckets.retain(|_, bucket| !bucket.tokens.is_full(rate, now));
+        self.next_sweep = Some(now + Duration::from_secs_f64(1.0 / rate.per_second));
     }
 }
 
-impl Entry {
-    fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Refusal> {
-        match self.bucket.take(rate, 1.0, now) {
+impl KeyBucket {
+    fn take(&mut self, rate: Rate, now: Instant) -> Result<(), RateExceeded> {
+        match self.tokens.take(rate, 1.0, now) {
             Ok(()) => {
-                self.refused = 0;
+                self.refusals_in_a_row = 0;
                 Ok(())
             }
-            Err(after) => {
-                self.refused = self.refused.saturating_add(1);
-                Err(Refusal { after, in_a_row: self.refused })
+            Err(retry_after) => {
+                self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
+                Err(RateExceeded { retry_after, refusals_in_a_row: self.refusals_in_a_row })
             }
         }
     }
@@ -371,25 +372,31 @@ mod tests {
 
     #[test]
     fn each_key_has_its_own_bucket() {
-        let (table, now) = (Table::new(RATE, 100), Instant::now());
+        let (table, now) = (BucketTable::new(RATE, 100), Instant::now());
         assert!(table.take("ada", now).is_ok() && table.take("ada", now).is_ok());
-        assert_eq!(table.take("ada", now), Err(Refusal { after: Duration::from_secs(1), in_a_row: 1 }));
-        assert_eq!(table.take("ada", now), Err(Refusal { after: Duration::from_secs(1), in_a_row: 2 }));
+        assert_eq!(
+            table.take("ada", now),
+            Err(RateExceeded { retry_after: Duration::from_secs(1), refusals_in_a_row: 1 })
+        );
+        assert_eq!(
+            table.take("ada", now),
+            Err(RateExceeded { retry_after: Duration::from_secs(1), refusals_in_a_row: 2 })
+        );
         assert!(table.take("bob", now).is_ok());
-        table.forget("ada");
+        table.remove("ada");
         assert!(table.take("ada", now).is_ok());
     }
 
     #[test]
-    fn a_flood_of_keys_is_bounded_and_limits_itself_but_nobody_known() {
-        let (table, start) = (Table::new(RATE, 160), Instant::now());
-        table.take("ada", start).expect("her first");
-        let refused = (0..10_000).filter(|n| table.take(&format!("made-up {n}"), start).is_err()).count();
-        let known = |table: &Table| table.shards.iter().map(|shard| shard.lock().entries.len()).sum::<usize>();
+    fn a_flood_of_keys_is_bounded_and_does_not_limit_known_keys() {
+        let (table, start) = (BucketTable::new(RATE, 160), Instant::now());
+        table.take("ada", start).expect("the first of two");
+        let refused = (0..10_000).filter(|n| table.take(&format!("invented {n}"), start).is_err()).count();
+        let known = |table: &BucketTable| table.shards.iter().map(|shard| shard.lock().buckets.len()).sum::<usize>();
         assert_eq!(known(&table), 160);
         assert!(refused > 9_700, "{refused} refused");
-        assert!(table.take("ada", start).is_ok(), "her second of two");
-        // Later there is nothing to remember of those who did no more than once.
+        assert!(table.take("ada", start).is_ok(), "the second of two");
+        // By then all buckets are full again, and are removed for new keys.
         let later = start + Duration::from_secs(10);
         assert!((0..40).all(|n| table.take(&format!("another {n}"), later).is_ok()));
         assert!(known(&table) <= 160);

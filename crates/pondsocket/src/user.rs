@@ -1,3 +1,5 @@
+//! A copy of a user's assigns and presence.
+
 use pondsocket_proto::channel::{Assigns, Member};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
@@ -6,7 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, InCall, Result};
 use crate::json::decode;
 
-/// A user as it was when it was asked for: its id, and what a channel (or its connection) holds of it.
+/// A user's id, assigns and presence in a channel, or the assigns of its connection, as of the call that returned it. Later
+/// changes do not show in it.
 #[derive(Clone, Debug)]
 pub struct User {
     pub(crate) id: UserId,
@@ -27,23 +30,23 @@ impl User {
     /// One assign.
     ///
     /// # Errors
-    /// 404 if it is not set, 500 if it is of another type.
+    /// 404 if it is not set, 500 if it cannot be decoded as `T`.
     pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         decode::assign(key, self.assigns.get(key)).in_call("user.assign")
     }
 
-    /// All assigns, as a struct or map.
+    /// All assigns, decoded as a struct or a map.
     ///
     /// # Errors
-    /// 500 if they don't fit: the log says which keys there are.
+    /// 500 if they cannot be decoded as `T`; the log has the keys that are set.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
         decode::assigns(&self.assigns).in_call("user.assigns")
     }
 
-    /// What the user shows of itself.
+    /// The user's presence.
     ///
     /// # Errors
-    /// 404 if it is not tracked, 500 if its presence is of another type.
+    /// 404 if the user is not tracked, 500 if the presence cannot be decoded as `T`.
     pub fn presence<T: DeserializeOwned>(&self) -> Result<T> {
         let presence = self.presence.as_ref().ok_or_else(|| Error::not_found("not tracked"));
         presence.and_then(|presence| decode::from_server("presence", presence.as_str())).in_call("user.presence")

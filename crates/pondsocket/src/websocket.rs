@@ -1,3 +1,5 @@
+//! Raw WebSockets, without the PondSocket protocol, and the state that one shares with its connection's task.
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -23,14 +25,15 @@ pub enum Message {
     Binary(Bytes),
 }
 
-/// A raw WebSocket, without the PondSocket protocol: what
-/// [`PondSocket::create_websocket`](crate::PondSocket::create_websocket) hands to its handler. It is closed with 1000 when
-/// it is dropped, and with 1011 if that is because of a panic.
+/// A raw WebSocket, without the PondSocket protocol, which a handler of
+/// [`PondSocket::create_websocket`](crate::PondSocket::create_websocket) receives. Its drop closes the connection with 1000,
+/// or with 1011 during a panic.
 ///
-/// Pings, closes and deadlines are seen to beside the handler, whatever that waits for. A peer is given up of which
-/// nothing was heard for `pong_wait`, or which takes nothing for `write_wait`, or does not answer a close in that time.
-/// Messages that are not taken wait, up to `receive_channel_buffer` of them or `max_message_size` bytes: then the peer is not
-/// read, and a handler that takes none for `pong_wait` loses it with 1013.
+/// The connection's own task reads and writes, answers pings and closes, and watches the deadlines, even while the handler waits
+/// for something else. The connection is ended if nothing is received for `pong_wait`, or if the peer accepts no bytes for
+/// `write_wait` or does not answer a close in that time. Up to `receive_channel_buffer` messages or `max_message_size` bytes
+/// wait for [`recv`](Self::recv); above that the peer is not read, and if the handler receives none for `pong_wait` the
+/// connection is closed with 1013.
 ///
 /// ```
 /// # use pondsocket::{PondSocket, WebSocket};
@@ -68,26 +71,27 @@ impl WebSocket {
         self.subprotocols.iter().map(|name| &**name)
     }
 
-    /// The one that was agreed to: see [`Options::subprotocols`](crate::Options::subprotocols).
+    /// The subprotocol that was selected, if any: see [`Options::subprotocols`](crate::Options::subprotocols).
     pub fn subprotocol(&self) -> Option<&str> {
         self.agreed.as_deref()
     }
 
-    /// The next message; `None` once the connection has ended, for whatever reason, and all that came before has been
-    /// taken. When the server shuts down the peer is told so, and this ends with its answer. Cancel-safe: a message is
-    /// either returned or kept for the next call.
+    /// Receives the next message; `None` after the last one, when the connection has ended for any reason. When the server shuts
+    /// down it sends a close frame, and this returns `None` after the peer's answer.
+    ///
+    /// Cancel-safe: a message is either returned or kept for the next call.
     pub async fn recv(&mut self) -> Option<Message> {
-        poll_fn(|cx| self.shared.poll_take(cx)).await
+        poll_fn(|cx| self.shared.poll_recv(cx)).await
     }
 
-    /// Sends a message. It returns when the socket has taken all of it.
+    /// Sends a message, and returns when the operating system has accepted all of it.
+    ///
+    /// Not cancel-safe: a message that a dropped call has queued is sent all the same. While `outbox_bytes` are queued, the next
+    /// call waits before it queues its own.
     ///
     /// # Errors
-    /// 503 if the connection has ended, which it does if the peer takes nothing for `write_wait`. That is so, too, once
-    /// the server shuts down: the peer has been told then.
-    ///
-    /// Not cancel-safe in the sense that a cancelled call may have queued the message: it is sent all the same. When
-    /// `outbox_bytes` are queued like that, the next call waits before it adds to them.
+    /// 503 if the connection has ended, or has sent a close frame, as it does when the server shuts down. A peer that accepts no
+    /// bytes for `write_wait` ends the connection.
     pub async fn send(&mut self, message: Message) -> Result<()> {
         poll_fn(|cx| self.shared.poll_room(cx)).await?;
         let mut frame = Vec::new();
@@ -104,11 +108,12 @@ impl WebSocket {
         poll_fn(|cx| self.shared.poll_sent(cx, end)).await
     }
 
-    /// Says goodbye with a close code (RFC 6455 section 7.4) and waits until the peer has answered or gone.
+    /// Sends a close frame with this code (RFC 6455 section 7.4) and waits until the peer has answered it or the connection has
+    /// ended.
     pub async fn close(self, code: u16, reason: &str) {
         let closure = Closure { code, text: reason.to_owned().into(), reason: CloseReason::Server };
         self.shared.change(|state| state.close(closure));
-        poll_fn(|cx| self.shared.poll_gone(cx)).await;
+        poll_fn(|cx| self.shared.poll_ended(cx)).await;
     }
 }
 
@@ -118,7 +123,7 @@ impl Drop for WebSocket {
         let closure = Closure { code, text: text.into(), reason: CloseReason::Server };
         self.shared.change(|state| {
             state.close(closure);
-            // Nobody will take them.
+            // They can no longer be received, and would count as memory in use.
             state.received = ReceiveQueue::default();
         });
     }
@@ -131,24 +136,24 @@ impl fmt::Debug for WebSocket {
     }
 }
 
-/// What a raw WebSocket and the task that reads and writes for it share.
+/// The state that a raw WebSocket shares with the task that reads and writes its connection.
 #[derive(Debug)]
 pub(crate) struct SharedSocket {
     state: Mutex<SocketState>,
     bounds: SocketBounds,
-    /// What it takes of the server's memory. Apart from the state, because giving memory back wakes others; here and not
-    /// with the task, because the application may hold messages for longer than there is a connection.
+    /// The bytes counted against `memory_limit`. Under a lock of its own, because a decrease wakes other connections; here and
+    /// not in the task, because messages wait for the application even after the connection has ended.
     charge: Mutex<Charge>,
 }
 
-/// How much may wait.
+/// The limits of the queues in both directions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketBounds {
-    /// Messages that the application has not taken.
+    /// The most messages that wait for the application.
     pub(crate) messages: usize,
-    /// The same in bytes. One message may be larger.
+    /// The most bytes of these messages. A single message may be larger.
     pub(crate) message_bytes: usize,
-    /// Bytes that the peer has not taken, of earlier messages than the one that is added.
+    /// The most unsent bytes to which a further message is added.
     pub(crate) sent_bytes: usize,
 }
 
@@ -156,22 +161,23 @@ pub(crate) struct SocketBounds {
 pub(crate) enum SocketStage {
     #[default]
     Open,
-    /// A close frame is queued: nothing comes behind it, and no message is received any more.
+    /// A close frame is queued: no frame follows it, and no message is received any more.
     Closing,
-    Gone,
+    Ended,
 }
 
-/// See [`SharedSocket`]. It is changed by [`SharedSocket::change`], which wakes whoever is concerned.
+/// The state behind the lock of a [`SharedSocket`]. [`SharedSocket::change`] changes it, and wakes those that wait for the change.
 #[derive(Debug, Default)]
 pub(crate) struct SocketState {
     pub(crate) stage: SocketStage,
-    /// How the connection ends, as whoever was the first to end it said.
+    /// The code and reason with which the connection ends: those of the side that ended it first.
     pub(crate) closure: Option<Closure>,
     pub(crate) received: ReceiveQueue,
-    /// Whole frames that are not written yet, but for the first one.
+    /// Frames that are not written yet. The first one may be written in part.
     pub(crate) out: BytesMut,
-    /// How many bytes have been queued in all, and how many of these are out.
+    /// The number of bytes that have been queued since the beginning.
     queued: u64,
+    /// The number of these bytes that have been written.
     sent: u64,
     driver: Waiter,
     receiver: Waiter,
@@ -225,7 +231,8 @@ fn size(message: &Message) -> usize {
     }
 }
 
-/// Somebody who waits, and is to be woken when the lock is released.
+/// A task that waits for a change of the state. It is woken after the lock has been released, because waking may run code of the
+/// application's executor.
 #[derive(Debug, Default)]
 struct Waiter {
     waker: Option<Waker>,
@@ -245,14 +252,15 @@ impl Waiter {
 }
 
 impl SocketState {
-    /// Ends the connection from our side, unless it has ended: behind what is queued already.
+    /// Queues a close frame behind the frames that are queued already, unless the connection is ending.
     pub(crate) fn close(&mut self, closure: Closure) {
         let mut frame = Vec::new();
         ws::encode_close(closure.code, &closure.text, &mut frame);
         self.end(closure, &frame);
     }
 
-    /// The same with a close frame that says something else than the closure, as the answer to the peer's does.
+    /// Does the same with another frame than that of the closure: the answer to a peer's close repeats the peer's code, while the
+    /// closure says why the connection ended (RFC 6455 section 5.5.1).
     pub(crate) fn end(&mut self, closure: Closure, frame: &[u8]) {
         if self.stage != SocketStage::Open {
             return;
@@ -261,13 +269,13 @@ impl SocketState {
         self.closure.get_or_insert(closure);
         self.push_frame(frame);
         self.driver.due = true;
-        // Those who wait for room learn that there will be none.
+        // A call of `send` that waits for room fails now.
         self.sender.due = true;
     }
 
-    /// The connection is of no use any more, for this reason if there is none yet.
+    /// Ends the connection without further frames. The closure counts only if there is none yet.
     pub(crate) fn lose(&mut self, closure: Closure) {
-        self.stage = SocketStage::Gone;
+        self.stage = SocketStage::Ended;
         self.closure.get_or_insert(closure);
         self.out = BytesMut::new();
         (self.receiver.due, self.sender.due) = (true, true);
@@ -283,7 +291,7 @@ impl SocketState {
         self.queued += frame.len() as u64;
     }
 
-    /// All that was queued is out.
+    /// Records that all queued bytes have been written.
     pub(crate) fn flushed(&mut self) {
         if self.sent != self.queued {
             self.sent = self.queued;
@@ -292,7 +300,7 @@ impl SocketState {
         self.out = BytesMut::new();
     }
 
-    /// To be called by the task that reads and writes, before it looks.
+    /// Registers the connection's task. To be called before it reads the state, so that no change in between is missed.
     pub(crate) fn register_driver(&mut self, cx: &Context<'_>) {
         self.driver.wait(cx);
     }
@@ -303,7 +311,7 @@ impl SharedSocket {
         Arc::new(SharedSocket { state: Mutex::default(), bounds, charge: Mutex::new(Charge::new(memory)) })
     }
 
-    /// Says how much is held. To be called by the task that reads and writes, which is woken by each change.
+    /// Sets the number of bytes that count against `memory_limit`. To be called by the connection's task, which each change wakes.
     pub(crate) fn account(&self, bytes: usize) {
         self.charge.lock().set(bytes);
     }
@@ -312,25 +320,24 @@ impl SharedSocket {
         &self.bounds
     }
 
-    /// Changes the state, and wakes whoever waits for what has changed once the lock is released: a waker may be the
-    /// application's.
-    pub(crate) fn change<A>(&self, with: impl FnOnce(&mut SocketState) -> A) -> A {
+    /// Changes the state under its lock, then wakes the tasks that wait for the change.
+    pub(crate) fn change<A>(&self, change: impl FnOnce(&mut SocketState) -> A) -> A {
         let mut state = self.state.lock();
-        let answer = with(&mut state);
+        let result = change(&mut state);
         let due = [state.driver.take_due(), state.receiver.take_due(), state.sender.take_due()];
         drop(state);
         due.into_iter().flatten().for_each(Waker::wake);
-        answer
+        result
     }
 
-    fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Message>> {
+    fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<Message>> {
         self.change(|state| {
             if let Some(message) = state.received.pop() {
-                // It may be read on, or end.
+                // The task may read on, or end if this was the last message.
                 state.driver.due = true;
                 return Poll::Ready(Some(message));
             }
-            if state.stage == SocketStage::Gone {
+            if state.stage == SocketStage::Ended {
                 return Poll::Ready(None);
             }
             state.receiver.wait(cx);
@@ -338,10 +345,11 @@ impl SharedSocket {
         })
     }
 
+    /// Waits until a frame may be queued.
     fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.change(|state| {
             if state.stage != SocketStage::Open {
-                return Poll::Ready(Err(ended()));
+                return Poll::Ready(Err(connection_ended()));
             }
             if state.queued - state.sent < self.bounds.sent_bytes as u64 {
                 return Poll::Ready(Ok(()));
@@ -351,11 +359,11 @@ impl SharedSocket {
         })
     }
 
-    /// Queues a frame; where it ends, among all that was ever queued.
+    /// Queues a frame, and returns the total number of queued bytes with it: the frame has been written when `sent` reaches that.
     fn queue(&self, frame: &[u8]) -> Result<u64> {
         self.change(|state| {
             if state.stage != SocketStage::Open {
-                return Err(ended());
+                return Err(connection_ended());
             }
             state.push_frame(frame);
             state.driver.due = true;
@@ -363,22 +371,23 @@ impl SharedSocket {
         })
     }
 
+    /// Waits until the bytes up to this total number have been written.
     fn poll_sent(&self, cx: &Context<'_>, end: u64) -> Poll<Result<()>> {
         self.change(|state| {
             if state.sent >= end {
                 return Poll::Ready(Ok(()));
             }
-            if state.stage == SocketStage::Gone {
-                return Poll::Ready(Err(ended()));
+            if state.stage == SocketStage::Ended {
+                return Poll::Ready(Err(connection_ended()));
             }
             state.sender.wait(cx);
             Poll::Pending
         })
     }
 
-    fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
+    fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {
         self.change(|state| {
-            if state.stage == SocketStage::Gone {
+            if state.stage == SocketStage::Ended {
                 return Poll::Ready(());
             }
             state.receiver.wait(cx);
@@ -387,6 +396,6 @@ impl SharedSocket {
     }
 }
 
-fn ended() -> Error {
+fn connection_ended() -> Error {
     Error::unavailable("the connection has ended")
 }

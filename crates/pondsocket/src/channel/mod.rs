@@ -20,7 +20,7 @@ use crate::endpoint::{BroadcastSource, EndpointInner, disconnected};
 use crate::engine::closing::Close;
 use crate::error::{InCall, Result, encoding};
 use crate::json::decode;
-use crate::json::received::{Received, ReceivedRef};
+use crate::json::received::{ReceivedPayload, ReceivedPayloadRef};
 use crate::user::User;
 
 /// A channel by its name, to act on from anywhere. Cheap to clone and to keep: the live channel of that name is
@@ -43,7 +43,7 @@ pub struct Channel {
     /// There if a context has given it.
     own: Option<BoundMembership>,
     /// Of the message that the context is of.
-    received: ReceivedRef,
+    received: ReceivedPayloadRef,
 }
 
 /// The membership whose context a handle is from: nothing else than this membership of the user is changed with it.
@@ -56,14 +56,14 @@ pub(crate) struct BoundMembership {
 
 impl Channel {
     pub(crate) fn new(endpoint: &Arc<EndpointInner>, name: ChannelName) -> Channel {
-        Channel { endpoint: Arc::clone(endpoint), name, own: None, received: ReceivedRef::default() }
+        Channel { endpoint: Arc::clone(endpoint), name, own: None, received: ReceivedPayloadRef::default() }
     }
 
     pub(crate) fn bound(self, own: BoundMembership) -> Channel {
         Channel { own: Some(own), ..self }
     }
 
-    pub(crate) fn answering(self, received: &Received) -> Channel {
+    pub(crate) fn answering(self, received: &ReceivedPayload) -> Channel {
         Channel { received: received.downgrade(), ..self }
     }
 

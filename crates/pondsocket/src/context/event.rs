@@ -19,7 +19,7 @@ use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall, Result, encoding};
 use crate::handler::{Context, Passable, sealed};
 use crate::json::encode::with_reply;
-use crate::json::received::Received;
+use crate::json::received::ReceivedPayload;
 use crate::limits::stored::NoRoom;
 use crate::pond::states::States;
 use crate::user::User;
@@ -59,7 +59,7 @@ pub(crate) struct Call {
     pub(crate) event: Box<str>,
     pub(crate) request_id: Box<str>,
     pub(crate) payload: Box<str>,
-    received: Received,
+    received: ReceivedPayload,
     /// The parameters of the channel's pattern in its name: worked out only for handlers that ask for it.
     channel_route: OnceLock<Box<Match>>,
     replied: AtomicBool,
@@ -86,7 +86,7 @@ impl Call {
             membership,
             event,
             request_id,
-            received: Received::new(&payload),
+            received: ReceivedPayload::new(&payload),
             payload,
             channel_route: OnceLock::new(),
             replied: AtomicBool::new(false),
@@ -172,7 +172,7 @@ impl EventContext {
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
         let payload = self.changed.payload.as_ref().map_or(&*self.call.payload, Object::as_str);
-        self.call.received.read(payload).in_call("ctx.payload")
+        self.call.received.decode(payload).in_call("ctx.payload")
     }
 
     /// Puts something else in the place of the payload, for whoever comes after this layer.

@@ -18,7 +18,7 @@ use crate::handler::pass::{PassSlot, PassSlotRef};
 use crate::handler::{Context, Passable, sealed};
 use crate::json::decode;
 use crate::json::encode::check_event;
-use crate::json::received::Received;
+use crate::json::received::ReceivedPayload;
 use crate::lobby::LobbyInner;
 use crate::pond::states::States;
 use crate::user::User;
@@ -37,7 +37,7 @@ pub struct JoinContext {
     pub(crate) route: Match,
     pub(crate) request_id: Arc<str>,
     pub(crate) payload: Arc<str>,
-    pub(crate) received: Received,
+    pub(crate) received: ReceivedPayload,
     pub(crate) extensions: Extensions,
     pub(crate) passing: PassSlotRef<JoinContext>,
 }
@@ -50,7 +50,7 @@ impl JoinContext {
     /// # Errors
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        self.received.read(&self.payload).in_call("ctx.payload")
+        self.received.decode(&self.payload).in_call("ctx.payload")
     }
 
     /// Puts something else in the place of the payload, for whoever comes after this layer.
@@ -215,7 +215,7 @@ pub struct Joined {
     pub(crate) lobby: Option<Arc<LobbyInner>>,
     chain: Vec<Step>,
     error: Option<Error>,
-    received: Received,
+    received: ReceivedPayload,
 }
 
 impl Joined {

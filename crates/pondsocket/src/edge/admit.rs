@@ -169,7 +169,7 @@ async fn ask(
         ip: client,
         assigns: &assigns,
     };
-    let allowed = endpoint.common.hooks.ask(|hooks| hooks.on_connect(&info));
+    let allowed = endpoint.common.hooks.decide(|hooks| hooks.on_connect(&info));
     allowed.map_err(|error| HttpRefusal::new(error, DeclineReason::Hook))?;
     let permits = Permits { admission: Some(admission), permit };
     Ok(ConnectDecision::Accepted(AcceptedConnection { identity, connected, permits }))

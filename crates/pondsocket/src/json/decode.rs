@@ -8,7 +8,7 @@ use serde_json::json;
 use super::strict::Strict;
 use crate::error::{Error, Result};
 
-/// Decodes a text of a client. A wrong type is the client's mistake: 400.
+/// Decodes text that a client has sent. A wrong type is a mistake of the client, 400, with the path of the field as details.
 pub(crate) fn from_client<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(Strict::new(&mut json)).map_err(|error| {
@@ -17,7 +17,8 @@ pub(crate) fn from_client<T: DeserializeOwned>(what: &str, text: &str) -> Result
     })
 }
 
-/// Decodes a value that the server stored. A wrong type is the server's mistake, 500, even if a client has sent the value.
+/// Decodes a value that the application has stored. A wrong type is a mistake of the application, 500, even if the value was
+/// sent by a client.
 pub(crate) fn from_server<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     stored(text).map_err(|error| Error::internal(format!("{what}: {error}")))
 }
@@ -42,7 +43,8 @@ pub(crate) fn assign<T: DeserializeOwned>(key: &str, value: Option<&Json>) -> Re
     from_server(key, value.as_str())
 }
 
-/// Decodes parameters as a struct or map. A missing one is the server's mistake, 500: the patterns decide which there are.
+/// Decodes parameters as a struct or map. A missing one is a mistake of the application, 500, because its patterns determine which
+/// parameters there are.
 pub(crate) fn params<'a, T: DeserializeOwned>(
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
     known: impl FnOnce() -> String,
@@ -58,20 +60,21 @@ pub(crate) fn query<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a st
     from_pairs(pairs).map_err(|(path, reason)| refuse("query", &path, &reason))
 }
 
-/// Decodes pairs of texts. Numbers and the like are parsed; a repeated key can be a list. An error has the field and the
-/// reason.
+/// Decodes pairs of strings. Numbers and booleans are parsed from their text; a repeated key can be decoded as a list. An error
+/// has the path of the field and the reason.
 fn from_pairs<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T, (String, String)> {
     let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     let pairs = serde_html_form::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
     serde_path_to_error::deserialize(pairs).map_err(|error| (error.path().to_string(), error.inner().to_string()))
 }
 
-/// The name of the field, if it is missing.
+/// The name of the missing field, from serde's text: serde has no type for this reason.
 fn missing_field(reason: &str) -> Option<&str> {
     reason.strip_prefix("missing field `")?.split('`').next()
 }
 
 fn refuse(what: &str, path: &str, reason: &str) -> Error {
+    // The position means nothing to the client, whose payload was part of a larger text.
     let reason = reason.split(" at line ").next().unwrap_or(reason);
     let field = match (path, missing_field(reason)) {
         (".", Some(missing)) => missing.to_owned(),
@@ -90,7 +93,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[expect(dead_code, reason = "only parsed")]
-    struct Message {
+    struct ChatMessage {
         text: String,
         to: Option<Address>,
     }
@@ -102,7 +105,7 @@ mod tests {
     }
 
     fn field(text: &str) -> (u16, Option<String>) {
-        let error = from_client::<Message>("payload", text).expect_err("ill-typed");
+        let error = from_client::<ChatMessage>("payload", text).expect_err("ill-typed");
         (error.code(), error.details().map(str::to_owned))
     }
 

@@ -8,16 +8,24 @@ use serde::Serialize;
 
 use crate::engine::ids;
 use crate::error::{Error, Result};
-use crate::json::received::Received;
+use crate::json::received::ReceivedPayload;
 
-thread_local! {
-    static SCRATCH: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+/// The buffers for a payload and for the message around it.
+#[derive(Default)]
+struct Scratch {
+    payload: Vec<u8>,
+    message: Vec<u8>,
 }
 
-/// The scratch buffers keep at most this much between two messages.
-const KEEP: usize = 64 * 1024;
+thread_local! {
+    // Reused for all messages of a thread, because a broadcast is encoded for each event that a client sends.
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { payload: Vec::new(), message: Vec::new() }) };
+}
 
-/// An event name that clients act upon by themselves (docs/protocol.md, Names and patterns).
+/// The capacity that each scratch buffer keeps between two messages, so that one large message does not occupy memory forever.
+const MAX_KEPT: usize = 64 * 1024;
+
+/// An event name to which clients give a meaning of their own (docs/protocol.md, Names and patterns).
 #[derive(Debug)]
 pub(crate) struct ReservedEvent(String);
 
@@ -27,7 +35,7 @@ impl From<ReservedEvent> for Error {
     }
 }
 
-/// Refuses the reserved event names.
+/// Rejects reserved event names.
 pub(crate) fn check_event(event: &str) -> Result<(), ReservedEvent> {
     if is_reserved_event(event) { Err(ReservedEvent(event.to_owned())) } else { Ok(()) }
 }
@@ -40,8 +48,8 @@ pub(crate) enum MessageError {
 }
 
 impl MessageError {
-    /// The error of an application that has sent `payload` while it handled what was received.
-    pub(crate) fn explain<T: Serialize + ?Sized>(self, received: &Received, payload: &T) -> Error {
+    /// Returns the error for the application, which has sent `payload` while it handled `received`.
+    pub(crate) fn explain<T: Serialize + ?Sized>(self, received: &ReceivedPayload, payload: &T) -> Error {
         match self {
             MessageError::Reserved(reserved) => reserved.into(),
             MessageError::Payload(error) => received.explain(payload, error),
@@ -49,17 +57,17 @@ impl MessageError {
     }
 }
 
-/// A message with its parts.
+/// An encoded message and its parts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoded<'a> {
     pub(crate) request_id: &'a str,
     /// The text of a JSON object without line breaks.
     pub(crate) payload: &'a str,
-    /// The whole message.
+    /// The complete message.
     pub(crate) text: &'a [u8],
 }
 
-/// Encodes a broadcast, outside all locks: `Serialize` is the application's code.
+/// Encodes a broadcast and passes it on. To be called without a lock held, because `Serialize` is code of the application.
 pub(crate) fn with_broadcast<T: Serialize + ?Sized, A>(
     channel: &str,
     event: &str,
@@ -70,7 +78,7 @@ pub(crate) fn with_broadcast<T: Serialize + ?Sized, A>(
     with_message(Action::Broadcast, channel, event, id.as_str(), payload, send)
 }
 
-/// Encodes an answer to one connection.
+/// Encodes an answer to one connection and passes it on.
 pub(crate) fn with_reply<T: Serialize + ?Sized, A>(
     channel: &str,
     event: &str,
@@ -91,16 +99,16 @@ fn with_message<T: Serialize + ?Sized, A>(
 ) -> Result<A, MessageError> {
     check_event(event).map_err(MessageError::Reserved)?;
     // Taken out, not borrowed: the payload's `Serialize` may itself broadcast.
-    let (mut body, mut text) = SCRATCH.take();
-    body.clear();
-    text.clear();
-    let answer = encode_object(payload, &mut body).map_err(MessageError::Payload).map(|()| {
-        let body = std::str::from_utf8(&body).expect("serde_json writes UTF-8");
-        server::message(&mut text, action, event, channel, request_id, body);
-        send(&Encoded { request_id, payload: body, text: &text })
+    let mut scratch = SCRATCH.take();
+    scratch.payload.clear();
+    scratch.message.clear();
+    let result = encode_object(payload, &mut scratch.payload).map_err(MessageError::Payload).map(|()| {
+        let payload = std::str::from_utf8(&scratch.payload).expect("serde_json writes UTF-8");
+        server::message(&mut scratch.message, action, event, channel, request_id, payload);
+        send(&Encoded { request_id, payload, text: &scratch.message })
     });
-    body.shrink_to(KEEP);
-    text.shrink_to(KEEP);
-    SCRATCH.set((body, text));
-    answer
+    scratch.payload.shrink_to(MAX_KEPT);
+    scratch.message.shrink_to(MAX_KEPT);
+    SCRATCH.set(scratch);
+    result
 }

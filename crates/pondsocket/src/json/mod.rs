@@ -1,4 +1,4 @@
-//! The application's values into text, and text into its values.
+//! Encoding of the application's values into JSON text, and decoding of JSON text into its values.
 
 pub(crate) mod decode;
 pub(crate) mod encode;

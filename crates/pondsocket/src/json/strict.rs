@@ -1,5 +1,5 @@
-//! A deserializer for which a struct is a JSON object. The code that serde derives also takes an array of a struct's
-//! values in their order, which no client means and no error of a field can name.
+//! A deserializer that accepts a JSON object for a struct, and no array. The code that serde derives also accepts an array of a
+//! struct's values in the order of its fields, for which an error could not name the field.
 
 use std::fmt;
 
@@ -8,42 +8,42 @@ use serde::de::{
     Visitor,
 };
 
-/// A deserializer, a visitor, or whatever they give each other, at every depth.
+/// A wrapper around a deserializer, a visitor, and each type that they pass to each other, so that the rule holds at every depth.
 ///
-/// Out of its reach is what a type buffers before it knows its shape: a struct within an untagged enum.
+/// It does not hold within an untagged enum, because serde buffers the value and deserializes from its own buffer.
 pub(super) struct Strict<D> {
     inner: D,
-    takes: Takes,
+    arrays: ArrayRule,
 }
 
-/// The values that a visitor takes, as far as arrays are concerned.
+/// The reaction of a visitor to an array.
 #[derive(Clone, Copy)]
-enum Takes {
-    Arrays,
-    /// A struct, or a variant with fields.
-    ObjectsOnly,
-    /// It decides when it sees the value.
-    AsItSays,
+enum ArrayRule {
+    Accepts,
+    /// It is of a struct, or of a variant with fields.
+    Rejects,
+    /// It asked for any value: its `expecting` text decides.
+    ByExpectation,
 }
 
 impl<D> Strict<D> {
     pub(super) fn new(inner: D) -> Self {
-        Strict { inner, takes: Takes::Arrays }
+        Strict { inner, arrays: ArrayRule::Accepts }
     }
 
-    fn of(inner: D, takes: Takes) -> Self {
-        Strict { inner, takes }
+    fn with_rule(inner: D, arrays: ArrayRule) -> Self {
+        Strict { inner, arrays }
     }
 }
 
-/// The beginning of the `expecting` text in the code that serde derives for an enum with `#[serde(tag = "..")]`. Such an enum
-/// asks for any value, and takes an array for an object, too.
+/// The beginning of the `expecting` text in the code that serde derives for an enum with `#[serde(tag = "..")]`. Such an enum asks
+/// for any value, and accepts an array in place of an object, too; no other property of its visitor can be observed.
 const TAGGED: &str = "internally tagged enum ";
 
 macro_rules! forward {
-    ($($method:ident($($argument:ident: $type:ty),*) takes $takes:ident;)*) => {
+    ($($method:ident($($argument:ident: $type:ty),*) arrays $arrays:ident;)*) => {
         $(fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, D::Error> {
-            self.inner.$method($($argument,)* Strict::of(visitor, Takes::$takes))
+            self.inner.$method($($argument,)* Strict::with_rule(visitor, ArrayRule::$arrays))
         })*
     };
 }
@@ -52,37 +52,37 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     type Error = D::Error;
 
     forward! {
-        deserialize_any() takes AsItSays;
-        deserialize_bool() takes Arrays;
-        deserialize_i8() takes Arrays;
-        deserialize_i16() takes Arrays;
-        deserialize_i32() takes Arrays;
-        deserialize_i64() takes Arrays;
-        deserialize_i128() takes Arrays;
-        deserialize_u8() takes Arrays;
-        deserialize_u16() takes Arrays;
-        deserialize_u32() takes Arrays;
-        deserialize_u64() takes Arrays;
-        deserialize_u128() takes Arrays;
-        deserialize_f32() takes Arrays;
-        deserialize_f64() takes Arrays;
-        deserialize_char() takes Arrays;
-        deserialize_str() takes Arrays;
-        deserialize_string() takes Arrays;
-        deserialize_bytes() takes Arrays;
-        deserialize_byte_buf() takes Arrays;
-        deserialize_option() takes Arrays;
-        deserialize_unit() takes Arrays;
-        deserialize_unit_struct(name: &'static str) takes Arrays;
-        deserialize_newtype_struct(name: &'static str) takes Arrays;
-        deserialize_seq() takes Arrays;
-        deserialize_tuple(len: usize) takes Arrays;
-        deserialize_tuple_struct(name: &'static str, len: usize) takes Arrays;
-        deserialize_map() takes Arrays;
-        deserialize_struct(name: &'static str, fields: &'static [&'static str]) takes ObjectsOnly;
-        deserialize_enum(name: &'static str, variants: &'static [&'static str]) takes Arrays;
-        deserialize_identifier() takes Arrays;
-        deserialize_ignored_any() takes Arrays;
+        deserialize_any() arrays ByExpectation;
+        deserialize_bool() arrays Accepts;
+        deserialize_i8() arrays Accepts;
+        deserialize_i16() arrays Accepts;
+        deserialize_i32() arrays Accepts;
+        deserialize_i64() arrays Accepts;
+        deserialize_i128() arrays Accepts;
+        deserialize_u8() arrays Accepts;
+        deserialize_u16() arrays Accepts;
+        deserialize_u32() arrays Accepts;
+        deserialize_u64() arrays Accepts;
+        deserialize_u128() arrays Accepts;
+        deserialize_f32() arrays Accepts;
+        deserialize_f64() arrays Accepts;
+        deserialize_char() arrays Accepts;
+        deserialize_str() arrays Accepts;
+        deserialize_string() arrays Accepts;
+        deserialize_bytes() arrays Accepts;
+        deserialize_byte_buf() arrays Accepts;
+        deserialize_option() arrays Accepts;
+        deserialize_unit() arrays Accepts;
+        deserialize_unit_struct(name: &'static str) arrays Accepts;
+        deserialize_newtype_struct(name: &'static str) arrays Accepts;
+        deserialize_seq() arrays Accepts;
+        deserialize_tuple(len: usize) arrays Accepts;
+        deserialize_tuple_struct(name: &'static str, len: usize) arrays Accepts;
+        deserialize_map() arrays Accepts;
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]) arrays Rejects;
+        deserialize_enum(name: &'static str, variants: &'static [&'static str]) arrays Accepts;
+        deserialize_identifier() arrays Accepts;
+        deserialize_ignored_any() arrays Accepts;
     }
 
     fn is_human_readable(&self) -> bool {
@@ -145,10 +145,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
-        let is_struct = match self.takes {
-            Takes::Arrays => false,
-            Takes::ObjectsOnly => true,
-            Takes::AsItSays => (&self.inner as &dyn Expected).to_string().starts_with(TAGGED),
+        let is_struct = match self.arrays {
+            ArrayRule::Accepts => false,
+            ArrayRule::Rejects => true,
+            ArrayRule::ByExpectation => (&self.inner as &dyn Expected).to_string().starts_with(TAGGED),
         };
         if is_struct {
             return Err(A::Error::invalid_type(Unexpected::Seq, &self));
@@ -231,7 +231,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Strict<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.inner.struct_variant(fields, Strict::of(visitor, Takes::ObjectsOnly))
+        self.inner.struct_variant(fields, Strict::with_rule(visitor, ArrayRule::Rejects))
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize, PartialEq)]
-    struct User {
+    struct Profile {
         name: String,
     }
 
@@ -259,7 +259,7 @@ mod tests {
     enum Shape {
         Dot,
         Circle { radius: u32 },
-        Owned(User),
+        Owned(Profile),
         Line(u32, u32),
     }
 
@@ -273,26 +273,26 @@ mod tests {
     struct Point(i32, i32);
 
     #[test]
-    fn an_array_is_no_struct_at_any_depth() {
-        let ada = || User { name: "ada".into() };
-        assert_eq!(read::<User>(r#"{"name":"ada"}"#), Ok(ada()));
-        let refused = read::<User>(r#"["ada"]"#).expect_err("an array");
-        assert!(refused.starts_with("invalid type: sequence, expected struct User"), "{refused}");
-        assert_eq!(read::<Vec<User>>(r#"[{"name":"ada"}]"#), Ok(vec![ada()]));
-        assert!(read::<Vec<User>>(r#"[["ada"]]"#).is_err());
-        assert!(read::<HashMap<String, User>>(r#"{"a":["ada"]}"#).is_err());
-        assert!(read::<Option<User>>(r#"["ada"]"#).is_err());
-        assert!(read::<(u8, User)>(r#"[1,["ada"]]"#).is_err());
+    fn an_array_is_rejected_for_a_struct_at_any_depth() {
+        let ada = || Profile { name: "ada".into() };
+        assert_eq!(read::<Profile>(r#"{"name":"ada"}"#), Ok(ada()));
+        let refused = read::<Profile>(r#"["ada"]"#).expect_err("an array");
+        assert!(refused.starts_with("invalid type: sequence, expected struct Profile"), "{refused}");
+        assert_eq!(read::<Vec<Profile>>(r#"[{"name":"ada"}]"#), Ok(vec![ada()]));
+        assert!(read::<Vec<Profile>>(r#"[["ada"]]"#).is_err());
+        assert!(read::<HashMap<String, Profile>>(r#"{"a":["ada"]}"#).is_err());
+        assert!(read::<Option<Profile>>(r#"["ada"]"#).is_err());
+        assert!(read::<(u8, Profile)>(r#"[1,["ada"]]"#).is_err());
         assert!(read::<Shape>(r#"{"Owned":["ada"]}"#).is_err());
         assert!(read::<Shape>(r#"{"Circle":[5]}"#).is_err());
         assert!(read::<Tagged>(r#"["Said","hi"]"#).is_err());
     }
 
     #[test]
-    fn everything_else_is_as_serde_reads_it() {
+    fn all_other_values_are_read_as_by_serde() {
         assert_eq!(read::<Shape>(r#""Dot""#), Ok(Shape::Dot));
         assert_eq!(read::<Shape>(r#"{"Circle":{"radius":5}}"#), Ok(Shape::Circle { radius: 5 }));
-        assert_eq!(read::<Shape>(r#"{"Owned":{"name":"x"}}"#), Ok(Shape::Owned(User { name: "x".into() })));
+        assert_eq!(read::<Shape>(r#"{"Owned":{"name":"x"}}"#), Ok(Shape::Owned(Profile { name: "x".into() })));
         assert_eq!(read::<Shape>(r#"{"Line":[1,2]}"#), Ok(Shape::Line(1, 2)));
         assert_eq!(read::<Tagged>(r#"{"kind":"Said","text":"hi"}"#), Ok(Tagged::Said { text: "hi".into() }));
         assert_eq!(read::<Point>("[1,-2]"), Ok(Point(1, -2)));

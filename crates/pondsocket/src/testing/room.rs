@@ -158,7 +158,7 @@ impl Room {
     /// Leaves the channel and waits for the acknowledgement. Earlier messages can still be read.
     ///
     /// # Errors
-    /// [`CallError::Rejected`] if the client is not a member; [`CallError::Failed`] if there is no answer in time.
+    /// [`CallError::Rejected`] if the answer is an error; [`CallError::Failed`] if there is no answer in time.
     #[track_caller]
     pub fn leave(&mut self) -> impl Future<Output = Result<(), CallError>> + Send {
         let awaited = self.awaited(format_args!("the acknowledgement of leaving"));

@@ -22,7 +22,7 @@ use crate::failure::Around;
 use crate::handler::guard::{self, TimedOut};
 use crate::handler::pass::PassSlotRef;
 use crate::hooks::Hooks;
-use crate::json::received::Received;
+use crate::json::received::ReceivedPayload;
 use crate::limits::stored::TooLarge;
 use crate::lobby::LobbyInner;
 use crate::metrics::{Component, HandlerKind, Meter};
@@ -61,7 +61,7 @@ impl Session {
         if hooks.is_on() {
             call.channel.lobby.route(&mut ctx);
         }
-        if let Err(error) = hooks.ask(|hooks| hooks.before_message(&ctx)) {
+        if let Err(error) = hooks.decide(|hooks| hooks.before_message(&ctx)) {
             self.finish_event(&call, Component::Hook, None, Err(error));
             return None;
         }
@@ -88,12 +88,12 @@ impl Session {
             name: name.clone(),
             route: route.unwrap_or_default(),
             request_id: Arc::clone(&request_id),
-            received: Received::new(&payload),
+            received: ReceivedPayload::new(&payload),
             payload,
             extensions: Extensions::new(),
             passing: PassSlotRef::default(),
         };
-        let allowed = self.endpoint.common.hooks.ask(|hooks| hooks.before_join(&ctx));
+        let allowed = self.endpoint.common.hooks.decide(|hooks| hooks.before_join(&ctx));
         match allowed.and_then(|()| from.ok_or_else(|| Error::unrouted("no such channel"))) {
             Ok(from) => {
                 let started = self.endpoint.observer.start();
@@ -384,7 +384,7 @@ impl Session {
     }
 
     fn tell_hooks(&self, tell: impl FnOnce(&dyn Hooks, &ConnectionHandle)) {
-        self.endpoint.common.hooks.tell(self.meter(), |hooks| tell(hooks, &self.handle));
+        self.endpoint.common.hooks.notify(self.meter(), |hooks| tell(hooks, &self.handle));
     }
 
     fn meter(&self) -> &Meter {

@@ -256,7 +256,7 @@ impl<T: Transport> ConnectionTask<T> {
             handle.count(|metrics, me| metrics.connection_error(me, text));
         }
         handle.count(|metrics, me| metrics.connection_closed(me, lasted, *code, *reason));
-        common.hooks.tell(&common.meter, |hooks| hooks.on_disconnect(&handle.info(), lasted, *code, *reason));
+        common.hooks.notify(&common.meter, |hooks| hooks.on_disconnect(&handle.info(), lasted, *code, *reason));
     }
 
     /// Writes what is queued. Returns `true` if everything is written.
