@@ -43,50 +43,50 @@ macro_rules! names {
 
 names! {
     describe_gauge CONNECTIONS = "pondsocket_connections", Count, "Clients that are connected.";
-    describe_counter OPENED = "pondsocket_connections_opened_total", Count, "Clients that came in.";
-    describe_counter CLOSED = "pondsocket_connections_closed_total", Count, "Clients that went, and why.";
-    describe_histogram CONNECTION_SECONDS = "pondsocket_connection_seconds", Seconds, "How long clients stayed.";
-    describe_counter DECLINED = "pondsocket_connections_declined_total", Count, "Clients that were not let in.";
+    describe_counter OPENED = "pondsocket_connections_opened_total", Count, "Clients that were accepted.";
+    describe_counter CLOSED = "pondsocket_connections_closed_total", Count, "Connections that were closed, by reason.";
+    describe_histogram CONNECTION_SECONDS = "pondsocket_connection_seconds", Seconds, "Duration of connections.";
+    describe_counter DECLINED = "pondsocket_connections_declined_total", Count, "Clients that were declined.";
     describe_counter CONNECTION_ERRORS = "pondsocket_connection_errors_total", Count,
         "Connections that broke the protocol or failed.";
     describe_counter RECEIVED = "pondsocket_messages_received_total", Count, "Messages of clients for event handlers.";
-    describe_counter RECEIVED_BYTES = "pondsocket_received_bytes_total", Bytes, "The bytes of these messages.";
+    describe_counter RECEIVED_BYTES = "pondsocket_received_bytes_total", Bytes, "Bytes of these messages.";
     describe_counter SENT = "pondsocket_messages_sent_total", Count, "Messages sent to clients, or queued for them.";
-    describe_counter SENT_BYTES = "pondsocket_sent_bytes_total", Bytes, "The bytes of these messages.";
+    describe_counter SENT_BYTES = "pondsocket_sent_bytes_total", Bytes, "Bytes of these messages.";
     describe_histogram BROADCAST_RECIPIENTS = "pondsocket_broadcast_recipients", Count,
-        "Members that a broadcast went to.";
-    describe_counter DROPPED = "pondsocket_messages_dropped_total", Count, "Messages that slow clients missed.";
+        "Recipients of a broadcast.";
+    describe_counter DROPPED = "pondsocket_messages_dropped_total", Count, "Messages that were dropped for slow clients.";
     describe_counter BLOCKED = "pondsocket_messages_blocked_total", Count,
-        "Messages that an outgoing handler held back from a recipient.";
+        "Messages that an outgoing handler blocked for a recipient.";
     describe_gauge CHANNELS = "pondsocket_channels", Count, "Channels that have members.";
     describe_gauge MEMBERS = "pondsocket_members", Count, "Memberships of users in channels.";
-    describe_counter JOINS = "pondsocket_joins_total", Count, "Users that became members of a channel.";
-    describe_counter LEAVES = "pondsocket_leaves_total", Count, "Users that ceased to be members, and why.";
+    describe_counter JOINS = "pondsocket_joins_total", Count, "Joins of users, first connections only.";
+    describe_counter LEAVES = "pondsocket_leaves_total", Count, "Ends of memberships, by reason.";
     describe_counter JOINS_DECLINED = "pondsocket_joins_declined_total", Count, "Joins that were declined.";
     describe_histogram HANDLER_SECONDS = "pondsocket_handler_seconds", Seconds,
-        "How long a handler took with its layers.";
+        "Duration of handlers with their layers.";
     describe_counter HANDLER_FAILURES = "pondsocket_handler_failures_total", Count, "Handlers that ended in an error.";
-    describe_histogram QUEUE_DEPTH = "pondsocket_queue_depth", Count, "How much a queue held when something was put in.";
-    describe_counter LIMITS = "pondsocket_limits_reached_total", Count, "What was refused because a limit was reached.";
+    describe_histogram QUEUE_DEPTH = "pondsocket_queue_depth", Count, "Length of a queue after an insertion.";
+    describe_counter LIMITS = "pondsocket_limits_reached_total", Count, "Times when a limit was reached.";
     describe_counter SOCKETS_CLOSED = "pondsocket_sockets_closed_total", Count,
-        "Sockets that the standalone server closed before they were anything, and why.";
+        "Sockets that the standalone server closed before they were connections, by reason.";
     describe_gauge WAITING = "pondsocket_waiting_messages", Count,
-        "Messages that wait for clients which do not take them.";
-    describe_gauge WAITING_BYTES = "pondsocket_waiting_bytes", Bytes, "The bytes of these messages.";
+        "Messages that are queued for slow clients.";
+    describe_gauge WAITING_BYTES = "pondsocket_waiting_bytes", Bytes, "Bytes of these messages.";
     describe_gauge BUS_UP = "pondsocket_bus_up", Count, "1 while the bus to other nodes is connected.";
-    describe_counter BUS_CONNECTIONS = "pondsocket_bus_connections_total", Count, "How often the bus got connected.";
-    describe_counter BUS_RECEIVED = "pondsocket_bus_received_total", Count, "Messages of other nodes.";
+    describe_counter BUS_CONNECTIONS = "pondsocket_bus_connections_total", Count, "Connections of the bus.";
+    describe_counter BUS_RECEIVED = "pondsocket_bus_received_total", Count, "Messages received from other nodes.";
     describe_counter BUS_DROPPED = "pondsocket_bus_dropped_total", Count, "Messages for other nodes that were dropped.";
-    describe_counter BUS_GAPS = "pondsocket_bus_gaps_total", Count, "Times when messages of others may have been lost.";
-    describe_counter BUS_MALFORMED = "pondsocket_bus_malformed_total", Count, "Messages of others that make no sense.";
-    describe_gauge BUS_QUEUED = "pondsocket_bus_queued_messages", Count, "Messages that wait for the bus.";
-    describe_gauge BUS_QUEUED_BYTES = "pondsocket_bus_queued_bytes", Bytes, "The bytes of these messages.";
+    describe_counter BUS_GAPS = "pondsocket_bus_gaps_total", Count, "Times when messages of other nodes may have been lost.";
+    describe_counter BUS_MALFORMED = "pondsocket_bus_malformed_total", Count, "Invalid messages of other nodes.";
+    describe_gauge BUS_QUEUED = "pondsocket_bus_queued_messages", Count, "Messages that are queued for the bus.";
+    describe_gauge BUS_QUEUED_BYTES = "pondsocket_bus_queued_bytes", Bytes, "Bytes of these messages.";
     describe_counter CLUSTER_EXCESS = "pondsocket_cluster_excess_total", Count,
-        "What other nodes have brought over a limit.";
-    describe_gauge NODES = "pondsocket_nodes", Count, "Other nodes that live.";
+        "State of other nodes that was over a limit.";
+    describe_gauge NODES = "pondsocket_nodes", Count, "Other nodes that are alive.";
     describe_counter DIVERGENCES = "pondsocket_divergences_total", Count,
-        "Times when two nodes had to be made to agree about a channel.";
+        "Times when two nodes disagreed about a channel and were repaired.";
     describe_counter NAMES_TAKEN = "pondsocket_node_names_taken_total", Count,
-        "Times when another node was found to run under this one's name.";
-    describe_counter ERRORS = "pondsocket_errors_total", Count, "What failed that should not.";
+        "Times when another node ran under the name of this one.";
+    describe_counter ERRORS = "pondsocket_errors_total", Count, "Unexpected failures.";
 }

@@ -50,7 +50,7 @@ impl RedisBus {
 
     async fn work(self: Arc<Self>, sink: BusSink, stop: Stop) -> Result<(), BusError> {
         if self.running.swap(true, Ordering::AcqRel) {
-            return Err(BusError::new(BusErrorKind::Config, "run is called while it runs"));
+            return Err(BusError::new(BusErrorKind::Config, "run was called while the bus is running"));
         }
         let ended = Ended(self.clone());
         self.publisher.begin();

@@ -124,18 +124,18 @@ impl RedisOptions {
     pub fn url(url: &str) -> Result<RedisOptions, BusError> {
         let mistake = |what: &str| BusError::new(BusErrorKind::Config, format!("url {what}"));
         if !cfg!(feature = "tls") && url.starts_with("rediss:") {
-            return Err(mistake("wants TLS: build with the feature `tls`"));
+            return Err(mistake("requires TLS: build with the feature `tls`"));
         }
         let info =
             url.into_connection_info().map_err(|error| mistake(&format!("is not understood: {}", error.category())))?;
         let (host, port, tls) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => (host, *port, false),
-            ConnectionAddr::TcpTls { insecure: true, .. } => return Err(mistake("must not switch TLS's checks off")),
+            ConnectionAddr::TcpTls { insecure: true, .. } => return Err(mistake("must not disable TLS checks")),
             ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
             _ => return Err(mistake("must begin with redis:// or rediss://")),
         };
         let redis = info.redis_settings();
-        let db = u32::try_from(redis.db()).map_err(|_| mistake("has a database that is no number of one"))?;
+        let db = u32::try_from(redis.db()).map_err(|_| mistake("has a database that is not a number"))?;
         let (username, password) = (redis.username().map(str::to_owned), redis.password().map(str::to_owned));
         Ok(RedisOptions { host: host.clone(), port, tls, db, username, password, ..Default::default() })
     }
@@ -191,7 +191,7 @@ impl RedisOptions {
             return Some(format!("{name} must not be zero"));
         }
         if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero() || *time > LONGEST) {
-            return Some(format!("{name} must be more than nothing, and no more than an hour"));
+            return Some(format!("{name} must be more than zero, and at most an hour"));
         }
         // A bulk string of Redis has no more by default.
         if self.max_payload > 512 * 1024 * 1024 {
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(mistake(options().queue_bytes(1)), "queue_bytes must not be less than max_payload");
         assert_eq!(mistake(options().username("ada")), "username needs a password");
         let never = mistake(options().connect_timeout(Duration::ZERO));
-        assert_eq!(never, "connect_timeout must be more than nothing, and no more than an hour");
+        assert_eq!(never, "connect_timeout must be more than zero, and at most an hour");
         let nobody: [(&str, u16); 0] = [];
         let nowhere = mistake(options().sentinel(SentinelOptions::new("main", nobody)));
         assert_eq!(nowhere, "sentinel.nodes must have hosts and ports");

@@ -333,7 +333,7 @@ impl Publisher {
 }
 
 fn idle() -> BusError {
-    closed("the bus does not run")
+    closed("the bus is not running")
 }
 
 fn outcome(item: Item, of_sent: impl FnOnce() -> Outcome) -> Outcome {

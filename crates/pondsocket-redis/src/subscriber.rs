@@ -187,7 +187,7 @@ impl Subscriber {
                 () = self.changed.notified() => {}
                 Ok(()) = failover.changed() => {
                     let reason = failover.borrow_and_update().clone();
-                    return (settled, reason.unwrap_or_else(|| closed("the session was to end")));
+                    return (settled, reason.unwrap_or_else(|| closed("the end of the session")));
                 }
                 () = sleep_until(wake) => match if probing { probe.due(Instant::now()) } else { Due::Nothing } {
                     Due::Nothing => {}
@@ -196,7 +196,7 @@ impl Subscriber {
                     Due::Failed => {
                         self.counters.failed_probes.add(1);
                         sink.push(BusEvent::Gap { lost: Lost::All, cause: GapCause::Probe });
-                        let reason = too_long("what the bus has sent to itself");
+                        let reason = too_long("the probe");
                         publisher.reconnect(reason.clone());
                         return (settled, reason);
                     }

@@ -114,7 +114,11 @@ impl<C: Context, S: Clone + Send + Sync + 'static> Extract<C> for State<S> {
     }
 
     fn extract(ctx: &C) -> Result<Self> {
-        ctx.states().get::<S>().cloned().map(State).ok_or_else(|| Error::internal("a state has vanished"))
+        ctx.states()
+            .get::<S>()
+            .cloned()
+            .map(State)
+            .ok_or_else(|| Error::internal("the state was checked at registration"))
     }
 }
 

@@ -80,7 +80,7 @@ impl From<RemoteChangeError> for Error {
         match error {
             RemoteChangeError::Here(error) => error.into(),
             RemoteChangeError::Refused => Error::too_large("a limit of the user's node forbids it"),
-            RemoteChangeError::BusDown => Error::unavailable("the bus is down: other nodes do not hear of it"),
+            RemoteChangeError::BusDown => Error::unavailable("the bus is down: other nodes are not notified"),
             RemoteChangeError::Unconfirmed => Error::timeout("another node did not confirm it"),
         }
     }
@@ -99,7 +99,7 @@ impl From<LookupError> for Error {
     fn from(error: LookupError) -> Error {
         match error {
             LookupError::NotMember => MemberError::NotMember.into(),
-            LookupError::BusDown => Error::unavailable("the bus is down: other nodes can't be asked"),
+            LookupError::BusDown => Error::unavailable("the bus is down: other nodes cannot be queried"),
             LookupError::Unanswered => Error::timeout("another node did not answer"),
         }
     }

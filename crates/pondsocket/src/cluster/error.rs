@@ -51,7 +51,7 @@ kinds! {
     /// More waits to be published than may wait.
     Full = "full", "publish less, or give the engine more room: it takes messages slower than they come";
     /// The bus was configured with something that cannot work.
-    Config = "config", "mend the option that the message names";
+    Config = "config", "correct the option that the message names";
     /// Anything else.
     Other = "other", "read the message";
 }

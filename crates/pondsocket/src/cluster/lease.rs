@@ -25,7 +25,7 @@ pub trait Leases: Send + Sync {
     /// As for [`renew`](Self::renew): a number that was drawn is lost.
     fn acquire<'a>(&'a self, name: &'a str, ttl: Duration) -> BoxFuture<'a, Result<u64, BusError>> {
         let _ = (name, ttl);
-        let error = BusError::new(BusErrorKind::Config, "this table of leases does not number lives");
+        let error = BusError::new(BusErrorKind::Config, "this table of leases does not number incarnations");
         Box::pin(std::future::ready(Err(error)))
     }
 

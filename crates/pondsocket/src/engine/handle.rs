@@ -201,7 +201,7 @@ impl ConnectionHandle {
     pub(crate) fn close(&self, close: Close) {
         if let Close::Immediate(Closure { code, reason, .. }) = &close {
             let (connection, user) = (self.id(), self.user());
-            tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, "given up");
+            tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, "queue discarded");
         }
         self.change(|outbox| outbox.close(close));
     }

@@ -126,7 +126,7 @@ impl Memory {
         drop(waiting);
         match pressure {
             Pressure::None if before > pressure => {
-                tracing::info!(target: "pondsocket::limit", used, limit, "there is memory again");
+                tracing::info!(target: "pondsocket::limit", used, limit, "memory pressure has ended");
             }
             _ if pressure > before => {
                 tracing::warn!(target: "pondsocket::limit", used, limit, ?pressure, "memory is running out");

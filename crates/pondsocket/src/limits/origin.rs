@@ -74,7 +74,7 @@ impl ForeignOrigin {
             );
         }
         format!(
-            "if files, sandboxed pages or the application that say so may connect, add {origin:?} to `allowed_origins`"
+            "to accept files, sandboxed pages or applications with this origin, add {origin:?} to `allowed_origins`"
         )
     }
 }

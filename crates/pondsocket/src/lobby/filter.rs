@@ -39,7 +39,7 @@ impl Rules for LobbyInner {
         match serde_json::from_slice::<QueuedMessage<'_>>(text) {
             Ok(sent) => Box::new(LobbyFilter::new(self, sent)),
             Err(error) => {
-                tracing::error!(target: "pondsocket::outgoing", %error, "a message of our own is not readable");
+                tracing::error!(target: "pondsocket::outgoing", %error, "own message is not readable");
                 Box::new(BlockAll)
             }
         }

@@ -41,7 +41,7 @@ impl Host for EndpointHost {
         };
         if let Some(limit) = reached {
             let name = channel.as_str();
-            tracing::warn!(target: "pondsocket::limit", channel = name, %limit, "a message of another node is lost");
+            tracing::warn!(target: "pondsocket::limit", channel = name, %limit, "message of another node dropped");
             endpoint.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
         }
     }

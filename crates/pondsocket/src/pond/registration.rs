@@ -28,7 +28,7 @@ impl From<RegistrationError> for Error {
         match error {
             RegistrationError::Invalid(error) => Error::bad_request(error.to_string()),
             RegistrationError::Reserved(path) => {
-                Error::bad_request(format!("the endpoint name `{path}` is kept for nodes"))
+                Error::bad_request(format!("the endpoint name `{path}` is reserved for nodes"))
             }
             RegistrationError::Taken { kind, pattern } => {
                 Error::conflict(format!("the {kind} pattern `{pattern}` is registered already"))

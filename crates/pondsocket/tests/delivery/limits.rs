@@ -392,7 +392,7 @@ async fn the_assigns_of_a_connection_are_limited_when_it_comes_in_and_later() ->
     let refused = client.connect("/sized?bytes=101").await.expect_err("too large");
     let refused = refused.refusal().ok_or("over HTTP")?;
     let told = (refused.status().as_u16(), refused.text());
-    assert_eq!(told, (413, "the assigns would be larger than they may be".into()));
+    assert_eq!(told, (413, "the assigns would be over the limit".into()));
     assert_eq!(limited.reached(), ["/sized assigns"]);
     assert_eq!(limited.counted.of("connection_declined"), ["/sized 413 handler"]);
     client.connect("/sized?bytes=100").await?;

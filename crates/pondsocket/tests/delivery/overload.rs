@@ -288,7 +288,7 @@ async fn a_channel_shows_no_more_than_it_may() -> Result<(), Box<dyn std::error:
     let refused = room.request("show", json!({ "number": 1, "size": 2000 })).await.expect_err("too much");
     assert_eq!(refused.code(), Some(413));
     let message = refused.rejection().expect("an answer").message().to_owned();
-    assert_eq!(message, "the presence of all members would be larger than they may be");
+    assert_eq!(message, "the presence of all members would be over the limit");
     let channel = served.endpoint.channel("/room/1")?;
     let _cyd = cyd.join("/room/1", json!({})).await?;
     let too_much = presence("cyd", 0, 1000);

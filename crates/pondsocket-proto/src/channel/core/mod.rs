@@ -62,7 +62,7 @@ pub enum Refused {
     #[error(transparent)]
     Full(#[from] Full),
     /// The presence of all members here would be over its limit.
-    #[error("the members would show more of themselves than they may")]
+    #[error("the presence of all members would be over the limit")]
     PresenceLimit,
 }
 

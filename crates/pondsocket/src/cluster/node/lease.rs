@@ -44,7 +44,7 @@ pub(super) async fn acquire(node: &Node) -> u64 {
             match leases.acquire(node.name(), TTL).await {
                 Ok(incarnation) => return Ok(incarnation),
                 Err(error) if matches!(error.kind(), BusErrorKind::Closed | BusErrorKind::Loading) => {
-                    tracing::debug!(target: "pondsocket::bus", %error, "the number of this life is not known yet");
+                    tracing::debug!(target: "pondsocket::bus", %error, "the incarnation number is not known yet");
                     sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error),
@@ -56,7 +56,7 @@ pub(super) async fn acquire(node: &Node) -> u64 {
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
-    tracing::warn!(target: "pondsocket::cluster", why, "this life is numbered by the clock of this machine: other nodes see it only if that clock is right");
+    tracing::warn!(target: "pondsocket::cluster", why, "the incarnation is numbered by the clock of this machine: other nodes show it only if that clock is right");
     born
 }
 

@@ -70,7 +70,7 @@ impl Tasks {
 
 async fn run_bus(node: Arc<Node>, sink: BusSink, stop: Stop) {
     if let Err(error) = Arc::clone(&node.bus).run(sink, stop).await {
-        tracing::error!(target: "pondsocket::bus", %error, "the bus cannot work");
+        tracing::error!(target: "pondsocket::bus", %error, "the bus has failed");
     }
 }
 
@@ -161,7 +161,7 @@ impl Node {
 
     /// Drops a message that was not understood. It may be one of a later version of the protocol, so it is no warning.
     fn refuse(&self, topic: &Topic, error: &Malformed) {
-        tracing::debug!(target: "pondsocket::bus", topic = topic.as_str(), %error, "a message was not understood");
+        tracing::debug!(target: "pondsocket::bus", topic = topic.as_str(), %error, "invalid message of another node");
         self.count(ClusterEvent::Malformed(error.kind()));
     }
 
@@ -224,16 +224,16 @@ impl Node {
                 }
             }
             NodeOutput::Excess { what, times } => {
-                tracing::debug!(target: "pondsocket::cluster", what = what.as_str(), times, "others bring too much");
+                tracing::debug!(target: "pondsocket::cluster", what = what.as_str(), times, "state of another node is over a limit");
                 self.count(ClusterEvent::Excess { what, times });
             }
             NodeOutput::RenewLease => self.renewal_due.notify_one(),
             NodeOutput::NodeUp(name) => {
-                tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has come");
+                tracing::info!(target: "pondsocket::cluster", node = &*name, "node joined");
                 self.set_peer(&name, true);
             }
             NodeOutput::NodeDown(name) => {
-                tracing::info!(target: "pondsocket::cluster", node = &*name, "a node has gone");
+                tracing::info!(target: "pondsocket::cluster", node = &*name, "node left");
                 self.set_peer(&name, false);
             }
             NodeOutput::NameConflict(twin) => {

@@ -333,8 +333,8 @@ impl<T: Transport> ConnectionTask<T> {
             return self.deadlines.earliest(situation).into_iter().chain(self.session.next_deadline()).min();
         };
         match due {
-            Due::Silent => self.drop_peer("nothing was heard of it", CloseReason::Silent),
-            Due::Stalled => self.drop_peer("it takes nothing", CloseReason::Stalled),
+            Due::Silent => self.drop_peer("no data received in time", CloseReason::Silent),
+            Due::Stalled => self.drop_peer("the peer takes no data", CloseReason::Stalled),
             Due::TooSlow => self.handle().close(Close::Immediate(TOO_SLOW)),
             Due::TooManyMessages => self.handle().close(Close::Immediate(TOO_MANY_MESSAGES)),
             Due::OutOfMemory => self.handle().close(Close::Immediate(OUT_OF_MEMORY)),

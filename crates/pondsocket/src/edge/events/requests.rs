@@ -163,9 +163,9 @@ impl From<RequestError> for Error {
             RequestError::NotJson => Error::new(415, "not application/json"),
             RequestError::Encoded => Error::new(415, "encoded content"),
             RequestError::TooMany(after) => Error::too_many_requests("too many messages").with_retry_after(after),
-            RequestError::Late => Error::new(408, "the message has not come in time"),
+            RequestError::Late => Error::new(408, "the message did not arrive in time"),
             RequestError::TooLarge => Error::too_large("the message is too large"),
-            RequestError::BrokenOff => Error::bad_request("the message broke off"),
+            RequestError::BrokenOff => Error::bad_request("incomplete message"),
         }
     }
 }

@@ -55,7 +55,7 @@ impl HostUpgrade {
 
     async fn granted(self) -> io::Result<Box<dyn Io>> {
         let upgrade = self.0.lock().take();
-        upgrade.ok_or_else(|| io::Error::other("it was taken before"))?.await
+        upgrade.ok_or_else(|| io::Error::other("the upgrade was taken before"))?.await
     }
 }
 

@@ -385,13 +385,13 @@ impl Driver {
             return next.min().unwrap_or(now + self.settings.write_wait);
         };
         match due {
-            Due::Stalled => self.hang_up("it takes nothing", CloseReason::Stalled),
+            Due::Stalled => self.hang_up("the peer takes no data", CloseReason::Stalled),
             Due::OutOfMemory => {
                 self.out_of_memory = None;
                 self.shared.change(|state| state.close(OUT_OF_MEMORY));
             }
             Due::Silent if is_unread => self.shared.change(|state| state.close(UNREAD)),
-            Due::Silent => self.hang_up("nothing was heard of it", CloseReason::Silent),
+            Due::Silent => self.hang_up("no data received in time", CloseReason::Silent),
             Due::Ping => {
                 self.last_ping = now;
                 // While it takes nothing there is no use in asking for more.
