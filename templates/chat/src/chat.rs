@@ -1,4 +1,4 @@
-//! Who comes in, who joins, and what they say.
+//! Admission, joins and messages of the chat.
 
 use pondsocket::{
     Connected, ConnectionContext, Delivery, Error, EventContext, JoinContext, Joined, Payload, PondSocket, RateLimit,
@@ -29,7 +29,7 @@ pub(crate) fn create(pond: &PondSocket) {
     lobby.on_event("say", say);
 }
 
-/// Whoever has a name comes in. Ask for a token here instead, and take the name from it.
+/// Accepts clients with a name. A real application verifies a token here, and takes the name from it.
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     let name = ctx.query("name").filter(|name| (1..=MAX_NAME).contains(&name.len()));
     let name = name.ok_or(Error::unauthorized("who are you?"))?.to_owned();

@@ -1,4 +1,4 @@
-//! Asks the server, as another process, whether it lives.
+//! A request for the health of the server, from another process.
 
 use std::error::Error;
 use std::io::{Read, Write};

@@ -1,12 +1,12 @@
-//! A chat server. What it is set by are variables of the environment:
+//! A chat server. Environment variables configure it:
 //!
-//! | variable | default | |
+//! | variable | default | meaning |
 //! |---|---|---|
-//! | `ADDRESS` | `127.0.0.1:8080` | where it listens, unless systemd has opened its sockets |
-//! | `TRUSTED_PROXIES` | none | addresses or networks of proxies, with spaces between them |
-//! | `ALLOWED_ORIGINS` | none | origins of pages on other hosts, with spaces between them |
+//! | `ADDRESS` | `127.0.0.1:8080` | the address to listen on, unless systemd has opened its sockets |
+//! | `TRUSTED_PROXIES` | none | addresses or networks of proxies, separated by spaces |
+//! | `ALLOWED_ORIGINS` | none | origins of pages on other hosts, separated by spaces |
 //! | `DRAIN_DELAY` | 0 | seconds between SIGTERM and the drain, for Kubernetes |
-//! | `RUST_LOG` | `info` | what is logged |
+//! | `RUST_LOG` | `info` | the log filter |
 
 mod chat;
 mod health;
@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = env::var("ADDRESS").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    // The health check of the Dockerfile: its image has no other program that could ask.
+    // The health check of the Dockerfile: its image has no other program for it.
     if env::args().nth(1).as_deref() == Some("health") {
         return health::check(&address);
     }
