@@ -203,3 +203,46 @@ fn the_lines_that_mount_a_pond_are_those_of_the_guide() {
     }
     assert_eq!(rows.len(), 8);
 }
+
+/// The files of the repository, as paths with a slash in front.
+fn files() -> Vec<String> {
+    fn collect(folder: &Path, into: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') || name == "target" || name == "node_modules" {
+                continue;
+            }
+            if path.is_dir() {
+                into.push(format!("{}/", path.display()));
+                collect(&path, into);
+            } else {
+                into.push(path.display().to_string());
+            }
+        }
+    }
+    let mut files = Vec::new();
+    collect(&home(), &mut files);
+    files
+}
+
+#[test]
+fn every_file_that_the_texts_name_is_there() {
+    let files = files();
+    let (mut missing, mut checked) = (Vec::new(), 0);
+    for page in Page::all() {
+        // A sign that is in no path separates the words.
+        let words = page.text.split(|c: char| !c.is_alphanumeric() && !"_-./".contains(c));
+        let names = words.map(|word| word.trim_end_matches('.').trim_start_matches("../"));
+        for name in names.filter(|name| name.ends_with(".rs") && name.len() > 3 && !name.contains("..")) {
+            checked += 1;
+            // What a reader creates in a project of their own.
+            let is_example = ["src/main.rs", "tests/chat.rs"].contains(&name);
+            if !is_example && !files.iter().any(|file| file.ends_with(&format!("/{name}"))) {
+                missing.push(format!("{}: {name}", page.name));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(checked > 60, "only {checked} files");
+}
