@@ -27,9 +27,9 @@ impl TooLarge {
 impl From<TooLarge> for Error {
     fn from(error: TooLarge) -> Error {
         Error::too_large(match error {
-            TooLarge::Assigns => "the assigns would be larger than they may be",
-            TooLarge::Presence => "the presence would be larger than they may be",
-            TooLarge::PresenceOfAll => "the presence of all members would be larger than they may be",
+            TooLarge::Assigns => "the assigns would be over the limit",
+            TooLarge::Presence => "the presence would be over the limit",
+            TooLarge::PresenceOfAll => "the presence of all members would be over the limit",
         })
     }
 }
