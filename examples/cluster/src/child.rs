@@ -1,6 +1,6 @@
 //! Processes that never outlive the one that has started them.
 //!
-//! A child is this program with a subcommand. Its first and only line of output says where it can be reached. It ends when
+//! A child is this program with a subcommand. Its first and only line of output is the address at which it can be reached. It ends when
 //! its standard input does: that is how it is stopped, and also what the system does when we are gone, whatever the reason.
 
 use std::env;
@@ -15,7 +15,7 @@ use tokio::process::{self, ChildStdin, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long a child may take until it is ready, and until it has ended in good order.
+/// The time that a child may take until it is ready, and until it has ended in good order.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A child that is ready. Dropping it ends it.
@@ -47,7 +47,7 @@ impl Child {
         }
     }
 
-    /// Where it can be reached.
+    /// The address at which it can be reached.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }

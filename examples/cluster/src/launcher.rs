@@ -12,11 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::child::Child;
 use crate::nodes::{Action, Nodes};
-use crate::redis;
+use crate::redis_process;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen, on 127.0.0.1; 0 picks a free port.
+    /// The port, on 127.0.0.1; 0 picks a free port.
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
     /// A Redis to use, as redis://user:password@host:port, in place of one of our own.
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
 }
 
 async fn start_redis() -> Result<Child> {
-    redis::check_installed().await?;
+    redis_process::check_installed().await?;
     Child::start(["redis"]).await.context("Redis does not start")
 }
 

@@ -1,18 +1,21 @@
-//! Two nodes that share one lobby over Redis, and a page from which they can be killed.
+//! A distributed chat: nodes that share a channel over Redis, and a page from which two of them can be killed.
 //!
 //! `cargo run --release -p cluster`, then open the address that it prints in two windows. This one program is all of the
 //! processes: the *launcher*, which has the page and starts the others, the *nodes*, and the keeper of *Redis*.
 
+mod chat;
 mod child;
 mod launcher;
 mod node;
 mod nodes;
-mod redis;
+mod redis_process;
+mod store;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
-/// Two nodes over Redis, and a page that shows them.
+/// A distributed chat: two nodes over Redis, and a page that shows them.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cluster {
@@ -22,12 +25,12 @@ struct Cluster {
     launcher: launcher::Args,
 }
 
-/// What the launcher starts.
+/// A process that the launcher starts. A node can be started without a launcher, too.
 #[derive(Subcommand)]
 enum Part {
-    /// One node, until its standard input ends. It may be started by hand, too.
+    /// One node, without a page: this is what a deployment runs.
     Node(node::Args),
-    /// A Redis that keeps nothing, until standard input ends.
+    /// A Redis that stores nothing on disk, until the standard input ends.
     Redis,
 }
 
@@ -35,10 +38,11 @@ enum Part {
 async fn main() -> Result<()> {
     let args = Cluster::parse();
     // Standard output is for addresses: a launcher reads it.
-    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match args.part {
         None => launcher::run(args.launcher).await,
         Some(Part::Node(args)) => node::run(args).await,
-        Some(Part::Redis) => redis::run().await,
+        Some(Part::Redis) => redis_process::run().await,
     }
 }

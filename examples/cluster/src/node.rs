@@ -1,108 +1,72 @@
-//! A node: one endpoint, one lobby, and the bus that joins it to the others. Nothing here knows how many there are.
+//! A node: a server that shares its channel with others over Redis. This is what runs in production, on any number of hosts.
 
+use std::future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pondsocket::{
-    Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, Payload, PondSocket, Server, State,
-};
+use pondsocket::{Listener, Options, PondSocket, Server, ServerOptions};
 use pondsocket_redis::{RedisBus, RedisOptions};
-use serde::{Deserialize, Serialize};
 
+use crate::chat;
 use crate::child::told_to_end;
+use crate::store::Store;
 
-/// Apart from whatever else uses the same Redis.
+/// The prefix of all keys and channels in Redis, which may be used by other programs, too.
 const NAMESPACE: &str = "cluster-example";
 
-/// How long clients may take to go.
+/// The time that clients have to close when the node stops.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The longest message, and the longest name and id, in bytes.
-const MAX_TEXT: usize = 1000;
-const MAX_NAME: usize = 64;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What it is called.
-    #[arg(long)]
+    /// The name of this node. It must differ from those of the others, and stay the same when it restarts.
+    #[arg(long, env = "NODE_NAME")]
     name: String,
-    /// Where it meets the others.
-    #[arg(long)]
+    /// The Redis of all nodes, as redis://user:password@host:port.
+    #[arg(long, env = "REDIS", hide_env_values = true)]
     redis: String,
-    /// Where to listen, on 127.0.0.1; 0 picks a free port.
-    #[arg(long, default_value_t = 0)]
-    port: u16,
-}
-
-/// The name of this node.
-#[derive(Clone)]
-struct Here(Arc<str>);
-
-/// Somebody in the lobby, as all nodes show them.
-#[derive(Clone, Deserialize, Serialize)]
-struct Person {
-    id: String,
-    name: String,
-    node: String,
-}
-
-/// What a page sends. It draws the id, by which it knows the message again.
-#[derive(Deserialize)]
-struct Say {
-    id: String,
-    text: String,
-}
-
-/// What pages get. It says from which node it comes.
-#[derive(Serialize)]
-struct Said {
-    id: String,
-    from: Person,
-    text: String,
-    at: u64,
+    /// The address to listen at; port 0 picks a free port.
+    #[arg(long, env = "ADDRESS", default_value = "127.0.0.1:0")]
+    address: String,
+    /// The addresses or networks of load balancers, with commas between them.
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Vec<String>,
+    /// The seconds between SIGTERM and the drain, in which load balancers see that this node is not ready.
+    #[arg(long, env = "DRAIN_DELAY", default_value_t = 0)]
+    drain_delay: u64,
+    /// Stops when the standard input ends, as well as at a signal: for a launcher.
+    #[arg(long, hide = true)]
+    child: bool,
 }
 
 pub(crate) async fn run(args: Args) -> Result<()> {
+    let store = Store::new(&args.redis, NAMESPACE)?;
     let bus = RedisBus::new(RedisOptions::url(&args.redis)?.namespace(NAMESPACE))?;
-    let options = Options::default().bus(Arc::new(bus)).node_name(args.name.clone());
-    let pond = PondSocket::with_options(options)?.state(Here(args.name.into()));
-    let lobby = pond.create_endpoint("/api/socket", connect).create_channel("/pond", join);
-    lobby.on_event("message", message);
+    let options = Options::default()
+        .bus(Arc::new(bus))
+        .node_name(args.name.clone())
+        .trusted_proxies(args.trusted_proxies)
+        // A node that is cut off from the others for so long gets no new clients.
+        .unready_without_bus(Some(Duration::from_secs(10)));
+    let pond = chat::create(PondSocket::with_options(options)?, &args.name, store);
 
-    let mut server = Server::new(pond);
-    server.start(&format!("127.0.0.1:{}", args.port)).await?;
-    println!("ws://{}/api/socket", server.local_addr().context("it has just been started")?);
-    told_to_end().await;
-    server.stop(PATIENCE).await;
-    Ok(())
-}
-
-/// Whoever comes is believed. A real application asks for a token that all nodes can check.
-async fn connect(ctx: ConnectionContext, State(Here(node)): State<Here>) -> pondsocket::Result<Connected> {
-    let told = |what| ctx.query(what).filter(|told| (1..=MAX_NAME).contains(&told.len())).map(str::to_owned);
-    let (Some(id), Some(name)) = (told("id"), told("name")) else {
-        return Err(Error::unauthorized("who are you?"));
+    // It answers /health and /ready, too, and drains at SIGINT and SIGTERM.
+    let options =
+        ServerOptions::default().drain_delay(Duration::from_secs(args.drain_delay)).shutdown_timeout(PATIENCE);
+    let server = Server::with_options(pond.clone(), options)?;
+    let listener = Listener::bind(&args.address).await?;
+    println!("ws://{}/api/socket", listener.local_addr().context("there is an address")?);
+    let launcher_has_gone = async {
+        if args.child {
+            told_to_end().await;
+        } else {
+            future::pending().await
+        }
     };
-    let person = Person { id, name, node: node.to_string() };
-    Ok(ctx.accept().user_id(&person.id).assign("person", &person))
-}
-
-async fn join(ctx: JoinContext) -> pondsocket::Result<Joined> {
-    let person: Person = ctx.assign("person")?;
-    Ok(ctx.accept().track(&person))
-}
-
-async fn message(ctx: EventContext, Payload(say): Payload<Say>) -> pondsocket::Result<()> {
-    if say.text.trim().is_empty() || say.text.len() > MAX_TEXT || say.id.len() > MAX_NAME {
-        return Err(Error::bad_request(format!("a message has 1 to {MAX_TEXT} bytes")));
+    tokio::select! {
+        served = server.listen_on([listener]) => served?,
+        () = launcher_has_gone => drop(pond.shutdown(PATIENCE).await),
     }
-    let said = Said { id: say.id, from: ctx.assign("person")?, text: say.text, at: now() };
-    // To everybody on every node, also to who has said it: that is how a page knows that it was sent.
-    ctx.broadcast("message", &said).map(drop)
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or_default()
+    Ok(())
 }

@@ -23,7 +23,7 @@ struct Node {
     orders: mpsc::Sender<Order>,
 }
 
-/// What the page is shown of a node.
+/// A node as the page shows it.
 #[derive(Serialize)]
 pub(crate) struct Shown {
     name: &'static str,
@@ -39,7 +39,7 @@ enum State {
     Down,
 }
 
-/// What a node is told. One that makes no sense as the node is changes nothing.
+/// An order for a node. One that does not fit its state has no effect.
 #[derive(Clone, Copy)]
 pub(crate) enum Action {
     Start,
@@ -110,7 +110,7 @@ async fn supervise(name: &'static str, redis: String, state: watch::Sender<State
             Action::Kill => continue,
             Action::Stop => return,
         };
-        let last = match Child::start(["node", "--name", name, "--redis", &redis]).await {
+        let last = match Child::start(["node", "--child", "--name", name, "--redis", &redis]).await {
             Ok(child) => {
                 state.send_replace(State::Up { pid: child.pid(), url: child.address().to_owned() });
                 drop(order);

@@ -7,10 +7,13 @@
 import assert from 'node:assert/strict';
 import { run } from '../../page/browser/checks.mjs';
 import { isLight, launch } from '../../page/browser/chromium.mjs';
+import { handshake } from '../../page/browser/handshake.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
+import { Deployment, Node } from './deployment.mjs';
 import { Launcher } from './launcher.mjs';
 import { Person } from './person.mjs';
 import { isAlive, offspring, until } from './processes.mjs';
+import { join } from './wire.mjs';
 
 /** How long those who were on a dead node may be seen, in milliseconds: 5.5 s, and what a busy machine takes. */
 const GHOSTS = 7_000;
@@ -19,12 +22,14 @@ const launcher = await Launcher.start();
 const browser = await launch();
 const open = (name) => Person.open(browser, launcher.url, name);
 
-/** Opens a window that is served by this node: every other one is. */
+/** Opens a window that is served by this node: the launcher sends pages to each node in turn. */
 async function openOn (node, name) {
     const person = await open(name);
-    if (await person.node() === node) return person;
-    await person.context.close();
-    return open(name);
+    while (await person.node() !== node) {
+        await person.page.reload();
+        await person.sees(name, await person.node());
+    }
+    return person;
 }
 
 /** Ada is on the node that is killed, Bob on the one that stays. */
@@ -61,14 +66,60 @@ const checks = [
         await bob.reads('<b>bold</b>');
         assert.equal(await bob.page.locator('#messages img, #messages b').count(), 0);
     }],
-    ['who closes the window leaves, for the other node too', async () => {
+    ['typing is shown on the other node, and gone when it ends', async () => {
+        await ada.page.locator('#text').pressSequentially('hm');
+        await bob.seesTyping('Ada Lovelace');
+        await ada.page.fill('#text', '');
+        await bob.page.locator('#typing:not(.active)').waitFor({ state: 'attached' });
+    }],
+    ['whoever comes later sees the recent messages of both nodes', async () => {
         const dan = await open('Dan');
-        await Promise.all([dan.node(), ada.row('Dan').waitFor(), bob.row('Dan').waitFor()]);
+        await dan.reads('<b>bold</b>');
+        assert.deepEqual((await dan.texts()).slice(0, 4), ['one', 'two', 'three', 'four']);
         await dan.context.close();
-        await Promise.all([ada, bob].map((person) => person.misses('Dan')));
+    }],
+    ['a name belongs to whoever had it first, on every node', async () => {
+        for (const node of ['one', 'two']) {
+            const { url } = (await launcher.nodes()).find(({ name }) => name === node);
+            assert.deepEqual(await join(bob, `${url}?name=ada%20lovelace&token=${'x'.repeat(16)}`), ['UNAUTHORIZED', 409]);
+        }
+        const other = await Person.arrive(browser, launcher.url, 'ADA Lovelace');
+        await other.page.locator('#start-problem', { hasText: 'This name is in use.' }).waitFor();
+        await picture(other.page, 'name');
+        await other.page.fill('#name', 'Ada the second');
+        await other.page.press('#name', 'Enter');
+        await bob.row('Ada the second').waitFor();
+        await other.context.close();
+        await bob.misses('Ada the second');
+        assert.equal(await bob.page.locator('.person').count(), 2);
+    }],
+    ['nobody comes in without a name and a token', async () => {
+        const [{ url }] = await launcher.nodes();
+        for (const query of ['', '?name=Fay', `?name=&token=${'x'.repeat(16)}`, '?name=Fay&token=short', `?name=${'x'.repeat(25)}&token=${'x'.repeat(16)}`]) {
+            assert.equal(await handshake(url.replace('ws:', 'http:') + query), 401, query);
+        }
+    }],
+    ['who closes the window leaves, for the other node too', async () => {
+        const fay = await open('Fay');
+        await Promise.all([fay.node(), ada.row('Fay').waitFor(), bob.row('Fay').waitFor()]);
+        await fay.context.close();
+        await Promise.all([ada, bob].map((person) => person.misses('Fay')));
         eve = await openOn(dies, 'Eve');
         await Promise.all([ada, bob].map((person) => person.sees('Eve', dies)));
+        for (const [person, text] of [
+            [bob, 'The new build is on one of the nodes. Does anybody notice anything?'],
+            [eve, 'Nothing here. Which node am I on?'],
+            [bob, 'It stands beside your name: the same as Ada.'],
+            [ada, 'Then kill it, and we shall see who notices.'],
+            [ada, 'My name should come along to the other one.'],
+        ]) {
+            await person.says(text);
+            await Promise.all([ada, bob, eve].map((each) => each.reads(text)));
+        }
+        await bob.page.locator('#text').pressSequentially('Three');
+        await ada.seesTyping('Bob');
         await picture(ada.page, 'cluster');
+        await bob.page.fill('#text', '');
     }],
     ['the node of Ada and Eve is killed: it is dead, and Ada is on the other one at once', async () => {
         const { pid } = (await launcher.nodes()).find(({ name }) => name === dies);
@@ -106,7 +157,7 @@ const checks = [
         assert.deepEqual((await bob.notices('Ada Lovelace')).slice(told), [`Ada Lovelace is on ${stays} now`]);
         await picture(ada.page, 'killed');
     }],
-    ['what Eve has said meanwhile is sent when she is back', async () => {
+    ['what Eve has said meanwhile is sent when she is back, and she sees what others have said', async () => {
         await eve.says('can anybody hear me?');
         await eve.page.locator('#unheard', { hasText: 'can anybody hear me?' }).waitFor();
         await picture(eve.page, 'offline');
@@ -116,20 +167,21 @@ const checks = [
         await bob.reads('can anybody hear me?');
         assert.equal((await bob.texts()).filter((text) => text === 'can anybody hear me?').length, 1);
         assert.equal(await eve.page.locator('#unheard li').count(), 0);
+        for (const text of ['still here', 'so am I']) await eve.reads(text);
     }],
     ['the dead node is started again, and serves who comes now', async () => {
         await ada.starts(dies);
         await Promise.all([ada, bob].map((person) => person.shows(dies, 'up')));
-        const dan = await openOn(dies, 'Dan');
-        await dan.movesTo(dies);
-        await Promise.all([ada, bob, eve].map((person) => person.sees('Dan', dies)));
-        for (const name of ['Ada Lovelace', 'Bob', 'Eve']) await dan.sees(name, stays);
-        await dan.says('hello from the new one');
+        const gil = await openOn(dies, 'Gil');
+        await gil.movesTo(dies);
+        await Promise.all([ada, bob, eve].map((person) => person.sees('Gil', dies)));
+        for (const name of ['Ada Lovelace', 'Bob', 'Eve']) await gil.sees(name, stays);
+        await gil.says('hello from the new one');
         await bob.reads('hello from the new one');
         await bob.says('welcome');
-        await dan.reads('welcome');
-        await dan.context.close();
-        await bob.misses('Dan');
+        await gil.reads('welcome');
+        await gil.context.close();
+        await bob.misses('Gil');
     }],
     ['without any node people wait, and go on with the first that is there', async () => {
         for (const node of [dies, stays]) {
@@ -144,10 +196,41 @@ const checks = [
         for (const person of [ada, bob, eve]) {
             await until('everybody is there', async () => String(await person.people()) === String(everybody));
         }
-        // It was sent as soon as she was back: whoever came later than she has not heard it.
-        await ada.reads('where are you all?');
+        for (const person of [ada, bob, eve]) await person.reads('where are you all?');
         await ada.says('here again');
         for (const person of [ada, bob, eve]) await person.reads('here again');
+    }],
+    ['behind a load balancer, a page continues with another node when its own is killed', async () => {
+        const deployment = await Deployment.start(launcher.redis);
+        try {
+            const hal = await Person.open(browser, deployment.url, 'Hal');
+            assert.equal(await hal.page.locator('#nodes-section').isVisible(), false, 'there is no launcher');
+            const node = await hal.node();
+            await ada.sees('Hal', node);
+            await hal.page.waitForFunction(() => {
+                const { scrollTop, scrollHeight, clientHeight } = document.getElementById('scroller');
+                return scrollTop > 0 && scrollHeight - scrollTop - clientHeight < 2;
+            });
+            await picture(hal.page, 'deployed');
+            deployment.nodes.get(node).child.kill('SIGKILL');
+            const other = node === 'north' ? 'south' : 'north';
+            await ada.sees('Hal', other);
+            await hal.says('moved');
+            await ada.reads('moved');
+            assert.deepEqual(hal.faults, []);
+            await hal.context.close();
+            await ada.misses('Hal');
+        } finally {
+            deployment.kill();
+        }
+    }],
+    ['a node that is told to stop is not ready first, and then ends', async () => {
+        const node = await Node.start('third', launcher.redis, { DRAIN_DELAY: '1' });
+        assert.deepEqual([await node.status('/health'), await node.status('/ready')], [200, 200]);
+        node.child.kill('SIGTERM');
+        await until('it is not ready', async () => await node.status('/ready') === 503);
+        assert.equal(await node.status('/health'), 200);
+        assert.deepEqual(await node.ended, [0, null]);
     }],
     ['light and dark follow the system until somebody chooses', async () => {
         await bob.page.emulateMedia({ colorScheme: 'dark' });

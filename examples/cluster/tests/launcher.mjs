@@ -10,6 +10,7 @@ export class Launcher {
         const launcher = new Launcher();
         launcher.child = spawn(programOf('cluster'), ['--port', '0'], { stdio: ['ignore', 'pipe', stderr] });
         launcher.ended = once(launcher.child, 'exit');
+        launcher.child.stdout.on('data', (text) => { launcher.redis ??= String(text).match(/redis:\/\/\S+/)?.[0]; });
         launcher.url = await addressOf(launcher.child);
         return launcher;
     }

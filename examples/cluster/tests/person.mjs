@@ -3,13 +3,19 @@
 import { openPage } from '../../page/browser/chromium.mjs';
 
 export class Person {
-    /** Opens a window of its own, and waits until it is in the pond. */
+    /** Opens a window of its own, and waits until it is in the channel. */
     static async open (browser, url, name) {
+        const person = await Person.arrive(browser, url, name);
+        await person.sees(name, await person.node());
+        return person;
+    }
+
+    /** Opens a window of its own, whether the name is accepted or not. */
+    static async arrive (browser, url, name) {
         const person = new Person();
         person.name = name;
         Object.assign(person, await openPage(browser));
         await person.page.goto(`${url}/?name=${encodeURIComponent(name)}`);
-        await person.sees(name, await person.node());
         return person;
     }
 
@@ -52,6 +58,11 @@ export class Person {
     async says (text) {
         await this.page.fill('#text', text);
         await this.page.press('#text', 'Enter');
+    }
+
+    /** Waits until somebody is typing. */
+    async seesTyping (name) {
+        await this.page.locator('#typing.active', { hasText: `${name} is typing` }).waitFor();
     }
 
     /** Waits for a message. */

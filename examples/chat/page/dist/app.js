@@ -1567,14 +1567,79 @@ function iconButton(name, label, onClick) {
   return button;
 }
 
+// page/js/typists.js
+var EXPIRES = 5e3;
+var PAUSE = 2500;
+var Typists = class {
+  constructor() {
+    this.typing = /* @__PURE__ */ new Map();
+  }
+  reset() {
+    this.keep([]);
+  }
+  /** Forgets those who are not here any more. */
+  keep(present) {
+    for (const id of this.typing.keys()) {
+      if (!present.some((person) => person.id === id)) this.stop(id);
+    }
+    this.draw();
+  }
+  set({ id, name }, isTyping) {
+    this.stop(id);
+    if (isTyping) {
+      const expires = setTimeout(() => this.set({ id }, false), EXPIRES);
+      this.typing.set(id, { name, expires });
+    }
+    this.draw();
+  }
+  stop(id) {
+    clearTimeout(this.typing.get(id)?.expires);
+    this.typing.delete(id);
+  }
+  draw() {
+    const names = [...this.typing.values()].map(({ name }) => name);
+    byId("typing").classList.toggle("active", names.length > 0);
+    byId("typing-text").textContent = sentence(names);
+  }
+};
+function sentence(names) {
+  switch (names.length) {
+    case 0:
+      return "";
+    case 1:
+      return `${names[0]} is typing`;
+    case 2:
+      return `${names[0]} and ${names[1]} are typing`;
+    default:
+      return `${names.length} people are typing`;
+  }
+}
+var OwnTyping = class {
+  constructor(tell) {
+    this.tell = tell;
+    this.toldAt = 0;
+  }
+  typed() {
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => this.stop(), PAUSE);
+    if (Date.now() - this.toldAt < PAUSE) return;
+    this.toldAt = Date.now();
+    this.tell(true);
+  }
+  stop() {
+    clearTimeout(this.pause);
+    if (this.toldAt) this.tell(false);
+    this.toldAt = 0;
+  }
+};
+
 // chat/page/src/view/composer.js
 var MAX_TEXT = 1e3;
-var TYPING_PAUSE = 2500;
 var Composer = class {
   constructor(on) {
     this.on = on;
     this.target = null;
-    this.saidTypingAt = 0;
+    this.typing = new OwnTyping(on.typing);
     const text = byId("text");
     text.addEventListener("input", () => {
       this.measure();
@@ -1591,7 +1656,7 @@ var Composer = class {
     });
   }
   reset() {
-    this.stopTyping();
+    this.typing.stop();
     this.writeTo(null);
     this.measure();
   }
@@ -1622,7 +1687,7 @@ var Composer = class {
   }
   submit() {
     const text = byId("text");
-    this.stopTyping();
+    this.typing.stop();
     this.on.send(text.value, this.target);
     if ([...text.value.trim()].length <= MAX_TEXT) text.value = "";
     this.measure();
@@ -1640,17 +1705,8 @@ var Composer = class {
   /** A private message is nobody else's business, not even that it is being written. */
   typed() {
     if (this.target) return;
-    if (!byId("text").value) return this.stopTyping();
-    clearTimeout(this.pause);
-    this.pause = setTimeout(() => this.stopTyping(), TYPING_PAUSE);
-    if (Date.now() - this.saidTypingAt < TYPING_PAUSE) return;
-    this.saidTypingAt = Date.now();
-    this.on.typing(true);
-  }
-  stopTyping() {
-    clearTimeout(this.pause);
-    if (this.saidTypingAt) this.on.typing(false);
-    this.saidTypingAt = 0;
+    if (byId("text").value) this.typing.typed();
+    else this.typing.stop();
   }
 };
 
@@ -1996,53 +2052,6 @@ function toast(text) {
   setTimeout(() => note.remove(), SHOWN_FOR);
 }
 
-// chat/page/src/view/typists.js
-var EXPIRES = 5e3;
-var Typists = class {
-  constructor() {
-    this.typing = /* @__PURE__ */ new Map();
-  }
-  reset() {
-    this.keep([]);
-  }
-  /** Forgets those who are not here any more. */
-  keep(present) {
-    for (const id of this.typing.keys()) {
-      if (!present.some((person) => person.id === id)) this.stop(id);
-    }
-    this.draw();
-  }
-  set(user, isTyping) {
-    this.stop(user.id);
-    if (isTyping) {
-      const expires = setTimeout(() => this.set(user, false), EXPIRES);
-      this.typing.set(user.id, { name: user.username, expires });
-    }
-    this.draw();
-  }
-  stop(id) {
-    clearTimeout(this.typing.get(id)?.expires);
-    this.typing.delete(id);
-  }
-  draw() {
-    const names = [...this.typing.values()].map(({ name }) => name);
-    byId("typing").classList.toggle("active", names.length > 0);
-    byId("typing-text").textContent = sentence(names);
-  }
-};
-function sentence(names) {
-  switch (names.length) {
-    case 0:
-      return "";
-    case 1:
-      return `${names[0]} is typing`;
-    case 2:
-      return `${names[0]} and ${names[1]} are typing`;
-    default:
-      return `${names.length} people are typing`;
-  }
-}
-
 // chat/page/src/main.js
 var chat = null;
 wireTheme();
@@ -2078,7 +2087,7 @@ var heard = {
     typists.keep(present);
     composer.keep(present);
   },
-  typing: ({ user, isTyping }) => typists.set(user, isTyping),
+  typing: ({ user, isTyping }) => typists.set({ id: user.id, name: user.username }, isTyping),
   removed: (userId) => messages.notice(`${people.nameOf(userId)} was removed from the room`),
   kicked: (reason) => {
     people.reset();

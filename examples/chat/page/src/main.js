@@ -13,7 +13,7 @@ import { Sidebar } from './view/sidebar.js';
 import { SignIn } from './view/sign-in.js';
 import { wireTheme } from '@page/theme.js';
 import { toast } from '@page/toasts.js';
-import { Typists } from './view/typists.js';
+import { Typists } from '@page/typists.js';
 
 let chat = null;
 
@@ -35,7 +35,7 @@ const heard = {
     message: (message) => { typists.set(message.from, false); messages.add(message); },
     waiting: (texts) => messages.wait(texts),
     people: (present) => { people.show(present); me.show(present); typists.keep(present); composer.keep(present); },
-    typing: ({ user, isTyping }) => typists.set(user, isTyping),
+    typing: ({ user, isTyping }) => typists.set({ id: user.id, name: user.username }, isTyping),
     removed: (userId) => messages.notice(`${people.nameOf(userId)} was removed from the room`),
     kicked: (reason) => { people.reset(); kicked.show(reason); },
     problem: toast,

@@ -1370,19 +1370,6 @@ var require_pondsocket_client = __commonJS({
   }
 });
 
-// cluster/page/src/me.js
-var KEY = "pond-cluster";
-var COLOURS = ["Amber", "Blue", "Coral", "Golden", "Green", "Ivory", "Olive", "Rosy", "Silver", "Violet"];
-var ANIMALS = ["Carp", "Dragonfly", "Duck", "Frog", "Heron", "Kingfisher", "Newt", "Otter", "Swan", "Turtle"];
-var pick = (words) => words[Math.floor(Math.random() * words.length)];
-function me() {
-  const stored = JSON.parse(sessionStorage.getItem(KEY));
-  const name = new URLSearchParams(location.search).get("name") || stored?.name || `${pick(COLOURS)} ${pick(ANIMALS)}`;
-  const mine = { id: stored?.id ?? crypto.randomUUID(), name };
-  sessionStorage.setItem(KEY, JSON.stringify(mine));
-  return mine;
-}
-
 // cluster/page/src/nodes.js
 var PACE = 1e3;
 var Nodes = class {
@@ -1390,11 +1377,13 @@ var Nodes = class {
   constructor(show) {
     this.show = show;
     this.asked = this.shown = 0;
+    this.isAlone = false;
     this.look();
-    setInterval(() => this.look(), PACE);
+    const timer = setInterval(() => this.isAlone ? clearInterval(timer) : this.look(), PACE);
   }
-  /** A node that is up. Fails if there is none. */
-  next() {
+  /** A node that is up, or the load balancer. Fails if no node is up. */
+  async next() {
+    if (this.isAlone) return { url: new URL("/api/socket", location.href).href };
     return ask("/nodes/next");
   }
   kill(name) {
@@ -1403,13 +1392,17 @@ var Nodes = class {
   start(name) {
     return this.update(ask(`/nodes/${name}/start`, { method: "POST" }));
   }
-  look() {
+  async look() {
+    if (this.isAlone) return;
     return this.update(ask("/nodes"));
   }
   /** Shows the answer, unless a later question has been answered already. */
   async update(answer) {
     const number = ++this.asked;
-    const nodes2 = await answer.catch(() => null);
+    const nodes2 = await answer.catch((error) => {
+      this.isAlone ||= error.status === 404;
+      return null;
+    });
     if (number < this.shown) return;
     this.shown = number;
     this.show(nodes2);
@@ -1417,7 +1410,7 @@ var Nodes = class {
 };
 async function ask(path, how) {
   const answer = await fetch(path, how);
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(`${path}: ${answer.status}`), { status: answer.status });
   return answer.json();
 }
 
@@ -1428,25 +1421,28 @@ var PATIENCE = 3e3;
 var Pond = class {
   /** The channel, while we are in it. */
   channel = null;
-  /** What we have said and not heard yet: `id -> text`. A node may have died with it, so the next one gets it again. */
+  /** Messages that were sent and not received back: `id -> text`. A node may have died with them, so the next one gets them again. */
   unheard = /* @__PURE__ */ new Map();
   heard = /* @__PURE__ */ new Set();
-  /** `nextNode` gives a node that is up; `on` has a callback for each thing that there is to show. */
-  constructor(me3, nextNode, on) {
-    this.me = me3;
+  /** Messages that came before the history, which have to be shown after it. */
+  early = null;
+  /** `me` has a name and a token; `nextNode` gives a node that is up; `on` has a callback for each thing that there is to show. */
+  constructor(me2, nextNode, on) {
+    this.me = me2;
     this.nextNode = nextNode;
     this.on = on;
   }
-  /** Stays in the lobby for ever. */
+  /** Stays in the channel for ever, or until the name is refused. */
   async stay() {
     let failures = 0;
-    for (; ; ) {
+    for (this.isRefused = false; !this.isRefused; ) {
       this.on.node(null);
       if (failures > 1) await new Promise((resolve) => setTimeout(resolve, PAUSE));
       const node = await this.nextNode().catch(() => null);
       const wasIn = node && await this.visit(node);
       failures = wasIn ? 0 : failures + 1;
     }
+    this.on.refused();
   }
   say(text) {
     const id = crypto.randomUUID();
@@ -1454,18 +1450,34 @@ var Pond = class {
     this.on.unheard([...this.unheard.values()]);
     this.channel?.sendMessage("message", { id, text });
   }
-  /** Goes into the lobby on this node, and is done when the connection ends. Whether we were in. */
+  typing(isTyping) {
+    this.channel?.sendMessage("typing", { isTyping });
+  }
+  /** Joins the channel on this node, and completes when the connection ends. Returns whether we were in. */
   visit(node) {
     return new Promise((resolve) => {
       let wasIn = false;
-      const client = new import_pondsocket_client.PondClient(node.url, this.me, { connectionTimeout: PATIENCE });
+      let where = node.name;
+      const { name, token } = this.me;
+      const client = new import_pondsocket_client.PondClient(node.url, { name, token }, { connectionTimeout: PATIENCE });
       const channel = client.createChannel("/pond");
-      channel.onUsersChange((people2) => this.on.people(people2));
+      channel.onUsersChange((people2) => {
+        this.on.people(people2);
+        where = node.name ?? people2.find(({ id }) => id === name.toLowerCase())?.node;
+        if (where && this.channel === channel) this.on.node(where);
+      });
       channel.onMessageEvent("message", (message) => this.received(message));
+      channel.onMessageEvent("history", ({ messages: messages2 }) => this.remembered(messages2));
+      channel.onMessageEvent("typing", ({ user, isTyping }) => this.on.typing(user, isTyping));
       channel.onChannelStateChange((state) => {
+        if (state === import_pondsocket_client.ChannelState.DECLINED) {
+          this.isRefused = true;
+          client.disconnect();
+        }
         if (state !== import_pondsocket_client.ChannelState.JOINED) return;
         wasIn = true;
-        this.entered(channel, node);
+        this.entered(channel);
+        if (where) this.on.node(where);
       });
       channel.join();
       client.connect();
@@ -1478,12 +1490,20 @@ var Pond = class {
       });
     });
   }
-  entered(channel, node) {
+  entered(channel) {
     this.channel = channel;
-    this.on.node(node.name);
+    this.early = [];
+    channel.sendMessage("history", {});
     for (const [id, text] of this.unheard) channel.sendMessage("message", { id, text });
   }
+  /** Shows the recent messages that are new to us, then those that have come meanwhile. */
+  remembered(messages2) {
+    const early = this.early ?? [];
+    this.early = null;
+    for (const message of [...messages2, ...early]) this.received(message);
+  }
   received(message) {
+    if (this.early) return this.early.push(message);
     this.unheard.delete(message.id);
     this.on.unheard([...this.unheard.values()]);
     if (this.heard.has(message.id)) return;
@@ -1501,17 +1521,95 @@ function element(tag, className = "", ...children) {
   return node;
 }
 
-// cluster/page/src/view/composer.js
-function wireComposer(say) {
-  byId("composer").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const text = byId("text").value.trim();
-    if (text) say(text);
-    byId("text").value = "";
-    byId("text").focus();
-  });
-  if (matchMedia("(pointer: fine)").matches) byId("text").focus();
+// page/js/typists.js
+var EXPIRES = 5e3;
+var PAUSE2 = 2500;
+var Typists = class {
+  constructor() {
+    this.typing = /* @__PURE__ */ new Map();
+  }
+  reset() {
+    this.keep([]);
+  }
+  /** Forgets those who are not here any more. */
+  keep(present) {
+    for (const id of this.typing.keys()) {
+      if (!present.some((person) => person.id === id)) this.stop(id);
+    }
+    this.draw();
+  }
+  set({ id, name }, isTyping) {
+    this.stop(id);
+    if (isTyping) {
+      const expires = setTimeout(() => this.set({ id }, false), EXPIRES);
+      this.typing.set(id, { name, expires });
+    }
+    this.draw();
+  }
+  stop(id) {
+    clearTimeout(this.typing.get(id)?.expires);
+    this.typing.delete(id);
+  }
+  draw() {
+    const names = [...this.typing.values()].map(({ name }) => name);
+    byId("typing").classList.toggle("active", names.length > 0);
+    byId("typing-text").textContent = sentence(names);
+  }
+};
+function sentence(names) {
+  switch (names.length) {
+    case 0:
+      return "";
+    case 1:
+      return `${names[0]} is typing`;
+    case 2:
+      return `${names[0]} and ${names[1]} are typing`;
+    default:
+      return `${names.length} people are typing`;
+  }
 }
+var OwnTyping = class {
+  constructor(tell) {
+    this.tell = tell;
+    this.toldAt = 0;
+  }
+  typed() {
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => this.stop(), PAUSE2);
+    if (Date.now() - this.toldAt < PAUSE2) return;
+    this.toldAt = Date.now();
+    this.tell(true);
+  }
+  stop() {
+    clearTimeout(this.pause);
+    if (this.toldAt) this.tell(false);
+    this.toldAt = 0;
+  }
+};
+
+// cluster/page/src/view/composer.js
+var Composer = class {
+  /** `on` has `say`, which takes a text, and `typing`. */
+  constructor(on) {
+    const typing = new OwnTyping(on.typing);
+    byId("text").addEventListener("input", () => {
+      if (byId("text").value) typing.typed();
+      else typing.stop();
+    });
+    byId("composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const text = byId("text").value.trim();
+      typing.stop();
+      if (text) on.say(text);
+      byId("text").value = "";
+      byId("text").focus();
+    });
+  }
+  /** Not on a phone, where it opens the keyboard. */
+  focus() {
+    if (matchMedia("(pointer: fine)").matches) byId("text").focus();
+  }
+};
 
 // cluster/page/src/view/chip.js
 function chip(node) {
@@ -1551,8 +1649,9 @@ var NEAR_END = 80;
 var clock = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
 var Messages = class {
   last = null;
-  constructor(me3) {
-    this.me = me3;
+  /** `isMe` tells whether a person is us. */
+  constructor(isMe2) {
+    this.isMe = isMe2;
     this.scroller = byId("scroller");
     this.scroller.addEventListener("scroll", () => {
       this.atEnd = this.isAtEnd();
@@ -1562,13 +1661,13 @@ var Messages = class {
     }).observe(this.scroller);
   }
   add(message) {
-    const mine = message.from.id === this.me.id;
+    const mine = this.isMe(message.from);
     const goesOn = this.last?.from.id === message.from.id && this.last.from.node === message.from.node;
     const time = element("time", "", clock.format(message.at));
     time.dateTime = new Date(message.at).toISOString();
     const meta = element("p", "meta", element("strong", "", message.from.name), chip(message.from.node), time);
     const classes = ["message", mine ? "mine" : "", goesOn ? "" : "first"].join(" ");
-    this.append(element("li", classes, avatar(message.from.name), meta, element("p", "body", message.text)), mine);
+    this.append(element("li", classes, avatar(message.from.name), meta, element("p", "body", message.text)), mine || this.isAtEnd());
     this.last = message;
   }
   /** A line of our own between the messages. */
@@ -1669,23 +1768,23 @@ var Card = class {
 var People = class {
   /** By id; `null` before we have been in. */
   known = null;
-  /** `notice` takes what is to be told, as parts of a line. */
-  constructor(me3, notice) {
-    this.me = me3;
+  /** `isMe` tells whether a person is us; `notice` takes what is to be told, as parts of a line. */
+  constructor(isMe2, notice) {
+    this.isMe = isMe2;
     this.notice = notice;
   }
   show(present) {
     const before = this.known;
     this.known = new Map(present.map((person) => [person.id, person]));
     if (before) this.tell(before);
-    const isMe = ({ id }) => id === this.me.id;
-    const sorted = present.toSorted((a, b) => isMe(b) - isMe(a) || a.name.localeCompare(b.name));
-    byId("people").replaceChildren(...sorted.map((person) => this.row(person, isMe(person))));
+    const { isMe: isMe2 } = this;
+    const sorted = present.toSorted((a, b) => isMe2(b) - isMe2(a) || a.name.localeCompare(b.name));
+    byId("people").replaceChildren(...sorted.map((person) => this.row(person, isMe2(person))));
     byId("people-count").textContent = present.length;
   }
-  row(person, isMe) {
+  row(person, isMe2) {
     const name = element("span", "name", person.name);
-    const row = element("li", "person", avatar(person.name), name, isMe ? element("span", "you", "you") : "", chip(person.node));
+    const row = element("li", "person", avatar(person.name), name, isMe2 ? element("span", "you", "you") : "", chip(person.node));
     row.dataset.user = person.id;
     return row;
   }
@@ -1700,23 +1799,79 @@ var People = class {
     }
   }
   subject(person) {
-    return person.id === this.me.id ? "You are" : `${person.name} is`;
+    return this.isMe(person) ? "You are" : `${person.name} is`;
   }
 };
 
+// page/js/me.js
+var COLOURS = ["Amber", "Azure", "Coral", "Golden", "Green", "Ivory", "Olive", "Rosy", "Silver", "Violet"];
+var pick = (words) => words[Math.floor(Math.random() * words.length)];
+var Me = class {
+  /** `key` is where they are kept, and `nouns` are for names of people without one. */
+  constructor(key, nouns) {
+    this.key = key;
+    this.kept = JSON.parse(sessionStorage.getItem(key)) ?? {};
+    this.kept.name ??= `${pick(COLOURS)} ${pick(nouns)}`;
+    this.kept.token ??= crypto.randomUUID();
+    this.keep();
+  }
+  get name() {
+    return this.kept.name;
+  }
+  set name(name) {
+    this.kept.name = name;
+    this.keep();
+  }
+  /** The secret by which the server recognises us. */
+  get token() {
+    return this.kept.token;
+  }
+  keep() {
+    sessionStorage.setItem(this.key, JSON.stringify(this.kept));
+  }
+};
+
+// page/js/start.js
+function wireStart(name, start) {
+  const longest = byId("name").maxLength;
+  const begin = (chosen) => {
+    byId("start").hidden = true;
+    document.activeElement?.blur();
+    start(chosen);
+  };
+  const ask3 = (problem = "") => {
+    byId("start").hidden = false;
+    byId("start-problem").textContent = problem;
+    byId("name").select();
+  };
+  byId("name").value = name;
+  byId("start-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    begin(byId("name").value.trim() || name);
+  });
+  const asked = new URLSearchParams(location.search).get("name")?.trim().slice(0, longest);
+  if (asked) {
+    byId("name").value = asked;
+    begin(asked);
+  } else {
+    ask3();
+  }
+  return ask3;
+}
+
 // page/js/theme.js
-var KEY2 = "pond-theme";
+var KEY = "pond-theme";
 var system = matchMedia("(prefers-color-scheme: dark)");
 function wireTheme() {
-  apply(localStorage.getItem(KEY2));
+  apply(localStorage.getItem(KEY));
   for (const button of document.querySelectorAll("[data-theme-toggle]")) button.addEventListener("click", toggle);
 }
 function toggle() {
   const root = document.documentElement;
   const wanted = (root.dataset.theme ?? systemTheme()) === "dark" ? "light" : "dark";
-  if (wanted === systemTheme()) localStorage.removeItem(KEY2);
-  else localStorage.setItem(KEY2, wanted);
-  apply(localStorage.getItem(KEY2));
+  if (wanted === systemTheme()) localStorage.removeItem(KEY);
+  else localStorage.setItem(KEY, wanted);
+  apply(localStorage.getItem(KEY));
 }
 function apply(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
@@ -1727,12 +1882,17 @@ function systemTheme() {
 }
 
 // cluster/page/src/main.js
-var me2 = me();
-var messages = new Messages(me2);
-var people = new People(me2, (...parts) => messages.notice(...parts));
+var me = new Me("pond-cluster", ["Carp", "Dragonfly", "Duck", "Frog", "Heron", "Kingfisher", "Newt", "Otter", "Swan", "Turtle"]);
+var isMe = ({ id }) => id === me.name.toLowerCase();
+var messages = new Messages(isMe);
+var people = new People(isMe, (...parts) => messages.notice(...parts));
+var typists = new Typists();
 var cards = new NodeCards({ kill: (name) => nodes.kill(name), start: (name) => nodes.start(name) });
-var nodes = new Nodes((shown) => cards.show(shown));
-var pond = new Pond(me2, () => nodes.next(), {
+var nodes = new Nodes((shown) => {
+  byId("nodes-section").hidden = nodes.isAlone;
+  cards.show(shown);
+});
+var pond = new Pond(me, () => nodes.next(), {
   node: (name) => {
     showNode(name);
     cards.serves(name);
@@ -1741,10 +1901,20 @@ var pond = new Pond(me2, () => nodes.next(), {
   people: (present) => {
     people.show(present);
     cards.present(present);
+    typists.keep(present);
   },
-  message: (message) => messages.add(message),
-  unheard: (texts) => messages.unheard(texts)
+  message: (message) => {
+    typists.set(message.from, false);
+    messages.add(message);
+  },
+  typing: (user, isTyping) => typists.set(user, isTyping),
+  unheard: (texts) => messages.unheard(texts),
+  refused: () => ask2("This name is in use. Choose another one.")
 });
 wireTheme();
-wireComposer((text) => pond.say(text));
-pond.stay();
+var composer = new Composer({ say: (text) => pond.say(text), typing: (isTyping) => pond.typing(isTyping) });
+var ask2 = wireStart(me.name, (name) => {
+  me.name = name;
+  composer.focus();
+  pond.stay();
+});

@@ -1,27 +1,38 @@
-// The page: joins the launcher (nodes.js) and the lobby (pond.js) to what is on the screen (view/).
+// The page: joins the launcher (nodes.js) and the channel (pond.js) to what is on the screen (view/).
 
-import { me as whoAmI } from './me.js';
 import { Nodes } from './nodes.js';
 import { Pond } from './pond.js';
-import { wireComposer } from './view/composer.js';
+import { Composer } from './view/composer.js';
 import { showNode } from './view/connection.js';
 import { Messages } from './view/messages.js';
 import { NodeCards } from './view/nodes.js';
 import { People } from './view/people.js';
+import { byId } from '@page/dom.js';
+import { Me } from '@page/me.js';
+import { wireStart } from '@page/start.js';
 import { wireTheme } from '@page/theme.js';
+import { Typists } from '@page/typists.js';
 
-const me = whoAmI();
-const messages = new Messages(me);
-const people = new People(me, (...parts) => messages.notice(...parts));
+const me = new Me('pond-cluster', ['Carp', 'Dragonfly', 'Duck', 'Frog', 'Heron', 'Kingfisher', 'Newt', 'Otter', 'Swan', 'Turtle']);
+const isMe = ({ id }) => id === me.name.toLowerCase();
+const messages = new Messages(isMe);
+const people = new People(isMe, (...parts) => messages.notice(...parts));
+const typists = new Typists();
 const cards = new NodeCards({ kill: (name) => nodes.kill(name), start: (name) => nodes.start(name) });
-const nodes = new Nodes((shown) => cards.show(shown));
+const nodes = new Nodes((shown) => { byId('nodes-section').hidden = nodes.isAlone; cards.show(shown); });
 const pond = new Pond(me, () => nodes.next(), {
     node: (name) => { showNode(name); cards.serves(name); if (!name) nodes.look(); },
-    people: (present) => { people.show(present); cards.present(present); },
-    message: (message) => messages.add(message),
+    people: (present) => { people.show(present); cards.present(present); typists.keep(present); },
+    message: (message) => { typists.set(message.from, false); messages.add(message); },
+    typing: (user, isTyping) => typists.set(user, isTyping),
     unheard: (texts) => messages.unheard(texts),
+    refused: () => ask('This name is in use. Choose another one.'),
 });
 
 wireTheme();
-wireComposer((text) => pond.say(text));
-pond.stay();
+const composer = new Composer({ say: (text) => pond.say(text), typing: (isTyping) => pond.typing(isTyping) });
+const ask = wireStart(me.name, (name) => {
+    me.name = name;
+    composer.focus();
+    pond.stay();
+});

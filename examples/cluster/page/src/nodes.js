@@ -1,4 +1,4 @@
-// What the launcher knows of the nodes, and does to them.
+// The launcher: the states of the nodes, and orders for them. Without one, behind a load balancer, there is one address for all nodes.
 
 /** How often we ask, in milliseconds. */
 const PACE = 1000;
@@ -8,12 +8,14 @@ export class Nodes {
     constructor (show) {
         this.show = show;
         this.asked = this.shown = 0;
+        this.isAlone = false;
         this.look();
-        setInterval(() => this.look(), PACE);
+        const timer = setInterval(() => (this.isAlone ? clearInterval(timer) : this.look()), PACE);
     }
 
-    /** A node that is up. Fails if there is none. */
-    next () {
+    /** A node that is up, or the load balancer. Fails if no node is up. */
+    async next () {
+        if (this.isAlone) return { url: new URL('/api/socket', location.href).href };
         return ask('/nodes/next');
     }
 
@@ -25,14 +27,15 @@ export class Nodes {
         return this.update(ask(`/nodes/${name}/start`, { method: 'POST' }));
     }
 
-    look () {
+    async look () {
+        if (this.isAlone) return;
         return this.update(ask('/nodes'));
     }
 
     /** Shows the answer, unless a later question has been answered already. */
     async update (answer) {
         const number = ++this.asked;
-        const nodes = await answer.catch(() => null);
+        const nodes = await answer.catch((error) => { this.isAlone ||= error.status === 404; return null; });
         if (number < this.shown) return;
         this.shown = number;
         this.show(nodes);
@@ -41,6 +44,6 @@ export class Nodes {
 
 async function ask (path, how) {
     const answer = await fetch(path, how);
-    if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+    if (!answer.ok) throw Object.assign(new Error(`${path}: ${answer.status}`), { status: answer.status });
     return answer.json();
 }

@@ -577,7 +577,7 @@ var require_channel = __commonJS({
     var pondsocket_common_1 = require_pondsocket_common();
     var types_1 = require_types2();
     var Channel = class {
-      constructor(publisher, clientState, name2, params) {
+      constructor(publisher, clientState, name, params) {
         _Channel_instances.add(this);
         _Channel_name.set(this, void 0);
         _Channel_queue.set(this, void 0);
@@ -588,7 +588,7 @@ var require_channel = __commonJS({
         _Channel_receiver.set(this, void 0);
         _Channel_clientState.set(this, void 0);
         _Channel_joinState.set(this, void 0);
-        __classPrivateFieldSet(this, _Channel_name, name2, "f");
+        __classPrivateFieldSet(this, _Channel_name, name, "f");
         __classPrivateFieldSet(this, _Channel_queue, [], "f");
         __classPrivateFieldSet(this, _Channel_presence, [], "f");
         __classPrivateFieldSet(this, _Channel_joinParams, params, "f");
@@ -973,14 +973,14 @@ var require_client = __commonJS({
        * @param name - The name of the channel.
        * @param params - The params to send to the server.
        */
-      createChannel(name2, params) {
-        const channel = __classPrivateFieldGet(this, _PondClient_channels, "f").get(name2);
+      createChannel(name, params) {
+        const channel = __classPrivateFieldGet(this, _PondClient_channels, "f").get(name);
         if (channel && channel.channelState !== pondsocket_common_1.ChannelState.CLOSED) {
           return channel;
         }
         const publisher = __classPrivateFieldGet(this, _PondClient_instances, "m", _PondClient_createPublisher).call(this);
-        const newChannel = new channel_1.Channel(publisher, this._connectionState, name2, params || {});
-        __classPrivateFieldGet(this, _PondClient_channels, "f").set(name2, newChannel);
+        const newChannel = new channel_1.Channel(publisher, this._connectionState, name, params || {});
+        __classPrivateFieldGet(this, _PondClient_channels, "f").set(name, newChannel);
         return newChannel;
       }
       /**
@@ -1165,14 +1165,14 @@ var require_sseClient = __commonJS({
         this._connectionId = void 0;
         __classPrivateFieldGet(this, _SSEClient_channels, "f").clear();
       }
-      createChannel(name2, params) {
-        const channel = __classPrivateFieldGet(this, _SSEClient_channels, "f").get(name2);
+      createChannel(name, params) {
+        const channel = __classPrivateFieldGet(this, _SSEClient_channels, "f").get(name);
         if (channel && channel.channelState !== pondsocket_common_1.ChannelState.CLOSED) {
           return channel;
         }
         const publisher = __classPrivateFieldGet(this, _SSEClient_instances, "m", _SSEClient_createPublisher).call(this);
-        const newChannel = new channel_1.Channel(publisher, this._connectionState, name2, params || {});
-        __classPrivateFieldGet(this, _SSEClient_channels, "f").set(name2, newChannel);
+        const newChannel = new channel_1.Channel(publisher, this._connectionState, name, params || {});
+        __classPrivateFieldGet(this, _SSEClient_channels, "f").set(name, newChannel);
         return newChannel;
       }
       onConnectionChange(callback) {
@@ -1385,8 +1385,8 @@ var Autopilot = class {
     if (isOn) this.timer = setInterval(() => this.look(), LOOKS);
   }
   look() {
-    const { crumbs, latest, me } = this.motion;
-    const mine = latest.get(me);
+    const { crumbs, latest, me: me2 } = this.motion;
+    const mine = latest.get(me2);
     if (!mine) return;
     let nearest = { far: Infinity };
     for (let at = 0; at < crumbs.length; at += 2) {
@@ -1505,9 +1505,9 @@ var Game = class {
   wasIn = false;
   pings = [];
   /** `heard` has a callback for each thing that the server can say. */
-  constructor(me, heard2) {
+  constructor(me2, heard2) {
     this.heard = heard2;
-    const client = new import_pondsocket_client.PondClient(new URL("/api/socket", location.href).href, me, { maxReconnectDelay: 4e3 });
+    const client = new import_pondsocket_client.PondClient(new URL("/api/socket", location.href).href, me2, { maxReconnectDelay: 4e3 });
     this.channel = client.createChannel("/pond");
     this.channel.onMessage((event, payload) => this.received(event, payload));
     this.channel.onUsersChange((players) => players.forEach(heard2.player));
@@ -1627,24 +1627,6 @@ function turn(from, to) {
   return 2 * way % (2 * Math.PI) - way;
 }
 
-// game/page/src/me.js
-var KEY = "pond-game";
-var COLOURS = ["Amber", "Azure", "Coral", "Golden", "Ivory", "Olive", "Rosy", "Silver", "Violet"];
-var FISH = ["Barbel", "Bream", "Carp", "Dace", "Koi", "Perch", "Pike", "Roach", "Tench", "Trout"];
-var pick = (words) => words[Math.floor(Math.random() * words.length)];
-var stored = () => JSON.parse(sessionStorage.getItem(KEY)) ?? {};
-function name() {
-  return stored().name ?? `${pick(COLOURS)} ${pick(FISH)}`;
-}
-function setName(name2) {
-  sessionStorage.setItem(KEY, JSON.stringify({ ...stored(), name: name2 }));
-}
-function myToken() {
-  const token = stored().token ?? crypto.randomUUID();
-  sessionStorage.setItem(KEY, JSON.stringify({ ...stored(), token }));
-  return token;
-}
-
 // page/js/dom.js
 var byId = (id) => document.getElementById(id);
 function element(tag, className = "", ...children) {
@@ -1653,15 +1635,15 @@ function element(tag, className = "", ...children) {
   node.append(...children);
   return node;
 }
-function icon(name2) {
+function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  use.setAttribute("href", `#icon-${name2}`);
+  use.setAttribute("href", `#icon-${name}`);
   svg.append(use);
   return svg;
 }
-function iconButton(name2, label, onClick) {
-  const button = element("button", "icon-button", icon(name2));
+function iconButton(name, label, onClick) {
+  const button = element("button", "icon-button", icon(name));
   button.type = "button";
   button.title = label;
   button.setAttribute("aria-label", label);
@@ -1686,19 +1668,75 @@ function showConnection(state) {
 addEventListener("online", () => showConnection(last));
 addEventListener("offline", () => showConnection(last));
 
+// page/js/me.js
+var COLOURS = ["Amber", "Azure", "Coral", "Golden", "Green", "Ivory", "Olive", "Rosy", "Silver", "Violet"];
+var pick = (words) => words[Math.floor(Math.random() * words.length)];
+var Me = class {
+  /** `key` is where they are kept, and `nouns` are for names of people without one. */
+  constructor(key, nouns) {
+    this.key = key;
+    this.kept = JSON.parse(sessionStorage.getItem(key)) ?? {};
+    this.kept.name ??= `${pick(COLOURS)} ${pick(nouns)}`;
+    this.kept.token ??= crypto.randomUUID();
+    this.keep();
+  }
+  get name() {
+    return this.kept.name;
+  }
+  set name(name) {
+    this.kept.name = name;
+    this.keep();
+  }
+  /** The secret by which the server recognises us. */
+  get token() {
+    return this.kept.token;
+  }
+  keep() {
+    sessionStorage.setItem(this.key, JSON.stringify(this.kept));
+  }
+};
+
+// page/js/start.js
+function wireStart(name, start) {
+  const longest = byId("name").maxLength;
+  const begin = (chosen) => {
+    byId("start").hidden = true;
+    document.activeElement?.blur();
+    start(chosen);
+  };
+  const ask = (problem = "") => {
+    byId("start").hidden = false;
+    byId("start-problem").textContent = problem;
+    byId("name").select();
+  };
+  byId("name").value = name;
+  byId("start-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    begin(byId("name").value.trim() || name);
+  });
+  const asked = new URLSearchParams(location.search).get("name")?.trim().slice(0, longest);
+  if (asked) {
+    byId("name").value = asked;
+    begin(asked);
+  } else {
+    ask();
+  }
+  return ask;
+}
+
 // page/js/theme.js
-var KEY2 = "pond-theme";
+var KEY = "pond-theme";
 var system = matchMedia("(prefers-color-scheme: dark)");
 function wireTheme() {
-  apply(localStorage.getItem(KEY2));
+  apply(localStorage.getItem(KEY));
   for (const button of document.querySelectorAll("[data-theme-toggle]")) button.addEventListener("click", toggle);
 }
 function toggle() {
   const root = document.documentElement;
   const wanted = (root.dataset.theme ?? systemTheme()) === "dark" ? "light" : "dark";
-  if (wanted === systemTheme()) localStorage.removeItem(KEY2);
-  else localStorage.setItem(KEY2, wanted);
-  apply(localStorage.getItem(KEY2));
+  if (wanted === systemTheme()) localStorage.removeItem(KEY);
+  else localStorage.setItem(KEY, wanted);
+  apply(localStorage.getItem(KEY));
 }
 function apply(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
@@ -1828,12 +1866,12 @@ var Feed = class {
   meet(you) {
     this.me = you.id;
   }
-  add({ id, name: name2, level, title }) {
+  add({ id, name, level, title }) {
     const isMine = id === this.me;
     if (isMine) this.celebrate(title);
     const dot = element("i", "dot");
     dot.style.background = colours(id)[0];
-    const line = element("li", isMine ? "mine" : "", dot, element("strong", "", isMine ? "You" : name2), ` reached level ${level}: ${title}`);
+    const line = element("li", isMine ? "mine" : "", dot, element("strong", "", isMine ? "You" : name), ` reached level ${level}: ${title}`);
     byId("feed").append(line);
     while (byId("feed").childElementCount > AT_ONCE2) byId("feed").firstElementChild.remove();
     setTimeout(() => line.classList.add("gone"), SHOWN_FOR2 - FADES);
@@ -1874,15 +1912,15 @@ var Meters = class {
 };
 
 // game/page/src/view/leaderboard.js
-function showLeaderboard({ top, players, rank }, me) {
-  byId("leaders").replaceChildren(...top.map((entry) => row(entry, me)));
+function showLeaderboard({ top, players, rank }, me2) {
+  byId("leaders").replaceChildren(...top.map((entry) => row(entry, me2)));
   byId("rank").textContent = `${rank} of ${players}`;
   byId("players").textContent = players;
 }
-function row({ id, name: name2, score, level }, me) {
+function row({ id, name, score, level }, me2) {
   const dot = element("i", "dot");
   dot.style.background = colours(id)[0];
-  const row2 = element("li", id === me ? "me" : "", dot, element("span", "name", name2), element("span", "level", `lv ${level}`), element("span", "score", String(score)));
+  const row2 = element("li", id === me2 ? "me" : "", dot, element("span", "name", name), element("span", "level", `lv ${level}`), element("span", "score", String(score)));
   row2.dataset.score = score;
   return row2;
 }
@@ -1899,12 +1937,12 @@ var PADS = 46;
 function palette() {
   const probe = document.createElement("i");
   document.body.append(probe);
-  const colour = (name2) => {
-    probe.style.color = `var(--${name2})`;
+  const colour = (name) => {
+    probe.style.color = `var(--${name})`;
     return getComputedStyle(probe).color;
   };
   const names = ["deep", "shallow", "glitter", "bank", "bank-edge", "pad", "pad-vein", "shadow", "crumb", "gold", "ripple", "label", "label-edge"];
-  const found = Object.fromEntries(names.map((name2) => [name2, colour(name2)]));
+  const found = Object.fromEntries(names.map((name) => [name, colour(name)]));
   probe.remove();
   return found;
 }
@@ -2052,8 +2090,8 @@ var Pond = class {
     this.scenery = null;
     this.isAnew = true;
   }
-  meet({ id, name: name2 }) {
-    this.names.set(id, name2);
+  meet({ id, name }) {
+    this.names.set(id, name);
   }
   /** Somebody has eaten: rings on the water, and what it was worth if it was us. */
   ate({ id, score }) {
@@ -2199,26 +2237,9 @@ function isIn({ x, y }, view) {
   return x > view.x - 90 && x < view.x + view.width + 90 && y > view.y - 90 && y < view.y + view.height + 90;
 }
 
-// game/page/src/view/start.js
-function wireStart(name2, start) {
-  const begin = (chosen) => {
-    byId("start").hidden = true;
-    document.activeElement?.blur();
-    start(chosen);
-  };
-  const asked = new URLSearchParams(location.search).get("name")?.trim().slice(0, 20);
-  if (asked) return begin(asked);
-  byId("start").hidden = false;
-  byId("name").value = name2;
-  byId("name").select();
-  byId("start-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    begin(byId("name").value.trim() || name2);
-  });
-}
-
 // game/page/src/main.js
 wireTheme();
+var me = new Me("pond-game", ["Barbel", "Bream", "Carp", "Dace", "Koi", "Perch", "Pike", "Roach", "Tench", "Trout"]);
 var motion = new Motion();
 var pond = new Pond(motion);
 var meters = new Meters();
@@ -2261,10 +2282,10 @@ byId("autopilot").addEventListener("click", toggleAutopilot);
 addEventListener("keydown", (event) => {
   if (event.key === "p" && game) toggleAutopilot();
 });
-wireStart(name(), (chosen) => {
-  setName(chosen);
+wireStart(me.name, (name) => {
+  me.name = name;
   byId("hud").hidden = false;
-  game = new Game({ token: myToken(), name: chosen }, heard);
+  game = new Game({ token: me.token, name }, heard);
   controls.wire(byId("pond"), byId("dash"), () => setAutopilot(false));
 });
 pond.start((fps) => meters.fps(fps));

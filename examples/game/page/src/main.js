@@ -4,18 +4,19 @@ import { Autopilot } from './autopilot.js';
 import { Controls } from './controls.js';
 import { Game } from './game.js';
 import { Motion } from './motion.js';
-import { myToken, name, setName } from './me.js';
 import { byId } from '@page/dom.js';
 import { showConnection } from '@page/connection.js';
+import { Me } from '@page/me.js';
+import { wireStart } from '@page/start.js';
 import { wireTheme } from '@page/theme.js';
 import { toast } from '@page/toasts.js';
 import { Feed } from './view/feed.js';
 import { Meters } from './view/meters.js';
 import { showLeaderboard } from './view/leaderboard.js';
 import { Pond } from './view/pond.js';
-import { wireStart } from './view/start.js';
 
 wireTheme();
+const me = new Me('pond-game', ['Barbel', 'Bream', 'Carp', 'Dace', 'Koi', 'Perch', 'Pike', 'Roach', 'Tench', 'Trout']);
 const motion = new Motion();
 const pond = new Pond(motion);
 const meters = new Meters();
@@ -62,10 +63,10 @@ const toggleAutopilot = () => setAutopilot(!autopilot.isOn);
 byId('autopilot').addEventListener('click', toggleAutopilot);
 addEventListener('keydown', (event) => { if (event.key === 'p' && game) toggleAutopilot(); });
 
-wireStart(name(), (chosen) => {
-    setName(chosen);
+wireStart(me.name, (name) => {
+    me.name = name;
     byId('hud').hidden = false;
-    game = new Game({ token: myToken(), name: chosen }, heard);
+    game = new Game({ token: me.token, name }, heard);
     // Whoever takes the helm has it.
     controls.wire(byId('pond'), byId('dash'), () => setAutopilot(false));
 });

@@ -1,18 +1,16 @@
 // Where messages are written: to all, or to one alone.
 
 import { byId } from '@page/dom.js';
+import { OwnTyping } from '@page/typists.js';
 
 /** The longest message, in characters; the server says so. */
 const MAX_TEXT = 1000;
-
-/** After so many milliseconds without a key we have stopped typing; while we type it is said again as often. */
-const TYPING_PAUSE = 2500;
 
 export class Composer {
     constructor (on) {
         this.on = on;
         this.target = null;
-        this.saidTypingAt = 0;
+        this.typing = new OwnTyping(on.typing);
         const text = byId('text');
         text.addEventListener('input', () => { this.measure(); this.typed(); });
         text.addEventListener('keydown', (event) => this.pressed(event));
@@ -21,7 +19,7 @@ export class Composer {
     }
 
     reset () {
-        this.stopTyping();
+        this.typing.stop();
         this.writeTo(null);
         this.measure();
     }
@@ -57,7 +55,7 @@ export class Composer {
 
     submit () {
         const text = byId('text');
-        this.stopTyping();
+        this.typing.stop();
         this.on.send(text.value, this.target);
         // What the server refuses stays, to be mended.
         if ([...text.value.trim()].length <= MAX_TEXT) text.value = '';
@@ -78,17 +76,7 @@ export class Composer {
     /** A private message is nobody else's business, not even that it is being written. */
     typed () {
         if (this.target) return;
-        if (!byId('text').value) return this.stopTyping();
-        clearTimeout(this.pause);
-        this.pause = setTimeout(() => this.stopTyping(), TYPING_PAUSE);
-        if (Date.now() - this.saidTypingAt < TYPING_PAUSE) return;
-        this.saidTypingAt = Date.now();
-        this.on.typing(true);
-    }
-
-    stopTyping () {
-        clearTimeout(this.pause);
-        if (this.saidTypingAt) this.on.typing(false);
-        this.saidTypingAt = 0;
+        if (byId('text').value) this.typing.typed();
+        else this.typing.stop();
     }
 }

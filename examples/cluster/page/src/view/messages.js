@@ -1,4 +1,4 @@
-// What is said, grouped by who says it where; what has happened meanwhile; what is not sent yet.
+// The messages, grouped by sender and node; notices; messages that are not sent yet.
 
 import { avatar } from '@page/avatar.js';
 import { byId, element } from '@page/dom.js';
@@ -15,8 +15,9 @@ const clock = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' }
 export class Messages {
     last = null;
 
-    constructor (me) {
-        this.me = me;
+    /** `isMe` tells whether a person is us. */
+    constructor (isMe) {
+        this.isMe = isMe;
         this.scroller = byId('scroller');
         // The end stays in sight, also when the window changes its size.
         this.scroller.addEventListener('scroll', () => { this.atEnd = this.isAtEnd(); });
@@ -24,13 +25,13 @@ export class Messages {
     }
 
     add (message) {
-        const mine = message.from.id === this.me.id;
+        const mine = this.isMe(message.from);
         const goesOn = this.last?.from.id === message.from.id && this.last.from.node === message.from.node;
         const time = element('time', '', clock.format(message.at));
         time.dateTime = new Date(message.at).toISOString();
         const meta = element('p', 'meta', element('strong', '', message.from.name), chip(message.from.node), time);
         const classes = ['message', mine ? 'mine' : '', goesOn ? '' : 'first'].join(' ');
-        this.append(element('li', classes, avatar(message.from.name), meta, element('p', 'body', message.text)), mine);
+        this.append(element('li', classes, avatar(message.from.name), meta, element('p', 'body', message.text)), mine || this.isAtEnd());
         this.last = message;
     }
 

@@ -8,9 +8,9 @@ export class People {
     /** By id; `null` before we have been in. */
     known = null;
 
-    /** `notice` takes what is to be told, as parts of a line. */
-    constructor (me, notice) {
-        this.me = me;
+    /** `isMe` tells whether a person is us; `notice` takes what is to be told, as parts of a line. */
+    constructor (isMe, notice) {
+        this.isMe = isMe;
         this.notice = notice;
     }
 
@@ -18,7 +18,7 @@ export class People {
         const before = this.known;
         this.known = new Map(present.map((person) => [person.id, person]));
         if (before) this.tell(before);
-        const isMe = ({ id }) => id === this.me.id;
+        const { isMe } = this;
         const sorted = present.toSorted((a, b) => isMe(b) - isMe(a) || a.name.localeCompare(b.name));
         byId('people').replaceChildren(...sorted.map((person) => this.row(person, isMe(person))));
         byId('people-count').textContent = present.length;
@@ -43,6 +43,6 @@ export class People {
     }
 
     subject (person) {
-        return person.id === this.me.id ? 'You are' : `${person.name} is`;
+        return this.isMe(person) ? 'You are' : `${person.name} is`;
     }
 }

@@ -13,10 +13,10 @@ use tokio::time::timeout;
 
 use crate::child::told_to_end;
 
-/// How long Redis may take to be ready.
+/// The time that Redis may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How often another port is tried: between finding a free one and its use somebody else may take it.
+/// The number of ports that are tried: another program may take a free one before Redis does.
 const ATTEMPTS: usize = 3;
 
 /// Says how to get what is missing.
@@ -61,7 +61,7 @@ async fn start(folder: &TempDir) -> Result<(Child, u16)> {
     bail!("Redis does not start: try `redis-server --port 0`")
 }
 
-/// Whether it is ready, or has ended.
+/// Returns `true` when it is ready, `false` if it has ended.
 async fn is_ready(redis: &mut Child) -> Result<bool> {
     let mut lines = BufReader::new(redis.stdout.take().context("Redis has no output")?).lines();
     while let Some(line) = lines.next_line().await? {
