@@ -16,7 +16,7 @@ const examples = fileURLToPath(new URL('..', import.meta.url));
 const pictures = path.join(examples, 'pictures');
 
 /** The picture of each example, by its name in the test. */
-const SHOWN = { auth: 'renewed', chat: 'chat', cluster: 'cluster', collaboration: 'document', game: 'game', 'rate-limit': 'limits' };
+const SHOWN = { auth: 'no-entry', chat: 'chat', cluster: 'cluster', collaboration: 'document', game: 'game', 'rate-limit': 'limits' };
 
 const WIDTH = 800;
 const QUALITY = 0.8;
