@@ -3,7 +3,7 @@
 use std::env::var;
 use std::time::Duration;
 
-use pondsocket::{Error, Options, Result};
+use pondsocket::{Error, Options, Result, ServerOptions, Tls};
 
 /// The options of a server that is behind these proxies, if any, and open to the pages of that origin.
 pub(crate) fn options(mut options: Options) -> Result<Options> {
@@ -23,7 +23,18 @@ pub(crate) fn options(mut options: Options) -> Result<Options> {
     if let Ok(interval) = var("PING_INTERVAL_MS") {
         options = options.ping_interval(Duration::from_millis(interval.parse().map_err(Error::internal)?));
     }
+    if var("COMPRESSION").is_ok_and(|value| value == "on") {
+        options = options.enable_compression(true);
+    }
     Ok(options)
+}
+
+/// The options of a server that speaks TLS if it has a certificate.
+pub(crate) fn secured(options: ServerOptions) -> Result<ServerOptions> {
+    match (var("TLS_CERTIFICATE"), var("TLS_KEY")) {
+        (Ok(certificate), Ok(key)) => Ok(options.tls(Tls::from_pem_files(certificate, key)?)),
+        _ => Ok(options),
+    }
 }
 
 fn number(name: &str) -> Result<Option<usize>> {

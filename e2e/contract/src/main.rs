@@ -11,9 +11,10 @@
 //!
 //! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials. `TRUSTED_PROXIES`, addresses with commas between, are
 //! believed what they say of their clients. `PING_INTERVAL_MS` says how often it pings. `MAX_CHANNEL_PRESENCE` and
-//! `MAX_PRESENCE_LIST` are the options of these names, in bytes.
+//! `MAX_PRESENCE_LIST` are the options of these names, in bytes. `COMPRESSION=on` agrees to compression. With `TLS_CERTIFICATE` and
+//! `TLS_KEY`, files in PEM, it speaks TLS.
 //!
-//! `/health` and `/ready` are answered, and `/metrics` for Prometheus. SIGINT and SIGTERM stop it, after
+//! `/health` and `/ready` are answered, and `/metrics` for Prometheus unless `METRICS=off`. SIGINT and SIGTERM stop it, after
 //! `DRAIN_DELAY_MS`. At SIGUSR1 it prints
 //! `snapshot JSON`: what it holds, and how many tasks it has.
 
@@ -49,8 +50,8 @@ async fn serve() -> Result<()> {
     let setting = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
     let address = format!("{}:{}", setting("HOST", "127.0.0.1"), setting("PORT", "0"));
     let recorder = metrics::recorder()?;
-    let pond = pond()?;
-    let mut server = Server::with_options(pond.clone(), metrics::shown(&pond, recorder))?;
+    let pond = pond(recorder.is_some())?;
+    let mut server = Server::with_options(pond.clone(), door::secured(metrics::shown(&pond, recorder))?)?;
     let mut listeners = Listener::inherited()?;
     if listeners.is_empty() {
         listeners.push(Listener::bind(&address).await?);
@@ -84,9 +85,10 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
     signal(kind).map_err(Error::internal)
 }
 
-fn pond() -> Result<PondSocket> {
+fn pond(counted: bool) -> Result<PondSocket> {
     let options = door::options(Options::default().max_message_size(1024 * 1024))?;
-    let pond = metrics::counted(PondSocket::with_options(node::among_others(options)?)?);
+    let pond = PondSocket::with_options(node::among_others(options)?)?;
+    let pond = if counted { metrics::counted(pond) } else { pond };
     let socket = pond.create_endpoint("/api/socket", connect);
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));

@@ -10,11 +10,14 @@ use tokio::time::interval;
 /// How often single samples of histograms are put together: they take memory until then.
 const UPKEEP: Duration = Duration::from_secs(1);
 
-/// The recorder, which must be there before the first thing happens.
-pub(crate) fn recorder() -> Result<PrometheusHandle> {
+/// The recorder, which must be there before the first thing happens; none with `METRICS=off`.
+pub(crate) fn recorder() -> Result<Option<PrometheusHandle>> {
+    if std::env::var("METRICS").is_ok_and(|value| value == "off") {
+        return Ok(None);
+    }
     let recorder = install().map_err(Error::internal)?;
     tokio::spawn(keep_up(recorder.clone()));
-    Ok(recorder)
+    Ok(Some(recorder))
 }
 
 async fn keep_up(recorder: PrometheusHandle) {
@@ -38,8 +41,9 @@ pub(crate) fn counted(pond: PondSocket) -> PondSocket {
     pond.metrics(Exported::new())
 }
 
-/// A server that shows it.
-pub(crate) fn shown(pond: &PondSocket, recorder: PrometheusHandle) -> ServerOptions {
+/// A server that shows it, if it is recorded.
+pub(crate) fn shown(pond: &PondSocket, recorder: Option<PrometheusHandle>) -> ServerOptions {
+    let Some(recorder) = recorder else { return ServerOptions::default() };
     let pond = pond.clone();
     ServerOptions::default().metrics("/metrics", move || {
         pondsocket_metrics::record(&pond.snapshot());
