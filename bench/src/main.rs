@@ -1,16 +1,16 @@
-//! Measures what a delivery, a message between nodes and a connection cost, each against a yardstick of the same run.
-//! See `bench/README.md`.
+//! Measures what deliveries, connections and messages between nodes cost, each against a yardstick of the same run, and
+//! beside other servers. See `bench/README.md`.
 
 mod cluster;
-mod delivery;
 mod load;
 mod memory;
 mod plan;
 mod plot;
 mod process;
 mod report;
+mod suite;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,17 +18,15 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use delivery::Scenario;
 use plan::{Plan, Programs};
 use report::Report;
+use suite::{Results, Selection};
 
 /// Programs under measurement run on this core, the load on the other.
 const SERVER_CORE: usize = 0;
 
 #[derive(Parser)]
-#[command(
-    about = "CPU per delivery and per message between nodes, and memory per connection, beside the least possible"
-)]
+#[command(about = "CPU, latency and memory of a PondSocket server, beside the least possible and beside other servers")]
 struct Args {
     #[command(subcommand)]
     what: What,
@@ -42,14 +40,20 @@ struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// One publisher, 1,000 receivers, 50 messages a second.
-    Paced(Runs),
-    /// Ten publishers, 1,000 receivers, as fast as it goes.
-    Saturated(Runs),
+    /// Names all scenarios and servers.
+    List,
+    /// Runs scenarios: those that are named, or all.
+    Run(Suite),
+    /// Makes the page and the pictures of an earlier run anew.
+    Render {
+        /// The JSON that it has written.
+        results: PathBuf,
+        /// The folder for them.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// From node to node over Redis, and within a node that has a bus. Needs `redis-server`.
-    Cluster(Runs),
-    /// All of these.
-    All(Runs),
+    Cluster(Cluster),
     /// Resident memory of the server for an idle joined connection.
     Memory {
         /// Fail above this many bytes.
@@ -59,9 +63,39 @@ enum What {
 }
 
 #[derive(clap::Args)]
-struct Runs {
+struct Suite {
+    /// Names of scenarios.
+    scenarios: Vec<String>,
+    /// Names of servers; without it the limit server and ours.
+    #[arg(long, value_delimiter = ';')]
+    servers: Vec<String>,
+    /// Compare other servers, too, which `bench/peers/build` has built.
+    #[arg(long)]
+    peers: bool,
+    /// Rounds. In each, every server runs once in every scenario.
+    #[arg(long, default_value_t = 6)]
+    repeats: usize,
+    /// Length of a run.
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// The order of the runs follows from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the page, the pictures and all samples into this folder.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Fail if our server needs more than what it once needed. Without it only loss, disorder and runs that break off fail.
+    #[arg(long)]
+    enforce: bool,
+}
+
+#[derive(clap::Args)]
+struct Cluster {
+    /// Loads; all without it.
+    #[arg(value_enum)]
+    loads: Vec<cluster::Load>,
     /// Runs of each side, interleaved.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 6)]
     repeats: usize,
     /// Length of a run.
     #[arg(long, default_value_t = 5.0)]
@@ -76,16 +110,14 @@ struct Runs {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let programs = programs(args.no_build)?;
     match args.what {
-        What::Paced(runs) => compare(programs, &[Scenario::Paced], &[], &runs, args.json),
-        What::Saturated(runs) => compare(programs, &[Scenario::Saturated], &[], &runs, args.json),
-        What::Cluster(runs) => compare(programs, &[], cluster::Load::value_variants(), &runs, args.json),
-        What::All(runs) => {
-            compare(programs, Scenario::value_variants(), cluster::Load::value_variants(), &runs, args.json)
-        }
-        What::Memory { limit } => weigh(limit, &programs, args.json),
+        What::List => println!("{}", suite::list()),
+        What::Render { results, out } => Results::read(&results)?.write(&out)?,
+        What::Run(suite) => run(&suite, &programs(args.no_build)?, args.json)?,
+        What::Cluster(cluster) => compare(programs(args.no_build)?, &cluster, args.json)?,
+        What::Memory { limit } => weigh(limit, &programs(args.no_build)?, args.json)?,
     }
+    Ok(())
 }
 
 fn programs(no_build: bool) -> Result<Programs> {
@@ -96,40 +128,70 @@ fn programs(no_build: bool) -> Result<Programs> {
     }
     let me = std::env::current_exe()?;
     let folder = me.parent().context("the runner is in some folder")?;
-    let [contract, limit, bare] = ["contract", "limit", "bare"].map(|name| folder.join(name));
-    Ok(Programs { contract, limit, bare })
+    let [contract, bare] = ["contract", "bare"].map(|name| folder.join(name));
+    Ok(Programs { folder: folder.to_owned(), contract, bare })
 }
 
-/// Runs these scenarios and these loads, and says what came of them.
-fn compare(programs: Programs, scenarios: &[Scenario], loads: &[cluster::Load], runs: &Runs, json: bool) -> Result<()> {
-    let lasting = Duration::from_secs_f64(runs.seconds);
-    let steps = (scenarios.len() + loads.len()) * runs.repeats * 2;
-    let progress =
-        ProgressBar::new(steps as u64).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?);
-    let plan = Plan { programs, core: pin_load(), repeats: runs.repeats, lasting, progress };
-    let mut reports: Vec<Box<dyn Report>> = Vec::new();
-    for &scenario in scenarios {
-        reports.push(Box::new(delivery::measure(scenario, &plan)?));
+/// Runs the suite, and says what came of it.
+fn run(suite: &Suite, programs: &Programs, json: bool) -> Result<()> {
+    let selection = Selection {
+        scenarios: suite.scenarios.clone(),
+        servers: suite.servers.clone(),
+        peers: suite.peers,
+        repeats: suite.repeats,
+        lasting: Duration::from_secs_f64(suite.seconds),
+        seed: suite.seed,
+    };
+    let core = pin_load();
+    let keep = |results: &Results| suite.out.as_ref().map_or(Ok(()), |folder| results.write(folder));
+    let results = suite::run(&selection, &programs.folder, core, progress_bar, keep)?;
+    if json {
+        println!("{}", serde_json::to_string(&results)?);
+    } else {
+        print!("{}", results.text());
     }
-    for &load in loads {
-        reports.push(Box::new(cluster::measure(load, &plan)?));
+    let faults = results.faults();
+    ensure!(faults.is_empty(), "{}", faults.join("; "));
+    if suite.enforce {
+        let excess = |verdict: &suite::Verdict| verdict.enforced.is_some_and(|most| verdict.found > most);
+        let missed: Vec<_> = results.verdicts().into_iter().filter(excess).map(|verdict| verdict.scenario).collect();
+        ensure!(missed.is_empty(), "above what was reached once: {}", missed.join(", "));
     }
+    Ok(())
+}
+
+fn progress_bar(steps: u64) -> Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} left: {msg}")?;
+    Ok(ProgressBar::new(steps).with_style(style))
+}
+
+/// Compares nodes, and says what came of it.
+fn compare(programs: Programs, cluster: &Cluster, json: bool) -> Result<()> {
+    let lasting = Duration::from_secs_f64(cluster.seconds);
+    let loads = if cluster.loads.is_empty() { cluster::Load::value_variants() } else { &cluster.loads };
+    let progress = progress_bar((loads.len() * cluster.repeats * 2) as u64)?;
+    let plan = Plan { programs, core: pin_load(), repeats: cluster.repeats, lasting, progress };
+    let reports = loads.iter().map(|&load| cluster::measure(load, &plan)).collect::<Result<Vec<_>>>()?;
     plan.progress.finish_and_clear();
-    if let Some(file) = &runs.plot {
-        let rows: Vec<_> = reports.iter().flat_map(|report| report.rows()).collect();
-        std::fs::write(file, plot::svg(&rows)).with_context(|| format!("cannot write {}", file.display()))?;
+    if let Some(file) = &cluster.plot {
+        let rows: Vec<_> = reports.iter().flat_map(Report::rows).collect();
+        write(file, &plot::svg(&rows))?;
     }
     if json {
-        println!("{}", serde_json::Value::from_iter(reports.iter().map(|report| report.json())));
+        println!("{}", serde_json::Value::from_iter(reports.iter().map(Report::json)));
     } else {
         reports.iter().for_each(|report| println!("{}", report.text()));
     }
     ensure!(reports.iter().all(|report| report.faults() == 0), "messages were lost or out of order");
-    if runs.enforce {
-        let excesses: Vec<_> = reports.iter().filter_map(|report| report.excess()).collect();
+    if cluster.enforce {
+        let excesses: Vec<_> = reports.iter().filter_map(Report::excess).collect();
         ensure!(excesses.is_empty(), "{}", excesses.join("; "));
     }
     Ok(())
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Puts this process on another core than the servers, where there is one.

@@ -1,7 +1,6 @@
 //! Bytes of server memory for an idle connection that is joined to a channel.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::ProgressBar;
@@ -18,30 +17,15 @@ pub(crate) fn measure(program: &Path, progress: &ProgressBar) -> Result<u64> {
     let server = Server::start(program, None, &[])?;
     progress.set_message("warming up");
     drop(Crowd::join(seats(&server, WARM_UP))?);
-    let before = settled(&server)?;
+    let before = server.settled_rss()?;
     progress.set_message("connecting");
     let crowd = Crowd::join(seats(&server, CONNECTIONS))?;
-    let after = settled(&server)?;
+    let after = server.settled_rss()?;
     drop(crowd);
     Ok((after - before) / CONNECTIONS as u64)
 }
 
 fn seats(server: &Server, count: usize) -> impl Iterator<Item = Seat> {
     let address = server.address;
-    (0..count).map(move |index| Seat { address, channel: format!("/plain/r{}", index % CHANNELS) })
-}
-
-/// The resident memory, once it has not changed for a second.
-fn settled(server: &Server) -> Result<u64> {
-    let mut last = (server.rss()?, Instant::now());
-    loop {
-        std::thread::sleep(Duration::from_millis(50));
-        let rss = server.rss()?;
-        if rss != last.0 {
-            last = (rss, Instant::now());
-        }
-        if last.1.elapsed() > Duration::from_secs(1) {
-            return Ok(rss);
-        }
-    }
+    (0..count).map(move |index| Seat::plain(address, &format!("/plain/r{}", index % CHANNELS)))
 }

@@ -16,10 +16,10 @@ pub(crate) struct Plan {
 
 /// The paths of the programs.
 pub(crate) struct Programs {
+    /// The folder in which they are.
+    pub(crate) folder: PathBuf,
     /// The contract server.
     pub(crate) contract: PathBuf,
-    /// The least that the protocol allows.
-    pub(crate) limit: PathBuf,
     /// The least that joins two processes over Redis.
     pub(crate) bare: PathBuf,
 }

@@ -82,7 +82,9 @@ async fn serve(node: Rc<Node>, stream: Rc<TcpStream>) -> Result<()> {
                     node.subscriptions.clone().subscribe(&topic).await?;
                     write(&stream, &wire::joined()).await?;
                 }
-                Some(Wish::Publish(said)) => drop(pipe.publish(&topic, node.frame.around(said)).ignore()),
+                Some(Wish::Publish(said) | Wish::Echo(said)) => {
+                    pipe.publish(&topic, node.frame.around(said)).ignore();
+                }
                 Some(Wish::Close) => return Ok(()),
                 None => {}
             }

@@ -1,8 +1,13 @@
 //! The least that the protocol allows: one thread, one `write(2)` for each message and receiver, no JSON. What a
 //! publisher sends is passed on as it came, which for our load is the very frame that a server would make.
 //!
-//! It knows one channel and trusts its clients: it is a measure, not a server.
+//! With `COALESCE=1` all that clients have said by the time of one wake-up goes out together: one `write(2)` for each
+//! receiver and wake-up.
+//!
+//! It trusts its clients, and takes each publisher to speak to the channel that it joined first: it is a measure, not a
+//! server.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
@@ -12,12 +17,29 @@ use mio::{Events, Interest, Poll, Token};
 
 const LISTENER: Token = Token(usize::MAX);
 
+struct Limit {
+    clients: Vec<Option<Client>>,
+    rooms: Vec<Room>,
+    /// The number of each room.
+    names: HashMap<String, usize>,
+    /// Messages wait for the end of a wake-up.
+    coalesce: bool,
+    /// Rooms in which something waits.
+    talked: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Room {
+    members: Vec<usize>,
+    said: Vec<u8>,
+}
+
 struct Client {
     stream: TcpStream,
     received: Vec<u8>,
     unsent: Vec<u8>,
     upgraded: bool,
-    joined: bool,
+    rooms: Vec<usize>,
 }
 
 fn main() -> std::io::Result<()> {
@@ -27,7 +49,13 @@ fn main() -> std::io::Result<()> {
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
-    let mut clients: Vec<Option<Client>> = Vec::new();
+    let mut limit = Limit {
+        clients: Vec::new(),
+        rooms: Vec::new(),
+        names: HashMap::new(),
+        coalesce: std::env::var("COALESCE").is_ok_and(|value| value == "1"),
+        talked: Vec::new(),
+    };
     let mut buffer = vec![0; 65536];
     loop {
         match poll.poll(&mut events, None) {
@@ -36,71 +64,123 @@ fn main() -> std::io::Result<()> {
         }
         for event in &events {
             if event.token() == LISTENER {
-                accept(&listener, &poll, &mut clients)?;
+                limit.accept(&listener, &poll)?;
                 continue;
             }
             let index = event.token().0;
-            let alive = clients[index].as_mut().is_some_and(Client::flush) && serve(&mut clients, index, &mut buffer);
+            let alive = limit.clients[index].as_mut().is_some_and(Client::flush) && limit.serve(index, &mut buffer);
             if !alive {
-                clients[index] = None;
+                limit.remove(index);
             }
         }
+        limit.deliver();
     }
 }
 
-fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Vec<Option<Client>>) -> std::io::Result<()> {
-    while let Ok((mut stream, _)) = listener.accept() {
-        stream.set_nodelay(true)?;
-        let token = Token(clients.len());
-        poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        let client = Client { stream, received: Vec::new(), unsent: Vec::new(), upgraded: false, joined: false };
-        clients.push(Some(client));
+impl Limit {
+    fn accept(&mut self, listener: &TcpListener, poll: &Poll) -> std::io::Result<()> {
+        while let Ok((mut stream, _)) = listener.accept() {
+            stream.set_nodelay(true)?;
+            let token = Token(self.clients.len());
+            poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            let (received, unsent, rooms) = (Vec::new(), Vec::new(), Vec::new());
+            self.clients.push(Some(Client { stream, received, unsent, upgraded: false, rooms }));
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Reads and handles everything that has come from one client; false once it has gone.
-fn serve(clients: &mut [Option<Client>], index: usize, buffer: &mut [u8]) -> bool {
-    loop {
-        let Some(client) = &mut clients[index] else { return false };
-        match client.stream.read(buffer) {
-            Ok(0) => return false,
-            Ok(read) => client.received.extend_from_slice(&buffer[..read]),
-            Err(error) => return error.kind() == ErrorKind::WouldBlock,
-        }
-        if !client.upgraded {
-            if !wire::is_request(&client.received) {
-                continue;
-            }
-            client.received.clear();
-            client.upgraded = true;
-            client.send(&wire::upgraded());
-        }
-        let received = std::mem::take(&mut client.received);
-        let mut at = 0;
-        while let Some((wish, len)) = wire::wish(&received[at..]) {
-            at += len;
-            match wish {
-                Some(Wish::Join(_)) => join(&mut clients[index]),
-                // One write for each receiver: that is the measure.
-                Some(Wish::Publish(message)) => {
-                    let frame = wire::text(message);
-                    clients.iter_mut().flatten().filter(|client| client.joined).for_each(|client| client.send(&frame));
+    /// Reads and handles everything that has come from one client; false once it has gone.
+    fn serve(&mut self, index: usize, buffer: &mut [u8]) -> bool {
+        loop {
+            let Some(client) = &mut self.clients[index] else { return false };
+            let read = match client.stream.read(buffer) {
+                Ok(0) => return false,
+                Ok(read) => read,
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            };
+            client.received.extend_from_slice(&buffer[..read]);
+            if !client.upgraded {
+                if !wire::is_request(&client.received) {
+                    continue;
                 }
-                Some(Wish::Close) => return false,
-                None => {}
+                client.received.clear();
+                client.upgraded = true;
+                client.send(&wire::upgraded());
+            }
+            let mut received = std::mem::take(&mut client.received);
+            let mut at = 0;
+            while let Some((wish, len)) = wire::wish(&received[at..]) {
+                at += len;
+                match wish {
+                    Some(Wish::Join(channel)) => self.join(index, channel),
+                    Some(Wish::Publish(message)) => self.publish(index, &wire::text(message)),
+                    Some(Wish::Echo(message)) => self.send(index, &wire::text(message)),
+                    Some(Wish::Close) => return false,
+                    None => {}
+                }
+            }
+            received.drain(..at);
+            if let Some(client) = &mut self.clients[index] {
+                // An idle client has no buffer.
+                client.received = if received.is_empty() { Vec::new() } else { received };
             }
         }
-        if let Some(client) = &mut clients[index] {
-            client.received = received[at..].to_vec();
+    }
+
+    fn join(&mut self, index: usize, channel: &str) {
+        let known = self.names.get(channel).copied();
+        let room = known.unwrap_or_else(|| {
+            self.names.insert(channel.to_owned(), self.rooms.len());
+            self.rooms.push(Room::default());
+            self.rooms.len() - 1
+        });
+        self.rooms[room].members.push(index);
+        if let Some(client) = &mut self.clients[index] {
+            client.rooms.push(room);
+            client.send(&wire::joined());
         }
     }
-}
 
-fn join(client: &mut Option<Client>) {
-    if let Some(client) = client {
-        client.joined = true;
-        client.send(&wire::joined());
+    fn publish(&mut self, index: usize, frame: &[u8]) {
+        let Some(&room) = self.clients[index].as_ref().and_then(|client| client.rooms.first()) else { return };
+        if self.coalesce {
+            if self.rooms[room].said.is_empty() {
+                self.talked.push(room);
+            }
+            self.rooms[room].said.extend_from_slice(frame);
+            return;
+        }
+        // One write for each receiver: that is the measure.
+        for &member in &self.rooms[room].members {
+            if let Some(client) = &mut self.clients[member] {
+                client.send(frame);
+            }
+        }
+    }
+
+    /// Sends what was said since the last wake-up.
+    fn deliver(&mut self) {
+        for room in std::mem::take(&mut self.talked) {
+            let said = std::mem::take(&mut self.rooms[room].said);
+            for &member in &self.rooms[room].members {
+                if let Some(client) = &mut self.clients[member] {
+                    client.send(&said);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, index: usize, frame: &[u8]) {
+        if let Some(client) = &mut self.clients[index] {
+            client.send(frame);
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        let gone = self.clients[index].take();
+        for room in gone.into_iter().flat_map(|client| client.rooms) {
+            self.rooms[room].members.retain(|member| *member != index);
+        }
     }
 }
 
@@ -122,6 +202,7 @@ impl Client {
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
+        self.unsent = Vec::new();
         true
     }
 }

@@ -30,7 +30,7 @@ impl Frame {
     pub(crate) fn of_nodes(contract: &Path) -> Result<Frame> {
         let mut fixture = Fixture::ours(contract, None)?;
         let channel = channel(0);
-        let seat = |address| Seat { address, channel: channel.clone() };
+        let seat = |address| Seat::plain(address, &channel);
         let mut crowd = Crowd::join([seat(fixture.publisher()), seat(fixture.receiver())])?;
         fixture.wait_until_joined(std::slice::from_ref(&channel))?;
         let publish = || crowd.send(0, &wire::publish(&channel, EVENT, 0, 0, PAYLOAD));

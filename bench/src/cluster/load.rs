@@ -37,7 +37,7 @@ impl Load {
     pub(crate) fn run(self, mut fixture: Fixture, lasting: Duration) -> Result<Run> {
         let count = if self == Load::Channels { 100 } else { 1 };
         let channels: Vec<_> = (0..count).map(frame::channel).collect();
-        let seat = |address| move |channel: &String| Seat { address, channel: channel.clone() };
+        let seat = |address| move |channel: &String| Seat::plain(address, channel);
         let publishers = channels.iter().map(seat(fixture.publisher()));
         let mut crowd = Crowd::join(publishers.chain(channels.iter().map(seat(fixture.receiver()))))?;
         fixture.wait_until_joined(&channels)?;

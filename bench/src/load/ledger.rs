@@ -3,7 +3,8 @@
 /// The messages that one receiver has got, by publisher.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
-    next: Vec<u64>,
+    /// Publishers, with the number that comes next. A receiver hears few of them: those of its channel.
+    next: Vec<(usize, u64)>,
     /// Messages received.
     pub(crate) received: u64,
     /// Messages that did not follow their predecessor.
@@ -13,16 +14,19 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// The number of messages of a publisher that have come, if all came in order.
     pub(crate) fn of(&self, publisher: usize) -> u64 {
-        self.next.get(publisher).copied().unwrap_or_default()
+        self.next.iter().find(|(of, _)| *of == publisher).map_or(0, |(_, next)| *next)
     }
 
     /// Notes the n-th message of a publisher.
     pub(crate) fn note(&mut self, publisher: usize, n: u64) {
-        if self.next.len() <= publisher {
-            self.next.resize(publisher + 1, 0);
-        }
-        self.disorder += u64::from(self.next[publisher] != n);
-        self.next[publisher] = n + 1;
+        let known = self.next.iter().position(|(of, _)| *of == publisher);
+        let at = known.unwrap_or_else(|| {
+            self.next.push((publisher, 0));
+            self.next.len() - 1
+        });
+        let next = &mut self.next[at].1;
+        self.disorder += u64::from(*next != n);
+        *next = n + 1;
         self.received += 1;
     }
 }

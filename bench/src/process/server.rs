@@ -1,7 +1,10 @@
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -17,8 +20,19 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server program, pinned to `core`. It gets `PORT=0` beside `variables`, and must print `listening PORT`.
     pub(crate) fn start(program: &Path, core: Option<usize>, variables: &[(&str, &str)]) -> Result<Server> {
+        let variables = variables.iter().map(|(name, value)| (OsStr::new(*name), OsStr::new(*value)));
+        Server::start_with(program, &[], core, variables)
+    }
+
+    /// The same of a program that takes arguments.
+    pub(crate) fn start_with<'a>(
+        program: &Path,
+        arguments: &[&OsStr],
+        core: Option<usize>,
+        variables: impl IntoIterator<Item = (&'a OsStr, &'a OsStr)>,
+    ) -> Result<Server> {
         let mut command = pinned(program, core);
-        let child = command.env("PORT", "0").envs(variables.iter().copied()).stdout(Stdio::piped()).spawn();
+        let child = command.args(arguments).env("PORT", "0").envs(variables).stdout(Stdio::piped()).spawn();
         let mut child = Killed(child.with_context(|| format!("cannot start {}", program.display()))?);
         let stdout = child.0.stdout.take().context("stdout is piped")?;
         let mut line = String::new();
@@ -35,8 +49,33 @@ impl Server {
 
     /// Its resident memory in bytes.
     pub(crate) fn rss(&self) -> Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory that it has had, in bytes.
+    pub(crate) fn peak_rss(&self) -> Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    /// Its resident memory, once it has not changed for a second, or after five: a runtime with a collector may never stop.
+    pub(crate) fn settled_rss(&self) -> Result<u64> {
+        let start = Instant::now();
+        let mut last = (self.rss()?, start);
+        loop {
+            sleep(Duration::from_millis(50));
+            let rss = self.rss()?;
+            if rss != last.0 {
+                last = (rss, Instant::now());
+            }
+            if last.1.elapsed() > Duration::from_secs(1) || start.elapsed() > Duration::from_secs(5) {
+                return Ok(rss);
+            }
+        }
+    }
+
+    fn status(&self, key: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| format!("no {key}"))?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 }

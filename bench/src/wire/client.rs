@@ -5,10 +5,15 @@ use super::frame;
 /// The key of RFC 6455 section 1.3: a server that computes anything computes the same from it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// An upgrade request for `path`.
-pub fn upgrade_request(path: &str) -> Vec<u8> {
+/// An upgrade request for `path`, which offers compression without context takeover if it is `compressed`.
+pub fn upgrade_request(path: &str, compressed: bool) -> Vec<u8> {
+    let offer = if compressed {
+        "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
+    } else {
+        ""
+    };
     format!(
-        "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{offer}\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     )
     .into_bytes()
@@ -22,25 +27,30 @@ pub fn text(text: &str) -> Vec<u8> {
     frame
 }
 
-/// A join of `channel`.
-pub fn join(channel: &str, user: usize) -> Vec<u8> {
-    text(&format!(
+/// The text of a join of `channel`.
+pub fn join_text(channel: &str, user: usize) -> String {
+    format!(
         r#"{{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"{channel}","requestId":"j{user}","payload":{{"username":"u{user}"}}}}"#
-    ))
+    )
 }
 
-/// The n-th message of a publisher, with a [`payload`] of `size` bytes.
+/// The text of the n-th message of a client.
+pub fn broadcast_text(channel: &str, event: &str, n: u64, payload: &str) -> String {
+    format!(
+        r#"{{"action":"BROADCAST","event":"{event}","channelName":"{channel}","requestId":"n{n}","payload":{payload}}}"#
+    )
+}
+
+/// The n-th message of a publisher, with a [`payload`] of `size` bytes, as a frame.
 pub fn publish(channel: &str, event: &str, publisher: usize, n: u64, size: usize) -> Vec<u8> {
-    let payload = payload(publisher, n, size);
-    text(&format!(
-        r#"{{"action":"BROADCAST","event":"{event}","channelName":"{channel}","requestId":"p{publisher}n{n}","payload":{payload}}}"#
-    ))
+    text(&broadcast_text(channel, event, n, &payload(publisher, n, size)))
 }
 
 /// A payload of exactly `size` bytes, of which it needs some 40 itself. It ends the message.
 pub fn payload(publisher: usize, n: u64, size: usize) -> String {
     let start = format!(r#"{{"p":{publisher},"n":{n},"pad":""#);
-    format!(r#"{start}{:0>1$}"}}"#, "", size.saturating_sub(start.len() + 2))
+    let pad = "0".repeat(size.saturating_sub(start.len() + 2));
+    format!(r#"{start}{pad}"}}"#)
 }
 
 /// The first frame of a server in `bytes`: its first byte, its payload, and its whole length.
@@ -51,7 +61,7 @@ pub fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
 
 /// Publisher and number of a message made by [`publish`], found by scanning its payload.
 pub fn mark(text: &[u8]) -> Option<(usize, u64)> {
-    let at = text.windows(5).position(|window| window == br#"{"p":"#)?;
+    let at = memchr::memmem::find(text, br#"{"p":"#)?;
     let (publisher, rest) = digits(&text[at + 5..])?;
     let (n, _) = digits(rest.strip_prefix(br#","n":"#)?)?;
     Some((publisher as usize, n))

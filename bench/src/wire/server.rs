@@ -16,6 +16,8 @@ pub enum Wish<'a> {
     Join(&'a str),
     /// Publishes this to the others.
     Publish(&'a [u8]),
+    /// Asks for this to be sent back.
+    Echo(&'a [u8]),
     /// Closes the connection.
     Close,
 }
@@ -49,9 +51,10 @@ pub fn wish(bytes: &[u8]) -> Option<(Option<Wish<'_>>, usize)> {
     let (start, len) = frame::lengths(bytes)?;
     let end = start + 4 + len;
     let said = bytes.get(start + 4..end)?;
-    // `{"action":"JOIN_CHANNEL"` or `{"action":"BROADCAST"`.
+    // `{"action":"JOIN_CHANNEL"` or `{"action":"BROADCAST","event":"`, and the event.
     let wish = match (bytes[0] & 0x0f, said.get(11)) {
         (1, Some(b'J')) => Some(Wish::Join(channel(said)?)),
+        (1, Some(b'B')) if said.get(31) == Some(&b'e') => Some(Wish::Echo(said)),
         (1, Some(b'B')) => Some(Wish::Publish(said)),
         (8, _) => Some(Wish::Close),
         _ => None,

@@ -1,0 +1,294 @@
+//! One client: its connection, and what it has understood.
+
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use bench::wire::client as wire;
+use bench::wire::dialect::{Dialect, Heard};
+use flate2::{Decompress, FlushDecompress};
+
+use super::body::Body;
+use super::crowd::Transport;
+use super::ledger::Ledger;
+use super::stream::Stream;
+use super::timeline::Timeline;
+
+/// A client of a [`Crowd`](super::Crowd).
+pub(crate) struct Client {
+    pub(super) stream: Stream,
+    pub(super) dialect: Dialect,
+    pub(super) transport: Transport,
+    channels: Arc<[String]>,
+    /// Bytes of an incomplete frame.
+    rest: Vec<u8>,
+    unsent: Vec<u8>,
+    pub(super) phase: Phase,
+    /// Joins its channels as soon as it may.
+    eager: bool,
+    /// Channels that it has joined.
+    joined: usize,
+    /// It never reads: what the server does to it does not matter.
+    pub(super) stalled: bool,
+    /// The body of an event stream.
+    body: Option<Box<Body>>,
+    /// The id with which requests speak for an event stream.
+    pub(super) stream_id: Option<String>,
+    /// Bytes that came after the upgrade.
+    pub(super) bytes: u64,
+    /// The messages that it has received.
+    pub(crate) ledger: Ledger,
+}
+
+/// The way of a client into its channels.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Phase {
+    Connecting,
+    /// The connection is open; the server has not greeted yet.
+    Open,
+    /// It may join.
+    Welcome,
+    /// It has joined all its channels.
+    Joined,
+}
+
+/// The parts that all clients of a thread share.
+pub(super) struct Shared {
+    pub(super) buffer: Vec<u8>,
+    pub(super) inflater: Decompress,
+    pub(super) inflated: Vec<u8>,
+    pub(super) timeline: Timeline,
+}
+
+impl Client {
+    pub(super) fn new(
+        stream: Stream,
+        dialect: Dialect,
+        transport: Transport,
+        channels: Arc<[String]>,
+        eager: bool,
+    ) -> Client {
+        let unsent = match transport {
+            Transport::EventStream => {
+                let path = dialect.stream_path(channels.first().map_or("", |channel| channel));
+                format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n").into_bytes()
+            }
+            _ => wire::upgrade_request(dialect.path(), transport == Transport::Compressed),
+        };
+        Client {
+            stream,
+            dialect,
+            transport,
+            channels,
+            rest: Vec::new(),
+            unsent,
+            phase: Phase::Connecting,
+            eager,
+            joined: 0,
+            stalled: false,
+            body: None,
+            stream_id: None,
+            bytes: 0,
+            ledger: Ledger::default(),
+        }
+    }
+
+    pub(super) fn is_eager(&self) -> bool {
+        self.eager
+    }
+
+    /// Its first channel.
+    pub(crate) fn channel(&self) -> &str {
+        self.channels.first().map_or("", |channel| channel)
+    }
+
+    /// Joins its channels, which it did not do by itself.
+    pub(super) fn join(&mut self, index: usize) -> Result<()> {
+        for (number, channel) in self.channels.iter().enumerate() {
+            let user = index * self.channels.len() + number;
+            self.unsent.extend_from_slice(&wire::text(&self.dialect.join(channel, user)));
+        }
+        self.flush()
+    }
+
+    pub(super) fn send(&mut self, frame: &[u8]) -> Result<()> {
+        self.unsent.extend_from_slice(frame);
+        self.flush()
+    }
+
+    pub(super) fn read(&mut self, index: usize, shared: &mut Shared) -> Result<()> {
+        let mut buffer = std::mem::take(&mut shared.buffer);
+        let done = self.read_into(&mut buffer, index, shared);
+        shared.buffer = buffer;
+        done
+    }
+
+    fn read_into(&mut self, buffer: &mut [u8], index: usize, shared: &mut Shared) -> Result<()> {
+        loop {
+            let read = match self.stream.read(buffer) {
+                Ok(0) => bail!("the server has closed connection {index}"),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).with_context(|| format!("connection {index}")),
+            };
+            self.bytes += read as u64;
+            if self.rest.is_empty() {
+                let used = self.take(&buffer[..read], index, shared)?;
+                self.rest.extend_from_slice(&buffer[used..read]);
+            } else {
+                let mut all = std::mem::take(&mut self.rest);
+                all.extend_from_slice(&buffer[..read]);
+                let used = self.take(&all, index, shared)?;
+                self.rest = all.split_off(used);
+            }
+            if self.rest.is_empty() {
+                self.rest = Vec::new();
+            }
+            if read < buffer.len() && self.stream.is_drained_by_a_short_read() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles all that is complete; answers how many bytes it was.
+    fn take(&mut self, bytes: &[u8], index: usize, shared: &mut Shared) -> Result<usize> {
+        let mut used = 0;
+        if self.phase == Phase::Connecting {
+            let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(0) };
+            used = end + 4;
+            self.opened(&bytes[..used], index)?;
+        }
+        let now = Instant::now();
+        if self.transport == Transport::EventStream {
+            used += self.take_events(&bytes[used..], index, now, shared)?;
+        } else {
+            while let Some((first, payload, len)) = wire::frame(&bytes[used..]) {
+                used += len;
+                self.frame(first, payload, index, now, shared)?;
+            }
+        }
+        self.flush()?;
+        Ok(used)
+    }
+
+    fn opened(&mut self, head: &[u8], index: usize) -> Result<()> {
+        let head = String::from_utf8_lossy(head);
+        let status = if self.transport == Transport::EventStream { "HTTP/1.1 200" } else { "HTTP/1.1 101" };
+        ensure!(head.starts_with(status), "refused: {head}");
+        let header = |name: &str| {
+            let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+            lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+        };
+        if self.transport == Transport::Compressed {
+            let agreed = header("sec-websocket-extensions").unwrap_or_default();
+            ensure!(agreed.contains("permessage-deflate"), "the server does not compress: {head}");
+        }
+        self.stream_id = header("x-connection-id");
+        self.phase = Phase::Open;
+        if self.transport == Transport::EventStream {
+            return Ok(());
+        }
+        if let Some(greeting) = self.dialect.greeting() {
+            self.unsent.extend_from_slice(&wire::text(greeting));
+        }
+        if self.dialect.joins_at_once() { self.welcome(index) } else { Ok(()) }
+    }
+
+    fn welcome(&mut self, index: usize) -> Result<()> {
+        self.phase = self.phase.max(Phase::Welcome);
+        if self.channels.is_empty() {
+            self.phase = Phase::Joined;
+        }
+        if self.eager && self.transport != Transport::EventStream { self.join(index) } else { Ok(()) }
+    }
+
+    fn frame(&mut self, first: u8, payload: &[u8], index: usize, now: Instant, shared: &mut Shared) -> Result<()> {
+        match first {
+            0x81 => self.hear(payload, index, now, &mut shared.timeline),
+            // RSV1: it is compressed.
+            0xc1 => {
+                let mut text = std::mem::take(&mut shared.inflated);
+                inflate(&mut shared.inflater, payload, &mut text)?;
+                let done = self.hear(&text, index, now, &mut shared.timeline);
+                shared.inflated = text;
+                done
+            }
+            0x89 => {
+                self.unsent.extend_from_slice(&[0x8a, 0x80, 0, 0, 0, 0]);
+                Ok(())
+            }
+            _ => bail!("connection {index} got a frame {first:#x}: {}", String::from_utf8_lossy(payload)),
+        }
+    }
+
+    fn hear(&mut self, text: &[u8], index: usize, now: Instant, timeline: &mut Timeline) -> Result<()> {
+        let mut welcome = false;
+        self.dialect.hear(text, |heard| match heard {
+            Heard::Message(publisher, n) => {
+                self.ledger.note(publisher, n);
+                timeline.came(publisher, n, now);
+            }
+            Heard::Joined => {
+                self.joined += 1;
+                if self.joined >= self.channels.len() {
+                    self.phase = Phase::Joined;
+                }
+            }
+            // Over an event stream the server has subscribed it, and nothing can be answered there.
+            Heard::Welcome if self.transport == Transport::EventStream => self.phase = Phase::Joined,
+            Heard::Answer(_) if self.transport == Transport::EventStream => {}
+            Heard::Welcome => welcome = true,
+            Heard::Answer(text) => self.unsent.extend_from_slice(&wire::text(text)),
+            Heard::Other => {}
+        });
+        if welcome { self.welcome(index) } else { Ok(()) }
+    }
+
+    /// Handles all complete lines of an event stream, whose answer comes in chunks; answers how many bytes were used.
+    fn take_events(&mut self, bytes: &[u8], index: usize, now: Instant, shared: &mut Shared) -> Result<usize> {
+        let mut body = self.body.take().unwrap_or_default();
+        let used = body.take(bytes)?;
+        while let Some(line) = body.line() {
+            if let Some(text) = line.strip_prefix(b"data: ") {
+                self.hear(text, index, now, &mut shared.timeline)?;
+            }
+        }
+        self.body = Some(body);
+        Ok(used)
+    }
+
+    pub(super) fn flush(&mut self) -> Result<()> {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.unsent = Vec::new();
+        match self.stream.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Inflates one message that was compressed without context takeover (RFC 7692 section 7.2.2).
+fn inflate(inflater: &mut Decompress, payload: &[u8], text: &mut Vec<u8>) -> Result<()> {
+    inflater.reset(false);
+    text.clear();
+    for part in [payload, &[0, 0, 0xff, 0xff]] {
+        let before = inflater.total_in();
+        loop {
+            let done = (inflater.total_in() - before) as usize;
+            text.reserve(part.len() * 4 + 1024);
+            inflater.decompress_vec(&part[done..], text, FlushDecompress::Sync)?;
+            // A full buffer may leave something behind, also when all has been read.
+            if (inflater.total_in() - before) as usize == part.len() && text.len() < text.capacity() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}

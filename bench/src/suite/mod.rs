@@ -1,0 +1,131 @@
+//! The suite: every scenario against every server that can take part, in rounds whose order is shuffled.
+
+mod machine;
+mod page;
+mod picture;
+mod result;
+mod run;
+mod sample;
+mod scenario;
+mod server;
+mod tls;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use indicatif::ProgressBar;
+
+use machine::Machine;
+use result::Outcome;
+pub(crate) use result::{Results, Verdict};
+use run::Run;
+use scenario::SCENARIOS;
+use server::{Place, SERVERS};
+
+/// The scenarios, the servers and the number of rounds of one run of the suite.
+pub(crate) struct Selection {
+    /// Names of scenarios; all if there are none.
+    pub(crate) scenarios: Vec<String>,
+    /// Names of servers; all if there are none.
+    pub(crate) servers: Vec<String>,
+    /// Compares other servers, too, if none are named.
+    pub(crate) peers: bool,
+    pub(crate) repeats: usize,
+    pub(crate) lasting: Duration,
+    /// The order follows from it.
+    pub(crate) seed: u64,
+}
+
+/// The names of all scenarios and servers, each with a line about it.
+pub(crate) fn list() -> String {
+    let scenarios = SCENARIOS.iter().map(|scenario| format!("  {:<18} {}", scenario.name, scenario.about));
+    let servers = SERVERS.iter().map(|server| format!("  {:<18} {}", server.name, server.about));
+    let lines = ["scenarios:".to_owned()].into_iter().chain(scenarios).chain(["servers:".to_owned()]).chain(servers);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Runs the selection. `keep` gets the results so far after each scenario, so that an interrupted run is not lost.
+pub(crate) fn run(
+    selection: &Selection,
+    programs: &Path,
+    core: Option<usize>,
+    progress: impl FnOnce(u64) -> Result<ProgressBar>,
+    keep: impl Fn(&Results) -> Result<()>,
+) -> Result<Results> {
+    let scenarios = chosen(SCENARIOS, &selection.scenarios, |scenario| scenario.name)?;
+    let mut servers = chosen(SERVERS, &selection.servers, |server| server.name)?;
+    servers.retain(|server| selection.peers || !selection.servers.is_empty() || !server.is_peer());
+    let folder = tempfile::tempdir()?;
+    let identity = tls::Identity::new(folder.path())?;
+    let place = Place {
+        programs: programs.to_owned(),
+        peers: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers"),
+        core,
+        certificate: identity.certificate,
+        key: identity.key,
+        mimalloc: machine::mimalloc(),
+    };
+    let mut results = Results::new(Machine::look()?, selection.repeats, selection.lasting, selection.seed);
+    results.outcomes = scenarios.iter().map(|scenario| Outcome::new(scenario, &servers, &place)).collect();
+    let pairs: usize = results.outcomes.iter().map(Outcome::runs).sum();
+    let progress = progress((pairs * selection.repeats) as u64)?;
+    let mut random = fastrand::Rng::with_seed(selection.seed);
+    for round in 0..selection.repeats {
+        let mut order: Vec<usize> = (0..scenarios.len()).collect();
+        random.shuffle(&mut order);
+        for index in order {
+            // The servers of a scenario run right behind each other: what the machine does meanwhile meets all of them.
+            let mut turn: Vec<usize> = (0..servers.len()).collect();
+            random.shuffle(&mut turn);
+            for which in turn {
+                let contender = &mut results.outcomes[index].contenders[which];
+                if contender.blank.is_some() {
+                    continue;
+                }
+                let (scenario, server) = (scenarios[index], servers[which]);
+                let step = format!("{}, {}, round {} of {}", scenario.name, server.name, round + 1, selection.repeats);
+                // Without a terminal, a line for each step takes the place of the bar.
+                if progress.is_hidden() {
+                    eprintln!("{step}");
+                }
+                progress.set_message(step);
+                let run =
+                    Run { scenario, server, place: &place, lasting: selection.lasting, tls: identity.client.clone() };
+                contender.note(round, run.sample());
+                progress.inc(1);
+            }
+            results.machine.load_after = machine::load()?;
+            keep(&results)?;
+        }
+    }
+    progress.finish_and_clear();
+    Ok(results)
+}
+
+/// The items of these names, in their own order; all if there are no names.
+fn chosen<T>(all: &'static [T], names: &[String], name: impl Fn(&T) -> &'static str) -> Result<Vec<&'static T>> {
+    for wanted in names {
+        ensure!(all.iter().any(|item| name(item) == wanted), "there is no {wanted}: see `bench list`");
+    }
+    Ok(all.iter().filter(|item| names.is_empty() || names.iter().any(|wanted| wanted == name(item))).collect())
+}
+
+impl Results {
+    /// Reads what an earlier run has written.
+    pub(crate) fn read(file: &Path) -> Result<Results> {
+        let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// Writes a page, its pictures and all samples into a folder, named after the day.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let file = |suffix: &str| folder.join(format!("{}{suffix}", self.machine.date));
+        std::fs::write(file(".json"), serde_json::to_string_pretty(self)? + "\n")?;
+        std::fs::write(file("-cost.svg"), picture::costs(self))?;
+        std::fs::write(file("-latency.svg"), picture::latencies(self))?;
+        std::fs::write(file(".md"), page::page(self))?;
+        Ok(())
+    }
+}

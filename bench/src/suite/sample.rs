@@ -1,0 +1,32 @@
+//! The measurements of one run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::Latency;
+
+/// One run of a scenario against a server.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Sample {
+    /// The round in which it ran: ratios are those of one round.
+    pub(crate) round: usize,
+    /// The quantity that the scenario is about.
+    pub(crate) figure: f64,
+    /// Messages or connections that it counts.
+    pub(crate) count: u64,
+    /// The duration of what was measured, in seconds.
+    pub(crate) seconds: f64,
+    /// CPU time of the server in that time, in seconds: all of it, and its part in user mode.
+    pub(crate) cpu: f64,
+    pub(crate) user: f64,
+    pub(crate) latency: Option<Latency>,
+    pub(crate) lost: u64,
+    pub(crate) disorder: u64,
+    /// Resident memory of the server at the end, and the most that it had, in bytes.
+    pub(crate) rss: u64,
+    pub(crate) peak_rss: u64,
+    /// Further quantities by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) further: BTreeMap<String, f64>,
+}
