@@ -9,7 +9,7 @@ use pondsocket_proto::wire::{Json, Object};
 use super::error::{MemberError, TrackError};
 use super::{BoundMembership, Channel, user_id};
 use crate::context::LeaveReason;
-use crate::endpoint::Live;
+use crate::endpoint::{Leave, Live};
 use crate::engine::handle::ConnectionHandle;
 use crate::limits::stored::{NoRoom, TooLarge};
 
@@ -94,7 +94,8 @@ impl Channel {
     ) -> Result<(), NotMember> {
         let user = user_id(user)?;
         let (live, removal) = self.change_live(user.as_str(), |channel| take(channel, &user))?;
-        self.endpoint.spawn_leave(self.name.clone(), &live.lobby, removal.departure, reason);
+        let (endpoint, lobby) = (Arc::clone(&self.endpoint), Arc::clone(&live.lobby));
+        Leave { endpoint, channel: self.name.clone(), lobby, departure: removal.departure, reason }.spawn();
         Ok(())
     }
 

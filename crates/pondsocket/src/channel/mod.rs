@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use self::error::{LookupError, MemberError};
 use crate::delivery::Delivery;
-use crate::endpoint::{BroadcastSource, EndpointInner, disconnected};
+use crate::endpoint::{Broadcast, BroadcastSource, EndpointInner, disconnected};
 use crate::engine::closing::Close;
 use crate::error::{InCall, Result, encoding};
 use crate::json::decode;
@@ -113,7 +113,8 @@ impl Channel {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
-        let sent = self.endpoint.broadcast(BroadcastSource::default(), &self.name, to, event, payload);
+        let source = BroadcastSource::default();
+        let sent = Broadcast { endpoint: &self.endpoint, channel: &self.name, source, to, event }.send(payload);
         sent.map_err(|error| error.explain(&self.received.upgrade(), payload))
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::route::{Routed, route_methods};
 use crate::channel::{BoundMembership, Channel, Lossy};
 use crate::delivery::Delivery;
-use crate::endpoint::{BroadcastSource, Connection, EndpointInner, Live};
+use crate::endpoint::{Broadcast, BroadcastSource, Connection, EndpointInner, Live};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall, Result, encoding};
@@ -430,9 +430,10 @@ impl EventContext {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
-        let source = BroadcastSource { channel: Some(&self.call.channel), user: Some(self.user_id()) };
-        let sent = self.call.endpoint.broadcast(source, &self.call.channel.name, to, event, payload);
-        sent.map_err(|error| error.explain(&self.call.received, payload))
+        let call = &self.call;
+        let source = BroadcastSource { channel: Some(&call.channel), user: Some(self.user_id()) };
+        let broadcast = Broadcast { endpoint: &call.endpoint, channel: &call.channel.name, source, to, event };
+        broadcast.send(payload).map_err(|error| error.explain(&call.received, payload))
     }
 
     /// Takes a member out of the channel and tells it why, and the others that it happened.

@@ -1,7 +1,6 @@
 pub(crate) mod common;
 pub(crate) mod drain;
 pub(crate) mod host;
-pub(crate) mod nodes;
 pub(crate) mod registration;
 pub(crate) mod shutdown;
 pub mod snapshot;
@@ -127,6 +126,39 @@ impl PondSocket {
     /// All endpoints, in the order of their registration.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The name of this node among others; `None` without a bus.
+    pub fn node_name(&self) -> Option<String> {
+        Some(self.common.node()?.name().to_string())
+    }
+
+    /// The names of the other nodes that live, as far as is known here, in order: those that speak our extension of the
+    /// protocol. PondSocket nodes of other languages have no names.
+    pub fn nodes(&self) -> Vec<String> {
+        self.common.node().map(|node| node.peers()).unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    /// Returns `true` if new clients should be sent here: it is not shutting down or about to, and its bus, if it has
+    /// one, has not been down for longer than [`unready_without_bus`](crate::Options::unready_without_bus) allows.
+    pub fn is_ready(&self) -> bool {
+        !self.is_leaving() && !self.lacks_bus()
+    }
+
+    /// Returns whether it is shutting down, or will after a [delay](crate::Shutdown::delay).
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.common.drain.is_announced()
+    }
+
+    fn lacks_bus(&self) -> bool {
+        let Some(most) = self.common.options.unready_without_bus else { return false };
+        self.common.node().is_some_and(|node| node.down_for() > most)
+    }
+
+    /// Starts the node, where there is a runtime: a server that listens is a node before its first client comes.
+    pub(crate) fn join_cluster(&self) {
+        // The call starts it. Without a bus there is no node.
+        let _ = self.common.node();
     }
 
     /// The first endpoint that matches a path and query, of those from the `from`-th on.

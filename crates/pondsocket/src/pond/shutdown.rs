@@ -9,7 +9,9 @@ use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
 use crate::metrics::CloseReason;
 use crate::pond::PondSocket;
-use crate::pond::nodes::GOODBYE;
+
+/// The time for which a node that stops waits until its queued messages are published, at the least.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// The least time that a step of a spread shutdown takes.
 const STEP: Duration = Duration::from_millis(20);

@@ -7,7 +7,8 @@ use pondsocket::{
     Assigns, Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, LeaveContext, Lobby,
     Params, Payload, PondSocket, Presence, Query, Remote, Result, State,
 };
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use testkit::{Peer, eventually, serve};
 
@@ -306,6 +307,30 @@ async fn a_channel_can_be_acted_on_from_outside() {
     room.close();
     assert_eq!(ada.closed().await.map(|frame| u16::from(frame.code)), Some(1000));
     eventually("all have gone", || endpoint.connections().is_empty()).await;
+}
+
+/// A payload that replies by itself while it is encoded.
+struct Replying<'a>(&'a EventContext);
+
+impl Serialize for Replying<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.reply("inner", &json!({ "n": 1 })).map_err(S::Error::custom)?;
+        json!({ "n": 2 }).serialize(serializer)
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_second_because_its_payload_has_replied_is_refused() {
+    let (pond, _, lobby) = pond();
+    lobby.on_event("nested", async |ctx: EventContext| ctx.reply("outer", &Replying(&ctx)));
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    peer.join("/c/1", json!({})).await;
+    peer.event("/c/1", "nested", json!({})).await;
+    let reply = peer.next().await;
+    assert_eq!((&reply["event"], &reply["payload"]), (&json!("inner"), &json!({ "n": 1 })));
+    let refused = peer.next().await;
+    assert_eq!((&refused["event"], &refused["payload"]["code"]), (&json!("INTERNAL_ERROR"), &json!(409)));
 }
 
 #[tokio::test]

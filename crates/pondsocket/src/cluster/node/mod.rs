@@ -12,7 +12,6 @@
 //! lock then.
 
 mod clock;
-mod host;
 mod lease;
 mod queue;
 mod sender;
@@ -26,12 +25,12 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pondsocket_proto::channel::Outbound;
+use pondsocket_proto::channel::{Outbound, RemoteChange};
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage};
 use pondsocket_proto::cluster::{
-    Answer, ChannelKey, ClusterRequest, Core, Input, NodeId, NodeOutput, Output, Settings, Topics,
+    Answer, ChannelKey, ClusterRequest, Command, Core, Input, NodeId, NodeOutput, Output, Settings, Topics, Verdict,
 };
-use pondsocket_proto::id::{ChannelName, RequestId};
+use pondsocket_proto::id::{ChannelName, RequestId, UserId};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -43,7 +42,6 @@ use crate::metrics::Meter;
 use crate::options::Options;
 
 use clock::Clock;
-pub(crate) use host::Host;
 use queue::{PublishKind, PublishQueue, QueuedPublish};
 use task::Tasks;
 
@@ -63,6 +61,16 @@ fn settings(node: NodeId, topics: Topics, options: &Options) -> Settings {
     // A short timeout is checked more often, so that it is kept.
     settings.foreign_scan = settings.foreign_scan.min(milliseconds(options.node_timeout / 4));
     settings
+}
+
+/// The channels of one endpoint, for the node. No method waits.
+pub(crate) trait Host: Send + Sync {
+    /// Changes the members on other nodes that a channel shows, if it is still the same instance of the channel.
+    fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>);
+    /// Delivers a message of another node to the members here.
+    fn deliver(&self, channel: &ChannelName, message: UserMessage);
+    /// Carries out a command of another node on a user here.
+    fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;
 }
 
 /// A node of a cluster.

@@ -15,6 +15,7 @@ use super::session::{Session, fresh_request_id};
 use super::subscription::Request;
 use crate::channel::Channel;
 use crate::context::{Call, ChannelMembership, EventContext, EventMessage, JoinContext, Joined, LeaveReason};
+use crate::endpoint::Leave;
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::live::Rules;
 use crate::error::{Error, Result};
@@ -149,7 +150,9 @@ impl Session {
     ) -> Option<HandlerTask> {
         let span = debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), %reason);
         let started = self.endpoint.observer.start();
-        let future = span.in_scope(|| self.endpoint.leave(name.clone(), &lobby, departure, reason))?;
+        let (endpoint, channel) = (Arc::clone(&self.endpoint), name.clone());
+        let leave = Leave { endpoint, channel, lobby: Arc::clone(&lobby), departure, reason };
+        let future = span.in_scope(|| leave.handle())?;
         Some(HandlerTask { kind: TaskKind::Leave { lobby, future }, started, span })
     }
 
