@@ -15,7 +15,7 @@ use super::requests::{Commands, Requests, lookup};
 use super::sender::Sender;
 use super::time::Time;
 use super::timers::Timer;
-use super::{Answer, ChannelKey, Input, Lease, NodeId, NodeOutput, Output, Settings};
+use super::{Answer, ChannelKey, Input, Lease, NodeId, NodeOutput, Output, Settings, Topic};
 use crate::id::{UserId, is_reserved_event};
 use crate::model::{MemberChange, UserMessage};
 
@@ -245,7 +245,7 @@ impl Core {
     }
 
     /// The channels whose topics these are, and whether the inbox of this node is among them.
-    fn of_topics(&self, topics: &[String]) -> (Vec<ChannelKey>, bool) {
+    fn of_topics(&self, topics: &[Topic]) -> (Vec<ChannelKey>, bool) {
         let named = &self.context.settings.topics;
         (self.channels.of_topics(named, topics), topics.contains(&named.inbox(self.me())))
     }
@@ -352,7 +352,7 @@ impl Core {
         }
     }
 
-    fn receive(&mut self, topic: &str, message: Envelope) {
+    fn receive(&mut self, topic: &Topic, message: Envelope) {
         let source = self.sender.source();
         let is_own = message.source == *source;
         let fits = self.context.settings.topics.fits(topic, &message, source);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::message::{Envelope, Verdict};
-use super::{ChannelKey, NodeId};
+use super::{ChannelKey, NodeId, Topic};
 use crate::id::UserId;
 use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 use crate::wire::{Json, Object};
@@ -43,7 +43,7 @@ pub enum Input {
     /// The bus has delivered a message. A message that came on a topic which does not fit its channel is dropped.
     Received {
         /// The topic it came on.
-        topic: String,
+        topic: Topic,
         /// The message.
         message: Box<Envelope>,
     },
@@ -79,11 +79,11 @@ pub enum Bus {
     /// The bus is connected; subscriptions follow.
     Up,
     /// The bus delivers these topics from now on.
-    Subscribed(Vec<String>),
+    Subscribed(Vec<Topic>),
     /// All subscriptions are void.
     Down,
     /// Messages of these topics may have been lost.
-    Gap(Vec<String>),
+    Gap(Vec<Topic>),
     /// Messages of any topic may have been lost.
     GapAll,
 }
@@ -207,16 +207,16 @@ pub enum Output {
     /// Publish a message.
     Publish {
         /// The topic.
-        topic: String,
+        topic: Topic,
         /// The message.
         message: Box<Envelope>,
     },
     /// Change the topics that the bus delivers.
     UpdateSubscriptions {
         /// The topics to subscribe to.
-        add: Vec<String>,
+        add: Vec<Topic>,
         /// The topics that are not needed any more.
-        remove: Vec<String>,
+        remove: Vec<Topic>,
     },
     /// To be carried out on this node.
     Node(NodeOutput),

@@ -60,4 +60,4 @@ pub use io::{Answer, Bus, ClusterRequest, Command, Excess, Input, Lease, NodeOut
 pub use message::Verdict;
 pub use names::{ChannelKey, NodeId};
 pub use settings::Settings;
-pub use topic::{Topics, endpoint_name, is_reserved_endpoint};
+pub use topic::{Topic, Topics, endpoint_name, is_reserved_endpoint};

@@ -1,3 +1,5 @@
+use std::borrow::Borrow;
+use std::fmt;
 use std::sync::Arc;
 
 use super::message::{Body, Envelope};
@@ -21,6 +23,61 @@ pub fn is_reserved_endpoint(name: &str) -> bool {
     [HEARTBEAT, CLUSTER, NODE].contains(&name) || name.strip_prefix(NODE).is_some_and(|rest| rest.starts_with(':'))
 }
 
+/// The topic of messages: an exact name without a meaning for a bus. Globs, colons and all other characters are plain text.
+/// Clones share the text.
+#[derive(Clone, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Topic(Arc<str>);
+
+impl Topic {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Topic {
+    fn from(name: &str) -> Topic {
+        Topic(name.into())
+    }
+}
+
+impl From<String> for Topic {
+    fn from(name: String) -> Topic {
+        Topic(name.into())
+    }
+}
+
+impl From<Arc<str>> for Topic {
+    fn from(name: Arc<str>) -> Topic {
+        Topic(name)
+    }
+}
+
+/// Allows look-ups by name in sets and maps of topics.
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Topic {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
 /// The names of the topics of one namespace (docs/cluster.md, Topics).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Topics {
@@ -36,13 +93,13 @@ impl Topics {
     }
 
     /// The topic of all messages about a channel.
-    pub fn channel(&self, key: &ChannelKey) -> String {
-        format!("{}{}:{}", self.base, key.endpoint, key.channel)
+    pub fn channel(&self, key: &ChannelKey) -> Topic {
+        format!("{}{}:{}", self.base, key.endpoint, key.channel).into()
     }
 
     /// The channels whose topic this may be: several, if names contain colons.
-    pub(super) fn readings<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = ChannelKey> {
-        let names = topic.strip_prefix(&*self.base).unwrap_or_default();
+    pub(super) fn readings<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = ChannelKey> {
+        let names = topic.as_str().strip_prefix(&*self.base).unwrap_or_default();
         names.match_indices(':').filter_map(|(at, _)| {
             let channel = ChannelName::new(&names[at + 1..], usize::MAX).ok()?;
             Some(ChannelKey { endpoint: names[..at].into(), channel })
@@ -50,18 +107,18 @@ impl Topics {
     }
 
     /// The topic on which every node tells that it lives.
-    pub fn heartbeat(&self) -> String {
-        format!("{}{HEARTBEAT}", self.base)
+    pub fn heartbeat(&self) -> Topic {
+        format!("{}{HEARTBEAT}", self.base).into()
     }
 
     /// The topic of messages about our own nodes.
-    pub fn cluster(&self) -> String {
-        format!("{}{CLUSTER}", self.base)
+    pub fn cluster(&self) -> Topic {
+        format!("{}{CLUSTER}", self.base).into()
     }
 
     /// The topic of messages for one node of ours: its inbox.
-    pub fn inbox(&self, node: &NodeId) -> String {
-        format!("{}{NODE}:{}", self.base, node.source())
+    pub fn inbox(&self, node: &NodeId) -> Topic {
+        format!("{}{NODE}:{}", self.base, node.source()).into()
     }
 
     /// Returns whether a message belongs on the topic on which the node that signs as `me` has received it. An inbox takes any
@@ -70,8 +127,8 @@ impl Topics {
     ///
     /// Two channels may share a topic, since names contain colons: `a:b` at the endpoint `c` and `b` at `c:a`. Messages
     /// of both fit: each names its channel itself.
-    pub fn fits(&self, topic: &str, message: &Envelope, me: &str) -> bool {
-        let Some(name) = topic.strip_prefix(&*self.base) else { return false };
+    pub fn fits(&self, topic: &Topic, message: &Envelope, me: &str) -> bool {
+        let Some(name) = topic.as_str().strip_prefix(&*self.base) else { return false };
         if let Some(owner) = name.strip_prefix(NODE).and_then(|rest| rest.strip_prefix(':')) {
             return message.ext.is_some() && owner == me;
         }
@@ -115,12 +172,15 @@ mod tests {
 
     #[test]
     fn topics_have_the_names_that_all_nodes_use() {
-        assert_eq!(topics().channel(&key("api/socket", "/chat/7")), "pondsocket:v1:default:api/socket:/chat/7");
-        assert_eq!(topics().channel(&key("", "lobby?x=1")), "pondsocket:v1:default::lobby?x=1");
-        assert_eq!(topics().heartbeat(), "pondsocket:v1:default:__heartbeat__");
-        assert_eq!(topics().cluster(), "pondsocket:v1:default:__cluster__");
-        assert_eq!(topics().inbox(&node()), "pondsocket:v1:default:__node__:web-1~z");
-        assert_eq!(Topics::new("p", "n").heartbeat(), "p:v1:n:__heartbeat__");
+        assert_eq!(
+            topics().channel(&key("api/socket", "/chat/7")).as_str(),
+            "pondsocket:v1:default:api/socket:/chat/7"
+        );
+        assert_eq!(topics().channel(&key("", "lobby?x=1")).as_str(), "pondsocket:v1:default::lobby?x=1");
+        assert_eq!(topics().heartbeat().as_str(), "pondsocket:v1:default:__heartbeat__");
+        assert_eq!(topics().cluster().as_str(), "pondsocket:v1:default:__cluster__");
+        assert_eq!(topics().inbox(&node()).as_str(), "pondsocket:v1:default:__node__:web-1~z");
+        assert_eq!(Topics::new("p", "n").heartbeat().as_str(), "p:v1:n:__heartbeat__");
     }
 
     #[test]
@@ -131,7 +191,7 @@ mod tests {
     }
 
     /// Returns whether the message fits, for a node that signs as `web-1~z`.
-    fn fits(topic: &str, message: &Envelope) -> bool {
+    fn fits(topic: &Topic, message: &Envelope) -> bool {
         topics().fits(topic, message, "web-1~z")
     }
 
@@ -159,7 +219,7 @@ mod tests {
         assert!(!fits(&topic, &about(None, beat)));
         assert!(!fits(&topic, &about(None, Body::Node(NodeEvent::Bye))));
         assert!(!Topics::new("pondsocket", "other").fits(&topic, &left("a", "b"), "web-1~z"));
-        assert!(!fits("pondsocket", &left("a", "b")));
+        assert!(!fits(&"pondsocket".into(), &left("a", "b")));
     }
 
     #[test]
@@ -175,11 +235,11 @@ mod tests {
         let beat = about(None, Body::NodeHeartbeat { node: "n".into() });
         let hello = about(None, Body::Node(NodeEvent::Hello));
         let repair = about(None, Body::Repair(Vec::new()));
-        let all = |topic: &str| [&beat, &hello, &repair].map(|message| fits(topic, message));
+        let all = |topic: &Topic| [&beat, &hello, &repair].map(|message| fits(topic, message));
         assert_eq!(all(&topics().heartbeat()), [true, false, false]);
         assert_eq!(all(&topics().cluster()), [false, true, false]);
         assert!(!fits(&topics().heartbeat(), &left("a", "b")));
-        assert!(!fits("pondsocket:v1:default:__node__", &repair));
+        assert!(!fits(&"pondsocket:v1:default:__node__".into(), &repair));
     }
 
     #[test]
@@ -198,7 +258,7 @@ mod tests {
         let topics = Topics::new("pondsocket", "default");
         let readings = |topic: &str| {
             let text = |key: ChannelKey| format!("{} {}", key.endpoint, key.channel);
-            topics.readings(topic).map(text).collect::<Vec<_>>()
+            topics.readings(&topic.into()).map(text).collect::<Vec<_>>()
         };
         assert_eq!(readings("pondsocket:v1:default:api/socket:/chat/7"), ["api/socket /chat/7"]);
         assert_eq!(readings("pondsocket:v1:default:a:b:c"), ["a b:c", "a:b c"]);

@@ -1,7 +1,7 @@
 //! Every node shows the users of every other one that lives.
 
 use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent};
-use pondsocket_proto::cluster::{Bus, Input};
+use pondsocket_proto::cluster::{Bus, Input, Topic};
 
 use crate::world::{World, assigns, key, room};
 
@@ -226,7 +226,7 @@ fn a_gap_is_healed_from_both_sides() {
 }
 
 /// The number of channels whose states a message has.
-fn states((_, message): &(String, Envelope)) -> Option<usize> {
+fn states((_, message): &(Topic, Envelope)) -> Option<usize> {
     match &message.body {
         Body::State(states) => Some(states.len()),
         _ => None,
@@ -289,7 +289,7 @@ fn many_users_are_told_in_parts_and_seen_when_the_last_is_there() {
     world.join(0, &room(), "ada");
     world.pass(100);
     let parts: Vec<_> =
-        world.said.iter().filter(|(_, message)| states(&(String::new(), message.clone())).is_some()).collect();
+        world.said.iter().filter(|(_, message)| states(&(Topic::from(""), message.clone())).is_some()).collect();
     assert!(parts.len() >= 20, "{}", parts.len());
     assert!(parts.iter().all(|(_, message)| bytes(message) <= 257 << 10), "none is larger than it may be");
     assert_eq!(world.shown(0, &room()), "", "a list without its first part is none");

@@ -1,7 +1,7 @@
 //! Requests of one node that concern users of another, and the answers.
 
 use pondsocket_proto::cluster::message::{Body, Envelope};
-use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
+use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest, Topic};
 
 use crate::world::{World, assigns, json, key, listed, object, room, user};
 
@@ -167,7 +167,7 @@ fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
         Body::UserGetRequest { request, .. } => Some(request.clone()),
         _ => None,
     };
-    let on_topic = |(topic, message): &(String, Envelope)| {
+    let on_topic = |(topic, message): &(Topic, Envelope)| {
         question(message).filter(|_| *topic == crate::world::topics().channel(&room()))
     };
     let request = world.said.iter().find_map(on_topic).expect("asked on the channel's topic");
@@ -191,7 +191,7 @@ fn a_wish_is_only_said_to_all_if_a_node_of_another_language_has_the_user() {
     world.foreign("js", joined("zoe"));
     let presence =
         |name: &str| ClusterRequest::Presence { channel: room(), user: user(name), presence: object(r#"{"k":1}"#) };
-    let is_wish = |(topic, message): &(String, Envelope)| {
+    let is_wish = |(topic, message): &(Topic, Envelope)| {
         let ext = message.ext.as_ref().is_some_and(|ext| ext.change.is_none());
         let is_change = matches!(message.body, Body::PresenceUpdate { .. } | Body::AssignsUpdate { .. });
         (ext && is_change).then(|| *topic == crate::world::topics().channel(&room()))
@@ -219,7 +219,7 @@ fn a_command_that_comes_twice_is_carried_out_once_and_answered_twice() {
     answer(&mut world, 0, evict(&room(), "bob"));
     world.join(1, &room(), "bob");
     world.pass(60);
-    let is_eviction = |(_, message): &&(String, Envelope)| matches!(message.body, Body::EvictUser { .. });
+    let is_eviction = |(_, message): &&(Topic, Envelope)| matches!(message.body, Body::EvictUser { .. });
     let (topic, mut again) = world.said.iter().rev().find(is_eviction).cloned().expect("said");
     again.id = "again".into();
     world.lose = |_| false;

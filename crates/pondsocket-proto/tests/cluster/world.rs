@@ -6,7 +6,7 @@ use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{Body, Envelope, UserState};
 use pondsocket_proto::cluster::{
     Answer, Bus, ChannelKey, ClusterRequest, Command, Core, Input, Lease, MemberChange, NodeId, NodeOutput, Output,
-    RemoteChange, RemoteMember, Settings, Topics, Verdict,
+    RemoteChange, RemoteMember, Settings, Topic, Topics, Verdict,
 };
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::{Json, Object};
@@ -46,7 +46,7 @@ pub(crate) struct Node {
     pub(crate) core: Core,
     pub(crate) id: NodeId,
     pub(crate) linked: bool,
-    wanted: BTreeSet<String>,
+    wanted: BTreeSet<Topic>,
     pub(crate) users: BTreeMap<ChannelKey, BTreeMap<UserId, Member>>,
     pub(crate) shown: BTreeMap<(ChannelKey, u64), BTreeMap<UserId, RemoteMember>>,
     instances: BTreeMap<ChannelKey, u64>,
@@ -64,7 +64,7 @@ pub(crate) struct Member {
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) said: Vec<(String, Envelope)>,
+    pub(crate) said: Vec<(Topic, Envelope)>,
     /// Messages of which this is true are lost, and nobody notices.
     pub(crate) lose: fn(&Envelope) -> bool,
     /// The nodes that have a lease, if there are leases.
@@ -244,10 +244,10 @@ impl World {
         }
     }
 
-    fn hear(&self, topic: &str, message: &Envelope) -> Vec<(usize, Input)> {
+    fn hear(&self, topic: &Topic, message: &Envelope) -> Vec<(usize, Input)> {
         let hears = |node: &Node| node.linked && node.wanted.contains(topic);
         let nodes = self.nodes.iter().enumerate().filter(|(_, node)| hears(node));
-        nodes.map(|(n, _)| (n, Input::Received { topic: topic.into(), message: Box::new(message.clone()) })).collect()
+        nodes.map(|(n, _)| (n, Input::Received { topic: topic.clone(), message: Box::new(message.clone()) })).collect()
     }
 
     /// Executes a command, as a server does.

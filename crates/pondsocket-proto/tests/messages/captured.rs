@@ -1,8 +1,8 @@
 //! Messages captured word for word from nodes of other languages. None of these nodes knows `ext`.
 
 use pondsocket_proto::channel::Assigns;
-use pondsocket_proto::cluster::Topics;
 use pondsocket_proto::cluster::message::{Body, Envelope, Target, UserMessage, UserState, strict};
+use pondsocket_proto::cluster::{Topic, Topics};
 use pondsocket_proto::wire::{Json, Object};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -79,8 +79,8 @@ fn every_message_fits_its_topic_and_we_would_say_the_same() {
     for Captured { from, topic, message } in captured() {
         let envelope = decode(message.get());
         assert_eq!(envelope.ext, None, "{from}");
-        assert!(topics.fits(&topic, &envelope, "web-1~z"), "{from}: {topic}");
-        assert_eq!(topic, envelope.channel.as_ref().map_or(topics.heartbeat(), |key| topics.channel(key)));
+        assert!(topics.fits(&topic.as_str().into(), &envelope, "web-1~z"), "{from}: {topic}");
+        assert_eq!(Topic::from(topic), envelope.channel.as_ref().map_or(topics.heartbeat(), |key| topics.channel(key)));
         let mut out = Vec::new();
         envelope.encode(&mut out);
         let again = std::str::from_utf8(&out).expect("UTF-8");

@@ -52,7 +52,7 @@ impl ForeignSender {
 pub(crate) fn heartbeat(topics: &Topics, sender: &mut ForeignSender, now: u64) -> ForeignOutput {
     let body = Body::NodeHeartbeat { node: sender.source.clone() };
     let message = sender.envelope(None, now, body);
-    ForeignOutput::Publish(topics.heartbeat().into(), message)
+    ForeignOutput::Publish(topics.heartbeat().as_str().into(), message)
 }
 
 /// A user in a list. Some servers say `{}` of one that shows nothing.

@@ -58,7 +58,7 @@ impl Go {
         now: u64,
     ) -> Vec<ForeignOutput> {
         let mut outputs = Vec::new();
-        let topic: std::rc::Rc<str> = self.topics.channel(channel).into();
+        let topic: std::rc::Rc<str> = self.topics.channel(channel).as_str().into();
         if let (ForeignAction::Join(..), false) = (&action, self.rooms.contains_key(channel)) {
             self.rooms_ever += 1;
             let mut sender = ForeignSender::new(&format!("go-{}", self.rooms_ever));
@@ -188,7 +188,7 @@ impl Go {
         }
         let topic = self.topics.channel(channel);
         answer
-            .map(|body| ForeignOutput::Publish(topic.into(), room.sender.envelope(Some(channel), now, body)))
+            .map(|body| ForeignOutput::Publish(topic.as_str().into(), room.sender.envelope(Some(channel), now, body)))
             .into_iter()
             .collect()
     }

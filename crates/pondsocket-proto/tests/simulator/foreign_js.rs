@@ -41,7 +41,10 @@ impl Js {
     }
 
     fn say(&mut self, channel: &ChannelKey, now: u64, body: Body) -> ForeignOutput {
-        ForeignOutput::Publish(self.topics.channel(channel).into(), self.sender.envelope(Some(channel), now, body))
+        ForeignOutput::Publish(
+            self.topics.channel(channel).as_str().into(),
+            self.sender.envelope(Some(channel), now, body),
+        )
     }
 
     pub(crate) fn timer(&mut self, now: u64) -> Vec<ForeignOutput> {
@@ -70,7 +73,7 @@ impl Js {
         if let (ForeignAction::Join(..), false) = (&action, self.rooms.contains_key(channel)) {
             self.rooms.insert(channel.clone(), ServerChannel::default());
             outputs.push(ForeignOutput::UpdateSubscriptions {
-                add: vec![self.topics.channel(channel).into()],
+                add: vec![self.topics.channel(channel).as_str().into()],
                 remove: vec![],
             });
         }
@@ -125,12 +128,15 @@ impl Js {
     fn close_if_empty(&mut self, channel: &ChannelKey) -> Option<ForeignOutput> {
         self.rooms.get(channel).filter(|room| room.here.is_empty() && room.elsewhere.is_empty())?;
         self.rooms.remove(channel);
-        Some(ForeignOutput::UpdateSubscriptions { add: vec![], remove: vec![self.topics.channel(channel).into()] })
+        Some(ForeignOutput::UpdateSubscriptions {
+            add: vec![],
+            remove: vec![self.topics.channel(channel).as_str().into()],
+        })
     }
 
     pub(crate) fn subscribed(&mut self, topics: &[Rc<str>], now: u64) -> Vec<ForeignOutput> {
         let is_new = |(key, room): &(&ChannelKey, &ServerChannel)| {
-            room.elsewhere.is_empty() && topics.iter().any(|topic| **topic == *self.topics.channel(key))
+            room.elsewhere.is_empty() && topics.iter().any(|topic| **topic == *self.topics.channel(key).as_str())
         };
         let channels: Vec<_> = self.rooms.iter().filter(is_new).map(|(key, _)| key.clone()).collect();
         let request = || Body::StateRequest { from_node: "another id".into() };

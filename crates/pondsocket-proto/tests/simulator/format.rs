@@ -1,7 +1,7 @@
 //! Inputs, outputs and messages in a line each.
 
 use pondsocket_proto::cluster::message::{Body, Envelope};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Input, MemberChange, NodeOutput, Output};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Input, MemberChange, NodeOutput, Output, Topic};
 
 fn short(topic: &str) -> &str {
     topic.strip_prefix("pondsocket:v1:sim:").unwrap_or(topic)
@@ -13,12 +13,12 @@ fn at(channel: &ChannelKey) -> &str {
 
 pub(crate) fn input(input: &Input) -> String {
     match input {
-        Input::Received { topic, message } => format!("{}: {}", short(topic), envelope(message)),
+        Input::Received { topic, message } => format!("{}: {}", short(topic.as_str()), envelope(message)),
         Input::Local { channel, change } => format!("{} {}", at(channel), local(change)),
         Input::Opened { channel, instance } => format!("{} opened, {instance}", at(channel)),
         Input::Closed { channel, instance } => format!("{} closed, {instance}", at(channel)),
         Input::Bus(Bus::Subscribed(topics)) => {
-            format!("subscribed {}", topics.iter().map(|topic| short(topic)).collect::<Vec<_>>().join(" "))
+            format!("subscribed {}", topics.iter().map(|topic| short(topic.as_str())).collect::<Vec<_>>().join(" "))
         }
         Input::Bus(bus) => format!("{bus:?}"),
         Input::Lease(lease) => {
@@ -42,9 +42,10 @@ fn local(change: &MemberChange) -> String {
 
 pub(crate) fn output(output: &Output) -> String {
     match output {
-        Output::Publish { topic, message } => format!("{}: {}", short(topic), envelope(message)),
+        Output::Publish { topic, message } => format!("{}: {}", short(topic.as_str()), envelope(message)),
         Output::UpdateSubscriptions { add, remove } => {
-            let list = |topics: &[String]| topics.iter().map(|topic| short(topic)).collect::<Vec<_>>().join(" ");
+            let list =
+                |topics: &[Topic]| topics.iter().map(|topic| short(topic.as_str())).collect::<Vec<_>>().join(" ");
             format!("wanted_topics +[{}] -[{}]", list(add), list(remove))
         }
         Output::Node(NodeOutput::RemoteMembers { channel, instance, changes }) => {

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, Target, UserMessage};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Command, Input, Lease, NodeId, NodeOutput, Output, Topics, Verdict};
+use pondsocket_proto::cluster::{
+    Bus, ChannelKey, Command, Input, Lease, NodeId, NodeOutput, Output, Topic, Topics, Verdict,
+};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 use testkit::Rng;
@@ -184,7 +186,7 @@ impl World {
 
     fn start_foreign(&mut self, peer: Peer) {
         self.redis.connect(peer, self.now, &mut self.rng);
-        let heartbeat = self.intern(&self.topics.heartbeat());
+        let heartbeat = self.intern(self.topics.heartbeat().as_str());
         self.redis.update_subscriptions(peer, self.now, &[heartbeat], &[], &mut self.rng);
         self.after(1, Event::ForeignTimer(peer));
     }
@@ -335,12 +337,12 @@ impl World {
             (Participant::Ours(_), what) => {
                 let input = match what {
                     Delivered::Message { topic, message } => {
-                        Input::Received { topic: topic.to_string(), message: Box::new((*message).clone()) }
+                        Input::Received { topic: Topic::from(&*topic), message: Box::new((*message).clone()) }
                     }
                     Delivered::Subscribed(topics) => {
-                        Input::Bus(Bus::Subscribed(topics.iter().map(|topic| topic.to_string()).collect()))
+                        Input::Bus(Bus::Subscribed(topics.iter().map(|topic| Topic::from(&**topic)).collect()))
                     }
-                    Delivered::Gap(topic) => Input::Bus(Bus::Gap(vec![topic.to_string()])),
+                    Delivered::Gap(topic) => Input::Bus(Bus::Gap(vec![Topic::from(&*topic)])),
                 };
                 self.feed(to, input);
             }
@@ -383,14 +385,14 @@ impl World {
         self.checker.wanted(peer, &output, self.now);
         match output {
             Output::Publish { topic, message } => {
-                let topic = self.intern(&topic);
+                let topic = self.intern(topic.as_str());
                 let message = self.by_wire(*message);
                 self.redis.publish(peer, self.now, topic, Rc::new(message), &mut self.rng);
                 self.collect();
             }
             Output::UpdateSubscriptions { add, remove } => {
-                let add: Vec<_> = add.iter().map(|topic| self.intern(topic)).collect();
-                let remove: Vec<_> = remove.iter().map(|topic| self.intern(topic)).collect();
+                let add: Vec<_> = add.iter().map(|topic| self.intern(topic.as_str())).collect();
+                let remove: Vec<_> = remove.iter().map(|topic| self.intern(topic.as_str())).collect();
                 self.redis.update_subscriptions(peer, self.now, &add, &remove, &mut self.rng);
                 self.collect();
             }
@@ -585,7 +587,7 @@ impl World {
         let ext = Ext { node: node.id.clone(), change: None, joined: None, request: None, have: vec![], own: None };
         let source = node.id.source().into();
         let message = Envelope { id, source, channel: Some(channel.clone()), timestamp, body, ext: Some(ext) };
-        let topic = self.intern(&self.topics.channel(channel));
+        let topic = self.intern(self.topics.channel(channel).as_str());
         self.note(|| format!("{peer} broadcasts {number}"));
         self.redis.publish(peer, self.now, topic, Rc::new(message), &mut self.rng);
         self.collect();

@@ -8,7 +8,7 @@ use super::lease::Leases;
 use super::sink::BusSink;
 use super::stats::BusStats;
 use super::stop::Stop;
-use super::topic::Topic;
+use pondsocket_proto::cluster::Topic;
 
 /// A boxed future, so that [`Bus`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

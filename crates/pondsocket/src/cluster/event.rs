@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::error::BusError;
-use super::topic::Topic;
+use pondsocket_proto::cluster::Topic;
 
 /// The number of a session: the time from `Up` to `Down`. A bus never uses a number twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]

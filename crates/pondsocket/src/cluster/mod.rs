@@ -107,16 +107,15 @@ mod shared;
 mod sink;
 mod stats;
 mod stop;
-mod topic;
 
 pub use bus::{BoxFuture, Bus, Caps, Outcome, Publish};
 pub use error::{BusError, BusErrorKind};
 pub use event::{BusEvent, GapCause, Lost, Session};
 pub use lease::Leases;
+pub use pondsocket_proto::cluster::Topic;
 #[doc(no_inline)]
 pub use pondsocket_proto::cluster::{Excess, Lease, NodeId};
 pub use shared::SharedBus;
 pub use sink::{BusEvents, BusSink, SinkLimits, SinkStats};
 pub use stats::BusStats;
 pub use stop::{Stop, Stopper};
-pub use topic::Topic;

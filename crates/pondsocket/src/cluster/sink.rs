@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::event::{BusEvent, GapCause, Lost};
-use super::topic::Topic;
+use pondsocket_proto::cluster::Topic;
 
 /// The most topics of one gap. A gap with more of them is one of all topics.
 const MAX_LOST_TOPICS: usize = 4096;

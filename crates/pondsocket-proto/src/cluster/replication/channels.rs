@@ -11,7 +11,7 @@ use super::users::{self, Users};
 use crate::cluster::context::Context;
 use crate::cluster::message::{ChannelState, Ext};
 use crate::cluster::timers::{DigestRound, Timer};
-use crate::cluster::{ChannelKey, NodeId, NodeOutput, Output, Settings, Topics};
+use crate::cluster::{ChannelKey, NodeId, NodeOutput, Output, Settings, Topic, Topics};
 use crate::id::UserId;
 use crate::model::MemberChange;
 
@@ -76,7 +76,7 @@ impl Channels {
     }
 
     /// The channels whose topics are among these. Names that contain colons may make a topic that of several.
-    pub(in crate::cluster) fn of_topics(&self, named: &Topics, topics: &[String]) -> Vec<ChannelKey> {
+    pub(in crate::cluster) fn of_topics(&self, named: &Topics, topics: &[Topic]) -> Vec<ChannelKey> {
         let keys = topics.iter().flat_map(|topic| named.readings(topic));
         keys.filter(|key| self.channels.contains_key(key)).collect()
     }

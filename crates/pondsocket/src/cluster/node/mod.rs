@@ -306,10 +306,7 @@ impl Node {
         for output in outputs {
             match output {
                 Output::Publish { topic, message } => queued |= self.enqueue(topic, *message, PublishKind::State, now),
-                Output::UpdateSubscriptions { add, remove } => {
-                    let topics = |names: Vec<String>| names.into_iter().map(Topic::from).collect::<Vec<_>>();
-                    self.bus.update_subscriptions(&topics(add), &topics(remove));
-                }
+                Output::UpdateSubscriptions { add, remove } => self.bus.update_subscriptions(&add, &remove),
                 Output::Node(output) => others.push(output),
             }
         }
@@ -339,7 +336,7 @@ impl Node {
     }
 
     /// Queues a message. Until this life has its number, the message is kept beside its text to be signed anew.
-    fn enqueue(&self, topic: String, mut message: Envelope, kind: PublishKind, now: u64) -> bool {
+    fn enqueue(&self, topic: Topic, mut message: Envelope, kind: PublishKind, now: u64) -> bool {
         // Encoded before the lock, which all publishers share.
         let mut publish = Publish::new(topic, encode(&message));
         let mut queue = self.queue.lock();

@@ -125,7 +125,6 @@ impl Node {
 
     /// Translates an event of the bus into an input for the core.
     fn read(&self, event: BusEvent) -> Option<Input> {
-        let names = |topics: Vec<Topic>| topics.iter().map(|topic| topic.as_str().to_owned()).collect();
         Some(match event {
             BusEvent::Up { .. } => {
                 self.set_up(true);
@@ -138,19 +137,19 @@ impl Node {
                 }
                 Input::Bus(BusInput::Down)
             }
-            BusEvent::Subscribed { topics, .. } => Input::Bus(BusInput::Subscribed(names(topics))),
+            BusEvent::Subscribed { topics, .. } => Input::Bus(BusInput::Subscribed(topics)),
             BusEvent::Gap { lost, cause } => {
                 tracing::warn!(target: "pondsocket::bus", cause = cause.as_str(), "messages of other nodes may be lost");
                 self.count(ClusterEvent::Gap(cause));
                 Input::Bus(match lost {
-                    Lost::Topics(topics) => BusInput::Gap(names(topics)),
+                    Lost::Topics(topics) => BusInput::Gap(topics),
                     Lost::All => BusInput::GapAll,
                 })
             }
             // The bus delivers this node's own messages on topics to which it is subscribed.
             BusEvent::Message { data, .. } if data.starts_with(&self.identity().beginning) => return None,
             BusEvent::Message { topic, data } => match Envelope::decode(&data) {
-                Ok(message) => Input::Received { topic: topic.as_str().to_owned(), message: Box::new(message) },
+                Ok(message) => Input::Received { topic, message: Box::new(message) },
                 Err(error) => {
                     self.refuse(&topic, &error);
                     return None;
