@@ -14,7 +14,7 @@ pub struct Said {
 }
 
 impl Database {
-    /// Whose token it is.
+    /// Returns the user of a token.
     pub fn user_of(&self, token: &str) -> Option<String> {
         let name = token.strip_prefix("token-of-")?;
         Some(name.to_owned())

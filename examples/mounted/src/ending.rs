@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How long clients may take to go.
+/// The time that clients have to close.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// SIGINT or SIGTERM ends the pond and the host. The first of the two answers completes with the signal: it is for the

@@ -1,4 +1,4 @@
-//! What every program here has in common: a database, a pond that uses it, and an end in good order.
+//! The parts that all programs here share: a database, a pond that uses it, and a graceful shutdown.
 
 mod database;
 mod ending;

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tower_service::Service;
 
-/// How long to wait when the system has no room for another connection.
+/// The pause when the system has no resources for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves any `tower` service with hyper, with upgrades, until it is told to stop; then it finishes what it was asked.

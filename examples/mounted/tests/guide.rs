@@ -1,4 +1,4 @@
-//! What docs/mounting.md shows is taken from the programs.
+//! The snippets of docs/mounting.md are taken from the programs.
 
 use std::fs;
 use std::path::Path;

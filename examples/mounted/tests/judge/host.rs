@@ -43,13 +43,13 @@ impl Host {
         Host { process, address }
     }
 
-    /// What it answers to `GET path`: the status, and the body.
+    /// Its answer to `GET path`: the status and the body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let asked = Request::get(path).header("accept-encoding", "identity").body(String::new()).expect("a request");
         text(testkit::request(self.address, asked).await).await
     }
 
-    /// What it knows of all that was said.
+    /// The messages that its database has.
     pub(crate) async fn messages(&self) -> Value {
         let (status, body) = self.get("/messages").await;
         assert_eq!(status, 200, "{body}");

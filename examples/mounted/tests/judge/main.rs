@@ -13,10 +13,10 @@ use host::Host;
 const ANN: &str = "/ws/socket?token=token-of-ann";
 const BOB: &str = "/ws/socket?token=token-of-bob";
 
-/// How often somebody talks.
+/// The time between two messages of a client.
 const PACE: Duration = Duration::from_millis(20);
 
-/// When a host sees that the client of an event stream has gone.
+/// The moment at which a host notices that the client of an event stream has gone.
 #[derive(Clone, Copy)]
 enum Sees {
     AtOnce,
@@ -98,7 +98,7 @@ async fn drains_at_sigterm(program: &str) {
     assert_eq!(host.ended().await, Some(0));
 }
 
-/// Who is present, in alphabetical order, as a presence message says.
+/// The members in a presence message, in alphabetical order.
 fn names(message: &Value) -> Vec<String> {
     let present = message["payload"]["presence"].as_array().expect("a list of presences");
     let mut names: Vec<_> = present.iter().map(|one| one["name"].as_str().expect("a name").to_owned()).collect();
