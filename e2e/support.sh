@@ -8,8 +8,14 @@ export POND_PAGE_ORIGIN=${POND_PAGE_ORIGIN:-http://localhost:8911}
 
 heading() { printf '\n== %s\n' "$1"; }
 
-# Installs Debian packages, as root.
-install_packages() { { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null; }
+# Installs Debian packages, as root. One lane of `./test` at a time: apt does not wait for another apt.
+install_packages() {
+  mkdir -p "$TARGET"
+  {
+    flock 9
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"
+  } 9>"$TARGET/apt.lock" >/dev/null
+}
 
 need_node() { command -v npm >/dev/null || install_packages nodejs npm; }
 

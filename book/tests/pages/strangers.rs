@@ -35,9 +35,10 @@ fn follow(commands: &str, folder: &Path) {
     program::output(in_target(Command::new("bash").args(["-euc", commands])).current_dir(folder));
 }
 
-/// All strangers build in one place: what they share is built once.
+/// All strangers build in one place: what they share is built once, and without what a debugger needs.
 pub(crate) fn in_target(command: &mut Command) -> &mut Command {
-    command.env("CARGO_TARGET_DIR", target().join("strangers")).env("CARGO_TERM_QUIET", "true")
+    let command = command.env("CARGO_TARGET_DIR", target().join("strangers")).env("CARGO_TERM_QUIET", "true");
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0")
 }
 
 /// The versions that everything else is tried with.
