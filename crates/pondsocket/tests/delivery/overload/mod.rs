@@ -1,0 +1,231 @@
+//! More than can be delivered at once: whoever reads misses nothing and stays, whatever others do; whoever publishes is
+//! slowed down; and whoever does not read holds the others up for a stated time. Through real sockets, with readers as tasks
+//! of their own; where it is about seconds over in-memory streams with the clock paused.
+
+mod answers;
+mod broadcasts;
+mod pacing;
+mod presence;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use pondsocket::{
+    Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, Options, Payload, PondSocket,
+    Result,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use testkit::{Message, Peer, Recorder, connect_in_memory};
+use tokio::io::DuplexStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How long a reader may take for everything, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Served {
+    pond: PondSocket,
+    endpoint: Endpoint,
+    counted: Recorder,
+}
+
+async fn connect(ctx: ConnectionContext) -> Result<Connected> {
+    let name = ctx.query("name").ok_or(Error::unauthorized("who are you?"))?.to_owned();
+    Ok(ctx.accept().user_id(&name))
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(default)]
+    size: Option<usize>,
+}
+
+/// Shows who it is, and so many bytes more, if it says how many.
+async fn join(ctx: JoinContext, Payload(Shown { size }): Payload<Shown>) -> Result<Joined> {
+    let name = ctx.user_id().to_owned();
+    let joined = ctx.accept();
+    Ok(match size {
+        Some(size) => joined.track(&presence(&name, 0, size)),
+        None => joined,
+    })
+}
+
+fn presence(name: &str, number: usize, size: usize) -> Value {
+    json!({ "name": name, "number": number, "filler": "x".repeat(size) })
+}
+
+#[derive(Deserialize)]
+struct Change {
+    number: usize,
+    size: usize,
+}
+
+/// Options for readers that the machine may stop for a while: what is about seconds is shown with the clock paused.
+fn patient() -> Options {
+    Options::default().pacing_wait(60 * SECOND).send_timeout(60 * SECOND).write_wait(60 * SECOND)
+}
+
+fn served(options: Options) -> Served {
+    let counted = Recorder::default();
+    let pond = PondSocket::with_options(options).expect("valid options").metrics(counted.clone());
+    let endpoint = pond.create_endpoint("/", connect);
+    let lobby = endpoint.create_channel("/room/:n", join);
+    lobby.on_event("say", async |ctx: EventContext, Payload(said): Payload<Value>| ctx.broadcast("said", &said));
+    lobby.on_event("echo", async |ctx: EventContext, Payload(value): Payload<Value>| ctx.reply("echo", &value));
+    lobby.on_event("show", async |ctx: EventContext, Payload(change): Payload<Change>| {
+        ctx.update_presence(&presence(ctx.user_id(), change.number, change.size))
+    });
+    Served { pond, endpoint, counted }
+}
+
+impl Served {
+    /// Who was closed, and why; those who closed themselves aside.
+    fn given_up(&self) -> Vec<String> {
+        let mut closed = self.counted.of("connection_closed");
+        closed.retain(|line| !line.ends_with(" client") && !line.ends_with(" lost"));
+        closed
+    }
+}
+
+/// One message of a client in a frame, masked with zeros, and so not changed by it (RFC 6455 section 5.2).
+fn frame(event: &str, id: usize, payload: &Value) -> Vec<u8> {
+    let message = json!({
+        "action": "BROADCAST", "event": event, "channelName": "/room/1", "requestId": format!("r{id}"), "payload": payload,
+    });
+    let text = message.to_string();
+    let mut frame = vec![0x81];
+    match text.len() {
+        length @ ..126 => frame.push(0x80 | length as u8),
+        length => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&u16::try_from(length).expect("a short message").to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
+/// What a member has heard when it has read everything.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The numbers of the changes of each user, in the order in which it heard of them.
+    changes: HashMap<String, Vec<usize>>,
+    /// The last whole list: whose entries, and the number of each.
+    list: HashMap<String, usize>,
+    /// How many entries the longest list had.
+    longest: usize,
+    /// How many messages did not carry the whole list.
+    partial: usize,
+    said: Vec<usize>,
+}
+
+impl Heard {
+    fn note(&mut self, message: &Value) {
+        let payload = &message["payload"];
+        let number = |value: &Value| value["number"].as_u64().expect("a number") as usize;
+        let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
+        if message["action"] == "PRESENCE" {
+            let changed = &payload["changed"];
+            if message["event"] != "LEAVE" {
+                self.changes.entry(name(changed)).or_default().push(number(changed));
+            }
+            let list = payload["presence"].as_array().expect("checked");
+            self.longest = self.longest.max(list.len());
+            if payload["partial"] == true {
+                self.partial += 1;
+                let shown: &[Value] = if message["event"] == "LEAVE" { &[] } else { std::slice::from_ref(changed) };
+                assert_eq!(list, shown, "nothing but the change");
+            } else {
+                self.list = list.iter().map(|entry| (name(entry), number(entry))).collect();
+            }
+        } else if message["event"] == "said" {
+            self.said.push(number(payload));
+        }
+    }
+}
+
+/// Reads until it is told to stop, or fails.
+fn reader(mut peer: Peer) -> JoinHandle<(Heard, Peer)> {
+    tokio::spawn(async move {
+        let mut heard = Heard::default();
+        let reading = async {
+            loop {
+                match peer.message().await {
+                    Ok(message) if message["event"] == "stop" => return,
+                    Ok(message) => heard.note(&message),
+                    Err(closed) => panic!("{} was thrown out: {closed:?}", peer.id),
+                }
+            }
+        };
+        timeout(PATIENCE, reading).await.expect("everything comes in time");
+        (heard, peer)
+    })
+}
+
+async fn member(address: SocketAddr, name: &str, shown: Option<usize>) -> Peer {
+    let mut peer = Peer::connect(address, &format!("/?name={name}")).await;
+    peer.join("/room/1", json!({ "size": shown })).await;
+    peer
+}
+
+/// Tells everybody that nothing more comes, as soon as there is room for it.
+async fn stop(endpoint: &Endpoint) {
+    let channel = endpoint.channel("/room/1").expect("ours");
+    while channel.broadcast("stop", &json!({})).is_err() {
+        channel.ready().await;
+    }
+}
+
+fn said(number: usize, filler: &str) -> Value {
+    json!({ "number": number, "filler": filler })
+}
+
+/// The next text; `None` at the end.
+async fn text(socket: &mut WebSocketStream<DuplexStream>) -> Option<String> {
+    loop {
+        match timeout(PATIENCE, socket.next()).await.expect("something in time") {
+            Some(Ok(Message::Text(text))) => return Some(text.to_string()),
+            Some(Ok(Message::Ping(_))) => {}
+            _ => return None,
+        }
+    }
+}
+
+/// A member over a stream in memory.
+struct Local {
+    socket: WebSocketStream<DuplexStream>,
+}
+
+impl Local {
+    /// Joins `/room/1`; the stream holds `capacity` bytes each way.
+    async fn join(pond: &PondSocket, name: &str, capacity: usize, shown: Option<usize>) -> Local {
+        let socket = connect_in_memory(pond, &format!("/?name={name}"), capacity).await;
+        let mut local = Local { socket };
+        let message = json!({
+            "action": "JOIN_CHANNEL", "event": "JOIN_CHANNEL", "channelName": "/room/1", "requestId": "join",
+            "payload": { "size": shown },
+        });
+        local.socket.send(Message::text(message.to_string())).await.expect("open");
+        while local.next().await.expect("let in")["event"] != "ACKNOWLEDGE" {}
+        local
+    }
+
+    /// The next message, or the code of the close frame; `None` if there is neither.
+    async fn next(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+}

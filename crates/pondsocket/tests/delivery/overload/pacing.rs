@@ -1,0 +1,174 @@
+//! The bounded waits for members that do not read, with the clock paused.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use pondsocket::{Options, SlowClient};
+use serde_json::json;
+use testkit::eventually;
+use tokio::time::{Instant, sleep};
+
+use super::{Local, SECOND, Served, said, served};
+
+/// Broadcasts large messages as fast as the channel takes them. Answers how long it takes until a member that reads
+/// everything has read the last one.
+async fn flood(served: &Served, healthy: &mut Local, numbers: std::ops::Range<usize>, size: usize) -> Duration {
+    let channel = served.endpoint.channel("/room/1").expect("ours");
+    let begun = Instant::now();
+    let publish = async {
+        for number in numbers.clone() {
+            channel.ready().await;
+            channel.broadcast("said", &json!({ "number": number, "filler": "x".repeat(size) })).expect("room");
+        }
+    };
+    let read = async {
+        for number in numbers.clone() {
+            let message = healthy.next().await.expect("it reads");
+            assert_eq!(message["payload"]["number"], json!(number));
+        }
+    };
+    tokio::join!(publish, read);
+    begun.elapsed()
+}
+
+/// How large a message of these tests is, where nothing else is said.
+const LARGE: usize = 64 * 1024;
+
+/// What the clock of a test and the timer's grain add.
+const SLACK: Duration = Duration::from_millis(50);
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_stops_reading_holds_the_others_up_for_pacing_wait_and_is_the_only_one_closed() {
+    for wait in [2 * SECOND, SECOND / 2] {
+        let served = served(Options::default().pacing_wait(wait));
+        let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
+        let mut stalled = Local::join(&served.pond, "stalled", 64 * 1024, None).await;
+        let took = flood(&served, &mut healthy, 0..200, LARGE).await;
+        assert!(took >= wait && took <= wait + SLACK, "{took:?} in place of {wait:?}");
+        eventually("it is closed", || served.endpoint.connections().len() == 1).await;
+        let mut got = 0;
+        let code = loop {
+            match stalled.next().await {
+                Ok(message) => {
+                    assert_eq!(message["payload"]["number"], json!(got), "what it gets is without holes");
+                    got += 1;
+                }
+                Err(code) => break code,
+            }
+        };
+        assert_eq!((code, stalled.next().await.err()), (Some(1013), Some(None)));
+        eventually("it has gone", || served.given_up().len() == 1).await;
+        assert!(served.given_up()[0].ends_with("1013 too_slow"), "{:?}", served.given_up());
+        assert!(served.counted.of("limit_reached").contains(&"/ pacing".to_owned()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_pacing_wait_nobody_is_waited_for() {
+    let served = served(Options::default().pacing_wait(Duration::ZERO));
+    let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
+    let _stalled = Local::join(&served.pond, "stalled", 64 * 1024, None).await;
+    let mut took = Duration::ZERO;
+    for number in 0..150 {
+        // It has read all there was.
+        took += flood(&served, &mut healthy, number..number + 1, LARGE).await;
+    }
+    assert!(took <= SLACK, "{took:?}");
+    assert_eq!(served.endpoint.connections().len(), 1, "four times as much waited as may");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_had_taken_nothing_for_long_costs_the_others_nothing() {
+    let served = served(Options::default());
+    let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
+    let _stalled = Local::join(&served.pond, "stalled", 1024, None).await;
+    flood(&served, &mut healthy, 0..8, LARGE).await;
+    sleep(3 * SECOND).await;
+    let took = flood(&served, &mut healthy, 8..200, LARGE).await;
+    assert!(took <= SLACK, "{took:?}");
+    eventually("it is closed", || served.endpoint.connections().len() == 1).await;
+}
+
+/// Each of them reads until the one before has been given up, and then stops.
+#[tokio::test(start_paused = true)]
+async fn however_many_members_stop_one_after_the_other_the_others_are_held_up_for_no_more_than_the_budget() {
+    const MEMBERS: usize = 12;
+    for budget in [4 * SECOND, SECOND] {
+        let served = served(Options::default().pacing_budget(budget).outbox_bytes(64 * 1024));
+        let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
+        let mut members = Vec::new();
+        for number in 0..MEMBERS {
+            members.push(Local::join(&served.pond, &format!("m{number}"), 64 * 1024, None).await);
+        }
+        let mut held_up = Duration::ZERO;
+        let begun = Instant::now();
+        let mut first = 0;
+        while let Some(stalled) = members.pop() {
+            let readers: Vec<_> = members
+                .drain(..)
+                .map(|mut member| {
+                    tokio::spawn(async move {
+                        for number in first..first + 150 {
+                            assert_eq!(member.next().await.expect("it reads")["payload"]["number"], json!(number));
+                        }
+                        member
+                    })
+                })
+                .collect();
+            held_up += flood(&served, &mut healthy, first..first + 150, 4096).await;
+            first += 150;
+            for reader in readers {
+                members.push(reader.await.expect("no panic"));
+            }
+            drop(stalled);
+        }
+        let bound = budget + begun.elapsed() / 10 + MEMBERS as u32 * (budget / 40 + SLACK);
+        assert!(held_up >= budget.min(2 * SECOND) && held_up <= bound, "{held_up:?}, and no more than {bound:?}");
+    }
+}
+
+/// What it takes is enough to be waited for, or it is not.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_takes_pacing_rate_is_waited_for_and_one_that_takes_less_is_not() {
+    for (rate, is_waited_for) in [(200 * 1024, true), (400 * 1024, false)] {
+        let served = served(Options::default().pacing_rate(rate));
+        let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
+        let mut slow = Local::join(&served.pond, "slow", 16 * 1024, None).await;
+        // Each message has 64 KiB: some 256 KiB in a second.
+        let reading = tokio::spawn(async move {
+            for number in 0..100 {
+                match slow.next().await {
+                    Ok(message) => assert_eq!(message["payload"]["number"], json!(number)),
+                    Err(code) => return code,
+                }
+                sleep(SECOND / 4).await;
+            }
+            None
+        });
+        flood(&served, &mut healthy, 0..100, LARGE).await;
+        let closed = reading.await.expect("no panic");
+        assert_eq!(closed, if is_waited_for { None } else { Some(1013) }, "{rate}");
+        assert_eq!(served.counted.of("limit_reached").contains(&"/ pacing".to_owned()), !is_waited_for);
+    }
+}
+
+/// Whoever says that it can miss something is never waited for.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_member_that_may_miss_something() {
+    for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
+        let served = served(Options::default().slow_client(policy));
+        let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
+        let _stalled = Local::join(&served.pond, "stalled", 1024, None).await;
+        let reading = tokio::spawn(async move { while healthy.next().await.is_ok() {} });
+        let channel = served.endpoint.channel("/room/1").expect("ours");
+        let begun = Instant::now();
+        for number in 0..200 {
+            channel.ready().await;
+            channel.broadcast("said", &said(number, &"x".repeat(64 * 1024))).expect("room");
+        }
+        channel.ready().await;
+        assert!(begun.elapsed() <= SLACK, "{policy:?}: {:?}", begun.elapsed());
+        assert!(served.counted.of("message_dropped").iter().any(|line| line.starts_with("/ stalled ")));
+        reading.abort();
+    }
+}

@@ -1,0 +1,171 @@
+//! Presence of large channels, and of many changes at once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use pondsocket::{Options, Result};
+use serde_json::{Value, json};
+use testkit::{Peer, eventually, serve};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{Heard, Local, PATIENCE, frame, member, patient, presence, reader, served, stop};
+
+/// One member shows something else so many times in one write; the others, and itself, only read.
+async fn changes_at_once(members: usize, size: usize, changes: usize) {
+    let served = served(patient());
+    let (_server, address) = serve(&served.pond).await;
+    let mut readers = Vec::new();
+    for number in 1..members {
+        readers.push(reader(member(address, &format!("m{number}"), Some(size)).await));
+    }
+    let mut sender = member(address, "m0", Some(size)).await;
+    let all: Vec<u8> =
+        (1..=changes).flat_map(|number| frame("show", number, &json!({ "number": number, "size": size }))).collect();
+    sender.bytes(&all).await;
+    readers.push(reader(sender));
+    // The last change has been made: what is sent now comes behind it.
+    let channel = served.endpoint.channel("/room/1").expect("ours");
+    let is_made = || channel.presence::<Value>().expect("JSON")["m0"]["number"] == json!(changes);
+    timeout(PATIENCE, async {
+        while !is_made() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("all changes are made");
+    stop(&served.endpoint).await;
+    let truth: HashMap<_, _> =
+        (0..members).map(|number| (format!("m{number}"), if number == 0 { changes } else { 0 })).collect();
+    for reader in readers {
+        let (heard, peer) = reader.await.expect("it was not thrown out");
+        let (heard_of, is_itself) = (&heard.changes["m0"], peer.id == "m0");
+        assert!(
+            heard_of.iter().copied().eq(0..=changes),
+            "each change, in order: {} of them, {is_itself}",
+            heard_of.len()
+        );
+        assert_eq!(heard.list, truth, "the list at the end is the true one");
+        assert!(heard.partial > changes / 2, "{} of {changes}", heard.partial);
+    }
+    assert_eq!(served.given_up(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_reads_hears_of_1500_changes_of_presence_in_one_write() {
+    changes_at_once(7, 1024, 1500).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_reads_hears_of_150_changes_of_much_presence_in_one_write() {
+    changes_at_once(7, 12 * 1024, 150).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_who_comes_at_once_and_comes_back_sees_everybody() {
+    const CROWD: usize = 60;
+    let served = served(patient());
+    let (_server, address) = serve(&served.pond).await;
+    for round in 0..2 {
+        let mut coming = JoinSet::new();
+        for number in 0..CROWD {
+            coming.spawn(async move { member(address, &format!("m{number}"), Some(8 * 1024)).await });
+        }
+        let readers: Vec<_> = coming.join_all().await.into_iter().map(reader).collect();
+        stop(&served.endpoint).await;
+        let mut peers = Vec::new();
+        for reader in readers {
+            let (heard, peer) = reader.await.expect("it was not thrown out");
+            let names: Vec<_> = heard.list.keys().collect();
+            assert_eq!(names.len(), CROWD, "round {round}: {names:?}");
+            peers.push(peer);
+        }
+        // All of them are lost at once, and come back as soon as the server has seen it.
+        peers.into_iter().for_each(Peer::reset);
+        eventually("all have gone", || served.endpoint.connections().is_empty()).await;
+    }
+    assert_eq!(served.given_up(), Vec::<String>::new());
+}
+
+/// The small rooms that there are by far the most of: each change comes with the whole list, as ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_room_is_told_the_whole_list_with_each_change() {
+    let served = served(patient());
+    let (_server, address) = serve(&served.pond).await;
+    let mut ada = member(address, "ada", Some(10)).await;
+    let bob = reader(member(address, "bob", Some(10)).await);
+    let all: Vec<u8> =
+        (1..=50).flat_map(|number| frame("show", number, &json!({ "number": number, "size": 10 }))).collect();
+    ada.bytes(&all).await;
+    let id = ada.event("/room/1", "echo", json!({})).await;
+    while ada.next().await["requestId"] != json!(id) {}
+    stop(&served.endpoint).await;
+    let (heard, _) = bob.await.expect("it was not thrown out");
+    assert_eq!((heard.partial, heard.changes["ada"].last()), (0, Some(&50)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_shows_no_more_than_it_may() -> Result<(), Box<dyn std::error::Error>> {
+    let entry = presence("ada", 0, 1000).to_string().len();
+    let served = served(Options::default().max_channel_presence(2 * entry + 100));
+    let client = served.pond.test_client();
+    let (ada, bob) = (client.connect("/?name=ada").await?, client.connect("/?name=bob").await?);
+    let cyd = client.connect("/?name=cyd").await?;
+    let room = ada.join("/room/1", json!({ "size": 1000 })).await?;
+    let other = bob.join("/room/1", json!({ "size": 900 })).await?;
+    let declined = cyd.join("/room/1", json!({ "size": 1000 })).await.expect_err("too much");
+    assert_eq!(declined.code(), Some(413));
+    let refused = room.request("show", json!({ "number": 1, "size": 2000 })).await.expect_err("too much");
+    assert_eq!(refused.code(), Some(413));
+    let message = refused.rejection().expect("an answer").message().to_owned();
+    assert_eq!(message, "the presence of all members would be over the limit");
+    let channel = served.endpoint.channel("/room/1")?;
+    let _cyd = cyd.join("/room/1", json!({})).await?;
+    let too_much = presence("cyd", 0, 1000);
+    assert_eq!(channel.track("cyd", &too_much).map_err(|error| error.code()), Err(413));
+    assert_eq!(channel.update_presence("cyd", &too_much).await.map_err(|error| error.code()), Err(413));
+    assert_eq!(channel.presence::<Value>()?.len(), 2, "nothing has changed");
+    assert_eq!(channel.presence::<Value>()?["ada"]["number"], 0);
+    assert_eq!(served.counted.of("limit_reached"), vec!["/ channel_presence"; 4]);
+    // What is smaller than before always fits, and whoever leaves makes room.
+    other.send("show", json!({ "number": 1, "size": 10 }));
+    eventually("it fits", || channel.track("cyd", &presence("cyd", 0, 900)).is_ok()).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_too_large_for_some_clients_is_told_change_by_change() {
+    let served = served(patient().max_presence_list(8 * 1024));
+    let (_server, address) = serve(&served.pond).await;
+    let mut readers = Vec::new();
+    for number in 0..12 {
+        readers.push(reader(member(address, &format!("m{number}"), Some(1024)).await));
+    }
+    stop(&served.endpoint).await;
+    for (number, reader) in readers.into_iter().enumerate() {
+        let (heard, _) = reader.await.expect("it was not thrown out");
+        // Each has a little more than a kilobyte.
+        assert_eq!(heard.longest.max(7), 7, "no list of more than 8 KiB");
+        assert_eq!(heard.changes.len(), 12 - number, "each that came from then on: {:?}", heard.changes.keys());
+        assert!(heard.partial > 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_repeated_within_a_delivery_up_to_a_size() {
+    for (repeated, expect_partial) in [(1 << 20, 0), (1, 19)] {
+        let served = served(Options::default().presence_batch(repeated));
+        let mut ada = Local::join(&served.pond, "ada", 1 << 20, Some(100)).await;
+        let channel = served.endpoint.channel("/room/1").expect("ours");
+        // Nothing is delivered while nobody waits: all of it is one delivery.
+        for number in 1..=20 {
+            channel.update_presence("ada", &presence("ada", number, 100)).await.expect("a member");
+        }
+        let mut heard = Heard::default();
+        while heard.changes.get("ada").is_none_or(|changes| changes.last() != Some(&20)) {
+            heard.note(&ada.next().await.expect("it reads"));
+        }
+        assert_eq!((heard.partial, heard.list["ada"]), (expect_partial, 20), "{repeated}");
+    }
+}

@@ -1,0 +1,94 @@
+//! The order of the messages of one connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use pondsocket::{Endpoint, EventContext, JoinContext, Lobby, Payload};
+use serde::Deserialize;
+use serde_json::json;
+use testkit::{Peer, Rng, serve};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use super::{Journal, Said, gate, open_pond, pass, plain};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_one_connection_are_handled_one_at_a_time_in_their_order() {
+    let (pond, endpoint) = open_pond();
+    let journal = Journal::default();
+    let notes = journal.clone();
+    endpoint.create_channel("/room", plain).on_event("work", move |ctx: EventContext, Payload(said): Payload<Said>| {
+        let notes = notes.clone();
+        async move {
+            notes.note(format!("begin {}", said.number));
+            sleep(Duration::from_millis(said.pause)).await;
+            notes.note(format!("end {}", said.number));
+            ctx.reply("work", &json!({}))
+        }
+    });
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    peer.join("/room", json!({})).await;
+    let mut dice = Rng::new(7);
+    let mut ids = Vec::new();
+    for number in 0..100 {
+        let pause = dice.below(4);
+        ids.push(peer.event("/room", "work", json!({ "sender": 0, "number": number, "pause": pause })).await);
+    }
+    for id in ids {
+        assert_eq!(peer.next().await["requestId"], json!(id));
+    }
+    let expected: Vec<_> = (0..100).flat_map(|n| [format!("begin {n}"), format!("end {n}")]).collect();
+    assert_eq!(journal.entries(), expected);
+}
+
+/// A lobby whose joins are decided when the gate opens, by the payload's `let_in`.
+fn undecided(endpoint: &Endpoint, gate: &Arc<Semaphore>) -> Lobby {
+    #[derive(Deserialize)]
+    struct Ask {
+        let_in: bool,
+    }
+    let gate = Arc::clone(gate);
+    endpoint.create_channel("/slow", move |ctx: JoinContext, Payload(ask): Payload<Ask>| {
+        let gate = Arc::clone(&gate);
+        async move {
+            pass(&gate).await;
+            if ask.let_in { Ok(ctx.accept()) } else { Err(pondsocket::Error::forbidden("no")) }
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_message_right_behind_the_join_waits_for_its_verdict() {
+    let (pond, endpoint) = open_pond();
+    let (gate, journal) = (gate(), Journal::default());
+    let notes = journal.clone();
+    undecided(&endpoint, &gate).on_event("hello", move |ctx: EventContext| {
+        notes.note("hello");
+        async move { ctx.reply("hello", &json!({})) }
+    });
+    endpoint.create_channel("/quick", plain).on_event("ask", async |ctx: EventContext| ctx.reply("ask", &json!({})));
+    let (_server, address) = serve(&pond).await;
+    let mut peer = Peer::connect(address, "/").await;
+    peer.join("/quick", json!({})).await;
+
+    for (let_in, answer) in [(true, "ACKNOWLEDGE"), (false, "UNAUTHORIZED")] {
+        let before = journal.len();
+        let join = peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/slow", json!({ "let_in": let_in })).await;
+        let hello = peer.event("/slow", "hello", json!({})).await;
+        // The answer from another channel says that the server has read both.
+        peer.nothing_before_reply("/quick", "ask").await;
+        assert_eq!(journal.len(), before, "the message was handled before the verdict");
+        gate.add_permits(1);
+        let verdict = peer.next().await;
+        assert_eq!((&verdict["event"], &verdict["requestId"]), (&json!(answer), &json!(join)));
+        let reply = peer.next().await;
+        assert_eq!(reply["requestId"], json!(hello));
+        assert_eq!(reply["event"] == "hello", let_in, "{reply}");
+        assert_eq!(journal.len() - before, usize::from(let_in));
+        if let_in {
+            peer.leave("/slow").await;
+        }
+    }
+}

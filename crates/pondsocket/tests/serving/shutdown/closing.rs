@@ -1,0 +1,87 @@
+//! The close that clients are told, and its spread over time.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
+use pondsocket::Shutdown;
+use tokio::time::{Instant, sleep};
+
+use super::{GRAIN, SECOND, assert_about, begin, closed, counts, member, pond};
+
+#[tokio::test(start_paused = true)]
+async fn the_close_code_says_whether_the_server_comes_back() {
+    let how = Shutdown::within(SECOND);
+    for (how, code, reason) in
+        [(how, 1001, "the server is shutting down"), (how.for_restart(), 1012, "the server restarts")]
+    {
+        let (pond, ..) = pond();
+        let (client, _room) = member(&pond).await;
+        assert_eq!(counts(pond.shutdown(how).await), (1, 0, 0));
+        let closed = client.closed().await.expect("it ends");
+        assert_eq!((closed.code, closed.reason.as_str()), (Some(code), reason));
+    }
+}
+
+/// Lets so many clients in, shuts down, and answers after how long each of them was told.
+async fn told_after(clients: usize, how: Shutdown) -> Vec<Duration> {
+    let (pond, ..) = pond();
+    let mut all = Vec::new();
+    for _ in 0..clients {
+        all.push(closed(member(&pond).await.0));
+    }
+    let start = Instant::now();
+    assert_eq!(counts(pond.shutdown(how).await), (clients, 0, 0));
+    let mut told = Vec::new();
+    for client in all {
+        let (code, at) = client.await.expect("no panic");
+        assert_eq!(code, Some(1001));
+        told.push(at - start);
+    }
+    told.sort_unstable();
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_are_told_at_once_unless_it_is_spread() {
+    let told = told_after(20, Shutdown::within(10 * SECOND)).await;
+    assert!(told.iter().all(|at| *at <= GRAIN), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_are_told_one_after_the_other_over_the_whole_spread() {
+    let told = told_after(10, Shutdown::within(60 * SECOND).spread(10 * SECOND)).await;
+    for (at, second) in told.into_iter().zip(0..) {
+        assert_about(at, second * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_clients_are_told_in_even_parts() {
+    let told = told_after(300, Shutdown::within(60 * SECOND).spread(SECOND)).await;
+    for tenth in 0..10 {
+        let (from, to) = (tenth * SECOND / 10, (tenth + 1) * SECOND / 10);
+        let part = told.iter().filter(|at| (from..to).contains(*at)).count();
+        assert!((24..=36).contains(&part), "{part} in tenth {tenth}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_spread_takes_at_most_half_of_the_time() {
+    let told = told_after(4, Shutdown::within(4 * SECOND).spread(60 * SECOND)).await;
+    for (at, half_second) in told.into_iter().zip(0..) {
+        assert_about(at, half_second * SECOND / 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_spread_ends_when_everybody_has_gone() {
+    let (pond, ..) = pond();
+    let members = join_all((0..3).map(|_| member(&pond))).await;
+    let start = Instant::now();
+    let shutdown = begin(&pond, Shutdown::within(60 * SECOND).spread(30 * SECOND));
+    sleep(SECOND).await;
+    members.iter().for_each(|(client, _)| client.close());
+    assert_eq!(counts(shutdown.await.expect("no panic")), (3, 0, 0));
+    assert_about(start.elapsed(), SECOND);
+}
