@@ -18,7 +18,7 @@ use pondsocket::{
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, IsCa, KeyPair};
 use serde_json::json;
-use testkit::{DEADLINE, Peer, eventually, serve_with};
+use testkit::{DEADLINE, HttpClient, Peer, eventually, serve_with, upgrade};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -328,70 +328,38 @@ fn files_that_are_no_use_are_named_with_the_reason() {
 
 // --- The end -------------------------------------------------------------------------------------------------------
 
-/// A client that speaks HTTP by hand, over TLS.
-struct Client(TlsStream<TcpStream>);
-
-impl Client {
-    async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.expect("it reads");
-    }
-
-    /// Reads until `text` has come.
-    async fn until(&mut self, text: &str) {
-        let mut read = Vec::new();
-        while !String::from_utf8_lossy(&read).contains(text) {
-            let more = timeout(DEADLINE, self.0.read_buf(&mut read)).await.expect("in time").expect("open");
-            assert_ne!(more, 0, "no `{text}` in {}", String::from_utf8_lossy(&read));
-        }
-    }
-
-    /// Reads to the end, which rustls takes for an error if `close_notify` has not come before it.
-    async fn ends(mut self, with: &str) {
-        let mut read = Vec::new();
-        let end = timeout(DEADLINE, self.0.read_to_end(&mut read)).await.expect("it ends in time");
-        let read = String::from_utf8_lossy(&read);
-        end.unwrap_or_else(|error| panic!("{error}, after {read}"));
-        assert!(read.contains(with), "no `{with}` in {read}");
-    }
-}
+type TlsClient = HttpClient<TlsStream<TcpStream>>;
 
 /// A server over TLS, and those who come to it by hand.
-struct Site {
+struct TlsSite {
     server: Server,
     address: SocketAddr,
     authority: Authority,
 }
 
-impl Site {
-    async fn open(pond: &PondSocket, options: ServerOptions) -> Site {
+impl TlsSite {
+    async fn open(pond: &PondSocket, options: ServerOptions) -> TlsSite {
         let authority = Authority::new();
         let (server, address) = serve_with(pond, options.tls(authority.tls())).await;
-        Site { server, address, authority }
+        TlsSite { server, address, authority }
     }
 
-    async fn client(&self) -> Client {
-        Client(shake_hands(self.address, self.authority.client(&[])).await.expect("a handshake"))
+    async fn client(&self) -> TlsClient {
+        HttpClient(shake_hands(self.address, self.authority.client(&[])).await.expect("a handshake"))
     }
 
-    async fn asking(&self, request: &str) -> Client {
+    async fn asking(&self, request: &str) -> TlsClient {
         let mut client = self.client().await;
         client.send(request.as_bytes()).await;
         client
     }
 
     /// A WebSocket that has been let in.
-    async fn socket(&self, path: &str) -> Client {
+    async fn socket(&self, path: &str) -> TlsClient {
         let mut client = self.asking(&upgrade(path)).await;
         client.until("101 Switching Protocols").await;
         client
     }
-}
-
-fn upgrade(path: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
 }
 
 /// The status line of the answer to an upgrade that a page of this origin asks for.
@@ -446,7 +414,7 @@ fn ending(options: Options) -> PondSocket {
 #[tokio::test]
 async fn http_ends_properly_however_it_ends() {
     let options = ServerOptions::default().max_header_size(1000).read_timeout(SHORT).idle_timeout(SHORT);
-    let site = Site::open(&ending(Options::default()), options).await;
+    let site = TlsSite::open(&ending(Options::default()), options).await;
     for (request, with) in [
         ("GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "ok"),
         // What is next does not come in time.
@@ -459,18 +427,19 @@ async fn http_ends_properly_however_it_ends() {
         (&upgrade("/closed"), "members only"),
         (&upgrade("/nowhere"), "not found"),
     ] {
-        site.asking(request).await.ends(with).await;
+        let read = site.asking(request).await.rest().await;
+        assert!(read.contains(with), "no `{with}` in {read}");
     }
 }
 
 #[tokio::test]
 async fn a_websocket_ends_properly_whoever_ends_it() {
     let pond = ending(Options::default());
-    let site = Site::open(&pond, ServerOptions::default()).await;
+    let site = TlsSite::open(&pond, ServerOptions::default()).await;
     for what in [&CLOSE[..], &NONSENSE] {
         let mut client = site.socket("/ws").await;
         client.send(what).await;
-        client.ends("").await;
+        client.rest().await;
     }
     let endpoint = pond.endpoints().remove(0);
     let mut client = site.socket("/ws").await;
@@ -478,35 +447,35 @@ async fn a_websocket_ends_properly_whoever_ends_it() {
     endpoint.connections()[0].disconnect();
     client.until("disconnected by the server").await;
     client.send(&CLOSE).await;
-    client.ends("").await;
+    client.rest().await;
 
     for path in ["/dropped", "/left"] {
         let mut client = site.socket(path).await;
         client.send(&CLOSE).await;
-        client.ends("").await;
+        client.rest().await;
     }
     let mut client = site.socket("/raw").await;
     client.send(&CLOSE).await;
-    client.ends("").await;
+    client.rest().await;
 }
 
 #[tokio::test]
 async fn who_is_given_up_hears_a_proper_end() {
     let options = Options::default().write_wait(SHORT).ping_interval(SHORT / 4).pong_wait(SHORT);
     let pond = ending(options);
-    let site = Site::open(&pond, ServerOptions::default()).await;
+    let site = TlsSite::open(&pond, ServerOptions::default()).await;
     // It answers no ping.
-    site.socket("/ws").await.ends("").await;
+    site.socket("/ws").await.rest().await;
     // It sends what breaks the protocol, and does not go.
     let mut client = site.socket("/ws").await;
     client.send(&NONSENSE).await;
-    client.ends("").await;
+    client.rest().await;
 }
 
 #[tokio::test]
 async fn the_end_of_the_server_is_a_proper_one_for_everybody() {
     let pond = ending(Options::default());
-    let mut site = Site::open(&pond, ServerOptions::default()).await;
+    let mut site = TlsSite::open(&pond, ServerOptions::default()).await;
     let idle = site.asking("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let half = site.asking("GET /hea").await;
     let mut stubborn = site.socket("/ws").await;
@@ -524,7 +493,7 @@ async fn the_end_of_the_server_is_a_proper_one_for_everybody() {
     polite.until("the server is shutting down").await;
     polite.send(&CLOSE).await;
     // The clients that do not answer are cut off at the deadline.
-    for (client, with) in [
+    for (mut client, with) in [
         (polite, ""),
         (events, "0\r\n\r\n"),
         (idle, ""),
@@ -532,7 +501,8 @@ async fn the_end_of_the_server_is_a_proper_one_for_everybody() {
         (stubborn, "shutting down"),
         (stubborn_raw, "shutting down"),
     ] {
-        client.ends(with).await;
+        let read = client.rest().await;
+        assert!(read.contains(with), "no `{with}` in {read}");
     }
     timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
 }
@@ -540,12 +510,12 @@ async fn the_end_of_the_server_is_a_proper_one_for_everybody() {
 #[tokio::test]
 async fn a_server_that_is_dropped_says_goodbye() {
     let pond = ending(Options::default());
-    let site = Site::open(&pond, ServerOptions::default()).await;
+    let site = TlsSite::open(&pond, ServerOptions::default()).await;
     let mut idle = site.asking("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
     idle.until("ok").await;
     let mut events = site.asking("GET /ws HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n").await;
     events.until("connectionId").await;
     drop(site.server);
-    idle.ends("").await;
-    events.ends("").await;
+    idle.rest().await;
+    events.rest().await;
 }

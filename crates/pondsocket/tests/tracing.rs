@@ -16,15 +16,13 @@ use pondsocket::{
     LeaveContext, Lobby, Options, Outgoing, OutgoingContext, Payload, PondSocket, Result, Server,
 };
 use serde_json::json;
-use testkit::eventually;
+use testkit::{TestResult, eventually};
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Level, Subscriber, span};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
-
-type TestResult = Result<(), Box<dyn StdError>>;
 
 // --- A subscriber that writes everything down -------------------------------------------------------------------------
 
@@ -483,9 +481,9 @@ async fn a_mistake_of_a_client_is_a_line_with_the_extractor_that_found_it() -> T
     Ok(())
 }
 
-struct Panics;
+struct PanickingObserver;
 
-impl Hooks for Panics {
+impl Hooks for PanickingObserver {
     fn on_connect(&self, connection: &ConnectionInfo<'_>) -> Result<()> {
         assert_ne!(connection.user_id(), "eve", "on purpose");
         Ok(())
@@ -496,7 +494,7 @@ impl Hooks for Panics {
     }
 }
 
-impl Metrics for Panics {
+impl Metrics for PanickingObserver {
     fn connection_opened(&self, _: &ConnectionInfo<'_>) {
         panic!("on purpose");
     }
@@ -504,7 +502,8 @@ impl Metrics for Panics {
 
 #[tokio::test(start_paused = true)]
 async fn what_should_not_fail_is_an_error_with_its_reason() -> TestResult {
-    let (log, (pond, endpoint, lobby)) = (Log::begin(), pond_of(PondSocket::new().metrics(Panics).hooks(Panics)));
+    let (log, (pond, endpoint, lobby)) =
+        (Log::begin(), pond_of(PondSocket::new().metrics(PanickingObserver).hooks(PanickingObserver)));
     pond.create_endpoint("/broken", async |_: ConnectionContext| Err::<Connected, _>(Error::internal("the database")));
     endpoint.create_channel("/broken", async |_: JoinContext| Err::<Joined, _>(Error::internal("the database")));
     lobby.on_event("broken", async |_: EventContext| Err::<(), _>(Error::internal("the database")));

@@ -6,6 +6,8 @@
 #[cfg(feature = "pond")]
 mod events;
 #[cfg(feature = "pond")]
+mod http;
+#[cfg(feature = "pond")]
 mod log;
 #[cfg(feature = "pond")]
 mod order;
@@ -22,6 +24,8 @@ mod wait;
 #[cfg(feature = "pond")]
 pub use events::{EventPeer, request, request_from};
 #[cfg(feature = "pond")]
+pub use http::{HttpClient, upgrade};
+#[cfg(feature = "pond")]
 pub use log::Log;
 #[cfg(feature = "pond")]
 pub use order::OneOrder;
@@ -34,3 +38,6 @@ pub use recorder::Recorder;
 pub use redis::{RedisServer, free_port};
 #[cfg(feature = "wait")]
 pub use wait::{DEADLINE, eventually, soon, within};
+
+/// The answer of a test that passes errors on with `?`.
+pub type TestResult = Result<(), Box<dyn std::error::Error>>;

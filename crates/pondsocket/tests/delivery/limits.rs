@@ -15,11 +15,9 @@ use pondsocket::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use testkit::{Log, Message, Recorder, connect_in_memory, eventually};
+use testkit::{Log, Message, Recorder, TestResult, connect_in_memory, eventually};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
-
-type TestResult = Result<(), Box<dyn StdError>>;
 
 /// A pond whose limits are these, and what it counts. Everybody is let in, under the name it gives.
 struct Limited {

@@ -10,15 +10,13 @@ use pondsocket::{
     RateLimit, Result, State,
 };
 use serde_json::json;
-use testkit::Log;
+use testkit::{Log, TestResult};
 use tokio::time::sleep;
 
-type TestResult = std::result::Result<(), Box<dyn std::error::Error>>;
-
 /// Notes the limits that are reached.
-struct Counted(Log);
+struct LimitLog(Log);
 
-impl Metrics for Counted {
+impl Metrics for LimitLog {
     fn limit_reached(&self, endpoint: &str, limit: Limit) {
         self.0.note(format!("{limit} at {endpoint}"));
     }
@@ -43,7 +41,7 @@ async fn echo(ctx: EventContext, State(log): State<Log>) -> Result<()> {
 /// A pond, and what its handlers and metrics note.
 fn pond() -> (PondSocket, Endpoint, Lobby, Log) {
     let log = Log::default();
-    let pond = PondSocket::new().state(log.clone()).metrics(Counted(log.clone()));
+    let pond = PondSocket::new().state(log.clone()).metrics(LimitLog(log.clone()));
     let endpoint = pond.create_endpoint("/", connect);
     let lobby = endpoint.create_channel("/c/:room", join);
     (pond, endpoint, lobby, log)

@@ -27,7 +27,7 @@ const ROOM: usize = 8;
 /// How many are sent: far more than the buffers hold, and would be too many at any moment.
 const SENT: usize = 48;
 
-struct Served {
+struct SlowClientServer {
     pond: PondSocket,
     endpoint: Endpoint,
     lobby: Lobby,
@@ -39,7 +39,7 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     Ok(ctx.accept().user_id(&name))
 }
 
-fn served(policy: SlowClient) -> Served {
+fn served(policy: SlowClient) -> SlowClientServer {
     let counted = Recorder::default();
     let options = Options::default().send_channel_buffer(ROOM).outbox_bytes(64 << 20).write_buffer_size(16 * 1024);
     let pond = PondSocket::with_options(options).expect("valid options").metrics(counted.clone());
@@ -51,10 +51,10 @@ fn served(policy: SlowClient) -> Served {
         let joined = ctx.accept().reply("welcome", &json!({}));
         Ok::<Joined, Error>(joined.track(&json!({ "mood": 0 })))
     });
-    Served { pond, endpoint, lobby, counted }
+    SlowClientServer { pond, endpoint, lobby, counted }
 }
 
-impl Served {
+impl SlowClientServer {
     /// Broadcasts large messages of this name; each must reach the member that reads before the next is sent.
     async fn fill(&self, event: &str, healthy: &mut Peer, numbers: std::ops::Range<usize>) {
         let channel = self.endpoint.channel("/room/1").expect("ours");
@@ -105,7 +105,7 @@ enum Slow {
 
 impl Slow {
     /// Connects and joins `/room/1`.
-    async fn join(over: Over, served: &Served, address: SocketAddr) -> Slow {
+    async fn join(over: Over, served: &SlowClientServer, address: SocketAddr) -> Slow {
         let mut slow = match over {
             Over::Tcp => Slow::Tcp(Box::new(Peer::connect_narrow(address, "/", 4096).await)),
             Over::Memory => Slow::Memory(connect_in_memory(&served.pond, "/", 4096).await),
@@ -297,7 +297,7 @@ async fn an_event_has_a_policy_of_its_own_whatever_that_of_the_endpoint() {
 }
 
 /// Broadcasts until so many messages wait for the slow one.
-async fn fill_until(served: &Served, healthy: &mut Peer, waiting: usize) {
+async fn fill_until(served: &SlowClientServer, healthy: &mut Peer, waiting: usize) {
     let full = || served.pond.snapshot().endpoints[0].waiting_messages >= waiting;
     for number in 0.. {
         if full() {

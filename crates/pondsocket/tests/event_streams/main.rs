@@ -21,7 +21,7 @@ use testkit::{Log, Recorder, serve_with};
 use tokio::sync::Semaphore;
 
 /// A served pond with one endpoint at `/`, whose clients say who they are, and rooms in which they see each other.
-struct Served {
+struct StreamServer {
     pond: PondSocket,
     endpoint: Endpoint,
     lobby: Lobby,
@@ -34,15 +34,15 @@ struct Served {
     address: SocketAddr,
 }
 
-async fn served() -> Served {
+async fn served() -> StreamServer {
     served_with(Options::default()).await
 }
 
-async fn served_with(options: Options) -> Served {
+async fn served_with(options: Options) -> StreamServer {
     served_by(options, ServerOptions::default()).await
 }
 
-async fn served_by(options: Options, server: ServerOptions) -> Served {
+async fn served_by(options: Options, server: ServerOptions) -> StreamServer {
     let (log, release, counted) = (Log::default(), Arc::new(Semaphore::new(0)), Recorder::default());
     let pond = PondSocket::with_options(options).expect("valid options").metrics(counted.clone());
     let pond = pond.state(log.clone()).state(Arc::clone(&release));
@@ -58,7 +58,7 @@ async fn served_by(options: Options, server: ServerOptions) -> Served {
     });
     lobby.on_leave(async |ctx: LeaveContext, State(log): State<Log>| log.note(format!("{} left", ctx.user().id())));
     let (server, address) = serve_with(&pond, server).await;
-    Served { pond, endpoint, lobby, log, release, counted, server, address }
+    StreamServer { pond, endpoint, lobby, log, release, counted, server, address }
 }
 
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {

@@ -6,11 +6,11 @@ use hyper::{Method, Request, Response};
 use pondsocket::Options;
 use testkit::{EventPeer, eventually, request};
 
-use super::{Served, served, served_with};
+use super::{StreamServer, served, served_with};
 
 const PAGE: &str = "https://example.org";
 
-async fn of_page() -> Served {
+async fn of_page() -> StreamServer {
     served_with(Options::default().cors_allow_origin(PAGE.into()).cors_allow_credentials(true)).await
 }
 
@@ -18,7 +18,7 @@ fn header<'a>(answer: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
     answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-async fn ask(served: &Served, method: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
+async fn ask(served: &StreamServer, method: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
     let mut asked = Request::builder().method(method).uri("/?name=ann");
     for (name, value) in headers {
         asked = asked.header(*name, *value);

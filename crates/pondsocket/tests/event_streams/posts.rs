@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::{Served, served, served_with};
+use super::{StreamServer, served, served_with};
 
-async fn member(served: &Served, name: &str) -> EventPeer {
+async fn member(served: &StreamServer, name: &str) -> EventPeer {
     let mut peer = EventPeer::connect(served.address, &format!("/?name={name}")).await;
     peer.until("hello").await;
     peer.join("/room/1", json!({})).await;

@@ -7,13 +7,13 @@ use serde_json::json;
 use testkit::{EventPeer, Peer, eventually};
 use tokio::time::Instant;
 
-use super::{Served, served_with};
+use super::{StreamServer, served_with};
 
 /// Much for a socket, little for a test.
 const LARGE: usize = 64 * 1024;
 
 /// A stream that nobody reads, and a member who reads everything.
-async fn stalled_and_healthy(served: &Served) -> (EventPeer, Peer) {
+async fn stalled_and_healthy(served: &StreamServer) -> (EventPeer, Peer) {
     let mut stalled = EventPeer::connect_narrow(served.address, "/?name=stalled", 4096).await;
     stalled.until("hello").await;
     stalled.join("/room/1", json!({})).await;
@@ -26,7 +26,7 @@ async fn stalled_and_healthy(served: &Served) -> (EventPeer, Peer) {
 }
 
 /// Broadcasts large messages; each must reach the member that reads before the next is sent.
-async fn fill(served: &Served, healthy: &mut Peer, numbers: std::ops::Range<usize>) {
+async fn fill(served: &StreamServer, healthy: &mut Peer, numbers: std::ops::Range<usize>) {
     let channel = served.endpoint.channel("/room/1").expect("ours");
     for number in numbers {
         channel.broadcast("filler", &json!({ "number": number, "filler": "x".repeat(LARGE) })).expect("room");
@@ -34,7 +34,7 @@ async fn fill(served: &Served, healthy: &mut Peer, numbers: std::ops::Range<usiz
     }
 }
 
-fn closed(served: &Served) -> Vec<String> {
+fn closed(served: &StreamServer) -> Vec<String> {
     served.counted.of("connection_closed")
 }
 
@@ -75,7 +75,7 @@ async fn more_than_its_bounds_for_too_long_is_the_end_of_a_client() {
 async fn the_oldest_broadcasts_make_room_if_that_is_the_policy() {
     let served = served_with(Options::default().outbox_bytes(64 << 20).send_channel_buffer(8)).await;
     let own = EndpointOptions { slow_client: Some(SlowClient::DropOldest), ..Default::default() };
-    let served = Served { endpoint: served.endpoint.clone().options(own), ..served };
+    let served = StreamServer { endpoint: served.endpoint.clone().options(own), ..served };
     let (mut stalled, mut healthy) = stalled_and_healthy(&served).await;
     fill(&served, &mut healthy, 0..200).await;
     let dropped = served.counted.of("message_dropped");

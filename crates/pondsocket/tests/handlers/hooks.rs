@@ -10,11 +10,9 @@ use pondsocket::{
     Lobby, Metrics, Next, PondSocket, Result, State,
 };
 use serde_json::json;
-use testkit::{Log, Message, Peer, serve};
+use testkit::{Log, Message, Peer, TestResult, serve};
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-
-type TestResult = std::result::Result<(), Box<dyn std::error::Error>>;
 
 /// Notes everything. It refuses what is called `refused`, and whoever is called `panic` has chosen a hook that panics.
 struct Watch(Log);
@@ -83,9 +81,9 @@ impl Hooks for Watch {
 }
 
 /// Notes what goes wrong, and which handlers have run.
-struct Counted(Log);
+struct HandlerLog(Log);
 
-impl Metrics for Counted {
+impl Metrics for HandlerLog {
     fn error(&self, component: Component, _: &Error) {
         self.0.note(component.as_str());
     }
@@ -109,7 +107,7 @@ async fn join(ctx: JoinContext, State(log): State<Log>) -> Result<Joined> {
 /// A pond, what its hooks and handlers note, and what its metrics count.
 fn pond() -> (PondSocket, Endpoint, Lobby, Log, Log) {
     let (log, counted) = (Log::default(), Log::default());
-    let pond = PondSocket::new().state(log.clone()).hooks(Watch(log.clone())).metrics(Counted(counted.clone()));
+    let pond = PondSocket::new().state(log.clone()).hooks(Watch(log.clone())).metrics(HandlerLog(counted.clone()));
     let endpoint = pond.create_endpoint("/", connect);
     let lobby = endpoint.create_channel("/c/:room", join);
     let handler = async |ctx: EventContext, State(log): State<Log>| match ctx.event() {

@@ -161,7 +161,7 @@ struct Misspelt {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct LanguageQuery {
     page: u32,
     lang: Vec<String>,
 }
@@ -172,16 +172,22 @@ async fn extractors_take_the_parameters_and_queries_of_both_patterns() {
     let pond = PondSocket::new().state(log.clone());
     let lobby = pond.create_endpoint("/in", connect).create_channel("/chat/:roomId", join);
     let sold = log.clone();
-    lobby.on_event("buy/:itemId", async |ctx: EventContext, Params(both): Params<Both>, Query(q): Query<Page>| {
-        ctx.reply("sold/9", &json!({ "room": both.room_id, "item": both.item_id, "page": q.page, "lang": q.lang }))
-    });
+    lobby.on_event(
+        "buy/:itemId",
+        async |ctx: EventContext, Params(both): Params<Both>, Query(q): Query<LanguageQuery>| {
+            ctx.reply("sold/9", &json!({ "room": both.room_id, "item": both.item_id, "page": q.page, "lang": q.lang }))
+        },
+    );
     lobby.on_event("misspelt", async |_: EventContext, Params(_): Params<Misspelt>| {});
     lobby.on_outgoing("sold/:itemId", move |_: &OutgoingContext, Params(both): Params<Both>| {
         sold.note(format!("{} {}", both.room_id, both.item_id));
         Outgoing::Pass
     });
     lobby.on_leave(
-        async |_: LeaveContext, Params(room): Params<Room>, Query(page): Query<Page>, State(left): State<Log>| {
+        async |_: LeaveContext,
+               Params(room): Params<Room>,
+               Query(page): Query<LanguageQuery>,
+               State(left): State<Log>| {
             left.note(format!("left {} {} {:?}", room.room_id, page.page, page.lang));
         },
     );

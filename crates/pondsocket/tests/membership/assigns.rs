@@ -9,8 +9,9 @@ use pondsocket::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use testkit::TestResult;
 
-type TestResult = std::result::Result<(), Box<dyn std::error::Error>>;
+use crate::Mood;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 struct Account {
@@ -25,11 +26,6 @@ struct Seat {
     row: Option<u8>,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-struct Shown {
-    mood: String,
-}
-
 fn account(name: &str) -> Account {
     Account { name: name.to_owned(), admin: name == "ada" }
 }
@@ -38,8 +34,8 @@ fn seat(name: &str, row: impl Into<Option<u8>>) -> Seat {
     Seat { account: account(name), row: row.into() }
 }
 
-fn shown(mood: &str) -> Shown {
-    Shown { mood: mood.to_owned() }
+fn shown(mood: &str) -> Mood {
+    Mood { mood: mood.to_owned() }
 }
 
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
@@ -60,7 +56,7 @@ async fn join(ctx: JoinContext, Assigns(mine): Assigns<Seat>, Payload(join): Pay
     assert_eq!(ctx.assign::<u8>("missing").map_err(|error| error.code()), Err(404));
     assert_eq!(ctx.assign::<u8>("account").map_err(|error| error.code()), Err(500));
     let seats: HashMap<String, Seat> = ctx.all_assigns()?;
-    let moods: HashMap<String, Shown> = ctx.all_presence()?;
+    let moods: HashMap<String, Mood> = ctx.all_presence()?;
     let there = json!({ "seats": seats, "moods": moods });
     Ok(ctx.accept().assign("row", &join.row).track(&shown(&join.mood)).reply("there", &there))
 }
@@ -69,15 +65,12 @@ fn pond() -> (PondSocket, Endpoint, Lobby) {
     let pond = PondSocket::new();
     let endpoint = pond.create_endpoint("/", connect);
     let lobby = endpoint.create_channel("/c/:room", join);
-    lobby.on_event(
-        "mine",
-        async |ctx: EventContext, Assigns(seat): Assigns<Seat>, Presence(shown): Presence<Shown>| {
-            assert_eq!(seat.account, ctx.assign::<Account>("account")?);
-            assert_eq!((&seat, &shown), (&ctx.user()?.assigns::<Seat>()?, &ctx.user()?.presence::<Shown>()?));
-            assert_eq!((&seat, &shown), (&ctx.assigns::<Seat>()?, &ctx.presence::<Shown>()?));
-            ctx.reply("mine", &json!({ "seat": seat, "shown": shown }))
-        },
-    );
+    lobby.on_event("mine", async |ctx: EventContext, Assigns(seat): Assigns<Seat>, Presence(shown): Presence<Mood>| {
+        assert_eq!(seat.account, ctx.assign::<Account>("account")?);
+        assert_eq!((&seat, &shown), (&ctx.user()?.assigns::<Seat>()?, &ctx.user()?.presence::<Mood>()?));
+        assert_eq!((&seat, &shown), (&ctx.assigns::<Seat>()?, &ctx.presence::<Mood>()?));
+        ctx.reply("mine", &json!({ "seat": seat, "shown": shown }))
+    });
     (pond, endpoint, lobby)
 }
 
@@ -89,7 +82,7 @@ async fn enter(pond: &PondSocket, name: &str, row: u8, mood: &str) -> (Client, R
     (client, room, there)
 }
 
-async fn mine(room: &Room) -> (Seat, Shown) {
+async fn mine(room: &Room) -> (Seat, Mood) {
     let mine: Value = room.request("mine", json!({})).await.expect("a reply");
     let seat = serde_json::from_value(mine["seat"].clone()).expect("a seat");
     (seat, serde_json::from_value(mine["shown"].clone()).expect("a mood"))
@@ -113,7 +106,7 @@ async fn a_handler_sets_them_for_all_connections_of_its_user() -> TestResult {
     lobby.on_event("move", async |ctx: EventContext, Payload((row, mood)): Payload<(u8, String)>| -> Result<()> {
         ctx.set_assign("row", &row)?;
         ctx.update_presence(&shown(&mood))?;
-        assert_eq!((ctx.assign::<u8>("row")?, ctx.presence::<Shown>()?), (row, shown(&mood)), "at once");
+        assert_eq!((ctx.assign::<u8>("row")?, ctx.presence::<Mood>()?), (row, shown(&mood)), "at once");
         ctx.reply("move", &())
     });
     let (_one, mut one, _) = enter(&pond, "ada", 1, "calm").await;
@@ -124,7 +117,7 @@ async fn a_handler_sets_them_for_all_connections_of_its_user() -> TestResult {
     assert_eq!(mine(&one).await, (seat("ada", 9), shown("wild")));
     assert_eq!(mine(&two).await, (seat("ada", 9), shown("wild")));
     assert_eq!(mine(&bob).await, (seat("bob", 2), shown("glad")));
-    let change = one.next_presence_as::<Shown>().await?;
+    let change = one.next_presence_as::<Mood>().await?;
     assert_eq!((change.change, change.user_id.as_str(), change.changed), (Change::Update, "ada", shown("wild")));
     Ok(())
 }
@@ -140,15 +133,15 @@ async fn they_are_set_and_read_from_outside() -> TestResult {
     channel.update_assigns("ada", "account", &account("eve")).await?;
     channel.update_presence("ada", &shown("wild")).await?;
     assert_eq!(mine(&ada).await, (seat("eve", 7), shown("wild")));
-    let change = ada.next_presence_as::<Shown>().await?;
+    let change = ada.next_presence_as::<Mood>().await?;
     assert_eq!((change.change, change.user_id.as_str(), change.changed), (Change::Update, "ada", shown("wild")));
 
     let seats: HashMap<String, Seat> = channel.assigns()?;
     assert_eq!(seats, HashMap::from([("ada".to_owned(), seat("eve", 7)), ("bob".to_owned(), seat("bob", 2))]));
-    let moods: HashMap<String, Shown> = channel.presence()?;
+    let moods: HashMap<String, Mood> = channel.presence()?;
     assert_eq!(moods, HashMap::from([("ada".to_owned(), shown("wild")), ("bob".to_owned(), shown("glad"))]));
     let user = channel.user("ada").await?;
-    assert_eq!((user.id(), user.assigns::<Seat>()?, user.presence::<Shown>()?), ("ada", seat("eve", 7), shown("wild")));
+    assert_eq!((user.id(), user.assigns::<Seat>()?, user.presence::<Mood>()?), ("ada", seat("eve", 7), shown("wild")));
     assert_eq!(user.assign::<String>("row").map_err(|error| error.code()), Err(500));
     assert_eq!(user.assign::<String>("missing").map_err(|error| error.code()), Err(404));
 

@@ -28,7 +28,7 @@ fn pond() -> (PondSocket, Endpoint) {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct TagQuery {
     page: u32,
     tag: Vec<String>,
 }
@@ -38,7 +38,7 @@ async fn a_join_handler_sees_all_of_the_join() {
     let (pond, endpoint) = pond();
     endpoint.create_channel(
         "/docs/:owner/*",
-        async |ctx: JoinContext, Query(page): Query<Page>, Payload(payload): Payload<Value>| {
+        async |ctx: JoinContext, Query(page): Query<TagQuery>, Payload(payload): Payload<Value>| {
             let seen = json!({
                 "owner": ctx.param("owner")?, "rest": ctx.wildcard(), "page": page.page, "tags": page.tag,
                 "payload": payload, "level": ctx.assign::<u32>("level")?, "name": ctx.channel().name(),
@@ -74,7 +74,7 @@ async fn every_failed_join_ends_in_the_frame_that_all_clients_understand() {
     endpoint.create_channel("/value", async |ctx: JoinContext| -> Result<Joined> {
         Ok(ctx.accept().track(&json!({})).reply("hello", &5))
     });
-    endpoint.create_channel("/typed", async |ctx: JoinContext, Payload(_): Payload<Page>| -> Result<Joined> {
+    endpoint.create_channel("/typed", async |ctx: JoinContext, Payload(_): Payload<TagQuery>| -> Result<Joined> {
         Ok(ctx.accept())
     });
     endpoint.create_channel("/assign", async |ctx: JoinContext| -> Result<Joined> {

@@ -11,15 +11,15 @@ use pondsocket::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use testkit::Log;
+use testkit::{Log, TestResult};
 use tokio::time::Instant;
 
-type TestResult = std::result::Result<(), Box<dyn std::error::Error>>;
+use crate::Mood;
 
 /// Notes how leave handlers end.
-struct Counted(Log);
+struct LeaveLog(Log);
 
-impl Metrics for Counted {
+impl Metrics for LeaveLog {
     fn handler_finished(&self, kind: HandlerKind, pattern: &str, _: Duration, code: Option<u16>) {
         if kind == HandlerKind::Leave {
             self.0.note(format!("{pattern} ended with {code:?}"));
@@ -43,7 +43,7 @@ async fn join(ctx: JoinContext) -> Result<Joined> {
 
 fn pond() -> (PondSocket, Endpoint, Lobby, Log) {
     let log = Log::default();
-    let pond = PondSocket::new().state(log.clone()).metrics(Counted(log.clone()));
+    let pond = PondSocket::new().state(log.clone()).metrics(LeaveLog(log.clone()));
     let endpoint = pond.create_endpoint("/", connect);
     let lobby = endpoint.create_channel("/c/:room", join);
     (pond, endpoint, lobby, log)
@@ -61,18 +61,13 @@ struct Carried {
     seat: u8,
 }
 
-#[derive(Deserialize)]
-struct Shown {
-    mood: String,
-}
-
 #[tokio::test(start_paused = true)]
 async fn extractors_give_what_the_member_carried_and_showed_last() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     lobby.on_leave(
         async |ctx: LeaveContext,
                Assigns(carried): Assigns<Carried>,
-               Presence(shown): Presence<Shown>,
+               Presence(shown): Presence<Mood>,
                State(log): State<Log>| {
             let Carried { plan, seat } = carried;
             log.note(format!("{} {plan} {seat} {} {:?}", ctx.user_id(), shown.mood, ctx.reason()));

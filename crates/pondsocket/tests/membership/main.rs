@@ -5,3 +5,11 @@ mod channels;
 mod leaves;
 mod members;
 mod pending;
+
+use serde::{Deserialize, Serialize};
+
+/// The presence of a member.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Mood {
+    mood: String,
+}

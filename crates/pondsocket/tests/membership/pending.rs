@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket::{Connected, ConnectionContext, Listener, PondSocket, Result, Server, ServerOptions};
-use testkit::{DEADLINE, Peer, Recorder, eventually, serve_with};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use testkit::{DEADLINE, HttpClient, Peer, Recorder, eventually, serve_with, upgrade};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -21,7 +21,7 @@ fn patient(places: usize) -> ServerOptions {
 }
 
 /// A server, and what it counts. Whoever comes to `/slow` is let in when there is a permit.
-struct Site {
+struct GatedSite {
     pond: PondSocket,
     _server: Server,
     address: SocketAddr,
@@ -29,8 +29,8 @@ struct Site {
     gate: Arc<Semaphore>,
 }
 
-impl Site {
-    async fn open(options: ServerOptions) -> Site {
+impl GatedSite {
+    async fn open(options: ServerOptions) -> GatedSite {
         let (counted, gate) = (Recorder::default(), Arc::new(Semaphore::new(0)));
         let pond = PondSocket::new().metrics(counted.clone());
         pond.create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
@@ -43,16 +43,16 @@ impl Site {
             }
         });
         let (server, address) = serve_with(&pond, options).await;
-        Site { pond, _server: server, address, counted, gate }
+        GatedSite { pond, _server: server, address, counted, gate }
     }
 
     /// A client at 127.0.0.N that has sent this.
-    async fn client(&self, from: u8, sent: &[u8]) -> Client {
-        Client::connect(from, self.address, sent).await
+    async fn client(&self, from: u8, sent: &[u8]) -> TcpClient {
+        connect(from, self.address, sent).await
     }
 
     /// The same with an answer, and nothing more to ask.
-    async fn idle(&self, from: u8) -> Client {
+    async fn idle(&self, from: u8) -> TcpClient {
         let mut client = self.client(from, HEALTH).await;
         client.until("ok\n").await;
         client
@@ -63,7 +63,7 @@ impl Site {
     }
 
     /// Requests that the application decides about.
-    async fn slow(&self, count: usize) -> Vec<Client> {
+    async fn slow(&self, count: usize) -> Vec<TcpClient> {
         let mut clients = Vec::new();
         for _ in 0..count {
             clients.push(self.client(1, upgrade("/slow").as_bytes()).await);
@@ -77,77 +77,60 @@ impl Site {
     }
 }
 
-fn upgrade(path: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
+type TcpClient = HttpClient<TcpStream>;
+
+/// A client at 127.0.0.N that has sent this.
+async fn connect(from: u8, address: SocketAddr, sent: &[u8]) -> TcpClient {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((IpAddr::from([127, 0, 0, from]), 0).into()).expect("an address of this machine");
+    let mut client = HttpClient(socket.connect(address).await.expect("it listens"));
+    client.send(sent).await;
+    client
 }
 
-/// A client that speaks HTTP by hand.
-struct Client(TcpStream);
+/// Waits for the end; a reset is one, too.
+async fn ends(client: &mut TcpClient) {
+    let _ = timeout(DEADLINE, client.0.read_to_end(&mut Vec::new())).await.expect("it ends in time");
+}
 
-impl Client {
-    async fn connect(from: u8, address: SocketAddr, sent: &[u8]) -> Client {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind((IpAddr::from([127, 0, 0, from]), 0).into()).expect("an address of this machine");
-        let mut stream = socket.connect(address).await.expect("it listens");
-        stream.write_all(sent).await.expect("the system takes it");
-        Client(stream)
-    }
-
-    async fn until(&mut self, text: &str) {
-        let mut read = Vec::new();
-        while !String::from_utf8_lossy(&read).contains(text) {
-            let more = timeout(DEADLINE, self.0.read_buf(&mut read)).await.expect("in time").expect("open");
-            assert_ne!(more, 0, "no `{text}` in {}", String::from_utf8_lossy(&read));
-        }
-    }
-
-    /// Waits for the end; a reset is one, too.
-    async fn ends(&mut self) {
-        let _ = timeout(DEADLINE, self.0.read_to_end(&mut Vec::new())).await.expect("it ends in time");
-    }
-
-    fn is_open(&self) -> bool {
-        matches!(self.0.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-    }
+fn is_open(client: &TcpClient) -> bool {
+    matches!(client.0.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 #[tokio::test]
 async fn a_newcomer_takes_the_place_of_who_has_asked_nothing_for_longest() {
-    let site = Site::open(patient(3)).await;
+    let site = GatedSite::open(patient(3)).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
         idle.push(site.idle(1).await);
     }
     // The first has asked again since.
-    idle[0].0.write_all(HEALTH).await.expect("it reads");
+    idle[0].send(HEALTH).await;
     idle[0].until("ok\n").await;
     let mut newcomer = site.idle(1).await;
-    idle[1].ends().await;
+    ends(&mut idle[1]).await;
     for client in [&mut idle[0], &mut newcomer] {
-        client.0.write_all(HEALTH).await.expect("it reads");
+        client.send(HEALTH).await;
         client.until("ok\n").await;
     }
-    assert!(idle[2].is_open());
+    assert!(is_open(&idle[2]));
     assert_eq!(site.closed(), ["evicted_idle"]);
 }
 
 #[tokio::test]
 async fn whoever_has_asked_nothing_more_is_closed_before_anybody_who_is_waited_for() {
-    let site = Site::open(patient(3)).await;
+    let site = GatedSite::open(patient(3)).await;
     let half = [site.client(1, b"GET").await, site.client(1, b"").await];
     let mut idle = site.idle(2).await;
     let _newcomer = site.idle(3).await;
-    idle.ends().await;
-    assert!(half.iter().all(Client::is_open));
+    ends(&mut idle).await;
+    assert!(half.iter().all(is_open));
     assert_eq!(site.closed(), ["evicted_idle"]);
 }
 
 #[tokio::test]
 async fn an_address_with_many_sockets_gives_places_to_those_with_few() {
-    let site = Site::open(patient(6)).await;
+    let site = GatedSite::open(patient(6)).await;
     // None of these ever says what it wants; the last ones come when there is no place left for their address.
     let mut crowd = Vec::new();
     for sent in [&b""[..], b"G", b"GET /ws HTTP/1.1\r\n", b"", b"GET /ws HTTP/1.1\r\nHost: x\r\n"] {
@@ -157,23 +140,23 @@ async fn an_address_with_many_sockets_gives_places_to_those_with_few() {
     for newcomers in 1..=3 {
         let mut peer = Peer::connect_from(IpAddr::from([127, 0, 0, 3]), site.address, "/ws").await;
         peer.text(r#"{"action":"ping"}"#).await;
-        crowd[newcomers - 1].ends().await;
+        ends(&mut crowd[newcomers - 1]).await;
         assert_eq!(site.closed(), vec!["evicted_waiting"; newcomers]);
         // A place that an upgrade gives back is taken again.
         crowd.push(site.client(1, b"").await);
     }
-    assert!(other.is_open(), "it has fewer than others");
+    assert!(is_open(&other), "it has fewer than others");
 }
 
 #[tokio::test]
 async fn within_one_address_the_longest_awaited_is_closed_when_its_time_is_over() {
     let patience = Duration::from_millis(200);
-    let site = Site::open(patient(2).pressure_timeout(patience)).await;
+    let site = GatedSite::open(patient(2).pressure_timeout(patience)).await;
     let start = Instant::now();
     let mut half = [site.client(1, b"GET").await, site.client(1, b"GET").await];
     site.idle(1).await;
     assert!(start.elapsed() >= patience, "{:?}", start.elapsed());
-    half[0].ends().await;
+    ends(&mut half[0]).await;
     assert_eq!(site.closed()[0], "evicted_waiting");
 }
 
@@ -184,16 +167,16 @@ async fn a_trusted_proxy_has_no_share_but_its_sockets_do_not_stay_for_ever() {
     let pond = PondSocket::with_options(options).expect("valid").metrics(counted.clone());
     let (_server, address) = serve_with(&pond, patient(2).pressure_timeout(patience)).await;
     let start = Instant::now();
-    let mut half = [Client::connect(1, address, b"GET").await, Client::connect(1, address, b"GET").await];
-    Client::connect(2, address, HEALTH).await.until("ok\n").await;
+    let mut half = [connect(1, address, b"GET").await, connect(1, address, b"GET").await];
+    connect(2, address, HEALTH).await.until("ok\n").await;
     assert!(start.elapsed() >= patience, "{:?}", start.elapsed());
-    half[0].ends().await;
+    ends(&mut half[0]).await;
     assert_eq!(counted.of("socket_closed")[0], "evicted_waiting");
 }
 
 #[tokio::test]
 async fn probes_are_answered_while_all_places_are_taken_by_requests_that_take_long() {
-    let site = Site::open(patient(2).pending_reserve(2)).await;
+    let site = GatedSite::open(patient(2).pending_reserve(2)).await;
     let _slow = site.slow(2).await;
     for _ in 0..3 {
         site.idle(1).await;
@@ -203,7 +186,7 @@ async fn probes_are_answered_while_all_places_are_taken_by_requests_that_take_lo
     for _ in 0..3 {
         site.idle(1).await;
     }
-    assert!(third.is_open());
+    assert!(is_open(&third));
     site.gate.add_permits(3);
     third.until("101 Switching Protocols").await;
     assert!(site.closed().iter().all(|reason| reason == "evicted_idle"), "{:?}", site.closed());
@@ -211,13 +194,13 @@ async fn probes_are_answered_while_all_places_are_taken_by_requests_that_take_lo
 
 #[tokio::test]
 async fn when_the_reserve_is_taken_too_a_request_that_waits_is_refused_and_probes_get_through() {
-    let site = Site::open(patient(2).pending_reserve(1)).await;
+    let site = GatedSite::open(patient(2).pending_reserve(1)).await;
     let _slow = site.slow(2).await;
     let mut third = site.client(1, upgrade("/slow").as_bytes()).await;
     // It comes when there is no place at all. From another address, it would take the place of one that is still read.
     site.idle(1).await;
     third.until("too many requests\n").await;
-    third.ends().await;
+    ends(&mut third).await;
     assert_eq!(site.closed().iter().filter(|reason| *reason == "overloaded").count(), 1);
     let mut fourth = site.client(1, upgrade("/slow").as_bytes()).await;
     site.gate.add_permits(3);
@@ -231,17 +214,17 @@ async fn probes_with_a_listener_of_their_own_have_places_of_their_own() {
     let bind = async || Listener::bind("127.0.0.1:0").await.expect("a free port");
     server.start_on([bind().await, bind().await.admin()]).expect("it starts");
     let [public, admin] = *server.local_addrs() else { panic!("two addresses") };
-    let _half = Client::connect(1, public, b"GET").await;
+    let _half = connect(1, public, b"GET").await;
     // Nobody can be asked to go from there.
-    let waiting = Client::connect(1, public, HEALTH).await;
-    Client::connect(1, admin, HEALTH).await.until("ok\n").await;
-    assert!(waiting.is_open());
+    let waiting = connect(1, public, HEALTH).await;
+    connect(1, admin, HEALTH).await.until("ok\n").await;
+    assert!(is_open(&waiting));
 }
 
 /// Clients that never say anything, as many as the server has places by default, and who comes after them.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_default_numbers_thousands_of_idle_sockets_lock_nobody_out() {
-    let site = Site::open(ServerOptions::default()).await;
+    let site = GatedSite::open(ServerOptions::default()).await;
     let mut crowd = Vec::new();
     for _ in 0..4096 {
         crowd.push(site.idle(1).await);

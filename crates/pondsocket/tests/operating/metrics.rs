@@ -16,12 +16,10 @@ use pondsocket::{
     Options, Outgoing, OutgoingContext, Payload, PondSocket, Result,
 };
 use serde_json::{Value, json};
-use testkit::{DEADLINE, Peer, Recorder, serve};
+use testkit::{DEADLINE, Peer, Recorder, TestResult, serve};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
-
-type TestResult = Result<(), Box<dyn StdError>>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -335,9 +333,9 @@ async fn what_waits_is_counted_as_it_grows() -> TestResult {
     Ok(())
 }
 
-struct Panics;
+struct PanickingHooks;
 
-impl Hooks for Panics {
+impl Hooks for PanickingHooks {
     fn on_disconnect(&self, _: &ConnectionInfo<'_>, _: Duration, _: u16, _: CloseReason) {
         panic!("on purpose");
     }
@@ -346,7 +344,7 @@ impl Hooks for Panics {
 #[tokio::test(start_paused = true)]
 async fn what_should_not_fail_is_counted_with_its_place() -> TestResult {
     let counts = Recorder::default();
-    let pond = PondSocket::new().metrics(counts.clone()).hooks(Panics);
+    let pond = PondSocket::new().metrics(counts.clone()).hooks(PanickingHooks);
     pond.create_endpoint("/broken", async |_: ConnectionContext| -> Result<Connected> { panic!("on purpose") });
     let endpoint = pond.create_endpoint("/in", connect);
     endpoint.create_channel("/broken", async |_: JoinContext| Err::<Joined, _>(Error::internal("on purpose")));
@@ -463,7 +461,7 @@ macro_rules! all_methods {
 
 all_methods!(CallsBack, |me, told| me.look_around(told));
 
-/// Panics, whatever it is told.
+/// PanickingHooks, whatever it is told.
 #[derive(Clone, Default)]
 struct AlwaysPanics {
     told: Recorder,

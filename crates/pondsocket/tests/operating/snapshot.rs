@@ -1,7 +1,6 @@
 //! What a snapshot shows: endpoints, channels, members, queues and slow connections; under load, and nothing once all
 //! have gone.
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,10 +11,8 @@ use pondsocket::{
     WebSocket,
 };
 use serde_json::{Value, json};
-use testkit::{Peer, connect_in_memory, eventually, serve};
+use testkit::{Peer, TestResult, connect_in_memory, eventually, serve};
 use tokio::sync::Notify;
-
-type TestResult = Result<(), Box<dyn StdError>>;
 
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     let name = ctx.query("name").unwrap_or("ada").to_owned();

@@ -1,6 +1,5 @@
 //! The test kit (`pondsocket::testing`): what it hands to a test, what it keeps for later, and what it says in vain.
 
-use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +14,7 @@ use pondsocket::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-type TestResult = std::result::Result<(), Box<dyn StdError>>;
+use testkit::TestResult;
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct Note {
@@ -24,7 +22,7 @@ struct Note {
 }
 
 #[derive(Debug, Deserialize, PartialEq)]
-struct Shown {
+struct UserName {
     name: String,
 }
 
@@ -209,7 +207,7 @@ async fn what_is_read_by_name_leaves_the_rest_in_order() -> TestResult {
     room.send("mood", json!({ "name": "Ada" }));
     assert_eq!(room.request("echo", json!({})).await?, json!({}));
     let mut late = client.join("/chat/1", json!({})).await?;
-    assert_eq!(room.next_presence_as::<Shown>().await?.changed, Shown { name: "Ada".into() });
+    assert_eq!(room.next_presence_as::<UserName>().await?.changed, UserName { name: "Ada".into() });
     assert_eq!(room.next("message").await?["text"], "one");
     assert_eq!(room.next_message().await?.payload["text"], "two");
     late.assert_silence().await;
@@ -287,7 +285,7 @@ async fn deadlines_are_those_of_the_test() {
 async fn what_is_not_of_the_type_fails_and_says_where() {
     let (_client, mut room) = enter("ada").await;
     room.send("message", json!({ "text": "hi" }));
-    let failure = room.next_as::<Shown>("message").await.unwrap_err().to_string();
+    let failure = room.next_as::<UserName>("message").await.unwrap_err().to_string();
     assert!(failure.contains("`message` in `/chat/1`: missing field `name`"), "{failure}");
     let failure = room.request_as::<Note>("echo", json!({ "text": [5] })).await.unwrap_err();
     assert!(matches!(&failure, CallError::Failed(failure) if failure.to_string().contains(": text: ")), "{failure}");
@@ -377,8 +375,8 @@ fn a_thousand_tests_on_two_threads() {
         assert_eq!(pond.test_client().connect("/api/socket").await.unwrap_err().code(), Some(401));
         let ada = pond.test_client().connect("/api/socket?name=ada").await?;
         let mut room = ada.join("/chat/1", json!({ "shown": true })).await?;
-        let shown = room.next_presence_as::<Shown>().await?;
-        assert_eq!((shown.change, shown.list), (Change::Join, vec![Shown { name: "ada".into() }]));
+        let shown = room.next_presence_as::<UserName>().await?;
+        assert_eq!((shown.change, shown.list), (Change::Join, vec![UserName { name: "ada".into() }]));
         room.assert_silence().await;
         Ok(())
     }
@@ -418,8 +416,8 @@ async fn a_client_may_come_over_an_event_stream() -> TestResult {
         }
     }
     assert_eq!(hers.request("echo", json!({ "n": 1 })).await?, json!({ "n": 1 }));
-    let shown = hers.next_presence_as::<Shown>().await?;
-    assert_eq!((shown.change, shown.changed), (Change::Join, Shown { name: "ada".into() }));
+    let shown = hers.next_presence_as::<UserName>().await?;
+    assert_eq!((shown.change, shown.changed), (Change::Join, UserName { name: "ada".into() }));
     ada.close();
     assert_eq!(ada.closed().await?.code, None);
     let gone = loop {

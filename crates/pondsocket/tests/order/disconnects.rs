@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures_util::SinkExt;
 use pondsocket::{EventContext, JoinContext, Joined, LeaveContext, Payload};
 use serde_json::{Value, json};
 use testkit::{DEADLINE, Peer, eventually, serve};

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use futures_util::SinkExt;
 use pondsocket::{EventContext, JoinContext, Joined, LeaveContext, Result};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::SinkExt;
 use pondsocket::{Endpoint, EventContext, JoinContext, Lobby, Payload};
 use serde::Deserialize;
 use serde_json::json;

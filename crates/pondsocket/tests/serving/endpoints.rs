@@ -175,7 +175,7 @@ struct Door {
 }
 
 #[derive(Deserialize)]
-struct Visit {
+struct VisitQuery {
     name: String,
     tag: Vec<String>,
 }
@@ -187,7 +187,7 @@ async fn extractors_work_at_the_door_and_name_what_does_not_fit() {
         "/:tenant/:floor",
         async |_: ConnectionContext,
                Params(door): Params<Door>,
-               Query(visit): Query<Visit>,
+               Query(visit): Query<VisitQuery>,
                State(state): State<String>|
                -> Result<Connected> {
             let seen = format!("{} {} {} {} {state}", door.tenant, door.floor, visit.name, visit.tag.join("+"));

@@ -14,13 +14,13 @@ use tokio_tungstenite::WebSocketStream;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What a test has of a server.
-struct Served {
+struct RawServer {
     pond: PondSocket,
     counted: Recorder,
 }
 
 /// `/idle` takes and sends nothing, and keeps the socket for ever; `/echo` sends all back; `/sink` takes all.
-fn served(options: Options) -> Served {
+fn served(options: Options) -> RawServer {
     let counted = Recorder::default();
     let pond = PondSocket::with_options(options).expect("valid").metrics(counted.clone());
     pond.create_websocket("/idle", async |_socket: WebSocket| std::future::pending().await);
@@ -32,10 +32,10 @@ fn served(options: Options) -> Served {
         }
     });
     pond.create_websocket("/sink", async |mut socket: WebSocket| while socket.recv().await.is_some() {});
-    Served { pond, counted }
+    RawServer { pond, counted }
 }
 
-impl Served {
+impl RawServer {
     async fn client(&self, path: &str) -> WebSocketStream<DuplexStream> {
         connect_in_memory(&self.pond, path, 4096).await
     }
@@ -155,7 +155,7 @@ async fn a_peer_that_takes_nothing_is_given_up_and_the_handler_is_told() {
             let _ = tell.send((sent, error.code(), start.elapsed().as_secs()));
         }
     });
-    let served = Served { pond, counted };
+    let served = RawServer { pond, counted };
     let _client = served.client("/feed").await;
     let (sent, code, after) = told.recv().await.expect("the handler ends");
     assert_eq!((code, after), (503, 10), "by default write_wait is 10 s");
@@ -238,7 +238,7 @@ async fn a_close_that_nobody_answers_has_its_time() {
         }
     });
     pond.create_websocket("/drop", async |_socket: WebSocket| {});
-    let served = Served { pond, counted: Recorder::default() };
+    let served = RawServer { pond, counted: Recorder::default() };
     for (path, code) in [("/bye", 4002), ("/drop", 1000)] {
         let mut client = served.client(path).await;
         let start = Instant::now();
@@ -450,7 +450,7 @@ async fn when_memory_runs_out_a_raw_peer_is_not_read_and_one_that_keeps_much_is_
     eventually("they are not read", || served.pond.snapshot().memory.paused > 0).await;
     assert!(served.counted.of("limit_reached").contains(&"/sink memory".to_owned()));
     eventually("there is memory again", || used() < 300 << 10).await;
-    let ends = |served: &Served| served.ends().iter().filter(|end| end.starts_with("/sink 1013 memory")).count();
+    let ends = |served: &RawServer| served.ends().iter().filter(|end| end.starts_with("/sink 1013 memory")).count();
     drop(peers);
     eventually("all have gone", || used() == 0 && served.places() == 0).await;
     assert!(ends(&served) >= 1, "{:?}", served.ends());

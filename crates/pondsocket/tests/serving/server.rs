@@ -9,7 +9,7 @@ use pondsocket::{
     ServerOptions, Shutdown,
 };
 use serde_json::json;
-use testkit::{DEADLINE, Message, Peer, eventually, serve, serve_with};
+use testkit::{DEADLINE, HttpClient, Message, Peer, eventually, serve, serve_with, upgrade};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
@@ -33,47 +33,13 @@ fn pond() -> PondSocket {
     pond
 }
 
-fn upgrade(path: &str) -> Vec<u8> {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// A client that speaks HTTP by hand.
-struct Client(TcpStream);
-
-impl Client {
-    async fn connect(address: SocketAddr) -> Client {
-        Client(TcpStream::connect(address).await.expect("it listens"))
-    }
-
-    async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.expect("it reads");
-    }
-
-    /// Reads until what came ends with `end`, or contains it.
-    async fn until(&mut self, end: &[u8]) -> String {
-        let mut read = Vec::new();
-        while !read.windows(end.len()).any(|window| window == end) {
-            let more = timeout(DEADLINE, self.0.read_buf(&mut read)).await.expect("in time").expect("open");
-            assert_ne!(more, 0, "the stream has ended: {}", String::from_utf8_lossy(&read));
-        }
-        String::from_utf8_lossy(&read).into_owned()
-    }
-
-    /// Reads to the end of the stream.
-    async fn rest(&mut self) -> String {
-        let mut read = Vec::new();
-        timeout(DEADLINE, self.0.read_to_end(&mut read)).await.expect("it ends in time").expect("it ends well");
-        String::from_utf8_lossy(&read).into_owned()
-    }
+async fn connect(address: SocketAddr) -> HttpClient<TcpStream> {
+    HttpClient(TcpStream::connect(address).await.expect("it listens"))
 }
 
 /// The whole answer to one request.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
-    let mut client = Client::connect(address).await;
+    let mut client = connect(address).await;
     client.send(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await;
     client.rest().await
 }
@@ -88,7 +54,7 @@ fn body(answer: &str) -> &str {
 
 /// Asks the server and then waits until it has closed the idle connection: at least the idle timeout has passed.
 async fn idle_timeout_passes(address: SocketAddr) {
-    let mut clock = Client::connect(address).await;
+    let mut clock = connect(address).await;
     clock.send(HEALTH).await;
     assert_eq!(body(&clock.rest().await), "ok\n");
 }
@@ -96,8 +62,8 @@ async fn idle_timeout_passes(address: SocketAddr) {
 #[tokio::test]
 async fn a_head_that_does_not_come_is_not_waited_for() {
     let (_server, address) = serve_with(&pond(), patient().read_timeout(SHORT)).await;
-    let mut silent = Client::connect(address).await;
-    let mut half = Client::connect(address).await;
+    let mut silent = connect(address).await;
+    let mut half = connect(address).await;
     half.send(b"GET /ws HTTP/1.1\r\nHost: x\r\n").await;
     assert_eq!((silent.rest().await, half.rest().await), (String::new(), String::new()));
 }
@@ -138,10 +104,10 @@ async fn an_answer_that_is_not_taken_is_not_waited_for() {
 #[tokio::test]
 async fn a_connection_is_kept_for_more_requests_but_not_for_ever() {
     let (_server, address) = serve_with(&pond(), patient().idle_timeout(SHORT)).await;
-    let mut client = Client::connect(address).await;
+    let mut client = connect(address).await;
     for _ in 0..3 {
         client.send(HEALTH).await;
-        client.until(b"ok\n").await;
+        client.until("ok\n").await;
     }
     assert_eq!(client.rest().await, "");
 }
@@ -204,7 +170,7 @@ async fn heads_that_are_too_large_are_refused_and_the_client_hears_it() {
         ("more than all buffers hold", sized(10_000_000), "431"),
         ("many headers", format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a:\r\n".repeat(100)), "431"),
     ] {
-        let mut client = Client::connect(address).await;
+        let mut client = connect(address).await;
         client.send(head.as_bytes()).await;
         // Its end is a proper one: a reset could overtake the answer, and fail who still sends.
         let answer = client.rest().await;
@@ -262,15 +228,15 @@ async fn a_request_names_its_host_once() {
         ("GET /health HTTP/1.1\r\nHost: x:99999", "400"),
         ("GET /health HTTP/1.1\r\nHost: \u{e4}", "400"),
     ] {
-        let mut client = Client::connect(address).await;
+        let mut client = connect(address).await;
         client.send(format!("{request}\r\nConnection: close\r\n\r\n").as_bytes()).await;
         let answer = client.rest().await;
         assert_eq!(status(&answer), expected, "{request}");
     }
-    let twice = String::from_utf8(upgrade("/ws")).expect("text").replace("Host: x", "Host: x\r\nHost: y");
-    let mut client = Client::connect(address).await;
+    let twice = upgrade("/ws").replace("Host: x", "Host: x\r\nHost: y");
+    let mut client = connect(address).await;
     client.send(twice.as_bytes()).await;
-    client.until(b"400 Bad Request").await;
+    client.until("400 Bad Request").await;
 }
 
 #[tokio::test]
@@ -290,7 +256,7 @@ async fn connections_that_are_not_upgraded_are_counted_and_others_are_not() {
     for _ in 0..5 {
         peers.push(Peer::connect(address, "/ws").await);
     }
-    let mut slow = [Client::connect(address).await, Client::connect(address).await];
+    let mut slow = [connect(address).await, connect(address).await];
     // The third waits in the queue of the operating system until one of them is cut.
     assert_eq!(body(&ask(address, "GET", "/health").await), "ok\n");
     let ended = slow.iter().filter(|client| matches!(client.0.try_read(&mut [0]), Ok(0))).count();
@@ -306,15 +272,15 @@ async fn while_it_drains_probes_are_answered_and_nobody_is_let_in() {
     let endpoint = pond.create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
     let (mut server, address) = serve(&pond).await;
     // It does not answer the close frame, and so holds the drain up.
-    let mut stubborn = Client::connect(address).await;
+    let mut stubborn = connect(address).await;
     stubborn.send(&upgrade("/ws")).await;
-    stubborn.until(b"connectionId").await;
+    stubborn.until("connectionId").await;
     eventually("it is let in", || endpoint.connections().len() == 1).await;
     let stopping = tokio::spawn(async move {
         server.stop(Duration::MAX).await;
         server
     });
-    stubborn.until(b"the server is shutting down").await;
+    stubborn.until("the server is shutting down").await;
 
     let ready = ask(address, "GET", "/ready").await;
     assert_eq!((status(&ready), body(&ready)), ("503", "draining\n"));
@@ -370,12 +336,12 @@ async fn when_it_stops_requests_in_hand_are_answered_and_other_connections_close
         }
     });
     let (mut server, address) = serve_with(&pond, patient()).await;
-    let mut idle = Client::connect(address).await;
+    let mut idle = connect(address).await;
     idle.send(HEALTH).await;
-    idle.until(b"ok\n").await;
-    let mut half = Client::connect(address).await;
+    idle.until("ok\n").await;
+    let mut half = connect(address).await;
     half.send(b"GET / HTTP").await;
-    let mut asking = Client::connect(address).await;
+    let mut asking = connect(address).await;
     asking.send(&upgrade("/ws")).await;
     timeout(DEADLINE, begun.notified()).await.expect("the handler is called");
 
@@ -402,7 +368,7 @@ async fn a_request_in_hand_does_not_hold_it_up_for_longer_than_it_may_take() {
         }
     });
     let (mut server, address) = serve_with(&pond, patient()).await;
-    let mut asking = Client::connect(address).await;
+    let mut asking = connect(address).await;
     asking.send(&upgrade("/ws")).await;
     timeout(DEADLINE, begun.notified()).await.expect("the handler is called");
     timeout(DEADLINE, server.stop(SHORT)).await.expect("it stops");
@@ -424,9 +390,9 @@ async fn it_runs_once() {
 async fn dropping_it_leaves_websockets_alone() {
     let (server, address) = serve(&pond()).await;
     let mut peer = Peer::connect(address, "/ws").await;
-    let mut idle = Client::connect(address).await;
+    let mut idle = connect(address).await;
     idle.send(HEALTH).await;
-    idle.until(b"ok\n").await;
+    idle.until("ok\n").await;
     drop(server);
     assert_eq!(idle.rest().await, "");
     peer.join("/c", json!({})).await;

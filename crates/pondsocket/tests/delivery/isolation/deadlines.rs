@@ -13,16 +13,16 @@ use tokio_tungstenite::WebSocketStream;
 use super::{Gate, LARGE, SECOND, pond};
 
 /// A client over a stream in memory.
-struct Local {
+struct PausedClient {
     socket: WebSocketStream<DuplexStream>,
     start: Instant,
 }
 
-impl Local {
+impl PausedClient {
     /// Connects and joins `/room/1`; the stream holds `capacity` bytes each way.
-    async fn join(pond: &PondSocket, capacity: usize) -> Local {
+    async fn join(pond: &PondSocket, capacity: usize) -> PausedClient {
         let socket = connect_in_memory(pond, "/", capacity).await;
-        let mut local = Local { socket, start: Instant::now() };
+        let mut local = PausedClient { socket, start: Instant::now() };
         local.send("JOIN_CHANNEL", "JOIN_CHANNEL", json!({})).await;
         local.until("ACKNOWLEDGE").await;
         local.start = Instant::now();
@@ -72,8 +72,8 @@ impl Local {
 #[tokio::test(start_paused = true)]
 async fn pings_keep_a_silent_connection_and_only_who_answers_none_is_dropped() {
     let (pond, endpoint, _) = pond(Options::default());
-    let mut answering = Local::join(&pond, 64 * 1024).await;
-    let silent = Local::join(&pond, 64 * 1024).await;
+    let mut answering = PausedClient::join(&pond, 64 * 1024).await;
+    let silent = PausedClient::join(&pond, 64 * 1024).await;
     let mut pings = 0;
     while answering.start.elapsed() < 300 * SECOND {
         // Reading a ping answers it. Meanwhile nobody reads for the other one.
@@ -89,7 +89,7 @@ async fn pings_keep_a_silent_connection_and_only_who_answers_none_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_dropped_after_pong_wait() {
     let (pond, endpoint, _) = pond(Options::default());
-    let mut silent = Local::join(&pond, 64 * 1024).await;
+    let mut silent = PausedClient::join(&pond, 64 * 1024).await;
     eventually_paused(|| endpoint.connections().is_empty()).await;
     silent.assert_elapsed(60 * SECOND);
     assert_eq!(silent.closed().await, None);
@@ -112,7 +112,7 @@ async fn a_handler_is_cancelled_at_its_deadline_and_its_caller_told() {
         std::future::pending::<()>().await;
         Ok::<Joined, Error>(ctx.accept())
     });
-    let mut peer = Local::join(&pond, 64 * 1024).await;
+    let mut peer = PausedClient::join(&pond, 64 * 1024).await;
     peer.send("BROADCAST", "wait", json!({})).await;
     peer.send("BROADCAST", "echo", json!({ "behind": true })).await;
     let failure = peer.until("INTERNAL_ERROR").await;
@@ -132,7 +132,7 @@ async fn a_handler_is_cancelled_at_its_deadline_and_its_caller_told() {
 async fn a_receive_queue_that_does_not_move_for_write_wait_ends_the_connection() {
     let (pond, endpoint, lobby) = pond(Options::default().receive_channel_buffer(4));
     Gate::new().guard(&lobby);
-    let mut peer = Local::join(&pond, 64 * 1024).await;
+    let mut peer = PausedClient::join(&pond, 64 * 1024).await;
     for _ in 0..20 {
         peer.send("BROADCAST", "wait", json!({})).await;
     }
@@ -148,7 +148,7 @@ async fn a_full_receive_queue_that_moves_may_stay_full() {
         sleep(3 * SECOND).await;
         ctx.reply("slow", &json!({}))
     });
-    let mut peer = Local::join(&pond, 64 * 1024).await;
+    let mut peer = PausedClient::join(&pond, 64 * 1024).await;
     for _ in 0..20 {
         peer.send("BROADCAST", "slow", json!({})).await;
     }
@@ -170,8 +170,8 @@ fn flood(endpoint: &Endpoint, count: usize) {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_takes_nothing_is_dropped_after_write_wait() {
     let (pond, endpoint, _) = pond(Options::default());
-    let mut stalled = Local::join(&pond, 4096).await;
-    let mut other = Local::join(&pond, 4 << 20).await;
+    let mut stalled = PausedClient::join(&pond, 4096).await;
+    let mut other = PausedClient::join(&pond, 4 << 20).await;
     flood(&endpoint, 3);
     other.until("large").await;
     eventually_paused(|| endpoint.connections().len() == 1).await;
@@ -182,7 +182,7 @@ async fn a_stream_that_takes_nothing_is_dropped_after_write_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_over_its_bounds_for_send_timeout_is_given_up() {
     let (pond, endpoint, _) = pond(Options::default().outbox_bytes(3 * LARGE));
-    let mut stalled = Local::join(&pond, 4096).await;
+    let mut stalled = PausedClient::join(&pond, 4096).await;
     flood(&endpoint, 8);
     eventually_paused(|| endpoint.connections().is_empty()).await;
     stalled.assert_elapsed(5 * SECOND);
@@ -192,7 +192,7 @@ async fn a_stream_that_is_over_its_bounds_for_send_timeout_is_given_up() {
 #[tokio::test]
 async fn an_in_memory_stream_is_served() {
     let (pond, ..) = pond(Options::default());
-    let mut peer = Local::join(&pond, 1024).await;
+    let mut peer = PausedClient::join(&pond, 1024).await;
     peer.send("BROADCAST", "echo", json!({ "long": "x".repeat(8 * 1024) })).await;
     assert_eq!(peer.until("echo").await["payload"]["long"].as_str().map(str::len), Some(8 * 1024));
 }

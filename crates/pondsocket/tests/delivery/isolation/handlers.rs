@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use pondsocket::{Error, EventContext, JoinContext, Joined, LeaveContext, Options};
 use serde_json::json;
 use testkit::{DEADLINE, Message, Peer, eventually, serve};

@@ -1,6 +1,5 @@
 //! Channels and publishers on several runtimes.
 
-use futures_util::{SinkExt, StreamExt};
 use pondsocket::Options;
 use serde_json::json;
 use testkit::{Peer, serve};

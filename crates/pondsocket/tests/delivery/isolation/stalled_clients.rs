@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use pondsocket::{Endpoint, Options};
 use serde_json::{Value, json};
 use testkit::{DEADLINE, Message, Peer, eventually, serve};

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::{Message, Peer, serve};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Local, PATIENCE, SECOND, frame, member, patient, served};
+use super::{PATIENCE, PausedMember, SECOND, frame, member, patient, served};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_gets_a_pong_for_each_of_its_pings_however_many_it_sends_at_once() {
@@ -21,7 +21,7 @@ async fn a_client_that_reads_gets_a_pong_for_each_of_its_pings_however_many_it_s
         assert_eq!(tcp.frame().await, Some(Message::Pong("".into())));
     }
     // Only the connection's task can write to a stream in memory, as to one with TLS.
-    let mut memory = Local::join(&served.pond, "memory", 1 << 20, None).await;
+    let mut memory = PausedMember::join(&served.pond, "memory", 1 << 20, None).await;
     tokio::io::AsyncWriteExt::write_all(memory.socket.get_mut(), &pings).await.expect("room");
     for _ in 0..COUNT {
         let frame = timeout(PATIENCE, memory.socket.next()).await.expect("in time");
@@ -36,7 +36,7 @@ async fn a_client_that_reads_gets_an_answer_to_each_of_its_messages_however_many
     let served = served(patient().send_channel_buffer(16));
     let (_server, address) = serve(&served.pond).await;
     let mut tcp = member(address, "tcp", None).await;
-    let mut memory = Local::join(&served.pond, "memory", 1 << 20, None).await;
+    let mut memory = PausedMember::join(&served.pond, "memory", 1 << 20, None).await;
     for event in ["echo", "nothing"] {
         let all: Vec<u8> = (0..COUNT).flat_map(|number| frame(event, number, &json!({ "number": number }))).collect();
         tcp.bytes(&all).await;
@@ -54,7 +54,7 @@ async fn a_client_that_reads_gets_an_answer_to_each_of_its_messages_however_many
 #[tokio::test(start_paused = true)]
 async fn a_client_that_asks_and_does_not_read_is_given_up_when_it_has_taken_nothing_for_send_timeout() {
     let served = served(Options::default());
-    let mut silent = Local::join(&served.pond, "silent", 4096, None).await;
+    let mut silent = PausedMember::join(&served.pond, "silent", 4096, None).await;
     let asked = Instant::now();
     let (mut most, mut writing) = (0, true);
     let ask = frame("echo", 0, &json!({ "filler": "x".repeat(10_000) }));

@@ -29,7 +29,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How long a reader may take for everything, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-struct Served {
+struct RoomServer {
     pond: PondSocket,
     endpoint: Endpoint,
     counted: Recorder,
@@ -41,13 +41,13 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
 }
 
 #[derive(Deserialize)]
-struct Shown {
+struct PresenceSize {
     #[serde(default)]
     size: Option<usize>,
 }
 
 /// Shows who it is, and so many bytes more, if it says how many.
-async fn join(ctx: JoinContext, Payload(Shown { size }): Payload<Shown>) -> Result<Joined> {
+async fn join(ctx: JoinContext, Payload(PresenceSize { size }): Payload<PresenceSize>) -> Result<Joined> {
     let name = ctx.user_id().to_owned();
     let joined = ctx.accept();
     Ok(match size {
@@ -71,7 +71,7 @@ fn patient() -> Options {
     Options::default().pacing_wait(60 * SECOND).send_timeout(60 * SECOND).write_wait(60 * SECOND)
 }
 
-fn served(options: Options) -> Served {
+fn served(options: Options) -> RoomServer {
     let counted = Recorder::default();
     let pond = PondSocket::with_options(options).expect("valid options").metrics(counted.clone());
     let endpoint = pond.create_endpoint("/", connect);
@@ -81,10 +81,10 @@ fn served(options: Options) -> Served {
     lobby.on_event("show", async |ctx: EventContext, Payload(change): Payload<Change>| {
         ctx.update_presence(&presence(ctx.user_id(), change.number, change.size))
     });
-    Served { pond, endpoint, counted }
+    RoomServer { pond, endpoint, counted }
 }
 
-impl Served {
+impl RoomServer {
     /// Who was closed, and why; those who closed themselves aside.
     fn given_up(&self) -> Vec<String> {
         let mut closed = self.counted.of("connection_closed");
@@ -199,15 +199,15 @@ async fn text(socket: &mut WebSocketStream<DuplexStream>) -> Option<String> {
 }
 
 /// A member over a stream in memory.
-struct Local {
+struct PausedMember {
     socket: WebSocketStream<DuplexStream>,
 }
 
-impl Local {
+impl PausedMember {
     /// Joins `/room/1`; the stream holds `capacity` bytes each way.
-    async fn join(pond: &PondSocket, name: &str, capacity: usize, shown: Option<usize>) -> Local {
+    async fn join(pond: &PondSocket, name: &str, capacity: usize, shown: Option<usize>) -> PausedMember {
         let socket = connect_in_memory(pond, &format!("/?name={name}"), capacity).await;
-        let mut local = Local { socket };
+        let mut local = PausedMember { socket };
         let message = json!({
             "action": "JOIN_CHANNEL", "event": "JOIN_CHANNEL", "channelName": "/room/1", "requestId": "join",
             "payload": { "size": shown },

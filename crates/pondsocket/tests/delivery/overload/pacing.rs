@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use pondsocket::{Options, SlowClient};
 use serde_json::json;
 use testkit::eventually;
 use tokio::time::{Instant, sleep};
 
-use super::{Local, SECOND, Served, said, served};
+use super::{PausedMember, RoomServer, SECOND, said, served};
 
 /// Broadcasts large messages as fast as the channel takes them. Answers how long it takes until a member that reads
 /// everything has read the last one.
-async fn flood(served: &Served, healthy: &mut Local, numbers: std::ops::Range<usize>, size: usize) -> Duration {
+async fn flood(
+    served: &RoomServer,
+    healthy: &mut PausedMember,
+    numbers: std::ops::Range<usize>,
+    size: usize,
+) -> Duration {
     let channel = served.endpoint.channel("/room/1").expect("ours");
     let begun = Instant::now();
     let publish = async {
@@ -41,8 +45,8 @@ const SLACK: Duration = Duration::from_millis(50);
 async fn a_member_that_stops_reading_holds_the_others_up_for_pacing_wait_and_is_the_only_one_closed() {
     for wait in [2 * SECOND, SECOND / 2] {
         let served = served(Options::default().pacing_wait(wait));
-        let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
-        let mut stalled = Local::join(&served.pond, "stalled", 64 * 1024, None).await;
+        let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
+        let mut stalled = PausedMember::join(&served.pond, "stalled", 64 * 1024, None).await;
         let took = flood(&served, &mut healthy, 0..200, LARGE).await;
         assert!(took >= wait && took <= wait + SLACK, "{took:?} in place of {wait:?}");
         eventually("it is closed", || served.endpoint.connections().len() == 1).await;
@@ -66,8 +70,8 @@ async fn a_member_that_stops_reading_holds_the_others_up_for_pacing_wait_and_is_
 #[tokio::test(start_paused = true)]
 async fn without_pacing_wait_nobody_is_waited_for() {
     let served = served(Options::default().pacing_wait(Duration::ZERO));
-    let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
-    let _stalled = Local::join(&served.pond, "stalled", 64 * 1024, None).await;
+    let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
+    let _stalled = PausedMember::join(&served.pond, "stalled", 64 * 1024, None).await;
     let mut took = Duration::ZERO;
     for number in 0..150 {
         // It has read all there was.
@@ -80,8 +84,8 @@ async fn without_pacing_wait_nobody_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_member_that_had_taken_nothing_for_long_costs_the_others_nothing() {
     let served = served(Options::default());
-    let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
-    let _stalled = Local::join(&served.pond, "stalled", 1024, None).await;
+    let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
+    let _stalled = PausedMember::join(&served.pond, "stalled", 1024, None).await;
     flood(&served, &mut healthy, 0..8, LARGE).await;
     sleep(3 * SECOND).await;
     let took = flood(&served, &mut healthy, 8..200, LARGE).await;
@@ -95,10 +99,10 @@ async fn however_many_members_stop_one_after_the_other_the_others_are_held_up_fo
     const MEMBERS: usize = 12;
     for budget in [4 * SECOND, SECOND] {
         let served = served(Options::default().pacing_budget(budget).outbox_bytes(64 * 1024));
-        let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
+        let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
         let mut members = Vec::new();
         for number in 0..MEMBERS {
-            members.push(Local::join(&served.pond, &format!("m{number}"), 64 * 1024, None).await);
+            members.push(PausedMember::join(&served.pond, &format!("m{number}"), 64 * 1024, None).await);
         }
         let mut held_up = Duration::ZERO;
         let begun = Instant::now();
@@ -132,8 +136,8 @@ async fn however_many_members_stop_one_after_the_other_the_others_are_held_up_fo
 async fn a_member_that_takes_pacing_rate_is_waited_for_and_one_that_takes_less_is_not() {
     for (rate, is_waited_for) in [(200 * 1024, true), (400 * 1024, false)] {
         let served = served(Options::default().pacing_rate(rate));
-        let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
-        let mut slow = Local::join(&served.pond, "slow", 16 * 1024, None).await;
+        let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
+        let mut slow = PausedMember::join(&served.pond, "slow", 16 * 1024, None).await;
         // Each message has 64 KiB: some 256 KiB in a second.
         let reading = tokio::spawn(async move {
             for number in 0..100 {
@@ -157,8 +161,8 @@ async fn a_member_that_takes_pacing_rate_is_waited_for_and_one_that_takes_less_i
 async fn nobody_waits_for_a_member_that_may_miss_something() {
     for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
         let served = served(Options::default().slow_client(policy));
-        let mut healthy = Local::join(&served.pond, "healthy", 64 * 1024, None).await;
-        let _stalled = Local::join(&served.pond, "stalled", 1024, None).await;
+        let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
+        let _stalled = PausedMember::join(&served.pond, "stalled", 1024, None).await;
         let reading = tokio::spawn(async move { while healthy.next().await.is_ok() {} });
         let channel = served.endpoint.channel("/room/1").expect("ours");
         let begun = Instant::now();

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use pondsocket::{Options, Result};
 use serde_json::{Value, json};
 use testkit::{Peer, eventually, serve};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{Heard, Local, PATIENCE, frame, member, patient, presence, reader, served, stop};
+use super::{Heard, PATIENCE, PausedMember, frame, member, patient, presence, reader, served, stop};
 
 /// One member shows something else so many times in one write; the others, and itself, only read.
 async fn changes_at_once(members: usize, size: usize, changes: usize) {
@@ -156,7 +155,7 @@ async fn a_list_that_is_too_large_for_some_clients_is_told_change_by_change() {
 async fn a_list_is_repeated_within_a_delivery_up_to_a_size() {
     for (repeated, expect_partial) in [(1 << 20, 0), (1, 19)] {
         let served = served(Options::default().presence_batch(repeated));
-        let mut ada = Local::join(&served.pond, "ada", 1 << 20, Some(100)).await;
+        let mut ada = PausedMember::join(&served.pond, "ada", 1 << 20, Some(100)).await;
         let channel = served.endpoint.channel("/room/1").expect("ours");
         // Nothing is delivered while nobody waits: all of it is one delivery.
         for number in 1..=20 {

@@ -1,11 +1,11 @@
 //! The events and registrations that layers see.
 
 use pondsocket::testing::Kind;
-use pondsocket::{Error, EventContext, Handler, LeaveContext, Next, OutgoingHandler, State};
+use pondsocket::{Error, EventContext, LeaveContext, Next, State};
 use serde_json::json;
-use testkit::Log;
+use testkit::{Log, TestResult};
 
-use super::{TestResult, connect, echo, enter, join, noting, pond};
+use super::{echo, enter, noting, pond};
 
 #[tokio::test(start_paused = true)]
 async fn layers_see_events_without_a_handler_and_leaves_without_one() -> TestResult {

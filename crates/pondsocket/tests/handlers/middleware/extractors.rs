@@ -4,16 +4,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pondsocket::handler::Context;
 use pondsocket::{
-    ConnectionContext, Error, EventContext, Handler, JoinContext, LeaveContext, Next, OutgoingContext, OutgoingHandler,
-    OutgoingNext, Params, Payload, PondSocket, Query, Result, State,
+    ConnectionContext, Error, EventContext, Handler, JoinContext, LeaveContext, Next, OutgoingContext, OutgoingNext,
+    Params, Payload, PondSocket, Query, Result, State,
 };
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{TestResult, connect, echo, join, pond};
+use testkit::TestResult;
+
+use super::{connect, echo, join, pond};
 
 #[derive(Deserialize)]
-struct Visit {
+struct AgeQuery {
     age: u8,
 }
 
@@ -28,7 +30,7 @@ async fn layers_take_extractors_and_an_ill_typed_field_is_named() -> TestResult 
     let endpoint = pond.create_endpoint("/", connect);
     endpoint.layer(
         async |ctx: ConnectionContext,
-               Query(visit): Query<Visit>,
+               Query(visit): Query<AgeQuery>,
                State(least): State<u8>,
                next: Next<ConnectionContext>| {
             if visit.age < least {
@@ -39,10 +41,12 @@ async fn layers_take_extractors_and_an_ill_typed_field_is_named() -> TestResult 
     );
     let lobby = endpoint.create_channel("/c/:room", join);
     lobby
-        .layer_join(async |ctx: JoinContext, Params(at): Params<Where>, Payload(_): Payload<Visit>, next: Next<_>| {
-            Ok(next.run(ctx).await?.reply("room", &json!({ "at": at.room })))
-        })
-        .layer(async |ctx: EventContext, Payload(visit): Payload<Visit>, next: Next<EventContext>| {
+        .layer_join(
+            async |ctx: JoinContext, Params(at): Params<Where>, Payload(_): Payload<AgeQuery>, next: Next<_>| {
+                Ok(next.run(ctx).await?.reply("room", &json!({ "at": at.room })))
+            },
+        )
+        .layer(async |ctx: EventContext, Payload(visit): Payload<AgeQuery>, next: Next<EventContext>| {
             let channel = ctx.channel();
             next.run(ctx).await?;
             channel.broadcast("age", &json!({ "age": visit.age })).map(drop)

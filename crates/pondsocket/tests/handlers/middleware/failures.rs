@@ -3,13 +3,11 @@
 use std::future::Ready;
 
 use pondsocket::handler::Context;
-use pondsocket::{
-    ConnectionContext, Error, EventContext, Handler, JoinContext, LeaveContext, Next, OutgoingHandler, Result, State,
-};
+use pondsocket::{ConnectionContext, Error, EventContext, Handler, JoinContext, LeaveContext, Next, Result, State};
 use serde_json::json;
-use testkit::Log;
+use testkit::{Log, TestResult};
 
-use super::{Answering, TestResult, connect, echo, join, logged, noting, pond};
+use super::{Answering, connect, echo, join, logged, noting};
 
 /// A layer in which nothing goes well.
 fn panicking<C: Context>(_: C, _: Next<C>) -> Answering<C> {

@@ -11,13 +11,10 @@ use std::pin::Pin;
 use pondsocket::handler::Context;
 use pondsocket::testing::{Client, Room};
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, Error, EventContext, Handler, JoinContext, Joined, Lobby, Next,
-    OutgoingHandler, PondSocket, Result,
+    Connected, ConnectionContext, Endpoint, EventContext, JoinContext, Joined, Lobby, Next, PondSocket, Result,
 };
 use serde_json::{Value, json};
 use testkit::Log;
-
-type TestResult = std::result::Result<(), Box<dyn std::error::Error>>;
 
 type Answering<C> = Pin<Box<dyn Future<Output = Result<<C as Context>::Answer>> + Send>>;
 

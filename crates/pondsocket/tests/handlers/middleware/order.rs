@@ -7,10 +7,10 @@ use pondsocket::{
     OutgoingContext, OutgoingHandler, OutgoingNext, Payload, PondSocket, Result, State,
 };
 use serde_json::{Value, json};
-use testkit::Log;
+use testkit::{Log, TestResult};
 use tokio::time::{Instant, sleep};
 
-use super::{Tenant, TestResult, connect, enter, join, logged, noting, pond};
+use super::{Tenant, connect, enter, join, logged, noting, pond};
 
 /// What ran from the outside in, when every layer was left in the reverse order.
 fn nested(names: &[&str]) -> Vec<String> {

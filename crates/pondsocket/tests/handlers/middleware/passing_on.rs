@@ -3,13 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use pondsocket::handler::Context;
-use pondsocket::{
-    ConnectionContext, Error, EventContext, Handler, JoinContext, Joined, Next, OutgoingHandler, Payload, Result, State,
-};
+use pondsocket::{ConnectionContext, Error, EventContext, Handler, JoinContext, Joined, Next, Payload, Result, State};
 use serde_json::{Value, json};
-use testkit::Log;
+use testkit::{Log, TestResult};
 
-use super::{Tenant, TestResult, connect, enter, join, logged, noting, pond};
+use super::{Tenant, connect, enter, join, logged, noting, pond};
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_passed_on_keeps_what_was_changed() -> TestResult {

@@ -1,13 +1,12 @@
 //! The decision about each message for each recipient.
 
-use std::io::Read;
-
 use pondsocket::testing::Kind;
 use pondsocket::{Error, EventContext, JoinContext, Outgoing, OutgoingContext, OutgoingNext, Result};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
 
-use super::{TestResult, enter, heard, pond, role, send};
+use testkit::TestResult;
+
+use super::{enter, heard, pond, role, send};
 
 #[tokio::test(start_paused = true)]
 async fn each_recipient_gets_what_is_decided_for_it() -> TestResult {

@@ -17,12 +17,10 @@ use serde_json::{Value, json};
 use testkit::Log;
 use tokio::time::timeout;
 
-type TestResult = std::result::Result<(), Box<dyn std::error::Error>>;
-
 /// Counts what is blocked, and why.
-struct Counted(Log);
+struct OutgoingLog(Log);
 
-impl Metrics for Counted {
+impl Metrics for OutgoingLog {
     fn message_blocked(&self, endpoint: &str, event: &str) {
         self.0.note(format!("blocked {event} at {endpoint}"));
     }
@@ -54,7 +52,7 @@ async fn send(ctx: EventContext, Payload(payload): Payload<Value>) -> Result<()>
 
 fn pond() -> (PondSocket, Endpoint, Lobby, Log) {
     let log = Log::default();
-    let pond = PondSocket::new().state(log.clone()).metrics(Counted(log.clone()));
+    let pond = PondSocket::new().state(log.clone()).metrics(OutgoingLog(log.clone()));
     let endpoint = pond.create_endpoint("/", connect);
     let lobby = endpoint.create_channel("/c/:room", join);
     lobby.on_event("echo", async |ctx: EventContext, Payload(payload): Payload<Value>| ctx.reply("echo", &payload));

@@ -1,16 +1,13 @@
 //! The handlers and layers that decide.
 
-use std::io::Read;
-
 use pondsocket::{
     Error, JoinContext, Outgoing, OutgoingContext, OutgoingHandler, OutgoingNext, Params, Payload, Result, State,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use testkit::Log;
-use tokio::io::AsyncReadExt;
+use testkit::{Log, TestResult};
 
-use super::{TestResult, enter, heard, join, pond, role, send};
+use super::{enter, heard, join, pond, role, send};
 
 #[derive(Deserialize)]
 struct Table {

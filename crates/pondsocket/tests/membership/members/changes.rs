@@ -6,14 +6,14 @@ use pondsocket::{Assigns, EventContext, JoinContext, Joined, LeaveContext, Paylo
 use serde_json::{Value, json};
 use testkit::{Peer, eventually, serve};
 
-use super::{Shown, change, pond};
+use super::{Profile, change, pond};
 
 #[tokio::test]
 async fn the_evicted_user_is_told_and_then_hears_nothing_more() {
     let (pond, endpoint, lobby) = pond();
     let (sender, mut reasons) = tokio::sync::mpsc::unbounded_channel();
     lobby.on_leave(move |ctx: LeaveContext| {
-        let left = (ctx.reason().to_string(), ctx.presence::<Shown>().map(|shown| shown.mood).ok());
+        let left = (ctx.reason().to_string(), ctx.presence::<Profile>().map(|shown| shown.mood).ok());
         sender.send(left).expect("the test listens");
         async {}
     });
@@ -124,11 +124,11 @@ async fn a_channel_can_be_acted_on_from_outside() {
     assert_eq!(room.broadcast("bad", &[1]).expect_err("no object").code(), 500);
     assert_eq!(room.broadcast("EVICTED", &()).expect_err("reserved").code(), 500);
 
-    let shown = Shown { who: "ada".into(), mood: "calm".into() };
+    let shown = Profile { who: "ada".into(), mood: "calm".into() };
     room.track("ada", &shown).expect("a member");
     assert_eq!(room.track("ada", &shown).expect_err("tracked").code(), 409);
-    room.update_presence("bob", &Shown { who: "bob".into(), mood: "glad".into() }).await.expect("a member");
-    let all: HashMap<String, Shown> = room.presence().expect("typed");
+    room.update_presence("bob", &Profile { who: "bob".into(), mood: "glad".into() }).await.expect("a member");
+    let all: HashMap<String, Profile> = room.presence().expect("typed");
     assert_eq!((all.len(), &all["ada"]), (2, &shown));
     room.untrack("ada").expect("a member");
     room.untrack("ada").expect("nothing happens");

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use testkit::{Peer, serve};
 
-use super::{Shown, change, moods, pond};
+use super::{Profile, change, moods, pond};
 
 /// A payload that replies by itself while it is encoded.
 struct Replying<'a>(&'a EventContext);
@@ -92,14 +92,14 @@ async fn each_connection_of_a_user_joins_for_itself() {
     });
     let lobby =
         endpoint.create_channel("/c", async |ctx: JoinContext, Payload(payload): Payload<Value>| -> Result<Joined> {
-            let mood = ctx.user().presence::<Shown>().ok().map(|shown| shown.mood);
+            let mood = ctx.user().presence::<Profile>().ok().map(|shown| shown.mood);
             if payload["refuse"] == true {
                 return Err(Error::forbidden(mood.unwrap_or_default()));
             }
             let tab: String = ctx.assign("tab")?;
             let joined = ctx.accept().assign(&format!("from {tab}"), &true);
             Ok(match payload["mood"].as_str() {
-                Some(mood) => joined.track(&Shown { who: "ada".into(), mood: mood.into() }),
+                Some(mood) => joined.track(&Profile { who: "ada".into(), mood: mood.into() }),
                 None => joined,
             })
         });
@@ -163,9 +163,9 @@ async fn each_connection_of_a_user_joins_for_itself() {
 async fn the_leave_handler_sees_the_member_as_it_was_and_those_who_remain() {
     let (pond, endpoint, lobby) = pond();
     lobby.on_leave(async |ctx: LeaveContext, Assigns(assigns): Assigns<HashMap<String, Value>>| -> Result<()> {
-        let shown: HashMap<String, Shown> = ctx.all_presence()?;
+        let shown: HashMap<String, Profile> = ctx.all_presence()?;
         let seen = json!({
-            "user": ctx.user().id(), "reason": ctx.reason().to_string(), "mood": ctx.presence::<Shown>()?.mood,
+            "user": ctx.user().id(), "reason": ctx.reason().to_string(), "mood": ctx.presence::<Profile>()?.mood,
             "level": ctx.assign::<u32>("level")?, "assigns": assigns.len(), "remaining": ctx.remaining(),
             "shown": shown.into_keys().collect::<Vec<_>>(), "missing": ctx.assign::<u32>("x").is_err(),
         });

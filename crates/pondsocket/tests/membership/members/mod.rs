@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-struct Shown {
+struct Profile {
     who: String,
     mood: String,
 }
@@ -31,7 +31,7 @@ async fn join(ctx: JoinContext, Payload(payload): Payload<HashMap<String, String
     let who = ctx.user_id().to_owned();
     let joined = ctx.accept().assign("joined", &true);
     Ok(match payload.get("mood") {
-        Some(mood) => joined.track(&Shown { who, mood: mood.clone() }),
+        Some(mood) => joined.track(&Profile { who, mood: mood.clone() }),
         None => joined,
     })
 }

@@ -6,7 +6,7 @@ use pondsocket::{EventContext, LeaveContext, Payload, Presence};
 use serde_json::json;
 use testkit::{Peer, eventually, serve};
 
-use super::{Shown, change, moods, pond};
+use super::{Profile, change, moods, pond};
 
 #[tokio::test]
 async fn presence_goes_to_the_tracked_with_the_whole_list() {
@@ -14,10 +14,10 @@ async fn presence_goes_to_the_tracked_with_the_whole_list() {
     lobby
         .on_event("mood", async |ctx: EventContext, Payload(mood): Payload<String>| {
             let who = ctx.user_id().to_owned();
-            ctx.update_presence(&Shown { who, mood })
+            ctx.update_presence(&Profile { who, mood })
         })
         .on_event("hide", async |ctx: EventContext| ctx.untrack())
-        .on_event("mine", async |ctx: EventContext, Presence(mine): Presence<Shown>| ctx.reply("mine", &mine));
+        .on_event("mine", async |ctx: EventContext, Presence(mine): Presence<Profile>| ctx.reply("mine", &mine));
     let (_server, address) = serve(&pond).await;
     let mut ada = Peer::connect(address, "/?user=ada").await;
     ada.join("/c/1", json!({ "mood": "calm" })).await;

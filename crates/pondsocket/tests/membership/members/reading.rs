@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use testkit::{Peer, serve};
 
-use super::{Shown, change, pond};
+use super::{Profile, change, pond};
 
 #[tokio::test]
 async fn all_that_members_show_and_carry_can_be_read_and_is_typed() {
     let (pond, _, lobby) = pond();
     lobby
         .on_event("presence", async |ctx: EventContext| {
-            let moods = ctx.all_presence::<Shown>()?.into_iter().map(|(user, shown)| (user, shown.mood));
+            let moods = ctx.all_presence::<Profile>()?.into_iter().map(|(user, shown)| (user, shown.mood));
             ctx.reply("presence", &moods.collect::<HashMap<_, _>>())
         })
         .on_event("assigns", async |ctx: EventContext| {
@@ -71,8 +71,8 @@ async fn an_extractor_that_fails_answers_and_the_handler_is_not_called() {
         })
         .on_event("params/:m", async |_: EventContext, Params(_): Params<HashMap<String, u8>>| {})
         .on_event("query", async |_: EventContext, Query(_): Query<HashMap<String, u8>>| {})
-        .on_event("presence", async |_: EventContext, Presence(_): Presence<Shown>| {})
-        .on_event("assigns", async |_: EventContext, Assigns(_): Assigns<Shown>| {});
+        .on_event("presence", async |_: EventContext, Presence(_): Presence<Profile>| {})
+        .on_event("assigns", async |_: EventContext, Assigns(_): Assigns<Profile>| {});
     let (_server, address) = serve(&pond).await;
     let mut peer = Peer::connect(address, "/").await;
     peer.join("/c/1", json!({})).await;

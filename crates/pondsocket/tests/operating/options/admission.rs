@@ -3,17 +3,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use futures_util::{SinkExt, StreamExt};
 use pondsocket::{
     CheckOrigin, Connected, ConnectionContext, EndpointOptions, Error, Options, PondSocket, Result, WebSocket,
 };
-use testkit::{DEADLINE, Peer, Recorder, eventually, serve, serve_in_memory};
+use testkit::{DEADLINE, Peer, Recorder, TestResult, eventually, serve, serve_in_memory};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{SECOND, TestResult, anybody, pond, refusal};
+use super::{SECOND, anybody, pond, refusal};
 
 fn texts(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()

@@ -1,12 +1,11 @@
 //! Queues, and the limits of what a client may send, join and store.
 
-use futures_util::{SinkExt, StreamExt};
 use pondsocket::{EndpointOptions, Options};
 use serde_json::json;
-use testkit::eventually;
+use testkit::{TestResult, eventually};
 use tokio::time::{Instant, timeout};
 
-use super::{SECOND, TestResult, closed, gone_after, passive, pond, say, text};
+use super::{SECOND, closed, gone_after, passive, pond, say, text};
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_bounds_what_waits_as_it_says() -> TestResult {

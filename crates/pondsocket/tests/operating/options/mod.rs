@@ -36,7 +36,6 @@ mod bounds;
 mod timing;
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -50,8 +49,6 @@ use testkit::{Message, Recorder, serve_in_memory};
 use tokio::io::DuplexStream;
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::WebSocketStream;
-
-type TestResult = Result<(), Box<dyn StdError>>;
 
 const SECOND: Duration = Duration::from_secs(1);
 

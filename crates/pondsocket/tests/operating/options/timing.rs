@@ -7,12 +7,11 @@ use hyper_util::rt::TokioIo;
 use pondsocket::{Connected, ConnectionContext, EndpointOptions, JoinContext, Joined, Options, PondSocket, Result};
 use serde_json::{Value, json};
 use socket2::SockRef;
-use testkit::{Message, Peer};
-use tokio::io::AsyncWriteExt;
+use testkit::{Message, Peer, TestResult};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use super::{SECOND, TestResult, anybody, closed, gone_after, passive, pond, refusal, text};
+use super::{SECOND, anybody, closed, gone_after, passive, pond, refusal, text};
 
 /// The server's end of each connection, to look at.
 async fn accept_with_duplicates(

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use http::header::RETRY_AFTER;
 use pondsocket::{Connected, ConnectionContext, Error, Options, PondSocket, Shutdown, WebSocket};
 use tokio::time::{Instant, sleep, timeout};

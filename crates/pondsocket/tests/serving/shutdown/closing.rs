@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use futures_util::{SinkExt, StreamExt};
 use pondsocket::Shutdown;
 use tokio::time::{Instant, sleep};
 

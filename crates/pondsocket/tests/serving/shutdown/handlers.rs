@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use futures_util::{SinkExt, StreamExt};
 use pondsocket::{Connected, ConnectionContext, Error, EventContext, LeaveContext, Shutdown};
 use serde_json::json;
 use tokio::time::{Instant, sleep};

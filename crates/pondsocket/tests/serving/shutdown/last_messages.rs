@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use pondsocket::{EventContext, Options, Outgoing, OutgoingContext};
 use serde_json::{Value, json};
 use testkit::{Message, Peer, serve};

@@ -1,7 +1,6 @@
 //! Shutdowns that are called more than once, or cancelled.
 
 use futures_util::future::join_all;
-use futures_util::{SinkExt, StreamExt};
 use pondsocket::Shutdown;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
