@@ -1,4 +1,4 @@
-//! What a broadcast costs in memory does not depend on how many members keep up with it: it is encoded once, and
+//! The memory that a broadcast costs does not depend on how many members keep up with it: it is encoded once, and
 //! written to each socket from the same bytes.
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What clients are told of errors, and what only the log is.
+//! Errors as clients are told of them, and as only the log is.
 
 use std::io;
 use std::net::SocketAddr;

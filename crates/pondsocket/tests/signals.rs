@@ -1,4 +1,4 @@
-//! What an operator's signals do to [`Server::listen`]. They reach the whole process, so this is a program of its own.
+//! The effect of an operator's signals on [`Server::listen`]. They reach the whole process, so this is a program of its own.
 #![cfg(target_os = "linux")]
 
 use std::net::SocketAddr;

@@ -26,7 +26,7 @@ use tracing_subscriber::{Layer, Registry};
 
 // --- A subscriber that writes everything down -------------------------------------------------------------------------
 
-/// What has been logged on this thread since it was made.
+/// The lines that were logged on this thread since it was made.
 struct Log {
     lines: Arc<Mutex<Vec<Line>>>,
     _guard: DefaultGuard,
@@ -345,7 +345,7 @@ async fn a_page_that_is_refused_is_named_with_what_would_let_it_in() -> TestResu
 
 // --- Lines as operators read them ---------------------------------------------------------------------------------------
 
-/// What a subscriber with a filter writes on this thread, as text.
+/// The output of a subscriber with a filter on this thread, as text.
 struct Printed {
     text: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,

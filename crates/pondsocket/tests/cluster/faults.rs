@@ -1,4 +1,4 @@
-//! What becomes of users when nodes, or what is between them, fail.
+//! Users when nodes, or the network between them, fail.
 
 use std::time::Duration;
 

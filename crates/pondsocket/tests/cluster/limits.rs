@@ -1,4 +1,4 @@
-//! What other nodes bring, and how much of it is shown here.
+//! Users and presence of other nodes, and the limits of what is shown here.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn bounded(options: Options) -> (MemoryHub, Node, Node, Recorder) {
     (hub, one, two, counted)
 }
 
-/// How often each limit was reached.
+/// Counts how often each limit was reached.
 fn excess(counted: &Recorder, what: &str) -> u64 {
     let of = |event: String| -> Option<u64> {
         let rest = event.strip_prefix("Excess { what: ")?.strip_prefix(what)?.strip_prefix(", times: ")?;
@@ -32,7 +32,7 @@ fn excess(counted: &Recorder, what: &str) -> u64 {
     counted.of("cluster").into_iter().filter_map(of).sum()
 }
 
-/// How many bytes each user shows, of those who show something.
+/// The bytes that each user shows, of those who show something.
 fn sizes(node: &Node) -> Vec<(String, usize)> {
     let presence = node.channel("/chat/1").presence::<Value>().expect("objects");
     let mut sizes: Vec<_> = presence.into_iter().map(|(user, shown)| (user, shown.to_string().len())).collect();

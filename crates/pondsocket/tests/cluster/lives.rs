@@ -28,7 +28,7 @@ fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }
 
-/// What a node of that name and life says.
+/// A message of a node of that name and life.
 fn says(name: &str, life: u64, id: u64, message: Value) -> String {
     let mut all = json!({
         "protocol": "pondsocket.distributed", "version": 1, "messageId": format!("{name} {life} {id}"),
@@ -114,7 +114,7 @@ async fn it_is_seen_although_the_table_of_leases_was_lost() {
     within(12 * SECOND, "bob is seen", || watcher.shown("/chat/1") == ["bob", "wim"]).await;
 }
 
-/// What calls itself newer, and holds no lease, hides nobody: said once, or over and over, with users of its own.
+/// A node that calls itself newer, and holds no lease, hides nobody: said once, or over and over, with users of its own.
 #[tokio::test(start_paused = true)]
 async fn a_hello_from_the_future_hides_nobody() {
     let hub = MemoryHub::new();

@@ -88,7 +88,7 @@ impl Node {
         self.endpoint.channel(name).expect("a channel")
     }
 
-    /// Who is tracked in a channel, as this node sees it.
+    /// The tracked users of a channel, as this node sees it.
     fn shown(&self, channel: &str) -> Vec<String> {
         let presence = self.channel(channel).presence::<Value>().expect("objects");
         let mut names: Vec<_> = presence.into_keys().collect();

@@ -1,4 +1,4 @@
-//! What is done to users of other nodes.
+//! Operations on users of other nodes.
 
 use std::time::Duration;
 

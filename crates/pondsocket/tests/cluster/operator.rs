@@ -1,4 +1,4 @@
-//! What the operator of a node sees of it and of the others.
+//! The operator's view of a node and of the others.
 
 use std::time::Duration;
 

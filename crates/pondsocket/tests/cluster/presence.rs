@@ -1,4 +1,4 @@
-//! Who is there, on whichever node.
+//! Presence of the users of all nodes.
 
 use pondsocket::testing::Change;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What clients can make a server hold: how much that is at the most, what becomes of more, and that it is given back.
+//! The memory that clients can make a server hold: its bound, what becomes of more, and that it is given back.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -57,7 +57,7 @@ async fn enter(pond: &PondSocket, user: &str) -> (Client, Room) {
     (client, room)
 }
 
-/// When to try again, in milliseconds, as the refusal says.
+/// The wait until the next try, in milliseconds, as the refusal says.
 fn retry_after(refused: Result<impl std::fmt::Debug, CallError>) -> u64 {
     let error = refused.unwrap_err();
     let refused = error.rejection().expect("refused");

@@ -21,10 +21,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 
-/// How many messages may wait.
+/// The number of messages that may wait.
 const ROOM: usize = 8;
 
-/// How many are sent: far more than the buffers hold, and would be too many at any moment.
+/// The number that is sent: far more than the buffers hold, and would be too many at any moment.
 const SENT: usize = 48;
 
 struct SlowClientServer {
@@ -64,7 +64,7 @@ impl SlowClientServer {
         }
     }
 
-    /// How many messages were dropped for the slow one, by this reason.
+    /// Counts the messages that were dropped for the slow one, by this reason.
     fn dropped(&self, reason: &str) -> usize {
         let start = format!("/ slow {reason} ");
         let counted = self.counted.of("message_dropped").into_iter();

@@ -25,7 +25,7 @@ struct StreamServer {
     pond: PondSocket,
     endpoint: Endpoint,
     lobby: Lobby,
-    /// What the handler of `note` was told, and who left.
+    /// The notes that the handler of `note` was given, and the users who left.
     log: Log,
     /// Lets handlers of `hold` go on.
     release: Arc<Semaphore>,

@@ -1,4 +1,4 @@
-//! What clients say: one message in each request.
+//! Messages of clients: one in each request.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a broadcast costs when many streams get it.
+//! The cost of a broadcast that many streams get.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -12,7 +12,7 @@ use super::served;
 
 const RECEIVERS: usize = 50;
 
-/// How long the text is that all of them get.
+/// The length of the text that all of them get.
 const LARGE: usize = 200_000;
 
 fn runtime() -> Runtime {

@@ -1,4 +1,4 @@
-//! What comes over a stream, and how it ends.
+//! The events of a stream, and its end.
 
 use std::time::Duration;
 

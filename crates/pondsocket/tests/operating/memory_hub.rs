@@ -1,4 +1,4 @@
-//! What tests do to the bus in memory, under a paused clock.
+//! Faults that tests inject into the bus in memory, under a paused clock.
 
 use std::sync::Arc;
 use std::time::Duration;

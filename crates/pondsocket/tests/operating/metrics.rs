@@ -1,4 +1,4 @@
-//! What the server counts: every method of `Metrics`, with what it is told; and that whatever a `Metrics` does, calling
+//! The metrics of the server: every method of `Metrics`, with what it is told; and that whatever a `Metrics` does, calling
 //! back or panicking, hurts nobody.
 
 use std::cell::Cell;

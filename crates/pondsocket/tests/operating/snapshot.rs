@@ -1,4 +1,4 @@
-//! What a snapshot shows: endpoints, channels, members, queues and slow connections; under load, and nothing once all
+//! The content of a snapshot: endpoints, channels, members, queues and slow connections; under load, and nothing once all
 //! have gone.
 
 use std::sync::Arc;

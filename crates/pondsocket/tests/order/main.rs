@@ -42,7 +42,7 @@ async fn plain(ctx: JoinContext) -> Result<Joined> {
     Ok(ctx.accept())
 }
 
-/// What tests let a handler wait at.
+/// A gate at which tests let a handler wait.
 fn gate() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(0))
 }
@@ -51,7 +51,7 @@ async fn pass(gate: &Semaphore) {
     gate.acquire().await.expect("never closed").forget();
 }
 
-/// What happened, in the order in which it did.
+/// The events of a test, in their order.
 #[derive(Clone, Debug, Default)]
 struct Journal(Arc<Mutex<Vec<String>>>);
 

@@ -516,7 +516,7 @@ fn a_taken_pattern_panics_and_is_named() {
     endpoint.create_channel("/c", everybody);
 }
 
-/// What a registration panics with.
+/// The message that a registration panics with.
 fn panic_of(register: impl FnOnce()) -> String {
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(register)).expect_err("a panic");
     panic.downcast::<String>().map_or_else(|_| "no text".into(), |text| *text)

@@ -13,7 +13,7 @@ use tokio_tungstenite::WebSocketStream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a test has of a server.
+/// A server with raw WebSockets, and its metrics.
 struct RawServer {
     pond: PondSocket,
     counted: Recorder,
@@ -53,7 +53,7 @@ impl RawServer {
         start.elapsed().as_secs()
     }
 
-    /// How connections have ended: endpoint, code and reason.
+    /// The ends of connections: endpoint, code and reason.
     fn ends(&self) -> Vec<String> {
         let ends = self.counted.of("connection_closed").into_iter();
         let word = |line: &str, at: usize| line.split(' ').nth(at).unwrap_or_default().to_owned();

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What one message of a test that fills buffers carries.
+/// The payload of one message of a test that fills buffers, in bytes.
 const LARGE: usize = 32 * 1024;
 
 /// A pond with these options, and one lobby that lets everybody in.
@@ -32,7 +32,7 @@ fn pond(options: Options) -> (PondSocket, Endpoint, Lobby) {
     (pond, endpoint, lobby)
 }
 
-/// What tests let handlers wait at.
+/// A gate at which tests let handlers wait.
 #[derive(Clone, Debug)]
 struct Gate {
     open: Arc<Semaphore>,

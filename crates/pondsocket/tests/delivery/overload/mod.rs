@@ -26,7 +26,7 @@ use tokio_tungstenite::WebSocketStream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How long a reader may take for everything, on however busy a machine.
+/// The time that a reader may take for everything, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct RoomServer {
@@ -85,7 +85,7 @@ fn served(options: Options) -> RoomServer {
 }
 
 impl RoomServer {
-    /// Who was closed, and why; those who closed themselves aside.
+    /// The connections that were closed, and why; those who closed themselves aside.
     fn given_up(&self) -> Vec<String> {
         let mut closed = self.counted.of("connection_closed");
         closed.retain(|line| !line.ends_with(" client") && !line.ends_with(" lost"));
@@ -112,16 +112,16 @@ fn frame(event: &str, id: usize, payload: &Value) -> Vec<u8> {
     frame
 }
 
-/// What a member has heard when it has read everything.
+/// The messages that a member has read, summed up.
 #[derive(Debug, Default)]
 struct Heard {
     /// The numbers of the changes of each user, in the order in which it heard of them.
     changes: HashMap<String, Vec<usize>>,
     /// The last whole list: whose entries, and the number of each.
     list: HashMap<String, usize>,
-    /// How many entries the longest list had.
+    /// The entries of the longest list.
     longest: usize,
-    /// How many messages did not carry the whole list.
+    /// The number of messages without the whole list.
     partial: usize,
     said: Vec<usize>,
 }

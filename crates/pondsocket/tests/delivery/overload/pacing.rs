@@ -35,10 +35,10 @@ async fn flood(
     begun.elapsed()
 }
 
-/// How large a message of these tests is, where nothing else is said.
+/// The size of a message of these tests, where nothing else is said.
 const LARGE: usize = 64 * 1024;
 
-/// What the clock of a test and the timer's grain add.
+/// The time that the clock of a test and the timer's grain add.
 const SLACK: Duration = Duration::from_millis(50);
 
 #[tokio::test(start_paused = true)]

@@ -64,6 +64,6 @@ async fn enter(pond: &PondSocket) -> (Client, Room) {
     (client, room)
 }
 
-/// What a layer passes on.
+/// A value that a layer passes on.
 #[derive(Clone, Debug, PartialEq)]
 struct Tenant(&'static str);

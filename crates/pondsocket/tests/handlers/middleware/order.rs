@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Tenant, connect, enter, join, logged, noting, pond};
 
-/// What ran from the outside in, when every layer was left in the reverse order.
+/// The order from the outside in, when every layer was left in the reverse order.
 fn nested(names: &[&str]) -> Vec<String> {
     let (layers, handler) = names.split_at(names.len() - 1);
     let ins = layers.iter().map(|name| format!("{name} in"));

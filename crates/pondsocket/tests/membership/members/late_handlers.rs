@@ -88,7 +88,7 @@ impl Late {
         Late { begun, go, codes }
     }
 
-    /// How many operations succeed; all others must fail with 404, or with 409 for what is tracked already.
+    /// Counts the operations that succeed; all others must fail with 404, or with 409 for what is tracked already.
     async fn done(&mut self) -> usize {
         self.go.notify_one();
         let codes = self.codes.recv().await.expect("the handler ends");

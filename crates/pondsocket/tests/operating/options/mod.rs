@@ -1,4 +1,4 @@
-//! What each option does, for all endpoints and for one that has a value of its own. Not only here:
+//! The effect of each option, for all endpoints and for one that has a value of its own. Not only here:
 //!
 //! | option | shown by |
 //! |---|---|

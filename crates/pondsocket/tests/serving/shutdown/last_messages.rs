@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{SECOND, counts, message, narrow, next, pond, pond_with, send};
 
-/// How the server ends a connection.
+/// A way in which the server ends a connection.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Disconnect,

@@ -75,7 +75,7 @@ fn begin(pond: &PondSocket, how: impl Into<Shutdown>) -> JoinHandle<ShutdownRepo
     tokio::spawn(async move { pond.shutdown(how).await })
 }
 
-/// What has become of whom: closed, cut, abandoned.
+/// The connections that were closed, cut and abandoned.
 fn counts(report: ShutdownReport) -> (usize, usize, usize) {
     (report.closed, report.cut, report.abandoned)
 }
