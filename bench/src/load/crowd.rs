@@ -17,7 +17,7 @@ use super::client::{Client, Phase, Shared};
 use super::stream::Stream;
 use super::timeline::Timeline;
 
-/// The longest time for all clients to connect and join.
+/// The longest time in which no further client gets as far as it should.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest time without any message until those on their way are given up.
@@ -93,13 +93,12 @@ impl Crowd {
 
     /// Connects a client for each seat, and waits until all have joined, or are welcome if they do not join by themselves.
     pub(crate) fn add(&mut self, seats: impl IntoIterator<Item = Seat>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
         let first = self.clients.len();
         for seat in seats {
             self.connect(seat)?;
-            self.wait_for_all_but(first, ADVANCE, deadline)?;
+            self.wait_for_all_but(first, ADVANCE)?;
         }
-        self.wait_for_all_but(first, 0, deadline)
+        self.wait_for_all_but(first, 0)
     }
 
     /// Has those join who did not by themselves, all at once, and waits until they have.
@@ -107,8 +106,7 @@ impl Crowd {
         for (index, client) in self.clients.iter_mut().enumerate() {
             client.join(index)?;
         }
-        let deadline = Instant::now() + PATIENCE;
-        self.wait(0, 0, Phase::Joined, deadline)
+        self.wait(0, 0, Phase::Joined)
     }
 
     /// All clients.
@@ -202,16 +200,20 @@ impl Crowd {
         Ok(last)
     }
 
-    fn wait_for_all_but(&mut self, first: usize, missing: usize, deadline: Instant) -> Result<()> {
+    fn wait_for_all_but(&mut self, first: usize, missing: usize) -> Result<()> {
         let eager = self.clients.last().is_none_or(Client::is_eager);
-        self.wait(first, missing, if eager { Phase::Joined } else { Phase::Welcome }, deadline)
+        self.wait(first, missing, if eager { Phase::Joined } else { Phase::Welcome })
     }
 
-    fn wait(&mut self, first: usize, missing: usize, phase: Phase, deadline: Instant) -> Result<()> {
+    fn wait(&mut self, first: usize, missing: usize, phase: Phase) -> Result<()> {
+        let (mut least, mut deadline) = (usize::MAX, Instant::now() + PATIENCE);
         loop {
             let behind = self.behind(first, phase);
             if behind <= missing {
                 return Ok(());
+            }
+            if behind < least {
+                (least, deadline) = (behind, Instant::now() + PATIENCE);
             }
             ensure!(Instant::now() < deadline, "{behind} of {} are not {phase:?} in time", self.clients.len());
             self.poll(Duration::from_millis(100))?;
