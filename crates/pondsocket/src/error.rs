@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// client sees, and optionally details.
 ///
 /// There is no blanket conversion into it: write `impl From<YourError> for pondsocket::Error` to choose the code,
-/// or `.map_err(Error::internal)` to tell the client nothing.
+/// or `.map_err(Error::internal)` to show the client nothing of it.
 ///
 /// ```
 /// # use pondsocket::{Error, Result};
@@ -38,7 +38,7 @@ struct ErrorParts {
     origin: ErrorOrigin,
 }
 
-/// What the log tells of where an error comes from.
+/// The place that an error comes from, for the log.
 #[derive(Default)]
 struct ErrorOrigin {
     /// The call that the application made.
@@ -77,7 +77,7 @@ impl Error {
         Error::new(400, message)
     }
 
-    /// 401: the client must say who it is.
+    /// 401: the client must identify itself.
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(401, message)
     }
@@ -193,21 +193,21 @@ impl Error {
         self.0.origin.pattern.as_deref()
     }
 
-    /// Notes whose handler gave it: the first one, if a layer hands it on.
+    /// Notes the pattern whose handler returned it: the first one, if a layer returns it again.
     pub(crate) fn of_pattern(mut self, pattern: Option<Box<str>>) -> Self {
         self.0.origin.pattern = self.0.origin.pattern.or(pattern);
         self
     }
 
-    /// Returns `true` if nobody expected it: 500. Its reason is for the log.
+    /// Returns `true` for 500: an error of the server, whose reason is for the log.
     pub(crate) fn is_unexpected(&self) -> bool {
         self.0.code == 500
     }
 
-    /// What a client sees as details: those of the application, and when to try again.
-    pub(crate) fn told_details(&self) -> Option<Cow<'_, str>> {
+    /// The details that a client sees: those of the application, and the time after which to try again.
+    pub(crate) fn details_for_client(&self) -> Option<Cow<'_, str>> {
         let Some(after) = self.0.retry_after else { return self.details().map(Cow::Borrowed) };
-        // Not a moment too early: who comes again then must not be refused.
+        // Rounded up: a client that comes again after exactly this time must not be refused for the fraction.
         let hint = format!("\"retryAfterMs\":{}", after.as_nanos().div_ceil(1_000_000));
         Some(Cow::Owned(match self.details().and_then(|details| details.strip_prefix('{')) {
             None | Some("}") => format!("{{{hint}}}"),
@@ -312,12 +312,15 @@ mod tests {
     #[test]
     fn a_retry_hint_stands_beside_the_details() {
         let busy = || Error::too_many_requests("slow down").with_retry_after(Duration::from_millis(1500));
-        assert_eq!(busy().told_details().as_deref(), Some(r#"{"retryAfterMs":1500}"#));
+        assert_eq!(busy().details_for_client().as_deref(), Some(r#"{"retryAfterMs":1500}"#));
         let details = serde_json::json!({ "limit": 5 });
-        assert_eq!(busy().with_details(&details).told_details().as_deref(), Some(r#"{"retryAfterMs":1500,"limit":5}"#));
+        assert_eq!(
+            busy().with_details(&details).details_for_client().as_deref(),
+            Some(r#"{"retryAfterMs":1500,"limit":5}"#)
+        );
         let soon = Error::too_many_requests("slow down").with_retry_after(Duration::from_micros(333_333));
-        assert_eq!(soon.told_details().as_deref(), Some(r#"{"retryAfterMs":334}"#), "no moment too early");
-        assert_eq!(Error::conflict("x").with_details(&details).told_details().as_deref(), Some(r#"{"limit":5}"#));
+        assert_eq!(soon.details_for_client().as_deref(), Some(r#"{"retryAfterMs":334}"#), "no moment too early");
+        assert_eq!(Error::conflict("x").with_details(&details).details_for_client().as_deref(), Some(r#"{"limit":5}"#));
     }
 
     #[test]

@@ -22,10 +22,10 @@ impl Around {
 
     /// A value that the event has to carry itself; `None` if a span carries it.
     pub(crate) fn missing<T>(&self, field: &str, value: T) -> Option<T> {
-        (!self.tells(field)).then_some(value)
+        (!self.has(field)).then_some(value)
     }
 
-    fn tells(&self, field: &str) -> bool {
+    fn has(&self, field: &str) -> bool {
         let Some(inner) = self.0 else { return false };
         // A span with an endpoint of its own stands alone.
         let fields = inner.fields();
@@ -42,10 +42,10 @@ pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
+        let cause_text = error.to_string();
+        if !text.ends_with(&cause_text) {
             text.push_str(": ");
-            text.push_str(&said);
+            text.push_str(&cause_text);
         }
         cause = error.source();
     }

@@ -5,10 +5,10 @@
 //!
 //! use pondsocket::{EventContext, Error, Next, Result};
 //!
-//! /// Times every event, and lets nobody be called nobody.
+//! /// Times every event, and refuses guests.
 //! async fn timed(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
-//!     if ctx.user_id() == "nobody" {
-//!         return Err(Error::forbidden("say who you are"));
+//!     if ctx.user_id() == "guest" {
+//!         return Err(Error::forbidden("sign in first"));
 //!     }
 //!     let (event, start) = (ctx.event().to_owned(), Instant::now());
 //!     let answer = next.run(ctx).await;
@@ -204,6 +204,7 @@ impl<C: Context> LayerStack<C> {
     pub(crate) fn push<M>(&self, layer: impl Layer<C, M>, states: &States) {
         prepare(&layer, states);
         let layer: ErasedLayer<C> = Arc::new(move |ctx, next| layer.call(ctx, next));
+        // A new list and not a longer one: calls that are under way go on with the layers that they began with.
         let mut layers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         *layers = layers.iter().cloned().chain([layer]).collect();
     }

@@ -100,7 +100,7 @@ impl ConnectionContext {
         self.client
     }
 
-    /// The address of the peer, where the host told it: behind a proxy that of the proxy.
+    /// The address of the peer, if the host passes it on: behind a proxy that of the proxy.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -110,7 +110,7 @@ impl ConnectionContext {
         &self.parts
     }
 
-    /// The same, to change what whoever comes after this layer sees: headers, or its extensions.
+    /// The same, to change what the layers and the handler behind this layer see: headers, or its extensions.
     pub fn request_mut(&mut self) -> &mut Parts {
         &mut self.parts
     }
@@ -215,7 +215,7 @@ impl Connected {
     }
 
     /// Agrees to a subprotocol that the client offers, in place of what `Options::subprotocols` says. One that it does
-    /// not offer declines the connection with 500. It says nothing over an event stream, which has none.
+    /// not offer declines the connection with 500. It has no effect over an event stream, which has none.
     ///
     /// A client that offers some and is answered with none gives up, if it is a browser.
     pub fn subprotocol(mut self, name: &str) -> Self {

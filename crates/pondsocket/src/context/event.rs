@@ -102,7 +102,7 @@ impl Call {
 
     /// The connection has gone; `departure` is there if its user has left the channel with it.
     pub(crate) fn depart(&self, departure: Option<Arc<Departure>>) {
-        // Only the first time counts: a connection goes once.
+        // Only the first time counts: a connection goes once. It is set before the waiters are woken, since they look at it.
         let _ = self.departed.set(departure);
         self.gone.notify_waiters();
     }
@@ -175,7 +175,7 @@ impl EventContext {
         self.call.received.decode(payload).in_call("ctx.payload")
     }
 
-    /// Puts something else in the place of the payload, for whoever comes after this layer.
+    /// Replaces the payload for the layers and the handler behind this layer.
     ///
     /// # Errors
     /// 500 if it does not serialise to a JSON object.
@@ -376,6 +376,7 @@ impl EventContext {
     /// if the channel's queue is full: it was not sent, [`Channel::ready`] waits for room.
     pub fn reply<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<()> {
         let call = &self.call;
+        // Relaxed, here and below: the flag guards no other memory, and of several replies the swap alone lets one through.
         // Asked again below, when the reply is certain to be sent: encoding runs code of the application, which may reply.
         if call.replied.load(Ordering::Relaxed) {
             return Err(ReplyError::AlreadyReplied).in_call("ctx.reply");
@@ -436,7 +437,7 @@ impl EventContext {
         broadcast.send(payload).map_err(|error| error.explain(&call.received, payload))
     }
 
-    /// Takes a member out of the channel and tells it why, and the others that it happened.
+    /// Removes a member from the channel, and notifies it of the reason and the others of the removal.
     ///
     /// # Errors
     /// 404 if there is no such member.
@@ -452,8 +453,9 @@ impl EventContext {
         self.channel().remove(user, reason).await.in_call("ctx.remove")
     }
 
-    /// Completes when the connection that sent the message has gone: nobody waits for the answer any more.
+    /// Completes when the connection that sent the message has gone: no client waits for the answer any more.
     pub async fn cancelled(&self) {
+        // Made before the check: a connection that goes in between wakes only futures that exist by then.
         let gone = self.call.gone.notified();
         if self.call.departed.get().is_none() {
             gone.await;

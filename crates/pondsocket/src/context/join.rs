@@ -53,7 +53,7 @@ impl JoinContext {
         self.received.decode(&self.payload).in_call("ctx.payload")
     }
 
-    /// Puts something else in the place of the payload, for whoever comes after this layer.
+    /// Replaces the payload for the layers and the handler behind this layer.
     ///
     /// # Errors
     /// 500 if it does not serialise to a JSON object.

@@ -41,7 +41,7 @@ impl fmt::Display for LeaveReason {
 }
 
 impl LeaveReason {
-    /// The reason without the text of whoever took the member out: one of few, fit for a label.
+    /// The reason without the text that the application gave: one of few values, so that it can be the label of a metric.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             LeaveReason::Left => "explicit_leave",
@@ -55,7 +55,7 @@ impl LeaveReason {
 /// A user that has left a channel, with its last connection there.
 ///
 /// The handler runs once per membership: when the last messages of the connection have been handled, or, if the member
-/// was taken out by somebody else, at once.
+/// was evicted or removed, at once.
 #[derive(Debug)]
 pub struct LeaveContext {
     pub(crate) endpoint: Arc<EndpointInner>,
@@ -132,7 +132,7 @@ impl LeaveContext {
         self.channel().is_known(self.user_id())
     }
 
-    /// The channel, to tell those who remain. The membership has ended: what would change the user who left fails with
+    /// The channel, to notify the members that remain. The membership has ended: what would change the user who left fails with
     /// 404, also if it is back. See [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
         let own = BoundMembership { user: self.user.id.clone(), membership: None };

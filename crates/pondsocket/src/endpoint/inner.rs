@@ -186,6 +186,7 @@ impl EndpointInner {
     }
 
     pub(crate) fn unregister(&self, id: ConnectionId) {
+        // Dropped after the lock is released: it may be the last reference, and its outbox goes with it.
         let gone = self.connections.lock().remove(&id);
         drop(gone);
     }

@@ -32,7 +32,7 @@ impl<C> PassSlot<C> {
 }
 
 impl<C> PassSlotRef<C> {
-    /// Leaves a context in the place. Without one, nobody waits for it any more, and it is dropped.
+    /// Leaves a context in the place. If the place is gone, so is the code that ran the handler, and the context is dropped.
     pub(crate) fn leave(self, context: C) {
         if let Some(slot) = self.0.upgrade() {
             *slot.lock() = Some(context);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::engine::closing::Closure;
 use crate::limits::gauge::{Gauge, Permit};
 
-/// Shared by all who let somebody in, or have something to finish.
+/// The shutdown, as the parts of the server see it that let clients in or have work to finish.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
     stage: watch::Sender<DrainStage>,
@@ -23,9 +23,9 @@ pub(crate) struct Drain {
 enum DrainStage {
     #[default]
     Serving,
-    /// Load balancers are told to send nobody, until then; whoever they still send is let in.
+    /// Load balancers are asked to send no clients, until this time. Clients that still come are let in.
     Leaving(Instant),
-    /// Nobody is let in any more, and connections are closed like this.
+    /// No client is let in any more, and connections are closed like this.
     Draining(Closure),
     /// The time for that is over.
     Over(Closure),
@@ -41,14 +41,15 @@ impl DrainStage {
 }
 
 impl Drain {
-    /// Lets a client in, unless it has begun: one step, so that it waits for everybody who is let in.
+    /// Lets a client in, unless the shutdown has begun. The stage stays borrowed until the client is counted, so that the
+    /// shutdown cannot begin in between and miss it.
     pub(crate) fn admit(&self) -> Option<Permit> {
         let stage = self.stage.borrow();
         stage.closure().is_none().then(|| self.connections.permit())
     }
 
-    /// Says that it will begin at that time, or earlier if that has been said before. Answers when; `None` if it has
-    /// begun.
+    /// Announces that the shutdown begins at that time, or earlier if it was announced before. Returns the time; `None` if
+    /// it has begun.
     pub(crate) fn announce(&self, at: Instant) -> Option<Instant> {
         let mut answer = None;
         self.stage.send_if_modified(|stage| {
@@ -69,8 +70,8 @@ impl Drain {
         !matches!(*self.stage.borrow(), DrainStage::Serving)
     }
 
-    /// Begins, if it has not: nobody is let in any more. Answers how connections are closed, which only the first one
-    /// says.
+    /// Begins, if it has not: no client is let in any more. Returns the close of connections, which is that of the first
+    /// call.
     pub(crate) fn begin(&self, closure: Closure) -> Closure {
         self.stage.send_if_modified(|stage| {
             let begins = stage.closure().is_none();
@@ -82,7 +83,7 @@ impl Drain {
         self.closure().unwrap_or(closure)
     }
 
-    /// Nobody is waited for any longer.
+    /// Ends the wait for connections and handlers.
     pub(crate) fn give_up(&self) {
         self.stage.send_if_modified(|stage| {
             let DrainStage::Draining(closure) = stage else { return false };
@@ -105,7 +106,7 @@ impl Drain {
         self.wait(|stage| stage.closure().cloned()).await
     }
 
-    /// Completes when nobody is waited for any longer.
+    /// Completes when connections and handlers are not waited for any longer.
     pub(crate) async fn over(&self) {
         self.wait(|stage| matches!(stage, DrainStage::Over(_)).then_some(())).await;
     }

@@ -20,7 +20,7 @@ impl Host for EndpointHost {
     fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>) {
         let Some(endpoint) = self.0.upgrade() else { return };
         if let Some(live) = endpoint.hub.get(channel.as_str()).filter(|live| live.serial == instance) {
-            // If it has just closed nobody is there to see it.
+            // A channel that has just closed has no members who could see it.
             let _ = live.change(|channel| channel.apply_remote(changes));
         }
     }

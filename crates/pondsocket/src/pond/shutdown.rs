@@ -19,7 +19,7 @@ const STEP: Duration = Duration::from_millis(20);
 /// The longest time: no clock can show a deadline beyond all times.
 const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 
-/// The terms of a shutdown: how long it may take, and what clients are told. A [`Duration`] is one, too.
+/// The terms of a shutdown: its time limit, and the close code that clients get. A [`Duration`] is one, too.
 ///
 /// ```
 /// # use pondsocket::{PondSocket, Shutdown};
@@ -39,26 +39,26 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Everything within this time; all clients are told at once, with close code 1001 (RFC 6455 section 7.4.1).
+    /// Everything within this time; all clients are closed at once, with close code 1001 (RFC 6455 section 7.4.1).
     pub fn within(timeout: Duration) -> Shutdown {
         Shutdown { timeout: timeout.min(FOR_EVER), spread: Duration::ZERO, delay: Duration::ZERO, code: 1001 }
     }
 
     /// Tells clients one after the other over this time, so that they do not all come back at once somewhere else. At
-    /// most half of the timeout is used for it. Raw WebSockets are told at once.
+    /// most half of the timeout is used for it. Raw WebSockets are closed at once.
     #[must_use]
     pub fn spread(self, spread: Duration) -> Shutdown {
         Shutdown { spread, ..self }
     }
 
     /// Begins after this time, which does not count towards the timeout. Until then [`PondSocket::is_ready`] is false,
-    /// so that load balancers send newcomers elsewhere, and those whom they still send are let in as before.
+    /// so that load balancers send new clients elsewhere, and clients that still come are let in as before.
     #[must_use]
     pub fn delay(self, delay: Duration) -> Shutdown {
         Shutdown { delay: delay.min(FOR_EVER), ..self }
     }
 
-    /// Closes with 1012, which says that the server will be back soon.
+    /// Closes with 1012, the code of a server that will be back soon.
     #[must_use]
     pub fn for_restart(self) -> Shutdown {
         Shutdown { code: 1012, ..self }
@@ -86,7 +86,7 @@ impl From<Duration> for Shutdown {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Clients that have gone in time: they were told and got all that was sent to them before, unless they went by
+    /// Clients that have gone in time: they got the close and all that was sent to them before, unless they went by
     /// themselves, and all that they had sent has been handled.
     pub closed: usize,
     /// Clients that were cut off at the deadline, or whose handlers were.
@@ -97,7 +97,7 @@ pub struct ShutdownReport {
 }
 
 impl PondSocket {
-    /// Shuts down: from now on nobody is let in (503 with `Retry-After`), clients are closed, each after everything
+    /// Shuts down: from now on no client is let in (503 with `Retry-After`), clients are closed, each after everything
     /// that was sent to it, and running handlers and leave handlers are finished. What is left at the deadline is cut
     /// off. With a [delay](Shutdown::delay) all of this begins later.
     ///
@@ -134,6 +134,8 @@ impl PondSocket {
             // Those who are cut need no more than their turn.
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
         }
+        // Last, so that other nodes see the leaves of those who were connected here. The goodbye gets its time also behind a
+        // deadline that is over: without it other nodes keep this one's users until its lease has run out.
         if let Some(node) = self.common.node() {
             node.stop(deadline.saturating_duration_since(Instant::now()).clamp(GOODBYE, GOODBYE * 4)).await;
         }
@@ -142,7 +144,7 @@ impl PondSocket {
         report
     }
 
-    /// Returns `true` if it is shutting down: it lets nobody in any more.
+    /// Returns `true` if it is shutting down: it lets no client in any more.
     pub fn is_draining(&self) -> bool {
         self.common.drain.has_begun()
     }
@@ -154,7 +156,7 @@ impl PondSocket {
         let parts: Vec<_> = handles.chunks(handles.len().div_ceil(most).max(1)).collect();
         let step = spread.div_f64(parts.len().max(1) as f64);
         for (part, number) in parts.into_iter().zip(0..) {
-            // Until its turn; nobody has to be told any more once all have gone.
+            // Until the turn of this part. Once all connections have gone there is nothing left to close.
             if number > 0 && timeout_at(start + step * number, self.common.drain.connections.empty()).await.is_ok() {
                 return;
             }

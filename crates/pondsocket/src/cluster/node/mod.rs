@@ -196,6 +196,7 @@ impl Node {
     /// Sends a request to other nodes, and waits for the answer.
     pub(crate) async fn ask(&self, ask: ClusterRequest) -> Answer {
         let (id, (answer, received)) = (ids::serial(), oneshot::channel());
+        // Before the input is queued: the node task may answer at once.
         self.pending.lock().insert(id, answer);
         let _guard = PendingGuard { pending: &self.pending, id };
         self.inputs.lock().push(Input::Request { id, request: ask });
@@ -319,6 +320,7 @@ impl Node {
     /// Publishes a message for users of other nodes. Returns `false` if the queue is full.
     pub(crate) fn publish_message(&self, channel: ChannelKey, message: UserMessage) -> bool {
         let (topic, now) = (self.topics.channel(&channel), self.clock.now());
+        // Relaxed: the number only has to be unique. The order of messages is that of the publish queue.
         let number = self.published.fetch_add(1, Ordering::Relaxed);
         let identity = self.identity();
         let envelope = Envelope {

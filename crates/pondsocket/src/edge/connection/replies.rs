@@ -35,7 +35,7 @@ impl Session {
 
     /// A message that is refused before it gets into any queue.
     pub(super) fn refuse_event(&self, channel: &str, request_id: &str, error: &Error) {
-        let details = error.told_details();
+        let details = error.details_for_client();
         let payload =
             ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
         let mut text = Vec::new();
@@ -71,7 +71,7 @@ impl Session {
     pub(super) fn decline(&self, channel: &str, request_id: &str, error: &Error) {
         self.log(channel, None, error);
         self.handle.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
-        let details = error.told_details();
+        let details = error.details_for_client();
         let payload =
             ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
         self.tell(channel, |text| server::join_declined(text, request_id, &payload));
@@ -81,7 +81,7 @@ impl Session {
     pub(super) fn fail(&self, call: &Call, error: &Error) {
         let channel = call.channel.name.as_str();
         self.log(channel, Some(call), error);
-        let details = error.told_details();
+        let details = error.details_for_client();
         let payload =
             ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
         self.answer(call, |text| match error.is_unrouted() {
