@@ -119,7 +119,7 @@ pub use context::{
 pub use delivery::{Delivery, Remote};
 pub use edge::body::Body;
 pub use edge::origin::ClientCertificate;
-pub use edge::peer::PeerAddr;
+pub use edge::origin::PeerAddr;
 pub use edge::service::{EitherBody, Layered, PondLayer, PondService};
 pub use edge::websocket::HostUpgrade;
 pub use endpoint::{Connection, Endpoint};

@@ -256,12 +256,12 @@ impl SocketState {
     pub(crate) fn close(&mut self, closure: Closure) {
         let mut frame = Vec::new();
         ws::encode_close(closure.code, &closure.text, &mut frame);
-        self.end(closure, &frame);
+        self.finish(closure, &frame);
     }
 
     /// Does the same with another frame than that of the closure: the answer to a peer's close repeats the peer's code, while the
     /// closure says why the connection ended (RFC 6455 section 5.5.1).
-    pub(crate) fn end(&mut self, closure: Closure, frame: &[u8]) {
+    pub(crate) fn finish(&mut self, closure: Closure, frame: &[u8]) {
         if self.stage != SocketStage::Open {
             return;
         }
@@ -274,7 +274,7 @@ impl SocketState {
     }
 
     /// Ends the connection without further frames. The closure counts only if there is none yet.
-    pub(crate) fn lose(&mut self, closure: Closure) {
+    pub(crate) fn disconnect(&mut self, closure: Closure) {
         self.stage = SocketStage::Ended;
         self.closure.get_or_insert(closure);
         self.out = BytesMut::new();

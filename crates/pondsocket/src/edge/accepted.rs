@@ -27,30 +27,30 @@ impl AcceptedConnection {
         endpoint: &Arc<EndpointInner>,
         framing: Framing,
         writer: Writer,
-    ) -> LinkedConnection {
+    ) -> PreparedConnection {
         let AcceptedConnection { identity, connected, permits } = self;
         let settings = endpoint.settings();
         let options =
             HandleOptions { framing, limits: Arc::clone(&settings.outboxes), max_assigns: settings.max_assigns_size };
         let handle =
             ConnectionHandle::new(identity, Arc::clone(&endpoint.observer), options, connected.assigns, writer);
-        LinkedConnection { handle, endpoint: Arc::clone(endpoint), replies: connected.replies, permits }
+        PreparedConnection { handle, endpoint: Arc::clone(endpoint), replies: connected.replies, permits }
     }
 }
 
 /// The same with a handle.
-pub(crate) struct LinkedConnection {
+pub(crate) struct PreparedConnection {
     pub(crate) handle: Arc<ConnectionHandle>,
     endpoint: Arc<EndpointInner>,
     replies: Vec<(String, Object)>,
     permits: Permits,
 }
 
-impl LinkedConnection {
+impl PreparedConnection {
     /// Makes the connection, with the messages that it begins with queued: nothing can come before them, since it is in
     /// no channel. The client is told this id.
     pub(crate) fn into_task<T: Transport>(self, transport: T, id: &str) -> ConnectionTask<T> {
-        let LinkedConnection { handle, endpoint, replies, permits } = self;
+        let PreparedConnection { handle, endpoint, replies, permits } = self;
         let connection = ConnectionTask::new(transport, endpoint, Arc::clone(&handle), permits);
         let mut text = Vec::new();
         let request_id = RequestId::from_u128(ids::fresh());

@@ -15,8 +15,7 @@ use crate::edge::accepted::AcceptedConnection;
 use crate::edge::body::Body;
 use crate::edge::connection::Permits;
 use crate::edge::events;
-use crate::edge::origin::{RequestOrigin, check_origin};
-use crate::edge::peer::UnixPeer;
+use crate::edge::origin::{RequestOrigin, UnixPeer, check_origin};
 use crate::edge::refusal::HttpRefusal;
 use crate::edge::websocket::{OfferedSubprotocols, Upgrade, UpgradeOffer};
 use crate::endpoint::{EndpointInner, EndpointKind, EndpointSettings};
@@ -73,7 +72,7 @@ pub(super) async fn admit(
             Ok(Admitted::Answered(upgrade.open_raw(endpoint, client, permits, Arc::clone(handler))))
         }
         EndpointKind::Pond(handler) => {
-            let upgrade = match events::are_wanted(endpoint, &parts) {
+            let upgrade = match events::wants_event_stream(endpoint, &parts) {
                 true => None,
                 false => Some(Upgrade::of(&parts, offer, settings)?),
             };

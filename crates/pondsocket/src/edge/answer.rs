@@ -9,7 +9,7 @@ use http_body::Body as HttpBody;
 use crate::edge::admit::{Admitted, ConnectionRequest, admit};
 use crate::edge::body::Body;
 use crate::edge::events;
-use crate::edge::peer::PeerAddr;
+use crate::edge::origin::PeerAddr;
 use crate::edge::refusal::{HttpRefusal, decline, refuse, with_cors};
 use crate::edge::websocket::UpgradeOffer;
 use crate::endpoint::EndpointInner;
@@ -22,7 +22,7 @@ pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
     let mut endpoints = matching(pond, target(request));
     match *request.method() {
         Method::GET => endpoints.next().is_some(),
-        _ => events::are_meant(request) && endpoints.any(|endpoint| endpoint.offers_event_streams()),
+        _ => events::is_for_event_stream(request) && endpoints.any(|endpoint| endpoint.offers_event_streams()),
     }
 }
 

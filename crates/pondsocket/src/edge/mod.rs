@@ -7,8 +7,6 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod events;
 pub(crate) mod origin;
-pub(crate) mod peer;
 pub(crate) mod refusal;
 pub(crate) mod service;
-mod wakeup;
 pub(crate) mod websocket;

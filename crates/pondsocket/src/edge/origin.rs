@@ -1,16 +1,24 @@
-//! The check of the page that makes a request.
+//! The origin of a request: its peer, and the page that makes it.
 
 use std::net::SocketAddr;
 
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Request, Uri};
 
-use crate::edge::peer::UnixPeer;
 use crate::edge::refusal::HttpRefusal;
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::error::Error;
 use crate::limits::origin::OriginCheck;
 use crate::metrics::DeclineReason;
+
+/// The address of the peer. A host that knows it inserts it into the request's extensions; with the feature `axum`
+/// its `ConnectInfo<SocketAddr>` is understood too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Says of a request that it has come over a Unix socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnixPeer;
 
 /// Says that the client of a request has proved who it is with a certificate for TLS, which a browser does for whatever
 /// page asks ([`CheckOrigin::WithCredentials`](crate::CheckOrigin::WithCredentials)). The standalone server knows that

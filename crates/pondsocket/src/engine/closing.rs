@@ -67,7 +67,7 @@ pub(crate) enum Close {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
+enum Stage {
     Open,
     Flushing,
     Closing,
@@ -80,7 +80,7 @@ enum State {
 /// A copy of the state, for decisions of the connection's task.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ConnectionState {
-    state: State,
+    stage: Stage,
     is_aborted: bool,
 }
 
@@ -108,18 +108,18 @@ pub(super) struct Lifecycle {
     /// The number of flush markers that precede a close frame of ours: one of each channel that it has left, or that has
     /// an answer for it, and one of the connection's task.
     flush_markers: u32,
-    state: State,
+    stage: Stage,
     /// The connection's task is to drop its handlers. No state of its own, because handlers run in `Closed`, too.
     is_aborted: bool,
 }
 
 impl Lifecycle {
     pub(super) fn new() -> Lifecycle {
-        Lifecycle { closure: None, flush_markers: 1, state: State::Open, is_aborted: false }
+        Lifecycle { closure: None, flush_markers: 1, stage: Stage::Open, is_aborted: false }
     }
 
     pub(super) fn state(&self) -> ConnectionState {
-        ConnectionState { state: self.state, is_aborted: self.is_aborted }
+        ConnectionState { stage: self.stage, is_aborted: self.is_aborted }
     }
 
     /// Ends the connection, if it has not ended in another way.
@@ -137,9 +137,9 @@ impl Lifecycle {
     }
 
     fn close_gracefully(&mut self, closure: Closure) -> Effect {
-        match self.state {
-            State::Open => {
-                self.state = State::Flushing;
+        match self.stage {
+            Stage::Open => {
+                self.stage = Stage::Flushing;
                 self.note(closure);
                 Effect::Wake
             }
@@ -148,9 +148,9 @@ impl Lifecycle {
     }
 
     fn close_immediately(&mut self, closure: Closure, framing: Framing) -> Effect {
-        match self.state {
-            State::Open | State::Flushing => {
-                self.state = State::Closing;
+        match self.stage {
+            Stage::Open | Stage::Flushing => {
+                self.stage = Stage::Closing;
                 let frame = framing.close(closure.code, &closure.text);
                 // Also in place of a graceful end's reason: the peer is told this one.
                 self.closure = Some(Box::new(closure));
@@ -163,9 +163,9 @@ impl Lifecycle {
     fn answer_close(&mut self, closure: Closure, framing: Framing) -> Effect {
         let frame = framing.close_answer(closure.code);
         self.note(closure);
-        match self.state {
-            State::Open | State::Flushing => {
-                self.state = State::Closing;
+        match self.stage {
+            Stage::Open | Stage::Flushing => {
+                self.stage = Stage::Closing;
                 // It is the connection's task that has read the peer's close frame.
                 Effect::Finish { frame, instead: false, wake: false }
             }
@@ -177,14 +177,14 @@ impl Lifecycle {
     fn refuse(&mut self, closure: Closure, framing: Framing) -> Effect {
         let frame = framing.close(closure.code, &closure.text);
         self.note(closure);
-        match self.state {
-            State::Open | State::Flushing => {
-                self.state = State::Refusing;
+        match self.stage {
+            Stage::Open | Stage::Flushing => {
+                self.stage = Stage::Refusing;
                 Effect::Finish { frame, instead: false, wake: false }
             }
-            State::Closing => {
+            Stage::Closing => {
                 // Only one close frame is sent (RFC 6455 section 5.5.1), but no answer to it is expected any more.
-                self.state = State::Refusing;
+                self.stage = Stage::Refusing;
                 Effect::None
             }
             _ => Effect::None,
@@ -199,9 +199,9 @@ impl Lifecycle {
     /// A channel, or the connection's task, has nothing more for this connection. The last one lets the close frame follow.
     pub(super) fn receive_flush_marker(&mut self, framing: Framing) -> Effect {
         self.flush_markers -= 1;
-        match (self.state, &self.closure) {
-            (State::Flushing, Some(closure)) if self.flush_markers == 0 => {
-                self.state = State::Closing;
+        match (self.stage, &self.closure) {
+            (Stage::Flushing, Some(closure)) if self.flush_markers == 0 => {
+                self.stage = Stage::Closing;
                 Effect::Finish { frame: framing.close(closure.code, &closure.text), instead: false, wake: true }
             }
             _ => Effect::None,
@@ -210,16 +210,16 @@ impl Lifecycle {
 
     /// The socket has failed under a delivery, which cannot close it.
     pub(super) fn fail(&mut self) {
-        if matches!(self.state, State::Open | State::Flushing) {
-            self.state = State::Failed;
+        if matches!(self.stage, Stage::Open | Stage::Flushing) {
+            self.stage = Stage::Failed;
         }
     }
 
     /// Everything is sent to a peer that broke the protocol. Returns `true` if our side of the transport is to be shut down.
     pub(super) fn linger(&mut self) -> bool {
-        let refuses = self.state == State::Refusing;
+        let refuses = self.stage == Stage::Refusing;
         if refuses {
-            self.state = State::Lingering;
+            self.stage = Stage::Lingering;
         }
         refuses
     }
@@ -227,10 +227,10 @@ impl Lifecycle {
     /// The connection's task closes the transport, for this reason if none was noted before. Returns the reason that counts,
     /// the first time.
     pub(super) fn disconnect(&mut self, closure: Closure) -> Option<Closure> {
-        if self.state == State::Closed {
+        if self.stage == Stage::Closed {
             return None;
         }
-        self.state = State::Closed;
+        self.stage = Stage::Closed;
         Some(Closure::clone(self.note(closure)))
     }
 
@@ -242,37 +242,37 @@ impl Lifecycle {
 impl ConnectionState {
     /// Returns `true` if the client's messages are handled.
     pub(crate) fn is_open(self) -> bool {
-        self.state == State::Open
+        self.stage == Stage::Open
     }
 
     /// Returns `true` if messages for the client are queued.
     pub(crate) fn accepts_frames(self) -> bool {
-        matches!(self.state, State::Open | State::Flushing)
+        matches!(self.stage, Stage::Open | Stage::Flushing)
     }
 
     /// Returns `true` if the connection's channels are to say when they have delivered what they have for it.
     pub(crate) fn awaits_flush_markers(self) -> bool {
-        self.state == State::Flushing
+        self.stage == Stage::Flushing
     }
 
     /// Returns `true` if the peer's close frame is the last thing that is missing, once all is sent.
     pub(crate) fn awaits_peer_close(self) -> bool {
-        self.state == State::Closing
+        self.stage == Stage::Closing
     }
 
     /// Returns `true` if our side is to be shut down once all is sent.
     pub(crate) fn refuses_peer(self) -> bool {
-        self.state == State::Refusing
+        self.stage == Stage::Refusing
     }
 
     /// Returns `true` if the socket has failed under a delivery.
     pub(crate) fn has_failed(self) -> bool {
-        self.state == State::Failed
+        self.stage == Stage::Failed
     }
 
     /// Returns `true` if the transport is closed.
     pub(crate) fn is_closed(self) -> bool {
-        self.state == State::Closed
+        self.stage == Stage::Closed
     }
 
     /// Returns `true` if the handlers of the connection are to be dropped.
@@ -287,8 +287,8 @@ mod tests {
 
     use super::*;
 
-    const STATES: [State; 7] =
-        [State::Open, State::Flushing, State::Closing, State::Refusing, State::Lingering, State::Failed, State::Closed];
+    const STAGES: [Stage; 7] =
+        [Stage::Open, Stage::Flushing, Stage::Closing, Stage::Refusing, Stage::Lingering, Stage::Failed, Stage::Closed];
 
     const FRAMING: Framing = Framing::Plain;
 
@@ -355,54 +355,54 @@ mod tests {
     }
 
     /// A connection in this state, for which one flush marker is missing.
-    fn in_state(state: State) -> Lifecycle {
-        let closure = (state != State::Open).then(|| Box::new(closure(Event::Graceful)));
-        Lifecycle { state, closure, ..Lifecycle::new() }
+    fn in_stage(stage: Stage) -> Lifecycle {
+        let closure = (stage != Stage::Open).then(|| Box::new(closure(Event::Graceful)));
+        Lifecycle { stage, closure, ..Lifecycle::new() }
     }
 
     /// The drawing, as a table: the state that each event leads to.
-    fn next(state: State, event: Event) -> State {
-        match (state, event) {
-            (State::Open, Event::Graceful) => State::Flushing,
-            (State::Open | State::Flushing, Event::Immediate | Event::Answer) => State::Closing,
-            (State::Flushing, Event::FlushMarker) => State::Closing,
-            (State::Open | State::Flushing | State::Closing, Event::Violation) => State::Refusing,
-            (State::Open | State::Flushing, Event::Fail) => State::Failed,
-            (State::Refusing, Event::AllSent) => State::Lingering,
-            (_, Event::Disconnect) => State::Closed,
-            (state, _) => state,
+    fn next(stage: Stage, event: Event) -> Stage {
+        match (stage, event) {
+            (Stage::Open, Event::Graceful) => Stage::Flushing,
+            (Stage::Open | Stage::Flushing, Event::Immediate | Event::Answer) => Stage::Closing,
+            (Stage::Flushing, Event::FlushMarker) => Stage::Closing,
+            (Stage::Open | Stage::Flushing | Stage::Closing, Event::Violation) => Stage::Refusing,
+            (Stage::Open | Stage::Flushing, Event::Fail) => Stage::Failed,
+            (Stage::Refusing, Event::AllSent) => Stage::Lingering,
+            (_, Event::Disconnect) => Stage::Closed,
+            (stage, _) => stage,
         }
     }
 
     #[test]
-    fn each_event_leads_from_each_state_to_the_one_that_is_drawn() {
-        for (state, event) in STATES.iter().flat_map(|state| EVENTS.map(|event| (*state, event))) {
-            let mut lifecycle = in_state(state);
+    fn each_event_leads_from_each_stage_to_the_one_that_is_drawn() {
+        for (stage, event) in STAGES.iter().flat_map(|stage| EVENTS.map(|event| (*stage, event))) {
+            let mut lifecycle = in_stage(stage);
             let effect = apply(&mut lifecycle, event);
-            assert_eq!(lifecycle.state, next(state, event), "{state:?}, {event:?}");
-            let stopped_accepting = matches!(state, State::Open | State::Flushing)
-                && matches!(lifecycle.state, State::Closing | State::Refusing);
-            assert_eq!(matches!(effect, Effect::Finish { .. }), stopped_accepting, "{state:?}, {event:?}: {effect:?}");
-            assert_eq!(lifecycle.is_aborted, event == Event::Abort, "{state:?}, {event:?}");
+            assert_eq!(lifecycle.stage, next(stage, event), "{stage:?}, {event:?}");
+            let stopped_accepting = matches!(stage, Stage::Open | Stage::Flushing)
+                && matches!(lifecycle.stage, Stage::Closing | Stage::Refusing);
+            assert_eq!(matches!(effect, Effect::Finish { .. }), stopped_accepting, "{stage:?}, {event:?}: {effect:?}");
+            assert_eq!(lifecycle.is_aborted, event == Event::Abort, "{stage:?}, {event:?}");
         }
     }
 
     #[test]
     fn the_close_frame_is_that_of_the_event_and_an_answer_repeats_the_code() {
         let finish = |code, instead, wake| Effect::Finish { frame: FRAMING.close(code, ""), instead, wake };
-        assert_eq!(apply(&mut in_state(State::Open), Event::Immediate), finish(1013, true, true));
-        assert_eq!(apply(&mut in_state(State::Open), Event::Answer), finish(4000, false, false));
-        assert_eq!(apply(&mut in_state(State::Open), Event::Violation), finish(1002, false, false));
-        assert_eq!(apply(&mut in_state(State::Flushing), Event::FlushMarker), finish(1001, false, true));
-        assert_eq!(apply(&mut in_state(State::Open), Event::Graceful), Effect::Wake);
+        assert_eq!(apply(&mut in_stage(Stage::Open), Event::Immediate), finish(1013, true, true));
+        assert_eq!(apply(&mut in_stage(Stage::Open), Event::Answer), finish(4000, false, false));
+        assert_eq!(apply(&mut in_stage(Stage::Open), Event::Violation), finish(1002, false, false));
+        assert_eq!(apply(&mut in_stage(Stage::Flushing), Event::FlushMarker), finish(1001, false, true));
+        assert_eq!(apply(&mut in_stage(Stage::Open), Event::Graceful), Effect::Wake);
         let empty = Closure { code: 1005, ..closure(Event::Answer) };
-        let answered = in_state(State::Open).close(Close::Answer(empty), FRAMING);
+        let answered = in_stage(Stage::Open).close(Close::Answer(empty), FRAMING);
         assert_eq!(answered, Effect::Finish { frame: Some(vec![0x88, 0]), instead: false, wake: false });
     }
 
     #[test]
     fn only_the_last_of_all_flush_markers_closes() {
-        let mut lifecycle = in_state(State::Flushing);
+        let mut lifecycle = in_stage(Stage::Flushing);
         lifecycle.expect_flush_marker();
         lifecycle.expect_flush_marker();
         assert_eq!([(); 2].map(|()| apply(&mut lifecycle, Event::FlushMarker)), [Effect::None, Effect::None]);
@@ -432,21 +432,21 @@ mod tests {
         fn a_connection_ends_once(events in prop::collection::vec(prop::sample::select(&EVENTS[..]), 0..20)) {
             let (mut lifecycle, mut last_frames, mut left) = (Lifecycle::new(), 0, Vec::new());
             for event in events {
-                let before = lifecycle.state;
+                let before = lifecycle.stage;
                 // Each marker that comes was announced.
                 if event == Event::FlushMarker && lifecycle.flush_markers == 0 {
                     lifecycle.expect_flush_marker();
                 }
                 last_frames += usize::from(matches!(apply(&mut lifecycle, event), Effect::Finish { .. }));
-                if lifecycle.state != before {
+                if lifecycle.stage != before {
                     left.push(before);
                 }
-                prop_assert!(!left.contains(&lifecycle.state));
+                prop_assert!(!left.contains(&lifecycle.stage));
                 prop_assert!(last_frames <= 1);
                 prop_assert!(last_frames == 0 || !lifecycle.state().accepts_frames());
-                prop_assert!(lifecycle.state().is_open() || lifecycle.state == State::Failed || lifecycle.closure.is_some());
+                prop_assert!(lifecycle.state().is_open() || lifecycle.stage == Stage::Failed || lifecycle.closure.is_some());
             }
-            let was_closed = lifecycle.state == State::Closed;
+            let was_closed = lifecycle.stage == Stage::Closed;
             prop_assert_eq!(lifecycle.disconnect(closure(Event::Disconnect)).is_some(), !was_closed);
             prop_assert_eq!(lifecycle.disconnect(closure(Event::Disconnect)), None);
         }

@@ -35,7 +35,7 @@ pub(crate) struct ConnectionHandle {
     max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
-    /// The state of the outbox, for the connection's task to look at between two messages.
+    /// A copy of what the outbox says, for the connection's task to look at between two messages without a lock.
     congested: AtomicBool,
 }
 
@@ -263,7 +263,7 @@ impl ConnectionHandle {
         task.into_iter().chain(deliveries).for_each(Waker::wake);
     }
 
-    /// Returns how many bytes wait for a client for which nobody waits any longer, because it takes too little.
+    /// Returns how many bytes wait for a client that no channel waits for any longer, because it takes too little.
     pub(crate) fn withheld(&self, now: Instant) -> usize {
         self.outbox.lock().withheld(now)
     }
@@ -277,6 +277,7 @@ impl ConnectionHandle {
     pub(crate) fn cork(&self, waker: &Waker) {
         let mut outbox = self.outbox.lock();
         outbox.cork();
+        // A task's waker may be another one at each poll.
         if !outbox.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             outbox.waker = Some(waker.clone());
         }

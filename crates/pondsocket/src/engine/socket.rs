@@ -13,7 +13,8 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use crate::engine::outbox::Writer;
 
-/// The most that one read takes.
+/// The most that one read takes: with less, a large message costs more system calls; with more, one client keeps a thread
+/// for longer.
 const READ: usize = 64 * 1024;
 
 /// Any bidirectional byte stream.
@@ -96,6 +97,7 @@ impl Scratch {
             Box::new(Scratch { read: vec![0; READ].into_boxed_slice(), codec: ws::Scratch::default() })
         });
         let answer = with(&mut scratch);
+        // In place of one that was made meanwhile, so that a thread keeps one only.
         SCRATCH.set(Some(scratch));
         answer
     }

@@ -1,4 +1,4 @@
-//! Event streams, as the requests see them that are made for one: each message of its client is one.
+//! Event streams, as requests see them: each message of a stream's client is a request of its own.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -70,7 +70,7 @@ pub(crate) struct Stream {
     messages: mpsc::Sender<Post>,
     /// Requests with a message that has not been taken in.
     waiting: Arc<Gauge>,
-    gone: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Stream {
@@ -78,7 +78,7 @@ impl Stream {
     pub(crate) fn new(secret: Secret, handle: Arc<ConnectionHandle>) -> (Arc<Stream>, mpsc::Receiver<Post>) {
         // One message at a time: the next request waits until it has been read, and so its body does, too.
         let (messages, receiver) = mpsc::channel(1);
-        let stream = Stream { secret, handle, messages, waiting: Arc::default(), gone: AtomicBool::new(false) };
+        let stream = Stream { secret, handle, messages, waiting: Arc::default(), closed: AtomicBool::new(false) };
         (Arc::new(stream), receiver)
     }
 
@@ -92,14 +92,15 @@ impl Stream {
         self.messages.reserve().await.ok()
     }
 
-    /// The client wants no more, or is not there any more.
-    pub(crate) fn hang_up(&self) {
-        self.gone.store(true, Ordering::Release);
+    /// The client wants no more, or has gone.
+    pub(crate) fn close(&self) {
+        // Before the wake: the connection's task, which it causes to look, has to see it.
+        self.closed.store(true, Ordering::Release);
         self.handle.wake();
     }
 
-    pub(crate) fn has_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Completes when the connection has let go of it: nothing more comes.
@@ -120,13 +121,14 @@ impl Streams {
 
     pub(crate) fn remove(&self, secret: Secret) {
         let removed = self.0.lock().remove(&secret);
+        // It may be the last reference: what that frees is not freed under the lock.
         drop(removed);
     }
 
     /// The stream with this secret, if its client is still listened to.
     pub(crate) fn find(&self, secret: Secret) -> Option<Arc<Stream>> {
         let stream = self.0.lock().get(&secret).cloned();
-        stream.filter(|stream| !stream.has_gone() && stream.handle.is_open())
+        stream.filter(|stream| !stream.is_closed() && stream.handle.is_open())
     }
 }
 

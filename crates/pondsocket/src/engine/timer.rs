@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::engine::sync::Mutex;
 
-/// Deadlines that lie closer together than this are served by one wake-up.
+/// Deadlines that lie closer together than this are served by one wake-up: with many connections the timer's task would
+/// run all the time otherwise, and no deadline of a connection is that exact.
 const GRAIN: Duration = Duration::from_millis(10);
 
 /// All deadlines, by time. A connection has at most one entry: it wakes, looks at everything it waits for, and arms
@@ -18,7 +19,7 @@ const GRAIN: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Timer {
     start: Instant,
-    table: Mutex<Table>,
+    table: Mutex<DeadlineTable>,
     earlier: Notify,
 }
 
@@ -37,7 +38,7 @@ impl SharedTimer {
 pub(crate) struct Alarm(Option<(Arc<Timer>, Instant, Key)>);
 
 impl Alarm {
-    /// Wakes `waker` at `deadline`, in the place of the deadline before.
+    /// Wakes `waker` at `deadline`, which replaces the deadline before.
     pub(crate) fn set(&mut self, timer: &Arc<Timer>, deadline: Instant, waker: &Waker) {
         if self.0.as_ref().is_none_or(|(_, armed, _)| *armed != deadline) {
             self.clear();
@@ -58,8 +59,31 @@ impl Drop for Alarm {
     }
 }
 
+/// The next time at which the timer wakes a task, if one is set.
 #[derive(Debug, Default)]
-struct Table {
+pub(crate) struct WakeUp(Option<(Instant, Key)>);
+
+impl WakeUp {
+    /// Makes sure that the task is woken at `deadline`. One that is set already and comes earlier is kept: setting it anew
+    /// at each change would cost more than waking for nothing now and then.
+    pub(crate) fn set(&mut self, timer: &Timer, cx: &Context<'_>, now: Instant, deadline: Instant) {
+        match self.0 {
+            Some((at, _)) if at <= deadline && at > now => return,
+            Some((_, key)) => timer.disarm(key),
+            None => {}
+        }
+        self.0 = Some((deadline, timer.arm(deadline, cx.waker().clone())));
+    }
+
+    pub(crate) fn clear(&mut self, timer: &Timer) {
+        if let Some((_, key)) = self.0.take() {
+            timer.disarm(key);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct DeadlineTable {
     by_time: BTreeMap<Key, Waker>,
     next: u64,
 }
@@ -74,8 +98,11 @@ pub(crate) struct Key {
 impl Timer {
     /// Starts the timer and its task on the current runtime. The task ends with the last `Arc`.
     pub(crate) fn start() -> Arc<Timer> {
-        let timer =
-            Arc::new(Timer { start: Instant::now(), table: Mutex::new(Table::default()), earlier: Notify::new() });
+        let timer = Arc::new(Timer {
+            start: Instant::now(),
+            table: Mutex::new(DeadlineTable::default()),
+            earlier: Notify::new(),
+        });
         tokio::spawn(run(Arc::downgrade(&timer)));
         timer
     }
@@ -83,6 +110,7 @@ impl Timer {
     /// Wakes `waker` at `deadline`, or up to one grain later.
     pub(crate) fn arm(&self, deadline: Instant, waker: Waker) -> Key {
         let since = deadline.saturating_duration_since(self.start);
+        // Rounded up: a task that is woken before its deadline would find nothing due, and arm it again.
         let grains = since.as_nanos().div_ceil(GRAIN.as_nanos()) as u64;
         let mut table = self.table.lock();
         table.next += 1;
@@ -90,6 +118,7 @@ impl Timer {
         let is_first = table.by_time.first_key_value().is_none_or(|(first, _)| grains < first.grains);
         table.by_time.insert(key, waker);
         drop(table);
+        // The timer's task sleeps until the deadline that was the first one, so only an earlier one concerns it.
         if is_first {
             self.earlier.notify_one();
         }
@@ -121,7 +150,7 @@ async fn run(timer: Weak<Timer>) {
     loop {
         let Some(strong) = timer.upgrade() else { return };
         let next = strong.next();
-        // Waits without keeping the table alive for longer than a while.
+        // Only while it waits does this task keep the table alive, and so for a second at most after the last connection.
         let patience = Instant::now() + Duration::from_secs(1);
         let until = next.map_or(patience, |next| next.min(patience));
         tokio::select! {
@@ -130,6 +159,7 @@ async fn run(timer: Weak<Timer>) {
         }
         let due = strong.take_due(Instant::now());
         drop(strong);
+        // Outside of the lock: the woken arm their next deadlines at once.
         due.into_iter().for_each(Waker::wake);
     }
 }

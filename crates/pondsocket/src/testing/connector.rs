@@ -34,7 +34,7 @@ use super::events::{Events, headers_for};
 use super::inbox::{Inbox, RecentFrames};
 use super::received::Kind;
 use crate::edge::body::Body;
-use crate::edge::peer::PeerAddr;
+use crate::edge::origin::PeerAddr;
 use crate::handler::BoxFuture;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;

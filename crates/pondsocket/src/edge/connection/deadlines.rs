@@ -110,7 +110,7 @@ impl Deadlines {
     /// All deadlines that there are, those that end the connection first.
     fn table(&self, Situation { options, answers, is_open, lag }: Situation<'_>) -> [(Option<Instant>, Due); 8] {
         let after = |start: Option<Instant>, limit: Duration| start.map(|start| start + limit);
-        // A peer that takes something is not given up for what others do, as long as they wait for it.
+        // A peer that takes something is not given up for what others send, as long as channels wait for it.
         let over = self.since(Condition::OverBounds).zip(lag);
         let over = over.map(|(over, lag)| if lag.left_behind { over } else { over.max(lag.since) });
         [

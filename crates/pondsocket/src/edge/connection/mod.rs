@@ -26,13 +26,13 @@ use pondsocket_proto::wire::{Action, GATEWAY, server};
 use tokio::time::Instant;
 use tracing::{Span, info_span};
 
-use crate::edge::wakeup::WakeUp;
 use crate::endpoint::EndpointInner;
 use crate::engine::closing::{Close, Closure, ConnectionState, TOO_SLOW};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
 use crate::engine::live::{Flush, FlushScope};
 use crate::engine::socket::Io;
+use crate::engine::timer::WakeUp;
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Permit;
 use crate::limits::memory::{Account, Pressure, SHARE, Wait};
@@ -64,7 +64,7 @@ pub(crate) trait Transport: Send + Unpin + 'static {
     fn buffered(&self) -> usize;
 
     /// Returns `true` if the client can be left without waiting for its goodbye.
-    fn is_free_to_go(&self) -> bool;
+    fn has_peer_closed(&self) -> bool;
 
     /// Tells a client that breaks the protocol that nothing more comes.
     fn shut_down(&mut self, cx: &mut Context<'_>);
@@ -101,7 +101,7 @@ pub(crate) struct ConnectionTask<T: Transport> {
     account: Account,
     /// Its wait for memory to read into.
     memory: Wait,
-    is_starved: bool,
+    waits_for_memory: bool,
     /// See [`Permits`].
     admission: Option<Admission>,
     _permit: Permit,
@@ -128,7 +128,7 @@ impl<T: Transport> ConnectionTask<T> {
         let path = &*endpoint.observer.endpoint;
         let span = info_span!(target: "pondsocket::connection", "connection", endpoint = path, connection = %handle.id(), user = %handle.user());
         endpoint.register(&handle);
-        // Whoever is let in just before the server shuts down is not seen by it.
+        // In this order: a shutdown that begins before the registration does not see the connection, which sees the shutdown.
         if let Some(closure) = drain.closure() {
             handle.close(Close::Graceful(closure));
         }
@@ -145,7 +145,7 @@ impl<T: Transport> ConnectionTask<T> {
             full_channels: Vec::new(),
             account: Account::default(),
             memory: Wait::default(),
-            is_starved: false,
+            waits_for_memory: false,
             admission: permits.admission,
             _permit: permits.permit,
             span,
@@ -159,7 +159,7 @@ impl<T: Transport> ConnectionTask<T> {
     /// Reads while there is something to read and nothing has to pause. True if it has to.
     fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         self.full_channels.retain(|channel| channel.poll_room(cx).is_pending());
-        self.is_starved &= self.state.is_open() && self.may_read();
+        self.waits_for_memory &= self.state.is_open() && self.may_read();
         while self.may_read() && self.has_memory(cx) {
             self.session.note_pause();
             match self.transport.poll_read(cx, &mut self.session, self.state.is_open()) {
@@ -178,7 +178,7 @@ impl<T: Transport> ConnectionTask<T> {
                 Poll::Pending => return false,
             }
         }
-        // Whoever is not read cannot be heard.
+        // A client that is not read cannot be silent.
         self.deadlines.read(now);
         self.session.note_pause();
         true
@@ -192,12 +192,12 @@ impl<T: Transport> ConnectionTask<T> {
         }
         let memory = &self.session.endpoint.common.memory;
         let held = if memory.pressure() == Pressure::None { 0 } else { self.held() + self.handle().depth().1 };
-        let is_starved = memory.poll_room(cx, &mut self.memory, held).is_pending();
-        if is_starved && !std::mem::replace(&mut self.is_starved, is_starved) {
+        let waits_for_memory = memory.poll_room(cx, &mut self.memory, held).is_pending();
+        if waits_for_memory && !std::mem::replace(&mut self.waits_for_memory, waits_for_memory) {
             self.handle().reached(Limit::Memory);
         }
-        self.is_starved = is_starved;
-        !is_starved
+        self.waits_for_memory = waits_for_memory;
+        !waits_for_memory
     }
 
     /// Bytes that the client has sent and that are not handled yet.
@@ -299,7 +299,7 @@ impl<T: Transport> ConnectionTask<T> {
     fn proceed_closing(&mut self, cx: &mut Context<'_>, now: Instant) {
         if self.state.has_failed() {
             self.lose("the socket failed");
-        } else if self.state.awaits_peer_close() && self.transport.is_free_to_go() {
+        } else if self.state.awaits_peer_close() && self.transport.has_peer_closed() {
             self.lose("closed");
         } else if self.state.refuses_peer() {
             self.handle().linger();
@@ -325,7 +325,7 @@ impl<T: Transport> ConnectionTask<T> {
         let is_open = self.state.is_open();
         let is_full = is_open && self.session.pause() == Some(ReadPause::Messages);
         self.deadlines.set(Condition::QueueFull, is_full, now);
-        let holds_much = self.is_starved && self.transport.buffered() + self.handle().withheld(now) >= SHARE;
+        let holds_much = self.waits_for_memory && self.transport.buffered() + self.handle().withheld(now) >= SHARE;
         self.deadlines.set(Condition::OutOfMemory, holds_much, now);
 
         let situation = Situation { options: &self.session.options, answers: T::ANSWERS, is_open, lag };
@@ -333,8 +333,8 @@ impl<T: Transport> ConnectionTask<T> {
             return self.deadlines.earliest(situation).into_iter().chain(self.session.next_deadline()).min();
         };
         match due {
-            Due::Silent => self.drop_peer("no data received in time", CloseReason::Silent),
-            Due::Stalled => self.drop_peer("the peer takes no data", CloseReason::Stalled),
+            Due::Silent => self.time_out("no data received in time", CloseReason::Silent),
+            Due::Stalled => self.time_out("the peer takes no data", CloseReason::Stalled),
             Due::TooSlow => self.handle().close(Close::Immediate(TOO_SLOW)),
             Due::TooManyMessages => self.handle().close(Close::Immediate(TOO_MANY_MESSAGES)),
             Due::OutOfMemory => self.handle().close(Close::Immediate(OUT_OF_MEMORY)),
@@ -351,7 +351,7 @@ impl<T: Transport> ConnectionTask<T> {
     }
 
     /// Closes the transport of a peer that cannot be told why any more.
-    fn drop_peer(&mut self, text: &'static str, reason: CloseReason) {
+    fn time_out(&mut self, text: &'static str, reason: CloseReason) {
         self.disconnect(Closure { code: 1006, text: text.into(), reason });
     }
 
@@ -386,13 +386,20 @@ impl<T: Transport> Future for ConnectionTask<T> {
                 return Poll::Ready(());
             }
             let scope = FlushScope::enter();
+            // Until all of this turn is done: then one write has all answers.
+            // Until all of this turn is done, so that one write has all of its answers.
             me.handle().cork(cx.waker());
+            // Accepted work goes before new work, and makes room for it.
+            // Accepted work goes before new work, and makes room for it.
             me.session.poll_running(cx, now);
             let paused = me.read_all(cx, now);
             me.observe();
+            // Handlers that the read has made ready, and those that the departure cancels: their answers go out in the same write.
             me.session.poll_running(cx, now);
+            // Before deliveries start: one that finds the outbox corked would only queue.
             me.handle().uncork();
             let changed = scope.finish();
+            // Asking registers this task's waker with the channel.
             me.full_channels.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
             let flushed = me.flush(cx, now);
             me.observe();
@@ -401,7 +408,7 @@ impl<T: Transport> Future for ConnectionTask<T> {
             }
             me.give_back_admission();
             me.account();
-            if paused && !me.is_starved && me.may_read() {
+            if paused && !me.waits_for_memory && me.may_read() {
                 // What made it pause has been delivered meanwhile: nothing else would wake it.
                 continue;
             }
@@ -425,7 +432,7 @@ impl<T: Transport> Drop for ConnectionTask<T> {
     fn drop(&mut self) {
         let span = self.span.clone();
         let _entered = span.enter();
-        // Also when the runtime ends in the midst of it: no ghost stays.
+        // Also when the runtime ends in the midst of it: no membership stays without a connection.
         self.session.abandon();
         self.lose("its task has ended");
         self.account();
@@ -463,9 +470,9 @@ mod tests {
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
 
     #[derive(Default)]
-    struct Woken(AtomicUsize);
+    struct WakeCounter(AtomicUsize);
 
-    impl Wake for Woken {
+    impl Wake for WakeCounter {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
@@ -515,7 +522,7 @@ mod tests {
             async {}
         });
         let (mut stream, mut connection) = connect(&endpoint);
-        let woken = Arc::new(Woken::default());
+        let woken = Arc::new(WakeCounter::default());
         let waker = Waker::from(Arc::clone(&woken));
         let cx = &mut Context::from_waker(&waker);
         let mut poll =

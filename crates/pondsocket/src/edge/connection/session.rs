@@ -30,7 +30,7 @@ pub(crate) struct Session {
     rates: Option<Box<Rates>>,
     pub(super) subscriptions: HashMap<ChannelName, Subscription>,
     pub(super) running: Vec<RunningHandler>,
-    /// Rooms with work that wait for one of the running handlers to end.
+    /// Channels with requests that wait for one of the running handlers to end.
     pub(super) waiting_for_handler: VecDeque<ChannelName>,
     waiting: QueuedRequests,
     /// Bytes of messages that handlers are at work on.
@@ -77,7 +77,7 @@ impl Session {
         if bytes >= self.options.receive_bytes {
             return Some(ReadPause::Bytes);
         }
-        // Few connections have as many jobs: most are not looked through.
+        // Few connections run as many handlers: those of most need not be counted.
         let most = self.options.max_pending_joins;
         (joins + self.running.len() >= most && joins + self.undecided_joins() >= most).then_some(ReadPause::Joins)
     }
@@ -213,7 +213,7 @@ impl Session {
             self.handle.reached(Limit::ChannelName);
         }
         let name = self.endpoint.channel_name(&message.channel);
-        let name = name.and_then(|name| self.check_room_for(&name).map(|()| name));
+        let name = name.and_then(|name| self.check_channel_limit(&name).map(|()| name));
         match name {
             Ok(name) => {
                 let (request_id, payload) = (message.request_id.as_ref().into(), message.payload.into());
@@ -224,13 +224,14 @@ impl Session {
     }
 
     /// Whether the connection may join one more channel.
-    fn check_room_for(&mut self, name: &ChannelName) -> Result<()> {
+    fn check_channel_limit(&mut self, name: &ChannelName) -> Result<()> {
         if self.subscriptions.contains_key(name) {
             return Ok(());
         }
         let most = self.options.max_channels_per_connection;
         if self.subscriptions.len() >= most {
-            // Those that it was taken out of are noticed now.
+            // Channels that it was taken out of meanwhile do not count. They are found only here, so that an eviction needs no
+            // access to the session.
             let me = self.handle.id();
             let is_seated = |membership: &ChannelMembership| membership.live.is_seated(membership.slot, me);
             self.subscriptions.retain(|_, subscription| {
@@ -248,7 +249,7 @@ impl Session {
         self.running.iter().filter(|handler| handler.task.kind.is_join()).count()
     }
 
-    /// Does it now, or behind what the room is busy with.
+    /// Handles a request now, or queues it behind the earlier ones of its channel.
     fn submit(&mut self, name: ChannelName, request: Request, cx: &mut Context<'_>) {
         let has_enough = self.is_at_handler_limit();
         let subscription = self.subscriptions.entry(name.clone()).or_default();
@@ -266,7 +267,7 @@ impl Session {
         self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
     }
 
-    /// Does one thing after the other, until a handler waits or nothing is left.
+    /// Handles one request after the other, until a handler waits or nothing is left.
     pub(super) fn run_requests(&mut self, name: ChannelName, mut first: Option<Request>, cx: &mut Context<'_>) {
         loop {
             let request = first.take().or_else(|| self.next_request(&name));
@@ -304,7 +305,7 @@ impl Session {
         Some(request)
     }
 
-    /// True if nothing is left to do in the room, which is then forgotten if the connection is not in it.
+    /// Returns `true` if no request is left in the channel, which is then forgotten if the connection is not in it.
     fn is_idle(&mut self, name: &ChannelName) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(name) else { return true };
         if let Some(backlog) = &subscription.backlog
@@ -364,7 +365,7 @@ impl Session {
             let ended = EndedMembership { membership, departure, leave_started: false };
             subscription.backlog.get_or_insert_default().ended = Some(ended);
         }
-        // Whoever had been taken out of a channel before has gone now, too.
+        // Handlers of channels that it had been taken out of before learn it, too.
         for handler in &self.running {
             if let TaskKind::Event { call, .. } = &handler.task.kind {
                 call.depart(None);

@@ -9,14 +9,14 @@ use pondsocket_proto::wire::client::MalformedMessage;
 use crate::context::{ChannelMembership, EventMessage};
 use crate::error::Error;
 
-/// Something that a client asked for in a channel.
+/// A client's request in a channel.
 #[derive(Debug)]
 pub(super) enum Request {
     Join {
         request_id: Arc<str>,
         payload: Arc<str>,
     },
-    /// A join that cannot be read, and so is declined, unless the connection is in the channel at its turn.
+    /// A join that cannot be parsed, and so is declined, unless the connection is in the channel at its turn.
     MalformedJoin {
         malformed: Box<MalformedMessage>,
         error: Error,
@@ -77,7 +77,7 @@ pub(crate) enum ReadPause {
     Joins,
 }
 
-/// One channel of one connection: its place there, and the queue of what is to be done, one at a time.
+/// One channel of one connection: its slot there, and the queue of its requests, which are handled one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
     /// Its slot. It may have been taken out since: the channel knows.

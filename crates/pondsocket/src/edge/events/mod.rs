@@ -7,12 +7,10 @@
 //!  DELETE  -> requests ----> the same, as the body's end does
 //! ```
 
-mod body;
-mod headers;
 mod open;
 mod requests;
 mod transport;
 
-pub(crate) use body::EventBody;
-pub(crate) use open::{are_wanted, open};
-pub(crate) use requests::{answer, are_meant, refuse_method};
+pub(crate) use open::{open, wants_event_stream};
+pub(crate) use requests::{answer, is_for_event_stream, refuse_method};
+pub(crate) use transport::EventBody;

@@ -1,12 +1,12 @@
+//! The request that opens an event stream, and the header by which other requests name it.
+
 use std::sync::Arc;
 
 use http::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
-use super::EventBody;
-use super::headers::{CONNECTION_ID, lists};
-use super::transport::EventStreamTransport;
+use super::transport::{EventBody, EventStreamTransport};
 use crate::edge::accepted::AcceptedConnection;
 use crate::edge::body::Body;
 use crate::edge::refusal::HttpRefusal;
@@ -17,13 +17,18 @@ use crate::engine::stream::{Secret, Stream};
 use crate::error::Error;
 use crate::metrics::DeclineReason;
 
+/// The header that names the stream of a request.
+pub(super) const CONNECTION_ID: HeaderName = HeaderName::from_static("x-connection-id");
+
 /// The media type, in the headers of requests and answers.
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// Returns `true` if a request is for an event stream: it says so, and does not ask for a WebSocket.
-pub(crate) fn are_wanted(endpoint: &EndpointInner, parts: &Parts) -> bool {
+pub(crate) fn wants_event_stream(endpoint: &EndpointInner, parts: &Parts) -> bool {
     let headers = &parts.headers;
-    lists(headers, ACCEPT, EVENT_STREAM) && !lists(headers, UPGRADE, "websocket") && endpoint.offers_event_streams()
+    header_lists(headers, ACCEPT, EVENT_STREAM)
+        && !header_lists(headers, UPGRADE, "websocket")
+        && endpoint.offers_event_streams()
 }
 
 /// Begins an event stream: the answer, whose body goes on, and a task for the connection.
@@ -34,12 +39,12 @@ pub(crate) fn open(
 ) -> Result<Response<Body>, HttpRefusal> {
     let secret = Secret::draw();
     let secret = secret.map_err(|error| HttpRefusal::new(Error::internal(error), DeclineReason::Handshake))?;
-    let linked = accepted.with_handle(endpoint, Framing::Events, Writer::Body(BodyReader::default()));
-    let (stream, messages) = Stream::new(secret, Arc::clone(&linked.handle));
+    let prepared = accepted.with_handle(endpoint, Framing::Events, Writer::Body(BodyReader::default()));
+    let (stream, messages) = Stream::new(secret, Arc::clone(&prepared.handle));
     endpoint.streams.add(&stream);
     let posts = EventStreamTransport::new(Arc::clone(endpoint), Arc::clone(&stream), messages);
     let id = secret.reveal();
-    tokio::spawn(linked.into_task(posts, &id));
+    tokio::spawn(prepared.into_task(posts, &id));
 
     let mut response = Response::new(Body::events(EventBody(stream)));
     let headers = response.headers_mut();
@@ -62,4 +67,12 @@ pub(crate) fn open(
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     Ok(response)
+}
+
+/// Returns `true` if a header that is a list contains this, whatever its parameters. It is compared as bytes: an
+/// element that is not ASCII does not hide its neighbours.
+pub(super) fn header_lists(headers: &HeaderMap, name: HeaderName, what: &str) -> bool {
+    let elements = headers.get_all(name).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut values = elements.filter_map(|element| element.split(|byte| *byte == b';').next());
+    values.any(|value| value.trim_ascii().eq_ignore_ascii_case(what.as_bytes()))
 }

@@ -15,7 +15,7 @@ use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::headers::{CONNECTION_ID, lists};
+use super::open::{CONNECTION_ID, header_lists};
 use crate::edge::body::Body;
 use crate::edge::origin::{RequestOrigin, check_origin};
 use crate::edge::refusal::{answer_to, refuse, with_cors};
@@ -37,14 +37,14 @@ const HEADERS: [&str; 5] = ["Authorization", "Cache-Control", "Content-Type", "L
 const MAX_AGE: &str = "86400";
 
 /// Returns `true` if a request is for an event stream, and for nothing else that may be at its path.
-pub(crate) fn are_meant<B>(request: &Request<B>) -> bool {
+pub(crate) fn is_for_event_stream<B>(request: &Request<B>) -> bool {
     match *request.method() {
         Method::POST | Method::DELETE => request.headers().contains_key(CONNECTION_ID),
         // Before a stream is opened, or before a message for it. Each GET at the path of an endpoint is for it.
         Method::OPTIONS => {
             let asks_to_get = |method: &HeaderValue| method.as_bytes() == b"GET";
             request.headers().get(ACCESS_CONTROL_REQUEST_METHOD).is_some_and(asks_to_get)
-                || lists(request.headers(), ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION_ID.as_str())
+                || header_lists(request.headers(), ACCESS_CONTROL_REQUEST_HEADERS, CONNECTION_ID.as_str())
         }
         _ => false,
     }
@@ -125,7 +125,7 @@ async fn serve<B: HttpBody>(
     }
     if request.method() == Method::DELETE {
         // If it is not there, that is what the client wants.
-        stream.inspect(|stream| stream.hang_up());
+        stream.inspect(|stream| stream.close());
         return Ok(StatusCode::NO_CONTENT);
     }
     let stream = stream.ok_or(RequestError::NoStream)?;
@@ -201,7 +201,7 @@ async fn post_message<B: HttpBody>(
             stream.handle.reached(Limit::MessageSize);
         }
     })?;
-    if stream.has_gone() {
+    if stream.is_closed() {
         return Err(RequestError::NoStream);
     }
     turn.send(message);

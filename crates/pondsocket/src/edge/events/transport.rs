@@ -1,7 +1,13 @@
+//! The two ends of an event stream: the transport of the connection's task, and the body that its host polls.
+
+use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 
 use crate::edge::connection::{ReadOutcome, Session, Transport};
@@ -10,7 +16,7 @@ use crate::engine::socket::Io;
 use crate::engine::stream::{Post, Stream};
 
 /// An event stream that carries a connection, from the side of its task: what the client posts for it. What the task
-/// has for the client is taken by the [body](super::EventBody).
+/// has for the client is taken by the [body](EventBody).
 pub(super) struct EventStreamTransport {
     endpoint: Arc<EndpointInner>,
     stream: Arc<Stream>,
@@ -44,7 +50,7 @@ impl Transport for EventStreamTransport {
                 }
                 Poll::Ready(Ok(ReadOutcome::Data))
             }
-            Poll::Pending if !self.stream.has_gone() => Poll::Pending,
+            Poll::Pending if !self.stream.is_closed() => Poll::Pending,
             Poll::Pending | Poll::Ready(None) => Poll::Ready(Ok(ReadOutcome::Closed)),
         }
     }
@@ -58,7 +64,7 @@ impl Transport for EventStreamTransport {
         0
     }
 
-    fn is_free_to_go(&self) -> bool {
+    fn has_peer_closed(&self) -> bool {
         true
     }
 
@@ -67,5 +73,33 @@ impl Transport for EventStreamTransport {
     fn close(&mut self) {
         self.endpoint.streams.remove(self.stream.secret);
         self.messages.close();
+    }
+}
+
+/// The body of the answer that is an event stream. It takes from the connection's outbox whenever its host has room, and
+/// ends with the connection. The connection ends with it: that the host drops it says that the client has gone.
+#[derive(Debug)]
+pub(crate) struct EventBody(pub(super) Arc<Stream>);
+
+impl EventBody {
+    /// The stream it carries.
+    #[cfg(feature = "server")]
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.0
+    }
+}
+
+impl HttpBody for EventBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.handle.poll_take(cx).map(|taken| taken.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+impl Drop for EventBody {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }

@@ -1,8 +1,8 @@
 //! The driver of a raw WebSocket, beside its handler: reads, writes, answers to pings, and deadlines.
 //!
 //! The handler and this are polled by one task, and share what is in [`SharedSocket`]. So the peer is answered, and
-//! found out if it is silent, whatever the handler waits for; and the socket is there no longer than its peer is, even
-//! if the handler holds on to it.
+//! found out if it is silent, whatever the handler waits for; and the socket is open no longer than its peer is there, even
+//! if the handler keeps its [`WebSocket`](crate::WebSocket).
 //!
 //! ```text
 //!  Open --(our close frame is queued, or the peer's has come)--> Closing --(both are through, or write_wait)--> Gone
@@ -22,12 +22,12 @@ use pondsocket_proto::ws::{self, Decoder, Event, Opcode, ProtocolError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::edge::wakeup::WakeUp;
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::closing::Closure;
 use crate::engine::handle::Identity;
 use crate::engine::socket::{Io, Scratch};
 use crate::engine::sync::Mutex;
+use crate::engine::timer::WakeUp;
 use crate::handler::BoxFuture;
 use crate::limits::admission::Admission;
 use crate::limits::memory::{SHARE, Wait};
@@ -55,8 +55,8 @@ pub(super) struct Driver {
     /// a peer that pings and does not read costs no more than [`PINGS`] of them.
     pings: VecDeque<Vec<u8>>,
     /// The peer's end of the connection, behind messages that the application has not taken: it may still answer them.
-    ending: Option<PendingClose>,
-    heard_close: bool,
+    pending_close: Option<PendingClose>,
+    peer_closed: bool,
     /// The peer broke the protocol: what it sends from then on is not looked at.
     broken: bool,
     opened: Instant,
@@ -70,7 +70,7 @@ pub(super) struct Driver {
     /// Its wait for memory to read into.
     memory: Wait,
     /// It is not read for want of memory.
-    is_starved: bool,
+    waits_for_memory: bool,
     /// The moment since which that is so while much of the memory is held by the peer itself.
     out_of_memory: Option<Instant>,
     /// The number of messages that waited for the application at the last look.
@@ -104,7 +104,7 @@ struct PendingClose {
 }
 
 /// The action that a deadline asks for.
-enum Due {
+enum DueAction {
     /// The peer has taken nothing, or not closed, for `write_wait`.
     Stalled,
     /// The connection has held much of the exhausted memory for `write_wait`.
@@ -138,8 +138,8 @@ impl Driver {
             decoder,
             first,
             pings: VecDeque::new(),
-            ending: None,
-            heard_close: false,
+            pending_close: None,
+            peer_closed: false,
             broken: false,
             opened: now,
             last_read: now,
@@ -147,7 +147,7 @@ impl Driver {
             stalled: None,
             closing: None,
             memory: Wait::default(),
-            is_starved: false,
+            waits_for_memory: false,
             out_of_memory: None,
             waiting: 0,
             wake_up: WakeUp::default(),
@@ -186,10 +186,12 @@ impl Driver {
                 return Poll::Ready(());
             }
             let now = Instant::now();
-            self.heed_shutdown(cx);
+            self.poll_shutdown(cx);
+            // Before the read, so that memory of what is out does not make it pause; and again behind it, for the answers to
+            // pings and to a close.
             self.write(cx, now);
             self.read(cx, now);
-            self.end(now);
+            self.poll_pending_close(now);
             self.write(cx, now);
             if self.io.is_none() {
                 return Poll::Ready(());
@@ -206,11 +208,11 @@ impl Driver {
     }
 
     /// Closes the socket at once.
-    pub(super) fn cut(&mut self) {
-        self.hang_up("cut off", CloseReason::Lost);
+    pub(super) fn abort(&mut self) {
+        self.disconnect("cut off", CloseReason::Lost);
     }
 
-    fn heed_shutdown(&mut self, cx: &mut Context<'_>) {
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) {
         let Some(draining) = &mut self.draining else { return };
         if let Poll::Ready(closure) = draining.as_mut().poll(cx) {
             self.draining = None;
@@ -225,7 +227,7 @@ impl Driver {
         let flushed = self.shared.change(|state| write(state, io, pings, (stalled, now), cx));
         match flushed {
             Poll::Ready(Ok(SocketStage::Open)) => {}
-            Poll::Ready(Ok(_)) if self.heard_close => self.hang_up("closed", CloseReason::Client),
+            Poll::Ready(Ok(_)) if self.peer_closed => self.disconnect("closed", CloseReason::Client),
             Poll::Ready(Ok(_)) => {
                 self.closing.get_or_insert(now);
                 if let Some(io) = self.io.as_mut().filter(|_| self.broken) {
@@ -234,28 +236,28 @@ impl Driver {
                     let _ = Pin::new(io).poll_shutdown(cx);
                 }
             }
-            Poll::Ready(Err(error)) => self.hang_up(&error.to_string(), CloseReason::Lost),
+            Poll::Ready(Err(error)) => self.disconnect(&error.to_string(), CloseReason::Lost),
             Poll::Pending => {}
         }
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) {
-        let was_starved = std::mem::take(&mut self.is_starved);
+        let waited_for_memory = std::mem::take(&mut self.waits_for_memory);
         for _ in 0..READS {
             let (is_open, is_full) = self
                 .shared
                 .change(|state| (state.stage == SocketStage::Open, state.received.is_full(self.shared.bounds())));
-            if (is_open && is_full) || self.io.is_none() || self.ending.is_some() {
+            if (is_open && is_full) || self.io.is_none() || self.pending_close.is_some() {
                 return;
             }
-            if is_open && !self.has_memory(cx, now, was_starved) {
+            if is_open && !self.has_memory(cx, now, waited_for_memory) {
                 return;
             }
             match Scratch::lend(|scratch| self.poll_read(cx, scratch)) {
                 Poll::Ready(Ok(FrameOutcome::Data)) => self.last_read = now,
                 Poll::Ready(Ok(FrameOutcome::Close(code))) => {
                     self.last_read = now;
-                    self.heard_close = true;
+                    self.peer_closed = true;
                     let mut answer = Vec::new();
                     match code {
                         Some(code) => ws::encode_close(code, "", &mut answer),
@@ -263,10 +265,11 @@ impl Driver {
                     }
                     let code = code.unwrap_or(1005);
                     let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
-                    self.ending = Some(PendingClose { closure, answer, deadline: now + self.settings.write_wait });
+                    self.pending_close =
+                        Some(PendingClose { closure, answer, deadline: now + self.settings.write_wait });
                 }
                 Poll::Ready(Ok(FrameOutcome::Violation(error))) => self.refuse(&error, now),
-                Poll::Ready(Err(error)) => return self.hang_up(&error.to_string(), CloseReason::Lost),
+                Poll::Ready(Err(error)) => return self.disconnect(&error.to_string(), CloseReason::Lost),
                 Poll::Pending => return,
             }
         }
@@ -274,21 +277,22 @@ impl Driver {
     }
 
     /// Returns `true` if the server has memory for what the peer sends. Once it is closed nothing of that is kept.
-    fn has_memory(&mut self, cx: &Context<'_>, now: Instant, was_starved: bool) -> bool {
+    fn has_memory(&mut self, cx: &Context<'_>, now: Instant, waited_for_memory: bool) -> bool {
         let (received, sent) = self.held();
         // What earlier reads of this turn have brought counts at once.
         self.shared.account(received + sent);
-        self.is_starved = self.endpoint.common.memory.poll_room(cx, &mut self.memory, received + sent).is_pending();
+        self.waits_for_memory =
+            self.endpoint.common.memory.poll_room(cx, &mut self.memory, received + sent).is_pending();
         let waiting = self.shared.change(|state| state.received.len());
         let before = std::mem::replace(&mut self.waiting, waiting);
-        if !self.is_starved {
+        if !self.waits_for_memory {
             return true;
         }
-        if !was_starved {
+        if !waited_for_memory {
             self.reached(Limit::Memory);
         }
         if waiting == 0 || waiting < before {
-            // Whoever is not read cannot be heard. That ends if the application takes nothing either.
+            // A peer that is not read cannot be silent. That ends if the application takes nothing either.
             self.last_read = now;
         }
         false
@@ -343,14 +347,14 @@ impl Driver {
     }
 
     /// Ends the connection as the peer has, once the application has taken what came before, or after a while.
-    fn end(&mut self, now: Instant) {
-        let Some(ending) = &self.ending else { return };
-        let is_due = now >= ending.deadline;
+    fn poll_pending_close(&mut self, now: Instant) {
+        let Some(pending) = &self.pending_close else { return };
+        let is_due = now >= pending.deadline;
         if !self.shared.change(|state| is_due || state.stage != SocketStage::Open || state.received.is_empty()) {
             return;
         }
-        if let Some(PendingClose { closure, answer, .. }) = self.ending.take() {
-            self.shared.change(|state| state.end(closure, &answer));
+        if let Some(PendingClose { closure, answer, .. }) = self.pending_close.take() {
+            self.shared.change(|state| state.finish(closure, &answer));
         }
     }
 
@@ -365,34 +369,35 @@ impl Driver {
         let mut answer = Vec::new();
         ws::encode_close(code, &text, &mut answer);
         let closure = Closure { code, text: text.into(), reason: CloseReason::Protocol };
-        self.ending = Some(PendingClose { closure, answer, deadline: now + self.settings.write_wait });
+        self.pending_close = Some(PendingClose { closure, answer, deadline: now + self.settings.write_wait });
     }
 
     /// Does what is due, and returns the next deadline; `now` if something was done, which may have consequences.
     fn poll_deadlines(&mut self, now: Instant) -> Instant {
         let (is_open, is_unread, sent) = self.shared.change(|state| {
             let is_full = state.received.is_full(self.shared.bounds());
-            let is_unread = is_full || (self.is_starved && !state.received.is_empty());
+            let is_unread = is_full || (self.waits_for_memory && !state.received.is_empty());
             (state.stage == SocketStage::Open, is_unread, state.out.len())
         });
-        let holds_much = is_open && self.is_starved && self.decoder.buffered() + sent >= SHARE;
+        let holds_much = is_open && self.waits_for_memory && self.decoder.buffered() + sent >= SHARE;
         self.out_of_memory = self.out_of_memory.or(Some(now)).filter(|_| holds_much);
         let deadlines = self.deadlines(is_open);
         let due = deadlines.iter().find(|(at, _)| at.is_some_and(|at| now >= at));
         let Some((_, due)) = due else {
             // One of them is always there: a connection that is closing is stalled, or waits for its peer.
-            let next = deadlines.into_iter().filter_map(|(at, _)| at).chain(self.ending.as_ref().map(|it| it.deadline));
+            let next =
+                deadlines.into_iter().filter_map(|(at, _)| at).chain(self.pending_close.as_ref().map(|it| it.deadline));
             return next.min().unwrap_or(now + self.settings.write_wait);
         };
         match due {
-            Due::Stalled => self.hang_up("the peer takes no data", CloseReason::Stalled),
-            Due::OutOfMemory => {
+            DueAction::Stalled => self.disconnect("the peer takes no data", CloseReason::Stalled),
+            DueAction::OutOfMemory => {
                 self.out_of_memory = None;
                 self.shared.change(|state| state.close(OUT_OF_MEMORY));
             }
-            Due::Silent if is_unread => self.shared.change(|state| state.close(UNREAD)),
-            Due::Silent => self.hang_up("no data received in time", CloseReason::Silent),
-            Due::Ping => {
+            DueAction::Silent if is_unread => self.shared.change(|state| state.close(UNREAD)),
+            DueAction::Silent => self.disconnect("no data received in time", CloseReason::Silent),
+            DueAction::Ping => {
                 self.last_ping = now;
                 // While it takes nothing there is no use in asking for more.
                 self.shared.change(|state| {
@@ -408,26 +413,26 @@ impl Driver {
     }
 
     /// All deadlines that ask for an action, those that end the connection first.
-    fn deadlines(&self, is_open: bool) -> [(Option<Instant>, Due); 5] {
+    fn deadlines(&self, is_open: bool) -> [(Option<Instant>, DueAction); 5] {
         let after = |start: Option<Instant>, limit: Duration| start.map(|start| start + limit);
         let (settings, open) = (&self.settings, |start: Instant| is_open.then_some(start));
         [
-            (after(self.stalled, settings.write_wait), Due::Stalled),
-            (after(self.closing, settings.write_wait), Due::Stalled),
-            (after(self.out_of_memory, settings.write_wait), Due::OutOfMemory),
-            (after(open(self.last_read), settings.pong_wait), Due::Silent),
-            (after(open(self.last_ping), settings.ping_interval), Due::Ping),
+            (after(self.stalled, settings.write_wait), DueAction::Stalled),
+            (after(self.closing, settings.write_wait), DueAction::Stalled),
+            (after(self.out_of_memory, settings.write_wait), DueAction::OutOfMemory),
+            (after(open(self.last_read), settings.pong_wait), DueAction::Silent),
+            (after(open(self.last_ping), settings.ping_interval), DueAction::Ping),
         ]
     }
 
     /// Closes the socket, for this reason if there is none yet.
-    fn hang_up(&mut self, why: &str, reason: CloseReason) {
+    fn disconnect(&mut self, why: &str, reason: CloseReason) {
         if self.io.take().is_none() {
             return;
         }
         self.admission = None;
         let closure = self.shared.change(|state| {
-            state.lose(Closure { code: 1006, text: why.to_owned().into(), reason });
+            state.disconnect(Closure { code: 1006, text: why.to_owned().into(), reason });
             state.closure.clone()
         });
         self.wake_up.clear(self.endpoint.common.timer());

@@ -96,7 +96,7 @@ impl Transport for WebSocketTransport {
         self.decoder.buffered()
     }
 
-    fn is_free_to_go(&self) -> bool {
+    fn has_peer_closed(&self) -> bool {
         self.peer_closed
     }
 

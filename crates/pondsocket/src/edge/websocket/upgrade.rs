@@ -116,9 +116,9 @@ async fn serve_pond(
     let framing = deflate.map_or(Framing::Plain, |deflate| Framing::Deflate { window_bits: deflate.window_bits() });
     let limits = DecoderLimits { max_message_size: endpoint.settings().max_message_size };
     let frames = WebSocketTransport::new(socket, first, Decoder::new(limits, deflate));
-    let linked = accepted.with_handle(&endpoint, framing, writer);
-    let id = linked.handle.id().to_string();
-    let connection = linked.into_task(frames, &id);
+    let prepared = accepted.with_handle(&endpoint, framing, writer);
+    let id = prepared.handle.id().to_string();
+    let connection = prepared.into_task(frames, &id);
     // A task of its own: what the upgrade needed is given back.
     tokio::spawn(connection);
 }
@@ -174,7 +174,7 @@ async fn serve_raw(
         () = both => {}
         // The socket goes with the handler.
         () = endpoint.common.drain.over() => {
-            driver.cut();
+            driver.abort();
             tracing::warn!(target: "pondsocket::connection", endpoint = path, "raw WebSocket cut off");
         }
     }

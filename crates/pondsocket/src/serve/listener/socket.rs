@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use crate::edge::peer::{PeerAddr, UnixPeer};
+use crate::edge::origin::{PeerAddr, UnixPeer};
 
 /// An accepted socket.
 #[derive(Debug)]
