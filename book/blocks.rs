@@ -1,7 +1,7 @@
 /// A block of code of a page.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    /// The line where its code begins.
+    /// The line number of its first line of code.
     #[allow(dead_code)]
     pub(crate) line: usize,
     pub(crate) language: String,
@@ -21,7 +21,7 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// Returns `true` for items, which need no function around them; `false` for statements.
+/// Returns `true` for items, and `false` for statements, which need a function around them.
 pub(crate) fn is_items(code: &str) -> bool {
     const BEGINNINGS: [&str; 12] =
         ["use ", "fn ", "async fn ", "pub ", "struct ", "enum ", "impl ", "const ", "static ", "#[", "///", "type "];

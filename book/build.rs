@@ -1,7 +1,7 @@
-//! Takes the Rust code out of the pages of the book, so that it is compiled, and its programs run, as it stands there.
+//! Extracts the Rust code of the book's pages, so that it is compiled and its programs can be run.
 //!
-//! A block with a `main` is the page's program. Other blocks are modules within it, and see what it has: items as they
-//! are, statements as the body of a function that is given what they speak of (a pond, an endpoint, a lobby, ...).
+//! A block with a `main` is the page's program. Each other block is a module within it: items as they are, statements as the body of
+//! a function whose parameters are the values that pages refer to (a pond, an endpoint, a lobby, ...).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use blocks::{Block, blocks, is_items};
 #[path = "blocks.rs"]
 mod blocks;
 
-/// Pages whose code is taken from other programs, with tests that hold the one against the other.
-const TRIED_ELSEWHERE: [&str; 2] = ["mounting", "testing"];
+/// Pages whose code is quoted from other programs; tests compare the two.
+const TESTED_ELSEWHERE: [&str; 2] = ["mounting", "testing"];
 
 const PRELUDE: &str = "
         #[allow(unused_imports)]
@@ -37,7 +37,7 @@ fn main() {
         let text = fs::read_to_string(&page).expect("a page");
         let mut blocks = blocks(&text);
         blocks.retain(|block| block.language == "rust");
-        if TRIED_ELSEWHERE.contains(&&*name) || blocks.is_empty() {
+        if TESTED_ELSEWHERE.contains(&&*name) || blocks.is_empty() {
             continue;
         }
         let (module, has_program) = module(&blocks);
@@ -51,7 +51,7 @@ fn main() {
     fs::write(out, code).expect("a file for the code");
 }
 
-/// A page's code as the body of a module, and whether it has a program.
+/// The code of a page as the body of a module, and `true` if it has a program.
 fn module(blocks: &[Block]) -> (String, bool) {
     let mut body = String::from("\n    #[allow(unused_imports)]\n    use super::*;\n");
     let mut has_program = false;
@@ -59,8 +59,10 @@ fn module(blocks: &[Block]) -> (String, bool) {
         let (line, code) = (block.line, block.code.replace("\"127.0.0.1:8080\"", "&crate::address()"));
         if code.contains("fn main()") && !has_program {
             has_program = true;
-            let _ =
-                writeln!(body, "    // line {line}\n{code}\n    pub(crate) fn run() -> Outcome {{ finished(main()) }}");
+            let _ = writeln!(
+                body,
+                "    // line {line}\n{code}\n    pub(crate) fn run() -> Outcome {{ to_outcome(main()) }}"
+            );
         } else if is_items(&code) {
             let _ = writeln!(body, "    mod line_{line} {{{PRELUDE}\n{code}\n    }}");
         } else {

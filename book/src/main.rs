@@ -1,5 +1,5 @@
-//! The programs of the book, as they stand on its pages. `cargo run -p book -- presence` runs the one of
-//! docs/presence.md, at the address that the page names or at `BOOK_ADDRESS`; without a page it names them all.
+//! The programs of the book, taken from its pages. `cargo run -p book -- presence` runs that of docs/presence.md, on the address of
+//! the page or on `BOOK_ADDRESS`; without a page it lists them.
 
 use std::env;
 use std::process::ExitCode;
@@ -24,8 +24,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The outcome of a program, whatever error it may end in.
-fn finished<E: Into<Box<dyn std::error::Error>>>(ended: Result<(), E>) -> Outcome {
+/// Converts the result of a program, of any error type.
+fn to_outcome<E: Into<Box<dyn std::error::Error>>>(ended: Result<(), E>) -> Outcome {
     ended.map_err(Into::into)
 }
 

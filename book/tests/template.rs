@@ -1,4 +1,4 @@
-//! The tests of the template, in this workspace: what it consists of is compiled here, as it stands there.
+//! The tests of the template for an application, compiled in this workspace.
 
 #[path = "../../templates/chat/src/chat.rs"]
 mod chat;

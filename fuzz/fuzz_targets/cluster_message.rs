@@ -1,5 +1,5 @@
-//! Any bytes as a message of another node: decoding must not panic; what is accepted must be complete and safe to pass
-//! on, must be accepted by the strictest node when we say it again, and must be the same when we read that.
+//! Any bytes as a message of another node: decoding must not panic. An accepted message must be complete and safe to pass on; when
+//! it is encoded again, the strictest node must accept it, and decoding it must give the same message.
 
 #![no_main]
 
@@ -13,12 +13,12 @@ fuzz_target!(|bytes: &[u8]| match Envelope::decode(bytes) {
         assert!((1..=MAX_ID).contains(&envelope.source.len()));
         if let Body::UserMessage(message) = &envelope.body {
             assert!(!message.request_id.is_empty());
-            assert!(passes_as_of_a_client(message.payload.as_str()));
+            assert!(is_valid_client_payload(message.payload.as_str()));
         }
         let mut again = Vec::new();
         envelope.encode(&mut again);
         let text = std::str::from_utf8(&again).expect("UTF-8");
-        // Nodes of other languages may tell a change without all assigns; we never do.
+        // Servers in other languages may send a change without all assigns; this one never does.
         if !matches!(envelope.body, Body::AssignsUpdate { assigns: None, .. }) {
             assert_eq!(strict::check(text), Ok(()), "{text}");
         }
@@ -27,8 +27,8 @@ fuzz_target!(|bytes: &[u8]| match Envelope::decode(bytes) {
     Err(malformed) => assert!(!malformed.to_string().is_empty()),
 });
 
-/// Whether a client of ours could have sent it, so that it harms no other client.
-fn passes_as_of_a_client(payload: &str) -> bool {
+/// Returns `true` if a client could have sent the payload, so that it is safe to pass on to clients.
+fn is_valid_client_payload(payload: &str) -> bool {
     client::decode(&format!(
         r#"{{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":{payload}}}"#
     ))

@@ -1,10 +1,10 @@
-//! Any bytes as a compressed message: inflating must end, stay within the limit and not panic. And the same bytes
-//! as a message of ours: compressed, they must inflate to themselves.
+//! Any bytes as a compressed message: inflating must end, stay within the limit and not panic. The same bytes, compressed by
+//! this codec, must inflate to themselves.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pondsocket_fuzz::{Listener, Said, deflate};
+use pondsocket_fuzz::{OwnedEvent, Receiver, deflate};
 use pondsocket_proto::ws::{Deflater, Opcode, ProtocolError};
 
 const LIMIT: usize = 64 * 1024;
@@ -14,10 +14,10 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
 
-    let mut listener = Listener::new(LIMIT, deflate());
-    listener.hear(&client_frame(0xc2, data), usize::MAX);
-    match (&listener.heard[..], listener.error) {
-        ([Said::Binary(bytes)], None) => assert!(bytes.len() <= LIMIT),
+    let mut receiver = Receiver::new(LIMIT, deflate());
+    receiver.feed(&client_frame(0xc2, data), usize::MAX);
+    match (&receiver.events[..], receiver.error) {
+        ([OwnedEvent::Binary(bytes)], None) => assert!(bytes.len() <= LIMIT),
         ([], Some(ProtocolError::InvalidDeflate | ProtocolError::TooLarge { .. })) => {}
         other => panic!("{other:?}"),
     }
@@ -25,9 +25,9 @@ fuzz_target!(|data: &[u8]| {
     let mut frame = Vec::new();
     Deflater::new(9 + choice % 7).encode(Opcode::Binary, data, &mut frame);
     let (first, payload) = server_frame(&frame);
-    let mut listener = Listener::new(LIMIT, deflate());
-    listener.hear(&client_frame(first, payload), usize::MAX);
-    assert_eq!(listener.heard, [Said::Binary(data.to_vec())]);
+    let mut receiver = Receiver::new(LIMIT, deflate());
+    receiver.feed(&client_frame(first, payload), usize::MAX);
+    assert_eq!(receiver.events, [OwnedEvent::Binary(data.to_vec())]);
 });
 
 /// A frame with a masking key of zeros.

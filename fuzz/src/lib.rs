@@ -1,10 +1,10 @@
-//! What the fuzz targets of the WebSocket codec share.
+//! The decoder and the events that the fuzz targets of the WebSocket codec share.
 
 use pondsocket_proto::ws::{Decoder, DecoderLimits, Deflate, Event, ProtocolError, Scratch, accept};
 
-/// An [`Event`] that outlives its input: its kind, and what it carries.
+/// An [`Event`] that owns its data.
 #[derive(Debug, Eq, PartialEq)]
-pub enum Said {
+pub enum OwnedEvent {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -12,32 +12,27 @@ pub enum Said {
     Close(Option<(u16, String)>),
 }
 
-/// One connection's decoder and everything it has said.
-pub struct Listener {
+/// The decoder of one connection, with all events and the error that it has returned.
+pub struct Receiver {
     decoder: Decoder,
     scratch: Scratch,
-    pub heard: Vec<Said>,
+    pub events: Vec<OwnedEvent>,
     pub error: Option<ProtocolError>,
 }
 
-impl Listener {
+impl Receiver {
     pub fn new(max_message_size: usize, deflate: Option<Deflate>) -> Self {
         let decoder = Decoder::new(DecoderLimits { max_message_size }, deflate);
-        Self {
-            decoder,
-            scratch: Scratch::default(),
-            heard: Vec::new(),
-            error: None,
-        }
+        Self { decoder, scratch: Scratch::default(), events: Vec::new(), error: None }
     }
 
-    /// Feeds `bytes` and takes at most `count` events.
-    pub fn hear(&mut self, bytes: &[u8], count: usize) {
+    /// Feeds `bytes`, and takes at most `count` events.
+    pub fn feed(&mut self, bytes: &[u8], count: usize) {
         let mut bytes = bytes.to_vec();
         let mut input = self.decoder.feed(&mut bytes, &mut self.scratch);
         for _ in 0..count {
             match input.next() {
-                Some(Ok(event)) => self.heard.push(said(event)),
+                Some(Ok(event)) => self.events.push(to_owned(event)),
                 Some(Err(error)) => self.error = Some(error),
                 None => break,
             }
@@ -49,18 +44,18 @@ impl Listener {
     }
 }
 
-fn said(event: Event<'_>) -> Said {
+fn to_owned(event: Event<'_>) -> OwnedEvent {
     match event {
-        Event::Text(text) => Said::Text(text.to_owned()),
-        Event::Binary(bytes) => Said::Binary(bytes.to_owned()),
-        Event::Ping(bytes) => Said::Ping(bytes.to_owned()),
-        Event::Pong(bytes) => Said::Pong(bytes.to_owned()),
-        Event::Close(None) => Said::Close(None),
-        Event::Close(Some(close)) => Said::Close(Some((close.code, close.reason.to_owned()))),
+        Event::Text(text) => OwnedEvent::Text(text.to_owned()),
+        Event::Binary(bytes) => OwnedEvent::Binary(bytes.to_owned()),
+        Event::Ping(bytes) => OwnedEvent::Ping(bytes.to_owned()),
+        Event::Pong(bytes) => OwnedEvent::Pong(bytes.to_owned()),
+        Event::Close(None) => OwnedEvent::Close(None),
+        Event::Close(Some(close)) => OwnedEvent::Close(Some((close.code, close.reason.to_owned()))),
     }
 }
 
-/// An agreement to compress, as a handshake reaches it.
+/// The compression parameters that a handshake agrees on.
 pub fn deflate() -> Option<Deflate> {
     let request = http::Request::get("/")
         .header("Upgrade", "websocket")

@@ -1,4 +1,4 @@
-//! Conversations between a page's program and its clients, compared with the page.
+//! The output of the clients of a page's program, compared with the page.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::blocks::Block;
 use crate::program::{self, Server};
 use crate::{Page, home};
 
-/// A folder for clients in which the published packages are found.
+/// A folder for clients that has the published packages.
 fn folder_for_clients() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let modules = home().join("e2e/clients/js/node_modules");
@@ -17,11 +17,11 @@ fn folder_for_clients() -> tempfile::TempDir {
     folder
 }
 
-/// A client of a page, with what it prints there: a block of code and the block `text` behind it.
+/// A client of a page and its output: a block of code and the block `text` that follows it.
 struct Conversation {
     page: String,
     client: Block,
-    shown: Block,
+    output: Block,
 }
 
 impl Conversation {
@@ -33,20 +33,20 @@ impl Conversation {
             all.extend(pairs.map(|pair| Conversation {
                 page: page.name.clone(),
                 client: pair[0].clone(),
-                shown: pair[1].clone(),
+                output: pair[1].clone(),
             }));
         }
         all
     }
 
-    /// Runs both, and returns an error if the output is not what the page shows.
-    fn hold(&self, folder: &Path) -> Result<(), String> {
+    /// Runs the program and the client. Returns an error if the output differs from that of the page.
+    fn check(&self, folder: &Path) -> Result<(), String> {
         let server = Server::start(Command::new(env!("CARGO_BIN_EXE_book")).arg(&self.page));
-        self.hold_at(&server.address, folder)
+        self.check_at(&server.address, folder)
     }
 
-    /// Does the same with a server at this address.
-    fn hold_at(&self, address: &str, folder: &Path) -> Result<(), String> {
+    /// Runs the client with the server at this address, and compares the output.
+    fn check_at(&self, address: &str, folder: &Path) -> Result<(), String> {
         let code = self.client.code.replace("127.0.0.1:8080", address);
         let extension = match &*self.client.language {
             "js" => "mjs",
@@ -66,10 +66,13 @@ impl Conversation {
                 .env("BOOK_CLIENT", &file),
         };
         let printed = program::output(&mut client);
-        if printed.trim_end() == self.shown.code.trim_end() {
+        if printed.trim_end() == self.output.code.trim_end() {
             return Ok(());
         }
-        Err(format!("docs/{}.md:{}: it is\n{printed}\nand not\n{}\n", self.page, self.shown.line, self.shown.code))
+        Err(format!(
+            "docs/{}.md:{}: the output is\n{printed}\ninstead of\n{}\n",
+            self.page, self.output.line, self.output.code
+        ))
     }
 }
 
@@ -84,20 +87,20 @@ fn clients_print_what_the_pages_show() {
     let conversations = Conversation::all();
     assert!(conversations.len() >= 8, "only {} conversations", conversations.len());
     let mut wrong = Vec::new();
-    // A few at a time: each is a server and a client.
-    for some in conversations.chunks(4) {
+    // Four at a time: each is a server and a client.
+    for part in conversations.chunks(4) {
         thread::scope(|scope| {
-            let talks: Vec<_> = some.iter().map(|one| scope.spawn(|| one.hold(folder.path()))).collect();
-            wrong.extend(talks.into_iter().filter_map(|talk| talk.join().expect("a conversation").err()));
+            let checks: Vec<_> = part.iter().map(|one| scope.spawn(|| one.check(folder.path()))).collect();
+            wrong.extend(checks.into_iter().filter_map(|check| check.join().expect("a conversation").err()));
         });
     }
     assert!(wrong.is_empty(), "{}", wrong.concat());
 }
 
-/// The way through Caddy, with the configuration of `ops/`.
+/// The same through Caddy, with the configuration of `ops/`.
 #[test]
 #[ignore = "needs Caddy and Node: ./test book"]
-fn clients_come_through_caddy_as_it_is_configured() {
+fn clients_connect_through_caddy_with_its_configuration() {
     let folder = folder_for_clients();
     let server = Server::start(Command::new(env!("CARGO_BIN_EXE_book")).arg("clients"));
     let address = program::free_address();
@@ -107,21 +110,21 @@ fn clients_come_through_caddy_as_it_is_configured() {
         .replace("10.0.0.11:8080 10.0.0.12:8080", &server.address);
     assert!(
         config.contains(&address) && config.contains(&server.address),
-        "the configuration has other places to fill in"
+        "the configuration has other addresses than those replaced here"
     );
     let file = folder.path().join("Caddyfile");
     fs::write(&file, format!("{{\n\tadmin off\n}}\n{config}")).expect("the configuration");
     let mut caddy = Command::new("caddy");
     caddy.args(["run", "--adapter", "caddyfile", "--config"]).arg(&file).env("HOME", folder.path());
     let caddy = Server::at(&address, caddy.stderr(std::process::Stdio::null()));
-    let mut tried = 0;
+    let mut count = 0;
     for one in Conversation::all().iter().filter(|one| one.page == "clients" && one.client.language == "js") {
-        one.hold_at(&caddy.address, folder.path()).unwrap_or_else(|wrong| panic!("through Caddy, {wrong}"));
-        tried += 1;
+        one.check_at(&caddy.address, folder.path()).unwrap_or_else(|wrong| panic!("through Caddy, {wrong}"));
+        count += 1;
     }
-    assert!(tried >= 3, "a WebSocket, an event stream, and one by hand");
-    for inside in ["/health", "/ready", "/metrics"] {
-        let answer = program::get(&caddy.address, inside).expect("an answer");
-        assert!(answer.starts_with("HTTP/1.1 404 "), "{inside}: {answer}");
+    assert!(count >= 3, "a WebSocket, an event stream, and a client without a library");
+    for path in ["/health", "/ready", "/metrics"] {
+        let answer = program::get(&caddy.address, path).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
     }
 }

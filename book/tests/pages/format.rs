@@ -1,4 +1,4 @@
-//! The pages' Rust code is formatted as all the code.
+//! The format of the pages' Rust code, which is that of the repository.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::{Page, blocks, home};
 fn the_code_on_the_pages_is_formatted() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut files = Vec::new();
-    // What is shown of the programs of examples/mounted is formatted there.
+    // The code of this page is quoted from examples/mounted, and formatted there.
     for page in Page::all().into_iter().filter(|page| page.name != "mounting") {
         for block in page.blocks().into_iter().filter(|block| block.language == "rust") {
             let code = if blocks::is_items(&block.code) {

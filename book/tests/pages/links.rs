@@ -1,4 +1,4 @@
-//! Every link of the built book, and of the pages in the repository, leads somewhere.
+//! Links in the built book, and in the pages of the repository.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -14,7 +14,7 @@ fn attributes<'a>(html: &'a str, name: &str) -> Vec<&'a str> {
 
 #[test]
 #[ignore = "needs the built book: ./test book"]
-fn links_in_the_book_lead_somewhere() {
+fn links_in_the_book_have_targets() {
     let site = target().join("book");
     let mut pages = HashMap::new();
     for entry in fs::read_dir(&site).expect("mdbook has built it") {
@@ -29,7 +29,7 @@ fn links_in_the_book_lead_somewhere() {
 
     let (mut links, mut broken) = (0, Vec::new());
     for (page, html) in &pages {
-        // The page for what is not found stands wherever it is asked for, and print.html repeats all the others.
+        // 404.html is served at any path, so its relative links cannot be checked. print.html repeats all other pages.
         if page.ends_with("404.html") || page.ends_with("print.html") {
             continue;
         }
@@ -53,7 +53,7 @@ fn links_in_the_book_lead_somewhere() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// The texts of the repository, the pages of the book among them.
+/// The Markdown files of the repository, including the pages of the book.
 fn texts() -> Vec<PathBuf> {
     fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a folder") {

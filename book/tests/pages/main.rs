@@ -1,14 +1,14 @@
-//! The book is as true as what it speaks of: its code is formatted, its programs say what the pages show, its links lead
-//! somewhere, and what strangers are told to do works. `./test book` builds the book and runs all of this.
+//! Checks of the book: its code is formatted, the output of its programs is that of the pages, its links have targets, and its
+//! instructions for new users work. `./test book` builds the book and runs the checks.
 
 mod blocks;
 mod conversations;
 mod format;
+mod instructions;
 mod links;
 mod names;
 mod packaging;
 mod program;
-mod strangers;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -18,7 +18,7 @@ fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository")
 }
 
-/// The folder in which Cargo builds.
+/// The target directory of Cargo.
 fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| home().join("target"), PathBuf::from)
 }
@@ -49,9 +49,9 @@ impl Page {
         blocks::blocks(&self.text)
     }
 
-    /// The first block in this language behind a text of the page.
+    /// The first block of this language behind a text of the page.
     fn block(&self, behind: &str, language: &str) -> String {
-        let at = self.text.find(behind).unwrap_or_else(|| panic!("{} does not say {behind:?}", self.name));
+        let at = self.text.find(behind).unwrap_or_else(|| panic!("{} has no text {behind:?}", self.name));
         let line = self.text[..at].lines().count();
         let block = self.blocks().into_iter().find(|block| block.language == language && block.line > line);
         block.unwrap_or_else(|| panic!("{}: no {language} behind {behind:?}", self.name)).code

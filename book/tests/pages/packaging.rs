@@ -1,16 +1,16 @@
-//! The template of an application, and its image, without a builder of images: what the Dockerfile says is done by hand.
+//! The template of an application and its image. Without an image builder, the instructions of the Dockerfile are executed here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::home;
+use crate::instructions::{fresh, in_target, with_locked_versions};
 use crate::program::{self, Server, free_address};
-use crate::strangers::{fresh, in_target, with_our_versions};
 
 const NAME: &str = "pond-chat";
 
-/// The template as an application of that name, beside the clone.
+/// Generates an application of this name from the template, beside the clone.
 fn generated() -> PathBuf {
     let (template, project) = (home().join("templates/chat"), fresh(NAME));
     fs::create_dir_all(project.join("src")).expect("a folder");
@@ -24,12 +24,12 @@ fn generated() -> PathBuf {
             }
         }
     }
-    with_our_versions(&project);
+    with_locked_versions(&project);
     project
 }
 
-/// The arguments of this instruction in the last stage of a Dockerfile.
-fn said(dockerfile: &str, word: &str) -> String {
+/// The arguments of an instruction in the last stage of a Dockerfile.
+fn instruction(dockerfile: &str, word: &str) -> String {
     let last = dockerfile.rsplit("\nFROM ").next().expect("a stage");
     let line = last.lines().find_map(|line| line.strip_prefix(word));
     line.unwrap_or_else(|| panic!("the image has no {word}")).trim().to_owned()
@@ -41,7 +41,7 @@ fn exec(command: &str) -> Vec<String> {
     list.split(',').map(|word| word.trim().trim_matches('"').to_owned()).collect()
 }
 
-/// Copies a program into a root together with those libraries that an image with nothing but the C library has.
+/// Copies a program into a root directory, with its libraries. Only the libraries of a minimal image are allowed.
 fn install(program: &Path, root: &Path, name: &str) {
     fs::create_dir_all(root).expect("a root");
     fs::copy(program, root.join(name)).expect("the program");
@@ -57,25 +57,25 @@ fn install(program: &Path, root: &Path, name: &str) {
 
 #[test]
 #[ignore = "builds a project, and needs root: ./test book"]
-fn the_image_of_the_template_serves_is_healthy_and_drains() {
+fn the_image_of_the_template_serves_and_is_healthy_and_drains() {
     let project = generated();
     let dockerfile = fs::read_to_string(project.join("Dockerfile")).expect("a Dockerfile");
     let build = dockerfile.lines().find_map(|line| line.strip_prefix("RUN ")).expect("a build");
-    // Once without `--locked`, as by whoever generates an application; and without optimization, which takes minutes.
+    // The lock file is generated first, as in a new application; and without optimization, which takes minutes.
     program::output(in_target(Command::new("cargo").arg("generate-lockfile").arg("--offline")).current_dir(&project));
     let build = build.replace("--release ", "");
     program::output(in_target(Command::new("bash").args(["-euc", &build])).current_dir(&project));
 
-    let copied = said(&dockerfile, "COPY --from=build ");
+    let copied = instruction(&dockerfile, "COPY --from=build ");
     let (from, to) = copied.split_once(' ').expect("from and to");
-    let from = from.replace("/src/app/target/release", &crate::target().join("strangers/debug").to_string_lossy());
+    let from = from.replace("/src/app/target/release", &crate::target().join("instructions/debug").to_string_lossy());
     let root = fresh("image");
     install(Path::new(&from), &root, to.trim_start_matches('/'));
 
-    let user = said(&dockerfile, "USER ");
+    let user = instruction(&dockerfile, "USER ");
     assert!(!user.starts_with('0') && !user.starts_with("root"), "it runs as {user}");
-    let (variable, value) = said(&dockerfile, "ENV ").split_once('=').map(own).expect("a variable");
-    let port = said(&dockerfile, "EXPOSE ");
+    let (variable, value) = instruction(&dockerfile, "ENV ").split_once('=').map(own).expect("a variable");
+    let port = instruction(&dockerfile, "EXPOSE ");
     assert_eq!(value, format!("0.0.0.0:{port}"), "it listens where the image says");
     let address = free_address();
     let in_image = |words: &[String]| {
@@ -84,11 +84,14 @@ fn the_image_of_the_template_serves_is_healthy_and_drains() {
         command.arg(format!("--userspec={user}")).arg(&root).args(words);
         command
     };
-    let health = exec(&said(&dockerfile, "HEALTHCHECK "));
-    assert!(!in_image(&health).output().expect("it runs").status.success(), "healthy before it runs");
-    let mut server = Server::at(&address, &mut in_image(&exec(&said(&dockerfile, "ENTRYPOINT "))));
+    let health = exec(&instruction(&dockerfile, "HEALTHCHECK "));
+    assert!(
+        !in_image(&health).output().expect("it runs").status.success(),
+        "the health check passes before the server runs"
+    );
+    let mut server = Server::at(&address, &mut in_image(&exec(&instruction(&dockerfile, "ENTRYPOINT "))));
     program::output(&mut in_image(&health));
-    assert_eq!(said(&dockerfile, "STOPSIGNAL "), "SIGTERM");
+    assert_eq!(instruction(&dockerfile, "STOPSIGNAL "), "SIGTERM");
     server.terminate();
 }
 

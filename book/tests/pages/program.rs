@@ -1,4 +1,4 @@
-//! Programs that a page has, while they run.
+//! Running programs of a page.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,26 +8,27 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for a program, in a busy environment.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server at an address of its own. It is killed when it is dropped.
+/// A server with an address of its own. Its drop kills it.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
 }
 
 impl Server {
-    /// Runs a command that listens at `BOOK_ADDRESS`, and waits until it serves.
+    /// Runs a command that listens on `BOOK_ADDRESS`, and waits until it answers.
     pub(crate) fn start(command: &mut Command) -> Server {
         Server::at(&free_address(), command)
     }
 
-    /// The same at an address that the command knows by itself.
+    /// Runs a command that listens on this address, and waits until it answers.
     pub(crate) fn at(address: &str, command: &mut Command) -> Server {
         let command = command.env("BOOK_ADDRESS", address).stdout(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut server = Server { child, address: address.to_owned() };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !answers(address) {
             assert!(server.child.try_wait().expect("a child").is_none(), "{command:?} has ended");
             assert!(Instant::now() < deadline, "{command:?} does not answer at {address}");
@@ -35,10 +36,8 @@ impl Server {
         }
         server
     }
-}
 
-impl Server {
-    /// Tells it to end, and waits for a good end.
+    /// Sends SIGTERM, and waits for a successful end.
     pub(crate) fn terminate(&mut self) {
         signal(&self.child, "TERM");
         assert!(self.child.wait().expect("a child").success());
@@ -51,13 +50,13 @@ fn signal(child: &Child, name: &str) {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// An address at which nobody listens.
+/// An address on which no process listens.
 pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").to_string()
@@ -67,17 +66,17 @@ fn answers(address: &str) -> bool {
     get(address, "/health").is_ok_and(|answer| answer.starts_with("HTTP/1.1 "))
 }
 
-/// The answer to a request, head and body.
+/// The response to a `GET` request, head and body.
 pub(crate) fn get(address: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
 }
 
-/// Runs a command to its end, and gives what it has printed.
+/// Runs a command to its end, which must be successful, and returns its output.
 pub(crate) fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -85,7 +84,7 @@ pub(crate) fn output(command: &mut Command) -> String {
     out.into_owned()
 }
 
-/// A program at a terminal: it is told lines, and prints some.
+/// A program with lines of input and output.
 pub(crate) struct Terminal {
     child: Child,
     lines: Receiver<String>,
@@ -108,21 +107,21 @@ impl Terminal {
 
     /// Waits until it has printed this line.
     pub(crate) fn prints(&mut self, line: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.printed.last().is_none_or(|last| last != line) {
             let left = deadline.saturating_duration_since(Instant::now());
             let next = self.lines.recv_timeout(left);
-            self.printed.push(next.unwrap_or_else(|_| panic!("{line:?} has not come: {:?}", self.printed)));
+            self.printed.push(next.unwrap_or_else(|_| panic!("{line:?} was not printed: {:?}", self.printed)));
         }
     }
 
-    /// Presses Ctrl-C, and waits for its end.
+    /// Sends SIGINT, and waits for its end.
     pub(crate) fn interrupt(mut self) {
         signal(&self.child, "INT");
         self.child.wait().expect("a child");
     }
 
-    /// Ends its input, and waits for its end.
+    /// Closes its input, and waits for a successful end.
     pub(crate) fn ends(mut self) {
         drop(self.child.stdin.take());
         assert!(self.child.wait().expect("a child").success());
@@ -131,7 +130,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

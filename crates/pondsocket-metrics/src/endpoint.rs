@@ -1,4 +1,4 @@
-//! The metric handles of one endpoint. They are looked up once, because the endpoint counts with them at each message.
+//! The metric handles of one endpoint. They are kept, because a lookup by labels at each message would allocate.
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use pondsocket::metrics::Queue;
@@ -8,7 +8,7 @@ use crate::names;
 pub(crate) struct EndpointHandles {
     pub(crate) connections: Gauge,
     pub(crate) opened: Counter,
-    pub(crate) stayed: Histogram,
+    pub(crate) connection_seconds: Histogram,
     pub(crate) received: Counter,
     pub(crate) received_bytes: Counter,
     pub(crate) sent: Counter,
@@ -27,28 +27,28 @@ impl EndpointHandles {
         let endpoint = endpoint.to_owned();
         let queue =
             |queue: Queue| histogram!(names::QUEUE_DEPTH, "endpoint" => endpoint.clone(), "queue" => queue.as_str());
-        let count = |name: &'static str| counter!(name, "endpoint" => endpoint.clone());
-        let level = |name: &'static str| gauge!(name, "endpoint" => endpoint.clone());
-        let spread = |name: &'static str| histogram!(name, "endpoint" => endpoint.clone());
+        let counter = |name: &'static str| counter!(name, "endpoint" => endpoint.clone());
+        let gauge = |name: &'static str| gauge!(name, "endpoint" => endpoint.clone());
+        let histogram = |name: &'static str| histogram!(name, "endpoint" => endpoint.clone());
         EndpointHandles {
-            connections: level(names::CONNECTIONS),
-            opened: count(names::OPENED),
-            stayed: spread(names::CONNECTION_SECONDS),
-            received: count(names::RECEIVED),
-            received_bytes: count(names::RECEIVED_BYTES),
-            sent: count(names::SENT),
-            sent_bytes: count(names::SENT_BYTES),
-            recipients: spread(names::BROADCAST_RECIPIENTS),
-            channels: level(names::CHANNELS),
-            members: level(names::MEMBERS),
-            joins: count(names::JOINS),
+            connections: gauge(names::CONNECTIONS),
+            opened: counter(names::OPENED),
+            connection_seconds: histogram(names::CONNECTION_SECONDS),
+            received: counter(names::RECEIVED),
+            received_bytes: counter(names::RECEIVED_BYTES),
+            sent: counter(names::SENT),
+            sent_bytes: counter(names::SENT_BYTES),
+            recipients: histogram(names::BROADCAST_RECIPIENTS),
+            channels: gauge(names::CHANNELS),
+            members: gauge(names::MEMBERS),
+            joins: counter(names::JOINS),
             channel_queue: queue(Queue::Channel),
             outbox_queue: queue(Queue::Outbox),
             receive_queue: queue(Queue::Receive),
         }
     }
 
-    /// `None` for a queue that this crate does not know.
+    /// The histogram of a queue; `None` for a kind that this crate does not know, since [`Queue`] can grow.
     pub(crate) fn queue(&self, queue: Queue) -> Option<&Histogram> {
         match queue {
             Queue::Channel => Some(&self.channel_queue),

@@ -1,3 +1,5 @@
+//! The implementation of the server's metrics.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +16,23 @@ use crate::handles::Handles;
 use crate::labels::close_code;
 use crate::names;
 
-/// Counts with the recorder of the [`metrics`] facade that is installed when something first happens: install it before
-/// the server starts. It never waits.
+/// The server's [`Metrics`], reported to the recorder of the [`metrics`] facade. The recorder must be installed before the server
+/// starts, because handles are kept from their first use on.
 pub struct Exported {
     endpoints: Handles<(), EndpointHandles>,
     handlers: Handles<HandlerKind, Histogram>,
 }
 
 impl Exported {
-    /// Also tells the recorder what the metrics mean.
-    #[expect(clippy::new_without_default, reason = "it does something")]
+    /// Describes all metrics to the installed recorder, and returns the reporter.
+    #[expect(clippy::new_without_default, reason = "it has an effect outside of the value")]
     pub fn new() -> Exported {
         names::describe();
         Exported { endpoints: Handles::new(), handlers: Handles::new() }
     }
 
     fn endpoint(&self, endpoint: &str) -> Arc<EndpointHandles> {
-        self.endpoints.of((), endpoint, || EndpointHandles::new(endpoint))
+        self.endpoints.get_or_insert((), endpoint, || EndpointHandles::new(endpoint))
     }
 }
 
@@ -44,7 +46,7 @@ impl Metrics for Exported {
     fn connection_closed(&self, connection: &ConnectionInfo<'_>, lasted: Duration, code: u16, reason: CloseReason) {
         let endpoint = self.endpoint(connection.endpoint());
         endpoint.connections.decrement(1);
-        endpoint.stayed.record(lasted);
+        endpoint.connection_seconds.record(lasted);
         let labels = [
             ("endpoint", connection.endpoint().to_owned()),
             ("reason", reason.to_string()),
@@ -113,7 +115,7 @@ impl Metrics for Exported {
     }
 
     fn handler_finished(&self, kind: HandlerKind, pattern: &str, took: Duration, code: Option<u16>) {
-        let seconds = self.handlers.of(
+        let seconds = self.handlers.get_or_insert(
             kind,
             pattern,
             || histogram!(names::HANDLER_SECONDS, "kind" => kind.as_str(), "pattern" => pattern.to_owned()),

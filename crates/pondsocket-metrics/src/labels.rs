@@ -1,7 +1,7 @@
-//! Labels that have few values, whatever clients send.
+//! Labels with few values, independently of what clients send.
 
-/// A close code. Clients may send any of thousands: those that RFC 6455 section 7.4.1 names are themselves, the ranges of
-/// section 7.4.2 one label each.
+/// The label of a close code. Clients may send thousands of codes: those of RFC 6455 section 7.4.1 have labels of their own, the
+/// ranges of section 7.4.2 one label each.
 pub(crate) fn close_code(code: u16) -> String {
     match code {
         1000..=1015 => code.to_string(),
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_codes_together_are_few_labels() {
+    fn all_close_codes_map_to_few_labels() {
         let labels: HashSet<_> = (0..=u16::MAX).map(close_code).collect();
         assert_eq!(labels.len(), 19);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The names of all metrics, and what they mean.
+//! The names of all metrics, with their labels and descriptions.
 //!
 //! | metric | labels |
 //! |---|---|
@@ -31,12 +31,12 @@ macro_rules! names {
             pub const $name: &str = $text;
         )*
 
-        /// Tells the recorder that is installed what each metric means. [`Exported::new`](crate::Exported::new) does it.
+        /// Describes each metric to the installed recorder. [`Exported::new`](crate::Exported::new) calls this.
         pub fn describe() {
             $(metrics::$describe!($name, Unit::$unit, $about);)*
         }
 
-        /// All of them.
+        /// The names of all metrics.
         pub const ALL: &[&str] = &[$($name),*];
     };
 }

@@ -1,12 +1,12 @@
-//! Gauges that no event updates. Their values are read from a snapshot when they are to be shown.
+//! Gauges that no event updates. They are set from a snapshot before a scrape.
 
 use metrics::gauge;
 use pondsocket::Snapshot;
 
 use crate::names;
 
-/// Records how much waits, for clients and for the bus. To be called before a scrape, or every few seconds: a snapshot
-/// looks at every connection.
+/// Sets the gauges of waiting messages and bytes, for clients and for the bus. To be called before a scrape, or every few
+/// seconds: a snapshot visits every connection.
 pub fn record(snapshot: &Snapshot) {
     for endpoint in &snapshot.endpoints {
         gauge!(names::WAITING, "endpoint" => endpoint.path.clone()).set(endpoint.waiting_messages as f64);

@@ -50,11 +50,11 @@ impl Scraped {
         Ok(self.pond.test_client().connect("/ws/1").await?)
     }
 
-    /// The value of a sample, as soon as it is that.
+    /// Waits until a sample has a value.
     async fn shows(&self, sample: &str, value: &str) {
         let start = Instant::now();
         let line = format!("{sample} {value}");
-        while !self.prometheus.render().lines().any(|shown| shown == line) {
+        while !self.prometheus.render().lines().any(|found| found == line) {
             assert!(start.elapsed() < DEADLINE, "not {line}:\n{}", self.prometheus.render());
             sleep(Duration::from_millis(1)).await;
         }
@@ -62,7 +62,7 @@ impl Scraped {
 }
 
 #[tokio::test]
-async fn clients_and_members_are_there_and_gone() -> TestResult {
+async fn connections_members_and_channels_are_counted_until_they_end() -> TestResult {
     let scraped = Scraped::new();
     let ada = scraped.connect().await?;
     let bob = scraped.connect().await?;
@@ -82,7 +82,7 @@ async fn clients_and_members_are_there_and_gone() -> TestResult {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_counted_with_the_reason() -> TestResult {
+async fn declined_connections_and_joins_are_counted_by_reason() -> TestResult {
     let scraped = Scraped::new();
     assert!(scraped.pond.test_client().connect("/ws/closed").await.is_err());
     let declined = r#"pondsocket_connections_declined_total{endpoint="/ws/:n",reason="handler",status="403"}"#;
@@ -117,7 +117,7 @@ async fn messages_are_counted_and_handlers_timed() -> TestResult {
 }
 
 #[tokio::test]
-async fn sockets_that_the_server_closes_are_counted_with_the_reason() {
+async fn sockets_that_the_server_closes_are_counted_by_reason() {
     let scraped = Scraped::new();
     let exported = Exported::new();
     exported.socket_closed(SocketCloseReason::EvictedIdle);
@@ -128,7 +128,7 @@ async fn sockets_that_the_server_closes_are_counted_with_the_reason() {
 }
 
 #[tokio::test]
-async fn what_happens_between_nodes_is_counted() {
+async fn cluster_events_are_counted() {
     let scraped = Scraped::new();
     let exported = Exported::new();
     for event in [
@@ -159,14 +159,14 @@ async fn what_happens_between_nodes_is_counted() {
 }
 
 #[tokio::test]
-async fn no_label_grows_with_users_channels_or_what_clients_send() -> TestResult {
+async fn the_number_of_labels_does_not_depend_on_users_channels_or_messages() -> TestResult {
     let scraped = Scraped::new();
     let samples = || scraped.prometheus.render().lines().filter(|line| !line.starts_with('#')).count();
     let mut after_the_first = None;
     for number in 0..50 {
         let client = scraped.connect().await?;
         let mut room = client.join(&format!("/room/{number}"), json!({})).await?;
-        room.send(&format!("unheard-of-{number}"), json!({}));
+        room.send(&format!("unhandled-{number}"), json!({}));
         room.send("say", json!({ "number": number }));
         room.next("said").await?;
         client.close();
@@ -177,7 +177,7 @@ async fn no_label_grows_with_users_channels_or_what_clients_send() -> TestResult
 }
 
 #[tokio::test]
-async fn every_metric_has_a_name_of_its_own_that_prometheus_takes() {
+async fn metric_names_are_unique_and_valid_for_prometheus() {
     let mut names = names::ALL.to_vec();
     names.sort_unstable();
     names.dedup();

@@ -20,15 +20,15 @@ pub(crate) fn register(endpoint: &Endpoint, lobby: &Lobby) {
         .on_event("assign", assign)
         .on_event("evict", evict)
         .on_event("remove", remove)
-        .on_event("user", move |ctx: EventContext, whom: Payload<Whom>| user(endpoint.clone(), ctx, whom))
+        .on_event("user", move |ctx: EventContext, query: Payload<UserQuery>| user(endpoint.clone(), ctx, query))
         .on_event("state", state)
         .on_event("slow", slow)
         .on_event("later", later)
-        .on_event("fail", async |_: EventContext| -> Result<()> { Err(Error::new(422, "told to fail")) })
-        .on_event("panic", async |_: EventContext| -> () { panic!("told to panic") });
+        .on_event("fail", async |_: EventContext| -> Result<()> { Err(Error::new(422, "failed on request")) })
+        .on_event("panic", async |_: EventContext| -> () { panic!("panicked on request") });
 }
 
-/// The payload goes out as it came in.
+/// Broadcasts the payload unchanged.
 async fn message(ctx: EventContext, Payload(payload): Payload<Box<RawValue>>) -> Result<Delivery> {
     ctx.broadcast("message", &payload)
 }
@@ -67,7 +67,7 @@ async fn status(ctx: EventContext, Payload(Status { status }): Payload<Status>) 
 struct Assign {
     key: String,
     value: Value,
-    /// The member whose assigns change; the sender without it.
+    /// The member whose assigns change; by default the sender.
     #[serde(rename = "userId")]
     user_id: Option<String>,
 }
@@ -96,17 +96,17 @@ async fn remove(ctx: EventContext, Payload(Evict { user_id, reason }): Payload<E
 }
 
 #[derive(Deserialize)]
-struct Whom {
+struct UserQuery {
     #[serde(rename = "userId")]
     user_id: String,
-    /// The channel to look in; that of the message without it.
+    /// The channel of the user; by default that of the message.
     channel: Option<String>,
 }
 
 /// Replies with a member of any node.
-async fn user(endpoint: Endpoint, ctx: EventContext, Payload(whom): Payload<Whom>) -> Result<()> {
-    let channel = whom.channel.map_or_else(|| Ok(ctx.channel()), |name| endpoint.channel(&name))?;
-    let user = channel.user(&whom.user_id).await?;
+async fn user(endpoint: Endpoint, ctx: EventContext, Payload(query): Payload<UserQuery>) -> Result<()> {
+    let channel = query.channel.map_or_else(|| Ok(ctx.channel()), |name| endpoint.channel(&name))?;
+    let user = channel.user(&query.user_id).await?;
     ctx.reply("user", &json!({ "id": user.id(), "assigns": user.assigns::<Value>()? }))
 }
 
@@ -132,7 +132,7 @@ struct Later {
     payload: Box<RawValue>,
 }
 
-/// Broadcasts the payload after a pause.
+/// Broadcasts the payload after a delay.
 async fn later(ctx: EventContext, Payload(Later { ms, payload }): Payload<Later>) -> Result<Delivery> {
     tokio::time::sleep(Duration::from_millis(ms)).await;
     ctx.broadcast("later", &payload)

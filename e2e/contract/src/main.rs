@@ -1,27 +1,25 @@
-//! The contract server: what outside test suites expect of a PondSocket server, on the public API alone.
+//! The contract server, which has the endpoints, channels and events that the end-to-end tests expect, and uses only the public API.
 //!
-//! `PORT` says where to listen; 0 picks a free port. `HOST` is the address, 127.0.0.1 if it is not there. `listening PORT`
-//! is printed when it is ready. Sockets that it inherits are used instead. `PROXY_PROTOCOL_FROM`, addresses with commas between,
-//! are proxies whose connections begin with a PROXY header, and nobody else can connect then.
+//! It listens on `PORT`, or on a free port if that is 0, at the address `HOST`, by default 127.0.0.1. When it is ready it prints
+//! `listening PORT`. Inherited sockets take precedence. If `PROXY_PROTOCOL_FROM` is set, addresses separated by commas, only these
+//! proxies can connect, with a PROXY header.
 //!
-//! With `REDIS_URL` it is a node among those that share this Redis, or with `REDIS_SENTINELS`, as `HOST:PORT,HOST:PORT`, the
-//! one that these call `REDIS_PRIMARY`, or `main`. `NODE_NAME` is its name among them, and `NAMESPACE` what they have in
-//! common, or `default`. `HEARTBEAT_MS` and `HEARTBEAT_TIMEOUT_MS` are for nodes in other languages: how often they hear of
-//! this one, and after which silence they are dead.
+//! With `REDIS_URL` it is a node of the cluster on this Redis. With `REDIS_SENTINELS`, as `HOST:PORT,HOST:PORT`, it uses the primary
+//! that these sentinels know as `REDIS_PRIMARY`, by default `main`. `NODE_NAME` is the name of the node, and `NAMESPACE` that of
+//! the cluster, by default `default`. `HEARTBEAT_MS` and `HEARTBEAT_TIMEOUT_MS` are the interval of heartbeats for servers in other
+//! languages and the timeout for theirs.
 //!
-//! Pages of `POND_PAGE_ORIGIN` may use event streams, with credentials. `TRUSTED_PROXIES`, addresses with commas between, are
-//! believed what they say of their clients. `PING_INTERVAL_MS` says how often it pings. `MAX_CHANNEL_PRESENCE` and
-//! `MAX_PRESENCE_LIST` are the options of these names, in bytes. `COMPRESSION=on` agrees to compression. With `TLS_CERTIFICATE` and
-//! `TLS_KEY`, files in PEM, it speaks TLS.
+//! Pages of `POND_PAGE_ORIGIN` may use event streams with credentials. `TRUSTED_PROXIES` are addresses separated by commas,
+//! `PING_INTERVAL_MS` the interval of pings. `MAX_CHANNEL_PRESENCE` and `MAX_PRESENCE_LIST` are the options of these names, in
+//! bytes. `COMPRESSION=on` accepts compression. `TLS_CERTIFICATE` and `TLS_KEY`, PEM files, turn TLS on.
 //!
-//! `/health` and `/ready` are answered, and `/metrics` for Prometheus unless `METRICS=off`. SIGINT and SIGTERM stop it, after
-//! `DRAIN_DELAY_MS`. At SIGUSR1 it prints
-//! `snapshot JSON`: what it holds, and how many tasks it has.
+//! It serves `/health`, `/ready` and `/metrics` for Prometheus unless `METRICS=off`. SIGINT and SIGTERM stop it after `DRAIN_DELAY_MS`. At SIGUSR1 it
+//! prints `snapshot JSON`, with the snapshot of the pond and the number of its tasks.
 
-mod door;
 mod events;
 mod metrics;
 mod node;
+mod options;
 
 use std::time::Duration;
 
@@ -37,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // With many delivery tasks the default lets some of them wait for long.
+        // By default a worker seldom polls the global queue, where woken delivery tasks of other threads would wait.
         .global_queue_interval(1)
         .build()
         .map_err(Error::internal)?;
@@ -46,12 +44,12 @@ fn main() -> Result<()> {
 
 async fn serve() -> Result<()> {
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let mut look = listen(SignalKind::user_defined1())?;
+    let mut snapshot = listen(SignalKind::user_defined1())?;
     let setting = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
     let address = format!("{}:{}", setting("HOST", "127.0.0.1"), setting("PORT", "0"));
     let recorder = metrics::recorder()?;
     let pond = pond(recorder.is_some())?;
-    let mut server = Server::with_options(pond.clone(), door::secured(metrics::shown(&pond, recorder))?)?;
+    let mut server = Server::with_options(pond.clone(), options::with_tls(metrics::server_options(&pond, recorder))?)?;
     let mut listeners = Listener::inherited()?;
     if listeners.is_empty() {
         listeners.push(Listener::bind(&address).await?);
@@ -68,7 +66,7 @@ async fn serve() -> Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = look.recv() => print_snapshot(&pond),
+            _ = snapshot.recv() => print_snapshot(&pond),
         }
     }
     let delay = setting("DRAIN_DELAY_MS", "0").parse().map(Duration::from_millis).map_err(Error::internal)?;
@@ -85,16 +83,16 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
     signal(kind).map_err(Error::internal)
 }
 
-fn pond(counted: bool) -> Result<PondSocket> {
-    let options = door::options(Options::default().max_message_size(1024 * 1024))?;
-    let pond = PondSocket::with_options(node::among_others(options)?)?;
-    let pond = if counted { metrics::counted(pond) } else { pond };
+fn pond(has_metrics: bool) -> Result<PondSocket> {
+    let options = options::from_environment(Options::default().max_message_size(1024 * 1024))?;
+    let pond = PondSocket::with_options(node::with_bus(options)?)?;
+    let pond = if has_metrics { metrics::with_metrics(pond) } else { pond };
     let socket = pond.create_endpoint("/api/socket", connect);
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/plain/:roomId", join));
     events::register(&socket, &socket.create_channel("/slow/:roomId", join_slowly));
-    let _address = pond.create_endpoint("/api/address", tell_address);
+    let _address = pond.create_endpoint("/api/address", respond_with_address);
     let token = pond.create_endpoint("/api/token", connect_by_token);
     events::register(&token, &token.create_channel("/plain/:roomId", join));
     let large = EndpointOptions {
@@ -114,7 +112,7 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     }
 }
 
-/// Lets in who brings a token as a subprotocol, as `token.…`, or as a bearer: its user has that name.
+/// Accepts clients with a token, in a subprotocol `token.…` or as a bearer token, which is also the user id.
 async fn connect_by_token(ctx: ConnectionContext) -> Result<Connected> {
     let offered = ctx.subprotocols().find_map(|name| name.strip_prefix("token."));
     let token = offered.or(ctx.bearer_token()).ok_or(Error::unauthorized("token required"))?.to_owned();
@@ -123,8 +121,8 @@ async fn connect_by_token(ctx: ConnectionContext) -> Result<Connected> {
     Ok(if pond { connected.subprotocol("pond") } else { connected })
 }
 
-/// Lets nobody in, and tells all from where they have come.
-async fn tell_address(ctx: ConnectionContext) -> Result<Connected> {
+/// Declines all clients, with their address as the text.
+async fn respond_with_address(ctx: ConnectionContext) -> Result<Connected> {
     Err(Error::forbidden(ctx.client_ip().map_or_else(|| "unknown".into(), |address| address.to_string())))
 }
 
@@ -139,7 +137,7 @@ async fn join(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Resul
     Ok(ctx.accept().assign("username", &username).assign("room", &room))
 }
 
-/// As if it had to ask a database.
+/// Joins after a delay, as if it had to query a database.
 async fn join_slowly(ctx: JoinContext, payload: Payload<JoinRequest>) -> Result<Joined> {
     tokio::time::sleep(Duration::from_millis(50)).await;
     join(ctx, payload).await

@@ -1,4 +1,4 @@
-//! What happens, at `/metrics`.
+//! Metrics, served at `/metrics`.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use pondsocket::{Error, PondSocket, Result, ServerOptions};
 use pondsocket_metrics::{BUCKETS, Exported};
 use tokio::time::interval;
 
-/// How often single samples of histograms are put together: they take memory until then.
+/// The interval in which the samples of histograms are aggregated: until then each takes memory.
 const UPKEEP: Duration = Duration::from_secs(1);
 
-/// The recorder, which must be there before the first thing happens; none with `METRICS=off`.
+/// Installs the recorder, unless `METRICS=off`. To be called before the pond is made, since earlier events are lost.
 pub(crate) fn recorder() -> Result<Option<PrometheusHandle>> {
     if std::env::var("METRICS").is_ok_and(|value| value == "off") {
         return Ok(None);
     }
     let recorder = install().map_err(Error::internal)?;
-    tokio::spawn(keep_up(recorder.clone()));
+    tokio::spawn(run_upkeep(recorder.clone()));
     Ok(Some(recorder))
 }
 
-async fn keep_up(recorder: PrometheusHandle) {
+async fn run_upkeep(recorder: PrometheusHandle) {
     let mut times = interval(UPKEEP);
     loop {
         times.tick().await;
@@ -36,13 +36,13 @@ fn install() -> Result<PrometheusHandle, BuildError> {
     builder.install_recorder()
 }
 
-/// Counts what happens in a pond.
-pub(crate) fn counted(pond: PondSocket) -> PondSocket {
+/// Counts the events of a pond.
+pub(crate) fn with_metrics(pond: PondSocket) -> PondSocket {
     pond.metrics(Exported::new())
 }
 
-/// A server that shows it, if it is recorded.
-pub(crate) fn shown(pond: &PondSocket, recorder: Option<PrometheusHandle>) -> ServerOptions {
+/// The options of a server, with the metrics page if there is a recorder.
+pub(crate) fn server_options(pond: &PondSocket, recorder: Option<PrometheusHandle>) -> ServerOptions {
     let Some(recorder) = recorder else { return ServerOptions::default() };
     let pond = pond.clone();
     ServerOptions::default().metrics("/metrics", move || {

@@ -1,4 +1,4 @@
-//! What makes this server a node among others: only what its environment says.
+//! The bus and the node's options, from the environment.
 
 use std::env::var;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use pondsocket::{Error, Options, Result};
 use pondsocket_redis::{RedisBus, RedisOptions, SentinelOptions};
 
-/// The options of a server that is a node if it is told of a Redis.
-pub(crate) fn among_others(options: Options) -> Result<Options> {
+/// Sets the bus and the options of a node, if the environment names a Redis.
+pub(crate) fn with_bus(options: Options) -> Result<Options> {
     let Some(mut redis) = redis()? else { return Ok(options) };
     if let Ok(namespace) = var("NAMESPACE") {
         redis = redis.namespace(namespace);

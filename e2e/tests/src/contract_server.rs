@@ -1,4 +1,4 @@
-//! A contract server of one's own, for as long as one test runs.
+//! A contract server for the duration of one test.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,19 +13,19 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-/// Starting a program of another language may include compiling.
+/// The longest time to start: a program of another language may be compiled first.
 const START: Duration = Duration::from_secs(600);
-/// The server lets its clients go within ten seconds.
+/// The longest time to stop: the server drains for up to ten seconds.
 const STOP: Duration = Duration::from_secs(20);
-/// It answers at once, unless the machine is busy.
+/// The longest time for an answer on a busy machine.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Lets the C library give memory that is freed back to the system, so that what is resident is what is used: by default
-/// each thread keeps some of the most that there ever was.
-const FRUGAL: [(&str, &str); 3] =
+/// Settings with which the C library returns freed memory to the system, so that resident memory is memory in use. By default each
+/// thread keeps an arena of freed memory.
+const RETURN_MEMORY: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "65536"), ("MALLOC_TRIM_THRESHOLD_", "65536")];
 
-/// Killed when it is dropped.
+/// A contract server. Its drop kills it.
 #[derive(Debug)]
 pub struct ContractServer {
     process: Child,
@@ -41,7 +41,7 @@ pub struct Holdings {
     pub tasks: u64,
     /// Open files and sockets.
     pub descriptors: usize,
-    /// Places taken by connections, also by those that are being let in or closed.
+    /// Connections, including those that are being accepted or closed.
     pub connections: u64,
     /// The names of its live channels.
     pub channels: Vec<String>,
@@ -53,19 +53,19 @@ impl ContractServer {
         ContractServer::started_by(Command::new(ContractServer::program().await)).await
     }
 
-    /// The same, with settings in its environment.
+    /// Starts it with settings in its environment.
     pub async fn start_with(settings: &[(&str, &str)]) -> ContractServer {
         let mut command = Command::new(ContractServer::program().await);
         command.envs(settings.iter().copied());
         ContractServer::started_by(command).await
     }
 
-    /// The same, as a node among those that share a Redis.
+    /// Starts it as a node of the cluster on a Redis.
     pub async fn start_as_node(redis: &str, name: &str) -> ContractServer {
         ContractServer::start_with(&[("REDIS_URL", redis), ("NODE_NAME", name)]).await
     }
 
-    /// The same, with so many file descriptors at the most.
+    /// Starts it with a limit of file descriptors.
     pub async fn start_with_descriptors(limit: u32) -> ContractServer {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\"")]).arg(ContractServer::program().await);
@@ -91,33 +91,32 @@ impl ContractServer {
         PROGRAM.get_or_init(|| build).await
     }
 
-    /// One that another program is, or becomes, which says like the contract server where it listens.
+    /// Starts it by a program that is a server, or executes one, and that prints its port as the contract server does.
     pub async fn started_by(mut program: Command) -> ContractServer {
-        program.env("PORT", "0").envs(FRUGAL).stdout(Stdio::piped()).kill_on_drop(true);
+        program.env("PORT", "0").envs(RETURN_MEMORY).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = program.spawn().expect("it starts");
         let mut output = BufReader::new(process.stdout.take().expect("its output is piped")).lines();
-        let port = said(&mut output, "listening ", START).await.parse().expect("a port");
+        let port = next_line(&mut output, "listening ", START).await.parse().expect("a port");
         ContractServer { process, output, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
-    /// Returns `true` if every file descriptor below a limit is taken (Linux). What the server has inherited may lie
-    /// above it.
+    /// Returns `true` if every file descriptor below a limit is in use (Linux). Inherited descriptors may be above the limit.
     pub fn has_used_up(&self, limit: u32) -> bool {
         let taken = |descriptor| fs::symlink_metadata(self.proc(&format!("fd/{descriptor}"))).is_ok();
         (0..limit).all(taken)
     }
 
-    /// Asks the server to stop, as an operator does: with SIGTERM.
+    /// Sends SIGTERM, as an operator does to stop the server.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Stops it where it stands, with SIGSTOP: its connections stay open, and it does nothing.
+    /// Sends SIGSTOP: the process does nothing, and its connections stay open.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on, with SIGCONT.
+    /// Sends SIGCONT, after `freeze`.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
@@ -127,7 +126,7 @@ impl ContractServer {
         timeout(STOP, self.process.wait()).await.expect("the server ends in time").expect("it is our child")
     }
 
-    /// The resources that it holds now.
+    /// The resources that the server holds now.
     pub async fn holdings(&mut self) -> Holdings {
         let snapshot = self.snapshot().await;
         let endpoints = snapshot["pond"]["endpoints"].as_array().expect("endpoints");
@@ -148,7 +147,7 @@ impl ContractServer {
 
     async fn snapshot(&mut self) -> Value {
         self.signal(Signal::USR1);
-        let snapshot = said(&mut self.output, "snapshot ", ANSWER).await;
+        let snapshot = next_line(&mut self.output, "snapshot ", ANSWER).await;
         serde_json::from_str(&snapshot).expect("JSON")
     }
 
@@ -169,7 +168,7 @@ impl ContractServer {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("the server is there to be told");
+        kill_process(self.pid(), signal).expect("the server runs");
     }
 
     fn pid(&self) -> Pid {
@@ -182,7 +181,7 @@ impl ContractServer {
     }
 }
 
-/// Lets this process, and the servers that it starts, open so many files and sockets.
+/// Raises the limit of open files and sockets for this process and the servers that it starts.
 pub fn allow_descriptors(count: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < count) {
@@ -191,8 +190,8 @@ pub fn allow_descriptors(count: u64) {
     }
 }
 
-/// The rest of the next line, which must begin like this.
-async fn said(output: &mut Lines<BufReader<ChildStdout>>, prefix: &str, patience: Duration) -> String {
-    let line = timeout(patience, output.next_line()).await.expect("a line in time").expect("text").expect("a line");
+/// The rest of the next line of output, which must have this prefix.
+async fn next_line(output: &mut Lines<BufReader<ChildStdout>>, prefix: &str, limit: Duration) -> String {
+    let line = timeout(limit, output.next_line()).await.expect("a line in time").expect("text").expect("a line");
     line.strip_prefix(prefix).unwrap_or_else(|| panic!("not `{prefix}` but `{line}`")).to_owned()
 }

@@ -1,4 +1,4 @@
-//! What happens when the server has no file descriptor left: those who are in notice nothing, others wait.
+//! A server without free file descriptors: connected clients are not affected, new ones wait.
 #![cfg(target_os = "linux")]
 
 use e2e_tests::ContractServer;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 const LIMIT: u32 = 64;
 
 #[tokio::test]
-async fn clients_that_are_in_go_on_and_newcomers_get_in_when_there_is_room_again() {
+async fn connected_clients_are_served_and_new_ones_are_accepted_when_descriptors_are_free_again() {
     let server = ContractServer::start_with_descriptors(LIMIT).await;
     let address = server.address;
     let mut ann = Peer::connect(address, "/api/socket?token=t").await;
@@ -19,23 +19,23 @@ async fn clients_that_are_in_go_on_and_newcomers_get_in_when_there_is_room_again
         peer.join("/plain/1", json!({ "username": "x" })).await;
     }
 
-    let mut hogs = Vec::new();
+    let mut idle_sockets = Vec::new();
     for _ in 0..2 * LIMIT {
-        hogs.push(TcpStream::connect(address).await.expect("the operating system accepts"));
+        idle_sockets.push(TcpStream::connect(address).await.expect("the operating system accepts"));
     }
     eventually("it has no descriptor left", || server.has_used_up(LIMIT)).await;
-    let newcomer = tokio::spawn(async move { Peer::connect(address, "/api/socket?token=t").await });
+    let waiting = tokio::spawn(async move { Peer::connect(address, "/api/socket?token=t").await });
     for n in 0..10 {
         ann.event("/plain/1", "message", json!({ "n": n })).await;
         for peer in [&mut ann, &mut bob] {
             assert_eq!(peer.next().await["payload"], json!({ "n": n }));
         }
     }
-    assert!(!newcomer.is_finished(), "there was no room");
+    assert!(!waiting.is_finished(), "no descriptor is free");
 
-    drop(hogs);
-    let mut newcomer = timeout(DEADLINE, newcomer).await.expect("there is room again").expect("no panic");
-    newcomer.join("/plain/1", json!({ "username": "x" })).await;
+    drop(idle_sockets);
+    let mut waiting = timeout(DEADLINE, waiting).await.expect("descriptors are free again").expect("no panic");
+    waiting.join("/plain/1", json!({ "username": "x" })).await;
     ann.event("/plain/1", "message", json!({ "n": "all" })).await;
-    assert_eq!(newcomer.next().await["payload"], json!({ "n": "all" }));
+    assert_eq!(waiting.next().await["payload"], json!({ "n": "all" }));
 }

@@ -1,4 +1,4 @@
-//! A deployment at full load: SIGTERM, while everybody talks.
+//! SIGTERM at full load, as in a deployment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,67 +13,67 @@ use tokio::task::JoinSet;
 const ROOMS: usize = 50;
 const MEMBERS: usize = 20;
 
-/// How many messages of each room are on their way.
+/// The number of messages of each room that are in flight.
 const AHEAD: u64 = 32;
 
-/// How many messages each room has heard before the signal comes.
+/// The number of messages that each room has received before the signal.
 const BEFORE: u64 = 100;
 
-/// How long the contract server lets its clients take.
+/// The drain timeout of the contract server.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// What a client has to say in the end.
-struct Account {
+/// The observations of a client until the end of its connection.
+struct Observations {
     id: String,
     room: usize,
     /// The code of the close frame; `None` if the connection just ended.
     code: Option<u16>,
-    /// The number of the last message. It has got all before it.
+    /// The number of the last received message. All earlier ones were received, too.
     last: u64,
-    /// Who has left before it, and behind which message.
+    /// The users that have left before, each with the number of the message before its leave.
     left: Vec<(String, u64)>,
 }
 
-/// Reads to the end. Whoever publishes says the next number whenever it has heard one, which tells how many have been
-/// enqueued.
-async fn follow(mut peer: Peer, room: usize, enqueued: Option<Arc<AtomicU64>>) -> Account {
-    let mut account = Account { id: peer.id.clone(), room, code: None, last: 0, left: Vec::new() };
-    let say = |number: u64| json!({ "number": number });
+/// Reads until the end of the connection. With `enqueued` it also publishes: the next number after each received one, so that the
+/// number of enqueued messages is known.
+async fn follow(mut peer: Peer, room: usize, enqueued: Option<Arc<AtomicU64>>) -> Observations {
+    let mut observed = Observations { id: peer.id.clone(), room, code: None, last: 0, left: Vec::new() };
+    let payload_of = |number: u64| json!({ "number": number });
     if enqueued.is_some() {
         for number in 1..=AHEAD {
-            peer.event(&name(room), "message", say(number)).await;
+            peer.event(&name(room), "message", payload_of(number)).await;
         }
     }
     loop {
         let text = match peer.frame().await {
             Some(Message::Text(text)) => text,
-            // Reading on sends the answer.
+            // tungstenite sends the answer during the next read.
             Some(Message::Close(frame)) => {
-                account.code = frame.map(|frame| frame.code.into());
+                observed.code = frame.map(|frame| frame.code.into());
                 continue;
             }
             Some(_) => continue,
-            None => return account,
+            None => return observed,
         };
         let message: Value = serde_json::from_str(&text).expect("JSON");
         let payload = &message["payload"];
         match message["event"].as_str() {
             Some("message") => {
-                account.last += 1;
-                assert_eq!(*payload, say(account.last), "lost or out of order in room {room}");
+                observed.last += 1;
+                assert_eq!(*payload, payload_of(observed.last), "lost or out of order in room {room}");
                 if let Some(enqueued) = &enqueued {
-                    enqueued.store(account.last, Ordering::SeqCst);
-                    peer.event(&name(room), "message", say(account.last + AHEAD)).await;
+                    enqueued.store(observed.last, Ordering::SeqCst);
+                    peer.event(&name(room), "message", payload_of(observed.last + AHEAD)).await;
                 }
             }
-            Some("LEAVE") => account.left.push((payload["userId"].as_str().expect("an id").to_owned(), account.last)),
+            Some("LEAVE") => observed.left.push((payload["userId"].as_str().expect("an id").to_owned(), observed.last)),
             Some("JOIN") => {}
             _ => panic!("not expected: {message}"),
         }
     }
 }
 
-/// Of a room whose members see each other.
+/// The name of a room whose members see each other.
 fn name(room: usize) -> String {
     format!("/presence/{room}")
 }
@@ -97,7 +97,7 @@ async fn join(server: &ContractServer) -> Vec<Vec<Peer>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_clients_under_load_are_all_told_and_nothing_is_lost() {
+async fn a_thousand_clients_under_load_receive_a_close_and_lose_nothing() {
     allow_descriptors(4096);
     let mut server = ContractServer::start().await;
     let enqueued: Vec<_> = (0..ROOMS).map(|_| Arc::new(AtomicU64::new(0))).collect();
@@ -109,25 +109,29 @@ async fn a_thousand_clients_under_load_are_all_told_and_nothing_is_lost() {
         }
     }
     let enqueued = || enqueued.iter().map(|count| count.load(Ordering::SeqCst)).collect::<Vec<_>>();
-    eventually("every room is at work", || enqueued().iter().all(|count| *count >= BEFORE)).await;
+    eventually("every room has traffic", || enqueued().iter().all(|count| *count >= BEFORE)).await;
 
     let (before, start) = (enqueued(), Instant::now());
     server.terminate();
-    let accounts = clients.join_all().await;
+    let observations = clients.join_all().await;
     assert!(server.ended().await.success());
     assert!(start.elapsed() < DRAIN, "{:?}", start.elapsed());
-    assert_eq!(accounts.len(), ROOMS * MEMBERS);
-    let others: Vec<_> = accounts.iter().map(|account| account.code).filter(|code| *code != Some(1001)).collect();
-    assert!(others.is_empty(), "{} of {} were not told: {others:?}", others.len(), accounts.len());
+    assert_eq!(observations.len(), ROOMS * MEMBERS);
+    let others: Vec<_> = observations.iter().map(|observed| observed.code).filter(|code| *code != Some(1001)).collect();
+    assert!(others.is_empty(), "{} of {} did not receive 1001: {others:?}", others.len(), observations.len());
 
-    // Each has heard all that had been enqueued when the signal came, and all that others heard before they heard it go.
-    let heard: HashMap<_, _> = accounts.iter().map(|account| (&account.id, account.last)).collect();
-    for Account { room, last, .. } in &accounts {
+    // Each has received all messages that were enqueued before the signal, and all that others received before its leave.
+    let last_received: HashMap<_, _> = observations.iter().map(|observed| (&observed.id, observed.last)).collect();
+    for Observations { room, last, .. } in &observations {
         assert!(*last >= before[*room], "in room {room} {last} of {} messages", before[*room]);
     }
-    let left: Vec<_> = accounts.iter().flat_map(|account| &account.left).collect();
-    assert_eq!(left.len(), ROOMS * MEMBERS * (MEMBERS - 1) / 2, "of every two, one has seen the other go");
+    let left: Vec<_> = observations.iter().flat_map(|observed| &observed.left).collect();
+    assert_eq!(
+        left.len(),
+        ROOMS * MEMBERS * (MEMBERS - 1) / 2,
+        "of every two, one has received the leave of the other"
+    );
     for (id, last) in left {
-        assert_eq!(heard[id], *last, "of {id}, which left behind message {last}");
+        assert_eq!(last_received[id], *last, "the last message of {id}, whose leave follows message {last}");
     }
 }

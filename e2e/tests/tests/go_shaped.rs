@@ -1,6 +1,6 @@
-//! A peer that behaves as the Go client does, which is not to be had as a package: it considers itself connected as
-//! soon as the upgrade is done, sends `null` for absent parameters, pings while it waits, gives up when the pong is late,
-//! takes a reply only under the event name of its request, and loses every frame that holds more than one message.
+//! A client that behaves like the Go client, which is not available as a package: it considers itself connected when the upgrade is
+//! complete, sends `null` for absent parameters, pings while it waits, disconnects when the pong is late, accepts a reply only with
+//! the event name of its request, and loses every frame that has more than one message.
 
 use e2e_tests::ContractServer;
 use futures_util::SinkExt;
@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 // Go's query is appended to the one that the address already has.
 const ENDPOINT: &str = "/api/socket?client=go&token=t";
 
-/// Says JOIN before it has read anything, as the client does.
+/// Sends a join before it has read anything, as that client does.
 async fn join_at_once(server: &ContractServer, room: &str, username: &str) -> Peer {
     let mut peer = Peer::connect_silently(server.address, ENDPOINT).await;
     let join = peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", room, json!({ "username": username })).await;
@@ -22,7 +22,7 @@ async fn join_at_once(server: &ContractServer, room: &str, username: &str) -> Pe
     peer
 }
 
-/// The answer to a request, if it comes under the request's event; other frames are dropped.
+/// Waits for the answer to a request, which must have the request's event. Other frames are dropped.
 async fn reply(peer: &mut Peer, event: &str, request: &str) -> Value {
     loop {
         let message = peer.next().await;
@@ -33,7 +33,7 @@ async fn reply(peer: &mut Peer, event: &str, request: &str) -> Value {
     }
 }
 
-/// Sends a WebSocket ping and waits for its pong, before which no message may come.
+/// Sends a WebSocket ping and waits for its pong, which must be the next frame.
 async fn ping(peer: &mut Peer, data: &'static [u8]) {
     peer.socket.send(Message::Ping(data.into())).await.expect("the server reads");
     let answer = peer.frame().await.expect("the connection stays");
@@ -41,7 +41,7 @@ async fn ping(peer: &mut Peer, data: &'static [u8]) {
 }
 
 #[tokio::test]
-async fn joins_before_it_has_read_connection() {
+async fn a_join_before_the_first_message_is_read_is_accepted() {
     let server = ContractServer::start().await;
     let mut peer = join_at_once(&server, "/chat/1", "gopher").await;
     let own = peer.next().await;
@@ -50,7 +50,7 @@ async fn joins_before_it_has_read_connection() {
 }
 
 #[tokio::test]
-async fn null_join_parameters_are_none() {
+async fn null_join_parameters_count_as_absent() {
     let server = ContractServer::start().await;
     let mut peer = Peer::connect(server.address, ENDPOINT).await;
     let declined = peer.join_declined("/chat/1", Value::Null).await;
@@ -85,7 +85,7 @@ async fn pings_are_answered_while_a_handler_is_busy() {
 }
 
 #[tokio::test]
-async fn replies_come_under_the_event_and_the_id_of_the_request() {
+async fn replies_have_the_event_and_the_id_of_the_request() {
     let server = ContractServer::start().await;
     let mut peer = join_at_once(&server, "/chat/1", "gopher").await;
     let mut requests = Vec::new();
@@ -98,7 +98,7 @@ async fn replies_come_under_the_event_and_the_id_of_the_request() {
 }
 
 #[tokio::test]
-async fn a_burst_comes_as_one_message_a_frame_in_order() {
+async fn a_burst_is_received_in_order_with_one_message_in_each_frame() {
     let server = ContractServer::start().await;
     let mut sender = join_at_once(&server, "/plain/1", "ann").await;
     let mut receiver = join_at_once(&server, "/plain/1", "bob").await;

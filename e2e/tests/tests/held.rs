@@ -1,4 +1,4 @@
-//! Memory that clients make the server hold, seen from outside: it stays below the bounds that docs/operations.md states.
+//! The memory of the server under clients that make it hold as much as possible: it stays below the bounds in docs/operations.md.
 #![cfg(target_os = "linux")]
 
 use std::time::Duration;
@@ -22,36 +22,36 @@ const OUTBOX: u64 = 4 * (1 << 20) + (256 << 10) + MESSAGE;
 /// The most that one channel holds: four times `channel_queue_bytes`, and one portion with its list.
 const CHANNEL: u64 = 4 * (4 << 20) + (256 << 10) + MESSAGE;
 
-/// How many messages a client tries to send: far more than may be held.
+/// The number of messages that a client tries to send: far more than the server may hold.
 const COUNT: usize = 300;
 
-/// How long the server may take nothing before a client believes that it is not read any more.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time without progress after which a client considers itself not read any more.
+const NOT_READ: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 #[ignore = "it measures the memory of a server that is compiled with optimizations: ./test held"]
-async fn what_clients_make_the_server_hold_stays_below_the_stated_bounds() {
+async fn the_memory_held_for_clients_stays_below_the_stated_bounds() {
     let server = ContractServer::start().await;
     let (idle, text) = (server.memory(), "x".repeat(900 << 10));
 
-    // Behind a handler that waits, over one connection after the other, each of which is reset.
+    // Received messages: behind a handler that waits, on one connection after the other, each of which is reset.
     const RESETS: u64 = 5;
     for round in 0..RESETS {
         let mut peer = Peer::connect(server.address, PATH).await;
-        peer.join("/chat/hoard", json!({ "username": format!("hoarder {round}") })).await;
-        peer.event("/chat/hoard", "slow", json!({ "ms": 20_000 })).await;
+        peer.join("/chat/held", json!({ "username": format!("held {round}") })).await;
+        peer.event("/chat/held", "slow", json!({ "ms": 20_000 })).await;
         let mut sent = 0;
         while sent < COUNT
-            && timeout(PATIENCE, peer.event("/chat/hoard", "message", json!({ "text": text }))).await.is_ok()
+            && timeout(NOT_READ, peer.event("/chat/held", "message", json!({ "text": text }))).await.is_ok()
         {
             sent += 1;
         }
-        assert!(sent < COUNT, "the server reads all that is sent to it");
+        assert!(sent < COUNT, "the server reads without a limit");
         peer.reset();
     }
-    let hoarded = server.peak_memory() - idle;
+    let held = server.peak_memory() - idle;
 
-    // For a member that reads nothing, beside one that reads everything.
+    // Messages to be sent: for a member that reads nothing, beside one that reads everything.
     let mut stalled = Peer::connect_narrow(server.address, PATH, 4096).await;
     stalled.join("/chat/hall", json!({ "username": "stalled" })).await;
     let mut reader = Peer::connect(server.address, PATH).await;
@@ -70,7 +70,7 @@ async fn what_clients_make_the_server_hold_stays_below_the_stated_bounds() {
     writing.await.expect("it sends and reads");
     let peak = server.peak_memory() - idle;
 
-    println!("{} MiB behind handlers, {} MiB with a stalled member", hoarded >> 20, peak >> 20);
-    assert!(hoarded <= RESETS * CONNECTION, "{hoarded} bytes");
+    println!("{} MiB behind handlers, {} MiB with a stalled member", held >> 20, peak >> 20);
+    assert!(held <= RESETS * CONNECTION, "{held} bytes");
     assert!(peak <= RESETS * CONNECTION + 3 * (CONNECTION + OUTBOX) + CHANNEL, "{peak} bytes");
 }

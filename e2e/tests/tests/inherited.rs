@@ -1,4 +1,4 @@
-//! Sockets that the server is started with, as systemd does it.
+//! Sockets that the server inherits, as from systemd.
 #![cfg(target_os = "linux")]
 
 use std::net::TcpListener;
@@ -8,8 +8,8 @@ use serde_json::json;
 use testkit::Peer;
 use tokio::process::Command;
 
-/// Becomes the program that is its second argument, with a socket that listens on the port that is its first one, where
-/// systemd would have put it (sd_listen_fds(3)).
+/// Executes the program in its second argument with a listening socket for the port in its first one, passed as systemd does
+/// (sd_listen_fds(3)).
 const SYSTEMD: &str = "
 import os, socket, sys
 listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
@@ -22,7 +22,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 #[tokio::test]
 async fn an_inherited_socket_is_served() {
     let program = ContractServer::program().await;
-    // A free port of an address that nobody else uses stays free.
+    // The port stays free: no other process uses this address.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
     let mut python = Command::new("python3");
     python.args(["-c", SYSTEMD, &port.to_string()]).arg(program);

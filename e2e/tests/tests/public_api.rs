@@ -1,7 +1,6 @@
-//! The public API of each published crate, item by item, held against the listing in `e2e/public-api/`.
+//! The public items of each published crate, compared with the listing in `e2e/public-api/`.
 //!
-//! `./test api` runs it, with the descriptions that rustdoc has written to the folder `RUSTDOC_JSON`;
-//! `RENEW=1 ./test api` writes the listings anew.
+//! `./test api` runs it, with the output of rustdoc in the folder `RUSTDOC_JSON`; `RENEW=1 ./test api` rewrites the listings.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,13 +28,13 @@ fn the_public_api_is_the_one_that_is_listed() {
     }
     assert!(
         differences.is_empty(),
-        "the public API has changed; if that is meant, write it down with RENEW=1 ./test api:\n{}",
+        "the public API has changed; if that is intended, update the listings with RENEW=1 ./test api:\n{}",
         differences.join("\n"),
     );
 }
 
-/// The public items of a crate, one a line. Blanket implementations, which every type gets, say nothing about it; `Freeze`
-/// is a trait of the compiler's own.
+/// The public items of a crate, one in each line. Blanket implementations are omitted because every type has them, and `Freeze`
+/// because it is internal to the compiler.
 fn public_items(described: &Path) -> String {
     let api = Builder::from_rustdoc_json(described)
         .omit_blanket_impls(true)
@@ -46,7 +45,7 @@ fn public_items(described: &Path) -> String {
     items.filter(|item| !item.contains("core::marker::Freeze for")).collect()
 }
 
-/// The lines that are in one of two texts only, with a sign before each, as in a patch.
+/// The lines that only one of two texts has, with signs as in a patch.
 fn difference(listed: &str, items: &str) -> Vec<String> {
     let (listed, items): (BTreeSet<_>, BTreeSet<_>) = (listed.lines().collect(), items.lines().collect());
     let removed = listed.difference(&items).map(|line| format!("- {line}"));

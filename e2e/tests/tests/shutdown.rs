@@ -1,4 +1,4 @@
-//! What a deployment does to the server: SIGTERM.
+//! SIGTERM, as in a deployment.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use testkit::Peer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The status of a probe's answer.
+/// The status of the response to a probe.
 async fn probe(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -19,10 +19,10 @@ async fn probe(address: SocketAddr, path: &str) -> String {
     answer[9..12].to_owned()
 }
 
-/// What an orchestrator does (docs/operations.md, Kubernetes): it probes, sends SIGTERM, probes and still sends somebody,
-/// and waits for the end.
+/// The steps of an orchestrator (docs/operations.md, Kubernetes): it probes, sends SIGTERM, probes again, still routes a client to
+/// the server, and waits for its end.
 #[tokio::test]
-async fn with_a_delay_it_is_unready_first_lets_in_whoever_still_comes_and_then_drains() {
+async fn with_a_delay_the_server_is_unready_first_and_accepts_clients_until_it_drains() {
     const DELAY: Duration = Duration::from_secs(8);
     let mut server = ContractServer::start_with(&[("DRAIN_DELAY_MS", "8000")]).await;
     let address = server.address;
@@ -30,34 +30,34 @@ async fn with_a_delay_it_is_unready_first_lets_in_whoever_still_comes_and_then_d
     let mut early = Peer::connect(address, "/api/socket?token=t").await;
     early.join("/presence/1", json!({ "username": "ann" })).await;
 
-    let told = Instant::now();
+    let signalled = Instant::now();
     server.terminate();
     while probe(address, "/ready").await == "200" {}
-    assert_eq!(probe(address, "/health").await, "200", "it lives");
+    assert_eq!(probe(address, "/health").await, "200", "still alive");
     let mut late = Peer::connect(address, "/api/socket?token=t").await;
     late.join("/presence/1", json!({ "username": "bob" })).await;
-    assert!(told.elapsed() < DELAY, "the machine is too busy for this test: {:?}", told.elapsed());
+    assert!(signalled.elapsed() < DELAY, "the machine is too busy for this test: {:?}", signalled.elapsed());
     for peer in [&mut early, &mut late] {
         let close = peer.closed().await.expect("a close frame");
         assert_eq!(u16::from(close.code), 1001, "going away");
-        assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
+        assert!(signalled.elapsed() >= DELAY, "{:?}", signalled.elapsed());
     }
     drop((early, late));
     assert!(server.ended().await.success());
 }
 
 #[tokio::test]
-async fn the_delay_is_kept_also_when_nobody_is_connected() {
+async fn the_delay_is_kept_without_connections() {
     const DELAY: Duration = Duration::from_secs(2);
     let mut server = ContractServer::start_with(&[("DRAIN_DELAY_MS", "2000")]).await;
-    let told = Instant::now();
+    let signalled = Instant::now();
     server.terminate();
     assert!(server.ended().await.success());
-    assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
+    assert!(signalled.elapsed() >= DELAY, "{:?}", signalled.elapsed());
 }
 
 #[tokio::test]
-async fn clients_are_told_and_the_server_ends_well() {
+async fn clients_receive_a_close_and_the_server_exits_successfully() {
     let mut server = ContractServer::start().await;
     let mut peers = Vec::new();
     for room in ["/chat/1", "/chat/1", "/plain/1"] {
@@ -72,11 +72,11 @@ async fn clients_are_told_and_the_server_ends_well() {
     }
     drop(peers);
     assert!(server.ended().await.success());
-    assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(server.address).await.is_err(), "the port is closed");
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_answer_does_not_hold_the_server_up_for_ever() {
+async fn a_client_that_does_not_answer_does_not_block_the_shutdown() {
     let mut server = ContractServer::start().await;
     // It reads nothing more, so it never answers the close frame.
     let _mute = Peer::connect(server.address, "/api/socket?token=t").await;

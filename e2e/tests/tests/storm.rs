@@ -1,5 +1,5 @@
-//! A storm of clients into one room, in the eyes of its operator: everybody who reads stays and ends with the true list, and
-//! the server's memory has a bound. The clients are another process than the server.
+//! Many clients that join one room at once: every client that reads stays connected and ends with the complete list, and the
+//! server's memory is bounded. The clients are in another process than the server.
 #![cfg(target_os = "linux")]
 
 use std::collections::HashSet;
@@ -13,21 +13,21 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
-/// How many clients come at once.
+/// The number of clients that join at once.
 const CLIENTS: usize = 1000;
 
-/// How much each shows of itself, but for its id.
-const SHOWN: usize = 2 * 1024;
+/// The size of each presence, without the id.
+const PRESENCE: usize = 2 * 1024;
 
-/// The most memory that the server may ever have had, in bytes.
+/// The bound of the server's peak memory, in bytes.
 const BOUND: u64 = 64 << 20;
 
-/// How long all of it may take, on however busy a machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The longest time of the whole test, on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 const ROOM: &str = "/presence/storm";
 
-/// A client that reads frames, and looks into those it needs only.
+/// A client that reads frames, and parses only those that it needs.
 struct Reader {
     stream: BufReader<TcpStream>,
     /// The last message with a whole presence list.
@@ -52,7 +52,7 @@ impl Reader {
         let message =
             json!({ "action": action, "event": event, "channelName": ROOM, "requestId": event, "payload": payload });
         let text = message.to_string();
-        // Final, text, masked with zeros, and so not changed by it (RFC 6455 section 5.2).
+        // A final text frame, masked with zeros, which leave the payload unchanged (RFC 6455 section 5.2).
         let mut frame = vec![0x81];
         match u8::try_from(text.len()) {
             Ok(length @ ..126) => frame.push(0x80 | length),
@@ -66,11 +66,14 @@ impl Reader {
         self.stream.get_mut().write_all(&frame).await.expect("it reads");
     }
 
-    /// The next text.
+    /// Reads the next text message.
     async fn text(&mut self) -> Vec<u8> {
         loop {
             let (first, length) = (self.stream.read_u8().await, self.stream.read_u8().await);
-            let (first, length) = (first.expect("it was thrown out"), length.expect("it was thrown out"));
+            let (first, length) = (
+                first.expect("the server has closed the connection"),
+                length.expect("the server has closed the connection"),
+            );
             let length = match length {
                 126 => usize::from(self.stream.read_u16().await.expect("a whole frame")),
                 127 => usize::try_from(self.stream.read_u64().await.expect("a whole frame")).expect("it fits"),
@@ -81,19 +84,19 @@ impl Reader {
             match first {
                 0x81 => return payload,
                 0x89 => {}
-                _ => panic!("it was thrown out: {:?}", String::from_utf8_lossy(&payload)),
+                _ => panic!("the server has closed the connection: {:?}", String::from_utf8_lossy(&payload)),
             }
         }
     }
 
-    /// Joins, and reads until somebody says that all have come. Tells when it is in.
+    /// Joins, reports that, and reads until the message that all have joined. Returns the last complete list.
     async fn run(mut self, number: usize, joined: UnboundedSender<()>) -> Vec<u8> {
-        let name = format!("{number:04} {}", "x".repeat(SHOWN));
+        let name = format!("{number:04} {}", "x".repeat(PRESENCE));
         self.send("JOIN_CHANNEL", "JOIN_CHANNEL", json!({ "username": name })).await;
         loop {
             let text = self.text().await;
             if text.starts_with(br#"{"action":"SYSTEM","event":"ACKNOWLEDGE""#) {
-                joined.send(()).expect("somebody counts");
+                joined.send(()).expect("the joins are counted");
             } else if text.starts_with(br#"{"action":"PRESENCE""#) {
                 if !text.ends_with(br#","partial":true}}"#) {
                     self.list = text;
@@ -105,20 +108,20 @@ impl Reader {
     }
 }
 
-/// Whose entries a message with a presence list has.
+/// The numbers of the users in the presence list of a message.
 fn names(text: &[u8]) -> HashSet<usize> {
     let message: Value = serde_json::from_slice(text).expect("JSON");
     let list = message["payload"]["presence"].as_array().expect("a list");
     let name = |entry: &Value| entry["username"].as_str().expect("a name")[..4].parse().expect("a number");
-    assert_eq!(list.len(), list.iter().map(name).collect::<HashSet<usize>>().len(), "everybody is listed once");
+    assert_eq!(list.len(), list.iter().map(name).collect::<HashSet<usize>>().len(), "each user is listed once");
     list.iter().map(name).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it measures the memory of a server that is compiled with optimisations: ./test storm"]
-async fn a_storm_of_clients_is_let_in_sees_everybody_and_has_a_bounded_peak_of_memory() {
+async fn a_thousand_clients_join_at_once_see_all_and_the_peak_of_memory_is_bounded() {
     allow_descriptors(2 * CLIENTS as u64 + 100);
-    let room = (2 * CLIENTS * SHOWN).to_string();
+    let room = (2 * CLIENTS * PRESENCE).to_string();
     let settings = [("MAX_CHANNEL_PRESENCE", room.as_str()), ("MAX_PRESENCE_LIST", room.as_str())];
     let server = ContractServer::start_with(&settings).await;
     let mut readers = Vec::new();
@@ -134,11 +137,11 @@ async fn a_storm_of_clients_is_let_in_sees_everybody_and_has_a_bounded_peak_of_m
         .collect();
     let lists = async {
         for _ in 0..CLIENTS {
-            count.recv().await.expect("everybody joins");
+            count.recv().await.expect("every client joins");
         }
         let mut last = Reader::connect(server.address).await;
         last.send("JOIN_CHANNEL", "JOIN_CHANNEL", json!({ "username": format!("{CLIENTS:04}") })).await;
-        last.send("BROADCAST", "message", json!({ "all": "have come" })).await;
+        last.send("BROADCAST", "message", json!({ "all": "joined" })).await;
         let reading = tokio::spawn(async move { while !last.text().await.starts_with(br#"{"action":"BROADCAST""#) {} });
         let mut lists = HashSet::new();
         for client in clients {
@@ -147,15 +150,15 @@ async fn a_storm_of_clients_is_let_in_sees_everybody_and_has_a_bounded_peak_of_m
         reading.await.expect("it was not thrown out");
         lists
     };
-    let lists = timeout(PATIENCE, lists).await.expect("in time");
+    let lists = timeout(TIMEOUT, lists).await.expect("in time");
     println!(
-        "{CLIENTS} clients that show {SHOWN} bytes each: {} MiB of memory before, at the most {} MiB; {:.1?}",
+        "{CLIENTS} clients that show {PRESENCE} bytes each: {} MiB of memory before, at the most {} MiB; {:.1?}",
         idle >> 20,
         server.peak_memory() >> 20,
         begun.elapsed()
     );
     for list in lists {
-        assert_eq!(names(&list), HashSet::from_iter(0..=CLIENTS), "everybody ends with the true list");
+        assert_eq!(names(&list), HashSet::from_iter(0..=CLIENTS), "each client ends with the complete list");
     }
     assert!(server.peak_memory() <= BOUND, "{} bytes", server.peak_memory());
 }

@@ -9,10 +9,10 @@
 //! # }
 //! ```
 //!
-//! The pond sees the full path, the peer's address and the headers. What actix-web does not tell is told by options of its
-//! `HttpServer`: `tcp_nodelay(true)` sends small messages at once, and with `h1_allow_half_closed(false)` a client of an
-//! event stream that goes is noticed at once, and not when it is next written to. At the end drain the pond first, then stop
-//! the server: see the example `mounted`.
+//! The pond receives the full path, the peer's address and the headers. Two options of actix-web's `HttpServer` should be set:
+//! `tcp_nodelay(true)` sends small messages at once, and with `h1_allow_half_closed(false)` the end of an event stream's client
+//! is noticed at once, instead of at the next write. At a shutdown drain the pond first, then stop the server: see the example
+//! `mounted`.
 
 mod request;
 mod response;
@@ -23,31 +23,33 @@ use pondsocket::{HostUpgrade, PondService, PondSocket};
 use tokio::io::duplex;
 use tower_service::Service;
 
-/// How much of either direction of a WebSocket lies between the pond and actix-web at the most.
+/// The capacity, in each direction and in bytes, of the stream between the pond and actix-web. It bounds the memory of a WebSocket
+/// whose client reads slowly.
 const BUFFER: usize = 64 * 1024;
 
-/// A route that hands every request to the pond, which answers those that are not for its endpoints with 404.
+/// A route that passes every request to the pond. Requests that match no endpoint are answered with 404.
 pub fn route(pond: &PondSocket) -> Route {
     let service = pond.service();
-    web::route().to(move |request, payload| answer(service.clone(), request, payload))
+    web::route().to(move |request, payload| respond(service.clone(), request, payload))
 }
 
-/// Both are at work until the pond has decided: it may want to read what the client sends.
-async fn answer(mut pond: PondService, request: HttpRequest, payload: Payload) -> HttpResponse {
+async fn respond(mut pond: PondService, request: HttpRequest, payload: Payload) -> HttpResponse {
     if !request.head().upgrade() {
-        let (asked, feed) = request::with_content(&request, payload);
-        let never_failing = pond.call(asked);
+        let (converted, feed) = request::with_body(&request, payload);
+        let call = pond.call(converted);
+        // The body is fed while the pond handles the request, because the pond may read it.
         return tokio::select! {
-            Ok(answer) = never_failing => response::plain(answer),
-            () = feed => unreachable!("it never ends"),
+            Ok(response) = call => response::plain(response),
+            () = feed => unreachable!("feeding a body never completes"),
         };
     }
-    let (ours, hosts) = duplex(BUFFER);
-    let mut asked = request::head(&request).map(|()| String::new());
-    asked.extensions_mut().insert(HostUpgrade::new(async { Ok(ours) }));
-    let Ok(answer) = pond.call(asked).await;
-    match answer.status() {
-        http::StatusCode::SWITCHING_PROTOCOLS => response::upgraded(answer, payload, hosts),
-        _ => response::plain(answer),
+    // actix-web upgrades a connection only by its response, so the pond is given a stream that this response is connected to.
+    let (pond_end, host_end) = duplex(BUFFER);
+    let mut converted = request::head(&request).map(|()| String::new());
+    converted.extensions_mut().insert(HostUpgrade::new(async { Ok(pond_end) }));
+    let Ok(response) = pond.call(converted).await;
+    match response.status() {
+        http::StatusCode::SWITCHING_PROTOCOLS => response::upgraded(response, payload, host_end),
+        _ => response::plain(response),
     }
 }

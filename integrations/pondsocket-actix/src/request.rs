@@ -1,4 +1,4 @@
-//! What actix-web has been asked, in the types of the pond. They are those of another version of `http`.
+//! The conversion of requests. actix-web has another version of the crate `http`.
 
 use std::future::pending;
 use std::io;
@@ -11,38 +11,38 @@ use http::{Extensions, HeaderName, HeaderValue, Request, Uri};
 use http_body_util::channel::Channel;
 use pondsocket::PeerAddr;
 
-/// What a client sends until the pond has answered.
-pub(crate) type Content = Channel<Bytes, io::Error>;
+/// The body of a request, which is fed until the pond has responded.
+pub(crate) type RequestBody = Channel<Bytes, io::Error>;
 
-/// All but what the client sends.
+/// Converts a request without its body.
 pub(crate) fn head(request: &HttpRequest) -> Request<()> {
-    let mut asked = Request::new(());
-    // Both versions allow the same: what the one has accepted is no failure of the other.
-    *asked.method_mut() = request.method().as_str().parse().unwrap_or_default();
-    *asked.uri_mut() = request.uri().to_string().parse::<Uri>().unwrap_or_default();
+    let mut converted = Request::new(());
+    // Both versions accept the same methods and targets, so the defaults are never used.
+    *converted.method_mut() = request.method().as_str().parse().unwrap_or_default();
+    *converted.uri_mut() = request.uri().to_string().parse::<Uri>().unwrap_or_default();
     for (name, value) in request.headers() {
         let name = HeaderName::from_bytes(name.as_str().as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.as_bytes())) {
-            asked.headers_mut().append(name, value);
+            converted.headers_mut().append(name, value);
         }
     }
-    tell_peer(asked.extensions_mut(), request);
-    asked
+    insert_peer(converted.extensions_mut(), request);
+    converted
 }
 
-fn tell_peer(extensions: &mut Extensions, request: &HttpRequest) {
+fn insert_peer(extensions: &mut Extensions, request: &HttpRequest) {
     if let Some(peer) = request.peer_addr() {
         extensions.insert(PeerAddr(peer));
     }
 }
 
-/// The same with what the client sends. It comes as long as the future is polled, which never ends: the pond's answer
-/// does.
-pub(crate) fn with_content(
+/// Converts a request with its body. The body is fed while the future is polled. The future never completes: the caller drops it
+/// when the pond has responded.
+pub(crate) fn with_body(
     request: &HttpRequest,
     mut payload: Payload,
-) -> (Request<Content>, impl Future<Output = ()>) {
-    let (mut sender, content) = Channel::new(1);
+) -> (Request<RequestBody>, impl Future<Output = ()>) {
+    let (mut sender, body) = Channel::new(1);
     let feed = async move {
         let end = loop {
             match payload.next().await {
@@ -57,5 +57,5 @@ pub(crate) fn with_content(
         }
         pending().await
     };
-    (head(request).map(|()| content), feed)
+    (head(request).map(|()| body), feed)
 }

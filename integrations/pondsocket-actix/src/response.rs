@@ -1,4 +1,4 @@
-//! What the pond has answered, in the types of actix-web.
+//! The conversion of responses.
 
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
@@ -14,10 +14,10 @@ use pondsocket::Body;
 use tokio::io::{AsyncWriteExt, DuplexStream, WriteHalf, split};
 use tokio_util::io::ReaderStream;
 
-/// A refusal, or an event stream.
-pub(crate) fn plain(answer: Response<Body>) -> HttpResponse {
-    let mut response = begin(&answer);
-    let body = answer.into_body();
+/// Converts a response with a body: an error, or an event stream.
+pub(crate) fn plain(from_pond: Response<Body>) -> HttpResponse {
+    let mut response = begin(&from_pond);
+    let body = from_pond.into_body();
     match body.size_hint().exact() {
         Some(0) => response.finish(),
         Some(size) => response.body(SizedStream::new(size, BodyDataStream::new(body))),
@@ -25,31 +25,31 @@ pub(crate) fn plain(answer: Response<Body>) -> HttpResponse {
     }
 }
 
-/// The answer to a request for a WebSocket: its body are the bytes that go to the client, and those that come from it are
-/// the rest of what it has sent.
-pub(crate) fn upgraded(answer: Response<Body>, payload: Payload, stream: DuplexStream) -> HttpResponse {
-    let mut response = begin(&answer);
+/// Converts the response to an upgrade. In actix-web the bytes to the client are the response's body, and those from the client
+/// the request's payload.
+pub(crate) fn upgraded(from_pond: Response<Body>, payload: Payload, stream: DuplexStream) -> HttpResponse {
+    let mut response = begin(&from_pond);
     let (to_client, from_client) = split(stream);
     spawn(receive(payload, from_client));
     response.upgrade("websocket").streaming(ReaderStream::new(to_client))
 }
 
-/// Hands to the pond what the client sends, as fast as the pond takes it, until either of them has gone.
+/// Passes the client's bytes to the pond, as fast as it accepts them, until either side has ended.
 async fn receive(mut payload: Payload, mut pond: WriteHalf<DuplexStream>) {
     while let Some(Ok(part)) = payload.next().await {
         if pond.write_all(&part).await.is_err() {
             return;
         }
     }
-    // The pond has gone, if it does not hear of the end.
+    // An error means that the pond has ended the stream already.
     let _ = pond.shutdown().await;
 }
 
-fn begin(answer: &Response<Body>) -> HttpResponseBuilder {
-    let status = StatusCode::from_u16(answer.status().as_u16()).expect("what the one allows the other does");
+fn begin(from_pond: &Response<Body>) -> HttpResponseBuilder {
+    let status = StatusCode::from_u16(from_pond.status().as_u16()).expect("valid in both versions of `http`");
     let mut response = HttpResponse::build(status);
-    // What becomes of the connection is up to actix-web.
-    for (name, value) in answer.headers().iter().filter(|(name, _)| *name != CONNECTION && *name != UPGRADE) {
+    // The headers of the connection are set by actix-web.
+    for (name, value) in from_pond.headers().iter().filter(|(name, _)| *name != CONNECTION && *name != UPGRADE) {
         response.append_header((name.as_str(), value.as_bytes()));
     }
     response

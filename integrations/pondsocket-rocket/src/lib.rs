@@ -7,9 +7,9 @@
 //! # }
 //! ```
 //!
-//! The pond sees the full path, the peer's address and the headers. Rocket sends what it answers in a task of its own: that a
-//! client of an event stream has gone is noticed when it is next written to, after `ping_interval` at the latest. At the end
-//! drain the pond first, then shut Rocket down: see the example `mounted`.
+//! The pond receives the full path, the peer's address and the headers. Rocket writes responses in tasks of its own, so the end
+//! of an event stream's client is noticed at the next write, after `ping_interval` at the latest. At a shutdown drain the pond
+//! first, then shut Rocket down: see the example `mounted`.
 
 mod request;
 mod response;
@@ -21,11 +21,11 @@ use rocket::{Data, Request, Route};
 use tokio::io::duplex;
 use tower_service::Service;
 
-/// How much of either direction of a WebSocket lies between the pond and Rocket at the most.
+/// The capacity, in each direction and in bytes, of the stream between the pond and Rocket. It bounds the memory of a WebSocket
+/// whose client reads slowly.
 const BUFFER: usize = 64 * 1024;
 
-/// Routes that hand every request below the path where they are mounted to the pond, which answers those that are not for
-/// its endpoints with 404.
+/// Routes that pass every request below their base path to the pond. Requests that match no endpoint are answered with 404.
 pub fn routes(pond: &PondSocket) -> Vec<Route> {
     let pond = Mounted(pond.service());
     let methods = [Method::Get, Method::Post, Method::Delete, Method::Options];
@@ -40,19 +40,21 @@ impl Handler for Mounted {
     async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r> {
         let mut pond = self.0.clone();
         if request.method() != Method::Get {
-            let (asked, feed) = request::with_content(request, data);
+            let (converted, feed) = request::with_body(request, data);
+            // The body is fed while the pond handles the request, because the pond may read it.
             return tokio::select! {
-                Ok(answer) = pond.call(asked) => Outcome::Success(response::plain(answer)),
-                () = feed => unreachable!("it never ends"),
+                Ok(response) = pond.call(converted) => Outcome::Success(response::plain(response)),
+                () = feed => unreachable!("feeding a body never completes"),
             };
         }
-        let (ours, hosts) = duplex(BUFFER);
-        let mut asked = request::head(request).map(|()| String::new());
-        asked.extensions_mut().insert(HostUpgrade::new(async { Ok(ours) }));
-        let Ok(answer) = pond.call(asked).await;
-        Outcome::Success(match answer.status() {
-            http::StatusCode::SWITCHING_PROTOCOLS => response::upgraded(answer, hosts),
-            _ => response::plain(answer),
+        // Rocket upgrades a connection only by its response, so the pond is given a stream that this response is connected to.
+        let (pond_end, host_end) = duplex(BUFFER);
+        let mut converted = request::head(request).map(|()| String::new());
+        converted.extensions_mut().insert(HostUpgrade::new(async { Ok(pond_end) }));
+        let Ok(response) = pond.call(converted).await;
+        Outcome::Success(match response.status() {
+            http::StatusCode::SWITCHING_PROTOCOLS => response::upgraded(response, host_end),
+            _ => response::plain(response),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What Rocket has been asked, in the types of the pond.
+//! The conversion of requests.
 
 use std::future::pending;
 use std::io;
@@ -11,37 +11,37 @@ use rocket::Data;
 use rocket::data::ByteUnit;
 use tokio::io::AsyncReadExt;
 
-/// How much is read at once of what a client sends.
+/// The size of the buffer for reading a body, in bytes.
 const PART: usize = 16 * 1024;
 
-/// What a client sends until the pond has answered.
-pub(crate) type Content = Channel<Bytes, io::Error>;
+/// The body of a request, which is fed until the pond has responded.
+pub(crate) type RequestBody = Channel<Bytes, io::Error>;
 
-/// All but what the client sends.
+/// Converts a request without its body.
 pub(crate) fn head(request: &rocket::Request<'_>) -> Request<()> {
-    let mut asked = Request::new(());
-    // Both allow the same: what the one has accepted is no failure of the other.
-    *asked.method_mut() = request.method().as_str().parse().unwrap_or_default();
-    *asked.uri_mut() = request.uri().to_string().parse::<Uri>().unwrap_or_default();
+    let mut converted = Request::new(());
+    // Rocket accepts only methods and targets that `http` accepts, too, so the defaults are never used.
+    *converted.method_mut() = request.method().as_str().parse().unwrap_or_default();
+    *converted.uri_mut() = request.uri().to_string().parse::<Uri>().unwrap_or_default();
     for header in request.headers().iter() {
         let name = HeaderName::from_bytes(header.name().as_str().as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(header.value())) {
-            asked.headers_mut().append(name, value);
+            converted.headers_mut().append(name, value);
         }
     }
     if let Some(peer) = request.remote() {
-        asked.extensions_mut().insert(PeerAddr(peer));
+        converted.extensions_mut().insert(PeerAddr(peer));
     }
-    asked
+    converted
 }
 
-/// The same with what the client sends. It comes as long as the future is polled, which never ends: the pond's answer
-/// does. The pond reads no more than it allows itself.
-pub(crate) fn with_content<'r>(
+/// Converts a request with its body. The body is fed while the future is polled. The future never completes: the caller drops it
+/// when the pond has responded. The pond itself limits how much it reads.
+pub(crate) fn with_body<'r>(
     request: &rocket::Request<'_>,
     data: Data<'r>,
-) -> (Request<Content>, impl Future<Output = ()> + Send + use<'r>) {
-    let (mut sender, content) = Channel::new(1);
+) -> (Request<RequestBody>, impl Future<Output = ()> + Send + use<'r>) {
+    let (mut sender, body) = Channel::new(1);
     let feed = async move {
         let mut data = data.open(ByteUnit::max_value());
         let end = loop {
@@ -58,5 +58,5 @@ pub(crate) fn with_content<'r>(
         }
         pending().await
     };
-    (head(request).map(|()| content), feed)
+    (head(request).map(|()| body), feed)
 }

@@ -1,4 +1,4 @@
-//! Ways from one process to another that can be cut without a word.
+//! Routes between two processes that can be cut without informing either.
 
 mod namespace;
 mod proxy;
@@ -9,11 +9,11 @@ pub use proxy::Proxy;
 /// The direction in which bytes or packets are lost. The loss is silent: no connection is closed by it, none refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cut {
-    /// Everything on the way there.
+    /// Everything from the client to the server.
     There,
-    /// Everything on the way back.
+    /// Everything from the server to the client.
     Back,
-    /// Everything, both ways.
+    /// Everything in both directions.
     Both,
 }
 

@@ -1,4 +1,4 @@
-//! A network of one's own, as the kernel makes it: for root on Linux, with the program `ip` and `tc`.
+//! A network namespace, for root on Linux with the programs `ip` and `tc`.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Cut;
 
-/// A network namespace with two ways between it and the outside, of which one can be cut. It goes when it is dropped, and
-/// what an earlier process has left when the next one is made.
+/// A network namespace with two links to the outside, of which one can be cut. Its drop removes it. Namespaces that a killed process
+/// has left behind are removed when the next one is made.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
-    /// The end inside of the way that stays.
+    /// The address inside, on the link that cannot be cut.
     pub inside: Ipv4Addr,
-    /// The end outside of the way that can be cut.
+    /// The address outside, on the link that can be cut.
     pub outside: Ipv4Addr,
-    /// The end outside, by its device, and the one inside.
+    /// The devices of the link that can be cut, outside and inside.
     devices: [String; 2],
 }
 
@@ -24,13 +24,13 @@ pub struct Namespace {
 const PREFIX: &str = "pond-";
 
 impl Namespace {
-    /// Makes one.
+    /// Creates a namespace.
     ///
     /// # Errors
-    /// Whatever the system says: we may not, it cannot, or there is no `ip`.
+    /// The message of the system, if rights, kernel features or programs are missing.
     pub fn new() -> Result<Namespace, String> {
         static NEXT: AtomicU8 = AtomicU8::new(0);
-        remove_remains();
+        remove_orphans();
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let address = |last| Ipv4Addr::new(10, 100 + (process % 100) as u8, number, last);
         let device = |kind| format!("p{process}{kind}{number}");
@@ -44,7 +44,7 @@ impl Namespace {
         run(&format!("ip -n {} link set lo up", namespace.name))?;
         namespace.connect(&device("c"), &device("d"), address(1), address(2))?;
         namespace.connect(&namespace.devices[0], &namespace.devices[1], address(5), address(6))?;
-        // Whether it can be cut is better known now.
+        // Tried now, so that a missing kernel module fails here and not in the middle of a test.
         namespace.lose(Cut::Both)?;
         namespace.heal();
         Ok(namespace)
@@ -67,14 +67,14 @@ impl Namespace {
         command
     }
 
-    /// Drops every packet that goes to the outside (there), comes from it, or both.
+    /// Drops all packets to the outside (`There`), from the outside (`Back`), or both.
     pub fn cut(&self, what: Cut) {
         self.lose(what).unwrap_or_else(|error| panic!("it could be cut before: {error}"));
     }
 
     fn lose(&self, what: Cut) -> Result<(), String> {
         let [outside, inside] = &self.devices;
-        // A queue that holds nothing; it is at the end that sends.
+        // A queue of length zero at the sending end drops every packet.
         if what.is_there() {
             run(&format!("tc -n {} qdisc replace dev {inside} root pfifo limit 0", self.name))?;
         }
@@ -84,15 +84,15 @@ impl Namespace {
         Ok(())
     }
 
-    /// Pulls the plug.
+    /// Takes the device of the link down.
     pub fn unplug(&self) {
         self.plug("down");
     }
 
-    /// Undoes all of that.
+    /// Undoes `cut` and `unplug`.
     pub fn heal(&self) {
         self.plug("up");
-        // There may be none to remove.
+        // An error means that there is no queue to remove.
         let _ = run(&format!("tc -n {} qdisc del dev {} root", self.name, self.devices[1]));
         let _ = run(&format!("tc qdisc del dev {} root", self.devices[0]));
     }
@@ -104,19 +104,19 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // The devices go with it. It may be half made.
+        // This removes the devices, too. An error means that the namespace was not created completely.
         let _ = run(&format!("ip netns del {}", self.name));
     }
 }
 
-/// Removes what processes have left that were killed.
-fn remove_remains() {
+/// Removes the namespaces of processes that do not exist any more.
+fn remove_orphans() {
     let Ok(folder) = std::fs::read_dir("/run/netns") else { return };
     for entry in folder.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
         if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
-            // Another process may do the same.
+            // An error means that another process has removed it.
             let _ = run(&format!("ip netns del {name}"));
         }
     }

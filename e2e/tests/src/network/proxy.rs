@@ -1,4 +1,4 @@
-//! A TCP proxy that can stop passing on, and needs no rights for it.
+//! A TCP proxy that can be cut, without special rights.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::Cut;
 
-/// Passes on what clients and a server on 127.0.0.1 say to each other. While it is cut, what is said waits, as it does with
-/// TCP over a broken network, and those who connect do so to nobody. Ends when it is dropped, with all connections.
+/// A proxy between clients and a server on 127.0.0.1. While it is cut, bytes wait, as with TCP over a broken network, and new
+/// connections are accepted but reach no server. Its drop ends it with all connections.
 #[derive(Debug)]
 pub struct Proxy {
     /// The address at which it listens.
@@ -22,7 +22,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one, on a free port.
+    /// Starts a proxy on a free port.
     pub async fn to(port: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
@@ -31,19 +31,19 @@ impl Proxy {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 connections.spawn(connect(client, port, state.clone()));
-                // Those that have ended are let go.
+                // Releases the tasks that have ended.
                 while connections.try_join_next().is_some() {}
             }
         });
         Proxy { address, cut, accepting }
     }
 
-    /// Stops passing on.
+    /// Stops passing bytes on in this direction.
     pub fn cut(&self, what: Cut) {
         self.cut.send_replace(Some(what));
     }
 
-    /// Passes on what has waited, and all else from now on.
+    /// Passes on the bytes that have waited, and all further ones.
     pub fn heal(&self) {
         self.cut.send_replace(None);
     }
@@ -63,7 +63,7 @@ async fn connect(client: TcpStream, port: u16, cut: watch::Receiver<Option<Cut>>
     tokio::try_join!(there, back).map(drop)
 }
 
-/// Passes on until the end, but for the time in which this direction is cut.
+/// Passes bytes on until the end, except while this direction is cut.
 async fn pass_on(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -73,7 +73,7 @@ async fn pass_on(
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer).await?;
-        // The proxy ends together with its connections.
+        // An error means that the proxy has been dropped, and this task is about to be aborted.
         let _ = cut.wait_for(|cut| !cut.is_some_and(concerns)).await;
         if read == 0 {
             return to.shutdown().await;

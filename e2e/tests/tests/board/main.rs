@@ -1,5 +1,5 @@
-//! The board for Grafana, against a real scrape: each query is asked of a Prometheus that watches two nodes, whose clients
-//! make all happen that can be made to. `./test board`
+//! The dashboard for Grafana: each of its queries is sent to a Prometheus that scrapes two nodes, whose clients cause as many events
+//! as possible. `./test board` runs it.
 
 mod prometheus;
 
@@ -28,7 +28,7 @@ const RARE: [&str; 8] = [
     names::SOCKETS_CLOSED,
 ];
 
-/// A panel of the board asks for this.
+/// A query of a panel.
 struct Query {
     panel: String,
     text: String,
@@ -39,7 +39,7 @@ fn board() -> Value {
     serde_json::from_str(&std::fs::read_to_string(file).expect("the board")).expect("JSON")
 }
 
-/// As Grafana sends them with everything selected.
+/// The queries, with variables replaced as Grafana does with everything selected.
 fn queries(board: &Value) -> Vec<Query> {
     let panels = board["panels"].as_array().expect("panels").iter();
     let with_targets = panels.filter_map(|panel| Some((panel["title"].as_str()?, panel["targets"].as_array()?)));
@@ -53,7 +53,7 @@ fn queries(board: &Value) -> Vec<Query> {
 }
 
 impl Query {
-    /// The metrics that it asks for.
+    /// The metrics in the query.
     fn metrics(&self) -> impl Iterator<Item = &str> {
         let words = self.text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
         words.filter(|word| word.starts_with("pondsocket_"))
@@ -64,21 +64,21 @@ impl Query {
     }
 }
 
-/// The metric that a sample belongs to: a histogram has three kinds of them.
+/// The metric of a sample: those of a histogram have three suffixes.
 fn metric(sample: &str) -> &str {
     ["_bucket", "_sum", "_count"].iter().find_map(|kind| sample.strip_suffix(kind)).unwrap_or(sample)
 }
 
-/// Everything that a client can bring about.
-async fn make_things_happen(here: SocketAddr, there: SocketAddr, redis: &RedisServer) {
+/// Causes all events that clients can cause.
+async fn cause_events(here: SocketAddr, there: SocketAddr, redis: &RedisServer) {
     const PATH: &str = "/api/socket?token=t";
     Peer::refused(here, "/api/socket").await;
     let (mut ada, mut bob) = (Peer::connect(here, PATH).await, Peer::connect(there, PATH).await);
-    let (named, unnamed) = (json!({ "username": "somebody" }), json!({}));
+    let (named, unnamed) = (json!({ "username": "ann" }), json!({}));
     let long = format!("/chat/{}", "x".repeat(1000));
     for peer in [&mut ada, &mut bob] {
-        for (room, who) in [("/chat/1", &named), ("/plain/1", &named), ("/chat/2", &unnamed), (&long, &named)] {
-            peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", room, who.clone()).await;
+        for (room, payload) in [("/chat/1", &named), ("/plain/1", &named), ("/chat/2", &unnamed), (&long, &named)] {
+            peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", room, payload.clone()).await;
         }
         for event in ["message", "fail", "panic"] {
             peer.event("/chat/1", event, json!({})).await;
@@ -86,7 +86,7 @@ async fn make_things_happen(here: SocketAddr, there: SocketAddr, redis: &RedisSe
         peer.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", "/plain/1", json!({})).await;
         peer.until("message").await;
     }
-    // A frame of a kind that there is not (RFC 6455 section 5.2).
+    // A frame with an undefined opcode (RFC 6455 section 5.2).
     let mut broken = Peer::connect(here, PATH).await;
     broken.bytes(&[0x83, 0x80, 0, 0, 0, 0]).await;
     broken.closed().await;
@@ -94,7 +94,7 @@ async fn make_things_happen(here: SocketAddr, there: SocketAddr, redis: &RedisSe
 }
 
 #[test]
-fn the_board_shows_every_metric_and_no_other() {
+fn the_board_has_every_metric_and_no_other() {
     let board = board();
     let queries = queries(&board);
     let asked: HashSet<_> = queries.iter().flat_map(Query::metrics).map(metric).collect();
@@ -104,7 +104,7 @@ fn the_board_shows_every_metric_and_no_other() {
 
 #[tokio::test]
 #[ignore = "needs Redis and Prometheus: ./test board"]
-async fn every_query_finds_something_in_a_real_scrape() {
+async fn every_query_has_a_result_in_a_real_scrape() {
     let redis = RedisServer::start().await;
     let here = ContractServer::start_as_node(&redis.url(), "here").await;
     let there = ContractServer::start_as_node(&redis.url(), "there").await;
@@ -121,7 +121,7 @@ async fn every_query_finds_something_in_a_real_scrape() {
                 Ok(samples) if !samples.is_empty() || query.is_rare() => break,
                 Ok(_) => assert!(Instant::now() < deadline, "{} shows nothing: {}", query.panel, query.text),
             }
-            make_things_happen(here.address, there.address, &redis).await;
+            cause_events(here.address, there.address, &redis).await;
         }
     }
     let (status, scrape) = get(here.address, "/metrics").await.expect("it listens");

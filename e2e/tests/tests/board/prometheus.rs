@@ -1,4 +1,4 @@
-//! A Prometheus that scrapes every fifth of a second.
+//! A Prometheus that scrapes every 200 ms.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-/// Starting takes a second, unless the machine is busy.
+/// The longest time to start: usually it takes a second.
 const START: Duration = Duration::from_secs(60);
 
-/// Killed when it is dropped.
+/// A Prometheus process. Its drop kills it.
 pub(crate) struct Prometheus {
     address: SocketAddr,
     _process: Child,
@@ -50,7 +50,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// The answer to a query now: the samples, or the error in the query.
+    /// Evaluates a query now. Returns the samples, or the error in the query.
     pub(crate) async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
         let (_, body) = get(self.address, &format!("/api/v1/query?{query}")).await.expect("it answers");
@@ -62,7 +62,7 @@ impl Prometheus {
     }
 }
 
-/// The status and the text of an answer; `None` if nobody listens.
+/// The status and the body of a response; `None` if the connection fails.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");

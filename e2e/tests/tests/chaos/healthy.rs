@@ -1,4 +1,4 @@
-//! Those who behave: a few rooms in which everybody talks and everybody hears everything, in one order.
+//! Healthy clients: in a few rooms each publishes, and each receives all messages in one order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 const ROOMS: usize = 4;
 const MEMBERS: usize = 5;
 
-/// All of them, connected and joined.
+/// All healthy clients, connected and joined.
 pub(crate) struct HealthyClients {
     rooms: Vec<(String, Vec<Peer>)>,
     progress: Arc<watch::Sender<Vec<u64>>>,
@@ -40,7 +40,7 @@ impl HealthyClients {
         HealthyClients { rooms, progress }
     }
 
-    /// The name of one of the rooms.
+    /// The name of a room.
     pub(crate) fn room(&self, number: usize) -> String {
         self.rooms[number % ROOMS].0.clone()
     }
@@ -49,45 +49,45 @@ impl HealthyClients {
         Progress(self.progress.subscribe())
     }
 
-    /// Everybody talks until it is time to stop, and then waits until all others have stopped. Answers how many messages
-    /// were heard, of which none was lost, doubled or out of order for anybody.
-    pub(crate) async fn talk_until(self, stop: watch::Receiver<bool>) -> usize {
-        let mut talking = JoinSet::new();
+    /// Publishes with all clients until `stop`, and waits until each has received the last message of all others. Returns the number
+    /// of received messages, of which none was lost, duplicated or out of order.
+    pub(crate) async fn publish_until(self, stop: watch::Receiver<bool>) -> usize {
+        let mut running = JoinSet::new();
         for (room, (name, peers)) in self.rooms.into_iter().enumerate() {
             for (member, peer) in peers.into_iter().enumerate() {
                 let (name, stop, progress) = (name.clone(), stop.clone(), Arc::clone(&self.progress));
-                let told = move |number| progress.send_modify(|all| all[room * MEMBERS + member] = number);
-                talking.spawn(async move { (room, talk(peer, &name, member, &stop, told).await) });
+                let report = move |number| progress.send_modify(|all| all[room * MEMBERS + member] = number);
+                running.spawn(async move { (room, run(peer, &name, member, &stop, report).await) });
             }
         }
         let mut logs: Vec<Option<Log>> = vec![None; ROOMS];
-        let mut heard = 0;
-        while let Some(done) = talking.join_next().await {
-            let (room, log) = done.expect("a healthy client has noticed something");
-            heard += log.len();
+        let mut received = 0;
+        while let Some(done) = running.join_next().await {
+            let (room, log) = done.expect("a healthy client was affected");
+            received += log.len();
             let first = logs[room].get_or_insert_with(|| log.clone());
-            assert!(*first == log, "the members of room {room} have heard different things");
+            assert!(*first == log, "the members of room {room} have received different messages");
         }
-        heard
+        received
     }
 }
 
 impl Progress {
-    /// Waits until everybody has heard so many messages of its own.
+    /// Waits until each client has received this many messages of its own.
     pub(crate) async fn reach(mut self, number: u64) {
         self.0
-            .wait_for(|all| all.iter().all(|heard| *heard >= number))
+            .wait_for(|all| all.iter().all(|received| *received >= number))
             .await
-            .expect("they talk until they are stopped");
+            .expect("the clients publish until they are stopped");
     }
 }
 
-/// Says one number after the other, the next one when the last is heard; and when it is time, which one is the last.
-async fn talk(mut peer: Peer, room: &str, me: usize, stop: &watch::Receiver<bool>, told: impl Fn(u64)) -> Log {
+/// Publishes numbers, the next one when the last has been received, and marks the last one after `stop`.
+async fn run(mut peer: Peer, room: &str, me: usize, stop: &watch::Receiver<bool>, report: impl Fn(u64)) -> Log {
     let mut log = Log::new();
     let mut next = [1; MEMBERS];
     let mut ended = 0;
-    say(&mut peer, room, me, 1, false).await;
+    publish(&mut peer, room, me, 1, false).await;
     while ended < MEMBERS {
         let message = peer.next().await;
         assert_eq!((&message["event"], &message["channelName"]), (&json!("message"), &json!(room)), "{message}");
@@ -97,10 +97,10 @@ async fn talk(mut peer: Peer, room: &str, me: usize, stop: &watch::Receiver<bool
         log.push((from, number));
         ended += usize::from(is_last);
         if from == me {
-            told(number);
+            report(number);
             if !is_last {
                 let is_time = *stop.borrow();
-                say(&mut peer, room, me, number + 1, is_time).await;
+                publish(&mut peer, room, me, number + 1, is_time).await;
             }
         }
     }
@@ -111,7 +111,7 @@ async fn talk(mut peer: Peer, room: &str, me: usize, stop: &watch::Receiver<bool
     log
 }
 
-async fn say(peer: &mut Peer, room: &str, me: usize, number: u64, is_last: bool) {
+async fn publish(peer: &mut Peer, room: &str, me: usize, number: u64, is_last: bool) {
     peer.event(room, "message", json!({ "from": me, "number": number, "last": is_last })).await;
 }
 

@@ -1,8 +1,7 @@
-//! A server among the malicious and the broken: more than 2,500 clients misbehave at once, round after round, and
-//! meanwhile those who behave must not notice. When a round is over nothing may be left of it: no connection, no channel,
-//! no task, no open socket, no memory.
+//! A server with malicious and broken clients: more than 2,500 misbehave at once, in several rounds, and healthy clients must not be
+//! affected. After a round nothing may be left of it: no connection, no channel, no task, no open socket, no memory.
 //!
-//! `./test chaos` runs it. `CHAOS_ROUNDS` says how many rounds there are, after those to warm up; the long form has ten.
+//! `./test chaos` runs it. `CHAOS_ROUNDS` is the number of rounds after those for warming up; the long form has ten.
 
 mod healthy;
 mod misbehaving;
@@ -20,10 +19,10 @@ use healthy::HealthyClients;
 use misbehaving::{MISBEHAVING, MisbehavingClient};
 
 /// The least number of messages that each healthy client must get through while the misbehaving clients are connected.
-const HEARD: u64 = 200;
+const RECEIVED: u64 = 200;
 
-/// The longest time until the server has released everything of the clients that have gone.
-const FORGET: Duration = Duration::from_secs(30);
+/// The longest time until the server has released everything of clients that have disconnected.
+const RELEASE: Duration = Duration::from_secs(30);
 
 /// The number of rounds until the allocator has its arenas, and the number of rounds of which the best one counts.
 const WARM_UP: usize = 3;
@@ -35,16 +34,16 @@ const MEMORY_GROWTH: f64 = 1.10;
 const HALF_USED: f64 = 1024.0;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "for a while it needs the machine for itself: ./test chaos"]
-async fn those_who_behave_notice_nothing_and_nothing_is_left_of_the_others() {
+#[ignore = "it needs the machine for itself: ./test chaos"]
+async fn healthy_clients_are_not_affected_and_nothing_is_left_of_misbehaving_ones() {
     let rounds = std::env::var("CHAOS_ROUNDS").map_or(2 * BEST_OF, |rounds| rounds.parse().expect("a number"));
     assert!(rounds >= 2 * BEST_OF, "the first and the last ones are compared");
     allow_descriptors(8192);
     let mut server = ContractServer::start().await;
     let untouched = server.holdings().await;
-    // The first connection starts what all of them share.
-    HealthyClients::join(server.address, "warm-up").await.talk_until(watch::channel(true).1).await;
-    // The last delivery ends a moment after the last client has gone: what is so for a while stays so.
+    // The first connection starts the tasks that all connections share.
+    HealthyClients::join(server.address, "warm-up").await.publish_until(watch::channel(true).1).await;
+    // The last delivery ends shortly after the last client has disconnected, so the state must be stable for a while.
     let (descriptors, mut before, mut alike) = (untouched.descriptors, untouched, 0);
     let is_steady = |now: &Holdings| {
         alike = if *now == before { alike + 1 } else { 0 };
@@ -56,23 +55,23 @@ async fn those_who_behave_notice_nothing_and_nothing_is_left_of_the_others() {
 
     let progress = ProgressBar::new((WARM_UP + rounds) as u64);
     progress.set_style(ProgressStyle::with_template("{bar:30} round {pos}/{len} {elapsed} {msg}").expect("a template"));
-    let (mut memory, mut heard) = (Vec::new(), 0);
+    let (mut memory, mut received) = (Vec::new(), 0);
     for number in 0..WARM_UP + rounds {
-        heard += round(server.address, number).await;
+        received += round(server.address, number).await;
         assert_eq!(settle(&mut server, |now| *now == idle).await, idle);
         let kibibytes = server.memory() / 1024;
-        progress.set_message(format!("{heard} messages heard, {kibibytes} KiB"));
+        progress.set_message(format!("{received} messages received, {kibibytes} KiB"));
         progress.inc(1);
         memory.push(kibibytes);
     }
     progress.abandon();
-    println!("{heard} messages heard; resident after each round, {WARM_UP} to warm up first, in KiB: {memory:?}");
+    println!("{received} messages received; resident after each round, {WARM_UP} to warm up first, in KiB: {memory:?}");
     let best = |rounds: &[u64]| *rounds.iter().min().expect("some rounds");
     let (first, last) = (best(&memory[WARM_UP..][..BEST_OF]), best(&memory[memory.len() - BEST_OF..]));
     assert!(last as f64 <= first as f64 * MEMORY_GROWTH + HALF_USED, "memory grows: {memory:?}");
 }
 
-/// Lets everybody in at once, and all go again; answers how many messages the healthy clients have heard.
+/// Connects all clients at once, and ends them. Returns the number of messages that the healthy clients have received.
 async fn round(address: SocketAddr, number: usize) -> usize {
     let healthy = HealthyClients::join(address, &number.to_string()).await;
     let (release, released) = watch::channel(false);
@@ -87,21 +86,21 @@ async fn round(address: SocketAddr, number: usize) -> usize {
     }
     let (stop, stopped) = watch::channel(false);
     let progress = healthy.progress();
-    let talking = tokio::spawn(healthy.talk_until(stopped));
+    let publishing = tokio::spawn(healthy.publish_until(stopped));
     passing.join_all().await;
-    progress.reach(HEARD).await;
-    release.send(true).expect("somebody stays");
+    progress.reach(RECEIVED).await;
+    release.send(true).expect("some clients stay");
     staying.join_all().await;
-    stop.send(true).expect("the healthy clients are there");
-    talking.await.expect("the healthy clients have noticed something")
+    stop.send(true).expect("the healthy clients are connected");
+    publishing.await.expect("a healthy client was affected")
 }
 
-/// Waits until the server has only what it should have.
+/// Waits until the resources of the server satisfy a condition, or returns them after the longest time.
 async fn settle(server: &mut ContractServer, mut is_settled: impl FnMut(&Holdings) -> bool) -> Holdings {
     let start = Instant::now();
     loop {
         let now = server.holdings().await;
-        if is_settled(&now) || start.elapsed() > FORGET {
+        if is_settled(&now) || start.elapsed() > RELEASE {
             return now;
         }
         sleep(Duration::from_millis(50)).await;

@@ -1,4 +1,4 @@
-//! Cases, how they went, and the table of them.
+//! Cases, their outcomes, and the table of these.
 
 use std::any::Any;
 use std::env::var;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::fixture::Fixture;
 use crate::world::World;
 
-/// The number of cases that run at once: mostly they wait.
+/// The number of cases that run at the same time. Most of the time they wait.
 const AT_ONCE: usize = 12;
 
 /// The number of seeds of each fault in the long form.
@@ -86,13 +86,13 @@ impl Case {
         Case { name: name.to_owned(), alone: false, run: Box::pin(run) }
     }
 
-    /// It needs the machine for itself.
+    /// Marks a case that must not run beside others.
     pub(crate) fn alone(self) -> Case {
         Case { alone: true, ..self }
     }
 }
 
-/// Runs them, prints the table, and answers whether all went well.
+/// Runs the cases and prints the table. Returns `true` if all have passed.
 pub(crate) async fn run(cases: Vec<Case>) -> bool {
     let progress = Arc::new(Progress::new(cases.len()));
     let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.alone);
@@ -112,9 +112,9 @@ async fn run_at_once(cases: Vec<Case>, most: usize, progress: &Arc<Progress>) ->
         let (places, progress) = (Arc::clone(&places), Arc::clone(progress));
         running.spawn(async move {
             let _place = places.acquire_owned().await.expect("never closed");
-            progress.begins(&name);
+            progress.start(&name);
             let outcome = tokio::spawn(run).await.map_err(|error| message(error.into_panic().as_ref()));
-            progress.ends(&name, outcome.is_ok());
+            progress.finish(&name, outcome.is_ok());
             (number, (name, outcome))
         });
     }
@@ -136,11 +136,11 @@ impl Progress {
         Progress { bar, names: Mutex::default() }
     }
 
-    fn begins(&self, name: &str) {
+    fn start(&self, name: &str) {
         self.change(|names| names.push(name.to_owned()));
     }
 
-    fn ends(&self, name: &str, well: bool) {
+    fn finish(&self, name: &str, well: bool) {
         self.change(|names| names.retain(|it| it != name));
         self.bar.inc(1);
         // Without a terminal there is no bar.
@@ -159,7 +159,7 @@ impl Progress {
 fn print(done: &[Done]) {
     let width = done.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let time = |time: Option<Duration>| time.map_or("-".into(), |time| format!("{:.1} s", time.as_secs_f64()));
-    println!("\n{:width$} | healed | told of a death | ", "");
+    println!("\n{:width$} | healed | leaves received | ", "");
     for (name, outcome) in done {
         match outcome {
             Ok(Outcome { healed_after, told_after, note }) => {

@@ -16,10 +16,10 @@ pub(crate) const HEALING: Duration = Duration::from_secs(10);
 /// The time for which a healed cluster must stay healed.
 const STAYS: Duration = Duration::from_secs(2);
 
-/// The longest time for a node to answer, and for a message to arrive, once the cluster has healed.
+/// The longest time for an answer of a node, and for the delivery of a message, after the cluster has healed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const LOOK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 
 impl Fixture {
     /// Waits until the cluster has healed, and checks that it stays so. Returns the time that healing took.
@@ -27,17 +27,17 @@ impl Fixture {
         let healed = Instant::now();
         let first = self.messages + 1;
         let took = loop {
-            self.speak();
+            self.send_messages();
             let mut faults = self.disagreements().await;
-            faults.extend(self.unheard(first));
+            faults.extend(self.missing_messages(first));
             if faults.is_empty() {
                 break healed.elapsed();
             }
             assert!(healed.elapsed() < HEALING, "not healed within {HEALING:?}: {faults:#?}");
-            sleep(LOOK).await;
+            sleep(POLL).await;
         };
-        self.stays_well().await;
-        self.nobody_had_trouble();
+        self.stays_healed().await;
+        self.check_unaffected_members();
         took
     }
 
@@ -50,51 +50,51 @@ impl Fixture {
                 return;
             }
             assert!(Instant::now() < deadline, "they do not even find each other: {faults:#?}");
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 
-    async fn stays_well(&mut self) {
+    async fn stays_healed(&mut self) {
         let end = Instant::now() + STAYS;
         while Instant::now() < end {
             let faults = self.disagreements().await;
             assert!(faults.is_empty(), "it was right, and is not any more: {faults:#?}");
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
-        self.speak();
+        self.send_messages();
         let deadline = Instant::now() + PATIENCE;
-        while let Some(fault) = self.unheard(self.messages).first() {
+        while let Some(fault) = self.missing_messages(self.messages).first() {
             assert!(Instant::now() < deadline, "when all was well: {fault}");
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 
-    /// Asks all nodes for the present users, and compares the answers and all earlier messages with the truth.
+    /// Requests the present users from all nodes, and compares the answers and all earlier messages with the expected users.
     async fn disagreements(&self) -> Vec<String> {
-        self.members.iter().for_each(Member::ask);
+        self.members.iter().for_each(Member::request_state);
         let deadline = Instant::now() + PATIENCE;
-        while self.members.iter().any(Member::waits) && Instant::now() < deadline {
-            sleep(LOOK / 20).await;
+        while self.members.iter().any(Member::has_open_request) && Instant::now() < deadline {
+            sleep(POLL / 20).await;
         }
         let there: Vec<People> = (0..ROOMS).map(|room| self.people(room)).collect();
         let fault = |member: &Member| Some(format!("{member}: {}", member.seen().differs(&there[member.room])?));
         self.members.iter().filter_map(fault).collect()
     }
 
-    /// One of each node in each room says something to all.
-    fn speak(&mut self) {
+    /// Sends a message by one member of each node in each room.
+    fn send_messages(&mut self) {
         self.messages += 1;
         for room in 0..ROOMS {
             for node in 0..NODES {
-                if let Some(speaker) = self.members.iter().find(|it| (it.room, it.node) == (room, node)) {
-                    speaker.say(self.messages, 0);
+                if let Some(sender) = self.members.iter().find(|it| (it.room, it.node) == (room, node)) {
+                    sender.send(self.messages, 0);
                 }
             }
         }
     }
 
     /// The members that have received no message from some node since the message `first`.
-    fn unheard(&self, first: u64) -> Vec<String> {
+    fn missing_messages(&self, first: u64) -> Vec<String> {
         let mut faults = Vec::new();
         for member in &self.members {
             for node in 0..NODES {
@@ -107,9 +107,9 @@ impl Fixture {
         faults
     }
 
-    fn nobody_had_trouble(&self) {
+    fn check_unaffected_members(&self) {
         let with_name = |member: &Member, what: String| format!("{member}: {what}");
-        let troubles = self.members.iter().filter_map(|it| Some(with_name(it, it.trouble()?)));
+        let troubles = self.members.iter().filter_map(|it| Some(with_name(it, it.unexpected()?)));
         let contradictions = self.members.iter().flat_map(|it| {
             let contradictions = it.seen().view.contradictions.clone();
             contradictions.into_iter().map(|what| with_name(it, what)).collect::<Vec<_>>()
@@ -119,7 +119,7 @@ impl Fixture {
         assert!(all.is_empty(), "{all:#?}");
     }
 
-    /// Leaves that a member was told of although the users were present. Users of a node that seems dead are hidden,
+    /// Leaves that a member received although the users were present. Users of a node that seems dead are removed,
     /// but not from each other.
     fn false_deaths(&self, witness: &Member) -> Vec<String> {
         let seen = witness.seen();

@@ -33,26 +33,26 @@ pub(crate) struct Fixture {
     most: usize,
     pub(crate) rng: Rng,
     statuses: usize,
-    /// The longest time until somebody was told of those who went with their node.
+    /// The longest time until a member received the leave of a user whose node had ended.
     pub(crate) told_after: Option<Duration>,
     /// A remark for the table of results.
     pub(crate) note: String,
     /// The number of rounds of messages that were sent.
     pub(crate) messages: u64,
-    /// The ids of all users that ever were on the victim, and whether other nodes may report these as gone although
+    /// The ids of all users that ever were on the victim, and whether other nodes may report them as gone although
     /// they are present.
     pub(crate) victims: HashSet<String>,
     pub(crate) hides_victims: bool,
 }
 
-/// The people of a node, and since when it is gone, or may seem to be.
+/// The members of a node, and the time since which it has ended or may seem to have.
 pub(crate) struct Departure {
     people: Vec<(String, usize)>,
     at: Instant,
 }
 
 impl Fixture {
-    /// Everybody is there and sees all others.
+    /// Starts a world, joins its first members, and waits until all see each other.
     pub(crate) async fn set(world: World, most: usize, seed: u64) -> Fixture {
         let Processes { nodes, redis, replica, sentinel, note } = world.begin().await;
         let mut fixture = Fixture {
@@ -78,7 +78,7 @@ impl Fixture {
         fixture
     }
 
-    /// The residents of a node come.
+    /// Joins the members that stay as long as their node.
     async fn settle_in(&mut self, node: usize) {
         for (_, room) in RESIDENTS.into_iter().filter(|(of, _)| *of == node) {
             self.join(node, room, true).await;
@@ -91,7 +91,7 @@ impl Fixture {
         members.map(|member| (member.id.clone(), member.status.clone())).collect()
     }
 
-    /// Lets members join, leave and change for `time`.
+    /// Lets random members join, leave and change their presence for a time.
     pub(crate) async fn live(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {
@@ -104,29 +104,29 @@ impl Fixture {
         }
     }
 
-    /// Some time, in milliseconds.
+    /// A random time of this range of milliseconds.
     pub(crate) fn random(&mut self, within: Range<u64>) -> Duration {
         Duration::from_millis(self.rng.range((within.start, within.end - 1)))
     }
 
-    /// One of them does something.
+    /// Does one random action.
     async fn step(&mut self) {
         let visitors: Vec<_> = (0..self.members.len()).filter(|&member| !self.members[member].resides).collect();
         let visitor = self.rng.pick(&visitors).copied();
         match (self.rng.below(10), visitor) {
             (0..4, _) if self.members.len() < self.most => {
                 let answering: Vec<_> = (0..NODES).filter(|&node| self.nodes[node].server().is_some()).collect();
-                let node = *self.rng.pick(&answering).expect("not all nodes are away");
+                let node = *self.rng.pick(&answering).expect("some node answers");
                 let room = self.rng.index(ROOMS);
                 self.join(node, room, false).await;
             }
             (4..6, Some(visitor)) => self.part(visitor).leave(),
-            (6, Some(visitor)) => self.part(visitor).cut(),
+            (6, Some(visitor)) => self.part(visitor).reset(),
             _ => {
                 self.statuses += 1;
                 let status = format!("s{}", self.statuses);
                 let member = self.rng.index(self.members.len());
-                self.members[member].show(status);
+                self.members[member].update_presence(status);
             }
         }
     }
@@ -140,7 +140,7 @@ impl Fixture {
         self.members.push(member);
     }
 
-    /// Somebody is gone from now on.
+    /// Removes a member from the expected users.
     fn part(&mut self, member: usize) -> Member {
         let member = self.members.swap_remove(member);
         self.gone.insert(member.id.clone(), Instant::now());
@@ -152,7 +152,7 @@ impl Fixture {
         Departure { people: people.map(|member| (member.id.clone(), member.room)).collect(), at: Instant::now() }
     }
 
-    /// All of a node are gone from now on.
+    /// Removes all members of a node from the expected users.
     fn lose(&mut self, node: usize) -> Departure {
         let departure = self.people_of(node);
         self.gone.extend(departure.people.iter().map(|(id, _)| (id.clone(), departure.at)));
@@ -160,65 +160,65 @@ impl Fixture {
         departure
     }
 
-    /// `kill -9` of the victim.
+    /// Kills the victim with SIGKILL.
     pub(crate) fn kill(&mut self) -> Departure {
         let departure = self.lose(VICTIM);
         self.nodes[VICTIM].kill();
         departure
     }
 
-    /// SIGTERM to the victim.
+    /// Stops the victim with SIGTERM.
     pub(crate) async fn stop(&mut self) -> Departure {
         let departure = self.lose(VICTIM);
         self.nodes[VICTIM].stop().await;
         departure
     }
 
-    /// The victim is there again under its name, and has people.
+    /// Restarts the victim under its name, with new members.
     pub(crate) async fn start(&mut self) {
         self.nodes[VICTIM].start_again().await;
         self.settle_in(VICTIM).await;
     }
 
-    /// From now on people of the victim may seem gone to others, although they are there.
+    /// Allows other nodes to report the members of the victim as gone although they are present.
     pub(crate) fn hide(&mut self) -> Departure {
         self.hides_victims = true;
         self.people_of(VICTIM)
     }
 
-    /// SIGSTOP to the victim.
+    /// Freezes the victim with SIGSTOP.
     pub(crate) fn freeze(&mut self) {
         self.nodes[VICTIM].freeze();
     }
 
-    /// SIGCONT to the victim.
+    /// Continues the victim with SIGCONT.
     pub(crate) fn thaw(&mut self) {
         self.nodes[VICTIM].thaw();
     }
 
-    /// All who were in a room with somebody who went, and still are, have been told within this time.
-    pub(crate) fn was_told_of(&mut self, departure: &Departure, most: Duration) {
+    /// Checks that all present members of a room received the leaves of these users within this time.
+    pub(crate) fn check_leaves(&mut self, departure: &Departure, most: Duration) {
         let mut worst = Duration::ZERO;
         for (id, room) in &departure.people {
             let others = self.members.iter().filter(|member| member.room == *room && member.node != VICTIM);
             for witness in others {
                 let seen = witness.seen();
                 let told = seen.view.leaves.iter().find(|(who, at)| who == id && *at >= departure.at);
-                // Who came later may never have been told that somebody was there.
+                // A member that joined later may never have received the user's join.
                 if let Some((_, at)) = told {
                     worst = worst.max(*at - departure.at);
                 } else {
-                    assert!(!seen.view.followed.contains_key(id), "nobody was told that {id} is gone");
+                    assert!(!seen.view.followed.contains_key(id), "no leave of {id} was received");
                 }
             }
         }
-        assert!(worst > Duration::ZERO, "somebody was told");
+        assert!(worst > Duration::ZERO, "at least one leave was received");
         assert!(worst <= most, "others were told after {worst:?}");
         self.told_after = self.told_after.max(Some(worst));
     }
 }
 
-/// The number of nodes that a Redis delivers to: each of ours subscribes to this topic.
+/// The number of nodes that are subscribed at a Redis: each subscribes to this topic.
 pub(crate) async fn subscribers(redis: &RedisServer) -> usize {
     let answer: (String, usize) = redis.command(&["PUBSUB", "NUMSUB", "pondsocket:v1:default:__cluster__"]).await;
     answer.1

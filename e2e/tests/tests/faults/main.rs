@@ -1,8 +1,8 @@
-//! Whatever can happen to the processes of a cluster, and to what is between them: nodes, Redis, sentinels and clients are
-//! real. When a fault has healed, clients of every node see exactly who is there, and hear each other, within ten seconds.
+//! Faults of the processes of a cluster and of the network between them, with real nodes, Redis, sentinels and clients. Within ten
+//! seconds after a fault has healed, clients of every node see exactly the present users and receive each other's messages.
 //!
 //! `./test faults` runs it; the long form has longer faults, each with several seeds, and takes 20 minutes. `FAULTS_ONLY`
-//! picks those faults whose name contains it, and `FAULTS_SEED` the people that an earlier run had.
+//! selects the faults whose name contains it, and `FAULTS_SEED` repeats the random actions of an earlier run.
 
 mod case;
 mod checker;
@@ -20,8 +20,8 @@ use e2e_tests::allow_descriptors;
 use e2e_tests::network::Cut;
 
 use case::{Fault, Form};
-use faults::{mixed, node as nodes, redis, sentinel, way};
-use world::World::{Guarded, Plain, Proxied, Walled};
+use faults::{mixed, network, node as nodes, redis, sentinel};
+use world::World::{Isolated, Monitored, Plain, Proxied};
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -62,32 +62,34 @@ const FAULTS: &[Fault] = &[
     }),
     ("Redis flushed", Plain, |fixture, form| Box::pin(redis::flushed(fixture, form.pick(seconds(8), seconds(60))))),
     ("Redis full", Plain, |fixture, form| Box::pin(redis::full(fixture, form.pick(seconds(8), seconds(30))))),
-    ("primary killed", Guarded, |fixture, _| Box::pin(sentinel::primary_killed(fixture))),
-    ("failover by command", Guarded, |fixture, _| Box::pin(sentinel::told_to_fail_over(fixture))),
-    ("plug pulled", Walled, |fixture, form| Box::pin(way::unplugged(fixture, form.pick(seconds(12), seconds(40))))),
-    ("network cut", Walled, |fixture, form| {
-        Box::pin(way::cut(fixture, Cut::Both, form.pick(seconds(12), seconds(40))))
+    ("primary killed", Monitored, |fixture, _| Box::pin(sentinel::primary_killed(fixture))),
+    ("failover by command", Monitored, |fixture, _| Box::pin(sentinel::failover_by_command(fixture))),
+    ("device down", Isolated, |fixture, form| {
+        Box::pin(network::unplugged(fixture, form.pick(seconds(12), seconds(40))))
     }),
-    ("network cut to Redis", Walled, |fixture, form| {
-        Box::pin(way::cut(fixture, Cut::There, form.pick(seconds(12), seconds(40))))
+    ("network cut", Isolated, |fixture, form| {
+        Box::pin(network::cut(fixture, Cut::Both, form.pick(seconds(12), seconds(40))))
     }),
-    ("network cut from Redis", Walled, |fixture, form| {
-        Box::pin(way::cut(fixture, Cut::Back, form.pick(seconds(12), seconds(40))))
+    ("network cut to Redis", Isolated, |fixture, form| {
+        Box::pin(network::cut(fixture, Cut::There, form.pick(seconds(12), seconds(40))))
     }),
-    ("network comes and goes", Walled, |fixture, form| {
-        Box::pin(way::comes_and_goes(fixture, form.pick(seconds(15), seconds(90))))
+    ("network cut from Redis", Isolated, |fixture, form| {
+        Box::pin(network::cut(fixture, Cut::Back, form.pick(seconds(12), seconds(40))))
     }),
-    ("connections dead", Proxied, |fixture, _| Box::pin(way::half_open(fixture))),
-    ("connections dead for a moment", Proxied, |fixture, _| Box::pin(way::cut(fixture, Cut::Both, seconds(3)))),
-    ("connections dead to Redis", Proxied, |fixture, _| Box::pin(way::cut(fixture, Cut::There, seconds(12)))),
-    ("connections dead from Redis", Proxied, |fixture, _| Box::pin(way::cut(fixture, Cut::Back, seconds(12)))),
-    ("all of that", Plain, |fixture, form| Box::pin(mixed::mixed(fixture, form.pick(seconds(25), seconds(150))))),
+    ("network comes and goes", Isolated, |fixture, form| {
+        Box::pin(network::comes_and_goes(fixture, form.pick(seconds(15), seconds(90))))
+    }),
+    ("connections dead", Proxied, |fixture, _| Box::pin(network::half_open(fixture))),
+    ("connections dead for a moment", Proxied, |fixture, _| Box::pin(network::cut(fixture, Cut::Both, seconds(3)))),
+    ("connections dead to Redis", Proxied, |fixture, _| Box::pin(network::cut(fixture, Cut::There, seconds(12)))),
+    ("connections dead from Redis", Proxied, |fixture, _| Box::pin(network::cut(fixture, Cut::Back, seconds(12)))),
+    ("mixed", Plain, |fixture, form| Box::pin(mixed::mixed(fixture, form.pick(seconds(25), seconds(150))))),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it needs Redis, and the machine for itself: ./test faults"]
 async fn nothing_remains_of_a_fault() {
-    // The table says what has failed, and how.
+    // The table has the failures with their reasons.
     std::panic::set_hook(Box::new(|_| {}));
     allow_descriptors(8192);
     let form = Form::of_environment();

@@ -1,4 +1,4 @@
-//! Somebody in a room, by a connection to one node, who reads all the time.
+//! A member of a room, with a connection to one node, that reads all the time.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,22 +14,22 @@ use tokio::time::Instant;
 use crate::view::{People, View, text};
 use crate::world::NODES;
 
-/// Its connection lasts until it is told to go, also when this is dropped.
+/// A member. Its connection lasts until a command ends it, even if this is dropped.
 pub(crate) struct Member {
     pub(crate) id: String,
     pub(crate) room: usize,
     /// The number of its node.
     pub(crate) node: usize,
-    /// `true` if it stays as long as its node does.
+    /// `true` if it stays until its node ends.
     pub(crate) resides: bool,
     /// The status that it has set as its presence.
     pub(crate) status: String,
-    orders: UnboundedSender<Order>,
+    commands: UnboundedSender<Command>,
     seen: Arc<Mutex<Seen>>,
     connection: JoinHandle<()>,
 }
 
-/// All messages that it has received, as state.
+/// The state that follows from all messages that it has received.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) view: View,
@@ -50,7 +50,7 @@ struct State {
     known: BTreeSet<String>,
 }
 
-enum Order {
+enum Command {
     Say(&'static str, Value),
     Leave,
     Cut,
@@ -65,58 +65,58 @@ impl Member {
         let mut peer = Peer::connect(server.address, "/api/socket?token=t").await;
         let (id, name) = (peer.id.clone(), room_name(room));
         peer.join(&name, json!({ "username": "somebody" })).await;
-        let (orders, received) = unbounded_channel();
+        let (commands, received) = unbounded_channel();
         let seen = Arc::default();
         let connection = tokio::spawn(live(peer, name, received, Arc::clone(&seen)));
-        Member { id, room, node, resides, status: "online".into(), orders, seen, connection }
+        Member { id, room, node, resides, status: "online".into(), commands, seen, connection }
     }
 
-    /// Changes what is shown of it.
-    pub(crate) fn show(&mut self, status: String) {
-        self.order(Order::Say("status", json!({ "status": status })));
+    /// Changes its presence.
+    pub(crate) fn update_presence(&mut self, status: String) {
+        self.command(Command::Say("status", json!({ "status": status })));
         self.status = status;
     }
 
-    /// Says something to all in the room.
-    pub(crate) fn say(&self, number: u64, ballast: usize) {
+    /// Sends a message to all members of the room.
+    pub(crate) fn send(&self, number: u64, ballast: usize) {
         let message = json!({ "node": self.node, "number": number, "ballast": "x".repeat(ballast) });
-        self.order(Order::Say("message", message));
+        self.command(Command::Say("message", message));
     }
 
-    /// Asks its node who is in the room.
-    pub(crate) fn ask(&self) {
+    /// Requests the state of the room from its node.
+    pub(crate) fn request_state(&self) {
         self.seen().asked += 1;
-        self.order(Order::Say("state", json!({})));
+        self.command(Command::Say("state", json!({})));
     }
 
-    /// Returns `true` if an answer has not come yet.
-    pub(crate) fn waits(&self) -> bool {
+    /// Returns `true` if an answer is outstanding.
+    pub(crate) fn has_open_request(&self) -> bool {
         let seen = self.seen();
         seen.asked != seen.answered
     }
 
     pub(crate) fn leave(self) {
-        self.order(Order::Leave);
+        self.command(Command::Leave);
     }
 
-    /// Is gone without a word.
-    pub(crate) fn cut(self) {
-        self.order(Order::Cut);
+    /// Resets its connection.
+    pub(crate) fn reset(self) {
+        self.command(Command::Cut);
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
     }
 
-    /// The unexpected event that has happened to the member, if any: above all that it is no member any more.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    /// The unexpected event that the member has received, if any, such as the end of its membership.
+    pub(crate) fn unexpected(&self) -> Option<String> {
         let trouble = self.seen().trouble.clone();
         trouble.or_else(|| self.connection.is_finished().then(|| "its connection has failed".into()))
     }
 
-    fn order(&self, order: Order) {
-        // Whoever has lost its connection is found by the checker.
-        let _ = self.orders.send(order);
+    fn command(&self, command: Command) {
+        // The checker finds members whose connections have ended.
+        let _ = self.commands.send(command);
     }
 }
 
@@ -140,13 +140,12 @@ impl Seen {
                 self.answered += 1;
                 self.state = State::of(payload);
             }
-            // Somebody was evicted, or something was refused.
+            // An eviction or an error.
             _ => drop(self.trouble.get_or_insert(message.to_string())),
         }
     }
 
-    /// The difference to the present users, if any. There is none once all questions are answered and all sources
-    /// agree.
+    /// The difference to the present users, if any. There is none when all requests have been answered and all sources agree.
     pub(crate) fn differs(&self, there: &People) -> Option<String> {
         let sources = [
             ("the list", &self.view.listed),
@@ -159,7 +158,7 @@ impl Seen {
         if !self.state.known.iter().eq(there.keys()) {
             return Some(format!("assigns are there of {:?}", self.state.known));
         }
-        (self.asked != self.answered).then(|| "a question is not answered".into())
+        (self.asked != self.answered).then(|| "a request is not answered".into())
     }
 }
 
@@ -180,8 +179,8 @@ impl State {
     }
 }
 
-/// Reads until the end, and does what it is told.
-async fn live(mut peer: Peer, room: String, mut orders: UnboundedReceiver<Order>, seen: Arc<Mutex<Seen>>) {
+/// Reads until the end of the connection, and executes commands.
+async fn live(mut peer: Peer, room: String, mut commands: UnboundedReceiver<Command>, seen: Arc<Mutex<Seen>>) {
     let me = peer.id.clone();
     loop {
         tokio::select! {
@@ -192,15 +191,15 @@ async fn live(mut peer: Peer, room: String, mut orders: UnboundedReceiver<Order>
                     return;
                 }
             },
-            Some(order) = orders.recv() => match order {
-                Order::Say(event, payload) => drop(peer.event(&room, event, payload).await),
-                Order::Leave => {
+            Some(order) = commands.recv() => match order {
+                Command::Say(event, payload) => drop(peer.event(&room, event, payload).await),
+                Command::Leave => {
                     peer.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", &room, json!({})).await;
-                    // Nobody minds how it ends.
+                    // The member has left: the way in which its connection ends does not matter.
                     while peer.message().await.is_ok_and(|message| message["event"] != "EXIT_ACKNOWLEDGE") {}
                     return;
                 }
-                Order::Cut => return peer.reset(),
+                Command::Cut => return peer.reset(),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! A node, as a process of its own, and its way to Redis.
+//! A node, as a process of its own, and its route to Redis.
 
 use std::net::IpAddr;
 
@@ -9,28 +9,28 @@ use tokio::process::Command;
 pub(crate) struct Node {
     name: String,
     state: State,
-    // It goes after the node.
-    way: Way,
+    // Declared after the process, so that it is dropped after it.
+    route: Route,
 }
 
 pub(crate) enum State {
     Answers(ContractServer),
-    /// It stands still, with all its connections open.
+    /// It is stopped with SIGSTOP, with all its connections open.
     Frozen(ContractServer),
     Ended,
 }
 
-/// The path of a node to Redis.
-pub(crate) enum Way {
-    Straight {
+/// The route from a node to Redis.
+pub(crate) enum Route {
+    Direct {
         url: String,
     },
-    /// At the address that sentinels give.
+    /// Directly, to the address that sentinels return.
     Sentinels {
         nodes: String,
     },
     Proxy(Proxy),
-    /// The node has a network of its own.
+    /// From a network namespace of the node.
     Namespace {
         namespace: Namespace,
         redis: u16,
@@ -38,8 +38,8 @@ pub(crate) enum Way {
 }
 
 impl Node {
-    pub(crate) async fn start(name: &str, way: Way) -> Node {
-        let mut node = Node { name: name.to_owned(), state: State::Ended, way };
+    pub(crate) async fn start(name: &str, route: Route) -> Node {
+        let mut node = Node { name: name.to_owned(), state: State::Ended, route };
         node.start_again().await;
         node
     }
@@ -47,27 +47,27 @@ impl Node {
     /// Starts it under the same name.
     pub(crate) async fn start_again(&mut self) {
         let program = ContractServer::program().await;
-        let mut command = match &self.way {
-            Way::Namespace { namespace, .. } => namespace.command(program),
+        let mut command = match &self.route {
+            Route::Namespace { namespace, .. } => namespace.command(program),
             _ => Command::new(program),
         };
         command.env("NODE_NAME", &self.name);
-        match &self.way {
-            Way::Straight { url } => command.env("REDIS_URL", url),
-            Way::Sentinels { nodes } => command.env("REDIS_SENTINELS", nodes),
-            Way::Proxy(proxy) => command.env("REDIS_URL", format!("redis://{}", proxy.address)),
-            Way::Namespace { namespace, redis } => command
+        match &self.route {
+            Route::Direct { url } => command.env("REDIS_URL", url),
+            Route::Sentinels { nodes } => command.env("REDIS_SENTINELS", nodes),
+            Route::Proxy(proxy) => command.env("REDIS_URL", format!("redis://{}", proxy.address)),
+            Route::Namespace { namespace, redis } => command
                 .env("REDIS_URL", format!("redis://{}:{redis}", namespace.outside))
                 .env("HOST", namespace.inside.to_string()),
         };
         let mut server = ContractServer::started_by(command).await;
-        if let Way::Namespace { namespace, .. } = &self.way {
+        if let Route::Namespace { namespace, .. } = &self.route {
             server.address.set_ip(IpAddr::V4(namespace.inside));
         }
         self.state = State::Answers(server);
     }
 
-    /// The server, if it answers.
+    /// The server, if it runs and is not frozen.
     pub(crate) fn server(&self) -> Option<&ContractServer> {
         if let State::Answers(server) = &self.state { Some(server) } else { None }
     }
@@ -77,12 +77,12 @@ impl Node {
         if let State::Answers(server) = &mut self.state { server.has_bus().await } else { false }
     }
 
-    /// `kill -9`.
+    /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.state = State::Ended;
     }
 
-    /// SIGTERM, and waits until it has ended.
+    /// Stops it with SIGTERM, and waits for its end.
     pub(crate) async fn stop(&mut self) {
         let State::Answers(mut server) = std::mem::replace(&mut self.state, State::Ended) else {
             panic!("{} does not run", self.name)
@@ -111,29 +111,29 @@ impl Node {
         }
     }
 
-    /// Cuts its way to Redis.
+    /// Cuts its route to Redis.
     pub(crate) fn cut(&self, what: Cut) {
-        match &self.way {
-            Way::Proxy(proxy) => proxy.cut(what),
-            Way::Namespace { namespace, .. } => namespace.cut(what),
-            Way::Straight { .. } | Way::Sentinels { .. } => panic!("this way cannot be cut"),
+        match &self.route {
+            Route::Proxy(proxy) => proxy.cut(what),
+            Route::Namespace { namespace, .. } => namespace.cut(what),
+            Route::Direct { .. } | Route::Sentinels { .. } => panic!("this route cannot be cut"),
         }
     }
 
-    /// Pulls the plug on its side of Redis.
+    /// Takes the network device down, or cuts both directions if there is none.
     pub(crate) fn unplug(&self) {
-        match &self.way {
-            Way::Namespace { namespace, .. } => namespace.unplug(),
+        match &self.route {
+            Route::Namespace { namespace, .. } => namespace.unplug(),
             _ => self.cut(Cut::Both),
         }
     }
 
-    /// Undoes either.
+    /// Restores the route.
     pub(crate) fn heal(&self) {
-        match &self.way {
-            Way::Proxy(proxy) => proxy.heal(),
-            Way::Namespace { namespace, .. } => namespace.heal(),
-            Way::Straight { .. } | Way::Sentinels { .. } => {}
+        match &self.route {
+            Route::Proxy(proxy) => proxy.heal(),
+            Route::Namespace { namespace, .. } => namespace.heal(),
+            Route::Direct { .. } | Route::Sentinels { .. } => {}
         }
     }
 }

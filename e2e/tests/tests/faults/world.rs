@@ -1,4 +1,4 @@
-//! Three nodes, a Redis, and how they get to it.
+//! Three nodes, a Redis, and the routes between them.
 
 use std::time::Duration;
 use testkit::RedisServer;
@@ -6,11 +6,11 @@ use testkit::RedisServer;
 use e2e_tests::network::{Namespace, Proxy};
 use tokio::time::{Instant, sleep};
 
-use crate::node::{Node, Way};
+use crate::node::{Node, Route};
 
 pub(crate) const NODES: usize = 3;
 
-/// The number of the node that things are done to, if it is one.
+/// The number of the node to which faults of a single node are applied.
 pub(crate) const VICTIM: usize = 2;
 
 /// The longest time until all processes are ready.
@@ -18,24 +18,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum World {
-    /// All nodes get straight to Redis.
+    /// All nodes connect to Redis directly.
     Plain,
-    /// The victim through a proxy.
+    /// The victim connects through a proxy.
     Proxied,
-    /// The victim out of a network of its own; if the system cannot make one, through a proxy.
-    Walled,
-    /// All nodes ask a sentinel, who watches a primary and its replica.
-    Guarded,
+    /// The victim connects from a network namespace; through a proxy if the system allows none.
+    Isolated,
+    /// All nodes find Redis by a sentinel, which monitors a primary and its replica.
+    Monitored,
 }
 
-/// The processes of a world. The nodes end first.
+/// The processes of a world. The nodes are dropped first.
 pub(crate) struct Processes {
     pub(crate) nodes: Vec<Node>,
-    /// The only one, or at first the primary.
+    /// The only Redis, or the one that is the primary at first.
     pub(crate) redis: RedisServer,
     pub(crate) replica: Option<RedisServer>,
     pub(crate) sentinel: Option<RedisServer>,
-    /// A remark on what this world could not provide.
+    /// A remark about a substitute that the system required.
     pub(crate) note: String,
 }
 
@@ -44,59 +44,59 @@ impl World {
         match self {
             World::Plain => plain().await,
             World::Proxied => proxied().await,
-            World::Walled => match Namespace::new() {
-                Ok(namespace) => walled(namespace).await,
+            World::Isolated => match Namespace::new() {
+                Ok(namespace) => isolated(namespace).await,
                 Err(reason) => Processes { note: format!("by a proxy: {reason}"), ..proxied().await },
             },
-            World::Guarded => guarded().await,
+            World::Monitored => monitored().await,
         }
     }
 }
 
 async fn plain() -> Processes {
     let redis = RedisServer::start().await;
-    let ways = straight(&redis);
-    start(redis, ways).await
+    let routes = direct(&redis);
+    start(redis, routes).await
 }
 
 async fn proxied() -> Processes {
     let redis = RedisServer::start().await;
-    let mut ways = straight(&redis);
-    ways[VICTIM] = Way::Proxy(Proxy::to(redis.port).await);
-    start(redis, ways).await
+    let mut routes = direct(&redis);
+    routes[VICTIM] = Route::Proxy(Proxy::to(redis.port).await);
+    start(redis, routes).await
 }
 
-async fn walled(namespace: Namespace) -> Processes {
+async fn isolated(namespace: Namespace) -> Processes {
     let outside = namespace.outside.to_string();
     let redis = RedisServer::start_with(&["--bind", "127.0.0.1", &outside, "--protected-mode", "no"]).await;
-    let mut ways = straight(&redis);
-    ways[VICTIM] = Way::Namespace { namespace, redis: redis.port };
-    start(redis, ways).await
+    let mut routes = direct(&redis);
+    routes[VICTIM] = Route::Namespace { namespace, redis: redis.port };
+    start(redis, routes).await
 }
 
-async fn guarded() -> Processes {
+async fn monitored() -> Processes {
     let primary = RedisServer::start().await;
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
     let sentinel = RedisServer::start_sentinel(&primary).await;
-    // It knows the replica once that is in step and it has asked.
+    // The sentinel lists the replica once that is synchronised and it has polled the primary.
     let deadline = Instant::now() + PATIENCE;
     while !sentinel.info("sentinel", "master0").await.contains("slaves=1") {
         assert!(Instant::now() < deadline, "the sentinel does not see the replica");
         sleep(Duration::from_millis(50)).await;
     }
     let sentinels = format!("127.0.0.1:{}", sentinel.port);
-    let ways = [(); NODES].map(|()| Way::Sentinels { nodes: sentinels.clone() });
-    Processes { replica: Some(replica), sentinel: Some(sentinel), ..start(primary, ways).await }
+    let routes = [(); NODES].map(|()| Route::Sentinels { nodes: sentinels.clone() });
+    Processes { replica: Some(replica), sentinel: Some(sentinel), ..start(primary, routes).await }
 }
 
-fn straight(redis: &RedisServer) -> [Way; NODES] {
-    [(); NODES].map(|()| Way::Straight { url: redis.url() })
+fn direct(redis: &RedisServer) -> [Route; NODES] {
+    [(); NODES].map(|()| Route::Direct { url: redis.url() })
 }
 
-async fn start(redis: RedisServer, ways: [Way; NODES]) -> Processes {
+async fn start(redis: RedisServer, routes: [Route; NODES]) -> Processes {
     let mut nodes = Vec::new();
-    for (name, way) in ["one", "two", "three"].into_iter().zip(ways) {
-        nodes.push(Node::start(name, way).await);
+    for (name, route) in ["one", "two", "three"].into_iter().zip(routes) {
+        nodes.push(Node::start(name, route).await);
     }
     Processes { nodes, redis, replica: None, sentinel: None, note: String::new() }
 }

@@ -1,16 +1,16 @@
 //! Known defects of published servers.
 
-/// A line of e2e/servers/defects.txt.
+/// One line of e2e/servers/defects.txt.
 #[derive(Debug)]
 pub(crate) struct Defect {
     pub(crate) row: String,
     pub(crate) column: String,
-    /// It works at times: then it is tried again.
+    /// It fails only sometimes: then the case is repeated.
     pub(crate) at_times: bool,
     pub(crate) reason: String,
 }
 
-/// All lines.
+/// The defects of all lines.
 pub(crate) fn known() -> Vec<Defect> {
     let lines = include_str!("../../../servers/defects.txt").lines().filter(|line| !line.starts_with('#'));
     let defect = |line: &str| {

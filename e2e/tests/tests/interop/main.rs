@@ -1,28 +1,28 @@
-//! Our nodes among those of other languages, over one Redis: what clients of each see of those of the others.
+//! Nodes of this server and of servers in other languages on one Redis: the effects of the clients of each on those of the others.
 //!
-//! The published Python and Rust servers run as processes of their own. Those in JavaScript and Go are not to be had as
-//! packages that speak this protocol: a scripted node says what they say, and checks what ours say as strictly as they do.
-//! `./test interop` runs it; `INTEROP_LOG` names a file for all that the nodes have said. What is known not to work in a published server is listed in e2e/nodes/defects.txt.
+//! The published Python and Rust servers run as processes of their own. The servers in JavaScript and Go are not available as
+//! packages with this protocol: a scripted node sends their messages, and checks messages of this server as strictly as they do.
+//! `./test interop` runs it; `INTEROP_LOG` names a file for all messages of the nodes. Known defects of published servers are listed in e2e/servers/defects.txt.
 
 mod client;
-mod death;
 mod defects;
 mod matrix;
-mod meeting;
 mod members;
 mod messages;
 mod node;
+mod node_loss;
+mod node_pair;
 mod redis;
 mod scripted;
 
 use std::sync::Arc;
 
 use matrix::{Attempt, Case, Matrix};
-use meeting::Meeting;
 use node::{Language, Nodes};
+use node_pair::NodePair;
 use redis::Redis;
 
-/// The pairs of acting and watching nodes. The pair of our own nodes shows the expected results.
+/// The pairs of acting and observing nodes. The pair of nodes of this server has the expected results.
 const PAIRS: [(Language, Language); 5] = [
     (Language::Ours, Language::Ours),
     (Language::Ours, Language::Python),
@@ -31,40 +31,40 @@ const PAIRS: [(Language, Language); 5] = [
     (Language::Rust, Language::Ours),
 ];
 
-type Row = (&'static str, fn(Meeting) -> Attempt);
+type Row = (&'static str, fn(NodePair) -> Attempt);
 
 const ROWS: [Row; 15] = [
-    ("message", |meeting| Box::pin(messages::message(meeting))),
-    ("all but the sender", |meeting| Box::pin(messages::all_but_the_sender(meeting))),
-    ("to one user", |meeting| Box::pin(messages::to_one_user(meeting))),
-    ("order", |meeting| Box::pin(messages::order(meeting))),
-    ("join", |meeting| Box::pin(members::join(meeting))),
-    ("late join", |meeting| Box::pin(members::late_join(meeting))),
-    ("update", |meeting| Box::pin(members::update(meeting))),
-    ("untrack", |meeting| Box::pin(members::untrack(meeting))),
-    ("leave", |meeting| Box::pin(members::leave(meeting))),
-    ("cut", |meeting| Box::pin(members::cut(meeting))),
-    ("assigns", |meeting| Box::pin(members::assigns(meeting))),
-    ("assigns of others", |meeting| Box::pin(members::assigns_of_others(meeting))),
-    ("evict", |meeting| Box::pin(members::evict(meeting))),
-    ("evict others", |meeting| Box::pin(members::evict_others(meeting))),
-    ("remove others", |meeting| Box::pin(members::remove_others(meeting))),
+    ("message", |node_pair| Box::pin(messages::message(node_pair))),
+    ("all but the sender", |node_pair| Box::pin(messages::all_but_the_sender(node_pair))),
+    ("to one user", |node_pair| Box::pin(messages::to_one_user(node_pair))),
+    ("order", |node_pair| Box::pin(messages::order(node_pair))),
+    ("join", |node_pair| Box::pin(members::join(node_pair))),
+    ("late join", |node_pair| Box::pin(members::late_join(node_pair))),
+    ("update", |node_pair| Box::pin(members::update(node_pair))),
+    ("untrack", |node_pair| Box::pin(members::untrack(node_pair))),
+    ("leave", |node_pair| Box::pin(members::leave(node_pair))),
+    ("cut", |node_pair| Box::pin(members::cut(node_pair))),
+    ("assigns", |node_pair| Box::pin(members::assigns(node_pair))),
+    ("assigns of others", |node_pair| Box::pin(members::assigns_of_others(node_pair))),
+    ("evict", |node_pair| Box::pin(members::evict(node_pair))),
+    ("evict others", |node_pair| Box::pin(members::evict_others(node_pair))),
+    ("remove others", |node_pair| Box::pin(members::remove_others(node_pair))),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it needs Redis and the published servers: ./test interop"]
 async fn nodes_of_all_languages_see_each_other() {
-    // The matrix says what has failed, and how.
+    // The matrix has the failures with their reasons.
     std::panic::set_hook(Box::new(|_| {}));
     let redis = Arc::new(Redis::start().await);
     let nodes = Nodes::start(&redis.url).await;
     let mut cases = published(&nodes);
-    cases.extend(death::cases(&redis, &nodes));
+    cases.extend(node_loss::cases(&redis, &nodes));
     cases.extend(scripted::cases(&redis, nodes.pair(PAIRS[0]).0));
     let mut matrix = Matrix::of(cases).await;
-    matrix.append(Matrix::of(scripted::all_that_was_said(&redis)).await);
+    matrix.append(Matrix::of(scripted::all_messages(&redis)).await);
     if let Ok(file) = std::env::var("INTEROP_LOG") {
-        redis.write_down(&file);
+        redis.write_log(&file);
     }
     matrix.print();
     assert!(matrix.is_as_known(), "see the matrix");
@@ -77,7 +77,7 @@ fn published(nodes: &Nodes) -> Vec<Case> {
         let (acts, watches) = pair;
         let attempt = |number| {
             let room = format!("/chat/{}-{acts}-{watches}-{number}", row.replace(' ', "-"));
-            attempt(Meeting { here, there, room })
+            attempt(NodePair { here, there, room })
         };
         Case::with_attempts(row, &format!("{acts}→{watches}"), attempt)
     };

@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 
 use crate::defects::{self, Defect};
 
-/// The number of cases that run at once. Those that mostly wait do not count.
+/// The number of cases that run at the same time, not counting those that mostly wait.
 const AT_ONCE: usize = 8;
 
 pub(crate) type Attempt = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Something that must work between two nodes. An attempt panics if it does not.
+/// An operation that must work between two nodes. An attempt panics if it fails.
 pub(crate) struct Case {
     row: &'static str,
     column: String,
@@ -27,13 +27,13 @@ impl Case {
         Case { row, column: column.to_owned(), attempts: vec![Box::pin(attempt)], waits: false }
     }
 
-    /// As many attempts as it takes with a server that does it at times.
+    /// A case with several attempts if the server is known to fail sometimes.
     pub(crate) fn with_attempts(row: &'static str, column: &str, attempt: impl Fn(usize) -> Attempt) -> Case {
         let attempts = (0..defects::attempts(row, column)).map(attempt).collect();
         Case { row, column: column.to_owned(), attempts, waits: false }
     }
 
-    /// It takes long, and does nothing for most of the time.
+    /// Marks a case that takes long and mostly waits.
     pub(crate) fn that_waits(self) -> Case {
         Case { waits: true, ..self }
     }
@@ -54,7 +54,7 @@ struct Cell {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Verdict {
+enum CaseResult {
     Passed,
     Failed,
     Known,
@@ -83,14 +83,14 @@ impl Matrix {
         Matrix { cells, defects: defects::known() }
     }
 
-    /// Cases that ran later.
+    /// Appends cases that ran later.
     pub(crate) fn append(&mut self, later: Matrix) {
         self.cells.extend(later.cells);
     }
 
-    /// Returns `true` if everything works but the known defects.
+    /// Returns `true` if all failures are known defects.
     pub(crate) fn is_as_known(&self) -> bool {
-        self.count(Verdict::Failed) == 0 && self.unused().is_empty()
+        self.count(CaseResult::Failed) == 0 && self.unused().is_empty()
     }
 
     pub(crate) fn print(&self) {
@@ -104,20 +104,21 @@ impl Matrix {
         self.print_table(&published);
         self.print_table(&strangers);
         for cell in &self.cells {
-            match (self.verdict(cell), &cell.fault) {
-                (Verdict::Failed, Some(fault)) => println!("FAILED {}, {}: {fault}", cell.row, cell.column),
-                (Verdict::Failed, None) => println!("FAILED {}, {}: it works now", cell.row, cell.column),
-                (Verdict::Known, _) => {
+            match (self.result(cell), &cell.fault) {
+                (CaseResult::Failed, Some(fault)) => println!("FAILED {}, {}: {fault}", cell.row, cell.column),
+                (CaseResult::Failed, None) => println!("FAILED {}, {}: it works now", cell.row, cell.column),
+                (CaseResult::Known, _) => {
                     let reason = self.defect(cell).map_or("", |defect| &*defect.reason);
                     println!("known: {}, {}: {reason}", cell.row, cell.column);
                 }
-                (Verdict::Passed, _) => {}
+                (CaseResult::Passed, _) => {}
             }
         }
         for defect in self.unused() {
             println!("FAILED: there is no such case: {defect:?}");
         }
-        let [passed, failed, known] = [Verdict::Passed, Verdict::Failed, Verdict::Known].map(|it| self.count(it));
+        let [passed, failed, known] =
+            [CaseResult::Passed, CaseResult::Failed, CaseResult::Known].map(|it| self.count(it));
         println!("{passed} passed, {} failed, {known} skipped", failed + self.unused().len());
     }
 
@@ -143,19 +144,19 @@ impl Matrix {
 
     fn mark(&self, row: &str, column: &str) -> &'static str {
         let cell = self.cells.iter().find(|cell| cell.row == row && cell.column == column);
-        match cell.map(|cell| self.verdict(cell)) {
-            Some(Verdict::Passed) => "ok",
-            Some(Verdict::Failed) => "FAILED",
-            Some(Verdict::Known) => "defect",
+        match cell.map(|cell| self.result(cell)) {
+            Some(CaseResult::Passed) => "ok",
+            Some(CaseResult::Failed) => "FAILED",
+            Some(CaseResult::Known) => "defect",
             None => "-",
         }
     }
 
-    fn verdict(&self, cell: &Cell) -> Verdict {
+    fn result(&self, cell: &Cell) -> CaseResult {
         match (&cell.fault, self.defect(cell)) {
-            (None, defect) if defect.is_none_or(|defect| defect.at_times) => Verdict::Passed,
-            (Some(_), Some(defect)) if !defect.at_times => Verdict::Known,
-            _ => Verdict::Failed,
+            (None, defect) if defect.is_none_or(|defect| defect.at_times) => CaseResult::Passed,
+            (Some(_), Some(defect)) if !defect.at_times => CaseResult::Known,
+            _ => CaseResult::Failed,
         }
     }
 
@@ -163,15 +164,15 @@ impl Matrix {
         self.defects.iter().find(|defect| defect.row == cell.row && defect.column == cell.column)
     }
 
-    /// Defects of cases that are none.
+    /// Known defects of cases that do not exist.
     fn unused(&self) -> Vec<&Defect> {
         let is_case =
             |defect: &Defect| self.cells.iter().any(|cell| defect.row == cell.row && defect.column == cell.column);
         self.defects.iter().filter(|defect| !is_case(defect)).collect()
     }
 
-    fn count(&self, verdict: Verdict) -> usize {
-        self.cells.iter().filter(|cell| self.verdict(cell) == verdict).count()
+    fn count(&self, result: CaseResult) -> usize {
+        self.cells.iter().filter(|cell| self.result(cell) == result).count()
     }
 }
 

@@ -14,12 +14,12 @@ pub(crate) enum Language {
     Rust,
 }
 
-/// After how many seconds of silence published servers think that another node is dead: as short as they may, since
-/// our nodes say every 30 s that they live.
+/// The seconds without heartbeats after which published servers consider another node dead: as short as possible, since nodes of
+/// this server send one every 30 s.
 const HEARTBEAT_TIMEOUT: &str = "45";
 
 impl Language {
-    /// Starts a node. Dropping it is `kill -9`.
+    /// Starts a node. Its drop kills it with SIGKILL.
     pub(crate) async fn start(self, redis: &str, name: &str) -> ContractServer {
         if self == Language::Ours {
             return ContractServer::start_as_node(redis, &format!("{OUR_NAMES}{name}")).await;
@@ -30,7 +30,7 @@ impl Language {
     }
 }
 
-/// The prefix of the names of our nodes, and so of the ids in their messages.
+/// The prefix of the names of this server's nodes, and so of the ids in their messages.
 pub(crate) const OUR_NAMES: &str = "ours-";
 
 impl fmt::Display for Language {
@@ -43,20 +43,20 @@ impl fmt::Display for Language {
     }
 }
 
-/// The address that clients of a node connect to.
+/// The address to which the clients of a node connect.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct NodeAddress {
     pub(crate) address: SocketAddr,
     pub(crate) is_ours: bool,
 }
 
-impl Place {
-    pub(crate) fn of(language: Language, node: &ContractServer) -> Place {
-        Place { address: node.address, is_ours: language == Language::Ours }
+impl NodeAddress {
+    pub(crate) fn of(language: Language, node: &ContractServer) -> NodeAddress {
+        NodeAddress { address: node.address, is_ours: language == Language::Ours }
     }
 }
 
-/// The nodes that live from the first case to the last.
+/// The nodes that run during all cases.
 pub(crate) struct Nodes {
     ours: [ContractServer; 2],
     python: ContractServer,
@@ -74,17 +74,17 @@ impl Nodes {
         Nodes { ours: [one, two], python, rust }
     }
 
-    /// One that acts, and another that watches.
-    pub(crate) fn pair(&self, (here, there): (Language, Language)) -> (Place, Place) {
-        (self.place(here, 0), self.place(there, 1))
+    /// An acting node, and another one that observes.
+    pub(crate) fn pair(&self, (here, there): (Language, Language)) -> (NodeAddress, NodeAddress) {
+        (self.address(here, 0), self.address(there, 1))
     }
 
-    fn place(&self, language: Language, number: usize) -> Place {
+    fn address(&self, language: Language, number: usize) -> NodeAddress {
         let node = match language {
             Language::Ours => &self.ours[number],
             Language::Python => &self.python,
             Language::Rust => &self.rust,
         };
-        Place::of(language, node)
+        NodeAddress::of(language, node)
     }
 }

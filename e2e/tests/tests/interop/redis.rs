@@ -1,4 +1,4 @@
-//! A Redis of our own, and an ear on all that is said over it.
+//! A Redis of its own, with a record of all messages that are published on it.
 
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
@@ -8,17 +8,17 @@ use testkit::{DEADLINE, RedisServer};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Killed when it is dropped.
+/// A Redis process. It is killed when this is dropped.
 pub(crate) struct Redis {
     pub(crate) url: String,
     connection: MultiplexedConnection,
-    heard: watch::Receiver<Vec<Heard>>,
+    received: watch::Receiver<Vec<BusMessage>>,
     _server: RedisServer,
 }
 
-/// A message between nodes.
+/// A message between nodes, and its topic.
 #[derive(Clone, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct BusMessage {
     pub(crate) topic: String,
     pub(crate) message: Value,
 }
@@ -28,36 +28,37 @@ impl Redis {
         let server = RedisServer::start().await;
         let client = Client::open(server.url()).expect("an address");
         let connection = client.get_multiplexed_async_connection().await.expect("Redis is there");
-        let heard = listen(&client).await;
-        Redis { url: server.url(), connection, heard, _server: server }
+        let received = listen(&client).await;
+        Redis { url: server.url(), connection, received, _server: server }
     }
 
     pub(crate) async fn publish(&self, topic: &str, message: &Value) {
         let () = self.connection.clone().publish(topic, message.to_string()).await.expect("Redis is there");
     }
 
-    /// The first such message, as soon as there is one.
-    pub(crate) async fn hears(&self, what: &str, is: impl Fn(&Heard) -> bool) -> Heard {
-        let mut heard = self.heard.clone();
-        let all = timeout(DEADLINE, heard.wait_for(|all| all.iter().any(&is))).await;
-        let all = all.unwrap_or_else(|_| panic!("no node has said {what}")).expect("it listens");
-        all.iter().find(|heard| is(heard)).expect("just seen").clone()
+    /// Waits for the first message that satisfies a condition.
+    pub(crate) async fn receives(&self, what: &str, is: impl Fn(&BusMessage) -> bool) -> BusMessage {
+        let mut received = self.received.clone();
+        let all = timeout(DEADLINE, received.wait_for(|all| all.iter().any(&is))).await;
+        let all = all.unwrap_or_else(|_| panic!("no node has published {what}")).expect("it listens");
+        all.iter().find(|received| is(received)).expect("just seen").clone()
     }
 
-    /// All that was said until now.
-    pub(crate) fn all(&self) -> Vec<Heard> {
-        self.heard.borrow().clone()
+    /// All messages published so far.
+    pub(crate) fn all(&self) -> Vec<BusMessage> {
+        self.received.borrow().clone()
     }
 
-    /// Puts it into a file, a message a line, to find out what has gone wrong.
-    pub(crate) fn write_down(&self, file: &str) {
-        let lines: Vec<_> = self.all().iter().map(|Heard { topic, message }| format!("{topic} {message}\n")).collect();
+    /// Writes all messages to a file, one in each line, for diagnosis.
+    pub(crate) fn write_log(&self, file: &str) {
+        let lines: Vec<_> =
+            self.all().iter().map(|BusMessage { topic, message }| format!("{topic} {message}\n")).collect();
         std::fs::write(file, lines.concat()).expect("a file that can be written");
     }
 }
 
-/// Remembers all messages that are published from now on.
-async fn listen(client: &Client) -> watch::Receiver<Vec<Heard>> {
+/// Subscribes to all topics, and records their messages from now on.
+async fn listen(client: &Client) -> watch::Receiver<Vec<BusMessage>> {
     let mut subscription = client.get_async_pubsub().await.expect("Redis is there");
     subscription.psubscribe("pondsocket:*").await.expect("Redis is there");
     let (write, read) = watch::channel(Vec::new());
@@ -65,8 +66,8 @@ async fn listen(client: &Client) -> watch::Receiver<Vec<Heard>> {
         let mut messages = subscription.into_on_message();
         while let Some(message) = messages.next().await {
             let topic = message.get_channel_name().to_owned();
-            let message = serde_json::from_slice(message.get_payload_bytes()).expect("nodes say JSON");
-            write.send_modify(|all: &mut Vec<Heard>| all.push(Heard { topic, message }));
+            let message = serde_json::from_slice(message.get_payload_bytes()).expect("nodes publish JSON");
+            write.send_modify(|all: &mut Vec<BusMessage>| all.push(BusMessage { topic, message }));
         }
     });
     read

@@ -1,4 +1,4 @@
-//! Contract servers behind a proxy, and those who come to them.
+//! Contract servers behind a proxy, and their clients.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,13 +8,13 @@ use testkit::{EventPeer, Peer};
 
 use crate::proxy::{Proxy, Settings};
 
-/// Who is let in.
+/// A path that accepts clients.
 pub(crate) const ENDPOINT: &str = "/api/socket?token=t";
 
-/// Where the proxies are, which the servers believe. Clients come from elsewhere.
+/// The addresses of the proxies, which the servers trust. Clients have other addresses.
 const PROXIES: (&str, &str) = ("TRUSTED_PROXIES", "127.0.0.1");
 
-/// As in the configurations.
+/// The idle timeout of the configurations.
 const USUAL_IDLE: &str = "75s";
 
 pub(crate) struct Site {
@@ -23,12 +23,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// One server. To the proxy it is two.
+    /// Starts one server, which the proxy has twice as its upstream.
     pub(crate) async fn open(start: impl AsyncFn(Settings) -> Proxy) -> Site {
         Site::open_with(start, USUAL_IDLE, &[]).await
     }
 
-    /// The same with a proxy that waits for so long, and more settings of the server.
+    /// Starts one server with further settings, behind a proxy with this idle timeout.
     pub(crate) async fn open_with(
         start: impl AsyncFn(Settings) -> Proxy,
         idle: &'static str,
@@ -39,7 +39,7 @@ impl Site {
         Site { servers: vec![server], proxy }
     }
 
-    /// Two servers that know nothing of each other.
+    /// Starts two independent servers.
     pub(crate) async fn open_pair(start: impl AsyncFn(Settings) -> Proxy) -> Site {
         let one = ContractServer::start_with(&[PROXIES]).await;
         let two = ContractServer::start_with(&[PROXIES]).await;
@@ -47,12 +47,12 @@ impl Site {
         Site { servers: vec![one, two], proxy }
     }
 
-    /// That of the proxy.
+    /// The address of the proxy.
     pub(crate) fn address(&self) -> SocketAddr {
         self.proxy.address
     }
 
-    /// A member of a room, over a WebSocket through the proxy. It hears next who comes after it.
+    /// Joins a room over a WebSocket through the proxy. The next message is the join of the next member.
     pub(crate) async fn member(&self, room: &str, name: &str) -> Peer {
         let mut peer = Peer::connect_from(client(1), self.address(), ENDPOINT).await;
         peer.join(room, json!({ "username": name })).await;
@@ -60,7 +60,7 @@ impl Site {
         peer
     }
 
-    /// The same over an event stream.
+    /// Joins a room over an event stream through the proxy.
     pub(crate) async fn streaming_member(&self, room: &str, name: &str) -> EventPeer {
         let mut peer = EventPeer::connect_from(client(2), self.address(), ENDPOINT).await;
         peer.join(room, json!({ "username": name })).await;
@@ -69,7 +69,7 @@ impl Site {
     }
 }
 
-/// The address of a client: none of them is that of the proxy.
+/// The address of a client, which is never that of the proxy.
 pub(crate) fn client(number: u8) -> IpAddr {
     [127, 0, 1, number].into()
 }

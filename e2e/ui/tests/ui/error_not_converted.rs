@@ -1,4 +1,4 @@
-//! An error that nobody has said the code of.
+//! An error without a conversion, so that its code is not known.
 
 use pondsocket::{EventContext, Lobby, Result};
 

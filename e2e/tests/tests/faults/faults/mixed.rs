@@ -1,4 +1,4 @@
-//! One fault after the other, and some at once, without a rest.
+//! Random faults one after the other, some at the same time, without pauses.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(crate) async fn mixed(fixture: &mut Fixture, time: Duration) {
     }
 }
 
-/// Nobody can hear that a node dies, nor that it is there again.
+/// A node is replaced while Redis is down, so that other nodes notice neither its end nor its restart.
 async fn node_replaced_without_redis(fixture: &mut Fixture, outage: Duration) {
     fixture.redis.kill().await;
     fixture.live(outage / 3).await;

@@ -1,7 +1,7 @@
 //! Faults of nodes, of Redis, and of the network between them.
 
 pub(crate) mod mixed;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod redis;
 pub(crate) mod sentinel;
-pub(crate) mod way;

@@ -1,4 +1,4 @@
-//! A node ends, or stands still.
+//! Nodes that end or freeze.
 
 use std::time::Duration;
 
@@ -6,50 +6,50 @@ use tokio::time::Instant;
 
 use crate::fixture::Fixture;
 
-/// The lifetime of a lease, the time between two looks at them, and a bit.
+/// The lifetime of a lease, the interval of checks, and a margin.
 pub(crate) const CRASH: Duration = Duration::from_millis(5500);
 
-const GOODBYE: Duration = Duration::from_secs(1);
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// `kill -9`; it comes back under its name, with new people.
+/// SIGKILL, and a restart under the same name with new members.
 pub(crate) async fn killed(fixture: &mut Fixture) {
     let departure = fixture.kill();
     fixture.live(CRASH + Duration::from_secs(1)).await;
-    fixture.was_told_of(&departure, CRASH);
+    fixture.check_leaves(&departure, CRASH);
     fixture.start().await;
 }
 
-/// It is back before anybody has noticed.
+/// SIGKILL, and a restart before other nodes have noticed.
 pub(crate) async fn replaced(fixture: &mut Fixture) {
     fixture.kill();
     fixture.start().await;
 }
 
-/// SIGTERM.
+/// SIGTERM, after which other nodes remove its members at once.
 pub(crate) async fn stopped(fixture: &mut Fixture) {
     let departure = fixture.stop().await;
-    fixture.live(GOODBYE).await;
-    fixture.was_told_of(&departure, GOODBYE);
+    fixture.live(SHUTDOWN).await;
+    fixture.check_leaves(&departure, SHUTDOWN);
     fixture.start().await;
 }
 
-/// SIGSTOP and SIGCONT. Its people seem gone meanwhile, and some of them really go.
+/// SIGSTOP and SIGCONT. Its members seem gone meanwhile, and some of them really leave.
 pub(crate) async fn frozen(fixture: &mut Fixture, time: Duration) {
     let departure = fixture.hide();
     fixture.freeze();
     fixture.live(time).await;
-    fixture.was_told_of(&departure, CRASH);
+    fixture.check_leaves(&departure, CRASH);
     fixture.thaw();
 }
 
-/// For less than the lifetime of a lease: nobody may notice.
+/// SIGSTOP for less than the lifetime of a lease, which must have no effect.
 pub(crate) async fn frozen_for_a_moment(fixture: &mut Fixture) {
     fixture.freeze();
     fixture.live(Duration::from_secs(2)).await;
     fixture.thaw();
 }
 
-/// For about as long as its lease lasts, again and again.
+/// Repeated SIGSTOP for about the lifetime of a lease.
 pub(crate) async fn frozen_often(fixture: &mut Fixture, time: Duration) {
     fixture.hide();
     let end = Instant::now() + time;

@@ -1,4 +1,5 @@
-//! Redis ends, hangs, cuts connections, forgets, or has no memory left. None of that is the death of a node.
+//! Faults of Redis: it ends, freezes, closes connections, loses its data, or has no memory left. None of them may look like the
+//! end of a node.
 
 use std::time::Duration;
 
@@ -7,14 +8,14 @@ use tokio::time::Instant;
 use crate::fixture::{Fixture, subscribers};
 use crate::world::NODES;
 
-/// SIGKILL; it comes back empty.
+/// SIGKILL, and a restart without data.
 pub(crate) async fn killed(fixture: &mut Fixture, outage: Duration) {
     fixture.redis.kill().await;
     fixture.live(outage).await;
     fixture.redis.restart().await;
 }
 
-/// SIGKILL, again and again, and each time it is back before all has healed, or not.
+/// Repeated SIGKILL, whether or not the cluster has healed in between.
 pub(crate) async fn comes_and_goes(fixture: &mut Fixture, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -24,27 +25,27 @@ pub(crate) async fn comes_and_goes(fixture: &mut Fixture, time: Duration) {
     }
 }
 
-/// SHUTDOWN NOSAVE: it closes all connections in good order.
+/// SHUTDOWN NOSAVE, which closes all connections.
 pub(crate) async fn shut_down(fixture: &mut Fixture, outage: Duration) {
     fixture.redis.shut_down().await;
     fixture.live(outage).await;
     fixture.redis.restart().await;
 }
 
-/// SIGSTOP: it accepts and takes everything, and answers nothing.
+/// SIGSTOP: connections are accepted by the system, and nothing is answered.
 pub(crate) async fn frozen(fixture: &mut Fixture, time: Duration) {
     fixture.redis.freeze();
     fixture.live(time).await;
     fixture.redis.thaw();
 }
 
-/// CLIENT PAUSE: it answers nobody, and does afterwards what it was sent.
+/// CLIENT PAUSE: commands are executed and answered only afterwards.
 pub(crate) async fn paused(fixture: &mut Fixture, time: Duration) {
     let _: () = fixture.redis.command(&["CLIENT", "PAUSE", &time.as_millis().to_string(), "ALL"]).await;
     fixture.live(time).await;
 }
 
-/// For about as long as a lease lasts, again and again.
+/// Repeated CLIENT PAUSE for about the lifetime of a lease.
 pub(crate) async fn pauses_often(fixture: &mut Fixture, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -62,10 +63,10 @@ pub(crate) async fn cuts_subscribers(fixture: &mut Fixture, time: Duration) {
         killed += fixture.redis.command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
         fixture.live(Duration::from_millis(500)).await;
     }
-    assert!(killed > 0, "there was nobody to cut");
+    assert!(killed > 0, "there was no subscriber to disconnect");
 }
 
-/// FLUSHALL, again and again: the leases are gone.
+/// Repeated FLUSHALL, which removes all leases.
 pub(crate) async fn flushed(fixture: &mut Fixture, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -75,7 +76,7 @@ pub(crate) async fn flushed(fixture: &mut Fixture, time: Duration) {
     }
 }
 
-/// It has no memory left and evicts nothing: no lease can be renewed. Messages go on.
+/// No memory is left and nothing is evicted: leases cannot be renewed, but messages are delivered.
 pub(crate) async fn full(fixture: &mut Fixture, time: Duration) {
     let _: () = fixture.redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1"]).await;
     let refused = fixture.redis.try_command::<()>(&["SET", "a", "b"]).await.expect_err("no memory");
@@ -84,16 +85,16 @@ pub(crate) async fn full(fixture: &mut Fixture, time: Duration) {
     let _: () = fixture.redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
 }
 
-/// A node stands still while others talk, and Redis cuts it off because it does not read.
+/// A node is frozen while others publish, and Redis disconnects it because it does not read.
 pub(crate) async fn cuts_slow_reader(fixture: &mut Fixture, time: Duration) {
     let _: () = fixture.redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 2mb 1mb 2"]).await;
     fixture.hide();
     fixture.freeze();
     let deadline = Instant::now() + Duration::from_secs(60);
     while subscribers(&fixture.redis).await == NODES {
-        assert!(Instant::now() < deadline, "nobody is too slow");
-        for speaker in fixture.members.iter().filter(|member| member.resides) {
-            speaker.say(0, 50_000);
+        assert!(Instant::now() < deadline, "the frozen node was not disconnected");
+        for sender in fixture.members.iter().filter(|member| member.resides) {
+            sender.send(0, 50_000);
         }
         fixture.live(Duration::from_millis(100)).await;
     }
@@ -101,7 +102,7 @@ pub(crate) async fn cuts_slow_reader(fixture: &mut Fixture, time: Duration) {
     fixture.thaw();
 }
 
-/// It is away, and meanwhile a node dies, of which nobody can hear.
+/// Redis is down, and meanwhile a node ends, which other nodes cannot notice.
 pub(crate) async fn away_while_a_node_dies(fixture: &mut Fixture, outage: Duration) {
     fixture.redis.kill().await;
     fixture.live(outage / 2).await;

@@ -1,4 +1,4 @@
-//! Another Redis becomes the primary.
+//! Failovers to another primary.
 
 use std::time::Duration;
 use testkit::RedisServer;
@@ -12,7 +12,7 @@ use crate::world::NODES;
 /// The longest time that a sentinel may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `kill -9` of the primary: the sentinel notices, and promotes the replica.
+/// SIGKILL of the primary: the sentinel notices that, and promotes the replica.
 pub(crate) async fn primary_killed(fixture: &mut Fixture) {
     fixture.redis.kill().await;
     let deadline = Instant::now() + PATIENCE;
@@ -23,8 +23,9 @@ pub(crate) async fn primary_killed(fixture: &mut Fixture) {
     nodes_follow(fixture).await;
 }
 
-/// Both live, and change places. The sentinel leaves the old primary as it was for some ten seconds, and so the nodes there.
-pub(crate) async fn told_to_fail_over(fixture: &mut Fixture) {
+/// A failover by command, with both servers alive. The sentinel does not reconfigure the old primary for some ten seconds, so that
+/// nodes could stay connected to it.
+pub(crate) async fn failover_by_command(fixture: &mut Fixture) {
     let _: () = sentinel(fixture).command(&["SENTINEL", "FAILOVER", "main"]).await;
     let deadline = Instant::now() + PATIENCE;
     while !(is_promoted(fixture).await && fixture.redis.info("replication", "role").await == "slave") {
@@ -32,10 +33,10 @@ pub(crate) async fn told_to_fail_over(fixture: &mut Fixture) {
         fixture.live(Duration::from_millis(100)).await;
     }
     nodes_follow(fixture).await;
-    assert_eq!(subscribers(&fixture.redis).await, 0, "somebody listens to the old primary");
+    assert_eq!(subscribers(&fixture.redis).await, 0, "a node is still subscribed at the old primary");
 }
 
-/// People go on until all nodes are at the new primary.
+/// Members are active until all nodes are connected to the new primary.
 async fn nodes_follow(fixture: &mut Fixture) {
     let promoted = Instant::now();
     while subscribers(replica(fixture)).await < NODES {

@@ -1,4 +1,4 @@
-//! A machine that has too much to do: nobody takes those for dead who are only slow.
+//! A machine under full load: slow nodes are not considered dead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use crate::world::World;
 
 const TIME: Duration = Duration::from_secs(600);
 
-/// As many threads as there are cores do nothing, as fast as they can.
+/// As many busy threads as the machine has cores.
 struct Load(Arc<AtomicBool>);
 
 impl Load {
     fn begin() -> Load {
         let on = Arc::new(AtomicBool::new(true));
-        let cores = std::thread::available_parallelism().expect("somebody knows").get();
+        let cores = std::thread::available_parallelism().expect("the number of cores is known").get();
         for _ in 0..cores {
             let on = Arc::clone(&on);
             std::thread::spawn(move || while on.load(Ordering::Relaxed) {});
@@ -31,7 +31,7 @@ impl Drop for Load {
     }
 }
 
-pub(crate) async fn nobody_seems_dead(form: Form) -> Outcome {
+pub(crate) async fn slow_nodes_stay_alive(form: Form) -> Outcome {
     let mut fixture = Fixture::set(World::Plain, 24, form.seed).await;
     let load = Load::begin();
     fixture.live(TIME).await;

@@ -1,5 +1,5 @@
-//! Those of one node hear each other as before while Redis is away. The machine may be busy: windows with Redis and without
-//! it take turns, and their medians are compared.
+//! The delivery between members of one node is not slower while Redis is down. Because the machine may be busy, windows with and
+//! without Redis alternate, and their medians are compared.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const RECEIVERS: usize = 10;
 const MESSAGES: usize = 200;
 const PACE: Duration = Duration::from_millis(5);
 
-/// The factor by which the slowest hundredth may be slower.
+/// The allowed factor between the 99th percentiles.
 const SLOWER: f64 = 2.0;
 
 pub(crate) async fn delivery_without_redis(form: Form) -> Outcome {
@@ -53,10 +53,10 @@ async fn wait_for_bus(server: &mut ContractServer, up: bool) {
     }
 }
 
-/// One talks, the others listen: all of them hear everything in its order. Notes the slowest hundredth of the times.
+/// One client publishes, and all receive every message in order. Records the 99th percentile of the latencies.
 async fn window(mut peers: Vec<Peer>, slowest: &mut Vec<Duration>) -> Vec<Peer> {
     let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
-    let mut speaker = peers.pop().expect("somebody");
+    let mut sender = peers.pop().expect("somebody");
     let mut listening = JoinSet::new();
     for mut peer in peers {
         let sent = Arc::clone(&sent);
@@ -75,10 +75,10 @@ async fn window(mut peers: Vec<Peer>, slowest: &mut Vec<Duration>) -> Vec<Peer> 
     for number in 0..MESSAGES {
         ticks.tick().await;
         sent.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
-        speaker.event(ROOM, "typing", json!({ "number": number })).await;
+        sender.event(ROOM, "typing", json!({ "number": number })).await;
     }
     let (mut peers, times): (Vec<_>, Vec<_>) = listening.join_all().await.into_iter().unzip();
-    peers.push(speaker);
+    peers.push(sender);
     let mut times = times.concat();
     times.sort_unstable();
     slowest.push(times[times.len() * 99 / 100]);

@@ -1,4 +1,4 @@
-//! Promises in figures, such as latencies and rates. Their cases need the machine for themselves.
+//! Guarantees in figures, such as latencies and rates. Their cases run alone.
 
 mod load;
 mod local;
@@ -10,9 +10,9 @@ pub(crate) fn cases(form: &Form) -> Vec<Case> {
     let cases = [
         Case::new("10,000 channels", return_of_redis::ten_thousand_channels()),
         Case::new("delivery without Redis", local::delivery_without_redis(form.clone())),
-        Case::new("full load", load::nobody_seems_dead(form.clone())),
+        Case::new("full load", load::slow_nodes_stay_alive(form.clone())),
     ];
-    // The last one takes ten minutes.
+    // The last case takes ten minutes.
     let count = form.pick(2, 3);
     cases.into_iter().take(count).map(Case::alone).filter(|case| form.wants(case)).collect()
 }

@@ -1,4 +1,4 @@
-//! Redis returns: how long it takes until a node hears all of its channels again.
+//! The time after a restart of Redis until a node is subscribed to all of its channels again.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::case::Outcome;
 const CONNECTIONS: usize = 40;
 const CHANNELS: usize = 250;
 
-/// The time that Redis is away: attempts to connect are then as rare as they get.
+/// The time for which Redis is down: by then attempts to connect have the longest interval.
 const AWAY: Duration = Duration::from_secs(4);
 
 const ROUNDS: usize = 3;
@@ -35,26 +35,26 @@ pub(crate) async fn ten_thousand_channels() -> Outcome {
         });
     }
     let _peers = joining.join_all().await;
-    until_all_are_heard(&redis).await;
+    until_all_are_received(&redis).await;
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
         redis.kill().await;
         sleep(AWAY).await;
         redis.restart().await;
-        took.push(until_all_are_heard(&redis).await);
+        took.push(until_all_are_received(&redis).await);
     }
     assert!(took.iter().all(|took| *took <= BACK), "all are heard again after {took:?}");
     Outcome { note: format!("heard again after {took:.1?}"), ..Outcome::default() }
 }
 
-async fn until_all_are_heard(redis: &RedisServer) -> Duration {
+async fn until_all_are_received(redis: &RedisServer) -> Duration {
     let start = Instant::now();
     loop {
         let heard: Vec<String> = redis.command(&["PUBSUB", "CHANNELS", "pondsocket:v1:default:api/socket:*"]).await;
         if heard.len() == CONNECTIONS * CHANNELS {
             return start.elapsed();
         }
-        assert!(start.elapsed() < 10 * BACK, "only {} are heard", heard.len());
+        assert!(start.elapsed() < 10 * BACK, "only {} are received", heard.len());
         sleep(Duration::from_millis(20)).await;
     }
 }

@@ -5,61 +5,61 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Flavour;
-use super::stranger::Stranger;
-use crate::client::{Client, Who};
-use crate::meeting::is_there;
-use crate::node::Place;
+use super::foreign_node::ForeignNode;
+use crate::client::{Client, Identity};
+use crate::node::NodeAddress;
+use crate::node_pair::is_there;
 use crate::redis::Redis;
 
 pub(crate) struct Fixture {
     redis: Arc<Redis>,
-    node: Place,
+    node: NodeAddress,
     room: String,
     pub(crate) flavour: Flavour,
-    pub(crate) stranger: Stranger,
-    pub(crate) dan: Who,
+    pub(crate) foreign_node: ForeignNode,
+    pub(crate) dan: Identity,
 }
 
 impl Fixture {
-    pub(crate) fn new(redis: &Arc<Redis>, node: Place, flavour: Flavour, room: String) -> Fixture {
-        let stranger = Stranger::new(redis, flavour, &room);
+    pub(crate) fn new(redis: &Arc<Redis>, node: NodeAddress, flavour: Flavour, room: String) -> Fixture {
+        let foreign_node = ForeignNode::new(redis, flavour, &room);
         let redis = Arc::clone(redis);
-        Fixture { redis, node, room, flavour, stranger, dan: Who { id: "dan".into(), name: "dan".into() } }
+        Fixture { redis, node, room, flavour, foreign_node, dan: Identity { id: "dan".into(), name: "dan".into() } }
     }
 
     /// A further node of the same language.
-    pub(crate) fn another_stranger(&self) -> Stranger {
-        Stranger::new(&self.redis, self.flavour, &self.room)
+    pub(crate) fn another_foreign_node(&self) -> ForeignNode {
+        ForeignNode::new(&self.redis, self.flavour, &self.room)
     }
 
-    /// A further node of the same language, in a channel that nobody else is in.
-    pub(crate) fn stranger_elsewhere(&self) -> (Stranger, String) {
+    /// A further node of the same language, in a channel without other members.
+    pub(crate) fn foreign_node_elsewhere(&self) -> (ForeignNode, String) {
         let channel = format!("{}-elsewhere", self.room);
-        (Stranger::new(&self.redis, self.flavour, &channel), channel)
+        (ForeignNode::new(&self.redis, self.flavour, &channel), channel)
     }
 
-    /// The places of these messages among all that was said.
+    /// The positions of these messages among all published ones.
     pub(crate) fn order_of(&self, messages: &[&Value]) -> Vec<Option<usize>> {
         let all = self.redis.all();
-        messages.iter().map(|message| all.iter().position(|heard| heard.message == **message)).collect()
+        messages.iter().map(|message| all.iter().position(|received| received.message == **message)).collect()
     }
 
-    /// Somebody else on the same node as cat.
+    /// Joins a further client on cat's node.
     pub(crate) async fn client(&self, name: &str) -> Client {
         Client::join(self.node, &self.room, name).await
     }
 
-    /// Cat alone. Her node listens, since it has asked who is there.
+    /// Joins cat, and waits until her node has requested the state: by then it has subscribed.
     pub(crate) async fn cat(&self) -> Client {
         let cat = self.client("cat").await;
-        self.stranger.hears("STATE_REQUEST", |_| true).await;
+        self.foreign_node.receives("STATE_REQUEST", |_| true).await;
         cat
     }
 
-    /// Cat, who knows dan.
+    /// Joins cat and dan, and waits until cat's node knows dan.
     pub(crate) async fn cat_with_dan(&self) -> Client {
         let mut cat = self.cat().await;
-        self.stranger.lets_in(&self.dan.id).await;
+        self.foreign_node.add_user(&self.dan.id).await;
         cat.knows("dan", |state| is_there(state, &self.dan)).await;
         cat
     }

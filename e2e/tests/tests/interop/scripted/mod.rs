@@ -1,9 +1,9 @@
-//! Nodes of the languages whose servers are not to be had as packages, over the real Redis: what they say, and whether
-//! they would take what our nodes say. Each of the 13 types of message in both directions.
+//! Scripted nodes of the languages whose servers are not available as packages, over a real Redis: the effects of their messages,
+//! and whether they would accept the messages of this server. Each of the 13 types of message in both directions.
 
 mod fixture;
+mod foreign_node;
 mod from_foreign;
-mod stranger;
 mod strict;
 mod to_foreign;
 
@@ -11,21 +11,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::matrix::{Attempt, Case};
-use crate::node::{OUR_NAMES, Place};
+use crate::node::{NodeAddress, OUR_NAMES};
 use crate::redis::Redis;
 use fixture::Fixture;
 
-/// A type of message, which a scripted node hears from ours, and says.
-struct Kind {
+/// A type of message, with its cases in both directions.
+struct MessageType {
     name: &'static str,
     to_foreign: fn(Fixture) -> Attempt,
     from_foreign: fn(Fixture) -> Attempt,
 }
 
-macro_rules! kinds {
+macro_rules! message_types {
     ($($name:literal: $case:ident,)*) => {
-        /// All types that nodes of other languages know.
-        const KINDS: &[Kind] = &[$(Kind {
+        /// All types of messages between servers of different languages.
+        const MESSAGE_TYPES: &[MessageType] = &[$(MessageType {
             name: $name,
             to_foreign: |fixture| Box::pin(to_foreign::$case(fixture)),
             from_foreign: |fixture| Box::pin(from_foreign::$case(fixture)),
@@ -33,7 +33,7 @@ macro_rules! kinds {
     };
 }
 
-kinds! {
+message_types! {
     "USER_MESSAGE": user_message,
     "PRESENCE_UPDATE": presence_update,
     "PRESENCE_REMOVED": presence_removed,
@@ -67,10 +67,10 @@ impl fmt::Display for Flavour {
     }
 }
 
-pub(crate) fn cases(redis: &Arc<Redis>, node: Place) -> Vec<Case> {
+pub(crate) fn cases(redis: &Arc<Redis>, node: NodeAddress) -> Vec<Case> {
     let mut cases = Vec::new();
     for flavour in FLAVOURS {
-        for Kind { name, to_foreign, from_foreign } in KINDS {
+        for MessageType { name, to_foreign, from_foreign } in MESSAGE_TYPES {
             let fixture = |direction| Fixture::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-{name}"));
             let received = Case::new(name, &format!("scripted {flavour}→ours"), from_foreign(fixture("from")));
             cases.push(if *name == "NODE_HEARTBEAT" { received.that_waits() } else { received });
@@ -83,22 +83,22 @@ pub(crate) fn cases(redis: &Arc<Redis>, node: Place) -> Vec<Case> {
     cases
 }
 
-/// All that our nodes have said to nodes of whatever language, in all other cases.
-pub(crate) fn all_that_was_said(redis: &Arc<Redis>) -> Vec<Case> {
+/// Checks all messages that this server has published in the other cases.
+pub(crate) fn all_messages(redis: &Arc<Redis>) -> Vec<Case> {
     let case = |flavour: Flavour| {
         let redis = Arc::clone(redis);
         let check = async move {
-            let ours = redis.all().into_iter().filter(|heard| {
-                heard.message["sourceNodeId"].as_str().is_some_and(|source| source.starts_with(OUR_NAMES))
+            let ours = redis.all().into_iter().filter(|received| {
+                received.message["sourceNodeId"].as_str().is_some_and(|source| source.starts_with(OUR_NAMES))
             });
             let mut count = 0;
-            for heard in ours {
-                strict::check(flavour, &heard).unwrap_or_else(|fault| panic!("{fault}: {}", heard.message));
+            for received in ours {
+                strict::check(flavour, &received).unwrap_or_else(|fault| panic!("{fault}: {}", received.message));
                 count += 1;
             }
             assert!(count > 1000, "only {count} messages");
         };
-        Case::new("all that was said", &format!("ours→scripted {flavour}"), check)
+        Case::new("all messages", &format!("ours→scripted {flavour}"), check)
     };
     FLAVOURS.map(case).into()
 }

@@ -1,13 +1,13 @@
-//! The messages that nodes of other languages accept, as strictly as the strictest of them.
+//! The rules for messages that nodes of other languages accept, as strict as those of the strictest.
 
 use serde_json::Value;
 
-use super::{Flavour, KINDS};
-use crate::redis::Heard;
+use super::{Flavour, MESSAGE_TYPES};
+use crate::redis::BusMessage;
 
 /// The type that a field must have.
 #[derive(Clone, Copy)]
-enum Is {
+enum FieldType {
     Text,
     Object,
     Recipients,
@@ -15,34 +15,41 @@ enum Is {
 }
 
 /// The fields of a message of this type beside the envelope.
-fn fields(kind: &str) -> &'static [(&'static str, Is)] {
+fn fields(kind: &str) -> &'static [(&'static str, FieldType)] {
     match kind {
         "USER_MESSAGE" => &[
-            ("fromUserId", Is::Text),
-            ("event", Is::Text),
-            ("payload", Is::Object),
-            ("requestId", Is::Text),
-            ("recipientDescriptor", Is::Recipients),
+            ("fromUserId", FieldType::Text),
+            ("event", FieldType::Text),
+            ("payload", FieldType::Object),
+            ("requestId", FieldType::Text),
+            ("recipientDescriptor", FieldType::Recipients),
         ],
-        "PRESENCE_UPDATE" => &[("userId", Is::Text), ("presence", Is::Object)],
-        "ASSIGNS_UPDATE" => &[("userId", Is::Text), ("assigns", Is::Object)],
-        "EVICT_USER" => &[("userId", Is::Text), ("reason", Is::Text)],
-        "USER_GET_REQUEST" => &[("userId", Is::Text), ("requestId", Is::Text), ("fromNode", Is::Text)],
-        "USER_GET_RESPONSE" => {
-            &[("userId", Is::Text), ("requestId", Is::Text), ("assigns", Is::Object), ("presence", Is::Object)]
+        "PRESENCE_UPDATE" => &[("userId", FieldType::Text), ("presence", FieldType::Object)],
+        "ASSIGNS_UPDATE" => &[("userId", FieldType::Text), ("assigns", FieldType::Object)],
+        "EVICT_USER" => &[("userId", FieldType::Text), ("reason", FieldType::Text)],
+        "USER_GET_REQUEST" => {
+            &[("userId", FieldType::Text), ("requestId", FieldType::Text), ("fromNode", FieldType::Text)]
         }
-        "USER_JOINED" => &[("userId", Is::Text), ("presence", Is::Object), ("assigns", Is::Object)],
-        "STATE_REQUEST" => &[("fromNode", Is::Text)],
-        "STATE_RESPONSE" => &[("users", Is::Users)],
-        "NODE_HEARTBEAT" => &[("nodeId", Is::Text)],
-        _ => &[("userId", Is::Text)],
+        "USER_GET_RESPONSE" => &[
+            ("userId", FieldType::Text),
+            ("requestId", FieldType::Text),
+            ("assigns", FieldType::Object),
+            ("presence", FieldType::Object),
+        ],
+        "USER_JOINED" => {
+            &[("userId", FieldType::Text), ("presence", FieldType::Object), ("assigns", FieldType::Object)]
+        }
+        "STATE_REQUEST" => &[("fromNode", FieldType::Text)],
+        "STATE_RESPONSE" => &[("users", FieldType::Users)],
+        "NODE_HEARTBEAT" => &[("nodeId", FieldType::Text)],
+        _ => &[("userId", FieldType::Text)],
     }
 }
 
-/// Checks that a node of this language would read a message correctly. Messages between our own nodes only are ignored
-/// by others.
-pub(crate) fn check(flavour: Flavour, heard: &Heard) -> Result<(), String> {
-    let Heard { topic, message } = heard;
+/// Checks that a node of this language would read a message correctly. Messages of types that only this server has are ignored by
+/// others.
+pub(crate) fn check(flavour: Flavour, received: &BusMessage) -> Result<(), String> {
+    let BusMessage { topic, message } = received;
     if topic.contains(":__cluster__") || topic.contains(":__node__:") {
         return Ok(());
     }
@@ -54,15 +61,15 @@ pub(crate) fn check(flavour: Flavour, heard: &Heard) -> Result<(), String> {
     if kind.starts_with("X_") {
         return Ok(());
     }
-    if !KINDS.iter().any(|known| known.name == kind) {
+    if !MESSAGE_TYPES.iter().any(|known| known.name == kind) {
         return Err(format!("unknown type {kind}"));
     }
     for &(name, is) in fields(kind) {
-        if !is.so(&message[name]) {
+        if !is.matches(&message[name]) {
             return Err(format!("{name} of {kind}"));
         }
     }
-    // JavaScript takes an event, and Python an event or a payload, for more than they are.
+    // JavaScript gives some events a meaning of their own, and Python some events and payloads.
     let betrays = kind.starts_with("PRESENCE_") && ["event", "payload"].iter().any(|name| !message[*name].is_null());
     if betrays { Err(format!("event or payload of {kind}")) } else { Ok(()) }
 }
@@ -77,7 +84,7 @@ fn envelope(topic: &str, message: &Value) -> Result<(), String> {
             return Err(name.into());
         }
     }
-    // Go's decoder wants an integer.
+    // Go's decoder requires an integer.
     if !message["timestamp"].is_u64() {
         return Err("timestamp".into());
     }
@@ -89,7 +96,7 @@ fn envelope(topic: &str, message: &Value) -> Result<(), String> {
     if *topic == expected { Ok(()) } else { Err(format!("topic {topic}")) }
 }
 
-/// Go knows the types of all fields, whatever the message's type is, and their names in whatever letters.
+/// Go checks the types of all fields for every type of message, and ignores the case of their names.
 fn decodes_in_go(message: &Value) -> Result<(), String> {
     const TEXTS: [&str; 8] =
         ["fromUserId", "event", "requestId", "userId", "presenceEvent", "reason", "fromNode", "nodeId"];
@@ -104,7 +111,7 @@ fn decodes_in_go(message: &Value) -> Result<(), String> {
         let fits = match value {
             Value::Null => true,
             _ if TEXTS.iter().any(|known| is(known)) => value.is_string(),
-            _ if is("users") => Is::Users.so(value),
+            _ if is("users") => FieldType::Users.matches(value),
             _ if LISTS.iter().any(|known| is(known)) => value.is_array(),
             _ => true,
         };
@@ -115,16 +122,16 @@ fn decodes_in_go(message: &Value) -> Result<(), String> {
     Ok(())
 }
 
-impl Is {
-    fn so(self, value: &Value) -> bool {
+impl FieldType {
+    fn matches(self, value: &Value) -> bool {
         match self {
-            Is::Text => value.as_str().is_some_and(|text| !text.is_empty()),
-            Is::Object => value.is_object(),
-            Is::Recipients => match value.as_array() {
+            FieldType::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+            FieldType::Object => value.is_object(),
+            FieldType::Recipients => match value.as_array() {
                 Some(users) => !users.is_empty() && users.iter().all(Value::is_string),
                 None => value == "ALL_USERS" || value == "ALL_EXCEPT_SENDER",
             },
-            Is::Users => value.as_array().is_some_and(|users| users.iter().all(is_user)),
+            FieldType::Users => value.as_array().is_some_and(|users| users.iter().all(is_user)),
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) async fn start_with_proxy_protocol(settings: Settings) -> Proxy {
     start_with(settings, " send-proxy-v2 check-send-proxy").await
 }
 
-/// With more options for each server.
+/// Starts it with further options for each server.
 async fn start_with(Settings { servers: [one, two], idle }: Settings, options: &str) -> Proxy {
     let (folder, address) = (tempdir().expect("a folder"), free_address());
     let values = [
@@ -26,7 +26,7 @@ async fn start_with(Settings { servers: [one, two], idle }: Settings, options: &
     let file = folder.path().join("haproxy.cfg");
     fs::write(&file, configuration("haproxy/pondsocket.cfg", &values)).expect("written");
     let mut haproxy = Command::new("haproxy");
-    // It says nothing but what is wrong with the configuration, and stays in the foreground.
+    // In the foreground, and with warnings about the configuration as its only output.
     haproxy.args(["-q", "-db", "-f"]).arg(file);
     Proxy::start(haproxy, address, folder).await
 }

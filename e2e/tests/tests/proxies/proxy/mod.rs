@@ -15,14 +15,14 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-/// What the configurations say, and a test fills in.
+/// The values that a test fills into a configuration.
 pub(crate) struct Settings {
     pub(crate) servers: [SocketAddr; 2],
-    /// How long a connection may be silent, such as `75s`.
+    /// The idle timeout, such as `75s`.
     pub(crate) idle: &'static str,
 }
 
-/// Stopped when it is dropped.
+/// A running proxy. Its drop stops it.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     process: Child,
@@ -46,12 +46,12 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Killing one could leave its workers behind.
+        // SIGTERM, because SIGKILL would leave its workers behind.
         let id = self.process.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         if let Some(Err(error)) = id.map(|id| kill_process(id, Signal::TERM)) {
             eprintln!("the proxy is not stopped: {error}");
         }
-        // Its folder goes after it.
+        // Waits for its end before its folder is removed.
         let deadline = Instant::now() + DEADLINE;
         while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
             thread::sleep(DEADLINE / 1000);
@@ -59,7 +59,7 @@ impl Drop for Proxy {
     }
 }
 
-/// A configuration of `ops/` with other values. What is replaced must be there: the rest is run as people get it.
+/// A configuration of `ops/` with other values. Each replaced value must exist; the rest stays as it is published.
 fn configuration(file: &str, values: &[(&str, &str)]) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ops").join(file);
     let text = fs::read_to_string(file).expect("a configuration");

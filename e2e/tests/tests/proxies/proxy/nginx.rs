@@ -5,8 +5,8 @@ use tokio::process::Command;
 
 use super::{Proxy, Settings, configuration, free_address};
 
-/// What a distribution says around the file of ours.
-const AROUND: &str = "
+/// The main configuration of a distribution, around the file of `ops/`.
+const MAIN_CONFIGURATION: &str = "
 user root;
 daemon off;
 worker_processes 2;
@@ -38,7 +38,7 @@ pub(crate) async fn start(Settings { servers: [one, two], idle }: Settings) -> P
         ("75s", idle),
     ];
     fs::write(folder.path().join("pondsocket.conf"), configuration("nginx/pondsocket.conf", &values)).expect("written");
-    fs::write(folder.path().join("nginx.conf"), AROUND).expect("written");
+    fs::write(folder.path().join("nginx.conf"), MAIN_CONFIGURATION).expect("written");
     let mut nginx = Command::new("nginx");
     nginx.arg("-p").arg(folder.path()).args(["-c", "nginx.conf", "-e", "stderr"]);
     Proxy::start(nginx, address, folder).await

@@ -1,12 +1,12 @@
-//! How clients come in, as the environment says.
+//! The options of the server, from its environment.
 
 use std::env::var;
 use std::time::Duration;
 
 use pondsocket::{Error, Options, Result, ServerOptions, Tls};
 
-/// The options of a server that is behind these proxies, if any, and open to the pages of that origin.
-pub(crate) fn options(mut options: Options) -> Result<Options> {
+/// Sets the options that are in the environment.
+pub(crate) fn from_environment(mut options: Options) -> Result<Options> {
     if let Ok(origin) = var("POND_PAGE_ORIGIN") {
         options = options.cors_allow_origin(origin).cors_allow_credentials(true);
         options = options.cors_allow_headers(["X-Request-ID"]);
@@ -29,8 +29,8 @@ pub(crate) fn options(mut options: Options) -> Result<Options> {
     Ok(options)
 }
 
-/// The options of a server that speaks TLS if it has a certificate.
-pub(crate) fn secured(options: ServerOptions) -> Result<ServerOptions> {
+/// Adds TLS, if the environment has a certificate.
+pub(crate) fn with_tls(options: ServerOptions) -> Result<ServerOptions> {
     match (var("TLS_CERTIFICATE"), var("TLS_KEY")) {
         (Ok(certificate), Ok(key)) => Ok(options.tls(Tls::from_pem_files(certificate, key)?)),
         _ => Ok(options),

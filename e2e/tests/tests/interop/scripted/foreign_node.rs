@@ -1,4 +1,4 @@
-//! A node of another language, which says what it is told to, in the way of its language.
+//! A scripted node, which sends messages as a server of its language does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,88 +12,88 @@ use crate::redis::Redis;
 
 const HEARTBEAT: &str = "__heartbeat__";
 
-pub(crate) struct Stranger {
+pub(crate) struct ForeignNode {
     redis: Arc<Redis>,
     flavour: Flavour,
-    /// In Go each channel of a process has one of its own.
+    /// The node's id. In Go each channel of a process has another one.
     node: String,
     room: String,
 }
 
-impl Stranger {
-    pub(crate) fn new(redis: &Arc<Redis>, flavour: Flavour, room: &str) -> Stranger {
+impl ForeignNode {
+    pub(crate) fn new(redis: &Arc<Redis>, flavour: Flavour, room: &str) -> ForeignNode {
         static NODES: AtomicU64 = AtomicU64::new(1);
         let number = NODES.fetch_add(1, Ordering::Relaxed);
         let node = match flavour {
             Flavour::JavaScript => format!("lmlr919g{number:03}"),
             Flavour::Go => format!("5f0c1e7a-93d2-4c3b-8f6e-{number:012x}"),
         };
-        Stranger { redis: Arc::clone(redis), flavour, node, room: room.to_owned() }
+        ForeignNode { redis: Arc::clone(redis), flavour, node, room: room.to_owned() }
     }
 
-    /// Says something about the room.
-    pub(crate) async fn says(&self, kind: &str, fields: Value) {
+    /// Publishes a message of this type about the room.
+    pub(crate) async fn send(&self, kind: &str, fields: Value) {
         let topic = format!("pondsocket:v1:default:api/socket:{}", self.room);
         self.redis.publish(&topic, &self.message(kind, &self.room, &fields)).await;
     }
 
-    pub(crate) async fn says_that_it_lives(&self) {
+    pub(crate) async fn send_heartbeat(&self) {
         let topic = format!("pondsocket:v1:default:{HEARTBEAT}");
         let message = self.message("NODE_HEARTBEAT", HEARTBEAT, &json!({ "nodeId": self.node }));
         self.redis.publish(&topic, &message).await;
     }
 
-    /// A user of this node becomes a member, and shows something.
-    pub(crate) async fn lets_in(&self, user: &str) {
-        self.says("USER_JOINED", json!({ "userId": user, "presence": {}, "assigns": { "username": user } })).await;
-        self.shows(user, "JOIN", "online").await;
+    /// Adds a user of this node to the room, with a presence.
+    pub(crate) async fn add_user(&self, user: &str) {
+        self.send("USER_JOINED", json!({ "userId": user, "presence": {}, "assigns": { "username": user } })).await;
+        self.update_presence(user, "JOIN", "online").await;
     }
 
-    /// Sends a change of presence. Go adds its own view of the room, which receivers must not believe.
-    pub(crate) async fn shows(&self, user: &str, event: &str, status: &str) {
+    /// Publishes a change of presence. Go adds its own list of the room, which receivers must ignore.
+    pub(crate) async fn update_presence(&self, user: &str, event: &str, status: &str) {
         let mut fields = json!({ "userId": user, "presence": { "username": user, "status": status } });
         if self.flavour == Flavour::Go {
             fields["presenceEvent"] = json!(event);
             fields["presenceList"] = json!([{ "username": "nobody" }]);
         }
-        self.says("PRESENCE_UPDATE", fields).await;
+        self.send("PRESENCE_UPDATE", fields).await;
     }
 
-    pub(crate) async fn hides(&self, user: &str) {
+    pub(crate) async fn untrack(&self, user: &str) {
         let mut fields = json!({ "userId": user });
         if self.flavour == Flavour::Go {
             fields["presenceEvent"] = json!("LEAVE");
         }
-        self.says("PRESENCE_REMOVED", fields).await;
+        self.send("PRESENCE_REMOVED", fields).await;
     }
 
-    /// JavaScript does not hide users first.
-    pub(crate) async fn lets_go(&self, user: &str) {
+    /// Removes a user of this node from the room. JavaScript does not untrack it first.
+    pub(crate) async fn remove_user(&self, user: &str) {
         if self.flavour == Flavour::Go {
-            self.hides(user).await;
+            self.untrack(user).await;
         }
-        self.says("USER_LEFT", json!({ "userId": user })).await;
+        self.send("USER_LEFT", json!({ "userId": user })).await;
     }
 
-    /// This node changes an assign of a user on another one. In Go only that is in the message.
-    pub(crate) async fn assigns_elsewhere(&self, user: &str, others: Value, key: &str, value: Value) {
+    /// Publishes a changed assign of a user on another node. In Go the message has only that one.
+    pub(crate) async fn update_remote_assign(&self, user: &str, others: Value, key: &str, value: Value) {
         let mut assigns = if self.flavour == Flavour::Go { json!({}) } else { others };
         assigns[key] = value;
-        self.says("ASSIGNS_UPDATE", json!({ "userId": user, "assigns": assigns })).await;
+        self.send("ASSIGNS_UPDATE", json!({ "userId": user, "assigns": assigns })).await;
     }
 
-    /// A message of ours of this type, about the room or about no channel, which this node would take.
-    pub(crate) async fn hears(&self, kind: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let heard = self.redis.hears(kind, |heard| {
-            let message = &heard.message;
+    /// Waits for a message of this type by this server, about the room or no channel, which this node must accept.
+    pub(crate) async fn receives(&self, kind: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let received = self.redis.receives(kind, |received| {
+            let message = &received.message;
             message["type"] == kind
                 && message["sourceNodeId"].as_str().is_some_and(|source| source.starts_with(OUR_NAMES))
                 && (message["channelName"] == *self.room || message["channelName"] == HEARTBEAT)
                 && is(message)
         });
-        let heard = heard.await;
-        strict::check(self.flavour, &heard).unwrap_or_else(|fault| panic!("{fault}: {}", heard.message));
-        heard.message
+        let received = received.await;
+        strict::check(self.flavour, &received).unwrap_or_else(|fault| panic!("{fault}: {}", received.message));
+        received.message
     }
 
     fn message(&self, kind: &str, channel: &str, fields: &Value) -> Value {
@@ -126,7 +126,7 @@ impl Stranger {
     }
 }
 
-/// The captured message of this type from a JavaScript node. Some types are too rare to have been captured.
+/// A message of this type captured from a JavaScript node. Some types are too rare to have been captured.
 fn captured(kind: &str) -> Option<Value> {
     static MESSAGES: AtomicU64 = AtomicU64::new(1);
     let captured = include_str!("../../../../../crates/pondsocket-proto/tests/messages/captured.jsonl");

@@ -9,7 +9,7 @@ use crate::site::{Site, client};
 
 type Headers = [(&'static str, &'static str)];
 
-/// What a client may say, to be taken for 6.6.6.6.
+/// Headers of a client that claims the address 6.6.6.6.
 const FORGED: [&Headers; 4] = [
     &[("x-forwarded-for", "6.6.6.6")],
     &[("forwarded", "for=6.6.6.6")],
@@ -17,41 +17,45 @@ const FORGED: [&Headers; 4] = [
     &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=6.6.6.6, for=127.0.0.1")],
 ];
 
-pub(crate) async fn the_proxy_says_who_the_client_is(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn the_client_address_is_read_from_the_header_of_the_proxy(start: impl AsyncFn(Settings) -> Proxy) {
     let site = Site::open(start).await;
     assert_eq!(seen_through(&site, &[]).await, client(7).to_string());
     for forged in FORGED {
         assert_eq!(seen_through(&site, forged).await, client(7).to_string(), "{forged:?}");
         let named = forged.iter().any(|(name, _)| *name == "x-forwarded-for");
-        // Only in the header that is named, which is this one by default.
+        // Only in the configured header, by default this one.
         let believed = if named { "6.6.6.6" } else { "127.0.0.1" };
-        assert_eq!(seen_by(&site.servers[0], forged).await, believed, "who is trusted is believed {forged:?}");
+        assert_eq!(
+            seen_by(&site.servers[0], forged).await,
+            believed,
+            "the header of a trusted peer is used: {forged:?}"
+        );
     }
 }
 
-pub(crate) async fn the_proxy_protocol_says_who_the_client_is(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn the_client_address_is_read_from_the_proxy_protocol(start: impl AsyncFn(Settings) -> Proxy) {
     let server = ContractServer::start_with(&[("PROXY_PROTOCOL_FROM", "127.0.0.1")]).await;
     let proxy = start(Settings { servers: [server.address; 2], idle: "75s" }).await;
     for forged in FORGED {
-        let answer = request_from(client(7), proxy.address, ask(forged)).await;
+        let answer = request_from(client(7), proxy.address, forged_request(forged)).await;
         assert_eq!(text(answer.into_body()).await, client(7).to_string(), "{forged:?}");
     }
     let mut peer = Peer::connect_from(client(8), proxy.address, "/api/socket?token=t").await;
     peer.join("/plain/1", json!({ "username": "ann" })).await;
 }
 
-/// Where a client seems to come from that asks through the proxy.
+/// The address that the server reports for a client behind the proxy.
 async fn seen_through(site: &Site, headers: &Headers) -> String {
-    let answer = request_from(client(7), site.address(), ask(headers)).await;
+    let answer = request_from(client(7), site.address(), forged_request(headers)).await;
     text(answer.into_body()).await
 }
 
-/// Where one seems to come from that asks the server itself, from the address of the proxy.
+/// The address that the server reports for a client with the address of the proxy.
 async fn seen_by(server: &ContractServer, headers: &Headers) -> String {
-    text(request(server.address, ask(headers)).await.into_body()).await
+    text(request(server.address, forged_request(headers)).await.into_body()).await
 }
 
-fn ask(headers: &Headers) -> Request<String> {
+fn forged_request(headers: &Headers) -> Request<String> {
     let request = Request::get("/api/address").header("accept", "text/event-stream");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(String::new()).expect("a request")

@@ -11,7 +11,7 @@ pub(crate) async fn declined_before_the_upgrade(start: impl AsyncFn(Settings) ->
     assert_eq!(Peer::refused(site.address(), "/api/socket").await, (401, "token required\n".into()));
 }
 
-pub(crate) async fn messages_go_both_ways(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn messages_pass_in_both_directions(start: impl AsyncFn(Settings) -> Proxy) {
     let site = Site::open(start).await;
     let (mut ann, mut bob) = (site.member("/chat/1", "ann").await, site.member("/chat/1", "bob").await);
     assert_eq!(ann.until("JOIN").await["payload"]["changed"]["username"], "bob");

@@ -1,4 +1,4 @@
-//! The way between a node and Redis is cut, without a word to either.
+//! Cuts of the route between a node and Redis, of which neither is informed.
 
 use std::time::Duration;
 
@@ -9,21 +9,20 @@ use super::node::CRASH;
 use crate::fixture::Fixture;
 use crate::world::VICTIM;
 
-/// The longest time until a node has found out that its connections are dead: twice the interval of the probe, and a
-/// bit.
-const FOUND: Duration = Duration::from_millis(10_500);
+/// The longest time until a node has noticed that its connections are dead: twice the interval of the probe, and a margin.
+const DETECTION: Duration = Duration::from_millis(10_500);
 
 /// Loses all packets, or all in one direction.
 pub(crate) async fn cut(fixture: &mut Fixture, what: Cut, time: Duration) {
     let seems_dead = fixture.hide();
     away(fixture, what, time).await;
-    // If its beats arrive it lives on for a while.
+    // If its renewals still arrive, other nodes consider it alive for a while.
     if what != Cut::Back && time > CRASH {
-        fixture.was_told_of(&seems_dead, CRASH);
+        fixture.check_leaves(&seems_dead, CRASH);
     }
 }
 
-/// In any direction, again and again, and each time it is back before all has healed, or not.
+/// Repeated cuts in random directions, whether or not the cluster has healed in between.
 pub(crate) async fn comes_and_goes(fixture: &mut Fixture, time: Duration) {
     fixture.hide();
     let end = Instant::now() + time;
@@ -41,25 +40,25 @@ async fn away(fixture: &mut Fixture, what: Cut, time: Duration) {
     fixture.nodes[VICTIM].heal();
 }
 
-/// The plug is pulled.
+/// The network device is taken down.
 pub(crate) async fn unplugged(fixture: &mut Fixture, time: Duration) {
     let seems_dead = fixture.hide();
     fixture.nodes[VICTIM].unplug();
     fixture.live(time).await;
-    fixture.was_told_of(&seems_dead, CRASH);
+    fixture.check_leaves(&seems_dead, CRASH);
     fixture.nodes[VICTIM].heal();
 }
 
-/// Connections stay open and carry nothing: the node finds out by itself.
+/// Connections stay open and pass nothing on: the node must notice that by itself.
 pub(crate) async fn half_open(fixture: &mut Fixture) {
     fixture.hide();
     fixture.nodes[VICTIM].cut(Cut::Both);
     let dead = Instant::now();
     while fixture.nodes[VICTIM].has_bus().await {
-        assert!(dead.elapsed() < FOUND, "nobody has noticed");
+        assert!(dead.elapsed() < DETECTION, "the node has not noticed");
         fixture.live(Duration::from_millis(200)).await;
     }
-    fixture.note = format!("found after {:.1} s", dead.elapsed().as_secs_f64());
+    fixture.note = format!("noticed after {:.1} s", dead.elapsed().as_secs_f64());
     fixture.live(Duration::from_secs(2)).await;
     fixture.nodes[VICTIM].heal();
 }

@@ -8,41 +8,41 @@ use testkit::{EventPeer, Peer, request};
 use crate::proxy::{Proxy, Settings};
 use crate::site::{ENDPOINT, Site, client};
 
-/// Enough that some come to either server, whatever the proxy makes of their addresses.
+/// Enough clients that each server receives some, by whatever rule the proxy balances.
 const VISITORS: u8 = 40;
 
-pub(crate) async fn clients_of_a_server_that_stops_go_to_the_other(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn clients_of_a_stopping_server_reconnect_to_the_other(start: impl AsyncFn(Settings) -> Proxy) {
     let mut site = Site::open_pair(start).await;
     let mut visitors = Vec::new();
     for number in 1..=VISITORS {
-        visitors.push(Visitor::come(site.address(), number).await);
+        visitors.push(Visitor::connect(site.address(), number).await);
     }
     let [stopping, staying] = [rooms(&mut site.servers[0]).await, rooms(&mut site.servers[1]).await];
     assert!(!stopping.is_empty() && !staying.is_empty(), "all have come to one: {stopping:?}, {staying:?}");
 
-    // It never answers its close, so the server drains until it is gone.
+    // This client never answers the close, so the server drains until it disconnects.
     let mute = Peer::connect(site.servers[0].address, ENDPOINT).await;
     site.servers[0].terminate();
     for visitor in visitors.iter_mut().filter(|visitor| stopping.contains(&visitor.room)) {
-        visitor.is_sent_away().await;
-        // It comes back to the same address, at once, and is let in.
-        *visitor = Visitor::come(site.address(), visitor.number).await;
+        visitor.receives_close().await;
+        // The client reconnects to the same address at once, and is accepted.
+        *visitor = Visitor::connect(site.address(), visitor.number).await;
     }
     assert_eq!(ready(&site.servers[0]).await, StatusCode::SERVICE_UNAVAILABLE, "all are back, and it still drains");
     let mut all: Vec<_> = visitors.iter().map(|visitor| visitor.room.clone()).collect();
     all.sort_unstable();
     assert_eq!(rooms(&mut site.servers[1]).await, all);
-    talk(&mut visitors).await;
+    exchange(&mut visitors).await;
 
     drop(mute);
     assert!(site.servers[0].ended().await.success());
     for number in VISITORS + 1..=2 * VISITORS {
-        visitors.push(Visitor::come(site.address(), number).await);
+        visitors.push(Visitor::connect(site.address(), number).await);
     }
-    talk(&mut visitors).await;
+    exchange(&mut visitors).await;
 }
 
-/// Who is in a server's rooms, each in one of its own, in order.
+/// The rooms of a server in order: each client has one of its own.
 async fn rooms(server: &mut ContractServer) -> Vec<String> {
     let mut rooms = server.holdings().await.channels;
     rooms.sort_unstable();
@@ -54,59 +54,59 @@ async fn ready(server: &ContractServer) -> StatusCode {
     request(server.address, ask).await.status()
 }
 
-async fn talk(visitors: &mut [Visitor]) {
+async fn exchange(visitors: &mut [Visitor]) {
     for visitor in visitors {
         let said = json!({ "number": visitor.number });
         assert_eq!(visitor.echo(said.clone()).await, said);
     }
 }
 
-/// Somebody in a room of its own.
+/// A client in a room of its own.
 struct Visitor {
     number: u8,
     room: String,
-    way: Way,
+    connection: Connection,
 }
 
-enum Way {
+enum Connection {
     WebSocket(Box<Peer>),
     Events(Box<EventPeer>),
 }
 
 impl Visitor {
-    /// Is let in the first time it asks.
-    async fn come(address: SocketAddr, number: u8) -> Visitor {
+    /// Connects with the first attempt.
+    async fn connect(address: SocketAddr, number: u8) -> Visitor {
         let (source, room) = (client(number), format!("/plain/{number}"));
         let name = json!({ "username": "ann" });
-        let way = if number.is_multiple_of(2) {
+        let connection = if number.is_multiple_of(2) {
             let mut peer = Peer::connect_from(source, address, ENDPOINT).await;
             peer.join(&room, name).await;
-            Way::WebSocket(Box::new(peer))
+            Connection::WebSocket(Box::new(peer))
         } else {
             let mut peer = EventPeer::connect_from(source, address, ENDPOINT).await;
             peer.join(&room, name).await;
-            Way::Events(Box::new(peer))
+            Connection::Events(Box::new(peer))
         };
-        Visitor { number, room, way }
+        Visitor { number, room, connection }
     }
 
-    async fn is_sent_away(&mut self) {
-        match &mut self.way {
-            Way::WebSocket(peer) => {
+    async fn receives_close(&mut self) {
+        match &mut self.connection {
+            Connection::WebSocket(peer) => {
                 assert_eq!(peer.closed().await.map(|close| close.code.into()), Some(1001));
                 assert_eq!(peer.frame().await, None);
             }
-            Way::Events(peer) => assert!(peer.ended().await.is_empty()),
+            Connection::Events(peer) => assert!(peer.ended().await.is_empty()),
         }
     }
 
     async fn echo(&mut self, payload: Value) -> Value {
-        let answer = match &mut self.way {
-            Way::WebSocket(peer) => {
+        let answer = match &mut self.connection {
+            Connection::WebSocket(peer) => {
                 peer.event(&self.room, "echo", payload).await;
                 peer.next().await
             }
-            Way::Events(peer) => {
+            Connection::Events(peer) => {
                 peer.event(&self.room, "echo", payload).await;
                 peer.next().await
             }

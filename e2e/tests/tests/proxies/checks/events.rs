@@ -10,7 +10,7 @@ use crate::site::{ENDPOINT, Site, client};
 
 const EVENTS: u32 = 100;
 
-/// On the average, on a busy machine. What the system holds back for more to come waits for at least 200 ms.
+/// The longest average time, on a busy machine. A message that Nagle's algorithm or a buffer delays takes at least 200 ms.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn declined_before_the_stream(start: impl AsyncFn(Settings) -> Proxy) {
@@ -19,8 +19,8 @@ pub(crate) async fn declined_before_the_stream(start: impl AsyncFn(Settings) -> 
     assert_eq!(request_from(client(1), site.address(), ask).await.status(), StatusCode::UNAUTHORIZED);
 }
 
-/// The next thing is said only when the last one was heard: a proxy that waits for more would wait for ever.
-pub(crate) async fn each_event_comes_at_once(start: impl AsyncFn(Settings) -> Proxy) {
+/// The next message is sent only when the last one was received: a proxy that buffers for more would wait forever.
+pub(crate) async fn each_event_is_delivered_at_once(start: impl AsyncFn(Settings) -> Proxy) {
     let site = Site::open(start).await;
     let mut ann = site.member("/chat/1", "ann").await;
     let mut bob = site.streaming_member("/chat/1", "bob").await;
@@ -38,8 +38,8 @@ pub(crate) async fn each_event_comes_at_once(start: impl AsyncFn(Settings) -> Pr
     assert!(begin.elapsed() < AT_ONCE * EVENTS, "{EVENTS} events took {:?}", begin.elapsed());
 }
 
-/// To a client that takes compressed answers, from a proxy that compresses whatever it may.
-pub(crate) async fn compression_holds_nothing_back(start: impl AsyncFn(Settings) -> Proxy) {
+/// With a client that accepts compressed responses, and a proxy that compresses them where it may.
+pub(crate) async fn compression_delays_no_event(start: impl AsyncFn(Settings) -> Proxy) {
     let site = Site::open(start).await;
     let mut ann = site.member("/chat/1", "ann").await;
     let ask = Request::get(ENDPOINT).header("accept", "text/event-stream").header("accept-encoding", "gzip, deflate");
@@ -54,11 +54,11 @@ pub(crate) async fn compression_holds_nothing_back(start: impl AsyncFn(Settings)
     let post = post.body(join.to_string()).expect("a request");
     assert_eq!(request_from(client(2), site.address(), post).await.status(), StatusCode::ACCEPTED);
     assert_eq!(ann.until("JOIN").await["payload"]["changed"]["username"], "bob");
-    // Whatever has come of what was before, compressed or not.
+    // Skips the events of before, compressed or not.
     while tokio::time::timeout(AT_ONCE * 5, body.frame()).await.is_ok() {}
     for n in 0..10 {
         ann.event("/chat/1", "message", json!({ "n": n })).await;
-        let frame = tokio::time::timeout(testkit::DEADLINE, body.frame()).await.expect("the event comes by itself");
+        let frame = tokio::time::timeout(testkit::DEADLINE, body.frame()).await.expect("the event is not delayed");
         assert!(frame.is_some_and(|frame| frame.is_ok()), "it goes on");
     }
 }
@@ -69,7 +69,7 @@ pub(crate) async fn requests_are_answered(start: impl AsyncFn(Settings) -> Proxy
     let mut bob = site.streaming_member("/chat/1", "bob").await;
     assert_eq!(ann.until("JOIN").await["payload"]["changed"]["username"], "bob");
     let large = json!({ "text": "é€".repeat(180_000) });
-    // It must be taken: 202.
+    // Must be accepted: 202.
     bob.event("/chat/1", "message", large.clone()).await;
     assert!(ann.next().await["payload"] == large, "900 kB arrive whole");
     assert!(bob.next().await["payload"] == large, "also at the stream");
@@ -81,7 +81,7 @@ pub(crate) async fn requests_are_answered(start: impl AsyncFn(Settings) -> Proxy
     assert_eq!(bob.text("too late").await, StatusCode::NOT_FOUND);
 }
 
-pub(crate) async fn a_client_that_goes_is_missed(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn the_end_of_a_client_is_noticed(start: impl AsyncFn(Settings) -> Proxy) {
     let site = Site::open(start).await;
     let mut ann = site.member("/chat/1", "ann").await;
     drop(site.streaming_member("/chat/1", "bob").await);
@@ -89,13 +89,13 @@ pub(crate) async fn a_client_that_goes_is_missed(start: impl AsyncFn(Settings) -
 }
 
 /// With two servers, of which only one has the stream.
-pub(crate) async fn a_message_finds_its_stream_from_any_address(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn a_message_reaches_its_stream_from_any_address(start: impl AsyncFn(Settings) -> Proxy) {
     let site = Site::open_pair(start).await;
     for number in 1..=8 {
         let mut peer = EventPeer::connect_from(client(number), site.address(), ENDPOINT).await;
         for other in 1..=8 {
             peer.source = Some(client(other));
-            // It must be taken: 202. Joining again is acknowledged again.
+            // Must be accepted: 202. A repeated join is acknowledged again.
             peer.join("/plain/1", json!({ "username": "x" })).await;
         }
     }

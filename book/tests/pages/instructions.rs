@@ -1,4 +1,4 @@
-//! The instructions for new users, followed word by word.
+//! The instructions of the pages for new users, executed literally.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -9,55 +9,55 @@ use std::{env, fs};
 use crate::program::{self, Terminal, free_address};
 use crate::{Page, home, target};
 
-/// A folder with a clone of the repository in it, for programs that live beside it. It is in one place for each repository:
-/// Cargo takes a crate at another path for another crate, and builds it again.
+/// A folder with a clone of the repository, for programs beside it. Its path is the same in each run, because Cargo rebuilds a crate
+/// that has another path.
 pub(crate) fn beside_the_clone() -> PathBuf {
     let mut hash = DefaultHasher::new();
     home().hash(&mut hash);
-    let folder = env::temp_dir().join(format!("pondsocket-strangers-{:x}", hash.finish()));
+    let folder = env::temp_dir().join(format!("pondsocket-instructions-{:x}", hash.finish()));
     fs::create_dir_all(&folder).expect("a folder");
     let clone = folder.join("pondsocket-rs");
-    // It is there from an earlier run.
+    // An error means that it exists from an earlier run.
     let _ = std::os::unix::fs::symlink(home(), &clone);
     folder
 }
 
-/// An empty folder there.
+/// The path of a folder beside the clone, which does not exist.
 pub(crate) fn fresh(name: &str) -> PathBuf {
     let folder = beside_the_clone().join(name);
-    // There may be none yet.
+    // An error means that there is none yet.
     let _ = fs::remove_dir_all(&folder);
     folder
 }
 
-/// Runs commands of a page in a folder.
+/// Runs the commands of a page in a folder.
 fn follow(commands: &str, folder: &Path) {
     program::output(in_target(Command::new("bash").args(["-euc", commands])).current_dir(folder));
 }
 
-/// All strangers build in one place: what they share is built once, and without what a debugger needs.
+/// Sets one target directory for all new projects, so that shared dependencies are built once, and without debug information.
 pub(crate) fn in_target(command: &mut Command) -> &mut Command {
-    let command = command.env("CARGO_TARGET_DIR", target().join("strangers")).env("CARGO_TERM_QUIET", "true");
+    let command = command.env("CARGO_TARGET_DIR", target().join("instructions")).env("CARGO_TERM_QUIET", "true");
     command.env("CARGO_PROFILE_DEV_DEBUG", "0")
 }
 
-/// The versions that everything else is tried with.
-pub(crate) fn with_our_versions(project: &Path) {
+/// Copies the lock file, so that the project has the versions with which everything else is tested.
+pub(crate) fn with_locked_versions(project: &Path) {
     fs::copy(home().join("Cargo.lock"), project.join("Cargo.lock")).expect("a copy");
 }
 
 #[test]
 #[ignore = "needs Node and builds a project: ./test book"]
-fn getting_started_word_by_word_ends_with_a_chat() {
+fn the_instructions_of_getting_started_work() {
     let page = Page::read("getting-started");
     let address = free_address();
     let here = |text: String| text.replace("127.0.0.1:8080", &address);
 
     let (project, beside) = (fresh("my-chat"), beside_the_clone());
     follow(&page.block("## A project", "sh"), &beside);
-    with_our_versions(&project);
+    with_locked_versions(&project);
     fs::write(project.join("src/main.rs"), here(page.block("`src/main.rs`", "rust"))).expect("the program");
-    // Building has no time limit, unlike the start of the program.
+    // Built first, because the start of the program has a time limit.
     program::output(in_target(Command::new("cargo").arg("build")).current_dir(&project));
     let run = || Terminal::start(in_target(Command::new("cargo").arg("run")), &project);
     let mut server = run();
@@ -96,11 +96,11 @@ fn getting_started_word_by_word_ends_with_a_chat() {
 
 #[test]
 #[ignore = "builds a project: ./test book"]
-fn the_program_of_the_front_page_is_installed_as_it_says() {
+fn the_instructions_of_the_front_page_work() {
     let page = Page::read("readme");
     let (project, address) = (fresh("first"), free_address());
     follow(&page.block("## Install", "sh"), &beside_the_clone());
-    with_our_versions(&project);
+    with_locked_versions(&project);
     let code = page.block("## Install", "rust").replace("127.0.0.1:8080", &address);
     fs::write(project.join("src/main.rs"), code).expect("the program");
     program::output(in_target(Command::new("cargo").arg("build")).current_dir(&project));

@@ -6,8 +6,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::proxy::{Proxy, Settings};
 use crate::site::{ENDPOINT, Site};
 
-/// The proxy passes on which host was asked for, with its port: the server compares that with the origin of the page.
-pub(crate) async fn only_pages_of_the_site_come_in_with_cookies(start: impl AsyncFn(Settings) -> Proxy) {
+/// The proxy passes the requested host and port on, which the server compares with the origin of the page.
+pub(crate) async fn only_pages_of_the_site_connect_with_cookies(start: impl AsyncFn(Settings) -> Proxy) {
     let site = Site::open(start).await;
     let own = format!("http://{}", site.address());
     for (origin, forwarded, status) in [
@@ -15,7 +15,7 @@ pub(crate) async fn only_pages_of_the_site_come_in_with_cookies(start: impl Asyn
         ("https://evil.example", "", 403),
         // Another port of the same host.
         ("http://127.0.0.1", "", 403),
-        // What a client says of the host is not passed on.
+        // A client's own X-Forwarded-Host is not passed on.
         ("https://evil.example", "evil.example", 403),
     ] {
         let mut request = format!("ws://{}{ENDPOINT}", site.address()).into_client_request().expect("valid");
