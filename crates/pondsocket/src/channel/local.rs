@@ -114,6 +114,7 @@ impl Channel {
         user: &str,
         change: impl FnOnce(&mut Core<Arc<ConnectionHandle>>) -> Result<T, E>,
     ) -> Result<(Arc<Live>, T), E> {
+        let call = self.call.upgrade();
         let own = self.own.as_ref().filter(|own| own.user.as_str() == user);
         // Looked at under the lock that the change is made under: the user may leave and come back in between.
         let mut change = |channel: &mut Core<Arc<ConnectionHandle>>| match own {
@@ -125,7 +126,7 @@ impl Channel {
             if own.is_some_and(|own| own.membership.is_none_or(|(serial, _)| serial != live.serial)) {
                 return Err(NotMember.into());
             }
-            match live.change(change) {
+            match live.change(call.as_deref().and_then(|call| call.flush_scope(&live)), change) {
                 Ok(answer) => return answer.map(|answer| (live, answer)),
                 Err(again) => {
                     change = again;

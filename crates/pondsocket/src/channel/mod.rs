@@ -5,7 +5,7 @@ mod remote;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use pondsocket_proto::channel::{Channel as Core, Member, Membership, NotMember, Target};
 use pondsocket_proto::cluster::ClusterRequest;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::error::{LookupError, MemberError};
+use crate::context::Call;
 use crate::delivery::Delivery;
 use crate::endpoint::{Broadcast, BroadcastSource, EndpointInner, disconnected};
 use crate::engine::closing::Close;
@@ -44,6 +45,8 @@ pub struct Channel {
     own: Option<BoundMembership>,
     /// Of the message that the context is of.
     received: ReceivedPayloadRef,
+    /// That message, while it is handled: its connection flushes what its handler changes.
+    call: Weak<Call>,
 }
 
 /// The membership whose context a handle is from: nothing else than this membership of the user is changed with it.
@@ -56,7 +59,13 @@ pub(crate) struct BoundMembership {
 
 impl Channel {
     pub(crate) fn new(endpoint: &Arc<EndpointInner>, name: ChannelName) -> Channel {
-        Channel { endpoint: Arc::clone(endpoint), name, own: None, received: ReceivedPayloadRef::default() }
+        Channel {
+            endpoint: Arc::clone(endpoint),
+            name,
+            own: None,
+            received: ReceivedPayloadRef::default(),
+            call: Weak::new(),
+        }
     }
 
     pub(crate) fn bound(self, own: BoundMembership) -> Channel {
@@ -65,6 +74,11 @@ impl Channel {
 
     pub(crate) fn answering(self, received: &ReceivedPayload) -> Channel {
         Channel { received: received.downgrade(), ..self }
+    }
+
+    /// The same channel in the hands of the handler of a message there.
+    pub(crate) fn handling(self, call: &Arc<Call>) -> Channel {
+        Channel { call: Arc::downgrade(call), ..self }
     }
 
     /// The same channel for whatever membership a user has at the time of a call. A handle that an event's or a leave's
@@ -113,7 +127,8 @@ impl Channel {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
-        let source = BroadcastSource::default();
+        let call = self.call.upgrade();
+        let source = BroadcastSource { call: call.as_deref(), ..BroadcastSource::default() };
         let sent = Broadcast { endpoint: &self.endpoint, channel: &self.name, source, to, event }.send(payload);
         sent.map_err(|error| error.explain(&self.received.upgrade(), payload))
     }

@@ -15,6 +15,7 @@ use crate::channel::{BoundMembership, Channel, Lossy};
 use crate::delivery::Delivery;
 use crate::endpoint::{Broadcast, BroadcastSource, Connection, EndpointInner, Live};
 use crate::engine::handle::ConnectionHandle;
+use crate::engine::live::FlushScope;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall, Result, encoding};
 use crate::handler::{Context, Passable, sealed};
@@ -69,6 +70,8 @@ pub(crate) struct Call {
     /// Set when the connection goes while the message waits or is handled: the member as it was.
     departed: OnceLock<Option<Arc<Departure>>>,
     gone: Notify,
+    /// Open while the connection's task runs code of the application for it.
+    pub(crate) flush: FlushScope,
 }
 
 impl Call {
@@ -93,11 +96,18 @@ impl Call {
             passed: Mutex::new(None),
             departed: OnceLock::new(),
             gone: Notify::new(),
+            flush: FlushScope::default(),
         })
     }
 
     fn channel_route(&self) -> &Match {
         self.channel_route.get_or_init(|| Box::new(self.channel.lobby.channel_route(&self.channel.name)))
+    }
+
+    /// The scope in which the handler's changes of a live channel are flushed by its connection: only those of the channel that
+    /// the message is in. A channel of the same name that was opened since is another one.
+    pub(crate) fn flush_scope(&self, live: &Arc<Live>) -> Option<&FlushScope> {
+        Arc::ptr_eq(&self.channel, live).then_some(&self.flush)
     }
 
     /// The connection has gone; `departure` is there if its user has left the channel with it.
@@ -292,7 +302,7 @@ impl EventContext {
             user: call.handle.user().clone(),
             membership: Some((call.channel.serial, call.membership)),
         };
-        Channel::new(&call.endpoint, call.channel.name.clone()).bound(own).answering(&call.received)
+        Channel::new(&call.endpoint, call.channel.name.clone()).bound(own).answering(&call.received).handling(call)
     }
 
     /// Shows the member to the other tracked members.
@@ -385,7 +395,13 @@ impl EventContext {
             if call.replied.swap(true, Ordering::Relaxed) {
                 return Err(ReplyError::AlreadyReplied);
             }
-            match call.channel.reply(&call.handle, call.slot, text, call.channel.delivery_policy(event)) {
+            match call.channel.reply(
+                Some(&call.flush),
+                &call.handle,
+                call.slot,
+                text,
+                call.channel.delivery_policy(event),
+            ) {
                 Err(Refused::Full(_)) => {
                     call.replied.store(false, Ordering::Relaxed);
                     Err(ReplyError::NoRoom(call.endpoint.refuse(&call.channel.name, NoRoom::QueueFull)))
@@ -431,8 +447,8 @@ impl EventContext {
     }
 
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
-        let call = &self.call;
-        let source = BroadcastSource { channel: Some(&call.channel), user: Some(self.user_id()) };
+        let call = &*self.call;
+        let source = BroadcastSource { channel: Some(&call.channel), user: Some(self.user_id()), call: Some(call) };
         let broadcast = Broadcast { endpoint: &call.endpoint, channel: &call.channel.name, source, to, event };
         broadcast.send(payload).map_err(|error| error.explain(&call.received, payload))
     }

@@ -7,6 +7,7 @@ use pondsocket_proto::id::ChannelName;
 use serde::Serialize;
 
 use super::inner::{EndpointInner, Live};
+use crate::context::Call;
 use crate::delivery::{Delivery, Remote};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
@@ -32,6 +33,8 @@ pub(crate) struct BroadcastSource<'a> {
     pub(crate) channel: Option<&'a Arc<Live>>,
     /// The user whose message the broadcast answers: other nodes see it as from that user.
     pub(crate) user: Option<&'a str>,
+    /// The message whose handler it comes from.
+    pub(crate) call: Option<&'a Call>,
 }
 
 /// The failure of a broadcast. Nothing was enqueued.
@@ -79,7 +82,7 @@ impl Broadcast<'_> {
             let policy = live.delivery_policy(event);
             // One step under the channel's lock, so that nodes get the messages of this channel in the order in which its
             // members here do.
-            let sent = live.change(|channel| {
+            let sent = live.change(source.call.and_then(|call| call.flush_scope(&live)), |channel| {
                 let local = channel.broadcast(to, text, policy)?;
                 let has_room = endpoint.node().is_none_or(|node| node.has_room());
                 let remote = match channel.forward(source.user, to, event, request_id, payload) {

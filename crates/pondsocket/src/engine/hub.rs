@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use pondsocket_proto::channel::{Channel, ChannelLimits};
 use pondsocket_proto::id::ChannelName;
 
-use crate::engine::live::{LiveChannel, Pacing, Replication, Rules};
+use crate::engine::live::{ChangedChannels, LiveChannel, Pacing, Replication, Rules};
 use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
@@ -57,14 +57,20 @@ impl<L: Rules> Hub<L> {
 
     /// Seats a connection with `join`, in the live channel of this name or in a new one of this lobby. A channel that closed in
     /// the meantime is passed over, so that no join is lost and no name has two live channels.
-    pub(crate) fn join<T, F>(&self, name: &ChannelName, lobby: &Arc<L>, mut join: F) -> (Arc<LiveChannel<L>>, T)
+    pub(crate) fn join<T, F>(
+        &self,
+        changed: &mut ChangedChannels<L>,
+        name: &ChannelName,
+        lobby: &Arc<L>,
+        mut join: F,
+    ) -> (Arc<LiveChannel<L>>, T)
     where
         F: FnOnce(&mut Channel<L::Recipient>, &L) -> T,
     {
         self.runtime.remember();
         loop {
             let channel = self.get_or_create(name, lobby);
-            match channel.join(join) {
+            match channel.join(&mut *changed, join) {
                 Ok(answer) => {
                     channel.open();
                     return (channel, answer);

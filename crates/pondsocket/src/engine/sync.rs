@@ -2,7 +2,12 @@
 //! is loom's, so that the models check the very code that runs. (Under `cfg(loom)` tokio would have no sockets.)
 
 #[cfg(pond_loom)]
+pub(crate) use loom::sync::atomic::AtomicU8;
+#[cfg(pond_loom)]
 use loom::sync::{Mutex as Inner, MutexGuard};
+#[cfg(not(pond_loom))]
+pub(crate) use std::sync::atomic::AtomicU8;
+pub(crate) use std::sync::atomic::Ordering;
 #[cfg(not(pond_loom))]
 use std::sync::{Mutex as Inner, MutexGuard};
 

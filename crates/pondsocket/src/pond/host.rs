@@ -11,6 +11,7 @@ use crate::channel::Channel;
 use crate::channel::error::MemberError;
 use crate::cluster::node::Host;
 use crate::endpoint::EndpointInner;
+use crate::engine::live::AtOnce;
 use crate::metrics::Limit;
 
 /// An endpoint, as the node of this server sees it.
@@ -21,7 +22,7 @@ impl Host for EndpointHost {
         let Some(endpoint) = self.0.upgrade() else { return };
         if let Some(live) = endpoint.hub.get(channel.as_str()).filter(|live| live.serial == instance) {
             // A channel that has just closed has no members who could see it.
-            let _ = live.change(|channel| channel.apply_remote(changes));
+            let _ = live.change(AtOnce, |channel| channel.apply_remote(changes));
         }
     }
 
@@ -34,7 +35,7 @@ impl Host for EndpointHost {
         let policy = live.delivery_policy(&message.event);
         let reached = match endpoint.is_out_of_memory() {
             true => Some(Limit::MemoryFull),
-            false => match live.change(|channel| channel.deliver(&message, policy)) {
+            false => match live.change(AtOnce, |channel| channel.deliver(&message, policy)) {
                 Ok(Err(_full)) => Some(Limit::ChannelQueue),
                 _ => None,
             },

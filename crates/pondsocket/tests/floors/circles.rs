@@ -11,6 +11,8 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
     ("cluster/bus", "cluster/lease", "a bus may offer leases, whose trait returns the same boxed futures"),
     ("cluster/node", "cluster/node/task", "a node starts its task, which works on the node"),
     ("engine/live", "engine/hub", "a channel that closes takes itself out of the hub, which holds channels"),
+    ("engine/live", "engine/live/delivery", "a channel starts its delivery, which works on the channel"),
+    ("engine/live", "engine/live/flush", "a change says who flushes the channel, which is one of the ways to do that"),
     ("engine/live", "engine/live/model", "the model checker's stand-ins, which are built for it alone"),
     ("limits/address", "options", "the rule for addresses is made of several options, which are checked by making it"),
     (
@@ -23,6 +25,7 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
     ("testing/events", "testing/connector", "an error type of the connector, which opens event streams"),
     ("testing/connection", "testing/events", "a connection is an event stream or a WebSocket, and both fill its inbox"),
     // A handler is generic over contexts, and a context gives access to the endpoint, which has the handlers.
+    ("channel", "context/event", "a handle that a context has given belongs to the message of that context"),
     ("channel", "endpoint/inner", "a channel's handle finds the live channel by its endpoint"),
     ("channel", "endpoint/broadcast", "a channel's handle broadcasts"),
     ("context/event", "endpoint/broadcast", "the same"),

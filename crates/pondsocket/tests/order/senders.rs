@@ -1,5 +1,6 @@
 //! The order of the messages of one connection.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,4 +91,53 @@ async fn a_message_right_behind_the_join_waits_for_its_verdict() {
             peer.leave("/slow").await;
         }
     }
+}
+
+/// The connection's task starts the delivery of what its handlers publish while it polls them. It cannot know of the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_a_handler_lets_another_task_publish_arrive_in_their_order() {
+    const ROUNDS: u64 = 40;
+    const EACH: u64 = 20;
+    let (pond, endpoint) = open_pond();
+    let lobby = endpoint.create_channel("/room", plain);
+    lobby.on_event("give-away", async |ctx: EventContext, Payload(said): Payload<Said>| {
+        tokio::spawn(async move {
+            for number in 0..EACH {
+                ctx.broadcast("said", &Said { number, ..said.clone() }).expect("there is room");
+                tokio::task::yield_now().await;
+            }
+        });
+    });
+    lobby.on_event("share", async |ctx: EventContext, Payload(said): Payload<Said>| {
+        let (channel, other) = (ctx.channel(), Said { sender: said.sender + ROUNDS, ..said.clone() });
+        let task = tokio::spawn(async move {
+            for number in 0..EACH {
+                channel.broadcast("said", &Said { number, ..other.clone() }).expect("there is room");
+                tokio::task::yield_now().await;
+            }
+        });
+        for number in 0..EACH {
+            ctx.broadcast("said", &Said { number, ..said.clone() })?;
+            tokio::task::yield_now().await;
+        }
+        task.await.expect("no panic");
+        ctx.reply("share", &json!({}))
+    });
+    let (_server, address) = serve(&pond).await;
+    let (mut peer, mut witness) = (Peer::connect(address, "/").await, Peer::connect(address, "/").await);
+    peer.join("/room", json!({})).await;
+    witness.join("/room", json!({})).await;
+    for sender in 0..ROUNDS {
+        let event = if sender % 2 == 0 { "give-away" } else { "share" };
+        peer.event("/room", event, json!({ "sender": sender, "number": 0 })).await;
+    }
+    let mut heard: HashMap<u64, Vec<u64>> = HashMap::new();
+    let senders = ROUNDS + ROUNDS / 2;
+    for _ in 0..senders * EACH {
+        let said: Said =
+            serde_json::from_value(witness.until("said").await["payload"].clone()).expect("as it was sent");
+        heard.entry(said.sender).or_default().push(said.number);
+    }
+    assert_eq!(heard.len() as u64, senders);
+    assert!(heard.values().all(|numbers| numbers.iter().copied().eq(0..EACH)), "{heard:?}");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Assigns, Departure, Step};
+use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Step};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::wire::ClientText;
 use tokio::time::Instant;
@@ -59,15 +59,19 @@ impl Session {
         let entered = span.enter();
         let mut ctx = EventContext::new(Arc::clone(&call));
         let hooks = &self.endpoint.common.hooks;
+        // The hook and the part of the handler before its first wait run here.
+        let scope = self.changed.enter(&call.channel, &call.flush);
         if hooks.is_on() {
             call.channel.lobby.route(&mut ctx);
         }
         if let Err(error) = hooks.decide(|hooks| hooks.before_message(&ctx)) {
+            drop(scope);
             self.finish_event(&call, Component::Hook, None, Err(error));
             return None;
         }
         let started = self.endpoint.observer.start();
         let future = call.channel.lobby.handle(ctx);
+        drop(scope);
         drop(entered);
         Some(HandlerTask { kind: TaskKind::Event { call, future }, started, span })
     }
@@ -113,15 +117,16 @@ impl Session {
     /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
     fn acknowledge_again(&mut self, name: &ChannelName, request_id: &ClientText<'_>) -> bool {
         let Some(ChannelMembership { live, slot, .. }) = self.membership(name) else { return false };
-        let again = live.change(|channel| channel.rejoin(slot, self.handle.id(), request_id));
+        let again = live.change(&mut self.changed, |channel| channel.rejoin(slot, self.handle.id(), request_id));
         matches!(again, Ok(Ok(())))
     }
 
     fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<HandlerTask> {
         let membership = self.subscriptions.get_mut(name).and_then(|subscription| subscription.membership.take());
         if let Some(ChannelMembership { live, slot, .. }) = membership {
-            let left = live.change(|channel| channel.leave(slot, self.handle.id(), Some(request_id)));
-            live.send_flush_marker(&self.handle);
+            let leave = |channel: &mut Core<_>| channel.leave(slot, self.handle.id(), Some(request_id));
+            let left = live.change(&mut self.changed, leave);
+            live.send_flush_marker(&mut self.changed, &self.handle);
             if let Ok(Ok(departure)) = left {
                 return self.leave_task(name, Arc::clone(&live.lobby), departure?, LeaveReason::Left);
             }
@@ -196,7 +201,10 @@ impl Session {
         let _entered = span.enter();
         match &mut task.kind {
             TaskKind::Event { call, future } => {
-                let Poll::Ready(outcome) = future.poll(cx) else { return Some(task) };
+                let scope = self.changed.enter(&call.channel, &call.flush);
+                let polled = future.poll(cx);
+                drop(scope);
+                let Poll::Ready(outcome) = polled else { return Some(task) };
                 self.finish_event(call, Component::EventHandler, task.started, outcome);
             }
             TaskKind::Join { request_id, future } => {
@@ -278,15 +286,23 @@ impl Session {
 
 impl Session {
     /// A message has been handled, or refused by a hook: then no handler was started.
-    pub(super) fn finish_event(&self, call: &Call, by: Component, started: Option<Instant>, outcome: Result<()>) {
+    pub(super) fn finish_event(
+        &mut self,
+        call: &Arc<Call>,
+        by: Component,
+        started: Option<Instant>,
+        outcome: Result<()>,
+    ) {
         if let Err(error) = &outcome {
             self.fail(call, error);
             self.count_unexpected(by, error);
         }
         self.endpoint.finish(HandlerKind::Event, Some(&call.channel.lobby), started, outcome.as_ref().err());
-        self.tell_hooks(|hooks, me| {
-            let channel = Channel::new(&self.endpoint, call.channel.name.clone());
-            hooks.after_message(&me.info(), &channel, &call.event, outcome.as_ref().copied());
+        let common = &self.endpoint.common;
+        let _scope = self.changed.enter(&call.channel, &call.flush);
+        common.hooks.notify(&common.meter, |hooks| {
+            let channel = Channel::new(&self.endpoint, call.channel.name.clone()).handling(call);
+            hooks.after_message(&self.handle.info(), &channel, &call.event, outcome.as_ref().copied());
         });
     }
 
@@ -349,7 +365,7 @@ impl Session {
         if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
             return Err(refused(TooLarge::Assigns));
         }
-        let (live, accepted) = self.endpoint.hub.join(name, lobby, |channel, lobby| {
+        let (live, accepted) = self.endpoint.hub.join(&mut self.changed, name, lobby, |channel, lobby| {
             if let Some(member) = channel.local_members().member(user.as_str())
                 && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
             {

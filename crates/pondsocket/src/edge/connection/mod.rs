@@ -30,7 +30,6 @@ use crate::endpoint::EndpointInner;
 use crate::engine::closing::{Close, Closure, ConnectionState, TOO_SLOW};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
-use crate::engine::live::{Flush, FlushScope};
 use crate::engine::socket::Io;
 use crate::engine::timer::WakeUp;
 use crate::limits::admission::Admission;
@@ -95,8 +94,6 @@ pub(crate) struct ConnectionTask<T: Transport> {
     opened: Instant,
     deadlines: Deadlines,
     wake_up: WakeUp,
-    /// Channels that this connection has filled up: it is not read until they have room.
-    full_channels: Vec<Box<dyn Flush>>,
     /// The memory that it has reported, but for what waits for the client.
     account: Account,
     /// Its wait for memory to read into.
@@ -142,7 +139,6 @@ impl<T: Transport> ConnectionTask<T> {
             opened: now,
             deadlines: Deadlines::new(now),
             wake_up: WakeUp::default(),
-            full_channels: Vec::new(),
             account: Account::default(),
             memory: Wait::default(),
             waits_for_memory: false,
@@ -158,7 +154,6 @@ impl<T: Transport> ConnectionTask<T> {
 
     /// Reads while there is something to read and nothing has to pause. True if it has to.
     fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        self.full_channels.retain(|channel| channel.poll_room(cx).is_pending());
         self.waits_for_memory &= self.state.is_open() && self.may_read();
         while self.may_read() && self.has_memory(cx) {
             self.session.note_pause();
@@ -215,7 +210,7 @@ impl<T: Transport> ConnectionTask<T> {
 
     fn may_read(&self) -> bool {
         if self.state.is_open() {
-            return self.full_channels.is_empty() && self.session.pause().is_none() && !self.session.must_pause();
+            return self.session.pause().is_none() && !self.session.must_pause();
         }
         // Nothing of it is kept, so nothing has to pause: the peer's close frame, or its end, is to be seen.
         !self.state.is_closed()
@@ -385,11 +380,10 @@ impl<T: Transport> Future for ConnectionTask<T> {
                 me.abort();
                 return Poll::Ready(());
             }
-            let scope = FlushScope::enter();
-            // Until all of this turn is done: then one write has all answers.
+            // Channels that have room again are forgotten, so that the connection is read.
+            me.session.changed.flush(cx);
             // Until all of this turn is done, so that one write has all of its answers.
             me.handle().cork(cx.waker());
-            // Accepted work goes before new work, and makes room for it.
             // Accepted work goes before new work, and makes room for it.
             me.session.poll_running(cx, now);
             let paused = me.read_all(cx, now);
@@ -398,14 +392,14 @@ impl<T: Transport> Future for ConnectionTask<T> {
             me.session.poll_running(cx, now);
             // Before deliveries start: one that finds the outbox corked would only queue.
             me.handle().uncork();
-            let changed = scope.finish();
-            // Asking registers this task's waker with the channel.
-            me.full_channels.extend(changed.into_iter().filter(|channel| channel.poll_room(cx).is_pending()));
+            me.session.changed.flush(cx);
             let flushed = me.flush(cx, now);
             me.observe();
             if flushed {
                 me.proceed_closing(cx, now);
             }
+            // The connection may have left its channels just now.
+            me.session.changed.flush(cx);
             me.give_back_admission();
             me.account();
             if paused && !me.waits_for_memory && me.may_read() {

@@ -26,7 +26,7 @@ impl Session {
     }
 
     /// Declines a join that cannot be read. The error says why.
-    pub(super) fn decline_malformed(&self, malformed: &MalformedMessage, error: &Error) {
+    pub(super) fn decline_malformed(&mut self, malformed: &MalformedMessage, error: &Error) {
         let channel = malformed.channel.as_ref().map_or(GATEWAY, ClientText::to_lossy);
         self.log(channel, None, error);
         self.handle.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
@@ -43,7 +43,7 @@ impl Session {
         self.handle.send_text(&text);
     }
 
-    pub(super) fn not_joined(&self, channel: &str, request_id: &str) {
+    pub(super) fn not_joined(&mut self, channel: &str, request_id: &str) {
         // A channel that the last member has just left may still be delivering.
         let live = self.endpoint.hub.get(channel);
         let live = live.is_some_and(|live| live.read(|channel| channel.local_members().member_count() > 0));
@@ -60,7 +60,7 @@ impl Session {
 
     /// A join that no pattern matches ends in the two frames that between them all clients understand
     /// (docs/protocol.md, Declining).
-    pub(super) fn no_channel(&self, name: &ChannelName, request_id: &str) {
+    pub(super) fn no_channel(&mut self, name: &ChannelName, request_id: &str) {
         let channel = name.as_str();
         self.handle.count(|metrics, me| metrics.join_declined(me, channel, 404));
         let error = ErrorPayload { code: 404, message: "no such channel", details: None, channel };
@@ -68,7 +68,7 @@ impl Session {
         self.tell(channel, |text| server::join_declined(text, request_id, &error));
     }
 
-    pub(super) fn decline(&self, channel: &str, request_id: &str, error: &Error) {
+    pub(super) fn decline(&mut self, channel: &str, request_id: &str, error: &Error) {
         self.log(channel, None, error);
         self.handle.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
         let details = error.details_for_client();
@@ -78,7 +78,7 @@ impl Session {
     }
 
     /// A message's handler has failed, or there is none.
-    pub(super) fn fail(&self, call: &Call, error: &Error) {
+    pub(super) fn fail(&mut self, call: &Call, error: &Error) {
         let channel = call.channel.name.as_str();
         self.log(channel, Some(call), error);
         let details = error.details_for_client();
@@ -133,24 +133,24 @@ impl Session {
         Some(lobby.pattern.as_str().into())
     }
 
-    pub(super) fn acknowledge_exit(&self, channel: &str, request_id: &str) {
+    pub(super) fn acknowledge_exit(&mut self, channel: &str, request_id: &str) {
         self.tell(channel, |text| server::exit_acknowledge(text, channel, request_id));
     }
 
     /// Sends to this connection behind all that the channel, if it lives, has for it.
-    fn tell(&self, channel: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    fn tell(&mut self, channel: &str, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
         match self.endpoint.hub.get(channel) {
-            Some(live) => live.tell(&self.handle, &text),
+            Some(live) => live.tell(&mut self.changed, &self.handle, &text),
             None => self.handle.send_text(&text),
         }
     }
 
     /// Answers a message of a member; whoever has left gets no answer.
-    fn answer(&self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
+    fn answer(&mut self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
-        let _ = call.channel.reply(&self.handle, call.slot, &text, DeliveryPolicy::CONTROL);
+        let _ = call.channel.reply(&mut self.changed, &self.handle, call.slot, &text, DeliveryPolicy::CONTROL);
     }
 }

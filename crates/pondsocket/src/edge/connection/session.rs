@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Context;
 
+use pondsocket_proto::channel::Channel;
 use pondsocket_proto::id::{ChannelName, RequestId};
 use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
@@ -16,10 +17,10 @@ use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
-use crate::engine::live::FlushScope;
-
+use crate::engine::live::ChangedChannels;
 use crate::error::{Error, Result};
 use crate::limits::message_rate::Rates;
+use crate::lobby::LobbyInner;
 use crate::metrics::{CloseReason, Limit, Queue};
 
 /// The channels of one connection, and its running handlers.
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     /// Channels with requests that wait for one of the running handlers to end.
     pub(super) waiting_for_handler: VecDeque<ChannelName>,
     waiting: QueuedRequests,
+    /// The channels that were changed since the connection's task flushed them last, and those that are crowded.
+    pub(super) changed: ChangedChannels<LobbyInner>,
     /// Bytes of messages that handlers are at work on.
     pub(super) handled_bytes: usize,
     /// The limit for which reading was paused last, until there is room.
@@ -57,6 +60,7 @@ impl Session {
             running: Vec::new(),
             waiting_for_handler: VecDeque::new(),
             waiting: QueuedRequests::default(),
+            changed: ChangedChannels::default(),
             handled_bytes: 0,
             paused: None,
             progressed: false,
@@ -107,7 +111,7 @@ impl Session {
 
     /// Returns whether what the client sends next has to wait: too much waits for it, or for those it publishes to.
     pub(crate) fn must_pause(&self) -> bool {
-        self.handle.is_congested() || FlushScope::is_crowded()
+        self.handle.is_congested() || self.changed.is_crowded()
     }
 
     /// Returns `true` if something that waited has been begun since the last call.
@@ -327,7 +331,7 @@ impl Session {
         if membership.live.is_seated(membership.slot, self.handle.id()) {
             return subscription.membership.clone();
         }
-        membership.live.send_flush_marker(&self.handle);
+        membership.live.send_flush_marker(&mut self.changed, &self.handle);
         subscription.membership = None;
         None
     }
@@ -349,9 +353,10 @@ impl Session {
             self.waiting.messages += kept.messages;
             self.waiting.bytes += kept.bytes;
             let Some(membership) = membership else { continue };
-            let left = membership.live.change(|channel| channel.leave(membership.slot, self.handle.id(), None));
+            let leave = |channel: &mut Channel<_>| channel.leave(membership.slot, self.handle.id(), None);
+            let left = membership.live.change(&mut self.changed, leave);
             if awaits_flush_markers {
-                membership.live.send_flush_marker(&self.handle);
+                membership.live.send_flush_marker(&mut self.changed, &self.handle);
             }
             let Ok(Ok(departure)) = left else { continue };
             let departure = departure.map(Arc::new);

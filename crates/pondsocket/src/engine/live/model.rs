@@ -4,12 +4,16 @@
 use std::pin::pin;
 use std::sync::Mutex as Record;
 
+use bytes::Bytes;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
-use pondsocket_proto::channel::{Assigns, Target};
+use pondsocket_proto::channel::{Assigns, Listener, Run, Target};
 use pondsocket_proto::id::UserId;
+use tokio::time::Instant;
 
 use super::*;
+use crate::engine::framing::Framing;
+use crate::engine::outbox::RoomWait;
 
 /// In a model, deliveries run at once, in the thread that starts them.
 #[derive(Clone, Debug)]
@@ -156,7 +160,7 @@ fn room_of(lobby: ModelLobby) -> (LiveRoom, [Member; 2]) {
     );
     let members = [Member::new(1), Member::new(2)];
     for member in &members {
-        let seated = room.change(|channel| seat(channel, member));
+        let seated = room.change(AtOnce, |channel| seat(channel, member));
         assert!(seated.is_ok());
         assert_eq!(member.got(), ["ACKNOWLEDGE"]);
     }
@@ -164,8 +168,12 @@ fn room_of(lobby: ModelLobby) -> (LiveRoom, [Member; 2]) {
 }
 
 fn publish(room: &LiveRoom, text: &str) {
+    publish_by(room, AtOnce, text);
+}
+
+fn publish_by(room: &LiveRoom, flusher: impl Flusher<ModelLobby>, text: &str) {
     let policy = room.delivery_policy(text);
-    let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), policy));
+    let sent = room.change(flusher, |channel| channel.broadcast(&Target::All, text.as_bytes(), policy));
     assert!(matches!(sent, Ok(Ok(2))));
 }
 
@@ -268,12 +276,54 @@ fn answers_in_order(filters: bool) {
         let publisher = thread::spawn(move || publish(&other, "news-3"));
         publish(&room, "news-1");
         let slot = room.read(|channel| channel.local_members().member("user-1").expect("a member").seats.as_slice()[0]);
-        assert!(room.reply(&witness, slot, b"news-2", room.delivery_policy("news")).is_ok());
+        assert!(room.reply(AtOnce, &witness, slot, b"news-2", room.delivery_policy("news")).is_ok());
         publisher.join().expect("no panic");
         assert_quiet(&room);
         let mine: Vec<_> = witness.got().into_iter().filter(|word| word != "news-3").collect();
         assert_eq!(mine, ["ACKNOWLEDGE", "news-1", "news-2"]);
         assert_eq!(members[1].got().len(), 3);
+    });
+}
+
+/// A connection's task polls a handler, which has given its context to another task: both publish. What the other task
+/// publishes while the scope is open is flushed by the connection's task, which does not know of it otherwise.
+#[test]
+fn a_change_at_the_end_of_a_flush_scope_is_not_stranded() {
+    loom::model(|| {
+        let (room, members) = room();
+        let scope = Arc::new(FlushScope::default());
+        let (other, theirs) = (Arc::clone(&room), Arc::clone(&scope));
+        let publisher = thread::spawn(move || publish_by(&other, Some(&*theirs), "news-1"));
+        let mut changed = ChangedChannels::default();
+        let entered = changed.enter(&room, &scope);
+        publish_by(&room, Some(&*scope), "news-2");
+        drop(entered);
+        changed.flush(&mut Context::from_waker(Waker::noop()));
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        let got = members[0].got();
+        assert_eq!(got, members[1].got(), "the same order for both");
+        let mut sorted = got;
+        sorted.sort_unstable();
+        assert_eq!(sorted, ["ACKNOWLEDGE", "news-1", "news-2"]);
+    });
+}
+
+/// The same, but the handler itself changes nothing, and the connection's task ends behind its poll.
+#[test]
+fn a_task_that_ends_flushes_what_another_one_has_left_to_it() {
+    loom::model(|| {
+        let (room, members) = room();
+        let scope = Arc::new(FlushScope::default());
+        let (other, theirs) = (Arc::clone(&room), Arc::clone(&scope));
+        let publisher = thread::spawn(move || publish_by(&other, Some(&*theirs), "news-1"));
+        let mut changed = ChangedChannels::default();
+        drop(changed.enter(&room, &scope));
+        drop(changed.enter(&room, &scope));
+        drop(changed);
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        assert_eq!(members[0].got(), ["ACKNOWLEDGE", "news-1"]);
     });
 }
 
@@ -283,13 +333,15 @@ fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
         let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
-        let (old, slot) = hub.join(&name(), &lobby(), |channel, _| seat(channel, &first));
+        let (old, slot) =
+            hub.join(&mut ChangedChannels::default(), &name(), &lobby(), |channel, _| seat(channel, &first));
         let leaving = Arc::clone(&old);
         let leaver = thread::spawn(move || {
-            let left = leaving.change(|channel| channel.leave(slot, ConnectionId::from_u128(1), Some("q")));
+            let left = leaving.change(AtOnce, |channel| channel.leave(slot, ConnectionId::from_u128(1), Some("q")));
             assert!(matches!(left, Ok(Ok(Some(_)))));
         });
-        let (room, slot) = hub.join(&name(), &lobby(), |channel, _| seat(channel, &second));
+        let (room, slot) =
+            hub.join(&mut ChangedChannels::default(), &name(), &lobby(), |channel, _| seat(channel, &second));
         leaver.join().expect("no panic");
 
         let live = hub.get("/room").expect("somebody is in it");
@@ -311,9 +363,9 @@ fn a_flush_marker_comes_last_and_once() {
         let (other, leaver) = (Arc::clone(&room), members[0].clone());
         let publisher = thread::spawn(move || publish_to_whom_it_concerns(&other, "news-1"));
         let slot = room.read(|channel| channel.local_members().member("user-1").expect("a member").seats.as_slice()[0]);
-        let left = room.change(|channel| channel.leave(slot, leaver.connection(), None));
+        let left = room.change(AtOnce, |channel| channel.leave(slot, leaver.connection(), None));
         assert!(matches!(left, Ok(Ok(Some(_)))));
-        room.send_flush_marker(&leaver);
+        room.send_flush_marker(AtOnce, &leaver);
         publisher.join().expect("no panic");
         assert_quiet(&room);
         let got = leaver.got();
@@ -324,7 +376,8 @@ fn a_flush_marker_comes_last_and_once() {
 }
 
 fn publish_to_whom_it_concerns(room: &LiveRoom, text: &str) {
-    let sent = room.change(|channel| channel.broadcast(&Target::All, text.as_bytes(), DeliveryPolicy::BROADCAST));
+    let sent =
+        room.change(AtOnce, |channel| channel.broadcast(&Target::All, text.as_bytes(), DeliveryPolicy::BROADCAST));
     assert!(matches!(sent, Ok(Ok(1 | 2))));
 }
 
@@ -334,8 +387,11 @@ fn two_first_joins_meet_in_one_channel() {
         let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
-        let joiner = thread::spawn(move || other.join(&name(), &lobby(), |channel, _| seat(channel, &member)).0);
-        let (mine, _) = hub.join(&name(), &lobby(), |channel, _| seat(channel, &second));
+        let joiner = thread::spawn(move || {
+            other.join(&mut ChangedChannels::default(), &name(), &lobby(), |channel, _| seat(channel, &member)).0
+        });
+        let (mine, _) =
+            hub.join(&mut ChangedChannels::default(), &name(), &lobby(), |channel, _| seat(channel, &second));
         let theirs = joiner.join().expect("no panic");
         assert!(Arc::ptr_eq(&mine, &theirs));
         assert_eq!(mine.read(|channel| channel.local_members().connection_count()), 2);
@@ -349,9 +405,11 @@ fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
         let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let members = [Member::new(1), Member::new(2)];
-        let seats = members.each_ref().map(|member| hub.join(&name(), &lobby(), |channel, _| seat(channel, member)));
+        let seats = members.each_ref().map(|member| {
+            hub.join(&mut ChangedChannels::default(), &name(), &lobby(), |channel, _| seat(channel, member))
+        });
         let leave = |(room, slot): (LiveRoom, Slot), number| {
-            let left = room.change(|channel| channel.leave(slot, ConnectionId::from_u128(number), None));
+            let left = room.change(AtOnce, |channel| channel.leave(slot, ConnectionId::from_u128(number), None));
             assert!(matches!(left, Ok(Ok(Some(_)))));
         };
         let [one, two] = seats;

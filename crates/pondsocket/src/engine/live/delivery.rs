@@ -1,0 +1,234 @@
+//! The task that delivers what a channel has queued. It holds the delivery token, which is the list of recipients: it takes a
+//! portion of the queue and makes one write for each recipient, so that what is queued meanwhile comes behind it. Then it
+//! waits for those recipients that were too far behind to take it: while it waits the queue fills up, and publishers are not
+//! read.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use pondsocket_proto::channel::{Audience, Batch, Channel, Class, Plan, Reception, Recipients, Slot};
+use tokio::time::Instant;
+
+use super::fan_out::{Behind, Encodings, Part, one_frame, shared_frame};
+use super::{FilterDecision, Home, LiveChannel, Reached, Recipient, Rules};
+use crate::engine::outbox::RoomWait;
+use crate::engine::timer::Alarm;
+use crate::limits::memory::counted;
+
+/// The number of writes between two yields: a socket's non-blocking write spends nothing of the task's budget, so that a
+/// large channel would otherwise keep a thread for as long as all its writes take.
+const WRITES_PER_TURN: u32 = 64;
+
+/// The right to deliver, and the duty to go on until the queue is empty. Dropped in the midst of it, by a panic or the end of
+/// the runtime, it gives the token back, and another one goes on with what is left.
+pub(super) struct DeliveryTask<L: Rules> {
+    channel: Arc<LiveChannel<L>>,
+    /// `None` once the token is laid down.
+    recipients: Option<Recipients<L::Recipient>>,
+    stage: Stage,
+}
+
+/// The progress of a delivery.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// It is to run where the channel is at home.
+    AtHome,
+    /// The home has gone: it is to run on the current runtime.
+    Here,
+    /// It has taken a batch.
+    Begun,
+}
+
+impl<L: Rules> DeliveryTask<L> {
+    pub(super) fn new(channel: Arc<LiveChannel<L>>, recipients: Recipients<L::Recipient>) -> DeliveryTask<L> {
+        DeliveryTask { channel, recipients: Some(recipients), stage: Stage::AtHome }
+    }
+
+    /// Lets it run where the channel is at home.
+    pub(super) fn start(self) {
+        match self.channel.home.clone() {
+            Some(home) => spawn(&home, self.run()),
+            None => self.start_here(),
+        }
+    }
+
+    /// Lets it run on the current runtime, if there is one.
+    fn start_here(mut self) {
+        self.stage = Stage::Here;
+        if let Ok(here) = Home::try_current() {
+            spawn(&here, self.run());
+        }
+    }
+
+    /// Delivers until the queue is empty. It yields before each portion, so that other ready publishers append, and that
+    /// connections to which only their own task can write have their turn.
+    async fn run(mut self) {
+        tokio::task::yield_now().await;
+        while let Some(batch) = self.next() {
+            self.deliver(batch).await;
+            if self.channel.read(Channel::has_queued) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Takes the next batch or lays the token down: one step under the lock, so that no change is stranded between the two.
+    pub(super) fn next(&mut self) -> Option<Batch<L::Recipient>> {
+        let mut core = self.channel.core.lock();
+        if core.channel.has_queued() {
+            let batch = core.channel.take();
+            core.delivering = batch.bytes();
+            core.report();
+            self.stage = Stage::Begun;
+            let waiting = if core.channel.is_crowded() { Vec::new() } else { std::mem::take(&mut core.waiting) };
+            drop(core);
+            waiting.into_iter().for_each(Waker::wake);
+            self.channel.lobby.took(batch.len());
+            return Some(batch);
+        }
+        core.token = self.recipients.take();
+        core.delivering = 0;
+        core.report();
+        let ended = core.channel.local_members().connection_count() == 0;
+        core.closed = ended;
+        if let Some(replication) = self.channel.replication.as_ref().filter(|_| ended && core.replicated) {
+            replication.closed(&self.channel.name, self.channel.serial);
+        }
+        // A hub's shard is locked before a channel, never behind it.
+        drop(core);
+        if ended {
+            if let Some(hub) = self.channel.hub.upgrade() {
+                hub.remove(&self.channel);
+            }
+            self.channel.lobby.closed(self.channel.name.as_str());
+        }
+        None
+    }
+
+    async fn deliver(&mut self, batch: Batch<L::Recipient>) {
+        if batch.is_filtered() {
+            return self.deliver_filtered(&batch).await;
+        }
+        let Some(recipients) = &mut self.recipients else { return };
+        let plan = Plan::new(&batch, recipients);
+        let mut encodings = Encodings::new(&batch, self.channel.serial, &self.channel.memory);
+        let mut behind = Behind::default();
+        let mut writes = 0;
+        for private in &plan.private {
+            let (to, part) = (&private.to, Part::Pieces(&private.pieces));
+            // A recipient with several parts gets them in order.
+            if behind.contains(to) || encodings.send(to, part) == Reached::Behind {
+                behind.push(to, part);
+            }
+            turn(&mut writes).await;
+        }
+        let end = if plan.visits(Class::Tracked) { recipients.end() } else { 0 };
+        for index in 0..end {
+            let Some((slot, reception)) = recipients.at(index) else { continue };
+            let class = if reception.tracked { Class::Tracked } else { Class::All };
+            if plan.visits(class) && !plan.is_marked(slot) {
+                if encodings.send(&reception.to, Part::Whole(class)) == Reached::Behind {
+                    behind.push(&reception.to, Part::Whole(class));
+                }
+                turn(&mut writes).await;
+            }
+        }
+        // Every recipient that has room has its part: now the others are waited for, before more is taken.
+        for (to, part) in behind.into_parts() {
+            while encodings.send(&to, part) == Reached::Behind {
+                self.channel.wait_for(&to).await;
+            }
+        }
+    }
+
+    /// Delivers message by message, recipient by recipient: an outgoing handler decides about each.
+    async fn deliver_filtered(&mut self, batch: &Batch<L::Recipient>) {
+        let Some(recipients) = &self.recipients else { return };
+        let mut writes = 0;
+        for (audience, text, policy) in batch.messages() {
+            let mut filter = self.channel.lobby.filter(text);
+            let mut passed = Vec::new();
+            for (slot, reception) in receptions(recipients, audience) {
+                let to = &reception.to;
+                // The batch has the member of each slot that receives: as it is, or as it was when it left.
+                let Some(listener) = batch.listener(slot) else { continue };
+                debug_assert_eq!(listener.connection, to.connection());
+                let frame = match filter.decide(to, listener) {
+                    FilterDecision::Pass => shared_frame(&mut passed, to.framing(), text, &self.channel.memory),
+                    FilterDecision::Replace(text) => counted(&self.channel.memory, to.framing().frame(&text)),
+                    FilterDecision::Block => continue,
+                };
+                let run = [one_frame(frame, policy.drop_policy)];
+                while to.deliver(self.channel.serial, &run) == Reached::Behind {
+                    self.channel.wait_for(to).await;
+                }
+                turn(&mut writes).await;
+            }
+        }
+    }
+}
+
+/// The receptions of an audience.
+fn receptions<'a, R: Recipient>(
+    recipients: &'a Recipients<R>,
+    audience: &'a Audience<R>,
+) -> impl Iterator<Item = (Slot, &'a Reception<R>)> {
+    recipients.iter().filter(move |(slot, reception)| match audience {
+        Audience::All => true,
+        Audience::Tracked => reception.tracked,
+        Audience::Only(seats) => seats.as_slice().contains(slot),
+        Audience::Except(seats) => !seats.as_slice().contains(slot),
+        Audience::Outsider(_) => false,
+    })
+}
+
+impl<L: Rules> Drop for DeliveryTask<L> {
+    fn drop(&mut self) {
+        let Some(recipients) = self.recipients.take() else { return };
+        let mut core = self.channel.core.lock();
+        core.token = Some(recipients);
+        core.delivering = 0;
+        core.report();
+        drop(core);
+        // Changes that were queued in the meantime rely on this delivery.
+        match self.stage {
+            Stage::AtHome => self.channel.take_token().into_iter().for_each(DeliveryTask::start_here),
+            Stage::Begun => self.channel.flush(),
+            // No runtime is left. The next change tries again.
+            Stage::Here => {}
+        }
+    }
+}
+
+impl<L: Rules> LiveChannel<L> {
+    /// Waits until a recipient that is behind has room, or until it is waited for in vain.
+    async fn wait_for(&self, to: &L::Recipient) {
+        let begun = Instant::now();
+        let until = begun + self.core.lock().allowance.wait(begun);
+        let mut alarm = Alarm::default();
+        let wait = poll_fn(|cx| match to.wait(cx.waker(), until) {
+            RoomWait::Until(deadline) => {
+                alarm.set(self.timer.get(), deadline, cx.waker());
+                Poll::Pending
+            }
+            wait @ (RoomWait::Room | RoomWait::TimedOut) => Poll::Ready(wait),
+        });
+        if wait.await == RoomWait::TimedOut {
+            let now = Instant::now();
+            self.core.lock().allowance.spend(now - begun, now);
+        }
+    }
+}
+
+fn spawn(home: &Home, delivery: impl Future<Output = ()> + Send + 'static) {
+    // Nobody waits for it: it ends by itself, and its drop guard knows what to do.
+    drop(home.spawn(delivery));
+}
+
+async fn turn(writes: &mut u32) {
+    *writes += 1;
+    if writes.is_multiple_of(WRITES_PER_TURN) {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,178 @@
+//! Who starts the delivery of a change, and when.
+//!
+//! A connection's task handles everything that it has decoded from one read before it flushes the channels that were changed,
+//! so that a channel is delivered once for all of it. It keeps the list of these channels ([`ChangedChannels`]). Its own
+//! changes, joins and leaves, go into the list directly. A handler has no access to the list: its message has a
+//! [`FlushScope`], which is open while the connection's task polls the handler, and tells the task afterwards whether the
+//! message's channel is to go into the list. All other changes start the delivery themselves ([`AtOnce`]), and so do those of
+//! a handler that has given its context to another task, when the scope is closed.
+
+use std::sync::Arc;
+use std::task::Context;
+
+use super::{LiveChannel, QueueState, Rules};
+use crate::engine::sync::{AtomicU8, Ordering};
+
+/// The one that sees to the delivery of a change.
+pub(crate) trait Flusher<L: Rules> {
+    /// Takes note of a change that has left work for a delivery or a crowded queue behind. The channel is not locked any more.
+    fn changed(self, channel: &Arc<LiveChannel<L>>, state: QueueState);
+}
+
+/// Starts the delivery at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtOnce;
+
+impl<L: Rules> Flusher<L> for AtOnce {
+    fn changed(self, channel: &Arc<LiveChannel<L>>, state: QueueState) {
+        if state.has_work {
+            channel.flush();
+        }
+    }
+}
+
+/// The channels that were changed while a connection's task is at work. It flushes them when it is done with a read, and does
+/// not read on while one of them is crowded.
+#[derive(Debug)]
+pub(crate) struct ChangedChannels<L: Rules> {
+    channels: Vec<Arc<LiveChannel<L>>>,
+    /// One of them has as much queued as it may have.
+    is_crowded: bool,
+}
+
+impl<L: Rules> Default for ChangedChannels<L> {
+    fn default() -> Self {
+        ChangedChannels { channels: Vec::new(), is_crowded: false }
+    }
+}
+
+impl<L: Rules> ChangedChannels<L> {
+    /// Returns `true` if so much was published that the connection should not be read.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// Opens the scope of a message in `channel` until the guard is dropped: what its handler changes there until then is in
+    /// the list.
+    pub(crate) fn enter<'a>(
+        &'a mut self,
+        channel: &'a Arc<LiveChannel<L>>,
+        scope: &'a FlushScope,
+    ) -> EnteredScope<'a, L> {
+        scope.open();
+        EnteredScope { changed: self, channel, scope }
+    }
+
+    /// Flushes all, and keeps those that are crowded: the task is woken when one of them has room.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
+        self.channels.iter().for_each(LiveChannel::flush);
+        self.channels.retain(|channel| channel.poll_room(cx).is_pending());
+        self.is_crowded = !self.channels.is_empty();
+        if !self.is_crowded {
+            // An idle connection holds no buffer.
+            self.channels = Vec::new();
+        }
+    }
+
+    fn note(&mut self, channel: &Arc<LiveChannel<L>>, is_crowded: bool) {
+        self.is_crowded |= is_crowded;
+        // Requests in one channel tend to follow each other. To flush a channel twice costs a look at it.
+        if !self.channels.last().is_some_and(|last| Arc::ptr_eq(last, channel)) {
+            self.channels.push(Arc::clone(channel));
+        }
+    }
+}
+
+impl<L: Rules> Flusher<L> for &mut ChangedChannels<L> {
+    fn changed(self, channel: &Arc<LiveChannel<L>>, state: QueueState) {
+        self.note(channel, state.is_crowded);
+    }
+}
+
+impl<L: Rules> Drop for ChangedChannels<L> {
+    /// A task that ends in the midst of its work, by a panic or the end of the runtime, leaves nothing undelivered behind.
+    fn drop(&mut self) {
+        self.channels.iter().for_each(LiveChannel::flush);
+    }
+}
+
+/// While it lives the connection's task polls a handler, and flushes the channel of its message afterwards.
+#[must_use = "the scope is closed when this is dropped"]
+pub(crate) struct EnteredScope<'a, L: Rules> {
+    changed: &'a mut ChangedChannels<L>,
+    channel: &'a Arc<LiveChannel<L>>,
+    scope: &'a FlushScope,
+}
+
+impl<L: Rules> Drop for EnteredScope<'_, L> {
+    fn drop(&mut self) {
+        if let Some(is_crowded) = self.scope.close() {
+            self.changed.note(self.channel, is_crowded);
+        }
+    }
+}
+
+/// The scope in which the changes of one message's handler in the message's channel are flushed by the connection's task. Others
+/// may use it at any time, from any thread.
+///
+/// ```text
+///  closed --(the task polls the handler)--> open --(a change)--> open, changed
+///    ^                                       |                        |
+///    '--------------(the poll ends)----------'------------------------'  changed: the task flushes the channel
+/// ```
+#[derive(Debug, Default)]
+pub(crate) struct FlushScope(AtomicU8);
+
+const OPEN: u8 = 1;
+const CHANGED: u8 = 2;
+const CROWDED: u8 = 4;
+
+impl FlushScope {
+    fn open(&self) {
+        // Whatever a change has noted while the scope was closed was flushed by that change.
+        self.0.store(OPEN, Ordering::Relaxed);
+    }
+
+    /// Notes a change. Returns `false` if the scope is closed: the connection's task does not know of it.
+    fn note(&self, is_crowded: bool) -> bool {
+        let noted = if is_crowded { CHANGED | CROWDED } else { CHANGED };
+        // One operation that reads and writes: either it comes before that of `close`, which then sees the change, or it sees
+        // that the scope is closed. Release, as the change was queued before it and is flushed behind `close`.
+        self.0.fetch_or(noted, Ordering::Release) & OPEN != 0
+    }
+
+    /// Closes the scope. Returns whether the channel was crowded; `None` if it was not changed.
+    fn close(&self) -> Option<bool> {
+        let noted = self.0.swap(0, Ordering::Acquire);
+        (noted & CHANGED != 0).then_some(noted & CROWDED != 0)
+    }
+}
+
+/// `None` stands for a change that belongs to no scope.
+impl<L: Rules> Flusher<L> for Option<&FlushScope> {
+    fn changed(self, channel: &Arc<LiveChannel<L>>, state: QueueState) {
+        if !self.is_some_and(|scope| scope.note(state.is_crowded)) {
+            AtOnce.changed(channel, state);
+        }
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_scope_keeps_changes_for_its_task_and_a_closed_one_refuses_them() {
+        let scope = FlushScope::default();
+        assert!(!scope.note(false), "nobody polls the handler");
+        scope.open();
+        assert_eq!(scope.close(), None, "what was refused before is not kept");
+        scope.open();
+        assert!(scope.note(false) && scope.note(true) && scope.note(false));
+        assert_eq!(scope.close(), Some(true));
+        assert!(!scope.note(true));
+        scope.open();
+        assert!(scope.note(false));
+        assert_eq!(scope.close(), Some(false));
+    }
+}

@@ -1,0 +1,318 @@
+//! A live channel: its state behind one lock, and the delivery token, which says who delivers.
+//!
+//! Changes append to the channel's queue under the lock and return; the lock's order is the total order in which members
+//! receive them. Delivery runs outside of application code, by one task at a time, which is the one that has taken the list
+//! of recipients out of the lock (`delivery.rs`). A change does not deliver, and says who starts the delivery (`flush.rs`).
+//!
+//! ```text
+//!  change --(lock: state, queue)--> Flusher --> flush --(the token lies there)--> DeliveryTask
+//!                                                                                    |  ^
+//!                                                              take a portion, write |  | more is queued
+//!                                                                                    v  |
+//!                                              the token is laid down <--(queue empty)--'
+//! ```
+
+mod delivery;
+mod fan_out;
+mod flush;
+mod interfaces;
+#[cfg(all(test, pond_loom))]
+mod model;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use pondsocket_proto::channel::{Channel, ChannelLimits, DeliveryPolicy, NotMember, Recipients, Refused, Slot};
+use pondsocket_proto::id::{ChannelName, ConnectionId};
+
+use crate::engine::hub::Hub;
+use crate::engine::ids;
+use crate::engine::pace::Allowance;
+use crate::engine::sync::Mutex;
+use crate::engine::timer::SharedTimer;
+use crate::limits::memory::{Charge, Memory};
+
+#[cfg(not(all(test, pond_loom)))]
+use tokio::runtime::Handle as Home;
+
+#[cfg(all(test, pond_loom))]
+use model::Home;
+
+pub(crate) use flush::{AtOnce, ChangedChannels, FlushScope, Flusher};
+pub(crate) use interfaces::{FilterDecision, OutgoingFilter, Reached, Recipient, Replication, Rules};
+
+use delivery::DeliveryTask;
+
+/// The time for which channels wait for their members.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pacing {
+    /// In vain, in each channel.
+    pub(crate) budget: Duration,
+    pub(crate) timer: SharedTimer,
+}
+
+/// A channel that has members, or is about to.
+pub(crate) struct LiveChannel<L: Rules> {
+    pub(crate) name: ChannelName,
+    /// The lobby of the join which made it.
+    pub(crate) lobby: Arc<L>,
+    /// Tells it from every other one, whatever its name.
+    pub(crate) serial: u64,
+    /// `None` if there are no other nodes.
+    replication: Option<Arc<dyn Replication>>,
+    hub: Weak<Hub<L>>,
+    /// The runtime of the join that made it. The runtime of a publisher might stand still, or end, and all of the channel would
+    /// wait for it.
+    home: Option<Home>,
+    /// Set once it has had a member.
+    opened: AtomicBool,
+    timer: SharedTimer,
+    memory: Arc<Memory>,
+    core: Mutex<Core<L::Recipient>>,
+}
+
+/// The part of a channel that its lock guards.
+#[derive(Debug)]
+struct Core<R> {
+    channel: Channel<R>,
+    /// The delivery token: there while nobody delivers.
+    token: Option<Recipients<R>>,
+    /// The publishers that wait for room in the queue.
+    waiting: Vec<Waker>,
+    /// The time for which members may still be waited for in vain.
+    allowance: Allowance,
+    /// The bytes that wait to be delivered, and those of the batch that is being delivered.
+    charge: Charge,
+    /// The bytes of that batch.
+    delivering: usize,
+    /// It has left the hub. It is set and checked under this lock, so that a join either comes before it or asks the hub again.
+    closed: bool,
+    /// Other nodes have been told that it is open.
+    replicated: bool,
+}
+
+/// The state of a channel's queue right after a change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueState {
+    /// Something is queued, and nobody delivers it.
+    has_work: bool,
+    /// As much is queued as may be: connections that publish into the channel should not be read.
+    is_crowded: bool,
+}
+
+impl<R> Core<R> {
+    /// Reports to the server's counter what the channel holds, after each change of that.
+    fn report(&mut self) {
+        self.charge.set(self.channel.queued().1 + self.delivering);
+    }
+
+    fn after_change(&mut self) -> QueueState {
+        self.report();
+        let has_work = self.token.is_some() && self.channel.has_queued();
+        QueueState { has_work, is_crowded: self.channel.is_crowded() }
+    }
+
+    /// Returns `true` if nothing is on its way to any member.
+    fn is_quiet(&self) -> bool {
+        self.token.is_some() && !self.channel.has_queued()
+    }
+}
+
+impl<L: Rules> LiveChannel<L> {
+    pub(crate) fn new(
+        name: ChannelName,
+        lobby: Arc<L>,
+        (limits, pacing, memory): (ChannelLimits, Pacing, &Arc<Memory>),
+        replication: Option<Arc<dyn Replication>>,
+        hub: Weak<Hub<L>>,
+    ) -> Arc<Self> {
+        let channel = Channel::new(name.clone(), limits, ids::fresh);
+        let core = Core {
+            channel: if replication.is_some() { channel.replicated() } else { channel },
+            token: Some(Recipients::default()),
+            waiting: Vec::new(),
+            allowance: Allowance::new(pacing.budget),
+            charge: Charge::new(memory),
+            delivering: 0,
+            closed: false,
+            replicated: false,
+        };
+        let (serial, home) = (ids::serial(), Home::try_current().ok());
+        let (opened, core) = (AtomicBool::new(false), Mutex::new(core));
+        let (timer, memory) = (pacing.timer, Arc::clone(memory));
+        Arc::new(LiveChannel { name, lobby, serial, replication, hub, home, opened, timer, memory, core })
+    }
+
+    /// Tells the lobby of the first join.
+    pub(crate) fn open(&self) {
+        // Relaxed: it only decides which of several joins tells, and orders nothing else.
+        if !self.opened.swap(true, Ordering::Relaxed) {
+            self.lobby.opened(self.name.as_str());
+        }
+    }
+
+    /// The policy of messages of this event.
+    pub(crate) fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
+        self.lobby.delivery_policy(event)
+    }
+
+    /// Changes the channel. What that means for its members is delivered once the flusher has seen to it. `Err` gives the change
+    /// back: the channel has closed.
+    pub(crate) fn change<T, F: FnOnce(&mut Channel<L::Recipient>) -> T>(
+        self: &Arc<Self>,
+        flusher: impl Flusher<L>,
+        change: F,
+    ) -> Result<T, F> {
+        self.apply(flusher, change, |change, channel| change(channel))
+    }
+
+    /// Seats a connection. What its join chains is handled as this channel's lobby says, which may be another one than that
+    /// of the join.
+    pub(crate) fn join<T, F: FnOnce(&mut Channel<L::Recipient>, &L) -> T>(
+        self: &Arc<Self>,
+        flusher: impl Flusher<L>,
+        join: F,
+    ) -> Result<T, F> {
+        self.apply(flusher, join, |join, channel| join(channel, &self.lobby))
+    }
+
+    fn apply<T, F>(
+        self: &Arc<Self>,
+        flusher: impl Flusher<L>,
+        change: F,
+        apply: impl FnOnce(F, &mut Channel<L::Recipient>) -> T,
+    ) -> Result<T, F> {
+        let mut core = self.core.lock();
+        if core.closed {
+            return Err(change);
+        }
+        let answer = apply(change, &mut core.channel);
+        self.replicate(&mut core);
+        let state = core.after_change();
+        drop(core);
+        self.follow(flusher, state);
+        Ok(answer)
+    }
+
+    /// Has the flusher see to the delivery of a change, if there is something to see to.
+    fn follow(self: &Arc<Self>, flusher: impl Flusher<L>, state: QueueState) {
+        if state.has_work || state.is_crowded {
+            flusher.changed(self, state);
+        }
+    }
+
+    /// Under the lock: its order is the order in which other nodes receive the changes.
+    fn replicate(&self, core: &mut Core<L::Recipient>) {
+        let Some(replication) = &self.replication else { return };
+        let outbound = core.channel.take_outbound();
+        if outbound.is_empty() {
+            return;
+        }
+        if !std::mem::replace(&mut core.replicated, true) {
+            replication.opened(&self.name, self.serial);
+        }
+        replication.replicate(&self.name, outbound);
+    }
+
+    /// Looks at the channel.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Channel<L::Recipient>) -> T) -> T {
+        look(&self.core.lock().channel)
+    }
+
+    /// Returns `true` if this connection is in the channel, in this slot.
+    pub(crate) fn is_seated(&self, slot: Slot, connection: ConnectionId) -> bool {
+        self.read(|channel| channel.local_members().is_seated(slot, connection))
+    }
+
+    /// Answers one connection: directly if nothing is on its way to it and no outgoing handler decides about it, else behind
+    /// that.
+    pub(crate) fn reply(
+        self: &Arc<Self>,
+        flusher: impl Flusher<L>,
+        to: &L::Recipient,
+        slot: Slot,
+        text: &[u8],
+        policy: DeliveryPolicy,
+    ) -> Result<(), Refused> {
+        let connection = to.connection();
+        let mut core = self.core.lock();
+        if !core.is_quiet() || policy.filtered {
+            let replied = core.channel.reply(slot, connection, text, policy);
+            let state = core.after_change();
+            drop(core);
+            self.follow(flusher, state);
+            return replied;
+        }
+        if !core.channel.local_members().is_seated(slot, connection) {
+            return Err(NotMember.into());
+        }
+        // Sent under the lock: nothing that is queued from now on may overtake it. What wakes and counts is done behind it.
+        let sent = to.send(text);
+        drop(core);
+        sent();
+        Ok(())
+    }
+
+    /// Sends something to a connection that is no member: behind what it got, or is to get, as one.
+    pub(crate) fn tell(self: &Arc<Self>, flusher: impl Flusher<L>, to: &L::Recipient, text: &[u8]) {
+        let mut core = self.core.lock();
+        if core.is_quiet() {
+            let sent = to.send(text);
+            drop(core);
+            return sent();
+        }
+        // The task that holds the token, or is about to take it for what is queued, delivers this too.
+        to.expect_flush_marker();
+        core.channel.tell(to.clone(), text);
+        core.channel.push_flush_marker(to.clone());
+        let state = core.after_change();
+        drop(core);
+        self.follow(flusher, state);
+    }
+
+    /// Marks the end of what the channel has for a connection that is not in it any more: it comes before a close frame of
+    /// ours.
+    pub(crate) fn send_flush_marker(self: &Arc<Self>, flusher: impl Flusher<L>, to: &L::Recipient) {
+        to.expect_flush_marker();
+        if self.change(flusher, |channel| channel.push_flush_marker(to.clone())).is_err() {
+            // It has closed, and so has delivered everything.
+            to.receive_flush_marker();
+        }
+    }
+
+    /// Starts delivery if there is something to deliver and nobody does.
+    fn flush(self: &Arc<Self>) {
+        self.take_token().into_iter().for_each(DeliveryTask::start);
+    }
+
+    /// Takes the token, if there is work and it lies there.
+    fn take_token(self: &Arc<Self>) -> Option<DeliveryTask<L>> {
+        let mut core = self.core.lock();
+        if !core.channel.has_queued() {
+            return None;
+        }
+        let recipients = core.token.take()?;
+        Some(DeliveryTask::new(Arc::clone(self), recipients))
+    }
+
+    /// Waits until publishers need not pause.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut core = self.core.lock();
+        if core.closed || !core.channel.is_crowded() {
+            return Poll::Ready(());
+        }
+        if !core.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            core.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl<L: Rules> fmt::Debug for LiveChannel<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveChannel").field("name", &self.name.as_str()).finish_non_exhaustive()
+    }
+}
