@@ -398,7 +398,7 @@ fn act(real: &mut Real, model: &mut Model, step: usize, deed: &Deed) {
             let replied = slot.map(|slot| real.channel.reply(*slot, id(*connection), text(n).as_bytes(), BROADCAST));
             assert_eq!(replied == Some(Ok(())), model.seated.contains(connection));
             if replied != Some(Ok(())) {
-                real.channel.tell(*connection, text(n).as_bytes());
+                real.channel.send_to_outsider(*connection, text(n).as_bytes());
             }
             model.heard.entry(*connection).or_default().push(Heard::Number(n));
         }

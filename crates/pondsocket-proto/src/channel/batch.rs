@@ -192,10 +192,10 @@ impl<R> Batch<R> {
             return;
         }
         let list = list.filter(|list| list.len() <= lists.max_bytes);
-        let is_told = list.is_some();
+        let is_sent = list.is_some();
         let list = list.unwrap_or_default();
         let repeats = list.len().saturating_mul(self.presences) <= lists.repeated_bytes;
-        let mut whole = vec![is_told; self.ops.len()];
+        let mut whole = vec![is_sent; self.ops.len()];
         // A recipient of one change receives all later changes that go to every tracked member, and the last of those has
         // the list.
         let mut list_follows = false;
@@ -209,6 +209,7 @@ impl<R> Batch<R> {
             if !op.is_presence() {
                 continue;
             }
+            // Takes the operation out by value; the placeholder is overwritten below.
             let nothing = Op::Leave { slot: Slot(0), last: None };
             if let Op::Presence { to, change } = std::mem::replace(op, nothing) {
                 let text = append(&mut self.text, |out| change.encode(out, channel, whole.then_some(list)));
@@ -317,16 +318,16 @@ pub(super) mod tests {
         let lists = Lists { repeated_bytes: 5 * list.len(), ..Lists::default() };
         let expected = ["x", "ada", "bob", "cy", "dee", "bob"]
             .map(|user| if user == "x" { user.to_owned() } else { format!("{user} {list}") });
-        let told = resolved(changes(), list, lists);
-        assert_eq!(told.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>(), expected);
-        assert!(told[1..].iter().all(|(_, drop_policy)| *drop_policy == DropPolicy::Outdated));
+        let messages = resolved(changes(), list, lists);
+        assert_eq!(messages.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>(), expected);
+        assert!(messages[1..].iter().all(|(_, drop_policy)| *drop_policy == DropPolicy::Outdated));
     }
 
     #[test]
-    fn a_list_that_would_be_repeated_too_often_comes_last_for_everybody() {
+    fn a_list_that_would_be_repeated_too_often_comes_with_the_last_change_alone() {
         let list = r#"[{"n":1}]"#;
         let lists = Lists { repeated_bytes: 5 * list.len() - 1, ..Lists::default() };
-        let told = resolved(changes(), list, lists);
+        let messages = resolved(changes(), list, lists);
         let partial = |user: &str| (format!("{user} [{{\"of\":\"{user}\"}}] partial"), DropPolicy::Partial);
         let expected = [
             ("x".to_owned(), DropPolicy::SlowClient(None)),
@@ -334,26 +335,28 @@ pub(super) mod tests {
             partial("bob"),
             ("cy [] partial".to_owned(), DropPolicy::Partial),
             (format!("dee {list}"), DropPolicy::Outdated),
-            // Nobody else hears of it, and nothing that has the list follows.
+            // It goes to this connection alone, and no message with the list follows.
             (format!("bob {list}"), DropPolicy::Outdated),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(messages, expected);
     }
 
     #[test]
     fn a_list_that_is_too_large_is_never_told() {
         let list = r#"[{"n":1}]"#;
-        let told = resolved(changes(), list, Lists { max_bytes: list.len() - 1, ..Lists::default() });
+        let messages = resolved(changes(), list, Lists { max_bytes: list.len() - 1, ..Lists::default() });
         assert!(
-            told[1..]
+            messages[1..]
                 .iter()
                 .all(|(text, drop_policy)| text.ends_with("partial") && *drop_policy == DropPolicy::Partial),
-            "{told:?}"
+            "{messages:?}"
         );
-        let told = resolved(changes(), list, Lists { max_bytes: list.len(), ..Lists::default() });
+        let messages = resolved(changes(), list, Lists { max_bytes: list.len(), ..Lists::default() });
         assert!(
-            told[1..].iter().all(|(text, drop_policy)| text.ends_with(list) && *drop_policy == DropPolicy::Outdated),
-            "{told:?}"
+            messages[1..]
+                .iter()
+                .all(|(text, drop_policy)| text.ends_with(list) && *drop_policy == DropPolicy::Outdated),
+            "{messages:?}"
         );
     }
 

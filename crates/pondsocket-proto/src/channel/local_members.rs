@@ -55,7 +55,7 @@ impl Seats {
     }
 }
 
-/// Tells one membership from every other in a channel, also from those of the same user before and after it.
+/// The number of a membership, by which it differs from every other in a channel, also from those of the same user before and after it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Membership(u64);
 
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_found_by_slot_and_by_name() {
+    fn members_are_found_by_slot_and_by_name() {
         let mut state = LocalMembers::default();
         let ada = state.join(connection(1), &user("ada"), Assigns::default()).0;
         let bob = state.join(connection(2), &user("bob"), Assigns::default()).0;

@@ -1,6 +1,6 @@
 use super::{MemberChange, UserMessage};
 
-/// Something about a channel that other nodes are told.
+/// An entry of the log of a channel for other nodes.
 #[derive(Clone, Debug)]
 pub enum Outbound {
     /// A change of the members on this node.
@@ -9,7 +9,8 @@ pub enum Outbound {
     Message(UserMessage),
 }
 
-/// The log of what other nodes are to be told, in the order in which it happened. A channel of a single node keeps none.
+/// The log of changes and messages for other nodes, in the order in which they happened. A channel of a single node keeps
+/// none.
 #[derive(Debug, Default)]
 pub(super) struct Log(Option<Vec<Outbound>>);
 

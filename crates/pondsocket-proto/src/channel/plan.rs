@@ -23,7 +23,7 @@ impl Class {
 pub enum Piece {
     /// The messages between two operations that every recipient of the class gets.
     Shared(Class, Range<u32>),
-    /// The message of one operation that is not for everybody.
+    /// The message of one operation that is not for all recipients of a class.
     Private(u32),
     /// No message: tells the recipient that all messages queued for it have been delivered.
     FlushMarker(u32),
@@ -109,6 +109,7 @@ impl<R: Clone> Plan<R> {
                 },
             }
         }
+        // By slot, then by operation: a slot is walked once, in the order of its operations.
         marks.sort_unstable();
         marks
     }
@@ -129,6 +130,7 @@ impl<R: Clone> Plan<R> {
             from = at + 1;
             match &batch.ops[at as usize] {
                 Op::Join { recipient, .. } => {
+                    // Within one batch the slot may have had another connection, whose part ends here.
                     self.finish(entry.take(), std::mem::take(&mut pieces));
                     entry = Some(Reception { to: recipient.clone(), tracked: false });
                 }
@@ -142,6 +144,7 @@ impl<R: Clone> Plan<R> {
                 Op::Send { .. } | Op::Presence { .. } | Op::FlushMarker { .. } => {}
             }
         }
+        // The number fits: a channel refuses messages long before its queue has 2^32 of them.
         let end = batch.ops.len() as u32;
         if let Some(reception) = entry.as_ref().filter(|_| from < end) {
             pieces.push(Piece::Shared(Class::of(reception), from..end));
@@ -217,6 +220,8 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
                 let mut drop_policy = DropPolicy::Never;
                 if let Op::Send { to, text, policy } = op {
                     drop_policy = policy.drop_policy;
+                    // A recipient of presence gets the broadcasts, too: their frames are copied, not made a second time, which
+                    // would compress them again.
                     if let Some(same) = framed.map(|framed| framed.of(index)).filter(|same| !same.is_empty()) {
                         bytes.extend_from_slice(same);
                         frames += 1;
@@ -346,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broadcast_marks_nobody() {
+    fn a_broadcast_marks_no_slot() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
         send(&mut batch, Audience::All, "2");
@@ -357,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_answers_visits_nobody_else() {
+    fn a_batch_of_answers_visits_no_other_recipient() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::Only(seat(1)), "1");
         let plan = Plan::new(&batch, &mut three());
@@ -509,11 +514,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_visited_for_nothing() {
+    fn recipients_without_messages_are_not_visited() {
         let mut batch = Batch::default();
         batch.push(leave(0));
         batch.push(Op::Track { seats: Seats::Many(vec![Slot(1), Slot(7)]), on: true });
-        send(&mut batch, Audience::Only(seat(7)), "nobody sits there");
+        send(&mut batch, Audience::Only(seat(7)), "to a vacant seat");
         send(&mut batch, Audience::Only(seat(2)), "1");
         batch.push(join(3, 'd'));
         let mut recipients = three();

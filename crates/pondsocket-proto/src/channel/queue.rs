@@ -104,6 +104,7 @@ impl<R> Queue<R> {
 
     /// Puts the members that leave in a later portion back into their slots, as they were when they left.
     pub(super) fn seat_leavers(&self, listeners: &mut [Option<Listener>]) {
+        // Without one, which is nearly always so, the portions behind need not be walked.
         if self.leavers == 0 {
             return;
         }
@@ -117,6 +118,7 @@ impl<R> Queue<R> {
 
     /// The last portion, if it is of this kind and not full, or a new one.
     fn portion(&mut self, filtered: bool, most: usize) -> &mut Batch<R> {
+        // A message is never cut: the last one may make a portion larger than `most`.
         let is_open = |last: &Batch<R>| last.is_filtered() == filtered && last.weight() < most;
         if !self.portions.back().is_some_and(is_open) {
             self.filtered += usize::from(filtered);
@@ -136,8 +138,8 @@ mod tests {
 
     const FILTERED: DeliveryPolicy = DeliveryPolicy { filtered: true, ..DeliveryPolicy::BROADCAST };
 
-    /// A queue from a word: a letter is a message that says it, filtered if it is a capital; `+` is a presence change
-    /// and `-` an operation that says nothing.
+    /// A queue from a word: a letter is a message with this text, filtered if it is a capital; `+` is a presence change and
+    /// `-` an operation without a message.
     fn queue(word: &str) -> Queue<()> {
         let mut queue = Queue::default();
         for letter in word.chars() {
@@ -150,7 +152,7 @@ mod tests {
         queue
     }
 
-    /// All portions of a queue, each filtered as its letters say, and what is left is counted right at each step.
+    /// All portions of a queue, each filtered if its letters are capitals, and what is left is counted right at each step.
     fn portions(all: &str) -> Vec<String> {
         let (mut queue, mut portions, mut left) = (queue(all), Vec::new(), all);
         loop {

@@ -1,5 +1,5 @@
-//! The evictions that members were told of lately. A user that several nodes have is evicted by each of them, and each
-//! says so to the members of all.
+//! The evictions that were announced to members lately. A user that several nodes have is evicted by each of them, and each
+//! announces it to the members of all.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use crate::engine::sync::Mutex;
 
-/// For how long a second notice is none.
+/// The time in which a second announcement is dropped.
 const LATELY: Duration = Duration::from_secs(5);
 
-/// The number that is remembered; the oldest are forgotten first.
+/// The most evictions that are remembered. The oldest are forgotten first, so that many evictions take no more memory.
 const MOST: usize = 1024;
 
 /// The last evictions of an endpoint's channels.
@@ -24,16 +24,16 @@ pub(crate) struct Evictions(Mutex<VecDeque<Eviction>>);
 
 #[derive(Debug)]
 struct Eviction {
-    told: Instant,
+    announced: Instant,
     channel: ChannelName,
     user: String,
 }
 
 impl Evictions {
-    /// Members are told of one. Answers whether they were not told of it lately.
+    /// Notes an eviction. Returns `false` if it was announced lately: members are not to get it again.
     pub(crate) fn note(&self, channel: &ChannelName, user: &str) -> bool {
         let (now, mut last) = (Instant::now(), self.0.lock());
-        while last.front().is_some_and(|first| now >= first.told + LATELY) {
+        while last.front().is_some_and(|first| now >= first.announced + LATELY) {
             last.pop_front();
         }
         if last.iter().any(|known| known.channel == *channel && known.user == user) {
@@ -42,11 +42,11 @@ impl Evictions {
         if last.len() >= MOST {
             last.pop_front();
         }
-        last.push_back(Eviction { told: now, channel: channel.clone(), user: user.to_owned() });
+        last.push_back(Eviction { announced: now, channel: channel.clone(), user: user.to_owned() });
         true
     }
 
-    /// Returns `true` if a message of another node tells members of what they were told lately.
+    /// Returns `true` if a message of another node announces what was announced lately.
     pub(crate) fn is_repeated(&self, channel: &ChannelName, message: &UserMessage) -> bool {
         let is_notice = message.event == "user_evicted" && &*message.from == "CHANNEL";
         let user = is_notice.then(|| serde_json::from_str::<Notice<'_>>(message.payload.as_str()).ok()).flatten();

@@ -237,7 +237,7 @@ impl Channel {
         .in_call("channel.user")
     }
 
-    /// All members, of all nodes. Where somebody on this node is in the channel they are known here; else the other
+    /// All members, of all nodes. Where a user of this node is in the channel they are known here; else the other
     /// nodes are asked, which takes half a second at the most.
     pub async fn users(&self) -> Users {
         if self.is_open_local() {
@@ -248,7 +248,7 @@ impl Channel {
         Users { users, complete }
     }
 
-    /// Returns `true` if somebody on this node is in it.
+    /// Returns `true` if a user of this node is in it.
     fn is_open_local(&self) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| live.read(|channel| channel.local_members().member_count() > 0))
@@ -292,8 +292,8 @@ impl Channel {
         self.endpoint.hub.get(self.name.as_str()).map_or(0, |live| live.read(Core::member_count))
     }
 
-    /// Takes a member of any node out and tells it why, with the last messages that it gets of this channel; then the
-    /// others are told. Its leave handler runs, where it is, with `evicted:<reason>`.
+    /// Takes a member of any node out and sends it the reason, with the last messages that it gets of this channel; then the
+    /// others get a notice. Its leave handler runs, where it is, with `evicted:<reason>`.
     ///
     /// # Errors
     /// 404 if there is no such member; for one on another node also 503 if the bus is down, 504 if that node did not
@@ -358,7 +358,7 @@ impl<T> Lossy<T> {
 pub struct Users {
     /// Their ids, in no particular order.
     pub users: Vec<User>,
-    /// Whether all nodes that live have told theirs.
+    /// `true` if all nodes that live have sent theirs.
     pub complete: bool,
 }
 

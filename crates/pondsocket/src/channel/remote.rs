@@ -9,7 +9,7 @@ use super::{Channel, user_id};
 use crate::user::User;
 
 impl Channel {
-    /// Has other nodes do what was done, or could not be done, here. A user that is here alone concerns nobody else,
+    /// Has other nodes do what was done, or could not be done, here. A user that is here alone concerns no other node,
     /// and one that is here and elsewhere is one user.
     pub(super) async fn apply_remote<E: Into<MemberError>>(
         &self,
@@ -61,7 +61,7 @@ impl Channel {
         }
     }
 
-    /// The users of a channel that nobody here is in, and whether all nodes have answered.
+    /// The users of a channel without members on this node, and whether all nodes have answered.
     pub(super) async fn remote_users(&self) -> (Vec<User>, bool) {
         let Some(node) = self.endpoint.node() else { return (Vec::new(), true) };
         match node.ask(ClusterRequest::Users { channel: self.endpoint.key(&self.name) }).await {

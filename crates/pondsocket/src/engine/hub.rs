@@ -17,11 +17,11 @@ use crate::limits::memory::Memory;
 /// Models need the same steps in every run, whatever a name hashes to.
 const SHARDS: usize = if cfg!(pond_loom) { 1 } else { 16 };
 
-type Shard<L> = Mutex<HashMap<ChannelName, Arc<LiveChannel<L>>>>;
+type ChannelShard<L> = Mutex<HashMap<ChannelName, Arc<LiveChannel<L>>>>;
 
 /// The live channels of one endpoint. Lock order: a shard, then a channel; never two channels.
 pub(crate) struct Hub<L: Rules> {
-    shards: [Shard<L>; SHARDS],
+    shards: [ChannelShard<L>; SHARDS],
     hasher: RandomState,
     limits: ChannelLimits,
     pacing: Pacing,
@@ -76,6 +76,7 @@ impl<L: Rules> Hub<L> {
                     return (channel, answer);
                 }
                 Err(again) => {
+                    // It has closed, and whoever closed it may not have taken it off yet.
                     join = again;
                     self.remove(&channel);
                 }
@@ -90,6 +91,7 @@ impl<L: Rules> Hub<L> {
             Some(live) if Arc::ptr_eq(live, channel) => shard.remove(channel.name.as_str()),
             _ => None,
         };
+        // The last reference to a channel frees all that it holds: not under the lock that all joins of the shard wait for.
         drop(shard);
         drop(gone);
     }
@@ -106,6 +108,7 @@ impl<L: Rules> Hub<L> {
     }
 
     fn get_or_create(&self, name: &ChannelName, lobby: &Arc<L>) -> Arc<LiveChannel<L>> {
+        // Held until the new channel is in the shard: two first joins of a name get the same channel.
         let mut shard = self.shard(name.as_str()).lock();
         if let Some(channel) = shard.get(name.as_str()) {
             return Arc::clone(channel);
@@ -121,7 +124,7 @@ impl<L: Rules> Hub<L> {
         channel
     }
 
-    fn shard(&self, name: &str) -> &Shard<L> {
+    fn shard(&self, name: &str) -> &ChannelShard<L> {
         &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
     }
 }

@@ -25,7 +25,7 @@ impl KnownRuntime {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
         let here = Handle::try_current().ok();
         let Some(runtime) = here.as_ref().or(self.0.get()) else { return false };
-        // Nobody waits for the task: it ends by itself.
+        // Its handle is not needed: the task ends by itself.
         drop(runtime.spawn(task));
         true
     }

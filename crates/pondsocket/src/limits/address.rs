@@ -1,4 +1,4 @@
-//! The client's address behind proxies (RFC 7239): the nearest address that no trusted proxy speaks for.
+//! The client's address behind proxies (RFC 7239): the nearest address that is not vouched for by a trusted proxy.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Whoever is at the other end of a Unix socket, in a list of proxies.
+/// The peer at the other end of a Unix socket, in a list of proxies.
 const UNIX: &str = "unix";
 
 /// Addresses and networks.
@@ -40,7 +40,7 @@ impl Networks {
     }
 }
 
-/// The proxies that are believed, and where they tell the client's address.
+/// The trusted proxies, and the headers in which they give the client's address.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxies {
     networks: Networks,
@@ -68,8 +68,8 @@ impl Proxies {
         Ok(Proxies { networks, unix, header })
     }
 
-    /// The client's address: that of the peer, unless it is a trusted proxy. Then what it says of the one before it,
-    /// and so on; what an untrusted one says is not heard.
+    /// The client's address: that of the peer, unless it is a trusted proxy. Then it is the address that the
+    /// proxy gives for the one before it, and so on; what an untrusted peer gives is ignored.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trust(peer) {
@@ -88,7 +88,7 @@ impl Proxies {
         let mut client = None;
         for hop in hops(headers, &self.header).into_iter().rev() {
             let Some(address) = hop else {
-                // An unknown or obfuscated one: nobody further away can be believed.
+                // An unknown or obfuscated one: no address further away can be trusted.
                 return client;
             };
             client = Some(address);
@@ -105,15 +105,15 @@ impl Proxies {
         if !peer.is_some_and(|peer| self.trust(peer.ip().to_canonical())) {
             return Forwarded::default();
         }
-        self.told(headers)
+        self.forwarded_in(headers)
     }
 
     /// The same for a peer at the other end of a Unix socket.
     pub(crate) fn forwarded_over_unix(&self, headers: &HeaderMap) -> Forwarded {
-        if self.unix { self.told(headers) } else { Forwarded::default() }
+        if self.unix { self.forwarded_in(headers) } else { Forwarded::default() }
     }
 
-    fn told(&self, headers: &HeaderMap) -> Forwarded {
+    fn forwarded_in(&self, headers: &HeaderMap) -> Forwarded {
         if self.header == FORWARDED {
             let of = |name: &str| -> Vec<String> {
                 let elements = elements(headers, &FORWARDED);
@@ -242,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_who_is_not_trusted() {
+    fn headers_of_untrusted_peers_are_ignored() {
         let headers = [(X_FORWARDED_FOR, "1.1.1.1"), (FORWARDED, "for=2.2.2.2")];
         assert_eq!(client(&[], "9.9.9.9", &headers), "9.9.9.9");
         assert_eq!(client(&["10.0.0.0/8"], "9.9.9.9", &headers), "9.9.9.9");
     }
 
     #[test]
-    fn the_nearest_address_that_no_trusted_proxy_speaks_for_is_the_client() {
+    fn the_nearest_address_that_is_no_trusted_proxy_is_the_client() {
         let proxies = ["10.0.0.0/8", "192.168.0.1"];
         let chain = [(X_FORWARDED_FOR, "6.6.6.6, 1.2.3.4, 192.168.0.1"), (X_FORWARDED_FOR, "10.1.1.1")];
         assert_eq!(client(&proxies, "10.0.0.1", &chain), "1.2.3.4", "what stands before it anybody can write");
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_trusted_proxy_says_of_the_host_is_heard_and_no_other() {
+    fn the_host_of_a_trusted_proxy_counts_and_no_other() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-forwarded-host", "example.org, inner:80"),
@@ -365,7 +365,7 @@ mod tests {
         let client = |headers: &HeaderMap| proxies.client("10.0.0.1".parse().expect("an address"), headers).to_string();
         assert_eq!(client(&headers), "1.2.3.4");
         headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff").expect("a header value"));
-        assert_eq!(client(&headers), "10.0.0.1", "nobody behind an unknown one is believed");
+        assert_eq!(client(&headers), "10.0.0.1", "no address behind an unknown one is trusted");
     }
 
     #[test]

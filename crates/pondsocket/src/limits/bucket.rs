@@ -25,7 +25,7 @@ impl Bucket {
         Bucket { left: rate.burst, at: now }
     }
 
-    /// Takes `cost`. `Err` says after how long it will be there; nothing is taken then. More than the burst may be
+    /// Takes `cost`. `Err` gives the time after which it will be there; nothing is taken then. More than the burst may be
     /// taken at once from a full bucket: it is owed, and paid for by waiting.
     pub(crate) fn take(&mut self, rate: Rate, cost: f64, now: Instant) -> Result<(), Duration> {
         self.refill(rate, now);

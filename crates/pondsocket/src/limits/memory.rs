@@ -11,20 +11,20 @@ use bytes::Bytes;
 use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 
-/// By how much what somebody holds may differ from what it has said.
+/// The most by which the bytes that a holder has may differ from those that it has reported.
 pub(crate) const STEP: usize = 4 * 1024;
 
-/// Whoever holds as much is among those that hold most.
+/// The bytes from which on a holder is among those that hold most.
 pub(crate) const SHARE: usize = 64 * 1024;
 
 /// The share of the limit that is used.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Pressure {
-    /// Everybody is read.
+    /// All connections are read.
     None,
     /// From three quarters on: those that hold [`SHARE`] are not read.
     High,
-    /// All of it: nobody is read, and nobody is let in.
+    /// All of it: no connection is read, and no client is let in.
     Full,
 }
 
@@ -48,9 +48,9 @@ struct Waiting {
     logged: Pressure,
 }
 
-/// The round in which somebody has begun to wait: a task is in the list once.
+/// The round in which a task has begun to wait: it is in the list once.
 #[derive(Debug, Default)]
-pub(crate) struct Wait(Option<u64>);
+pub(crate) struct MemoryWait(Option<u64>);
 
 impl Default for Memory {
     fn default() -> Memory {
@@ -86,7 +86,7 @@ impl Memory {
         }
     }
 
-    /// Notes that somebody was not let in.
+    /// Notes that a client was not let in.
     pub(crate) fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -140,13 +140,13 @@ impl Memory {
     fn announce_later(self: &Arc<Self>) {
         let memory = Arc::clone(self);
         if !self.runtime.spawn(async move { memory.announce() }) {
-            // No runtime was ever there, and so nobody waits.
+            // No runtime was ever there, and so no task waits.
             self.announce();
         }
     }
 
-    /// Waits until whoever holds so much may be read.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>, wait: &mut Wait, held: usize) -> Poll<()> {
+    /// Waits until a connection that holds so much may be read.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>, wait: &mut MemoryWait, held: usize) -> Poll<()> {
         let has_room = || match self.pressure_at(self.used.load(Ordering::SeqCst)) {
             Pressure::None => true,
             Pressure::High => held < SHARE,
@@ -176,7 +176,7 @@ pub(crate) struct Account(usize);
 impl Account {
     /// Reports the bytes that are held now, if they differ by a step, and announces a change of the pressure at once.
     /// Returns the change that was reported.
-    pub(crate) fn set(&mut self, memory: &Memory, bytes: usize) -> Option<Change> {
+    pub(crate) fn set(&mut self, memory: &Memory, bytes: usize) -> Option<AccountChange> {
         let (change, is_news) = self.report(memory, bytes)?;
         if is_news {
             memory.announce();
@@ -191,31 +191,31 @@ impl Account {
         }
     }
 
-    fn report(&mut self, memory: &Memory, bytes: usize) -> Option<(Change, bool)> {
+    fn report(&mut self, memory: &Memory, bytes: usize) -> Option<(AccountChange, bool)> {
         let reported = self.0;
         if reported.abs_diff(bytes) < STEP && (bytes > 0 || reported == 0) {
             return None;
         }
         self.0 = bytes;
         Some(match bytes > reported {
-            true => (Change::More(bytes - reported), memory.add(bytes - reported)),
-            false => (Change::Less(reported - bytes), memory.remove(reported - bytes)),
+            true => (AccountChange::More(bytes - reported), memory.add(bytes - reported)),
+            false => (AccountChange::Less(reported - bytes), memory.remove(reported - bytes)),
         })
     }
 }
 
-/// By how much what is held has changed.
+/// A difference between two reports of one holder.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Change {
+pub(crate) enum AccountChange {
     More(usize),
     Less(usize),
 }
 
-impl Change {
+impl AccountChange {
     pub(crate) fn apply(self, total: &AtomicUsize) {
         match self {
-            Change::More(bytes) => total.fetch_add(bytes, Ordering::Relaxed),
-            Change::Less(bytes) => total.fetch_sub(bytes, Ordering::Relaxed),
+            AccountChange::More(bytes) => total.fetch_add(bytes, Ordering::Relaxed),
+            AccountChange::Less(bytes) => total.fetch_sub(bytes, Ordering::Relaxed),
         };
     }
 }
@@ -286,9 +286,9 @@ mod tests {
     fn little_is_not_said_and_nothing_is_left_over() {
         let (memory, mut account) = (Memory::default(), Account::default());
         assert_eq!(account.set(&memory, STEP - 1), None);
-        assert_eq!(account.set(&memory, STEP), Some(Change::More(STEP)));
+        assert_eq!(account.set(&memory, STEP), Some(AccountChange::More(STEP)));
         assert_eq!((account.set(&memory, 2 * STEP - 1), account.set(&memory, 1)), (None, None));
-        assert_eq!((account.set(&memory, 0), memory.used()), (Some(Change::Less(STEP)), 0));
+        assert_eq!((account.set(&memory, 0), memory.used()), (Some(AccountChange::Less(STEP)), 0));
         assert_eq!(account.set(&memory, 0), None);
     }
 
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(memory.used(), 0);
     }
 
-    /// Under a lock nobody is woken: what a waker does might need that lock.
+    /// Under a lock no task is woken: what a waker does might need that lock.
     #[tokio::test]
     async fn a_charge_that_is_dropped_wakes_those_who_wait_on_a_task_of_its_own() {
         let memory = Arc::new(Memory::new(4 * STEP));
@@ -316,7 +316,7 @@ mod tests {
         let waker = Waker::from(Arc::clone(&woken));
         let buffer = counted(&memory, vec![0; 4 * STEP]);
         tokio::task::yield_now().await;
-        assert!(memory.poll_room(&Context::from_waker(&waker), &mut Wait::default(), 0).is_pending());
+        assert!(memory.poll_room(&Context::from_waker(&waker), &mut MemoryWait::default(), 0).is_pending());
         drop(buffer);
         assert_eq!((woken.0.load(Ordering::SeqCst), memory.pressure()), (0, Pressure::None));
         while woken.0.load(Ordering::SeqCst) == 0 {
@@ -331,7 +331,7 @@ mod tests {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let cx = Context::from_waker(&waker);
-        let (mut large, mut small) = (Wait::default(), Wait::default());
+        let (mut large, mut small) = (MemoryWait::default(), MemoryWait::default());
         let mut charge = Charge::new(&memory);
         charge.set(74 * STEP);
         assert!(memory.poll_room(&cx, &mut large, usize::MAX).is_ready());

@@ -28,7 +28,7 @@ impl Rates {
         (messages.is_some() || bytes.is_some()).then(|| Box::new(Rates { messages, bytes, refused: 0 }))
     }
 
-    /// Whether a message of this size may be sent now; if not, after how long, and which limit says so.
+    /// Takes what a message of this size costs. `Err` gives the time after which it may be sent, and the limit that it is over.
     pub(crate) fn admit(&mut self, bytes: usize, now: Instant) -> Result<(), (Duration, Limit)> {
         let take = |limit: &mut Option<(Rate, Bucket)>, cost: f64| match limit {
             Some((rate, bucket)) => bucket.take(*rate, cost, now),

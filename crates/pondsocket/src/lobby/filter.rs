@@ -1,4 +1,4 @@
-//! What a lobby says of messages on their way: what may be dropped, and what its outgoing handlers decide.
+//! The rules of a lobby for messages on their way: whether they may be dropped, and the decisions of its outgoing handlers.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -100,7 +100,7 @@ impl<'a> LobbyFilter<'a> {
         LobbyFilter { lobby, sent, message, route: route.unwrap_or_default(), next, has_failed: false }
     }
 
-    /// Counted for each recipient, said once for each message.
+    /// Counts the failure for each recipient, and logs it once for each message.
     fn fail(&mut self, error: &Error) -> FilterDecision {
         let (endpoint, channel, event) = (&*self.lobby.observer.endpoint, &*self.sent.channel_name, &*self.sent.event);
         if !std::mem::replace(&mut self.has_failed, true) {

@@ -36,7 +36,8 @@ pub(crate) struct LobbyInner {
     events: RwLock<Vec<PatternEntry<Erased<EventContext>>>>,
     outgoing: RwLock<Vec<PatternEntry<ErasedOutgoing>>>,
     slow_clients: RwLock<Vec<PatternEntry<SlowClient>>>,
-    /// Whether `outgoing`, `slow_clients` or the layers around outgoing messages have something to say.
+    /// Set once `outgoing`, `slow_clients` or the layers around outgoing messages have an entry: until then every message has the
+    /// default policy, and no lock is taken to know that.
     is_particular: AtomicBool,
     leave: RwLock<Option<Erased<LeaveContext>>>,
 }
@@ -127,7 +128,7 @@ impl Lobby {
         self
     }
 
-    /// Says what becomes of broadcasts whose event name matches `pattern` when a client does not keep up, whatever
+    /// Sets the policy for broadcasts whose event name matches `pattern` when a client does not keep up, whatever
     /// [`Options::slow_client`](crate::Options::slow_client) says. The first pattern registered that matches wins.
     ///
     /// # Panics

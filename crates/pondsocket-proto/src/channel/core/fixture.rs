@@ -28,31 +28,31 @@ pub(super) fn join(channel: &mut Channel<&'static str>, connection: &'static str
 }
 
 /// Delivers all that is queued: `connection event` for each message, with the list if it is presence; one
-/// connection after the other, in the order in which each hears it.
+/// connection after the other, in the order in which each receives it.
 pub(super) fn deliver(channel: &mut Channel<&'static str>, recipients: &mut Recipients<&'static str>) -> Vec<String> {
     let batch = channel.take();
     let plan = Plan::new(&batch, recipients);
     let encoded = Encoded::new(&batch, |text, out| out.extend_from_slice(text), Rc::<[u8]>::from);
-    let mut told = Vec::new();
-    let mut tell = |to: &'static str, bytes: &[u8]| {
+    let mut delivered = Vec::new();
+    let mut note = |to: &'static str, bytes: &[u8]| {
         for message in serde_json::Deserializer::from_slice(bytes).into_iter::<serde_json::Value>() {
             let message = message.expect("JSON");
             let list = message["payload"].get("presence").map(|list| format!(" {list}")).unwrap_or_default();
-            told.push((to, format!("{to} {}{list}", message["event"].as_str().expect("an event"))));
+            delivered.push((to, format!("{to} {}{list}", message["event"].as_str().expect("an event"))));
         }
     };
     for private in &plan.private {
         for run in private.pieces.iter().flat_map(|piece| encoded.piece(piece)) {
-            tell(private.to, run.bytes());
+            note(private.to, run.bytes());
         }
     }
     for (_, reception) in recipients.iter().filter(|(slot, _)| !plan.is_marked(*slot)) {
         let class = if reception.tracked { Class::Tracked } else { Class::All };
         let runs = encoded.whole(class).iter().filter(|_| plan.visits(class));
-        runs.for_each(|run| tell(reception.to, run.bytes()));
+        runs.for_each(|run| note(reception.to, run.bytes()));
     }
-    told.sort_by_key(|(to, _)| *to);
-    told.into_iter().map(|(_, message)| message).collect()
+    delivered.sort_by_key(|(to, _)| *to);
+    delivered.into_iter().map(|(_, message)| message).collect()
 }
 
 pub(super) fn said(event: &str) -> Vec<u8> {

@@ -50,7 +50,7 @@ pub struct Removal {
 
 impl<R> Channel<R> {
     /// Seats a connection, acknowledges its join and carries out the handler's chain. All this is one change, so that nothing
-    /// of other connections can come between (docs/protocol.md, Joining). `policy` tells the handling of an event.
+    /// of other connections can come between (docs/protocol.md, Joining). `policy` gives the handling of an event.
     #[expect(clippy::too_many_arguments, reason = "a join is one step, and needs all of it")]
     pub fn join(
         &mut self,
@@ -65,6 +65,7 @@ impl<R> Channel<R> {
         let (assigns, chain) = take_leading_assigns(assigns, chain);
         let (known, is_bare) = (self.local.member(user.as_str()).is_some(), assigns.is_empty());
         let (slot, membership) = self.local.join(connection, user, assigns);
+        // The acknowledgement comes first of all that the connection gets of the channel, and it gets nothing from before.
         self.queue.push(Op::Join { slot, recipient });
         self.acknowledge(slot, request_id);
         if !known {
@@ -140,6 +141,7 @@ impl<R> Channel<R> {
         connection: ConnectionId,
         request_id: Option<&str>,
     ) -> Result<Option<Departure>, NotMember> {
+        // Looked at before the member is gone.
         let last = self.last_listener(slot);
         let departure = self.local.leave(slot, connection)?;
         if let Some(id) = request_id {
@@ -161,8 +163,8 @@ impl<R> Channel<R> {
         Ok(removal)
     }
 
-    /// Takes a user out. The user is told first, in the last frames that it gets of this channel, then the other members are
-    /// (docs/protocol.md, Eviction).
+    /// Takes a user out and sends the eviction to it, in the last frames that it gets of this channel, then to the other
+    /// members (docs/protocol.md, Eviction).
     pub fn evict(&mut self, user: &UserId, reason: &str) -> Result<Removal, NotMember> {
         let removal = self.take_out(user, |channel, seats| {
             let name = &channel.name;
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn an_evicted_user_hears_of_it_on_all_connections_and_then_nothing() {
+    fn an_evicted_user_gets_the_eviction_on_all_connections_and_then_nothing() {
         let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         for connection in ["a1", "a2", "b1"] {
             join(&mut channel, connection, Vec::new());

@@ -46,7 +46,7 @@ impl<R> Channel<R> {
         true
     }
 
-    /// The sender and the target of a message as other nodes are told of them; `None` if it concerns nobody there.
+    /// The sender and the target of a message as they are sent to other nodes; `None` if it concerns no user there.
     fn remote_target(&self, from: Option<&str>, to: &Target) -> Option<(Arc<str>, model::Target)> {
         let from = from.unwrap_or(CHANNEL);
         let (from, to) = match to {
@@ -89,6 +89,7 @@ impl<R> Channel<R> {
             return Err(Full);
         }
         let (audience, members) = self.audience(to);
+        // An operation without recipients would still count towards the limits, and wake a delivery.
         if members > 0 {
             self.queue.send(audience, policy, |out| out.extend_from_slice(text));
         }
@@ -116,11 +117,11 @@ impl<R> Channel<R> {
     }
 
     /// Sends one encoded message to a connection that is no member, behind the messages that are queued.
-    pub fn tell(&mut self, outsider: R, text: &[u8]) {
+    pub fn send_to_outsider(&mut self, outsider: R, text: &[u8]) {
         self.queue.send(Audience::Outsider(outsider), DeliveryPolicy::CONTROL, |out| out.extend_from_slice(text));
     }
 
-    /// Tells a connection that has left, once all messages queued for it have been delivered.
+    /// Appends a flush marker for a connection that has left: it is delivered behind all messages queued for the connection.
     pub fn push_flush_marker(&mut self, to: R) {
         self.queue.push(Op::FlushMarker { to });
     }
@@ -170,19 +171,23 @@ mod tests {
         let slot = join(&mut channel, "a1", Vec::new());
         let alone = join(&mut channel, "b1", Vec::new());
         join(&mut channel, "a2", Vec::new());
-        let mut told = |to: Target| channel.broadcast(&to, &said("x"), BROADCAST).expect("room");
-        assert_eq!(told(Target::All), 2);
-        assert_eq!(told(Target::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
-        assert_eq!(told(Target::Users(Vec::new())), 0);
-        assert_eq!(told(Target::ExceptUser("a".into())), 1);
-        assert_eq!(told(Target::ExceptUser("nobody".into())), 2);
-        assert_eq!(told(Target::ExceptConnection((slot, id("a1")))), 2, "the other connection of the user gets it");
-        assert_eq!(told(Target::ExceptConnection((alone, id("b1")))), 1);
-        assert_eq!(told(Target::ExceptConnection((alone, id("b2")))), 2, "somebody else sits there");
+        let mut addressed = |to: Target| channel.broadcast(&to, &said("x"), BROADCAST).expect("room");
+        assert_eq!(addressed(Target::All), 2);
+        assert_eq!(addressed(Target::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
+        assert_eq!(addressed(Target::Users(Vec::new())), 0);
+        assert_eq!(addressed(Target::ExceptUser("a".into())), 1);
+        assert_eq!(addressed(Target::ExceptUser("nobody".into())), 2);
+        assert_eq!(
+            addressed(Target::ExceptConnection((slot, id("a1")))),
+            2,
+            "the other connection of the user gets it"
+        );
+        assert_eq!(addressed(Target::ExceptConnection((alone, id("b1")))), 1);
+        assert_eq!(addressed(Target::ExceptConnection((alone, id("b2")))), 2, "another connection sits there");
     }
 
     #[test]
-    fn what_addresses_nobody_is_not_queued() {
+    fn a_message_without_members_to_address_is_not_queued() {
         let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", Vec::new());
         channel.take();
@@ -209,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_left_is_told_when_all_is_out() {
+    fn a_flush_marker_comes_behind_all_messages_for_a_connection_that_has_left() {
         let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", Vec::new());
         channel.leave(slot, id("a1"), None).expect("seated");

@@ -81,20 +81,20 @@ pub struct Channel<R> {
 }
 
 impl<R> Channel<R> {
-    /// An empty channel. `fresh_id` draws the request ids of messages that answer nobody.
+    /// An empty channel. `fresh_id` draws the request ids of messages that answer no request.
     pub fn new(name: ChannelName, limits: ChannelLimits, fresh_id: fn() -> u128) -> Self {
         let (local, remote, outbound) = (LocalMembers::default(), RemoteMembers::default(), Log::default());
         Channel { name, local, remote, outbound, queue: Queue::default(), limits, fresh_id }
     }
 
-    /// The same channel on a node among others: from now on it collects what these are to be told, for
+    /// The same channel on a node among others: from now on it logs changes and messages for them, for
     /// [`take_outbound`](Self::take_outbound).
     #[must_use]
     pub fn replicated(self) -> Self {
         Channel { outbound: Log::open(), ..self }
     }
 
-    /// Takes what other nodes are to be told since the last call, in order.
+    /// Takes what was logged for other nodes since the last call, in order.
     pub fn take_outbound(&mut self) -> Vec<Outbound> {
         self.outbound.take()
     }
@@ -154,8 +154,8 @@ impl<R> Channel<R> {
     /// of this moment (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
         // A user that is here and elsewhere is counted twice, and listed once.
-        let is_told = self.list_bytes() / 2 <= self.limits.lists.max_bytes;
-        let list = match self.queue.shows_presence() && is_told {
+        let is_sent = self.list_bytes() / 2 <= self.limits.lists.max_bytes;
+        let list = match self.queue.shows_presence() && is_sent {
             true => Some(self.remote.presence_list(&self.local)),
             false => None,
         };

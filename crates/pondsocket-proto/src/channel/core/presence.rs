@@ -14,9 +14,10 @@ impl<R> Channel<R> {
         self.remote.presence(user, own)
     }
 
-    /// Changes the members on other nodes. Members here are told of what that changes in the presence they see.
+    /// Changes the members on other nodes. Members here get what that changes in the presence they see.
     pub fn apply_remote(&mut self, changes: Vec<RemoteChange>) {
         for change in changes {
+            // A user may be here, too: what members see of it is compared, not what the other node has changed.
             let (RemoteChange::Shown(user, _) | RemoteChange::Gone(user)) = &change;
             let (user, before) = (user.clone(), self.presence(user.as_str()).cloned());
             self.remote.apply(change);
@@ -33,7 +34,7 @@ impl<R> Channel<R> {
         if member.presence.as_ref() == Some(&presence) {
             return Ok(());
         }
-        if !self.has_room_for(user, &presence) {
+        if !self.fits_presence(user, &presence) {
             return Err(Refused::PresenceLimit);
         }
         if self.exceeds(self.limits.hard_factor) {
@@ -45,7 +46,7 @@ impl<R> Channel<R> {
 
     /// Returns `true` if this presence of a user, who need not be a member yet, keeps all members within the limit. A presence
     /// no larger than the previous one always does.
-    pub fn has_room_for(&self, user: &str, presence: &Object) -> bool {
+    pub fn fits_presence(&self, user: &str, presence: &Object) -> bool {
         let own = self.local.member(user).and_then(|member| member.presence.as_ref());
         let (before, after) = (own.map_or(0, |own| own.as_str().len()), presence.as_str().len());
         after <= before || self.local.presence_bytes() - before + after <= self.limits.presence_bytes
@@ -98,7 +99,7 @@ impl<R> Channel<R> {
         self.announce_change(user, before);
     }
 
-    /// Tells the tracked members of the difference between a user's presence before and now.
+    /// Sends the tracked members the difference between a user's presence before and now.
     fn announce_change(&mut self, user: &UserId, before: Option<Object>) {
         let after = self.presence(user.as_str()).cloned();
         let (kind, changed) = match (before, after) {
@@ -162,11 +163,11 @@ mod tests {
         assert_eq!(channel.set_presence("b", two.clone()), Err(Refused::PresenceLimit));
         assert_eq!(channel.presence("b"), None);
         assert_eq!(channel.set_presence("b", one.clone()), Ok(()));
-        assert!(!channel.has_room_for("c", &object("{}")) && channel.has_room_for("a", &two));
+        assert!(!channel.fits_presence("c", &object("{}")) && channel.fits_presence("a", &two));
         assert_eq!(channel.set_presence("a", one.clone()), Ok(()));
         assert_eq!(channel.local_members().presence_bytes(), 2 * one.as_str().len());
         channel.leave(slot, id("a1"), None).expect("seated");
-        assert_eq!(channel.set_presence("b", two.clone()), Ok(()), "whoever leaves makes room");
+        assert_eq!(channel.set_presence("b", two.clone()), Ok(()), "a member that leaves makes room");
         assert_eq!((channel.untrack("b"), channel.local_members().presence_bytes()), (Ok(true), 0));
         let gone = channel
             .set_presence("b", two)
@@ -187,7 +188,7 @@ mod tests {
         }
         assert_eq!(bytes(&channel), 40 + 7, "repeated as often as may be, and once");
         channel.set_presence("a", object(&format!(r#"{{"n":"{}"}}"#, "x".repeat(100)))).expect("a member");
-        assert_eq!(bytes(&channel), 0, "it is not told as a whole");
+        assert_eq!(bytes(&channel), 0, "it is not sent as a whole");
         channel.take();
         assert_eq!(channel.queued(), (0, 0));
     }

@@ -373,7 +373,7 @@ impl Session {
             }
             if !chain
                 .iter()
-                .all(|step| !matches!(step, Step::Track(shown) if !channel.has_room_for(user.as_str(), shown)))
+                .all(|step| !matches!(step, Step::Track(shown) if !channel.fits_presence(user.as_str(), shown)))
             {
                 return Err(TooLarge::PresenceOfAll);
             }

@@ -34,7 +34,7 @@ use crate::engine::socket::Io;
 use crate::engine::timer::WakeUp;
 use crate::limits::admission::Admission;
 use crate::limits::gauge::Permit;
-use crate::limits::memory::{Account, Pressure, SHARE, Wait};
+use crate::limits::memory::{Account, MemoryWait, Pressure, SHARE};
 use crate::metrics::{CloseReason, Limit};
 
 pub(crate) use session::Session;
@@ -97,7 +97,7 @@ pub(crate) struct ConnectionTask<T: Transport> {
     /// The memory that it has reported, but for what waits for the client.
     account: Account,
     /// Its wait for memory to read into.
-    memory: Wait,
+    memory: MemoryWait,
     waits_for_memory: bool,
     /// See [`Permits`].
     admission: Option<Admission>,
@@ -140,7 +140,7 @@ impl<T: Transport> ConnectionTask<T> {
             deadlines: Deadlines::new(now),
             wake_up: WakeUp::default(),
             account: Account::default(),
-            memory: Wait::default(),
+            memory: MemoryWait::default(),
             waits_for_memory: false,
             admission: permits.admission,
             _permit: permits.permit,

@@ -142,7 +142,7 @@ impl Session {
         let mut text = Vec::new();
         write(&mut text);
         match self.endpoint.hub.get(channel) {
-            Some(live) => live.tell(&mut self.changed, &self.handle, &text),
+            Some(live) => live.send_to_outsider(&mut self.changed, &self.handle, &text),
             None => self.handle.send_text(&text),
         }
     }

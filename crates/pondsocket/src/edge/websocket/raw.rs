@@ -30,7 +30,7 @@ use crate::engine::sync::Mutex;
 use crate::engine::timer::WakeUp;
 use crate::handler::BoxFuture;
 use crate::limits::admission::Admission;
-use crate::limits::memory::{SHARE, Wait};
+use crate::limits::memory::{MemoryWait, SHARE};
 use crate::metrics::{CloseReason, ConnectionInfo, Limit};
 use crate::websocket::{Message, SharedSocket, SocketStage, SocketState};
 
@@ -68,7 +68,7 @@ pub(super) struct Driver {
     /// The moment since which all is out, and it is the peer's turn to go.
     closing: Option<Instant>,
     /// Its wait for memory to read into.
-    memory: Wait,
+    memory: MemoryWait,
     /// It is not read for want of memory.
     waits_for_memory: bool,
     /// The moment since which that is so while much of the memory is held by the peer itself.
@@ -146,7 +146,7 @@ impl Driver {
             last_ping: now,
             stalled: None,
             closing: None,
-            memory: Wait::default(),
+            memory: MemoryWait::default(),
             waits_for_memory: false,
             out_of_memory: None,
             waiting: 0,

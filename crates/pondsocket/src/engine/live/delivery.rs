@@ -222,7 +222,7 @@ impl<L: Rules> LiveChannel<L> {
 }
 
 fn spawn(home: &Home, delivery: impl Future<Output = ()> + Send + 'static) {
-    // Nobody waits for it: it ends by itself, and its drop guard knows what to do.
+    // Its handle is not needed: it ends by itself, and its drop guard gives the token back.
     drop(home.spawn(delivery));
 }
 

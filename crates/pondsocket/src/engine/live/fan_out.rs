@@ -55,7 +55,7 @@ pub(super) struct Encodings<'a, R> {
 }
 
 impl<'a, R: Recipient> Encodings<'a, R> {
-    /// `channel` is the serial of the channel, by which outboxes tell whose presence is outdated.
+    /// `channel` is the serial of the channel, by which outboxes know whose presence is outdated.
     pub(super) fn new(batch: &'a Batch<R>, channel: u64, memory: &'a Arc<Memory>) -> Self {
         Encodings { batch, channel, memory, known: Vec::new() }
     }
@@ -110,4 +110,97 @@ pub(super) fn shared_frame(
 
 pub(super) fn one_frame(buffer: Bytes, drop_policy: DropPolicy) -> Run<Bytes> {
     Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use std::sync::Mutex;
+    use std::task::Waker;
+
+    use pondsocket_proto::channel::{Assigns, Channel, ChannelLimits, DeliveryPolicy, Target};
+    use pondsocket_proto::id::{ChannelName, UserId};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::engine::outbox::RoomWait;
+
+    /// A recipient that keeps the buffers that it gets.
+    #[derive(Clone)]
+    struct Keeper {
+        number: u128,
+        framing: Framing,
+        kept: Arc<Mutex<Vec<Bytes>>>,
+    }
+
+    fn keeper(number: u128, framing: Framing) -> Keeper {
+        Keeper { number, framing, kept: Arc::default() }
+    }
+
+    impl Recipient for Keeper {
+        fn framing(&self) -> Framing {
+            self.framing
+        }
+
+        fn connection(&self) -> ConnectionId {
+            ConnectionId::from_u128(self.number)
+        }
+
+        fn deliver(&self, _: u64, runs: &[Run<Bytes>]) -> Reached {
+            self.kept.lock().expect("no panic").extend(runs.iter().map(|run| run.buffer.clone()));
+            Reached::Done
+        }
+
+        fn wait(&self, _: &Waker, _: Instant) -> RoomWait {
+            RoomWait::Room
+        }
+
+        fn send(&self, _: &[u8]) -> impl FnOnce() {
+            || {}
+        }
+
+        fn expect_flush_marker(&self) {}
+        fn receive_flush_marker(&self) {}
+    }
+
+    #[test]
+    fn recipients_of_one_framing_share_one_buffer() {
+        let name = ChannelName::new("/c", 8).expect("valid");
+        let mut channel = Channel::new(name, ChannelLimits::default(), || 7);
+        let (user, policy) = (UserId::new("ada").expect("valid"), DeliveryPolicy::BROADCAST);
+        let [first, second, stream] =
+            [keeper(1, Framing::Plain), keeper(2, Framing::Plain), keeper(3, Framing::Events)];
+        channel.join(first.clone(), first.connection(), &user, Assigns::default(), "q", Vec::new(), &|_| policy);
+        channel.broadcast(&Target::All, b"news", policy).expect("room");
+        let (batch, memory) = (channel.take(), Arc::default());
+        let mut encodings = Encodings::new(&batch, 1, &memory);
+        for to in [&first, &second, &stream] {
+            assert_eq!(encodings.send(to, Part::Whole(Class::All)), Reached::Done);
+        }
+        let [first, second, stream] = [first, second, stream].map(|to| to.kept.lock().expect("no panic").clone());
+        assert_eq!([first.len(), second.len(), stream.len()], [1, 1, 1]);
+        assert_eq!(first[0].as_ptr(), second[0].as_ptr());
+        assert_ne!(first[0], stream[0]);
+    }
+
+    #[test]
+    fn a_filtered_message_that_passes_is_framed_once_for_each_framing() {
+        let (memory, mut known) = (Arc::default(), Vec::new());
+        let mut frame = |framing| shared_frame(&mut known, framing, b"news", &memory);
+        let (first, second, event) = (frame(Framing::Plain), frame(Framing::Plain), frame(Framing::Events));
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_ne!(first, event);
+    }
+
+    #[test]
+    fn parts_of_recipients_that_are_behind_keep_their_order() {
+        let [first, second, third] = [1, 2, 3].map(|number| keeper(number, Framing::Plain));
+        let mut behind = Behind::default();
+        assert!(!behind.contains(&first));
+        for to in [&second, &first, &second] {
+            behind.push(to, Part::Whole(Class::All));
+        }
+        assert!(behind.contains(&first) && behind.contains(&second) && !behind.contains(&third));
+        let numbers: Vec<_> = behind.into_parts().iter().map(|(to, _)| to.number).collect();
+        assert_eq!(numbers, [2, 1, 2]);
+    }
 }

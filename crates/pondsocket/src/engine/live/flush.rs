@@ -1,9 +1,9 @@
-//! Who starts the delivery of a change, and when.
+//! The start of the delivery of changes.
 //!
 //! A connection's task handles everything that it has decoded from one read before it flushes the channels that were changed,
 //! so that a channel is delivered once for all of it. It keeps the list of these channels ([`ChangedChannels`]). Its own
 //! changes, joins and leaves, go into the list directly. A handler has no access to the list: its message has a
-//! [`FlushScope`], which is open while the connection's task polls the handler, and tells the task afterwards whether the
+//! [`FlushScope`], which is open while the connection's task polls the handler, and shows the task afterwards whether the
 //! message's channel is to go into the list. All other changes start the delivery themselves ([`AtOnce`]), and so do those of
 //! a handler that has given its context to another task, when the scope is closed.
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn an_open_scope_keeps_changes_for_its_task_and_a_closed_one_refuses_them() {
         let scope = FlushScope::default();
-        assert!(!scope.note(false), "nobody polls the handler");
+        assert!(!scope.note(false), "no task polls the handler");
         scope.open();
         assert_eq!(scope.close(), None, "what was refused before is not kept");
         scope.open();

@@ -72,9 +72,9 @@ pub(crate) enum FilterDecision {
 /// The way to other nodes for the changes of channels here. All of it is called under the channel's lock, whose order is the
 /// order that other nodes are to see: it neither waits nor calls back.
 pub(crate) trait Replication: Send + Sync {
-    /// Notes that a channel has got its first member. `instance` tells this life of it from every other.
+    /// Notes that a channel has got its first member. `instance` is the number of this life of it.
     fn opened(&self, channel: &ChannelName, instance: u64);
-    /// Tells other nodes its changes, in order.
+    /// Passes its changes on to other nodes, in order.
     fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>);
     /// Notes that this life of it is over.
     fn closed(&self, channel: &ChannelName, instance: u64);

@@ -1,8 +1,8 @@
-//! A live channel: its state behind one lock, and the delivery token, which says who delivers.
+//! A live channel: its state behind one lock, and the delivery token, which one task at a time holds to deliver.
 //!
 //! Changes append to the channel's queue under the lock and return; the lock's order is the total order in which members
 //! receive them. Delivery runs outside of application code, by one task at a time, which is the one that has taken the list
-//! of recipients out of the lock (`delivery.rs`). A change does not deliver, and says who starts the delivery (`flush.rs`).
+//! of recipients out of the lock (`delivery.rs`). A change does not deliver, and names the one that starts the delivery (`flush.rs`).
 //!
 //! ```text
 //!  change --(lock: state, queue)--> Flusher --> flush --(the token lies there)--> DeliveryTask
@@ -59,7 +59,7 @@ pub(crate) struct LiveChannel<L: Rules> {
     pub(crate) name: ChannelName,
     /// The lobby of the join which made it.
     pub(crate) lobby: Arc<L>,
-    /// Tells it from every other one, whatever its name.
+    /// Its number, by which it differs from every other channel, also from earlier ones of its name.
     pub(crate) serial: u64,
     /// `None` if there are no other nodes.
     replication: Option<Arc<dyn Replication>>,
@@ -78,7 +78,7 @@ pub(crate) struct LiveChannel<L: Rules> {
 #[derive(Debug)]
 struct Core<R> {
     channel: Channel<R>,
-    /// The delivery token: there while nobody delivers.
+    /// The delivery token: there while no task delivers.
     token: Option<Recipients<R>>,
     /// The publishers that wait for room in the queue.
     waiting: Vec<Waker>,
@@ -90,14 +90,14 @@ struct Core<R> {
     delivering: usize,
     /// It has left the hub. It is set and checked under this lock, so that a join either comes before it or asks the hub again.
     closed: bool,
-    /// Other nodes have been told that it is open.
+    /// Other nodes know that it is open.
     replicated: bool,
 }
 
 /// The state of a channel's queue right after a change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueState {
-    /// Something is queued, and nobody delivers it.
+    /// Something is queued, and no task delivers it.
     has_work: bool,
     /// As much is queued as may be: connections that publish into the channel should not be read.
     is_crowded: bool,
@@ -146,9 +146,9 @@ impl<L: Rules> LiveChannel<L> {
         Arc::new(LiveChannel { name, lobby, serial, replication, hub, home, opened, timer, memory, core })
     }
 
-    /// Tells the lobby of the first join.
+    /// Notifies the lobby of the first join.
     pub(crate) fn open(&self) {
-        // Relaxed: it only decides which of several joins tells, and orders nothing else.
+        // Relaxed: it only decides which of several joins notifies, and orders nothing else.
         if !self.opened.swap(true, Ordering::Relaxed) {
             self.lobby.opened(self.name.as_str());
         }
@@ -169,8 +169,7 @@ impl<L: Rules> LiveChannel<L> {
         self.apply(flusher, change, |change, channel| change(channel))
     }
 
-    /// Seats a connection. What its join chains is handled as this channel's lobby says, which may be another one than that
-    /// of the join.
+    /// Seats a connection. What its join chains is handled by the rules of this channel's lobby, which may be another one than that of the join.
     pub(crate) fn join<T, F: FnOnce(&mut Channel<L::Recipient>, &L) -> T>(
         self: &Arc<Self>,
         flusher: impl Flusher<L>,
@@ -256,8 +255,8 @@ impl<L: Rules> LiveChannel<L> {
         Ok(())
     }
 
-    /// Sends something to a connection that is no member: behind what it got, or is to get, as one.
-    pub(crate) fn tell(self: &Arc<Self>, flusher: impl Flusher<L>, to: &L::Recipient, text: &[u8]) {
+    /// Sends a message to a connection that is no member: behind what it got, or is to get, as one.
+    pub(crate) fn send_to_outsider(self: &Arc<Self>, flusher: impl Flusher<L>, to: &L::Recipient, text: &[u8]) {
         let mut core = self.core.lock();
         if core.is_quiet() {
             let sent = to.send(text);
@@ -266,7 +265,7 @@ impl<L: Rules> LiveChannel<L> {
         }
         // The task that holds the token, or is about to take it for what is queued, delivers this too.
         to.expect_flush_marker();
-        core.channel.tell(to.clone(), text);
+        core.channel.send_to_outsider(to.clone(), text);
         core.channel.push_flush_marker(to.clone());
         let state = core.after_change();
         drop(core);
@@ -283,7 +282,7 @@ impl<L: Rules> LiveChannel<L> {
         }
     }
 
-    /// Starts delivery if there is something to deliver and nobody does.
+    /// Starts delivery if there is something to deliver and no task does.
     fn flush(self: &Arc<Self>) {
         self.take_token().into_iter().for_each(DeliveryTask::start);
     }

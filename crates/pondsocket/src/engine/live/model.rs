@@ -200,7 +200,7 @@ fn two_publishers_strand_nothing_and_deliver_once_in_one_order() {
 }
 
 #[test]
-fn one_who_publishes_twice_is_heard_in_its_order() {
+fn two_messages_of_one_publisher_arrive_in_their_order() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
@@ -265,7 +265,7 @@ fn an_answer_stays_behind_what_was_published_before_it() {
 }
 
 #[test]
-fn an_answer_that_somebody_decides_about_stays_behind_what_was_published_before_it() {
+fn an_answer_that_is_filtered_stays_behind_what_was_published_before_it() {
     answers_in_order(true);
 }
 
@@ -344,24 +344,24 @@ fn a_join_is_never_lost_to_a_channel_that_closes() {
             hub.join(&mut ChangedChannels::default(), &name(), &lobby(), |channel, _| seat(channel, &second));
         leaver.join().expect("no panic");
 
-        let live = hub.get("/room").expect("somebody is in it");
+        let live = hub.get("/room").expect("a member is in it");
         assert!(Arc::ptr_eq(&live, &room), "two live channels of one name");
         assert!(live.is_seated(slot, ConnectionId::from_u128(2)));
         assert_eq!(live.read(|channel| channel.local_members().connection_count()), 1);
         assert_quiet(&live);
         assert_eq!(second.got(), ["ACKNOWLEDGE"]);
         assert_eq!(first.got().first().map(String::as_str), Some("ACKNOWLEDGE"));
-        assert!(old.core.lock().closed != Arc::ptr_eq(&old, &room), "who is not live is closed");
+        assert!(old.core.lock().closed != Arc::ptr_eq(&old, &room), "a channel that is not live is closed");
     });
 }
 
-/// A member that goes while somebody publishes: what was queued before it went comes first, then its flush marker.
+/// A member that goes while another one publishes: what was queued before it went comes first, then its flush marker.
 #[test]
 fn a_flush_marker_comes_last_and_once() {
     loom::model(|| {
         let (room, members) = room();
         let (other, leaver) = (Arc::clone(&room), members[0].clone());
-        let publisher = thread::spawn(move || publish_to_whom_it_concerns(&other, "news-1"));
+        let publisher = thread::spawn(move || publish_to_one_or_two(&other, "news-1"));
         let slot = room.read(|channel| channel.local_members().member("user-1").expect("a member").seats.as_slice()[0]);
         let left = room.change(AtOnce, |channel| channel.leave(slot, leaver.connection(), None));
         assert!(matches!(left, Ok(Ok(Some(_)))));
@@ -375,7 +375,7 @@ fn a_flush_marker_comes_last_and_once() {
     });
 }
 
-fn publish_to_whom_it_concerns(room: &LiveRoom, text: &str) {
+fn publish_to_one_or_two(room: &LiveRoom, text: &str) {
     let sent =
         room.change(AtOnce, |channel| channel.broadcast(&Target::All, text.as_bytes(), DeliveryPolicy::BROADCAST));
     assert!(matches!(sent, Ok(Ok(1 | 2))));
