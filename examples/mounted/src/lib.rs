@@ -7,7 +7,7 @@ mod room;
 mod serving;
 
 pub use database::{Database, Said};
-pub use ending::end_at_signal;
+pub use ending::{end_at_signal, run};
 pub use room::pond;
 #[cfg(feature = "hyper")]
 pub use serving::serve;

@@ -18,8 +18,9 @@ use tower_service::Service;
 /// The pause when the system has no resources for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves any `tower` service with hyper, with upgrades, until it is told to stop; then it finishes what it was asked.
-pub async fn serve<S, B>(listener: TcpListener, service: S, stopped: impl Future<Output = ()>)
+/// Serves any `tower` service with hyper, with upgrades, until `stopped` completes; then it finishes the requests under way.
+/// It never fails: the result is the one that other hosts have.
+pub async fn serve<S, B>(listener: TcpListener, service: S, stopped: impl Future<Output = ()>) -> io::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -53,6 +54,7 @@ where
     }
     drop(listener);
     graceful.shutdown().await;
+    Ok(())
 }
 
 async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, std::net::SocketAddr)> {

@@ -26,27 +26,34 @@ impl PondSocket {
     /// # }
     /// ```
     ///
-    /// A host that shuts down gracefully waits for requests, and not for what became of them. So the same signal ends
-    /// both, and the program waits for both:
+    /// A host that shuts down gracefully does not wait for WebSockets, so the same signal ends host and pond, and the
+    /// program waits for both. But it waits without limit for requests under way, and a client may never finish one: so the
+    /// wait has a time limit of its own.
     ///
     /// ```
     /// # use pondsocket::PondSocket;
+    /// # use std::future::IntoFuture;
+    /// # use std::pin::pin;
     /// # use std::time::Duration;
+    /// # use tokio::time::timeout;
     /// # async fn serve(
     /// #     pond: PondSocket,
     /// #     listener: tokio::net::TcpListener,
-    /// #     signal: impl Future<Output = ()> + Send + 'static,
+    /// #     signal: impl Future<Output = ()>,
     /// # ) -> Result<(), Box<dyn std::error::Error>> {
     /// let app = axum::Router::new().fallback_service(pond.service());
     /// let (stop, stopped) = tokio::sync::oneshot::channel();
-    /// let draining = tokio::spawn(async move {
-    ///     signal.await;
-    ///     let _ = stop.send(());
-    ///     pond.shutdown(Duration::from_secs(30)).await
-    /// });
     /// let stopped = async move { stopped.await.unwrap_or_default() };
-    /// axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
-    /// println!("{:?}", draining.await?);
+    /// let mut host = pin!(axum::serve(listener, app).with_graceful_shutdown(stopped).into_future());
+    /// tokio::select! {
+    ///     served = &mut host => served?,
+    ///     () = signal => {
+    ///         let _ = stop.send(());
+    ///         let limit = Duration::from_secs(30);
+    ///         let (report, _) = tokio::join!(pond.shutdown(limit), timeout(limit, host));
+    ///         println!("{report:?}");
+    ///     }
+    /// }
     /// # Ok(())
     /// # }
     /// ```

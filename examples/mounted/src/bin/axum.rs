@@ -1,5 +1,6 @@
 //! In axum: below a prefix of the router, with the layers of tower-http around all of it.
 
+use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,9 +35,8 @@ async fn main() -> io::Result<()> {
     let listener = mounted::listen().await?.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
-    drained.await?;
-    Ok(())
+    let host = axum::serve(listener, app).with_graceful_shutdown(stopped);
+    mounted::run(host.into_future(), drained).await
 }
 
 async fn messages(State(database): State<Database>) -> Json<Vec<Said>> {

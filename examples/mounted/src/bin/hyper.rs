@@ -21,9 +21,7 @@ async fn main() -> io::Result<()> {
     let app = tower::service_fn(move |request| answer(request, database.clone(), service.clone()));
 
     let (stopped, drained) = mounted::end_at_signal(pond)?;
-    mounted::serve(mounted::listen().await?, app, stopped).await;
-    drained.await?;
-    Ok(())
+    mounted::run(mounted::serve(mounted::listen().await?, app, stopped), drained).await
 }
 
 async fn answer(request: Request<Incoming>, database: Database, mut pond: PondService) -> Result<Answer, Infallible> {

@@ -18,9 +18,7 @@ async fn main() -> io::Result<()> {
 
     let (stopped, drained) = mounted::end_at_signal(pond)?;
     let acceptor = TcpAcceptor::from_tokio(mounted::listen().await?)?;
-    Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, None).await?;
-    drained.await?;
-    Ok(())
+    mounted::run(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, None), drained).await
 }
 
 /// Poem's own adapter leaves out the upgrade, the peer, and what `nest` has stripped of the path.

@@ -28,9 +28,7 @@ async fn main() -> io::Result<()> {
         stopped.await;
         handle.stop_graceful(None);
     });
-    server.try_serve(app).await?;
-    drained.await?;
-    Ok(())
+    mounted::run(server.try_serve(app), drained).await
 }
 
 /// Tells the pond the peer, and salvo that a connection may be silent for long.

@@ -28,9 +28,7 @@ async fn main() -> io::Result<()> {
         .service_fn(move |request| answer(request, database.clone()));
 
     let (stopped, drained) = mounted::end_at_signal(pond)?;
-    mounted::serve(mounted::listen().await?, app, stopped).await;
-    drained.await?;
-    Ok(())
+    mounted::run(mounted::serve(mounted::listen().await?, app, stopped), drained).await
 }
 
 async fn answer(request: Request<Incoming>, database: Database) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -14,7 +14,5 @@ async fn main() -> io::Result<()> {
     let app = ServiceBuilder::new().layer(pond.layer()).service(warp::service(filters));
 
     let (stopped, drained) = mounted::end_at_signal(pond)?;
-    mounted::serve(mounted::listen().await?, app, stopped).await;
-    drained.await?;
-    Ok(())
+    mounted::run(mounted::serve(mounted::listen().await?, app, stopped), drained).await
 }

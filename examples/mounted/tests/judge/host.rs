@@ -9,7 +9,8 @@ use hyper::{Request, Response};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::DEADLINE;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -41,6 +42,13 @@ impl Host {
         // Whatever it says later is of no interest, but must be read.
         tokio::spawn(async move { while let Ok(Some(_)) = output.next_line().await {} });
         Host { process, address }
+    }
+
+    /// Sends one half of the head of a request; the rest never comes.
+    pub(crate) async fn send_half_a_request(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        stream.write_all(b"GET /messages HTTP/1.1\r\nHost: a.example\r\n").await.expect("it reads");
+        stream
     }
 
     /// Its answer to `GET path`: the status and the body.

@@ -90,6 +90,8 @@ async fn drains_at_sigterm(program: &str) {
     bob.join("/room", json!({})).await;
     ann.event("/room", "say", json!({ "text": "the last word" })).await;
     ann.until("said").await;
+    // Hosts wait for requests under way; the program does not wait for them without limit.
+    let _stalled = host.send_half_a_request().await;
     host.terminate();
     assert_eq!(ann.closed().await.map(|frame| u16::from(frame.code)), Some(1001));
     assert_eq!(ann.frame().await, None);
