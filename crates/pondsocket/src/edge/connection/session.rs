@@ -29,7 +29,8 @@ pub(crate) struct Session {
     pub(super) handle: Arc<ConnectionHandle>,
     pub(super) options: Arc<EndpointSettings>,
     rates: Option<Box<Rates>>,
-    pub(super) subscriptions: HashMap<ChannelName, Subscription>,
+    /// Boxed, because a map has four places at the least, and most connections are in one channel.
+    pub(super) subscriptions: HashMap<ChannelName, Box<Subscription>>,
     pub(super) running: Vec<RunningHandler>,
     /// Channels with requests that wait for one of the running handlers to end.
     pub(super) waiting_for_handler: VecDeque<ChannelName>,
