@@ -26,6 +26,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// let error = may_enter("guest").unwrap_err();
 /// assert_eq!((error.code(), error.message()), (403, "admins only"));
 /// ```
+// The errors of single operations convert into this one. They are private, so these conversions have `do_not_recommend`: else
+// the compiler would list them to an application that misses a conversion of its own.
 pub struct Error(Box<ErrorParts>);
 
 struct ErrorParts {

@@ -270,8 +270,9 @@ options! {
         retry_after: Duration = Duration::from_secs(5),
     }
     shared {
-        /// The number of messages in a channel's queue above which the connections that publish into it are not read. Above
-        /// four times as many a broadcast, a reply or a change of presence is refused with 503. Default 4096.
+        /// The number of messages in a channel's queue above which the connections whose event handlers publish into it
+        /// through their contexts are not read. Other publishers can wait with [`Channel::ready`](crate::Channel::ready).
+        /// Above four times as many a broadcast, a reply or a change of presence is refused with 503. Default 4096.
         channel_queue: usize = 4096,
         /// The number of bytes in a channel's queue, with the same effects. A change of presence counts with the presence list
         /// that is sent with it. Default 4 MiB.

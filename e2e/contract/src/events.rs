@@ -24,8 +24,8 @@ pub(crate) fn register(endpoint: &Endpoint, lobby: &Lobby) {
         .on_event("state", state)
         .on_event("slow", slow)
         .on_event("later", later)
-        .on_event("fail", async |_: EventContext| -> Result<()> { Err(Error::new(422, "failed on request")) })
-        .on_event("panic", async |_: EventContext| -> () { panic!("panicked on request") });
+        .on_event("fail", async |_: EventContext| -> Result<()> { Err(Error::new(422, "told to fail")) })
+        .on_event("panic", async |_: EventContext| -> () { panic!("told to panic") });
 }
 
 /// Broadcasts the payload unchanged.

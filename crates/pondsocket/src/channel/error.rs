@@ -25,6 +25,7 @@ impl From<TooLarge> for MemberError {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl From<MemberError> for Error {
     fn from(error: MemberError) -> Error {
         match error {
@@ -54,6 +55,7 @@ impl From<NotMember> for TrackError {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl From<TrackError> for Error {
     fn from(error: TrackError) -> Error {
         match error {
@@ -75,6 +77,7 @@ pub(super) enum RemoteChangeError {
     Unconfirmed,
 }
 
+#[diagnostic::do_not_recommend]
 impl From<RemoteChangeError> for Error {
     fn from(error: RemoteChangeError) -> Error {
         match error {
@@ -95,6 +98,7 @@ pub(super) enum LookupError {
     Unanswered,
 }
 
+#[diagnostic::do_not_recommend]
 impl From<LookupError> for Error {
     fn from(error: LookupError) -> Error {
         match error {

@@ -124,6 +124,7 @@ enum ReplyError {
     NoRoom(NoRoom),
 }
 
+#[diagnostic::do_not_recommend]
 impl From<ReplyError> for Error {
     fn from(error: ReplyError) -> Error {
         match error {

@@ -36,6 +36,7 @@ pub(crate) async fn run<T>(mut future: BoxFuture<Result<T>>, deadline: Duration)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimedOut;
 
+#[diagnostic::do_not_recommend]
 impl From<TimedOut> for Error {
     fn from(TimedOut: TimedOut) -> Error {
         Error::timeout("the handler took too long")

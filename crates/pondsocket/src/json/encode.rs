@@ -29,6 +29,7 @@ const MAX_KEPT: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct ReservedEvent(String);
 
+#[diagnostic::do_not_recommend]
 impl From<ReservedEvent> for Error {
     fn from(ReservedEvent(name): ReservedEvent) -> Error {
         Error::internal(format!("the event name `{name}` is reserved"))

@@ -33,6 +33,7 @@ pub(crate) enum AdmissionError {
     Address,
 }
 
+#[diagnostic::do_not_recommend]
 impl From<AdmissionError> for Error {
     fn from(error: AdmissionError) -> Error {
         match error {

@@ -24,6 +24,7 @@ impl TooLarge {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl From<TooLarge> for Error {
     fn from(error: TooLarge) -> Error {
         Error::too_large(match error {
@@ -52,6 +53,7 @@ impl NoRoom {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl From<NoRoom> for Error {
     fn from(reason: NoRoom) -> Error {
         Error::unavailable(match reason {

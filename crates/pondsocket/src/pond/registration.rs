@@ -23,6 +23,7 @@ pub(crate) enum RegistrationError {
     },
 }
 
+#[diagnostic::do_not_recommend]
 impl From<RegistrationError> for Error {
     fn from(error: RegistrationError) -> Error {
         match error {

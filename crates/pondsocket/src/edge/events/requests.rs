@@ -155,6 +155,7 @@ enum RequestError {
     BrokenOff,
 }
 
+#[diagnostic::do_not_recommend]
 impl From<RequestError> for Error {
     fn from(error: RequestError) -> Error {
         match error {
