@@ -16,16 +16,16 @@ const RESERVED: [&str; 3] = ["GATEWAY", "ENDPOINT", "CHANNEL"];
 /// The reason for which a text is no id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidId {
-    /// It is empty.
+    /// The text is empty.
     #[error("the name is empty")]
     Empty,
-    /// It is longer than this many bytes.
+    /// The text is longer than this many bytes.
     #[error("the name is longer than {0} bytes")]
     TooLong(usize),
-    /// The protocols use it for the server itself.
+    /// The protocols use the name for the server itself.
     #[error("the name is reserved")]
     Reserved,
-    /// It contains a control character.
+    /// The text contains a control character.
     #[error("the name contains a control character")]
     ControlCharacter,
 }
@@ -34,6 +34,8 @@ fn check(text: &str, most: usize) -> Result<(), InvalidId> {
     match text {
         "" => Err(InvalidId::Empty),
         text if text.len() > most => Err(InvalidId::TooLong(most)),
+        // Between nodes and in messages these names stand in the place of a user or channel, so one of that name could
+        // be mistaken for the server.
         text if RESERVED.contains(&text) => Err(InvalidId::Reserved),
         _ => Ok(()),
     }
@@ -102,6 +104,7 @@ impl From<&UserId> for Arc<str> {
 
 impl From<ConnectionId> for UserId {
     fn from(id: ConnectionId) -> Self {
+        // A UUID as text meets all rules of a user id, so it is not checked.
         UserId(RequestId::from_u128(id.0).as_str().into())
     }
 }
@@ -116,7 +119,7 @@ impl ChannelName {
     /// Checks a name of at most `most` bytes.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The fault of the name.
     pub fn new(text: &str, most: usize) -> Result<ChannelName, InvalidId> {
         check(text, most)?;
         Ok(ChannelName(text.into()))
@@ -149,16 +152,17 @@ impl FromStr for ConnectionId {
     type Err = InvalidConnectionId;
 
     fn from_str(text: &str) -> Result<Self, InvalidConnectionId> {
+        // Any common form of a UUID is accepted; ids are always shown in the hyphenated one.
         Uuid::try_parse(text).map(|uuid| ConnectionId(uuid.as_u128())).map_err(|_| InvalidConnectionId)
     }
 }
 
-/// The text is no UUID.
+/// The text is not a UUID.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a connection id")]
 pub struct InvalidConnectionId;
 
-/// The request id of a message that the server makes: a UUID as text, on the stack.
+/// The request id of a message of the server: a UUID as text, on the stack, because one is made for every broadcast.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId([u8; 36]);
 

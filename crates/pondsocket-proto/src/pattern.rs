@@ -25,15 +25,15 @@ pub struct Pattern {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Segment {
-    /// This text, byte by byte, undecoded.
+    /// This text, compared byte by byte, undecoded.
     Literal(Box<str>),
-    /// Anything that begins with `prefix`; the rest is the parameter.
+    /// Any segment that begins with `prefix`; the rest is the parameter.
     Param { prefix: Box<str>, name: Arc<str> },
-    /// All the rest, which may be nothing. Always the last one.
+    /// All the rest, which may be empty. Always the last segment.
     Wildcard,
 }
 
-/// A pattern that could not behave sensibly, or that other implementations would read differently.
+/// An invalid pattern: it has no clear meaning, or other implementations read it differently.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("invalid pattern `{pattern}`: {reason} in `{segment}`")]
 pub struct InvalidPattern {
@@ -54,19 +54,19 @@ pub enum PatternFault {
     /// Two parameters have the same name.
     #[error("a parameter name that is used twice")]
     DuplicateName,
-    /// A `?` or `#`: only what is matched has a query.
+    /// A `?` or `#`: patterns have no query, only the inputs that they match.
     #[error("a `?` or `#`")]
     Query,
     /// A `*` that is part of a segment.
     #[error("a `*` within a segment")]
     PartialWildcard,
-    /// Something stands behind a `*`.
+    /// Text behind a `*`.
     #[error("text behind a `*`")]
     AfterWildcard,
 }
 
 impl Pattern {
-    /// Compiles a pattern. Leading, trailing and doubled slashes never matter.
+    /// Compiles a pattern. Leading, trailing and doubled slashes make no difference.
     ///
     /// # Errors
     /// Names the segment at fault.
@@ -105,10 +105,13 @@ impl Pattern {
         let mut params = Vec::new();
         for segment in &self.segments {
             if *segment == Segment::Wildcard {
+                // Always the last segment, so the match is complete.
                 return Some(Match { params, query: Query::of(query), wildcard: Some(decode_all(rest)) });
             }
             let (part, behind) = next_segment(rest)?;
             match segment {
+                // Compared undecoded: an escaped slash separates nothing, and other escapes are not equal to the
+                // letters that they stand for.
                 Segment::Literal(text) if **text != *part => return None,
                 Segment::Param { prefix, name } => {
                     params.push((Arc::clone(name), decode(part.strip_prefix(&**prefix)?)));
@@ -117,24 +120,28 @@ impl Pattern {
             }
             rest = behind;
         }
+        // Slashes at the end do not count.
         if next_segment(rest).is_some() {
             return None;
         }
         Some(Match { params, query: Query::of(query), wildcard: None })
     }
 
-    /// Returns `true` if this pattern matches every input that `later` matches, so that `later` can never be reached behind
-    /// it. The check is conservative: `false` does not mean that there is such an input.
+    /// Returns `true` if this pattern matches every input that `later` matches, so that `later` can never be reached
+    /// behind it. The check is conservative: `false` does not mean that there is such an input.
     pub fn shadows(&self, later: &Pattern) -> bool {
         let covers = |mine: &Segment, other: &Segment| match (mine, other) {
             (Segment::Param { prefix, .. }, Segment::Literal(text)) => text.starts_with(&**prefix),
             (Segment::Param { prefix, .. }, Segment::Param { prefix: narrower, .. }) => narrower.starts_with(&**prefix),
+            // A wildcard among `later`'s segments is covered by no segment, and a literal only by itself.
             (mine, other) => mine == other,
         };
         let (mine, open) = match self.segments.split_last() {
             Some((Segment::Wildcard, before)) => (before, true),
             _ => (&self.segments[..], false),
         };
+        // A wildcard of `later` counts as one segment here, although it may match none. `covers` rejects it unless this
+        // pattern's own wildcard covers it.
         let long_enough = if open { later.segments.len() >= mine.len() } else { later.segments.len() == mine.len() };
         long_enough && mine.iter().zip(&later.segments).all(|(mine, other)| covers(mine, other))
     }
@@ -150,6 +157,7 @@ fn parse_segment(segment: &str, before: &[Segment]) -> Result<Segment, PatternFa
     if segment == "*" {
         return Ok(Segment::Wildcard);
     }
+    // At the first colon: a prefix contains none, and a name may contain more.
     let Some((prefix, name)) = segment.split_once(':') else {
         if segment.contains('*') {
             return Err(PatternFault::PartialWildcard);
@@ -159,7 +167,7 @@ fn parse_segment(segment: &str, before: &[Segment]) -> Result<Segment, PatternFa
     if name.is_empty() {
         return Err(PatternFault::EmptyName);
     }
-    // `room:*` is a prefix with a parameter that is called `*`.
+    // `room:*` is a prefix with a parameter named `*` (docs/protocol.md, Names and patterns).
     if prefix.contains('*') || name.contains('*') && name != "*" {
         return Err(PatternFault::PartialWildcard);
     }
@@ -174,7 +182,7 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split('/').filter(|segment| !segment.is_empty())
 }
 
-/// The first segment of `rest` and what stands behind it.
+/// The first segment of `rest`, and the text behind it.
 fn next_segment(rest: &str) -> Option<(&str, &str)> {
     let rest = rest.trim_start_matches('/');
     if rest.is_empty() {
@@ -183,14 +191,15 @@ fn next_segment(rest: &str) -> Option<(&str, &str)> {
     Some(rest.split_once('/').unwrap_or((rest, "")))
 }
 
-/// Percent-decodes one segment: a `+` stays one, bytes that are not UTF-8 become U+FFFD, and an escape that is none
-/// is kept as it is.
+/// Percent-decodes one segment: a `+` is kept, bytes that are not UTF-8 become U+FFFD, and an invalid escape is kept as
+/// it is.
 fn decode(segment: &str) -> Box<str> {
     percent_decode_str(segment).decode_utf8_lossy().into()
 }
 
 fn decode_all(rest: &str) -> Box<str> {
     let mut all = String::new();
+    // Split before decoding: an escaped slash is part of its segment.
     for segment in split(rest) {
         if !all.is_empty() {
             all.push('/');
@@ -226,12 +235,12 @@ impl Match {
     }
 }
 
-/// The pairs of a query, decoded, in their order. A bad escape is kept as it is; `;` separates nothing.
+/// The pairs of a query, decoded, in their order. An invalid escape is kept as it is; `;` is not a separator.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(Box<str>, Box<str>)>);
 
 impl Query {
-    /// Parses what stands behind the first `?`.
+    /// Parses the text behind the first `?`.
     pub fn parse(text: &str) -> Query {
         let pairs = form_urlencoded::parse(text.as_bytes());
         Query(pairs.map(|(key, value)| (key.into(), value.into())).collect())

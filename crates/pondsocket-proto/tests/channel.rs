@@ -13,16 +13,16 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Something that happens to a channel. Numbers pick a connection or a user.
+/// An operation on a channel. Numbers are those of a connection or a user.
 #[derive(Clone, Debug)]
-enum Deed {
+enum Operation {
     /// A join; another acknowledgement if the connection is in.
-    Join(usize, Vec<Link>),
+    Join(usize, Vec<ChainStep>),
     Leave(usize),
     Evict(usize),
     Remove(usize),
-    Broadcast(Whom),
-    /// A reply if the connection is in; else what an outsider is told.
+    Broadcast(Addressees),
+    /// A reply if the connection is in the channel; else the answer to an outsider.
     Answer(usize),
     Show(usize, u8),
     Hide(usize),
@@ -31,53 +31,58 @@ enum Deed {
 
 /// Part of the chain that follows an accepted join.
 #[derive(Clone, Debug)]
-enum Link {
+enum ChainStep {
     Track(u8),
     Reply,
-    Broadcast(Whom),
+    Broadcast(Addressees),
     BroadcastFrom,
 }
 
 #[derive(Clone, Debug)]
-enum Whom {
+enum Addressees {
     All,
     Users(Vec<usize>),
     ExceptUser(usize),
     ExceptConnection(usize),
 }
 
-/// Connection `n` is one of user `n % USERS`.
 const BROADCAST: DeliveryPolicy = DeliveryPolicy::BROADCAST;
+/// The number of connections. Connection `n` is one of user `n % USERS`.
 const CONNECTIONS: usize = 6;
 const USERS: usize = 3;
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn operation() -> impl Strategy<Value = Operation> {
     let (connection, user) = (0..CONNECTIONS, 0..USERS);
     prop_oneof![
-        6 => (connection.clone(), vec(link(), 0..4)).prop_map(|(connection, chain)| Deed::Join(connection, chain)),
-        2 => connection.clone().prop_map(Deed::Leave),
-        1 => user.clone().prop_map(Deed::Evict),
-        1 => user.clone().prop_map(Deed::Remove),
-        4 => whom().prop_map(Deed::Broadcast),
-        2 => connection.clone().prop_map(|connection| Deed::Broadcast(Whom::ExceptConnection(connection))),
-        3 => connection.prop_map(Deed::Answer),
-        2 => (user.clone(), 0..3_u8).prop_map(|(user, mood)| Deed::Show(user, mood)),
-        1 => user.prop_map(Deed::Hide),
-        3 => Just(Deed::Deliver),
+        6 => (connection.clone(), vec(chain_step(), 0..4))
+            .prop_map(|(connection, chain)| Operation::Join(connection, chain)),
+        2 => connection.clone().prop_map(Operation::Leave),
+        1 => user.clone().prop_map(Operation::Evict),
+        1 => user.clone().prop_map(Operation::Remove),
+        4 => addressees().prop_map(Operation::Broadcast),
+        2 => connection.clone().prop_map(|connection| Operation::Broadcast(Addressees::ExceptConnection(connection))),
+        3 => connection.prop_map(Operation::Answer),
+        2 => (user.clone(), 0..3_u8).prop_map(|(user, mood)| Operation::Show(user, mood)),
+        1 => user.prop_map(Operation::Hide),
+        3 => Just(Operation::Deliver),
     ]
 }
 
-fn link() -> impl Strategy<Value = Link> {
+fn chain_step() -> impl Strategy<Value = ChainStep> {
     prop_oneof![
-        2 => (0..3_u8).prop_map(Link::Track),
-        1 => Just(Link::Reply),
-        1 => whom().prop_map(Link::Broadcast),
-        1 => Just(Link::BroadcastFrom),
+        2 => (0..3_u8).prop_map(ChainStep::Track),
+        1 => Just(ChainStep::Reply),
+        1 => addressees().prop_map(ChainStep::Broadcast),
+        1 => Just(ChainStep::BroadcastFrom),
     ]
 }
 
-fn whom() -> impl Strategy<Value = Whom> {
-    prop_oneof![Just(Whom::All), vec(0..USERS, 0..4).prop_map(Whom::Users), (0..USERS).prop_map(Whom::ExceptUser)]
+fn addressees() -> impl Strategy<Value = Addressees> {
+    prop_oneof![
+        Just(Addressees::All),
+        vec(0..USERS, 0..4).prop_map(Addressees::Users),
+        (0..USERS).prop_map(Addressees::ExceptUser)
+    ]
 }
 
 fn id(connection: usize) -> ConnectionId {
@@ -97,7 +102,7 @@ fn fresh() -> u128 {
     NEXT.fetch_add(1, Ordering::Relaxed).into()
 }
 
-/// The number of the message that step `at` of the chain of deed `step` sends.
+/// The number of the message that step `at` of the chain of operation `step` sends.
 fn number(step: usize, at: usize) -> u64 {
     (step * 10 + at) as u64
 }
@@ -114,7 +119,7 @@ fn text(n: u64) -> String {
 
 /// A message that a member should receive. Presence lists are checked where they are delivered.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Heard {
+enum Received {
     /// An acknowledgement, with the request id; or an eviction.
     Notice(String),
     Number(u64),
@@ -125,67 +130,68 @@ enum Heard {
     },
 }
 
-impl Heard {
-    fn of(message: &Value) -> Heard {
+impl Received {
+    fn of(message: &Value) -> Received {
         let event = message["event"].as_str().expect("an event").to_owned();
         if message["action"] == "PRESENCE" {
             let changed = &message["payload"]["changed"];
             let (user, mood) = (changed["user"].as_u64().expect("a user"), changed["mood"].as_u64().expect("a mood"));
             assert_eq!(message["payload"]["userId"], format!("u{user}"));
-            return Heard::Presence { event, user: user as usize, mood: mood as u8 };
+            return Received::Presence { event, user: user as usize, mood: mood as u8 };
         }
         match (message["payload"]["n"].as_u64(), &*event) {
-            (Some(n), _) => Heard::Number(n),
-            (None, "ACKNOWLEDGE" | "EXIT_ACKNOWLEDGE") => Heard::answer(&event, &message["requestId"]),
-            (None, _) => Heard::Notice(event),
+            (Some(n), _) => Received::Number(n),
+            (None, "ACKNOWLEDGE" | "EXIT_ACKNOWLEDGE") => Received::answer(&event, &message["requestId"]),
+            (None, _) => Received::Notice(event),
         }
     }
 
-    fn answer(event: &str, request_id: &Value) -> Heard {
-        Heard::Notice(format!("{event} {}", request_id.as_str().expect("an id")))
+    fn answer(event: &str, request_id: &Value) -> Received {
+        Received::Notice(format!("{event} {}", request_id.as_str().expect("an id")))
     }
 }
 
-/// The model: who is in, what tracked users show, and what each connection has heard, all told at once.
+/// The model: the connections in the channel, the presence of tracked users, and the messages that each connection has
+/// received. It delivers at once.
 #[derive(Default)]
 struct Model {
     seated: BTreeSet<usize>,
     moods: BTreeMap<usize, u8>,
-    heard: BTreeMap<usize, Vec<Heard>>,
+    received: BTreeMap<usize, Vec<Received>>,
 }
 
 impl Model {
-    /// Answers how many members were told.
-    fn tell(&mut self, to: impl Fn(&Self, usize) -> bool, what: &Heard) -> usize {
+    /// Sends a message to some connections. Returns the number of their members.
+    fn send(&mut self, to: impl Fn(&Self, usize) -> bool, what: &Received) -> usize {
         let all: Vec<_> = self.seated.iter().copied().filter(|connection| to(self, *connection)).collect();
         for connection in &all {
-            self.heard.entry(*connection).or_default().push(what.clone());
+            self.received.entry(*connection).or_default().push(what.clone());
         }
         all.iter().map(|connection| connection % USERS).collect::<BTreeSet<_>>().len()
     }
 
-    fn broadcast(&mut self, whom: &Whom, n: u64) -> usize {
-        let to = |_: &Self, connection: usize| match whom {
-            Whom::All => true,
-            Whom::Users(users) => users.contains(&(connection % USERS)),
-            Whom::ExceptUser(user) => connection % USERS != *user,
-            Whom::ExceptConnection(other) => connection != *other,
+    fn broadcast(&mut self, addressees: &Addressees, n: u64) -> usize {
+        let to = |_: &Self, connection: usize| match addressees {
+            Addressees::All => true,
+            Addressees::Users(users) => users.contains(&(connection % USERS)),
+            Addressees::ExceptUser(user) => connection % USERS != *user,
+            Addressees::ExceptConnection(other) => connection != *other,
         };
-        self.tell(to, &Heard::Number(n))
+        self.send(to, &Received::Number(n))
     }
 
-    fn tell_one(&mut self, connection: usize, what: &Heard) {
-        self.tell(|_, other| other == connection, what);
+    fn send_one(&mut self, connection: usize, what: &Received) {
+        self.send(|_, other| other == connection, what);
     }
 
     fn is_member(&self, user: usize) -> bool {
         self.seated.iter().any(|connection| connection % USERS == user)
     }
 
-    /// Tells all tracked users but one connection.
+    /// Sends a presence message to the connections of all tracked users except one connection.
     fn presence(&mut self, event: &str, user: usize, mood: u8, but: Option<usize>) {
-        let what = Heard::Presence { event: event.into(), user, mood };
-        self.tell(|model, other| model.moods.contains_key(&(other % USERS)) && Some(other) != but, &what);
+        let what = Received::Presence { event: event.into(), user, mood };
+        self.send(|model, other| model.moods.contains_key(&(other % USERS)) && Some(other) != but, &what);
     }
 
     fn show(&mut self, user: usize, mood: u8, but: Option<usize>) {
@@ -202,29 +208,29 @@ impl Model {
         }
     }
 
-    /// Another connection of a user who is shown already is shown the list alone, once: where its chain first tracks,
-    /// or at once.
-    fn join(&mut self, connection: usize, request_id: &str, chain: &[Link], step: usize) {
+    /// A further connection of a tracked user receives the list, for itself alone and once: where its chain first
+    /// tracks the user, or at once.
+    fn join(&mut self, connection: usize, request_id: &str, chain: &[ChainStep], step: usize) {
         let user = connection % USERS;
         let mut unlisted = self.moods.contains_key(&user);
         self.seated.insert(connection);
-        self.tell_one(connection, &Heard::answer("ACKNOWLEDGE", &json!(request_id)));
-        if !chain.iter().any(|link| matches!(link, Link::Track(_))) {
+        self.send_one(connection, &Received::answer("ACKNOWLEDGE", &json!(request_id)));
+        if !chain.iter().any(|chain_step| matches!(chain_step, ChainStep::Track(_))) {
             self.list_once(connection, &mut unlisted);
         }
-        for (at, link) in chain.iter().enumerate() {
+        for (at, chain_step) in chain.iter().enumerate() {
             let n = number(step, at);
-            match link {
-                Link::Track(mood) => {
+            match chain_step {
+                ChainStep::Track(mood) => {
                     self.show(user, *mood, unlisted.then_some(connection));
                     self.list_once(connection, &mut unlisted);
                 }
-                Link::Reply => self.tell_one(connection, &Heard::Number(n)),
-                Link::Broadcast(whom) => {
-                    self.broadcast(whom, n);
+                ChainStep::Reply => self.send_one(connection, &Received::Number(n)),
+                ChainStep::Broadcast(addressees) => {
+                    self.broadcast(addressees, n);
                 }
-                Link::BroadcastFrom => {
-                    self.broadcast(&Whom::ExceptConnection(connection), n);
+                ChainStep::BroadcastFrom => {
+                    self.broadcast(&Addressees::ExceptConnection(connection), n);
                 }
             }
         }
@@ -233,8 +239,8 @@ impl Model {
     fn list_once(&mut self, connection: usize, unlisted: &mut bool) {
         let user = connection % USERS;
         if std::mem::take(unlisted) {
-            let what = Heard::Presence { event: "JOIN".into(), user, mood: self.moods[&user] };
-            self.tell_one(connection, &what);
+            let what = Received::Presence { event: "JOIN".into(), user, mood: self.moods[&user] };
+            self.send_one(connection, &what);
         }
     }
 
@@ -243,7 +249,7 @@ impl Model {
     }
 }
 
-/// The real thing: a channel, its recipients, and what reached each connection.
+/// The channel under test, its recipients, and the messages that each connection has received.
 struct Real {
     channel: Channel<usize>,
     recipients: Recipients<usize>,
@@ -259,7 +265,7 @@ impl Real {
         Real { channel, recipients: Recipients::default(), slots: BTreeMap::new(), received: BTreeMap::new() }
     }
 
-    /// Answers how many batches it took.
+    /// Delivers everything that is queued. Returns the number of batches.
     fn deliver(&mut self, moods: &BTreeMap<usize, u8>) -> usize {
         let mut batches = 0;
         while self.channel.has_queued() {
@@ -291,34 +297,36 @@ impl Real {
         for (slot, reception) in self.recipients.iter() {
             let class = if reception.tracked { Class::Tracked } else { Class::All };
             for run in encoded.whole(class).iter().filter(|_| !plan.is_marked(slot)) {
-                assert!(plan.visits(class), "whoever gets something is visited");
+                assert!(plan.visits(class), "a recipient of messages is visited");
                 send(reception.to, run.bytes(), run.frames);
             }
         }
     }
 
-    /// `None` if it names a connection that never sat anywhere.
-    fn to(&self, whom: &Whom) -> Option<Target> {
-        Some(match whom {
-            Whom::All => Target::All,
-            Whom::Users(users) => {
+    /// The target; `None` if it has a connection that was never in the channel.
+    fn to(&self, addressees: &Addressees) -> Option<Target> {
+        Some(match addressees {
+            Addressees::All => Target::All,
+            Addressees::Users(users) => {
                 Target::Users(users.iter().map(|n| user(*n).to_string()).chain(["nobody".to_owned()]).collect())
             }
-            Whom::ExceptUser(n) => Target::ExceptUser(user(*n).to_string()),
-            Whom::ExceptConnection(connection) => {
+            Addressees::ExceptUser(n) => Target::ExceptUser(user(*n).to_string()),
+            Addressees::ExceptConnection(connection) => {
                 Target::ExceptConnection((*self.slots.get(connection)?, id(*connection)))
             }
         })
     }
 
-    fn join(&mut self, connection: usize, request_id: &str, chain: &[Link], step: usize) -> bool {
-        let steps = chain.iter().enumerate().map(|(at, link)| {
+    fn join(&mut self, connection: usize, request_id: &str, chain: &[ChainStep], step: usize) -> bool {
+        let steps = chain.iter().enumerate().map(|(at, chain_step)| {
             let payload = numbered(number(step, at));
-            match link {
-                Link::Track(mood) => Step::Track(shown(connection % USERS, *mood)),
-                Link::Reply => Step::Reply("n".into(), payload),
-                Link::Broadcast(whom) => Step::Broadcast(self.to(whom).expect("no connection"), "n".into(), payload),
-                Link::BroadcastFrom => Step::BroadcastFrom("n".into(), payload),
+            match chain_step {
+                ChainStep::Track(mood) => Step::Track(shown(connection % USERS, *mood)),
+                ChainStep::Reply => Step::Reply("n".into(), payload),
+                ChainStep::Broadcast(addressees) => {
+                    Step::Broadcast(self.to(addressees).expect("no connection"), "n".into(), payload)
+                }
+                ChainStep::BroadcastFrom => Step::BroadcastFrom("n".into(), payload),
             }
         });
         let (steps, user) = (steps.collect(), user(connection % USERS));
@@ -329,8 +337,8 @@ impl Real {
     }
 }
 
-/// Checks that the strictest client accepts a delivered message, and that its list is that of the moment at which the batch
-/// was taken.
+/// Checks that the strictest client accepts a delivered message, and that its list is that of the moment at which the
+/// batch was taken.
 fn checked(text: &str, moods: &BTreeMap<usize, u8>) -> Value {
     strict::check(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
     let message: Value = serde_json::from_str(text).expect("checked");
@@ -340,81 +348,85 @@ fn checked(text: &str, moods: &BTreeMap<usize, u8>) -> Value {
         let entry = |entry: &Value| (entry["user"].as_u64().expect("a user") as usize, entry["mood"].clone());
         let listed: BTreeMap<_, _> = list.iter().map(entry).collect();
         assert_eq!(listed, moods.iter().map(|(user, mood)| (*user, json!(mood))).collect(), "{text}");
-        assert_eq!(listed.len(), list.len(), "nobody is listed twice");
+        assert_eq!(listed.len(), list.len(), "no user is listed twice");
     }
     message
 }
 
-/// Does the same to both, and compares what they answer.
-fn act(real: &mut Real, model: &mut Model, step: usize, deed: &Deed) {
+/// Applies an operation to both, and compares the results.
+fn act(real: &mut Real, model: &mut Model, step: usize, operation: &Operation) {
     let n = number(step, 0);
     let request_id = format!("r{step}");
-    match deed {
-        Deed::Join(connection, _) if model.seated.contains(connection) => {
+    match operation {
+        Operation::Join(connection, _) if model.seated.contains(connection) => {
             let again = real.channel.rejoin(real.slots[connection], id(*connection), &(&*request_id).into());
             assert_eq!(again, Ok(()));
-            model.tell_one(*connection, &Heard::answer("ACKNOWLEDGE", &json!(request_id)));
+            model.send_one(*connection, &Received::answer("ACKNOWLEDGE", &json!(request_id)));
         }
-        Deed::Join(connection, chain) => {
+        Operation::Join(connection, chain) => {
             let first = !model.is_member(connection % USERS);
             assert_eq!(real.join(*connection, &request_id, chain, step), first);
             model.join(*connection, &request_id, chain, step);
         }
-        Deed::Leave(connection) => {
+        Operation::Leave(connection) => {
             let Some(slot) = real.slots.get(connection) else { return };
             let left = real.channel.leave(*slot, id(*connection), Some(&request_id));
             assert_eq!(left.is_ok(), model.seated.contains(connection));
             let Ok(departure) = left else { return };
-            model.tell_one(*connection, &Heard::answer("EXIT_ACKNOWLEDGE", &json!(request_id)));
+            model.send_one(*connection, &Received::answer("EXIT_ACKNOWLEDGE", &json!(request_id)));
             model.seated.remove(connection);
-            assert_eq!(departure.is_some(), !model.is_member(connection % USERS), "the last one takes its leave");
+            assert_eq!(
+                departure.is_some(),
+                !model.is_member(connection % USERS),
+                "the last connection ends the membership"
+            );
             if departure.is_some() {
                 model.hide(connection % USERS);
             }
         }
-        Deed::Evict(n) => {
+        Operation::Evict(n) => {
             let removal = real.channel.evict(&user(*n), "why");
             assert_eq!(removal.is_ok(), model.is_member(*n));
             if removal.is_ok() {
                 for event in ["evicted", "EVICTED"] {
-                    model.tell(|_, other| other % USERS == *n, &Heard::Notice(event.into()));
+                    model.send(|_, other| other % USERS == *n, &Received::Notice(event.into()));
                 }
                 model.take_out(*n);
-                model.tell(|_, _| true, &Heard::Notice("user_evicted".into()));
+                model.send(|_, _| true, &Received::Notice("user_evicted".into()));
                 model.hide(*n);
             }
         }
-        Deed::Remove(n) => {
+        Operation::Remove(n) => {
             assert_eq!(real.channel.remove(&user(*n)).is_ok(), model.is_member(*n));
             model.take_out(*n);
             model.hide(*n);
         }
-        Deed::Broadcast(whom) => {
-            let Some(to) = real.to(whom) else { return };
-            assert_eq!(real.channel.broadcast(&to, text(n).as_bytes(), BROADCAST), Ok(model.broadcast(whom, n)));
+        Operation::Broadcast(addressees) => {
+            let Some(to) = real.to(addressees) else { return };
+            assert_eq!(real.channel.broadcast(&to, text(n).as_bytes(), BROADCAST), Ok(model.broadcast(addressees, n)));
         }
-        Deed::Answer(connection) => {
+        Operation::Answer(connection) => {
             let slot = real.slots.get(connection);
             let replied = slot.map(|slot| real.channel.reply(*slot, id(*connection), text(n).as_bytes(), BROADCAST));
             assert_eq!(replied == Some(Ok(())), model.seated.contains(connection));
             if replied != Some(Ok(())) {
                 real.channel.send_to_outsider(*connection, text(n).as_bytes());
             }
-            model.heard.entry(*connection).or_default().push(Heard::Number(n));
+            model.received.entry(*connection).or_default().push(Received::Number(n));
         }
-        Deed::Show(n, mood) => {
+        Operation::Show(n, mood) => {
             let set = real.channel.set_presence(user(*n).as_str(), shown(*n, *mood));
             assert_eq!(set.is_ok(), model.is_member(*n));
             if set.is_ok() {
                 model.show(*n, *mood, None);
             }
         }
-        Deed::Hide(n) => {
+        Operation::Hide(n) => {
             let hidden = real.channel.untrack(user(*n).as_str());
             assert_eq!(hidden.ok(), model.is_member(*n).then(|| model.moods.contains_key(n)));
             model.hide(*n);
         }
-        Deed::Deliver => {
+        Operation::Deliver => {
             real.deliver(&model.moods);
         }
     }
@@ -423,40 +435,41 @@ fn act(real: &mut Real, model: &mut Model, step: usize, deed: &Deed) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
-    /// Nothing is lost, doubled or swapped, nothing comes before the acknowledgement or after the end, whatever the
-    /// batches are: all that the model says, and nothing else.
+    /// Each connection receives the messages of the model and no others, in their order, with any division into
+    /// batches: none is lost or repeated, and none precedes the acknowledgement or follows the leave.
     #[test]
-    fn everybody_hears_what_the_model_says(deeds in vec(deed(), 0..80)) {
+    fn every_connection_receives_the_messages_of_the_model(operations in vec(operation(), 0..80)) {
         let (mut real, mut model) = (Real::new(), Model::default());
-        for (step, deed) in deeds.iter().enumerate() {
-            act(&mut real, &mut model, step, deed);
+        for (step, operation) in operations.iter().enumerate() {
+            act(&mut real, &mut model, step, operation);
         }
         real.deliver(&model.moods);
-        for (connection, expected) in &model.heard {
+        for (connection, expected) in &model.received {
             let received = real.received.remove(connection).unwrap_or_default();
-            prop_assert_eq!(&received.iter().map(Heard::of).collect::<Vec<_>>(), expected, "connection {}", connection);
+            let received: Vec<_> = received.iter().map(Received::of).collect();
+            prop_assert_eq!(&received, expected, "connection {}", connection);
         }
-        prop_assert!(real.received.values().all(Vec::is_empty), "nobody hears what is not meant for them");
+        prop_assert!(real.received.values().all(Vec::is_empty), "no connection receives any other message");
         prop_assert_eq!(real.channel.local_members().connection_count(), model.seated.len());
         prop_assert_eq!(real.recipients.iter().count(), model.seated.len());
     }
 }
 
-/// The presence lists that each connection receives when everybody joins at once with a presence of so many bytes:
+/// The presence lists that each connection receives when all users join at once with a presence of so many bytes:
 /// for each message its number of entries, and whether it is partial.
-fn lists_of_a_rush(presence_bytes: usize) -> Vec<Vec<(usize, bool)>> {
+fn lists_of_simultaneous_joins(presence_bytes: usize) -> Vec<Vec<(usize, bool)>> {
     let (mut real, mut model) = (Real::new(), Model::default());
     let pad = "x".repeat(presence_bytes);
     for n in 0..USERS {
         let presence = Object::encode(&json!({ "user": n, "mood": 0, "pad": pad })).expect("an object");
         real.channel.join(n, id(n), &user(n), Assigns::default(), "r", vec![Step::Track(presence)], &|_| BROADCAST);
-        model.join(n, "r", &[Link::Track(0)], 0);
+        model.join(n, "r", &[ChainStep::Track(0)], 0);
         real.channel.broadcast(&Target::All, text(n as u64).as_bytes(), BROADCAST).expect("room");
-        model.broadcast(&Whom::All, n as u64);
+        model.broadcast(&Addressees::All, n as u64);
     }
     real.deliver(&model.moods);
-    for (connection, expected) in &model.heard {
-        assert_eq!(&real.received[connection].iter().map(Heard::of).collect::<Vec<_>>(), expected);
+    for (connection, expected) in &model.received {
+        assert_eq!(&real.received[connection].iter().map(Received::of).collect::<Vec<_>>(), expected);
     }
     let list_of = |message: &Value| {
         let entries = message["payload"]["presence"].as_array()?.len();
@@ -468,17 +481,17 @@ fn lists_of_a_rush(presence_bytes: usize) -> Vec<Vec<(usize, bool)>> {
 #[test]
 fn changes_of_a_short_list_each_carry_it() {
     let whole = (3, false);
-    assert_eq!(lists_of_a_rush(1 << 10), [vec![whole, whole, whole], vec![whole, whole], vec![whole]]);
+    assert_eq!(lists_of_simultaneous_joins(1 << 10), [vec![whole, whole, whole], vec![whole, whole], vec![whole]]);
 }
 
 #[test]
 fn changes_of_a_long_list_carry_it_once() {
     let (entry, whole) = ((1, true), (3, false));
-    assert_eq!(lists_of_a_rush(40 << 10), [vec![entry, entry, whole], vec![entry, whole], vec![whole]]);
+    assert_eq!(lists_of_simultaneous_joins(40 << 10), [vec![entry, entry, whole], vec![entry, whole], vec![whole]]);
 }
 
 #[test]
-fn a_list_over_the_limit_is_never_told_as_a_whole() {
+fn a_list_over_the_limit_is_never_sent_as_a_whole() {
     let entry = (1, true);
-    assert_eq!(lists_of_a_rush(300 << 10), [vec![entry, entry, entry], vec![entry, entry], vec![entry]]);
+    assert_eq!(lists_of_simultaneous_joins(300 << 10), [vec![entry, entry, entry], vec![entry, entry], vec![entry]]);
 }

@@ -1,4 +1,4 @@
-//! Patterns: the whole case table of docs/protocol.md, Names and patterns, and what holds for any input.
+//! Patterns: the whole case table of docs/protocol.md, Names and patterns, and properties that hold for any input.
 
 use pondsocket_proto::pattern::{InvalidPattern, Pattern, PatternFault};
 use proptest::collection::vec;
@@ -141,7 +141,7 @@ fn a_refusal_names_the_pattern_and_the_segment() {
 }
 
 #[test]
-fn a_refusal_says_what_is_wrong_and_where() {
+fn a_refusal_names_the_fault_and_the_segment() {
     let table = [
         ("/a/:/b", ":", PatternFault::EmptyName),
         ("/:a/x:a", "x:a", PatternFault::DuplicateName),
@@ -247,7 +247,7 @@ proptest! {
     }
 
     #[test]
-    fn slashes_around_and_doubled_ones_never_matter(
+    fn outer_and_doubled_slashes_make_no_difference(
         pattern in pattern(), path in path(), query in "(\\?[/?a=&]{0,6})?",
     ) {
         let slashed = |text: &str| format!("//{}//", text.replace('/', "///"));
@@ -266,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn unreachable_is_never_said_wrongly(earlier in pattern(), later in pattern(), paths in vec(path(), 8)) {
+    fn an_unreachable_pattern_is_never_reached(earlier in pattern(), later in pattern(), paths in vec(path(), 8)) {
         let (Ok(earlier), Ok(later)) = (Pattern::parse(&earlier), Pattern::parse(&later)) else { return Ok(()) };
         if earlier.shadows(&later) {
             for path in paths {

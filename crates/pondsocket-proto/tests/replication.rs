@@ -1,4 +1,5 @@
-//! A channel of a node among others: what it shows of their users, and what they have to hear of it.
+//! A channel of a node in a cluster: the members of other nodes that it shows, and the changes that it logs for other
+//! nodes.
 
 use std::rc::Rc;
 
@@ -19,7 +20,7 @@ fn object(value: Value) -> Object {
     Object::encode(&value).expect("an object")
 }
 
-/// A channel, and the one connection that looks on: that of `me`, who is tracked.
+/// A channel with one observing connection, of the user `me`, which is tracked.
 struct Room {
     channel: Channel<&'static str>,
     recipients: Recipients<&'static str>,
@@ -32,7 +33,7 @@ impl Room {
         let channel = Channel::new(name, ChannelLimits::default(), || 7).replicated();
         let mut room = Room { channel, recipients: Recipients::default(), connections: 0 };
         room.join("me", vec![Step::Track(object(json!({ "of": "me" })))]);
-        room.heard();
+        room.received();
         room.channel.take_outbound();
         room
     }
@@ -55,35 +56,35 @@ impl Room {
     }
 
     /// The messages that `me` receives: `EVENT changed`, and for presence the length of the list.
-    fn heard(&mut self) -> Vec<String> {
+    fn received(&mut self) -> Vec<String> {
         let batch = self.channel.take();
         let plan = Plan::new(&batch, &mut self.recipients);
         let encoded = Encoded::new(&batch, |text, out| out.extend_from_slice(text), Rc::<[u8]>::from);
-        let mut heard = Vec::new();
-        let mut hear = |bytes: &[u8]| {
+        let mut messages = Vec::new();
+        let mut read = |bytes: &[u8]| {
             for message in serde_json::Deserializer::from_slice(bytes).into_iter::<Value>() {
                 let message = message.expect("JSON");
                 let (event, payload) = (message["event"].as_str().expect("an event"), &message["payload"]);
-                heard.push(match payload["presence"].as_array() {
+                messages.push(match payload["presence"].as_array() {
                     Some(list) => format!("{event} {} {} of {}", payload["userId"], payload["changed"], list.len()),
                     None => format!("{event} {payload}"),
                 });
             }
         };
         for private in plan.private.iter().filter(|private| private.to == "me") {
-            private.pieces.iter().flat_map(|piece| encoded.piece(piece)).for_each(|run| hear(run.bytes()));
+            private.pieces.iter().flat_map(|piece| encoded.piece(piece)).for_each(|run| read(run.bytes()));
         }
         let mine = |(slot, reception): &(Slot, &pondsocket_proto::channel::Reception<&str>)| {
             reception.to == "me" && !plan.is_marked(*slot)
         };
         for (_, reception) in self.recipients.iter().filter(mine) {
             let class = if reception.tracked { Class::Tracked } else { Class::All };
-            encoded.whole(class).iter().filter(|_| plan.visits(class)).for_each(|run| hear(run.bytes()));
+            encoded.whole(class).iter().filter(|_| plan.visits(class)).for_each(|run| read(run.bytes()));
         }
-        heard
+        messages
     }
 
-    /// What other nodes are told, in short.
+    /// The log for other nodes, in short.
     fn outbound(&mut self) -> Vec<String> {
         let short = |outbound: Outbound| match outbound {
             Outbound::Change(MemberChange::Joined { user, assigns }) => format!("joined {user} {}", assigns.to_json()),
@@ -104,7 +105,7 @@ impl Room {
 }
 
 #[test]
-fn users_elsewhere_come_change_and_go() {
+fn users_of_other_nodes_join_change_and_leave() {
     let mut room = Room::new();
     room.show("ada", Some(json!({ "n": 1 })), false);
     room.show("ada", Some(json!({ "n": 1 })), true);
@@ -120,42 +121,42 @@ fn users_elsewhere_come_change_and_go() {
         r#"JOIN "ada" {"n":3} of 1"#,
         r#"LEAVE "ada" {"n":3} of 1"#,
     ];
-    assert_eq!(room.heard(), expected, "the list is that of the delivery");
-    assert!(room.outbound().is_empty(), "what others said is not said again");
+    assert_eq!(room.received(), expected, "the list is that of the delivery");
+    assert!(room.outbound().is_empty(), "changes of other nodes are not logged again");
     room.show("ada", Some(json!({})), false);
-    assert_eq!(room.heard(), [r#"JOIN "ada" {} of 2"#]);
+    assert_eq!(room.received(), [r#"JOIN "ada" {} of 2"#]);
     assert_eq!(room.channel.member_count(), 2);
 }
 
 #[test]
-fn a_user_here_and_elsewhere_is_one_and_shows_one_thing() {
+fn a_user_of_several_nodes_has_one_presence() {
     let mut room = Room::new();
     room.show("ada", Some(json!({ "at": "elsewhere" })), false);
     let (slot, connection) = room.join("ada", Vec::new());
     assert_eq!(room.channel.member_count(), 2);
-    assert_eq!(room.heard(), [r#"JOIN "ada" {"at":"elsewhere"} of 2"#]);
+    assert_eq!(room.received(), [r#"JOIN "ada" {"at":"elsewhere"} of 2"#]);
     room.channel.set_presence("ada", object(json!({ "at": "here" }))).expect("a member");
-    assert_eq!(room.heard(), [r#"UPDATE "ada" {"at":"here"} of 2"#]);
+    assert_eq!(room.received(), [r#"UPDATE "ada" {"at":"here"} of 2"#]);
     room.show("ada", Some(json!({ "at": "elsewhere" })), true);
-    assert_eq!(room.heard(), [r#"UPDATE "ada" {"at":"elsewhere"} of 2"#]);
+    assert_eq!(room.received(), [r#"UPDATE "ada" {"at":"elsewhere"} of 2"#]);
     room.channel.set_presence("ada", object(json!({ "at": "here again" }))).expect("a member");
-    assert!(room.heard().is_empty(), "what is shown elsewhere is over it");
+    assert!(room.received().is_empty(), "the presence of the other node is shown");
     room.gone("ada");
-    assert_eq!(room.heard(), [r#"UPDATE "ada" {"at":"here again"} of 2"#]);
+    assert_eq!(room.received(), [r#"UPDATE "ada" {"at":"here again"} of 2"#]);
     room.show("ada", Some(json!({ "at": "elsewhere" })), false);
     room.channel.leave(slot, connection, None).expect("seated");
-    assert_eq!(room.heard(), [r#"UPDATE "ada" {"at":"elsewhere"} of 2"#]);
+    assert_eq!(room.received(), [r#"UPDATE "ada" {"at":"elsewhere"} of 2"#]);
     room.gone("ada");
-    assert_eq!(room.heard(), [r#"LEAVE "ada" {"at":"elsewhere"} of 1"#]);
+    assert_eq!(room.received(), [r#"LEAVE "ada" {"at":"elsewhere"} of 1"#]);
 }
 
 #[test]
-fn another_connection_here_changes_nothing_elsewhere_but_its_assigns() {
+fn a_further_connection_is_not_logged_for_other_nodes() {
     let mut room = Room::new();
     let assign = |key: &str| Step::Assign(key.into(), Json::encode(&1).expect("JSON"));
     room.join("ada", vec![assign("a"), Step::Track(object(json!({}))), assign("b")]);
     let expected = [r#"joined ada {"a":1}"#, "shows ada {}", r#"assigns ada {"a":1,"b":1} b"#];
-    assert_eq!(room.outbound(), expected, "it comes with what is assigned first");
+    assert_eq!(room.outbound(), expected, "the join has the leading assigns");
     let (slot, connection) = room.join("ada", Vec::new());
     assert!(room.outbound().is_empty());
     room.channel.leave(slot, connection, None).expect("seated");
@@ -163,7 +164,7 @@ fn another_connection_here_changes_nothing_elsewhere_but_its_assigns() {
 }
 
 #[test]
-fn what_happens_to_users_here_is_to_be_heard_elsewhere_in_order() {
+fn changes_of_local_users_are_logged_for_other_nodes_in_order() {
     let mut room = Room::new();
     let chain = vec![
         Step::Track(object(json!({ "n": 1 }))),
@@ -195,7 +196,7 @@ fn what_happens_to_users_here_is_to_be_heard_elsewhere_in_order() {
 }
 
 #[test]
-fn a_message_is_forwarded_to_whom_it_may_concern() {
+fn a_message_is_forwarded_if_users_of_other_nodes_may_be_recipients() {
     let mut room = Room::new();
     let (slot, connection) = room.join("bob", Vec::new());
     room.show("ada", None, false);
@@ -219,7 +220,7 @@ fn a_message_is_forwarded_to_whom_it_may_concern() {
 }
 
 #[test]
-fn a_message_of_another_node_reaches_whom_it_is_for() {
+fn a_message_of_another_node_reaches_its_recipients() {
     let mut room = Room::new();
     let mut deliver = |from: &str, to: model::Target| {
         let message = UserMessage {
@@ -230,7 +231,7 @@ fn a_message_of_another_node_reaches_whom_it_is_for() {
             to,
         };
         let members = room.channel.deliver(&message, DeliveryPolicy::BROADCAST).expect("room");
-        (members, room.heard().len())
+        (members, room.received().len())
     };
     assert_eq!(deliver("ada", model::Target::All), (1, 1));
     assert_eq!(deliver("ada", model::Target::ExceptUser("ada".into())), (1, 1));
@@ -238,11 +239,11 @@ fn a_message_of_another_node_reaches_whom_it_is_for() {
     assert_eq!(deliver("me", model::Target::ExceptConnection(())), (1, 1), "the connection is elsewhere");
     assert_eq!(deliver("CHANNEL", model::Target::Users(vec!["me".into(), "eve".into()])), (1, 1));
     assert_eq!(deliver("CHANNEL", model::Target::Users(vec!["eve".into()])), (0, 0));
-    assert!(room.outbound().is_empty(), "what others said is not said again");
+    assert!(room.outbound().is_empty(), "changes of other nodes are not logged again");
 }
 
 #[test]
-fn a_node_that_is_alone_notes_nothing() {
+fn a_single_node_logs_nothing() {
     let name = ChannelName::new("/c", 8).expect("valid");
     let mut channel: Channel<&str> = Channel::new(name, ChannelLimits::default(), || 7);
     let id = ConnectionId::from_u128(1);

@@ -93,8 +93,8 @@ fn depth(json: &str) -> usize {
 
 proptest! {
     #[test]
-    fn every_message_passes_and_says_exactly_what_it_should(
-        (event, channel, id, word) in (any::<String>(), any::<String>(), any::<String>(), any::<String>()),
+    fn every_message_is_valid_and_has_exactly_the_expected_fields(
+        (event, channel, id, reason) in (any::<String>(), any::<String>(), any::<String>(), any::<String>()),
         payload in json_object(), code in 400_u16..600,
     ) {
         let system = |event: &str, payload: Value| json!({
@@ -104,29 +104,29 @@ proptest! {
         prop_assert_eq!(accepted, system("ACKNOWLEDGE", json!({})));
         let left = checked(|out| server::exit_acknowledge(out, &channel, &id));
         prop_assert_eq!(left, system("EXIT_ACKNOWLEDGE", json!({})));
-        let evicted = checked(|out| server::evicted(out, &event, &channel, &id, "u1", &word));
-        prop_assert_eq!(evicted, system(&event, json!({ "reason": word, "userId": "u1" })));
-        prop_assert_eq!(checked(|out| server::connection(out, &word, &id)), json!({
+        let evicted = checked(|out| server::evicted(out, &event, &channel, &id, "u1", &reason));
+        prop_assert_eq!(evicted, system(&event, json!({ "reason": reason, "userId": "u1" })));
+        prop_assert_eq!(checked(|out| server::connection(out, &reason, &id)), json!({
             "action": "CONNECT", "event": "CONNECTION", "channelName": "GATEWAY", "requestId": id,
-            "payload": { "connectionId": word, "id": word },
+            "payload": { "connectionId": reason, "id": reason },
         }));
 
         let object = Object::encode(&payload).expect("an object");
-        let said = |action, name: &str| {
+        let is_message = |action, name: &str| {
             let message = checked(|out| server::message(out, action, &event, &channel, &id, object.as_str()));
             message == json!({
                 "action": name, "event": event, "channelName": channel, "requestId": id, "payload": payload,
             })
         };
         for (action, name) in [(Action::System, "SYSTEM"), (Action::Broadcast, "BROADCAST"), (Action::Error, "ERROR")] {
-            prop_assert!(said(action, name), "{}", name);
+            prop_assert!(is_message(action, name), "{}", name);
         }
 
         let mut expected = json!({
-            "code": code, "status": code, "message": word, "channelName": channel,
+            "code": code, "status": code, "message": reason, "channelName": channel,
             "temporary": code == 503 || code == 504,
         });
-        let error = ErrorPayload { code, message: &word, details: None, channel: channel.as_str() };
+        let error = ErrorPayload { code, message: &reason, details: None, channel: channel.as_str() };
         let failed = checked(|out| server::not_found(out, &id, &error));
         prop_assert_eq!(failed, system("NOT_FOUND", expected.clone()));
         let error = ErrorPayload { details: Some(object.as_str()), ..error };
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_is_what_was_sent(event in ".+", channel in ".+", id in ".+", payload in json_value()) {
+    fn an_accepted_message_has_the_sent_fields(event in ".+", channel in ".+", id in ".+", payload in json_value()) {
         let text = json!({
             "action": "BROADCAST", "event": event, "channelName": channel, "requestId": id, "payload": payload,
         }).to_string();

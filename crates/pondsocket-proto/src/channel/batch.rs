@@ -25,14 +25,14 @@ pub enum Audience<R> {
 pub(super) enum Op<R> {
     /// From here on the connection receives messages.
     Join { slot: Slot, recipient: R },
-    /// From here on the connection receives nothing. `last` is the member in this slot, if an outgoing handler is yet to
-    /// decide about messages that were queued before.
+    /// From here on the connection receives nothing. `last` is the member in this slot, if an outgoing handler is yet
+    /// to decide about messages that were queued before.
     Leave { slot: Slot, last: Option<Box<Listener>> },
     /// From here on these connections receive presence, or no longer do.
     Track { seats: Seats, on: bool },
     /// A message; `text` is a range of the batch's text.
     Send { to: Audience<R>, text: Range<u32>, policy: DeliveryPolicy },
-    /// Tells a connection that has left that all messages queued for it before have been delivered.
+    /// The notice to a connection that has left that all messages queued for it before have been delivered.
     FlushMarker { to: R },
     /// A presence change. It becomes a `Send` when its batch is taken, with the presence list of that moment.
     Presence { to: Audience<R>, change: PresenceChange },
@@ -55,6 +55,7 @@ const ENVELOPE: usize = 256;
 impl PresenceChange {
     /// The size of the message in bytes, without a list that all recipients share.
     fn weight(&self) -> usize {
+        // Twice: a partial message shows the change in `changed` and in `presence`.
         2 * self.changed.as_str().len() + ENVELOPE + self.private_list
     }
 
@@ -84,7 +85,8 @@ impl Default for Lists {
     }
 }
 
-/// The member in a slot, for an outgoing handler: as it was when the batch was taken or, if it had left before, when it left.
+/// The member in a slot, for an outgoing handler: as it was when the batch was taken or, if it had left before, when it
+/// left.
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// The connection.
@@ -148,8 +150,8 @@ impl<R> Batch<R> {
         self.text.len()
     }
 
-    /// Returns `true` if an outgoing handler decides about each message of this batch for each recipient. Such a batch is
-    /// delivered message by message, not by a [`Plan`](super::Plan).
+    /// Returns `true` if an outgoing handler decides about each message of this batch for each recipient. Such a batch
+    /// is delivered message by message, not by a [`Plan`](super::Plan).
     pub fn is_filtered(&self) -> bool {
         self.filtered
     }
@@ -191,13 +193,17 @@ impl<R> Batch<R> {
         if self.presences == 0 {
             return;
         }
+        // The caller decides by an estimate, so the exact size is checked here.
         let list = list.filter(|list| list.len() <= lists.max_bytes);
         let is_sent = list.is_some();
         let list = list.unwrap_or_default();
+        // A short list is sent with each change: small channels never send partial messages (docs/protocol.md,
+        // Presence).
         let repeats = list.len().saturating_mul(self.presences) <= lists.repeated_bytes;
         let mut whole = vec![is_sent; self.ops.len()];
-        // A recipient of one change receives all later changes that go to every tracked member, and the last of those has
-        // the list.
+        // Backwards, because a change needs no list if a later one has it. A recipient of one change receives all later
+        // changes that go to every tracked member, and the last of these has the list. A change for one connection
+        // alone does not count: others do not receive it.
         let mut list_follows = false;
         for (whole, op) in whole.iter_mut().zip(&self.ops).rev() {
             if let Op::Presence { to, .. } = op {
@@ -224,6 +230,7 @@ impl<R> Batch<R> {
 fn append(text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
     let start = text.len();
     write(text);
+    // 32 bits halve the size of an operation. `MOST_BYTES` keeps the queue of a channel far below their range.
     let at = |offset| u32::try_from(offset).expect("a batch is bounded far below 4 GiB");
     at(start)..at(text.len())
 }
@@ -233,8 +240,8 @@ pub(super) mod tests {
     use super::*;
     use crate::channel::DropPolicy;
 
-    /// The operation that a letter stands for: `+` is a presence change, `-` an operation without a message; any other letter
-    /// is a message with this text, and gives `None`.
+    /// The operation that a letter stands for: `+` is a presence change, `-` an operation without a message; any other
+    /// letter is a message with this text, and gives `None`.
     pub(in super::super) fn op(letter: char) -> Option<Op<()>> {
         match letter {
             '+' => {
@@ -248,8 +255,8 @@ pub(super) mod tests {
         }
     }
 
-    /// The word that makes this batch.
-    pub(in super::super) fn word(batch: &Batch<()>) -> String {
+    /// The letters of the operations of a batch.
+    pub(in super::super) fn letters(batch: &Batch<()>) -> String {
         let mut messages = batch.messages().map(|(_, text, _)| str::from_utf8(text).expect("text"));
         let letter = |op: &Op<()>| match op {
             Op::Send { .. } => messages.next().expect("one for each"),
@@ -259,9 +266,9 @@ pub(super) mod tests {
         batch.ops.iter().map(letter).collect()
     }
 
-    fn batch(word: &str) -> Batch<()> {
+    fn batch(letters: &str) -> Batch<()> {
         let mut batch = Batch::default();
-        for letter in word.chars() {
+        for letter in letters.chars() {
             match op(letter) {
                 Some(op) => batch.push(op),
                 None => batch.send(Audience::All, DeliveryPolicy::BROADCAST, |out| out.push(letter as u8)),
@@ -271,7 +278,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_batch_knows_how_much_it_holds() {
+    fn a_batch_counts_its_operations_and_bytes() {
         let (empty, batch) = (batch(""), batch("ab-+"));
         assert_eq!((empty.is_empty(), empty.len(), empty.bytes()), (true, 0, 0));
         assert_eq!((batch.is_empty(), batch.len(), batch.bytes()), (false, 4, 2));
@@ -324,7 +331,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_list_that_would_be_repeated_too_often_comes_with_the_last_change_alone() {
+    fn a_list_that_would_be_repeated_too_often_is_sent_with_the_last_change_alone() {
         let list = r#"[{"n":1}]"#;
         let lists = Lists { repeated_bytes: 5 * list.len() - 1, ..Lists::default() };
         let messages = resolved(changes(), list, lists);
@@ -342,7 +349,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_list_that_is_too_large_is_never_told() {
+    fn a_list_that_is_too_large_is_never_sent() {
         let list = r#"[{"n":1}]"#;
         let messages = resolved(changes(), list, Lists { max_bytes: list.len() - 1, ..Lists::default() });
         assert!(

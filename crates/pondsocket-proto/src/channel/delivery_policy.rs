@@ -1,5 +1,6 @@
-/// The policy for messages to a client that does not keep up. It never changes the order of those that arrive, and never
-/// drops anything but broadcasts and outdated presence: acknowledgements, replies, errors and evictions stay.
+/// The policy for messages to a client that does not keep up. It never changes the order of the messages that arrive,
+/// and drops nothing but broadcasts and outdated presence: acknowledgements, replies, errors and evictions are always
+/// delivered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum SlowClient {
     /// Nothing is dropped. A client that is over its bounds for too long, or far over them, is disconnected.
@@ -18,9 +19,10 @@ pub enum DropPolicy {
     Never,
     /// Once a newer whole list of the same channel waits behind it: presence that carries the whole list.
     Outdated,
-    /// Likewise: presence that carries no whole list, and so makes nothing else outdated.
+    /// Under the same condition, for presence that does not carry the whole list, and so makes no other message
+    /// outdated.
     Partial,
-    /// As this policy says, or, without one, as that of the receiving connection does.
+    /// By this policy or, without one, by that of the receiving connection.
     SlowClient(Option<SlowClient>),
 }
 
@@ -34,7 +36,8 @@ pub struct DeliveryPolicy {
 }
 
 impl DeliveryPolicy {
-    /// Acknowledgements, errors and evictions: a client cannot do without them, so no outgoing handler decides about them.
+    /// Acknowledgements, errors and evictions. Clients wait for them, so they are never dropped, and no outgoing
+    /// handler decides about them.
     pub const CONTROL: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Never, filtered: false };
     /// Presence with the whole list.
     pub const PRESENCE: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Outdated, filtered: false };
@@ -43,7 +46,7 @@ impl DeliveryPolicy {
     /// A broadcast of an event without a policy of its own.
     pub const BROADCAST: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::SlowClient(None), filtered: false };
 
-    /// The same for a reply: it is never dropped.
+    /// The same policy for a reply, which is never dropped, because a client waits for it.
     #[must_use]
     pub fn of_reply(self) -> DeliveryPolicy {
         DeliveryPolicy { drop_policy: DropPolicy::Never, ..self }

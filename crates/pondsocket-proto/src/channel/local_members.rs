@@ -4,8 +4,9 @@ use super::{Assigns, Listener};
 use crate::id::{ConnectionId, UserId};
 use crate::wire::Object;
 
-/// A connection's place in a channel. Slots are dense, so that recipients are a plain list. A vacated slot is used again,
-/// which is safe because delivery follows the order of the changes.
+/// The index of a connection in a channel. Slots are dense, so that recipients are a plain list. A vacated slot is
+/// reused, which is safe because delivery follows the order of the changes: the leave of the previous connection
+/// precedes the join of the next one in the queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct Slot(pub(super) u32);
 
@@ -40,12 +41,14 @@ impl Seats {
         }
     }
 
-    /// Takes `slot` out; true if none is left.
+    /// Removes `slot`. Returns `true` if no slot is left.
     fn remove(&mut self, slot: Slot) -> bool {
         match self {
             Seats::One(only) => *only == slot,
             Seats::Many(slots) => {
                 slots.retain(|other| *other != slot);
+                // Back to the form without an allocation. So the `Many` of a member always has two slots or more, and
+                // one is left here.
                 if let [last] = slots[..] {
                     *self = Seats::One(last);
                 }
@@ -55,7 +58,7 @@ impl Seats {
     }
 }
 
-/// The number of a membership, by which it differs from every other in a channel, also from those of the same user before and after it.
+/// The number of a membership. It is unique in a channel, also among successive memberships of the same user.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Membership(u64);
 
@@ -95,12 +98,14 @@ struct Seat {
 /// The members on this node, with their connections, assigns and presence.
 #[derive(Debug, Default)]
 pub struct LocalMembers {
+    /// By slot. The list never shrinks; vacant slots are reused.
     seats: Vec<Option<Seat>>,
     vacant: Vec<Slot>,
     members: HashMap<UserId, Member>,
-    /// The number of memberships that there have been.
+    /// The number of memberships since the channel was created, from which the next one is numbered.
     memberships: u64,
-    /// The size of the presence of all members, in bytes of JSON.
+    /// The size of the presence of all members, in bytes of JSON. Kept up to date at each change, because it is read at
+    /// every check of the queue's limits.
     presence_bytes: usize,
 }
 
@@ -125,9 +130,10 @@ impl LocalMembers {
         }
     }
 
-    /// Vacates the slot. `Some` with the departure if that was the user's last connection; `Err` if the
-    /// connection does not sit there (any more).
+    /// Vacates the slot. Returns the departure if this was the user's last connection, and `Err` if the connection is
+    /// not, or no longer, in this slot.
     pub fn leave(&mut self, slot: Slot, connection: ConnectionId) -> Result<Option<Departure>, NotMember> {
+        // The caller's slot may be out of date: the connection was evicted, and another one has the slot.
         if !self.is_seated(slot, connection) {
             return Err(NotMember);
         }
@@ -163,12 +169,12 @@ impl LocalMembers {
         self.presence_bytes
     }
 
-    /// Returns `true` if `connection` sits in `slot`.
+    /// Returns `true` if `connection` has the slot `slot`.
     pub fn is_seated(&self, slot: Slot, connection: ConnectionId) -> bool {
         matches!(self.seats.get(slot.index()), Some(Some(seat)) if seat.connection == connection)
     }
 
-    /// The connection that sits in `slot`.
+    /// The connection in `slot`.
     pub fn connection(&self, slot: Slot) -> Option<ConnectionId> {
         Some(self.seats.get(slot.index())?.as_ref()?.connection)
     }
@@ -178,7 +184,7 @@ impl LocalMembers {
         self.seats.iter().flatten().map(|seat| seat.connection)
     }
 
-    /// The user whose connection sits in `slot`.
+    /// The user of the connection in `slot`.
     pub fn user(&self, slot: Slot) -> Option<&UserId> {
         Some(&self.seats.get(slot.index())?.as_ref()?.user)
     }
@@ -188,7 +194,8 @@ impl LocalMembers {
         self.members.get(user)
     }
 
-    /// The same, to change assigns.
+    /// The member of this user id, for changes of its assigns. Presence is changed by `set_presence`, which counts its
+    /// size.
     pub(super) fn member_mut(&mut self, user: &str) -> Option<&mut Member> {
         self.members.get_mut(user)
     }

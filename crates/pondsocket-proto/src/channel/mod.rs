@@ -1,9 +1,9 @@
 //! One channel as plain data: its members, and the queue of the messages for them, in one order.
 //!
-//! The server keeps each [`Channel`] behind a lock. Every change appends the messages that it causes to a queue before it
-//! returns, so the order of the changes *is* the order in which members receive them (docs/protocol.md, Order). Delivery
-//! takes a [`Batch`] from the queue and works out with [`Recipients`] which part of it each connection gets. Nothing here
-//! waits, reads a clock or touches a socket.
+//! The server keeps each [`Channel`] behind a lock. Every change appends the messages that it causes to a queue before
+//! it returns, so the order of the changes *is* the order in which members receive them (docs/protocol.md, Order).
+//! Delivery takes a [`Batch`] from the queue and works out with [`Recipients`] which part of it each connection gets.
+//! Nothing here waits, reads a clock or touches a socket.
 //!
 //! ```text
 //!  join, leave, broadcast, track, evict ...          (under the channel's lock)

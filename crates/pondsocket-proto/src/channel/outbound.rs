@@ -9,8 +9,8 @@ pub enum Outbound {
     Message(UserMessage),
 }
 
-/// The log of changes and messages for other nodes, in the order in which they happened. A channel of a single node keeps
-/// none.
+/// The log of changes and messages for other nodes, in the order in which they happened. A channel of a single node
+/// keeps none.
 #[derive(Debug, Default)]
 pub(super) struct Log(Option<Vec<Outbound>>);
 
@@ -23,6 +23,7 @@ impl Log {
         self.0.is_some()
     }
 
+    /// Appends an entry. It is only built if the log is open.
     pub(super) fn note(&mut self, entry: impl FnOnce() -> Outbound) {
         if let Some(entries) = &mut self.0 {
             entries.push(entry());

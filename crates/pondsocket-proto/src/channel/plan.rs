@@ -25,7 +25,7 @@ pub enum Piece {
     Shared(Class, Range<u32>),
     /// The message of one operation that is not for all recipients of a class.
     Private(u32),
-    /// No message: tells the recipient that all messages queued for it have been delivered.
+    /// No message, but the notice that all messages queued for the recipient have been delivered.
     FlushMarker(u32),
 }
 
@@ -53,24 +53,25 @@ impl<R> Private<R> {
 pub struct Plan<R> {
     /// The recipients with their own parts.
     pub private: Vec<Private<R>>,
-    /// The slots of the private recipients, sorted.
+    /// The slots with marks, sorted: `mark` yields them in this order, and a search in a list needs no hashing.
     marked: Vec<Slot>,
     /// By [`Class`]: `true` if there is a message for every recipient of the class.
     shared: [bool; 2],
 }
 
 impl<R: Clone> Plan<R> {
-    /// Works out the parts and brings `recipients` to the state after the batch. The cost is O(operations + marks), and does
-    /// not depend on the number of recipients.
+    /// Works out the parts and brings `recipients` to the state after the batch. The cost is O(operations + marks), and
+    /// does not depend on the number of recipients.
     pub fn new(batch: &Batch<R>, recipients: &mut Recipients<R>) -> Plan<R> {
         let mut plan = Plan { private: Vec::new(), marked: Vec::new(), shared: [false; 2] };
         let marks = plan.mark(batch);
+        // Sorted by slot, so each chunk has all marks of one slot.
         for of_slot in marks.chunk_by(|a, b| a.0 == b.0) {
             plan.walk(batch, of_slot, recipients);
             plan.marked.push(of_slot[0].0);
         }
-        // A connection may be an outsider before its join or after its leave, within one batch: its parts follow
-        // one another in the order of the operations.
+        // Within one batch a connection may be an outsider before its join or after its leave, and so have several
+        // parts. They are sorted by their first operation, so that it receives them in the order of the queue.
         plan.private.sort_by_key(Private::start);
         plan
     }
@@ -85,7 +86,8 @@ impl<R: Clone> Plan<R> {
         self.marked.binary_search(&slot).is_ok()
     }
 
-    /// Returns each slot with each operation at which the recipient's part differs from that of its class, sorted by slot.
+    /// Returns each slot with each operation at which the recipient's part differs from that of its class, sorted by
+    /// slot.
     fn mark(&mut self, batch: &Batch<R>) -> Vec<(Slot, u32)> {
         let mut marks = Vec::new();
         for (at, op) in (0u32..).zip(&batch.ops) {
@@ -98,6 +100,7 @@ impl<R: Clone> Plan<R> {
                 Op::Send { to, .. } | Op::Presence { to, .. } => match to {
                     Audience::All => self.shared = [true; 2],
                     Audience::Tracked => self.shared[Class::Tracked as usize] = true,
+                    // A message for all, which the excluded slots skip: their marks cut it out of the shared part.
                     Audience::Except(seats) => {
                         self.shared = [true; 2];
                         marks.extend(seats.as_slice().iter().map(|slot| (*slot, at)));
@@ -109,7 +112,7 @@ impl<R: Clone> Plan<R> {
                 },
             }
         }
-        // By slot, then by operation: a slot is walked once, in the order of its operations.
+        // By slot, then by operation: `walk` follows each slot once, in the order of its operations.
         marks.sort_unstable();
         marks
     }
@@ -117,6 +120,7 @@ impl<R: Clone> Plan<R> {
     /// Follows one slot through the batch, whose marks cut the shared part into pieces.
     fn walk(&mut self, batch: &Batch<R>, marks: &[(Slot, u32)], recipients: &mut Recipients<R>) {
         let slot = marks[0].0;
+        // The state of the slot before the batch. It is updated by the operations, and stored at the end.
         let mut entry = recipients.get(slot).cloned();
         let mut pieces = Vec::new();
         let mut from = 0;
@@ -127,10 +131,12 @@ impl<R: Clone> Plan<R> {
                 }
             };
             before(&entry, &mut pieces);
+            // The operation at the mark is not part of a shared piece: it is private, or not for this slot, or no
+            // message.
             from = at + 1;
             match &batch.ops[at as usize] {
                 Op::Join { recipient, .. } => {
-                    // Within one batch the slot may have had another connection, whose part ends here.
+                    // Within one batch the slot may have had another connection before. Its part ends here.
                     self.finish(entry.take(), std::mem::take(&mut pieces));
                     entry = Some(Reception { to: recipient.clone(), tracked: false });
                 }
@@ -141,10 +147,11 @@ impl<R: Clone> Plan<R> {
                     }
                 }
                 Op::Send { to: Audience::Only(_), .. } => pieces.push(Piece::Private(at)),
+                // An excluded slot: the cut in the shared part is all that is needed.
                 Op::Send { .. } | Op::Presence { .. } | Op::FlushMarker { .. } => {}
             }
         }
-        // The number fits: a channel refuses messages long before its queue has 2^32 of them.
+        // The number fits in 32 bits: a channel refuses messages long before its queue has 2^32 operations.
         let end = batch.ops.len() as u32;
         if let Some(reception) = entry.as_ref().filter(|_| from < end) {
             pieces.push(Piece::Shared(Class::of(reception), from..end));
@@ -220,8 +227,8 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
                 let mut drop_policy = DropPolicy::Never;
                 if let Op::Send { to, text, policy } = op {
                     drop_policy = policy.drop_policy;
-                    // A recipient of presence gets the broadcasts, too: their frames are copied, not made a second time, which
-                    // would compress them again.
+                    // A recipient of presence gets the broadcasts, too: their frames are copied, not made a second
+                    // time, which would compress them again.
                     if let Some(same) = framed.map(|framed| framed.of(index)).filter(|same| !same.is_empty()) {
                         bytes.extend_from_slice(same);
                         frames += 1;
@@ -230,6 +237,7 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
                         frames += 1;
                     }
                 }
+                // For every operation, also without a frame: a piece is found by the numbers of its operations.
                 ends.push(End { bytes: bytes.len() as u32, frames, drop_policy });
             }
             let mut track = Track { buffer: share(bytes), ends, whole: Vec::new() };
@@ -237,6 +245,7 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
             track
         };
         let all = track(|to| matches!(to, Audience::All | Audience::Except(_)), None);
+        // Without presence both classes get the same frames, and share one track.
         let presence = batch.ops.iter().any(|op| matches!(op, Op::Send { to: Audience::Tracked, .. }));
         let tracked = presence.then(|| track(|to| matches!(to, Audience::Tracked), Some(&all)));
         let private = track(|to| matches!(to, Audience::Only(_) | Audience::Outsider(_)), None);
@@ -248,6 +257,7 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
         let (track, from, to) = match piece {
             Piece::Shared(class, ops) => (self.shared(*class), ops.start as usize, ops.end as usize),
             Piece::Private(op) => (&self.private, *op as usize, *op as usize + 1),
+            // An empty range: a marker has no frames.
             Piece::FlushMarker(_) => (&self.private, 0, 0),
         };
         track.runs(from, to)
@@ -271,7 +281,7 @@ impl<B: AsRef<[u8]> + Clone> Track<B> {
     fn runs(&self, mut from: usize, to: usize) -> impl Iterator<Item = Run<B>> {
         std::iter::from_fn(move || {
             let (bytes, frames) = self.before(from);
-            // Operations without a frame in this track belong to any run.
+            // Operations without a frame in this track have no policy that matters, and do not end a run.
             let first = (from..to).find(|op| self.before(op + 1).0 > bytes)?;
             let drop_policy = self.ends[first].drop_policy;
             let other =
@@ -371,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn presence_is_between_the_broadcasts_of_those_who_are_tracked() {
+    fn presence_is_between_the_broadcasts_of_tracked_recipients() {
         let mut batch = Batch::default();
         for (to, text) in [(Audience::All, "1"), (Audience::Tracked, "p"), (Audience::All, "2")] {
             send(&mut batch, to, text);
@@ -382,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_may_not_be_dropped_alike_are_runs_apart() {
+    fn frames_with_different_drop_policies_are_separate_runs() {
         let mut batch = Batch::default();
         let newest =
             DeliveryPolicy { drop_policy: DropPolicy::SlowClient(Some(SlowClient::DropNewest)), filtered: false };
@@ -425,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_gets_what_follows_and_who_leaves_what_went_before() {
+    fn a_joining_connection_gets_later_messages_and_a_leaving_one_earlier_messages() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
         batch.push(join(3, 'd'));
@@ -439,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_may_change_hands_within_a_batch() {
+    fn a_slot_may_be_reused_within_a_batch() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::Only(seat(0)), "1");
         batch.push(leave(0));
@@ -453,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_tracked_before_is_not_when_the_slot_changes_hands() {
+    fn the_next_connection_in_a_slot_is_not_tracked() {
         let mut batch = Batch::default();
         batch.push(leave(2));
         batch.push(join(2, 'd'));
@@ -476,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_out_gets_the_rest() {
+    fn an_excluded_recipient_gets_all_other_messages() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
         send(&mut batch, Audience::Except(Seats::Many(vec![Slot(0), Slot(2)])), "2");
@@ -487,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outsider_is_told_between_its_memberships() {
+    fn an_outsider_is_answered_between_its_memberships() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
         batch.push(leave(0));
@@ -499,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_may_begin_behind_an_operation_that_says_nothing() {
+    fn a_run_may_begin_behind_an_operation_without_a_frame() {
         let mut batch = Batch::default();
         batch.push(leave(9));
         send(&mut batch, Audience::All, "1");
@@ -533,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn only_those_with_a_part_of_their_own_are_marked() {
+    fn only_slots_with_a_part_of_their_own_are_marked() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::Only(Seats::Many(vec![Slot(2), Slot(0)])), "1");
         send(&mut batch, Audience::Tracked, "p");

@@ -4,15 +4,17 @@ use super::batch::{Op, PresenceChange};
 use super::{Audience, Batch, DeliveryPolicy, Listener};
 
 /// The size of a portion in bytes per recipient, unless one message alone is larger. Between two portions the delivery
-/// checks which recipients keep up.
+/// checks which recipients keep up, so a slow recipient is at most one portion over its limit.
 const PORTION: usize = 256 << 10;
 
-/// The operations that wait for delivery, in one order, cut into portions: filtered messages apart from the others, because
-/// they are delivered in another way, and no portion larger than a recipient can be expected to take at once. The queue is
-/// cut when operations are appended, so that taking a portion does not touch those behind it.
+/// The operations that wait for delivery, in one order, divided into portions. Filtered messages are in portions of
+/// their own, because they are delivered in another way, and no portion is larger than a recipient can be expected to
+/// take at once. The queue is divided when operations are appended, so that taking a portion does not touch the later
+/// ones.
 #[derive(Debug)]
 pub(super) struct Queue<R> {
     portions: VecDeque<Batch<R>>,
+    // Sums over all portions. They are kept up to date, because the limits are checked at every broadcast.
     ops: usize,
     bytes: usize,
     /// The number of filtered portions.
@@ -60,14 +62,15 @@ impl<R> Queue<R> {
 
     /// Appends a presence change, which may be sent with a list of `list` bytes.
     pub(super) fn push_presence(&mut self, to: Audience<R>, change: PresenceChange, list: usize) {
-        // One list serves all changes of a portion. If it is larger than a portion, it is worth as many bytes of changes:
-        // else each change would be sent with a list of its own.
+        // One list serves all changes of a portion. A list that is larger than a portion extends the portion to its own
+        // size: otherwise each change would be in a portion of its own, and be sent with a list of its own.
         self.add(Op::Presence { to, change }, PORTION.max(list));
     }
 
     fn add(&mut self, op: Op<R>, most: usize) {
         self.ops += 1;
         self.leavers += usize::from(op.is_leaver());
+        // Operations without a message go into unfiltered portions: they need no decision of an outgoing handler.
         let portion = self.portion(false, most);
         let (weight, presences) = (portion.weight(), portion.presences);
         portion.push(op);
@@ -104,11 +107,12 @@ impl<R> Queue<R> {
 
     /// Puts the members that leave in a later portion back into their slots, as they were when they left.
     pub(super) fn seat_leavers(&self, listeners: &mut [Option<Listener>]) {
-        // Without one, which is nearly always so, the portions behind need not be walked.
+        // The usual case: no member has left behind a filtered message, and the portions need not be walked.
         if self.leavers == 0 {
             return;
         }
-        // The loop goes backwards: of several members that leave the same slot, the first one wins.
+        // Backwards, so that of several members that leave the same slot the first one wins: it is the one that had the
+        // slot when the messages of this portion were queued.
         for op in self.portions.iter().rev().flat_map(|portion| portion.ops.iter().rev()) {
             if let Op::Leave { slot, last: Some(last) } = op {
                 listeners[slot.index()] = Some(Listener::clone(last));
@@ -118,7 +122,7 @@ impl<R> Queue<R> {
 
     /// The last portion, if it is of this kind and not full, or a new one.
     fn portion(&mut self, filtered: bool, most: usize) -> &mut Batch<R> {
-        // A message is never cut: the last one may make a portion larger than `most`.
+        // A message is never split: the last one may make a portion larger than `most`.
         let is_open = |last: &Batch<R>| last.is_filtered() == filtered && last.weight() < most;
         if !self.portions.back().is_some_and(is_open) {
             self.filtered += usize::from(filtered);
@@ -130,7 +134,7 @@ impl<R> Queue<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::batch::tests::{op, word};
+    use super::super::batch::tests::{letters, op};
     use super::super::{Assigns, Slot};
     use super::*;
     use crate::id::{ConnectionId, UserId};
@@ -138,11 +142,11 @@ mod tests {
 
     const FILTERED: DeliveryPolicy = DeliveryPolicy { filtered: true, ..DeliveryPolicy::BROADCAST };
 
-    /// A queue from a word: a letter is a message with this text, filtered if it is a capital; `+` is a presence change and
-    /// `-` an operation without a message.
-    fn queue(word: &str) -> Queue<()> {
+    /// A queue from letters: a letter is a message with this text, filtered if it is a capital; `+` is a presence
+    /// change and `-` an operation without a message.
+    fn queue(letters: &str) -> Queue<()> {
         let mut queue = Queue::default();
-        for letter in word.chars() {
+        for letter in letters.chars() {
             let policy = if letter.is_uppercase() { FILTERED } else { DeliveryPolicy::BROADCAST };
             match op(letter) {
                 Some(op) => queue.push(op),
@@ -152,7 +156,8 @@ mod tests {
         queue
     }
 
-    /// All portions of a queue, each filtered if its letters are capitals, and what is left is counted right at each step.
+    /// All portions of a queue, each filtered if its letters are capitals, and what is left is counted right at each
+    /// step.
     fn portions(all: &str) -> Vec<String> {
         let (mut queue, mut portions, mut left) = (queue(all), Vec::new(), all);
         loop {
@@ -167,7 +172,7 @@ mod tests {
             }
             let shows = queue.shows_presence();
             let portion = queue.take();
-            let taken = word(&portion);
+            let taken = letters(&portion);
             assert_eq!(shows, taken.contains('+'), "{all}: {taken}");
             assert_eq!(portion.is_filtered(), taken.chars().any(char::is_uppercase), "{all}: {taken}");
             left = left.strip_prefix(&taken).expect("in order");
@@ -176,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_filtered_is_taken_apart_from_the_rest() {
+    fn filtered_messages_are_taken_apart_from_the_others() {
         assert_eq!(portions("abc"), ["abc"]);
         assert_eq!(portions("abC"), ["ab", "C"]);
         assert_eq!(portions("ABcD"), ["AB", "c", "D"]);
@@ -204,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_a_large_list_come_together() {
+    fn changes_of_a_large_list_share_a_portion() {
         let portions = |list: usize| {
             let mut queue = Queue::<()>::default();
             for _ in 0..4 {
@@ -221,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_who_leave_a_seat_the_first_is_seated_until_it_is_taken() {
+    fn the_first_of_several_members_that_leave_a_slot_is_its_listener_until_its_leave_is_taken() {
         let leave = |name: &str| {
             let (user, assigns) = (UserId::new(name).expect("valid"), Assigns::default());
             let last = Listener { connection: ConnectionId::from_u128(1), user, assigns, presence: None };

@@ -9,8 +9,8 @@ pub struct Reception<R> {
     pub tracked: bool,
 }
 
-/// The recipients by slot, as of the last batch that was delivered. The task that delivers owns them and changes them in the
-/// order of the queue, so that they are never copied and need no lock.
+/// The recipients by slot, as of the last batch that was delivered. The task that delivers owns them and changes them
+/// in the order of the queue, so that they are never copied and need no lock.
 #[derive(Debug)]
 pub struct Recipients<R> {
     by_slot: Vec<Option<Reception<R>>>,
@@ -44,6 +44,7 @@ impl<R> Recipients<R> {
     }
 
     pub(super) fn put(&mut self, slot: Slot, entry: Option<Reception<R>>) {
+        // A connection that joined and left within one batch was never in the list, which need not grow for it.
         if slot.index() >= self.by_slot.len() {
             if entry.is_none() {
                 return;
@@ -67,7 +68,7 @@ mod tests {
         }
         recipients.put(Slot(1), None);
         recipients.put(Slot(9), None);
-        assert_eq!(recipients.end(), 4, "who was never in leaves no gap");
+        assert_eq!(recipients.end(), 4, "a slot that was never filled does not extend the list");
         let at = |index| recipients.at(index).map(|(slot, reception)| (slot.index(), reception.to));
         assert_eq!([0, 1, 2, 3, 4].map(at), [Some((0, 'a')), None, None, Some((3, 'd')), None]);
         let all: Vec<_> = recipients.iter().map(|(slot, reception)| (slot.index(), reception.to)).collect();

@@ -8,7 +8,7 @@ use crate::wire::Object;
 #[derive(Debug, Default)]
 pub(super) struct RemoteMembers {
     users: HashMap<UserId, RemoteMember>,
-    /// The size of their presence, in bytes of JSON.
+    /// The size of their presence, in bytes of JSON: kept, because it is read at every check of the queue's limits.
     presence_bytes: usize,
 }
 
@@ -37,11 +37,12 @@ impl RemoteMembers {
         self.users.iter()
     }
 
-    /// The presence of a user over all nodes; `own` is that on this node. A user has one presence, however many nodes it is
-    /// connected to.
+    /// The presence of a user over all nodes; `own` is that on this node. A user has one presence, however many nodes
+    /// it is connected to.
     pub(super) fn presence<'a>(&'a self, user: &str, own: Option<&'a Object>) -> Option<&'a Object> {
         let Some(shown) = self.users.get(user) else { return own };
         match (&shown.presence, own) {
+            // docs/cluster.md, One user on several nodes: the presence of the entry that joined last is shown.
             (Some(other), Some(_)) if shown.over_local => Some(other),
             (other, own) => own.or(other.as_ref()),
         }
@@ -51,6 +52,7 @@ impl RemoteMembers {
     pub(super) fn presence_list(&self, here: &LocalMembers) -> String {
         let members =
             here.members().filter_map(|(user, member)| self.presence(user.as_str(), member.presence.as_ref()));
+        // A user of this node that others have, too, is already among `members`, with the presence that is shown of it.
         let others = self.users.iter().filter(|(user, _)| here.member(user.as_str()).is_none());
         let mut list = String::from("[");
         for presence in members.chain(others.filter_map(|(_, shown)| shown.presence.as_ref())) {

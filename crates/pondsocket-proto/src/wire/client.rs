@@ -35,25 +35,26 @@ pub struct ClientEnvelope<'a> {
     pub payload: &'a str,
 }
 
-/// A text that is no message of a client.
+/// A text that is not a valid client message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MalformedMessage {
-    /// The fault.
+    /// The fault in the text.
     pub reason: Reason,
     /// The code to answer with: 404 for an unknown action, else 400.
     pub code: u16,
     /// The request id, if there is one.
     pub request_id: Option<ClientText<'static>>,
-    /// The channel name, if there is one. That of a join may be empty: the client finds its channel by it.
+    /// The channel name, if there is one. The name in a join may be empty: the client matches the decline to its
+    /// channel by that name.
     pub channel: Option<ClientText<'static>>,
-    /// `true` if it asks to join: then the answer must be one that ends a join.
+    /// `true` if the text asks to join: then the answer must be one that ends a join.
     pub is_join: bool,
 }
 
-/// The faults of a text.
+/// The faults of a text that is not a valid client message.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Reason {
-    /// It is not JSON, or not an object.
+    /// The text is not JSON, or not an object.
     #[error("not a JSON object")]
     NotAnObject,
     /// A field is missing, empty or of a wrong type.
@@ -65,13 +66,13 @@ pub enum Reason {
     /// A binary message that is not UTF-8.
     #[error("a binary message that is not UTF-8")]
     NotUtf8,
-    /// The same field twice.
+    /// A field that occurs twice.
     #[error("a field is repeated")]
     Repeated,
-    /// There is no such action.
+    /// An action that the protocol does not have.
     #[error("unknown action")]
     Action(String),
-    /// It cannot be passed on.
+    /// A payload that cannot be forwarded to other clients.
     #[error(transparent)]
     Payload(#[from] Unsafe),
 }
@@ -92,6 +93,7 @@ impl MalformedMessage {
     }
 }
 
+// Additional fields are ignored (docs/protocol.md, Client messages), so `deny_unknown_fields` is not set.
 #[derive(Deserialize)]
 struct Raw<'a> {
     #[serde(borrow)]
@@ -102,11 +104,13 @@ struct Raw<'a> {
     channel: Text<'a>,
     #[serde(borrow, rename = "requestId")]
     request_id: Text<'a>,
+    // Kept as text, because a payload is forwarded as the client wrote it. An absent payload and `null` both become
+    // `None`, since clients send an empty payload in either way.
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
 }
 
-/// serde borrows a `Cow` only through a wrapper.
+/// A string of a message. serde borrows a `Cow` only through a wrapper like this one.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -138,6 +142,8 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
         "BROADCAST" => Ok(ClientMessage::Event(envelope)),
         JOIN => Ok(ClientMessage::Join(envelope)),
         LEAVE => Ok(ClientMessage::Leave(envelope)),
+        // The keep-alive of one client, which may carry all fields, too. A ping with the action alone gets here by
+        // `explain`.
         action if action.eq_ignore_ascii_case("ping") => Ok(ClientMessage::Ping),
         unknown => {
             let reason = Reason::Action(unknown.to_owned());
@@ -161,13 +167,16 @@ fn of_envelope(reason: Reason, action: &str, envelope: &ClientEnvelope<'_>) -> M
     MalformedMessage { reason, code, request_id, channel, is_join: action == JOIN }
 }
 
-/// Finds the exact fault of a text that is no message, and the fields that the answer carries. This is a second pass, so
-/// that a valid message costs one.
+/// Finds the exact fault of a text that is no message, and the fields that the answer carries. This is a second pass,
+/// so that a valid message costs one.
 fn explain(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     let found = salvage(text);
+    // A ping needs no other field, so serde has rejected it above.
     if found.is_object && found.text("action").eq_ignore_ascii_case("ping") {
         return Ok(ClientMessage::Ping);
     }
+    // A field that is missing is reported before one with half a surrogate pair. If no field has a fault and the object
+    // is valid JSON, serde can have rejected it only for a repeated field.
     let missing = || FIELDS.into_iter().find(|name| found.text(name).is_empty());
     let broken = || FIELDS.into_iter().find(|name| found.get(name).is_some_and(|field| !field.is_exact()));
     let reason = match found.is_object {
@@ -181,6 +190,8 @@ fn of_salvaged(reason: Reason, found: &Salvaged) -> MalformedMessage {
     let is_join = found.text("action") == JOIN;
     let is_known = |field: &&ClientText<'_>| !field.to_lossy().is_empty();
     let request_id = found.get("requestId").filter(is_known).cloned();
+    // Only the decline of a join repeats an empty name (docs/protocol.md, Declining); all other answers name the
+    // gateway.
     let channel = found.get("channelName").filter(|field| is_join || is_known(field)).cloned();
     MalformedMessage { reason, code: 400, request_id, channel, is_join }
 }
@@ -229,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_and_can_be_answered() {
+    fn faults_are_named_and_the_answer_has_the_fields_that_were_read() {
         let nothing = (400, None, None, "not a JSON object".to_owned());
         for text in ["", "{\"action\":", "42", "[]", "null", "\"BROADCAST\"", r#"["BROADCAST","e","c","r",{}]"#] {
             assert_eq!(refused(text), nothing, "{text}");
@@ -258,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_join_is_known_for_one() {
+    fn a_malformed_join_is_recognised_as_a_join() {
         let join = |channel: &str, payload: &str| {
             let text = format!(
                 r#"{{"action":"JOIN_CHANNEL","event":"e","payload":{payload},"channelName":{channel},"requestId":"r"}}"#
@@ -278,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leave_is_one_whatever_it_carries() {
+    fn a_leave_with_any_payload_is_accepted() {
         let leave = r#"{"action":"LEAVE_CHANNEL","event":"e","channelName":"c","requestId":"r","payload":"\ud800"}"#;
         assert!(matches!(decode(leave), Ok(ClientMessage::Leave(_))));
     }

@@ -4,15 +4,17 @@ use super::write::string;
 
 /// A text that a client sent, in the form in which an answer repeats it.
 ///
-/// A JSON string may hold half a surrogate pair (`"\ud800"`), which no Rust string can. JavaScript and Python can, and
-/// their clients find what an answer belongs to by the exact text: so the answer writes such a half as it was escaped.
+/// A JSON string may contain half a surrogate pair (`"\ud800"`), which a Rust string cannot. Strings of JavaScript and
+/// Python can, and their clients match answers to requests by the exact text. So an answer repeats such a half with the
+/// same escape.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientText<'a>(Form<'a>);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Form<'a> {
     Exact(Cow<'a, str>),
-    /// A text with halves of surrogate pairs.
+    /// A text with halves of surrogate pairs. It is boxed because it is rare: the common form stays as small as a
+    /// `Cow`.
     Broken(Box<Broken>),
 }
 
@@ -25,7 +27,8 @@ struct Broken {
 }
 
 impl ClientText<'_> {
-    /// The text, if it has no half of a surrogate pair: only then can it be the name of anything here.
+    /// The text, if it has no half of a surrogate pair. A text that has one cannot be the name of a channel or an
+    /// event.
     pub fn exact(&self) -> Option<&str> {
         match &self.0 {
             Form::Exact(text) => Some(text),
@@ -56,8 +59,8 @@ impl ClientText<'_> {
 }
 
 impl ClientText<'static> {
-    /// The text of a JSON string, decoded to UTF-8 in which each half of a surrogate pair has the three bytes of its code
-    /// point.
+    /// The text of a JSON string, decoded to UTF-8 in which each half of a surrogate pair has the three bytes of its
+    /// code point.
     pub(super) fn from_bytes(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => text.into(),
@@ -68,6 +71,7 @@ impl ClientText<'static> {
     fn from_surrogates(bytes: &[u8]) -> Self {
         let (mut lossy, mut escaped, mut rest) = (String::new(), Vec::new(), bytes);
         loop {
+            // Valid text up to the next half of a surrogate pair is escaped as any JSON string is.
             let valid = rest.utf8_chunks().next().map_or("", |chunk| chunk.valid());
             lossy.push_str(valid);
             escape(&mut escaped, valid);
@@ -98,6 +102,7 @@ impl From<String> for ClientText<'static> {
 /// Appends the inside of a string literal.
 fn escape(out: &mut Vec<u8>, text: &str) {
     let at = out.len();
+    // serde_json writes the quotes, too. They are removed, because the literal is made of several pieces.
     string(out, text);
     out.pop();
     out.remove(at);
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_text_is_what_it_is() {
+    fn any_other_text_is_exact() {
         let text = ClientText::from_bytes("/c é\u{fffd}".into());
         assert_eq!((text.exact(), text.is_exact()), (Some("/c é\u{fffd}"), true));
         assert_eq!(written(&text), "\"/c é\u{fffd}\"");

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 /// A value that cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// It does not serialise.
+    /// The value does not serialise.
     #[error("the value does not serialise: {0}")]
     Json(#[from] serde_json::Error),
     /// A payload must be a JSON object: every client relies on it.
@@ -28,7 +28,7 @@ impl Json {
     /// Serialises a value.
     ///
     /// # Errors
-    /// If it does not serialise.
+    /// If the value does not serialise.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Json, EncodeError> {
         let mut text = Vec::new();
         append(value, &mut text)?;
@@ -38,7 +38,7 @@ impl Json {
     /// Takes over JSON text.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the text is not valid JSON.
     pub fn from_raw(text: &str) -> Result<Json, EncodeError> {
         let raw: &RawValue = serde_json::from_str(text)?;
         Json::encode(raw)
@@ -57,7 +57,7 @@ impl Json {
     /// The value as a type.
     ///
     /// # Errors
-    /// If it is of another shape.
+    /// If the value does not fit the type.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.0)
     }
@@ -67,7 +67,7 @@ impl Object {
     /// Serialises a value. `null` and `()` become `{}`.
     ///
     /// # Errors
-    /// If it does not serialise, or to something else than an object.
+    /// If the value does not serialise, or serialises to something else than an object.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Object, EncodeError> {
         let mut text = Vec::new();
         encode_object(value, &mut text)?;
@@ -81,11 +81,14 @@ impl Object {
 
     /// Takes over a value in one copy, if it is an object.
     pub(crate) fn from_value(raw: &RawValue) -> Option<Object> {
+        // `RawValue` has no white space around its value, so the first byte is that of the value.
         raw.get().starts_with('{').then(|| Object(one_line(raw.get())))
     }
 
     /// Returns `true` if the object has no entries.
     pub(crate) fn is_empty(&self) -> bool {
+        // No line breaks are left in the text, and an entry begins with a quote: only braces and blanks make an empty
+        // object.
         self.0.trim_start_matches(['{', ' ', '\t']) == "}"
     }
 
@@ -98,11 +101,12 @@ impl Object {
 /// Appends the text of one JSON object, without line breaks. `null` and `()` become `{}`.
 ///
 /// # Errors
-/// If the value does not serialise, or to something else than an object; `out` is as it was then.
+/// If the value does not serialise, or serialises to something else than an object. `out` is unchanged then.
 pub fn encode_object<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = out.len();
     let object = append(value, out).and_then(|()| match out[start..] {
         [b'{', ..] => Ok(()),
+        // `null` is the only JSON value that begins with an `n`. It is how `()` and `None` serialise.
         [b'n', ..] => {
             out.truncate(start);
             out.extend_from_slice(b"{}");
@@ -111,6 +115,7 @@ pub fn encode_object<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
         _ => Err(EncodeError::NotAnObject),
     });
     if object.is_err() {
+        // A serialiser that fails halfway has already written a part.
         out.truncate(start);
     }
     object
@@ -119,8 +124,8 @@ pub fn encode_object<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
 fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = out.len();
     serde_json::to_writer(&mut *out, value)?;
-    // serde_json writes none, but raw values are taken over as they are. Within JSON a line break is only ever white
-    // space: in a string it is escaped.
+    // serde_json itself writes no line breaks, but it copies raw values as they are. In JSON a line break is always
+    // white space, because in a string it is escaped. Clients split frames at line breaks (docs/protocol.md, Envelope).
     for byte in &mut out[start..] {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_empty_whatever_white_space_is_in_it() {
+    fn an_object_with_white_space_alone_is_empty() {
         let object = |text| Object::from_value(serde_json::from_str(text).expect("JSON"));
         for text in ["{}", "{ \t\r\n }"] {
             assert!(object(text).expect("an object").is_empty(), "{text}");

@@ -1,5 +1,5 @@
-//! The messages between client and server, as text (docs/protocol.md, Envelope). Messages of clients are parsed into types
-//! at once; messages of the server can only be built in the form that every client accepts.
+//! The messages between client and server, as text (docs/protocol.md, Envelope). Messages of clients are parsed into
+//! types at once; messages of the server can only be built in the form that every client accepts.
 
 pub mod client;
 mod client_text;

@@ -1,4 +1,5 @@
-//! The fields of a text that is no message. Its sender still waits for an answer, so the text is read as far as possible.
+//! The fields of a text that is not a valid message. The client still waits for an answer, so the text is read as far
+//! as possible.
 
 use serde::Deserializer;
 use serde::de::{Error, IgnoredAny, Visitor};
@@ -8,11 +9,11 @@ use super::ClientText;
 /// The fields of every message, in the order in which faults are reported.
 pub(super) const FIELDS: [&str; 4] = ["action", "event", "channelName", "requestId"];
 
-/// The fields that were found: of a repeated one the last, as JavaScript reads it.
+/// The fields that were found. Of a repeated field the last one counts, as in JavaScript.
 #[derive(Debug, Default)]
 pub(super) struct Salvaged {
     fields: [Option<ClientText<'static>>; FIELDS.len()],
-    /// True if the whole text is a JSON object.
+    /// `true` if the whole text is a JSON object.
     pub(super) is_object: bool,
 }
 
@@ -23,14 +24,14 @@ impl Salvaged {
         self.fields[at].as_ref()
     }
 
-    /// The text of a field; empty if it is no string.
+    /// The text of a field; empty if the field is not a string.
     pub(super) fn text(&self, name: &str) -> &str {
         self.get(name).map_or("", ClientText::to_lossy)
     }
 }
 
-/// Reads the outermost object without recursion, so that no depth of nesting overflows the stack. Values are skipped
-/// whether they are JSON or not.
+/// Reads the outermost object without recursion, so that no depth of nesting overflows the stack. Values that are not
+/// needed are skipped, also if they are not valid JSON.
 pub(super) fn salvage(text: &str) -> Salvaged {
     let mut found = Salvaged::default();
     let bytes = text.as_bytes();
@@ -38,6 +39,7 @@ pub(super) fn salvage(text: &str) -> Salvaged {
     if bytes.get(at) != Some(&b'{') {
         return found;
     }
+    // Decides between two faults: a text that is not JSON, and an object with a wrong field.
     found.is_object = serde_json::from_str::<IgnoredAny>(text).is_ok();
     at += 1;
     loop {
@@ -50,6 +52,7 @@ pub(super) fn salvage(text: &str) -> Salvaged {
         }
         at = skip_space(bytes, at + 1);
         let end = end_of_value(bytes, at);
+        // The position is looked up by the decoded key, since a client may escape letters of a field's name.
         let field = key.and_then(|key| FIELDS.iter().position(|field| Some(*field) == key.exact()));
         if let Some(field) = field {
             found.fields[field] = read_string(text[at..end].trim_end());
@@ -75,6 +78,7 @@ fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => return Some(at + 1),
+            // An escaped quote does not end the string. `at` may now be past the end; `get` then ends the loop.
             b'\\' => at += 2,
             _ => at += 1,
         }
@@ -82,17 +86,21 @@ fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     None
 }
 
-/// The comma or brace that ends the value at `at`, or the end of the text. Both are ASCII: the text may be cut there.
+/// The position of the comma or brace that ends the value at `at`, or the end of the text. Both are ASCII, so slicing
+/// the text there cannot split a character.
 fn end_of_value(bytes: &[u8], mut at: usize) -> usize {
     let mut depth = 0_usize;
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => match end_of_string(bytes, at) {
+                // One before the end, because `at` is advanced below for every byte.
                 Some(end) => at = end - 1,
+                // A string without an end swallows the rest: no comma in it separates fields.
                 None => return bytes.len(),
             },
             b'{' | b'[' => depth += 1,
             b',' | b'}' | b']' if depth == 0 => return at,
+            // The kinds of brackets are not matched: the value may be invalid, and only its end is sought.
             b'}' | b']' => depth -= 1,
             _ => {}
         }
@@ -136,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_whatever_stands_beside_them() {
+    fn fields_are_found_beside_invalid_values() {
         let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
         for payload in ["NaN", "-Infinity", "1e999", r#"{"a":"\ud800 }, \" "}"#, "{'a':1}", &deep, "", "[,,]"] {
             let text = format!(
@@ -168,7 +176,7 @@ mod tests {
     proptest! {
         /// Clients send these texts.
         #[test]
-        fn any_text_is_survived(text in r#"[ \\"{}\[\],:ué0-9a-f]{0,60}"#) {
+        fn no_text_panics(text in r#"[ \\"{}\[\],:ué0-9a-f]{0,60}"#) {
             salvage(&text);
             salvage(&format!(r#"{{"action":{text}"#));
             salvage(&format!(r#"{{"action":"{text}"#));

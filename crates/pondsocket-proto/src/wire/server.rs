@@ -1,11 +1,11 @@
-//! The messages that the server sends (docs/protocol.md, Server messages), one function for each. Every function appends one
-//! compact JSON object without line breaks, with exactly the five fields that clients check.
+//! The messages that the server sends (docs/protocol.md, Server messages), one function for each. Every function
+//! appends one compact JSON object without line breaks, with exactly the five fields that clients check.
 
 use super::client::MalformedMessage;
 use super::write::{put, string};
 use super::{ClientText, GATEWAY};
 
-/// The kind of a message. Clients reject any other.
+/// The kind of a message. Clients reject all other kinds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
     /// Presence of the channel's members.
@@ -35,11 +35,11 @@ impl Action {
 /// The kind of a change of a member's presence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PresenceKind {
-    /// It is shown.
+    /// The presence is shown.
     Join,
-    /// It has changed.
+    /// The presence has changed.
     Update,
-    /// It is hidden.
+    /// The presence is hidden.
     Leave,
 }
 
@@ -58,11 +58,11 @@ impl PresenceKind {
 pub struct ErrorPayload<'a, T: ?Sized = str> {
     /// HTTP-like, 400 to 599.
     pub code: u16,
-    /// For people.
+    /// A text for people.
     pub message: &'a str,
     /// The text of a JSON object.
     pub details: Option<&'a str>,
-    /// The channel it concerns, or [`GATEWAY`].
+    /// The channel that the error concerns, or [`GATEWAY`].
     pub channel: &'a T,
 }
 
@@ -83,7 +83,7 @@ impl Literal for ClientText<'_> {
     }
 }
 
-/// Any message. `payload` is the text of a JSON object without line breaks.
+/// Appends any message. `payload` is the text of a JSON object without line breaks.
 pub fn message(out: &mut Vec<u8>, action: Action, event: &str, channel: &str, request_id: &str, payload: &str) {
     begin(out, action, event, channel, request_id);
     out.extend_from_slice(payload.as_bytes());
@@ -121,8 +121,9 @@ pub fn join_declined(out: &mut Vec<u8>, request_id: &str, error: &ErrorPayload<'
     declined(out, request_id, error);
 }
 
-/// The answer to a text that is no message: a decline if it asks to join, else an error. `fresh_id` stands in for a missing
-/// request id. The client gets its texts back as it sent them, also halves of surrogate pairs.
+/// The answer to a text that is not a valid message: a decline if it asks to join, else an error. `fresh_id` replaces a
+/// missing request id. The channel name and the request id are repeated as the client sent them, also halves of
+/// surrogate pairs.
 pub fn malformed(out: &mut Vec<u8>, malformed: &MalformedMessage, fresh_id: &str) {
     let (message, details) = (malformed.reason.to_string(), malformed.details());
     let (fresh_id, gateway) = (ClientText::from(fresh_id), ClientText::from(GATEWAY));
@@ -130,6 +131,7 @@ pub fn malformed(out: &mut Vec<u8>, malformed: &MalformedMessage, fresh_id: &str
     let channel = malformed.channel.as_ref().unwrap_or(&gateway);
     let error = ErrorPayload { code: malformed.code, message: &message, details: details.as_deref(), channel };
     match malformed.code {
+        // Checked first: a client takes nothing but a decline as the end of its join, whatever the fault is.
         _ if malformed.is_join => declined(out, request_id, &error),
         404 => failure(out, "NOT_FOUND", request_id, &error),
         _ => failure(out, "INTERNAL_ERROR", request_id, &error),
@@ -138,11 +140,14 @@ pub fn malformed(out: &mut Vec<u8>, malformed: &MalformedMessage, fresh_id: &str
 
 fn declined<T: Literal + ?Sized>(out: &mut Vec<u8>, request_id: &T, error: &ErrorPayload<'_, T>) {
     begin(out, Action::System, "UNAUTHORIZED", error.channel, request_id);
+    // The code is repeated in each place in which some client looks for it (docs/protocol.md, Declining).
     let code = error.code.to_string();
     begin_error(out, error);
     put(out, &[r#","statusCode":"#, &code, r#","details":{"statusCode":"#, &code]);
-    // The details of the application follow within the same object; its own `statusCode` would win in a client.
+    // The details of the application follow in the same object. If they have a `statusCode` of their own, clients read
+    // that one, because it is the later one.
     if let Some(inner) = error.details.and_then(|details| details.strip_prefix('{')).filter(|rest| rest.trim() != "}") {
+        // `inner` still has the closing brace of the details.
         put(out, &[",", inner]);
     } else {
         put(out, &["}"]);
@@ -197,6 +202,7 @@ pub fn partial_presence(
     user_id: &str,
     changed: &str,
 ) {
+    // A user that left or was hidden has no entry in the list any more (docs/protocol.md, Presence).
     let shown = if kind == PresenceKind::Leave { "" } else { changed };
     begin(out, Action::Presence, kind.as_str(), channel, request_id);
     put(out, &[r#"{"event":""#, kind.as_str(), r#"","userId":"#]);
@@ -234,6 +240,7 @@ fn begin_error<T: Literal + ?Sized>(out: &mut Vec<u8>, error: &ErrorPayload<'_, 
     let code = error.code.to_string();
     put(out, &[r#"{"code":"#, &code, r#","status":"#, &code, r#","message":"#]);
     string(out, error.message);
+    // docs/protocol.md, Errors: a repetition of the request may succeed.
     let temporary = if matches!(error.code, 503 | 504) { "true" } else { "false" };
     put(out, &[r#","temporary":"#, temporary, r#","channelName":"#]);
     error.channel.write(out);

@@ -1,4 +1,5 @@
-//! A check of server messages as the strictest client makes it (docs/protocol.md, Server messages), for tests and tools.
+//! A check of server messages as the strictest client makes it (docs/protocol.md, Server messages), for tests and
+//! tools.
 
 use serde_json::Value;
 
@@ -7,11 +8,13 @@ use serde_json::Value;
 /// # Errors
 /// The fault for which that client would reject the text.
 pub fn check(text: &str) -> Result<(), String> {
+    // The JavaScript clients split frames at line breaks (docs/protocol.md, Envelope).
     if text.contains(['\n', '\r']) {
         return Err("a line break".into());
     }
     let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let message = value.as_object().ok_or("not an object")?;
+    // A client may reject unknown fields as well as missing ones.
     if message.len() != 5 {
         let fields: Vec<_> = message.keys().collect();
         return Err(format!("not exactly five fields: {fields:?}"));

@@ -1,19 +1,19 @@
-//! The check of payloads that are passed on as they came. JSON's grammar allows values which the parsers of some clients
-//! do not (docs/protocol.md, Limits).
+//! The check of payloads that are forwarded as they were received. JSON's grammar allows values that the parsers of
+//! some clients reject (docs/protocol.md, Limits).
 
 /// The deepest nesting of arrays and objects in a payload.
 pub(super) const MAX_DEPTH: usize = 100;
 
-/// The reason for which a payload cannot be passed on.
+/// The reason for which a payload cannot be forwarded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unsafe {
     /// Nested too deeply: parsers of some clients recurse.
     #[error("the payload is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// Half a surrogate pair: not a character.
+    /// Half a surrogate pair, which many parsers reject because it is not a character.
     #[error("the payload contains an unpaired surrogate")]
     Surrogate,
-    /// A number that no double holds.
+    /// A number beyond the range of a double, which some parsers reject and others read as infinity.
     #[error("the payload contains a number that is too large")]
     Number,
 }
@@ -21,6 +21,7 @@ pub enum Unsafe {
 /// Checks the text of one valid JSON value in one pass.
 pub(crate) fn vet(text: &str) -> Result<(), Unsafe> {
     let bytes = text.as_bytes();
+    // Bytes, not characters: every byte that matters here is ASCII, and no byte of a longer character is.
     let (mut at, mut depth) = (0, 0);
     while let Some(&byte) = bytes.get(at) {
         at = match byte {
@@ -32,11 +33,13 @@ pub(crate) fn vet(text: &str) -> Result<(), Unsafe> {
                 at + 1
             }
             b'}' | b']' => {
+                // Never below 0: the text is valid JSON.
                 depth -= 1;
                 at + 1
             }
             b'"' => string(bytes, at + 1)?,
             b'-' | b'0'..=b'9' => number(text, at)?,
+            // Literals, white space, commas and colons. No literal contains a digit.
             _ => at + 1,
         };
     }
@@ -50,11 +53,13 @@ fn string(bytes: &[u8], mut at: usize) -> Result<usize, Unsafe> {
             b'"' => return Ok(at + 1),
             b'\\' if bytes.get(at + 1) == Some(&b'u') => {
                 match unit(bytes, at) {
+                    // A high surrogate must be followed by the escape of a low one; both are skipped together.
                     Some(0xD800..=0xDBFF) if matches!(unit(bytes, at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
                     Some(0xD800..=0xDFFF) => return Err(Unsafe::Surrogate),
                     _ => at += 6,
                 };
             }
+            // The escaped character is skipped, because it may be a quote.
             b'\\' => at += 2,
             _ => at += 1,
         }
@@ -71,7 +76,8 @@ fn unit(bytes: &[u8], at: usize) -> Option<u16> {
 fn number(text: &str, at: usize) -> Result<usize, Unsafe> {
     let rest = &text[at..];
     let len = rest.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')).unwrap_or(rest.len());
-    // Only an exponent, or hundreds of digits, make a number that large.
+    // The largest double has 309 digits, so only an exponent or hundreds of digits make a number too large. All other
+    // numbers need not be parsed.
     let suspect = len > 300 || rest[..len].contains(['e', 'E']);
     if suspect && !rest[..len].parse::<f64>().is_ok_and(f64::is_finite) {
         return Err(Unsafe::Number);

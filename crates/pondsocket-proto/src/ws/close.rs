@@ -12,7 +12,7 @@ pub struct CloseFrame<'a> {
 }
 
 impl<'a> CloseFrame<'a> {
-    /// An empty payload is a close without a status code.
+    /// Parses the payload of a close frame. An empty one is a close without a status code.
     pub(super) fn parse(payload: &'a [u8]) -> Result<Option<Self>, ProtocolError> {
         if payload.is_empty() {
             return Ok(None);
@@ -24,13 +24,15 @@ impl<'a> CloseFrame<'a> {
         if !may_be_sent(code) {
             return Err(ProtocolError::CloseCode(code));
         }
+        // RFC 6455 section 5.5.1: the reason is UTF-8.
         let reason = str::from_utf8(reason).map_err(|_| ProtocolError::InvalidUtf8)?;
         Ok(Some(Self { code, reason }))
     }
 }
 
-/// 1004 to 1006 and 1015 are only spoken of, never sent; 1016 to 2999 are kept for later versions (RFC 6455 section
-/// 7.4.2). 1012 to 1014 came after the RFC, through its registry.
+/// Returns `true` for the codes that a close frame may carry. 1004 to 1006 and 1015 are never sent: they are reserved
+/// for local use. 1016 to 2999 are reserved for later versions (RFC 6455 section 7.4.2). 1012 to 1014 were registered
+/// after the RFC.
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -1,8 +1,8 @@
-//! Bytes from a client become events.
+//! The decoder, which turns a client's bytes into events.
 //!
-//! A frame that lies complete in the bytes fed, and is a message by itself, is unmasked where it lies and lent to the
-//! caller. Everything else goes through [`Partial`], piece by piece, so that a wrong byte is found when it arrives.
-//! Which way a frame takes depends on how the network has cut the stream; what the caller sees does not.
+//! A frame that is complete in the bytes fed, and is a message by itself, is unmasked in place and lent to the caller.
+//! Everything else goes through [`Partial`], piece by piece, so that an invalid byte is found when it arrives. The path
+//! that a frame takes depends on the pieces in which the stream arrives; the events that the caller gets do not.
 
 use std::mem;
 
@@ -25,8 +25,9 @@ pub struct DecoderLimits {
 pub struct Decoder {
     limits: DecoderLimits,
     deflate: Option<Deflate>,
-    /// The peer has said its last word, or something wrong.
+    /// Set after a close frame or a violation of the protocol: later bytes are dropped.
     ended: bool,
+    /// Boxed and optional, so that an idle connection holds no more than a pointer.
     partial: Option<Box<Partial>>,
 }
 
@@ -47,15 +48,17 @@ impl Decoder {
         Self { limits, deflate, ended: false, partial: None }
     }
 
-    /// Starts decoding `input`, behind whatever is [pending](Self::has_pending). Bytes are unmasked in place.
+    /// Starts decoding `input`, behind all bytes that are [pending](Self::has_pending). Bytes are unmasked in place.
     ///
-    /// What has not been decoded when the [`Events`] is dropped is kept: an incomplete frame, and also complete ones
-    /// that the caller did not ask for. The latter are not limited: a caller that pauses must not go on feeding.
+    /// Bytes that have not been decoded when the [`Events`] is dropped are kept: an incomplete frame, and complete
+    /// frames that the caller did not ask for. The size of the latter is not limited: a caller that pauses must not
+    /// feed more.
     pub fn feed<'a>(&'a mut self, input: &'a mut [u8], scratch: &'a mut Scratch) -> Events<'a> {
         let unread = match &mut self.partial {
             Some(partial) => mem::take(&mut partial.unread),
             None => Unread::default(),
         };
+        // Kept bytes precede the new ones. `partial` itself stays: a frame may still be incomplete.
         let (source, at) = unread.followed_by(input);
         Events { decoder: self, scratch, source, at, ready: None }
     }
@@ -70,27 +73,30 @@ impl Decoder {
         self.partial.as_ref().map_or(0, |partial| partial.capacity())
     }
 
-    /// Lets go of everything. Nothing follows, whatever is fed.
+    /// Frees everything that is held. No event follows, also if more bytes are fed.
     pub fn discard(&mut self) {
         self.end();
     }
 
-    /// Checks by its header alone that a frame may follow the frames before it, and keeps to the limits.
+    /// Checks by its header alone that a frame may follow the frames before it, and is within the limits. A frame that
+    /// is too large is so refused before its payload arrives.
     fn admit(&self, header: &Header) -> Result<(), ProtocolError> {
         let message = self.partial.as_ref().and_then(|partial| partial.message());
         let arrived = match (header.kind, message) {
+            // RFC 6455 section 5.4: the fragments of one message are not interleaved with those of another.
             (Kind::Start(_), Some(_)) => return Err(ProtocolError::ExpectedContinuation),
             (Kind::Continuation, None) => return Err(ProtocolError::UnexpectedContinuation),
             (_, message) => message.map_or(0, Message::len),
         };
-        // RFC 7692 section 6: the bit belongs to the first frame of a message.
+        // RFC 7692 section 6: the bit is set only in the first frame of a message, and never in a control frame.
         let may_be_deflated = matches!(header.kind, Kind::Start(_)) && self.deflate.is_some();
         if header.rsv1 && !may_be_deflated {
             return Err(ProtocolError::ReservedBits);
         }
         let limit = self.limits.max_message_size;
+        // Compared as `u64`: the length on the wire may exceed `usize` on 32-bit targets.
         let room = limit.saturating_sub(arrived) as u64;
-        // Control frames are no part of a message, and short.
+        // A control frame is not part of a message, and its length is already limited to 125 bytes by the header.
         if header.length > room && !matches!(header.kind, Kind::Control(_)) {
             return Err(ProtocolError::TooLarge { limit });
         }
@@ -116,6 +122,7 @@ impl Events<'_> {
     /// bytes that arrive later are dropped (RFC 6455 sections 1.4 and 7.1.7).
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
     pub fn next(&mut self) -> Option<Result<Event<'_>, ProtocolError>> {
+        // Frees the payload of the last event, whose borrow has ended with this call.
         self.ready = None;
         let ready = match self.advance() {
             Ok(ready) => self.ready.insert(ready?),
@@ -125,6 +132,7 @@ impl Events<'_> {
             }
         };
         let event = ready.event(self.source.bytes(), self.scratch, self.decoder.limits);
+        // Only the payload shows these faults: text that is not UTF-8, corrupt compression, an invalid close code.
         if matches!(event, Err(_) | Ok(Event::Close(_))) {
             self.decoder.end();
         }
@@ -139,6 +147,8 @@ impl Events<'_> {
                     return Ok(None);
                 };
                 self.decoder.admit(&header)?;
+                // Tried for each new frame, also between fragments: a control frame does not touch the message around
+                // it.
                 if let Some(ready) = self.take_in_place(&header) {
                     return Ok(Some(ready));
                 }
@@ -147,6 +157,7 @@ impl Events<'_> {
             let partial = self.decoder.partial();
             self.at += partial.take_payload(&mut self.source.bytes_mut()[self.at..])?;
             let ready = partial.finish_frame()?;
+            // Otherwise a fragment has ended that is not the last one, and the next frame may already be there.
             if ready.is_some() || partial.in_frame() {
                 return Ok(ready);
             }
@@ -157,6 +168,7 @@ impl Events<'_> {
     fn read_header(&mut self) -> Result<Option<Header>, ProtocolError> {
         let rest = &self.source.bytes()[self.at..];
         let started = self.decoder.partial.as_ref().is_some_and(|partial| !partial.head.is_empty());
+        // The common case: the header is complete in the bytes read, and is not copied.
         if !started && let Some((header, length)) = Header::parse(rest)? {
             self.at += length;
             return Ok(Some(header));
@@ -169,7 +181,7 @@ impl Events<'_> {
         Ok(header)
     }
 
-    /// Takes the payload where it lies if it is all there and complete by itself.
+    /// Takes the payload in place if all of it has arrived and it is a message or control frame by itself.
     fn take_in_place(&mut self, header: &Header) -> Option<Ready> {
         let payload = match header.kind {
             Kind::Start(data) if header.fin && header.rsv1 => Payload::Deflated(data),
@@ -178,6 +190,7 @@ impl Events<'_> {
             Kind::Control(control) => Payload::Control(control),
         };
         let length = usize::try_from(header.length).ok()?;
+        // `None` if a part is missing. Nothing has been unmasked then.
         let bytes = self.source.bytes_mut()[self.at..].get_mut(..length)?;
         mask::apply(bytes, header.key);
         let start = self.at;
@@ -188,6 +201,7 @@ impl Events<'_> {
 
 impl Drop for Events<'_> {
     fn drop(&mut self) {
+        // The last event's borrow of the output has ended, so a large buffer can be freed.
         self.scratch.trim();
         if self.decoder.ended {
             return;
@@ -196,11 +210,12 @@ impl Drop for Events<'_> {
         if !unread.is_empty() {
             self.decoder.partial().unread = unread;
         }
+        // An idle connection holds no buffer.
         self.decoder.partial.take_if(|partial| partial.is_empty());
     }
 }
 
-/// The bytes an [`Events`] reads: what was just fed, or what had been left, followed by that.
+/// The bytes that an [`Events`] reads: those that were just fed, or those that had been kept, followed by these.
 #[derive(Debug)]
 enum Source<'a> {
     Fed(&'a mut [u8]),
@@ -225,6 +240,7 @@ impl Source<'_> {
     fn unread(self, at: usize) -> Unread {
         match self {
             Self::Fed(bytes) => Unread { bytes: bytes[at..].to_vec(), at: 0 },
+            // Moved with its position, not shifted: see `followed_by`.
             Self::Kept(bytes) => Unread { bytes, at },
         }
     }
@@ -241,7 +257,8 @@ impl Unread {
         if self.is_empty() {
             return (Source::Fed(input), 0);
         }
-        // Taking one event at a time of much that was kept must not move the rest each time.
+        // The decoded bytes are removed only when others are appended. If they were removed at each call, a caller that
+        // takes one event at a time would move all the rest each time, which is quadratic.
         if !input.is_empty() {
             self.bytes.drain(..self.at);
             self.at = 0;

@@ -26,12 +26,14 @@ impl Deflater {
     ///
     /// If `window_bits` is not within 9 to 15.
     pub fn new(window_bits: u8) -> Self {
+        // `false`: RFC 7692 section 7.2.1 has raw DEFLATE, without zlib's header. A fast level, because compression is
+        // a part of delivery, and all recipients of a batch wait for it.
         let compressor = Compress::new_with_window_bits(Compression::fast(), false, window_bits);
         Self { compressor, output: Vec::new() }
     }
 
-    /// Appends a frame to `out`: a compressed one, even in the rare case that this makes it larger. Which messages
-    /// are worth it is the caller's question; those below some 300 bytes hardly are. Control frames are never
+    /// Appends a frame to `out`: a compressed one, even in the rare case in which compression makes it larger. The
+    /// caller decides which messages to compress; it is hardly worth it below some 300 bytes. Control frames are never
     /// compressed (RFC 7692 section 6.1).
     pub fn encode(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
         if opcode.is_control() {
@@ -41,22 +43,26 @@ impl Deflater {
         out.reserve(header::MAX_LEN + deflated.len());
         header::write(opcode.bits(), true, deflated.len(), out);
         out.extend_from_slice(deflated);
+        // One large message must not keep its buffer for the life of the thread.
         if self.output.capacity() > KEPT_OUTPUT {
             self.output = Vec::new();
         }
     }
 
     fn deflate(&mut self, mut payload: &[u8]) -> &[u8] {
+        // No context takeover: no message depends on an earlier one.
         self.compressor.reset();
         self.output.clear();
         loop {
+            // An estimate; a payload that compresses less takes another turn of the loop.
             self.output.reserve(payload.len() / 2 + 64);
             let before = self.compressor.total_in();
             self.compressor
                 .compress_vec(payload, &mut self.output, FlushCompress::Sync)
                 .expect("flushing a stream that has not ended");
             payload = &payload[(self.compressor.total_in() - before) as usize..];
-            // Only a flush that leaves room is known to be complete.
+            // zlib has flushed everything only if it has left room in the output: a full buffer may hide pending
+            // output.
             if self.output.len() < self.output.capacity() {
                 return self.output.strip_suffix(&TAIL).expect("the end of a flush");
             }

@@ -11,9 +11,9 @@ pub enum Opcode {
     Binary,
     /// The last frame: see [`encode_close`].
     Close,
-    /// Asks for a [`Pong`](Self::Pong) with the same payload.
+    /// A request for a [`Pong`](Self::Pong) with the same payload.
     Ping,
-    /// Answers a [`Ping`](Self::Ping).
+    /// The answer to a [`Ping`](Self::Ping).
     Pong,
 }
 
@@ -36,16 +36,17 @@ impl Opcode {
 
 /// Appends a frame to `out`.
 ///
-/// The payload of [`Opcode::Text`] must be UTF-8, that of a control frame at most 125 bytes: both are the caller's
-/// promise, and only the second is checked, in debug builds.
+/// The payload of [`Opcode::Text`] must be UTF-8, that of a control frame at most 125 bytes. The caller guarantees
+/// both; only the second is checked, in debug builds.
 pub fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     debug_assert!(!opcode.is_control() || payload.len() <= MAX_CONTROL, "oversized control frame");
+    // One allocation for both. The header of a server's frame is shorter, because it has no masking key.
     out.reserve(header::MAX_LEN + payload.len());
     header::write(opcode.bits(), false, payload.len(), out);
     out.extend_from_slice(payload);
 }
 
-/// Appends a close frame to `out`. A reason longer than the 123 bytes there is room for is cut.
+/// Appends a close frame to `out`. A reason of more than 123 bytes, for which there is no room, is truncated.
 pub fn encode_close(code: u16, reason: &str, out: &mut Vec<u8>) {
     let code = code.to_be_bytes();
     let most = reason.len().min(MAX_CONTROL - code.len());
@@ -90,7 +91,7 @@ mod tests {
     #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "oversized control frame")]
-    fn a_longer_control_frame_is_the_callers_mistake() {
+    fn a_longer_control_frame_panics_in_debug_builds() {
         encoded(Opcode::Ping, &[7; 126]);
     }
 

@@ -43,7 +43,7 @@ pub enum ProtocolError {
     /// Text, or the reason of a close frame, is not UTF-8 (RFC 6455 section 8.1).
     #[error("text is not valid UTF-8")]
     InvalidUtf8,
-    /// A compressed message is not what DEFLATE produces (RFC 7692 section 7.2.2).
+    /// A compressed message is not valid DEFLATE (RFC 7692 section 7.2.2).
     #[error("compressed message is corrupt")]
     InvalidDeflate,
     /// A frame, the message it belongs to, or that message inflated exceeds the limit.
@@ -55,8 +55,8 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The status code to close the connection with (RFC 6455 section 7.4.1): 1009 for what is too large, 1007 for
-    /// content that contradicts its type, 1002 for everything else.
+    /// The status code to close the connection with (RFC 6455 section 7.4.1): 1009 for a message that is too large,
+    /// 1007 for content that contradicts its type, 1002 for everything else.
     pub fn close_code(&self) -> u16 {
         match self {
             Self::InvalidUtf8 | Self::InvalidDeflate => 1007,

@@ -5,29 +5,29 @@ use std::ops::Range;
 use super::header::{Control, Data};
 use super::{CloseFrame, DecoderLimits, ProtocolError, Scratch};
 
-/// One complete thing that the peer said. Borrows the bytes it arrived in wherever that is possible.
+/// A complete message or control frame of the peer. It borrows the bytes in which it arrived wherever that is possible.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event<'a> {
     /// A text message.
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
-    /// To be answered with a pong that carries the same bytes (RFC 6455 section 5.5.2).
+    /// A ping, to be answered with a pong that carries the same bytes (RFC 6455 section 5.5.2).
     Ping(&'a [u8]),
-    /// The answer to a ping of ours, or a heartbeat nobody asked for (RFC 6455 section 5.5.3).
+    /// The answer to a ping of this side, or an unsolicited pong, which serves as a heartbeat (RFC 6455 section 5.5.3).
     Pong(&'a [u8]),
-    /// The peer's last word: to be answered with a close frame unless one was sent (RFC 6455 section 5.5.1).
+    /// A close frame, the last frame of the peer: to be answered with one unless one was sent (RFC 6455 section 5.5.1).
     Close(Option<CloseFrame<'a>>),
 }
 
-/// A complete payload, unmasked: what it is and where it lies.
+/// A complete payload, unmasked, with its type and its place in memory.
 #[derive(Debug)]
 pub(super) enum Ready {
     /// Within the bytes being read.
     InPlace(Payload, Range<usize>),
-    /// It arrived in pieces.
+    /// A payload that arrived in pieces.
     Kept(Payload, Vec<u8>),
-    /// As above, and found valid on the way.
+    /// A text that arrived in pieces, each of which was checked when it arrived.
     Text(String),
 }
 
@@ -39,7 +39,8 @@ pub(super) enum Payload {
 }
 
 impl Ready {
-    /// `bytes` are those that [`Ready::InPlace`] speaks of.
+    /// The event of this payload. `bytes` are the bytes that are being read, to which the range of [`Ready::InPlace`]
+    /// refers.
     pub(super) fn event<'e>(
         &'e self,
         bytes: &'e [u8],
@@ -63,6 +64,7 @@ impl Payload {
     ) -> Result<Event<'e>, ProtocolError> {
         match self {
             Self::Plain(data) => data_event(data, bytes),
+            // The limit holds for the inflated message as well: a few bytes can inflate to any size.
             Self::Deflated(data) => data_event(data, scratch.inflate(bytes, limits)?),
             Self::Control(Control::Ping) => Ok(Event::Ping(bytes)),
             Self::Control(Control::Pong) => Ok(Event::Pong(bytes)),

@@ -1,6 +1,6 @@
-//! The opening handshake: judging a request, and the two answers to it (RFC 6455 section 4.2).
+//! The opening handshake: the check of a request, and the two answers to it (RFC 6455 section 4.2).
 //!
-//! The `Host` header is the HTTP server's matter, and whose `Origin` is welcome is the application's.
+//! The HTTP server checks the `Host` header, and the application decides which values of `Origin` it accepts.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -24,12 +24,12 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The bytes of a key, once decoded (RFC 6455 section 4.1).
 const KEY_LEN: usize = 16;
 
-/// Clients that make up a key of 24 characters forget that the last one has bits to spare, which must be zero to be
-/// strict. Nothing depends on them.
+/// The base64 of a key. The last character of 16 encoded bytes has unused bits, which strict decoders require to be
+/// zero. Some clients choose 24 random characters instead; nothing depends on these bits, so they are accepted.
 const KEY_ENCODING: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-/// A request that may become a WebSocket. Nothing has been promised before [`response`](Self::response) is sent.
+/// A request that may become a WebSocket. It can still be refused until [`response`](Self::response) is sent.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     accept_key: HeaderValue,
@@ -43,7 +43,7 @@ pub enum Refusal {
     /// Only GET can be upgraded.
     #[error("a WebSocket is opened with GET")]
     Method,
-    /// HTTP/1.0 has no upgrades, and HTTP/2 has another way (RFC 8441) that we do not offer.
+    /// HTTP/1.0 has no upgrades, and HTTP/2 has a method of its own (RFC 8441), which is not supported.
     #[error("a WebSocket is opened over HTTP/1.1")]
     HttpVersion,
     /// `Upgrade` does not ask for a WebSocket.
@@ -65,7 +65,7 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
     has_token(headers, UPGRADE, "websocket")
 }
 
-/// Judges a request. `compression` allows `permessage-deflate` if the client offers it.
+/// Checks a request. `compression` allows `permessage-deflate` if the client offers it.
 ///
 /// # Errors
 ///
@@ -75,11 +75,11 @@ pub fn accept<B>(request: &Request<B>, compression: bool) -> Result<Handshake, R
     Handshake::new(request.headers(), compression)
 }
 
-/// As [`accept`], for a request that has been taken apart.
+/// Checks a request without its body, like [`accept`].
 ///
 /// # Errors
 ///
-/// As [`accept`].
+/// As for [`accept`].
 pub fn accept_parts(request: &request::Parts, compression: bool) -> Result<Handshake, Refusal> {
     check(&request.method, request.version, &request.headers)?;
     Handshake::new(&request.headers, compression)
@@ -107,14 +107,14 @@ impl Handshake {
         response
     }
 
-    /// The compression agreed on: for the [`Decoder`](super::Decoder), and for what is sent.
+    /// The negotiated compression: for the [`Decoder`](super::Decoder), and for the messages that are sent.
     pub fn deflate(&self) -> Option<Deflate> {
         self.deflate
     }
 }
 
 impl Refusal {
-    /// 405, 426 where another protocol or version would help, else 400.
+    /// The status of the response: 405, 426 where another protocol or version would be accepted, else 400.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -123,7 +123,8 @@ impl Refusal {
         }
     }
 
-    /// The headers the response needs: what would be accepted (RFC 6455 section 4.4, RFC 9110 section 15.5.22).
+    /// The headers of the response, which name the values that would be accepted (RFC 6455 section 4.4, RFC 9110
+    /// section 15.5.22).
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Self::Method = self {
@@ -138,6 +139,8 @@ impl Refusal {
 }
 
 fn check(method: &Method, version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+    // First, because an HTTP/2 request to upgrade has another method (CONNECT) and other headers: the version is the
+    // fault to report.
     if version != Version::HTTP_11 {
         return Err(Refusal::HttpVersion);
     }
@@ -156,8 +159,8 @@ fn check(method: &Method, version: Version, headers: &HeaderMap) -> Result<(), R
     Ok(())
 }
 
-/// The subprotocols that the client offers, in its order of preference (RFC 6455 section 4.1). One that is not text hides
-/// no other.
+/// The subprotocols that the client offers, in its order of preference (RFC 6455 section 4.1). A name that is not text
+/// is skipped, and the others are still listed.
 pub fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
     let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
@@ -167,7 +170,7 @@ pub fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Returns `true` if one of the header's comma-separated values is `token`, in upper or lower case.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    // Bytes, not text: an element that is not ASCII does not hide its neighbours.
+    // Split as bytes: a value with one element that is not ASCII has no text form, but its other elements count.
     let elements = headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     elements.into_iter().any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
@@ -175,6 +178,7 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 /// The value of a header that must not be repeated (RFC 6455 section 11.3).
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
+    // A repeated header counts as missing: no rule says which of the values is valid.
     values.next().filter(|_| values.next().is_none())
 }
 
@@ -183,6 +187,7 @@ fn is_key(value: &HeaderValue) -> bool {
 }
 
 fn accept_key(key: &[u8]) -> HeaderValue {
+    // SHA-1 protects nothing here: it proves that the server knows the protocol (RFC 6455 section 1.3).
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     HeaderValue::try_from(STANDARD.encode(digest)).expect("base64 is visible ASCII")
 }
@@ -202,7 +207,7 @@ mod tests {
             .header("Sec-WebSocket-Version", "13")
     }
 
-    fn judge(request: request::Builder) -> Result<Handshake, Refusal> {
+    fn check_request(request: request::Builder) -> Result<Handshake, Refusal> {
         accept(&request.body(()).unwrap(), true)
     }
 
@@ -210,18 +215,18 @@ mod tests {
         let mut request = sample();
         let headers = request.headers_mut().unwrap();
         headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
-        judge(request)
+        check_request(request)
     }
 
     fn without(name: &str) -> Result<Handshake, Refusal> {
         let mut request = sample();
         request.headers_mut().unwrap().remove(name);
-        judge(request)
+        check_request(request)
     }
 
     #[test]
     fn the_sample_of_the_rfc() {
-        let response = judge(sample()).unwrap().response();
+        let response = check_request(sample()).unwrap().response();
         assert_eq!(response.status(), 101);
         assert_eq!(response.headers()["upgrade"], "websocket");
         assert_eq!(response.headers()["connection"], "Upgrade");
@@ -230,16 +235,16 @@ mod tests {
     }
 
     #[test]
-    fn an_element_that_is_not_ascii_does_not_hide_its_neighbours() {
+    fn an_element_that_is_not_ascii_does_not_hide_the_others() {
         for value in [&b"keep-alive, Upgrade, t\xc3\xa4g"[..], b"\xff, upgrade"] {
             let mut request = sample();
             request.headers_mut().unwrap().insert("connection", HeaderValue::from_bytes(value).unwrap());
-            assert!(judge(request).is_ok(), "{value:?}");
+            assert!(check_request(request).is_ok(), "{value:?}");
         }
         let mut request = sample();
         let offers = HeaderValue::from_bytes(b"x-\xe4, permessage-deflate").unwrap();
         request.headers_mut().unwrap().insert("sec-websocket-extensions", offers);
-        assert!(judge(request).unwrap().deflate().is_some());
+        assert!(check_request(request).unwrap().deflate().is_some());
     }
 
     #[test]
@@ -260,7 +265,7 @@ mod tests {
         assert!(with("connection", "keep-alive, UPGRADE").is_ok());
         let mut request = sample();
         request.headers_mut().unwrap().insert("connection", HeaderValue::from_static("keep-alive"));
-        assert!(judge(request.header("Connection", "upgrade")).is_ok());
+        assert!(check_request(request.header("Connection", "upgrade")).is_ok());
     }
 
     #[test]
@@ -272,29 +277,29 @@ mod tests {
         assert!(with("sec-websocket-key", "1234567890123456789012==").is_ok());
         assert_eq!(without("sec-websocket-key").err(), Some(Refusal::Key));
         let repeated = sample().header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
-        assert_eq!(judge(repeated).err(), Some(Refusal::Key));
+        assert_eq!(check_request(repeated).err(), Some(Refusal::Key));
     }
 
     #[test]
     fn other_refusals() {
         let refusal = |result: Result<Handshake, Refusal>| result.expect_err("refused");
-        assert_eq!(refusal(judge(sample().method("POST"))), Refusal::Method);
-        assert_eq!(refusal(judge(sample().version(Version::HTTP_10))), Refusal::HttpVersion);
-        assert_eq!(refusal(judge(sample().version(Version::HTTP_2))), Refusal::HttpVersion);
+        assert_eq!(refusal(check_request(sample().method("POST"))), Refusal::Method);
+        assert_eq!(refusal(check_request(sample().version(Version::HTTP_10))), Refusal::HttpVersion);
+        assert_eq!(refusal(check_request(sample().version(Version::HTTP_2))), Refusal::HttpVersion);
         // How HTTP/2 asks for a WebSocket (RFC 8441).
         let extended = sample().method("CONNECT").version(Version::HTTP_2);
-        assert_eq!(refusal(judge(extended)), Refusal::HttpVersion);
+        assert_eq!(refusal(check_request(extended)), Refusal::HttpVersion);
         assert_eq!(refusal(without("upgrade")), Refusal::Upgrade);
         assert_eq!(refusal(with("upgrade", "websockets")), Refusal::Upgrade);
         assert_eq!(refusal(without("connection")), Refusal::Connection);
         assert_eq!(refusal(with("connection", "keep-alive")), Refusal::Connection);
         assert_eq!(refusal(without("sec-websocket-version")), Refusal::Version);
         assert_eq!(refusal(with("sec-websocket-version", "8")), Refusal::Version);
-        assert_eq!(refusal(judge(sample().header("Sec-WebSocket-Version", "8"))), Refusal::Version);
+        assert_eq!(refusal(check_request(sample().header("Sec-WebSocket-Version", "8"))), Refusal::Version);
     }
 
     #[test]
-    fn refusals_say_what_would_be_accepted() {
+    fn refusals_name_the_values_that_would_be_accepted() {
         assert_eq!(Refusal::Method.status(), 405);
         assert_eq!(Refusal::Method.headers()["allow"], "GET");
         for refusal in [Refusal::HttpVersion, Refusal::Upgrade, Refusal::Version] {
@@ -331,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_badly_is_asking() {
+    fn a_faulty_upgrade_counts_as_an_upgrade() {
         let headers = |value| HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(value))]);
         assert!(is_upgrade(&headers("WebSocket")));
         assert!(!is_upgrade(&headers("h2c")));

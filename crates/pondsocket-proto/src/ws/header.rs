@@ -17,11 +17,11 @@ const LENGTH: u8 = 0x7f;
 const LENGTH_IN_2_BYTES: u8 = 126;
 const LENGTH_IN_8_BYTES: u8 = 127;
 
-/// A client's frame header that is sound in itself; whether it fits what came before is the decoder's question.
+/// A client's frame header that is valid by itself. The decoder checks that it may follow the frames before it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Header {
     pub(super) fin: bool,
-    /// The first reserved bit: "compressed" once RFC 7692 is negotiated.
+    /// The first reserved bit, which marks a compressed message if RFC 7692 was negotiated.
     pub(super) rsv1: bool,
     pub(super) kind: Kind,
     pub(super) length: u64,
@@ -56,14 +56,18 @@ impl Header {
             return Ok(None);
         };
         let fin = first & FIN != 0;
+        // Everything that the first two bytes decide is checked before the rest has arrived.
         let kind = Kind::parse(first & OPCODE)?;
         if first & RSV2_AND_3 != 0 {
             return Err(ProtocolError::ReservedBits);
         }
+        // RFC 6455 section 5.1: a server closes the connection upon a frame that is not masked.
         if second & MASK == 0 {
             return Err(ProtocolError::Unmasked);
         }
         let short = second & LENGTH;
+        // By the first form of the length: a control frame that is too long is refused before its extended length
+        // arrives.
         if let Kind::Control(_) = kind {
             check_control(fin, short)?;
         }
@@ -119,6 +123,8 @@ fn check_control(fin: bool, short: u8) -> Result<(), ProtocolError> {
 
 fn parse_length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolError> {
     let (length, minimum, rest) = match short {
+        // RFC 6455 section 5.2: the shortest of the three forms must be used. `minimum` is the least length of this
+        // form.
         LENGTH_IN_2_BYTES => match rest.split_first_chunk() {
             Some((&bytes, rest)) => (u16::from_be_bytes(bytes).into(), 126, rest),
             None => return Ok(None),
@@ -132,6 +138,7 @@ fn parse_length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Protocol
     if length < minimum {
         return Err(ProtocolError::LengthNotMinimal);
     }
+    // RFC 6455 section 5.2: the most significant bit must be 0.
     if length > i64::MAX as u64 {
         return Err(ProtocolError::LengthOverflow);
     }

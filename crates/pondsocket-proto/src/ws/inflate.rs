@@ -4,17 +4,17 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{DecoderLimits, ProtocolError};
 
-/// The output buffer a [`Scratch`] keeps. Larger messages get a larger one, for as long as they are looked at.
+/// The most bytes of output that a [`Scratch`] keeps. A larger message has a larger buffer until its event is dropped.
 const KEPT_OUTPUT: usize = 64 * 1024;
 
 /// The four bytes that the sender has cut off and the receiver appends (RFC 7692 section 7.2.2), and an empty final
-/// block. Only a message that ended where a block ends reaches that one, which tells a complete message from a
-/// truncated one.
+/// block. The inflater reaches that block only if the message ended at the end of a block: so a truncated message is
+/// recognised.
 const TAIL: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
 
 /// Working memory of decoders: the inflater, created when first needed (48 KB), and its output.
 ///
-/// Any number of connections share one, as long as they take turns; a server keeps one per thread.
+/// Any number of connections can share one, one after the other; a server keeps one per thread.
 #[derive(Debug, Default)]
 pub struct Scratch {
     inflater: Option<Decompress>,
@@ -28,14 +28,15 @@ impl Scratch {
         let inflater = self.inflater.get_or_insert_with(|| Decompress::new(false));
         inflater.reset(false);
         let mut run = Inflation { inflater, output: &mut self.output, limit: limits.max_message_size };
-        // RFC 7692 section 7.2.3.4: a message may end with a final block; then nothing is missing.
+        // RFC 7692 section 7.2.3.4: a message may end with a final block; then no bytes were cut off, and none are
+        // appended.
         if run.consume(message)? != Status::StreamEnd && run.consume(&TAIL)? != Status::StreamEnd {
             return Err(ProtocolError::InvalidDeflate);
         }
         Ok(&self.output)
     }
 
-    /// Gives back what a large message needed.
+    /// Frees the buffer of a large message.
     pub(super) fn trim(&mut self) {
         if self.output.capacity() > KEPT_OUTPUT {
             self.output = Vec::new();
@@ -50,23 +51,27 @@ struct Inflation<'a> {
 }
 
 impl Inflation<'_> {
-    /// Inflates all of `input` and answers with the state that its last byte leads to.
+    /// Inflates all of `input` and returns the state after its last byte.
     fn consume(&mut self, mut input: &[u8]) -> Result<Status, ProtocolError> {
         loop {
+            // The buffer grows with the input, and doubles while it is full: memory is bounded by the limit, not by
+            // the inflated size of a bomb.
             self.output.reserve(input.len().max(64));
             let before = self.inflater.total_in();
             let status = self
                 .inflater
                 .decompress_vec(input, self.output, FlushDecompress::None)
                 .map_err(|_| ProtocolError::InvalidDeflate)?;
+            // Checked after each step, which adds at most the spare capacity: a bomb is stopped near the limit.
             if self.output.len() > self.limit {
                 return Err(ProtocolError::TooLarge { limit: self.limit });
             }
             input = &input[(self.inflater.total_in() - before) as usize..];
+            // With a full output the inflater may have more to write, also when all input has been read.
             let output_full = self.output.len() == self.output.capacity();
             match status {
                 Status::StreamEnd if input.is_empty() => return Ok(status),
-                // More blocks after a final one are a stream of their own.
+                // RFC 7692 section 7.2.3.4: blocks that follow a final one are inflated as a new stream.
                 Status::StreamEnd => self.inflater.reset(false),
                 Status::Ok | Status::BufError if input.is_empty() && !output_full => {
                     return Ok(status);

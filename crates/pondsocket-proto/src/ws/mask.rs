@@ -1,14 +1,17 @@
 //! Masking, which is its own inverse (RFC 6455 section 5.3).
 
 /// Masks or unmasks in place. `key[0]` belongs to the first byte given: for the later pieces of a payload, rotate
-/// the key by the bytes already done.
+/// the key by the number of bytes that were unmasked before.
 pub(super) fn apply(payload: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
+    // The key repeats every four bytes, so eight bytes can be masked at once. The order of bytes is that of memory on
+    // both sides of the XOR, so it does not matter.
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, tail) = payload.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
+    // The tail starts at a multiple of eight, and so with the first byte of the key.
     for (byte, key) in tail.iter_mut().zip(key.into_iter().cycle()) {
         *byte ^= key;
     }

@@ -7,8 +7,9 @@ use super::utf8::PartialText;
 
 /// The part of a message that has arrived, unmasked.
 ///
-/// It grows with what arrives, never with what is announced, so memory costs the peer as many bytes as us. A
-/// compressed message is kept compressed until it is complete, because the inflater is shared with other connections.
+/// Its memory grows with the bytes that arrive, never with the announced length, so a peer must send as many bytes as
+/// it makes the server hold. A compressed message is kept compressed until it is complete, because the inflater is
+/// shared with other connections.
 #[derive(Debug)]
 pub(super) enum Message {
     Text(PartialText),
@@ -41,6 +42,7 @@ impl Message {
 
     pub(super) fn append(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         match self {
+            // Checked while it arrives: a wrong byte ends the connection at once, not at the end of the message.
             Self::Text(text) => text.append(piece)?,
             Self::Binary(bytes) | Self::Deflated(_, bytes) => bytes.extend_from_slice(piece),
         }

@@ -1,11 +1,11 @@
 //! The server side of the WebSocket protocol (RFC 6455) and of `permessage-deflate` (RFC 7692), without I/O.
 //!
-//! Bytes from the socket go into a [`Decoder`], which answers with [`Event`]s; [`encode()`] and [`Deflater`] append
-//! complete frames to a buffer. [`accept`] judges the HTTP request that asks for all this. Nothing here waits,
-//! sends, or knows the time: answering a ping, echoing a close and giving up on a silent peer are the caller's.
+//! Bytes from the socket go into a [`Decoder`], which returns [`Event`]s; [`encode()`] and [`Deflater`] append complete
+//! frames to a buffer. [`accept`] checks the HTTP request for the upgrade. Nothing here waits, sends, or reads a clock:
+//! the caller answers pings and close frames, and closes the connection of a silent peer.
 //!
-//! A connection that is idle holds no memory besides its [`Decoder`]. What decoding needs in passing lives in a
-//! [`Scratch`] that all connections of a thread share.
+//! A connection that is idle holds no memory besides its [`Decoder`]. The temporary buffers are in a [`Scratch`] that
+//! all connections of a thread share.
 //!
 //! ```
 //! use pondsocket_proto::ws::{Decoder, Event, DecoderLimits, Scratch, encode, Opcode};
@@ -29,8 +29,8 @@
 //! assert_eq!(decoder.buffered(), 0);
 //! ```
 //!
-//! Deliberately absent: the client role, extensions other than `permessage-deflate`, context takeover (its window
-//! would cost every connection hundreds of kilobytes), and subprotocols.
+//! Deliberately absent: the client role, extensions other than `permessage-deflate`, context takeover (its window would
+//! cost every connection hundreds of kilobytes), and the choice of a subprotocol.
 
 mod handshake;
 mod negotiation;

@@ -7,39 +7,39 @@ use http::header::{HeaderMap, SEC_WEBSOCKET_EXTENSIONS};
 
 const NAME: &str = "permessage-deflate";
 
-/// The windows we can compress for. RFC 7692 allows 8 as well, which zlib cannot do without its own header.
+/// The windows that can be compressed for. RFC 7692 allows 8 as well, which zlib does not support for raw streams.
 const OUR_WINDOWS: RangeInclusive<u8> = 9..=15;
 const ANY_WINDOW: RangeInclusive<u8> = 8..=15;
 const DEFAULT_WINDOW: u8 = 15;
 
-/// The agreement of both sides: compression without context takeover in either direction.
+/// The negotiated compression: without context takeover in either direction.
 ///
-/// Its `Display` is the answer for `Sec-WebSocket-Extensions`. `client_max_window_bits` is never part of it: that
-/// would limit the client's window to save memory that we do not spend, as our inflater is shared.
+/// Its `Display` is the answer for `Sec-WebSocket-Extensions`. `client_max_window_bits` is never part of it: it would
+/// limit the client's window to save memory of the server's inflater, of which there is only one for each thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Deflate {
-    /// As the client has asked for it.
+    /// The window that the client has asked for.
     server_max_window_bits: Option<u8>,
 }
 
 impl Deflate {
-    /// The window, 9 to 15 bits, that what we send may use: see [`Deflater::new`](super::Deflater::new).
+    /// The window of the messages that the server sends, 9 to 15 bits: see [`Deflater::new`](super::Deflater::new).
     pub fn window_bits(&self) -> u8 {
         self.server_max_window_bits.unwrap_or(DEFAULT_WINDOW)
     }
 
-    /// The first offer that we can accept. The client lists them in order of preference (RFC 6455 section 9.1).
+    /// The first acceptable offer. The client lists its offers in order of preference (RFC 6455 section 9.1).
     pub(super) fn negotiate(headers: &HeaderMap) -> Option<Self> {
         headers
             .get_all(SEC_WEBSOCKET_EXTENSIONS)
             .iter()
-            // An offer that is not text is one that we do not understand, and hides no other.
+            // Lossy: an offer that is not text is not acceptable, but other offers in the same header may be.
             .map(|value| String::from_utf8_lossy(value.as_bytes()))
             .find_map(|value| split_unquoted(&value, ',').find_map(Self::accept))
     }
 
-    /// Accepts `permessage-deflate; name; name=value; ...`. Whatever we do not understand declines the offer (RFC
-    /// 7692 section 7.1): an unknown, repeated or malformed parameter, or a window we cannot use.
+    /// Accepts `permessage-deflate; name; name=value; ...`. An unknown, repeated or malformed parameter, or a window
+    /// that is not supported, declines the offer (RFC 7692 section 7.1).
     fn accept(offer: &str) -> Option<Self> {
         let mut parameters = split_unquoted(offer, ';');
         if parameters.next()? != NAME {
@@ -54,11 +54,13 @@ impl Deflate {
             }
             seen.push(name);
             match (name, value) {
-                // Both are what we do anyway.
+                // Both hold for every agreement of this server, asked for or not.
                 ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
                 ("server_max_window_bits", Some(bits)) => {
                     accepted.server_max_window_bits = Some(window(&bits, OUR_WINDOWS)?);
                 }
+                // Only checked. It says that the client can limit its window, which the server need not ask for (RFC
+                // 7692 section 7.1.2.2).
                 ("client_max_window_bits", Some(bits)) => drop(window(&bits, ANY_WINDOW)?),
                 ("client_max_window_bits", None) => {}
                 _ => return None,
@@ -87,8 +89,8 @@ fn window(value: &str, allowed: RangeInclusive<u8>) -> Option<u8> {
     value.parse().ok().filter(|bits| allowed.contains(bits))
 }
 
-/// `name`, `name=token` or `name="token"`, where the quoted form may escape characters (RFC 6455 section 9.1). Whether
-/// they are tokens is not asked: those that we understand are.
+/// Parses `name`, `name=token` or `name="token"`, where the quoted form may escape characters (RFC 6455 section 9.1).
+/// The grammar of tokens is not checked: all names and values that are accepted are tokens.
 fn parse_parameter(parameter: &str) -> Option<(&str, Option<String>)> {
     let Some((name, value)) = parameter.split_once('=') else {
         return Some((parameter, None));

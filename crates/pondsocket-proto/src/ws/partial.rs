@@ -8,7 +8,7 @@ use super::header::{Header, Kind, MAX_LEN};
 use super::mask;
 use super::message::Message;
 
-/// Everything that is unfinished. Boxed by the decoder, and dropped as soon as it [is empty](Self::is_empty).
+/// The unfinished state of a decoder. It is boxed by the decoder, and dropped as soon as it [is empty](Self::is_empty).
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     pub(super) head: Head,
@@ -19,24 +19,24 @@ pub(super) struct Partial {
     pub(super) unread: Unread,
 }
 
-/// A frame whose header has been read and whose payload has not all been.
+/// A frame whose header has been read and whose payload is not complete.
 #[derive(Debug)]
 struct OpenFrame {
     fin: bool,
     kind: Kind,
     remaining: u64,
-    /// Rotated so that its first byte belongs to the next byte of the payload.
+    /// The masking key, rotated so that its first byte belongs to the next byte of the payload.
     key: [u8; 4],
 }
 
-/// The start of a header that is not all there yet.
+/// The start of an incomplete header.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     bytes: [u8; MAX_LEN],
     len: usize,
 }
 
-/// Bytes that the caller has fed but not asked the events of; those before `at` are done.
+/// Bytes that the caller has fed, and whose events it has not taken yet. Those before `at` are decoded.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     pub(super) bytes: Vec<u8>,
@@ -72,17 +72,20 @@ impl Partial {
         self.frame = Some(OpenFrame { fin, kind, remaining: length, key });
     }
 
-    /// Moves what `bytes` holds of the open frame's payload to where it belongs, and says how much that was.
+    /// Moves the part of the open frame's payload that is in `bytes` to its message or control frame. Returns the
+    /// number of bytes.
     pub(super) fn take_payload(&mut self, bytes: &mut [u8]) -> Result<usize, ProtocolError> {
         let Some(frame) = &mut self.frame else {
             return Ok(0);
         };
+        // `remaining` may exceed `usize` on 32-bit targets; then all bytes belong to the frame.
         let taken = usize::try_from(frame.remaining).map_or(bytes.len(), |left| left.min(bytes.len()));
         let piece = &mut bytes[..taken];
         mask::apply(piece, frame.key);
         frame.key.rotate_left(taken % 4);
         frame.remaining -= taken as u64;
         match frame.kind {
+            // At most 125 bytes, as the header was checked.
             Kind::Control(_) => self.control.extend_from_slice(piece),
             Kind::Start(_) | Kind::Continuation => {
                 let message = self.message.as_mut();
@@ -110,9 +113,10 @@ impl Head {
         self.len == 0
     }
 
-    /// Adds bytes until they make a header; answers with it, if they do, and with the number of bytes used.
+    /// Adds bytes until the header is complete. Returns the header, if it is, and the number of bytes used.
     pub(super) fn complete(&mut self, bytes: &[u8]) -> Result<(Option<Header>, usize), ProtocolError> {
         let before = self.len;
+        // There is always room: a header of `MAX_LEN` bytes is complete, so the buffer is never full here.
         let added = bytes.len().min(MAX_LEN - before);
         self.bytes[before..][..added].copy_from_slice(&bytes[..added]);
         self.len += added;
@@ -120,6 +124,7 @@ impl Head {
             return Ok((None, added));
         };
         self.len = 0;
+        // Bytes behind the header were copied as well, but do not count as used.
         Ok((Some(header), length - before))
     }
 }
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_unfinished_is_not_nothing() {
+    fn unfinished_state_is_not_empty() {
         assert!(Partial::default().is_empty());
         let head = Partial { head: Head { len: 1, ..Head::default() }, ..Partial::default() };
         let frame = OpenFrame { fin: true, kind: Kind::Continuation, remaining: 1, key: [0; 4] };

@@ -1,10 +1,11 @@
-//! Text that arrives in pieces.
+//! Validation of text that arrives in pieces.
 
 use super::ProtocolError;
 
-/// Text as far as it has arrived. Pieces may end inside a character: its bytes, three at most, wait in `tail`.
+/// The text that has arrived so far. A piece may end inside a character; the bytes of that character, three at most,
+/// are kept in `tail`.
 ///
-/// A wrong byte is refused when it arrives, not when the message is complete (RFC 6455 section 8.1).
+/// An invalid byte is refused when it arrives, not when the message is complete (RFC 6455 section 8.1).
 #[derive(Debug, Default)]
 pub(super) struct PartialText {
     text: String,
@@ -38,7 +39,7 @@ impl PartialText {
         Ok(self.text)
     }
 
-    /// Feeds the started character byte by byte until it is complete; answers with the rest of the piece.
+    /// Adds bytes to the incomplete character until it is complete. Returns the rest of the piece.
     fn complete_tail<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], ProtocolError> {
         while self.tail_len > 0 {
             let Some((&byte, rest)) = piece.split_first() else {
@@ -47,6 +48,7 @@ impl PartialText {
             piece = rest;
             self.tail[self.tail_len] = byte;
             self.tail_len += 1;
+            // Checked after each byte, so that an invalid one is refused before the character is complete.
             let (valid, _) = longest_valid(&self.tail[..self.tail_len])?;
             if !valid.is_empty() {
                 self.text.push_str(valid);
@@ -63,6 +65,7 @@ fn longest_valid(bytes: &[u8]) -> Result<(&str, &[u8]), ProtocolError> {
         Ok(text) => return Ok((text, &[])),
         Err(error) => error,
     };
+    // `error_len` is `None` only if the end of the input cuts a character, which the next piece may complete.
     if error.error_len().is_some() {
         return Err(ProtocolError::InvalidUtf8);
     }

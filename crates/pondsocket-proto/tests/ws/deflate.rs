@@ -4,7 +4,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use pondsocket_proto::ws::{Deflater, Opcode, ProtocolError};
 use proptest::prelude::*;
 
-use crate::peer::{Conversation, Said, Server, frame, negotiate};
+use crate::peer::{Decoded, OwnedEvent, Server, frame, negotiate};
 
 const LIMIT: usize = 1 << 20;
 
@@ -14,14 +14,14 @@ fn server() -> Server {
     Server::with(LIMIT, deflate)
 }
 
-fn hear(stream: &[u8]) -> Conversation {
+fn decode(stream: &[u8]) -> Decoded {
     let mut server = server();
-    server.hear(stream);
-    server.conversation()
+    server.decode(stream);
+    server.into_decoded()
 }
 
-fn hello() -> Conversation {
-    (vec![Said::Text("Hello".to_owned())], None)
+fn hello() -> Decoded {
+    (vec![OwnedEvent::Text("Hello".to_owned())], None)
 }
 
 /// Compresses as a client does: any level, any window.
@@ -37,80 +37,84 @@ fn deflated(payload: &[u8], level: u32, window_bits: u8) -> Vec<u8> {
 #[test]
 fn the_examples_of_the_rfc() {
     // RFC 7692 section 7.2.3.1: one block; in one frame, and fragmented.
-    assert_eq!(hear(&frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00")), hello());
+    assert_eq!(decode(&frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00")), hello());
     let fragments = [frame(0x41, b"\xf2\x48\xcd"), frame(0x80, b"\xc9\xc9\x07\x00")];
-    assert_eq!(hear(&fragments.concat()), hello());
+    assert_eq!(decode(&fragments.concat()), hello());
     // 7.2.3.3: a block without compression.
-    assert_eq!(hear(&frame(0xc1, b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00")), hello());
+    assert_eq!(decode(&frame(0xc1, b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00")), hello());
     // 7.2.3.4: a final block.
-    assert_eq!(hear(&frame(0xc1, b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00")), hello());
+    assert_eq!(decode(&frame(0xc1, b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00")), hello());
     // 7.2.3.5: two blocks.
     let two = b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00";
-    assert_eq!(hear(&frame(0xc1, two)), hello());
+    assert_eq!(decode(&frame(0xc1, two)), hello());
     // 7.2.3.6: an empty message.
-    assert_eq!(hear(&frame(0xc1, b"\x00")), (vec![Said::Text(String::new())], None));
+    assert_eq!(decode(&frame(0xc1, b"\x00")), (vec![OwnedEvent::Text(String::new())], None));
 }
 
 #[test]
 fn a_final_block_may_be_the_last_byte_or_be_followed_by_more() {
-    assert_eq!(hear(&frame(0xc1, b"\xf3\x48\xcd\xc9\xc9\x07\x00")), hello());
+    assert_eq!(decode(&frame(0xc1, b"\xf3\x48\xcd\xc9\xc9\x07\x00")), hello());
     let twice = b"\xf3\x48\xcd\xc9\xc9\x07\x00\xf3\x48\xcd\xc9\xc9\x07\x00\x00";
-    assert_eq!(hear(&frame(0xc1, twice)), (vec![Said::Text("HelloHello".to_owned())], None));
+    assert_eq!(decode(&frame(0xc1, twice)), (vec![OwnedEvent::Text("HelloHello".to_owned())], None));
 }
 
 #[test]
 fn messages_do_not_depend_on_earlier_ones() {
     let message = frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\x00");
-    let (heard, error) = hear(&message.repeat(2));
-    assert_eq!((heard.len(), error), (2, None));
+    let (events, error) = decode(&message.repeat(2));
+    assert_eq!((events.len(), error), (2, None));
     // RFC 7692 section 7.2.3.2: the second of two messages, compressed with the window of the first.
-    let (heard, error) = hear(&[message, frame(0xc1, b"\xf2\x00\x11\x00\x00")].concat());
-    assert_eq!((heard.len(), error), (1, Some(ProtocolError::InvalidDeflate)));
+    let (events, error) = decode(&[message, frame(0xc1, b"\xf2\x00\x11\x00\x00")].concat());
+    assert_eq!((events.len(), error), (1, Some(ProtocolError::InvalidDeflate)));
 }
 
 #[test]
 fn plain_and_compressed_messages_mix() {
     let stream =
         [frame(0x81, b"Hello"), frame(0x41, b"\xf2\x48\xcd"), frame(0x89, b"?"), frame(0x80, b"\xc9\xc9\x07\x00")];
-    let expected = vec![Said::Text("Hello".to_owned()), Said::Ping(b"?".to_vec()), Said::Text("Hello".to_owned())];
-    assert_eq!(hear(&stream.concat()), (expected, None));
+    let expected = vec![
+        OwnedEvent::Text("Hello".to_owned()),
+        OwnedEvent::Ping(b"?".to_vec()),
+        OwnedEvent::Text("Hello".to_owned()),
+    ];
+    assert_eq!(decode(&stream.concat()), (expected, None));
 }
 
 #[test]
 fn the_bit_belongs_to_the_first_frame_of_a_message() {
     let refused = (vec![], Some(ProtocolError::ReservedBits));
-    assert_eq!(hear(&[frame(0x41, b"\xf2"), frame(0xc0, b"\x48")].concat()), refused);
-    assert_eq!(hear(&frame(0xc9, b"ping")), refused);
-    assert_eq!(hear(&frame(0xc8, b"")), refused);
+    assert_eq!(decode(&[frame(0x41, b"\xf2"), frame(0xc0, b"\x48")].concat()), refused);
+    assert_eq!(decode(&frame(0xc9, b"ping")), refused);
+    assert_eq!(decode(&frame(0xc8, b"")), refused);
 }
 
 #[test]
-fn what_is_no_deflate_is_refused() {
+fn invalid_deflate_is_refused() {
     let refused = (vec![], Some(ProtocolError::InvalidDeflate));
     let whole = deflated(&[b"all of this ".repeat(20), b"and the end".to_vec()].concat(), 6, 15);
-    assert_eq!(hear(&frame(0xc2, &whole)).1, None);
+    assert_eq!(decode(&frame(0xc2, &whole)).1, None);
     for length in 0..whole.len() {
-        assert_eq!(hear(&frame(0xc2, &whole[..length])), refused, "cut after {length} bytes");
+        assert_eq!(decode(&frame(0xc2, &whole[..length])), refused, "cut after {length} bytes");
     }
-    assert_eq!(hear(&frame(0xc2, b"\xff\xff\xff")), refused);
-    assert_eq!(hear(&frame(0xc2, b"plain text")), refused);
+    assert_eq!(decode(&frame(0xc2, b"\xff\xff\xff")), refused);
+    assert_eq!(decode(&frame(0xc2, b"plain text")), refused);
 }
 
 #[test]
 fn inflated_text_must_be_utf8() {
     let wrong = deflated(b"\xce\xba\xff", 6, 15);
-    assert_eq!(hear(&frame(0xc1, &wrong)), (vec![], Some(ProtocolError::InvalidUtf8)));
+    assert_eq!(decode(&frame(0xc1, &wrong)), (vec![], Some(ProtocolError::InvalidUtf8)));
 }
 
 #[test]
 fn a_bomb_is_refused_at_the_limit() {
     let fits = deflated(&vec![0; LIMIT], 9, 15);
     assert!(fits.len() < 2000);
-    assert_eq!(hear(&frame(0xc2, &fits)), (vec![Said::Binary(vec![0; LIMIT])], None));
+    assert_eq!(decode(&frame(0xc2, &fits)), (vec![OwnedEvent::Binary(vec![0; LIMIT])], None));
     for size in [LIMIT + 1, 4 * LIMIT] {
         let bomb = deflated(&vec![0; size], 9, 15);
         let refused = (vec![], Some(ProtocolError::TooLarge { limit: LIMIT }));
-        assert_eq!(hear(&frame(0xc2, &bomb)), refused);
+        assert_eq!(decode(&frame(0xc2, &bomb)), refused);
     }
 }
 
@@ -147,7 +151,7 @@ fn payloads() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Inflates a frame of ours as a client does, with a window no larger than agreed on.
-fn client_hears(bytes: &[u8], window_bits: u8) -> Vec<u8> {
+fn inflated_by_a_client(bytes: &[u8], window_bits: u8) -> Vec<u8> {
     let (first, payload) = match bytes[1] {
         126 => (bytes[0], &bytes[4..]),
         127 => (bytes[0], &bytes[10..]),
@@ -175,13 +179,13 @@ proptest! {
     #[test]
     fn clients_may_compress_as_they_like(payload in payloads(), level in 0..=9u32, bits in 9..=15u8) {
         let message = frame(0xc2, &deflated(&payload, level, bits));
-        prop_assert_eq!(hear(&message), (vec![Said::Binary(payload)], None));
+        prop_assert_eq!(decode(&message), (vec![OwnedEvent::Binary(payload)], None));
     }
 
     #[test]
-    fn clients_understand_us_with_the_window_agreed_on(payload in payloads(), bits in 9..=15u8) {
+    fn clients_inflate_messages_with_the_negotiated_window(payload in payloads(), bits in 9..=15u8) {
         let mut out = Vec::new();
         Deflater::new(bits).encode(Opcode::Binary, &payload, &mut out);
-        prop_assert_eq!(client_hears(&out, bits), payload);
+        prop_assert_eq!(inflated_by_a_client(&out, bits), payload);
     }
 }

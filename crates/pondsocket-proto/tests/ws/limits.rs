@@ -2,7 +2,7 @@
 
 use pondsocket_proto::ws::{Decoder, DecoderLimits, ProtocolError, Scratch};
 
-use crate::peer::{Said, Server, frame, header};
+use crate::peer::{OwnedEvent, Server, frame, header};
 
 const LIMIT: usize = 1000;
 const TOO_LARGE: Option<ProtocolError> = Some(ProtocolError::TooLarge { limit: LIMIT });
@@ -17,16 +17,16 @@ fn an_idle_connection_is_small() {
 #[test]
 fn the_limit_itself_is_allowed() {
     let mut server = Server::new(LIMIT);
-    server.hear(&frame(0x82, &[7; LIMIT]));
-    server.hear(&[frame(0x02, &[7; LIMIT - 1]), frame(0x00, &[7]), frame(0x80, b"")].concat());
-    assert_eq!(server.conversation(), (vec![Said::Binary(vec![7; LIMIT]); 2], None));
+    server.decode(&frame(0x82, &[7; LIMIT]));
+    server.decode(&[frame(0x02, &[7; LIMIT - 1]), frame(0x00, &[7]), frame(0x80, b"")].concat());
+    assert_eq!(server.into_decoded(), (vec![OwnedEvent::Binary(vec![7; LIMIT]); 2], None));
 }
 
 #[test]
 fn an_announced_length_is_refused_before_anything_of_it_arrives() {
     for length in [LIMIT as u64 + 1, 1 << 40, i64::MAX as u64] {
         let mut server = Server::new(LIMIT);
-        server.hear(&[header(0x82, length), vec![0; 4]].concat());
+        server.decode(&[header(0x82, length), vec![0; 4]].concat());
         assert_eq!(server.error, TOO_LARGE);
         assert_eq!(server.decoder.buffered(), 0);
     }
@@ -35,32 +35,32 @@ fn an_announced_length_is_refused_before_anything_of_it_arrives() {
 #[test]
 fn fragments_are_counted_together() {
     let mut server = Server::new(LIMIT);
-    server.hear(&frame(0x01, &[b'x'; LIMIT - 1]));
-    server.hear(&frame(0x00, b"x"));
-    server.hear(&frame(0x89, &[0; 125])); // no part of the message
+    server.decode(&frame(0x01, &[b'x'; LIMIT - 1]));
+    server.decode(&frame(0x00, b"x"));
+    server.decode(&frame(0x89, &[0; 125])); // no part of the message
     assert_eq!(server.error, None);
-    server.hear(&header(0x00, 1));
-    server.hear(&[0; 4]);
+    server.decode(&header(0x00, 1));
+    server.decode(&[0; 4]);
     assert_eq!(server.error, TOO_LARGE);
 }
 
 #[test]
 fn a_flood_of_fragments_holds_no_more_than_their_bytes() {
     let mut server = Server::new(LIMIT);
-    server.hear(&frame(0x02, b""));
+    server.decode(&frame(0x02, b""));
     let empty = frame(0x00, b"");
     for _ in 0..100_000 {
-        server.hear(&empty);
+        server.decode(&empty);
     }
     assert!(server.decoder.buffered() < 512, "{}", server.decoder.buffered());
 
     let single = frame(0x00, b"x");
     for _ in 0..LIMIT {
-        server.hear(&single);
+        server.decode(&single);
     }
     assert!(server.decoder.buffered() < 2 * LIMIT + 512, "{}", server.decoder.buffered());
     assert_eq!(server.error, None);
-    server.hear(&single);
+    server.decode(&single);
     assert_eq!(server.error, TOO_LARGE);
     assert_eq!(server.decoder.buffered(), 0);
 }
@@ -68,9 +68,9 @@ fn a_flood_of_fragments_holds_no_more_than_their_bytes() {
 #[test]
 fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
     let mut server = Server::new(1 << 30);
-    server.hear(&[header(0x82, 1 << 30), vec![0; 4]].concat());
+    server.decode(&[header(0x82, 1 << 30), vec![0; 4]].concat());
     for byte in 1..=100_000 {
-        server.hear(&[7]);
+        server.decode(&[7]);
         if byte % 1000 == 0 {
             let held = server.decoder.buffered();
             assert!(held < 2 * byte + 512, "{held} for {byte}");
@@ -84,12 +84,12 @@ fn memory_is_given_back_after_a_large_message() {
     let message = frame(0x82, &vec![7; 1 << 20]);
     let mut server = Server::new(1 << 20);
     for piece in message.chunks(1400) {
-        server.hear(piece);
+        server.decode(piece);
     }
-    assert_eq!(server.heard.len(), 1);
+    assert_eq!(server.events.len(), 1);
     assert_eq!(server.decoder.buffered(), 0);
-    server.hear(&message);
-    assert_eq!(server.heard.len(), 2);
+    server.decode(&message);
+    assert_eq!(server.events.len(), 2);
     assert_eq!(server.decoder.buffered(), 0);
 }
 

@@ -1,4 +1,4 @@
-//! The other side: frames as clients write them, and what a decoder makes of them.
+//! The peer of the decoder: frames as clients write them, and the events that are decoded from them.
 
 use pondsocket_proto::ws::{Decoder, DecoderLimits, Deflate, Event, ProtocolError, Scratch, accept};
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ pub(crate) fn header(first: u8, length: u64) -> Vec<u8> {
 
 /// An [`Event`] that outlives its input.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Said {
+pub(crate) enum OwnedEvent {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -42,7 +42,7 @@ pub(crate) enum Said {
     Close(Option<(u16, String)>),
 }
 
-impl From<Event<'_>> for Said {
+impl From<Event<'_>> for OwnedEvent {
     fn from(event: Event<'_>) -> Self {
         match event {
             Event::Text(text) => Self::Text(text.to_owned()),
@@ -54,14 +54,14 @@ impl From<Event<'_>> for Said {
     }
 }
 
-/// Everything that was said, and the mistake that ended it.
-pub(crate) type Conversation = (Vec<Said>, Option<ProtocolError>);
+/// The decoded events, and the violation that ended the stream.
+pub(crate) type Decoded = (Vec<OwnedEvent>, Option<ProtocolError>);
 
 /// A server's connection.
 pub(crate) struct Server {
     pub(crate) decoder: Decoder,
     pub(crate) scratch: Scratch,
-    pub(crate) heard: Vec<Said>,
+    pub(crate) events: Vec<OwnedEvent>,
     pub(crate) error: Option<ProtocolError>,
 }
 
@@ -74,38 +74,38 @@ impl Server {
         Self {
             decoder: Decoder::new(DecoderLimits { max_message_size }, deflate),
             scratch: Scratch::default(),
-            heard: Vec::new(),
+            events: Vec::new(),
             error: None,
         }
     }
 
-    pub(crate) fn hear(&mut self, bytes: &[u8]) {
-        self.hear_at_most(usize::MAX, bytes);
+    pub(crate) fn decode(&mut self, bytes: &[u8]) {
+        self.decode_at_most(usize::MAX, bytes);
     }
 
-    /// Stops asking after `count` events, and leaves the rest to the decoder.
-    pub(crate) fn hear_at_most(&mut self, count: usize, bytes: &[u8]) {
+    /// Takes at most `count` events, and leaves the rest to the decoder.
+    pub(crate) fn decode_at_most(&mut self, count: usize, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         let mut input = self.decoder.feed(&mut bytes, &mut self.scratch);
         for _ in 0..count {
             match input.next() {
-                Some(Ok(event)) => self.heard.push(event.into()),
+                Some(Ok(event)) => self.events.push(event.into()),
                 Some(Err(error)) => self.error = Some(error),
                 None => break,
             }
         }
     }
 
-    pub(crate) fn conversation(self) -> Conversation {
-        (self.heard, self.error)
+    pub(crate) fn into_decoded(self) -> Decoded {
+        (self.events, self.error)
     }
 }
 
-/// Decodes `bytes` in one read, and returns the conversation that a server has then had.
-pub(crate) fn hear(bytes: &[u8]) -> Conversation {
+/// Decodes `bytes` in one read.
+pub(crate) fn decode(bytes: &[u8]) -> Decoded {
     let mut server = Server::new(1 << 20);
-    server.hear(bytes);
-    server.conversation()
+    server.decode(bytes);
+    server.into_decoded()
 }
 
 /// The outcome of negotiating `offer`.

@@ -1,13 +1,13 @@
-//! However the network cuts the stream, the same is heard.
+//! The decoded events do not depend on the pieces in which a stream arrives.
 
 use pondsocket_proto::ws::Deflate;
 use proptest::prelude::*;
 
-use crate::peer::{Conversation, Server, client_streams, damaged_streams, frame, negotiate};
+use crate::peer::{Decoded, Server, client_streams, damaged_streams, frame, negotiate};
 
 /// Feeds the stream in pieces of the given sizes, over and over. A piece of which only some events are taken leaves
 /// the rest to the decoder, as a server does that stops reading.
-fn hear_in_pieces(stream: &[u8], pieces: &[(usize, usize)], deflate: Option<Deflate>) -> Conversation {
+fn decode_in_pieces(stream: &[u8], pieces: &[(usize, usize)], deflate: Option<Deflate>) -> Decoded {
     let mut server = Server::with(70_000, deflate);
     let mut rest = stream;
     for &(size, count) in pieces.iter().cycle() {
@@ -15,18 +15,18 @@ fn hear_in_pieces(stream: &[u8], pieces: &[(usize, usize)], deflate: Option<Defl
             break;
         }
         let (piece, after) = rest.split_at(size.min(rest.len()));
-        server.hear_at_most(count, piece);
+        server.decode_at_most(count, piece);
         rest = after;
     }
-    server.hear(&[]);
+    server.decode(&[]);
     assert!(!server.decoder.has_pending());
-    server.conversation()
+    server.into_decoded()
 }
 
-fn hear_at_once(stream: &[u8], deflate: Option<Deflate>) -> Conversation {
+fn decode_at_once(stream: &[u8], deflate: Option<Deflate>) -> Decoded {
     let mut server = Server::with(70_000, deflate);
-    server.hear(stream);
-    server.conversation()
+    server.decode(stream);
+    server.into_decoded()
 }
 
 fn pieces() -> impl Strategy<Value = Vec<(usize, usize)>> {
@@ -38,18 +38,18 @@ fn pieces() -> impl Strategy<Value = Vec<(usize, usize)>> {
 proptest! {
     #[test]
     fn of_what_clients_send(stream in client_streams(), pieces in pieces()) {
-        prop_assert_eq!(hear_in_pieces(&stream, &pieces, None), hear_at_once(&stream, None));
+        prop_assert_eq!(decode_in_pieces(&stream, &pieces, None), decode_at_once(&stream, None));
     }
 
     #[test]
     fn of_damaged_streams(stream in damaged_streams(), pieces in pieces()) {
-        prop_assert_eq!(hear_in_pieces(&stream, &pieces, None), hear_at_once(&stream, None));
+        prop_assert_eq!(decode_in_pieces(&stream, &pieces, None), decode_at_once(&stream, None));
     }
 
     #[test]
     fn of_garbage(stream in prop::collection::vec(any::<u8>(), 0..300), pieces in pieces()) {
         let deflate = negotiate("permessage-deflate");
-        prop_assert_eq!(hear_in_pieces(&stream, &pieces, deflate), hear_at_once(&stream, deflate));
+        prop_assert_eq!(decode_in_pieces(&stream, &pieces, deflate), decode_at_once(&stream, deflate));
     }
 }
 
@@ -63,7 +63,7 @@ fn byte_by_byte() {
         frame(0x88, b"\x03\xe8"),
     ]
     .concat();
-    let at_once = hear_at_once(&stream, None);
+    let at_once = decode_at_once(&stream, None);
     assert_eq!(at_once.0.len(), 4);
-    assert_eq!(hear_in_pieces(&stream, &[(1, usize::MAX)], None), at_once);
+    assert_eq!(decode_in_pieces(&stream, &[(1, usize::MAX)], None), at_once);
 }

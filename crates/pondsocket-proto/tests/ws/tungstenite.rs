@@ -1,10 +1,10 @@
-//! Tungstenite as an independent judge.
+//! Tungstenite as an independent reference.
 //!
-//! It differs from RFC 6455 as we read it, and these tests make allowance for it, in that it
-//! - takes lengths that are not minimally encoded (section 5.2 forbids them);
-//! - refuses close code 1014, which came into the registry after the RFC;
-//! - hands on a close with a code that must not be sent, as 1002 "Protocol violation", instead of failing;
-//! - judges a frame only when it is complete, where we refuse what cannot become valid any more.
+//! These tests allow for its differences from RFC 6455. Tungstenite
+//! - accepts lengths that are not minimally encoded (section 5.2 forbids them);
+//! - refuses close code 1014, which was registered after the RFC;
+//! - reports a close with a code that must not be sent as 1002 "Protocol violation", instead of failing;
+//! - checks a frame only when it is complete, while this decoder refuses one as soon as it can no longer become valid.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -13,11 +13,11 @@ use proptest::prelude::*;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::peer::{Said, Server, client_streams, damaged_streams, frame};
+use crate::peer::{OwnedEvent, Server, client_streams, damaged_streams, frame};
 
 const LIMIT: usize = 70_000;
 
-/// A socket on which everything has arrived already.
+/// A socket on which all bytes have already arrived.
 struct Recorded {
     incoming: Cursor<Vec<u8>>,
     outgoing: Vec<u8>,
@@ -39,7 +39,7 @@ impl Write for Recorded {
     }
 }
 
-fn judge(role: Role, incoming: Vec<u8>) -> WebSocket<Recorded> {
+fn websocket_over(role: Role, incoming: Vec<u8>) -> WebSocket<Recorded> {
     let config =
         WebSocketConfig::default().max_message_size(Some(LIMIT)).max_frame_size(Some(LIMIT)).read_buffer_size(4096);
     let stream = Recorded { incoming: Cursor::new(incoming), outgoing: Vec::new() };
@@ -48,114 +48,114 @@ fn judge(role: Role, incoming: Vec<u8>) -> WebSocket<Recorded> {
 
 /// Decodes a stream with tungstenite. Returns the messages, and whether the stream ended because of a protocol
 /// violation.
-fn hear(role: Role, incoming: Vec<u8>) -> (Vec<Said>, bool) {
-    let mut socket = judge(role, incoming);
-    let mut heard = Vec::new();
+fn decode_with_tungstenite(role: Role, incoming: Vec<u8>) -> (Vec<OwnedEvent>, bool) {
+    let mut socket = websocket_over(role, incoming);
+    let mut events = Vec::new();
     loop {
         match socket.read() {
             Ok(Message::Close(Some(close))) if close.reason == "Protocol violation" => {
-                return (heard, true);
+                return (events, true);
             }
-            Ok(message) => heard.push(said(message)),
+            Ok(message) => events.push(owned_event(message)),
             Err(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-                return (heard, false);
+                return (events, false);
             }
-            Err(_) => return (heard, true),
+            Err(_) => return (events, true),
         }
-        if matches!(heard.last(), Some(Said::Close(_))) {
-            return (heard, false);
+        if matches!(events.last(), Some(OwnedEvent::Close(_))) {
+            return (events, false);
         }
     }
 }
 
-fn said(message: Message) -> Said {
+fn owned_event(message: Message) -> OwnedEvent {
     match message {
-        Message::Text(text) => Said::Text(text.to_string()),
-        Message::Binary(bytes) => Said::Binary(bytes.to_vec()),
-        Message::Ping(bytes) => Said::Ping(bytes.to_vec()),
-        Message::Pong(bytes) => Said::Pong(bytes.to_vec()),
-        Message::Close(close) => Said::Close(close.map(|close| (close.code.into(), close.reason.to_string()))),
+        Message::Text(text) => OwnedEvent::Text(text.to_string()),
+        Message::Binary(bytes) => OwnedEvent::Binary(bytes.to_vec()),
+        Message::Ping(bytes) => OwnedEvent::Ping(bytes.to_vec()),
+        Message::Pong(bytes) => OwnedEvent::Pong(bytes.to_vec()),
+        Message::Close(close) => OwnedEvent::Close(close.map(|close| (close.code.into(), close.reason.to_string()))),
         Message::Frame(_) => unreachable!("never read"),
     }
 }
 
-/// Both read the stream, followed by pings that complete its last frame if that lacks bytes, and that are heard
-/// by whoever has not refused the stream.
+/// Compares the events of both decoders. The stream is followed by pings, which complete its last frame if that lacks
+/// bytes, and are decoded unless the stream was refused.
 fn compare(mut stream: Vec<u8>) {
     for number in 0..(LIMIT / 128 + 4) as u32 {
         let payload = [number.to_be_bytes(); 30].concat();
         stream.extend(frame(0x89, &payload));
     }
     let mut server = Server::new(LIMIT);
-    server.hear(&stream);
-    let (ours, error) = server.conversation();
-    let (theirs, refused) = hear(Role::Server, stream);
+    server.decode(&stream);
+    let (ours, error) = server.into_decoded();
+    let (theirs, refused) = decode_with_tungstenite(Role::Server, stream);
     match error {
         Some(ProtocolError::LengthNotMinimal) => assert!(theirs.starts_with(&ours)),
-        None if matches!(ours.last(), Some(Said::Close(Some((1014, _))))) => {
+        None if matches!(ours.last(), Some(OwnedEvent::Close(Some((1014, _))))) => {
             assert!(refused && ours[..ours.len() - 1] == theirs[..]);
         }
         None => assert_eq!((ours, false), (theirs, refused)),
-        // A damaged length may swallow the end of the pings: then tungstenite waits for the rest of a frame that
-        // we have refused.
+        // A damaged length may include the end of the pings: then tungstenite waits for the rest of a frame that this
+        // decoder has refused.
         Some(_) => assert_eq!(ours, theirs),
     }
 }
 
 proptest! {
     #[test]
-    fn hears_the_same_of_what_clients_send(stream in client_streams()) {
+    fn decodes_client_streams_alike(stream in client_streams()) {
         compare(stream);
     }
 
     #[test]
-    fn hears_the_same_of_damaged_streams(stream in damaged_streams()) {
+    fn decodes_damaged_streams_alike(stream in damaged_streams()) {
         compare(stream);
     }
 
     #[test]
-    fn hears_the_same_of_garbage(stream in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn decodes_garbage_alike(stream in prop::collection::vec(any::<u8>(), 0..200)) {
         compare(stream);
     }
 
     #[test]
-    fn understands_what_we_send(messages in prop::collection::vec(messages(), 0..8)) {
+    fn decodes_the_messages_of_this_encoder(messages in prop::collection::vec(messages(), 0..8)) {
         let mut bytes = Vec::new();
         for message in &messages {
             match message {
-                Said::Text(text) => encode(Opcode::Text, text.as_bytes(), &mut bytes),
-                Said::Binary(payload) => encode(Opcode::Binary, payload, &mut bytes),
-                Said::Ping(payload) => encode(Opcode::Ping, payload, &mut bytes),
-                Said::Pong(payload) => encode(Opcode::Pong, payload, &mut bytes),
-                Said::Close(None) => encode(Opcode::Close, b"", &mut bytes),
-                Said::Close(Some((code, reason))) => encode_close(*code, reason, &mut bytes),
+                OwnedEvent::Text(text) => encode(Opcode::Text, text.as_bytes(), &mut bytes),
+                OwnedEvent::Binary(payload) => encode(Opcode::Binary, payload, &mut bytes),
+                OwnedEvent::Ping(payload) => encode(Opcode::Ping, payload, &mut bytes),
+                OwnedEvent::Pong(payload) => encode(Opcode::Pong, payload, &mut bytes),
+                OwnedEvent::Close(None) => encode(Opcode::Close, b"", &mut bytes),
+                OwnedEvent::Close(Some((code, reason))) => encode_close(*code, reason, &mut bytes),
             }
         }
-        prop_assert_eq!(hear(Role::Client, bytes), (until_close(messages), false));
+        prop_assert_eq!(decode_with_tungstenite(Role::Client, bytes), (until_close(messages), false));
     }
 
     #[test]
-    fn is_understood_by_us(messages in prop::collection::vec(messages(), 0..8)) {
+    fn is_decoded_by_this_decoder(messages in prop::collection::vec(messages(), 0..8)) {
         let messages = until_close(messages);
-        let mut client = judge(Role::Client, Vec::new());
+        let mut client = websocket_over(Role::Client, Vec::new());
         for message in messages.clone() {
             client.send(match message {
-                Said::Text(text) => Message::text(text),
-                Said::Binary(bytes) => Message::binary(bytes),
-                Said::Ping(bytes) => Message::Ping(bytes.into()),
-                Said::Pong(bytes) => Message::Pong(bytes.into()),
-                Said::Close(close) => Message::Close(
+                OwnedEvent::Text(text) => Message::text(text),
+                OwnedEvent::Binary(bytes) => Message::binary(bytes),
+                OwnedEvent::Ping(bytes) => Message::Ping(bytes.into()),
+                OwnedEvent::Pong(bytes) => Message::Pong(bytes.into()),
+                OwnedEvent::Close(close) => Message::Close(
                     close.map(|(code, reason)| CloseFrame { code: code.into(), reason: reason.into() }),
                 ),
             }).unwrap();
         }
         let mut server = Server::new(LIMIT);
-        server.hear(&client.get_ref().outgoing);
-        prop_assert_eq!(server.conversation(), (messages, None));
+        server.decode(&client.get_ref().outgoing);
+        prop_assert_eq!(server.into_decoded(), (messages, None));
     }
 }
 
-fn messages() -> impl Strategy<Value = Said> {
+fn messages() -> impl Strategy<Value = OwnedEvent> {
     let bytes = || {
         let small = prop::collection::vec(any::<u8>(), 0..300);
         prop_oneof![5 => small, 1 => prop::collection::vec(any::<u8>(), 65_530..65_540)]
@@ -163,17 +163,17 @@ fn messages() -> impl Strategy<Value = Said> {
     let short = || prop::collection::vec(any::<u8>(), 0..=125);
     let close = (prop_oneof![1000..=1003u16, 1007..=1013u16, 3000..=4999u16], "\\PC{0,30}");
     prop_oneof![
-        4 => "\\PC{0,200}".prop_map(Said::Text),
-        4 => bytes().prop_map(Said::Binary),
-        2 => short().prop_map(Said::Ping),
-        2 => short().prop_map(Said::Pong),
-        1 => prop::option::of(close).prop_map(Said::Close),
+        4 => "\\PC{0,200}".prop_map(OwnedEvent::Text),
+        4 => bytes().prop_map(OwnedEvent::Binary),
+        2 => short().prop_map(OwnedEvent::Ping),
+        2 => short().prop_map(OwnedEvent::Pong),
+        1 => prop::option::of(close).prop_map(OwnedEvent::Close),
     ]
 }
 
-/// Nothing is heard after a close.
-fn until_close(mut messages: Vec<Said>) -> Vec<Said> {
-    if let Some(close) = messages.iter().position(|said| matches!(said, Said::Close(_))) {
+/// The messages up to the first close, behind which nothing is decoded.
+fn until_close(mut messages: Vec<OwnedEvent>) -> Vec<OwnedEvent> {
+    if let Some(close) = messages.iter().position(|event| matches!(event, OwnedEvent::Close(_))) {
         messages.truncate(close + 1);
     }
     messages

@@ -21,7 +21,7 @@ pub(super) fn object(text: &str) -> Object {
     Object::encode(&serde_json::from_str::<serde_json::Value>(text).expect("JSON")).expect("an object")
 }
 
-/// Seats a connection whose user has its first letter for a name: `a1` and `a2` are two of one user.
+/// Seats a connection of the user that is named by its first letter: `a1` and `a2` are two connections of one user.
 pub(super) fn join(channel: &mut Channel<&'static str>, connection: &'static str, chain: Vec<Step>) -> Slot {
     let user = UserId::new(&connection[..1]).expect("valid");
     channel.join(connection, id(connection), &user, Assigns::default(), "q", chain, &|_| BROADCAST).slot
@@ -55,7 +55,7 @@ pub(super) fn deliver(channel: &mut Channel<&'static str>, recipients: &mut Reci
     delivered.into_iter().map(|(_, message)| message).collect()
 }
 
-pub(super) fn said(event: &str) -> Vec<u8> {
+pub(super) fn broadcast_text(event: &str) -> Vec<u8> {
     let mut text = Vec::new();
     server::message(&mut text, Action::Broadcast, event, "/c", "q", "{}");
     text

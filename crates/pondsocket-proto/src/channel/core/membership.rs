@@ -11,7 +11,8 @@ use crate::channel::{
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::wire::{Action, ClientText, Json, Object, server};
 
-/// One step of what follows an accepted join, in the order in which the handler chained them.
+/// One step of the chain that follows an accepted join. The steps are executed in the order in which the handler
+/// chained them.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Sets one assign of the membership.
@@ -39,7 +40,7 @@ pub struct Accepted {
     pub broadcasts: Vec<(String, usize)>,
 }
 
-/// A user that was taken out, and its connections.
+/// A user that was removed or evicted, and its connections.
 #[derive(Debug)]
 pub struct Removal {
     /// The membership that ended.
@@ -49,8 +50,9 @@ pub struct Removal {
 }
 
 impl<R> Channel<R> {
-    /// Seats a connection, acknowledges its join and carries out the handler's chain. All this is one change, so that nothing
-    /// of other connections can come between (docs/protocol.md, Joining). `policy` gives the handling of an event.
+    /// Seats a connection, acknowledges its join and executes the handler's chain. All this is one change, so that no
+    /// messages of other connections can come in between (docs/protocol.md, Joining). `policy` returns the delivery
+    /// policy of an event.
     #[expect(clippy::too_many_arguments, reason = "a join is one step, and needs all of it")]
     pub fn join(
         &mut self,
@@ -65,15 +67,20 @@ impl<R> Channel<R> {
         let (assigns, chain) = take_leading_assigns(assigns, chain);
         let (known, is_bare) = (self.local.member(user.as_str()).is_some(), assigns.is_empty());
         let (slot, membership) = self.local.join(connection, user, assigns);
-        // The acknowledgement comes first of all that the connection gets of the channel, and it gets nothing from before.
+        // The acknowledgement is the first message that the connection receives of the channel: clients drop messages
+        // of a channel before it. Messages that are already queued precede the join and are not for this connection.
         self.queue.push(Op::Join { slot, recipient });
         self.acknowledge(slot, request_id);
+        // Other nodes receive the join with its assigns, or, of a further connection, only the assigns, if it brings
+        // any.
         if !known {
             let assigns = self.assigns_of(user.as_str());
             self.outbound.note(|| Outbound::Change(MemberChange::Joined { user: user.clone(), assigns }));
         } else if !is_bare {
             self.note_assigns(user, None);
         }
+        // A further connection of a tracked user gets the list once: where the chain first tracks the user, or else
+        // before the chain.
         let shown = self.local.member(user.as_str()).is_some_and(|member| member.presence.is_some());
         let track = chain.iter().position(|step| matches!(step, Step::Track(_)));
         if shown && track.is_none() {
@@ -89,7 +96,7 @@ impl<R> Channel<R> {
         Accepted { slot, membership, first: !known, broadcasts }
     }
 
-    /// Carries out one step. Of a broadcast it returns the event and the number of members that it addresses.
+    /// Executes one step. For a broadcast it returns the event and the number of members that the broadcast addresses.
     fn step(
         &mut self,
         (slot, me): (Slot, ConnectionId),
@@ -99,9 +106,11 @@ impl<R> Channel<R> {
         policy: &dyn Fn(&str) -> DeliveryPolicy,
     ) -> Option<(String, usize)> {
         match step {
-            // The user is a member since a moment ago: neither can fail.
+            // The connection was seated in this same step, so its user is a member, and neither can fail.
             Step::Assign(key, value) => drop(self.assign(user.as_str(), &key, value)),
             Step::Track(presence) => drop(self.show_own(user.as_str(), presence)),
+            // The limits of the queue are not checked for a chain: joins are never refused for them. Their number is
+            // bounded by that of the connections, which are not read while the channel is crowded.
             Step::Reply(event, payload) => {
                 let (name, policy) = (&self.name, policy(&event).of_reply());
                 self.queue.send(Audience::Only(Seats::One(slot)), policy, |out| {
@@ -133,15 +142,15 @@ impl<R> Channel<R> {
         Ok(())
     }
 
-    /// Takes one connection out, behind the acknowledgement if it asked to leave. Returns the departure of the user if this
-    /// was its last connection.
+    /// Removes one connection, after the acknowledgement if it asked to leave. Returns the departure of the user if
+    /// this was its last connection.
     pub fn leave(
         &mut self,
         slot: Slot,
         connection: ConnectionId,
         request_id: Option<&str>,
     ) -> Result<Option<Departure>, NotMember> {
-        // Looked at before the member is gone.
+        // Read before the member is removed: an outgoing handler may still have to decide about messages to it.
         let last = self.last_listener(slot);
         let departure = self.local.leave(slot, connection)?;
         if let Some(id) = request_id {
@@ -149,6 +158,8 @@ impl<R> Channel<R> {
             let to = Audience::Only(Seats::One(slot));
             self.queue.send(to, DeliveryPolicy::CONTROL, |out| server::exit_acknowledge(out, name.as_str(), id));
         }
+        // Behind the acknowledgement, which so is the last message that the connection receives. Presence, behind the
+        // leave, goes to the others only.
         self.queue.push(Op::Leave { slot, last });
         if let Some(gone) = &departure {
             self.announce_leave(gone);
@@ -156,18 +167,20 @@ impl<R> Channel<R> {
         Ok(departure)
     }
 
-    /// Takes a user out with all its connections, without telling them.
+    /// Removes a user with all its connections, without a message to them.
     pub fn remove(&mut self, user: &UserId) -> Result<Removal, NotMember> {
         let removal = self.take_out(user, |_, _| {})?;
         self.announce_leave(&removal.departure);
         Ok(removal)
     }
 
-    /// Takes a user out and sends the eviction to it, in the last frames that it gets of this channel, then to the other
-    /// members (docs/protocol.md, Eviction).
+    /// Evicts a user. The eviction is sent to its connections, as their last messages of this channel, and then to the
+    /// other members (docs/protocol.md, Eviction).
     pub fn evict(&mut self, user: &UserId, reason: &str) -> Result<Removal, NotMember> {
         let removal = self.take_out(user, |channel, seats| {
             let name = &channel.name;
+            // Most clients pass the first name to the application; one closes its channel upon the second
+            // (docs/protocol.md, Eviction).
             for event in ["evicted", "EVICTED"] {
                 let id = RequestId::from_u128((channel.fresh_id)());
                 channel.queue.send(Audience::Only(seats.clone()), DeliveryPolicy::CONTROL, |out| {
@@ -175,6 +188,7 @@ impl<R> Channel<R> {
                 });
             }
         })?;
+        // To all: the evicted user's `Leave` operations precede this message, so that user does not receive it.
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
         let event = "user_evicted";
         self.queue.send(Audience::All, DeliveryPolicy::CONTROL, |out| {
@@ -188,8 +202,10 @@ impl<R> Channel<R> {
 
     fn take_out(&mut self, user: &UserId, notify: impl FnOnce(&mut Self, &Seats)) -> Result<Removal, NotMember> {
         let seats = self.local.member(user.as_str()).ok_or(NotMember)?.seats.clone();
+        // Before the seats are vacated: the messages must precede the leave in the queue.
         notify(self, &seats);
         let connections = seats.as_slice().iter().filter_map(|slot| self.local.connection(*slot)).collect();
+        // As in `leave`: read before the member is removed.
         let last: Vec<_> = seats.as_slice().iter().map(|slot| self.last_listener(*slot)).collect();
         let departure = self.local.remove(user).ok_or(NotMember)?;
         for (slot, last) in seats.as_slice().iter().zip(last) {
@@ -224,19 +240,21 @@ impl<R> Channel<R> {
     }
 
     fn note_assigns(&mut self, user: &UserId, key: Option<&str>) {
+        // A single node skips the copy of the assigns.
         if self.outbound.is_open() {
             let (assigns, key) = (self.assigns_of(user.as_str()), key.map(str::to_owned));
             self.outbound.note(|| Outbound::Change(MemberChange::Assigns { user: user.clone(), assigns, key }));
         }
     }
 
-    /// A shared copy.
+    /// The assigns of a member, as a shared copy.
     fn assigns_of(&self, user: &str) -> Assigns {
         self.local.member(user).map(|member| member.assigns.clone()).unwrap_or_default()
     }
 }
 
-/// Moves the assigns at the start of a chain into those of the join, so that other nodes get them in the same message.
+/// Moves the assigns at the start of a chain into those of the join, so that other nodes receive them in the same
+/// message as the join. Members cannot observe the difference, because the whole chain is one step.
 fn take_leading_assigns(mut assigns: Assigns, chain: Vec<Step>) -> (Assigns, Vec<Step>) {
     let mut steps = chain.into_iter().peekable();
     while let Some(Step::Assign(key, value)) = steps.next_if(|step| matches!(step, Step::Assign(..))) {
@@ -284,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_connections_leaves_without_a_word_to_the_others() {
+    fn one_of_several_connections_leaves_without_messages_to_the_others() {
         let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         let slot = join(&mut channel, "a1", vec![Step::Track(object("{}"))]);
         let other = join(&mut channel, "a2", Vec::new());
@@ -315,7 +333,7 @@ mod tests {
         deliver(&mut channel, &mut recipients);
         let removal = channel.evict(&UserId::new("a").expect("valid"), "spam").expect("a member");
         assert_eq!(removal.connections, [id("a1"), id("a2")]);
-        assert_eq!(channel.broadcast(&Target::All, &said("after"), BROADCAST), Ok(1));
+        assert_eq!(channel.broadcast(&Target::All, &broadcast_text("after"), BROADCAST), Ok(1));
         let expected = ["a1 evicted", "a1 EVICTED", "a2 evicted", "a2 EVICTED", "b1 user_evicted", "b1 after"];
         assert_eq!(deliver(&mut channel, &mut recipients), expected);
     }

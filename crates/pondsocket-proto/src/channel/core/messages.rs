@@ -13,7 +13,7 @@ use crate::wire::{Action, Object, server};
 /// The recipients of a broadcast, as the node that sends it names them.
 pub type Target = model::Target<(Slot, ConnectionId)>;
 
-/// The sender, between nodes, of messages that no user has sent.
+/// The sender, between nodes, of messages that the server sends and not a user.
 const CHANNEL: &str = "CHANNEL";
 
 impl<R> Channel<R> {
@@ -34,8 +34,8 @@ impl<R> Channel<R> {
         members
     }
 
-    /// Logs a message of this node for the others, and returns `true`, if it may concern their users. `payload` is the text of
-    /// a JSON object without line breaks.
+    /// Logs a message of this node for the other nodes, and returns `true`, if their users may be among the recipients.
+    /// `payload` is the text of a JSON object without line breaks.
     pub fn forward(&mut self, from: Option<&str>, to: &Target, event: &str, request_id: &str, payload: &str) -> bool {
         if !self.outbound.is_open() {
             return false;
@@ -46,15 +46,18 @@ impl<R> Channel<R> {
         true
     }
 
-    /// The sender and the target of a message as they are sent to other nodes; `None` if it concerns no user there.
+    /// The sender and the target of a message as they are sent to other nodes; `None` if no user there is a recipient.
     fn remote_target(&self, from: Option<&str>, to: &Target) -> Option<(Arc<str>, model::Target)> {
         let from = from.unwrap_or(CHANNEL);
         let (from, to) = match to {
             Target::All => (from, model::Target::All),
             Target::ExceptUser(user) => (user.as_str(), model::Target::ExceptUser(user.clone())),
+            // Other nodes do not know connections: they see the message as from this user, and deliver it to all of
+            // their connections.
             Target::ExceptConnection((slot, connection)) if self.local.is_seated(*slot, *connection) => {
                 (self.local.user(*slot)?.as_str(), model::Target::ExceptConnection(()))
             }
+            // The connection has left: there is none to leave out.
             Target::ExceptConnection(_) => (from, model::Target::All),
             Target::Users(users) => {
                 // Users that are on this node, and on no other as far as is known, need no message between nodes.
@@ -72,12 +75,13 @@ impl<R> Channel<R> {
     /// [`Full`], as for [`broadcast`](Self::broadcast).
     pub fn deliver(&mut self, message: &UserMessage, policy: DeliveryPolicy) -> Result<usize, Full> {
         let to = match &message.to {
-            // The connection that is left out is on the node of the sender.
+            // The excluded connection is on the node of the sender, so it is none of this node's.
             model::Target::All | model::Target::ExceptConnection(()) => Target::All,
             model::Target::ExceptUser(user) => Target::ExceptUser(user.clone()),
             model::Target::Users(users) => Target::Users(users.clone()),
         };
         let UserMessage { event, request_id, payload, .. } = message;
+        // The envelope around the payload is below 256 bytes, unless the names are long.
         let mut text = Vec::with_capacity(256 + payload.as_str().len());
         server::message(&mut text, Action::Broadcast, event, self.name.as_str(), request_id, payload.as_str());
         self.broadcast(&to, &text, policy)
@@ -85,11 +89,12 @@ impl<R> Channel<R> {
 
     /// Sends one encoded message. Returns the number of members that it addresses.
     pub fn broadcast(&mut self, to: &Target, text: &[u8], policy: DeliveryPolicy) -> Result<usize, Full> {
+        // Checked before anything is appended: a refused broadcast leaves no trace.
         if self.exceeds(self.limits.hard_factor) {
             return Err(Full);
         }
         let (audience, members) = self.audience(to);
-        // An operation without recipients would still count towards the limits, and wake a delivery.
+        // An operation without recipients would still count towards the limits of the queue, and start a delivery.
         if members > 0 {
             self.queue.send(audience, policy, |out| out.extend_from_slice(text));
         }
@@ -108,6 +113,8 @@ impl<R> Channel<R> {
         policy: DeliveryPolicy,
     ) -> Result<(), Refused> {
         self.seated(slot, connection)?;
+        // Control messages are bounded by the requests that they answer, and the connections of a crowded channel are
+        // not read.
         if policy != DeliveryPolicy::CONTROL && self.exceeds(self.limits.hard_factor) {
             return Err(Full.into());
         }
@@ -121,7 +128,8 @@ impl<R> Channel<R> {
         self.queue.send(Audience::Outsider(outsider), DeliveryPolicy::CONTROL, |out| out.extend_from_slice(text));
     }
 
-    /// Appends a flush marker for a connection that has left: it is delivered behind all messages queued for the connection.
+    /// Appends a flush marker for a connection that has left: it is delivered behind all messages queued for the
+    /// connection.
     pub fn push_flush_marker(&mut self, to: R) {
         self.queue.push(Op::FlushMarker { to });
     }
@@ -136,11 +144,13 @@ impl<R> Channel<R> {
                 None => (Audience::All, all),
             },
             Target::ExceptConnection((slot, connection)) => match self.local.is_seated(*slot, *connection) {
+                // A user with further connections still receives the message, and so counts.
                 true => (Audience::Except(Seats::One(*slot)), all - usize::from(self.sits_alone(*slot))),
                 false => (Audience::All, all),
             },
             Target::Users(users) => {
                 let mut named: Vec<&str> = users.iter().map(String::as_str).collect();
+                // A user that is named twice receives the message once.
                 named.sort_unstable();
                 named.dedup();
                 let known: Vec<_> = named.iter().filter_map(|user| self.local.member(user)).collect();
@@ -166,12 +176,12 @@ mod tests {
     use crate::channel::{Piece, Plan, Recipients};
 
     #[test]
-    fn a_broadcast_answers_how_many_members_it_addresses() {
+    fn a_broadcast_returns_the_number_of_members_that_it_addresses() {
         let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", Vec::new());
         let alone = join(&mut channel, "b1", Vec::new());
         join(&mut channel, "a2", Vec::new());
-        let mut addressed = |to: Target| channel.broadcast(&to, &said("x"), BROADCAST).expect("room");
+        let mut addressed = |to: Target| channel.broadcast(&to, &broadcast_text("x"), BROADCAST).expect("room");
         assert_eq!(addressed(Target::All), 2);
         assert_eq!(addressed(Target::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
         assert_eq!(addressed(Target::Users(Vec::new())), 0);
@@ -196,7 +206,7 @@ mod tests {
             Target::ExceptUser("a".into()),
             Target::Users(vec!["b".into()]),
         ] {
-            assert_eq!(channel.broadcast(&to, &said("x"), BROADCAST), Ok(0));
+            assert_eq!(channel.broadcast(&to, &broadcast_text("x"), BROADCAST), Ok(0));
         }
         assert!(!channel.has_queued());
     }
@@ -206,10 +216,10 @@ mod tests {
         let mut channel =
             channel(ChannelLimits { soft_messages: 1, soft_bytes: 1, hard_factor: 1, ..ChannelLimits::default() });
         let slot = join(&mut channel, "a1", Vec::new());
-        assert_eq!(channel.broadcast(&Target::All, &said("x"), BROADCAST), Err(Full));
-        assert_eq!(channel.reply(slot, id("a1"), &said("x"), BROADCAST), Err(Refused::Full(Full)));
+        assert_eq!(channel.broadcast(&Target::All, &broadcast_text("x"), BROADCAST), Err(Full));
+        assert_eq!(channel.reply(slot, id("a1"), &broadcast_text("x"), BROADCAST), Err(Refused::Full(Full)));
         assert_eq!(channel.set_presence("a", object("{}")), Err(Refused::Full(Full)));
-        assert_eq!(channel.reply(slot, id("a1"), &said("x"), DeliveryPolicy::CONTROL), Ok(()));
+        assert_eq!(channel.reply(slot, id("a1"), &broadcast_text("x"), DeliveryPolicy::CONTROL), Ok(()));
         assert!(channel.leave(slot, id("a1"), Some("q")).expect("seated").is_some());
     }
 

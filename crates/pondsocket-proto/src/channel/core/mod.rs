@@ -15,12 +15,12 @@ mod presence;
 pub use membership::{Accepted, Removal, Step};
 pub use messages::Target;
 
-/// The bytes at which a broadcast is refused however high the limits are: offsets within a batch have 32 bits, and
-/// answers come on top.
+/// The bytes at which a broadcast is refused, also if the configured limits are higher: offsets within a batch have 32
+/// bits. The half of that range above this bound is for answers, which are not refused.
 const MOST_BYTES: usize = 1 << 31;
 
-/// The limits of a channel: of its delivery queue and of its presence. Over the soft limit of the queue the connections that
-/// publish should not be read; over the hard limit broadcasts, replies and changes of presence are refused.
+/// The limits of a channel: of its delivery queue and of its presence. Over the soft limit of the queue the connections
+/// that publish should not be read; over the hard limit broadcasts, replies and changes of presence are refused.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelLimits {
     /// Messages at which readers pause.
@@ -77,6 +77,7 @@ pub struct Channel<R> {
     outbound: Log,
     queue: Queue<R>,
     limits: ChannelLimits,
+    /// A parameter, because protocol logic has no source of randomness of its own, and tests need known ids.
     fresh_id: fn() -> u128,
 }
 
@@ -116,6 +117,7 @@ impl<R> Channel<R> {
 
     /// The number of members on all nodes.
     pub fn member_count(&self) -> usize {
+        // A user of this node and of others is one member.
         let others = self.remote.iter().filter(|(user, _)| self.local.member(user.as_str()).is_none());
         self.local.member_count() + others.count()
     }
@@ -125,18 +127,19 @@ impl<R> Channel<R> {
         !self.queue.is_empty()
     }
 
-    /// The number of operations that wait for delivery, and roughly the bytes that one receiver gets of them.
+    /// The number of operations that wait for delivery, and roughly the bytes that one recipient gets of them.
     pub fn queued(&self) -> (usize, usize) {
         (self.queue.len(), self.queue.bytes() + self.queued_lists())
     }
 
-    /// The bytes of presence lists that one receiver gets with the changes that wait.
+    /// The bytes of presence lists that one recipient gets with the changes that wait.
     fn queued_lists(&self) -> usize {
         let Lists { max_bytes, repeated_bytes } = self.limits.lists;
         let list = self.list_bytes();
         if list > max_bytes || self.queue.presences() == 0 {
             return 0;
         }
+        // As `Batch::resolve` does: repetitions up to `repeated_bytes`, or one list with the last change.
         list.saturating_mul(self.queue.presences()).min(repeated_bytes + list)
     }
 
@@ -150,18 +153,22 @@ impl<R> Channel<R> {
         self.exceeds(1)
     }
 
-    /// Takes the first portion of the queue. Filtered messages come in batches of their own. Presence messages get the list
-    /// of this moment (docs/protocol.md, Presence).
+    /// Takes the first portion of the queue. Filtered messages come in batches of their own. Presence messages get the
+    /// list of this moment (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
-        // A user that is here and elsewhere is counted twice, and listed once.
+        // `list_bytes` is an estimate from above: the entry of a user that is on this node and on others is counted
+        // twice, and listed once. So only a list whose estimate is far over the limit is not built; the exact size
+        // decides in `Batch::resolve`.
         let is_sent = self.list_bytes() / 2 <= self.limits.lists.max_bytes;
         let list = match self.queue.shows_presence() && is_sent {
             true => Some(self.remote.presence_list(&self.local)),
             false => None,
         };
+        // The list is built first, from the state of this moment, which is never older than any change in the batch.
         let mut batch = self.queue.take();
         batch.resolve(list.as_deref(), self.limits.lists, self.name.as_str());
         if batch.is_filtered() {
+            // Copied under the lock, because outgoing handlers run without it. Only a filtered batch pays for the copy.
             batch.listeners = self.local.listeners();
             self.queue.seat_leavers(&mut batch.listeners);
         }
@@ -175,11 +182,12 @@ impl<R> Channel<R> {
     fn exceeds(&self, factor: usize) -> bool {
         let ChannelLimits { soft_messages, soft_bytes, .. } = self.limits;
         self.queue.len() >= soft_messages.saturating_mul(factor)
+            // `>=`: at the limit the queue counts as full. The message that reaches the limit is still enqueued whole.
             || self.queued().1 >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
     }
 }
 
-/// Members are known by valid ids only.
+/// The id of a member. The ids of members were checked when they connected.
 fn member_id(user: &str) -> UserId {
     UserId::new(user).expect("a member's id is valid")
 }
@@ -192,26 +200,26 @@ mod tests {
     use crate::wire::{Json, Object};
 
     #[test]
-    fn what_is_decided_about_is_taken_apart_with_those_who_sit_there_or_did_before_they_left() {
+    fn filtered_messages_are_taken_with_present_and_departed_listeners() {
         let mut channel = channel(ChannelLimits::default());
         let filtered = DeliveryPolicy { filtered: true, ..BROADCAST };
         let slot = join(&mut channel, "a1", vec![Step::Assign("role".into(), Json::encode("host").expect("JSON"))]);
         let other = join(&mut channel, "b1", Vec::new());
-        channel.broadcast(&Target::All, &said("plain"), BROADCAST).expect("room");
-        channel.broadcast(&Target::All, &said("decided"), filtered).expect("room");
+        channel.broadcast(&Target::All, &broadcast_text("plain"), BROADCAST).expect("room");
+        channel.broadcast(&Target::All, &broadcast_text("decided"), filtered).expect("room");
         channel.leave(slot, id("a1"), None).expect("seated");
         channel.remove(&UserId::new("b").expect("valid")).expect("a member");
         assert_eq!(join(&mut channel, "c1", Vec::new()), other, "the seat is taken by another");
-        channel.broadcast(&Target::All, &said("again"), filtered).expect("room");
+        channel.broadcast(&Target::All, &broadcast_text("again"), filtered).expect("room");
         channel.leave(other, id("c1"), None).expect("seated");
         assert_eq!(join(&mut channel, "d1", Vec::new()), other);
 
         let mut portions = Vec::new();
         while channel.has_queued() {
             let batch = channel.take();
-            let who = |slot: Slot| batch.listener(slot).map(|listener| listener.user.as_str().to_owned());
+            let user = |slot: Slot| batch.listener(slot).map(|listener| listener.user.as_str().to_owned());
             let role = batch.listener(slot).and_then(|listener| listener.assigns.get("role").cloned());
-            portions.push((batch.is_filtered(), who(slot), who(other), role.is_some()));
+            portions.push((batch.is_filtered(), user(slot), user(other), role.is_some()));
         }
         let user = |name: &str| Some(name.to_owned());
         assert_eq!(channel.queued(), (0, 0));
@@ -222,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_limits_count_messages_or_bytes_whichever_comes_first() {
-        let text = said("x");
+        let text = broadcast_text("x");
         for limits in [
             ChannelLimits { soft_messages: 2, soft_bytes: usize::MAX, hard_factor: 2, ..ChannelLimits::default() },
             ChannelLimits {
@@ -248,23 +256,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_filtered_comes_in_a_batch_of_its_own_that_knows_who_sits_where() {
+    fn filtered_messages_have_a_batch_of_their_own_with_the_listener_of_each_slot() {
         let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
         let gone = join(&mut channel, "b1", Vec::new());
         channel.leave(gone, id("b1"), None).expect("seated");
         channel.assign("a", "role", Json::encode("host").expect("JSON")).expect("a member");
         let filtered = DeliveryPolicy { filtered: true, ..BROADCAST };
-        channel.broadcast(&Target::All, &said("x"), filtered).expect("room");
-        channel.reply(slot, id("a1"), &said("y"), filtered).expect("seated");
-        channel.broadcast(&Target::All, &said("z"), BROADCAST).expect("room");
+        channel.broadcast(&Target::All, &broadcast_text("x"), filtered).expect("room");
+        channel.reply(slot, id("a1"), &broadcast_text("y"), filtered).expect("seated");
+        channel.broadcast(&Target::All, &broadcast_text("z"), BROADCAST).expect("room");
 
         let before = channel.take();
         assert!(!before.is_filtered() && before.listener(slot).is_none());
         let batch = channel.take();
         assert!(batch.is_filtered());
         let messages: Vec<_> = batch.messages().map(|(_, text, policy)| (text.to_vec(), policy.drop_policy)).collect();
-        assert_eq!(messages, [(said("x"), filtered.drop_policy), (said("y"), DropPolicy::Never)]);
+        assert_eq!(messages, [(broadcast_text("x"), filtered.drop_policy), (broadcast_text("y"), DropPolicy::Never)]);
         let listener = batch.listener(slot).expect("seated");
         assert_eq!((listener.connection, listener.user.as_str()), (id("a1"), "a"));
         assert_eq!(listener.assigns.to_json(), r#"{"role":"host"}"#);

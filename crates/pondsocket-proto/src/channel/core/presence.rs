@@ -14,10 +14,11 @@ impl<R> Channel<R> {
         self.remote.presence(user, own)
     }
 
-    /// Changes the members on other nodes. Members here get what that changes in the presence they see.
+    /// Changes the members on other nodes. Members on this node receive the differences in the presence that they see.
     pub fn apply_remote(&mut self, changes: Vec<RemoteChange>) {
         for change in changes {
-            // A user may be here, too: what members see of it is compared, not what the other node has changed.
+            // The user may be connected to this node, too, which hides some changes. So the presence that members see
+            // is compared before and after, and not what the other node has changed.
             let (RemoteChange::Shown(user, _) | RemoteChange::Gone(user)) = &change;
             let (user, before) = (user.clone(), self.presence(user.as_str()).cloned());
             self.remote.apply(change);
@@ -31,6 +32,7 @@ impl<R> Channel<R> {
     /// [`Refused::PresenceLimit`] if the presence of all members would be over its limit, [`Refused::Full`].
     pub fn set_presence(&mut self, user: &str, presence: Object) -> Result<(), Refused> {
         let member = self.local.member(user).ok_or(NotMember)?;
+        // First, so that the same presence succeeds also while the queue is full.
         if member.presence.as_ref() == Some(&presence) {
             return Ok(());
         }
@@ -44,8 +46,8 @@ impl<R> Channel<R> {
         Ok(())
     }
 
-    /// Returns `true` if this presence of a user, who need not be a member yet, keeps all members within the limit. A presence
-    /// no larger than the previous one always does.
+    /// Returns `true` if the presence of all members stays within the limit with this presence of a user, which need
+    /// not be a member yet. A presence that is no larger than the user's previous one is always accepted.
     pub fn fits_presence(&self, user: &str, presence: &Object) -> bool {
         let own = self.local.member(user).and_then(|member| member.presence.as_ref());
         let (before, after) = (own.map_or(0, |own| own.as_str().len()), presence.as_str().len());
@@ -60,6 +62,7 @@ impl<R> Channel<R> {
             return Ok(());
         }
         if own.is_none() {
+            // Before the change is announced: a user that becomes tracked receives its own JOIN, and with it the list.
             self.queue.push(Op::Track { seats, on: true });
         }
         self.change_presence(user, before, Some(presence));
@@ -73,6 +76,8 @@ impl<R> Channel<R> {
         if self.local.set_presence(user, None)?.is_none() {
             return Ok(false);
         }
+        // Before the change is announced: a user that is hidden does not receive its own LEAVE (docs/protocol.md,
+        // Presence).
         self.queue.push(Op::Track { seats, on: false });
         self.change_presence(user, before, None);
         Ok(true)
@@ -95,11 +100,13 @@ impl<R> Channel<R> {
     pub(super) fn announce_leave(&mut self, gone: &Departure) {
         let user = &gone.user;
         self.outbound.note(|| Outbound::Change(MemberChange::Left { user: user.clone() }));
+        // The user has left already, so its last presence is taken from the departure. If another node has the user,
+        // members see an update, or nothing, in place of a LEAVE.
         let before = self.remote.presence(user.as_str(), gone.member.presence.as_ref()).cloned();
         self.announce_change(user, before);
     }
 
-    /// Sends the tracked members the difference between a user's presence before and now.
+    /// Sends the difference between a user's presence before and now to the tracked members.
     fn announce_change(&mut self, user: &UserId, before: Option<Object>) {
         let after = self.presence(user.as_str()).cloned();
         let (kind, changed) = match (before, after) {
@@ -112,6 +119,7 @@ impl<R> Channel<R> {
     }
 
     fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &UserId, changed: Object) {
+        // Only an estimate, for the sizes of portions and queues: the list itself is encoded when the batch is taken.
         let list = Some(self.list_bytes()).filter(|list| *list <= self.limits.lists.max_bytes).unwrap_or(0);
         let private_list = if matches!(to, Audience::Tracked) { 0 } else { list };
         let change = PresenceChange { kind, user: user.clone(), changed, request_id: (self.fresh_id)(), private_list };
@@ -126,7 +134,7 @@ mod tests {
     use crate::channel::{Recipients, Step};
 
     #[test]
-    fn another_connection_of_a_tracked_user_is_shown_the_list_alone() {
+    fn a_further_connection_of_a_tracked_user_alone_receives_the_list() {
         let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         let tracked = || vec![Step::Track(object(r#"{"mood":1}"#))];
         join(&mut channel, "a1", tracked());
@@ -140,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn another_connection_that_shows_something_else_updates_all_and_is_shown_the_list_once() {
+    fn a_further_connection_with_other_presence_updates_all_and_receives_the_list_once() {
         let (mut channel, mut recipients) = (channel(ChannelLimits::default()), Recipients::default());
         join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
         deliver(&mut channel, &mut recipients);
@@ -153,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn members_show_no_more_together_than_they_may_but_less_always() {
+    fn presence_of_all_members_is_limited_but_may_always_shrink() {
         let (one, two) = (object(r#"{"a":1}"#), object(r#"{"a":12}"#));
         let presence_bytes = one.as_str().len() + two.as_str().len();
         let mut channel = channel(ChannelLimits { presence_bytes, ..ChannelLimits::default() });
@@ -177,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_presence_counts_with_the_list_that_it_will_be_told_with() {
+    fn a_change_of_presence_counts_with_the_list_that_it_will_carry() {
         let lists = Lists { max_bytes: 100, repeated_bytes: 40 };
         let mut channel = channel(ChannelLimits { lists, ..ChannelLimits::default() });
         join(&mut channel, "a1", vec![Step::Track(object(r#"{"n":1}"#))]);
