@@ -1,4 +1,4 @@
-//! What a handler can take after its context.
+//! Extractors: the values that a handler can take after its context.
 //!
 //! ```
 //! use pondsocket::{EventContext, Params, Payload, Result, State};
@@ -20,13 +20,14 @@
 //! ```
 //!
 //! An extractor that fails answers the client with 400 and names the field in `details.field`; the handler is not
-//! called. [`Assigns`] and [`Presence`] read what the server itself stored: they fail with 500.
+//! called. [`Assigns`] and [`Presence`] read values that the server itself has stored: they fail with 500.
 //!
 //! A struct is a JSON object here, at any depth: an array of its values in their order, which serde takes elsewhere, is
-//! refused. Only a struct within an `#[serde(untagged)]` enum still takes one, since serde buffers that by itself.
+//! refused. Only a struct within an `#[serde(untagged)]` enum still takes one, since serde buffers such values by
+//! itself.
 //!
-//! A payload that is read as any value (`Payload<Value>`) may be an array, a number or a text. Sending it on as it is then
-//! fails with 400, since the client has chosen it; any other value that is no JSON object fails with 500.
+//! A payload that is read as any value (`Payload<Value>`) may be an array, a number or a text. Sending it on as it is
+//! then fails with 400, since the client has chosen it; any other value that is no JSON object fails with 500.
 
 use serde::de::DeserializeOwned;
 
@@ -35,26 +36,26 @@ use crate::error::{Error, InCall, Result};
 use crate::handler::Context;
 use crate::pond::states::States;
 
-/// Something that can be taken from a context.
+/// A value that can be extracted from a context.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be extracted from `{C}`",
     note = "extractors are `Payload`, `Params`, `Query`, `Assigns`, `Presence` and `State`, each where the context has such a thing"
 )]
 pub trait Extract<C: Context>: Sized + Send + 'static {
-    /// Called once when a handler is registered: panic if something needed is missing.
+    /// Called once when a handler is registered. Panics if something that the extractor needs is missing.
     fn prepare(states: &States) {
         // Most extractors need nothing.
         let _ = states;
     }
 
-    /// Takes it.
+    /// Extracts the value.
     ///
     /// # Errors
-    /// The handler is not called, and the client gets the error.
+    /// The client receives the error, and the handler is not called.
     fn extract(ctx: &C) -> Result<Self>;
 }
 
-/// All that a handler takes after its context.
+/// The extractors of a handler.
 #[doc(hidden)]
 pub trait Extractors<C: Context>: Sized + Send + 'static {
     fn prepare(states: &States);
@@ -75,6 +76,7 @@ macro_rules! tuples {
     };
 }
 
+// The letters `C` and `F` are left out, because they are the context and the function where handlers are implemented.
 tuples!();
 tuples!(A);
 tuples!(A, B);
@@ -86,13 +88,13 @@ tuples!(A, B, D, E, G);
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<T>(pub T);
 
-/// The parameters of the pattern that matched: that of the endpoint or the channel; those of event and channel together for
-/// events and outgoing messages.
+/// The parameters of the pattern of the endpoint or the channel. For events and outgoing messages the parameters of the
+/// event's and the channel's pattern together.
 #[derive(Clone, Copy, Debug)]
 pub struct Params<T>(pub T);
 
-/// The query of the connection's URL or of the channel's name; for events and outgoing messages that of the event's name, and
-/// what only the channel's has. A repeated key gives a list.
+/// The query of the connection's URL or of the channel's name. For events and outgoing messages it is the query of the
+/// event's name, with those keys of the channel's query that it does not have. A repeated key gives a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 
@@ -104,7 +106,7 @@ pub struct Assigns<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct Presence<T>(pub T);
 
-/// What was given to [`PondSocket::state`](crate::PondSocket::state), cloned.
+/// A clone of the value that was passed to [`PondSocket::state`](crate::PondSocket::state).
 #[derive(Clone, Copy, Debug)]
 pub struct State<S>(pub S);
 
@@ -118,6 +120,7 @@ impl<C: Context, S: Clone + Send + Sync + 'static> Extract<C> for State<S> {
             .get::<S>()
             .cloned()
             .map(State)
+            // Not reached: `prepare` has panicked at registration if the state is missing.
             .ok_or_else(|| Error::internal("the state was checked at registration"))
     }
 }

@@ -1,4 +1,4 @@
-//! What runs around handlers: async functions that take the context, optionally extractors, and [`Next`].
+//! Layers around handlers: async functions that take the context, optionally extractors, and [`Next`].
 //!
 //! ```
 //! use std::time::Instant;
@@ -19,9 +19,9 @@
 //! # check(timed);
 //! ```
 //!
-//! Who does not call `next` decides alone. What runs inside may have failed, or panicked: both come back as an `Err`,
-//! and a layer may make something else of it. Layers run in the order of their registration, those of the endpoint
-//! before those of the lobby, and these before those of one handler:
+//! A layer that does not call `next` decides by itself. A failure or a panic inside of it comes back as an `Err`, which
+//! the layer may replace. Layers run in the order of their registration: first those of the endpoint, then those of the
+//! lobby, then those of one handler:
 //!
 //! | around | endpoint-wide | lobby-wide | one handler |
 //! |---|---|---|---|
@@ -34,12 +34,12 @@
 //! Of several layers around one handler, `handler.layer(a).layer(b)`, the last one is the outermost.
 //!
 //! Layers around events see every message of the lobby, also one that no handler matches; those around leaves every
-//! leave, also where no handler is registered. The parameters and the query that a layer sees are those of the channel, and
-//! of the first event pattern that matches.
+//! leave, also where no handler is registered. The parameters and the query that a layer sees are those of the channel,
+//! and of the first event pattern that matches.
 //!
-//! A handler that passes the decision on to the next pattern comes back to the layers around it alone as an `Err` of 404,
-//! and one that makes something else of it has decided. The layers of the endpoint around joins, and all that are not of
-//! one handler around events, see only what comes of it in the end.
+//! If a handler passes the decision to the next pattern, the layers around that handler get an `Err` with code 404; a
+//! layer that replaces it has decided. The layers of the endpoint around joins, and the layers of endpoint and lobby
+//! around events, see only the final result.
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -54,11 +54,11 @@ use crate::handler::guard;
 use crate::handler::{BoxFuture, Context, Erased, Handler, Outcome, Plain};
 use crate::pond::states::States;
 
-/// What a layer runs around: the layers behind it, and at last the handler.
+/// The inside of a layer: the further layers, and the handler.
 pub struct Next<C: Context>(Box<dyn FnOnce(C) -> BoxFuture<Result<C::Answer>> + Send>);
 
 impl<C: Context> Next<C> {
-    /// Goes on. A panic of what runs inside is an internal error here.
+    /// Runs the further layers and the handler. A panic in them becomes an internal error.
     pub fn run(self, ctx: C) -> impl Future<Output = Result<C::Answer>> + Send + use<C> {
         Caught(guard::call(|| (self.0)(ctx)))
     }
@@ -70,7 +70,7 @@ impl<C: Context> fmt::Debug for Next<C> {
     }
 }
 
-/// A future whose panics are errors.
+/// A future whose panics become errors.
 struct Caught<T>(BoxFuture<Result<T>>);
 
 impl<T> Future for Caught<T> {
@@ -89,14 +89,15 @@ impl<T> Future for Caught<T> {
             context has, and `Next<{C}>` last; its future is `Send`, and it returns what a handler returns"
 )]
 pub trait Layer<C: Context, M>: Send + Sync + 'static {
-    /// Checks once, at registration, that what the extractors need is there.
+    /// Checks once, at registration, that everything that the extractors need is there.
     #[doc(hidden)]
     fn prepare(states: &States);
     #[doc(hidden)]
     fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>>;
 }
 
-/// A function or closure of the shape of a layer, for the same reason as [`HandlerFn`](crate::handler::HandlerFn).
+/// A function or closure with the arguments of a layer. It is a trait of its own for the same reason as
+/// [`HandlerFn`](crate::handler::HandlerFn).
 #[doc(hidden)]
 pub trait LayerFn<C: Context, M>: Send + Sync + 'static {
     type Future: Future;
@@ -150,7 +151,7 @@ layers!(A, B, D);
 layers!(A, B, D, E);
 layers!(A, B, D, E, G);
 
-/// A handler with a layer around it alone: what [`Handler::layer`] gives.
+/// A handler with a layer around it alone, made by [`Handler::layer`].
 pub struct WithLayer<H, L, M> {
     handler: Arc<H>,
     layer: Arc<L>,
@@ -169,7 +170,7 @@ impl<H, L, M> fmt::Debug for WithLayer<H, L, M> {
     }
 }
 
-/// Tells a handler with a layer from a plain one.
+/// The marker of a handler with a layer, which differs from that of a plain handler.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Both<A, B>(PhantomData<fn() -> (A, B)>);
@@ -189,27 +190,29 @@ where
     }
 
     fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>> {
+        // The future owns a reference, because it must not borrow from the handler.
         let handler = Arc::clone(&self.handler);
         self.layer.call(ctx, Next(Box::new(move |ctx| handler.call(ctx))))
     }
 }
 
-/// A layer of any shape.
+/// A layer whose type is erased.
 type ErasedLayer<C> = Arc<dyn Fn(C, Next<C>) -> BoxFuture<Result<<C as Context>::Answer>> + Send + Sync>;
 
-/// Layers around one kind of handler, in the order of their registration. More may come at any time.
+/// Layers around one kind of handler, in the order of their registration. More can be registered at any time.
 pub(crate) struct LayerStack<C: Context>(RwLock<Arc<[ErasedLayer<C>]>>);
 
 impl<C: Context> LayerStack<C> {
     pub(crate) fn push<M>(&self, layer: impl Layer<C, M>, states: &States) {
         prepare(&layer, states);
         let layer: ErasedLayer<C> = Arc::new(move |ctx, next| layer.call(ctx, next));
-        // A new list and not a longer one: calls that are under way go on with the layers that they began with.
+        // A new list, because running calls share the old one and continue with the layers that they began with.
+        // Registrations are rare, and calls only clone an `Arc`.
         let mut layers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         *layers = layers.iter().cloned().chain([layer]).collect();
     }
 
-    /// The handler with all layers around it.
+    /// The handler with all layers around it. It is composed for each call, because layers can be registered at any time.
     pub(crate) fn around(&self, handler: Erased<C>) -> Erased<C> {
         let layers = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
         let wrap = |inner: Erased<C>, layer: &ErasedLayer<C>| -> Erased<C> {
@@ -219,6 +222,7 @@ impl<C: Context> LayerStack<C> {
                 layer(ctx, Next(Box::new(move |ctx| inner(ctx))))
             })
         };
+        // From the inside to the outside, so that the layer that was registered first is the outermost.
         layers.iter().rev().fold(handler, wrap)
     }
 

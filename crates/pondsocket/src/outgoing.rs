@@ -1,4 +1,4 @@
-//! Handlers that decide about each message to each recipient: plain functions, since delivery never waits.
+//! Handlers that decide about each message for each recipient. They are plain functions, because delivery never waits.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -41,7 +41,7 @@ use crate::pond::states::States;
             three extractors, and returns `Outgoing` or `Result<Outgoing>`"
 )]
 pub trait OutgoingHandler<M>: Send + Sync + 'static {
-    /// Checks once, at registration, that what the extractors need is there.
+    /// Checks once, at registration, that everything that the extractors need is there.
     #[doc(hidden)]
     fn prepare(states: &States);
     #[doc(hidden)]
@@ -57,13 +57,13 @@ pub trait OutgoingHandler<M>: Send + Sync + 'static {
     }
 }
 
-/// A function or closure that takes `&OutgoingContext`, optionally extractors, and [`OutgoingNext`] last: what an
-/// outgoing handler is, with something to run around.
+/// A function or closure that takes `&OutgoingContext`, optionally extractors, and [`OutgoingNext`] last: a layer
+/// around outgoing handlers.
 ///
 /// ```
 /// use pondsocket::{Lobby, Outgoing, OutgoingContext, OutgoingNext, Result};
 ///
-/// /// Bots get nothing at all.
+/// /// Sends nothing to bots.
 /// fn people_only(ctx: &OutgoingContext, next: OutgoingNext) -> Result<Outgoing> {
 ///     if ctx.recipient().id().starts_with("bot-") { Ok(Outgoing::Block) } else { next.run(ctx) }
 /// }
@@ -81,7 +81,7 @@ pub trait OutgoingLayer<M>: Send + Sync + 'static {
     fn call(&self, ctx: &OutgoingContext, next: OutgoingNext) -> Result<Outgoing>;
 }
 
-/// What a layer runs around: the layers behind it, and at last the handler, if one matches the event.
+/// The inside of a layer: the further layers, and the handler, if one matches the event.
 #[derive(Clone)]
 pub struct OutgoingNext {
     layers: Arc<[ErasedOutgoingLayer]>,
@@ -90,12 +90,16 @@ pub struct OutgoingNext {
 }
 
 impl OutgoingNext {
-    /// Goes on. A panic of what runs inside is an internal error here. Without a handler the message passes.
+    /// Runs the further layers and the handler. A panic in them becomes an internal error. Without a handler the
+    /// message passes.
     ///
     /// # Errors
-    /// What the handler fails with.
+    /// The failure of a layer or of the handler.
     pub fn run(mut self, ctx: &OutgoingContext) -> Result<Outgoing> {
+        // `self` is consumed, so no broken state can be observed after a panic. Caught here, in delivery, a panic
+        // blocks one message for one recipient and does not end the delivery.
         let inside = AssertUnwindSafe(|| match (self.layers.get(self.at).cloned(), &self.handler) {
+            // The next layer gets the rest of the list: it may run it, replace it, or not run it at all.
             (Some(layer), _) => {
                 self.at += 1;
                 layer(ctx, self)
@@ -113,12 +117,12 @@ impl fmt::Debug for OutgoingNext {
     }
 }
 
-/// An outgoing handler of any shape.
+/// An outgoing handler whose type is erased.
 pub(crate) type ErasedOutgoing = Arc<dyn Fn(&OutgoingContext) -> Result<Outgoing> + Send + Sync>;
 
 type ErasedOutgoingLayer = Arc<dyn Fn(&OutgoingContext, OutgoingNext) -> Result<Outgoing> + Send + Sync>;
 
-/// Checks a handler against what is there and forgets its shape.
+/// Checks that everything that a handler needs is there, and erases its type.
 pub(crate) fn erase<M, H: OutgoingHandler<M>>(handler: H, states: &States) -> ErasedOutgoing {
     H::prepare(states);
     Arc::new(move |ctx| handler.call(ctx))
@@ -139,8 +143,9 @@ impl OutgoingStack {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// What decides about a message: these layers, then those of `inner`, then the handler.
+    /// The decision about a message: these layers, then those of `inner`, then the handler.
     pub(crate) fn around(&self, inner: &OutgoingStack, handler: Option<ErasedOutgoing>) -> OutgoingNext {
+        // Cloned, so that no lock is held while the application's code runs.
         let outer = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let inner = inner.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         OutgoingNext { layers: outer.into_iter().chain(inner).collect(), at: 0, handler }
@@ -170,7 +175,7 @@ impl OutgoingOutcome for Result<Outgoing> {
     }
 }
 
-/// A function or closure of the shape of an outgoing handler, for the same reason as
+/// A function or closure with the arguments of an outgoing handler. It is a trait of its own for the same reason as
 /// [`HandlerFn`](crate::handler::HandlerFn).
 #[doc(hidden)]
 pub trait OutgoingFn<M>: Send + Sync + 'static {
@@ -178,7 +183,7 @@ pub trait OutgoingFn<M>: Send + Sync + 'static {
     fn invoke(&self, ctx: &OutgoingContext, extracted: M) -> Self::Output;
 }
 
-/// The same of a layer around outgoing handlers.
+/// A function or closure with the arguments of a layer around outgoing handlers.
 #[doc(hidden)]
 pub trait OutgoingLayerFn<M>: Send + Sync + 'static {
     type Output;
@@ -241,12 +246,13 @@ macro_rules! outgoing {
     };
 }
 
+// Three extractors, as the diagnostics above say.
 outgoing!();
 outgoing!(A);
 outgoing!(A, B);
 outgoing!(A, B, C);
 
-/// An outgoing handler with a layer around it alone: what [`OutgoingHandler::layer`] gives.
+/// An outgoing handler with a layer around it alone, made by [`OutgoingHandler::layer`].
 pub struct OutgoingWithLayer<H, L, M> {
     handler: Arc<H>,
     layer: L,

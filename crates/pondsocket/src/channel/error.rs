@@ -36,7 +36,7 @@ impl From<MemberError> for Error {
     }
 }
 
-/// The failure to begin to show a member of this node.
+/// The failure to track a member of this node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TrackError {
     AlreadyTracked,
@@ -68,12 +68,12 @@ impl From<TrackError> for Error {
 /// The failure of an operation on a member of any node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RemoteChangeError {
-    /// The outcome here, which no other node could better.
+    /// The outcome on this node. No other node has to be asked, or none of them has the user.
     Here(MemberError),
-    /// A limit of the node that has the user forbids it.
+    /// A limit of the node that has the user forbids the change.
     Refused,
     BusDown,
-    /// A node that may have the user has not confirmed it: it may have been done.
+    /// A node that may have the user has not confirmed the change, which may have been made.
     Unconfirmed,
 }
 

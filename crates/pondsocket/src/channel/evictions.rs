@@ -1,5 +1,5 @@
-//! The evictions that were announced to members lately. A user that several nodes have is evicted by each of them, and each
-//! announces it to the members of all.
+//! The recent evictions that were announced to members. A user that several nodes have is evicted by each of them, and
+//! each announces it to the members of all nodes.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::engine::sync::Mutex;
 
-/// The time in which a second announcement is dropped.
+/// The time in which a second announcement is dropped (docs/cluster.md, Operations).
 const LATELY: Duration = Duration::from_secs(5);
 
 /// The most evictions that are remembered. The oldest are forgotten first, so that many evictions take no more memory.
@@ -30,12 +30,14 @@ struct Eviction {
 }
 
 impl Evictions {
-    /// Notes an eviction. Returns `false` if it was announced lately: members are not to get it again.
+    /// Notes an eviction. Returns `false` if it was announced recently: members must not receive it again.
     pub(crate) fn note(&self, channel: &ChannelName, user: &str) -> bool {
         let (now, mut last) = (Instant::now(), self.0.lock());
+        // The list is in the order of time, so expired entries are at its front. It is cleaned here and needs no timer.
         while last.front().is_some_and(|first| now >= first.announced + LATELY) {
             last.pop_front();
         }
+        // A linear search: evictions are rare, and the list is bounded.
         if last.iter().any(|known| known.channel == *channel && known.user == user) {
             return false;
         }
@@ -46,8 +48,9 @@ impl Evictions {
         true
     }
 
-    /// Returns `true` if a message of another node announces what was announced lately.
+    /// Returns `true` if a message of another node announces an eviction that was announced recently.
     pub(crate) fn is_repeated(&self, channel: &ChannelName, message: &UserMessage) -> bool {
+        // The payload is parsed only for messages that can be notices, so that all others cost no more.
         let is_notice = message.event == "user_evicted" && &*message.from == "CHANNEL";
         let user = is_notice.then(|| serde_json::from_str::<Notice<'_>>(message.payload.as_str()).ok()).flatten();
         user.is_some_and(|notice| !self.note(channel, &notice.user_id))
@@ -71,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_notice_is_none_for_five_seconds() {
+    async fn a_second_notice_is_dropped_for_five_seconds() {
         let evictions = Evictions::default();
         assert!(evictions.note(&name("/a"), "bob"));
         assert!(evictions.note(&name("/b"), "bob") && evictions.note(&name("/a"), "eve"), "these are others");

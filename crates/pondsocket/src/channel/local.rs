@@ -32,8 +32,8 @@ impl Channel {
         shown.map_err(|refused| self.not_shown(refused).into())
     }
 
-    /// The failure of a member to show what it was to show. It is counted here and not where it arises, because the channel
-    /// is locked there and the application's metrics are called.
+    /// The failure of a change of presence. It is counted here, without a lock, because counting calls the
+    /// application's metrics.
     pub(super) fn not_shown(&self, refused: Refused) -> MemberError {
         match refused {
             Refused::NotMember(NotMember) => MemberError::NotMember,
@@ -52,6 +52,7 @@ impl Channel {
             channel.assign(user, key, value)?;
             Ok(true)
         })?;
+        // Counted behind the lock, because it calls the application's metrics.
         if fits { Ok(()) } else { Err(self.endpoint.observer.too_large(TooLarge::Assigns).into()) }
     }
 
@@ -59,6 +60,8 @@ impl Channel {
     pub(crate) fn merge_assigns_local(&self, user: &str, assigns: Assigns) -> Result<(), MemberError> {
         let most = self.endpoint.settings().max_assigns_size;
         let fits = self.change(user, |channel| {
+            // The size is that of the result, because some keys may be overwritten. The check and the change are one
+            // step under the lock.
             let mut merged = channel.local_members().member(user).ok_or(NotMember)?.assigns.clone();
             merged.merge(assigns.clone());
             if merged.to_json().len() > most {
@@ -76,6 +79,7 @@ impl Channel {
 
     pub(crate) fn evict_local(&self, user: &str, reason: &str) -> Result<(), NotMember> {
         self.take_out(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))?;
+        // Only other nodes can announce the same eviction again.
         if self.endpoint.node().is_some() {
             self.endpoint.evictions.note(&self.name, user);
         }
@@ -95,6 +99,8 @@ impl Channel {
         let user = user_id(user)?;
         let (live, removal) = self.change_live(user.as_str(), |channel| take(channel, &user))?;
         let (endpoint, lobby) = (Arc::clone(&self.endpoint), Arc::clone(&live.lobby));
+        // On a task of its own: the caller may be the handler of another user, or another node's command, and does not
+        // wait for the leave handler.
         Leave { endpoint, channel: self.name.clone(), lobby, departure: removal.departure, reason }.spawn();
         Ok(())
     }
@@ -108,26 +114,31 @@ impl Channel {
         self.change_live(user, change).map(|(_, answer)| answer)
     }
 
-    /// The same, with the live channel that was changed.
+    /// Changes a member, like [`change`](Self::change), and returns the live channel that was changed as well.
     fn change_live<T, E: From<NotMember>>(
         &self,
         user: &str,
         change: impl FnOnce(&mut Core<Arc<ConnectionHandle>>) -> Result<T, E>,
     ) -> Result<(Arc<Live>, T), E> {
+        // `None` once the message has been handled: then the change is flushed at once.
         let call = self.call.upgrade();
         let own = self.own.as_ref().filter(|own| own.user.as_str() == user);
-        // Looked at under the lock that the change is made under: the user may leave and come back in between.
+        // Checked under the same lock as the change: otherwise the user could leave and join again in between, and the
+        // change would apply to another membership (docs/protocol.md, Order).
         let mut change = |channel: &mut Core<Arc<ConnectionHandle>>| match own {
             Some(own) if !own.is_member(channel) => Err(NotMember.into()),
             _ => change(channel),
         };
         loop {
             let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Err(NotMember.into()) };
+            // Memberships are numbered in each live channel, so the number alone does not identify one.
             if own.is_some_and(|own| own.membership.is_none_or(|(serial, _)| serial != live.serial)) {
                 return Err(NotMember.into());
             }
             match live.change(call.as_deref().and_then(|call| call.flush_scope(&live)), change) {
                 Ok(answer) => return answer.map(|answer| (live, answer)),
+                // The channel has closed since it was found in the hub. It is removed there, and the next one of this
+                // name is looked up.
                 Err(again) => {
                     change = again;
                     self.endpoint.hub.remove(&live);
@@ -138,7 +149,7 @@ impl Channel {
 }
 
 impl BoundMembership {
-    /// Returns whether the membership lives, in the live channel that it is of.
+    /// Returns `true` if the membership has not ended. `channel` must be the live channel in which it began.
     fn is_member(&self, channel: &Core<Arc<ConnectionHandle>>) -> bool {
         let member = channel.local_members().member(self.user.as_str());
         member.is_some_and(|member| self.membership.is_some_and(|(_, own)| own == member.membership))

@@ -24,9 +24,9 @@ use crate::json::decode;
 use crate::json::received::{ReceivedPayload, ReceivedPayloadRef};
 use crate::user::User;
 
-/// A channel by its name, to act on from anywhere. Cheap to clone and to keep: the live channel of that name is
-/// looked up at each call, so a handle outlives channels and keeps none alive. That of a context does less to the user
-/// of that context: see [`unbound`](Self::unbound).
+/// A handle to a channel by its name, usable from anywhere. It is cheap to clone and to keep: the live channel of that
+/// name is looked up at each call, so a handle outlives channels and keeps none alive. A handle that a context returns
+/// is bound to the membership of that context: see [`unbound`](Self::unbound).
 ///
 /// ```
 /// # use pondsocket::{Endpoint, Result};
@@ -41,15 +41,15 @@ use crate::user::User;
 pub struct Channel {
     endpoint: Arc<EndpointInner>,
     name: ChannelName,
-    /// There if a context has given it.
+    /// The membership of the context that returned the handle; `None` for an unbound handle.
     own: Option<BoundMembership>,
-    /// Of the message that the context is of.
+    /// The payload of the message of that context. The reference is weak, because a handle may be kept for long.
     received: ReceivedPayloadRef,
-    /// That message, while it is handled: its connection flushes what its handler changes.
+    /// That message, while it is handled: its connection flushes the channels that its handler changes.
     call: Weak<Call>,
 }
 
-/// The membership whose context a handle is from: nothing else than this membership of the user is changed with it.
+/// The membership that a handle is bound to. Through the handle the user's other memberships are not changed.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundMembership {
     pub(crate) user: UserId,
@@ -76,15 +76,15 @@ impl Channel {
         Channel { received: received.downgrade(), ..self }
     }
 
-    /// The same channel in the hands of the handler of a message there.
+    /// The same channel, for the handler of a message in it.
     pub(crate) fn handling(self, call: &Arc<Call>) -> Channel {
         Channel { call: Arc::downgrade(call), ..self }
     }
 
-    /// The same channel for whatever membership a user has at the time of a call. A handle that an event's or a leave's
-    /// context gives changes the user of that context only as long as the membership lives in which the message was
-    /// sent: a handler that is late does nothing to a user who has left and come back. All other handles are unbound
-    /// anyway.
+    /// The same channel without a bound membership: calls apply to the membership that a user has at the time of the
+    /// call. A handle from the context of an event or a leave changes the user of that context only until the end of
+    /// the membership in which the message was sent: a late handler does nothing to a user that has left and joined
+    /// again. All other handles are unbound.
     #[must_use]
     pub fn unbound(self) -> Channel {
         Channel { own: None, ..self }
@@ -104,7 +104,7 @@ impl Channel {
         self.send(&Target::All, event, payload).in_call("channel.broadcast")
     }
 
-    /// Sends to these users; ids that are no members are ignored.
+    /// Sends to these users. Ids of users that are not members are ignored.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
@@ -118,7 +118,7 @@ impl Channel {
         self.send(&Target::Users(users), event, payload).in_call("channel.broadcast_to")
     }
 
-    /// Sends to all members but this user, with all its connections.
+    /// Sends to all members except this user, with all its connections.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
@@ -150,14 +150,15 @@ impl Channel {
         self.track_local(user, presence).in_call("channel.track")
     }
 
-    /// Replaces what a member, of any node, shows of itself; shows it, if it was not tracked.
+    /// Replaces the presence of a member of any node. A member that is not tracked becomes tracked.
     ///
     /// # Errors
     /// 404 if it is no member, 500 if the value is no JSON object, 413 if it is larger than `max_presence_size` or all
     /// would show more than `max_channel_presence`, 503 if the channel's queue is full; for a member on another node
-    /// also 503 if the bus is down, 504 if that node did not confirm it: it may have been done.
+    /// also 503 if the bus is down, 504 if that node did not confirm the change, which may have been made.
     pub async fn update_presence<T: Serialize + ?Sized>(&self, user: &str, presence: &T) -> Result<()> {
         let presence = self.encode_presence(presence).in_call("channel.update_presence")?;
+        // The result of this node decides whether other nodes are asked at all: see `apply_remote`.
         let here = self.show_local(user, presence.clone());
         let shown =
             self.apply_remote(here, user, |channel, user| ClusterRequest::Presence { channel, user, presence }).await;
@@ -176,8 +177,8 @@ impl Channel {
         self.untrack_local(user).map_err(MemberError::from).in_call("channel.untrack")
     }
 
-    /// The presence of the tracked members of all nodes, by user id. Of a channel that nobody on this node is in
-    /// nothing is known here: see [`users`](Self::users).
+    /// The presence of the tracked members of all nodes, by user id. It is empty for a channel without members on this
+    /// node, which then knows nothing of the channel: see [`users`](Self::users).
     ///
     /// # Errors
     /// 500 if one is of another type.
@@ -189,8 +190,8 @@ impl Channel {
         self.known().into_iter().filter_map(decode).collect::<Result<_>>().in_call("channel.presence")
     }
 
-    /// The assigns of the members of all nodes, by user id. Of a channel that nobody on this node is in nothing is
-    /// known here: see [`users`](Self::users).
+    /// The assigns of the members of all nodes, by user id. It is empty for a channel without members on this node,
+    /// which then knows nothing of the channel: see [`users`](Self::users).
     ///
     /// # Errors
     /// 500 if one is of another type.
@@ -199,14 +200,14 @@ impl Channel {
         self.known().into_iter().map(decode).collect::<Result<_>>().in_call("channel.assigns")
     }
 
-    /// The same as [`presence`](Self::presence), without those members whose presence is of another type: for channels
-    /// in which clients choose what they show, so that one of them cannot make the call fail for all.
+    /// The same as [`presence`](Self::presence), without the members whose presence is of another type. For channels in
+    /// which clients choose their presence: no client can make the call fail for all.
     pub fn presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         let shown = self.known().into_iter().filter(|user| user.presence.is_some());
         Lossy::of(shown.map(|user| (user.id().to_owned(), user.presence())))
     }
 
-    /// The same as [`assigns`](Self::assigns), without those members whose assigns are of another type.
+    /// The same as [`assigns`](Self::assigns), without the members whose assigns are of another type.
     pub fn assigns_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         Lossy::of(self.known().into_iter().map(|user| (user.id().to_owned(), user.assigns())))
     }
@@ -216,7 +217,7 @@ impl Channel {
     /// # Errors
     /// 404 if it is no member, 500 if the value does not serialise, 413 if the assigns would be larger than
     /// `max_assigns_size`; for a member on another node also 503 if the bus is down, 504 if that node did not confirm
-    /// it: it may have been done.
+    /// the change, which may have been made.
     pub async fn update_assigns<T: Serialize + ?Sized>(&self, user: &str, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding).in_call("channel.update_assigns")?;
         let here = self.assign_local(user, key, value.clone());
@@ -227,8 +228,8 @@ impl Channel {
     /// A member, of any node, as it is now.
     ///
     /// # Errors
-    /// 404 if it is no member; 503 if the bus is down and it is none here, 504 if a node that may have it did not
-    /// answer.
+    /// 404 if it is no member; 503 if the bus is down and it is no member on this node, 504 if a node that may have it
+    /// did not answer.
     pub async fn user(&self, user: &str) -> Result<User> {
         match self.member(user) {
             Some(member) => user_id(user).map(|id| User::of(id, member)).map_err(|NotMember| LookupError::NotMember),
@@ -237,10 +238,11 @@ impl Channel {
         .in_call("channel.user")
     }
 
-    /// All members, of all nodes. Where a user of this node is in the channel they are known here; else the other
-    /// nodes are asked, which takes half a second at the most.
+    /// All members, of all nodes. If the channel has members on this node, all are known here; otherwise the other
+    /// nodes are asked, which takes at most half a second.
     pub async fn users(&self) -> Users {
         if self.is_open_local() {
+            // While the bus is down, nodes may have changed without a message to this one.
             let complete = self.endpoint.node().is_none_or(|node| node.is_up());
             return Users { users: self.known(), complete };
         }
@@ -248,13 +250,13 @@ impl Channel {
         Users { users, complete }
     }
 
-    /// Returns `true` if a user of this node is in it.
+    /// Returns `true` if the channel has members on this node.
     fn is_open_local(&self) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| live.read(|channel| channel.local_members().member_count() > 0))
     }
 
-    /// Returns whether a user of any node is a member, as far as is known here.
+    /// Returns `true` if the user is a member on any node, as far as is known here.
     pub(crate) fn is_known(&self, user: &str) -> bool {
         let live = self.endpoint.hub.get(self.name.as_str());
         live.is_some_and(|live| {
@@ -267,7 +269,7 @@ impl Channel {
         live.read(|channel| channel.local_members().member(user).cloned())
     }
 
-    /// The members of all nodes that are known here. One that is here and elsewhere has the assigns that it has here.
+    /// The members of all nodes that are known here. A member of this node and of others has the assigns of this node.
     fn known(&self) -> Vec<User> {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Vec::new() };
         live.read(|channel| {
@@ -286,25 +288,25 @@ impl Channel {
         })
     }
 
-    /// The number of users that are members, of all nodes. Of a channel that nobody on this node is in none is known
-    /// here.
+    /// The number of members, of all nodes. It is 0 for a channel without members on this node, which then knows
+    /// nothing of the channel.
     pub fn member_count(&self) -> usize {
         self.endpoint.hub.get(self.name.as_str()).map_or(0, |live| live.read(Core::member_count))
     }
 
-    /// Takes a member of any node out and sends it the reason, with the last messages that it gets of this channel; then the
-    /// others get a notice. Its leave handler runs, where it is, with `evicted:<reason>`.
+    /// Evicts a member of any node. The member receives the reason, in its last messages of this channel, then the
+    /// others receive a notice. Its leave handler runs on the member's node, with `evicted:<reason>`.
     ///
     /// # Errors
     /// 404 if there is no such member; for one on another node also 503 if the bus is down, 504 if that node did not
-    /// confirm it: it may have been done.
+    /// confirm the eviction, which may have been made.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
         let here = self.evict_local(user, reason);
         let ask = |channel, user| ClusterRequest::Evict { channel, user, reason: reason.to_owned() };
         self.apply_remote(here, user, ask).await.in_call("channel.evict")
     }
 
-    /// Takes a member of any node out without a word to it. Its leave handler runs with `reason`; on another node with
+    /// Removes a member of any node without a message to it. Its leave handler runs with `reason`; on another node with
     /// `removed`.
     ///
     /// # Errors
@@ -317,9 +319,10 @@ impl Channel {
     }
 
     /// Closes the *connections* of all members, with close code 1000: their memberships, here and in other
-    /// channels, end at once. What was broadcast before reaches those who read.
+    /// channels, end at once. Earlier broadcasts reach the clients that read.
     pub fn close(&self) {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return };
+        // Collected first, so that no connection is looked up or closed under the channel's lock.
         let connections: Vec<_> = live.read(|channel| channel.local_members().connections().collect());
         for connection in connections {
             if let Some(handle) = self.endpoint.connection(connection) {
@@ -329,7 +332,7 @@ impl Channel {
     }
 }
 
-/// The values of the type that was asked for, and the number of all others.
+/// The values of the requested type, and the number of all others.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Lossy<T> {
@@ -356,13 +359,13 @@ impl<T> Lossy<T> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Users {
-    /// Their ids, in no particular order.
+    /// The members, in no particular order.
     pub users: Vec<User>,
-    /// `true` if all nodes that live have sent theirs.
+    /// `true` if all nodes that are alive have sent their users.
     pub complete: bool,
 }
 
-/// A text that is no user id is the id of no member.
+/// Parses a user id. A text that is not valid cannot be the id of a member.
 fn user_id(user: &str) -> Result<UserId, NotMember> {
     UserId::new(user).map_err(|_| NotMember)
 }

@@ -9,8 +9,8 @@ use super::{Channel, user_id};
 use crate::user::User;
 
 impl Channel {
-    /// Has other nodes do what was done, or could not be done, here. A user that is here alone concerns no other node,
-    /// and one that is here and elsewhere is one user.
+    /// Requests a change from other nodes, after it was tried on this node with the result `here`. A user of this node
+    /// alone needs no request; a user of several nodes is one user, so the change is made on each of them.
     pub(super) async fn apply_remote<E: Into<MemberError>>(
         &self,
         here: Result<(), E>,
@@ -21,20 +21,25 @@ impl Channel {
         let is_missing = match &here {
             Ok(()) => false,
             Err(MemberError::NotMember) => true,
+            // Refused by a limit of this node. The user is one user, so other nodes do not make the change either.
             Err(MemberError::TooLarge(_) | MemberError::NoRoom(_)) => return here.map_err(RemoteChangeError::Here),
         };
         let here = here.map_err(RemoteChangeError::Here);
         if is_missing && self.own.as_ref().is_some_and(|own| own.user.as_str() == user) {
-            // The membership has ended. What the user has elsewhere is another one.
+            // The bound membership was of this node, and has ended. The user's membership on another node is another
+            // one.
             return here;
         }
         let Some(node) = self.endpoint.node() else { return here };
+        // Known from the members that other nodes have announced. A user that is missing here may be on a node that has
+        // not announced it yet, so then the request is made.
         if !is_missing && !self.is_remote(user) {
             return here;
         }
         let user = user_id(user).map_err(|error| RemoteChangeError::Here(error.into()))?;
         match node.ask(ask(self.endpoint.key(&self.name), user)).await {
             Answer::Confirmed => Ok(()),
+            // No other node has the user, so the outcome of this node is the result.
             Answer::NotFound => here,
             Answer::Refused => Err(RemoteChangeError::Refused),
             Answer::Unavailable => Err(RemoteChangeError::BusDown),
@@ -43,10 +48,11 @@ impl Channel {
         }
     }
 
-    /// A user that is not here.
+    /// A user that is not a member on this node.
     pub(super) async fn remote_user(&self, user: &str) -> Result<User, LookupError> {
         let node = self.endpoint.node().ok_or(LookupError::NotMember)?;
         let id = user_id(user).map_err(|NotMember| LookupError::NotMember)?;
+        // Open channels know the members of other nodes, and need no request.
         if let Some(shown) = self.remote_member(user) {
             return Ok(user_of(id, shown));
         }
@@ -68,6 +74,7 @@ impl Channel {
             Answer::Users { users, complete } => {
                 (users.into_iter().map(|(id, shown)| user_of(id, shown)).collect(), complete)
             }
+            // No answer, or no bus: nothing is known, and the list is incomplete.
             _ => (Vec::new(), false),
         }
     }

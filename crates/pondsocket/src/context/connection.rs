@@ -18,7 +18,7 @@ use crate::json::encode::check_event;
 use crate::metrics::Observer;
 use crate::pond::states::States;
 
-/// A client that asks to come in, before the upgrade: nothing has been promised to it yet.
+/// The request of a client to connect, before the upgrade. It is undecided until the handler returns.
 ///
 /// Returning `Err` declines with the error's code and text as an HTTP response.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub struct ConnectionContext {
 route_methods!(ConnectionContext: own "endpoint");
 
 impl ConnectionContext {
-    /// A header's value, if it is there and is text (UTF-8; bytes that are not are in [`headers`](Self::headers)). The
-    /// first such one if it is repeated.
+    /// The value of a header, if it is there and is UTF-8 text (other values are in [`headers`](Self::headers)). The
+    /// first such value if the header is repeated.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.header_lines(name).next()
     }
@@ -51,14 +51,16 @@ impl ConnectionContext {
         &self.parts.headers
     }
 
-    /// A cookie's value, as it was sent (RFC 6265 section 4.2; not decoded), if it is text. Other cookies may have
-    /// values in any encoding.
+    /// The value of a cookie, as it was sent (RFC 6265 section 4.2; not decoded), if it is text. Other cookies in the
+    /// same header may have values in any encoding.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let lines = self.parts.headers.get_all(http::header::COOKIE).into_iter();
+        // Split as bytes, so that a cookie that is not text does not hide the others.
         lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
             let pair = pair.trim_ascii();
             let end = pair.iter().position(|byte| *byte == b'=')?;
             let value = (pair[..end] == *name.as_bytes()).then_some(&pair[end + 1..])?;
+            // RFC 6265 section 4.1.1: the value may be in quotes.
             Some(str::from_utf8(value).ok()?.trim_matches('"'))
         })
     }
@@ -67,6 +69,7 @@ impl ConnectionContext {
     pub fn bearer_token(&self) -> Option<&str> {
         self.header_lines("authorization").find_map(|line| {
             let (scheme, token) = line.split_once(' ')?;
+            // RFC 9110 section 11.1: the name of a scheme is case-insensitive.
             scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
         })
     }
@@ -100,7 +103,7 @@ impl ConnectionContext {
         self.client
     }
 
-    /// The address of the peer, if the host passes it on: behind a proxy that of the proxy.
+    /// The address of the peer, if the host server passes it on. Behind a proxy it is the address of the proxy.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -110,17 +113,17 @@ impl ConnectionContext {
         &self.parts
     }
 
-    /// The same, to change what the layers and the handler behind this layer see: headers, or its extensions.
+    /// The whole request, to change it for the layers and the handler inside of this layer: headers, or extensions.
     pub fn request_mut(&mut self) -> &mut Parts {
         &mut self.parts
     }
 
-    /// The id the connection will have. It is the user id too, unless [`Connected::user_id`] sets one.
+    /// The id that the connection will have. It is also the user id, unless [`Connected::user_id`] sets one.
     pub fn connection_id(&self) -> String {
         self.id.to_string()
     }
 
-    /// Lets the client in.
+    /// Accepts the connection.
     pub fn accept(self) -> Connected {
         Connected { user: None, assigns: Assigns::default(), replies: Vec::new(), subprotocol: None, error: None }
     }
@@ -130,6 +133,7 @@ impl ConnectionContext {
     /// # Errors
     /// Always: return it.
     pub fn pass<T>(mut self) -> Result<T> {
+        // The reference is taken out first, because `leave` moves the context that holds it.
         std::mem::take(&mut self.passing).leave(self);
         Err(Error::passed())
     }
@@ -165,9 +169,9 @@ impl Passable for ConnectionContext {
     }
 }
 
-/// An accepted connection, and what it starts with.
+/// An accepted connection with its initial state.
 ///
-/// The first mistake of the chain (a value that does not serialise, an invalid user id) declines the connection
+/// The first error of the chain (a value that does not serialise, an invalid user id) declines the connection
 /// with 500 when it is returned; assigns that are larger than `max_assigns_size` decline it with 413.
 #[derive(Debug)]
 #[must_use = "return it from the connection handler"]
@@ -180,12 +184,13 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// Says whose connection this is. Several connections may share a user id: they are one member of a channel.
+    /// Sets the user of the connection. Several connections may share a user id: in a channel they are one member.
     ///
     /// An id has 1 to 128 bytes, no control characters, and is not `CHANNEL`, `GATEWAY` or `ENDPOINT`.
     pub fn user_id(mut self, id: &str) -> Self {
         match UserId::new(id) {
             Ok(user) => self.user = Some(user),
+            // An error of the application, not of the client: the id is the handler's choice.
             Err(error) => self.fail(Error::internal(error).in_call("accept().user_id")),
         }
         self
@@ -204,6 +209,7 @@ impl Connected {
     /// users.
     pub fn reply<T: Serialize + ?Sized>(mut self, event: &str, payload: &T) -> Self {
         let encode = || {
+            // Clients act on reserved names by themselves (docs/protocol.md, Names and patterns).
             check_event(event)?;
             Object::encode(payload).map_err(encoding)
         };
@@ -214,16 +220,19 @@ impl Connected {
         self
     }
 
-    /// Agrees to a subprotocol that the client offers, in place of what `Options::subprotocols` says. One that it does
-    /// not offer declines the connection with 500. It has no effect over an event stream, which has none.
+    /// Selects a subprotocol that the client offers, in place of the one by `Options::subprotocols`. A subprotocol that
+    /// the client does not offer declines the connection with 500. It has no effect over an event stream, which has
+    /// none.
     ///
-    /// A client that offers some and is answered with none gives up, if it is a browser.
+    /// A browser that offers subprotocols closes the connection if the server selects none.
     pub fn subprotocol(mut self, name: &str) -> Self {
         self.subprotocol = Some(name.into());
         self
     }
 
     fn fail(&mut self, error: Error) {
+        // The chain is a builder that cannot return an error at each step, so the first one is kept until it is
+        // returned.
         self.error.get_or_insert(error);
     }
 }

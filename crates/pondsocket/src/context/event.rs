@@ -25,7 +25,7 @@ use crate::limits::stored::NoRoom;
 use crate::pond::states::States;
 use crate::user::User;
 
-/// The place of a connection in a live channel.
+/// The membership of a connection in a live channel.
 #[derive(Clone, Debug)]
 pub(crate) struct ChannelMembership {
     pub(crate) live: Arc<Live>,
@@ -55,19 +55,20 @@ pub(crate) struct Call {
     pub(crate) handle: Arc<ConnectionHandle>,
     pub(crate) channel: Arc<Live>,
     pub(crate) slot: Slot,
-    /// The membership whose message it is.
+    /// The membership in which the message was sent.
     pub(crate) membership: Membership,
     pub(crate) event: Box<str>,
     pub(crate) request_id: Box<str>,
     pub(crate) payload: Box<str>,
     received: ReceivedPayload,
-    /// The parameters of the channel's pattern in its name: worked out only for handlers that ask for it.
+    /// The match of the channel's pattern in its name. It is computed only for handlers that ask for it.
     channel_route: OnceLock<Box<Match>>,
     replied: AtomicBool,
-    /// What a handler that leaves the message to the next pattern has changed of its context. Here and not in a place of its
-    /// own, so that a message costs no allocation for it; and without the context, which would keep this call alive.
+    /// The changed parts of a context whose handler has passed the message to the next pattern. They are kept here and
+    /// not in a `PassSlot`, so that a message needs no further allocation; and without the context, which holds this
+    /// call, so that there is no cycle of references.
     passed: Mutex<Option<ChangedParts>>,
-    /// Set when the connection goes while the message waits or is handled: the member as it was.
+    /// Set when the connection ends while the message waits or is handled, with the member as it was.
     departed: OnceLock<Option<Arc<Departure>>>,
     gone: Notify,
     /// Open while the connection's task runs code of the application for it.
@@ -104,21 +105,22 @@ impl Call {
         self.channel_route.get_or_init(|| Box::new(self.channel.lobby.channel_route(&self.channel.name)))
     }
 
-    /// The scope in which the handler's changes of a live channel are flushed by its connection: only those of the channel that
-    /// the message is in. A channel of the same name that was opened since is another one.
+    /// The scope in which the handler's changes of a live channel are flushed by its connection: only those of the
+    /// channel that the message is in. A channel of the same name that was opened since is another one.
     pub(crate) fn flush_scope(&self, live: &Arc<Live>) -> Option<&FlushScope> {
         Arc::ptr_eq(&self.channel, live).then_some(&self.flush)
     }
 
-    /// The connection has gone; `departure` is there if its user has left the channel with it.
+    /// Notes the end of the connection; with the departure, if its user has left the channel with it.
     pub(crate) fn depart(&self, departure: Option<Arc<Departure>>) {
-        // Only the first time counts: a connection goes once. It is set before the waiters are woken, since they look at it.
+        // Only the first call counts: a connection ends once. The value is set before the waiters are woken, because
+        // they read it.
         let _ = self.departed.set(departure);
         self.gone.notify_waiters();
     }
 }
 
-/// The failure of a reply, but for that of its encoding.
+/// The failures of a reply other than those of its encoding.
 enum ReplyError {
     AlreadyReplied,
     NoRoom(NoRoom),
@@ -134,17 +136,17 @@ impl From<ReplyError> for Error {
     }
 }
 
-/// A message that a member sent, in the hands of its handler.
+/// A message of a member, for its handler.
 ///
 /// Messages of one connection in one channel are handled one at a time, in the order of their arrival: a handler
 /// that waits for a *later* message of its own connection in its own channel waits until its deadline.
 ///
-/// Nothing here waits for a slow client. If the connection goes while the handler runs, the handler is finished all
-/// the same, within its deadline: its broadcasts go out, its replies are dropped.
+/// No method waits for a slow client. If the connection ends while the handler runs, the handler still finishes, within
+/// its deadline: its broadcasts are sent, its replies are dropped.
 ///
-/// The context is of one membership. When that has ended, what would change it fails with 404, also if the user is
-/// back: the new membership is another one. As long as the user has another connection in the channel on this node, it
-/// goes on.
+/// The context belongs to one membership. After the end of that membership, calls that would change it fail with 404,
+/// also if the user has joined again: the new membership is another one. A membership continues as long as the user has
+/// any connection in the channel on this node.
 #[derive(Debug)]
 pub struct EventContext {
     pub(crate) call: Arc<Call>,
@@ -155,7 +157,7 @@ pub struct EventContext {
 /// The parts of a context that layers and handlers may change.
 #[derive(Debug, Default)]
 struct ChangedParts {
-    /// The value that a layer has put in the place of the payload.
+    /// The value with which a layer has replaced the payload.
     payload: Option<Object>,
     extensions: Extensions,
 }
@@ -186,7 +188,7 @@ impl EventContext {
         self.call.received.decode(payload).in_call("ctx.payload")
     }
 
-    /// Replaces the payload for the layers and the handler behind this layer.
+    /// Replaces the payload for the layers and the handler inside of this layer.
     ///
     /// # Errors
     /// 500 if it does not serialise to a JSON object.
@@ -196,34 +198,38 @@ impl EventContext {
         Ok(())
     }
 
-    /// Values that layers pass on to those behind them, by type.
+    /// Values that layers pass to the layers and the handler inside of them, by type.
     pub fn extensions(&self) -> &Extensions {
         &self.changed.extensions
     }
 
-    /// The same, to add to it.
+    /// The same values, to add to them.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.changed.extensions
     }
 
-    /// The id of the user who sent it.
+    /// The id of the user that sent the message.
     pub fn user_id(&self) -> &str {
         self.call.handle.user().as_str()
     }
 
-    /// The id of the connection that sent it.
+    /// The id of the connection that sent the message.
     pub fn connection_id(&self) -> String {
         self.call.handle.id().to_string()
     }
 
-    /// The member who sent it, as it is now; as it was when it left, if it has, also if the user is back.
+    /// The member that sent the message, as it is now. If its membership has ended with its connection, the member as
+    /// it was then, also if the user has joined again.
     ///
     /// # Errors
-    /// 403 if it was taken out of the channel while the handler ran.
+    /// 403 if the member was removed from the channel while the handler ran.
     pub fn user(&self) -> Result<User> {
+        // A user that has joined again has another membership, whose values must not appear in this context.
         let is_mine = |member: &&Member| member.membership == self.call.membership;
         let member =
             self.call.channel.read(|channel| channel.local_members().member(self.user_id()).filter(is_mine).cloned());
+        // Only if the membership has ended with the connection. A member that was removed has no state to show any
+        // more.
         let departed = || self.call.departed.get()?.as_ref().map(|gone| gone.member.clone());
         let member = member.or_else(departed).ok_or_else(not_a_member).in_call("ctx.user")?;
         Ok(User::of(self.call.handle.user().clone(), member))
@@ -240,7 +246,7 @@ impl EventContext {
     /// All assigns of the member, as a struct or map.
     ///
     /// # Errors
-    /// 500 if they don't fit.
+    /// 500 if they do not fit the type.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
         self.user().and_then(|user| user.assigns()).in_call("ctx.assigns")
     }
@@ -248,10 +254,11 @@ impl EventContext {
     /// Sets an assign of the membership, for all connections of the user in this channel.
     ///
     /// # Errors
-    /// 500 if the value does not serialise, 404 if the user is no member any more, 413 if the assigns would be larger
+    /// 500 if the value does not serialise, 404 if the membership has ended, 413 if the assigns would be larger
     /// than `max_assigns_size`.
     pub fn set_assign<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
         let value = Json::encode(value).map_err(encoding).in_call("ctx.set_assign")?;
+        // By the bound handle, which refuses a membership that has ended.
         self.channel().assign_local(self.user_id(), key, value).in_call("ctx.set_assign")
     }
 
@@ -279,23 +286,23 @@ impl EventContext {
         self.channel().assigns().in_call("ctx.all_assigns")
     }
 
-    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use
-    /// it where clients choose what they show: one of them cannot make it fail for all.
+    /// The same as [`all_presence`](Self::all_presence), without the members whose presence is of another type. For
+    /// channels in which clients choose their presence: no client can make the call fail for all.
     pub fn all_presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().presence_lossy()
     }
 
-    /// The same as [`all_assigns`](Self::all_assigns), without those members whose assigns are of another type.
+    /// The same as [`all_assigns`](Self::all_assigns), without the members whose assigns are of another type.
     pub fn all_assigns_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().assigns_lossy()
     }
 
-    /// The connection that sent it, to act on or to keep.
+    /// The connection that sent the message. The handle may be kept.
     pub fn connection(&self) -> Connection {
         Connection(Arc::clone(&self.call.handle))
     }
 
-    /// The channel, to act on or to keep. What it does to the member who sent the message it does to this membership
+    /// The channel. The handle may be kept. Its changes of the member that sent the message apply to this membership
     /// alone: see [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
         let call = &self.call;
@@ -309,17 +316,17 @@ impl EventContext {
     /// Shows the member to the other tracked members.
     ///
     /// # Errors
-    /// 409 if it is tracked already, 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is
+    /// 409 if it is tracked already, 404 if the membership has ended, 500 if the value is no JSON object, 413 if it is
     /// larger than `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue
     /// is full.
     pub fn track<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
         self.channel().track(self.user_id(), presence).in_call("ctx.track")
     }
 
-    /// The same for other members.
+    /// Shows other members to the tracked members.
     ///
     /// # Errors
-    /// As [`track`](Self::track); those before the failing one are tracked.
+    /// As [`track`](Self::track); the members before the failing one are tracked.
     pub fn track_for<T, I, U>(&self, users: I, presence: &T) -> Result<()>
     where
         T: Serialize + ?Sized,
@@ -330,10 +337,10 @@ impl EventContext {
         users.into_iter().try_for_each(|user| channel.track(user.as_ref(), presence)).in_call("ctx.track_for")
     }
 
-    /// Replaces what the member shows of itself; shows it, if it was not tracked.
+    /// Replaces the presence of the member. A member that is not tracked becomes tracked.
     ///
     /// # Errors
-    /// 404 if it is no member any more, 500 if the value is no JSON object, 413 if it is larger than
+    /// 404 if the membership has ended, 500 if the value is no JSON object, 413 if it is larger than
     /// `max_presence_size` or all would show more than `max_channel_presence`, 503 if the channel's queue is full.
     pub fn update_presence<T: Serialize + ?Sized>(&self, presence: &T) -> Result<()> {
         let presence = Object::encode(presence).map_err(|error| self.call.received.explain(presence, error));
@@ -341,10 +348,10 @@ impl EventContext {
         self.channel().show_local(self.user_id(), presence).in_call("ctx.update_presence")
     }
 
-    /// The same for other members, of any node.
+    /// Replaces the presence of other members, of any node.
     ///
     /// # Errors
-    /// As [`update_presence`](Self::update_presence); those before the failing one are updated.
+    /// As [`update_presence`](Self::update_presence); the members before the failing one are updated.
     pub async fn update_presence_for<T, I, U>(&self, users: I, presence: &T) -> Result<()>
     where
         T: Serialize + ?Sized,
@@ -361,15 +368,15 @@ impl EventContext {
     /// Hides the member. Nothing happens if it is not tracked.
     ///
     /// # Errors
-    /// 404 if it is no member any more.
+    /// 404 if the membership has ended.
     pub fn untrack(&self) -> Result<()> {
         self.channel().untrack(self.user_id()).in_call("ctx.untrack")
     }
 
-    /// The same for other members.
+    /// Hides other members.
     ///
     /// # Errors
-    /// As [`untrack`](Self::untrack); those before the failing one are hidden.
+    /// As [`untrack`](Self::untrack); the members before the failing one are hidden.
     pub fn untrack_for<I, U>(&self, users: I) -> Result<()>
     where
         I: IntoIterator<Item = U>,
@@ -379,16 +386,16 @@ impl EventContext {
         users.into_iter().try_for_each(|user| channel.untrack(user.as_ref())).in_call("ctx.untrack_for")
     }
 
-    /// Answers the connection that sent the message, with its request id. A message has one answer. Use the name of
-    /// the event that is answered: the Go client waits for that.
+    /// Answers the connection that sent the message, with its request id. A message has one reply. Use the event name
+    /// of the message: the Go client matches replies by it.
     ///
     /// # Errors
     /// 409 the second time, 500 if the payload does not serialise to a JSON object or the event name is reserved; 503
     /// if the channel's queue is full: it was not sent, [`Channel::ready`] waits for room.
     pub fn reply<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<()> {
         let call = &self.call;
-        // Relaxed, here and below: the flag guards no other memory, and of several replies the swap alone lets one through.
-        // Asked again below, when the reply is certain to be sent: encoding runs code of the application, which may reply.
+        // Relaxed, here and below: the flag guards no other memory, and the swap alone lets only one of several replies
+        // pass. The flag is checked again after the encoding, which runs code of the application that may reply itself.
         if call.replied.load(Ordering::Relaxed) {
             return Err(ReplyError::AlreadyReplied).in_call("ctx.reply");
         }
@@ -404,10 +411,12 @@ impl EventContext {
                 call.channel.delivery_policy(event),
             ) {
                 Err(Refused::Full(_)) => {
+                    // Nothing was sent, so the handler may try again after `Channel::ready`.
                     call.replied.store(false, Ordering::Relaxed);
                     Err(ReplyError::NoRoom(call.endpoint.refuse(&call.channel.name, NoRoom::QueueFull)))
                 }
-                // A member that has left gets no reply.
+                // A member that has left gets no reply (docs/protocol.md, Messages and replies). That is no error of
+                // the handler.
                 Ok(()) | Err(Refused::NotMember(_) | Refused::PresenceLimit) => Ok(()),
             }
         });
@@ -424,7 +433,7 @@ impl EventContext {
         self.send(&Target::All, event, payload).in_call("ctx.broadcast")
     }
 
-    /// Sends to these users; ids that are no members are ignored.
+    /// Sends to these users. Ids of users that are not members are ignored.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
@@ -438,7 +447,7 @@ impl EventContext {
         self.send(&Target::Users(users), event, payload).in_call("ctx.broadcast_to")
     }
 
-    /// Sends to all but the sending *connection*: other connections of its user get it.
+    /// Sends to all connections except the sending *connection*: other connections of its user receive it.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
@@ -449,6 +458,7 @@ impl EventContext {
 
     fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
         let call = &*self.call;
+        // The live channel of the message, also if another one has its name by now: see `Broadcast::enqueue`.
         let source = BroadcastSource { channel: Some(&call.channel), user: Some(self.user_id()), call: Some(call) };
         let broadcast = Broadcast { endpoint: &call.endpoint, channel: &call.channel.name, source, to, event };
         broadcast.send(payload).map_err(|error| error.explain(&call.received, payload))
@@ -462,7 +472,7 @@ impl EventContext {
         self.channel().evict(user, reason).await.in_call("ctx.evict")
     }
 
-    /// Takes a member out of the channel without a word to it.
+    /// Removes a member from the channel without a message to it.
     ///
     /// # Errors
     /// 404 if there is no such member.
@@ -470,9 +480,10 @@ impl EventContext {
         self.channel().remove(user, reason).await.in_call("ctx.remove")
     }
 
-    /// Completes when the connection that sent the message has gone: no client waits for the answer any more.
+    /// Completes when the connection that sent the message has ended: no client waits for the answer any more.
     pub async fn cancelled(&self) {
-        // Made before the check: a connection that goes in between wakes only futures that exist by then.
+        // Created before the check: `notify_waiters` wakes only futures that exist by then, and the connection may end
+        // between the check and the wait.
         let gone = self.call.gone.notified();
         if self.call.departed.get().is_none() {
             gone.await;
@@ -485,6 +496,7 @@ impl EventContext {
     /// Always: return it.
     pub fn pass<T>(self) -> Result<T> {
         let EventContext { call, changed, .. } = self;
+        // The call is not stored with it: see the field.
         *call.passed.lock() = Some(changed);
         Err(Error::passed())
     }
@@ -519,6 +531,7 @@ impl Passable for EventContext {
 
     fn take_passed(call: &Arc<Call>) -> Option<EventContext> {
         let changed = call.passed.lock().take()?;
+        // The next handler's dispatch sets the match of its own pattern.
         Some(EventContext { call: Arc::clone(call), route: Match::default(), changed })
     }
 }

@@ -23,15 +23,16 @@ use crate::lobby::LobbyInner;
 use crate::pond::states::States;
 use crate::user::User;
 
-/// A connection that asks to join a channel. It is not a member yet: what it should get, it gets after `accept()`.
+/// The request of a connection to join a channel. The connection is not a member yet: messages for it are chained to
+/// `accept()`.
 ///
 /// Returning `Err` declines the join with the error's code, text and details.
 #[derive(Debug)]
 pub struct JoinContext {
     pub(crate) endpoint: Arc<EndpointInner>,
     pub(crate) handle: Arc<ConnectionHandle>,
-    /// The lobby whose handler decides. Hooks and layers of the endpoint see that of the first pattern that matches; if none
-    /// does there is none, and only hooks see it.
+    /// The lobby whose handler decides. Hooks and layers of the endpoint see the lobby of the first pattern that
+    /// matches. `None` if no pattern matches; only hooks see such a context.
     pub(crate) lobby: Option<Arc<LobbyInner>>,
     pub(crate) name: ChannelName,
     pub(crate) route: Match,
@@ -53,7 +54,7 @@ impl JoinContext {
         self.received.decode(&self.payload).in_call("ctx.payload")
     }
 
-    /// Replaces the payload for the layers and the handler behind this layer.
+    /// Replaces the payload for the layers and the handler inside of this layer.
     ///
     /// # Errors
     /// 500 if it does not serialise to a JSON object.
@@ -63,12 +64,12 @@ impl JoinContext {
         Ok(())
     }
 
-    /// Values that layers pass on to those behind them, by type.
+    /// Values that layers pass to the layers and the handler inside of them, by type.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
-    /// The same, to add to it.
+    /// The same values, to add to them.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.extensions
     }
@@ -84,12 +85,12 @@ impl JoinContext {
     /// All assigns of the connection, as a struct or map.
     ///
     /// # Errors
-    /// 500 if they don't fit.
+    /// 500 if they do not fit the type.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
         decode::assigns(&self.handle.assigns()).in_call("ctx.assigns")
     }
 
-    /// Sets an assign of the *connection*: this join's membership starts with it, and later joins see it.
+    /// Sets an assign of the *connection*: the membership of this join starts with it, and so do those of later joins.
     ///
     /// # Errors
     /// 500 if the value does not serialise, 413 if the assigns would be larger than `max_assigns_size`.
@@ -116,12 +117,12 @@ impl JoinContext {
         User { id: self.handle.user().clone(), assigns: self.handle.assigns(), presence }
     }
 
-    /// The joining connection, to act on or to keep.
+    /// The joining connection. The handle may be kept.
     pub fn connection(&self) -> Connection {
         Connection(Arc::clone(&self.handle))
     }
 
-    /// The channel, as those outside of it see it.
+    /// The channel. The handle is not bound to a membership, since there is none yet.
     pub fn channel(&self) -> Channel {
         Channel::new(&self.endpoint, self.name.clone()).answering(&self.received)
     }
@@ -147,18 +148,18 @@ impl JoinContext {
         self.channel().assigns().in_call("ctx.all_assigns")
     }
 
-    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use
-    /// it where clients choose what they show: one of them cannot make it fail for all.
+    /// The same as [`all_presence`](Self::all_presence), without the members whose presence is of another type. For
+    /// channels in which clients choose their presence: no client can make the call fail for all.
     pub fn all_presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().presence_lossy()
     }
 
-    /// The same as [`all_assigns`](Self::all_assigns), without those members whose assigns are of another type.
+    /// The same as [`all_assigns`](Self::all_assigns), without the members whose assigns are of another type.
     pub fn all_assigns_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().assigns_lossy()
     }
 
-    /// Lets the connection in. What is chained after it happens in that order, after the acknowledgement.
+    /// Accepts the join. The chained steps follow the acknowledgement, in their order.
     pub fn accept(self) -> Joined {
         Joined { lobby: self.lobby, chain: Vec::new(), error: None, received: self.received }
     }
@@ -168,6 +169,7 @@ impl JoinContext {
     /// # Errors
     /// Always: return it.
     pub fn pass<T>(mut self) -> Result<T> {
+        // The reference is taken out first, because `leave` moves the context that holds it.
         std::mem::take(&mut self.passing).leave(self);
         Err(Error::passed())
     }
@@ -203,7 +205,7 @@ impl Passable for JoinContext {
     }
 }
 
-/// An accepted join, and what follows it. All of it happens in one go: nothing that others do comes between.
+/// An accepted join, and the steps that follow it. All of it is one atomic step: no action of others comes in between.
 ///
 /// A value that does not serialise to a JSON object declines the join with 500 (with 400, if it is the client's own
 /// payload, read as any value), before anything is sent; assigns or a presence that are larger than they may be decline
@@ -225,7 +227,7 @@ impl Joined {
         self.then(step.in_call("accept().assign"))
     }
 
-    /// Shows the user to the other tracked members, and them to it.
+    /// Tracks the user: it is shown to the other tracked members, and they are shown to it.
     pub fn track<T: Serialize + ?Sized>(self, presence: &T) -> Self {
         let step = self.object(presence).map(Step::Track);
         self.then(step.in_call("accept().track"))
@@ -243,13 +245,13 @@ impl Joined {
         self.then(step.in_call("accept().broadcast"))
     }
 
-    /// Sends to all members but the joining connection: other connections of its user get it.
+    /// Sends to all connections except the joining one: other connections of its user receive it.
     pub fn broadcast_from<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
         let step = self.message(event, payload).map(|payload| Step::BroadcastFrom(event.to_owned(), payload));
         self.then(step.in_call("accept().broadcast_from"))
     }
 
-    /// Sends to these users; ids that are no members are ignored.
+    /// Sends to these users. Ids of users that are not members are ignored.
     pub fn broadcast_to<T, I, U>(self, users: I, event: &str, payload: &T) -> Self
     where
         T: Serialize + ?Sized,
@@ -261,7 +263,7 @@ impl Joined {
         self.then(step.in_call("accept().broadcast_to"))
     }
 
-    /// The steps that were chained, or the first mistake in them.
+    /// The chained steps, or the first error among them.
     pub(crate) fn into_chain(self) -> Result<Vec<Step>> {
         match self.error {
             Some(error) => Err(error),
@@ -274,6 +276,7 @@ impl Joined {
     }
 
     fn message<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Object> {
+        // Checked here and not when the join is executed, so that the error names the call of the chain.
         check_event(event)?;
         self.object(payload)
     }
@@ -286,6 +289,8 @@ impl Joined {
         match step {
             Ok(step) => self.chain.push(step),
             Err(error) => {
+                // The chain is a builder that cannot return an error at each step, so the first one is kept until the
+                // join is executed.
                 self.error.get_or_insert(error);
             }
         }

@@ -21,7 +21,7 @@ use crate::user::User;
 pub enum LeaveReason {
     /// The client asked to leave. Displayed as `explicit_leave`.
     Left,
-    /// The connection went, from whichever side. Displayed as `connection_closed`.
+    /// The connection ended, closed by either side. Displayed as `connection_closed`.
     Closed,
     /// The user was evicted, with this reason. Displayed as `evicted:<reason>`.
     Evicted(String),
@@ -41,11 +41,13 @@ impl fmt::Display for LeaveReason {
 }
 
 impl LeaveReason {
-    /// The reason without the text that the application gave: one of few values, so that it can be the label of a metric.
+    /// The reason without the text that the application gave: one of few values, so that it can be the label of a
+    /// metric.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             LeaveReason::Left => "explicit_leave",
             LeaveReason::Closed => "connection_closed",
+            // The text of the reason is left out: it may have any number of values.
             LeaveReason::Evicted(_) => "evicted",
             LeaveReason::Removed(_) => "removed",
         }
@@ -63,7 +65,7 @@ pub struct LeaveContext {
     pub(crate) user: User,
     pub(crate) reason: LeaveReason,
     pub(crate) lobby: Arc<LobbyInner>,
-    /// The parameters of the channel's pattern in its name: worked out only for handlers that ask for it.
+    /// The match of the channel's pattern in its name. It is computed only for handlers that ask for it.
     pub(crate) route: OnceLock<Match>,
 }
 
@@ -96,7 +98,7 @@ impl LeaveContext {
     /// All assigns, as they were.
     ///
     /// # Errors
-    /// 500 if they don't fit.
+    /// 500 if they do not fit the type.
     pub fn assigns<T: DeserializeOwned>(&self) -> Result<T> {
         self.user.assigns().in_call("ctx.assigns")
     }
@@ -114,9 +116,9 @@ impl LeaveContext {
         self.channel().member_count()
     }
 
-    /// Returns `true` if the user is a member all the same: it has come back since, or is one on another node, as far
-    /// as that is known here. The handler runs behind the last messages of the membership, and so maybe behind the next
-    /// join.
+    /// Returns `true` if the user is a member nevertheless: it has joined again since, or is a member on another node,
+    /// as far as that is known here. The handler runs after the last messages of the membership, and so possibly after
+    /// the next join.
     ///
     /// ```
     /// # use pondsocket::{LeaveContext, Result};
@@ -132,8 +134,8 @@ impl LeaveContext {
         self.channel().is_known(self.user_id())
     }
 
-    /// The channel, to notify the members that remain. The membership has ended: what would change the user who left fails with
-    /// 404, also if it is back. See [`Channel::unbound`].
+    /// The channel, to notify the members that remain. The membership has ended, so calls that would change the user
+    /// that left fail with 404, also if it has joined again. See [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
         let own = BoundMembership { user: self.user.id.clone(), membership: None };
         Channel::new(&self.endpoint, self.name.clone()).bound(own)
@@ -155,13 +157,13 @@ impl LeaveContext {
         self.channel().assigns().in_call("ctx.all_assigns")
     }
 
-    /// The same as [`all_presence`](Self::all_presence), without those members whose presence is of another type. Use
-    /// it where clients choose what they show: one of them cannot make it fail for all.
+    /// The same as [`all_presence`](Self::all_presence), without the members whose presence is of another type. For
+    /// channels in which clients choose their presence: no client can make the call fail for all.
     pub fn all_presence_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().presence_lossy()
     }
 
-    /// The same as [`all_assigns`](Self::all_assigns), without those members whose assigns are of another type.
+    /// The same as [`all_assigns`](Self::all_assigns), without the members whose assigns are of another type.
     pub fn all_assigns_lossy<T: DeserializeOwned>(&self) -> Lossy<T> {
         self.channel().assigns_lossy()
     }

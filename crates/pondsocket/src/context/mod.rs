@@ -1,7 +1,7 @@
 //! The contexts that handlers are called with.
 //!
-//! A connection and a join are answered by value: `accept()` takes the context and gives what the handler returns,
-//! so neither can be answered twice, and a handler that never decides does not compile.
+//! A connection and a join are answered by value: `accept()` consumes the context and produces the handler's return
+//! value, so neither can be answered twice, and a handler that never decides does not compile.
 //!
 //! ```
 //! use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Result};

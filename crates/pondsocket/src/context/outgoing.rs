@@ -14,11 +14,11 @@ use crate::json::decode;
 use crate::pond::states::States;
 use crate::user::User;
 
-/// A broadcast or reply on its way to one recipient, in the hands of an outgoing handler.
+/// A broadcast or reply on its way to one recipient, for an outgoing handler.
 ///
-/// Outgoing handlers see what the application sends, never what the protocol needs: acknowledgements, presence, errors
-/// and evictions. They run while the channel is delivered, once for each recipient and in order: they must not wait,
-/// and whatever they do is done for every recipient. What needs I/O belongs into the event handler.
+/// Outgoing handlers see messages of the application, never those of the protocol: acknowledgements, presence, errors
+/// and evictions. They run during the delivery of the channel, once for each recipient and in order, so they must not
+/// wait, and their cost is multiplied by the number of recipients. Work that needs I/O belongs into the event handler.
 #[derive(Clone, Debug)]
 pub struct OutgoingContext {
     pub(crate) message: Arc<OutgoingMessage>,
@@ -34,9 +34,10 @@ pub(crate) struct OutgoingMessage {
     pub(crate) event: Box<str>,
     pub(crate) payload: Box<str>,
     pub(crate) states: States,
-    /// The channel's.
+    /// The channel's pattern.
     pub(crate) pattern: Arc<Pattern>,
-    /// The parameters that it finds in the name: worked out once for all recipients, if a handler asks for it.
+    /// The match of that pattern in the channel's name. It is computed once for all recipients, if a handler asks for
+    /// it.
     pub(crate) channel_route: OnceLock<Match>,
 }
 
@@ -56,13 +57,13 @@ impl OutgoingContext {
         decode::from_server("payload", &self.message.payload).in_call("ctx.payload")
     }
 
-    /// The recipient: its id, and its assigns and presence as of this delivery, or as they were when it left, if it
-    /// has left since.
+    /// The recipient, with its assigns and presence as of this delivery. If it has left since the message was sent, as
+    /// they were when it left.
     pub fn recipient(&self) -> &User {
         &self.recipient
     }
 
-    /// The id of the connection it is sent to: a user may have several.
+    /// The id of the connection that the message is sent to: a user may have several.
     pub fn connection_id(&self) -> String {
         self.connection.to_string()
     }
@@ -80,6 +81,7 @@ impl Routed for OutgoingContext {
 
     fn of_channel(&self) -> Option<&Match> {
         let OutgoingMessage { channel, pattern, channel_route, .. } = &*self.message;
+        // The pattern matched when the channel was joined, so the default is never used.
         Some(channel_route.get_or_init(|| pattern.matches(channel.as_str()).unwrap_or_default()))
     }
 }
@@ -97,9 +99,9 @@ impl Context for OutgoingContext {
 /// The decision about a message for one recipient.
 #[derive(Clone)]
 pub enum Outgoing {
-    /// It is sent as it is.
+    /// The message is sent unchanged.
     Pass,
-    /// This recipient does not get it.
+    /// This recipient does not get the message.
     Block,
     /// This recipient gets another payload: see [`replace`](Self::replace).
     Replace(Replacement),

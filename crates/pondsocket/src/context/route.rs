@@ -1,15 +1,16 @@
-//! The patterns that matched, as contexts show them: their own, and behind it that of the channel.
+//! The matches of patterns, as contexts show them: the match of a context's own pattern, then that of its channel's
+//! pattern.
 
 use pondsocket_proto::pattern::Match;
 
 use crate::error::{Error, Result};
 
-/// A context that comes from matched patterns.
+/// A context with matched patterns.
 pub(super) trait Routed {
-    /// Its own pattern's match.
+    /// The match of the context's own pattern.
     fn own(&self) -> &Match;
 
-    /// The match of the channel's pattern, if that is another one. It is worked out when it is asked for.
+    /// The match of the channel's pattern, if that is another one. It is computed on demand.
     fn of_channel(&self) -> Option<&Match> {
         None
     }
@@ -20,38 +21,39 @@ pub(super) fn param<'a>(context: &'a impl Routed, name: &str) -> Result<&'a str>
     value.ok_or_else(|| Error::internal(format!("no parameter `{name}`: {}", known_params(context))))
 }
 
-/// The parameters of both patterns. Registration sees to it that no name is in both.
+/// The parameters of both patterns. No name is in both: `check_parameters` refuses such a pattern at registration.
 pub(super) fn params(context: &impl Routed) -> impl Iterator<Item = (&str, &str)> {
     context.own().params().chain(context.of_channel().into_iter().flat_map(Match::params))
 }
 
-/// The names of the parameters that there are, in words.
+/// The names of all parameters, as a text for errors.
 pub(super) fn known_params(context: &impl Routed) -> String {
     let names: Vec<_> = params(context).map(|(name, _)| format!("`{name}`")).collect();
     if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) }
 }
 
-/// The match whose query has a key: the own one first.
+/// The match whose query has a key. The context's own match comes first.
 pub(super) fn with_query<'a>(context: &'a impl Routed, name: &str) -> &'a Match {
     let own = context.own();
     if own.query.first(name).is_some() { own } else { context.of_channel().unwrap_or(own) }
 }
 
-/// All pairs of the own query, and those of the channel's whose keys are not in it.
+/// All pairs of the context's own query, and those of the channel's query whose keys are not in it.
 pub(super) fn queries(context: &impl Routed) -> impl Iterator<Item = (&str, &str)> {
     let own = &context.own().query;
     let others = context.of_channel().into_iter().flat_map(|channel| channel.query.iter());
     own.iter().chain(others.filter(|(name, _)| own.first(name).is_none()))
 }
 
-/// Gives a context that is `Routed` the same accessors as its siblings.
+/// Implements the accessors of parameters and query for a [`Routed`] context, with the same signatures for all
+/// contexts.
 macro_rules! route_methods {
     ($context:ty, $params:expr, $query:expr, $wildcard:expr) => {
         impl $context {
             #[doc = concat!("The parameter `name` of ", $params, ", decoded.")]
             ///
             /// # Errors
-            /// 500 if there is no such name in it: the log says which names there are.
+            /// 500 if the pattern has no parameter of that name: the log lists the names.
             pub fn param(&self, name: &str) -> $crate::error::Result<&str> {
                 use $crate::error::InCall;
                 $crate::context::route::param(self, name).in_call("ctx.param")
@@ -86,7 +88,7 @@ macro_rules! route_methods {
                 $crate::json::decode::query($crate::context::route::queries(self)).in_call("ctx.query_as")
             }
 
-            #[doc = concat!("What the `*` of ", $wildcard, " matched, without a leading slash, decoded; `None` if there is none.")]
+            #[doc = concat!("The part that the `*` of ", $wildcard, " matched, without a leading slash, decoded; `None` if there is none.")]
             pub fn wildcard(&self) -> Option<&str> {
                 use $crate::context::route::Routed;
                 self.own().wildcard().or_else(|| self.of_channel()?.wildcard())

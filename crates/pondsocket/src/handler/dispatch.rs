@@ -1,4 +1,4 @@
-//! From pattern to pattern: a handler may leave the decision to the next one that matches.
+//! The dispatch of a context to the handlers whose patterns match: a handler may pass the decision to the next one.
 
 use std::future::ready;
 use std::pin::Pin;
@@ -11,15 +11,15 @@ use crate::handler::{BoxFuture, Context, Passable};
 /// The outcome of one handler, with all layers around it.
 pub(crate) enum HandlerOutcome<C: Passable> {
     Answered(C::Answer),
-    /// The decision is left to the next handler that matches, with the context as it is now.
+    /// The decision is passed to the next handler that matches, with the context as it is now.
     Passed(C),
     Failed(Error),
 }
 
 impl<C: Passable> HandlerOutcome<C> {
-    /// The outcome of what a handler, or the outermost layer around it, has returned. A layer that has made something else
-    /// of the sign has decided: the context is dropped with its place then. A sign without a context is an old one, which a
-    /// layer has kept: it is a failure of 404, as it looks.
+    /// The outcome for the return value of a handler or of the outermost layer around it. `Error::passed` is only a
+    /// sign: a layer that replaces it by another result has decided, and the context is dropped with its slot. A sign
+    /// without a context is an earlier one that a layer has kept: it counts as a failure with code 404.
     pub(crate) fn of(returned: Result<C::Answer>, handover: &C::Handover) -> HandlerOutcome<C> {
         match returned {
             Ok(answer) => HandlerOutcome::Answered(answer),
@@ -34,14 +34,14 @@ impl<C: Passable> HandlerOutcome<C> {
 
 /// Handlers by pattern, in the order of their registration.
 pub(crate) trait Routes<C: Context>: Send + Sync + 'static {
-    /// Calls the first handler that matches, of those from the `from`-th on; `Err` if there is none.
+    /// Calls the first handler that matches, beginning with the `from`-th; `Err` if there is none.
     fn start(&self, ctx: C, from: usize) -> Result<(usize, BoxFuture<Result<C::Answer>>)>;
 
     /// The text of the pattern of a handler.
     fn pattern(&self, at: usize) -> Option<Box<str>>;
 }
 
-/// A context on its way through the patterns that match it.
+/// The dispatch of one context, from pattern to pattern.
 pub(crate) struct Dispatch<C: Passable, R> {
     routes: R,
     at: usize,
@@ -51,14 +51,16 @@ pub(crate) struct Dispatch<C: Passable, R> {
 
 impl<C: Passable, R: Routes<C>> Dispatch<C, R> {
     pub(crate) fn new(routes: R, mut ctx: C, from: usize) -> Self {
+        // Taken before the handler gets the context, which it may never give back.
         let handover = ctx.handover();
         let (at, future) = start(&routes, ctx, from);
         Dispatch { routes, at, future, handover }
     }
 }
 
-/// Calls the first handler that matches. The future of a context that none matches is its failure.
+/// Calls the first handler that matches. If none matches, the future returns the error of that.
 fn start<C: Context, R: Routes<C>>(routes: &R, ctx: C, from: usize) -> (usize, BoxFuture<Result<C::Answer>>) {
+    // `usize::MAX` is no index of a pattern, so the error is attributed to none.
     routes.start(ctx, from).unwrap_or_else(|error| (usize::MAX, Box::pin(ready(Err(error)))))
 }
 
@@ -68,11 +70,15 @@ impl<C: Passable, R: Routes<C> + Unpin> Future for Dispatch<C, R> {
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Result<C::Answer>> {
         let me = self.get_mut();
         loop {
+            // Each handler is polled until it has ended with all layers around it. Only then is its return value final:
+            // a layer may still replace the sign.
             let returned = ready!(guard::poll(&mut me.future, cx));
             match HandlerOutcome::<C>::of(returned, &me.handover) {
                 HandlerOutcome::Answered(answer) => return Poll::Ready(Ok(answer)),
                 HandlerOutcome::Failed(error) => return Poll::Ready(Err(error.of_pattern(me.routes.pattern(me.at)))),
                 HandlerOutcome::Passed(mut ctx) => {
+                    // A fresh slot for the next handler, so that a sign of the previous one cannot be taken for its
+                    // own.
                     me.handover = ctx.handover();
                     (me.at, me.future) = start(&me.routes, ctx, me.at + 1);
                 }
@@ -81,14 +87,14 @@ impl<C: Passable, R: Routes<C> + Unpin> Future for Dispatch<C, R> {
     }
 }
 
-/// A handler that runs: where no layer is registered, without one more box around it.
+/// A running handler. Without layers there is no second box around it.
 pub(crate) enum HandlerFuture<C: Passable, R> {
     Direct(Dispatch<C, R>),
     Layered(BoxFuture<Result<C::Answer>>),
 }
 
 impl<C: Passable, R: Routes<C> + Unpin> HandlerFuture<C, R> {
-    /// Polls it. A panic is an answer.
+    /// Polls the handler. A panic becomes an error.
     pub(crate) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<C::Answer>> {
         match self {
             HandlerFuture::Direct(dispatch) => Pin::new(dispatch).poll(cx),

@@ -1,4 +1,4 @@
-//! The application's code is run so that a panic in it hurts only its own call.
+//! Calls of the application's code. A panic in it fails that call alone.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -9,8 +9,10 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::handler::BoxFuture;
 
-/// Calls a handler, which may already panic before it gives its future.
+/// Calls a handler, which may panic before it returns its future.
 pub(crate) fn call<T: 'static>(handler: impl FnOnce() -> BoxFuture<Result<T>>) -> BoxFuture<Result<T>> {
+    // The handler is consumed, so no broken state of it can be observed. Values that it shares are the application's to
+    // guard.
     match catch_unwind(AssertUnwindSafe(handler)) {
         Ok(future) => future,
         Err(panic) => {
@@ -20,14 +22,14 @@ pub(crate) fn call<T: 'static>(handler: impl FnOnce() -> BoxFuture<Result<T>>) -
     }
 }
 
-/// Polls a handler. A panic is an answer: an internal error, whose text is for the log.
+/// Polls a handler. A panic becomes an internal error, whose text is only logged.
 pub(crate) fn poll<T>(future: &mut BoxFuture<Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
     // A future that has panicked is dropped, never polled again: nothing can observe its broken state.
     catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)))
         .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
 }
 
-/// Runs a handler to its end or its deadline, away from any connection. Returns what the handler has returned.
+/// Runs a handler to its end or its deadline, on a task that is no connection's. Returns the handler's result.
 pub(crate) async fn run<T>(mut future: BoxFuture<Result<T>>, deadline: Duration) -> Result<Result<T>, TimedOut> {
     tokio::time::timeout(deadline, poll_fn(|cx| poll(&mut future, cx))).await.map_err(|_elapsed| TimedOut)
 }
@@ -44,6 +46,7 @@ impl From<TimedOut> for Error {
 }
 
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+    // `panic!` has a `&str` for a literal, and a `String` for a formatted text.
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     Error::internal(format!("a handler panicked: {text}"))

@@ -1,4 +1,4 @@
-//! Handlers: plain async functions, of any shape that the traits here allow.
+//! Handlers: plain async functions that take a context and extractors.
 
 pub(crate) mod dispatch;
 pub(crate) mod guard;
@@ -19,23 +19,23 @@ use crate::pond::states::States;
 /// A future on the heap, as handlers are run.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What a handler is called with: a connection that asks to come in, a join, an event, or a leave.
+/// The first argument of a handler: the request of a client to connect or to join, an event, or a leave.
 pub trait Context: Send + Sync + Sized + 'static + sealed::Sealed {
-    /// What the handler decides.
+    /// The result of the handler.
     type Answer: Send + 'static;
     #[doc(hidden)]
     fn states(&self) -> &States;
 }
 
-/// A context whose handler may leave the decision to the next one.
+/// A context whose handler may pass the decision to the next one.
 pub(crate) trait Passable: Context {
-    /// The place in which the code that runs the handler finds the context again.
+    /// The slot in which the code that runs the handler finds a context that was passed.
     type Handover: Send + Sync + Unpin + 'static;
 
-    /// Returns the place of this context, before a handler takes it.
+    /// Returns the slot of this context, before a handler takes it.
     fn handover(&mut self) -> Self::Handover;
 
-    /// Takes the context out of its place, if its handler has left it there.
+    /// Takes the context out of its slot, if its handler has passed it.
     fn take_passed(handover: &Self::Handover) -> Option<Self>;
 }
 
@@ -43,7 +43,7 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// What a handler may return for this context.
+/// The return types of a handler of this context.
 ///
 /// A connection handler returns `Result<Connected>` and a join handler `Result<Joined>`, so that one which never
 /// decides does not compile. Event and leave handlers return `()`, `Result<()>` or `Result<Delivery>`.
@@ -116,7 +116,7 @@ outcomes!(EventContext, LeaveContext);
             `()`, `Result<()>` or `Result<Delivery>`"
 )]
 pub trait Handler<C: Context, M>: Send + Sync + 'static {
-    /// Checks once, at registration, that what the extractors need is there.
+    /// Checks once, at registration, that everything that the extractors need is there.
     #[doc(hidden)]
     fn prepare(states: &States);
     #[doc(hidden)]
@@ -145,17 +145,17 @@ pub trait Handler<C: Context, M>: Send + Sync + 'static {
     }
 }
 
-/// A handler of any shape.
+/// A handler whose type is erased, so that handlers of different types can be in one list.
 pub(crate) type Erased<C> = Arc<dyn Fn(C) -> BoxFuture<Result<<C as Context>::Answer>> + Send + Sync>;
 
-/// Checks a handler against what is there and forgets its shape.
+/// Checks that everything that a handler needs is there, and erases its type.
 pub(crate) fn erase<C: Context, M, H: Handler<C, M>>(handler: H, states: &States) -> Erased<C> {
     H::prepare(states);
     Arc::new(move |ctx| handler.call(ctx))
 }
 
-/// A function or closure of the shape of a handler, whatever it takes after the context and whatever it gives. Apart from
-/// `Handler`, so that the compiler knows from the shape alone which handler is meant, and names what that lacks.
+/// A function or closure that takes a context and extractors, with any return type. It is a trait of its own, so that
+/// the compiler selects the implementation by the arguments alone, and its errors name what is missing for `Handler`.
 #[doc(hidden)]
 pub trait HandlerFn<C, M>: Send + Sync + 'static {
     type Future: Future;
@@ -179,6 +179,7 @@ where
     }
 
     fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>> {
+        // Extracted before the handler is called, so that it is called only with valid values.
         match M::extract(&ctx) {
             Ok(extracted) => {
                 let answer = self.invoke(ctx, extracted);

@@ -1,19 +1,18 @@
-//! The place in which a handler leaves its context for the next one that matches.
+//! The slot in which a handler leaves its context for the next one that matches.
 //!
-//! A handler returns nothing but an answer or an error, and layers around it may look at both. So `ctx.pass()` puts the
-//! context where the code that runs the handler finds it, and returns an error that is no more than a sign. What follows
-//! from it is decided once the handler and its layers have ended: see
-//! [`HandlerOutcome::of`](super::dispatch::HandlerOutcome::of).
+//! A handler can only return an answer or an error, and layers around it may inspect both. So `ctx.pass()` puts the
+//! context into a slot, and returns an error that is only a sign. The consequence is decided once the handler and its
+//! layers have ended: see [`HandlerOutcome::of`](super::dispatch::HandlerOutcome::of).
 
 use std::sync::{Arc, Weak};
 
 use crate::engine::sync::Mutex;
 
-/// The place of one context, for contexts that have none in anything else.
+/// The slot of one context, for contexts without a longer-lived object to keep it in. (That of an event is its `Call`.)
 pub(crate) struct PassSlot<C>(Arc<Mutex<Option<C>>>);
 
-/// The side of a [`PassSlot`] that the context itself has. It is weak, because the context may lie in the place: a strong
-/// one would keep both alive for ever.
+/// The reference of a context to its [`PassSlot`]. It is weak, because the context may itself be in the slot: a strong
+/// reference would be a cycle, and leak both.
 #[derive(Debug)]
 pub(crate) struct PassSlotRef<C>(Weak<Mutex<Option<C>>>);
 
@@ -32,7 +31,8 @@ impl<C> PassSlot<C> {
 }
 
 impl<C> PassSlotRef<C> {
-    /// Leaves a context in the place. If the place is gone, so is the code that ran the handler, and the context is dropped.
+    /// Leaves a context in the slot. If the slot was dropped, so was the code that ran the handler: then the context is
+    /// dropped, too.
     pub(crate) fn leave(self, context: C) {
         if let Some(slot) = self.0.upgrade() {
             *slot.lock() = Some(context);

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::strict::Strict;
 use crate::error::{Error, Result};
 
-/// Decodes text that a client has sent. A wrong type is a mistake of the client, 400, with the path of the field as details.
+/// Decodes text that a client has sent. A wrong type is an error of the client, 400, with the path of the field as
+/// details.
 pub(crate) fn from_client<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(Strict::new(&mut json)).map_err(|error| {
@@ -17,8 +18,8 @@ pub(crate) fn from_client<T: DeserializeOwned>(what: &str, text: &str) -> Result
     })
 }
 
-/// Decodes a value that the application has stored. A wrong type is a mistake of the application, 500, even if the value was
-/// sent by a client.
+/// Decodes a value that the application has stored. A wrong type is an error of the application, 500, even if the
+/// value was sent by a client.
 pub(crate) fn from_server<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
     stored(text).map_err(|error| Error::internal(format!("{what}: {error}")))
 }
@@ -43,8 +44,8 @@ pub(crate) fn assign<T: DeserializeOwned>(key: &str, value: Option<&Json>) -> Re
     from_server(key, value.as_str())
 }
 
-/// Decodes parameters as a struct or map. A missing one is a mistake of the application, 500, because its patterns determine which
-/// parameters there are.
+/// Decodes parameters as a struct or map. A missing one is an error of the application, 500, because its patterns
+/// determine which parameters there are.
 pub(crate) fn params<'a, T: DeserializeOwned>(
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
     known: impl FnOnce() -> String,
@@ -60,9 +61,10 @@ pub(crate) fn query<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a st
     from_pairs(pairs).map_err(|(path, reason)| refuse("query", &path, &reason))
 }
 
-/// Decodes pairs of strings. Numbers and booleans are parsed from their text; a repeated key can be decoded as a list. An error
-/// has the path of the field and the reason.
+/// Decodes pairs of strings. Numbers and booleans are parsed from their text; a repeated key can be decoded as a list.
+/// An error has the path of the field and the reason.
 fn from_pairs<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T, (String, String)> {
+    // Encoded again, because the deserializer takes only the output of this parser.
     let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     let pairs = serde_html_form::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
     serde_path_to_error::deserialize(pairs).map_err(|error| (error.path().to_string(), error.inner().to_string()))
@@ -77,6 +79,8 @@ fn refuse(what: &str, path: &str, reason: &str) -> Error {
     // The position means nothing to the client, whose payload was part of a larger text.
     let reason = reason.split(" at line ").next().unwrap_or(reason);
     let field = match (path, missing_field(reason)) {
+        // serde reports a missing field at the path of its struct, and names the field in its text alone; `.` is the
+        // outermost value.
         (".", Some(missing)) => missing.to_owned(),
         (path, Some(missing)) => format!("{path}.{missing}"),
         (".", None) => return Error::bad_request(format!("invalid {what}: {reason}")),

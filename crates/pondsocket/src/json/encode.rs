@@ -22,7 +22,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { payload: Vec::new(), message: Vec::new() }) };
 }
 
-/// The capacity that each scratch buffer keeps between two messages, so that one large message does not occupy memory forever.
+/// The capacity that each scratch buffer keeps between two messages, so that one large message does not occupy memory
+/// forever.
 const MAX_KEPT: usize = 64 * 1024;
 
 /// An event name to which clients give a meaning of their own (docs/protocol.md, Names and patterns).
@@ -68,7 +69,8 @@ pub(crate) struct Encoded<'a> {
     pub(crate) text: &'a [u8],
 }
 
-/// Encodes a broadcast and passes it on. To be called without a lock held, because `Serialize` is code of the application.
+/// Encodes a broadcast and passes it on. To be called without a lock held, because `Serialize` is code of the
+/// application.
 pub(crate) fn with_broadcast<T: Serialize + ?Sized, A>(
     channel: &str,
     event: &str,
@@ -98,6 +100,7 @@ fn with_message<T: Serialize + ?Sized, A>(
     payload: &T,
     send: impl FnOnce(&Encoded<'_>) -> A,
 ) -> Result<A, MessageError> {
+    // Clients act on these names by themselves, for example leave the channel.
     check_event(event).map_err(MessageError::Reserved)?;
     // Taken out, not borrowed: the payload's `Serialize` may itself broadcast.
     let mut scratch = SCRATCH.take();
@@ -108,6 +111,8 @@ fn with_message<T: Serialize + ?Sized, A>(
         server::message(&mut scratch.message, action, event, channel, request_id, payload);
         send(&Encoded { request_id, payload, text: &scratch.message })
     });
+    // `shrink_to` never goes below the length: the buffers of a large message are shrunk after the next message of this
+    // thread.
     scratch.payload.shrink_to(MAX_KEPT);
     scratch.message.shrink_to(MAX_KEPT);
     SCRATCH.set(scratch);

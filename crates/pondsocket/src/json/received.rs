@@ -1,9 +1,9 @@
 //! Received payloads that are not JSON objects, and the code of the error when such a payload is sent on.
 //!
-//! A client may send any JSON value, but only objects can be sent to clients. If an application reads the payload as any value
-//! and sends it on, the client is at fault: 400. For any other value that is not an object the application is: 500. It is the
-//! client if both hold: the type as which the payload was read accepts an object, too (as `serde_json::Value` does, and
-//! `Vec<String>` does not), and the value that is sent equals the payload.
+//! A client may send any JSON value, but only objects can be sent to clients. If an application reads the payload as
+//! any value and sends it on, the client is at fault: 400. For any other value that is not an object the application
+//! is: 500. It is the client if both hold: the type as which the payload was read accepts an object, too (as
+//! `serde_json::Value` does, and `Vec<String>` does not), and the value that is sent equals the payload.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -38,8 +38,10 @@ impl ReceivedPayload {
         let value = from_client("payload", payload)?;
         if let Some(received) = &self.0
             && !payload.starts_with('{')
+            // Serde cannot be asked which types a value accepts, so the type is tried with an empty object.
             && serde_json::from_str::<T>("{}").is_ok()
         {
+            // Relaxed: the flag guards no other memory.
             received.read_as_any.store(true, Ordering::Relaxed);
         }
         Ok(value)
@@ -58,6 +60,8 @@ impl ReceivedPayload {
         let Some(received) = self.0.as_ref().filter(|received| received.read_as_any.load(Ordering::Relaxed)) else {
             return false;
         };
+        // Compared as values: the payload was decoded and encoded again, so its text may differ. This runs only for an
+        // error.
         let sent = serde_json::to_value(value).ok();
         sent.is_some() && sent == serde_json::from_str::<Value>(&received.text).ok()
     }

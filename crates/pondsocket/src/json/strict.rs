@@ -1,5 +1,5 @@
-//! A deserializer that accepts a JSON object for a struct, and no array. The code that serde derives also accepts an array of a
-//! struct's values in the order of its fields, for which an error could not name the field.
+//! A deserializer that accepts a JSON object for a struct, and no array. The code that serde derives also accepts an
+//! array of a struct's values in the order of its fields, for which an error could not name the field.
 
 use std::fmt;
 
@@ -8,7 +8,8 @@ use serde::de::{
     Visitor,
 };
 
-/// A wrapper around a deserializer, a visitor, and each type that they pass to each other, so that the rule holds at every depth.
+/// A wrapper around a deserializer, a visitor, and each type that they pass to each other, so that the rule holds at
+/// every depth.
 ///
 /// It does not hold within an untagged enum, because serde buffers the value and deserializes from its own buffer.
 pub(super) struct Strict<D> {
@@ -36,8 +37,9 @@ impl<D> Strict<D> {
     }
 }
 
-/// The beginning of the `expecting` text in the code that serde derives for an enum with `#[serde(tag = "..")]`. Such an enum asks
-/// for any value, and accepts an array in place of an object, too; no other property of its visitor can be observed.
+/// The beginning of the `expecting` text in the code that serde derives for an enum with `#[serde(tag = "..")]`. Such
+/// an enum asks for any value, and accepts an array in place of an object, too; no other property of its visitor can be
+/// observed.
 const TAGGED: &str = "internally tagged enum ";
 
 macro_rules! forward {
@@ -79,6 +81,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         deserialize_tuple(len: usize) arrays Accepts;
         deserialize_tuple_struct(name: &'static str, len: usize) arrays Accepts;
         deserialize_map() arrays Accepts;
+        // The derived visitor of a struct takes an array as well; this is where it is refused.
         deserialize_struct(name: &'static str, fields: &'static [&'static str]) arrays Rejects;
         deserialize_enum(name: &'static str, variants: &'static [&'static str]) arrays Accepts;
         deserialize_identifier() arrays Accepts;
@@ -189,6 +192,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        // A key of an object is a string, and needs no wrapper.
         self.inner.next_key_seed(seed)
     }
 
@@ -231,6 +235,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Strict<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
+        // The fields of a variant are a struct to serde.
         self.inner.struct_variant(fields, Strict::with_rule(visitor, ArrayRule::Rejects))
     }
 }

@@ -1,4 +1,4 @@
-//! The client's address behind proxies (RFC 7239): the nearest address that is not vouched for by a trusted proxy.
+//! The client's address behind proxies (RFC 7239): the nearest address that is not itself that of a trusted proxy.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The peer at the other end of a Unix socket, in a list of proxies.
+/// The entry in `trusted_proxies` that stands for the peer of a Unix socket, which has no address.
 const UNIX: &str = "unix";
 
 /// Addresses and networks.
@@ -24,8 +24,10 @@ const UNIX: &str = "unix";
 pub(crate) struct Networks(Vec<IpNet>);
 
 impl Networks {
+    /// Parses addresses and networks.
+    ///
     /// # Errors
-    /// 400 if one is neither; the message names the field.
+    /// 400 if a text is neither; the message names the field.
     pub(crate) fn parse<T: AsRef<str>>(field: &str, texts: impl IntoIterator<Item = T>) -> Result<Networks> {
         let network = |text: T| {
             let text = text.as_ref();
@@ -55,9 +57,11 @@ impl Default for Proxies {
 }
 
 impl Proxies {
+    /// Parses the options.
+    ///
     /// # Errors
-    /// 400 if one is neither an address nor a network, nor `unix`, or the header cannot be one; the message names the
-    /// field.
+    /// 400 if a proxy is neither an address nor a network, nor `unix`, or the header's name is invalid; the message
+    /// names the field.
     pub(crate) fn new(options: &Options) -> Result<Proxies> {
         let proxies = &options.trusted_proxies;
         let networks = Networks::parse("trusted_proxies", proxies.iter().filter(|text| *text != UNIX))?;
@@ -68,9 +72,11 @@ impl Proxies {
         Ok(Proxies { networks, unix, header })
     }
 
-    /// The client's address: that of the peer, unless it is a trusted proxy. Then it is the address that the
-    /// proxy gives for the one before it, and so on; what an untrusted peer gives is ignored.
+    /// The client's address: that of the peer, unless the peer is a trusted proxy. Then it is the address from which
+    /// the proxy received the request, and so on through further trusted proxies. Headers of an untrusted peer are
+    /// ignored, because a client can set them to any address.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        // An IPv4 peer of a socket that accepts both has an IPv6 address, which networks of IPv4 do not contain.
         let peer = peer.to_canonical();
         if !self.trust(peer) {
             return peer;
@@ -78,17 +84,20 @@ impl Proxies {
         self.behind(headers).unwrap_or(peer)
     }
 
-    /// The same for a peer at the other end of a Unix socket, which has no address.
+    /// The client's address behind the peer of a Unix socket, which has no address of its own.
     pub(crate) fn client_over_unix(&self, headers: &HeaderMap) -> Option<IpAddr> {
         self.unix.then(|| self.behind(headers)).flatten()
     }
 
-    /// The nearest address before a trusted proxy that is not that of another one, or the furthest that is known.
+    /// The nearest address in the headers that is not that of a trusted proxy, or the furthest address that is known.
     fn behind(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let mut client = None;
+        // Each proxy appends the address that it sees, so the last one is the nearest, and the first ones may be forged
+        // by the client.
         for hop in hops(headers, &self.header).into_iter().rev() {
             let Some(address) = hop else {
-                // An unknown or obfuscated one: no address further away can be trusted.
+                // An unknown or obfuscated address (RFC 7239 section 6). It may be that of an untrusted peer, so no
+                // address before it can be trusted.
                 return client;
             };
             client = Some(address);
@@ -99,8 +108,8 @@ impl Proxies {
         client
     }
 
-    /// The peer's statement about the request that it passes on, if it is a trusted proxy: the host that the client
-    /// asked for, by each proxy on the way, and the scheme.
+    /// The forwarding headers of a trusted proxy: the hosts that the client requested, as each proxy on the way has
+    /// noted it, and the scheme. Empty if the peer is not trusted.
     pub(crate) fn forwarded(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Forwarded {
         if !peer.is_some_and(|peer| self.trust(peer.ip().to_canonical())) {
             return Forwarded::default();
@@ -108,7 +117,7 @@ impl Proxies {
         self.forwarded_in(headers)
     }
 
-    /// The same for a peer at the other end of a Unix socket.
+    /// The forwarding headers of the peer of a Unix socket.
     pub(crate) fn forwarded_over_unix(&self, headers: &HeaderMap) -> Forwarded {
         if self.unix { self.forwarded_in(headers) } else { Forwarded::default() }
     }
@@ -119,6 +128,8 @@ impl Proxies {
                 let elements = elements(headers, &FORWARDED);
                 elements.iter().filter_map(|element| parameter(element, name)).map(Cow::into_owned).collect()
             };
+            // The first entry is of the proxy nearest to the client: those behind it may connect without TLS among
+            // themselves.
             return Forwarded { hosts: of("host"), scheme: of("proto").into_iter().next() };
         }
         let unquote = |element: String| unquoted(&element).into_owned();
@@ -132,8 +143,8 @@ impl Proxies {
     }
 }
 
-/// The key of an address where connections are counted: of IPv6 its network of 64 bits, which is what one
-/// customer has.
+/// The key under which connections of an address are counted. For IPv6 it is the network of 64 bits, because one
+/// customer usually has at least a whole network of that size.
 pub(crate) fn group(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -152,16 +163,16 @@ fn hops(headers: &HeaderMap, name: &HeaderName) -> Vec<Option<IpAddr>> {
 
 /// The elements of a header that is a list, of all its lines. Empty ones do not count (RFC 9110 section 5.6.1.2).
 fn elements(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    // A line with bytes that are no text is not left out: what was appended to it would be lost, and what somebody
-    // wrote before it believed.
+    // Lossy, because a line that is not text must not be skipped: the addresses that proxies have appended to it would
+    // be lost, and an earlier, forged one would be trusted.
     let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
     let elements = lines.flat_map(|line| split(&line, ',').into_iter().map(str::to_owned).collect::<Vec<_>>());
     elements.filter(|element| !element.is_empty()).collect()
 }
 
-/// The parts between separators that stand in no quoted string (RFC 9110 section 5.6.4), without spaces around them. It
-/// is read from its end, which the nearest proxy has written: a quote that a client opens hides nothing that follows
-/// it.
+/// The parts between separators outside of quoted strings (RFC 9110 section 5.6.4), without spaces around them. The
+/// text is read from its end, which the nearest proxy has written: a quote that a client opens and never closes cannot
+/// hide what proxies have appended.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut end, mut quoted) = (Vec::new(), text.len(), false);
     for (at, letter) in text.char_indices().rev() {
@@ -177,12 +188,13 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// Returns whether what follows this text in a quoted string is escaped.
+/// Returns `true` if the character behind this text in a quoted string is escaped: an odd number of backslashes
+/// precedes it.
 fn is_escaped(before: &str) -> bool {
     before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
-/// The contents of a quoted string; anything else is as it is.
+/// The contents of a quoted string. Any other text is returned without quotes at its ends.
 fn unquoted(text: &str) -> Cow<'_, str> {
     let inside = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inside) = inside else { return text.trim_matches('"').into() };
@@ -201,12 +213,13 @@ fn parameter<'a>(element: &'a str, name: &str) -> Option<Cow<'a, str>> {
     values.next().map(|value| unquoted(value.trim()))
 }
 
-/// An address with or without a port, also an obfuscated one (RFC 7239 section 6.3); one of IPv6 maybe in brackets, or
-/// with a zone (RFC 4007 section 11), which is the proxy's matter.
+/// Parses an address with or without a port; `None` for an obfuscated one (RFC 7239 section 6.3). An IPv6 address may
+/// be in brackets, and may have a zone (RFC 4007 section 11), which is dropped because it has a meaning only on the
+/// proxy.
 fn node(text: &str) -> Option<IpAddr> {
     let address = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,
-        // More than one colon is no port's.
+        // A single colon separates a port; several belong to an IPv6 address without brackets.
         None => match text.split_once(':') {
             Some((address, port)) if !port.contains(':') => address,
             _ => text,
@@ -330,12 +343,12 @@ mod tests {
             (&["fe80::1%eth0"], "fe80::1"),
             (&["::ffff:1.2.3.4"], "1.2.3.4"),
             (&["[::ffff:1.2.3.4]:80"], "1.2.3.4"),
-            // A client's own line, which it leaves open.
+            // A line of the client, with a quote that it does not close.
             (&["\"6.6.6.6, 1.2.3.4"], "1.2.3.4"),
             (&["\"6.6.6.6", "1.2.3.4"], "1.2.3.4"),
             (&["\", \"1.2.3.4\""], "1.2.3.4"),
             (&["6.6.6.6\\, \"1.2.3.4\""], "1.2.3.4"),
-            // Nobody: the nearest one that is known.
+            // An unknown address: the nearest known one counts.
             (&["6.6.6.6, unknown"], "10.0.0.1"),
             (&["6.6.6.6, not an address, 10.0.0.2"], "10.0.0.2"),
             (&[""], "10.0.0.1"),
@@ -357,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_hides_nothing_that_was_appended_to_it() {
+    fn a_line_that_is_not_text_does_not_hide_appended_addresses() {
         let mut headers = HeaderMap::new();
         headers.append(X_FORWARDED_FOR, "6.6.6.6".parse().expect("a header value"));
         headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 1.2.3.4").expect("a header value"));
@@ -379,7 +392,7 @@ mod tests {
     proptest! {
         /// Clients write these headers.
         #[test]
-        fn any_header_is_survived(values in prop::collection::vec("[ -~]{0,40}", 0..4), standard: bool) {
+        fn no_header_panics(values in prop::collection::vec("[ -~]{0,40}", 0..4), standard: bool) {
             let name = if standard { FORWARDED } else { X_FORWARDED_FOR };
             let headers: Vec<_> = values.iter().map(|value| (name.clone(), value.as_str())).collect();
             let address = client_by(&name, &["0.0.0.0/0", "::/0"], "10.0.0.1", &headers);

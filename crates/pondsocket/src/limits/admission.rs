@@ -1,4 +1,4 @@
-//! Room for connections: how many an endpoint may have, in all and from one address.
+//! The limits of the number of connections of an endpoint, in all and from one address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,21 +10,23 @@ use crate::limits::address::group;
 use crate::limits::gauge::{Gauge, Permit};
 use crate::options::Options;
 
-/// The connections that an endpoint has, or is about to have.
+/// The connections that an endpoint has, and those that it is deciding about.
 #[derive(Debug, Default)]
 pub(crate) struct Admissions {
     slots: Arc<Gauge>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A place, from before the connection handler until the socket is closed.
+/// The permit of one connection, from before the connection handler until the socket is closed. It is taken first, so
+/// that a flood of requests cannot run more handlers than there may be connections.
 #[derive(Debug)]
 pub(crate) struct Admission {
     _slot: Permit,
+    /// Boxed, because most servers have no such limit, and every connection holds an admission.
     _address: Option<Box<AddressPermit>>,
 }
 
-/// The limit that lets no further connection in.
+/// The limit for which a connection is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum AdmissionError {
     /// The connections of the endpoint.
@@ -50,18 +52,19 @@ struct AddressPermit {
 }
 
 impl Admissions {
-    /// The number of places that are taken.
+    /// The number of admissions.
     pub(crate) fn count(&self) -> usize {
         self.slots.count()
     }
 
-    /// Takes a place, if there is one left.
+    /// Admits a connection, unless a limit is reached.
     pub(crate) fn admit(
         self: &Arc<Self>,
         options: &Options,
         address: Option<IpAddr>,
     ) -> Result<Admission, AdmissionError> {
         let most = if options.max_connections == 0 { usize::MAX } else { options.max_connections };
+        // Dropped again, and so given back, if the limit of the address refuses the connection.
         let slot = self.slots.permit_below(most).ok_or(AdmissionError::Connections)?;
         let address = match address {
             Some(address) if options.max_connections_per_ip > 0 => {
@@ -78,6 +81,7 @@ impl Admissions {
         if count >= most {
             return Err(AdmissionError::Address);
         }
+        // Checked and counted under one lock: two connections cannot both take the last permit.
         by_address.insert(address, count + 1);
         Ok(AddressPermit { admissions: Arc::clone(self), address })
     }
@@ -88,6 +92,8 @@ impl Drop for AddressPermit {
         let mut by_address = self.admissions.by_address.lock();
         match by_address.get_mut(&self.address) {
             Some(count) if *count > 1 => *count -= 1,
+            // Addresses without connections are removed: otherwise the map would grow with every address that ever
+            // connected.
             _ => drop(by_address.remove(&self.address)),
         }
     }
@@ -98,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_free_again_when_it_is_given_back() {
+    fn an_admission_is_free_again_when_it_is_dropped() {
         let admissions = Arc::new(Admissions::default());
         let options = Options::default().max_connections(3).max_connections_per_ip(2);
         let admit = |address: &str| admissions.admit(&options, Some(address.parse().expect("an address")));

@@ -1,19 +1,20 @@
-//! A token bucket: so many at once, and so many a second.
+//! A token bucket, which limits a rate and allows bursts.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The amount that may be taken, and how fast it grows back.
+/// The capacity of a bucket, and the rate at which it is refilled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// A second.
+    /// Tokens that are added in a second.
     pub(crate) per_second: f64,
-    /// The most that can be saved up.
+    /// The most tokens that the bucket holds.
     pub(crate) burst: f64,
 }
 
-/// The amount that one key has left. It begins full.
+/// The tokens that are left. A bucket begins full. It is refilled when it is used, from the time that has passed, and
+/// so needs no timer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     left: f64,
@@ -25,26 +26,30 @@ impl Bucket {
         Bucket { left: rate.burst, at: now }
     }
 
-    /// Takes `cost`. `Err` gives the time after which it will be there; nothing is taken then. More than the burst may be
-    /// taken at once from a full bucket: it is owed, and paid for by waiting.
+    /// Takes `cost` tokens. `Err` has the time after which they will be there; nothing is taken then. More than the
+    /// burst can be taken at once from a full bucket: the balance is negative afterwards, and later requests wait for
+    /// it.
     pub(crate) fn take(&mut self, rate: Rate, cost: f64, now: Instant) -> Result<(), Duration> {
         self.refill(rate, now);
+        // A cost above the burst would never be there, so a full bucket is enough for it.
         let needed = cost.min(rate.burst);
         if self.left < needed {
             let after = (needed - self.left) / rate.per_second;
+            // A rate close to 0 gives a time that no `Duration` holds.
             return Err(Duration::try_from_secs_f64(after).unwrap_or(Duration::MAX));
         }
         self.left -= cost;
         Ok(())
     }
 
-    /// Returns `true` if it has nothing to remember.
+    /// Returns `true` if the bucket is full, and so the same as a new one: it need not be kept.
     pub(crate) fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
         self.refill(rate, now);
         self.left >= rate.burst
     }
 
     fn refill(&mut self, rate: Rate, now: Instant) {
+        // Saturating: callers on several threads may read the clock before they get the lock, and so come out of order.
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = (self.left + passed * rate.per_second).min(rate.burst);
         self.at = now;

@@ -1,18 +1,18 @@
-//! A count of something, and a way to wait until there is none.
+//! A count of objects, and a way to wait until there are none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// A count of things that live for a while: each holds a [`Permit`].
+/// A count of objects, each of which holds a [`Permit`].
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     count: AtomicUsize,
     zero: Notify,
 }
 
-/// One of the things that are counted, until it is dropped.
+/// One counted object. It is counted until the permit is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Gauge>);
 
@@ -26,16 +26,19 @@ impl Gauge {
         Permit(Arc::clone(self))
     }
 
-    /// The same, unless there are `most` already.
+    /// A permit, unless there are `most` already. The check and the count are one atomic step, so the limit is never
+    /// exceeded.
     pub(crate) fn permit_below(self: &Arc<Self>, most: usize) -> Option<Permit> {
         let one_more = |count| (count < most).then_some(count + 1);
         self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
         Some(Permit(Arc::clone(self)))
     }
 
-    /// Completes at a moment when there are none.
+    /// Completes when there are no permits. There may be new ones again by the time the caller runs.
     pub(crate) async fn empty(&self) {
         loop {
+            // Created before the check: `notify_waiters` wakes only futures that exist by then, and the last permit may
+            // be dropped between the check and the wait.
             let zero = self.zero.notified();
             if self.count() == 0 {
                 return;
@@ -47,6 +50,7 @@ impl Gauge {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        // Acquire and release: a task that reads a count of zero sees all writes that were made under the permits.
         if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.zero.notify_waiters();
         }

@@ -1,6 +1,6 @@
-//! The memory that messages take: those of clients, which wait for handlers or are being handled, parts of them, and
-//! those for clients, in channels and outboxes. Holders report in steps, not for each message, so that the one counter
-//! is not contended by all connections.
+//! The memory that messages take: received messages, which wait for handlers or are being handled, incomplete ones, and
+//! messages to clients, in channels and outboxes. Holders report in steps, not for each message, so that the one
+//! counter is not contended by all connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,10 +11,10 @@ use bytes::Bytes;
 use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 
-/// The most by which the bytes that a holder has may differ from those that it has reported.
+/// The most by which the bytes of a holder may differ from the bytes that it has reported.
 pub(crate) const STEP: usize = 4 * 1024;
 
-/// The bytes from which on a holder is among those that hold most.
+/// The bytes from which on a connection counts as one of those that hold most, and is not read under high pressure.
 pub(crate) const SHARE: usize = 64 * 1024;
 
 /// The share of the limit that is used.
@@ -22,9 +22,9 @@ pub(crate) const SHARE: usize = 64 * 1024;
 pub(crate) enum Pressure {
     /// All connections are read.
     None,
-    /// From three quarters on: those that hold [`SHARE`] are not read.
+    /// From three quarters of the limit on: connections that hold [`SHARE`] are not read.
     High,
-    /// All of it: no connection is read, and no client is let in.
+    /// The whole limit: no connection is read, and no client is admitted.
     Full,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Memory {
     runtime: KnownRuntime,
 }
 
-/// Those who wait until less is used. A round ends when all are woken.
+/// The tasks that wait until less is used. A round ends when all of them are woken.
 #[derive(Debug)]
 struct Waiting {
     round: u64,
@@ -48,7 +48,7 @@ struct Waiting {
     logged: Pressure,
 }
 
-/// The round in which a task has begun to wait: it is in the list once.
+/// The round in which a task has begun to wait, so that a task that is polled several times is in the list only once.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryWait(Option<u64>);
 
@@ -86,12 +86,12 @@ impl Memory {
         }
     }
 
-    /// Notes that a client was not let in.
+    /// Counts a client that was refused.
     pub(crate) fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number of clients that were not let in.
+    /// The number of clients that were refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -101,22 +101,26 @@ impl Memory {
         self.waiting.lock().wakers.len()
     }
 
-    /// Adds to what is used. Returns `true` if that changes the pressure, which is to be announced then.
+    /// Adds to the bytes that are used. Returns `true` if the pressure changes, which the caller then announces.
     fn add(&self, bytes: usize) -> bool {
-        // It and its counterpart order the counter against the list of those who wait.
+        // SeqCst, as for all accesses of the counter that decide about a wait: `poll_room` adds its waker and reads the
+        // counter again, `announce` reads the counter and takes the wakers. In one total order at least one of them
+        // sees the other.
         let before = self.used.fetch_add(bytes, Ordering::SeqCst);
         self.pressure_at(before) != self.pressure_at(before + bytes)
     }
 
-    /// The reverse.
+    /// Subtracts from the bytes that are used. Returns `true` if the pressure changes.
     fn remove(&self, bytes: usize) -> bool {
         let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
         self.pressure_at(before) != self.pressure_at(before - bytes)
     }
 
-    /// Logs the pressure if it is not the one that was logged last, and wakes those who wait, unless all is used. Both
-    /// may run code of the application, so the caller must not hold a lock.
+    /// Logs the pressure if it is not the one that was logged last, and wakes the tasks that wait, unless the whole
+    /// limit is used. Both may run code of the application, so the caller must not hold a lock.
     fn announce(&self) {
+        // Read again, not passed in: several changes may be announced late and out of order, and only the latest state
+        // matters.
         let (used, limit) = (self.used.load(Ordering::SeqCst), self.limit);
         let pressure = self.pressure_at(used);
         let mut waiting = self.waiting.lock();
@@ -133,25 +137,27 @@ impl Memory {
             }
             _ => {}
         }
+        // All are woken, also those that still hold too much under high pressure: these wait again, in the next round.
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The same, on a task of its own: the caller may hold the lock of a channel or an outbox.
+    /// Announces on a task of its own, for callers that may hold the lock of a channel or an outbox.
     fn announce_later(self: &Arc<Self>) {
         let memory = Arc::clone(self);
         if !self.runtime.spawn(async move { memory.announce() }) {
-            // No runtime was ever there, and so no task waits.
+            // There was never a runtime, and so no task waits.
             self.announce();
         }
     }
 
-    /// Waits until a connection that holds so much may be read.
+    /// Waits until a connection that holds `held` bytes may be read.
     pub(crate) fn poll_room(&self, cx: &Context<'_>, wait: &mut MemoryWait, held: usize) -> Poll<()> {
         let has_room = || match self.pressure_at(self.used.load(Ordering::SeqCst)) {
             Pressure::None => true,
             Pressure::High => held < SHARE,
             Pressure::Full => false,
         };
+        // The usual case, with a relaxed load and no lock.
         if self.pressure() == Pressure::None {
             return Poll::Ready(());
         }
@@ -164,12 +170,12 @@ impl Memory {
             waiting.wakers.push(cx.waker().clone());
         }
         drop(waiting);
-        // It may have been given back before the waker was in the list.
+        // Checked again: the memory may have been released before the waker was in the list, and then nothing wakes it.
         if has_room() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-/// The bytes that one holder has reported. It must report 0 in the end.
+/// The bytes that one holder has reported. It must report 0 in the end, or they stay counted for ever.
 #[derive(Debug, Default)]
 pub(crate) struct Account(usize);
 
@@ -177,14 +183,15 @@ impl Account {
     /// Reports the bytes that are held now, if they differ by a step, and announces a change of the pressure at once.
     /// Returns the change that was reported.
     pub(crate) fn set(&mut self, memory: &Memory, bytes: usize) -> Option<AccountChange> {
-        let (change, is_news) = self.report(memory, bytes)?;
-        if is_news {
+        let (change, pressure_changed) = self.report(memory, bytes)?;
+        if pressure_changed {
             memory.announce();
         }
         Some(change)
     }
 
-    /// The same, for callers that hold a lock.
+    /// Reports the bytes that are held now, for callers that hold a lock: a change of the pressure is announced by
+    /// another task.
     pub(crate) fn set_locked(&mut self, memory: &Arc<Memory>, bytes: usize) {
         if let Some((_, true)) = self.report(memory, bytes) {
             memory.announce_later();
@@ -193,6 +200,7 @@ impl Account {
 
     fn report(&mut self, memory: &Memory, bytes: usize) -> Option<(AccountChange, bool)> {
         let reported = self.0;
+        // A report of 0 is always made, unless 0 was reported before: so the counter of an idle server is exactly 0.
         if reported.abs_diff(bytes) < STEP && (bytes > 0 || reported == 0) {
             return None;
         }
@@ -214,13 +222,14 @@ pub(crate) enum AccountChange {
 impl AccountChange {
     pub(crate) fn apply(self, total: &AtomicUsize) {
         match self {
+            // Relaxed: the total is only shown to operators.
             AccountChange::More(bytes) => total.fetch_add(bytes, Ordering::Relaxed),
             AccountChange::Less(bytes) => total.fetch_sub(bytes, Ordering::Relaxed),
         };
     }
 }
 
-/// Something of a size of its own, counted until it is dropped. It may change and be dropped under a lock.
+/// The memory of one object, counted until the charge is dropped. It may change and be dropped under a lock.
 #[derive(Debug)]
 pub(crate) struct Charge {
     memory: Arc<Memory>,
@@ -229,6 +238,7 @@ pub(crate) struct Charge {
 
 impl Charge {
     pub(crate) fn new(memory: &Arc<Memory>) -> Charge {
+        // A charge may be dropped on a thread without a runtime, and then needs one to announce the change.
         memory.runtime.remember();
         Charge { memory: Arc::clone(memory), account: Account::default() }
     }
@@ -244,13 +254,14 @@ impl Drop for Charge {
     }
 }
 
-/// Shares a buffer that is counted once, until the last of those who share it lets go of it. A buffer of less than a
-/// step is not counted.
+/// Shares a buffer that is counted once, until its last part is dropped. A buffer of less than a step is not counted,
+/// like any holder of so little.
 pub(crate) fn counted(memory: &Arc<Memory>, buffer: Vec<u8>) -> Bytes {
     if buffer.capacity() < STEP {
         return buffer.into();
     }
     let mut charge = Charge::new(memory);
+    // The capacity, not the length: the whole allocation lives until the last part is dropped.
     charge.set(buffer.capacity());
     Bytes::from_owner(Counted { buffer, _charge: charge })
 }
@@ -283,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn little_is_not_said_and_nothing_is_left_over() {
+    fn less_than_a_step_is_not_reported_and_nothing_stays_counted() {
         let (memory, mut account) = (Memory::default(), Account::default());
         assert_eq!(account.set(&memory, STEP - 1), None);
         assert_eq!(account.set(&memory, STEP), Some(AccountChange::More(STEP)));
@@ -308,9 +319,9 @@ mod tests {
         assert_eq!(memory.used(), 0);
     }
 
-    /// Under a lock no task is woken: what a waker does might need that lock.
+    /// No task is woken under a lock, because a waker may need that lock.
     #[tokio::test]
-    async fn a_charge_that_is_dropped_wakes_those_who_wait_on_a_task_of_its_own() {
+    async fn a_dropped_charge_wakes_waiting_tasks_from_a_task_of_its_own() {
         let memory = Arc::new(Memory::new(4 * STEP));
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
@@ -326,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_hold_most_wait_first_and_all_are_woken_once_when_there_is_room() {
+    fn large_holders_wait_first_and_all_are_woken_once_when_there_is_room() {
         let memory = Arc::new(Memory::new(100 * STEP));
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));

@@ -13,7 +13,7 @@ use crate::options::Options;
 pub(crate) struct Rates {
     messages: Option<(Rate, Bucket)>,
     bytes: Option<(Rate, Bucket)>,
-    /// The number of messages in a row that have been refused.
+    /// The number of messages in a row that have been refused. A client that ignores the refusals is disconnected.
     refused: u32,
 }
 
@@ -28,13 +28,16 @@ impl Rates {
         (messages.is_some() || bytes.is_some()).then(|| Box::new(Rates { messages, bytes, refused: 0 }))
     }
 
-    /// Takes what a message of this size costs. `Err` gives the time after which it may be sent, and the limit that it is over.
+    /// Takes the cost of a message of this size. `Err` has the time after which it may be sent, and the limit that is
+    /// exceeded.
     pub(crate) fn admit(&mut self, bytes: usize, now: Instant) -> Result<(), (Duration, Limit)> {
         let take = |limit: &mut Option<(Rate, Bucket)>, cost: f64| match limit {
             Some((rate, bucket)) => bucket.take(*rate, cost, now),
             None => Ok(()),
         };
         let taken = take(&mut self.messages, 1.0).map_err(|after| (after, Limit::Messages));
+        // Bytes are taken only if a message was. If bytes are refused, the message stays taken: a refused message costs
+        // one, too.
         let taken = taken.and_then(|()| take(&mut self.bytes, bytes as f64).map_err(|after| (after, Limit::Bytes)));
         self.refused = if taken.is_ok() { 0 } else { self.refused + 1 };
         taken

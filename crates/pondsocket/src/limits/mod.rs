@@ -1,4 +1,4 @@
-//! The limits of the server: who may come in, and how much of anything there may be.
+//! The limits of the server: the admission of clients, rates, memory, and the sizes of stored values.
 
 pub(crate) mod address;
 pub(crate) mod admission;

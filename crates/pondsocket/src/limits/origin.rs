@@ -1,5 +1,6 @@
-//! The web pages that may connect (RFC 6454): the only protection against a page that uses what its visitor's browser
-//! sends along by itself.
+//! The check of the origin of web pages (RFC 6454). It is the only protection against a page of another site that
+//! connects with the credentials that its visitor's browser adds by itself: WebSockets are not subject to the
+//! same-origin policy.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
@@ -8,24 +9,25 @@ use regex::Regex;
 use crate::error::{Error, Result};
 use crate::options::{CheckOrigin, Options};
 
-/// By which a browser tells how a request's page and its target are related, also where it sends no `Origin`.
+/// The header in which a browser states the relation of a request's page to its target, also if it sends no `Origin`.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// By which proxies pass on the certificate of a client: RFC 9440, Envoy, and what is common behind nginx.
+/// The headers in which proxies forward the certificate of a client: of RFC 9440, of Envoy, and the common one behind
+/// nginx.
 const CERTIFICATES: [HeaderName; 3] = [
     HeaderName::from_static("client-cert"),
     HeaderName::from_static("x-forwarded-client-cert"),
     HeaderName::from_static("x-ssl-client-cert"),
 ];
 
-/// As much of an origin or a host stands in a log line.
+/// The most characters of an origin or a host in a log line.
 const LOGGED: usize = 200;
 
-/// The pages that are let in.
+/// The pages that may connect.
 #[derive(Debug)]
 pub(crate) struct Origins {
     check: CheckOrigin,
-    /// Pages of all origins.
+    /// Set if pages of all origins may connect.
     any: bool,
     listed: Vec<String>,
     patterns: Vec<Regex>,
@@ -40,7 +42,7 @@ pub(crate) struct OriginCheck<'a> {
     pub(crate) authority: Option<&'a str>,
     /// The hosts that a trusted proxy names, and the scheme that the client used.
     pub(crate) forwarded: &'a Forwarded,
-    /// The client has a certificate for TLS.
+    /// Set if the client has authenticated with a TLS certificate.
     pub(crate) certificate: bool,
 }
 
@@ -51,17 +53,17 @@ pub(crate) struct Forwarded {
     pub(crate) scheme: Option<String>,
 }
 
-/// A page that is not let in, as the operator is told.
+/// A page that was refused, for the operator's log.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct ForeignOrigin {
-    /// As it was sent; empty if there was none.
+    /// The origin as it was sent; empty if there was none.
     pub(crate) origin: String,
     pub(crate) host: String,
     pub(crate) forwarded_host: String,
 }
 
 impl ForeignOrigin {
-    /// The remedy: which value goes into which option.
+    /// The remedy: the option, with the value to add to it.
     pub(crate) fn hint(&self) -> String {
         let origin = &self.origin;
         if origin.is_empty() {
@@ -80,27 +82,29 @@ impl ForeignOrigin {
 }
 
 impl Origins {
+    /// Parses the options.
+    ///
     /// # Errors
-    /// 400 if one is no origin or no regular expression; the message names the field.
+    /// 400 if a text is not an origin or not a regular expression; the message names the field.
     pub(crate) fn new(options: &Options) -> Result<Origins> {
         let mut listed = options.allowed_origins.iter().map(|origin| parse(origin)).collect::<Result<Vec<_>>>()?;
         let patterns = options.allowed_origin_regexps.iter().map(|text| compile(text)).collect::<Result<Vec<_>>>()?;
         if options.cors_allow_credentials {
-            // It may read answers to requests with credentials: so it may make them.
+            // By CORS this origin may read responses to requests with credentials, so it may make such requests, too.
             listed.push(canonical(&options.cors_allow_origin));
         }
         let any = listed.iter().any(|origin| origin == "*");
         Ok(Origins { check: options.check_origin, any, listed, patterns, missing: options.allow_missing_origin })
     }
 
-    /// Returns whether a request may come in.
+    /// Checks the origin of a request.
     pub(crate) fn check(&self, request: OriginCheck<'_>) -> Result<(), ForeignOrigin> {
-        let is_asked = match self.check {
+        let must_check = match self.check {
             CheckOrigin::Off => false,
             CheckOrigin::WithCredentials => brings_credentials(request),
             CheckOrigin::Always => true,
         };
-        if !is_asked || self.any || self.allow(request) {
+        if !must_check || self.any || self.allow(request) {
             return Ok(());
         }
         let text = |name: HeaderName| request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -115,7 +119,8 @@ impl Origins {
     fn allow(&self, request: OriginCheck<'_>) -> bool {
         let mut sent = request.headers.get_all(ORIGIN).iter();
         match (sent.next().map(|origin| origin.to_str()), sent.next()) {
-            // Browsers leave it out where a page cannot read the answer, but then they tell this.
+            // Browsers omit `Origin` where a page cannot read the response, but then they send `Sec-Fetch-Site`.
+            // Clients that are not browsers send neither, and carry no credentials of a visitor.
             (None, _) => self.missing && !is_from_another_origin(request.headers),
             (Some(Ok(origin)), None) => {
                 let origin = canonical(origin);
@@ -123,14 +128,14 @@ impl Origins {
                     || self.listed.contains(&origin)
                     || self.patterns.iter().any(|pattern| pattern.is_match(&origin))
             }
-            // Two of them, or one that is no text: no browser sends that.
+            // Two origins, or one that is not text: no browser sends that.
             _ => false,
         }
     }
 }
 
-/// Returns `true` if a browser may have added something to the request that says who its user is. A bearer token it
-/// does not add: a page has to know it.
+/// Returns `true` if a browser may have added credentials to the request by itself. Bearer tokens do not count: a
+/// browser never adds one, so the page must know it.
 fn brings_credentials(request: OriginCheck<'_>) -> bool {
     let is_bearer = |value: &[u8]| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
     let headers = request.headers;
@@ -142,18 +147,20 @@ fn brings_credentials(request: OriginCheck<'_>) -> bool {
 
 fn is_from_another_origin(headers: &HeaderMap) -> bool {
     let site = headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes());
+    // `none` is a request that the user has made, for example by the address bar. `same-site` is another origin of the
+    // same site.
     site.is_some_and(|site| site != b"same-origin" && site != b"none")
 }
 
-/// Returns whether the origin is that of the server itself, by the name that the client knows it by: the same host and
-/// port.
+/// Returns `true` if the origin is that of the server itself: the host and port to which the client has connected.
 fn is_same(origin: &str, request: OriginCheck<'_>) -> bool {
     let Some((scheme @ ("http" | "https"), host)) = origin.split_once("://") else { return false };
     let page = (without_port(host), port(scheme, host));
     let direct = request.headers.get(HOST).and_then(|host| host.to_str().ok()).or(request.authority);
     let forwarded = request.forwarded.hosts.iter().map(String::as_str);
-    // A default port is that of the scheme that the client used. A page without TLS is not that of a server that is known
-    // to be asked with TLS. A proxy that says `http` may only mean its own neighbour.
+    // A missing port is the default one of the scheme that the client used. If the client is known to have used TLS, a
+    // page without TLS is another origin. A forwarded `http` is not used: a proxy may report the scheme of its nearest
+    // peer, which is another proxy that has terminated TLS.
     let is_secure = request.forwarded.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
     let used = if is_secure { "https" } else { scheme };
     direct.into_iter().chain(forwarded).any(|host| {
@@ -163,6 +170,7 @@ fn is_same(origin: &str, request: OriginCheck<'_>) -> bool {
 }
 
 fn port<'a>(scheme: &str, host: &'a str) -> &'a str {
+    // The colons within the brackets of an IPv6 address separate no port.
     let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
     match (after.rsplit_once(':'), scheme) {
         (Some((_, port)), _) if !port.is_empty() => port,
@@ -181,7 +189,7 @@ fn parse(text: &str) -> Result<String> {
     if text == "*" || text.eq_ignore_ascii_case("null") {
         return Ok(text.to_ascii_lowercase());
     }
-    // Of a page that is a file, some browsers say `file://`; other schemes are those of applications.
+    // Some browsers send `file://` for a page that is a file; other schemes are those of applications.
     let Some((scheme, host)) = text.split_once("://") else { return Err(wrong("is not `*` and has no scheme")) };
     if scheme.is_empty() || scheme.contains(|letter: char| !letter.is_ascii_alphanumeric() && !"+-.".contains(letter)) {
         return Err(wrong("has no scheme"));
@@ -206,7 +214,7 @@ fn compile(text: &str) -> Result<Regex> {
 fn canonical(origin: &str) -> String {
     let mut origin = origin.to_ascii_lowercase();
     let least = origin.find("://").map_or(0, |at| at + 3);
-    // Those of the scheme stay: an origin can be nothing else.
+    // The slashes of the scheme stay, because an origin may consist of the scheme alone (`file://`).
     origin.truncate(origin.trim_end_matches('/').len().max(least));
     let default = [("http://", ":80"), ("https://", ":443")];
     let port = default.iter().find(|(scheme, _)| origin.starts_with(scheme)).map_or("", |(_, port)| port);
@@ -273,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused_and_named() {
+    fn an_option_that_is_not_an_origin_is_refused_and_named() {
         for text in
             ["example.org", "localhost:3000", "https://", "https:///", "://x", "https://a.b/app", "https://*.a.b"]
         {
@@ -295,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_none_is_let_in_unless_that_is_forbidden() {
+    fn a_request_without_an_origin_is_accepted_unless_that_is_forbidden() {
         assert!(allows(always(&["https://a.b"]), &[]));
         assert!(!allows(always(&["https://a.b"]).allow_missing_origin(false), &[]));
         for (site, allowed) in [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)] {
@@ -309,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_only_who_brings_credentials_along_has_to_be_of_this_origin() {
+    fn by_default_only_requests_with_credentials_must_be_of_this_origin() {
         let with = |line: (&'static str, &str)| {
             allows(Options::default(), &[("origin", "https://evil.net"), ("host", "example.org"), line])
         };

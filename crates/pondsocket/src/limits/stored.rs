@@ -1,9 +1,9 @@
-//! The limits of what a server keeps for its clients.
+//! The limits of the values that a server stores for its clients.
 
 use crate::error::Error;
 use crate::metrics::{Limit, Observer};
 
-/// A change after which more would be kept than may be. It is refused.
+/// A change that was refused because a stored value would be over its limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum TooLarge {
     /// The assigns of a connection or of a member.
@@ -64,7 +64,7 @@ impl From<NoRoom> for Error {
 }
 
 impl Observer {
-    /// Logs and counts a change that is refused. It calls the application's metrics: never under a lock.
+    /// Logs and counts a refused change. Must not be called under a lock, because it calls the application's metrics.
     pub(crate) fn too_large(&self, error: TooLarge) -> TooLarge {
         let limit = error.limit();
         tracing::debug!(target: "pondsocket::limit", endpoint = &*self.endpoint, %limit, "limit reached");

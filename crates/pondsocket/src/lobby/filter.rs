@@ -1,4 +1,4 @@
-//! The rules of a lobby for messages on their way: whether they may be dropped, and the decisions of its outgoing handlers.
+//! The rules of a lobby for messages to clients: their drop policy, and the decisions of its outgoing handlers.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,8 @@ impl Rules for LobbyInner {
     type Recipient = Arc<ConnectionHandle>;
 
     fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
+        // Relaxed: a registration has no order with messages of other threads. The layers of the endpoint are checked
+        // apart, because this lobby's flag does not cover them.
         if !self.is_particular.load(Ordering::Relaxed) && self.outer.outgoing.is_empty() {
             return DeliveryPolicy::BROADCAST;
         }
@@ -39,6 +41,8 @@ impl Rules for LobbyInner {
         match serde_json::from_slice::<QueuedMessage<'_>>(text) {
             Ok(sent) => Box::new(LobbyFilter::new(self, sent)),
             Err(error) => {
+                // The server has written the text itself. Blocking is the safe side: a filter may exist to keep data
+                // from some recipients.
                 tracing::error!(target: "pondsocket::outgoing", %error, "own message is not readable");
                 Box::new(BlockAll)
             }
@@ -62,7 +66,8 @@ impl Rules for LobbyInner {
     }
 }
 
-/// A message of ours, as it is queued.
+/// A message of this server, parsed from the text in the queue. The queue holds text only, so that unfiltered messages
+/// cost no parsing and no second form.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct QueuedMessage<'a> {
@@ -78,7 +83,7 @@ struct QueuedMessage<'a> {
     payload: &'a RawValue,
 }
 
-/// What the outgoing handlers make of one message.
+/// The decisions of the outgoing handlers about one message.
 struct LobbyFilter<'a> {
     lobby: &'a LobbyInner,
     sent: QueuedMessage<'a>,
@@ -90,11 +95,13 @@ struct LobbyFilter<'a> {
 
 impl<'a> LobbyFilter<'a> {
     fn new(lobby: &'a LobbyInner, sent: QueuedMessage<'a>) -> Self {
+        // The name was checked when the channel was joined, against a limit that is not known here.
         let message = ChannelName::new(&sent.channel_name, usize::MAX).ok().map(|channel| {
             let (event, payload) = (sent.event.as_ref().into(), sent.payload.get().into());
             let (states, pattern) = (lobby.states.clone(), Arc::clone(&lobby.pattern));
             Arc::new(OutgoingMessage { channel, event, payload, states, pattern, channel_route: OnceLock::new() })
         });
+        // Found once for each message, not for each recipient.
         let (route, handler) = lobby.outgoing_handler(&sent.event).unzip();
         let next = lobby.outer.outgoing.around(&lobby.layers.outgoing, handler);
         LobbyFilter { lobby, sent, message, route: route.unwrap_or_default(), next, has_failed: false }
@@ -123,12 +130,14 @@ impl OutgoingFilter<Arc<ConnectionHandle>> for LobbyFilter<'_> {
             Ok(Outgoing::Pass) => FilterDecision::Pass,
             Ok(Outgoing::Block) => FilterDecision::Block,
             Ok(Outgoing::Replace(replacement)) => {
+                // Only broadcasts and replies are filtered, so there are two actions.
                 let action = if self.sent.action == "SYSTEM" { Action::System } else { Action::Broadcast };
                 let QueuedMessage { event, channel_name, request_id, .. } = &self.sent;
                 let mut text = Vec::new();
                 server::message(&mut text, action, event, channel_name, request_id, replacement.0.as_str());
                 FilterDecision::Replace(text)
             }
+            // A handler that fails has not decided, so the message is blocked for this recipient.
             Err(error) => self.fail(&error),
         };
         if matches!(decision, FilterDecision::Block) {
@@ -138,7 +147,7 @@ impl OutgoingFilter<Arc<ConnectionHandle>> for LobbyFilter<'_> {
     }
 }
 
-/// Lets nothing through.
+/// A filter that blocks the message for all recipients.
 struct BlockAll;
 
 impl OutgoingFilter<Arc<ConnectionHandle>> for BlockAll {

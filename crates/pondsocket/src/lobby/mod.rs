@@ -19,9 +19,9 @@ use crate::pond::states::States;
 
 mod filter;
 
-/// The channels of one pattern, and what happens in them.
+/// The channels of one pattern, with their handlers and layers.
 ///
-/// Cheap to clone. Handlers and layers may be registered at any time: they affect later messages.
+/// Cheap to clone. Handlers and layers may be registered at any time, and apply to later messages.
 #[derive(Clone, Debug)]
 pub struct Lobby(pub(crate) Arc<LobbyInner>);
 
@@ -30,14 +30,14 @@ pub(crate) struct LobbyInner {
     join: Erased<JoinContext>,
     states: States,
     observer: Arc<Observer>,
-    /// The endpoint's.
+    /// The layers of the endpoint.
     outer: Arc<Layers>,
     layers: Layers,
     events: RwLock<Vec<PatternEntry<Erased<EventContext>>>>,
     outgoing: RwLock<Vec<PatternEntry<ErasedOutgoing>>>,
     slow_clients: RwLock<Vec<PatternEntry<SlowClient>>>,
-    /// Set once `outgoing`, `slow_clients` or the layers around outgoing messages have an entry: until then every message has the
-    /// default policy, and no lock is taken to know that.
+    /// Set once `outgoing`, `slow_clients` or the layers around outgoing messages have an entry. Until then every
+    /// message has the default policy, and no lock is taken to find that out.
     is_particular: AtomicBool,
     leave: RwLock<Option<Erased<LeaveContext>>>,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Layers {
     pub(crate) outgoing: OutgoingStack,
 }
 
-/// What belongs to a pattern.
+/// A value that was registered for a pattern.
 struct PatternEntry<T> {
     pattern: Pattern,
     value: T,
@@ -75,23 +75,25 @@ impl Lobby {
         self.try_on_event(pattern, handler).or_panic()
     }
 
-    /// The same, with an error in place of a panic.
+    /// Handles the messages of an event, like [`on_event`](Self::on_event), with an error in place of a panic.
     ///
     /// # Errors
-    /// 400 if the pattern is invalid, 409 if it is taken or has a parameter of the name that one of the channel's pattern has.
+    /// 400 if the pattern is invalid, 409 if it is taken or has a parameter of the name that one of the channel's
+    /// pattern has.
     pub fn try_on_event<M>(&self, pattern: &str, handler: impl Handler<EventContext, M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
         check_parameters("event", &pattern, &self.0.pattern)?;
         let value = erase(handler, &self.0.states);
+        // Held from the check to the insertion: two registrations of one pattern cannot both succeed.
         let mut events = self.0.events.write().unwrap_or_else(PoisonError::into_inner);
         check_new("event", &pattern, events.iter().map(|route| &route.pattern))?;
         events.push(PatternEntry { pattern, value });
         Ok(self)
     }
 
-    /// Decides about each broadcast and reply whose event name matches `pattern`, for each recipient. The first
-    /// pattern registered that matches wins. Such a message is encoded for each recipient that gets something else,
-    /// and delivered recipient by recipient: other events stay as cheap as they are.
+    /// Decides about each broadcast and reply whose event name matches `pattern`, for each recipient. The first pattern
+    /// registered that matches wins. Such a message is delivered recipient by recipient, and encoded anew for each
+    /// recipient that gets another payload. The cost of other events does not change.
     ///
     /// # Panics
     /// If the pattern is invalid or taken, or has a parameter of the name that one of the channel's pattern has, or a
@@ -102,10 +104,11 @@ impl Lobby {
         self.try_on_outgoing(pattern, handler).or_panic()
     }
 
-    /// The same, with an error in place of a panic.
+    /// Decides about outgoing messages, like [`on_outgoing`](Self::on_outgoing), with an error in place of a panic.
     ///
     /// # Errors
-    /// 400 if the pattern is invalid, 409 if it is taken or has a parameter of the name that one of the channel's pattern has.
+    /// 400 if the pattern is invalid, 409 if it is taken or has a parameter of the name that one of the channel's
+    /// pattern has.
     pub fn try_on_outgoing<M>(&self, pattern: &str, handler: impl OutgoingHandler<M>) -> Result<&Self> {
         let pattern = parse(pattern)?;
         check_parameters("outgoing", &pattern, &self.0.pattern)?;
@@ -113,12 +116,14 @@ impl Lobby {
         let mut routes = self.0.outgoing.write().unwrap_or_else(PoisonError::into_inner);
         check_new("outgoing", &pattern, routes.iter().map(|route| &route.pattern))?;
         routes.push(PatternEntry { pattern, value });
+        // Behind the insertion. A message on another thread may still miss both; it counts as sent before the
+        // registration.
         self.0.is_particular.store(true, Ordering::Relaxed);
         Ok(self)
     }
 
-    /// Handles the end of memberships, once each, when the last connection of the user in the channel has gone and
-    /// its last messages have been handled. A later registration replaces an earlier one.
+    /// Handles the end of memberships, each once, when the last connection of the user has left the channel and its
+    /// last messages have been handled. A later registration replaces an earlier one.
     ///
     /// # Panics
     /// If a [`State`](crate::State) is missing.
@@ -128,8 +133,8 @@ impl Lobby {
         self
     }
 
-    /// Sets the policy for broadcasts whose event name matches `pattern` when a client does not keep up, whatever
-    /// [`Options::slow_client`](crate::Options::slow_client) says. The first pattern registered that matches wins.
+    /// Sets the policy for broadcasts whose event name matches `pattern` when a client does not keep up, in place of
+    /// [`Options::slow_client`](crate::Options::slow_client). The first pattern registered that matches wins.
     ///
     /// # Panics
     /// If the pattern is invalid or taken.
@@ -170,8 +175,8 @@ impl Lobby {
         self
     }
 
-    /// Puts a layer around every broadcast and reply of these channels, for each recipient: none of them is delivered
-    /// as one message for all any more.
+    /// Puts a layer around every broadcast and reply of these channels, for each recipient. From then on all of them
+    /// are delivered recipient by recipient.
     ///
     /// # Panics
     /// If a [`State`](crate::State) is missing.
@@ -225,6 +230,8 @@ impl LobbyInner {
         if self.outer.event.is_empty() && self.layers.event.is_empty() {
             return HandlerFuture::Direct(Dispatch::new(me, ctx, 0));
         }
+        // Layers around all handlers see the parameters of the first match. The dispatch sets them again for each
+        // handler.
         self.route(&mut ctx);
         let router: Erased<EventContext> = Arc::new(move |ctx| Box::pin(Dispatch::new(Arc::clone(&me), ctx, 0)));
         let handler = self.outer.event.around(self.layers.event.around(router));
@@ -233,24 +240,27 @@ impl LobbyInner {
 
     /// Runs the leave handler and the layers around it; `None` if there is nothing to run.
     pub(crate) fn left(&self, ctx: LeaveContext) -> Option<BoxFuture<Result<()>>> {
+        // Cloned out: no lock is held while application code runs.
         let handler = self.leave.read().unwrap_or_else(PoisonError::into_inner).clone();
         if self.outer.leave.is_empty() && self.layers.leave.is_empty() {
             let handler = handler?;
             return Some(guard::call(|| handler(ctx)));
         }
+        // Layers run also without a leave handler.
         let handler = handler.unwrap_or_else(|| Arc::new(|_| Box::pin(std::future::ready(Ok(())))));
         let handler = self.outer.leave.around(self.layers.leave.around(handler));
         Some(guard::call(|| handler(ctx)))
     }
 
-    /// Shows hooks and layers what the first pattern that matches a message's event gives.
+    /// Sets the match of the first pattern that matches a message's event, for hooks and layers.
     pub(crate) fn route(&self, ctx: &mut EventContext) {
         if let Some((_, matched, _)) = self.event_handler(ctx.event(), 0) {
             ctx.route = matched;
         }
     }
 
-    /// The first event handler whose pattern matches an event, of those from the `from`-th on.
+    /// The first event handler whose pattern matches an event, beginning with the `from`-th. Handlers are only ever
+    /// appended, so an index stays valid without the lock.
     fn event_handler(&self, event: &str, from: usize) -> Option<(usize, Match, Erased<EventContext>)> {
         let routes = self.events.read().unwrap_or_else(PoisonError::into_inner);
         let mut rest = routes.iter().enumerate().skip(from);
@@ -268,7 +278,7 @@ impl LobbyInner {
         routes.iter().find_map(|route| Some((route.pattern.matches(event)?, Arc::clone(&route.value))))
     }
 
-    /// The pattern of that handler.
+    /// The pattern of the outgoing handler of an event.
     fn outgoing_pattern(&self, event: &str) -> Option<Box<str>> {
         let routes = self.outgoing.read().unwrap_or_else(PoisonError::into_inner);
         let pattern = routes.iter().map(|route| &route.pattern).find(|pattern| pattern.matches(event).is_some());

@@ -21,6 +21,7 @@ pub(crate) struct Common {
     pub(crate) drain: Drain,
     pub(crate) memory: Arc<Memory>,
     pub(crate) shared_timer: SharedTimer,
+    /// Created on demand, because state, metrics and options are set before.
     node: OnceLock<Option<Arc<Node>>>,
 }
 
@@ -32,13 +33,16 @@ impl Common {
         common
     }
 
-    /// This node among others, if it is one. It is made with the first endpoint, and started with the first runtime.
+    /// This server's node in the cluster, if it has a bus. It is created with the first endpoint, and started on the
+    /// first runtime.
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {
         let make = || {
             let bus = self.options.bus.as_ref()?.get();
             Some(Node::new(bus, &self.options, self.meter.clone()))
         };
         let node = self.node.get_or_init(make).as_ref();
+        // Endpoints may be created before there is a runtime, so each call tries to start the node. Further calls have
+        // no effect.
         node.inspect(|node| node.start())
     }
 
@@ -51,6 +55,7 @@ impl Common {
 impl Drop for Common {
     fn drop(&mut self) {
         if let Some(Some(node)) = self.node.get() {
+            // The server may be dropped without a shutdown: the node's task must not outlive it.
             node.abandon();
         }
     }

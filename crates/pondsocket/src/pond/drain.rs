@@ -1,4 +1,4 @@
-//! The shutdown of the server, and what it still waits for.
+//! The state of the server's shutdown, and the counts that it waits for.
 
 use std::sync::Arc;
 
@@ -8,26 +8,27 @@ use tokio::time::Instant;
 use crate::engine::closing::Closure;
 use crate::limits::gauge::{Gauge, Permit};
 
-/// The shutdown, as the parts of the server see it that let clients in or have work to finish.
+/// The shutdown, for the parts of the server that admit clients or have work to finish.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
     stage: watch::Sender<DrainStage>,
-    /// Clients that have been let in, until everything received from them has been handled.
+    /// Admitted clients, until everything received from them has been handled.
     pub(crate) connections: Arc<Gauge>,
-    /// Handlers that run by themselves: connection handlers, and leave handlers of members who were taken out.
+    /// Handlers that run without a connection's task: connection handlers, and leave handlers of members that were
+    /// removed.
     pub(crate) handlers: Arc<Gauge>,
 }
 
-/// The stage of the shutdown. There is no way back.
+/// The stage of the shutdown. Stages only advance.
 #[derive(Debug, Default)]
 enum DrainStage {
     #[default]
     Serving,
-    /// Load balancers are asked to send no clients, until this time. Clients that still come are let in.
+    /// The server reports that it is not ready, until this time. Clients are still admitted.
     Leaving(Instant),
-    /// No client is let in any more, and connections are closed like this.
+    /// No client is admitted any more, and connections are closed with this code and reason.
     Draining(Closure),
-    /// The time for that is over.
+    /// The deadline has passed.
     Over(Closure),
 }
 
@@ -41,15 +42,15 @@ impl DrainStage {
 }
 
 impl Drain {
-    /// Lets a client in, unless the shutdown has begun. The stage stays borrowed until the client is counted, so that the
-    /// shutdown cannot begin in between and miss it.
+    /// Admits a client, unless the shutdown has begun. The stage stays borrowed until the client is counted, so that
+    /// the shutdown cannot begin in between and not wait for it.
     pub(crate) fn admit(&self) -> Option<Permit> {
         let stage = self.stage.borrow();
         stage.closure().is_none().then(|| self.connections.permit())
     }
 
-    /// Announces that the shutdown begins at that time, or earlier if it was announced before. Returns the time; `None` if
-    /// it has begun.
+    /// Announces that the shutdown begins at that time, or earlier if it was announced before. Returns the time; `None`
+    /// if it has begun.
     pub(crate) fn announce(&self, at: Instant) -> Option<Instant> {
         let mut answer = None;
         self.stage.send_if_modified(|stage| {
@@ -65,14 +66,15 @@ impl Drain {
         answer
     }
 
-    /// Returns whether it has begun, or will.
+    /// Returns `true` if the shutdown was announced or has begun.
     pub(crate) fn is_announced(&self) -> bool {
         !matches!(*self.stage.borrow(), DrainStage::Serving)
     }
 
-    /// Begins, if it has not: no client is let in any more. Returns the close of connections, which is that of the first
-    /// call.
+    /// Begins the shutdown, unless it has begun: no client is admitted any more. Returns the closure for connections,
+    /// which is that of the first call.
     pub(crate) fn begin(&self, closure: Closure) -> Closure {
+        // Checked and changed in one step: of several calls only one begins, and all get its closure.
         self.stage.send_if_modified(|stage| {
             let begins = stage.closure().is_none();
             if begins {
@@ -96,17 +98,17 @@ impl Drain {
         self.stage.borrow().closure().is_some()
     }
 
-    /// The close of connections, once it has begun.
+    /// The closure for connections, once the shutdown has begun.
     pub(crate) fn closure(&self) -> Option<Closure> {
         self.stage.borrow().closure().cloned()
     }
 
-    /// Completes when it begins.
+    /// Completes when the shutdown begins.
     pub(crate) async fn begun(&self) -> Closure {
         self.wait(|stage| stage.closure().cloned()).await
     }
 
-    /// Completes when connections and handlers are not waited for any longer.
+    /// Completes when the wait for connections and handlers has ended.
     pub(crate) async fn over(&self) {
         self.wait(|stage| matches!(stage, DrainStage::Over(_)).then_some(())).await;
     }
@@ -114,10 +116,11 @@ impl Drain {
     async fn wait<T>(&self, reached: impl Fn(&DrainStage) -> Option<T>) -> T {
         let mut stage = self.stage.subscribe();
         loop {
+            // Marks the stage as seen before it is checked, so that a change after the check wakes `changed`.
             if let Some(answer) = reached(&stage.borrow_and_update()) {
                 return answer;
             }
-            // The sender is ours: it cannot have gone.
+            // An error would mean that the sender was dropped, but `self` owns it.
             let _ = stage.changed().await;
         }
     }

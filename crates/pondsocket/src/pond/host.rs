@@ -1,4 +1,4 @@
-//! The access of other nodes to the channels of an endpoint here.
+//! The access of other nodes to the channels of an endpoint of this server.
 
 use std::sync::{Arc, Weak};
 
@@ -14,14 +14,16 @@ use crate::endpoint::EndpointInner;
 use crate::engine::live::AtOnce;
 use crate::metrics::Limit;
 
-/// An endpoint, as the node of this server sees it.
+/// An endpoint, as this server's node sees it. The reference is weak, because the endpoint holds the node.
 pub(crate) struct EndpointHost(pub(crate) Weak<EndpointInner>);
 
 impl Host for EndpointHost {
     fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>) {
         let Some(endpoint) = self.0.upgrade() else { return };
+        // The core computes changes against what it has shown to one live channel. Another one of the same name has
+        // seen none of them.
         if let Some(live) = endpoint.hub.get(channel.as_str()).filter(|live| live.serial == instance) {
-            // A channel that has just closed has no members who could see it.
+            // A channel that has just closed has no members that could receive the changes.
             let _ = live.change(AtOnce, |channel| channel.apply_remote(changes));
         }
     }
@@ -34,6 +36,7 @@ impl Host for EndpointHost {
         }
         let policy = live.delivery_policy(&message.event);
         let reached = match endpoint.is_out_of_memory() {
+            // Nodes have no back-pressure over the bus, so a message over a limit is dropped and logged.
             true => Some(Limit::MemoryFull),
             false => match live.change(AtOnce, |channel| channel.deliver(&message, policy)) {
                 Ok(Err(_full)) => Some(Limit::ChannelQueue),
@@ -49,9 +52,11 @@ impl Host for EndpointHost {
 
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict {
         let Some(endpoint) = self.0.upgrade() else { return Verdict::NotFound };
+        // Unbound: the command applies to the membership that the user has now.
         let (channel, user) = (Channel::new(&endpoint, channel.clone()), user.as_str());
         let outcome = match command {
             Command::Evict { reason } => channel.evict_local(user, &reason).map_err(MemberError::from),
+            // The reason of a removal is not sent between nodes.
             Command::Remove => channel.remove_local(user, "removed").map_err(MemberError::from),
             Command::Assign { key, value } => channel.assign_local(user, &key, value),
             Command::MergeAssigns(assigns) => channel.merge_assigns_local(user, assigns),

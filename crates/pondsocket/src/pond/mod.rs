@@ -24,7 +24,7 @@ use crate::pond::common::Common;
 use crate::pond::registration::{RegistrationError, check_new, parse};
 use crate::websocket::WebSocket;
 
-/// The server: its endpoints, and what they share. It opens no port by itself: mount its
+/// The server: its endpoints, and the state that they share. It opens no port by itself: mount its
 /// [`service`](Self::service) or [`layer`](Self::layer) in an HTTP server, or give it to a `Server`.
 ///
 /// Cheap to clone: all clones are the same server.
@@ -43,7 +43,7 @@ impl PondSocket {
     /// A server with these options.
     ///
     /// # Errors
-    /// If they can't work; the message names the field.
+    /// If a value is invalid; the message names the field.
     pub fn with_options(options: Options) -> Result<PondSocket> {
         options.validate()?;
         let proxies = Proxies::new(&options)?;
@@ -51,7 +51,7 @@ impl PondSocket {
         Ok(PondSocket { common, endpoints: Arc::default() })
     }
 
-    /// Gives handlers something to share: they get a clone of it as [`State<S>`](crate::State).
+    /// Adds a value that handlers share: they get a clone of it as [`State<S>`](crate::State).
     ///
     /// # Panics
     /// If an endpoint has been created already.
@@ -61,7 +61,7 @@ impl PondSocket {
         self.configure(|common| common.states.insert(state))
     }
 
-    /// Calls the application's [`Metrics`] wherever something happens that is worth a number. A later call replaces an
+    /// Sets the application's [`Metrics`], which are called for each event that is counted. A later call replaces an
     /// earlier one.
     ///
     /// # Panics
@@ -84,13 +84,15 @@ impl PondSocket {
 
     #[track_caller]
     fn configure(mut self, configure: impl FnOnce(&mut Common)) -> PondSocket {
+        // `get_mut` succeeds only while neither an endpoint nor a clone of the server shares the state.
         let common = Arc::get_mut(&mut self.common);
         configure(common.expect("state, metrics and hooks are set before endpoints are created"));
         self
     }
 
-    /// Lets clients connect at paths that match `path`, if the handler lets them. The first pattern registered that
-    /// matches wins. The full original path is matched, as it was sent (docs/protocol.md, Names and patterns).
+    /// Creates an endpoint: clients connect at paths that match `path`, if the handler accepts them. The first pattern
+    /// registered that matches wins. The full original path is matched, as it was sent (docs/protocol.md, Names and
+    /// patterns).
     ///
     /// # Panics
     /// If the pattern is invalid, reserved or taken, or a [`State`](crate::State) is missing. See
@@ -100,7 +102,7 @@ impl PondSocket {
         self.try_create_endpoint(path, connect).or_panic()
     }
 
-    /// The same, with an error in place of a panic.
+    /// Creates an endpoint, like [`create_endpoint`](Self::create_endpoint), with an error in place of a panic.
     ///
     /// # Errors
     /// 400 if the pattern is invalid, or a name that nodes use among themselves (`/__node__`, `/__cluster__`,
@@ -133,19 +135,20 @@ impl PondSocket {
         Some(self.common.node()?.name().to_string())
     }
 
-    /// The names of the other nodes that live, as far as is known here, in order: those that speak our extension of the
-    /// protocol. PondSocket nodes of other languages have no names.
+    /// The names of the other nodes that are alive, as far as is known here, in order. Only nodes of this
+    /// implementation have names; those of other languages are not listed.
     pub fn nodes(&self) -> Vec<String> {
         self.common.node().map(|node| node.peers()).unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
-    /// Returns `true` if new clients should be sent here: it is not shutting down or about to, and its bus, if it has
-    /// one, has not been down for longer than [`unready_without_bus`](crate::Options::unready_without_bus) allows.
+    /// Returns `true` if new clients should be sent here: the server is not shutting down or about to, and its bus, if
+    /// it has one, has not been down for longer than [`unready_without_bus`](crate::Options::unready_without_bus)
+    /// allows.
     pub fn is_ready(&self) -> bool {
         !self.is_leaving() && !self.lacks_bus()
     }
 
-    /// Returns whether it is shutting down, or will after a [delay](crate::Shutdown::delay).
+    /// Returns `true` if the server is shutting down, or will after a [delay](crate::Shutdown::delay).
     pub(crate) fn is_leaving(&self) -> bool {
         self.common.drain.is_announced()
     }
@@ -155,13 +158,14 @@ impl PondSocket {
         self.common.node().is_some_and(|node| node.down_for() > most)
     }
 
-    /// Starts the node, where there is a runtime: a server that listens is a node before its first client comes.
+    /// Starts the node, if there is a runtime, so that a server that listens is in the cluster before its first client
+    /// connects.
     pub(crate) fn join_cluster(&self) {
         // The call starts it. Without a bus there is no node.
         let _ = self.common.node();
     }
 
-    /// The first endpoint that matches a path and query, of those from the `from`-th on.
+    /// The first endpoint that matches a path and query, beginning with the `from`-th.
     pub(crate) fn endpoint_for(&self, path_and_query: &str, from: usize) -> Option<(usize, Match, Arc<EndpointInner>)> {
         let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
         let mut rest = endpoints.iter().enumerate().skip(from);
@@ -173,6 +177,7 @@ impl PondSocket {
         if is_reserved_endpoint(endpoint_name(path)) {
             return Err(RegistrationError::Reserved(path.to_owned()).into());
         }
+        // Held from the check to the insertion: two registrations of one pattern cannot both succeed.
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
         check_new("endpoint", &pattern, endpoints.iter().map(|endpoint| &endpoint.0.pattern))?;
         let endpoint = Endpoint(EndpointInner::new(pattern, kind, Arc::clone(&self.common))?);

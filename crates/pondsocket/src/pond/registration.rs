@@ -1,4 +1,4 @@
-//! Patterns at their registration: of endpoints, channels, events and outgoing messages.
+//! The checks of patterns at their registration: of endpoints, channels, events and outgoing messages.
 
 use pondsocket_proto::pattern::{InvalidPattern, Pattern};
 
@@ -8,13 +8,13 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(crate) enum RegistrationError {
     Invalid(InvalidPattern),
-    /// Nodes use the name among themselves.
+    /// A name that nodes use among themselves.
     Reserved(String),
     Taken {
         kind: &'static str,
         pattern: String,
     },
-    /// Handlers see the parameters of both patterns, by name.
+    /// A parameter that the channel's pattern has as well. Handlers get the parameters of both patterns by name.
     SharedParameter {
         kind: &'static str,
         pattern: String,
@@ -45,7 +45,7 @@ pub(crate) fn parse(pattern: &str) -> Result<Pattern, RegistrationError> {
     Pattern::parse(pattern).map_err(RegistrationError::Invalid)
 }
 
-/// Refuses a pattern that is taken, and warns of one that no name will ever reach.
+/// Refuses a pattern that is taken, and warns of one that no name can reach.
 pub(crate) fn check_new<'a>(
     kind: &'static str,
     new: &Pattern,
@@ -55,6 +55,7 @@ pub(crate) fn check_new<'a>(
         if earlier.as_str() == new.as_str() {
             return Err(RegistrationError::Taken { kind, pattern: new.as_str().to_owned() });
         }
+        // Only a warning: the new pattern is unreachable, but all others work.
         if earlier.shadows(new) {
             tracing::warn!(target: "pondsocket::server", kind, pattern = new.as_str(), earlier = earlier.as_str(), "unreachable pattern");
         }
@@ -62,7 +63,7 @@ pub(crate) fn check_new<'a>(
     Ok(())
 }
 
-/// Refuses a pattern whose parameters could not be told from those of the channel.
+/// Refuses a pattern with a parameter that the channel's pattern has, too: handlers could not distinguish them.
 pub(crate) fn check_parameters(kind: &'static str, new: &Pattern, channel: &Pattern) -> Result<(), RegistrationError> {
     match new.params().find(|name| channel.params().any(|known| known == *name)) {
         None => Ok(()),

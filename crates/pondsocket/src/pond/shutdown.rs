@@ -1,4 +1,4 @@
-//! The end of a server, in good order.
+//! The orderly shutdown of a server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::pond::PondSocket;
 /// The time for which a node that stops waits until its queued messages are published, at the least.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// The least time that a step of a spread shutdown takes.
+/// The shortest step of a spread shutdown, so that many connections are closed in batches and not by a timer for each.
 const STEP: Duration = Duration::from_millis(20);
 
-/// The longest time: no clock can show a deadline beyond all times.
+/// The longest timeout and delay. A larger value could overflow the clock when a deadline is computed from it.
 const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// The terms of a shutdown: its time limit, and the close code that clients get. A [`Duration`] is one, too.
@@ -39,32 +39,32 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Everything within this time; all clients are closed at once, with close code 1001 (RFC 6455 section 7.4.1).
+    /// A shutdown within this time. All clients are closed at once, with close code 1001 (RFC 6455 section 7.4.1).
     pub fn within(timeout: Duration) -> Shutdown {
         Shutdown { timeout: timeout.min(FOR_EVER), spread: Duration::ZERO, delay: Duration::ZERO, code: 1001 }
     }
 
-    /// Tells clients one after the other over this time, so that they do not all come back at once somewhere else. At
-    /// most half of the timeout is used for it. Raw WebSockets are closed at once.
+    /// Closes clients one after the other over this time, so that they do not all reconnect to another server at once.
+    /// At most half of the timeout is used for it. Raw WebSockets are closed at once.
     #[must_use]
     pub fn spread(self, spread: Duration) -> Shutdown {
         Shutdown { spread, ..self }
     }
 
     /// Begins after this time, which does not count towards the timeout. Until then [`PondSocket::is_ready`] is false,
-    /// so that load balancers send new clients elsewhere, and clients that still come are let in as before.
+    /// so that load balancers send new clients elsewhere, and clients that still connect are accepted as before.
     #[must_use]
     pub fn delay(self, delay: Duration) -> Shutdown {
         Shutdown { delay: delay.min(FOR_EVER), ..self }
     }
 
-    /// Closes with 1012, the code of a server that will be back soon.
+    /// Closes with code 1012, for a server that will be back soon.
     #[must_use]
     pub fn for_restart(self) -> Shutdown {
         Shutdown { code: 1012, ..self }
     }
 
-    /// The longest time that it may take, from now on.
+    /// The longest time that the shutdown may take, from now on.
     #[cfg(feature = "server")]
     pub(crate) fn longest(self) -> Duration {
         self.delay.saturating_add(self.timeout)
@@ -86,26 +86,27 @@ impl From<Duration> for Shutdown {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Clients that have gone in time: they got the close and all that was sent to them before, unless they went by
-    /// themselves, and all that they had sent has been handled.
+    /// Clients that were closed in time: they received everything that was sent to them, and the close frame, unless
+    /// they disconnected by themselves, and everything that they had sent was handled.
     pub closed: usize,
-    /// Clients that were cut off at the deadline, or whose handlers were.
+    /// Clients that were cut off at the deadline, or whose handlers were cancelled then.
     pub cut: usize,
     /// Handlers without a connection that were still running at the deadline: connection handlers, whose clients will
-    /// be refused, and leave handlers of members who were taken out. They go on until `handler_timeout`.
+    /// be refused, and leave handlers of members that were removed. They continue until `handler_timeout`.
     pub abandoned: usize,
 }
 
 impl PondSocket {
-    /// Shuts down: from now on no client is let in (503 with `Retry-After`), clients are closed, each after everything
-    /// that was sent to it, and running handlers and leave handlers are finished. What is left at the deadline is cut
-    /// off. With a [delay](Shutdown::delay) all of this begins later.
+    /// Shuts the server down: from now on no client is accepted (503 with `Retry-After`), clients are closed, each
+    /// after everything that was sent to it, and running handlers and leave handlers are finished. The connections that
+    /// are left at the deadline are cut off. With a [delay](Shutdown::delay) all of this begins later.
     ///
     /// A server that is mounted in another shuts down like this too: hosts do not wait for WebSockets. See
     /// [`service`](Self::service).
     ///
-    /// Cancel-safe: when it is called again it goes on, and reports of those who were left; they are told what the
-    /// first call said, and a delay ends when the first of all calls wants. It can't be taken back.
+    /// Cancel-safe: a further call continues the shutdown, and its report counts the clients that were left. The close
+    /// code is that of the first call, and the delay ends at the earliest time of all calls. A shutdown cannot be
+    /// undone.
     pub async fn shutdown(&self, how: impl Into<Shutdown>) -> ShutdownReport {
         let how = how.into();
         let drain = &self.common.drain;
@@ -113,29 +114,33 @@ impl PondSocket {
             && let Some(begin) = drain.announce(Instant::now() + how.delay)
         {
             tracing::info!(target: "pondsocket::server", delay = ?how.delay, "about to shut down");
-            // Another call may want it at once.
+            // Another call may begin the shutdown earlier.
             let _ = timeout_at(begin, drain.begun()).await;
         }
         let start = Instant::now();
         let deadline = start + how.timeout;
         let closure = drain.begin(how.closure());
+        // After `begin`: from here on the count only falls.
         let all = drain.connections.count();
         tracing::info!(target: "pondsocket::server", connections = all, timeout = ?how.timeout, "shutting down");
         let finished = timeout_at(deadline, async {
             self.close_all(&closure, how.spread.min(how.timeout / 2)).await;
+            // Connections first: their last handlers can still remove members, whose leave handlers count below.
             drain.connections.empty().await;
             drain.handlers.empty().await;
         });
         let (mut cut, mut abandoned) = (0, 0);
         if finished.await.is_err() {
+            // Counted before anything is cut, since a connection that is cut ends its count.
             (cut, abandoned) = (drain.connections.count(), drain.handlers.count());
             drain.give_up();
             self.handles().iter().for_each(|handle| handle.close(Close::Abort));
-            // Those who are cut need no more than their turn.
+            // Connections that are cut only need their tasks to be polled once more. The bound is for tasks that
+            // application code blocks.
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
         }
-        // Last, so that other nodes see the leaves of those who were connected here. The goodbye gets its time also behind a
-        // deadline that is over: without it other nodes keep this one's users until its lease has run out.
+        // Last, so that other nodes receive the leaves of this server's users. The node gets a minimum of time also
+        // after the deadline: without its last messages other nodes keep this one's users until its lease has expired.
         if let Some(node) = self.common.node() {
             node.stop(deadline.saturating_duration_since(Instant::now()).clamp(GOODBYE, GOODBYE * 4)).await;
         }
@@ -144,19 +149,20 @@ impl PondSocket {
         report
     }
 
-    /// Returns `true` if it is shutting down: it lets no client in any more.
+    /// Returns `true` if the server is shutting down and accepts no client any more.
     pub fn is_draining(&self) -> bool {
         self.common.drain.has_begun()
     }
 
-    /// Tells all clients: the first of them now, the others in even steps over this time.
+    /// Closes all clients: the first part of them now, the others in even steps over this time.
     async fn close_all(&self, closure: &Closure, spread: Duration) {
         let (start, handles) = (Instant::now(), self.handles());
         let most = usize::try_from(spread.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX).max(1);
         let parts: Vec<_> = handles.chunks(handles.len().div_ceil(most).max(1)).collect();
         let step = spread.div_f64(parts.len().max(1) as f64);
         for (part, number) in parts.into_iter().zip(0..) {
-            // Until the turn of this part. Once all connections have gone there is nothing left to close.
+            // Waits for the turn of this part, but not longer than there are connections. The times are absolute, so
+            // that steps that are late do not add up.
             if number > 0 && timeout_at(start + step * number, self.common.drain.connections.empty()).await.is_ok() {
                 return;
             }

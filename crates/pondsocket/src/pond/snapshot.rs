@@ -1,4 +1,4 @@
-//! The state of a server at a moment, for tools that look at a running server.
+//! The state of a running server at one moment, for operators and tools.
 //!
 //! ```
 //! # use pondsocket::PondSocket;
@@ -21,18 +21,18 @@ use crate::engine::handle::ConnectionHandle;
 use crate::limits::memory::Memory;
 use crate::pond::PondSocket;
 
-/// A whole server. Its parts are looked at one after the other, each for a moment: it never stands still for it, and
-/// the numbers need not be of one and the same instant.
+/// The state of a whole server. Its parts are read one after the other, each under its own short lock: the server is
+/// never stopped for it, and the numbers need not be of one and the same instant.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Whether it is shutting down.
+    /// `true` if the server is shutting down.
     pub draining: bool,
     /// This node among others; `None` without a bus.
     pub cluster: Option<ClusterSnapshot>,
     /// The memory that messages take.
     pub memory: MemorySnapshot,
-    /// Its endpoints, in the order of their registration.
+    /// The endpoints, in the order of their registration.
     pub endpoints: Vec<EndpointSnapshot>,
 }
 
@@ -40,13 +40,13 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct MemorySnapshot {
-    /// Bytes held, each holder's to 4 KiB.
+    /// Bytes held, exact to 4 KiB for each holder.
     pub used: usize,
-    /// The most bytes that there may be.
+    /// The limit in bytes.
     pub limit: usize,
-    /// Connections that are not read until there are less.
+    /// Connections that are not read until less is used.
     pub paused: usize,
-    /// Newcomers that were refused since the start.
+    /// New clients that were refused since the start.
     pub refused: u64,
 }
 
@@ -54,13 +54,13 @@ pub struct MemorySnapshot {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ClusterSnapshot {
-    /// Its name.
+    /// The name of this node.
     pub node: String,
-    /// The other nodes that live, by name.
+    /// The names of the other nodes that are alive.
     pub others: Vec<String>,
-    /// Whether the bus is up.
+    /// `true` if the bus is up.
     pub up: bool,
-    /// Topics that are to be delivered here, and those of them that are.
+    /// The number of topics that this node has subscribed to, and the number of confirmed subscriptions among them.
     pub topics: (usize, usize),
     /// Messages that wait for the bus.
     pub queued: usize,
@@ -76,24 +76,24 @@ pub struct EndpointSnapshot {
     pub path: String,
     /// Clients that are connected.
     pub connections: usize,
-    /// Places taken: also by those who are being let in, and by raw WebSockets.
+    /// Connections that count towards `max_connections`: also those that are being decided about, and raw WebSockets.
     pub admitted: usize,
-    /// Connections that are being closed, or have gone while their messages are still handled.
+    /// Connections that are being closed, and those that have ended while their messages are still handled.
     pub closing: usize,
-    /// Bytes that clients have sent and that are not handled yet, whole messages and parts; also of connections that
-    /// have gone. Each connection's to 4 KiB.
+    /// Bytes that clients have sent and that are not handled yet, in whole messages and parts of them, also of
+    /// connections that have ended. Exact to 4 KiB for each connection.
     pub received_bytes: usize,
-    /// Messages that wait for clients which do not take them, in all.
+    /// Messages that wait for clients, in all outboxes together.
     pub waiting_messages: usize,
     /// The same in bytes.
     pub waiting_bytes: usize,
     /// The clients for which most bytes wait, at most ten, the slowest first.
     pub slowest: Vec<SlowConnection>,
-    /// Its live channels, in no particular order.
+    /// The live channels, in no particular order.
     pub channels: Vec<ChannelSnapshot>,
 }
 
-/// A client for which something waits.
+/// A client for which messages wait.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SlowConnection {
@@ -111,11 +111,11 @@ pub struct SlowConnection {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ChannelSnapshot {
-    /// Its exact name.
+    /// The exact name of the channel.
     pub name: String,
-    /// Users who are members.
+    /// The number of members.
     pub members: usize,
-    /// Their connections.
+    /// The connections of all members.
     pub connections: usize,
     /// Operations that wait for delivery.
     pub queued: usize,
@@ -127,7 +127,7 @@ pub struct ChannelSnapshot {
 const NAMED: usize = 10;
 
 impl PondSocket {
-    /// The state at this moment. Cheap: each lock is held for as long as it takes to copy a few numbers.
+    /// The state at this moment. Each lock is held only while a few numbers are copied.
     pub fn snapshot(&self) -> Snapshot {
         let endpoints = self.endpoints().iter().map(|endpoint| of_endpoint(&endpoint.0)).collect();
         let cluster = self.common.node().map(|node| of_node(node));

@@ -2,13 +2,15 @@ use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The values that the application gave to [`PondSocket::state`](crate::PondSocket::state), by type.
+/// The values that the application has passed to [`PondSocket::state`](crate::PondSocket::state), by type.
 #[derive(Clone, Default)]
 pub struct States(Arc<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
 
 impl States {
+    /// Adds a value; it replaces an earlier one of the same type.
+    ///
     /// # Panics
-    /// If handlers have been given these states already.
+    /// If handlers share these states already.
     pub(crate) fn insert<S: Send + Sync + 'static>(&mut self, state: S) {
         let map = Arc::get_mut(&mut self.0).expect("state is set before endpoints are created");
         map.insert(TypeId::of::<S>(), Box::new(state));
