@@ -27,6 +27,7 @@ impl EndpointHandles {
         let endpoint = endpoint.to_owned();
         let queue =
             |queue: Queue| histogram!(names::QUEUE_DEPTH, "endpoint" => endpoint.clone(), "queue" => queue.as_str());
+        // Each handle is looked up once here. A recorder's lookup builds a key from the labels.
         let counter = |name: &'static str| counter!(name, "endpoint" => endpoint.clone());
         let gauge = |name: &'static str| gauge!(name, "endpoint" => endpoint.clone());
         let histogram = |name: &'static str| histogram!(name, "endpoint" => endpoint.clone());

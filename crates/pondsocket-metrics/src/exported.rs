@@ -16,8 +16,8 @@ use crate::handles::Handles;
 use crate::labels::close_code;
 use crate::names;
 
-/// The server's [`Metrics`], reported to the recorder of the [`metrics`] facade. The recorder must be installed before the server
-/// starts, because handles are kept from their first use on.
+/// The server's [`Metrics`], reported to the recorder of the [`metrics`] facade. The recorder must be installed before
+/// the server starts, because handles are kept from their first use on.
 pub struct Exported {
     endpoints: Handles<(), EndpointHandles>,
     handlers: Handles<HandlerKind, Histogram>,
@@ -97,6 +97,7 @@ impl Metrics for Exported {
     }
 
     fn channel_left(&self, endpoint: &str, _: &str, _: &str, reason: &str) {
+        // `channel_left` is called once for each membership, like `channel_joined`, so the gauge returns to 0.
         self.endpoint(endpoint).members.decrement(1);
         counter!(names::LEAVES, "endpoint" => endpoint.to_owned(), "reason" => reason.to_owned()).increment(1);
     }
@@ -160,6 +161,7 @@ impl Metrics for Exported {
             ClusterEvent::Nodes(nodes) => gauge!(names::NODES).set(nodes as f64),
             ClusterEvent::Diverged => counter!(names::DIVERGENCES).increment(1),
             ClusterEvent::NameTaken => counter!(names::NAMES_TAKEN).increment(1),
+            // `ClusterEvent` is not exhaustive: events of later versions are not exported until they have a name here.
             _ => {}
         }
     }

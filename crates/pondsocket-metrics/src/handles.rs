@@ -16,6 +16,7 @@ impl<K: Copy + Eq + Hash, H> Handles<K, H> {
 
     /// Returns the handles of a key and a name, and makes them at their first use.
     pub(crate) fn get_or_insert(&self, key: K, name: &str, make: impl FnOnce() -> H) -> Arc<H> {
+        // A read lock suffices for every call but the first ones of a name, so threads do not wait for each other.
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(handles) = known.get(&key).and_then(|names| names.get(name)) {
             return Arc::clone(handles);

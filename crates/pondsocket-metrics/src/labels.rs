@@ -1,7 +1,8 @@
-//! Labels with few values, independently of what clients send.
+//! Labels with few values, independently of the input of clients: each value of a label is a time series that a
+//! monitoring system stores.
 
-/// The label of a close code. Clients may send thousands of codes: those of RFC 6455 section 7.4.1 have labels of their own, the
-/// ranges of section 7.4.2 one label each.
+/// The label of a close code. Clients may send thousands of codes: those of RFC 6455 section 7.4.1 have labels of their
+/// own, the ranges of section 7.4.2 one label each.
 pub(crate) fn close_code(code: u16) -> String {
     match code {
         1000..=1015 => code.to_string(),

@@ -34,8 +34,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Labels are endpoints, patterns, reasons, kinds and codes. The number of their values does not depend on users, channels or
-//! messages. All names are in [`names`].
+//! Labels are endpoints, patterns, reasons, kinds and codes. The number of their values does not depend on users,
+//! channels or messages. All names are in [`names`].
 
 mod endpoint;
 mod exported;

@@ -5,8 +5,8 @@ use pondsocket::Snapshot;
 
 use crate::names;
 
-/// Sets the gauges of waiting messages and bytes, for clients and for the bus. To be called before a scrape, or every few
-/// seconds: a snapshot visits every connection.
+/// Sets the gauges of waiting messages and bytes, for clients and for the bus. It is to be called before a scrape, or
+/// every few seconds; not more often, because a snapshot visits every connection.
 pub fn record(snapshot: &Snapshot) {
     for endpoint in &snapshot.endpoints {
         gauge!(names::WAITING, "endpoint" => endpoint.path.clone()).set(endpoint.waiting_messages as f64);

@@ -16,24 +16,24 @@ use tokio::time::timeout;
 use crate::DEADLINE;
 use crate::peer::stream_from;
 
-/// A raw client of an event stream. What it receives must be what the strictest client accepts, and nothing but unnamed
-/// events of one line, and comments.
+/// A raw client of an event stream. It checks that everything it receives is accepted by the strictest client, and
+/// consists of unnamed events of one line, and comments.
 #[derive(Debug)]
 pub struct EventPeer {
     /// The head of the answer that is the stream.
     pub head: Parts,
-    /// The id that the client was told: the secret that its requests carry.
+    /// The id that the server has sent: the secret that the client's requests carry.
     pub id: String,
-    /// How many comments have come.
+    /// The number of comments received.
     pub comments: usize,
-    /// The address of this machine that its requests come from; `None` for whatever the system picks.
+    /// The address of this machine that the requests are sent from; `None` for the system's choice.
     pub source: Option<IpAddr>,
     address: SocketAddr,
     path: String,
     body: Incoming,
     buffer: Vec<u8>,
     sent: u64,
-    /// The connection of the stream goes with it.
+    /// Kept, because the connection of the stream is closed when it is dropped.
     _sender: SendRequest<Full<Bytes>>,
 }
 
@@ -43,13 +43,13 @@ impl EventPeer {
         EventPeer::over(TcpStream::connect(address).await.expect("it listens"), address, path).await
     }
 
-    /// The same from an address of one's own, such as 127.0.0.2. Its requests come from there, too.
+    /// Opens a stream from another address of this machine, such as 127.0.0.2. The requests are sent from there, too.
     pub async fn connect_from(source: IpAddr, address: SocketAddr, path: &str) -> EventPeer {
         let peer = EventPeer::over(stream_from(source, address).await, address, path).await;
         EventPeer { source: Some(source), ..peer }
     }
 
-    /// The same with a receive buffer of this size: whoever does not read from it stalls the server soon.
+    /// Opens a stream with a receive buffer of this size: a client that does not read soon blocks the server's writes.
     pub async fn connect_narrow(address: SocketAddr, path: &str, receive_buffer: u32) -> EventPeer {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(receive_buffer).expect("any size is possible");
@@ -59,6 +59,7 @@ impl EventPeer {
     async fn over(stream: TcpStream, address: SocketAddr, path: &str) -> EventPeer {
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(connection);
+        // The request asks for an event stream by `Accept` alone, as a browser's `EventSource` does.
         let request = Request::get(path).header(HOST, "x").header(ACCEPT, "text/event-stream");
         let answer = sender.send_request(request.body(Full::default()).expect("a request")).await.expect("an answer");
         let (head, body) = answer.into_parts();
@@ -77,6 +78,7 @@ impl EventPeer {
     pub async fn ask(&self, method: Method, body: impl Into<Bytes>) -> Response<Incoming> {
         let request = Request::builder().method(method).uri(&self.path).header("x-connection-id", &self.id);
         let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body.into()));
+        // Each request has a connection of its own, because the one of the stream is in use until the stream ends.
         request_over(self.stream().await, request.expect("a request")).await
     }
 
@@ -87,12 +89,12 @@ impl EventPeer {
         }
     }
 
-    /// Sends any text as a message; answers the status.
+    /// Sends any text as a message. Returns the status.
     pub async fn text(&self, text: &str) -> StatusCode {
         self.ask(Method::POST, text.to_owned()).await.status()
     }
 
-    /// Sends a message, which must be taken; answers its request id.
+    /// Sends a message, which must be accepted. Returns its request id.
     pub async fn send(&mut self, action: &str, event: &str, channel: &str, payload: Value) -> String {
         self.sent += 1;
         let id = format!("q{}", self.sent);
@@ -130,7 +132,7 @@ impl EventPeer {
         }
     }
 
-    /// Reads to the end of the stream, which must be a proper one; answers the messages before it.
+    /// Reads to the end of the stream, which must be orderly. Returns the messages before it.
     pub async fn ended(&mut self) -> Vec<Value> {
         let mut messages = Vec::new();
         while let Some(text) = self.read().await {
@@ -149,16 +151,17 @@ impl EventPeer {
         }
     }
 
-    /// The text of the next message, which a strict client reads; `None` at the end of the stream.
+    /// The text of the next message, after a check that a strict client accepts it; `None` at the end of the stream.
     async fn read(&mut self) -> Option<String> {
         let text = self.frame().await?;
         strict::check(&text).unwrap_or_else(|fault| panic!("a client would reject {text}: {fault}"));
         Some(text)
     }
 
-    /// The text of the next message, whatever it is; `None` at the end of the stream.
+    /// The text of the next message, without a check; `None` at the end of the stream.
     pub async fn frame(&mut self) -> Option<String> {
         loop {
+            // Comments may come before any event, and belong to none.
             while self.take_comment() {}
             if let Some(at) = self.buffer.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.buffer.drain(..at + 2).collect();
@@ -182,7 +185,7 @@ impl EventPeer {
         is_one
     }
 
-    /// False at the end.
+    /// Reads more of the stream. Returns `false` at its end.
     async fn receive(&mut self) -> bool {
         let frame = timeout(DEADLINE, self.body.frame()).await.expect("something within the deadline");
         let Some(frame) = frame else { return false };
@@ -197,7 +200,7 @@ pub async fn request(address: SocketAddr, request: Request<String>) -> Response<
     request_over(stream, request.map(|text| Full::new(text.into()))).await
 }
 
-/// The same from an address of one's own, such as 127.0.0.2.
+/// Makes a request from another address of this machine, such as 127.0.0.2.
 pub async fn request_from(source: IpAddr, address: SocketAddr, request: Request<String>) -> Response<Incoming> {
     request_over(stream_from(source, address).await, request.map(|text| Full::new(text.into()))).await
 }

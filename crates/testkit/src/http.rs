@@ -3,7 +3,7 @@ use tokio::time::timeout;
 
 use crate::DEADLINE;
 
-/// A request to become a WebSocket.
+/// The head of a request to upgrade to a WebSocket.
 pub fn upgrade(path: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -11,21 +11,22 @@ pub fn upgrade(path: &str) -> String {
     )
 }
 
-/// A client that speaks HTTP by hand, byte for byte, over a stream of any kind.
+/// A client that sends and receives raw bytes of HTTP, over a stream of any kind.
 #[derive(Debug)]
 pub struct HttpClient<S>(pub S);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> HttpClient<S> {
-    /// Sends bytes, whatever they are.
+    /// Sends any bytes.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.expect("it reads");
     }
 
-    /// Reads until `text` has come, and returns all that came.
+    /// Reads until `text` was received, and returns everything received.
     pub async fn until(&mut self, text: &str) -> String {
         let mut read = Vec::new();
         while !read.windows(text.len()).any(|window| window == text.as_bytes()) {
             let more = timeout(DEADLINE, self.0.read_buf(&mut read)).await.expect("in time").expect("open");
+            // 0 bytes are the end of the stream.
             assert_ne!(more, 0, "no `{text}` in {}", String::from_utf8_lossy(&read));
         }
         String::from_utf8_lossy(&read).into_owned()

@@ -1,5 +1,5 @@
-//! Test support shared by all crates: a server on a free port and raw clients that check every frame they get, waits with
-//! deadlines, random numbers that follow from a seed, and a Redis that lives as long as one test.
+//! Test support shared by all crates: a server on a free port and raw clients that check every frame they get, waits
+//! with deadlines, random numbers that follow from a seed, and a Redis that lives as long as one test.
 //!
 //! Each is behind a feature, so that a crate builds no more than its tests need.
 
@@ -39,5 +39,5 @@ pub use redis::{RedisServer, free_port};
 #[cfg(feature = "wait")]
 pub use wait::{DEADLINE, eventually, soon, within};
 
-/// The answer of a test that passes errors on with `?`.
+/// The return type of a test that uses `?`.
 pub type TestResult = Result<(), Box<dyn std::error::Error>>;

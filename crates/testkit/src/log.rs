@@ -2,12 +2,12 @@ use std::sync::{Arc, Mutex};
 
 use crate::eventually;
 
-/// What ran, in order: shared by its clones, so that handlers can take it as their state.
+/// A log of the calls of handlers, in order. Clones share it, so that handlers can take it as their state.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// Appends.
+    /// Appends a line.
     pub fn note(&self, what: impl Into<String>) {
         self.0.lock().expect("no panic").push(what.into());
     }

@@ -1,4 +1,4 @@
-//! A load that shows whether all members of a channel get the same messages in the same order.
+//! A load that checks that all members of a channel receive the same messages in the same order.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use crate::{Peer, Rng};
 
-/// Channels with members that publish, members that only receive, and members that come and go, all at once.
+/// Channels with members that publish, members that only receive, and members that join and leave, all at once.
 ///
 /// The server broadcasts the payload of the event `later` after `ms` milliseconds and that of `message` at once, and
-/// announces to a channel who joins and leaves.
+/// announces joins and leaves to the channel.
 #[derive(Clone, Copy, Debug)]
 pub struct OneOrder {
     /// Channels that are used at once.
@@ -27,7 +27,7 @@ pub struct OneOrder {
     pub comers: u64,
     /// Messages of each publisher.
     pub messages: u64,
-    /// The seed of all pauses and of what comers do.
+    /// The seed of all pauses and of the actions of the members that join and leave.
     pub seed: u64,
 }
 
@@ -38,18 +38,18 @@ struct Number {
     number: u64,
 }
 
-/// A message that a member received. Its id is the same for all who get it.
+/// A message that a member received. Its id is the same for all recipients.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Heard {
+struct ReceivedMessage {
     id: String,
     published: Option<Number>,
 }
 
-impl Heard {
-    fn of(message: &Value) -> Heard {
+impl ReceivedMessage {
+    fn of(message: &Value) -> ReceivedMessage {
         let number = |name: &str| message["payload"][name].as_u64().expect("as it was published");
         let published = message["event"] == "later";
-        Heard {
+        ReceivedMessage {
             id: message["requestId"].as_str().expect("every message has an id").to_owned(),
             published: published.then(|| Number { sender: number("sender"), number: number("number") }),
         }
@@ -57,7 +57,7 @@ impl Heard {
 }
 
 /// The messages of one membership, from its ACKNOWLEDGE to its leave.
-type Part = Vec<Heard>;
+type Part = Vec<ReceivedMessage>;
 
 /// The longest time between two messages. A server and all its clients on one busy machine take longer than
 /// [`DEADLINE`](crate::DEADLINE) allows.
@@ -66,7 +66,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Messages of a publisher that are on their way at once.
 const WINDOW: u64 = 32;
 
-/// A channel of the server that is tried.
+/// A channel of the server under test.
 #[derive(Clone)]
 struct Room {
     load: OneOrder,
@@ -77,8 +77,8 @@ struct Room {
 }
 
 impl OneOrder {
-    /// Runs the load at a server: clients connect to `path`, and the names of the channels begin with `prefix`. Returns the
-    /// number of deliveries; fails the test if two members got messages in different orders, or one a gap.
+    /// Runs the load at a server: clients connect to `path`, and the names of the channels begin with `prefix`. Returns
+    /// the number of deliveries; fails the test if two members got messages in different orders, or one a gap.
     pub async fn run(self, address: SocketAddr, path: &str, prefix: &str) -> usize {
         let rooms = (0..self.channels).map(|n| {
             let (path, channel) = (path.to_owned(), format!("{prefix}/{n}"));
@@ -116,8 +116,8 @@ impl Room {
             parts.push(publisher.await.expect("a publisher gets everything"));
         }
         busy.store(false, Ordering::SeqCst);
-        // The announcement of this member wakes the comers that wait for a message: the last one that others caused may
-        // have come while the room was still busy.
+        // The announcement of this member's join wakes the members that join and leave and now wait for a message: the
+        // last message of others may have arrived before they saw that the load has ended.
         let mut last = self.member().await;
         for comer in comers {
             parts.extend(comer.await.expect("a comer gets its parts"));
@@ -137,7 +137,7 @@ impl Room {
     }
 
     async fn join(&self, peer: &mut Peer) {
-        let payload = json!({ "username": "somebody" });
+        let payload = json!({ "username": "member" });
         let id = peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", &self.channel, payload).await;
         let answer = next(peer).await;
         assert_eq!((&answer["event"], &answer["requestId"]), (&json!("ACKNOWLEDGE"), &json!(id)), "{answer}");
@@ -148,31 +148,32 @@ impl Room {
         let mut peer = self.member().await;
         let (mut part, mut sent, mut own) = (Part::new(), 0, 0);
         while own < self.load.messages {
+            // A bounded window keeps the server busy without filling its queues, whose limits are not under test here.
             while sent < self.load.messages && sent - own < WINDOW {
                 let later = json!({ "ms": rng.below(21), "payload": { "sender": sender, "number": sent } });
                 peer.event(&self.channel, "later", later).await;
                 sent += 1;
             }
-            let heard = Heard::of(&next(&mut peer).await);
-            own += u64::from(heard.published.is_some_and(|published| published.sender == sender));
-            part.push(heard);
+            let message = ReceivedMessage::of(&next(&mut peer).await);
+            own += u64::from(message.published.is_some_and(|published| published.sender == sender));
+            part.push(message);
         }
         part
     }
 
-    /// Joins and leaves, as long as others are busy: sometimes with a message, sometimes by closing the connection.
+    /// Joins and leaves while publishers are busy: sometimes with a leave message, sometimes by closing the connection.
     async fn come_and_go(&self, busy: &AtomicBool, mut rng: Rng) -> Vec<Part> {
         let mut parts = Vec::new();
         let mut peer = Peer::connect(self.address, &self.path).await;
         while busy.load(Ordering::SeqCst) {
-            // Nothing of the last membership may come before this acknowledgement.
+            // Fails if a message of the previous membership arrives before this acknowledgement.
             self.join(&mut peer).await;
             let mut part = Part::new();
             for _ in 0..=rng.below(30) {
                 if !busy.load(Ordering::SeqCst) {
                     break;
                 }
-                part.push(Heard::of(&next(&mut peer).await));
+                part.push(ReceivedMessage::of(&next(&mut peer).await));
             }
             if rng.below(4) == 0 {
                 peer = Peer::connect(self.address, &self.path).await;
@@ -183,7 +184,7 @@ impl Room {
                     if message["event"] == "EXIT_ACKNOWLEDGE" {
                         break;
                     }
-                    part.push(Heard::of(&message));
+                    part.push(ReceivedMessage::of(&message));
                 }
             }
             parts.push(part);
@@ -191,11 +192,13 @@ impl Room {
         parts
     }
 
-    /// Holds what each membership received against what one receiver did; returns the number of deliveries.
+    /// Compares the messages of each membership with those of one receiver. Returns the number of deliveries.
     fn check(&self, mut whole: Vec<Part>, parts: Vec<Part>) -> usize {
+        // Each part must be a contiguous piece of this one: then all members agree on one order.
         let reference = whole.remove(0);
         self.check_reference(&reference);
-        let at: HashMap<&str, usize> = reference.iter().enumerate().map(|(at, heard)| (&*heard.id, at)).collect();
+        let at: HashMap<&str, usize> = reference.iter().enumerate().map(|(at, message)| (&*message.id, at)).collect();
+        // The map has one entry for each id.
         assert_eq!(at.len(), reference.len(), "something was delivered twice");
         for part in &whole {
             assert_eq!(part.last(), reference.last(), "a member that stays gets the last message");
@@ -204,16 +207,16 @@ impl Room {
         for part in &all {
             let Some(first) = part.first() else { continue };
             let from = at[&*first.id];
-            let expected = reference.get(from..from + part.len()).expect("nobody gets more than there is");
+            let expected = reference.get(from..from + part.len()).expect("no member gets more messages than there are");
             assert!(*part == expected, "an inversion or a gap: {}", first_difference(part, expected));
         }
         reference.len() + all.iter().map(|part| part.len()).sum::<usize>()
     }
 
     /// A member that was there from the beginning has every message of every sender, in the sender's order.
-    fn check_reference(&self, reference: &[Heard]) {
+    fn check_reference(&self, reference: &[ReceivedMessage]) {
         let mut next = HashMap::new();
-        for published in reference.iter().filter_map(|heard| heard.published) {
+        for published in reference.iter().filter_map(|message| message.published) {
             let number = next.entry(published.sender).or_insert(0);
             assert_eq!(published.number, *number, "sender {} out of order", published.sender);
             *number += 1;
@@ -234,14 +237,14 @@ async fn receive(mut peer: Peer) -> Part {
     let mut part = Part::new();
     loop {
         let message = next(&mut peer).await;
-        part.push(Heard::of(&message));
+        part.push(ReceivedMessage::of(&message));
         if message["event"] == "message" {
             return part;
         }
     }
 }
 
-fn first_difference(part: &[Heard], expected: &[Heard]) -> String {
+fn first_difference(part: &[ReceivedMessage], expected: &[ReceivedMessage]) -> String {
     let at = part.iter().zip(expected).position(|(is, should)| is != should).unwrap_or(part.len());
     format!("at {at} of {}: {:?} in place of {:?}", part.len(), part.get(at), expected.get(at))
 }

@@ -24,16 +24,17 @@ pub async fn serve(pond: &PondSocket) -> (Server, SocketAddr) {
     serve_with(pond, ServerOptions::default()).await
 }
 
-/// The same with other options than the defaults.
+/// Serves a pond on a free port with these options.
 pub async fn serve_with(pond: &PondSocket, options: ServerOptions) -> (Server, SocketAddr) {
     let mut server = Server::with_options(pond.clone(), options).expect("valid options");
+    // Port 0: the system chooses a free port, so tests can run side by side.
     server.start("127.0.0.1:0").await.expect("a free port");
     let address = server.local_addr().expect("it runs");
     (server, address)
 }
 
-/// Serves one client of a pond over a stream in memory that holds `capacity` bytes each way. No kernel buffers anything,
-/// so whoever does not read stalls the server at once, also with the clock paused.
+/// Serves one client of a pond over an in-memory stream that holds `capacity` bytes in each direction. No kernel
+/// buffers anything, so a client that does not read blocks the server's writes at once, also with the clock paused.
 pub fn serve_in_memory(pond: &PondSocket, capacity: usize) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(capacity);
     let service = pond.service();
@@ -48,23 +49,23 @@ pub fn serve_in_memory(pond: &PondSocket, capacity: usize) -> DuplexStream {
     ours
 }
 
-/// Connects to `path` over such a stream.
+/// Connects to `path` over an in-memory stream.
 pub async fn connect_in_memory(pond: &PondSocket, path: &str, capacity: usize) -> WebSocketStream<DuplexStream> {
     let stream = serve_in_memory(pond, capacity);
     client_async(format!("ws://localhost{path}"), stream).await.expect("the server lets us in").0
 }
 
-/// A connection from an address of one's own: on Linux all that begin with 127 are.
+/// A connection from another address of this machine: on Linux all addresses that begin with 127 are.
 pub(crate) async fn stream_from(source: IpAddr, address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind((source, 0).into()).expect("an address of this machine");
     socket.connect(address).await.expect("it listens")
 }
 
-/// A raw client. Every text it receives must be what the strictest client accepts.
+/// A raw client. It checks that the strictest client would accept every text that it receives.
 #[derive(Debug)]
 pub struct Peer {
-    /// The WebSocket, for what a client would never do.
+    /// The WebSocket, for tests of what no proper client does.
     pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// The id that the server gave to the connection.
     pub id: String,
@@ -79,7 +80,7 @@ impl Peer {
         peer
     }
 
-    /// The same from an address of one's own, such as 127.0.0.2.
+    /// Connects from another address of this machine, such as 127.0.0.2.
     pub async fn connect_from(source: IpAddr, address: SocketAddr, path: &str) -> Peer {
         let stream = MaybeTlsStream::Plain(stream_from(source, address).await);
         let socket = client_async(format!("ws://{address}{path}"), stream).await.expect("the server lets us in").0;
@@ -105,8 +106,8 @@ impl Peer {
         Peer { socket, id: String::new(), sent: 0 }
     }
 
-    /// Connects like [`connect`](Self::connect), with a receive buffer of this size: whoever does not read from it
-    /// stalls the server soon.
+    /// Connects like [`connect`](Self::connect), with a receive buffer of this size: a client that does not read soon
+    /// blocks the server's writes.
     pub async fn connect_narrow(address: SocketAddr, path: &str, receive_buffer: u32) -> Peer {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(receive_buffer).expect("any size is possible");
@@ -115,7 +116,7 @@ impl Peer {
         Peer::over(socket).await
     }
 
-    /// Tries to connect; the status and body of the refusal.
+    /// Connects, which must be refused. Returns the status and the body.
     pub async fn refused(address: SocketAddr, path: &str) -> (u16, String) {
         match connect_async(format!("ws://{address}{path}")).await {
             Err(tungstenite::Error::Http(response)) => {
@@ -126,7 +127,7 @@ impl Peer {
         }
     }
 
-    /// Sends a message; answers its request id.
+    /// Sends a message. Returns its request id.
     pub async fn send(&mut self, action: &str, event: &str, channel: &str, payload: Value) -> String {
         self.sent += 1;
         let id = format!("q{}", self.sent);
@@ -152,6 +153,7 @@ impl Peer {
                 frame.extend_from_slice(&length.to_be_bytes());
             }
         }
+        // The masking key: a client's frame must have one (RFC 6455 section 5.1).
         frame.extend_from_slice(&[0; 4]);
         frame.extend_from_slice(part);
         self.bytes(&frame).await;
@@ -174,7 +176,7 @@ impl Peer {
         assert_eq!((&answer["event"], &answer["requestId"]), (&json!("ACKNOWLEDGE"), &json!(id)), "{answer}");
     }
 
-    /// Asks to join, expects to be declined, and answers the decline's payload.
+    /// Asks to join, which must be declined. Returns the payload of the decline.
     pub async fn join_declined(&mut self, channel: &str, payload: Value) -> Value {
         let id = self.send("JOIN_CHANNEL", "JOIN_CHANNEL", channel, payload).await;
         let answer = self.until("UNAUTHORIZED").await;
@@ -195,8 +197,8 @@ impl Peer {
         message.unwrap_or_else(|other| panic!("no text message but {other:?}"))
     }
 
-    /// The next message, however long it takes; or what has come in its place, `None` at the end of the stream. Nothing is
-    /// lost if this is dropped while it waits.
+    /// The next message, without a deadline; `Err` has another frame that was received in its place, or `None` at the
+    /// end of the stream. Cancel-safe.
     pub async fn message(&mut self) -> Result<Value, Option<Message>> {
         loop {
             match self.socket.next().await.and_then(Result::ok) {
@@ -204,6 +206,7 @@ impl Peer {
                     strict::check(&text).unwrap_or_else(|fault| panic!("a client would reject {text}: {fault}"));
                     return Ok(serde_json::from_str(&text).expect("checked"));
                 }
+                // tungstenite answers pings by itself at the next read or write.
                 Some(Message::Ping(_) | Message::Pong(_)) => {}
                 other => return Err(other),
             }
@@ -220,15 +223,16 @@ impl Peer {
         }
     }
 
-    /// The next frame, whatever it is; `None` at the end of the stream.
+    /// The next frame of any kind; `None` at the end of the stream.
     pub async fn frame(&mut self) -> Option<Message> {
         let next = timeout(DEADLINE, self.socket.next()).await.expect("a frame within the deadline");
         next.and_then(Result::ok)
     }
 
-    /// Goes without a word: the connection is reset.
+    /// Resets the connection, without a close frame.
     pub fn reset(self) {
         let MaybeTlsStream::Plain(stream) = self.socket.get_ref() else { unreachable!("no TLS here") };
+        // With a linger time of 0 the kernel sends a reset in place of an orderly end.
         SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     }
 
@@ -243,8 +247,8 @@ impl Peer {
         }
     }
 
-    /// Checks that nothing has been sent to us before the answer to `event`, which the server must reply to: no
-    /// waiting for silence.
+    /// Checks that nothing is received before the reply to `event`, which the server must reply to. So a test need not
+    /// wait to see that nothing comes.
     pub async fn nothing_before_reply(&mut self, channel: &str, event: &str) {
         let id = self.event(channel, event, json!({})).await;
         let answer = self.next().await;

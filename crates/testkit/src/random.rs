@@ -1,4 +1,4 @@
-/// Random numbers that follow from a seed, the same on every machine (SplitMix64).
+/// A generator of random numbers from a seed, with the same sequence on every machine (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -19,6 +19,7 @@ impl Rng {
 
     /// A number less than `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
+        // The high half of the product is a number below `end`, and needs no division.
         ((u128::from(self.next_u64()) * u128::from(end)) >> 64) as u64
     }
 
@@ -27,12 +28,12 @@ impl Rng {
         least + self.below(most - least + 1)
     }
 
-    /// True in so many of a thousand cases.
+    /// Returns `true` in so many of a thousand cases.
     pub fn per_mille(&mut self, chance: u64) -> bool {
         chance > 0 && self.below(1000) < chance
     }
 
-    /// True in half of all cases.
+    /// Returns `true` in half of all cases.
     pub fn coin(&mut self) -> bool {
         self.below(2) == 0
     }
@@ -47,8 +48,9 @@ impl Rng {
         (!items.is_empty()).then(|| &items[self.index(items.len())])
     }
 
-    /// A number from 0 up to 1, which is never reached.
+    /// A number from 0 up to, but not including, 1.
     pub fn fraction(&mut self) -> f64 {
+        // 53 bits, the precision of an `f64`.
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 

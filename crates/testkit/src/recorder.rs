@@ -7,13 +7,12 @@ use pondsocket::metrics::{
     Queue, SocketCloseReason,
 };
 
-/// Writes down what the server counts: a line for each call, with all that it was told, apart by spaces. Clones share
-/// their lines.
+/// Metrics that record each call as a line with its arguments, separated by spaces. Clones share their lines.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Arc<Mutex<Vec<(&'static str, String)>>>);
 
 impl Recorder {
-    /// What calls of this method were told, in their order.
+    /// The arguments of the calls of this method, in their order.
     pub fn of(&self, method: &str) -> Vec<String> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().filter(|(of, _)| *of == method).map(|(_, line)| line.clone()).collect()

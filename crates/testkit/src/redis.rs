@@ -1,4 +1,4 @@
-//! A Redis of one's own, for as long as one test runs, and for whatever can happen to one.
+//! A Redis server for one test, and the failures that can happen to it.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-/// It is ready at once, unless the machine is busy.
+/// The most time for a server to start. It is usually ready at once, but not on a busy machine.
 const START: Duration = Duration::from_secs(20);
 
 /// A `redis-server`, or a sentinel, that keeps nothing, on a port of its own. Killed when it is dropped.
 #[derive(Debug)]
 pub struct RedisServer {
-    /// On 127.0.0.1.
+    /// The port, on 127.0.0.1.
     pub port: u16,
     process: Child,
     folder: TempDir,
@@ -27,12 +27,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it answers.
     pub async fn start() -> RedisServer {
         RedisServer::start_with(&[]).await
     }
 
-    /// The same, with further arguments.
+    /// Starts a server with further arguments.
     pub async fn start_with(arguments: &[&str]) -> RedisServer {
         RedisServer::launch(|port, _| {
             let all = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
@@ -41,7 +41,7 @@ impl RedisServer {
         .await
     }
 
-    /// A sentinel that alone decides about a primary, which it calls `main`.
+    /// Starts a sentinel for a primary, under the name `main`, with a quorum of one.
     pub async fn start_sentinel(primary: &RedisServer) -> RedisServer {
         let watched = primary.port;
         RedisServer::launch(|port, folder| {
@@ -63,7 +63,7 @@ impl RedisServer {
             let arguments = arguments(port, folder.path());
             let process = spawn(folder.path(), &arguments);
             let mut server = RedisServer { port, process, folder, arguments };
-            // Somebody else may have been faster with the port.
+            // Another process may have taken the port since it was checked.
             if server.is_ready().await {
                 return server;
             }
@@ -72,48 +72,48 @@ impl RedisServer {
         panic!("redis-server has ended by itself: {log}");
     }
 
-    /// Its address, as clients take it.
+    /// The URL for clients.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// As with a power cut: `kill -9`.
+    /// Kills the server with SIGKILL, as a power cut would.
     pub async fn kill(&mut self) {
         self.process.kill().await.expect("it is our child");
     }
 
-    /// Asks it to end without keeping anything, and waits until it has.
+    /// Shuts the server down without saving, and waits until it has ended.
     pub async fn shut_down(&mut self) {
         // The connection ends in place of an answer.
         let _ = self.try_command::<()>(&["SHUTDOWN", "NOSAVE"]).await;
         self.process.wait().await.expect("it is our child");
     }
 
-    /// Starts it again where it was, and waits until it answers.
+    /// Starts the server again on the same port, and waits until it answers.
     pub async fn restart(&mut self) {
         self.process = spawn(self.folder.path(), &self.arguments);
         assert!(self.is_ready().await, "redis-server has ended by itself: {}", self.log());
     }
 
-    /// Stops it where it stands, with SIGSTOP: the kernel goes on to accept, and nothing is answered.
+    /// Suspends the server with SIGSTOP: the kernel still accepts connections, but nothing is answered.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on, with SIGCONT.
+    /// Resumes the server with SIGCONT.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Does a command, by a connection of its own, and waits for the answer for ever.
+    /// Executes a command on a connection of its own, and waits for the answer without a deadline.
     pub async fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_command(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// The same, if it can be done.
+    /// Executes a command on a connection of its own.
     ///
     /// # Errors
-    /// There is no connection, or Redis refuses.
+    /// If there is no connection, or Redis refuses the command.
     pub async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let client = Client::open(("127.0.0.1", self.port))?;
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
@@ -121,7 +121,7 @@ impl RedisServer {
         redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await
     }
 
-    /// A line of what it says of itself, such as `role` in the section `replication`.
+    /// A value of the server's `INFO`, such as `role` in the section `replication`.
     pub async fn info(&self, section: &str, name: &str) -> String {
         let info: String = self.command(&["INFO", section]).await;
         let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -130,7 +130,7 @@ impl RedisServer {
 
     async fn is_ready(&mut self) -> bool {
         let deadline = Instant::now() + START;
-        // It may want a password.
+        // A server with a password refuses `PING`, but is ready.
         let answers = |answer: &RedisResult<String>| match answer {
             Ok(_) => true,
             Err(error) => error.code() == Some("NOAUTH"),
@@ -147,8 +147,8 @@ impl RedisServer {
 
     fn signal(&self, signal: Signal) {
         let id = self.process.id().expect("it runs");
-        let pid = Pid::from_raw(id.try_into().expect("as the kernel counts")).expect("not 0");
-        kill_process(pid, signal).expect("it is there to be told");
+        let pid = Pid::from_raw(id.try_into().expect("a process id")).expect("not 0");
+        kill_process(pid, signal).expect("the process exists");
     }
 
     fn log(&self) -> String {
@@ -156,11 +156,13 @@ impl RedisServer {
     }
 }
 
-/// A port below those that systems hand out by themselves, so that nobody takes it while its server is away.
+/// A free port below the range from which systems choose ports, so that no other process gets it while its server is
+/// stopped.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        // From the process id, because several test processes run at once.
         let port = 20_000 + ((std::process::id() as u16).wrapping_mul(37) % 10_000 + step) % 12_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;

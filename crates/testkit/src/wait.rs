@@ -1,4 +1,4 @@
-//! Waits with deadlines. They measure on tokio's clock: while it is paused, waiting costs no real time.
+//! Waits with deadlines. They use tokio's clock: while it is paused, waiting takes no real time.
 
 use std::future::Future;
 use std::panic::Location;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-/// The time in which anything that must happen happens, on a busy machine, too.
+/// The deadline of everything that a test waits for, long enough for a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The deadline of a condition that nobody announces. Longer, since a paused clock runs ahead while a condition is polled.
+/// The deadline of a condition that is polled. It is longer, because a paused clock advances with each poll.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for a future, or fails the test at the caller's line.
@@ -41,6 +41,7 @@ pub fn within(most: Duration, what: &str, mut holds: impl FnMut() -> bool) -> im
         let start = Instant::now();
         while !holds() {
             assert!(start.elapsed() < most, "{at}: not within {most:?}: {what}");
+            // A short sleep on tokio's clock: with the clock paused it advances only once all other tasks are idle.
             sleep(Duration::from_millis(1)).await;
         }
         start.elapsed()

@@ -9,10 +9,10 @@
 //! # }
 //! ```
 //!
-//! The pond receives the full path, the peer's address and the headers. Two options of actix-web's `HttpServer` should be set:
-//! `tcp_nodelay(true)` sends small messages at once, and with `h1_allow_half_closed(false)` the end of an event stream's client
-//! is noticed at once, instead of at the next write. At a shutdown drain the pond first, then stop the server: see the example
-//! `mounted`.
+//! The pond receives the full path, the peer's address and the headers. Two options of actix-web's `HttpServer` should
+//! be set: `tcp_nodelay(true)` sends small messages at once, and with `h1_allow_half_closed(false)` the end of an event
+//! stream's client is noticed at once, instead of at the next write. At a shutdown drain the pond first, then stop the
+//! server: see the example `mounted`.
 
 mod request;
 mod response;
@@ -23,8 +23,8 @@ use pondsocket::{HostUpgrade, PondService, PondSocket};
 use tokio::io::duplex;
 use tower_service::Service;
 
-/// The capacity, in each direction and in bytes, of the stream between the pond and actix-web. It bounds the memory of a WebSocket
-/// whose client reads slowly.
+/// The capacity, in each direction and in bytes, of the stream between the pond and actix-web. It bounds the memory of
+/// a WebSocket whose client reads slowly.
 const BUFFER: usize = 64 * 1024;
 
 /// A route that passes every request to the pond. Requests that match no endpoint are answered with 404.
@@ -34,6 +34,7 @@ pub fn route(pond: &PondSocket) -> Route {
 }
 
 async fn respond(mut pond: PondService, request: HttpRequest, payload: Payload) -> HttpResponse {
+    // Only an upgrade needs the stream below; all other requests have plain responses.
     if !request.head().upgrade() {
         let (converted, feed) = request::with_body(&request, payload);
         let call = pond.call(converted);
@@ -43,7 +44,8 @@ async fn respond(mut pond: PondService, request: HttpRequest, payload: Payload) 
             () = feed => unreachable!("feeding a body never completes"),
         };
     }
-    // actix-web upgrades a connection only by its response, so the pond is given a stream that this response is connected to.
+    // actix-web upgrades a connection only by its response, so the pond is given a stream that this response is
+    // connected to.
     let (pond_end, host_end) = duplex(BUFFER);
     let mut converted = request::head(&request).map(|()| String::new());
     converted.extensions_mut().insert(HostUpgrade::new(async { Ok(pond_end) }));

@@ -36,12 +36,13 @@ fn insert_peer(extensions: &mut Extensions, request: &HttpRequest) {
     }
 }
 
-/// Converts a request with its body. The body is fed while the future is polled. The future never completes: the caller drops it
-/// when the pond has responded.
+/// Converts a request with its body. The body is fed while the future is polled. The future never completes: the caller
+/// drops it when the pond has responded.
 pub(crate) fn with_body(
     request: &HttpRequest,
     mut payload: Payload,
 ) -> (Request<RequestBody>, impl Future<Output = ()>) {
+    // One part at a time: the pond's reading paces the client.
     let (mut sender, body) = Channel::new(1);
     let feed = async move {
         let end = loop {
@@ -52,6 +53,8 @@ pub(crate) fn with_body(
             }
         };
         match end {
+            // Dropping the sender ends the body; an abort fails it, so that a truncated body is not taken for a
+            // complete one.
             Ok(()) => drop(sender),
             Err(error) => sender.abort(error),
         }

@@ -19,14 +19,15 @@ pub(crate) fn plain(from_pond: Response<Body>) -> HttpResponse {
     let mut response = begin(&from_pond);
     let body = from_pond.into_body();
     match body.size_hint().exact() {
+        // With the exact size actix-web sends a `Content-Length`; a body without one, an event stream, is chunked.
         Some(0) => response.finish(),
         Some(size) => response.body(SizedStream::new(size, BodyDataStream::new(body))),
         None => response.streaming(BodyDataStream::new(body)),
     }
 }
 
-/// Converts the response to an upgrade. In actix-web the bytes to the client are the response's body, and those from the client
-/// the request's payload.
+/// Converts the response to an upgrade. In actix-web the bytes to the client are the response's body, and those from
+/// the client the request's payload.
 pub(crate) fn upgraded(from_pond: Response<Body>, payload: Payload, stream: DuplexStream) -> HttpResponse {
     let mut response = begin(&from_pond);
     let (to_client, from_client) = split(stream);

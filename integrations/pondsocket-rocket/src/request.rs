@@ -35,12 +35,13 @@ pub(crate) fn head(request: &rocket::Request<'_>) -> Request<()> {
     converted
 }
 
-/// Converts a request with its body. The body is fed while the future is polled. The future never completes: the caller drops it
-/// when the pond has responded. The pond itself limits how much it reads.
+/// Converts a request with its body. The body is fed while the future is polled. The future never completes: the caller
+/// drops it when the pond has responded. The pond itself limits how much it reads.
 pub(crate) fn with_body<'r>(
     request: &rocket::Request<'_>,
     data: Data<'r>,
 ) -> (Request<RequestBody>, impl Future<Output = ()> + Send + use<'r>) {
+    // One part at a time: the pond's reading paces the client.
     let (mut sender, body) = Channel::new(1);
     let feed = async move {
         let mut data = data.open(ByteUnit::max_value());
@@ -53,6 +54,8 @@ pub(crate) fn with_body<'r>(
             }
         };
         match end {
+            // Dropping the sender ends the body; an abort fails it, so that a truncated body is not taken for a
+            // complete one.
             Ok(()) => drop(sender),
             Err(error) => sender.abort(error),
         }
