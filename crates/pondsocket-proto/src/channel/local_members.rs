@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_comes_back_has_another_membership_and_another_connection_the_same() {
+    fn a_user_that_joins_again_has_another_membership_and_a_further_connection_the_same() {
         let mut state = LocalMembers::default();
         let (slot, first) = state.join(connection(1), &user("ada"), Assigns::default());
         let (other, same) = state.join(connection(2), &user("ada"), Assigns::default());

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     #[should_panic]
-    fn a_window_of_eight_bits_is_not_to_be_had() {
+    fn a_window_of_eight_bits_panics() {
         Deflater::new(8);
     }
 }

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_follow_the_kind_of_mistake() {
+    fn close_codes_follow_the_kind_of_violation() {
         assert_eq!(ProtocolError::Unmasked.close_code(), 1002);
         assert_eq!(ProtocolError::InvalidUtf8.close_code(), 1007);
         assert_eq!(ProtocolError::InvalidDeflate.close_code(), 1007);

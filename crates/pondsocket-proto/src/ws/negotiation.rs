@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_is_no_offer_and_ends_with_the_quotes() {
+    fn quoted_text_is_no_offer_and_ends_with_the_quotes() {
         let plain = Some(PLAIN.to_owned());
         assert_eq!(answer(&["other; value=\"a, permessage-deflate, b\""]), None);
         assert_eq!(answer(&[r#"other; value="a", permessage-deflate"#]), plain);

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_header_is_understood_in_all_its_forms() {
+    fn all_forms_of_the_standard_header_are_parsed() {
         let of = |value| client_by(&FORWARDED, &["10.0.0.1"], "10.0.0.1", &[(FORWARDED, value)]);
         assert_eq!(of("for=1.2.3.4;proto=https;by=10.0.0.1"), "1.2.3.4");
         assert_eq!(of("proto=https; For=\"1.2.3.4:4711\""), "1.2.3.4");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_writes_is_understood_in_all_the_forms_that_there_are() {
+    fn all_forms_of_addresses_are_parsed() {
         let of = |name: &HeaderName, values: &[&str]| {
             let headers: Vec<_> = values.iter().map(|value| (name.clone(), *value)).collect();
             client_by(name, &["10.0.0.1", "10.0.0.2"], "10.0.0.1", &headers)

@@ -63,7 +63,7 @@ mod tests {
     const RATE: Rate = Rate { per_second: 2.0, burst: 3.0 };
 
     #[test]
-    fn the_burst_is_there_at_once_and_the_rest_comes_in_time() {
+    fn the_burst_is_available_at_once_and_refilled_over_time() {
         let start = Instant::now();
         let mut bucket = Bucket::full(RATE, start);
         let mut take = |after: u64| bucket.take(RATE, 1.0, start + Duration::from_millis(after));
@@ -75,14 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_longer_than_time_can_count_is_refused_all_the_same() {
+    fn a_wait_beyond_the_range_of_durations_is_refused() {
         let (rate, start) = (Rate { per_second: 1e-30, burst: 1.0 }, Instant::now());
         let mut bucket = Bucket::full(rate, start);
         assert_eq!([bucket.take(rate, 1.0, start), bucket.take(rate, 1.0, start)], [Ok(()), Err(Duration::MAX)]);
     }
 
     #[test]
-    fn a_cost_above_the_burst_is_paid_for_afterwards() {
+    fn a_cost_above_the_burst_delays_later_requests() {
         let start = Instant::now();
         let mut bucket = Bucket::full(RATE, start);
         assert_eq!(bucket.take(RATE, 5.0, start), Ok(()));

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_may_read_answers_with_credentials_may_ask_for_them() {
+    fn a_page_that_may_read_responses_with_credentials_may_request_them() {
         let cors = Options::default().cors_allow_origin("https://app.example.org".into());
         let lines = [("origin", "https://app.example.org"), ("cookie", "a=b")];
         assert!(!allows(cors.clone(), &lines));
