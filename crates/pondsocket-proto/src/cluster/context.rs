@@ -7,8 +7,8 @@ use crate::id::{RequestId, UserId};
 use crate::model::Assigns;
 use crate::wire::{Json, Object};
 
-/// The surroundings of every component of the core: the time and the settings, which it reads, and the effects that it
-/// wants, which the core carries out in their order. So no component calls another one.
+/// The context of every component of the core: the time and the settings, which it reads, and the effects that it
+/// requests. The core executes these in their order, so no component calls another one.
 #[derive(Debug)]
 pub(super) struct Context {
     /// The time that has passed, in milliseconds; it never goes back.
@@ -38,27 +38,29 @@ pub(super) enum Phase {
     Linked,
     /// The bus was up.
     CutOff,
-    /// The node has said goodbye.
+    /// The node has published its `Bye`. This is final.
     Stopped,
 }
 
-/// Something that a component wants done.
+/// An action that a component requests.
 #[derive(Debug)]
 pub(super) enum Effect {
     Send(Box<Draft>),
     Output(Output),
-    /// A channel is to be listened to, from now on or for a while longer.
+    /// Subscribes to a channel's topic, or keeps the subscription for a while longer.
     Listen(ChannelKey),
-    /// Foreign nodes in a channel are to be told of the users here.
+    /// Sends the users of this node in a channel to foreign nodes.
     Announce(ChannelKey),
-    /// A user of a foreign node was changed by a command that its node does not acknowledge.
+    /// Applies a command to the entry of a user of a foreign node. Its node does not acknowledge commands, so the
+    /// change is assumed.
     Foreign(ChannelKey, UserId, ForeignUpdate),
 }
 
 /// A message that is not signed yet.
 #[derive(Debug)]
 pub(super) struct Draft {
-    /// The topics on which it is published: the same message on each, so that a node which hears it twice can tell.
+    /// The topics on which it is published: under one id, so that a node which receives it twice detects the
+    /// repetition.
     pub(super) to: Vec<Destination>,
     pub(super) channel: Option<ChannelKey>,
     pub(super) body: Body,
@@ -97,13 +99,13 @@ impl Context {
         }
     }
 
-    /// Returns whether the bus is up. Only then is anything published, and are others heard, so that their silence says
-    /// something.
+    /// Returns whether the bus is up. Only then are messages published, and only then does the silence of a node mean
+    /// anything.
     pub(super) fn is_linked(&self) -> bool {
         self.phase == Phase::Linked
     }
 
-    /// The life of this node.
+    /// The incarnation of this node.
     pub(super) fn me(&self) -> &NodeId {
         &self.settings.node
     }
@@ -113,7 +115,7 @@ impl Context {
         RequestId::from_u128(self.random.draw_id()).as_str().to_owned()
     }
 
-    /// The `ext` that stands beside each message of this node.
+    /// The `ext` of every message of this node.
     pub(super) fn ext(&self) -> Ext {
         Ext::new(self.me().clone())
     }
@@ -133,7 +135,7 @@ impl Context {
         self.publish_and_send(channel, &[], body, ext);
     }
 
-    /// Publishes the same message on a channel's topic and sends it to these nodes, which may not listen there.
+    /// Publishes a message on a channel's topic and sends it to these nodes, which may not be subscribed to the topic.
     pub(super) fn publish_and_send(&mut self, channel: &ChannelKey, nodes: &[NodeId], body: Body, ext: Ext) {
         let inboxes = nodes.iter().cloned().map(Destination::Inbox);
         let to = std::iter::once(Destination::Channel(channel.clone())).chain(inboxes).collect();
@@ -152,13 +154,13 @@ impl Context {
         self.send(to, Some(channel.clone()), body, ext);
     }
 
-    /// Tells all nodes of ours something about a node.
+    /// Publishes an event of a node to all nodes of our kind.
     pub(super) fn announce(&mut self, event: NodeEvent) {
         let ext = self.ext();
         self.send(vec![Destination::Cluster], None, Body::Node(event), ext);
     }
 
-    /// Tells foreign nodes that this one lives.
+    /// Publishes a heartbeat for foreign nodes.
     pub(super) fn heartbeat(&mut self) {
         let (node, ext) = (self.me().source().into(), self.ext());
         self.send(vec![Destination::Heartbeat], None, Body::NodeHeartbeat { node }, ext);

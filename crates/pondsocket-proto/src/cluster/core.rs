@@ -19,7 +19,8 @@ use super::{Answer, ChannelKey, Input, Lease, NodeId, NodeOutput, Output, Settin
 use crate::id::{UserId, is_reserved_event};
 use crate::model::{MemberChange, UserMessage};
 
-/// A directory of what the core knows, without a borrow of the rest of it.
+/// A directory of the users of other nodes. It is a macro because a method would borrow the whole core, and the callers
+/// need `context` and a component mutably at the same time.
 macro_rules! directory {
     ($core:expr) => {
         Directory::new(&$core.channels, &$core.membership, &$core.interop)
@@ -28,13 +29,14 @@ macro_rules! directory {
 
 /// One node of a cluster, without I/O.
 ///
-/// Nothing happens by itself: whatever drives the core calls [`handle`](Core::handle), one call at a time, and carries out
-/// the outputs in their order. There is no call to begin with: the first input, whatever it is, leads to subscriptions of
-/// the topics that every node needs. Until [`Bus::Up`](super::Bus::Up) the core publishes nothing, and it asks for nothing
-/// before [`Bus::Subscribed`](super::Bus::Subscribed) has named both its inbox and the topic that is asked on.
+/// The core is passive: its driver calls [`handle`](Core::handle), one call at a time, and executes the outputs in
+/// their order. There is no start call: the first input of any kind leads to subscriptions of the topics that every
+/// node needs. Until [`Bus::Up`](super::Bus::Up) the core publishes nothing. It requests no state of a channel before
+/// [`Bus::Subscribed`](super::Bus::Subscribed) has named both its inbox and the channel's topic, because the answers
+/// would be lost.
 ///
-/// The core itself only routes: inputs to the components that they concern, what one of these returns to the others, and
-/// their effects to the outputs.
+/// The core itself only routes: inputs to the components that they concern, results of one component to the others, and
+/// effects to the outputs.
 #[derive(Debug)]
 pub struct Core {
     context: Context,
@@ -52,10 +54,12 @@ pub struct Core {
 }
 
 impl Core {
-    /// A node that knows no other. `seed` draws jitter and message ids, so it has to differ between nodes.
+    /// Creates a node that knows no other. Jitter and message ids are drawn from `seed`, so it has to differ between
+    /// nodes.
     pub fn new(settings: Settings, seed: u64) -> Core {
         let mut random = Random::new(seed);
-        // The ids of messages have a sequence of their own, so that requests do not depend on how many were sent.
+        // The ids of messages have a sequence of their own: the number of messages sent must not change jitter and the
+        // ids of requests, or a simulated schedule would change with every added message.
         let of_context = Random::new(random.draw());
         Core {
             sender: Sender::new(&settings, random),
@@ -73,14 +77,15 @@ impl Core {
         }
     }
 
-    /// Takes one input and appends what is to be done to `out`. `now` is in milliseconds since 1970; if it goes back, no time
-    /// has passed, and time goes on from there. The clocks of other nodes order nothing.
+    /// Handles one input and appends the resulting outputs to `out`. `now` is in milliseconds since 1970. If it goes
+    /// back, no time has passed, and time continues from there. The clocks of other nodes are never compared with it.
     ///
-    /// [`NodeOutput::RemoteMembers`] comes upon [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and
-    /// [`Input::Closed`] may be given under a channel's lock. Each of these three is one call per channel, in the order in
-    /// which it happened there.
+    /// [`NodeOutput::RemoteMembers`] follows [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and
+    /// [`Input::Closed`] may be given under a channel's lock. The calls for one channel have to be in the order in
+    /// which its members changed, since each change gets the next version.
     pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Output>) {
         if self.context.phase == Phase::Stopped {
+            // The caller still waits for an answer, and no timer would give one any more.
             if let Input::Request { id, .. } = input {
                 out.push(Output::Node(NodeOutput::Answered { id, answer: Answer::Unavailable }));
             }
@@ -90,7 +95,8 @@ impl Core {
         if self.context.phase == Phase::Asleep {
             self.wake();
         }
-        // Inputs under a channel's lock lead to publishing alone.
+        // These inputs come under a channel's lock, where only outputs for the bus are executed at once. A report of
+        // excess waits for the next other input.
         let may_report = !matches!(
             input,
             Input::Opened { .. } | Input::Expected { .. } | Input::Local { .. } | Input::Closed { .. }
@@ -118,13 +124,13 @@ impl Core {
         out.append(&mut self.outputs);
     }
 
-    /// The time, by the clock of the last input, at which the core wants an [`Input::Tick`] at the latest. It may be in the
-    /// past: then at once.
+    /// The time by which the core needs an [`Input::Tick`], by the clock of the last input. A time in the past means at
+    /// once.
     pub fn deadline(&self) -> Option<u64> {
         Some(self.time.by_clock(self.context.timers.earliest()?))
     }
 
-    /// Returns whether the bus delivers what others publish in a channel.
+    /// Returns whether the bus delivers the topic of a channel to this node.
     pub fn hears(&self, channel: &ChannelKey) -> bool {
         self.channels.is_subscribed(channel)
     }
@@ -133,6 +139,7 @@ impl Core {
         self.context.me()
     }
 
+    /// Subscribes to the topics that every node needs, and starts the timers.
     fn wake(&mut self) {
         self.context.phase = Phase::Alone;
         let topics = &self.context.settings.topics;
@@ -147,8 +154,10 @@ impl Core {
         Sync::start(cx);
     }
 
-    /// Takes the incarnation that the table of leases has given this node, if no other one was published yet.
+    /// Sets the incarnation that the table of leases has assigned to this node, unless the node has already published
+    /// under another one.
     fn adopt(&mut self, incarnation: u64) {
+        // After the first `Up` other nodes may know the number; a second one would be another node to them.
         if !matches!(self.context.phase, Phase::Asleep | Phase::Alone) || incarnation == self.me().incarnation {
             return;
         }
@@ -160,10 +169,12 @@ impl Core {
         cx.output(Output::UpdateSubscriptions { add: vec![inbox], remove: vec![before] });
     }
 
-    /// Says goodbye. Foreign nodes have to be told of each user that goes; ours need the goodbye only.
+    /// Announces the end of this node. Nodes of our kind hide all its users at its `Bye`. Foreign nodes do not know
+    /// that message and need one for each user that leaves.
     fn stop(&mut self) {
         self.requests.give_up_all(&mut self.context, &directory!(self));
         self.channels.leave_all(&mut self.context);
+        // Last: after the `Bye` other nodes ignore this incarnation.
         self.context.announce(NodeEvent::Bye);
         self.carry_out();
         self.context.timers.clear();
@@ -186,6 +197,7 @@ impl Core {
                 Timer::Sync => self.sync.ask_for_states(cx, &mut self.channels),
                 Timer::Answer => self.sync.answer_states(cx, &self.channels),
                 Timer::Repair(owner) => {
+                    // The node may have died or been replaced since the timer was set.
                     let living = self.membership.living(&owner);
                     self.sync.ask_for_repair(cx, &self.channels, &owner, living);
                 }
@@ -212,15 +224,18 @@ impl Core {
         match event {
             Bus::Up => {
                 let again = cx.phase == Phase::CutOff;
+                // The silence of all nodes during the outage was that of the bus.
                 if again {
                     self.interop.excuse_silence(cx.now);
                 }
                 cx.phase = Phase::Linked;
+                // A session begins without subscriptions (docs/cluster-bus.md): `Subscribed` follows for each topic.
                 self.sync.unsubscribe(&mut self.channels);
                 self.membership.link(cx, again);
                 Interop::heartbeat(cx);
             }
             Bus::Down => {
+                // A bus that was never up stays `Alone`: its first `Up` is then no recovery.
                 if cx.phase == Phase::Linked {
                     cx.phase = Phase::CutOff;
                 }
@@ -236,7 +251,7 @@ impl Core {
             }
             Bus::Gap(topics) => {
                 let (keys, inbox) = self.of_topics(&topics);
-                // What is missing of an inbox may concern any channel.
+                // A message lost from the inbox may have concerned any channel.
                 let keys = if inbox { self.channels.keys().cloned().collect() } else { keys };
                 keys.iter().for_each(|key| self.sync.want_state(&mut self.context, &self.channels, key));
             }
@@ -251,6 +266,7 @@ impl Core {
     }
 
     fn lease(&mut self, lease: &Lease) {
+        // The table and the bus may fail apart. While no messages arrive, an old answer must not hide or show nodes.
         if !self.context.is_linked() {
             return;
         }
@@ -261,7 +277,8 @@ impl Core {
         }
     }
 
-    /// Tells others that this node lives, since they may have taken it for dead, and asks for what it may have missed.
+    /// Publishes `Hello`, since other nodes may have hidden this one, and requests all states, since it may have missed
+    /// messages. The requests contain the users of this node.
     fn come_back(&mut self) {
         self.context.announce(NodeEvent::Hello);
         self.sync.want_all_states(&mut self.context, &self.channels);
@@ -277,7 +294,7 @@ impl Core {
         self.channels.expire_tombstones(self.context.now);
     }
 
-    /// Has the users of nodes follow a change of what is thought of these.
+    /// Shows, hides or drops the users of nodes whose state has changed.
     fn apply_transitions(&mut self, transitions: Vec<NodeTransition>) {
         for transition in transitions {
             match transition {
@@ -285,6 +302,7 @@ impl Core {
                     self.context.output(NodeOutput::NodeUp(node.name.clone()));
                     self.catch_up(&node);
                     self.touch_all(self.channels.users_of(&node.name));
+                    // Repairs stop while the owner is down; what is still missing is requested now.
                     self.sync.check_repairs_of(&mut self.context, &self.channels, &node.name);
                 }
                 NodeTransition::Down(node) => {
@@ -295,24 +313,26 @@ impl Core {
                     let changed = self.channels.begin_life(&node);
                     self.all_changed(changed)
                 }
-                // Should the node come back it is asked for them.
+                // The records become doubtful, so the users are requested if the node comes back.
                 NodeTransition::Expired(name) => {
                     let changed = self.channels.expire_users(&name);
                     self.all_changed(changed)
                 }
                 NodeTransition::Dropped(name) => self.channels.drop_node(&name),
-                // The membership deals with these by itself.
+                // Handled by `NodeMembership`; it concerns no users.
                 NodeTransition::Contested(_) => {}
             }
         }
     }
 
-    /// Asks a node that counts from now on for what it said before, where that was not taken in.
+    /// Requests the users of a node that is valid from now on, in the channels in which its earlier messages were not
+    /// applied.
     fn catch_up(&mut self, node: &NodeId) {
         let Some(missed) = self.membership.take_missed(&node.name) else { return };
         let all = missed.more.then(|| self.channels.keys().cloned().collect());
         for key in all.unwrap_or(missed.channels) {
             if self.channels.get(&key).is_some() {
+                // Version 0 claims nothing: it only makes the unknown record doubtful, so that its owner is queried.
                 self.expect(&key, node, 0);
             }
         }
@@ -345,7 +365,8 @@ impl Core {
             MemberChange::Presence { .. } | MemberChange::Assigns { .. } => {}
         }
         self.channels.change_local(&mut self.context, key, change);
-        // The entry here takes part in what is shown of the user's entries elsewhere.
+        // The shown member is united from all entries of the user, this node's included, so a local change can alter
+        // it.
         let is_remote = self.channels.get(key).is_some_and(|channel| channel.is_remote(&user));
         if is_remote || self.interop.get(key, &user).is_some() {
             self.view.touch(&mut self.context, key, [user]);
@@ -354,7 +375,10 @@ impl Core {
 
     fn receive(&mut self, topic: &Topic, message: Envelope) {
         let source = self.sender.source();
+        // The bus returns this node's own messages. The driver can drop them by their first bytes
+        // (`Envelope::beginning`) without decoding them, but the core does not rely on that.
         let is_own = message.source == *source;
+        // A message on a topic that is not its own is forged or misrouted (docs/cluster.md, Topics).
         let fits = self.context.settings.topics.fits(topic, &message, source);
         if is_own || !fits || !self.recent.is_new(&message.source, &message.id) {
             return;
@@ -362,7 +386,7 @@ impl Core {
         match &message.ext {
             Some(ext) if ext.node.name == self.me().name => {
                 self.membership.check_name(&mut self.context, &ext.node);
-                // As everywhere, messages for users count, whatever life of a name lives.
+                // Both nodes of a name conflict go on serving their users, so messages for users are delivered.
                 if let (Some(channel), Body::UserMessage(message)) = (message.channel, message.body) {
                     self.deliver(channel, message);
                 }
@@ -373,7 +397,8 @@ impl Core {
         }
     }
 
-    /// A node of ours has said something. Of a life that is over, only messages for users still count.
+    /// Routes a message of a node of our kind. Of an incarnation that is not valid only messages for users are
+    /// delivered: they change no state, and may have been in flight when the node was restarted.
     fn receive_of_peer(&mut self, message: Envelope) {
         let Some(ext) = message.ext else { return };
         let transitions = match &message.body {
@@ -409,8 +434,8 @@ impl Core {
         }
     }
 
-    /// Delivers a message to the users here. Some foreign nodes also publish acknowledgements, answers and evictions: clients
-    /// would act upon them as if this server had said them.
+    /// Delivers a message to the users here. Reserved events are dropped: some foreign nodes also publish
+    /// acknowledgements, answers and evictions, and clients here would take them for those of this server.
     fn deliver(&mut self, channel: ChannelKey, message: UserMessage) {
         if !is_reserved_event(&message.event) && self.channels.is_open(&channel) {
             self.context.output(NodeOutput::Deliver { channel, message });
@@ -419,6 +444,7 @@ impl Core {
 
     fn node_event(&mut self, from: &NodeId, event: NodeEvent) {
         let transitions = match event {
+            // The caller has passed it to the membership before, as the sign of liveness that it is.
             NodeEvent::Hello => return,
             NodeEvent::Bye => self.membership.leave(&mut self.context, from),
             NodeEvent::Down(node) if node == *self.me() => return self.come_back(),
@@ -427,8 +453,9 @@ impl Core {
         self.apply_transitions(transitions);
     }
 
-    /// A life that does not count has said something. If it may be the node soon, it is told what it asks for, and the
-    /// channels that it speaks about are remembered.
+    /// Handles a message of an incarnation that is not valid. If it may be valid soon, its queries are answered, and
+    /// the channels of its messages are remembered: once it is valid, its users there are requested. Otherwise a node
+    /// that is restarted would wait for the next digest.
     fn receive_of_contender(&mut self, ext: Ext, channel: Option<ChannelKey>, body: &Body) {
         if !self.membership.is_contender(&ext.node) {
             return;
@@ -449,7 +476,7 @@ impl Core {
         self.membership.note_missed(&ext.node.name, known);
     }
 
-    /// A node says who is there.
+    /// Applies a snapshot of another node's users.
     fn take_state(&mut self, owner: &NodeId, state: ChannelState) {
         let key = state.channel.clone();
         let Some(changed) = self.channels.replace(&mut self.context, owner, state) else { return };
@@ -457,7 +484,8 @@ impl Core {
         self.requests.listed(&mut self.context, &directory!(self), owner, &key);
     }
 
-    /// A node asks who is here, and says who is there.
+    /// Handles a request for the state of a channel, which also contains the sender's own users, or at least its
+    /// version.
     fn state_request(&mut self, key: &ChannelKey, ext: Ext) {
         self.sync.owe_if_behind(&mut self.context, &self.channels, key, &ext);
         if let Some(own) = ext.own.filter(|own| own.channel == *key) {
@@ -469,14 +497,15 @@ impl Core {
         }
     }
 
-    /// A node has this version of a channel, and is asked for it if another one is known here.
+    /// Notes that a node has this version of a channel, and requests its users if another version is known here.
     fn expect(&mut self, key: &ChannelKey, node: &NodeId, version: u64) {
         let changed = self.channels.expect(key, node, version);
         self.members_changed(key, changed);
         self.sync.check_repair(&mut self.context, &self.channels, key, &node.name);
     }
 
-    /// A node says what its users come to.
+    /// Compares the digest of a node with its record. The versions that come with it also show what the node is
+    /// missing.
     fn compare(&mut self, key: &ChannelKey, ext: &Ext, digest: (u64, u64, u64)) {
         if !ext.have.is_empty() {
             self.sync.owe_if_behind(&mut self.context, &self.channels, key, ext);
@@ -486,7 +515,7 @@ impl Core {
         self.sync.check_repair(&mut self.context, &self.channels, key, &ext.node.name);
     }
 
-    /// A node tells of a change of one of its users.
+    /// Applies a change that a node has made to one of its users.
     fn owner_change(&mut self, key: &ChannelKey, ext: &Ext, body: &Body) {
         let (Some(_), Some(versions)) = (self.channels.get(key), ext.change) else { return };
         let Some(change) = body.member_change() else { return };
@@ -496,7 +525,8 @@ impl Core {
         }
         let changed = self.channels.apply(&mut self.context, key, ext, versions, change);
         self.members_changed(key, changed);
-        // If changes before it are missing it changes nothing here, but the node has the user nevertheless.
+        // Behind a gap the change is not applied yet. The user is known to be on that node nevertheless, so an entry
+        // that was only listed by foreign nodes is void.
         if self.interop.claim(key, &user) {
             self.view.touch(&mut self.context, key, [user]);
         }
@@ -519,6 +549,7 @@ impl Core {
             self.apply_foreign(&key, source.clone(), translated);
         }
         if asks {
+            // The effects of the message first: the answer lists the users as they are after it.
             self.carry_out();
             self.interop.answer(&mut self.context, &self.channels, &key, &source);
         }
@@ -550,7 +581,7 @@ impl Core {
         self.requests.found(&mut self.context, &directory!(self), holder, request, user);
     }
 
-    /// Has users looked at again that a node of ours has now, or not any more.
+    /// Marks users for the next refresh of the remote view, after a node of our kind has gained or lost them.
     fn members_changed(&mut self, key: &ChannelKey, changed: Changed) {
         for (user, has_user) in &changed {
             self.interop.note_owner(&self.context, key, user, *has_user);
@@ -566,8 +597,10 @@ impl Core {
         changed.into_iter().for_each(|(key, users)| self.view.touch(&mut self.context, &key, users));
     }
 
-    /// Carries out the effects that components want, in their order. Those that concern another component lead to effects of
-    /// that one, which come in their place.
+    /// Executes the effects of components, in their order. Effects of one component on another can cause further
+    /// effects. The recursion executes these before the next effect of the list, so that outputs stay in causal order.
+    /// It ends because only `Listen`, `Announce` and `Foreign` cause others, and those are `Output` and `Send`, which
+    /// cause none.
     fn carry_out(&mut self) {
         for effect in std::mem::take(&mut self.context.effects) {
             let cx = &mut self.context;

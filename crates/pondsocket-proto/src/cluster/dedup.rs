@@ -3,10 +3,12 @@ use std::sync::Arc;
 
 use super::replication::digest;
 
-/// The messages that were received lately, so that one that comes twice is taken in once.
+/// The ids of recently received messages. A bus may deliver a message twice (docs/cluster-bus.md), and a message may be
+/// sent both to a channel's topic and to an inbox.
 ///
-/// Sources are kept in two generations: when the younger one is full it becomes the older one, and what was that is
-/// dropped. So a source is forgotten only when many others have spoken since it did.
+/// Sources are kept in two generations: when the younger one is full it becomes the older one, and the previous older
+/// one is dropped. So a source is dropped only after messages of many others, without a time or a list of recent use
+/// for each.
 #[derive(Debug)]
 pub(super) struct Recent {
     most_messages: usize,
@@ -15,10 +17,11 @@ pub(super) struct Recent {
     old: BTreeMap<Arc<str>, Window>,
 }
 
-/// The last messages of one source, by the digests of their ids.
+/// The last messages of one source. Ids are kept as digests of 64 bits, because a foreign id may be 256 bytes long.
 #[derive(Debug, Default)]
 struct Window {
     known: HashSet<u64>,
+    /// In the order of arrival, to drop the oldest.
     order: VecDeque<u64>,
 }
 
@@ -41,7 +44,7 @@ impl Recent {
             }
             self.young.insert(source.clone(), window);
         }
-        self.young.get_mut(source).expect("just put there, if it was not")
+        self.young.get_mut(source).expect("present, or inserted just now")
     }
 }
 
@@ -52,7 +55,7 @@ impl Window {
         }
         self.order.push_back(id);
         if self.order.len() > most {
-            let oldest = self.order.pop_front().expect("longer than nothing");
+            let oldest = self.order.pop_front().expect("not empty: an id was pushed just now");
             self.known.remove(&oldest);
         }
         true
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_forgotten_when_many_others_have_spoken_since() {
+    fn a_source_is_dropped_after_messages_of_many_others() {
         let mut recent = Recent::new(2, 2);
         let sources: Vec<Arc<str>> = ["a", "b", "c", "d", "e"].into_iter().map(Arc::from).collect();
         for source in &sources[..4] {

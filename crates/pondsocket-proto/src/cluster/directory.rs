@@ -1,4 +1,4 @@
-//! Read access to all that is known of the users of other nodes, wherever it is kept.
+//! Read access to the users of other nodes, whether they are replicated or foreign.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::id::UserId;
 use crate::model::{Assigns, RemoteMember};
 use crate::wire::Object;
 
-/// The users of other nodes that live.
+/// The users of other live nodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Directory<'a> {
     channels: &'a Channels,
@@ -32,13 +32,14 @@ impl<'a> Directory<'a> {
         Directory { channels, membership, interop }
     }
 
-    /// A user in a channel, if another node has it: however many nodes do, it is one user.
+    /// A user in a channel, if another node has it. The entries of all nodes are united into one member.
     pub(super) fn member(&self, key: &ChannelKey, user: &UserId) -> Option<RemoteMember> {
         let channel = self.channels.get(key)?;
         let of_record = |(name, record): (&'a Arc<str>, &'a Record)| Some(Claim::of(name, record.get(user)?));
         let others = self.living(channel).filter_map(of_record);
         let foreign = self.interop.get(key, user).map(|member| Claim {
-            // Foreign nodes do not tell when a user joined, so one of ours always speaks for it.
+            // Foreign nodes do not publish the time of a join, so it counts as the oldest (docs/cluster.md, One user on
+            // several nodes).
             rank: (0, member.home()),
             assigns: &member.assigns,
             presence: member.presence.as_ref(),
@@ -71,18 +72,18 @@ impl<'a> Directory<'a> {
         ours.chain(foreign).collect()
     }
 
-    /// The nodes of ours that live.
+    /// The live nodes of our kind.
     pub(super) fn nodes(&self) -> Vec<NodeId> {
         self.membership.up().collect()
     }
 
-    /// Returns whether there may be nodes whose silence says nothing: foreign ones only say what they have, and of ours
-    /// some may not be known yet.
+    /// Returns whether there may be nodes whose silence is no answer: foreign nodes answer only if they have the user,
+    /// and some nodes of our kind may not be known yet.
     pub(super) fn may_have_silent_nodes(&self, now: u64) -> bool {
         self.interop.has_nodes() || !self.membership.are_all_known(now)
     }
 
-    /// The time when the state of a channel that is open here was asked for.
+    /// The time at which the state of a channel that is open here was requested.
     pub(super) fn asked(&self, key: &ChannelKey) -> Option<u64> {
         self.channels.get(key).filter(|channel| channel.is_open())?.asked()
     }
@@ -97,10 +98,11 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// The entry that one node has of a user.
+/// The entry of a user on one node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim<'a> {
-    /// The time of the join there, and the node's name. The entry with the largest rank speaks for the user.
+    /// The time of the join there, then the node's name, which makes the order total: every node chooses the same
+    /// entry.
     rank: (u64, &'a str),
     assigns: &'a Assigns,
     presence: Option<&'a Object>,
@@ -112,7 +114,8 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// One user, made of the entries that nodes have of it. Nothing is to be shown of a user that only this node has.
+/// Unites the entries of one user. Returns `None` for a user that only this node has: it is a local member, not a
+/// remote one.
 pub(super) fn unite(own: Option<Claim<'_>>, others: &[Claim<'_>]) -> Option<RemoteMember> {
     let first = others.iter().max_by_key(|claim| claim.rank)?;
     let speaker = own.filter(|own| own.rank > first.rank).unwrap_or(*first);
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_join_speaks_for_the_user_and_the_latest_tracked_one_is_shown() {
+    fn assigns_are_those_of_the_latest_join_and_presence_that_of_the_latest_tracked_one() {
         let (of_a, of_b, of_me, there) = (assigns("a"), assigns("b"), assigns("me"), object("{}"));
         let a = Claim { rank: (1, "a"), assigns: &of_a, presence: Some(&there) };
         let b = Claim { rank: (1, "b"), assigns: &of_b, presence: None };

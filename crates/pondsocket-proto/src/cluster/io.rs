@@ -8,29 +8,31 @@ use crate::id::UserId;
 use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 use crate::wire::{Json, Object};
 
-/// An event that a node's core has to know of.
+/// An event for a node's core.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The table of leases has given this life its number. It comes before the first [`Bus::Up`], or has no effect.
+    /// The table of leases has assigned a number to this incarnation of the node. The input has no effect after the
+    /// first [`Bus::Up`].
     Incarnation(u64),
-    /// The first user has come into a channel here. `instance` tells this life of the channel from earlier ones.
+    /// The first user has joined a channel here. `instance` distinguishes this opening of the channel from earlier
+    /// ones.
     Opened {
         /// The channel.
         channel: ChannelKey,
-        /// The life of the channel.
+        /// The instance of the channel.
         instance: u64,
     },
-    /// A user is about to come into a channel here: the core listens to the channel from now on, and leaves it again after a
-    /// while if no user comes.
+    /// A user is about to join a channel here. The core subscribes to the channel's topic, and unsubscribes after a
+    /// while if no user joins.
     Expected {
         /// The channel.
         channel: ChannelKey,
     },
-    /// The last user of a channel here has gone.
+    /// The last user of a channel here has left.
     Closed {
         /// The channel.
         channel: ChannelKey,
-        /// The life of the channel: an older one than the present one is ignored.
+        /// The instance of the channel. The input is ignored unless it is the present one.
         instance: u64,
     },
     /// A user has changed here, in an open channel.
@@ -40,36 +42,36 @@ pub enum Input {
         /// The change.
         change: MemberChange,
     },
-    /// The bus has delivered a message. A message that came on a topic which does not fit its channel is dropped.
+    /// The bus has delivered a message. A message on a topic that does not fit its channel is dropped.
     Received {
-        /// The topic it came on.
+        /// The topic of the delivery.
         topic: Topic,
         /// The message.
         message: Box<Envelope>,
     },
-    /// The bus has changed.
+    /// An event of the bus.
     Bus(Bus),
-    /// The table of leases has answered. A bus without such a table never does: then silence decides which nodes live.
+    /// The table of leases has answered a renewal. Without such an input silence decides which nodes are alive.
     Lease(Lease),
-    /// The server asks other nodes for users, or wants users there changed. [`NodeOutput::Answered`] follows under the same
-    /// id, in time.
+    /// A request to other nodes. [`NodeOutput::Answered`] follows under the same id, at the latest after the timeout of
+    /// the request.
     Request {
-        /// Comes back with the answer.
+        /// The id of the answer.
         id: u64,
         /// The request.
         request: ClusterRequest,
     },
-    /// A [`NodeOutput::Command`] was executed, or was not.
+    /// A [`NodeOutput::Command`] was executed, or failed.
     Done {
         /// The command's id.
         id: u64,
         /// The outcome.
         verdict: Verdict,
     },
-    /// Time has passed. Everything that waits for a time ([`Core::deadline`](super::Core::deadline)) is done upon this input
-    /// and no other, so it has to follow as soon as the deadline has passed.
+    /// Time has passed. Timers expire upon this input and no other, so it has to follow as soon as the
+    /// [deadline](super::Core::deadline) has passed.
     Tick,
-    /// The node stops: all others are told, and nothing is published afterwards.
+    /// The node stops: it announces this to all others, and publishes nothing afterwards.
     Stop,
 }
 
@@ -91,27 +93,27 @@ pub enum Bus {
 /// The answer of the table of leases to a renewal.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
-    /// All nodes whose lease runs.
+    /// All nodes that hold a lease.
     pub alive: Vec<NodeId>,
-    /// Nodes whose lease has run out since the last renewal by any node.
+    /// Nodes whose lease has expired since the last renewal by any node.
     pub expired: Vec<NodeId>,
-    /// True if the lease of this node had run out: others may have taken it for dead.
+    /// True if the lease of this node had expired: other nodes may have hidden it.
     pub was_expired: bool,
 }
 
-/// A question to other nodes, or a change of users there.
+/// A query to other nodes, or a change of users there.
 #[derive(Clone, Debug)]
 pub enum ClusterRequest {
-    /// Tell a user and take it out, wherever it is.
+    /// Notify and remove a user, on all nodes that have it.
     Evict {
         /// The channel.
         channel: ChannelKey,
         /// The user.
         user: UserId,
-        /// The reason, as the user is told.
+        /// The reason, for the user.
         reason: String,
     },
-    /// Take a user out without a word, wherever it is.
+    /// Remove a user without a notification, on all nodes that have it.
     Remove {
         /// The channel.
         channel: ChannelKey,
@@ -145,7 +147,7 @@ pub enum ClusterRequest {
         /// The new presence.
         presence: Object,
     },
-    /// All users of a channel that has none here; with users here the channel shows them.
+    /// Find all users of a channel that has none here. A channel with users here shows those of other nodes anyway.
     Users {
         /// The channel.
         channel: ChannelKey,
@@ -155,23 +157,23 @@ pub enum ClusterRequest {
 /// The answer to a [`ClusterRequest`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
-    /// Every node that had to act has confirmed that it did.
+    /// Every node that had to act has confirmed the change.
     Confirmed,
-    /// All nodes that could know were heard, and none has such a user.
+    /// All nodes that may have the user have answered, and none has it.
     NotFound,
-    /// Some node did not answer in time: it may have been done, or the user may be there.
+    /// Some node did not answer in time: the change may have been made, or the user may exist.
     Unconfirmed,
-    /// A limit of a node that had to act forbids it.
+    /// A node that had to act has refused, because of one of its limits.
     Refused,
-    /// The bus is down, or too much is asked at once: nothing was sent.
+    /// The bus is down, or too many requests wait: nothing was sent.
     Unavailable,
-    /// The user, as the nodes that have it show it.
+    /// The user, united from the entries of the nodes that have it.
     Found(RemoteMember),
     /// The users of a channel.
     Users {
         /// The users.
         users: Vec<(UserId, RemoteMember)>,
-        /// True if all nodes that live have answered.
+        /// True if all live nodes have answered.
         complete: bool,
     },
 }
@@ -179,12 +181,12 @@ pub enum Answer {
 /// A command of another node for a user of this one.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Tell the user, and take it out.
+    /// Notify and remove the user.
     Evict {
-        /// The reason, as the user is told.
+        /// The reason, for the user.
         reason: String,
     },
-    /// Take the user out.
+    /// Remove the user.
     Remove,
     /// Set one assign of the user.
     Assign {
@@ -201,7 +203,7 @@ pub enum Command {
     Untrack,
 }
 
-/// An output of the core, to be carried out in the order of the list: for the bus, or for this node.
+/// An output of the core, for the bus or for this node. Outputs are executed in the order of the list.
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Publish a message.
@@ -218,18 +220,18 @@ pub enum Output {
         /// The topics that are not needed any more.
         remove: Vec<Topic>,
     },
-    /// To be carried out on this node.
+    /// An output for this node.
     Node(NodeOutput),
 }
 
-/// An output that this node carries out itself.
+/// An output that this node executes itself.
 #[derive(Clone, Debug)]
 pub enum NodeOutput {
-    /// Change the members that a channel here shows of other nodes. Void if this life of the channel is over.
+    /// Change the members on other nodes that a channel here shows. Void if this instance of the channel is closed.
     RemoteMembers {
         /// The channel.
         channel: ChannelKey,
-        /// The life of the channel.
+        /// The instance of the channel.
         instance: u64,
         /// The changes, in order.
         changes: Vec<RemoteChange>,
@@ -241,9 +243,9 @@ pub enum NodeOutput {
         /// The message.
         message: UserMessage,
     },
-    /// Execute a command of another node on a user of this one. The outcome comes back by [`Input::Done`].
+    /// Execute a command of another node on a user of this one. [`Input::Done`] reports the outcome.
     Command {
-        /// Comes back with the report.
+        /// The id of the report.
         id: u64,
         /// The channel.
         channel: ChannelKey,
@@ -254,28 +256,29 @@ pub enum NodeOutput {
     },
     /// The answer to a [`ClusterRequest`].
     Answered {
-        /// The id it came with.
+        /// The id of the request.
         id: u64,
         /// The answer.
         answer: Answer,
     },
-    /// Renew the lease of this node soon, to read the table of leases: a life of a node that holds a lease is said to be
-    /// replaced.
+    /// Renew the lease of this node soon, to read the table of leases: a message claims that a node which holds a lease
+    /// has been replaced or is down.
     RenewLease,
-    /// Others have brought more than a limit allows.
+    /// Other nodes have exceeded a limit.
     Excess {
         /// The limit.
         what: Excess,
         /// The number of times since the last such output.
         times: u64,
     },
-    /// A node is up, as far as this one knows.
+    /// A node is alive, in the judgement of this one.
     NodeUp(Arc<str>),
-    /// A node is down.
+    /// A node is dead, has stopped, or was replaced by another incarnation.
     NodeDown(Arc<str>),
-    /// Another life of this node's name runs, too: it was started twice. Each such life is reported once.
+    /// Another incarnation of this node's name runs at the same time. Each such incarnation is reported once.
     NameConflict(NodeId),
-    /// A state that should have been equal was not, and is repaired: a bug, or a lost message that was not noticed.
+    /// The users of a node differ from its digest at the same version. That indicates a bug, or another process that
+    /// publishes under the node's name. They are repaired.
     Diverged(ChannelKey),
 }
 
@@ -289,15 +292,19 @@ impl From<NodeOutput> for Output {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 #[non_exhaustive]
 pub enum Excess {
-    /// More nodes than [`max_nodes`](super::Settings::max_nodes): one was not heard, or made room.
+    /// More nodes than [`max_nodes`](super::Settings::max_nodes): one was refused or evicted.
     Nodes,
-    /// The presence of a user of another node is larger than [`max_presence`](super::Settings::max_presence): it is there, and shows nothing.
+    /// A user of another node has more presence than [`max_presence`](super::Settings::max_presence): the user is shown
+    /// without presence.
     Presence,
-    /// The assigns of a user of another node are larger than [`max_assigns`](super::Settings::max_assigns): it has none here.
+    /// A user of another node has more assigns than [`max_assigns`](super::Settings::max_assigns): the user has none
+    /// here.
     Assigns,
-    /// A node has more users in a channel than [`max_users`](super::Settings::max_users): those that came last are not there.
+    /// A node has more users in a channel than [`max_users`](super::Settings::max_users): those that joined last are
+    /// left out.
     Users,
-    /// The users of other nodes show more in a channel than [`max_shown`](super::Settings::max_shown): some of them show nothing.
+    /// The users of other nodes in a channel have more presence than [`max_shown`](super::Settings::max_shown): some of
+    /// them are shown without presence.
     Shown,
 }
 

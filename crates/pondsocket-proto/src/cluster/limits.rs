@@ -1,4 +1,4 @@
-//! The limits of what other nodes may make this one keep and show.
+//! The limits of the state that other nodes can make this one keep and show (docs/cluster.md, Extension).
 
 use std::collections::BTreeMap;
 
@@ -33,16 +33,16 @@ impl RemoteLimits {
         std::mem::take(&mut self.counted)
     }
 
-    /// The presence of a user, unless it is too large.
+    /// Returns the presence of a user, or `None` if it is too large: a part of a JSON value is no value.
     pub(super) fn presence(&mut self, presence: Option<Object>) -> Option<Object> {
         let fits = presence.as_ref().is_none_or(|presence| presence.as_str().len() <= self.presence);
         self.count(Excess::Presence, u64::from(!fits));
         presence.filter(|_| fits)
     }
 
-    /// The assigns of a user, unless they are too large.
+    /// Returns the assigns of a user, or empty ones if they are too large.
     pub(super) fn assigns(&mut self, assigns: Assigns) -> Assigns {
-        // Quotes, colon and comma.
+        // 4: the quotes, the colon and the comma of each entry.
         let size: usize = assigns.iter().map(|(key, value)| key.len() + value.as_str().len() + 4).sum();
         if size <= self.assigns + 4 {
             return assigns;
@@ -56,14 +56,15 @@ impl RemoteLimits {
         Entry { assigns: self.assigns(assigns), presence: self.presence(presence), joined }
     }
 
-    /// A change within the limits, and whether it was reduced to them. `known` tells whether the user of the change is
-    /// known, and the number of users that its node has.
+    /// Reduces a change to the limits. Returns it, and whether it was reduced: then the owner's digest cannot match.
+    /// `known` is whether the user of the change is known, and the number of users that its node has.
     pub(super) fn change(&mut self, change: MemberChange, known: (bool, usize)) -> (MemberChange, bool) {
         let before: u64 = self.counted.values().sum();
         let change = match change {
             MemberChange::Joined { user, .. } if !known.0 && known.1 >= self.users => {
                 self.count(Excess::Users, 1);
-                // A user that is not known leaves: nothing changes, and the version of the owner counts as heard.
+                // The leave of an unknown user changes nothing, but moves the record to the owner's version. Without
+                // that each such change would look like a lost one, and the owner would be queried.
                 MemberChange::Left { user }
             }
             MemberChange::Joined { user, assigns } => MemberChange::Joined { user, assigns: self.assigns(assigns) },
@@ -78,13 +79,14 @@ impl RemoteLimits {
         (change, self.counted.values().sum::<u64>() > before)
     }
 
-    /// A list within the limits, and whether it was reduced to them.
+    /// Reduces a list to the limits. Returns it, and whether it was reduced.
     pub(super) fn users(&mut self, users: Users) -> (Users, bool) {
         let before: u64 = self.counted.values().sum();
         let mut users: Users = users.into_iter().map(|(user, entry)| (user, self.entry(entry))).collect();
         let excess = users.len().saturating_sub(self.users);
         if excess > 0 {
             self.count(Excess::Users, excess as u64);
+            // The users that joined last are left out, as they would be if each had come in a message of its own.
             let mut order: Vec<_> = users.iter().map(|(user, entry)| (entry.joined, user.clone())).collect();
             order.sort();
             order[self.users..].iter().for_each(|(_, user)| drop(users.remove(user)));

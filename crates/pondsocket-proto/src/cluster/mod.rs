@@ -1,10 +1,10 @@
-//! The cluster without I/O: the messages between nodes, and the users that each of them knows of the others.
+//! The cluster without I/O: the messages between nodes, and each node's replica of the users of all others.
 //!
-//! [`Core`] is one node. Its inputs are what happens here (a user joins), what the bus delivers, and the time; its outputs
-//! are what is to be done: publish this, show that user in this channel, execute that command. Users of a node are written
-//! by that node alone, with a version for each channel, so that any two nodes which have heard the same messages hold the
-//! same users, in whatever order these came. Whether a node lives is a filter over that state and never part of it
-//! (docs/cluster.md).
+//! [`Core`] is one node. Its inputs are local changes (a user joins), messages and events of the bus, and the time. Its
+//! outputs are actions: publish a message, show a remote user in a channel, execute a command. The users of a node are
+//! written by that node alone, with a version for each channel, so that two nodes which have received the same messages
+//! hold the same users, in whatever order the messages came. The liveness of nodes is a filter over that state and
+//! never part of it (docs/cluster.md).
 //!
 //! ```text
 //!                       local changes, messages, leases, requests, time     (Input)
@@ -12,26 +12,26 @@
 //!                                             v
 //!   interop <- foreign messages -           Core            - routes, and carries out effects
 //!      |                                      |
-//!      |       membership: nodes      replication: users      requests: commands, questions
+//!      |       membership: nodes      replication: users      requests: commands, queries
 //!      |               \                |                       /
-//!      +----------------+--- directory: who is where, of nodes that live
+//!      +----------------+--- directory: the users of live nodes
 //!                                        |
-//!                                   remote_view: what channels here show
+//!                                   remote_view: remote members of channels here
 //!                                             |
 //!                                             v
 //!                publications, subscriptions, changes of channels, commands, answers    (Output)
 //! ```
 //!
-//! | module | what it owns |
+//! | module | owns |
 //! |---|---|
-//! | `core` | the way from inputs to components, and from their effects to outputs |
-//! | `membership` | nodes of ours: leases, silence, and lives of one name |
+//! | `core` | the routing of inputs to components, and of their effects to outputs |
+//! | `membership` | nodes of our kind: leases, silence, and several incarnations of one name |
 //! | `replication` | the users of each node in each channel, and the recovery of lost messages |
-//! | `requests` | requests to other nodes, and commands of theirs |
+//! | `requests` | requests to other nodes, and their commands to this one |
 //! | `interop` | nodes of other languages, and the translation from and to their messages |
-//! | `directory` | read access to the users of all of them |
-//! | `remote_view` | what each channel here shows of other nodes |
-//! | `context`, `sender`, `timers`, `limits` | the surroundings of all components |
+//! | `directory` | read access to the users of all other nodes |
+//! | `remote_view` | the users of other nodes that each channel here shows |
+//! | `context`, `sender`, `timers`, `limits` | the time, settings, timers and limits that components share |
 //! | [`message`] | the messages, decoded and encoded |
 
 mod context;

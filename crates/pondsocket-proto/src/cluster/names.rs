@@ -11,19 +11,20 @@ pub struct ChannelKey {
     pub channel: ChannelName,
 }
 
-/// One life of a node: a name that stays, and the number of the life. Where there is a table of leases it gives the
-/// numbers, so that a later life has the larger one whatever the clocks of nodes say; elsewhere it is the time of the start
-/// in milliseconds since 1970 (docs/cluster.md, Incarnations of one name).
+/// The incarnation of a node: a name, which a restart keeps, and the number of the incarnation. A table of leases
+/// assigns the numbers, so that a later incarnation has the larger one whatever the clocks of nodes show. Without a
+/// table the number is the time of the start, in milliseconds since 1970 (docs/cluster.md, Incarnations of one name).
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct NodeId {
-    /// Stays the same when the node is started again.
+    /// The name, which stays the same when the node is restarted.
     pub name: Arc<str>,
-    /// The larger, the later. Below 2^53.
+    /// The number: a later incarnation has a larger one. Below 2^53, which every language holds exactly.
     pub incarnation: u64,
 }
 
 impl NodeId {
-    /// The id that signs the node's messages: nodes of other languages see another node after each start.
+    /// The id that signs the node's messages, such as `web-3~miau5irk`: the name, and the number in base 36. To foreign
+    /// nodes each start is another node.
     pub fn source(&self) -> String {
         let (mut digits, mut rest) = (Vec::new(), self.incarnation);
         while rest > 0 || digits.is_empty() {

@@ -1,4 +1,5 @@
-/// Random numbers that follow from a seed (SplitMix64). They spread load and name messages; they keep no secrets.
+/// A deterministic random number generator (SplitMix64): the core has no source of randomness but its seed, so that the
+/// simulator can repeat a run. It draws jitter and ids, never secrets.
 #[derive(Debug)]
 pub(super) struct Random(u64);
 
@@ -19,7 +20,7 @@ impl Random {
         u128::from(self.draw()) << 64 | u128::from(self.draw())
     }
 
-    /// A random time that differs from `time` by a tenth at most.
+    /// Draws a time that differs from `time` by a tenth at most.
     pub(super) fn about(&mut self, time: u64) -> u64 {
         time - time / 10 + self.draw() % (time / 5 + 1)
     }

@@ -1,4 +1,4 @@
-//! The users of other nodes as channels here show them (docs/cluster.md, One user on several nodes).
+//! The users of other nodes that channels here show (docs/cluster.md, One user on several nodes).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,13 +18,14 @@ pub(super) struct RemoteView {
 
 #[derive(Debug)]
 struct Shown {
-    /// The life of the channel: another one has seen nothing yet.
+    /// The instance of the channel that has received the changes so far. Another instance starts without remote
+    /// members.
     instance: u64,
     display: Display,
 }
 
 impl RemoteView {
-    /// Shows everything again, to another life of a channel.
+    /// Starts the view of a new instance of a channel, which is shown all users.
     pub(super) fn open(&mut self, cx: &mut Context, key: &ChannelKey, instance: u64) {
         self.channels.insert(key.clone(), Shown { instance, display: Display::of_new_life() });
         refresh_soon(cx, key);
@@ -44,7 +45,7 @@ impl RemoteView {
         }
     }
 
-    /// Shows what has changed.
+    /// Emits the changes since the last refresh.
     pub(super) fn refresh(&mut self, cx: &mut Context, directory: &Directory<'_>, key: ChannelKey) {
         let Some(Shown { instance, display }) = self.channels.get_mut(&key) else { return };
         let look = |user: &UserId| directory.member(&key, user);
@@ -56,21 +57,22 @@ impl RemoteView {
     }
 }
 
-/// Changes that come within a short time are shown together: members are told of fewer.
+/// Schedules a refresh. Changes within a short time are shown together, so that a member receives one message for a
+/// user that changes several times.
 fn refresh_soon(cx: &mut Context, key: &ChannelKey) {
     cx.timers.start(Timer::View(key.clone()), cx.now + cx.settings.coalesce);
 }
 
-/// The users shown in one life of a channel, and those that have to be looked at again.
+/// The users shown in one instance of a channel, and those that may have changed since.
 #[derive(Debug, Default)]
 pub(super) struct Display {
     shown: BTreeMap<UserId, RemoteMember>,
     stale: Stale,
     /// The size of all presence that is shown, in bytes.
     bytes: usize,
-    /// The users whose presence is not shown because there is no room for it.
+    /// The users whose presence is not shown because it exceeds the limit of the channel.
     held_back: BTreeSet<UserId>,
-    /// The number of times that there was no room, since it was last taken.
+    /// The number of users that were held back since the number was last taken.
     excess: u64,
 }
 
@@ -88,7 +90,7 @@ fn size(shown: Option<&RemoteMember>) -> usize {
 }
 
 impl Display {
-    /// Notes users that have to be looked at again.
+    /// Marks users for the next refresh.
     fn touch(&mut self, users: impl IntoIterator<Item = UserId>) {
         match &mut self.stale {
             Stale::Nothing => self.stale = Stale::Users(users.into_iter().collect()),
@@ -97,13 +99,13 @@ impl Display {
         }
     }
 
-    /// Another life of a channel, in which nothing is shown yet.
+    /// The view of a new instance of a channel, in which no user is shown yet.
     fn of_new_life() -> Display {
         Display { stale: Stale::All, ..Display::default() }
     }
 
-    /// Looks again at the users that have changed, or at `all` of them, with `look` at each. No more than `most` bytes of
-    /// presence are shown together. Returns the changes of what is shown.
+    /// Compares the marked users, or `all` of them, with what is shown; `look` returns the present state of each. At
+    /// most `most` bytes of presence are shown together. Returns the differences.
     fn refresh(
         &mut self,
         all: impl FnOnce() -> BTreeSet<UserId>,
@@ -117,6 +119,8 @@ impl Display {
         };
         let before = self.bytes;
         let mut changes: Vec<_> = users.into_iter().filter_map(|user| self.show(look(&user), user, most)).collect();
+        // Room was freed: users that were held back may fit now. Without this check each refresh would visit all of
+        // them.
         if self.bytes < before && !self.held_back.is_empty() {
             for user in self.held_back.clone() {
                 let shown = look(&user);
@@ -138,6 +142,8 @@ impl Display {
         if self.fits(&user, shown.as_ref(), most) {
             self.held_back.remove(&user);
         } else {
+            // Without its presence the user is still a member. It must not override the local presence with none
+            // either.
             self.excess += u64::from(self.held_back.insert(user.clone()));
             shown.iter_mut().for_each(|shown| (shown.presence, shown.over_local) = (None, false));
         }
@@ -180,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_touched_and_is_otherwise_changes() {
+    fn only_marked_users_that_differ_are_changed() {
         let mut display = Display::default();
         assert_eq!(text(display.refresh(all(&["ada"]), look(&["ada"]), 99)), "");
         display.touch([user("ada"), user("bob")]);
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn another_life_is_shown_everything_again() {
+    fn a_new_instance_is_shown_all_users() {
         let mut display = Display::of_new_life();
         assert_eq!(text(display.refresh(all(&["ada"]), look(&["ada"]), 99)), "+ada");
     }

@@ -6,7 +6,7 @@ use super::random::Random;
 use super::{NodeId, Output, Settings, Topics};
 use crate::id::RequestId;
 
-/// Signs messages and gives them their ids and topics.
+/// The last stage of a message in the core: its signature, id and topics.
 #[derive(Debug)]
 pub(super) struct Sender {
     source: Arc<str>,
@@ -19,7 +19,7 @@ impl Sender {
         Sender { source: settings.node.source().into(), topics: settings.topics.clone(), random }
     }
 
-    /// Signs as this life of the node from now on.
+    /// Signs as this incarnation of the node from now on.
     pub(super) fn adopt(&mut self, node: &NodeId) {
         self.source = node.source().into();
     }
@@ -28,8 +28,8 @@ impl Sender {
         &self.source
     }
 
-    /// Appends one publication for each topic that the message goes to. While the bus is down there is none: what others
-    /// miss then they are told when it is back.
+    /// Appends one publication for each topic of the message. While the bus is down there is none: when it is back,
+    /// nodes exchange the present state, which includes the changes of that time.
     pub(super) fn send(&mut self, draft: Draft, cx: &Context, out: &mut Vec<Output>) {
         let Draft { to, channel, body, ext } = draft;
         let id = RequestId::from_u128(self.random.draw_id()).as_str().into();
@@ -45,6 +45,7 @@ impl Sender {
             Destination::Heartbeat => self.topics.heartbeat(),
         };
         let mut topics: Vec<_> = to.into_iter().map(topic).collect();
+        // The last publication takes the message itself: most messages have one topic and are never cloned.
         let Some(last) = topics.pop() else { return };
         let copies = topics.into_iter().map(|topic| Output::Publish { topic, message: Box::new(message.clone()) });
         out.extend(copies);

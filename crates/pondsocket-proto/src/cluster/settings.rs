@@ -2,8 +2,8 @@ use super::{NodeId, Topics};
 
 /// The settings of a node's core. All times are in milliseconds.
 ///
-/// All that a core keeps is bounded: by the channels here and the users that nodes have in them, or by one of the `max_`
-/// settings, each of which states what happens beyond it.
+/// The whole state of a core is bounded: by the channels here and the users that nodes have in them, or by one of the
+/// `max_` settings, each of which states the consequence of exceeding it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -11,96 +11,101 @@ pub struct Settings {
     pub node: NodeId,
     /// The topics of the cluster.
     pub topics: Topics,
-    /// True if there may be nodes of other languages (foreign nodes). Without them heartbeats and lists for them are neither
-    /// sent nor heard. Default: true.
+    /// True if there may be nodes of other languages (foreign nodes). Otherwise heartbeats and lists for them are not
+    /// sent, and their messages are ignored. Default: true.
     pub interop: bool,
 
-    /// The time that a node lives without a sign of life: the time to live of its lease or, where there are no leases, the
-    /// longest silence. Default: 4 s.
+    /// The time after which a node without a sign of life counts as dead: the time to live of its lease or, without
+    /// leases, the longest silence. Default: 4 s.
     pub lifetime: u64,
-    /// The interval at which a node tells that it lives where there are no leases, give or take a tenth. Default: 1 s.
+    /// The interval of `Hello` where there are no leases, plus or minus a tenth. Default: 1 s.
     pub beat: u64,
     /// The time for which the users of a hidden node are kept, in case it comes back. Default: 60 s.
     pub expire_after: u64,
-    /// The time for which the last known version of a node, or of a channel that closed here, is remembered, so that nothing
-    /// older comes back. Default: 10 min.
+    /// The time for which the last known version of a node, or of a channel that closed here, is remembered, so that no
+    /// older message restores users. Default: 10 min.
     pub remember: u64,
 
-    /// The interval at which foreign nodes are told that this one lives. Default: 30 s.
+    /// The interval of heartbeats for foreign nodes. Default: 30 s.
     pub heartbeat: u64,
     /// The silence after which a foreign node counts as dead. Default: 90 s.
     pub foreign_lifetime: u64,
     /// The interval at which foreign nodes are checked for silence. Default: 5 s.
     pub foreign_scan: u64,
-    /// The interval at which foreign nodes are told of the users here again. Default: 60 s.
+    /// The interval at which the users of this node are sent to foreign nodes again. Default: 60 s.
     pub announce: u64,
-    /// The time between the two answers to a foreign node that asks for the users here: some ask before they listen.
-    /// Default: 100 ms.
+    /// The time between the two answers to a foreign node that requests the users of this node: some nodes send the
+    /// request before they are subscribed. Default: 100 ms.
     pub answer_again: u64,
-    /// The time for which a user that left is not taken from the list of a foreign node. Default: 120 s.
+    /// The time for which the list of a foreign node does not restore a user that has left: the list may be older than
+    /// the leave. Default: 120 s.
     pub leaver_memory: u64,
 
-    /// The time for which changes of what is shown, and answers to requests for state, are collected. Default: 20 ms.
+    /// The time for which changes of remote members, and answers to requests for state, are collected. Default: 20 ms.
     pub coalesce: u64,
-    /// The time for which a channel's topic is kept when its last user here has gone: a page that reloads does not lead to a
-    /// new subscription. Default: 10 s.
+    /// The time for which a channel's topic stays subscribed after its last user here has left, so that the reload of a
+    /// page does not lead to a new subscription. Default: 10 s.
     pub linger: u64,
-    /// The time for which a gap in a node's changes waits for the missing one, before the node is asked. Default: 30 ms.
+    /// The time for which a gap in a node's changes waits for the missing one, before the node is queried. Default: 30
+    /// ms.
     pub repair_after: u64,
-    /// The time after which the node is asked again; doubled with each attempt, up to 16 times. Default: 500 ms.
+    /// The time after which the node is queried again; doubled with each attempt, up to 16 times. Default: 500 ms.
     pub repair_again: u64,
     /// The two times after the last change of a channel here at which its digest is published. Default: 5 s and 60 s.
     pub digests: [u64; 2],
-    /// The time in which the digests of all channels here are published, over and over. Default: 10 min.
+    /// The period in which the digest of every channel here is published once. Default: 10 min.
     pub sweep: u64,
 
     /// The time for which commands and changes wait for their acknowledgements. Default: 2 s.
     pub command_timeout: u64,
-    /// The time for which questions wait for their answers. Default: 500 ms.
+    /// The time for which queries wait for their answers. Default: 500 ms.
     pub question_timeout: u64,
 
-    /// The most users of this node that go along with its request for a channel's state, if they fit into one message. With
-    /// more, others ask for them. Default: 32.
+    /// The most users of this node that are included in its request for a channel's state, if they fit into one
+    /// message. If there are more, other nodes request them. Default: 32.
     pub inline_users: usize,
-    /// The approximate size limit of one message with states, or with a list of users, in bytes. A longer list is sent in
-    /// parts; a larger single user goes alone. Default: 256 KiB.
+    /// The approximate size limit of one message with states, or with a list of users, in bytes. A longer list is sent
+    /// in parts; a larger single user goes alone. Default: 256 KiB.
     pub state_bytes: usize,
     /// The most channels that one message with states or repairs concerns; further ones go in further messages.
     /// Default: 512.
     pub state_channels: usize,
 
-    /// The most nodes of ours that live, as far as this one knows. For a further one that holds a lease, the node without a
-    /// lease that was silent longest makes room. A further one without a lease replaces no node that has spoken within two
-    /// beats, and is not heard. As many dead nodes are remembered; those gone longest are forgotten. Default: 1024.
+    /// The most live nodes of our kind. A further one that holds a lease replaces the node without a lease that has
+    /// been silent for longest. A further one without a lease replaces only a node that has been silent for two beats;
+    /// otherwise it is ignored. As many dead nodes are remembered; beyond that the longest dead are dropped. Default:
+    /// 1024.
     pub max_nodes: usize,
-    /// The size limit of the presence of one user of another node, in bytes. A larger one is not shown. Default: 16 KiB.
+    /// The size limit of the presence of one user of another node, in bytes. A larger one is not shown. Default: 16
+    /// KiB.
     pub max_presence: usize,
     /// The size limit of the assigns of one user of another node, in bytes. Larger ones are dropped. Default: 64 KiB.
     pub max_assigns: usize,
     /// The most users of each other node in one channel, and of all foreign nodes together. Further ones are left out.
     /// Default: 10 000.
     pub max_users: usize,
-    /// The size limit of the presence of all users of other nodes in one channel, in bytes. A user beyond it is there, and
-    /// shows nothing until there is room. Default: 512 KiB.
+    /// The size limit of the presence of all users of other nodes in one channel, in bytes. A user beyond it is a
+    /// member without presence until there is room. Default: 512 KiB.
     pub max_shown: usize,
-    /// The most foreign nodes that are known; some have an id for each channel. When a further one comes, the one that has
-    /// been silent longest is taken for dead. Default: 16 384.
+    /// The most foreign nodes that are known; some have an id for each channel. For a further one, the node that has
+    /// been silent for longest counts as dead. Default: 16 384.
     pub max_foreign_nodes: usize,
-    /// The most users that left which are remembered for each channel. A further one takes the place of the one that left
+    /// The most users that have left which are remembered for each channel. A further one replaces the one that left
     /// first. Default: 1024.
     pub max_leavers: usize,
-    /// The most closed channels that are remembered. A further one takes the place of the one that closed first. Very old
-    /// messages may then show in that channel for a while; and if the bus was down when its last users left, other nodes show
-    /// them until a digest tells otherwise. Default: 16 384.
+    /// The most closed channels that are remembered. A further one replaces the one that closed first. Very late
+    /// messages may then restore users in that channel for a while; and if the bus was down when its last users left,
+    /// other nodes show them until the next digest. Default: 16 384.
     pub max_tombstones: usize,
-    /// The most messages of one source that are remembered, to know them when they come twice. A further one takes the place
-    /// of the oldest. Default: 1024.
+    /// The most messages of one source that are remembered, to detect repeated ones. A further one replaces the oldest.
+    /// Default: 1024.
     pub max_recent_messages: usize,
-    /// The least number of sources whose messages are remembered; those silent longest are dropped. Default: 4096.
+    /// The least number of sources whose messages are remembered; those that have been silent for longest are dropped.
+    /// Default: 4096.
     pub max_recent_sources: usize,
-    /// The most requests of this node that may wait for answers. A further one is unavailable. Default: 1024.
+    /// The most requests of this node that wait for answers. A further one is unavailable. Default: 1024.
     pub max_requests: usize,
-    /// The most commands of others that are remembered, to carry each out once. A further one takes the place of the oldest.
+    /// The most commands of other nodes that are remembered, to execute each once. A further one replaces the oldest.
     /// Default: 4096.
     pub max_commands: usize,
 }

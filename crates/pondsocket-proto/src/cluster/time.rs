@@ -1,4 +1,5 @@
-/// The time that has passed, by a clock that may be set back.
+/// Monotonic time, derived from a clock that may be set back. All waiting times are measured by it, so that a clock
+/// that is set back does not stop them.
 #[derive(Debug, Default)]
 pub(super) struct Time {
     /// The last reading of the clock.
@@ -8,14 +9,15 @@ pub(super) struct Time {
 }
 
 impl Time {
-    /// Reads the clock. What this returns never goes back, and goes on at once behind a step back of the clock.
+    /// Converts a reading of the clock. The result never decreases, and after a step back it advances with the clock
+    /// again.
     pub(super) fn read(&mut self, clock: u64) -> u64 {
         self.behind = self.behind.saturating_add(self.clock.saturating_sub(clock));
         self.clock = clock;
         clock.saturating_add(self.behind)
     }
 
-    /// Converts a time to that of the clock.
+    /// Converts a result of `read` to the time of the clock, for deadlines that the caller waits for.
     pub(super) fn by_clock(&self, at: u64) -> u64 {
         at.saturating_sub(self.behind)
     }

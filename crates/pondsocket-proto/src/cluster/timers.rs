@@ -3,34 +3,36 @@ use std::sync::Arc;
 
 use super::ChannelKey;
 
-/// An action that waits for its time. Of several that are due at the same time, the first of this list comes first.
+/// A delayed action. Of several that are due at the same time, the one that is declared first here is executed first,
+/// so that the order is the same in every run of the simulator.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(super) enum Timer {
-    /// Tell that this node lives, and check which others do.
+    /// Publishes `Hello` where there are no leases, and checks the liveness of nodes.
     Beat,
-    /// Tell foreign nodes that this one lives.
+    /// Publishes a heartbeat for foreign nodes.
     Heartbeat,
-    /// Check foreign nodes for silence.
+    /// Checks foreign nodes for silence.
     ForeignScan,
-    /// Tell foreign nodes of the users here again.
+    /// Sends the users of this node in all channels to foreign nodes.
     Announce,
-    /// Tell this foreign node of the users in the channel again: it may have asked before it could hear the answer.
+    /// Sends the users in the channel once more for this foreign node: it may have sent its request before it was
+    /// subscribed.
     AnnounceAgain(ChannelKey, Arc<str>),
-    /// Ask for the states of channels that are wanted.
+    /// Requests the states of channels that are wanted.
     Sync,
-    /// Answer the nodes that asked for states.
+    /// Answers the nodes that have requested states.
     Answer,
-    /// Ask this node for the missing part of its states.
+    /// Requests the missing part of the states of this node.
     Repair(Arc<str>),
-    /// Show the changes of remote members in a channel.
+    /// Shows the changes of remote members in a channel.
     View(ChannelKey),
-    /// Publish the digest of a channel that has changed a while ago.
+    /// Publishes the digest of a channel some time after its last change.
     Digest(ChannelKey, DigestRound),
-    /// Publish the next of all digests.
+    /// Publishes the next digests of the sweep.
     Sweep,
-    /// Leave a channel's topic.
+    /// Unsubscribes from a channel's topic.
     Linger(ChannelKey),
-    /// Stop waiting for the answers to a request.
+    /// Ends the wait for the answers to a request.
     Request(u64),
 }
 
@@ -41,7 +43,8 @@ pub(super) enum DigestRound {
     Second,
 }
 
-/// The times at which timers go off: one time for each timer.
+/// The expiry times of timers: at most one for each. Both maps hold the same entries: `order` finds the earliest timer,
+/// `times` finds a timer that is moved or stopped.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     times: BTreeMap<Timer, u64>,
@@ -56,7 +59,8 @@ impl Timers {
         self.times.insert(timer, at);
     }
 
-    /// Sets the time of a timer, unless it is running.
+    /// Sets the time of a timer, unless it is running. Work that is collected until then is thus not put off by later
+    /// additions.
     pub(super) fn start(&mut self, timer: Timer, at: u64) {
         if !self.times.contains_key(&timer) {
             self.set(timer, at);
@@ -77,7 +81,7 @@ impl Timers {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes a timer that has gone off, the earliest first, with the time that it was set to.
+    /// Takes the earliest timer that has expired, with the time that it was set to.
     pub(super) fn take(&mut self, now: u64) -> Option<(u64, Timer)> {
         if self.earliest()? > now {
             return None;
@@ -93,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_go_off_in_the_order_of_their_times_and_once() {
+    fn timers_expire_once_in_the_order_of_their_times() {
         let mut timers = Timers::default();
         timers.set(Timer::Beat, 20);
         timers.set(Timer::Heartbeat, 10);
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_moves_one_and_starting_does_not() {
+    fn setting_moves_a_running_timer_and_starting_does_not() {
         let mut timers = Timers::default();
         timers.set(Timer::Sync, 20);
         timers.start(Timer::Sync, 10);

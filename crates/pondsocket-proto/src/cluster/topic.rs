@@ -7,24 +7,24 @@ use super::{ChannelKey, NodeId};
 use crate::id::ChannelName;
 
 // The last parts of the topics that concern no channel. Messages on them have the same word in place of the names of
-// an endpoint and a channel.
+// endpoint and channel, which other implementations require in every message.
 pub(super) const HEARTBEAT: &str = "__heartbeat__";
 pub(super) const CLUSTER: &str = "__cluster__";
 pub(super) const NODE: &str = "__node__";
 
-/// The name of an endpoint among nodes: the text of its pattern without the slashes it begins with. Those at its end stay.
+/// The name of an endpoint among nodes: the text of its pattern without leading slashes. Trailing slashes stay.
 pub fn endpoint_name(pattern: &str) -> &str {
     pattern.trim_start_matches('/')
 }
 
-/// Returns whether no endpoint may have this name: its channels would share topics with inboxes, or its messages would be
-/// taken for such as concern no channel.
+/// Returns whether an endpoint must not have this name: its channels would share topics with inboxes, or its messages
+/// would look like messages that concern no channel.
 pub fn is_reserved_endpoint(name: &str) -> bool {
     [HEARTBEAT, CLUSTER, NODE].contains(&name) || name.strip_prefix(NODE).is_some_and(|rest| rest.starts_with(':'))
 }
 
-/// The topic of messages: an exact name without a meaning for a bus. Globs, colons and all other characters are plain text.
-/// Clones share the text.
+/// The topic of messages: an exact name without a meaning for a bus. Globs, colons and all other characters are plain
+/// text. Clones share the text.
 #[derive(Clone, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct Topic(Arc<str>);
 
@@ -86,8 +86,8 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// The topics of a prefix and a namespace. All nodes that are to see each other need the same; the defaults of other
-    /// languages are `pondsocket` and `default`.
+    /// The topics of a prefix and a namespace. All nodes that are to see each other need the same; the defaults of
+    /// other languages are `pondsocket` and `default`.
     pub fn new(prefix: &str, namespace: &str) -> Topics {
         Topics { base: format!("{prefix}:v1:{namespace}:").into() }
     }
@@ -97,7 +97,8 @@ impl Topics {
         format!("{}{}:{}", self.base, key.endpoint, key.channel).into()
     }
 
-    /// The channels whose topic this may be: several, if names contain colons.
+    /// The channels whose topic this may be. Names may contain colons and nothing is escaped, so each colon may be the
+    /// one between endpoint and channel.
     pub(super) fn readings<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = ChannelKey> {
         let names = topic.as_str().strip_prefix(&*self.base).unwrap_or_default();
         names.match_indices(':').filter_map(|(at, _)| {
@@ -106,7 +107,7 @@ impl Topics {
         })
     }
 
-    /// The topic on which every node tells that it lives.
+    /// The topic of heartbeats, to which every node subscribes.
     pub fn heartbeat(&self) -> Topic {
         format!("{}{HEARTBEAT}", self.base).into()
     }
@@ -121,9 +122,9 @@ impl Topics {
         format!("{}{NODE}:{}", self.base, node.source()).into()
     }
 
-    /// Returns whether a message belongs on the topic on which the node that signs as `me` has received it. An inbox takes any
-    /// message of our nodes; foreign nodes know of no inbox. A channel's topic takes messages about that channel, and each
-    /// of the topics that concern none takes its one type.
+    /// Returns whether a message belongs on the topic on which the node that signs as `me` has received it. An inbox
+    /// takes any message of our nodes; foreign nodes know of no inbox. A channel's topic takes messages about that
+    /// channel, and each of the topics that concern none takes its one type.
     ///
     /// Two channels may share a topic, since names contain colons: `a:b` at the endpoint `c` and `b` at `c:a`. Messages
     /// of both fit: each names its channel itself.
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_have_the_names_that_all_nodes_use() {
+    fn topics_have_the_names_of_the_common_protocol() {
         assert_eq!(
             topics().channel(&key("api/socket", "/chat/7")).as_str(),
             "pondsocket:v1:default:api/socket:/chat/7"
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slashes_that_an_endpoint_begins_with_are_no_part_of_its_name() {
+    fn leading_slashes_are_no_part_of_an_endpoint_name() {
         for (pattern, name) in [("/api/socket", "api/socket"), ("///a//b/", "a//b/"), ("/", ""), ("t/:x", "t/:x")] {
             assert_eq!(endpoint_name(pattern), name, "{pattern}");
         }
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_not_called_as_what_nodes_say_to_each_other() {
+    fn the_names_of_topics_of_nodes_are_reserved() {
         for name in ["__node__", "__node__:web-1", "__heartbeat__", "__cluster__"] {
             assert!(is_reserved_endpoint(name), "{name}");
         }
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channels_topic_takes_what_concerns_the_channel() {
+    fn the_topic_of_a_channel_fits_messages_about_that_channel() {
         let topic = topics().channel(&key("a", "b"));
         assert!(fits(&topic, &left("a", "b")));
         for other in [left("a", "c"), left("a", "bb"), left("b", "b"), left("a", "a:b"), left("", "a:b")] {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_whose_names_meet_in_one_topic_are_told_apart_by_their_messages() {
+    fn a_topic_that_two_channels_share_fits_messages_of_both() {
         let topic = topics().channel(&key("a", "b:c"));
         assert_eq!(topic, topics().channel(&key("a:b", "c")));
         assert!(fits(&topic, &left("a", "b:c")));
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_no_channel_has_a_topic_of_its_kind() {
+    fn messages_that_concern_no_channel_fit_the_topic_of_their_type() {
         let beat = about(None, Body::NodeHeartbeat { node: "n".into() });
         let hello = about(None, Body::Node(NodeEvent::Hello));
         let repair = about(None, Body::Repair(Vec::new()));
@@ -243,18 +244,21 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_takes_what_our_nodes_say_to_its_owner() {
+    fn an_inbox_fits_all_messages_of_our_nodes_to_its_owner() {
         let inbox = topics().inbox(&node());
         let ours = |message: Envelope| Envelope { ext: Some(Ext::new(node())), ..message };
         for message in [left("a", "b"), about(None, Body::Repair(Vec::new()))] {
             assert!(!fits(&inbox, &message), "nodes of other languages know of no inbox");
             assert!(fits(&inbox, &ours(message.clone())));
-            assert!(!topics().fits(&inbox, &ours(message), "web-1~y"), "another life of the node has another inbox");
+            assert!(
+                !topics().fits(&inbox, &ours(message), "web-1~y"),
+                "another incarnation of the node has another inbox"
+            );
         }
     }
 
     #[test]
-    fn a_topic_is_read_in_all_ways() {
+    fn a_topic_has_a_reading_for_each_colon() {
         let topics = Topics::new("pondsocket", "default");
         let readings = |topic: &str| {
             let text = |key: ChannelKey| format!("{} {}", key.endpoint, key.channel);

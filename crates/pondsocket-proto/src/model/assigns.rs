@@ -3,19 +3,23 @@ use std::sync::Arc;
 
 use crate::wire::Json;
 
-/// Server-side values of a connection or a member, by key: JSON, kept in the order in which the keys were first set.
+/// Server-side values of a connection or a member, by key: JSON, in the order in which the keys were first set.
 ///
-/// A plain list: a member has a handful of assigns, and a clone shares every key and value.
+/// A list and not a map: a member has a handful of assigns, and an idle one should take little memory. A clone shares
+/// every key and value.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Assigns(Vec<(Arc<str>, Json)>);
 
 impl Assigns {
-    /// These entries; `None` if a key is there twice.
+    /// Creates assigns with these entries; `None` if a key occurs twice, since JSON objects on the wire may repeat
+    /// keys.
     pub(crate) fn from_entries(mut entries: Vec<(Arc<str>, Json)>) -> Option<Assigns> {
         let keys: HashSet<&str> = entries.iter().map(|(key, _)| &**key).collect();
         if keys.len() < entries.len() {
             return None;
         }
+        // Assigns are kept as long as their member, and seldom grow.
+        // Assigns are kept as long as their member, and seldom grow.
         entries.shrink_to_fit();
         Some(Assigns(entries))
     }
@@ -30,6 +34,8 @@ impl Assigns {
         match self.0.iter_mut().find(|(name, _)| &**name == key) {
             Some((_, old)) => *old = value,
             None => {
+                // Exactly: the doubling of a vector would leave unused capacity in every member.
+                // Exactly: the doubling of a vector would leave unused capacity in every member.
                 self.0.reserve_exact(1);
                 self.0.push((key.into(), value));
             }
@@ -79,7 +85,7 @@ impl Assigns {
     }
 }
 
-/// Quotes, a colon, and a comma or brace beside the key and the value.
+/// The size of an entry: key, value, two quotes, a colon, and a comma or brace.
 fn size_of_entry(key: &str, value: &Json) -> usize {
     key.len() + value.as_str().len() + 4
 }
@@ -112,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_assigns_unless_a_key_is_there_twice() {
+    fn entries_are_assigns_unless_a_key_occurs_twice() {
         let assigns = Assigns::from_entries(vec![("b".into(), json("1")), ("a".into(), json("2"))]).expect("two keys");
         assert_eq!(assigns.to_json(), r#"{"b":1,"a":2}"#);
         assert_eq!(Assigns::from_entries(vec![("a".into(), json("1")), ("a".into(), json("1"))]), None);
     }
 
     #[test]
-    fn what_is_set_is_there_and_nothing_else() {
+    fn only_the_keys_that_were_set_have_values() {
         let mut assigns = Assigns::default();
         assert!(assigns.is_empty());
         assigns.set("name", json("\"ada\""));

@@ -17,7 +17,7 @@ pub enum MemberChange {
         /// The former member.
         user: UserId,
     },
-    /// A member shows something else of itself; `None` hides it.
+    /// The presence of a member has changed; `None` hides the member.
     Presence {
         /// The member.
         user: UserId,
@@ -47,7 +47,7 @@ impl MemberChange {
     }
 }
 
-/// A user of other nodes, as it is shown on this one.
+/// A user of other nodes, united from their entries into one member.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RemoteMember {
     /// Server-side values.
@@ -66,10 +66,10 @@ impl RemoteMember {
     }
 }
 
-/// One change of the users that a channel shows of other nodes.
+/// One change of the users on other nodes that a channel shows.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RemoteChange {
-    /// The user is shown so from now on.
+    /// The user is shown as this member from now on.
     Shown(UserId, RemoteMember),
     /// The user is on no other node any more.
     Gone(UserId),

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use crate::wire::Object;
 
-/// The users of a channel that a message is for. `C` names one connection: on the node that has it by its place in the
-/// channel, between nodes by nothing, since no other node has it.
+/// The recipients of a message in a channel. `C` identifies one connection: on its own node by its slot in the channel,
+/// between nodes by `()`, because no other node has that connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target<C = ()> {
     /// Every member.
@@ -25,8 +25,8 @@ pub struct UserMessage {
     pub event: String,
     /// The payload.
     pub payload: Object,
-    /// The request id that the clients get.
+    /// The request id that clients receive. Some clients require one.
     pub request_id: String,
-    /// The users that it is for. Nodes of other languages leave out the whole user instead of one connection.
+    /// The recipients. Nodes of other languages leave out the whole user instead of one connection.
     pub to: Target,
 }

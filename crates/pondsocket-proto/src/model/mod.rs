@@ -1,5 +1,5 @@
-//! The vocabulary that [`channel`](crate::channel) and [`cluster`](crate::cluster) share: members, changes of them, and
-//! messages for them. It lies below both, so that neither has to know the other.
+//! The types that [`channel`](crate::channel) and [`cluster`](crate::cluster) share: members, changes of them, and
+//! messages for them. They are below both modules, so that neither of these imports the other.
 
 mod assigns;
 mod member;

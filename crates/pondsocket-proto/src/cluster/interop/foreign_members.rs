@@ -1,5 +1,6 @@
-//! The users of foreign nodes in one channel. These nodes count no changes, so the last word wins; and the list of one may
-//! contain users of others, so a list is believed less than a join (docs/cluster.md, Nodes of other languages).
+//! The users of foreign nodes in one channel. These nodes do not version changes, so the last write wins. The list of
+//! one node may contain users of others, so a join takes precedence over a list (docs/cluster.md, Nodes of other
+//! languages).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,13 +19,13 @@ pub(in crate::cluster) struct ForeignMember {
     pub(in crate::cluster) presence: Option<Object>,
 }
 
-/// The node of a foreign user, as far as it is known.
+/// The node of a foreign user: certain after a join, otherwise one of the nodes that have listed the user.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Home {
-    /// The node that has said that the user joined there.
+    /// The node that has published the join of the user.
     Node(Arc<str>),
-    /// The nodes that have listed the user, of which none said that it joined: it may be anywhere, and is gone when all of
-    /// them are.
+    /// The nodes that have listed the user, without a join from any node. The user may be on any of them or on another
+    /// one, and is gone when no node lists it any more.
     Listed(BTreeSet<Arc<str>>),
 }
 
@@ -42,14 +43,14 @@ impl ForeignMember {
 #[derive(Debug)]
 pub(super) struct ForeignMembers {
     users: BTreeMap<UserId, ForeignMember>,
-    /// The nodes that have published something in this channel.
+    /// The nodes that have published a message in this channel.
     nodes: BTreeSet<Arc<str>>,
     left: Leavers,
 }
 
 impl ForeignMembers {
     pub(super) fn new(settings: &Settings) -> ForeignMembers {
-        // Without foreign nodes no node lists users that it does not own.
+        // The memory of leavers only guards against lists of foreign nodes.
         let most = if settings.interop { settings.max_leavers } else { 0 };
         let left = Leavers::new(settings.leaver_memory, most);
         ForeignMembers { users: BTreeMap::new(), nodes: BTreeSet::new(), left }
@@ -73,7 +74,7 @@ impl ForeignMembers {
         !self.nodes.contains(node) && self.nodes.insert(node.clone())
     }
 
-    /// Returns whether the node has said that the user joined there.
+    /// Returns whether the node has published the join of the user.
     pub(super) fn is_at(&self, user: &UserId, node: &str) -> bool {
         self.users.get(user).is_some_and(|member| matches!(&member.home, Home::Node(home) if **home == *node))
     }
@@ -81,13 +82,13 @@ impl ForeignMembers {
     /// Puts a user on the node that it has joined, wherever it was before.
     pub(super) fn join(&mut self, node: &Arc<str>, user: UserId, assigns: Assigns, presence: Option<Object>) {
         self.left.take(&user);
-        // Its presence may have come before the join: some nodes send in no order.
+        // The presence may have arrived before the join: some nodes publish in no particular order.
         let before = self.users.remove(&user).and_then(|member| member.presence);
         let home = Home::Node(node.clone());
         self.users.insert(user, ForeignMember { home, assigns, presence: tracked(presence).or(before) });
     }
 
-    /// Takes in a list of all users that a node knows. Returns those that this changes.
+    /// Applies a list of all users that a node knows. Returns the users that this changes.
     pub(super) fn list(&mut self, node: &Arc<str>, users: Users, now: u64) -> Vec<UserId> {
         let mut changed = self.unlist_by(|user, by| by == node && !users.contains_key(user));
         for (user, entry) in users {
@@ -105,6 +106,7 @@ impl ForeignMembers {
             return true;
         };
         match &mut member.home {
+            // The sender has this entry at second hand, and perhaps an outdated one.
             Home::Node(home) if home != node => return false,
             Home::Node(_) => {}
             Home::Listed(by) => drop(by.insert(node.clone())),
@@ -114,7 +116,8 @@ impl ForeignMembers {
         true
     }
 
-    /// Changes the presence of a user, whichever node says so. An unknown user is put on the node that says so.
+    /// Changes the presence of a user, whichever node has published it. An unknown user is put on that node: the join
+    /// may still arrive, or may have been published before this node was subscribed.
     pub(super) fn show(&mut self, node: &Arc<str>, user: UserId, presence: Option<Object>) {
         if let Some(member) = self.users.get_mut(&user) {
             member.presence = presence;
@@ -131,7 +134,7 @@ impl ForeignMembers {
         }
     }
 
-    /// The assigns that a known user would have after a change of them.
+    /// The assigns that a known user would have after a change. The caller applies the limits to them before `assign`.
     pub(super) fn assigned(
         &self,
         user: &UserId,
@@ -147,7 +150,7 @@ impl ForeignMembers {
         Some(all)
     }
 
-    /// Changes the assigns of a user, whichever node says so.
+    /// Changes the assigns of a known user, whichever node has published the change.
     pub(super) fn assign(&mut self, user: &UserId, assigns: Option<Assigns>, delta: Option<(String, Json)>) {
         let Some(member) = self.users.get_mut(user) else { return };
         match (assigns, delta) {
@@ -157,19 +160,19 @@ impl ForeignMembers {
         }
     }
 
-    /// Removes a user that has left, or has to. For a while no list brings it back.
+    /// Removes a user that has left, or is to be removed. For a while no list restores it.
     pub(super) fn leave(&mut self, user: &UserId, now: u64) {
         self.note_leaving(user, now);
         self.users.remove(user);
     }
 
-    /// Notes that a user has left a node of ours. For a while no list brings it back: also none of a node that has not been
-    /// heard here yet.
+    /// Notes that a user has left a node of our kind. For a while no list restores it, not even one of a foreign node
+    /// that is not known here yet.
     pub(super) fn note_leaving(&mut self, user: &UserId, now: u64) {
         self.left.add(user, now);
     }
 
-    /// Removes a user that a node of ours has, if it was only listed: the list meant that one.
+    /// Removes a user that is on a node of our kind, if foreign nodes have only listed it: the lists meant that user.
     pub(super) fn unlist(&mut self, user: &UserId) {
         if self.users.get(user).is_some_and(|member| matches!(member.home, Home::Listed(_))) {
             self.users.remove(user);
@@ -190,7 +193,7 @@ impl ForeignMembers {
         gone
     }
 
-    /// Removes users from the lists of nodes of which `is_over` is true. Returns the users that are in no other list.
+    /// Removes the nodes for which `is_over` is true from the listed users. Returns the users that no other node lists.
     fn unlist_by(&mut self, is_over: impl Fn(&UserId, &Arc<str>) -> bool) -> Vec<UserId> {
         let mut gone = Vec::new();
         self.users.retain(|user, member| {
@@ -205,7 +208,7 @@ impl ForeignMembers {
     }
 }
 
-/// The users that left lately, in that order, with the time until which each is remembered.
+/// The users that have left recently, in that order, with the time until which each is remembered.
 #[derive(Debug)]
 struct Leavers {
     until: BTreeMap<UserId, u64>,
@@ -242,7 +245,7 @@ impl Leavers {
     }
 }
 
-/// The presence of a foreign user. Some nodes say `{}` for a user that shows none.
+/// The presence of a foreign user. Some nodes publish `{}` for a user without presence.
 pub(super) fn tracked(presence: Option<Object>) -> Option<Object> {
     presence.filter(|presence| !presence.as_str()[1..].trim_start().starts_with('}'))
 }
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_only_listed_goes_with_the_last_who_listed_it() {
+    fn a_listed_user_is_gone_with_the_last_node_that_listed_it() {
         let mut members = members();
         assert!(list(&mut members, "a", "ada", 0) && list(&mut members, "b", "ada", 0));
         assert_eq!(members.remove_nodes(&dead(&["a"])), []);
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_only_listed_goes_when_those_who_listed_it_do_not_any_more() {
+    fn a_listed_user_is_gone_when_no_node_lists_it_any_more() {
         let mut members = members();
         join(&mut members, "a", "bob");
         assert!(list(&mut members, "a", "ada", 0) && list(&mut members, "b", "ada", 0));
@@ -312,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn who_left_is_not_listed_again_for_a_while_but_may_join() {
+    fn a_user_that_has_left_is_not_restored_by_lists_for_a_while_but_may_join() {
         let mut members = members();
         join(&mut members, "a", "ada");
         members.leave(&user("ada"), 0);
@@ -324,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_leavers_are_remembered() {
+    fn the_number_of_remembered_leavers_is_limited() {
         let mut members = members();
         for name in ["ada", "bob", "eve"] {
             members.leave(&user(name), 0);
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn assigns_of_who_is_known_are_replaced_or_changed() {
+    fn assigns_of_a_known_user_are_replaced_or_changed() {
         let mut members = members();
         let one = Json::from_raw("1").expect("JSON");
         members.assign(&user("ada"), Some(Assigns::default()), None);
@@ -361,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_of_ours_is_not_foreign_if_it_was_only_listed() {
+    fn a_listed_user_of_a_node_of_our_kind_is_not_foreign() {
         let mut members = members();
         list(&mut members, "a", "ada", 0);
         join(&mut members, "a", "bob");

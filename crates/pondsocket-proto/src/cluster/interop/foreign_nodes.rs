@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The foreign nodes that live, by the names they sign with.
+/// The live foreign nodes, by the ids with which they sign, with the time of the last message of each.
 #[derive(Debug)]
 pub(super) struct ForeignNodes {
     heard: BTreeMap<Arc<str>, u64>,
@@ -18,7 +18,8 @@ impl ForeignNodes {
         self.heard.is_empty()
     }
 
-    /// Notes a message of a node. Returns the node that was silent longest, which counts as dead, if there are too many.
+    /// Notes a message of a node. If there are too many nodes, returns the one that has been silent for longest, which
+    /// counts as dead.
     pub(super) fn heard(&mut self, source: &Arc<str>, now: u64) -> Option<Arc<str>> {
         if let Some(heard) = self.heard.get_mut(source) {
             *heard = now;
@@ -37,7 +38,7 @@ impl ForeignNodes {
         self.heard.iter().min_by_key(|(_, heard)| **heard).map(|(source, _)| source.clone())
     }
 
-    /// Forgets the nodes that have been silent for too long, and returns them.
+    /// Removes and returns the nodes that have been silent for too long.
     pub(super) fn expire(&mut self, now: u64) -> BTreeSet<Arc<str>> {
         let is_dead = |heard: u64| now >= heard + self.lifetime;
         let dead: BTreeSet<_> =
@@ -46,7 +47,7 @@ impl ForeignNodes {
         dead
     }
 
-    /// Counts the silence of all nodes from now on: they could not be heard before.
+    /// Restarts the measurement of the silence of all nodes: their messages could not arrive before.
     pub(super) fn excuse_silence(&mut self, now: u64) {
         self.heard.values_mut().for_each(|heard| *heard = now);
     }
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_node_is_dead_and_of_too_many_the_most_silent() {
+    fn a_silent_node_is_dead_and_over_the_limit_the_longest_silent_one() {
         let mut nodes = ForeignNodes::new(90, 2);
         assert_eq!(nodes.heard(&node("a"), 0), None);
         assert_eq!(nodes.heard(&node("b"), 1), None);

@@ -1,7 +1,7 @@
-//! The border to nodes of other languages, here called foreign (docs/cluster.md, Nodes of other languages). Their messages
-//! are translated into commands and changes of ours on the way in, and ours into messages that they understand on the way
-//! out. Foreign nodes have no versions, no inboxes and no acknowledgements; what is known of them and of their users is kept
-//! here, apart from the replicated state.
+//! The adapter for nodes of other languages, called foreign (docs/cluster.md, Nodes of other languages). Incoming
+//! messages are translated into commands and changes of the core, and the state of this node into messages that foreign
+//! nodes understand. Foreign nodes have no versions, no inboxes and no acknowledgements; so their users are kept here,
+//! apart from the replicated state, whose merging depends on versions.
 
 mod foreign_members;
 mod foreign_nodes;
@@ -31,20 +31,20 @@ pub(super) struct Interop {
     channels: BTreeMap<ChannelKey, ForeignMembers>,
 }
 
-/// A message of a foreign node, as the rest of the core understands it.
+/// The meaning of a foreign node's message for the rest of the core.
 #[derive(Debug)]
 pub(super) enum Translated {
     /// These users of foreign nodes have changed.
     Changed(Vec<UserId>),
     /// The user has left its node.
     Left(UserId),
-    /// A user of this node is to be changed.
+    /// A request to change a user of this node.
     Command(UserId, Command),
-    /// A user is to be taken out, wherever it is.
+    /// A request to remove a user from the channel, on all nodes.
     Removal(UserId, Command),
-    /// The node asks for a user.
+    /// A query for a user.
     Lookup { user: Arc<str>, request: String },
-    /// The node has a user that was asked for.
+    /// The answer to a query of this node.
     Found { user: Arc<str>, request: String, entry: Entry },
 }
 
@@ -69,7 +69,7 @@ impl Interop {
         }
     }
 
-    /// Returns whether foreign nodes live.
+    /// Returns whether there are live foreign nodes.
     pub(super) fn has_nodes(&self) -> bool {
         !self.nodes.is_empty()
     }
@@ -84,12 +84,12 @@ impl Interop {
         self.channels.get(key).into_iter().flat_map(ForeignMembers::users)
     }
 
-    /// Forgets a channel that is not listened to any more.
+    /// Drops the foreign users of a channel whose topic is no longer subscribed.
     pub(super) fn leave(&mut self, key: &ChannelKey) {
         self.channels.remove(key);
     }
 
-    /// Tells foreign nodes that this one lives.
+    /// Publishes a heartbeat, and schedules the next.
     pub(super) fn heartbeat(cx: &mut Context) {
         if cx.settings.interop {
             cx.heartbeat();
@@ -97,12 +97,13 @@ impl Interop {
         }
     }
 
-    /// Counts the silence of foreign nodes from now on: they could not be heard before.
+    /// Restarts the measurement of the silence of foreign nodes: their messages could not arrive before.
     pub(super) fn excuse_silence(&mut self, now: u64) {
         self.nodes.excuse_silence(now);
     }
 
-    /// Notes a message of a foreign node. Returns the users of a node that is taken for dead because there are too many.
+    /// Notes a message of a foreign node. If this makes too many nodes, the one that has been silent for longest counts
+    /// as dead, and its users are returned.
     pub(super) fn heard(&mut self, source: &Arc<str>, now: u64) -> Vec<(ChannelKey, Vec<UserId>)> {
         let dead = self.nodes.heard(source, now);
         self.remove_nodes(&dead.into_iter().collect())
@@ -126,13 +127,13 @@ impl Interop {
         self.channels.iter_mut().map(|(key, members)| (key.clone(), members.remove_nodes(dead))).collect()
     }
 
-    /// Notes that a foreign node has published something in a channel. Returns whether it is the first time: a node that
-    /// comes while this one begins to listen has asked too early to be heard.
+    /// Notes that a foreign node has published a message in a channel. Returns whether it is the first: then the node's
+    /// own request for the state may have been sent before this node was subscribed, and is answered now.
     pub(super) fn note(&mut self, cx: &Context, key: &ChannelKey, source: &Arc<str>) -> bool {
         self.members(cx, key).note(source)
     }
 
-    /// Translates a message that a foreign node has published in a channel, and takes in what it says of users of foreign
+    /// Translates a message that a foreign node has published in a channel, and applies it to the users of foreign
     /// nodes.
     pub(super) fn translate(
         &mut self,
@@ -147,6 +148,7 @@ impl Interop {
                 membership.is_up(name, record.at().incarnation) && record.get(user).is_some()
             };
             match channels.get(key) {
+                // The same user can be on the sender and on nodes of our kind: the sender then means its own entry.
                 _ if members.is_at(user, source) => Owner::Foreign,
                 Some(channel) if channel.local().users().contains_key(user) => Owner::ThisNode,
                 Some(channel) if channel.records().any(living) => Owner::OtherNode,
@@ -182,7 +184,7 @@ impl Interop {
                 let user = UserId::new(&user).ok()?;
                 match owner(self.members(cx, key), &user) {
                     Owner::Foreign => self.show(cx, key, source, user, presence),
-                    // The user's node decides: it is asked to, unless the user shows just that.
+                    // A request to this node as the owner, unless it changes nothing.
                     Owner::ThisNode => (local(&user)?.presence != presence)
                         .then(|| Translated::Command(user, presence.map_or(Command::Untrack, Command::Presence))),
                     Owner::OtherNode => None,
@@ -214,6 +216,7 @@ impl Interop {
         user: UserId,
         presence: Option<Object>,
     ) -> Option<Translated> {
+        // Taken before the limit, which turns an oversized presence into none.
         let is_shown = presence.is_some();
         let presence = cx.limits.presence(presence);
         if is_shown && !self.has_room_for(cx, key, &user) {
@@ -223,8 +226,8 @@ impl Interop {
         Some(Translated::Changed(vec![user]))
     }
 
-    /// Takes in a list of users. A list is not believed about users of ours, also of nodes that seem dead: its sender may
-    /// know them from these nodes.
+    /// Applies a list of users. Users of nodes of our kind are ignored, also those of nodes that seem dead: the sender
+    /// may have received them from these nodes, and does not know that they are dead.
     fn take_list(
         &mut self,
         cx: &mut Context,
@@ -254,7 +257,8 @@ impl Interop {
         Translated::Changed(changed)
     }
 
-    /// Returns whether one more user of foreign nodes may be in the channel, or it is there already.
+    /// Returns whether the user is known in the channel, or there is room for one more foreign user. The excess is
+    /// counted.
     fn has_room_for(&mut self, cx: &mut Context, key: &ChannelKey, user: &UserId) -> bool {
         let most = cx.limits.users;
         let members = self.members(cx, key);
@@ -263,7 +267,7 @@ impl Interop {
         fits
     }
 
-    /// Carries out what a command of ours does to a user of a foreign node, which may not tell of it itself.
+    /// Applies a command of a node of our kind to a user of a foreign node, which may not publish the result itself.
     pub(super) fn update(&mut self, cx: &Context, key: &ChannelKey, user: &UserId, update: ForeignUpdate) {
         if !cx.settings.interop {
             return;
@@ -275,7 +279,7 @@ impl Interop {
         }
     }
 
-    /// Notes that a node of ours has, or does not have any more, a user.
+    /// Notes that a node of our kind has gained or lost a user.
     pub(super) fn note_owner(&mut self, cx: &Context, key: &ChannelKey, user: &UserId, has_user: bool) {
         if has_user {
             self.claim(key, user);
@@ -284,8 +288,8 @@ impl Interop {
         }
     }
 
-    /// Notes that a node of ours speaks about a user as its own. Returns whether foreign nodes are known to have the user,
-    /// too; if they have only listed it, they meant this one.
+    /// Notes that a node of our kind owns a user. Returns whether there was a foreign entry of it. An entry that
+    /// foreign nodes have only listed is dropped: they meant this user.
     pub(super) fn claim(&mut self, key: &ChannelKey, user: &UserId) -> bool {
         let Some(members) = self.channels.get_mut(key).filter(|members| members.get(user).is_some()) else {
             return false;
@@ -294,26 +298,26 @@ impl Interop {
         true
     }
 
-    /// Tells foreign nodes in a channel who is here, if there are any.
+    /// Publishes the users of this node in a channel for foreign nodes, if any foreign node has published there.
     pub(super) fn announce(&self, cx: &mut Context, channels: &Channels, key: &ChannelKey) {
         let (Some(members), Some(channel)) = (self.channels.get(key), channels.get(key)) else { return };
         if !members.has_nodes() {
             return;
         }
-        // They add the listed users to those that they know, so a long list may come in several messages.
+        // Foreign nodes add the listed users to those that they know, so a long list can be sent in several messages.
         for users in chunks::groups(channel.local().list(), cx.settings.state_bytes) {
             cx.publish(key, Body::StateResponse { users });
         }
     }
 
-    /// Tells foreign nodes in all channels who is here.
+    /// Publishes the users of this node in all channels for foreign nodes, and schedules the next time.
     pub(super) fn announce_all(&self, cx: &mut Context, channels: &Channels) {
         channels.keys().for_each(|key| self.announce(cx, channels, key));
         cx.timers.set(Timer::Announce, cx.now + cx.settings.announce);
     }
 
-    /// Tells a foreign node that has asked who is here, and again a moment later: some ask before they listen themselves,
-    /// and would know nobody until the next minute.
+    /// Answers a foreign node's request for the users, and once more a moment later: some nodes send the request before
+    /// they are subscribed themselves, and would miss the only answer until the next `announce_all`.
     pub(super) fn answer(&self, cx: &mut Context, channels: &Channels, key: &ChannelKey, source: &Arc<str>) {
         self.announce(cx, channels, key);
         let again = cx.now + cx.settings.answer_again;
@@ -325,7 +329,7 @@ impl Interop {
     }
 }
 
-/// The command that gives a user of ours these assigns, if it does not have them.
+/// The command that gives a user of this node these assigns; `None` if it has them already.
 fn change_of(present: &Assigns, assigns: Option<Assigns>, delta: Option<(String, Json)>) -> Option<Command> {
     let is_so = |(key, value): (&str, &Json)| present.get(key) == Some(value);
     match (delta, assigns) {

@@ -1,24 +1,26 @@
-//! Lives that call themselves newer than one that holds a lease (docs/cluster.md, Incarnations of one name). They may be genuine,
-//! stray or forged. The table of leases is asked; until it names them nothing that they say of users counts.
+//! Incarnations that claim a larger number than one that holds a lease (docs/cluster.md, Incarnations of one name).
+//! They may be genuine, stray or forged. The table of leases is queried; until it lists them, their messages change no
+//! users.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::ChannelKey;
 
-/// The number of channels that are remembered for one name. With more, all are taken for concerned.
+/// The most channels that are remembered for one name, since the sender may be forged and name any number of them. With
+/// more, all channels count as concerned.
 const MOST_CHANNELS: usize = 64;
 
-/// The channels about which lives spoke that did not count yet.
+/// The channels about which incarnations have published something before they were valid.
 #[derive(Debug, Default)]
 pub(super) struct Contested {
     /// By the name of a node that is known, so that there are no more entries than such nodes.
     missed: BTreeMap<Arc<str>, Missed>,
-    /// The time of the last question to the table of leases.
+    /// The time of the last query of the table of leases.
     asked: Option<u64>,
 }
 
-/// The channels about which something was missed.
+/// The channels in which messages of an incarnation were not applied.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(in crate::cluster) struct Missed {
     pub(in crate::cluster) channels: BTreeSet<ChannelKey>,
@@ -27,7 +29,7 @@ pub(in crate::cluster) struct Missed {
 }
 
 impl Contested {
-    /// Remembers from now on where lives of this name speak.
+    /// Begins to remember the channels of messages of this name.
     pub(super) fn begin(&mut self, name: Arc<str>) {
         self.missed.entry(name).or_default();
     }
@@ -36,7 +38,7 @@ impl Contested {
         self.missed.contains_key(name)
     }
 
-    /// Notes that a life of this name spoke about these channels.
+    /// Notes a message about these channels, of an incarnation of this name that is not valid.
     pub(super) fn note(&mut self, name: &str, channels: impl IntoIterator<Item = ChannelKey>) {
         let Some(missed) = self.missed.get_mut(name) else { return };
         missed.channels.extend(channels);
@@ -46,13 +48,13 @@ impl Contested {
         }
     }
 
-    /// Ends the matter: returns where lives of this name spoke.
+    /// Takes what was remembered for this name, and remembers no more.
     pub(super) fn take(&mut self, name: &str) -> Option<Missed> {
         self.missed.remove(name)
     }
 
-    /// Returns whether the table of leases may be asked again. Others must not make this node renew its lease more than
-    /// twice as often as it does by itself.
+    /// Returns whether the table of leases may be queried again: once in a beat. Otherwise a flood of forged messages
+    /// would become a flood of renewals at the broker.
     pub(super) fn may_ask(&mut self, now: u64, beat: u64) -> bool {
         let may = self.asked.is_none_or(|asked| now >= asked + beat);
         if may {
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_remembered_for_contested_names_only() {
+    fn channels_are_remembered_for_contested_names_only() {
         let mut contested = Contested::default();
         contested.note("a", [key(1)]);
         assert_eq!(contested.take("a"), None);
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_channels_it_is_known_that_there_were_more() {
+    fn more_channels_than_the_limit_are_noted_as_more() {
         let mut contested = Contested::default();
         contested.begin("a".into());
         contested.note("a", (0..100).map(key));
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_asked_once_in_a_beat() {
+    fn the_table_is_queried_once_in_a_beat() {
         let mut contested = Contested::default();
         assert_eq!([0, 999, 1000, 1500].map(|now| contested.may_ask(now, 1000)), [true, false, true, false]);
     }

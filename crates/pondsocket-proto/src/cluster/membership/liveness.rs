@@ -1,5 +1,5 @@
-//! The nodes of ours that live, in the opinion of this node (docs/cluster.md, Liveness). It filters what is shown and is
-//! never told to others as state.
+//! The nodes of our kind that this node considers alive (docs/cluster.md, Liveness). The judgement decides whose users
+//! are shown. It is never replicated, so that a wrong judgement of one node cannot spread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use super::known_node::{KnownNode, NodeState};
 use super::transition::NodeTransition;
 use crate::cluster::{Lease, NodeId, Settings};
 
-/// The nodes of ours that are known, but for this one, and which of them live.
+/// The known nodes of our kind except this one, with the state of each.
 #[derive(Debug)]
 pub(super) struct Liveness {
     me: Arc<str>,
     nodes: BTreeMap<Arc<str>, KnownNode>,
-    /// The time of the last answer of the table of leases. Without any, silence decides.
+    /// The time of the last answer of the table of leases. `None` means that there is no table: then silence decides.
     leases: Option<u64>,
-    /// The time before which silence, or the lack of a lease, says nothing: the fault may be on this node.
+    /// The time before which neither silence nor the lack of a lease hides a node: the fault may be on this node.
     judge_from: u64,
-    /// The time from which on all nodes that live should have been heard of.
+    /// The time from which on every node that is alive should be known here.
     known_from: u64,
     beat: u64,
     lifetime: u64,
     expire_after: u64,
     remember: u64,
     most: usize,
-    /// The number of times that a node was kept out, or had to make room.
+    /// The number of times that a node was refused or evicted for lack of room.
     refused: u64,
 }
 
@@ -35,6 +35,7 @@ impl Liveness {
             nodes: BTreeMap::new(),
             leases: None,
             judge_from: 0,
+            // Before the bus is up no node can be known.
             known_from: u64::MAX,
             beat: settings.beat,
             lifetime: settings.lifetime,
@@ -50,58 +51,63 @@ impl Liveness {
         &self.me
     }
 
-    /// Returns whether this life of a node lives, so that its users are shown.
+    /// Returns whether this incarnation of a node is alive, so that its users are shown.
     pub(super) fn is_up(&self, name: &str, incarnation: u64) -> bool {
         self.nodes
             .get(name)
             .is_some_and(|node| node.incarnation == incarnation && matches!(node.state, NodeState::Up { .. }))
     }
 
-    /// The nodes that live, by name.
+    /// The nodes that are alive, by name.
     pub(super) fn up(&self) -> impl Iterator<Item = NodeId> {
         let up = self.nodes.iter().filter(|(_, node)| matches!(node.state, NodeState::Up { .. }));
         up.map(|(name, node)| NodeId { name: name.clone(), incarnation: node.incarnation })
     }
 
-    /// The present life of a node, if it lives.
+    /// The valid incarnation of a node, if it is alive.
     pub(super) fn living(&self, name: &str) -> Option<NodeId> {
         let (name, node) = self.nodes.get_key_value(name)?;
         matches!(node.state, NodeState::Up { .. }).then(|| NodeId { name: name.clone(), incarnation: node.incarnation })
     }
 
-    /// Returns whether messages of this life count: it is the one that is known of its name. Neither a life that is over is,
-    /// nor a node for which there was no room.
+    /// Returns whether this is the valid incarnation of its name, whose messages may change state. That is neither an
+    /// earlier incarnation nor a node for which there was no room.
     pub(super) fn counts(&self, id: &NodeId) -> bool {
         self.nodes.get(&id.name).is_some_and(|node| node.incarnation == id.incarnation)
     }
 
-    /// Notes that the bus is up: every node that lives is heard within two beats, or is in the table of leases.
+    /// Notes that the bus is up. Within two beats a message of every live node arrives, or the table of leases lists
+    /// it.
     pub(super) fn linked(&mut self, now: u64) {
+        // Without leases a node publishes `Hello` once in a beat. The second beat covers jitter and the time on the
+        // bus.
         self.known_from = now + 2 * self.beat;
     }
 
-    /// Returns whether all nodes that live should be known by now.
+    /// Returns whether all live nodes should be known by now.
     pub(super) fn are_all_known(&self, now: u64) -> bool {
         now >= self.known_from
     }
 
-    /// Returns whether nodes tell each other that they live, because nothing is known of leases.
+    /// Returns whether nodes publish `Hello` in each beat, because there is no table of leases.
     pub(super) fn beats(&self) -> bool {
         self.leases.is_none()
     }
 
-    /// Returns and resets the number of times that a node was kept out, or had to make room.
+    /// Returns and resets the number of times that a node was refused or evicted.
     pub(super) fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
     }
 
-    /// Returns whether this life calls itself newer than the one that counts.
+    /// Returns whether this incarnation has a larger number than the valid one.
     pub(super) fn may_follow(&self, id: &NodeId) -> bool {
         self.nodes.get(&id.name).is_some_and(|node| node.incarnation < id.incarnation)
     }
 
-    /// Notes a message of a node. A hidden node does not come back by that alone: the message may be older than its death.
+    /// Notes a message of a node. A message alone does not bring back a hidden node: it may have been in flight since
+    /// before the node died.
     pub(super) fn heard(&mut self, id: &NodeId, now: u64) -> Vec<NodeTransition> {
+        // Another incarnation of this node's own name is a name conflict, never a peer.
         if id.name == self.me {
             return Vec::new();
         }
@@ -109,6 +115,7 @@ impl Liveness {
         match self.nodes.get_mut(&id.name) {
             None => self.admit(id, now, false),
             Some(node) if node.incarnation < id.incarnation => {
+                // The number is only a claim. If it hid a node that holds a lease, one stray or forged message would.
                 if has_leases && matches!(node.state, NodeState::Up { leased: true, .. }) {
                     return vec![NodeTransition::Contested(id.clone())];
                 }
@@ -123,7 +130,8 @@ impl Liveness {
         }
     }
 
-    /// Notes that a node says that it lives. Where there are leases they know better.
+    /// Notes a `Hello`. With leases it counts as any message, because the table decides. Without them it also brings
+    /// back a hidden node, or an incarnation with a smaller number.
     pub(super) fn hello(&mut self, id: &NodeId, now: u64) -> Vec<NodeTransition> {
         let mut transitions = self.heard(id, now);
         if self.leases.is_none() {
@@ -133,9 +141,9 @@ impl Liveness {
         transitions
     }
 
-    /// Takes in a node that is not known yet, if there is room. Nodes that do not live take none. A node without a lease
-    /// makes room for one that holds a lease; for any other, only a node does that has been silent for two beats, so that
-    /// unknown nodes drive out none that lives.
+    /// Adds an unknown node, if there is room. Only live nodes count. A node with a lease (`leased`) replaces the node
+    /// without a lease that has been silent for longest; a node without a lease replaces it only after two beats of
+    /// silence, so that a flood of unknown names evicts no live node.
     fn admit(&mut self, id: &NodeId, now: u64, leased: bool) -> Vec<NodeTransition> {
         let mut transitions = Vec::new();
         let up = self.nodes.iter().filter_map(|(name, node)| match node.state {
@@ -146,6 +154,8 @@ impl Liveness {
             self.refused += 1;
             let silence = 2 * self.beat;
             let gives_way = |holds: bool, heard: u64| !holds && (leased || now >= heard + silence);
+            // Nodes that give way hold no lease, so the minimum is that of the time of the last message.
+            // Nodes that give way hold no lease, so the minimum is that of the time of the last message.
             let longest_silent = up.filter(|(holds, heard, _)| gives_way(*holds, *heard)).min();
             let Some(name) = longest_silent.map(|(_, _, name)| name.clone()) else { return transitions };
             transitions.extend(self.drop_node(&name));
@@ -162,7 +172,8 @@ impl Liveness {
         down.into_iter().chain([NodeTransition::Dropped(name.clone())]).collect()
     }
 
-    /// Drops nodes that do not live, those gone longest first, until no more are remembered than may live.
+    /// Drops nodes that are not alive, the longest hidden or gone first, until as many are left as live nodes are
+    /// allowed. Otherwise a sender that invents names would fill the memory with dead nodes.
     fn limit_remembered(&mut self) -> Vec<NodeTransition> {
         let gone = |node: &KnownNode| match node.state {
             NodeState::Up { .. } => None,
@@ -178,8 +189,9 @@ impl Liveness {
         gone.iter().flat_map(|(_, name)| self.drop_node(name)).collect()
     }
 
-    /// Makes a life with a smaller number the present one, if that with the larger does not live. A life whose lease was
-    /// seen is waited for first, since it may have lost its lease only.
+    /// Makes an incarnation with a smaller number the valid one, if the one with the larger is not alive. This happens
+    /// when the larger number came from a clock that was ahead. An incarnation that ever held a lease has one lifetime
+    /// to renew it, since it may only have missed a renewal.
     fn fall_back_to(&mut self, id: &NodeId, now: u64) -> Vec<NodeTransition> {
         let Some(node) = self.nodes.get_mut(&id.name).filter(|node| node.incarnation > id.incarnation) else {
             return Vec::new();
@@ -189,12 +201,12 @@ impl Liveness {
         if now < since + patience { Vec::new() } else { node.follow(id, now) }
     }
 
-    /// Notes that a node goes, in good order.
+    /// Notes the `Bye` of a node that stops.
     pub(super) fn leave(&mut self, id: &NodeId, now: u64) -> Vec<NodeTransition> {
         self.end(id, NodeState::Gone { since: now, expired: false })
     }
 
-    /// Notes that the lease of a node was found to have run out.
+    /// Notes that the lease of a node has expired.
     pub(super) fn down(&mut self, id: &NodeId, now: u64) -> Vec<NodeTransition> {
         self.end(id, NodeState::Hidden { since: now, expired: false })
     }
@@ -208,6 +220,8 @@ impl Liveness {
                 node.state = end;
                 vec![NodeTransition::Down(id.clone())]
             }
+            // A `Bye` that arrives late still ends the incarnation. Its users were hidden before, and expire by that
+            // time.
             (NodeState::Hidden { since, expired }, NodeState::Gone { .. }) => {
                 node.state = NodeState::Gone { since, expired };
                 Vec::new()
@@ -216,8 +230,11 @@ impl Liveness {
         }
     }
 
-    /// Takes in the table of leases. A node that is new there, or back, lives; one that is not there any more does not.
+    /// Applies an answer of the table of leases. A node that is new in it, or back, is alive; one that is no longer in
+    /// it is not.
     pub(super) fn lease(&mut self, lease: &Lease, now: u64) -> Vec<NodeTransition> {
+        // After a longer pause than a lease lasts this node could not read or renew leases, and others may have had the
+        // same trouble: their missing leases then tell of the table, not of the nodes.
         let late = self.leases.is_some_and(|last| now > last + self.lifetime);
         self.leases = Some(now);
         self.known_from = self.known_from.min(now);
@@ -226,6 +243,8 @@ impl Liveness {
         }
         let mut transitions = Vec::new();
         let alive = self.latest(&lease.alive);
+        // Live nodes first: each takes the place of another incarnation, or of a node without a lease, before any is
+        // judged.
         for id in alive.values() {
             match self.nodes.get_mut(&id.name) {
                 None => transitions.extend(self.admit(id, now, true)),
@@ -237,25 +256,29 @@ impl Liveness {
         if now >= self.judge_from {
             lease.expired.iter().for_each(|id| transitions.extend(self.down(id, now)));
             let patience = self.lifetime;
-            // A life without a lease while another life of its name holds one: its messages may have been on their way for
-            // longer than the answer of the table, but not for much longer.
+            // An incarnation without a lease beside another one that holds a lease is not valid. But it may be about to
+            // take its lease: its message can overtake the answer of the table, though not by as much as half a
+            // lifetime.
             let has_lost = |id: &NodeId, since: u64| {
                 alive.get(&id.name).is_some_and(|other| other != id) && now >= since + patience / 2
             };
             transitions.extend(self.hide_dead(now, |id, (since, heard), leased| {
+                // Only a lease that was seen before can be missing. Without one the node may not have taken its first
+                // yet.
                 !lease.alive.contains(id) && (leased || now > heard + patience || has_lost(id, since))
             }));
             alive.values().for_each(|id| transitions.extend(self.fall_back_to(id, now)));
+            // Marks the incarnations that have just become valid as leased; they are up already.
             alive.values().for_each(|id| drop(self.revive(id, now, true)));
         }
         transitions.extend(self.limit_remembered());
         transitions
     }
 
-    /// The latest life of each name but that of this node.
-    fn latest(&self, lives: &[NodeId]) -> BTreeMap<Arc<str>, NodeId> {
+    /// The incarnation with the largest number of each name except this node's.
+    fn latest(&self, incarnations: &[NodeId]) -> BTreeMap<Arc<str>, NodeId> {
         let mut latest = BTreeMap::<Arc<str>, NodeId>::new();
-        for id in lives.iter().filter(|id| id.name != self.me) {
+        for id in incarnations.iter().filter(|id| id.name != self.me) {
             if latest.get(&id.name).is_none_or(|known| known.incarnation < id.incarnation) {
                 latest.insert(id.name.clone(), id.clone());
             }
@@ -274,7 +297,8 @@ impl Liveness {
         transitions
     }
 
-    /// Hides the nodes that are up and of which `is_dead` says so.
+    /// Hides the live nodes for which `is_dead` is true, given the times of their first and last message and their
+    /// lease.
     fn hide_dead(&mut self, now: u64, is_dead: impl Fn(&NodeId, (u64, u64), bool) -> bool) -> Vec<NodeTransition> {
         let mut transitions = Vec::new();
         for (name, node) in &mut self.nodes {
@@ -289,7 +313,8 @@ impl Liveness {
         transitions
     }
 
-    /// Brings back a hidden node by a sign of life that cannot be older than its death; `sure` is true for a lease.
+    /// Brings back a hidden node. The cause must be newer than its death: a lease (`sure`), or a `Hello` without
+    /// leases.
     fn revive(&mut self, id: &NodeId, now: u64, sure: bool) -> Option<NodeTransition> {
         let node = self.nodes.get_mut(&id.name).filter(|node| node.incarnation == id.incarnation)?;
         node.was_leased |= sure;
@@ -302,7 +327,9 @@ impl Liveness {
                 node.state = NodeState::Up { since: now, heard: now, leased: sure };
                 Some(NodeTransition::Up(id.clone()))
             }
-            // A goodbye comes before the end of the lease. If the lease goes on, another node has said the goodbye.
+            // A node that stops publishes `Bye` and renews its lease no more. If the lease outlives the longest time
+            // that it can still run (a lifetime, and a beat until it is read), the node has not stopped: the `Bye` was
+            // forged.
             NodeState::Gone { since, .. } if sure && now > *since + self.lifetime + self.beat => {
                 node.state = NodeState::Up { since: now, heard: now, leased: true };
                 Some(NodeTransition::Up(id.clone()))
@@ -311,7 +338,8 @@ impl Liveness {
         }
     }
 
-    /// Forgets, in two steps, nodes that have been gone for long.
+    /// Drops nodes that have been hidden or gone for long, in two steps: first their users, which cost most, and later
+    /// what keeps late messages from bringing them back.
     pub(super) fn expire(&mut self, now: u64) -> Vec<NodeTransition> {
         let (expire_after, remember) = (self.expire_after, self.remember);
         let mut transitions = Vec::new();
@@ -332,10 +360,11 @@ impl Liveness {
         transitions
     }
 
-    /// Judges no node for a while: this one was cut off, or asleep, or the table of leases has lost entries. Two lifetimes
-    /// of a lease are enough for every node to take a lease again, and to be heard.
+    /// Suspends the judgement of all nodes, because this node was disconnected or suspended, or the table of leases has
+    /// lost entries. Within two lifetimes of a lease every live node has a lease again, and a message of it arrives.
     pub(super) fn excuse_silence(&mut self, now: u64) {
         self.judge_from = now + 2 * self.lifetime;
+        // Silence before now counts for no node, also after the suspension.
         for node in self.nodes.values_mut() {
             if let NodeState::Up { heard, .. } = &mut node.state {
                 *heard = (*heard).max(now);
@@ -369,13 +398,13 @@ mod tests {
         assert_eq!(nodes.lease(&lease(&[id("me", 1), a.clone()]), 1000), []);
         assert_eq!(nodes.lease(&lease(&[]), 2000), [NodeTransition::Down(a.clone())]);
         assert!(!nodes.is_up("a", 5));
-        assert_eq!(nodes.heard(&a, 2100), [], "it may have been said before");
+        assert_eq!(nodes.heard(&a, 2100), [], "the message may have been sent before");
         assert_eq!(nodes.hello(&a, 2100), []);
         assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 3000), [NodeTransition::Up(a)]);
     }
 
     #[test]
-    fn who_has_spoken_but_has_no_lease_yet_is_given_time() {
+    fn a_node_without_a_lease_is_hidden_only_after_a_lifetime_of_silence() {
         let mut nodes = nodes();
         let a = id("a", 5);
         nodes.lease(&lease(&[]), 0);
@@ -385,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_life_ends_the_older_one_and_an_older_one_does_not_count() {
+    fn a_newer_incarnation_replaces_the_older_one_and_an_older_one_is_not_valid() {
         let mut nodes = nodes();
         let (old, new) = (id("a", 5), id("a", 6));
         nodes.heard(&old, 0);
@@ -399,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goodbye_is_final() {
+    fn a_bye_ends_the_incarnation() {
         let mut nodes = nodes();
         let a = id("a", 5);
         nodes.heard(&a, 0);
@@ -422,11 +451,11 @@ mod tests {
     }
 
     #[test]
-    fn who_was_cut_off_judges_nobody_for_two_lifetimes() {
+    fn a_node_that_was_disconnected_hides_no_other_for_two_lifetimes() {
         let mut nodes = nodes();
         let a = id("a", 5);
         nodes.lease(&lease(std::slice::from_ref(&a)), 0);
-        assert_eq!(nodes.lease(&lease(&[]), 10_000), [], "its own question came late");
+        assert_eq!(nodes.lease(&lease(&[]), 10_000), [], "this node's own renewal was late");
         let expired = Lease { expired: vec![a.clone()], ..Lease::default() };
         assert_eq!(nodes.lease(&expired, 11_000), []);
         for now in (12_000..18_000).step_by(1000) {
@@ -436,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_lost_our_own_lease_is_not_believed() {
+    fn a_table_that_lost_the_lease_of_this_node_hides_no_other() {
         let mut nodes = nodes();
         let a = id("a", 5);
         nodes.lease(&lease(std::slice::from_ref(&a)), 0);
@@ -445,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_of_the_hidden_are_kept_for_a_while_and_their_life_longer() {
+    fn the_users_of_a_hidden_node_are_kept_for_a_while_and_its_incarnation_longer() {
         let mut nodes = nodes();
         let a = id("a", 5);
         nodes.heard(&a, 0);
@@ -459,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_known_two_beats_after_the_bus_is_there_or_with_the_first_leases() {
+    fn all_nodes_are_known_two_beats_after_the_bus_is_up_or_with_the_first_leases() {
         let mut nodes = nodes();
         assert!(!nodes.are_all_known(0));
         nodes.linked(0);
@@ -470,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_no_lease_takes_nothing_from_who_holds_one() {
+    fn a_node_without_a_lease_takes_nothing_from_one_that_holds_a_lease() {
         let mut nodes = nodes();
         let (a, forged) = (id("a", 5), id("a", 9_000_000_000_000));
         nodes.lease(&lease(std::slice::from_ref(&a)), 0);
@@ -486,14 +515,14 @@ mod tests {
             NodeTransition::Replaced(forged.clone()),
             NodeTransition::Up(forged.clone()),
         ];
-        assert_eq!(nodes.lease(&lease(&[a, forged]), 20_000), transitions, "the table names it");
+        assert_eq!(nodes.lease(&lease(&[a, forged]), 20_000), transitions, "the table lists it");
     }
 
     #[test]
-    fn a_life_with_a_lease_ends_one_of_the_future_that_has_none() {
+    fn an_incarnation_with_a_lease_replaces_a_larger_number_without_one() {
         let mut nodes = nodes();
         let (a, forged) = (id("a", 5), id("a", 9_000_000_000_000));
-        assert_eq!(nodes.heard(&forged, 0), [NodeTransition::Up(forged.clone())], "nobody knows better yet");
+        assert_eq!(nodes.heard(&forged, 0), [NodeTransition::Up(forged.clone())], "no lease is known yet");
         assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 1999), [], "it may take its lease just now");
         let transitions =
             [NodeTransition::Down(forged), NodeTransition::Replaced(a.clone()), NodeTransition::Up(a.clone())];
@@ -502,12 +531,12 @@ mod tests {
     }
 
     #[test]
-    fn a_life_with_a_smaller_number_counts_when_the_lease_of_the_other_has_been_gone_for_long() {
-        for goodbye in [false, true] {
+    fn a_smaller_number_is_valid_when_the_lease_of_the_larger_has_been_gone_for_a_lifetime() {
+        for with_bye in [false, true] {
             let mut nodes = nodes();
             let (ahead, right) = (id("a", 65_000), id("a", 9000));
             nodes.lease(&lease(std::slice::from_ref(&ahead)), 0);
-            if goodbye {
+            if with_bye {
                 nodes.leave(&ahead, 1000);
             } else {
                 assert_eq!(nodes.lease(&lease(&[]), 1000), [NodeTransition::Down(ahead.clone())]);
@@ -521,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn without_leases_a_life_with_a_smaller_number_counts_when_the_other_has_been_silent_for_long() {
+    fn without_leases_a_smaller_number_is_valid_when_the_larger_has_been_hidden_for_a_lifetime() {
         let mut nodes = nodes();
         let (ahead, right) = (id("a", 65_000), id("a", 9000));
         nodes.hello(&ahead, 0);
@@ -531,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goodbye_that_others_have_said_does_not_last() {
+    fn a_forged_bye_does_not_last() {
         let mut nodes = nodes();
         let a = id("a", 5);
         nodes.lease(&lease(std::slice::from_ref(&a)), 0);
@@ -541,14 +570,14 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_no_lease_makes_room_for_who_does() {
+    fn a_node_without_a_lease_makes_room_for_one_with_a_lease() {
         let mut nodes = nodes();
         nodes.most = 3;
         nodes.lease(&lease(&[id("a", 5)]), 0);
         for (now, name) in [(1, "x"), (2, "y")] {
             nodes.heard(&id(name, 1), now);
         }
-        assert_eq!(nodes.heard(&id("z", 1), 2000), [], "those have just spoken");
+        assert_eq!(nodes.heard(&id("z", 1), 2000), [], "all nodes have published just now");
         let transitions =
             [NodeTransition::Down(id("x", 1)), NodeTransition::Dropped("x".into()), NodeTransition::Up(id("z", 1))];
         assert_eq!(nodes.heard(&id("z", 1), 2001), transitions);
@@ -557,12 +586,12 @@ mod tests {
         assert_eq!(nodes.lease(&lease(&[id("a", 5), id("b", 5)]), 2002), transitions);
         let leased = [id("a", 5), id("b", 5), id("c", 5), id("d", 5)];
         nodes.lease(&lease(&leased), 2003);
-        assert!(nodes.is_up("c", 5) && !nodes.is_up("d", 5), "of those with leases the first are known");
+        assert!(nodes.is_up("c", 5) && !nodes.is_up("d", 5), "nodes with leases replace no others with leases");
         assert_eq!(nodes.refused, 5);
     }
 
     #[test]
-    fn those_that_do_not_live_take_no_room_and_as_many_are_remembered() {
+    fn dead_nodes_take_no_room_and_as_many_of_them_are_remembered() {
         let mut nodes = nodes();
         nodes.most = 2;
         for number in 0..5 {
@@ -575,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_so_many() {
+    fn a_node_over_the_limit_is_refused() {
         let mut nodes = nodes();
         nodes.most = 1;
         nodes.heard(&id("a", 5), 0);

@@ -1,5 +1,5 @@
-//! The nodes of a cluster: which of them live, by their leases or their silence, and which of several lives of one name
-//! counts.
+//! The other nodes of a cluster: their liveness, by leases or by silence, and the valid one of several incarnations of
+//! a name.
 
 mod contested;
 mod known_node;
@@ -18,7 +18,7 @@ use liveness::Liveness;
 use name_conflict::NameConflicts;
 pub(super) use transition::NodeTransition;
 
-/// The other nodes of ours, and the measures by which this one lives among them.
+/// The other nodes of our kind, with the incarnations that compete for a name, be it theirs or this node's.
 #[derive(Debug)]
 pub(super) struct NodeMembership {
     liveness: Liveness,
@@ -29,7 +29,7 @@ pub(super) struct NodeMembership {
 /// The outcome of a beat.
 #[derive(Debug)]
 pub(super) struct Beat {
-    /// True if the beat came so late that this node must have been asleep.
+    /// True if the beat came so late that this node must have been suspended.
     pub(super) was_asleep: bool,
     pub(super) transitions: Vec<NodeTransition>,
 }
@@ -53,57 +53,64 @@ impl NodeMembership {
         self.liveness.me()
     }
 
-    /// The nodes that live, by name.
+    /// The nodes that are alive, by name.
     pub(super) fn up(&self) -> impl Iterator<Item = NodeId> {
         self.liveness.up()
     }
 
-    /// Returns whether this life of a node lives.
+    /// Returns whether this incarnation of a node is alive.
     pub(super) fn is_up(&self, name: &str, incarnation: u64) -> bool {
         self.liveness.is_up(name, incarnation)
     }
 
-    /// The present life of a node, if it lives.
+    /// The valid incarnation of a node, if it is alive.
     pub(super) fn living(&self, name: &str) -> Option<NodeId> {
         self.liveness.living(name)
     }
 
-    /// Returns whether messages of this life of a node count.
+    /// Returns whether this is the valid incarnation of its name, whose messages may change state.
     pub(super) fn counts(&self, node: &NodeId) -> bool {
         self.liveness.counts(node)
     }
 
-    /// Returns whether all nodes that live should be known by now.
+    /// Returns whether all live nodes should be known by now.
     pub(super) fn are_all_known(&self, now: u64) -> bool {
         self.liveness.are_all_known(now)
     }
 
-    /// Returns and resets the number of times that a node was kept out, or had to make room.
+    /// Returns and resets the number of times that a node was refused or evicted for lack of room.
     pub(super) fn take_refused(&mut self) -> u64 {
         self.liveness.take_refused()
     }
 
     /// Notes that the bus is up, `again` if it was before.
     pub(super) fn link(&mut self, cx: &mut Context, again: bool) {
+        // At the first connection no node is known, so there is none to be judged too early.
         if again {
             self.liveness.excuse_silence(cx.now);
         }
         self.liveness.linked(cx.now);
     }
 
-    /// Tells that this node lives, and checks which others do.
+    /// Publishes `Hello` where there are no leases, and checks the liveness of other nodes. `due` is the time at which
+    /// the beat was to come.
     pub(super) fn beat(&mut self, cx: &mut Context, due: u64) -> Beat {
+        // A busy machine delays a beat by less than half a lifetime; a suspended process wakes up far later.
         let was_asleep = cx.now > due + cx.settings.lifetime / 2;
         if was_asleep {
-            // What others said meanwhile is yet to be heard, and they may have taken this node for dead.
+            // Messages that arrived meanwhile are still unread, so the silence of others is no sign. And other nodes
+            // may have hidden this one: without leases only its `Hello` brings it back.
             self.liveness.excuse_silence(cx.now);
             cx.announce(NodeEvent::Hello);
         }
         if self.liveness.beats() {
             cx.announce(NodeEvent::Hello);
         }
+        // While the bus is down every node is silent: that is a failure of the bus, not of nodes.
         let mut transitions = if cx.is_linked() { self.liveness.check_silence(cx.now) } else { Vec::new() };
         transitions.extend(self.liveness.expire(cx.now));
+        // Jitter spreads the beats of nodes that were started or resumed together.
+        // Jitter spreads the beats of nodes that were started or resumed together.
         let next = cx.now + cx.random.about(cx.settings.beat);
         cx.timers.set(Timer::Beat, next);
         Beat { was_asleep, transitions: self.settle(cx, transitions) }
@@ -115,39 +122,42 @@ impl NodeMembership {
         self.settle(cx, transitions)
     }
 
-    /// Notes a message by which a node says that it lives.
+    /// Notes a `Hello` of a node.
     pub(super) fn hello(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         let transitions = self.liveness.hello(node, cx.now);
         self.settle(cx, transitions)
     }
 
-    /// Lets a node that is new know this one, without waiting for the next beat.
+    /// Sends `Hello` to a new node, so that it knows this one before the next beat. With leases the table makes nodes
+    /// known.
     pub(super) fn greet(&self, cx: &mut Context, node: &NodeId) {
         if self.liveness.beats() {
             cx.send_to(node, Body::Node(NodeEvent::Hello));
         }
     }
 
-    /// Notes that a node goes, in good order.
+    /// Notes the `Bye` of a node that stops.
     pub(super) fn leave(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         let transitions = self.liveness.leave(node, cx.now);
         self.settle(cx, transitions)
     }
 
-    /// Notes a report that the lease of a node has run out.
+    /// Notes a `Down`: a report of another node that the lease of `node` has expired.
     pub(super) fn down(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         if self.liveness.beats() {
             let transitions = self.liveness.down(node, cx.now);
             return self.settle(cx, transitions);
         }
-        // Anybody may say so: the table of leases knows.
+        // A report may be late or forged. It only leads to an early query of the table of leases, which decides.
         if self.liveness.living(&node.name).as_ref() == Some(node) {
             self.ask_for_leases(cx);
         }
         Vec::new()
     }
 
-    /// Takes in the table of leases, and tells others whose lease has run out.
+    /// Applies an answer of the table of leases, and publishes `Down` for nodes whose lease has expired. The table
+    /// reports an expired lease to a single node, so the others learn of it only by this message or at their next
+    /// renewal.
     pub(super) fn lease(&mut self, cx: &mut Context, lease: &Lease) -> Vec<NodeTransition> {
         lease.alive.iter().for_each(|node| self.check_name(cx, node));
         let transitions = self.liveness.lease(lease, cx.now);
@@ -161,29 +171,30 @@ impl NodeMembership {
         self.settle(cx, transitions)
     }
 
-    /// Reports another life of this node's name, if this is one and it was not reported yet.
+    /// Reports another incarnation of this node's name, if `node` is one that was not reported yet.
     pub(super) fn check_name(&mut self, cx: &mut Context, node: &NodeId) {
         if self.conflicts.is_news(&cx.settings.node, node, cx.now) {
             cx.output(NodeOutput::NameConflict(node.clone()));
         }
     }
 
-    /// Returns whether a life that does not count may be the node soon, since the table of leases is being asked.
+    /// Returns whether an incarnation may soon be the valid one: its number is larger, and the table of leases is being
+    /// queried because of it.
     pub(super) fn is_contender(&self, node: &NodeId) -> bool {
         self.contested.contains(&node.name) && self.liveness.may_follow(node)
     }
 
-    /// Notes that a life which does not count yet spoke about these channels.
+    /// Notes that an incarnation that is not valid yet has published something about these channels.
     pub(super) fn note_missed(&mut self, name: &str, channels: impl IntoIterator<Item = ChannelKey>) {
         self.contested.note(name, channels);
     }
 
-    /// Returns and forgets the channels about which a node spoke before it counted.
+    /// Takes the channels about which a node published something before it was valid.
     pub(super) fn take_missed(&mut self, name: &str) -> Option<Missed> {
         self.contested.take(name)
     }
 
-    /// Acts upon the transitions that concern nodes alone, and returns the others.
+    /// Handles the transitions that concern membership alone, and returns the others.
     fn settle(&mut self, cx: &mut Context, transitions: Vec<NodeTransition>) -> Vec<NodeTransition> {
         let mut rest = Vec::with_capacity(transitions.len());
         for transition in transitions {
@@ -201,7 +212,7 @@ impl NodeMembership {
         rest
     }
 
-    /// Has the table of leases asked before it is time to.
+    /// Requests a renewal of the lease ahead of time: its answer contains the table of leases.
     fn ask_for_leases(&mut self, cx: &mut Context) {
         if self.contested.may_ask(cx.now, cx.settings.beat) {
             cx.output(NodeOutput::RenewLease);

@@ -2,20 +2,20 @@ use std::sync::Arc;
 
 use crate::cluster::NodeId;
 
-/// A change of what this node thinks of another one.
+/// A change of the state of another node, as this one judges it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::cluster) enum NodeTransition {
-    /// The life is up; it was not before.
+    /// The incarnation is alive; it was not before. Its users are shown.
     Up(NodeId),
-    /// The life is down; it was up before.
+    /// The incarnation is no longer alive. Its users are hidden.
     Down(NodeId),
-    /// The name has another life: what is known of the users of others is void.
+    /// Another incarnation of the name is valid: the users of all others are dropped.
     Replaced(NodeId),
-    /// The node has been gone for so long that its users need not be kept.
+    /// The node has been hidden or gone for so long that its users are dropped.
     Expired(Arc<str>),
     /// The node is unknown from now on.
     Dropped(Arc<str>),
-    /// The life calls itself newer than the one that holds a lease, and holds none as far as is known. It does not count
-    /// until the table of leases names it.
+    /// The incarnation has a larger number than the valid one, which holds a lease, and is not known to hold one
+    /// itself. It is not valid until the table of leases lists it.
     Contested(NodeId),
 }

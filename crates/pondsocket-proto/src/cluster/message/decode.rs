@@ -14,7 +14,7 @@ use crate::wire::Object;
 /// The sender of messages of the server itself.
 const SERVER: &str = "CHANNEL";
 
-/// The fields of all types. MessageFields that a type does not have are not looked at.
+/// The fields of all types. Those that a type does not need are ignored, whatever their values.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct MessageFields<'a> {
@@ -71,20 +71,22 @@ struct MessageFields<'a> {
 }
 
 impl Envelope {
-    /// Reads a message.
+    /// Decodes a message.
     ///
-    /// Only messages about nodes have no `channel`. Users, channels and nodes have valid names, and what may reach
-    /// clients is as safe as if a client of ours had sent it. MessageFields that the type does not need are not looked at,
-    /// and what one can do without may be missing (docs/cluster.md, Accepted messages).
+    /// The result has valid names of users, channels and nodes, and text that may reach clients is validated as if a
+    /// client had sent it. Fields that the type does not need are ignored, and dispensable fields may be missing
+    /// (docs/cluster.md, Accepted messages).
     ///
     /// # Errors
-    /// The first fault that makes the message void.
+    /// The first fault that makes the message invalid.
     pub fn decode(bytes: &[u8]) -> Result<Envelope, Malformed> {
         let fields = MessageFields::read(bytes)?;
         let id = fields.message_id.id("messageId")?;
         let source = fields.source_node_id.id("sourceNodeId")?;
         let channel = fields.channel()?;
         let sent = fields.ext.and_then(ext::open);
+        // Repeated messages are detected by the source, and users are changed by `ext`: the two have to agree.
+        // Repeated messages are detected by the source, and users are changed by `ext`: the two have to agree.
         if sent.as_ref().is_some_and(|sent| !sent.is_signed_as(&source)) {
             return Err(Malformed::Field("ext.n", Fault::Signature));
         }
@@ -93,7 +95,7 @@ impl Envelope {
             return Err(read::kind("channelName"));
         }
         let ext = sent.map(|sent| sent.ext()).transpose()?;
-        // The time is needed nowhere: a message without it is as good as any other.
+        // Not used, so an invalid one is no reason to refuse the message.
         let timestamp = fields.timestamp.integer("timestamp").unwrap_or(0);
         Ok(Envelope { id, source, channel, timestamp, body, ext })
     }
@@ -102,12 +104,12 @@ impl Envelope {
 impl<'a> MessageFields<'a> {
     fn read(bytes: &'a [u8]) -> Result<MessageFields<'a>, Malformed> {
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotAnObject)?;
-        // serde would take an array of the fields' values for a struct, too.
+        // The derived code of serde would accept an array of the fields' values, too.
         if !text.trim_start().starts_with('{') {
             return Err(Malformed::NotAnObject);
         }
         let fields: MessageFields<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
-            // Any value fits any field, but a field fits only once.
+            // Every field accepts any value, so the only error of this category is a repeated field.
             Category::Data => Malformed::Repeated,
             Category::Syntax | Category::Eof | Category::Io => Malformed::NotAnObject,
         })?;
@@ -179,7 +181,7 @@ impl<'a> MessageFields<'a> {
             Scalar::Text(text) if text == SERVER => SERVER.into(),
             user => user.user("fromUserId")?,
         };
-        // Clients of some languages need one. There is none of more use than the message's own.
+        // Clients of some languages require a request id, so the id of the message takes its place.
         let request_id = match self.request_id.optional_text("requestId")? {
             None | Some("") => id,
             Some(request) => request,
@@ -194,7 +196,7 @@ impl<'a> MessageFields<'a> {
         })
     }
 
-    /// The kind of a change of presence. It is needed nowhere, so any other value counts as none.
+    /// The kind of a change of presence. Our nodes do not use it, so any other value counts as none.
     fn presence_event(&self) -> Option<PresenceEvent> {
         match &self.presence_event {
             Scalar::Text(event) if event == "JOIN" => Some(PresenceEvent::Join),
@@ -203,7 +205,8 @@ impl<'a> MessageFields<'a> {
         }
     }
 
-    /// Clients of some languages throw at a payload that is no object, so it is put into one.
+    /// Reads the payload. Clients of some languages throw an error for a payload that is not an object, so another
+    /// value becomes the member `data` of one.
     fn payload(&self) -> Result<Object, Malformed> {
         #[derive(Serialize)]
         struct Wrapped<'a> {
@@ -214,12 +217,15 @@ impl<'a> MessageFields<'a> {
         if raw.get().starts_with('{') {
             return read::object(raw, "payload");
         }
+        // Validated behind the wrapping, which adds one level to the depth.
+        // Validated behind the wrapping, which adds one level to the depth.
         let wrapped = Object::encode(&Wrapped { data: raw }).expect("a struct is an object");
         read::vetted(wrapped.as_str(), "payload")?;
         Ok(wrapped)
     }
 
-    /// All users unless it says something else that we know. Ids that are no user ids are left out.
+    /// Reads the recipients. An unknown descriptor means all users. Invalid user ids are left out: no user here has
+    /// one.
     fn target(&self, from: &str) -> Result<Target, Malformed> {
         let Some(raw) = self.recipient_descriptor else { return Ok(Target::All) };
         if raw.get().starts_with('[') {
@@ -266,12 +272,12 @@ impl<'a> MessageFields<'a> {
 }
 
 impl Body {
-    /// Returns whether the message may concern no channel.
+    /// Returns whether a message of this type may concern no channel.
     fn may_lack_channel(&self) -> bool {
         matches!(self, Body::NodeHeartbeat { .. } | Body::State(_) | Body::Repair(_) | Body::Ack { .. } | Body::Node(_))
     }
 }
 
 fn nothing() -> Object {
-    Object::encode(&()).expect("nothing is an object")
+    Object::encode(&()).expect("the unit value is encoded as `{}`")
 }

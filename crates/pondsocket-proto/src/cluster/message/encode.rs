@@ -5,12 +5,13 @@ use crate::wire::Object;
 use crate::wire::write::string;
 
 impl Envelope {
-    /// The bytes with which every message of this source begins, as [`encode`](Self::encode) writes it. By them a node knows
-    /// its own messages, which a bus gives back to it, without reading them.
+    /// The bytes with which every message of this source begins, as [`encode`](Self::encode) writes it. A bus returns a
+    /// node's own messages on topics that the node subscribes to; the node recognises them by these bytes, without
+    /// parsing.
     pub fn beginning(source: &str) -> Vec<u8> {
         let mut out = Vec::new();
         ObjectWriter::object(&mut out, |fields| begin(fields, source));
-        // The brace that closes it.
+        // Without the closing brace, since further fields follow in a message.
         out.pop();
         out
     }
@@ -66,7 +67,7 @@ impl Body {
         }
     }
 
-    /// The word in place of an endpoint and a channel, in a message that concerns none.
+    /// The word in place of the names of endpoint and channel, in a message that concerns no channel.
     fn place(&self) -> &'static str {
         match self {
             Body::NodeHeartbeat { .. } => HEARTBEAT,
@@ -78,7 +79,7 @@ impl Body {
     fn write(&self, fields: &mut ObjectWriter<'_>) {
         match self {
             Body::UserMessage(message) => write_user_message(fields, message),
-            // Neither `payload` nor `event` may stand beside presence: some nodes would believe those.
+            // No `payload` and no `event` beside presence: servers in Python would use them instead.
             Body::PresenceUpdate { user, presence, event } => {
                 fields.text("userId", user);
                 fields.json("presence", presence.as_str());
@@ -88,7 +89,7 @@ impl Body {
             }
             Body::PresenceRemoved { user } => {
                 fields.text("userId", user);
-                // Some nodes tell their clients of an update unless it says so.
+                // Without it some Go servers send their clients an update.
                 fields.text("presenceEvent", "LEAVE");
             }
             Body::AssignsUpdate { user, assigns, delta } => {
@@ -125,7 +126,7 @@ impl Body {
             Body::StateRequest { from_node } => fields.text("fromNode", from_node),
             Body::StateResponse { users } => fields.field("users", |out| users::write(out, users)),
             Body::NodeHeartbeat { node } => fields.text("nodeId", node),
-            // All that our own types say is in `ext`.
+            // The content of our own types is in `ext`.
             Body::State(_) | Body::Repair(_) | Body::Digest { .. } | Body::Ack { .. } | Body::Node(_) => {}
         }
     }

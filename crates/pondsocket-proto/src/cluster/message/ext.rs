@@ -10,10 +10,10 @@ use super::{Body, Ext, Malformed, NodeEvent, Target, UserMessage, Verdict, users
 use crate::cluster::{ChannelKey, NodeId};
 use crate::wire::write::string;
 
-/// The version of the keys: one that gives another meaning to a key has another number.
+/// The version of the keys. A change of the meaning of a key needs another number; a new key does not.
 const VERSION: u64 = 1;
 
-/// The object as it was sent, by a node of ours.
+/// The object as a node of our kind has sent it.
 pub(super) struct Sent<'a> {
     node: NodeId,
     keys: Keys<'a>,
@@ -62,10 +62,10 @@ struct Keys<'a> {
     who: Option<&'a RawValue>,
 }
 
-/// Opens the object. `None` if it is none of ours, or of a version that we do not know: its sender is then a node like
-/// those of other languages, and the rest of its message says all that it needs. But once it is ours, what cannot be
-/// read in it makes the whole message void ([`Sent::ext`]): without its version a change would be taken for one of a
-/// node of another kind, and be kept beside what its owner says.
+/// Opens the object. Returns `None` if it is not ours or of an unknown version: its sender then counts as a foreign
+/// node, and the rest of its message is sufficient for that. But once the object is ours, a key that cannot be read
+/// makes the whole message invalid ([`Sent::ext`]): without its version a change would be taken for that of a foreign
+/// node, and kept beside the state of the owner (docs/cluster.md, Extension).
 pub(super) fn open(raw: &RawValue) -> Option<Sent<'_>> {
     let keys: Keys<'_> = read::object_of(raw, "ext").ok()?;
     let version = keys.v.integer("ext.v").ok()?;
@@ -78,7 +78,8 @@ fn node(name: &Scalar<'_>, incarnation: &Scalar<'_>, field: &'static str) -> Res
 }
 
 impl Sent<'_> {
-    /// Returns whether the node signs so ([`NodeId::source`]).
+    /// Returns whether `source` is the signature of the node ([`NodeId::source`]). A forged `ext` would otherwise
+    /// change the users of another node.
     pub(super) fn is_signed_as(&self, source: &str) -> bool {
         self.node.source() == source
     }
@@ -168,7 +169,7 @@ fn have(raw: &RawValue) -> Result<Vec<(NodeId, u64)>, Malformed> {
     held.collect()
 }
 
-/// Appends the object with all that a message needs in it.
+/// Appends the object, with the additions `ext` and the content of `body`.
 pub(super) fn write(out: &mut Vec<u8>, ext: &Ext, body: &Body) {
     ObjectWriter::object(out, |fields| {
         fields.number("v", VERSION);
@@ -212,7 +213,7 @@ fn write_body(fields: &mut ObjectWriter<'_>, body: &Body) {
         Body::Digest { version, count, hash } => {
             fields.number("ver", *version);
             fields.number("count", *count);
-            // As text: not every language holds numbers of 64 bits.
+            // As text, because some languages hold no integers of 64 bits.
             fields.text("hash", &format!("{hash:016x}"));
         }
         Body::Ack { request, verdict } => {

@@ -1,23 +1,23 @@
 use crate::id::InvalidId;
 use crate::wire::Unsafe;
 
-/// The reason why bytes are no message that this node understands.
+/// The reason for which bytes are not a valid message.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
     /// The bytes are not UTF-8, not JSON, or not an object.
     #[error("not a JSON object")]
     NotAnObject,
-    /// A known field is there twice.
+    /// A known field occurs twice.
     #[error("a field is repeated")]
     Repeated,
-    /// The message is of another protocol, or another version of it.
+    /// The message is of another protocol, or of another version of this one.
     #[error("of another protocol or version")]
     Foreign,
-    /// The type is not known. The types that are ours alone are not known either where `ext` is missing.
+    /// The type is unknown. The types of our own nodes are also unknown in a message without `ext`.
     #[error("of an unknown type")]
     UnknownType,
-    /// A field that the type needs cannot be read.
+    /// A field that the type needs is invalid.
     #[error("`{0}` {1}")]
     Field(&'static str, Fault),
 }
@@ -29,7 +29,7 @@ pub enum Fault {
     /// The field is missing, or of another kind than it should be.
     #[error("is missing or of a wrong kind")]
     Kind,
-    /// The field is no valid name.
+    /// The field is not a valid name.
     #[error("is no name: {0}")]
     Name(#[from] InvalidId),
     /// The field names another node than the one that signs the message.
@@ -41,7 +41,7 @@ pub enum Fault {
 }
 
 impl Malformed {
-    /// The kind of the fault, as one word for a label.
+    /// The kind of the fault, as a label for a metric.
     pub fn kind(&self) -> &'static str {
         match self {
             Malformed::NotAnObject => "not_an_object",
@@ -52,7 +52,7 @@ impl Malformed {
         }
     }
 
-    /// Returns whether a correct node may send such a message: one that is newer than this node. Any other fault is a mistake
+    /// Returns whether a correct node may send such a message: a node of a later version. Any other fault is an error
     /// of the sender.
     pub fn is_ignorable(&self) -> bool {
         matches!(self, Malformed::Foreign | Malformed::UnknownType)

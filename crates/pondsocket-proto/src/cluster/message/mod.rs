@@ -25,7 +25,7 @@ use crate::wire::{Json, Object};
 const PROTOCOL: &str = "pondsocket.distributed";
 const VERSION: u64 = 1;
 
-/// The longest id of a message or of a node, in bytes.
+/// The longest id of a message or of a node, in bytes. Ids are kept as keys, so their senders must not choose the size.
 pub const MAX_ID: usize = 256;
 
 /// The longest name of an endpoint or a channel in a message, in bytes.
@@ -34,13 +34,14 @@ pub const MAX_NAME: usize = 4096;
 /// A message between nodes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Envelope {
-    /// Tells the message from every other one of its source.
+    /// The id, unique among the messages of its source. Repeated messages are detected by it.
     pub id: Arc<str>,
     /// The signature of the sender: [`NodeId::source`] of our nodes, any text of others.
     pub source: Arc<str>,
     /// The channel that the message concerns, if it is one.
     pub channel: Option<ChannelKey>,
-    /// The time of sending, in milliseconds since 1970. Nothing is ordered by it.
+    /// The time of sending, in milliseconds since 1970. Other implementations require it; our nodes never read it,
+    /// because clocks of nodes differ.
     pub timestamp: u64,
     /// The content.
     pub body: Body,
@@ -59,8 +60,8 @@ pub enum Body {
         user: Arc<str>,
         /// The presence.
         presence: Object,
-        /// The kind of the change, if that is told. Some foreign nodes pass it on to their clients; ours compare
-        /// with what they show themselves.
+        /// The kind of the change, if the sender has set it. Some foreign nodes forward it to their clients; our nodes
+        /// determine it themselves.
         event: Option<PresenceEvent>,
     },
     /// A user is hidden.
@@ -72,30 +73,30 @@ pub enum Body {
     AssignsUpdate {
         /// The user.
         user: Arc<str>,
-        /// All assigns, if they are told.
+        /// All assigns, if the sender has included them.
         assigns: Option<Assigns>,
-        /// The assign that has changed, if it is told.
+        /// The assign that has changed, if the sender has included it.
         delta: Option<(String, Json)>,
     },
-    /// A command: take a user out and tell it why.
+    /// A command: notify and remove a user.
     EvictUser {
         /// The user.
         user: Arc<str>,
         /// The reason.
         reason: String,
     },
-    /// A command: take a user out.
+    /// A command: remove a user without a notification.
     UserRemove {
         /// The user.
         user: Arc<str>,
     },
-    /// A question for the node that has a user.
+    /// A query to the node that has a user.
     UserGetRequest {
         /// The user.
         user: Arc<str>,
-        /// Comes back with the response.
+        /// The id of the response.
         request: String,
-        /// The asking node, for people who read the message.
+        /// The requesting node. Our nodes answer the signer of the message instead.
         from_node: String,
     },
     /// The answer of a node that has the user.
@@ -113,7 +114,7 @@ pub enum Body {
     UserJoined {
         /// The user.
         user: Arc<str>,
-        /// Usually none, which is written and read as `{}`: it follows in a message of its own.
+        /// The presence, usually none, which is written and read as `{}`: it follows in a message of its own.
         presence: Option<Object>,
         /// The user's assigns.
         assigns: Assigns,
@@ -125,7 +126,7 @@ pub enum Body {
     },
     /// A question for the users of a channel.
     StateRequest {
-        /// The asking node, for people who read the message.
+        /// The requesting node. Our nodes use the signature of the message instead.
         from_node: String,
     },
     /// The users that a node has in a channel.
@@ -133,7 +134,7 @@ pub enum Body {
         /// The users.
         users: Vec<UserState>,
     },
-    /// A sign of life, for foreign nodes.
+    /// A heartbeat, for foreign nodes.
     NodeHeartbeat {
         /// The node.
         node: Arc<str>,
@@ -141,7 +142,7 @@ pub enum Body {
 
     /// To an inbox: the users of the sender in these channels, with its version of each.
     State(Vec<ChannelState>),
-    /// To an inbox: a question for the users of the node there, in these channels.
+    /// To an inbox: a query for the users of its owner in these channels.
     Repair(Vec<ChannelKey>),
     /// On a channel's topic: the digest of the sender's users there.
     Digest {
@@ -179,10 +180,10 @@ pub struct UserState {
     pub id: Arc<str>,
     /// The user's assigns.
     pub assigns: Assigns,
-    /// The user's presence. In a [`Body::StateResponse`] `{}` is read as none, which is what some foreign nodes mean by it;
-    /// among our own nodes it is a presence like any other.
+    /// The user's presence. In a [`Body::StateResponse`] `{}` is read as none, which is what some foreign nodes mean by
+    /// it; among our own nodes it is a presence like any other.
     pub presence: Option<Object>,
-    /// The time of the join, in milliseconds since 1970; 0 if that is not told.
+    /// The time of the join, in milliseconds since 1970; 0 if it is not known.
     pub joined: u64,
 }
 
@@ -211,7 +212,7 @@ pub struct Part {
 /// The outcome of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// The command was carried out.
+    /// The command was executed.
     Done,
     /// There is no such user on the node.
     NotFound,
@@ -222,11 +223,11 @@ pub enum Verdict {
 /// An event of one of our nodes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NodeEvent {
-    /// The sender has come.
+    /// The sender has started, is back, or (without leases) is still alive.
     Hello,
-    /// The sender goes, in good order.
+    /// The sender stops.
     Bye,
-    /// The lease of this node has run out.
+    /// The lease of this node has expired.
     Down(NodeId),
 }
 
@@ -235,13 +236,13 @@ pub enum NodeEvent {
 pub struct Ext {
     /// The sender.
     pub node: NodeId,
-    /// With a change of a user by its owner: the owner's version of the channel before and after it. 0 before means that
-    /// the channel was empty.
+    /// With a change of a user by its owner: the owner's version of the channel before and after it. 0 before means
+    /// that the channel was empty.
     pub change: Option<(u64, u64)>,
     /// With a join: its time, in milliseconds since 1970.
     pub joined: Option<u64>,
-    /// With a command, or a change that is not made by the user's node: the name under which it is to be acknowledged, in the
-    /// sender's inbox.
+    /// With a command, or a change that is not made by the user's node: the name of the request. The receiver
+    /// acknowledges it under that name in the sender's inbox.
     pub request: Option<String>,
     /// With a request for state, or a digest: the versions of other nodes that the sender holds.
     pub have: Vec<(NodeId, u64)>,
@@ -269,7 +270,7 @@ impl Body {
                 MemberChange::Presence { user: id(user)?, presence: Some(presence.clone()) }
             }
             Body::PresenceRemoved { user } => MemberChange::Presence { user: id(user)?, presence: None },
-            // Some foreign nodes tell of one value only. An owner always tells of all.
+            // Some foreign nodes publish the changed value only. An owner always publishes all assigns.
             Body::AssignsUpdate { user, assigns: Some(assigns), .. } => {
                 MemberChange::Assigns { user: id(user)?, assigns: assigns.clone(), key: None }
             }
@@ -283,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owner_changes_users_with_a_proper_name_and_all_assigns_at_once() {
+    fn a_change_by_an_owner_has_a_valid_user_id_and_all_assigns() {
         assert_eq!(Body::UserLeft { user: "".into() }.member_change(), None);
         let ada = UserId::new("ada").expect("valid");
         assert_eq!(Body::UserLeft { user: "ada".into() }.member_change(), Some(MemberChange::Left { user: ada }));

@@ -1,4 +1,5 @@
-//! Fields of a message, each read for itself: what is wrong with one says nothing about the others.
+//! The fields of a message. Each is read separately, so that a fault in a field which the type does not need does not
+//! make the message invalid.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,13 +14,13 @@ use crate::id::{ChannelName, InvalidId, UserId};
 use crate::model::Assigns;
 use crate::wire::{Json, Object, Unsafe, vet};
 
-/// The first number that not every language holds exactly.
+/// The first integer that a double does not hold exactly. Some languages have no other numbers.
 const TOO_LARGE: u64 = 1 << 53;
 
-/// A field that should be a text or a number. Whatever it is, the message around it can be read.
+/// A field that should be a text or a number. Any other value can be read, too, and is refused only where it is used.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) enum Scalar<'a> {
-    /// Not there, or null.
+    /// Missing, or null.
     #[default]
     Absent,
     Text(Cow<'a, str>),
@@ -39,7 +40,7 @@ impl Scalar<'_> {
         }
     }
 
-    /// The text, maybe empty.
+    /// The text, which may be empty.
     pub(super) fn text(&self, name: &'static str) -> Result<&str, Malformed> {
         self.optional_text(name)?.ok_or(kind(name))
     }
@@ -93,6 +94,8 @@ impl<'de> Visitor<'de> for Any {
         Ok(Scalar::Absent)
     }
 
+    // Borrowed from the message where the text has no escapes: most fields are only compared or copied once.
+    // Borrowed from the message where the text has no escapes: most fields are only compared or copied once.
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
         Ok(Scalar::Text(text.into()))
     }
@@ -145,7 +148,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
                 let mut all = Vec::new();
                 while let Some((key, value)) = entries.next_entry()? {
-                    // A key is always a text.
+                    // A key is always a text. The type only makes it borrow where possible. The type only makes it
+                    // borrow where possible.
                     if let Scalar::Text(key) = key {
                         all.push((key, value));
                     }
@@ -158,17 +162,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     }
 }
 
-/// Reads a field of a known shape.
+/// Reads a field as a type.
 pub(super) fn shaped<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &'static str) -> Result<T, Malformed> {
     serde_json::from_str(raw.get()).map_err(|_| kind(name))
 }
 
-/// Reads a field that is an object of which some fields are known. serde would take an array for one, too.
+/// Reads a field that is an object with known keys. The derived code of serde would accept an array of values, too.
 pub(super) fn object_of<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &'static str) -> Result<T, Malformed> {
     if raw.get().starts_with('{') { shaped(raw, name) } else { Err(kind(name)) }
 }
 
-/// A channel, of the names of its two fields.
+/// Reads a channel from two fields.
 pub(super) fn channel(
     endpoint: &Scalar<'_>,
     channel: &Scalar<'_>,
@@ -184,24 +188,24 @@ pub(super) fn channel(
     Ok(ChannelKey { endpoint: endpoint.into(), channel })
 }
 
-/// A value that may reach clients.
+/// Reads a value that may reach clients, and validates it as if a client had sent it.
 pub(super) fn json(raw: &RawValue, name: &'static str) -> Result<Json, Malformed> {
     vetted(raw.get(), name)?;
     Ok(Json::from_value(raw))
 }
 
-/// An object that may reach clients.
+/// Reads an object that may reach clients, and validates it as if a client had sent it.
 pub(super) fn object(raw: &RawValue, name: &'static str) -> Result<Object, Malformed> {
     vetted(raw.get(), name)?;
     Object::from_value(raw).ok_or(kind(name))
 }
 
-/// Assigns, none of which has two values.
+/// Reads assigns. A repeated key is refused: other implementations would keep another one of its values.
 pub(super) fn assigns(raw: &RawValue, name: &'static str) -> Result<Assigns, Malformed> {
     if !raw.get().starts_with('{') {
         return Err(kind(name));
     }
-    // It is JSON, but for surrogates in keys, which nobody has looked at yet.
+    // The text was parsed as JSON before, but not its strings: half a surrogate pair in a key fails only here.
     let Entries(entries) =
         serde_json::from_str(raw.get()).map_err(|_| Malformed::Field(name, Unsafe::Surrogate.into()))?;
     let entries = entries.into_iter().map(|(key, value)| Ok((key.into(), json(value, name)?)));
@@ -212,7 +216,7 @@ pub(super) fn vetted(text: &str, name: &'static str) -> Result<(), Malformed> {
     vet(text).map_err(|fault| Malformed::Field(name, fault.into()))
 }
 
-/// The field is missing, or something else than it should be.
+/// The error for a field that is missing or has a value of another kind.
 pub(super) fn kind(name: &'static str) -> Malformed {
     Malformed::Field(name, Fault::Kind)
 }
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_and_what_is_of_a_wrong_kind_is_told_apart_where_it_may_be_missing() {
+    fn an_optional_field_may_be_missing_but_not_of_a_wrong_kind() {
         assert_eq!(Scalar::Absent.optional_text("f"), Ok(None));
         assert_eq!(Scalar::Absent.optional_integer("f"), Ok(None));
         assert_eq!(scalar("5").optional_text("f"), Err(kind("f")));

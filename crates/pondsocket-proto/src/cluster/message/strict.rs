@@ -1,5 +1,5 @@
-//! The rules of the strictest foreign nodes (docs/cluster.md, Sent messages), for tests and tools that watch what nodes
-//! send.
+//! The rules of the strictest foreign nodes (docs/cluster.md, Sent messages), for tests and tools that check published
+//! messages.
 
 use serde_json::{Map, Value};
 
@@ -8,10 +8,10 @@ use super::read::Entries;
 /// A field, and whether a value fits it.
 type Field = (&'static str, fn(&Value) -> bool);
 
-/// The fields of every message: some nodes ignore one that lacks any of them.
+/// The fields of every message: some nodes drop a message that lacks any of them.
 const ENVELOPE: [Field; 8] = [
     ("protocol", |value| value == "pondsocket.distributed"),
-    // As an integer literal: `1.0` is no version to some.
+    // As an integer literal: some nodes do not accept `1.0`.
     ("version", |value| value.as_u64() == Some(1)),
     ("type", Value::is_string),
     ("messageId", filled),
@@ -21,7 +21,8 @@ const ENVELOPE: [Field; 8] = [
     ("timestamp", Value::is_u64),
 ];
 
-/// Fields that must have their kind in messages of every type: else some nodes drop the message.
+/// Fields that must have this kind in messages of every type: nodes that decode into one struct drop the message
+/// otherwise.
 const TYPED: [Field; 11] = [
     ("fromUserId", Value::is_string),
     ("event", Value::is_string),
@@ -67,17 +68,17 @@ fn needed(kind: &str) -> Option<&'static [Field]> {
     })
 }
 
-/// Checks one message as the strictest node of each language does. Types that are ours alone are ignored by all of them
-/// if only the envelope is right.
+/// Checks one message as the strictest node of each language does. Types of our own nodes only need a valid envelope:
+/// foreign nodes ignore their content.
 ///
 /// # Errors
-/// Says what some node would reject or misread.
+/// The part of the message that some node would reject or misread.
 pub fn check(text: &str) -> Result<(), String> {
     if text.contains(['\n', '\r']) {
         return Err("a line break".into());
     }
     let Entries(entries) = serde_json::from_str(text).map_err(|error| format!("no object: {error}"))?;
-    // Some nodes tell names apart by their letters' cases, others do not.
+    // Some nodes match names without regard to case, so two names must not differ in case alone.
     let mut names: Vec<_> = entries.iter().map(|(name, _)| name.to_lowercase()).collect();
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -92,7 +93,7 @@ pub fn check(text: &str) -> Result<(), String> {
             return Err(format!("`{name}` is of a wrong kind"));
         }
     }
-    // Some nodes believe these more than the presence beside them.
+    // Some nodes use these instead of the presence beside them.
     match ["payload", "event"].into_iter().find(|name| kind.starts_with("PRESENCE_") && message.contains_key(*name)) {
         Some(name) => Err(format!("`{name}` in a message about presence")),
         None => Ok(()),
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_some_node_would_reject_is_named() {
+    fn the_part_that_some_node_would_reject_is_named() {
         assert_eq!(message(r#""timestamp":1,"type":"USER_LEFT","userId":"u""#), Ok(()));
         for (fields, fault) in [
             (r#""timestamp":1.0,"type":"USER_LEFT","userId":"u""#, "`timestamp` is missing or wrong"),

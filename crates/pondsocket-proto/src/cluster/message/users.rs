@@ -16,7 +16,7 @@ struct UserFields<'a> {
     assigns: Option<&'a RawValue>,
     #[serde(borrow)]
     presence: Option<&'a RawValue>,
-    /// The time of the join: our own addition to the list that all nodes send.
+    /// The time of the join: an addition of our nodes to the common list.
     #[serde(borrow)]
     j: Scalar<'a>,
 }
@@ -36,7 +36,7 @@ struct StateFields<'a> {
     part: Option<&'a RawValue>,
 }
 
-/// Reads the list that nodes of all languages send. Some of them give a user without presence an empty one.
+/// Reads the list of the common protocol, in which a user without presence has an empty one.
 pub(super) fn read_response(raw: Option<&RawValue>) -> Result<Vec<UserState>, Malformed> {
     let mut users = read(raw, "users")?;
     for user in &mut users {
@@ -45,7 +45,7 @@ pub(super) fn read_response(raw: Option<&RawValue>) -> Result<Vec<UserState>, Ma
     Ok(users)
 }
 
-/// Reads a list. A user that cannot be read is left out, so that one of them does not make all others unknown.
+/// Reads a list. A user that cannot be read is left out, so that one broken entry does not hide all others.
 fn read(raw: Option<&RawValue>, name: &'static str) -> Result<Vec<UserState>, Malformed> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
     let users: Vec<&RawValue> = read::shaped(raw, name)?;
@@ -79,14 +79,16 @@ fn read_part(raw: &RawValue, name: &'static str) -> Result<Part, Malformed> {
     if part.index < part.of { Ok(part) } else { Err(read::kind(name)) }
 }
 
-/// Writes the list that all nodes understand: a user without presence has an empty one there.
+/// Writes the list of the common protocol, in which a user without presence has an empty one: some nodes require the
+/// field.
 pub(super) fn write(out: &mut Vec<u8>, users: &[UserState]) {
     write::list(out, users, |out, user| {
         write_user(out, user, Some(user.presence.as_ref().map_or("{}", |presence| presence.as_str())));
     });
 }
 
-/// Writes the list that our own nodes read: a user without presence has none there.
+/// Writes the list of our own nodes, in which a user without presence has none: among them `{}` is a presence like any
+/// other.
 pub(super) fn write_state(out: &mut Vec<u8>, state: &ChannelState) {
     ObjectWriter::object(out, |fields| {
         fields.text("e", &state.channel.endpoint);

@@ -1,4 +1,4 @@
-//! JSON, written field by field without being built first.
+//! A writer of JSON, field by field: a message is encoded without an intermediate tree.
 
 use crate::wire::write::{put, string};
 
@@ -31,14 +31,15 @@ impl ObjectWriter<'_> {
         self.field(name, |out| put(out, &[json]));
     }
 
-    /// Adds whatever value `write` appends.
+    /// Adds a field with the value that `write` appends. The name is written as it is: names in the code need no
+    /// escapes.
     pub(super) fn field(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
         self.comma();
         put(self.out, &["\"", name, "\":"]);
         write(self.out);
     }
 
-    /// Adds whatever value `write` appends, under a name that may need escapes.
+    /// Adds a field with the value that `write` appends, under a name that may need escapes.
     pub(super) fn entry(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
         self.comma();
         string(self.out, name);

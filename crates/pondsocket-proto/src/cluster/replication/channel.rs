@@ -8,13 +8,14 @@ use crate::cluster::message::ChannelState;
 use crate::cluster::{ChannelKey, NodeId};
 use crate::id::UserId;
 
-/// The users of one channel at all nodes of ours.
+/// The users of one channel on all nodes of our kind.
 #[derive(Debug)]
 pub(in crate::cluster) struct ReplicatedChannel {
     life: Life,
     /// True while the bus delivers the channel's topic.
     pub(super) subscribed: bool,
-    /// The time when the state was last asked for: soon after it nothing is missing.
+    /// The time at which the state was last requested. After the time of a query the record of every node that answers
+    /// is complete.
     pub(super) asked: Option<u64>,
     /// The users of this node.
     pub(super) local: LocalState,
@@ -24,7 +25,7 @@ pub(in crate::cluster) struct ReplicatedChannel {
     pub(super) chunks: BTreeMap<Arc<str>, Chunks>,
 }
 
-/// Users of another node that have changed, each with whether that node has it now.
+/// The changed users of another node, each with `true` if that node has the user now.
 pub(in crate::cluster) type Changed = Vec<(UserId, bool)>;
 
 /// The presence of users of this node in a channel.
@@ -33,19 +34,19 @@ pub(in crate::cluster) type Changed = Vec<(UserId, bool)>;
 ///            Opened             Closed               10 s
 ///  absent ---------> OPEN <-------------> LINGERING -------> absent
 ///                           Opened         ^
-///  absent --- somebody asks who is there --+
+///  absent --- expected join, query --------+
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Life {
-    /// There are users here.
+    /// The channel has users here. `instance` distinguishes this opening from earlier ones.
     Open { instance: u64 },
-    /// There are none, but messages of others still count.
+    /// The channel has no users here. Its topic is still subscribed, and messages of other nodes are applied.
     Lingering,
 }
 
 impl ReplicatedChannel {
-    /// A channel without users here. `records` is what is remembered of it, and `version` not below any version of it that
-    /// was published.
+    /// Creates a channel without users here. `records` are the remembered records of other nodes. `version` is not
+    /// below any version of the channel that this node has published: a version never decreases.
     pub(super) fn new(version: u64, records: BTreeMap<Arc<str>, Record>) -> ReplicatedChannel {
         ReplicatedChannel {
             life: Life::Lingering,
@@ -61,14 +62,17 @@ impl ReplicatedChannel {
         matches!(self.life, Life::Open { .. })
     }
 
-    /// Begins another life of the channel. Returns the messages about users that an earlier life has left behind.
+    /// Opens the channel. Returns the messages about users that an earlier instance has left behind. Usually there are
+    /// none, because users leave before their channel closes; but other nodes would show them as long as this node is
+    /// alive.
     pub(super) fn open(&mut self, instance: u64) -> Vec<Delta> {
         self.life = Life::Open { instance };
         self.local.leave_all()
     }
 
-    /// Ends this life of the channel, if it is the present one. Returns the messages about users that it has left behind.
+    /// Closes the channel, if this is its present instance. Returns the messages about users that it has left behind.
     pub(super) fn close(&mut self, instance: u64) -> Option<Vec<Delta>> {
+        // An instance that was replaced must not close its successor.
         if self.life != (Life::Open { instance }) {
             return None;
         }
@@ -76,18 +80,20 @@ impl ReplicatedChannel {
         Some(self.local.leave_all())
     }
 
-    /// Changes the record of the owner's present life.
+    /// Changes the record of the owner's valid incarnation.
     pub(super) fn merge(&mut self, owner: &NodeId, change: impl FnOnce(&mut Record) -> Vec<UserId>) -> Changed {
-        let life = owner.incarnation;
+        let incarnation = owner.incarnation;
         self.alter(&owner.name, |record| {
-            // The life that counts need not have the larger number.
-            let mut changed = if record.at().incarnation > life { record.begin(life) } else { Vec::new() };
+            // The caller has checked that the owner's incarnation is valid. It may have a smaller number than the known
+            // one (docs/cluster.md, Incarnations of one name), which the merge rule alone would take for outdated.
+            let mut changed =
+                if record.at().incarnation > incarnation { record.begin(incarnation) } else { Vec::new() };
             changed.extend(change(record));
             changed
         })
     }
 
-    /// Changes the record of an owner, whatever life of it is known.
+    /// Changes the record of an owner, whichever incarnation of it is known.
     pub(super) fn alter(&mut self, owner: &Arc<str>, change: impl FnOnce(&mut Record) -> Vec<UserId>) -> Changed {
         let record = self.records.entry(owner.clone()).or_default();
         let changed = change(record);
@@ -98,12 +104,13 @@ impl ReplicatedChannel {
         changed.into_iter().map(is_there).collect()
     }
 
-    /// The users of this node, for another one.
+    /// The snapshot of this node's users, for another node.
     pub(super) fn state(&self, channel: ChannelKey) -> ChannelState {
         ChannelState { channel, version: self.local.version(), users: self.local.list(), part: None }
     }
 
-    /// The versions of all nodes that are known for certain, this node's first.
+    /// The version of each node whose users are known for certain, this node's first. A doubtful version is left out,
+    /// so that its owner sends the users again.
     pub(super) fn have(&self, me: &NodeId) -> Vec<(NodeId, u64)> {
         let known = |(name, record): (&Arc<str>, &Record)| {
             let At { incarnation, version } = record.known_at()?;
@@ -113,7 +120,7 @@ impl ReplicatedChannel {
         std::iter::once(own).chain(self.records.iter().filter_map(known)).collect()
     }
 
-    /// The nodes of ours that have users, also those that seem dead.
+    /// The nodes of our kind that have users, also those that seem dead.
     pub(super) fn owners(&self) -> impl Iterator<Item = NodeId> {
         let has_users = self.records.iter().filter(|(_, record)| !record.is_empty());
         has_users.map(|(name, record)| NodeId { name: name.clone(), incarnation: record.at().incarnation })
@@ -128,17 +135,17 @@ impl ReplicatedChannel {
         self.records.iter()
     }
 
-    /// Returns whether another node was heard to have this user, living or not.
+    /// Returns whether another node has this user, also if that node seems dead.
     pub(in crate::cluster) fn is_remote(&self, user: &UserId) -> bool {
         self.records.values().any(|record| record.get(user).is_some())
     }
 
-    /// The time when the channel's state was last asked for.
+    /// The time at which the channel's state was last requested.
     pub(in crate::cluster) fn asked(&self) -> Option<u64> {
         self.asked
     }
 
-    /// Returns whether something is missing of what this node has published.
+    /// Returns whether changes are missing that the owner has published.
     pub(super) fn is_behind(&self, owner: &Arc<str>) -> bool {
         self.records.get(owner).is_some_and(Record::is_behind)
     }

@@ -15,12 +15,13 @@ use crate::cluster::{ChannelKey, NodeId, NodeOutput, Output, Settings, Topic, To
 use crate::id::UserId;
 use crate::model::MemberChange;
 
-/// The channels that this node listens to, with the users of all nodes of ours in each.
+/// The channels whose topics this node subscribes to, with the users of all nodes of our kind in each.
 #[derive(Debug)]
 pub(in crate::cluster) struct Channels {
     channels: BTreeMap<ChannelKey, ReplicatedChannel>,
     tombstones: Tombstones,
-    /// Not below any published version of a channel that is not in `channels`: a channel that opens again goes on from it.
+    /// A bound on the published versions of all channels that are not in `channels`. A channel that opens again
+    /// continues from it, so no version needs to be kept for each closed channel.
     last_version: u64,
 }
 
@@ -45,7 +46,7 @@ impl Channels {
         self.channels.keys()
     }
 
-    /// Channels from behind the given one on, and from the first one again.
+    /// All channels in the order of their keys, beginning behind the given one and continuing from the first one.
     pub(super) fn keys_behind(&self, last: Option<&ChannelKey>) -> impl Iterator<Item = &ChannelKey> {
         let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         self.channels.range((from, Bound::Unbounded)).chain(&self.channels).map(|(key, _)| key)
@@ -69,19 +70,20 @@ impl Channels {
         self.get(key).is_some_and(|channel| channel.local.users().contains_key(user))
     }
 
-    /// Channels without users here, about which others may have missed messages: this node does not ask for their state.
+    /// The channels that have no users here any more. Other nodes may have missed their last leaves.
     pub(super) fn closed(&self) -> impl Iterator<Item = &ChannelKey> {
         let lingering = self.channels.iter().filter(|(_, channel)| !channel.is_open()).map(|(key, _)| key);
         lingering.chain(self.tombstones.channels())
     }
 
-    /// The channels whose topics are among these. Names that contain colons may make a topic that of several.
+    /// The channels whose topics are among these. Names may contain colons, so a topic can be that of several channels.
     pub(in crate::cluster) fn of_topics(&self, named: &Topics, topics: &[Topic]) -> Vec<ChannelKey> {
         let keys = topics.iter().flat_map(|topic| named.readings(topic));
         keys.filter(|key| self.channels.contains_key(key)).collect()
     }
 
-    /// Listens to a channel, from now on if it did not before. Without users here it is left again after a while.
+    /// Subscribes to a channel's topic, unless it is subscribed. Without users here the subscription ends after a
+    /// while.
     pub(in crate::cluster) fn listen(&mut self, cx: &mut Context, key: &ChannelKey) {
         if !self.channels.contains_key(key) {
             let channel = ReplicatedChannel::new(self.last_version, self.tombstones.recall(key));
@@ -94,7 +96,7 @@ impl Channels {
         }
     }
 
-    /// Begins a life of a channel. Returns the users that an earlier one has left behind, who are gone.
+    /// Opens a channel. Returns the users that an earlier instance has left behind; they are gone.
     pub(in crate::cluster) fn open(&mut self, cx: &mut Context, key: &ChannelKey, instance: u64) -> Vec<UserId> {
         self.listen(cx, key);
         cx.timers.stop(&Timer::Linger(key.clone()));
@@ -105,7 +107,7 @@ impl Channels {
         left
     }
 
-    /// Ends a life of a channel, if it is the present one. Returns the users that it has left behind, who are gone.
+    /// Closes a channel, if this is its present instance. Returns the users that it has left behind; they are gone.
     pub(in crate::cluster) fn close(
         &mut self,
         cx: &mut Context,
@@ -120,20 +122,21 @@ impl Channels {
         Some(left)
     }
 
-    /// Stops listening to a channel that has no users here. Returns whether it did.
+    /// Unsubscribes from a channel that has no users here. Returns `false` if it has some.
     pub(in crate::cluster) fn leave(&mut self, cx: &mut Context, key: &ChannelKey) -> bool {
         if self.is_open(key) {
             return false;
         }
         let Some(channel) = self.channels.remove(key) else { return false };
         self.last_version = self.last_version.max(channel.local.version());
+        // Late messages must not restore users when the channel opens again.
         self.tombstones.keep(key.clone(), channel.records, cx.now);
         let remove = vec![cx.settings.topics.channel(key)];
         cx.output(Output::UpdateSubscriptions { add: Vec::new(), remove });
         true
     }
 
-    /// Lets all users of this node leave.
+    /// Removes all users of this node.
     pub(in crate::cluster) fn leave_all(&mut self, cx: &mut Context) {
         for (key, channel) in &mut self.channels {
             let deltas = channel.local.leave_all();
@@ -141,26 +144,27 @@ impl Channels {
         }
     }
 
-    /// Carries out a change of a user of this node.
+    /// Applies and publishes a change of a user of this node.
     pub(in crate::cluster) fn change_local(&mut self, cx: &mut Context, key: &ChannelKey, change: MemberChange) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let deltas = channel.local.change(change, cx.now);
         publish(cx, key, deltas);
     }
 
-    /// Forgets channels that closed long ago.
+    /// Drops the tombstones of channels that closed long ago.
     pub(in crate::cluster) fn expire_tombstones(&mut self, now: u64) {
         self.tombstones.expire(now);
     }
 
-    /// Notes that the bus delivers nothing any more.
+    /// Notes that all subscriptions are void.
     pub(super) fn unsubscribe_all(&mut self) {
         for channel in self.channels.values_mut() {
+            // Messages may be lost from now on, so an earlier request no longer means that the records are complete.
             (channel.subscribed, channel.asked) = (false, None);
         }
     }
 
-    /// The users of this node in a channel, also in one that is not listened to.
+    /// The snapshot of this node's users in a channel, empty for one that is not subscribed.
     pub(super) fn state(&self, key: ChannelKey) -> ChannelState {
         match self.channels.get(&key) {
             Some(channel) => channel.state(key),
@@ -176,7 +180,7 @@ impl Channels {
         }
     }
 
-    /// Takes in a change that another node has made of one of its users.
+    /// Applies a change that another node has made to one of its users.
     pub(in crate::cluster) fn apply(
         &mut self,
         cx: &mut Context,
@@ -198,8 +202,8 @@ impl Channels {
         })
     }
 
-    /// Takes in a list of all users that another node has in a channel, or a chunk of one. Returns the users that it
-    /// changes, when the list is complete.
+    /// Applies a snapshot of another node's users in a channel, or adds a chunk of one. Returns the users that it
+    /// changes, or `None` while chunks are missing.
     pub(in crate::cluster) fn replace(
         &mut self,
         cx: &mut Context,
@@ -220,6 +224,7 @@ impl Channels {
                 users
             }
         };
+        // Chunks of an older list, if this one came in one message. They would hold memory for nothing.
         channel.chunks.remove(&owner.name);
         Some(channel.merge(owner, |record| {
             let changed = record.snapshot(at, users);
@@ -230,13 +235,13 @@ impl Channels {
         }))
     }
 
-    /// Notes that a node says which version of a channel it has.
+    /// Notes the version that a node reports of its users in a channel.
     pub(in crate::cluster) fn expect(&mut self, key: &ChannelKey, owner: &NodeId, version: u64) -> Changed {
         let Some(channel) = self.channels.get_mut(key) else { return Changed::new() };
         channel.merge(owner, |record| record.expect(At { incarnation: owner.incarnation, version }))
     }
 
-    /// Compares with the digest of all users that another node has in a channel.
+    /// Compares the record of another node with the digest of its users in a channel.
     pub(in crate::cluster) fn compare(
         &mut self,
         cx: &mut Context,
@@ -249,7 +254,7 @@ impl Channels {
         let mut check = Check::Passed;
         let changed = channel.merge(owner, |record| {
             check = record.check(at, hash);
-            // The digest of no users is the whole list: the owner need not be asked for it.
+            // The digest of no users is the whole snapshot, so the owner need not be queried.
             if count == 0 && check != Check::Passed { record.snapshot(at, Users::new()) } else { Vec::new() }
         });
         if check == Check::Diverged {
@@ -258,17 +263,17 @@ impl Channels {
         changed
     }
 
-    /// Ends what another life of a node has left in all channels.
+    /// Drops the users of all other incarnations of a node, in all channels.
     pub(in crate::cluster) fn begin_life(&mut self, node: &NodeId) -> Vec<(ChannelKey, Changed)> {
         self.alter_all(&node.name, |record| record.begin(node.incarnation))
     }
 
-    /// Drops the users of a node that has been gone for long.
+    /// Drops the users of a node that has been dead for long, and keeps its versions.
     pub(in crate::cluster) fn expire_users(&mut self, node: &Arc<str>) -> Vec<(ChannelKey, Changed)> {
         self.alter_all(node, Record::expire)
     }
 
-    /// Drops all that is known of a node.
+    /// Drops the records of a node, with its versions.
     pub(in crate::cluster) fn drop_node(&mut self, node: &str) {
         self.channels.values_mut().for_each(|channel| drop(channel.records.remove(node)));
     }
@@ -297,7 +302,7 @@ pub(super) fn digest_of(users: Option<&Users>) -> (u64, u64) {
     users.map_or_else(|| (0, digest::of_users(&Users::new())), |users| (users.len() as u64, digest::of_users(users)))
 }
 
-/// Tells others of changes of users here, and has digests follow, in case a message is lost.
+/// Publishes changes of this node's users, and schedules digests, by which other nodes detect a lost message.
 fn publish(cx: &mut Context, key: &ChannelKey, deltas: Vec<Delta>) {
     if deltas.is_empty() {
         return;

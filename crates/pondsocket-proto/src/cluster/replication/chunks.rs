@@ -1,4 +1,5 @@
-//! Lists of users that are too large for one message. They are sent in chunks, of which none counts before all have come.
+//! Lists of users that are too large for one message. They are sent in chunks. A list is applied when all its chunks
+//! have arrived, because users that are not in it count as gone.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use crate::cluster::message::{ChannelState, Part, UserState};
 /// The approximate size of a list on the wire without its users, in bytes.
 const FRAME: usize = 64;
 
-/// Chunks a list so that none has many more bytes than that. A single user is never parted.
+/// Splits a list into chunks of about `most` bytes. A single user is never split, so a chunk with one user may be
+/// larger.
 pub(super) fn split(state: ChannelState, most: usize) -> Vec<ChannelState> {
     if state.users.len() < 2 || size_of(&state) <= most {
         return vec![state];
@@ -48,37 +50,43 @@ pub(super) fn size_of(state: &ChannelState) -> usize {
 }
 
 fn size_of_user(user: &UserState) -> usize {
+    // An estimate: 4 for quotes, colon and comma of an entry, 64 for the fixed fields of a user. The limit is far below
+    // that of a bus, so escapes do not matter.
     let presence = user.presence.as_ref().map_or(0, |presence| presence.as_str().len());
     let assigns = user.assigns.iter().map(|(key, value)| key.len() + value.as_str().len() + 4).sum::<usize>();
     user.id.len() + presence + assigns + 64
 }
 
-/// The chunks of one list that have come.
+/// The received chunks of one list.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     at: At,
     of: u64,
+    /// By index, so that a chunk that arrives twice counts once.
     come: BTreeMap<u64, Users>,
-    /// True if users were left out because they were too many.
+    /// True if users were left out because there were too many.
     pub(super) is_cut: bool,
 }
 
 impl Chunks {
-    /// Takes in one chunk, and returns the whole list with the last that was missing. A newer list takes the place of an
-    /// older one. Not many more than `most` users of all chunks together are kept.
+    /// Adds one chunk, and returns the whole list when none is missing any more. A newer list replaces an older one.
+    /// Not many more than `most` users of all chunks together are kept.
     pub(super) fn add(&mut self, at: At, part: Part, users: Users, most: usize) -> Option<Users> {
         if at < self.at {
             return None;
         }
+        // Chunks of two versions, or of two splits of one version, do not make up one list.
         if (at, part.of) != (self.at, self.of) {
             *self = Chunks { at, of: part.of, come: BTreeMap::new(), is_cut: false };
         }
         let has_room = self.come.values().map(Users::len).sum::<usize>() < most && self.come.len() < most.max(1);
-        // A chunk over the limit counts as come, without its users, so that the list is whole some time.
+        // A chunk over the limit counts as received, without its users: otherwise the list would never be complete, and
+        // its owner would be queried again and again.
         self.is_cut |= !has_room;
         if has_room {
             self.come.insert(part.index, users);
         } else if self.come.len() <= 2 * most {
+            // Bounded as well: a forged `of` announces any number of chunks.
             self.come.insert(part.index, Users::new());
         }
         let is_whole = self.come.len() as u64 == self.of;
@@ -112,10 +120,10 @@ mod tests {
     #[test]
     fn a_list_that_is_too_large_is_split_between_users() {
         let chunks = split(state(&[300, 300, 300, 2000, 10]), 800);
-        let told: Vec<_> =
+        let sent: Vec<_> =
             chunks.iter().map(|state| (ids(state), state.part.map(|part| (part.index, part.of)))).collect();
         let part = |users: &str, index| (users.to_owned(), Some((index, 4)));
-        assert_eq!(told, [part("01", 0), part("2", 1), part("3", 2), part("4", 3)]);
+        assert_eq!(sent, [part("01", 0), part("2", 1), part("3", 2), part("4", 3)]);
         assert!(chunks.iter().all(|state| state.version == 7));
         assert_eq!(split(state(&[300, 300]), 1000), [state(&[300, 300])]);
         for small in [&[][..], &[300]] {
@@ -124,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_there_when_all_its_chunks_are_in_whatever_order() {
+    fn a_list_is_complete_when_all_its_chunks_have_arrived_in_any_order() {
         let (at, mut chunks) = (At { incarnation: 1, version: 7 }, Chunks::default());
         let (ada, bob) = (users([("ada", entry(1, None))]), users([("bob", entry(1, None))]));
         assert_eq!(chunks.add(at, Part { index: 1, of: 2 }, bob.clone(), 9), None);
@@ -134,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_of_two_lists_are_no_list() {
+    fn chunks_of_two_lists_do_not_make_up_one() {
         let at = |version| At { incarnation: 1, version };
         let (mut chunks, ada) = (Chunks::default(), users([("ada", entry(1, None))]));
         assert_eq!(chunks.add(at(7), Part { index: 0, of: 2 }, ada.clone(), 9), None);

@@ -1,15 +1,17 @@
-//! Hashes of users and texts. Equal users have equal hashes on every node.
+//! Hashes of users and texts. Equal users have equal hashes on every node, and in every version of this code: nodes of
+//! two versions share a cluster while they are replaced one by one.
 
 use serde_json::Value;
 
 use super::users::{Entry, Users};
 use crate::model::Assigns;
 
-/// The bits of a number on the wire: some languages have no larger integers.
+/// The mask of a number on the wire: the integers that a double holds exactly, since some languages have no others.
 const WIRE: u64 = (1 << 53) - 1;
 
-/// The digest of all users of one node in a channel: the sum of those of each of them, so no order matters. White space
-/// and the order of keys in their values do not matter either: a node may have written them anew.
+/// The digest of all users of one node in a channel: the sum of the hashes of each of them, so their order does not
+/// matter. White space and the order of keys in their values do not matter either: a node may have serialised them
+/// again.
 pub(in crate::cluster) fn of_users(users: &Users) -> u64 {
     users.iter().map(|(user, entry)| of_entry(user.as_str(), entry)).fold(0, u64::wrapping_add) & WIRE
 }
@@ -41,7 +43,7 @@ fn of_member(key: &str, value: u64) -> u64 {
     hash.end()
 }
 
-/// The hash of a JSON text. One that is nested too deeply to be parsed is hashed as it is written.
+/// The hash of a JSON text. A text that is nested too deeply for the parser is hashed as it is.
 fn of_json(text: &str) -> u64 {
     serde_json::from_str(text).map_or_else(|_| of_text(text), |value| of_value(&value))
 }
@@ -76,7 +78,8 @@ fn of_value(value: &Value) -> u64 {
     hash.end()
 }
 
-/// FNV-1a with 64 bits, and one round of mixing behind it, because sums of plain ones collide too easily.
+/// FNV-1a with 64 bits, and one round of mixing at the end: the hashes are summed, and the low bits of plain FNV-1a
+/// hashes of similar texts differ too little for that.
 struct Hash(u64);
 
 impl Hash {
@@ -119,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_other_versions_of_this_code_say() {
+    fn digests_equal_those_of_other_versions_of_this_code() {
         let mut ada = entry(7, Some(r#"{"a":[1,"x",null,true,{"b":2}]}"#));
         ada.assigns = assigns(&[("k", "1.5")]);
         assert_eq!(of_users(&users([("ada", ada)])), 4_782_388_151_028_522);
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_does() {
+    fn all_other_differences_matter() {
         let values = ["1", "\"1\"", "true", "false", "null", "[]", "{}", "[1,2]", "[2,1]", "[[1],2]", r#"{"a":1}"#];
         let digests: std::collections::BTreeSet<_> = values.iter().map(|value| of_json(value)).collect();
         assert_eq!(digests.len(), values.len());
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_too_deeply_has_one_too() {
+    fn a_value_that_is_nested_too_deeply_has_a_hash_too() {
         let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
         assert_eq!(of_json(&deep), of_text(&deep));
     }

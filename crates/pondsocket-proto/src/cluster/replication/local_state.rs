@@ -6,17 +6,17 @@ use crate::id::UserId;
 use crate::model::{Assigns, MemberChange};
 use crate::wire::Object;
 
-/// The users of this node in one channel, and the number of their changes. No other node changes them.
+/// The users of this node in one channel, and the number of their changes. Other nodes only request changes of them.
 ///
-/// Each change is one message and one version. The first change of an empty channel says 0 for the version before it, so
-/// that it can be understood without the messages before.
+/// Each change is one message and one version. The first change of an empty channel has 0 as the version before it, so
+/// that receivers can apply it without the earlier messages.
 #[derive(Debug)]
 pub(in crate::cluster) struct LocalState {
     version: u64,
     users: Users,
 }
 
-/// A change, as other nodes are told of it.
+/// A change, as it is published to other nodes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::cluster) struct Delta {
     pub(in crate::cluster) body: Body,
@@ -27,7 +27,7 @@ pub(in crate::cluster) struct Delta {
 }
 
 impl LocalState {
-    /// An empty channel. `version` is not below any version of the channel that was published before.
+    /// Creates an empty channel. `version` is not below any version of the channel that was published before.
     pub(in crate::cluster) fn new(version: u64) -> LocalState {
         LocalState { version, users: Users::new() }
     }
@@ -40,12 +40,12 @@ impl LocalState {
         &self.users
     }
 
-    /// All users, as lists name them.
+    /// All users, for a list in a message.
     pub(in crate::cluster) fn list(&self) -> Vec<UserState> {
         users::to_list(&self.users)
     }
 
-    /// Carries out a change. Returns the messages about it, in order.
+    /// Applies a change. Returns the messages about it, in order.
     pub(in crate::cluster) fn change(&mut self, change: MemberChange, now: u64) -> Vec<Delta> {
         match change {
             MemberChange::Joined { user, assigns } => vec![self.join(user, assigns, now)],
@@ -55,29 +55,30 @@ impl LocalState {
         }
     }
 
-    /// Lets all users leave. Returns the messages about it, in order.
+    /// Removes all users. Returns the messages about it, in order.
     pub(in crate::cluster) fn leave_all(&mut self) -> Vec<Delta> {
         let users: Vec<_> = self.users.keys().cloned().collect();
         users.iter().flat_map(|user| self.leave(user)).collect()
     }
 
     fn join(&mut self, user: UserId, assigns: Assigns, now: u64) -> Delta {
-        let presence = Some(Object::encode(&()).expect("nothing is an empty object"));
+        // A required field of the common protocol. The presence itself follows in a message of its own.
+        let presence = Some(Object::encode(&()).expect("the unit value is encoded as `{}`"));
         let body = Body::UserJoined { user: (&user).into(), presence, assigns: assigns.clone() };
         self.apply(MemberChange::Joined { user, assigns }, Some(now), body)
     }
 
-    /// Hides the user, and then lets it leave: some foreign nodes forget to hide users that leave.
+    /// Hides the user, and then removes it: some foreign nodes do not hide a user that leaves.
     fn leave(&mut self, user: &UserId) -> Vec<Delta> {
-        let mut told: Vec<_> = self.show(user.clone(), None).into_iter().collect();
+        let mut deltas: Vec<_> = self.show(user.clone(), None).into_iter().collect();
         if self.users.contains_key(user) {
-            told.push(self.apply(
+            deltas.push(self.apply(
                 MemberChange::Left { user: user.clone() },
                 None,
                 Body::UserLeft { user: user.into() },
             ));
         }
-        told
+        deltas
     }
 
     fn show(&mut self, user: UserId, presence: Option<Object>) -> Option<Delta> {
@@ -131,34 +132,34 @@ mod tests {
     #[test]
     fn each_change_is_one_message_and_counts_one() {
         let mut own = LocalState::new(10);
-        let told = own.change(join("ada"), 7);
+        let deltas = own.change(join("ada"), 7);
         let assigns = Assigns::default();
         let body = Body::UserJoined { user: "ada".into(), presence: Some(object("{}")), assigns };
-        assert_eq!(told, [Delta { body, versions: (0, 11), joined: Some(7) }]);
-        let told = own.change(show("ada", Some(r#"{"a":1}"#)), 8);
+        assert_eq!(deltas, [Delta { body, versions: (0, 11), joined: Some(7) }]);
+        let deltas = own.change(show("ada", Some(r#"{"a":1}"#)), 8);
         let shown = |presence, event| Body::PresenceUpdate { user: "ada".into(), presence: object(presence), event };
         let body = shown(r#"{"a":1}"#, Some(PresenceEvent::Join));
-        assert_eq!(told, [Delta { body, versions: (11, 12), joined: None }]);
-        let told = own.change(show("ada", Some(r#"{"a":2}"#)), 8);
+        assert_eq!(deltas, [Delta { body, versions: (11, 12), joined: None }]);
+        let deltas = own.change(show("ada", Some(r#"{"a":2}"#)), 8);
         let body = shown(r#"{"a":2}"#, Some(PresenceEvent::Update));
-        assert_eq!(told, [Delta { body, versions: (12, 13), joined: None }]);
+        assert_eq!(deltas, [Delta { body, versions: (12, 13), joined: None }]);
         let mut assigns = Assigns::default();
         assigns.set("k", Json::from_raw("1").expect("JSON"));
         let change = MemberChange::Assigns { user: user("ada"), assigns: assigns.clone(), key: Some("k".into()) };
         let delta = Some(("k".into(), Json::from_raw("1").expect("JSON")));
         let body = Body::AssignsUpdate { user: "ada".into(), assigns: Some(assigns), delta };
         assert_eq!(own.change(change, 9), [Delta { body, versions: (13, 14), joined: None }]);
-        let told = own.change(left("ada"), 10);
+        let deltas = own.change(left("ada"), 10);
         let bodies = [Body::PresenceRemoved { user: "ada".into() }, Body::UserLeft { user: "ada".into() }].into_iter();
         let spans = [(14, 15), (15, 16)];
         let expected: Vec<_> =
             bodies.zip(spans).map(|(body, versions)| Delta { body, versions, joined: None }).collect();
-        assert_eq!(told, expected);
+        assert_eq!(deltas, expected);
         assert_eq!((own.version(), own.users().len()), (16, 0));
     }
 
     #[test]
-    fn the_version_goes_on_behind_emptiness_and_says_that_nobody_was_there() {
+    fn the_version_continues_after_an_empty_channel_and_the_change_starts_from_0() {
         let mut own = LocalState::new(0);
         own.change(join("ada"), 1);
         own.change(left("ada"), 2);
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_is_not_told() {
+    fn a_change_without_effect_is_not_published() {
         let mut own = LocalState::new(0);
         assert!(own.change(left("ada"), 1).is_empty());
         assert!(own.change(show("ada", Some("{}")), 1).is_empty());
@@ -176,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn whoever_hears_all_changes_has_the_same_users() {
+    fn a_record_with_all_changes_has_the_same_users() {
         let mut own = LocalState::new(3);
         let mut record = Record::default();
         let assigns = MemberChange::Assigns { user: user("bob"), assigns: Assigns::default(), key: None };
         for change in [join("ada"), join("bob"), show("ada", Some("{}")), assigns, left("ada")] {
-            for told in own.change(change, 5) {
-                let change = told.body.member_change().expect("a change");
-                record.delta(1, told.versions, change, told.joined.unwrap_or(0));
+            for delta in own.change(change, 5) {
+                let change = delta.body.member_change().expect("a change");
+                record.delta(1, delta.versions, change, delta.joined.unwrap_or(0));
             }
         }
         assert_eq!(record.at(), At { incarnation: 1, version: own.version() });

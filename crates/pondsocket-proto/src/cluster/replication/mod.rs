@@ -1,4 +1,4 @@
-//! The users of nodes of ours in each channel, as every node holds them, and the recovery of what was missed
+//! The users of all nodes of our kind in each channel, replicated to every node, and the recovery of lost messages
 //! (docs/cluster.md, State that converges).
 
 mod channel;

@@ -1,18 +1,20 @@
-//! The users of one node of ours in one channel, as they are known on another node, and the merging of messages about them
-//! (docs/cluster.md, State that converges).
+//! The replica of one node's users in one channel, and the merging of messages about them (docs/cluster.md, State that
+//! converges).
 //!
-//! Only the owner changes its users, and it counts the changes. So two numbers tell what is newer, and merging takes the
-//! larger: the same messages lead to the same record, in whatever order and however often they come.
+//! Only the owner changes its users, and it numbers the changes. So the pair of incarnation and version orders all
+//! messages of an owner, and merging takes the larger pair: the same messages lead to the same record, in any order and
+//! any number of times.
 
 use super::digest;
 use super::users::{Entry, Users, apply};
 use crate::id::UserId;
 use crate::model::MemberChange;
 
-/// The state of an owner: its life, and the number of changes that it has made in the channel.
+/// The position of an owner: its incarnation, and the number of changes that it has made in the channel. The order of
+/// the fields is the order of positions.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd)]
 pub struct At {
-    /// The life of the owner.
+    /// The incarnation of the owner.
     pub incarnation: u64,
     /// The number of changes; 0 is before all of them.
     pub version: u64,
@@ -21,64 +23,65 @@ pub struct At {
 /// The outcome of comparing a digest with a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Check {
-    /// The digest tells nothing new.
+    /// The record is as new as the digest, or newer, and agrees with it.
     Passed,
-    /// Changes are missing, and the owner has to be asked.
+    /// Changes are missing: the owner has to be queried.
     Behind,
-    /// There are other users for the same number of changes, and the owner has to be asked.
+    /// The users differ at the same version, which must not happen: the owner has to be queried.
     Diverged,
 }
 
-/// The users of one node in one channel, as far as its messages have told.
+/// The replica of one node's users in one channel.
 ///
 /// ```text
 ///             snapshot, first change                      snapshot
 ///  UNKNOWN ---------------------------> KNOWN <----------------------- DOUBTFUL
 ///     ^                                   |  digest of the same version   ^
-///     +-----------------------------------+  with other users; nothing    |
-///        another life                     |  for long; forgotten          |
+///     +-----------------------------------+  with other users; a silent   |
+///        another incarnation              |  sweep; expired users         |
 ///                                         +-------------------------------+
 /// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Record {
     at: At,
-    /// The newest version of this life that was heard of, whether or not its users are known.
+    /// The newest version of this incarnation that a message has mentioned. If it is larger than that of `at`, changes
+    /// are missing.
     heard: u64,
     content: Content,
-    /// True if the owner has spoken about the channel since the last sweep.
+    /// True if a message of the owner about the channel has arrived since the last sweep.
     fresh: bool,
-    /// True if fewer users or values are kept than the owner has sent, because those were too many.
+    /// True if fewer users or values are kept than the owner has sent, because they exceeded a limit.
     is_cut: bool,
 }
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 enum Content {
-    /// The users at `at` are not known: only that nothing older counts.
+    /// The users are not known. Only the position is: older messages are ignored.
     #[default]
     Unknown,
-    /// These are all users.
+    /// All users at this position.
     Known(Users),
-    /// These are the last known users; the owner has to be asked again.
+    /// The last known users. They are shown until the owner, which has to be queried, has answered.
     Doubtful(Users),
 }
 
 impl Record {
-    /// A record without users: only the state of its owner is known.
+    /// Creates a record of which only the position is known, as a tombstone keeps it.
     pub fn remembered(at: At) -> Record {
         Record { at, heard: at.version, content: Content::Unknown, fresh: false, is_cut: false }
     }
 
-    /// The state of the owner to which the known users belong.
+    /// The position of the owner to which the known users belong.
     pub fn at(&self) -> At {
         self.at
     }
 
-    /// The state of the owner to which the known users belong, if they are known for certain.
+    /// The position of the owner to which the known users belong, if they are known for certain.
     pub fn known_at(&self) -> Option<At> {
         matches!(self.content, Content::Known(_)).then_some(self.at)
     }
 
-    /// Returns whether the owner has to be asked, because something was missed.
+    /// Returns whether the owner has to be queried, because changes are missing or users are doubtful.
     pub fn is_behind(&self) -> bool {
         self.heard > self.at.version || matches!(self.content, Content::Doubtful(_))
     }
@@ -98,7 +101,7 @@ impl Record {
         self.len() == 0
     }
 
-    /// Notes that less is kept than the owner has just sent: digests of it cannot be compared then.
+    /// Notes that less is kept than the owner has just sent. Its digest cannot match then, and is not compared.
     pub fn cut(&mut self) {
         self.is_cut = true;
     }
@@ -115,9 +118,10 @@ impl Record {
         }
     }
 
-    /// Takes in all users at `at`: one that is not among them is gone. Returns the users that this changes.
+    /// Merges a snapshot: all users at `at`. A user that is not in it has left. Returns the users that this changes.
     pub fn snapshot(&mut self, at: At, users: Users) -> Vec<UserId> {
         self.fresh |= at >= self.at;
+        // A snapshot of the same position brings nothing new to a known record, but settles a doubtful or unknown one.
         let wanted = at == self.at && !matches!(self.content, Content::Known(_));
         if at <= self.at && !wanted {
             return Vec::new();
@@ -132,9 +136,10 @@ impl Record {
         changed
     }
 
-    /// Takes in a change, with the versions of the owner before and after it; 0 before means that the channel was empty.
-    /// If changes before it were missed, the record [is behind](Record::is_behind) then, and only another life of the owner
-    /// changes it. `joined` is the time of a join. Returns the users that this changes.
+    /// Merges a change, with the versions of the owner before and after it; 0 before means that the channel was empty.
+    /// If earlier changes are missing, the change is not applied and the record [is behind](Record::is_behind), except
+    /// that a later incarnation of the owner ends the users of the earlier one. `joined` is the time of a join. Returns
+    /// the users that this changes.
     pub fn delta(
         &mut self,
         incarnation: u64,
@@ -143,6 +148,7 @@ impl Record {
         joined: u64,
     ) -> Vec<UserId> {
         let at = At { incarnation, version: after };
+        // The first change of an empty channel is the whole state, so it needs nothing that was before it.
         if before == 0 {
             let mut users = Users::new();
             apply(&mut users, change, joined);
@@ -164,7 +170,7 @@ impl Record {
         }
     }
 
-    /// Notes that the owner has got as far as `at`. Returns the users of an earlier life, which are gone.
+    /// Notes that the owner has reached `at`. Returns the users of an earlier incarnation, which are gone.
     pub fn hear(&mut self, at: At) -> Vec<UserId> {
         self.fresh |= at >= self.at;
         let ended = self.supersede(at.incarnation);
@@ -174,7 +180,8 @@ impl Record {
         ended
     }
 
-    /// Makes this the life of the owner, if it is later than the known one. Returns the users of the earlier life.
+    /// Replaces an earlier incarnation of the owner. A later or equal one is kept. Returns the users of the replaced
+    /// one.
     pub fn supersede(&mut self, incarnation: u64) -> Vec<UserId> {
         if incarnation <= self.at.incarnation {
             return Vec::new();
@@ -183,7 +190,8 @@ impl Record {
         self.take().into_keys().collect()
     }
 
-    /// Makes this the life of the owner, also if it is the earlier one. Returns the users of the other life, which are gone.
+    /// Replaces any other incarnation of the owner, also a later one: the caller knows that it is not valid. Returns
+    /// the users of the replaced one, which are gone.
     pub fn begin(&mut self, incarnation: u64) -> Vec<UserId> {
         if incarnation == self.at.incarnation {
             return Vec::new();
@@ -192,14 +200,14 @@ impl Record {
         self.take().into_keys().collect()
     }
 
-    /// Notes that the owner says it has got as far as `at`. If that is not what is known here, the owner has to be asked.
-    /// Returns the users of an earlier life, which are gone.
+    /// Notes that the owner reports to be at `at`. If the record is not, the owner has to be queried. Returns the users
+    /// of an earlier incarnation, which are gone.
     pub fn expect(&mut self, at: At) -> Vec<UserId> {
         if at < self.at {
             return Vec::new();
         }
         let ended = self.hear(at);
-        // With nothing known, having heard of a version would not put it behind.
+        // An unknown record at this very version is not behind by number: doubt makes it so, and the owner is queried.
         if self.known_at() != Some(at)
             && let Content::Unknown = self.content
         {
@@ -208,7 +216,7 @@ impl Record {
         ended
     }
 
-    /// Compares with the digest of the users that the owner has at `at`.
+    /// Compares the record with the digest of the owner's users at `at`.
     pub fn check(&mut self, at: At, hash: u64) -> Check {
         match &self.content {
             Content::Known(users) if at == self.at && !self.is_cut && digest::of_users(users) != hash => {
@@ -222,10 +230,10 @@ impl Record {
         }
     }
 
-    /// Doubts the users, if their owner has said nothing about them since the last call: it would have published a digest,
-    /// if it still had any.
+    /// Makes the users doubtful, if no message of their owner about the channel has arrived since the last call. An
+    /// owner that still has users publishes a digest in each sweep.
     pub fn doubt_if_silent(&mut self) {
-        // There may be room by now for users and values that were too many.
+        // A cut record is queried in each sweep: there may be room by now for what was left out.
         let is_fresh = std::mem::take(&mut self.fresh) && !self.is_cut;
         if let (false, Content::Known(users)) = (is_fresh, &mut self.content)
             && !users.is_empty()
@@ -234,7 +242,7 @@ impl Record {
         }
     }
 
-    /// Drops all users, because the owner has been gone for long. Should it come back, it has to be asked for them.
+    /// Drops all users, because the owner has been dead for long. They are requested if it comes back.
     pub fn expire(&mut self) -> Vec<UserId> {
         let users = self.take();
         self.content = Content::Doubtful(Users::new());
@@ -242,6 +250,7 @@ impl Record {
     }
 
     fn move_to(&mut self, at: At) {
+        // Versions of two incarnations are not comparable.
         let same_life = at.incarnation == self.at.incarnation;
         self.heard = if same_life { self.heard.max(at.version) } else { at.version };
         self.at = at;
@@ -279,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_in_order_are_carried_out_and_say_whom_they_change() {
+    fn changes_in_order_are_applied_and_return_the_changed_users() {
         let mut record = Record::default();
         assert_eq!(record.delta(1, (0, 5), joined("ada"), 1), [user("ada")]);
         assert_eq!(record.delta(1, (5, 6), joined("bob"), 1), [user("bob")]);
@@ -298,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_or_equal_changes_nothing() {
+    fn older_and_equal_positions_change_nothing() {
         let mut record = Record::default();
         record.snapshot(at(2, 5), users([("ada", entry(1, None))]));
         let before = record.clone();
@@ -312,20 +321,20 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_gap_the_owner_is_asked_and_a_snapshot_heals() {
+    fn behind_a_gap_the_owner_is_queried_and_a_snapshot_repairs() {
         let mut record = Record::default();
         record.delta(1, (0, 5), joined("ada"), 1);
         assert!(record.delta(1, (6, 7), joined("eve"), 1).is_empty());
         assert!(record.is_behind());
         assert_eq!(names(&record), ["ada"]);
         record.snapshot(at(1, 6), users([("bob", entry(1, None))]));
-        assert!(record.is_behind(), "7 was heard of");
+        assert!(record.is_behind(), "version 7 was mentioned");
         assert_eq!(record.snapshot(at(1, 7), users([("eve", entry(1, None))])), [user("bob"), user("eve")]);
         assert!(!record.is_behind());
     }
 
     #[test]
-    fn the_change_that_was_missed_heals_as_well_as_far_as_it_goes() {
+    fn the_missing_change_repairs_up_to_its_own_version() {
         let mut record = Record::default();
         record.delta(1, (0, 5), joined("ada"), 1);
         record.delta(1, (6, 7), joined("eve"), 1);
@@ -337,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_from_emptiness_replaces_whatever_there_was() {
+    fn the_first_change_of_an_empty_channel_replaces_all_users() {
         let mut record = Record::default();
         record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
         assert_eq!(record.delta(1, (0, 9), joined("bob"), 1), [user("ada"), user("bob")]);
@@ -345,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn another_life_ends_what_was_before_at_first_sight() {
+    fn the_first_message_of_a_later_incarnation_ends_the_users_of_the_earlier_one() {
         let mut record = Record::default();
         record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
         assert_eq!(record.delta(2, (3, 4), joined("bob"), 1), [user("ada")]);
@@ -355,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_takes_the_same_again_but_nothing_older() {
+    fn a_remembered_record_accepts_the_same_position_but_no_older_one() {
         let mut record = Record::remembered(at(1, 5));
         assert!(!record.is_behind());
         assert_eq!(record.known_at(), None);
@@ -365,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_forgotten_is_asked_again() {
+    fn an_owner_whose_users_have_expired_is_queried_again() {
         let mut record = Record::default();
         record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
         assert_eq!(record.expire(), [user("ada")]);
@@ -375,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_finds_what_was_missed_and_what_is_wrong() {
+    fn a_digest_detects_missing_changes_and_divergence() {
         let right = users([("ada", entry(1, None))]);
         let hash = digest::of_users(&right);
         let mut record = Record::default();
@@ -394,11 +403,11 @@ mod tests {
     }
 
     #[test]
-    fn users_of_whom_nothing_is_said_for_long_are_doubted() {
+    fn users_of_an_owner_that_is_silent_for_a_sweep_become_doubtful() {
         let mut record = Record::default();
         record.snapshot(at(1, 5), users([("ada", entry(1, None))]));
         record.doubt_if_silent();
-        assert!(!record.is_behind(), "it was said since the last time");
+        assert!(!record.is_behind(), "a message has arrived since the last sweep");
         record.expect(at(1, 5));
         record.doubt_if_silent();
         assert!(!record.is_behind());
@@ -408,11 +417,11 @@ mod tests {
         record.snapshot(at(1, 5), users([]));
         record.doubt_if_silent();
         record.doubt_if_silent();
-        assert!(!record.is_behind(), "of nobody, nothing is said");
+        assert!(!record.is_behind(), "an owner without users publishes no digests");
     }
 
     #[test]
-    fn what_is_only_remembered_is_asked_for_upon_a_digest() {
+    fn a_digest_makes_a_remembered_record_query_its_owner() {
         let mut record = Record::remembered(at(1, 5));
         assert_eq!(record.check(at(1, 5), 7), Check::Behind);
         assert!(record.is_behind());

@@ -1,4 +1,5 @@
-//! The recovery of what a node has missed, and its help for others to recover (docs/cluster.md, State that converges).
+//! The recovery of lost messages: requests of this node, and answers to those of others (docs/cluster.md, State that
+//! converges).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,24 +12,26 @@ use crate::cluster::message::{Body, Ext, NodeEvent};
 use crate::cluster::timers::Timer;
 use crate::cluster::{ChannelKey, NodeId};
 
-/// The shortest time between two rounds of the sweep, which publishes all digests over and over, in milliseconds.
+/// The shortest time between two steps of the sweep, in milliseconds. A node with many channels publishes several
+/// digests in each step instead of more steps.
 const SWEEP_STEP: u64 = 1000;
 
-/// The number of channels whose states are asked for at once, and the time until further ones are: a node that comes back
-/// with many channels must not flood the bus.
+/// The number of channels whose states are requested at once, and the pause before further ones, in milliseconds: a
+/// node that comes back with many channels must not flood the bus.
 const SYNCS_AT_ONCE: usize = 256;
 const SYNC_STEP: u64 = 5;
 
-/// The questions for states that are to be asked and answered.
+/// The pending requests for states: those to be sent, and those to be answered.
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct Sync {
-    /// True while the bus delivers the inbox of this node: only then are questions answered.
+    /// True while the bus delivers the inbox of this node: answers to requests arrive there.
     inbox: bool,
-    /// Channels whose state is to be asked for, or whose digest is to be published if no user is here any more.
+    /// Channels whose state is to be requested, or whose digest is to be published if they have no user here any more.
     wanted: BTreeSet<ChannelKey>,
-    /// The nodes that have asked for the users of this one, and the channels.
+    /// The nodes that have requested the users of this one, with the channels. A set: several requests for a channel
+    /// get one answer.
     askers: BTreeMap<NodeId, BTreeSet<ChannelKey>>,
-    /// The nodes of which something is missing.
+    /// The nodes whose records are incomplete, by name: a repair is sent to the incarnation that is valid by then.
     repairs: BTreeMap<Arc<str>, Repair>,
     /// The last channel whose digest was published by the sweep.
     swept: Option<ChannelKey>,
@@ -45,7 +48,7 @@ impl Sync {
         cx.timers.set(Timer::Sweep, cx.now + SWEEP_STEP);
     }
 
-    /// Notes that the bus delivers nothing any more, or not yet.
+    /// Notes that no topic is subscribed: the bus is down, or a session has just begun.
     pub(in crate::cluster) fn unsubscribe(&mut self, channels: &mut Channels) {
         self.inbox = false;
         channels.unsubscribe_all();
@@ -63,14 +66,15 @@ impl Sync {
 
     /// Notes that the bus delivers the inbox of this node.
     pub(in crate::cluster) fn subscribe_inbox(&mut self, cx: &mut Context, channels: &Channels) {
+        // A bus may report a topic as subscribed more than once in a session.
         if self.inbox {
             return;
         }
         self.inbox = true;
         cx.announce(NodeEvent::Hello);
         self.want_all_states(cx, channels);
-        // What was published when the last user left a channel here may have been lost with the bus, also some time before
-        // that was noticed. No node asks for the state of such a channel here, so the digest has to tell.
+        // The messages about the last users of a closed channel may have been lost before the failure of the bus was
+        // detected. This node requests no state of such a channel, so only its digest shows other nodes the loss.
         self.wanted.extend(channels.closed().cloned());
         cx.timers.start(Timer::Sync, cx.now);
     }
@@ -79,7 +83,8 @@ impl Sync {
         channels.keys().for_each(|key| self.want_state(cx, channels, key));
     }
 
-    /// Has a channel's state asked for, as soon as the answers can be heard.
+    /// Schedules a request for a channel's state, if the answers can arrive. Otherwise it follows when the channel's
+    /// topic or the inbox is subscribed.
     pub(in crate::cluster) fn want_state(&mut self, cx: &mut Context, channels: &Channels, key: &ChannelKey) {
         let can_ask = |channel: &ReplicatedChannel| channel.subscribed && channel.is_open();
         if self.inbox && channels.get(key).is_some_and(can_ask) {
@@ -88,10 +93,12 @@ impl Sync {
         }
     }
 
-    /// Asks for the states that are wanted, some at once.
+    /// Requests the states that are wanted, a limited number at once.
     pub(in crate::cluster) fn ask_for_states(&mut self, cx: &mut Context, channels: &mut Channels) {
         for _ in 0..SYNCS_AT_ONCE {
             let Some(key) = self.wanted.pop_first() else { return };
+            // The channel may have closed since it was wanted: then it needs no state, but its leaves may have been
+            // lost.
             if channels.is_open(&key) {
                 ask_for_state(cx, channels, &key);
             } else {
@@ -101,7 +108,7 @@ impl Sync {
         cx.timers.start(Timer::Sync, cx.now + SYNC_STEP);
     }
 
-    /// Has a node told of the users here, if it says that it holds another version of them.
+    /// Schedules a snapshot for a node that holds another version of this node's users.
     pub(in crate::cluster) fn owe_if_behind(
         &mut self,
         cx: &mut Context,
@@ -111,8 +118,10 @@ impl Sync {
     ) {
         let held = held(&ext.have, cx.me());
         let is_behind = match channels.local(key) {
+            // A node that holds no version is not behind an empty channel: it shows no users of it.
             (version, Some(users)) => held != Some(version) && (held.is_some() || !users.is_empty()),
-            // Versions of several channels are below the last one: only an older one can miss something.
+            // Without the channel only the node's highest version is known. A node that holds that version or a larger
+            // one has received the last leave; with a lower one it may have missed it.
             (last, None) => held.is_some_and(|version| version < last),
         };
         if is_behind {
@@ -120,7 +129,8 @@ impl Sync {
         }
     }
 
-    /// Has a node told of the users here in these channels.
+    /// Schedules snapshots of this node's users in these channels for a node. Requests that arrive shortly after one
+    /// another are answered together.
     pub(in crate::cluster) fn owe(
         &mut self,
         cx: &mut Context,
@@ -131,7 +141,7 @@ impl Sync {
         cx.timers.start(Timer::Answer, cx.now + cx.settings.coalesce);
     }
 
-    /// Tells all nodes that have asked of the users here, in as few messages as their bounds allow.
+    /// Sends the snapshots that nodes have requested, in as few messages as their bounds allow.
     pub(in crate::cluster) fn answer_states(&mut self, cx: &mut Context, channels: &Channels) {
         let (most_bytes, most_channels) = (cx.settings.state_bytes, cx.settings.state_channels);
         for (to, keys) in std::mem::take(&mut self.askers) {
@@ -149,7 +159,8 @@ impl Sync {
         }
     }
 
-    /// Has a node asked for what is missing of its users in a channel, unless that comes by itself.
+    /// Schedules a query of a node for the missing changes in a channel. Until then a change that was only overtaken by
+    /// another one can still arrive.
     pub(in crate::cluster) fn check_repair(
         &mut self,
         cx: &mut Context,
@@ -163,12 +174,13 @@ impl Sync {
         }
     }
 
-    /// Has a node that has come back asked for what is still missing in any channel.
+    /// Schedules a query of a node that has come back for what is still missing in any channel.
     pub(in crate::cluster) fn check_repairs_of(&mut self, cx: &mut Context, channels: &Channels, owner: &Arc<str>) {
         channels.keys().for_each(|key| self.check_repair(cx, channels, key, owner));
     }
 
-    /// Asks a node for what is missing; again and again, ever more slowly, while something is and the node lives.
+    /// Queries a node for what is missing, repeatedly with growing pauses, until nothing is missing or the node is
+    /// down.
     pub(in crate::cluster) fn ask_for_repair(
         &mut self,
         cx: &mut Context,
@@ -186,17 +198,19 @@ impl Sync {
         for some in missing.chunks(cx.settings.state_channels.max(1)) {
             cx.send_to(&node, Body::Repair(some.to_vec()));
         }
+        // Up to 16 times the first pause. With jitter, since after an outage many nodes query the same owner.
         let wait = cx.random.about(cx.settings.repair_again << repair.attempts.min(4));
         repair.attempts += 1;
         self.repairs.insert(owner.clone(), repair);
         cx.timers.set(Timer::Repair(owner.clone()), cx.now + wait);
     }
 
-    /// Publishes the next digest, or the next few, so that all are published in the time of a sweep.
+    /// Publishes the next digest, or the next few, so that all are published within one sweep.
     pub(in crate::cluster) fn sweep(&mut self, cx: &mut Context, channels: &mut Channels) {
         let (sweep, count) = (cx.settings.sweep, channels.len() as u64);
         let pause = (sweep / count.max(1)).max(SWEEP_STEP);
         let some = (count * pause).div_ceil(sweep.max(1)) as usize;
+        // By key and not by index: channels open and close between two steps, and none may be skipped for that.
         let last = self.swept.take();
         let keys: Vec<_> = channels.keys_behind(last.as_ref()).take(some).cloned().collect();
         for key in keys {
@@ -209,7 +223,7 @@ impl Sync {
     fn sweep_channel(&mut self, cx: &mut Context, channels: &mut Channels, key: &ChannelKey) {
         let Some(channel) = channels.get_mut(key) else { return };
         channel.records.values_mut().for_each(|record| record.doubt_if_silent());
-        // A list that is not complete by now never will be, or its owner is asked for it again.
+        // A list that is still incomplete has lost a chunk. Its owner is queried for the whole list again.
         channel.chunks.clear();
         let owners: Vec<_> = channel.records.keys().cloned().collect();
         if !channel.local.users().is_empty() {
@@ -219,7 +233,7 @@ impl Sync {
     }
 }
 
-/// Asks for the users of others in a channel, and tells of those here.
+/// Requests the users of other nodes in a channel, and sends those of this node.
 fn ask_for_state(cx: &mut Context, channels: &mut Channels, key: &ChannelKey) {
     let Some(channel) = channels.get_mut(key).filter(|channel| channel.subscribed) else { return };
     channel.asked = Some(cx.now);
@@ -227,16 +241,16 @@ fn ask_for_state(cx: &mut Context, channels: &mut Channels, key: &ChannelKey) {
     let own = few.then(|| channel.state(key.clone()));
     let own = own.filter(|own| chunks::size_of(own) <= cx.settings.state_bytes);
     let ext = Ext { have: channel.have(cx.me()), own, ..cx.ext() };
-    // The last user may have left an owner, so that it does not listen there any more. One that seems dead may have been cut
-    // off, as this node may have been, and be shown again with what was known before.
+    // The inboxes as well: an owner whose last user has left is no longer subscribed to the channel. Owners that seem
+    // dead are included, because they may only be disconnected, and would be shown again with outdated users.
     let owners: Vec<_> = channel.owners().collect();
     let from_node = cx.me().source();
     cx.publish_and_send(key, &owners, Body::StateRequest { from_node }, ext);
     cx.effects.push(Effect::Announce(key.clone()));
 }
 
-/// Publishes the digest of the users here, with the versions that are known of others, so that both sides learn of what
-/// was lost.
+/// Publishes the digest of this node's users, with the versions that it holds of other nodes, so that losses in both
+/// directions are detected.
 pub(in crate::cluster) fn publish_digest(cx: &mut Context, channels: &Channels, key: &ChannelKey) {
     let (version, users) = channels.local(key);
     let (count, hash) = digest_of(users);

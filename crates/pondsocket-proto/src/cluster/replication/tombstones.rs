@@ -4,12 +4,13 @@ use std::sync::Arc;
 use super::record::{At, Record};
 use crate::cluster::ChannelKey;
 
-/// The channels that closed here lately, and the last known state of other nodes in them, so that nothing older comes back
-/// when a channel opens again.
+/// The channels that closed here recently, with the last known position of other nodes in each, so that no late message
+/// restores users when a channel opens again.
 #[derive(Debug)]
 pub(super) struct Tombstones {
     channels: BTreeMap<ChannelKey, Tombstone>,
-    /// In the order in which they closed; channels that have opened again since are still in it.
+    /// In the order in which they closed. Channels that have opened again since are still in it: removing them would
+    /// take a search, and `since` shows that an entry is outdated.
     order: VecDeque<(u64, ChannelKey)>,
     time: u64,
     most: usize,
@@ -34,7 +35,7 @@ impl Tombstones {
         self.expire(now);
     }
 
-    /// Takes back what is remembered of a channel that opens.
+    /// Takes what is remembered of a channel that opens.
     pub(super) fn recall(&mut self, channel: &ChannelKey) -> BTreeMap<Arc<str>, Record> {
         let nodes = self.channels.remove(channel).map_or_else(Vec::new, |tombstone| tombstone.nodes);
         nodes.into_iter().map(|(name, at)| (name, Record::remembered(at))).collect()
@@ -51,7 +52,8 @@ impl Tombstones {
         let is_over = |since: u64, len: usize| len > most || now >= since + time;
         while let Some((since, _)) = self.order.front().filter(|(since, _)| is_over(*since, self.order.len())) {
             let since = *since;
-            let (_, channel) = self.order.pop_front().expect("just looked at");
+            let (_, channel) = self.order.pop_front().expect("the loop condition has found it");
+            // The channel may have opened and closed again since: then a later entry of `order` is its own.
             if self.channels.get(&channel).is_some_and(|tombstone| tombstone.since == since) {
                 self.channels.remove(&channel);
             }
@@ -73,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_known_of_a_channel_is_there_when_it_opens_again_and_only_then() {
+    fn the_known_versions_of_a_channel_are_returned_once_when_it_opens_again() {
         let mut tombstones = Tombstones::new(600, 8);
         tombstones.keep(key("x"), records(5), 0);
         assert_eq!(tombstones.recall(&key("y")), BTreeMap::new());
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_kept_for_ever_but_from_the_last_time_on() {
+    fn the_time_of_a_tombstone_counts_from_the_last_close() {
         let mut tombstones = Tombstones::new(600, 8);
         tombstones.keep(key("x"), records(5), 0);
         tombstones.recall(&key("x"));
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_channels_the_first_is_dropped() {
+    fn over_the_limit_the_oldest_tombstone_is_dropped() {
         let mut tombstones = Tombstones::new(600, 1);
         tombstones.keep(key("x"), records(5), 0);
         tombstones.keep(key("y"), records(6), 1);

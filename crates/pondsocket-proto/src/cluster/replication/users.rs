@@ -19,8 +19,8 @@ pub struct Entry {
 /// The users of one node in one channel.
 pub type Users = BTreeMap<UserId, Entry>;
 
-/// Carries out a change that their node made; `joined` is the time of a join. A change of a user that is not there does
-/// nothing.
+/// Applies a change that the users' own node has made; `joined` is the time of a join. A change of an unknown user has
+/// no effect.
 pub(super) fn apply(users: &mut Users, change: MemberChange, joined: u64) {
     match change {
         MemberChange::Joined { user, assigns } => drop(users.insert(user, Entry { assigns, presence: None, joined })),
@@ -38,7 +38,7 @@ pub(super) fn apply(users: &mut Users, change: MemberChange, joined: u64) {
     }
 }
 
-/// The users of a list. One whose id is no user id is left out: no user is called so.
+/// The users of a list. An entry whose id is not a valid user id is left out: no user here can have that id.
 pub(in crate::cluster) fn from_list(list: Vec<UserState>) -> Users {
     let entry = |state: UserState| {
         let entry = Entry { assigns: state.assigns, presence: state.presence, joined: state.joined };
@@ -79,7 +79,7 @@ pub(in crate::cluster) mod tests {
     }
 
     #[test]
-    fn who_has_no_proper_name_is_left_out() {
+    fn users_without_a_valid_id_are_left_out() {
         let state = |id: &str| UserState { id: id.into(), assigns: Assigns::default(), presence: None, joined: 1 };
         let list = vec![state("ada"), state(""), state("CHANNEL")];
         assert_eq!(from_list(list), users([("ada", entry(1, None))]));

@@ -9,19 +9,21 @@ use crate::cluster::replication::Channels;
 use crate::cluster::{ChannelKey, Command, NodeId, NodeOutput, Verdict};
 use crate::id::UserId;
 
-/// A command of another node of ours, by the node's name and the command's.
+/// The identity of a command: the name of the requesting node of our kind, and the name of the request.
 type CommandId = (Arc<str>, String);
 
-/// The node that wants to be told the outcome of a command, and the name of the command. Foreign nodes do not.
+/// The node that waits for the outcome of a command, and the name of its request. `None` for foreign nodes, which do
+/// not wait.
 pub(in crate::cluster) type Asker = Option<(NodeId, String)>;
 
-/// The commands that are being executed, and those that were.
+/// The commands that are being executed, and the outcomes of earlier ones.
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct Commands {
     running: BTreeMap<u64, Running>,
     next: u64,
-    /// The outcomes of the last commands, so that one that comes again is only answered again.
+    /// The outcomes of the last commands: one that arrives again is not executed, only answered again.
     outcomes: BTreeMap<CommandId, Outcome>,
+    /// In the order of arrival, to drop the oldest outcome.
     order: VecDeque<CommandId>,
 }
 
@@ -29,8 +31,9 @@ pub(in crate::cluster) struct Commands {
 struct Running {
     channel: ChannelKey,
     user: UserId,
+    /// True if the command removes the user from the channel.
     takes_out: bool,
-    /// The nodes that wait for it: several, if several want the same user out.
+    /// The nodes that wait for the outcome: several, if several have requested the removal of one user.
     askers: Vec<(NodeId, String)>,
 }
 
@@ -41,7 +44,7 @@ enum Outcome {
 }
 
 impl Commands {
-    /// Takes in a request of a node of ours that concerns a user in a channel.
+    /// Handles a request of a node of our kind that concerns a user in a channel.
     pub(in crate::cluster) fn requested(
         &mut self,
         cx: &mut Context,
@@ -63,9 +66,11 @@ impl Commands {
             Body::AssignsUpdate { user, assigns, delta } => {
                 let Ok(user) = UserId::new(&user) else { return };
                 if !channels.is_local(&key, &user) {
+                    // A foreign node that has the user applies this request without a message of its own.
                     cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Assigns(assigns, delta)));
                     return answer(cx, asker, Verdict::NotFound);
                 }
+                // The single assign first: the complete ones beside it are for foreign nodes, and may be outdated here.
                 let command = match (delta, assigns) {
                     (Some((key, value)), _) => Command::Assign { key, value },
                     (None, Some(assigns)) => Command::MergeAssigns(assigns),
@@ -88,8 +93,8 @@ impl Commands {
         }
     }
 
-    /// Has a user taken out. If it is at a foreign node it counts as gone at once: some of these nodes do not tell when they
-    /// have carried it out.
+    /// Removes a user from a channel. A user of a foreign node counts as gone at once: some of these nodes publish
+    /// nothing when they have executed the command.
     pub(in crate::cluster) fn take_out(
         &mut self,
         cx: &mut Context,
@@ -103,7 +108,8 @@ impl Commands {
         self.execute(cx, channels, key, user, command, asker);
     }
 
-    /// Has a command executed: once, however often it comes; and of several that want the same user out, the first.
+    /// Executes a command once, however often it arrives. Of several removals of one user only the first is executed,
+    /// and all get its outcome: otherwise the members would receive several notices of one eviction.
     pub(in crate::cluster) fn execute(
         &mut self,
         cx: &mut Context,
@@ -127,6 +133,7 @@ impl Commands {
         } else if !channels.is_local(key, &user) {
             self.conclude(cx, asker, Verdict::NotFound);
         } else if self.running.len() >= most {
+            // Each running command takes memory until it is done, so other nodes must not start any number of them.
             self.conclude(cx, asker, Verdict::Refused);
         } else {
             self.remember(asker.as_ref(), Outcome::Running, most);
@@ -136,7 +143,7 @@ impl Commands {
         }
     }
 
-    /// Tells the nodes that wait for a command of its outcome.
+    /// Sends the outcome of a command to the nodes that wait for it.
     pub(in crate::cluster) fn done(&mut self, cx: &mut Context, id: u64, verdict: Verdict) {
         let Some(running) = self.running.remove(&id) else { return };
         running.askers.into_iter().for_each(|asker| self.conclude(cx, Some(asker), verdict));
@@ -170,14 +177,15 @@ impl Commands {
             self.order.push_back(id);
         }
         if self.order.len() > most {
-            let oldest = self.order.pop_front().expect("longer than nothing");
+            let oldest = self.order.pop_front().expect("longer than `most`, so not empty");
             self.outcomes.remove(&oldest);
         }
     }
 }
 
-/// Answers a question for a user. A node of ours is answered in its inbox, also if the user is not here; a foreign one on
-/// the channel's topic, if it is.
+/// Answers a query for a user. A node of our kind gets an answer in its inbox, also if the user is not here, so that it
+/// need not wait for the timeout. A foreign node has no inbox and expects an answer on the channel's topic, only from a
+/// node that has the user.
 pub(in crate::cluster) fn lookup(
     cx: &mut Context,
     channels: &Channels,
@@ -217,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_the_last_commands_is_remembered() {
+    fn the_outcomes_of_the_last_commands_are_remembered() {
         let mut commands = Commands::default();
         for request in ["1", "2", "3"] {
             commands.remember(Some(&asker(request)), Outcome::Running, 2);
@@ -230,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_user_is_taken_out_of_a_channel_once_at_a_time() {
+    fn a_user_is_removed_from_a_channel_once_at_a_time() {
         let key = ChannelKey { endpoint: "e".into(), channel: ChannelName::new("/x", 9).expect("valid") };
         let running = |takes_out| Running { channel: key.clone(), user: user("ada"), takes_out, askers: Vec::new() };
         let mut commands = Commands::default();

@@ -1,5 +1,5 @@
-//! Requests between nodes (docs/cluster.md, Operations): those of this node to others, and the commands of others for users
-//! of this one.
+//! Requests between nodes (docs/cluster.md, Operations): those of this node to others, and the commands of other nodes
+//! for users of this one.
 
 mod commands;
 mod outgoing;

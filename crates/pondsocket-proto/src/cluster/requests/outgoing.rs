@@ -1,4 +1,4 @@
-//! The requests of this node's server to learn of, or to change, users on other nodes.
+//! The requests of this node's server to find or change users on other nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::wire::{Json, Object};
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct Requests {
     pending: BTreeMap<u64, Pending>,
-    /// The names by which other nodes know the requests.
+    /// The requests by the names that they have in messages. The ids of the caller are not unique among nodes.
     names: BTreeMap<String, u64>,
 }
 
@@ -24,24 +24,24 @@ pub(in crate::cluster) struct Requests {
 struct Pending {
     name: String,
     channel: ChannelKey,
-    /// The nodes that have not answered.
+    /// The nodes whose answers are missing.
     awaited: BTreeSet<NodeId>,
-    /// True if nodes may have to act, or know, whose silence says nothing: then only time ends the request.
+    /// True if nodes that may never answer are concerned: then only a positive answer or the timeout ends the request.
     is_open_ended: bool,
     goal: Goal,
 }
 
 #[derive(Debug)]
 enum Goal {
-    /// A user is to be changed or taken out.
+    /// Change or remove a user. `done` and `refused` note the answers so far.
     Act { user: UserId, takes_out: bool, done: bool, refused: bool },
-    /// A user is to be found; and if it is, changed.
+    /// Find a user, and then make the change `then`, if there is one.
     Find { user: UserId, found: Vec<(Holder, Entry)>, then: Option<PendingUpdate> },
-    /// All users are to be found.
+    /// Find all users of a channel.
     List,
 }
 
-/// The change of a user that waits until its node is known.
+/// A change of a user that waits until the node of the user is known.
 #[derive(Debug)]
 enum PendingUpdate {
     Assign(String, Json),
@@ -49,7 +49,7 @@ enum PendingUpdate {
 }
 
 impl Requests {
-    /// Begins a request, or answers it at once.
+    /// Starts a request, or answers it at once.
     pub(in crate::cluster) fn start(
         &mut self,
         cx: &mut Context,
@@ -80,7 +80,7 @@ impl Requests {
         }
     }
 
-    /// The answer to a request that needs no other node, or that none can be asked for.
+    /// The answer to a request that needs no other node, or that cannot be sent to any.
     fn answer_at_once(&self, cx: &Context, directory: &Directory<'_>, request: &ClusterRequest) -> Option<Answer> {
         if let ClusterRequest::Get { channel, user } = request
             && let Some(member) = directory.member_of_open(channel, user)
@@ -90,7 +90,8 @@ impl Requests {
         if !cx.is_linked() || self.pending.len() >= cx.settings.max_requests {
             return Some(Answer::Unavailable);
         }
-        // When the time of a question has passed since then, all that others know of the channel should have arrived.
+        // Once the time of a query has passed since the channel's state was requested, the states of all nodes should
+        // have arrived, and a user that is unknown here is on no node.
         let is_settled =
             |key: &ChannelKey| directory.asked(key).is_some_and(|asked| cx.now >= asked + cx.settings.question_timeout);
         match request {
@@ -100,7 +101,7 @@ impl Requests {
         }
     }
 
-    /// Has a user taken out by the nodes that have it; if none is known to, by whichever does.
+    /// Requests the removal of a user from the nodes that have it, or from all nodes if none is known to have it.
     fn take_out(
         &mut self,
         cx: &mut Context,
@@ -117,15 +118,17 @@ impl Requests {
         let goal = Goal::Act { user: user.clone(), takes_out: true, done: false, refused: false };
         let name = self.wait(cx, id, key.clone(), awaited.clone(), is_open_ended, goal);
         let ext = Ext { request: Some(name), ..cx.ext() };
-        // A node that is known to have the user listens to the channel's topic.
+        // A node that has the user is subscribed to the channel's topic. Only if its node is unknown here, perhaps
+        // because the channel is not open here, the inboxes are needed as well: their owners answer even if they do not
+        // have the user.
         let inboxes = if is_known { &[][..] } else { &awaited };
         cx.publish_and_send(&key, inboxes, body, ext);
         cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Left));
         self.settle(cx, directory, id);
     }
 
-    /// Has a user changed. Its nodes have to be known first: foreign ones take any user that is said to change for one that
-    /// is there.
+    /// Requests a change of a user from the nodes that have it. They have to be known first: foreign nodes create a
+    /// user that they do not know when its change arrives.
     fn update(
         &mut self,
         cx: &mut Context,
@@ -144,8 +147,8 @@ impl Requests {
         }
     }
 
-    /// Has a user changed at these nodes. Nodes of ours tell all others of the outcome, so only they are asked. A foreign
-    /// one has to hear it on the channel's topic.
+    /// Requests a change of a user from these nodes. Nodes of our kind get it in their inboxes, and publish the result
+    /// as a change of their own. Foreign nodes have no inbox, so they get it on the channel's topic.
     #[expect(clippy::too_many_arguments, reason = "one step of a request, with all that is known by then")]
     fn update_at(
         &mut self,
@@ -166,6 +169,7 @@ impl Requests {
             cx.send_to_all(&owners, &key, body, ext);
             return self.settle(cx, directory, id);
         }
+        // The owners of our kind are subscribed to the topic as well, and get the request there.
         cx.publish_with(&key, body, ext);
         cx.effects.push(Effect::Foreign(key, user, foreign));
     }
@@ -192,6 +196,7 @@ impl Requests {
     }
 
     fn list(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64, key: ChannelKey) {
+        // States are only kept for channels that this node listens to.
         cx.effects.push(Effect::Listen(key.clone()));
         let awaited = directory.nodes();
         let is_open_ended = directory.may_have_silent_nodes(cx.now);
@@ -203,7 +208,8 @@ impl Requests {
         self.settle(cx, directory, id);
     }
 
-    /// Asks the nodes that have no inbox. They answer on the channel's topic, so they are asked when it is heard.
+    /// Queries the nodes that have no inbox. They answer on the channel's topic, so the query is sent once this node is
+    /// subscribed to it.
     fn ask_silent_nodes(&self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
         let Some(pending) = self.pending.get(&id).filter(|pending| pending.is_open_ended) else { return };
         let from_node = cx.me().source();
@@ -220,7 +226,7 @@ impl Requests {
         }
     }
 
-    /// Asks in these channels what could not be asked before the bus delivered their topics.
+    /// Sends the queries that waited for the subscription of these channels.
     pub(in crate::cluster) fn subscribed(&self, cx: &mut Context, directory: &Directory<'_>, keys: &[ChannelKey]) {
         let concerned = self.pending.iter().filter(|(_, pending)| keys.contains(&pending.channel));
         concerned.for_each(|(id, _)| self.ask_silent_nodes(cx, directory, *id));
@@ -250,7 +256,7 @@ impl Requests {
         name
     }
 
-    /// Notes that a node has executed a command, or has not; or that it does not have the user that it was asked for.
+    /// Notes the outcome of a command on one node, or that the node does not have the user of a query.
     pub(in crate::cluster) fn acknowledged(
         &mut self,
         cx: &mut Context,
@@ -269,7 +275,7 @@ impl Requests {
         self.settle(cx, directory, id);
     }
 
-    /// Notes that a node has the user that it was asked for.
+    /// Notes that a node has the user of a query.
     pub(in crate::cluster) fn found(
         &mut self,
         cx: &mut Context,
@@ -282,6 +288,7 @@ impl Requests {
         if let Goal::Find { user, found, .. } = &mut pending.goal
             && user.as_str() == who
         {
+            // By name: an incarnation that was started since the query answers for its name, too.
             pending.awaited.retain(|awaited| awaited.name != holder.name);
             let Entry { assigns, presence, joined } = entry;
             let (assigns, presence) = (cx.limits.assigns(assigns), cx.limits.presence(presence));
@@ -290,7 +297,7 @@ impl Requests {
         self.settle(cx, directory, id);
     }
 
-    /// Notes that a node has told of all its users in a channel.
+    /// Notes that the snapshot of a node's users in a channel is complete.
     pub(in crate::cluster) fn listed(
         &mut self,
         cx: &mut Context,
@@ -306,7 +313,7 @@ impl Requests {
         }
     }
 
-    /// Notes that a user has left a node that does not acknowledge: if it had to be taken out, that is done.
+    /// Notes that a user has left a foreign node, which does not acknowledge commands: a pending removal of it is done.
     pub(in crate::cluster) fn left(
         &mut self,
         cx: &mut Context,
@@ -327,12 +334,14 @@ impl Requests {
         ids.into_iter().for_each(|id| self.settle(cx, directory, id));
     }
 
-    /// Answers a request, if no node is left that could change the answer.
+    /// Answers a request, if no missing answer can change the result.
     fn settle(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
         let Some(pending) = self.pending.get(&id).filter(|pending| pending.awaited.is_empty()) else { return };
         let answer = match &pending.goal {
             Goal::Act { refused: true, .. } => Answer::Refused,
             Goal::Find { found, .. } if !found.is_empty() => return self.conclude_find(cx, directory, id),
+            // Nodes that never answer may still have the user: neither success nor absence is certain before the
+            // timeout.
             _ if pending.is_open_ended => return,
             Goal::Act { done: true, .. } => Answer::Confirmed,
             Goal::Act { .. } | Goal::Find { .. } => Answer::NotFound,
@@ -341,7 +350,7 @@ impl Requests {
         self.conclude(cx, id, answer);
     }
 
-    /// Answers a request with what is known, because its time is over.
+    /// Answers a request with the answers so far, because its time is over.
     pub(in crate::cluster) fn give_up(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
         let Some(pending) = self.pending.get(&id) else { return };
         let answer = match &pending.goal {
@@ -352,15 +361,16 @@ impl Requests {
         self.conclude(cx, id, answer);
     }
 
-    /// Answers all requests with what is known.
+    /// Answers all requests with the answers so far.
     pub(in crate::cluster) fn give_up_all(&mut self, cx: &mut Context, directory: &Directory<'_>) {
-        // An update that waited for an answer becomes a request of its own, which is given up in turn.
+        // One by one from the start: an update that waited for a `Find` becomes a new request, which is given up in
+        // turn.
         while let Some(id) = self.pending.keys().next().copied() {
             self.give_up(cx, directory, id);
         }
     }
 
-    /// Answers with a user that was found, or updates it.
+    /// Answers a query with the user that was found, or sends the change that waited for it.
     fn conclude_find(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
         let Some(Pending { channel, goal: Goal::Find { user, found, then }, .. }) = self.take(id) else { return };
         let claims: Vec<_> = found.iter().map(|(holder, entry)| Claim::of(&holder.name, entry)).collect();
@@ -395,8 +405,8 @@ impl Requests {
 }
 
 impl PendingUpdate {
-    /// The message to the nodes that have the user, whose assigns are `all`, and the change that foreign ones make of it.
-    /// Foreign nodes need all assigns, not only the new one.
+    /// The message to the nodes that have the user, and the change that foreign nodes make of it. `all` are the user's
+    /// present assigns: the message contains them all, because some foreign nodes delete those that are missing.
     fn into_messages(self, user: &UserId, mut all: Assigns) -> (Body, ForeignUpdate) {
         let user = user.into();
         match self {
@@ -414,7 +424,7 @@ impl PendingUpdate {
     }
 }
 
-/// The users of a channel, as far as they are known.
+/// The answer with the known users of a channel.
 fn users(directory: &Directory<'_>, key: &ChannelKey, complete: bool) -> Answer {
     let member = |user: UserId| {
         let member = directory.member(key, &user)?;
