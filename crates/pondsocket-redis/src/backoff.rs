@@ -4,12 +4,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
-/// With a thousand nodes this makes some two thousand attempts a second, each of which costs a refused connection. With a
-/// longer pause, nodes would stay apart for longer after Redis is back.
+/// A thousand nodes then make some two thousand attempts a second, each of which costs a refused connection. With a
+/// longer pause, nodes would stay disconnected for longer after Redis is back.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Doubling pauses with full jitter: a random time up to the pause, so that nodes which lost Redis at the same moment do not
-/// all return at the same moment.
+/// Doubling pauses with full jitter: a random time up to the pause, so that nodes which lost Redis at the same moment
+/// do not all return at the same moment.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     attempts: u32,
@@ -18,6 +18,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The pause before the next attempt.
     pub(crate) fn pause(&mut self) -> Duration {
+        // 16 doublings exceed `LONGEST`; the bound keeps the shift from overflowing.
         let longest = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         longest.mul_f64(random() as f64 / u64::MAX as f64)

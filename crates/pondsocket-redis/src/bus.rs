@@ -49,9 +49,11 @@ impl RedisBus {
     }
 
     async fn work(self: Arc<Self>, sink: BusSink, stop: Stop) -> Result<(), BusError> {
+        // Acquire sees the end of an earlier run, which `Ended` has stored with Release.
         if self.running.swap(true, Ordering::AcqRel) {
             return Err(BusError::new(BusErrorKind::Config, "run was called while the bus is running"));
         }
+        // Created before the first await, at which the future may be dropped.
         let ended = Ended(self.clone());
         self.publisher.begin();
         let mut tasks = JoinSet::new();
@@ -67,6 +69,7 @@ impl RedisBus {
                 Err(BusError::new(BusErrorKind::Other, "a task of the bus failed"))
             }
         };
+        // Both tasks have ended before the bus is marked as ended, so that a second run does not overlap with this one.
         tasks.shutdown().await;
         drop(ended);
         result
@@ -136,7 +139,8 @@ impl Leases for RedisBus {
                 && error.kind() == BusErrorKind::ReadOnly
                 && self.options.sentinel.is_some()
             {
-                // This Redis was demoted, and the sentinels know the new primary. Without sentinels there is no other Redis.
+                // This Redis was demoted, and the sentinels know the new primary. Without sentinels there is no other
+                // Redis.
                 self.publisher.reconnect(error.clone());
                 self.subscriber.follow_failover(error.clone());
             }

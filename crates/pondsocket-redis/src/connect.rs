@@ -1,4 +1,4 @@
-//! Connections to Redis, at a configured address or at one that sentinels tell.
+//! Connections to Redis, at the configured address or at the one that sentinels report.
 
 use std::time::Duration;
 
@@ -14,10 +14,11 @@ use tokio::time::timeout;
 use crate::error::{bus_error, timeout as too_long};
 use crate::options::{RedisOptions, SentinelOptions};
 
-/// The time for which the kernel waits for a peer to acknowledge bytes before it gives the socket up.
+/// The time for which the kernel waits for a peer to acknowledge bytes before it closes the socket.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The factory of connections. It resolves names and asks sentinels anew for each connection, so that it follows a failover.
+/// The factory of connections. It resolves names and queries the sentinels for each connection, so that it follows a
+/// failover.
 #[derive(Debug)]
 pub(crate) struct Connector {
     options: RedisOptions,
@@ -29,14 +30,15 @@ impl Connector {
         options.validate()?;
         install_crypto(options);
         let connector = Connector { options: options.clone() };
+        // Connects nowhere: it parses the address and the certificates, so that errors in them are reported at once.
         connector.direct().map_err(|error| bus_error(&error))?;
         Ok(connector)
     }
 
-    /// Makes a connection for commands, and checks that Redis takes them: it does not while it loads its data, or without a
-    /// password that it requires.
+    /// Makes a connection for commands, and checks that Redis takes them: it does not while it loads its data, or
+    /// without a password that it requires.
     pub(crate) async fn commands(&self) -> Result<MultiplexedConnection, BusError> {
-        // The bus has deadlines of its own, behind which an answer may still come.
+        // The bus applies its own timeouts, after which an answer may still arrive.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         self.in_time(async {
             let mut connection = self.client().await?.get_multiplexed_async_connection_with_config(&config).await?;
@@ -141,6 +143,8 @@ fn address(host: &str, port: u16, tls: bool) -> ConnectionAddr {
 }
 
 fn tcp() -> TcpSettings {
+    // Keepalive detects a dead peer of an idle connection. It does not run while bytes are unacknowledged: the user
+    // timeout covers these.
     let keepalive =
         redis::io::tcp::socket2::TcpKeepalive::new().with_time(USER_TIMEOUT).with_interval(USER_TIMEOUT / 5);
     let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
@@ -149,8 +153,8 @@ fn tcp() -> TcpSettings {
     settings
 }
 
-/// Installs a cryptography provider for the process, unless the application has. Without one the client library would have
-/// to choose between those that are compiled in, and panics if there is not exactly one.
+/// Installs a cryptography provider for the process, unless the application has. Without one the client library would
+/// have to choose between those that are compiled in, and panics if there is not exactly one.
 #[cfg(feature = "tls")]
 fn install_crypto(options: &RedisOptions) {
     let tls = options.tls || options.sentinel.as_ref().is_some_and(|sentinel| sentinel.tls);

@@ -31,13 +31,14 @@ fn kind(error: &RedisError) -> BusErrorKind {
         _ if error.is_timeout() => BusErrorKind::Timeout,
         _ if error.is_connection_refusal() => BusErrorKind::Refused,
         _ if error.is_connection_dropped() => BusErrorKind::Closed,
-        // A name that does not resolve, an address that nothing leads to, a handshake that failed.
+        // A name that does not resolve, an address without a route, a handshake that failed.
         ErrorKind::Io | ErrorKind::MasterNameNotFoundBySentinel => BusErrorKind::Refused,
         // An error that a script has passed on has its code further inside.
         _ => within(&error.to_string()),
     }
 }
 
+/// The kind of a known code among the words of a text.
 fn within(text: &str) -> BusErrorKind {
     let known = [
         ("OOM", BusErrorKind::OutOfMemory),

@@ -1,4 +1,5 @@
-//! The table of leases: a sorted set of nodes by the time at which their leases run out, by the clock of Redis.
+//! The table of leases: a sorted set of nodes by the time at which their leases expire, by the clock of Redis. Scripts
+//! read and change it in one step, so that no two nodes draw one number, or report one expired lease.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +12,8 @@ use crate::error::bus_error;
 use crate::options::RedisOptions;
 use crate::publisher::{Connection, Publisher};
 
-/// Renews a lease in one round trip. The first node that sees expired leases removes them. The key expires a day after the
-/// last renewal of all nodes.
+/// Renews a lease in one round trip. The first node that sees expired leases removes them. The key expires a day after
+/// the last renewal of all nodes.
 const RENEW: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -28,9 +29,10 @@ redis.call('EXPIRE', KEYS[1], 86400)
 return {lost and 1 or 0, expired, redis.call('ZRANGE', KEYS[1], 0, -1)}
 ";
 
-/// Numbers the next life of a name. The number is larger than the last one in the second key and than that of every lease in
-/// the first: nodes that number their lives by their own clocks are only there. The ten thousand names with the latest lives
-/// are kept, because nodes without a configured name draw a new one for each life.
+/// Numbers the next incarnation of a name. The number is larger than the last one in the second key and than that of
+/// every lease in the first, since nodes that number their incarnations by their own clocks are only there. Of the
+/// second key the ten thousand names with the latest incarnations are kept, because nodes without a configured name
+/// draw a new name at each start. `string.format` is needed because Lua writes large numbers with an exponent.
 const ACQUIRE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -58,10 +60,10 @@ return number
 
 pub(crate) struct LeaseTable {
     key: String,
-    /// The last life of each name.
+    /// The key with the number of the last incarnation of each name.
     lives: String,
-    /// The nodes that have renewed and not released their lease here. If the lease of one is gone, it has expired. Held for a
-    /// moment only.
+    /// The nodes that have taken, and not released, a lease through this bus. If the lease of one is missing in the
+    /// table, it has expired. Held for a moment only.
     known: Mutex<HashSet<NodeId>>,
 }
 
@@ -98,6 +100,7 @@ impl LeaseTable {
     }
 
     /// Runs a script on both keys: by its hash, or as a whole if Redis does not know it.
+    /// This is so after a restart, or a failover.
     async fn evaluate<T: FromRedisValue>(
         &self,
         publisher: &Publisher,
@@ -133,12 +136,12 @@ impl LeaseTable {
     }
 }
 
-/// The name of a node in the table: the source of its messages, so that an operator can match the two.
+/// The member of the set for a node: the source of its messages, so that an operator can match the two.
 fn member(node: &NodeId) -> String {
     node.source()
 }
 
-/// The node with this name in the table; `None` if no such node can have written it.
+/// The node of a member of the set; `None` if the member is not the source of a node.
 fn node(member: &str) -> Option<NodeId> {
     let (name, incarnation) = member.rsplit_once('~')?;
     Some(NodeId { name: name.into(), incarnation: u64::from_str_radix(incarnation, 36).ok()? })

@@ -1,4 +1,5 @@
-//! A [`Bus`](pondsocket::cluster::Bus) that joins PondSocket servers over Redis, or any server that speaks its protocol.
+//! A [`Bus`](pondsocket::cluster::Bus) that joins PondSocket servers over Redis, or any server that speaks its
+//! protocol.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -11,14 +12,15 @@
 //! # }
 //! ```
 //!
-//! Messages travel by classic pub/sub, with `PUBLISH` and exact `SUBSCRIBE`, on the topics that PondSocket servers in all
-//! languages use; Redis does not store them. The only key is the table of leases. Redis 6.2 or newer, alone, with replicas, or
-//! behind sentinels; not Redis Cluster.
+//! Messages travel by classic pub/sub, with `PUBLISH` and exact `SUBSCRIBE`, on the topics that PondSocket servers in
+//! all languages use; Redis does not store them. The only key is the table of leases. Redis 6.2 or newer, alone, with
+//! replicas, or behind sentinels; not Redis Cluster.
 //!
-//! A bus has two connections. Commands are written in batches: while one is under way the next gathers. The other connection
-//! receives, and never waits for the application. A lost connection is made again, for ever, after a random pause of up to a
-//! second. A bus that receives nothing sends a message to itself, so that a connection that is open but dead is found within
-//! ten seconds. Messages published meanwhile are lost, and the node is told: see docs/cluster-bus.md.
+//! A bus has two connections. One writes commands in batches: while one batch is under way the next gathers. The other
+//! one receives, and never waits for the application. A lost connection is made again, for ever, after a random pause
+//! of up to a second. A bus that receives nothing sends a message to itself, so that a connection that is open but dead
+//! is detected within ten seconds. Messages published meanwhile are lost, and the loss is reported to the node: see
+//! docs/cluster-bus.md.
 //!
 //! | feature | adds |
 //! |---|---|

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pondsocket::cluster::{BusError, BusErrorKind};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
-/// The longest time that makes sense anywhere here.
+/// The largest accepted value of any time. A larger one is most likely in the wrong unit.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Options to reach Redis. Built by chaining, or from an address with [`url`](Self::url), and checked by
@@ -62,11 +62,11 @@ pub struct RedisOptions {
     pub queue_bytes: usize,
 }
 
-/// The sentinels that know the primary's address. They are asked at each attempt to connect.
+/// The sentinels that know the primary's address. They are queried at each attempt to connect.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct SentinelOptions {
-    /// Hosts and ports. Asked in this order until one answers.
+    /// Hosts and ports, queried in this order until one answers.
     pub nodes: Vec<(String, u16)>,
     /// The name of the primary at the sentinels.
     pub service: String,
@@ -115,12 +115,12 @@ macro_rules! setters {
 }
 
 impl RedisOptions {
-    /// Options from an address, `redis://user:password@host:port/db`; `rediss://` for TLS. Only the host is required. Special
-    /// characters in a user name or a password are percent-encoded. All other options have their defaults.
+    /// Options from an address, `redis://user:password@host:port/db`; `rediss://` for TLS. Only the host is required.
+    /// Special characters in a user name or a password are percent-encoded. All other options have their defaults.
     ///
     /// # Errors
-    /// [`Config`](BusErrorKind::Config) if it is no such address. The message does not repeat it, since it may contain a
-    /// password.
+    /// [`Config`](BusErrorKind::Config) if the address is invalid. The message does not repeat the address, which may
+    /// contain a password.
     pub fn url(url: &str) -> Result<RedisOptions, BusError> {
         let mistake = |what: &str| BusError::new(BusErrorKind::Config, format!("url {what}"));
         if !cfg!(feature = "tls") && url.starts_with("rediss:") {
@@ -193,7 +193,7 @@ impl RedisOptions {
         if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero() || *time > LONGEST) {
             return Some(format!("{name} must be more than zero, and at most an hour"));
         }
-        // A bulk string of Redis has no more by default.
+        // The default limit of Redis for a bulk string (`proto-max-bulk-len`).
         if self.max_payload > 512 * 1024 * 1024 {
             return Some("max_payload must not be more than 512 MiB".into());
         }

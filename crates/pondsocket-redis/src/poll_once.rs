@@ -9,6 +9,7 @@ use pondsocket::cluster::BoxFuture;
 /// caller can await the answers later.
 pub(crate) async fn poll_once<T: Send + 'static>(mut future: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
     match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        // A completed future must not be polled again.
         Poll::Ready(done) => Box::pin(ready(done)),
         Poll::Pending => future,
     }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The check of one session. Any message that arrives proves that the session works. After a silence the bus publishes a
-/// message to itself, on the path of all others. If it does not arrive, the session has failed.
+/// The check of one session. Any message that arrives proves that the session works. After a silence the bus publishes
+/// a message to itself, on the path of all others. If it does not arrive, the session has failed.
 #[derive(Debug)]
 pub(crate) struct Probe {
     patience: Duration,
+    /// The time of the last message.
     heard: Instant,
+    /// The time at which the bus published its own message, if it did since the last message.
     sent: Option<Instant>,
 }
 
@@ -35,13 +37,14 @@ impl Probe {
         self.sent = None;
     }
 
-    /// Returns the action that is due. It may be called at the [deadline](Self::deadline) or earlier, and returns `Send` once for
-    /// each silence.
+    /// Returns the action that is due. It may be called at the [deadline](Self::deadline) or earlier, and returns
+    /// `Send` once for each silence.
     pub(crate) fn due(&mut self, now: Instant) -> Due {
         if now < self.deadline() {
             return Due::Nothing;
         }
-        // A call that is far too late means that this task did not run: messages may have arrived that it has not read.
+        // A call that is far too late means that this task did not run. Messages may have arrived that it has not read,
+        // so the probe waits once more.
         let late = now > self.deadline() + self.patience / 2;
         match self.sent.replace(now) {
             None => Due::Send,

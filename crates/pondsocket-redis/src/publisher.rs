@@ -20,8 +20,8 @@ use crate::poll_once::poll_once;
 use crate::queue::{Item, Queue, Tally};
 use crate::stats::Counters;
 
-/// The most writes that wait for answers. While one waits, a further one goes out only with a full batch: while Redis answers
-/// quickly, larger batches cost less than many small writes.
+/// The most writes that wait for answers. While one waits, a further one goes out only with a full batch: while Redis
+/// answers quickly, larger batches cost less than many small writes.
 const UNDER_WAY: usize = 8;
 
 pub(crate) struct Publisher {
@@ -31,14 +31,14 @@ pub(crate) struct Publisher {
     link: watch::Sender<Link>,
     /// The number of a connection that was found to be dead, and the reason.
     broken: watch::Sender<(u64, BusError)>,
-    /// The time of the first command since the last answer.
+    /// The time of the first command since the last answer; `None` if no command is unanswered.
     asked: Mutex<Option<Instant>>,
     counters: Arc<Counters>,
     command_timeout: Duration,
     patience: Duration,
 }
 
-/// The state of the connection, for those who want to use it.
+/// The state of the connection, as its users see it.
 #[derive(Clone)]
 enum Link {
     /// The bus does not run.
@@ -47,7 +47,8 @@ enum Link {
     Up(Connection),
 }
 
-/// A connection and its number.
+/// A connection and its number. A report that a connection is dead names the number, so that a late report does not end
+/// its successor.
 #[derive(Clone)]
 pub(crate) struct Connection {
     redis: MultiplexedConnection,
@@ -59,7 +60,7 @@ type Write = BoxFuture<'static, (Vec<Item>, Result<Vec<RedisResult<u64>>, Failur
 
 /// The reason for which a batch has no answers.
 enum Failure {
-    /// They did not come in time. Late ones are dropped.
+    /// The answers did not arrive in time. If they arrive later they are discarded.
     Late,
     Broken(BusError),
 }
@@ -113,6 +114,7 @@ impl Publisher {
                     let began = Instant::now();
                     let why = self.serve(Connection { redis, number }).await;
                     tracing::warn!(target: "pondsocket::bus", error = %why, "the connection for commands is lost");
+                    // A connection that is lost at once does not show that Redis is usable, so the pauses keep growing.
                     if began.elapsed() > self.command_timeout {
                         backoff.reset();
                     }
@@ -157,7 +159,7 @@ impl Publisher {
         }
     }
 
-    /// Waits for a connection that answers. `tell` gets the reason each time that there is none.
+    /// Waits for a connection that answers. `tell` is called with the reason each time that there is none.
     pub(crate) async fn answering(&self, mut tell: impl FnMut(BusError)) {
         let mut link = self.link.subscribe();
         loop {
@@ -174,7 +176,7 @@ impl Publisher {
                 Link::None => {}
             }
             if link.changed().await.is_err() {
-                // The sender lives as long as this.
+                // Impossible: the sender is a field of `self`.
                 return;
             }
         }
@@ -192,12 +194,14 @@ impl Publisher {
         let late = || redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
         let answer: RedisResult<T> = answer.unwrap_or_else(|_| Err(late()));
         match &answer {
+            // One late answer is no reason to end the connection: see `is_silent`.
             Err(error) if error.is_timeout() => {
                 if self.is_silent() {
                     self.report(connection, too_long("any answer"));
                 }
             }
             Err(error) if error.is_unrecoverable_error() => self.report(connection, bus_error(error)),
+            // An error that Redis has sent is an answer, too.
             _ => self.heard(),
         }
         answer
@@ -208,7 +212,7 @@ impl Publisher {
         self.broken.send_replace((connection.number, why));
     }
 
-    /// Has the present connection, if there is one, made again.
+    /// Ends the present connection, if there is one, so that a new one is made.
     pub(crate) fn reconnect(&self, why: BusError) {
         if let Ok(connection) = self.connection() {
             self.report(&connection, why);
@@ -240,7 +244,7 @@ impl Publisher {
                 },
                 () = self.filled.notified() => {}
                 found = broken.wait_for(|(broken, _)| *broken == number) => {
-                    // The sender lives as long as this.
+                    // No error: the sender is a field of `self`.
                     return found.map_or_else(|_| idle(), |found| found.1.clone());
                 }
             }
@@ -250,6 +254,7 @@ impl Publisher {
     /// Starts writes for the messages that wait.
     async fn fill(&self, connection: &Connection, writes: &mut FuturesOrdered<Write>) {
         while writes.len() < UNDER_WAY {
+            // The lock is released before the write starts: publishers wait for it.
             let items = {
                 let mut queue = self.queue();
                 if !writes.is_empty() && !queue.has_full_batch() {
@@ -261,6 +266,7 @@ impl Publisher {
                 return;
             }
             self.asked();
+            // Polled here, so that the connection gets the writes in this order.
             writes.push_back(poll_once(self.write(connection, items)).await);
         }
     }
@@ -273,6 +279,7 @@ impl Publisher {
                 commands.cmd("PUBLISH").arg(publish.topic.as_str()).arg(&publish.data[..]);
             }
         }
+        // The error of one command, such as a denied topic, is the outcome of that message alone.
         commands.ignore_errors();
         Box::pin(async move {
             if commands.is_empty() {
@@ -321,8 +328,8 @@ impl Publisher {
         *self.silence() = None;
     }
 
-    /// Returns `true` if no command was answered for so long that the connection is given up. Until then it is kept,
-    /// because a Redis that only pauses executes the commands when it goes on, renewals of leases above all.
+    /// Returns `true` if no command was answered for so long that the connection is ended. Until then it is kept,
+    /// because a Redis that only pauses executes the commands when it resumes, renewals of leases above all.
     fn is_silent(&self) -> bool {
         self.silence().is_some_and(|since| since.elapsed() > self.patience)
     }

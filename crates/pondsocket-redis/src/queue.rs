@@ -11,18 +11,20 @@ use tokio::time::Instant;
 use crate::error::timeout;
 use crate::options::RedisOptions;
 
-/// The limits of one write, in commands and bytes.
+/// The limits of one write, in commands and bytes. A write gets one timeout, so its size bounds the time that it takes.
 const BATCH_COMMANDS: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// The calls of `publish`, in order. The messages at the front have been taken for sending, the others wait. Outcomes come in
-/// the order of the messages.
+/// The calls of `publish`, in order. The messages at the front have been taken for sending, the others wait. Outcomes
+/// come in the order of the messages.
 #[derive(Debug)]
 pub(crate) struct Queue {
     calls: VecDeque<Call>,
-    /// The first call with messages that wait.
+    /// The index of the first call with messages that wait.
     first_waiting: usize,
+    /// The number of messages that wait.
     waiting: usize,
+    /// The number of messages without an outcome, and their bytes.
     messages: usize,
     bytes: usize,
     limits: Limits,
@@ -69,7 +71,7 @@ pub(crate) struct Tally {
 }
 
 impl Queue {
-    /// A queue that is down.
+    /// Creates a queue that refuses messages until it is opened.
     pub(crate) fn new(options: &RedisOptions, why: BusError) -> Queue {
         let limits = Limits {
             messages: options.queue_messages,
@@ -100,7 +102,7 @@ impl Queue {
         let full = self.messages + batch.len() > self.limits.messages || self.bytes + bytes > self.limits.bytes;
         let refusal = match &self.down {
             Some(why) => Some(why.clone()),
-            // A batch that is larger than the queue is taken by an empty queue.
+            // An empty queue accepts a batch that exceeds its limits: otherwise that batch could never be sent.
             None if full && self.messages > 0 => {
                 Some(BusError::new(BusErrorKind::Full, format!("{} messages wait for Redis", self.messages)))
             }
@@ -109,6 +111,7 @@ impl Queue {
         if let Some(why) = refusal {
             return Err(vec![Outcome::NotSent(why); batch.len()]);
         }
+        // A call without messages would wait for an outcome that never comes.
         if batch.is_empty() {
             return Err(Vec::new());
         }
@@ -139,8 +142,9 @@ impl Queue {
             if items.len() == BATCH_COMMANDS || (bytes > BATCH_BYTES && !items.is_empty()) {
                 break;
             }
-            let publish = call.waiting.next().expect("there is a first one");
+            let publish = call.waiting.next().expect("the slice has a first element");
             self.waiting -= 1;
+            // Checked here and not in `push`, so that the outcomes of a call stay in order.
             items.push(if publish.data.len() > self.limits.payload {
                 let what = format!("{} bytes on {}", publish.data.len(), publish.topic);
                 Item::Refuse(BusError::new(BusErrorKind::TooBig, what))
@@ -164,7 +168,7 @@ impl Queue {
             self.bytes -= call.sizes.pop_front().unwrap_or_default();
             if call.outcomes.len() == call.total {
                 self.first_waiting = self.first_waiting.saturating_sub(1);
-                let call = self.calls.pop_front().expect("it is the front");
+                let call = self.calls.pop_front().expect("`front_mut` has returned it");
                 // The caller may have dropped its future.
                 let _ = call.answer.send(call.outcomes);
             }
@@ -184,7 +188,7 @@ impl Queue {
         }
     }
 
-    /// Marks the bus as ended, and closes the queue.
+    /// Marks the bus as ended, and closes the queue. No connection can open it then.
     pub(crate) fn end(&mut self, why: &BusError) -> Tally {
         self.ended = true;
         self.close(why)
@@ -193,12 +197,14 @@ impl Queue {
     /// Refuses messages from now on. Those under way get an unknown outcome, those that wait are not sent.
     pub(crate) fn close(&mut self, why: &BusError) -> Tally {
         self.down = Some(why.clone());
+        // Messages are taken in order, so in each call those under way are ahead of those that wait.
         let fate = |call: &Call| {
             let under_way = call.total - call.outcomes.len() - call.waiting.len();
             let unknown = std::iter::repeat_n(Outcome::Unknown(why.clone()), under_way);
             unknown.chain(std::iter::repeat_n(Outcome::NotSent(why.clone()), call.waiting.len()))
         };
         let outcomes: Vec<_> = self.calls.iter().flat_map(fate).collect();
+        // Every call is complete now and has left the queue.
         let tally = self.settle(outcomes);
         (self.first_waiting, self.waiting) = (0, 0);
         tally

@@ -1,5 +1,5 @@
-//! The connection that receives. Its owner makes it, subscribes, counts the answers, checks that messages still arrive, and
-//! makes it again.
+//! The connection that receives messages, and the task that owns it: it connects, subscribes, applies the answers,
+//! checks that messages still arrive, and connects again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::stats::Counters;
 use crate::subscriptions::{Change, Kind, Subscriptions};
 use crate::token_bucket::TokenBucket;
 
-/// The most names in one command.
+/// The most names in one command. Redis executes a command as a whole, and nodes wait for their messages meanwhile.
 const NAMES: usize = 512;
 /// The most commands without an answer.
 const UNDER_WAY: usize = 8;
@@ -85,8 +85,8 @@ impl Subscriber {
         }
     }
 
-    /// Ends the current session, if there is one, because its Redis is no longer the primary. The next attempt to connect
-    /// asks the sentinels.
+    /// Ends the current session, if there is one, because its Redis is no longer the primary. The next attempt to
+    /// connect asks the sentinels.
     pub(crate) fn follow_failover(&self, why: BusError) {
         self.failover.send_replace(Some(why));
     }
@@ -111,7 +111,8 @@ impl Subscriber {
         state.down.get_or_insert_with(Instant::now);
     }
 
-    /// Connects, subscribes and receives, for ever. Messages can be published once it has reported `Up`.
+    /// Connects, subscribes and receives, for ever. `Up` is reported only while the connection for commands answers, so
+    /// that a node that is up can publish.
     pub(crate) async fn run(&self, connector: &Connector, publisher: &Publisher, sink: BusSink) {
         let (mut backoff, mut bucket) = (Backoff::default(), TokenBucket::new(Instant::now()));
         let mut report = Report { sink, told: None };
@@ -124,6 +125,8 @@ impl Subscriber {
                     let (settled, reason) = self.serve(pubsub, session, publisher, &report.sink, &mut bucket).await;
                     self.disconnected();
                     report.down(reason);
+                    // A session without all of its topics is no success: nodes that fail so must not return without a
+                    // pause.
                     if settled {
                         backoff.reset();
                     }
@@ -137,8 +140,8 @@ impl Subscriber {
         }
     }
 
-    /// Runs one session to its end. Returns whether all wanted topics were subscribed at some time, and the reason of the
-    /// end.
+    /// Runs one session to its end. Returns whether all wanted topics were subscribed at some time, and the reason of
+    /// the end.
     async fn serve(
         &self,
         pubsub: PubSub,
@@ -152,6 +155,7 @@ impl Subscriber {
             state.subscriptions.connected();
             state.down = None;
         }
+        // Subscribed now: a failover that was reported before this session does not end it.
         let mut failover = self.failover.subscribe();
         let (commands, mut messages) = pubsub.split();
         let mut chunk = Vec::new();
@@ -166,6 +170,8 @@ impl Subscriber {
             }
             let (has_work, all) = self.progress();
             settled |= all;
+            // The probe cannot arrive before its own topic is subscribed. Until then the timeout of the commands
+            // applies.
             let probing = self.state().subscriptions.is_active(self.probe_topic.as_str());
             let mut wake = if probing { probe.deadline() } else { now + self.patience };
             if has_work && answers.len() < UNDER_WAY {
@@ -195,6 +201,7 @@ impl Subscriber {
                     Due::Send => drop(publisher.publish(vec![Publish::new(self.probe_topic.clone(), Bytes::new())])),
                     Due::Failed => {
                         self.counters.failed_probes.add(1);
+                        // Ahead of `Down`: the messages of the whole silence may be lost, not only those since now.
                         sink.push(BusEvent::Gap { lost: Lost::All, cause: GapCause::Probe });
                         let reason = too_long("the probe");
                         publisher.reconnect(reason.clone());
@@ -257,11 +264,13 @@ impl Subscriber {
     }
 
     fn deliver(&self, chunk: &mut Vec<Msg>, sink: &BusSink) {
+        // One lock for the chunk, and none while the sink is locked.
         let topics: Vec<_> = {
             let state = self.state();
             chunk.iter().map(|message| state.subscriptions.wanted(message.get_channel_name())).collect()
         };
         let mut received = 0;
+        // Messages on topics that are no longer wanted are dropped: they were under way when the topic was removed.
         sink.push_all(chunk.drain(..).zip(topics).filter_map(|(message, topic)| {
             let topic = topic.filter(|topic| *topic != self.probe_topic)?;
             received += 1;
@@ -305,8 +314,8 @@ impl Report {
     }
 }
 
-/// Waits for a message, and appends it with those that have arrived behind it. Returns `false` if the connection is closed.
-/// The future may be dropped without loss, because it waits only before it has a message.
+/// Waits for a message, and appends it with those that have arrived behind it. Returns `false` if the connection is
+/// closed. The future may be dropped without loss, because it waits only before it has a message.
 async fn gather(messages: &mut PubSubStream, chunk: &mut Vec<Msg>) -> bool {
     let Some(first) = messages.next().await else { return false };
     chunk.push(first);
@@ -332,6 +341,7 @@ fn ask(mut commands: redis::aio::PubSubSink, change: Change, patience: Duration)
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.is_unrecoverable_error() => Err(Refusal::Lost(bus_error(&error))),
             Ok(Err(error)) => Err(Refusal::Refused(error)),
+            // An unknown state of subscriptions would lose messages unnoticed; a new session starts from none.
             Err(_) => Err(Refusal::Lost(BusError::new(BusErrorKind::Timeout, "Redis does not confirm subscriptions"))),
         };
         drop(names);

@@ -10,8 +10,8 @@
 //!     +---------------- Unsubscribing <---------------+          Denied: until it is wanted anew, or the next session
 //! ```
 //!
-//! A topic with a command under way does not change until the answer, and is then compared again. So no later change can
-//! race with the answer.
+//! A topic with a command under way does not change until the answer, and is then compared again. So no later change
+//! can race with the answer.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -25,9 +25,10 @@ pub(crate) struct Subscriptions {
     unequal: VecDeque<Topic>,
     /// The halves of commands that were refused as a whole.
     halves: VecDeque<Change>,
-    /// Active topics that were added again.
+    /// Active topics that were added again: every call that adds a topic is answered by `Subscribed` (`Bus`).
     again: Vec<Topic>,
     connected: bool,
+    /// The number of topics added so far, for the order of subscriptions.
     added: u64,
     wanted: usize,
     active: usize,
@@ -73,6 +74,7 @@ impl Subscriptions {
     }
 
     fn add(&mut self, topic: &Topic) {
+        // The first topic of this name is kept and later shared by all messages on it.
         let fresh = || Entry { wanted: None, state: TopicState::Absent, waits: false };
         let entry = self.topics.entry(topic.clone()).or_insert_with(fresh);
         if entry.wanted.is_none() {
@@ -82,6 +84,7 @@ impl Subscriptions {
         }
         match entry.state {
             TopicState::Active => self.again.push(topic.clone()),
+            // The permissions at Redis may have changed since.
             TopicState::Denied => {
                 entry.state = TopicState::Absent;
                 self.look_at(topic);
@@ -98,7 +101,8 @@ impl Subscriptions {
         self.look_at(topic);
     }
 
-    /// Queues a topic whose state differs from the wanted one, or forgets one that is neither wanted nor subscribed.
+    /// Queues a topic whose state differs from the wanted one, or drops one that is neither wanted nor subscribed. A
+    /// topic that waits in `unequal` is dropped when it is taken from there.
     fn look_at(&mut self, topic: &Topic) {
         let Some(entry) = self.topics.get_mut(topic) else { return };
         if entry.is_nothing() && !entry.waits {
@@ -139,6 +143,8 @@ impl Subscriptions {
         if let Some(half) = self.halves.pop_front() {
             return Some(half);
         }
+        // A command is of one kind. Topics of the other kind go back to the front, so the kinds take turns and neither
+        // waits for all of the other.
         let (mut change, mut others) = (None::<Change>, Vec::new());
         while let Some(topic) = self.unequal.pop_front() {
             let Some(entry) = self.topics.get_mut(&topic) else { continue };
@@ -188,8 +194,8 @@ impl Subscriptions {
         subscribed
     }
 
-    /// Applies the refusal of a command. One name may be the cause, so the command is tried again in halves. Returns the topic
-    /// if it was refused alone.
+    /// Applies the refusal of a command. Redis refuses all names of a command if the ACL forbids one, so the command is
+    /// tried again in halves. Returns the topic if it was refused alone.
     pub(crate) fn refused(&mut self, mut change: Change) -> Option<Topic> {
         if change.topics.len() > 1 {
             let topics = change.topics.split_off(change.topics.len() / 2);
@@ -219,7 +225,7 @@ impl Subscriptions {
         !self.unequal.is_empty() || !self.halves.is_empty() || !self.again.is_empty()
     }
 
-    /// The shared text of a wanted topic.
+    /// The topic of this name, if it is wanted. It shares the text of the table, so that a message allocates none.
     pub(crate) fn wanted(&self, name: &str) -> Option<Topic> {
         let (topic, entry) = self.topics.get_key_value(name)?;
         entry.wanted.is_some().then(|| topic.clone())
@@ -244,6 +250,7 @@ impl Entry {
         }
     }
 
+    /// Returns whether the table can do without the topic: at Redis nothing of it is left.
     fn is_nothing(&self) -> bool {
         self.wanted.is_none() && matches!(self.state, TopicState::Absent | TopicState::Denied)
     }
@@ -397,8 +404,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is wanted in whatever order, and however answers, refusals and losses of the session fall between: once
-        /// everything is answered Redis has exactly what is wanted.
+        /// Whatever is wanted in whatever order, and however answers, refusals and losses of the session fall between:
+        /// once everything is answered Redis has exactly what is wanted.
         #[test]
         fn the_two_sets_become_equal(steps in prop::collection::vec((0..6u8, 0..5u8), 0..200)) {
             let mut subscriptions = Subscriptions::default();

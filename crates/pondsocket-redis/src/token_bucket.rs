@@ -24,6 +24,7 @@ impl TokenBucket {
 
     /// Returns the number of topics that may be subscribed now.
     pub(crate) fn available(&mut self, now: Instant) -> usize {
+        // Less than one token does not move `since`: with frequent calls it would otherwise be lost each time.
         let more = now.saturating_duration_since(self.since).as_secs_f64() * f64::from(RATE);
         if more >= 1.0 {
             self.filled = (f64::from(self.filled) + more).min(f64::from(BURST)) as u32;
@@ -37,7 +38,8 @@ impl TokenBucket {
         self.filled = self.filled.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
-    /// Returns the time at which more topics may be subscribed.
+    /// Returns the time at which more topics may be subscribed: after 5 ms there are 250 tokens, enough for a large
+    /// command.
     pub(crate) fn next(&self) -> Instant {
         self.since + Duration::from_millis(5)
     }

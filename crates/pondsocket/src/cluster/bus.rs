@@ -23,9 +23,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Bus: Send + Sync + 'static {
     /// Connects, stays connected for ever, and reports all events to the sink. The node calls it once.
     ///
-    /// It returns soon after `stop` is set, with the connections to the engine closed. Its future may also be dropped at any
-    /// time, without that. A failure that may pass, such as an engine that is not there or that does not accept the password,
-    /// is reported as [`BusEvent::Down`](super::BusEvent::Down), and tried again with growing pauses.
+    /// It returns soon after `stop` is set, with the connections to the engine closed. Its future may also be dropped
+    /// at any time, without that. A failure that may pass, such as an engine that is not there or that does not accept
+    /// the password, is reported as [`BusEvent::Down`](super::BusEvent::Down), and tried again with growing pauses.
     ///
     /// # Errors
     /// The configuration can never work. The node goes on without the bus.
@@ -33,17 +33,17 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Changes the wanted topics: first adds those of `add`, then removes those of `remove`.
     ///
-    /// It never waits. Before `run` it sets the topics with which the first session begins. Adding a topic twice is the same
-    /// as adding it once, and so is removing it. But every call that adds a topic is answered by a
-    /// [`Subscribed`](super::BusEvent::Subscribed) that names it, even if it was subscribed all along, unless it is removed
-    /// or the session ends first. Messages under way on a removed topic may still be delivered.
+    /// It never waits. Before `run` it sets the topics with which the first session begins. Adding a topic twice is the
+    /// same as adding it once, and so is removing it. But every call that adds a topic is answered by a
+    /// [`Subscribed`](super::BusEvent::Subscribed) that names it, even if it was subscribed all along, unless it is
+    /// removed or the session ends first. Messages under way on a removed topic may still be delivered.
     fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]);
 
     /// Sends messages, and returns the outcome of each, in their order.
     ///
-    /// The call itself takes the batch, so that batches are sent in the order of the calls. The future only waits for the
-    /// outcomes, and may be dropped. An empty batch has no outcomes. A bus that is down, or whose queue is full, answers
-    /// [`Outcome::NotSent`] soon; it keeps nothing for later.
+    /// The call itself takes the batch, so that batches are sent in the order of the calls. The future only waits for
+    /// the outcomes, and may be dropped. An empty batch has no outcomes. A bus that is down, or whose queue is full,
+    /// answers [`Outcome::NotSent`] soon; it keeps nothing for later.
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>>;
 
     /// The table of leases, if the engine can keep one. Without it the nodes send each other heartbeats.
@@ -62,7 +62,7 @@ pub trait Bus: Send + Sync + 'static {
     }
 }
 
-/// A message to be sent.
+/// A message for one topic.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Publish {
     /// The topic.
@@ -78,17 +78,18 @@ impl Publish {
     }
 }
 
-/// The outcome of a message that was to be sent.
+/// The outcome of one message of [`Bus::publish`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The engine has it.
+    /// The engine has accepted the message.
     Sent {
-        /// The number of nodes that get it, including this one if it is subscribed; `None` if the engine does not tell.
+        /// The number of nodes that receive it, including this one if it is subscribed; `None` if the engine does not
+        /// report it.
         receivers: Option<u64>,
     },
-    /// No node has received it or will: it may be sent again.
+    /// No node has received the message or will: it may be sent again.
     NotSent(BusError),
-    /// The connection was lost before the answer: it may have been sent.
+    /// The connection was lost before the answer: the message may have been sent.
     Unknown(BusError),
 }
 

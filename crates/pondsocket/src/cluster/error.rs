@@ -30,27 +30,27 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The engine does not believe who we are.
+    /// The engine rejects the credentials.
     Auth = "auth", "check the user name and the password of the bus";
-    /// The engine knows us, and does not let us do this.
+    /// The engine accepts the credentials, but denies the operation to this user.
     NoPerm = "no_perm", "grant this user the commands, channels and keys of the namespace";
     /// The engine has just started and reads its data.
     Loading = "loading", "wait: it is tried again until the engine has loaded its data";
-    /// This is a replica, which takes no writes.
+    /// The engine is a replica, which takes no writes.
     ReadOnly = "read_only", "point the bus at the primary, or let it ask a sentinel";
     /// The engine has no memory left for writes.
     OutOfMemory = "out_of_memory", "raise the engine's memory limit, or give the bus an engine of its own";
     /// There was no answer in time.
     Timeout = "timeout", "look at the network and at the engine's load";
-    /// There is nothing to connect to: no such host, nobody listens, or the handshake failed.
+    /// The connection could not be made: the host is unknown, no server listens there, or the handshake failed.
     Refused = "refused", "check that the engine runs, and its host, port and TLS settings";
     /// The message is larger than the bus carries.
     TooBig = "too_big", "send less at once, or raise the engine's limit for one value";
     /// The connection was lost, or there was none.
     Closed = "closed", "nothing: the bus connects again; if it happens often look at the engine's log";
-    /// More waits to be published than may wait.
+    /// The queue of messages to be published is full.
     Full = "full", "publish less, or give the engine more room: it takes messages slower than they come";
-    /// The bus was configured with something that cannot work.
+    /// The configuration of the bus can never work.
     Config = "config", "correct the option that the message names";
     /// Anything else.
     Other = "other", "read the message";
@@ -64,12 +64,12 @@ pub struct BusError {
 }
 
 impl BusError {
-    /// An error of this kind. The detail is for the operator's log: no passwords in it.
+    /// Creates an error of this kind. The detail is written to the operator's log, so it must not contain passwords.
     pub fn new(kind: BusErrorKind, detail: impl Into<Arc<str>>) -> BusError {
         BusError { kind, detail: detail.into() }
     }
 
-    /// Its kind.
+    /// The kind of the failure.
     pub fn kind(&self) -> BusErrorKind {
         self.kind
     }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_says_what_can_be_done() {
+    fn its_text_contains_the_remedy() {
         let error = BusError::new(BusErrorKind::Auth, "WRONGPASS invalid username-password pair");
         let text = "auth: WRONGPASS invalid username-password pair (check the user name and the password of the bus)";
         assert_eq!(error.to_string(), text);

@@ -16,21 +16,21 @@ pub enum BusEvent {
         /// The new session.
         session: Session,
     },
-    /// The engine has confirmed these topics: messages that are published on them from now on arrive. A topic may be reported
-    /// more than once.
+    /// The engine has confirmed these topics: messages that are published on them from now on arrive. A topic may be
+    /// reported more than once.
     Subscribed {
         /// The session of the subscriptions. Those of an older session are void.
         session: Session,
         /// The topics, in no particular order.
         topics: Vec<Topic>,
     },
-    /// The connection is lost, and all subscriptions with it. Messages published since may be lost. The event may come more than
-    /// once, and without an `Up` before it.
+    /// The connection is lost, and all subscriptions with it. Messages published since may be lost. The event may come
+    /// more than once, and without an `Up` before it.
     Down {
         /// The reason for which the connection was lost, or could not be made.
         reason: BusError,
     },
-    /// Messages may have been lost, before this.
+    /// Messages may have been lost before this event.
     Gap {
         /// The topics of these messages.
         lost: Lost,
@@ -39,7 +39,7 @@ pub enum BusEvent {
     },
     /// A message.
     Message {
-        /// The topic it was published on.
+        /// The topic of the message.
         topic: Topic,
         /// The data exactly as it was published.
         data: Bytes,
@@ -49,7 +49,7 @@ pub enum BusEvent {
 /// The topics on which messages may have been lost.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Lost {
-    /// These, each named once.
+    /// These topics, each once.
     Topics(Vec<Topic>),
     /// Any topic.
     All,
@@ -63,7 +63,7 @@ pub enum GapCause {
     Overflow,
     /// The engine was connected but delivered nothing, not even a message of the bus to itself.
     Probe,
-    /// The engine or the bus has dropped them, and has noticed.
+    /// The engine or the bus has dropped messages, and has reported it.
     Engine,
 }
 

@@ -1,11 +1,11 @@
-//! The bus that joins several servers: its contract, and the types that an implementation needs.
+//! The bus that connects several servers: its contract, and the types that an implementation needs.
 //!
-//! A [`Bus`] carries messages between nodes, by [`Topic`]. It knows nothing of channels or users. By default a server has no
-//! bus: it is a single node, and encodes no messages for others. `pondsocket-redis` is a bus over Redis; the
+//! A [`Bus`] carries messages between nodes, by [`Topic`]. It knows nothing of channels or users. By default a server
+//! has no bus: it is a single node, and encodes no messages for others. `pondsocket-redis` is a bus over Redis; the
 //! `testing` feature has one in memory (`testing::bus::MemoryHub`) and a suite that any bus should pass
 //! (`bus_conformance!`).
 //!
-//! This example joins the nodes of one process, without any failures:
+//! This example connects the nodes of one process, without any failures:
 //!
 //! ```
 //! use std::collections::{HashMap, HashSet};
@@ -95,8 +95,8 @@
 //! | C7 | A node may receive its own messages. |
 //! | C8 | There is no order between two topics, or between two publishers. |
 //!
-//! A message without a subscriber does not count as lost. Neither does one that was published on a topic before `Subscribed`,
-//! or after the topic was removed.
+//! A message without a subscriber does not count as lost. Neither does one that was published on a topic before
+//! `Subscribed`, or after the topic was removed.
 
 mod bus;
 mod error;

@@ -7,10 +7,10 @@ use tokio::sync::Notify;
 use super::event::{BusEvent, GapCause, Lost};
 use pondsocket_proto::cluster::Topic;
 
-/// The most topics of one gap. A gap with more of them is one of all topics.
+/// The most topics of one gap. A gap of more topics becomes a gap of all, so that its size is bounded.
 const MAX_LOST_TOPICS: usize = 4096;
 
-/// The limits of a sink for a node that does not keep up.
+/// The limits of the messages that wait in a sink for a node that does not keep up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SinkLimits {
@@ -50,17 +50,17 @@ pub struct SinkStats {
     pub messages: usize,
     /// The same in bytes.
     pub bytes: usize,
-    /// Messages that were dropped so far.
+    /// Messages that were dropped since the sink was created.
     pub dropped: u64,
 }
 
 /// The queue into which a bus puts its events. Clones fill the same queue.
 ///
-/// It never waits, so that the task which reads the engine's socket never does. A message over the [`SinkLimits`] is dropped,
-/// and so are all further messages until half of the room is free; the gap is reported behind the events that were queued
-/// before, and ahead of the next one. All other events are always queued, and yet bounded: of the sessions that came and went
-/// before the node read the queue only the last is kept, and gaps are merged, so that they hold no more topics than the node
-/// itself wants.
+/// It never waits, so that the task which reads the engine's socket never does. A message over the [`SinkLimits`] is
+/// dropped, and so are all further messages until half of the room is free; the gap is reported behind the events that
+/// were queued before, and ahead of the next one. All other events are always queued, and yet bounded: of the sessions
+/// that came and went before the node read the queue only the last is kept, and gaps are merged, so that they hold no
+/// more topics than the node itself wants.
 #[derive(Clone, Debug)]
 pub struct BusSink(Arc<Filler>);
 
@@ -89,11 +89,12 @@ struct Queue {
     /// Gaps that are reported before the next event is appended.
     gaps: Vec<Gap>,
     dropped: u64,
-    /// Set when a message did not fit, until half of the room is free, so that an overflow is one gap and not thousands.
+    /// Set when a message did not fit, until half of the room is free, so that an overflow is one gap and not
+    /// thousands.
     full: bool,
-    /// All sinks are gone.
+    /// True when all sinks were dropped.
     ended: bool,
-    /// The reader is gone.
+    /// True when the reader was dropped: events would otherwise gather for as long as the bus runs.
     abandoned: bool,
 }
 
@@ -122,6 +123,7 @@ impl BusSink {
         let mut queue = shared.queue();
         events.into_iter().for_each(|event| queue.push(event));
         let filled = !queue.is_empty();
+        // The reader takes the same lock first, so it is released before the reader is woken.
         drop(queue);
         if filled {
             shared.filled.notify_one();
@@ -130,8 +132,8 @@ impl BusSink {
 }
 
 impl BusEvents {
-    /// Waits for the next event; `None` when the bus has ended and all events were read. The future may be dropped without
-    /// loss.
+    /// Waits for the next event; `None` when the bus has ended and all events were read. The future may be dropped
+    /// without loss.
     pub async fn next(&mut self) -> Option<BusEvent> {
         loop {
             {
@@ -143,6 +145,7 @@ impl BusEvents {
                     return None;
                 }
             }
+            // No wakeup is lost between the lock and this: `notify_one` stores a permit, and there is one reader.
             self.0.filled.notified().await;
         }
     }
@@ -152,8 +155,8 @@ impl BusEvents {
         self.0.queue().pop()
     }
 
-    /// Waits for an event, appends it and those queued behind it, `max` at most, and returns their number. It is 0 when the bus
-    /// has ended and all events were read, or if `max` is 0. The future may be dropped without loss.
+    /// Waits for an event, appends it and those queued behind it, `max` at most, and returns their number. It is 0 when
+    /// the bus has ended and all events were read, or if `max` is 0. The future may be dropped without loss.
     pub async fn next_batch(&mut self, into: &mut Vec<BusEvent>, max: usize) -> usize {
         loop {
             {
@@ -180,6 +183,7 @@ impl Drop for BusEvents {
         let mut queue = self.0.queue();
         queue.abandoned = true;
         let unread = std::mem::take(&mut queue.events);
+        // The events may hold many megabytes: they are freed without the lock, which the bus needs to push.
         drop(queue);
         drop(unread);
     }
@@ -247,6 +251,8 @@ impl Queue {
         }
     }
 
+    /// Returns whether a message of this size fits. With hysteresis: at the limit every other message would be dropped,
+    /// and each drop would be a gap of its own, for which the node requests states.
     fn has_room(&mut self, bytes: usize) -> bool {
         if self.full && (self.messages > self.limits.messages / 2 || self.bytes > self.limits.bytes / 2) {
             return false;
@@ -266,6 +272,8 @@ impl Queue {
         gap.add(lost);
     }
 
+    /// Moves the gaps into the queue, behind the events that came before the loss. Until then further losses are
+    /// merged.
     fn tell_gaps(&mut self) {
         self.events.extend(self.gaps.drain(..).map(Gap::into_event));
     }
@@ -280,7 +288,7 @@ impl Queue {
             self.bytes -= topic.as_str().len() + data.len();
         }
         if self.events.is_empty() && self.events.capacity() > 1024 {
-            // The memory that a flood has needed is given back.
+            // A burst has grown the buffer, which would otherwise keep its size for ever.
             self.events = VecDeque::new();
         }
         Some(event)
@@ -291,6 +299,7 @@ impl Gap {
     fn add(&mut self, lost: Lost) {
         match (lost, &mut self.topics) {
             (Lost::Topics(more), Some(topics)) if topics.len() + more.len() <= MAX_LOST_TOPICS => topics.extend(more),
+            // At the limit, topics that are in the gap already do not turn it into one of all topics.
             (Lost::Topics(more), Some(topics)) if more.iter().all(|topic| topics.contains(topic)) => {}
             _ => self.topics = None,
         }

@@ -17,7 +17,8 @@ impl Stop {
 
     /// Completes when the bus is to end. It may be called any number of times, and its future dropped at any time.
     pub async fn stopped(&self) {
-        // An error means that the other end is gone, which is a signal, too.
+        // On a clone, because waiting needs `&mut`. An error means that the `Stopper` was dropped, which is a signal,
+        // too.
         let _ = self.0.clone().wait_for(|stopped| *stopped).await;
     }
 
@@ -28,7 +29,7 @@ impl Stop {
 }
 
 impl Stopper {
-    /// Tells the bus to end.
+    /// Signals the bus to end.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_clones_are_told_once_and_for_all() {
+    async fn all_clones_get_the_signal_permanently() {
         let (stopper, stop) = Stop::new();
         let clone = stop.clone();
         assert!(!stop.is_stopped());
@@ -50,7 +51,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_drops_the_other_end_says_it() {
+    async fn dropping_the_stopper_is_a_signal() {
         let (stopper, stop) = Stop::new();
         drop(stopper);
         assert!(stop.is_stopped());

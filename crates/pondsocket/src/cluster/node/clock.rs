@@ -2,8 +2,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// The clock of a node, in milliseconds since 1970. It reads the machine's clock once, at the start, and then runs by the
-/// monotonic clock, so that later changes of the machine's clock have no effect.
+/// The clock of a node, in milliseconds since 1970. It reads the machine's clock once, at the start, and then runs by
+/// the monotonic clock, so that later changes of the machine's clock have no effect.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -12,6 +12,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start() -> Clock {
+        // A clock before 1970 counts as 1970: it must not stop the server.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         #[cfg(feature = "testing")]
         let wall = wall.saturating_add_signed(crate::testing::clock_ahead());
@@ -22,7 +23,7 @@ impl Clock {
         self.wall + self.start.elapsed().as_millis() as u64
     }
 
-    /// The instant of this time, for a timer.
+    /// Converts a time of this clock to an instant, for a timer.
     pub(super) fn instant(&self, at: u64) -> Instant {
         self.start + Duration::from_millis(at.saturating_sub(self.wall))
     }

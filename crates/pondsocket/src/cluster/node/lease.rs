@@ -7,15 +7,17 @@ use tokio::time::{sleep, timeout};
 use super::Node;
 use crate::cluster::BusErrorKind;
 
-/// The length of a lease, and the time between two renewals.
+/// The length of a lease, and the time between two renewals, so that a lease outlasts a few failed renewals
+/// (docs/cluster.md, Liveness).
 const TTL: Duration = Duration::from_secs(4);
 const RENEW: Duration = Duration::from_secs(1);
 
-/// Renews the lease of this node for ever, if the bus has a table of leases; and at once when the bus is back, because the
-/// lease may have expired meanwhile.
+/// Renews the lease of this node for ever, if the bus has a table of leases; and at once when the bus is back, because
+/// the lease may have expired meanwhile.
 pub(super) async fn run(node: Arc<Node>) {
     let Some(leases) = node.bus.leases() else { return };
     loop {
+        // A lease under a provisional number would be that of another incarnation.
         if !node.has_identity() {
             node.renewal_due.notified().await;
             continue;
@@ -30,12 +32,13 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// The longest time for the number of this life, and the pause between two attempts.
+/// The longest wait for the number of this incarnation, and the pause between two attempts. The node publishes nothing
+/// in this time.
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Acquires the first lease, with the number of this life. If the table of leases does not answer in time, the number is the
-/// time of the start.
+/// Acquires the first lease, with the number of this incarnation. If the table of leases does not answer in time, the
+/// number is the time of the start.
 pub(super) async fn acquire(node: &Node) -> u64 {
     let born = node.id().incarnation;
     let Some(leases) = node.bus.leases() else { return born };
@@ -43,6 +46,7 @@ pub(super) async fn acquire(node: &Node) -> u64 {
         loop {
             match leases.acquire(node.name(), TTL).await {
                 Ok(incarnation) => return Ok(incarnation),
+                // These pass soon. Any other failure would only come again, while the node waits.
                 Err(error) if matches!(error.kind(), BusErrorKind::Closed | BusErrorKind::Loading) => {
                     tracing::debug!(target: "pondsocket::bus", %error, "the incarnation number is not known yet");
                     sleep(PAUSE).await;
@@ -60,7 +64,7 @@ pub(super) async fn acquire(node: &Node) -> u64 {
     born
 }
 
-/// Releases the lease, so that other nodes do not take this one for dead.
+/// Releases the lease, so that the table does not report it as expired after the node's `Bye`.
 pub(super) async fn release(node: &Node) {
     if let Some(leases) = node.bus.leases()
         && let Err(error) = leases.release(node.id()).await

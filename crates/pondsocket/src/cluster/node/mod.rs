@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Lock order: a channel, then the core, then the publish queue. The messages of the core are queued before its lock is
-//! released, so that they are published in the order of its inputs. Only the node task calls into channels, and it holds no
-//! lock then.
+//! released, so that they are published in the order of its inputs. Only the node task calls into channels, and it
+//! holds no lock then.
 
 mod clock;
 mod lease;
@@ -76,9 +76,10 @@ pub(crate) trait Host: Send + Sync {
 /// A node of a cluster.
 pub(crate) struct Node {
     bus: Arc<dyn Bus>,
-    /// The identity until the table of leases has numbered this life.
+    /// The identity until the table of leases has numbered this incarnation.
     provisional: NodeIdentity,
-    /// The final identity. Set while the publish queue is locked.
+    /// The final identity. Set while the publish queue is locked, so that each message is either queued before and
+    /// signed anew, or queued afterwards with the final signature.
     confirmed: OnceLock<NodeIdentity>,
     topics: Topics,
     clock: Clock,
@@ -97,13 +98,13 @@ pub(crate) struct Node {
     hosts: RwLock<HashMap<Arc<str>, Arc<dyn Host>>>,
     /// The requests to other nodes that wait for their answers.
     pending: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
-    /// The number of messages that were published for users, for their ids.
+    /// The number of messages that were published for users. Their ids are made of it.
     published: AtomicU64,
     /// The time at which the bus was lost; `None` while it is up.
     down_since: Mutex<Option<u64>>,
     /// Notified when the lease is to be renewed at once: the bus is back, or another node has taken this one for dead.
     renewal_due: Notify,
-    /// The names of the other nodes that live.
+    /// The names of the other live nodes, for the application.
     peers: Mutex<Vec<Arc<str>>>,
     meter: Meter,
     /// `true` once the core has told other nodes that this one stops.
@@ -124,6 +125,7 @@ impl Node {
         let identity = NodeIdentity::new(NodeId { name: name.into(), incarnation: born });
         let settings = settings(identity.id.clone(), topics.clone(), options);
         let confirmed = OnceLock::new();
+        // Without a table of leases the clock gives the number, so the first identity is final.
         if bus.leases().is_none() {
             let _ = confirmed.set(identity.clone());
         }
@@ -162,7 +164,8 @@ impl Node {
         }
     }
 
-    /// Tells other nodes that this one stops, waits for the messages in the queue, and ends; all within `patience`.
+    /// Announces to other nodes that this one stops, waits for the messages in the queue, and ends; all within
+    /// `patience`.
     pub(crate) async fn stop(&self, patience: Duration) {
         if let Some(tasks) = self.tasks.get() {
             self.input(Input::Stop);
@@ -172,7 +175,7 @@ impl Node {
 
     /// Completes when the core has stopped.
     async fn stopped(&self) {
-        // No error: the sender lives in this node.
+        // No error: the sender is a field of this node.
         let _ = self.has_stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
@@ -208,8 +211,8 @@ impl Node {
         }
     }
 
-    /// Subscribes to a channel that a user is about to join. Returns a future that completes when it is subscribed or the bus
-    /// is down; `None` if one of the two is so already.
+    /// Subscribes to a channel that a user is about to join. Returns a future that completes when it is subscribed or
+    /// the bus is down; `None` if one of the two is so already.
     pub(crate) fn subscribe(self: &Arc<Self>, channel: ChannelKey) -> Option<BoxFuture<'static, ()>> {
         if !self.waits_for(&channel) {
             return None;
@@ -229,6 +232,7 @@ impl Node {
         }))
     }
 
+    /// Returns whether a join has to wait. While the bus is down it does not: there is nothing to receive.
     fn waits_for(&self, channel: &ChannelKey) -> bool {
         self.is_up() && !self.core.lock().hears(channel)
     }
@@ -271,27 +275,32 @@ impl Node {
         self.confirmed.get().is_some()
     }
 
-    /// Sets the number of this life. Queued messages are signed anew: none has been sent, because the bus was not up before.
+    /// Sets the number of this incarnation. Queued messages are signed anew: none has been sent, because the bus was
+    /// not up before.
     fn confirm(&self, incarnation: u64) {
         let identity = NodeIdentity::new(NodeId { name: Arc::clone(self.name()), incarnation });
         let mut queue = self.queue.lock();
         queue.sign(|message| identity.sign(message));
+        // Under the lock of the queue: see `enqueue`. An error is impossible, because only the node task confirms,
+        // once.
         let _ = self.confirmed.set(identity);
     }
 
-    /// The names of the other nodes that live.
+    /// The names of the other live nodes.
     pub(crate) fn peers(&self) -> Vec<Arc<str>> {
         self.peers.lock().clone()
     }
 
-    /// Has the core handle inputs at once. A channel may be locked here, so only the bus is served here: all other outputs are
-    /// left to the node task.
+    /// Has the core handle inputs at once. A channel may be locked here, so only the bus is served here: all other
+    /// outputs are left to the node task.
     fn handle_now(&self, inputs: impl IntoIterator<Item = Input>) {
         let (mut outputs, now) = (Vec::new(), self.clock.now());
         let mut core = self.core.lock();
         let deadline = core.deadline();
         inputs.into_iter().for_each(|input| core.handle(input, now, &mut outputs));
+        // Before the core is unlocked: the order of its decisions is the order on the wire (see the lock order above).
         let deferred = self.publish(outputs, now);
+        // The node task sleeps until the deadline that it has read last.
         let is_due = core.deadline() != deadline || !deferred.is_empty();
         drop(core);
         self.deferred.lock().extend(deferred);
@@ -300,7 +309,7 @@ impl Node {
         }
     }
 
-    /// Carries out the outputs for the bus, and returns the others.
+    /// Executes the outputs for the bus, and returns the others.
     fn publish(&self, outputs: Vec<Output>, now: u64) -> Vec<NodeOutput> {
         let mut others = Vec::new();
         let mut queued = false;
@@ -337,7 +346,7 @@ impl Node {
         taken
     }
 
-    /// Queues a message. Until this life has its number, the message is kept beside its text to be signed anew.
+    /// Queues a message. Until this incarnation has its number, the message is kept beside its text to be signed anew.
     fn enqueue(&self, topic: Topic, mut message: Envelope, kind: PublishKind, now: u64) -> bool {
         // Encoded before the lock, which all publishers share.
         let mut publish = Publish::new(topic, encode(&message));
@@ -345,7 +354,8 @@ impl Node {
         let unsigned = match self.confirmed.get() {
             None => Some(Box::new(message)),
             Some(identity) => {
-                // The number may have come since the message was made. A message of the core keeps its `ext`.
+                // The number may have been assigned since the message was made. A message of the core is published only
+                // after `Up`, and has the final identity already.
                 if kind == PublishKind::Message && message.source != identity.source {
                     publish.data = identity.sign(&mut message);
                 }
@@ -362,12 +372,12 @@ fn encode(envelope: &Envelope) -> Bytes {
     Bytes::from(data)
 }
 
-/// One life of a node, and the signature of its messages.
+/// One incarnation of a node, and the signature of its messages.
 #[derive(Clone, Debug)]
 struct NodeIdentity {
     id: NodeId,
     source: Arc<str>,
-    /// The first bytes of its own messages.
+    /// The first bytes of this node's own messages, by which they are recognised without parsing.
     beginning: Vec<u8>,
 }
 
@@ -417,6 +427,7 @@ impl ChannelReplication {
 
 impl Replication for ChannelReplication {
     fn opened(&self, channel: &ChannelName, instance: u64) {
+        // A server may be created outside of a runtime. Its first channel is opened within one.
         self.node.start();
         self.node.handle_now([Input::Opened { channel: self.key(channel), instance }]);
     }
@@ -426,7 +437,8 @@ impl Replication for ChannelReplication {
             let channel = self.key(channel);
             match outbound {
                 Outbound::Change(change) => self.node.handle_now([Input::Local { channel, change }]),
-                // The sender has checked that there is room. If there is none any more, the message is counted as dropped.
+                // The sender has checked that there is room. If there is none any more, the message is counted as
+                // dropped.
                 Outbound::Message(message) => drop(self.node.publish_message(channel, message)),
             }
         }

@@ -5,14 +5,15 @@ use pondsocket_proto::cluster::message::Envelope;
 
 use crate::cluster::Publish;
 
-/// The most messages that wait for the bus, and the most bytes.
+/// The most messages that wait for the bus, and the most bytes. They bound the memory while the bus is slow or down.
 const MAX_MESSAGES: usize = 10_000;
 const MAX_BYTES: usize = 8 << 20;
 
 /// The longest wait of a message while the bus is down, in milliseconds. Users no longer expect an older one.
 const MAX_AGE: u64 = 2000;
 
-/// The most messages and bytes of one batch.
+/// The most messages and bytes of one batch. Larger ones cost hardly less for each message, and delay the first
+/// outcome.
 const BATCH_MESSAGES: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -21,7 +22,8 @@ const BATCH_BYTES: usize = 64 * 1024;
 pub(super) enum PublishKind {
     /// A message for users of other nodes. It waits for a while for the bus to come back.
     Message,
-    /// A message of the cluster itself. The core sends the present state anew when the bus comes back, so it never waits for that.
+    /// A message of the cluster itself. It never waits for the bus to come back, because the core then sends the
+    /// present state anew.
     State,
 }
 
@@ -32,7 +34,7 @@ pub(super) struct QueuedPublish {
     pub(super) kind: PublishKind,
     /// The time at which it was queued, in milliseconds.
     pub(super) at: u64,
-    /// The message itself, until the life of the node has its number: then it is signed anew.
+    /// The message itself, until the incarnation of the node has its number: then it is signed anew.
     pub(super) unsigned: Option<Box<Envelope>>,
 }
 
@@ -44,9 +46,9 @@ impl QueuedPublish {
 
 /// The messages that wait for the bus, in order.
 ///
-/// While the bus is down only messages for users wait, for two seconds. Over the bounds a new message for users is refused.
-/// A message of the cluster is always queued while the bus is up: their number is bounded by the changes on this node, and
-/// every other node would have to repair the loss of one.
+/// While the bus is down only messages for users wait, for two seconds. Over the bounds a new message for users is
+/// refused. A message of the cluster is always queued while the bus is up: their number is bounded by the changes on
+/// this node, and every other node would have to repair the loss of one.
 #[derive(Debug, Default)]
 pub(super) struct PublishQueue {
     entries: VecDeque<QueuedPublish>,
@@ -79,7 +81,7 @@ impl PublishQueue {
         taken
     }
 
-    /// Signs the messages that were queued before the life of the node had its number.
+    /// Signs the messages that were queued before the incarnation of the node had its number.
     pub(super) fn sign(&mut self, mut encode: impl FnMut(&mut Envelope) -> Bytes) {
         for entry in &mut self.entries {
             if let Some(mut message) = entry.unsigned.take() {
@@ -120,6 +122,8 @@ impl PublishQueue {
 
     /// Returns messages that were certainly not sent. Those for users wait again, ahead of all others.
     pub(super) fn give_back(&mut self, entries: Vec<QueuedPublish>) {
+        // From the last to the first, so that the order stays. The bounds are not checked: these messages were
+        // accepted, and one batch is the most that comes back.
         for entry in entries.into_iter().rev().filter(|entry| entry.kind == PublishKind::Message) {
             self.bytes += entry.bytes();
             self.entries.push_front(entry);
@@ -138,7 +142,7 @@ impl PublishQueue {
 
     fn expire(&mut self, now: u64) {
         while !self.is_up && self.entries.front().is_some_and(|entry| entry.at + MAX_AGE < now) {
-            let gone = self.entries.pop_front().expect("there is a first one");
+            let gone = self.entries.pop_front().expect("the loop condition has found it");
             self.bytes -= gone.bytes();
             self.dropped.expired += 1;
         }
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_leaves_in_the_order_in_which_it_was_said() {
+    fn messages_are_taken_in_the_order_in_which_they_were_queued() {
         let mut queue = up();
         for (kind, text) in [(PublishKind::Message, "a"), (PublishKind::State, "b"), (PublishKind::Message, "c")] {
             assert!(queue.push(entry(kind, text, 0)));
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bus_did_not_take_goes_first_again() {
+    fn messages_that_the_bus_did_not_take_are_first_again() {
         let mut queue = up();
         ["a", "b", "c"].iter().for_each(|text| assert!(queue.push(message(text, 0))));
         let mut batch = queue.take(0);

@@ -5,14 +5,16 @@ use super::queue::QueuedPublish;
 use crate::cluster::{BusErrorKind, Outcome};
 use crate::metrics::{BusDrop, ClusterEvent};
 
-/// Publishes the queue, one batch after the other, for ever. While one batch is under way the next one grows, so that the
-/// cost of each message falls with the load.
+/// Publishes the queue, one batch after the other, for ever. While one batch is under way the next one grows, so that
+/// the cost of each message falls with the load. One batch at a time also keeps the order when messages are queued
+/// again.
 pub(super) async fn run(node: Arc<Node>) {
     loop {
         let (batch, dropped) = {
             let mut queue = node.queue.lock();
             (queue.take(node.clock.now()), queue.take_dropped())
         };
+        // Counted here and not where they are dropped, because that is under the lock of the queue, or of a channel.
         count_dropped(&node, [(BusDrop::Expired, dropped.expired), (BusDrop::Full, dropped.full)]);
         if batch.is_empty() {
             node.queued.notified().await;
@@ -23,8 +25,8 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Applies the outcomes of a batch. A message that was certainly not sent, and may be sent soon, is queued again. One that may
-/// have been sent is not sent twice.
+/// Applies the outcomes of a batch. A message that was certainly not sent, and may be sent soon, is queued again. A
+/// message that may have been sent is not sent twice: clients would receive it twice.
 fn apply_outcomes(node: &Node, batch: Vec<QueuedPublish>, outcomes: Vec<Outcome>) {
     let mut again = Vec::new();
     let (mut unknown, mut refused) = (0, 0);

@@ -12,7 +12,7 @@ use crate::cluster::{BusEvent, BusEvents, BusSink, Lost, SinkLimits, Stop, Stopp
 use crate::engine::sync::Mutex;
 use crate::metrics::ClusterEvent;
 
-/// The most events of the bus that are taken at once.
+/// The most events of the bus that are taken at once: the core handles them under one lock, which channels wait for.
 const EVENTS: usize = 256;
 
 /// The sleep while the core has no deadline.
@@ -50,9 +50,11 @@ impl Tasks {
 
     pub(super) async fn stop(&self, node: &Node, patience: Duration) {
         let deadline = Instant::now() + patience;
-        // After the deadline the node stops anyway: other nodes then find its lease expired.
+        // After the deadline the node stops anyway: its lease then expires, and other nodes hide it.
         let _ = timeout_at(deadline, async {
             node.stopped().await;
+            // The `Bye` is in the queue. While the bus is down it cannot be sent, and the lease would expire in any
+            // case.
             while node.is_up() && node.queue.lock().depth().0 > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
@@ -74,7 +76,7 @@ async fn run_bus(node: Arc<Node>, sink: BusSink, stop: Stop) {
     }
 }
 
-/// Reads the bus, and carries out what the core wants, until the bus has ended.
+/// The node task: reads the bus and executes the outputs of the core, until the bus has ended.
 async fn run(node: Arc<Node>, mut events: BusEvents) {
     let mut batch = Vec::new();
     // The first tick: the core subscribes to the topics that every node needs.
@@ -83,13 +85,15 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
         let deadline = node.core.lock().deadline();
         let until = deadline.map_or_else(|| Instant::now() + NEVER, |at| node.clock.instant(at));
         tokio::select! {
+            // Messages first: a late tick would otherwise judge nodes whose messages wait in the queue.
             biased;
             taken = events.next_batch(&mut batch, EVENTS) => if taken == 0 { return },
             () = node.woken.notified() => {}
             () = sleep_until(until) => {}
         }
         if !node.has_identity() && batch.iter().any(|event| matches!(event, BusEvent::Up { .. })) {
-            // The life needs its number before its first message, so before the core is told that the bus is up.
+            // The incarnation needs its number before its first message, and the core publishes once it has handled
+            // `Up`.
             let incarnation = lease::acquire(&node).await;
             node.confirm(incarnation);
             node.advance(vec![Input::Incarnation(incarnation)]);
@@ -102,6 +106,7 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
         let has_new_subscriptions =
             inputs.iter().any(|input| matches!(input, Input::Bus(BusInput::Subscribed(_) | BusInput::Down)));
         node.advance(inputs);
+        // After the core has handled them: a join that wakes up asks the core.
         if has_new_subscriptions {
             node.subscriptions_changed.notify_waiters();
         }
@@ -112,7 +117,7 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
 }
 
 impl Node {
-    /// Counts an event in the application's metrics. Never called under a lock.
+    /// Counts an event in the application's metrics. Never called under a lock, because application code runs.
     pub(super) fn count(&self, event: ClusterEvent) {
         self.meter.count(|metrics| metrics.cluster(event));
     }
@@ -126,12 +131,15 @@ impl Node {
     /// Translates an event of the bus into an input for the core.
     fn read(&self, event: BusEvent) -> Option<Input> {
         Some(match event {
+            // The queue is opened before the core handles `Up`, since it refuses messages of the core while the bus is
+            // down.
             BusEvent::Up { .. } => {
                 self.set_up(true);
                 tracing::info!(target: "pondsocket::bus", node = &**self.name(), "the bus is up");
                 Input::Bus(BusInput::Up)
             }
             BusEvent::Down { reason } => {
+                // A bus may report `Down` several times; only the first is logged.
                 if self.set_up(false) {
                     tracing::warn!(target: "pondsocket::bus", node = &**self.name(), %reason, "the bus is down");
                 }
@@ -158,7 +166,7 @@ impl Node {
         })
     }
 
-    /// Drops a message that was not understood. It may be one of a later version of the protocol, so it is no warning.
+    /// Drops an invalid message. It may be one of a later version of the protocol, so it is logged for debugging only.
     fn refuse(&self, topic: &Topic, error: &Malformed) {
         tracing::debug!(target: "pondsocket::bus", topic = topic.as_str(), %error, "invalid message of another node");
         self.count(ClusterEvent::Malformed(error.kind()));
@@ -184,8 +192,9 @@ impl Node {
         has_changed
     }
 
-    /// Has the core handle these inputs and the time, and carries out its outputs.
+    /// Has the core handle these inputs and the time, and executes its outputs, until these cause no further inputs.
     fn advance(&self, inputs: Vec<Input>) {
+        // Deferred outputs are older than these inputs.
         let deferred = std::mem::take(&mut *self.deferred.lock());
         let mut inputs = inputs;
         inputs.extend(deferred.into_iter().filter_map(|output| self.carry_out(output)));
@@ -196,12 +205,13 @@ impl Node {
             let mut core = self.core.lock();
             inputs.drain(..).for_each(|input| core.handle(input, now, &mut outputs));
             let others = self.publish(outputs, now);
+            // Unlocked before channels are called: a channel's lock comes first in the lock order.
             drop(core);
             inputs.extend(others.into_iter().filter_map(|output| self.carry_out(output)));
         }
     }
 
-    /// Carries out one output. Returns the input with which its result is reported.
+    /// Executes one output. Returns the input that reports its result.
     fn carry_out(&self, output: NodeOutput) -> Option<Input> {
         match output {
             NodeOutput::RemoteMembers { channel, instance, changes } => {
@@ -218,7 +228,7 @@ impl Node {
             }
             NodeOutput::Answered { id, answer } => {
                 if let Some(asker) = self.pending.lock().remove(&id) {
-                    // The one who asked may have dropped its future.
+                    // The caller may have dropped its future.
                     let _ = asker.send(answer);
                 }
             }
