@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_their_limit_and_begin_anew() {
+    fn pauses_grow_to_their_limit_and_can_be_reset() {
         let mut backoff = Backoff::default();
         assert!(backoff.pause() <= FIRST);
         let most = (0..1000).map(|_| backoff.pause()).max().expect("some");

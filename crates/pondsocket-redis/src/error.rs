@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_a_connection_is_a_kind() {
+    fn failures_of_a_connection_have_kinds() {
         let of = |kind: std::io::ErrorKind| bus_error(&RedisError::from(std::io::Error::from(kind))).kind();
         assert_eq!(of(std::io::ErrorKind::ConnectionRefused), BusErrorKind::Refused);
         assert_eq!(of(std::io::ErrorKind::ConnectionReset), BusErrorKind::Closed);

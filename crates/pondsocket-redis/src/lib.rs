@@ -1,4 +1,4 @@
-//! A [`Bus`](pondsocket::cluster::Bus) that joins PondSocket servers over Redis, or any server that speaks its
+//! A [`Bus`](pondsocket::cluster::Bus) that connects PondSocket servers over Redis, or any server that speaks its
 //! protocol.
 //!
 //! ```no_run

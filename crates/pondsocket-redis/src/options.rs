@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_says_it_all() {
+    fn an_address_sets_all_its_options() {
         let options = RedisOptions::url("redis://ada:p%40ss@redis.example.org:7000/3").expect("an address");
         assert_eq!((&*options.host, options.port, options.db), ("redis.example.org", 7000, 3));
         assert_eq!((options.username.as_deref(), options.password.as_deref()), (Some("ada"), Some("p@ss")));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_repeating_it() {
+    fn an_invalid_address_is_refused_without_repeating_it() {
         for wrong in ["", "localhost", "http://:hunter2@x", "redis://", "redis://:hunter2@x:99999", "unix:///tmp/redis"]
         {
             let error = RedisOptions::url(wrong).expect_err(wrong);
@@ -316,8 +316,8 @@ mod tests {
         assert_eq!(mistake(options().username("ada")), "username needs a password");
         let never = mistake(options().connect_timeout(Duration::ZERO));
         assert_eq!(never, "connect_timeout must be more than zero, and at most an hour");
-        let nobody: [(&str, u16); 0] = [];
-        let nowhere = mistake(options().sentinel(SentinelOptions::new("main", nobody)));
-        assert_eq!(nowhere, "sentinel.nodes must have hosts and ports");
+        let no_nodes: [(&str, u16); 0] = [];
+        let without_nodes = mistake(options().sentinel(SentinelOptions::new("main", no_nodes)));
+        assert_eq!(without_nodes, "sentinel.nodes must have hosts and ports");
     }
 }

@@ -65,7 +65,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     #[test]
-    fn a_silence_is_probed_once_and_then_fatal() {
+    fn a_silence_is_probed_once_and_then_ends_the_session() {
         let start = Instant::now();
         let mut probe = Probe::new(PATIENCE, start);
         assert_eq!(probe.due(start + PATIENCE / 2), Due::Nothing);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_that_is_heard_is_proof() {
+    fn any_message_restarts_the_check() {
         let start = Instant::now();
         let mut probe = Probe::new(PATIENCE, start);
         assert_eq!(probe.due(start + PATIENCE), Due::Send);

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_has_so_many_bytes_but_at_least_one_message() {
+    fn a_write_has_limited_bytes_but_at_least_one_message() {
         let (mut queue, now) = (queue(RedisOptions::default()), Instant::now());
         let sizes = [BATCH_BYTES * 2, BATCH_BYTES / 2, BATCH_BYTES / 3, BATCH_BYTES / 3];
         let batch = sizes.map(|size| Publish::new("t", vec![0; size])).to_vec();
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_unknown_and_what_waits_is_not_sent() {
+    fn messages_under_way_are_unknown_and_waiting_ones_are_not_sent() {
         let (mut queue, now) = (queue(RedisOptions::default()), Instant::now());
         let mut first = queue.push(messages(130), now).expect("taken");
         let mut second = queue.push(messages(2), now).expect("taken");
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_big_or_too_old_is_refused_in_its_place() {
+    fn messages_that_are_too_big_or_too_old_are_refused_in_their_place() {
         let (mut queue, now) = (queue(RedisOptions::default().max_payload(1)), Instant::now());
         let batch = vec![Publish::new("t", "1"), Publish::new("t", "22"), Publish::new("t", "3")];
         let _answer = queue.push(batch.clone(), now).expect("taken");

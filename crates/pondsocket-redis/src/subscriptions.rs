@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_before_a_session_is_subscribed_in_the_order_in_which_it_was_added() {
+    fn topics_wanted_before_a_session_are_subscribed_in_the_order_of_their_addition() {
         let mut subscriptions = Subscriptions::default();
         assert!(!subscriptions.update_subscriptions(&topics(&["c", "b"]), &[]));
         subscriptions.update_subscriptions(&topics(&["a", "b"]), &topics(&["c"]));
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_have_so_many_names() {
+    fn commands_have_a_limited_number_of_names() {
         let mut subscriptions = Subscriptions::default();
         subscriptions.connected();
         subscriptions.update_subscriptions(&topics(&["a", "b", "c"]), &[]);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_and_added_at_once_is_told_again_and_costs_no_command() {
+    fn a_topic_removed_and_added_at_once_is_reported_again_without_a_command() {
         let mut subscriptions = active(&["a", "b"]);
         subscriptions.update_subscriptions(&[], &topics(&["a", "b"]));
         assert!(subscriptions.update_subscriptions(&topics(&["a", "a"]), &[]));
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_that_is_refused_does_not_cost_the_others() {
+    fn a_refused_name_does_not_affect_the_others() {
         let mut subscriptions = Subscriptions::default();
         subscriptions.connected();
         subscriptions.update_subscriptions(&topics(&["a", "bad", "c"]), &[]);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_session_knows_nothing_of_the_old_one() {
+    fn a_new_session_starts_without_subscriptions() {
         let mut subscriptions = active(&["a"]);
         subscriptions.update_subscriptions(&topics(&["b"]), &[]);
         let old = subscriptions.next(512).expect("a command");
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wanted_any_more_is_forgotten() {
+    fn unwanted_topics_are_dropped() {
         let mut subscriptions = active(&["a"]);
         for _ in 0..3 {
             subscriptions.update_subscriptions(&topics(&["x"]), &topics(&["x", "a"]));

@@ -50,9 +50,9 @@ impl Server {
     }
 }
 
-/// A node that was killed, or went in good order, and starts again with a clock that says something else.
+/// A node that was killed, or stopped gracefully, and is restarted with another clock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_starts_again_with_another_clock_is_seen() {
+async fn a_node_that_is_restarted_with_another_clock_is_shown() {
     let redis = RedisServer::start().await;
     let watcher = Server::start(&redis, "watcher", 0);
     let _wim = watcher.join("wim").await;
@@ -69,15 +69,15 @@ async fn a_node_that_starts_again_with_another_clock_is_seen() {
         let bob = second.join("bob").await;
         eventually("bob is seen", || watcher.shown() == ["bob", "wim"]).await;
         let took = start.elapsed();
-        // A life that does not count is waited for at least as long as a lease lasts.
+        // An incarnation with a smaller number would be shown only after the length of a lease.
         assert!(took < Duration::from_secs(4), "{before} {after} {in_good_order}: {took:?}");
         drop((bob, second));
     }
 }
 
-/// A Redis that has lost everything numbers lives by its own clock.
+/// A Redis that has lost its data numbers incarnations by its own clock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_seen_after_redis_has_lost_its_data() {
+async fn a_restarted_node_is_shown_after_redis_has_lost_its_data() {
     let redis = RedisServer::start().await;
     let watcher = Server::start(&redis, "watcher", 0);
     let _wim = watcher.join("wim").await;

@@ -1,4 +1,5 @@
-//! A server that breaks off, stalls, refuses, answers in another order or with nonsense: each is told, and survived.
+//! A server that truncates, stalls, refuses, answers in another order or with invalid data: each fault is reported, and
+//! the bus recovers.
 
 mod fake;
 mod support;
@@ -22,7 +23,7 @@ async fn works(node: &mut Node) {
 }
 
 #[tokio::test]
-async fn a_frame_that_breaks_off_is_the_end_of_a_session() {
+async fn a_truncated_frame_ends_the_session() {
     let fake = Fake::start(|_| Act::Normal).await;
     let mut node = Node::listening(fake.options(), &["t"]).await;
     let whole = message("t", "whole");
@@ -37,7 +38,7 @@ async fn a_frame_that_breaks_off_is_the_end_of_a_session() {
 }
 
 #[tokio::test]
-async fn nonsense_is_the_end_of_a_session() {
+async fn invalid_data_ends_the_session() {
     let fake = Fake::start(|_| Act::Normal).await;
     let mut node = Node::listening(fake.options(), &["t"]).await;
     for nonsense in [
@@ -91,7 +92,7 @@ async fn a_server_that_loads_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_password_says_so() {
+async fn a_required_password_is_reported() {
     let fake = Fake::start(|_| Act::Say("-NOAUTH Authentication required.\r\n".into())).await;
     let mut node = Node::start(fake.options(), &["t"]);
     assert_eq!(node.next_down().await.kind(), BusErrorKind::Auth);
@@ -101,7 +102,7 @@ async fn a_server_that_wants_a_password_says_so() {
 }
 
 #[tokio::test]
-async fn beats_fail_by_name_and_cost_no_session() {
+async fn failed_renewals_name_the_cause_and_end_no_session() {
     for (answer, kind) in [
         ("-READONLY You can't write against a read only replica.\r\n", BusErrorKind::ReadOnly),
         ("-OOM command not allowed when used memory > 'maxmemory'.\r\n", BusErrorKind::OutOfMemory),
@@ -164,7 +165,11 @@ async fn a_message_may_come_before_the_confirmation() {
     while !(early && subscribed) {
         match node.event().await {
             BusEvent::Message { topic, data } => {
-                assert_eq!((topic.as_str(), &data[..]), ("t", &b"early"[..]), "what nobody wants is not delivered");
+                assert_eq!(
+                    (topic.as_str(), &data[..]),
+                    ("t", &b"early"[..]),
+                    "messages on unwanted topics are not delivered"
+                );
                 early = true;
             }
             BusEvent::Subscribed { topics, .. } => subscribed = topics == [Topic::from("t")],
@@ -174,12 +179,13 @@ async fn a_message_may_come_before_the_confirmation() {
     works(&mut node).await;
 }
 
-/// The connection is lost in the middle of the confirmations, twice: what was confirmed does not count in the next session.
+/// The connection is lost in the middle of the confirmations, twice: subscriptions of one session are void in the next.
 #[tokio::test]
 async fn a_subscription_that_is_interrupted_twice_is_complete() {
     let rule = |call: &fake::Call| {
         let mut topics = call.words[1..].iter().filter(|topic| topic.starts_with("topic"));
-        // Each attempt is two connections, of which the second receives; the first of all is a beginning of the publisher.
+        // Each attempt makes two connections, of which the second receives; the very first one is that of the
+        // publisher.
         if !call.is("SUBSCRIBE") || call.connection > 3 || topics.next().is_none() {
             return Act::Normal;
         }
@@ -211,9 +217,9 @@ async fn a_subscription_that_is_interrupted_twice_is_complete() {
     assert_eq!(node.bus.stats().active_topics, names.len());
 }
 
-/// It takes everything, confirms everything, and delivers nothing. Bar B8, with less patience.
+/// The server accepts and confirms all commands, and delivers nothing. Bar B8, with a shorter timeout.
 #[tokio::test]
-async fn a_server_that_delivers_nothing_is_found() {
+async fn a_server_that_delivers_nothing_is_detected() {
     let fake = Fake::start(|call| if call.is("PUBLISH") { Act::Say(":1\r\n".into()) } else { Act::Normal }).await;
     let mut node = Node::listening(fake.options(), &["t"]).await;
     let start = Instant::now();
@@ -226,9 +232,9 @@ async fn a_server_that_delivers_nothing_is_found() {
     assert_eq!((stats.failed_probes, stats.gaps), (1, vec![(GapCause::Probe, 1)]));
 }
 
-/// As long as the probe arrives a silence means nothing.
+/// While the probe arrives, silence is no fault.
 #[tokio::test]
-async fn a_silence_is_no_loss() {
+async fn silence_alone_is_no_loss() {
     let fake = Fake::start(|_| Act::Normal).await;
     let node = Node::listening(fake.options(), &["t"]).await;
     let start = node.bus.stats();
@@ -247,7 +253,7 @@ async fn each_answer_is_that_of_its_message() {
     let topics = ["t", "bad", "nobody", "bad", "t"];
     let batch = topics.map(|topic| Publish::new(topic, "1")).to_vec();
     let outcomes = soon("outcomes", node.bus.publish(batch)).await;
-    let told: Vec<_> = outcomes
+    let outcomes_as_text: Vec<_> = outcomes
         .iter()
         .map(|outcome| match outcome {
             Outcome::Sent { receivers } => receivers.expect("a count").to_string(),
@@ -255,10 +261,11 @@ async fn each_answer_is_that_of_its_message() {
             Outcome::Unknown(error) => panic!("{error}"),
         })
         .collect();
-    assert_eq!(told, ["1", "no_perm", "0", "no_perm", "1"]);
+    assert_eq!(outcomes_as_text, ["1", "no_perm", "0", "no_perm", "1"]);
 }
 
-/// The connection for commands is lost in the middle of an answer: what has none is unknown, and the receiver goes on.
+/// The connection for commands is lost in the middle of an answer: the outcome of messages without an answer is
+/// unknown, and the session continues.
 #[tokio::test]
 async fn commands_that_are_cut_off_are_unknown() {
     let fake =
@@ -271,14 +278,14 @@ async fn commands_that_are_cut_off_are_unknown() {
     assert_eq!((node.bus.stats().sessions, node.bus.stats().unknown), (1, 1));
 }
 
-/// Nobody listens there: it is tried for ever, and can be stopped.
+/// No server listens there: the bus retries for ever, and can be stopped.
 #[tokio::test]
-async fn nobody_there_is_told_once_and_tried_for_ever() {
+async fn a_missing_server_is_reported_once_and_retried_for_ever() {
     let options = pondsocket_redis::RedisOptions::default().port(free_port());
     let mut node = Node::start(options, &["t"]);
     assert_eq!(node.next_down().await.kind(), BusErrorKind::Refused);
     eventually("some attempts", || node.bus.stats().failed_connects > 4).await;
-    assert!(node.events.try_next().is_none(), "one reason is told once");
+    assert!(node.events.try_next().is_none(), "one reason is reported once");
     assert!(!node.bus.stats().down_for.is_zero());
     node.stopper.stop();
     soon("end", &mut node.running).await.expect("no panic").expect("no error");

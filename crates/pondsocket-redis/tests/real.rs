@@ -1,4 +1,4 @@
-//! A real Redis that is killed, started again, paused, filled, forgetful, or cuts connections.
+//! A real Redis that is killed, restarted, paused, filled or emptied, or closes connections.
 
 mod support;
 
@@ -25,7 +25,7 @@ async fn ten_thousand_topics_are_back_within_two_seconds() {
     for round in 0..3 {
         redis.kill().await;
         node.next_down().await;
-        // As long as it takes until attempts are as rare as they get.
+        // Until the pauses between attempts have their full length.
         let tried = node.bus.stats().failed_connects;
         eventually("trying", || node.bus.stats().failed_connects > tried + 6).await;
         redis.restart().await;
@@ -42,7 +42,7 @@ async fn ten_thousand_topics_are_back_within_two_seconds() {
     assert_eq!(node.message().await.1, "here");
 }
 
-/// Only the connection that receives is cut: what is published meanwhile is sent, and the receiver is told.
+/// Only the connection that receives is closed: messages are sent meanwhile, and the loss is reported to the receiver.
 #[tokio::test]
 async fn killed_receivers_come_back() {
     let redis = RedisServer::start().await;
@@ -61,9 +61,9 @@ async fn killed_receivers_come_back() {
     }
 }
 
-/// Connections are cut every 50 ms: every message either arrives or lies in a time that the receiver was told of.
+/// Connections are closed every 50 ms: every message either arrives, or was sent in a time that was reported as lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_without_a_word_while_receivers_are_killed() {
+async fn every_loss_is_reported_while_receivers_are_killed() {
     let redis = RedisServer::start().await;
     let mut node = Node::listening(options(&redis), &["t"]).await;
     let publisher = Node::listening(options(&redis), &[]).await;
@@ -104,7 +104,7 @@ async fn nothing_is_lost_without_a_word_while_receivers_are_killed() {
     assert!(sessions > 5);
 }
 
-/// While Redis pauses nothing is answered; nothing is cut either, and no lease is lost.
+/// While Redis pauses there are no answers; but no connection is closed, and no lease is lost.
 #[tokio::test]
 async fn a_pause_costs_no_session_and_no_lease() {
     let redis = RedisServer::start().await;
@@ -114,7 +114,7 @@ async fn a_pause_costs_no_session_and_no_lease() {
     leases.renew(&me, Duration::from_secs(4)).await.expect("a lease");
     let _: String = redis.command(&["CLIENT", "PAUSE", "3000", "ALL"]).await;
     let paused = Instant::now();
-    // Both are late: their outcome is not known, although they will be done.
+    // Both answers are late: the outcomes are unknown, although the commands will be executed.
     let late = leases.renew(&me, Duration::from_secs(4)).await.expect_err("a pause");
     assert_eq!(late.kind(), BusErrorKind::Timeout);
     let outcome = node.publish("t", "late").await;
@@ -126,9 +126,9 @@ async fn a_pause_costs_no_session_and_no_lease() {
     assert_eq!(node.bus.stats().sessions, 1);
 }
 
-/// A Redis that has lost its data has lost the leases, and everybody is told.
+/// A Redis that has lost its data has lost the leases, which each renewal reports.
 #[tokio::test]
-async fn a_wiped_redis_has_lost_the_leases() {
+async fn a_redis_without_its_data_has_lost_the_leases() {
     let redis = RedisServer::start().await;
     let mut node = Node::listening(options(&redis), &["t"]).await;
     let (leases, me) = (node.bus.leases().expect("leases"), id("ada"));
@@ -140,9 +140,9 @@ async fn a_wiped_redis_has_lost_the_leases() {
     assert_eq!(node.message().await.1, "subscriptions are no data");
 }
 
-/// A script that Redis has forgotten is sent again.
+/// A script that Redis does not know any more is sent again.
 #[tokio::test]
-async fn forgotten_scripts_are_sent_again() {
+async fn unknown_scripts_are_sent_again() {
     let redis = RedisServer::start().await;
     let node = Node::listening(options(&redis), &[]).await;
     let leases = node.bus.leases().expect("leases");
@@ -151,9 +151,9 @@ async fn forgotten_scripts_are_sent_again() {
     assert!(!leases.renew(&id("ada"), TTL).await.expect("a lease").was_expired);
 }
 
-/// Without memory there are no leases, which is said by its name; messages need none.
+/// Without free memory renewals fail with their own kind of error; messages need no memory.
 #[tokio::test]
-async fn without_memory_messages_go_on() {
+async fn messages_are_sent_without_free_memory() {
     let redis = RedisServer::start_with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]).await;
     let mut node = Node::listening(options(&redis), &["t"]).await;
     let error = node.bus.leases().expect("leases").renew(&id("ada"), TTL).await.expect_err("no memory");
@@ -162,9 +162,9 @@ async fn without_memory_messages_go_on() {
     assert_eq!(node.message().await.1, "1");
 }
 
-/// A wrong password is said by its name, again and again tried, and needs no new start when it is mended.
+/// A wrong password is reported with its own kind of error and retried, and needs no restart when it is corrected.
 #[tokio::test]
-async fn a_wrong_password_is_tried_until_it_is_right() {
+async fn a_wrong_password_is_retried_until_it_is_right() {
     let redis = RedisServer::start_with(&["--requirepass", "right"]).await;
     let mut node = Node::start(options(&redis).password("wrong"), &["t"]);
     assert_eq!(node.next_down().await.kind(), BusErrorKind::Auth);
@@ -178,7 +178,7 @@ async fn a_wrong_password_is_tried_until_it_is_right() {
     node.subscribed(&["t"]).await;
 }
 
-/// The recipe in docs/cluster-bus.md suffices, and what it does not allow is refused topic by topic.
+/// The recipe in docs/cluster-bus.md suffices, and topics that it does not allow are refused one by one.
 #[tokio::test]
 async fn the_acl_recipe_suffices() {
     let redis = RedisServer::start().await;
@@ -202,9 +202,9 @@ async fn the_acl_recipe_suffices() {
     assert_eq!(node.bus.stats().sessions, 1);
 }
 
-/// A Redis that is frozen (SIGSTOP) keeps its connections open: only the probe finds out. Bar B8.
+/// A Redis that is frozen (SIGSTOP) keeps its connections open: only the probe detects it. Bar B8.
 #[tokio::test]
-async fn a_frozen_redis_is_found() {
+async fn a_frozen_redis_is_detected() {
     let redis = RedisServer::start().await;
     let mut node = Node::listening(options(&redis), &["t"]).await;
     redis.freeze();
@@ -219,9 +219,9 @@ async fn a_frozen_redis_is_found() {
     node.publish_at_last("t", "1").await;
 }
 
-/// The queue of what waits is bounded, and so is its age, also for a Redis that does not answer.
+/// The number and the age of waiting messages are bounded, also for a Redis that does not answer.
 #[tokio::test]
-async fn what_waits_is_bounded() {
+async fn waiting_messages_are_bounded() {
     let redis = RedisServer::start().await;
     let options = options(&redis).queue_messages(2000).command_timeout(Duration::from_millis(300));
     let node = Node::listening(options, &[]).await;
@@ -244,7 +244,7 @@ async fn what_waits_is_bounded() {
 
 /// Stopping closes the connections.
 #[tokio::test]
-async fn the_end_leaves_nothing_behind() {
+async fn stopping_closes_all_connections() {
     let redis = RedisServer::start().await;
     let mut node = Node::listening(options(&redis), &["t"]).await;
     node.stopper.stop();

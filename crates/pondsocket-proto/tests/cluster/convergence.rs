@@ -1,4 +1,4 @@
-//! Every node shows the users of every other one that lives.
+//! Every node shows the users of every other live node.
 
 use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent};
 use pondsocket_proto::cluster::{Bus, Input, Topic};
@@ -6,7 +6,7 @@ use pondsocket_proto::cluster::{Bus, Input, Topic};
 use crate::world::{World, assigns, key, room};
 
 #[test]
-fn who_joins_here_is_shown_there_and_no_more_when_it_leaves() {
+fn a_user_is_shown_on_the_other_node_until_it_leaves() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join_with(1, &room(), "bob", assigns(&[("role", "\"admin\"")]));
@@ -26,7 +26,7 @@ fn who_joins_here_is_shown_there_and_no_more_when_it_leaves() {
 }
 
 #[test]
-fn who_was_there_before_is_shown_to_who_comes_later() {
+fn present_users_are_shown_on_a_node_that_joins_later() {
     let mut world = World::new(2);
     let many: Vec<_> = (0..40).map(|n| format!("user{n:02}")).collect();
     many.iter().for_each(|name| world.join(0, &room(), name));
@@ -38,7 +38,7 @@ fn who_was_there_before_is_shown_to_who_comes_later() {
 }
 
 #[test]
-fn a_channel_that_empties_and_comes_back_shows_nobody_of_before() {
+fn a_channel_that_empties_and_opens_again_shows_no_earlier_user() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -47,7 +47,7 @@ fn a_channel_that_empties_and_comes_back_shows_nobody_of_before() {
     world.join(1, &room(), "eve");
     world.pass(60);
     assert_eq!(world.shown(0, &room()), "eve");
-    assert_eq!(world.shown(1, &room()), "ada", "shown again to another life of the channel");
+    assert_eq!(world.shown(1, &room()), "ada", "shown again to another instance of the channel");
     world.leave(1, &room(), "eve");
     world.pass(20_000);
     world.join(1, &room(), "zoe");
@@ -57,7 +57,7 @@ fn a_channel_that_empties_and_comes_back_shows_nobody_of_before() {
 }
 
 #[test]
-fn what_is_lost_is_asked_for_as_soon_as_the_next_change_shows_it() {
+fn a_lost_change_is_requested_when_the_next_change_shows_the_gap() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -70,7 +70,7 @@ fn what_is_lost_is_asked_for_as_soon_as_the_next_change_shows_it() {
 }
 
 #[test]
-fn what_is_lost_at_last_is_found_by_the_digest() {
+fn a_lost_last_change_is_detected_by_the_digest() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -85,7 +85,7 @@ fn what_is_lost_at_last_is_found_by_the_digest() {
 }
 
 #[test]
-fn a_question_that_is_lost_is_made_good_by_the_digest_too() {
+fn a_lost_request_for_the_state_is_repaired_by_the_digest() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.pass(100_000);
@@ -98,7 +98,7 @@ fn a_question_that_is_lost_is_made_good_by_the_digest_too() {
 }
 
 #[test]
-fn who_is_not_spoken_of_for_long_is_asked_for_when_even_the_digests_are_lost() {
+fn users_of_a_silent_owner_are_requested_when_even_the_digests_are_lost() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -114,7 +114,7 @@ fn who_is_not_spoken_of_for_long_is_asked_for_when_even_the_digests_are_lost() {
 }
 
 #[test]
-fn who_left_a_channel_that_closed_meanwhile_is_gone_when_the_bus_is_back() {
+fn a_user_that_left_a_channel_that_has_closed_is_gone_when_the_bus_is_back() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -129,7 +129,7 @@ fn who_left_a_channel_that_closed_meanwhile_is_gone_when_the_bus_is_back() {
 }
 
 #[test]
-fn who_left_shortly_before_the_bus_was_down_is_gone_when_it_is_back() {
+fn a_user_that_left_shortly_before_an_outage_is_gone_when_the_bus_is_back() {
     for wait in [100, 5_000, 15_000] {
         let mut world = World::new(2);
         world.join(0, &room(), "ada");
@@ -149,7 +149,7 @@ fn who_left_shortly_before_the_bus_was_down_is_gone_when_it_is_back() {
 }
 
 #[test]
-fn who_left_a_node_that_seems_dead_is_not_shown_again_with_it() {
+fn a_user_that_left_a_hidden_node_is_not_shown_again_with_it() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -168,7 +168,7 @@ fn who_left_a_node_that_seems_dead_is_not_shown_again_with_it() {
 }
 
 #[test]
-fn a_repair_that_is_lost_is_asked_for_again() {
+fn a_lost_repair_is_requested_again() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -187,7 +187,7 @@ fn a_repair_that_is_lost_is_asked_for_again() {
 }
 
 #[test]
-fn while_it_is_cut_off_a_node_shows_what_it_knew_and_then_what_is() {
+fn a_disconnected_node_shows_the_last_known_users_and_then_the_present_ones() {
     let mut world = World::new(3);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -208,7 +208,7 @@ fn while_it_is_cut_off_a_node_shows_what_it_knew_and_then_what_is() {
 }
 
 #[test]
-fn a_gap_is_healed_from_both_sides() {
+fn a_gap_is_repaired_in_both_directions() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -234,7 +234,7 @@ fn states((_, message): &(Topic, Envelope)) -> Option<usize> {
 }
 
 #[test]
-fn many_channels_are_asked_for_one_by_one_and_answered_together() {
+fn states_of_many_channels_are_requested_one_by_one_and_answered_together() {
     let mut world = World::new(2);
     let keys: Vec<_> = (0..600).map(|n| key(&format!("/{n}"))).collect();
     world.cut(0);
@@ -244,7 +244,7 @@ fn many_channels_are_asked_for_one_by_one_and_answered_together() {
     world.kinds();
     world.link(0);
     world.pass(100);
-    let sizes: Vec<_> = world.said.iter().filter_map(states).collect();
+    let sizes: Vec<_> = world.published.iter().filter_map(states).collect();
     assert_eq!(sizes.iter().sum::<usize>(), 600);
     assert!(sizes.len() <= 4, "{sizes:?}");
     assert_eq!(world.kinds()["StateRequest"], 600);
@@ -254,16 +254,16 @@ fn many_channels_are_asked_for_one_by_one_and_answered_together() {
 }
 
 #[test]
-fn a_message_with_states_is_not_much_larger_than_it_may_be() {
+fn a_message_with_states_hardly_exceeds_the_size_limit() {
     let mut world = World::new(2);
     let keys: Vec<_> = (0..5).map(|n| key(&format!("/{n}"))).collect();
     let large = format!("\"{}\"", "x".repeat(100_000));
     keys.iter().for_each(|key| world.join_with(1, key, "bob", assigns(&[("large", &large)])));
     world.pass(100);
-    world.said.clear();
+    world.published.clear();
     keys.iter().for_each(|key| world.join(0, key, "ada"));
     world.pass(100);
-    assert_eq!(world.said.iter().filter_map(states).collect::<Vec<_>>(), [2, 2, 1]);
+    assert_eq!(world.published.iter().filter_map(states).collect::<Vec<_>>(), [2, 2, 1]);
 }
 
 /// The size of a message in bytes.
@@ -274,7 +274,7 @@ fn bytes(message: &Envelope) -> usize {
 }
 
 #[test]
-fn many_users_are_told_in_parts_and_seen_when_the_last_is_there() {
+fn a_long_list_of_users_is_sent_in_parts_and_shown_when_all_have_arrived() {
     let mut world = World::new(2);
     let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(1000));
     for n in 0..5000 {
@@ -282,14 +282,14 @@ fn many_users_are_told_in_parts_and_seen_when_the_last_is_there() {
         world.track(1, &room(), &format!("bob{n}"), &large);
     }
     world.pass(100);
-    world.said.clear();
-    // The first part is lost, and nobody notices for now.
+    world.published.clear();
+    // The first part is lost, without a report.
     world.lose =
         |message| matches!(&message.body, Body::State(states) if states[0].part.is_some_and(|part| part.index == 0));
     world.join(0, &room(), "ada");
     world.pass(100);
     let parts: Vec<_> =
-        world.said.iter().filter(|(_, message)| states(&(Topic::from(""), message.clone())).is_some()).collect();
+        world.published.iter().filter(|(_, message)| states(&(Topic::from(""), message.clone())).is_some()).collect();
     assert!(parts.len() >= 20, "{}", parts.len());
     assert!(parts.iter().all(|(_, message)| bytes(message) <= 257 << 10), "none is larger than it may be");
     assert_eq!(world.shown(0, &room()), "", "a list without its first part is none");
@@ -300,22 +300,22 @@ fn many_users_are_told_in_parts_and_seen_when_the_last_is_there() {
 }
 
 #[test]
-fn a_few_users_who_are_large_do_not_go_along_with_a_question() {
+fn large_users_are_not_included_in_a_request_for_the_state() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     let large = format!("\"{}\"", "x".repeat(100_000));
     (0..5).for_each(|n| world.join_with(1, &room(), &format!("bob{n}"), assigns(&[("large", &large)])));
     world.pass(100);
-    world.said.clear();
+    world.published.clear();
     world.cut(1);
     world.link(1);
     world.pass(2000);
-    assert!(world.said.iter().all(|(_, message)| bytes(message) <= 257 << 10), "none is larger than it may be");
+    assert!(world.published.iter().all(|(_, message)| bytes(message) <= 257 << 10), "none is larger than it may be");
     assert_eq!(world.shown(0, &room()), "bob0 bob1 bob2 bob3 bob4");
 }
 
 #[test]
-fn another_node_of_the_same_name_is_told_of_once_on_both() {
+fn a_name_conflict_is_reported_once_by_both_nodes() {
     for leases in [false, true] {
         let mut world = World::new(1);
         world.leases = leases.then(|| [world.nodes[0].id.clone()].into());
@@ -333,7 +333,7 @@ fn another_node_of_the_same_name_is_told_of_once_on_both() {
 }
 
 #[test]
-fn a_node_that_starts_again_is_not_told_of() {
+fn a_restart_is_not_reported_as_a_name_conflict() {
     let mut world = World::new(2);
     world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
     world.pass(20_000);
@@ -349,7 +349,7 @@ fn a_node_that_starts_again_is_not_told_of() {
 }
 
 #[test]
-fn channels_are_apart() {
+fn channels_are_independent() {
     let mut world = World::new(2);
     world.join(0, &key("/one"), "ada");
     world.join(1, &key("/two"), "bob");
@@ -359,7 +359,7 @@ fn channels_are_apart() {
 }
 
 #[test]
-fn a_crash_is_seen_in_time_with_leases_and_without() {
+fn a_crash_is_detected_in_time_with_leases_and_without() {
     for leases in [false, true] {
         let mut world = World::new(2);
         world.leases = leases.then(|| world.nodes.iter().map(|node| node.id.clone()).collect());
@@ -376,7 +376,7 @@ fn a_crash_is_seen_in_time_with_leases_and_without() {
 }
 
 #[test]
-fn a_node_that_slept_long_enough_to_be_forgotten_is_shown_again() {
+fn a_node_that_was_suspended_until_its_users_expired_is_shown_again() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -391,17 +391,17 @@ fn a_node_that_slept_long_enough_to_be_forgotten_is_shown_again() {
 }
 
 #[test]
-fn a_node_that_stops_is_gone_at_once_and_says_so_for_other_languages_too() {
+fn a_node_that_stops_is_gone_at_once_and_announces_it_to_foreign_nodes_too() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.track(1, &room(), "bob", "{}");
     world.pass(60);
-    world.said.clear();
+    world.published.clear();
     world.input(1, Input::Stop);
     world.pass(30);
     assert_eq!(world.shown(0, &room()), "");
-    let bodies: Vec<_> = world.said.iter().map(|(_, message)| message.body.clone()).collect();
+    let bodies: Vec<_> = world.published.iter().map(|(_, message)| message.body.clone()).collect();
     let expected = [
         Body::PresenceRemoved { user: "bob".into() },
         Body::UserLeft { user: "bob".into() },
@@ -412,7 +412,7 @@ fn a_node_that_stops_is_gone_at_once_and_says_so_for_other_languages_too() {
 }
 
 #[test]
-fn a_node_that_is_born_again_ends_what_it_was_at_first_sight() {
+fn the_first_message_of_a_restarted_node_ends_its_earlier_incarnation() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
@@ -428,7 +428,7 @@ fn a_node_that_is_born_again_ends_what_it_was_at_first_sight() {
 }
 
 #[test]
-fn without_changes_only_beats_and_scheduled_digests_are_said() {
+fn without_changes_only_beats_and_scheduled_digests_are_published() {
     let mut world = World::new(2);
     world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
     world.join(0, &room(), "ada");

@@ -9,8 +9,8 @@ fn joined(name: &str) -> Body {
     Body::UserJoined { user: name.into(), presence: Some(object("{}")), assigns: Assigns::default() }
 }
 
-/// The user shows `{"x":1}` of itself.
-fn shows(name: &str) -> Body {
+/// The user has the presence `{"x":1}`.
+fn presence_update(name: &str) -> Body {
     Body::PresenceUpdate { user: name.into(), presence: object(r#"{"x":1}"#), event: None }
 }
 
@@ -39,16 +39,16 @@ fn world() -> World {
     world
 }
 
-/// The bodies of one kind that were said since somebody last looked.
-fn said(world: &mut World, is_it: fn(&Body) -> bool) -> Vec<Body> {
-    world.said.drain(..).map(|(_, message)| message.body).filter(is_it).collect()
+/// The bodies of one kind that were published since the last call.
+fn published(world: &mut World, is_it: fn(&Body) -> bool) -> Vec<Body> {
+    world.published.drain(..).map(|(_, message)| message.body).filter(is_it).collect()
 }
 
 #[test]
-fn their_users_come_change_and_go() {
+fn foreign_users_join_change_and_leave() {
     let mut world = world();
     world.foreign("js", joined("eve"));
-    world.foreign("js", shows("eve"));
+    world.foreign("js", presence_update("eve"));
     let all = Some(assigns(&[("a", "1")]));
     world.foreign("js", Body::AssignsUpdate { user: "eve".into(), assigns: all, delta: None });
     world.pass(30);
@@ -73,7 +73,7 @@ fn a_node_that_is_silent_for_90_seconds_is_dead_with_its_users() {
 }
 
 #[test]
-fn a_list_is_not_believed_about_users_of_ours_nor_about_who_just_left() {
+fn a_list_restores_neither_users_of_our_nodes_nor_users_that_have_just_left() {
     let mut world = world();
     world.foreign("js", joined("eve"));
     world.foreign("js", left("eve"));
@@ -94,7 +94,7 @@ fn a_list_is_not_believed_about_users_of_ours_nor_about_who_just_left() {
 }
 
 #[test]
-fn users_of_a_dead_node_of_ours_are_not_brought_back_by_a_list() {
+fn a_list_does_not_restore_users_of_a_dead_node_of_our_kind() {
     let mut world = world();
     world.foreign("js", joined("eve"));
     world.crash(1);
@@ -107,7 +107,7 @@ fn users_of_a_dead_node_of_ours_are_not_brought_back_by_a_list() {
 }
 
 #[test]
-fn users_of_an_earlier_life_of_a_node_and_users_that_left_here_are_not_brought_back_by_a_list() {
+fn a_list_restores_neither_users_of_an_earlier_incarnation_nor_users_that_left_here() {
     let mut world = World::new(2);
     world.join(0, &room(), "ada");
     world.join(0, &room(), "zoe");
@@ -118,70 +118,70 @@ fn users_of_an_earlier_life_of_a_node_and_users_that_left_here_are_not_brought_b
     world.leave(0, &room(), "zoe");
     world.foreign("js", list(&["bob", "zoe"]));
     world.pass(30);
-    assert_eq!(world.shown(0, &room()), "", "also though it says something here for the first time");
+    assert_eq!(world.shown(0, &room()), "", "also though this is its first message here");
 }
 
 #[test]
-fn who_asks_is_told_of_users_here_and_again_every_minute() {
+fn a_foreign_node_gets_the_users_on_request_and_each_minute() {
     let mut world = world();
-    world.said.clear();
+    world.published.clear();
     world.foreign("js", request());
-    let responses = said(&mut world, |body| matches!(body, Body::StateResponse { .. }));
+    let responses = published(&mut world, |body| matches!(body, Body::StateResponse { .. }));
     let names = |body: &Body| match body {
         Body::StateResponse { users } => users.iter().map(|user| user.id.to_string()).collect::<Vec<_>>(),
         _ => Vec::new(),
     };
     assert_eq!(responses.iter().map(names).collect::<Vec<_>>(), [["ada"], ["bob"]]);
     world.pass(100);
-    assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
+    assert_eq!(published(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
     for _ in 0..2 {
         world.foreign("js", beat());
         world.pass(60_000);
-        assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
+        assert_eq!(published(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 2);
     }
     world.pass(120_000);
-    said(&mut world, |_| true);
+    published(&mut world, |_| true);
     world.pass(120_000);
-    assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 0, "it is dead");
+    assert_eq!(published(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 0, "it is dead");
 }
 
-/// The foreign node has asked before any node here listened.
+/// The foreign node has sent its request before any node here was subscribed.
 #[test]
-fn who_is_heard_for_the_first_time_is_told_of_users_here() {
+fn a_foreign_node_gets_the_users_after_its_first_message() {
     let mut world = world();
-    world.said.clear();
+    world.published.clear();
     let is_list = |body: &Body| matches!(body, Body::StateResponse { .. });
     world.foreign("js", joined("eve"));
-    assert_eq!(said(&mut world, is_list).len(), 2);
+    assert_eq!(published(&mut world, is_list).len(), 2);
     world.foreign("js", joined("zoe"));
-    assert_eq!(said(&mut world, is_list).len(), 0);
+    assert_eq!(published(&mut world, is_list).len(), 0);
 }
 
 #[test]
-fn when_the_bus_is_back_they_are_told_again() {
+fn foreign_nodes_get_the_users_again_when_the_bus_is_back() {
     let mut world = world();
     world.foreign("js", joined("eve"));
     world.cut(0);
     world.pass(100);
-    world.said.clear();
+    world.published.clear();
     world.link(0);
     world.pass(10);
-    assert_eq!(said(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 1);
+    assert_eq!(published(&mut world, |body| matches!(body, Body::StateResponse { .. })).len(), 1);
     assert!(world.shown(0, &room()).contains("eve"));
 }
 
 #[test]
-fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
+fn a_foreign_change_of_a_user_here_is_executed_and_published_as_our_own() {
     let mut world = world();
     world.foreign("js", request());
-    world.said.clear();
+    world.published.clear();
     let delta = Some(("role".to_owned(), json("\"admin\"")));
     let update = Body::AssignsUpdate { user: "ada".into(), assigns: None, delta };
     world.foreign("js", update.clone());
     world.foreign("js", update);
     let all = Some(assigns(&[("level", "2")]));
     world.foreign("js", Body::AssignsUpdate { user: "ada".into(), assigns: all, delta: None });
-    world.foreign("js", shows("ada"));
+    world.foreign("js", presence_update("ada"));
     world.foreign("js", Body::PresenceRemoved { user: "ada".into() });
     world.foreign("js", Body::PresenceRemoved { user: "ada".into() });
     let log = world.log(0).into_iter().filter(|line| line.starts_with("ada")).collect::<Vec<_>>();
@@ -197,23 +197,23 @@ fn what_they_change_of_a_user_here_is_carried_out_and_told_as_ours() {
     world.pass(30);
     let ada = world.shown_user(1, &room(), "ada").expect("shown");
     assert_eq!(ada.assigns.to_json(), r#"{"role":"admin","level":2}"#);
-    assert!(world.said.iter().all(|(_, message)| message.ext.as_ref().is_some_and(|ext| ext.change.is_some())));
-    assert_eq!(world.said.len(), 4);
+    assert!(world.published.iter().all(|(_, message)| message.ext.as_ref().is_some_and(|ext| ext.change.is_some())));
+    assert_eq!(world.published.len(), 4);
     assert_eq!(world.log(1).iter().filter(|line| line.starts_with("ada")).count(), 0);
 }
 
 #[test]
-fn they_may_take_out_users_of_ours_and_ask_for_them() {
+fn foreign_nodes_can_remove_and_query_users_of_our_nodes() {
     let mut world = world();
     world.foreign("go", request());
-    world.said.clear();
+    world.published.clear();
     let ask = |user: &str| Body::UserGetRequest { user: user.into(), request: "q".into(), from_node: "go".into() };
     world.foreign("go", ask("ada"));
     world.foreign("go", ask("nobody"));
     // On the wire no presence is `{}`.
     let (request, presence) = ("q".into(), None);
     let response = Body::UserGetResponse { user: "ada".into(), request, assigns: Assigns::default(), presence };
-    assert_eq!(said(&mut world, |_| true), [response]);
+    assert_eq!(published(&mut world, |_| true), [response]);
     world.foreign("go", Body::EvictUser { user: "ada".into(), reason: "spam".into() });
     world.foreign("go", Body::UserRemove { user: "bob".into() });
     assert_eq!(world.log(0).last().map(String::as_str), Some(r#"ada: Evict { reason: "spam" }"#));
@@ -223,10 +223,10 @@ fn they_may_take_out_users_of_ours_and_ask_for_them() {
 }
 
 #[test]
-fn who_asks_before_it_listens_is_answered_again_once() {
+fn a_request_sent_before_the_subscription_is_answered_once_more() {
     let mut world = world();
     world.pass(1000);
-    let lists = |world: &mut World| said(world, |body| matches!(body, Body::StateResponse { .. })).len();
+    let lists = |world: &mut World| published(world, |body| matches!(body, Body::StateResponse { .. })).len();
     world.foreign("rust", request());
     world.foreign("rust", request());
     assert_eq!(lists(&mut world), 4, "both nodes answer both questions at once");
@@ -244,7 +244,7 @@ fn who_asks_before_it_listens_is_answered_again_once() {
 }
 
 #[test]
-fn what_is_no_message_for_users_is_not_delivered() {
+fn messages_with_reserved_events_are_not_delivered() {
     let mut world = world();
     world.log(0);
     let reserved =
@@ -258,15 +258,15 @@ fn what_is_no_message_for_users_is_not_delivered() {
 }
 
 #[test]
-fn a_long_list_is_told_in_parts() {
+fn a_long_list_is_sent_in_parts() {
     let mut world = World::new(1);
     let large = format!("\"{}\"", "x".repeat(100_000));
     (0..5).for_each(|n| world.join_with(0, &room(), &format!("ada{n}"), assigns(&[("large", &large)])));
     world.pass(100);
-    world.said.clear();
+    world.published.clear();
     world.foreign("js", request());
     let listed = |body: Body| if let Body::StateResponse { users } = body { users.len() } else { 0 };
-    let parts: Vec<_> = said(&mut world, |_| true).into_iter().map(listed).collect();
+    let parts: Vec<_> = published(&mut world, |_| true).into_iter().map(listed).collect();
     assert_eq!(parts, [2, 2, 1]);
 }
 
@@ -291,7 +291,7 @@ fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
 }
 
 #[test]
-fn a_user_that_is_at_two_nodes_is_shown_as_the_one_that_joined_last() {
+fn a_user_on_two_nodes_is_shown_with_the_entry_that_joined_last() {
     let mut world = World::new(3);
     world.join(2, &room(), "zoe");
     world.join_with(0, &room(), "ada", assigns(&[("at", "0")]));
@@ -314,11 +314,11 @@ fn a_user_that_is_at_two_nodes_is_shown_as_the_one_that_joined_last() {
 }
 
 #[test]
-fn the_first_thing_a_node_says_is_that_it_lives() {
+fn the_first_message_of_a_node_is_a_heartbeat() {
     let mut world = World::new(0);
     world.start("a", 7);
-    let bodies = said(&mut world, |_| true);
+    let bodies = published(&mut world, |_| true);
     assert_eq!(bodies, [Body::NodeHeartbeat { node: "a~7".into() }, Body::Node(NodeEvent::Hello)]);
     world.pass(60_000);
-    assert_eq!(said(&mut world, |body| matches!(body, Body::NodeHeartbeat { .. })).len(), 2);
+    assert_eq!(published(&mut world, |body| matches!(body, Body::NodeHeartbeat { .. })).len(), 2);
 }

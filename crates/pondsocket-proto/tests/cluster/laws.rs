@@ -9,7 +9,7 @@ use proptest::sample::Index;
 
 use crate::world::{assigns, object, user};
 
-/// A change as its owner tells of it, and all users after it.
+/// A change as its owner publishes it, and all users after it.
 #[derive(Clone, Debug)]
 struct Step {
     incarnation: u64,
@@ -52,8 +52,8 @@ fn joined(user: UserId) -> MemberChange {
     MemberChange::Joined { user, assigns: Assigns::default() }
 }
 
-/// All changes of an owner in two lives, of which the second begins without users.
-fn story() -> impl Strategy<Value = Vec<Step>> {
+/// All changes of an owner in two incarnations, of which the second begins without users.
+fn history() -> impl Strategy<Value = Vec<Step>> {
     vec((change(), 0..100_u64, prop::bool::weighted(0.05)), 0..30).prop_map(move |mut changes| {
         changes.insert(0, (joined(user("ada")), 1, false));
         let (mut users, mut incarnation, mut version) = (Users::new(), 1, 7);
@@ -90,7 +90,7 @@ fn heard(most: usize) -> impl Strategy<Value = Vec<Heard>> {
     vec(one, 0..most)
 }
 
-fn hear(record: &mut Record, step: &Step, whole: bool) -> Vec<UserId> {
+fn merge(record: &mut Record, step: &Step, whole: bool) -> Vec<UserId> {
     if whole {
         record.snapshot(step.version(), step.after.clone())
     } else {
@@ -104,21 +104,21 @@ fn users(record: &Record) -> Users {
 
 proptest! {
     #[test]
-    fn in_order_all_changes_give_what_the_owner_has(steps in story()) {
+    fn changes_in_order_lead_to_the_users_of_the_owner(steps in history()) {
         let mut record = Record::default();
         for step in &steps {
-            hear(&mut record, step, false);
+            merge(&mut record, step, false);
             prop_assert!(!record.is_behind());
             prop_assert_eq!(users(&record), step.after.clone());
         }
     }
 
     #[test]
-    fn whatever_was_heard_the_last_snapshot_gives_what_the_owner_has(steps in story(), heard in heard(40)) {
+    fn after_any_messages_the_last_snapshot_leads_to_the_users_of_the_owner(steps in history(), heard in heard(40)) {
         let last = steps.last().expect("never empty");
         let mut record = Record::default();
         for Heard { step, whole } in heard {
-            hear(&mut record, step.get(&steps), whole);
+            merge(&mut record, step.get(&steps), whole);
         }
         record.expect(last.version());
         let was_known = record.known_at() == Some(last.version());
@@ -129,11 +129,11 @@ proptest! {
     }
 
     #[test]
-    fn what_is_known_is_always_what_the_owner_had_and_never_goes_back(steps in story(), heard in heard(60)) {
+    fn a_record_is_always_an_earlier_state_of_the_owner_and_never_goes_back(steps in history(), heard in heard(60)) {
         let mut record = Record::default();
         for Heard { step, whole } in heard {
             let before = (record.at(), users(&record));
-            let changed = hear(&mut record, step.get(&steps), whole);
+            let changed = merge(&mut record, step.get(&steps), whole);
             prop_assert!(record.at() >= before.0);
             if let Some(at) = record.known_at() {
                 let then = steps.iter().find(|step| step.version() == at).expect("the owner was there");
@@ -142,22 +142,22 @@ proptest! {
             let after = users(&record);
             for name in ["ada", "bob", "eve"].map(user) {
                 let differs = before.1.get(&name) != after.get(&name);
-                prop_assert!(!differs || changed.contains(&name), "{} changed and nobody was told", name);
+                prop_assert!(!differs || changed.contains(&name), "{} changed and was not returned", name);
             }
         }
     }
 
     #[test]
-    fn snapshots_merge_in_any_order_and_as_often_as_they_come(
-        (steps, order) in story().prop_flat_map(|steps| {
+    fn snapshots_merge_in_any_order_and_any_number_of_times(
+        (steps, order) in history().prop_flat_map(|steps| {
             let order = Just((0..steps.len()).chain(0..steps.len()).collect::<Vec<_>>()).prop_shuffle();
             (Just(steps), order)
         })
     ) {
         let mut shuffled = Record::default();
-        order.iter().for_each(|n| drop(hear(&mut shuffled, &steps[*n], true)));
+        order.iter().for_each(|n| drop(merge(&mut shuffled, &steps[*n], true)));
         let mut sorted = Record::default();
-        steps.iter().for_each(|step| drop(hear(&mut sorted, step, true)));
+        steps.iter().for_each(|step| drop(merge(&mut sorted, step, true)));
         prop_assert_eq!(shuffled, sorted);
     }
 }

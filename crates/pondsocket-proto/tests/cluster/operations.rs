@@ -17,7 +17,7 @@ fn assign(channel: &ChannelKey, name: &str) -> ClusterRequest {
     ClusterRequest::Assign { channel: channel.clone(), user: user(name), key: "k".into(), value: json("1") }
 }
 
-/// `ada` is at the first node; `bob` and `eve`, in the same room, at the second; the third has nobody.
+/// `ada` is at the first node; `bob` and `eve`, in the same room, at the second; the third has no user.
 fn world() -> World {
     let mut world = World::new(3);
     world.join(0, &room(), "ada");
@@ -44,18 +44,18 @@ fn is_ack(message: &Envelope) -> bool {
 }
 
 #[test]
-fn a_user_elsewhere_is_evicted_and_the_one_who_wanted_it_told() {
+fn a_user_on_another_node_is_evicted_and_the_requester_gets_the_outcome() {
     let mut world = world();
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::Confirmed));
     assert_eq!(world.log(1).pop().as_deref(), Some(r#"bob: Evict { reason: "spam" }"#));
     assert_eq!(world.shown(0, &room()), "eve");
     let remove = ClusterRequest::Remove { channel: room(), user: user("eve") };
-    assert_eq!(answer(&mut world, 2, remove), Some(Answer::Confirmed), "also by one who knows nothing of the room");
+    assert_eq!(answer(&mut world, 2, remove), Some(Answer::Confirmed), "also by a node without the room");
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::NotFound));
 }
 
 #[test]
-fn assigns_and_presence_of_a_user_elsewhere_are_changed_by_its_node() {
+fn assigns_and_presence_of_a_user_on_another_node_are_changed_by_that_node() {
     let mut world = world();
     for n in [0, 2] {
         let value = json(&n.to_string());
@@ -72,7 +72,7 @@ fn assigns_and_presence_of_a_user_elsewhere_are_changed_by_its_node() {
 }
 
 #[test]
-fn a_user_is_found_wherever_it_is() {
+fn a_user_is_found_on_any_node() {
     let mut world = world();
     for n in [0, 2] {
         let Some(Answer::Found(bob)) = answer(&mut world, n, get(&room(), "bob")) else { panic!("not found") };
@@ -95,7 +95,7 @@ fn all_users_are_found() {
 }
 
 #[test]
-fn who_does_not_answer_makes_the_answer_uncertain_in_time() {
+fn a_node_that_does_not_answer_makes_the_result_unconfirmed_after_the_timeout() {
     let mut world = world();
     world.lose = is_ack;
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), None);
@@ -113,7 +113,7 @@ fn who_does_not_answer_makes_the_answer_uncertain_in_time() {
 }
 
 #[test]
-fn without_the_bus_nothing_can_be_asked_but_what_is_known() {
+fn without_the_bus_only_known_users_are_found() {
     let mut world = world();
     world.cut(0);
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::Unavailable));
@@ -122,7 +122,7 @@ fn without_the_bus_nothing_can_be_asked_but_what_is_known() {
 }
 
 #[test]
-fn a_node_alone_knows_that_there_is_nobody() {
+fn a_node_alone_answers_not_found() {
     let mut world = World::new(1);
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), None, "not before it must have heard of others");
     world.pass(2000);
@@ -136,14 +136,14 @@ fn joined(name: &str) -> Body {
 }
 
 #[test]
-fn nodes_of_other_languages_are_told_all_assigns_and_cannot_confirm() {
+fn foreign_nodes_get_all_assigns_and_cannot_confirm() {
     let mut world = world();
     world.foreign("js", joined("zoe"));
-    world.said.clear();
+    world.published.clear();
     assert_eq!(answer(&mut world, 0, assign(&room(), "zoe")), None);
     let all = Some(assigns(&[("a", "0"), ("k", "1")]));
     let body = Body::AssignsUpdate { user: "zoe".into(), assigns: all, delta: Some(("k".into(), json("1"))) };
-    assert_eq!(world.said[0].1.body, body);
+    assert_eq!(world.published[0].1.body, body);
     for n in [0, 1] {
         let zoe = world.shown_user(n, &room(), "zoe").expect("shown");
         assert_eq!(zoe.assigns.to_json(), r#"{"a":0,"k":1}"#);
@@ -157,11 +157,11 @@ fn nodes_of_other_languages_are_told_all_assigns_and_cannot_confirm() {
 }
 
 #[test]
-fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
+fn foreign_nodes_are_queried_once_the_topic_is_subscribed() {
     let mut world = world();
     world.foreign("js", Body::NodeHeartbeat { node: "js".into() });
     world.foreign("js", joined("zoe"));
-    world.said.clear();
+    world.published.clear();
     assert_eq!(answer(&mut world, 2, assign(&room(), "zoe")), None);
     let question = |message: &Envelope| match &message.body {
         Body::UserGetRequest { request, .. } => Some(request.clone()),
@@ -170,13 +170,13 @@ fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
     let on_topic = |(topic, message): &(Topic, Envelope)| {
         question(message).filter(|_| *topic == crate::world::topics().channel(&room()))
     };
-    let request = world.said.iter().find_map(on_topic).expect("asked on the channel's topic");
+    let request = world.published.iter().find_map(on_topic).expect("asked on the channel's topic");
     let (user, assigns_of_zoe) = ("zoe".into(), assigns(&[("a", "0")]));
     let response = Body::UserGetResponse { user, request, assigns: assigns_of_zoe, presence: None };
     world.foreign("js", response);
     let all = Some(assigns(&[("a", "0"), ("k", "1")]));
     let body = Body::AssignsUpdate { user: "zoe".into(), assigns: all, delta: Some(("k".into(), json("1"))) };
-    assert!(world.said.iter().any(|(_, message)| message.body == body));
+    assert!(world.published.iter().any(|(_, message)| message.body == body));
     let users = Body::StateResponse { users: vec![listed("zoe")] };
     world.ask(2, 8, ClusterRequest::Users { channel: room() });
     world.foreign("js", users);
@@ -184,9 +184,9 @@ fn nodes_of_other_languages_are_asked_when_their_answers_can_be_heard() {
     assert_eq!(names(world.nodes[2].answers.remove(&8)), ("ada bob eve zoe".into(), false));
 }
 
-/// A foreign node that hears of a change of a user takes it for one that is there, if it knows no better.
+/// A foreign node that receives the change of an unknown user creates that user.
 #[test]
-fn a_wish_is_only_said_to_all_if_a_node_of_another_language_has_the_user() {
+fn a_change_is_published_on_the_topic_only_if_a_foreign_node_has_the_user() {
     let mut world = world();
     world.foreign("js", joined("zoe"));
     let presence =
@@ -196,7 +196,7 @@ fn a_wish_is_only_said_to_all_if_a_node_of_another_language_has_the_user() {
         let is_change = matches!(message.body, Body::PresenceUpdate { .. } | Body::AssignsUpdate { .. });
         (ext && is_change).then(|| *topic == crate::world::topics().channel(&room()))
     };
-    for (n, name, said) in [
+    for (n, name, published) in [
         (0, "bob", vec![false]),
         (2, "bob", vec![false]),
         (0, "zoe", vec![true]),
@@ -204,23 +204,23 @@ fn a_wish_is_only_said_to_all_if_a_node_of_another_language_has_the_user() {
         (2, "nobody", vec![]),
     ] {
         for ask in [presence(name), assign(&room(), name)] {
-            world.said.clear();
+            world.published.clear();
             answer(&mut world, n, ask);
             world.pass(600);
-            assert_eq!(world.said.iter().filter_map(is_wish).collect::<Vec<_>>(), said, "{name} by {n}");
+            assert_eq!(world.published.iter().filter_map(is_wish).collect::<Vec<_>>(), published, "{name} by {n}");
         }
     }
 }
 
 #[test]
-fn a_command_that_comes_twice_is_carried_out_once_and_answered_twice() {
+fn a_repeated_command_is_executed_once_and_answered_twice() {
     let mut world = world();
     world.lose = is_ack;
     answer(&mut world, 0, evict(&room(), "bob"));
     world.join(1, &room(), "bob");
     world.pass(60);
     let is_eviction = |(_, message): &&(Topic, Envelope)| matches!(message.body, Body::EvictUser { .. });
-    let (topic, mut again) = world.said.iter().rev().find(is_eviction).cloned().expect("said");
+    let (topic, mut again) = world.published.iter().rev().find(is_eviction).cloned().expect("published");
     again.id = "again".into();
     world.lose = |_| false;
     let message = Box::new(again);
@@ -232,7 +232,7 @@ fn a_command_that_comes_twice_is_carried_out_once_and_answered_twice() {
 }
 
 #[test]
-fn who_waits_is_answered_when_the_node_stops_and_who_asks_then_too() {
+fn pending_and_later_requests_are_answered_when_the_node_stops() {
     let mut world = world();
     world.lose = is_ack;
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), None);
@@ -242,7 +242,7 @@ fn who_waits_is_answered_when_the_node_stops_and_who_asks_then_too() {
 }
 
 #[test]
-fn so_many_may_ask_at_once() {
+fn pending_requests_are_limited() {
     let mut world = world();
     world.lose = |_| true;
     for id in 0..1024 {

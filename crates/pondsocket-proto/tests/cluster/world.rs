@@ -50,7 +50,7 @@ pub(crate) struct Node {
     pub(crate) users: BTreeMap<ChannelKey, BTreeMap<UserId, Member>>,
     pub(crate) shown: BTreeMap<(ChannelKey, u64), BTreeMap<UserId, RemoteMember>>,
     instances: BTreeMap<ChannelKey, u64>,
-    /// Everything else that it wanted to be done, as text, since somebody last looked.
+    /// All other outputs of its core as text, since they were last read.
     pub(crate) log: Vec<String>,
     pub(crate) answers: BTreeMap<u64, Answer>,
 }
@@ -64,12 +64,12 @@ pub(crate) struct Member {
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) said: Vec<(Topic, Envelope)>,
-    /// Messages of which this is true are lost, and nobody notices.
+    pub(crate) published: Vec<(Topic, Envelope)>,
+    /// Selects messages that are lost without a report.
     pub(crate) lose: fn(&Envelope) -> bool,
     /// The nodes that have a lease, if there are leases.
     pub(crate) leases: Option<BTreeSet<NodeId>>,
-    /// The nodes that are not given any time.
+    /// The suspended nodes, which get no ticks.
     pub(crate) asleep: Option<usize>,
     next_beat: u64,
     sweep: u64,
@@ -78,17 +78,17 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A world of so many nodes, named `a`, `b` and so on, linked.
+    /// Creates a world of this many nodes, named `a`, `b` and so on, all connected.
     pub(crate) fn new(nodes: usize) -> World {
         World::with_sweeps_of(nodes, 600_000)
     }
 
-    /// Each node says all its digests in this time.
+    /// Creates a world whose nodes publish all their digests within this time.
     pub(crate) fn with_sweeps_of(nodes: usize, sweep: u64) -> World {
         let mut world = World {
             now: 1_000_000,
             nodes: Vec::new(),
-            said: Vec::new(),
+            published: Vec::new(),
             lose: |_| false,
             leases: None,
             asleep: None,
@@ -104,7 +104,7 @@ impl World {
         world
     }
 
-    /// A node comes, or comes again.
+    /// Starts or restarts a node.
     pub(crate) fn start(&mut self, name: &str, incarnation: u64) -> usize {
         let id = NodeId { name: name.into(), incarnation };
         let seed = incarnation * 1000 + u64::from(name.as_bytes()[0]);
@@ -144,7 +144,7 @@ impl World {
         self.input(n, Input::Bus(Bus::Down));
     }
 
-    /// Ends a node without a goodbye.
+    /// Ends a node without a `Bye`.
     pub(crate) fn crash(&mut self, n: usize) {
         let id = self.nodes.remove(n).id;
         if let Some(leases) = &mut self.leases {
@@ -152,7 +152,7 @@ impl World {
         }
     }
 
-    /// Time passes; whatever waits for it is done in its order.
+    /// Advances the time, and executes timers in their order.
     pub(crate) fn pass(&mut self, time: u64) {
         let end = self.now + time;
         loop {
@@ -200,8 +200,8 @@ impl World {
         let node = &mut self.nodes[n];
         match output {
             Output::Publish { topic, message } => {
-                assert!(node.linked, "nothing is said while the bus is down");
-                self.said.push((topic.clone(), (*message).clone()));
+                assert!(node.linked, "nothing is published while the bus is down");
+                self.published.push((topic.clone(), (*message).clone()));
                 if !(self.lose)(&message) {
                     queue.extend(self.hear(&topic, &message));
                 }
@@ -352,7 +352,7 @@ impl World {
         }
     }
 
-    /// The names of those that are shown, if a channel is open; `*` marks tracked ones.
+    /// The names of the users that an open channel shows; `*` marks tracked ones.
     pub(crate) fn shown(&self, n: usize, channel: &ChannelKey) -> String {
         let node = &self.nodes[n];
         let is_open = node.users.get(channel).is_some_and(|users| !users.is_empty());
@@ -376,7 +376,7 @@ impl World {
     /// The numbers of messages of each kind since the last call.
     pub(crate) fn kinds(&mut self) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();
-        for (_, message) in self.said.drain(..) {
+        for (_, message) in self.published.drain(..) {
             let text = format!("{:?}", message.body);
             let end = text.find(|letter: char| !letter.is_alphanumeric()).unwrap_or(text.len());
             *kinds.entry(text[..end].to_owned()).or_default() += 1;

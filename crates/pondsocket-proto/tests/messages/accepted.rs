@@ -19,7 +19,7 @@ fn users(list: &str) -> Vec<UserState> {
 }
 
 #[test]
-fn white_space_order_and_unknown_fields_mean_nothing() {
+fn white_space_order_and_unknown_fields_are_ignored() {
     let text = " {\n \"type\":\"USER_LEFT\" , \"userId\":\"u\",\"channelName\":\"/c\",\"endpointName\":\"a\",
         \"more\":[{}],\"sourceNodeId\":\"n\",\"messageId\":\"m\",\"version\":1,\"timestamp\":5,
         \"protocol\":\"pondsocket.distributed\" }\r\n";
@@ -53,7 +53,7 @@ fn an_endpoint_has_no_slashes_in_front() {
 }
 
 #[test]
-fn what_is_about_nodes_has_no_channel() {
+fn messages_about_nodes_have_no_channel() {
     for place in ["__heartbeat__", "__cluster__", "__node__"] {
         let text = message("NODE_HEARTBEAT", r#""nodeId":"n""#)
             .replace(r#""endpointName":"a""#, &format!(r#""endpointName":"{place}""#))
@@ -95,13 +95,13 @@ fn a_payload_that_is_no_object_is_put_into_one() {
 }
 
 #[test]
-fn what_reaches_clients_stays_as_it_was_written_but_in_one_line() {
+fn text_for_clients_is_unchanged_but_in_one_line() {
     let message = user_message("\"event\":\"e\",\"payload\":{ \"a\":\r\n1.50e2,\"\\u0061\":\"\\n\\/\" }");
     assert_eq!(message.payload.as_str(), r#"{ "a":  1.50e2,"\u0061":"\n\/" }"#);
 }
 
 #[test]
-fn recipients_that_we_do_not_know_are_all_users() {
+fn an_unknown_descriptor_of_recipients_means_all_users() {
     let to = |descriptor: &str| user_message(&format!(r#""event":"e","recipientDescriptor":{descriptor}"#)).to;
     assert_eq!(to("\"ALL_USERS\""), Target::All);
     assert_eq!(to("\"ALL_EXCEPT_SENDER\""), Target::ExceptUser("CHANNEL".into()));
@@ -112,7 +112,7 @@ fn recipients_that_we_do_not_know_are_all_users() {
 }
 
 #[test]
-fn a_recipient_that_nobody_can_be_is_left_out() {
+fn an_invalid_recipient_is_left_out() {
     let to = |descriptor: &str| user_message(&format!(r#""event":"e","recipientDescriptor":{descriptor}"#)).to;
     assert_eq!(to("[]"), Target::Users(vec![]));
     assert_eq!(to(r#"["a",5,null,"","CHANNEL",["b"],"b"]"#), Target::Users(vec!["a".into(), "b".into()]));
@@ -139,7 +139,7 @@ fn presence_and_assigns_may_be_missing() {
 }
 
 #[test]
-fn an_empty_presence_is_none_where_some_nodes_mean_that() {
+fn an_empty_presence_is_none_in_messages_of_foreign_nodes() {
     let empty = r#""userId":"u","requestId":"q","presence":{ }"#;
     assert!(matches!(body("USER_JOINED", empty), Ok(Body::UserJoined { presence: None, .. })));
     assert!(matches!(body("USER_GET_RESPONSE", empty), Ok(Body::UserGetResponse { presence: None, .. })));
@@ -151,7 +151,7 @@ fn an_empty_presence_is_none_where_some_nodes_mean_that() {
 }
 
 #[test]
-fn a_change_of_assigns_is_told_whole_or_by_key() {
+fn a_change_of_assigns_is_complete_or_by_key() {
     let update = |fields: &str| match body("ASSIGNS_UPDATE", &format!(r#""userId":"u",{fields}"#)) {
         Ok(Body::AssignsUpdate { assigns, delta, .. }) => {
             (assigns.map(|assigns| assigns.to_json()), delta.map(|(key, value)| (key, value.as_str().to_owned())))
@@ -168,7 +168,7 @@ fn a_change_of_assigns_is_told_whole_or_by_key() {
 }
 
 #[test]
-fn what_is_for_people_may_be_missing() {
+fn informative_fields_may_be_missing() {
     assert_eq!(body("EVICT_USER", r#""userId":"u""#), Ok(Body::EvictUser { user: "u".into(), reason: String::new() }));
     assert_eq!(body("STATE_REQUEST", r#""more":1"#), Ok(Body::StateRequest { from_node: "n".into() }));
     let request = Body::UserGetRequest { user: "u".into(), request: "q".into(), from_node: "n".into() };
@@ -185,9 +185,9 @@ fn a_user_that_cannot_be_read_is_left_out_of_a_list() {
     assert_eq!(body("STATE_RESPONSE", r#""users":null"#), Ok(Body::StateResponse { users: vec![] }));
 }
 
-/// Nodes in Go say more than others, and leave out what is empty.
+/// Go nodes send more fields than others, and leave out empty ones.
 #[test]
-fn what_nodes_in_go_add_is_not_needed() {
+fn fields_that_only_go_nodes_send_are_not_needed() {
     let join = r#""userId":"u","presence":{"s":1},"presenceEvent":"JOIN","presenceList":[{"s":1}]"#;
     let event = Some(PresenceEvent::Join);
     let update = Body::PresenceUpdate { user: "u".into(), presence: object(r#"{"s":1}"#), event };
@@ -205,6 +205,6 @@ fn fields_of_other_types_may_be_anything() {
 }
 
 #[test]
-fn an_envelope_without_ext_is_one_of_another_language() {
+fn an_envelope_without_ext_is_of_a_foreign_node() {
     assert_eq!(envelope("USER_LEFT", r#""userId":"u""#).expect("a message").ext, None);
 }

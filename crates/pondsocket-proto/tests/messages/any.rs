@@ -16,7 +16,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 pub(crate) fn envelope() -> impl Strategy<Value = Envelope> {
-    let anything = (spoken(), option::of(ext()));
+    let anything = (common(), option::of(ext()));
     let ours = (ours(), ext().prop_map(Some));
     let about_channels = prop_oneof![3 => anything, 1 => (digest(), ext().prop_map(Some))];
     let said = prop_oneof![
@@ -31,7 +31,7 @@ pub(crate) fn envelope() -> impl Strategy<Value = Envelope> {
 }
 
 /// Messages about channels that nodes of all languages know.
-fn spoken() -> BoxedStrategy<Body> {
+fn common() -> BoxedStrategy<Body> {
     let commands = prop_oneof![
         (user(), any::<String>()).prop_map(|(user, reason)| Body::EvictUser { user, reason }),
         user().prop_map(|user| Body::UserRemove { user }),
@@ -88,7 +88,7 @@ fn digest() -> impl Strategy<Value = Body> {
     (number(), number(), any::<u64>()).prop_map(|(version, count, hash)| Body::Digest { version, count, hash })
 }
 
-/// Messages that only our own nodes know, and that need not be about a channel.
+/// Messages of the types of our own nodes, which need not be about a channel.
 fn ours() -> BoxedStrategy<Body> {
     let verdict = select(vec![Verdict::Done, Verdict::NotFound, Verdict::Refused]);
     let event = prop_oneof![Just(NodeEvent::Hello), Just(NodeEvent::Bye), node().prop_map(NodeEvent::Down)];

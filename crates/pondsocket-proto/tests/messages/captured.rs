@@ -26,17 +26,17 @@ fn decode(text: &str) -> Envelope {
     Envelope::decode(text.as_bytes()).unwrap_or_else(|malformed| panic!("{text}: {malformed}"))
 }
 
-/// All that a language's nodes have said of this type.
-fn said(language: &str, kind: &str) -> Vec<Envelope> {
+/// All messages of this type from a language's nodes.
+fn sent(language: &str, kind: &str) -> Vec<Envelope> {
     let of_type = |captured: &Captured| from_str::<Value>(captured.message.get()).expect("JSON")["type"] == kind;
     let of_language = captured().into_iter().filter(|captured| captured.from == language);
     of_language.filter(of_type).map(|captured| decode(captured.message.get())).collect()
 }
 
 /// Each language's one message of this type must have this body.
-fn each_says(kind: &str, [javascript, python, rust]: [Body; 3]) {
+fn each_sends(kind: &str, [javascript, python, rust]: [Body; 3]) {
     for (language, body) in [("javascript", javascript), ("python", python), ("rust", rust)] {
-        let bodies: Vec<_> = said(language, kind).into_iter().map(|envelope| envelope.body).collect();
+        let bodies: Vec<_> = sent(language, kind).into_iter().map(|envelope| envelope.body).collect();
         assert_eq!(bodies, [body], "{language}");
     }
 }
@@ -61,20 +61,20 @@ fn presence_of_bob() -> [Object; 2] {
 }
 
 #[test]
-fn all_of_an_envelope_is_read() {
-    let [envelope] = said("rust", "EVICT_USER").try_into().expect("one message");
+fn all_fields_of_an_envelope_are_read() {
+    let [envelope] = sent("rust", "EVICT_USER").try_into().expect("one message");
     assert_eq!(&*envelope.id, "aad1f4c6-5cf2-4d2e-be0c-7ce98a910b0e");
     assert_eq!(&*envelope.source, "fbe5ee91-c2d9-43d3-99d4-dc4e8850c17b");
     let channel = envelope.channel.expect("a channel");
     assert_eq!((&*channel.endpoint, channel.channel.as_str()), ("api/socket", "/chat/c32758_14"));
     assert_eq!(envelope.timestamp, 1_795_395_008_382);
-    let [envelope] = said("javascript", "NODE_HEARTBEAT").try_into().expect("one message");
+    let [envelope] = sent("javascript", "NODE_HEARTBEAT").try_into().expect("one message");
     assert_eq!((&*envelope.id, &*envelope.source), ("mwsjs4rr-vmrwuofpuhd", "lmlr919gcc8"));
     assert_eq!((envelope.channel, envelope.timestamp), (None, 1_795_394_923_047));
 }
 
 #[test]
-fn every_message_fits_its_topic_and_we_would_say_the_same() {
+fn every_message_fits_its_topic_and_is_encoded_with_the_same_fields() {
     let topics = Topics::new("pondsocket", "default");
     for Captured { from, topic, message } in captured() {
         let envelope = decode(message.get());
@@ -86,7 +86,7 @@ fn every_message_fits_its_topic_and_we_would_say_the_same() {
         let again = std::str::from_utf8(&out).expect("UTF-8");
         assert_eq!(strict::check(again), Ok(()), "{again}");
         let mut again: Value = from_str(again).expect("JSON");
-        // Only nodes in Go say this, beside us.
+        // Only Go nodes and our own send this field.
         again.as_object_mut().expect("an object").remove("presenceEvent");
         assert_eq!(again, from_str::<Value>(message.get()).expect("JSON"), "{from}");
     }
@@ -95,7 +95,7 @@ fn every_message_fits_its_topic_and_we_would_say_the_same() {
 #[test]
 fn heartbeats() {
     let ids = ["lmlr919gcc8", "2d15e1ce-7116-495e-8201-b8a4255b3594", "ec521f16-035d-47fa-88b5-6e5dffedd82a"];
-    each_says("NODE_HEARTBEAT", ids.map(|id| Body::NodeHeartbeat { node: id.into() }));
+    each_sends("NODE_HEARTBEAT", ids.map(|id| Body::NodeHeartbeat { node: id.into() }));
 }
 
 #[test]
@@ -110,13 +110,13 @@ fn joins() {
     let [javascript, python, rust] = BOB;
     let bodies =
         [body((javascript, "c32359_1"), false), body((python, "c32570_1"), false), body((rust, "c32758_1"), true)];
-    each_says("USER_JOINED", bodies);
+    each_sends("USER_JOINED", bodies);
 }
 
 #[test]
 fn leaves() {
     let users = [BOB[0], "fa633ced-e5f0-4c6f-9710-30c487dd7b88", "a99a4c52-7991-42e0-8106-895ee12b4fb1"];
-    each_says("USER_LEFT", users.map(|user| Body::UserLeft { user: user.into() }));
+    each_sends("USER_LEFT", users.map(|user| Body::UserLeft { user: user.into() }));
 }
 
 #[test]
@@ -128,10 +128,10 @@ fn presence() {
     let mut presence = [javascript, python, rust].into_iter();
     let body =
         |user: &str| Body::PresenceUpdate { user: user.into(), presence: presence.next().expect("three"), event: None };
-    each_says("PRESENCE_UPDATE", BOB.map(body));
+    each_sends("PRESENCE_UPDATE", BOB.map(body));
 
     let hidden = ["b5a3e28b-39fd-4eaf-afc6-2f5219012e6b", BOB[1], BOB[2]];
-    each_says("PRESENCE_REMOVED", hidden.map(|user| Body::PresenceRemoved { user: user.into() }));
+    each_sends("PRESENCE_REMOVED", hidden.map(|user| Body::PresenceRemoved { user: user.into() }));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn changes_of_assigns() {
         ("python", "b689e68d-1933-4f13-8914-a79389f192e3", r#"{"username":"ann","room":"c32570_11","role":["x", 1]}"#),
         ("rust", "73a21051-eac9-4e81-9e1c-6afddd493fea", r#"{"role":["x", 1],"room":"c32758_11","username":"ann"}"#),
     ] {
-        let [envelope] = said(language, "ASSIGNS_UPDATE").try_into().expect("one message");
+        let [envelope] = sent(language, "ASSIGNS_UPDATE").try_into().expect("one message");
         let Body::AssignsUpdate { user: changed, assigns: Some(assigns), delta: None } = envelope.body else {
             panic!("a snapshot: {:?}", envelope.body)
         };
@@ -160,17 +160,17 @@ fn evictions() {
         "f5fb4873-b99f-445e-837c-ff91e8b68ae8",
         "177294a7-8f6c-44c4-8345-ab74af18ea42",
     ];
-    each_says("EVICT_USER", users.map(|user| Body::EvictUser { user: user.into(), reason: "spam".into() }));
+    each_sends("EVICT_USER", users.map(|user| Body::EvictUser { user: user.into(), reason: "spam".into() }));
 }
 
 #[test]
-fn questions_for_the_state() {
+fn requests_for_the_state() {
     let nodes = [
         "3081ef8f-e977-42ac-843f-72a6a3a4d418",
         "2d15e1ce-7116-495e-8201-b8a4255b3594",
         "ec521f16-035d-47fa-88b5-6e5dffedd82a",
     ];
-    each_says("STATE_REQUEST", nodes.map(|node| Body::StateRequest { from_node: node.into() }));
+    each_sends("STATE_REQUEST", nodes.map(|node| Body::StateRequest { from_node: node.into() }));
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn lists_of_users() {
     let ann = "4cb9a229-b361-423d-959d-dbf26247f5ed";
     let presence_of_ann = object(&format!(r#"{{"id": "{ann}", "username": "ann", "status": "online"}}"#));
     let rust = object(&format!(r#"{{"id": "{}", "status": "online", "username": "bob"}}"#, BOB[2]));
-    each_says(
+    each_sends(
         "STATE_RESPONSE",
         [
             vec![
@@ -248,14 +248,14 @@ fn messages_to_all_of_a_channel_to_all_but_one_and_to_some() {
             request_id: request_id.into(),
             to,
         };
-        let bodies: Vec<_> = said(language, "USER_MESSAGE").into_iter().map(|envelope| envelope.body).collect();
+        let bodies: Vec<_> = sent(language, "USER_MESSAGE").into_iter().map(|envelope| envelope.body).collect();
         assert!(bodies.contains(&Body::UserMessage(message.clone())), "{language}: {message:?}");
     }
 }
 
 #[test]
 fn a_reply_to_one_user() {
-    let state = said("javascript", "USER_MESSAGE").into_iter().find_map(|envelope| match envelope.body {
+    let state = sent("javascript", "USER_MESSAGE").into_iter().find_map(|envelope| match envelope.body {
         Body::UserMessage(message) if message.event == "state" => Some(message),
         _ => None,
     });

@@ -42,7 +42,7 @@ fn state() -> ChannelState {
     ChannelState { channel: key(), version: 5, users, part: None }
 }
 
-fn said(body: Body, ext: Ext) -> Value {
+fn encoded(body: Body, ext: Ext) -> Value {
     let channel = matches!(body, Body::Digest { .. } | Body::UserLeft { .. } | Body::PresenceUpdate { .. }).then(key);
     let source = ext.node.source().into();
     let envelope = Envelope { id: "m".into(), source, channel, timestamp: 1, body, ext: Some(ext) };
@@ -54,10 +54,10 @@ fn said(body: Body, ext: Ext) -> Value {
 }
 
 #[test]
-fn what_stands_beside_a_message() {
+fn additions_to_a_message() {
     let left = || Body::UserLeft { user: "u".into() };
     assert_eq!(
-        said(left(), ext()),
+        encoded(left(), ext()),
         json!({
             "protocol": "pondsocket.distributed", "version": 1, "type": "USER_LEFT", "messageId": "m",
             "sourceNodeId": "web-1~7", "endpointName": "a", "channelName": "/c", "timestamp": 1, "userId": "u",
@@ -73,7 +73,7 @@ fn what_stands_beside_a_message() {
         ..ext()
     };
     assert_eq!(
-        said(left(), full)["ext"],
+        encoded(left(), full)["ext"],
         json!({
             "v": 1, "n": "web-1", "i": 7, "p": [0, 3], "j": 9, "w": "q", "have": { "\"web\"-2": [7, 4] },
             "st": {
@@ -85,59 +85,59 @@ fn what_stands_beside_a_message() {
 }
 
 #[test]
-fn presence_says_whether_something_was_shown_before() {
+fn presence_has_the_kind_of_its_change() {
     for (event, word) in [(PresenceEvent::Join, "JOIN"), (PresenceEvent::Update, "UPDATE")] {
         let body = Body::PresenceUpdate { user: "u".into(), presence: object(r#"{"s":1}"#), event: Some(event) };
-        assert_eq!(said(body, ext())["presenceEvent"], word);
+        assert_eq!(encoded(body, ext())["presenceEvent"], word);
     }
     let body = Body::PresenceUpdate { user: "u".into(), presence: object("{}"), event: None };
-    assert_eq!(said(body, ext()).get("presenceEvent"), None);
+    assert_eq!(encoded(body, ext()).get("presenceEvent"), None);
 }
 
 #[test]
-fn what_only_our_nodes_say() {
-    let said = |body, kind: &str, place: &str| {
-        let mut said = said(body, ext());
-        assert_eq!(said["type"], kind);
-        assert_eq!((&said["endpointName"], &said["channelName"]), (&json!(place), &json!(place)), "{kind}");
-        let ext = said["ext"].as_object_mut().expect("an object");
+fn types_of_our_own_nodes() {
+    let encoded = |body, kind: &str, place: &str| {
+        let mut encoded = encoded(body, ext());
+        assert_eq!(encoded["type"], kind);
+        assert_eq!((&encoded["endpointName"], &encoded["channelName"]), (&json!(place), &json!(place)), "{kind}");
+        let ext = encoded["ext"].as_object_mut().expect("an object");
         ext.retain(|key, _| !["v", "n", "i"].contains(&&**key));
         Value::from(ext.clone())
     };
     let users = json!([{ "id": "u1", "assigns": {}, "presence": {}, "j": 9 }, { "id": "u2", "assigns": {} }]);
     assert_eq!(
-        said(Body::State(vec![state()]), "X_STATE", "__node__"),
+        encoded(Body::State(vec![state()]), "X_STATE", "__node__"),
         json!({ "states": [{ "e": "a", "c": "/c", "ver": 5, "u": users }] })
     );
     let part = ChannelState { users: vec![], part: Some(Part { index: 1, of: 3 }), ..state() };
     assert_eq!(
-        said(Body::State(vec![part]), "X_STATE", "__node__"),
+        encoded(Body::State(vec![part]), "X_STATE", "__node__"),
         json!({ "states": [{ "e": "a", "c": "/c", "ver": 5, "part": [1, 3], "u": [] }] })
     );
-    assert_eq!(said(Body::Repair(vec![key()]), "X_REPAIR", "__node__"), json!({ "of": [["a", "/c"]] }));
-    let ack = |verdict| said(Body::Ack { request: "q".into(), verdict }, "X_ACK", "__node__");
+    assert_eq!(encoded(Body::Repair(vec![key()]), "X_REPAIR", "__node__"), json!({ "of": [["a", "/c"]] }));
+    let ack = |verdict| encoded(Body::Ack { request: "q".into(), verdict }, "X_ACK", "__node__");
     assert_eq!(ack(Verdict::Done), json!({ "re": "q", "is": "done" }));
     assert_eq!(ack(Verdict::NotFound), json!({ "re": "q", "is": "notFound" }));
     assert_eq!(ack(Verdict::Refused), json!({ "re": "q", "is": "refused" }));
-    let event = |event| said(Body::Node(event), "X_NODE", "__cluster__");
+    let event = |event| encoded(Body::Node(event), "X_NODE", "__cluster__");
     assert_eq!(event(NodeEvent::Hello), json!({ "ev": "hello" }));
     assert_eq!(event(NodeEvent::Bye), json!({ "ev": "bye" }));
     assert_eq!(event(NodeEvent::Down(node("web-2"))), json!({ "ev": "down", "who": ["web-2", 7] }));
 }
 
 #[test]
-fn a_digest_is_said_about_a_channel_and_its_hash_is_a_text() {
-    let said = said(Body::Digest { version: 5, count: 2, hash: 0xab }, ext());
+fn a_digest_names_a_channel_and_its_hash_is_a_text() {
+    let encoded = encoded(Body::Digest { version: 5, count: 2, hash: 0xab }, ext());
     assert_eq!(
-        (&said["type"], &said["endpointName"], &said["channelName"]),
+        (&encoded["type"], &encoded["endpointName"], &encoded["channelName"]),
         (&json!("X_DIGEST"), &json!("a"), &json!("/c"))
     );
     let body = json!({ "v": 1, "n": "web-1", "i": 7, "ver": 5, "count": 2, "hash": "00000000000000ab" });
-    assert_eq!(said["ext"], body);
+    assert_eq!(encoded["ext"], body);
 }
 
 #[test]
-fn what_is_not_ours_makes_a_node_one_of_another_language() {
+fn an_unknown_ext_makes_its_sender_a_foreign_node() {
     for ext in [
         "5",
         "null",
@@ -163,7 +163,7 @@ fn what_is_not_ours_makes_a_node_one_of_another_language() {
 }
 
 #[test]
-fn what_is_ours_and_broken_makes_the_message_void() {
+fn a_broken_ext_of_ours_makes_the_message_invalid() {
     for (name, value) in [
         ("ext.p", r#""p":5"#),
         ("ext.p", r#""p":[1]"#),
@@ -189,7 +189,7 @@ fn what_is_ours_and_broken_makes_the_message_void() {
 }
 
 #[test]
-fn what_names_another_node_than_it_is_signed_by_is_void() {
+fn an_ext_of_another_node_than_the_signer_is_invalid() {
     let ext = r#""userId":"u","ext":{"v":1,"n":"web-1","i":7,"p":[1,2]}"#;
     for source in ["web-2~7", "web-1~8", "web-1", "web-1~07", "n"] {
         let forged = Malformed::Field("ext.n", Fault::Signature);
@@ -199,7 +199,7 @@ fn what_names_another_node_than_it_is_signed_by_is_void() {
 }
 
 #[test]
-fn what_our_messages_need() {
+fn required_keys_of_our_types() {
     for (kind, name, value) in [
         ("X_STATE", "ext.states", r#""states":{}"#),
         ("X_STATE", "ext.states", r#""states":[5]"#),

@@ -27,7 +27,7 @@ proptest! {
     }
 
     #[test]
-    fn the_strictest_node_accepts_whatever_we_say(envelope in envelope()) {
+    fn the_strictest_node_accepts_all_our_messages(envelope in envelope()) {
         let text = String::from_utf8(encoded(&envelope)).expect("UTF-8");
         prop_assert_eq!(strict::check(&text), Ok(()), "{}", text);
     }
@@ -41,19 +41,19 @@ proptest! {
     }
 
     #[test]
-    fn a_message_begins_with_who_says_it(envelope in envelope()) {
+    fn a_message_begins_with_its_signature(envelope in envelope()) {
         let (bytes, another) = (encoded(&envelope), envelope.source.to_string() + "x");
         prop_assert!(bytes.starts_with(&Envelope::beginning(&envelope.source)));
         prop_assert!(!bytes.starts_with(&Envelope::beginning(&another)));
     }
 
     #[test]
-    fn no_bytes_do_harm(bytes in vec(any::<u8>(), 0..200)) {
+    fn no_bytes_cause_a_panic(bytes in vec(any::<u8>(), 0..200)) {
         holds_for(&bytes);
     }
 
     #[test]
-    fn no_damage_to_a_message_does_harm(
+    fn no_damage_to_a_message_causes_a_panic(
         envelope in envelope(),
         damages in vec((any::<Index>(), 0..12_usize, "[\\[\\]{}\",:0-9a-z\\\\ ]{0,4}"), 1..4),
     ) {

@@ -28,7 +28,7 @@ fn with(name: &str, value: Option<&str>) -> String {
 }
 
 #[test]
-fn what_is_no_json_object() {
+fn a_message_that_is_no_json_object() {
     let half = message("USER_LEFT", r#""userId":"u""#);
     for text in ["", "{", "5", "null", "[]", "\"USER_LEFT\"", "[\"pondsocket.distributed\",1]", "{}x", "{'a':1}"] {
         assert_eq!(refused(text), Malformed::NotAnObject, "{text}");
@@ -38,7 +38,7 @@ fn what_is_no_json_object() {
 }
 
 #[test]
-fn what_newer_nodes_may_say_can_be_ignored() {
+fn messages_of_newer_nodes_can_be_ignored() {
     assert_eq!(refused("{}"), Malformed::Foreign);
     for (name, value) in [
         ("protocol", Some("\"pondsocket\"")),
@@ -58,7 +58,7 @@ fn what_newer_nodes_may_say_can_be_ignored() {
 }
 
 #[test]
-fn an_envelope_that_is_not_complete() {
+fn an_incomplete_envelope() {
     for name in ["type", "messageId", "sourceNodeId", "endpointName", "channelName"] {
         for value in [None, Some("null"), Some("5"), Some("[]")] {
             assert!(matches!(refused(&with(name, value)), Malformed::Field(field, Fault::Kind) if field == name));
@@ -76,7 +76,7 @@ fn an_envelope_that_is_not_complete() {
 }
 
 #[test]
-fn what_concerns_a_channel_must_name_one() {
+fn a_message_about_a_channel_without_its_name() {
     for (kind, fields) in
         [("USER_LEFT", r#""userId":"u""#), ("STATE_REQUEST", r#""fromNode":"n""#), ("USER_MESSAGE", r#""event":"e""#)]
     {
@@ -88,13 +88,13 @@ fn what_concerns_a_channel_must_name_one() {
 }
 
 #[test]
-fn a_field_that_is_there_twice() {
+fn a_repeated_field() {
     assert_eq!(refused_body("USER_LEFT", r#""userId":"u","userId":"u""#), Malformed::Repeated);
     assert_eq!(refused_body("USER_JOINED", r#""userId":"u","assigns":{"a":1,"a":1}"#), Malformed::Repeated);
 }
 
 #[test]
-fn what_a_type_needs() {
+fn required_fields_of_a_type() {
     let types = ["PRESENCE_UPDATE", "PRESENCE_REMOVED", "ASSIGNS_UPDATE", "EVICT_USER", "USER_REMOVE", "USER_JOINED"];
     for kind in types.into_iter().chain(["USER_LEFT"]) {
         for fields in [r#""more":1"#, r#""userId":null"#, r#""userId":5"#] {
@@ -118,7 +118,7 @@ fn what_a_type_needs() {
 }
 
 #[test]
-fn users_that_nobody_can_be() {
+fn invalid_user_ids() {
     let long = "x".repeat(129);
     for (user, fault) in [
         ("", InvalidId::Empty),
@@ -134,7 +134,7 @@ fn users_that_nobody_can_be() {
 }
 
 #[test]
-fn what_would_harm_clients() {
+fn text_that_would_break_clients() {
     let (deep, deepest) = (format!("{}{}", "[".repeat(100), "]".repeat(100)), "[".repeat(99) + &"]".repeat(99));
     for (value, fault) in [
         (r#""\ud800""#, Unsafe::Surrogate),
@@ -147,7 +147,7 @@ fn what_would_harm_clients() {
             let malformed = refused_body(kind, &format!(r#""userId":"u","event":"e","{name}":{{"a":{value}}}"#));
             assert_eq!(malformed, Malformed::Field(name, fault.into()), "{kind}: {value}");
         }
-        // Not in an object it is no deeper than it may be, until it is put into one.
+        // A payload at the limit of depth that is no object exceeds the limit once it is put into one.
         let malformed = refused_body("USER_MESSAGE", &format!(r#""event":"e","payload":{value}"#));
         assert_eq!(malformed, Malformed::Field("payload", fault.into()), "{value}");
     }
@@ -161,7 +161,7 @@ fn what_would_harm_clients() {
 }
 
 #[test]
-fn a_fault_is_told_with_the_name_of_its_field() {
+fn a_fault_names_its_field() {
     let told = |malformed: Malformed| malformed.to_string();
     assert_eq!(told(field("userId")), "`userId` is missing or of a wrong kind");
     let empty = Malformed::Field("userId", InvalidId::Empty.into());
@@ -171,9 +171,9 @@ fn a_fault_is_told_with_the_name_of_its_field() {
     assert_eq!(told(Malformed::UnknownType), "of an unknown type");
 }
 
-/// A second of work, or a stack that is too small, would show itself here.
+/// The test would take seconds, or overflow the stack, if the cost were out of proportion.
 #[test]
-fn size_and_depth_cost_no_more_than_themselves() {
+fn large_and_deep_messages_cost_time_in_proportion() {
     let (many, deep) = (100_000, 200_000);
     let keys: Vec<_> = (0..many).map(|number| format!(r#""{number}":1"#)).collect();
     body("USER_JOINED", &format!(r#""userId":"u","assigns":{{{}}}"#, keys.join(","))).expect("many keys");
@@ -182,7 +182,7 @@ fn size_and_depth_cost_no_more_than_themselves() {
     let nested = format!("{}{}", "[".repeat(deep), "]".repeat(deep));
     for name in ["userId", "payload", "users", "assigns", "ext", "recipientDescriptor", "unknown"] {
         for kind in ["USER_MESSAGE", "USER_JOINED", "STATE_RESPONSE"] {
-            // Some types do not look at some of these fields: only that there is an answer matters.
+            // Some types ignore some of these fields: only that decoding returns matters.
             let _ = body(kind, &format!(r#""{name}":{nested}"#));
             let _ = body(kind, &format!(r#""{name}":{}"#, &nested[..deep]));
         }

@@ -1,4 +1,4 @@
-//! The checker: it sees the inputs and outputs of every core, and notes the first that breaks a rule.
+//! The checker: it observes the inputs and outputs of every core, and notes the first that breaks a rule.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,7 +24,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The state of an owner: its life, and its version.
+/// The position of an owner: its incarnation, and its version.
 type At = (u64, u64);
 
 pub(crate) struct Checker {
@@ -38,9 +38,9 @@ pub(crate) struct Checker {
     ids: HashMap<Peer, NodeId>,
     /// The last version that an owner has published.
     said: HashMap<(Peer, ChannelKey), u64>,
-    /// The last state of an owner that a node has said to hold, in one life of a channel.
+    /// The last position of an owner that a node has reported to hold, in one instance of a channel.
     known: HashMap<(Peer, ChannelKey, Arc<str>), At>,
-    /// The youngest life of a name that a node was told of.
+    /// The latest incarnation of a name that a node has learned of.
     youngest: HashMap<(Peer, Arc<str>), u64>,
     evicted: HashSet<(Peer, String)>,
     delivered: HashSet<(Peer, String)>,
@@ -82,7 +82,7 @@ impl Checker {
         self.violation.as_ref()
     }
 
-    /// Only the first one counts.
+    /// Notes a violation. Only the first is kept: later ones are often its consequences.
     pub(crate) fn violated(&mut self, rule: &'static str, what: String) {
         self.violation.get_or_insert(Violation { rule, what });
     }
@@ -96,37 +96,38 @@ impl Checker {
         self.is_still = is_still;
     }
 
-    /// A loss that nobody reports is about to be made, so divergence is no bug any more.
+    /// Allows divergence from now on, because a message is about to be lost without a report.
     pub(crate) fn expect_divergence(&mut self) {
         self.is_loud = false;
     }
 
-    /// Nodes are about to die, so that somebody has to be taken for dead.
+    /// Allows reports of dead nodes from now on, because nodes are about to be killed.
     pub(crate) fn expect_deaths(&mut self) {
         self.expects_deaths = true;
     }
 
-    /// Takes in an input of a core.
+    /// Checks an input of a core.
     pub(crate) fn told(&mut self, peer: Peer, input: &Input) {
         match input {
-            // Where there are leases a life counts when it is seen to hold one: anybody may call himself newer.
+            // Where there are leases, an incarnation is valid once it is known to hold one: a larger number is only a
+            // claim.
             Input::Received { message, .. } if !self.has_leases => {
                 if let Some(ext) = &message.ext {
-                    self.hears_of(peer, &ext.node);
+                    self.note_incarnation(peer, &ext.node);
                 }
             }
-            Input::Lease(lease) => lease.alive.iter().for_each(|id| self.hears_of(peer, id)),
+            Input::Lease(lease) => lease.alive.iter().for_each(|id| self.note_incarnation(peer, id)),
             Input::Opened { channel, .. } => self.known.retain(|(who, key, _), _| *who != peer || key != channel),
             _ => {}
         }
     }
 
-    fn hears_of(&mut self, peer: Peer, id: &NodeId) {
+    fn note_incarnation(&mut self, peer: Peer, id: &NodeId) {
         let youngest = self.youngest.entry((peer, id.name.clone())).or_default();
         *youngest = id.incarnation.max(*youngest);
     }
 
-    /// Takes in an output of a core.
+    /// Checks an output of a core.
     pub(crate) fn wanted(&mut self, peer: Peer, output: &Output, _now: u64) {
         match output {
             Output::Publish { message, .. } => self.said(peer, message),
@@ -154,7 +155,7 @@ impl Checker {
     fn said(&mut self, peer: Peer, message: &Envelope) {
         let id = self.ids[&peer].clone();
         if message.ext.as_ref().is_none_or(|ext| ext.node != id) {
-            return self.violated("ext", format!("{peer} does not say who it is: {message:?}"));
+            return self.violated("ext", format!("{peer} does not name its node: {message:?}"));
         }
         let ext = message.ext.as_ref().expect("it was looked at");
         if let Some(channel) = &message.channel {
@@ -166,7 +167,7 @@ impl Checker {
                 }
             }
             if let Body::Digest { version, .. } = message.body {
-                self.says_version(peer, channel, version);
+                self.check_version(peer, channel, version);
             }
             for (owner, version) in &ext.have {
                 let at = (owner.incarnation, *version);
@@ -179,7 +180,7 @@ impl Checker {
         }
         let states: &[ChannelState] = if let Body::State(states) = &message.body { states } else { &[] };
         for state in states.iter().chain(&ext.own) {
-            self.says_version(peer, &state.channel, state.version);
+            self.check_version(peer, &state.channel, state.version);
         }
         if self.is_still && !is_routine(&message.body) {
             self.violated(
@@ -189,7 +190,7 @@ impl Checker {
         }
     }
 
-    fn says_version(&mut self, peer: Peer, channel: &ChannelKey, version: u64) {
+    fn check_version(&mut self, peer: Peer, channel: &ChannelKey, version: u64) {
         let last = self.said.get(&(peer, channel.clone())).copied().unwrap_or(0);
         if version < last {
             self.violated("I2", format!("{peer} is at {version} in {channel:?}, and had been at {last}"));
@@ -205,7 +206,8 @@ impl Checker {
             let life = shown.assigns.get(LIFE).and_then(|life| life.decode::<String>().ok());
             let Some(owner) = life.and_then(|life| self.lives.get(&life)) else { continue };
             let youngest = self.youngest.get(&(peer, owner.name.clone())).copied().unwrap_or(0);
-            // What another language's server relays has no life. Nobody tells a node that it is replaced itself.
+            // Users that a foreign server relays have no incarnation. A node does not learn that it was replaced
+            // itself.
             let is_other = self.ids[&peer].name != owner.name;
             if owner.incarnation < youngest && is_other && !self.relays {
                 let what = format!("{peer} shows {user} of {} in {channel:?}, and knew of {youngest}", owner.source());
@@ -214,7 +216,7 @@ impl Checker {
         }
     }
 
-    /// A node's core has looked at the clock. `again` is whether it wants to look at it again at once.
+    /// Checks a tick of a node's core. `again` is whether the core needs another tick at once.
     pub(crate) fn looked(&mut self, peer: Peer, now: u64, again: bool) {
         let (who, when, times) = self.spins;
         self.spins = if again && (who, when) == (peer, now) { (peer, now, times + 1) } else { (peer, now, 0) };
@@ -225,19 +227,19 @@ impl Checker {
 
     pub(crate) fn node_down(&mut self, peer: Peer, name: &str, lives: bool) {
         if self.is_well && lives && !self.expects_deaths {
-            self.violated("B3", format!("{peer} takes {name} for dead, and it lives and nothing is wrong"));
+            self.violated("B3", format!("{peer} takes {name} for dead, which is alive, without a fault"));
         }
     }
 
     pub(crate) fn answered(&mut self, peer: Peer, id: u64, was_asked: bool, answer: Answer) {
         if !was_asked {
-            self.violated("asks", format!("{peer} answers {id}, which nobody has asked or which was answered"));
+            self.violated("asks", format!("{peer} answers {id}, which was not requested or was answered before"));
         }
         self.answers.insert((peer, id), answer);
     }
 }
 
-/// Returns whether a message is to be expected when nothing happens.
+/// Returns whether a message is published on schedule, without any change.
 fn is_routine(body: &Body) -> bool {
     matches!(body, Body::NodeHeartbeat { .. } | Body::Digest { .. } | Body::Node(_))
 }

@@ -30,24 +30,24 @@ pub(crate) fn run(seed: u64, trace: Trace, sabotage: Option<Sabotage>) -> Report
 
 impl World {
     fn play(&mut self) {
-        self.faulty_time();
+        self.fault_period();
         self.repair_everything();
-        let (bound, repaired) = (self.quiet_time(), self.now);
+        let (bound, repaired) = (self.recovery_bound(), self.now);
         self.settles_within(bound, "I1");
-        // Whoever seemed dead may have been hidden and shown again.
+        // Nodes that seemed dead may have been hidden and shown again.
         self.run_until(repaired + bound);
         self.settles_within(0, "I1");
         if self.plan.has_foreign() && self.plan.is_well() {
             self.foreign_servers_settle();
         }
         let acts: [fn(&mut World); 7] = [
-            World::nothing_is_said,
-            World::one_is_seen_at_once,
-            World::a_last_word_is_lost,
-            World::questions_are_answered,
-            World::one_goes,
-            World::one_comes_again,
-            World::one_dies,
+            World::only_routine_is_published,
+            World::a_change_is_shown_at_once,
+            World::a_last_message_is_lost,
+            World::queries_are_answered,
+            World::a_node_stops,
+            World::a_node_is_restarted,
+            World::a_node_is_killed,
         ];
         for act in acts {
             if self.checker.is_content() && self.live().count() >= 2 {
@@ -56,19 +56,20 @@ impl World {
         }
     }
 
-    fn faulty_time(&mut self) {
+    fn fault_period(&mut self) {
         let mut looked = 0;
         while (self.events < ENOUGH_EVENTS || self.now < 20 * SECOND)
             && self.now < 900 * SECOND
             && self.checker.is_content()
         {
             self.run_until(self.now + 500);
-            self.asks_are_answered();
+            self.requests_are_answered();
             if self.plan.is_well() && self.events > looked + 300 {
-                // Everybody is silent for a moment, and then all views are equal. (A action that is due anyway is done.)
+                // Users do nothing for a moment, and then all views are equal. (An action that is due anyway is
+                // executed.)
                 looked = self.events;
                 self.is_over = true;
-                let bound = self.at_once();
+                let bound = self.propagation_bound();
                 self.settles_within(bound, "I4");
                 self.is_over = false;
                 self.after(1, super::world::Event::Action);
@@ -76,11 +77,11 @@ impl World {
         }
     }
 
-    /// The time in which nodes have to agree, once nothing is wrong any more.
-    fn quiet_time(&self) -> u64 {
+    /// The time within which nodes have to agree after all faults were repaired.
+    fn recovery_bound(&self) -> u64 {
         let plan = &self.plan;
         match (plan.is_well(), plan.silent > 0) {
-            (true, _) => self.at_once(),
+            (true, _) => self.propagation_bound(),
             // The lost message may have been the digest, too: the next one comes after a minute.
             (_, true) => 75 * SECOND,
             // Reconnecting, doubt for two lifetimes, and a lifetime.
@@ -88,15 +89,15 @@ impl World {
         }
     }
 
-    /// The time in which a change is seen if all is well: the way, the coalescing, and commands of others.
-    fn at_once(&self) -> u64 {
+    /// The time within which a change is shown on healthy nodes: the way, the coalescing, and commands of other nodes.
+    fn propagation_bound(&self) -> u64 {
         let commands = 700;
-        // Go handles what it hears after a while, and says what it has to say after a while.
+        // A Go server handles messages with a delay, and publishes with a delay.
         let slow = if self.plan.go { 500 } else { 0 };
         self.plan.hop() * 2 + self.plan.tick_late + 60 + commands + slow
     }
 
-    /// Runs until all views are as they should be, at most that long.
+    /// Runs until all views are as expected, for `bound` at most.
     fn settles_within(&mut self, bound: u64, rule: &'static str) {
         let (start, step) = (self.now, 50);
         while self.checker.is_content() {
@@ -126,7 +127,7 @@ impl World {
         }
     }
 
-    fn asks_are_answered(&mut self) {
+    fn requests_are_answered(&mut self) {
         let now = self.now;
         let is_late = |asked: &u64| now > asked + 4 * SECOND;
         let late = self.lives().filter(|(_, node)| node.life == Life::Runs).find_map(|(peer, node)| {
@@ -140,11 +141,11 @@ impl World {
         }
     }
 
-    fn nothing_is_said(&mut self) {
+    fn only_routine_is_published(&mut self) {
         if self.plan.has_foreign() {
             return;
         }
-        // Whatever was on its way, and questions that wait for answers.
+        // Messages in flight, and queries that wait for answers.
         self.run_until(self.now + 75 * SECOND);
         self.checker.be_still(true);
         self.run_until(self.now + 30 * SECOND);
@@ -152,16 +153,16 @@ impl World {
         self.settles_within(0, "I1");
     }
 
-    fn one_is_seen_at_once(&mut self) {
-        self.everybody_is_somewhere();
+    fn a_change_is_shown_at_once(&mut self) {
+        self.a_user_joins_on_each_node();
         let (peer, channel) = self.somewhere();
         self.joins(peer, &channel, &super::server_channel::user("the last to come"));
         let bound = self.plan.hop() + self.plan.tick_late + 60;
         self.settles_within(bound, "I4");
     }
 
-    /// Somebody joins on every node, so that there is somebody to see.
-    fn everybody_is_somewhere(&mut self) {
+    /// A user joins on every node, so that each has one to show.
+    fn a_user_joins_on_each_node(&mut self) {
         for peer in self.running() {
             let channel = self.channels[0].clone();
             let who = super::server_channel::user(&format!("watcher {peer}"));
@@ -169,7 +170,7 @@ impl World {
         }
         let (bound, start) = (3 * SECOND, self.now);
         self.settles_within(bound, "I4");
-        // Somebody may know by hearsay what it is just about to hear of the owner.
+        // A foreign node may relay a user before the message of the owner arrives.
         self.run_until(start + bound);
     }
 
@@ -179,8 +180,8 @@ impl World {
         (peer, self.channels[0].clone())
     }
 
-    /// A message that no other follows is lost without a word.
-    fn a_last_word_is_lost(&mut self) {
+    /// A message that no other follows is lost without a report.
+    fn a_last_message_is_lost(&mut self) {
         self.run_until(self.now + SECOND);
         let (peer, channel) = self.somewhere();
         let others: Vec<_> = self.running().into_iter().filter(|other| *other != peer).collect();
@@ -195,7 +196,7 @@ impl World {
         self.settles_within(bound, "silent loss");
     }
 
-    fn questions_are_answered(&mut self) {
+    fn queries_are_answered(&mut self) {
         self.run_until(self.now + 3 * SECOND);
         let (asker, channel) = self.somewhere();
         let others: Vec<_> = self.running().into_iter().filter(|other| *other != asker).collect();
@@ -209,13 +210,13 @@ impl World {
         let sure = !self.plan.has_foreign();
         let found = self.asks(asker, ClusterRequest::Get { channel: channel.clone(), user: user.clone() });
         if !matches!(found, Some(Answer::Found(_))) {
-            self.checker.violated("asks", format!("{asker} asked for {user}, who is on {other}: {found:?}"));
+            self.checker.violated("asks", format!("{asker} queried {user}, a user on {other}: {found:?}"));
         }
         let nobody = self.asks(asker, ClusterRequest::Get { channel: channel.clone(), user: nobody });
         if sure && nobody != Some(Answer::NotFound) {
-            self.checker.violated("asks", format!("{asker} asked for nobody: {nobody:?}"));
+            self.checker.violated("asks", format!("{asker} queried an absent user: {nobody:?}"));
         }
-        self.outsiders_ask();
+        self.nodes_without_users_query();
         let (value, key) = (super::server_channel::json(&7), "told".to_owned());
         let assigned =
             self.asks(asker, ClusterRequest::Assign { channel: channel.clone(), user: user.clone(), key, value });
@@ -228,12 +229,12 @@ impl World {
         if (sure && evicted != Some(Answer::Confirmed)) || is_here(self) {
             self.checker.violated("asks", format!("{asker} evicted {user} from {other}: {evicted:?}"));
         }
-        let bound = self.at_once();
+        let bound = self.propagation_bound();
         self.settles_within(bound, "I4");
     }
 
-    /// Somebody asks who is in a channel that nobody on its node is in.
-    fn outsiders_ask(&mut self) {
+    /// A node queries the users of a channel in which it has none itself.
+    fn nodes_without_users_query(&mut self) {
         let pairs =
             self.running().into_iter().flat_map(|peer| self.channels.iter().map(move |channel| (peer, channel)));
         let is_outside = |(peer, channel): &(Peer, &ChannelKey)| self.members(*peer, channel).is_empty();
@@ -242,7 +243,7 @@ impl World {
             return;
         };
         let answer = self.asks(peer, ClusterRequest::Users { channel: channel.clone() });
-        // Questions wait for half a second: some answers come later where everything is slow.
+        // Queries wait for half a second; some answers arrive later where all connections are slow.
         let is_slow = self.plan.has_foreign() || 2 * self.plan.hop() + self.plan.tick_late > 400;
         let told = match &answer {
             Some(Answer::Users { complete: false, .. }) if is_slow => return,
@@ -260,8 +261,8 @@ impl World {
         self.checker.answers.remove(&(peer, id))
     }
 
-    fn one_goes(&mut self) {
-        self.everybody_is_somewhere();
+    fn a_node_stops(&mut self) {
+        self.a_user_joins_on_each_node();
         let (peer, _) = self.somewhere();
         self.note(|| format!("** {peer} goes"));
         self.checker.expect_deaths();
@@ -269,8 +270,8 @@ impl World {
         self.settles_within(SECOND, "I4 stop");
     }
 
-    /// A node dies, and its name comes back at once, with one of its users.
-    fn one_comes_again(&mut self) {
+    /// A node is killed, and restarted at once with one of its users.
+    fn a_node_is_restarted(&mut self) {
         let (peer, channel) = self.somewhere();
         let Participant::Ours(node) = &self.participants[peer] else { return };
         let name = node.id.name.clone();
@@ -285,8 +286,8 @@ impl World {
         self.settles_within(0, "I3");
     }
 
-    fn one_dies(&mut self) {
-        self.everybody_is_somewhere();
+    fn a_node_is_killed(&mut self) {
+        self.a_user_joins_on_each_node();
         self.run_until(self.now + 5 * SECOND);
         let (peer, _) = self.somewhere();
         self.kill(peer);

@@ -7,19 +7,19 @@ use super::redis::Peer;
 use super::schedule::Fault;
 use super::world::{Event, World};
 
-/// The end of something that broke.
+/// The end of a fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Repair {
     Resume(Peer),
-    /// A younger life of this paused node begins.
+    /// Another incarnation of this paused node starts.
     Replace(Peer),
-    /// It ends, in whatever state it is.
+    /// The node ends, in any state.
     Kill(Peer),
     Free(Peer),
     RedisBack {
         loses_leases: bool,
     },
-    /// A look at the table, for the replica.
+    /// A copy of the table, for the replica.
     Copy,
 }
 
@@ -43,7 +43,7 @@ impl World {
         let peer = self.rng.pick(&running).copied();
         self.break_now(fault);
         match (fault, peer) {
-            (Fault::Newcomer, _) => self.newcomer(),
+            (Fault::Newcomer, _) => self.start_another_node(),
             (Fault::Stall, _) => {
                 let until = self.now + self.rng.range((100, 3000));
                 self.redis.stall(until);
@@ -95,7 +95,7 @@ impl World {
             Fault::Wedge => self.break_link(peer, LinkFault::Wedge, (4000, 10_000)),
             Fault::Gap => self.feed(peer, Input::Bus(Bus::GapAll)),
             Fault::Leap => {
-                // A little, as when a clock is kept right, or as far as clocks are wrong.
+                // By a little, as when a clock is synchronised, or by as much as the clocks of the schedule differ.
                 let most = if self.rng.coin() { 6000 } else { self.plan.skew.max(6000) };
                 let leap = self.rng.range((1, most)) as i64;
                 let leap = if self.rng.coin() { leap } else { -leap };
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    fn newcomer(&mut self) {
+    fn start_another_node(&mut self) {
         if self.lives().count() < MOST_NODES {
             let number = self.count();
             self.start_node(&format!("web-new{number}"));
@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    /// Everything that waited happens at once.
+    /// Resumes a node: all that waited is handled at once.
     pub(crate) fn resume(&mut self, peer: Peer) {
         let looks_first = self.rng.coin();
         let Some(node) = self.node(peer).filter(|node| node.life == Life::Paused) else { return };
@@ -133,7 +133,7 @@ impl World {
         self.note(|| format!("** {peer} is awake"));
     }
 
-    /// It is no more. Its lease runs out by itself.
+    /// Kills a node. Its lease expires.
     pub(crate) fn kill(&mut self, peer: Peer) {
         let now = self.now;
         let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
@@ -143,7 +143,7 @@ impl World {
         self.note(|| format!("** {peer} is dead"));
     }
 
-    /// It goes in good order: either its users leave one by one before, or they are still there.
+    /// Stops a node gracefully: either its users leave one by one before, or they are still there.
     pub(crate) fn stop(&mut self, peer: Peer) {
         if self.rng.coin() {
             self.everybody_leaves(peer);
@@ -185,7 +185,7 @@ impl World {
         let lasts = self.rng.range((200, 10_000));
         self.after(lasts, Event::Repair(back));
         for peer in 0..self.participants.len() {
-            // Some know at once, and others when they next say something.
+            // Some nodes detect it at once, others with their next message.
             let (known, session) = (self.rng.below(2500), self.redis.session(peer));
             if self.node(peer).is_some_and(|node| node.life != Life::Over) {
                 let node = self.node(peer).expect("it is ours");
@@ -197,7 +197,7 @@ impl World {
 
     pub(crate) fn repair(&mut self, repair: Repair) {
         if self.is_over {
-            // All that was done already.
+            // These have no later effect.
             return;
         }
         match repair {
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// It knows no connections from before.
+    /// Starts Redis again. All earlier connections are lost.
     fn redis_back(&mut self, loses_leases: bool) {
         self.note(|| "** Redis is back".to_owned());
         self.redis.set_down(false);
@@ -238,7 +238,7 @@ impl World {
         self.collect();
     }
 
-    /// Nothing breaks from now on, and what is broken is repaired.
+    /// Repairs all faults. None occurs from now on.
     pub(crate) fn repair_everything(&mut self) {
         self.is_over = true;
         self.note(|| "** everything is repaired".to_owned());
@@ -256,7 +256,7 @@ impl World {
             }
         }
         while self.live().count() < 2 {
-            self.newcomer();
+            self.start_another_node();
         }
     }
 

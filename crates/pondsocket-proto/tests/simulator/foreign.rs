@@ -1,5 +1,5 @@
-//! The common parts of foreign servers, those of other languages: no versions, no knowledge of senders but a cache, and their
-//! own users, whose actions they publish in the thirteen messages that all servers understand.
+//! The common parts of foreign servers, those of other languages: no versions, no knowledge of senders but a cache, and
+//! their own users, whose actions they publish in the thirteen messages that all servers understand.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,13 +23,13 @@ pub(crate) const LIFETIME: u64 = 90_000;
 pub(crate) struct ForeignUser {
     pub(crate) assigns: Assigns,
     pub(crate) presence: Option<Object>,
-    /// The node of a user that is not here.
+    /// The node of a user on another server.
     pub(crate) node: Option<Arc<str>>,
 }
 
 pub(crate) type ForeignUsers = BTreeMap<Arc<str>, ForeignUser>;
 
-/// The maker of a foreign server's envelopes.
+/// The signature of a foreign server, and the ids of its messages.
 #[derive(Debug)]
 pub(crate) struct ForeignSender {
     pub(crate) source: Arc<str>,
@@ -55,7 +55,7 @@ pub(crate) fn heartbeat(topics: &Topics, sender: &mut ForeignSender, now: u64) -
     ForeignOutput::Publish(topics.heartbeat().as_str().into(), message)
 }
 
-/// A user in a list. Some servers say `{}` of one that shows nothing.
+/// A user in a list. Some servers publish `{}` for a user without presence.
 pub(crate) fn state((id, card): (&Arc<str>, &ForeignUser), empty: bool) -> UserState {
     let nothing = || empty.then(|| Object::encode(&()).expect("an object"));
     let presence = card.presence.clone().or_else(nothing);
@@ -149,8 +149,8 @@ impl World {
             match act {
                 ForeignOutput::Publish(topic, message) => {
                     self.trace
-                        .note(self.now, || format!("{peer} (foreign) says {}", super::format::envelope(&message)));
-                    // Go publishes from tasks of their own, in any order.
+                        .note(self.now, || format!("{peer} (foreign) publishes {}", super::format::envelope(&message)));
+                    // A Go server publishes each message from a task of its own, so in any order.
                     let late = if is_go { self.rng.below(60) } else { 0 };
                     let topic = self.intern(&topic);
                     self.after(late, Event::ForeignSends(peer, topic, message));

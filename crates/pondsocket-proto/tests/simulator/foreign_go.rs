@@ -1,5 +1,5 @@
-//! A Go server: another node id for each life of each channel, and no order in what it says and hears, which the world
-//! sees to. It goes deaf to heartbeats when it closes a channel, until it opens another.
+//! A Go server: another node id for each instance of each channel, and no order of the messages that it publishes and
+//! receives, which the world shuffles. When it closes a channel it receives no heartbeats until it opens another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Go {
             },
             (_, ForeignAction::AssignElsewhere(value)) => match pick(&room.elsewhere, choice) {
                 Some(user) => {
-                    // All that it says is what it has changed.
+                    // It publishes only what it has changed.
                     let mut assigns = pondsocket_proto::channel::Assigns::default();
                     assigns.set("go", json(&value));
                     room.elsewhere.get_mut(&user).expect("it was picked").assigns.set("go", json(&value));

@@ -1,4 +1,4 @@
-//! A JavaScript server: it relays all users it knows, and says nothing when one was evicted.
+//! A JavaScript server: it relays all users that it knows, and publishes nothing when one was evicted.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -124,7 +124,7 @@ impl Js {
         outputs
     }
 
-    /// It closes a channel only when nobody is known elsewhere either.
+    /// Closes a channel, unless it knows users on other servers.
     fn close_if_empty(&mut self, channel: &ChannelKey) -> Option<ForeignOutput> {
         self.rooms.get(channel).filter(|room| room.here.is_empty() && room.elsewhere.is_empty())?;
         self.rooms.remove(channel);
@@ -187,7 +187,7 @@ impl Js {
                 }
             }
             Body::EvictUser { user, .. } | Body::UserLeft { user } => {
-                // Whoever is evicted here is gone without a word.
+                // The eviction of a user here is published to no other server.
                 if let Body::EvictUser { .. } = message.body {
                     here.remove(user);
                 }

@@ -33,7 +33,7 @@ impl World {
         self.at(at, Event::RenewalArrived(peer, session));
     }
 
-    /// The renewal is at the table, which knows it even if the answer is lost.
+    /// Applies a renewal that has arrived at the table. It takes effect even if the answer is lost.
     pub(crate) fn renewal_arrived(&mut self, peer: Peer, session: u64) {
         let now = self.now;
         let slow = if now < self.slow_store_until { self.rng.range((500, 4000)) } else { 0 };
@@ -49,10 +49,10 @@ impl World {
         }
         let lease = self.leases.renew(&id, first, server);
         if !lease.expired.is_empty() || lease.was_expired {
-            self.note(|| format!("{peer} renews its lease, and the table says {lease:?}"));
+            self.note(|| format!("{peer} renews its lease, and the table answers {lease:?}"));
         }
         if answer_in > TIMEOUT || is_deaf {
-            // Nobody is told then which leases have expired.
+            // The expired leases are then reported to no node.
             self.at(now + TIMEOUT, Event::RenewalAnswered(peer, u64::MAX, Lease::default()));
         } else {
             self.at(now + answer_in, Event::RenewalAnswered(peer, session, lease));

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use pondsocket_proto::cluster::{Lease, NodeId};
 
-/// The time that a lease runs.
+/// The length of a lease.
 pub(crate) const LIFETIME: u64 = 4000;
 
 /// The table of leases: the time of each node's last renewal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
     renewals: BTreeMap<NodeId, u64>,
-    /// The last life of each name.
+    /// The last incarnation of each name.
     lives: BTreeMap<Arc<str>, u64>,
 }
 
 impl Leases {
-    /// Gives the next life of a name its number, and a lease, as the script does it in one step.
+    /// Numbers the next incarnation of a name and gives it a lease, in one step as the script does.
     pub(crate) fn begin(&mut self, name: &Arc<str>, now: u64) -> NodeId {
         let held = self.renewals.keys().filter(|id| id.name == *name).map(|id| id.incarnation);
         let last = held.chain(self.lives.get(name).copied()).max();
@@ -28,7 +28,7 @@ impl Leases {
         id
     }
 
-    /// One beat, as the script does it in one step. `first` is whether this life has never renewal_arrived before.
+    /// Renews a lease, in one step as the script does. `first` is whether this incarnation has never renewed it before.
     pub(crate) fn renew(&mut self, me: &NodeId, first: bool, now: u64) -> Lease {
         let runs = |beat: u64| now.saturating_sub(beat) <= LIFETIME;
         let was_expired = !first && !self.renewals.get(me).is_some_and(|renewed| runs(*renewed));
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_told_who_has_expired_and_the_others_that_it_is_not_there() {
+    fn an_expired_lease_is_reported_to_one_node_and_missing_for_the_others() {
         let id = |name: &str| NodeId { name: name.into(), incarnation: 1 };
         let (a, b, c) = (id("a"), id("b"), id("c"));
         let mut leases = Leases::default();

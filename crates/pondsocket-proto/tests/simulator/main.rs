@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `schedule` | the decisions of a seed before anything happens |
 //! | `world` | all parts together, and the one queue of events |
-//! | `redis`, `leases`, `lease_renewals` | messages on their way; who lives, as Redis knows it |
+//! | `redis`, `leases`, `lease_renewals` | messages in flight; the table of leases |
 //! | `node`, `server_channel` | a server around a core; a channel as its members see it |
 //! | `foreign`, `foreign_js`, `foreign_go` | servers of other languages |
 //! | `user_actions`, `faults` | actions of users; faults and their repair |
@@ -57,7 +57,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn nodes_agree_whatever_happens() {
+fn nodes_converge_after_any_faults() {
     let count = number("SIM_SEEDS").unwrap_or(if cfg!(debug_assertions) { 50 } else { 1000 });
     let first = number("SIM_FIRST_SEED").unwrap_or(1);
     let (next, events, failures) = (AtomicU64::new(first), AtomicU64::new(0), Mutex::new(Vec::new()));
@@ -73,7 +73,7 @@ fn nodes_agree_whatever_happens() {
             events.fetch_add(report.events, Ordering::Relaxed);
             progress.inc(1);
             if let Some(violation) = report.violation {
-                failures.lock().expect("nobody panics with it").push((seed, violation));
+                failures.lock().expect("no thread panics with the lock").push((seed, violation));
             }
         }
     };
@@ -84,7 +84,7 @@ fn nodes_agree_whatever_happens() {
         }
     });
     progress.finish_and_clear();
-    let mut failures = failures.into_inner().expect("nobody panicked");
+    let mut failures = failures.into_inner().expect("no thread has panicked");
     failures.sort_by_key(|(seed, _)| *seed);
     println!("{count} seeds from {first}, {} events", events.into_inner());
     failures.iter().for_each(|(seed, violation)| println!("seed {seed}: {violation}"));
@@ -95,7 +95,7 @@ fn nodes_agree_whatever_happens() {
 }
 
 #[test]
-fn what_failed_once_does_not_fail_again() {
+fn seeds_that_have_failed_once_pass() {
     for line in REGRESSIONS.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
         let seed = line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a seed first");
         if let Some(violation) = run(seed, Trace::off(), None).violation {
@@ -137,14 +137,14 @@ fn a_seed_is_one_schedule() {
     }
 }
 
-/// The checker finds each broken rule soon, and nothing where no rule is broken.
+/// The checker detects each broken rule within a few seeds, and nothing where no rule is broken.
 #[test]
-fn broken_rules_are_found() {
+fn broken_rules_are_detected() {
     for sabotage in Sabotage::ALL {
         let find = |seed| Some((seed, run(seed, Trace::off(), Some(sabotage)).violation?));
         let is_sound = |(seed, _): &(u64, _)| run(*seed, Trace::off(), None).violation.is_none();
         let found = (1..=60).filter_map(find).find(is_sound);
-        let (seed, violation) = found.unwrap_or_else(|| panic!("nobody notices {sabotage:?}"));
+        let (seed, violation) = found.unwrap_or_else(|| panic!("the checker does not detect {sabotage:?}"));
         println!("{sabotage:?} is found by seed {seed}: {violation}");
     }
 }

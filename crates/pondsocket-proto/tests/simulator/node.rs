@@ -1,4 +1,4 @@
-//! One life of one of our nodes: its core, and what a server around it knows and does.
+//! One incarnation of a node of our kind: its core, and the server around it.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(crate) fn by_clock(ahead: i64, now: u64) -> u64 {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Life {
     Runs,
-    /// It does nothing, and everything waits.
+    /// The node does nothing, and its inputs wait.
     Paused,
     Over,
 }
@@ -36,20 +36,20 @@ pub(crate) struct Node {
     core: Core,
     /// The time by which its clock is ahead of the world's.
     pub(crate) ahead: i64,
-    /// By how much its clock was set back in all: its core goes on as if it had not been.
+    /// The time by which its clock was set back in all: the time of its core does not go back.
     pub(crate) set_back: i64,
     pub(crate) life: Life,
     /// By the world's clock.
     pub(crate) began: u64,
     pub(crate) ended: u64,
-    /// A younger life of its name has begun: nobody should believe it any more.
+    /// Another incarnation of its name has started: no other node should show its users any more.
     pub(crate) is_replaced: bool,
     pub(crate) link_fault: Option<LinkFault>,
     pub(crate) rooms: BTreeMap<ChannelKey, ServerChannel>,
     instances: u64,
     /// The inputs that wait while it is paused.
     pub(crate) waiting: Vec<Input>,
-    /// The deadline for which it looks at its clock next, by the world's, and the number of times that it was set.
+    /// The time of its next tick, by the world's clock, and the number of times that it was set.
     pub(crate) looks_for: Option<u64>,
     pub(crate) looks: u64,
     pub(crate) has_renewed: bool,
@@ -104,7 +104,7 @@ impl Node {
         Some(self.core.deadline()?.saturating_sub(by_clock(self.ahead, 0)))
     }
 
-    /// The channel, which is opened if nobody is in it: then the core is to be told.
+    /// Returns the channel, and opens it if it has no members: then with the input for the core.
     pub(crate) fn open(&mut self, channel: &ChannelKey) -> (&mut ServerChannel, Option<Input>) {
         let mut opened = None;
         let room = self.rooms.entry(channel.clone()).or_insert_with(|| {
@@ -115,7 +115,7 @@ impl Node {
         (room, opened)
     }
 
-    /// Closes the channel if nobody is in it any more: then the core is to be told, sooner or later.
+    /// Closes the channel if it has no members any more. Returns the input for the core, which may be delayed.
     pub(crate) fn close_if_empty(&mut self, channel: &ChannelKey) -> Option<Input> {
         let room = self.rooms.get(channel).filter(|room| room.members.is_empty())?;
         let closed = Input::Closed { channel: channel.clone(), instance: room.instance };

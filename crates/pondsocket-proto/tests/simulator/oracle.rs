@@ -17,7 +17,7 @@ use super::world::{Participant, World};
 #[derive(Clone, Debug)]
 struct Claim {
     peer: Peer,
-    /// The largest speaks for the user.
+    /// The rank of the entry: the largest one determines the user's assigns.
     rank: (u64, String),
     assigns: Assigns,
     presence: Option<Object>,
@@ -39,7 +39,7 @@ impl World {
         })
     }
 
-    /// The first fault of this list of users of other nodes.
+    /// The first difference of this list of users of other nodes from the expected one.
     pub(crate) fn difference_of(
         &self,
         peer: Peer,
@@ -51,9 +51,9 @@ impl World {
         compare(&self.expected(peer, &self.claims(channel)), view, tolerates)
     }
 
-    /// Returns whether one of our nodes cannot know whether, and how, this user is to be shown. Servers of other languages
-    /// lose messages without a word, and JavaScript relays whom it believes to be there: also users of a node that died,
-    /// or of a Go server who left, before the observer was born, so that it cannot know better.
+    /// Returns whether a node of our kind cannot know how to show this user. Foreign servers lose messages without a
+    /// report, and a JavaScript server relays all users that it knows: also those of a node that died, or of a Go
+    /// server that they have left, before the observer started.
     fn tolerates(&self, observer: &Node, user: &UserId, shown: Option<&RemoteMember>) -> bool {
         if !self.plan.has_foreign() {
             return false;
@@ -67,15 +67,15 @@ impl World {
             nodes.filter(|node| node.id.source() == life).any(|node| node.ended <= observer.began)
         };
         match shown {
-            // Go says what is so in any order.
+            // A Go server publishes changes in any order.
             None => is_foreign(user) && (self.plan.go || !self.plan.is_well()),
             Some(_) if !self.plan.is_well() => true,
             Some(_) => self.plan.js && (life.is_some_and(is_long_gone) || self.has_left_go(user, observer.began)),
         }
     }
 
-    /// Returns whether a user has left a Go server by that time. Go may say who is there behind its word that somebody has left,
-    /// and then JavaScript believes for long that it is there.
+    /// Returns whether a user has left a Go server by that time. A Go server may publish a list with the user after its
+    /// leave, and then a JavaScript server shows the user for long.
     fn has_left_go(&self, user: &UserId, by: u64) -> bool {
         let left = |participant: &Participant| {
             if let Participant::Go(go) = participant { go.left.get(user.as_str()).copied() } else { None }
@@ -124,8 +124,8 @@ impl World {
         claims.iter().filter_map(one).collect()
     }
 
-    /// The first difference between the users of ours that a foreign server knows and those that it should know. The users
-    /// of other foreign servers do not count.
+    /// The first difference between the users of ours that a foreign server knows and those that it should know. The
+    /// users of other foreign servers do not count.
     pub(crate) fn foreign_difference(&self) -> Option<String> {
         self.channels.iter().find_map(|channel| {
             let claims = self.claims(channel);
@@ -139,7 +139,7 @@ impl World {
                     elsewhere.iter().map(|(user, card)| (super::server_channel::user(user), shown(card))).collect();
                 let mut expected = self.expected(peer, &claims);
                 if self.plan.go {
-                    // Nobody can take back what Go has heard in the wrong order, or make it hide somebody.
+                    // No message corrects what a Go server has received in the wrong order, or makes it hide a user.
                     expected.retain(|_, shown| shown.presence.is_some());
                 }
                 let is_tolerated =

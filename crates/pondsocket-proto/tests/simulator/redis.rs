@@ -1,7 +1,7 @@
-//! Redis as far as messages go: connections, subscriptions, and delays. It keeps the promises of the contract of a bus and no
-//! more: the order of one publisher on one topic.
+//! The messaging of Redis: connections, subscriptions, and delays. It guarantees what the contract of a bus guarantees
+//! and no more: the order of one publisher on one topic.
 //!
-//! It does nothing by itself. Its inputs become events at later times, which the world brings back to it.
+//! It is passive. Its inputs become events at later times, which the world passes back to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -14,16 +14,16 @@ use super::schedule::Plan;
 /// A connected node: its index in the world.
 pub(crate) type Peer = usize;
 
-/// A message on its way.
+/// A message in flight.
 #[derive(Clone, Debug)]
 pub(crate) enum Wire {
     /// From a node to Redis.
     Publish { from: Peer, topic: Rc<str>, message: Rc<Envelope> },
-    /// From a node to Redis, void if its connection is another one by then.
+    /// From a node to Redis, void if its connection was replaced meanwhile.
     Subscribe { peer: Peer, session: u64, topics: Vec<Rc<str>> },
     /// The same.
     Unsubscribe { peer: Peer, session: u64, topics: Vec<Rc<str>> },
-    /// From Redis to a node, void if its connection is another one by then.
+    /// From Redis to a node, void if its connection was replaced meanwhile.
     Deliver { to: Peer, session: u64, what: Delivered },
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Redis {
     is_down: bool,
     stalled_until: u64,
     quality: Quality,
-    /// Losing the next message to this peer without a word.
+    /// The peer to which the next message is lost without a report.
     lose_next: Option<Peer>,
     coming: Vec<(u64, Wire)>,
 }
@@ -99,7 +99,7 @@ impl Redis {
         }
     }
 
-    /// The messages that have been put on their way since the last call, with their times of arrival.
+    /// The messages that were sent since the last call, with their times of arrival.
     pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, (u64, Wire)> {
         self.coming.drain(..)
     }
@@ -145,7 +145,7 @@ impl Redis {
         }
     }
 
-    /// The connections of a node are lost. What was under way to it is too, and so is perhaps what was under way from it.
+    /// Closes the connections of a node. Messages in flight to it are lost, and those from it may be.
     pub(crate) fn disconnect(&mut self, peer: Peer) {
         let link = &mut self.links[peer];
         link.up = false;
@@ -154,7 +154,7 @@ impl Redis {
         link.held.clear();
     }
 
-    /// A node wants more, or less. `add` comes first.
+    /// Changes the topics that a node wants: first adds those of `add`, then removes the others.
     pub(crate) fn update_subscriptions(
         &mut self,
         peer: Peer,
@@ -189,7 +189,7 @@ impl Redis {
         }
     }
 
-    /// A node says something.
+    /// Publishes a message of a node.
     pub(crate) fn publish(&mut self, from: Peer, now: u64, topic: Rc<str>, message: Rc<Envelope>, rng: &mut Rng) {
         let delay = rng.range(self.quality.delay);
         let link = &mut self.links[from];
@@ -204,7 +204,7 @@ impl Redis {
         }
     }
 
-    /// Something has arrived at Redis.
+    /// Handles a message that has arrived at Redis.
     pub(crate) fn arrive(&mut self, wire: Wire, now: u64, rng: &mut Rng) {
         if self.is_down {
             return;
@@ -264,7 +264,7 @@ impl Redis {
         *last
     }
 
-    /// Returns whether this has come to its node: it is lost with the connection, and waits while the way is blocked.
+    /// Returns whether a message reaches its node: it is lost with the connection, and waits while the way is blocked.
     pub(crate) fn lands(&mut self, to: Peer, session: u64, what: &Delivered) -> bool {
         let link = &mut self.links[to];
         if link.session != session || !link.up {
@@ -281,7 +281,7 @@ impl Redis {
         (link.mute, link.deaf) = (link.mute || mute, link.deaf || deaf);
     }
 
-    /// The way is free again, and what was held back goes on, in order.
+    /// Unblocks a connection: the messages that were held back continue, in order.
     pub(crate) fn unblock(&mut self, peer: Peer, now: u64) {
         let link = &mut self.links[peer];
         (link.mute, link.deaf) = (false, false);
@@ -304,7 +304,7 @@ impl Redis {
         self.is_down = is_down;
     }
 
-    /// Nothing is lost any more but what [`Redis::lose_next`] says.
+    /// Ends all losses except those of [`Redis::lose_next`].
     pub(crate) fn heal(&mut self) {
         (self.quality.gaps, self.quality.silent) = (0, 0);
     }
@@ -334,7 +334,7 @@ mod tests {
         Rc::new(Envelope { id, source, channel: None, timestamp: 0, body, ext: None })
     }
 
-    /// Runs until nothing is under way, and answers with what came to whom, in order.
+    /// Runs until no message is in flight, and returns the deliveries in order.
     fn run(redis: &mut Redis, rng: &mut Rng) -> Vec<(Peer, String)> {
         let (mut way, mut number, mut came) = (BTreeMap::new(), 0, Vec::new());
         loop {
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn one_publisher_is_heard_in_order_on_one_topic() {
+    fn messages_of_one_publisher_on_one_topic_arrive_in_order() {
         let (mut redis, mut rng) = (redis(|_| {}), Rng::new(1));
         two(&mut redis, &mut rng);
         let ids: Vec<_> = (0..100).map(|n| n.to_string()).collect();
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_is_reported_if_it_should_be() {
+    fn a_loss_is_reported_if_it_should_be() {
         let (mut loud, mut rng) = (redis(|quality| quality.gaps = 1000), Rng::new(1));
         two(&mut loud, &mut rng);
         loud.publish(0, 1000, "t".into(), message("a"), &mut rng);
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_takes_along_what_was_under_way_and_comes_back_with_all_its_topics() {
+    fn a_lost_connection_loses_messages_in_flight_and_is_restored_with_all_topics() {
         let (mut redis, mut rng) = (redis(|_| {}), Rng::new(1));
         two(&mut redis, &mut rng);
         redis.publish(0, 1000, "t".into(), message("a"), &mut rng);
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_way_holds_back_and_goes_on() {
+    fn a_blocked_connection_delays_messages_until_it_is_unblocked() {
         let (mut redis, mut rng) = (redis(|_| {}), Rng::new(1));
         two(&mut redis, &mut rng);
         for (peer, mute) in [(0, true), (1, false)] {

@@ -1,5 +1,5 @@
-//! Broken rules: the inputs of a node's core are changed on the way, so that it behaves as if its rule for that were
-//! broken. They prove that the checker would find it.
+//! Broken rules: the inputs of a node's core are changed, so that it behaves as if one of its rules were broken. They
+//! prove that the checker detects each broken rule.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,23 +10,23 @@ use super::redis::Peer;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sabotage {
-    /// Every change applies, whatever was missed before it.
+    /// Every change is applied, also behind a gap.
     Gaps,
-    /// Old changes apply as if they were new.
+    /// Old changes are applied as if they were new.
     Order,
-    /// All lives of a name are one.
+    /// All incarnations of a name are one.
     Lives,
-    /// Nobody ever dies, as far as nodes are told.
+    /// No death of a node is ever reported.
     Deaths,
-    /// A message that comes twice is two messages.
+    /// A repeated message counts as another message.
     Duplicates,
-    /// Nobody knows who joined first.
+    /// The times of joins are missing.
     JoinTimes,
-    /// Loss is not reported, and digests are not heard.
+    /// Losses are not reported, and digests are dropped.
     Loss,
-    /// Nobody asks who is in a channel.
+    /// Requests for the state of a channel are dropped.
     Questions,
-    /// A life has the number that the clock of its node says.
+    /// The number of an incarnation is the time of its node's clock.
     Clocks,
 }
 
@@ -57,7 +57,7 @@ impl Gate {
         Gate { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
     }
 
-    /// Returns whether lives are numbered by clocks although there are leases.
+    /// Returns whether incarnations are numbered by clocks although there are leases.
     pub(crate) fn takes_clocks(&self) -> bool {
         self.sabotage == Some(Sabotage::Clocks)
     }

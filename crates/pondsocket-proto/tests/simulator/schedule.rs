@@ -1,21 +1,21 @@
-//! The decisions of a seed before anything happens: the nodes, the quality of everything, and the faults.
+//! The plan of a seed: the nodes, the quality of the connections, and the faults. It is drawn before the first event.
 
 use testkit::Rng;
 
-/// Something that goes wrong for a while, or for ever.
+/// A fault, which lasts for a while or for ever.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fault {
-    /// The node does nothing for a while, and then everything at once.
+    /// The node is paused for a while, and then handles all its inputs at once.
     Pause,
-    /// The node is no more.
+    /// The node is killed.
     Crash,
-    /// The same, and its name comes back in a younger life.
+    /// The node is killed and restarted.
     Restart,
-    /// A node in pause is replaced by a younger life, and then goes on as if nothing were.
+    /// A paused node is replaced by another incarnation, and then resumes.
     Zombie,
-    /// The node goes in good order.
+    /// The node stops gracefully.
     Stop,
-    /// Another node comes.
+    /// Another node starts.
     Newcomer,
     /// The connections of a node are lost and come back.
     Flap,
@@ -27,17 +27,17 @@ pub(crate) enum Fault {
     Wedge,
     /// The bus of a node reports a gap, whether there was one or not.
     Gap,
-    /// Redis answers nobody for a while.
+    /// Redis answers no node for a while.
     Stall,
     /// Beats are answered late.
     SlowStore,
     /// The table of leases is empty.
     Flush,
-    /// Redis is gone for a while, with or without what it knew.
+    /// Redis is down for a while, and comes back with or without its data.
     RedisRestart,
-    /// Another Redis takes over, which knows what was some seconds ago.
+    /// A replica takes over, with data that is some seconds old.
     Failover,
-    /// A node's clock leaps.
+    /// A node's clock is set.
     Leap,
 }
 
@@ -75,13 +75,13 @@ pub(crate) struct Plan {
     pub(crate) people: usize,
     /// True if a user may be on several nodes at once.
     pub(crate) shared: bool,
-    /// True if Redis keeps leases. If it does not, nodes tell each other that they live.
+    /// True if Redis keeps leases. Otherwise nodes publish `Hello`.
     pub(crate) leases: bool,
     /// The time that a message takes between a node and Redis.
     pub(crate) delay: (u64, u64),
     /// True if one connection receives everything in the order in which Redis had it.
     pub(crate) ordered: bool,
-    /// The delay with which a node may look at its clock.
+    /// The largest delay of a tick.
     pub(crate) tick_late: u64,
     /// The greatest difference of two clocks.
     pub(crate) skew: u64,
@@ -109,7 +109,7 @@ impl Plan {
         let (js, go) =
             if foreign { [(true, false), (false, true), (true, true)][rng.index(3)] } else { (false, false) };
         let delay = [(0, 2), (0, 20), (1, 60), (5, 40)][rng.index(4)];
-        // Most schedules know only some kinds of faults, so that their effects are not hidden by those of others.
+        // Most schedules have only some kinds of faults, so that their effects are not hidden by those of others.
         let mut kinds = FAULTS.to_vec();
         if rng.coin() {
             kinds.retain(|_| rng.per_mille(350));
@@ -131,7 +131,7 @@ impl Plan {
             tick_late: [0, 0, 5, 100, 400][rng.index(5)],
             skew: [0, 50, 3000, 600_000][rng.index(4)],
             sets_clocks: rng.coin(),
-            // Servers of other languages do not know a message that comes twice.
+            // Foreign servers do not detect a repeated message.
             duplicates: if !foreign && rng.coin() { rng.range((1, 60)) } else { 0 },
             gaps: some(rng, 60),
             silent: some(rng, 40),
@@ -143,7 +143,7 @@ impl Plan {
         }
     }
 
-    /// Returns whether nothing is lost and nothing breaks.
+    /// Returns whether the schedule has no losses and no faults.
     pub(crate) fn is_well(&self) -> bool {
         self.faults.is_none() && self.gaps == 0 && self.silent == 0
     }
@@ -152,7 +152,7 @@ impl Plan {
         self.js || self.go
     }
 
-    /// The longest way of a message from node to node, with the node's looking at its clock.
+    /// The longest time of a message from node to node, with the delay of the tick.
     pub(crate) fn hop(&self) -> u64 {
         2 * self.delay.1 + self.tick_late
     }

@@ -1,4 +1,4 @@
-//! One channel on one node, as its members see it: who of them is here, and who is shown of other nodes.
+//! One channel on one node: its local members, and the members of other nodes that it shows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl ServerChannel {
         ServerChannel { key, instance, members: BTreeMap::new(), view: BTreeMap::new() }
     }
 
-    /// Does it, and says what the core is to be told. A action that cannot be done does nothing.
+    /// Executes an action, and returns the inputs for the core. An impossible action has no effect.
     pub(crate) fn perform(&mut self, user: &UserId, action: Action, now: u64) -> Vec<Input> {
         let user = user.clone();
         let changes = match (self.members.get_mut(&user), action) {

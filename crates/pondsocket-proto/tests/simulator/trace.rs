@@ -6,7 +6,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// One that writes nothing down.
+    /// A trace that records nothing.
     pub(crate) fn off() -> Trace {
         Trace { lines: None }
     }
@@ -15,7 +15,7 @@ impl Trace {
         Trace { lines: Some(Vec::new()) }
     }
 
-    /// `line` is called only if anything is written down.
+    /// Records a line. `line` is called only if the trace is on.
     pub(crate) fn note(&mut self, now: u64, line: impl FnOnce() -> String) {
         if let Some(lines) = &mut self.lines {
             lines.push(format!("{:>4}.{:03} {}", now / 1000, now % 1000, line()));

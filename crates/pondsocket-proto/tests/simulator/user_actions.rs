@@ -1,4 +1,4 @@
-//! The actions of users: they join, show themselves, change and leave, and some request something of others.
+//! The actions of users: joins, leaves, changes of presence and assigns, and requests that concern other users.
 
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
@@ -9,7 +9,7 @@ use super::redis::Peer;
 use super::server_channel::{Action, json, presence, user};
 use super::world::{Event, Participant, World};
 
-/// The key of the first assign of each user, which names the life of its node.
+/// The key of the first assign of each user, which names the incarnation of its node.
 pub(crate) const LIFE: &str = "life";
 
 #[derive(Clone, Copy)]

@@ -1,4 +1,4 @@
-//! All parts together, and the one queue of events.
+//! The world: all parts of a schedule, and the one queue of events.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -41,10 +41,10 @@ pub(crate) enum ForeignOutput {
     UpdateSubscriptions { add: Vec<Rc<str>>, remove: Vec<Rc<str>> },
 }
 
-/// Something that happens at its time.
+/// An event of the schedule.
 pub(crate) enum Event {
     Wire(Wire),
-    /// A node looks at its clock, unless it has changed its mind about when to.
+    /// A tick of a node, unless its time was set anew.
     Look(Peer, u64),
     /// A node renews its lease; the renewal reaches the table; the answer reaches the node.
     Renew(Peer),
@@ -54,17 +54,17 @@ pub(crate) enum Event {
     RenewalAnswered(Peer, u64, Lease),
     /// A node tries to connect.
     Connect(Peer),
-    /// A node finds that its connection is not what it seems to be.
+    /// A node detects that its connection is broken.
     Detect(Peer, u64),
-    /// A node carries out what another wants, and reports.
+    /// A node executes a command of another one, and reports the outcome.
     Carry(Peer, u64, ChannelKey, UserId, Command),
-    /// A node's core is told something later.
+    /// A delayed input of a node's core.
     Later(Peer, Input),
-    /// Somebody does something.
+    /// An action of a user.
     Action,
     Fault,
     Repair(Repair),
-    /// A node of another language has something to do, says something late, or handles something late.
+    /// A timer, a delayed publication or a delayed message of a foreign node.
     ForeignTimer(Peer),
     ForeignSends(Peer, Rc<str>, Rc<Envelope>),
     ForeignReceives(Peer, Rc<Envelope>),
@@ -116,11 +116,11 @@ pub(crate) struct World {
     pub(crate) channels: Vec<ChannelKey>,
     pub(crate) checker: Checker,
     pub(crate) trace: Trace,
-    /// Deeds, deliveries and faults.
+    /// Draws actions, deliveries and faults.
     pub(crate) events: u64,
     /// Numbers names, values and messages.
     pub(crate) counter: u64,
-    /// Something has changed since somebody last compared views.
+    /// True if anything has changed since views were last compared.
     pub(crate) is_dirty: bool,
     pub(crate) is_over: bool,
     /// The time of each user's last action, if it matters.
@@ -191,14 +191,14 @@ impl World {
         self.after(1, Event::ForeignTimer(peer));
     }
 
-    /// A node begins to live, under a name that may have lived before.
+    /// Starts a node, under a name that may have run before.
     pub(crate) fn start_node(&mut self, name: &str) -> Peer {
         let mut ahead = self.rng.below(self.plan.skew + 1) as i64 - (self.plan.skew / 2) as i64;
         let mut last = None;
         for participant in &mut self.participants {
             let Participant::Ours(node) = participant else { continue };
             if &*node.id.name == name {
-                // One machine has one clock; it may be set between two lives.
+                // One machine has one clock; it may be set between two incarnations.
                 ahead = if self.plan.sets_clocks { ahead } else { node.ahead };
                 node.is_replaced = true;
                 last = last.max(Some(node.id.incarnation));
@@ -220,8 +220,8 @@ impl World {
         peer
     }
 
-    /// The number of a new life: the table of leases gives it. Where there is none it is the time of the start, and no clock
-    /// is set back so far that it would be smaller than that of the life before.
+    /// The number of a new incarnation, from the table of leases. Without a table it is the time of the start, and no
+    /// clock is set back so far that it would be smaller than that of the incarnation before.
     fn life(&mut self, name: Arc<str>, ahead: i64, last: Option<u64>) -> NodeId {
         let clock = super::node::by_clock(ahead, self.now);
         if self.plan.leases && !self.gate.takes_clocks() {
@@ -271,27 +271,27 @@ impl World {
         })
     }
 
-    /// Those of them whose name nobody else has taken.
+    /// Those of our nodes whose name no later incarnation has taken.
     pub(crate) fn live(&self) -> impl Iterator<Item = (Peer, &Node)> {
         self.lives().filter(|(_, node)| node.is_live())
     }
 
-    /// Those of them that are not paused.
+    /// The live nodes that are not paused.
     pub(crate) fn running(&self) -> Vec<Peer> {
         self.live().filter(|(_, node)| node.life == Life::Runs).map(|(peer, _)| peer).collect()
     }
 
-    /// Lets happen what is due until then, or until something is wrong.
+    /// Executes the events that are due until then, or until a rule is broken.
     pub(crate) fn run_until(&mut self, until: u64) {
         while self.agenda.queue.peek().is_some_and(|Reverse(due)| due.at.0 <= until) && self.checker.is_content() {
             let Reverse(Due { at, event }) = self.agenda.queue.pop().expect("it was there");
             self.now = at.0;
-            self.happen(*event);
+            self.dispatch(*event);
         }
         self.now = self.now.max(until);
     }
 
-    fn happen(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event) {
         match event {
             Event::Wire(Wire::Deliver { to, session, what }) => self.land(to, session, what),
             Event::Wire(wire) => {
@@ -305,7 +305,7 @@ impl World {
             Event::RenewalAnswered(peer, session, lease) => self.renewal_answered(peer, session, lease),
             Event::Connect(peer) => self.connect(peer),
             Event::Detect(peer, session) => self.detect(peer, session),
-            Event::Carry(peer, id, channel, user, command) => self.carry(peer, id, channel, user, command),
+            Event::Carry(peer, id, channel, user, command) => self.execute_command(peer, id, channel, user, command),
             Event::Later(peer, input) => self.feed(peer, input),
             Event::Action => self.a_user_acts(),
             Event::Fault => self.a_fault_occurs(),
@@ -319,7 +319,7 @@ impl World {
         }
     }
 
-    /// Takes over what Redis has put on its way.
+    /// Schedules the messages that Redis has sent.
     pub(crate) fn collect(&mut self) {
         let Agenda { queue, number } = &mut self.agenda;
         for (at, wire) in self.redis.drain() {
@@ -356,7 +356,7 @@ impl World {
         }
     }
 
-    /// A node's core is told something: at once, or when its pause is over.
+    /// Gives an input to a node's core: at once, or when its pause is over.
     pub(crate) fn feed(&mut self, peer: Peer, input: Input) {
         let now = self.now;
         let input = match &mut self.participants[peer] {
@@ -377,7 +377,7 @@ impl World {
         for output in outputs {
             self.apply(peer, output);
         }
-        self.look_later(peer);
+        self.schedule_tick(peer);
     }
 
     fn apply(&mut self, peer: Peer, output: Output) {
@@ -428,7 +428,7 @@ impl World {
         }
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
-        // `{}` and nothing are one presence to some, so what counts is what is written again.
+        // Some messages have one text for `{}` and for no presence, so the encoded texts are compared.
         let decoded = Envelope::decode(&bytes);
         let mut again = Vec::new();
         decoded.iter().for_each(|decoded| decoded.encode(&mut again));
@@ -439,7 +439,7 @@ impl World {
         decoded.unwrap_or(message)
     }
 
-    fn look_later(&mut self, peer: Peer) {
+    fn schedule_tick(&mut self, peer: Peer) {
         let node = self.node(peer).expect("it is ours");
         let Some(deadline) = node.deadline() else { return };
         if node.looks_for.is_none_or(|at| deadline < at) {
@@ -466,7 +466,7 @@ impl World {
                 let again = self.node(peer).and_then(|node| node.deadline()).is_some_and(|deadline| deadline <= now);
                 self.checker.looked(peer, now, again);
             }
-            Life::Runs => self.look_later(peer),
+            Life::Runs => self.schedule_tick(peer),
         }
     }
 
@@ -483,7 +483,7 @@ impl World {
         self.collect();
     }
 
-    /// The connections of a node are lost, and it knows.
+    /// Closes the connections of a node, which detects it at once.
     pub(crate) fn hang_up(&mut self, peer: Peer, back_in: u64) {
         if !self.redis.is_up(peer) {
             return;
@@ -498,7 +498,7 @@ impl World {
             return;
         }
         if let Some(LinkFault::Wedge) = self.node(peer).and_then(|node| node.link_fault) {
-            // Another connection is well.
+            // The connection was replaced meanwhile.
             self.redis.disconnect(peer);
             self.redis.unblock(peer, self.now);
             self.node(peer).expect("it is ours").link_fault = None;
@@ -508,7 +508,7 @@ impl World {
         self.hang_up(peer, 100);
     }
 
-    fn carry(&mut self, peer: Peer, id: u64, channel: ChannelKey, user: UserId, command: Command) {
+    fn execute_command(&mut self, peer: Peer, id: u64, channel: ChannelKey, user: UserId, command: Command) {
         if self.is_hasty(peer, user.as_str()) {
             return self.after(HASTE, Event::Carry(peer, id, channel, user, command));
         }
@@ -529,7 +529,7 @@ impl World {
         self.close_if_empty(peer, &channel);
     }
 
-    /// A member of a channel of one of our nodes does something.
+    /// Executes an action of a member on one of our nodes.
     pub(crate) fn perform(&mut self, peer: Peer, channel: &ChannelKey, user: &UserId, action: Action) {
         let now = self.now;
         if self.is_hasty(peer, user.as_str()) {
@@ -549,8 +549,8 @@ impl World {
         self.close_if_empty(peer, channel);
     }
 
-    /// Returns whether this user has acted a moment ago. Go keeps no order, so with a Go server users take their time: else the
-    /// final state would not be known.
+    /// Returns whether this user has acted a moment ago. A Go server keeps no order, so with one in the schedule users
+    /// pause between actions: otherwise the final state would not be determined.
     pub(crate) fn is_hasty(&mut self, peer: Peer, user: &str) -> bool {
         if !self.plan.go {
             return false;
@@ -566,7 +566,7 @@ impl World {
     fn close_if_empty(&mut self, peer: Peer, channel: &ChannelKey) {
         let Some(closed) = self.node(peer).and_then(|node| node.close_if_empty(channel)) else { return };
         self.is_dirty = true;
-        // Another life of the channel may have begun before the core is told of the end of this one.
+        // Another instance of the channel may open before the core gets the input for the end of this one.
         match self.rng.per_mille(200) {
             true => {
                 let late = self.rng.below(60);
@@ -576,7 +576,7 @@ impl World {
         }
     }
 
-    /// A server says something to the members of a channel on all nodes.
+    /// Broadcasts a message to the members of a channel on all nodes.
     pub(crate) fn broadcast(&mut self, peer: Peer, channel: &ChannelKey) {
         let (number, timestamp) = (self.count(), self.now);
         let Some(node) = self.node(peer) else { return };

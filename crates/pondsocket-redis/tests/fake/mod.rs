@@ -1,4 +1,4 @@
-//! A server that speaks just enough of Redis' protocol, and misbehaves where a test says so.
+//! A server with the part of Redis' protocol that the bus uses, which misbehaves as a test defines.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Listens until it is dropped, and cuts everybody then.
+/// A server that listens until it is dropped, and then closes all connections.
 pub(crate) struct Fake {
     port: u16,
     shared: Arc<Shared>,
@@ -26,7 +26,7 @@ struct Shared {
     connections: AtomicUsize,
 }
 
-/// One command that somebody has sent.
+/// One command of a client.
 pub(crate) struct Call {
     /// The number of the connection, from 1.
     pub(crate) connection: usize,
@@ -73,7 +73,7 @@ impl Fake {
             while let Ok((stream, _)) = listener.accept().await {
                 let (shared, number) = (of_server.clone(), of_server.connections.fetch_add(1, Ordering::SeqCst) + 1);
                 clients.spawn(async move {
-                    // A client that goes is none of our business.
+                    // The end of a client is no fault of the server.
                     let _ = serve(shared.clone(), stream, number).await;
                     shared.listeners().values_mut().for_each(|of_topic| of_topic.retain(|(it, _)| *it != number));
                 });
@@ -82,19 +82,19 @@ impl Fake {
         Fake { port, shared, _tasks: tasks }
     }
 
-    /// With little patience, so that tests are short.
+    /// Options with short timeouts, so that tests are short.
     pub(crate) fn options(&self) -> RedisOptions {
         RedisOptions::default().port(self.port).probe_interval(Duration::from_millis(400))
     }
 
-    /// Sends bytes to whoever listens to a topic.
+    /// Sends bytes to all subscribers of a topic.
     pub(crate) fn say(&self, topic: &str, bytes: &str) {
         for (_, writer) in self.shared.listeners().get(topic).into_iter().flatten() {
             let _ = writer.send(Some(bytes.into()));
         }
     }
 
-    /// Sends bytes to whoever listens to a topic, and closes the connection.
+    /// Sends bytes to all subscribers of a topic, and closes their connections.
     pub(crate) fn cut(&self, topic: &str, bytes: &str) {
         self.say(topic, bytes);
         for (_, writer) in self.shared.listeners().get(topic).into_iter().flatten() {

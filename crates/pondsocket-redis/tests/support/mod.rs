@@ -1,4 +1,4 @@
-//! A node that reads what its bus says.
+//! A node that reads the events of its bus.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Node {
         Node { bus, events, stopper, running }
     }
 
-    /// A node that is up and listens.
+    /// Starts a node, and waits until it is up and subscribed.
     pub(crate) async fn listening(options: RedisOptions, topics: &[&str]) -> Node {
         let mut node = Node::start(options, topics);
         node.next_up().await;
