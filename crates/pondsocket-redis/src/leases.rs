@@ -84,6 +84,7 @@ impl LeaseTable {
         };
         let (lost, expired, alive): (u8, Vec<String>, Vec<String>) =
             self.evaluate(publisher, &connection, RENEW, arguments).await?;
+        // Only after an answer: a lease that was perhaps never taken cannot expire.
         self.known().insert(me.clone());
         let nodes = |members: &[String]| members.iter().filter_map(|member| node(member)).collect();
         Ok(Lease { alive: nodes(&alive), expired: nodes(&expired), was_expired: lost == 1 })
@@ -127,6 +128,7 @@ impl LeaseTable {
         let mut command = cmd("ZREM");
         command.arg(&self.key).arg(member(me));
         publisher.ask::<()>(&connection, &command).await.map_err(|error| bus_error(&error))?;
+        // A renewal after this counts as the first one.
         self.known().remove(me);
         Ok(())
     }

@@ -168,7 +168,7 @@ impl Publisher {
                 Link::Up(connection) => {
                     match self.ask::<()>(&connection, &cmd("PING")).await {
                         Ok(()) => return,
-                        // A connection that does not answer may be dead: a new one is made.
+                        // A connection that does not answer may be dead, so a new one is made; `changed` waits for it.
                         Err(error) => self.report(&connection, bus_error(&error)),
                     }
                 }
@@ -222,6 +222,7 @@ impl Publisher {
     /// Writes until the connection is lost. Returns the reason.
     async fn serve(&self, connection: Connection) -> BusError {
         let (number, mut broken) = (connection.number, self.broken.subscribe());
+        // Commands without an answer on the connection before do not count for this one.
         self.heard();
         self.queue().open();
         self.link.send_replace(Link::Up(connection.clone()));

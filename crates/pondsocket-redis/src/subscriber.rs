@@ -164,6 +164,7 @@ impl Subscriber {
             (Probe::new(self.patience, Instant::now()), Instant::now(), false);
         loop {
             let now = Instant::now();
+            // Not in a branch of `select!`, where a stream of messages could delay subscriptions.
             if now >= next_flush {
                 self.flush(session, sink, &commands, &mut answers, bucket).await;
                 next_flush = now + GATHER;

@@ -45,6 +45,7 @@ pub(super) enum Phase {
 /// An action that a component requests.
 #[derive(Debug)]
 pub(super) enum Effect {
+    /// Boxed, because a draft is far larger than the other effects.
     Send(Box<Draft>),
     Output(Output),
     /// Subscribes to a channel's topic, or keeps the subscription for a while longer.

@@ -183,6 +183,7 @@ impl Core {
 
     fn tick(&mut self) {
         self.carry_out();
+        // A timer that is set to `now` meanwhile expires in the same tick.
         while let Some((due, timer)) = self.context.timers.take(self.context.now) {
             let cx = &mut self.context;
             match timer {
@@ -340,6 +341,7 @@ impl Core {
 
     fn open(&mut self, key: &ChannelKey, instance: u64) {
         let left = self.channels.open(&mut self.context, key, instance);
+        // They have left this node: for a while no list of a foreign node restores them.
         left.iter().for_each(|user| self.interop.note_owner(&self.context, key, user, false));
         self.view.open(&mut self.context, key, instance);
         if self.channels.is_subscribed(key) {
@@ -380,6 +382,8 @@ impl Core {
         let is_own = message.source == *source;
         // A message on a topic that is not its own is forged or misrouted (docs/cluster.md, Topics).
         let fits = self.context.settings.topics.fits(topic, &message, source);
+        // `is_new` last, because it remembers the id: a forged message on a wrong topic must not make a genuine one
+        // with the same id look repeated.
         if is_own || !fits || !self.recent.is_new(&message.source, &message.id) {
             return;
         }
@@ -401,6 +405,7 @@ impl Core {
     /// delivered: they change no state, and may have been in flight when the node was restarted.
     fn receive_of_peer(&mut self, message: Envelope) {
         let Some(ext) = message.ext else { return };
+        // Before the body: the message itself can make its sender known, or another incarnation valid.
         let transitions = match &message.body {
             Body::Node(NodeEvent::Hello) => self.membership.hello(&mut self.context, &ext.node),
             _ => self.membership.heard(&mut self.context, &ext.node),
@@ -577,6 +582,7 @@ impl Core {
         }
     }
 
+    /// Passes the answer to a query on, with the directory that the request may need for its next step.
     fn found(&mut self, holder: Holder, request: &str, user: (&str, Entry)) {
         self.requests.found(&mut self.context, &directory!(self), holder, request, user);
     }
@@ -622,6 +628,7 @@ impl Core {
 
     fn report_excess(&mut self) {
         let limits = &mut self.context.limits;
+        // The liveness counts by itself, because it has no context.
         limits.count(Excess::Nodes, self.membership.take_refused());
         let counted = limits.take_counted();
         self.outputs.extend(counted.into_iter().map(|(what, times)| Output::Node(NodeOutput::Excess { what, times })));

@@ -28,6 +28,7 @@ impl NodeId {
     pub fn source(&self) -> String {
         let (mut digits, mut rest) = (Vec::new(), self.incarnation);
         while rest > 0 || digits.is_empty() {
+            // The remainder of a division by 36, so the cast loses nothing and the digit exists.
             digits.push(char::from_digit((rest % 36) as u32, 36).expect("a digit below 36"));
             rest /= 36;
         }

@@ -113,6 +113,7 @@ impl Interop {
     /// removed.
     pub(super) fn scan(&mut self, cx: &mut Context) -> Vec<(ChannelKey, Vec<UserId>)> {
         cx.timers.set(Timer::ForeignScan, cx.now + cx.settings.foreign_scan);
+        // The silence during an outage is that of the bus. It is excused when the bus is back.
         if !cx.is_linked() {
             return Vec::new();
         }
@@ -174,6 +175,7 @@ impl Interop {
                 self.members(cx, key).join(source, user.clone(), assigns, presence);
                 Some(Translated::Changed(vec![user]))
             }
+            // From any node: some nodes publish nothing when they have executed a command.
             Body::UserLeft { user } => Some(Translated::Left(UserId::new(&user).ok()?)),
             Body::PresenceUpdate { .. } | Body::PresenceRemoved { .. } => {
                 let (user, presence) = match body {
@@ -187,6 +189,7 @@ impl Interop {
                     // A request to this node as the owner, unless it changes nothing.
                     Owner::ThisNode => (local(&user)?.presence != presence)
                         .then(|| Translated::Command(user, presence.map_or(Command::Untrack, Command::Presence))),
+                    // That node receives the request itself.
                     Owner::OtherNode => None,
                 }
             }
@@ -236,6 +239,7 @@ impl Interop {
         source: &Arc<str>,
         users: Vec<UserState>,
     ) -> Translated {
+        // Lists have no digest to compare with, so it does not matter whether this one was reduced.
         let (mut users, _) = cx.limits.users(users::from_list(users));
         users.retain(|user, _| {
             let is_ours =

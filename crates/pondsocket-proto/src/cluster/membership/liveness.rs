@@ -237,6 +237,7 @@ impl Liveness {
         // same trouble: their missing leases then tell of the table, not of the nodes.
         let late = self.leases.is_some_and(|last| now > last + self.lifetime);
         self.leases = Some(now);
+        // The table lists every live node, so all are known with its first answer.
         self.known_from = self.known_from.min(now);
         if late || lease.was_expired {
             self.excuse_silence(now);
@@ -277,6 +278,8 @@ impl Liveness {
 
     /// The incarnation with the largest number of each name except this node's.
     fn latest(&self, incarnations: &[NodeId]) -> BTreeMap<Arc<str>, NodeId> {
+        // Two leases of one name: the node was restarted and its earlier lease has not expired, or the name is used
+        // twice.
         let mut latest = BTreeMap::<Arc<str>, NodeId>::new();
         for id in incarnations.iter().filter(|id| id.name != self.me) {
             if latest.get(&id.name).is_none_or(|known| known.incarnation < id.incarnation) {
@@ -288,6 +291,8 @@ impl Liveness {
 
     /// Hides the nodes that have been silent for too long, where there are no leases.
     pub(super) fn check_silence(&mut self, now: u64) -> Vec<NodeTransition> {
+        // With leases silence means nothing: a node without changes publishes little, and its lease shows that it is
+        // alive.
         if self.leases.is_some() || now < self.judge_from {
             return Vec::new();
         }

@@ -119,6 +119,7 @@ impl<'a> MessageFields<'a> {
 
     fn channel(&self) -> Result<Option<ChannelKey>, Malformed> {
         let none = matches!(&self.channel_name, Scalar::Text(name) if [HEARTBEAT, CLUSTER, NODE].contains(&&**name));
+        // Both fields, because a channel may have such a name, but an endpoint may not.
         if none && self.endpoint_name == self.channel_name {
             return Ok(None);
         }
@@ -241,6 +242,7 @@ impl<'a> MessageFields<'a> {
     fn assigns_update(&self) -> Result<Body, Malformed> {
         let delta = match self.key.optional_text("key")? {
             None => None,
+            // JavaScript leaves out a value that is not set.
             Some(key) => Some((key.to_owned(), read::json(self.value.unwrap_or(RawValue::NULL), "value")?)),
         };
         Ok(Body::AssignsUpdate { user: self.user()?, assigns: self.assigns()?, delta })

@@ -37,6 +37,7 @@ impl Envelope {
     }
 }
 
+/// Adds the first fields. Their order is part of `beginning`.
 fn begin(fields: &mut ObjectWriter<'_>, source: &str) {
     fields.text("protocol", PROTOCOL);
     fields.number("version", VERSION);
@@ -149,6 +150,7 @@ fn write_user_message(fields: &mut ObjectWriter<'_>, message: &UserMessage) {
     fields.text("requestId", request_id);
     fields.field("recipientDescriptor", |out| match to {
         Target::All => string(out, "ALL_USERS"),
+        // Foreign nodes leave out the whole sender. For our nodes `ext` distinguishes the two.
         Target::ExceptUser(_) | Target::ExceptConnection(()) => string(out, "ALL_EXCEPT_SENDER"),
         Target::Users(users) => write::list(out, users, |out, user| string(out, user)),
     });

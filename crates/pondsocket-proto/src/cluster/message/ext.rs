@@ -149,6 +149,7 @@ impl Sent<'_> {
                 let (name, incarnation): (Scalar<'_>, Scalar<'_>) = read::shaped(raw, "ext.who")?;
                 NodeEvent::Down(node(&name, &incarnation, "ext.who")?)
             }
+            // A later version may have sent it, so it is no error of the sender.
             _ => return Err(Malformed::UnknownType),
         };
         Ok(Body::Node(event))

@@ -76,6 +76,7 @@ pub(super) fn read_state(raw: &RawValue, name: &'static str) -> Result<ChannelSt
 fn read_part(raw: &RawValue, name: &'static str) -> Result<Part, Malformed> {
     let (index, of): (Scalar<'_>, Scalar<'_>) = read::shaped(raw, name)?;
     let part = Part { index: index.integer(name)?, of: of.integer(name)? };
+    // A part beyond the list would never make it complete, and `of` is at least 1 then.
     if part.index < part.of { Ok(part) } else { Err(read::kind(name)) }
 }
 

@@ -212,6 +212,7 @@ impl Channels {
     ) -> Option<Changed> {
         let channel = self.channels.get_mut(&state.channel)?;
         let at = At { incarnation: owner.incarnation, version: state.version };
+        // Each chunk first and then the whole list, so that neither of them exceeds the limit in memory.
         let (users, mut is_cut) = cx.limits.users(users::from_list(state.users));
         let users = match state.part {
             None => users,

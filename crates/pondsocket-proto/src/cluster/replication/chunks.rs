@@ -31,6 +31,7 @@ pub(in crate::cluster) fn groups(users: Vec<UserState>, most: usize) -> Vec<Vec<
     let (mut groups, mut size) = (Vec::<Vec<_>>::new(), 0);
     for user in users {
         let more = size_of_user(&user);
+        // A user that does not fit begins a group, so a user over the limit is alone in its group.
         match groups.last_mut().filter(|_| size + more <= most) {
             Some(group) => group.push(user),
             None => {

@@ -154,6 +154,7 @@ impl Record {
             apply(&mut users, change, joined);
             return self.snapshot(at, users);
         }
+        // Repeated or late: the record includes it already.
         if at <= self.at {
             return Vec::new();
         }
@@ -166,6 +167,7 @@ impl Record {
                 self.move_to(at);
                 vec![user]
             }
+            // A gap, or nothing to apply the change to: only the version is noted, and the owner is queried.
             _ => self.hear(at),
         }
     }
@@ -223,6 +225,7 @@ impl Record {
                 self.content = Content::Doubtful(self.take());
                 Check::Diverged
             }
+            // At another position, or with a cut record, the hashes are not comparable.
             _ => {
                 self.expect(at);
                 if self.is_behind() { Check::Behind } else { Check::Passed }

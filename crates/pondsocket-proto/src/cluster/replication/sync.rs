@@ -189,6 +189,7 @@ impl Sync {
         living: Option<NodeId>,
     ) {
         let Some(mut repair) = self.repairs.remove(owner) else { return };
+        // A dead owner is not queried. `check_repairs_of` starts anew when it is up again.
         let Some(node) = living else { return };
         repair.channels.retain(|key| channels.get(key).is_some_and(|channel| channel.is_behind(owner)));
         if repair.channels.is_empty() {

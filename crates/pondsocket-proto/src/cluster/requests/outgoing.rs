@@ -305,6 +305,7 @@ impl Requests {
         from: &NodeId,
         key: &ChannelKey,
     ) {
+        // Snapshots have no name of a request: whichever request has caused one, it answers them all.
         let is_it = |pending: &Pending| pending.channel == *key && matches!(pending.goal, Goal::List);
         let ids: Vec<_> = self.pending.iter().filter(|(_, it)| is_it(it)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -336,6 +337,7 @@ impl Requests {
 
     /// Answers a request, if no missing answer can change the result.
     fn settle(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
+        // Also a `Find` with a result waits for all nodes of our kind, since the user may be on several.
         let Some(pending) = self.pending.get(&id).filter(|pending| pending.awaited.is_empty()) else { return };
         let answer = match &pending.goal {
             Goal::Act { refused: true, .. } => Answer::Refused,

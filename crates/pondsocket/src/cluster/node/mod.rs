@@ -95,6 +95,7 @@ pub(crate) struct Node {
     woken: Notify,
     /// Notified when topics are subscribed, or all subscriptions are lost.
     subscriptions_changed: Notify,
+    /// The endpoints by name. Written while they are registered, and read for each message.
     hosts: RwLock<HashMap<Arc<str>, Arc<dyn Host>>>,
     /// The requests to other nodes that wait for their answers.
     pending: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
@@ -145,6 +146,7 @@ impl Node {
             hosts: RwLock::default(),
             pending: Mutex::default(),
             published: AtomicU64::new(0),
+            // Down until the first `Up`: joins then wait for nothing.
             down_since: Mutex::new(Some(born)),
             renewal_due: Notify::new(),
             peers: Mutex::default(),

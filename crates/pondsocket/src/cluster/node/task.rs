@@ -178,11 +178,13 @@ impl Node {
         let has_changed = {
             let mut down_since = self.down_since.lock();
             let was_up = down_since.is_none();
+            // Of several `Down` in a row the first is the time of the loss.
             *down_since = if is_up { None } else { Some(down_since.unwrap_or(now)) };
             was_up != is_up
         };
         self.queue.lock().set_up(is_up);
         self.queued.notify_one();
+        // The lease may have expired while the bus was down.
         if has_changed && is_up {
             self.renewal_due.notify_one();
         }
@@ -272,6 +274,7 @@ impl Node {
             peers.sort_unstable();
         }
         let count = peers.len();
+        // Released before application code runs.
         drop(peers);
         self.count(ClusterEvent::Nodes(count));
     }
