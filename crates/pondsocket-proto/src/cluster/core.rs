@@ -174,7 +174,7 @@ impl Core {
     fn stop(&mut self) {
         self.requests.give_up_all(&mut self.context, &directory!(self));
         self.channels.leave_all(&mut self.context);
-        // Last: after the `Bye` other nodes ignore this incarnation.
+        // Last, because a node that stops publishes nothing after its `Bye`.
         self.context.announce(NodeEvent::Bye);
         self.carry_out();
         self.context.timers.clear();

@@ -19,7 +19,6 @@ impl Assigns {
             return None;
         }
         // Assigns are kept as long as their member, and seldom grow.
-        // Assigns are kept as long as their member, and seldom grow.
         entries.shrink_to_fit();
         Some(Assigns(entries))
     }
@@ -34,7 +33,6 @@ impl Assigns {
         match self.0.iter_mut().find(|(name, _)| &**name == key) {
             Some((_, old)) => *old = value,
             None => {
-                // Exactly: the doubling of a vector would leave unused capacity in every member.
                 // Exactly: the doubling of a vector would leave unused capacity in every member.
                 self.0.reserve_exact(1);
                 self.0.push((key.into(), value));

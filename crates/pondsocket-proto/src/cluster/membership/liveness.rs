@@ -155,7 +155,6 @@ impl Liveness {
             let silence = 2 * self.beat;
             let gives_way = |holds: bool, heard: u64| !holds && (leased || now >= heard + silence);
             // Nodes that give way hold no lease, so the minimum is that of the time of the last message.
-            // Nodes that give way hold no lease, so the minimum is that of the time of the last message.
             let longest_silent = up.filter(|(holds, heard, _)| gives_way(*holds, *heard)).min();
             let Some(name) = longest_silent.map(|(_, _, name)| name.clone()) else { return transitions };
             transitions.extend(self.drop_node(&name));

@@ -110,7 +110,6 @@ impl NodeMembership {
         let mut transitions = if cx.is_linked() { self.liveness.check_silence(cx.now) } else { Vec::new() };
         transitions.extend(self.liveness.expire(cx.now));
         // Jitter spreads the beats of nodes that were started or resumed together.
-        // Jitter spreads the beats of nodes that were started or resumed together.
         let next = cx.now + cx.random.about(cx.settings.beat);
         cx.timers.set(Timer::Beat, next);
         Beat { was_asleep, transitions: self.settle(cx, transitions) }

@@ -86,7 +86,6 @@ impl Envelope {
         let channel = fields.channel()?;
         let sent = fields.ext.and_then(ext::open);
         // Repeated messages are detected by the source, and users are changed by `ext`: the two have to agree.
-        // Repeated messages are detected by the source, and users are changed by `ext`: the two have to agree.
         if sent.as_ref().is_some_and(|sent| !sent.is_signed_as(&source)) {
             return Err(Malformed::Field("ext.n", Fault::Signature));
         }
@@ -218,7 +217,6 @@ impl<'a> MessageFields<'a> {
         if raw.get().starts_with('{') {
             return read::object(raw, "payload");
         }
-        // Validated behind the wrapping, which adds one level to the depth.
         // Validated behind the wrapping, which adds one level to the depth.
         let wrapped = Object::encode(&Wrapped { data: raw }).expect("a struct is an object");
         read::vetted(wrapped.as_str(), "payload")?;

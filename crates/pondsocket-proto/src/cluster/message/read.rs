@@ -95,7 +95,6 @@ impl<'de> Visitor<'de> for Any {
     }
 
     // Borrowed from the message where the text has no escapes: most fields are only compared or copied once.
-    // Borrowed from the message where the text has no escapes: most fields are only compared or copied once.
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
         Ok(Scalar::Text(text.into()))
     }
