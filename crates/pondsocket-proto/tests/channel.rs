@@ -337,8 +337,8 @@ impl Real {
     }
 }
 
-/// Checks that the strictest client accepts a delivered message, and that its list is that of the moment at which the
-/// batch was taken.
+/// Checks that the strictest client accepts a delivered message, and that its list is that of the moment at which the batch
+/// was taken.
 fn checked(text: &str, moods: &BTreeMap<usize, u8>) -> Value {
     strict::check(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
     let message: Value = serde_json::from_str(text).expect("checked");
