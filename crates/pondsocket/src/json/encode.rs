@@ -17,6 +17,17 @@ struct Scratch {
     message: Vec<u8>,
 }
 
+impl Scratch {
+    /// Discards the contents, and the capacity above [`MAX_KEPT`].
+    fn empty(&mut self) {
+        for buffer in [&mut self.payload, &mut self.message] {
+            // First, because a buffer never shrinks below its length.
+            buffer.clear();
+            buffer.shrink_to(MAX_KEPT);
+        }
+    }
+}
+
 thread_local! {
     // Reused for all messages of a thread, because a broadcast is encoded for each event that a client sends.
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { payload: Vec::new(), message: Vec::new() }) };
@@ -104,17 +115,12 @@ fn with_message<T: Serialize + ?Sized, A>(
     check_event(event).map_err(MessageError::Reserved)?;
     // Taken out, not borrowed: the payload's `Serialize` may itself broadcast.
     let mut scratch = SCRATCH.take();
-    scratch.payload.clear();
-    scratch.message.clear();
     let result = encode_object(payload, &mut scratch.payload).map_err(MessageError::Payload).map(|()| {
         let payload = std::str::from_utf8(&scratch.payload).expect("serde_json writes UTF-8");
         server::message(&mut scratch.message, action, event, channel, request_id, payload);
         send(&Encoded { request_id, payload, text: &scratch.message })
     });
-    // `shrink_to` never goes below the length: the buffers of a large message are shrunk after the next message of this
-    // thread.
-    scratch.payload.shrink_to(MAX_KEPT);
-    scratch.message.shrink_to(MAX_KEPT);
+    scratch.empty();
     SCRATCH.set(scratch);
     result
 }
