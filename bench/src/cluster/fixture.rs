@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::frame::{self, Frame};
 use crate::process::{Cpu, Redis, Server};
 
-/// The programs under a load: whoever carries messages, and the Redis between them.
+/// The programs under a load: the processes that carry messages, and the Redis between them.
 pub(crate) struct Fixture {
     pub(crate) redis: Option<Redis>,
     nodes: Vec<Server>,
@@ -27,7 +27,7 @@ impl Fixture {
         })
     }
 
-    /// A node of ours that has a bus, and nobody to speak to.
+    /// A node of ours that has a bus, without other nodes.
     pub(crate) fn lonely(contract: &Path, core: Option<usize>) -> Result<Fixture> {
         Fixture::joined(&frame::NAMES[..1], core, |url, name| ours(contract, core, url, name))
     }

@@ -266,7 +266,7 @@ impl Crowd {
     }
 }
 
-/// Says something for an event stream, and waits until the server has taken it.
+/// Sends a message of an event stream's client, and waits until the server has accepted it.
 fn post(address: SocketAddr, path: &str, id: &str, text: &str) -> Result<()> {
     let mut stream = std::net::TcpStream::connect(address)?;
     write!(

@@ -90,7 +90,7 @@ impl Dialect {
         }
     }
 
-    /// Tells the messages in a text of the server, one after the other. Centrifuge puts several into one frame.
+    /// Calls `each` for every message in a text of the server, in order. Centrifuge puts several into one frame.
     pub fn hear(self, text: &[u8], mut each: impl FnMut(Heard)) {
         match self {
             Dialect::Pond => each(pond(text)),

@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { run } from '../../page/browser/checks.mjs';
-import { isLight, launch } from '../../page/browser/chromium.mjs';
+import { checkTheme, launch } from '../../page/browser/chromium.mjs';
 import { stallResponses } from '../../page/browser/stalled.mjs';
 import { handshake } from '../../page/browser/handshake.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
@@ -135,11 +135,7 @@ const checks = [
         await gus.reads('back again');
     }],
     ['light and dark follow the system until somebody chooses', async () => {
-        await bob.page.emulateMedia({ colorScheme: 'dark' });
-        assert.equal(await isLight(bob.page), false);
-        await bob.page.click('[data-theme-toggle]');
-        assert.equal(await isLight(bob.page), true);
-        await bob.page.click('[data-theme-toggle]');
+        await checkTheme(bob.page);
         await bob.page.emulateMedia({ colorScheme: null });
     }],
     ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {

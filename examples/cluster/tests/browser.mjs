@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { run } from '../../page/browser/checks.mjs';
-import { isLight, launch } from '../../page/browser/chromium.mjs';
+import { checkTheme, launch } from '../../page/browser/chromium.mjs';
 import { handshake } from '../../page/browser/handshake.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
 import { Deployment, Node } from './deployment.mjs';
@@ -233,12 +233,7 @@ const checks = [
         assert.deepEqual(await node.ended, [0, null]);
     }],
     ['light and dark follow the system until somebody chooses', async () => {
-        await bob.page.emulateMedia({ colorScheme: 'dark' });
-        assert.equal(await isLight(bob.page), false);
-        await bob.page.locator('[data-theme-toggle]').click();
-        assert.equal(await isLight(bob.page), true);
-        await bob.page.locator('[data-theme-toggle]').click();
-        assert.equal(await isLight(bob.page), false);
+        await checkTheme(bob.page);
         await bob.page.emulateMedia({ colorScheme: null });
     }],
     ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {

@@ -9,7 +9,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { run } from '../../page/browser/checks.mjs';
-import { isLight, launch } from '../../page/browser/chromium.mjs';
+import { checkTheme, launch } from '../../page/browser/chromium.mjs';
 import { stallResponses } from '../../page/browser/stalled.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
 import { Server } from '../../page/browser/server.mjs';
@@ -186,11 +186,7 @@ const checks = [
         await ada.saved('saved');
     }],
     ['light and dark follow the system until somebody chooses', async () => {
-        await bob.page.emulateMedia({ colorScheme: 'dark' });
-        assert.equal(await isLight(bob.page), false);
-        await bob.page.locator('[data-theme-toggle]').click();
-        assert.equal(await isLight(bob.page), true);
-        await bob.page.locator('[data-theme-toggle]').click();
+        await checkTheme(bob.page);
         await bob.page.emulateMedia({ colorScheme: null });
     }],
     ['pictures', async () => {

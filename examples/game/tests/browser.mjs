@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { run } from '../../page/browser/checks.mjs';
-import { isLight, launch } from '../../page/browser/chromium.mjs';
+import { checkTheme, launch } from '../../page/browser/chromium.mjs';
 import { stallResponses } from '../../page/browser/stalled.mjs';
 import { handshake } from '../../page/browser/handshake.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
@@ -120,11 +120,7 @@ const checks = [
         }
     }],
     ['light and dark follow the system until somebody chooses', async () => {
-        await bob.page.emulateMedia({ colorScheme: 'dark' });
-        assert.equal(await isLight(bob.page), false);
-        await bob.page.locator('[data-theme-toggle]').click();
-        assert.equal(await isLight(bob.page), true);
-        await bob.page.locator('[data-theme-toggle]').click();
+        await checkTheme(bob.page);
         await bob.page.emulateMedia({ colorScheme: null });
     }],
     ['after a restart of the server everybody is back, among simulated players, who are clients of their own', async () => {

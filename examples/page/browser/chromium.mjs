@@ -1,5 +1,7 @@
 // Chromium without a window: `CHROMIUM`, or the one that the system has.
 
+import assert from 'node:assert/strict';
+
 import { chromium } from 'playwright-core';
 
 const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
@@ -22,4 +24,14 @@ export async function openPage (browser, options = {}) {
 /** Whether a page is light now, by the colour of its ground. */
 export function isLight (page) {
     return page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) > 370);
+}
+
+/** Fails unless the page is dark with a dark system, and its button chooses light and dark again. The system stays dark. */
+export async function checkTheme (page) {
+    await page.emulateMedia({ colorScheme: 'dark' });
+    assert.equal(await isLight(page), false);
+    await page.click('[data-theme-toggle]');
+    assert.equal(await isLight(page), true);
+    await page.click('[data-theme-toggle]');
+    assert.equal(await isLight(page), false);
 }

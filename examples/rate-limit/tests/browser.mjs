@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { run } from '../../page/browser/checks.mjs';
-import { isLight, launch, openPage } from '../../page/browser/chromium.mjs';
+import { checkTheme, launch, openPage } from '../../page/browser/chromium.mjs';
 import { stallResponses } from '../../page/browser/stalled.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
 import { Server } from '../../page/browser/server.mjs';
@@ -84,11 +84,7 @@ const checks = [
         await verdict(bob, 'ping', 'done');
     }],
     ['light and dark follow the system until somebody chooses', async () => {
-        await bob.page.emulateMedia({ colorScheme: 'dark' });
-        assert.equal(await isLight(bob.page), false);
-        await bob.page.click('[data-theme-toggle]');
-        assert.equal(await isLight(bob.page), true);
-        await bob.page.click('[data-theme-toggle]');
+        await checkTheme(bob.page);
     }],
     ['on a phone nothing is wider than the screen', async () => {
         await bob.page.setViewportSize({ width: 390, height: 800 });

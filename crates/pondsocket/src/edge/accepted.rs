@@ -1,4 +1,4 @@
-//! Somebody who has been let in, and becomes a connection.
+//! A client that was accepted, and becomes a connection.
 
 use std::sync::Arc;
 

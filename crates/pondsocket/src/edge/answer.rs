@@ -29,7 +29,7 @@ pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
 /// Answers a request, also if it is not ours.
 pub(crate) async fn answer<B: HttpBody>(pond: PondSocket, request: Request<B>) -> Response<Body> {
     if request.method() == Method::GET {
-        // Whoever asks to come in has nothing else to say.
+        // A request to open a connection has no body that is read.
         return receive(pond, request.map(drop)).await;
     }
     let endpoints: Vec<_> = matching(&pond, target(&request)).collect();
@@ -44,7 +44,7 @@ pub(crate) async fn answer<B: HttpBody>(pond: PondSocket, request: Request<B>) -
     events::answer(streaming, peer, request).await
 }
 
-/// Lets in whoever asks for it, if an endpoint does.
+/// Opens a connection for the client, if an endpoint accepts it.
 async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
     let target = target(&request);
     // The handler sees the URI that its endpoint was matched against.

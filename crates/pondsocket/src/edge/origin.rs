@@ -16,12 +16,12 @@ use crate::metrics::DeclineReason;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Says of a request that it has come over a Unix socket.
+/// A mark of a request that was received over a Unix socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnixPeer;
 
-/// Says that the client of a request has proved who it is with a certificate for TLS, which a browser does for whatever
-/// page asks ([`CheckOrigin::WithCredentials`](crate::CheckOrigin::WithCredentials)). The standalone server knows that
+/// A mark of a request whose client has authenticated itself with a TLS certificate, which a browser does for any page that
+/// asks ([`CheckOrigin::WithCredentials`](crate::CheckOrigin::WithCredentials)). The standalone server knows that
 /// by itself; another host that asks for certificates inserts this into the request's extensions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClientCertificate;

@@ -1,4 +1,4 @@
-//! The HTTP answers that let nobody in (docs/protocol.md, HTTP answers before the upgrade).
+//! The HTTP answers that refuse a client (docs/protocol.md, HTTP answers before the upgrade).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,

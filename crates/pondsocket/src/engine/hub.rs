@@ -76,7 +76,7 @@ impl<L: Rules> Hub<L> {
                     return (channel, answer);
                 }
                 Err(again) => {
-                    // It has closed, and whoever closed it may not have taken it off yet.
+                    // It has closed, and the task that closed it may not have removed it yet.
                     join = again;
                     self.remove(&channel);
                 }

@@ -1,4 +1,4 @@
-//! Ids: random ones of connections and of messages that answer nobody, and serial numbers.
+//! Ids: random ones of connections and of messages that answer no request, and serial numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

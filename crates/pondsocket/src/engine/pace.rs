@@ -1,4 +1,4 @@
-//! For how long the members of a channel are held up for one that does not keep up: plain data, told the time.
+//! The time for which a channel waits for a member that does not keep up: plain data, which gets the time as an argument.
 //!
 //! ```text
 //!  keeps up --(more waits for it than may)--> waited for --(its credit is spent)--> left behind
@@ -7,7 +7,7 @@
 //!     '----------------------(less than half of what may wait waits)--------------------'
 //! ```
 //!
-//! Whoever is waited for can rely on missing nothing. Whoever is left behind is treated as its slow-client policy says.
+//! A member that the channel waits for misses nothing. A member that is left behind is subject to its slow-client policy.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) struct PacingLimits {
 }
 
 impl PacingLimits {
-    /// For how long others wait for whoever has taken so many bytes.
+    /// The time for which others wait for a member that has taken so many bytes.
     fn worth(self, bytes: usize) -> Duration {
         let nanos = (bytes as u128 * 1_000_000_000 / self.rate.max(1) as u128).min(self.wait.as_nanos());
         // Not more than the wait, which is below a year.

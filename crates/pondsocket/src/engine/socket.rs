@@ -24,7 +24,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// The source of a connection's bytes.
 pub(crate) enum Socket {
-    /// Plain TCP. The outbox holds the write half, so that whoever delivers can write.
+    /// Plain TCP. The outbox holds the write half, so that deliveries can write.
     Tcp(OwnedReadHalf),
     /// Anything else: read and written by the connection's task.
     Io(Box<dyn Io>),

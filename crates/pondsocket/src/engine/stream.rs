@@ -12,7 +12,7 @@ use crate::engine::sync::Mutex;
 use crate::limits::gauge::{Gauge, Permit};
 use crate::limits::memory::Charge;
 
-/// The secret that only the client of a stream knows: whoever has it acts as that client. It is 128 bits from the
+/// The secret that only the client of a stream knows: a request that has it acts for that client. It is 128 bits from the
 /// system's source of randomness, looked up in a keyed table, and never logged.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(crate) struct Secret(u128);

@@ -1,4 +1,4 @@
-//! Deadlines as data: one table for a whole `PondSocket`, and one task that wakes whoever's deadline has come.
+//! Deadlines as data: one table for a whole `PondSocket`, and one task that wakes the owners of expired deadlines.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -33,7 +33,7 @@ impl SharedTimer {
     }
 }
 
-/// At most one armed deadline of somebody who waits, taken back when this is dropped.
+/// At most one armed deadline of a waiting task, removed when this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm(Option<(Arc<Timer>, Instant, Key)>);
 

@@ -113,7 +113,7 @@ async fn a_leave_handler_runs_once_per_membership_however_it_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_is_still_being_decided_leaves_nothing_behind() {
-    /// Tells when the handler's future is dropped.
+    /// Adds a permit when the handler's future is dropped.
     struct Dropped(Arc<Semaphore>);
     impl Drop for Dropped {
         fn drop(&mut self) {

@@ -147,7 +147,7 @@ impl Session {
         }
     }
 
-    /// Answers a message of a member; whoever has left gets no answer.
+    /// Answers a message of a member. A client that has left gets no answer.
     fn answer(&mut self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);

@@ -27,10 +27,10 @@ pub(super) struct RunningHandler {
     pub(super) task: HandlerTask,
 }
 
-/// A handler, and what is told of it.
+/// A handler, and the data for its metrics and logs.
 pub(super) struct HandlerTask {
     pub(super) kind: TaskKind,
-    /// Only if somebody wants to know how long it takes.
+    /// Only if its duration is measured.
     pub(super) started: Option<Instant>,
     pub(super) span: Span,
 }

@@ -41,7 +41,7 @@ pub(crate) struct Session {
     pub(super) handled_bytes: usize,
     /// The limit for which reading was paused last, until there is room.
     paused: Option<ReadPause>,
-    /// Something that waited has been begun since somebody asked.
+    /// A queued request has been started since the last call of `take_progress`.
     progressed: bool,
     departed: bool,
 }

@@ -173,7 +173,7 @@ impl Driver {
         closed
     }
 
-    /// Bytes that the peer has sent and that nobody has taken, and bytes that the peer has not taken.
+    /// Bytes that the peer has sent and that the application has not taken, and bytes that the peer has not taken.
     fn held(&self) -> (usize, usize) {
         let pings: usize = self.pings.iter().map(Vec::len).sum();
         let (waiting, sent) = self.shared.change(|state| (state.received.bytes(), state.out.len()));

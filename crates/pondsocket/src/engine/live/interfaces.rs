@@ -1,4 +1,4 @@
-//! What a live channel needs of others: the connections that it delivers to, its lobby, and the way to other nodes.
+//! The interfaces that a live channel needs: the connections that it delivers to, its lobby, and the way to other nodes.
 
 use std::task::Waker;
 
@@ -72,10 +72,10 @@ pub(crate) enum FilterDecision {
 /// The way to other nodes for the changes of channels here. All of it is called under the channel's lock, whose order is the
 /// order that other nodes are to see: it neither waits nor calls back.
 pub(crate) trait Replication: Send + Sync {
-    /// Notes that a channel has got its first member. `instance` is the number of this life of it.
+    /// Notes that a channel has got its first member. `instance` is the number of the channel's current instance.
     fn opened(&self, channel: &ChannelName, instance: u64);
     /// Passes its changes on to other nodes, in order.
     fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>);
-    /// Notes that this life of it is over.
+    /// Notes that this instance of the channel has ended.
     fn closed(&self, channel: &ChannelName, instance: u64);
 }

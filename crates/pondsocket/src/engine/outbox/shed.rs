@@ -220,7 +220,7 @@ mod tests {
             let (mut outbox, bounds) = (outbox(), Bounds { frames: 8, bytes: 200, policy, ..BOUNDS });
             let (mut sent, mut read, mut dropped, mut now) = (Vec::new(), Vec::new(), 0, start());
             for step in steps {
-                // Nobody waits for this client.
+                // No channel waits for this client.
                 now += PACE.wait;
                 let pushed = match step {
                     Step::Deliver { channel, frames, drop_policy } => {

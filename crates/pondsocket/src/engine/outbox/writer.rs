@@ -61,7 +61,7 @@ impl Output {
         Output { writer, corked: false }
     }
 
-    /// Writes runs of frames past the queue, which is empty. 0 if somebody else writes, or the socket takes nothing now.
+    /// Writes runs of frames past the queue, which is empty. 0 if the connection's task writes, or the socket takes nothing now.
     pub(super) fn try_write(&self, runs: &[Run<Bytes>]) -> io::Result<usize> {
         let Writer::Socket(socket) = &self.writer else { return Ok(0) };
         if self.corked {

@@ -175,7 +175,7 @@ async fn member(address: SocketAddr, name: &str, shown: Option<usize>) -> Peer {
     peer
 }
 
-/// Tells everybody that nothing more comes, as soon as there is room for it.
+/// Broadcasts the end of the messages to all members, as soon as the channel's queue has room.
 async fn stop(endpoint: &Endpoint) {
     let channel = endpoint.channel("/room/1").expect("ours");
     while channel.broadcast("stop", &json!({})).is_err() {

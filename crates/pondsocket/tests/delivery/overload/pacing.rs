@@ -131,7 +131,7 @@ async fn however_many_members_stop_one_after_the_other_the_others_are_held_up_fo
     }
 }
 
-/// What it takes is enough to be waited for, or it is not.
+/// A rate of reading above `pacing_rate` keeps the channel waiting for the member; a lower one does not.
 #[tokio::test(start_paused = true)]
 async fn a_member_that_takes_pacing_rate_is_waited_for_and_one_that_takes_less_is_not() {
     for (rate, is_waited_for) in [(200 * 1024, true), (400 * 1024, false)] {
@@ -156,7 +156,7 @@ async fn a_member_that_takes_pacing_rate_is_waited_for_and_one_that_takes_less_i
     }
 }
 
-/// Whoever says that it can miss something is never waited for.
+/// A channel never waits for a message that the policy allows to be dropped.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_member_that_may_miss_something() {
     for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
