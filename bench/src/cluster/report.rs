@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_is_told_in_milliseconds_and_losses_are_counted() {
+    fn latency_is_shown_in_milliseconds_and_losses_are_counted() {
         let report = Report::new(Load::Steady, 600, &[vec![run([1.0; 3], 2)], vec![run([1.0; 3], 0)]]);
         let took = report.took.expect("a steady load").map(|took| (took.p50, took.p99));
         assert_eq!((took, report.faults()), ([(51.0, 100.0); 2], 2));

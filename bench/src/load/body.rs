@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_found_wherever_chunks_and_reads_end() {
+    fn lines_are_found_across_chunks_and_reads() {
         let whole = b"8\r\ndata: ab\r\n5\r\nc\n\nda\r\n8\r\nta: d\n\n:\r\n";
         for cut in 0..whole.len() {
             let (mut body, mut rest, mut lines) = (Body::default(), Vec::new(), Vec::new());

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_while_it_warmed_up_does_not_count() {
+    fn messages_due_during_the_warm_up_do_not_count() {
         let mut timeline = Timeline::new().expect("valid bounds");
         let start = timeline.start;
         timeline.due(0, start);

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_of_peers_are_told_and_losses_of_ours_are_faults() {
+    fn losses_of_peers_are_shown_and_losses_of_our_server_are_faults() {
         let mut results = Results::new(Machine::default(), 1, Duration::from_secs(1), 1);
         results.outcomes = vec![outcome("x", vec![contender("ws", &[(0, 1.0)])])];
         assert_eq!(results.faults(), Vec::<String>::new());

@@ -78,7 +78,7 @@ async fn a_subscription_that_is_never_confirmed_is_tried_on_a_new_connection() {
 }
 
 #[tokio::test]
-async fn a_server_that_loads_is_waited_for() {
+async fn a_server_that_is_loading_its_data_is_retried() {
     let pings = AtomicUsize::new(0);
     let fake = Fake::start(move |call| {
         let loading = call.is("PING") && pings.fetch_add(1, Ordering::SeqCst) < 3;
@@ -280,7 +280,7 @@ async fn commands_that_are_cut_off_are_unknown() {
 
 /// No server listens there: the bus retries for ever, and can be stopped.
 #[tokio::test]
-async fn a_missing_server_is_reported_once_and_retried_for_ever() {
+async fn a_missing_server_is_reported_once_and_retried_without_end() {
     let options = pondsocket_redis::RedisOptions::default().port(free_port());
     let mut node = Node::start(options, &["t"]);
     assert_eq!(node.next_down().await.kind(), BusErrorKind::Refused);

@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_internal_error_keeps_its_source_to_itself() {
+    fn an_internal_error_does_not_show_its_source_to_clients() {
         let error = Error::internal("the password is hunter2");
         assert_eq!(error.to_string(), "internal error (500)");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("the password is hunter2"));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_by_itself_is_temporary() {
+    fn only_errors_that_may_resolve_without_a_change_are_temporary() {
         assert!(Error::unavailable("x").is_temporary() && Error::timeout("x").is_temporary());
         assert!(!Error::too_many_requests("x").is_temporary() && !Error::internal("x").is_temporary());
     }

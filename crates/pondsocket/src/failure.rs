@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_with_all_its_causes_once() {
+    fn an_error_is_shown_with_each_of_its_causes_once() {
         let cause = || Some(std::io::Error::other("connection refused"));
         let error = Error::internal(Traced(cause()));
         assert_eq!(chain(&error), "internal error (500): the database is down: connection refused");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backtrace_is_what_a_cause_carries() {
+    fn the_backtrace_is_that_of_a_cause() {
         let error = Error::internal(Traced(None));
         assert_eq!(carried_backtrace(&error).as_deref(), Some("the database is down\n\nStack backtrace:\n   0: main"));
         assert_eq!(carried_backtrace(&Error::internal("the database is down")), None);

@@ -224,7 +224,7 @@ async fn provoke(address: SocketAddr, heard: &Log) {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_inside_is_for_the_log_and_never_for_clients() {
+async fn causes_of_internal_errors_are_logged_and_never_sent() {
     let (pond, log, heard) = (leaky(), Captured::start(), Log::default());
     let (_server, address) = serve(&pond).await;
     provoke(address, &heard).await;

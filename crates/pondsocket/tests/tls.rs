@@ -178,7 +178,7 @@ async fn with_files() {
 }
 
 #[tokio::test]
-async fn http_1_1_is_what_is_agreed_on() {
+async fn http_1_1_is_negotiated() {
     let authority = Authority::new();
     let (_server, address) = serve_with(&pond(), ServerOptions::default().tls(authority.tls())).await;
     let mut stream = shake_hands(address, authority.client(&["h2", "http/1.1"])).await.expect("a handshake");
@@ -191,7 +191,7 @@ async fn http_1_1_is_what_is_agreed_on() {
 }
 
 #[tokio::test]
-async fn clients_that_do_not_shake_hands_are_closed_and_hurt_nobody() {
+async fn clients_without_a_handshake_are_closed_and_affect_no_other() {
     let authority = Authority::new();
     let options = ServerOptions::default().tls(authority.tls()).read_timeout(Duration::from_millis(200));
     let (_server, address) = serve_with(&pond(), options.max_pending(4)).await;
@@ -241,7 +241,7 @@ async fn is_renewed(address: SocketAddr, mut before: Peer, old: Arc<ClientConfig
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_to_newcomers_and_nobody_is_cut_off() {
+async fn a_renewed_certificate_is_used_for_new_connections_and_existing_ones_continue() {
     let (old, new) = (Authority::new(), Authority::new());
     let (chain, key) = old.files("renewed");
     let tls = Tls::from_pem_files(&chain, &key).expect("valid");
@@ -298,7 +298,7 @@ async fn sighup_renews_the_certificate_of_a_server_that_listens() {
 }
 
 #[test]
-fn files_that_are_no_use_are_named_with_the_reason() {
+fn unusable_files_are_named_with_the_reason() {
     let ((chain, key), (_, other)) = (Authority::new().files("named"), Authority::new().files("named_other"));
     let folder = chain.parent().expect("a folder");
     let (missing, empty, broken) = (folder.join("missing.pem"), folder.join("empty.pem"), folder.join("broken.pem"));
@@ -412,7 +412,7 @@ fn ending(options: Options) -> PondSocket {
 }
 
 #[tokio::test]
-async fn http_ends_properly_however_it_ends() {
+async fn http_connections_end_with_close_notify() {
     let options = ServerOptions::default().max_header_size(1000).read_timeout(SHORT).idle_timeout(SHORT);
     let site = TlsSite::open(&ending(Options::default()), options).await;
     for (request, with) in [
@@ -433,7 +433,7 @@ async fn http_ends_properly_however_it_ends() {
 }
 
 #[tokio::test]
-async fn a_websocket_ends_properly_whoever_ends_it() {
+async fn a_websocket_ends_with_close_notify_on_either_side() {
     let pond = ending(Options::default());
     let site = TlsSite::open(&pond, ServerOptions::default()).await;
     for what in [&CLOSE[..], &NONSENSE] {
@@ -460,7 +460,7 @@ async fn a_websocket_ends_properly_whoever_ends_it() {
 }
 
 #[tokio::test]
-async fn who_is_given_up_hears_a_proper_end() {
+async fn a_client_that_is_closed_for_slowness_gets_close_notify() {
     let options = Options::default().write_wait(SHORT).ping_interval(SHORT / 4).pong_wait(SHORT);
     let pond = ending(options);
     let site = TlsSite::open(&pond, ServerOptions::default()).await;
@@ -473,7 +473,7 @@ async fn who_is_given_up_hears_a_proper_end() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_server_is_a_proper_one_for_everybody() {
+async fn a_shutdown_ends_every_connection_with_close_notify() {
     let pond = ending(Options::default());
     let mut site = TlsSite::open(&pond, ServerOptions::default()).await;
     let idle = site.asking("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -508,7 +508,7 @@ async fn the_end_of_the_server_is_a_proper_one_for_everybody() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_dropped_says_goodbye() {
+async fn a_dropped_server_sends_close_notify() {
     let pond = ending(Options::default());
     let site = TlsSite::open(&pond, ServerOptions::default()).await;
     let mut idle = site.asking("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;

@@ -163,7 +163,7 @@ async fn enter(pond: &PondSocket) -> Result<Client, Box<dyn StdError>> {
 // --- Tests --------------------------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn the_life_of_a_connection_can_be_followed_and_is_no_reason_for_alarm() -> TestResult {
+async fn the_events_of_a_connection_are_logged_below_the_level_of_warnings() -> TestResult {
     let (log, (pond, ..)) = (Log::begin(), pond(Options::default()));
     let ada = pond.test_client().peer("1.2.3.4:5".parse()?).connect("/in").await?;
     let mut room = ada.join("/room/1", json!({})).await?;
@@ -205,7 +205,7 @@ async fn the_life_of_a_connection_can_be_followed_and_is_no_reason_for_alarm() -
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_run_in_spans_that_say_for_whom_and_what() -> TestResult {
+async fn handlers_run_in_spans_with_connection_user_channel_and_event() -> TestResult {
     let (log, (pond, endpoint, _)) = (Log::begin(), pond(Options::default()));
     let ada = enter(&pond).await?;
     let mut room = ada.join("/room/1", json!({})).await?;
@@ -240,7 +240,7 @@ async fn handlers_run_in_spans_that_say_for_whom_and_what() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mistakes_of_a_client_are_for_debugging() -> TestResult {
+async fn mistakes_of_a_client_are_logged_at_debug() -> TestResult {
     let options = Options::default().messages_per_second(6).max_channel_name(8).max_connections_per_ip(1);
     let (log, (pond, endpoint, _)) = (Log::begin(), pond(options));
     endpoint.create_channel("/closed", async |_: JoinContext| Err::<Joined, _>(Error::forbidden("members only")));
@@ -283,7 +283,7 @@ async fn mistakes_of_a_client_are_for_debugging() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_of_our_own_are_warned_of() -> TestResult {
+async fn limits_of_the_server_are_logged_at_warn() -> TestResult {
     let options = Options::default().channel_queue(2).max_connections(1).handler_timeout(Duration::from_secs(3));
     let (log, (pond, endpoint, lobby)) = (Log::begin(), pond(options));
     lobby.on_event("hang", async |_: EventContext| std::future::pending::<()>().await);
@@ -315,7 +315,7 @@ async fn limits_of_our_own_are_warned_of() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_refused_is_named_with_what_would_let_it_in() -> TestResult {
+async fn a_refused_page_is_logged_with_the_option_that_would_allow_it() -> TestResult {
     for (origin, hint) in [
         ("https://other.example:8443", "add \"https://other.example:8443\" to `allowed_origins`; if it is this server"),
         ("null", "add \"null\" to `allowed_origins`"),
@@ -412,7 +412,7 @@ fn assert_fields(line: &str, expected: &[&str]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_a_line_with_event_pattern_and_call_whatever_the_filter_shows_of_its_spans() -> TestResult {
+async fn a_failure_is_logged_with_event_pattern_and_call_without_its_spans() -> TestResult {
     for (filter, request_id) in [
         ("pondsocket=trace", "request_id"),
         ("pondsocket=info", ""),
@@ -501,7 +501,7 @@ impl Metrics for PanickingObserver {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_should_not_fail_is_an_error_with_its_reason() -> TestResult {
+async fn internal_failures_are_logged_at_error_with_the_reason() -> TestResult {
     let (log, (pond, endpoint, lobby)) =
         (Log::begin(), pond_of(PondSocket::new().metrics(PanickingObserver).hooks(PanickingObserver)));
     pond.create_endpoint("/broken", async |_: ConnectionContext| Err::<Connected, _>(Error::internal("the database")));
@@ -543,7 +543,7 @@ async fn what_should_not_fail_is_an_error_with_its_reason() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_says_when_it_begins_and_how_it_ends() -> TestResult {
+async fn the_start_and_end_of_a_server_are_logged() -> TestResult {
     let (log, (pond, ..)) = (Log::begin(), pond(Options::default()));
     let mut server = Server::new(pond.clone());
     server.start("127.0.0.1:0").await?;

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_until_a_condition_holds_is_told() {
+    async fn the_time_until_a_condition_holds_is_returned() {
         let start = Instant::now();
         let took = within(DEADLINE, "five seconds", || start.elapsed() >= Duration::from_secs(5)).await;
         assert!((5000..=5002).contains(&took.as_millis()), "{took:?}");

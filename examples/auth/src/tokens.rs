@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn a_malformed_token_is_refused() {
         assert_eq!(refusal("nonsense"), Refused::Malformed);
         assert_eq!(tokens(SECRET, 60).check(Some("")).unwrap_err(), Refused::Missing);
         // {"alg":"none"}, with the claims of an admin.

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_enough_and_the_code_makes_an_admin() {
+    fn a_user_needs_a_name_and_an_admin_the_code() {
         assert_eq!(sign_in(" ada ", ""), Ok(Role::Member));
         assert_eq!(sign_in("ada", "secret"), Ok(Role::Admin));
         assert_eq!(sign_in("ada", "guess"), Err("That is not the admin code."));
@@ -130,12 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_token_is_nobodys() {
+    fn an_unknown_token_has_no_user() {
         assert!(Users::new("").authenticate("x").is_none());
     }
 
     #[test]
-    fn the_oldest_sign_in_is_forgotten_first() {
+    fn the_oldest_sign_in_expires_first() {
         let users = Users::new("");
         let sign_in = || users.sign_in(&SignIn { username: "ada".into(), admin_code: String::new() });
         let (oldest, next) = (sign_in().expect("a name"), sign_in().expect("a name"));

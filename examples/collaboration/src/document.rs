@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_wrote_apart_have_the_same_text_when_both_have_synced() {
+    fn two_offline_writers_have_the_same_text_after_both_have_synced() {
         let world = World::new();
         let document = world.document();
         let (ada, bob) = (Page(Doc::new()), Page(Doc::new()));
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_put_together_and_nothing_is_lost_by_it() {
+    fn changes_are_merged_without_loss() {
         let world = World::new();
         let document = world.document();
         let ada = Page(Doc::new());
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_here_already_is_not_stored_twice() {
+    fn known_changes_are_not_stored_twice() {
         let world = World::new();
         let document = world.document();
         let ada = Page(Doc::new());
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_change_changes_nothing() {
+    fn invalid_changes_change_nothing() {
         let world = World::new();
         let document = world.document();
         let ada = Page(Doc::new());
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_stored_is_stored_with_the_next_change() {
+    fn a_change_that_was_not_stored_is_stored_with_the_next_one() {
         let world = World::new();
         let document = world.document();
         let ada = Page(Doc::new());

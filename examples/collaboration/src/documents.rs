@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_document_in_use_stays_and_another_is_let_go() {
+    async fn a_document_in_use_stays_in_memory_and_an_unused_one_is_released() {
         let documents = documents();
         let all = documents.clone();
         documents
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_are_only_so_many_documents() {
+    async fn the_number_of_documents_is_limited() {
         let documents = documents();
         for number in 0..MAX_DOCUMENTS {
             documents.0.store.add(&number.to_string(), &[0, 0]).expect("stored");

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_for_the_nearest_crumb() {
+    fn a_bot_swims_to_the_nearest_crumb() {
         let tick = Tick { fish: vec![7, 0, 0, 0, 1, 100, 8, 500, 500, 0, 1, 100], crumbs: vec![900, 0, 0, 100] };
         let angle = tick.course_of(7)["angle"].as_f64().expect("an angle");
         assert!((angle - std::f64::consts::FRAC_PI_2).abs() < 0.3, "{angle}");

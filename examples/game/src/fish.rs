@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fish_swims_where_it_is_told_and_stays_in_the_pond() {
+    fn a_fish_follows_its_course_and_stays_in_the_pond() {
         let mut fish = fish();
         let left = Course { angle: Some(PI), dash: false };
         (0..200).for_each(|_| fish.swim(left, 0.05));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn turning_takes_the_shorter_way_and_some_time() {
+    fn a_fish_turns_the_shorter_way_at_a_limited_speed() {
         assert_eq!(turned(0.1, TAU - 0.1, 1.0), TAU - 0.1);
         assert_eq!(turned(0.0, 2.0, 0.5), 0.5);
         assert!((0.0..TAU).contains(&turned(6.0, 1.0e6, 1.0)));

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_secret_is_what_counts_and_the_score_comes_back() {
+    fn a_player_is_found_by_its_secret_and_keeps_its_score() {
         let players = Players::default();
         let id = |token, name| players.recognise(token, name).map(|player| player.id);
         let ada = id("ada's secret", "Ada").expect("a player");

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_in_reach_eats_and_the_crumb_is_elsewhere() {
+    fn the_first_fish_in_reach_eats_the_crumb_which_moves() {
         let far = (WIDTH, HEIGHT);
         let mut water = Water { crumbs: vec![far; CRUMBS + 2] };
         water.crumbs[1] = (20.0, 0.0);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_more_to_eat_where_there_are_more() {
+    fn more_players_get_more_crumbs() {
         let mut water = Water::default();
         water.step(&mut Swimmers::new(), 0.0);
         assert_eq!(water.crumbs.len(), CRUMBS);

@@ -95,7 +95,7 @@ async fn with_compression_which_leaves_event_streams_alone() {
 }
 
 #[tokio::test]
-async fn with_a_limit_of_time_that_ends_when_the_answer_begins() {
+async fn with_a_timeout_that_ends_when_the_response_begins() {
     let address = serve(host().layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, LIMIT))).await;
     let mut people = people(address).await;
     // This answer says that the limit of those who came before it has passed.

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_one_says_all_hear() -> Result<(), Box<dyn std::error::Error>> {
+    async fn a_message_reaches_all_members() -> Result<(), Box<dyn std::error::Error>> {
         let pond = PondSocket::new();
         create(&pond);
         let client = pond.test_client();

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_message_counts_what_has_arrived_of_it() {
+    fn every_kind_of_message_counts_its_received_bytes() {
         for (data, deflated) in [(Data::Text, false), (Data::Binary, false), (Data::Text, true)] {
             let mut message = Message::start(data, deflated);
             assert_eq!((message.len(), message.capacity()), (0, 0));

@@ -141,7 +141,7 @@ mod tests {
     use crate::ws::header::Data;
 
     #[test]
-    fn all_that_is_held_is_counted() {
+    fn all_buffered_bytes_are_counted() {
         for (text, binary, control, unread) in [(0, 0, 0, 0), (500, 0, 0, 0), (0, 300, 0, 0), (0, 300, 100, 7)] {
             let mut message = Message::start(if text > 0 { Data::Text } else { Data::Binary }, false);
             message.append(&vec![b'x'; text + binary]).expect("text");

@@ -67,7 +67,7 @@ fn a_control_frame_that_is_cut_does_not_mix_with_the_message_around_it() {
 }
 
 #[test]
-fn fragments_come_in_order() {
+fn fragments_must_be_in_order() {
     assert_eq!(decode(&frame(0x80, b"x")), refused(ProtocolError::UnexpectedContinuation));
     let nested = [frame(0x01, b"x"), frame(0x81, b"y")].concat();
     assert_eq!(decode(&nested), refused(ProtocolError::ExpectedContinuation));

@@ -94,7 +94,7 @@ fn memory_is_given_back_after_a_large_message() {
 }
 
 #[test]
-fn taking_one_event_at_a_time_of_much_that_was_kept_is_not_quadratic() {
+fn taking_buffered_events_one_at_a_time_is_not_quadratic() {
     const FRAMES: usize = 100_000;
     let mut flood = frame(0x82, b"").repeat(FRAMES);
     let mut decoder = Decoder::new(DecoderLimits { max_message_size: LIMIT }, None);

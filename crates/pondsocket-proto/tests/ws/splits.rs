@@ -37,17 +37,17 @@ fn pieces() -> impl Strategy<Value = Vec<(usize, usize)>> {
 
 proptest! {
     #[test]
-    fn of_what_clients_send(stream in client_streams(), pieces in pieces()) {
+    fn splits_of_client_streams_decode_alike(stream in client_streams(), pieces in pieces()) {
         prop_assert_eq!(decode_in_pieces(&stream, &pieces, None), decode_at_once(&stream, None));
     }
 
     #[test]
-    fn of_damaged_streams(stream in damaged_streams(), pieces in pieces()) {
+    fn splits_of_damaged_streams_decode_alike(stream in damaged_streams(), pieces in pieces()) {
         prop_assert_eq!(decode_in_pieces(&stream, &pieces, None), decode_at_once(&stream, None));
     }
 
     #[test]
-    fn of_garbage(stream in prop::collection::vec(any::<u8>(), 0..300), pieces in pieces()) {
+    fn splits_of_garbage_decode_alike(stream in prop::collection::vec(any::<u8>(), 0..300), pieces in pieces()) {
         let deflate = negotiate("permessage-deflate");
         prop_assert_eq!(decode_in_pieces(&stream, &pieces, deflate), decode_at_once(&stream, deflate));
     }

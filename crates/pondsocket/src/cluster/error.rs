@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_text_contains_the_remedy() {
+    fn the_error_text_contains_the_remedy() {
         let error = BusError::new(BusErrorKind::Auth, "WRONGPASS invalid username-password pair");
         let text = "auth: WRONGPASS invalid username-password pair (check the user name and the password of the bus)";
         assert_eq!(error.to_string(), text);

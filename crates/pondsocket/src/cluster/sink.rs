@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_one_gap_behind_what_was_there() {
+    fn messages_that_do_not_fit_become_one_gap_behind_the_queued_ones() {
         let (sink, mut events) = BusSink::new(SinkLimits::default().messages(2));
         let pushed = [("a", "1"), ("b", "2"), ("b", "3"), ("a", "4"), ("b", "5")];
         sink.push_all(pushed.map(|(topic, data)| message(topic, data)));
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn of_connections_that_came_and_went_the_last_is_told() {
+    fn of_several_changes_of_the_connection_the_last_is_reported() {
         let (sink, mut events) = BusSink::new(SinkLimits::default());
         for n in 0..1000 {
             let session = Session(n);
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_queue_ends_with_its_last_sink_once_it_was_read() {
+    async fn the_queue_ends_when_the_last_sink_is_dropped_and_all_is_read() {
         let (sink, mut events) = BusSink::new(SinkLimits::default());
         let other = sink.clone();
         drop(sink);
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_takes_what_is_there() {
+    async fn a_batch_has_all_queued_messages() {
         let (sink, mut events) = BusSink::new(SinkLimits::default());
         let mut batch = Vec::new();
         assert!(tokio::time::timeout(std::time::Duration::ZERO, events.next_batch(&mut batch, 2)).await.is_err());
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reader_nothing_is_kept() {
+    fn messages_without_a_reader_are_dropped() {
         let (sink, events) = BusSink::new(SinkLimits::default());
         drop(events);
         sink.push(message("a", "1"));

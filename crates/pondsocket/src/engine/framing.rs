@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_behind_one_another_are_told_apart() {
+    fn consecutive_frames_are_separated() {
         for framing in ALL {
             let mut frames = [0, 1, 125, 126, 300, 70_000].map(|len| framing.frame(&vec![b'x'; len])).to_vec();
             frames.push(framing.keep_alive());

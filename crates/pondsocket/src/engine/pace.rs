@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_nothing_is_waited_for_once() {
+    fn a_channel_waits_once_for_a_client_that_takes_nothing() {
         let start = Instant::now();
         let mut credit = Credit::new(TERMS, start);
         assert!(credit.holds(start) && credit.holds(start + millis(1999)));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_had_taken_nothing_for_a_while_costs_nothing() {
+    fn a_channel_does_not_wait_for_a_client_that_was_stalled_before() {
         let start = Instant::now();
         let mut credit = Credit::new(TERMS, start);
         credit.begin(start + millis(100));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_as_much_as_it_must_is_waited_for_without_end() {
+    fn a_channel_waits_without_limit_for_a_client_that_takes_the_required_rate() {
         let start = Instant::now();
         let (mut enough, mut less) = (Credit::new(TERMS, start), Credit::new(TERMS, start));
         let mut lasted = 0;
@@ -198,7 +198,7 @@ mod tests {
     proptest! {
         /// However a member takes: over any time it is waited for no longer than its bytes pay for, and the wait.
         #[test]
-        fn a_wait_is_paid_for(steps in prop::collection::vec((0..500u64, 0..800usize), 1..200)) {
+        fn each_wait_reduces_the_allowance(steps in prop::collection::vec((0..500u64, 0..800usize), 1..200)) {
             let start = Instant::now();
             let (mut credit, mut now, mut waited, mut taken) = (Credit::new(TERMS, start), start, Duration::ZERO, 0);
             for (pause, bytes) in steps {
@@ -214,7 +214,7 @@ mod tests {
 
         /// However many members stop, and however long each is to be waited for.
         #[test]
-        fn all_waits_in_vain_are_bounded(steps in prop::collection::vec((0..3000u64, 0..5000u64), 1..200)) {
+        fn all_waits_without_progress_are_bounded(steps in prop::collection::vec((0..3000u64, 0..5000u64), 1..200)) {
             let start = Instant::now();
             let (most, mut now, mut waited) = (millis(4000), start, Duration::ZERO);
             let mut allowance = Allowance::new(most);

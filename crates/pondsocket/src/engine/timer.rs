@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_earlier_deadline_overtakes_and_a_disarmed_one_never_comes() {
+    async fn an_earlier_deadline_expires_first_and_a_disarmed_one_never() {
         let (timer, early, late) = (Timer::start(), Arc::new(Count::default()), Arc::new(Count::default()));
         let key = timer.arm(Instant::now() + Duration::from_secs(10), Arc::clone(&late).into());
         tokio::task::yield_now().await;

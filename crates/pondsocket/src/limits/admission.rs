@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_admission_is_free_again_when_it_is_dropped() {
+    fn a_dropped_permit_is_available_again() {
         let admissions = Arc::new(Admissions::default());
         let options = Options::default().max_connections(3).max_connections_per_ip(2);
         let admit = |address: &str| admissions.admit(&options, Some(address.parse().expect("an address")));

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_empty_when_the_last_permit_is_dropped() {
+    async fn the_gauge_is_empty_when_the_last_permit_is_dropped() {
         let gauge = Arc::new(Gauge::default());
         let (first, second) = (gauge.permit(), gauge.permit_below(2));
         assert!(second.is_some() && gauge.permit_below(2).is_none());

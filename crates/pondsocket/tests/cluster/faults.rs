@@ -34,7 +34,7 @@ async fn the_users_of_a_node_that_dies_leave_within_five_and_a_half_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_away_comes_back_with_whoever_is_there_then() {
+async fn a_node_that_reconnects_shows_its_present_users() {
     let (_hub, one, two) = pair().await;
     let (_ada, _adas) = one.join("ada", "/chat/1").await;
     let (bob, _bobs) = two.join("bob", "/chat/1").await;
@@ -52,7 +52,7 @@ async fn a_node_that_was_away_comes_back_with_whoever_is_there_then() {
 
 /// Both look after the leases at whole seconds, one before two.
 #[tokio::test(start_paused = true)]
-async fn a_node_whose_bus_is_back_is_seen_when_others_look_next() {
+async fn a_node_whose_bus_is_back_is_shown_after_the_next_lease_check() {
     let start = Instant::now();
     let (_hub, one, two) = pair().await;
     let (_ada, _adas) = one.join("ada", "/chat/1").await;
@@ -66,7 +66,7 @@ async fn a_node_whose_bus_is_back_is_seen_when_others_look_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_its_bus_a_node_goes_on_and_says_what_becomes_of_the_rest() {
+async fn without_its_bus_a_node_serves_its_own_users_and_reports_undelivered_messages() {
     let (_hub, one, two) = pair().await;
     let (_ada, mut adas) = one.join("ada", "/chat/1").await;
     let (_bob, mut bobs) = two.join("bob", "/chat/1").await;
@@ -90,7 +90,7 @@ async fn without_its_bus_a_node_goes_on_and_says_what_becomes_of_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_message_heals() {
+async fn a_lost_message_is_recovered() {
     for announced in [true, false] {
         let (_hub, one, two) = pair().await;
         let (_ada, _adas) = one.join("ada", "/chat/1").await;

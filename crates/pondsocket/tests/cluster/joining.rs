@@ -25,7 +25,7 @@ async fn join(node: &Node, name: &str, channel: &str) -> (Client, Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_join_waits_until_its_topic_is_heard_and_others_do_not() {
+async fn only_the_first_join_of_a_channel_waits_for_its_subscription() {
     let (_hub, _one, two) = pair().await;
     let slow = Duration::from_millis(100);
     two.bus.delay(slow);
@@ -36,7 +36,7 @@ async fn the_first_join_waits_until_its_topic_is_heard_and_others_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_is_not_heard_in_time_is_not_waited_for_any_longer() {
+async fn a_join_proceeds_without_a_subscription_that_takes_too_long() {
     let (_hub, _one, two) = pair().await;
     two.bus.delay(Duration::from_secs(10));
     let (_bob, took) = join(&two, "bob", "/plain/1").await;
@@ -46,7 +46,7 @@ async fn a_topic_that_is_not_heard_in_time_is_not_waited_for_any_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_bus_that_is_down() {
+async fn joins_do_not_wait_for_a_bus_that_is_down() {
     let (_hub, _one, two) = pair().await;
     two.bus.cut();
     eventually("it is down", || two.pond.snapshot().cluster.is_some_and(|node| !node.up)).await;
@@ -68,7 +68,7 @@ async fn nobody_waits_for_a_bus_that_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_while_its_join_waits_was_never_there() {
+async fn a_client_that_leaves_while_its_join_waits_never_becomes_a_member() {
     let (_hub, one, two) = pair().await;
     let (_ada, _adas) = one.join("ada", "/chat/1").await;
     two.bus.delay(Duration::from_millis(100));
@@ -82,7 +82,7 @@ async fn who_leaves_while_its_join_waits_was_never_there() {
 
 /// What a connection sends behind a join that waits is handled behind it; its other channels go on meanwhile.
 #[tokio::test(start_paused = true)]
-async fn a_join_that_waits_holds_up_nothing_but_its_own_channel() {
+async fn a_waiting_join_delays_only_its_own_channel() {
     let hub = MemoryHub::new();
     let two = Node::with(&hub, "two", Options::default().max_concurrent_handlers(1), Recorder::default()).await;
     eventually("it is up", || two.pond.snapshot().cluster.is_some_and(|node| node.up)).await;
@@ -116,7 +116,7 @@ async fn a_join_that_waits_holds_up_nothing_but_its_own_channel() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_joins_all_its_channels_again_at_once_is_in_all_of_them_while_topics_are_slow() {
+async fn a_client_rejoins_all_its_channels_at_once_while_subscriptions_are_slow() {
     let (_hub, _one, two) = pair().await;
     for (round, delay) in [240, 10_000].into_iter().enumerate() {
         two.bus.delay(Duration::from_millis(delay));

@@ -50,7 +50,7 @@ fn stranger_says(id: u64, kind: &str, more: Value) -> Publish {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_of_another_node_that_shows_too_much_is_there_and_shows_nothing() {
+async fn a_remote_user_with_too_much_presence_is_shown_without_presence() {
     for limit in [200, 5_000, 16 * 1024] {
         let (_hub, one, two, counted) = bounded(Options::default().max_presence_size(limit)).await;
         let (_ada, _adas) = one.join("ada", "/chat/1").await;
@@ -75,7 +75,7 @@ async fn a_user_of_another_node_that_shows_too_much_is_there_and_shows_nothing()
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_users_of_another_node_are_seen() {
+async fn users_of_another_node_are_shown_up_to_the_limit() {
     for limit in [1, 3, 40] {
         let (hub, one, two, counted) = bounded(Options::default().max_remote_users(limit)).await;
         let (_ada, _adas) = one.join("ada", "/chat/1").await;
@@ -97,7 +97,7 @@ async fn so_many_users_of_another_node_are_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_users_of_servers_in_other_languages_are_seen() {
+async fn users_of_foreign_nodes_are_shown_up_to_the_limit() {
     let (_hub, one, two, counted) = bounded(Options::default().max_remote_users(7)).await;
     let (_ada, _adas) = one.join("ada", "/chat/1").await;
     let joined = |number| {
@@ -121,7 +121,7 @@ async fn so_many_users_of_servers_in_other_languages_are_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn six_mebibytes_of_a_stranger_are_no_frame() {
+async fn six_mebibytes_from_a_foreign_node_do_not_become_a_frame() {
     let (_hub, one, two, counted) = bounded(Options::default()).await;
     let (_ada, mut adas) = one.join("ada", "/chat/1").await;
     let big = "x".repeat(6 << 20);
@@ -149,7 +149,7 @@ async fn six_mebibytes_of_a_stranger_are_no_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_all_users_of_others_show_has_a_bound_and_room_that_is_free_is_used() {
+async fn the_presence_of_all_remote_users_is_bounded_and_freed_room_is_used() {
     for (bound, each) in [(1_000, 300), (10_000, 999), (48 * 1024, 15 * 1024)] {
         let (_hub, one, two, counted) = bounded(Options::default().max_remote_presence(bound)).await;
         let (_ada, _adas) = one.join("ada", "/chat/1").await;

@@ -70,7 +70,7 @@ async fn start(hub: &MemoryHub, name: &str, ahead: i64) -> Node {
 
 /// Whatever a clock says before and after a restart, and however the node ended.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_starts_again_with_another_clock_is_seen_at_once() {
+async fn a_node_that_restarts_with_another_clock_is_shown_at_once() {
     for (before, after, in_good_order) in [
         (MINUTE, 0, false),
         (MINUTE, 0, true),
@@ -98,7 +98,7 @@ async fn a_node_that_starts_again_with_another_clock_is_seen_at_once() {
 
 /// After the engine has lost its data, too.
 #[tokio::test(start_paused = true)]
-async fn it_is_seen_although_the_table_of_leases_was_lost() {
+async fn a_restarted_node_is_shown_although_the_table_of_leases_was_lost() {
     let hub = MemoryHub::new();
     let watcher = start(&hub, "watcher", 0).await;
     let (_wim, _room) = watcher.join("wim", "/chat/1").await;
@@ -116,7 +116,7 @@ async fn it_is_seen_although_the_table_of_leases_was_lost() {
 
 /// A node that calls itself newer, and holds no lease, hides nobody: said once, or over and over, with users of its own.
 #[tokio::test(start_paused = true)]
-async fn a_hello_from_the_future_hides_nobody() {
+async fn a_hello_with_a_future_incarnation_hides_no_node() {
     let hub = MemoryHub::new();
     let (watcher, node) = (start(&hub, "watcher", 0).await, start(&hub, "node", 0).await);
     let (_wim, _room) = watcher.join("wim", "/chat/1").await;
@@ -145,7 +145,7 @@ async fn a_hello_from_the_future_hides_nobody() {
 
 /// Strangers leave when their time is over, and drive out nobody who holds a lease.
 #[tokio::test(start_paused = true)]
-async fn strangers_take_no_place_of_nodes() {
+async fn invented_nodes_do_not_replace_live_ones() {
     let hub = MemoryHub::new();
     let watcher = start(&hub, "watcher", 0).await;
     let (_wim, _room) = watcher.join("wim", "/chat/1").await;
@@ -166,7 +166,7 @@ async fn strangers_take_no_place_of_nodes() {
 
 /// A broadcast that waits for the bus waits for the number of the life, too.
 #[tokio::test(start_paused = true)]
-async fn what_was_said_before_the_bus_was_there_is_said_by_the_life_that_it_became() {
+async fn messages_queued_before_the_bus_is_up_carry_the_assigned_incarnation() {
     let hub = MemoryHub::new();
     let watcher = start(&hub, "watcher", 0).await;
     let (_wim, mut wims) = watcher.join("wim", "/chat/1").await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{Node, eventually, pair};
 
 #[tokio::test(start_paused = true)]
-async fn what_one_says_users_of_other_nodes_hear_in_order() {
+async fn broadcasts_reach_users_of_other_nodes_in_order() {
     let (_hub, one, two) = pair().await;
     let (_ada, adas) = one.join("ada", "/chat/1").await;
     let (_bob, mut bobs) = two.join("bob", "/chat/1").await;
@@ -20,7 +20,7 @@ async fn what_one_says_users_of_other_nodes_hear_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_it_to_the_others_does_not_hear_it_on_its_own_connection() {
+async fn a_broadcast_to_others_does_not_reach_the_senders_connection() {
     let (_hub, one, two) = pair().await;
     let (_ada, mut adas) = one.join("ada", "/chat/1").await;
     let (_tab, mut other_tab) = two.join("ada", "/chat/1").await;
@@ -39,7 +39,7 @@ async fn who_says_it_to_the_others_does_not_hear_it_on_its_own_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_to_some_users_reaches_them_wherever_they_are_and_nobody_else() {
+async fn a_message_to_some_users_reaches_only_them_on_any_node() {
     let (_hub, one, two) = pair().await;
     let (_ada, mut adas) = one.join("ada", "/plain/1").await;
     let (_bob, mut bobs) = two.join("bob", "/plain/1").await;
@@ -66,7 +66,7 @@ async fn a_message_for_users_here_alone_is_not_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_without_members_here_is_told_to_those_elsewhere() {
+async fn a_broadcast_without_local_members_reaches_remote_members() {
     let (_hub, one, two) = pair().await;
     let (_bob, mut bobs) = two.join("bob", "/plain/1").await;
     // Its topic is delivered to it as soon as this comes back.
@@ -80,7 +80,7 @@ async fn a_channel_without_members_here_is_told_to_those_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_join_handler_chains_is_heard_elsewhere() {
+async fn messages_chained_to_a_join_reach_other_nodes() {
     let (_hub, one, two) = pair().await;
     two.endpoint
         .create_channel("/hello/:room", async |ctx: pondsocket::JoinContext| Ok::<_, pondsocket::Error>(ctx.accept()));

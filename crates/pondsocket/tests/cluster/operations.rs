@@ -23,7 +23,7 @@ async fn bob_elsewhere() -> (Vec<Box<dyn std::any::Any>>, Node, Node, pondsocket
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_elsewhere_is_evicted_and_told_why() {
+async fn a_remote_user_is_evicted_with_the_reason() {
     let (_kept, one, two, mut bobs) = bob_elsewhere().await;
     one.channel("/chat/1").evict("bob", "spam").await.expect("confirmed");
     assert_eq!(bobs.next("evicted").await.expect("told")["reason"], "spam");
@@ -34,7 +34,7 @@ async fn a_user_elsewhere_is_evicted_and_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_are_told_once_that_a_user_of_several_nodes_is_evicted() {
+async fn members_receive_one_eviction_of_a_user_on_several_nodes() {
     let (hub, one, two) = pair().await;
     let three = Node::start(&hub, "three").await;
     let (_ada, mut adas) = one.join("ada", "/plain/1").await;
@@ -57,7 +57,7 @@ async fn others_are_told_once_that_a_user_of_several_nodes_is_evicted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_elsewhere_is_removed_without_a_word() {
+async fn a_remote_user_is_removed_without_a_notice() {
     let (_kept, one, _two, mut bobs) = bob_elsewhere().await;
     one.channel("/chat/1").remove("bob", "moved").await.expect("confirmed");
     eventually("bob has gone", || one.shown("/chat/1") == ["ada"]).await;
@@ -67,7 +67,7 @@ async fn a_user_elsewhere_is_removed_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_elsewhere_is_found_and_changed() {
+async fn a_remote_user_is_found_and_changed() {
     let (_kept, one, two, _bobs) = bob_elsewhere().await;
     let channel = one.channel("/chat/1");
     let bob = channel.user("bob").await.expect("a member");
@@ -93,7 +93,7 @@ async fn a_user_elsewhere_is_found_and_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_nobody_here_is_in_can_be_asked_for() {
+async fn a_channel_without_local_members_can_be_queried() {
     let (hub, one, two) = pair().await;
     let three = Node::start(&hub, "three").await;
     let (_ada, _adas) = one.join("ada", "/chat/1").await;
@@ -109,7 +109,7 @@ async fn a_channel_that_nobody_here_is_in_can_be_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_has_stopped_says_so_at_once() {
+async fn requests_to_a_stopped_node_fail_at_once() {
     let (_kept, one, _two, _bobs) = bob_elsewhere().await;
     one.pond.shutdown(Duration::from_secs(1)).await;
     let start = Instant::now();

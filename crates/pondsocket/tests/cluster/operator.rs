@@ -21,7 +21,7 @@ async fn counted_pair() -> (MemoryHub, Node, Node, Recorder) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_between_nodes_is_counted() {
+async fn cluster_events_are_counted() {
     let (_hub, one, two, counted) = counted_pair().await;
     let (_ada, mut adas) = one.join("ada", "/plain/1").await;
     let (_bob, _bobs) = two.join("bob", "/plain/1").await;
@@ -76,7 +76,7 @@ async fn another_node_of_the_same_name_is_counted_once() {
 }
 
 #[test]
-fn no_endpoint_is_called_as_what_nodes_say_to_each_other() {
+fn reserved_topic_names_are_refused_as_endpoint_paths() {
     let pond = PondSocket::new();
     for path in ["/__node__", "__node__", "/__node__:x", "/__cluster__", "/__heartbeat__"] {
         let error = pond.try_create_endpoint(path, crate::connect).expect_err(path);
@@ -125,7 +125,7 @@ async fn a_server_without_a_bus_is_no_node() {
 }
 
 #[test]
-fn a_node_is_called_what_its_options_say_or_draws_a_name() {
+fn a_node_has_the_configured_name_or_a_random_one() {
     let hub = MemoryHub::new();
     let named = |name: &str| PondSocket::with_options(Options::default().bus(hub.node()).node_name(name.to_owned()));
     assert_eq!(named("web-3").expect("valid").node_name().as_deref(), Some("web-3"));

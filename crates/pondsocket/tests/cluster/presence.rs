@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{Node, eventually, pair};
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_changes_and_goes_is_seen_elsewhere_with_the_whole_list() {
+async fn joins_updates_and_leaves_reach_other_nodes_with_the_whole_list() {
     let (_hub, one, two) = pair().await;
     let (_ada, mut adas) = one.join("ada", "/chat/1").await;
     assert_eq!(adas.next_presence().await.expect("her own").list.len(), 1);
@@ -27,7 +27,7 @@ async fn who_comes_changes_and_goes_is_seen_elsewhere_with_the_whole_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_late_sees_those_who_were_there() {
+async fn a_late_joiner_sees_the_members_of_all_nodes() {
     let (_hub, one, two) = pair().await;
     let mut there = Vec::new();
     for name in ["a", "b", "c"] {
@@ -45,7 +45,7 @@ async fn who_comes_late_sees_those_who_were_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_on_two_nodes_is_one_user_and_goes_with_its_last_connection() {
+async fn a_user_on_two_nodes_is_one_member_until_its_last_connection_ends() {
     let (_hub, one, two) = pair().await;
     let (_bob, mut bobs) = one.join("bob", "/chat/1").await;
     bobs.next_presence().await.expect("his own");
@@ -65,7 +65,7 @@ async fn a_user_on_two_nodes_is_one_user_and_goes_with_its_last_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn assigns_are_known_elsewhere_as_they_are() {
+async fn assigns_reach_other_nodes_unchanged() {
     let (_hub, one, two) = pair().await;
     let (_ada, _adas) = one.join("ada", "/plain/1").await;
     let (_bob, _bobs) = two.join("bob", "/plain/1").await;

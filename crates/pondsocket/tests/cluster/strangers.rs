@@ -16,7 +16,7 @@ const HEARTBEATS: &str = "pondsocket:v1:default:__heartbeat__";
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn they_are_told_as_often_as_wanted_that_a_node_lives() {
+async fn foreign_nodes_receive_heartbeats_at_the_configured_interval() {
     let hub = MemoryHub::new();
     let (sink, mut events) = BusSink::new(SinkLimits::default());
     let (_running, stop) = Stop::new();
@@ -42,7 +42,7 @@ async fn they_are_told_as_often_as_wanted_that_a_node_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_silent_for_too_long_is_dead_and_its_users_leave() {
+async fn a_foreign_node_that_is_silent_for_too_long_is_dead_and_its_users_leave() {
     let hub = MemoryHub::new();
     let options = Options::default().node_timeout(3 * SECOND);
     let node = Node::with(&hub, "one", options, Recorder::default()).await;

@@ -43,7 +43,7 @@ async fn joined(pond: &PondSocket) -> (pondsocket::Server, Peer) {
 }
 
 #[tokio::test]
-async fn malformed_messages_are_named_and_the_connection_goes_on() {
+async fn malformed_messages_are_answered_with_the_fault_and_the_connection_goes_on() {
     let (_server, mut peer) = joined(&pond()).await;
     let field = |name: &str| format!("`{name}` must be a string that is not empty");
     let object = "not a JSON object".to_owned();
@@ -115,7 +115,7 @@ async fn malformed_messages_are_named_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn every_field_is_required_and_what_is_known_is_echoed() {
+async fn every_field_is_required_and_known_fields_are_echoed() {
     let (_server, mut peer) = joined(&pond()).await;
     let odd = [None, Some(Value::Null), Some(json!(5)), Some(json!("")), Some(json!([])), Some(json!({}))];
     let with = |good: &str| odd.iter().cloned().chain([Some(json!(good))]).collect::<Vec<_>>();
@@ -206,7 +206,7 @@ async fn binary_messages_are_text_if_they_can_be() {
 }
 
 #[tokio::test]
-async fn what_would_harm_another_client_is_not_passed_on() {
+async fn payloads_that_would_break_another_client_are_refused() {
     let (_server, mut peer) = joined(&pond()).await;
     let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
     for payload in [r#"{"a":"\ud800"}"#, r#"{"\udc00":1}"#, r#"{"a":1e999}"#, r#"{"a":-1e999}"#, deep.as_str()] {
@@ -315,7 +315,7 @@ async fn frame(peer: &mut Peer) -> String {
 
 /// A client in JavaScript finds what an answer belongs to by the exact names, which may have halves of surrogate pairs.
 #[tokio::test]
-async fn names_with_half_a_surrogate_pair_come_back_as_they_were_sent() {
+async fn names_with_half_a_surrogate_pair_are_echoed_as_sent() {
     let pond = PondSocket::new();
     pond.create_endpoint("/", anybody).create_channel("/:n", everybody);
     let (_server, address) = serve(&pond).await;
@@ -359,7 +359,7 @@ async fn names_with_half_a_surrogate_pair_come_back_as_they_were_sent() {
 }
 
 #[tokio::test]
-async fn a_member_who_joins_again_with_something_unreadable_stays_and_is_told_so() {
+async fn a_malformed_second_join_is_answered_and_the_member_stays() {
     let (_server, mut peer) = joined(&pond()).await;
     for rest in malformed_joins() {
         peer.text(&join_with("\"/c\"", "\"again\"", &rest)).await;
@@ -430,7 +430,7 @@ async fn violations_of_the_websocket_protocol_close_with_their_code() {
 }
 
 #[tokio::test]
-async fn a_fragmented_message_is_put_together() {
+async fn a_fragmented_message_is_reassembled() {
     let (_server, mut peer) = joined(&pond()).await;
     let text = json!({
         "action": "BROADCAST", "event": "echo", "channelName": "/c", "requestId": "big",

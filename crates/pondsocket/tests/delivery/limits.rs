@@ -68,7 +68,7 @@ async fn retry_after(room: &Room, payload: impl Serialize) -> u64 {
 // --- Channels --------------------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_in_so_many_channels_and_may_join_others_when_it_has_left_one() -> TestResult {
+async fn the_channels_of_a_connection_are_limited_and_a_leave_makes_room() -> TestResult {
     let limited = limited(Options::default().max_channels_per_connection(2));
     limited.endpoint.create_channel("/closed", async |_: JoinContext| Err::<Joined, _>(Error::forbidden("closed")));
     let ada = limited.client().await?;
@@ -93,7 +93,7 @@ async fn a_connection_is_in_so_many_channels_and_may_join_others_when_it_has_lef
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_it_was_taken_out_of_takes_no_place() -> TestResult {
+async fn a_channel_after_an_eviction_does_not_count() -> TestResult {
     let limited = limited(Options::default().max_channels_per_connection(1));
     let ada = limited.client().await?;
     for n in 1..=3 {
@@ -106,7 +106,7 @@ async fn a_channel_that_it_was_taken_out_of_takes_no_place() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_joins_may_be_undecided_and_a_further_one_waits_unread() -> TestResult {
+async fn pending_joins_are_limited_and_a_further_one_stays_unread() -> TestResult {
     let limited = limited(Options::default().max_pending_joins(2));
     let gate = Arc::new(Semaphore::new(0));
     let wait = Arc::clone(&gate);
@@ -142,8 +142,7 @@ async fn so_many_joins_may_be_undecided_and_a_further_one_waits_unread() -> Test
 
 /// Longer than a message may wait in a full queue: it is the handlers who take their time.
 #[tokio::test(start_paused = true)]
-async fn whoever_joins_all_channels_that_it_may_at_once_is_in_all_of_them_however_long_the_handlers_take() -> TestResult
-{
+async fn a_client_may_join_all_its_channels_at_once_with_slow_handlers() -> TestResult {
     for (wait, options) in [
         (Duration::from_millis(50), Options::default()),
         (Duration::from_secs(12), Options::default().max_pending_joins(7)),
@@ -186,7 +185,7 @@ async fn whoever_joins_all_channels_that_it_may_at_once_is_in_all_of_them_howeve
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_still_being_seen_off_is_not_about_to_join() -> TestResult {
+async fn a_running_leave_handler_does_not_count_as_a_pending_join() -> TestResult {
     let limited = limited(Options::default().max_pending_joins(1));
     let gate = Arc::new(Semaphore::new(0));
     let wait = Arc::clone(&gate);
@@ -221,7 +220,7 @@ async fn a_name_that_is_too_long_is_declined_also_where_names_are_canonical() ->
 // --- Rates -----------------------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn messages_over_the_rate_are_refused_until_the_time_that_the_answer_says() -> TestResult {
+async fn messages_over_the_rate_are_refused_until_the_retry_time_of_the_answer() -> TestResult {
     let limited = limited(Options::default().messages_per_second(3));
     let (ada, other) = (limited.client().await?, limited.client().await?);
     let room = ada.join("/room/1", json!({})).await?;
@@ -247,7 +246,7 @@ async fn messages_over_the_rate_are_refused_until_the_time_that_the_answer_says(
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_are_counted_with_the_envelope_and_a_larger_message_is_paid_for_by_silence() -> TestResult {
+async fn bytes_are_counted_with_the_envelope_and_a_large_message_delays_the_next() -> TestResult {
     let limited = limited(Options::default().bytes_per_second(1000));
     let room = limited.client().await?.join("/room/1", json!({})).await?;
     sleep(Duration::from_secs(1)).await;
@@ -285,7 +284,7 @@ async fn a_join_over_the_rate_ends_as_a_decline_and_leaving_is_always_possible()
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_refused_too_often_in_a_row_is_closed() -> TestResult {
+async fn a_client_that_is_refused_too_often_in_a_row_is_closed() -> TestResult {
     let limited = limited(Options::default().messages_per_second(1).max_refusals(3));
     let ada = limited.client().await?;
     let room = ada.join("/room/1", json!({})).await?;
@@ -308,7 +307,7 @@ async fn who_is_refused_too_often_in_a_row_is_closed() -> TestResult {
 
 /// Floods of what is no event count too: what cannot be read, and leaves of channels that it is not in.
 #[tokio::test(start_paused = true)]
-async fn leaving_where_one_is_not_is_answered_but_a_flood_of_it_is_one() -> TestResult {
+async fn leaves_without_a_membership_are_answered_and_limited() -> TestResult {
     let limited = limited(Options::default().messages_per_second(1).max_refusals(3));
     let ada = limited.client().await?;
     let mut room = ada.join("/room/1", json!({})).await?;
@@ -328,7 +327,7 @@ fn from(ip: &str) -> SocketAddr {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_has_so_many_connections_and_what_a_trusted_proxy_says_is_the_address() -> TestResult {
+async fn connections_per_address_are_limited_also_behind_a_trusted_proxy() -> TestResult {
     let options = Options::default().max_connections_per_ip(1).retry_after(Duration::from_millis(1500));
     let limited = limited(options.trusted_proxies(["10.0.0.0/8"]));
     let client = |peer: &str| limited.pond.test_client().peer(from(peer));
@@ -361,7 +360,7 @@ async fn an_address_has_so_many_connections_and_what_a_trusted_proxy_says_is_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_no_address_is_known_none_is_limited() -> TestResult {
+async fn connections_without_a_known_address_are_not_limited() -> TestResult {
     let limited = limited(Options::default().max_connections_per_ip(1));
     let _both = (limited.client().await?, limited.client().await?);
     Ok(())
@@ -380,7 +379,7 @@ fn presence_of(bytes: usize) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_assigns_of_a_connection_are_limited_when_it_comes_in_and_later() -> TestResult {
+async fn the_assigns_of_a_connection_are_limited_at_admission_and_later() -> TestResult {
     let limited = limited(Options::default().max_assigns_size(100));
     limited.pond.create_endpoint("/sized", async |ctx: ConnectionContext| {
         let bytes: usize = ctx.query("bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(100);

@@ -110,7 +110,7 @@ async fn closed(socket: &mut Socket) -> u16 {
 /// However many messages there are and however large, over how many channels: what waits has a bound in bytes, the rest is
 /// not read, and nothing is lost.
 #[tokio::test(start_paused = true)]
-async fn messages_that_wait_for_handlers_have_a_bound_in_bytes_and_none_is_lost() {
+async fn unhandled_messages_are_bounded_in_bytes_and_none_is_lost() {
     for (rooms, size, count) in
         [(1, 100, 400), (1, 30 * KIB, 40), (1, 60 * KIB, 20), (5, 60 * KIB, 40), (20, 7 * KIB, 99)]
     {
@@ -146,7 +146,7 @@ async fn messages_that_wait_for_handlers_have_a_bound_in_bytes_and_none_is_lost(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_bounds_the_bytes_that_wait_and_others_keep_those_of_all() {
+async fn an_endpoint_has_its_own_bound_of_unhandled_bytes() {
     let held = held(Options::default().handler_timeout(Duration::from_secs(3600)));
     let endpoint = held.pond.endpoints().remove(0);
     let _small = endpoint.options(EndpointOptions { receive_bytes: Some(10 * KIB), ..Default::default() });
@@ -163,7 +163,7 @@ async fn an_endpoint_bounds_the_bytes_that_wait_and_others_keep_those_of_all() {
 
 /// What a connection has left is counted and keeps its place: coming and going does not add up.
 #[tokio::test(start_paused = true)]
-async fn what_a_lost_connection_left_is_counted_and_keeps_its_place_until_it_is_handled() {
+async fn unhandled_messages_of_a_lost_connection_are_counted_until_they_are_handled() {
     let options = Options::default().max_connections(2).handler_timeout(Duration::from_secs(3600));
     let held = held(options);
     for lost in 1..=2 {
@@ -194,7 +194,7 @@ async fn what_a_lost_connection_left_is_counted_and_keeps_its_place_until_it_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_memory_runs_out_those_who_hold_most_are_not_read_then_nobody_is_and_newcomers_are_refused() {
+async fn under_memory_pressure_large_holders_are_paused_first_and_then_all_clients() {
     let options = Options::default().memory_limit(400 * KIB).retry_after(Duration::from_secs(7));
     let options = options.max_concurrent_handlers(20);
     let held = held(options.handler_timeout(Duration::from_secs(3600)));
@@ -263,7 +263,7 @@ fn flood(held: &Held, bytes: usize) -> (usize, Error) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_members_is_counted_once_however_many_there_are() {
+async fn queued_broadcasts_are_counted_once_for_all_members() {
     let held = held(Options::default());
     let mut members = Vec::new();
     for _ in 0..20 {
@@ -286,7 +286,7 @@ async fn what_waits_for_members_is_counted_once_however_many_there_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_memory_is_used_broadcasts_are_refused_until_members_take_what_waits() {
+async fn without_memory_broadcasts_are_refused_until_members_take_queued_ones() {
     let held = held(Options::default().memory_limit(600 * KIB));
     let mut member = held.client(1).await;
     let (sent, refused) = flood(&held, 10 * KIB);
@@ -302,7 +302,7 @@ async fn when_all_memory_is_used_broadcasts_are_refused_until_members_take_what_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_and_a_member_that_takes_nothing_hold_no_more_than_is_stated() {
+async fn a_channel_and_a_stalled_member_hold_no_more_than_documented() {
     for (queue, outbox, message) in [(64, 64, 10), (200, 30, 1), (20, 400, 60), (300, 20, 100)] {
         let options = Options::default().channel_queue_bytes(queue * KIB).outbox_bytes(outbox * KIB);
         let held = held(options.clone());
@@ -336,7 +336,7 @@ async fn begin(socket: &mut Socket, announced: usize, sent: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn parts_of_messages_are_counted_and_whoever_does_not_go_on_is_closed_when_memory_runs_out() {
+async fn incomplete_messages_are_counted_and_stalled_senders_are_closed_without_memory() {
     let held = held(Options::default().memory_limit(400 * KIB).write_wait(Duration::from_secs(3)));
     let mut small = held.client(1).await;
     let mut large = Vec::new();
@@ -363,7 +363,7 @@ async fn parts_of_messages_are_counted_and_whoever_does_not_go_on_is_closed_when
 }
 
 #[tokio::test(start_paused = true)]
-async fn parts_of_messages_are_given_back_with_their_connection() -> Result<()> {
+async fn incomplete_messages_are_released_with_their_connection() -> Result<()> {
     let held = held(Options::default());
     let mut socket = held.client(1).await;
     begin(&mut socket, 500 * KIB, 200 * KIB).await;

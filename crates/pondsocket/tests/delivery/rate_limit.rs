@@ -104,7 +104,7 @@ async fn connections_are_limited_by_their_address() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_whose_address_is_not_known_share_a_bucket() -> TestResult {
+async fn connections_without_a_known_address_share_a_bucket() -> TestResult {
     let (pond, endpoint, ..) = pond();
     endpoint.layer(RateLimit::per_user(1.0, 1));
     pond.test_client().connect("/?user=ada").await?;
@@ -227,7 +227,7 @@ async fn clones_share_their_buckets_and_a_reset_is_for_one_key() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_refused_too_often_in_a_row_is_closed() -> TestResult {
+async fn a_client_that_is_refused_too_often_in_a_row_is_closed() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     lobby.on_event("echo", echo).layer(RateLimit::per_connection(1.0, 1).close_after(3));
     endpoint.create_channel("/limited", join).layer_join(RateLimit::per_user(1.0, 1).close_after(1));
@@ -257,7 +257,7 @@ async fn who_is_refused_too_often_in_a_row_is_closed() -> TestResult {
 }
 
 #[test]
-fn a_limit_that_cannot_work_is_refused() {
+fn an_invalid_limit_is_refused() {
     let panics = |make: fn() -> RateLimit| std::panic::catch_unwind(make).is_err();
     assert!(panics(|| RateLimit::per_user(0.0, 1)));
     assert!(panics(|| RateLimit::per_user(f64::NAN, 1)));

@@ -225,7 +225,7 @@ fn numbers(messages: &[Value], event: &str) -> Vec<usize> {
 const EVERYWHERE: [Over; 3] = [Over::Tcp, Over::Memory, Over::Deflate];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_oldest_make_room_and_what_arrives_is_in_order_and_ends_with_the_newest() {
+async fn drop_oldest_keeps_the_order_and_the_newest_messages() {
     for over in EVERYWHERE {
         let served = served(SlowClient::DropOldest);
         let (_server, address) = serve(&served.pond).await;
@@ -247,7 +247,7 @@ async fn the_oldest_make_room_and_what_arrives_is_in_order_and_ends_with_the_new
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_are_dropped_while_there_is_no_room_and_what_arrives_is_without_holes() {
+async fn drop_newest_keeps_an_unbroken_sequence_of_messages() {
     for over in EVERYWHERE {
         let served = served(SlowClient::DropNewest);
         let (_server, address) = serve(&served.pond).await;
@@ -264,7 +264,7 @@ async fn the_newest_are_dropped_while_there_is_no_room_and_what_arrives_is_witho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_has_a_policy_of_its_own_whatever_that_of_the_endpoint() {
+async fn the_policy_of_an_event_overrides_that_of_the_endpoint() {
     for (endpoint, event) in [
         (SlowClient::Disconnect, SlowClient::DropOldest),
         (SlowClient::DropNewest, SlowClient::DropOldest),
@@ -309,7 +309,7 @@ async fn fill_until(served: &SlowClientServer, healthy: &mut Peer, waiting: usiz
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_cannot_do_without_is_never_dropped() {
+async fn answers_and_memberships_are_never_dropped() {
     for (over, policy) in EVERYWHERE
         .into_iter()
         .flat_map(|over| [SlowClient::DropOldest, SlowClient::DropNewest].map(|policy| (over, policy)))
@@ -349,7 +349,7 @@ async fn what_a_client_cannot_do_without_is_never_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn presence_is_dropped_only_where_a_newer_list_follows() {
+async fn presence_is_dropped_only_if_a_newer_list_follows() {
     const MOODS: u64 = 3 * ROOM as u64;
     for over in EVERYWHERE {
         let served = served(SlowClient::DropNewest);
@@ -391,7 +391,7 @@ async fn presence_is_dropped_only_where_a_newer_list_follows() {
 /// Over a stream in memory nothing is written before the connection's task has its turn: much may wait for a client
 /// that is as fast as can be.
 #[tokio::test]
-async fn a_client_that_takes_all_there_is_misses_nothing_of_a_burst() {
+async fn a_reading_client_misses_nothing_of_a_burst() {
     for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
         let served = served(policy);
         let (_server, address) = serve(&served.pond).await;

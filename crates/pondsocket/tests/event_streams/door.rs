@@ -24,7 +24,7 @@ async fn ask(address: std::net::SocketAddr, path: &str, headers: &[(&str, &str)]
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
 
 #[tokio::test]
-async fn a_stream_begins_with_what_a_websocket_begins_with_and_a_secret() {
+async fn a_stream_begins_with_the_messages_of_a_websocket_and_a_secret() {
     let served = served().await;
     let mut ann = EventPeer::connect(served.address, "/?name=ann").await;
     let header = |name: &str| ann.head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("none");
@@ -60,7 +60,7 @@ async fn the_handler_the_origin_and_the_limits_decide_before_the_stream() {
 }
 
 #[tokio::test]
-async fn the_place_of_a_stream_is_free_again_when_it_has_gone() {
+async fn the_permit_of_a_stream_is_released_when_it_ends() {
     let served = served_with(Options::default().max_connections(1)).await;
     let ann = EventPeer::connect(served.address, "/?name=ann").await;
     assert_eq!(ask(served.address, "/?name=bob", &[STREAM]).await.0, 503);
@@ -70,7 +70,7 @@ async fn the_place_of_a_stream_is_free_again_when_it_has_gone() {
 }
 
 #[tokio::test]
-async fn a_stream_is_for_those_who_ask_for_one() {
+async fn a_stream_is_opened_only_on_request() {
     let served = served().await;
     for (accept, status) in [
         ("text/event-stream", 200),
@@ -111,7 +111,7 @@ async fn an_endpoint_may_have_no_streams() {
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_any_more_once_it_shuts_down() {
+async fn clients_are_refused_during_a_shutdown() {
     let served = served().await;
     let pond = served.pond.clone();
     pond.shutdown(std::time::Duration::from_secs(5)).await;

@@ -47,7 +47,7 @@ async fn in_axum_as_the_fallback_and_below_a_prefix() {
 }
 
 #[tokio::test]
-async fn in_axum_as_a_layer_that_takes_nothing_of_the_hosts_own() {
+async fn in_axum_as_a_layer_that_passes_other_requests_to_the_host() {
     let pond = pond();
     let address = host(Router::new().fallback(|| async { "the host's own" }).layer(pond.layer())).await;
     works(address, &pond).await;
@@ -109,7 +109,7 @@ async fn over_http_2_one_connection_carries_the_stream_and_its_requests() {
 
 /// A host that drops the answer before it is sent has nobody to send it to.
 #[tokio::test]
-async fn a_stream_that_nobody_takes_is_no_connection() {
+async fn a_stream_whose_body_is_dropped_unread_is_no_connection() {
     let pond = pond();
     let mut stream = serve_in_memory(&pond, 1024);
     let head = b"GET /api/socket HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";

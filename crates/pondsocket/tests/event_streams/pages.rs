@@ -27,7 +27,7 @@ async fn ask(served: &StreamServer, method: &str, headers: &[(&str, &str)]) -> R
 }
 
 #[tokio::test]
-async fn a_browser_is_told_before_what_the_page_may_do() {
+async fn a_preflight_request_is_answered_with_the_permissions_of_the_page() {
     let served = of_page().await;
     let asked = [
         ("origin", PAGE),
@@ -62,7 +62,7 @@ async fn a_page_may_open_a_stream_with_a_token_and_with_headers_that_the_applica
 }
 
 #[tokio::test]
-async fn the_page_of_another_origin_does_nothing_in_the_name_of_its_visitor() {
+async fn a_page_of_another_origin_cannot_use_the_credentials_of_its_visitor() {
     let served = served().await;
     let ann = EventPeer::connect(served.address, "/?name=ann").await;
     let mine = ("x-connection-id", ann.id.as_str());
@@ -119,7 +119,7 @@ async fn without_the_option_no_page_may_read_anything() {
 }
 
 #[tokio::test]
-async fn the_origin_of_each_request_is_looked_at() {
+async fn the_origin_of_each_request_is_checked() {
     let options = Options::default().check_origin(true).allowed_origins([PAGE]);
     let served = served_with(options).await;
     let ann = EventPeer::connect(served.address, "/?name=ann").await;

@@ -56,7 +56,7 @@ async fn status_line(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn only_a_message_for_a_stream_that_is_open_is_taken() {
+async fn only_messages_for_an_open_stream_are_accepted() {
     let served = served().await;
     let ann = member(&served, "ann").await;
     let bob = Peer::connect(served.address, "/?name=bob").await;
@@ -111,7 +111,7 @@ async fn only_a_message_for_a_stream_that_is_open_is_taken() {
 }
 
 #[tokio::test]
-async fn the_same_secret_is_worth_nothing_at_another_endpoint() {
+async fn a_secret_is_invalid_at_another_endpoint() {
     let served = served().await;
     served.pond.create_endpoint("/other", super::connect);
     let ann = member(&served, "ann").await;
@@ -140,7 +140,7 @@ async fn a_thousand_messages_are_handled_in_order() {
 }
 
 #[tokio::test]
-async fn messages_come_in_in_the_order_of_their_requests_also_if_the_first_takes_longer() {
+async fn messages_are_read_in_the_order_of_their_requests() {
     let served = served().await;
     let ann = member(&served, "ann").await;
     let text = message("note", 0);
@@ -168,7 +168,7 @@ async fn messages_come_in_in_the_order_of_their_requests_also_if_the_first_takes
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_large_is_refused_and_nothing_else_happens() {
+async fn a_message_that_is_too_large_is_refused_and_the_stream_goes_on() {
     let served = served_with(Options::default().max_message_size(200)).await;
     let mut ann = member(&served, "ann").await;
     let large = json!({ "x": "y".repeat(200) }).to_string();
@@ -188,7 +188,7 @@ async fn a_message_that_is_too_large_is_refused_and_nothing_else_happens() {
 }
 
 #[tokio::test]
-async fn a_message_that_has_not_come_in_whole_is_counted_until_it_is_given_up() {
+async fn an_incomplete_message_is_counted_until_it_is_discarded() {
     let served = served_with(Options::default().write_wait(Duration::from_millis(1500))).await;
     let ann = member(&served, "ann").await;
     let mut stream = TcpStream::connect(served.address).await.expect("it listens");
@@ -201,7 +201,7 @@ async fn a_message_that_has_not_come_in_whole_is_counted_until_it_is_given_up() 
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_come_holds_up_the_others_for_a_while_only() {
+async fn an_incomplete_message_delays_the_others_for_a_limited_time() {
     let served = served_with(Options::default().write_wait(Duration::from_millis(300))).await;
     let ann = member(&served, "ann").await;
     let start = Instant::now();
@@ -213,7 +213,7 @@ async fn a_message_that_does_not_come_holds_up_the_others_for_a_while_only() {
 }
 
 #[tokio::test]
-async fn more_messages_than_may_wait_are_refused() {
+async fn messages_over_the_limit_of_waiting_requests_are_refused() {
     let served = served_with(Options::default().receive_channel_buffer(2)).await;
     let ann = member(&served, "ann").await;
     let _stuck = (begin(served.address, &ann.id).await, begin(served.address, &ann.id).await);
@@ -232,7 +232,7 @@ async fn more_messages_than_may_wait_are_refused() {
 }
 
 #[tokio::test]
-async fn a_client_whose_handlers_do_not_keep_up_is_given_up() {
+async fn a_client_whose_handlers_do_not_keep_up_is_closed() {
     let options = Options::default().receive_channel_buffer(1).write_wait(Duration::from_millis(200));
     let served = served_with(options).await;
     let mut ann = member(&served, "ann").await;
@@ -249,7 +249,7 @@ async fn a_client_whose_handlers_do_not_keep_up_is_given_up() {
 }
 
 #[tokio::test]
-async fn rates_hold_for_streams_too() {
+async fn rate_limits_apply_to_streams() {
     let served = served_with(Options::default().messages_per_second(2).max_refusals(3)).await;
     let mut ann = member(&served, "ann").await;
     let refused = async |ann: &mut EventPeer| {
@@ -285,7 +285,7 @@ async fn a_client_can_end_its_stream() {
 }
 
 #[tokio::test]
-async fn what_was_taken_is_handled_although_its_sender_goes() {
+async fn accepted_messages_are_handled_after_their_sender_has_gone() {
     let served = served().await;
     for round in 0..20 {
         let ann = member(&served, "ann").await;
@@ -298,7 +298,7 @@ async fn what_was_taken_is_handled_although_its_sender_goes() {
 }
 
 #[tokio::test]
-async fn nonsense_is_answered_on_the_stream_and_harms_nobody() {
+async fn malformed_messages_are_answered_on_the_stream_and_affect_no_other_client() {
     let served = served().await;
     let mut ann = member(&served, "ann").await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));

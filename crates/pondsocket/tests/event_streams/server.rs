@@ -25,7 +25,7 @@ async fn no_time_limit_of_the_server_cuts_a_stream() {
 }
 
 #[tokio::test]
-async fn streams_do_not_take_the_places_of_those_who_come() {
+async fn streams_do_not_count_as_pending_sockets() {
     let served = served_by(Options::default(), ServerOptions::default().max_pending(2).pending_reserve(0)).await;
     let mut streams = Vec::new();
     for number in 0..8 {
@@ -35,7 +35,7 @@ async fn streams_do_not_take_the_places_of_those_who_come() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_gives_everybody_what_was_sent_and_a_proper_end() {
+async fn a_server_that_stops_delivers_all_messages_and_ends_streams_properly() {
     let mut served = served().await;
     let mut ann = EventPeer::connect(served.address, "/?name=ann").await;
     ann.until("hello").await;
@@ -55,7 +55,7 @@ async fn a_server_that_stops_gives_everybody_what_was_sent_and_a_proper_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_reads_nothing_does_not_hold_up_the_end_of_a_server() {
+async fn a_client_that_reads_nothing_does_not_delay_the_end_of_the_server() {
     let options = Options::default().outbox_bytes(64 << 20).send_channel_buffer(4096);
     let mut served = served_with(options).await;
     let mut stalled = EventPeer::connect_narrow(served.address, "/?name=ann", 4096).await;
@@ -72,7 +72,7 @@ async fn a_client_that_reads_nothing_does_not_hold_up_the_end_of_a_server() {
 }
 
 #[tokio::test]
-async fn streams_that_come_and_go_leave_nothing_behind() {
+async fn ended_streams_leave_nothing_behind() {
     let served = served().await;
     // What is started once is started before.
     drop(EventPeer::connect(served.address, "/?name=first").await);

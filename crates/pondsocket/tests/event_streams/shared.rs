@@ -20,7 +20,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn a_broadcast_is_encoded_once_and_copied_for_nobody() {
+fn a_broadcast_is_encoded_once_and_never_copied() {
     let runtime = runtime();
     let served = runtime.block_on(served());
     let (joined, all_joined) = oneshot::channel();

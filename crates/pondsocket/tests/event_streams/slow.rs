@@ -39,7 +39,7 @@ fn closed(served: &StreamServer) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_takes_nothing_is_dropped_and_so_is_its_socket() {
+async fn a_stalled_client_is_dropped_together_with_its_socket() {
     let bounds = Options::default().outbox_bytes(64 << 20).send_channel_buffer(4096);
     let served = served_with(bounds.write_wait(Duration::from_millis(300))).await;
     let (_stalled, mut healthy) = stalled_and_healthy(&served).await;
@@ -54,7 +54,7 @@ async fn a_client_that_takes_nothing_is_dropped_and_so_is_its_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_its_bounds_for_too_long_is_the_end_of_a_client() {
+async fn a_client_over_its_bounds_for_too_long_is_closed() {
     let bounds = Options::default().outbox_bytes(64 << 20).send_channel_buffer(32);
     let served = served_with(bounds.send_timeout(Duration::from_millis(200))).await;
     let (mut stalled, mut healthy) = stalled_and_healthy(&served).await;
@@ -72,7 +72,7 @@ async fn more_than_its_bounds_for_too_long_is_the_end_of_a_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_oldest_broadcasts_make_room_if_that_is_the_policy() {
+async fn the_oldest_broadcasts_are_dropped_if_the_policy_says_so() {
     let served = served_with(Options::default().outbox_bytes(64 << 20).send_channel_buffer(8)).await;
     let own = EndpointOptions { slow_client: Some(SlowClient::DropOldest), ..Default::default() };
     let served = StreamServer { endpoint: served.endpoint.clone().options(own), ..served };

@@ -44,7 +44,7 @@ async fn streams_and_websockets_are_in_one_channel() {
 }
 
 #[tokio::test]
-async fn an_event_is_one_line_whatever_it_says() {
+async fn an_event_is_one_line_for_any_text() {
     let served = served().await;
     let mut ann = EventPeer::connect(served.address, "/?name=ann").await;
     ann.until("hello").await;
@@ -64,7 +64,7 @@ async fn an_event_is_one_line_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn a_silent_stream_is_kept_alive_and_its_silence_held_against_nobody() {
+async fn a_silent_stream_receives_keep_alives_and_is_never_closed_for_silence() {
     let often = Options::default().ping_interval(Duration::from_millis(30)).pong_wait(Duration::from_millis(60));
     let served = served_with(often).await;
     let mut ann = EventPeer::connect(served.address, "/?name=ann").await;
@@ -98,7 +98,7 @@ async fn a_client_that_goes_leaves_at_once() {
 }
 
 #[tokio::test]
-async fn who_is_disconnected_gets_what_was_sent_before_and_a_proper_end() {
+async fn a_disconnected_client_receives_all_earlier_messages_and_a_proper_end() {
     let served = served().await;
     served.lobby.on_event("farewell", async |ctx: EventContext| {
         (0..100).try_for_each(|n| ctx.broadcast("said", &json!({ "n": n })).map(drop))?;

@@ -81,7 +81,7 @@ async fn failed(peer: &mut Peer, event: &str, payload: Value) -> (Value, Value) 
 }
 
 #[tokio::test]
-async fn a_client_whose_array_number_or_text_is_passed_on_made_the_mistake() {
+async fn a_client_value_that_is_no_object_is_the_clients_mistake() {
     let errors = Log::default();
     let pond = PondSocket::new().metrics(Errors(errors.clone()));
     let endpoint = pond.create_endpoint("/in", connect);
@@ -112,7 +112,7 @@ async fn a_client_whose_array_number_or_text_is_passed_on_made_the_mistake() {
 }
 
 #[tokio::test]
-async fn a_client_whose_join_payload_is_passed_on_is_declined_for_it() {
+async fn a_join_payload_that_is_no_object_declines_the_join() {
     let errors = Log::default();
     let pond = PondSocket::new().metrics(Errors(errors.clone()));
     let endpoint = pond.create_endpoint("/in", connect);

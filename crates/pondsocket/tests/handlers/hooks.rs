@@ -127,7 +127,7 @@ async fn client(pond: &PondSocket, user: &str) -> Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hooks_run_around_layers_and_handlers_and_are_told_what_came_of_it() -> TestResult {
+async fn hooks_run_around_layers_and_handlers_and_receive_the_outcome() -> TestResult {
     let (pond, endpoint, lobby, log, counted) = pond();
     endpoint.layer_joins(async |ctx: JoinContext, State(log): State<Log>, next: Next<JoinContext>| {
         log.note("layer");
@@ -166,7 +166,7 @@ async fn hooks_run_around_layers_and_handlers_and_are_told_what_came_of_it() -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_refused_by_a_hook_is_refused_over_http() -> TestResult {
+async fn a_refusal_by_a_hook_is_an_http_response() -> TestResult {
     let (pond, endpoint, _, log, counted) = pond();
     let door = pond.test_client();
     let refused = door.connect("/?user=refused").await.unwrap_err();
@@ -205,7 +205,7 @@ async fn a_join_or_message_that_a_hook_refuses_is_not_handled() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_hurts_nobody_else() -> TestResult {
+async fn a_hook_that_panics_affects_only_its_call() -> TestResult {
     let (pond, endpoint, _, log, counted) = pond();
     let ada = client(&pond, "panic on disconnect").await;
     counted.take();

@@ -89,7 +89,7 @@ async fn mine(room: &Room) -> (Seat, Mood) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn they_are_typed_by_key_and_as_a_whole_in_every_context() -> TestResult {
+async fn assigns_are_typed_by_key_and_as_a_whole_in_every_context() -> TestResult {
     let (pond, ..) = pond();
     let (_ada, ada, nobody) = enter(&pond, "ada", 1, "calm").await;
     assert_eq!(nobody, json!({ "seats": {}, "moods": {} }));
@@ -101,7 +101,7 @@ async fn they_are_typed_by_key_and_as_a_whole_in_every_context() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_sets_them_for_all_connections_of_its_user() -> TestResult {
+async fn a_handler_sets_assigns_for_all_connections_of_its_user() -> TestResult {
     let (pond, _, lobby) = pond();
     lobby.on_event("move", async |ctx: EventContext, Payload((row, mood)): Payload<(u8, String)>| -> Result<()> {
         ctx.set_assign("row", &row)?;
@@ -123,7 +123,7 @@ async fn a_handler_sets_them_for_all_connections_of_its_user() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn they_are_set_and_read_from_outside() -> TestResult {
+async fn assigns_are_set_and_read_from_outside() -> TestResult {
     let (pond, endpoint, _) = pond();
     let (_ada, mut ada, _) = enter(&pond, "ada", 1, "calm").await;
     let (_bob, _bobs, _) = enter(&pond, "bob", 2, "glad").await;
@@ -155,7 +155,7 @@ async fn they_are_set_and_read_from_outside() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_set_on_a_connection_is_seen_by_its_later_joins() -> TestResult {
+async fn assigns_of_a_connection_are_visible_to_its_later_joins() -> TestResult {
     let (pond, endpoint, _) = pond();
     let (client, room, _) = enter(&pond, "ada", 1, "calm").await;
     let connection = endpoint.connection(client.id()).expect("it is there");
@@ -182,7 +182,7 @@ fn reason(error: &Error) -> String {
 }
 
 #[tokio::test]
-async fn one_member_of_another_shape_is_left_out_and_a_missing_key_is_named() {
+async fn a_member_with_other_assigns_is_left_out_and_a_missing_key_is_named() {
     let pond = PondSocket::new();
     let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| {
         let name = ctx.query("name").unwrap_or("nobody").to_owned();

@@ -34,7 +34,7 @@ struct TagQuery {
 }
 
 #[tokio::test]
-async fn a_join_handler_sees_all_of_the_join() {
+async fn a_join_handler_sees_the_whole_request() {
     let (pond, endpoint) = pond();
     endpoint.create_channel(
         "/docs/:owner/*",
@@ -60,7 +60,7 @@ async fn a_join_handler_sees_all_of_the_join() {
 }
 
 #[tokio::test]
-async fn every_failed_join_ends_in_the_frame_that_all_clients_understand() {
+async fn every_failed_join_is_answered_with_a_decline() {
     let (pond, endpoint) = pond();
     endpoint.create_channel("/error", async |_: JoinContext| -> Result<Joined> {
         Err(Error::conflict("taken").with_details(&json!({ "by": "ada" })))
@@ -251,7 +251,7 @@ async fn leaving_is_always_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_message_to_a_channel_one_is_not_in_is_answered_at_once() {
+async fn a_message_without_a_membership_is_answered_at_once() {
     let (pond, endpoint) = pond();
     endpoint.create_channel("/c/:n", everybody);
     let (_server, address) = serve(&pond).await;
@@ -324,7 +324,7 @@ async fn names_are_kept_exactly() {
 }
 
 #[tokio::test]
-async fn handlers_may_be_registered_while_people_are_in() {
+async fn handlers_may_be_registered_while_a_channel_has_members() {
     let (pond, endpoint) = pond();
     let lobby = endpoint.create_channel("/c", everybody);
     let (_server, address) = serve(&pond).await;

@@ -62,7 +62,7 @@ struct Carried {
 }
 
 #[tokio::test(start_paused = true)]
-async fn extractors_give_what_the_member_carried_and_showed_last() -> TestResult {
+async fn extractors_have_the_last_assigns_and_presence_of_the_member() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     lobby.on_leave(
         async |ctx: LeaveContext,
@@ -94,7 +94,7 @@ async fn extractors_give_what_the_member_carried_and_showed_last() -> TestResult
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_handler_is_that_of_the_lobby_which_let_the_first_member_in_whoever_takes_one_out() -> TestResult {
+async fn the_leave_handler_is_that_of_the_lobby_of_the_channel() -> TestResult {
     let (pond, endpoint, _, log) = pond();
     let first = endpoint.create_channel("/shared/:room", async |ctx: JoinContext| -> Result<Joined> { ctx.pass() });
     let second = endpoint.create_channel("/shared/*", join);
@@ -122,7 +122,7 @@ async fn the_handler_is_that_of_the_lobby_which_let_the_first_member_in_whoever_
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_taken_out_with_several_connections_leaves_once() -> TestResult {
+async fn a_removed_user_with_several_connections_leaves_once() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     lobby.on_leave(async |ctx: LeaveContext, State(log): State<Log>| {
         assert_eq!(*ctx.reason(), LeaveReason::Evicted("spam".into()));
@@ -144,7 +144,7 @@ async fn one_that_is_taken_out_with_several_connections_leaves_once() -> TestRes
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leave_handler_that_fails_is_counted_and_hurts_nobody() -> TestResult {
+async fn a_leave_handler_that_fails_is_counted_and_affects_no_other() -> TestResult {
     for (how, reported, code, seconds) in [
         ("panic", "leave_handler: internal error (500)", 500, 0),
         ("error", "leave_handler: not so fast (409)", 409, 0),

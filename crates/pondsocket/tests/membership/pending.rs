@@ -98,7 +98,7 @@ fn is_open(client: &TcpClient) -> bool {
 }
 
 #[tokio::test]
-async fn a_newcomer_takes_the_place_of_who_has_asked_nothing_for_longest() {
+async fn a_new_socket_replaces_the_one_that_has_been_idle_for_longest() {
     let site = GatedSite::open(patient(3)).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
@@ -118,7 +118,7 @@ async fn a_newcomer_takes_the_place_of_who_has_asked_nothing_for_longest() {
 }
 
 #[tokio::test]
-async fn whoever_has_asked_nothing_more_is_closed_before_anybody_who_is_waited_for() {
+async fn an_idle_socket_is_evicted_before_one_whose_request_is_awaited() {
     let site = GatedSite::open(patient(3)).await;
     let half = [site.client(1, b"GET").await, site.client(1, b"").await];
     let mut idle = site.idle(2).await;
@@ -129,7 +129,7 @@ async fn whoever_has_asked_nothing_more_is_closed_before_anybody_who_is_waited_f
 }
 
 #[tokio::test]
-async fn an_address_with_many_sockets_gives_places_to_those_with_few() {
+async fn an_address_with_many_sockets_makes_room_for_addresses_with_few() {
     let site = GatedSite::open(patient(6)).await;
     // None of these ever says what it wants; the last ones come when there is no place left for their address.
     let mut crowd = Vec::new();
@@ -149,7 +149,7 @@ async fn an_address_with_many_sockets_gives_places_to_those_with_few() {
 }
 
 #[tokio::test]
-async fn within_one_address_the_longest_awaited_is_closed_when_its_time_is_over() {
+async fn within_one_address_the_longest_awaited_socket_is_evicted_after_its_time() {
     let patience = Duration::from_millis(200);
     let site = GatedSite::open(patient(2).pressure_timeout(patience)).await;
     let start = Instant::now();
@@ -161,7 +161,7 @@ async fn within_one_address_the_longest_awaited_is_closed_when_its_time_is_over(
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_has_no_share_but_its_sockets_do_not_stay_for_ever() {
+async fn the_sockets_of_a_trusted_proxy_have_no_share_and_still_expire() {
     let (counted, patience) = (Recorder::default(), Duration::from_millis(100));
     let options = pondsocket::Options::default().trusted_proxies(["127.0.0.1"]);
     let pond = PondSocket::with_options(options).expect("valid").metrics(counted.clone());
@@ -175,7 +175,7 @@ async fn a_trusted_proxy_has_no_share_but_its_sockets_do_not_stay_for_ever() {
 }
 
 #[tokio::test]
-async fn probes_are_answered_while_all_places_are_taken_by_requests_that_take_long() {
+async fn probes_are_answered_while_slow_requests_take_all_permits() {
     let site = GatedSite::open(patient(2).pending_reserve(2)).await;
     let _slow = site.slow(2).await;
     for _ in 0..3 {
@@ -193,7 +193,7 @@ async fn probes_are_answered_while_all_places_are_taken_by_requests_that_take_lo
 }
 
 #[tokio::test]
-async fn when_the_reserve_is_taken_too_a_request_that_waits_is_refused_and_probes_get_through() {
+async fn with_a_full_reserve_a_waiting_request_is_refused_and_probes_are_answered() {
     let site = GatedSite::open(patient(2).pending_reserve(1)).await;
     let _slow = site.slow(2).await;
     let mut third = site.client(1, upgrade("/slow").as_bytes()).await;
@@ -208,7 +208,7 @@ async fn when_the_reserve_is_taken_too_a_request_that_waits_is_refused_and_probe
 }
 
 #[tokio::test]
-async fn probes_with_a_listener_of_their_own_have_places_of_their_own() {
+async fn probes_with_a_separate_listener_have_separate_permits() {
     let pond = PondSocket::new();
     let mut server = Server::with_options(pond, patient(1)).expect("valid");
     let bind = async || Listener::bind("127.0.0.1:0").await.expect("a free port");
@@ -223,7 +223,7 @@ async fn probes_with_a_listener_of_their_own_have_places_of_their_own() {
 
 /// Clients that never say anything, as many as the server has places by default, and who comes after them.
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_default_numbers_thousands_of_idle_sockets_lock_nobody_out() {
+async fn with_the_default_limits_thousands_of_idle_sockets_exclude_no_client() {
     let site = GatedSite::open(ServerOptions::default()).await;
     let mut crowd = Vec::new();
     for _ in 0..4096 {

@@ -32,7 +32,7 @@ fn gap() -> Option<BusEvent> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_are_lost_with_and_without_a_word() {
+async fn messages_are_lost_with_and_without_a_report() {
     let hub = MemoryHub::new();
     let (bus, mut events, _stopper) = listening(&hub).await;
     bus.lose(1);
@@ -42,7 +42,7 @@ async fn messages_are_lost_with_and_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_come_twice() {
+async fn messages_are_repeated() {
     let hub = MemoryHub::new();
     let (bus, mut events, _stopper) = listening(&hub).await;
     bus.duplicate(1);
@@ -52,7 +52,7 @@ async fn messages_come_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_under_way_is_not_overtaken() {
+async fn messages_in_flight_are_not_overtaken() {
     let hub = MemoryHub::new();
     let ((bus, mut events, _stopper), (other, _events, _other)) = (listening(&hub).await, listening(&hub).await);
     bus.delay(Duration::from_millis(50));
@@ -69,7 +69,7 @@ async fn what_is_under_way_is_not_overtaken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_is_cut_off_loses_what_is_under_way() {
+async fn a_disconnected_node_loses_messages_in_flight() {
     let hub = MemoryHub::new();
     let ((bus, mut events, _stopper), (other, _events, _other)) = (listening(&hub).await, listening(&hub).await);
     bus.delay(Duration::from_millis(50));

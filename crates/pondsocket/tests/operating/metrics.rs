@@ -108,7 +108,7 @@ impl Hooks for NotEve {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_not_let_in_is_counted_with_the_status_and_the_reason() -> TestResult {
+async fn refused_clients_are_counted_with_the_status_and_the_reason() -> TestResult {
     let counts = Recorder::default();
     let pond = PondSocket::with_options(Options::default().max_connections(1).max_connections_per_ip(1))?;
     let pond = pond.metrics(counts.clone()).hooks(NotEve);
@@ -145,7 +145,7 @@ async fn who_is_not_let_in_is_counted_with_the_status_and_the_reason() -> TestRe
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_are_counted_when_they_come_are_broadcast_and_go() -> TestResult {
+async fn messages_are_counted_when_received_broadcast_and_sent() -> TestResult {
     let counts = Recorder::default();
     let (pond, endpoint, lobby) = counted(Options::default(), counts.clone());
     lobby.on_event("say", async |ctx: EventContext| ctx.broadcast("said", &json!({})).map(drop));
@@ -177,7 +177,7 @@ async fn messages_are_counted_when_they_come_are_broadcast_and_go() -> TestResul
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_join_chains_is_broadcast_too() -> TestResult {
+async fn messages_chained_to_a_join_are_counted_as_broadcasts() -> TestResult {
     let counts = Recorder::default();
     let (pond, endpoint, _) = counted(Options::default(), counts.clone());
     endpoint.create_channel("/hall", async |ctx: JoinContext| {
@@ -194,7 +194,7 @@ async fn what_a_join_chains_is_broadcast_too() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_outgoing_handlers_hold_back_is_counted_for_each_recipient() -> TestResult {
+async fn messages_blocked_by_outgoing_handlers_are_counted_for_each_recipient() -> TestResult {
     let counts = Recorder::default();
     let (pond, endpoint, lobby) = counted(Options::default(), counts.clone());
     lobby.on_outgoing("secret", |ctx: &OutgoingContext| match ctx.recipient().id() {
@@ -215,7 +215,7 @@ async fn what_outgoing_handlers_hold_back_is_counted_for_each_recipient() -> Tes
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_come_and_go_and_channels_with_them() -> TestResult {
+async fn members_and_channels_are_counted_as_they_begin_and_end() -> TestResult {
     let counts = Recorder::default();
     let (pond, endpoint, _) = counted(Options::default(), counts.clone());
     endpoint.create_channel("/closed", async |_: JoinContext| Err::<Joined, _>(Error::forbidden("closed")));
@@ -257,7 +257,7 @@ async fn members_come_and_go_and_channels_with_them() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_are_timed_and_their_failures_told() -> TestResult {
+async fn handlers_are_timed_and_their_failures_counted() -> TestResult {
     let counts = Recorder::default();
     let (pond, _, lobby) = counted(Options::default().handler_timeout(9 * SECOND), counts.clone());
     pond.create_endpoint("/slow", async |ctx: ConnectionContext| {
@@ -303,7 +303,7 @@ async fn handlers_are_timed_and_their_failures_told() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_counted_as_it_grows() -> TestResult {
+async fn queue_depths_are_reported_as_they_grow() -> TestResult {
     let counts = Recorder::default();
     let (pond, endpoint, lobby) = counted(Options::default().max_concurrent_handlers(1), counts.clone());
     lobby.on_event("wait", async |_: EventContext| sleep(SECOND).await);
@@ -342,7 +342,7 @@ impl Hooks for PanickingHooks {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_should_not_fail_is_counted_with_its_place() -> TestResult {
+async fn internal_failures_are_counted_with_their_place() -> TestResult {
     let counts = Recorder::default();
     let pond = PondSocket::new().metrics(counts.clone()).hooks(PanickingHooks);
     pond.create_endpoint("/broken", async |_: ConnectionContext| -> Result<Connected> { panic!("on purpose") });
@@ -361,7 +361,7 @@ async fn what_should_not_fail_is_counted_with_its_place() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_request_that_is_none_is_an_error_of_the_http_server() {
+async fn an_invalid_request_is_an_error_of_the_http_server() {
     let counts = Recorder::default();
     let (pond, ..) = counted(Options::default(), counts.clone());
     let (_server, address) = serve(&pond).await;
@@ -525,7 +525,7 @@ fn options() -> Options {
 
 /// On a thread of its own: a deadlock must fail the test, and not hang it.
 #[test]
-fn it_may_call_back_into_the_pond_from_everywhere() {
+fn metrics_may_call_the_pond_from_every_method() {
     let metrics = CallsBack::default();
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
@@ -543,7 +543,7 @@ fn it_may_call_back_into_the_pond_from_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_may_panic_and_hurts_nobody() {
+async fn metrics_may_panic_without_effect_on_clients() {
     let metrics = AlwaysPanics::default();
     let (pond, endpoint, lobby) = counted(options(), metrics.clone());
     go_through_all(&pond, &endpoint, &lobby).await;

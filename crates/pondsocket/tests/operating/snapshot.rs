@@ -55,7 +55,7 @@ fn is_empty(endpoint: &EndpointSnapshot) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_shows_each_endpoint_its_channels_and_who_is_in_them() -> TestResult {
+async fn a_snapshot_shows_endpoints_channels_and_members() -> TestResult {
     let (pond, endpoint) = pond(Options::default());
     pond.create_websocket("/raw", async |mut socket: WebSocket| while socket.recv().await.is_some() {});
     let client = pond.test_client();
@@ -85,7 +85,7 @@ async fn it_shows_each_endpoint_its_channels_and_who_is_in_them() -> TestResult 
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_shows_those_who_are_being_let_in_and_those_whose_messages_are_still_handled() -> TestResult {
+async fn a_snapshot_shows_pending_admissions_and_lost_connections_with_messages() -> TestResult {
     let (pond, endpoint) = pond(Options::default());
     let (door, desk) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (at_door, at_desk) = (Arc::clone(&door), Arc::clone(&desk));
@@ -126,7 +126,7 @@ async fn it_shows_those_who_are_being_let_in_and_those_whose_messages_are_still_
 
 /// Nothing is delivered while this test does not wait.
 #[tokio::test(start_paused = true)]
-async fn it_shows_what_waits_for_delivery() -> TestResult {
+async fn a_snapshot_shows_the_queues_of_channels() -> TestResult {
     let (pond, endpoint) = pond(Options::default());
     let mut room = pond.test_client().connect("/in").await?.join("/room/1", json!({})).await?;
     let queued = || first(&pond).channels.iter().map(|channel| (channel.queued, channel.queued_bytes)).next();
@@ -142,7 +142,7 @@ async fn it_shows_what_waits_for_delivery() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_names_the_slowest_clients_with_what_waits_for_them() {
+async fn a_snapshot_shows_the_slowest_clients_with_their_backlogs() {
     let roomy = Options::default().send_channel_buffer(4096).outbox_bytes(64 << 20).write_buffer_size(16 * 1024);
     let (pond, endpoint) = pond(roomy);
     let (_server, address) = serve(&pond).await;
@@ -176,7 +176,7 @@ async fn it_names_the_slowest_clients_with_what_waits_for_them() {
 
 /// A thousand looks while people join, talk and go.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_may_be_taken_at_any_time_and_when_all_have_gone_nothing_remains() {
+async fn a_snapshot_may_be_taken_at_any_time_and_is_empty_in_the_end() {
     const PEOPLE: usize = 8;
     let (pond, endpoint) = pond(Options::default());
     let (_server, address) = serve(&pond).await;

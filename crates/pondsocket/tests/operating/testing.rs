@@ -71,7 +71,7 @@ async fn enter_through(door: &Connector, name: &str, channel: &str) -> (Client, 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_whole_way_in_paused_time() -> TestResult {
+async fn all_operations_work_in_paused_time() -> TestResult {
     let (_bob, mut other) = enter("bob").await;
     let client = chat().test_client().connect("/api/socket?name=ada").await?;
     let mut room = client.join("/chat/1", json!({ "shown": true })).await?;
@@ -94,7 +94,7 @@ async fn the_whole_way_in_paused_time() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_real_time_too_on_several_threads() -> TestResult {
+async fn all_operations_work_in_real_time_on_several_threads() -> TestResult {
     let pond = chat();
     let door = pond.test_client().silence(Duration::from_millis(1));
     let (_ada, mut ada) = enter_through(&door, "ada", "/chat/1").await;
@@ -199,7 +199,7 @@ async fn an_error_answers_a_request_and_is_a_message_after_a_send() -> TestResul
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_read_by_name_leaves_the_rest_in_order() -> TestResult {
+async fn reading_by_event_leaves_other_messages_in_order() -> TestResult {
     let (client, mut room) = enter("ada").await;
     for text in ["one", "two"] {
         room.send("message", json!({ "text": text }));
@@ -215,7 +215,7 @@ async fn what_is_read_by_name_leaves_the_rest_in_order() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rooms_and_clients_lose_nothing_of_each_other() -> TestResult {
+async fn rooms_and_clients_do_not_take_messages_of_each_other() -> TestResult {
     let pond = chat();
     let door = pond.test_client();
     let (laptop, mut first) = enter_through(&door, "ada", "/chat/1").await;
@@ -242,7 +242,7 @@ async fn rooms_and_clients_lose_nothing_of_each_other() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_come_in_time_fails_and_says_what_came() {
+async fn a_wait_that_times_out_lists_the_received_frames() {
     let (_client, mut room) = enter("ada").await;
     room.send("message", json!({ "text": "hi" }));
     let began = tokio::time::Instant::now();
@@ -265,7 +265,7 @@ async fn what_does_not_come_in_time_fails_and_says_what_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deadlines_are_those_of_the_test() {
+async fn a_wait_has_the_deadline_that_the_test_sets() {
     let (_client, room) =
         enter_through(&chat().test_client().deadline(Duration::from_secs(60)), "ada", "/chat/1").await;
     let late = room.request("never", json!({})).await.unwrap_err();
@@ -282,7 +282,7 @@ async fn deadlines_are_those_of_the_test() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_of_the_type_fails_and_says_where() {
+async fn a_payload_of_another_type_fails_at_the_line_of_the_test() {
     let (_client, mut room) = enter("ada").await;
     room.send("message", json!({ "text": "hi" }));
     let failure = room.next_as::<UserName>("message").await.unwrap_err().to_string();
@@ -293,7 +293,7 @@ async fn what_is_not_of_the_type_fails_and_says_where() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "silence in `/chat/1`: Broadcast `message` {\"text\":\"hi\"}")]
-async fn silence_is_broken_by_what_comes() {
+async fn a_silence_fails_when_a_message_arrives() {
     let (_client, mut room) = enter("ada").await;
     room.send("message", json!({ "text": "hi" }));
     room.assert_silence().await;
@@ -301,7 +301,7 @@ async fn silence_is_broken_by_what_comes() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "silence in `/chat/1`: Broadcast `message`")]
-async fn silence_is_broken_by_what_was_not_read() {
+async fn a_silence_fails_for_an_unread_message() {
     let (_client, mut room) = enter("ada").await;
     room.send("message", json!({ "text": "hi" }));
     room.request("echo", json!({})).await.expect("an echo");
@@ -309,7 +309,7 @@ async fn silence_is_broken_by_what_was_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_learns_that_the_connection_ends() -> TestResult {
+async fn a_wait_fails_when_the_connection_ends() -> TestResult {
     let (client, mut room) = enter("ada").await;
     room.send("message", json!({ "text": "last" }));
     assert_eq!(room.next("message").await?["text"], "last");
@@ -324,7 +324,7 @@ async fn who_waits_learns_that_the_connection_ends() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_dropped_is_gone_and_its_room_keeps_it() -> TestResult {
+async fn a_dropped_client_disconnects_unless_its_room_is_kept() -> TestResult {
     let pond = chat();
     let endpoint = pond.endpoints().remove(0);
     let (client, mut room) = enter_through(&pond.test_client(), "ada", "/chat/1").await;
@@ -340,7 +340,7 @@ async fn a_client_that_is_dropped_is_gone_and_its_room_keeps_it() -> TestResult 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_left_can_still_be_read() -> TestResult {
+async fn messages_of_a_left_room_can_still_be_read() -> TestResult {
     let (_client, mut room) = enter("ada").await;
     room.send("message", json!({ "text": "hi" }));
     room.leave().await?;
@@ -352,7 +352,7 @@ async fn what_was_left_can_still_be_read() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_reaches_whoever_reads_it() -> TestResult {
+async fn a_flood_reaches_a_client_that_reads() -> TestResult {
     let (_client, mut room) = enter("ada").await;
     // More than may be on the way, in both directions.
     let text = "x".repeat(1000);
@@ -367,7 +367,7 @@ async fn a_flood_reaches_whoever_reads_it() -> TestResult {
 /// A thousand tests, each with a runtime, a pond and a client of its own, on two threads. To see the time they take:
 /// `cargo test -p pondsocket --features testing --test operating a_thousand -- --nocapture`.
 #[test]
-fn a_thousand_tests_on_two_threads() {
+fn a_thousand_tests_run_on_two_threads() {
     const TESTS: usize = 1000;
 
     async fn one() -> TestResult {
@@ -398,7 +398,7 @@ fn a_thousand_tests_on_two_threads() {
 // --- Event streams --------------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn a_client_may_come_over_an_event_stream() -> TestResult {
+async fn a_client_may_connect_over_an_event_stream() -> TestResult {
     let pond = chat();
     let over_events = pond.test_client().over_events();
     let refused = over_events.connect("/api/socket").await.expect_err("nobody says who comes");
@@ -431,7 +431,7 @@ async fn a_client_may_come_over_an_event_stream() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_not_taken_from_an_event_stream_fails_the_client() -> TestResult {
+async fn an_event_stream_message_that_is_refused_fails_the_client() -> TestResult {
     let ada = chat().test_client().over_events().connect("/api/socket?name=ada").await?;
     let mut room = ada.join("/chat/1", json!({})).await?;
     room.send("echo", json!({ "text": "x".repeat(600 * 1024) }));

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{Journal, Said, gate, open_pond, pass, plain, tracked};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_received_before_the_close_is_handled_and_the_membership_ends_at_once() {
+async fn messages_received_before_the_close_are_handled_and_the_membership_ends_at_once() {
     let (pond, endpoint) = open_pond();
     let gate = gate();
     let lobby = endpoint.create_channel("/room", tracked);
@@ -70,7 +70,7 @@ async fn what_was_received_before_the_close_is_handled_and_the_membership_ends_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leave_handler_runs_once_per_membership_however_it_ends() {
+async fn a_leave_handler_runs_once_for_each_membership() {
     let (pond, endpoint) = open_pond();
     let journal = Journal::default();
     let notes = journal.clone();

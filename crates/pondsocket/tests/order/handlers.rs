@@ -7,7 +7,7 @@ use testkit::{Peer, serve};
 use super::{Noise, open_pond, tracked};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_handler_emits_arrives_in_the_order_of_the_calls() {
+async fn messages_of_a_handler_arrive_in_the_order_of_its_calls() {
     let (pond, endpoint) = open_pond();
     let lobby = endpoint.create_channel("/room", tracked);
     lobby.on_event("reply-first", async |ctx: EventContext, Payload(value): Payload<Value>| {

@@ -8,7 +8,7 @@ use testkit::{Message, Peer, serve};
 use super::{Journal, Noise, open_pond, tracked};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_acknowledgement_comes_first_and_the_chain_follows_in_one_go() {
+async fn the_acknowledgement_is_first_and_the_chained_messages_follow_directly() {
     let (pond, endpoint) = open_pond();
     endpoint.create_channel("/room", async |ctx: JoinContext| {
         let user = ctx.user_id().to_owned();
@@ -74,7 +74,7 @@ async fn nothing_of_a_channel_follows_the_eviction() {
 }
 
 #[tokio::test]
-async fn leaving_and_rejoining_in_one_go_gives_a_new_membership() {
+async fn leaving_and_rejoining_at_once_gives_a_new_membership() {
     let (pond, endpoint) = open_pond();
     let journal = Journal::default();
     let lobby = endpoint.create_channel("/room", tracked);

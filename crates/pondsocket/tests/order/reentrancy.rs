@@ -21,7 +21,7 @@ impl Serialize for Chatty {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handlers_may_call_anything_also_under_their_own_lock() {
+async fn handlers_may_call_every_method_while_they_hold_a_lock_of_their_own() {
     let (pond, endpoint) = open_pond();
     let ledger = Arc::new(Mutex::new(0_u64));
     let lobby = endpoint.create_channel("/room", {

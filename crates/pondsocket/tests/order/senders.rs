@@ -60,7 +60,7 @@ fn undecided(endpoint: &Endpoint, gate: &Arc<Semaphore>) -> Lobby {
 }
 
 #[tokio::test]
-async fn a_message_right_behind_the_join_waits_for_its_verdict() {
+async fn a_message_right_behind_the_join_waits_for_the_decision() {
     let (pond, endpoint) = open_pond();
     let (gate, journal) = (gate(), Journal::default());
     let notes = journal.clone();
@@ -95,7 +95,7 @@ async fn a_message_right_behind_the_join_waits_for_its_verdict() {
 
 /// The connection's task starts the delivery of what its handlers publish while it polls them. It cannot know of the rest.
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_a_handler_lets_another_task_publish_arrive_in_their_order() {
+async fn messages_that_a_handler_publishes_from_another_task_arrive_in_order() {
     const ROUNDS: u64 = 40;
     const EACH: u64 = 20;
     let (pond, endpoint) = open_pond();

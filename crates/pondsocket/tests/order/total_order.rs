@@ -30,7 +30,7 @@ struct Later {
 
 /// A million deliveries are made by the end-to-end tests, at the release build of a server.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_members_hear_the_same_in_the_same_order() {
+async fn all_members_receive_the_same_messages_in_the_same_order() {
     let (pond, endpoint) = open_pond();
     repeat_later(&endpoint.create_channel("/room/:n", tracked));
     let (_server, address) = serve(&pond).await;

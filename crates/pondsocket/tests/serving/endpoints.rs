@@ -83,7 +83,7 @@ async fn the_handler_sees_the_whole_request() {
 }
 
 #[tokio::test]
-async fn what_is_not_ascii_in_a_request_hides_nothing_else() {
+async fn values_that_are_not_ascii_do_not_hide_the_rest_of_a_request() {
     let pond = PondSocket::new();
     pond.create_endpoint("/*", async |ctx: ConnectionContext| -> Result<Connected> {
         let seen = json!({
@@ -126,7 +126,7 @@ async fn what_is_not_ascii_in_a_request_hides_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_decline_is_an_http_answer_with_code_and_text() {
+async fn a_decline_is_an_http_response_with_code_and_text() {
     let pond = PondSocket::new();
     pond.create_endpoint("/", async |_: ConnectionContext| -> Result<Connected> {
         Err(Error::forbidden("members only"))
@@ -139,7 +139,7 @@ async fn a_decline_is_an_http_answer_with_code_and_text() {
 }
 
 #[tokio::test]
-async fn every_code_of_a_decline_is_the_status() {
+async fn the_code_of_a_decline_is_the_http_status() {
     let pond = PondSocket::new();
     pond.create_endpoint("/:code", async |ctx: ConnectionContext| -> Result<Connected> {
         Err(match ctx.param("code")? {
@@ -181,7 +181,7 @@ struct VisitQuery {
 }
 
 #[tokio::test]
-async fn extractors_work_at_the_door_and_name_what_does_not_fit() {
+async fn extractors_work_in_connection_handlers_and_name_the_invalid_part() {
     let pond = PondSocket::new().state("ground".to_owned());
     pond.create_endpoint(
         "/:tenant/:floor",
@@ -205,7 +205,7 @@ async fn extractors_work_at_the_door_and_name_what_does_not_fit() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_before_the_decision_leaves_nothing() {
+async fn a_client_that_disconnects_before_the_decision_leaves_nothing_behind() {
     let pond = PondSocket::new();
     let dropped = Arc::new(Notify::new());
     let (begun, gone) = (Arc::new(Notify::new()), Arc::clone(&dropped));
@@ -237,7 +237,7 @@ impl Drop for NotifyOnDrop {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_inside_is_not_told() {
+async fn internal_errors_of_a_connection_handler_are_not_sent() {
     let pond = PondSocket::with_options(Options::default().handler_timeout(Duration::from_millis(50))).expect("valid");
     pond.create_endpoint("/error", async |_: ConnectionContext| -> Result<Connected> {
         Err(Error::internal("the database password is hunter2"))
@@ -293,7 +293,7 @@ async fn requests_that_are_no_upgrade_are_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_host_that_cannot_upgrade_gets_an_answer_too() {
+async fn a_request_of_a_host_that_cannot_upgrade_is_answered() {
     use tower_service::Service;
     let pond = PondSocket::new();
     pond.create_endpoint("/ws", anybody);
@@ -309,7 +309,7 @@ async fn a_host_that_cannot_upgrade_gets_an_answer_too() {
 }
 
 #[tokio::test]
-async fn the_first_endpoint_that_matches_decides_or_passes_on() {
+async fn the_first_matching_endpoint_decides_or_passes_on() {
     let pond = PondSocket::new();
     pond.create_endpoint("/:name", async |ctx: ConnectionContext| -> Result<Connected> {
         if ctx.param("name")? == "second" { ctx.pass() } else { Err(Error::new(421, "first")) }
@@ -344,7 +344,7 @@ async fn the_connection_message_is_first_and_replies_of_the_endpoint_follow() {
 }
 
 #[tokio::test]
-async fn a_user_is_its_connection_unless_the_endpoint_says_who_it_is() {
+async fn the_user_id_is_the_connection_id_unless_the_handler_sets_one() {
     let pond = PondSocket::new();
     let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| -> Result<Connected> {
         let user = ctx.query("user").map(str::to_owned);
@@ -390,7 +390,7 @@ async fn a_join_in_the_same_segment_as_the_upgrade_is_not_lost() {
 }
 
 #[tokio::test]
-async fn an_endpoint_may_have_a_message_limit_of_its_own() {
+async fn an_endpoint_may_have_its_own_message_limit() {
     let pond = PondSocket::new();
     let small = EndpointOptions { max_message_size: Some(1000), ..EndpointOptions::default() };
     let _endpoint = pond.create_endpoint("/small", anybody).options(small);
@@ -419,7 +419,7 @@ async fn an_endpoint_may_have_a_message_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_is_answered_with_its_own_code() {
+async fn a_close_frame_is_answered_with_the_same_code() {
     let pond = PondSocket::new();
     pond.create_endpoint("/", anybody);
     let (_server, address) = serve(&pond).await;
@@ -430,7 +430,7 @@ async fn a_client_that_closes_is_answered_with_its_own_code() {
 }
 
 #[tokio::test]
-async fn a_raw_websocket_speaks_no_protocol() {
+async fn a_raw_websocket_carries_messages_without_the_pondsocket_protocol() {
     use futures_util::SinkExt;
     let pond = PondSocket::new();
     pond.create_websocket("/echo", async |mut socket: pondsocket::WebSocket| {
@@ -510,7 +510,7 @@ fn a_registration_that_panics_names_the_line_of_the_application() {
 
 #[test]
 #[should_panic(expected = "the channel pattern `/c` is registered already")]
-fn a_taken_pattern_panics_and_is_named() {
+fn a_duplicate_pattern_panics_and_is_named() {
     let endpoint = PondSocket::new().create_endpoint("/", anybody);
     endpoint.create_channel("/c", everybody);
     endpoint.create_channel("/c", everybody);
@@ -553,7 +553,7 @@ fn a_missing_state_panics_at_registration_and_its_type_is_named() {
 
 #[test]
 #[should_panic(expected = "state, metrics and hooks are set before endpoints are created")]
-fn state_comes_before_endpoints() {
+fn state_must_be_set_before_endpoints() {
     let pond = PondSocket::new();
     pond.create_endpoint("/", anybody);
     let _ = pond.state(5_u32);

@@ -61,7 +61,7 @@ async fn ask(address: SocketAddr, path: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn one_server_listens_in_several_places() {
+async fn one_server_listens_on_several_addresses() {
     let (mut server, socket) = (Server::new(pond()), path("several.sock"));
     let local = Listener::unix(&socket, 0o600).expect("a free path");
     server.start_on([free().await, local, free().await]).expect("it starts");
@@ -97,7 +97,7 @@ async fn an_address_that_is_taken_is_named_in_one_error() {
 }
 
 #[tokio::test]
-async fn the_wildcard_of_ipv6_is_for_ipv4_too_whose_addresses_are_told_as_such() {
+async fn the_ipv6_wildcard_accepts_ipv4_clients_with_ipv4_addresses() {
     let Ok(listener) = Listener::bind("[::]:0").await else {
         eprintln!("this machine has no IPv6");
         return;
@@ -114,7 +114,7 @@ async fn the_wildcard_of_ipv6_is_for_ipv4_too_whose_addresses_are_told_as_such()
 }
 
 #[tokio::test]
-async fn probes_and_metrics_can_have_a_listener_of_their_own() {
+async fn probes_and_metrics_can_have_a_separate_listener() {
     let options = ServerOptions::default().metrics("/metrics", || "pages 1\n".into());
     let mut server = Server::with_options(pond(), options).expect("valid");
     server.start_on([free().await, free().await.admin()]).expect("it starts");
@@ -128,7 +128,7 @@ async fn probes_and_metrics_can_have_a_listener_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_socket_has_the_permissions_that_are_asked_for() {
+async fn a_unix_socket_has_the_configured_permissions() {
     for mode in [0o600, 0o660, 0o666] {
         let path = path(&format!("mode-{mode:o}.sock"));
         let listener = Listener::unix(&path, mode).expect("a free path");
@@ -140,7 +140,7 @@ async fn a_socket_has_the_permissions_that_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_left_there_is_replaced_and_one_that_is_in_use_is_not() {
+async fn a_stale_socket_file_is_replaced_and_one_in_use_is_not() {
     let path = path("stale.sock");
     // Dropped without removing its file, as by a process that was killed.
     drop(UnixListener::bind(&path).expect("a free path"));
@@ -164,7 +164,7 @@ async fn a_file_that_was_left_there_is_replaced_and_one_that_is_in_use_is_not() 
 }
 
 #[tokio::test]
-async fn a_file_that_somebody_has_replaced_is_left_alone() {
+async fn a_socket_file_that_was_replaced_by_another_process_is_not_removed() {
     let path = path("replaced.sock");
     let first = Listener::unix(&path, 0o660).expect("a free path");
     fs::remove_file(&path).expect("a file");
@@ -175,7 +175,7 @@ async fn a_file_that_somebody_has_replaced_is_left_alone() {
 }
 
 #[tokio::test]
-async fn of_many_that_want_one_stale_socket_one_gets_it() {
+async fn one_of_several_servers_takes_over_a_stale_socket_file() {
     let path = path("contended.sock");
     drop(UnixListener::bind(&path).expect("a free path"));
     let attempt = |path: PathBuf| std::thread::spawn(move || Listener::unix(&path, 0o660));
@@ -186,7 +186,7 @@ async fn of_many_that_want_one_stale_socket_one_gets_it() {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_on_a_unix_socket_its_header_is_believed_if_that_is_wanted() {
+async fn the_header_of_a_proxy_on_a_unix_socket_is_trusted_if_configured() {
     for (trusted, expected) in [(vec![], "nobody"), (vec!["127.0.0.1"], "nobody"), (vec!["unix"], "1.2.3.4")] {
         let options = Options::default().trusted_proxies(trusted);
         let (mut server, path) = (Server::new(pond_with(options)), path("proxied.sock"));
@@ -211,7 +211,7 @@ async fn proxied(trusted: &str, options: ServerOptions) -> (Server, SocketAddr, 
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_says_who_the_client_is() {
+async fn the_header_of_a_trusted_proxy_has_the_address_of_the_client() {
     let (_server, address, counted) = proxied("127.0.0.0/8", ServerOptions::default()).await;
     let version_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x01\x02\x03\x04\x0a\0\0\x01\0\x50\x01\xbb";
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
@@ -232,7 +232,7 @@ async fn a_trusted_proxy_says_who_the_client_is() {
 }
 
 #[tokio::test]
-async fn without_a_header_of_a_trusted_proxy_nobody_gets_an_answer() {
+async fn connections_without_the_header_of_a_trusted_proxy_are_closed() {
     let short = ServerOptions::default().read_timeout(Duration::from_millis(100));
     for (trusted, sent) in [
         ("127.0.0.1", &b""[..]),
@@ -256,7 +256,7 @@ async fn without_a_header_of_a_trusted_proxy_nobody_gets_an_answer() {
 }
 
 #[tokio::test]
-async fn limits_count_the_clients_of_a_proxy_and_not_the_proxy() {
+async fn limits_apply_to_the_clients_of_a_proxy_and_not_to_the_proxy() {
     let pond = PondSocket::with_options(Options::default().max_connections_per_ip(1)).expect("valid");
     pond.create_endpoint("/address", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
     let mut server = Server::new(pond);
@@ -277,7 +277,7 @@ async fn limits_count_the_clients_of_a_proxy_and_not_the_proxy() {
 }
 
 #[tokio::test]
-async fn sockets_that_listen_already_are_served() {
+async fn listening_sockets_can_be_passed_in() {
     let tcp = std::net::TcpListener::bind((IpAddr::from(Ipv4Addr::LOCALHOST), 0)).expect("a free port");
     let path = path("given.sock");
     let unix = UnixListener::bind(&path).expect("a free path");

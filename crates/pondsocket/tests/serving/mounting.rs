@@ -181,7 +181,7 @@ where
 }
 
 #[tokio::test]
-async fn in_a_server_of_hyper_alone_that_tells_the_peer() {
+async fn in_a_hyper_server_that_passes_the_peer_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it listens");
     let (pond, proxied) = (pond(), "203.0.113.7:9".parse().expect("an address"));
@@ -209,7 +209,7 @@ async fn serve_with_own_upgrades(pond: PondSocket, stream: TcpStream) {
 }
 
 #[tokio::test]
-async fn in_a_host_that_has_upgrades_of_its_own() {
+async fn in_a_host_with_its_own_upgrades() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it listens");
     let pond = pond();
@@ -238,7 +238,7 @@ async fn an_upgrade_that_its_host_does_not_grant_is_no_connection() {
 }
 
 #[tokio::test]
-async fn over_streams_that_are_no_sockets() {
+async fn over_streams_that_are_not_sockets() {
     // A proxy in this process: TCP outside, an in-memory stream between it and the server.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it listens");

@@ -77,7 +77,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_says_nothing_is_gone_whatever_the_handler_does() {
+async fn a_silent_peer_is_dropped_whatever_its_handler_waits_for() {
     let options = Options::default().ping_interval(20 * SECOND).pong_wait(30 * SECOND);
     let served = served(options);
     for path in ["/idle", "/echo", "/sink"] {
@@ -137,7 +137,7 @@ async fn the_latest_ping_is_answered_to_a_peer_that_does_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_takes_nothing_is_given_up_and_the_handler_is_told() {
+async fn a_stalled_peer_is_dropped_and_the_handler_gets_an_error() {
     let (pond, counted) = (PondSocket::new(), Recorder::default());
     let pond = pond.metrics(counted.clone());
     let (tell, mut told) = mpsc::unbounded_channel();
@@ -165,7 +165,7 @@ async fn a_peer_that_takes_nothing_is_given_up_and_the_handler_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_its_messages_slowly_but_takes_them_is_no_stalled_peer() {
+async fn a_peer_that_reads_slowly_is_not_stalled() {
     let pond = PondSocket::new();
     pond.create_websocket("/large", async |mut socket: WebSocket| {
         socket.send(Raw::Binary(vec![7; 100_000].into())).await.expect("it is taken");
@@ -184,7 +184,7 @@ async fn who_takes_its_messages_slowly_but_takes_them_is_no_stalled_peer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sends_that_were_cancelled_do_not_pile_up() {
+async fn cancelled_sends_do_not_accumulate() {
     let pond = PondSocket::with_options(Options::default().outbox_bytes(10_000)).expect("valid");
     let (tell, mut told) = mpsc::unbounded_channel();
     pond.create_websocket("/impatient", move |mut socket: WebSocket| {
@@ -210,7 +210,7 @@ async fn sends_that_were_cancelled_do_not_pile_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_has_closed_and_keeps_its_socket_gives_back_its_place() {
+async fn a_peer_that_has_closed_releases_its_permit_while_its_socket_is_open() {
     let served = served(Options::default());
     for path in ["/idle", "/echo", "/sink"] {
         let mut client = served.client(path).await;
@@ -226,7 +226,7 @@ async fn a_peer_that_has_closed_and_keeps_its_socket_gives_back_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_nobody_answers_has_its_time() {
+async fn an_unanswered_close_ends_after_write_wait() {
     let pond = PondSocket::new();
     let ended = Arc::new(Notify::new());
     let end = Arc::clone(&ended);
@@ -305,7 +305,7 @@ async fn a_peer_is_not_read_while_its_messages_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_takes_nothing_for_long_loses_a_peer_that_talks() {
+async fn a_peer_whose_messages_are_not_taken_is_closed_after_pong_wait() {
     let served = served(Options::default().receive_channel_buffer(4));
     let mut client = served.client("/idle").await;
     let start = Instant::now();
@@ -325,7 +325,7 @@ async fn a_handler_that_takes_nothing_for_long_loses_a_peer_that_talks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_before_a_close_is_still_received() {
+async fn messages_before_a_close_are_still_received() {
     let (pond, received) = (PondSocket::new(), Arc::new(Mutex::new(Vec::new())));
     let log = Arc::clone(&received);
     pond.create_websocket("/late", move |mut socket: WebSocket| {
@@ -377,7 +377,7 @@ async fn a_message_that_is_too_large_is_refused_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn places_are_counted_and_come_back_when_the_socket_has_gone() {
+async fn permits_are_released_when_the_socket_is_closed() {
     let served = served(Options::default());
     let own = EndpointOptions { max_connections: Some(1), ..EndpointOptions::default() };
     let _one =
@@ -393,7 +393,7 @@ async fn places_are_counted_and_come_back_when_the_socket_has_gone() {
 
 /// The same over sockets, with their buffers and their resets.
 #[tokio::test]
-async fn over_tcp_a_reset_peer_gives_back_its_place_though_the_handler_sleeps() -> Result<()> {
+async fn over_tcp_a_reset_peer_releases_its_permit_while_the_handler_sleeps() -> Result<()> {
     let pond = PondSocket::new();
     let endpoint = pond.create_websocket("/idle", async |_socket: WebSocket| std::future::pending().await);
     let (_server, address) = serve(&pond).await;
@@ -407,7 +407,7 @@ async fn over_tcp_a_reset_peer_gives_back_its_place_though_the_handler_sleeps() 
 
 /// Received or to be sent: what a raw WebSocket holds counts, and is given back, whatever ends it.
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_the_handler_or_the_peer_counts_in_the_memory_limit_and_is_given_back() {
+async fn queued_messages_of_both_directions_count_in_the_memory_limit() {
     let served = served(Options::default());
     let used = || served.pond.snapshot().memory.used;
     let mut unread = served.client("/idle").await;
@@ -432,7 +432,7 @@ async fn what_waits_for_the_handler_or_the_peer_counts_in_the_memory_limit_and_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_memory_runs_out_a_raw_peer_is_not_read_and_one_that_keeps_much_is_closed() {
+async fn without_memory_a_raw_peer_is_not_read_and_a_large_holder_is_closed() {
     let served = served(Options::default().memory_limit(400 << 10).write_wait(3 * SECOND));
     let used = || served.pond.snapshot().memory.used;
     let mut peers = Vec::new();

@@ -60,7 +60,7 @@ async fn idle_timeout_passes(address: SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_is_not_waited_for() {
+async fn a_request_head_that_does_not_arrive_times_out() {
     let (_server, address) = serve_with(&pond(), patient().read_timeout(SHORT)).await;
     let mut silent = connect(address).await;
     let mut half = connect(address).await;
@@ -69,7 +69,7 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_head_that_drips_gets_no_more_time_for_each_drop() {
+async fn a_slowly_sent_head_has_one_timeout() {
     let (_server, address) = serve_with(&pond(), patient().read_timeout(SHORT)).await;
     // Also when it is not the first.
     for before in [&b""[..], HEALTH] {
@@ -89,7 +89,7 @@ async fn a_head_that_drips_gets_no_more_time_for_each_drop() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_is_not_waited_for() {
+async fn an_unread_response_times_out() {
     let (_server, address) = serve_with(&pond(), patient().write_timeout(SHORT)).await;
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(1000).expect("any size is possible");
@@ -102,7 +102,7 @@ async fn an_answer_that_is_not_taken_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_for_more_requests_but_not_for_ever() {
+async fn a_connection_is_kept_open_for_further_requests_for_a_limited_time() {
     let (_server, address) = serve_with(&pond(), patient().idle_timeout(SHORT)).await;
     let mut client = connect(address).await;
     for _ in 0..3 {
@@ -158,7 +158,7 @@ async fn no_timeout_of_the_server_cuts_a_handler() {
 }
 
 #[tokio::test]
-async fn heads_that_are_too_large_are_refused_and_the_client_hears_it() {
+async fn a_head_that_is_too_large_is_answered_with_431() {
     let (_server, address) = serve_with(&pond(), patient().max_header_size(1000)).await;
     let sized = |size: usize| {
         let frame = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: \r\n\r\n";
@@ -179,7 +179,7 @@ async fn heads_that_are_too_large_are_refused_and_the_client_hears_it() {
 }
 
 #[tokio::test]
-async fn probes_are_answered_where_no_endpoint_is() {
+async fn probes_are_answered_before_endpoints() {
     let pond = pond();
     let (_server, address) = serve(&pond).await;
     for (method, path, code, text) in [
@@ -203,7 +203,7 @@ async fn probes_are_answered_where_no_endpoint_is() {
 }
 
 #[tokio::test]
-async fn a_request_names_its_host_once() {
+async fn a_request_must_name_its_host_once() {
     let (_server, address) = serve(&pond()).await;
     for (request, expected) in [
         ("GET /health HTTP/1.1\r\nHost: x", "200"),
@@ -240,7 +240,7 @@ async fn a_request_names_its_host_once() {
 }
 
 #[tokio::test]
-async fn probes_may_be_elsewhere_or_nowhere() {
+async fn probes_may_have_other_paths_or_none() {
     let options = ServerOptions::default().health_path(Some("/livez")).ready_path(None);
     let (_server, address) = serve_with(&pond(), options).await;
     assert_eq!(body(&ask(address, "GET", "/livez").await), "ok\n");
@@ -249,7 +249,7 @@ async fn probes_may_be_elsewhere_or_nowhere() {
 }
 
 #[tokio::test]
-async fn connections_that_are_not_upgraded_are_counted_and_others_are_not() {
+async fn only_connections_that_are_not_upgraded_are_counted_as_pending() {
     let options = patient().max_pending(2).pending_reserve(0).pressure_timeout(Duration::MAX).read_timeout(SHORT);
     let (_server, address) = serve_with(&pond(), options).await;
     let mut peers = Vec::new();
@@ -267,7 +267,7 @@ async fn connections_that_are_not_upgraded_are_counted_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn while_it_drains_probes_are_answered_and_nobody_is_let_in() {
+async fn during_a_drain_probes_are_answered_and_clients_are_refused() {
     let pond = PondSocket::with_options(Options::default().write_wait(2 * DEADLINE)).expect("valid");
     let endpoint = pond.create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
     let (mut server, address) = serve(&pond).await;
@@ -295,7 +295,7 @@ async fn while_it_drains_probes_are_answered_and_nobody_is_let_in() {
 }
 
 #[tokio::test]
-async fn before_a_delayed_drain_it_is_not_ready_and_newcomers_are_let_in() {
+async fn before_a_delayed_drain_the_server_is_unready_and_accepts_clients() {
     let pond = pond();
     let (mut server, address) = serve(&pond).await;
     let mut early = Peer::connect(address, "/ws").await;
@@ -324,7 +324,7 @@ async fn before_a_delayed_drain_it_is_not_ready_and_newcomers_are_let_in() {
 }
 
 #[tokio::test]
-async fn when_it_stops_requests_in_hand_are_answered_and_other_connections_closed() {
+async fn a_stopping_server_answers_running_requests_and_closes_other_connections() {
     let (pond, begun, go) = (PondSocket::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (begins, wait) = (Arc::clone(&begun), Arc::clone(&go));
     pond.create_endpoint("/ws", move |_: ConnectionContext| {
@@ -356,7 +356,7 @@ async fn when_it_stops_requests_in_hand_are_answered_and_other_connections_close
 }
 
 #[tokio::test]
-async fn a_request_in_hand_does_not_hold_it_up_for_longer_than_it_may_take() {
+async fn a_running_request_delays_the_stop_for_at_most_its_timeout() {
     let (pond, begun) = (PondSocket::new(), Arc::new(Notify::new()));
     let begins = Arc::clone(&begun);
     pond.create_endpoint("/ws", move |ctx: ConnectionContext| {
@@ -376,7 +376,7 @@ async fn a_request_in_hand_does_not_hold_it_up_for_longer_than_it_may_take() {
 }
 
 #[tokio::test]
-async fn it_runs_once() {
+async fn a_server_runs_only_once() {
     let (mut server, address) = serve(&pond()).await;
     assert_eq!(server.start("127.0.0.1:0").await.expect_err("it runs").code(), 409);
     assert!(server.stop(DEADLINE).await.is_some());
@@ -387,7 +387,7 @@ async fn it_runs_once() {
 }
 
 #[tokio::test]
-async fn dropping_it_leaves_websockets_alone() {
+async fn dropping_the_server_does_not_close_websockets() {
     let (server, address) = serve(&pond()).await;
     let mut peer = Peer::connect(address, "/ws").await;
     let mut idle = connect(address).await;
@@ -399,7 +399,7 @@ async fn dropping_it_leaves_websockets_alone() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_refused() {
+async fn invalid_options_of_a_server_are_refused() {
     let options = ServerOptions::default().max_pending(0);
     let error = Server::with_options(PondSocket::new(), options).expect_err("no connections");
     assert_eq!((error.code(), error.message()), (400, "max_pending must not be zero"));

@@ -23,7 +23,7 @@ enum Sees {
     WhenItWrites,
 }
 
-async fn refuses_strangers_before_the_upgrade(program: &str) {
+async fn refuses_clients_without_a_token_before_the_upgrade(program: &str) {
     let host = Host::start(program).await;
     let (status, body) = Peer::refused(host.address, "/ws/socket").await;
     assert_eq!(status, 401, "{body}");
@@ -32,7 +32,7 @@ async fn refuses_strangers_before_the_upgrade(program: &str) {
     assert_eq!(host.get(ANN).await.0, 426);
 }
 
-async fn carries_both_ways_in_and_shares_the_state(program: &str, sees: Sees) {
+async fn websockets_and_event_streams_share_channels(program: &str, sees: Sees) {
     let host = Host::start(program).await;
     assert_eq!(host.messages().await, json!([]));
 
@@ -116,13 +116,13 @@ macro_rules! judge {
             const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", $feature));
 
             #[tokio::test]
-            async fn refuses_strangers_before_the_upgrade() {
-                super::refuses_strangers_before_the_upgrade(PROGRAM).await;
+            async fn refuses_clients_without_a_token_before_the_upgrade() {
+                super::refuses_clients_without_a_token_before_the_upgrade(PROGRAM).await;
             }
 
             #[tokio::test]
-            async fn carries_both_ways_in_and_shares_the_state() {
-                super::carries_both_ways_in_and_shares_the_state(PROGRAM, super::Sees::$sees).await;
+            async fn websockets_and_event_streams_share_channels() {
+                super::websockets_and_event_streams_share_channels(PROGRAM, super::Sees::$sees).await;
             }
 
             #[tokio::test]

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn while_the_bus_is_down_messages_wait_and_nothing_else_does() {
+    fn while_the_bus_is_down_only_messages_wait() {
         let mut queue = up();
         queue.push(message("a", 0));
         queue.push(entry(PublishKind::State, "b", 0));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_the_bus_did_not_take_are_first_again() {
+    fn messages_that_the_bus_did_not_accept_are_first_in_the_next_batch() {
         let mut queue = up();
         ["a", "b", "c"].iter().for_each(|text| assert!(queue.push(message(text, 0))));
         let mut batch = queue.take(0);

@@ -502,7 +502,7 @@ mod tests {
 
     /// Its own deliveries run only when this test waits: until then the channel stays as full as it is.
     #[tokio::test]
-    async fn who_fills_a_channel_is_not_read_until_it_has_room() {
+    async fn a_connection_that_fills_a_channel_is_not_read_until_there_is_room() {
         let pond = PondSocket::with_options(Options::default().channel_queue(4)).expect("valid");
         let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept()));
         let lobby = endpoint.create_channel("/room", async |ctx: JoinContext| Ok::<Joined, Error>(ctx.accept()));

@@ -183,7 +183,7 @@ fn assert_quiet(room: &LiveRoom) {
 }
 
 #[test]
-fn two_publishers_strand_nothing_and_deliver_once_in_one_order() {
+fn messages_of_two_publishers_are_delivered_once_in_one_order() {
     loom::model(|| {
         let (room, members) = room();
         let other = Arc::clone(&room);
@@ -222,7 +222,7 @@ fn two_messages_of_one_publisher_arrive_in_their_order() {
 }
 
 #[test]
-fn a_delivery_that_is_dropped_strands_nothing_of_others() {
+fn a_dropped_delivery_leaves_no_message_of_others_undelivered() {
     loom::model(|| {
         let (room, members) = room();
         // One batch is in the hands of a delivery that comes to nothing.
@@ -311,7 +311,7 @@ fn a_change_at_the_end_of_a_flush_scope_is_not_stranded() {
 
 /// The same, but the handler itself changes nothing, and the connection's task ends behind its poll.
 #[test]
-fn a_task_that_ends_flushes_what_another_one_has_left_to_it() {
+fn a_task_that_ends_flushes_changes_left_to_it_by_another_task() {
     loom::model(|| {
         let (room, members) = room();
         let scope = Arc::new(FlushScope::default());
@@ -382,7 +382,7 @@ fn publish_to_one_or_two(room: &LiveRoom, text: &str) {
 }
 
 #[test]
-fn two_first_joins_meet_in_one_channel() {
+fn two_concurrent_first_joins_create_one_channel() {
     loom::model(|| {
         let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));

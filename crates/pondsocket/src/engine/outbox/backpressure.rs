@@ -108,7 +108,7 @@ mod tests {
     use crate::engine::outbox::fixture::{BOUNDS, PACE, advance, deliver_at, frame, outbox, start};
 
     #[test]
-    fn a_client_at_its_bounds_is_waited_for_until_there_is_room() {
+    fn channels_wait_for_a_client_at_its_bounds_until_there_is_room() {
         let mut outbox = outbox();
         let late = start() + Duration::from_secs(9);
         for _ in 0..5 {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_takes_nothing_in_time_is_given_up_far_over_its_bounds() {
+    fn a_client_that_takes_nothing_is_closed_when_far_over_its_bounds() {
         let mut outbox = outbox();
         for _ in 0..5 {
             deliver_at(&mut outbox, "x", start()).expect("room");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_was_left_behind_is_waited_for_again_when_it_has_caught_up() {
+    fn channels_wait_again_for_a_client_that_has_caught_up() {
         let mut outbox = outbox();
         for _ in 0..5 {
             deliver_at(&mut outbox, "x", start()).expect("room");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_closes_is_not_waited_for() {
+    fn channels_do_not_wait_for_a_connection_that_closes() {
         let mut outbox = outbox();
         for _ in 0..5 {
             deliver_at(&mut outbox, "x", start()).expect("room");

@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_whose_answers_exceed_the_bounds_is_not_read_and_not_given_up() {
+    fn a_client_whose_answers_exceed_the_bounds_is_not_read_and_not_closed() {
         let mut outbox = outbox();
         let congested: Vec<_> = (0..40)
             .map(|_| {
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_batch_alone_ends_no_connection() {
+    fn a_large_batch_alone_closes_no_connection() {
         let (mut outbox, policy) = (outbox(), SlowClient::Disconnect);
         let texts = ["x"; 64];
         assert!(deliver(&mut outbox, 1, &texts, DropPolicy::SlowClient(None), policy).wake);
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_takes_what_waits_and_waits_for_more() {
+    fn a_body_takes_all_queued_events_and_waits_for_more() {
         let mut outbox = outbox_of_a_body();
         assert_eq!(take(&mut outbox), (Poll::Pending, false));
         assert!(send(&mut outbox, event("a")).wake);
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_takes_no_more_at_once_than_it_may_but_never_a_part_of_an_event() {
+    fn a_body_takes_whole_events_up_to_its_limit() {
         let mut outbox = outbox_of_a_body();
         let (large, small) = ("x".repeat(2 * BODY_TAKES), "x".repeat(BODY_TAKES / 3));
         let buffer: Bytes = [event(&large), event(&small), event(&small), event(&small)].concat().into();

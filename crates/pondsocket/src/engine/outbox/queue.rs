@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn giving_up_keeps_the_rest_of_a_started_frame_so_that_the_close_frame_is_one() {
+    fn discarding_the_queue_keeps_the_rest_of_a_started_frame() {
         let mut outbox = outbox();
         deliver(&mut outbox, 1, &["hello", "world"], DropPolicy::Never, SlowClient::Disconnect);
         advance(&mut outbox, 4);

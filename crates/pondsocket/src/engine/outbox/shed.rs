@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_had_taken_everything_loses_nothing_of_a_large_batch() {
+    fn a_client_without_backlog_loses_nothing_of_a_large_batch() {
         for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
             let mut outbox = outbox();
             let pushed = deliver(&mut outbox, 1, &["x"; 40], DropPolicy::SlowClient(None), policy);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_broadcasts_make_room_but_not_what_a_client_needs() {
+    fn the_oldest_broadcasts_are_dropped_and_necessary_frames_are_kept() {
         let (mut outbox, oldest) = (outbox(), DropPolicy::SlowClient(Some(SlowClient::DropOldest)));
         send(&mut outbox, frame("ack"));
         deliver(&mut outbox, 1, &["1", "2"], oldest, SlowClient::Disconnect);
@@ -213,7 +213,7 @@ mod tests {
         /// Whatever is dropped for whom: the client reads whole frames, in their order; none is missing that must not
         /// be, and of presence none without a newer whole list of the same channel behind it.
         #[test]
-        fn what_arrives_is_whole_and_in_order_and_lacks_only_what_may_be_dropped(
+        fn received_frames_are_whole_and_in_order_and_only_droppable_ones_are_missing(
             steps in prop::collection::vec(any_step(), 1..60),
             policy in prop_oneof![Just(SlowClient::DropOldest), Just(SlowClient::DropNewest)],
         ) {

@@ -70,7 +70,7 @@ impl PausedClient {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_keep_a_silent_connection_and_only_who_answers_none_is_dropped() {
+async fn a_silent_connection_is_kept_while_it_answers_pings() {
     let (pond, endpoint, _) = pond(Options::default());
     let mut answering = PausedClient::join(&pond, 64 * 1024).await;
     let silent = PausedClient::join(&pond, 64 * 1024).await;
@@ -105,7 +105,7 @@ async fn eventually_paused(mut is: impl FnMut() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_is_cancelled_at_its_deadline_and_its_caller_told() {
+async fn a_handler_is_cancelled_at_its_deadline_and_the_client_is_answered() {
     let (pond, endpoint, lobby) = pond(Options::default());
     Gate::new().guard(&lobby);
     endpoint.create_channel("/slow", async |ctx: JoinContext| {
@@ -129,7 +129,7 @@ async fn a_handler_is_cancelled_at_its_deadline_and_its_caller_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receive_queue_that_does_not_move_for_write_wait_ends_the_connection() {
+async fn a_receive_queue_without_progress_for_write_wait_closes_the_connection() {
     let (pond, endpoint, lobby) = pond(Options::default().receive_channel_buffer(4));
     Gate::new().guard(&lobby);
     let mut peer = PausedClient::join(&pond, 64 * 1024).await;
@@ -142,7 +142,7 @@ async fn a_receive_queue_that_does_not_move_for_write_wait_ends_the_connection()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_receive_queue_that_moves_may_stay_full() {
+async fn a_full_receive_queue_with_progress_closes_nothing() {
     let (pond, _, lobby) = pond(Options::default().receive_channel_buffer(4));
     lobby.on_event("slow", async |ctx: EventContext| {
         sleep(3 * SECOND).await;
@@ -180,7 +180,7 @@ async fn a_stream_that_takes_nothing_is_dropped_after_write_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_over_its_bounds_for_send_timeout_is_given_up() {
+async fn a_stream_over_its_bounds_for_send_timeout_is_closed() {
     let (pond, endpoint, _) = pond(Options::default().outbox_bytes(3 * LARGE));
     let mut stalled = PausedClient::join(&pond, 4096).await;
     flood(&endpoint, 8);

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{Gate, LARGE, SECOND, pond};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_receive_queue_stops_the_reading_until_there_is_room() {
+async fn a_full_receive_queue_pauses_reading_until_there_is_room() {
     const COUNT: usize = 400;
     let (pond, _, lobby) = pond(Options::default().receive_channel_buffer(4));
     let gate = Gate::new();
@@ -45,7 +45,7 @@ async fn a_full_receive_queue_stops_the_reading_until_there_is_room() {
 
 // On one thread: on several, a delivery that the joins have started may still take a portion of what the handler queues.
 #[tokio::test]
-async fn the_hard_limit_of_a_channel_refuses_and_ready_waits_for_room() {
+async fn broadcasts_fail_at_the_hard_limit_of_a_channel_and_ready_waits_for_room() {
     let (pond, _, lobby) = pond(Options::default().channel_queue(10));
     let refused = Arc::new(Mutex::new(Vec::new()));
     let refusals = Arc::clone(&refused);

@@ -38,7 +38,7 @@ async fn a_waiting_handler_delays_only_its_connection_in_its_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_hurts_only_its_call() {
+async fn a_panic_affects_only_its_call() {
     let (pond, endpoint, lobby) = pond(Options::default());
     lobby.on_event("at-once", |_: EventContext| -> std::future::Ready<()> { panic!("on purpose") });
     lobby.on_event("later", async |ctx: EventContext| {
@@ -78,7 +78,7 @@ async fn a_panic_hurts_only_its_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_handlers_of_a_connection_run_at_once_than_may() {
+async fn concurrent_handlers_of_a_connection_are_limited() {
     let (pond, _, lobby) = pond(Options::default().max_concurrent_handlers(2));
     let gate = Gate::new();
     gate.guard(&lobby);
@@ -107,7 +107,7 @@ async fn no_more_handlers_of_a_connection_run_at_once_than_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_was_evicted_and_goes_cancels_what_its_handler_waits_for() {
+async fn the_handler_of_an_evicted_member_is_cancelled_when_its_client_disconnects() {
     let (pond, endpoint, lobby) = pond(Options::default());
     let (begun, ended) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (start, end) = (Arc::clone(&begun), Arc::clone(&ended));

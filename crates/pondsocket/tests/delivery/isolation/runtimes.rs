@@ -40,7 +40,7 @@ async fn a_broadcast_does_not_depend_on_the_runtime_of_its_publisher() {
 
 /// One pond, served first by one runtime and then by another, as tests do.
 #[test]
-fn a_channel_outlives_the_runtime_that_it_was_made_on() {
+fn a_channel_outlives_the_runtime_on_which_it_was_created() {
     let (pond, endpoint, _) = pond(Options::default());
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     for _ in 0..2 {

@@ -31,7 +31,7 @@ async fn fill(endpoint: &Endpoint, healthy: &mut Peer, from: usize, count: usize
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stalled_reader_delays_nobody_and_misses_nothing_within_its_bounds() {
+async fn a_stalled_reader_delays_no_other_and_misses_nothing_within_its_bounds() {
     let (pond, endpoint, _) = pond(Options::default().outbox_bytes(64 << 20).send_channel_buffer(4096));
     let (_server, address) = serve(&pond).await;
     let (mut stalled, mut healthy) = stalled_and_healthy(address).await;
@@ -44,7 +44,7 @@ async fn a_stalled_reader_delays_nobody_and_misses_nothing_within_its_bounds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_its_bounds_for_too_long_is_the_end_of_a_client() {
+async fn a_client_over_its_bounds_for_too_long_is_closed() {
     let bounds = Options::default().outbox_bytes(16 << 20).send_channel_buffer(32);
     let (pond, endpoint, _) = pond(bounds.send_timeout(Duration::from_millis(200)));
     let (_server, address) = serve(&pond).await;
@@ -81,7 +81,7 @@ async fn more_than_its_bounds_for_too_long_is_the_end_of_a_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_far_over_its_bounds_is_given_up_at_once() {
+async fn a_client_far_over_its_bounds_is_closed_at_once() {
     // No time that has to pass is its end.
     let patient = Options::default().send_timeout(3600 * SECOND).write_wait(3600 * SECOND);
     let (pond, endpoint, _) = pond(patient.outbox_bytes(LARGE));

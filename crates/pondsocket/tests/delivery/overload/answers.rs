@@ -52,7 +52,7 @@ async fn a_client_that_reads_gets_an_answer_to_each_of_its_messages_however_many
 
 /// A client that asks and does not read is not read either: it cannot make the server hold more than its bounds allow.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_asks_and_does_not_read_is_given_up_when_it_has_taken_nothing_for_send_timeout() {
+async fn a_client_that_sends_requests_and_reads_nothing_is_closed_after_send_timeout() {
     let served = served(Options::default());
     let mut silent = PausedMember::join(&served.pond, "silent", 4096, None).await;
     let asked = Instant::now();
@@ -75,7 +75,7 @@ async fn a_client_that_asks_and_does_not_read_is_given_up_when_it_has_taken_noth
 
 /// Nothing is delivered while the handler does not wait: what it replies stays in the channel's queue.
 #[tokio::test(start_paused = true)]
-async fn replies_have_a_place_in_a_channels_queue_up_to_its_hard_limit() -> Result<(), Box<dyn std::error::Error>> {
+async fn replies_are_queued_up_to_the_hard_limit_of_the_channel() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::default().channel_queue_bytes(10_000);
     let served = served(options);
     let lobby = served.endpoint.create_channel("/replies", async |ctx: JoinContext| Ok::<Joined, Error>(ctx.accept()));

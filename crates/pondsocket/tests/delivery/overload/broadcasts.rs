@@ -44,7 +44,7 @@ fn publisher(peer: Peer, count: usize, size: usize) -> JoinHandle<Heard> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_only_reads_gets_10_000_broadcasts_that_come_at_once() {
+async fn a_reading_client_receives_10_000_broadcasts_sent_at_once() {
     const COUNT: usize = 10_000;
     let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
@@ -118,7 +118,7 @@ async fn throttled(address: SocketAddr, bytes: usize, pause: Duration) -> JoinHa
 
 /// A publisher at full speed goes as fast as whoever reads, be it slower by far, and whoever reads loses nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_goes_no_faster_than_a_member_that_reads() {
+async fn a_publisher_is_paced_by_a_member_that_reads() {
     const COUNT: usize = 800;
     let served = served(patient().write_buffer_size(16 * 1024));
     let (_server, address) = serve(&served.pond).await;

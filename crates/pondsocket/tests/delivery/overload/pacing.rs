@@ -42,7 +42,7 @@ const LARGE: usize = 64 * 1024;
 const SLACK: Duration = Duration::from_millis(50);
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_stops_reading_holds_the_others_up_for_pacing_wait_and_is_the_only_one_closed() {
+async fn a_stalled_member_delays_the_others_for_pacing_wait_and_is_the_only_one_closed() {
     for wait in [2 * SECOND, SECOND / 2] {
         let served = served(Options::default().pacing_wait(wait));
         let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
@@ -68,7 +68,7 @@ async fn a_member_that_stops_reading_holds_the_others_up_for_pacing_wait_and_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_pacing_wait_nobody_is_waited_for() {
+async fn without_pacing_wait_channels_wait_for_no_member() {
     let served = served(Options::default().pacing_wait(Duration::ZERO));
     let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
     let _stalled = PausedMember::join(&served.pond, "stalled", 64 * 1024, None).await;
@@ -82,7 +82,7 @@ async fn without_pacing_wait_nobody_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_had_taken_nothing_for_long_costs_the_others_nothing() {
+async fn a_member_that_was_stalled_before_does_not_delay_the_others() {
     let served = served(Options::default());
     let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
     let _stalled = PausedMember::join(&served.pond, "stalled", 1024, None).await;
@@ -95,7 +95,7 @@ async fn a_member_that_had_taken_nothing_for_long_costs_the_others_nothing() {
 
 /// Each of them reads until the one before has been given up, and then stops.
 #[tokio::test(start_paused = true)]
-async fn however_many_members_stop_one_after_the_other_the_others_are_held_up_for_no_more_than_the_budget() {
+async fn members_that_stall_in_turn_delay_the_others_for_no_more_than_the_budget() {
     const MEMBERS: usize = 12;
     for budget in [4 * SECOND, SECOND] {
         let served = served(Options::default().pacing_budget(budget).outbox_bytes(64 * 1024));
@@ -133,7 +133,7 @@ async fn however_many_members_stop_one_after_the_other_the_others_are_held_up_fo
 
 /// A rate of reading above `pacing_rate` keeps the channel waiting for the member; a lower one does not.
 #[tokio::test(start_paused = true)]
-async fn a_member_that_takes_pacing_rate_is_waited_for_and_one_that_takes_less_is_not() {
+async fn channels_wait_for_a_member_that_takes_pacing_rate_and_not_below_it() {
     for (rate, is_waited_for) in [(200 * 1024, true), (400 * 1024, false)] {
         let served = served(Options::default().pacing_rate(rate));
         let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;
@@ -158,7 +158,7 @@ async fn a_member_that_takes_pacing_rate_is_waited_for_and_one_that_takes_less_i
 
 /// A channel never waits for a message that the policy allows to be dropped.
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_member_that_may_miss_something() {
+async fn channels_do_not_wait_for_a_member_with_a_dropping_policy() {
     for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {
         let served = served(Options::default().slow_client(policy));
         let mut healthy = PausedMember::join(&served.pond, "healthy", 64 * 1024, None).await;

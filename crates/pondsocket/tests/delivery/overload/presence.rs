@@ -52,17 +52,17 @@ async fn changes_at_once(members: usize, size: usize, changes: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_only_reads_hears_of_1500_changes_of_presence_in_one_write() {
+async fn a_reading_client_receives_1500_presence_changes_in_one_write() {
     changes_at_once(7, 1024, 1500).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_only_reads_hears_of_150_changes_of_much_presence_in_one_write() {
+async fn a_reading_client_receives_150_changes_of_large_presence_in_one_write() {
     changes_at_once(7, 12 * 1024, 150).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_who_comes_at_once_and_comes_back_sees_everybody() {
+async fn clients_that_join_at_once_and_rejoin_see_all_members() {
     const CROWD: usize = 60;
     let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
@@ -89,7 +89,7 @@ async fn everybody_who_comes_at_once_and_comes_back_sees_everybody() {
 
 /// The small rooms that there are by far the most of: each change comes with the whole list, as ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_room_is_told_the_whole_list_with_each_change() {
+async fn in_a_small_channel_each_change_carries_the_whole_list() {
     let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
     let mut ada = member(address, "ada", Some(10)).await;
@@ -105,7 +105,7 @@ async fn a_small_room_is_told_the_whole_list_with_each_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_shows_no_more_than_it_may() -> Result<(), Box<dyn std::error::Error>> {
+async fn the_presence_of_a_channel_is_limited() -> Result<(), Box<dyn std::error::Error>> {
     let entry = presence("ada", 0, 1000).to_string().len();
     let served = served(Options::default().max_channel_presence(2 * entry + 100));
     let client = served.pond.test_client();
@@ -134,7 +134,7 @@ async fn a_channel_shows_no_more_than_it_may() -> Result<(), Box<dyn std::error:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_is_too_large_for_some_clients_is_told_change_by_change() {
+async fn a_list_that_is_too_large_for_some_clients_is_sent_as_changes() {
     let served = served(patient().max_presence_list(8 * 1024));
     let (_server, address) = serve(&served.pond).await;
     let mut readers = Vec::new();

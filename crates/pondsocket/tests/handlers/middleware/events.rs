@@ -50,7 +50,7 @@ async fn a_layer_of_the_lobby_knows_what_the_pattern_of_the_event_matched() -> T
 }
 
 #[tokio::test(start_paused = true)]
-async fn layers_affect_what_comes_after_their_registration() -> TestResult {
+async fn layers_affect_calls_after_their_registration() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     let (client, mut room) = enter(&pond).await;
     room.request("echo", json!({})).await?;

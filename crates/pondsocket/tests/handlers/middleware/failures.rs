@@ -84,7 +84,7 @@ async fn a_layer_recovers_from_errors_and_panics() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_panics_hurts_only_its_call() -> TestResult {
+async fn a_layer_that_panics_affects_only_its_call() -> TestResult {
     let (pond, log) = logged();
     let endpoint = pond.create_endpoint("/", connect);
     pond.create_endpoint("/bad", connect).layer(panicking::<ConnectionContext>);

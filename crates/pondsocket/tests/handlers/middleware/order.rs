@@ -102,7 +102,7 @@ async fn layers_nest_from_the_endpoint_over_the_lobby_to_the_handler() -> TestRe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_does_not_go_on_decides_alone() -> TestResult {
+async fn a_layer_that_does_not_call_next_decides_alone() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     endpoint.layer(async |ctx: ConnectionContext, next: Next<ConnectionContext>| -> Result<Connected> {
         match ctx.query("as") {
@@ -151,7 +151,7 @@ async fn a_layer_that_does_not_go_on_decides_alone() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_changes_what_comes_in_and_what_is_answered() -> TestResult {
+async fn a_layer_changes_requests_and_answers() -> TestResult {
     let pond = PondSocket::new();
     let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| -> Result<Connected> {
         let tenant = ctx.request().extensions.get::<Tenant>().expect("the layer's").0;
@@ -217,7 +217,7 @@ async fn a_layer_takes_only_an_object_for_a_payload() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_measures_what_runs_inside() {
+async fn a_layer_measures_the_inner_call() {
     let (pond, _, lobby, log) = pond();
     lobby
         .on_event("slow", async |ctx: EventContext| {

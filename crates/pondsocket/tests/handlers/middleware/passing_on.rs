@@ -10,7 +10,7 @@ use testkit::{Log, TestResult};
 use super::{Tenant, connect, enter, join, logged, noting, pond};
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_is_passed_on_keeps_what_was_changed() -> TestResult {
+async fn an_event_that_is_passed_on_keeps_its_changes() -> TestResult {
     let (pond, _, lobby, log) = pond();
     lobby
         .layer(async |mut ctx: EventContext, next: Next<EventContext>| {
@@ -72,7 +72,7 @@ async fn an_event_that_is_passed_on_keeps_what_was_changed() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_join_that_is_passed_on_keeps_what_was_changed_and_belongs_to_who_accepts() -> TestResult {
+async fn a_join_that_is_passed_on_keeps_its_changes_and_belongs_to_the_accepting_lobby() -> TestResult {
     let (pond, log) = logged();
     let endpoint = pond.create_endpoint("/", connect);
     endpoint.layer_joins(noting(&log, "endpoint"));
@@ -118,7 +118,7 @@ async fn a_join_that_is_passed_on_keeps_what_was_changed_and_belongs_to_who_acce
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_passed_on_keeps_what_was_changed() -> TestResult {
+async fn a_connection_that_is_passed_on_keeps_its_changes() -> TestResult {
     let (pond, log) = logged();
     let first = pond.create_endpoint("/:first", async |ctx: ConnectionContext| match ctx.param("first")? {
         "mine" => Ok(ctx.accept()),
@@ -163,8 +163,7 @@ async fn recovering_from_failures(ctx: EventContext, next: Next<EventContext>) -
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_recovers_from_every_error_decides_and_one_that_asks_whether_it_is_a_pass_does_not() -> TestResult
-{
+async fn a_layer_that_recovers_from_every_error_decides_unless_it_checks_for_a_pass() -> TestResult {
     let (pond, _, lobby, _) = pond();
     let pass = async |ctx: EventContext| -> Result<()> { ctx.pass() };
     let fail = async |_: EventContext| -> Result<()> { Err(Error::not_found("no such thing")) };
@@ -222,7 +221,7 @@ async fn a_pass_that_a_layer_keeps_brings_no_message_of_another_user_to_a_handle
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_handler_passes_on_is_dropped_if_a_layer_decides() -> TestResult {
+async fn a_passed_context_is_dropped_if_a_layer_decides() -> TestResult {
     let (pond, _, lobby, _) = pond();
     let held = Arc::new(());
     let attached = Arc::clone(&held);

@@ -61,7 +61,7 @@ async fn next_frame(stream: &mut TcpStream) -> (Value, bool) {
 }
 
 #[tokio::test]
-async fn what_is_decided_is_compressed_for_those_who_asked() {
+async fn filtered_messages_are_compressed_for_clients_with_compression() {
     let pond = PondSocket::with_options(Options::default().enable_compression(true)).expect("valid");
     let lobby = pond.create_endpoint("/", connect).create_channel("/c", join);
     let long = "all work and no play ".repeat(20);

@@ -9,7 +9,7 @@ use testkit::TestResult;
 use super::{enter, heard, pond, role, send};
 
 #[tokio::test(start_paused = true)]
-async fn each_recipient_gets_what_is_decided_for_it() -> TestResult {
+async fn each_recipient_receives_its_own_version() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     lobby.on_outgoing("say/salary", |ctx: &OutgoingContext| -> Result<Outgoing> {
         let mood = ctx.recipient().presence::<Value>().ok();
@@ -49,7 +49,7 @@ async fn each_recipient_gets_what_is_decided_for_it() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_form_of_sending_is_decided_about() -> TestResult {
+async fn every_form_of_sending_is_filtered() -> TestResult {
     let (pond, endpoint, lobby, _) = pond();
     let chatty = endpoint.create_channel("/join/:room", async |ctx: JoinContext| {
         let to = [ctx.user_id().to_owned()];
@@ -107,7 +107,7 @@ async fn every_form_of_sending_is_decided_about() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_protocol_needs_is_never_decided_about() -> TestResult {
+async fn messages_of_the_protocol_are_never_filtered() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     let (seen, everywhere) = (log.clone(), log.clone());
     lobby.on_outgoing("*", move |ctx: &OutgoingContext| {

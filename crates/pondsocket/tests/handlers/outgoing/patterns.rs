@@ -105,7 +105,7 @@ async fn layers_decide_around_handlers_and_without_them() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_and_layers_affect_channels_that_live_already() -> TestResult {
+async fn handlers_and_layers_affect_existing_channels() -> TestResult {
     let (pond, endpoint, lobby, _) = pond();
     let (_ada, mut ada) = enter(&pond, "ada", json!({})).await;
     ada.send("say/1", json!({}));
@@ -132,7 +132,7 @@ async fn handlers_and_layers_affect_channels_that_live_already() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_connection_of_a_user_is_decided_about() -> TestResult {
+async fn messages_are_filtered_for_each_connection_of_a_user() -> TestResult {
     let (pond, _, lobby, _) = pond();
     lobby.on_outgoing("say/*", |ctx: &OutgoingContext| {
         Outgoing::replace(&json!({ "user": ctx.recipient().id(), "connection": ctx.connection_id() }))
@@ -147,7 +147,7 @@ async fn each_connection_of_a_user_is_decided_about() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_gets_what_was_sent_before_as_the_member_it_was() -> TestResult {
+async fn a_leaving_member_receives_earlier_messages_filtered_as_a_member() -> TestResult {
     let (pond, _, lobby, _) = pond();
     lobby.on_outgoing("say/secret", |ctx: &OutgoingContext| -> Result<Outgoing> {
         let mood: Value = ctx.recipient().presence()?;
@@ -168,7 +168,7 @@ async fn who_leaves_gets_what_was_sent_before_as_the_member_it_was() -> TestResu
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_channel_decides_also_about_what_another_lobbys_join_handler_sends() -> TestResult {
+async fn the_lobby_of_the_channel_filters_messages_of_another_lobbys_join_handler() -> TestResult {
     let (pond, endpoint, lobby, _) = pond();
     let first = endpoint.create_channel("/shared/:room", async |ctx: JoinContext| match ctx.user_id() {
         "ada" => Ok(ctx.accept()),

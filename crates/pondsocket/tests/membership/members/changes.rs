@@ -9,7 +9,7 @@ use testkit::{Peer, eventually, serve};
 use super::{Profile, change, pond};
 
 #[tokio::test]
-async fn the_evicted_user_is_told_and_then_hears_nothing_more() {
+async fn an_evicted_user_is_notified_and_receives_nothing_more() {
     let (pond, endpoint, lobby) = pond();
     let (sender, mut reasons) = tokio::sync::mpsc::unbounded_channel();
     lobby.on_leave(move |ctx: LeaveContext| {
@@ -97,7 +97,7 @@ async fn assigns_belong_to_the_connection_or_to_the_membership() {
 }
 
 #[tokio::test]
-async fn a_channel_can_be_acted_on_from_outside() {
+async fn a_channel_can_be_used_from_outside_of_handlers() {
     let (pond, endpoint, _) = pond();
     let (_server, address) = serve(&pond).await;
     let room = endpoint.channel("/c/1").expect("a pattern");

@@ -160,7 +160,7 @@ async fn each_connection_of_a_user_joins_for_itself() {
 }
 
 #[tokio::test]
-async fn the_leave_handler_sees_the_member_as_it_was_and_those_who_remain() {
+async fn the_leave_handler_sees_the_last_state_of_the_member_and_the_remaining_members() {
     let (pond, endpoint, lobby) = pond();
     lobby.on_leave(async |ctx: LeaveContext, Assigns(assigns): Assigns<HashMap<String, Value>>| -> Result<()> {
         let shown: HashMap<String, Profile> = ctx.all_presence()?;
@@ -204,7 +204,7 @@ async fn the_leave_handler_sees_the_member_as_it_was_and_those_who_remain() {
 }
 
 #[tokio::test]
-async fn to_close_a_channel_is_to_close_the_connections_of_its_members() {
+async fn closing_a_channel_closes_the_connections_of_its_members() {
     let (pond, endpoint, lobby) = pond();
     let (sender, mut left) = tokio::sync::mpsc::unbounded_channel();
     lobby.on_leave(move |ctx: LeaveContext| {

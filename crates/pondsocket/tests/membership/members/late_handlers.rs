@@ -9,7 +9,7 @@ use testkit::{Peer, serve};
 use super::{change, pond};
 
 #[tokio::test]
-async fn a_member_taken_out_while_its_handler_runs_is_one_no_more() {
+async fn a_member_that_is_removed_while_its_handler_runs_is_a_member_no_longer() {
     let (pond, endpoint, lobby) = pond();
     let (begun, go) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
@@ -132,7 +132,7 @@ async fn a_handler_of_a_lost_connection_does_nothing_to_the_user_who_is_back() {
 }
 
 #[tokio::test]
-async fn a_handler_of_a_lost_connection_goes_on_while_another_one_of_its_user_stays() {
+async fn a_handler_of_a_lost_connection_continues_while_its_user_has_another_connection() {
     let (pond, _, lobby) = pond();
     let mut late = Late::on(&lobby);
     let (_server, address) = serve(&pond).await;

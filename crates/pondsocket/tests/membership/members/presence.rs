@@ -9,7 +9,7 @@ use testkit::{Peer, eventually, serve};
 use super::{Profile, change, moods, pond};
 
 #[tokio::test]
-async fn presence_goes_to_the_tracked_with_the_whole_list() {
+async fn presence_reaches_tracked_members_with_the_whole_list() {
     let (pond, _, lobby) = pond();
     lobby
         .on_event("mood", async |ctx: EventContext, Payload(mood): Payload<String>| {

@@ -11,7 +11,7 @@ use testkit::{Peer, serve};
 use super::{Profile, change, pond};
 
 #[tokio::test]
-async fn all_that_members_show_and_carry_can_be_read_and_is_typed() {
+async fn presence_and_assigns_of_members_can_be_read_and_are_typed() {
     let (pond, _, lobby) = pond();
     lobby
         .on_event("presence", async |ctx: EventContext| {

@@ -39,7 +39,7 @@ async fn upgrade(pond: &PondSocket, path: &str, headers: &[(&str, &str)]) -> (u1
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_pages_of_allowed_origins_come_to_the_handler() -> TestResult {
+async fn only_pages_of_allowed_origins_reach_the_handler() -> TestResult {
     let asked = Arc::new(AtomicUsize::new(0));
     let options = Options::default().allowed_origins(["https://example.org"]);
     let options = options.allowed_origin_regexps([r"https://[a-z]+\.example\.org"]);
@@ -92,7 +92,7 @@ async fn only_pages_of_allowed_origins_come_to_the_handler() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_no_origin_is_let_in_unless_that_is_forbidden() -> TestResult {
+async fn a_client_without_an_origin_is_accepted_unless_that_is_forbidden() -> TestResult {
     let options = Options::default().check_origin(true).allowed_origins(["https://example.org"]);
     let strict = EndpointOptions { allow_missing_origin: Some(false), ..Default::default() };
     let (pond, ..) = pond(options, strict);
@@ -103,7 +103,7 @@ async fn who_sends_no_origin_is_let_in_unless_that_is_forbidden() -> TestResult 
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_default_the_page_of_another_origin_is_let_in_only_without_what_its_visitor_is_known_by() -> TestResult {
+async fn by_default_a_page_of_another_origin_is_accepted_only_without_credentials() -> TestResult {
     let off = EndpointOptions { check_origin: Some(CheckOrigin::Off), ..Default::default() };
     let (pond, _, counted) = pond(Options::default(), off);
     let _raw = pond.create_websocket("/raw", async |mut socket: WebSocket| while socket.recv().await.is_some() {});
@@ -125,7 +125,7 @@ async fn by_default_the_page_of_another_origin_is_let_in_only_without_what_its_v
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_client_has_the_address_that_is_told_in_the_header_that_is_named() -> TestResult {
+async fn the_address_of_the_client_is_read_from_the_configured_header() -> TestResult {
     for (header, expected) in [("X-Forwarded-For", "1.1.1.1"), ("Forwarded", "2.2.2.2"), ("X-Real-IP", "3.3.3.3")] {
         let options = Options::default().trusted_proxies(["127.0.0.1"]);
         let pond = PondSocket::with_options(options.client_address_header(header.into()))?;
@@ -143,7 +143,7 @@ async fn the_client_has_the_address_that_is_told_in_the_header_that_is_named() -
 }
 
 #[test]
-fn an_option_that_is_a_list_takes_whatever_yields_texts() {
+fn an_option_that_is_a_list_accepts_any_iterator_of_strings() {
     const FIXED: &[&str] = &["https://a.example", "https://b.example"];
     let owned: Vec<String> = FIXED.iter().map(|origin| (*origin).to_owned()).collect();
     for options in [
@@ -179,7 +179,7 @@ fn an_option_that_is_a_list_takes_whatever_yields_texts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subprotocol_is_agreed_to_if_the_client_offers_it_and_no_other_is_ever_told() -> TestResult {
+async fn a_configured_subprotocol_is_selected_if_offered_and_no_other() -> TestResult {
     let options = Options::default().subprotocols(["pond", "chat"]);
     let own = EndpointOptions { subprotocols: Some(Vec::new()), ..Default::default() };
     let (pond, ..) = pond(options, own);
@@ -224,7 +224,7 @@ async fn a_subprotocol_is_agreed_to_if_the_client_offers_it_and_no_other_is_ever
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_has_room_for_so_many_and_says_when_to_try_again() -> TestResult {
+async fn connections_of_an_endpoint_are_limited_and_the_refusal_has_a_retry_time() -> TestResult {
     let own = EndpointOptions { max_connections: Some(2), retry_after: Some(SECOND * 9), ..EndpointOptions::default() };
     let (pond, endpoints, counted) = pond(Options::default().max_connections(1), own);
     let client = pond.test_client();
@@ -243,7 +243,7 @@ async fn an_endpoint_has_room_for_so_many_and_says_when_to_try_again() -> TestRe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_is_free_again_however_its_holder_goes() -> TestResult {
+async fn a_permit_is_released_however_its_connection_ends() -> TestResult {
     let (pond, _, counted) = pond(Options::default().max_connections(1), EndpointOptions::default());
     let own = || EndpointOptions { write_wait: Some(3 * SECOND), ..Default::default() };
     let (asked, door) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -320,7 +320,7 @@ async fn head(stream: &mut TcpStream, path: &str, headers: &str) -> String {
 }
 
 #[tokio::test]
-async fn compression_is_agreed_to_where_it_is_on_and_where_the_client_offers_it() {
+async fn compression_is_used_where_enabled_and_offered() {
     let own = EndpointOptions { enable_compression: Some(true), ..Default::default() };
     let (pond, ..) = pond(Options::default(), own);
     let (_server, address) = serve(&pond).await;
@@ -334,7 +334,7 @@ async fn compression_is_agreed_to_where_it_is_on_and_where_the_client_offers_it(
 }
 
 #[tokio::test]
-async fn pages_may_read_the_answers_of_an_endpoint_that_says_so() {
+async fn pages_of_allowed_origins_may_read_the_responses_of_an_endpoint() {
     let options = Options::default().cors_allow_origin("https://example.org".into()).cors_allow_credentials(true);
     let own = EndpointOptions {
         cors_allow_origin: Some("*".into()),

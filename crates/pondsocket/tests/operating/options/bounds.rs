@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{SECOND, closed, gone_after, passive, pond, say, text};
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_bounds_what_waits_as_it_says() -> TestResult {
+async fn an_endpoint_has_the_configured_bounds_of_queues() -> TestResult {
     let frames = EndpointOptions { send_channel_buffer: Some(2), ..Default::default() };
     let bytes = EndpointOptions { outbox_bytes: Some(20_000), ..Default::default() };
     for own in [frames, bytes] {
@@ -51,7 +51,7 @@ async fn an_endpoint_bounds_what_waits_as_it_says() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_limits_its_clients_as_it_says() -> TestResult {
+async fn an_endpoint_has_the_configured_limits_for_clients() -> TestResult {
     let small = EndpointOptions {
         max_channel_name: Some(8),
         max_channels_per_connection: Some(1),
@@ -95,7 +95,7 @@ async fn an_endpoint_limits_its_clients_as_it_says() -> TestResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_in_another_form_are_no_names_where_one_form_is_asked_for() -> TestResult {
+async fn canonical_channel_names_refuse_other_forms() -> TestResult {
     let own = EndpointOptions { canonical_channel_names: Some(true), ..Default::default() };
     let (pond, endpoints, _) = pond(Options::default(), own);
     let client = pond.test_client();

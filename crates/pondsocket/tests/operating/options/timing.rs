@@ -37,7 +37,7 @@ async fn accept_with_duplicates(
 }
 
 #[tokio::test]
-async fn the_buffers_of_a_socket_are_as_large_as_asked_for() {
+async fn the_buffers_of_a_socket_have_the_configured_size() {
     let options = Options::default().read_buffer_size(20_000).write_buffer_size(30_000);
     let own = EndpointOptions { read_buffer_size: Some(40_000), write_buffer_size: Some(50_000), ..Default::default() };
     let (pond, ..) = pond(options, own);
@@ -62,7 +62,7 @@ async fn the_buffers_of_a_socket_are_as_large_as_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_pings_and_waits_as_long_as_it_says() {
+async fn an_endpoint_has_the_configured_intervals_of_pings() {
     let options = Options::default().ping_interval(20 * SECOND).pong_wait(40 * SECOND);
     let own = EndpointOptions { ping_interval: Some(4 * SECOND), pong_wait: Some(10 * SECOND), ..Default::default() };
     let (pond, endpoints, counted) = pond(options, own);
@@ -85,7 +85,7 @@ async fn an_endpoint_pings_and_waits_as_long_as_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_are_messages_and_come_only_where_they_are_wanted() -> TestResult {
+async fn heartbeats_are_messages_and_sent_only_if_configured() -> TestResult {
     let own = EndpointOptions { heartbeat: Some(Some(2 * SECOND)), ..Default::default() };
     let (pond, ..) = pond(Options::default().heartbeat(Some(7 * SECOND)), own);
     let never = EndpointOptions { heartbeat: Some(None), ..Default::default() };
@@ -131,7 +131,7 @@ async fn a_close_that_is_not_answered_ends_after_write_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_has_so_much_time_wherever_it_runs() -> TestResult {
+async fn the_handler_timeout_applies_to_every_handler() -> TestResult {
     let own = EndpointOptions { handler_timeout: Some(2 * SECOND), ..Default::default() };
     let (pond, endpoints, _) = pond(Options::default().internal_queue_timeout(5 * SECOND), own.clone());
     for endpoint in &endpoints {

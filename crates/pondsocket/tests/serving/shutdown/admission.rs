@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{SECOND, assert_about, begin, closed, connect, counts, events, gate, member, pass, pond, pond_with};
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_let_in_once_it_has_begun() {
+async fn clients_are_refused_once_the_shutdown_has_begun() {
     let (pond, ..) = pond_with(Options::default().retry_after(7 * SECOND));
     pond.create_websocket("/raw", async |_: WebSocket| {});
     assert!(!pond.is_draining() && !pond.snapshot().draining);
@@ -24,7 +24,7 @@ async fn nobody_is_let_in_once_it_has_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_delay_newcomers_are_let_in_until_it_ends_and_it_takes_no_time_from_the_drain() {
+async fn clients_are_accepted_during_the_delay_which_is_not_part_of_the_timeout() {
     let (pond, ..) = pond();
     let (early, mut room) = member(&pond).await;
     let start = Instant::now();
@@ -45,7 +45,7 @@ async fn with_a_delay_newcomers_are_let_in_until_it_ends_and_it_takes_no_time_fr
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_lasts_also_when_nobody_is_connected_and_ends_when_the_first_call_wants() {
+async fn a_delay_is_kept_without_connections_and_is_that_of_the_first_call() {
     for (delays, expected) in [(&[3][..], 3), (&[3, 10], 3), (&[10, 3], 3), (&[10, 0], 0)] {
         let (pond, ..) = pond();
         let start = Instant::now();
@@ -59,7 +59,7 @@ async fn a_delay_lasts_also_when_nobody_is_connected_and_ends_when_the_first_cal
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_that_nobody_waits_for_any_more_lets_newcomers_in_but_is_not_taken_back() {
+async fn a_cancelled_delay_still_accepts_clients_and_cannot_be_undone() {
     let (pond, ..) = pond();
     assert!(timeout(SECOND, pond.shutdown(Shutdown::within(SECOND).delay(60 * SECOND))).await.is_err());
     assert!(!pond.is_ready());
@@ -70,7 +70,7 @@ async fn a_delay_that_nobody_waits_for_any_more_lets_newcomers_in_but_is_not_tak
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_being_decided_about_when_it_begins_is_refused_too() {
+async fn a_client_whose_admission_is_pending_at_the_shutdown_is_refused() {
     let pond = PondSocket::new();
     let (asked, decided) = (gate(), gate());
     let (ask, decide) = (Arc::clone(&asked), Arc::clone(&decided));
@@ -96,7 +96,7 @@ async fn whoever_is_being_decided_about_when_it_begins_is_refused_too() {
 
 /// Between the decision and the end of the upgrade there is no connection yet, and no handler any more.
 #[tokio::test(start_paused = true)]
-async fn whoever_has_just_been_let_in_is_waited_for_and_told() {
+async fn a_client_that_was_just_accepted_is_closed_by_the_shutdown() {
     let pond = PondSocket::new();
     let decided = gate();
     let decide = Arc::clone(&decided);

@@ -42,13 +42,13 @@ async fn told_after(clients: usize, how: Shutdown) -> Vec<Duration> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_are_told_at_once_unless_it_is_spread() {
+async fn all_clients_are_closed_at_once_without_a_spread() {
     let told = told_after(20, Shutdown::within(10 * SECOND)).await;
     assert!(told.iter().all(|at| *at <= GRAIN), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_are_told_one_after_the_other_over_the_whole_spread() {
+async fn clients_are_closed_one_after_the_other_over_the_spread() {
     let told = told_after(10, Shutdown::within(60 * SECOND).spread(10 * SECOND)).await;
     for (at, second) in told.into_iter().zip(0..) {
         assert_about(at, second * SECOND);
@@ -56,7 +56,7 @@ async fn clients_are_told_one_after_the_other_over_the_whole_spread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_clients_are_told_in_even_parts() {
+async fn many_clients_are_closed_in_even_parts() {
     let told = told_after(300, Shutdown::within(60 * SECOND).spread(SECOND)).await;
     for tenth in 0..10 {
         let (from, to) = (tenth * SECOND / 10, (tenth + 1) * SECOND / 10);
@@ -74,7 +74,7 @@ async fn the_spread_takes_at_most_half_of_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_spread_ends_when_everybody_has_gone() {
+async fn the_spread_ends_with_the_last_connection() {
     let (pond, ..) = pond();
     let members = join_all((0..3).map(|_| member(&pond))).await;
     let start = Instant::now();

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::{SECOND, assert_about, begin, closed, connect, counts, events, gate, member, pass, pond, works};
 
 #[tokio::test(start_paused = true)]
-async fn leave_handlers_run_and_are_waited_for() {
+async fn the_shutdown_waits_for_leave_handlers() {
     let (pond, _, lobby) = pond();
     let left = Arc::new(Mutex::new(Vec::new()));
     let leaves = Arc::clone(&left);
@@ -35,7 +35,7 @@ async fn leave_handlers_run_and_are_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_leave_handler_of_an_evicted_member_is_waited_for() {
+async fn the_shutdown_waits_for_the_leave_handler_of_an_evicted_member() {
     let (pond, endpoint, lobby) = pond();
     lobby.on_leave(async |_: LeaveContext| sleep(3 * SECOND).await);
     let (client, _room) = member(&pond).await;
@@ -46,7 +46,7 @@ async fn the_leave_handler_of_an_evicted_member_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_been_received_is_finished_and_heard_by_those_who_are_still_there() {
+async fn received_messages_are_handled_and_delivered_to_remaining_members() {
     let (pond, _, lobby) = pond();
     works(&lobby, 2 * SECOND);
     let mut rooms = Vec::new();
@@ -79,7 +79,7 @@ async fn what_has_been_received_is_finished_and_heard_by_those_who_are_still_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_running_handler_is_waited_for_when_its_client_has_gone() {
+async fn the_shutdown_waits_for_a_running_handler_without_a_client() {
     let (pond, _, lobby) = pond();
     works(&lobby, 3 * SECOND);
     let (client, room) = member(&pond).await;
@@ -91,7 +91,7 @@ async fn a_running_handler_is_waited_for_when_its_client_has_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_never_ends_does_not_hold_it_past_the_deadline() {
+async fn a_handler_that_never_ends_does_not_delay_the_shutdown_past_its_deadline() {
     let (pond, _, lobby) = pond();
     lobby.on_event("wait", async |_: EventContext| std::future::pending::<()>().await);
     let (waiting, room) = member(&pond).await;
@@ -105,7 +105,7 @@ async fn a_handler_that_never_ends_does_not_hold_it_past_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_without_a_connection_are_given_up_at_the_deadline() {
+async fn handlers_without_a_connection_are_cancelled_at_the_deadline() {
     let (pond, endpoint, lobby) = pond();
     let asked = gate();
     let ask = Arc::clone(&asked);

@@ -171,7 +171,7 @@ async fn what_comes_before_the_close(last: &[Message], other_is_first: bool) -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_channel_that_was_left_still_has_comes_before_the_close_frame() {
+async fn queued_messages_of_a_left_channel_come_before_the_close_frame() {
     let room = |action, event| message("/room/1", action, event);
     let last = [room("BROADCAST", "say"), room("LEAVE_CHANNEL", "LEAVE_CHANNEL")];
     for other_is_first in [false, true] {
@@ -181,7 +181,7 @@ async fn what_a_channel_that_was_left_still_has_comes_before_the_close_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_channel_that_evicts_still_has_comes_before_the_close_frame() {
+async fn queued_messages_of_an_evicting_channel_come_before_the_close_frame() {
     let last = ["say", "evict-me", "say"].map(|event| message("/room/1", "BROADCAST", event));
     for other_is_first in [false, true] {
         let heard = what_comes_before_the_close(&last, other_is_first).await;

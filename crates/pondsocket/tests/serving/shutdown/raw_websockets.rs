@@ -12,7 +12,7 @@ async fn raw_client(pond: &PondSocket, path: &str) -> Raw {
 }
 
 #[tokio::test(start_paused = true)]
-async fn raw_websockets_are_closed_too_whether_they_read_or_write() {
+async fn raw_websockets_are_closed_while_they_read_or_write() {
     let (pond, ..) = pond();
     pond.create_websocket("/echo", async |mut socket: WebSocket| {
         while let Some(message) = socket.recv().await {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{SECOND, assert_about, begin, closed, counts, member, pond, works};
 
 #[tokio::test(start_paused = true)]
-async fn it_may_be_called_at_the_same_time_and_again() {
+async fn a_shutdown_may_be_called_concurrently_and_again() {
     let (pond, _, lobby) = pond();
     works(&lobby, 3 * SECOND);
     let (client, room) = member(&pond).await;
@@ -26,7 +26,7 @@ async fn it_may_be_called_at_the_same_time_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_it_was_cancelled_it_goes_on_when_called_again_and_says_what_it_said_first() {
+async fn a_cancelled_shutdown_continues_when_called_again_with_the_first_close_code() {
     let (pond, ..) = pond();
     let clients: Vec<_> =
         join_all((0..4).map(|_| member(&pond))).await.into_iter().map(|(client, _)| closed(client)).collect();

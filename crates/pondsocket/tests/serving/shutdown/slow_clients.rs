@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::{GRAIN, SECOND, assert_about, begin, broadcast, counts, member, narrow, next, pond};
 
 #[tokio::test(start_paused = true)]
-async fn everything_that_was_sent_before_reaches_a_client_that_reads() {
+async fn all_earlier_messages_reach_a_client_that_reads() {
     let (pond, endpoint, _) = pond();
     let mut members = join_all((0..3).map(|_| member(&pond))).await;
     broadcast(&endpoint, 3000);
@@ -41,7 +41,7 @@ async fn a_client_that_reads_slowly_gets_thousands_of_messages_and_then_the_clos
 
 /// Its queue is over its bounds when the end comes. From then on nothing is added, and it may take its time.
 #[tokio::test(start_paused = true)]
-async fn a_slow_client_that_is_over_its_bounds_is_not_given_up_for_it_any_more() {
+async fn a_slow_client_over_its_bounds_is_no_longer_closed_for_that() {
     let (pond, endpoint, _) = pond();
     let mut slow = narrow(&pond, 1024).await;
     broadcast(&endpoint, 1000);
@@ -57,7 +57,7 @@ async fn a_slow_client_that_is_over_its_bounds_is_not_given_up_for_it_any_more()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_no_clock_can_show_never_comes() {
+async fn a_deadline_beyond_the_range_of_the_clock_never_expires() {
     let (pond, ..) = pond();
     let (_client, _room) = member(&pond).await;
     assert_eq!(counts(pond.shutdown(Duration::MAX).await), (1, 0, 0));

@@ -36,7 +36,7 @@ async fn an_unknown_channel_is_declined_and_the_connection_stays_usable() {
 }
 
 #[tokio::test]
-async fn who_has_left_can_join_again() {
+async fn a_member_that_has_left_can_join_again() {
     let room = chat_room();
     let (ann, mut bob) = (Peer::joined("ann", &room).await, Peer::joined("bob", &room).await);
     for _ in 0..3 {

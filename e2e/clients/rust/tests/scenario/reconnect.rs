@@ -38,7 +38,7 @@ async fn after_connect_the_channel_is_joined_again_and_messages_flow_both_ways()
 }
 
 #[tokio::test]
-async fn what_is_sent_while_stalled_goes_out_after_the_rejoin_in_order() {
+async fn messages_sent_while_stalled_are_sent_after_the_rejoin_in_order() {
     let (proxy, room) = (Proxy::start().await, chat_room());
     let ann = Peer::joined("ann", &room).await;
     let bob = Peer::joined_at("bob", &proxy.url, &room).await;
