@@ -89,7 +89,12 @@ impl UserId {
     /// The fault of the text.
     pub fn new(text: &str) -> Result<UserId, InvalidId> {
         check(text, MAX_USER_ID)?;
-        if text.chars().any(char::is_control) {
+        // Ids are mostly ASCII, in which bytes are compared many at a time.
+        let has_control = match text.is_ascii() {
+            true => text.bytes().any(|byte| byte < b' ' || byte == 0x7f),
+            false => text.chars().any(char::is_control),
+        };
+        if has_control {
             return Err(InvalidId::ControlCharacter);
         }
         Ok(UserId(text.into()))
@@ -198,7 +203,10 @@ mod tests {
         assert_eq!(UserId::new("ada").map(|id| id.to_string()), Ok("ada".into()));
         assert_eq!(UserId::new(""), Err(InvalidId::Empty));
         assert_eq!(UserId::new("GATEWAY"), Err(InvalidId::Reserved));
-        assert_eq!(UserId::new("a\nb"), Err(InvalidId::ControlCharacter));
+        for text in ["a\nb", "\u{1f}", "\u{7f}", "\u{80}", "é\0", "a\u{9f}b"] {
+            assert_eq!(UserId::new(text), Err(InvalidId::ControlCharacter), "{text:?}");
+        }
+        assert!(UserId::new(" ~\u{a0}é").is_ok());
         assert_eq!(UserId::new(&"x".repeat(129)), Err(InvalidId::TooLong(128)));
         assert!(UserId::new(&"x".repeat(128)).is_ok());
     }

@@ -26,12 +26,53 @@ impl NodeId {
     /// The id that signs the node's messages, such as `web-3~miau5irk`: the name, and the number in base 36. To foreign
     /// nodes each start is another node.
     pub fn source(&self) -> String {
-        let (mut digits, mut rest) = (Vec::new(), self.incarnation);
-        while rest > 0 || digits.is_empty() {
-            // The remainder of a division by 36, so the cast loses nothing and the digit exists.
-            digits.push(char::from_digit((rest % 36) as u32, 36).expect("a digit below 36"));
-            rest /= 36;
+        let mut source = self.name.as_ref().to_owned();
+        source.push('~');
+        source.extend(self.digits());
+        source
+    }
+
+    /// Returns whether this is the [`source`](Self::source), without building it: every message received is checked.
+    pub(super) fn signs_as(&self, source: &str) -> bool {
+        let digits = source.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('~'));
+        digits.is_some_and(|digits| digits.chars().eq(self.digits()))
+    }
+
+    /// The number in base 36.
+    fn digits(&self) -> impl Iterator<Item = char> {
+        let number = self.incarnation;
+        let len = number.checked_ilog(36).map_or(1, |last| last + 1);
+        // The remainder of a division by 36, so the cast loses nothing and the digit exists.
+        (0..len)
+            .rev()
+            .map(move |at| char::from_digit((number / 36_u64.pow(at) % 36) as u32, 36).expect("a digit below 36"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_has_the_number_in_base_36() {
+        for (incarnation, source) in [
+            (0, "web~0"),
+            (1, "web~1"),
+            (35, "web~z"),
+            (36, "web~10"),
+            (36 * 36 - 1, "web~zz"),
+            (36 * 36, "web~100"),
+            ((1 << 53) - 1, "web~2gosa7pa2gv"),
+            (u64::MAX, "web~3w5e11264sgsf"),
+        ] {
+            let node = NodeId { name: "web".into(), incarnation };
+            assert_eq!(node.source(), source);
+            assert!(node.signs_as(source));
         }
-        format!("{}~{}", self.name, digits.iter().rev().collect::<String>())
+        let node = NodeId { name: "a~b".into(), incarnation: 36 };
+        for other in ["a~b~1", "a~b~010", "a~b~100", "a~b10", "a~b~10 ", "", "a~b~", "A~b~10"] {
+            assert!(!node.signs_as(other), "{other}");
+        }
+        assert!(node.signs_as("a~b~10"));
     }
 }

@@ -44,9 +44,9 @@ impl Json {
         Json::encode(raw)
     }
 
-    /// Takes over a value in one copy.
-    pub(crate) fn from_value(raw: &RawValue) -> Json {
-        Json(one_line(raw.get()))
+    /// Takes over the text of a valid value without white space around it, in one copy.
+    pub(crate) fn from_value(text: &str) -> Json {
+        Json(one_line(text))
     }
 
     /// The text.
@@ -79,10 +79,9 @@ impl Object {
         Object(text.into())
     }
 
-    /// Takes over a value in one copy, if it is an object.
-    pub(crate) fn from_value(raw: &RawValue) -> Option<Object> {
-        // `RawValue` has no white space around its value, so the first byte is that of the value.
-        raw.get().starts_with('{').then(|| Object(one_line(raw.get())))
+    /// Takes over the text of a valid value without white space around it, in one copy, if it is an object.
+    pub(crate) fn from_value(text: &str) -> Option<Object> {
+        text.starts_with('{').then(|| Object(one_line(text)))
     }
 
     /// Returns `true` if the object has no entries.
@@ -183,13 +182,13 @@ mod tests {
     fn line_breaks_of_raw_values_become_spaces() {
         let raw: Box<RawValue> = serde_json::from_str("{\n\"a\":\r\n\"\\n\"}").expect("JSON");
         assert_eq!(Object::encode(&raw).expect("an object").as_str(), "{ \"a\":  \"\\n\"}");
-        assert_eq!(Object::from_value(&raw).expect("an object").as_str(), "{ \"a\":  \"\\n\"}");
-        assert_eq!(Json::from_value(&raw).as_str(), "{ \"a\":  \"\\n\"}");
+        assert_eq!(Object::from_value(raw.get()).expect("an object").as_str(), "{ \"a\":  \"\\n\"}");
+        assert_eq!(Json::from_value(raw.get()).as_str(), "{ \"a\":  \"\\n\"}");
     }
 
     #[test]
     fn an_object_with_white_space_alone_is_empty() {
-        let object = |text| Object::from_value(serde_json::from_str(text).expect("JSON"));
+        let object = Object::from_value;
         for text in ["{}", "{ \t\r\n }"] {
             assert!(object(text).expect("an object").is_empty(), "{text}");
         }

@@ -2,7 +2,7 @@
 //! some clients reject (docs/protocol.md, Limits).
 
 /// The deepest nesting of arrays and objects in a payload.
-pub(super) const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
 
 /// The reason for which a payload cannot be forwarded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -38,7 +38,7 @@ pub(crate) fn vet(text: &str) -> Result<(), Unsafe> {
                 at + 1
             }
             b'"' => string(bytes, at + 1)?,
-            b'-' | b'0'..=b'9' => number(text, at)?,
+            b'-' | b'0'..=b'9' => number(bytes, at)?,
             // Literals, white space, commas and colons. No literal contains a digit.
             _ => at + 1,
         };
@@ -73,16 +73,19 @@ fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-fn number(text: &str, at: usize) -> Result<usize, Unsafe> {
-    let rest = &text[at..];
-    let len = rest.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')).unwrap_or(rest.len());
+fn number(bytes: &[u8], at: usize) -> Result<usize, Unsafe> {
+    let part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    let len = bytes[at..].iter().take_while(part).count();
+    if is_too_large(&bytes[at..at + len]) { Err(Unsafe::Number) } else { Ok(at + len) }
+}
+
+/// Returns whether the text of a number is beyond the range of a double.
+pub(crate) fn is_too_large(number: &[u8]) -> bool {
     // The largest double has 309 digits, so only an exponent or hundreds of digits make a number too large. All other
     // numbers need not be parsed.
-    let suspect = len > 300 || rest[..len].contains(['e', 'E']);
-    if suspect && !rest[..len].parse::<f64>().is_ok_and(f64::is_finite) {
-        return Err(Unsafe::Number);
-    }
-    Ok(at + len)
+    let suspect = number.len() > 300 || number.iter().any(|byte| matches!(byte, b'e' | b'E'));
+    let parsed = || std::str::from_utf8(number).ok()?.parse::<f64>().ok();
+    suspect && !parsed().is_some_and(f64::is_finite)
 }
 
 #[cfg(test)]

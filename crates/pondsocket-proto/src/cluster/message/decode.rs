@@ -1,10 +1,7 @@
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::error::Category;
-use serde_json::value::RawValue;
-
 use super::read::{self, Scalar};
+use super::scan::{ScanError, Value, Values, fields};
 use super::{Body, Envelope, Fault, Malformed, PROTOCOL, PresenceEvent, Target, UserMessage, VERSION, ext, users};
 use crate::cluster::ChannelKey;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
@@ -14,61 +11,21 @@ use crate::wire::Object;
 /// The sender of messages of the server itself.
 const SERVER: &str = "CHANNEL";
 
-/// The fields of all types. Those that a type does not need are ignored, whatever their values.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct MessageFields<'a> {
-    #[serde(borrow)]
-    protocol: Scalar<'a>,
-    #[serde(borrow)]
-    version: Scalar<'a>,
-    #[serde(borrow)]
-    r#type: Scalar<'a>,
-    #[serde(borrow)]
-    message_id: Scalar<'a>,
-    #[serde(borrow)]
-    source_node_id: Scalar<'a>,
-    #[serde(borrow)]
-    endpoint_name: Scalar<'a>,
-    #[serde(borrow)]
-    channel_name: Scalar<'a>,
-    #[serde(borrow)]
-    timestamp: Scalar<'a>,
-
-    #[serde(borrow)]
-    from_user_id: Scalar<'a>,
-    #[serde(borrow)]
-    event: Scalar<'a>,
-    #[serde(borrow)]
-    payload: Option<&'a RawValue>,
-    #[serde(borrow)]
-    request_id: Scalar<'a>,
-    #[serde(borrow)]
-    recipient_descriptor: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user_id: Scalar<'a>,
-    #[serde(borrow)]
-    presence: Option<&'a RawValue>,
-    #[serde(borrow)]
-    presence_event: Scalar<'a>,
-    #[serde(borrow)]
-    assigns: Option<&'a RawValue>,
-    #[serde(borrow)]
-    key: Scalar<'a>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-    #[serde(borrow)]
-    reason: Scalar<'a>,
-    #[serde(borrow)]
-    from_node: Scalar<'a>,
-    #[serde(borrow)]
-    users: Option<&'a RawValue>,
-    #[serde(borrow)]
-    node_id: Scalar<'a>,
-
-    #[serde(borrow)]
-    ext: Option<&'a RawValue>,
+fields! {
+    /// The fields of all types. Those that a type does not need are ignored, whatever their values.
+    Field {
+        scalar: Protocol "protocol", Version "version", Type "type", MessageId "messageId", SourceNodeId "sourceNodeId",
+            EndpointName "endpointName", ChannelName "channelName", Timestamp "timestamp", FromUserId "fromUserId",
+            Event "event", RequestId "requestId", UserId "userId", PresenceEvent "presenceEvent", Key "key",
+            Reason "reason", FromNode "fromNode", NodeId "nodeId";
+        raw: Payload "payload", Recipients "recipientDescriptor", Presence "presence", Assigns "assigns", Value "value",
+            Users "users", Ext "ext";
+    }
 }
+
+/// The values of a message, as slices of its text.
+#[derive(Default)]
+struct MessageFields<'a>(Values<'a, { Field::COUNT }>);
 
 impl Envelope {
     /// Decodes a message.
@@ -80,11 +37,12 @@ impl Envelope {
     /// # Errors
     /// The first fault that makes the message invalid.
     pub fn decode(bytes: &[u8]) -> Result<Envelope, Malformed> {
-        let fields = MessageFields::read(bytes)?;
-        let id = fields.message_id.id("messageId")?;
-        let source = fields.source_node_id.id("sourceNodeId")?;
+        let mut fields = MessageFields::default();
+        fields.read(bytes)?;
+        let id = fields.scalar(Field::MessageId).id("messageId")?;
+        let source = fields.scalar(Field::SourceNodeId).id("sourceNodeId")?;
         let channel = fields.channel()?;
-        let sent = fields.ext.and_then(ext::open);
+        let sent = fields.text(Field::Ext).and_then(ext::open);
         // Repeated messages are detected by the source, and users are changed by `ext`: the two have to agree.
         if sent.as_ref().is_some_and(|sent| !sent.is_signed_as(&source)) {
             return Err(Malformed::Field("ext.n", Fault::Signature));
@@ -95,40 +53,45 @@ impl Envelope {
         }
         let ext = sent.map(|sent| sent.ext()).transpose()?;
         // Not used, so an invalid one is no reason to refuse the message.
-        let timestamp = fields.timestamp.integer("timestamp").unwrap_or(0);
+        let timestamp = fields.scalar(Field::Timestamp).integer("timestamp").unwrap_or(0);
         Ok(Envelope { id, source, channel, timestamp, body, ext })
     }
 }
 
 impl<'a> MessageFields<'a> {
-    fn read(bytes: &'a [u8]) -> Result<MessageFields<'a>, Malformed> {
+    fn read(&mut self, bytes: &'a [u8]) -> Result<(), Malformed> {
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotAnObject)?;
-        // The derived code of serde would accept an array of the fields' values, too.
-        if !text.trim_start().starts_with('{') {
-            return Err(Malformed::NotAnObject);
-        }
-        let fields: MessageFields<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
-            // Every field accepts any value, so the only error of this category is a repeated field.
-            Category::Data => Malformed::Repeated,
-            Category::Syntax | Category::Eof | Category::Io => Malformed::NotAnObject,
+        self.0.read::<Field>(text).map_err(|error| match error {
+            ScanError::Syntax => Malformed::NotAnObject,
+            ScanError::Repeated => Malformed::Repeated,
         })?;
-        let ours = matches!(&fields.protocol, Scalar::Text(protocol) if protocol == PROTOCOL);
-        if ours && fields.version == Scalar::Integer(VERSION) { Ok(fields) } else { Err(Malformed::Foreign) }
+        let ours = matches!(self.scalar(Field::Protocol), Scalar::Text(protocol) if protocol == PROTOCOL);
+        if ours && self.scalar(Field::Version) == Scalar::Integer(VERSION) { Ok(()) } else { Err(Malformed::Foreign) }
+    }
+
+    fn scalar(&self, field: Field) -> Scalar<'a> {
+        self.0.scalar(field)
+    }
+
+    /// The text of a value.
+    fn text(&self, field: Field) -> Option<&'a str> {
+        self.0.get(field).map(|value| value.text)
     }
 
     fn channel(&self) -> Result<Option<ChannelKey>, Malformed> {
-        let none = matches!(&self.channel_name, Scalar::Text(name) if [HEARTBEAT, CLUSTER, NODE].contains(&&**name));
+        let (endpoint, channel) = (self.scalar(Field::EndpointName), self.scalar(Field::ChannelName));
+        let none = matches!(&channel, Scalar::Text(name) if [HEARTBEAT, CLUSTER, NODE].contains(&&**name));
         // Both fields, because a channel may have such a name, but an endpoint may not.
-        if none && self.endpoint_name == self.channel_name {
+        if none && endpoint == channel {
             return Ok(None);
         }
-        read::channel(&self.endpoint_name, &self.channel_name, "endpointName", "channelName").map(Some)
+        read::channel(&endpoint, &channel, "endpointName", "channelName").map(Some)
     }
 
     fn body(&self, id: &Arc<str>, source: &Arc<str>, sent: Option<&ext::Sent<'_>>) -> Result<Body, Malformed> {
         let leaves_out_connection = sent.is_some_and(ext::Sent::leaves_out_connection);
         let sent = sent.ok_or(Malformed::UnknownType);
-        Ok(match self.r#type.text("type")? {
+        Ok(match self.scalar(Field::Type).text("type")? {
             "USER_MESSAGE" => {
                 let mut message = self.user_message(id)?;
                 if leaves_out_connection && matches!(message.to, Target::ExceptUser(_)) {
@@ -144,7 +107,7 @@ impl<'a> MessageFields<'a> {
             "PRESENCE_REMOVED" => Body::PresenceRemoved { user: self.user()? },
             "ASSIGNS_UPDATE" => self.assigns_update()?,
             "EVICT_USER" => {
-                let reason = self.reason.optional_text("reason")?.unwrap_or_default().to_owned();
+                let reason = self.scalar(Field::Reason).optional_text("reason")?.unwrap_or_default().to_owned();
                 Body::EvictUser { user: self.user()?, reason }
             }
             "USER_REMOVE" => Body::UserRemove { user: self.user()? },
@@ -164,7 +127,7 @@ impl<'a> MessageFields<'a> {
             },
             "USER_LEFT" => Body::UserLeft { user: self.user()? },
             "STATE_REQUEST" => Body::StateRequest { from_node: self.asker(source)? },
-            "STATE_RESPONSE" => Body::StateResponse { users: users::read_response(self.users)? },
+            "STATE_RESPONSE" => Body::StateResponse { users: users::read_response(self.text(Field::Users))? },
             "NODE_HEARTBEAT" => Body::NodeHeartbeat { node: self.node(source)? },
             "X_STATE" => sent?.state()?,
             "X_REPAIR" => sent?.repair()?,
@@ -176,20 +139,21 @@ impl<'a> MessageFields<'a> {
     }
 
     fn user_message(&self, id: &Arc<str>) -> Result<UserMessage, Malformed> {
-        let from = match &self.from_user_id {
+        let from = match &self.scalar(Field::FromUserId) {
             Scalar::Absent => SERVER.into(),
             Scalar::Text(text) if text == SERVER => SERVER.into(),
             user => user.user("fromUserId")?,
         };
         // Clients of some languages require a request id, so the id of the message takes its place.
-        let request_id = match self.request_id.optional_text("requestId")? {
+        let request_id = self.scalar(Field::RequestId);
+        let request_id = match request_id.optional_text("requestId")? {
             None | Some("") => id,
             Some(request) => request,
         };
         let to = self.target(&from)?;
         Ok(UserMessage {
             from,
-            event: self.event.text("event")?.to_owned(),
+            event: self.scalar(Field::Event).text("event")?.to_owned(),
             payload: self.payload()?,
             request_id: request_id.to_owned(),
             to,
@@ -198,7 +162,7 @@ impl<'a> MessageFields<'a> {
 
     /// The kind of a change of presence. Our nodes do not use it, so any other value counts as none.
     fn presence_event(&self) -> Option<PresenceEvent> {
-        match &self.presence_event {
+        match &self.scalar(Field::PresenceEvent) {
             Scalar::Text(event) if event == "JOIN" => Some(PresenceEvent::Join),
             Scalar::Text(event) if event == "UPDATE" => Some(PresenceEvent::Update),
             _ => None,
@@ -208,66 +172,69 @@ impl<'a> MessageFields<'a> {
     /// Reads the payload. Clients of some languages throw an error for a payload that is not an object, so another
     /// value becomes the member `data` of one.
     fn payload(&self) -> Result<Object, Malformed> {
-        #[derive(Serialize)]
-        struct Wrapped<'a> {
-            data: &'a RawValue,
-        }
-
-        let Some(raw) = self.payload else { return Ok(nothing()) };
-        if raw.get().starts_with('{') {
-            return read::object(raw, "payload");
+        let Some(value) = self.0.get(Field::Payload) else { return Ok(nothing()) };
+        if value.text.starts_with('{') {
+            return object(value, "payload");
         }
         // Validated behind the wrapping, which adds one level to the depth.
-        let wrapped = Object::encode(&Wrapped { data: raw }).expect("a struct is an object");
-        read::vetted(wrapped.as_str(), "payload")?;
-        Ok(wrapped)
+        read::object(&format!("{{\"data\":{}}}", value.text), "payload")
     }
 
     /// Reads the recipients. An unknown descriptor means all users. Invalid user ids are left out: no user here has
     /// one.
     fn target(&self, from: &str) -> Result<Target, Malformed> {
-        let Some(raw) = self.recipient_descriptor else { return Ok(Target::All) };
-        if raw.get().starts_with('[') {
-            let users: Vec<Scalar<'_>> = read::shaped(raw, "recipientDescriptor")?;
+        let Some(text) = self.text(Field::Recipients) else { return Ok(Target::All) };
+        // The two forms of our own nodes; others may use escapes.
+        match text {
+            "\"ALL_USERS\"" => return Ok(Target::All),
+            "\"ALL_EXCEPT_SENDER\"" => return Ok(Target::ExceptUser(from.to_owned())),
+            _ => {}
+        }
+        if text.starts_with('[') {
+            let users: Vec<Scalar<'_>> = read::shaped(text, "recipientDescriptor")?;
             let users = users.iter().filter_map(|user| user.user("recipientDescriptor").ok());
             return Ok(Target::Users(users.map(|user| user.to_string()).collect()));
         }
-        let whom: Scalar<'_> = read::shaped(raw, "recipientDescriptor")?;
+        let whom: Scalar<'_> = read::shaped(text, "recipientDescriptor")?;
         let except_sender = matches!(whom, Scalar::Text(text) if text == "ALL_EXCEPT_SENDER");
         Ok(if except_sender { Target::ExceptUser(from.to_owned()) } else { Target::All })
     }
 
     fn assigns_update(&self) -> Result<Body, Malformed> {
-        let delta = match self.key.optional_text("key")? {
+        let key = self.scalar(Field::Key);
+        let delta = match key.optional_text("key")? {
             None => None,
             // JavaScript leaves out a value that is not set.
-            Some(key) => Some((key.to_owned(), read::json(self.value.unwrap_or(RawValue::NULL), "value")?)),
+            Some(key) => Some((key.to_owned(), read::json(self.text(Field::Value).unwrap_or("null"), "value")?)),
         };
         Ok(Body::AssignsUpdate { user: self.user()?, assigns: self.assigns()?, delta })
     }
 
     fn user(&self) -> Result<Arc<str>, Malformed> {
-        self.user_id.user("userId")
+        self.scalar(Field::UserId).user("userId")
     }
 
     fn presence(&self) -> Result<Option<Object>, Malformed> {
-        self.presence.map(|raw| read::object(raw, "presence")).transpose()
+        self.0.get(Field::Presence).map(|value| object(value, "presence")).transpose()
     }
 
     fn assigns(&self) -> Result<Option<Assigns>, Malformed> {
-        self.assigns.map(|raw| read::assigns(raw, "assigns")).transpose()
+        self.text(Field::Assigns).map(|text| read::assigns(text, "assigns")).transpose()
     }
 
     fn request(&self) -> Result<String, Malformed> {
-        self.request_id.text("requestId").map(str::to_owned)
+        self.scalar(Field::RequestId).text("requestId").map(str::to_owned)
     }
 
     fn asker(&self, source: &Arc<str>) -> Result<String, Malformed> {
-        Ok(self.from_node.optional_text("fromNode")?.unwrap_or(source).to_owned())
+        Ok(self.scalar(Field::FromNode).optional_text("fromNode")?.unwrap_or(source).to_owned())
     }
 
     fn node(&self, source: &Arc<str>) -> Result<Arc<str>, Malformed> {
-        if self.node_id == Scalar::Absent { Ok(source.clone()) } else { self.node_id.id("nodeId") }
+        match self.scalar(Field::NodeId) {
+            Scalar::Absent => Ok(source.clone()),
+            node => node.id("nodeId"),
+        }
     }
 }
 
@@ -275,6 +242,18 @@ impl Body {
     /// Returns whether a message of this type may concern no channel.
     fn may_lack_channel(&self) -> bool {
         matches!(self, Body::NodeHeartbeat { .. } | Body::State(_) | Body::Repair(_) | Body::Ack { .. } | Body::Node(_))
+    }
+}
+
+/// Takes an object that may reach clients. The pass over the message has validated it.
+fn object(value: Value<'_>, name: &'static str) -> Result<Object, Malformed> {
+    if let Some(fault) = value.fault() {
+        return Err(Malformed::Field(name, fault.into()));
+    }
+    match value.text {
+        text if !text.starts_with('{') => Err(read::kind(name)),
+        text if value.has_breaks() => Object::from_value(text).ok_or(read::kind(name)),
+        text => Ok(Object::from_valid(text)),
     }
 }
 

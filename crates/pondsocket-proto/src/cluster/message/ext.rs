@@ -1,10 +1,10 @@
 //! The object `ext`: the additions of our own nodes to a message, and the content of the types that are ours alone
 //! (docs/cluster.md, Extension).
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::read::{self, Entries, Scalar};
+use super::scan::{Values, fields};
 use super::write::{self, ObjectWriter};
 use super::{Body, Ext, Malformed, NodeEvent, Target, UserMessage, Verdict, users};
 use crate::cluster::{ChannelKey, NodeId};
@@ -19,57 +19,26 @@ pub(super) struct Sent<'a> {
     keys: Keys<'a>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Keys<'a> {
-    #[serde(borrow)]
-    v: Scalar<'a>,
-    #[serde(borrow)]
-    n: Scalar<'a>,
-    #[serde(borrow)]
-    i: Scalar<'a>,
+type Keys<'a> = Values<'a, { Key::COUNT }>;
 
-    #[serde(borrow)]
-    p: Option<&'a RawValue>,
-    #[serde(borrow)]
-    j: Scalar<'a>,
-    #[serde(borrow)]
-    c: Scalar<'a>,
-    #[serde(borrow)]
-    w: Scalar<'a>,
-    #[serde(borrow)]
-    have: Option<&'a RawValue>,
-    #[serde(borrow)]
-    st: Option<&'a RawValue>,
-
-    #[serde(borrow)]
-    states: Option<&'a RawValue>,
-    #[serde(borrow)]
-    of: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ver: Scalar<'a>,
-    #[serde(borrow)]
-    count: Scalar<'a>,
-    #[serde(borrow)]
-    hash: Scalar<'a>,
-    #[serde(borrow)]
-    re: Scalar<'a>,
-    #[serde(borrow)]
-    is: Scalar<'a>,
-    #[serde(borrow)]
-    ev: Scalar<'a>,
-    #[serde(borrow)]
-    who: Option<&'a RawValue>,
+fields! {
+    /// The keys of the object.
+    Key {
+        scalar: Version "v", Name "n", Incarnation "i", Joined "j", Connection "c", Request "w", State "ver", Count "count",
+            Hash "hash", Acknowledged "re", Verdict "is", Event "ev";
+        raw: Change "p", Have "have", Own "st", States "states", Channels "of", Who "who";
+    }
 }
 
 /// Opens the object. Returns `None` if it is not ours or of an unknown version: its sender then counts as a foreign
 /// node, and the rest of its message is sufficient for that. But once the object is ours, a key that cannot be read
 /// makes the whole message invalid ([`Sent::ext`]): without its version a change would be taken for that of a foreign
 /// node, and kept beside the state of the owner (docs/cluster.md, Extension).
-pub(super) fn open(raw: &RawValue) -> Option<Sent<'_>> {
-    let keys: Keys<'_> = read::object_of(raw, "ext").ok()?;
-    let version = keys.v.integer("ext.v").ok()?;
-    let node = node(&keys.n, &keys.i, "ext.n").ok()?;
+pub(super) fn open(text: &str) -> Option<Sent<'_>> {
+    let mut keys: Keys<'_> = Values::default();
+    keys.read::<Key>(text).ok()?;
+    let version = keys.scalar(Key::Version).integer("ext.v").ok()?;
+    let node = node(&keys.scalar(Key::Name), &keys.scalar(Key::Incarnation), "ext.n").ok()?;
     (version == VERSION).then_some(Sent { node, keys })
 }
 
@@ -81,7 +50,7 @@ impl Sent<'_> {
     /// Returns whether `source` is the signature of the node ([`NodeId::source`]). A forged `ext` would otherwise
     /// change the users of another node.
     pub(super) fn is_signed_as(&self, source: &str) -> bool {
-        self.node.source() == source
+        self.node.signs_as(source)
     }
 
     /// The additions to a message of any type.
@@ -89,64 +58,69 @@ impl Sent<'_> {
         let keys = &self.keys;
         Ok(Ext {
             node: self.node.clone(),
-            change: keys.p.map(change).transpose()?,
-            joined: keys.j.optional_integer("ext.j")?,
-            request: keys.w.optional_text("ext.w")?.map(str::to_owned),
-            have: keys.have.map_or(Ok(Vec::new()), have)?,
-            own: keys.st.map(|raw| users::read_state(raw, "ext.st")).transpose()?,
+            change: self.text(Key::Change).map(change).transpose()?,
+            joined: keys.scalar(Key::Joined).optional_integer("ext.j")?,
+            request: keys.scalar(Key::Request).optional_text("ext.w")?.map(str::to_owned),
+            have: self.text(Key::Have).map_or(Ok(Vec::new()), have)?,
+            own: self.text(Key::Own).map(|text| users::read_state(text, "ext.st")).transpose()?,
         })
+    }
+
+    /// The text of a value.
+    fn text(&self, key: Key) -> Option<&str> {
+        self.keys.get(key).map(|value| value.text)
     }
 
     /// Returns whether a message for all but its sender leaves out only one connection of the user.
     pub(super) fn leaves_out_connection(&self) -> bool {
-        self.keys.c == Scalar::Integer(1)
+        self.keys.scalar(Key::Connection) == Scalar::Integer(1)
     }
 
     /// The body of a message of type `X_STATE`.
     pub(super) fn state(&self) -> Result<Body, Malformed> {
-        let raw = self.keys.states.ok_or(read::kind("ext.states"))?;
-        let states: Vec<&RawValue> = read::shaped(raw, "ext.states")?;
-        let states = states.into_iter().map(|state| users::read_state(state, "ext.states"));
+        let text = self.text(Key::States).ok_or(read::kind("ext.states"))?;
+        let states: Vec<&RawValue> = read::shaped(text, "ext.states")?;
+        let states = states.into_iter().map(|state| users::read_state(state.get(), "ext.states"));
         Ok(Body::State(states.collect::<Result<_, _>>()?))
     }
 
     /// The body of a message of type `X_REPAIR`.
     pub(super) fn repair(&self) -> Result<Body, Malformed> {
-        let raw = self.keys.of.ok_or(read::kind("ext.of"))?;
-        let channels: Vec<(Scalar<'_>, Scalar<'_>)> = read::shaped(raw, "ext.of")?;
+        let text = self.text(Key::Channels).ok_or(read::kind("ext.of"))?;
+        let channels: Vec<(Scalar<'_>, Scalar<'_>)> = read::shaped(text, "ext.of")?;
         let channels = channels.iter().map(|(endpoint, channel)| read::channel(endpoint, channel, "ext.of", "ext.of"));
         Ok(Body::Repair(channels.collect::<Result<_, _>>()?))
     }
 
     /// The body of a message of type `X_DIGEST`.
     pub(super) fn digest(&self) -> Result<Body, Malformed> {
-        let hash = u64::from_str_radix(self.keys.hash.text("ext.hash")?, 16);
+        let hash = u64::from_str_radix(self.keys.scalar(Key::Hash).text("ext.hash")?, 16);
         Ok(Body::Digest {
-            version: self.keys.ver.integer("ext.ver")?,
-            count: self.keys.count.integer("ext.count")?,
+            version: self.keys.scalar(Key::State).integer("ext.ver")?,
+            count: self.keys.scalar(Key::Count).integer("ext.count")?,
             hash: hash.map_err(|_| read::kind("ext.hash"))?,
         })
     }
 
     /// The body of a message of type `X_ACK`.
     pub(super) fn ack(&self) -> Result<Body, Malformed> {
-        let verdict = match self.keys.is.text("ext.is")? {
+        let verdict = match self.keys.scalar(Key::Verdict).text("ext.is")? {
             "done" => Verdict::Done,
             "notFound" => Verdict::NotFound,
             "refused" => Verdict::Refused,
             _ => return Err(read::kind("ext.is")),
         };
-        Ok(Body::Ack { request: self.keys.re.text("ext.re")?.to_owned(), verdict })
+        Ok(Body::Ack { request: self.keys.scalar(Key::Acknowledged).text("ext.re")?.to_owned(), verdict })
     }
 
     /// The body of a message of type `X_NODE`. Events may be added without a new version.
     pub(super) fn node_event(&self) -> Result<Body, Malformed> {
-        let event = match self.keys.ev.text("ext.ev")? {
+        let event = match self.keys.scalar(Key::Event).text("ext.ev")? {
             "hello" => NodeEvent::Hello,
             "bye" => NodeEvent::Bye,
             "down" => {
-                let raw = self.keys.who.ok_or(read::kind("ext.who"))?;
-                let (name, incarnation): (Scalar<'_>, Scalar<'_>) = read::shaped(raw, "ext.who")?;
+                let text = self.text(Key::Who).ok_or(read::kind("ext.who"))?;
+                let (name, incarnation): (Scalar<'_>, Scalar<'_>) = read::shaped(text, "ext.who")?;
                 NodeEvent::Down(node(&name, &incarnation, "ext.who")?)
             }
             // A later version may have sent it, so it is no error of the sender.
@@ -156,15 +130,15 @@ impl Sent<'_> {
     }
 }
 
-fn change(raw: &RawValue) -> Result<(u64, u64), Malformed> {
-    let (before, after): (Scalar<'_>, Scalar<'_>) = read::shaped(raw, "ext.p")?;
+fn change(text: &str) -> Result<(u64, u64), Malformed> {
+    let (before, after): (Scalar<'_>, Scalar<'_>) = read::shaped(text, "ext.p")?;
     Ok((before.integer("ext.p")?, after.integer("ext.p")?))
 }
 
-fn have(raw: &RawValue) -> Result<Vec<(NodeId, u64)>, Malformed> {
-    let Entries(entries) = read::shaped(raw, "ext.have")?;
+fn have(text: &str) -> Result<Vec<(NodeId, u64)>, Malformed> {
+    let Entries(entries) = read::shaped(text, "ext.have")?;
     let held = entries.into_iter().map(|(name, raw)| {
-        let (incarnation, version): (Scalar<'_>, Scalar<'_>) = read::shaped(raw, "ext.have")?;
+        let (incarnation, version): (Scalar<'_>, Scalar<'_>) = read::shaped(raw.get(), "ext.have")?;
         Ok((node(&Scalar::Text(name), &incarnation, "ext.have")?, version.integer("ext.have")?))
     });
     held.collect()

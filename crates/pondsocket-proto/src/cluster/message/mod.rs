@@ -8,6 +8,7 @@ mod encode;
 mod ext;
 mod malformed;
 mod read;
+mod scan;
 pub mod strict;
 mod users;
 mod write;

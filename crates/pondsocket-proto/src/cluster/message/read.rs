@@ -15,7 +15,7 @@ use crate::model::Assigns;
 use crate::wire::{Json, Object, Unsafe, vet};
 
 /// The first integer that a double does not hold exactly. Some languages have no other numbers.
-const TOO_LARGE: u64 = 1 << 53;
+pub(super) const TOO_LARGE: u64 = 1 << 53;
 
 /// A field that should be a text or a number. Any other value can be read, too, and is refused only where it is used.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -147,8 +147,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
                 let mut all = Vec::new();
                 while let Some((key, value)) = entries.next_entry()? {
-                    // A key is always a text. The type only makes it borrow where possible. The type only makes it
-                    // borrow where possible.
+                    // A key is always a text. The type only makes it borrow where possible.
                     if let Scalar::Text(key) = key {
                         all.push((key, value));
                     }
@@ -162,13 +161,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 }
 
 /// Reads a field as a type.
-pub(super) fn shaped<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &'static str) -> Result<T, Malformed> {
-    serde_json::from_str(raw.get()).map_err(|_| kind(name))
+pub(super) fn shaped<'a, T: Deserialize<'a>>(text: &'a str, name: &'static str) -> Result<T, Malformed> {
+    serde_json::from_str(text).map_err(|_| kind(name))
 }
 
 /// Reads a field that is an object with known keys. The derived code of serde would accept an array of values, too.
-pub(super) fn object_of<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &'static str) -> Result<T, Malformed> {
-    if raw.get().starts_with('{') { shaped(raw, name) } else { Err(kind(name)) }
+pub(super) fn object_of<'a, T: Deserialize<'a>>(text: &'a str, name: &'static str) -> Result<T, Malformed> {
+    if text.starts_with('{') { shaped(text, name) } else { Err(kind(name)) }
 }
 
 /// Reads a channel from two fields.
@@ -188,26 +187,25 @@ pub(super) fn channel(
 }
 
 /// Reads a value that may reach clients, and validates it as if a client had sent it.
-pub(super) fn json(raw: &RawValue, name: &'static str) -> Result<Json, Malformed> {
-    vetted(raw.get(), name)?;
-    Ok(Json::from_value(raw))
+pub(super) fn json(text: &str, name: &'static str) -> Result<Json, Malformed> {
+    vetted(text, name)?;
+    Ok(Json::from_value(text))
 }
 
 /// Reads an object that may reach clients, and validates it as if a client had sent it.
-pub(super) fn object(raw: &RawValue, name: &'static str) -> Result<Object, Malformed> {
-    vetted(raw.get(), name)?;
-    Object::from_value(raw).ok_or(kind(name))
+pub(super) fn object(text: &str, name: &'static str) -> Result<Object, Malformed> {
+    vetted(text, name)?;
+    Object::from_value(text).ok_or(kind(name))
 }
 
 /// Reads assigns. A repeated key is refused: other implementations would keep another one of its values.
-pub(super) fn assigns(raw: &RawValue, name: &'static str) -> Result<Assigns, Malformed> {
-    if !raw.get().starts_with('{') {
+pub(super) fn assigns(text: &str, name: &'static str) -> Result<Assigns, Malformed> {
+    if !text.starts_with('{') {
         return Err(kind(name));
     }
     // The text was parsed as JSON before, but not its strings: half a surrogate pair in a key fails only here.
-    let Entries(entries) =
-        serde_json::from_str(raw.get()).map_err(|_| Malformed::Field(name, Unsafe::Surrogate.into()))?;
-    let entries = entries.into_iter().map(|(key, value)| Ok((key.into(), json(value, name)?)));
+    let Entries(entries) = serde_json::from_str(text).map_err(|_| Malformed::Field(name, Unsafe::Surrogate.into()))?;
+    let entries = entries.into_iter().map(|(key, value)| Ok((key.into(), json(value.get(), name)?)));
     Assigns::from_entries(entries.collect::<Result<_, _>>()?).ok_or(Malformed::Repeated)
 }
 
@@ -225,10 +223,6 @@ mod tests {
     use super::*;
 
     fn scalar(text: &str) -> Scalar<'_> {
-        serde_json::from_str(text).expect("JSON")
-    }
-
-    fn raw(text: &str) -> &RawValue {
         serde_json::from_str(text).expect("JSON")
     }
 
@@ -286,7 +280,7 @@ mod tests {
 
     #[test]
     fn assigns_keep_their_text_and_order_and_have_one_value_each() {
-        let read = |text| assigns(raw(text), "f");
+        let read = |text| assigns(text, "f");
         assert_eq!(
             read("{ \"b\" :[1.0,\n2] ,\"\\u0061\":null}").map(|assigns| assigns.to_json()),
             Ok("{\"b\":[1.0, 2],\"a\":null}".into())

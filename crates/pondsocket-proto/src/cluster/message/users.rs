@@ -37,8 +37,8 @@ struct StateFields<'a> {
 }
 
 /// Reads the list of the common protocol, in which a user without presence has an empty one.
-pub(super) fn read_response(raw: Option<&RawValue>) -> Result<Vec<UserState>, Malformed> {
-    let mut users = read(raw, "users")?;
+pub(super) fn read_response(text: Option<&str>) -> Result<Vec<UserState>, Malformed> {
+    let mut users = read(text, "users")?;
     for user in &mut users {
         user.presence.take_if(|presence| presence.is_empty());
     }
@@ -46,35 +46,35 @@ pub(super) fn read_response(raw: Option<&RawValue>) -> Result<Vec<UserState>, Ma
 }
 
 /// Reads a list. A user that cannot be read is left out, so that one broken entry does not hide all others.
-fn read(raw: Option<&RawValue>, name: &'static str) -> Result<Vec<UserState>, Malformed> {
-    let Some(raw) = raw else { return Ok(Vec::new()) };
-    let users: Vec<&RawValue> = read::shaped(raw, name)?;
-    Ok(users.into_iter().filter_map(|user| read_user(user, name).ok()).collect())
+fn read(text: Option<&str>, name: &'static str) -> Result<Vec<UserState>, Malformed> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let users: Vec<&RawValue> = read::shaped(text, name)?;
+    Ok(users.into_iter().filter_map(|user| read_user(user.get(), name).ok()).collect())
 }
 
-fn read_user(raw: &RawValue, name: &'static str) -> Result<UserState, Malformed> {
-    let user: UserFields<'_> = read::object_of(raw, name)?;
+fn read_user(text: &str, name: &'static str) -> Result<UserState, Malformed> {
+    let user: UserFields<'_> = read::object_of(text, name)?;
     Ok(UserState {
         id: user.id.user(name)?,
-        assigns: user.assigns.map(|raw| read::assigns(raw, name)).transpose()?.unwrap_or_default(),
-        presence: user.presence.map(|raw| read::object(raw, name)).transpose()?,
+        assigns: user.assigns.map(|raw| read::assigns(raw.get(), name)).transpose()?.unwrap_or_default(),
+        presence: user.presence.map(|raw| read::object(raw.get(), name)).transpose()?,
         joined: user.j.integer(name).unwrap_or(0),
     })
 }
 
 /// Reads the users that one of our nodes has in a channel.
-pub(super) fn read_state(raw: &RawValue, name: &'static str) -> Result<ChannelState, Malformed> {
-    let state: StateFields<'_> = read::object_of(raw, name)?;
+pub(super) fn read_state(text: &str, name: &'static str) -> Result<ChannelState, Malformed> {
+    let state: StateFields<'_> = read::object_of(text, name)?;
     Ok(ChannelState {
         channel: read::channel(&state.e, &state.c, name, name)?,
         version: state.ver.integer(name)?,
-        users: read(state.u, name)?,
-        part: state.part.map(|raw| read_part(raw, name)).transpose()?,
+        users: read(state.u.map(RawValue::get), name)?,
+        part: state.part.map(|raw| read_part(raw.get(), name)).transpose()?,
     })
 }
 
-fn read_part(raw: &RawValue, name: &'static str) -> Result<Part, Malformed> {
-    let (index, of): (Scalar<'_>, Scalar<'_>) = read::shaped(raw, name)?;
+fn read_part(text: &str, name: &'static str) -> Result<Part, Malformed> {
+    let (index, of): (Scalar<'_>, Scalar<'_>) = read::shaped(text, name)?;
     let part = Part { index: index.integer(name)?, of: of.integer(name)? };
     // A part beyond the list would never make it complete, and `of` is at least 1 then.
     if part.index < part.of { Ok(part) } else { Err(read::kind(name)) }

@@ -1,0 +1,559 @@
+//! One pass over the text of a message. It checks the grammar of JSON, finds the values of known fields as slices of the
+//! text, and notes the parts that must not reach clients.
+
+use std::borrow::Cow;
+
+use super::read::{Scalar, TOO_LARGE};
+use crate::wire::{MAX_DEPTH, Unsafe, is_too_large};
+
+/// The reason for which a text cannot be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ScanError {
+    /// The text is not one JSON object.
+    Syntax,
+    /// A known field occurs twice.
+    Repeated,
+}
+
+/// The known fields of an object: an enum whose variants are numbered from 0.
+pub(super) trait Field: Copy {
+    /// The field of this name.
+    fn named(name: &str) -> Option<Self>;
+
+    /// The number of the field, below 64.
+    fn index(self) -> usize;
+
+    /// Returns whether the value is decoded as a text or a number. Half a surrogate pair or an infinite number, which no
+    /// Rust value holds, is then a fault of the whole object.
+    fn is_scalar(self) -> bool;
+}
+
+/// Declares the fields of an object: those that are decoded, and those that are kept as text.
+macro_rules! fields {
+    ($(#[$doc:meta])* $enum:ident { scalar: $($scalar:ident $scalar_name:literal),*; raw: $($raw:ident $raw_name:literal),*; }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        enum $enum { $($scalar,)* $($raw,)* }
+
+        impl $enum {
+            const COUNT: usize = [$($scalar_name,)* $($raw_name,)*].len();
+        }
+
+        impl $crate::cluster::message::scan::Field for $enum {
+            fn named(name: &str) -> Option<$enum> {
+                Some(match name {
+                    $($scalar_name => $enum::$scalar,)*
+                    $($raw_name => $enum::$raw,)*
+                    _ => return None,
+                })
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn is_scalar(self) -> bool {
+                matches!(self, $($enum::$scalar)|*)
+            }
+        }
+    };
+}
+
+pub(super) use fields;
+
+/// The text of one JSON value, without white space around it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value<'a> {
+    pub(super) text: &'a str,
+    notes: Notes,
+}
+
+/// Properties of a value that are noted in the pass over it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Notes {
+    /// The first part that must not reach clients.
+    fault: Option<Unsafe>,
+    /// True if the white space between the parts of the value breaks the line.
+    has_breaks: bool,
+    /// True if a string in it is not its own decoded form.
+    has_escapes: bool,
+}
+
+impl Notes {
+    fn fault(&mut self, fault: Unsafe) {
+        self.fault.get_or_insert(fault);
+    }
+}
+
+/// The values of the known fields of an object. A value that is null counts as missing.
+pub(super) struct Values<'a, const N: usize>([Option<Value<'a>>; N]);
+
+impl<const N: usize> Default for Values<'_, N> {
+    fn default() -> Self {
+        Values([None; N])
+    }
+}
+
+impl<'a, const N: usize> Values<'a, N> {
+    /// Reads the text of one object. In place, because the values of all fields are half a kilobyte.
+    pub(super) fn read<F: Field>(&mut self, text: &'a str) -> Result<(), ScanError> {
+        let bytes = text.as_bytes();
+        let (mut at, mut seen) = (behind(bytes, skip_space(bytes, 0), b'{')?, 0_u64);
+        at = skip_space(bytes, at);
+        let mut is_open = bytes.get(at) != Some(&b'}');
+        while is_open {
+            let (start, mut notes) = (at, Notes::default());
+            at = string(bytes, at, &mut notes)?;
+            let field = if notes.has_escapes {
+                // Fails for half a surrogate pair.
+                F::named(&serde_json::from_str::<String>(&text[start..at]).map_err(|_| ScanError::Syntax)?)
+            } else {
+                F::named(&text[start + 1..at - 1])
+            };
+            if let Some(field) = field {
+                let bit = 1 << field.index();
+                if seen & bit != 0 {
+                    return Err(ScanError::Repeated);
+                }
+                seen |= bit;
+            }
+            let start = colon(bytes, at)?;
+            notes = Notes::default();
+            at = value(bytes, start, &mut notes)?;
+            if let Some(field) = field {
+                let value = Value { text: &text[start..at], notes };
+                if field.is_scalar() && value.is_unreadable() {
+                    return Err(ScanError::Syntax);
+                }
+                self.0[field.index()] = (value.text != "null").then_some(value);
+            }
+            at = skip_space(bytes, at);
+            is_open = bytes.get(at) == Some(&b',');
+            if is_open {
+                at = skip_space(bytes, at + 1);
+            }
+        }
+        at = behind(bytes, at, b'}')?;
+        if skip_space(bytes, at) == bytes.len() { Ok(()) } else { Err(ScanError::Syntax) }
+    }
+
+    /// The value of a field.
+    pub(super) fn get(&self, field: impl Field) -> Option<Value<'a>> {
+        self.0[field.index()]
+    }
+
+    /// The value of a field as a text or a number.
+    pub(super) fn scalar(&self, field: impl Field) -> Scalar<'a> {
+        self.get(field).map_or(Scalar::Absent, Value::scalar)
+    }
+}
+
+impl<'a> Value<'a> {
+    /// The first part that must not reach clients.
+    pub(super) fn fault(&self) -> Option<Unsafe> {
+        self.notes.fault
+    }
+
+    /// Returns whether the white space between the parts of the value breaks the line.
+    pub(super) fn has_breaks(&self) -> bool {
+        self.notes.has_breaks
+    }
+
+    fn scalar(self) -> Scalar<'a> {
+        match self.text.as_bytes() {
+            // The pass has checked the escapes of a scalar field, so decoding does not fail.
+            [b'"', ..] if self.notes.has_escapes => {
+                serde_json::from_str(self.text).map_or(Scalar::Other, |text: String| Scalar::Text(Cow::Owned(text)))
+            }
+            [b'"', inner @ .., b'"'] => Scalar::Text(Cow::Borrowed(&self.text[1..=inner.len()])),
+            [b'0'..=b'9', ..] => match self.text.parse() {
+                Ok(number) if number < TOO_LARGE => Scalar::Integer(number),
+                _ => Scalar::Other,
+            },
+            _ => Scalar::Other,
+        }
+    }
+
+    /// Returns whether the value is a text or a number that no Rust value holds.
+    fn is_unreadable(self) -> bool {
+        self.notes.fault.is_some() && !self.text.starts_with(['{', '['])
+    }
+}
+
+// The functions below take the position of what they read, and return the position behind it. A position in a variable
+// is faster than one in a struct.
+
+/// Reads a value of any kind, however deeply nested.
+fn value(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+    match bytes.get(at) {
+        Some(b'{' | b'[') => nested(bytes, at, notes),
+        _ => flat(bytes, at, notes),
+    }
+}
+
+/// Reads a string, a number or a literal.
+fn flat(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+    match bytes.get(at) {
+        Some(b'"') => string(bytes, at, notes),
+        Some(b'-' | b'0'..=b'9') => number(bytes, at, notes),
+        Some(b't') => literal(bytes, at, b"true"),
+        Some(b'f') => literal(bytes, at, b"false"),
+        Some(b'n') => literal(bytes, at, b"null"),
+        _ => Err(ScanError::Syntax),
+    }
+}
+
+/// Reads an array or an object. In a loop and not by recursion, because the sender chooses the depth.
+fn nested(bytes: &[u8], mut at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+    let mut nesting = Nesting::default();
+    loop {
+        match bytes.get(at) {
+            Some(open @ (b'{' | b'[')) => {
+                let is_object = *open == b'{';
+                nesting.open(is_object);
+                if nesting.depth > MAX_DEPTH {
+                    notes.fault(Unsafe::TooDeep);
+                }
+                at = space(bytes, at + 1, notes);
+                if !matches!(bytes.get(at), Some(b'}' | b']')) {
+                    at = if is_object { name(bytes, at, notes)? } else { at };
+                    continue;
+                }
+            }
+            _ => at = flat(bytes, at, notes)?,
+        }
+        // Behind a value, or in an empty array or object.
+        loop {
+            let Some(is_object) = nesting.is_object() else { return Ok(at) };
+            at = space(bytes, at, notes);
+            match bytes.get(at) {
+                Some(b',') => {
+                    at = space(bytes, at + 1, notes);
+                    at = if is_object { name(bytes, at, notes)? } else { at };
+                    break;
+                }
+                Some(b'}') if is_object => nesting.close(),
+                Some(b']') if !is_object => nesting.close(),
+                _ => return Err(ScanError::Syntax),
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Reads the name of a field, the colon, and the white space around it.
+fn name(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+    let at = string(bytes, at, notes)?;
+    let at = space(bytes, at, notes);
+    Ok(space(bytes, behind(bytes, at, b':')?, notes))
+}
+
+/// Reads a string, and checks its escapes.
+fn string(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+    let mut at = behind(bytes, at, b'"')?;
+    loop {
+        at = plain(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => return Ok(at + 1),
+            Some(b'\\') => at = escape(bytes, at, notes)?,
+            // A control character, or the end.
+            _ => return Err(ScanError::Syntax),
+        }
+    }
+}
+
+/// Reads bytes up to the first quote, backslash or control character.
+fn plain(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Sets the high bit of the lowest byte of `word` that is below `limit` (of 0x80 at most), and no bit below it.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    // Eight bytes at a time: most of a message is inside of strings.
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let found = quote | backslash | below(word, 0x20);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while matches!(bytes.get(at), Some(byte) if !matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        at += 1;
+    }
+    at
+}
+
+#[cold]
+fn escape(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+    notes.has_escapes = true;
+    match bytes.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(b'u') => match unit(bytes, at).ok_or(ScanError::Syntax)? {
+            // A pair is skipped as a whole.
+            0xD800..=0xDBFF if matches!(unit(bytes, at + 6), Some(0xDC00..=0xDFFF)) => Ok(at + 12),
+            0xD800..=0xDFFF => {
+                notes.fault(Unsafe::Surrogate);
+                Ok(at + 6)
+            }
+            _ => Ok(at + 6),
+        },
+        _ => Err(ScanError::Syntax),
+    }
+}
+
+/// The UTF-16 unit that the escape `\uXXXX` at `at` means.
+fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)? as u16))
+}
+
+fn number(bytes: &[u8], start: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+    let mut at = start + usize::from(bytes.get(start) == Some(&b'-'));
+    // No digit follows a leading zero.
+    at = if bytes.get(at) == Some(&b'0') { at + 1 } else { digits(bytes, at)? };
+    if bytes.get(at) == Some(&b'.') {
+        at = digits(bytes, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        at += 1;
+        at = digits(bytes, at + usize::from(matches!(bytes.get(at), Some(b'+' | b'-'))))?;
+    }
+    if is_too_large(&bytes[start..at]) {
+        notes.fault(Unsafe::Number);
+    }
+    Ok(at)
+}
+
+fn digits(bytes: &[u8], start: usize) -> Result<usize, ScanError> {
+    let mut at = start;
+    while let Some(b'0'..=b'9') = bytes.get(at) {
+        at += 1;
+    }
+    if at > start { Ok(at) } else { Err(ScanError::Syntax) }
+}
+
+fn literal(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, ScanError> {
+    if bytes[at..].starts_with(word) { Ok(at + word.len()) } else { Err(ScanError::Syntax) }
+}
+
+/// Reads the colon between the name of a field and its value, and the white space around it.
+fn colon(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
+    Ok(skip_space(bytes, behind(bytes, skip_space(bytes, at), b':')?))
+}
+
+/// Reads the white space between the parts of a value.
+fn space(bytes: &[u8], start: usize, notes: &mut Notes) -> usize {
+    let at = skip_space(bytes, start);
+    if at > start {
+        notes.has_breaks |= bytes[start..at].iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    }
+    at
+}
+
+fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\t' | b'\n' | b'\r') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Reads one byte, which has to be this one.
+fn behind(bytes: &[u8], at: usize, byte: u8) -> Result<usize, ScanError> {
+    if bytes.get(at) == Some(&byte) { Ok(at + 1) } else { Err(ScanError::Syntax) }
+}
+
+/// The arrays and objects that are open, one bit for each: the usual depths need no allocation.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: usize,
+    /// The innermost of up to 64, the last one in the lowest bit: 1 for an object.
+    inner: u64,
+    /// The words of 64 around them.
+    outer: Vec<u64>,
+}
+
+impl Nesting {
+    fn open(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.outer.push(self.inner);
+        }
+        self.inner = self.inner << 1 | u64::from(is_object);
+        self.depth += 1;
+    }
+
+    fn close(&mut self) {
+        self.depth -= 1;
+        self.inner >>= 1;
+        if self.depth.is_multiple_of(64)
+            && let Some(outer) = self.outer.pop()
+        {
+            self.inner = outer;
+        }
+    }
+
+    /// Returns whether the innermost one is an object; `None` if none is open.
+    fn is_object(&self) -> Option<bool> {
+        (self.depth > 0).then_some(self.inner & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::wire::vet;
+
+    fields! {
+        /// Two fields.
+        Known { scalar: Name "name"; raw: Raw "raw"; }
+    }
+
+    fn scan(text: &str) -> Result<Values<'_, { Known::COUNT }>, ScanError> {
+        let mut values = Values::default();
+        values.read::<Known>(text).map(|()| values)
+    }
+
+    fn raw(value: &str) -> Option<(String, Option<Unsafe>, bool)> {
+        let text = format!("{{\"raw\":{value}}}");
+        let values = scan(&text).ok()?;
+        let value = values.get(Known::Raw)?;
+        Some((value.text.to_owned(), value.fault(), value.has_breaks()))
+    }
+
+    #[test]
+    fn known_fields_are_found_among_others_and_unescaped() {
+        let text = r#" { "a" : [ {"name":1} ] , "na\u006de":"\u0061b", "raw" : { "x" : "}" } , "b":null } "#;
+        let Ok(values) = scan(text) else { panic!("an object") };
+        assert_eq!(values.scalar(Known::Name), Scalar::Text("ab".into()));
+        assert_eq!(values.get(Known::Raw).map(|value| value.text), Some(r#"{ "x" : "}" }"#));
+    }
+
+    #[test]
+    fn a_known_field_twice_is_a_fault_also_if_it_is_null() {
+        for text in [r#"{"raw":null,"raw":null}"#, r#"{"name":1,"a":0,"name":1}"#, r#"{"name":1,"nam\u0065":1"#] {
+            assert_eq!(scan(text).err(), Some(ScanError::Repeated), "{text}");
+        }
+        assert!(scan(r#"{"a":1,"a":2}"#).is_ok());
+    }
+
+    #[test]
+    fn a_text_or_number_that_rust_cannot_hold_is_a_fault_where_it_is_decoded() {
+        for value in [r#""\ud800""#, "1e999"] {
+            assert_eq!(scan(&format!("{{\"name\":{value}}}")).err(), Some(ScanError::Syntax), "{value}");
+            assert!(raw(value).is_some_and(|(_, fault, _)| fault.is_some()), "{value}");
+            assert!(scan(&format!("{{\"name\":[{value}],\"a\":{value}}}")).is_ok(), "{value}");
+        }
+        assert_eq!(scan(r#"{"\ud800":1}"#).err(), Some(ScanError::Syntax));
+    }
+
+    #[test]
+    fn nesting_may_be_of_any_depth_and_is_noted() {
+        for depth in [1, 63, 64, 65, 100, 101, 128, 129, 10_000] {
+            let arrays = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+            let objects = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+            let mixed = format!("{}1{}", "[{\"a\":".repeat(depth), "}]".repeat(depth));
+            for (value, depth) in [(arrays, depth), (objects, depth), (mixed, depth * 2)] {
+                let fault = (depth > MAX_DEPTH).then_some(Unsafe::TooDeep);
+                assert_eq!(raw(&value), Some((value.clone(), fault, false)));
+                assert_eq!(raw(&value[..value.len() - 1]), None);
+            }
+        }
+        let wrong = format!("{}1{}", "[".repeat(65), "]".repeat(64) + "}");
+        assert_eq!(raw(&wrong), None);
+    }
+
+    #[test]
+    fn line_breaks_between_the_parts_of_a_value_are_noted() {
+        assert_eq!(raw("[1,\n2]").map(|(_, _, has_breaks)| has_breaks), Some(true));
+        assert_eq!(raw("\r{}\n").map(|(text, _, has_breaks)| (text, has_breaks)), Some(("{}".into(), false)));
+        assert_eq!(raw(r#"["\n"]"#).map(|(_, _, has_breaks)| has_breaks), Some(false));
+    }
+
+    #[test]
+    fn the_first_special_byte_is_found_at_every_place() {
+        for special in [b'"', b'\\', 0, 0x1f, b'\n'] {
+            for at in 0..20 {
+                let mut bytes = vec![b' '; 20];
+                (bytes[at], bytes[19]) = (special, b'"');
+                assert_eq!(plain(&bytes, 0), at);
+            }
+        }
+        assert_eq!(plain("ü\u{7f}\u{80}!#[]~ÿ".as_bytes(), 0), "ü\u{7f}\u{80}!#[]~ÿ".len());
+    }
+
+    /// Texts that are JSON, or nearly.
+    fn almost_json() -> impl Strategy<Value = String> {
+        let part = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            " ",
+            "\n",
+            "\"",
+            "\"a\"",
+            "\"name\"",
+            "\"raw\"",
+            "\\",
+            "\\u",
+            "d800",
+            "\\ud83d",
+            "\\ude00",
+            "\\\"",
+            "-",
+            "0",
+            "1",
+            "9",
+            ".",
+            "e",
+            "E",
+            "+",
+            "true",
+            "false",
+            "null",
+            "é",
+            "\u{1}",
+            "1e400",
+            "01",
+            "\"raw\":",
+            "{\"a\":",
+            "[]",
+            "{}",
+            "\"\\ud800\"",
+        ]);
+        prop::collection::vec(part, 0..16).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn the_grammar_is_that_of_serde_json(text in almost_json()) {
+            let text = format!("{{\"raw\":{text}}}");
+            let parsed = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(&text);
+            // A repeated field ends the pass early, and counts as none in the map.
+            match scan(&text) {
+                Err(ScanError::Repeated) => {}
+                // serde_json does not say which part of the object it dislikes, so a field of which it cannot hold the
+                // value is tried as null.
+                Err(ScanError::Syntax) => prop_assert!(parsed.is_err() || text.contains("\"name\"")),
+                Ok(values) => {
+                    let parsed = parsed.map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
+                    let value = values.get(Known::Raw);
+                    let expected = parsed.get("raw").map(|raw| raw.get()).filter(|raw| *raw != "null");
+                    prop_assert_eq!(value.map(|value| value.text), expected);
+                    if let Some(value) = value {
+                        prop_assert_eq!(value.fault(), vet(value.text).err());
+                        prop_assert_eq!(value.has_breaks(), value.text.contains(['\n', '\r']));
+                    }
+                }
+            }
+        }
+    }
+}
