@@ -24,6 +24,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	if url := os.Getenv("REDIS_URL"); url != "" {
+		if err := useRedis(node, url); err != nil {
+			log.Fatal(err)
+		}
+	}
 	node.OnConnecting(connecting)
 	node.OnConnect(connected)
 	if err := node.Run(); err != nil {
@@ -54,6 +59,20 @@ func main() {
 		log.Fatal(http.ServeTLS(listener, mux, os.Getenv("TLS_CERTIFICATE"), key))
 	}
 	log.Fatal(http.Serve(listener, mux))
+}
+
+// useRedis makes the node one of several over this Redis, as the documentation of RedisBroker says.
+func useRedis(node *centrifuge.Node, url string) error {
+	shard, err := centrifuge.NewRedisShard(node, centrifuge.RedisShardConfig{Address: url})
+	if err != nil {
+		return err
+	}
+	broker, err := centrifuge.NewRedisBroker(node, centrifuge.RedisBrokerConfig{Shards: []*centrifuge.RedisShard{shard}})
+	if err != nil {
+		return err
+	}
+	node.SetBroker(broker)
+	return nil
 }
 
 // connecting subscribes clients to the channel that they name as they connect, if they do: those of event streams have no
