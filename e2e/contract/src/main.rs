@@ -10,7 +10,7 @@
 //! languages and the timeout for theirs.
 //!
 //! Pages of `POND_PAGE_ORIGIN` may use event streams with credentials. `TRUSTED_PROXIES` are addresses separated by commas,
-//! `PING_INTERVAL_MS` the interval of pings. `MAX_CHANNEL_PRESENCE` and `MAX_PRESENCE_LIST` are the options of these names, in
+//! `PING_INTERVAL_MS` the interval of pings, `PONG_WAIT_MS` the longest wait for an answer. `MAX_CHANNEL_PRESENCE` and `MAX_PRESENCE_LIST` are the options of these names, in
 //! bytes. `COMPRESSION=on` accepts compression. `TLS_CERTIFICATE` and `TLS_KEY`, PEM files, turn TLS on.
 //!
 //! It serves `/health`, `/ready` and `/metrics` for Prometheus unless `METRICS=off`. SIGINT and SIGTERM stop it after `DRAIN_DELAY_MS`. At SIGUSR1 it

@@ -1,6 +1,8 @@
 //! The options of the server, from its environment.
 
 use std::env::var;
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::time::Duration;
 
 use pondsocket::{Error, Options, Result, ServerOptions, Tls};
@@ -20,8 +22,11 @@ pub(crate) fn from_environment(mut options: Options) -> Result<Options> {
     if let Some(bytes) = number("MAX_PRESENCE_LIST")? {
         options = options.max_presence_list(bytes);
     }
-    if let Ok(interval) = var("PING_INTERVAL_MS") {
-        options = options.ping_interval(Duration::from_millis(interval.parse().map_err(Error::internal)?));
+    if let Some(milliseconds) = number("PING_INTERVAL_MS")? {
+        options = options.ping_interval(Duration::from_millis(milliseconds));
+    }
+    if let Some(milliseconds) = number("PONG_WAIT_MS")? {
+        options = options.pong_wait(Duration::from_millis(milliseconds));
     }
     if var("COMPRESSION").is_ok_and(|value| value == "on") {
         options = options.enable_compression(true);
@@ -37,7 +42,7 @@ pub(crate) fn with_tls(options: ServerOptions) -> Result<ServerOptions> {
     }
 }
 
-fn number(name: &str) -> Result<Option<usize>> {
+fn number<T: FromStr<Err = ParseIntError>>(name: &str) -> Result<Option<T>> {
     let number = var(name).ok().map(|number| number.parse().map_err(Error::internal));
     number.transpose()
 }
