@@ -1,13 +1,14 @@
-//! Measures what deliveries, connections and messages between nodes cost, each against a yardstick of the same run, and
+//! Measures the cost of deliveries, connections and messages between nodes, beside reference programs in the same run and
 //! beside other servers. See `bench/README.md`.
 
 mod cluster;
 mod load;
 mod memory;
+mod million;
 mod plan;
 mod plot;
 mod process;
-mod report;
+mod statistics;
 mod suite;
 
 use std::path::{Path, PathBuf};
@@ -18,18 +19,18 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use cluster::Comparison;
 use plan::{Plan, Programs};
-use report::Report;
 use suite::{Results, Selection};
 
 /// Programs under measurement run on this core, the load on the other.
 const SERVER_CORE: usize = 0;
 
 #[derive(Parser)]
-#[command(about = "CPU, latency and memory of a PondSocket server, beside the least possible and beside other servers")]
+#[command(about = "CPU, latency and memory of a PondSocket server, beside the minimum and beside other servers")]
 struct Args {
     #[command(subcommand)]
-    what: What,
+    action: Action,
     /// Print one JSON value.
     #[arg(long, global = true)]
     json: bool,
@@ -39,22 +40,27 @@ struct Args {
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// Names all scenarios and servers.
+enum Action {
+    /// Lists all scenarios and servers.
     List,
-    /// Runs scenarios: those that are named, or all.
-    Run(Suite),
-    /// Makes the page and the pictures of an earlier run anew.
+    /// Runs the named scenarios, or all.
+    Run(SuiteArgs),
+    /// Writes the page and the charts of an earlier run anew.
     Render {
-        /// The JSON that it has written.
+        /// The JSON file of that run.
         results: PathBuf,
-        /// The folder for them.
+        /// The folder of the page and the charts.
         #[arg(long)]
         out: PathBuf,
     },
-    /// From node to node over Redis, and within a node that has a bus. Needs `redis-server`.
-    Cluster(Cluster),
-    /// Resident memory of the server for an idle joined connection.
+    /// Measures messages from node to node over Redis, and within a node that has a bus. Needs `redis-server`.
+    Cluster(ClusterArgs),
+    /// Holds as many joined connections as the machine allows, and broadcasts to all of them.
+    Million(million::MillionOptions),
+    /// The clients of one server of `million`.
+    #[command(hide = true)]
+    MillionClients(million::Clients),
+    /// Measures the resident memory of the server for an idle joined connection.
     Memory {
         /// Fail above this many bytes.
         #[arg(long, default_value_t = 2200)]
@@ -63,77 +69,83 @@ enum What {
 }
 
 #[derive(clap::Args)]
-struct Suite {
+struct SuiteArgs {
     /// Names of scenarios.
     scenarios: Vec<String>,
-    /// Names of servers; without it the limit server and ours.
+    /// Names of servers, separated by semicolons; the limit server and ours without it.
     #[arg(long, value_delimiter = ';')]
     servers: Vec<String>,
-    /// Compare other servers, too, which `bench/peers/build` has built.
+    /// Include the other servers, which `bench/peers/build` has built.
     #[arg(long)]
     peers: bool,
-    /// Rounds. In each, every server runs once in every scenario.
+    /// The number of rounds. In each, every server runs once in every scenario.
     #[arg(long, default_value_t = 6)]
     repeats: usize,
-    /// Length of a run.
+    /// The duration of a run.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// The order of the runs follows from it.
+    /// The seed of the order of runs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Write the page, the pictures and all samples into this folder.
+    /// A remark for the page, such as other work on the machine.
+    #[arg(long)]
+    note: Option<String>,
+    /// Write the page, the charts and all samples into this folder.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Fail if our server needs more than what it once needed. Without it only loss, disorder and runs that break off fail.
+    /// Fail if our server needs clearly more than before. Without it only loss, wrong order and failed runs are failures.
     #[arg(long)]
     enforce: bool,
 }
 
 #[derive(clap::Args)]
-struct Cluster {
-    /// Loads; all without it.
+struct ClusterArgs {
+    /// The loads; all without it.
     #[arg(value_enum)]
-    loads: Vec<cluster::Load>,
-    /// Runs of each side, interleaved.
+    loads: Vec<cluster::ClusterLoad>,
+    /// The number of runs of each side, interleaved.
     #[arg(long, default_value_t = 6)]
     repeats: usize,
-    /// Length of a run.
+    /// The duration of a run.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Draw the runs into this SVG file.
+    /// Write a chart of the runs into this SVG file.
     #[arg(long)]
     plot: Option<PathBuf>,
-    /// Fail if a ratio is above its bar. Without it only loss and disorder fail.
+    /// Fail if a ratio is above its bar. Without it only loss and wrong order are failures.
     #[arg(long)]
     enforce: bool,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    match args.what {
-        What::List => println!("{}", suite::list()),
-        What::Render { results, out } => Results::read(&results)?.write(&out)?,
-        What::Run(suite) => run(&suite, &programs(args.no_build)?, args.json)?,
-        What::Cluster(cluster) => compare(programs(args.no_build)?, &cluster, args.json)?,
-        What::Memory { limit } => weigh(limit, &programs(args.no_build)?, args.json)?,
+    match args.action {
+        Action::List => println!("{}", suite::list()),
+        Action::Render { results, out } => Results::read(&results)?.write(&out)?,
+        Action::Run(suite) => run(&suite, programs(args.no_build)?, args.json)?,
+        Action::Million(options) => hold(&options, &programs(args.no_build)?, args.json)?,
+        Action::MillionClients(clients) => clients.run()?,
+        Action::Cluster(cluster) => compare(programs(args.no_build)?, &cluster, args.json)?,
+        Action::Memory { limit } => measure_memory(limit, &programs(args.no_build)?, args.json)?,
     }
     Ok(())
 }
 
+/// The measured programs, which are built before unless `no_build` is set.
 fn programs(no_build: bool) -> Result<Programs> {
     if !no_build {
         let built =
             Command::new("cargo").args(["build", "--release", "--quiet", "-p", "contract", "-p", "bench"]).status()?;
         ensure!(built.success(), "the programs do not build");
     }
-    let me = std::env::current_exe()?;
-    let folder = me.parent().context("the runner is in some folder")?;
+    let runner = std::env::current_exe()?;
+    let folder = runner.parent().context("the runner is in a folder")?;
     let [contract, bare] = ["contract", "bare"].map(|name| folder.join(name));
-    Ok(Programs { folder: folder.to_owned(), contract, bare })
+    Ok(Programs { folder: folder.to_owned(), contract, bare, runner })
 }
 
-/// Runs the suite, and says what came of it.
-fn run(suite: &Suite, programs: &Programs, json: bool) -> Result<()> {
+/// Runs the suite and prints the results.
+fn run(suite: &SuiteArgs, programs: Programs, json: bool) -> Result<()> {
     let selection = Selection {
         scenarios: suite.scenarios.clone(),
         servers: suite.servers.clone(),
@@ -141,10 +153,11 @@ fn run(suite: &Suite, programs: &Programs, json: bool) -> Result<()> {
         repeats: suite.repeats,
         lasting: Duration::from_secs_f64(suite.seconds),
         seed: suite.seed,
+        note: suite.note.clone(),
     };
     let core = pin_load();
-    let keep = |results: &Results| suite.out.as_ref().map_or(Ok(()), |folder| results.write(folder));
-    let results = suite::run(&selection, &programs.folder, core, progress_bar, keep)?;
+    let save = |results: &Results| suite.out.as_ref().map_or(Ok(()), |folder| results.write(folder));
+    let results = suite::run(&selection, programs, core, progress_bar, save)?;
     if json {
         println!("{}", serde_json::to_string(&results)?);
     } else {
@@ -153,9 +166,9 @@ fn run(suite: &Suite, programs: &Programs, json: bool) -> Result<()> {
     let faults = results.faults();
     ensure!(faults.is_empty(), "{}", faults.join("; "));
     if suite.enforce {
-        let excess = |verdict: &suite::Verdict| verdict.enforced.is_some_and(|most| verdict.found > most);
-        let missed: Vec<_> = results.verdicts().into_iter().filter(excess).map(|verdict| verdict.scenario).collect();
-        ensure!(missed.is_empty(), "above what was reached once: {}", missed.join(", "));
+        let bars = results.bars();
+        let worse: Vec<_> = bars.iter().filter(|bar| bar.is_worse_than_before()).map(|bar| bar.scenario).collect();
+        ensure!(worse.is_empty(), "worse than before: {}", worse.join(", "));
     }
     Ok(())
 }
@@ -165,26 +178,26 @@ fn progress_bar(steps: u64) -> Result<ProgressBar> {
     Ok(ProgressBar::new(steps).with_style(style))
 }
 
-/// Compares nodes, and says what came of it.
-fn compare(programs: Programs, cluster: &Cluster, json: bool) -> Result<()> {
+/// Measures messages between nodes and prints the results.
+fn compare(programs: Programs, cluster: &ClusterArgs, json: bool) -> Result<()> {
     let lasting = Duration::from_secs_f64(cluster.seconds);
-    let loads = if cluster.loads.is_empty() { cluster::Load::value_variants() } else { &cluster.loads };
+    let loads = if cluster.loads.is_empty() { cluster::ClusterLoad::value_variants() } else { &cluster.loads };
     let progress = progress_bar((loads.len() * cluster.repeats * 2) as u64)?;
     let plan = Plan { programs, core: pin_load(), repeats: cluster.repeats, lasting, progress };
     let reports = loads.iter().map(|&load| cluster::measure(load, &plan)).collect::<Result<Vec<_>>>()?;
     plan.progress.finish_and_clear();
     if let Some(file) = &cluster.plot {
-        let rows: Vec<_> = reports.iter().flat_map(Report::rows).collect();
+        let rows: Vec<_> = reports.iter().flat_map(Comparison::rows).collect();
         write(file, &plot::svg(&rows))?;
     }
     if json {
-        println!("{}", serde_json::Value::from_iter(reports.iter().map(Report::json)));
+        println!("{}", serde_json::to_string(&reports)?);
     } else {
         reports.iter().for_each(|report| println!("{}", report.text()));
     }
     ensure!(reports.iter().all(|report| report.faults() == 0), "messages were lost or out of order");
     if cluster.enforce {
-        let excesses: Vec<_> = reports.iter().filter_map(Report::excess).collect();
+        let excesses: Vec<_> = reports.iter().filter_map(Comparison::excess).collect();
         ensure!(excesses.is_empty(), "{}", excesses.join("; "));
     }
     Ok(())
@@ -194,14 +207,28 @@ fn write(file: &Path, text: &str) -> Result<()> {
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Puts this process on another core than the servers, where there is one.
+/// Pins this process to another core than that of the servers, if there are two.
 fn pin_load() -> Option<usize> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mine = cores.iter().find(|core| core.id != SERVER_CORE)?;
     core_affinity::set_for_current(*mine).then_some(SERVER_CORE)
 }
 
-fn weigh(limit: u64, programs: &Programs, json: bool) -> Result<()> {
+/// Holds as many connections as possible and prints the results.
+fn hold(options: &million::MillionOptions, programs: &Programs, json: bool) -> Result<()> {
+    let progress = progress_bar(options.connections as u64)?;
+    let held = million::run(options, programs, &progress)?;
+    progress.finish_and_clear();
+    if json {
+        println!("{}", serde_json::to_string(&held)?);
+    } else {
+        print!("{}", held.text());
+    }
+    Ok(())
+}
+
+/// Measures the memory of a connection and compares it with the limit.
+fn measure_memory(limit: u64, programs: &Programs, json: bool) -> Result<()> {
     let progress = ProgressBar::new_spinner();
     progress.enable_steady_tick(Duration::from_millis(100));
     let bytes = memory::measure(&programs.contract, &progress)?;

@@ -1,31 +1,31 @@
-//! Bytes of server memory for an idle connection that is joined to a channel.
+//! The memory of the server for an idle joined connection.
 
 use std::path::Path;
 
 use anyhow::Result;
 use indicatif::ProgressBar;
 
-use crate::load::{Crowd, Seat};
-use crate::process::Server;
+use crate::load::{ClientPool, ClientSpec};
+use crate::process::ServerProcess;
 
 const WARM_UP: usize = 500;
 const CONNECTIONS: usize = 5000;
 const CHANNELS: usize = 500;
 
-/// Opens 5,000 connections in 500 channels, after 500 warm-up connections have gone; answers resident bytes for each.
+/// Opens 5,000 connections in 500 channels, after 500 others have been opened and closed, and returns the resident bytes for each.
 pub(crate) fn measure(program: &Path, progress: &ProgressBar) -> Result<u64> {
-    let server = Server::start(program, None, &[])?;
+    let server = ServerProcess::start(program, None, &[])?;
     progress.set_message("warming up");
-    drop(Crowd::join(seats(&server, WARM_UP))?);
+    drop(ClientPool::join(specs(&server, WARM_UP))?);
     let before = server.settled_rss()?;
     progress.set_message("connecting");
-    let crowd = Crowd::join(seats(&server, CONNECTIONS))?;
+    let pool = ClientPool::join(specs(&server, CONNECTIONS))?;
     let after = server.settled_rss()?;
-    drop(crowd);
+    drop(pool);
     Ok((after - before) / CONNECTIONS as u64)
 }
 
-fn seats(server: &Server, count: usize) -> impl Iterator<Item = Seat> {
+fn specs(server: &ServerProcess, count: usize) -> impl Iterator<Item = ClientSpec> {
     let address = server.address;
-    (0..count).map(move |index| Seat::plain(address, &format!("/plain/r{}", index % CHANNELS)))
+    (0..count).map(move |index| ClientSpec::plain(address, &format!("/plain/r{}", index % CHANNELS)))
 }

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 /// The plan of a comparison: its programs, the core that they run on, the number of runs and their duration.
 pub(crate) struct Plan {
     pub(crate) programs: Programs,
-    /// Programs under measurement run on this core; the load is on another. `None` if there is only one.
+    /// The core of the measured programs, if there are two. The load has another core.
     pub(crate) core: Option<usize>,
     pub(crate) repeats: usize,
     pub(crate) lasting: Duration,
@@ -16,16 +16,18 @@ pub(crate) struct Plan {
 
 /// The paths of the programs.
 pub(crate) struct Programs {
-    /// The folder in which they are.
+    /// Their folder.
     pub(crate) folder: PathBuf,
     /// The contract server.
     pub(crate) contract: PathBuf,
-    /// The least that joins two processes over Redis.
+    /// The minimum that connects two processes over Redis.
     pub(crate) bare: PathBuf,
+    /// The program that runs.
+    pub(crate) runner: PathBuf,
 }
 
 impl Plan {
-    /// Runs ours and what it is compared with in turn, so that whatever else the machine does meets both.
+    /// Runs ours and the reference in turn, so that other work on the machine affects both.
     pub(crate) fn interleave<R>(
         &self,
         what: &str,

@@ -1,12 +1,11 @@
-//! Runs as a picture: a row for each program and load, a dot for each run, a line at the median.
+//! A chart of runs: a row for each program and load, a dot for each run, a line at the median.
 
 use std::fmt::Write;
 
-use crate::report::median;
+use crate::statistics::median;
 
 /// The runs of one program under one load.
 pub(crate) struct Row {
-    /// Of what.
     pub(crate) name: String,
     /// `true` for our server.
     pub(crate) ours: bool,
@@ -14,14 +13,23 @@ pub(crate) struct Row {
     pub(crate) micros: Vec<f64>,
 }
 
-/// The picture, as SVG.
+/// The colours of a chart, also for readers who prefer dark pages.
+pub(crate) const STYLE: &str = "<style>
+.page { fill: #fff } text { fill: #1f2328 } .muted { fill: #59636e } .grid { stroke: #c8d1da } .dot { fill: #1f2328 }
+@media (prefers-color-scheme: dark) {
+.page { fill: #0d1117 } text { fill: #e6edf3 } .muted { fill: #9198a1 } .grid { stroke: #3d444d } .dot { fill: #f0f6fc }
+}
+</style>
+";
+
+/// The chart, as SVG.
 pub(crate) fn svg(rows: &[Row]) -> String {
     let most = rows.iter().flat_map(|row| &row.micros).copied().fold(0.0, f64::max);
     let height = 80 + rows.len() * 28;
     let mut out = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {height}" font-family="sans-serif" font-size="13">
-<rect width="800" height="{height}" fill="white"/>
-<text x="20" y="28" font-size="16">CPU µs per delivery or message, each run and the median</text>
+{STYLE}<rect class="page" width="800" height="{height}"/>
+<text x="20" y="28" font-size="16">CPU µs per message: each run, and the median</text>
 "#
     );
     rows.iter()
@@ -38,7 +46,7 @@ impl Row {
         let (at, beside, above) = (x(median), x(median) + 6.0, y - 6);
         // Writing to a String cannot fail.
         let _ = writeln!(out, r#"<text x="20" y="{}">{}</text>"#, y + 4, self.name);
-        let _ = writeln!(out, r##"<line x1="200" y1="{y}" x2="740" y2="{y}" stroke="#ddd"/>"##);
+        let _ = writeln!(out, r#"<line class="grid" x1="200" y1="{y}" x2="740" y2="{y}"/>"#);
         for micros in &self.micros {
             let _ = writeln!(out, r#"<circle cx="{:.1}" cy="{y}" r="4" fill="{colour}" opacity="0.6"/>"#, x(*micros));
         }

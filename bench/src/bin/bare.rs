@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use bench::wire::server::{self as wire, Wish};
+use bench::wire::server::{self as wire, ClientRequest};
 use futures_util::{FutureExt, StreamExt};
 use redis::Msg;
 use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
@@ -27,11 +27,11 @@ struct Node {
     subscriptions: PubSubSink,
     /// The client that has joined a topic.
     clients: RefCell<HashMap<String, Rc<TcpStream>>>,
-    frame: Frame,
+    frame: MessageFrame,
 }
 
 /// The bytes around the payload of a message on the bus.
-struct Frame {
+struct MessageFrame {
     head: String,
     payload: usize,
     tail: String,
@@ -46,7 +46,8 @@ async fn run() -> Result<()> {
     let client = redis::Client::open(variable("REDIS_URL")?)?;
     let redis = client.get_multiplexed_async_connection().await?;
     let (subscriptions, messages) = client.get_async_pubsub().await?.split();
-    let frame = Frame { head: variable("HEAD")?, payload: variable("PAYLOAD")?.parse()?, tail: variable("TAIL")? };
+    let frame =
+        MessageFrame { head: variable("HEAD")?, payload: variable("PAYLOAD")?.parse()?, tail: variable("TAIL")? };
     let node = Rc::new(Node { redis, subscriptions, clients: RefCell::default(), frame });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening {}", listener.local_addr()?.port());
@@ -73,19 +74,19 @@ async fn serve(node: Rc<Node>, stream: Rc<TcpStream>) -> Result<()> {
     write(&stream, &wire::upgraded()).await?;
     loop {
         let (mut at, mut pipe) = (0, redis::pipe());
-        while let Some((wish, len)) = wire::wish(&received[at..]) {
+        while let Some((request, len)) = wire::parse_request(&received[at..]) {
             at += len;
-            match wish {
-                Some(Wish::Join(channel)) => {
+            match request {
+                Some(ClientRequest::Join(channel)) => {
                     topic = format!("pondsocket:v1:default:api/socket:{channel}");
                     node.clients.borrow_mut().insert(topic.clone(), stream.clone());
                     node.subscriptions.clone().subscribe(&topic).await?;
                     write(&stream, &wire::joined()).await?;
                 }
-                Some(Wish::Publish(said) | Wish::Echo(said)) => {
+                Some(ClientRequest::Publish(said) | ClientRequest::Echo(said)) => {
                     pipe.publish(&topic, node.frame.around(said)).ignore();
                 }
-                Some(Wish::Close) => return Ok(()),
+                Some(ClientRequest::Close) => return Ok(()),
                 None => {}
             }
         }
@@ -124,7 +125,7 @@ async fn deliver(node: Rc<Node>, mut messages: PubSubStream) -> Result<()> {
     Ok(())
 }
 
-impl Frame {
+impl MessageFrame {
     /// The message for a client's, which ends with its payload.
     fn around(&self, said: &[u8]) -> Vec<u8> {
         let payload = &said[said.len() - 1 - self.payload..said.len() - 1];

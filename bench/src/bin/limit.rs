@@ -11,14 +11,14 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
-use bench::wire::server::{self as wire, Wish};
+use bench::wire::server::{self as wire, ClientRequest};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 const LISTENER: Token = Token(usize::MAX);
 
 struct Limit {
-    clients: Vec<Option<Client>>,
+    clients: Vec<Option<Connection>>,
     rooms: Vec<Room>,
     /// The number of each room.
     names: HashMap<String, usize>,
@@ -34,7 +34,7 @@ struct Room {
     said: Vec<u8>,
 }
 
-struct Client {
+struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
     unsent: Vec<u8>,
@@ -68,7 +68,7 @@ fn main() -> std::io::Result<()> {
                 continue;
             }
             let index = event.token().0;
-            let alive = limit.clients[index].as_mut().is_some_and(Client::flush) && limit.serve(index, &mut buffer);
+            let alive = limit.clients[index].as_mut().is_some_and(Connection::flush) && limit.serve(index, &mut buffer);
             if !alive {
                 limit.remove(index);
             }
@@ -84,7 +84,7 @@ impl Limit {
             let token = Token(self.clients.len());
             poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
             let (received, unsent, rooms) = (Vec::new(), Vec::new(), Vec::new());
-            self.clients.push(Some(Client { stream, received, unsent, upgraded: false, rooms }));
+            self.clients.push(Some(Connection { stream, received, unsent, upgraded: false, rooms }));
         }
         Ok(())
     }
@@ -109,13 +109,13 @@ impl Limit {
             }
             let mut received = std::mem::take(&mut client.received);
             let mut at = 0;
-            while let Some((wish, len)) = wire::wish(&received[at..]) {
+            while let Some((request, len)) = wire::parse_request(&received[at..]) {
                 at += len;
-                match wish {
-                    Some(Wish::Join(channel)) => self.join(index, channel),
-                    Some(Wish::Publish(message)) => self.publish(index, &wire::text(message)),
-                    Some(Wish::Echo(message)) => self.send(index, &wire::text(message)),
-                    Some(Wish::Close) => return false,
+                match request {
+                    Some(ClientRequest::Join(channel)) => self.join(index, channel),
+                    Some(ClientRequest::Publish(message)) => self.publish(index, &wire::text(message)),
+                    Some(ClientRequest::Echo(message)) => self.send(index, &wire::text(message)),
+                    Some(ClientRequest::Close) => return false,
                     None => {}
                 }
             }
@@ -184,7 +184,7 @@ impl Limit {
     }
 }
 
-impl Client {
+impl Connection {
     /// Writes at once; what the socket does not take waits until it is writable.
     fn send(&mut self, frame: &[u8]) {
         if !self.unsent.is_empty() {

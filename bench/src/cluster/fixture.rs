@@ -2,45 +2,71 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Result;
+use bench::wire::dialect::Dialect;
 
-use super::frame::{self, Frame};
-use crate::process::{Cpu, Redis, Server};
+use super::frame::{self, BusFrame};
+use crate::process::{Cpu, Redis, ServerProcess};
 
-/// The programs under a load: the processes that carry messages, and the Redis between them.
+/// The processes under a load: those that carry messages, and the Redis between them.
 pub(crate) struct Fixture {
     pub(crate) redis: Option<Redis>,
-    nodes: Vec<Server>,
+    pub(crate) dialect: Dialect,
+    nodes: Vec<ServerProcess>,
+    /// The number of nodes that subscribe to the topic of a channel.
+    subscribers: usize,
 }
 
 impl Fixture {
-    /// Two nodes of ours.
+    /// Two nodes of our server.
     pub(crate) fn ours(contract: &Path, core: Option<usize>) -> Result<Fixture> {
-        Fixture::joined(&frame::NAMES, core, |url, name| ours(contract, core, url, name))
+        Fixture::nodes(Dialect::Pond, core, |url, name| ours(contract, core, url, name))
     }
 
-    /// Two processes that use the client library of Redis, and nothing else. Their messages are in a node's frame.
-    pub(crate) fn bare(bare: &Path, core: Option<usize>, frame: &Frame) -> Result<Fixture> {
-        Fixture::joined(&frame::NAMES, core, |url, name| {
-            let Frame { head, tail } = frame.said_by(name);
+    /// Two nodes of any server. `start` gets the URL of Redis and the name of a node.
+    pub(crate) fn nodes(
+        dialect: Dialect,
+        core: Option<usize>,
+        start: impl Fn(&str, &str) -> Result<ServerProcess>,
+    ) -> Result<Fixture> {
+        Fixture::joined(&frame::NAMES, dialect, core, start)
+    }
+
+    /// Two processes that use the client library of Redis and nothing else. Their messages on the bus are those of our nodes.
+    pub(crate) fn bare(contract: &Path, bare: &Path, core: Option<usize>) -> Result<Fixture> {
+        Fixture::bare_with(bare, core, &BusFrame::of_nodes(contract)?)
+    }
+
+    /// The same, with a frame that is known.
+    pub(super) fn bare_with(bare: &Path, core: Option<usize>, frame: &BusFrame) -> Result<Fixture> {
+        Fixture::nodes(Dialect::Pond, core, |url, name| {
+            let BusFrame { head, tail } = frame.with_name(name);
             let payload = frame::PAYLOAD.to_string();
-            Server::start(bare, core, &[("REDIS_URL", url), ("HEAD", &head), ("PAYLOAD", &payload), ("TAIL", &tail)])
+            let variables = [("REDIS_URL", url), ("HEAD", &head), ("PAYLOAD", &payload), ("TAIL", &tail)];
+            ServerProcess::start(bare, core, &variables)
         })
     }
 
-    /// A node of ours that has a bus, without other nodes.
-    pub(crate) fn lonely(contract: &Path, core: Option<usize>) -> Result<Fixture> {
-        Fixture::joined(&frame::NAMES[..1], core, |url, name| ours(contract, core, url, name))
+    /// A node of our server that has a bus, without other nodes.
+    pub(super) fn single(contract: &Path, core: Option<usize>) -> Result<Fixture> {
+        Fixture::joined(&frame::NAMES[..1], Dialect::Pond, core, |url, name| ours(contract, core, url, name))
     }
 
-    /// The same server without a bus.
-    pub(crate) fn without_bus(contract: &Path, core: Option<usize>) -> Result<Fixture> {
-        Ok(Fixture { redis: None, nodes: vec![Server::start(contract, core, &[])?] })
+    /// Our server without a bus.
+    pub(super) fn without_bus(contract: &Path, core: Option<usize>) -> Result<Fixture> {
+        let nodes = vec![ServerProcess::start(contract, core, &[])?];
+        Ok(Fixture { redis: None, dialect: Dialect::Pond, nodes, subscribers: 0 })
     }
 
-    fn joined(names: &[&str], core: Option<usize>, node: impl Fn(&str, &str) -> Result<Server>) -> Result<Fixture> {
+    fn joined(
+        names: &[&str],
+        dialect: Dialect,
+        core: Option<usize>,
+        start: impl Fn(&str, &str) -> Result<ServerProcess>,
+    ) -> Result<Fixture> {
         let redis = Redis::start(core)?;
-        let nodes = names.iter().map(|name| node(&redis.url, name)).collect::<Result<_>>()?;
-        Ok(Fixture { redis: Some(redis), nodes })
+        let nodes = names.iter().map(|name| start(&redis.url, name)).collect::<Result<Vec<_>>>()?;
+        let subscribers = nodes.len();
+        Ok(Fixture { redis: Some(redis), dialect, nodes, subscribers })
     }
 
     /// The address at which clients publish.
@@ -53,18 +79,23 @@ impl Fixture {
         self.nodes[self.nodes.len() - 1].address
     }
 
-    /// Waits until all hear each other in these channels, which clients have joined everywhere.
+    /// Waits until all nodes subscribe to these channels, which clients have joined on each.
     pub(crate) fn wait_until_joined(&mut self, channels: &[String]) -> Result<()> {
-        let topics: Vec<_> = channels.iter().map(|channel| frame::topic(channel)).collect();
-        self.redis.as_mut().map_or(Ok(()), |redis| redis.wait_for_subscribers(&topics, self.nodes.len()))
+        let topics: Vec<_> = channels.iter().map(|channel| self.dialect.topic(channel)).collect();
+        self.redis.as_mut().map_or(Ok(()), |redis| redis.wait_for_subscribers(&topics, self.subscribers))
     }
 
-    /// The CPU time that each has spent so far: those who carry messages, in their order, and Redis.
+    /// The CPU time of each process so far: the nodes in their order, then Redis.
     pub(crate) fn cpu(&self) -> Result<Vec<Cpu>> {
-        self.nodes.iter().map(Server::cpu).chain(self.redis.iter().map(Redis::cpu)).collect()
+        self.nodes.iter().map(ServerProcess::cpu).chain(self.redis.iter().map(Redis::cpu)).collect()
+    }
+
+    /// The resident memory of all processes, in bytes.
+    pub(crate) fn rss(&self) -> Result<u64> {
+        self.nodes.iter().map(ServerProcess::rss).chain(self.redis.iter().map(Redis::rss)).sum()
     }
 }
 
-fn ours(contract: &Path, core: Option<usize>, url: &str, name: &str) -> Result<Server> {
-    Server::start(contract, core, &[("REDIS_URL", url), ("NODE_NAME", name)])
+fn ours(contract: &Path, core: Option<usize>, url: &str, name: &str) -> Result<ServerProcess> {
+    ServerProcess::start(contract, core, &[("REDIS_URL", url), ("NODE_NAME", name)])
 }

@@ -1,5 +1,5 @@
-//! The costs of a message that goes from a client of one node to a client of another, against two processes that use
-//! the client library of Redis and nothing else; and what a node with a bus pays although nobody elsewhere listens.
+//! The cost of a message from a client of one node to a client of another, beside two processes that use the client library
+//! of Redis and nothing else; and the cost of a bus for messages within one node.
 
 mod fixture;
 mod frame;
@@ -8,33 +8,33 @@ mod report;
 
 use anyhow::Result;
 
-use fixture::Fixture;
-use frame::Frame;
-pub(crate) use load::Load;
-pub(crate) use report::Report;
+pub(crate) use fixture::Fixture;
+use frame::BusFrame;
+pub(crate) use load::ClusterLoad;
+pub(crate) use report::Comparison;
 
 use crate::plan::Plan;
 
-/// Runs both sides in turn under this load.
-pub(crate) fn measure(load: Load, plan: &Plan) -> Result<Report> {
+/// Runs both sides under this load, one after the other.
+pub(crate) fn measure(load: ClusterLoad, plan: &Plan) -> Result<Comparison> {
     let (contract, core) = (&plan.programs.contract, plan.core);
-    let frame = Frame::of_nodes(contract)?;
+    let frame = BusFrame::of_nodes(contract)?;
     let runs = plan.interleave(&format!("{load:?}"), load.sides(), |side| {
         let fixture = match (load, side) {
-            (Load::Local, 0) => Fixture::lonely(contract, core),
-            (Load::Local, _) => Fixture::without_bus(contract, core),
+            (ClusterLoad::Local, 0) => Fixture::single(contract, core),
+            (ClusterLoad::Local, _) => Fixture::without_bus(contract, core),
             (_, 0) => Fixture::ours(contract, core),
-            (_, _) => Fixture::bare(&plan.programs.bare, core, &frame),
+            (_, _) => Fixture::bare_with(&plan.programs.bare, core, &frame),
         };
         load.run(fixture?, plan.lasting)
     })?;
-    Ok(Report::new(load, frame.size(), &runs))
+    Ok(Comparison::new(load, frame.size(), &runs))
 }
 
-impl Load {
+impl ClusterLoad {
     /// The two sides that are compared: ours, and the reference.
     fn sides(self) -> [&'static str; 2] {
-        if self == Load::Local { ["bus", "none"] } else { ["ours", "bare"] }
+        if self == ClusterLoad::Local { ["bus", "none"] } else { ["ours", "bare"] }
     }
 
     /// The programs that both sides have, and what ours may cost at the most as a ratio to the other's.
@@ -43,9 +43,9 @@ impl Load {
     /// and what is left compares a server with a few lines that do not even look at what they carry.
     fn programs(self) -> &'static [(&'static str, Option<f64>)] {
         match self {
-            Load::Steady => &[("publisher", Some(2.0)), ("receiver", Some(2.0)), ("Redis", Some(1.2))],
-            Load::Flood | Load::Channels => &[("publisher", None), ("receiver", None), ("Redis", None)],
-            Load::Local => &[("node", None)],
+            ClusterLoad::Steady => &[("publisher", Some(2.0)), ("receiver", Some(2.0)), ("Redis", Some(1.2))],
+            ClusterLoad::Flood | ClusterLoad::Channels => &[("publisher", None), ("receiver", None), ("Redis", None)],
+            ClusterLoad::Local => &[("node", None)],
         }
     }
 }

@@ -1,24 +1,23 @@
 use std::fmt::Write;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use super::load::{Load, Run};
+use super::load::{ClusterLoad, Measurement};
 use crate::plot::Row;
-use crate::report::{self, median};
+use crate::statistics::median;
 
 /// The outcome of one load: medians of interleaved runs.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct Comparison {
     /// The load of the runs.
-    load: Load,
+    load: ClusterLoad,
     /// The two sides that are compared: ours, and the reference. Pairs below are in this order.
     sides: [&'static str; 2],
     /// The size of a message on the bus.
     bytes_on_the_bus: usize,
-    programs: Vec<Program>,
+    programs: Vec<ProgramCost>,
     /// The latency from client to client, in milliseconds. Known of a steady load only.
-    took: Option<[Took; 2]>,
+    took: Option<[DeliveryTime; 2]>,
     /// Messages a second.
     per_second: [f64; 2],
     /// Messages lost or out of order, in all runs of both.
@@ -27,7 +26,7 @@ pub(crate) struct Report {
 
 /// The costs of one program.
 #[derive(Clone, Debug, Serialize)]
-struct Program {
+struct ProgramCost {
     name: &'static str,
     /// CPU µs for each message.
     micros: [f64; 2],
@@ -43,34 +42,34 @@ struct Program {
 
 /// Milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Took {
+struct DeliveryTime {
     p50: f64,
     p99: f64,
 }
 
-impl Report {
+impl Comparison {
     /// Sums up the runs of both sides.
-    pub(super) fn new(load: Load, bytes_on_the_bus: usize, runs: &[Vec<Run>; 2]) -> Report {
-        let of = |value: &dyn Fn(&Run) -> f64| [0, 1].map(|side: usize| median(runs[side].iter().map(value)));
+    pub(super) fn new(load: ClusterLoad, bytes_on_the_bus: usize, runs: &[Vec<Measurement>; 2]) -> Comparison {
+        let of = |value: &dyn Fn(&Measurement) -> f64| [0, 1].map(|side: usize| median(runs[side].iter().map(value)));
         let ([p50, bare_p50], [p99, bare_p99]) = (of(&|run| run.took(500)), of(&|run| run.took(990)));
         let programs = load.programs().iter().enumerate();
-        Report {
+        Comparison {
             load,
             sides: load.sides(),
             bytes_on_the_bus,
-            programs: programs.map(|(index, &(name, bar))| Program::new(name, bar, index, runs)).collect(),
-            took: (!p50.is_nan()).then_some([Took { p50, p99 }, Took { p50: bare_p50, p99: bare_p99 }]),
-            per_second: of(&Run::rate),
-            faults: runs.iter().flatten().map(|run| run.lost + run.disorder).sum(),
+            programs: programs.map(|(index, &(name, bar))| ProgramCost::new(name, bar, index, runs)).collect(),
+            took: (!p50.is_nan()).then_some([DeliveryTime { p50, p99 }, DeliveryTime { p50: bare_p50, p99: bare_p99 }]),
+            per_second: of(&Measurement::rate),
+            faults: runs.iter().flatten().map(|run| run.lost + run.out_of_order).sum(),
         }
     }
 }
 
-impl Program {
-    fn new(name: &'static str, bar: Option<f64>, index: usize, runs: &[Vec<Run>; 2]) -> Program {
+impl ProgramCost {
+    fn new(name: &'static str, bar: Option<f64>, index: usize, runs: &[Vec<Measurement>; 2]) -> ProgramCost {
         let runs = [0, 1].map(|side: usize| runs[side].iter().map(|run| run.micros(index)).collect::<Vec<_>>());
         let ratios: Vec<_> = runs[0].iter().zip(&runs[1]).map(|(ours, other)| ours / other).collect();
-        Program {
+        ProgramCost {
             name,
             micros: [0, 1].map(|side: usize| median(runs[side].iter().copied())),
             ratio: median(ratios.iter().copied()),
@@ -81,13 +80,14 @@ impl Program {
     }
 }
 
-impl report::Report for Report {
-    fn text(&self) -> String {
+impl Comparison {
+    /// The comparison as a few lines for people.
+    pub(crate) fn text(&self) -> String {
         let [ours, other] = self.sides;
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:?}: CPU for each message, {ours} and {other}", self.load);
-        for Program { name, micros, ratio, between, bar, .. } in &self.programs {
+        for ProgramCost { name, micros, ratio, between, bar, .. } in &self.programs {
             let bar = bar.map(|bar| format!(", bar {bar}x")).unwrap_or_default();
             let _ = writeln!(
                 text,
@@ -112,12 +112,9 @@ impl report::Report for Report {
         text
     }
 
-    fn json(&self) -> Value {
-        json!(self)
-    }
-
-    fn rows(&self) -> Vec<Row> {
-        let sides = |program: &Program| {
+    /// All runs, to be drawn.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let sides = |program: &ProgramCost| {
             [0, 1].map(|side: usize| Row {
                 name: format!("{:?} {}, {}", self.load, program.name, self.sides[side]),
                 ours: side == 0,
@@ -127,13 +124,15 @@ impl report::Report for Report {
         self.programs.iter().flat_map(sides).collect()
     }
 
-    fn faults(&self) -> u64 {
+    /// Messages lost or out of order, in all runs.
+    pub(crate) fn faults(&self) -> u64 {
         self.faults
     }
 
-    fn excess(&self) -> Option<String> {
+    /// The first program whose cost exceeds its bar, if there is one.
+    pub(crate) fn excess(&self) -> Option<String> {
         let above = self.programs.iter().find(|program| program.bar.is_some_and(|bar| program.ratio > bar))?;
-        let Program { name, ratio, bar, .. } = above;
+        let ProgramCost { name, ratio, bar, .. } = above;
         Some(format!("{:?}: {name} costs {ratio:.2}x, more than {}x", self.load, bar.unwrap_or_default()))
     }
 }
@@ -144,18 +143,17 @@ mod tests {
 
     use super::*;
     use crate::process::Cpu;
-    use crate::report::Report as _;
 
     /// A run of a hundred messages that cost so many microseconds each.
-    fn run(micros: [f64; 3], lost: u64) -> Run {
+    fn run(micros: [f64; 3], lost: u64) -> Measurement {
         let cpu = micros.map(|micros| Cpu { total: micros * 100.0 / 1e6, user: 0.0 });
         let took = (1..=100).map(Duration::from_millis).collect();
-        Run { messages: 100, lost, disorder: 0, cpu: cpu.to_vec(), seconds: 0.5, took }
+        Measurement { messages: 100, lost, out_of_order: 0, cpu: cpu.to_vec(), seconds: 0.5, took, rss: 0 }
     }
 
-    fn report(ours: &[[f64; 3]], bare: &[[f64; 3]]) -> Report {
+    fn report(ours: &[[f64; 3]], bare: &[[f64; 3]]) -> Comparison {
         let runs = [ours, bare].map(|runs| runs.iter().map(|micros| run(*micros, 0)).collect());
-        Report::new(Load::Steady, 600, &runs)
+        Comparison::new(ClusterLoad::Steady, 600, &runs)
     }
 
     #[test]
@@ -179,7 +177,7 @@ mod tests {
 
     #[test]
     fn latency_is_shown_in_milliseconds_and_losses_are_counted() {
-        let report = Report::new(Load::Steady, 600, &[vec![run([1.0; 3], 2)], vec![run([1.0; 3], 0)]]);
+        let report = Comparison::new(ClusterLoad::Steady, 600, &[vec![run([1.0; 3], 2)], vec![run([1.0; 3], 0)]]);
         let took = report.took.expect("a steady load").map(|took| (took.p50, took.p99));
         assert_eq!((took, report.faults()), ([(51.0, 100.0); 2], 2));
     }

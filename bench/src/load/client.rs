@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use bench::wire::client as wire;
-use bench::wire::dialect::{Dialect, Heard};
+use bench::wire::dialect::{Dialect, ServerMessage};
 use flate2::{Decompress, FlushDecompress};
 
 use super::body::Body;
-use super::crowd::Transport;
-use super::ledger::Ledger;
+use super::deliveries::Deliveries;
+use super::latency::LatencyRecorder;
+use super::pool::Transport;
 use super::stream::Stream;
-use super::timeline::Timeline;
 
-/// A client of a [`Crowd`](super::Crowd).
+/// A client of a [`ClientPool`](super::ClientPool).
 pub(crate) struct Client {
     pub(super) stream: Stream,
     pub(super) dialect: Dialect,
@@ -38,7 +38,7 @@ pub(crate) struct Client {
     /// Bytes that came after the upgrade.
     pub(super) bytes: u64,
     /// The messages that it has received.
-    pub(crate) ledger: Ledger,
+    pub(crate) deliveries: Deliveries,
 }
 
 /// The way of a client into its channels.
@@ -58,7 +58,7 @@ pub(super) struct Shared {
     pub(super) buffer: Vec<u8>,
     pub(super) inflater: Decompress,
     pub(super) inflated: Vec<u8>,
-    pub(super) timeline: Timeline,
+    pub(super) recorder: LatencyRecorder,
 }
 
 impl Client {
@@ -90,7 +90,7 @@ impl Client {
             body: None,
             stream_id: None,
             bytes: 0,
-            ledger: Ledger::default(),
+            deliveries: Deliveries::default(),
         }
     }
 
@@ -205,12 +205,12 @@ impl Client {
 
     fn frame(&mut self, first: u8, payload: &[u8], index: usize, now: Instant, shared: &mut Shared) -> Result<()> {
         match first {
-            0x81 => self.hear(payload, index, now, &mut shared.timeline),
+            0x81 => self.parse(payload, index, now, &mut shared.recorder),
             // RSV1: it is compressed.
             0xc1 => {
                 let mut text = std::mem::take(&mut shared.inflated);
                 inflate(&mut shared.inflater, payload, &mut text)?;
-                let done = self.hear(&text, index, now, &mut shared.timeline);
+                let done = self.parse(&text, index, now, &mut shared.recorder);
                 shared.inflated = text;
                 done
             }
@@ -222,25 +222,25 @@ impl Client {
         }
     }
 
-    fn hear(&mut self, text: &[u8], index: usize, now: Instant, timeline: &mut Timeline) -> Result<()> {
+    fn parse(&mut self, text: &[u8], index: usize, now: Instant, recorder: &mut LatencyRecorder) -> Result<()> {
         let mut welcome = false;
-        self.dialect.hear(text, |heard| match heard {
-            Heard::Message(publisher, n) => {
-                self.ledger.note(publisher, n);
-                timeline.came(publisher, n, now);
+        self.dialect.parse(text, |heard| match heard {
+            ServerMessage::Message(publisher, n) => {
+                self.deliveries.note(publisher, n);
+                recorder.delivered(publisher, n, now);
             }
-            Heard::Joined => {
+            ServerMessage::Joined => {
                 self.joined += 1;
                 if self.joined >= self.channels.len() {
                     self.phase = Phase::Joined;
                 }
             }
             // Over an event stream the server has subscribed it, and nothing can be answered there.
-            Heard::Welcome if self.transport == Transport::EventStream => self.phase = Phase::Joined,
-            Heard::Answer(_) if self.transport == Transport::EventStream => {}
-            Heard::Welcome => welcome = true,
-            Heard::Answer(text) => self.unsent.extend_from_slice(&wire::text(text)),
-            Heard::Other => {}
+            ServerMessage::Welcome if self.transport == Transport::EventStream => self.phase = Phase::Joined,
+            ServerMessage::Answer(_) if self.transport == Transport::EventStream => {}
+            ServerMessage::Welcome => welcome = true,
+            ServerMessage::Answer(text) => self.unsent.extend_from_slice(&wire::text(text)),
+            ServerMessage::Other => {}
         });
         if welcome { self.welcome(index) } else { Ok(()) }
     }
@@ -251,7 +251,7 @@ impl Client {
         let used = body.take(bytes)?;
         while let Some(line) = body.line() {
             if let Some(text) = line.strip_prefix(b"data: ") {
-                self.hear(text, index, now, &mut shared.timeline)?;
+                self.parse(text, index, now, &mut shared.recorder)?;
             }
         }
         self.body = Some(body);

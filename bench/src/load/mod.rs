@@ -1,11 +1,11 @@
-//! Clients, and what they have got.
+//! Clients, and the record of what they have received.
 
 mod body;
 mod client;
-mod crowd;
-mod ledger;
+mod deliveries;
+mod latency;
+mod pool;
 mod stream;
-mod timeline;
 
-pub(crate) use crowd::{Crowd, Seat, Transport};
-pub(crate) use timeline::Latency;
+pub(crate) use latency::{Latency, histogram};
+pub(crate) use pool::{ClientPool, ClientSpec, Transport};

@@ -24,6 +24,11 @@ impl Cpu {
         Ok(Cpu { total: on_cpu(pid)?, user: ticks / TICKS_PER_SECOND })
     }
 
+    /// The sum of two processes.
+    pub(crate) fn plus(self, other: Cpu) -> Cpu {
+        Cpu { total: self.total + other.total, user: self.user + other.user }
+    }
+
     /// The CPU time spent since `before`.
     pub(crate) fn since(self, before: Cpu) -> Cpu {
         Cpu { total: self.total - before.total, user: self.user - before.user }

@@ -1,4 +1,4 @@
-//! Programs under measurement, each a child process on a core that it does not share with the load.
+//! The measured programs, each a child process on a core that it does not share with the load.
 
 mod cpu;
 mod redis;
@@ -9,12 +9,12 @@ use std::process::{Child, Command};
 
 pub(crate) use cpu::Cpu;
 pub(crate) use redis::Redis;
-pub(crate) use server::Server;
+pub(crate) use server::{ServerProcess, rss_of};
 
 /// A child that is killed when this is dropped.
-struct Killed(Child);
+pub(crate) struct ChildProcess(pub(crate) Child);
 
-impl Drop for Killed {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.0.kill();

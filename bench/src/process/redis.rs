@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use redis::Connection;
 
-use super::{Cpu, Killed, pinned};
+use super::server::rss_of;
+use super::{ChildProcess, Cpu, pinned};
 
 /// The longest time until a started Redis answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A `redis-server` that keeps nothing; it is killed when this is dropped.
 pub(crate) struct Redis {
-    child: Killed,
+    child: ChildProcess,
     /// The URL at which it listens.
     pub(crate) url: String,
     connection: Connection,
@@ -26,7 +27,7 @@ impl Redis {
         let mut command = pinned("redis-server", core);
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
         let child = command.current_dir(std::env::temp_dir()).stdout(Stdio::null()).spawn();
-        let mut child = Killed(child.context("cannot start redis-server")?);
+        let mut child = ChildProcess(child.context("cannot start redis-server")?);
         let url = format!("redis://127.0.0.1:{port}");
         let (client, deadline) = (redis::Client::open(url.as_str())?, Instant::now() + PATIENCE);
         loop {
@@ -39,7 +40,7 @@ impl Redis {
         }
     }
 
-    /// Waits until so many subscribe to each of these topics.
+    /// Waits until each of these topics has so many subscribers.
     pub(crate) fn wait_for_subscribers(&mut self, topics: &[String], count: usize) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -48,7 +49,7 @@ impl Redis {
             if counts.iter().all(|(_, subscribers)| *subscribers == count) {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "nobody subscribes: {counts:?}");
+            ensure!(Instant::now() < deadline, "there are too few subscribers: {counts:?}");
             sleep(Duration::from_millis(1));
         }
     }
@@ -71,6 +72,11 @@ impl Redis {
                 return Ok((head.to_owned(), tail.to_owned()));
             }
         }
+    }
+
+    /// Its resident memory in bytes.
+    pub(crate) fn rss(&self) -> Result<u64> {
+        rss_of(self.child.0.id())
     }
 
     /// The CPU time that it has spent so far.

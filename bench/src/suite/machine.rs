@@ -26,8 +26,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Looks at this one.
-    pub(crate) fn look() -> Result<Machine> {
+    /// Reads the data of this machine.
+    pub(crate) fn detect() -> Result<Machine> {
         let field = |file: &str, key: &str| -> Result<String> {
             let text = fs::read_to_string(file)?;
             let line = text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split_once(':'));
@@ -37,14 +37,14 @@ impl Machine {
         let kib: u64 = memory.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or_default();
         let tools = [("rustc", "--version"), ("node", "--version"), ("go", "version")];
         Ok(Machine {
-            date: said("date", &["+%F"]),
+            date: output_of("date", &["+%F"]),
             cpu: field("/proc/cpuinfo", "model name")?,
-            // The parallelism that the standard library sees is that of this process, which has one core to itself.
+            // The standard library returns the parallelism of this process, which is pinned to one core.
             cores: fs::read_to_string("/proc/cpuinfo")?.lines().filter(|line| line.starts_with("processor")).count(),
             memory_gib: kib / 1024 / 1024 + 1,
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            versions: tools.iter().map(|(tool, how)| format!("{tool}: {}", said(tool, &[how]))).collect(),
-            commit: said("git", &["rev-parse", "--short", "HEAD"]),
+            versions: tools.iter().map(|(tool, how)| format!("{tool}: {}", output_of(tool, &[how]))).collect(),
+            commit: output_of("git", &["rev-parse", "--short", "HEAD"]),
             load_before: load()?,
             load_after: 0.0,
         })
@@ -57,7 +57,12 @@ pub(super) fn load() -> Result<f64> {
     Ok(text.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or_default())
 }
 
-/// mimalloc as a library that can be preloaded (Debian: `libmimalloc2.0`), if it is there.
+/// Returns `true` if `redis-server` is installed.
+pub(super) fn has_redis() -> bool {
+    Command::new("redis-server").arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// The library mimalloc (Debian: `libmimalloc2.0`), if it is installed.
 pub(super) fn mimalloc() -> Option<PathBuf> {
     let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
     let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
@@ -69,7 +74,8 @@ pub(super) fn mimalloc() -> Option<PathBuf> {
     found.into_iter().next()
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
+/// The standard output of a command.
+fn output_of(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     output.map_or("not installed".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,8 +1,10 @@
-//! The suite: every scenario against every server that can take part, in rounds whose order is shuffled.
+//! The suite: every scenario with every server that supports it, in rounds of shuffled order.
 
+mod bars;
+mod chart;
+pub(crate) mod format;
 mod machine;
 mod page;
-mod picture;
 mod result;
 mod run;
 mod sample;
@@ -18,10 +20,12 @@ use indicatif::ProgressBar;
 
 use machine::Machine;
 use result::Outcome;
-pub(crate) use result::{Results, Verdict};
+pub(crate) use result::Results;
 use run::Run;
 use scenario::SCENARIOS;
-use server::{Place, SERVERS};
+use server::{Environment, SERVERS};
+
+use crate::plan::Programs;
 
 /// The scenarios, the servers and the number of rounds of one run of the suite.
 pub(crate) struct Selection {
@@ -29,15 +33,17 @@ pub(crate) struct Selection {
     pub(crate) scenarios: Vec<String>,
     /// Names of servers; all if there are none.
     pub(crate) servers: Vec<String>,
-    /// Compares other servers, too, if none are named.
+    /// Includes the other servers, if none are named.
     pub(crate) peers: bool,
     pub(crate) repeats: usize,
     pub(crate) lasting: Duration,
-    /// The order follows from it.
+    /// The seed of the order.
     pub(crate) seed: u64,
+    /// A remark for the page.
+    pub(crate) note: Option<String>,
 }
 
-/// The names of all scenarios and servers, each with a line about it.
+/// The names of all scenarios and servers, each with a description.
 pub(crate) fn list() -> String {
     let scenarios = SCENARIOS.iter().map(|scenario| format!("  {:<18} {}", scenario.name, scenario.about));
     let servers = SERVERS.iter().map(|server| format!("  {:<18} {}", server.name, server.about));
@@ -45,42 +51,48 @@ pub(crate) fn list() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Runs the selection. `keep` gets the results so far after each scenario, so that an interrupted run is not lost.
+/// Runs the selection. `save` gets the results so far after each scenario, so that an interrupted run is not lost.
 pub(crate) fn run(
     selection: &Selection,
-    programs: &Path,
+    programs: Programs,
     core: Option<usize>,
     progress: impl FnOnce(u64) -> Result<ProgressBar>,
-    keep: impl Fn(&Results) -> Result<()>,
+    save: impl Fn(&Results) -> Result<()>,
 ) -> Result<Results> {
     let scenarios = chosen(SCENARIOS, &selection.scenarios, |scenario| scenario.name)?;
     let mut servers = chosen(SERVERS, &selection.servers, |server| server.name)?;
     servers.retain(|server| selection.peers || !selection.servers.is_empty() || !server.is_peer());
     let folder = tempfile::tempdir()?;
     let identity = tls::Identity::new(folder.path())?;
-    let place = Place {
-        programs: programs.to_owned(),
+    let environment = Environment {
+        programs,
         peers: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers"),
         core,
         certificate: identity.certificate,
         key: identity.key,
         mimalloc: machine::mimalloc(),
+        has_redis: machine::has_redis(),
     };
-    let mut results = Results::new(Machine::look()?, selection.repeats, selection.lasting, selection.seed);
-    results.outcomes = scenarios.iter().map(|scenario| Outcome::new(scenario, &servers, &place)).collect();
-    let pairs: usize = results.outcomes.iter().map(Outcome::runs).sum();
-    let progress = progress((pairs * selection.repeats) as u64)?;
+    let mut results = Results::new(Machine::detect()?, selection.repeats, selection.lasting, selection.seed);
+    results.note.clone_from(&selection.note);
+    results.outcomes = scenarios.iter().map(|scenario| Outcome::new(scenario, &servers, &environment)).collect();
+    let runs = scenarios.iter().zip(&results.outcomes);
+    let runs: usize = runs.map(|(scenario, outcome)| outcome.runs() * scenario.load.rounds(selection.repeats)).sum();
+    let progress = progress(runs as u64)?;
     let mut random = fastrand::Rng::with_seed(selection.seed);
     for round in 0..selection.repeats {
         let mut order: Vec<usize> = (0..scenarios.len()).collect();
         random.shuffle(&mut order);
         for index in order {
-            // The servers of a scenario run right behind each other: what the machine does meanwhile meets all of them.
+            if round >= scenarios[index].load.rounds(selection.repeats) {
+                continue;
+            }
+            // The servers of a scenario run directly after each other, so that other work on the machine affects all of them.
             let mut turn: Vec<usize> = (0..servers.len()).collect();
             random.shuffle(&mut turn);
             for which in turn {
-                let contender = &mut results.outcomes[index].contenders[which];
-                if contender.blank.is_some() {
+                let entry = &mut results.outcomes[index].entries[which];
+                if entry.blank.is_some() {
                     continue;
                 }
                 let (scenario, server) = (scenarios[index], servers[which]);
@@ -90,13 +102,18 @@ pub(crate) fn run(
                     eprintln!("{step}");
                 }
                 progress.set_message(step);
-                let run =
-                    Run { scenario, server, place: &place, lasting: selection.lasting, tls: identity.client.clone() };
-                contender.note(round, run.sample());
+                let run = Run {
+                    scenario,
+                    server,
+                    environment: &environment,
+                    lasting: selection.lasting,
+                    tls: identity.client.clone(),
+                };
+                entry.add(round, run.sample());
                 progress.inc(1);
             }
             results.machine.load_after = machine::load()?;
-            keep(&results)?;
+            save(&results)?;
         }
     }
     progress.finish_and_clear();
@@ -112,19 +129,19 @@ fn chosen<T>(all: &'static [T], names: &[String], name: impl Fn(&T) -> &'static 
 }
 
 impl Results {
-    /// Reads what an earlier run has written.
+    /// Reads the file of an earlier run.
     pub(crate) fn read(file: &Path) -> Result<Results> {
         let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok(serde_json::from_slice(&text)?)
     }
 
-    /// Writes a page, its pictures and all samples into a folder, named after the day.
+    /// Writes the page, its charts and all samples into a folder. The names of the files begin with the date.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let file = |suffix: &str| folder.join(format!("{}{suffix}", self.machine.date));
         std::fs::write(file(".json"), serde_json::to_string_pretty(self)? + "\n")?;
-        std::fs::write(file("-cost.svg"), picture::costs(self))?;
-        std::fs::write(file("-latency.svg"), picture::latencies(self))?;
+        std::fs::write(file("-cost.svg"), chart::costs(self))?;
+        std::fs::write(file("-latency.svg"), chart::latencies(self))?;
         std::fs::write(file(".md"), page::page(self))?;
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! One run: a fresh server, clients, a load, and what it measured.
+//! One run of a scenario: a fresh server, clients, a load, and the measured values.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,35 +10,38 @@ use bench::wire::client as wire;
 use rustls::ClientConfig;
 
 use super::sample::Sample;
-use super::scenario::{Load, Scenario};
-use super::server::{Place, Server};
-use crate::load::{Crowd, Latency, Seat, Transport};
+use super::scenario::{
+    CHURN_CONNECTED, Load, PUBLISHER, RECEIVER, REDIS, STALLED_CPU, STALLED_MEMORY, STALLED_P99, Scenario,
+};
+use super::server::{Environment, LIMIT, Server};
+use crate::cluster::{ClusterLoad, Fixture};
+use crate::load::{ClientPool, ClientSpec, Latency, Transport};
 use crate::process::{self, Cpu};
 
 /// The most of its own messages that a publisher may wait for.
 const WINDOW: u64 = 4;
 
-/// Connections that come and go before memory or joins are measured.
+/// Connections that are opened and closed before memory or joins are measured.
 const WARM_UP: usize = 500;
 
-/// Members of a channel where there are many.
+/// Members of each channel, in scenarios with many channels.
 const PER_CHANNEL: usize = 10;
 
-/// The time without anything for a client after which all have been told of all joins.
+/// The time without any message after which all clients have received all messages about joins.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// A run that is about to begin.
 pub(super) struct Run<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) server: &'a Server,
-    pub(super) place: &'a Place,
+    pub(super) environment: &'a Environment,
     /// The time for which a load is measured. A quarter of it, at the most a second, goes before, to warm up.
     pub(super) lasting: Duration,
     /// The certificates that clients over TLS trust.
     pub(super) tls: Arc<ClientConfig>,
 }
 
-/// Clients who publish into one channel.
+/// A client that publishes into one channel.
 struct Publisher {
     client: usize,
     channel: String,
@@ -46,37 +50,37 @@ struct Publisher {
 
 /// The kind of message that publishers send.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Talk {
+enum MessageKind {
     Publish,
     Echo,
 }
 
-/// A crowd with its publishers.
-struct Stage {
-    crowd: Crowd,
+/// Clients, with the publishers among them.
+struct LoadDriver {
+    pool: ClientPool,
     publishers: Vec<Publisher>,
-    /// The publishers that each client hears.
-    hears: Vec<std::ops::Range<usize>>,
-    talk: Talk,
+    /// The publishers that each client receives.
+    subscriptions: Vec<std::ops::Range<usize>>,
+    kind: MessageKind,
     size: usize,
 }
 
 impl Run<'_> {
-    /// Measures.
+    /// Runs it and returns the measured values.
     pub(super) fn sample(&self) -> Result<Sample> {
         match self.scenario.load {
             Load::Paced { members, size, every } => {
-                let (server, mut stage) = self.stage(1, members, 1, size, 0)?;
-                self.measure(&server, &mut stage, |stage, end| stage.pace(every, end))
+                let (server, mut driver) = self.driver(1, members, 1, size, 0)?;
+                self.measure(&server, &mut driver, |driver, end| driver.pace(every, end))
             }
             Load::Saturated { rooms, members, publishers, size } => {
-                let (server, mut stage) = self.stage(rooms, members, publishers, size, 0)?;
-                self.measure(&server, &mut stage, |stage, end| stage.saturate(WINDOW, end))
+                let (server, mut driver) = self.driver(rooms, members, publishers, size, 0)?;
+                self.measure(&server, &mut driver, |driver, end| driver.saturate(WINDOW, end))
             }
             Load::Echo { clients, size } => {
-                let (server, mut stage) = self.stage(clients, 1, 1, size, 0)?;
-                stage.talk = Talk::Echo;
-                self.measure(&server, &mut stage, |stage, end| stage.saturate(1, end))
+                let (server, mut driver) = self.driver(clients, 1, 1, size, 0)?;
+                driver.kind = MessageKind::Echo;
+                self.measure(&server, &mut driver, |driver, end| driver.saturate(1, end))
             }
             Load::Beside { small, large, every } => self.beside(small, large, every),
             Load::Stalled { readers, stalled, size, every } => self.stalled(readers, stalled, size, every),
@@ -85,93 +89,101 @@ impl Run<'_> {
             Load::Join { connections } => self.join(connections),
             Load::Storm { connections } => self.storm(connections),
             Load::Reconnect { connections } => self.reconnect(connections),
+            Load::Churn { connections, rounds } => self.churn(connections, rounds),
+            Load::Nodes(load) => self.nodes(load),
         }
     }
 
-    fn start(&self) -> Result<process::Server> {
-        self.server.start(self.scenario, self.place)
+    fn start(&self) -> Result<process::ServerProcess> {
+        self.server.start(self.scenario, self.environment)
     }
 
-    fn crowd(&self) -> Result<Crowd> {
-        Crowd::new(Some(self.tls.clone()))
+    fn pool(&self) -> Result<ClientPool> {
+        ClientPool::new(Some(self.tls.clone()))
     }
 
-    fn seat(&self, server: &process::Server, channels: &Arc<[String]>) -> Seat {
-        Seat {
+    fn spec(&self, server: &process::ServerProcess, channels: &Arc<[String]>) -> ClientSpec {
+        ClientSpec {
             address: server.address,
             dialect: self.server.dialect,
             transport: self.server.transport(self.scenario),
             channels: channels.clone(),
             eager: true,
             stalled: false,
+            source: None,
         }
     }
 
-    /// A server with rooms, so many members and publishers in each, and so many members that do not read. Publishers come
-    /// first in their rooms; those of rooms on event streams have a WebSocket to publish on.
-    fn stage(
+    /// Starts a server, with so many members and publishers in each room, and so many members that do not read. Publishers are
+    /// the first members of their rooms. Over event streams they have a WebSocket for publishing.
+    fn driver(
         &self,
         rooms: usize,
         members: usize,
         publishers: usize,
         size: usize,
         stalled: usize,
-    ) -> Result<(process::Server, Stage)> {
+    ) -> Result<(process::ServerProcess, LoadDriver)> {
         let server = self.start()?;
-        let mut stage =
-            Stage { crowd: self.crowd()?, publishers: Vec::new(), hears: Vec::new(), talk: Talk::Publish, size };
-        let mut seats = Vec::new();
+        let mut driver = LoadDriver {
+            pool: self.pool()?,
+            publishers: Vec::new(),
+            subscriptions: Vec::new(),
+            kind: MessageKind::Publish,
+            size,
+        };
+        let mut specs = Vec::new();
         for room in 0..rooms {
             let channel = format!("/plain/r{room}");
             let channels: Arc<[String]> = Arc::new([channel.clone()]);
-            let first = stage.publishers.len();
+            let first = driver.publishers.len();
             for member in 0..members {
-                let mut seat = self.seat(&server, &channels);
+                let mut spec = self.spec(&server, &channels);
                 if member < publishers {
-                    stage.publishers.push(Publisher { client: seats.len(), channel: channel.clone(), sent: 0 });
-                    if seat.transport == Transport::EventStream {
-                        seat.transport = Transport::Plain;
+                    driver.publishers.push(Publisher { client: specs.len(), channel: channel.clone(), sent: 0 });
+                    if spec.transport == Transport::EventStream {
+                        spec.transport = Transport::Plain;
                     }
                 }
-                stage.hears.push(first..first + publishers);
-                seats.push(seat);
+                driver.subscriptions.push(first..first + publishers);
+                specs.push(spec);
             }
             for _ in 0..stalled {
-                stage.hears.push(0..0);
-                seats.push(Seat { stalled: true, ..self.seat(&server, &channels) });
+                driver.subscriptions.push(0..0);
+                specs.push(ClientSpec { stalled: true, ..self.spec(&server, &channels) });
             }
         }
-        stage.crowd.add(seats)?;
-        Ok((server, stage))
+        driver.pool.add(specs)?;
+        Ok((server, driver))
     }
 
-    /// Puts a load on a stage, first to warm up, then to be measured.
+    /// Applies a load, first to warm up, then with measurement.
     fn measure(
         &self,
-        server: &process::Server,
-        stage: &mut Stage,
-        mut load: impl FnMut(&mut Stage, Instant) -> Result<()>,
+        server: &process::ServerProcess,
+        driver: &mut LoadDriver,
+        mut load: impl FnMut(&mut LoadDriver, Instant) -> Result<()>,
     ) -> Result<Sample> {
         let warm_up = (self.lasting / 4).min(Duration::from_secs(1));
-        load(stage, Instant::now() + warm_up)?;
-        let lost_before = stage.settle()?;
-        let (received, disorder, before, start) =
-            (stage.crowd.received(), stage.crowd.disorder(), server.cpu()?, Instant::now());
-        stage.crowd.timeline().begin(start);
-        load(stage, start + self.lasting)?;
-        let lost = stage.settle()?.saturating_sub(lost_before);
+        load(driver, Instant::now() + warm_up)?;
+        let lost_before = driver.settle()?;
+        let (received, out_of_order, before, start) =
+            (driver.pool.received(), driver.pool.out_of_order(), server.cpu()?, Instant::now());
+        driver.pool.recorder().begin(start);
+        load(driver, start + self.lasting)?;
+        let lost = driver.settle()?.saturating_sub(lost_before);
         let cpu = server.cpu()?.since(before);
-        let count = stage.crowd.received() - received;
+        let count = driver.pool.received() - received;
         Ok(Sample {
             lost: lost + lost_before,
-            disorder: stage.crowd.disorder() - disorder,
-            latency: stage.crowd.timeline().latency(),
+            out_of_order: driver.pool.out_of_order() - out_of_order,
+            latency: driver.pool.recorder().latency(),
             ..self.costs(server, cpu, count, start.elapsed())?
         })
     }
 
-    /// CPU time for each of so many messages or connections.
-    fn costs(&self, server: &process::Server, cpu: Cpu, count: u64, took: Duration) -> Result<Sample> {
+    /// CPU time for each of `count` messages or connections, and memory.
+    fn costs(&self, server: &process::ServerProcess, cpu: Cpu, count: u64, took: Duration) -> Result<Sample> {
         Ok(Sample {
             figure: cpu.total * 1e6 / count as f64,
             count,
@@ -186,33 +198,40 @@ impl Run<'_> {
 
     fn stalled(&self, readers: usize, stalled: usize, size: usize, every: Duration) -> Result<Sample> {
         let once = |stalled| {
-            let (server, mut stage) = self.stage(1, readers, 1, size, stalled)?;
-            self.measure(&server, &mut stage, |stage, end| stage.pace(every, end))
+            let (server, mut driver) = self.driver(1, readers, 1, size, stalled)?;
+            self.measure(&server, &mut driver, |driver, end| driver.pace(every, end))
         };
         let (without, mut with) = (once(0)?, once(stalled)?);
         let p99 = |sample: &Sample| sample.latency.unwrap_or_default().p99;
-        with.further.insert("cpu, times that without".into(), with.figure / without.figure);
-        with.further.insert("p99, times that without".into(), p99(&with) / p99(&without));
+        with.further.insert(STALLED_CPU.into(), with.figure / without.figure);
+        with.further.insert(STALLED_P99.into(), p99(&with) / p99(&without));
+        let more = with.peak_rss as f64 - without.peak_rss as f64;
+        with.further.insert(STALLED_MEMORY.into(), more / f64::from(1 << 20));
         with.lost += without.lost;
-        with.disorder += without.disorder;
+        with.out_of_order += without.out_of_order;
         Ok(with)
     }
 
     fn beside(&self, small: usize, large: usize, every: Duration) -> Result<Sample> {
-        let (server, mut quiet) = self.stage(1, small, 1, 100, 0)?;
-        let without = self.measure(&server, &mut quiet, |stage, end| stage.pace(every, end))?;
-        let (channel, mut crowd): (Arc<[String]>, _) = (Arc::new(["/plain/large".to_owned()]), self.crowd()?);
-        crowd.add(vec![self.seat(&server, &channel); large])?;
-        // Publishers are told apart by their numbers within a crowd; this is another one.
+        let (server, mut quiet) = self.driver(1, small, 1, 100, 0)?;
+        let without = self.measure(&server, &mut quiet, |driver, end| driver.pace(every, end))?;
+        let (channel, mut pool): (Arc<[String]>, _) = (Arc::new(["/plain/large".to_owned()]), self.pool()?);
+        pool.add(vec![self.spec(&server, &channel); large])?;
+        // Publishers are distinguished by their numbers in a pool of clients, so the large room has a pool of its own.
         let publishers =
             (0..10).map(|client| Publisher { client, channel: channel[0].clone(), sent: 0 }).collect::<Vec<_>>();
-        let mut loud =
-            Stage { crowd, hears: vec![0..publishers.len(); large], publishers, talk: Talk::Publish, size: 100 };
+        let mut loud = LoadDriver {
+            pool,
+            subscriptions: vec![0..publishers.len(); large],
+            publishers,
+            kind: MessageKind::Publish,
+            size: 100,
+        };
         let (before, start) = (server.cpu()?, Instant::now());
         // The small room has a thread of its own, so that its messages do not wait until the load has read those of the large one.
         let lasting = self.lasting;
-        let paced = thread::spawn(move || -> Result<Stage> {
-            quiet.crowd.timeline().begin(start);
+        let paced = thread::spawn(move || -> Result<LoadDriver> {
+            quiet.pool.recorder().begin(start);
             quiet.pace(every, start + lasting)?;
             Ok(quiet)
         });
@@ -220,52 +239,58 @@ impl Run<'_> {
         let mut quiet = paced.join().map_err(|_| anyhow!("the thread of the small room panicked"))??;
         let lost = loud.settle()? + quiet.settle()?;
         let cpu = server.cpu()?.since(before);
-        let latency = quiet.crowd.timeline().latency();
+        let latency = quiet.pool.recorder().latency();
         let p99 = |latency: Option<Latency>| latency.unwrap_or_default().p99;
-        let mut sample = self.costs(&server, cpu, loud.crowd.received() + quiet.crowd.received(), start.elapsed())?;
+        let mut sample = self.costs(&server, cpu, loud.pool.received() + quiet.pool.received(), start.elapsed())?;
         sample.figure = p99(latency) / p99(without.latency);
-        sample.further.insert("p99 without, ms".into(), p99(without.latency));
-        sample.further.insert("p99 with, ms".into(), p99(latency));
-        let disorder = loud.crowd.disorder() + quiet.crowd.disorder();
-        Ok(Sample { latency, lost: lost + without.lost, disorder, ..sample })
+        sample.further.insert("p99 alone, ms".into(), p99(without.latency));
+        sample.further.insert("p99 beside, ms".into(), p99(latency));
+        let out_of_order = loud.pool.out_of_order() + quiet.pool.out_of_order();
+        Ok(Sample { latency, lost: lost + without.lost, out_of_order, ..sample })
     }
 
-    /// Opens connections in rooms of ten, `channels` of them each, or lets them come and go.
-    fn members(&self, server: &process::Server, connections: usize, channels: usize, presence: bool) -> Result<Crowd> {
+    /// Opens connections which each join `channels` rooms of ten.
+    fn members(
+        &self,
+        server: &process::ServerProcess,
+        connections: usize,
+        channels: usize,
+        presence: bool,
+    ) -> Result<ClientPool> {
         let prefix = if presence { "presence" } else { "plain" };
         let rooms = (connections / PER_CHANNEL).max(1);
-        let mut crowd = self.crowd()?;
-        crowd.add((0..connections).map(|index| {
+        let mut pool = self.pool()?;
+        pool.add((0..connections).map(|index| {
             let channels = (0..channels).map(|number| format!("/{prefix}/{number}r{}", index % rooms)).collect();
-            self.seat(server, &channels)
+            self.spec(server, &channels)
         }))?;
-        Ok(crowd)
+        Ok(pool)
     }
 
     fn idle(&self, connections: usize, channels: usize, presence: bool) -> Result<Sample> {
         let server = self.start()?;
         drop(self.members(&server, WARM_UP, channels, presence)?);
         let (before, cpu, start) = (server.settled_rss()?, server.cpu()?, Instant::now());
-        let crowd = self.members(&server, connections, channels, presence)?;
+        let pool = self.members(&server, connections, channels, presence)?;
         let took = start.elapsed();
         let after = server.settled_rss()?;
         let sample = self.costs(&server, server.cpu()?.since(cpu), connections as u64, took)?;
-        drop(crowd);
+        drop(pool);
         Ok(Sample { figure: after.saturating_sub(before) as f64 / connections as f64, ..sample })
     }
 
     fn large(&self, connections: usize, size: usize) -> Result<Sample> {
         let server = self.start()?;
         drop(self.members(&server, WARM_UP, 1, false)?);
-        let mut crowd = self.members(&server, connections, 1, false)?;
+        let mut pool = self.members(&server, connections, 1, false)?;
         let (before, cpu, start) = (server.settled_rss()?, server.cpu()?, Instant::now());
         for client in 0..connections {
-            let channel = crowd.clients()[client].channel().to_owned();
+            let channel = pool.clients()[client].channel().to_owned();
             let text = self.server.dialect.echo(&channel, 0, &wire::payload(client, 0, size));
-            crowd.send(client, &wire::text(&text))?;
+            pool.send(client, &wire::text(&text))?;
             let deadline = Instant::now() + Duration::from_secs(10);
-            while crowd.clients()[client].ledger.received == 0 {
-                crowd.poll(Duration::from_millis(10))?;
+            while pool.clients()[client].deliveries.received == 0 {
+                pool.poll(Duration::from_millis(10))?;
                 (Instant::now() < deadline).then_some(()).context("a large message does not come back")?;
             }
         }
@@ -279,58 +304,114 @@ impl Run<'_> {
         let server = self.start()?;
         drop(self.members(&server, WARM_UP, 1, false)?);
         let (before, start) = (server.cpu()?, Instant::now());
-        let crowd = self.members(&server, connections, 1, false)?;
+        let pool = self.members(&server, connections, 1, false)?;
         let sample = self.costs(&server, server.cpu()?.since(before), connections as u64, start.elapsed())?;
-        drop(crowd);
+        drop(pool);
         Ok(sample)
     }
 
     fn storm(&self, connections: usize) -> Result<Sample> {
         let server = self.start()?;
-        let (channel, mut crowd): (Arc<[String]>, _) = (Arc::new(["/presence/storm".to_owned()]), self.crowd()?);
-        crowd.add(vec![Seat { eager: false, ..self.seat(&server, &channel) }; connections])?;
-        let (before, bytes, start) = (server.cpu()?, crowd.bytes(), Instant::now());
-        crowd.join_all()?;
+        let (channel, mut pool): (Arc<[String]>, _) = (Arc::new(["/presence/storm".to_owned()]), self.pool()?);
+        pool.add(vec![ClientSpec { eager: false, ..self.spec(&server, &channel) }; connections])?;
+        let (before, bytes, start) = (server.cpu()?, pool.bytes(), Instant::now());
+        pool.join_all()?;
         let joined = start.elapsed();
-        let end = crowd.until_quiet(QUIET)?;
+        let end = pool.until_quiet(QUIET)?;
         let mut sample = self.costs(&server, server.cpu()?.since(before), connections as u64, end - start)?;
         sample.further.insert("ms until all had joined".into(), joined.as_secs_f64() * 1e3);
         sample.further.insert("ms until all had heard of all".into(), (end - start).as_secs_f64() * 1e3);
-        let each = (crowd.bytes() - bytes) as f64 / connections as f64;
+        let each = (pool.bytes() - bytes) as f64 / connections as f64;
         sample.further.insert("kB received by each".into(), each / 1e3);
         Ok(sample)
     }
 
+    /// Opens and closes connections, in rounds that each have a source address of their own: ports of closed connections
+    /// cannot be used again at once.
+    fn churn(&self, connections: usize, rounds: usize) -> Result<Sample> {
+        let server = self.start()?;
+        let (fresh, cpu, start) = (server.settled_rss()?, server.cpu()?, Instant::now());
+        let (mut connected, mut closed) = (Vec::new(), Vec::new());
+        for round in 0..rounds {
+            let source = Some(Ipv4Addr::new(127, 0, 2, 1 + round as u8));
+            let mut pool = self.pool()?;
+            pool.add((0..connections).map(|index| {
+                let channel: Arc<[String]> = Arc::new([format!("/plain/r{}", index % (connections / PER_CHANNEL))]);
+                ClientSpec { source, ..self.spec(&server, &channel) }
+            }))?;
+            connected.push(server.settled_rss()? as f64);
+            drop(pool);
+            closed.push(server.settled_rss()? as f64);
+        }
+        let opened = (connections * rounds) as u64;
+        let mut sample = self.costs(&server, server.cpu()?.since(cpu), opened, start.elapsed())?;
+        let last = |rss: &[f64]| rss[rss.len() - 1];
+        sample.figure = last(&closed) / closed[0];
+        sample.further.insert(CHURN_CONNECTED.into(), last(&connected) / connected[0]);
+        sample.further.insert("MB before round 1".into(), fresh as f64 / 1e6);
+        sample.further.insert("MB after round 1".into(), closed[0] / 1e6);
+        sample.further.insert("MB after the last round".into(), last(&closed) / 1e6);
+        Ok(sample)
+    }
+
+    /// Two nodes with a Redis between them. The limit is two processes that use the client library of Redis alone.
+    fn nodes(&self, load: ClusterLoad) -> Result<Sample> {
+        let Environment { programs, core, .. } = self.environment;
+        let fixture = match self.server.name {
+            LIMIT => Fixture::bare(&programs.contract, &programs.bare, *core)?,
+            _ => Fixture::nodes(self.server.dialect, *core, |redis, name| {
+                self.server.start_node(self.scenario, self.environment, redis, name)
+            })?,
+        };
+        let run = load.run(fixture, self.lasting)?;
+        let further = [PUBLISHER, RECEIVER, REDIS].iter().enumerate();
+        let cpu = run.cpu.iter().fold(Cpu::default(), |sum, cpu| sum.plus(*cpu));
+        Ok(Sample {
+            figure: cpu.total * 1e6 / run.messages as f64,
+            count: run.messages,
+            seconds: run.seconds,
+            cpu: cpu.total,
+            user: cpu.user,
+            latency: run.latency()?,
+            lost: run.lost,
+            out_of_order: run.out_of_order,
+            rss: run.rss,
+            peak_rss: run.rss,
+            further: further.map(|(program, name)| ((*name).to_owned(), run.micros(program))).collect(),
+            ..Sample::default()
+        })
+    }
+
     fn reconnect(&self, connections: usize) -> Result<Sample> {
         let server = self.start()?;
-        let crowd = self.members(&server, connections, 1, false)?;
+        let pool = self.members(&server, connections, 1, false)?;
         let (before, start) = (server.cpu()?, Instant::now());
-        drop(crowd);
-        let crowd = self.members(&server, connections, 1, false)?;
+        drop(pool);
+        let pool = self.members(&server, connections, 1, false)?;
         let took = start.elapsed();
         let mut sample = self.costs(&server, server.cpu()?.since(before), connections as u64, took)?;
         sample.further.insert("ms until all were back".into(), took.as_secs_f64() * 1e3);
-        drop(crowd);
+        drop(pool);
         Ok(sample)
     }
 }
 
-impl Stage {
+impl LoadDriver {
     /// Sends the next message of a publisher, which was due at this time.
     fn send(&mut self, publisher: usize, due: Instant) -> Result<()> {
         let Publisher { client, channel, sent } = &mut self.publishers[publisher];
-        let (dialect, payload) = (self.crowd.dialect(*client), wire::payload(publisher, *sent, self.size));
-        let text = match self.talk {
-            Talk::Publish => dialect.publish(channel, *sent, &payload),
-            Talk::Echo => dialect.echo(channel, *sent, &payload),
+        let (dialect, payload) = (self.pool.dialect(*client), wire::payload(publisher, *sent, self.size));
+        let text = match self.kind {
+            MessageKind::Publish => dialect.publish(channel, *sent, &payload),
+            MessageKind::Echo => dialect.echo(channel, *sent, &payload),
         };
         *sent += 1;
-        self.crowd.timeline().due(publisher, due);
-        self.crowd.send(*client, &wire::text(&text))
+        self.pool.recorder().due(publisher, due);
+        self.pool.send(*client, &wire::text(&text))
     }
 
-    /// Sends at a pace that waits for nobody: what could not be sent in time is sent as soon as possible, and counts from when
-    /// it was due.
+    /// Sends on a schedule that does not depend on the server. A message that could not be sent in time is sent as soon as
+    /// possible, and its latency counts from when it was due.
     fn pace(&mut self, every: Duration, end: Instant) -> Result<()> {
         let mut next = Instant::now();
         while next < end {
@@ -340,35 +421,35 @@ impl Stage {
                     self.send(publisher, next)?;
                 }
                 next += every;
-                self.crowd.poll(Duration::ZERO)?;
+                self.pool.poll(Duration::ZERO)?;
             } else {
                 // A poll may last for a millisecond more than it should, which would count as latency.
-                self.crowd.poll((next - now).saturating_sub(Duration::from_millis(2)))?;
+                self.pool.poll((next - now).saturating_sub(Duration::from_millis(2)))?;
             }
         }
         Ok(())
     }
 
-    /// Sends whenever a publisher has got enough of its own messages back.
+    /// Sends as long as fewer than `window` of a publisher's own messages have not come back.
     fn saturate(&mut self, window: u64, end: Instant) -> Result<()> {
         while Instant::now() < end {
             for publisher in 0..self.publishers.len() {
                 loop {
                     let (client, sent) = (self.publishers[publisher].client, self.publishers[publisher].sent);
-                    if sent - self.crowd.clients()[client].ledger.of(publisher).min(sent) >= window {
+                    if sent - self.pool.clients()[client].deliveries.of(publisher).min(sent) >= window {
                         break;
                     }
                     self.send(publisher, Instant::now())?;
                 }
             }
-            self.crowd.poll(Duration::from_millis(10))?;
+            self.pool.poll(Duration::from_millis(10))?;
         }
         Ok(())
     }
 
-    /// Waits for what is on its way; answers how many messages did not come.
+    /// Waits for messages in flight, and returns the number of messages that did not arrive.
     fn settle(&mut self) -> Result<u64> {
-        let Stage { crowd, publishers, hears, .. } = self;
-        crowd.settle(|client| publishers[hears[client].clone()].iter().map(|publisher| publisher.sent).sum())
+        let LoadDriver { pool, publishers, subscriptions, .. } = self;
+        pool.settle(|client| publishers[subscriptions[client].clone()].iter().map(|publisher| publisher.sent).sum())
     }
 }

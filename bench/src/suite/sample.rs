@@ -22,7 +22,7 @@ pub(crate) struct Sample {
     pub(crate) user: f64,
     pub(crate) latency: Option<Latency>,
     pub(crate) lost: u64,
-    pub(crate) disorder: u64,
+    pub(crate) out_of_order: u64,
     /// Resident memory of the server at the end, and the most that it had, in bytes.
     pub(crate) rss: u64,
     pub(crate) peak_rss: u64,

@@ -8,9 +8,10 @@ use bench::wire::dialect::Dialect;
 
 use super::scenario::{Load, Scenario};
 use crate::load::Transport;
+use crate::plan::Programs;
 use crate::process;
 
-/// A server that scenarios are run against.
+/// A server that takes part in scenarios.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     /// One line for people.
@@ -18,11 +19,11 @@ pub(crate) struct Server {
     program: Program,
     variables: &'static [(&'static str, &'static str)],
     pub(crate) dialect: Dialect,
-    /// The reason why it is not in a scenario.
+    /// The reason why it does not support a scenario.
     blank: fn(&Scenario) -> Option<&'static str>,
 }
 
-/// The place of its program.
+/// The program of a server.
 enum Program {
     /// Beside the runner.
     Ours(&'static str),
@@ -32,32 +33,41 @@ enum Program {
     Node(&'static str),
 }
 
-/// The folders of programs, and what they are told of the machine.
-pub(crate) struct Place {
-    pub(crate) programs: PathBuf,
+/// The programs, and the parts of the machine that they need.
+pub(crate) struct Environment {
+    pub(crate) programs: Programs,
     pub(crate) peers: PathBuf,
     /// The core on which they run.
     pub(crate) core: Option<usize>,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
-    /// mimalloc as a library to be preloaded, if the machine has it.
+    /// The library mimalloc, if it is installed.
     pub(crate) mimalloc: Option<PathBuf>,
+    /// `redis-server` is installed.
+    pub(crate) has_redis: bool,
 }
 
 /// Our server.
 pub(crate) const OURS: &str = "ours";
-/// The least that the protocol allows.
+/// Our server with metrics off.
+pub(crate) const OURS_NO_METRICS: &str = "ours, no metrics";
+/// Our server with another allocator.
+pub(crate) const OURS_MIMALLOC: &str = "ours, mimalloc";
+/// The reference server, which does the minimum that the protocol requires.
 pub(crate) const LIMIT: &str = "limit";
 
 /// All servers, in the order of reports.
 pub(crate) const SERVERS: &[Server] = &[
     Server {
         name: LIMIT,
-        about: "one `write(2)` for each message and receiver, and nothing else",
+        about: "the minimum: one `write(2)` for each message and receiver",
         program: Program::Ours("limit"),
         variables: &[],
         dialect: Dialect::Pond,
-        blank: |scenario| scenario.load.needs_presence().then_some("it has no presence"),
+        blank: |scenario| match scenario.load {
+            Load::Churn { .. } => Some("it never reuses the places of closed connections"),
+            _ => scenario.load.needs_presence().then_some("it has no presence"),
+        },
     },
     Server {
         name: "limit, coalescing",
@@ -66,8 +76,8 @@ pub(crate) const SERVERS: &[Server] = &[
         variables: &[("COALESCE", "1")],
         dialect: Dialect::Pond,
         blank: |scenario| {
-            let talks = matches!(scenario.load, Load::Saturated { .. } | Load::Paced { .. });
-            (!talks || scenario.transport != Transport::Plain).then_some("nothing to coalesce: as limit")
+            let publishes = matches!(scenario.load, Load::Saturated { .. } | Load::Paced { .. });
+            (!publishes || scenario.transport != Transport::Plain).then_some("there is nothing to coalesce")
         },
     },
     Server {
@@ -79,22 +89,22 @@ pub(crate) const SERVERS: &[Server] = &[
         blank: |_| None,
     },
     Server {
-        name: "ours, no metrics",
+        name: OURS_NO_METRICS,
         about: "the same with metrics off",
         program: Program::Ours("contract"),
         variables: &[("METRICS", "off")],
         dialect: Dialect::Pond,
-        blank: |scenario| (!matches!(scenario.load, Load::Echo { .. })).then_some("only compared in echo"),
+        blank: |scenario| (!matches!(scenario.load, Load::Echo { .. })).then_some("only in the echo scenarios"),
     },
     Server {
-        name: "ours, mimalloc",
-        about: "the same with mimalloc preloaded instead of the allocator of glibc",
+        name: OURS_MIMALLOC,
+        about: "the same with the allocator mimalloc, preloaded, instead of that of glibc",
         program: Program::Ours("contract"),
         variables: &[],
         dialect: Dialect::Pond,
         blank: |scenario| {
-            let memory = matches!(scenario.load, Load::Idle { .. } | Load::Large { .. });
-            (!memory).then_some("only compared where memory is")
+            let memory = matches!(scenario.load, Load::Idle { .. } | Load::Large { .. } | Load::Churn { .. });
+            (!memory).then_some("only in scenarios about memory")
         },
     },
     Server {
@@ -136,6 +146,7 @@ pub(crate) const SERVERS: &[Server] = &[
         dialect: Dialect::Pond,
         blank: |scenario| match scenario.transport {
             Transport::EventStream => Some("it has WebSockets only"),
+            _ if matches!(scenario.load, Load::Nodes(_)) => Some("it has no bus between nodes"),
             _ => scenario.load.needs_presence().then_some("it has no presence"),
         },
     },
@@ -152,26 +163,30 @@ pub(crate) const SERVERS: &[Server] = &[
 fn socket_io_lacks(scenario: &Scenario) -> Option<&'static str> {
     match scenario.transport {
         Transport::EventStream => Some("its other transport is long polling"),
+        _ if matches!(scenario.load, Load::Nodes(_)) => Some("its bus is a package of its own"),
         _ => scenario.load.needs_presence().then_some("it has no presence"),
     }
 }
 
 impl Server {
-    /// The reason why it is not in a scenario here, if it is not.
-    pub(crate) fn blank(&self, scenario: &Scenario, place: &Place) -> Option<String> {
+    /// The reason why it does not take part in a scenario, if it does not.
+    pub(crate) fn blank(&self, scenario: &Scenario, environment: &Environment) -> Option<String> {
         if let Some(why) = (self.blank)(scenario) {
             return Some(why.to_owned());
         }
-        if self.name.ends_with("mimalloc") && place.mimalloc.is_none() {
+        if matches!(scenario.load, Load::Nodes(_)) && !environment.has_redis {
+            return Some("redis-server is not installed".to_owned());
+        }
+        if self.name == OURS_MIMALLOC && environment.mimalloc.is_none() {
             return Some("libmimalloc is not installed".to_owned());
         }
-        let file = self.file(place);
+        let file = self.file(environment);
         let missing =
             !file.exists() || matches!(self.program, Program::Node(_)) && !file.with_file_name("node_modules").exists();
         missing.then(|| format!("not built: bench/peers/build {}", self.name))
     }
 
-    /// The transport of its clients. The limit server has one only: it is the same least in all scenarios.
+    /// The transport of its clients. The limit server has plain WebSockets only, which are the minimum for all transports.
     pub(crate) fn transport(&self, scenario: &Scenario) -> Transport {
         if self.name.starts_with(LIMIT) { Transport::Plain } else { scenario.transport }
     }
@@ -182,33 +197,55 @@ impl Server {
     }
 
     /// Starts it.
-    pub(crate) fn start(&self, scenario: &Scenario, place: &Place) -> Result<process::Server> {
-        let file = self.file(place);
+    pub(crate) fn start(&self, scenario: &Scenario, environment: &Environment) -> Result<process::ServerProcess> {
+        self.start_with(scenario, environment, &[])
+    }
+
+    /// Starts it as a node of this name.
+    pub(crate) fn start_node(
+        &self,
+        scenario: &Scenario,
+        environment: &Environment,
+        redis: &str,
+        name: &str,
+    ) -> Result<process::ServerProcess> {
+        self.start_with(scenario, environment, &[("REDIS_URL", redis), ("NODE_NAME", name)])
+    }
+
+    fn start_with(
+        &self,
+        scenario: &Scenario,
+        environment: &Environment,
+        more: &[(&str, &str)],
+    ) -> Result<process::ServerProcess> {
+        let file = self.file(environment);
         let mut variables: Vec<(&OsStr, &OsStr)> =
-            self.variables.iter().map(|(name, value)| (OsStr::new(*name), OsStr::new(*value))).collect();
+            self.variables.iter().chain(more).map(|(name, value)| (OsStr::new(*name), OsStr::new(*value))).collect();
         match self.transport(scenario) {
             Transport::Tls => {
-                variables.push((OsStr::new("TLS_CERTIFICATE"), place.certificate.as_os_str()));
-                variables.push((OsStr::new("TLS_KEY"), place.key.as_os_str()));
+                variables.push((OsStr::new("TLS_CERTIFICATE"), environment.certificate.as_os_str()));
+                variables.push((OsStr::new("TLS_KEY"), environment.key.as_os_str()));
             }
             Transport::Compressed => variables.push((OsStr::new("COMPRESSION"), OsStr::new("on"))),
             Transport::Plain | Transport::EventStream => {}
         }
-        if let Some(library) = place.mimalloc.as_ref().filter(|_| self.name.ends_with("mimalloc")) {
+        if let Some(library) = environment.mimalloc.as_ref().filter(|_| self.name == OURS_MIMALLOC) {
             variables.push((OsStr::new("LD_PRELOAD"), library.as_os_str()));
         }
         match self.program {
             Program::Node(_) => {
-                process::Server::start_with(Path::new("node"), &[file.as_os_str()], place.core, variables)
+                process::ServerProcess::start_with(Path::new("node"), &[file.as_os_str()], environment.core, variables)
             }
-            Program::Ours(_) | Program::Peer(_) => process::Server::start_with(&file, &[], place.core, variables),
+            Program::Ours(_) | Program::Peer(_) => {
+                process::ServerProcess::start_with(&file, &[], environment.core, variables)
+            }
         }
     }
 
-    fn file(&self, place: &Place) -> PathBuf {
+    fn file(&self, environment: &Environment) -> PathBuf {
         match self.program {
-            Program::Ours(name) => place.programs.join(name),
-            Program::Peer(path) | Program::Node(path) => place.peers.join(path),
+            Program::Ours(name) => environment.programs.folder.join(name),
+            Program::Peer(path) | Program::Node(path) => environment.peers.join(path),
         }
     }
 }

@@ -41,12 +41,7 @@ pub fn broadcast_text(channel: &str, event: &str, n: u64, payload: &str) -> Stri
     )
 }
 
-/// The n-th message of a publisher, with a [`payload`] of `size` bytes, as a frame.
-pub fn publish(channel: &str, event: &str, publisher: usize, n: u64, size: usize) -> Vec<u8> {
-    text(&broadcast_text(channel, event, n, &payload(publisher, n, size)))
-}
-
-/// A payload of exactly `size` bytes, of which it needs some 40 itself. It ends the message.
+/// A payload of exactly `size` bytes, at least some 40. It is the end of the message.
 pub fn payload(publisher: usize, n: u64, size: usize) -> String {
     let start = format!(r#"{{"p":{publisher},"n":{n},"pad":""#);
     let pad = "0".repeat(size.saturating_sub(start.len() + 2));
@@ -59,8 +54,8 @@ pub fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     Some((bytes[0], bytes.get(start..start + len)?, start + len))
 }
 
-/// Publisher and number of a message made by [`publish`], found by scanning its payload.
-pub fn mark(text: &[u8]) -> Option<(usize, u64)> {
+/// The publisher and the number of a message with a [`payload`].
+pub fn message_id(text: &[u8]) -> Option<(usize, u64)> {
     let at = memchr::memmem::find(text, br#"{"p":"#)?;
     let (publisher, rest) = digits(&text[at + 5..])?;
     let (n, _) = digits(rest.strip_prefix(br#","n":"#)?)?;
@@ -79,9 +74,9 @@ mod tests {
 
     #[test]
     fn a_published_message_is_recognised() {
-        let sent = publish("/plain/bench", "message", 7, 1234, 100);
-        assert_eq!(mark(&sent), Some((7, 1234)));
-        assert_eq!(mark(br#"{"event":"ACKNOWLEDGE","payload":{}}"#), None);
+        let sent = text(&broadcast_text("/plain/bench", "message", 1234, &payload(7, 1234, 100)));
+        assert_eq!(message_id(&sent), Some((7, 1234)));
+        assert_eq!(message_id(br#"{"event":"ACKNOWLEDGE","payload":{}}"#), None);
     }
 
     #[test]

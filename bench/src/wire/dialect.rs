@@ -1,8 +1,8 @@
-//! The protocols of the servers that are compared: the text of what a client says, and the sense of what it hears.
+//! The protocols of the servers that are compared: the text of requests, and the meaning of messages from the server.
 
 use memchr::memmem;
 
-use super::client::{self, mark};
+use super::client::{self, message_id};
 
 /// The protocol of a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,16 +15,16 @@ pub enum Dialect {
     Centrifuge,
 }
 
-/// The sense of a message from the server.
+/// The meaning of a message from the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Heard {
+pub enum ServerMessage {
     /// The client may join channels now.
     Welcome,
     /// A channel was joined.
     Joined,
     /// A message made by [`Dialect::publish`] or [`Dialect::echo`]: its publisher, and its number.
     Message(usize, u64),
-    /// Something that has to be answered with this.
+    /// A message that requires this answer.
     Answer(&'static str),
     /// Anything else.
     Other,
@@ -51,12 +51,12 @@ impl Dialect {
         }
     }
 
-    /// The first thing that a client says, if it speaks first.
+    /// The first message of a client, if it sends before the server does.
     pub fn greeting(self) -> Option<&'static str> {
         (self == Dialect::Centrifuge).then_some(r#"{"id":1,"connect":{}}"#)
     }
 
-    /// A client may join channels as soon as its connection is open.
+    /// Returns `true` if a client may join channels as soon as its connection is open.
     pub fn joins_at_once(self) -> bool {
         self == Dialect::Pond
     }
@@ -81,6 +81,24 @@ impl Dialect {
         }
     }
 
+    /// A message to all members of a channel but its publisher, with this payload. Centrifuge delivers to subscribers, which
+    /// the publishing clients of our loads are not.
+    pub fn publish_to_others(self, channel: &str, n: u64, payload: &str) -> String {
+        match self {
+            Dialect::Pond => client::broadcast_text(channel, "typing", n, payload),
+            Dialect::SocketIo | Dialect::Centrifuge => self.publish(channel, n, payload),
+        }
+    }
+
+    /// The topic of a channel in Redis.
+    pub fn topic(self, channel: &str) -> String {
+        match self {
+            Dialect::Pond => format!("pondsocket:v1:default:api/socket:{channel}"),
+            Dialect::SocketIo => channel.to_owned(),
+            Dialect::Centrifuge => format!("centrifuge.client.{channel}"),
+        }
+    }
+
     /// A message that the server sends back to its sender, with this payload.
     pub fn echo(self, channel: &str, n: u64, payload: &str) -> String {
         match self {
@@ -91,7 +109,7 @@ impl Dialect {
     }
 
     /// Calls `each` for every message in a text of the server, in order. Centrifuge puts several into one frame.
-    pub fn hear(self, text: &[u8], mut each: impl FnMut(Heard)) {
+    pub fn parse(self, text: &[u8], mut each: impl FnMut(ServerMessage)) {
         match self {
             Dialect::Pond => each(pond(text)),
             Dialect::SocketIo => each(socket_io(text)),
@@ -100,32 +118,32 @@ impl Dialect {
     }
 }
 
-fn pond(text: &[u8]) -> Heard {
-    match mark(text) {
-        Some((publisher, n)) => Heard::Message(publisher, n),
-        None if memmem::find(text, br#""ACKNOWLEDGE""#).is_some() => Heard::Joined,
-        None => Heard::Other,
+fn pond(text: &[u8]) -> ServerMessage {
+    match message_id(text) {
+        Some((publisher, n)) => ServerMessage::Message(publisher, n),
+        None if memmem::find(text, br#""ACKNOWLEDGE""#).is_some() => ServerMessage::Joined,
+        None => ServerMessage::Other,
     }
 }
 
-fn socket_io(text: &[u8]) -> Heard {
+fn socket_io(text: &[u8]) -> ServerMessage {
     match text {
-        [b'0', ..] => Heard::Answer("40"),
-        [b'2'] => Heard::Answer("3"),
-        [b'4', b'0', ..] => Heard::Welcome,
-        [b'4', b'3', ..] => Heard::Joined,
-        _ => mark(text).map_or(Heard::Other, |(publisher, n)| Heard::Message(publisher, n)),
+        [b'0', ..] => ServerMessage::Answer("40"),
+        [b'2'] => ServerMessage::Answer("3"),
+        [b'4', b'0', ..] => ServerMessage::Welcome,
+        [b'4', b'3', ..] => ServerMessage::Joined,
+        _ => message_id(text).map_or(ServerMessage::Other, |(publisher, n)| ServerMessage::Message(publisher, n)),
     }
 }
 
-fn centrifuge(line: &[u8]) -> Heard {
+fn centrifuge(line: &[u8]) -> ServerMessage {
     let is = |key: &[u8]| memmem::find(&line[..line.len().min(40)], key).is_some();
-    match mark(line) {
-        Some((publisher, n)) => Heard::Message(publisher, n),
-        None if line == b"{}" => Heard::Answer("{}"),
-        None if is(br#""connect":"#) => Heard::Welcome,
-        None if is(br#""subscribe":"#) => Heard::Joined,
-        None => Heard::Other,
+    match message_id(line) {
+        Some((publisher, n)) => ServerMessage::Message(publisher, n),
+        None if line == b"{}" => ServerMessage::Answer("{}"),
+        None if is(br#""connect":"#) => ServerMessage::Welcome,
+        None if is(br#""subscribe":"#) => ServerMessage::Joined,
+        None => ServerMessage::Other,
     }
 }
 
@@ -139,17 +157,20 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn heard(dialect: Dialect, text: &str) -> Vec<Heard> {
+    fn heard(dialect: Dialect, text: &str) -> Vec<ServerMessage> {
         let mut all = Vec::new();
-        dialect.hear(text.as_bytes(), |heard| all.push(heard));
+        dialect.parse(text.as_bytes(), |heard| all.push(heard));
         all
     }
 
     #[test]
     fn what_a_client_publishes_is_recognised_when_it_comes_back() {
         let payload = client::payload(7, 12, 60);
-        assert_eq!(heard(Dialect::Pond, &Dialect::Pond.publish("/plain/a", 12, &payload)), [Heard::Message(7, 12)]);
-        assert_eq!(heard(Dialect::SocketIo, &format!(r#"42["message",{payload}]"#)), [Heard::Message(7, 12)]);
+        assert_eq!(
+            heard(Dialect::Pond, &Dialect::Pond.publish("/plain/a", 12, &payload)),
+            [ServerMessage::Message(7, 12)]
+        );
+        assert_eq!(heard(Dialect::SocketIo, &format!(r#"42["message",{payload}]"#)), [ServerMessage::Message(7, 12)]);
     }
 
     #[test]
@@ -159,13 +180,16 @@ mod tests {
             "\n{}\n",
             r#"{"id":2,"subscribe":{}}"#
         );
-        assert_eq!(heard(Dialect::Centrifuge, text), [Heard::Message(1, 2), Heard::Answer("{}"), Heard::Joined]);
+        assert_eq!(
+            heard(Dialect::Centrifuge, text),
+            [ServerMessage::Message(1, 2), ServerMessage::Answer("{}"), ServerMessage::Joined]
+        );
     }
 
     #[test]
     fn socket_io_is_greeted_and_its_pings_are_answered() {
         let sense = |text| heard(Dialect::SocketIo, text)[0];
-        assert_eq!([sense(r#"0{"sid":"a"}"#), sense("2")], [Heard::Answer("40"), Heard::Answer("3")]);
-        assert_eq!([sense(r#"40{"sid":"b"}"#), sense("430[]")], [Heard::Welcome, Heard::Joined]);
+        assert_eq!([sense(r#"0{"sid":"a"}"#), sense("2")], [ServerMessage::Answer("40"), ServerMessage::Answer("3")]);
+        assert_eq!([sense(r#"40{"sid":"b"}"#), sense("430[]")], [ServerMessage::Welcome, ServerMessage::Joined]);
     }
 }

@@ -11,7 +11,7 @@ const ACKNOWLEDGE: &str =
     r#"{"action":"SYSTEM","event":"ACKNOWLEDGE","channelName":"/plain/bench","requestId":"0","payload":{}}"#;
 
 /// A request of a client.
-pub enum Wish<'a> {
+pub enum ClientRequest<'a> {
     /// Asks to join this channel.
     Join(&'a str),
     /// Publishes this to the others.
@@ -47,19 +47,19 @@ pub fn text(text: &[u8]) -> Vec<u8> {
 
 /// The request in the first frame of `bytes`, if there is one, and the frame's whole length. The mask of our load is
 /// zero, so the payload is read without unmasking.
-pub fn wish(bytes: &[u8]) -> Option<(Option<Wish<'_>>, usize)> {
+pub fn parse_request(bytes: &[u8]) -> Option<(Option<ClientRequest<'_>>, usize)> {
     let (start, len) = frame::lengths(bytes)?;
     let end = start + 4 + len;
     let said = bytes.get(start + 4..end)?;
     // `{"action":"JOIN_CHANNEL"` or `{"action":"BROADCAST","event":"`, and the event.
-    let wish = match (bytes[0] & 0x0f, said.get(11)) {
-        (1, Some(b'J')) => Some(Wish::Join(channel(said)?)),
-        (1, Some(b'B')) if said.get(31) == Some(&b'e') => Some(Wish::Echo(said)),
-        (1, Some(b'B')) => Some(Wish::Publish(said)),
-        (8, _) => Some(Wish::Close),
+    let request = match (bytes[0] & 0x0f, said.get(11)) {
+        (1, Some(b'J')) => Some(ClientRequest::Join(channel(said)?)),
+        (1, Some(b'B')) if said.get(31) == Some(&b'e') => Some(ClientRequest::Echo(said)),
+        (1, Some(b'B')) => Some(ClientRequest::Publish(said)),
+        (8, _) => Some(ClientRequest::Close),
         _ => None,
     };
-    Some((wish, end))
+    Some((request, end))
 }
 
 /// The channel that a message names, found by its quotes.

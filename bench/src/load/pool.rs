@@ -1,8 +1,7 @@
-//! Many clients on one thread, as cheap as can be: edge-triggered polling, one read buffer, frames found by their
-//! lengths.
+//! Many clients on one thread, at little cost: edge-triggered polling, one read buffer, frames found by their lengths.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,22 +13,22 @@ use rustls::ClientConfig;
 use socket2::{Domain, Socket, Type};
 
 use super::client::{Client, Phase, Shared};
+use super::latency::LatencyRecorder;
 use super::stream::Stream;
-use super::timeline::Timeline;
 
-/// The longest time in which no further client gets as far as it should.
+/// The longest time without progress of any client that connects or joins.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The longest time without any message until those on their way are given up.
+/// The longest time without any message after which messages in flight count as lost.
 const LINGER: Duration = Duration::from_secs(8);
 
-/// The clients that may be on their way at once: the accept queue is short.
+/// The clients that may connect at the same time: the accept queue is short.
 const ADVANCE: usize = 64;
 
 /// The receive buffer of a client that never reads: the smaller it is, the sooner the server notices.
 const STALLED_BUFFER: usize = 16 * 1024;
 
-/// The way to the server.
+/// The transport of a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Transport {
     /// A WebSocket.
@@ -44,19 +43,21 @@ pub(crate) enum Transport {
 
 /// The server and the channels of a client.
 #[derive(Clone, Debug)]
-pub(crate) struct Seat {
+pub(crate) struct ClientSpec {
     pub(crate) address: SocketAddr,
     pub(crate) dialect: Dialect,
     pub(crate) transport: Transport,
     pub(crate) channels: Arc<[String]>,
-    /// Joins as soon as it may, and not when it is told to.
+    /// Joins its channels at once, and not in [`ClientPool::join_all`].
     pub(crate) eager: bool,
     /// Never reads once it has joined.
     pub(crate) stalled: bool,
+    /// The address from which it connects. Each address has some 28,000 ports, which are enough for most scenarios.
+    pub(crate) source: Option<Ipv4Addr>,
 }
 
 /// Clients that are connected and joined.
-pub(crate) struct Crowd {
+pub(crate) struct ClientPool {
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
@@ -64,44 +65,52 @@ pub(crate) struct Crowd {
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl Seat {
+impl ClientSpec {
     /// A member of one channel of our own server.
-    pub(crate) fn plain(address: SocketAddr, channel: &str) -> Seat {
+    pub(crate) fn plain(address: SocketAddr, channel: &str) -> ClientSpec {
         let channels = Arc::new([channel.to_owned()]);
-        Seat { address, dialect: Dialect::Pond, transport: Transport::Plain, channels, eager: true, stalled: false }
+        ClientSpec {
+            address,
+            dialect: Dialect::Pond,
+            transport: Transport::Plain,
+            channels,
+            eager: true,
+            stalled: false,
+            source: None,
+        }
     }
 }
 
-impl Crowd {
-    /// No clients yet. Those that come over TLS trust what `tls` says.
-    pub(crate) fn new(tls: Option<Arc<ClientConfig>>) -> Result<Crowd> {
+impl ClientPool {
+    /// Creates an empty pool. Clients over TLS use the configuration `tls`.
+    pub(crate) fn new(tls: Option<Arc<ClientConfig>>) -> Result<ClientPool> {
         let shared = Shared {
             buffer: vec![0; 65536],
             inflater: Decompress::new(false),
             inflated: Vec::new(),
-            timeline: Timeline::new()?,
+            recorder: LatencyRecorder::new()?,
         };
-        Ok(Crowd { poll: Poll::new()?, events: Events::with_capacity(1024), clients: Vec::new(), shared, tls })
+        Ok(ClientPool { poll: Poll::new()?, events: Events::with_capacity(1024), clients: Vec::new(), shared, tls })
     }
 
-    /// Connects a client for each seat, and has it join.
-    pub(crate) fn join(seats: impl IntoIterator<Item = Seat>) -> Result<Crowd> {
-        let mut crowd = Crowd::new(None)?;
-        crowd.add(seats)?;
-        Ok(crowd)
+    /// Connects a client for each spec and waits until all have joined.
+    pub(crate) fn join(specs: impl IntoIterator<Item = ClientSpec>) -> Result<ClientPool> {
+        let mut pool = ClientPool::new(None)?;
+        pool.add(specs)?;
+        Ok(pool)
     }
 
-    /// Connects a client for each seat, and waits until all have joined, or are welcome if they do not join by themselves.
-    pub(crate) fn add(&mut self, seats: impl IntoIterator<Item = Seat>) -> Result<()> {
+    /// Connects a client for each spec, and waits until all have joined, or could join if they are not eager.
+    pub(crate) fn add(&mut self, specs: impl IntoIterator<Item = ClientSpec>) -> Result<()> {
         let first = self.clients.len();
-        for seat in seats {
-            self.connect(seat)?;
+        for spec in specs {
+            self.connect(spec)?;
             self.wait_for_all_but(first, ADVANCE)?;
         }
         self.wait_for_all_but(first, 0)
     }
 
-    /// Has those join who did not by themselves, all at once, and waits until they have.
+    /// Lets all clients join that are not eager, at the same time, and waits until they have.
     pub(crate) fn join_all(&mut self) -> Result<()> {
         for (index, client) in self.clients.iter_mut().enumerate() {
             client.join(index)?;
@@ -119,9 +128,9 @@ impl Crowd {
         self.clients[index].dialect
     }
 
-    /// The schedule, and the latencies.
-    pub(crate) fn timeline(&mut self) -> &mut Timeline {
-        &mut self.shared.timeline
+    /// The latencies of all messages.
+    pub(crate) fn recorder(&mut self) -> &mut LatencyRecorder {
+        &mut self.shared.recorder
     }
 
     /// Bytes that all clients have received.
@@ -130,13 +139,13 @@ impl Crowd {
     }
 
     /// Messages out of order, at all clients.
-    pub(crate) fn disorder(&self) -> u64 {
-        self.clients.iter().map(|client| client.ledger.disorder).sum()
+    pub(crate) fn out_of_order(&self) -> u64 {
+        self.clients.iter().map(|client| client.deliveries.out_of_order).sum()
     }
 
     /// Messages received, by all clients.
     pub(crate) fn received(&self) -> u64 {
-        self.clients.iter().map(|client| client.ledger.received).sum()
+        self.clients.iter().map(|client| client.deliveries.received).sum()
     }
 
     /// Sends a frame from one client.
@@ -144,7 +153,7 @@ impl Crowd {
         self.clients[index].send(frame)
     }
 
-    /// Handles what has come, waiting for it at most this long.
+    /// Handles everything that has arrived, after a wait of at most this long.
     pub(crate) fn poll(&mut self, wait: Duration) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -166,7 +175,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until each client has got as many messages as expected of it; answers how many did not come.
+    /// Waits until each client has received as many messages as expected, and returns the number of those that are missing.
     pub(crate) fn settle(&mut self, expected: impl Fn(usize) -> u64) -> Result<u64> {
         let mut deadline = Instant::now() + LINGER;
         let mut received = self.received();
@@ -175,7 +184,8 @@ impl Crowd {
                 received = self.received();
                 deadline = Instant::now() + LINGER;
             }
-            let due = self.clients.iter().enumerate().map(|(index, client)| (expected(index), client.ledger.received));
+            let due =
+                self.clients.iter().enumerate().map(|(index, client)| (expected(index), client.deliveries.received));
             let (missing, surplus) = due.fold((0, 0), |(missing, surplus), (expected, received)| {
                 (missing + expected.saturating_sub(received), surplus + received.saturating_sub(expected))
             });
@@ -187,7 +197,7 @@ impl Crowd {
         }
     }
 
-    /// Handles what comes until nothing has come for this long; answers when the last of it came.
+    /// Handles messages until none has arrived for this long, and returns the time of the last one.
     pub(crate) fn until_quiet(&mut self, quiet: Duration) -> Result<Instant> {
         let (mut bytes, mut last) = (self.bytes(), Instant::now());
         let deadline = last + LINGER;
@@ -221,7 +231,7 @@ impl Crowd {
         }
     }
 
-    /// The number of clients that have not come so far. They come in order, but for a few at the end.
+    /// The number of clients that have not reached this phase. They reach it in order, except for a few at the end.
     fn behind(&self, first: usize, phase: Phase) -> usize {
         let recent = self.clients.len().saturating_sub(4 * ADVANCE).max(first);
         let of = |from: usize| self.clients[from..].iter().filter(|client| client.phase < phase).count();
@@ -231,7 +241,7 @@ impl Crowd {
         }
     }
 
-    /// Sends the joins of event streams, which travel in requests of their own.
+    /// Sends the joins of event streams, which need a request of their own.
     fn speak_for_streams(&mut self, first: usize) -> Result<()> {
         for (index, client) in self.clients.iter_mut().enumerate().skip(first) {
             if client.transport != Transport::EventStream || client.phase != Phase::Open {
@@ -245,21 +255,24 @@ impl Crowd {
         Ok(())
     }
 
-    fn connect(&mut self, seat: Seat) -> Result<()> {
+    fn connect(&mut self, spec: ClientSpec) -> Result<()> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        if seat.stalled {
+        if spec.stalled {
             socket.set_recv_buffer_size(STALLED_BUFFER)?;
         }
-        socket.connect(&seat.address.into()).context("connect")?;
+        if let Some(source) = spec.source {
+            socket.bind(&SocketAddrV4::new(source, 0).into()).context("bind")?;
+        }
+        socket.connect(&spec.address.into()).context("connect")?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let mut socket = mio::net::TcpStream::from_std(socket.into());
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(self.clients.len()), interest)?;
-        let tls = (seat.transport == Transport::Tls).then(|| self.tls.clone()).flatten();
+        let tls = (spec.transport == Transport::Tls).then(|| self.tls.clone()).flatten();
         let stream = Stream::new(socket, tls)?;
-        let mut client = Client::new(stream, seat.dialect, seat.transport, seat.channels, seat.eager);
-        client.stalled = seat.stalled;
+        let mut client = Client::new(stream, spec.dialect, spec.transport, spec.channels, spec.eager);
+        client.stalled = spec.stalled;
         client.flush()?;
         self.clients.push(client);
         Ok(())

@@ -2,16 +2,16 @@
 
 /// The messages that one receiver has got, by publisher.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct Deliveries {
     /// Publishers, with the number that comes next. A receiver hears few of them: those of its channel.
     next: Vec<(usize, u64)>,
     /// Messages received.
     pub(crate) received: u64,
     /// Messages that did not follow their predecessor.
-    pub(crate) disorder: u64,
+    pub(crate) out_of_order: u64,
 }
 
-impl Ledger {
+impl Deliveries {
     /// The number of messages of a publisher that have come, if all came in order.
     pub(crate) fn of(&self, publisher: usize) -> u64 {
         self.next.iter().find(|(of, _)| *of == publisher).map_or(0, |(_, next)| *next)
@@ -25,7 +25,7 @@ impl Ledger {
             self.next.len() - 1
         });
         let next = &mut self.next[at].1;
-        self.disorder += u64::from(*next != n);
+        self.out_of_order += u64::from(*next != n);
         *next = n + 1;
         self.received += 1;
     }
@@ -35,21 +35,21 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn disorder(messages: &[(usize, u64)]) -> u64 {
-        let mut ledger = Ledger::default();
-        messages.iter().for_each(|&(publisher, n)| ledger.note(publisher, n));
-        ledger.disorder
+    fn out_of_order(messages: &[(usize, u64)]) -> u64 {
+        let mut deliveries = Deliveries::default();
+        messages.iter().for_each(|&(publisher, n)| deliveries.note(publisher, n));
+        deliveries.out_of_order
     }
 
     #[test]
     fn publishers_may_interleave() {
-        assert_eq!(disorder(&[(0, 0), (1, 0), (1, 1), (0, 1)]), 0);
+        assert_eq!(out_of_order(&[(0, 0), (1, 0), (1, 1), (0, 1)]), 0);
     }
 
     #[test]
     fn a_hole_an_inversion_and_a_repetition_are_reported() {
-        assert_eq!(disorder(&[(0, 0), (0, 2)]), 1);
-        assert_eq!(disorder(&[(0, 0), (0, 2), (0, 1), (0, 3)]), 3);
-        assert_eq!(disorder(&[(0, 0), (0, 0)]), 1);
+        assert_eq!(out_of_order(&[(0, 0), (0, 2)]), 1);
+        assert_eq!(out_of_order(&[(0, 0), (0, 2), (0, 1), (0, 3)]), 3);
+        assert_eq!(out_of_order(&[(0, 0), (0, 0)]), 1);
     }
 }
