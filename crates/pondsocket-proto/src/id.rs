@@ -41,6 +41,19 @@ fn check(text: &str, most: usize) -> Result<(), InvalidId> {
     }
 }
 
+fn check_user(text: &str) -> Result<(), InvalidId> {
+    check(text, MAX_USER_ID)?;
+    // Ids are mostly ASCII, in which bytes are compared many at a time.
+    let has_control = match text.is_ascii() {
+        true => text.bytes().any(|byte| byte < b' ' || byte == 0x7f),
+        false => text.chars().any(char::is_control),
+    };
+    if has_control {
+        return Err(InvalidId::ControlCharacter);
+    }
+    Ok(())
+}
+
 macro_rules! text_id {
     ($name:ident) => {
         impl $name {
@@ -88,16 +101,13 @@ impl UserId {
     /// # Errors
     /// The fault of the text.
     pub fn new(text: &str) -> Result<UserId, InvalidId> {
-        check(text, MAX_USER_ID)?;
-        // Ids are mostly ASCII, in which bytes are compared many at a time.
-        let has_control = match text.is_ascii() {
-            true => text.bytes().any(|byte| byte < b' ' || byte == 0x7f),
-            false => text.chars().any(char::is_control),
-        };
-        if has_control {
-            return Err(InvalidId::ControlCharacter);
-        }
+        check_user(text)?;
         Ok(UserId(text.into()))
+    }
+
+    /// Returns whether a text is the id of a user.
+    pub(crate) fn is_valid(text: &str) -> bool {
+        check_user(text).is_ok()
     }
 }
 
@@ -128,6 +138,11 @@ impl ChannelName {
     pub fn new(text: &str, most: usize) -> Result<ChannelName, InvalidId> {
         check(text, most)?;
         Ok(ChannelName(text.into()))
+    }
+
+    /// Returns whether a text is the name of a channel.
+    pub(crate) fn is_valid(text: &str, most: usize) -> bool {
+        check(text, most).is_ok()
     }
 }
 

@@ -230,7 +230,7 @@ fn a_message_of_another_node_reaches_its_recipients() {
             request_id: "q".into(),
             to,
         };
-        let members = room.channel.deliver(&message, DeliveryPolicy::BROADCAST).expect("room");
+        let members = room.channel.deliver(message.as_ref(), DeliveryPolicy::BROADCAST).expect("room");
         (members, room.received().len())
     };
     assert_eq!(deliver("ada", model::Target::All), (1, 1));

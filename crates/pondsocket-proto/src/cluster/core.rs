@@ -6,7 +6,7 @@ use super::directory::{Directory, Holder};
 use super::interop::{Interop, Translated};
 use super::io::{Bus, Excess};
 use super::membership::{NodeMembership, NodeTransition};
-use super::message::{Body, ChannelState, Envelope, Ext, NodeEvent};
+use super::message::{Body, ChannelState, Envelope, Ext, NodeEvent, ReceivedMessage};
 use super::random::Random;
 use super::remote_view::RemoteView;
 use super::replication::sync::{held, publish_digest};
@@ -15,7 +15,7 @@ use super::requests::{Commands, Requests, lookup};
 use super::sender::Sender;
 use super::time::Time;
 use super::timers::Timer;
-use super::{Answer, ChannelKey, Input, Lease, NodeId, NodeOutput, Output, Settings, Topic};
+use super::{Admission, Answer, ChannelKey, Input, Lease, NodeId, NodeOutput, Output, Settings, Topic};
 use crate::id::{UserId, is_reserved_event};
 use crate::model::{MemberChange, UserMessage};
 
@@ -122,6 +122,26 @@ impl Core {
             self.report_excess();
         }
         out.append(&mut self.outputs);
+    }
+
+    /// Handles a message for users that was read without copies. There are no outputs: the caller delivers the message
+    /// to the channel, if that is open.
+    pub fn admit(&mut self, topic: &Topic, message: &ReceivedMessage<'_>, now: u64) -> Admission {
+        let is_running = matches!(self.context.phase, Phase::Linked | Phase::CutOff);
+        let is_own = message.source == &**self.sender.source();
+        let fits = self.context.settings.topics.is_of_channel(topic, message.endpoint, message.channel);
+        if !is_running || is_own || !fits {
+            return Admission::Unclear;
+        }
+        self.context.now = self.time.read(now);
+        if !self.membership.heard_again(message.node, message.incarnation, self.context.now) {
+            return Admission::Unclear;
+        }
+        let is_deliverable = !is_reserved_event(message.message().event);
+        match self.recent.is_new(message.source, message.id) && is_deliverable {
+            true => Admission::Deliver,
+            false => Admission::Drop,
+        }
     }
 
     /// The time by which the core needs an [`Input::Tick`], by the clock of the last input. A time in the past means at

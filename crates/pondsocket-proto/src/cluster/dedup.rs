@@ -31,18 +31,18 @@ impl Recent {
     }
 
     /// Remembers a message. Returns whether it is new.
-    pub(super) fn is_new(&mut self, source: &Arc<str>, id: &str) -> bool {
+    pub(super) fn is_new(&mut self, source: &str, id: &str) -> bool {
         let most = self.most_messages;
         self.window(source).is_new(digest::of_text(id), most)
     }
 
-    fn window(&mut self, source: &Arc<str>) -> &mut Window {
+    fn window(&mut self, source: &str) -> &mut Window {
         if !self.young.contains_key(source) {
             let window = self.old.remove(source).unwrap_or_default();
             if self.young.len() >= self.most_sources {
                 self.old = std::mem::take(&mut self.young);
             }
-            self.young.insert(source.clone(), window);
+            self.young.insert(source.into(), window);
         }
         self.young.get_mut(source).expect("present, or inserted just now")
     }
@@ -69,30 +69,30 @@ mod tests {
     #[test]
     fn a_message_is_new_once_for_each_source() {
         let mut recent = Recent::new(2, 2);
-        let (a, b) = ("a".into(), "b".into());
-        assert!(recent.is_new(&a, "1"));
-        assert!(!recent.is_new(&a, "1"));
-        assert!(recent.is_new(&b, "1"));
+        let (a, b) = ("a", "b");
+        assert!(recent.is_new(a, "1"));
+        assert!(!recent.is_new(a, "1"));
+        assert!(recent.is_new(b, "1"));
     }
 
     #[test]
     fn of_each_source_the_last_messages_are_remembered() {
         let mut recent = Recent::new(2, 2);
-        let a = "a".into();
-        assert!(["1", "2", "3"].iter().all(|id| recent.is_new(&a, id)));
-        assert!(!recent.is_new(&a, "2"));
-        assert!(recent.is_new(&a, "1"));
+        let a = "a";
+        assert!(["1", "2", "3"].iter().all(|id| recent.is_new(a, id)));
+        assert!(!recent.is_new(a, "2"));
+        assert!(recent.is_new(a, "1"));
     }
 
     #[test]
     fn a_source_is_dropped_after_messages_of_many_others() {
         let mut recent = Recent::new(2, 2);
-        let sources: Vec<Arc<str>> = ["a", "b", "c", "d", "e"].into_iter().map(Arc::from).collect();
+        let sources = ["a", "b", "c", "d", "e"];
         for source in &sources[..4] {
             assert!(recent.is_new(source, "1"));
         }
-        assert!(!recent.is_new(&sources[0], "1"), "it is in the older generation");
-        assert!(recent.is_new(&sources[4], "1"));
-        assert!(recent.is_new(&sources[1], "1"));
+        assert!(!recent.is_new(sources[0], "1"), "it is in the older generation");
+        assert!(recent.is_new(sources[4], "1"));
+        assert!(recent.is_new(sources[1], "1"));
     }
 }

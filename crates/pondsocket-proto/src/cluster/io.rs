@@ -75,6 +75,18 @@ pub enum Input {
     Stop,
 }
 
+/// The decision about a message for users.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// The message is for the users here.
+    Deliver,
+    /// The message is repeated, or not for clients.
+    Drop,
+    /// The sender, the topic or the state of this node has to be looked at: the whole message is an
+    /// [`Input::Received`].
+    Unclear,
+}
+
 /// A report of the bus (docs/cluster-bus.md, The bus).
 #[derive(Clone, Debug)]
 pub enum Bus {

@@ -56,7 +56,7 @@ mod topic;
 
 pub use crate::model::{MemberChange, RemoteChange, RemoteMember};
 pub use core::Core;
-pub use io::{Answer, Bus, ClusterRequest, Command, Excess, Input, Lease, NodeOutput, Output};
+pub use io::{Admission, Answer, Bus, ClusterRequest, Command, Excess, Input, Lease, NodeOutput, Output};
 pub use message::Verdict;
 pub use names::{ChannelKey, NodeId};
 pub use settings::Settings;

@@ -28,25 +28,27 @@ impl NodeId {
     pub fn source(&self) -> String {
         let mut source = self.name.as_ref().to_owned();
         source.push('~');
-        source.extend(self.digits());
+        source.extend(digits(self.incarnation));
         source
     }
 
     /// Returns whether this is the [`source`](Self::source), without building it: every message received is checked.
     pub(super) fn signs_as(&self, source: &str) -> bool {
-        let digits = source.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('~'));
-        digits.is_some_and(|digits| digits.chars().eq(self.digits()))
+        signs_as(&self.name, self.incarnation, source)
     }
+}
 
-    /// The number in base 36.
-    fn digits(&self) -> impl Iterator<Item = char> {
-        let number = self.incarnation;
-        let len = number.checked_ilog(36).map_or(1, |last| last + 1);
-        // The remainder of a division by 36, so the cast loses nothing and the digit exists.
-        (0..len)
-            .rev()
-            .map(move |at| char::from_digit((number / 36_u64.pow(at) % 36) as u32, 36).expect("a digit below 36"))
-    }
+/// Returns whether this is the [`source`](NodeId::source) of a node.
+pub(super) fn signs_as(name: &str, incarnation: u64, source: &str) -> bool {
+    let number = source.strip_prefix(name).and_then(|rest| rest.strip_prefix('~'));
+    number.is_some_and(|number| number.chars().eq(digits(incarnation)))
+}
+
+/// The digits of a number in base 36.
+fn digits(number: u64) -> impl Iterator<Item = char> {
+    let len = number.checked_ilog(36).map_or(1, |last| last + 1);
+    // The remainder of a division by 36, so the cast loses nothing and the digit exists.
+    (0..len).rev().map(move |at| char::from_digit((number / 36_u64.pow(at) % 36) as u32, 36).expect("a digit below 36"))
 }
 
 #[cfg(test)]

@@ -97,6 +97,13 @@ impl Topics {
         format!("{}{}:{}", self.base, key.endpoint, key.channel).into()
     }
 
+    /// Returns whether this is the topic of a channel.
+    pub(super) fn is_of_channel(&self, topic: &Topic, endpoint: &str, channel: &str) -> bool {
+        let names = topic.as_str().strip_prefix(&*self.base).filter(|_| !is_reserved_endpoint(endpoint));
+        let name = names.and_then(|names| names.strip_prefix(endpoint)).and_then(|rest| rest.strip_prefix(':'));
+        name == Some(channel)
+    }
+
     /// The channels whose topic this may be. Names may contain colons and nothing is escaped, so each colon may be the
     /// one between endpoint and channel.
     pub(super) fn readings<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = ChannelKey> {

@@ -30,3 +30,26 @@ pub struct UserMessage {
     /// The recipients. Nodes of other languages leave out the whole user instead of one connection.
     pub to: Target,
 }
+
+/// A [`UserMessage`] whose texts are slices of another text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UserMessageRef<'a> {
+    /// The sender.
+    pub from: &'a str,
+    /// The event.
+    pub event: &'a str,
+    /// The payload: the text of a JSON object that may reach clients.
+    pub payload: &'a str,
+    /// The request id that clients receive.
+    pub request_id: &'a str,
+    /// The recipients.
+    pub to: &'a Target,
+}
+
+impl UserMessage {
+    /// The message by reference.
+    pub fn as_ref(&self) -> UserMessageRef<'_> {
+        let UserMessage { from, event, payload, request_id, to } = self;
+        UserMessageRef { from, event, payload: payload.as_str(), request_id, to }
+    }
+}

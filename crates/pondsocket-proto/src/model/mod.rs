@@ -7,4 +7,4 @@ mod message;
 
 pub use assigns::Assigns;
 pub use member::{MemberChange, RemoteChange, RemoteMember};
-pub use message::{Target, UserMessage};
+pub use message::{Target, UserMessage, UserMessageRef};

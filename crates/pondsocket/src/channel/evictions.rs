@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use pondsocket_proto::cluster::message::UserMessage;
+use pondsocket_proto::cluster::message::UserMessageRef;
 use pondsocket_proto::id::ChannelName;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -49,10 +49,10 @@ impl Evictions {
     }
 
     /// Returns `true` if a message of another node announces an eviction that was announced recently.
-    pub(crate) fn is_repeated(&self, channel: &ChannelName, message: &UserMessage) -> bool {
+    pub(crate) fn is_repeated(&self, channel: &ChannelName, message: UserMessageRef<'_>) -> bool {
         // The payload is parsed only for messages that can be notices, so that all others cost no more.
-        let is_notice = message.event == "user_evicted" && &*message.from == "CHANNEL";
-        let user = is_notice.then(|| serde_json::from_str::<Notice<'_>>(message.payload.as_str()).ok()).flatten();
+        let is_notice = message.event == "user_evicted" && message.from == "CHANNEL";
+        let user = is_notice.then(|| serde_json::from_str::<Notice<'_>>(message.payload).ok()).flatten();
         user.is_some_and(|notice| !self.note(channel, &notice.user_id))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use pondsocket_proto::channel::RemoteChange;
-use pondsocket_proto::cluster::message::UserMessage;
+use pondsocket_proto::cluster::message::UserMessageRef;
 use pondsocket_proto::cluster::{Command, Verdict};
 use pondsocket_proto::id::{ChannelName, UserId};
 
@@ -28,24 +28,23 @@ impl Host for EndpointHost {
         }
     }
 
-    fn deliver(&self, channel: &ChannelName, message: UserMessage) {
+    fn deliver(&self, channel: &str, message: UserMessageRef<'_>) {
         let Some(endpoint) = self.0.upgrade() else { return };
-        let Some(live) = endpoint.hub.get(channel.as_str()) else { return };
-        if endpoint.evictions.is_repeated(channel, &message) {
+        let Some(live) = endpoint.hub.get(channel) else { return };
+        if endpoint.evictions.is_repeated(&live.name, message) {
             return;
         }
-        let policy = live.delivery_policy(&message.event);
+        let policy = live.delivery_policy(message.event);
         let reached = match endpoint.is_out_of_memory() {
             // Nodes have no back-pressure over the bus, so a message over a limit is dropped and logged.
             true => Some(Limit::MemoryFull),
-            false => match live.change(AtOnce, |channel| channel.deliver(&message, policy)) {
+            false => match live.change(AtOnce, |channel| channel.deliver(message, policy)) {
                 Ok(Err(_full)) => Some(Limit::ChannelQueue),
                 _ => None,
             },
         };
         if let Some(limit) = reached {
-            let name = channel.as_str();
-            tracing::warn!(target: "pondsocket::limit", channel = name, %limit, "message of another node dropped");
+            tracing::warn!(target: "pondsocket::limit", channel, %limit, "message of another node dropped");
             endpoint.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
         }
     }

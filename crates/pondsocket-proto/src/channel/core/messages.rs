@@ -7,7 +7,7 @@ use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
 use crate::channel::{Audience, DeliveryPolicy, Seats, Slot, UserMessage};
 use crate::id::{ConnectionId, RequestId, UserId};
-use crate::model;
+use crate::model::{self, UserMessageRef};
 use crate::wire::{Action, Object, server};
 
 /// The recipients of a broadcast, as the node that sends it names them.
@@ -73,22 +73,33 @@ impl<R> Channel<R> {
     ///
     /// # Errors
     /// [`Full`], as for [`broadcast`](Self::broadcast).
-    pub fn deliver(&mut self, message: &UserMessage, policy: DeliveryPolicy) -> Result<usize, Full> {
-        let to = match &message.to {
+    pub fn deliver(&mut self, message: UserMessageRef<'_>, policy: DeliveryPolicy) -> Result<usize, Full> {
+        let UserMessageRef { event, request_id, payload, .. } = message;
+        let to = match message.to {
             // The excluded connection is on the node of the sender, so it is none of this node's.
             model::Target::All | model::Target::ExceptConnection(()) => Target::All,
             model::Target::ExceptUser(user) => Target::ExceptUser(user.clone()),
             model::Target::Users(users) => Target::Users(users.clone()),
         };
-        let UserMessage { event, request_id, payload, .. } = message;
-        // The envelope around the payload is below 256 bytes, unless the names are long.
-        let mut text = Vec::with_capacity(256 + payload.as_str().len());
-        server::message(&mut text, Action::Broadcast, event, self.name.as_str(), request_id, payload.as_str());
-        self.broadcast(&to, &text, policy)
+        let name = self.name.clone();
+        let write = |out: &mut Vec<u8>| {
+            server::message(out, Action::Broadcast, event, name.as_str(), request_id, payload);
+        };
+        self.enqueue(&to, policy, write)
     }
 
     /// Sends one encoded message. Returns the number of members that it addresses.
     pub fn broadcast(&mut self, to: &Target, text: &[u8], policy: DeliveryPolicy) -> Result<usize, Full> {
+        self.enqueue(to, policy, |out| out.extend_from_slice(text))
+    }
+
+    /// Appends one message, whose text `write` produces in the queue itself.
+    fn enqueue(
+        &mut self,
+        to: &Target,
+        policy: DeliveryPolicy,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<usize, Full> {
         // Checked before anything is appended: a refused broadcast leaves no trace.
         if self.exceeds(self.limits.hard_factor) {
             return Err(Full);
@@ -96,7 +107,7 @@ impl<R> Channel<R> {
         let (audience, members) = self.audience(to);
         // An operation without recipients would still count towards the limits of the queue, and start a delivery.
         if members > 0 {
-            self.queue.send(audience, policy, |out| out.extend_from_slice(text));
+            self.queue.send(audience, policy, write);
         }
         Ok(members)
     }

@@ -130,6 +130,16 @@ impl Liveness {
         }
     }
 
+    /// Notes a message of the valid incarnation of a node. Returns `false` if it is another one, or the node unknown.
+    pub(super) fn heard_again(&mut self, name: &str, incarnation: u64, now: u64) -> bool {
+        let node = self.nodes.get_mut(name).filter(|node| node.incarnation == incarnation);
+        let is_known = node.is_some();
+        if let Some(KnownNode { state: NodeState::Up { heard, .. }, .. }) = node {
+            *heard = now;
+        }
+        is_known
+    }
+
     /// Notes a `Hello`. With leases it counts as any message, because the table decides. Without them it also brings
     /// back a hidden node, or an incarnation with a smaller number.
     pub(super) fn hello(&mut self, id: &NodeId, now: u64) -> Vec<NodeTransition> {

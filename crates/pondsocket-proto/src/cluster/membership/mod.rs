@@ -121,6 +121,12 @@ impl NodeMembership {
         self.settle(cx, transitions)
     }
 
+    /// Notes a message of the valid incarnation of a node. Returns `false` if it is another one, or the node unknown:
+    /// then [`heard`](Self::heard) has to decide.
+    pub(super) fn heard_again(&mut self, name: &str, incarnation: u64, now: u64) -> bool {
+        self.liveness.heard_again(name, incarnation, now)
+    }
+
     /// Notes a `Hello` of a node.
     pub(super) fn hello(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         let transitions = self.liveness.hello(node, cx.now);

@@ -2,14 +2,13 @@ use std::sync::Arc;
 
 use super::read::{self, Scalar};
 use super::scan::{ScanError, Value, Values, fields};
-use super::{Body, Envelope, Fault, Malformed, PROTOCOL, PresenceEvent, Target, UserMessage, VERSION, ext, users};
+use super::{
+    Body, Envelope, Fault, Malformed, PROTOCOL, PresenceEvent, SERVER, Target, UserMessage, VERSION, ext, users,
+};
 use crate::cluster::ChannelKey;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::model::Assigns;
 use crate::wire::Object;
-
-/// The sender of messages of the server itself.
-const SERVER: &str = "CHANNEL";
 
 fields! {
     /// The fields of all types. Those that a type does not need are ignored, whatever their values.

@@ -8,6 +8,7 @@ mod encode;
 mod ext;
 mod malformed;
 mod read;
+mod received;
 mod scan;
 pub mod strict;
 mod users;
@@ -15,8 +16,9 @@ mod write;
 
 use std::sync::Arc;
 
-pub use crate::model::{Target, UserMessage};
+pub use crate::model::{Target, UserMessage, UserMessageRef};
 pub use malformed::{Fault, Malformed};
+pub use received::ReceivedMessage;
 
 use super::{ChannelKey, NodeId};
 use crate::id::UserId;
@@ -25,6 +27,9 @@ use crate::wire::{Json, Object};
 
 const PROTOCOL: &str = "pondsocket.distributed";
 const VERSION: u64 = 1;
+
+/// The sender of messages of the server itself.
+const SERVER: &str = "CHANNEL";
 
 /// The longest id of a message or of a node, in bytes. Ids are kept as keys, so their senders must not choose the size.
 pub const MAX_ID: usize = 256;

@@ -241,6 +241,13 @@ fn nested(bytes: &[u8], mut at: usize, notes: &mut Notes) -> Result<usize, ScanE
     }
 }
 
+/// Reads an object that may reach clients as it is: it has no fault, and no white space in it breaks the line.
+pub(super) fn safe_object(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut notes = Notes::default();
+    let end = (bytes.get(at) == Some(&b'{')).then(|| nested(bytes, at, &mut notes).ok())??;
+    (notes.fault.is_none() && !notes.has_breaks).then_some(end)
+}
+
 /// Reads the name of a field, the colon, and the white space around it.
 fn name(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
     let at = string(bytes, at, notes)?;
@@ -263,7 +270,7 @@ fn string(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError
 }
 
 /// Reads bytes up to the first quote, backslash or control character.
-fn plain(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn plain(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // Sets the high bit of the lowest byte of `word` that is below `limit` (of 0x80 at most), and no bit below it.

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pondsocket_proto::channel::{Outbound, RemoteChange};
-use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage};
+use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage, UserMessageRef};
 use pondsocket_proto::cluster::{
     Answer, ChannelKey, ClusterRequest, Command, Core, Input, NodeId, NodeOutput, Output, Settings, Topics, Verdict,
 };
@@ -68,7 +68,7 @@ pub(crate) trait Host: Send + Sync {
     /// Changes the members on other nodes that a channel shows, if it is still the same instance of the channel.
     fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>);
     /// Delivers a message of another node to the members here.
-    fn deliver(&self, channel: &ChannelName, message: UserMessage);
+    fn deliver(&self, channel: &str, message: UserMessageRef<'_>);
     /// Carries out a command of another node on a user here.
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;
 }
@@ -301,7 +301,8 @@ impl Node {
         let deadline = core.deadline();
         inputs.into_iter().for_each(|input| core.handle(input, now, &mut outputs));
         // Before the core is unlocked: the order of its decisions is the order on the wire (see the lock order above).
-        let deferred = self.publish(outputs, now);
+        let mut deferred = Vec::new();
+        self.publish(&mut outputs, now, |output| deferred.push(output));
         // The node task sleeps until the deadline that it has read last.
         let is_due = core.deadline() != deadline || !deferred.is_empty();
         drop(core);
@@ -311,21 +312,19 @@ impl Node {
         }
     }
 
-    /// Executes the outputs for the bus, and returns the others.
-    fn publish(&self, outputs: Vec<Output>, now: u64) -> Vec<NodeOutput> {
-        let mut others = Vec::new();
+    /// Executes the outputs for the bus, and passes the others on.
+    fn publish(&self, outputs: &mut Vec<Output>, now: u64, mut pass_on: impl FnMut(NodeOutput)) {
         let mut queued = false;
-        for output in outputs {
+        for output in outputs.drain(..) {
             match output {
                 Output::Publish { topic, message } => queued |= self.enqueue(topic, *message, PublishKind::State, now),
                 Output::UpdateSubscriptions { add, remove } => self.bus.update_subscriptions(&add, &remove),
-                Output::Node(output) => others.push(output),
+                Output::Node(output) => pass_on(output),
             }
         }
         if queued {
             self.queued.notify_one();
         }
-        others
     }
 
     /// Publishes a message for users of other nodes. Returns `false` if the queue is full.

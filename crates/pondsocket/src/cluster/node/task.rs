@@ -1,8 +1,8 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use pondsocket_proto::cluster::message::{Envelope, Malformed};
-use pondsocket_proto::cluster::{Bus as BusInput, Input, NodeOutput, Verdict};
+use pondsocket_proto::cluster::message::{Envelope, Malformed, ReceivedMessage, UserMessageRef};
+use pondsocket_proto::cluster::{Admission, Bus as BusInput, Input, NodeOutput, Verdict};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -80,7 +80,7 @@ async fn run_bus(node: Arc<Node>, sink: BusSink, stop: Stop) {
 async fn run(node: Arc<Node>, mut events: BusEvents) {
     let mut batch = Vec::new();
     // The first tick: the core subscribes to the topics that every node needs.
-    node.advance(Vec::new());
+    node.handle(Vec::new(), &[]);
     loop {
         let deadline = node.core.lock().deadline();
         let until = deadline.map_or_else(|| Instant::now() + NEVER, |at| node.clock.instant(at));
@@ -96,16 +96,15 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
             // `Up`.
             let incarnation = lease::acquire(&node).await;
             node.confirm(incarnation);
-            node.advance(vec![Input::Incarnation(incarnation)]);
+            node.handle(vec![Input::Incarnation(incarnation)], &[]);
             node.renewal_due.notify_one();
         }
-        let mut inputs = std::mem::take(&mut *node.inputs.lock());
+        let inputs = std::mem::take(&mut *node.inputs.lock());
         let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
-        inputs.reserve(batch.len() + 1);
-        inputs.extend(batch.drain(..).filter_map(|event| node.read(event)));
         let has_new_subscriptions =
-            inputs.iter().any(|input| matches!(input, Input::Bus(BusInput::Subscribed(_) | BusInput::Down)));
-        node.advance(inputs);
+            batch.iter().any(|event| matches!(event, BusEvent::Subscribed { .. } | BusEvent::Down { .. }));
+        node.handle(inputs, &batch);
+        batch.clear();
         // After the core has handled them: a join that wakes up asks the core.
         if has_new_subscriptions {
             node.subscriptions_changed.notify_waiters();
@@ -128,9 +127,9 @@ impl Node {
         self.woken.notify_one();
     }
 
-    /// Translates an event of the bus into an input for the core.
-    fn read(&self, event: BusEvent) -> Option<Input> {
-        Some(match event {
+    /// Translates an event of the bus.
+    fn read<'a>(&self, event: &'a BusEvent) -> Option<Work<'a>> {
+        Some(Work::Input(match event {
             // The queue is opened before the core handles `Up`, since it refuses messages of the core while the bus is
             // down.
             BusEvent::Up { .. } => {
@@ -145,25 +144,32 @@ impl Node {
                 }
                 Input::Bus(BusInput::Down)
             }
-            BusEvent::Subscribed { topics, .. } => Input::Bus(BusInput::Subscribed(topics)),
+            BusEvent::Subscribed { topics, .. } => Input::Bus(BusInput::Subscribed(topics.clone())),
             BusEvent::Gap { lost, cause } => {
                 tracing::warn!(target: "pondsocket::bus", cause = cause.as_str(), "messages of other nodes may be lost");
-                self.count(ClusterEvent::Gap(cause));
+                self.count(ClusterEvent::Gap(*cause));
                 Input::Bus(match lost {
-                    Lost::Topics(topics) => BusInput::Gap(topics),
+                    Lost::Topics(topics) => BusInput::Gap(topics.clone()),
                     Lost::All => BusInput::GapAll,
                 })
             }
             // The bus delivers this node's own messages on topics to which it is subscribed.
             BusEvent::Message { data, .. } if data.starts_with(&self.identity().beginning) => return None,
-            BusEvent::Message { topic, data } => match Envelope::decode(&data) {
-                Ok(message) => Input::Received { topic, message: Box::new(message) },
-                Err(error) => {
-                    self.refuse(&topic, &error);
-                    return None;
-                }
+            BusEvent::Message { topic, data } => match ReceivedMessage::read(data) {
+                Some(message) => return Some(Work::Message { topic, data, message }),
+                None => self.decode(topic, data)?,
             },
-        })
+        }))
+    }
+
+    fn decode(&self, topic: &Topic, data: &[u8]) -> Option<Input> {
+        match Envelope::decode(data) {
+            Ok(message) => Some(Input::Received { topic: topic.clone(), message: Box::new(message) }),
+            Err(error) => {
+                self.refuse(topic, &error);
+                None
+            }
+        }
     }
 
     /// Drops an invalid message. It may be one of a later version of the protocol, so it is logged for debugging only.
@@ -194,37 +200,71 @@ impl Node {
         has_changed
     }
 
-    /// Has the core handle these inputs and the time, and executes its outputs, until these cause no further inputs.
-    fn advance(&self, inputs: Vec<Input>) {
+    /// Has the core handle these inputs, events of the bus and the time, and executes its outputs, until these cause no
+    /// further inputs.
+    fn handle(&self, inputs: Vec<Input>, events: &[BusEvent]) {
         // Deferred outputs are older than these inputs.
         let deferred = std::mem::take(&mut *self.deferred.lock());
-        let mut inputs = inputs;
-        inputs.extend(deferred.into_iter().filter_map(|output| self.carry_out(output)));
-        inputs.push(Input::Tick);
-        while !inputs.is_empty() {
+        let mut hosts = Hosts::of(self);
+        let mut work: Vec<_> = inputs.into_iter().map(Work::Input).collect();
+        work.reserve(events.len() + 1);
+        work.extend(deferred.into_iter().filter_map(|output| self.carry_out(output, &mut hosts)).map(Work::Input));
+        // Read before the core is locked, because channels wait for that lock.
+        work.extend(events.iter().filter_map(|event| self.read(event)));
+        work.push(Work::Input(Input::Tick));
+        let (mut outputs, mut results) = (Vec::new(), Vec::with_capacity(work.len()));
+        while !work.is_empty() {
             let now = self.clock.now();
-            let mut outputs = Vec::with_capacity(inputs.len());
             let mut core = self.core.lock();
-            inputs.drain(..).for_each(|input| core.handle(input, now, &mut outputs));
-            let others = self.publish(outputs, now);
+            for work in work.drain(..) {
+                let input = match work {
+                    Work::Input(input) => Some(input),
+                    Work::Message { topic, data, message } => match core.admit(topic, &message, now) {
+                        Admission::Deliver => {
+                            results.push(ToDo::Deliver(message));
+                            None
+                        }
+                        Admission::Drop => None,
+                        Admission::Unclear => self.decode(topic, data),
+                    },
+                };
+                if let Some(input) = input {
+                    core.handle(input, now, &mut outputs);
+                    self.publish(&mut outputs, now, |output| results.push(ToDo::Output(output)));
+                }
+            }
             // Unlocked before channels are called: a channel's lock comes first in the lock order.
             drop(core);
-            inputs.extend(others.into_iter().filter_map(|output| self.carry_out(output)));
+            for result in results.drain(..) {
+                match result {
+                    ToDo::Output(output) => work.extend(self.carry_out(output, &mut hosts).map(Work::Input)),
+                    ToDo::Deliver(message) => {
+                        self.deliver(message.endpoint, message.channel, message.message(), &mut hosts)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Delivers a message of another node to the users of a channel here, if the channel is open.
+    fn deliver<'a>(&self, endpoint: &str, channel: &str, message: UserMessageRef<'a>, hosts: &mut Hosts<'_>) {
+        self.count(ClusterEvent::Received);
+        if let Some(host) = hosts.get(endpoint) {
+            host.deliver(channel, message);
         }
     }
 
     /// Executes one output. Returns the input that reports its result.
-    fn carry_out(&self, output: NodeOutput) -> Option<Input> {
+    fn carry_out(&self, output: NodeOutput, hosts: &mut Hosts<'_>) -> Option<Input> {
         match output {
             NodeOutput::RemoteMembers { channel, instance, changes } => {
-                self.host(&channel.endpoint)?.show(&channel.channel, instance, changes);
+                hosts.get(&channel.endpoint)?.show(&channel.channel, instance, changes);
             }
             NodeOutput::Deliver { channel, message } => {
-                self.count(ClusterEvent::Received);
-                self.host(&channel.endpoint)?.deliver(&channel.channel, message);
+                self.deliver(&channel.endpoint, channel.channel.as_str(), message.as_ref(), hosts);
             }
             NodeOutput::Command { id, channel, user, command } => {
-                let host = self.host(&channel.endpoint);
+                let host = hosts.get(&channel.endpoint);
                 let verdict = host.map_or(Verdict::NotFound, |host| host.execute(&channel.channel, &user, command));
                 return Some(Input::Done { id, verdict });
             }
@@ -261,11 +301,6 @@ impl Node {
         None
     }
 
-    fn host(&self, endpoint: &str) -> Option<Arc<dyn Host>> {
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
-        hosts.get(endpoint).cloned()
-    }
-
     fn set_peer(&self, name: &Arc<str>, lives: bool) {
         let mut peers = self.peers.lock();
         peers.retain(|peer| peer != name);
@@ -277,5 +312,42 @@ impl Node {
         // Released before application code runs.
         drop(peers);
         self.count(ClusterEvent::Nodes(count));
+    }
+}
+
+/// Work for the core.
+enum Work<'a> {
+    Input(Input),
+    /// A message for users, which the core may admit without decoding all of it.
+    Message {
+        topic: &'a Topic,
+        data: &'a [u8],
+        message: ReceivedMessage<'a>,
+    },
+}
+
+/// What the core has decided, to be done when it is unlocked.
+enum ToDo<'a> {
+    Output(NodeOutput),
+    Deliver(ReceivedMessage<'a>),
+}
+
+/// The endpoints by name. The last one is kept, since most batches concern one.
+struct Hosts<'a> {
+    node: &'a Node,
+    last: Option<(Arc<str>, Arc<dyn Host>)>,
+}
+
+impl<'a> Hosts<'a> {
+    fn of(node: &'a Node) -> Hosts<'a> {
+        Hosts { node, last: None }
+    }
+
+    fn get(&mut self, endpoint: &str) -> Option<&Arc<dyn Host>> {
+        if self.last.as_ref().is_none_or(|(name, _)| **name != *endpoint) {
+            let hosts = self.node.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            self.last = hosts.get_key_value(endpoint).map(|(name, host)| (Arc::clone(name), Arc::clone(host)));
+        }
+        self.last.as_ref().map(|(_, host)| host)
     }
 }
