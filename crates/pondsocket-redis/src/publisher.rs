@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::ready;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -227,6 +228,13 @@ impl Publisher {
         self.queue().open();
         self.link.send_replace(Link::Up(connection.clone()));
         let mut writes: FuturesOrdered<Write> = FuturesOrdered::new();
+        // Kept from one iteration to the next: to register a waiter anew for each batch costs a lock.
+        let mut filled = pin!(self.filled.notified());
+        let mut failed = pin!(async {
+            let found = broken.wait_for(|(broken, _)| *broken == number).await;
+            // No error: the sender is a field of `self`.
+            found.map_or_else(|_| idle(), |found| found.1.clone())
+        });
         loop {
             self.fill(&connection, &mut writes).await;
             tokio::select! {
@@ -243,11 +251,8 @@ impl Publisher {
                     }
                     Err(Failure::Broken(why)) => return why,
                 },
-                () = self.filled.notified() => {}
-                found = broken.wait_for(|(broken, _)| *broken == number) => {
-                    // No error: the sender is a field of `self`.
-                    return found.map_or_else(|_| idle(), |found| found.1.clone());
-                }
+                () = &mut filled => filled.set(self.filled.notified()),
+                why = &mut failed => return why,
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The connection that receives messages, and the task that owns it: it connects, subscribes, applies the answers,
 //! checks that messages still arrive, and connects again.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -157,6 +158,15 @@ impl Subscriber {
         }
         // Subscribed now: a failover that was reported before this session does not end it.
         let mut failover = self.failover.subscribe();
+        // These three are kept from one iteration to the next: to register a timer and two waiters anew for each message
+        // costs a lock each.
+        let mut failed_over = pin!(async move {
+            // No error: the sender is a field of `self`.
+            let _ = failover.changed().await;
+            failover.borrow_and_update().clone()
+        });
+        let mut changed = pin!(self.changed.notified());
+        let mut alarm = pin!(sleep_until(Instant::now()));
         let (commands, mut messages) = pubsub.split();
         let mut chunk = Vec::new();
         let mut answers: FuturesOrdered<Answer> = FuturesOrdered::new();
@@ -178,6 +188,10 @@ impl Subscriber {
             if has_work && answers.len() < UNDER_WAY {
                 wake = wake.min(if bucket.available(now) == 0 { bucket.next().max(next_flush) } else { next_flush });
             }
+            // Each message makes the probe due later. The timer is set anew when it expires too early, not before.
+            if wake < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(wake);
+            }
             tokio::select! {
                 is_open = gather(&mut messages, &mut chunk) => {
                     if !is_open {
@@ -191,12 +205,11 @@ impl Subscriber {
                         return (settled, reason);
                     }
                 }
-                () = self.changed.notified() => {}
-                Ok(()) = failover.changed() => {
-                    let reason = failover.borrow_and_update().clone();
+                () = &mut changed => changed.set(self.changed.notified()),
+                reason = &mut failed_over => {
                     return (settled, reason.unwrap_or_else(|| closed("the end of the session")));
                 }
-                () = sleep_until(wake) => match if probing { probe.due(Instant::now()) } else { Due::Nothing } {
+                () = &mut alarm => match if probing { probe.due(Instant::now()) } else { Due::Nothing } {
                     Due::Nothing => {}
                     // The outcome is ignored, because only the arrival of the message proves that the session works.
                     Due::Send => drop(publisher.publish(vec![Publish::new(self.probe_topic.clone(), Bytes::new())])),

@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -79,17 +80,23 @@ async fn run_bus(node: Arc<Node>, sink: BusSink, stop: Stop) {
 /// The node task: reads the bus and executes the outputs of the core, until the bus has ended.
 async fn run(node: Arc<Node>, mut events: BusEvents) {
     let mut batch = Vec::new();
+    // Kept from one iteration to the next: to register a timer and a waiter anew for each message costs a lock each.
+    let mut alarm = pin!(sleep_until(Instant::now() + NEVER));
+    let mut woken = pin!(node.woken.notified());
     // The first tick: the core subscribes to the topics that every node needs.
     node.handle(Vec::new(), &[]);
     loop {
         let deadline = node.core.lock().deadline();
         let until = deadline.map_or_else(|| Instant::now() + NEVER, |at| node.clock.instant(at));
+        if alarm.deadline() != until {
+            alarm.as_mut().reset(until);
+        }
         tokio::select! {
             // Messages first: a late tick would otherwise judge nodes whose messages wait in the queue.
             biased;
             taken = events.next_batch(&mut batch, EVENTS) => if taken == 0 { return },
-            () = node.woken.notified() => {}
-            () = sleep_until(until) => {}
+            () = &mut woken => woken.set(node.woken.notified()),
+            () = &mut alarm => {}
         }
         if !node.has_identity() && batch.iter().any(|event| matches!(event, BusEvent::Up { .. })) {
             // The incarnation needs its number before its first message, and the core publishes once it has handled
