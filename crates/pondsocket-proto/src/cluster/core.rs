@@ -51,6 +51,9 @@ pub struct Core {
     sender: Sender,
     outputs: Vec<Output>,
     time: Time,
+    /// The time since which no message of a foreign node has come or can have been lost; `None` while heartbeats are not
+    /// received.
+    foreign_silence: Option<u64>,
 }
 
 impl Core {
@@ -73,6 +76,7 @@ impl Core {
             recent: Recent::new(settings.max_recent_messages, settings.max_recent_sources),
             outputs: Vec::new(),
             time: Time::default(),
+            foreign_silence: None,
             context: Context::new(settings, of_context),
         }
     }
@@ -153,6 +157,13 @@ impl Core {
     /// Returns whether the bus delivers the topic of a channel to this node.
     pub fn hears(&self, channel: &ChannelKey) -> bool {
         self.channels.is_subscribed(channel)
+    }
+
+    /// Returns whether messages for users may have the short form, which foreign nodes do not read: there are none, or
+    /// none that is alive would have been silent for so long.
+    pub fn may_shorten(&self) -> bool {
+        let is_quiet = |since: u64| self.context.now.saturating_sub(since) >= self.context.settings.foreign_lifetime;
+        !self.context.settings.interop || self.foreign_silence.is_some_and(is_quiet)
     }
 
     fn me(&self) -> &NodeId {
@@ -241,6 +252,14 @@ impl Core {
     }
 
     fn bus(&mut self, event: Bus) {
+        let heartbeats = self.context.settings.topics.heartbeat();
+        match &event {
+            Bus::Up | Bus::Down => self.foreign_silence = None,
+            Bus::Subscribed(topics) if topics.contains(&heartbeats) => self.foreign_silence = Some(self.context.now),
+            // A heartbeat may be among the lost messages.
+            Bus::Gap(_) | Bus::GapAll => self.foreign_silence = self.foreign_silence.map(|_| self.context.now),
+            Bus::Subscribed(_) => {}
+        }
         let cx = &mut self.context;
         match event {
             Bus::Up => {
@@ -559,6 +578,7 @@ impl Core {
     }
 
     fn receive_foreign(&mut self, message: Envelope) {
+        self.foreign_silence = self.foreign_silence.map(|_| self.context.now);
         let Envelope { channel, body, source, .. } = message;
         let (channel, body) = match (channel, body) {
             (Some(key), Body::UserMessage(message)) => return self.deliver(key, message),

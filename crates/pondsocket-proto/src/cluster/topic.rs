@@ -97,9 +97,14 @@ impl Topics {
         format!("{}{}:{}", self.base, key.endpoint, key.channel).into()
     }
 
+    /// The part of a topic behind the prefix and the namespace.
+    pub(super) fn names<'a>(&self, topic: &'a Topic) -> Option<&'a str> {
+        topic.as_str().strip_prefix(&*self.base)
+    }
+
     /// Returns whether this is the topic of a channel.
     pub(super) fn is_of_channel(&self, topic: &Topic, endpoint: &str, channel: &str) -> bool {
-        let names = topic.as_str().strip_prefix(&*self.base).filter(|_| !is_reserved_endpoint(endpoint));
+        let names = self.names(topic).filter(|_| !is_reserved_endpoint(endpoint));
         let name = names.and_then(|names| names.strip_prefix(endpoint)).and_then(|rest| rest.strip_prefix(':'));
         name == Some(channel)
     }

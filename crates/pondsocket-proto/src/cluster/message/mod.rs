@@ -10,6 +10,7 @@ mod malformed;
 mod read;
 mod received;
 mod scan;
+pub mod short;
 pub mod strict;
 mod users;
 mod write;

@@ -2,11 +2,10 @@
 //! read without copies, and without a comparison of each field with all names.
 
 use super::read::TOO_LARGE;
-use super::scan;
-use super::{MAX_ID, MAX_NAME, PROTOCOL, SERVER, Target, VERSION};
-use crate::cluster::endpoint_name;
+use super::{MAX_ID, MAX_NAME, PROTOCOL, SERVER, Target, scan, short};
 use crate::cluster::names::signs_as;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
+use crate::cluster::{Topic, Topics, endpoint_name};
 use crate::id::{ChannelName, UserId};
 use crate::model::UserMessageRef;
 
@@ -33,16 +32,23 @@ pub struct ReceivedMessage<'a> {
 }
 
 impl<'a> ReceivedMessage<'a> {
-    /// Reads a message in the very form that [`Envelope::encode`](super::Envelope::encode) gives it, if no text in it
-    /// has escapes. What is read here, [`Envelope::decode`](super::Envelope::decode) reads as the same message. `None`
-    /// says nothing about any other: that function reads it, or names its fault.
-    pub fn read(bytes: &'a [u8]) -> Option<ReceivedMessage<'a>> {
+    /// Reads a message that was received on a topic, in the very form in which nodes of this implementation write it.
+    ///
+    /// What is read here, [`Envelope::decode`](super::Envelope::decode) reads as the same message, unless it is in the
+    /// short form. `None` says nothing about any other: that function reads it, or names its fault.
+    pub fn read(topics: &Topics, topic: &'a Topic, bytes: &'a [u8]) -> Option<ReceivedMessage<'a>> {
         let mut text = Cursor { text: std::str::from_utf8(bytes).ok()?, at: 0 };
+        let message = match text.skip(short::BEGINNING) {
+            Some(()) => ReceivedMessage::short(&mut text, topics.names(topic)?)?,
+            None => ReceivedMessage::whole(&mut text)?,
+        };
+        (text.at == bytes.len() && message.is_valid()).then_some(message)
+    }
+
+    fn whole(text: &mut Cursor<'a>) -> Option<ReceivedMessage<'a>> {
         text.skip("{\"protocol\":\"")?;
         text.skip(PROTOCOL)?;
-        text.skip("\",\"version\":")?;
-        let version = text.number()?;
-        text.skip(",\"sourceNodeId\":")?;
+        text.skip("\",\"version\":1,\"sourceNodeId\":")?;
         let source = text.string()?;
         text.skip(",\"type\":\"USER_MESSAGE\",\"messageId\":")?;
         let id = text.string()?;
@@ -61,43 +67,84 @@ impl<'a> ReceivedMessage<'a> {
         text.skip(",\"requestId\":")?;
         let request_id = text.string()?;
         text.skip(",\"recipientDescriptor\":")?;
-        let recipients = text.string()?;
+        let mut to = match text.skip("[") {
+            Some(()) => Target::Users(text.users()?),
+            None => match text.string()? {
+                "ALL_USERS" => Target::All,
+                "ALL_EXCEPT_SENDER" => Target::ExceptUser(from.to_owned()),
+                _ => return None,
+            },
+        };
         text.skip(",\"ext\":{\"v\":1,\"n\":")?;
         let node = text.string()?;
         text.skip(",\"i\":")?;
         let incarnation = text.number()?;
-        let leaves_out_connection = text.skip(",\"c\":1").is_some();
+        if text.skip(",\"c\":1").is_some() && matches!(to, Target::ExceptUser(_)) {
+            to = Target::ExceptConnection(());
+        }
         text.skip("}}")?;
-        let to = match recipients {
-            "ALL_USERS" => Target::All,
-            "ALL_EXCEPT_SENDER" if leaves_out_connection => Target::ExceptConnection(()),
-            "ALL_EXCEPT_SENDER" => Target::ExceptUser(from.to_owned()),
-            _ => return None,
+        Some(ReceivedMessage { id, source, node, incarnation, endpoint, channel, from, event, payload, request_id, to })
+    }
+
+    /// Reads the short form. `names` are those of the endpoint and the channel, from the topic.
+    fn short(text: &mut Cursor<'a>, names: &'a str) -> Option<ReceivedMessage<'a>> {
+        let source = text.string()?;
+        text.skip(",\"m\":")?;
+        let id = text.string()?;
+        text.skip(",\"a\":")?;
+        let endpoint_len = usize::try_from(text.number()?).ok()?;
+        text.skip(",\"f\":")?;
+        let from = text.string()?;
+        text.skip(",\"e\":")?;
+        let event = text.string()?;
+        text.skip(",\"r\":")?;
+        let request_id = text.string()?;
+        text.skip(",\"t\":")?;
+        let to = match text.skip("[") {
+            Some(()) => Target::Users(text.users()?),
+            None => match text.number()? {
+                short::ALL => Target::All,
+                short::EXCEPT_USER => Target::ExceptUser(from.to_owned()),
+                short::EXCEPT_CONNECTION => Target::ExceptConnection(()),
+                _ => return None,
+            },
         };
-        let is_id = |text: &str| (1..=MAX_ID).contains(&text.len());
-        let is_valid = text.at == bytes.len()
-            && version == VERSION
-            && [id, source, node].into_iter().all(is_id)
-            && signs_as(node, incarnation, source)
-            && endpoint.len() <= MAX_NAME
-            && endpoint_name(endpoint) == endpoint
-            && ChannelName::is_valid(channel, MAX_NAME)
-            && ![HEARTBEAT, CLUSTER, NODE].contains(&channel)
-            && (from == SERVER || UserId::is_valid(from))
-            && !request_id.is_empty();
-        is_valid.then_some(ReceivedMessage {
+        text.skip(",\"p\":")?;
+        let payload = text.object()?;
+        text.skip("}")?;
+        let (node, number) = source.rsplit_once('~')?;
+        Some(ReceivedMessage {
             id,
             source,
             node,
-            incarnation,
-            endpoint,
-            channel,
+            incarnation: u64::from_str_radix(number, 36).ok().filter(|number| *number < TOO_LARGE)?,
+            endpoint: names.get(..endpoint_len)?,
+            channel: names.get(endpoint_len..)?.strip_prefix(':')?,
             from,
             event,
             payload,
             request_id,
             to,
         })
+    }
+
+    /// Applies the rules for names.
+    fn is_valid(&self) -> bool {
+        let is_id = |text: &str| (1..=MAX_ID).contains(&text.len());
+        let is_name = [HEARTBEAT, CLUSTER, NODE].contains(&self.channel);
+        [self.id, self.source, self.node].into_iter().all(is_id)
+            && signs_as(self.node, self.incarnation, self.source)
+            && self.endpoint.len() <= MAX_NAME
+            && endpoint_name(self.endpoint) == self.endpoint
+            && ChannelName::is_valid(self.channel, MAX_NAME)
+            && !is_name
+            && (self.from == SERVER || UserId::is_valid(self.from))
+            && !self.request_id.is_empty()
+            // The general decoder leaves out what is no user's id.
+            && match &self.to {
+                Target::Users(users) => users.iter().all(|user| UserId::is_valid(user)),
+                _ => true,
+            }
     }
 
     /// The message for the users.
@@ -132,6 +179,21 @@ impl<'a> Cursor<'a> {
         Some(text)
     }
 
+    /// The rest of a list of strings without escapes.
+    fn users(&mut self) -> Option<Vec<String>> {
+        let mut users = Vec::new();
+        if self.skip("]").is_some() {
+            return Some(users);
+        }
+        loop {
+            users.push(self.string()?.to_owned());
+            if self.skip("]").is_some() {
+                return Some(users);
+            }
+            self.skip(",")?;
+        }
+    }
+
     /// An integer that every language holds exactly.
     fn number(&mut self) -> Option<u64> {
         let rest = &self.text.as_bytes()[self.at..];
@@ -157,34 +219,50 @@ mod tests {
     use crate::cluster::{ChannelKey, NodeId};
     use crate::wire::Object;
 
-    fn encoded(change: impl FnOnce(&mut Envelope, &mut UserMessage)) -> String {
-        let node = NodeId { name: "web".into(), incarnation: 36 };
-        let channel = ChannelName::new("/c", 10).expect("a name");
-        let mut message = UserMessage {
-            from: "ada".into(),
-            event: "e".into(),
-            payload: Object::from_valid("{\"a\":[1, \"\\u00e9\"]}"),
-            request_id: "r".into(),
-            to: Target::All,
-        };
-        let mut envelope = Envelope {
+    fn topics() -> Topics {
+        Topics::new("p", "n")
+    }
+
+    fn key(endpoint: &str, channel: &str) -> ChannelKey {
+        ChannelKey { endpoint: endpoint.into(), channel: ChannelName::new(channel, 100).expect("a name") }
+    }
+
+    fn message(change: impl FnOnce(&mut UserMessage)) -> UserMessage {
+        let payload = Object::from_valid("{\"a\":[1, \"\\u00e9\"]}");
+        let mut message =
+            UserMessage { from: "ada".into(), event: "e".into(), payload, request_id: "r".into(), to: Target::All };
+        change(&mut message);
+        message
+    }
+
+    fn envelope(message: UserMessage) -> Envelope {
+        Envelope {
             id: "m".into(),
             source: "web~10".into(),
-            channel: Some(ChannelKey { endpoint: "api".into(), channel }),
+            channel: Some(key("api", "/c")),
             timestamp: 17,
-            body: Body::Node(super::super::NodeEvent::Bye),
-            ext: Some(Ext::new(node)),
-        };
-        change(&mut envelope, &mut message);
-        envelope.body = Body::UserMessage(message);
+            body: Body::UserMessage(message),
+            ext: Some(Ext::new(NodeId { name: "web".into(), incarnation: 36 })),
+        }
+    }
+
+    fn whole(envelope: &Envelope) -> String {
         let mut out = Vec::new();
         envelope.encode(&mut out);
         String::from_utf8(out).expect("text")
     }
 
-    /// Reads a message in both ways, which agree.
-    fn read(text: &str) -> bool {
-        let Some(quick) = ReceivedMessage::read(text.as_bytes()) else { return false };
+    fn short(message: &UserMessage, channel: &ChannelKey) -> Option<String> {
+        let mut out = Vec::new();
+        let is_written = short::write(&mut out, "web~10", "m", channel, message);
+        assert!(is_written || out.is_empty());
+        is_written.then(|| String::from_utf8(out).expect("text"))
+    }
+
+    /// Reads a whole message in both ways, which agree.
+    fn reads(text: &str) -> bool {
+        let topic = topics().channel(&key("api", "/c"));
+        let Some(quick) = ReceivedMessage::read(&topics(), &topic, text.as_bytes()) else { return false };
         let envelope = Envelope::decode(text.as_bytes()).expect("a valid message");
         let node = &envelope.ext.as_ref().expect("of our kind").node;
         let channel = envelope.channel.as_ref().expect("about a channel");
@@ -196,32 +274,89 @@ mod tests {
         true
     }
 
+    fn targets() -> [Target; 5] {
+        let users = |ids: &[&str]| Target::Users(ids.iter().map(|id| (*id).to_owned()).collect());
+        [Target::All, Target::ExceptUser("ada".into()), Target::ExceptConnection(()), users(&[]), users(&["bob", "é"])]
+    }
+
     #[test]
-    fn messages_of_all_but_one_form_of_target_are_read() {
-        for to in [Target::All, Target::ExceptUser("ada".into()), Target::ExceptConnection(())] {
-            assert!(read(&encoded(|_, message| message.to = to)));
+    fn messages_to_all_and_to_some_are_read() {
+        for to in targets() {
+            assert!(reads(&whole(&envelope(message(|message| message.to = to)))));
         }
-        assert!(read(&encoded(|_, message| message.from = "CHANNEL".into())));
-        assert!(!read(&encoded(|_, message| message.to = Target::Users(vec!["bob".into()]))));
+        assert!(reads(&whole(&envelope(message(|message| message.from = "CHANNEL".into())))));
     }
 
     #[test]
     fn a_message_with_escapes_or_additions_is_left_to_the_general_decoder() {
-        assert!(!read(&encoded(|_, message| message.event = "\n".into())));
-        assert!(!read(&encoded(|envelope, _| envelope.ext.as_mut().expect("ext").joined = Some(5))));
-        assert!(!read(&encoded(|envelope, _| envelope.ext = None)));
+        assert!(!reads(&whole(&envelope(message(|message| message.event = "\n".into())))));
+        let mut joined = envelope(message(|_| {}));
+        joined.ext.as_mut().expect("one").joined = Some(5);
+        assert!(!reads(&whole(&joined)));
+        assert!(!reads(&whole(&Envelope { ext: None, ..joined })));
     }
 
     #[test]
-    fn whatever_is_changed_in_a_message_both_decoders_agree() {
-        let text = encoded(|_, _| {});
+    fn both_decoders_agree_about_every_change_in_a_message() {
         let parts = ["", "0", "x", "\"", "{", "}", ",", " ", "\\", "/", "\u{1}", "CHANNEL", "__node__", "\\ud800", "é"];
-        for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
-            for part in parts {
-                read(&format!("{}{part}{}", &text[..at], &text[at..]));
-                read(&format!("{}{part}{}", &text[..at], text.get(at + 1..).unwrap_or_default()));
-                read(&format!("{}{part}", &text[..at]));
+        for to in [Target::ExceptConnection(()), Target::Users(vec!["bob".into()])] {
+            let text = whole(&envelope(message(|message| message.to = to)));
+            for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+                for part in parts {
+                    reads(&format!("{}{part}{}", &text[..at], &text[at..]));
+                    reads(&format!("{}{part}{}", &text[..at], text.get(at + 1..).unwrap_or_default()));
+                    reads(&format!("{}{part}", &text[..at]));
+                }
             }
+        }
+    }
+
+    #[test]
+    fn a_short_message_is_read_as_it_was_written() {
+        for channel in [key("api", "/c"), key("", "a:b"), key("a:b", "é:c"), key("t/:x", "/c?q=1")] {
+            for to in targets() {
+                let sent = message(|message| message.to = to);
+                let text = short(&sent, &channel).expect("no escapes");
+                let topic = topics().channel(&channel);
+                let read = ReceivedMessage::read(&topics(), &topic, text.as_bytes()).expect(&text);
+                assert_eq!((read.endpoint, read.channel), (&*channel.endpoint, channel.channel.as_str()));
+                assert_eq!((read.id, read.source, read.node, read.incarnation), ("m", "web~10", "web", 36));
+                assert_eq!(read.message(), sent.as_ref());
+            }
+        }
+    }
+
+    #[test]
+    fn text_that_needs_escapes_has_no_short_form() {
+        let channel = key("api", "/c");
+        for text in ["\"", "\\", "\u{1}", "a\n"] {
+            assert_eq!(short(&message(|message| message.event = text.into()), &channel), None);
+            assert_eq!(short(&message(|message| message.request_id = text.into()), &channel), None);
+            assert_eq!(short(&message(|message| message.from = text.into()), &channel), None);
+            let users = Target::Users(vec!["bob".into(), text.into()]);
+            assert_eq!(short(&message(|message| message.to = users), &channel), None);
+        }
+    }
+
+    #[test]
+    fn a_damaged_short_message_is_refused_or_valid_and_no_node_of_another_kind_reads_it() {
+        let channel = key("api", "/c");
+        let text = short(&message(|_| {}), &channel).expect("no escapes");
+        assert_eq!(Envelope::decode(text.as_bytes()), Err(super::super::Malformed::Foreign));
+        assert!(super::super::strict::check(&text).is_err());
+        let topic = topics().channel(&channel);
+        for at in 0..text.len() {
+            for part in ["", "0", "9", "x", "\"", "{", "}", "~", "\u{1}", "\\ud800"] {
+                let damaged = format!("{}{part}{}", &text[..at], &text[at + 1..]);
+                if let Some(read) = ReceivedMessage::read(&topics(), &topic, damaged.as_bytes()) {
+                    assert!(read.is_valid() && read.endpoint == "api" && read.channel == "/c", "{damaged}");
+                    let again: serde_json::Value = serde_json::from_str(read.message().payload).expect("JSON");
+                    assert!(again.is_object());
+                }
+            }
+        }
+        for other in ["p:v1:n:__node__:web~10", "p:v1:n:__cluster__", "p:v1:n:ap:i/c", "p:v1:n:", "q:v1:n:api:/c"] {
+            assert_eq!(ReceivedMessage::read(&topics(), &other.into(), text.as_bytes()), None, "{other}");
         }
     }
 }

@@ -20,13 +20,13 @@ mod task;
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pondsocket_proto::channel::{Outbound, RemoteChange};
-use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage, UserMessageRef};
+use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage, UserMessageRef, short};
 use pondsocket_proto::cluster::{
     Answer, ChannelKey, ClusterRequest, Command, Core, Input, NodeId, NodeOutput, Output, Settings, Topics, Verdict,
 };
@@ -99,6 +99,8 @@ pub(crate) struct Node {
     hosts: RwLock<HashMap<Arc<str>, Arc<dyn Host>>>,
     /// The requests to other nodes that wait for their answers.
     pending: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    /// True if messages for users may have the short form. Written by the node task, while the core is locked.
+    may_shorten: AtomicBool,
     /// The number of messages that were published for users. Their ids are made of it.
     published: AtomicU64,
     /// The time at which the bus was lost; `None` while it is up.
@@ -145,6 +147,7 @@ impl Node {
             subscriptions_changed: Notify::new(),
             hosts: RwLock::default(),
             pending: Mutex::default(),
+            may_shorten: AtomicBool::new(false),
             published: AtomicU64::new(0),
             // Down until the first `Up`: joins then wait for nothing.
             down_since: Mutex::new(Some(born)),
@@ -333,6 +336,20 @@ impl Node {
         // Relaxed: the number only has to be unique. The order of messages is that of the publish queue.
         let number = self.published.fetch_add(1, Ordering::Relaxed);
         let identity = self.identity();
+        let mut data = Vec::with_capacity(USUAL_SIZE);
+        // Relaxed: no other data belongs to the flag. A message may be published in the short form while the first one
+        // of a foreign node is read, as it may be published just before.
+        if self.may_shorten.load(Ordering::Relaxed)
+            && self.has_identity()
+            && short::write(&mut data, &identity.source, &format!("{number:x}"), &channel, &message)
+        {
+            let publish = Publish::new(topic, data);
+            let entry = QueuedPublish { publish, kind: PublishKind::Message, at: now, unsigned: None };
+            let taken = self.queue.lock().push(entry);
+            // Also after a refusal: the sender task counts it, because a channel may be locked here.
+            self.queued.notify_one();
+            return taken;
+        }
         let envelope = Envelope {
             id: format!("{}-m{number}", identity.source).into(),
             source: Arc::clone(&identity.source),
@@ -378,14 +395,20 @@ fn encode(envelope: &Envelope) -> Bytes {
 struct NodeIdentity {
     id: NodeId,
     source: Arc<str>,
-    /// The first bytes of this node's own messages, by which they are recognised without parsing.
-    beginning: Vec<u8>,
+    /// The first bytes of this node's own messages in their two forms, by which they are recognised without parsing.
+    beginnings: [Vec<u8>; 2],
 }
 
 impl NodeIdentity {
     fn new(id: NodeId) -> NodeIdentity {
         let source: Arc<str> = id.source().into();
-        NodeIdentity { beginning: Envelope::beginning(&source), source, id }
+        let beginnings = [Envelope::beginning(&source), short::beginning(&source)];
+        NodeIdentity { beginnings, source, id }
+    }
+
+    /// Returns whether this node has written the message.
+    fn has_written(&self, data: &[u8]) -> bool {
+        self.beginnings.iter().any(|beginning| data.starts_with(beginning))
     }
 
     /// Signs a message, and encodes it.

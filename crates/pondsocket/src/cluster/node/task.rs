@@ -1,4 +1,5 @@
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -161,8 +162,8 @@ impl Node {
                 })
             }
             // The bus delivers this node's own messages on topics to which it is subscribed.
-            BusEvent::Message { data, .. } if data.starts_with(&self.identity().beginning) => return None,
-            BusEvent::Message { topic, data } => match ReceivedMessage::read(data) {
+            BusEvent::Message { data, .. } if self.identity().has_written(data) => return None,
+            BusEvent::Message { topic, data } => match ReceivedMessage::read(&self.topics, topic, data) {
                 Some(message) => return Some(Work::Message { topic, data, message }),
                 None => self.decode(topic, data)?,
             },
@@ -240,6 +241,7 @@ impl Node {
                     self.publish(&mut outputs, now, |output| results.push(ToDo::Output(output)));
                 }
             }
+            self.may_shorten.store(core.may_shorten(), Ordering::Relaxed);
             // Unlocked before channels are called: a channel's lock comes first in the lock order.
             drop(core);
             for result in results.drain(..) {
