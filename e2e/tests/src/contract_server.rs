@@ -79,8 +79,9 @@ impl ContractServer {
             if let Some(built) = std::env::var_os("CONTRACT_BIN") {
                 return PathBuf::from(built);
             }
+            // The package alone would be another choice of features, and all dependencies would be built again.
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--package", "contract"]);
+            cargo.args(["build", "--quiet", "--workspace", "--all-features", "--bin", "contract"]);
             if !cfg!(debug_assertions) {
                 cargo.arg("--release");
             }
