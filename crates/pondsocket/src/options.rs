@@ -296,6 +296,13 @@ options! {
         /// The most bytes of presence lists in one batch for each recipient. Above it only the last change of the batch has the
         /// complete list, and the others are marked `partial`. Default 64 KiB.
         presence_batch: usize = 64 * 1024,
+        /// The most members, on all nodes, of a channel in which each change of presence may have a list of its own. In a larger
+        /// one at most one list is sent to each member in each `presence_interval`. Default 100.
+        large_channel: usize = 100,
+        /// The shortest time between two deliveries of presence in a large channel: changes are collected meanwhile, and the last
+        /// one has the list. Messages and acknowledgements behind a change that waits keep their place, and wait with it. A
+        /// change after a longer pause is delivered at once. Zero: no such time. Default 50 ms.
+        presence_interval: Duration = Duration::from_millis(50),
         /// The proxies whose headers are trusted: addresses or networks, such as `10.0.0.0/8`, and `unix` for all processes that
         /// connect to a Unix socket of the standalone server. The client's address is read from their
         /// `client_address_header` (see [`ConnectionContext::client_ip`](crate::ConnectionContext::client_ip)), and the host
@@ -444,8 +451,12 @@ impl Options {
         if let Some((name, _)) = times.iter().find(|(_, value)| value.is_zero()) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
         }
-        let pacing = [("pacing_wait", self.pacing_wait), ("pacing_budget", self.pacing_budget)];
-        if let Some((name, _)) = times.iter().chain(&pacing).find(|(_, value)| *value > MAX_TIMEOUT) {
+        let waits = [
+            ("pacing_wait", self.pacing_wait),
+            ("pacing_budget", self.pacing_budget),
+            ("presence_interval", self.presence_interval),
+        ];
+        if let Some((name, _)) = times.iter().chain(&waits).find(|(_, value)| *value > MAX_TIMEOUT) {
             return Err(Error::bad_request(format!("{name} must not be longer than a year")));
         }
         if self.pong_wait < self.ping_interval {

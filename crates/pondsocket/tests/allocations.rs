@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use allocation_counter::AllocationInfo;
-use pondsocket::{ConnectionContext, Endpoint, Error, JoinContext, Joined, PondSocket, Server};
-use serde_json::json;
+use futures_util::FutureExt;
+use pondsocket::{Channel, ConnectionContext, Endpoint, Error, JoinContext, Joined, PondSocket, Server};
+use serde_json::{Value, json};
 use testkit::{Peer, serve};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -14,8 +15,24 @@ use tokio::sync::oneshot;
 const ROUNDS: usize = 20;
 
 #[test]
+fn allocations_of_a_change_of_presence_do_not_depend_on_the_number_of_receivers() {
+    let change = |channel: &Channel, user: &str, round| {
+        let changed = channel.update_presence(user, &json!({ "round": round })).now_or_never();
+        changed.expect("the user is here").expect("there is room");
+    };
+    let (few, many) = (counted(10, true, change), counted(200, true, change));
+    println!("10 receivers: {few:?}\n200 receivers: {many:?}");
+    // The list is made once for all of them. A large channel may also wait for the time of its next list.
+    assert!((few.count_total..=few.count_total + 4).contains(&many.count_total));
+    assert!(few.count_total > 0, "nothing was counted");
+}
+
+#[test]
 fn allocations_of_a_broadcast_do_not_depend_on_the_number_of_receivers() {
-    let (few, many) = (broadcast_to(10), broadcast_to(500));
+    let say = |channel: &Channel, _: &str, round| {
+        channel.broadcast("news", &json!({ "text": "the same for all", "round": round })).expect("there is room");
+    };
+    let (few, many) = (counted(10, false, say), counted(500, false, say));
     println!("10 receivers: {few:?}\n500 receivers: {many:?}");
     assert!(few.count_total > 0, "nothing was counted");
     assert_eq!((many.count_total, many.bytes_total), (few.count_total, few.bytes_total));
@@ -25,8 +42,9 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Counts what the server's only thread allocates for a broadcast to this many members, which all keep up.
-fn broadcast_to(receivers: usize) -> AllocationInfo {
+/// Counts what the server's only thread allocates for a message to this many members, which all keep up and, if they are
+/// `tracked`, receive presence. One of them is passed to `send`, with the number of the round.
+fn counted(receivers: usize, tracked: bool, send: impl Fn(&Channel, &str, usize)) -> AllocationInfo {
     let runtime = runtime();
     let (_server, endpoint, address) = runtime.block_on(start());
     let (received, of_each) = mpsc::channel();
@@ -37,16 +55,20 @@ fn broadcast_to(receivers: usize) -> AllocationInfo {
 
     // What is made once, such as scratch buffers, is made before.
     let channel = endpoint.channel("/room").expect("ours");
-    let round = async || {
-        let delivery = channel.broadcast("news", &json!({ "text": "the same for all" })).expect("there is room");
-        assert_eq!(delivery.local, receivers);
+    let users: Vec<_> = channel.assigns::<Value>().expect("objects").into_keys().collect();
+    assert_eq!(users.len(), receivers);
+    for user in users.iter().filter(|_| tracked) {
+        channel.track(user, &json!({})).expect("there is room");
+    }
+    let round = async |number: usize| {
+        send(&channel, &users[0], number);
         while of_each.try_recv().is_err() {
             tokio::task::yield_now().await;
         }
     };
-    runtime.block_on(round());
+    runtime.block_on(round(0));
     // The timer's task may come in between now and then: the cheapest round is one without it.
-    let rounds = (0..ROUNDS).map(|_| allocation_counter::measure(|| runtime.block_on(round())));
+    let rounds = (1..=ROUNDS).map(|number| allocation_counter::measure(|| runtime.block_on(round(number))));
     let counted = rounds.min_by_key(|info| info.count_total).expect("some rounds");
     channel.broadcast("end", &json!({})).expect("there is room");
     runtime.block_on(async {
@@ -79,7 +101,15 @@ fn runtime_of_members(count: usize, address: SocketAddr, joined: oneshot::Sender
         loop {
             let mut last = false;
             for member in &mut members {
-                last |= member.next().await["event"] == "end";
+                // The messages about those that are tracked at first have no round.
+                let message = loop {
+                    let message = member.next().await;
+                    let payload = &message["payload"];
+                    if message["event"] == "end" || payload["round"].is_u64() || payload["changed"]["round"].is_u64() {
+                        break message;
+                    }
+                };
+                last |= message["event"] == "end";
             }
             if last {
                 return;

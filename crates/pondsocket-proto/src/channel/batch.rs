@@ -77,11 +77,13 @@ pub struct Lists {
     pub max_bytes: usize,
     /// The most bytes of all repetitions of the list in one batch: over it only the last change carries the list.
     pub repeated_bytes: usize,
+    /// The most members of a channel whose batches repeat the list, and need not keep an interval between lists.
+    pub members: usize,
 }
 
 impl Default for Lists {
     fn default() -> Self {
-        Lists { max_bytes: 768 << 10, repeated_bytes: 64 << 10 }
+        Lists { max_bytes: 768 << 10, repeated_bytes: 64 << 10, members: 100 }
     }
 }
 

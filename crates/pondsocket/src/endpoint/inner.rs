@@ -75,10 +75,18 @@ impl EndpointInner {
             soft_messages: settings.channel_queue,
             soft_bytes: settings.channel_queue_bytes,
             presence_bytes: settings.max_channel_presence,
-            lists: Lists { max_bytes: settings.max_presence_list, repeated_bytes: settings.presence_batch },
+            lists: Lists {
+                max_bytes: settings.max_presence_list,
+                repeated_bytes: settings.presence_batch,
+                members: settings.large_channel,
+            },
             ..ChannelLimits::default()
         };
-        let pacing = Pacing { budget: settings.pacing_budget, timer: common.shared_timer.clone() };
+        let pacing = Pacing {
+            budget: settings.pacing_budget,
+            presence_interval: u32::try_from(settings.presence_interval.as_millis()).unwrap_or(u32::MAX),
+            timer: common.shared_timer.clone(),
+        };
         let observer = Arc::new(Observer { endpoint: pattern.as_str().into(), meter: common.meter.clone() });
         let name: Arc<str> = endpoint_name(pattern.as_str()).into();
         let node = common.node().cloned();

@@ -107,6 +107,11 @@ impl Timer {
         timer
     }
 
+    /// The milliseconds from the start of the timer to `now`, of which the lower 32 bits are kept.
+    pub(crate) fn millis(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.start).as_millis() as u32
+    }
+
     /// Wakes `waker` at `deadline`, or up to one grain later.
     pub(crate) fn arm(&self, deadline: Instant, waker: Waker) -> Key {
         let since = deadline.saturating_duration_since(self.start);

@@ -134,7 +134,7 @@ impl<R> Channel<R> {
 
     /// The bytes of presence lists that one recipient gets with the changes that wait.
     fn queued_lists(&self) -> usize {
-        let Lists { max_bytes, repeated_bytes } = self.limits.lists;
+        let Lists { max_bytes, repeated_bytes, .. } = self.limits.lists;
         let list = self.list_bytes();
         if list > max_bytes || self.queue.presences() == 0 {
             return 0;
@@ -153,6 +153,18 @@ impl<R> Channel<R> {
         self.exceeds(1)
     }
 
+    /// Returns `true` if the first portion of the queue has presence changes of a large channel: an interval has to pass
+    /// between two of these.
+    pub fn paces_presence(&self) -> bool {
+        self.queue.shows_presence() && self.is_large()
+    }
+
+    /// Returns `true` if the channel has more members than those whose list is sent with each change. A user of this
+    /// node and of others counts twice.
+    fn is_large(&self) -> bool {
+        self.local.member_count() + self.remote.len() > self.limits.lists.members
+    }
+
     /// Takes the first portion of the queue. Filtered messages come in batches of their own. Presence messages get the
     /// list of this moment (docs/protocol.md, Presence).
     pub fn take(&mut self) -> Batch<R> {
@@ -166,7 +178,11 @@ impl<R> Channel<R> {
         };
         // The list is built first, from the state of this moment, which is never older than any change in the batch.
         let mut batch = self.queue.take();
-        batch.resolve(list.as_deref(), self.limits.lists, self.name.as_str());
+        let mut lists = self.limits.lists;
+        if self.is_large() {
+            lists.repeated_bytes = 0;
+        }
+        batch.resolve(list.as_deref(), lists, self.name.as_str());
         if batch.is_filtered() {
             // Copied under the lock, because outgoing handlers run without it. Only a filtered batch pays for the copy.
             batch.listeners = self.local.listeners();

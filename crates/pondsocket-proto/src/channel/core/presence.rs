@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_change_of_presence_counts_with_the_list_that_it_will_carry() {
-        let lists = Lists { max_bytes: 100, repeated_bytes: 40 };
+        let lists = Lists { max_bytes: 100, repeated_bytes: 40, members: 100 };
         let mut channel = channel(ChannelLimits { lists, ..ChannelLimits::default() });
         join(&mut channel, "a1", vec![Step::Track(object(r#"{"n":1}"#))]);
         let bytes = |channel: &Channel<_>| channel.queued().1 - channel.queue.bytes();

@@ -6,12 +6,13 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use pondsocket_proto::channel::{Audience, Batch, Channel, Class, Plan, Reception, Recipients, Slot};
 use tokio::time::Instant;
 
 use super::fan_out::{Behind, Encodings, Part, one_frame, shared_frame};
-use super::{FilterDecision, Home, LiveChannel, Reached, Recipient, Rules};
+use super::{Core, FilterDecision, Home, LiveChannel, Reached, Recipient, Rules};
 use crate::engine::outbox::RoomWait;
 use crate::engine::timer::Alarm;
 use crate::limits::memory::counted;
@@ -40,6 +41,16 @@ enum Stage {
     Begun,
 }
 
+/// What a delivery does next.
+pub(super) enum Next<R> {
+    /// It delivers a portion of the queue.
+    Batch(Batch<R>),
+    /// It waits, and keeps the token.
+    Wait(Instant),
+    /// It ends: the token is laid down.
+    Nothing,
+}
+
 impl<L: Rules> DeliveryTask<L> {
     pub(super) fn new(channel: Arc<LiveChannel<L>>, recipients: Recipients<L::Recipient>) -> DeliveryTask<L> {
         DeliveryTask { channel, recipients: Some(recipients), stage: Stage::AtHome }
@@ -65,7 +76,15 @@ impl<L: Rules> DeliveryTask<L> {
     /// connections to which only their own task can write have their turn.
     async fn run(mut self) {
         tokio::task::yield_now().await;
-        while let Some(batch) = self.next() {
+        loop {
+            let batch = match self.next() {
+                Next::Batch(batch) => batch,
+                Next::Wait(until) => {
+                    self.channel.wait_until(until).await;
+                    continue;
+                }
+                Next::Nothing => return,
+            };
             self.deliver(batch).await;
             if self.channel.read(Channel::has_queued) {
                 tokio::task::yield_now().await;
@@ -74,9 +93,14 @@ impl<L: Rules> DeliveryTask<L> {
     }
 
     /// Takes the next batch or lays the token down: one step under the lock, so that no change is stranded between the two.
-    pub(super) fn next(&mut self) -> Option<Batch<L::Recipient>> {
+    pub(super) fn next(&mut self) -> Next<L::Recipient> {
         let mut core = self.channel.core.lock();
         if core.channel.has_queued() {
+            if core.channel.paces_presence()
+                && let Some(until) = self.channel.list_is_due(&mut core)
+            {
+                return Next::Wait(until);
+            }
             let batch = core.channel.take();
             core.delivering = batch.bytes();
             core.report();
@@ -85,7 +109,7 @@ impl<L: Rules> DeliveryTask<L> {
             drop(core);
             waiting.into_iter().for_each(Waker::wake);
             self.channel.lobby.took(batch.len());
-            return Some(batch);
+            return Next::Batch(batch);
         }
         core.token = self.recipients.take();
         core.delivering = 0;
@@ -103,7 +127,7 @@ impl<L: Rules> DeliveryTask<L> {
             }
             self.channel.lobby.closed(self.channel.name.as_str());
         }
-        None
+        Next::Nothing
     }
 
     async fn deliver(&mut self, batch: Batch<L::Recipient>) {
@@ -202,6 +226,31 @@ impl<L: Rules> Drop for DeliveryTask<L> {
 }
 
 impl<L: Rules> LiveChannel<L> {
+    /// Notes that the list of a large channel is sent now. Returns the time at which it may be, if that is later.
+    fn list_is_due(&self, core: &mut Core<L::Recipient>) -> Option<Instant> {
+        let now = Instant::now();
+        let millis = self.timer.get().millis(now);
+        // After 49 days the numbers begin again, and a list may be late by one interval.
+        let rest = self.presence_interval.saturating_sub(millis.wrapping_sub(core.listed_at));
+        if rest > 0 {
+            return Some(now + Duration::from_millis(rest.into()));
+        }
+        core.listed_at = millis;
+        None
+    }
+
+    async fn wait_until(&self, until: Instant) {
+        let mut alarm = Alarm::default();
+        poll_fn(|cx| {
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            alarm.set(self.timer.get(), until, cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Waits until a recipient that is behind has room, or until it is waited for in vain.
     async fn wait_for(&self, to: &L::Recipient) {
         let begun = Instant::now();

@@ -51,6 +51,8 @@ use delivery::DeliveryTask;
 pub(crate) struct Pacing {
     /// In vain, in each channel.
     pub(crate) budget: Duration,
+    /// Between two presence lists of a large channel, in milliseconds.
+    pub(crate) presence_interval: u32,
     pub(crate) timer: SharedTimer,
 }
 
@@ -69,6 +71,8 @@ pub(crate) struct LiveChannel<L: Rules> {
     home: Option<Home>,
     /// Set once it has had a member.
     opened: AtomicBool,
+    /// The time between two presence lists while the channel is large, in milliseconds.
+    presence_interval: u32,
     timer: SharedTimer,
     memory: Arc<Memory>,
     core: Mutex<Core<L::Recipient>>,
@@ -92,6 +96,8 @@ struct Core<R> {
     closed: bool,
     /// Other nodes know that it is open.
     replicated: bool,
+    /// The time of the last presence list of a large channel ([`Timer::millis`](crate::engine::timer::Timer::millis)).
+    listed_at: u32,
 }
 
 /// The state of a channel's queue right after a change.
@@ -139,11 +145,26 @@ impl<L: Rules> LiveChannel<L> {
             delivering: 0,
             closed: false,
             replicated: false,
+            // The first list waits for nothing, however young the timer is.
+            listed_at: 0_u32.wrapping_sub(pacing.presence_interval),
         };
         let (serial, home) = (ids::serial(), Home::try_current().ok());
         let (opened, core) = (AtomicBool::new(false), Mutex::new(core));
-        let (timer, memory) = (pacing.timer, Arc::clone(memory));
-        Arc::new(LiveChannel { name, lobby, serial, replication, hub, home, opened, timer, memory, core })
+        let Pacing { presence_interval, timer, .. } = pacing;
+        let memory = Arc::clone(memory);
+        Arc::new(LiveChannel {
+            name,
+            lobby,
+            serial,
+            replication,
+            hub,
+            home,
+            opened,
+            presence_interval,
+            timer,
+            memory,
+            core,
+        })
     }
 
     /// Notifies the lobby of the first join.

@@ -7,7 +7,7 @@ use pondsocket::{Options, Result};
 use serde_json::{Value, json};
 use testkit::{Peer, eventually, serve};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Heard, PATIENCE, PausedMember, frame, member, patient, presence, reader, served, stop};
 
@@ -167,4 +167,85 @@ async fn a_list_is_repeated_within_a_delivery_up_to_a_size() {
         }
         assert_eq!((heard.partial, heard.list["ada"]), (expect_partial, 20), "{repeated}");
     }
+}
+
+/// The messages about `ada` until this number, and the last of them.
+async fn heard_until(member: &mut PausedMember, number: usize) -> Heard {
+    let mut heard = Heard::default();
+    while heard.changes.get("ada").is_none_or(|changes| changes.last() != Some(&number)) {
+        heard.note(&member.next().await.expect("it reads"));
+    }
+    heard
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_channel_sends_one_list_in_each_interval_and_a_small_one_with_each_change() {
+    const SECOND: Duration = Duration::from_secs(1);
+    for (large, lists) in [(4, 30..=30), (3, 3..=4)] {
+        let served = served(Options::default().large_channel(large).presence_interval(SECOND));
+        let mut members = Vec::new();
+        for name in ["ada", "bob", "cyd", "dan"] {
+            members.push(PausedMember::join(&served.pond, name, 1 << 20, Some(10)).await);
+        }
+        let channel = served.endpoint.channel("/room/1").expect("ours");
+        sleep(2 * SECOND).await;
+        // For three seconds: each of ten changes in a second wants to be the last one.
+        for number in 1..=30 {
+            channel.update_presence("ada", &presence("ada", number, 10)).await.expect("a member");
+            sleep(SECOND / 10).await;
+        }
+        for member in &mut members {
+            let heard = heard_until(member, 30).await;
+            let changes = heard.changes["ada"].iter().filter(|number| **number > 0).count();
+            assert_eq!(changes, 30, "each change is received");
+            assert_eq!(heard.list["ada"], 30, "the last one has the list");
+            assert!(lists.contains(&(changes - heard.partial)), "{} of {changes} have none", heard.partial);
+        }
+        // A change after a pause is delivered at once.
+        sleep(2 * SECOND).await;
+        let begun = Instant::now();
+        channel.update_presence("ada", &presence("ada", 31, 10)).await.expect("a member");
+        for member in &mut members {
+            assert_eq!(heard_until(member, 31).await.partial, 0);
+        }
+        assert!(begun.elapsed() < SECOND / 10, "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn joins_of_a_large_channel_wait_for_one_interval_at_most() {
+    let interval = Duration::from_millis(50);
+    let served = served(Options::default().large_channel(10).presence_interval(interval));
+    let mut members = Vec::new();
+    for number in 0..30 {
+        let begun = Instant::now();
+        members.push(PausedMember::join(&served.pond, &format!("m{number}"), 1 << 20, Some(10)).await);
+        // Ten milliseconds are the grain of the timer.
+        let longest = if number < 11 { Duration::from_millis(1) } else { interval + Duration::from_millis(11) };
+        assert!(begun.elapsed() <= longest, "{number}: {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_joins_into_a_large_channel_sends_one_list_in_each_interval() {
+    const CROWD: usize = 300;
+    let interval = Duration::from_millis(50);
+    let served = served(Options::default().large_channel(100).presence_interval(interval));
+    let mut first = PausedMember::join(&served.pond, "first", 1 << 24, Some(10)).await;
+    let mut joining = JoinSet::new();
+    for number in 0..CROWD {
+        let pond = served.pond.clone();
+        joining.spawn(async move { PausedMember::join(&pond, &format!("m{number}"), 1 << 24, Some(10)).await });
+        sleep(Duration::from_millis(2)).await;
+    }
+    let _members = joining.join_all().await;
+    let (mut heard, mut lists) = (Heard::default(), 0);
+    while heard.list.len() <= CROWD {
+        let partial = heard.partial;
+        heard.note(&first.next().await.expect("it reads"));
+        lists += usize::from(heard.partial == partial && heard.list.len() > 101);
+    }
+    assert_eq!(heard.changes.len(), CROWD + 1, "each join is received");
+    // Two hundred joins in 400 ms.
+    assert!((6..=10).contains(&lists), "{lists}");
 }

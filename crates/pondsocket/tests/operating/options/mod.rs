@@ -23,7 +23,7 @@
 //! | `max_channel_name`, `max_channels_per_connection`, `max_pending_joins` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_limits_…` |
 //! | `max_assigns_size`, `max_presence_size` | `limits.rs`, `an_endpoint_limits_…` |
-//! | `max_channel_presence`, `max_presence_list`, `presence_batch` | `overload.rs` |
+//! | `max_channel_presence`, `max_presence_list`, `presence_batch`, `large_channel`, `presence_interval` | `overload.rs` |
 //! | `canonical_channel_names` | `names_in_another_form_…` |
 //! | `event_streams` | `event_streams/` |
 //! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |
