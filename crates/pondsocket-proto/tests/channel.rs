@@ -282,7 +282,8 @@ impl Real {
             out.extend_from_slice(text);
             out.push(b'\n');
         };
-        let encoded = Encoded::new(&batch, frame, Rc::<[u8]>::from);
+        let mut encoded = Encoded::new(&batch, frame, Rc::<[u8]>::from, |_| true);
+        encoded.add_presence(&batch, frame, Rc::<[u8]>::from);
         let mut send = |to: usize, bytes: &[u8], frames: u32| {
             let lines: Vec<_> = std::str::from_utf8(bytes).expect("text").lines().collect();
             assert_eq!(lines.len(), frames as usize, "frames are counted");

@@ -59,7 +59,9 @@ impl Room {
     fn received(&mut self) -> Vec<String> {
         let batch = self.channel.take();
         let plan = Plan::new(&batch, &mut self.recipients);
-        let encoded = Encoded::new(&batch, |text, out| out.extend_from_slice(text), Rc::<[u8]>::from);
+        let frame = |text: &[u8], out: &mut Vec<u8>| out.extend_from_slice(text);
+        let mut encoded = Encoded::new(&batch, frame, Rc::<[u8]>::from, |_| true);
+        encoded.add_presence(&batch, frame, Rc::<[u8]>::from);
         let mut messages = Vec::new();
         let mut read = |bytes: &[u8]| {
             for message in serde_json::Deserializer::from_slice(bytes).into_iter::<Value>() {

@@ -214,42 +214,37 @@ impl<B: AsRef<[u8]>> Run<B> {
 }
 
 impl<B: AsRef<[u8]> + Clone> Encoded<B> {
-    /// Frames every message of the batch once with `frame`; `share` makes a finished buffer cheap to hand out.
+    /// Frames the broadcasts of the batch once with `frame`, and of the messages that are not for a whole class those
+    /// for which `is_wanted` returns `true`, by the number of their operation. `share` makes a finished buffer cheap to
+    /// hand out.
     pub fn new<R>(
         batch: &Batch<R>,
         mut frame: impl FnMut(&[u8], &mut Vec<u8>),
         share: impl Fn(Vec<u8>) -> B,
+        is_wanted: impl Fn(u32) -> bool,
     ) -> Encoded<B> {
-        let mut track = |wanted: fn(&Audience<R>) -> bool, framed: Option<&Track<B>>| {
-            let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.ops.len()));
-            let mut frames = 0;
-            for (index, op) in batch.ops.iter().enumerate() {
-                let mut drop_policy = DropPolicy::Never;
-                if let Op::Send { to, text, policy } = op {
-                    drop_policy = policy.drop_policy;
-                    // A recipient of presence gets the broadcasts, too: their frames are copied, not made a second
-                    // time, which would compress them again.
-                    if let Some(same) = framed.map(|framed| framed.of(index)).filter(|same| !same.is_empty()) {
-                        bytes.extend_from_slice(same);
-                        frames += 1;
-                    } else if wanted(to) {
-                        frame(&batch.text[text.start as usize..text.end as usize], &mut bytes);
-                        frames += 1;
-                    }
-                }
-                // For every operation, also without a frame: a piece is found by the numbers of its operations.
-                ends.push(End { bytes: bytes.len() as u32, frames, drop_policy });
-            }
-            let mut track = Track { buffer: share(bytes), ends, whole: Vec::new() };
-            track.whole = track.runs(0, track.ends.len()).collect();
-            track
-        };
-        let all = track(|to| matches!(to, Audience::All | Audience::Except(_)), None);
+        let all =
+            Track::new(batch, &mut frame, &share, None, |_, to| matches!(to, Audience::All | Audience::Except(_)));
+        let private = Track::new(batch, &mut frame, &share, None, |op, to| {
+            matches!(to, Audience::Only(_) | Audience::Outsider(_)) && is_wanted(op)
+        });
+        Encoded { all, tracked: None, private }
+    }
+
+    /// Frames presence, too, ahead of the first part of a tracked recipient. Messages of the others are not framed a
+    /// second time.
+    pub fn add_presence<R>(
+        &mut self,
+        batch: &Batch<R>,
+        frame: impl FnMut(&[u8], &mut Vec<u8>),
+        share: impl Fn(Vec<u8>) -> B,
+    ) {
         // Without presence both classes get the same frames, and share one track.
-        let presence = batch.ops.iter().any(|op| matches!(op, Op::Send { to: Audience::Tracked, .. }));
-        let tracked = presence.then(|| track(|to| matches!(to, Audience::Tracked), Some(&all)));
-        let private = track(|to| matches!(to, Audience::Only(_) | Audience::Outsider(_)), None);
-        Encoded { all, tracked, private }
+        let has_presence = || batch.ops.iter().any(|op| matches!(op, Op::Send { to: Audience::Tracked, .. }));
+        if self.tracked.is_none() && has_presence() {
+            let is_presence = |_, to: &Audience<R>| matches!(to, Audience::Tracked);
+            self.tracked = Some(Track::new(batch, frame, share, Some(&self.all), is_presence));
+        }
     }
 
     /// The frames of one piece.
@@ -277,6 +272,37 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
 }
 
 impl<B: AsRef<[u8]> + Clone> Track<B> {
+    /// Frames the wanted messages of a batch. Those in `framed` are copied from there: framing them again would compress
+    /// them again.
+    fn new<R>(
+        batch: &Batch<R>,
+        mut frame: impl FnMut(&[u8], &mut Vec<u8>),
+        share: impl Fn(Vec<u8>) -> B,
+        framed: Option<&Track<B>>,
+        is_wanted: impl Fn(u32, &Audience<R>) -> bool,
+    ) -> Track<B> {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.ops.len()));
+        let mut frames = 0;
+        for (index, op) in batch.ops.iter().enumerate() {
+            let mut drop_policy = DropPolicy::Never;
+            if let Op::Send { to, text, policy } = op {
+                drop_policy = policy.drop_policy;
+                if let Some(same) = framed.map(|framed| framed.of(index)).filter(|same| !same.is_empty()) {
+                    bytes.extend_from_slice(same);
+                    frames += 1;
+                } else if is_wanted(index as u32, to) {
+                    frame(&batch.text[text.start as usize..text.end as usize], &mut bytes);
+                    frames += 1;
+                }
+            }
+            // For every operation, also without a frame: a piece is found by the numbers of its operations.
+            ends.push(End { bytes: bytes.len() as u32, frames, drop_policy });
+        }
+        let mut track = Track { buffer: share(bytes), ends, whole: Vec::new() };
+        track.whole = track.runs(0, track.ends.len()).collect();
+        track
+    }
+
     /// The frames of the operations from the `from`-th up to, not including, the `to`-th.
     fn runs(&self, mut from: usize, to: usize) -> impl Iterator<Item = Run<B>> {
         std::iter::from_fn(move || {
@@ -349,7 +375,9 @@ mod tests {
     /// Each message becomes one frame in brackets.
     fn framed(batch: &Batch<char>) -> Encoded<Rc<[u8]>> {
         let frame = |text: &[u8], out: &mut Vec<u8>| out.extend([b"<", text, b">"].concat());
-        Encoded::new(batch, frame, Rc::from)
+        let mut encoded = Encoded::new(batch, frame, Rc::from, |_| true);
+        encoded.add_presence(batch, frame, Rc::from);
+        encoded
     }
 
     fn text(run: &Run<Rc<[u8]>>) -> String {

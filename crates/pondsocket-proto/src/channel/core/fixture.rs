@@ -32,7 +32,9 @@ pub(super) fn join(channel: &mut Channel<&'static str>, connection: &'static str
 pub(super) fn deliver(channel: &mut Channel<&'static str>, recipients: &mut Recipients<&'static str>) -> Vec<String> {
     let batch = channel.take();
     let plan = Plan::new(&batch, recipients);
-    let encoded = Encoded::new(&batch, |text, out| out.extend_from_slice(text), Rc::<[u8]>::from);
+    let frame = |text: &[u8], out: &mut Vec<u8>| out.extend_from_slice(text);
+    let mut encoded = Encoded::new(&batch, frame, Rc::<[u8]>::from, |_| true);
+    encoded.add_presence(&batch, frame, Rc::<[u8]>::from);
     let mut delivered = Vec::new();
     let mut note = |to: &'static str, bytes: &[u8]| {
         for message in serde_json::Deserializer::from_slice(bytes).into_iter::<serde_json::Value>() {

@@ -136,7 +136,7 @@ impl<L: Rules> DeliveryTask<L> {
         }
         let Some(recipients) = &mut self.recipients else { return };
         let plan = Plan::new(&batch, recipients);
-        let mut encodings = Encodings::new(&batch, self.channel.serial, &self.channel.memory);
+        let mut encodings = Encodings::new(&batch, &plan, self.channel.serial, &self.channel.memory);
         let mut behind = Behind::default();
         let mut writes = 0;
         for private in &plan.private {

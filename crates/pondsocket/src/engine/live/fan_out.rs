@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{Batch, Class, DropPolicy, Encoded, Piece, Run};
+use pondsocket_proto::channel::{Batch, Class, DropPolicy, Encoded, Piece, Plan, Run};
 use pondsocket_proto::id::ConnectionId;
 
 use super::interfaces::{Reached, Recipient};
@@ -46,9 +46,11 @@ impl<'a, R: Recipient> Behind<'a, R> {
     }
 }
 
-/// The batch in each framing that some recipient wants, made when the first one does.
+/// The batch in each framing that some recipient wants, made when the first one does. What only recipients of other
+/// framings get is left out: compression costs far more than anything else here.
 pub(super) struct Encodings<'a, R> {
     batch: &'a Batch<R>,
+    plan: &'a Plan<R>,
     channel: u64,
     memory: &'a Arc<Memory>,
     known: Vec<(Framing, Encoded<Bytes>)>,
@@ -56,20 +58,21 @@ pub(super) struct Encodings<'a, R> {
 
 impl<'a, R: Recipient> Encodings<'a, R> {
     /// `channel` is the serial of the channel, by which outboxes know whose presence is outdated.
-    pub(super) fn new(batch: &'a Batch<R>, channel: u64, memory: &'a Arc<Memory>) -> Self {
-        Encodings { batch, channel, memory, known: Vec::new() }
+    pub(super) fn new(batch: &'a Batch<R>, plan: &'a Plan<R>, channel: u64, memory: &'a Arc<Memory>) -> Self {
+        Encodings { batch, plan, channel, memory, known: Vec::new() }
     }
 
     pub(super) fn send(&mut self, to: &R, part: Part<'_>) -> Reached {
         match part {
             Part::Pieces(pieces) => self.send_pieces(to, pieces),
-            Part::Whole(class) => deliver(to, self.channel, self.encoded(to.framing()).whole(class)),
+            Part::Whole(class) => deliver(to, self.channel, self.encoded(to.framing(), class).whole(class)),
         }
     }
 
     fn send_pieces(&mut self, to: &R, pieces: &[Piece]) -> Reached {
         let channel = self.channel;
-        let encoded = self.encoded(to.framing());
+        let is_tracked = pieces.iter().any(|piece| matches!(piece, Piece::Shared(Class::Tracked, _)));
+        let encoded = self.encoded(to.framing(), if is_tracked { Class::Tracked } else { Class::All });
         let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
         let reached = deliver(to, channel, &runs);
         if reached == Reached::Done && pieces.iter().any(|piece| matches!(piece, Piece::FlushMarker(_))) {
@@ -78,14 +81,33 @@ impl<'a, R: Recipient> Encodings<'a, R> {
         reached
     }
 
-    fn encoded(&mut self, framing: Framing) -> &Encoded<Bytes> {
+    /// The batch in a framing, for recipients of a class.
+    fn encoded(&mut self, framing: Framing, class: Class) -> &Encoded<Bytes> {
+        let share = |buffer| counted(self.memory, buffer);
+        let frame = |text: &[u8], out: &mut Vec<u8>| framing.encode(text, out);
         let at = self.known.iter().position(|(known, _)| *known == framing).unwrap_or_else(|| {
-            let share = |buffer| counted(self.memory, buffer);
-            let encoded = Encoded::new(self.batch, |text, out| framing.encode(text, out), share);
+            let private = self.private(framing);
+            let encoded = Encoded::new(self.batch, frame, share, |op| private.binary_search(&op).is_ok());
             self.known.push((framing, encoded));
             self.known.len() - 1
         });
-        &self.known[at].1
+        let encoded = &mut self.known[at].1;
+        if class == Class::Tracked {
+            encoded.add_presence(self.batch, frame, share);
+        }
+        encoded
+    }
+
+    /// The messages that are not for a whole class, and that recipients of this framing get; sorted.
+    fn private(&self, framing: Framing) -> Vec<u32> {
+        let recipients = self.plan.private.iter().filter(|private| private.to.framing() == framing);
+        let private = |piece: &Piece| match piece {
+            Piece::Private(op) => Some(*op),
+            Piece::Shared(..) | Piece::FlushMarker(_) => None,
+        };
+        let mut ops: Vec<_> = recipients.flat_map(|of| of.pieces.iter().filter_map(private)).collect();
+        ops.sort_unstable();
+        ops
     }
 }
 
@@ -117,7 +139,7 @@ mod tests {
     use std::sync::Mutex;
     use std::task::Waker;
 
-    use pondsocket_proto::channel::{Assigns, Channel, ChannelLimits, DeliveryPolicy, Target};
+    use pondsocket_proto::channel::{Assigns, Channel, ChannelLimits, DeliveryPolicy, Recipients, Slot, Target};
     use pondsocket_proto::id::{ChannelName, UserId};
     use tokio::time::Instant;
 
@@ -162,24 +184,63 @@ mod tests {
         fn receive_flush_marker(&self) {}
     }
 
-    #[test]
-    fn recipients_of_one_framing_share_one_buffer() {
+    fn joined(members: &[&Keeper]) -> (Channel<Keeper>, Recipients<Keeper>, Vec<Slot>) {
         let name = ChannelName::new("/c", 8).expect("valid");
         let mut channel = Channel::new(name, ChannelLimits::default(), || 7);
-        let (user, policy) = (UserId::new("ada").expect("valid"), DeliveryPolicy::BROADCAST);
-        let [first, second, stream] =
-            [keeper(1, Framing::Plain), keeper(2, Framing::Plain), keeper(3, Framing::Events)];
-        channel.join(first.clone(), first.connection(), &user, Assigns::default(), "q", Vec::new(), &|_| policy);
-        channel.broadcast(&Target::All, b"news", policy).expect("room");
+        let (mut recipients, mut slots) = (Recipients::default(), Vec::new());
+        for member in members {
+            let (id, user) = (member.connection(), UserId::from(member.connection()));
+            let nobody = |_: &str| DeliveryPolicy::BROADCAST;
+            channel.join((*member).clone(), id, &user, Assigns::default(), "q", Vec::new(), &nobody);
+            slots.push(channel.local_members().member(user.as_str()).expect("joined").seats.as_slice()[0]);
+        }
+        drop(Plan::new(&channel.take(), &mut recipients));
+        (channel, recipients, slots)
+    }
+
+    #[test]
+    fn recipients_of_one_framing_share_one_buffer() {
+        let deflate = |window_bits| Framing::Deflate { window_bits };
+        let framings = [Framing::Plain, Framing::Plain, Framing::Events, deflate(15), deflate(15), deflate(10)];
+        let keepers: Vec<_> = framings.into_iter().zip(1..).map(|(framing, number)| keeper(number, framing)).collect();
+        let (mut channel, mut recipients, _) = joined(&keepers.iter().collect::<Vec<_>>());
+        channel.broadcast(&Target::All, "news ".repeat(100).as_bytes(), DeliveryPolicy::BROADCAST).expect("room");
         let (batch, memory) = (channel.take(), Arc::default());
-        let mut encodings = Encodings::new(&batch, 1, &memory);
-        for to in [&first, &second, &stream] {
+        let plan = Plan::new(&batch, &mut recipients);
+        let mut encodings = Encodings::new(&batch, &plan, 1, &memory);
+        for to in &keepers {
             assert_eq!(encodings.send(to, Part::Whole(Class::All)), Reached::Done);
         }
-        let [first, second, stream] = [first, second, stream].map(|to| to.kept.lock().expect("no panic").clone());
-        assert_eq!([first.len(), second.len(), stream.len()], [1, 1, 1]);
-        assert_eq!(first[0].as_ptr(), second[0].as_ptr());
-        assert_ne!(first[0], stream[0]);
+        let kept: Vec<_> = keepers.iter().map(|to| to.kept.lock().expect("no panic").clone()).collect();
+        assert!(kept.iter().all(|buffers| buffers.len() == 1));
+        let is_shared = |one: usize, other: usize| kept[one][0].as_ptr() == kept[other][0].as_ptr();
+        assert!(is_shared(0, 1) && is_shared(3, 4));
+        assert!(!is_shared(0, 2) && !is_shared(0, 3) && !is_shared(3, 5));
+        assert!(kept[3][0].len() < 100 && kept[5][0].len() < 100 && kept[0][0].len() > 500);
+    }
+
+    #[test]
+    fn what_only_recipients_of_another_framing_get_is_not_encoded() {
+        let (plain, small) = (keeper(1, Framing::Plain), keeper(2, Framing::Deflate { window_bits: 15 }));
+        let (mut channel, mut recipients, slots) = joined(&[&plain, &small]);
+        let text = "for one alone ".repeat(100);
+        let policy = DeliveryPolicy::BROADCAST;
+        channel.reply(slots[0], plain.connection(), text.as_bytes(), policy).expect("a member");
+        channel.reply(slots[1], small.connection(), b"short", policy).expect("a member");
+        channel.broadcast(&Target::All, b"news", policy).expect("room");
+        let (batch, memory) = (channel.take(), Arc::default());
+        let plan = Plan::new(&batch, &mut recipients);
+        let mut encodings = Encodings::new(&batch, &plan, 1, &memory);
+        for private in &plan.private {
+            assert_eq!(encodings.send(&private.to, Part::Pieces(&private.pieces)), Reached::Done);
+        }
+        let texts = |to: &Keeper| {
+            let kept = to.kept.lock().expect("no panic");
+            // Each buffer has the frames of all recipients of the framing; the header of a short one has two bytes.
+            kept.iter().map(Bytes::len).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(&plain), [4 + text.len(), 2 + "news".len()]);
+        assert_eq!(texts(&small), [2 + "short".len(), 2 + "news".len()], "the long reply is not in its buffer");
     }
 
     #[test]

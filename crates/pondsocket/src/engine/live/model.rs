@@ -11,6 +11,7 @@ use pondsocket_proto::channel::{Assigns, Listener, Run, Target};
 use pondsocket_proto::id::UserId;
 use tokio::time::Instant;
 
+use super::delivery::Next;
 use super::*;
 use crate::engine::framing::Framing;
 use crate::engine::outbox::RoomWait;

@@ -1,4 +1,4 @@
-//! Compression of what was decided for one recipient.
+//! Compression, also of what was decided for one recipient.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -60,6 +60,40 @@ async fn next_frame(stream: &mut TcpStream) -> (Value, bool) {
     (serde_json::from_str(&text).expect("JSON"), is_compressed)
 }
 
+/// A member whose messages come compressed.
+async fn join_compressed(address: SocketAddr) -> TcpStream {
+    let mut stream = connect_compressed(address).await;
+    assert_eq!(next_frame(&mut stream).await.0["action"], "CONNECT");
+    let join = json!({
+        "action": "JOIN_CHANNEL", "event": "JOIN_CHANNEL", "channelName": "/c", "requestId": "q", "payload": {},
+    });
+    send_frame(&mut stream, &join).await;
+    assert_eq!(next_frame(&mut stream).await.0["event"], "ACKNOWLEDGE");
+    stream
+}
+
+#[tokio::test]
+async fn long_messages_are_compressed_for_the_clients_that_have_agreed_to_it_and_short_ones_for_none() {
+    let pond = PondSocket::with_options(Options::default().enable_compression(true)).expect("valid");
+    let lobby = pond.create_endpoint("/", connect).create_channel("/c", join);
+    lobby.on_event("say", send);
+    let (_server, address) = serve(&pond).await;
+    let talk = async {
+        // A frame with the bit of compression would be an error to this client: it has not offered any.
+        let mut plain = Peer::connect(address, "/?user=plain").await;
+        plain.join("/c", json!({})).await;
+        let mut stream = join_compressed(address).await;
+        for (length, expect_compressed) in [(1, false), (100, false), (300, true), (5000, true), (50, false)] {
+            let said = json!({ "text": "x".repeat(length) });
+            plain.event("/c", "say", said.clone()).await;
+            let (message, is_compressed) = next_frame(&mut stream).await;
+            assert_eq!((&message["payload"], is_compressed), (&said, expect_compressed), "{length}");
+            assert_eq!(plain.next().await["payload"], said);
+        }
+    };
+    timeout(DEADLINE, talk).await.expect("in time");
+}
+
 #[tokio::test]
 async fn filtered_messages_are_compressed_for_clients_with_compression() {
     let pond = PondSocket::with_options(Options::default().enable_compression(true)).expect("valid");
@@ -77,13 +111,7 @@ async fn filtered_messages_are_compressed_for_clients_with_compression() {
     let talk = async {
         let mut plain = Peer::connect(address, "/?user=plain").await;
         plain.join("/c", json!({})).await;
-        let mut stream = connect_compressed(address).await;
-        assert_eq!(next_frame(&mut stream).await.0["action"], "CONNECT");
-        let join = json!({
-            "action": "JOIN_CHANNEL", "event": "JOIN_CHANNEL", "channelName": "/c", "requestId": "q", "payload": {},
-        });
-        send_frame(&mut stream, &join).await;
-        assert_eq!(next_frame(&mut stream).await.0["event"], "ACKNOWLEDGE");
+        let mut stream = join_compressed(address).await;
         for how in ["block", "pass", "replace"] {
             plain.event("/c", "say", json!({ "how": how, "text": long })).await;
         }
