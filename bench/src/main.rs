@@ -45,10 +45,11 @@ enum Action {
     List,
     /// Runs the named scenarios, or all.
     Run(SuiteArgs),
-    /// Writes the page and the charts of an earlier run anew.
+    /// Writes the page and the charts of earlier runs anew.
     Render {
-        /// The JSON file of that run.
-        results: PathBuf,
+        /// The JSON files of these runs. Scenarios of later files are added to the first.
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
         /// The folder of the page and the charts.
         #[arg(long)]
         out: PathBuf,
@@ -81,6 +82,9 @@ struct SuiteArgs {
     /// The number of rounds. In each, every server runs once in every scenario.
     #[arg(long, default_value_t = 6)]
     repeats: usize,
+    /// The number of rounds in which the other servers take part; all without it.
+    #[arg(long)]
+    peer_repeats: Option<usize>,
     /// The duration of a run.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
@@ -121,7 +125,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     match args.action {
         Action::List => println!("{}", suite::list()),
-        Action::Render { results, out } => Results::read(&results)?.write(&out)?,
+        Action::Render { results, out } => Results::read_all(&results)?.write(&out)?,
         Action::Run(suite) => run(&suite, programs(args.no_build)?, args.json)?,
         Action::Million(options) => hold(&options, &programs(args.no_build)?, args.json)?,
         Action::MillionClients(clients) => clients.run()?,
@@ -151,6 +155,7 @@ fn run(suite: &SuiteArgs, programs: Programs, json: bool) -> Result<()> {
         servers: suite.servers.clone(),
         peers: suite.peers,
         repeats: suite.repeats,
+        peer_repeats: suite.peer_repeats.unwrap_or(suite.repeats),
         lasting: Duration::from_secs_f64(suite.seconds),
         seed: suite.seed,
         note: suite.note.clone(),

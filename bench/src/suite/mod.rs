@@ -22,8 +22,8 @@ use machine::Machine;
 use result::Outcome;
 pub(crate) use result::Results;
 use run::Run;
-use scenario::SCENARIOS;
-use server::{Environment, SERVERS};
+use scenario::{SCENARIOS, Scenario};
+use server::{Environment, SERVERS, Server};
 
 use crate::plan::Programs;
 
@@ -36,6 +36,8 @@ pub(crate) struct Selection {
     /// Includes the other servers, if none are named.
     pub(crate) peers: bool,
     pub(crate) repeats: usize,
+    /// The number of rounds in which the other servers take part.
+    pub(crate) peer_repeats: usize,
     pub(crate) lasting: Duration,
     /// The seed of the order.
     pub(crate) seed: u64,
@@ -76,26 +78,28 @@ pub(crate) fn run(
     let mut results = Results::new(Machine::detect()?, selection.repeats, selection.lasting, selection.seed);
     results.note.clone_from(&selection.note);
     results.outcomes = scenarios.iter().map(|scenario| Outcome::new(scenario, &servers, &environment)).collect();
-    let runs = scenarios.iter().zip(&results.outcomes);
-    let runs: usize = runs.map(|(scenario, outcome)| outcome.runs() * scenario.load.rounds(selection.repeats)).sum();
-    let progress = progress(runs as u64)?;
+    let rounds = |scenario: &Scenario, server: &Server| {
+        scenario.load.rounds(if server.is_peer() { selection.peer_repeats } else { selection.repeats })
+    };
+    let runs = scenarios.iter().zip(&results.outcomes).map(|(scenario, outcome)| {
+        let runs = servers.iter().zip(&outcome.entries).filter(|(_, entry)| entry.blank.is_none());
+        runs.map(|(server, _)| rounds(scenario, server)).sum::<usize>()
+    });
+    let progress = progress(runs.sum::<usize>() as u64)?;
     let mut random = fastrand::Rng::with_seed(selection.seed);
     for round in 0..selection.repeats {
         let mut order: Vec<usize> = (0..scenarios.len()).collect();
         random.shuffle(&mut order);
         for index in order {
-            if round >= scenarios[index].load.rounds(selection.repeats) {
-                continue;
-            }
             // The servers of a scenario run directly after each other, so that other work on the machine affects all of them.
             let mut turn: Vec<usize> = (0..servers.len()).collect();
             random.shuffle(&mut turn);
             for which in turn {
+                let (scenario, server) = (scenarios[index], servers[which]);
                 let entry = &mut results.outcomes[index].entries[which];
-                if entry.blank.is_some() {
+                if entry.blank.is_some() || round >= rounds(scenario, server) {
                     continue;
                 }
-                let (scenario, server) = (scenarios[index], servers[which]);
                 let step = format!("{}, {}, round {} of {}", scenario.name, server.name, round + 1, selection.repeats);
                 // Without a terminal, a line for each step takes the place of the bar.
                 if progress.is_hidden() {
@@ -129,8 +133,17 @@ fn chosen<T>(all: &'static [T], names: &[String], name: impl Fn(&T) -> &'static 
 }
 
 impl Results {
-    /// Reads the file of an earlier run.
-    pub(crate) fn read(file: &Path) -> Result<Results> {
+    /// Reads the files of earlier runs. Scenarios and servers of later files are added to the first.
+    pub(crate) fn read_all(files: &[PathBuf]) -> Result<Results> {
+        let (first, others) = files.split_first().context("no file of results")?;
+        let mut results = Results::read(first)?;
+        for file in others {
+            results.add(Results::read(file)?);
+        }
+        Ok(results)
+    }
+
+    fn read(file: &Path) -> Result<Results> {
         let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok(serde_json::from_slice(&text)?)
     }

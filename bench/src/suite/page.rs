@@ -18,8 +18,8 @@ pub(super) fn page(results: &Results) -> String {
     }
     let _ = writeln!(
         page,
-        "{} cores ({}), {} GiB, Linux {}. {}. Commit `{}`. Load average {:.1} before and {:.1} after. {} rounds of {} s in \
-         shuffled order (seed {}); servers on core 0, the load on core 1.\n",
+        "{} cores ({}), {} GiB, Linux {}. {}. Commit `{}`. Load average {:.1} before and {:.1} after. At most {} rounds of {} s \
+         in shuffled order (seed {}); servers on core 0, the load on core 1.\n",
         machine.cores,
         machine.cpu,
         machine.memory_gib,
@@ -34,7 +34,7 @@ pub(super) fn page(results: &Results) -> String {
     );
     let _ = writeln!(
         page,
-        "All values are medians over the rounds. A ratio is the median of the ratios to `limit` in the same round, with the \
+        "All values are medians over the runs. A ratio is the median of the ratios to `limit` in the same round, with the \
          smallest and the largest. Latencies count from the time at which a message was due. [bench/README.md](../../bench/README.md) \
          describes the method and the commands.\n"
     );
@@ -92,7 +92,7 @@ fn table(page: &mut String, outcome: &Outcome) {
     let _ = writeln!(page, "### {}\n\n{}.\n", outcome.scenario, outcome.about);
     let latency = outcome.entries.iter().any(|entry| entry.latency().is_some());
     let ratio = outcome.has_ratios();
-    let mut head = format!("| server | {} |", outcome.unit);
+    let mut head = format!("| server | runs | {} |", outcome.unit);
     head += if ratio { " ratio | user mode |" } else { "" };
     head += " a second |";
     head += if latency { " p50, p90, p99, p99.9 ms | lost | out of order |" } else { "" };
@@ -112,7 +112,8 @@ fn table(page: &mut String, outcome: &Outcome) {
 }
 
 fn row(page: &mut String, outcome: &Outcome, entry: &Entry, ratio: bool, latency: bool) {
-    let _ = write!(page, "| {} | {} |", entry.server, number(entry.median(|sample| sample.figure)));
+    let figure = number(entry.median(|sample| sample.figure));
+    let _ = write!(page, "| {} | {} | {figure} |", entry.server, entry.samples.len());
     if ratio {
         match outcome.ratio(entry) {
             Some(ratio) => {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::bars;
 use super::machine::Machine;
 use super::sample::Sample;
-use super::scenario::Scenario;
+use super::scenario::{SCENARIOS, Scenario};
 use super::server::{Environment, LIMIT, OURS, Server};
 use crate::load::Latency;
 use crate::statistics::median;
@@ -51,6 +51,25 @@ pub(crate) struct Entry {
 impl Results {
     pub(super) fn new(machine: Machine, repeats: usize, lasting: Duration, seed: u64) -> Results {
         Results { machine, repeats, seconds: lasting.as_secs_f64(), seed, note: None, outcomes: Vec::new() }
+    }
+
+    /// Adds the samples of another run for servers that have none here.
+    pub(super) fn add(&mut self, other: Results) {
+        for outcome in other.outcomes {
+            let Some(known) = self.outcomes.iter_mut().find(|known| known.scenario == outcome.scenario) else {
+                self.outcomes.push(outcome);
+                continue;
+            };
+            for entry in outcome.entries {
+                match known.entries.iter_mut().find(|known| known.server == entry.server) {
+                    Some(known) if known.samples.is_empty() => *known = entry,
+                    Some(_) => {}
+                    None => known.entries.push(entry),
+                }
+            }
+        }
+        let place = |outcome: &Outcome| SCENARIOS.iter().position(|scenario| scenario.name == outcome.scenario);
+        self.outcomes.sort_by_key(place);
     }
 
     /// The faults of our server and the limit server: messages lost or out of order, and failed runs.
@@ -130,11 +149,6 @@ impl Outcome {
             unit: scenario.load.measure().unit().to_owned(),
             entries: servers.iter().map(entry).collect(),
         }
-    }
-
-    /// The number of servers that take part.
-    pub(super) fn runs(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.blank.is_none()).count()
     }
 
     /// The server of this name.
@@ -242,6 +256,22 @@ pub(super) mod tests {
 
     pub(crate) fn results(outcomes: Vec<Outcome>) -> Results {
         Results { outcomes, ..Results::new(Machine::default(), 1, Duration::from_secs(1), 1) }
+    }
+
+    #[test]
+    fn a_later_run_fills_gaps_of_an_earlier_one() {
+        let mut all = results(vec![outcome("rooms", vec![entry(OURS, &[(0, 1.0)]), entry("ws", &[])])]);
+        all.add(results(vec![
+            outcome("fanout-paced", vec![entry(OURS, &[(0, 3.0)])]),
+            outcome("rooms", vec![entry(OURS, &[(0, 9.0)]), entry("ws", &[(0, 2.0)])]),
+        ]));
+        let figure =
+            |at: usize, server| all.outcomes[at].entry(server).map(|entry| entry.median(|sample| sample.figure));
+        assert_eq!(
+            all.outcomes.iter().map(|outcome| outcome.scenario.as_str()).collect::<Vec<_>>(),
+            ["fanout-paced", "rooms"]
+        );
+        assert_eq!((figure(0, OURS), figure(1, OURS), figure(1, "ws")), (Some(3.0), Some(1.0), Some(2.0)));
     }
 
     #[test]
