@@ -1,5 +1,6 @@
 //! The loads on two nodes, and the measured values of one run.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -40,8 +41,12 @@ impl ClusterLoad {
         let channels: Vec<_> = (0..count).map(frame::channel).collect();
         let dialect = fixture.dialect;
         let spec = |address| move |channel: &String| ClientSpec { dialect, ..ClientSpec::plain(address, channel) };
-        let publishers = channels.iter().map(spec(fixture.publisher()));
-        let mut pool = ClientPool::join(publishers.chain(channels.iter().map(spec(fixture.receiver()))))?;
+        let mut publishers: Vec<_> = channels.iter().map(spec(fixture.publisher())).collect();
+        if dialect == Dialect::Centrifuge {
+            // Clients may publish into channels that they have not joined, and would receive their own messages otherwise.
+            publishers.iter_mut().for_each(|publisher| publisher.channels = Arc::new([]));
+        }
+        let mut pool = ClientPool::join(publishers.into_iter().chain(channels.iter().map(spec(fixture.receiver()))))?;
         fixture.wait_until_joined(&channels)?;
         let (before, start) = (fixture.cpu()?, Instant::now());
         let (sent, mut took) = match self {

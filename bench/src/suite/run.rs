@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use bench::wire::client as wire;
 use rustls::ClientConfig;
 
@@ -182,8 +182,9 @@ impl Run<'_> {
         })
     }
 
-    /// CPU time for each of `count` messages or connections, and memory.
+    /// CPU time for each of `count` messages or connections, and memory. It is an error if there are none.
     fn costs(&self, server: &process::ServerProcess, cpu: Cpu, count: u64, took: Duration) -> Result<Sample> {
+        ensure!(count > 0, "no message has arrived");
         Ok(Sample {
             figure: cpu.total * 1e6 / count as f64,
             count,
@@ -365,6 +366,7 @@ impl Run<'_> {
         };
         let run = load.run(fixture, self.lasting)?;
         let further = [PUBLISHER, RECEIVER, REDIS].iter().enumerate();
+        ensure!(run.messages > 0, "no message has arrived");
         let cpu = run.cpu.iter().fold(Cpu::default(), |sum, cpu| sum.plus(*cpu));
         Ok(Sample {
             figure: cpu.total * 1e6 / run.messages as f64,

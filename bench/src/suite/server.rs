@@ -116,6 +116,9 @@ pub(crate) const SERVERS: &[Server] = &[
         blank: |scenario| match scenario.transport {
             Transport::Compressed => Some("axum's WebSockets do not compress"),
             Transport::EventStream => Some("its adapter for axum has WebSockets only"),
+            _ if matches!(scenario.load, Load::Nodes(_)) => {
+                Some("a broadcast to all but the sender does not reach other nodes")
+            }
             _ => None,
         },
     },

@@ -41,9 +41,10 @@ pub fn broadcast_text(channel: &str, event: &str, n: u64, payload: &str) -> Stri
     )
 }
 
-/// A payload of exactly `size` bytes, at least some 40. It is the end of the message.
+/// A payload of exactly `size` bytes, at least some 40. It is the end of the message. Its names are in alphabetical order, since
+/// some servers decode a payload and encode it again in that order.
 pub fn payload(publisher: usize, n: u64, size: usize) -> String {
-    let start = format!(r#"{{"p":{publisher},"n":{n},"pad":""#);
+    let start = format!(r#"{{"by":{publisher},"n":{n},"pad":""#);
     let pad = "0".repeat(size.saturating_sub(start.len() + 2));
     format!(r#"{start}{pad}"}}"#)
 }
@@ -56,8 +57,8 @@ pub fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
 
 /// The publisher and the number of a message with a [`payload`].
 pub fn message_id(text: &[u8]) -> Option<(usize, u64)> {
-    let at = memchr::memmem::find(text, br#"{"p":"#)?;
-    let (publisher, rest) = digits(&text[at + 5..])?;
+    let at = memchr::memmem::find(text, br#"{"by":"#)?;
+    let (publisher, rest) = digits(&text[at + 6..])?;
     let (n, _) = digits(rest.strip_prefix(br#","n":"#)?)?;
     Some((publisher as usize, n))
 }

@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_frame_of_centrifuge_holds_several_messages() {
         let text = concat!(
-            r#"{"push":{"channel":"a","pub":{"data":{"p":1,"n":2,"pad":""}}}}"#,
+            r#"{"push":{"channel":"a","pub":{"data":{"by":1,"n":2,"pad":""}}}}"#,
             "\n{}\n",
             r#"{"id":2,"subscribe":{}}"#
         );
