@@ -40,15 +40,13 @@ impl Redis {
         }
     }
 
-    /// Waits until each of these topics has so many subscribers, or until servers subscribe to patterns, which they do when they
-    /// start.
+    /// Waits until each of these topics has so many subscribers.
     pub(crate) fn wait_for_subscribers(&mut self, topics: &[String], count: usize) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let counts: Vec<(String, usize)> =
                 redis::cmd("PUBSUB").arg("NUMSUB").arg(topics).query(&mut self.connection)?;
-            let patterns: usize = redis::cmd("PUBSUB").arg("NUMPAT").query(&mut self.connection)?;
-            if patterns > 0 || counts.iter().all(|(_, subscribers)| *subscribers == count) {
+            if counts.iter().all(|(_, subscribers)| *subscribers == count) {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "there are too few subscribers: {counts:?}");

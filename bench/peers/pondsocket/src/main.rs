@@ -1,7 +1,8 @@
 //! Rooms of the published PondSocket server for Rust, on axum as its documentation shows.
 //!
 //! Its documentation has no advice about speed, so all options have their defaults. `/plain/:room` has no presence,
-//! `/presence/:room` tracks all members. With `REDIS_URL` it is one of several nodes.
+//! `/presence/:room` tracks all members. It has no bus here: between its nodes only broadcasts to all are delivered, and the load
+//! needs one to all but the sender.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -17,7 +18,6 @@ use axum::routing::get;
 use axum_server::tls_rustls::RustlsConfig;
 use pondsocket::channel::EventHandler;
 use pondsocket::contexts::{ConnectionContext, EventContext, JoinContext};
-use pondsocket::distributed::RedisPubSub;
 use pondsocket::endpoint::{ConnectionHandler, JoinHandler};
 use pondsocket::errors::Result;
 use pondsocket::server::PondSocket;
@@ -29,7 +29,7 @@ const ENDPOINT: &str = "/api/socket";
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let app = Router::new().route(ENDPOINT, get(upgrade)).with_state(pond().await?);
+    let app = Router::new().route(ENDPOINT, get(upgrade)).with_state(pond().await);
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(0);
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
     listener.set_nonblocking(true)?;
@@ -46,23 +46,16 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn pond() -> std::result::Result<Arc<PondSocket>, Box<dyn Error>> {
-    let pond = match std::env::var("REDIS_URL") {
-        Ok(url) => {
-            let bus = RedisPubSub::new(redis::Client::open(url)?).await?;
-            PondSocket::new(Options::default(), Some(Arc::new(bus)))
-        }
-        Err(_) => PondSocket::new(Options::default(), None),
-    };
+async fn pond() -> Arc<PondSocket> {
+    let pond = PondSocket::new(Options::default(), None);
     let endpoint = pond.create_endpoint(ENDPOINT, Connect).await;
     let plain = endpoint.create_channel("/plain/:room", Join { tracked: false }).await;
     let tracked = endpoint.create_channel("/presence/:room", Join { tracked: true }).await;
     for lobby in [plain, tracked] {
         lobby.on_message("message", Events).await;
-        lobby.on_message("typing", Events).await;
         lobby.on_message("echo", Events).await;
     }
-    Ok(pond)
+    pond
 }
 
 async fn upgrade(
@@ -106,10 +99,10 @@ struct Events;
 impl EventHandler for Events {
     async fn call(&self, ctx: &mut EventContext) -> Result<()> {
         let payload = ctx.event.payload.clone();
-        match ctx.event.event.as_str() {
-            "echo" => ctx.reply("echo", payload).await,
-            "typing" => ctx.broadcast_from("typing", payload).await,
-            _ => ctx.broadcast("message", payload).await,
+        if ctx.event.event == "echo" {
+            ctx.reply("echo", payload).await
+        } else {
+            ctx.broadcast("message", payload).await
         }
     }
 }
