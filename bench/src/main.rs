@@ -21,6 +21,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use cluster::Comparison;
 use plan::{Plan, Programs};
+use statistics::median;
 use suite::{Results, Selection};
 
 /// Programs under measurement run on this core, the load on the other.
@@ -232,16 +233,19 @@ fn hold(options: &million::MillionOptions, programs: &Programs, json: bool) -> R
     Ok(())
 }
 
-/// Measures the memory of a connection and compares it with the limit.
+/// Measures the memory of a connection in several runs and compares the median with the limit.
 fn measure_memory(limit: u64, programs: &Programs, json: bool) -> Result<()> {
     let progress = ProgressBar::new_spinner();
     progress.enable_steady_tick(Duration::from_millis(100));
-    let bytes = memory::measure(&programs.contract, &progress)?;
+    let runs = memory::measure(&programs.contract, &progress)?;
+    let bytes = median(runs.iter().map(|&bytes| bytes as f64)).round() as u64;
     progress.finish_and_clear();
     if json {
-        println!("{}", serde_json::json!({ "bytes_per_connection": bytes, "limit": limit }));
+        println!("{}", serde_json::json!({ "bytes_per_connection": bytes, "runs": runs, "limit": limit }));
     } else {
-        println!("{bytes} bytes of resident memory for an idle joined connection (limit {limit})");
+        println!(
+            "{bytes} bytes of resident memory for an idle joined connection (limit {limit}): the median of {runs:?}"
+        );
     }
     ensure!(bytes <= limit, "{bytes} bytes are more than {limit}");
     Ok(())
