@@ -1,10 +1,9 @@
-//! The least that carries a client's message over Redis to a client of another process: the `redis` crate, used as its
-//! documentation shows, and a TCP connection for each client. Whatever a client sends at once goes out as one pipeline,
-//! and whatever Redis has delivered at once goes to a client as one write. Nothing is parsed, checked, counted or bounded.
+//! The minimum that carries a message over Redis to a client of another process: the `redis` crate, used as its documentation
+//! shows, and a TCP connection for each client. Messages that a client sends together are one pipeline, and messages that Redis
+//! delivers together are one write to a client. Nothing is parsed, checked, counted or bounded.
 //!
-//! Two of these do for our load what two nodes do. The message on the bus is that of a node, given by the runner, around
-//! the payload of the client. Each client has a channel of its own here, and trusts everybody: it is a measure, not a
-//! server.
+//! Two of these processes carry the load of two nodes. The runner sets the bytes around each payload on the bus, which are those of
+//! a node. It is a reference for measurements and no server: it trusts its clients, and each channel has one client on each process.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -63,7 +62,7 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("{name} is not set"))
 }
 
-/// Publishes what a client says, until it goes.
+/// Publishes the messages of a client until it disconnects.
 async fn serve(node: Rc<Node>, stream: Rc<TcpStream>) -> Result<()> {
     let mut redis = node.redis.clone();
     let (mut received, mut topic) = (Vec::new(), String::new());
@@ -98,7 +97,7 @@ async fn serve(node: Rc<Node>, stream: Rc<TcpStream>) -> Result<()> {
     }
 }
 
-/// Hands on what others have published.
+/// Delivers the messages of other processes.
 async fn deliver(node: Rc<Node>, mut messages: PubSubStream) -> Result<()> {
     let mut chunk: Vec<Msg> = Vec::new();
     while let Some(first) = messages.next().await {
@@ -126,13 +125,13 @@ async fn deliver(node: Rc<Node>, mut messages: PubSubStream) -> Result<()> {
 }
 
 impl MessageFrame {
-    /// The message for a client's, which ends with its payload.
+    /// The message on the bus with the payload of a client's message, which ends with it.
     fn around(&self, said: &[u8]) -> Vec<u8> {
         let payload = &said[said.len() - 1 - self.payload..said.len() - 1];
         [self.head.as_bytes(), payload, self.tail.as_bytes()].concat()
     }
 
-    /// The payload, unless it is one's own message.
+    /// The payload of a message on the bus, unless this process has published it.
     fn inside<'a>(&self, message: &'a [u8]) -> Option<&'a [u8]> {
         (!message.starts_with(self.head.as_bytes())).then(|| &message[self.head.len()..][..self.payload])
     }

@@ -1,11 +1,10 @@
-//! The least that the protocol allows: one thread, one `write(2)` for each message and receiver, no JSON. What a
-//! publisher sends is passed on as it came, which for our load is the very frame that a server would make.
+//! The minimum that the protocol requires: one thread, one `write(2)` for each message and receiver, no JSON parser. A message is
+//! forwarded unchanged, which for our load is the same frame that a server would encode.
 //!
-//! With `COALESCE=1` all that clients have said by the time of one wake-up goes out together: one `write(2)` for each
-//! receiver and wake-up.
+//! With `COALESCE=1` it collects the messages of all clients during one wake-up and does one `write(2)` for each receiver.
 //!
-//! It trusts its clients, and takes each publisher to speak to the channel that it joined first: it is a measure, not a
-//! server.
+//! It is a reference for measurements and no server: it trusts its clients, and every message of a client goes to the channel that
+//! the client joined first.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -22,16 +21,16 @@ struct Limit {
     rooms: Vec<Room>,
     /// The number of each room.
     names: HashMap<String, usize>,
-    /// Messages wait for the end of a wake-up.
+    /// Messages are sent at the end of a wake-up.
     coalesce: bool,
-    /// Rooms in which something waits.
-    talked: Vec<usize>,
+    /// Rooms with messages to send.
+    pending: Vec<usize>,
 }
 
 #[derive(Default)]
 struct Room {
     members: Vec<usize>,
-    said: Vec<u8>,
+    messages: Vec<u8>,
 }
 
 struct Connection {
@@ -54,7 +53,7 @@ fn main() -> std::io::Result<()> {
         rooms: Vec::new(),
         names: HashMap::new(),
         coalesce: std::env::var("COALESCE").is_ok_and(|value| value == "1"),
-        talked: Vec::new(),
+        pending: Vec::new(),
     };
     let mut buffer = vec![0; 65536];
     loop {
@@ -89,7 +88,7 @@ impl Limit {
         Ok(())
     }
 
-    /// Reads and handles everything that has come from one client; false once it has gone.
+    /// Reads and handles all messages of a client. Returns `false` when the client has disconnected.
     fn serve(&mut self, index: usize, buffer: &mut [u8]) -> bool {
         loop {
             let Some(client) = &mut self.clients[index] else { return false };
@@ -144,13 +143,13 @@ impl Limit {
     fn publish(&mut self, index: usize, frame: &[u8]) {
         let Some(&room) = self.clients[index].as_ref().and_then(|client| client.rooms.first()) else { return };
         if self.coalesce {
-            if self.rooms[room].said.is_empty() {
-                self.talked.push(room);
+            if self.rooms[room].messages.is_empty() {
+                self.pending.push(room);
             }
-            self.rooms[room].said.extend_from_slice(frame);
+            self.rooms[room].messages.extend_from_slice(frame);
             return;
         }
-        // One write for each receiver: that is the measure.
+        // One write for each receiver, which is the reference for other servers.
         for &member in &self.rooms[room].members {
             if let Some(client) = &mut self.clients[member] {
                 client.send(frame);
@@ -158,13 +157,13 @@ impl Limit {
         }
     }
 
-    /// Sends what was said since the last wake-up.
+    /// Sends the messages of this wake-up.
     fn deliver(&mut self) {
-        for room in std::mem::take(&mut self.talked) {
-            let said = std::mem::take(&mut self.rooms[room].said);
+        for room in std::mem::take(&mut self.pending) {
+            let messages = std::mem::take(&mut self.rooms[room].messages);
             for &member in &self.rooms[room].members {
                 if let Some(client) = &mut self.clients[member] {
-                    client.send(&said);
+                    client.send(&messages);
                 }
             }
         }
@@ -185,7 +184,7 @@ impl Limit {
 }
 
 impl Connection {
-    /// Writes at once; what the socket does not take waits until it is writable.
+    /// Writes at once. Bytes that the socket does not accept are written when it is writable.
     fn send(&mut self, frame: &[u8]) {
         if !self.unsent.is_empty() {
             self.unsent.extend_from_slice(frame);

@@ -1,17 +1,17 @@
-//! The body of an answer that comes in chunks (RFC 9112 section 7.1), line by line.
+//! The body of a response in chunks (RFC 9112 section 7.1), line by line.
 
 use anyhow::{Context, Result};
 
-/// A body as far as it has come.
+/// The received part of a body.
 #[derive(Default)]
 pub(super) struct Body {
-    /// Bytes of the current chunk that have not come.
+    /// The missing bytes of the current chunk.
     left: usize,
     text: Vec<u8>,
 }
 
 impl Body {
-    /// Takes what has come of it; answers how many bytes that was. The rest is the incomplete size of a chunk.
+    /// Adds received bytes and returns the number of those that were used. The rest is the incomplete size of a chunk.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<usize> {
         let mut used = 0;
         while used < bytes.len() {

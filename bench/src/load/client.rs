@@ -1,4 +1,4 @@
-//! One client: its connection, and what it has understood.
+//! One client: its connection, and the messages that it has received.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -25,29 +25,29 @@ pub(crate) struct Client {
     rest: Vec<u8>,
     unsent: Vec<u8>,
     pub(super) phase: Phase,
-    /// Joins its channels as soon as it may.
+    /// Joins its channels as soon as it can.
     eager: bool,
-    /// Channels that it has joined.
+    /// The number of channels that it has joined.
     joined: usize,
-    /// It never reads: what the server does to it does not matter.
+    /// It never reads once it has joined.
     pub(super) stalled: bool,
     /// The body of an event stream.
     body: Option<Box<Body>>,
-    /// The id with which requests speak for an event stream.
+    /// The id of an event stream, for the requests of its client.
     pub(super) stream_id: Option<String>,
-    /// Bytes that came after the upgrade.
+    /// The number of bytes received.
     pub(super) bytes: u64,
     /// The messages that it has received.
     pub(crate) deliveries: Deliveries,
 }
 
-/// The way of a client into its channels.
+/// The phase of a client on its way into its channels.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Phase {
     Connecting,
-    /// The connection is open; the server has not greeted yet.
+    /// The connection is open; the server has not sent a message yet.
     Open,
-    /// It may join.
+    /// It can join channels.
     Welcome,
     /// It has joined all its channels.
     Joined,
@@ -103,7 +103,7 @@ impl Client {
         self.channels.first().map_or("", |channel| channel)
     }
 
-    /// Joins its channels, which it did not do by itself.
+    /// Joins its channels.
     pub(super) fn join(&mut self, index: usize) -> Result<()> {
         for (number, channel) in self.channels.iter().enumerate() {
             let user = index * self.channels.len() + number;
@@ -151,7 +151,7 @@ impl Client {
         }
     }
 
-    /// Handles all that is complete; answers how many bytes it was.
+    /// Handles all complete messages and returns the number of bytes that were used.
     fn take(&mut self, bytes: &[u8], index: usize, shared: &mut Shared) -> Result<usize> {
         let mut used = 0;
         if self.phase == Phase::Connecting {
@@ -235,7 +235,7 @@ impl Client {
                     self.phase = Phase::Joined;
                 }
             }
-            // Over an event stream the server has subscribed it, and nothing can be answered there.
+            // The server has subscribed the client of an event stream, which cannot answer there.
             ServerMessage::Welcome if self.transport == Transport::EventStream => self.phase = Phase::Joined,
             ServerMessage::Answer(_) if self.transport == Transport::EventStream => {}
             ServerMessage::Welcome => welcome = true,
@@ -245,7 +245,7 @@ impl Client {
         if welcome { self.welcome(index) } else { Ok(()) }
     }
 
-    /// Handles all complete lines of an event stream, whose answer comes in chunks; answers how many bytes were used.
+    /// Handles all complete lines of an event stream and returns the number of bytes that were used.
     fn take_events(&mut self, bytes: &[u8], index: usize, now: Instant, shared: &mut Shared) -> Result<usize> {
         let mut body = self.body.take().unwrap_or_default();
         let used = body.take(bytes)?;
@@ -284,7 +284,7 @@ fn inflate(inflater: &mut Decompress, payload: &[u8], text: &mut Vec<u8>) -> Res
             let done = (inflater.total_in() - before) as usize;
             text.reserve(part.len() * 4 + 1024);
             inflater.decompress_vec(&part[done..], text, FlushDecompress::Sync)?;
-            // A full buffer may leave something behind, also when all has been read.
+            // A full buffer may leave output in the decompressor, also when all input has been read.
             if (inflater.total_in() - before) as usize == part.len() && text.len() < text.capacity() {
                 break;
             }

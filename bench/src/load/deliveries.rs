@@ -1,23 +1,23 @@
-//! The record of a receiver, which checks that nothing is lost, nothing comes twice, and everything is in order.
+//! The record of a receiver, which detects messages that are lost, repeated or out of order.
 
-/// The messages that one receiver has got, by publisher.
+/// The messages that one receiver has received, by publisher.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deliveries {
-    /// Publishers, with the number that comes next. A receiver hears few of them: those of its channel.
+    /// The publishers of the receiver's channel, which are few, each with the number of its next message.
     next: Vec<(usize, u64)>,
     /// Messages received.
     pub(crate) received: u64,
-    /// Messages that did not follow their predecessor.
+    /// Messages that did not follow their predecessor directly.
     pub(crate) out_of_order: u64,
 }
 
 impl Deliveries {
-    /// The number of messages of a publisher that have come, if all came in order.
+    /// The number of messages received of a publisher, if all arrived in order.
     pub(crate) fn of(&self, publisher: usize) -> u64 {
         self.next.iter().find(|(of, _)| *of == publisher).map_or(0, |(_, next)| *next)
     }
 
-    /// Notes the n-th message of a publisher.
+    /// Records the n-th message of a publisher.
     pub(crate) fn note(&mut self, publisher: usize, n: u64) {
         let known = self.next.iter().position(|(of, _)| *of == publisher);
         let at = known.unwrap_or_else(|| {

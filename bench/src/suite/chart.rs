@@ -19,7 +19,7 @@ const HEAD: f64 = 52.0;
 pub(super) fn costs(results: &Results) -> String {
     let outcomes: Vec<&Outcome> = results.outcomes.iter().collect();
     let title = format!(
-        "Cost of each server ({}, {} rounds). Bar: median; dots: rounds; dashed line: limit",
+        "Cost of each server ({}, rounds: {}). Bar: median; dots: rounds; dashed line: limit",
         results.machine.date, results.repeats
     );
     sheet(

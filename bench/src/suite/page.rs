@@ -18,7 +18,7 @@ pub(super) fn page(results: &Results) -> String {
     }
     let _ = writeln!(
         page,
-        "{} cores ({}), {} GiB, Linux {}. {}. Commit `{}`. Load average {:.1} before and {:.1} after. At most {} rounds of {} s \
+        "{} cores ({}), {} GiB, Linux {}. {}. Commit `{}`. Load average {:.1} before and {:.1} after. Rounds: at most {}, of {} s each, \
          in shuffled order (seed {}); servers on core 0, the load on core 1.\n",
         machine.cores,
         machine.cpu,

@@ -18,7 +18,7 @@ use crate::cluster::{ClusterLoad, Fixture};
 use crate::load::{ClientPool, ClientSpec, Latency, Transport};
 use crate::process::{self, Cpu};
 
-/// The most of its own messages that a publisher may wait for.
+/// The most of its own messages that a publisher may have in flight.
 const WINDOW: u64 = 4;
 
 /// Connections that are opened and closed before memory or joins are measured.
@@ -30,14 +30,14 @@ const PER_CHANNEL: usize = 10;
 /// The time without any message after which all clients have received all messages about joins.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// A run that is about to begin.
+/// A run of a scenario with a server.
 pub(super) struct Run<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) server: &'a Server,
     pub(super) environment: &'a Environment,
-    /// The time for which a load is measured. A quarter of it, at the most a second, goes before, to warm up.
+    /// The measured time. A warm-up of a quarter of it, at most a second, comes before.
     pub(super) lasting: Duration,
-    /// The certificates that clients over TLS trust.
+    /// The configuration of clients over TLS.
     pub(super) tls: Arc<ClientConfig>,
 }
 
@@ -48,7 +48,7 @@ struct Publisher {
     sent: u64,
 }
 
-/// The kind of message that publishers send.
+/// The kind of messages of publishers.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum MessageKind {
     Publish,
@@ -229,7 +229,7 @@ impl Run<'_> {
             size: 100,
         };
         let (before, start) = (server.cpu()?, Instant::now());
-        // The small room has a thread of its own, so that its messages do not wait until the load has read those of the large one.
+        // The small room has a thread of its own, so that its messages do not wait behind those of the large room in the load.
         let lasting = self.lasting;
         let paced = thread::spawn(move || -> Result<LoadDriver> {
             quiet.pool.recorder().begin(start);

@@ -1,4 +1,4 @@
-//! The measurements of one run.
+//! The measured values of one run.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use crate::load::Latency;
 /// One run of a scenario against a server.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Sample {
-    /// The round in which it ran: ratios are those of one round.
+    /// The round of the run: ratios are those of one round.
     pub(crate) round: usize,
-    /// The quantity that the scenario is about.
+    /// The main quantity of the scenario.
     pub(crate) figure: f64,
-    /// Messages or connections that it counts.
+    /// The number of messages or connections.
     pub(crate) count: u64,
-    /// The duration of what was measured, in seconds.
+    /// The measured time, in seconds.
     pub(crate) seconds: f64,
     /// CPU time of the server in that time, in seconds: all of it, and its part in user mode.
     pub(crate) cpu: f64,
@@ -23,7 +23,7 @@ pub(crate) struct Sample {
     pub(crate) latency: Option<Latency>,
     pub(crate) lost: u64,
     pub(crate) out_of_order: u64,
-    /// Resident memory of the server at the end, and the most that it had, in bytes.
+    /// Resident memory of the server at the end, and its peak, in bytes.
     pub(crate) rss: u64,
     pub(crate) peak_rss: u64,
     /// Further quantities by name.

@@ -1,8 +1,8 @@
-//! The side of a client.
+//! The protocol of a client.
 
 use super::frame;
 
-/// The key of RFC 6455 section 1.3: a server that computes anything computes the same from it.
+/// The key of RFC 6455 section 1.3, for which every server computes the same answer.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// An upgrade request for `path`, which offers compression without context takeover if it is `compressed`.
@@ -19,7 +19,7 @@ pub fn upgrade_request(path: &str, compressed: bool) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A masked text frame. The mask is zero: it must be there, and this one costs nothing.
+/// A masked text frame. Its mask is zero, which needs no computation.
 pub fn text(text: &str) -> Vec<u8> {
     let mut frame = frame::head(text.len(), frame::MASKED);
     frame.extend_from_slice(&[0; 4]);

@@ -1,4 +1,4 @@
-/// The bit that says that a mask follows the lengths.
+/// The bit of a frame with a mask behind its lengths.
 pub(super) const MASKED: u8 = 0x80;
 
 /// The header of a whole text message of `len` bytes.

@@ -1,4 +1,4 @@
-//! The little of the protocols that load needs: frames made once, and read by looking at bytes.
+//! The part of the protocols that the load needs. Frames are encoded once, and read by single bytes.
 
 pub mod client;
 pub mod dialect;

@@ -1,4 +1,4 @@
-//! The side of a server that trusts its clients.
+//! The protocol of a server that trusts its clients.
 
 use super::frame;
 
