@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::ClientText;
 use super::salvage::{FIELDS, Salvaged, salvage};
+use super::scan::{Values, fields};
 use super::vet::{Unsafe, vet};
 
 /// A message of a client.
@@ -120,6 +121,36 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 /// # Errors
 /// The fault, and the fields that an answer carries.
 pub fn decode(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
+    match scan(text) {
+        Some((action, envelope)) => of_action(&action, envelope),
+        None => decode_any(text),
+    }
+}
+
+fields! {
+    /// The fields of a message.
+    Field {
+        scalar: Action "action", Event "event", ChannelName "channelName", RequestId "requestId";
+        raw: Payload "payload";
+    }
+}
+
+/// Finds the action and the envelope of a valid message in one pass. Whatever it does not accept is judged by
+/// [`decode_any`].
+fn scan(text: &str) -> Option<(Cow<'_, str>, ClientEnvelope<'_>)> {
+    let mut values = Values::<{ Field::COUNT }>::default();
+    values.read::<Field>(text).ok()?;
+    let text = |field| values.get(field)?.as_text().filter(|text| !text.is_empty());
+    let payload = match values.get(Field::Payload) {
+        Some(payload) if payload.fault().is_some() => return None,
+        payload => payload.map_or("{}", |payload| payload.text),
+    };
+    let (event, channel) = (text(Field::Event)?, text(Field::ChannelName)?);
+    Some((text(Field::Action)?, ClientEnvelope { event, channel, request_id: text(Field::RequestId)?, payload }))
+}
+
+/// Reads a message of any form, in several passes.
+fn decode_any(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     // serde would take an array of the fields' values for a struct, too.
     let object = text.trim_start().starts_with('{');
     let raw: Raw<'_> = match serde_json::from_str(text) {
@@ -138,7 +169,11 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     {
         return Err(of_envelope(reason.into(), &action, &envelope));
     }
-    match &*action {
+    of_action(&action, envelope)
+}
+
+fn of_action<'a>(action: &str, envelope: ClientEnvelope<'a>) -> Result<ClientMessage<'a>, MalformedMessage> {
+    match action {
         "BROADCAST" => Ok(ClientMessage::Event(envelope)),
         JOIN => Ok(ClientMessage::Join(envelope)),
         LEAVE => Ok(ClientMessage::Leave(envelope)),
@@ -198,6 +233,8 @@ fn of_salvaged(reason: Reason, found: &Salvaged) -> MalformedMessage {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn refused(text: &str) -> (u16, Option<String>, Option<String>, String) {
@@ -205,6 +242,95 @@ mod tests {
         assert!(!malformed.is_join);
         let lossy = |text: Option<ClientText<'_>>| text.map(|text| text.to_lossy().to_owned());
         (malformed.code, lossy(malformed.request_id), lossy(malformed.channel), malformed.reason.to_string())
+    }
+
+    /// Texts that are messages, and texts that nearly are.
+    fn any_text() -> impl Strategy<Value = String> {
+        let string = prop_oneof![
+            4 => "[a-z/é0-9]{0,12}",
+            1 => r#"(\\["\\/bfnrtu]|\\u[0-9a-fA-Fdc]{3,4}|[\x00-\x20"\\]|x|😀){0,6}"#,
+        ];
+        let string = string.prop_map(|inside| format!("\"{inside}\""));
+        let number = r"(-?(0|[1-9][0-9]{0,3})(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?|[-+.0-9eE]{1,6})";
+        let leaf = prop_oneof![string.clone(), number, "(true|false|null|nul|tru)"];
+        let value = leaf.prop_recursive(3, 16, 4, |inner| {
+            let space = || "[ \t\n\r]{0,2}";
+            prop_oneof![
+                (prop::collection::vec(inner.clone(), 0..4), space())
+                    .prop_map(|(items, space)| format!("[{space}{}]", items.join(&format!("{space},")))),
+                (prop::collection::vec((".{0,2}", inner), 0..4), space()).prop_map(|(entries, space)| {
+                    let entries: Vec<_> =
+                        entries.iter().map(|(key, value)| format!("{key:?}{space}:{value}")).collect();
+                    format!("{{{}}}{space}", entries.join(","))
+                }),
+            ]
+        });
+        let known = prop::sample::select(vec!["action", "event", "channelName", "requestId", "payload"]);
+        let key = prop_oneof![8 => known.prop_map(str::to_owned), 1 => "[a-z]{0,3}"];
+        let field = (key, prop_oneof![4 => string, 1 => value.clone()], value).prop_map(|(key, text, value)| {
+            let value = if key == "payload" { value } else { text };
+            format!("\"{key}\":{value}")
+        });
+        let common = r#""action":"BROADCAST","event":"e","channelName":"/c","requestId":"r""#;
+        let parts = (prop::collection::vec(field, 0..4), any::<bool>(), any::<prop::sample::Index>(), 0..8u8);
+        parts.prop_map(move |(fields, whole, at, damage)| {
+            let fields = fields.join(",");
+            let comma = if fields.is_empty() { "" } else { "," };
+            let mut text = if whole { format!("{{{common}{comma}{fields}}}") } else { format!("{{{fields}}}") };
+            let at = at.index(text.len() + 1);
+            if damage == 0 && text.is_char_boundary(at) {
+                text.truncate(at);
+            } else if damage == 1 && text.is_char_boundary(at) {
+                text.insert(at, ',');
+            }
+            text
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// The single pass accepts nothing that serde does not, and finds the same fields.
+        #[test]
+        fn a_text_is_decoded_in_one_pass_as_in_several(text in any_text()) {
+            if scan(&text).is_some() {
+                prop_assert_eq!(decode(&text), decode_any(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn valid_messages_are_decoded_in_one_pass() {
+        let fields = r#""action":"BROADCAST","event":"é","channelName":"/\u0063","requestId":"r\"""#;
+        for payload in [
+            "{}",
+            r#"{"text":"hello \"you\" \ud83d\ude00 ünd","n":[1,-2.5e3,0,true,false,null,{}],"o":{"k" : [ ] }}"#,
+            "[[],{}]",
+            "\"x\"",
+            "-0.5",
+            "null",
+        ] {
+            let text = format!(" {{ {fields} , \"payload\" : {payload}\n, \"more\":[1] }} ");
+            let (_, found) = scan(&text).expect("a message");
+            assert_eq!(found.payload, if payload == "null" { "{}" } else { payload });
+            assert_eq!(decode(&text), decode_any(&text));
+        }
+        assert_eq!(scan(&format!("{{{fields}}}")).expect("a message").1.payload, "{}");
+    }
+
+    #[test]
+    fn faults_are_left_to_serde() {
+        let fields = r#""action":"BROADCAST","event":"e","channelName":"/c","requestId":"r""#;
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let faults = ["01", "1.", "-", "1e", "1e999", r#""\ud800""#, r#""\x""#, "[1,]", r#"{"a"}"#, "{,}", "nul"];
+        for payload in faults.into_iter().chain([&*deep(101), r#"1,"payload":2"#]) {
+            assert_eq!(scan(&format!("{{{fields},\"payload\":{payload}}}")), None, "{payload}");
+        }
+        assert!(scan(&format!("{{{fields},\"payload\":{}}}", deep(100))).is_some());
+        let repeated = format!("{{{fields},\"event\":\"f\"}}");
+        for text in ["", "{", "{}", "[]", r#"{"action":"ping"}"#, &format!("{{{fields}}}x"), &repeated] {
+            assert_eq!(scan(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod client;
 mod client_text;
 mod json;
 mod salvage;
+pub(crate) mod scan;
 pub mod server;
 pub mod strict;
 mod vet;
@@ -14,7 +15,7 @@ pub use client_text::ClientText;
 pub use json::{EncodeError, Json, Object, encode_object};
 pub use server::{Action, PresenceKind};
 pub use vet::Unsafe;
-pub(crate) use vet::{MAX_DEPTH, is_too_large, vet};
+pub(crate) use vet::vet;
 
 /// The channel name of messages that concern the connection and no channel.
 pub const GATEWAY: &str = "GATEWAY";

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use super::read::{self, Scalar};
-use super::scan::{ScanError, Value, Values, fields};
 use super::{
     Body, Envelope, Fault, Malformed, PROTOCOL, PresenceEvent, SERVER, Target, UserMessage, VERSION, ext, users,
 };
@@ -9,6 +8,7 @@ use crate::cluster::ChannelKey;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::model::Assigns;
 use crate::wire::Object;
+use crate::wire::scan::{ScanError, Value, Values, fields};
 
 fields! {
     /// The fields of all types. Those that a type does not need are ignored, whatever their values.

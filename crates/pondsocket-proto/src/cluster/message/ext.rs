@@ -4,10 +4,10 @@
 use serde_json::value::RawValue;
 
 use super::read::{self, Entries, Scalar};
-use super::scan::{Values, fields};
 use super::write::{self, ObjectWriter};
 use super::{Body, Ext, Malformed, NodeEvent, Target, UserMessage, Verdict, users};
 use crate::cluster::{ChannelKey, NodeId};
+use crate::wire::scan::{Values, fields};
 use crate::wire::write::string;
 
 /// The version of the keys. A change of the meaning of a key needs another number; a new key does not.

@@ -9,7 +9,6 @@ mod ext;
 mod malformed;
 mod read;
 mod received;
-mod scan;
 pub mod short;
 pub mod strict;
 mod users;

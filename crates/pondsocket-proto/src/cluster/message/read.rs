@@ -12,6 +12,7 @@ use super::{Fault, MAX_ID, MAX_NAME, Malformed};
 use crate::cluster::{ChannelKey, endpoint_name};
 use crate::id::{ChannelName, InvalidId, UserId};
 use crate::model::Assigns;
+use crate::wire::scan::{Field, Value, Values};
 use crate::wire::{Json, Object, Unsafe, vet};
 
 /// The first integer that a double does not hold exactly. Some languages have no other numbers.
@@ -28,6 +29,27 @@ pub(super) enum Scalar<'a> {
     Integer(u64),
     /// Any other value.
     Other,
+}
+
+impl<'a> Scalar<'a> {
+    fn of(value: Option<Value<'a>>) -> Scalar<'a> {
+        let Some(value) = value else { return Scalar::Absent };
+        match value.as_text() {
+            Some(text) => Scalar::Text(text),
+            // `parse` takes a sign, too, and JSON does not.
+            None => match value.text.parse() {
+                Ok(number) if number < TOO_LARGE => Scalar::Integer(number),
+                _ => Scalar::Other,
+            },
+        }
+    }
+}
+
+impl<'a, const N: usize> Values<'a, N> {
+    /// The value of a field as a text or a number.
+    pub(super) fn scalar(&self, field: impl Field) -> Scalar<'a> {
+        Scalar::of(self.get(field))
+    }
 }
 
 impl Scalar<'_> {

@@ -2,12 +2,13 @@
 //! read without copies, and without a comparison of each field with all names.
 
 use super::read::TOO_LARGE;
-use super::{MAX_ID, MAX_NAME, PROTOCOL, SERVER, Target, scan, short};
+use super::{MAX_ID, MAX_NAME, PROTOCOL, SERVER, Target, short};
 use crate::cluster::names::signs_as;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::cluster::{Topic, Topics, endpoint_name};
 use crate::id::{ChannelName, UserId};
 use crate::model::UserMessageRef;
+use crate::wire::scan;
 
 /// A message for the users of a channel from a node of our kind, as slices of its text.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -3,10 +3,10 @@
 //! It has what the topic and the other fields do not tell. Other implementations drop it, because it names no protocol.
 
 use super::UserMessage;
-use super::scan::plain;
 use super::write::integer;
 use crate::cluster::ChannelKey;
 use crate::model::Target;
+use crate::wire::scan::plain;
 use crate::wire::write::put;
 
 /// The bytes with which every message begins, ahead of the source.

@@ -1,14 +1,13 @@
-//! One pass over the text of a message. It checks the grammar of JSON, finds the values of known fields as slices of the
+//! One pass over the text of a message, of a client or of another node. It checks the grammar of JSON, finds the values of known fields as slices of the
 //! text, and notes the parts that must not reach clients.
 
 use std::borrow::Cow;
 
-use super::read::{Scalar, TOO_LARGE};
-use crate::wire::{MAX_DEPTH, Unsafe, is_too_large};
+use super::vet::{MAX_DEPTH, Unsafe, is_too_large};
 
 /// The reason for which a text cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum ScanError {
+pub(crate) enum ScanError {
     /// The text is not one JSON object.
     Syntax,
     /// A known field occurs twice.
@@ -16,7 +15,7 @@ pub(super) enum ScanError {
 }
 
 /// The known fields of an object: an enum whose variants are numbered from 0.
-pub(super) trait Field: Copy {
+pub(crate) trait Field: Copy {
     /// The field of this name.
     fn named(name: &str) -> Option<Self>;
 
@@ -39,7 +38,7 @@ macro_rules! fields {
             const COUNT: usize = [$($scalar_name,)* $($raw_name,)*].len();
         }
 
-        impl $crate::cluster::message::scan::Field for $enum {
+        impl $crate::wire::scan::Field for $enum {
             fn named(name: &str) -> Option<$enum> {
                 Some(match name {
                     $($scalar_name => $enum::$scalar,)*
@@ -59,12 +58,12 @@ macro_rules! fields {
     };
 }
 
-pub(super) use fields;
+pub(crate) use fields;
 
 /// The text of one JSON value, without white space around it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Value<'a> {
-    pub(super) text: &'a str,
+pub(crate) struct Value<'a> {
+    pub(crate) text: &'a str,
     notes: Notes,
 }
 
@@ -86,7 +85,7 @@ impl Notes {
 }
 
 /// The values of the known fields of an object. A value that is null counts as missing.
-pub(super) struct Values<'a, const N: usize>([Option<Value<'a>>; N]);
+pub(crate) struct Values<'a, const N: usize>([Option<Value<'a>>; N]);
 
 impl<const N: usize> Default for Values<'_, N> {
     fn default() -> Self {
@@ -96,7 +95,7 @@ impl<const N: usize> Default for Values<'_, N> {
 
 impl<'a, const N: usize> Values<'a, N> {
     /// Reads the text of one object. In place, because the values of all fields are half a kilobyte.
-    pub(super) fn read<F: Field>(&mut self, text: &'a str) -> Result<(), ScanError> {
+    pub(crate) fn read<F: Field>(&mut self, text: &'a str) -> Result<(), ScanError> {
         let bytes = text.as_bytes();
         let (mut at, mut seen) = (behind(bytes, skip_space(bytes, 0), b'{')?, 0_u64);
         at = skip_space(bytes, at);
@@ -138,39 +137,29 @@ impl<'a, const N: usize> Values<'a, N> {
     }
 
     /// The value of a field.
-    pub(super) fn get(&self, field: impl Field) -> Option<Value<'a>> {
+    pub(crate) fn get(&self, field: impl Field) -> Option<Value<'a>> {
         self.0[field.index()]
-    }
-
-    /// The value of a field as a text or a number.
-    pub(super) fn scalar(&self, field: impl Field) -> Scalar<'a> {
-        self.get(field).map_or(Scalar::Absent, Value::scalar)
     }
 }
 
 impl<'a> Value<'a> {
     /// The first part that must not reach clients.
-    pub(super) fn fault(&self) -> Option<Unsafe> {
+    pub(crate) fn fault(&self) -> Option<Unsafe> {
         self.notes.fault
     }
 
     /// Returns whether the white space between the parts of the value breaks the line.
-    pub(super) fn has_breaks(&self) -> bool {
+    pub(crate) fn has_breaks(&self) -> bool {
         self.notes.has_breaks
     }
 
-    fn scalar(self) -> Scalar<'a> {
+    /// The value of a scalar field, if it is a string.
+    pub(crate) fn as_text(&self) -> Option<Cow<'a, str>> {
         match self.text.as_bytes() {
             // The pass has checked the escapes of a scalar field, so decoding does not fail.
-            [b'"', ..] if self.notes.has_escapes => {
-                serde_json::from_str(self.text).map_or(Scalar::Other, |text: String| Scalar::Text(Cow::Owned(text)))
-            }
-            [b'"', inner @ .., b'"'] => Scalar::Text(Cow::Borrowed(&self.text[1..=inner.len()])),
-            [b'0'..=b'9', ..] => match self.text.parse() {
-                Ok(number) if number < TOO_LARGE => Scalar::Integer(number),
-                _ => Scalar::Other,
-            },
-            _ => Scalar::Other,
+            [b'"', ..] if self.notes.has_escapes => serde_json::from_str(self.text).ok().map(Cow::Owned),
+            [b'"', inner @ .., b'"'] => Some(Cow::Borrowed(&self.text[1..=inner.len()])),
+            _ => None,
         }
     }
 
@@ -242,7 +231,7 @@ fn nested(bytes: &[u8], mut at: usize, notes: &mut Notes) -> Result<usize, ScanE
 }
 
 /// Reads an object that may reach clients as it is: it has no fault, and no white space in it breaks the line.
-pub(super) fn safe_object(bytes: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn safe_object(bytes: &[u8], at: usize) -> Option<usize> {
     let mut notes = Notes::default();
     let end = (bytes.get(at) == Some(&b'{')).then(|| nested(bytes, at, &mut notes).ok())??;
     (notes.fault.is_none() && !notes.has_breaks).then_some(end)
@@ -270,7 +259,7 @@ fn string(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError
 }
 
 /// Reads bytes up to the first quote, backslash or control character.
-pub(super) fn plain(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn plain(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // Sets the high bit of the lowest byte of `word` that is below `limit` (of 0x80 at most), and no bit below it.
@@ -435,7 +424,7 @@ mod tests {
     fn known_fields_are_found_among_others_and_unescaped() {
         let text = r#" { "a" : [ {"name":1} ] , "na\u006de":"\u0061b", "raw" : { "x" : "}" } , "b":null } "#;
         let Ok(values) = scan(text) else { panic!("an object") };
-        assert_eq!(values.scalar(Known::Name), Scalar::Text("ab".into()));
+        assert_eq!(values.get(Known::Name).and_then(|name| name.as_text()).as_deref(), Some("ab"));
         assert_eq!(values.get(Known::Raw).map(|value| value.text), Some(r#"{ "x" : "}" }"#));
     }
 
