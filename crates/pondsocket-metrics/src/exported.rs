@@ -1,7 +1,6 @@
 //! The implementation of the server's metrics.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Histogram, counter, gauge, histogram};
@@ -31,22 +30,24 @@ impl Exported {
         Exported { endpoints: Handles::new(), handlers: Handles::new() }
     }
 
-    fn endpoint(&self, endpoint: &str) -> Arc<EndpointHandles> {
-        self.endpoints.get_or_insert((), endpoint, || EndpointHandles::new(endpoint))
+    fn endpoint(&self, endpoint: &str, report: impl FnOnce(&EndpointHandles)) {
+        self.endpoints.with((), endpoint, || EndpointHandles::new(endpoint), report);
     }
 }
 
 impl Metrics for Exported {
     fn connection_opened(&self, connection: &ConnectionInfo<'_>) {
-        let endpoint = self.endpoint(connection.endpoint());
-        endpoint.opened.increment(1);
-        endpoint.connections.increment(1);
+        self.endpoint(connection.endpoint(), |endpoint| {
+            endpoint.opened.increment(1);
+            endpoint.connections.increment(1);
+        });
     }
 
     fn connection_closed(&self, connection: &ConnectionInfo<'_>, lasted: Duration, code: u16, reason: CloseReason) {
-        let endpoint = self.endpoint(connection.endpoint());
-        endpoint.connections.decrement(1);
-        endpoint.connection_seconds.record(lasted);
+        self.endpoint(connection.endpoint(), |endpoint| {
+            endpoint.connections.decrement(1);
+            endpoint.connection_seconds.record(lasted);
+        });
         let labels = [
             ("endpoint", connection.endpoint().to_owned()),
             ("reason", reason.to_string()),
@@ -66,19 +67,21 @@ impl Metrics for Exported {
     }
 
     fn message_received(&self, connection: &ConnectionInfo<'_>, _: &str, _: &str, bytes: usize) {
-        let endpoint = self.endpoint(connection.endpoint());
-        endpoint.received.increment(1);
-        endpoint.received_bytes.increment(bytes as u64);
+        self.endpoint(connection.endpoint(), |endpoint| {
+            endpoint.received.increment(1);
+            endpoint.received_bytes.increment(bytes as u64);
+        });
     }
 
     fn message_sent(&self, connection: &ConnectionInfo<'_>, messages: usize, bytes: usize) {
-        let endpoint = self.endpoint(connection.endpoint());
-        endpoint.sent.increment(messages as u64);
-        endpoint.sent_bytes.increment(bytes as u64);
+        self.endpoint(connection.endpoint(), |endpoint| {
+            endpoint.sent.increment(messages as u64);
+            endpoint.sent_bytes.increment(bytes as u64);
+        });
     }
 
     fn message_broadcast(&self, endpoint: &str, _: &str, _: &str, recipients: usize) {
-        self.endpoint(endpoint).recipients.record(recipients as f64);
+        self.endpoint(endpoint, |endpoint| endpoint.recipients.record(recipients as f64));
     }
 
     fn message_dropped(&self, connection: &ConnectionInfo<'_>, reason: DropReason, messages: usize) {
@@ -91,14 +94,15 @@ impl Metrics for Exported {
     }
 
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, _: &str) {
-        let endpoint = self.endpoint(connection.endpoint());
-        endpoint.joins.increment(1);
-        endpoint.members.increment(1);
+        self.endpoint(connection.endpoint(), |endpoint| {
+            endpoint.joins.increment(1);
+            endpoint.members.increment(1);
+        });
     }
 
     fn channel_left(&self, endpoint: &str, _: &str, _: &str, reason: &str) {
         // `channel_left` is called once for each membership, like `channel_joined`, so the gauge returns to 0.
-        self.endpoint(endpoint).members.decrement(1);
+        self.endpoint(endpoint, |endpoint| endpoint.members.decrement(1));
         counter!(names::LEAVES, "endpoint" => endpoint.to_owned(), "reason" => reason.to_owned()).increment(1);
     }
 
@@ -108,20 +112,16 @@ impl Metrics for Exported {
     }
 
     fn channel_created(&self, endpoint: &str, _: &str) {
-        self.endpoint(endpoint).channels.increment(1);
+        self.endpoint(endpoint, |endpoint| endpoint.channels.increment(1));
     }
 
     fn channel_destroyed(&self, endpoint: &str, _: &str) {
-        self.endpoint(endpoint).channels.decrement(1);
+        self.endpoint(endpoint, |endpoint| endpoint.channels.decrement(1));
     }
 
     fn handler_finished(&self, kind: HandlerKind, pattern: &str, took: Duration, code: Option<u16>) {
-        let seconds = self.handlers.get_or_insert(
-            kind,
-            pattern,
-            || histogram!(names::HANDLER_SECONDS, "kind" => kind.as_str(), "pattern" => pattern.to_owned()),
-        );
-        seconds.record(took);
+        let seconds = || histogram!(names::HANDLER_SECONDS, "kind" => kind.as_str(), "pattern" => pattern.to_owned());
+        self.handlers.with(kind, pattern, seconds, |seconds| seconds.record(took));
         if let Some(code) = code {
             let labels = [("kind", kind.to_string()), ("pattern", pattern.to_owned()), ("code", code.to_string())];
             counter!(names::HANDLER_FAILURES, &labels).increment(1);
@@ -129,9 +129,11 @@ impl Metrics for Exported {
     }
 
     fn queue_depth(&self, endpoint: &str, queue: Queue, depth: usize) {
-        if let Some(depths) = self.endpoint(endpoint).queue(queue) {
-            depths.record(depth as f64);
-        }
+        self.endpoint(endpoint, |endpoint| {
+            if let Some(depths) = endpoint.queue(queue) {
+                depths.record(depth as f64);
+            }
+        });
     }
 
     fn limit_reached(&self, endpoint: &str, limit: Limit) {

@@ -1,31 +1,40 @@
 //! Metric handles by name, made at their first use and kept.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-type ByName<H> = HashMap<Box<str>, Arc<H>>;
+use arc_swap::ArcSwap;
 
-/// Handles by a key and a name, of which there are few. The lock is not held while a handle is made or used.
-pub(crate) struct Handles<K, H>(RwLock<HashMap<K, ByName<H>>>);
+/// Handles by a key and a name, of which an application has few: the patterns of its endpoints, channels and events. They are
+/// compared one by one, which is faster than to hash the name. Reading takes no lock: every message of every connection does.
+pub(crate) struct Handles<K, H>(ArcSwap<Vec<Known<K, H>>>);
 
-impl<K: Copy + Eq + Hash, H> Handles<K, H> {
+struct Known<K, H> {
+    key: K,
+    name: Arc<str>,
+    handles: Arc<H>,
+}
+
+// Not derived: handles themselves need not be cloned.
+impl<K: Copy, H> Clone for Known<K, H> {
+    fn clone(&self) -> Self {
+        Known { key: self.key, name: Arc::clone(&self.name), handles: Arc::clone(&self.handles) }
+    }
+}
+
+impl<K: Copy + Eq, H> Handles<K, H> {
     pub(crate) fn new() -> Handles<K, H> {
-        Handles(RwLock::default())
+        Handles(ArcSwap::default())
     }
 
-    /// Returns the handles of a key and a name, and makes them at their first use.
-    pub(crate) fn get_or_insert(&self, key: K, name: &str, make: impl FnOnce() -> H) -> Arc<H> {
-        // A read lock suffices for every call but the first ones of a name, so threads do not wait for each other.
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handles) = known.get(&key).and_then(|names| names.get(name)) {
-            return Arc::clone(handles);
+    /// Uses the handles of a key and a name, which are made at their first use.
+    pub(crate) fn with(&self, key: K, name: &str, make: impl FnOnce() -> H, use_handles: impl FnOnce(&H)) {
+        let is_meant = |known: &&Known<K, H>| known.key == key && *known.name == *name;
+        if let Some(known) = self.0.load().iter().find(is_meant) {
+            return use_handles(&known.handles);
         }
-        drop(known);
         // Two threads may both make them. That is harmless: handles of the same name update the same metric.
-        let handles = Arc::new(make());
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.entry(key).or_default().insert(name.into(), Arc::clone(&handles));
-        handles
+        let made = Known { key, name: name.into(), handles: Arc::new(make()) };
+        use_handles(&made.handles);
+        self.0.rcu(|known| known.iter().filter(|known| !is_meant(known)).chain([&made]).cloned().collect::<Vec<_>>());
     }
 }
