@@ -5,6 +5,15 @@ use super::ProtocolError;
 /// The most bytes a header can take: two fixed, eight of length, four of masking key.
 pub(super) const MAX_LEN: usize = 14;
 
+/// The bytes that the header of a frame without a masking key takes.
+pub(super) fn unmasked_len(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => 10,
+    }
+}
+
 /// The most bytes a control frame may carry (RFC 6455 section 5.5).
 pub(super) const MAX_CONTROL: usize = 125;
 

@@ -45,8 +45,7 @@ impl Framing {
 
     /// The frame of one message.
     pub(crate) fn frame(self, text: &[u8]) -> Vec<u8> {
-        // The longest header of a frame that is not masked (RFC 6455 section 5.2).
-        let mut out = Vec::with_capacity(text.len() + 10);
+        let mut out = Vec::new();
         self.encode(text, &mut out);
         out
     }

@@ -1,6 +1,6 @@
 //! The part of a connection that others hold: who it is, and its outbox.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -145,7 +145,9 @@ impl ConnectionHandle {
         let mut outbox = self.outbox.lock();
         let pushed = push(&mut outbox, self.limits.bounds);
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
-        let (task, deliveries) = (outbox.waker.clone().filter(|_| wake), outbox.take_relieved(self.limits.bounds));
+        // A clone writes to the task's memory, which most pushes need not touch.
+        let task = if wake { outbox.waker.clone() } else { None };
+        let deliveries = outbox.take_relieved(self.limits.bounds);
         self.report(&mut outbox);
         PushEffects { pushed, task, deliveries }
     }
@@ -302,7 +304,6 @@ impl ConnectionHandle {
         mut io: Option<&mut dyn Io>,
         wrote: &mut bool,
     ) -> Poll<io::Result<()>> {
-        let mut buffers = Vec::new();
         loop {
             // Held across the write, which does not wait: what is being written must not be dropped meanwhile.
             let mut outbox = self.outbox.lock();
@@ -319,11 +320,8 @@ impl ConnectionHandle {
                 body.into_iter().for_each(Waker::wake);
                 return Poll::Pending;
             }
-            buffers.clear();
-            outbox.front(&mut buffers);
-            let slices: Vec<_> = buffers.iter().map(|bytes| IoSlice::new(bytes)).collect();
             let written = match (outbox.writer(), io.as_mut()) {
-                (Writer::Socket(socket), _) => match socket.try_write_vectored(&slices) {
+                (Writer::Socket(socket), _) => match outbox.try_write_to(socket) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         let ready = socket.as_ref().poll_write_ready(cx);
                         drop(outbox);
@@ -332,7 +330,7 @@ impl ConnectionHandle {
                     }
                     other => other?,
                 },
-                (Writer::Task, Some(io)) => ready!(Pin::new(&mut **io).poll_write_vectored(cx, &slices))?,
+                (Writer::Task, Some(io)) => ready!(Pin::new(&mut **io).poll_write_vectored(cx, &outbox.next_slices()))?,
                 _ => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             };
             if written == 0 {
@@ -351,7 +349,7 @@ impl ConnectionHandle {
     pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut outbox = self.outbox.lock();
         let (taken, look) = outbox.take(cx.waker(), self.limits.bounds, Instant::now());
-        let task = outbox.waker.clone().filter(|_| look);
+        let task = if look { outbox.waker.clone() } else { None };
         let deliveries = outbox.take_relieved(self.limits.bounds);
         self.report(&mut outbox);
         drop(outbox);

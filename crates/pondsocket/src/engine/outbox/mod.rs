@@ -20,12 +20,13 @@ mod queue;
 mod shed;
 mod writer;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use pondsocket_proto::channel::Run;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
 use crate::engine::closing::{Close, Closure, ConnectionState, Effect, Lifecycle, TOO_SLOW};
@@ -223,7 +224,7 @@ impl Outbox {
     fn write(&mut self, bounds: Bounds, now: impl Fn() -> Instant) -> io::Result<()> {
         while !self.is_empty() {
             let Writer::Socket(socket) = &self.output.writer else { return Ok(()) };
-            match socket.try_write_vectored(&self.queue.next_slices()) {
+            match self.try_write_to(socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 written => self.advance(written?, bounds, now()),
@@ -233,8 +234,17 @@ impl Outbox {
     }
 
     /// The next buffers to write.
-    pub(crate) fn front(&self, out: &mut Vec<Bytes>) {
-        out.extend(self.queue.next_buffers().cloned());
+    pub(crate) fn next_slices(&self) -> Vec<IoSlice<'_>> {
+        self.queue.next_slices()
+    }
+
+    /// Writes what the socket takes now.
+    pub(crate) fn try_write_to(&self, socket: &OwnedWriteHalf) -> io::Result<usize> {
+        match self.queue.only_buffer() {
+            // The common case, a lone frame. The system call for one buffer costs less than the one for several.
+            Some(buffer) => socket.try_write(buffer),
+            None => socket.try_write_vectored(&self.next_slices()),
+        }
     }
 
     /// Takes off what the client has taken.

@@ -151,13 +151,13 @@ impl FrameQueue {
     }
 
     /// The next buffers to write.
-    pub(super) fn next_buffers(&self) -> impl Iterator<Item = &Bytes> {
-        self.entries.iter().take(BUFFERS_PER_WRITE).map(|entry| &entry.bytes)
+    pub(super) fn next_slices(&self) -> Vec<IoSlice<'_>> {
+        self.entries.iter().take(BUFFERS_PER_WRITE).map(|entry| IoSlice::new(&entry.bytes)).collect()
     }
 
-    /// The same as slices.
-    pub(super) fn next_slices(&self) -> Vec<IoSlice<'_>> {
-        self.next_buffers().map(|bytes| IoSlice::new(bytes)).collect()
+    /// The buffer that waits, if it is the only one.
+    pub(super) fn only_buffer(&self) -> Option<&Bytes> {
+        self.entries.front().filter(|_| self.entries.len() == 1).map(|entry| &entry.bytes)
     }
 
     /// Whole frames from the front, no more than `most` bytes, but one frame at least; `None` if nothing waits.
