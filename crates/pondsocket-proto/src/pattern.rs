@@ -89,6 +89,20 @@ impl Pattern {
         &self.text
     }
 
+    /// Returns `true` if the pattern has neither parameters nor a wildcard: a match of it is empty but for the query.
+    pub fn is_literal(&self) -> bool {
+        self.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)))
+    }
+
+    /// The text that the pattern matches, without slashes around it, if it has neither parameters nor a wildcard.
+    pub fn as_literal(&self) -> Option<String> {
+        let literal = |segment: &Segment| match segment {
+            Segment::Literal(text) => Some(text.to_string()),
+            Segment::Param { .. } | Segment::Wildcard => None,
+        };
+        Some(self.segments.iter().map(literal).collect::<Option<Vec<_>>>()?.join("/"))
+    }
+
     /// The names of the parameters, in their order.
     pub fn params(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {

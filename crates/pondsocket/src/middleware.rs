@@ -45,6 +45,7 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{self, Poll};
 
@@ -200,7 +201,11 @@ where
 type ErasedLayer<C> = Arc<dyn Fn(C, Next<C>) -> BoxFuture<Result<<C as Context>::Answer>> + Send + Sync>;
 
 /// Layers around one kind of handler, in the order of their registration. More can be registered at any time.
-pub(crate) struct LayerStack<C: Context>(RwLock<Arc<[ErasedLayer<C>]>>);
+pub(crate) struct LayerStack<C: Context> {
+    layers: RwLock<Arc<[ErasedLayer<C>]>>,
+    /// Set once there is one. Until then no lock is taken to find that out, which every message would do.
+    is_used: AtomicBool,
+}
 
 impl<C: Context> LayerStack<C> {
     pub(crate) fn push<M>(&self, layer: impl Layer<C, M>, states: &States) {
@@ -208,13 +213,15 @@ impl<C: Context> LayerStack<C> {
         let layer: ErasedLayer<C> = Arc::new(move |ctx, next| layer.call(ctx, next));
         // A new list, because running calls share the old one and continue with the layers that they began with.
         // Registrations are rare, and calls only clone an `Arc`.
-        let mut layers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
         *layers = layers.iter().cloned().chain([layer]).collect();
+        // Behind the insertion. A message on another thread may still miss both; it counts as sent before the registration.
+        self.is_used.store(true, Ordering::Relaxed);
     }
 
     /// The handler with all layers around it. It is composed for each call, because layers can be registered at any time.
     pub(crate) fn around(&self, handler: Erased<C>) -> Erased<C> {
-        let layers = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let layers = Arc::clone(&self.layers.read().unwrap_or_else(PoisonError::into_inner));
         let wrap = |inner: Erased<C>, layer: &ErasedLayer<C>| -> Erased<C> {
             let layer = Arc::clone(layer);
             Arc::new(move |ctx| {
@@ -227,7 +234,7 @@ impl<C: Context> LayerStack<C> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.is_used.load(Ordering::Relaxed)
     }
 }
 
@@ -237,6 +244,6 @@ fn prepare<C: Context, M, L: Layer<C, M>>(_: &L, states: &States) {
 
 impl<C: Context> Default for LayerStack<C> {
     fn default() -> Self {
-        LayerStack(RwLock::new(Arc::from([])))
+        LayerStack { layers: RwLock::new(Arc::from([])), is_used: AtomicBool::new(false) }
     }
 }

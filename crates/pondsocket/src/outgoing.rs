@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::context::{Outgoing, OutgoingContext};
@@ -130,24 +131,30 @@ pub(crate) fn erase<M, H: OutgoingHandler<M>>(handler: H, states: &States) -> Er
 
 /// Layers around outgoing handlers, in the order of their registration.
 #[derive(Default)]
-pub(crate) struct OutgoingStack(RwLock<Vec<ErasedOutgoingLayer>>);
+pub(crate) struct OutgoingStack {
+    layers: RwLock<Vec<ErasedOutgoingLayer>>,
+    /// Set once there is one. Until then no lock is taken to find that out, which every message would do.
+    is_used: AtomicBool,
+}
 
 impl OutgoingStack {
     pub(crate) fn push<M, L: OutgoingLayer<M>>(&self, layer: L, states: &States) {
         L::prepare(states);
         let layer: ErasedOutgoingLayer = Arc::new(move |ctx, next| layer.call(ctx, next));
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(layer);
+        self.layers.write().unwrap_or_else(PoisonError::into_inner).push(layer);
+        // Behind the insertion. A message on another thread may still miss both; it counts as sent before the registration.
+        self.is_used.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.is_used.load(Ordering::Relaxed)
     }
 
     /// The decision about a message: these layers, then those of `inner`, then the handler.
     pub(crate) fn around(&self, inner: &OutgoingStack, handler: Option<ErasedOutgoing>) -> OutgoingNext {
         // Cloned, so that no lock is held while the application's code runs.
-        let outer = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let inner = inner.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let outer = self.layers.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let inner = inner.layers.read().unwrap_or_else(PoisonError::into_inner).clone();
         OutgoingNext { layers: outer.into_iter().chain(inner).collect(), at: 0, handler }
     }
 }

@@ -17,7 +17,10 @@ use crate::outgoing::{self, ErasedOutgoing, OutgoingHandler, OutgoingLayer, Outg
 use crate::pond::registration::{check_new, check_parameters, parse};
 use crate::pond::states::States;
 
+mod event_handlers;
 mod filter;
+
+use event_handlers::EventHandlers;
 
 /// The channels of one pattern, with their handlers and layers.
 ///
@@ -33,7 +36,7 @@ pub(crate) struct LobbyInner {
     /// The layers of the endpoint.
     outer: Arc<Layers>,
     layers: Layers,
-    events: RwLock<Vec<PatternEntry<Erased<EventContext>>>>,
+    events: RwLock<EventHandlers>,
     outgoing: RwLock<Vec<PatternEntry<ErasedOutgoing>>>,
     slow_clients: RwLock<Vec<PatternEntry<SlowClient>>>,
     /// Set once `outgoing`, `slow_clients` or the layers around outgoing messages have an entry. Until then every
@@ -86,8 +89,8 @@ impl Lobby {
         let value = erase(handler, &self.0.states);
         // Held from the check to the insertion: two registrations of one pattern cannot both succeed.
         let mut events = self.0.events.write().unwrap_or_else(PoisonError::into_inner);
-        check_new("event", &pattern, events.iter().map(|route| &route.pattern))?;
-        events.push(PatternEntry { pattern, value });
+        check_new("event", &pattern, events.patterns())?;
+        events.push(pattern, value);
         Ok(self)
     }
 
@@ -262,9 +265,7 @@ impl LobbyInner {
     /// The first event handler whose pattern matches an event, beginning with the `from`-th. Handlers are only ever
     /// appended, so an index stays valid without the lock.
     fn event_handler(&self, event: &str, from: usize) -> Option<(usize, Match, Erased<EventContext>)> {
-        let routes = self.events.read().unwrap_or_else(PoisonError::into_inner);
-        let mut rest = routes.iter().enumerate().skip(from);
-        rest.find_map(|(at, route)| Some((at, route.pattern.matches(event)?, Arc::clone(&route.value))))
+        self.events.read().unwrap_or_else(PoisonError::into_inner).find(event, from)
     }
 
     /// The first pattern that matches an event.
@@ -302,8 +303,8 @@ impl Routes<EventContext> for Arc<LobbyInner> {
     }
 
     fn pattern(&self, at: usize) -> Option<Box<str>> {
-        let routes = self.events.read().unwrap_or_else(PoisonError::into_inner);
-        routes.get(at).map(|route| route.pattern.as_str().into())
+        let events = self.events.read().unwrap_or_else(PoisonError::into_inner);
+        events.patterns().nth(at).map(|pattern| pattern.as_str().into())
     }
 }
 
