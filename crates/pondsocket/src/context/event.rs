@@ -37,14 +37,34 @@ pub(crate) struct ChannelMembership {
 /// A message of a member, as the client sent it.
 #[derive(Debug)]
 pub(crate) struct EventMessage {
-    pub(crate) event: Box<str>,
-    pub(crate) request_id: Box<str>,
-    pub(crate) payload: Box<str>,
+    /// The event, the request id and the payload, one behind the other: one allocation for each message.
+    text: Box<str>,
+    /// The end of the event.
+    event: usize,
+    /// The end of the request id.
+    request_id: usize,
 }
 
 impl EventMessage {
+    pub(crate) fn new(event: &str, request_id: &str, payload: &str) -> EventMessage {
+        let text = [event, request_id, payload].concat().into_boxed_str();
+        EventMessage { text, event: event.len(), request_id: event.len() + request_id.len() }
+    }
+
+    pub(crate) fn event(&self) -> &str {
+        &self.text[..self.event]
+    }
+
+    pub(crate) fn request_id(&self) -> &str {
+        &self.text[self.event..self.request_id]
+    }
+
+    pub(crate) fn payload(&self) -> &str {
+        &self.text[self.request_id..]
+    }
+
     pub(crate) fn bytes(&self) -> usize {
-        self.event.len() + self.request_id.len() + self.payload.len()
+        self.text.len()
     }
 }
 
@@ -57,9 +77,7 @@ pub(crate) struct Call {
     pub(crate) slot: Slot,
     /// The membership in which the message was sent.
     pub(crate) membership: Membership,
-    pub(crate) event: Box<str>,
-    pub(crate) request_id: Box<str>,
-    pub(crate) payload: Box<str>,
+    pub(crate) message: EventMessage,
     received: ReceivedPayload,
     /// The match of the channel's pattern in its name. It is computed only for handlers that ask for it.
     channel_route: OnceLock<Box<Match>>,
@@ -80,7 +98,7 @@ impl Call {
         endpoint: &Arc<EndpointInner>,
         handle: &Arc<ConnectionHandle>,
         ChannelMembership { live, slot, id: membership }: ChannelMembership,
-        EventMessage { event, request_id, payload }: EventMessage,
+        message: EventMessage,
     ) -> Arc<Call> {
         Arc::new(Call {
             endpoint: Arc::clone(endpoint),
@@ -88,10 +106,8 @@ impl Call {
             channel: live,
             slot,
             membership,
-            event,
-            request_id,
-            received: ReceivedPayload::new(&payload),
-            payload,
+            received: ReceivedPayload::new(message.payload()),
+            message,
             channel_route: OnceLock::new(),
             replied: AtomicBool::new(false),
             passed: Mutex::new(None),
@@ -171,12 +187,12 @@ impl EventContext {
 
     /// The name of the event, as the client sent it.
     pub fn event(&self) -> &str {
-        &self.call.event
+        self.call.message.event()
     }
 
     /// The request id of the message: a reply carries it.
     pub fn request_id(&self) -> &str {
-        &self.call.request_id
+        self.call.message.request_id()
     }
 
     /// The payload that the client sent.
@@ -184,7 +200,7 @@ impl EventContext {
     /// # Errors
     /// 400, naming the field.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        let payload = self.changed.payload.as_ref().map_or(&*self.call.payload, Object::as_str);
+        let payload = self.changed.payload.as_ref().map_or(self.call.message.payload(), Object::as_str);
         self.call.received.decode(payload).in_call("ctx.payload")
     }
 
@@ -399,7 +415,7 @@ impl EventContext {
         if call.replied.load(Ordering::Relaxed) {
             return Err(ReplyError::AlreadyReplied).in_call("ctx.reply");
         }
-        let replied = with_reply(call.channel.name.as_str(), event, &call.request_id, payload, |text| {
+        let replied = with_reply(call.channel.name.as_str(), event, self.request_id(), payload, |text| {
             if call.replied.swap(true, Ordering::Relaxed) {
                 return Err(ReplyError::AlreadyReplied);
             }

@@ -10,9 +10,10 @@ use pondsocket_proto::wire::ClientText;
 use tokio::time::Instant;
 use tracing::debug_span;
 
+use super::requests::Request;
 use super::running::{HandlerTask, RunningHandler, TaskKind};
 use super::session::{Session, fresh_request_id};
-use super::subscription::Request;
+use super::subscription::SubscriptionId;
 use crate::channel::Channel;
 use crate::context::{Call, ChannelMembership, EventContext, EventMessage, JoinContext, Joined, LeaveReason};
 use crate::endpoint::Leave;
@@ -29,33 +30,34 @@ use crate::lobby::LobbyInner;
 use crate::metrics::{Component, HandlerKind, Meter};
 
 impl Session {
-    pub(super) fn start(&mut self, name: &ChannelName, request: Request) -> Option<HandlerTask> {
+    pub(super) fn start(&mut self, id: SubscriptionId, request: Request) -> Option<HandlerTask> {
         match request {
-            Request::Event(message) => self.start_event(name, message),
-            Request::Join { request_id, payload } => self.start_join(name, request_id, payload),
+            Request::Event(message) => self.start_event(id, message),
+            Request::Join { request_id, payload } => self.start_join(id, request_id, payload),
             Request::MalformedJoin { malformed, error } => {
                 let request_id = malformed.request_id.clone().unwrap_or_else(|| fresh_request_id().to_string().into());
-                if !self.acknowledge_again(name, &request_id) {
+                if !self.acknowledge_again(id, &request_id) {
                     self.decline_malformed(&malformed, &error);
                 }
                 None
             }
-            Request::Leave { request_id } => self.start_leave(name, &request_id),
+            Request::Leave { request_id } => self.start_leave(id, &request_id),
         }
     }
 
-    fn start_event(&mut self, name: &ChannelName, message: EventMessage) -> Option<HandlerTask> {
-        let ended = self.subscriptions.get(name).and_then(|subscription| subscription.backlog.as_ref()?.ended.clone());
-        let membership = ended.as_ref().map(|ended| ended.membership.clone()).or_else(|| self.membership(name));
+    fn start_event(&mut self, id: SubscriptionId, message: EventMessage) -> Option<HandlerTask> {
+        let ended = self.subscriptions.get(id).and_then(|subscription| subscription.backlog.as_ref()?.ended.clone());
+        let membership = ended.as_ref().map(|ended| ended.membership.clone()).or_else(|| self.membership(id));
         let Some(membership) = membership else {
-            self.not_joined(name.as_str(), &message.request_id);
+            let name = self.subscriptions.get(id)?.name.clone();
+            self.not_joined(name.as_str(), message.request_id());
             return None;
         };
         let call = Call::new(&self.endpoint, &self.handle, membership, message);
         if let Some(ended) = ended {
             call.depart(ended.departure);
         }
-        let span = debug_span!(target: "pondsocket::handler", "event", channel = name.as_str(), event = &*call.event, request_id = &*call.request_id);
+        let span = debug_span!(target: "pondsocket::handler", "event", channel = call.channel.name.as_str(), event = call.message.event(), request_id = call.message.request_id());
         let entered = span.enter();
         let mut ctx = EventContext::new(Arc::clone(&call));
         let hooks = &self.endpoint.common.hooks;
@@ -76,10 +78,11 @@ impl Session {
         Some(HandlerTask { kind: TaskKind::Event { call, future }, started, span })
     }
 
-    fn start_join(&mut self, name: &ChannelName, request_id: Arc<str>, payload: Arc<str>) -> Option<HandlerTask> {
-        if self.acknowledge_again(name, &(&*request_id).into()) {
+    fn start_join(&mut self, id: SubscriptionId, request_id: Arc<str>, payload: Arc<str>) -> Option<HandlerTask> {
+        if self.acknowledge_again(id, &(&*request_id).into()) {
             return None;
         }
+        let name = self.subscriptions.get(id)?.name.clone();
         let span =
             debug_span!(target: "pondsocket::handler", "join", channel = name.as_str(), request_id = &*request_id);
         let entered = span.enter();
@@ -90,7 +93,7 @@ impl Session {
             endpoint: Arc::clone(&self.endpoint),
             handle: Arc::clone(&self.handle),
             lobby,
-            name: name.clone(),
+            name,
             route: route.unwrap_or_default(),
             request_id: Arc::clone(&request_id),
             received: ReceivedPayload::new(&payload),
@@ -108,27 +111,28 @@ impl Session {
             }
             Err(error) => {
                 drop(entered);
-                self.finish_join(name, &request_id, Component::Hook, None, Err(error));
+                self.finish_join(id, &request_id, Component::Hook, None, Err(error));
                 None
             }
         }
     }
 
     /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
-    fn acknowledge_again(&mut self, name: &ChannelName, request_id: &ClientText<'_>) -> bool {
-        let Some(ChannelMembership { live, slot, .. }) = self.membership(name) else { return false };
+    fn acknowledge_again(&mut self, id: SubscriptionId, request_id: &ClientText<'_>) -> bool {
+        let Some(ChannelMembership { live, slot, .. }) = self.membership(id) else { return false };
         let again = live.change(&mut self.changed, |channel| channel.rejoin(slot, self.handle.id(), request_id));
         matches!(again, Ok(Ok(())))
     }
 
-    fn start_leave(&mut self, name: &ChannelName, request_id: &str) -> Option<HandlerTask> {
-        let membership = self.subscriptions.get_mut(name).and_then(|subscription| subscription.membership.take());
+    fn start_leave(&mut self, id: SubscriptionId, request_id: &str) -> Option<HandlerTask> {
+        let subscription = self.subscriptions.get_mut(id)?;
+        let (name, membership) = (subscription.name.clone(), subscription.membership.take());
         if let Some(ChannelMembership { live, slot, .. }) = membership {
             let leave = |channel: &mut Core<_>| channel.leave(slot, self.handle.id(), Some(request_id));
             let left = live.change(&mut self.changed, leave);
             live.send_flush_marker(&mut self.changed, &self.handle);
             if let Ok(Ok(departure)) = left {
-                return self.leave_task(name, Arc::clone(&live.lobby), departure?, LeaveReason::Left);
+                return self.leave_task(&name, Arc::clone(&live.lobby), departure?, LeaveReason::Left);
             }
         }
         self.acknowledge_exit(name.as_str(), request_id);
@@ -136,14 +140,16 @@ impl Session {
     }
 
     /// After the last message of a connection that has gone: its leave handler.
-    pub(super) fn start_final_leave(&mut self, name: &ChannelName) -> Option<HandlerTask> {
-        let ended = self.subscriptions.get_mut(name)?.backlog.as_mut()?.ended.as_mut()?;
+    pub(super) fn start_final_leave(&mut self, id: SubscriptionId) -> Option<HandlerTask> {
+        let subscription = self.subscriptions.get_mut(id)?;
+        let ended = subscription.backlog.as_mut()?.ended.as_mut()?;
         if std::mem::replace(&mut ended.leave_started, true) {
             return None;
         }
         let departure = Departure::clone(ended.departure.as_ref()?);
         let lobby = Arc::clone(&ended.membership.live.lobby);
-        self.leave_task(name, lobby, departure, LeaveReason::Closed)
+        let name = subscription.name.clone();
+        self.leave_task(&name, lobby, departure, LeaveReason::Closed)
     }
 
     fn leave_task(
@@ -166,7 +172,7 @@ impl Session {
         let mut at = 0;
         while at < self.running.len() {
             let RunningHandler { subscription, deadline, bytes, task } = self.running.swap_remove(at);
-            match self.advance(&subscription, task, cx) {
+            match self.advance(subscription, task, cx) {
                 Some(task) if now < task.kind.deadline().unwrap_or(deadline) => {
                     let deadline = task.kind.deadline().unwrap_or(deadline);
                     self.running.push(RunningHandler { subscription, deadline, bytes, task });
@@ -177,23 +183,23 @@ impl Session {
                 late => {
                     self.handled_bytes -= bytes;
                     if let Some(task) = late {
-                        self.expire(&subscription, task);
+                        self.expire(subscription, task);
                     }
                     self.run_requests(subscription, None, cx);
                 }
             }
         }
         while !self.is_at_handler_limit()
-            && let Some(name) = self.waiting_for_handler.pop_front()
+            && let Some(subscription) = self.waiting_for_handler.pop_front()
         {
-            self.run_requests(name, None, cx);
+            self.run_requests(subscription, None, cx);
         }
     }
 
     /// Polls a handler once. It comes back if it waits; if not, what it decided is carried out.
     pub(super) fn advance(
         &mut self,
-        name: &ChannelName,
+        id: SubscriptionId,
         mut task: HandlerTask,
         cx: &mut Context<'_>,
     ) -> Option<HandlerTask> {
@@ -209,15 +215,16 @@ impl Session {
             }
             TaskKind::Join { request_id, future } => {
                 let Poll::Ready(answer) = future.poll(cx) else { return Some(task) };
-                let topic = answer.is_ok().then(|| self.endpoint.listen(name)).flatten();
+                let name = self.subscriptions.get(id).map(|subscription| &subscription.name);
+                let topic = name.filter(|_| answer.is_ok()).and_then(|name| self.endpoint.listen(name));
                 match (answer, topic) {
                     (Ok(joined), Some(topic)) => {
                         let (request_id, since) = (Arc::clone(request_id), Instant::now());
                         task.kind = TaskKind::Opening { request_id, joined, topic, since };
-                        return self.advance(name, task, cx);
+                        return self.advance(id, task, cx);
                     }
                     (answer, _) => {
-                        self.finish_join(name, request_id, Component::JoinHandler, task.started, answer);
+                        self.finish_join(id, request_id, Component::JoinHandler, task.started, answer);
                     }
                 }
             }
@@ -225,34 +232,35 @@ impl Session {
                 if topic.as_mut().poll(cx).is_pending() {
                     return Some(task);
                 }
-                self.finish_opening(name, task);
+                self.finish_opening(id, task);
             }
             TaskKind::Leave { lobby, future } => {
                 let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
-                let who = (name.as_str(), self.handle.user().as_str());
-                self.endpoint.finish_leave(who, lobby, task.started, &outcome);
+                let channel = self.subscriptions.get(id)?.name.as_str();
+                self.endpoint.finish_leave((channel, self.handle.user().as_str()), lobby, task.started, &outcome);
             }
         }
         None
     }
 
     /// Messages of other nodes in the channel are received, or are not waited for any longer.
-    fn finish_opening(&mut self, name: &ChannelName, task: HandlerTask) {
+    fn finish_opening(&mut self, id: SubscriptionId, task: HandlerTask) {
         let TaskKind::Opening { request_id, joined, since, .. } = task.kind else { return };
         // The handler has not taken that time.
         let started = task.started.map(|started| started + since.elapsed());
-        self.finish_join(name, &request_id, Component::JoinHandler, started, Ok(joined));
+        self.finish_join(id, &request_id, Component::JoinHandler, started, Ok(joined));
     }
 
-    fn expire(&mut self, name: &ChannelName, task: HandlerTask) {
+    fn expire(&mut self, id: SubscriptionId, task: HandlerTask) {
         if !task.kind.is_handler() {
-            return self.finish_opening(name, task);
+            return self.finish_opening(id, task);
         }
+        let Some(name) = self.subscriptions.get(id).map(|subscription| subscription.name.clone()) else { return };
         let span = task.span.clone();
         let _entered = span.enter();
         let around = Around::now();
         let (event, pattern) = match &task.kind {
-            TaskKind::Event { call, .. } => (Some(&*call.event), self.event_pattern(call)),
+            TaskKind::Event { call, .. } => (Some(call.message.event()), self.event_pattern(call)),
             TaskKind::Join { .. } => (None, self.channel_pattern(name.as_str())),
             TaskKind::Leave { lobby, .. } => (None, Some(lobby.pattern.as_str().into())),
             TaskKind::Opening { .. } => (None, None),
@@ -272,11 +280,11 @@ impl Session {
                 self.finish_event(call, Component::EventHandler, task.started, Err(TimedOut.into()))
             }
             TaskKind::Join { request_id, .. } => {
-                self.finish_join(name, request_id, Component::JoinHandler, task.started, Err(TimedOut.into()));
+                self.finish_join(id, request_id, Component::JoinHandler, task.started, Err(TimedOut.into()));
             }
             TaskKind::Leave { lobby, .. } => {
-                let who = (name.as_str(), self.handle.user().as_str());
-                self.endpoint.finish_leave(who, lobby, task.started, &Err(TimedOut.into()));
+                let of = (name.as_str(), self.handle.user().as_str());
+                self.endpoint.finish_leave(of, lobby, task.started, &Err(TimedOut.into()));
             }
             // It has gone on without, above.
             TaskKind::Opening { .. } => {}
@@ -302,31 +310,33 @@ impl Session {
         let _scope = self.changed.enter(&call.channel, &call.flush);
         common.hooks.notify(&common.meter, |hooks| {
             let channel = Channel::new(&self.endpoint, call.channel.name.clone()).handling(call);
-            hooks.after_message(&self.handle.info(), &channel, &call.event, outcome.as_ref().copied());
+            hooks.after_message(&self.handle.info(), &channel, call.message.event(), outcome.as_ref().copied());
         });
     }
 
     /// A join has been decided, by a handler or by a hook: then no handler was started.
     pub(super) fn finish_join(
         &mut self,
-        name: &ChannelName,
+        id: SubscriptionId,
         request_id: &str,
         by: Component,
         started: Option<Instant>,
         answer: Result<Joined>,
     ) {
+        let Some(name) = self.subscriptions.get(id).map(|subscription| subscription.name.clone()) else { return };
         let accepting = answer.as_ref().ok().and_then(|joined| joined.lobby.clone());
         // Metrics name the first pattern that matches where no handler has accepted.
         let lobby = accepting.clone().or_else(|| Some(self.endpoint.lobby_for(name.as_str(), 0)?.2));
         let outcome = answer.and_then(|joined| {
             // Only contexts that a pattern matches get to a handler or layer that can accept them.
             let lobby = accepting.ok_or_else(|| Error::unrouted("no such channel"))?;
-            let committed = joined.into_chain().and_then(|chain| self.commit_join(name, &lobby, request_id, chain));
+            let committed =
+                joined.into_chain().and_then(|chain| self.commit_join(id, &name, &lobby, request_id, chain));
             committed.map_err(|error| error.of_pattern(Some(lobby.pattern.as_str().into())))
         });
         match &outcome {
             Ok(()) => {}
-            Err(error) if error.is_unrouted() => self.no_channel(name, request_id),
+            Err(error) if error.is_unrouted() => self.no_channel(&name, request_id),
             Err(error) => {
                 self.decline(name.as_str(), request_id, error);
                 self.count_unexpected(by, error);
@@ -341,6 +351,7 @@ impl Session {
 
     fn commit_join(
         &mut self,
+        id: SubscriptionId,
         name: &ChannelName,
         lobby: &Arc<LobbyInner>,
         request_id: &str,
@@ -391,8 +402,11 @@ impl Session {
         }
         let (connection, user, channel) = (self.handle.id(), self.handle.user(), name.as_str());
         tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, "joined");
-        self.subscriptions.entry(name).or_default().membership =
-            Some(ChannelMembership { live, slot: accepted.slot, id: accepted.membership });
+        if let Some(subscription) = self.subscriptions.get_mut(id) {
+            // All members share one text.
+            subscription.name = name;
+            subscription.membership = Some(ChannelMembership { live, slot: accepted.slot, id: accepted.membership });
+        }
         Ok(())
     }
 

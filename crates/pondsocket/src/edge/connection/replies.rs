@@ -85,8 +85,8 @@ impl Session {
         let payload =
             ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
         self.answer(call, |text| match error.is_unrouted() {
-            true => server::not_found(text, &call.request_id, &payload),
-            false => server::internal_error(text, &call.request_id, &payload),
+            true => server::not_found(text, call.message.request_id(), &payload),
+            false => server::internal_error(text, call.message.request_id(), &payload),
         });
     }
 
@@ -105,7 +105,7 @@ impl Session {
                     connection = around.missing("connection", display(self.handle.id())),
                     user = around.missing("user", self.handle.user().as_str()),
                     channel = around.missing("channel", channel),
-                    event = call.and_then(|call| around.missing("event", &*call.event)),
+                    event = call.and_then(|call| around.missing("event", call.message.event())),
                     pattern,
                     call = error.call(),
                     error = chain(error),
@@ -124,7 +124,7 @@ impl Session {
 
     /// The first pattern of the channel's lobby that matches a message's event.
     pub(super) fn event_pattern(&self, call: &Call) -> Option<Box<str>> {
-        call.channel.lobby.event_pattern(&call.event)
+        call.channel.lobby.event_pattern(call.message.event())
     }
 
     /// The first pattern that matches a channel's name.

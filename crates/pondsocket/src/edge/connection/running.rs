@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pondsocket_proto::id::ChannelName;
 use tokio::time::Instant;
 use tracing::Span;
 
+use super::subscription::SubscriptionId;
 use crate::context::{Call, EventContext, JoinContext, Joined};
 use crate::endpoint::EndpointInner;
 use crate::error::Result;
@@ -19,7 +19,7 @@ const SUBSCRIBE_WAIT: Duration = Duration::from_millis(250);
 
 /// A handler that has not finished at its first poll.
 pub(super) struct RunningHandler {
-    pub(super) subscription: ChannelName,
+    pub(super) subscription: SubscriptionId,
     /// Then it is cancelled.
     pub(super) deadline: Instant,
     /// The size of the message.

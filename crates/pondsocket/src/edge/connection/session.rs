@@ -1,6 +1,6 @@
 //! The requests of a connection, and their turns: one queue for each of its channels.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
 
@@ -10,8 +10,9 @@ use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
+use super::requests::{QueuedRequests, ReadPause, Request};
 use super::running::{RunningHandler, TaskKind};
-use super::subscription::{Backlog, EndedMembership, QueuedRequests, ReadPause, Request, Subscription};
+use super::subscription::{Backlog, EndedMembership, SubscriptionId, Subscriptions};
 use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::closing::{Close, Closure};
@@ -29,11 +30,10 @@ pub(crate) struct Session {
     pub(super) handle: Arc<ConnectionHandle>,
     pub(super) options: Arc<EndpointSettings>,
     rates: Option<Box<Rates>>,
-    /// Boxed, because a map has four places at the least, and most connections are in one channel.
-    pub(super) subscriptions: HashMap<ChannelName, Box<Subscription>>,
+    pub(super) subscriptions: Subscriptions,
     pub(super) running: Vec<RunningHandler>,
     /// Channels with requests that wait for one of the running handlers to end.
-    pub(super) waiting_for_handler: VecDeque<ChannelName>,
+    pub(super) waiting_for_handler: VecDeque<SubscriptionId>,
     waiting: QueuedRequests,
     /// The channels that were changed since the connection's task flushed them last, and those that are crowded.
     pub(super) changed: ChangedChannels<LobbyInner>,
@@ -57,7 +57,7 @@ impl Session {
             handle,
             rates: Rates::new(&options, Instant::now()),
             options,
-            subscriptions: HashMap::new(),
+            subscriptions: Subscriptions::default(),
             running: Vec::new(),
             waiting_for_handler: VecDeque::new(),
             waiting: QueuedRequests::default(),
@@ -141,11 +141,11 @@ impl Session {
     pub(crate) fn on_text(&mut self, text: &str, cx: &mut Context<'_>) {
         let message = client::decode(text);
         if let Ok(ClientMessage::Leave(message)) = &message
-            && let Some((name, _)) = self.subscriptions.get_key_value(&*message.channel)
+            && let Some(subscription) = self.subscriptions.find(&message.channel)
         {
             // It undoes a join, which has been paid for.
             let request = Request::Leave { request_id: message.request_id.as_ref().into() };
-            return self.submit(name.clone(), request, cx);
+            return self.submit(subscription, request, cx);
         }
         let refused = self.admit(text.len()).err();
         match (message, refused) {
@@ -172,17 +172,17 @@ impl Session {
         }
         let error = Error::new(malformed.code, malformed.reason.to_string());
         let channel = malformed.channel.as_ref().and_then(ClientText::exact);
-        let name = channel.and_then(|channel| self.subscriptions.get_key_value(channel)).map(|(name, _)| name.clone());
-        match name {
+        match channel.and_then(|channel| self.subscriptions.find(channel)) {
             // Whether it is declined depends on what is before it: a decline would make a member believe that it is out.
-            Some(name) => self.submit(name, Request::MalformedJoin { malformed: Box::new(malformed), error }, cx),
+            Some(subscription) => {
+                self.submit(subscription, Request::MalformedJoin { malformed: Box::new(malformed), error }, cx)
+            }
             None => self.decline_malformed(&malformed, &error),
         }
     }
 
     fn is_in(&mut self, channel: &str) -> bool {
-        let name = self.subscriptions.get_key_value(channel).map(|(name, _)| name.clone());
-        name.is_some_and(|name| self.membership(&name).is_some())
+        self.subscriptions.find(channel).is_some_and(|subscription| self.membership(subscription).is_some())
     }
 
     /// Whether a message of this size may be sent now. Who goes on all the same is closed in the end.
@@ -199,18 +199,14 @@ impl Session {
     }
 
     fn on_event(&mut self, message: ClientEnvelope<'_>, bytes: usize, cx: &mut Context<'_>) {
-        let Some((name, _)) = self.subscriptions.get_key_value(&*message.channel) else {
+        let Some(subscription) = self.subscriptions.find(&message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
-        let (connection, channel, event) = (self.handle.id(), name.as_str(), &*message.event);
+        let (connection, channel, event) = (self.handle.id(), &*message.channel, &*message.event);
         tracing::trace!(target: "pondsocket::message", %connection, channel, event, bytes, "received");
         self.handle.count(|metrics, me| metrics.message_received(me, channel, event, bytes));
-        let request = Request::Event(EventMessage {
-            event: message.event.as_ref().into(),
-            request_id: message.request_id.as_ref().into(),
-            payload: message.payload.into(),
-        });
-        self.submit(name.clone(), request, cx);
+        let request = Request::Event(EventMessage::new(&message.event, &message.request_id, message.payload));
+        self.submit(subscription, request, cx);
     }
 
     fn on_join(&mut self, message: ClientEnvelope<'_>, cx: &mut Context<'_>) {
@@ -222,7 +218,8 @@ impl Session {
         match name {
             Ok(name) => {
                 let (request_id, payload) = (message.request_id.as_ref().into(), message.payload.into());
-                self.submit(name, Request::Join { request_id, payload }, cx);
+                let subscription = self.subscriptions.find_or_insert(&name);
+                self.submit(subscription, Request::Join { request_id, payload }, cx);
             }
             Err(error) => self.decline(&message.channel, &message.request_id, &error),
         }
@@ -230,7 +227,7 @@ impl Session {
 
     /// Whether the connection may join one more channel.
     fn check_channel_limit(&mut self, name: &ChannelName) -> Result<()> {
-        if self.subscriptions.contains_key(name) {
+        if self.subscriptions.find(name.as_str()).is_some() {
             return Ok(());
         }
         let most = self.options.max_channels_per_connection;
@@ -239,7 +236,7 @@ impl Session {
             // access to the session.
             let me = self.handle.id();
             let is_seated = |membership: &ChannelMembership| membership.live.is_seated(membership.slot, me);
-            self.subscriptions.retain(|_, subscription| {
+            self.subscriptions.retain(|subscription| {
                 subscription.backlog.is_some() || subscription.membership.as_ref().is_some_and(is_seated)
             });
         }
@@ -255,43 +252,44 @@ impl Session {
     }
 
     /// Handles a request now, or queues it behind the earlier ones of its channel.
-    fn submit(&mut self, name: ChannelName, request: Request, cx: &mut Context<'_>) {
+    fn submit(&mut self, id: SubscriptionId, request: Request, cx: &mut Context<'_>) {
         let has_enough = self.is_at_handler_limit();
-        let subscription = self.subscriptions.entry(name.clone()).or_default();
+        let Some(subscription) = self.subscriptions.get_mut(id) else { return };
         if let Some(backlog) = &mut subscription.backlog {
             self.waiting.add(&request);
             backlog.queue.push_back(request);
         } else if has_enough {
             self.waiting.add(&request);
             subscription.backlog = Some(Box::new(Backlog { queue: VecDeque::from([request]), ended: None }));
-            self.waiting_for_handler.push_back(name);
+            self.waiting_for_handler.push_back(id);
         } else {
-            return self.run_requests(name, Some(request), cx);
+            return self.run_requests(id, Some(request), cx);
         }
         let waiting = self.waiting.messages;
         self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
     }
 
     /// Handles one request after the other, until a handler waits or nothing is left.
-    pub(super) fn run_requests(&mut self, name: ChannelName, mut first: Option<Request>, cx: &mut Context<'_>) {
+    pub(super) fn run_requests(&mut self, id: SubscriptionId, mut first: Option<Request>, cx: &mut Context<'_>) {
         loop {
-            let request = first.take().or_else(|| self.next_request(&name));
+            let request = first.take().or_else(|| self.next_request(id));
             let bytes = request.as_ref().map_or(0, Request::bytes);
             let task = match request {
-                Some(request) => self.start(&name, request),
-                None => self.start_final_leave(&name),
+                Some(request) => self.start(id, request),
+                None => self.start_final_leave(id),
             };
-            let Some(task) = task else {
-                if self.is_idle(&name) {
-                    return;
-                }
-                continue;
-            };
-            if let Some(task) = self.advance(&name, task, cx) {
+            if let Some(task) = task
+                && let Some(task) = self.advance(id, task, cx)
+            {
                 let deadline = task.kind.deadline().unwrap_or_else(|| Instant::now() + self.options.handler_timeout);
-                self.subscriptions.entry(name.clone()).or_default().backlog.get_or_insert_default();
+                if let Some(subscription) = self.subscriptions.get_mut(id) {
+                    subscription.backlog.get_or_insert_default();
+                }
                 self.handled_bytes += bytes;
-                self.running.push(RunningHandler { subscription: name, deadline, bytes, task });
+                self.running.push(RunningHandler { subscription: id, deadline, bytes, task });
+                return;
+            }
+            if self.is_idle(id) {
                 return;
             }
         }
@@ -303,16 +301,16 @@ impl Session {
             >= self.options.max_concurrent_handlers
     }
 
-    fn next_request(&mut self, name: &ChannelName) -> Option<Request> {
-        let request = self.subscriptions.get_mut(name)?.backlog.as_mut()?.queue.pop_front()?;
+    fn next_request(&mut self, id: SubscriptionId) -> Option<Request> {
+        let request = self.subscriptions.get_mut(id)?.backlog.as_mut()?.queue.pop_front()?;
         self.waiting.remove(&request);
         self.progressed = true;
         Some(request)
     }
 
     /// Returns `true` if no request is left in the channel, which is then forgotten if the connection is not in it.
-    fn is_idle(&mut self, name: &ChannelName) -> bool {
-        let Some(subscription) = self.subscriptions.get_mut(name) else { return true };
+    fn is_idle(&mut self, id: SubscriptionId) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(id) else { return true };
         if let Some(backlog) = &subscription.backlog
             && (!backlog.queue.is_empty() || backlog.ended.as_ref().is_some_and(|ended| !ended.leave_started))
         {
@@ -320,14 +318,14 @@ impl Session {
         }
         subscription.backlog = None;
         if subscription.membership.is_none() {
-            self.subscriptions.remove(name);
+            self.subscriptions.remove(id);
         }
         true
     }
 
     /// The slot of the connection, if it still has one.
-    pub(super) fn membership(&mut self, name: &ChannelName) -> Option<ChannelMembership> {
-        let subscription = self.subscriptions.get_mut(name)?;
+    pub(super) fn membership(&mut self, id: SubscriptionId) -> Option<ChannelMembership> {
+        let subscription = self.subscriptions.get_mut(id)?;
         let membership = subscription.membership.as_ref()?;
         if membership.live.is_seated(membership.slot, self.handle.id()) {
             return subscription.membership.clone();
@@ -348,7 +346,7 @@ impl Session {
         self.handled_bytes = self.running.iter().map(|handler| handler.bytes).sum();
         self.waiting = QueuedRequests::default();
         let awaits_flush_markers = self.handle.state().awaits_flush_markers();
-        for (name, subscription) in &mut self.subscriptions {
+        for (id, subscription) in self.subscriptions.iter_mut() {
             let membership = subscription.membership.take();
             let kept = subscription.keep_accepted(membership.is_some());
             self.waiting.messages += kept.messages;
@@ -363,7 +361,7 @@ impl Session {
             let departure = departure.map(Arc::new);
             for handler in &self.running {
                 if let TaskKind::Event { call, .. } = &handler.task.kind
-                    && handler.subscription == *name
+                    && handler.subscription == id
                 {
                     call.depart(departure.clone());
                 }
@@ -377,8 +375,8 @@ impl Session {
                 call.depart(None);
             }
         }
-        let running: Vec<_> = self.running.iter().map(|handler| &handler.subscription).collect();
-        self.waiting_for_handler = self.subscriptions.keys().filter(|name| !running.contains(name)).cloned().collect();
+        let is_running = |id: &SubscriptionId| self.running.iter().any(|handler| handler.subscription == *id);
+        self.waiting_for_handler = self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_running(id)).collect();
         self.handle.receive_flush_marker();
     }
 

@@ -1,85 +1,109 @@
-//! A connection's membership of one channel, and its requests there.
+//! The channels of a connection: its membership of each, and the queue of its requests there.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use pondsocket_proto::channel::Departure;
-use pondsocket_proto::wire::client::MalformedMessage;
+use pondsocket_proto::id::ChannelName;
 
-use crate::context::{ChannelMembership, EventMessage};
-use crate::error::Error;
+use super::requests::{QueuedRequests, Request};
+use crate::context::ChannelMembership;
 
-/// A client's request in a channel.
-#[derive(Debug)]
-pub(super) enum Request {
-    Join {
-        request_id: Arc<str>,
-        payload: Arc<str>,
-    },
-    /// A join that cannot be parsed, and so is declined, unless the connection is in the channel at its turn.
-    MalformedJoin {
-        malformed: Box<MalformedMessage>,
-        error: Error,
-    },
-    Event(EventMessage),
-    Leave {
-        request_id: Box<str>,
-    },
+/// The number of channels up to which a name is found by comparing it with all of them. That is faster than to hash it, and
+/// needs no memory.
+const COMPARED: usize = 8;
+
+/// The place of a subscription among those of its connection. It is valid until the subscription is removed, which no
+/// subscription is that has a backlog.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct SubscriptionId(u32);
+
+/// The channels of one connection. A request is looked up by its channel's name once, and by the subscription's place from
+/// then on.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    places: Vec<Option<Subscription>>,
+    /// Only if there are more than [`COMPARED`] places. The hash is keyed: clients choose the names.
+    #[expect(clippy::box_collection, reason = "8 bytes of each idle connection in place of 48")]
+    by_name: Option<Box<HashMap<ChannelName, SubscriptionId>>>,
+    len: usize,
 }
 
-impl Request {
-    /// The bytes of what the client has sent.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Request::Join { request_id, payload } => request_id.len() + payload.len(),
-            Request::MalformedJoin { malformed, .. } => malformed.bytes(),
-            Request::Event(message) => message.bytes(),
-            Request::Leave { request_id } => request_id.len(),
+impl Subscriptions {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<SubscriptionId> {
+        match &self.by_name {
+            Some(by_name) => by_name.get(name).copied(),
+            None => self.iter().find(|(_, subscription)| subscription.name.as_str() == name).map(|(id, _)| id),
         }
     }
 
-    pub(super) fn is_join(&self) -> bool {
-        matches!(self, Request::Join { .. } | Request::MalformedJoin { .. })
+    pub(super) fn find_or_insert(&mut self, name: &ChannelName) -> SubscriptionId {
+        if let Some(known) = self.find(name.as_str()) {
+            return known;
+        }
+        let free = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
+            if self.places.is_empty() {
+                // Most connections are in one channel, and a vector begins with four places.
+                self.places.reserve_exact(1);
+            }
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        // A connection is in fewer channels than a `u32` counts: `max_channels_per_connection`.
+        let id = SubscriptionId(free as u32);
+        self.places[free] = Some(Subscription { name: name.clone(), membership: None, backlog: None });
+        self.len += 1;
+        if let Some(by_name) = &mut self.by_name {
+            by_name.insert(name.clone(), id);
+        } else if self.places.len() > COMPARED {
+            self.by_name = Some(Box::new(self.iter().map(|(id, known)| (known.name.clone(), id)).collect()));
+        }
+        id
     }
-}
 
-/// The messages of a connection that wait for their turn, in all its channels.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct QueuedRequests {
-    pub(super) messages: usize,
-    pub(super) bytes: usize,
-    /// Those of the messages that are joins.
-    pub(super) joins: usize,
-}
-
-impl QueuedRequests {
-    pub(super) fn add(&mut self, request: &Request) {
-        self.messages += 1;
-        self.bytes += request.bytes();
-        self.joins += usize::from(request.is_join());
+    pub(super) fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
+        self.places.get(id.0 as usize)?.as_ref()
     }
 
-    pub(super) fn remove(&mut self, request: &Request) {
-        self.messages -= 1;
-        self.bytes -= request.bytes();
-        self.joins -= usize::from(request.is_join());
+    pub(super) fn get_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        self.places.get_mut(id.0 as usize)?.as_mut()
     }
-}
 
-/// A limit that a connection has reached, so that it is not read until there is room.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum ReadPause {
-    /// `receive_channel_buffer` messages wait.
-    Messages,
-    /// `receive_bytes` wait.
-    Bytes,
-    /// `max_pending_joins` are undecided.
-    Joins,
+    pub(super) fn remove(&mut self, id: SubscriptionId) {
+        let Some(removed) = self.places.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        self.len -= 1;
+        if let Some(by_name) = &mut self.by_name {
+            by_name.remove(&removed.name);
+        }
+        if self.len == 0 {
+            // A connection that is in no channel holds nothing for them.
+            *self = Subscriptions::default();
+        }
+    }
+
+    /// Removes those that are not to be kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Subscription) -> bool) {
+        let gone: Vec<_> = self.iter().filter(|(_, known)| !keep(known)).map(|(id, _)| id).collect();
+        gone.into_iter().for_each(|id| self.remove(id));
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SubscriptionId, &Subscription)> {
+        (0..).map(SubscriptionId).zip(&self.places).filter_map(|(id, place)| Some((id, place.as_ref()?)))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (SubscriptionId, &mut Subscription)> {
+        (0..).map(SubscriptionId).zip(&mut self.places).filter_map(|(id, place)| Some((id, place.as_mut()?)))
+    }
 }
 
 /// One channel of one connection: its slot there, and the queue of its requests, which are handled one at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subscription {
+    pub(super) name: ChannelName,
     /// Its slot. It may have been taken out since: the channel knows.
     pub(super) membership: Option<ChannelMembership>,
     /// Only while there is something to do.
@@ -115,5 +139,43 @@ impl Subscription {
         backlog.queue.shrink_to_fit();
         let bytes = backlog.queue.iter().map(Request::bytes).sum();
         QueuedRequests { messages: backlog.queue.len(), bytes, joins: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(number: usize) -> ChannelName {
+        ChannelName::new(&format!("/room/{number}"), 512).expect("a name")
+    }
+
+    proptest! {
+        /// Among few and among many channels, whichever come and go.
+        #[test]
+        fn each_channel_has_one_place_for_as_long_as_it_is_there(
+            steps in prop::collection::vec((0..3 * COMPARED, any::<bool>()), 0..100),
+        ) {
+            let (mut subscriptions, mut known) = (Subscriptions::default(), HashMap::new());
+            for (number, comes) in steps {
+                if comes {
+                    let id = subscriptions.find_or_insert(&name(number));
+                    prop_assert_eq!(*known.entry(number).or_insert(id), id);
+                } else if let Some(id) = known.remove(&number) {
+                    subscriptions.remove(id);
+                }
+                prop_assert_eq!(subscriptions.len(), known.len());
+                for number in 0..3 * COMPARED {
+                    let id = known.get(&number).copied();
+                    prop_assert_eq!(subscriptions.find(name(number).as_str()), id);
+                    let there = id.and_then(|id| subscriptions.get(id)).map(|known| known.name.clone());
+                    prop_assert_eq!(there, id.map(|_| name(number)));
+                }
+                let places: std::collections::HashSet<_> = subscriptions.iter().map(|(id, _)| id).collect();
+                prop_assert_eq!(places.len(), known.len());
+            }
+        }
     }
 }
