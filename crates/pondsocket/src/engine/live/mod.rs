@@ -45,6 +45,8 @@ pub(crate) use flush::{AtOnce, ChangedChannels, FlushScope, Flusher};
 pub(crate) use interfaces::{FilterDecision, OutgoingFilter, Reached, Recipient, Replication, Rules};
 
 use delivery::DeliveryTask;
+#[cfg(all(test, pond_loom))]
+use delivery::Next;
 
 /// The time for which channels wait for their members.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,6 @@ use pondsocket_proto::channel::{Assigns, Listener, Run, Target};
 use pondsocket_proto::id::UserId;
 use tokio::time::Instant;
 
-use super::delivery::Next;
 use super::*;
 use crate::engine::framing::Framing;
 use crate::engine::outbox::RoomWait;
