@@ -19,7 +19,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use cluster::Comparison;
+use cluster::{BusForm, Comparison};
 use plan::{Plan, Programs};
 use statistics::median;
 use suite::{Results, Selection};
@@ -114,6 +114,9 @@ struct ClusterArgs {
     /// The duration of a run.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Let the nodes use the short form of messages, as they do when no servers in other languages listen.
+    #[arg(long)]
+    short: bool,
     /// Write a chart of the runs into this SVG file.
     #[arg(long)]
     plot: Option<PathBuf>,
@@ -188,9 +191,10 @@ fn progress_bar(steps: u64) -> Result<ProgressBar> {
 fn compare(programs: Programs, cluster: &ClusterArgs, json: bool) -> Result<()> {
     let lasting = Duration::from_secs_f64(cluster.seconds);
     let loads = if cluster.loads.is_empty() { cluster::ClusterLoad::value_variants() } else { &cluster.loads };
+    let form = if cluster.short { BusForm::Short } else { BusForm::Common };
     let progress = progress_bar((loads.len() * cluster.repeats * 2) as u64)?;
     let plan = Plan { programs, core: pin_load(), repeats: cluster.repeats, lasting, progress };
-    let reports = loads.iter().map(|&load| cluster::measure(load, &plan)).collect::<Result<Vec<_>>>()?;
+    let reports = loads.iter().map(|&load| cluster::measure(load, form, &plan)).collect::<Result<Vec<_>>>()?;
     plan.progress.finish_and_clear();
     if let Some(file) = &cluster.plot {
         let rows: Vec<_> = reports.iter().flat_map(Comparison::rows).collect();

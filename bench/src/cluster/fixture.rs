@@ -1,8 +1,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Result;
 use bench::wire::dialect::Dialect;
+use serde::Serialize;
 
 use super::frame::{self, BusFrame};
 use crate::process::{Cpu, Redis, ServerProcess};
@@ -14,12 +17,34 @@ pub(crate) struct Fixture {
     nodes: Vec<ServerProcess>,
     /// The number of nodes that subscribe to the topic of a channel.
     subscribers: usize,
+    /// The time from the subscriptions to the first message.
+    settling: Duration,
+}
+
+/// The form of messages on the bus (docs/cluster.md, Short form).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BusForm {
+    /// The form that servers in other languages read. Our nodes use it for the first 90 s.
+    Common,
+    /// The form that our nodes use when no other servers listen.
+    Short,
 }
 
 impl Fixture {
     /// Two nodes of our server.
-    pub(crate) fn ours(contract: &Path, core: Option<usize>) -> Result<Fixture> {
-        Fixture::nodes(Dialect::Pond, core, |url, name| ours(contract, core, url, name))
+    pub(crate) fn ours(contract: &Path, core: Option<usize>, form: BusForm) -> Result<Fixture> {
+        // A timeout at which the nodes soon know that no other server listens. They check it each second.
+        let (timeout, settling) = match form {
+            BusForm::Common => (None, Duration::ZERO),
+            BusForm::Short => (Some(("HEARTBEAT_TIMEOUT_MS", "100")), Duration::from_millis(1500)),
+        };
+        let mut fixture = Fixture::nodes(Dialect::Pond, core, |url, name| {
+            let variables = [Some(("REDIS_URL", url)), Some(("NODE_NAME", name)), timeout];
+            ServerProcess::start(contract, core, &variables.into_iter().flatten().collect::<Vec<_>>())
+        })?;
+        fixture.settling = settling;
+        Ok(fixture)
     }
 
     /// Two nodes of any server. `start` gets the URL of Redis and the name of a node.
@@ -33,7 +58,7 @@ impl Fixture {
 
     /// Two processes that use the client library of Redis and nothing else. Their messages on the bus are those of our nodes.
     pub(crate) fn bare(contract: &Path, bare: &Path, core: Option<usize>) -> Result<Fixture> {
-        Fixture::bare_with(bare, core, &BusFrame::of_nodes(contract)?)
+        Fixture::bare_with(bare, core, &BusFrame::of_nodes(contract, BusForm::Common)?)
     }
 
     /// The same, with a frame that is known.
@@ -48,13 +73,15 @@ impl Fixture {
 
     /// A node of our server that has a bus, without other nodes.
     pub(super) fn single(contract: &Path, core: Option<usize>) -> Result<Fixture> {
-        Fixture::joined(&frame::NAMES[..1], Dialect::Pond, core, |url, name| ours(contract, core, url, name))
+        Fixture::joined(&frame::NAMES[..1], Dialect::Pond, core, |url, name| {
+            ServerProcess::start(contract, core, &[("REDIS_URL", url), ("NODE_NAME", name)])
+        })
     }
 
     /// Our server without a bus.
     pub(super) fn without_bus(contract: &Path, core: Option<usize>) -> Result<Fixture> {
         let nodes = vec![ServerProcess::start(contract, core, &[])?];
-        Ok(Fixture { redis: None, dialect: Dialect::Pond, nodes, subscribers: 0 })
+        Ok(Fixture { redis: None, dialect: Dialect::Pond, nodes, subscribers: 0, settling: Duration::ZERO })
     }
 
     fn joined(
@@ -67,7 +94,7 @@ impl Fixture {
         let nodes = names.iter().map(|name| start(&redis.url, name)).collect::<Result<Vec<_>>>()?;
         // With Centrifuge only receivers join the channel.
         let subscribers = if dialect == Dialect::Centrifuge { 1 } else { nodes.len() };
-        Ok(Fixture { redis: Some(redis), dialect, nodes, subscribers })
+        Ok(Fixture { redis: Some(redis), dialect, nodes, subscribers, settling: Duration::ZERO })
     }
 
     /// The address at which clients publish.
@@ -83,7 +110,11 @@ impl Fixture {
     /// Waits until all nodes subscribe to these channels, which clients have joined on each.
     pub(crate) fn wait_until_joined(&mut self, channels: &[String]) -> Result<()> {
         let topics: Vec<_> = channels.iter().map(|channel| self.dialect.topic(channel)).collect();
-        self.redis.as_mut().map_or(Ok(()), |redis| redis.wait_for_subscribers(&topics, self.subscribers))
+        if let Some(redis) = &mut self.redis {
+            redis.wait_for_subscribers(&topics, self.subscribers)?;
+        }
+        sleep(self.settling);
+        Ok(())
     }
 
     /// The CPU time of each process so far: the nodes in their order, then Redis.
@@ -95,8 +126,4 @@ impl Fixture {
     pub(crate) fn rss(&self) -> Result<u64> {
         self.nodes.iter().map(ServerProcess::rss).chain(self.redis.iter().map(Redis::rss)).sum()
     }
-}
-
-fn ours(contract: &Path, core: Option<usize>, url: &str, name: &str) -> Result<ServerProcess> {
-    ServerProcess::start(contract, core, &[("REDIS_URL", url), ("NODE_NAME", name)])
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use bench::wire::client as wire;
 use bench::wire::dialect::Dialect;
 
-use super::fixture::Fixture;
+use super::fixture::{BusForm, Fixture};
 use crate::load::{ClientPool, ClientSpec};
 
 /// The size of a payload. With its envelope a client's message has some 300 bytes.
@@ -25,8 +25,8 @@ pub(crate) struct BusFrame {
 
 impl BusFrame {
     /// The frame of our nodes, taken from Redis.
-    pub(crate) fn of_nodes(contract: &Path) -> Result<BusFrame> {
-        let mut fixture = Fixture::ours(contract, None)?;
+    pub(crate) fn of_nodes(contract: &Path, form: BusForm) -> Result<BusFrame> {
+        let mut fixture = Fixture::ours(contract, None, form)?;
         let channel = channel(0);
         let spec = |address| ClientSpec::plain(address, &channel);
         let mut pool = ClientPool::join([spec(fixture.publisher()), spec(fixture.receiver())])?;

@@ -8,7 +8,7 @@ mod report;
 
 use anyhow::Result;
 
-pub(crate) use fixture::Fixture;
+pub(crate) use fixture::{BusForm, Fixture};
 use frame::BusFrame;
 pub(crate) use load::ClusterLoad;
 pub(crate) use report::Comparison;
@@ -16,14 +16,14 @@ pub(crate) use report::Comparison;
 use crate::plan::Plan;
 
 /// Runs both sides under this load, one after the other.
-pub(crate) fn measure(load: ClusterLoad, plan: &Plan) -> Result<Comparison> {
+pub(crate) fn measure(load: ClusterLoad, form: BusForm, plan: &Plan) -> Result<Comparison> {
     let (contract, core) = (&plan.programs.contract, plan.core);
-    let frame = BusFrame::of_nodes(contract)?;
+    let frame = BusFrame::of_nodes(contract, form)?;
     let runs = plan.interleave(&format!("{load:?}"), load.sides(), |side| {
         let fixture = match (load, side) {
             (ClusterLoad::Local, 0) => Fixture::single(contract, core),
             (ClusterLoad::Local, _) => Fixture::without_bus(contract, core),
-            (_, 0) => Fixture::ours(contract, core),
+            (_, 0) => Fixture::ours(contract, core, form),
             (_, _) => Fixture::bare_with(&plan.programs.bare, core, &frame),
         };
         load.run(fixture?, plan.lasting)
