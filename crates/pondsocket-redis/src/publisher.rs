@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use pondsocket::cluster::{BoxFuture, BusError, Outcome, Publish};
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, cmd, pipe};
+use redis::{RedisResult, cmd};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -279,10 +279,14 @@ impl Publisher {
 
     fn write(&self, connection: &Connection, items: Vec<Item>) -> Write {
         let (mut redis, limit) = (connection.redis.clone(), self.command_timeout);
-        let mut commands = pipe();
+        let mut commands = redis::Pipeline::with_capacity(items.len());
         for item in &items {
             if let Item::Send(publish) = item {
-                commands.cmd("PUBLISH").arg(publish.topic.as_str()).arg(&publish.data[..]);
+                // With the room that it takes: a command that grows is copied each time.
+                let (topic, data) = (publish.topic.as_str(), &publish.data[..]);
+                let mut command = redis::Cmd::with_capacity(3, "PUBLISH".len() + topic.len() + data.len());
+                command.arg("PUBLISH").arg(topic).arg(data);
+                commands.add_command(command);
             }
         }
         // The error of one command, such as a denied topic, is the outcome of that message alone.

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::replication::digest;
@@ -20,9 +21,29 @@ pub(super) struct Recent {
 /// The last messages of one source. Ids are kept as digests of 64 bits, because a foreign id may be 256 bytes long.
 #[derive(Debug, Default)]
 struct Window {
-    known: HashSet<u64>,
+    known: HashSet<u64, BuildHasherDefault<DigestHasher>>,
     /// In the order of arrival, to drop the oldest.
     order: VecDeque<u64>,
+}
+
+/// The hasher of digests: they are evenly distributed already. A sender that chooses ids with colliding digests slows
+/// down the look-ups in its own window only, and the window is small.
+#[derive(Debug, Default)]
+struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write_u64(&mut self, digest: u64) {
+        self.0 = digest;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not used for digests, and right for anything else.
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Recent {
