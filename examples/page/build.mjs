@@ -1,8 +1,8 @@
-// Bundles the pages of the examples: each src/main.js, with all that it uses, becomes one dist/app.js, which is committed,
-// so that nobody needs Node to run an example. The licences of what is bundled are put beside it.
+// Bundles the pages of the examples: each src/main.js becomes, with its imports, one dist/app.js. It is committed, so that
+// an example runs without Node. The licences of bundled packages are copied beside it.
 //
 //   node build.mjs [EXAMPLE...]              all examples that have a page, or only these
-//   node build.mjs --check [EXAMPLE...]      changes nothing; fails if a dist is not what its sources give
+//   node build.mjs --check [EXAMPLE...]      changes nothing; fails if a dist differs from the bundle of its sources
 
 import { access, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -14,7 +14,7 @@ const examples = path.join(here, '..');
 const words = process.argv.slice(2);
 const isCheck = words.includes('--check');
 
-/** Files whose licence has to go along, by the package that they are in. */
+/** The packages whose licence has to be copied, with the name of the copy. */
 const PACKAGES = {
     '@eleven-am/pondsocket-client': 'pondsocket-client.LICENSE',
     yjs: 'yjs.LICENSE',
@@ -24,7 +24,7 @@ const PACKAGES = {
 const chosen = words.filter((word) => word !== '--check');
 for (const example of chosen.length ? chosen : await withPages()) await bundle(example);
 
-/** The examples that are bundled here. */
+/** The examples that have a page. */
 async function withPages () {
     const folders = await readdir(examples);
     const found = await Promise.all(folders.map((folder) => exists(path.join(examples, folder, 'page/src/main.js'))));
@@ -53,7 +53,7 @@ async function bundle (example) {
     }
 }
 
-/** Writes a file, or only looks whether it is there as it should be. */
+/** Writes a file, or with `--check` compares it. */
 async function put (file, text) {
     const name = path.relative(examples, file);
     if (!isCheck) {
@@ -61,7 +61,7 @@ async function put (file, text) {
         await writeFile(file, text);
         console.log(`${name}: ${Math.round(text.length / 1024)} KB`);
     } else if (await readFile(file, 'utf8').catch(() => '') !== text) {
-        console.log(`${name} is not what its sources give: node build.mjs`);
+        console.log(`${name} differs from the bundle of its sources: run node build.mjs`);
         process.exitCode = 1;
     }
 }

@@ -1,8 +1,8 @@
-// The pictures of examples/README.md: those that the browser tests take, smaller and as WebP.
+// The pictures of examples/README.md: screenshots of the browser tests, smaller and as WebP.
 //
 //   node screenshots.mjs [EXAMPLE...]        all examples that have a page, or only these. They must have been built with --release
 //
-// SCREENSHOTS: a folder in which the folder EXAMPLE has the pictures of its test already
+// SCREENSHOTS: a folder with a folder EXAMPLE of existing screenshots for each example
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -42,7 +42,7 @@ async function take (example) {
     return folder;
 }
 
-/** Lets Chromium draw a picture smaller, as WebP. */
+/** Scales a picture down in Chromium, and encodes it as WebP. */
 async function shrink (file) {
     const browser = await launch();
     const page = await browser.newPage();

@@ -31,7 +31,7 @@ async def untrack(ctx: EventContext) -> None:
 
 
 async def assign(ctx: EventContext) -> None:
-    """Of oneself, unless ``userId`` says whose."""
+    """Sets an assign of the user ``userId``, or of the sender."""
     payload = ctx.get_payload()
     await ctx.channel.update_assign(payload.get("userId", ctx.user.id), payload["key"], payload["value"])
 

@@ -1,7 +1,7 @@
-"""The published Python server as a node: the chat that the judge of the matrix talks to, under uvicorn.
+"""The published Python server as a node: the chat of the interop matrix, under uvicorn.
 
-``REDIS_URL`` says where the others are, ``HEARTBEAT_TIMEOUT`` after how many seconds of silence another node is dead.
-``listening PORT`` is printed when it is ready.
+``REDIS_URL`` is the address of the bus, ``HEARTBEAT_TIMEOUT`` the seconds of silence after which another node is dead.
+Prints ``listening PORT`` when it is ready.
 """
 
 import os

@@ -1,28 +1,28 @@
-// The server without the page.
+// The server without its page.
 
-/** A token for an account. */
+/** A token for an account, or the status of a refusal. */
 export async function signIn (url, account) {
     const headers = { 'Content-Type': 'application/json' };
     const answer = await fetch(`${url}/api/login`, { method: 'POST', headers, body: JSON.stringify({ account }) });
     return answer.ok ? (await answer.json()).token : answer.status;
 }
 
-/** What is said to a token: `[status, reason]`. */
+/** The answer to a token: `[status, reason]`. */
 export async function check (url, token) {
     const answer = await fetch(`${url}/api/token`, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
     return [answer.status, (await answer.json()).reason];
 }
 
-/** A token whose claims are changed, under the signature that it had. */
+/** A token with changed claims and its former signature. */
 export function changed (token, claims) {
-    const [head, said, signature] = token.split('.');
-    const all = { ...JSON.parse(Buffer.from(said, 'base64url')), ...claims };
+    const [head, body, signature] = token.split('.');
+    const all = { ...JSON.parse(Buffer.from(body, 'base64url')), ...claims };
     return [head, Buffer.from(JSON.stringify(all)).toString('base64url'), signature].join('.');
 }
 
 /**
- * Joins a room in the page's browser on a socket of its own, sends messages `[event, payload]`, and gives their answers and,
- * if `toEnd`, waits until the server ends it: `{ joined, answers, code, lasted }`.
+ * Joins a room over another socket of the page's browser, and sends messages `[event, payload]`. Returns their answers;
+ * with `toEnd` after the server has closed the socket: `{ joined, answers, code, lasted }`.
  */
 export function talk (page, token, room, messages, toEnd = false) {
     return page.evaluate(({ token, room, messages, toEnd }) => new Promise((resolve) => {

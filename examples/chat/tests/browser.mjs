@@ -1,8 +1,8 @@
-// The chat in headless Chromium: people in windows of their own.
+// The chat in headless Chromium, with one window for each user.
 //
-//   node browser.mjs [PROGRAM]      CHROMIUM: another browser; SCREENSHOTS: where pictures go
+//   node browser.mjs [PROGRAM]      CHROMIUM: another browser; SCREENSHOTS: the folder for pictures
 //
-// One line a check, then "N passed, M failed, K skipped".
+// Prints one line for each check, then "N passed, M failed, K skipped".
 
 import assert from 'node:assert/strict';
 import { run } from '../../page/browser/checks.mjs';
@@ -21,7 +21,7 @@ const open = (name, options) => Person.open(browser, server.url, name, options);
 let ada, bob, eve;
 
 const checks = [
-    ['signing in needs a name, of at most 24 characters, and the right code to be an admin', async () => {
+    ['sign-in needs a name of at most 24 characters, and for an admin the code', async () => {
         assert.deepEqual(await signIn(server.url, { username: 'é'.repeat(24) }), [200, undefined]);
         assert.deepEqual(await signIn(server.url, { username: 'é'.repeat(25) }), [400, 'A name has at most 24 ordinary characters.']);
         assert.deepEqual(await signIn(server.url, { username: 'ada', adminCode: 'guess' }), [400, 'That is not the admin code.']);
@@ -35,30 +35,30 @@ const checks = [
         await picture(page, 'sign-in');
         await page.close();
     }],
-    ['a socket without a token, or with a wrong one, is refused before the upgrade', async () => {
+    ['a socket without a valid token is refused before the upgrade', async () => {
         assert.equal(await handshake(`${server.url}/api/socket`), 401);
         assert.equal(await handshake(`${server.url}/api/socket?token=guess`), 401);
     }],
-    ['two people sign in and see each other', async () => {
+    ['two users sign in and see each other', async () => {
         ada = await open('Ada Lovelace', { admin: true });
         bob = await open('Bob');
-        await ada.sees('Bob');
-        await bob.sees('Ada Lovelace');
-        await ada.connection('connected');
+        await ada.waitForPerson('Bob');
+        await bob.waitForPerson('Ada Lovelace');
+        await ada.waitForConnection('connected');
     }],
-    ['messages go both ways, in order', async () => {
-        for (const text of ['one', 'two', 'three']) await ada.says(text);
-        await bob.reads('three');
-        await bob.says('four');
-        await ada.reads('four');
+    ['messages arrive in order in both directions', async () => {
+        for (const text of ['one', 'two', 'three']) await ada.sendMessage(text);
+        await bob.waitForMessage('three');
+        await bob.sendMessage('four');
+        await ada.waitForMessage('four');
         for (const person of [ada, bob]) assert.deepEqual(await person.texts(), ['one', 'two', 'three', 'four']);
     }],
-    ['what people write is text, not markup', async () => {
-        await ada.says('<img src=x onerror="alert(1)"> & <b>bold</b>');
-        await bob.reads('<b>bold</b>');
+    ['messages are shown as text, not as markup', async () => {
+        await ada.sendMessage('<img src=x onerror="alert(1)"> & <b>bold</b>');
+        await bob.waitForMessage('<b>bold</b>');
         assert.equal(await bob.page.locator('#messages img, #messages b').count(), 0);
     }],
-    ['typing is shown, and gone when it ends', async () => {
+    ['the typing indicator is shown and hidden again', async () => {
         await ada.page.locator('#text').pressSequentially('hm');
         const line = bob.page.locator('#typing', { hasText: 'Ada Lovelace is typing' });
         await line.waitFor();
@@ -68,54 +68,54 @@ const checks = [
         await line.waitFor();
         await ada.page.press('#text', 'Enter');
         await line.waitFor({ state: 'detached' });
-        await bob.reads('well');
+        await bob.waitForMessage('well');
     }],
-    ['a status is shown to the others, and kept in the next room', async () => {
+    ['a status is shown to other users and kept in the next room', async () => {
         for (const status of ['away', 'offline', 'busy']) {
             await bob.page.selectOption('#my-status', status);
-            await ada.sees('Bob', status);
+            await ada.waitForPerson('Bob', status);
         }
         await bob.page.click('[data-room=random]');
-        await ada.misses('Bob');
-        await bob.sees('Bob', 'busy');
+        await ada.waitForAbsence('Bob');
+        await bob.waitForPerson('Bob', 'busy');
         await bob.page.click('[data-room=general]');
-        await ada.sees('Bob', 'busy');
+        await ada.waitForPerson('Bob', 'busy');
     }],
-    ['an empty and a too long message are answered with the reason', async () => {
-        await bob.says('   ');
-        await bob.toast('A message needs some text.');
-        await bob.says('x'.repeat(1001));
-        await bob.toast('A message has at most 1000 characters, not 1001.');
+    ['an empty message and one that is too long are answered with the reason', async () => {
+        await bob.sendMessage('   ');
+        await bob.waitForToast('A message needs some text.');
+        await bob.sendMessage('x'.repeat(1001));
+        await bob.waitForToast('A message has at most 1000 characters, not 1001.');
         assert.equal((await bob.page.inputValue('#text')).length, 1001, 'the text stays');
         await bob.page.fill('#text', '');
     }],
-    ['a private message is for one alone', async () => {
+    ['a private message reaches only its recipient', async () => {
         eve = await open('Eve');
-        await ada.whispers('Bob', 'just for you');
-        await bob.reads('just for you');
-        await ada.reads('just for you');
+        await ada.sendPrivately('Bob', 'just for you');
+        await bob.waitForMessage('just for you');
+        await ada.waitForMessage('just for you');
         for (const person of [ada, bob]) assert.equal(await person.page.locator('.message.private').count(), 1);
-        await ada.says('for everybody');
-        await eve.reads('for everybody');
+        await ada.sendMessage('for all');
+        await eve.waitForMessage('for all');
         assert.ok(!(await eve.texts()).includes('just for you'));
     }],
-    ['who comes later sees the last messages', async () => {
+    ['a user that joins later sees the last messages', async () => {
         assert.deepEqual((await eve.texts()).slice(0, 4), ['one', 'two', 'three', 'four']);
     }],
-    ['rooms are apart, and a reload keeps both the room and the person', async () => {
+    ['rooms are isolated, and a reload keeps the room and the user', async () => {
         await eve.page.fill('#new-room-name', 'Deep End!');
         await eve.page.press('#new-room-name', 'Enter');
-        await bob.misses('Eve');
-        await eve.says('in another room');
-        await eve.reads('in another room');
+        await bob.waitForAbsence('Eve');
+        await eve.sendMessage('in another room');
+        await eve.waitForMessage('in another room');
         await eve.page.reload();
-        await eve.reads('in another room');
+        await eve.waitForMessage('in another room');
         assert.equal(await eve.page.textContent('#room-name'), 'Deep end');
         await eve.page.click('[data-room=general]');
-        await bob.sees('Eve');
+        await bob.waitForPerson('Eve');
         assert.ok(!(await bob.texts()).includes('in another room'));
     }],
-    ['mistakes are answered under the name of the event, with a code', async () => {
+    ['invalid messages are answered under the name of their event, with a code', async () => {
         const answers = await ask(bob, 'mistakes', [
             ['message', { text: ' \n ' }],
             ['message', { text: '🌊'.repeat(1001) }],
@@ -143,20 +143,20 @@ const checks = [
         assert.ok(long.payload.id, 'a thousand characters are not too long, however many bytes they have');
         assert.equal(nobody.payload.code, 'NOT_IN_ROOM');
     }],
-    ['new messages wait below when somebody reads above', async () => {
-        await eve.enters('long');
-        await ada.enters('long');
-        for (let line = 1; line <= 30; line++) await ada.says(`line ${line}`);
-        await eve.reads('line 30');
+    ['the list does not scroll to new messages while the user reads older ones', async () => {
+        await eve.enterRoom('long');
+        await ada.enterRoom('long');
+        for (let line = 1; line <= 30; line++) await ada.sendMessage(`line ${line}`);
+        await eve.waitForMessage('line 30');
         await eve.page.evaluate(() => document.getElementById('scroller').scrollTo(0, 0));
-        await ada.says('news');
+        await ada.sendMessage('news');
         await eve.page.locator('#to-newest').click();
         await eve.page.locator('#to-newest').waitFor({ state: 'hidden' });
         assert.ok(await eve.page.locator('#messages .body', { hasText: 'news' }).isVisible());
-        await ada.enters('general');
-        await eve.enters('general');
+        await ada.enterRoom('general');
+        await eve.enterRoom('general');
     }],
-    ['light and dark follow the system until somebody chooses', async () => {
+    ['the theme follows the system until the user chooses one', async () => {
         await bob.page.emulateMedia({ colorScheme: 'dark' });
         assert.equal(await isLight(bob.page), false);
         await bob.page.locator('.room-header [data-theme-toggle]').click();
@@ -167,20 +167,20 @@ const checks = [
         assert.equal(await isLight(bob.page), true);
     }],
     ['pictures', async () => {
-        for (const person of [ada, bob, eve]) await person.enters('design');
-        await bob.says('Morning! I moved the presence list into the sidebar.');
-        await bob.says('It now keeps its place when somebody joins, so nothing jumps any more.');
-        await eve.reads('nothing jumps');
-        await eve.says('Looks much calmer. Can we try it on a phone, too?');
-        await ada.reads('Looks much calmer');
-        await ada.says('Already did: rooms and people are a drawer there.');
-        await ada.says('I will show both at eleven.');
-        await bob.reads('at eleven');
-        await bob.whispers('Ada Lovelace', 'Could you kick the demo account afterwards?');
-        await ada.reads('demo account');
-        await ada.whispers('Bob', 'Sure, will do.');
+        for (const person of [ada, bob, eve]) await person.enterRoom('design');
+        await bob.sendMessage('Morning! I moved the presence list into the sidebar.');
+        await bob.sendMessage('It now keeps its place when somebody joins, so nothing jumps any more.');
+        await eve.waitForMessage('nothing jumps');
+        await eve.sendMessage('Looks much calmer. Can we try it on a phone, too?');
+        await ada.waitForMessage('Looks much calmer');
+        await ada.sendMessage('Already did: rooms and people are a drawer there.');
+        await ada.sendMessage('I will show both at eleven.');
+        await bob.waitForMessage('at eleven');
+        await bob.sendPrivately('Ada Lovelace', 'Could you kick the demo account afterwards?');
+        await ada.waitForMessage('demo account');
+        await ada.sendPrivately('Bob', 'Sure, will do.');
         await eve.page.selectOption('#my-status', 'away');
-        await ada.sees('Eve', 'away');
+        await ada.waitForPerson('Eve', 'away');
         await bob.page.locator('#text').pressSequentially('Thank');
         await ada.page.locator('#typing', { hasText: 'Bob is typing' }).waitFor();
         await picture(ada.page, 'chat');
@@ -195,52 +195,52 @@ const checks = [
         await bob.row('Ada Lovelace').locator('.who').click();
         await bob.page.fill('#text', 'x'.repeat(1001));
         await bob.page.press('#text', 'Enter');
-        await bob.toast('not 1001');
+        await bob.waitForToast('not 1001');
         await picture(bob.page, 'refused');
         await bob.page.fill('#text', '');
-        for (const person of [ada, bob, eve]) await person.enters('general');
+        for (const person of [ada, bob, eve]) await person.enterRoom('general');
     }],
-    ['who is removed is told so, and can come back', async () => {
+    ['a removed user is notified and can rejoin', async () => {
         assert.equal(await bob.page.locator('.kick').count(), 0, 'only an admin can');
         await ada.row('Bob').locator('.kick').click();
         await bob.page.locator('#kicked', { hasText: 'An admin asked you to leave.' }).waitFor();
         await picture(bob.page, 'kicked');
-        await ada.misses('Bob');
+        await ada.waitForAbsence('Bob');
         await ada.page.locator('.notice', { hasText: 'Bob was removed' }).waitFor();
         await bob.page.click('#rejoin');
-        await ada.sees('Bob', 'busy');
-        await bob.says('back again');
-        await ada.reads('back again');
+        await ada.waitForPerson('Bob', 'busy');
+        await bob.sendMessage('back again');
+        await ada.waitForMessage('back again');
     }],
-    ['after a restart of the server everybody is back by themselves, and so is what they wrote meanwhile', async () => {
+    ['after a restart of the server clients reconnect and send their unsent messages', async () => {
         await ada.row('Eve').locator('.kick').click();
         await eve.page.locator('#kicked').waitFor();
         await server.end('SIGKILL');
-        await Promise.all([ada, bob].map((person) => person.connection('reconnecting')));
-        await bob.says('are you there?');
-        await bob.says('hello?');
+        await Promise.all([ada, bob].map((person) => person.waitForConnection('reconnecting')));
+        await bob.sendMessage('are you there?');
+        await bob.sendMessage('hello?');
         await bob.page.locator('#waiting', { hasText: 'are you there?' }).waitFor();
         await picture(bob.page, 'reconnecting');
         server = await start(server.port);
-        await Promise.all([ada, bob].map((person) => person.connection('connected')));
-        await ada.sees('Bob', 'busy');
-        await bob.sees('Ada Lovelace');
-        await ada.reads('hello?');
+        await Promise.all([ada, bob].map((person) => person.waitForConnection('connected')));
+        await ada.waitForPerson('Bob', 'busy');
+        await bob.waitForPerson('Ada Lovelace');
+        await ada.waitForMessage('hello?');
         assert.deepEqual((await ada.texts()).slice(-2), ['are you there?', 'hello?']);
-        await ada.says('now I am');
-        await bob.reads('now I am');
+        await ada.sendMessage('now I am');
+        await bob.waitForMessage('now I am');
         assert.equal(await bob.page.locator('#waiting li').count(), 0);
-        assert.equal(await ada.row('Eve').count(), 0, 'who was removed does not come back uninvited');
+        assert.equal(await ada.row('Eve').count(), 0, 'a removed user does not rejoin by itself');
     }],
-    ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {
+    ['no page has thrown an error or violated its content security policy', async () => {
         for (const person of [ada, bob, eve]) assert.deepEqual(person.faults, [], person.name);
     }],
-    ['SIGTERM ends the server, whatever clients do not read, and those who are in it are told', async () => {
+    ['SIGTERM closes the connections and ends the server although a client reads no responses', async () => {
         const closed = await whenClosed(ada);
         await stallResponses(server.url);
         assert.deepEqual(await server.end('SIGTERM'), [0, null]);
         assert.equal(await closed(), 1001);
-        await ada.connection('reconnecting');
+        await ada.waitForConnection('reconnecting');
     }],
 ];
 

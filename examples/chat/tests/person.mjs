@@ -1,11 +1,11 @@
-// Somebody with a browser window.
+// A user with a browser window.
 
 import { openPage } from '../../page/browser/chromium.mjs';
 
 export const ADMIN_CODE = 'sesame';
 
 export class Person {
-    /** Opens a window of its own and signs in. */
+    /** Opens a window and signs in. */
     static async open (browser, url, name, { admin = false, room = 'general' } = {}) {
         const person = new Person();
         person.name = name;
@@ -17,7 +17,7 @@ export class Person {
             await person.page.fill('#admin-code', ADMIN_CODE);
         }
         await person.page.click('#sign-in-form button[type=submit]');
-        await person.sees(name);
+        await person.waitForPerson(name);
         return person;
     }
 
@@ -25,49 +25,49 @@ export class Person {
         return this.page.locator('.person', { has: this.page.locator('.name', { hasText: name }) });
     }
 
-    /** Waits until somebody is in the list of people, with this status. */
-    async sees (name, status = 'online') {
+    /** Waits until a user is in the list of people, with this status. */
+    async waitForPerson (name, status = 'online') {
         await this.row(name).locator('.how', { hasText: status }).waitFor({ state: 'attached' });
     }
 
-    /** Waits until somebody is not in the list any more. */
-    async misses (name) {
+    /** Waits until a user is not in the list any more. */
+    async waitForAbsence (name) {
         await this.row(name).waitFor({ state: 'detached' });
     }
 
-    async says (text) {
+    async sendMessage (text) {
         await this.page.fill('#text', text);
         await this.page.press('#text', 'Enter');
     }
 
-    async whispers (name, text) {
+    async sendPrivately (name, text) {
         await this.row(name).locator('.who').click();
-        await this.says(text);
+        await this.sendMessage(text);
         await this.page.press('#text', 'Escape');
     }
 
-    /** Waits for a message. */
-    async reads (text) {
+    /** Waits until a message is shown. */
+    async waitForMessage (text) {
         await this.page.locator('#messages .body', { hasText: text }).first().waitFor();
     }
 
-    /** All messages on the screen. */
+    /** All messages that are shown. */
     texts () {
         return this.page.locator('#messages .body').allTextContents();
     }
 
-    async toast (text) {
+    async waitForToast (text) {
         await this.page.locator('.toast', { hasText: text }).first().waitFor();
     }
 
-    async connection (...states) {
+    async waitForConnection (...states) {
         await this.page.locator(states.map((state) => `#connection[data-state="${state}"]`).join()).waitFor();
     }
 
     /** Goes to another room, as a click in the list of rooms does. */
-    async enters (room) {
+    async enterRoom (room) {
         await this.page.evaluate((room) => { location.hash = room; }, room);
         await this.page.locator(`.rooms a[data-room="${room}"][aria-current]`).waitFor({ state: 'attached' });
-        await this.sees(this.name, '');
+        await this.waitForPerson(this.name, '');
     }
 }

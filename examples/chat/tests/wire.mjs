@@ -1,8 +1,8 @@
-// The server without the page: what it answers to clients that do not behave as the page does.
+// The server without its page: its answers to clients that do not behave like the page.
 
 /**
- * Joins a room on a socket of its own, as the person whose window it is, sends messages `[event, payload]` and gives
- * their answers `{ event, payload }`, in the same order.
+ * Joins a room over another socket as the user of a window, sends messages `[event, payload]`, and returns their
+ * answers `{ event, payload }` in the same order.
  */
 export function ask (person, room, messages) {
     return person.page.evaluate(({ room, messages }) => new Promise((resolve, reject) => {
@@ -19,11 +19,11 @@ export function ask (person, room, messages) {
             socket.close();
             resolve(messages.map((_, number) => answers.get(String(number))));
         };
-        setTimeout(() => reject(new Error(`only ${answers.size} of ${messages.length} answers came`)), 10_000);
+        setTimeout(() => reject(new Error(`only ${answers.size} of ${messages.length} answers were received`)), 10_000);
     }), { room, messages });
 }
 
-/** Opens a socket of the person's own. The answer waits for its end and gives the close code. */
+/** Opens another socket as the user of a window. Returns a function that waits for its close code. */
 export async function whenClosed (person) {
     await person.page.evaluate(() => new Promise((resolve) => {
         const { token } = JSON.parse(sessionStorage.getItem('pond-chat'));
@@ -34,7 +34,7 @@ export async function whenClosed (person) {
     return () => person.page.evaluate(() => window.closeCode);
 }
 
-/** The status and message that a sign-in is answered with. */
+/** The status and message of the answer to a sign-in. */
 export async function signIn (url, request) {
     const options = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(request) };
     const response = await fetch(new URL('/api/login', url), options);

@@ -1,4 +1,4 @@
-// Nodes without a launcher, and the load balancer of deploy/ in front of them.
+// Nodes without a launcher, behind the load balancer of deploy/.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { addressOf, programOf } from '../../page/browser/server.mjs';
 
 export class Launcher {
-    /** Starts it, on a free port, and waits until it and its nodes are up. */
+    /** Starts the launcher on a free port, and waits until it and its nodes are up. */
     static async start ({ stderr = 'inherit' } = {}) {
         const launcher = new Launcher();
         launcher.child = spawn(programOf('cluster'), ['--port', '0'], { stdio: ['ignore', 'pipe', stderr] });
@@ -19,7 +19,7 @@ export class Launcher {
         return (await fetch(`${this.url}/nodes`)).json();
     }
 
-    /** Ends it with a signal, and tells how it ended: `[code, signal]`. */
+    /** Sends a signal, and returns the exit of the process: `[code, signal]`. */
     end (signal) {
         this.child.kill(signal);
         return this.ended;

@@ -1,8 +1,8 @@
-// Which processes there are.
+// The processes of this machine.
 
 import { readdir, readFile } from 'node:fs/promises';
 
-/** Waits until something is so, and gives it. */
+/** Waits until `holds` returns a true value, and returns that value. */
 export async function until (what, holds, deadline = 10_000) {
     const end = Date.now() + deadline;
     for (;;) {
@@ -13,8 +13,8 @@ export async function until (what, holds, deadline = 10_000) {
     }
 }
 
-/** The processes that come from one, by their ids, without it. */
-export async function offspring (pid) {
+/** The ids of the descendants of a process. */
+export async function descendants (pid) {
     const all = await parents();
     const found = [pid];
     for (const each of found) for (const [child, parent] of all) if (parent === each) found.push(child);
@@ -34,6 +34,6 @@ export function isAlive (pid) {
 async function parents () {
     const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
     const stats = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null)));
-    // The name before the parent may contain anything, also brackets.
+    // The name before the parent may contain anything, brackets included.
     return stats.filter(Boolean).map((stat) => [parseInt(stat), parseInt(stat.slice(stat.lastIndexOf(')') + 4))]);
 }

@@ -1,6 +1,6 @@
 // A node without the page.
 
-/** Joins the channel in the window of a person, at an address of its own. Returns the event and the code of the answer. */
+/** Joins the channel over another socket in the window of a user, at this address. Returns the event and code of the answer. */
 export function join (person, url) {
     return person.page.evaluate((url) => new Promise((resolve, reject) => {
         const socket = new WebSocket(url);

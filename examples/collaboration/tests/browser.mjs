@@ -1,8 +1,8 @@
-// The documents in headless Chromium: people in windows of their own.
+// The documents in headless Chromium, with one window for each user.
 //
-//   node browser.mjs [PROGRAM]      CHROMIUM: another browser; SCREENSHOTS: where pictures go
+//   node browser.mjs [PROGRAM]      CHROMIUM: another browser; SCREENSHOTS: the folder for pictures
 //
-// One line a check, then "N passed, M failed, K skipped".
+// Prints one line for each check, then "N passed, M failed, K skipped".
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -24,108 +24,108 @@ const open = (name, document) => Writer.open(browser, server.url, name, document
 let ada, bob;
 
 const checks = [
-    ['two people see each other, and what the other writes', async () => {
+    ['two users see each other and the text of the other', async () => {
         ada = await open('Ada Lovelace');
         bob = await open('Bob');
-        await ada.sees('Bob');
-        await bob.sees('Ada Lovelace');
-        await ada.types('A pond is quiet.');
-        await bob.reads('A pond is quiet.');
-        await bob.selects(0);
-        await bob.types('Today: ');
-        await ada.reads('Today: A pond is quiet.');
+        await ada.waitForPerson('Bob');
+        await bob.waitForPerson('Ada Lovelace');
+        await ada.type('A pond is quiet.');
+        await bob.waitForText('A pond is quiet.');
+        await bob.select(0);
+        await bob.type('Today: ');
+        await ada.waitForText('Today: A pond is quiet.');
     }],
-    ['the cursor stays at its letter when others write before it', async () => {
-        await ada.selects(23);
-        await bob.selects(0);
-        await bob.types('# ');
-        await ada.reads('# Today: A pond is quiet.');
-        await ada.types(' Mostly.');
-        await bob.reads('# Today: A pond is quiet. Mostly.');
+    ['the cursor keeps its place in the text when others write before it', async () => {
+        await ada.select(23);
+        await bob.select(0);
+        await bob.type('# ');
+        await ada.waitForText('# Today: A pond is quiet.');
+        await ada.type(' Mostly.');
+        await bob.waitForText('# Today: A pond is quiet. Mostly.');
     }],
-    ['cursors and selections of the others are shown, and move with the text', async () => {
-        await ada.selects(11);
-        await bob.seesCursor('Ada Lovelace', '# Today: A ');
-        await ada.selects(11, 15);
-        await bob.seesSelected('pond');
-        await bob.selects(2);
-        await bob.types('Not ');
-        await bob.seesCursor('Ada Lovelace', '# Not Today: A pond');
-        await bob.seesSelected('pond');
-        await ada.seesCursor('Bob', '# Not ');
+    ['cursors and selections of other users are shown and move with the text', async () => {
+        await ada.select(11);
+        await bob.waitForCursor('Ada Lovelace', '# Today: A ');
+        await ada.select(11, 15);
+        await bob.waitForSelection('pond');
+        await bob.select(2);
+        await bob.type('Not ');
+        await bob.waitForCursor('Ada Lovelace', '# Not Today: A pond');
+        await bob.waitForSelection('pond');
+        await ada.waitForCursor('Bob', '# Not ');
     }],
-    ['undo takes back what one has written oneself, and nothing else', async () => {
-        await bob.selects(37);
-        await bob.types(' Yes.');
-        await ada.reads('# Not Today: A pond is quiet. Mostly. Yes.');
-        await ada.selects(0, 6);
+    ['undo reverts only the changes of the same user', async () => {
+        await bob.select(37);
+        await bob.type(' Yes.');
+        await ada.waitForText('# Not Today: A pond is quiet. Mostly. Yes.');
+        await ada.select(0, 6);
         await ada.page.keyboard.press('Delete');
-        await bob.reads('Today: A pond is quiet. Mostly. Yes.');
+        await bob.waitForText('Today: A pond is quiet. Mostly. Yes.');
         await bob.page.keyboard.press('Control+z');
-        await ada.reads('Today: A pond is quiet. Mostly.');
+        await ada.waitForText('Today: A pond is quiet. Mostly.');
         await bob.page.keyboard.press('Control+Shift+z');
-        await ada.reads('Today: A pond is quiet. Mostly. Yes.');
+        await ada.waitForText('Today: A pond is quiet. Mostly. Yes.');
     }],
-    ['two who write at the same place at once have the same text', async () => {
-        await Promise.all([ada, bob].map((writer) => writer.selects(36)));
-        await Promise.all([ada.types(' aaaaaaaaaaaaaaaaaaaa'), bob.types(' bbbbbbbbbbbbbbbbbbbb')]);
-        await Promise.all([ada, bob].map((writer) => writer.saved('saved')));
+    ['concurrent changes at the same place lead to the same text', async () => {
+        await Promise.all([ada, bob].map((writer) => writer.select(36)));
+        await Promise.all([ada.type(' aaaaaaaaaaaaaaaaaaaa'), bob.type(' bbbbbbbbbbbbbbbbbbbb')]);
+        await Promise.all([ada, bob].map((writer) => writer.waitForSaveState('saved')));
         await bob.page.waitForFunction(() => document.getElementById('text').value.length === 78);
         const text = await bob.text();
-        await ada.reads(text);
+        await ada.waitForText(text);
         for (const letters of [/a/g, /b/g]) assert.equal(text.slice(36).match(letters).length, 20);
     }],
-    ['letters of several units are never torn, and what people write is text', async () => {
+    ['surrogate pairs are never split, and text is not markup', async () => {
         await ada.page.fill('#text', '🐸🐟<b>&amp;</b>');
-        await bob.reads('🐸🐟<b>&amp;</b>');
+        await bob.waitForText('🐸🐟<b>&amp;</b>');
         await bob.page.fill('#text', '🐸🐠<b>&amp;</b>');
-        await ada.reads('🐸🐠<b>&amp;</b>');
-        await ada.selects(2);
-        await bob.seesCursor('Ada Lovelace', '🐸');
+        await ada.waitForText('🐸🐠<b>&amp;</b>');
+        await ada.select(2);
+        await bob.waitForCursor('Ada Lovelace', '🐸');
         assert.equal(await bob.page.locator('#marks b').count(), 0);
     }],
-    ['who comes later gets the document, and the cursors in it', async () => {
+    ['a user that joins later gets the document and its cursors', async () => {
         await ada.page.fill('#text', 'one two three');
-        await ada.selects(4, 7);
-        await bob.seesSelected('two');
+        await ada.select(4, 7);
+        await bob.waitForSelection('two');
         const eve = await open('Eve');
         assert.equal(await eve.text(), 'one two three');
-        await eve.seesSelected('two');
-        await eve.seesCursor('Ada Lovelace', 'one two');
+        await eve.waitForSelection('two');
+        await eve.waitForCursor('Ada Lovelace', 'one two');
         await eve.page.context().close();
-        await bob.misses('Eve');
+        await bob.waitForAbsence('Eve');
     }],
-    ['what two have written apart is put together when the one who was offline is back', async () => {
-        await bob.togglesOffline();
-        await bob.connection('offline');
-        await ada.misses('Bob');
-        await bob.selects(13);
-        await bob.types(' four');
-        await ada.selects(0, 4);
+    ['offline changes are merged when the user is online again', async () => {
+        await bob.toggleOffline();
+        await bob.waitForConnection('offline');
+        await ada.waitForAbsence('Bob');
+        await bob.select(13);
+        await bob.type(' four');
+        await ada.select(0, 4);
         await ada.page.keyboard.press('Delete');
-        await ada.selects(3);
-        await ada.types(', too');
-        await ada.reads('two, too three');
+        await ada.select(3);
+        await ada.type(', too');
+        await ada.waitForText('two, too three');
         assert.equal(await bob.text(), 'one two three four');
-        await bob.saved('waiting');
+        await bob.waitForSaveState('waiting');
         await picture(bob.page, 'offline');
-        await bob.togglesOffline();
-        await Promise.all([ada, bob].map((writer) => writer.reads('two, too three four')));
-        await bob.saved('saved');
-        await ada.sees('Bob');
+        await bob.toggleOffline();
+        await Promise.all([ada, bob].map((writer) => writer.waitForText('two, too three four')));
+        await bob.waitForSaveState('saved');
+        await ada.waitForPerson('Bob');
     }],
-    ['a restart of the server loses nothing, and what is written meanwhile is sent when it is back', async () => {
-        await ada.saved('saved');
+    ['a restart of the server loses nothing, and changes made meanwhile are sent afterwards', async () => {
+        await ada.waitForSaveState('saved');
         await server.end('SIGKILL');
-        await Promise.all([ada, bob].map((writer) => writer.connection('reconnecting')));
-        await bob.selects(0);
-        await bob.types('zero ');
-        await bob.saved('waiting');
+        await Promise.all([ada, bob].map((writer) => writer.waitForConnection('reconnecting')));
+        await bob.select(0);
+        await bob.type('zero ');
+        await bob.waitForSaveState('waiting');
         server = await start(server.port);
-        await Promise.all([ada, bob].map((writer) => writer.reads('zero two, too three four')));
-        await bob.saved('saved');
+        await Promise.all([ada, bob].map((writer) => writer.waitForText('zero two, too three four')));
+        await bob.waitForSaveState('saved');
     }],
-    ['the document is in the database when everybody has gone and the server was restarted', async () => {
+    ['the document is in the database after all users have left and the server was restarted', async () => {
         await Promise.all([ada, bob].map((writer) => writer.page.context().close()));
         await server.end('SIGKILL');
         server = await start();
@@ -133,42 +133,42 @@ const checks = [
         assert.equal(await ada.text(), 'zero two, too three four');
         bob = await open('Bob');
     }],
-    ['another name is another document, which is linked by its address', async () => {
+    ['another name is another document with its own address', async () => {
         await bob.page.fill('#name', 'Meeting, Monday!');
         await bob.page.press('#name', 'Enter');
-        await ada.misses('Bob');
-        await bob.isReady();
+        await ada.waitForAbsence('Bob');
+        await bob.waitUntilReady();
         assert.equal(await bob.text(), '');
         assert.match(bob.page.url(), /#meeting-monday$/);
-        await bob.types('agenda');
-        await bob.saved('saved');
+        await bob.type('agenda');
+        await bob.waitForSaveState('saved');
         await bob.page.goBack();
-        await bob.reads('zero two, too three four');
+        await bob.waitForText('zero two, too three four');
         await bob.page.goForward();
-        await bob.reads('agenda');
+        await bob.waitForText('agenda');
     }],
-    ['a full document says so, takes the last change back, and can be shortened', async () => {
+    ['a full document refuses the last change and can be shortened', async () => {
         const most = 256 * 1024;
         await bob.page.fill('#text', 'x'.repeat(most - 3000));
-        await bob.saved('saved');
-        await bob.selects(0);
+        await bob.waitForSaveState('saved');
+        await bob.select(0);
         await bob.page.keyboard.insertText('y'.repeat(5000));
-        await bob.toast('This document is full: it has at most 256 KB.');
-        await bob.reads('x'.repeat(most - 3000));
+        await bob.waitForToast('This document is full: it has at most 256 KB.');
+        await bob.waitForText('x'.repeat(most - 3000));
         await picture(bob.page, 'full');
         await bob.page.fill('#text', 'short again');
-        await bob.saved('saved');
+        await bob.waitForSaveState('saved');
         await bob.page.reload();
-        await bob.isReady();
+        await bob.waitUntilReady();
         assert.equal(await bob.text(), 'short again');
     }],
-    ['a cursor that is no position is not shown, and harms nobody', async () => {
+    ['an invalid cursor is not shown and affects no other user', async () => {
         await ask(ada, 'meeting-monday', [['cursor', { selection: { anchor: 'nowhere', head: '{}' } }], ['sync', { vector: 'AA==' }]]);
-        await ada.selects(0);
-        await bob.types('!');
-        await bob.reads('!short again');
+        await ada.select(0);
+        await bob.type('!');
+        await bob.waitForText('!short again');
     }],
-    ['mistakes are answered with a code, and harm nobody', async () => {
+    ['invalid messages are answered with a code and affect no other user', async () => {
         const answers = await ask(ada, 'notes', [
             ['change', { change: '%' }],
             ['change', { change: '////////' }],
@@ -181,11 +181,11 @@ const checks = [
         assert.ok(answers.at(-1).payload.change);
         const [declined] = await ask(ada, 'No Such Name', []);
         assert.deepEqual([declined.event, declined.payload.code], ['UNAUTHORIZED', 404]);
-        await ada.selects(0);
-        await ada.types('still here: ');
-        await ada.saved('saved');
+        await ada.select(0);
+        await ada.type('still here: ');
+        await ada.waitForSaveState('saved');
     }],
-    ['light and dark follow the system until somebody chooses', async () => {
+    ['the theme follows the system until the user chooses one', async () => {
         await checkTheme(bob.page);
         await bob.page.emulateMedia({ colorScheme: null });
     }],
@@ -193,13 +193,13 @@ const checks = [
         const pages = await Promise.all(['Ada Lovelace', 'Bob', 'Eve Torres'].map((name) => open(name, 'pond-life')));
         const [first, second, third] = pages;
         await first.page.fill('#text', TEXT);
-        await second.reads(TEXT);
-        await third.reads(TEXT);
+        await second.waitForText(TEXT);
+        await third.waitForText(TEXT);
         const place = (text) => TEXT.indexOf(text);
-        await second.selects(place('before sunrise'), place('before sunrise') + 14);
-        await third.selects(place('count them twice') + 16);
-        await first.selects(place('Bring boots') + 11);
-        await first.seesSelected('before sunrise');
+        await second.select(place('before sunrise'), place('before sunrise') + 14);
+        await third.select(place('count them twice') + 16);
+        await first.select(place('Bring boots') + 11);
+        await first.waitForSelection('before sunrise');
         await first.page.locator('#marks .caret').nth(1).waitFor({ state: 'attached' });
         await picture(first.page, 'document');
         for (const { page, faults } of pages) {
@@ -207,10 +207,10 @@ const checks = [
             await page.context().close();
         }
     }],
-    ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {
+    ['no page has thrown an error or violated its content security policy', async () => {
         for (const writer of [ada, bob]) assert.deepEqual(writer.faults, [], writer.name);
     }],
-    ['SIGTERM ends the server, whatever clients do not read', async () => {
+    ['SIGTERM ends the server although a client reads no responses', async () => {
         await stallResponses(server.url);
         assert.deepEqual(await server.end('SIGTERM'), [0, null]);
     }],

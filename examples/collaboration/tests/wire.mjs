@@ -1,6 +1,6 @@
-// The server without the page: what it answers to clients that do not behave as the page does.
+// The server without its page: its answers to clients that do not behave like the page.
 
-/** Joins on a socket of its own, sends messages `[event, payload]`, and gives their answers `{ event, payload }`; or why it may not join. */
+/** Joins over another socket, sends messages `[event, payload]`, and returns their answers `{ event, payload }`, or the decline. */
 export function ask (writer, document, messages) {
     return writer.page.evaluate(({ document, messages }) => new Promise((resolve, reject) => {
         const socket = new WebSocket(`ws://${location.host}/api/socket?name=Wire`);
@@ -12,7 +12,7 @@ export function ask (writer, document, messages) {
             if (event === 'UNAUTHORIZED') { socket.close(); resolve([{ event, payload }]); }
             if (event === 'welcome') messages.forEach(([name, payload], number) => send('BROADCAST', name, String(number), payload));
             if (action === 'SYSTEM' && messages[requestId]) answers.set(requestId, { event, payload });
-            // They are handled in their order: whatever has no answer now gets none.
+            // Messages are handled in order: those before the last one that have no answer now get none.
             if (requestId !== String(messages.length - 1)) return;
             socket.close();
             resolve(messages.map((_, number) => answers.get(String(number))));

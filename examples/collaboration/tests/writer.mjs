@@ -1,4 +1,4 @@
-// Somebody who writes, with a browser window.
+// A user that writes, with a browser window.
 
 import { openPage } from '../../page/browser/chromium.mjs';
 
@@ -8,12 +8,12 @@ export class Writer {
         writer.name = name;
         Object.assign(writer, await openPage(browser));
         await writer.page.goto(`${url}/?name=${encodeURIComponent(name)}#${document}`);
-        await writer.isReady();
+        await writer.waitUntilReady();
         return writer;
     }
 
-    /** Waits until the document is here and all of ours is stored. */
-    async isReady () {
+    /** Waits until the document is loaded and all changes of this user are stored. */
+    async waitUntilReady () {
         await this.page.locator('#text:enabled').waitFor();
         await this.page.locator('#saved[data-state=saved]').waitFor();
     }
@@ -26,66 +26,66 @@ export class Writer {
         return this.area.inputValue();
     }
 
-    /** Writes where the cursor is. */
-    async types (text) {
+    /** Types at the cursor. */
+    async type (text) {
         await this.area.pressSequentially(text);
     }
 
-    /** Puts the cursor somewhere, or selects. */
-    async selects (from, to = from) {
+    /** Sets the cursor, or the selection. */
+    async select (from, to = from) {
         await this.area.focus();
         await this.area.evaluate((area, [from, to]) => area.setSelectionRange(from, to), [from, to]);
     }
 
-    /** Waits until the whole text is this. */
-    async reads (text) {
+    /** Waits until the whole text equals this one. */
+    async waitForText (text) {
         try {
             await this.page.waitForFunction((text) => document.getElementById('text').value === text, text);
         } catch {
-            throw new Error(`${this.name} reads ${JSON.stringify(await this.text())}, not ${JSON.stringify(text)}`);
+            throw new Error(`${this.name} has ${JSON.stringify(await this.text())}, not ${JSON.stringify(text)}`);
         }
     }
 
-    async saved (state) {
+    async waitForSaveState (state) {
         await this.page.locator(`#saved[data-state=${state}]`).waitFor();
     }
 
-    async togglesOffline () {
+    async toggleOffline () {
         await this.page.click('#offline');
     }
 
-    async connection (state) {
+    async waitForConnection (state) {
         await this.page.locator(`#connection[data-state=${state}]`).waitFor({ state: 'attached' });
     }
 
-    async sees (name) {
+    async waitForPerson (name) {
         await this.page.locator(`#people [data-name="${name}"]`).waitFor();
     }
 
-    async misses (name) {
+    async waitForAbsence (name) {
         await this.page.locator(`#people [data-name="${name}"]`).waitFor({ state: 'detached' });
     }
 
-    /** Waits until somebody's cursor stands behind this text. */
-    async seesCursor (name, before) {
+    /** Waits until the cursor of a user is behind this text. */
+    async waitForCursor (name, before) {
         await this.page.waitForFunction(([name, before]) => {
             const caret = document.querySelector(`#marks .caret[data-name="${name}"]`);
             if (!caret) return false;
             const range = document.createRange();
             range.setStart(document.getElementById('marks'), 0);
             range.setEndBefore(caret);
-            // Without the names on the flags of others.
+            // The names on the flags of cursors are no part of the text.
             const behind = range.cloneContents();
             behind.querySelectorAll('.flag').forEach((flag) => flag.remove());
             return behind.textContent === before;
         }, [name, before]);
     }
 
-    async seesSelected (text) {
+    async waitForSelection (text) {
         await this.page.locator('#marks mark', { hasText: text }).waitFor({ state: 'attached' });
     }
 
-    async toast (text) {
+    async waitForToast (text) {
         await this.page.locator('.toast', { hasText: text }).first().waitFor();
     }
 }

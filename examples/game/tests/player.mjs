@@ -6,75 +6,75 @@ import { openPage } from '../../page/browser/chromium.mjs';
 const POND = { x: 2400, y: 1600 };
 
 export class Player {
-    /** Opens a window of its own; the address says the name, so that the player dives in at once. */
+    /** Opens a window. The address has the name, so the player starts at once. */
     static async open (browser, url, name, options = {}) {
         const player = new Player();
         player.name = name;
         Object.assign(player, await openPage(browser, { viewport: { width: 760, height: 520 }, reducedMotion: null, ...options }));
-        player.page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => player.received(payload)));
+        player.page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => player.onFrame(payload)));
         await player.page.goto(`${url}/?name=${encodeURIComponent(name)}`);
-        await player.isIn();
+        await player.waitUntilPlaying();
         return player;
     }
 
-    /** What comes over the page's own socket: who it is, and the last tick. */
-    received (text) {
+    /** Keeps the id of the player and the last tick, from the frames of the page's socket. */
+    onFrame (text) {
         if (text.includes('"event":"tick"')) this.tick = text;
         if (text.includes('"event":"welcome"')) this.id = Number(JSON.parse(text).payload.you.id);
     }
 
-    /** Waits until the fish is in the water. */
-    async isIn () {
+    /** Waits until the page is connected and the game has begun. */
+    async waitUntilPlaying () {
         await this.page.locator('#connection[data-state=connected]').waitFor({ state: 'attached' });
         await this.page.locator('#title:not(:empty)').waitFor();
     }
 
-    /** Where somebody's fish is, as this page was last told. */
-    where (player) {
+    /** The position of a player's fish in the last tick that this page received. */
+    positionOf (player) {
         const { fish } = JSON.parse(this.tick).payload;
         const at = fish.findIndex((number, index) => index % 6 === 0 && number === player.id);
         return at < 0 ? null : { x: fish[at + 1], y: fish[at + 2] };
     }
 
-    /** Waits until this page is told that somebody's fish has come so far in one direction. */
-    async seesMoved (player, axis, from, by) {
-        await until(`${player.name} has moved`, () => {
-            const now = this.where(player)?.[axis];
+    /** Waits until this page has received that a player's fish has moved by this distance along an axis. */
+    async waitForMove (player, axis, from, by) {
+        await until(`the move of ${player.name}`, () => {
+            const now = this.positionOf(player)?.[axis];
             return by > 0 ? now >= from + by : now <= from + by;
         });
     }
 
-    /** The direction, -1 or 1, in which there is more room for the own fish. */
-    roomier (axis) {
-        return this.where(this)[axis] < POND[axis] / 2 ? 1 : -1;
+    /** The direction along an axis, -1 or 1, in which there is more room for the fish of this player. */
+    freeDirection (axis) {
+        return this.positionOf(this)[axis] < POND[axis] / 2 ? 1 : -1;
     }
 
-    async number (id) {
+    async numberOf (id) {
         return Number(await this.page.textContent(`#${id}`));
     }
 
     /** Waits until a number on the page is at least this. */
-    async reaches (id, least) {
+    async waitForNumber (id, least) {
         await this.page.waitForFunction(([id, least]) => Number(document.getElementById(id).textContent) >= least, [id, least], { timeout: 60_000 });
     }
 
-    /** Waits until there are so many players. */
-    async counts (count) {
+    /** Waits until the page shows this number of players. */
+    async waitForPlayers (count) {
         await this.page.locator('#players', { hasText: new RegExp(`^${count}$`) }).waitFor({ timeout: 40_000 });
     }
 
-    /** The names and scores of the leaderboard, the first one first. */
+    /** The names and scores of the leaderboard, in its order. */
     leaders () {
         return this.page.locator('#leaders li').evaluateAll((rows) => rows.map((row) => (
             { name: row.querySelector('.name').textContent, score: Number(row.querySelector('.score').textContent) })));
     }
 
-    async findsInBoard (name) {
+    async waitForLeader (name) {
         await this.page.locator('#leaders .name', { hasText: name }).waitFor();
     }
 
-    /** Waits for an achievement. */
-    async reads (text) {
+    /** Waits until a notice is shown. */
+    async waitForNotice (text) {
         await this.page.locator('#feed li', { hasText: text }).first().waitFor({ timeout: 60_000 });
     }
 }
@@ -82,7 +82,7 @@ export class Player {
 async function until (what, check) {
     const end = Date.now() + 20_000;
     while (!check()) {
-        if (Date.now() > end) throw new Error(`not yet: ${what}`);
+        if (Date.now() > end) throw new Error(`not in time: ${what}`);
         await new Promise((resolve) => setTimeout(resolve, 25));
     }
 }

@@ -1,13 +1,13 @@
-// How the browser test of an example runs: one line a check, then "N passed, M failed, K skipped".
+// The runner of an example's test. It prints one line for each check, then "N passed, M failed, K skipped".
 
 import { folder } from './pictures.mjs';
 
 const DEADLINE = 300_000;
 
-/** Runs checks `[name, async function]` one after the other, also after one that has failed; then `end`. */
+/** Runs checks `[name, async function]` one after the other, also after a failure, and then `end`. */
 export async function run (checks, end) {
     const overdue = setTimeout(async () => {
-        console.log('FAIL the test takes too long');
+        console.log('FAIL the test has exceeded its deadline');
         await end();
         process.exit(1);
     }, DEADLINE);

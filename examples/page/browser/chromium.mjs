@@ -1,4 +1,4 @@
-// Chromium without a window: `CHROMIUM`, or the one that the system has.
+// Headless Chromium: the program in `CHROMIUM`, or that of the system.
 
 import assert from 'node:assert/strict';
 
@@ -10,7 +10,7 @@ export function launch () {
     return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: QUIET });
 }
 
-/** A page in a window of its own. What it throws, and what its policy forbids it, is put into `faults`. */
+/** Opens a page in a new window. Its errors and violations of its content security policy are added to `faults`. */
 export async function openPage (browser, options = {}) {
     const context = await browser.newContext({ viewport: { width: 1180, height: 780 }, reducedMotion: 'reduce', ...options });
     const page = await context.newPage();
@@ -21,12 +21,12 @@ export async function openPage (browser, options = {}) {
     return { context, page, faults };
 }
 
-/** Whether a page is light now, by the colour of its ground. */
+/** Returns whether a page is light, by the colour of its background. */
 export function isLight (page) {
     return page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) > 370);
 }
 
-/** Fails unless the page is dark with a dark system, and its button chooses light and dark again. The system stays dark. */
+/** Checks that a page is dark on a dark system, and that its button changes to light and back. The system stays dark. */
 export async function checkTheme (page) {
     await page.emulateMedia({ colorScheme: 'dark' });
     assert.equal(await isLight(page), false);

@@ -2,7 +2,7 @@
 
 import http from 'node:http';
 
-/** The HTTP status that a WebSocket handshake is answered with. */
+/** The HTTP status of the answer to a WebSocket handshake. */
 export function handshake (url, more = {}) {
     const headers = { ...more, Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' };
     return new Promise((resolve, reject) => {

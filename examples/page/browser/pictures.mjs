@@ -1,4 +1,4 @@
-// Pictures of a page, light and dark, on a desk and on a phone, for people to look at.
+// Screenshots of a page in light and dark, at the sizes of a desktop and a phone, for review by people.
 
 import { mkdir, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ const SIZES = { desk: { width: 1180, height: 780 }, phone: { width: 390, height:
 export const folder = process.env.SCREENSHOTS ?? await mkdtemp(path.join(tmpdir(), 'pictures-'));
 await mkdir(folder, { recursive: true });
 
-/** Takes a page's picture in every form; `name` is what it shows. */
+/** Takes screenshots of a page in every size and theme. `name` begins their file names. */
 export async function picture (page, name) {
     const usual = page.viewportSize();
     for (const [size, viewport] of Object.entries(SIZES)) {

@@ -8,11 +8,11 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
 
-/** The program of an example: that of the command line, or the one that is built. */
+/** The program of an example: that of the command line, or the release build. */
 export const programOf = (example) => process.argv[2] ?? path.join(target, 'release', example);
 
 export class Server {
-    /** Starts it and waits until it listens. Port 0 picks a free one. */
+    /** Starts the server and waits until it listens. Port 0 picks a free one. */
     static async start (example, args = [], port = 0) {
         const server = new Server();
         server.child = spawn(programOf(example), ['--port', String(port), ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -22,14 +22,14 @@ export class Server {
         return server;
     }
 
-    /** Ends it with a signal, and tells how it ended: `[code, signal]`. */
+    /** Sends a signal, and returns the exit of the process: `[code, signal]`. */
     end (signal) {
         this.child.kill(signal);
         return this.ended;
     }
 }
 
-/** The address that a program prints when it listens. All that it prints is read, or it would wait for room at last. */
+/** The address that a program prints when it listens. All output is read: a full pipe would block the program. */
 export function addressOf (child) {
     let text = '';
     child.stdout.setEncoding('utf8');
@@ -43,6 +43,6 @@ export function addressOf (child) {
                 resolve(url);
             }
         });
-        child.stdout.on('end', () => reject(new Error(`it did not start: ${text}`)));
+        child.stdout.on('end', () => reject(new Error(`the program did not start: ${text}`)));
     });
 }

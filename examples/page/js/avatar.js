@@ -1,8 +1,8 @@
-// Initials in a circle, in a colour that somebody keeps, with a dot for the status.
+// An avatar: initials in a circle whose colour follows from the name, with a dot for the status.
 
 import { element } from './dom.js';
 
-/** The avatar of somebody with this name. */
+/** The avatar of a user with this name. */
 export function avatar (name, status) {
     const node = element('span', 'avatar', initials(name));
     node.style.setProperty('--hue', hueOf(name));
@@ -16,7 +16,7 @@ function initials (name) {
     return words.map((word) => [...word][0].toUpperCase()).join('');
 }
 
-/** The colour by the name: it stays the same when somebody comes again. */
+/** The hue of a name. It is a function of the name, so that a user has the same colour after each reconnect. */
 export function hueOf (name) {
     let sum = 7;
     for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 9973;

@@ -1,8 +1,8 @@
-// Whether we are connected.
+// The state of the connection.
 
 import { byId } from './dom.js';
 
-const SAID = {
+const TEXTS = {
     connecting: 'Connecting…',
     connected: 'Connected',
     reconnecting: 'Reconnecting…',
@@ -11,12 +11,12 @@ const SAID = {
 
 let last = 'connecting';
 
-/** `state` is connecting, connected or reconnecting; the browser itself knows when it is offline. */
+/** Shows the state: connecting, connected or reconnecting. `offline` is known to the browser itself. */
 export function showConnection (state) {
     last = state;
     const shown = state !== 'connected' && !navigator.onLine ? 'offline' : state;
     byId('connection').dataset.state = shown;
-    byId('connection').textContent = SAID[shown];
+    byId('connection').textContent = TEXTS[shown];
 }
 
 addEventListener('online', () => showConnection(last));

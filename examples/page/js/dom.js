@@ -1,4 +1,4 @@
-// The few things that the page does to the document. What people wrote is set as text, never as markup.
+// Helpers for the document. Text of users is set as text, never as markup.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -19,7 +19,7 @@ export function icon (name) {
     return svg;
 }
 
-/** A button that shows an icon, and says what it is for. */
+/** A button with an icon and a label for assistive technology. */
 export function iconButton (name, label, onClick) {
     const button = element('button', 'icon-button', icon(name));
     button.type = 'button';

@@ -1,11 +1,11 @@
-// Our name and our secret, kept for this tab: two tabs are two people, and a reload is the same person.
+// The name and secret of this user, kept in the session storage: each tab is a user of its own, also after a reload.
 
 const COLOURS = ['Amber', 'Azure', 'Coral', 'Golden', 'Green', 'Ivory', 'Olive', 'Rosy', 'Silver', 'Violet'];
 
 const pick = (words) => words[Math.floor(Math.random() * words.length)];
 
 export class Me {
-    /** `key` is where they are kept, and `nouns` are for names of people without one. */
+    /** `key` is the key in the storage, `nouns` the second words of suggested names. */
     constructor (key, nouns) {
         this.key = key;
         this.kept = JSON.parse(sessionStorage.getItem(key)) ?? {};
@@ -23,7 +23,7 @@ export class Me {
         this.keep();
     }
 
-    /** The secret by which the server recognises us. */
+    /** The secret by which the server recognises this user. */
     get token () {
         return this.kept.token;
     }

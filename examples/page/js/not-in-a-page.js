@@ -1,1 +1,1 @@
-// The official client has a part for Node that needs the package 'websocket': a page does not.
+// A replacement for the package 'websocket', which the official client needs in Node only.

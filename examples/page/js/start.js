@@ -3,8 +3,8 @@
 import { byId } from './dom.js';
 
 /**
- * Asks for a name, and calls `start` with it. An address with `?name=Ada` has one already. Returns a function that asks again
- * because of a problem.
+ * Asks for a name, and calls `start` with it, or at once with the name of an address with `?name=Ada`. Returns a function
+ * that asks again because of a problem.
  */
 export function wireStart (name, start) {
     const longest = byId('name').maxLength;

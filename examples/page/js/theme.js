@@ -1,4 +1,4 @@
-// Light and dark: as the system wants it, until somebody wants the other.
+// The theme: that of the system, until the user chooses the other one.
 
 const KEY = 'pond-theme';
 const system = matchMedia('(prefers-color-scheme: dark)');

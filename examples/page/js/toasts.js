@@ -1,4 +1,4 @@
-// Short notes about what went wrong.
+// Short notes about errors.
 
 import { byId, element, iconButton } from './dom.js';
 

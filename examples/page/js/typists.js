@@ -1,14 +1,14 @@
-// Typing: other people who do, and the messages about our own.
+// Typing indicators: those of other users, and the messages about typing of this user.
 
 import { byId } from './dom.js';
 
-/** A user without another message has stopped after so many milliseconds. */
+/** The milliseconds after which a user without a further message counts as no longer typing. */
 const EXPIRES = 5000;
 
-/** After so many milliseconds without a key we have stopped typing; while we type it is sent again as often. */
+/** The milliseconds without a key after which typing has ended, and the interval of messages while it goes on. */
 const PAUSE = 2500;
 
-/** The people who are typing, in the elements `typing` and `typing-text`. */
+/** The users who are typing, shown in the elements `typing` and `typing-text`. */
 export class Typists {
     constructor () {
         this.typing = new Map();
@@ -18,7 +18,7 @@ export class Typists {
         this.keep([]);
     }
 
-    /** Forgets those who are not here any more. */
+    /** Removes users who are not present any more. */
     keep (present) {
         for (const id of this.typing.keys()) {
             if (!present.some((person) => person.id === id)) this.stop(id);
@@ -56,24 +56,24 @@ function sentence (names) {
     }
 }
 
-/** Our own typing: `tell` is called with `true` when it begins, and with `false` when it ends. */
+/** The typing of this user. `report` is called with `true` when it begins, and with `false` when it ends. */
 export class OwnTyping {
-    constructor (tell) {
-        this.tell = tell;
-        this.toldAt = 0;
+    constructor (report) {
+        this.report = report;
+        this.reportedAt = 0;
     }
 
     typed () {
         clearTimeout(this.pause);
         this.pause = setTimeout(() => this.stop(), PAUSE);
-        if (Date.now() - this.toldAt < PAUSE) return;
-        this.toldAt = Date.now();
-        this.tell(true);
+        if (Date.now() - this.reportedAt < PAUSE) return;
+        this.reportedAt = Date.now();
+        this.report(true);
     }
 
     stop () {
         clearTimeout(this.pause);
-        if (this.toldAt) this.tell(false);
-        this.toldAt = 0;
+        if (this.reportedAt) this.report(false);
+        this.reportedAt = 0;
     }
 }

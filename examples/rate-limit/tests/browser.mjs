@@ -1,8 +1,8 @@
-// Limits in headless Chromium: they bite, and the page shows it.
+// The rate-limit example in headless Chromium: requests over a limit are refused, and the page shows it.
 //
-//   node browser.mjs [PROGRAM]      CHROMIUM: another browser; SCREENSHOTS: where pictures go
+//   node browser.mjs [PROGRAM]      CHROMIUM: another browser; SCREENSHOTS: the folder for pictures
 //
-// One line a check, then "N passed, M failed, K skipped".
+// Prints one line for each check, then "N passed, M failed, K skipped".
 
 import assert from 'node:assert/strict';
 import { run } from '../../page/browser/checks.mjs';
@@ -14,7 +14,7 @@ import { Server } from '../../page/browser/server.mjs';
 const server = await Server.start('rate-limit');
 const browser = await launch();
 
-/** Somebody with a window. */
+/** Opens a window and waits until the page is connected. */
 async function open () {
     const window = await openPage(browser);
     await window.page.goto(server.url);
@@ -23,77 +23,77 @@ async function open () {
     return window;
 }
 
-const verdict = ({ page }, event, text) => page.locator(`[data-event=${event}] .verdict`, { hasText: text }).waitFor();
+const waitForVerdict = ({ page }, event, text) => page.locator(`[data-event=${event}] .verdict`, { hasText: text }).waitFor();
 const send = ({ page }, event, times = 1) => page.click(`[data-event=${event}] [data-times="${times}"]`);
 const rows = ({ page }, event, outcome) => page.locator(`#log li[data-outcome=${outcome}]`, { has: page.locator('code', { hasText: event }) });
-const counts = ({ page }, id, least) => page.waitForFunction(([id, least]) => Number(document.getElementById(id).textContent) >= least, [id, least]);
+const waitForCount = ({ page }, id, least) => page.waitForFunction(([id, least]) => Number(document.getElementById(id).textContent) >= least, [id, least]);
 
 const ada = await open();
 const bob = await open();
 const checks = [
     ['an event is answered, counted and timed', async () => {
         await send(ada, 'ping');
-        await verdict(ada, 'ping', 'done');
-        await counts(ada, 'done', 1);
+        await waitForVerdict(ada, 'ping', 'done');
+        await waitForCount(ada, 'done', 1);
         await bob.page.waitForFunction(() => document.getElementById('median').textContent !== '–');
     }],
-    ['whoever sends too often is refused, and told when to come again', async () => {
+    ['a client over its rate limit is refused with a retry time', async () => {
         await send(ada, 'ping', 20);
-        await verdict(ada, 'ping', /429 rate limit exceeded: again in 0\.\d s/);
+        await waitForVerdict(ada, 'ping', /429 rate limit exceeded: again in 0\.\d s/);
         await ada.page.waitForFunction(() => document.querySelectorAll('#log li').length === 21);
         const refused = await rows(ada, 'ping', 'refused').count();
         assert.ok(refused >= 1 && await rows(ada, 'ping', 'done').count() >= 8, `${refused} refused`);
-        await counts(bob, 'refused', refused);
+        await waitForCount(bob, 'refused', refused);
     }],
-    ['each event has a limit of its own, and each connection', async () => {
+    ['limits are separate for each event and each connection', async () => {
         await send(ada, 'search', 5);
-        await verdict(ada, 'search', '429');
+        await waitForVerdict(ada, 'search', '429');
         await send(bob, 'search');
-        await verdict(bob, 'search', 'done');
+        await waitForVerdict(bob, 'search', 'done');
         assert.equal(await rows(bob, 'search', 'refused').count(), 0);
     }],
-    ['after a while it works again', async () => {
+    ['an event is accepted again after the retry time', async () => {
         await ada.page.waitForFunction(() => [...document.querySelectorAll('[data-event=ping] .bucket i')].every((drop) => drop.style.getPropertyValue('--full') === '100%'));
         await send(ada, 'ping');
-        await verdict(ada, 'ping', /^done$/);
+        await waitForVerdict(ada, 'ping', /^done$/);
     }],
-    ['an error that a handler means is told as it is', async () => {
+    ['an error of a handler is shown with its code and text', async () => {
         await send(ada, 'fail');
-        await verdict(ada, 'fail', '409 somebody else was faster');
+        await waitForVerdict(ada, 'fail', '409 somebody else was faster');
     }],
-    ['a handler that panics hurts nobody: it is answered with a number, and counted', async () => {
+    ['a handler that panics is answered with an incident number and counted, and affects no other client', async () => {
         await send(ada, 'panic');
-        await verdict(ada, 'panic', '500 something went wrong here: incident 1');
+        await waitForVerdict(ada, 'panic', '500 something went wrong here: incident 1');
         await send(bob, 'panic');
-        await verdict(bob, 'panic', 'incident 2');
-        await counts(ada, 'incidents', 2);
+        await waitForVerdict(bob, 'panic', 'incident 2');
+        await waitForCount(ada, 'incidents', 2);
         await send(ada, 'search', 5);
         await send(bob, 'ping');
-        await verdict(bob, 'ping', 'done');
+        await waitForVerdict(bob, 'ping', 'done');
         await picture(ada.page, 'limits');
     }],
-    ['whoever floods is closed, and the others go on', async () => {
+    ['a client that floods is closed, and the others continue', async () => {
         const closed = bob.page.locator('#connection[data-state=reconnecting]').waitFor();
         await bob.page.click('#flood');
         await closed;
-        await counts(ada, 'closed', 1);
+        await waitForCount(ada, 'closed', 1);
         await send(ada, 'ping');
-        await verdict(ada, 'ping', 'done');
+        await waitForVerdict(ada, 'ping', 'done');
         await bob.page.locator('#connection[data-state=connected]').waitFor();
         await send(bob, 'ping');
-        await verdict(bob, 'ping', 'done');
+        await waitForVerdict(bob, 'ping', 'done');
     }],
-    ['light and dark follow the system until somebody chooses', async () => {
+    ['the theme follows the system until the user chooses one', async () => {
         await checkTheme(bob.page);
     }],
-    ['on a phone nothing is wider than the screen', async () => {
+    ['on a phone the page fits the width of the screen', async () => {
         await bob.page.setViewportSize({ width: 390, height: 800 });
         assert.equal(await bob.page.evaluate(() => document.documentElement.scrollWidth), 390);
     }],
-    ['nothing was thrown in any window, and nothing asked for what the page may not have', async () => {
+    ['no page has thrown an error or violated its content security policy', async () => {
         for (const window of [ada, bob]) assert.deepEqual(window.faults, []);
     }],
-    ['SIGTERM ends the server, whatever clients do not read', async () => {
+    ['SIGTERM ends the server although a client reads no responses', async () => {
         await stallResponses(server.url);
         assert.deepEqual(await server.end('SIGTERM'), [0, null]);
     }],

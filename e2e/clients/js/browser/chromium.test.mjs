@@ -11,12 +11,12 @@ import { Tab } from './tab.mjs';
 
 let browser;
 before(async () => {
-    // Chromium refuses its sandbox to root, which is what build machines run as.
+    // Chromium has no sandbox for root, the user of build machines.
     browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
 });
 after(() => browser?.close());
 
-/** Opens tabs in one fresh browser profile. A test in whose pages something was thrown fails when it ends. */
+/** Opens tabs in a new browser profile. A test fails at its end if one of its pages has thrown an error. */
 async function tabs (t) {
     const page = await serveSite(t);
     const context = await browser.newContext();
@@ -32,7 +32,7 @@ async function tabs (t) {
     };
 }
 
-/** Two tabs that have joined one fresh room and see each other. */
+/** Two tabs that have joined a new room and see each other. */
 async function pair (t) {
     const open = await tabs(t);
     const [ann, bob, room] = [await open(), await open(), chatRoom()];
@@ -50,7 +50,7 @@ test('chromium: connects and joins', async (t) => {
     assert.deepEqual((await ann.get('states')).filter((state) => state !== 'IDLE'), ['JOINING', 'JOINED']);
 });
 
-test('chromium: is refused without a token, and hears of it', async (t) => {
+test('chromium: a client without a token is refused and reports an error', async (t) => {
     const open = await tabs(t);
     const ann = await open(server, {});
     await ann.page.evaluate(() => window.user.client.connect());

@@ -1,4 +1,4 @@
-// What a page that uses the published client would import. Bundled by site.mjs.
+// The imports of a page that uses the published client. Bundled by site.mjs.
 
 import { PondClient, SSEClient } from '@eleven-am/pondsocket-client';
 

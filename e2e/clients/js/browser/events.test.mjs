@@ -1,5 +1,5 @@
-// The published client over an event stream, in Chromium, in a page of another origin that sends credentials along. The
-// server must allow that origin: it takes it from the same variable.
+// The published client over an event stream in Chromium, in a page of another origin that sends credentials. The server
+// must allow that origin, and reads it from the same variable.
 
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -9,7 +9,7 @@ import { serveSite } from './site.mjs';
 import { Tab } from './tab.mjs';
 
 const origin = process.env.POND_PAGE_ORIGIN;
-if (!origin) throw new Error('POND_PAGE_ORIGIN is not set: it is where the page is served, as the server knows it');
+if (!origin) throw new Error('POND_PAGE_ORIGIN is not set: it is the origin of the page, which the server must allow');
 
 const overEvents = new URL(server);
 overEvents.protocol = 'http:';
@@ -20,7 +20,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/** A tab over an event stream and one over a WebSocket, in one fresh room. */
+/** A tab over an event stream and one over a WebSocket, in a new room. */
 async function pair (t, withCredentials = true) {
     const page = await serveSite(t, Number(new URL(origin).port));
     const context = await browser.newContext();
@@ -36,7 +36,7 @@ async function pair (t, withCredentials = true) {
 }
 
 for (const withCredentials of [true, false]) {
-    test(`chromium, events: both hear each other, credentials: ${withCredentials}`, async (t) => {
+    test(`chromium, events: both receive messages of the other, credentials: ${withCredentials}`, async (t) => {
         const [ann, bob] = await pair(t, withCredentials);
         await bob.send('message', { of: 'bob', text: 'line\nbreak\r\n\n👋' });
         assert.deepEqual(await ann.received('message', 1), [{ of: 'bob', text: 'line\nbreak\r\n\n👋' }]);
@@ -46,7 +46,7 @@ for (const withCredentials of [true, false]) {
     });
 }
 
-test('chromium, events: a tab that is closed, and one that disconnects, leave', async (t) => {
+test('chromium, events: closing a tab and disconnecting both leave the room', async (t) => {
     const [ann, bob, room] = await pair(t);
     await ann.page.evaluate(() => window.user.client.disconnect());
     await bob.sees('bob');

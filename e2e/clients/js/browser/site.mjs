@@ -1,4 +1,4 @@
-// A static site on localhost: one page, and the published client bundled for browsers as any web project would do it.
+// A static site on localhost: one page, and the published client bundled for browsers as in a web project.
 
 import http from 'node:http';
 import { readFile } from 'node:fs/promises';
@@ -7,7 +7,7 @@ import { build } from 'esbuild';
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-/** Serves the site and returns the address of its page. It ends with the test `t`. Port 0 is a free one. */
+/** Serves the site and returns the address of its page. It is closed when the test `t` ends. Port 0 picks a free one. */
 export async function serveSite (t, port = 0) {
     const bundle = await build({ entryPoints: [here('client.mjs')], bundle: true, platform: 'browser', write: false });
     const files = {

@@ -1,7 +1,7 @@
-// A browser tab with one user of the published client in it. `window.user` holds what the client reported.
+// A browser tab with one user of the published client. `window.user` has the reports of the client.
 
 export class Tab {
-    /** Opens the page in a tab of its own and creates, but does not connect, a client of `url`. */
+    /** Opens the page in a new tab and creates a client of `url` without connecting it. */
     static async open (context, page, url, query = { token: 't' }, { client = 'PondClient', options } = {}) {
         const tab = new Tab();
         tab.page = await context.newPage();

@@ -1,5 +1,5 @@
-// Tokens of pages in Chromium, of another origin than the server: as a subprotocol, and as a bearer token of a stream that
-// is read with `fetch`.
+// Tokens of a page of another origin in Chromium: as a subprotocol, and as the bearer token of a stream that is read with
+// `fetch`.
 
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -8,7 +8,7 @@ import { server } from '../support/server.mjs';
 import { serveSite } from './site.mjs';
 
 const origin = process.env.POND_PAGE_ORIGIN;
-if (!origin) throw new Error('POND_PAGE_ORIGIN is not set: it is where the page is served, as the server knows it');
+if (!origin) throw new Error('POND_PAGE_ORIGIN is not set: it is the origin of the page, which the server must allow');
 
 let browser;
 before(async () => {
@@ -25,7 +25,7 @@ async function page (t, port) {
     return page;
 }
 
-/** Opens a WebSocket in a page: what was agreed to and whose the server says it is, or how it failed. */
+/** Opens a WebSocket in a page. Returns the agreed subprotocol and the user of the server, or the close code. */
 const open = ([url, protocols]) => new Promise((resolve) => {
     const socket = new WebSocket(url, protocols);
     socket.onclose = ({ code }) => resolve(code);
@@ -44,7 +44,7 @@ test('chromium: a token as a subprotocol', async (t) => {
 
 test('chromium: a stream that is read with fetch and a bearer token', async (t) => {
     const tab = await page(t, Number(new URL(origin).port));
-    const heard = await tab.evaluate(async (url) => {
+    const result = await tab.evaluate(async (url) => {
         const headers = {
             'Accept': 'text/event-stream', 'Authorization': 'Bearer abc', 'Cache-Control': 'no-cache',
             'Last-Event-ID': '7', 'X-Request-ID': '1',
@@ -66,7 +66,7 @@ test('chromium: a stream that is read with fetch and a bearer token', async (t) 
         await reader.cancel();
         return [posted.status, text.includes('"user":"abc"')];
     }, `http://${server.host}/api/token`);
-    assert.deepEqual(heard, [202, true]);
+    assert.deepEqual(result, [202, true]);
 });
 
 test('chromium: a page of another origin opens no WebSocket with the cookies of its visitor', async (t) => {
@@ -78,7 +78,7 @@ test('chromium: a page of another origin opens no WebSocket with the cookies of 
         socket.onopen = () => { socket.close(); resolve('open'); };
         socket.onclose = ({ code }) => resolve(code);
     });
-    assert.equal(await tab.evaluate(open, url), 'open', 'nobody is there to be taken for');
+    assert.equal(await tab.evaluate(open, url), 'open', 'without cookies the page has no credentials');
     await tab.context().addCookies([{ name: 'session', value: 'ann', url: 'http://localhost' }]);
     assert.equal(await tab.evaluate(open, url), 1006);
 });

@@ -1,4 +1,4 @@
-// A contract server of a test's own, which it can stop and start again at the same port.
+// A contract server for one test, which can restart it at the same port.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,7 +20,7 @@ export class ContractServer {
         return contract;
     }
 
-    /** Stops the server as a deployment does, and starts another one in its place. */
+    /** Stops the server with SIGTERM, and starts another one at the same port. */
     async restart () {
         this.#process.kill('SIGTERM');
         await once(this.#process, 'exit');

@@ -1,4 +1,4 @@
-// The published client over an event stream. Node 20 has no EventSource: it gets one that is made for it.
+// The published client over an event stream. Node 20 has no EventSource, so a package provides it.
 
 import { EventSource } from 'eventsource';
 import { SSEClient } from '@eleven-am/pondsocket-client';
@@ -10,5 +10,5 @@ globalThis.EventSource ??= EventSource;
 export const eventServer = new URL(server);
 eventServer.protocol = 'http:';
 
-/** What makes a peer come over an event stream. */
+/** The options of a peer that connects over an event stream. */
 export const overEvents = { Client: SSEClient, url: eventServer };

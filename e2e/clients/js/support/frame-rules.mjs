@@ -1,5 +1,5 @@
-// What every single frame of the server must look like, whatever it says. The clients differ in what they survive;
-// a frame that keeps these rules is read by all of them.
+// The rules for each frame of the server. The published clients differ in what they accept; all of them accept a frame
+// that keeps these rules.
 
 const ACTIONS = ['CONNECT', 'SYSTEM', 'BROADCAST', 'PRESENCE', 'ERROR'];
 const FIELDS = ['action', 'channelName', 'event', 'payload', 'requestId'];
@@ -25,7 +25,7 @@ export function readFrame (data, isBinary) {
     if (message.action === 'PRESENCE') {
         rule(PRESENCE_EVENTS.includes(message.event), `a presence event is one of ${PRESENCE_EVENTS}`);
         rule(Array.isArray(message.payload.presence), 'presence is a list');
-        rule(message.payload.presence.every(isObject), 'the presence list holds objects');
+        rule(message.payload.presence.every(isObject), 'each entry of the presence list is an object');
         rule(isObject(message.payload.changed), 'changed is an object');
     }
     return message;

@@ -1,4 +1,4 @@
-// One user of the published client: a connection, a channel, and a record of all that the channel reported.
+// One user of the published client: a connection, a channel, and a record of the reports of the channel.
 
 import { PondClient } from '@eleven-am/pondsocket-client';
 import { chatRoom, server } from './server.mjs';
@@ -31,7 +31,7 @@ export class Peer {
 
     isConnected () { return this.client.getState() === 'connected'; }
 
-    /** How often this peer has become connected. */
+    /** The number of times that this peer has become connected. */
     connections () { return this.connectionStates.filter((state) => state === 'connected').length; }
 
     /** Makes `room` the channel of this peer, without joining it. */
@@ -60,7 +60,7 @@ export class Peer {
 
     send (event, payload) { this.channel.sendMessage(event, payload); }
 
-    /** The reply to a request. The client itself would wait for it without end. */
+    /** The reply to a request. The client itself has no timeout. */
     ask (event, payload, ms = 10000) {
         const late = new Promise((_, fail) => {
             setTimeout(() => fail(new Error(`no reply to ${event} within ${ms} ms`)), ms).unref();
@@ -87,8 +87,8 @@ export class Peer {
     }
 }
 
-/** Peers in one fresh room, each of whom has seen all the others. */
-export async function party (t, ...names) {
+/** Peers in a new room, each of which has received the presence of all others. */
+export async function joinedPeers (t, ...names) {
     const room = chatRoom();
     const peers = [];
     for (const name of names) peers.push(await Peer.joined(t, name, room));

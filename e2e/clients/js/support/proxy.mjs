@@ -1,4 +1,4 @@
-// A TCP proxy in front of the server whose connections a test can end, as networks and load balancers do.
+// A TCP proxy in front of the server. A test can end its connections, as networks and load balancers do.
 
 import net from 'node:net';
 import { server } from './server.mjs';
@@ -28,7 +28,7 @@ export class Proxy {
         }
     }
 
-    /** Resets every connection on both sides, as when a cable is pulled and put back. */
+    /** Resets every connection on both sides, as a network failure does. */
     cut () {
         for (const { client, upstream } of this.#pairs) {
             client.resetAndDestroy();
@@ -36,7 +36,7 @@ export class Proxy {
         }
     }
 
-    /** Tells every client, in the server's place, that the server goes away (close code 1001). */
+    /** Sends each client a close frame with 1001 (going away) in the name of the server, and ends the connection. */
     goAway () {
         for (const { client, upstream } of this.#pairs) {
             upstream.unpipe(client);

@@ -1,5 +1,5 @@
-// A plain WebSocket that speaks the protocol by hand, for what the published client would never send and never shows.
-// Every frame it receives is held against the rules; a test that saw a breach fails when it ends.
+// A plain WebSocket, for messages that the published client never sends and frames that it does not show. Every received
+// frame is checked against the rules; a test with a violation fails when it ends.
 
 import assert from 'node:assert/strict';
 import WebSocket from 'ws';
@@ -10,7 +10,7 @@ import { until } from './wait.mjs';
 
 export class RawSocket {
     #conversation = new Conversation();
-    #breaches = [];
+    #violations = [];
     #requests = 0;
 
     /** Resolves when the upgrade is done, which may be before CONNECTION has arrived. */
@@ -35,10 +35,10 @@ export class RawSocket {
         this.closeCode = null;
         ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
         ws.on('close', (code) => { this.closeCode = code; });
-        ws.on('error', () => { /* a close follows, and that is what tests look at */ });
+        ws.on('error', () => { /* a close follows, which tests check */ });
         t.after(() => {
             ws.terminate();
-            assert.deepEqual(this.#breaches.slice(0, 5), [], 'frames that break the rules');
+            assert.deepEqual(this.#violations.slice(0, 5), [], 'frames that break the rules');
         });
     }
 
@@ -47,8 +47,8 @@ export class RawSocket {
             const message = readFrame(data, isBinary);
             this.frames.push(message);
             this.#conversation.received(message);
-        } catch (breach) {
-            this.#breaches.push(breach.message);
+        } catch (violation) {
+            this.#violations.push(violation.message);
         }
     }
 
@@ -64,7 +64,7 @@ export class RawSocket {
     leave (room) { return this.send('LEAVE_CHANNEL', 'LEAVE_CHANNEL', room, {}); }
     event (event, room, payload) { return this.send('BROADCAST', event, room, payload); }
 
-    /** Sends text as it is. `message` says what it means, where its answers are to be recognised as such. */
+    /** Sends text unchanged. `message` is its content, if its answers are to be matched with it. */
     sendText (text, message) {
         if (message) this.#conversation.sent(message);
         this.ws.send(text);
@@ -86,7 +86,7 @@ export class RawSocket {
     /** The code with which the server closed the connection. */
     closed () { return until('the close', () => this.closeCode); }
 
-    /** Fails unless the connection still does its work: it joins a room and is answered there. */
+    /** Fails unless the connection can join a room and is answered there. */
     async isUsable (room) {
         await this.answered(this.join(room, { username: 'raw' }), 'ACKNOWLEDGE');
         const { payload } = await this.answered(this.event('echo', room, { still: 'here' }), 'echo');

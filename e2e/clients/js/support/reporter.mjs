@@ -1,4 +1,4 @@
-// Prints one line a test and, last, "N passed, M failed, K skipped".
+// Prints one line for each test, and at the end "N passed, M failed, K skipped".
 
 export default async function * report (events) {
     const count = { ok: 0, FAIL: 0, skip: 0 };

@@ -1,4 +1,4 @@
-// The server under test and names nobody else uses on it.
+// The server under test, and names of channels that no other test uses.
 
 const address = process.env.POND_SERVER;
 if (!address) throw new Error('POND_SERVER is not set: start the tests with ./run ws://127.0.0.1:PORT/api/socket');

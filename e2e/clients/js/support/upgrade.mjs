@@ -1,4 +1,4 @@
-// The HTTP side of a connection: how the server answers a request to the endpoint before there is a WebSocket.
+// The HTTP side of a connection: the answers of the server to requests before there is a WebSocket.
 
 import http from 'node:http';
 import { server } from './server.mjs';

@@ -1,8 +1,8 @@
-// Waiting, always with an end.
+// Waits with deadlines.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The first truthy answer of `probe`. Fails, saying `what` was awaited, when there is none within `ms`. */
+/** Returns the first truthy result of `probe`. Fails with `what` if there is none within `ms`. */
 export async function until (what, probe, ms = 10000) {
     const deadline = Date.now() + ms;
     for (;;) {
@@ -13,5 +13,5 @@ export async function until (what, probe, ms = 10000) {
     }
 }
 
-/** Long enough for anything that was wrongly sent to have arrived. */
+/** Waits long enough for a wrongly sent message to arrive. */
 export const settle = () => sleep(250);

@@ -1,4 +1,4 @@
-// Frames that no client sends. Each is answered, and the connection does its work afterwards.
+// Frames that no client sends. Each is answered, and the connection stays usable.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -59,8 +59,8 @@ test('bad frame: unknown fields are ignored', async (t) => {
     assert.deepEqual((await socket.answered('extra')).payload, { n: 1 });
 });
 
-// Payloads that are not objects, or strange ones, go through every event of the server. Whatever the handler makes of
-// them, no frame may come of it that breaks a client: RawSocket sees to that.
+// Payloads that are no objects, or unusual ones, are sent to every event of the server. Whatever the handler does with
+// them, no frame may result that breaks a client. RawSocket checks that.
 const PAYLOADS = [
     '5', '"text"', 'true', '[]', '[1]', 'null', '{}', '1e400', '-0', '{"a":1,"a":2}', '{"text":"\\ud800"}', '{"\\u0000":0}',
     '{"status":null}', '{"status":[]}', '{"to":7,"text":{}}', '{"key":null,"value":null}', '{"key":"","value":[]}', '{"userId":{},"reason":5}',
@@ -68,7 +68,7 @@ const PAYLOADS = [
 ];
 
 for (const event of ['message', 'typing', 'private', 'echo', 'status', 'untrack', 'assign', 'evict', 'state', 'fail']) {
-    test(`bad payload: ${event} turns none into a frame that breaks the rules`, async (t) => {
+    test(`bad payload: ${event} sends only frames that keep the rules`, async (t) => {
         const room = chatRoom();
         const [socket, other] = [await RawSocket.joined(t, room), await RawSocket.joined(t, room)];
         PAYLOADS.forEach((payload, n) => {

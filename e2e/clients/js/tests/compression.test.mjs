@@ -1,4 +1,4 @@
-// Event streams through a proxy that compresses: express with `compression`, as many have it in front of their servers.
+// Event streams through a proxy that compresses: express with `compression`, a common front of servers.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -18,10 +18,10 @@ async function compressing (t) {
     return `http://127.0.0.1:${proxy.address().port}`;
 }
 
-test('compression: an event comes at once through express', async (t) => {
+test('compression: an event passes express at once', async (t) => {
     const proxy = await compressing(t);
     const text = await fetch(`${proxy}/text`);
-    assert.ok(text.headers.get('content-encoding'), 'it does compress');
+    assert.ok(text.headers.get('content-encoding'), 'the proxy compresses');
     await text.text();
     const abort = new AbortController();
     t.after(() => abort.abort());
@@ -30,11 +30,11 @@ test('compression: an event comes at once through express', async (t) => {
     assert.equal(stream.headers.get('cache-control'), 'no-cache, no-transform');
     assert.equal(stream.headers.get('content-encoding'), null);
     const reader = stream.body.pipeThrough(new TextDecoderStream()).getReader();
-    let heard = '';
-    const hears = async (what) => {
-        while (!heard.includes(what)) heard += (await reader.read()).value ?? assert.fail(`it ended before ${what}`);
+    let received = '';
+    const waitFor = async (what) => {
+        while (!received.includes(what)) received += (await reader.read()).value ?? assert.fail(`the stream ended before ${what}`);
     };
-    await hears('CONNECTION');
+    await waitFor('CONNECTION');
     const room = chatRoom();
     const ann = await RawSocket.joined(t, room, 'ann');
     const id = stream.headers.get('x-connection-id');
@@ -44,10 +44,10 @@ test('compression: an event comes at once through express', async (t) => {
         method: 'POST', headers: { 'X-Connection-ID': id, 'Content-Type': 'application/json' }, body,
     });
     assert.equal((await post(message('JOIN_CHANNEL', 'JOIN_CHANNEL', { username: 'bob' }))).status, 202);
-    await hears('ACKNOWLEDGE');
-    // The next thing is said only when the last one was heard: what is held back would be held back for ever.
+    await waitFor('ACKNOWLEDGE');
+    // Each message is sent after the last one was received: a proxy that buffers would never pass one on.
     for (let n = 0; n < 10; n++) {
         ann.send('BROADCAST', 'message', room, { number: `number ${n}` });
-        await hears(`number ${n}`);
+        await waitFor(`number ${n}`);
     }
 });

@@ -31,10 +31,10 @@ test('connection: a token is read as a form value, with + and percent signs', as
     await socket.receives('CONNECTION');
 });
 
-test('connection: a client without a token is refused, hears of it, and is never CONNECTED', async (t) => {
+test('connection: a client without a token is refused, reports an error, and is never CONNECTED', async (t) => {
     // The client leaves the refused connection open; the proxy ends it with the test.
     const ann = new Peer(t, 'ann', { url: (await Proxy.start(t)).url, query: {} });
-    // Once its back-off has begun, this client tries again for ever, whether it was told to disconnect or not.
+    // Once its back-off has begun, this client retries without end, even after disconnect().
     ann.client.onError(() => ann.client.disconnect());
     ann.client.connect();
     await until('an error is reported', () => ann.errors.length > 0);
@@ -62,7 +62,7 @@ test('connection: a request that does not ask for an upgrade is answered 400 or 
     assert.ok([400, 426].includes(status), `status ${status}`);
 });
 
-test('connection: another WebSocket version is refused, and the right one is named', async () => {
+test('connection: another WebSocket version is refused, and the answer names the right one', async () => {
     const { status, headers } = await get(withToken, { ...UPGRADE, 'Sec-WebSocket-Version': '8' });
     assert.ok([400, 426].includes(status), `status ${status}`);
     assert.equal(headers['sec-websocket-version'], '13');
@@ -74,13 +74,13 @@ test('connection: an upgrade without a key is refused', async () => {
     assert.equal(status, 400);
 });
 
-test('connection: a sub-protocol that is asked for is not confirmed', async () => {
+test('connection: an unknown subprotocol is not selected', async () => {
     const { status, headers } = await get(withToken, { ...UPGRADE, 'Sec-WebSocket-Protocol': 'chat' });
     assert.equal(status, 101);
     assert.equal(headers['sec-websocket-protocol'], undefined);
 });
 
-test('connection: disconnect() ends it for good', async (t) => {
+test('connection: after disconnect() the client does not reconnect', async (t) => {
     const ann = await Peer.connected(t, 'ann');
     ann.client.disconnect();
     // The client's first attempt to reconnect would come after one second.
@@ -98,7 +98,7 @@ test('connection: the client\'s own {"action":"ping"} messages are tolerated', a
 });
 
 for (const action of ['ping', 'PING', 'Ping']) {
-    test(`connection: {"action":"${action}"} is answered with nothing`, async (t) => {
+    test(`connection: {"action":"${action}"} is not answered`, async (t) => {
         const socket = await RawSocket.open(t);
         await socket.receives('CONNECTION');
         socket.sendText(JSON.stringify({ action }));

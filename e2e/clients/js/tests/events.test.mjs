@@ -8,7 +8,7 @@ import { Proxy } from '../support/proxy.mjs';
 import { chatRoom } from '../support/server.mjs';
 import { until } from '../support/wait.mjs';
 
-/** Ann over an event stream and Bob over a WebSocket, in one fresh room. */
+/** Ann over an event stream and Bob over a WebSocket, in a new room. */
 async function pair (t) {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room, overEvents);
@@ -33,7 +33,7 @@ test('events: a client without a token is refused', async (t) => {
     assert.equal((await fetch(eventServer, { headers: { Accept: 'text/event-stream' } })).status, 401);
 });
 
-test('events: what either says reaches both, as sent and in one order', async (t) => {
+test('events: messages of both reach both, as sent and in one order', async (t) => {
     const [ann, bob] = await pair(t);
     const text = 'line\nbreak\r\n\ndata: x\n\n: \u2028 é 日本語 👩‍👩‍👧‍👦 \u0000 " \\';
     bob.send('message', { text });

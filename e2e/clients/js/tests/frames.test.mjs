@@ -1,16 +1,16 @@
-// What happens below the messages: pings, fragments, binary frames, the size limit.
+// Below the messages: pings, fragments, binary frames and the size limit.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { party, Peer } from '../support/peer.mjs';
+import { joinedPeers, Peer } from '../support/peer.mjs';
 import { RawSocket } from '../support/raw.mjs';
 import { chatRoom } from '../support/server.mjs';
 import { settle } from '../support/wait.mjs';
 
 const LIMIT = 1024 * 1024;
 
-/** A message of exactly `size` bytes to an event that has no handler, so that it is answered but not sent back. */
+/** A message of exactly `size` bytes to an event that has no handler, so that the answer is short. */
 function messageOf (size, room) {
     const message = { action: 'BROADCAST', event: 'big', channelName: room, requestId: 'big', payload: { text: '' } };
     message.payload.text = 'x'.repeat(size - JSON.stringify(message).length);
@@ -30,7 +30,7 @@ test('ping: answered at once, with its data, while a handler is busy', async (t)
     await socket.answered(slow, 'slow');
 });
 
-test('fragments: a message of 64 KiB in pieces, with pings between them, is put together', async (t) => {
+test('fragments: a message of 64 KiB in fragments, with pings between them, is reassembled', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     const text = 'é€'.repeat(13108);
@@ -38,7 +38,7 @@ test('fragments: a message of 64 KiB in pieces, with pings between them, is put 
     const bytes = Buffer.from(JSON.stringify(message));
     const pong = once(socket.ws, 'pong', { signal: AbortSignal.timeout(10000) });
     for (let at = 0; at < bytes.length; at += 1000) {
-        // Pieces of 1000 bytes end in the middle of characters; ws calls all but the first one continuations.
+        // Pieces of 1000 bytes end inside characters; ws sends all but the first one as continuations.
         socket.ws.send(bytes.subarray(at, at + 1000), { binary: false, fin: at + 1000 >= bytes.length });
         if (at === 3000) socket.ws.ping('between');
     }
@@ -47,7 +47,7 @@ test('fragments: a message of 64 KiB in pieces, with pings between them, is put 
     assert.equal(String((await pong)[0]), 'between');
 });
 
-test('fragments: one byte a frame', async (t) => {
+test('fragments: a message with one byte in each frame is reassembled', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     const message = { action: 'BROADCAST', event: 'echo', channelName: room, requestId: 'bytes', payload: { é: '€' } };
@@ -87,8 +87,8 @@ test('limit: a message of exactly 1 MiB is read', async (t) => {
     await socket.answered('big', 'NOT_FOUND');
 });
 
-test('limit: one byte more closes the connection with 1009; others are unharmed', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('limit: one byte more closes the connection with 1009 and affects no other', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     const socket = await RawSocket.open(t);
     socket.sendText(JSON.stringify(messageOf(LIMIT + 1, '/chat/x')));
     assert.equal(await socket.closed(), 1009);
@@ -111,7 +111,7 @@ test('limit: a small frame that inflates to 2 MiB closes the connection with 100
     assert.equal(await socket.closed(), 1009);
 });
 
-test('limit: the member whose connection was closed is gone from its channels', async (t) => {
+test('limit: a member whose connection was closed leaves its channels', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const socket = await RawSocket.joined(t, room);

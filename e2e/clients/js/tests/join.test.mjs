@@ -12,7 +12,7 @@ test('join: JOINING, then JOINED', async (t) => {
     assert.deepEqual(ann.states.filter((state) => state !== 'IDLE'), ['JOINING', 'JOINED']);
 });
 
-test('join: join() before connect() is carried out once connected', async (t) => {
+test('join: join() before connect() takes effect once connected', async (t) => {
     const ann = new Peer(t, 'ann');
     ann.choose(chatRoom()).join();
     ann.client.connect();
@@ -59,14 +59,14 @@ test('join: parameters of the wrong type are declined', async (t) => {
     await socket.isUsable(chatRoom());
 });
 
-test('join: after a decline the same connection may ask again', async (t) => {
+test('join: after a decline the same connection may join again', async (t) => {
     const socket = await RawSocket.open(t);
     const room = chatRoom();
     await socket.answered(socket.join(room, {}), 'UNAUTHORIZED');
     await socket.isUsable(room);
 });
 
-test('join: of a channel that no pattern matches makes the channel DECLINED, the connection stays usable', async (t) => {
+test('join: a channel that no pattern matches becomes DECLINED, and the connection stays usable', async (t) => {
     const ann = await Peer.connected(t, 'ann');
     ann.choose('/nowhere/1').join();
     await ann.reaches('DECLINED');
@@ -83,13 +83,13 @@ for (const room of ['/nowhere/1', '/chat', '/chat/', '/chat/1/2', 'chat', 'GATEW
     });
 }
 
-test('join: an unknown channel is told with 404', async (t) => {
+test('join: an unknown channel is declined with 404', async (t) => {
     const socket = await RawSocket.open(t);
     const { payload } = await socket.answered(socket.join('/nowhere/1', {}), 'UNAUTHORIZED');
     assert.deepEqual([payload.code, payload.status], [404, 404]);
 });
 
-test('join: twice on one connection is acknowledged twice and delivers once', async (t) => {
+test('join: a second join of one connection is acknowledged and does not duplicate messages', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const socket = await RawSocket.joined(t, room, 'bob');
@@ -103,7 +103,7 @@ test('join: twice on one connection is acknowledged twice and delivers once', as
     assert.equal(ann.joins.filter((presence) => presence.username === 'bob').length, 1);
 });
 
-test('join: two channels of one connection stay apart', async (t) => {
+test('join: two channels of one connection are isolated', async (t) => {
     const socket = await RawSocket.open(t);
     const [one, two] = [chatRoom(), plainRoom()];
     for (const room of [one, two]) await socket.answered(socket.join(room, { username: 'raw' }), 'ACKNOWLEDGE');
@@ -111,11 +111,11 @@ test('join: two channels of one connection stay apart', async (t) => {
     socket.event('message', two, { in: 'two' });
     await socket.receives('message', 2);
     await settle();
-    const got = socket.of('message').map((frame) => [frame.channelName, frame.payload.in]);
-    assert.deepEqual(got.sort(), [[one, 'one'], [two, 'two']].sort());
+    const received = socket.of('message').map((frame) => [frame.channelName, frame.payload.in]);
+    assert.deepEqual(received.sort(), [[one, 'one'], [two, 'two']].sort());
 });
 
-test('join: names are compared letter for letter', async (t) => {
+test('join: channel names are case-sensitive', async (t) => {
     const room = chatRoom();
     const lower = await RawSocket.joined(t, `${room}é`);
     const upper = await RawSocket.joined(t, `${room}É`);
@@ -125,7 +125,7 @@ test('join: names are compared letter for letter', async (t) => {
     assert.equal(upper.of('message').length, 0);
 });
 
-test('join: a message right behind the join waits for its verdict', async (t) => {
+test('join: a message right behind the join waits for the decision', async (t) => {
     const socket = await RawSocket.open(t);
     const room = chatRoom();
     const join = socket.join(room, { username: 'raw' });
@@ -143,7 +143,7 @@ test('join: a message right behind a declined join is refused', async (t) => {
 });
 
 for (const name of ['/chat/x\ud800', '/chat/\udc00', '\ud83d\ud83d']) {
-    test(`join: the channel ${JSON.stringify(name)}, which none can be called, ends in DECLINED`, async (t) => {
+    test(`join: the invalid channel name ${JSON.stringify(name)} ends in DECLINED`, async (t) => {
         const ann = await Peer.connected(t, 'ann');
         ann.choose(name, { username: 'ann' }).join();
         await ann.reaches('DECLINED');

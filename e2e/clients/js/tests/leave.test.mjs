@@ -2,13 +2,13 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { party, Peer } from '../support/peer.mjs';
+import { joinedPeers, Peer } from '../support/peer.mjs';
 import { RawSocket } from '../support/raw.mjs';
 import { chatRoom } from '../support/server.mjs';
 import { settle } from '../support/wait.mjs';
 
 test('leave: the channel is CLOSED and nothing more is delivered', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     bob.channel.leave();
     assert.equal(bob.channel.channelState, 'CLOSED');
     await ann.sees('ann');
@@ -18,7 +18,7 @@ test('leave: the channel is CLOSED and nothing more is delivered', async (t) => 
     assert.equal(bob.received('message').length, 0);
 });
 
-test('leave: the same client can join again, as often as it likes', async (t) => {
+test('leave: the same client can join again any number of times', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const bob = await Peer.joined(t, 'bob', room);
@@ -34,7 +34,7 @@ test('leave: the same client can join again, as often as it likes', async (t) =>
     assert.deepEqual(bob.received('message'), [{ n: 1 }]);
 });
 
-test('leave: leave and join in one breath end up joined', async (t) => {
+test('leave: a join right behind a leave ends in a membership', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     for (let round = 1; round <= 20; round++) {
@@ -46,14 +46,14 @@ test('leave: leave and join in one breath end up joined', async (t) => {
     assert.equal(socket.of('ACKNOWLEDGE').length, 21);
 });
 
-test('leave: it is answered with EXIT_ACKNOWLEDGE under its id', async (t) => {
+test('leave: a leave is answered with EXIT_ACKNOWLEDGE under its id', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     const { action, event, channelName, payload } = await socket.answered(socket.leave(room));
     assert.deepEqual([action, event, channelName, payload], ['SYSTEM', 'EXIT_ACKNOWLEDGE', room, {}]);
 });
 
-test('leave: of a channel one is not in is acknowledged too, and harms nobody', async (t) => {
+test('leave: a leave without a membership is acknowledged and affects no member', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const socket = await RawSocket.open(t);
@@ -64,7 +64,7 @@ test('leave: of a channel one is not in is acknowledged too, and harms nobody', 
     assert.deepEqual(ann.leaves, []);
 });
 
-test('leave: who has left cannot send', async (t) => {
+test('leave: a user that has left cannot send', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const socket = await RawSocket.joined(t, room);
@@ -75,7 +75,7 @@ test('leave: who has left cannot send', async (t) => {
     assert.equal(ann.received('message').length, 0);
 });
 
-test('evict: the evicted is told why, in two frames, and those are the last', async (t) => {
+test('evict: the evicted user gets the reason in two frames, which are the last ones', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const socket = await RawSocket.joined(t, room);
@@ -83,8 +83,8 @@ test('evict: the evicted is told why, in two frames, and those are the last', as
     const { self: userId } = (await socket.answered(socket.event('state', room, {}))).payload;
     ann.send('evict', { userId, reason: 'spam' });
     await socket.receives('EVICTED');
-    const told = socket.frames.slice(-2).map(({ action, event, payload }) => ({ action, event, payload }));
-    assert.deepEqual(told, [
+    const notices = socket.frames.slice(-2).map(({ action, event, payload }) => ({ action, event, payload }));
+    assert.deepEqual(notices, [
         { action: 'SYSTEM', event: 'evicted', payload: { reason: 'spam', userId } },
         { action: 'SYSTEM', event: 'EVICTED', payload: { reason: 'spam', userId } },
     ]);
@@ -98,8 +98,8 @@ test('evict: the evicted is told why, in two frames, and those are the last', as
     assert.equal(ann.received('message').length, 1);
 });
 
-test('evict: the others see who was evicted and why, and the LEAVE', async (t) => {
-    const [ann, bob, cat] = await party(t, 'ann', 'bob', 'cat');
+test('evict: the others receive the user, the reason and the LEAVE', async (t) => {
+    const [ann, bob, cat] = await joinedPeers(t, 'ann', 'bob', 'cat');
     const { self: userId } = await bob.state();
     ann.send('evict', { userId, reason: 'spam' });
     await Promise.all([ann.sees('ann', 'cat'), cat.sees('ann', 'cat')]);
@@ -111,7 +111,7 @@ test('evict: the others see who was evicted and why, and the LEAVE', async (t) =
     assert.deepEqual(Object.keys((await ann.state()).assigns).includes(userId), false);
 });
 
-test('evict: the evicted may come back, if the join handler lets them', async (t) => {
+test('evict: an evicted user may join again if the join handler accepts it', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const socket = await RawSocket.joined(t, room);
@@ -122,8 +122,8 @@ test('evict: the evicted may come back, if the join handler lets them', async (t
     await ann.sees('ann', 'raw');
 });
 
-test('evict: of oneself works, of nobody harms nothing', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('evict: a user may evict itself, and evicting an unknown user has no effect', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     ann.send('evict', { userId: '00000000-0000-4000-8000-000000000000', reason: 'ghost' });
     assert.deepEqual(await ann.ask('echo', { n: 1 }), { n: 1 });
     assert.deepEqual(bob.leaves, []);

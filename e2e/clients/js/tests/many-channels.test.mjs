@@ -1,4 +1,4 @@
-// A client in many channels joins all of them at once, and comes back into all of them.
+// A client joins many channels at once, and rejoins all of them.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -16,7 +16,7 @@ const tally = (channels) => {
 const allAre = (state, channels) => until(`all are ${state}`, () => tally(channels)[state] === channels.length, 25000)
     .catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(tally(channels))}`); });
 
-/** Joins so many channels of a kind at once. */
+/** Joins `count` channels of a kind at once. */
 async function joinMany (t, kind, count, url) {
     const peer = await Peer.connected(t, 'ann', { url });
     const channels = Array.from({ length: count }, (_, n) => {
@@ -38,7 +38,7 @@ for (const kind of ['chat', 'plain', 'slow']) {
             const proxy = await Proxy.start(t);
             const { peer, channels } = await joinMany(t, kind, count, proxy.url);
             proxy.cut();
-            await until('the client is back', () => peer.connections() === 2, 25000);
+            await until('the client is connected again', () => peer.connections() === 2, 25000);
             await allAre('JOINED', channels);
             await areUsable(channels);
         });
@@ -50,7 +50,7 @@ for (const count of [100, 250]) {
         const contract = await ContractServer.start(t);
         const { peer, channels } = await joinMany(t, 'slow', count, contract.url);
         await contract.restart();
-        await until('the client is back', () => peer.connections() === 2, 25000);
+        await until('the client is connected again', () => peer.connections() === 2, 25000);
         await allAre('JOINED', channels);
         await areUsable(channels);
     });

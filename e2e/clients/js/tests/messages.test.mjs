@@ -1,30 +1,30 @@
-// Messages between the members of a channel: who gets them, and whether they arrive as they were sent.
+// Messages between the members of a channel: their recipients and their content.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { party, Peer } from '../support/peer.mjs';
+import { joinedPeers, Peer } from '../support/peer.mjs';
 import { RawSocket } from '../support/raw.mjs';
 import { chatRoom } from '../support/server.mjs';
 import { settle } from '../support/wait.mjs';
 
-test('message: a broadcast reaches all, the sender too', async (t) => {
-    const peers = await party(t, 'ann', 'bob', 'cat');
+test('message: a broadcast reaches all members and the sender', async (t) => {
+    const peers = await joinedPeers(t, 'ann', 'bob', 'cat');
     peers[0].send('message', { text: 'hi' });
     await Promise.all(peers.map((peer) => peer.receives('message')));
     await settle();
     for (const peer of peers) assert.deepEqual(peer.received('message'), [{ text: 'hi' }]);
 });
 
-test('message: a broadcast from the sender leaves the sender out', async (t) => {
-    const [ann, bob, cat] = await party(t, 'ann', 'bob', 'cat');
+test('message: a broadcast to others does not reach the sender', async (t) => {
+    const [ann, bob, cat] = await joinedPeers(t, 'ann', 'bob', 'cat');
     ann.send('typing', { on: true });
     await Promise.all([bob.receives('typing'), cat.receives('typing')]);
     await settle();
     assert.deepEqual([ann, bob, cat].map((peer) => peer.received('typing').length), [0, 1, 1]);
 });
 
-test('message: a private one reaches that user alone, with the sender\'s id', async (t) => {
-    const [ann, bob, cat] = await party(t, 'ann', 'bob', 'cat');
+test('message: a private message reaches only its recipient, with the sender\'s id', async (t) => {
+    const [ann, bob, cat] = await joinedPeers(t, 'ann', 'bob', 'cat');
     const [{ self: from }, { self: to }] = [await ann.state(), await bob.state()];
     ann.send('private', { to, text: 'psst' });
     await bob.receives('private');
@@ -33,8 +33,8 @@ test('message: a private one reaches that user alone, with the sender\'s id', as
     assert.deepEqual([ann, cat].map((peer) => peer.received('private').length), [0, 0]);
 });
 
-test('message: a private one to nobody is delivered to nobody and harms nothing', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('message: a private message to an unknown user has no effect', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     ann.send('private', { to: '00000000-0000-4000-8000-000000000000', text: 'psst' });
     assert.deepEqual(await ann.ask('echo', { n: 1 }), { n: 1 });
     assert.equal(bob.received('private').length, 0);
@@ -58,14 +58,14 @@ test('message: 20 users with 10 messages each: all 200 reach each of them once',
     await settle();
     for (const peer of peers) {
         for (const user of users) {
-            const heard = peer.received('message').filter((message) => message.user === user).map((message) => message.n);
-            assert.deepEqual(heard, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], `${peer.name} of user-${user}`);
+            const numbers = peer.received('message').filter((message) => message.user === user).map((message) => message.n);
+            assert.deepEqual(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], `${peer.name} of user-${user}`);
         }
     }
 });
 
 test('message: unicode arrives as sent, in values and keys', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     const text = 'é e\u0301 日本語 עברית العربية 👩‍👩‍👧‍👦 🇫🇷 \u0000 \u001f \u007f \u2028 \u2029 \ufeff \uffff " \\ / \t\r\n';
     ann.send('message', { text, [text]: text });
     await bob.receives('message');
@@ -80,7 +80,7 @@ test('message: a room and a user may have unicode names', async (t) => {
 });
 
 test('message: JSON values arrive as sent', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     const deep = Array.from({ length: 40 }).reduce((inner) => ({ inner: [inner] }), {});
     const payload = {
         nothing: null, yes: true, no: false, list: [1, 'a', null, [2, {}]], object: {}, '': 'empty key', deep,
@@ -92,7 +92,7 @@ test('message: JSON values arrive as sent', async (t) => {
     assert.deepEqual(await ann.ask('echo', payload), payload);
 });
 
-test('message: an empty payload, a null one and a missing one are all {}', async (t) => {
+test('message: an empty, null or missing payload arrives as {}', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     for (const payload of [{}, null, undefined]) socket.event('message', room, payload);
@@ -102,7 +102,7 @@ test('message: an empty payload, a null one and a missing one are all {}', async
 
 for (const kib of [16, 64, 256, 900]) {
     test(`message: a payload of ${kib} KiB arrives whole`, async (t) => {
-        const [ann, bob] = await party(t, 'ann', 'bob');
+        const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
         const text = 'aé€'.repeat(kib * 1024 / 6);
         ann.send('message', { text });
         await bob.receives('message');

@@ -3,7 +3,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { party } from '../support/peer.mjs';
+import { joinedPeers } from '../support/peer.mjs';
 import { RawSocket } from '../support/raw.mjs';
 import { chatRoom, plainRoom } from '../support/server.mjs';
 import { until } from '../support/wait.mjs';
@@ -11,7 +11,7 @@ import { until } from '../support/wait.mjs';
 const range = (length) => Array.from({ length }, (_, n) => n);
 
 /** A member that broadcasts numbers into `room` until it is stopped. */
-async function talker (t, room, name) {
+async function startSender (t, room, name) {
     const socket = await RawSocket.joined(t, room, name);
     let n = 0;
     const burst = () => { for (let k = 0; k < 5; k++) socket.event('message', room, { name, n: n++ }); };
@@ -22,12 +22,12 @@ async function talker (t, room, name) {
 }
 
 /** The numbers that `socket` has received from `name`. */
-function heard (socket, name) {
+function numbersOf (socket, name) {
     const payloads = socket.of('message').map((frame) => frame.payload);
     return payloads.filter((payload) => payload.name === name).map((payload) => payload.n);
 }
 
-test('order: 1000 broadcasts of one member arrive once each, in order, at everyone', async (t) => {
+test('order: 1000 broadcasts of one member arrive once each, in order, at all members', async (t) => {
     const room = plainRoom();
     const [sender, other] = [await RawSocket.joined(t, room), await RawSocket.joined(t, room)];
     for (const n of range(1000)) sender.event('message', room, { n });
@@ -38,7 +38,7 @@ test('order: 1000 broadcasts of one member arrive once each, in order, at everyo
 });
 
 test('order: 200 messages through the published client arrive once each, in order', async (t) => {
-    const peers = await party(t, 'ann', 'bob');
+    const peers = await joinedPeers(t, 'ann', 'bob');
     for (const n of range(200)) peers[0].send('message', { n });
     for (const peer of peers) {
         await peer.receives('message', 200);
@@ -58,7 +58,7 @@ test('order: all members see the broadcasts of four senders in one order', async
     }
 });
 
-test('order: replies, broadcasts and presence arrive in the order in which they were asked for', async (t) => {
+test('order: replies, broadcasts and presence arrive in the order of their requests', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     for (const n of range(30)) {
@@ -72,26 +72,26 @@ test('order: replies, broadcasts and presence arrive in the order in which they 
 });
 
 for (const [kind, newRoom] of [['with presence', chatRoom], ['without presence', plainRoom]]) {
-    test(`order: under load, 15 joiners (${kind}) get the ACK first and then everything, without a hole`, async (t) => {
+    test(`order: under load, 15 joiners (${kind}) receive the ACK first and then an unbroken sequence`, async (t) => {
         const room = newRoom();
-        const talkers = [await talker(t, room, 'ann'), await talker(t, room, 'bob')];
+        const senders = [await startSender(t, room, 'ann'), await startSender(t, room, 'bob')];
         const joiners = [];
         for (const n of range(15)) joiners.push(await RawSocket.joined(t, room, `joiner-${n}`));
         await joiners.at(-1).receives('message', 100);
-        talkers.forEach((one) => one.stop());
+        senders.forEach((one) => one.stop());
         for (const joiner of joiners) {
-            for (const { name, last } of talkers) {
-                await until(`the last number of ${name}`, () => heard(joiner, name).at(-1) === last());
-                const [first] = heard(joiner, name);
-                assert.deepEqual(heard(joiner, name), range(last() - first + 1).map((n) => first + n));
+            for (const { name, last } of senders) {
+                await until(`the last number of ${name}`, () => numbersOf(joiner, name).at(-1) === last());
+                const [first] = numbersOf(joiner, name);
+                assert.deepEqual(numbersOf(joiner, name), range(last() - first + 1).map((n) => first + n));
             }
         }
     });
 }
 
-test('order: under load, the first presence a joiner hears of is its own JOIN', async (t) => {
+test('order: under load, the first presence message of a joiner is its own JOIN', async (t) => {
     const room = chatRoom();
-    await talker(t, room, 'ann');
+    await startSender(t, room, 'ann');
     for (const n of range(10)) {
         const joiner = await RawSocket.joined(t, room, `joiner-${n}`);
         await joiner.receives('JOIN');
@@ -104,9 +104,9 @@ test('order: under load, the first presence a joiner hears of is its own JOIN', 
     }
 });
 
-test('order: under load, leaving and joining again leaves no frame out of its place', async (t) => {
+test('order: under load, frames stay in order while a member leaves and rejoins', async (t) => {
     const room = plainRoom();
-    await talker(t, room, 'ann');
+    await startSender(t, room, 'ann');
     const socket = await RawSocket.joined(t, room);
     for (let round = 0; round < 30; round++) {
         await socket.answered(socket.leave(room), 'EXIT_ACKNOWLEDGE');

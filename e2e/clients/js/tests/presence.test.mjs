@@ -1,8 +1,8 @@
-// Who is here: the presence list and its changes.
+// The presence list and its changes.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { party, Peer } from '../support/peer.mjs';
+import { joinedPeers, Peer } from '../support/peer.mjs';
 import { Proxy } from '../support/proxy.mjs';
 import { RawSocket } from '../support/raw.mjs';
 import { chatRoom, plainRoom } from '../support/server.mjs';
@@ -17,13 +17,13 @@ test('presence: the joiner gets its own JOIN and the list', async (t) => {
 });
 
 test('presence: the others get the JOIN, the joiner the whole list', async (t) => {
-    const [ann, bob, cat] = await party(t, 'ann', 'bob', 'cat');
+    const [ann, bob, cat] = await joinedPeers(t, 'ann', 'bob', 'cat');
     assert.deepEqual(ann.joins.map((presence) => presence.username), ['ann', 'bob', 'cat']);
     assert.deepEqual(bob.joins.map((presence) => presence.username), ['bob', 'cat']);
     assert.deepEqual(cat.joins.map((presence) => presence.username), ['cat']);
 });
 
-test('presence: JOIN, UPDATE and LEAVE each carry the list after the change and what changed', async (t) => {
+test('presence: JOIN, UPDATE and LEAVE each carry the list after the change and the changed user', async (t) => {
     const room = chatRoom();
     const watcher = await RawSocket.joined(t, room, 'ann');
     const bob = await Peer.joined(t, 'bob', room);
@@ -47,8 +47,8 @@ test('presence: JOIN, UPDATE and LEAVE each carry the list after the change and 
     ]);
 });
 
-test('presence: an update reaches everyone and changes that one key', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('presence: an update reaches all members and changes only its key', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     const { self, presence: { [await bob.state().then((state) => state.self)]: before } } = await ann.state();
     bob.send('status', { status: 'away' });
     for (const peer of [ann, bob]) {
@@ -59,21 +59,21 @@ test('presence: an update reaches everyone and changes that one key', async (t) 
     }
 });
 
-test('presence: untrack gives LEAVE to the others; the user stays a member but hears of presence no more', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('presence: untrack gives LEAVE to the others; the user stays a member without presence messages', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     bob.send('untrack', {});
     await until('LEAVE', () => ann.leaves.some((presence) => presence.username === 'bob'));
     await ann.sees('ann');
-    const heard = bob.updates.length;
+    const before = bob.updates.length;
     ann.send('status', { status: 'busy' });
     await until('the UPDATE', () => ann.channel.presence[0].status === 'busy');
     ann.send('message', { n: 1 });
     await bob.receives('message');
-    assert.equal(bob.updates.length, heard);
+    assert.equal(bob.updates.length, before);
 });
 
 test('presence: leave() gives LEAVE to the others', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     bob.channel.leave();
     await until('LEAVE', () => ann.leaves.some((presence) => presence.username === 'bob'));
     assert.deepEqual(ann.present(), ['ann']);
@@ -114,7 +114,7 @@ test('presence: a channel without presence sends none', async (t) => {
     assert.deepEqual((await ann.state()).presence, {});
 });
 
-test('presence: after 30 joins and leaves everyone agrees on who is left', async (t) => {
+test('presence: after 30 joins and leaves all lists equal the remaining members', async (t) => {
     const room = chatRoom();
     const names = Array.from({ length: 30 }, (_, n) => `user-${n}`);
     const peers = await Promise.all(names.map((name) => Peer.joined(t, name, room)));

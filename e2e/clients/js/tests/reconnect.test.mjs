@@ -1,4 +1,4 @@
-// What the published client does by itself when its connection ends, and what it queues meanwhile.
+// Reconnection of the published client, and the messages that it queues meanwhile.
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -47,7 +47,7 @@ test('reconnect: every channel of the connection is joined again', async (t) => 
     }
 });
 
-test('queue: what is sent before the join goes out after it, in order', async (t) => {
+test('queue: messages sent before the join are delivered after it, in order', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const bob = await Peer.connected(t, 'bob');
@@ -58,7 +58,7 @@ test('queue: what is sent before the join goes out after it, in order', async (t
     assert.deepEqual(ann.received('message').map(({ n }) => n), Array.from({ length: 50 }, (_, n) => n));
 });
 
-test('queue: what is sent while STALLED goes out after the rejoin, in order', async (t) => {
+test('queue: messages sent while STALLED are delivered after the rejoin, in order', async (t) => {
     const proxy = await Proxy.start(t);
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);

@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { party, Peer } from '../support/peer.mjs';
+import { joinedPeers, Peer } from '../support/peer.mjs';
 import { RawSocket } from '../support/raw.mjs';
 import { chatRoom } from '../support/server.mjs';
 import { settle } from '../support/wait.mjs';
@@ -12,21 +12,21 @@ test('reply: sendForResponse resolves with the reply', async (t) => {
     assert.deepEqual(await ann.ask('echo', { n: 1 }), { n: 1 });
 });
 
-test('reply: it is a SYSTEM frame with the event and the id of the request', async (t) => {
+test('reply: a reply is a SYSTEM frame with the event and the id of the request', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     const { action, event, channelName, payload } = await socket.answered(socket.event('echo', room, { n: 1 }));
     assert.deepEqual([action, event, channelName, payload], ['SYSTEM', 'echo', room, { n: 1 }]);
 });
 
-test('reply: 100 requests at once each get their own', async (t) => {
+test('reply: each of 100 concurrent requests gets its own reply', async (t) => {
     const ann = await Peer.joined(t, 'ann', chatRoom());
     const requests = Array.from({ length: 100 }, (_, n) => ({ n }));
     const replies = await Promise.all(requests.map((request) => ann.ask('echo', request)));
     assert.deepEqual(replies, requests);
 });
 
-test('reply: two users who ask under the same id each get their own', async (t) => {
+test('reply: two users with the same request id each get their own reply', async (t) => {
     const room = chatRoom();
     const [one, two] = [await RawSocket.joined(t, room), await RawSocket.joined(t, room)];
     const [first, second] = [one.event('echo', room, { of: 1 }), two.event('echo', room, { of: 2 })];
@@ -35,15 +35,15 @@ test('reply: two users who ask under the same id each get their own', async (t) 
     assert.deepEqual((await two.answered(second, 'echo')).payload, { of: 2 });
 });
 
-test('reply: only the one who asked gets it', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('reply: only the requesting user gets the reply', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     await ann.ask('echo', { n: 1 });
     await settle();
     assert.equal(bob.received('echo').length, 0);
 });
 
-test('reply: a slow one does not hold up other members', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('reply: a slow reply does not delay other members', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     let slow = 'waiting';
     const reply = ann.ask('slow', { ms: 1000 }).then(() => { slow = 'answered'; });
     assert.deepEqual(await bob.ask('echo', { n: 1 }), { n: 1 });
@@ -53,7 +53,7 @@ test('reply: a slow one does not hold up other members', async (t) => {
     await reply;
 });
 
-test('reply: a slow one does not hold up the other channels of its connection', async (t) => {
+test('reply: a slow reply does not delay the other channels of its connection', async (t) => {
     const socket = await RawSocket.open(t);
     const [one, two] = [chatRoom(), chatRoom()];
     for (const room of [one, two]) await socket.answered(socket.join(room, { username: 'raw' }), 'ACKNOWLEDGE');
@@ -63,7 +63,7 @@ test('reply: a slow one does not hold up the other channels of its connection', 
     await socket.answered(slow, 'slow');
 });
 
-test('reply: messages behind a slow one wait for it', async (t) => {
+test('reply: messages behind a slow request wait for its reply', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     const [slow, echo] = [socket.event('slow', room, { ms: 300 }), socket.event('echo', room, { n: 1 })];
@@ -72,8 +72,8 @@ test('reply: messages behind a slow one wait for it', async (t) => {
     assert.deepEqual(order, [slow, echo]);
 });
 
-test('error: the handler\'s own is told with its code and text, and resolves the request', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('error: an error of the handler arrives with its code and text and resolves the request', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     const { code, status, message } = await ann.ask('fail', {});
     assert.deepEqual([code, status, message], [422, 422, 'told to fail']);
     assert.equal(ann.channel.channelState, 'JOINED');
@@ -81,7 +81,7 @@ test('error: the handler\'s own is told with its code and text, and resolves the
     assert.deepEqual([bob.received('fail'), bob.received('INTERNAL_ERROR')], [[], []]);
 });
 
-test('error: a panic is told as a plain 500 and ends nothing', async (t) => {
+test('error: a panic is answered with a plain 500, and the connection goes on', async (t) => {
     const room = chatRoom();
     const socket = await RawSocket.joined(t, room);
     const { action, event, payload } = await socket.answered(socket.event('panic', room, {}));
@@ -91,7 +91,7 @@ test('error: a panic is told as a plain 500 and ends nothing', async (t) => {
 });
 
 for (const event of ['no-such-event', 'ACKNOWLEDGE', 'JOIN_CHANNEL', 'message/x', 'Message']) {
-    test(`error: ${event} has no handler, which is told as NOT_FOUND`, async (t) => {
+    test(`error: ${event} has no handler and is answered with NOT_FOUND`, async (t) => {
         const room = chatRoom();
         const socket = await RawSocket.joined(t, room);
         const answer = await socket.answered(socket.event(event, room, {}));
@@ -100,7 +100,7 @@ for (const event of ['no-such-event', 'ACKNOWLEDGE', 'JOIN_CHANNEL', 'message/x'
     });
 }
 
-test('error: who has not joined is refused, and the members hear nothing', async (t) => {
+test('error: a message without a membership is refused and not delivered', async (t) => {
     const room = chatRoom();
     const ann = await Peer.joined(t, 'ann', room);
     const socket = await RawSocket.open(t);
@@ -110,7 +110,7 @@ test('error: who has not joined is refused, and the members hear nothing', async
     assert.equal(ann.received('message').length, 0);
 });
 
-for (const room of ['/chat/nobody-is-here', '/nowhere/1']) {
+for (const room of ['/chat/without-members', '/nowhere/1']) {
     test(`error: a message to ${room} is answered NOT_FOUND 404`, async (t) => {
         const socket = await RawSocket.open(t);
         const answer = await socket.answered(socket.event('message', room, { n: 1 }));
@@ -118,8 +118,8 @@ for (const room of ['/chat/nobody-is-here', '/nowhere/1']) {
     });
 }
 
-test('assigns: set at the join, changed by an event, one set per user, seen by all', async (t) => {
-    const [ann, bob] = await party(t, 'ann', 'bob');
+test('assigns: a user has one set, which a join sets and an event changes', async (t) => {
+    const [ann, bob] = await joinedPeers(t, 'ann', 'bob');
     bob.send('assign', { key: 'role', value: { admin: true } });
     const [{ self: annId }, { self: bobId }] = [await ann.state(), await bob.state()];
     const { assigns, presence } = await ann.state();

@@ -1,4 +1,4 @@
-"""The base of every test: makes peers and ends them with the test."""
+"""The base of every test: creates peers, and disconnects them when the test ends."""
 
 from typing import Any
 from unittest import IsolatedAsyncioTestCase
@@ -25,8 +25,8 @@ class PeerTest(IsolatedAsyncioTestCase):
         await peer.join(room)
         return peer
 
-    async def party(self, *names: str) -> list[Peer]:
-        """Peers in one fresh room, each of whom has seen all the others."""
+    async def joined_peers(self, *names: str) -> list[Peer]:
+        """Peers in a new room, each of which has received the presence of all others."""
         room = chat_room()
         peers = [await self.joined(name, room) for name in names]
         for peer in peers:

@@ -1,4 +1,4 @@
-"""One user of the published client: a connection, a channel, and a record of all that the channel reported."""
+"""One user of the published client: a connection, a channel, and a record of the reports of the channel."""
 
 from typing import Any
 

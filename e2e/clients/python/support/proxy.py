@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the server whose connections a test can cut."""
+"""A TCP proxy in front of the server. A test can cut its connections."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -26,13 +26,13 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:
-            pass  # cut: that is what the proxy is for
+            pass  # the connection was cut by the test
         finally:
             self._writers.discard(writer)
             writer.close()
 
     def cut(self) -> None:
-        """Ends every connection without a word, as when a cable is pulled and put back."""
+        """Resets every connection, as a network failure does."""
         for writer in self._writers:
             writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""Runs every test; prints one line each and, last, "N passed, M failed, K skipped"."""
+"""Runs every test. Prints one line for each, and at the end "N passed, M failed, K skipped"."""
 
 import logging
 import sys
@@ -25,7 +25,7 @@ class Report(unittest.TestResult):
         print(f"skip {test.shortDescription()}: {reason}", flush=True)
 
 
-# Asynchronous tests run in asyncio's debug mode, which complains when the machine is busy.
+# Asynchronous tests run in asyncio's debug mode, which logs warnings on a busy machine.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 report = Report()

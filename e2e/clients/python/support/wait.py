@@ -1,11 +1,11 @@
-"""Waiting, always with an end."""
+"""Waits with a deadline."""
 
 import asyncio
 from collections.abc import Callable
 
 
 async def until(what: str, probe: Callable[[], object], seconds: float = 10) -> None:
-    """Returns when `probe` answers with something true; fails, saying `what` was awaited, when it does not in time."""
+    """Returns when `probe` returns a true value. Fails with `what` if it does not in time."""
     try:
         async with asyncio.timeout(seconds):
             while not probe():
@@ -15,5 +15,5 @@ async def until(what: str, probe: Callable[[], object], seconds: float = 10) -> 
 
 
 async def settle() -> None:
-    """Long enough for anything that was wrongly sent to have arrived."""
+    """Waits long enough for a wrongly sent message to arrive."""
     await asyncio.sleep(0.25)

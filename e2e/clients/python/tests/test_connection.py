@@ -15,7 +15,7 @@ class Connection(PeerTest):
         self.assertEqual(ann.errors, [])
 
     async def test_refused(self) -> None:
-        """connection: a client without a token is refused with 401 and hears of it"""
+        """connection: a client without a token is refused with 401 and reports the error"""
         ann = self.peer("ann", params={"other": "t"})
         await ann.client.connect()
         await until("an error is reported", lambda: ann.errors)
@@ -24,18 +24,18 @@ class Connection(PeerTest):
         self.assertFalse(ann.is_connected())
 
     async def test_join_before_connection_is_read(self) -> None:
-        """connection: a join sent before CONNECTION was read is carried out"""
+        """connection: a join sent before CONNECTION was read takes effect"""
         ann = self.peer("ann")
         channel = ann.choose(chat_room())
         channel.join()
-        # connect() returns when the upgrade is done; nothing has been read then.
+        # connect() returns when the upgrade is done, before anything is read.
         await ann.client.connect()
         await ann.reaches(ChannelState.JOINED)
         self.assertEqual(ann.errors, [])
 
     async def test_disconnect(self) -> None:
-        """connection: disconnect() takes the user out of its channel"""
-        ann, bob = await self.party("ann", "bob")
+        """connection: after disconnect() the user is no member of its channel"""
+        ann, bob = await self.joined_peers("ann", "bob")
         await bob.client.disconnect()
         await ann.sees("ann")
         self.assertEqual([presence["username"] for presence in ann.leaves], ["bob"])

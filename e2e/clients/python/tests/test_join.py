@@ -1,4 +1,4 @@
-"""Beginning and end of a membership."""
+"""Joins, leaves and evictions."""
 
 from pondsocket_common import ChannelState
 from support.case import PeerTest
@@ -19,7 +19,7 @@ class Join(PeerTest):
         await ann.reaches(ChannelState.DECLINED)
 
     async def test_unreadable_parameters(self) -> None:
-        """join: parameters that are no JSON, or cannot be passed on, make the channel DECLINED"""
+        """join: parameters that are no valid JSON make the channel DECLINED"""
         ann = await self.connected("ann")
         for params in ({"n": float("nan")}, {"n": float("inf")}, {"name": "x\ud800"}):
             ann.choose(chat_room(), params=params).join()
@@ -35,7 +35,7 @@ class Join(PeerTest):
         self.assertEqual(ann.errors, [])
 
     async def test_leave_and_join_again(self) -> None:
-        """join: who has left can join again"""
+        """join: a user that has left can join again"""
         room = chat_room()
         ann, bob = await self.joined("ann", room), await self.joined("bob", room)
         for _ in range(3):
@@ -48,8 +48,8 @@ class Join(PeerTest):
         await bob.receives("message")
 
     async def test_evicted(self) -> None:
-        """join: who is evicted is told so, is gone from presence, gets nothing more and cannot send"""
-        ann, bob = await self.party("ann", "bob")
+        """join: an evicted user is notified, has no presence, receives nothing more and cannot send"""
+        ann, bob = await self.joined_peers("ann", "bob")
         user_id = await bob.user_id()
         ann.send("evict", {"userId": user_id, "reason": "spam"})
         await ann.sees("ann")

@@ -1,4 +1,4 @@
-"""What the client does by itself when its connection ends."""
+"""Reconnection of the client."""
 
 from pondsocket_common import ChannelState
 from support.case import PeerTest
@@ -30,7 +30,7 @@ class Reconnect(PeerTest):
         self.assertEqual([presence["username"] for presence in ann.leaves], ["bob"])
 
     async def test_queue(self) -> None:
-        """reconnect: what is sent while STALLED goes out after the rejoin, in order"""
+        """reconnect: messages sent while STALLED are delivered after the rejoin, in order"""
         proxy, room = await self.proxy(), chat_room()
         ann = await self.joined("ann", room)
         bob = await self.joined("bob", room, proxy.url)

@@ -1,4 +1,4 @@
-"""A token that is brought as a subprotocol, with the library of the published client."""
+"""A token as a subprotocol, with the WebSocket library of the published client."""
 
 import json
 from unittest import IsolatedAsyncioTestCase
@@ -14,7 +14,7 @@ URL = f"ws://{urlsplit(SERVER).netloc}/api/token"
 
 class Subprotocols(IsolatedAsyncioTestCase):
     async def test_token(self) -> None:
-        """subprotocols: a token is brought as one, and another one is agreed to"""
+        """subprotocols: a client sends a token, and the server selects another value"""
         async with connect(URL, subprotocols=[Subprotocol("pond"), Subprotocol("token.abc")]) as socket:
             self.assertEqual(socket.subprotocol, "pond")
             messages = [json.loads(await socket.recv()) for _ in range(2)]

@@ -1,4 +1,4 @@
-//! One user of the published client: a connection, a channel, and a record of all that the channel reported.
+//! One user of the published client: a connection, a channel, and a record of the reports of the channel.
 
 use std::sync::{Arc, Mutex};
 
@@ -43,7 +43,7 @@ impl Peer {
     }
 
     /// Peers in one fresh room, each of whom has seen all the others.
-    pub async fn party<const N: usize>(names: [&str; N]) -> [Peer; N] {
+    pub async fn joined_peers<const N: usize>(names: [&str; N]) -> [Peer; N] {
         let room = chat_room();
         let mut peers = Vec::new();
         for name in names {

@@ -23,7 +23,7 @@ impl Proxy {
         Proxy { url: target.replace(&authority, &own), cuts }
     }
 
-    /// Ends every connection without a word, as when a cable is pulled and put back.
+    /// Resets every connection, as a network failure does.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }

@@ -1,4 +1,4 @@
-//! The server under test and names nobody else uses on it.
+//! The server under test, and names of channels that no other test uses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

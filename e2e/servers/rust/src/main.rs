@@ -1,4 +1,4 @@
-//! The published Rust server as a node: the chat that the judge of the matrix talks to, on axum.
+//! The published Rust server as a node: the chat of the interop matrix, on axum.
 //!
 //! `REDIS_URL` says where the others are, `HEARTBEAT_TIMEOUT` after how many seconds of silence another node is dead.
 //! `listening PORT` is printed when it is ready.

@@ -1395,7 +1395,7 @@ function iconButton(name, label, onClick) {
 }
 
 // page/js/connection.js
-var SAID = {
+var TEXTS = {
   connecting: "Connecting\u2026",
   connected: "Connected",
   reconnecting: "Reconnecting\u2026",
@@ -1406,7 +1406,7 @@ function showConnection(state) {
   last = state;
   const shown = state !== "connected" && !navigator.onLine ? "offline" : state;
   byId("connection").dataset.state = shown;
-  byId("connection").textContent = SAID[shown];
+  byId("connection").textContent = TEXTS[shown];
 }
 addEventListener("online", () => showConnection(last));
 addEventListener("offline", () => showConnection(last));
@@ -1449,10 +1449,10 @@ function toast(text) {
 var import_pondsocket_client = __toESM(require_pondsocket_client());
 var PAUSE = 500;
 var Link = class {
-  /** `on` has a callback for each thing that there is to show. */
-  constructor(token, on) {
+  /** `on` has a callback for each event that the page shows. */
+  constructor(token, on2) {
     this.token = token;
-    this.on = on;
+    this.on = on2;
     this.connect();
   }
   connect() {
@@ -1492,7 +1492,7 @@ var Link = class {
   say(text) {
     this.channel.sendMessage("message", { text });
   }
-  /** Goes on with a new token, on the same connection. Whether the server has taken it. */
+  /** Renews the token of the connection. Returns whether the server has accepted the new one. */
   async renew(token) {
     const answer = await this.channel.sendForResponse("renew", { token });
     if (answer.code) return this.on.problem(answer);
@@ -1565,7 +1565,7 @@ function hueOf(name) {
 }
 
 // auth/page/src/view/room.js
-var SAID2 = { write: "write", read: "read", none: "no entry" };
+var SAID = { write: "write", read: "read", none: "no entry" };
 var MAX_SHOWN = 200;
 var Room = class {
   constructor(say) {
@@ -1589,9 +1589,9 @@ var Room = class {
     this.closed(false);
     this.may(right);
   }
-  /** Who may only read still has the field: that the server refuses is the point of this page. */
+  /** The field stays for users who may only read, because this page demonstrates the refusal by the server. */
   may(right) {
-    byId("right").textContent = SAID2[right];
+    byId("right").textContent = SAID[right];
     byId("right").dataset.right = right;
     byId("text").placeholder = right === "read" ? "You may only read here: try it" : "Write a message";
   }
@@ -1615,7 +1615,7 @@ var Room = class {
 };
 
 // auth/page/src/view/rooms.js
-var SAID3 = { write: "write", read: "read", none: "no entry" };
+var SAID2 = { write: "write", read: "read", none: "no entry" };
 var Rooms = class {
   rooms = [];
   constructor(opened) {
@@ -1636,7 +1636,7 @@ var Rooms = class {
     }));
     this.mark();
   }
-  /** The room that the address names; else the first. */
+  /** The room of the address, or the first one. */
   chosen() {
     const named = location.hash.slice(1);
     return (this.rooms.find(({ name }) => name === named) ?? this.rooms[0]).name;
@@ -1649,7 +1649,7 @@ var Rooms = class {
   }
 };
 function badge(right) {
-  const node = element("span", "badge", SAID3[right]);
+  const node = element("span", "badge", SAID2[right]);
   node.dataset.right = right;
   return node;
 }
@@ -1683,10 +1683,10 @@ var Screen = class {
 var RENEW_AT = 1 / 3;
 var PACE = 200;
 var Token = class {
-  constructor(on) {
-    this.on = on;
+  constructor(on2) {
+    this.on = on2;
     byId("renew").addEventListener("click", () => this.renew());
-    byId("sign-out").addEventListener("click", on.signOut);
+    byId("sign-out").addEventListener("click", on2.signOut);
   }
   show(me2) {
     byId("avatar").replaceChildren(avatar(me2.name));
@@ -1743,14 +1743,14 @@ byId("forge").addEventListener("click", () => attempt(async () => enter(forge(aw
 byId("nothing").addEventListener("click", () => attempt(() => enter("")));
 byId("back").addEventListener("click", () => screen.show("sign-in"));
 screen.show("sign-in");
-var heard = {
+var on = {
   connection: showConnection,
   welcome: (welcome) => roomView.welcome(welcome),
   people: (people) => roomView.people(people),
   message: (message) => roomView.message(message, me),
   declined: () => roomView.declined(me),
   problem: (problem) => problem.details?.reason === "expired" ? refuse(problem.code, problem) : toast(`${problem.code}: ${problem.message}`),
-  /** Whether it is worth to come again. */
+  /** Returns whether a reconnect may succeed. */
   async lost() {
     try {
       await describe(link?.token);
@@ -1769,7 +1769,7 @@ async function enter(token) {
   rooms.show(me.rooms);
   roomView.enter(rooms.chosen(), me);
   tokenView.show(me);
-  link = new Link(token, heard);
+  link = new Link(token, on);
   link.open(rooms.chosen());
 }
 async function renew2() {

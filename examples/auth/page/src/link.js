@@ -1,12 +1,12 @@
-// The connection, over the official client. It belongs to a token, which may be renewed while it stands.
+// The connection, over the official client. It belongs to a token, which can be renewed on it.
 
 import { ChannelState, ConnectionState, PondClient } from '@eleven-am/pondsocket-client';
 
-/** How long we wait before we connect again, in milliseconds. */
+/** The pause before a reconnect, in milliseconds. */
 const PAUSE = 500;
 
 export class Link {
-    /** `on` has a callback for each thing that there is to show. */
+    /** `on` has a callback for each event that the page shows. */
     constructor (token, on) {
         this.token = token;
         this.on = on;
@@ -18,7 +18,7 @@ export class Link {
         const client = new PondClient(new URL('/api/socket', location.href).href, { token: this.token });
         this.client = client;
         client.connect();
-        // Behind connect: a listener hears at once what the state is.
+        // After connect, because a listener is called at once with the present state.
         this.unsubscribe = client.onConnectionChange((state) => {
             if (state === ConnectionState.CONNECTED) { this.wasIn = true; this.on.connection('connected'); }
             if (state === ConnectionState.DISCONNECTED) this.lost();
@@ -31,9 +31,9 @@ export class Link {
         this.room = room;
         const channel = this.client.createChannel(`/rooms/${room}`);
         this.channel = channel;
-        // What a room says that we have left is not for the one we are in now.
+        // Late messages of a room that was left must not appear in the current one.
         const mine = (handle) => (...args) => { if (this.channel === channel) handle(...args); };
-        // Before the join: its answer may come at once.
+        // Before the join, because its answer may arrive at once.
         channel.onMessage(mine((event, payload) => this.received(event, payload)));
         channel.onUsersChange(mine((people) => this.on.people(people)));
         channel.onChannelStateChange(mine((state) => { if (state === ChannelState.DECLINED) this.on.declined(room); }));
@@ -50,7 +50,7 @@ export class Link {
         this.channel.sendMessage('message', { text });
     }
 
-    /** Goes on with a new token, on the same connection. Whether the server has taken it. */
+    /** Renews the token of the connection. Returns whether the server has accepted the new one. */
     async renew (token) {
         const answer = await this.channel.sendForResponse('renew', { token });
         if (answer.code) return this.on.problem(answer);

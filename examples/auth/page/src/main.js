@@ -1,4 +1,4 @@
-// The page: joins the issuer (session.js) and the rooms (link.js) to what is on the screen (view/).
+// The page: connects the issuer (session.js) and the rooms (link.js) with the views (view/).
 
 import { byId } from '@page/dom.js';
 import { showConnection } from '@page/connection.js';
@@ -29,7 +29,7 @@ byId('nothing').addEventListener('click', () => attempt(() => enter('')));
 byId('back').addEventListener('click', () => screen.show('sign-in'));
 screen.show('sign-in');
 
-const heard = {
+const on = {
     connection: showConnection,
     welcome: (welcome) => roomView.welcome(welcome),
     people: (people) => roomView.people(people),
@@ -37,7 +37,7 @@ const heard = {
     declined: () => roomView.declined(me),
     problem: (problem) => (problem.details?.reason === 'expired' ? refuse(problem.code, problem) : toast(`${problem.code}: ${problem.message}`)),
 
-    /** Whether it is worth to come again. */
+    /** Returns whether a reconnect may succeed. */
     async lost () {
         try {
             await session.describe(link?.token);
@@ -46,7 +46,7 @@ const heard = {
                 refuse(error.status, error);
                 return false;
             }
-            // The server does not answer at all.
+            // The server does not answer.
         }
         return true;
     },
@@ -58,7 +58,7 @@ async function enter (token) {
     rooms.show(me.rooms);
     roomView.enter(rooms.chosen(), me);
     tokenView.show(me);
-    link = new Link(token, heard);
+    link = new Link(token, on);
     link.open(rooms.chosen());
 }
 
@@ -69,7 +69,7 @@ async function renew () {
     });
 }
 
-/** Does something that the server may refuse. */
+/** Executes an action that the server may refuse. */
 async function attempt (what) {
     try {
         await what();

@@ -1,6 +1,6 @@
-// The issuer, over HTTP: who gets a token, and why one is refused.
+// The issuer of tokens, over HTTP.
 
-/** The server says no: `status`, `reason` and the message say why. */
+/** A refusal by the server, with its `status`, `reason` and message. */
 export class Refused extends Error {
     constructor (status, { reason, message }) {
         super(message);
@@ -15,10 +15,10 @@ export const signIn = async (account) => (await ask('/api/login', { method: 'POS
 /** A new token for one that is still valid. */
 export const renew = async (token) => (await ask('/api/renew', { method: 'POST', token })).token;
 
-/** What a token says: `{ id, name, role, expiresAt, rooms }`. Fails with `Refused`; with another error if nobody answers. */
+/** The content of a token: `{ id, name, role, expiresAt, rooms }`. Fails with `Refused`, or with another error without an answer. */
 export const describe = (token) => ask('/api/token', { token });
 
-/** A token whose owner has made an admin of themselves, under the signature that it had. */
+/** A token whose role was changed to admin, with its former signature. */
 export function forge (token) {
     const [head, claims, signature] = token.split('.');
     const said = JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/')));

@@ -1414,18 +1414,18 @@ function forget() {
 var Chat = class {
   room = null;
   status = "online";
-  /** The client's channel, while we are in the room or want to be. */
+  /** The channel of the client, from the join to the leave. */
   channel = null;
-  /** Whether the server has welcomed us and the connection still stands. */
+  /** True from the welcome of the server until the connection ends. */
   inside = false;
-  /** What was written while we were not inside: `{ room, event, payload }`. */
+  /** Messages that were written without a membership: `{ room, event, payload }`. */
   waiting = [];
-  /** `heard` has a callback for each thing that the server can say. */
-  constructor(token, heard2) {
-    this.heard = heard2;
+  /** `on` has a callback for each event of the server. */
+  constructor(token, on2) {
+    this.on = on2;
     this.connect(token);
   }
-  /** Connects with a token; if there is a connection, it is replaced. */
+  /** Connects with a token, in place of an existing connection. */
   connect(token) {
     this.disconnect();
     this.token = token;
@@ -1433,14 +1433,14 @@ var Chat = class {
     this.client = client;
     this.unsubscribe = [client.onConnectionChange((state) => this.connectionChanged(state)), client.onError(() => this.check())];
     if (this.channel) this.join();
-    this.heard.connection(this.welcomed ? "reconnecting" : "connecting");
+    this.on.connection(this.welcomed ? "reconnecting" : "connecting");
     client.connect();
   }
   open(room) {
     this.channel?.leave();
     this.room = room;
     this.join();
-    this.tellWaiting();
+    this.reportWaiting();
   }
   /**
    * Says something to all, or privately to one. While we are not inside it waits. What is sent in the moments
@@ -1450,7 +1450,7 @@ var Chat = class {
     const [event, payload] = to ? ["private_message", { to: to.id, text }] : ["message", { text }];
     if (this.inside) return this.channel.sendMessage(event, payload);
     this.waiting.push({ room: this.room, event, payload });
-    this.tellWaiting();
+    this.reportWaiting();
   }
   typing(isTyping) {
     if (this.inside) this.channel.sendMessage("typing", { isTyping });
@@ -1466,7 +1466,7 @@ var Chat = class {
     this.disconnect();
     this.closed = true;
   }
-  /** Enters the room, also again after having been kicked. */
+  /** Joins the room, also after a removal. */
   join() {
     this.inside = false;
     const status = this.status;
@@ -1476,61 +1476,61 @@ var Chat = class {
       if (this.channel === channel) handle(...args);
     };
     channel.onMessage(mine((event, payload) => this.received(event, payload, status)));
-    channel.onUsersChange(mine((people2) => this.heard.people(people2)));
+    channel.onUsersChange(mine((people2) => this.on.people(people2)));
     channel.onChannelStateChange(mine((state) => {
-      if (state === import_pondsocket_client.ChannelState.DECLINED) this.heard.problem("You cannot enter this room.");
+      if (state === import_pondsocket_client.ChannelState.DECLINED) this.on.problem("You cannot enter this room.");
     }));
     channel.join();
   }
   received(event, payload, joinedAs) {
-    if (payload.code && payload.message) return this.heard.problem(payload.message);
+    if (payload.code && payload.message) return this.on.problem(payload.message);
     switch (event) {
       case "welcome":
         return this.welcome(payload, joinedAs);
       case "message":
       case "private_message":
-        return payload.from && this.heard.message(payload);
+        return payload.from && this.on.message(payload);
       case "typing":
-        return this.heard.typing(payload);
+        return this.on.typing(payload);
       case "user_evicted":
-        return this.heard.removed(payload.userId);
+        return this.on.removed(payload.userId);
       case "evicted":
         return this.evicted(payload.reason);
     }
   }
   welcome(payload, joinedAs) {
     this.inside = this.welcomed = true;
-    this.heard.welcome(payload);
+    this.on.welcome(payload);
     if (this.status !== joinedAs) this.setStatus(this.status);
     for (const said of this.waitingHere()) this.channel.sendMessage(said.event, said.payload);
     this.waiting = this.waiting.filter(({ room }) => room !== this.room);
-    this.tellWaiting();
+    this.reportWaiting();
   }
   evicted(reason) {
     const channel = this.channel;
     this.channel = null;
     this.inside = false;
     channel.leave();
-    this.heard.kicked(reason);
+    this.on.kicked(reason);
   }
   waitingHere() {
     return this.waiting.filter(({ room }) => room === this.room);
   }
-  tellWaiting() {
-    this.heard.waiting(this.waitingHere().map(({ payload }) => payload.text));
+  reportWaiting() {
+    this.on.waiting(this.waitingHere().map(({ payload }) => payload.text));
   }
   connectionChanged(state) {
-    if (state === import_pondsocket_client.ConnectionState.CONNECTED) return this.heard.connection("connected");
+    if (state === import_pondsocket_client.ConnectionState.CONNECTED) return this.on.connection("connected");
     this.inside = false;
-    this.heard.connection(this.welcomed ? "reconnecting" : "connecting");
+    this.on.connection(this.welcomed ? "reconnecting" : "connecting");
     if (state === import_pondsocket_client.ConnectionState.DISCONNECTED) this.check();
   }
-  /** After a failure: perhaps the server does not know us any more. */
+  /** Checks after a failure whether the server still knows the token. */
   async check() {
     if (this.checking || this.closed) return;
     this.checking = true;
     try {
-      if (!await isKnown(this.token) && !this.closed) await this.heard.unknown();
+      if (!await isKnown(this.token) && !this.closed) await this.on.unknown();
     } catch {
     } finally {
       this.checking = false;
@@ -1577,7 +1577,7 @@ var Typists = class {
   reset() {
     this.keep([]);
   }
-  /** Forgets those who are not here any more. */
+  /** Removes users who are not present any more. */
   keep(present) {
     for (const id of this.typing.keys()) {
       if (!present.some((person) => person.id === id)) this.stop(id);
@@ -1615,31 +1615,31 @@ function sentence(names) {
   }
 }
 var OwnTyping = class {
-  constructor(tell) {
-    this.tell = tell;
-    this.toldAt = 0;
+  constructor(report) {
+    this.report = report;
+    this.reportedAt = 0;
   }
   typed() {
     clearTimeout(this.pause);
     this.pause = setTimeout(() => this.stop(), PAUSE);
-    if (Date.now() - this.toldAt < PAUSE) return;
-    this.toldAt = Date.now();
-    this.tell(true);
+    if (Date.now() - this.reportedAt < PAUSE) return;
+    this.reportedAt = Date.now();
+    this.report(true);
   }
   stop() {
     clearTimeout(this.pause);
-    if (this.toldAt) this.tell(false);
-    this.toldAt = 0;
+    if (this.reportedAt) this.report(false);
+    this.reportedAt = 0;
   }
 };
 
 // chat/page/src/view/composer.js
 var MAX_TEXT = 1e3;
 var Composer = class {
-  constructor(on) {
-    this.on = on;
+  constructor(on2) {
+    this.on = on2;
     this.target = null;
-    this.typing = new OwnTyping(on.typing);
+    this.typing = new OwnTyping(on2.typing);
     const text = byId("text");
     text.addEventListener("input", () => {
       this.measure();
@@ -1664,7 +1664,7 @@ var Composer = class {
   focus() {
     if (matchMedia("(pointer: fine)").matches) byId("text").focus();
   }
-  /** From now on messages are for this person alone; for `null`, for all. */
+  /** Sets the recipient of the next messages; `null` for all members. */
   writeTo(person) {
     this.target = person;
     byId("to-one").hidden = !person;
@@ -1673,7 +1673,7 @@ var Composer = class {
     byId("text").placeholder = person ? `Write to ${person.username}` : "Write a message";
     if (person) byId("text").focus();
   }
-  /** Writes to all again when the person we wrote to has gone. */
+  /** Resets the recipient when that user has left. */
   keep(present) {
     if (this.target && !present.some(({ id }) => id === this.target.id)) this.writeTo(null);
   }
@@ -1693,7 +1693,7 @@ var Composer = class {
     this.measure();
     text.focus();
   }
-  /** Grows with the text, and counts it when it gets long. */
+  /** Adapts the height to the text, and shows the length of a long one. */
   measure() {
     const text = byId("text");
     text.style.height = "auto";
@@ -1702,7 +1702,7 @@ var Composer = class {
     byId("length").textContent = length > MAX_TEXT * 0.8 ? `${length} / ${MAX_TEXT}` : "";
     byId("length").classList.toggle("over", length > MAX_TEXT);
   }
-  /** A private message is nobody else's business, not even that it is being written. */
+  /** Reports typing, except of private messages, which other users must not notice. */
   typed() {
     if (this.target) return;
     if (byId("text").value) this.typing.typed();
@@ -1711,7 +1711,7 @@ var Composer = class {
 };
 
 // page/js/connection.js
-var SAID = {
+var TEXTS = {
   connecting: "Connecting\u2026",
   connected: "Connected",
   reconnecting: "Reconnecting\u2026",
@@ -1722,15 +1722,15 @@ function showConnection(state) {
   last = state;
   const shown = state !== "connected" && !navigator.onLine ? "offline" : state;
   byId("connection").dataset.state = shown;
-  byId("connection").textContent = SAID[shown];
+  byId("connection").textContent = TEXTS[shown];
 }
 addEventListener("online", () => showConnection(last));
 addEventListener("offline", () => showConnection(last));
 
 // chat/page/src/view/kicked.js
 var Kicked = class {
-  constructor(on) {
-    byId("rejoin").addEventListener("click", on.rejoin);
+  constructor(on2) {
+    byId("rejoin").addEventListener("click", on2.rejoin);
   }
   reset() {
     byId("kicked").hidden = true;
@@ -1764,16 +1764,16 @@ function hueOf(name) {
 
 // chat/page/src/view/me.js
 var Me = class {
-  constructor(on) {
-    byId("my-status").addEventListener("change", (event) => on.status(event.target.value));
-    byId("sign-out").addEventListener("click", on.signOut);
+  constructor(on2) {
+    byId("my-status").addEventListener("change", (event) => on2.status(event.target.value));
+    byId("sign-out").addEventListener("click", on2.signOut);
   }
   meet(user) {
     this.user = user;
     byId("my-name").textContent = user.username;
     this.draw(byId("my-status").value);
   }
-  /** Shows our status as the others see it. */
+  /** Shows the status as other users see it. */
   show(present) {
     const mine = present.find(({ id }) => id === this.user.id);
     if (mine) this.draw(mine.status);
@@ -1816,7 +1816,7 @@ var Messages = class {
     this.lastMessage = null;
     this.lastDay = null;
   }
-  /** What was said before we came. After a reconnect most of it is here already. */
+  /** Shows the history. After a reconnect most of it is shown already. */
   welcome(history) {
     this.scroller.setAttribute("aria-busy", "true");
     history.forEach((message) => this.add(message));
@@ -1830,12 +1830,12 @@ var Messages = class {
     this.append(this.row(message), message.from.id === this.me.id);
     this.lastMessage = message;
   }
-  /** A line of our own between the messages. */
+  /** Shows a notice between the messages. */
   notice(text) {
     this.append(element("li", "notice", text));
     this.lastMessage = null;
   }
-  /** Shows what is not sent yet. */
+  /** Shows the messages that are not sent yet. */
   wait(texts) {
     byId("waiting").replaceChildren(...texts.map((text) => element("li", "message mine", element("p", "body", text))));
     if (texts.length) this.scrollToEnd();
@@ -1858,7 +1858,7 @@ var Messages = class {
     meta.append(time);
     return element("li", classes.filter(Boolean).join(" "), avatar(message.from.username), meta, element("p", "body", message.text));
   }
-  /** Whether a message needs no heading of its own. */
+  /** Returns whether a message belongs to the last group. */
   continues(message) {
     const last2 = this.lastMessage;
     return last2 && last2.from.id === message.from.id && last2.to?.id === message.to?.id && message.at - last2.at < GROUP_WITHIN;
@@ -1881,8 +1881,8 @@ var Messages = class {
 
 // chat/page/src/view/people.js
 var People = class {
-  constructor(on) {
-    this.on = on;
+  constructor(on2) {
+    this.on = on2;
     this.names = /* @__PURE__ */ new Map();
   }
   meet(user) {
@@ -1900,7 +1900,7 @@ var People = class {
     byId("room-info").textContent = roomInfo(present.length);
     if (focused) byId("people").querySelector(`[data-user="${focused}"] button`)?.focus();
   }
-  /** The name of somebody who is or was here. */
+  /** The name of a present or former user of the room. */
   nameOf(id) {
     return this.names.get(id) ?? "Somebody";
   }
@@ -1996,12 +1996,12 @@ var Sidebar = class {
 
 // chat/page/src/view/sign-in.js
 var SignIn = class {
-  constructor(on) {
+  constructor(on2) {
     byId("sign-in-form").addEventListener("submit", async (event) => {
       event.preventDefault();
       byId("sign-in-error").textContent = "";
       try {
-        await on.signIn(byId("name").value, byId("admin-code").value);
+        await on2.signIn(byId("name").value, byId("admin-code").value);
       } catch (error) {
         byId("sign-in-error").textContent = error instanceof Refused ? error.message : "The server does not answer.";
         byId("name").focus();
@@ -2070,7 +2070,7 @@ var kicked = new Kicked({ rejoin: () => {
   chat.join();
 } });
 var signIn2 = new SignIn({ signIn: async (...answers) => start(await signIn(...answers)) });
-var heard = {
+var on = {
   connection: showConnection,
   welcome: (welcome) => {
     messages.welcome(welcome.messages);
@@ -2094,7 +2094,7 @@ var heard = {
     kicked.show(reason);
   },
   problem: toast,
-  // The server has forgotten us, as it does when it is started anew: sign in again, with the same name.
+  // A restarted server knows no tokens, so the page signs in again with the same name.
   async unknown() {
     try {
       const { token, user } = await again();
@@ -2112,7 +2112,7 @@ else signIn2.show();
 function start({ token, user }) {
   signIn2.hide();
   meet(user);
-  chat = new Chat(token, heard);
+  chat = new Chat(token, on);
   enter();
   chat.open(chosenRoom());
   addEventListener("hashchange", () => {

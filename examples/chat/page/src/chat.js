@@ -1,4 +1,4 @@
-// One connection, one room at a time, over the official client. It reconnects and joins again by itself.
+// One connection with one room at a time, over the official client, which reconnects and rejoins by itself.
 
 import { ChannelState, ConnectionState, PondClient } from '@eleven-am/pondsocket-client';
 import { isKnown } from './session.js';
@@ -6,20 +6,20 @@ import { isKnown } from './session.js';
 export class Chat {
     room = null;
     status = 'online';
-    /** The client's channel, while we are in the room or want to be. */
+    /** The channel of the client, from the join to the leave. */
     channel = null;
-    /** Whether the server has welcomed us and the connection still stands. */
+    /** True from the welcome of the server until the connection ends. */
     inside = false;
-    /** What was written while we were not inside: `{ room, event, payload }`. */
+    /** Messages that were written without a membership: `{ room, event, payload }`. */
     waiting = [];
 
-    /** `heard` has a callback for each thing that the server can say. */
-    constructor (token, heard) {
-        this.heard = heard;
+    /** `on` has a callback for each event of the server. */
+    constructor (token, on) {
+        this.on = on;
         this.connect(token);
     }
 
-    /** Connects with a token; if there is a connection, it is replaced. */
+    /** Connects with a token, in place of an existing connection. */
     connect (token) {
         this.disconnect();
         this.token = token;
@@ -27,7 +27,7 @@ export class Chat {
         this.client = client;
         this.unsubscribe = [client.onConnectionChange((state) => this.connectionChanged(state)), client.onError(() => this.check())];
         if (this.channel) this.join();
-        this.heard.connection(this.welcomed ? 'reconnecting' : 'connecting');
+        this.on.connection(this.welcomed ? 'reconnecting' : 'connecting');
         client.connect();
     }
 
@@ -35,7 +35,7 @@ export class Chat {
         this.channel?.leave();
         this.room = room;
         this.join();
-        this.tellWaiting();
+        this.reportWaiting();
     }
 
     /**
@@ -46,7 +46,7 @@ export class Chat {
         const [event, payload] = to ? ['private_message', { to: to.id, text }] : ['message', { text }];
         if (this.inside) return this.channel.sendMessage(event, payload);
         this.waiting.push({ room: this.room, event, payload });
-        this.tellWaiting();
+        this.reportWaiting();
     }
 
     typing (isTyping) {
@@ -67,77 +67,77 @@ export class Chat {
         this.closed = true;
     }
 
-    /** Enters the room, also again after having been kicked. */
+    /** Joins the room, also after a removal. */
     join () {
         this.inside = false;
         const status = this.status;
         const channel = this.client.createChannel(`/chat/${this.room}`, { status });
         this.channel = channel;
-        // What a room says that we have left is not for the one we are in now.
+        // Late messages of a room that was left must not appear in the current one.
         const mine = (handle) => (...args) => { if (this.channel === channel) handle(...args); };
-        // Before the join: its answer may come at once.
+        // Before the join, because its answer may arrive at once.
         channel.onMessage(mine((event, payload) => this.received(event, payload, status)));
-        channel.onUsersChange(mine((people) => this.heard.people(people)));
+        channel.onUsersChange(mine((people) => this.on.people(people)));
         channel.onChannelStateChange(mine((state) => {
-            if (state === ChannelState.DECLINED) this.heard.problem('You cannot enter this room.');
+            if (state === ChannelState.DECLINED) this.on.problem('You cannot enter this room.');
         }));
         channel.join();
     }
 
     received (event, payload, joinedAs) {
-        if (payload.code && payload.message) return this.heard.problem(payload.message);
+        if (payload.code && payload.message) return this.on.problem(payload.message);
         switch (event) {
             case 'welcome': return this.welcome(payload, joinedAs);
             case 'message':
-            case 'private_message': return payload.from && this.heard.message(payload);
-            case 'typing': return this.heard.typing(payload);
-            case 'user_evicted': return this.heard.removed(payload.userId);
+            case 'private_message': return payload.from && this.on.message(payload);
+            case 'typing': return this.on.typing(payload);
+            case 'user_evicted': return this.on.removed(payload.userId);
             case 'evicted': return this.evicted(payload.reason);
         }
     }
 
     welcome (payload, joinedAs) {
         this.inside = this.welcomed = true;
-        this.heard.welcome(payload);
-        // The client joins again as it joined first, and our status may have changed since.
+        this.on.welcome(payload);
+        // The client rejoins with its first parameters, but the status may have changed since.
         if (this.status !== joinedAs) this.setStatus(this.status);
         for (const said of this.waitingHere()) this.channel.sendMessage(said.event, said.payload);
         this.waiting = this.waiting.filter(({ room }) => room !== this.room);
-        this.tellWaiting();
+        this.reportWaiting();
     }
 
     evicted (reason) {
-        // Or the client would join again at its next reconnect.
+        // Otherwise the client would rejoin at its next reconnect.
         const channel = this.channel;
         this.channel = null;
         this.inside = false;
         channel.leave();
-        this.heard.kicked(reason);
+        this.on.kicked(reason);
     }
 
     waitingHere () {
         return this.waiting.filter(({ room }) => room === this.room);
     }
 
-    tellWaiting () {
-        this.heard.waiting(this.waitingHere().map(({ payload }) => payload.text));
+    reportWaiting () {
+        this.on.waiting(this.waitingHere().map(({ payload }) => payload.text));
     }
 
     connectionChanged (state) {
-        if (state === ConnectionState.CONNECTED) return this.heard.connection('connected');
+        if (state === ConnectionState.CONNECTED) return this.on.connection('connected');
         this.inside = false;
-        this.heard.connection(this.welcomed ? 'reconnecting' : 'connecting');
+        this.on.connection(this.welcomed ? 'reconnecting' : 'connecting');
         if (state === ConnectionState.DISCONNECTED) this.check();
     }
 
-    /** After a failure: perhaps the server does not know us any more. */
+    /** Checks after a failure whether the server still knows the token. */
     async check () {
         if (this.checking || this.closed) return;
         this.checking = true;
         try {
-            if (!(await isKnown(this.token)) && !this.closed) await this.heard.unknown();
+            if (!(await isKnown(this.token)) && !this.closed) await this.on.unknown();
         } catch {
-            // The server does not answer at all: the client goes on trying.
+            // The server does not answer, so the client keeps retrying.
         } finally {
             this.checking = false;
         }

@@ -1,4 +1,4 @@
-// The page: joins who we are (session.js) and what the server says (chat.js) to what is on the screen (view/).
+// The page: connects the user (session.js) and the server (chat.js) with the views (view/).
 
 import { Chat } from './chat.js';
 import * as session from './session.js';
@@ -28,8 +28,8 @@ const composer = new Composer({ send: (text, to) => chat.say(text, to), typing: 
 const kicked = new Kicked({ rejoin: () => { kicked.reset(); chat.join(); } });
 const signIn = new SignIn({ signIn: async (...answers) => start(await session.signIn(...answers)) });
 
-/** What is done about all that can be heard from the chat. */
-const heard = {
+/** The reactions to the events of the chat. */
+const on = {
     connection: showConnection,
     welcome: (welcome) => { messages.welcome(welcome.messages); composer.focus(); },
     message: (message) => { typists.set(message.from, false); messages.add(message); },
@@ -40,7 +40,7 @@ const heard = {
     kicked: (reason) => { people.reset(); kicked.show(reason); },
     problem: toast,
 
-    // The server has forgotten us, as it does when it is started anew: sign in again, with the same name.
+    // A restarted server knows no tokens, so the page signs in again with the same name.
     async unknown () {
         try {
             const { token, user } = await session.again();
@@ -60,7 +60,7 @@ else signIn.show();
 function start ({ token, user }) {
     signIn.hide();
     meet(user);
-    chat = new Chat(token, heard);
+    chat = new Chat(token, on);
     enter();
     chat.open(chosenRoom());
     addEventListener('hashchange', () => { sidebar.close(); enter(); chat.open(chosenRoom()); });

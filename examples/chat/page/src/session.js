@@ -1,13 +1,13 @@
-// Who we are, kept for this tab: two tabs can be two people.
+// The user of this tab, kept in the session storage.
 
 const KEY = 'pond-chat';
 
 const stored = () => JSON.parse(sessionStorage.getItem(KEY));
 
-/** The server says no; its message says why. */
+/** A refusal by the server, with its message. */
 export class Refused extends Error {}
 
-/** Signs in. The answer is `{ token, user }`. */
+/** Signs in. Returns `{ token, user }`. */
 export async function signIn (username, adminCode) {
     const response = await fetch('/api/login', {
         method: 'POST',
@@ -20,13 +20,13 @@ export async function signIn (username, adminCode) {
     return answer;
 }
 
-/** Signs in with the name of before. */
+/** Signs in again with the same name. */
 export function again () {
     const { user, adminCode } = stored();
     return signIn(user.username, adminCode);
 }
 
-/** Who this tab is, or `null`. If the server does not know it any more, it signs in again. */
+/** The user of this tab, or `null`. Signs in again if the server does not know the token any more. */
 export async function resume () {
     const session = stored();
     if (!session) return null;
@@ -37,7 +37,7 @@ export async function resume () {
     }
 }
 
-/** Whether the server knows a token. Fails if the server does not answer. */
+/** Returns whether the server knows a token. Fails if the server does not answer. */
 export async function isKnown (token) {
     const response = await fetch('/api/me', { headers: { Authorization: `Bearer ${token}` } });
     return response.ok;

@@ -1396,7 +1396,7 @@ var Nodes = class {
     if (this.isAlone) return;
     return this.update(ask("/nodes"));
   }
-  /** Shows the answer, unless a later question has been answered already. */
+  /** Shows an answer, unless that of a later query has been shown already. */
   async update(answer) {
     const number = ++this.asked;
     const nodes2 = await answer.catch((error) => {
@@ -1419,20 +1419,20 @@ var import_pondsocket_client = __toESM(require_pondsocket_client());
 var PAUSE = 300;
 var PATIENCE = 3e3;
 var Pond = class {
-  /** The channel, while we are in it. */
+  /** The channel, from the acknowledgement to the end of the connection. */
   channel = null;
-  /** Messages that were sent and not received back: `id -> text`. A node may have died with them, so the next one gets them again. */
-  unheard = /* @__PURE__ */ new Map();
-  heard = /* @__PURE__ */ new Set();
-  /** Messages that came before the history, which have to be shown after it. */
+  /** Messages that were sent and not received back: `id -> text`. A killed node may have lost them, so they are sent again to the next one. */
+  unconfirmed = /* @__PURE__ */ new Map();
+  shown = /* @__PURE__ */ new Set();
+  /** Messages that arrived before the history, to be shown after it. */
   early = null;
-  /** `me` has a name and a token; `nextNode` gives a node that is up; `on` has a callback for each thing that there is to show. */
+  /** `me` has a name and a token; `nextNode` returns a node that is up; `on` has a callback for each event that the page shows. */
   constructor(me2, nextNode, on) {
     this.me = me2;
     this.nextNode = nextNode;
     this.on = on;
   }
-  /** Stays in the channel for ever, or until the name is refused. */
+  /** Stays in the channel until the name is refused. */
   async stay() {
     let failures = 0;
     for (this.isRefused = false; !this.isRefused; ) {
@@ -1446,14 +1446,14 @@ var Pond = class {
   }
   say(text) {
     const id = crypto.randomUUID();
-    this.unheard.set(id, text);
-    this.on.unheard([...this.unheard.values()]);
+    this.unconfirmed.set(id, text);
+    this.on.unconfirmed([...this.unconfirmed.values()]);
     this.channel?.sendMessage("message", { id, text });
   }
   typing(isTyping) {
     this.channel?.sendMessage("typing", { isTyping });
   }
-  /** Joins the channel on this node, and completes when the connection ends. Returns whether we were in. */
+  /** Joins the channel on a node, and completes when the connection ends. Returns whether the join was accepted. */
   visit(node) {
     return new Promise((resolve) => {
       let wasIn = false;
@@ -1494,9 +1494,9 @@ var Pond = class {
     this.channel = channel;
     this.early = [];
     channel.sendMessage("history", {});
-    for (const [id, text] of this.unheard) channel.sendMessage("message", { id, text });
+    for (const [id, text] of this.unconfirmed) channel.sendMessage("message", { id, text });
   }
-  /** Shows the recent messages that are new to us, then those that have come meanwhile. */
+  /** Shows the messages of the history that are new, and then those that arrived before it. */
   remembered(messages2) {
     const early = this.early ?? [];
     this.early = null;
@@ -1504,10 +1504,10 @@ var Pond = class {
   }
   received(message) {
     if (this.early) return this.early.push(message);
-    this.unheard.delete(message.id);
-    this.on.unheard([...this.unheard.values()]);
-    if (this.heard.has(message.id)) return;
-    this.heard.add(message.id);
+    this.unconfirmed.delete(message.id);
+    this.on.unconfirmed([...this.unconfirmed.values()]);
+    if (this.shown.has(message.id)) return;
+    this.shown.add(message.id);
     this.on.message(message);
   }
 };
@@ -1531,7 +1531,7 @@ var Typists = class {
   reset() {
     this.keep([]);
   }
-  /** Forgets those who are not here any more. */
+  /** Removes users who are not present any more. */
   keep(present) {
     for (const id of this.typing.keys()) {
       if (!present.some((person) => person.id === id)) this.stop(id);
@@ -1569,21 +1569,21 @@ function sentence(names) {
   }
 }
 var OwnTyping = class {
-  constructor(tell) {
-    this.tell = tell;
-    this.toldAt = 0;
+  constructor(report) {
+    this.report = report;
+    this.reportedAt = 0;
   }
   typed() {
     clearTimeout(this.pause);
     this.pause = setTimeout(() => this.stop(), PAUSE2);
-    if (Date.now() - this.toldAt < PAUSE2) return;
-    this.toldAt = Date.now();
-    this.tell(true);
+    if (Date.now() - this.reportedAt < PAUSE2) return;
+    this.reportedAt = Date.now();
+    this.report(true);
   }
   stop() {
     clearTimeout(this.pause);
-    if (this.toldAt) this.tell(false);
-    this.toldAt = 0;
+    if (this.reportedAt) this.report(false);
+    this.reportedAt = 0;
   }
 };
 
@@ -1649,7 +1649,7 @@ var NEAR_END = 80;
 var clock = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit" });
 var Messages = class {
   last = null;
-  /** `isMe` tells whether a person is us. */
+  /** `isMe` returns whether a person is the user of this page. */
   constructor(isMe2) {
     this.isMe = isMe2;
     this.scroller = byId("scroller");
@@ -1670,14 +1670,14 @@ var Messages = class {
     this.append(element("li", classes, avatar(message.from.name), meta, element("p", "body", message.text)), mine || this.isAtEnd());
     this.last = message;
   }
-  /** A line of our own between the messages. */
+  /** Shows a notice between the messages. */
   notice(...parts) {
     this.append(element("li", "notice", ...parts));
     this.last = null;
   }
-  /** What we have said and nobody has heard yet. */
-  unheard(texts) {
-    byId("unheard").replaceChildren(...texts.map((text) => element("li", "message mine", element("p", "body", text))));
+  /** Shows the messages that were not received back yet. */
+  unconfirmed(texts) {
+    byId("unconfirmed").replaceChildren(...texts.map((text) => element("li", "message mine", element("p", "body", text))));
     if (texts.length) this.scrollToEnd();
   }
   append(row, follow = this.isAtEnd()) {
@@ -1699,11 +1699,11 @@ var SAID = { up: "up", down: "down", starting: "starting\u2026" };
 var NodeCards = class {
   cards = /* @__PURE__ */ new Map();
   people = [];
-  /** `on` has `kill` and `start`, which take a name and are done when the node has done it. */
+  /** `on` has `kill` and `start`, which take a name and complete when the node has ended or is up. */
   constructor(on) {
     this.on = on;
   }
-  /** `null` when nobody knows how the nodes are. */
+  /** Shows the nodes; `null` if their states are unknown. */
   show(nodes2) {
     document.body.classList.toggle("stopped", !nodes2);
     for (const node of nodes2 ?? []) {
@@ -1712,7 +1712,7 @@ var NodeCards = class {
     }
     this.count();
   }
-  /** Which node serves us; `null` while none does. */
+  /** Marks the node that serves this page; `null` for none. */
   serves(name) {
     for (const [each, card] of this.cards) card.root.classList.toggle("serves", each === name);
     this.serving = name;
@@ -1766,9 +1766,9 @@ var Card = class {
 
 // cluster/page/src/view/people.js
 var People = class {
-  /** By id; `null` before we have been in. */
+  /** The users by id; `null` before the first presence message. */
   known = null;
-  /** `isMe` tells whether a person is us; `notice` takes what is to be told, as parts of a line. */
+  /** `isMe` returns whether a person is the user of this page; `notice` shows a line, given in parts. */
   constructor(isMe2, notice) {
     this.isMe = isMe2;
     this.notice = notice;
@@ -1776,7 +1776,7 @@ var People = class {
   show(present) {
     const before = this.known;
     this.known = new Map(present.map((person) => [person.id, person]));
-    if (before) this.tell(before);
+    if (before) this.showChanges(before);
     const { isMe: isMe2 } = this;
     const sorted = present.toSorted((a, b) => isMe2(b) - isMe2(a) || a.name.localeCompare(b.name));
     byId("people").replaceChildren(...sorted.map((person) => this.row(person, isMe2(person))));
@@ -1788,7 +1788,7 @@ var People = class {
     row.dataset.user = person.id;
     return row;
   }
-  tell(before) {
+  showChanges(before) {
     for (const person of this.known.values()) {
       const was = before.get(person.id);
       if (!was) this.notice(`${person.name} is here, on `, chip(person.node));
@@ -1807,7 +1807,7 @@ var People = class {
 var COLOURS = ["Amber", "Azure", "Coral", "Golden", "Green", "Ivory", "Olive", "Rosy", "Silver", "Violet"];
 var pick = (words) => words[Math.floor(Math.random() * words.length)];
 var Me = class {
-  /** `key` is where they are kept, and `nouns` are for names of people without one. */
+  /** `key` is the key in the storage, `nouns` the second words of suggested names. */
   constructor(key, nouns) {
     this.key = key;
     this.kept = JSON.parse(sessionStorage.getItem(key)) ?? {};
@@ -1822,7 +1822,7 @@ var Me = class {
     this.kept.name = name;
     this.keep();
   }
-  /** The secret by which the server recognises us. */
+  /** The secret by which the server recognises this user. */
   get token() {
     return this.kept.token;
   }
@@ -1908,7 +1908,7 @@ var pond = new Pond(me, () => nodes.next(), {
     messages.add(message);
   },
   typing: (user, isTyping) => typists.set(user, isTyping),
-  unheard: (texts) => messages.unheard(texts),
+  unconfirmed: (texts) => messages.unconfirmed(texts),
   refused: () => ask2("This name is in use. Choose another one.")
 });
 wireTheme();

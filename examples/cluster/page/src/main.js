@@ -1,4 +1,4 @@
-// The page: joins the launcher (nodes.js) and the channel (pond.js) to what is on the screen (view/).
+// The page: connects the launcher (nodes.js) and the channel (pond.js) with the views (view/).
 
 import { Nodes } from './nodes.js';
 import { Pond } from './pond.js';
@@ -25,7 +25,7 @@ const pond = new Pond(me, () => nodes.next(), {
     people: (present) => { people.show(present); cards.present(present); typists.keep(present); },
     message: (message) => { typists.set(message.from, false); messages.add(message); },
     typing: (user, isTyping) => typists.set(user, isTyping),
-    unheard: (texts) => messages.unheard(texts),
+    unconfirmed: (texts) => messages.unconfirmed(texts),
     refused: () => ask('This name is in use. Choose another one.'),
 });
 

@@ -1,6 +1,6 @@
-// The launcher: the states of the nodes, and orders for them. Without one, behind a load balancer, there is one address for all nodes.
+// The launcher: the states of the nodes, and commands for them. Behind a load balancer there is no launcher, and one address for all nodes.
 
-/** How often we ask, in milliseconds. */
+/** The interval of queries, in milliseconds. */
 const PACE = 1000;
 
 export class Nodes {
@@ -32,7 +32,7 @@ export class Nodes {
         return this.update(ask('/nodes'));
     }
 
-    /** Shows the answer, unless a later question has been answered already. */
+    /** Shows an answer, unless that of a later query has been shown already. */
     async update (answer) {
         const number = ++this.asked;
         const nodes = await answer.catch((error) => { this.isAlone ||= error.status === 404; return null; });

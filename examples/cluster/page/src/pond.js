@@ -1,35 +1,35 @@
-// The channel, over the official client: on one node, and when the connection is lost on the next one.
+// The channel, over the official client: on one node, and after a lost connection on the next one.
 
 import { ChannelState, ConnectionState, PondClient } from '@eleven-am/pondsocket-client';
 
-/** The pause when one node after the other does not let us in, in milliseconds. */
+/** The pause after a node has not accepted the client, in milliseconds. */
 const PAUSE = 300;
 
-/** The time that a node may take to let us in. */
+/** The time limit for a join, in milliseconds. */
 const PATIENCE = 3000;
 
 export class Pond {
-    /** The channel, while we are in it. */
+    /** The channel, from the acknowledgement to the end of the connection. */
     channel = null;
-    /** Messages that were sent and not received back: `id -> text`. A node may have died with them, so the next one gets them again. */
-    unheard = new Map();
-    heard = new Set();
-    /** Messages that came before the history, which have to be shown after it. */
+    /** Messages that were sent and not received back: `id -> text`. A killed node may have lost them, so they are sent again to the next one. */
+    unconfirmed = new Map();
+    shown = new Set();
+    /** Messages that arrived before the history, to be shown after it. */
     early = null;
 
-    /** `me` has a name and a token; `nextNode` gives a node that is up; `on` has a callback for each thing that there is to show. */
+    /** `me` has a name and a token; `nextNode` returns a node that is up; `on` has a callback for each event that the page shows. */
     constructor (me, nextNode, on) {
         this.me = me;
         this.nextNode = nextNode;
         this.on = on;
     }
 
-    /** Stays in the channel for ever, or until the name is refused. */
+    /** Stays in the channel until the name is refused. */
     async stay () {
         let failures = 0;
         for (this.isRefused = false; !this.isRefused;) {
             this.on.node(null);
-            // Once more without a pause: the first may be the one that has just died, before the launcher has noticed.
+            // The second attempt follows without a pause: the first node may have just died, unnoticed by the launcher.
             if (failures > 1) await new Promise((resolve) => setTimeout(resolve, PAUSE));
             const node = await this.nextNode().catch(() => null);
             const wasIn = node && await this.visit(node);
@@ -40,8 +40,8 @@ export class Pond {
 
     say (text) {
         const id = crypto.randomUUID();
-        this.unheard.set(id, text);
-        this.on.unheard([...this.unheard.values()]);
+        this.unconfirmed.set(id, text);
+        this.on.unconfirmed([...this.unconfirmed.values()]);
         this.channel?.sendMessage('message', { id, text });
     }
 
@@ -49,16 +49,16 @@ export class Pond {
         this.channel?.sendMessage('typing', { isTyping });
     }
 
-    /** Joins the channel on this node, and completes when the connection ends. Returns whether we were in. */
+    /** Joins the channel on a node, and completes when the connection ends. Returns whether the join was accepted. */
     visit (node) {
         return new Promise((resolve) => {
             let wasIn = false;
-            // The launcher tells which node it is. Behind a load balancer our own presence does.
+            // The node is known from the launcher, or behind a load balancer from the own presence.
             let where = node.name;
             const { name, token } = this.me;
             const client = new PondClient(node.url, { name, token }, { connectionTimeout: PATIENCE });
             const channel = client.createChannel('/pond');
-            // Before the join: its answer may come at once.
+            // Before the join, because its answer may arrive at once.
             channel.onUsersChange((people) => {
                 this.on.people(people);
                 where = node.name ?? people.find(({ id }) => id === name.toLowerCase())?.node;
@@ -82,7 +82,7 @@ export class Pond {
             const unsubscribe = client.onConnectionChange((state) => {
                 if (state !== ConnectionState.DISCONNECTED) return;
                 unsubscribe();
-                // Left alone it would go on trying this node, which may be gone for ever.
+                // Otherwise the client would retry this node, which may never come back.
                 client.disconnect();
                 this.channel = null;
                 resolve(wasIn);
@@ -94,10 +94,10 @@ export class Pond {
         this.channel = channel;
         this.early = [];
         channel.sendMessage('history', {});
-        for (const [id, text] of this.unheard) channel.sendMessage('message', { id, text });
+        for (const [id, text] of this.unconfirmed) channel.sendMessage('message', { id, text });
     }
 
-    /** Shows the recent messages that are new to us, then those that have come meanwhile. */
+    /** Shows the messages of the history that are new, and then those that arrived before it. */
     remembered (messages) {
         const early = this.early ?? [];
         this.early = null;
@@ -106,10 +106,10 @@ export class Pond {
 
     received (message) {
         if (this.early) return this.early.push(message);
-        this.unheard.delete(message.id);
-        this.on.unheard([...this.unheard.values()]);
-        if (this.heard.has(message.id)) return;
-        this.heard.add(message.id);
+        this.unconfirmed.delete(message.id);
+        this.on.unconfirmed([...this.unconfirmed.values()]);
+        if (this.shown.has(message.id)) return;
+        this.shown.add(message.id);
         this.on.message(message);
     }
 }

@@ -10367,7 +10367,7 @@ var Editor = class {
     this.area.value = this.shown = this.text.toString();
     this.on.changed(this.shown);
   }
-  /** Does something now, or after the letter that is being composed. */
+  /** Executes an action now, or at the end of a running composition. */
   whenFree(act) {
     if (this.isComposing) this.held.push(act);
     else act();
@@ -10377,7 +10377,7 @@ var Editor = class {
     queueMicrotask(() => this.typed());
     setTimeout(() => this.held.splice(0).forEach((act) => this.whenFree(act)));
   }
-  /** Finds what was typed, between what was there and what is there now. */
+  /** Derives the change from the texts before and after an input. */
   typed() {
     const [old, now, caret2] = [this.shown, this.area.value, this.area.selectionEnd];
     if (old === now) return;
@@ -10393,9 +10393,9 @@ var Editor = class {
       this.text.delete(start, old.length - end - start);
       this.text.insert(start, now.slice(start, now.length - end));
     }, EDITOR);
-    this.tellSelection();
+    this.reportSelection();
   }
-  /** Shows a change that was not typed here; the selection stays around the same letters. */
+  /** Shows a change of another user. The selection keeps its place in the text. */
   show(delta) {
     const { area } = this;
     const moved = [area.selectionStart, area.selectionEnd].map((at) => movedBy(delta, at));
@@ -10410,7 +10410,7 @@ var Editor = class {
     if (key === "z") this.take(event, event.shiftKey ? "redo" : "undo");
     else if (key === "y") this.take(event, "redo");
   }
-  /** The browser's own undo knows nothing of what others have written. */
+  /** Undo is our own, because that of the browser does not know the changes of other users. */
   before(event) {
     if (event.inputType === "historyUndo") this.take(event, "undo");
     else if (event.inputType === "historyRedo") this.take(event, "redo");
@@ -10419,21 +10419,21 @@ var Editor = class {
     event.preventDefault();
     this.undo[what]();
   }
-  /** What is typed elsewhere is undone by itself. */
+  /** Begins a new step of undo after a change of the cursor. */
   selected() {
     if (this.area.selectionEnd !== this.typedAt) this.undo.stopCapturing();
-    this.tellSelection();
+    this.reportSelection();
   }
-  tellSelection() {
+  reportSelection() {
     const { selectionStart, selectionEnd, selectionDirection } = this.area;
     const [anchor, head] = selectionDirection === "backward" ? [selectionEnd, selectionStart] : [selectionStart, selectionEnd];
     this.on.selected({ anchor: this.relative(anchor), head: this.relative(head) });
   }
-  /** A position that stays at its letter, whatever is written elsewhere. */
+  /** A position relative to the text, which changes elsewhere do not move. */
   relative(at) {
     return JSON.stringify(createRelativePositionFromTypeIndex(this.text, at));
   }
-  /** Where that is now; `null` if it is in no text that we have. */
+  /** The present index of a relative position; `null` if its text is unknown here. */
   absolute(relative) {
     const position = createRelativePositionFromJSON(JSON.parse(relative));
     return createAbsolutePositionFromRelativePosition(position, this.doc)?.index ?? null;
@@ -10475,19 +10475,19 @@ var PAUSE = 1e3;
 var Link = class {
   isOffline = false;
   channel = null;
-  /** Whether both sides have all that the other had. Goes with the connection. */
+  /** True if both sides have all changes of the other. Reset with the connection. */
   isSynced = false;
-  /** Changes of ours that were not sent yet, and how many the server has not stored yet. */
+  /** Changes that were not sent yet, and the number that the server has not stored yet. */
   waiting = [];
   unsaved = 0;
   isSending = false;
   selection = null;
-  /** `heard` has a callback for each thing that there is to show. */
-  constructor(me2, heard) {
+  /** `on` has a callback for each event that the page shows. */
+  constructor(me2, on) {
     this.me = me2;
-    this.heard = heard;
+    this.on = on;
   }
-  /** Fills a document from the one of this name on the server, and keeps both alike. */
+  /** Opens the document of this name on the server, and keeps both copies equal. */
   open(name, doc2) {
     this.doc?.destroy();
     this.name = name;
@@ -10496,17 +10496,17 @@ var Link = class {
     doc2.on("update", (change, origin) => {
       if (origin !== SERVER) this.changed(change);
     });
-    this.tellSaved();
+    this.reportSaved();
     if (!this.isOffline) this.connect();
   }
   setOffline(isOffline) {
     this.isOffline = isOffline;
     if (!isOffline) return this.connect();
     this.disconnect();
-    this.heard.connection("offline");
-    this.tellSaved();
+    this.on.connection("offline");
+    this.reportSaved();
   }
-  /** Tells the others what we have selected. */
+  /** Sends the selection to other users. */
   select(selection) {
     this.selection = selection;
     this.selecting ??= setTimeout(() => {
@@ -10516,7 +10516,7 @@ var Link = class {
   }
   connect() {
     this.disconnect();
-    this.heard.connection("connecting");
+    this.on.connection("connecting");
     const client = new import_pondsocket_client.PondClient(new URL("/api/socket", location.href).href, this.me, { maxReconnectDelay: 4e3 });
     const channel = client.createChannel(`/documents/${this.name}`);
     [this.client, this.channel] = [client, channel];
@@ -10524,9 +10524,9 @@ var Link = class {
       if (this.channel === channel) handle(...args2);
     };
     channel.onMessage(ours((event, payload) => this.received(event, payload)));
-    channel.onUsersChange(ours((people) => this.heard.people(people, this.you)));
+    channel.onUsersChange(ours((people) => this.on.people(people, this.you)));
     channel.onChannelStateChange(ours((state) => {
-      if (state === import_pondsocket_client.ChannelState.DECLINED) this.heard.problem("This document cannot be opened.");
+      if (state === import_pondsocket_client.ChannelState.DECLINED) this.on.problem("This document cannot be opened.");
     }));
     client.onConnectionChange(ours((state) => this.connectionChanged(state)));
     channel.join();
@@ -10539,13 +10539,13 @@ var Link = class {
     this.lost();
   }
   connectionChanged(state) {
-    if (state === import_pondsocket_client.ConnectionState.CONNECTED) return this.heard.connection("connected");
+    if (state === import_pondsocket_client.ConnectionState.CONNECTED) return this.on.connection("connected");
     this.lost();
-    this.heard.connection(this.you ? "reconnecting" : "connecting");
+    this.on.connection(this.you ? "reconnecting" : "connecting");
   }
   lost() {
     [this.isSynced, this.isSending] = [false, false];
-    this.tellSaved();
+    this.reportSaved();
   }
   received(event, payload) {
     switch (event) {
@@ -10555,24 +10555,24 @@ var Link = class {
       case "change":
         return payload.change && this.take(payload.change);
       case "cursor":
-        return payload.person && this.heard.cursor(payload.person, payload.selection);
+        return payload.person && this.on.cursor(payload.person, payload.selection);
     }
   }
-  /** Asks for what we lack, and sends what the server lacks. */
+  /** Requests missing changes, and sends those that the server lacks. */
   async sync() {
     const channel = this.channel;
     this.isSynced = false;
     const answer = await channel.sendForResponse("sync", { vector: toBase64(encodeStateVector(this.doc)) });
     if (channel !== this.channel) return;
     if (answer.code) return this.again();
-    this.heard.whenFree(() => {
+    this.on.whenFree(() => {
       if (channel !== this.channel) return;
       applyUpdate(this.doc, fromBase64(answer.change), SERVER);
       this.isSynced = true;
-      this.tellSaved();
-      this.heard.size(answer.size, answer.max);
-      answer.cursors.forEach(({ person, selection }) => this.heard.cursor(person, selection));
-      this.heard.synced();
+      this.reportSaved();
+      this.on.size(answer.size, answer.max);
+      answer.cursors.forEach(({ person, selection }) => this.on.cursor(person, selection));
+      this.on.synced();
       const lacking = encodeStateAsUpdate(this.doc, fromBase64(answer.vector));
       this.waiting = lacking.length > EMPTY ? [lacking] : [];
       this.send();
@@ -10581,20 +10581,20 @@ var Link = class {
   }
   take(change) {
     const doc2 = this.doc;
-    this.heard.whenFree(() => {
+    this.on.whenFree(() => {
       if (doc2 === this.doc) applyUpdate(doc2, fromBase64(change), SERVER);
     });
   }
   changed(change) {
     this.waiting.push(change);
     this.unsaved++;
-    this.tellSaved();
+    this.reportSaved();
     this.sending ??= setTimeout(() => {
       this.sending = null;
       this.send();
     }, COLLECT);
   }
-  /** Sends what waits, as one change, when the one before has been stored. */
+  /** Sends the collected changes as one, after the previous one was stored. */
   async send() {
     if (!this.isSynced || this.isSending || !this.waiting.length) return;
     const [channel, doc2, count] = [this.channel, this.doc, this.unsaved];
@@ -10604,14 +10604,14 @@ var Link = class {
     const answer = await channel.sendForResponse("change", { change });
     if (channel !== this.channel || doc2 !== this.doc || !this.isSending) return;
     this.isSending = false;
-    if (answer.code === 413) return this.heard.full(answer.details.max);
+    if (answer.code === 413) return this.on.full(answer.details.max);
     if (answer.code) return this.again();
     this.unsaved -= count;
-    this.heard.size(answer.size);
-    this.tellSaved();
+    this.on.size(answer.size);
+    this.reportSaved();
     this.send();
   }
-  /** After something that the server could not do, or had no base for. */
+  /** Syncs again after a failure, or a change without its base on the server. */
   again() {
     const channel = this.channel;
     this.isSynced = false;
@@ -10622,8 +10622,8 @@ var Link = class {
   sendSelection() {
     if (this.isSynced && this.selection) this.channel.sendMessage("cursor", { selection: this.selection });
   }
-  tellSaved() {
-    this.heard.saved(this.unsaved, this.isSynced);
+  reportSaved() {
+    this.on.saved(this.unsaved, this.isSynced);
   }
 };
 
@@ -10664,7 +10664,7 @@ function iconButton(name, label, onClick) {
 }
 
 // page/js/connection.js
-var SAID = {
+var TEXTS = {
   connecting: "Connecting\u2026",
   connected: "Connected",
   reconnecting: "Reconnecting\u2026",
@@ -10675,7 +10675,7 @@ function showConnection(state) {
   last2 = state;
   const shown = state !== "connected" && !navigator.onLine ? "offline" : state;
   byId("connection").dataset.state = shown;
-  byId("connection").textContent = SAID[shown];
+  byId("connection").textContent = TEXTS[shown];
 }
 addEventListener("online", () => showConnection(last2));
 addEventListener("offline", () => showConnection(last2));
@@ -10734,7 +10734,7 @@ function hueOf(name) {
 
 // collaboration/page/src/view/cursors.js
 var Cursors = class {
-  /** By id: `{ person, selection }`. */
+  /** The cursors by user id: `{ person, selection }`. */
   others = /* @__PURE__ */ new Map();
   constructor(editor2) {
     this.editor = editor2;
@@ -10747,14 +10747,14 @@ var Cursors = class {
     this.others.set(person.id, { person, selection });
     this.draw();
   }
-  /** Forgets those who are not here any more. */
+  /** Removes the cursors of users who are not present any more. */
   keep(people) {
     for (const id2 of this.others.keys()) {
       if (!people.some((person) => person.id === id2)) this.others.delete(id2);
     }
     this.draw();
   }
-  /** Once a frame, however often it is called. */
+  /** Draws at most once in a frame. */
   draw() {
     this.drawing ??= requestAnimationFrame(() => {
       this.drawing = null;
@@ -10778,7 +10778,7 @@ var Cursors = class {
     const [anchor, head] = ends.map((end) => Math.min(end, length2));
     return [{ person, head, from: Math.min(anchor, head), to: Math.max(anchor, head) }];
   }
-  /** The server passes on what others send: it may be anything. */
+  /** Checks a selection, because the server passes on values of other clients unchecked. */
   end(relative) {
     try {
       return this.editor.absolute(relative);
@@ -10882,7 +10882,7 @@ var link = new Link({ name: me() }, {
   synced: () => {
     byId("text").disabled = false;
   },
-  /** A change while somebody composes a letter would break it: it waits. */
+  /** Changes wait for the end of a composition, which they would break. */
   whenFree: (act) => editor.whenFree(act),
   full(max3) {
     toast(`This document is full: it has at most ${Math.round(max3 / 1024)} KB. What you wrote last was taken back.`);

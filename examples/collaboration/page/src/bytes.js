@@ -1,6 +1,6 @@
-// Bytes as base64, as they travel in JSON.
+// Bytes as base64, for JSON.
 
-/** So many bytes at once: a call has only so many arguments. */
+/** The bytes for one call, since the number of arguments is limited. */
 const PIECE = 0x8000;
 
 export function toBase64 (bytes) {

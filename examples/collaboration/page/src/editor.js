@@ -1,8 +1,8 @@
-// A plain text area whose text is a shared one: what is typed becomes a change, and changes of others move the cursor along.
+// A text area for a shared text: input becomes a change, and changes of other users move the cursor.
 
 import * as Y from 'yjs';
 
-/** Our own typing: it is on the screen already, and can be undone. */
+/** The origin of changes by input here: they are shown already, and can be undone. */
 const EDITOR = 'editor';
 
 export class Editor {
@@ -35,7 +35,7 @@ export class Editor {
         this.on.changed(this.shown);
     }
 
-    /** Does something now, or after the letter that is being composed. */
+    /** Executes an action now, or at the end of a running composition. */
     whenFree (act) {
         if (this.isComposing) this.held.push(act);
         else act();
@@ -43,21 +43,21 @@ export class Editor {
 
     composed () {
         this.isComposing = false;
-        // The last input of a composition comes in some browsers after its end.
+        // In some browsers the last input of a composition follows its end.
         queueMicrotask(() => this.typed());
         setTimeout(() => this.held.splice(0).forEach((act) => this.whenFree(act)));
     }
 
-    /** Finds what was typed, between what was there and what is there now. */
+    /** Derives the change from the texts before and after an input. */
     typed () {
         const [old, now, caret] = [this.shown, this.area.value, this.area.selectionEnd];
         if (old === now) return;
         let end = 0;
-        // What stands behind the cursor was there before.
+        // The text behind the cursor is unchanged.
         while (end < Math.min(old.length, now.length - caret) && old.at(-1 - end) === now.at(-1 - end)) end++;
         let start = 0;
         while (start < Math.min(old.length, now.length) - end && old[start] === now[start]) start++;
-        // Not between the two halves of one character.
+        // A change must not begin between the halves of a surrogate pair.
         if (isHigh(old[start - 1]) || isHigh(now[start - 1])) start--;
         if (isLow(old[old.length - end]) || isLow(now[now.length - end])) end--;
         this.shown = now;
@@ -66,10 +66,10 @@ export class Editor {
             this.text.delete(start, old.length - end - start);
             this.text.insert(start, now.slice(start, now.length - end));
         }, EDITOR);
-        this.tellSelection();
+        this.reportSelection();
     }
 
-    /** Shows a change that was not typed here; the selection stays around the same letters. */
+    /** Shows a change of another user. The selection keeps its place in the text. */
     show (delta) {
         const { area } = this;
         const moved = [area.selectionStart, area.selectionEnd].map((at) => movedBy(delta, at));
@@ -86,7 +86,7 @@ export class Editor {
         else if (key === 'y') this.take(event, 'redo');
     }
 
-    /** The browser's own undo knows nothing of what others have written. */
+    /** Undo is our own, because that of the browser does not know the changes of other users. */
     before (event) {
         if (event.inputType === 'historyUndo') this.take(event, 'undo');
         else if (event.inputType === 'historyRedo') this.take(event, 'redo');
@@ -97,31 +97,31 @@ export class Editor {
         this.undo[what]();
     }
 
-    /** What is typed elsewhere is undone by itself. */
+    /** Begins a new step of undo after a change of the cursor. */
     selected () {
         if (this.area.selectionEnd !== this.typedAt) this.undo.stopCapturing();
-        this.tellSelection();
+        this.reportSelection();
     }
 
-    tellSelection () {
+    reportSelection () {
         const { selectionStart, selectionEnd, selectionDirection } = this.area;
         const [anchor, head] = selectionDirection === 'backward' ? [selectionEnd, selectionStart] : [selectionStart, selectionEnd];
         this.on.selected({ anchor: this.relative(anchor), head: this.relative(head) });
     }
 
-    /** A position that stays at its letter, whatever is written elsewhere. */
+    /** A position relative to the text, which changes elsewhere do not move. */
     relative (at) {
         return JSON.stringify(Y.createRelativePositionFromTypeIndex(this.text, at));
     }
 
-    /** Where that is now; `null` if it is in no text that we have. */
+    /** The present index of a relative position; `null` if its text is unknown here. */
     absolute (relative) {
         const position = Y.createRelativePositionFromJSON(JSON.parse(relative));
         return Y.createAbsolutePositionFromRelativePosition(position, this.doc)?.index ?? null;
     }
 }
 
-/** Where a position is after a change. What is inserted right at it comes behind it. */
+/** An index after a change. Text that is inserted exactly there is behind it. */
 function movedBy (delta, position) {
     let at = 0;
     for (const { retain = 0, insert = '', delete: gone = 0 } of delta) {

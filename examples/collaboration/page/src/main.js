@@ -1,4 +1,4 @@
-// The page: joins the document (link.js), where it is written (editor.js) and what is around it (view/).
+// The page: connects the document (link.js), the editor (editor.js) and the views (view/).
 
 import * as Y from 'yjs';
 import { Editor } from './editor.js';
@@ -28,7 +28,7 @@ const link = new Link({ name: me() }, {
     size: showSize,
     problem: toast,
     synced: () => { byId('text').disabled = false; },
-    /** A change while somebody composes a letter would break it: it waits. */
+    /** Changes wait for the end of a composition, which they would break. */
     whenFree: (act) => editor.whenFree(act),
 
     full (max) {
@@ -37,7 +37,7 @@ const link = new Link({ name: me() }, {
     },
 });
 
-/** Begins with an empty document, which the server fills. */
+/** Opens an empty document, which the server fills. */
 function begin () {
     const doc = new Y.Doc();
     cursors.reset();

@@ -1,4 +1,4 @@
-// Our name, kept for this tab: two tabs are two people.
+// The name of this user, kept in the session storage.
 
 const KEY = 'pond-collaboration';
 const COLOURS = ['Amber', 'Blue', 'Coral', 'Golden', 'Green', 'Ivory', 'Olive', 'Rosy', 'Silver', 'Violet'];
@@ -6,7 +6,7 @@ const ANIMALS = ['Carp', 'Dragonfly', 'Duck', 'Frog', 'Heron', 'Kingfisher', 'Ne
 
 const pick = (words) => words[Math.floor(Math.random() * words.length)];
 
-/** The address may say it, as `?name=Ada`. */
+/** The name may be part of the address: `?name=Ada`. */
 export function me () {
     const asked = new URLSearchParams(location.search).get('name')?.trim().slice(0, 24);
     const name = asked || sessionStorage.getItem(KEY) || `${pick(COLOURS)} ${pick(ANIMALS)}`;

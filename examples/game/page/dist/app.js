@@ -1413,13 +1413,13 @@ var Controls = class {
   isOff = false;
   keys = /* @__PURE__ */ new Set();
   dashing = false;
-  /** The finger or mouse that steers: its id, and where it came down. */
+  /** The steering pointer: its id, and the point at which it was pressed. */
   stick = null;
   angle = null;
   constructor(steer) {
     this.steer = steer;
   }
-  /** `taken` is called when the player does something. */
+  /** `taken` is called when the player steers or dashes. */
   wire(surface, dash, taken) {
     this.taken = taken;
     addEventListener("keydown", (event) => this.key(event, true));
@@ -1428,7 +1428,7 @@ var Controls = class {
       this.keys.clear();
       this.dashing = false;
       this.stick = this.angle = null;
-      this.tell();
+      this.report();
     });
     surface.addEventListener("pointerdown", (event) => this.down(event, surface));
     surface.addEventListener("pointermove", (event) => this.move(event));
@@ -1436,10 +1436,10 @@ var Controls = class {
     for (const begin of ["pointerdown"]) dash.addEventListener(begin, () => this.dash(true));
     for (const end of ["pointerup", "pointercancel", "pointerleave"]) dash.addEventListener(end, () => this.dash(false));
   }
-  /** Says the course again, as after a reconnect. */
+  /** Sends the course again, after a reconnect for example. */
   again() {
     this.told = void 0;
-    this.tell();
+    this.report();
   }
   key(event, isDown) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -1456,7 +1456,7 @@ var Controls = class {
     const [x, y] = [...this.keys].reduce(([x2, y2], key2) => [x2 + KEYS[key2][0], y2 + KEYS[key2][1]], [0, 0]);
     this.angle = x || y ? Math.atan2(y, x) : null;
     if (isDown) this.taken();
-    this.tell();
+    this.report();
   }
   down(event, surface) {
     this.taken();
@@ -1473,7 +1473,7 @@ var Controls = class {
     Object.assign(this.stick, { dx: x, dy: y });
     if (Math.hypot(x, y) < DEAD) return;
     this.angle = Math.atan2(y, x);
-    this.tell();
+    this.report();
   }
   up(event) {
     if (event.pointerId !== this.stick?.id) return this.dash(false);
@@ -1483,9 +1483,9 @@ var Controls = class {
   dash(isOn) {
     if (isOn) this.taken();
     this.dashing = isOn;
-    this.tell();
+    this.report();
   }
-  tell() {
+  report() {
     if (this.isOff) return;
     const course = { angle: this.angle, dash: this.dashing };
     const told = JSON.stringify(course);
@@ -1504,23 +1504,23 @@ var Game = class {
   isIn = false;
   wasIn = false;
   pings = [];
-  /** `heard` has a callback for each thing that the server can say. */
-  constructor(me2, heard2) {
-    this.heard = heard2;
+  /** `on` has a callback for each event of the server. */
+  constructor(me2, on2) {
+    this.on = on2;
     const client = new import_pondsocket_client.PondClient(new URL("/api/socket", location.href).href, me2, { maxReconnectDelay: 4e3 });
     this.channel = client.createChannel("/pond");
     this.channel.onMessage((event, payload) => this.received(event, payload));
-    this.channel.onUsersChange((players) => players.forEach(heard2.player));
-    this.channel.onJoin(heard2.player);
+    this.channel.onUsersChange((players) => players.forEach(on2.player));
+    this.channel.onJoin(on2.player);
     this.channel.onChannelStateChange((state) => {
-      if (state === import_pondsocket_client.ChannelState.DECLINED) heard2.problem("The pond is full. Try again later.");
+      if (state === import_pondsocket_client.ChannelState.DECLINED) on2.problem("The pond is full. Try again later.");
     });
     this.channel.join();
     client.onConnectionChange((state) => this.connectionChanged(state));
     client.connect();
     setInterval(() => this.ping(), PING_EVERY);
   }
-  /** Says where to go: the last course wins, and not more often than the server wants to hear it. */
+  /** Sends the course: the latest one, at most as often as the server accepts it. */
   steer(course) {
     this.course = course;
     if (this.steering || !this.isIn) return;
@@ -1536,35 +1536,35 @@ var Game = class {
   received(event, payload) {
     switch (event) {
       case "tick":
-        return this.heard.tick(payload);
+        return this.on.tick(payload);
       case "score_update":
-        return this.heard.score(payload);
+        return this.on.score(payload);
       case "achievement":
-        return this.heard.achievement(payload);
+        return this.on.achievement(payload);
       case "leaderboard":
-        return this.heard.leaderboard(payload);
+        return this.on.leaderboard(payload);
       case "ping":
         return this.pong(payload);
       case "welcome":
         return this.welcome(payload);
       default:
-        return payload.message && this.heard.problem(payload.message);
+        return payload.message && this.on.problem(payload.message);
     }
   }
   welcome(payload) {
     this.isIn = this.wasIn = true;
-    this.heard.welcome(payload);
+    this.on.welcome(payload);
     this.ping();
   }
   pong({ at }) {
     this.pings = [...this.pings, performance.now() - at].slice(-PINGS);
-    this.heard.latency(this.pings.toSorted((a, b) => a - b)[this.pings.length >> 1]);
+    this.on.latency(this.pings.toSorted((a, b) => a - b)[this.pings.length >> 1]);
   }
   connectionChanged(state) {
-    if (state === import_pondsocket_client.ConnectionState.CONNECTED) return this.heard.connection("connected");
+    if (state === import_pondsocket_client.ConnectionState.CONNECTED) return this.on.connection("connected");
     this.isIn = false;
     this.pings = [];
-    this.heard.connection(this.wasIn ? "reconnecting" : "connecting");
+    this.on.connection(this.wasIn ? "reconnecting" : "connecting");
   }
 };
 
@@ -1574,7 +1574,7 @@ var BEYOND = 150;
 var KEPT = 12;
 var Motion = class {
   me = null;
-  /** What the last tick said: a map of fish by id, and the crumbs. */
+  /** The content of the last tick: a map of fish by id, and the crumbs. */
   latest = /* @__PURE__ */ new Map();
   crumbs = [];
   ticks = [];
@@ -1593,7 +1593,7 @@ var Motion = class {
     this.ticks.push({ at, fish: this.latest });
     if (this.ticks.length > KEPT) this.ticks.shift();
   }
-  /** All fish as they are to be shown now. */
+  /** All fish at the shown moment. */
   shown() {
     const { ticks } = this;
     if (ticks.length < 2) return this.latest;
@@ -1652,7 +1652,7 @@ function iconButton(name, label, onClick) {
 }
 
 // page/js/connection.js
-var SAID = {
+var TEXTS = {
   connecting: "Connecting\u2026",
   connected: "Connected",
   reconnecting: "Reconnecting\u2026",
@@ -1663,7 +1663,7 @@ function showConnection(state) {
   last = state;
   const shown = state !== "connected" && !navigator.onLine ? "offline" : state;
   byId("connection").dataset.state = shown;
-  byId("connection").textContent = SAID[shown];
+  byId("connection").textContent = TEXTS[shown];
 }
 addEventListener("online", () => showConnection(last));
 addEventListener("offline", () => showConnection(last));
@@ -1672,7 +1672,7 @@ addEventListener("offline", () => showConnection(last));
 var COLOURS = ["Amber", "Azure", "Coral", "Golden", "Green", "Ivory", "Olive", "Rosy", "Silver", "Violet"];
 var pick = (words) => words[Math.floor(Math.random() * words.length)];
 var Me = class {
-  /** `key` is where they are kept, and `nouns` are for names of people without one. */
+  /** `key` is the key in the storage, `nouns` the second words of suggested names. */
   constructor(key, nouns) {
     this.key = key;
     this.kept = JSON.parse(sessionStorage.getItem(key)) ?? {};
@@ -1687,7 +1687,7 @@ var Me = class {
     this.kept.name = name;
     this.keep();
   }
-  /** The secret by which the server recognises us. */
+  /** The secret by which the server recognises this user. */
   get token() {
     return this.kept.token;
   }
@@ -1964,7 +1964,7 @@ var Scenery = class {
       return { x, y, radius: 6 + random() * 16 };
     });
   }
-  /** Everything below the fish. `view` is the visible part of the pond. */
+  /** Draws everything below the fish. `view` is the visible part of the pond. */
   drawBelow(context, view, time) {
     const { width, height } = this.size;
     context.fillStyle = this.colours.bank;
@@ -2093,7 +2093,7 @@ var Pond = class {
   meet({ id, name }) {
     this.names.set(id, name);
   }
-  /** Somebody has eaten: rings on the water, and what it was worth if it was us. */
+  /** Shows rings where a fish has eaten, and the points if it is that of this player. */
   ate({ id, score }) {
     const fish = this.motion.latest.get(id);
     if (!fish) return;
@@ -2207,7 +2207,7 @@ var Pond = class {
     context.fillStyle = this.colours.label;
     context.fillText(text, x, y);
   }
-  /** All of the pond, small: everybody a dot, and what is seen of it a frame. */
+  /** Draws the map: each fish as a dot, the visible part as a frame. */
   drawMap(fish, mine, view) {
     const { map } = this;
     const { width, height } = map.canvas;
@@ -2247,7 +2247,7 @@ var feed = new Feed();
 var game = null;
 var controls = new Controls((course) => game?.steer(course));
 var autopilot = new Autopilot(motion, (course) => game?.steer(course));
-var heard = {
+var on = {
   connection: showConnection,
   problem: toast,
   latency: (ms) => meters.latency(ms),
@@ -2285,7 +2285,7 @@ addEventListener("keydown", (event) => {
 wireStart(me.name, (name) => {
   me.name = name;
   byId("hud").hidden = false;
-  game = new Game({ token: me.token, name }, heard);
+  game = new Game({ token: me.token, name }, on);
   controls.wire(byId("pond"), byId("dash"), () => setAutopilot(false));
 });
 pond.start((fps) => meters.fps(fps));

@@ -1,6 +1,6 @@
-// Plays for somebody who would rather look: to the nearest crumb, as the simulated players do.
+// An autopilot that steers to the nearest crumb, like the simulated players.
 
-/** How often it looks around, in milliseconds. */
+/** The interval of its decisions, in milliseconds. */
 const LOOKS = 200;
 
 export class Autopilot {

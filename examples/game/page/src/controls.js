@@ -5,14 +5,14 @@ const KEYS = {
     a: [-1, 0], d: [1, 0], w: [0, -1], s: [0, 1],
 };
 
-/** How far a finger moves, in pixels, before it says where to go. */
+/** The distance in pixels that a finger moves before it steers. */
 const DEAD = 10;
 
 export class Controls {
     isOff = false;
     keys = new Set();
     dashing = false;
-    /** The finger or mouse that steers: its id, and where it came down. */
+    /** The steering pointer: its id, and the point at which it was pressed. */
     stick = null;
     angle = null;
 
@@ -20,12 +20,12 @@ export class Controls {
         this.steer = steer;
     }
 
-    /** `taken` is called when the player does something. */
+    /** `taken` is called when the player steers or dashes. */
     wire (surface, dash, taken) {
         this.taken = taken;
         addEventListener('keydown', (event) => this.key(event, true));
         addEventListener('keyup', (event) => this.key(event, false));
-        addEventListener('blur', () => { this.keys.clear(); this.dashing = false; this.stick = this.angle = null; this.tell(); });
+        addEventListener('blur', () => { this.keys.clear(); this.dashing = false; this.stick = this.angle = null; this.report(); });
         surface.addEventListener('pointerdown', (event) => this.down(event, surface));
         surface.addEventListener('pointermove', (event) => this.move(event));
         for (const end of ['pointerup', 'pointercancel']) surface.addEventListener(end, (event) => this.up(event));
@@ -33,17 +33,17 @@ export class Controls {
         for (const end of ['pointerup', 'pointercancel', 'pointerleave']) dash.addEventListener(end, () => this.dash(false));
     }
 
-    /** Says the course again, as after a reconnect. */
+    /** Sends the course again, after a reconnect for example. */
     again () {
         this.told = undefined;
-        this.tell();
+        this.report();
     }
 
     key (event, isDown) {
         if (event.ctrlKey || event.metaKey || event.altKey) return;
         const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
         if (key === ' ') {
-            // On a button it is the button's.
+            // A press on a button belongs to the button.
             if (event.target.closest?.('button')) return;
             event.preventDefault();
             return this.dash(isDown);
@@ -55,7 +55,7 @@ export class Controls {
         const [x, y] = [...this.keys].reduce(([x, y], key) => [x + KEYS[key][0], y + KEYS[key][1]], [0, 0]);
         this.angle = x || y ? Math.atan2(y, x) : null;
         if (isDown) this.taken();
-        this.tell();
+        this.report();
     }
 
     down (event, surface) {
@@ -64,7 +64,7 @@ export class Controls {
         if (this.stick) return this.dash(true);
         surface.setPointerCapture(event.pointerId);
         const isMouse = event.pointerType === 'mouse';
-        // A finger steers from where it came down, a mouse from the middle, where the fish is.
+        // A finger steers relative to the point of its press, a mouse relative to the middle, where the fish is.
         const [x, y] = isMouse ? [surface.clientWidth / 2, surface.clientHeight / 2] : [event.clientX, event.clientY];
         this.stick = { id: event.pointerId, x, y, isMouse };
         this.move(event);
@@ -76,7 +76,7 @@ export class Controls {
         Object.assign(this.stick, { dx: x, dy: y });
         if (Math.hypot(x, y) < DEAD) return;
         this.angle = Math.atan2(y, x);
-        this.tell();
+        this.report();
     }
 
     up (event) {
@@ -88,10 +88,10 @@ export class Controls {
     dash (isOn) {
         if (isOn) this.taken();
         this.dashing = isOn;
-        this.tell();
+        this.report();
     }
 
-    tell () {
+    report () {
         if (this.isOff) return;
         const course = { angle: this.angle, dash: this.dashing };
         const told = JSON.stringify(course);

@@ -1,12 +1,12 @@
-// The connection to the game, over the official client. It reconnects and joins again by itself.
+// The connection to the game, over the official client, which reconnects and rejoins by itself.
 
 import { ChannelState, ConnectionState, PondClient } from '@eleven-am/pondsocket-client';
 
-/** How often the latency is measured, in milliseconds, and of how many measurements it is the middle one. */
+/** The interval of latency measurements in milliseconds, and their number for the median. */
 const PING_EVERY = 1000;
 const PINGS = 5;
 
-/** The shortest time between two messages about the course. */
+/** The shortest time between two messages about the course, in milliseconds. */
 const STEER_EVERY = 50;
 
 export class Game {
@@ -14,18 +14,18 @@ export class Game {
     wasIn = false;
     pings = [];
 
-    /** `heard` has a callback for each thing that the server can say. */
-    constructor (me, heard) {
-        this.heard = heard;
+    /** `on` has a callback for each event of the server. */
+    constructor (me, on) {
+        this.on = on;
         const client = new PondClient(new URL('/api/socket', location.href).href, me, { maxReconnectDelay: 4000 });
         this.channel = client.createChannel('/pond');
-        // Before the join: its answer may come at once.
+        // Before the join, because its answer may arrive at once.
         this.channel.onMessage((event, payload) => this.received(event, payload));
-        // A large list of players comes in parts: whoever was named once stays known.
-        this.channel.onUsersChange((players) => players.forEach(heard.player));
-        this.channel.onJoin(heard.player);
+        // A large list of players arrives in parts, so names are kept.
+        this.channel.onUsersChange((players) => players.forEach(on.player));
+        this.channel.onJoin(on.player);
         this.channel.onChannelStateChange((state) => {
-            if (state === ChannelState.DECLINED) heard.problem('The pond is full. Try again later.');
+            if (state === ChannelState.DECLINED) on.problem('The pond is full. Try again later.');
         });
         this.channel.join();
         client.onConnectionChange((state) => this.connectionChanged(state));
@@ -33,7 +33,7 @@ export class Game {
         setInterval(() => this.ping(), PING_EVERY);
     }
 
-    /** Says where to go: the last course wins, and not more often than the server wants to hear it. */
+    /** Sends the course: the latest one, at most as often as the server accepts it. */
     steer (course) {
         this.course = course;
         if (this.steering || !this.isIn) return;
@@ -50,31 +50,31 @@ export class Game {
 
     received (event, payload) {
         switch (event) {
-            case 'tick': return this.heard.tick(payload);
-            case 'score_update': return this.heard.score(payload);
-            case 'achievement': return this.heard.achievement(payload);
-            case 'leaderboard': return this.heard.leaderboard(payload);
+            case 'tick': return this.on.tick(payload);
+            case 'score_update': return this.on.score(payload);
+            case 'achievement': return this.on.achievement(payload);
+            case 'leaderboard': return this.on.leaderboard(payload);
             case 'ping': return this.pong(payload);
             case 'welcome': return this.welcome(payload);
-            default: return payload.message && this.heard.problem(payload.message);
+            default: return payload.message && this.on.problem(payload.message);
         }
     }
 
     welcome (payload) {
         this.isIn = this.wasIn = true;
-        this.heard.welcome(payload);
+        this.on.welcome(payload);
         this.ping();
     }
 
     pong ({ at }) {
         this.pings = [...this.pings, performance.now() - at].slice(-PINGS);
-        this.heard.latency(this.pings.toSorted((a, b) => a - b)[this.pings.length >> 1]);
+        this.on.latency(this.pings.toSorted((a, b) => a - b)[this.pings.length >> 1]);
     }
 
     connectionChanged (state) {
-        if (state === ConnectionState.CONNECTED) return this.heard.connection('connected');
+        if (state === ConnectionState.CONNECTED) return this.on.connection('connected');
         this.isIn = false;
         this.pings = [];
-        this.heard.connection(this.wasIn ? 'reconnecting' : 'connecting');
+        this.on.connection(this.wasIn ? 'reconnecting' : 'connecting');
     }
 }

@@ -1,4 +1,4 @@
-// The page: joins what the server says (game.js), what the player does (controls.js) and what is on the screen (view/).
+// The page: connects the server (game.js) and the controls (controls.js) with the views (view/).
 
 import { Autopilot } from './autopilot.js';
 import { Controls } from './controls.js';
@@ -25,8 +25,8 @@ let game = null;
 const controls = new Controls((course) => game?.steer(course));
 const autopilot = new Autopilot(motion, (course) => game?.steer(course));
 
-/** What is done about all that can be heard from the game. */
-const heard = {
+/** The reactions to the events of the game. */
+const on = {
     connection: showConnection,
     problem: toast,
     latency: (ms) => meters.latency(ms),
@@ -66,8 +66,8 @@ addEventListener('keydown', (event) => { if (event.key === 'p' && game) toggleAu
 wireStart(me.name, (name) => {
     me.name = name;
     byId('hud').hidden = false;
-    game = new Game({ token: me.token, name }, heard);
-    // Whoever takes the helm has it.
+    game = new Game({ token: me.token, name }, on);
+    // Steering by hand ends the autopilot.
     controls.wire(byId('pond'), byId('dash'), () => setAutopilot(false));
 });
 

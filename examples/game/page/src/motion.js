@@ -1,17 +1,17 @@
-// Where everything is between two ticks. What is shown is a little in the past, where the server has said what was before
-// and after: so it moves smoothly, whatever the network does for a moment.
+// Positions between two ticks. The page shows a moment in the past, for which the ticks before and after are known, so that
+// jitter of the network does not disturb the motion.
 
-/** How far in the past, in milliseconds: two ticks and a bit. */
+/** The delay of the shown moment, in milliseconds: a little more than two ticks. */
 const DELAY = 120;
 
-/** How long something goes on as it went, when nothing comes. */
+/** The longest time for which a motion is continued without a tick. */
 const BEYOND = 150;
 
 const KEPT = 12;
 
 export class Motion {
     me = null;
-    /** What the last tick said: a map of fish by id, and the crumbs. */
+    /** The content of the last tick: a map of fish by id, and the crumbs. */
     latest = new Map();
     crumbs = [];
     ticks = [];
@@ -25,7 +25,7 @@ export class Motion {
 
     add ({ at, fish, crumbs }) {
         const now = performance.now();
-        // The server's clock, by the tick that was under way for the shortest time; slowly forgotten.
+        // The clock of the server is estimated by the tick with the shortest delay. The estimate slowly ages, to follow drift.
         const offset = at - now;
         this.offset = this.offset === null ? offset : Math.max(offset, this.offset - 0.1);
         this.latest = fishById(fish);
@@ -34,7 +34,7 @@ export class Motion {
         if (this.ticks.length > KEPT) this.ticks.shift();
     }
 
-    /** All fish as they are to be shown now. */
+    /** All fish at the shown moment. */
     shown () {
         const { ticks } = this;
         if (ticks.length < 2) return this.latest;
@@ -56,7 +56,7 @@ export class Motion {
     }
 }
 
-/** Six numbers for each fish, as tick.rs puts them. */
+/** The fish of a tick: six numbers for each, in the order of tick.rs. */
 function fishById (numbers) {
     const fish = new Map();
     for (let at = 0; at < numbers.length; at += 6) {

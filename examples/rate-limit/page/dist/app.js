@@ -1380,7 +1380,7 @@ function element(tag, className = "", ...children) {
 }
 
 // page/js/connection.js
-var SAID = {
+var TEXTS = {
   connecting: "Connecting\u2026",
   connected: "Connected",
   reconnecting: "Reconnecting\u2026",
@@ -1391,7 +1391,7 @@ function showConnection(state) {
   last = state;
   const shown = state !== "connected" && !navigator.onLine ? "offline" : state;
   byId("connection").dataset.state = shown;
-  byId("connection").textContent = SAID[shown];
+  byId("connection").textContent = TEXTS[shown];
 }
 addEventListener("online", () => showConnection(last));
 addEventListener("offline", () => showConnection(last));
@@ -1422,7 +1422,7 @@ function systemTheme() {
 var import_pondsocket_client = __toESM(require_pondsocket_client());
 var Link = class {
   wasIn = false;
-  /** `on` has a callback for each thing that there is to show. */
+  /** `on` has a callback for each event that the page shows. */
   constructor(on) {
     const client = new import_pondsocket_client.PondClient(new URL("/api/socket", location.href).href);
     this.channel = client.createChannel("/lab");
@@ -1436,7 +1436,7 @@ var Link = class {
     this.channel.join();
     client.connect();
   }
-  /** Sends an event. The answer is what the server says to it, and how long that took: `{ answer, took }`. */
+  /** Sends an event. Returns the answer and the time that it took: `{ answer, took }`. */
   async ask(event) {
     const since = performance.now();
     const answer = await this.channel.sendForResponse(event, {});
@@ -1469,7 +1469,7 @@ var EventCard = class {
       button.addEventListener("click", () => send2(this, Number(button.dataset.times)));
     }
   }
-  /** The server says which limit the event has; `undefined` for none of its own. */
+  /** Shows the limit of the event, as the server sends it; `undefined` for none of its own. */
   limit(limit) {
     if (!limit) return;
     this.rate = limit;

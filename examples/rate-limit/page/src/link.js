@@ -1,15 +1,15 @@
-// The connection, over the official client, which comes again by itself.
+// The connection, over the official client, which reconnects by itself.
 
 import { ConnectionState, PondClient } from '@eleven-am/pondsocket-client';
 
 export class Link {
     wasIn = false;
 
-    /** `on` has a callback for each thing that there is to show. */
+    /** `on` has a callback for each event that the page shows. */
     constructor (on) {
         const client = new PondClient(new URL('/api/socket', location.href).href);
         this.channel = client.createChannel('/lab');
-        // Before the join: its answer may come at once.
+        // Before the join, because its answer may arrive at once.
         this.channel.onMessageEvent('welcome', ({ limits }) => on.welcome(limits));
         this.channel.onMessageEvent('stats', (stats) => on.stats(stats));
         client.onConnectionChange((state) => {
@@ -21,7 +21,7 @@ export class Link {
         client.connect();
     }
 
-    /** Sends an event. The answer is what the server says to it, and how long that took: `{ answer, took }`. */
+    /** Sends an event. Returns the answer and the time that it took: `{ answer, took }`. */
     async ask (event) {
         const since = performance.now();
         const answer = await this.channel.sendForResponse(event, {});

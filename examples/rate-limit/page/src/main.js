@@ -1,4 +1,4 @@
-// The page: joins the connection (link.js) to what is on the screen (view/).
+// The page: connects the server (link.js) with the views (view/).
 
 import { byId } from '@page/dom.js';
 import { showConnection } from '@page/connection.js';

@@ -30,7 +30,7 @@ async fn a_join_before_connect_is_carried_out() {
 
 #[tokio::test]
 async fn disconnect_takes_the_user_out_of_the_channel() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     bob.client.disconnect().await;
     ann.sees(&["ann"]).await;
     assert_eq!(ann.names(PresenceEventType::Leave), [json!("bob")]);

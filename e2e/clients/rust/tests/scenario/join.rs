@@ -54,7 +54,7 @@ async fn a_member_that_has_left_can_join_again() {
 
 #[tokio::test]
 async fn eviction_closes_the_channel() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     let user_id = bob.user_id().await;
     let told = [json!({ "reason": "spam", "userId": user_id })];
     ann.send("evict", json!({ "userId": user_id, "reason": "spam" })).await;

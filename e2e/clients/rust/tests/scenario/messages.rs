@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn each_message_reaches_all_once() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     ann.send("message", json!({ "of": "ann" })).await;
     bob.receives("message", 1).await;
     bob.send("message", json!({ "of": "bob" })).await;
@@ -19,7 +19,7 @@ async fn each_message_reaches_all_once() {
 
 #[tokio::test]
 async fn two_hundred_messages_arrive_once_each_in_order() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     // In rounds, since the client keeps no more than 100 events for a slow reader.
     for round in 1..=4 {
         for n in (round - 1) * 50..round * 50 {
@@ -35,7 +35,7 @@ async fn two_hundred_messages_arrive_once_each_in_order() {
 
 #[tokio::test]
 async fn a_broadcast_from_the_sender_leaves_the_sender_out() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     ann.send("typing", json!({ "on": true })).await;
     bob.receives("typing", 1).await;
     settle().await;
@@ -44,7 +44,7 @@ async fn a_broadcast_from_the_sender_leaves_the_sender_out() {
 
 #[tokio::test]
 async fn a_private_message_reaches_that_user_alone() {
-    let [ann, bob, cat] = Peer::party(["ann", "bob", "cat"]).await;
+    let [ann, bob, cat] = Peer::joined_peers(["ann", "bob", "cat"]).await;
     ann.send("private", json!({ "to": bob.user_id().await, "text": "psst" })).await;
     bob.receives("private", 1).await;
     settle().await;
@@ -54,7 +54,7 @@ async fn a_private_message_reaches_that_user_alone() {
 
 #[tokio::test]
 async fn unicode_and_256_kib_arrive_as_sent() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     let text = "é 日本語 👩\u{200d}👩\u{200d}👧 \u{0} \u{2028} \" \\ \n";
     let payload = json!({ "text": text, "long": "é€x".repeat(256 * 1024 / 6) });
     ann.send("message", payload.clone()).await;
@@ -64,7 +64,7 @@ async fn unicode_and_256_kib_arrive_as_sent() {
 
 #[tokio::test]
 async fn fifty_requests_each_get_their_own_reply() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     let ann = std::sync::Arc::new(ann);
     let requests: Vec<_> = (0..50)
         .map(|n| {
@@ -91,7 +91,7 @@ async fn errors_resolve_the_request() {
 
 #[tokio::test]
 async fn a_slow_reply_does_not_hold_up_other_members() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     let slow = tokio::spawn(async move { ann.ask("slow", json!({ "ms": 1000 })).await });
     assert_eq!(bob.ask("echo", json!({ "n": 1 })).await, json!({ "n": 1 }));
     assert!(!slow.is_finished());

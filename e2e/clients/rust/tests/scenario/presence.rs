@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn every_member_gets_the_join_and_the_whole_list() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     assert_eq!(ann.names(Join), [json!("ann"), json!("bob")]);
     assert_eq!(bob.names(Join), [json!("bob")]);
     assert_eq!(bob.channel.presence().await.len(), 2);
@@ -14,7 +14,7 @@ async fn every_member_gets_the_join_and_the_whole_list() {
 
 #[tokio::test]
 async fn an_update_reaches_everyone_and_changes_that_one_key() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     bob.send("status", json!({ "status": "away" })).await;
     let expected = json!({ "id": bob.user_id().await, "username": "bob", "status": "away" });
     for peer in [&ann, &bob] {
@@ -26,7 +26,7 @@ async fn an_update_reaches_everyone_and_changes_that_one_key() {
 
 #[tokio::test]
 async fn untrack_gives_leave_and_keeps_the_member() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     bob.send("untrack", json!({})).await;
     ann.sees(&["ann"]).await;
     ann.send("message", json!({ "n": 1 })).await;
@@ -35,7 +35,7 @@ async fn untrack_gives_leave_and_keeps_the_member() {
 
 #[tokio::test]
 async fn leaving_gives_leave_to_the_others() {
-    let [ann, bob] = Peer::party(["ann", "bob"]).await;
+    let [ann, bob] = Peer::joined_peers(["ann", "bob"]).await;
     bob.channel.leave().await;
     ann.sees(&["ann"]).await;
     assert_eq!(ann.names(Leave), [json!("bob")]);

@@ -1,4 +1,4 @@
-// Why somebody is not let in.
+// The screen with the reason of a refusal.
 
 import { byId } from '@page/dom.js';
 

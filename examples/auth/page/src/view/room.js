@@ -1,4 +1,4 @@
-// The room that we are in: who is there, what is said, and what we may say.
+// The current room: its members, its messages and the field for new ones.
 
 import { avatar } from '@page/avatar.js';
 import { byId, element } from '@page/dom.js';
@@ -31,7 +31,7 @@ export class Room {
         this.may(right);
     }
 
-    /** Who may only read still has the field: that the server refuses is the point of this page. */
+    /** The field stays for users who may only read, because this page demonstrates the refusal by the server. */
     may (right) {
         byId('right').textContent = SAID[right];
         byId('right').dataset.right = right;

@@ -1,4 +1,4 @@
-// The list of rooms, and what we may do in each.
+// The list of rooms, with the right of this user in each.
 
 import { byId, element } from '@page/dom.js';
 
@@ -22,7 +22,7 @@ export class Rooms {
         this.mark();
     }
 
-    /** The room that the address names; else the first. */
+    /** The room of the address, or the first one. */
     chosen () {
         const named = location.hash.slice(1);
         return (this.rooms.find(({ name }) => name === named) ?? this.rooms[0]).name;

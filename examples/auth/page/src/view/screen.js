@@ -1,4 +1,4 @@
-// One of several parts of the page is shown.
+// The screens of the page, of which one is shown.
 
 import { byId } from '@page/dom.js';
 

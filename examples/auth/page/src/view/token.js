@@ -1,9 +1,9 @@
-// Our token: whose it is, how long it is still valid, and when it is renewed.
+// The token: its owner, its remaining time and its renewal.
 
 import { avatar } from '@page/avatar.js';
 import { byId } from '@page/dom.js';
 
-/** A token is renewed when this part of its time is left. */
+/** The part of its lifetime that is left when a token is renewed. */
 const RENEW_AT = 1 / 3;
 const PACE = 200;
 

@@ -1,9 +1,9 @@
-// Where messages are written: to all, or to one alone.
+// The field for messages to all members or to one.
 
 import { byId } from '@page/dom.js';
 import { OwnTyping } from '@page/typists.js';
 
-/** The longest message, in characters; the server says so. */
+/** The longest message in characters, as the server limits it. */
 const MAX_TEXT = 1000;
 
 export class Composer {
@@ -29,7 +29,7 @@ export class Composer {
         if (matchMedia('(pointer: fine)').matches) byId('text').focus();
     }
 
-    /** From now on messages are for this person alone; for `null`, for all. */
+    /** Sets the recipient of the next messages; `null` for all members. */
     writeTo (person) {
         this.target = person;
         byId('to-one').hidden = !person;
@@ -39,7 +39,7 @@ export class Composer {
         if (person) byId('text').focus();
     }
 
-    /** Writes to all again when the person we wrote to has gone. */
+    /** Resets the recipient when that user has left. */
     keep (present) {
         if (this.target && !present.some(({ id }) => id === this.target.id)) this.writeTo(null);
     }
@@ -57,13 +57,13 @@ export class Composer {
         const text = byId('text');
         this.typing.stop();
         this.on.send(text.value, this.target);
-        // What the server refuses stays, to be mended.
+        // A refused text stays in the field, to be corrected.
         if ([...text.value.trim()].length <= MAX_TEXT) text.value = '';
         this.measure();
         text.focus();
     }
 
-    /** Grows with the text, and counts it when it gets long. */
+    /** Adapts the height to the text, and shows the length of a long one. */
     measure () {
         const text = byId('text');
         text.style.height = 'auto';
@@ -73,7 +73,7 @@ export class Composer {
         byId('length').classList.toggle('over', length > MAX_TEXT);
     }
 
-    /** A private message is nobody else's business, not even that it is being written. */
+    /** Reports typing, except of private messages, which other users must not notice. */
     typed () {
         if (this.target) return;
         if (byId('text').value) this.typing.typed();

@@ -1,4 +1,4 @@
-// Tells somebody who was removed from the room, and why; what is behind it is out of reach until they come back.
+// The dialog after a removal from the room, with the reason. It covers the page until the user rejoins.
 
 import { byId } from '@page/dom.js';
 

@@ -1,4 +1,4 @@
-// Who we are to the others: the corner with our name and status.
+// The corner with the name and status of this user.
 
 import { avatar } from '@page/avatar.js';
 import { byId } from '@page/dom.js';
@@ -15,7 +15,7 @@ export class Me {
         this.draw(byId('my-status').value);
     }
 
-    /** Shows our status as the others see it. */
+    /** Shows the status as other users see it. */
     show (present) {
         const mine = present.find(({ id }) => id === this.user.id);
         if (mine) this.draw(mine.status);

@@ -1,15 +1,15 @@
-// The messages, grouped by who wrote them; the days between them; what is still waiting to be sent.
+// The messages, grouped by sender and day, and those that are not sent yet.
 
 import { avatar } from '@page/avatar.js';
 import { byId, element, icon } from '@page/dom.js';
 
-/** How long somebody's next message still belongs to the last one. */
+/** The time within which the next message of a user is in the same group. */
 const GROUP_WITHIN = 5 * 60 * 1000;
 
-/** How many messages stay on the screen. */
+/** The number of messages that stay on the screen. */
 const MAX_SHOWN = 500;
 
-/** So near to its end, in pixels, the list follows new messages. */
+/** The distance to the end, in pixels, within which the list follows new messages. */
 const NEAR_END = 80;
 
 const clock = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' });
@@ -21,7 +21,7 @@ export class Messages {
         this.scroller = byId('scroller');
         byId('to-newest').addEventListener('click', () => this.scrollToEnd());
         this.scroller.addEventListener('scroll', () => { if (this.isAtEnd()) byId('to-newest').hidden = true; });
-        // The end stays in sight when the composer grows or a phone's keyboard opens.
+        // Keeps the end visible when the composer grows or the keyboard of a phone opens.
         this.wasAtEnd = true;
         this.scroller.addEventListener('scroll', () => { this.wasAtEnd = this.isAtEnd(); });
         new ResizeObserver(() => { if (this.wasAtEnd) this.scrollToEnd(); }).observe(this.scroller);
@@ -39,7 +39,7 @@ export class Messages {
         this.lastDay = null;
     }
 
-    /** What was said before we came. After a reconnect most of it is here already. */
+    /** Shows the history. After a reconnect most of it is shown already. */
     welcome (history) {
         this.scroller.setAttribute('aria-busy', 'true');
         history.forEach((message) => this.add(message));
@@ -55,13 +55,13 @@ export class Messages {
         this.lastMessage = message;
     }
 
-    /** A line of our own between the messages. */
+    /** Shows a notice between the messages. */
     notice (text) {
         this.append(element('li', 'notice', text));
         this.lastMessage = null;
     }
 
-    /** Shows what is not sent yet. */
+    /** Shows the messages that are not sent yet. */
     wait (texts) {
         byId('waiting').replaceChildren(...texts.map((text) => element('li', 'message mine', element('p', 'body', text))));
         if (texts.length) this.scrollToEnd();
@@ -87,7 +87,7 @@ export class Messages {
         return element('li', classes.filter(Boolean).join(' '), avatar(message.from.username), meta, element('p', 'body', message.text));
     }
 
-    /** Whether a message needs no heading of its own. */
+    /** Returns whether a message belongs to the last group. */
     continues (message) {
         const last = this.lastMessage;
         return last && last.from.id === message.from.id && last.to?.id === message.to?.id && message.at - last.at < GROUP_WITHIN;

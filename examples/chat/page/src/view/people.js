@@ -1,4 +1,4 @@
-// Who is in the room, and how they are.
+// The users of the room with their status.
 
 import { avatar } from '@page/avatar.js';
 import { byId, element, icon, iconButton } from '@page/dom.js';
@@ -24,11 +24,11 @@ export class People {
         byId('people').replaceChildren(...sorted.map((person) => this.row(person)));
         byId('people-count').textContent = present.length || '';
         byId('room-info').textContent = roomInfo(present.length);
-        // The rows are new, but the keyboard stays where it was.
+        // The rows are new elements, so the focus of the keyboard is restored.
         if (focused) byId('people').querySelector(`[data-user="${focused}"] button`)?.focus();
     }
 
-    /** The name of somebody who is or was here. */
+    /** The name of a present or former user of the room. */
     nameOf (id) {
         return this.names.get(id) ?? 'Somebody';
     }

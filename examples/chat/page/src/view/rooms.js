@@ -1,4 +1,4 @@
-// The rooms. The one that is chosen stands in the address, so that it can be linked, and left by going back.
+// The rooms. The chosen one is part of the address, so that links and the history of the browser work.
 
 import { byId, element } from '@page/dom.js';
 

@@ -1,4 +1,4 @@
-// On a phone the rooms and people are a drawer.
+// The sidebar, which is a drawer on phones.
 
 import { byId } from '@page/dom.js';
 

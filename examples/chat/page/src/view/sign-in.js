@@ -1,4 +1,4 @@
-// The page for those who have not said who they are.
+// The sign-in screen.
 
 import { Refused } from '../session.js';
 import { byId } from '@page/dom.js';

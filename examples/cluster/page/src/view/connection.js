@@ -1,9 +1,9 @@
-// Which node serves us.
+// The node that serves this page.
 
 import { byId } from '@page/dom.js';
 import { chip } from './chip.js';
 
-/** `null` while none does. */
+/** Shows the node; `null` for none. */
 export function showNode (name) {
     const shown = byId('connection');
     shown.dataset.state = name ? 'connected' : 'looking';

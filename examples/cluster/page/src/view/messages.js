@@ -4,10 +4,10 @@ import { avatar } from '@page/avatar.js';
 import { byId, element } from '@page/dom.js';
 import { chip } from './chip.js';
 
-/** How many lines stay on the screen. */
+/** The number of lines that stay on the screen. */
 const MAX_SHOWN = 300;
 
-/** So near to its end, in pixels, the list follows what is new. */
+/** The distance to the end, in pixels, within which the list follows new lines. */
 const NEAR_END = 80;
 
 const clock = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' });
@@ -15,11 +15,11 @@ const clock = new Intl.DateTimeFormat([], { hour: 'numeric', minute: '2-digit' }
 export class Messages {
     last = null;
 
-    /** `isMe` tells whether a person is us. */
+    /** `isMe` returns whether a person is the user of this page. */
     constructor (isMe) {
         this.isMe = isMe;
         this.scroller = byId('scroller');
-        // The end stays in sight, also when the window changes its size.
+        // Keeps the end visible when the window changes its size.
         this.scroller.addEventListener('scroll', () => { this.atEnd = this.isAtEnd(); });
         new ResizeObserver(() => { if (this.atEnd ?? true) this.scrollToEnd(); }).observe(this.scroller);
     }
@@ -35,15 +35,15 @@ export class Messages {
         this.last = message;
     }
 
-    /** A line of our own between the messages. */
+    /** Shows a notice between the messages. */
     notice (...parts) {
         this.append(element('li', 'notice', ...parts));
         this.last = null;
     }
 
-    /** What we have said and nobody has heard yet. */
-    unheard (texts) {
-        byId('unheard').replaceChildren(...texts.map((text) => element('li', 'message mine', element('p', 'body', text))));
+    /** Shows the messages that were not received back yet. */
+    unconfirmed (texts) {
+        byId('unconfirmed').replaceChildren(...texts.map((text) => element('li', 'message mine', element('p', 'body', text))));
         if (texts.length) this.scrollToEnd();
     }
 

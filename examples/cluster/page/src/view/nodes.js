@@ -1,4 +1,4 @@
-// A card for each node: how it is, who is on it, and the button that kills or starts it.
+// A card for each node: its state, its users, and a button that kills or starts it.
 
 import { byId, element } from '@page/dom.js';
 
@@ -8,12 +8,12 @@ export class NodeCards {
     cards = new Map();
     people = [];
 
-    /** `on` has `kill` and `start`, which take a name and are done when the node has done it. */
+    /** `on` has `kill` and `start`, which take a name and complete when the node has ended or is up. */
     constructor (on) {
         this.on = on;
     }
 
-    /** `null` when nobody knows how the nodes are. */
+    /** Shows the nodes; `null` if their states are unknown. */
     show (nodes) {
         document.body.classList.toggle('stopped', !nodes);
         for (const node of nodes ?? []) {
@@ -23,7 +23,7 @@ export class NodeCards {
         this.count();
     }
 
-    /** Which node serves us; `null` while none does. */
+    /** Marks the node that serves this page; `null` for none. */
     serves (name) {
         for (const [each, card] of this.cards) card.root.classList.toggle('serves', each === name);
         this.serving = name;

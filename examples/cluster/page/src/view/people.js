@@ -1,14 +1,14 @@
-// Who is in the lobby, and on which node. What has changed is told as well.
+// The users of the channel with their nodes, and notices about changes.
 
 import { avatar } from '@page/avatar.js';
 import { byId, element } from '@page/dom.js';
 import { chip } from './chip.js';
 
 export class People {
-    /** By id; `null` before we have been in. */
+    /** The users by id; `null` before the first presence message. */
     known = null;
 
-    /** `isMe` tells whether a person is us; `notice` takes what is to be told, as parts of a line. */
+    /** `isMe` returns whether a person is the user of this page; `notice` shows a line, given in parts. */
     constructor (isMe, notice) {
         this.isMe = isMe;
         this.notice = notice;
@@ -17,7 +17,7 @@ export class People {
     show (present) {
         const before = this.known;
         this.known = new Map(present.map((person) => [person.id, person]));
-        if (before) this.tell(before);
+        if (before) this.showChanges(before);
         const { isMe } = this;
         const sorted = present.toSorted((a, b) => isMe(b) - isMe(a) || a.name.localeCompare(b.name));
         byId('people').replaceChildren(...sorted.map((person) => this.row(person, isMe(person))));
@@ -31,7 +31,7 @@ export class People {
         return row;
     }
 
-    tell (before) {
+    showChanges (before) {
         for (const person of this.known.values()) {
             const was = before.get(person.id);
             if (!was) this.notice(`${person.name} is here, on `, chip(person.node));

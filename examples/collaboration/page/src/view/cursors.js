@@ -1,10 +1,10 @@
-// Where the others are in the text: the same text once more behind the text area, invisible, with their marks in it.
+// The cursors of other users: a second, invisible copy of the text behind the text area, with marks in it.
 
 import { hueOf } from '@page/avatar.js';
 import { byId, element } from '@page/dom.js';
 
 export class Cursors {
-    /** By id: `{ person, selection }`. */
+    /** The cursors by user id: `{ person, selection }`. */
     others = new Map();
 
     constructor (editor) {
@@ -21,7 +21,7 @@ export class Cursors {
         this.draw();
     }
 
-    /** Forgets those who are not here any more. */
+    /** Removes the cursors of users who are not present any more. */
     keep (people) {
         for (const id of this.others.keys()) {
             if (!people.some((person) => person.id === id)) this.others.delete(id);
@@ -29,7 +29,7 @@ export class Cursors {
         this.draw();
     }
 
-    /** Once a frame, however often it is called. */
+    /** Draws at most once in a frame. */
     draw () {
         this.drawing ??= requestAnimationFrame(() => { this.drawing = null; this.drawNow(); });
     }
@@ -43,7 +43,7 @@ export class Cursors {
             const next = edges[number + 1];
             return next === undefined ? carets : [...carets, piece(text.slice(at, next), marks.find(({ from, to }) => from <= at && next <= to))];
         });
-        // The last line needs something in it to be as high as the others.
+        // An empty last line would have no height.
         byId('marks').replaceChildren(...pieces, '\u200b');
     }
 
@@ -54,7 +54,7 @@ export class Cursors {
         return [{ person, head, from: Math.min(anchor, head), to: Math.max(anchor, head) }];
     }
 
-    /** The server passes on what others send: it may be anything. */
+    /** Checks a selection, because the server passes on values of other clients unchecked. */
     end (relative) {
         try {
             return this.editor.absolute(relative);
@@ -64,7 +64,7 @@ export class Cursors {
     }
 }
 
-/** The colour that somebody's avatar has. */
+/** The colour of the avatar of a user. */
 function coloured (node, person) {
     node.style.setProperty('--hue', hueOf(person.username));
     return node;

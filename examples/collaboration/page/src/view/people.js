@@ -1,4 +1,4 @@
-// Who is here, as avatars.
+// The present users, as avatars.
 
 import { avatar } from '@page/avatar.js';
 import { byId, element } from '@page/dom.js';

@@ -1,8 +1,8 @@
-// The line below the text: whether the server has all of it, and how much it is.
+// The line below the text: the state of saving, and the size of the document.
 
 import { byId } from '@page/dom.js';
 
-/** `unsaved` changes are not stored yet. Without a link they wait. */
+/** Shows the number of changes that are not stored yet. Without a connection they wait. */
 export function showSaved (unsaved, isLinked) {
     const changes = unsaved === 1 ? '1 change' : `${unsaved} changes`;
     const [state, text] = unsaved === 0
@@ -14,7 +14,7 @@ export function showSaved (unsaved, isLinked) {
 
 let max = Infinity;
 
-/** Of the whole document, with what is known of who wrote which part, in bytes. */
+/** Shows the size of the whole document with its history, in bytes. */
 export function showSize (size, atMost = max) {
     max = atMost;
     byId('size').textContent = `${(size / 1024).toFixed(size < 10240 ? 1 : 0)} of ${Math.round(max / 1024)} KB`;

@@ -1,4 +1,4 @@
-// The name of the document. It stands in the address, so that it can be linked, and left by going back.
+// The name of the document. It is part of the address, so that links and the history of the browser work.
 
 import { byId } from '@page/dom.js';
 
@@ -9,7 +9,7 @@ export function chosenDocument () {
     return nameOf(decodeURIComponent(location.hash.slice(1))) || FIRST;
 }
 
-/** Shows the name; another one that is entered opens another document. */
+/** Shows the name in a field, in which another name opens another document. */
 export function wireTitle () {
     const name = chosenDocument();
     byId('name').value = name;

@@ -1,4 +1,4 @@
-// Who has become what: the last few, which fade.
+// Notices about new levels: the last few, which fade.
 
 import { byId, element } from '@page/dom.js';
 import { colours } from './fish.js';
@@ -27,7 +27,7 @@ export class Feed {
     celebrate (title) {
         byId('grown').textContent = title;
         byId('grown').classList.remove('shown');
-        // So that the animation begins anew.
+        // Restarts the animation.
         void byId('grown').offsetWidth;
         byId('grown').classList.add('shown');
     }

@@ -1,6 +1,6 @@
-// A fish, drawn along its spine, which swings.
+// A fish, drawn along its swinging spine.
 
-/** Body and patches. */
+/** The colours of body and patches. */
 const KINDS = [
     ['#ff7a3d', '#fff4e6'], ['#f8f2e8', '#e8542f'], ['#ffb02e', '#fff2cf'], ['#e63e62', '#ffe3ea'], ['#4b7bf5', '#dce8ff'],
     ['#3a3f52', '#f2f2f5'], ['#9168f5', '#eee5ff'], ['#12a594', '#d9fff7'], ['#f5d90a', '#6b5900'], ['#f76808', '#26221e'],
@@ -8,7 +8,7 @@ const KINDS = [
 
 const JOINTS = 9;
 
-/** The colours that somebody keeps. */
+/** The colours of a player, which follow from its id. */
 export function colours (id) {
     return KINDS[Number(id) % KINDS.length];
 }
@@ -24,7 +24,7 @@ export function drawFish (context, { id, x, y, heading, level, speed }, time, sh
     context.translate(x, y);
     context.rotate(heading);
 
-    // What the light leaves on the ground; it is the same outline.
+    // The shadow on the ground has the same outline.
     context.save();
     context.rotate(-heading);
     context.translate(7 + level, 12 + level * 2);

@@ -1,4 +1,4 @@
-// The best, and our own place among all.
+// The best players, and the rank of this one.
 
 import { byId, element } from '@page/dom.js';
 import { colours } from './fish.js';

@@ -1,20 +1,20 @@
-// The pond on its canvas: as much of it as is around our fish, sixty times a second.
+// The pond on its canvas: the part around the fish of this player, sixty times a second.
 
 import { byId } from '@page/dom.js';
 import { colours, drawFish, lengthOf } from './fish.js';
 import { Scenery, disc, palette } from './scenery.js';
 
-/** How much of the pond is seen along the longer side of the window, and how far beyond its bank. */
+/** The visible length of the pond along the longer side of the window, and the visible distance beyond its bank. */
 const SEEN = 1080;
 const BANK = 70;
 
-/** Names are written for this many of the nearest. */
+/** The number of nearest fish that have their names shown. */
 const NAMED = 8;
 
-/** How long a ripple and a number last, in seconds. */
+/** The duration of a ripple and of a number, in seconds. */
 const RIPPLE = 0.9;
 
-/** How many there are at most: where hundreds eat, the water would be nothing but rings. */
+/** The most ripples at a time: hundreds of players would cover the water with rings. */
 const RIPPLES = 24;
 
 export class Pond {
@@ -28,7 +28,7 @@ export class Pond {
         this.canvas = byId('pond');
         this.map = byId('map').getContext('2d');
         new ResizeObserver(() => this.resize()).observe(this.canvas);
-        // Light or dark: the colours are read again.
+        // Another theme has other colours.
         const changed = () => { this.scenery = null; };
         new MutationObserver(changed).observe(document.documentElement, { attributeFilter: ['data-theme'] });
         matchMedia('(prefers-color-scheme: dark)').addEventListener('change', changed);
@@ -44,7 +44,7 @@ export class Pond {
         this.names.set(id, name);
     }
 
-    /** Somebody has eaten: rings on the water, and what it was worth if it was us. */
+    /** Shows rings where a fish has eaten, and the points if it is that of this player. */
     ate ({ id, score }) {
         const fish = this.motion.latest.get(id);
         if (!fish) return;
@@ -87,7 +87,7 @@ export class Pond {
         context.setTransform(view.scale, 0, 0, view.scale, -view.x * view.scale, -view.y * view.scale);
         this.scenery.drawBelow(context, view, time);
         this.drawCrumbs(context, view, time);
-        // Large ones last: they swim above.
+        // Large fish last, so that they are above.
         const visible = [...fish.values()].filter((fish) => isIn(fish, view)).sort((a, b) => a.level - b.level);
         for (const one of visible) drawFish(context, one, time, this.colours.shadow);
         this.scenery.drawAbove(context, view, time);
@@ -170,7 +170,7 @@ export class Pond {
         context.fillText(text, x, y);
     }
 
-    /** All of the pond, small: everybody a dot, and what is seen of it a frame. */
+    /** Draws the map: each fish as a dot, the visible part as a frame. */
     drawMap (fish, mine, view) {
         const { map } = this;
         const { width, height } = map.canvas;
@@ -197,7 +197,7 @@ export class Pond {
     }
 }
 
-/** Whether it is to be seen, or nearly. */
+/** Returns whether a point is in or near the visible part. */
 function isIn ({ x, y }, view) {
     return x > view.x - 90 && x < view.x + view.width + 90 && y > view.y - 90 && y < view.y + view.height + 90;
 }

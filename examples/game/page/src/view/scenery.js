@@ -1,6 +1,6 @@
-// What does not play: water that glitters, its bank, and the lily pads, which float above the fish.
+// The scenery: glittering water, its bank, and lily pads above the fish.
 
-/** The same scenery for everybody, without a word about it on the wire. */
+/** A seeded generator, so that all players see the same scenery without data from the server. */
 function seeded (seed) {
     return () => {
         seed = (seed * 1664525 + 1013904223) % 4294967296;
@@ -11,7 +11,7 @@ function seeded (seed) {
 const TILE = 420;
 const PADS = 46;
 
-/** The colours of the style sheet, as a canvas wants them. */
+/** The colours of the style sheet, in the form of a canvas. */
 export function palette () {
     const probe = document.createElement('i');
     document.body.append(probe);
@@ -44,7 +44,7 @@ export class Scenery {
         });
     }
 
-    /** Everything below the fish. `view` is the visible part of the pond. */
+    /** Draws everything below the fish. `view` is the visible part of the pond. */
     drawBelow (context, view, time) {
         const { width, height } = this.size;
         context.fillStyle = this.colours.bank;
@@ -122,7 +122,7 @@ function drawPad (context, { radius, flower }, colours) {
     disc(context, 0, 0, radius * 0.1);
 }
 
-/** Light on moving water: a net of soft lines that fits to itself on all sides. */
+/** Light on moving water: a tile of soft lines that repeats without seams. */
 function glitterTile (colour) {
     const tile = document.createElement('canvas');
     tile.width = tile.height = TILE;
@@ -130,7 +130,7 @@ function glitterTile (colour) {
     const random = seeded(3);
     context.strokeStyle = colour;
     context.lineCap = 'round';
-    // Where a browser has no such filter the lines are less soft.
+    // In a browser without this filter the lines are less soft.
     context.filter = 'blur(2.5px)';
     for (let line = 0; line < 60; line++) {
         const [x, y, angle, reach] = [random() * TILE, random() * TILE, random() * 7, 18 + random() * 42];

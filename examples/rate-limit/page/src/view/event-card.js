@@ -1,4 +1,4 @@
-// An event: buttons that send it, the tokens that its bucket has left, and what the server has answered last.
+// The card of an event: buttons that send it, the tokens left in its bucket, and the last answer.
 
 import { element } from '@page/dom.js';
 import { outcomeOf, textOf } from './outcome.js';
@@ -14,7 +14,7 @@ export class EventCard {
         }
     }
 
-    /** The server says which limit the event has; `undefined` for none of its own. */
+    /** Shows the limit of the event, as the server sends it; `undefined` for none of its own. */
     limit (limit) {
         if (!limit) return;
         this.rate = limit;
@@ -31,7 +31,7 @@ export class EventCard {
         const outcome = outcomeOf(answer);
         if (this.rate) {
             this.refill();
-            // The server alone knows; what it answers corrects what we guess.
+            // Only the server knows the tokens. Its answers correct this estimate.
             if (outcome === 'refused') this.tokens = Math.max(0, 1 - answer.details.retryAfterMs / 1000 * this.rate.perSecond);
             else this.tokens = Math.max(0, this.tokens - 1);
             this.show();

@@ -1,4 +1,4 @@
-// The last answers, the newest first.
+// The list of the last answers, newest first.
 
 import { byId, element } from '@page/dom.js';
 import { outcomeOf, textOf } from './outcome.js';

@@ -1,4 +1,4 @@
-// What an answer means.
+// The outcome of a request.
 
 /** `done`, `refused` by a limit, or `failed`. */
 export function outcomeOf ({ code }) {
@@ -6,7 +6,7 @@ export function outcomeOf ({ code }) {
     return code === 429 ? 'refused' : 'failed';
 }
 
-/** The same, for people. */
+/** The outcome as a text. */
 export function textOf ({ code, message, details }) {
     if (!code) return 'done';
     if (code === 429) return `${message}: again in ${(details.retryAfterMs / 1000).toFixed(1)} s`;

@@ -1,4 +1,4 @@
-// What the server counts.
+// The counters of the server.
 
 import { byId } from '@page/dom.js';
 

@@ -1,4 +1,4 @@
-//! The same is asked of the program of every framework, from outside.
+//! The same tests for the program of each framework, over the network.
 
 mod host;
 
@@ -18,9 +18,9 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// The moment at which a host notices that the client of an event stream has gone.
 #[derive(Clone, Copy)]
-enum Sees {
+enum NoticesEnd {
     AtOnce,
-    WhenItWrites,
+    WhenWriting,
 }
 
 async fn refuses_clients_without_a_token_before_the_upgrade(program: &str) {
@@ -28,11 +28,11 @@ async fn refuses_clients_without_a_token_before_the_upgrade(program: &str) {
     let (status, body) = Peer::refused(host.address, "/ws/socket").await;
     assert_eq!(status, 401, "{body}");
     assert_eq!(Peer::refused(host.address, "/ws/nowhere?token=token-of-ann").await.0, 404);
-    // Who does not ask for a WebSocket nor an event stream is told what would be needed.
+    // A request for neither a WebSocket nor an event stream is answered with 426.
     assert_eq!(host.get(ANN).await.0, 426);
 }
 
-async fn websockets_and_event_streams_share_channels(program: &str, sees: Sees) {
+async fn websockets_and_event_streams_share_channels(program: &str, notices: NoticesEnd) {
     let host = Host::start(program).await;
     assert_eq!(host.messages().await, json!([]));
 
@@ -59,15 +59,15 @@ async fn websockets_and_event_streams_share_channels(program: &str, sees: Sees) 
     assert_eq!((&said[0]["text"], said.as_array().map(Vec::len)), (&json!("from a WebSocket"), Some(2)));
 
     drop(bob);
-    let left = match sees {
-        Sees::AtOnce => ann.until("LEAVE").await,
-        Sees::WhenItWrites => timeout(DEADLINE, left_while_talking(&mut ann)).await.expect("the host sees it"),
+    let left = match notices {
+        NoticesEnd::AtOnce => ann.until("LEAVE").await,
+        NoticesEnd::WhenWriting => timeout(DEADLINE, leave_while_sending(&mut ann)).await.expect("the host notices it"),
     };
     assert_eq!(names(&left), ["ann"]);
 }
 
-/// Says something now and then until somebody leaves; answers how.
-async fn left_while_talking(ann: &mut Peer) -> Value {
+/// Sends messages at intervals until a member leaves. Returns the message about the leave.
+async fn leave_while_sending(ann: &mut Peer) -> Value {
     let mut pace = interval(PACE);
     loop {
         pace.tick().await;
@@ -95,8 +95,8 @@ async fn drains_at_sigterm(program: &str) {
     host.terminate();
     assert_eq!(ann.closed().await.map(|frame| u16::from(frame.code)), Some(1001));
     assert_eq!(ann.frame().await, None);
-    let heard = bob.ended().await;
-    assert!(heard.iter().any(|message| message["payload"]["text"] == "the last word"), "{heard:?}");
+    let received = bob.ended().await;
+    assert!(received.iter().any(|message| message["payload"]["text"] == "the last word"), "{received:?}");
     assert_eq!(host.ended().await, Some(0));
 }
 
@@ -108,9 +108,9 @@ fn names(message: &Value) -> Vec<String> {
     names
 }
 
-/// For each framework a module of tests.
-macro_rules! judge {
-    ($($framework:ident $feature:literal $sees:ident),* $(,)?) => { $(
+/// Generates a module of tests for each framework.
+macro_rules! frameworks {
+    ($($framework:ident $feature:literal $notices:ident),* $(,)?) => { $(
         #[cfg(feature = $feature)]
         mod $framework {
             const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", $feature));
@@ -122,7 +122,7 @@ macro_rules! judge {
 
             #[tokio::test]
             async fn websockets_and_event_streams_share_channels() {
-                super::websockets_and_event_streams_share_channels(PROGRAM, super::Sees::$sees).await;
+                super::websockets_and_event_streams_share_channels(PROGRAM, super::NoticesEnd::$notices).await;
             }
 
             #[tokio::test]
@@ -133,12 +133,12 @@ macro_rules! judge {
     )* };
 }
 
-judge! {
+frameworks! {
     actix "actix" AtOnce,
     axum "axum" AtOnce,
     hyper "hyper" AtOnce,
-    poem "poem" WhenItWrites,
-    rocket "rocket" WhenItWrites,
+    poem "poem" WhenWriting,
+    rocket "rocket" WhenWriting,
     salvo "salvo" AtOnce,
     tower "tower" AtOnce,
     warp "warp" AtOnce,
