@@ -1,4 +1,4 @@
-//! The memory that a broadcast costs does not depend on how many members keep up with it: it is encoded once, and
+//! The memory of a broadcast does not depend on the number of members that keep up with it: it is encoded once, and
 //! written to each socket from the same bytes.
 
 use std::net::SocketAddr;
@@ -49,11 +49,11 @@ fn counted(receivers: usize, tracked: bool, send: impl Fn(&Channel, &str, usize)
     let (_server, endpoint, address) = runtime.block_on(start());
     let (received, of_each) = mpsc::channel();
     let (joined, all_joined) = oneshot::channel();
-    // The members live on a thread of their own, which is not counted.
+    // The members run on another thread, which is not counted.
     let members = std::thread::spawn(move || runtime_of_members(receivers, address, joined, received));
     runtime.block_on(all_joined).expect("everybody joins");
 
-    // What is made once, such as scratch buffers, is made before.
+    // Buffers that are created once, such as scratch buffers, exist before the measurement.
     let channel = endpoint.channel("/room").expect("ours");
     let users: Vec<_> = channel.assigns::<Value>().expect("objects").into_keys().collect();
     assert_eq!(users.len(), receivers);
@@ -67,7 +67,7 @@ fn counted(receivers: usize, tracked: bool, send: impl Fn(&Channel, &str, usize)
         }
     };
     runtime.block_on(round(0));
-    // The timer's task may come in between now and then: the cheapest round is one without it.
+    // The timer's task may run during a round. The cheapest round is one without it.
     let rounds = (1..=ROUNDS).map(|number| allocation_counter::measure(|| runtime.block_on(round(number))));
     let counted = rounds.min_by_key(|info| info.count_total).expect("some rounds");
     channel.broadcast("end", &json!({})).expect("there is room");
@@ -88,7 +88,7 @@ async fn start() -> (Server, Endpoint, SocketAddr) {
     (server, endpoint, address)
 }
 
-/// Joins, then says each time that all have received a message, until the end comes.
+/// Joins, and reports after each message that all members have received it, until the end.
 fn runtime_of_members(count: usize, address: SocketAddr, joined: oneshot::Sender<()>, received: mpsc::Sender<()>) {
     runtime().block_on(async {
         let mut members = Vec::new();

@@ -1,4 +1,4 @@
-//! Errors as clients are told of them, and as only the log is.
+//! The public part of errors, which clients receive, and the internal part, which is only logged.
 
 use std::io;
 use std::net::SocketAddr;
@@ -96,7 +96,7 @@ async fn each_constructor_has_its_code_and_clients_see_text_and_details() {
     }
 }
 
-/// Everything that this crate logs in this process.
+/// All log lines of this crate in this process.
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -132,7 +132,7 @@ impl Captured {
     }
 }
 
-/// A value that does not serialise, and says why.
+/// A value whose serialisation fails with a reason.
 struct Broken(&'static str);
 
 impl Serialize for Broken {
@@ -141,7 +141,7 @@ impl Serialize for Broken {
     }
 }
 
-/// Hooks that panic where they are chosen to.
+/// Hooks that panic in the chosen method.
 struct Panicking;
 
 impl Hooks for Panicking {
@@ -198,7 +198,7 @@ fn leaky() -> PondSocket {
     pond
 }
 
-/// Does everything that fails; all that a client gets to see.
+/// Causes every failure, and returns all messages that a client receives.
 async fn provoke(address: SocketAddr, heard: &Log) {
     for how in ["error", "panic", "source", "encode", "hook"] {
         heard.note(Peer::refused(address, &format!("/{how}")).await.1);

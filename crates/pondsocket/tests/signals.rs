@@ -1,4 +1,4 @@
-//! The effect of an operator's signals on [`Server::listen`]. They reach the whole process, so this is a program of its own.
+//! The effect of signals on [`Server::listen`]. They reach the whole process, so this test is a program of its own.
 #![cfg(target_os = "linux")]
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// A free port of an address that nobody else uses stays free.
+/// A free port of an address that no other test uses, so that it stays free.
 fn free() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.9:0").expect("a free port");
     listener.local_addr().expect("bound")
@@ -31,7 +31,7 @@ async fn until(stream: &mut TcpStream, text: &str) {
     }
 }
 
-/// A server that listens, and a client of it that will not answer a close frame.
+/// A listening server, and a client that does not answer a close frame.
 async fn listen(options: ServerOptions) -> (JoinHandle<Result<()>>, TcpStream) {
     let (listening, [stubborn]) = listen_to(options).await;
     (listening, stubborn)
@@ -72,7 +72,7 @@ async fn one_signal_begins_the_drain_and_a_timeout_or_a_second_signal_ends_it() 
     terminate();
     timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
 
-    // For as long as it waits before the drain, the signal is heard by load balancers alone.
+    // During the delay before the drain, only load balancers notice the signal.
     let options = ServerOptions::default().drain_delay(Duration::MAX);
     let (listening, mut client) = listen(options).await;
     terminate();
@@ -95,7 +95,7 @@ async fn one_signal_begins_the_drain_and_a_timeout_or_a_second_signal_ends_it() 
     terminate();
     timeout(DEADLINE, listening).await.expect("it waits no longer").expect("no panic").expect("a good end");
 
-    // Two clients are told one after the other: half of this time lies between them.
+    // Two clients are closed one after the other, with half of this time between them.
     let options = ServerOptions::default().drain_spread(DEADLINE / 2);
     let (listening, mut clients) = listen_to::<2>(options).await;
     terminate();

@@ -1,4 +1,4 @@
-//! The standalone server over TLS: PondSocket works as it does over TCP, and who cannot speak TLS hurts nobody.
+//! The standalone server over TLS: it works as over TCP, and clients without TLS affect no other.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -41,7 +41,7 @@ fn pond() -> PondSocket {
     pond
 }
 
-/// A certificate authority of our own, and a certificate that it has signed for the addresses of these tests.
+/// A certificate authority of the test, with a signed certificate for its addresses.
 struct Authority {
     authority: CertifiedIssuer<'static, KeyPair>,
     server: CertifiedKey<KeyPair>,
@@ -58,7 +58,7 @@ impl Authority {
         Authority { authority, server: CertifiedKey { cert, signing_key } }
     }
 
-    /// The server's certificate chain and key, in files of a folder of their own.
+    /// The server's certificate chain and key, in files of a new folder.
     fn files(&self, folder: &str) -> (PathBuf, PathBuf) {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
         fs::create_dir_all(&folder).expect("a folder");
@@ -76,7 +76,7 @@ impl Authority {
         self.config_with(WebPkiClientVerifier::no_client_auth())
     }
 
-    /// A server that asks for certificates of clients, and takes those that this authority has signed.
+    /// A server that requests certificates of clients, and accepts those of this authority.
     fn config_asking_for_certificates(&self) -> Arc<ServerConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der().clone()).expect("a CA");
@@ -96,7 +96,7 @@ impl Authority {
         Arc::new(config)
     }
 
-    /// A client that trusts this authority, and shows a certificate that it has signed.
+    /// A client that trusts this authority, with a certificate of it.
     fn client_with_certificate(&self) -> Arc<ClientConfig> {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(["client".to_owned()]).expect("a name");
@@ -144,7 +144,7 @@ async fn shake_hands(address: SocketAddr, client: Arc<ClientConfig>) -> std::io:
     TlsConnector::from(client).connect(IpAddr::V4(Ipv4Addr::LOCALHOST).into(), stream).await
 }
 
-/// Two clients join, both hear a large message, and the end of the server.
+/// Two clients join, and both receive a large message and the end of the server.
 async fn works(tls: Tls, client: Arc<ClientConfig>) {
     let (mut server, address) = serve_with(&pond(), ServerOptions::default().tls(tls)).await;
     let mut peers = [connect(address, Arc::clone(&client)).await, connect(address, client).await];
@@ -200,7 +200,7 @@ async fn clients_without_a_handshake_are_closed_and_affect_no_other() {
     for hello in [&b""[..], &[22, 3, 1, 2, 0], HEALTH, &[0; 10_000]] {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(hello).await.expect("it reads");
-        // What comes, if anything, is an alert; a reset is an end too.
+        // The server sends an alert or nothing, or resets the connection.
         let end = timeout(DEADLINE, stream.read_to_end(&mut Vec::new())).await;
         assert!(end.is_ok(), "not closed: {hello:?}");
     }
@@ -226,11 +226,11 @@ async fn handshakes_that_stall_make_room_for_clients_of_other_addresses() {
         stalled.push(stream);
     }
     connect(address, authority.client(&[])).await.join("/c", json!({})).await;
-    // A reset is an end, too.
+    // A reset ends the connection as well.
     let _ = timeout(DEADLINE, stalled[0].read_to_end(&mut Vec::new())).await.expect("it is closed");
 }
 
-/// The old certificate's client, who stays, and a new client hear each other; then nobody is let in by the old one.
+/// Clients of the old and the new certificate reach each other. The old one is used for no further connection.
 async fn is_renewed(address: SocketAddr, mut before: Peer, old: Arc<ClientConfig>, new: Arc<ClientConfig>) {
     let mut after = connect(address, new).await;
     after.join("/c", json!({})).await;
@@ -249,7 +249,7 @@ async fn a_renewed_certificate_is_used_for_new_connections_and_existing_ones_con
     let mut before = connect(address, old.client(&[])).await;
     before.join("/c", json!({})).await;
 
-    // Half of what was renewed is there: the old certificate stays.
+    // Only one of the two files is renewed, so the old certificate stays in use.
     fs::write(&chain, new.server.cert.pem()).expect("a file");
     assert_eq!(tls.reload().expect_err("they do not fit").code(), 400);
     shake_hands(address, old.client(&[])).await.expect("the old certificate");
@@ -276,7 +276,7 @@ async fn sighup_renews_the_certificate_of_a_server_that_listens() {
     let (old, new) = (Authority::new(), Authority::new());
     let (chain, key) = old.files("hangup");
     let options = ServerOptions::default().tls(Tls::from_pem_files(chain, key).expect("valid"));
-    // A free port of an address that nobody else uses stays free.
+    // A free port of an address that no other test uses, so that it stays free.
     let address = std::net::TcpListener::bind("127.0.0.8:0").and_then(|it| it.local_addr()).expect("a free port");
     let server = Server::with_options(pond(), options).expect("valid");
     let listening = tokio::spawn(async move { server.listen(&address.to_string()).await });
@@ -330,7 +330,7 @@ fn unusable_files_are_named_with_the_reason() {
 
 type TlsClient = HttpClient<TlsStream<TcpStream>>;
 
-/// A server over TLS, and those who come to it by hand.
+/// A server over TLS, with clients below the level of a library.
 struct TlsSite {
     server: Server,
     address: SocketAddr,
@@ -354,7 +354,7 @@ impl TlsSite {
         client
     }
 
-    /// A WebSocket that has been let in.
+    /// An accepted WebSocket.
     async fn socket(&self, path: &str) -> TlsClient {
         let mut client = self.asking(&upgrade(path)).await;
         client.until("101 Switching Protocols").await;
@@ -362,7 +362,7 @@ impl TlsSite {
     }
 }
 
-/// The status line of the answer to an upgrade that a page of this origin asks for.
+/// The status line of the response to an upgrade by a page of this origin.
 async fn status(address: SocketAddr, client: Arc<ClientConfig>, origin: &str) -> String {
     let mut stream = shake_hands(address, client).await.expect("a handshake");
     let request = upgrade("/ws").replace("Host: x", &format!("Host: x\r\nOrigin: {origin}"));
@@ -374,7 +374,7 @@ async fn status(address: SocketAddr, client: Arc<ClientConfig>, origin: &str) ->
     String::from_utf8(answer).expect("text").trim_end().to_owned()
 }
 
-/// A browser shows a client's certificate for whatever page asks, as it sends cookies.
+/// A browser uses a client's certificate for requests of any page, like cookies.
 #[tokio::test]
 async fn a_page_of_another_origin_is_refused_if_the_client_shows_a_certificate() {
     let authority = Authority::new();
@@ -417,7 +417,7 @@ async fn http_connections_end_with_close_notify() {
     let site = TlsSite::open(&ending(Options::default()), options).await;
     for (request, with) in [
         ("GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "ok"),
-        // What is next does not come in time.
+        // The next request does not arrive in time.
         ("GET /health HTTP/1.1\r\nHost: x\r\n\r\n", "ok"),
         ("GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET", "ok"),
         ("GET /hea", ""),
@@ -464,9 +464,9 @@ async fn a_client_that_is_closed_for_slowness_gets_close_notify() {
     let options = Options::default().write_wait(SHORT).ping_interval(SHORT / 4).pong_wait(SHORT);
     let pond = ending(options);
     let site = TlsSite::open(&pond, ServerOptions::default()).await;
-    // It answers no ping.
+    // This client answers no ping.
     site.socket("/ws").await.rest().await;
-    // It sends what breaks the protocol, and does not go.
+    // This client breaks the protocol and does not close.
     let mut client = site.socket("/ws").await;
     client.send(&NONSENSE).await;
     client.rest().await;

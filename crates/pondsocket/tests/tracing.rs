@@ -1,4 +1,4 @@
-//! What an operator reads: the events and spans of the server, with their targets, levels and fields. docs/operations.md
+//! The log: events and spans of the server with their targets, levels and fields. docs/operations.md
 //! lists them.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ struct Line {
     target: String,
     message: String,
     fields: Fields,
-    /// The names of the spans that it is in, the outermost first, and all their fields.
+    /// The names of its spans, the outermost first, and all their fields.
     spans: Vec<&'static str>,
     around: Fields,
 }
@@ -93,7 +93,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
 }
 
 impl Log {
-    /// Begins to write down what happens on this thread; these tests have but one.
+    /// Begins to record the events of this thread. These tests have one thread each.
     fn begin() -> Log {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let subscriber = Registry::default().with(Capture(Arc::clone(&lines)));
@@ -110,7 +110,7 @@ impl Log {
         self.all().into_iter().filter(|line| line.target == target && line.message == message).collect()
     }
 
-    /// The only event of this target that says so.
+    /// The only event of this target with this message.
     fn one(&self, target: &str, message: &str) -> Line {
         let mut found = self.of(target, message);
         assert_eq!(found.len(), 1, "{target}: {message}: {found:?}, of {:?}", self.all());
@@ -336,7 +336,7 @@ async fn a_refused_page_is_logged_with_the_option_that_would_allow_it() -> TestR
         assert_eq!(line.fields.names(), ["endpoint", "forwarded_host", "hint", "host", "origin"]);
         assert!(line.fields.get("hint").contains(hint), "{}", line.fields.get("hint"));
 
-        // What it says works.
+        // The advice in the log line works.
         let (pond, ..) = self::pond(options.allowed_origins([origin]));
         client(&pond).connect("/in").await?;
     }
@@ -370,7 +370,7 @@ impl Printed {
         Printed { text, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
-    /// The lines that say so.
+    /// The lines with this message.
     fn lines(&self, message: &str) -> Vec<String> {
         let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&text).lines().filter(|line| line.contains(message)).map(str::to_owned).collect()
@@ -383,7 +383,7 @@ impl Printed {
     }
 }
 
-/// The fields are all there, each once, and no other of the names that failures have.
+/// Checks that a failure has exactly these fields.
 fn assert_fields(line: &str, expected: &[&str]) {
     const NAMES: [&str; 14] = [
         "endpoint",
@@ -461,7 +461,7 @@ async fn a_failure_is_logged_with_event_pattern_and_call_without_its_spans() -> 
         let [left, evicted] = &*log.lines("leave handler failed") else { panic!("two lines") };
         let reason = if request_id.is_empty() { "" } else { "reason" };
         let fields = ["endpoint=\"/in\"", "user", "pattern=\"/room/:n\"", "call=\"ctx.presence\"", "error", reason];
-        // The span of its connection stands around the first one.
+        // The span of the connection is around the first handler.
         let first = if filter == "pondsocket=error" || filter.contains("handler") { "" } else { "connection" };
         assert_fields(left, &fields.into_iter().chain(["channel=\"/room/1\"", first]).collect::<Vec<_>>());
         assert_fields(evicted, &fields.into_iter().chain(["channel=\"/room/2\""]).collect::<Vec<_>>());
@@ -566,7 +566,7 @@ async fn the_start_and_end_of_a_server_are_logged() -> TestResult {
     Ok(())
 }
 
-/// Whatever is not named would have the path of a module as its target, which is no promise.
+/// An event without an explicit target would have the path of a module, which is not stable.
 #[test]
 fn every_event_and_span_has_a_target_that_the_guide_for_operators_names() {
     fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -50,7 +50,7 @@ async fn a_node_that_reconnects_shows_its_present_users() {
     eventually("two sees who is there", || two.shown("/chat/1") == ["ada", "eve", "zoe"]).await;
 }
 
-/// Both look after the leases at whole seconds, one before two.
+/// Both nodes check the leases at whole seconds, the first one before the second.
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_bus_is_back_is_shown_after_the_next_lease_check() {
     let start = Instant::now();

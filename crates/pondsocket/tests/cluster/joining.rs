@@ -1,4 +1,4 @@
-//! A join is acknowledged when what others say in its channel arrives.
+//! A join is acknowledged when messages of other nodes in its channel arrive.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{Node, eventually, pair};
 
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// A user who is in from now on, and how long its join has taken.
+/// Joins a user, and returns it with the time that its join took.
 async fn join(node: &Node, name: &str, channel: &str) -> (Client, Duration) {
     let client = node.connect(name).await;
     let start = Instant::now();
@@ -63,7 +63,7 @@ async fn joins_do_not_wait_for_a_bus_that_is_down() {
         two.bus.cut();
     });
     joined.expect("let in");
-    // The news that it is down is not delayed.
+    // The event that the bus is down is not delayed.
     assert!(start.elapsed() < Duration::from_millis(50) + MOMENT, "{:?}", start.elapsed());
 }
 
@@ -80,7 +80,7 @@ async fn a_client_that_leaves_while_its_join_waits_never_becomes_a_member() {
     assert_eq!((one.shown("/chat/1"), two.channel("/chat/1").member_count()), (vec!["ada".to_owned()], 0));
 }
 
-/// What a connection sends behind a join that waits is handled behind it; its other channels go on meanwhile.
+/// Messages behind a waiting join are handled after it, and other channels of the connection go on.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_join_delays_only_its_own_channel() {
     let hub = MemoryHub::new();
@@ -128,7 +128,7 @@ async fn a_client_rejoins_all_its_channels_at_once_while_subscriptions_are_slow(
         for join in joins {
             rooms.push(join.await.expect("let in"));
         }
-        // Four times as many as are decided at once.
+        // Four times as many joins as are decided at once.
         assert!(start.elapsed() < Duration::from_millis(1100), "{:?}", start.elapsed());
         assert_eq!(two.pond.snapshot().endpoints[0].channels.len(), 250);
         client.close();

@@ -1,4 +1,4 @@
-//! Users and presence of other nodes, and the limits of what is shown here.
+//! The limits for users and presence of other nodes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{Node, eventually, within};
 const SECOND: Duration = Duration::from_secs(1);
 const LOBBY: &str = "pondsocket:v1:default:api/socket:/chat/1";
 
-/// A node with these options and a user, and one that lets its own users do anything.
+/// A node with these options and a user, and another node without limits.
 async fn bounded(options: Options) -> (MemoryHub, Node, Node, Recorder) {
     let (hub, counted) = (MemoryHub::new(), Recorder::default());
     let one = Node::with(&hub, "one", options, counted.clone()).await;
@@ -32,7 +32,7 @@ fn excess(counted: &Recorder, what: &str) -> u64 {
     counted.of("cluster").into_iter().filter_map(of).sum()
 }
 
-/// The bytes that each user shows, of those who show something.
+/// The bytes of presence of each user that shows presence.
 fn sizes(node: &Node) -> Vec<(String, usize)> {
     let presence = node.channel("/chat/1").presence::<Value>().expect("objects");
     let mut sizes: Vec<_> = presence.into_iter().map(|(user, shown)| (user, shown.to_string().len())).collect();
@@ -68,7 +68,7 @@ async fn a_remote_user_with_too_much_presence_is_shown_without_presence() {
             times += u64::from(size > limit);
             assert_eq!(excess(&counted, "Presence"), times);
         }
-        // Nobody asks for the same again and again because of it.
+        // The limit causes no repeated requests for the state.
         tokio::time::sleep(120 * SECOND).await;
         assert_eq!(counted.of("cluster").iter().filter(|event| *event == "Diverged").count(), 0);
     }
@@ -86,7 +86,7 @@ async fn users_of_another_node_are_shown_up_to_the_limit() {
         eventually("all are at home", || two.channel("/chat/1").member_count() == limit + 6).await;
         eventually("some are seen", || one.channel("/chat/1").member_count() == limit + 1).await;
         eventually("the others are counted", || excess(&counted, "Users") >= 5).await;
-        // One that comes later is told all at once, and sees no more.
+        // A later joiner receives all of it at once, and no more than the others.
         let three = Node::with(&hub, "three", Options::default().max_remote_users(limit), Recorder::default()).await;
         let (_eve, _eves) = three.join("eve", "/chat/1").await;
         eventually("it sees some", || three.channel("/chat/1").member_count() == limit + 2).await;

@@ -1,4 +1,4 @@
-//! Lives of one name: nodes whose clocks are wrong, and strangers who speak in the name of others.
+//! Incarnations of one name: nodes with wrong clocks, and forged messages in the name of others.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }
 
-/// A message of a node of that name and life.
+/// A message of this incarnation of a node.
 fn says(name: &str, life: u64, id: u64, message: Value) -> String {
     let mut all = json!({
         "protocol": "pondsocket.distributed", "version": 1, "messageId": format!("{name} {life} {id}"),
@@ -63,12 +63,12 @@ fn joins(name: &str, life: u64, (before, after): (u64, u64), user: &str) -> [Pub
 }
 
 async fn start(hub: &MemoryHub, name: &str, ahead: i64) -> Node {
-    // The future is polled for the first time within: the node is made before it waits for anything.
+    // The first poll creates the node before it waits for anything.
     let mut starting = Box::pin(Node::start(hub, name));
     with_clock_ahead(ahead, || futures_util::FutureExt::now_or_never(&mut starting)).expect("it waits for nothing")
 }
 
-/// Whatever a clock says before and after a restart, and however the node ended.
+/// The clock may be wrong before and after the restart, and the node may have ended in any way.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_restarts_with_another_clock_is_shown_at_once() {
     for (before, after, in_good_order) in [
@@ -96,7 +96,7 @@ async fn a_node_that_restarts_with_another_clock_is_shown_at_once() {
     }
 }
 
-/// After the engine has lost its data, too.
+/// The same after the engine has lost its data.
 #[tokio::test(start_paused = true)]
 async fn a_restarted_node_is_shown_although_the_table_of_leases_was_lost() {
     let hub = MemoryHub::new();
@@ -114,7 +114,7 @@ async fn a_restarted_node_is_shown_although_the_table_of_leases_was_lost() {
     within(12 * SECOND, "bob is seen", || watcher.shown("/chat/1") == ["bob", "wim"]).await;
 }
 
-/// A node that calls itself newer, and holds no lease, hides nobody: said once, or over and over, with users of its own.
+/// A message with a larger incarnation and without a lease hides no node, neither once nor repeatedly, nor with users.
 #[tokio::test(start_paused = true)]
 async fn a_hello_with_a_future_incarnation_hides_no_node() {
     let hub = MemoryHub::new();
@@ -143,7 +143,7 @@ async fn a_hello_with_a_future_incarnation_hides_no_node() {
     running.abort();
 }
 
-/// Strangers leave when their time is over, and drive out nobody who holds a lease.
+/// Invented nodes expire, and replace no node that holds a lease.
 #[tokio::test(start_paused = true)]
 async fn invented_nodes_do_not_replace_live_ones() {
     let hub = MemoryHub::new();
@@ -164,7 +164,7 @@ async fn invented_nodes_do_not_replace_live_ones() {
     assert_eq!(watcher.shown("/chat/1"), ["ada", "bob", "wim"]);
 }
 
-/// A broadcast that waits for the bus waits for the number of the life, too.
+/// A broadcast that waits for the bus also waits for the incarnation.
 #[tokio::test(start_paused = true)]
 async fn messages_queued_before_the_bus_is_up_carry_the_assigned_incarnation() {
     let hub = MemoryHub::new();

@@ -1,5 +1,5 @@
-//! Several servers that serve the same channels: what clients of one see of those of the others. The servers are joined
-//! in memory, so that what goes wrong between them is the test's to say.
+//! Several servers that share channels, through their clients. The servers are connected
+//! in memory, so that tests control the failures between them.
 
 mod faults;
 mod joining;
@@ -77,7 +77,7 @@ impl Node {
         self.pond.test_client().connect(&format!("/api/socket?name={name}")).await.expect("let in")
     }
 
-    /// A user who is in a channel of this node from now on. Its connection lives as long as the client does.
+    /// Joins a user to a channel of this node. The connection lasts as long as the client value.
     async fn join(&self, name: &str, channel: &str) -> (Client, Room) {
         let client = self.connect(name).await;
         let room = client.join(channel, json!({})).await.expect("let in");

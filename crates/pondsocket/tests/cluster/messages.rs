@@ -69,7 +69,7 @@ async fn a_message_for_users_here_alone_is_not_published() {
 async fn a_broadcast_without_local_members_reaches_remote_members() {
     let (_hub, one, two) = pair().await;
     let (_bob, mut bobs) = two.join("bob", "/plain/1").await;
-    // Its topic is delivered to it as soon as this comes back.
+    // The topic is subscribed when this message arrives.
     eventually("bob's channel is subscribed", || {
         two.pond.snapshot().cluster.is_some_and(|node| node.topics.0 == node.topics.1)
     })

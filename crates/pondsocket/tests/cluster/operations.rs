@@ -167,7 +167,7 @@ async fn a_handler_of_a_lost_connection_does_nothing_to_the_user_who_is_back_on_
     let bob = one.channel("/late/1").user("bob").await.expect("a member");
     assert_eq!(bob.presence::<Value>().expect("tracked")["mood"], "new");
     assert_eq!(bobs.next_presence().await.expect("his own").user_id, "bob");
-    // By name it is whoever he is now.
+    // By name the operation applies to the present member.
     one.channel("/late/1").remove("bob", "now").await.expect("confirmed");
     assert_eq!(adas.next_presence().await.expect("bob").change, Change::Leave);
 }

@@ -1,4 +1,4 @@
-//! Servers in other languages, which neither have leases nor know of ours.
+//! Foreign nodes, which have no leases and do not know those of our nodes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Whatever a client sends, it gets a clear answer that no client chokes on, and the connection goes on where it can.
+//! Malformed input: each message gets an answer that every client can read, and the connection goes on where possible.
 
 use futures_util::SinkExt;
 use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result};
@@ -126,7 +126,7 @@ async fn every_field_is_required_and_known_fields_are_echoed() {
         for (channel, id) in channels.iter().flat_map(|channel| ids.iter().map(move |id| (channel, id))) {
             let fields = [("action", action), ("event", event), ("channelName", channel), ("requestId", id)];
             if action.as_ref().is_some_and(|action| action == "") {
-                // That is an unknown action when nothing else is wrong.
+                // A message with no other fault is refused for its unknown action.
                 continue;
             }
             let Some((missing, _)) = fields.iter().find(|(_, value)| !text(value)) else { continue };
@@ -221,7 +221,7 @@ async fn payloads_that_would_break_another_client_are_refused() {
     let pretty = "{\"action\":\"BROADCAST\",\"event\":\"relay\",\"channelName\":\"/c\",\"requestId\":\"r\",\"payload\":{\n  \"a\": \"x\\n\"\r\n}}";
     peer.text(pretty).await;
     assert_eq!(peer.next().await["payload"], json!({ "a": "x\n" }));
-    // What is unusual and does no harm is passed on as it is.
+    // Unusual values that break no client are passed on unchanged.
     for payload in [r#"{"n":123456789012345678901234567890}"#, r#"{"n":-0.10e-7,"s":"\ud83d\ude00\u0000"}"#] {
         let text = format!(
             r#"{{"action":"BROADCAST","event":"relay","channelName":"/c","requestId":"r","payload":{payload},"more":[]}}"#
@@ -235,7 +235,7 @@ async fn payloads_that_would_break_another_client_are_refused() {
     assert_eq!(peer.next().await["payload"]["code"], 400);
 }
 
-/// The payload, and whatever else stands in a join.
+/// The payload and the other fields of a join.
 fn malformed_joins() -> Vec<String> {
     let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
     let mut payloads = [r#"{"a":"\ud800"}"#, r#"{"\udc00":1}"#, r#""\udbff""#, "1e999", r#"{"a":[-1e999]}"#, "NaN"]
@@ -305,7 +305,7 @@ async fn a_join_that_cannot_be_read_ends_in_a_decline() {
     peer.nothing_before_reply("/c", "echo").await;
 }
 
-/// The text of the next frame, which need not be one that a strict client reads.
+/// The text of the next frame, which a strict client may reject.
 async fn frame(peer: &mut Peer) -> String {
     match peer.frame().await {
         Some(Message::Text(text)) => text.to_string(),
@@ -313,14 +313,14 @@ async fn frame(peer: &mut Peer) -> String {
     }
 }
 
-/// A client in JavaScript finds what an answer belongs to by the exact names, which may have halves of surrogate pairs.
+/// A client in JavaScript matches answers by exact names, which may have halves of surrogate pairs.
 #[tokio::test]
 async fn names_with_half_a_surrogate_pair_are_echoed_as_sent() {
     let pond = PondSocket::new();
     pond.create_endpoint("/", anybody).create_channel("/:n", everybody);
     let (_server, address) = serve(&pond).await;
     let (mut peer, mut events) = (Peer::connect(address, "/").await, EventPeer::connect(address, "/").await);
-    // One name differs from those below only in what might be put in the place of a half.
+    // This name equals those below if a half is replaced.
     for channel in ["/c", "/\u{fffd}"] {
         peer.join(channel, json!({})).await;
         events.join(channel, json!({})).await;
@@ -425,7 +425,7 @@ async fn violations_of_the_websocket_protocol_close_with_their_code() {
         peer.bytes(bytes).await;
         assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(code), "{what}");
     }
-    // None of them was more than the end of its own connection.
+    // Each violation has ended only its own connection.
     Peer::connect(address, "/").await.join("/c", json!({})).await;
 }
 
@@ -440,7 +440,7 @@ async fn a_fragmented_message_is_reassembled() {
     let parts: Vec<&[u8]> = text.as_bytes().chunks(16 * 1024).collect();
     for (index, part) in parts.iter().enumerate() {
         peer.fragment(part, index == 0, index + 1 == parts.len()).await;
-        // A ping may come between the parts.
+        // A ping is allowed between fragments.
         peer.bytes(&[0x89, 0x80, 0, 0, 0, 0]).await;
     }
     let answer = peer.next().await;

@@ -1,5 +1,5 @@
-//! What one client may do, and what it is told when it wants more: that much is refused, and nothing changes, or it waits
-//! unread. Each is counted. The clock is paused: rates recover to the millisecond.
+//! The limits of one client. A request over a limit is refused and changes nothing, or waits
+//! unread. Each refusal is counted. The clock is paused, so that rates recover to the millisecond.
 
 use std::collections::HashSet;
 use std::error::Error as StdError;
@@ -19,7 +19,7 @@ use testkit::{Log, Message, Recorder, TestResult, connect_in_memory, eventually}
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// A pond whose limits are these, and what it counts. Everybody is let in, under the name it gives.
+/// A pond with these limits, and its counters. Every client is accepted under the name in its query.
 struct Limited {
     pond: PondSocket,
     endpoint: Endpoint,
@@ -57,7 +57,7 @@ fn code(refused: Result<Room, CallError>) -> Option<u16> {
     refused.expect_err("more than may be").code()
 }
 
-/// The refusal of a request, and after how many milliseconds it says to try again.
+/// The refusal of a request, with its retry time in milliseconds.
 async fn retry_after(room: &Room, payload: impl Serialize) -> u64 {
     let refused = room.request("echo", payload).await.expect_err("too fast");
     let refused = refused.rejection().expect("an answer");
@@ -140,7 +140,7 @@ async fn pending_joins_are_limited_and_a_further_one_stays_unread() -> TestResul
     Ok(())
 }
 
-/// Longer than a message may wait in a full queue: it is the handlers who take their time.
+/// Longer than a message may wait in a full queue, because the handlers are slow.
 #[tokio::test(start_paused = true)]
 async fn a_client_may_join_all_its_channels_at_once_with_slow_handlers() -> TestResult {
     for (wait, options) in [
@@ -305,7 +305,7 @@ async fn a_client_that_is_refused_too_often_in_a_row_is_closed() -> TestResult {
     Ok(())
 }
 
-/// Floods of what is no event count too: what cannot be read, and leaves of channels that it is not in.
+/// Malformed messages and leaves without a membership count, too.
 #[tokio::test(start_paused = true)]
 async fn leaves_without_a_membership_are_answered_and_limited() -> TestResult {
     let limited = limited(Options::default().messages_per_second(1).max_refusals(3));
@@ -350,7 +350,7 @@ async fn connections_per_address_are_limited_also_behind_a_trusted_proxy() -> Te
         client("2.2.2.2").connect("/").await?,
         client("2001:db8:0:1::1").connect("/").await?,
         client("10.0.0.1").header("X-Forwarded-For", "3.3.3.3").connect("/").await?,
-        // Nobody believes what somebody else says.
+        // The header of a peer that is not trusted is ignored.
         client("4.4.4.4").header("X-Forwarded-For", "1.1.1.1").connect("/").await?,
     ];
     drop(held);
@@ -368,12 +368,12 @@ async fn connections_without_a_known_address_are_not_limited() -> TestResult {
 
 // --- What is stored --------------------------------------------------------------------------------------------------
 
-/// A value that is so many bytes long as JSON.
+/// A value of this many bytes as JSON.
 fn of_size(bytes: usize) -> String {
     "x".repeat(bytes - 2)
 }
 
-/// The object `{"key":"xx…"}` of so many bytes.
+/// The object `{"key":"xx…"}` of this many bytes.
 fn presence_of(bytes: usize) -> Value {
     json!({ "key": of_size(bytes - 8) })
 }

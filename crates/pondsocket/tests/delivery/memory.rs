@@ -1,4 +1,4 @@
-//! The memory that clients can make a server hold: its bound, what becomes of more, and that it is given back.
+//! The memory that a server holds for clients: its bounds, its limits and its release.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use tokio_tungstenite::WebSocketStream;
 
 const KIB: usize = 1024;
 
-/// What one read takes at the most, and by how much a connection may differ from what it has said.
+/// The most bytes of one read, and the step in which a connection reports its memory.
 const READ: usize = 64 * KIB;
 const STEP: usize = 4 * KIB;
 
-/// The most that a connection makes the server hold before its messages are handled (docs/operations.md, Memory).
+/// The most memory for unhandled messages of one connection (docs/operations.md, Memory).
 fn most_received(options: &Options) -> usize {
     options.receive_bytes + (options.max_concurrent_handlers + 3) * options.max_message_size + READ + STEP
 }
@@ -28,7 +28,7 @@ fn most_received(options: &Options) -> usize {
 struct Held {
     pond: PondSocket,
     counted: Recorder,
-    /// Lets one handler of "wait" go on for each permit.
+    /// Each permit lets one handler of "wait" continue.
     gate: Arc<Semaphore>,
 }
 
@@ -61,7 +61,7 @@ fn message(action: &str, event: &str, channel: &str, bytes: usize) -> String {
 }
 
 impl Held {
-    /// A client that is in so many channels.
+    /// A client that is in this many channels.
     async fn client(&self, rooms: usize) -> Socket {
         let mut socket = connect_in_memory(&self.pond, "/", 16 * KIB).await;
         assert!(text(&mut socket).await.contains("CONNECTION"));
@@ -96,7 +96,7 @@ async fn text(socket: &mut Socket) -> String {
     }
 }
 
-/// The close code, whatever comes before it.
+/// The close code, after any other frames.
 async fn closed(socket: &mut Socket) -> u16 {
     loop {
         match socket.next().await {
@@ -107,7 +107,7 @@ async fn closed(socket: &mut Socket) -> u16 {
     }
 }
 
-/// However many messages there are and however large, over how many channels: what waits has a bound in bytes, the rest is
+/// The unhandled messages are bounded in bytes for any number, size and distribution over channels. The rest is
 /// not read, and nothing is lost.
 #[tokio::test(start_paused = true)]
 async fn unhandled_messages_are_bounded_in_bytes_and_none_is_lost() {
@@ -161,7 +161,7 @@ async fn an_endpoint_has_its_own_bound_of_unhandled_bytes() {
     }
 }
 
-/// What a connection has left is counted and keeps its place: coming and going does not add up.
+/// Messages of a lost connection are counted and keep its permit, so reconnecting does not accumulate memory.
 #[tokio::test(start_paused = true)]
 async fn unhandled_messages_of_a_lost_connection_are_counted_until_they_are_handled() {
     let options = Options::default().max_connections(2).handler_timeout(Duration::from_secs(3600));
@@ -181,7 +181,7 @@ async fn unhandled_messages_of_a_lost_connection_are_counted_until_they_are_hand
     let refused = held.pond.test_client().connect("/").await.expect_err("their places are taken");
     assert_eq!(refused.refusal().map(|refused| refused.status().as_u16()), Some(503));
 
-    // Running handlers alone take no place.
+    // Running handlers alone keep no permit.
     for left in (2..6).rev() {
         held.gate.add_permits(1);
         eventually("one is handled", || held.received() < (left + 1) * 50 * KIB).await;
@@ -242,19 +242,19 @@ async fn under_memory_pressure_large_holders_are_paused_first_and_then_all_clien
     held.client(1).await;
 }
 
-/// The most that a channel holds apart from its members' outboxes (docs/operations.md, Memory), with one framing in use and
-/// messages of so many bytes.
+/// The most memory of a channel without its members' outboxes (docs/operations.md, Memory), with one framing in use and
+/// messages of this many bytes.
 fn most_of_channel(options: &Options, message: usize) -> usize {
     let portion = 256 * KIB + message + options.max_presence_list;
     4 * options.channel_queue_bytes + message + portion + 2 * portion + 2 * STEP
 }
 
-/// The most that waits for a client of channels (the same place).
+/// The most memory of a client's outbox (in the same section).
 fn most_of_outbox(options: &Options, message: usize) -> usize {
     4 * options.outbox_bytes + 256 * KIB + message + 2 * STEP
 }
 
-/// Broadcasts into room 0 until that is refused; returns how many were sent.
+/// Broadcasts into room 0 until that is refused. Returns the number of broadcasts.
 fn flood(held: &Held, bytes: usize) -> (usize, Error) {
     let channel = held.pond.endpoints()[0].channel("/room/0").expect("a lobby matches");
     let mut broadcasts = (0..10_000).map(|_| channel.broadcast("flood", &json!({ "filler": "x".repeat(bytes) })));
@@ -309,7 +309,7 @@ async fn a_channel_and_a_stalled_member_hold_no_more_than_documented() {
         let mut member = held.client(1).await;
         let most = most_of_channel(&options, message * KIB) + most_of_outbox(&options, message * KIB);
         let mut peak = 0;
-        // Between two floods its deliveries run and wait for the member, which is given up in the end.
+        // Between two floods deliveries wait for the member, which is closed in the end.
         while held.pond.snapshot().endpoints[0].connections > 0 {
             let (_, refused) = flood(&held, message * KIB);
             assert_eq!((refused.code(), refused.message()), (503, "the channel's queue is full"));
@@ -325,7 +325,7 @@ async fn a_channel_and_a_stalled_member_hold_no_more_than_documented() {
     }
 }
 
-/// A frame's head that announces so much, and no more than the beginning of it.
+/// The header of a frame of this length, and only the beginning of its payload.
 async fn begin(socket: &mut Socket, announced: usize, sent: usize) {
     let announced = u64::try_from(announced).expect("a size");
     let mut frame = vec![0x81, 0xff];
@@ -347,12 +347,12 @@ async fn incomplete_messages_are_counted_and_stalled_senders_are_closed_without_
         eventually("it is counted", || held.used() >= before + 64 * KIB).await;
         large.push(socket);
     }
-    // Whoever sends on is not read, and so cannot complete anything: some are closed, until there is memory again.
+    // Further bytes are not read, so no message completes. Some clients are closed until there is memory again.
     for socket in &mut large {
         socket.get_mut().write_all(b"    ").await.expect("open");
     }
     eventually("there is memory again", || held.used() < 300 * KIB).await;
-    // Which ones is a matter of who is looked at first.
+    // The choice of the closed clients is not specified.
     let mut codes = Vec::new();
     for socket in &mut large {
         codes.extend(timeout(Duration::from_secs(1), closed(socket)).await);

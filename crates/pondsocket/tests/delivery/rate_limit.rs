@@ -13,7 +13,7 @@ use serde_json::json;
 use testkit::{Log, TestResult};
 use tokio::time::sleep;
 
-/// Notes the limits that are reached.
+/// Records the limits that are reached.
 struct LimitLog(Log);
 
 impl Metrics for LimitLog {
@@ -38,7 +38,7 @@ async fn echo(ctx: EventContext, State(log): State<Log>) -> Result<()> {
     ctx.reply(ctx.event(), &())
 }
 
-/// A pond, and what its handlers and metrics note.
+/// A pond, with the records of its handlers and metrics.
 fn pond() -> (PondSocket, Endpoint, Lobby, Log) {
     let log = Log::default();
     let pond = PondSocket::new().state(log.clone()).metrics(LimitLog(log.clone()));
@@ -57,7 +57,7 @@ async fn enter(pond: &PondSocket, user: &str) -> (Client, Room) {
     (client, room)
 }
 
-/// The wait until the next try, in milliseconds, as the refusal says.
+/// The retry time of a refusal, in milliseconds.
 fn retry_after(refused: Result<impl std::fmt::Debug, CallError>) -> u64 {
     let error = refused.unwrap_err();
     let refused = error.rejection().expect("refused");
@@ -139,7 +139,7 @@ async fn joins_are_limited_by_user() -> TestResult {
     Ok(())
 }
 
-/// Whether an event is handled.
+/// Returns whether an event is handled.
 async fn is_handled(room: &Room, event: &str) -> bool {
     match room.request(event, json!({})).await {
         Ok(_) => true,
@@ -234,7 +234,7 @@ async fn a_client_that_is_refused_too_often_in_a_row_is_closed() -> TestResult {
     let (ada, room) = enter(&pond, "ada").await;
     let (bob, bobs) = enter(&pond, "bob").await;
     for _ in 0..2 {
-        // Two refusals, and one that is handled in between: it is not in a row.
+        // Two refusals with an accepted request between them are not in a row.
         assert!(is_handled(&room, "echo").await);
         assert!(!is_handled(&room, "echo").await && !is_handled(&room, "echo").await);
         sleep(Duration::from_secs(1)).await;

@@ -1,9 +1,9 @@
-//! What becomes of messages for a client that does not read: as the policy of its endpoint or of the event says, and
-//! never at the expense of order, of whole frames, of what a client cannot do without, or of others. Over TCP, over a
+//! Messages for a client that does not read are dropped according to the policy of its endpoint or of the event, and
+//! never at the expense of order, whole frames, necessary messages or other clients. Over TCP, over a
 //! stream in memory, and compressed.
 //!
-//! That who is over its bounds for too long is disconnected, which is what `SlowClient::Disconnect` leaves to do, is
-//! shown in `isolation.rs`.
+//! The disconnection of a client that is over its bounds for too long (`SlowClient::Disconnect`) is
+//! tested in `isolation/`.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use tokio_tungstenite::WebSocketStream;
 /// The number of messages that may wait.
 const ROOM: usize = 8;
 
-/// The number that is sent: far more than the buffers hold, and would be too many at any moment.
+/// The number of messages that are sent, far more than the buffers hold.
 const SENT: usize = 48;
 
 struct SlowClientServer {
@@ -64,7 +64,7 @@ impl SlowClientServer {
         }
     }
 
-    /// Counts the messages that were dropped for the slow one, by this reason.
+    /// Counts the messages that were dropped for the slow client with this reason.
     fn dropped(&self, reason: &str) -> usize {
         let start = format!("/ slow {reason} ");
         let counted = self.counted.of("message_dropped").into_iter();
@@ -78,7 +78,7 @@ impl SlowClientServer {
     }
 }
 
-/// 16 KiB that do not become much smaller when they are compressed.
+/// 16 KiB that hardly shrink in compression.
 fn filler(seed: usize) -> String {
     let mut state = seed as u64 + 1;
     let next = |_| {
@@ -88,7 +88,7 @@ fn filler(seed: usize) -> String {
     (0..16 * 1024).map(next).map(|char| if matches!(char, '"' | '\\') { '_' } else { char }).collect()
 }
 
-/// How a client is connected that reads only when the test does.
+/// The kinds of connection of a client that reads only on request of the test.
 #[derive(Clone, Copy, Debug)]
 enum Over {
     Tcp,
@@ -154,7 +154,7 @@ impl Slow {
         serde_json::from_str(&text).expect("a whole message")
     }
 
-    /// Sends something that is replied to, and gives all messages up to the reply.
+    /// Sends a request, and returns all messages up to its reply.
     async fn catch_up(&mut self, id: &str) -> Vec<Value> {
         self.send("BROADCAST", "echo", "/room/1", id).await;
         self.until(id).await
@@ -172,7 +172,7 @@ impl Slow {
     }
 }
 
-/// A connection whose messages come compressed (RFC 7692).
+/// A connection with compressed messages (RFC 7692).
 async fn deflated(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("any size is possible");
@@ -204,7 +204,7 @@ async fn inflate_next(stream: &mut TcpStream) -> String {
         match first {
             0x81 => return String::from_utf8(payload).expect("text"),
             0xC1 => {
-                // What every message ends with is left out on the wire (RFC 7692 section 7.2.1).
+                // The common end of all messages is left out on the wire (RFC 7692 section 7.2.1).
                 payload.extend_from_slice(&[0, 0, 0xFF, 0xFF]);
                 let mut text = String::new();
                 // There is no last block: the stream ends behind the text.
@@ -237,7 +237,7 @@ async fn drop_oldest_keeps_the_order_and_the_newest_messages() {
         assert!(dropped > SENT / 2, "{over:?}: {dropped}");
         assert!(got.is_sorted_by(|a, b| a < b), "{over:?}: {got:?}");
         assert_eq!(got.len() + dropped, SENT, "{over:?}: what does not arrive was counted");
-        // Beside them there is room for the one that was begun, and for the reply.
+        // Beside them there is room for the frame that was begun, and for the reply.
         assert!(got.ends_with(&Vec::from_iter(SENT - ROOM + 2..SENT)), "{over:?}: the newest are there: {got:?}");
         served.fill("large", &mut healthy, SENT..SENT + 1).await;
         assert_eq!(slow.next().await["payload"]["number"], json!(SENT), "{over:?}: it keeps up again");
@@ -276,7 +276,7 @@ async fn the_policy_of_an_event_overrides_that_of_the_endpoint() {
         let (_server, address) = serve(&served.pond).await;
         let mut slow = Slow::join(Over::Tcp, &served, address).await;
         let mut healthy = served.healthy(address).await;
-        // Never four times as many as may wait: that would be the end of it.
+        // Never four times the bound, at which the client would be closed.
         let sent = ROOM * 2;
         fill_until(&served, &mut healthy, 1).await;
         served.fill("own/event", &mut healthy, 0..sent).await;
@@ -296,7 +296,7 @@ async fn the_policy_of_an_event_overrides_that_of_the_endpoint() {
     }
 }
 
-/// Broadcasts until so many messages wait for the slow one.
+/// Broadcasts until this many messages wait for the slow client.
 async fn fill_until(served: &SlowClientServer, healthy: &mut Peer, waiting: usize) {
     let full = || served.pond.snapshot().endpoints[0].waiting_messages >= waiting;
     for number in 0.. {
@@ -388,8 +388,8 @@ async fn presence_is_dropped_only_if_a_newer_list_follows() {
     }
 }
 
-/// Over a stream in memory nothing is written before the connection's task has its turn: much may wait for a client
-/// that is as fast as can be.
+/// Over an in-memory stream only the connection's task writes, so many messages may wait for a client
+/// of any speed.
 #[tokio::test]
 async fn a_reading_client_misses_nothing_of_a_burst() {
     for policy in [SlowClient::DropOldest, SlowClient::DropNewest] {

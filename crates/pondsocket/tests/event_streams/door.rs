@@ -1,4 +1,4 @@
-//! Who comes in, and how.
+//! Admission of event streams.
 
 use pondsocket::{EndpointOptions, Options};
 use serde_json::json;
@@ -6,7 +6,7 @@ use testkit::{EventPeer, Peer, request};
 
 use super::{served, served_with};
 
-/// The status of a request for an event stream with these headers besides, and its text unless it is let in.
+/// The status of a request for an event stream with these additional headers, and the text of a refusal.
 async fn ask(address: std::net::SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let mut asked = hyper::Request::get(path);
     for (name, value) in headers {

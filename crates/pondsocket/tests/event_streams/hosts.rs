@@ -66,7 +66,7 @@ async fn in_axum_as_a_layer_that_passes_other_requests_to_the_host() {
     }
 }
 
-/// The next event, which is all of the next piece.
+/// The next event, which is the whole next piece of the body.
 async fn event(body: &mut Incoming) -> Value {
     let data = body.frame().await.expect("an event").expect("no failure").into_data().expect("no trailers");
     let text = String::from_utf8(data.to_vec()).expect("text");
@@ -107,7 +107,7 @@ async fn over_http_2_one_connection_carries_the_stream_and_its_requests() {
     assert!(body.collect().await.expect("a proper end").to_bytes().is_empty());
 }
 
-/// A host that drops the answer before it is sent has nobody to send it to.
+/// A host drops a response whose client has gone.
 #[tokio::test]
 async fn a_stream_whose_body_is_dropped_unread_is_no_connection() {
     let pond = pond();

@@ -1,4 +1,4 @@
-//! Event streams: everything that a WebSocket can, over requests and an answer that goes on.
+//! Event streams: the features of a WebSocket over requests and a streamed response.
 
 mod door;
 mod hosts;
@@ -20,14 +20,14 @@ use serde_json::{Value, json};
 use testkit::{Log, Recorder, serve_with};
 use tokio::sync::Semaphore;
 
-/// A served pond with one endpoint at `/`, whose clients say who they are, and rooms in which they see each other.
+/// A served pond with one endpoint at `/`, whose clients are named in the query, and rooms with presence.
 struct StreamServer {
     pond: PondSocket,
     endpoint: Endpoint,
     lobby: Lobby,
-    /// The notes that the handler of `note` was given, and the users who left.
+    /// The payloads of `note`, and the users that left.
     log: Log,
-    /// Lets handlers of `hold` go on.
+    /// Lets handlers of `hold` continue.
     release: Arc<Semaphore>,
     counted: Recorder,
     server: Server,

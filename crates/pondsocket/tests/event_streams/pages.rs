@@ -66,7 +66,7 @@ async fn a_page_of_another_origin_cannot_use_the_credentials_of_its_visitor() {
     let served = served().await;
     let ann = EventPeer::connect(served.address, "/?name=ann").await;
     let mine = ("x-connection-id", ann.id.as_str());
-    // `request` asks a host that is called so.
+    // `request` sends this as the host.
     let (cookie, evil, own) = (("cookie", "session=ann"), "https://evil.example", "http://x");
     let stream = ("accept", "text/event-stream");
     assert_eq!(ask(&served, "GET", &[stream, cookie, ("origin", evil)]).await.status(), 403);

@@ -1,4 +1,4 @@
-//! Messages of clients: one in each request.
+//! Messages of clients, one in each request.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn member(served: &StreamServer, name: &str) -> EventPeer {
     peer
 }
 
-/// Makes a request with these headers; answers its status and text.
+/// Makes a request with these headers. Returns the status and text of the response.
 async fn ask(address: SocketAddr, method: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let mut asked = Request::builder().method(method).uri("/?name=ann");
     for (name, value) in headers {
@@ -40,7 +40,7 @@ fn message(event: &str, number: usize) -> String {
         .to_string()
 }
 
-/// Begins a request whose body does not come.
+/// Begins a request without sending its body.
 async fn begin(address: SocketAddr, id: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let head = format!("POST /?name=ann HTTP/1.1\r\nHost: x\r\nX-Connection-ID: {id}\r\nContent-Length: 10\r\n\r\n{{");
@@ -151,7 +151,7 @@ async fn messages_are_read_in_the_order_of_their_requests() {
         text.len()
     );
     first.write_all(head.as_bytes()).await.expect("it reads");
-    // It is asked for its body: so it has its turn.
+    // The server reads the body, which shows that it is the turn of this request.
     let mut asked_on = vec![0; 64];
     let read = timeout(DEADLINE, first.read(&mut asked_on)).await.expect("in time").expect("asked on");
     assert!(asked_on[..read].starts_with(b"HTTP/1.1 100"));
@@ -173,7 +173,7 @@ async fn a_message_that_is_too_large_is_refused_and_the_stream_goes_on() {
     let mut ann = member(&served, "ann").await;
     let large = json!({ "x": "y".repeat(200) }).to_string();
     assert_eq!(ann.text(&large).await, StatusCode::PAYLOAD_TOO_LARGE);
-    // In chunks, it cannot be seen before.
+    // The size of a chunked body is not known before.
     let mut stream = TcpStream::connect(served.address).await.expect("it listens");
     let head = format!(
         "POST /?name=ann HTTP/1.1\r\nHost: x\r\nX-Connection-ID: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -217,7 +217,7 @@ async fn messages_over_the_limit_of_waiting_requests_are_refused() {
     let served = served_with(Options::default().receive_channel_buffer(2)).await;
     let ann = member(&served, "ann").await;
     let _stuck = (begin(served.address, &ann.id).await, begin(served.address, &ann.id).await);
-    // Those two were begun before, which says nothing about when they are looked at.
+    // Both requests were begun before; the order in which the server sees them is not specified.
     let answer = async {
         loop {
             let ahead = timeout(Duration::from_millis(50), ann.ask(Method::POST, message("note", 1))).await;
@@ -236,7 +236,7 @@ async fn a_client_whose_handlers_do_not_keep_up_is_closed() {
     let options = Options::default().receive_channel_buffer(1).write_wait(Duration::from_millis(200));
     let served = served_with(options).await;
     let mut ann = member(&served, "ann").await;
-    // One is being handled, one waits for it, one waits to be read.
+    // One message is being handled, one waits for it, one is not read yet.
     for number in 0..3 {
         assert_eq!(ann.text(&message("hold", number)).await, StatusCode::ACCEPTED);
     }

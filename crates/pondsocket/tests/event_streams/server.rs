@@ -1,4 +1,4 @@
-//! Streams and the server that has a port of its own.
+//! Event streams of the standalone server.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ async fn a_client_that_reads_nothing_does_not_delay_the_end_of_the_server() {
 #[tokio::test]
 async fn ended_streams_leave_nothing_behind() {
     let served = served().await;
-    // What is started once is started before.
+    // Tasks that are started once run before the measurement.
     drop(EventPeer::connect(served.address, "/?name=first").await);
     eventually("she has gone", || served.endpoint.connections().is_empty()).await;
     let tasks = || Handle::current().metrics().num_alive_tasks();

@@ -1,4 +1,4 @@
-//! The cost of a broadcast that many streams get.
+//! The cost of a broadcast to many streams.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -12,7 +12,7 @@ use super::served;
 
 const RECEIVERS: usize = 50;
 
-/// The length of the text that all of them get.
+/// The length of the broadcast text.
 const LARGE: usize = 200_000;
 
 fn runtime() -> Runtime {
@@ -25,7 +25,7 @@ fn a_broadcast_is_encoded_once_and_never_copied() {
     let served = runtime.block_on(served());
     let (joined, all_joined) = oneshot::channel();
     let (heard, all_heard) = mpsc::channel();
-    // They live on a thread of their own, which is not counted.
+    // They run on another thread, which is not counted.
     let address = served.address;
     let members = std::thread::spawn(move || listen(address, joined, &heard));
     runtime.block_on(all_joined).expect("everybody joins");
@@ -46,7 +46,7 @@ fn a_broadcast_is_encoded_once_and_never_copied() {
     members.join().expect("everybody has heard it");
 }
 
-/// Joins as many as are wanted, and waits until each has heard the news.
+/// Joins this many members, and waits until each has received the news.
 fn listen(address: SocketAddr, joined: oneshot::Sender<()>, heard: &mpsc::Sender<()>) {
     runtime().block_on(async {
         let mut peers = Vec::new();

@@ -1,4 +1,4 @@
-//! Clients that do not read: what holds for WebSockets holds for streams.
+//! Clients that do not read: event streams have the limits of WebSockets.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::{StreamServer, served_with};
 
-/// Much for a socket, little for a test.
+/// A size that exceeds the buffers of a socket.
 const LARGE: usize = 64 * 1024;
 
-/// A stream that nobody reads, and a member who reads everything.
+/// A stream that is not read, and a member that reads everything.
 async fn stalled_and_healthy(served: &StreamServer) -> (EventPeer, Peer) {
     let mut stalled = EventPeer::connect_narrow(served.address, "/?name=stalled", 4096).await;
     stalled.until("hello").await;
@@ -65,7 +65,7 @@ async fn a_client_over_its_bounds_for_too_long_is_closed() {
     }
     let reason = closed(&served).remove(0);
     assert!(reason.starts_with("/ stalled ") && reason.ends_with(" 1013 too_slow"), "{reason}");
-    // What it gets is whole, in order, and then ends.
+    // The received events are whole and in order, and then the stream ends.
     let numbers: Vec<_> =
         stalled.ended().await.iter().filter_map(|message| message["payload"]["number"].as_u64()).collect();
     assert!(numbers.len() < sent && numbers.iter().copied().eq(0..numbers.len() as u64), "{numbers:?} of {sent}");

@@ -1,4 +1,4 @@
-//! Values of clients that are no JSON objects: whose mistake it is, and what they never pass for.
+//! Values of clients that are no JSON objects: the origin of the error, and their strict decoding.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use testkit::{Log, Peer, serve};
 
-/// What the operator's counter of errors counts.
+/// The metric of errors.
 struct Errors(Log);
 
 impl Metrics for Errors {
@@ -25,7 +25,7 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     Ok(ctx.accept().user_id("ada"))
 }
 
-/// Passes on what came, in each way that there is.
+/// Passes the payload on, by each method that sends.
 async fn pass_on(ctx: EventContext, Payload(value): Payload<Value>) -> Result<()> {
     let channel = ctx.channel();
     match ctx.event() {
@@ -150,14 +150,14 @@ async fn a_value_of_the_application_that_is_no_object_is_its_own_mistake() {
     let pond = PondSocket::new().metrics(Errors(errors.clone()));
     let endpoint = pond.create_endpoint("/in", connect);
     let lobby = endpoint.create_channel("/c", async |ctx: JoinContext| Ok::<_, Error>(ctx.accept()));
-    // Something else than what came, though the payload was taken as any value.
+    // The handler sends another value than the received one.
     lobby.on_event("another", async |ctx: EventContext, Payload(_): Payload<Value>| ctx.broadcast("e", &json!([1])));
     lobby.on_event("length", async |ctx: EventContext, Payload(items): Payload<Value>| {
         ctx.broadcast("e", &items.as_array().map_or(0, Vec::len))
     });
-    // The application asks for a list, which can never be sent.
+    // The application sends a list, which is never allowed.
     lobby.on_event("list", async |ctx: EventContext, Payload(items): Payload<Vec<u32>>| ctx.broadcast("e", &items));
-    // It has not even looked at what came.
+    // The handler has not read the payload.
     lobby.on_event("unread", async |ctx: EventContext| ctx.broadcast("e", &[1, 2, 3]));
     let (_server, address) = serve(&pond).await;
     let mut peer = Peer::connect(address, "/in").await;

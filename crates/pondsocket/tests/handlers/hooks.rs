@@ -1,4 +1,4 @@
-//! Hooks: what an application is asked and told of every connection, join and message.
+//! Hooks of connections, joins and messages.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use testkit::{Log, Message, Peer, TestResult, serve};
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-/// Notes everything. It refuses what is called `refused`, and whoever is called `panic` has chosen a hook that panics.
+/// Records every call. Refuses the name `refused`, and panics for the name `panic`.
 struct Watch(Log);
 
 fn panic_if(chosen: bool) {
@@ -80,7 +80,7 @@ impl Hooks for Watch {
     }
 }
 
-/// Notes what goes wrong, and which handlers have run.
+/// Records failures and the handlers that have run.
 struct HandlerLog(Log);
 
 impl Metrics for HandlerLog {
@@ -104,7 +104,7 @@ async fn join(ctx: JoinContext, State(log): State<Log>) -> Result<Joined> {
     if ctx.param("room").unwrap_or_default() == "full" { Err(Error::conflict("full")) } else { Ok(ctx.accept()) }
 }
 
-/// A pond, what its hooks and handlers note, and what its metrics count.
+/// A pond, with the records of its hooks, handlers and metrics.
 fn pond() -> (PondSocket, Endpoint, Lobby, Log, Log) {
     let (log, counted) = (Log::default(), Log::default());
     let pond = PondSocket::new().state(log.clone()).hooks(Watch(log.clone())).metrics(HandlerLog(counted.clone()));
@@ -156,7 +156,7 @@ async fn hooks_run_around_layers_and_handlers_and_receive_the_outcome() -> TestR
     );
     client.join("/nowhere", json!({})).await.unwrap_err();
     assert_eq!(log.take(), [r#"before join ada /nowhere """#, "after join ada /nowhere Some(404) 0"]);
-    // Who is in and joins again asks nobody.
+    // A second join of a member calls no hook.
     client.join("/c/1", json!({})).await?;
     assert_eq!(log.take(), Vec::<String>::new());
     let expected =
@@ -226,7 +226,7 @@ async fn a_hook_that_panics_affects_only_its_call() -> TestResult {
     assert_eq!(ada.closed().await?.code, Some(1000));
     assert_eq!(log.next().await, ["disconnect panic on disconnect 1000 client 0"]);
     assert_eq!(counted.take(), ["hook"]);
-    // Not even its own connection is left behind.
+    // The connection has left nothing behind.
     sleep(Duration::from_secs(1)).await;
     assert_eq!((endpoint.connections().len(), pond.snapshot().endpoints[0].admitted), (0, 0));
     Ok(())

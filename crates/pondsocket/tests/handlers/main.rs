@@ -1,4 +1,4 @@
-//! The handlers of an application: what they are given, what runs around them, and what they return.
+//! The handlers of an application: their arguments, their layers and their results.
 
 mod client_values;
 mod hooks;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use testkit::{Log, Peer, eventually, serve};
 
-/// Writes down what a context tells of its route.
+/// Records the route of a context.
 macro_rules! note_route {
     ($log:expr, $what:expr, $ctx:expr) => {{
         let (ctx, log) = (&$ctx, &$log);
@@ -25,7 +25,7 @@ macro_rules! note_route {
     }};
 }
 
-/// The part of an error that is for the log.
+/// The internal part of an error.
 fn reason(error: &Error) -> String {
     assert_eq!((error.code(), error.message()), (500, "internal error"));
     std::error::Error::source(error).expect("a reason").to_string()
@@ -203,7 +203,7 @@ async fn extractors_take_the_parameters_and_queries_of_both_patterns() {
     let refused = peer.until("INTERNAL_ERROR").await;
     assert_eq!(refused["payload"]["code"], json!(400));
     assert_eq!(refused["payload"]["details"]["field"], json!("itemId"));
-    // The client can do nothing about a name that the application has misspelt.
+    // A wrong parameter name is an error of the application, not of the client.
     peer.event(channel, "misspelt", json!({})).await;
     assert_eq!(peer.until("INTERNAL_ERROR").await["payload"]["code"], json!(500));
     peer.leave(channel).await;
@@ -216,7 +216,7 @@ async fn extractors_take_the_parameters_and_queries_of_both_patterns() {
     assert_eq!(noted, ["left 42 1 [\"en\", \"de\"]"]);
 }
 
-/// The text of the panic with which a registration ends.
+/// The panic message of a registration.
 fn panic_of(register: impl FnOnce(&Lobby)) -> String {
     let pond = PondSocket::new();
     let lobby = pond.create_endpoint("/in", connect).create_channel("/chat/:roomId/by/:who", join);
@@ -244,7 +244,7 @@ fn one_name_for_two_parameters_is_refused_at_registration() {
     let lobby = pond.create_endpoint("/in", connect).create_channel("/chat/:roomId", join);
     let clash = lobby.try_on_event(":roomId", async |_: EventContext| {}).map(drop).expect_err("a clash");
     assert_eq!(clash.code(), 409);
-    // Nothing was registered, and other names are free.
+    // The failed call has registered nothing.
     lobby.on_event("a/:who", async |_: EventContext| {}).on_event("b/:who", async |_: EventContext| {});
     lobby.on_outgoing("a/:who", |_: &OutgoingContext| Outgoing::Pass);
 }

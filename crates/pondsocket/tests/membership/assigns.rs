@@ -1,4 +1,4 @@
-//! Assigns and presence as types of the application, wherever they are set and read.
+//! Assigns and presence as types of the application, in every context.
 
 use std::collections::HashMap;
 
@@ -49,7 +49,7 @@ struct Join {
     mood: String,
 }
 
-/// Tells the joining one who is there already.
+/// Sends the present members to the joining one.
 async fn join(ctx: JoinContext, Assigns(mine): Assigns<Seat>, Payload(join): Payload<Join>) -> Result<Joined> {
     assert_eq!(mine.account, ctx.assign::<Account>("account")?);
     assert_eq!(mine, ctx.user().assigns::<Seat>()?);
@@ -165,7 +165,7 @@ async fn assigns_of_a_connection_are_visible_to_its_later_joins() -> TestResult 
     let mut later = client.join("/c/2", json!({ "row": 3, "mood": "calm" })).await?;
     later.next("there").await?;
     assert_eq!(mine(&later).await.0, seat("eve", 3));
-    // A membership that another connection of the user joins gets what that one carries.
+    // A further connection of a member adds its assigns to the membership.
     let (_other, _rooms, _) = enter(&pond, "ada", 5, "calm").await;
     assert_eq!(mine(&room).await.0, seat("ada", 5));
     Ok(())
@@ -176,7 +176,7 @@ struct Named {
     name: String,
 }
 
-/// The part of an error that is for the log.
+/// The internal part of an error.
 fn reason(error: &Error) -> String {
     std::error::Error::source(error).expect("a reason").to_string()
 }

@@ -1,4 +1,4 @@
-//! Joining and leaving: who gets in, what is said to whom, and what remains.
+//! Joins and leaves: their decisions, messages and effects.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -271,7 +271,7 @@ async fn a_message_without_a_membership_is_answered_at_once() {
     }
 }
 
-/// A message tells whether a channel lives: 403 if it does, 404 if not.
+/// Returns whether a channel exists: a message without a membership is answered with 403 if it does, else with 404.
 async fn lives(peer: &mut Peer, name: &str) -> bool {
     peer.event(name, "message", json!({})).await;
     peer.next().await["payload"]["code"] == 403

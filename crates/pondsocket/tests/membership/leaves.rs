@@ -1,4 +1,4 @@
-//! Leave handlers: which one runs, what it can do, and what becomes of its failures.
+//! Leave handlers: their choice, their context and their failures.
 
 use std::future::pending;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::Mood;
 
-/// Notes how leave handlers end.
+/// Records the outcomes of leave handlers.
 struct LeaveLog(Log);
 
 impl Metrics for LeaveLog {
@@ -31,7 +31,7 @@ impl Metrics for LeaveLog {
     }
 }
 
-/// Users are who they say they are in the query.
+/// Users are named in the query.
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     let user = ctx.query("user").unwrap_or("ada").to_owned();
     Ok(ctx.accept().user_id(&user).assign("plan", &"gold"))
@@ -86,7 +86,7 @@ async fn extractors_have_the_last_assigns_and_presence_of_the_member() -> TestRe
     let ended = "/c/:room ended with None";
     let adas = r#"[("ada", Object {"plan": String("gold"), "seat": Number(7)})]"#;
     assert_eq!(log.take(), ["bob gold 8 glad Left", adas, ended]);
-    // The last one has nobody to tell.
+    // There is no member left to notify of the last leave.
     drop(bob_client);
     ada.leave().await?;
     assert_eq!(log.take(), ["ada gold 7 calm Left", "[]", ended]);
@@ -136,7 +136,7 @@ async fn a_removed_user_with_several_connections_leaves_once() -> TestResult {
         assert_eq!(room.next("EVICTED").await?["reason"], "spam");
     }
     assert_eq!(bob.next("user_evicted").await?["userId"], "ada");
-    // Each of them may ask to leave all the same, and goes.
+    // Each connection may still send a leave, and disconnects.
     one.leave().await?;
     two.leave().await?;
     assert_eq!(log.take(), ["ada of 2", "/c/:room ended with None"]);

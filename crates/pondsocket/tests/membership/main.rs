@@ -1,4 +1,4 @@
-//! Channels, and the members that come, show and assign something, and leave.
+//! Channels and their members: joins, presence, assigns and leaves.
 
 mod assigns;
 mod channels;

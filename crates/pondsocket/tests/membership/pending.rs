@@ -1,4 +1,4 @@
-//! What the standalone server does when there are more sockets than it has places: nobody shuts others out.
+//! The standalone server with more sockets than permits: no client excludes others.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout};
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 const NEVER: Duration = Duration::MAX;
 
-/// Options under which nothing is ever closed but to make room, with so many places.
+/// Options with this many permits, and without other reasons to close a socket.
 fn patient(places: usize) -> ServerOptions {
     let options = ServerOptions::default().read_timeout(NEVER).write_timeout(NEVER).idle_timeout(NEVER);
     options.max_pending(places).pending_reserve(0).pressure_timeout(NEVER)
 }
 
-/// A server, and what it counts. Whoever comes to `/slow` is let in when there is a permit.
+/// A server and its counters. Clients of `/slow` are accepted when the test adds a permit.
 struct GatedSite {
     pond: PondSocket,
     _server: Server,
@@ -51,7 +51,7 @@ impl GatedSite {
         connect(from, self.address, sent).await
     }
 
-    /// The same with an answer, and nothing more to ask.
+    /// The same after a response, idle from then on.
     async fn idle(&self, from: u8) -> TcpClient {
         let mut client = self.client(from, HEALTH).await;
         client.until("ok\n").await;
@@ -104,7 +104,7 @@ async fn a_new_socket_replaces_the_one_that_has_been_idle_for_longest() {
     for _ in 0..3 {
         idle.push(site.idle(1).await);
     }
-    // The first has asked again since.
+    // The first client has sent another request since.
     idle[0].send(HEALTH).await;
     idle[0].until("ok\n").await;
     let mut newcomer = site.idle(1).await;
@@ -131,7 +131,7 @@ async fn an_idle_socket_is_evicted_before_one_whose_request_is_awaited() {
 #[tokio::test]
 async fn an_address_with_many_sockets_makes_room_for_addresses_with_few() {
     let site = GatedSite::open(patient(6)).await;
-    // None of these ever says what it wants; the last ones come when there is no place left for their address.
+    // None of these sends a request. For the last ones, the share of their address is used up.
     let mut crowd = Vec::new();
     for sent in [&b""[..], b"G", b"GET /ws HTTP/1.1\r\n", b"", b"GET /ws HTTP/1.1\r\nHost: x\r\n"] {
         crowd.push(site.client(1, sent).await);
@@ -142,7 +142,7 @@ async fn an_address_with_many_sockets_makes_room_for_addresses_with_few() {
         peer.text(r#"{"action":"ping"}"#).await;
         ends(&mut crowd[newcomers - 1]).await;
         assert_eq!(site.closed(), vec!["evicted_waiting"; newcomers]);
-        // A place that an upgrade gives back is taken again.
+        // A permit that an upgrade releases is used again.
         crowd.push(site.client(1, b"").await);
     }
     assert!(is_open(&other), "it has fewer than others");
@@ -197,7 +197,7 @@ async fn with_a_full_reserve_a_waiting_request_is_refused_and_probes_are_answere
     let site = GatedSite::open(patient(2).pending_reserve(1)).await;
     let _slow = site.slow(2).await;
     let mut third = site.client(1, upgrade("/slow").as_bytes()).await;
-    // It comes when there is no place at all. From another address, it would take the place of one that is still read.
+    // There is no permit left. From another address, this socket would replace one that is still read.
     site.idle(1).await;
     third.until("too many requests\n").await;
     ends(&mut third).await;
@@ -215,13 +215,13 @@ async fn probes_with_a_separate_listener_have_separate_permits() {
     server.start_on([bind().await, bind().await.admin()]).expect("it starts");
     let [public, admin] = *server.local_addrs() else { panic!("two addresses") };
     let _half = connect(1, public, b"GET").await;
-    // Nobody can be asked to go from there.
+    // No socket of this kind can be evicted.
     let waiting = connect(1, public, HEALTH).await;
     connect(1, admin, HEALTH).await.until("ok\n").await;
     assert!(is_open(&waiting));
 }
 
-/// Clients that never say anything, as many as the server has places by default, and who comes after them.
+/// Silent clients for all permits of the default options, and further clients.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_default_limits_thousands_of_idle_sockets_exclude_no_client() {
     let site = GatedSite::open(ServerOptions::default()).await;
@@ -243,7 +243,7 @@ async fn with_the_default_limits_thousands_of_idle_sockets_exclude_no_client() {
     for from in [2, 1] {
         let start = Instant::now();
         site.idle(from).await;
-        // A head that does not come is waited for twice as long.
+        // The timeout for a head is twice as long.
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
     let source = IpAddr::from([127, 0, 0, 3]);

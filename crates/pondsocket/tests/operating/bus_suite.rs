@@ -1,4 +1,4 @@
-//! The suite itself is judged: a bus with a fault fails the case that is about it, and only a bus without passes.
+//! The conformance suite itself is tested: a bus with a fault fails the case for it, and a correct bus passes.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use pondsocket::testing::bus::{MemoryHub, Subject, cases};
 #[derive(Clone, Copy)]
 enum Fault {
     None,
-    /// Batches are sent backwards.
+    /// Batches are sent in reverse order.
     Backwards,
-    /// Nothing is sent before somebody waits for the outcome.
+    /// Nothing is sent before the outcome is awaited.
     Lazy,
-    /// Names are tidied up.
+    /// Names of topics are normalised.
     Trims,
-    /// A message is lost now and then.
+    /// Some messages are lost.
     Loses,
     /// The last message of a batch is neither sent nor has an outcome.
     Forgets,
@@ -60,7 +60,7 @@ impl Bus for FaultyBus {
     }
 }
 
-/// Whether a bus with this fault fails a case. The case runs as a task, whose panic is caught.
+/// Returns whether a bus with this fault fails a case. The case runs as a task, whose panic is caught.
 macro_rules! fails {
     ($fault:expr, $case:ident) => {
         tokio::spawn(async { cases::$case(&Faulty(MemoryHub::new(), $fault)).await }).await.is_err()

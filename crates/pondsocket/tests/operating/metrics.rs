@@ -1,5 +1,5 @@
-//! The metrics of the server: every method of `Metrics`, with what it is told; and that whatever a `Metrics` does, calling
-//! back or panicking, hurts nobody.
+//! The metrics of the server: every method of `Metrics` with its arguments, and the isolation of a `Metrics` that calls
+//! back or panics.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -32,7 +32,7 @@ async fn join(ctx: JoinContext) -> Result<Joined> {
     Ok(ctx.accept())
 }
 
-/// A pond that is counted, with one endpoint and one lobby that let everybody in.
+/// A pond with metrics, and one endpoint and lobby that accept every client.
 fn counted(options: Options, metrics: impl Metrics) -> (PondSocket, Endpoint, Lobby) {
     let pond = PondSocket::with_options(options).expect("valid options").metrics(metrics);
     let endpoint = pond.create_endpoint("/in", connect);
@@ -45,7 +45,7 @@ async fn enter(pond: &PondSocket, name: &str) -> Result<Client, Box<dyn StdError
     Ok(pond.test_client().connect(&format!("/in?name={name}")).await?)
 }
 
-/// Waits until a method was called so often, and gives what it was told.
+/// Waits until a method was called this often, and returns the arguments of the calls.
 async fn calls(counted: &Recorder, method: &str, count: usize) -> Vec<String> {
     let start = Instant::now();
     while counted.of(method).len() < count {
@@ -162,7 +162,7 @@ async fn messages_are_counted_when_received_broadcast_and_sent() -> TestResult {
     assert_eq!(sizes[1] - sizes[0], " again".len(), "the bytes of the whole message: {received:?}");
     assert_eq!(counts.of("message_broadcast"), ["/in /room/1 said 1", "/in /room/1 said 2"]);
 
-    // Three in one go are one call.
+    // Three messages at once are one call.
     let before = counts.of("message_sent").len();
     for _ in 0..3 {
         endpoint.channel("/room/1")?.broadcast_to(["bob"], "news", &json!({}))?;
@@ -327,7 +327,7 @@ async fn queue_depths_are_reported_as_they_grow() -> TestResult {
     endpoint.channel("/room/1")?.broadcast("more", &json!({}))?;
     rooms[0].next("more").await?;
     assert_eq!(of("channel")[before..], ["3", "1"]);
-    // The stream is written by the connection's task: what others deliver waits for it.
+    // Only the connection's task writes to this stream, so deliveries of others wait for it.
     let outbox = of("outbox");
     assert!(outbox.contains(&"3".into()) && outbox.contains(&"1".into()), "{outbox:?}");
     Ok(())
@@ -383,7 +383,7 @@ fn the_guide_for_operators_names_every_method_and_every_reason() {
 
 // --- A `Metrics` that does what it likes ------------------------------------------------------------------------------
 
-/// Calls back into the pond, whatever it is told.
+/// Calls back into the pond from every method.
 #[derive(Clone, Default)]
 struct CallsBack {
     pond: Arc<OnceLock<PondSocket>>,
@@ -391,12 +391,12 @@ struct CallsBack {
 }
 
 thread_local! {
-    /// What it does is counted too: once is enough.
+    /// Its own operations are counted as well, so it must not recurse.
     static BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
 impl CallsBack {
-    /// What was told decides whether it broadcasts, too: a reply is only sent under the channel's lock while that has
+    /// Broadcasts after certain events only: a reply is sent under the channel's lock only while the channel has
     /// nothing queued.
     fn look_around(&self, told: &str) {
         if BUSY.replace(true) {
@@ -461,7 +461,7 @@ macro_rules! all_methods {
 
 all_methods!(CallsBack, |me, told| me.look_around(told));
 
-/// PanickingHooks, whatever it is told.
+/// Panics in every method.
 #[derive(Clone, Default)]
 struct AlwaysPanics {
     told: Recorder,
@@ -469,7 +469,7 @@ struct AlwaysPanics {
 
 all_methods!(AlwaysPanics, |_me, told| panic!("on purpose, at {told}"));
 
-/// Goes through all that is counted, on a pond of `counted` with these options.
+/// Causes every counted event, on a pond of `counted` with these options.
 async fn go_through_all(pond: &PondSocket, endpoint: &Endpoint, lobby: &Lobby) {
     lobby.on_event("flood", async |ctx: EventContext| {
         let large = json!({ "filler": "x".repeat(4096) });
@@ -551,7 +551,7 @@ async fn metrics_may_panic_without_effect_on_clients() {
     all_are_told(&metrics.told).await;
 }
 
-/// What is delivered and closed behind the last client is counted a little later.
+/// The last deliveries and closures are counted after the client has disconnected.
 async fn all_are_told(told: &Recorder) {
     let missing = || METHODS.into_iter().filter(|method| !told.methods().contains(method)).collect::<Vec<_>>();
     let start = Instant::now();

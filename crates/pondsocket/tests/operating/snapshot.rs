@@ -34,7 +34,7 @@ fn first(pond: &PondSocket) -> EndpointSnapshot {
     pond.snapshot().endpoints.remove(0)
 }
 
-/// Connections, places, and those that are closing.
+/// The numbers of connections, permits and closing connections.
 fn counts(endpoint: &EndpointSnapshot) -> (usize, usize, usize) {
     (endpoint.connections, endpoint.admitted, endpoint.closing)
 }
@@ -124,7 +124,7 @@ async fn a_snapshot_shows_pending_admissions_and_lost_connections_with_messages(
     Ok(())
 }
 
-/// Nothing is delivered while this test does not wait.
+/// Nothing is delivered while this test runs without a wait.
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_shows_the_queues_of_channels() -> TestResult {
     let (pond, endpoint) = pond(Options::default());
@@ -149,7 +149,7 @@ async fn a_snapshot_shows_the_slowest_clients_with_their_backlogs() {
     let mut healthy = Peer::connect(address, "/in?name=healthy").await;
     healthy.join("/room/1", json!({})).await;
     let mut slow = Vec::new();
-    // The first ones get more than the later ones.
+    // The first clients get more messages than the later ones.
     for number in 0..11 {
         let mut peer = Peer::connect_narrow(address, &format!("/in?name=slow-{number:02}"), 4096).await;
         peer.join("/room/1", json!({})).await;
@@ -174,7 +174,7 @@ async fn a_snapshot_shows_the_slowest_clients_with_their_backlogs() {
     eventually("nothing is left", || is_empty(&first(&pond))).await;
 }
 
-/// A thousand looks while people join, talk and go.
+/// A thousand snapshots while users join, send and leave.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_may_be_taken_at_any_time_and_is_empty_in_the_end() {
     const PEOPLE: usize = 8;
@@ -187,7 +187,7 @@ async fn a_snapshot_may_be_taken_at_any_time_and_is_empty_in_the_end() {
             let mut looks = 0;
             while !done.load(Ordering::Relaxed) || looks < 1000 {
                 let seen = first(&pond);
-                // The server may notice that one has gone only after it has come again.
+                // The server may notice the end of a connection only after the client has reconnected.
                 assert!(seen.connections + seen.closing <= 2 * PEOPLE, "{seen:?}");
                 for channel in &seen.channels {
                     assert!(channel.members <= channel.connections && channel.connections <= 2 * PEOPLE, "{channel:?}");

@@ -1,4 +1,4 @@
-//! The test kit (`pondsocket::testing`): what it hands to a test, what it keeps for later, and what it says in vain.
+//! The test kit (`pondsocket::testing`): its results, its mailboxes and its failure messages.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -223,7 +223,7 @@ async fn rooms_and_clients_do_not_take_messages_of_each_other() -> TestResult {
     let (mut second, mut again) =
         tokio::try_join!(laptop.join("/chat/2", json!({})), laptop.join("/chat/1", json!({})))?;
 
-    // All wait at the same time, and every answer finds the one who asked.
+    // All requests wait at the same time, and each gets its own answer.
     let (echoes, one, two) = (
         async { tokio::try_join!(first.request("echo", json!({ "n": 1 })), second.request("echo", json!({ "n": 2 }))) },
         async { again.next("message").await },
@@ -354,7 +354,7 @@ async fn messages_of_a_left_room_can_still_be_read() -> TestResult {
 #[tokio::test(start_paused = true)]
 async fn a_flood_reaches_a_client_that_reads() -> TestResult {
     let (_client, mut room) = enter("ada").await;
-    // More than may be on the way, in both directions.
+    // More than the buffers of both directions hold.
     let text = "x".repeat(1000);
     (0..2000).for_each(|_| room.send("message", json!({ "text": text })));
     for _ in 0..2000 {

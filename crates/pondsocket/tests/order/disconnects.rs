@@ -23,7 +23,7 @@ async fn messages_received_before_the_close_are_handled_and_the_membership_ends_
             pass(&gate).await;
             assert_eq!(ctx.user().expect("as it was when it left").id(), "ada");
             ctx.broadcast("said", &said)?;
-            // Nobody is there to get it; that is no mistake.
+            // A broadcast without recipients is no error.
             ctx.reply("say", &json!({}))
         }
     });
@@ -49,7 +49,7 @@ async fn messages_received_before_the_close_are_handled_and_the_membership_ends_
         }
         drop(peer);
 
-        // While the first handler still waits, the membership has ended for everybody.
+        // While the first handler still waits, the membership has ended for all members.
         let message = witness.next().await;
         assert_eq!((&message["event"], &message["payload"]["changed"]), (&json!("LEAVE"), &json!({ "user": "ada" })));
         assert_eq!(message["payload"]["presence"], json!([{ "user": "witness" }]));
@@ -64,7 +64,7 @@ async fn messages_received_before_the_close_are_handled_and_the_membership_ends_
         let bye = witness.next().await;
         assert_eq!(bye["payload"], json!({ "reason": "connection_closed", "remaining": 1 }));
     }
-    // Exactly one leave handler per membership: nothing but our own message is left.
+    // There is exactly one leave handler for each membership, so only the own message is left.
     channel.broadcast("end", &json!({})).expect("there is room");
     assert_eq!(witness.next().await["event"], "end");
 }
@@ -102,7 +102,7 @@ async fn a_leave_handler_runs_once_for_each_membership() {
             _ => {}
         }
         expected.insert(format!("{user} {reason}"));
-        // Each connection also goes, after its membership has ended in whatever way.
+        // Each connection also disconnects after its membership has ended in one of the ways.
         peer.socket.close(None).await.expect("open");
         eventually("all connections go", || endpoint.connections().is_empty()).await;
     }

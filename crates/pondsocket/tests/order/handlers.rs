@@ -1,4 +1,4 @@
-//! The order of what one handler emits.
+//! The order of the messages of one handler.
 
 use pondsocket::{EventContext, Payload};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn messages_of_a_handler_arrive_in_the_order_of_its_calls() {
     peer.until("JOIN").await;
     let noise = Noise::make(&endpoint, "/room");
     for round in 0..100 {
-        // Hidden by then, the sender does not get its own LEAVE.
+        // The sender is untracked by then, so it does not receive its own LEAVE.
         for (event, expected) in [
             ("reply-first", ["1", "2", "UPDATE", "4"]),
             ("reply-last", ["UPDATE", "2", "3", "4"]),

@@ -1,5 +1,5 @@
-//! The order of things: what the crate promises about who hears of what, and in which sequence. Every test talks
-//! through real sockets, and waits for events, never for time to pass.
+//! The promises about the order of messages. Every test runs
+//! over real sockets, and waits for events, never for a fixed time.
 
 mod disconnects;
 mod handlers;
@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// A pond that lets everybody in under the user id they ask for.
+/// A pond that accepts every client under the user id in its query.
 fn open_pond() -> (PondSocket, Endpoint) {
     let pond = PondSocket::new();
     let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| {
@@ -32,7 +32,7 @@ fn open_pond() -> (PondSocket, Endpoint) {
     (pond, endpoint)
 }
 
-/// Shows everybody who joins.
+/// Tracks every member.
 async fn tracked(ctx: JoinContext) -> Result<Joined> {
     let user = ctx.user_id().to_owned();
     Ok(ctx.accept().track(&json!({ "user": user })))
@@ -42,7 +42,7 @@ async fn plain(ctx: JoinContext) -> Result<Joined> {
     Ok(ctx.accept())
 }
 
-/// A gate at which tests let a handler wait.
+/// A gate at which a handler waits until the test opens it.
 fn gate() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(0))
 }
@@ -91,7 +91,7 @@ impl Noise {
         let task = tokio::spawn(async move {
             while on.load(Ordering::Relaxed) > 0 {
                 handle.broadcast("noise", &json!({})).expect("there is room");
-                // A pause every now and then, so that delivery is sometimes quiet and sometimes busy.
+                // Pauses, so that delivery is sometimes idle and sometimes busy.
                 sleep(Duration::from_micros(300)).await;
                 handle.broadcast("noise", &json!({})).expect("there is room");
                 tokio::task::yield_now().await;

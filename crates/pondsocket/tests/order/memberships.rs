@@ -24,7 +24,7 @@ async fn the_acknowledgement_is_first_and_the_chained_messages_follow_directly()
         tokio::spawn(async move {
             let mut peer = Peer::connect(address, "/").await;
             for _ in 0..100 {
-                // Asserts that the acknowledgement is the first thing, and so that nothing followed the last leave.
+                // Asserts that the acknowledgement is the first message, so that nothing followed the last leave.
                 peer.join("/room", json!({})).await;
                 for event in ["JOIN", "welcome", "hello"] {
                     assert_eq!(peer.next().await["event"], event);
@@ -66,7 +66,7 @@ async fn nothing_of_a_channel_follows_the_eviction() {
         channel.evict("ada", "go").await.expect("a member");
         peer.until("evicted").await;
         assert_eq!(peer.next().await["event"], "EVICTED");
-        // The next thing is the next acknowledgement: `join` asserts it.
+        // The next message is the next acknowledgement, which `join` asserts.
     }
     noise.end().await;
     channel.broadcast("end", &json!({})).expect("there is room");

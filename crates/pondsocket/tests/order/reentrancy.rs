@@ -10,7 +10,7 @@ use testkit::{Peer, eventually, serve};
 
 use super::open_pond;
 
-/// A payload whose encoding itself publishes.
+/// A payload whose serialisation publishes.
 struct Chatty(pondsocket::Channel);
 
 impl Serialize for Chatty {
@@ -66,7 +66,7 @@ async fn handlers_may_call_every_method_while_they_hold_a_lock_of_their_own() {
             let held = ledger.lock().expect("no panic");
             ctx.broadcast("gone", &json!({ "count": *held }))?;
             assert_eq!(ctx.user().expect_err("no member any more").code(), 403);
-            // Whoever has left gets no reply.
+            // A user that has left gets no reply.
             ctx.reply("evict-me", &json!({}))
         }
     });

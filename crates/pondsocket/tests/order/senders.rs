@@ -43,7 +43,7 @@ async fn messages_of_one_connection_are_handled_one_at_a_time_in_their_order() {
     assert_eq!(journal.entries(), expected);
 }
 
-/// A lobby whose joins are decided when the gate opens, by the payload's `let_in`.
+/// A lobby that decides joins when the gate opens, by `let_in` of the payload.
 fn undecided(endpoint: &Endpoint, gate: &Arc<Semaphore>) -> Lobby {
     #[derive(Deserialize)]
     struct Ask {
@@ -77,7 +77,7 @@ async fn a_message_right_behind_the_join_waits_for_the_decision() {
         let before = journal.len();
         let join = peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/slow", json!({ "let_in": let_in })).await;
         let hello = peer.event("/slow", "hello", json!({})).await;
-        // The answer from another channel says that the server has read both.
+        // The answer from another channel shows that the server has read both.
         peer.nothing_before_reply("/quick", "ask").await;
         assert_eq!(journal.len(), before, "the message was handled before the verdict");
         gate.add_permits(1);
@@ -93,7 +93,7 @@ async fn a_message_right_behind_the_join_waits_for_the_decision() {
     }
 }
 
-/// The connection's task starts the delivery of what its handlers publish while it polls them. It cannot know of the rest.
+/// The connection's task starts the delivery only for messages that its handlers publish while it polls them.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_a_handler_publishes_from_another_task_arrive_in_order() {
     const ROUNDS: u64 = 40;

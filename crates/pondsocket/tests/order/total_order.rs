@@ -28,7 +28,7 @@ struct Later {
     payload: Value,
 }
 
-/// A million deliveries are made by the end-to-end tests, at the release build of a server.
+/// A short form; the end-to-end tests make a million deliveries with a release build.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_members_receive_the_same_messages_in_the_same_order() {
     let (pond, endpoint) = open_pond();

@@ -1,4 +1,4 @@
-//! Who may come in, and what those are told who may not: all before the upgrade.
+//! Admission before the upgrade, and the responses to refused clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ async fn everybody(ctx: JoinContext) -> Result<Joined> {
     Ok(ctx.accept())
 }
 
-/// Sends bytes as they are and reads until the answer's head is there, or the stream ends.
+/// Sends bytes unchanged, and reads up to the end of the response head or of the stream.
 async fn raw(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.write_all(request).await.expect("it reads");
@@ -405,7 +405,7 @@ async fn an_endpoint_may_have_its_own_message_limit() {
     peer.text(&long).await;
     assert_eq!(peer.closed().await.map(|frame| u16::from(frame.code)), Some(1009));
 
-    // In fragments that are each within the limit.
+    // In fragments, each of which is within the limit.
     let mut peer = Peer::connect(address, "/small").await;
     let (half, rest) = long.split_at(600);
     peer.fragment(half.as_bytes(), true, false).await;
@@ -484,7 +484,7 @@ fn a_registration_that_panics_names_the_line_of_the_application() {
     let before = std::panic::take_hook();
     let here = std::thread::current().id();
     std::panic::set_hook(Box::new(move |panic| {
-        // Other tests of this process may panic meanwhile, as they should.
+        // Other tests of this process may panic meanwhile, on purpose.
         if std::thread::current().id() == here {
             sender.send(panic.location().map(|at| at.file().to_owned())).expect("somebody reads it");
         } else {
@@ -516,7 +516,7 @@ fn a_duplicate_pattern_panics_and_is_named() {
     endpoint.create_channel("/c", everybody);
 }
 
-/// The message that a registration panics with.
+/// The panic message of a registration.
 fn panic_of(register: impl FnOnce()) -> String {
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(register)).expect_err("a panic");
     panic.downcast::<String>().map_or_else(|_| "no text".into(), |text| *text)
@@ -546,7 +546,7 @@ fn a_missing_state_panics_at_registration_and_its_type_is_named() {
     for text in texts {
         assert_eq!(text, "a handler asks for State<u32>: call .state(u32) on the PondSocket first");
     }
-    // What panicked has registered nothing.
+    // The call that panicked has registered nothing.
     assert_eq!(pond.endpoints().len(), 1);
     endpoint.create_channel("/other", everybody);
 }

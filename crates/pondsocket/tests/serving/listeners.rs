@@ -1,4 +1,4 @@
-//! Where the standalone server listens, and how it learns who its clients are there.
+//! The listeners of the standalone server, and the addresses of clients on each.
 #![cfg(unix)]
 
 use std::fs;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 const ADDRESS: &[u8] = b"GET /address HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// Lets nobody in, and tells all from where they have come: by what the server limits them, and by their socket.
+/// Declines every client with two addresses: the one for limits, and that of its socket.
 async fn tell_address(ctx: ConnectionContext) -> Result<Connected> {
     let ip = ctx.client_ip().map_or_else(|| "nobody".into(), |address| address.to_string());
     let peer = ctx.remote_addr().map_or_else(|| "nowhere".into(), |address| address.to_string());
@@ -35,7 +35,7 @@ fn pond() -> PondSocket {
     pond_with(Options::default())
 }
 
-/// A path for a socket, in a folder of its own.
+/// A path for a socket in a new folder.
 fn path(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("listeners").join(std::process::id().to_string());
     fs::create_dir_all(&folder).expect("a folder");
@@ -46,7 +46,7 @@ async fn free() -> Listener {
     Listener::bind("127.0.0.1:0").await.expect("a free port")
 }
 
-/// The body of the answer, and what stands before it.
+/// The body of the response, and the bytes before it.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> (String, String) {
     stream.write_all(request).await.expect("it reads");
     let mut answer = String::new();
@@ -142,7 +142,7 @@ async fn a_unix_socket_has_the_configured_permissions() {
 #[tokio::test]
 async fn a_stale_socket_file_is_replaced_and_one_in_use_is_not() {
     let path = path("stale.sock");
-    // Dropped without removing its file, as by a process that was killed.
+    // Dropped without removing its file, as after a killed process.
     drop(UnixListener::bind(&path).expect("a free path"));
     let first = Listener::unix(&path, 0o660).expect("nobody listens there");
     let error = Listener::unix(&path, 0o660).expect_err("the first one does");
@@ -150,7 +150,7 @@ async fn a_stale_socket_file_is_replaced_and_one_in_use_is_not() {
     assert!(path.exists());
     drop(first);
 
-    // Somebody else's, with a full queue.
+    // The socket of another process, with a full queue.
     let other = UnixListener::bind(&path).expect("a free path");
     assert_eq!(Listener::unix(&path, 0o660).expect_err("in use").code(), 503);
     UnixStream::connect(&path).expect("it is still there");
@@ -199,7 +199,7 @@ async fn the_header_of_a_proxy_on_a_unix_socket_is_trusted_if_configured() {
     }
 }
 
-/// A server that trusts this proxy, and what it counts.
+/// A server that trusts this proxy, and its counters.
 async fn proxied(trusted: &str, options: ServerOptions) -> (Server, SocketAddr, Recorder) {
     let counted = Recorder::default();
     let pond = PondSocket::new().metrics(counted.clone());
@@ -219,7 +219,7 @@ async fn the_header_of_a_trusted_proxy_has_the_address_of_the_client() {
         (&b"PROXY TCP4 1.2.3.4 10.0.0.1 80 443\r\n"[..], Some("1.2.3.4 at 1.2.3.4:80")),
         (b"PROXY TCP6 2001:db8::1 ::1 80 443\r\n", Some("2001:db8::1 at [2001:db8::1]:80")),
         (version_2, Some("1.2.3.4 at 1.2.3.4:80")),
-        // Its own, such as a health check.
+        // A connection of the proxy itself, such as a health check.
         (b"PROXY UNKNOWN\r\n", None),
         (local, None),
     ] {
@@ -246,7 +246,7 @@ async fn connections_without_the_header_of_a_trusted_proxy_are_closed() {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(sent).await.expect("the system takes it");
         let mut answer = Vec::new();
-        // A reset is an end, too.
+        // A reset ends the connection as well.
         let _ = timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("it ends in time");
         assert_eq!(answer, b"", "{sent:?}");
         eventually("it is counted", || counted.of("socket_closed") == ["proxy_header"]).await;
@@ -261,7 +261,7 @@ async fn limits_apply_to_the_clients_of_a_proxy_and_not_to_the_proxy() {
     pond.create_endpoint("/address", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
     let mut server = Server::new(pond);
     let path = path("limited.sock");
-    // Whoever may connect to a Unix socket is trusted.
+    // Every process that may connect to a Unix socket is trusted.
     let local = Listener::unix(&path, 0o660).and_then(|it| it.proxy_protocol([""; 0])).expect("a free path");
     server.start_on([local]).expect("it starts");
     let mut kept = Vec::new();

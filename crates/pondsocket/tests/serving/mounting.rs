@@ -1,4 +1,4 @@
-//! The pond within other HTTP servers: it sees the full path and the peer, and takes nothing that is not its own.
+//! The pond within other HTTP servers: it sees the full path and the peer, and passes other requests on.
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,8 +41,8 @@ fn pond() -> PondSocket {
     pond
 }
 
-/// Joins, lets two members hear a large broadcast, sends a large message, and closes from either side. `from` is where
-/// the clients are seen to come from.
+/// Joins two members, sends a large broadcast and a large message, and closes from both sides. `from` is
+/// the address of the clients as the pond sees it.
 async fn works(address: SocketAddr, from: Option<&str>) {
     let url = "/ws/api/socket?token=t%201";
     let mut one = Peer::connect(address, url).await;
@@ -66,7 +66,7 @@ async fn works(address: SocketAddr, from: Option<&str>) {
     }
 }
 
-/// The whole answer to a plain request.
+/// The whole response to a plain request.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -111,7 +111,7 @@ async fn in_axum_as_a_layer_that_passes_other_requests_inward() {
     assert!(posted.ends_with("the host's own"), "{posted}");
 }
 
-/// As the documentation of `PondSocket::service` shows it.
+/// The example in the documentation of `PondSocket::service`.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_axum_that_shuts_down_gracefully() {
     let (pond, asked, release) = (pond(), Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -176,7 +176,7 @@ where
         pond.service().call(request)
     });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
-    // A connection that the test has ended may end badly.
+    // A connection that the test has ended may end with an error.
     let _ = connection.with_upgrades().await;
 }
 
@@ -194,7 +194,7 @@ async fn in_a_hyper_server_that_passes_the_peer_address() {
     assert!(ask(address, "GET", "/nowhere").await.starts_with("HTTP/1.1 404"));
 }
 
-/// Serves with upgrades that the host grants in its own way, and hyper's are out of reach.
+/// Serves with the host's own upgrades, without those of hyper.
 async fn serve_with_own_upgrades(pond: PondSocket, stream: TcpStream) {
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         if let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() {
@@ -204,7 +204,7 @@ async fn serve_with_own_upgrades(pond: PondSocket, stream: TcpStream) {
         pond.service().call(request)
     });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // A connection that the test has ended may end badly.
+    // A connection that the test has ended may end with an error.
     let _ = connection.with_upgrades().await;
 }
 

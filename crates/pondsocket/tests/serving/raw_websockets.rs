@@ -1,4 +1,4 @@
-//! Raw WebSockets have the deadlines and bounds of all others, whatever their handler does.
+//! Raw WebSockets have the deadlines and bounds of other connections, whatever their handlers do.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ struct RawServer {
     counted: Recorder,
 }
 
-/// `/idle` takes and sends nothing, and keeps the socket for ever; `/echo` sends all back; `/sink` takes all.
+/// `/idle` reads and sends nothing and keeps the socket; `/echo` sends everything back; `/sink` reads everything.
 fn served(options: Options) -> RawServer {
     let counted = Recorder::default();
     let pond = PondSocket::with_options(options).expect("valid").metrics(counted.clone());
@@ -44,7 +44,7 @@ impl RawServer {
         self.pond.snapshot().endpoints.iter().map(|endpoint| endpoint.admitted).sum()
     }
 
-    /// Waits until nobody has a place any more, and answers after how many seconds that was.
+    /// Waits until no permit is in use, and returns the time in seconds.
     async fn gone_after(&self, start: Instant) -> u64 {
         while self.places() > 0 {
             assert!(start.elapsed() < 600 * SECOND, "it stays");
@@ -82,7 +82,7 @@ async fn a_silent_peer_is_dropped_whatever_its_handler_waits_for() {
     let served = served(options);
     for path in ["/idle", "/echo", "/sink"] {
         let start = Instant::now();
-        // It neither reads nor writes; what it says once is nobody's.
+        // The handler neither reads nor sends. One message of the peer stays unread.
         let mut client = served.client(path).await;
         client.get_mut().write_all(&frame(1, b"hello")).await.expect("open");
         assert_eq!(served.gone_after(start).await, 30, "{path}");
@@ -117,7 +117,7 @@ async fn a_peer_that_answers_pings_stays() {
 async fn the_latest_ping_is_answered_to_a_peer_that_does_not_read() {
     let served = served(Options::default());
     let mut client = served.client("/idle").await;
-    // Far more answers than the way to it holds.
+    // Far more pongs than the buffers of the stream hold.
     for number in 0..10_000_u32 {
         client.get_mut().write_all(&frame(9, &[&number.to_be_bytes()[..], &[0; 100]].concat())).await.expect("open");
     }
@@ -132,7 +132,7 @@ async fn the_latest_ping_is_answered_to_a_peer_that_does_not_read() {
         }
     }
     assert!(answers.is_sorted() && answers.last() == Some(&9_999), "{answers:?}");
-    // 4096 bytes on the way, and one that waits.
+    // 4096 bytes in the stream, and one message that waits.
     assert!(answers.len() < 4096 / 106 + 100, "{} answers", answers.len());
 }
 
@@ -159,7 +159,7 @@ async fn a_stalled_peer_is_dropped_and_the_handler_gets_an_error() {
     let _client = served.client("/feed").await;
     let (sent, code, after) = told.recv().await.expect("the handler ends");
     assert_eq!((code, after), (503, 10), "by default write_wait is 10 s");
-    // What is on the way, twice 4096 bytes: `send` waits for room.
+    // Twice the 4096 bytes of the stream, so `send` waits for room.
     assert!(sent <= 10, "{sent} messages were taken for sent");
     assert_eq!((served.gone_after(Instant::now()).await, served.ends()), (0, vec!["/feed 1006 stalled".to_owned()]));
 }
@@ -174,7 +174,7 @@ async fn a_peer_that_reads_slowly_is_not_stalled() {
     let mut client = connect_in_memory(&pond, "/large", 1024).await;
     let (start, stream, mut read) = (Instant::now(), client.get_mut(), 0);
     let mut bytes = [0; 1024];
-    // 8 s for each KiB: the whole takes minutes. It answers pings, as they would come.
+    // 8 s for each KiB, minutes for the whole message. Reading answers pings.
     while read < 90_000 {
         read += stream.read(&mut bytes).await.expect("open");
         stream.write_all(&frame(10, b"")).await.expect("open");
@@ -217,7 +217,7 @@ async fn a_peer_that_has_closed_releases_its_permit_while_its_socket_is_open() {
         let start = Instant::now();
         client.get_mut().write_all(&frame(8, &4001_u16.to_be_bytes())).await.expect("open");
         assert_eq!(served.gone_after(start).await, 0, "{path}");
-        // Its answer is there, and then the end.
+        // The answer to the close arrives, and then the end.
         let mut answer = Vec::new();
         client.get_mut().read_to_end(&mut answer).await.expect("readable");
         assert_eq!(answer, [0x88, 2, 0x0f, 0xa1], "{path}");
@@ -242,10 +242,10 @@ async fn an_unanswered_close_ends_after_write_wait() {
     for (path, code) in [("/bye", 4002), ("/drop", 1000)] {
         let mut client = served.client(path).await;
         let start = Instant::now();
-        // It says something all the time, but never what it should.
+        // The peer sends messages all the time, but no close frame.
         while served.places() > 0 {
             assert!(start.elapsed() < 60 * SECOND, "{path} stays");
-            // Refused once it is closed.
+            // A send fails once the connection is closed.
             let _ = client.get_mut().write_all(&frame(2, b"more")).await;
             sleep(SECOND / 10).await;
         }
@@ -291,7 +291,7 @@ async fn a_peer_is_not_read_while_its_messages_wait() {
     });
     let mut stream =
         tokio_tungstenite::client_async("ws://localhost/slow", serve_in_memory(&pond, 64)).await.expect("in").0;
-    // One read takes 64 bytes at the most: four messages and what fits on the way.
+    // One read takes at most 64 bytes: four messages, and those in the stream.
     let mut written = 0;
     while timeout(SECOND, stream.get_mut().write_all(&frame(1, format!("{written:040}").as_bytes()))).await.is_ok() {
         written += 1;
@@ -385,7 +385,7 @@ async fn permits_are_released_when_the_socket_is_closed() {
     let first = served.client("/one").await;
     let refused = served.pond.test_client().connect("/one").await.expect_err("no place");
     assert_eq!(refused.code(), Some(503));
-    // The handler keeps its half for ever.
+    // The handler keeps its half.
     drop(first);
     assert_eq!(served.gone_after(Instant::now()).await, 0);
     drop(served.client("/one").await);
@@ -405,7 +405,7 @@ async fn over_tcp_a_reset_peer_releases_its_permit_while_the_handler_sleeps() ->
     Ok(())
 }
 
-/// Received or to be sent: what a raw WebSocket holds counts, and is given back, whatever ends it.
+/// Received and unsent messages of a raw WebSocket are counted, and released at any end.
 #[tokio::test(start_paused = true)]
 async fn queued_messages_of_both_directions_count_in_the_memory_limit() {
     let served = served(Options::default());
@@ -414,7 +414,7 @@ async fn queued_messages_of_both_directions_count_in_the_memory_limit() {
     for _ in 0..3 {
         unread.send(Message::binary(vec![7; 50 << 10])).await.expect("it reads");
     }
-    // The buffer of the message in parts, which may be twice as large, has gone then.
+    // The buffer of the incomplete message, which may be twice as large, is released then.
     eventually("messages for the handler count", || (146 << 10..=154 << 10).contains(&used())).await;
     drop(unread);
 
@@ -439,7 +439,7 @@ async fn without_memory_a_raw_peer_is_not_read_and_a_large_holder_is_closed() {
     while used() < 300 << 10 {
         let mut peer = served.client("/sink").await;
         let before = used();
-        // A head that announces 500 KiB, and 80 KiB of them.
+        // The header of a frame of 500 KiB, and 80 KiB of its payload.
         let mut part = vec![0x82, 0xff];
         part.extend_from_slice(&(500_u64 << 10).to_be_bytes());
         part.extend_from_slice(&[0; 4 + (80 << 10)]);

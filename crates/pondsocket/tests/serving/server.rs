@@ -1,4 +1,4 @@
-//! The standalone server: what it bears before an upgrade, what it never does after one, its probes, and its end.
+//! The standalone server: its limits before an upgrade, the absence of limits after it, its probes, and its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Options under which nothing is ever cut.
+/// Options without timeouts.
 fn patient() -> ServerOptions {
     let never = Duration::MAX;
     ServerOptions::default().read_timeout(never).write_timeout(never).idle_timeout(never)
@@ -37,7 +37,7 @@ async fn connect(address: SocketAddr) -> HttpClient<TcpStream> {
     HttpClient(TcpStream::connect(address).await.expect("it listens"))
 }
 
-/// The whole answer to one request.
+/// The whole response to one request.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     let mut client = connect(address).await;
     client.send(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await;
@@ -52,7 +52,7 @@ fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("no body", |(_, body)| body)
 }
 
-/// Asks the server and then waits until it has closed the idle connection: at least the idle timeout has passed.
+/// Sends a request, and waits until the server closes the idle connection, at least for the idle timeout.
 async fn idle_timeout_passes(address: SocketAddr) {
     let mut clock = connect(address).await;
     clock.send(HEALTH).await;
@@ -71,12 +71,12 @@ async fn a_request_head_that_does_not_arrive_times_out() {
 #[tokio::test]
 async fn a_slowly_sent_head_has_one_timeout() {
     let (_server, address) = serve_with(&pond(), patient().read_timeout(SHORT)).await;
-    // Also when it is not the first.
+    // Also for a later request.
     for before in [&b""[..], HEALTH] {
         let (mut read, mut write) = TcpStream::connect(address).await.expect("it listens").into_split();
         write.write_all(before).await.expect("it reads");
         let dripping = tokio::spawn(async move {
-            // It ends with an error, when the server has closed.
+            // Writing fails once the server has closed.
             while write.write_all(b"x").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -95,7 +95,7 @@ async fn an_unread_response_times_out() {
     socket.set_recv_buffer_size(1000).expect("any size is possible");
     let mut greedy = socket.connect(address).await.expect("it listens");
     let flood = async {
-        // Requests are sent and answers never read, until one side's buffers are full, and then the server's patience.
+        // Requests are sent and responses not read, until the buffers are full and then the write timeout ends.
         while greedy.write_all(&HEALTH.repeat(100)).await.is_ok() {}
     };
     timeout(DEADLINE, flood).await.expect("it is cut");
@@ -172,7 +172,7 @@ async fn a_head_that_is_too_large_is_answered_with_431() {
     ] {
         let mut client = connect(address).await;
         client.send(head.as_bytes()).await;
-        // Its end is a proper one: a reset could overtake the answer, and fail who still sends.
+        // The connection ends without a reset, which could overtake the response.
         let answer = client.rest().await;
         assert_eq!(status(&answer), expected, "{what}");
     }
@@ -257,7 +257,7 @@ async fn only_connections_that_are_not_upgraded_are_counted_as_pending() {
         peers.push(Peer::connect(address, "/ws").await);
     }
     let mut slow = [connect(address).await, connect(address).await];
-    // The third waits in the queue of the operating system until one of them is cut.
+    // The third client waits in the queue of the operating system until one of the others is closed.
     assert_eq!(body(&ask(address, "GET", "/health").await), "ok\n");
     let ended = slow.iter().filter(|client| matches!(client.0.try_read(&mut [0]), Ok(0))).count();
     assert_ne!(ended, 0, "it came in without one of them leaving");
@@ -271,7 +271,7 @@ async fn during_a_drain_probes_are_answered_and_clients_are_refused() {
     let pond = PondSocket::with_options(Options::default().write_wait(2 * DEADLINE)).expect("valid");
     let endpoint = pond.create_endpoint("/ws", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
     let (mut server, address) = serve(&pond).await;
-    // It does not answer the close frame, and so holds the drain up.
+    // This client does not answer the close frame, so the drain waits for it.
     let mut stubborn = connect(address).await;
     stubborn.send(&upgrade("/ws")).await;
     stubborn.until("connectionId").await;
@@ -311,7 +311,7 @@ async fn before_a_delayed_drain_the_server_is_unready_and_accepts_clients() {
         assert_eq!(peer.next().await["requestId"], json!(id));
     }
     assert!(!stopping.is_finished() && !pond.is_draining());
-    // Somebody who cannot wait.
+    // A second call with a shorter timeout.
     let at_once = pond.clone();
     let at_once = tokio::spawn(async move { at_once.shutdown(DEADLINE).await });
     for peer in [&mut early, &mut late] {

@@ -62,7 +62,7 @@ impl PausedClient {
         }
     }
 
-    /// Checks that this much time has passed, and little more.
+    /// Checks that this time has passed, with a small tolerance.
     fn assert_elapsed(&self, expected: Duration) {
         let elapsed = self.start.elapsed();
         assert!(elapsed >= expected && elapsed < expected + SECOND / 10, "{elapsed:?} in place of {expected:?}");
@@ -76,7 +76,7 @@ async fn a_silent_connection_is_kept_while_it_answers_pings() {
     let silent = PausedClient::join(&pond, 64 * 1024).await;
     let mut pings = 0;
     while answering.start.elapsed() < 300 * SECOND {
-        // Reading a ping answers it. Meanwhile nobody reads for the other one.
+        // Reading answers pings. The other client is not read meanwhile.
         let Ok(frame) = timeout(SECOND, answering.socket.next()).await else { continue };
         pings += usize::from(matches!(frame, Some(Ok(Message::Ping(_)))));
         let (elapsed, connections) = (silent.start.elapsed(), endpoint.connections().len());
@@ -95,7 +95,7 @@ async fn a_silent_peer_is_dropped_after_pong_wait() {
     assert_eq!(silent.closed().await, None);
 }
 
-/// Waits for it in steps of a moment, as the paused clock goes.
+/// Waits in short steps of the paused clock.
 async fn eventually_paused(mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {

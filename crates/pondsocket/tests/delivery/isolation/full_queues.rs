@@ -31,7 +31,7 @@ async fn a_full_receive_queue_pauses_reading_until_there_is_room() {
         }
         sink
     });
-    // 25 MB are more than all buffers between the two hold: while nobody reads, this cannot end.
+    // 25 MB exceed all buffers between the two, so this cannot end while the server does not read.
     assert!(timeout(SECOND / 2, &mut sending).await.is_err(), "the server went on reading");
     assert_eq!(gate.reached(), 1);
     gate.let_through(COUNT);
@@ -43,7 +43,7 @@ async fn a_full_receive_queue_pauses_reading_until_there_is_room() {
     drop(sending.await.expect("everything was taken"));
 }
 
-// On one thread: on several, a delivery that the joins have started may still take a portion of what the handler queues.
+// On one thread: on several, a delivery for the joins could take a portion of the messages that the handler queues.
 #[tokio::test]
 async fn broadcasts_fail_at_the_hard_limit_of_a_channel_and_ready_waits_for_room() {
     let (pond, _, lobby) = pond(Options::default().channel_queue(10));
@@ -52,7 +52,7 @@ async fn broadcasts_fail_at_the_hard_limit_of_a_channel_and_ready_waits_for_room
     lobby.on_event("flood", move |ctx: EventContext| {
         let refusals = Arc::clone(&refusals);
         async move {
-            // Nothing is delivered while this handler does not wait: the limit is reached in one go.
+            // Nothing is delivered while this handler runs without a wait, so the limit is reached at once.
             for number in 0..100 {
                 if let Err(error) = ctx.broadcast("flood", &json!({ "number": number })) {
                     refusals.lock().expect("no panic").push((number, error.code()));

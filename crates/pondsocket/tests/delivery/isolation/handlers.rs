@@ -92,7 +92,7 @@ async fn concurrent_handlers_of_a_connection_are_limited() {
     for n in 1..=4 {
         ids.push(peer.event(&format!("/room/{n}"), "wait", json!({})).await);
     }
-    // The pong says that everything has been read; others have handlers of their own.
+    // The pong shows that everything has been read.
     peer.socket.send(Message::Ping("read".into())).await.expect("open");
     assert_eq!(peer.frame().await, Some(Message::Pong("read".into())));
     ask(&mut other, "/room/1").await;

@@ -1,5 +1,5 @@
-//! Nobody is hurt by others: slow clients, waiting handlers, panics and full queues each stay where they are. Through
-//! real sockets, and where it is about seconds over in-memory streams with the clock paused.
+//! Isolation: slow clients, waiting handlers, panics and full queues do not affect other clients. Through
+//! real sockets; tests of durations in seconds use in-memory streams with the clock paused.
 
 mod deadlines;
 mod full_queues;
@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The payload of one message of a test that fills buffers, in bytes.
 const LARGE: usize = 32 * 1024;
 
-/// A pond with these options, and one lobby that lets everybody in.
+/// A pond with these options, and one lobby that accepts every join.
 fn pond(options: Options) -> (PondSocket, Endpoint, Lobby) {
     let pond = PondSocket::with_options(options).expect("valid options");
     let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept()));
@@ -32,7 +32,7 @@ fn pond(options: Options) -> (PondSocket, Endpoint, Lobby) {
     (pond, endpoint, lobby)
 }
 
-/// A gate at which tests let handlers wait.
+/// A gate at which handlers wait until the test opens it.
 #[derive(Clone, Debug)]
 struct Gate {
     open: Arc<Semaphore>,

@@ -6,7 +6,7 @@ use testkit::{Peer, serve};
 
 use super::{ask, pond};
 
-/// Whoever publishes may do so from where nothing runs, or goes on running: members hear of it all the same.
+/// A publisher may run without a runtime, or on one that ends: members receive its messages nevertheless.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broadcast_does_not_depend_on_the_runtime_of_its_publisher() {
     let (pond, endpoint, _) = pond(Options::default());
@@ -26,7 +26,7 @@ async fn a_broadcast_does_not_depend_on_the_runtime_of_its_publisher() {
 
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async { broadcast("from a runtime that stands still").expect("there is room") });
-        // It still exists, but nobody drives it.
+        // The runtime still exists, but nothing polls its tasks.
         wait.recv().expect("the test is done");
         drop(runtime);
     });

@@ -49,7 +49,7 @@ async fn a_client_over_its_bounds_for_too_long_is_closed() {
     let (pond, endpoint, _) = pond(bounds.send_timeout(Duration::from_millis(200)));
     let (_server, address) = serve(&pond).await;
     let (mut stalled, mut healthy) = stalled_and_healthy(address).await;
-    // The kernel takes some of it; then more than 32 messages wait, and far fewer than four times as many.
+    // The kernel takes some messages. Then more than 32 wait, and far fewer than four times as many.
     let mut sent = 0;
     let channel = endpoint.channel("/room/1").expect("ours");
     let start = Instant::now();
@@ -63,7 +63,7 @@ async fn a_client_over_its_bounds_for_too_long_is_closed() {
     }
     assert!(start.elapsed() >= Duration::from_millis(200));
     fill(&endpoint, &mut healthy, sent, 10).await;
-    // What it had begun to receive is whole, then it is told why.
+    // The frame that was begun is complete, and the close frame with the reason follows.
     let mut number = 0;
     let close = loop {
         match stalled.frame().await {
@@ -82,7 +82,7 @@ async fn a_client_over_its_bounds_for_too_long_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_far_over_its_bounds_is_closed_at_once() {
-    // No time that has to pass is its end.
+    // The connection was not closed by a timeout.
     let patient = Options::default().send_timeout(3600 * SECOND).write_wait(3600 * SECOND);
     let (pond, endpoint, _) = pond(patient.outbox_bytes(LARGE));
     let (_server, address) = serve(&pond).await;

@@ -1,4 +1,4 @@
-//! Pongs, answers and replies to a client that asks for many at once.
+//! Pongs, answers and replies for a client that requests many at once.
 
 use futures_util::StreamExt;
 use pondsocket::{Error, EventContext, JoinContext, Joined, Options, Result};
@@ -50,7 +50,7 @@ async fn a_client_that_reads_gets_an_answer_to_each_of_its_messages_however_many
     assert_eq!(served.given_up(), Vec::<String>::new());
 }
 
-/// A client that asks and does not read is not read either: it cannot make the server hold more than its bounds allow.
+/// A client that sends requests without reading is not read, so the server holds no more than its bounds allow.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sends_requests_and_reads_nothing_is_closed_after_send_timeout() {
     let served = served(Options::default());
@@ -73,7 +73,7 @@ async fn a_client_that_sends_requests_and_reads_nothing_is_closed_after_send_tim
     assert_eq!(silent.next().await.err(), None, "what it had begun to receive is whole");
 }
 
-/// Nothing is delivered while the handler does not wait: what it replies stays in the channel's queue.
+/// Nothing is delivered while the handler runs without a wait, so its replies stay in the channel's queue.
 #[tokio::test(start_paused = true)]
 async fn replies_are_queued_up_to_the_hard_limit_of_the_channel() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::default().channel_queue_bytes(10_000);

@@ -13,7 +13,7 @@ use tokio_tungstenite::client_async;
 
 use super::{Heard, PATIENCE, member, patient, reader, said, served, stop, text};
 
-/// Publishes so many messages as fast as the server takes them, and reads at the same time.
+/// Publishes this many messages as fast as the server takes them, and reads at the same time.
 fn publisher(peer: Peer, count: usize, size: usize) -> JoinHandle<Heard> {
     tokio::spawn(async move {
         let (mut sink, mut stream) = peer.socket.split();
@@ -75,7 +75,7 @@ async fn a_reading_client_receives_10_000_broadcasts_sent_at_once() {
     assert_eq!(served.counted.of("limit_reached"), Vec::<String>::new());
 }
 
-/// A member that takes `bytes` each `pause`, and whose kernel holds little of what it does not take.
+/// A member that takes `bytes` each `pause`, with small buffers in its kernel.
 async fn throttled(address: SocketAddr, bytes: usize, pause: Duration) -> JoinHandle<Vec<usize>> {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(16 * 1024).expect("any size is possible");
@@ -84,7 +84,7 @@ async fn throttled(address: SocketAddr, bytes: usize, pause: Duration) -> JoinHa
     let (mut from_server, mut to_server) = stream.into_split();
     let (mut from_client, mut to_client) = tokio::io::split(theirs);
     tokio::spawn(async move {
-        // The client has gone, or the server: the other side sees it.
+        // One side has closed, which the other side notices.
         let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
     });
     tokio::spawn(async move {
@@ -116,14 +116,14 @@ async fn throttled(address: SocketAddr, bytes: usize, pause: Duration) -> JoinHa
     })
 }
 
-/// A publisher at full speed goes as fast as whoever reads, be it slower by far, and whoever reads loses nothing.
+/// A publisher at full speed is slowed down to the speed of a reading member, which loses nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_is_paced_by_a_member_that_reads() {
     const COUNT: usize = 800;
     let served = served(patient().write_buffer_size(16 * 1024));
     let (_server, address) = serve(&served.pond).await;
     let quick = reader(member(address, "quick", None).await);
-    // 2 MB in a second, and 8 KiB at once.
+    // 2 MB in a second, 8 KiB at a time.
     let slow = throttled(address, 8 * 1024, Duration::from_millis(4)).await;
     let publisher = publisher(member(address, "publisher", None).await, COUNT, 8 * 1024);
     assert!(publisher.await.expect("it was not thrown out").said.iter().copied().eq(0..COUNT));

@@ -1,6 +1,6 @@
-//! More than can be delivered at once: whoever reads misses nothing and stays, whatever others do; whoever publishes is
-//! slowed down; and whoever does not read holds the others up for a stated time. Through real sockets, with readers as tasks
-//! of their own; where it is about seconds over in-memory streams with the clock paused.
+//! Overload: a client that reads misses nothing and stays connected; a publisher is
+//! slowed down; a client that does not read delays the others for a stated time only. Over real sockets, with readers as
+//! tasks; tests of durations in seconds use in-memory streams with the clock paused.
 
 mod answers;
 mod broadcasts;
@@ -26,7 +26,7 @@ use tokio_tungstenite::WebSocketStream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The time that a reader may take for everything, on however busy a machine.
+/// The time limit for a reader, which leaves a reserve for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct RoomServer {
@@ -46,7 +46,7 @@ struct PresenceSize {
     size: Option<usize>,
 }
 
-/// Shows who it is, and so many bytes more, if it says how many.
+/// Presence with the name of the user, and padding of the size in the query, if there is one.
 async fn join(ctx: JoinContext, Payload(PresenceSize { size }): Payload<PresenceSize>) -> Result<Joined> {
     let name = ctx.user_id().to_owned();
     let joined = ctx.accept();
@@ -66,7 +66,7 @@ struct Change {
     size: usize,
 }
 
-/// Options for readers that the machine may stop for a while: what is about seconds is shown with the clock paused.
+/// Options with long timeouts, because a busy machine may stop a reader for a while.
 fn patient() -> Options {
     Options::default().pacing_wait(60 * SECOND).send_timeout(60 * SECOND).write_wait(60 * SECOND)
 }
@@ -85,7 +85,7 @@ fn served(options: Options) -> RoomServer {
 }
 
 impl RoomServer {
-    /// The connections that were closed, and why; those who closed themselves aside.
+    /// The connections that the server has closed, with the reasons.
     fn given_up(&self) -> Vec<String> {
         let mut closed = self.counted.of("connection_closed");
         closed.retain(|line| !line.ends_with(" client") && !line.ends_with(" lost"));
@@ -112,12 +112,12 @@ fn frame(event: &str, id: usize, payload: &Value) -> Vec<u8> {
     frame
 }
 
-/// The messages that a member has read, summed up.
+/// A summary of the messages that a member has read.
 #[derive(Debug, Default)]
 struct Heard {
-    /// The numbers of the changes of each user, in the order in which it heard of them.
+    /// The numbers of the changes of each user, in the order of their arrival.
     changes: HashMap<String, Vec<usize>>,
-    /// The last whole list: whose entries, and the number of each.
+    /// The last whole list: its users, with the number of each.
     list: HashMap<String, usize>,
     /// The entries of the longest list.
     longest: usize,
@@ -151,7 +151,7 @@ impl Heard {
     }
 }
 
-/// Reads until it is told to stop, or fails.
+/// Reads until the test ends it, or fails.
 fn reader(mut peer: Peer) -> JoinHandle<(Heard, Peer)> {
     tokio::spawn(async move {
         let mut heard = Heard::default();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{PausedMember, RoomServer, SECOND, said, served};
 
-/// Broadcasts large messages as fast as the channel takes them. Answers how long it takes until a member that reads
+/// Broadcasts large messages as fast as the channel takes them. Returns the time until a member that reads
 /// everything has read the last one.
 async fn flood(
     served: &RoomServer,
@@ -35,7 +35,7 @@ async fn flood(
     begun.elapsed()
 }
 
-/// The size of a message of these tests, where nothing else is said.
+/// The default size of a message in these tests.
 const LARGE: usize = 64 * 1024;
 
 /// The time that the clock of a test and the timer's grain add.
@@ -74,7 +74,7 @@ async fn without_pacing_wait_channels_wait_for_no_member() {
     let _stalled = PausedMember::join(&served.pond, "stalled", 64 * 1024, None).await;
     let mut took = Duration::ZERO;
     for number in 0..150 {
-        // It has read all there was.
+        // The member has read everything.
         took += flood(&served, &mut healthy, number..number + 1, LARGE).await;
     }
     assert!(took <= SLACK, "{took:?}");
@@ -93,7 +93,7 @@ async fn a_member_that_was_stalled_before_does_not_delay_the_others() {
     eventually("it is closed", || served.endpoint.connections().len() == 1).await;
 }
 
-/// Each of them reads until the one before has been given up, and then stops.
+/// Each member reads until the one before it was closed, and then stops.
 #[tokio::test(start_paused = true)]
 async fn members_that_stall_in_turn_delay_the_others_for_no_more_than_the_budget() {
     const MEMBERS: usize = 12;
@@ -131,7 +131,7 @@ async fn members_that_stall_in_turn_delay_the_others_for_no_more_than_the_budget
     }
 }
 
-/// A rate of reading above `pacing_rate` keeps the channel waiting for the member; a lower one does not.
+/// The channel waits for a member that reads above `pacing_rate`, and not for a slower one.
 #[tokio::test(start_paused = true)]
 async fn channels_wait_for_a_member_that_takes_pacing_rate_and_not_below_it() {
     for (rate, is_waited_for) in [(200 * 1024, true), (400 * 1024, false)] {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Heard, PATIENCE, PausedMember, frame, member, patient, presence, reader, served, stop};
 
-/// One member shows something else so many times in one write; the others, and itself, only read.
+/// One member changes its presence this many times in one write. All members only read from then on.
 async fn changes_at_once(members: usize, size: usize, changes: usize) {
     let served = served(patient());
     let (_server, address) = serve(&served.pond).await;
@@ -24,7 +24,7 @@ async fn changes_at_once(members: usize, size: usize, changes: usize) {
         (1..=changes).flat_map(|number| frame("show", number, &json!({ "number": number, "size": size }))).collect();
     sender.bytes(&all).await;
     readers.push(reader(sender));
-    // The last change has been made: what is sent now comes behind it.
+    // The last change was made, so a message that is sent now follows it.
     let channel = served.endpoint.channel("/room/1").expect("ours");
     let is_made = || channel.presence::<Value>().expect("JSON")["m0"]["number"] == json!(changes);
     timeout(PATIENCE, async {
@@ -80,14 +80,14 @@ async fn clients_that_join_at_once_and_rejoin_see_all_members() {
             assert_eq!(names.len(), CROWD, "round {round}: {names:?}");
             peers.push(peer);
         }
-        // All of them are lost at once, and come back as soon as the server has seen it.
+        // All connections are lost at once, and rejoin as soon as the server has noticed.
         peers.into_iter().for_each(Peer::reset);
         eventually("all have gone", || served.endpoint.connections().is_empty()).await;
     }
     assert_eq!(served.given_up(), Vec::<String>::new());
 }
 
-/// The small rooms that there are by far the most of: each change comes with the whole list, as ever.
+/// In a small room, the common case, each change carries the whole list.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_small_channel_each_change_carries_the_whole_list() {
     let served = served(patient());
@@ -127,7 +127,7 @@ async fn the_presence_of_a_channel_is_limited() -> Result<(), Box<dyn std::error
     assert_eq!(channel.presence::<Value>()?.len(), 2, "nothing has changed");
     assert_eq!(channel.presence::<Value>()?["ada"]["number"], 0);
     assert_eq!(served.counted.of("limit_reached"), vec!["/ channel_presence"; 4]);
-    // What is smaller than before always fits, and whoever leaves makes room.
+    // A smaller presence is always accepted, and a leave makes room.
     other.send("show", json!({ "number": 1, "size": 10 }));
     eventually("it fits", || channel.track("cyd", &presence("cyd", 0, 900)).is_ok()).await;
     Ok(())
@@ -144,7 +144,7 @@ async fn a_list_that_is_too_large_for_some_clients_is_sent_as_changes() {
     stop(&served.endpoint).await;
     for (number, reader) in readers.into_iter().enumerate() {
         let (heard, _) = reader.await.expect("it was not thrown out");
-        // Each has a little more than a kilobyte.
+        // Each presence has a little more than a kilobyte.
         assert_eq!(heard.longest.max(7), 7, "no list of more than 8 KiB");
         assert_eq!(heard.changes.len(), 12 - number, "each that came from then on: {:?}", heard.changes.keys());
         assert!(heard.partial > 0);
@@ -157,7 +157,7 @@ async fn a_list_is_repeated_within_a_delivery_up_to_a_size() {
         let served = served(Options::default().presence_batch(repeated));
         let mut ada = PausedMember::join(&served.pond, "ada", 1 << 20, Some(100)).await;
         let channel = served.endpoint.channel("/room/1").expect("ours");
-        // Nothing is delivered while nobody waits: all of it is one delivery.
+        // Nothing is delivered without a wait, so all changes are in one delivery.
         for number in 1..=20 {
             channel.update_presence("ada", &presence("ada", number, 100)).await.expect("a member");
         }

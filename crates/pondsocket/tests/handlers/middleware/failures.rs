@@ -9,12 +9,12 @@ use testkit::{Log, TestResult};
 
 use super::{Answering, connect, echo, join, logged, noting};
 
-/// A layer in which nothing goes well.
+/// A layer that fails.
 fn panicking<C: Context>(_: C, _: Next<C>) -> Answering<C> {
     panic!("a layer panics")
 }
 
-/// Makes something else of what failed: whatever is unexpected may be tried again.
+/// Converts errors: an unexpected one becomes temporary.
 async fn recover<C: Context>(ctx: C, next: Next<C>) -> Result<C::Answer> {
     next.run(ctx).await.map_err(|error| match error.code() {
         500 => Error::unavailable("try again").with_details(&json!({ "was": error.message() })),

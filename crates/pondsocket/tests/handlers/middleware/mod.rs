@@ -1,4 +1,4 @@
-//! Layers around handlers: when they run, and what they can do.
+//! Layers around handlers: their order and their effects.
 
 mod events;
 mod extractors;
@@ -18,7 +18,7 @@ use testkit::Log;
 
 type Answering<C> = Pin<Box<dyn Future<Output = Result<<C as Context>::Answer>> + Send>>;
 
-/// A layer that notes when it is entered and when it is left.
+/// A layer that records when it is entered and left.
 fn noting<C: Context>(log: &Log, name: &'static str) -> impl Fn(C, Next<C>) -> Answering<C> + Send + Sync + 'static {
     let log = log.clone();
     move |ctx, next| {
@@ -64,6 +64,6 @@ async fn enter(pond: &PondSocket) -> (Client, Room) {
     (client, room)
 }
 
-/// A value that a layer passes on.
+/// A value that a layer adds to the context.
 #[derive(Clone, Debug, PartialEq)]
 struct Tenant(&'static str);

@@ -1,4 +1,4 @@
-//! The order of layers, and what they change on the way in and out.
+//! The order of layers, and their changes to requests and answers.
 
 use std::time::Duration;
 

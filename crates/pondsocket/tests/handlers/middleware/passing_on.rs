@@ -1,4 +1,4 @@
-//! Requests that are passed on to the next pattern keep what layers have changed.
+//! Requests that are passed on to the next pattern keep the changes of layers.
 
 use std::sync::{Arc, Mutex};
 
@@ -152,12 +152,12 @@ async fn a_connection_that_is_passed_on_keeps_its_changes() -> TestResult {
     Ok(())
 }
 
-/// A layer that makes an answer of every error, also of a handler that passes on.
+/// A layer that answers after every error, also after a pass.
 async fn recovering<C: Context<Answer = ()>>(ctx: C, next: Next<C>) -> Result<()> {
     next.run(ctx).await.or(Ok(()))
 }
 
-/// A layer that makes an answer of every error, but leaves it to the next pattern to decide if the handler does.
+/// A layer that answers after every error except a pass.
 async fn recovering_from_failures(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
     next.run(ctx).await.or_else(|error| if error.is_pass() { Err(error) } else { Ok(()) })
 }

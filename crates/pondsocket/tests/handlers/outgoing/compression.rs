@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{connect, join, send};
 
-/// Asks for compression, and gives the stream behind the answer's head.
+/// Requests compression, and returns the stream behind the head of the response.
 async fn connect_compressed(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let request = "GET /?user=zip HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -52,7 +52,7 @@ async fn next_frame(stream: &mut TcpStream) -> (Value, bool) {
     if is_compressed {
         bytes.extend_from_slice(&[0, 0, 0xff, 0xff]);
         let mut inflated = Vec::new();
-        // Its end is no end of a stream: all of it is there when no more comes.
+        // A message has no final block, so it is complete when no more output follows.
         let _ = DeflateDecoder::new(&bytes[..]).read_to_end(&mut inflated);
         bytes = inflated;
     }

@@ -1,4 +1,4 @@
-//! The decision about each message for each recipient.
+//! The decisions of outgoing handlers for each message and recipient.
 
 use pondsocket::testing::Kind;
 use pondsocket::{Error, EventContext, JoinContext, Outgoing, OutgoingContext, OutgoingNext, Result};
@@ -38,7 +38,7 @@ async fn each_recipient_receives_its_own_version() -> TestResult {
     assert_eq!(heard(&mut eve).await, Vec::<String>::new());
     assert_eq!(log.take(), ["blocked say/salary at /"]);
 
-    // What counts is how they are when it is delivered.
+    // The presence and assigns at the time of delivery count.
     let channel = endpoint.channel("/c/1")?;
     channel.update_assigns("eve", "role", "admin").await?;
     channel.untrack("bob")?;
@@ -132,7 +132,7 @@ async fn messages_of_the_protocol_are_never_filtered() -> TestResult {
     assert_eq!(log.take(), Vec::<String>::new());
     drop(bob);
 
-    // But all that the application sends is.
+    // All messages of the application are filtered.
     let (_ada, mut ada) = enter(&pond, "ada", json!({})).await;
     ada.send("echo", json!({}));
     ada.send("say/a", json!({}));
@@ -166,7 +166,7 @@ async fn a_panic_or_an_error_blocks_one_delivery_and_is_counted() -> TestResult 
     let failed = |reason: &str| [format!("outgoing_handler: {reason}"), "blocked say/1 at /".to_owned()];
     let expected = [failed("internal error (500)"), failed("not eve (403)"), failed("internal error (500)")].concat();
     assert_eq!(log.take(), expected);
-    // Whoever has been spared one message gets the next.
+    // A recipient of which one message was blocked receives the next one.
     ada.send("unfiltered", json!({}));
     for (_, room) in &mut others {
         room.next("unfiltered").await?;

@@ -1,4 +1,4 @@
-//! Outgoing handlers: what becomes of each message for each recipient, and what they never see.
+//! Outgoing handlers: their decisions for each recipient, and the messages that they never see.
 
 mod compression;
 mod decisions;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use testkit::Log;
 use tokio::time::timeout;
 
-/// Counts what is blocked, and why.
+/// Counts blocked messages by their reasons.
 struct OutgoingLog(Log);
 
 impl Metrics for OutgoingLog {
@@ -30,7 +30,7 @@ impl Metrics for OutgoingLog {
     }
 }
 
-/// Users are who they say they are in the query.
+/// Users are named in the query.
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     let user = ctx.query("user").unwrap_or_default().to_owned();
     Ok(ctx.accept().user_id(&user))
@@ -45,7 +45,7 @@ async fn join(ctx: JoinContext, Payload(payload): Payload<Value>) -> Result<Join
     })
 }
 
-/// Sends an event of its own name, as it was asked to.
+/// Sends an event of the same name, in the way that the payload selects.
 async fn send(ctx: EventContext, Payload(payload): Payload<Value>) -> Result<()> {
     ctx.broadcast(ctx.event(), &payload).map(drop)
 }
@@ -66,7 +66,7 @@ async fn enter(pond: &PondSocket, user: &str, payload: Value) -> (Client, Room) 
     (client, room)
 }
 
-/// The names of what has come, when nothing more comes.
+/// The names of the received events, once no more arrive.
 async fn heard(room: &mut Room) -> Vec<String> {
     room.request("echo", json!({})).await.expect("a reply, behind everything");
     let mut heard = Vec::new();

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::connect;
 
-/// The numbers that a member is to see of the messages that are numbered from one to another.
+/// The numbers in a range that a member receives.
 fn visible(user: &str, numbers: std::ops::RangeInclusive<u64>) -> Vec<u64> {
     numbers.filter(|n| !(n % 6 == 0 && user.starts_with("odd"))).collect()
 }

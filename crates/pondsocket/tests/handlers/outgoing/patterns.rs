@@ -1,4 +1,4 @@
-//! The handlers and layers that decide.
+//! The choice of the handlers and layers for a message.
 
 use pondsocket::{
     Error, JoinContext, Outgoing, OutgoingContext, OutgoingHandler, OutgoingNext, Params, Payload, Result, State,
@@ -63,12 +63,12 @@ async fn layers_decide_around_handlers_and_without_them() -> TestResult {
     let (pond, endpoint, lobby, log) = pond();
     let other = endpoint.create_channel("/other", join);
     other.on_event("say/*", send);
-    // Bots get nothing at all, wherever they are.
+    // Bots receive nothing in any channel.
     endpoint.layer_outgoing(|ctx: &OutgoingContext, next: OutgoingNext| match ctx.recipient().id() {
         "bot" => Ok(Outgoing::Block),
         _ => next.run(ctx),
     });
-    // In this lobby a failure is no reason not to deliver.
+    // In this lobby a failed handler does not block the message.
     lobby
         .layer_outgoing(|ctx: &OutgoingContext, next: OutgoingNext| next.run(ctx).unwrap_or(Outgoing::Pass))
         .on_outgoing("say/broken", |_: &OutgoingContext| -> Outgoing { panic!("broken") })

@@ -13,7 +13,7 @@ use testkit::{Peer, serve};
 
 use super::{Profile, change, moods, pond};
 
-/// A payload that replies by itself while it is encoded.
+/// A payload whose serialisation sends a reply.
 struct Replying<'a>(&'a EventContext);
 
 impl Serialize for Replying<'_> {
@@ -114,14 +114,14 @@ async fn each_connection_of_a_user_joins_for_itself() {
     one.join("/c", json!({ "mood": "calm" })).await;
     one.until("JOIN").await;
 
-    // Another window may be declined, which leaves the first where it is.
+    // A declined second connection does not affect the first one.
     let mut two = Peer::connect(address, "/?tab=two").await;
     assert_eq!(two.join_declined("/c", json!({ "refuse": true })).await["message"], "calm");
     two.event("/c", "echo", json!({})).await;
     assert_eq!(two.next().await["payload"]["code"], 403);
     one.nothing_before_reply("/c", "echo").await;
 
-    // One that shows nothing gets the list, since its user is shown; its assigns overwrite key by key.
+    // A further connection without presence gets the list of its tracked user, and overwrites assigns key by key.
     two.join("/c", json!({})).await;
     let list = two.next().await;
     assert_eq!((change(&list), moods(&list)), (("JOIN", "ada", "calm"), vec!["calm".to_owned()]));
@@ -131,7 +131,7 @@ async fn each_connection_of_a_user_joins_for_itself() {
     let expected = json!({ "tab": "two", "from one": true, "from two": true, "set": 1 });
     assert_eq!(two.next().await["payload"], expected);
 
-    // Replies and errors are for the connection that asked.
+    // Replies and errors reach only the requesting connection.
     one.event("/c", "fail", json!({})).await;
     assert_eq!(one.next().await["payload"]["code"], 409);
     two.nothing_before_reply("/c", "echo").await;
@@ -141,7 +141,7 @@ async fn each_connection_of_a_user_joins_for_itself() {
         assert_eq!(peer.next().await["event"], "news");
     }
 
-    // To evict a user is to evict all its connections, and so it is to remove it.
+    // Evicting or removing a user applies to all its connections.
     room.evict("ada", "spam").await.expect("a member");
     for peer in [&mut one, &mut two] {
         assert_eq!(peer.next().await["event"], "evicted");

@@ -1,4 +1,4 @@
-//! Handlers that outlive the membership they began in.
+//! Handlers that outlive the membership in which they began.
 
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ async fn a_member_that_is_removed_while_its_handler_runs_is_a_member_no_longer()
     assert_eq!(bob.next().await["payload"]["code"], 403, "and it hears nothing of it");
 }
 
-/// A handler of "wait" that says when it has begun, waits until it may go on, and then tries everything that would change its
-/// member. What comes of that is told by the channel.
+/// A handler of "wait" that reports its begin, waits for the test, and then tries every operation that would change its
+/// member. It sends the results over the channel.
 struct Late {
     begun: Arc<tokio::sync::Notify>,
     go: Arc<tokio::sync::Notify>,
@@ -144,7 +144,7 @@ async fn a_handler_of_a_lost_connection_continues_while_its_user_has_another_con
     bob.event("/c/1", "wait", json!({})).await;
     late.begun.notified().await;
     bob.reset();
-    // It is one membership, until its own handler ends it.
+    // All of these belong to one membership, which the handler ends.
     assert_eq!(late.done().await, 9);
     assert_eq!(change(&other.next().await), ("UPDATE", "bob", "old"));
 }

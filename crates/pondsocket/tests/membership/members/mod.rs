@@ -1,4 +1,4 @@
-//! Users in a channel: their connections, assigns and presence, what they are sent, and how they go.
+//! Users in a channel: their connections, assigns, presence, messages and ends.
 
 mod changes;
 mod connections;
@@ -20,13 +20,13 @@ struct Profile {
     mood: String,
 }
 
-/// Users are who they say they are in the query.
+/// Users are named in the query.
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     let user = ctx.query("user").unwrap_or("ada").to_owned();
     Ok(ctx.accept().user_id(&user).assign("level", &1))
 }
 
-/// A join may bring a mood, which is then shown.
+/// A join may have a mood, which becomes the presence.
 async fn join(ctx: JoinContext, Payload(payload): Payload<HashMap<String, String>>) -> Result<Joined> {
     let who = ctx.user_id().to_owned();
     let joined = ctx.accept().assign("joined", &true);

@@ -85,12 +85,12 @@ async fn a_user_with_several_connections_is_one_member() {
     one.until("JOIN").await;
     assert_eq!(change(&bob.next().await), ("JOIN", "ada", "calm"));
 
-    // The same mood from another window: nothing for the others, the list for itself.
+    // The same presence from another connection: no message for the others, the list for itself.
     let mut two = Peer::connect(address, "/?user=ada").await;
     two.join("/c/1", json!({ "mood": "calm" })).await;
     let list = two.next().await;
     assert_eq!((change(&list), moods(&list)), (("JOIN", "ada", "calm"), vec!["calm".to_owned(), "glad".to_owned()]));
-    // Another mood: an update for the others, the list for itself.
+    // Another presence: an update for the others, the list for itself.
     let mut three = Peer::connect(address, "/?user=ada").await;
     three.join("/c/1", json!({ "mood": "wild" })).await;
     assert_eq!(change(&three.next().await), ("JOIN", "ada", "wild"));
@@ -105,7 +105,7 @@ async fn a_user_with_several_connections_is_one_member() {
         assert_eq!(peer.next().await["event"], "others");
     }
     one.nothing_before_reply("/c/1", "echo").await;
-    // A user is all of its connections, and unknown ids are nobody.
+    // A user id addresses all its connections, and unknown ids are ignored.
     bob.event("/c/1", "to", json!(["ada", "nobody", "ada"])).await;
     for peer in [&mut one, &mut two, &mut three] {
         assert_eq!(peer.next().await["event"], "to");
@@ -113,7 +113,7 @@ async fn a_user_with_several_connections_is_one_member() {
     assert_eq!(room.broadcast_from("ada", "b", &()).expect("room").local, 1);
     assert_eq!(bob.next().await["event"], "b");
 
-    // Only the last one to go is a leave.
+    // Only the end of the last connection is a leave.
     two.leave("/c/1").await;
     drop(one);
     bob.nothing_before_reply("/c/1", "echo").await;

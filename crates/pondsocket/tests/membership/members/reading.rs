@@ -121,7 +121,7 @@ async fn presence_of_others_can_be_set_by_a_handler() {
     ada.join("/c/1", json!({ "mood": "calm" })).await;
     ada.until("JOIN").await;
     for user in ["bob", "eve"] {
-        // They stay in the channel for as long as their connections are kept.
+        // The members stay as long as these connections are kept.
         let mut peer = Peer::connect(address, &format!("/?user={user}")).await;
         peer.join("/c/1", json!({})).await;
         tokio::spawn(async move { peer.closed().await });

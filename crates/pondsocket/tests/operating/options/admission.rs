@@ -18,7 +18,7 @@ fn texts(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// Asks for a WebSocket as no library does, with these headers: the status and the head of the answer.
+/// Requests a WebSocket with exactly these headers. Returns the status and the head of the response.
 async fn upgrade(pond: &PondSocket, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let mut stream = serve_in_memory(pond, 4096);
     let mut request = format!(
@@ -284,7 +284,7 @@ async fn a_permit_is_released_however_its_connection_ends() -> TestResult {
     waiting.abort();
     eventually("the place is free", || admitted("/door") == Some(0)).await;
 
-    // Let in, but it does not read the answer: the upgrade never completes.
+    // Accepted, but the client does not read the response, so the upgrade never completes.
     for (path, after) in [("/all", 10 * SECOND), ("/raw", 3 * SECOND)] {
         let mut stream = serve_in_memory(&pond, 16);
         let start = Instant::now();

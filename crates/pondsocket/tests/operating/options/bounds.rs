@@ -118,13 +118,13 @@ async fn canonical_channel_names_refuse_other_forms() -> TestResult {
     Ok(())
 }
 
-/// Nothing is delivered while this test does not wait.
+/// Nothing is delivered while this test runs without a wait.
 #[tokio::test(start_paused = true)]
 async fn a_channel_queue_is_full_at_four_times_its_messages_or_bytes() -> TestResult {
     let payload = json!({ "filler": "x".repeat(1000) });
     for (options, most) in [
         (Options::default().channel_queue(3), 12),
-        // Each takes some 1100 bytes.
+        // Each message has some 1100 bytes.
         (Options::default().channel_queue_bytes(3 * 1100), 12),
     ] {
         let (pond, endpoints, counted) = pond(options, EndpointOptions::default());

@@ -2,31 +2,31 @@
 //!
 //! | option | shown by |
 //! |---|---|
-//! | `check_origin`, `allowed_origins`, `allowed_origin_regexps`, `allow_missing_origin` | `only_pages_of_allowed_origins_…`, `who_sends_no_origin_…`, `by_default_the_page_…`; `event_streams/`; `src/limits/origin.rs` |
-//! | `max_connections` | `an_endpoint_has_room_for_so_many_…`, `a_place_is_free_again_…` |
+//! | `check_origin`, `allowed_origins`, `allowed_origin_regexps`, `allow_missing_origin` | `only_pages_of_allowed_origins_…`, `a_client_without_an_origin_…`, `by_default_a_page_…`; `event_streams/`; `src/limits/origin.rs` |
+//! | `max_connections` | `connections_of_an_endpoint_…`, `a_permit_is_released_…` |
 //! | `retry_after` | the same, and `limits.rs` |
 //! | `max_connections_per_ip`, `trusted_proxies` | `limits.rs`; `src/limits/address.rs` |
-//! | `client_address_header` | `the_client_has_the_address_…`; `src/limits/address.rs` |
-//! | `subprotocols` | `a_subprotocol_…`; `endpoints.rs` |
+//! | `client_address_header` | `the_address_of_the_client_…`; `src/limits/address.rs` |
+//! | `subprotocols` | `a_configured_subprotocol_…`; `endpoints.rs` |
 //! | `max_message_size` | `endpoints.rs`, `bad_input.rs`, `metrics.rs` |
-//! | `enable_compression` | `compression_is_agreed_to_…`, `slow_clients.rs` |
+//! | `enable_compression` | `compression_is_used_…`, `slow_clients.rs` |
 //! | `read_buffer_size`, `write_buffer_size` | `the_buffers_of_a_socket_…` |
-//! | `ping_interval`, `pong_wait` | `isolation.rs`, `an_endpoint_pings_…` |
+//! | `ping_interval`, `pong_wait` | `isolation.rs`, `an_endpoint_has_the_configured_intervals_…` |
 //! | `heartbeat` | `heartbeats_are_messages_…` |
-//! | `write_wait` | `isolation.rs`, `a_close_that_is_not_answered_…`, `a_place_is_free_again_…` |
-//! | `send_timeout`, `send_channel_buffer`, `outbox_bytes` | `isolation.rs`, `slow_clients.rs`, `an_endpoint_bounds_…` |
+//! | `write_wait` | `isolation.rs`, `a_close_that_is_not_answered_…`, `a_permit_is_released_…` |
+//! | `send_timeout`, `send_channel_buffer`, `outbox_bytes` | `isolation.rs`, `slow_clients.rs`, `an_endpoint_has_the_configured_bounds_…` |
 //! | `slow_client` | `slow_clients.rs` |
 //! | `pacing_wait`, `pacing_rate`, `pacing_budget` | `overload.rs` |
-//! | `receive_channel_buffer`, `max_concurrent_handlers` | `isolation.rs`, `an_endpoint_bounds_…` |
+//! | `receive_channel_buffer`, `max_concurrent_handlers` | `isolation.rs`, `an_endpoint_has_the_configured_bounds_…` |
 //! | `receive_bytes`, `memory_limit` | `memory.rs` |
-//! | `handler_timeout` | `isolation.rs`, `a_handler_has_so_much_time_…` |
-//! | `max_channel_name`, `max_channels_per_connection`, `max_pending_joins` | `limits.rs`, `an_endpoint_limits_…` |
-//! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_limits_…` |
-//! | `max_assigns_size`, `max_presence_size` | `limits.rs`, `an_endpoint_limits_…` |
+//! | `handler_timeout` | `isolation.rs`, `the_handler_timeout_…` |
+//! | `max_channel_name`, `max_channels_per_connection`, `max_pending_joins` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
+//! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
+//! | `max_assigns_size`, `max_presence_size` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
 //! | `max_channel_presence`, `max_presence_list`, `presence_batch`, `large_channel`, `presence_interval` | `overload.rs` |
-//! | `canonical_channel_names` | `names_in_another_form_…` |
+//! | `canonical_channel_names` | `canonical_channel_names_…` |
 //! | `event_streams` | `event_streams/` |
-//! | `cors_allow_origin`, `cors_allow_credentials` | `pages_may_read_…` |
+//! | `cors_allow_origin`, `cors_allow_credentials` | `pages_of_allowed_origins_may_read_…` |
 //! | `cors_allow_headers` | `event_streams/` |
 //! | `bus`, `node_name`, `unready_without_bus`, `node_heartbeat`, `node_timeout`, `max_remote_users`, `max_remote_presence` | `cluster/` |
 //! | `channel_queue`, `channel_queue_bytes` | `isolation.rs`, `src/edge/connection/mod.rs`, `a_channel_queue_is_full_…` |
@@ -81,7 +81,7 @@ async fn refusal(client: &Connector, path: &str) -> (u16, Option<String>) {
     (refused.status().as_u16(), after)
 }
 
-/// A client that reads, and so answers pings and closes, only when it is told to.
+/// A client that reads, and so answers pings and closes, only on request of the test.
 async fn passive(pond: &PondSocket, path: &str) -> WebSocketStream<DuplexStream> {
     let url = format!("ws://localhost{path}");
     let mut socket = tokio_tungstenite::client_async(url, serve_in_memory(pond, 4096)).await.expect("let in").0;
@@ -113,7 +113,7 @@ async fn closed(socket: &mut WebSocketStream<DuplexStream>) -> u16 {
     code
 }
 
-/// Waits until all connections of an endpoint have gone, and checks when that is, to a tenth of a second.
+/// Waits until all connections of an endpoint have ended, and checks the time to a tenth of a second.
 async fn gone_after(endpoint: &Endpoint, start: Instant, expected: Duration) {
     while !endpoint.connections().is_empty() {
         assert!(start.elapsed() < 600 * SECOND, "it stays");

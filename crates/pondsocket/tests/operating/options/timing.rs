@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{SECOND, anybody, closed, gone_after, passive, pond, refusal, text};
 
-/// The server's end of each connection, to look at.
+/// The server's end of each connection.
 async fn accept_with_duplicates(
     pond: PondSocket,
 ) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<std::net::TcpStream>) {
@@ -44,7 +44,7 @@ async fn the_buffers_of_a_socket_have_the_configured_size() {
     let unset = EndpointOptions { read_buffer_size: Some(0), write_buffer_size: Some(0), ..Default::default() };
     let _system = pond.create_endpoint("/system", anybody).options(unset);
     let (address, mut duplicates) = accept_with_duplicates(pond).await;
-    // Linux doubles what it is asked for, for its own book-keeping.
+    // Linux doubles the requested size for its own book-keeping.
     let factor = if cfg!(target_os = "linux") { 2 } else { 1 };
     for (path, receive, send) in [("/all", 20_000, 30_000), ("/own", 40_000, 50_000)] {
         let _peer = Peer::connect(address, path).await;

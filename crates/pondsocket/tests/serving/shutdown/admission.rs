@@ -1,4 +1,4 @@
-//! Clients that come while the server is shut down.
+//! Clients that connect during a shutdown.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ async fn clients_are_accepted_during_the_delay_which_is_not_part_of_the_timeout(
     assert!(!pond.is_ready() && !pond.is_draining() && !pond.snapshot().draining);
     let (late, _) = member(&pond).await;
     let (early, late) = (closed(early), closed(late));
-    // Nobody holds it up, but it lasts as long as it was told.
+    // No connection delays the shutdown, but the delay is kept.
     assert_eq!(counts(ending.await.expect("no panic")), (2, 0, 0));
     for client in [early, late] {
         let (code, at) = client.await.expect("no panic");
@@ -104,7 +104,7 @@ async fn a_client_that_was_just_accepted_is_closed_by_the_shutdown() {
         decide.add_permits(1);
         async move { Ok::<Connected, Error>(ctx.accept()) }
     });
-    // A task of its own: its turn comes right behind that of the request.
+    // Another task, which runs right after that of the request.
     let shutdown = tokio::spawn({
         let pond = pond.clone();
         async move {

@@ -1,4 +1,4 @@
-//! The close that clients are told, and its spread over time.
+//! The close frames of a shutdown, and their spread over time.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn the_close_code_says_whether_the_server_comes_back() {
     }
 }
 
-/// Lets so many clients in, shuts down, and answers after how long each of them was told.
+/// Accepts this many clients and shuts down. Returns the times at which each of them received its close frame.
 async fn told_after(clients: usize, how: Shutdown) -> Vec<Duration> {
     let (pond, ..) = pond();
     let mut all = Vec::new();

@@ -59,7 +59,7 @@ async fn received_messages_are_handled_and_delivered_to_remaining_members() {
         rooms.push(room);
         ends.push(closed(client));
     }
-    // All has been received once the handlers run.
+    // All messages have been received once the handlers run.
     sleep(SECOND).await;
     let start = Instant::now();
     let shutdown = begin(&pond, Shutdown::within(60 * SECOND).spread(20 * SECOND));

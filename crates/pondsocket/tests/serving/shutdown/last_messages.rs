@@ -20,12 +20,12 @@ enum End {
     Shutdown,
 }
 
-/// Others publish all the time, also into the same channel. Each client must see all that was broadcast before the end,
-/// in order, and then how it ends.
+/// Others publish all the time, also into the same channel. Each client must receive all earlier broadcasts
+/// in order, and then the close frame.
 async fn ends_behind_what_was_sent(end: End) {
     const CLIENTS: usize = 20;
     let (pond, endpoint, lobby) = pond_with(Options::default().send_channel_buffer(1 << 16).outbox_bytes(64 << 20));
-    // Decided for each recipient: those messages take another way.
+    // Filtered messages take another way.
     lobby.on_outgoing("filtered", |_: &OutgoingContext| Outgoing::Pass);
     let (_server, address) = serve(&pond).await;
     let mut peers = Vec::new();
@@ -42,7 +42,7 @@ async fn ends_behind_what_was_sent(end: End) {
             tokio::spawn(async move {
                 while stop.load(Ordering::Relaxed) == 0 {
                     channel.ready().await;
-                    // A full channel is what `ready` waits for.
+                    // `ready` waits while the channel is full.
                     let _ = channel.broadcast("load", &json!({}));
                     tokio::task::yield_now().await;
                 }
@@ -145,7 +145,7 @@ async fn what_comes_before_the_close(last: &[Message], other_is_first: bool) -> 
     let mut client = narrow(&pond, 64 * 1024).await;
     send(&mut client, "/room/2", "JOIN_CHANNEL", "JOIN_CHANNEL").await;
     while next(&mut client).await.expect("open")["event"] != "ACKNOWLEDGE" {}
-    // Both have delivered, and nothing is on its way any more.
+    // Both channels have delivered, and nothing is in flight.
     sleep(SECOND).await;
     if other_is_first {
         client.feed(message("/room/2", "BROADCAST", "say")).await.expect("open");

@@ -1,5 +1,5 @@
-//! The end of a server: who is told, what still arrives, who is waited for and for how long. Over streams in memory with
-//! the clock paused; what is about order, through real sockets.
+//! The shutdown of a server: its close frames, last messages, waits and deadlines. Over in-memory streams with
+//! the clock paused; tests of order use real sockets.
 
 mod admission;
 mod closing;
@@ -31,7 +31,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Deadlines that lie close together are served by one wake-up, so that anything may be this late.
 const GRAIN: Duration = Duration::from_millis(20);
 
-/// A pond with these options, and one lobby that lets everybody in.
+/// A pond with these options, and one lobby that accepts every join.
 fn pond_with(options: Options) -> (PondSocket, Endpoint, Lobby) {
     let pond = PondSocket::with_options(options).expect("valid options");
     let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept()));
@@ -43,25 +43,25 @@ fn pond() -> (PondSocket, Endpoint, Lobby) {
     pond_with(Options::default())
 }
 
-/// A client that reads all the time, and answers as one should, in its room.
+/// A client that reads all the time, and so answers pings and closes, in its room.
 async fn member(pond: &PondSocket) -> (Client, Room) {
     let client = pond.test_client().deadline(600 * SECOND).connect("/").await.expect("let in");
     let room = client.join("/room/1", json!({})).await.expect("let in");
     (client, room)
 }
 
-/// Connects beside whatever else the test does.
+/// Connects in another task.
 fn connect(pond: &PondSocket, path: &'static str) -> JoinHandle<Result<Client, ConnectError>> {
     let connector = pond.test_client();
     tokio::spawn(async move { connector.connect(path).await })
 }
 
-/// The close code that a client sees, and when.
+/// The close code that a client receives, and the time.
 fn closed(client: Client) -> JoinHandle<(Option<u16>, Instant)> {
     tokio::spawn(async move { (client.closed().await.expect("it ends").code, Instant::now()) })
 }
 
-/// The names of the messages that a room has got, once its connection has ended.
+/// The events that a room has received, once its connection has ended.
 async fn events(room: &mut Room) -> Vec<String> {
     let mut events = Vec::new();
     while let Ok(message) = room.next_message().await {
@@ -104,7 +104,7 @@ fn works(lobby: &Lobby, takes: Duration) {
 
 type Raw = WebSocketStream<DuplexStream>;
 
-/// A client that reads only when it is told to, and has joined. The stream holds so many bytes each way.
+/// A joined client that reads only on request of the test. The stream holds this many bytes each way.
 async fn narrow(pond: &PondSocket, capacity: usize) -> Raw {
     let mut socket = connect_in_memory(pond, "/", capacity).await;
     send(&mut socket, "/room/1", "JOIN_CHANNEL", "JOIN_CHANNEL").await;

@@ -23,7 +23,7 @@ async fn all_earlier_messages_reach_a_client_that_reads() {
     }
 }
 
-/// Far longer than a close handshake may take, and with far more waiting than may wait for long.
+/// Far longer than the timeout of a close handshake, with a backlog far over the bounds.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_slowly_gets_thousands_of_messages_and_then_the_close_frame() {
     let (pond, endpoint, _) = pond();
@@ -39,7 +39,7 @@ async fn a_client_that_reads_slowly_gets_thousands_of_messages_and_then_the_clos
     assert_eq!(counts(shutdown.await.expect("no panic")), (1, 0, 0));
 }
 
-/// Its queue is over its bounds when the end comes. From then on nothing is added, and it may take its time.
+/// The queue is over its bounds when the shutdown begins. Nothing is added from then on, so the client has more time.
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_over_its_bounds_is_no_longer_closed_for_that() {
     let (pond, endpoint, _) = pond();
@@ -86,7 +86,7 @@ async fn a_client_that_never_answers_the_close_is_cut_off_at_the_deadline() {
     let start = Instant::now();
     assert_eq!(counts(pond.shutdown(5 * SECOND).await), (0, 1, 0));
     assert_about(start.elapsed(), 5 * SECOND);
-    // Read past the WebSocket, which would have answered.
+    // Read below the WebSocket, which would answer.
     let mut bytes = Vec::new();
     mute.get_mut().read_to_end(&mut bytes).await.expect("readable");
     let text = "the server is shutting down";
