@@ -319,7 +319,8 @@ options! {
         /// The interval of heartbeats for servers in other languages. Their timeout must be longer than this. Default 30 s.
         node_heartbeat: Duration = Duration::from_secs(30),
         /// The time without heartbeats after which a server in another language is considered dead, and its users leave. The loss
-        /// of nodes of this server is noticed within 5.5 s, independently of this. Default 90 s.
+        /// of nodes of this server is noticed within 5.5 s, independently of this. After so long without any such server messages
+        /// have a short form that these servers do not read (docs/cluster.md, Short form). Default 90 s.
         node_timeout: Duration = Duration::from_secs(90),
         /// The most users of each other node in one channel, and of all servers in other languages together. Further users are
         /// ignored on this node, and counted in the metrics. Default 10 000.
