@@ -28,7 +28,7 @@ pub use http::{HttpClient, upgrade};
 #[cfg(feature = "pond")]
 pub use log::Log;
 #[cfg(feature = "pond")]
-pub use order::OneOrder;
+pub use order::OrderLoad;
 #[cfg(feature = "pond")]
 pub use peer::{Message, Peer, connect_in_memory, serve, serve_in_memory, serve_with};
 pub use random::Rng;

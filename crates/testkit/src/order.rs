@@ -16,7 +16,7 @@ use crate::{Peer, Rng};
 /// The server broadcasts the payload of the event `later` after `ms` milliseconds and that of `message` at once, and
 /// announces joins and leaves to the channel.
 #[derive(Clone, Copy, Debug)]
-pub struct OneOrder {
+pub struct OrderLoad {
     /// Channels that are used at once.
     pub channels: usize,
     /// Members of each channel that publish and receive.
@@ -24,7 +24,7 @@ pub struct OneOrder {
     /// Members of each channel that receive, from before the first message until after the last.
     pub receivers: usize,
     /// Members of each channel that join and leave again and again.
-    pub comers: u64,
+    pub joiners: u64,
     /// Messages of each publisher.
     pub messages: u64,
     /// The seed of all pauses and of the actions of the members that join and leave.
@@ -69,14 +69,14 @@ const WINDOW: u64 = 32;
 /// A channel of the server under test.
 #[derive(Clone)]
 struct Room {
-    load: OneOrder,
+    load: OrderLoad,
     address: SocketAddr,
     path: String,
     channel: String,
     seed: u64,
 }
 
-impl OneOrder {
+impl OrderLoad {
     /// Runs the load at a server: clients connect to `path`, and the names of the channels begin with `prefix`. Returns
     /// the number of deliveries; fails the test if two members got messages in different orders, or one a gap.
     pub async fn run(self, address: SocketAddr, path: &str, prefix: &str) -> usize {
@@ -105,11 +105,11 @@ impl Room {
         });
         let publishers: Vec<_> = publishers.collect();
         let busy = Arc::new(AtomicBool::new(true));
-        let comers = (0..self.load.comers).map(|n| {
+        let joiners = (0..self.load.joiners).map(|n| {
             let (room, busy, rng) = (self.clone(), Arc::clone(&busy), Rng::new(self.seed << 8 | 0x80 | n));
-            tokio::spawn(async move { room.come_and_go(&busy, rng).await })
+            tokio::spawn(async move { room.join_and_leave(&busy, rng).await })
         });
-        let comers: Vec<_> = comers.collect();
+        let joiners: Vec<_> = joiners.collect();
 
         let mut parts = Vec::new();
         for publisher in publishers {
@@ -119,8 +119,8 @@ impl Room {
         // The announcement of this member's join wakes the members that join and leave and now wait for a message: the
         // last message of others may have arrived before they saw that the load has ended.
         let mut last = self.member().await;
-        for comer in comers {
-            parts.extend(comer.await.expect("a comer gets its parts"));
+        for joiner in joiners {
+            parts.extend(joiner.await.expect("a joiner gets its parts"));
         }
         last.event(&self.channel, "message", json!({})).await;
         let mut whole = Vec::new();
@@ -162,7 +162,7 @@ impl Room {
     }
 
     /// Joins and leaves while publishers are busy: sometimes with a leave message, sometimes by closing the connection.
-    async fn come_and_go(&self, busy: &AtomicBool, mut rng: Rng) -> Vec<Part> {
+    async fn join_and_leave(&self, busy: &AtomicBool, mut rng: Rng) -> Vec<Part> {
         let mut parts = Vec::new();
         let mut peer = Peer::connect(self.address, &self.path).await;
         while busy.load(Ordering::SeqCst) {

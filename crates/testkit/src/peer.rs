@@ -76,7 +76,7 @@ impl Peer {
     /// Connects to `path` (with its query) and reads the CONNECTION message.
     pub async fn connect(address: SocketAddr, path: &str) -> Peer {
         let mut peer = Peer::connect_silently(address, path).await;
-        peer.greet().await;
+        peer.read_connection_message().await;
         peer
     }
 
@@ -90,11 +90,11 @@ impl Peer {
     /// Takes over a WebSocket that was opened in some other way, and reads the CONNECTION message.
     pub async fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Peer {
         let mut peer = Peer { socket, id: String::new(), sent: 0 };
-        peer.greet().await;
+        peer.read_connection_message().await;
         peer
     }
 
-    async fn greet(&mut self) {
+    async fn read_connection_message(&mut self) {
         let first = self.next().await;
         assert_eq!((&first["action"], &first["event"]), (&json!("CONNECT"), &json!("CONNECTION")), "the first message");
         self.id = first["payload"]["connectionId"].as_str().expect("an id").to_owned();

@@ -24,20 +24,21 @@ pub(super) struct Context {
 /// The connection of a core to the bus.
 ///
 /// ```text
-///          first input          Bus::Up            Bus::Down
-///  ASLEEP ------------> ALONE ---------> LINKED <------------> CUT OFF      and STOPPED from each of them
-///                                                   Bus::Up
+///              first input                   Bus::Up             Bus::Down
+///  NOT STARTED ------------> NEVER CONNECTED ---------> CONNECTED <---------> DISCONNECTED
+///                                                                  Bus::Up
+///  and STOPPED from each of them
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
     /// There was no input yet.
-    Asleep,
+    NotStarted,
     /// The bus was never up.
-    Alone,
+    NeverConnected,
     /// The bus is up.
-    Linked,
+    Connected,
     /// The bus was up.
-    CutOff,
+    Disconnected,
     /// The node has published its `Bye`. This is final.
     Stopped,
 }
@@ -91,7 +92,7 @@ impl Context {
     pub(super) fn new(settings: Settings, random: Random) -> Context {
         Context {
             now: 0,
-            phase: Phase::Asleep,
+            phase: Phase::NotStarted,
             timers: Timers::default(),
             limits: RemoteLimits::new(&settings),
             random,
@@ -102,8 +103,8 @@ impl Context {
 
     /// Returns whether the bus is up. Only then are messages published, and only then does the silence of a node mean
     /// anything.
-    pub(super) fn is_linked(&self) -> bool {
-        self.phase == Phase::Linked
+    pub(super) fn is_connected(&self) -> bool {
+        self.phase == Phase::Connected
     }
 
     /// The incarnation of this node.

@@ -96,7 +96,7 @@ impl Core {
             return;
         }
         self.context.now = self.time.read(now);
-        if self.context.phase == Phase::Asleep {
+        if self.context.phase == Phase::NotStarted {
             self.wake();
         }
         // These inputs come under a channel's lock, where only outputs for the bus are executed at once. A report of
@@ -131,7 +131,7 @@ impl Core {
     /// Handles a message for users that was read without copies. There are no outputs: the caller delivers the message
     /// to the channel, if that is open.
     pub fn admit(&mut self, topic: &Topic, message: &ReceivedMessage<'_>, now: u64) -> Admission {
-        let is_running = matches!(self.context.phase, Phase::Linked | Phase::CutOff);
+        let is_running = matches!(self.context.phase, Phase::Connected | Phase::Disconnected);
         let is_own = message.source == &**self.sender.source();
         let fits = self.context.settings.topics.is_of_channel(topic, message.endpoint, message.channel);
         if !is_running || is_own || !fits {
@@ -172,7 +172,7 @@ impl Core {
 
     /// Subscribes to the topics that every node needs, and starts the timers.
     fn wake(&mut self) {
-        self.context.phase = Phase::Alone;
+        self.context.phase = Phase::NeverConnected;
         let topics = &self.context.settings.topics;
         let mut add = vec![topics.inbox(self.me()), topics.cluster()];
         if self.context.settings.interop {
@@ -189,7 +189,9 @@ impl Core {
     /// under another one.
     fn adopt(&mut self, incarnation: u64) {
         // After the first `Up` other nodes may know the number; a second one would be another node to them.
-        if !matches!(self.context.phase, Phase::Asleep | Phase::Alone) || incarnation == self.me().incarnation {
+        if !matches!(self.context.phase, Phase::NotStarted | Phase::NeverConnected)
+            || incarnation == self.me().incarnation
+        {
             return;
         }
         let cx = &mut self.context;
@@ -263,21 +265,21 @@ impl Core {
         let cx = &mut self.context;
         match event {
             Bus::Up => {
-                let again = cx.phase == Phase::CutOff;
+                let again = cx.phase == Phase::Disconnected;
                 // The silence of all nodes during the outage was that of the bus.
                 if again {
-                    self.interop.excuse_silence(cx.now);
+                    self.interop.suspend_detection(cx.now);
                 }
-                cx.phase = Phase::Linked;
+                cx.phase = Phase::Connected;
                 // A session begins without subscriptions (docs/cluster-bus.md): `Subscribed` follows for each topic.
                 self.sync.unsubscribe(&mut self.channels);
                 self.membership.link(cx, again);
                 Interop::heartbeat(cx);
             }
             Bus::Down => {
-                // A bus that was never up stays `Alone`: its first `Up` is then no recovery.
-                if cx.phase == Phase::Linked {
-                    cx.phase = Phase::CutOff;
+                // A bus that was never up stays `NeverConnected`: its first `Up` is then no recovery.
+                if cx.phase == Phase::Connected {
+                    cx.phase = Phase::Disconnected;
                 }
                 self.sync.unsubscribe(&mut self.channels);
             }
@@ -307,7 +309,7 @@ impl Core {
 
     fn lease(&mut self, lease: &Lease) {
         // The table and the bus may fail apart. While no messages arrive, an old answer must not hide or show nodes.
-        if !self.context.is_linked() {
+        if !self.context.is_connected() {
             return;
         }
         let transitions = self.membership.lease(&mut self.context, lease);
@@ -327,7 +329,7 @@ impl Core {
     fn beat(&mut self, due: u64) {
         let beat = self.membership.beat(&mut self.context, due);
         if beat.was_asleep {
-            self.interop.excuse_silence(self.context.now);
+            self.interop.suspend_detection(self.context.now);
             self.sync.want_all_states(&mut self.context, &self.channels);
         }
         self.apply_transitions(beat.transitions);
@@ -350,7 +352,7 @@ impl Core {
                     self.touch_all(self.channels.users_of(&node.name));
                 }
                 NodeTransition::Replaced(node) => {
-                    let changed = self.channels.begin_life(&node);
+                    let changed = self.channels.replace_incarnation(&node);
                     self.all_changed(changed)
                 }
                 // The records become doubtful, so the users are requested if the node comes back.
@@ -452,7 +454,7 @@ impl Core {
         let is_new = transitions.contains(&NodeTransition::Up(ext.node.clone()));
         self.apply_transitions(transitions);
         if is_new {
-            self.membership.greet(&mut self.context, &ext.node);
+            self.membership.send_hello(&mut self.context, &ext.node);
         }
         match (message.channel, message.body) {
             (Some(channel), Body::UserMessage(message)) => self.deliver(channel, message),
@@ -612,7 +614,7 @@ impl Core {
                 self.commands.execute(cx, &self.channels, key, user, command, None);
             }
             Translated::Removal(user, command) => {
-                self.commands.take_out(cx, &self.channels, key, user, command, None);
+                self.commands.remove_user(cx, &self.channels, key, user, command, None);
             }
             Translated::Lookup { user, request } => lookup(cx, &self.channels, key, &user, request, None),
             Translated::Found { user, request, entry } => {

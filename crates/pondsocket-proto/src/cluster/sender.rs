@@ -35,7 +35,7 @@ impl Sender {
         let id = RequestId::from_u128(self.random.draw_id()).as_str().into();
         let source = self.source.clone();
         let message = Envelope { id, source, channel, timestamp: cx.now, body, ext: Some(ext) };
-        if !cx.is_linked() {
+        if !cx.is_connected() {
             return;
         }
         let topic = |destination| match destination {

@@ -8,7 +8,7 @@ use pondsocket_proto::id::UserId;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::world::{World, key};
+use crate::world::{TestCluster, key};
 
 const CHANNELS: [&str; 2] = ["/one", "/two"];
 const USERS: [&str; 3] = ["ada", "bob", "eve"];
@@ -40,7 +40,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn is_here(world: &World, n: usize, channel: usize, user: usize) -> bool {
+fn is_here(world: &TestCluster, n: usize, channel: usize, user: usize) -> bool {
     let members = world.nodes[n].users.get(&key(CHANNELS[channel]));
     members.is_some_and(|members| members.keys().any(|name| name.as_str() == USERS[user]))
 }
@@ -50,7 +50,7 @@ fn some(message: &Envelope) -> bool {
     message.id.ends_with(['0', '1', '2', '3'])
 }
 
-fn carry_out(world: &mut World, action: Action, incarnations: &mut u64) {
+fn carry_out(world: &mut TestCluster, action: Action, incarnations: &mut u64) {
     match action {
         Action::Toggle(n, c, u) if is_here(world, n, c, u) => world.leave(n, &key(CHANNELS[c]), USERS[u]),
         Action::Toggle(n, c, u) => world.join(n, &key(CHANNELS[c]), USERS[u]),
@@ -73,7 +73,7 @@ fn carry_out(world: &mut World, action: Action, incarnations: &mut u64) {
     }
 }
 
-fn check(world: &World) -> Result<(), TestCaseError> {
+fn check(world: &TestCluster) -> Result<(), TestCaseError> {
     for n in 0..3 {
         for channel in CHANNELS {
             let key = key(channel);
@@ -98,7 +98,7 @@ proptest! {
 
     #[test]
     fn after_any_faults_all_nodes_show_the_same_users(leases in any::<bool>(), actions in vec(action(), 1..60)) {
-        let mut world = World::with_sweeps_of(3, 60_000);
+        let mut world = TestCluster::with_sweeps_of(3, 60_000);
         if leases {
             world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
         }

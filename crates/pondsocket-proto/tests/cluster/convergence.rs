@@ -3,11 +3,11 @@
 use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent};
 use pondsocket_proto::cluster::{Bus, Input, Topic};
 
-use crate::world::{World, assigns, key, room};
+use crate::world::{TestCluster, assigns, key, room};
 
 #[test]
 fn a_user_is_shown_on_the_other_node_until_it_leaves() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join_with(1, &room(), "bob", assigns(&[("role", "\"admin\"")]));
     world.track(1, &room(), "bob", r#"{"status":"here"}"#);
@@ -27,7 +27,7 @@ fn a_user_is_shown_on_the_other_node_until_it_leaves() {
 
 #[test]
 fn present_users_are_shown_on_a_node_that_joins_later() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     let many: Vec<_> = (0..40).map(|n| format!("user{n:02}")).collect();
     many.iter().for_each(|name| world.join(0, &room(), name));
     world.pass(100);
@@ -39,7 +39,7 @@ fn present_users_are_shown_on_a_node_that_joins_later() {
 
 #[test]
 fn a_channel_that_empties_and_opens_again_shows_no_earlier_user() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -58,7 +58,7 @@ fn a_channel_that_empties_and_opens_again_shows_no_earlier_user() {
 
 #[test]
 fn a_lost_change_is_requested_when_the_next_change_shows_the_gap() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -71,7 +71,7 @@ fn a_lost_change_is_requested_when_the_next_change_shows_the_gap() {
 
 #[test]
 fn a_lost_last_change_is_detected_by_the_digest() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(100_000);
@@ -86,7 +86,7 @@ fn a_lost_last_change_is_detected_by_the_digest() {
 
 #[test]
 fn a_lost_request_for_the_state_is_repaired_by_the_digest() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.pass(100_000);
     world.lose = |message| matches!(message.body, Body::StateRequest { .. });
@@ -99,7 +99,7 @@ fn a_lost_request_for_the_state_is_repaired_by_the_digest() {
 
 #[test]
 fn users_of_a_silent_owner_are_requested_when_even_the_digests_are_lost() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -115,7 +115,7 @@ fn users_of_a_silent_owner_are_requested_when_even_the_digests_are_lost() {
 
 #[test]
 fn a_user_that_left_a_channel_that_has_closed_is_gone_when_the_bus_is_back() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -131,7 +131,7 @@ fn a_user_that_left_a_channel_that_has_closed_is_gone_when_the_bus_is_back() {
 #[test]
 fn a_user_that_left_shortly_before_an_outage_is_gone_when_the_bus_is_back() {
     for wait in [100, 5_000, 15_000] {
-        let mut world = World::new(2);
+        let mut world = TestCluster::new(2);
         world.join(0, &room(), "ada");
         world.join(1, &room(), "bob");
         world.pass(60);
@@ -150,7 +150,7 @@ fn a_user_that_left_shortly_before_an_outage_is_gone_when_the_bus_is_back() {
 
 #[test]
 fn a_user_that_left_a_hidden_node_is_not_shown_again_with_it() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -169,7 +169,7 @@ fn a_user_that_left_a_hidden_node_is_not_shown_again_with_it() {
 
 #[test]
 fn a_lost_repair_is_requested_again() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -188,7 +188,7 @@ fn a_lost_repair_is_requested_again() {
 
 #[test]
 fn a_disconnected_node_shows_the_last_known_users_and_then_the_present_ones() {
-    let mut world = World::new(3);
+    let mut world = TestCluster::new(3);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.join(2, &room(), "eve");
@@ -209,7 +209,7 @@ fn a_disconnected_node_shows_the_last_known_users_and_then_the_present_ones() {
 
 #[test]
 fn a_gap_is_repaired_in_both_directions() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -235,7 +235,7 @@ fn states((_, message): &(Topic, Envelope)) -> Option<usize> {
 
 #[test]
 fn states_of_many_channels_are_requested_one_by_one_and_answered_together() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     let keys: Vec<_> = (0..600).map(|n| key(&format!("/{n}"))).collect();
     world.cut(0);
     keys.iter().for_each(|key| world.join(0, key, "ada"));
@@ -255,7 +255,7 @@ fn states_of_many_channels_are_requested_one_by_one_and_answered_together() {
 
 #[test]
 fn a_message_with_states_hardly_exceeds_the_size_limit() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     let keys: Vec<_> = (0..5).map(|n| key(&format!("/{n}"))).collect();
     let large = format!("\"{}\"", "x".repeat(100_000));
     keys.iter().for_each(|key| world.join_with(1, key, "bob", assigns(&[("large", &large)])));
@@ -275,7 +275,7 @@ fn bytes(message: &Envelope) -> usize {
 
 #[test]
 fn a_long_list_of_users_is_sent_in_parts_and_shown_when_all_have_arrived() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(1000));
     for n in 0..5000 {
         world.join(1, &room(), &format!("bob{n}"));
@@ -301,7 +301,7 @@ fn a_long_list_of_users_is_sent_in_parts_and_shown_when_all_have_arrived() {
 
 #[test]
 fn large_users_are_not_included_in_a_request_for_the_state() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     let large = format!("\"{}\"", "x".repeat(100_000));
     (0..5).for_each(|n| world.join_with(1, &room(), &format!("bob{n}"), assigns(&[("large", &large)])));
@@ -317,7 +317,7 @@ fn large_users_are_not_included_in_a_request_for_the_state() {
 #[test]
 fn a_name_conflict_is_reported_once_by_both_nodes() {
     for leases in [false, true] {
-        let mut world = World::new(1);
+        let mut world = TestCluster::new(1);
         world.leases = leases.then(|| [world.nodes[0].id.clone()].into());
         world.pass(20_000);
         world.log(0);
@@ -334,7 +334,7 @@ fn a_name_conflict_is_reported_once_by_both_nodes() {
 
 #[test]
 fn a_restart_is_not_reported_as_a_name_conflict() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
     world.pass(20_000);
     let before = world.nodes[0].id.clone();
@@ -350,7 +350,7 @@ fn a_restart_is_not_reported_as_a_name_conflict() {
 
 #[test]
 fn channels_are_independent() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &key("/one"), "ada");
     world.join(1, &key("/two"), "bob");
     world.pass(60);
@@ -361,7 +361,7 @@ fn channels_are_independent() {
 #[test]
 fn a_crash_is_detected_in_time_with_leases_and_without() {
     for leases in [false, true] {
-        let mut world = World::new(2);
+        let mut world = TestCluster::new(2);
         world.leases = leases.then(|| world.nodes.iter().map(|node| node.id.clone()).collect());
         world.join(0, &room(), "ada");
         world.join(1, &room(), "bob");
@@ -377,7 +377,7 @@ fn a_crash_is_detected_in_time_with_leases_and_without() {
 
 #[test]
 fn a_node_that_was_suspended_until_its_users_expired_is_shown_again() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -392,7 +392,7 @@ fn a_node_that_was_suspended_until_its_users_expired_is_shown_again() {
 
 #[test]
 fn a_node_that_stops_is_gone_at_once_and_announces_it_to_foreign_nodes_too() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.track(1, &room(), "bob", "{}");
@@ -413,7 +413,7 @@ fn a_node_that_stops_is_gone_at_once_and_announces_it_to_foreign_nodes_too() {
 
 #[test]
 fn the_first_message_of_a_restarted_node_ends_its_earlier_incarnation() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -429,7 +429,7 @@ fn the_first_message_of_a_restarted_node_ends_its_earlier_incarnation() {
 
 #[test]
 fn without_changes_only_beats_and_scheduled_digests_are_published() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");

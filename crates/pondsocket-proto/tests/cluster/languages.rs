@@ -3,7 +3,7 @@
 use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::message::{Body, NodeEvent, Target, UserMessage};
 
-use crate::world::{World, assigns, json, listed, object, room};
+use crate::world::{TestCluster, assigns, json, listed, object, room};
 
 fn joined(name: &str) -> Body {
     Body::UserJoined { user: name.into(), presence: Some(object("{}")), assigns: Assigns::default() }
@@ -31,8 +31,8 @@ fn request() -> Body {
 }
 
 /// A room with `ada` here and `bob` at another node of ours.
-fn world() -> World {
-    let mut world = World::new(2);
+fn world() -> TestCluster {
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
@@ -40,7 +40,7 @@ fn world() -> World {
 }
 
 /// The bodies of one kind that were published since the last call.
-fn published(world: &mut World, is_it: fn(&Body) -> bool) -> Vec<Body> {
+fn published(world: &mut TestCluster, is_it: fn(&Body) -> bool) -> Vec<Body> {
     world.published.drain(..).map(|(_, message)| message.body).filter(is_it).collect()
 }
 
@@ -108,7 +108,7 @@ fn a_list_does_not_restore_users_of_a_dead_node_of_our_kind() {
 
 #[test]
 fn a_list_restores_neither_users_of_an_earlier_incarnation_nor_users_that_left_here() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(0, &room(), "zoe");
     world.join(1, &room(), "bob");
@@ -226,7 +226,7 @@ fn foreign_nodes_can_remove_and_query_users_of_our_nodes() {
 fn a_request_sent_before_the_subscription_is_answered_once_more() {
     let mut world = world();
     world.pass(1000);
-    let lists = |world: &mut World| published(world, |body| matches!(body, Body::StateResponse { .. })).len();
+    let lists = |world: &mut TestCluster| published(world, |body| matches!(body, Body::StateResponse { .. })).len();
     world.foreign("rust", request());
     world.foreign("rust", request());
     assert_eq!(lists(&mut world), 4, "both nodes answer both questions at once");
@@ -259,7 +259,7 @@ fn messages_with_reserved_events_are_not_delivered() {
 
 #[test]
 fn a_long_list_is_sent_in_parts() {
-    let mut world = World::new(1);
+    let mut world = TestCluster::new(1);
     let large = format!("\"{}\"", "x".repeat(100_000));
     (0..5).for_each(|n| world.join_with(0, &room(), &format!("ada{n}"), assigns(&[("large", &large)])));
     world.pass(100);
@@ -272,7 +272,7 @@ fn a_long_list_is_sent_in_parts() {
 
 #[test]
 fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
-    let mut world = World::new(2);
+    let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     let message = UserMessage {
         from: "eve".into(),
@@ -292,7 +292,7 @@ fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
 
 #[test]
 fn a_user_on_two_nodes_is_shown_with_the_entry_that_joined_last() {
-    let mut world = World::new(3);
+    let mut world = TestCluster::new(3);
     world.join(2, &room(), "zoe");
     world.join_with(0, &room(), "ada", assigns(&[("at", "0")]));
     world.pass(10);
@@ -302,7 +302,7 @@ fn a_user_on_two_nodes_is_shown_with_the_entry_that_joined_last() {
     let ada = world.shown_user(2, &room(), "ada").expect("shown");
     assert_eq!(ada.assigns.to_json(), r#"{"at":1}"#);
     assert_eq!(ada.presence.as_ref().map(|presence| presence.as_str()), Some(r#"{"at":0}"#));
-    let over = |world: &World, n| world.shown_user(n, &room(), "ada").map(|shown| shown.over_local);
+    let over = |world: &TestCluster, n| world.shown_user(n, &room(), "ada").map(|shown| shown.over_local);
     world.track(1, &room(), "ada", r#"{"at":1}"#);
     world.pass(60);
     assert_eq!((over(&world, 0), over(&world, 1)), (Some(true), Some(false)));
@@ -315,7 +315,7 @@ fn a_user_on_two_nodes_is_shown_with_the_entry_that_joined_last() {
 
 #[test]
 fn the_first_message_of_a_node_is_a_heartbeat() {
-    let mut world = World::new(0);
+    let mut world = TestCluster::new(0);
     world.start("a", 7);
     let bodies = published(&mut world, |_| true);
     assert_eq!(bodies, [Body::NodeHeartbeat { node: "a~7".into() }, Body::Node(NodeEvent::Hello)]);

@@ -3,7 +3,7 @@
 use pondsocket_proto::cluster::message::{Body, Envelope};
 use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest, Topic};
 
-use crate::world::{World, assigns, json, key, listed, object, room, user};
+use crate::world::{TestCluster, assigns, json, key, listed, object, room, user};
 
 fn evict(channel: &ChannelKey, name: &str) -> ClusterRequest {
     ClusterRequest::Evict { channel: channel.clone(), user: user(name), reason: "spam".into() }
@@ -18,8 +18,8 @@ fn assign(channel: &ChannelKey, name: &str) -> ClusterRequest {
 }
 
 /// `ada` is at the first node; `bob` and `eve`, in the same room, at the second; the third has no user.
-fn world() -> World {
-    let mut world = World::new(3);
+fn world() -> TestCluster {
+    let mut world = TestCluster::new(3);
     world.join(0, &room(), "ada");
     world.join_with(1, &room(), "bob", assigns(&[("a", "0")]));
     world.join(1, &room(), "eve");
@@ -27,7 +27,7 @@ fn world() -> World {
     world
 }
 
-fn answer(world: &mut World, n: usize, ask: ClusterRequest) -> Option<Answer> {
+fn answer(world: &mut TestCluster, n: usize, ask: ClusterRequest) -> Option<Answer> {
     world.nodes[n].answers.clear();
     world.ask(n, 7, ask);
     world.pass(40);
@@ -123,7 +123,7 @@ fn without_the_bus_only_known_users_are_found() {
 
 #[test]
 fn a_node_alone_answers_not_found() {
-    let mut world = World::new(1);
+    let mut world = TestCluster::new(1);
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), None, "not before it must have heard of others");
     world.pass(2000);
     assert_eq!(answer(&mut world, 0, evict(&room(), "bob")), Some(Answer::NotFound));

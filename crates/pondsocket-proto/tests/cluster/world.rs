@@ -42,7 +42,7 @@ pub(crate) fn assigns(pairs: &[(&str, &str)]) -> Assigns {
 }
 
 /// A node and what its server would keep.
-pub(crate) struct Node {
+pub(crate) struct TestNode {
     pub(crate) core: Core,
     pub(crate) id: NodeId,
     pub(crate) linked: bool,
@@ -61,9 +61,9 @@ pub(crate) struct Member {
     pub(crate) presence: Option<Object>,
 }
 
-pub(crate) struct World {
+pub(crate) struct TestCluster {
     pub(crate) now: u64,
-    pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes: Vec<TestNode>,
     pub(crate) published: Vec<(Topic, Envelope)>,
     /// Selects messages that are lost without a report.
     pub(crate) lose: fn(&Envelope) -> bool,
@@ -77,15 +77,15 @@ pub(crate) struct World {
     pub(crate) foreign_messages: u64,
 }
 
-impl World {
+impl TestCluster {
     /// Creates a world of this many nodes, named `a`, `b` and so on, all connected.
-    pub(crate) fn new(nodes: usize) -> World {
-        World::with_sweeps_of(nodes, 600_000)
+    pub(crate) fn new(nodes: usize) -> TestCluster {
+        TestCluster::with_sweeps_of(nodes, 600_000)
     }
 
     /// Creates a world whose nodes publish all their digests within this time.
-    pub(crate) fn with_sweeps_of(nodes: usize, sweep: u64) -> World {
-        let mut world = World {
+    pub(crate) fn with_sweeps_of(nodes: usize, sweep: u64) -> TestCluster {
+        let mut world = TestCluster {
             now: 1_000_000,
             nodes: Vec::new(),
             published: Vec::new(),
@@ -112,7 +112,7 @@ impl World {
         settings.sweep = self.sweep;
         // Thousands of users are shown whole.
         settings.max_shown = 16 << 20;
-        let node = Node {
+        let node = TestNode {
             core: Core::new(settings, seed),
             id: id.clone(),
             linked: false,
@@ -203,7 +203,7 @@ impl World {
                 assert!(node.linked, "nothing is published while the bus is down");
                 self.published.push((topic.clone(), (*message).clone()));
                 if !(self.lose)(&message) {
-                    queue.extend(self.hear(&topic, &message));
+                    queue.extend(self.deliver_to_subscribers(&topic, &message));
                 }
             }
             Output::UpdateSubscriptions { add, remove } => {
@@ -244,9 +244,9 @@ impl World {
         }
     }
 
-    fn hear(&self, topic: &Topic, message: &Envelope) -> Vec<(usize, Input)> {
-        let hears = |node: &Node| node.linked && node.wanted.contains(topic);
-        let nodes = self.nodes.iter().enumerate().filter(|(_, node)| hears(node));
+    fn deliver_to_subscribers(&self, topic: &Topic, message: &Envelope) -> Vec<(usize, Input)> {
+        let is_subscribed = |node: &TestNode| node.linked && node.wanted.contains(topic);
+        let nodes = self.nodes.iter().enumerate().filter(|(_, node)| is_subscribed(node));
         nodes.map(|(n, _)| (n, Input::Received { topic: topic.clone(), message: Box::new(message.clone()) })).collect()
     }
 
@@ -347,7 +347,7 @@ impl World {
             ext: None,
         };
         let topic = if is_heartbeat { topics().heartbeat() } else { topics().channel(&room()) };
-        for (n, input) in self.hear(&topic, &message) {
+        for (n, input) in self.deliver_to_subscribers(&topic, &message) {
             self.input(n, input);
         }
     }

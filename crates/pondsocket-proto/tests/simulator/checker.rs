@@ -9,7 +9,7 @@ use pondsocket_proto::cluster::{Answer, ChannelKey, Command, Input, NodeId, Node
 
 use super::redis::Peer;
 use super::schedule::Plan;
-use super::user_actions::LIFE;
+use super::user_actions::INCARNATION;
 
 /// A rule that was broken.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Checker {
     relays: bool,
     has_leases: bool,
     violation: Option<Violation>,
-    lives: HashMap<String, NodeId>,
+    incarnations: HashMap<String, NodeId>,
     ids: HashMap<Peer, NodeId>,
     /// The last version that an owner has published.
     said: HashMap<(Peer, ChannelKey), u64>,
@@ -60,7 +60,7 @@ impl Checker {
             relays: plan.js,
             has_leases: plan.leases,
             violation: None,
-            lives: HashMap::new(),
+            incarnations: HashMap::new(),
             ids: HashMap::new(),
             said: HashMap::new(),
             known: HashMap::new(),
@@ -88,7 +88,7 @@ impl Checker {
     }
 
     pub(crate) fn born(&mut self, peer: Peer, id: &NodeId) {
-        self.lives.insert(id.source(), id.clone());
+        self.incarnations.insert(id.source(), id.clone());
         self.ids.insert(peer, id.clone());
     }
 
@@ -203,8 +203,9 @@ impl Checker {
         }
         for change in changes {
             let RemoteChange::Shown(user, shown) = change else { continue };
-            let life = shown.assigns.get(LIFE).and_then(|life| life.decode::<String>().ok());
-            let Some(owner) = life.and_then(|life| self.lives.get(&life)) else { continue };
+            let incarnation =
+                shown.assigns.get(INCARNATION).and_then(|incarnation| incarnation.decode::<String>().ok());
+            let Some(owner) = incarnation.and_then(|incarnation| self.incarnations.get(&incarnation)) else { continue };
             let youngest = self.youngest.get(&(peer, owner.name.clone())).copied().unwrap_or(0);
             // Users that a foreign server relays have no incarnation. A node does not learn that it was replaced
             // itself.
@@ -225,8 +226,8 @@ impl Checker {
         }
     }
 
-    pub(crate) fn node_down(&mut self, peer: Peer, name: &str, lives: bool) {
-        if self.is_well && lives && !self.expects_deaths {
+    pub(crate) fn node_down(&mut self, peer: Peer, name: &str, is_alive: bool) {
+        if self.is_well && is_alive && !self.expects_deaths {
             self.violated("B3", format!("{peer} takes {name} for dead, which is alive, without a fault"));
         }
     }

@@ -4,10 +4,10 @@ use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
 use pondsocket_proto::id::UserId;
 
 use super::checker::Violation;
-use super::node::Life;
+use super::node::RunState;
 use super::redis::Peer;
 use super::sabotage::Sabotage;
-use super::server_channel::{Action, presence};
+use super::server_channel::{UserAction, presence};
 use super::trace::Trace;
 use super::world::{Participant, World};
 
@@ -72,7 +72,7 @@ impl World {
                 let bound = self.propagation_bound();
                 self.settles_within(bound, "I4");
                 self.is_over = false;
-                self.after(1, super::world::Event::Action);
+                self.after(1, super::world::Event::UserAction);
             }
         }
     }
@@ -130,7 +130,7 @@ impl World {
     fn requests_are_answered(&mut self) {
         let now = self.now;
         let is_late = |asked: &u64| now > asked + 4 * SECOND;
-        let late = self.lives().filter(|(_, node)| node.life == Life::Runs).find_map(|(peer, node)| {
+        let late = self.started().filter(|(_, node)| node.run_state == RunState::Running).find_map(|(peer, node)| {
             node.asks
                 .values()
                 .find(|(asked, _)| is_late(asked))
@@ -191,7 +191,7 @@ impl World {
         self.note(|| format!("** the next message to {other} is lost"));
         let who = super::server_channel::user(&format!("watcher {peer}"));
         let shown = presence(self.count());
-        self.perform(peer, &channel, &who, Action::Show(Some(shown)));
+        self.perform(peer, &channel, &who, UserAction::Show(Some(shown)));
         let bound = 6 * SECOND + 2 * self.plan.hop() + 2 * self.plan.tick_late;
         self.settles_within(bound, "silent loss");
     }

@@ -2,7 +2,7 @@
 
 use pondsocket_proto::cluster::{Bus, Input};
 
-use super::node::{Life, LinkFault};
+use super::node::{LinkFault, RunState};
 use super::redis::Peer;
 use super::schedule::Fault;
 use super::world::{Event, World};
@@ -110,23 +110,23 @@ impl World {
     }
 
     fn start_another_node(&mut self) {
-        if self.lives().count() < MOST_NODES {
+        if self.started().count() < MOST_NODES {
             let number = self.count();
             self.start_node(&format!("web-new{number}"));
         }
     }
 
     pub(crate) fn pause(&mut self, peer: Peer) {
-        if let Some(node) = self.node(peer).filter(|node| node.life == Life::Runs) {
-            node.life = Life::Paused;
+        if let Some(node) = self.node(peer).filter(|node| node.run_state == RunState::Running) {
+            node.run_state = RunState::Paused;
         }
     }
 
     /// Resumes a node: all that waited is handled at once.
     pub(crate) fn resume(&mut self, peer: Peer) {
         let looks_first = self.rng.coin();
-        let Some(node) = self.node(peer).filter(|node| node.life == Life::Paused) else { return };
-        node.life = Life::Runs;
+        let Some(node) = self.node(peer).filter(|node| node.run_state == RunState::Paused) else { return };
+        node.run_state = RunState::Running;
         let waiting = std::mem::take(&mut node.waiting);
         let look = looks_first.then_some(Input::Tick);
         look.into_iter().chain(waiting).for_each(|input| self.feed(peer, input));
@@ -136,8 +136,8 @@ impl World {
     /// Kills a node. Its lease expires.
     pub(crate) fn kill(&mut self, peer: Peer) {
         let now = self.now;
-        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
-        (node.life, node.ended) = (Life::Over, now);
+        let Some(node) = self.node(peer).filter(|node| node.run_state != RunState::Ended) else { return };
+        (node.run_state, node.ended) = (RunState::Ended, now);
         self.redis.disconnect(peer);
         self.is_dirty = true;
         self.note(|| format!("** {peer} is dead"));
@@ -146,14 +146,14 @@ impl World {
     /// Stops a node gracefully: either its users leave one by one before, or they are still there.
     pub(crate) fn stop(&mut self, peer: Peer) {
         if self.rng.coin() {
-            self.everybody_leaves(peer);
+            self.all_users_leave(peer);
         }
         self.feed(peer, Input::Stop);
         let now = self.now;
         let Some(node) = self.node(peer) else { return };
         let id = node.id.clone();
-        (node.life, node.ended) = (Life::Over, now);
-        if self.redis.can_say(peer) {
+        (node.run_state, node.ended) = (RunState::Ended, now);
+        if self.redis.can_send(peer) {
             self.leases.release(&id);
         }
         self.redis.disconnect(peer);
@@ -187,7 +187,7 @@ impl World {
         for peer in 0..self.participants.len() {
             // Some nodes detect it at once, others with their next message.
             let (known, session) = (self.rng.below(2500), self.redis.session(peer));
-            if self.node(peer).is_some_and(|node| node.life != Life::Over) {
+            if self.node(peer).is_some_and(|node| node.run_state != RunState::Ended) {
                 let node = self.node(peer).expect("it is ours");
                 node.link_fault = node.link_fault.or(Some(LinkFault::Deaf));
                 self.after(known, Event::Detect(peer, session));
@@ -222,8 +222,8 @@ impl World {
             self.leases.clear();
         }
         for peer in 0..self.participants.len() {
-            match self.node(peer).map(|node| (node.life, node.link_fault)) {
-                Some((Life::Over, _)) => {}
+            match self.node(peer).map(|node| (node.run_state, node.link_fault)) {
+                Some((RunState::Ended, _)) => {}
                 Some((_, link_fault)) => {
                     self.node(peer).expect("it is ours").link_fault =
                         link_fault.filter(|link_fault| *link_fault != LinkFault::Deaf);
@@ -246,12 +246,12 @@ impl World {
         self.redis_is_well();
         self.slow_store_until = 0;
         for peer in 0..self.participants.len() {
-            match self.node(peer).map(|node| (node.life, node.is_replaced)) {
-                Some((Life::Runs | Life::Paused, true)) => self.kill(peer),
-                Some((Life::Paused, false)) => self.resume(peer),
+            match self.node(peer).map(|node| (node.run_state, node.is_replaced)) {
+                Some((RunState::Running | RunState::Paused, true)) => self.kill(peer),
+                Some((RunState::Paused, false)) => self.resume(peer),
                 _ => {}
             }
-            if self.node(peer).is_some_and(|node| node.life != Life::Over) {
+            if self.node(peer).is_some_and(|node| node.run_state != RunState::Ended) {
                 self.free(peer);
             }
         }

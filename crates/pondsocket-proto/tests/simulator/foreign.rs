@@ -127,8 +127,8 @@ impl World {
     pub(crate) fn foreign_receives(&mut self, peer: Peer, message: &Envelope) {
         let now = self.now;
         let outputs = match &mut self.participants[peer] {
-            Participant::Js(js) => js.hear(message, now),
-            Participant::Go(go) => go.hear(message, now),
+            Participant::Js(js) => js.receive(message, now),
+            Participant::Go(go) => go.receive(message, now),
             Participant::Ours(_) => return,
         };
         self.is_dirty = true;

@@ -16,14 +16,14 @@ use super::world::ForeignOutput;
 
 pub(crate) struct Go {
     topics: Topics,
-    pub(crate) rooms: BTreeMap<ChannelKey, ServerChannel>,
+    pub(crate) rooms: BTreeMap<ChannelKey, GoChannel>,
     rooms_ever: u64,
     pub(crate) is_deaf: bool,
     /// The times at which users left for the last time.
     pub(crate) left: BTreeMap<Arc<str>, u64>,
 }
 
-pub(crate) struct ServerChannel {
+pub(crate) struct GoChannel {
     sender: ForeignSender,
     pub(crate) here: ForeignUsers,
     pub(crate) elsewhere: ForeignUsers,
@@ -68,7 +68,7 @@ impl Go {
             outputs.push(ForeignOutput::Publish(topic.clone(), request));
             outputs.push(heartbeat(&self.topics, &mut sender, now));
             let (here, elsewhere, heard) = (ForeignUsers::new(), ForeignUsers::new(), BTreeMap::new());
-            self.rooms.insert(channel.clone(), ServerChannel { sender, here, elsewhere, heard, next_scan: now + SCAN });
+            self.rooms.insert(channel.clone(), GoChannel { sender, here, elsewhere, heard, next_scan: now + SCAN });
             self.is_deaf = false;
         }
         let Some(room) = self.rooms.get_mut(channel) else { return outputs };
@@ -125,7 +125,7 @@ impl Go {
         outputs
     }
 
-    pub(crate) fn hear(&mut self, message: &Envelope, now: u64) -> Vec<ForeignOutput> {
+    pub(crate) fn receive(&mut self, message: &Envelope, now: u64) -> Vec<ForeignOutput> {
         if let Body::NodeHeartbeat { node } = &message.body {
             if !self.is_deaf {
                 self.rooms.values_mut().for_each(|room| room.heard.extend([(node.clone(), now)]));
@@ -136,7 +136,7 @@ impl Go {
         let Some(room) = self.rooms.get_mut(channel).filter(|room| room.sender.source != message.source) else {
             return Vec::new();
         };
-        let ServerChannel { here, elsewhere, heard, .. } = room;
+        let GoChannel { here, elsewhere, heard, .. } = room;
         let mut answer = None;
         match &message.body {
             Body::UserJoined { user, presence, assigns } if !here.contains_key(user) => {

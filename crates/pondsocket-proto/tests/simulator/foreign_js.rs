@@ -18,13 +18,13 @@ use super::world::ForeignOutput;
 pub(crate) struct Js {
     topics: Topics,
     sender: ForeignSender,
-    pub(crate) rooms: BTreeMap<ChannelKey, ServerChannel>,
+    pub(crate) rooms: BTreeMap<ChannelKey, JsChannel>,
     heard: BTreeMap<Arc<str>, u64>,
     next_scan: u64,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct ServerChannel {
+pub(crate) struct JsChannel {
     pub(crate) here: ForeignUsers,
     pub(crate) elsewhere: ForeignUsers,
 }
@@ -71,7 +71,7 @@ impl Js {
     ) -> Vec<ForeignOutput> {
         let mut outputs = Vec::new();
         if let (ForeignAction::Join(..), false) = (&action, self.rooms.contains_key(channel)) {
-            self.rooms.insert(channel.clone(), ServerChannel::default());
+            self.rooms.insert(channel.clone(), JsChannel::default());
             outputs.push(ForeignOutput::UpdateSubscriptions {
                 add: vec![self.topics.channel(channel).as_str().into()],
                 remove: vec![],
@@ -135,7 +135,7 @@ impl Js {
     }
 
     pub(crate) fn subscribed(&mut self, topics: &[Rc<str>], now: u64) -> Vec<ForeignOutput> {
-        let is_new = |(key, room): &(&ChannelKey, &ServerChannel)| {
+        let is_new = |(key, room): &(&ChannelKey, &JsChannel)| {
             room.elsewhere.is_empty() && topics.iter().any(|topic| **topic == *self.topics.channel(key).as_str())
         };
         let channels: Vec<_> = self.rooms.iter().filter(is_new).map(|(key, _)| key.clone()).collect();
@@ -143,7 +143,7 @@ impl Js {
         channels.iter().map(|channel| self.say(channel, now, request())).collect()
     }
 
-    pub(crate) fn hear(&mut self, message: &Envelope, now: u64) -> Vec<ForeignOutput> {
+    pub(crate) fn receive(&mut self, message: &Envelope, now: u64) -> Vec<ForeignOutput> {
         if message.source == self.sender.source {
             return Vec::new();
         }
@@ -153,7 +153,7 @@ impl Js {
         }
         let Some(channel) = message.channel.as_ref() else { return Vec::new() };
         let Some(room) = self.rooms.get_mut(channel) else { return Vec::new() };
-        let ServerChannel { here, elsewhere } = room;
+        let JsChannel { here, elsewhere } = room;
         let source = &message.source;
         let heard = &mut self.heard;
         let mut attribute = |user: &Arc<str>, assigns: &Assigns, presence: &Option<Object>| {

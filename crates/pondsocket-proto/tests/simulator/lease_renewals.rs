@@ -2,7 +2,7 @@
 
 use pondsocket_proto::cluster::{Input, Lease};
 
-use super::node::{Life, LinkFault};
+use super::node::{LinkFault, RunState};
 use super::redis::Peer;
 use super::world::{Event, World};
 
@@ -11,7 +11,7 @@ const TIMEOUT: u64 = 2000;
 impl World {
     pub(crate) fn renew(&mut self, peer: Peer) {
         let Some(node) = self.node(peer) else { return };
-        if node.life == Life::Over {
+        if node.run_state == RunState::Ended {
             return;
         }
         let again = self.rng.range((900, 1100));
@@ -20,11 +20,11 @@ impl World {
     }
 
     pub(crate) fn renew_now(&mut self, peer: Peer) {
-        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
-        let (life, link_fault) = (node.life, node.link_fault);
-        let can_say = self.redis.is_up(peer) && link_fault != Some(LinkFault::Mute);
+        let Some(node) = self.node(peer).filter(|node| node.run_state != RunState::Ended) else { return };
+        let (run_state, link_fault) = (node.run_state, node.link_fault);
+        let can_send = self.redis.is_up(peer) && link_fault != Some(LinkFault::Mute);
         let node = self.node(peer).expect("it is ours");
-        if life == Life::Paused || !can_say || node.is_renewing {
+        if run_state == RunState::Paused || !can_send || node.is_renewing {
             return;
         }
         node.is_renewing = true;
@@ -39,11 +39,11 @@ impl World {
         let slow = if now < self.slow_store_until { self.rng.range((500, 4000)) } else { 0 };
         let answer_in = slow + self.rng.range(self.plan.delay);
         let server = now + self.server_ahead;
-        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
+        let Some(node) = self.node(peer).filter(|node| node.run_state != RunState::Ended) else { return };
         let id = node.id.clone();
         let first = !std::mem::replace(&mut node.has_renewed, true);
         let is_deaf = node.link_fault == Some(LinkFault::Deaf);
-        if !self.redis.can_say(peer) {
+        if !self.redis.can_send(peer) {
             self.node(peer).expect("it is ours").is_renewing = false;
             return;
         }
@@ -60,7 +60,7 @@ impl World {
     }
 
     pub(crate) fn renewal_answered(&mut self, peer: Peer, session: u64, lease: Lease) {
-        let is_heard = self.redis.session(peer) == session && self.redis.can_say(peer);
+        let is_heard = self.redis.session(peer) == session && self.redis.can_send(peer);
         let Some(node) = self.node(peer) else { return };
         node.is_renewing = false;
         if is_heard && node.link_fault != Some(LinkFault::Deaf) {

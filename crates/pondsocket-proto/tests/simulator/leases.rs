@@ -13,16 +13,16 @@ pub(crate) const LIFETIME: u64 = 4000;
 pub(crate) struct Leases {
     renewals: BTreeMap<NodeId, u64>,
     /// The last incarnation of each name.
-    lives: BTreeMap<Arc<str>, u64>,
+    incarnations: BTreeMap<Arc<str>, u64>,
 }
 
 impl Leases {
     /// Numbers the next incarnation of a name and gives it a lease, in one step as the script does.
     pub(crate) fn begin(&mut self, name: &Arc<str>, now: u64) -> NodeId {
         let held = self.renewals.keys().filter(|id| id.name == *name).map(|id| id.incarnation);
-        let last = held.chain(self.lives.get(name).copied()).max();
+        let last = held.chain(self.incarnations.get(name).copied()).max();
         let incarnation = last.map_or(0, |last| last + 1).max(super::node::EPOCH + now);
-        self.lives.insert(name.clone(), incarnation);
+        self.incarnations.insert(name.clone(), incarnation);
         let id = NodeId { name: name.clone(), incarnation };
         self.renewals.insert(id.clone(), now);
         id
@@ -33,7 +33,7 @@ impl Leases {
         let runs = |beat: u64| now.saturating_sub(beat) <= LIFETIME;
         let was_expired = !first && !self.renewals.get(me).is_some_and(|renewed| runs(*renewed));
         self.renewals.insert(me.clone(), now);
-        let last = self.lives.entry(me.name.clone()).or_default();
+        let last = self.incarnations.entry(me.name.clone()).or_default();
         *last = me.incarnation.max(*last);
         let expired: Vec<_> =
             self.renewals.iter().filter(|(_, renewed)| !runs(**renewed)).map(|(id, _)| id.clone()).collect();

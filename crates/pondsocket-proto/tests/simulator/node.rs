@@ -15,11 +15,11 @@ pub(crate) fn by_clock(ahead: i64, now: u64) -> u64 {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Life {
-    Runs,
+pub(crate) enum RunState {
+    Running,
     /// The node does nothing, and its inputs wait.
     Paused,
-    Over,
+    Ended,
 }
 
 /// A fault that keeps a node from Redis, although its connection is up.
@@ -38,7 +38,7 @@ pub(crate) struct Node {
     pub(crate) ahead: i64,
     /// The time by which its clock was set back in all: the time of its core does not go back.
     pub(crate) set_back: i64,
-    pub(crate) life: Life,
+    pub(crate) run_state: RunState,
     /// By the world's clock.
     pub(crate) began: u64,
     pub(crate) ended: u64,
@@ -71,7 +71,7 @@ impl Node {
             core: Core::new(settings, seed),
             ahead,
             set_back: 0,
-            life: Life::Runs,
+            run_state: RunState::Running,
             began: now,
             ended: u64::MAX,
             is_replaced: false,
@@ -131,6 +131,6 @@ impl Node {
 
     /// Returns whether it serves users, and no other node has taken its name.
     pub(crate) fn is_live(&self) -> bool {
-        self.life != Life::Over && !self.is_replaced
+        self.run_state != RunState::Ended && !self.is_replaced
     }
 }

@@ -10,7 +10,7 @@ use pondsocket_proto::wire::Object;
 use super::foreign::{ForeignUser, ForeignUsers};
 use super::node::Node;
 use super::redis::Peer;
-use super::user_actions::LIFE;
+use super::user_actions::INCARNATION;
 use super::world::{Participant, World};
 
 /// A node has this user.
@@ -58,19 +58,23 @@ impl World {
         if !self.plan.has_foreign() {
             return false;
         }
-        let life = shown.and_then(|shown| shown.assigns.get(LIFE)).and_then(|life| life.decode::<String>().ok());
-        let is_long_gone = |life: String| {
+        let incarnation = shown
+            .and_then(|shown| shown.assigns.get(INCARNATION))
+            .and_then(|incarnation| incarnation.decode::<String>().ok());
+        let is_long_gone = |incarnation: String| {
             let nodes = self
                 .participants
                 .iter()
                 .filter_map(|participant| if let Participant::Ours(node) = participant { Some(node) } else { None });
-            nodes.filter(|node| node.id.source() == life).any(|node| node.ended <= observer.began)
+            nodes.filter(|node| node.id.source() == incarnation).any(|node| node.ended <= observer.began)
         };
         match shown {
             // A Go server publishes changes in any order.
             None => is_foreign(user) && (self.plan.go || !self.plan.is_well()),
             Some(_) if !self.plan.is_well() => true,
-            Some(_) => self.plan.js && (life.is_some_and(is_long_gone) || self.has_left_go(user, observer.began)),
+            Some(_) => {
+                self.plan.js && (incarnation.is_some_and(is_long_gone) || self.has_left_go(user, observer.began))
+            }
         }
     }
 

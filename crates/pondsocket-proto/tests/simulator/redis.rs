@@ -123,7 +123,7 @@ impl Redis {
         !self.is_down && !link.mute && !link.deaf && self.stalled_until <= now
     }
 
-    pub(crate) fn can_say(&self, peer: Peer) -> bool {
+    pub(crate) fn can_send(&self, peer: Peer) -> bool {
         self.links[peer].up && !self.links[peer].mute && !self.is_down
     }
 

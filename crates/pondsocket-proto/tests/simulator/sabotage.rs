@@ -62,7 +62,7 @@ impl Gate {
         self.sabotage == Some(Sabotage::Clocks)
     }
 
-    pub(crate) fn lets_in(&mut self, peer: Peer, mut input: Input) -> Option<Input> {
+    pub(crate) fn admits(&mut self, peer: Peer, mut input: Input) -> Option<Input> {
         let Some(sabotage) = self.sabotage else { return Some(input) };
         if let (Sabotage::Loss, Input::Bus(Bus::Gap(_) | Bus::GapAll | Bus::Down | Bus::Subscribed(_))) =
             (sabotage, &input)

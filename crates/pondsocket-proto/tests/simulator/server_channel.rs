@@ -10,7 +10,7 @@ use pondsocket_proto::wire::{Json, Object};
 
 /// A user that is here.
 #[derive(Clone, Debug)]
-pub(crate) struct Member {
+pub(crate) struct ChannelUser {
     /// By the node's clock.
     pub(crate) joined: u64,
     pub(crate) assigns: Assigns,
@@ -21,13 +21,13 @@ pub(crate) struct Member {
 pub(crate) struct ServerChannel {
     pub(crate) key: ChannelKey,
     pub(crate) instance: u64,
-    pub(crate) members: BTreeMap<UserId, Member>,
+    pub(crate) members: BTreeMap<UserId, ChannelUser>,
     pub(crate) view: BTreeMap<UserId, RemoteMember>,
 }
 
 /// An action of a member, or a command that is executed on it.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub(crate) enum UserAction {
     Join(Assigns, Option<Object>),
     Leave,
     Show(Option<Object>),
@@ -41,33 +41,33 @@ impl ServerChannel {
     }
 
     /// Executes an action, and returns the inputs for the core. An impossible action has no effect.
-    pub(crate) fn perform(&mut self, user: &UserId, action: Action, now: u64) -> Vec<Input> {
+    pub(crate) fn perform(&mut self, user: &UserId, action: UserAction, now: u64) -> Vec<Input> {
         let user = user.clone();
         let changes = match (self.members.get_mut(&user), action) {
-            (None, Action::Join(assigns, presence)) => {
-                let member = Member { joined: now, assigns: assigns.clone(), presence: presence.clone() };
+            (None, UserAction::Join(assigns, presence)) => {
+                let member = ChannelUser { joined: now, assigns: assigns.clone(), presence: presence.clone() };
                 self.members.insert(user.clone(), member);
                 let shown =
                     presence.map(|presence| MemberChange::Presence { user: user.clone(), presence: Some(presence) });
                 [MemberChange::Joined { user, assigns }].into_iter().chain(shown).collect()
             }
-            (Some(_), Action::Leave) => {
+            (Some(_), UserAction::Leave) => {
                 self.members.remove(&user);
                 vec![MemberChange::Left { user }]
             }
-            (Some(member), Action::Show(presence)) => {
+            (Some(member), UserAction::Show(presence)) => {
                 member.presence = presence.clone();
                 vec![MemberChange::Presence { user, presence }]
             }
-            (Some(member), Action::Assign(key, value)) => {
+            (Some(member), UserAction::Assign(key, value)) => {
                 member.assigns.set(&key, value);
                 vec![MemberChange::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }]
             }
-            (Some(member), Action::Merge(assigns)) => {
+            (Some(member), UserAction::Merge(assigns)) => {
                 member.assigns.merge(assigns);
                 vec![MemberChange::Assigns { user, assigns: member.assigns.clone(), key: None }]
             }
-            (Some(_), Action::Join(..)) | (None, _) => Vec::new(),
+            (Some(_), UserAction::Join(..)) | (None, _) => Vec::new(),
         };
         changes.into_iter().map(|change| Input::Local { channel: self.key.clone(), change }).collect()
     }
@@ -75,11 +75,11 @@ impl ServerChannel {
     /// The action that executes a command of another node.
     pub(crate) fn execute(&mut self, user: &UserId, command: Command, now: u64) -> (Verdict, Vec<Input>) {
         let action = match command {
-            Command::Evict { .. } | Command::Remove => Action::Leave,
-            Command::Assign { key, value } => Action::Assign(key, value),
-            Command::MergeAssigns(assigns) => Action::Merge(assigns),
-            Command::Presence(presence) => Action::Show(Some(presence)),
-            Command::Untrack => Action::Show(None),
+            Command::Evict { .. } | Command::Remove => UserAction::Leave,
+            Command::Assign { key, value } => UserAction::Assign(key, value),
+            Command::MergeAssigns(assigns) => UserAction::Merge(assigns),
+            Command::Presence(presence) => UserAction::Show(Some(presence)),
+            Command::Untrack => UserAction::Show(None),
         };
         if !self.members.contains_key(user) {
             return (Verdict::NotFound, Vec::new());

@@ -4,13 +4,13 @@ use pondsocket_proto::channel::Assigns;
 use pondsocket_proto::cluster::{Answer, ChannelKey, ClusterRequest};
 use pondsocket_proto::id::UserId;
 
-use super::node::Life;
+use super::node::RunState;
 use super::redis::Peer;
-use super::server_channel::{Action, json, presence, user};
+use super::server_channel::{UserAction, json, presence, user};
 use super::world::{Event, Participant, World};
 
 /// The key of the first assign of each user, which names the incarnation of its node.
-pub(crate) const LIFE: &str = "life";
+pub(crate) const INCARNATION: &str = "incarnation";
 
 #[derive(Clone, Copy)]
 enum ActionKind {
@@ -48,7 +48,7 @@ impl World {
         }
         let pace = self.plan.pace;
         let next = self.rng.range((1, 2 * pace));
-        self.after(next, Event::Action);
+        self.after(next, Event::UserAction);
         self.events += 1;
         let running = self.running();
         let Some(&peer) = self.rng.pick(&running) else { return };
@@ -56,10 +56,10 @@ impl World {
         let channel = &channels[self.rng.index(channels.len())];
         match self.rng.weighted(&ACTIONS) {
             ActionKind::Join => self.one_joins(peer, channel),
-            ActionKind::Leave => self.one_does(peer, channel, |_| Action::Leave),
-            ActionKind::Show => self.one_does(peer, channel, |n| Action::Show(Some(presence(n)))),
-            ActionKind::Hide => self.one_does(peer, channel, |_| Action::Show(None)),
-            ActionKind::Assign => self.one_does(peer, channel, |n| Action::Assign(format!("k{}", n % 3), json(&n))),
+            ActionKind::Leave => self.one_does(peer, channel, |_| UserAction::Leave),
+            ActionKind::Show => self.one_does(peer, channel, |n| UserAction::Show(Some(presence(n)))),
+            ActionKind::Hide => self.one_does(peer, channel, |_| UserAction::Show(None)),
+            ActionKind::Assign => self.one_does(peer, channel, |n| UserAction::Assign(format!("k{}", n % 3), json(&n))),
             ActionKind::Crowd => (0..self.rng.range((2, 40))).for_each(|_| self.one_joins(peer, channel)),
             ActionKind::Exodus => self.all_leave(peer, channel),
             ActionKind::Reload => {
@@ -90,10 +90,10 @@ impl World {
         let (number, shows) = (self.count(), self.rng.per_mille(600));
         let Some(node) = self.node(peer) else { return };
         let mut assigns = Assigns::default();
-        assigns.set(LIFE, json(&node.id.source()));
+        assigns.set(INCARNATION, json(&node.id.source()));
         assigns.set("n", json(&number));
         let shown = shows.then(|| presence(number));
-        self.perform(peer, channel, who, Action::Join(assigns, shown));
+        self.perform(peer, channel, who, UserAction::Join(assigns, shown));
     }
 
     pub(crate) fn members(&self, peer: Peer, channel: &ChannelKey) -> Vec<UserId> {
@@ -101,7 +101,7 @@ impl World {
         node.rooms.get(channel).map(|room| room.members.keys().cloned().collect()).unwrap_or_default()
     }
 
-    fn one_does(&mut self, peer: Peer, channel: &ChannelKey, action: impl FnOnce(u64) -> Action) {
+    fn one_does(&mut self, peer: Peer, channel: &ChannelKey, action: impl FnOnce(u64) -> UserAction) {
         let (members, number) = (self.members(peer, channel), self.count());
         if let Some(who) = self.rng.pick(&members).cloned() {
             self.perform(peer, channel, &who, action(number));
@@ -110,11 +110,11 @@ impl World {
 
     fn all_leave(&mut self, peer: Peer, channel: &ChannelKey) {
         for who in self.members(peer, channel) {
-            self.perform(peer, channel, &who, Action::Leave);
+            self.perform(peer, channel, &who, UserAction::Leave);
         }
     }
 
-    pub(crate) fn everybody_leaves(&mut self, peer: Peer) {
+    pub(crate) fn all_users_leave(&mut self, peer: Peer) {
         for channel in self.channels.clone() {
             self.all_leave(peer, &channel);
         }
@@ -144,7 +144,7 @@ impl World {
 
     pub(crate) fn ask(&mut self, peer: Peer, ask: ClusterRequest) -> Option<u64> {
         let now = self.now;
-        let node = self.node(peer).filter(|node| node.life == Life::Runs)?;
+        let node = self.node(peer).filter(|node| node.run_state == RunState::Running)?;
         let input = node.ask(ask, now);
         let id = node.asks.last_key_value().map(|(id, _)| *id);
         self.feed(peer, input);

@@ -18,11 +18,11 @@ use super::faults::Repair;
 use super::foreign_go::Go;
 use super::foreign_js::Js;
 use super::leases::Leases;
-use super::node::{Life, LinkFault, Node};
+use super::node::{LinkFault, Node, RunState};
 use super::redis::{Delivered, Peer, Quality, Redis, Wire};
 use super::sabotage::{Gate, Sabotage};
 use super::schedule::{Fault, Plan};
-use super::server_channel::Action;
+use super::server_channel::UserAction;
 use super::trace::Trace;
 
 /// The time between two actions of a user, where it matters.
@@ -61,7 +61,7 @@ pub(crate) enum Event {
     /// A delayed input of a node's core.
     Later(Peer, Input),
     /// An action of a user.
-    Action,
+    UserAction,
     Fault,
     Repair(Repair),
     /// A timer, a delayed publication or a delayed message of a foreign node.
@@ -178,7 +178,7 @@ impl World {
             self.participants.push(Participant::Go(Go::new(self.topics.clone())));
             self.start_foreign(peer);
         }
-        self.after(10, Event::Action);
+        self.after(10, Event::UserAction);
         if plan.faults.is_some() {
             self.after(3000, Event::Fault);
         }
@@ -205,7 +205,7 @@ impl World {
             }
         }
         let peer = self.redis.add_peer();
-        let id = self.life(name.into(), ahead, last);
+        let id = self.new_incarnation(name.into(), ahead, last);
         let node = Node::new(id, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next_u64());
         self.checker.born(peer, &node.id);
         self.note(|| format!("{} starts as {peer}", node.id.source()));
@@ -222,7 +222,7 @@ impl World {
 
     /// The number of a new incarnation, from the table of leases. Without a table it is the time of the start, and no
     /// clock is set back so far that it would be smaller than that of the incarnation before.
-    fn life(&mut self, name: Arc<str>, ahead: i64, last: Option<u64>) -> NodeId {
+    fn new_incarnation(&mut self, name: Arc<str>, ahead: i64, last: Option<u64>) -> NodeId {
         let clock = super::node::by_clock(ahead, self.now);
         if self.plan.leases && !self.gate.takes_clocks() {
             return self.leases.begin(&name, self.now + self.server_ahead);
@@ -264,21 +264,21 @@ impl World {
     }
 
     /// Our nodes that have not ended, whether they are paused or not.
-    pub(crate) fn lives(&self) -> impl Iterator<Item = (Peer, &Node)> {
+    pub(crate) fn started(&self) -> impl Iterator<Item = (Peer, &Node)> {
         self.participants.iter().enumerate().filter_map(|(peer, participant)| match participant {
-            Participant::Ours(node) if node.life != Life::Over => Some((peer, &**node)),
+            Participant::Ours(node) if node.run_state != RunState::Ended => Some((peer, &**node)),
             _ => None,
         })
     }
 
     /// Those of our nodes whose name no later incarnation has taken.
     pub(crate) fn live(&self) -> impl Iterator<Item = (Peer, &Node)> {
-        self.lives().filter(|(_, node)| node.is_live())
+        self.started().filter(|(_, node)| node.is_live())
     }
 
     /// The live nodes that are not paused.
     pub(crate) fn running(&self) -> Vec<Peer> {
-        self.live().filter(|(_, node)| node.life == Life::Runs).map(|(peer, _)| peer).collect()
+        self.live().filter(|(_, node)| node.run_state == RunState::Running).map(|(peer, _)| peer).collect()
     }
 
     /// Executes the events that are due until then, or until a rule is broken.
@@ -307,7 +307,7 @@ impl World {
             Event::Detect(peer, session) => self.detect(peer, session),
             Event::Carry(peer, id, channel, user, command) => self.execute_command(peer, id, channel, user, command),
             Event::Later(peer, input) => self.feed(peer, input),
-            Event::Action => self.a_user_acts(),
+            Event::UserAction => self.a_user_acts(),
             Event::Fault => self.a_fault_occurs(),
             Event::Repair(repair) => self.repair(repair),
             Event::ForeignTimer(peer) => self.foreign_timer(peer),
@@ -360,10 +360,10 @@ impl World {
     pub(crate) fn feed(&mut self, peer: Peer, input: Input) {
         let now = self.now;
         let input = match &mut self.participants[peer] {
-            Participant::Ours(node) => match node.life {
-                Life::Over => return,
-                Life::Paused => return node.waiting.push(input),
-                Life::Runs => self.gate.lets_in(peer, input),
+            Participant::Ours(node) => match node.run_state {
+                RunState::Ended => return,
+                RunState::Paused => return node.waiting.push(input),
+                RunState::Running => self.gate.admits(peer, input),
             },
             _ => return,
         };
@@ -409,8 +409,8 @@ impl World {
             }
             Output::Node(NodeOutput::Answered { id, answer }) => self.answered(peer, id, answer),
             Output::Node(NodeOutput::NodeDown(name)) => {
-                let lives = self.live().any(|(_, node)| node.id.name == name);
-                self.checker.node_down(peer, &name, lives);
+                let is_alive = self.live().any(|(_, node)| node.id.name == name);
+                self.checker.node_down(peer, &name, is_alive);
             }
             Output::Node(NodeOutput::RenewLease) => self.after(0, Event::RenewNow(peer)),
             Output::Node(NodeOutput::Deliver { .. })
@@ -458,20 +458,20 @@ impl World {
             return;
         }
         node.looks_for = None;
-        match node.life {
-            Life::Over => {}
-            Life::Paused => self.after(50, Event::Look(peer, number)),
-            Life::Runs if node.deadline().is_some_and(|deadline| deadline <= now) => {
+        match node.run_state {
+            RunState::Ended => {}
+            RunState::Paused => self.after(50, Event::Look(peer, number)),
+            RunState::Running if node.deadline().is_some_and(|deadline| deadline <= now) => {
                 self.feed(peer, Input::Tick);
                 let again = self.node(peer).and_then(|node| node.deadline()).is_some_and(|deadline| deadline <= now);
                 self.checker.looked(peer, now, again);
             }
-            Life::Runs => self.schedule_tick(peer),
+            RunState::Running => self.schedule_tick(peer),
         }
     }
 
     fn connect(&mut self, peer: Peer) {
-        if self.redis.is_up(peer) || self.node(peer).is_none_or(|node| node.life == Life::Over) {
+        if self.redis.is_up(peer) || self.node(peer).is_none_or(|node| node.run_state == RunState::Ended) {
             return;
         }
         if !self.redis.is_reachable(peer, self.now) {
@@ -513,8 +513,8 @@ impl World {
             return self.after(HASTE, Event::Carry(peer, id, channel, user, command));
         }
         let (now, refused) = (self.now, self.rng.per_mille(self.plan.refusals));
-        let Some(node) = self.node(peer).filter(|node| node.life != Life::Over) else { return };
-        if node.life == Life::Paused {
+        let Some(node) = self.node(peer).filter(|node| node.run_state != RunState::Ended) else { return };
+        if node.run_state == RunState::Paused {
             return self.after(100, Event::Carry(peer, id, channel, user, command));
         }
         let clock = node.clock(now);
@@ -530,15 +530,15 @@ impl World {
     }
 
     /// Executes an action of a member on one of our nodes.
-    pub(crate) fn perform(&mut self, peer: Peer, channel: &ChannelKey, user: &UserId, action: Action) {
+    pub(crate) fn perform(&mut self, peer: Peer, channel: &ChannelKey, user: &UserId, action: UserAction) {
         let now = self.now;
         if self.is_hasty(peer, user.as_str()) {
             return;
         }
-        let Some(node) = self.node(peer).filter(|node| node.life == Life::Runs) else { return };
+        let Some(node) = self.node(peer).filter(|node| node.run_state == RunState::Running) else { return };
         let clock = node.clock(now);
         let (room, opened) = match action {
-            Action::Join(..) => node.open(channel),
+            UserAction::Join(..) => node.open(channel),
             _ => match node.rooms.get_mut(channel) {
                 Some(room) => (room, None),
                 None => return,

@@ -78,7 +78,7 @@ impl Channel {
     }
 
     pub(crate) fn evict_local(&self, user: &str, reason: &str) -> Result<(), NotMember> {
-        self.take_out(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))?;
+        self.remove_member(user, LeaveReason::Evicted(reason.to_owned()), |channel, user| channel.evict(user, reason))?;
         // Only other nodes can announce the same eviction again.
         if self.endpoint.node().is_some() {
             self.endpoint.evictions.note(&self.name, user);
@@ -87,10 +87,10 @@ impl Channel {
     }
 
     pub(crate) fn remove_local(&self, user: &str, reason: &str) -> Result<(), NotMember> {
-        self.take_out(user, LeaveReason::Removed(reason.to_owned()), |channel, user| channel.remove(user))
+        self.remove_member(user, LeaveReason::Removed(reason.to_owned()), |channel, user| channel.remove(user))
     }
 
-    fn take_out(
+    fn remove_member(
         &self,
         user: &str,
         reason: LeaveReason,

@@ -11,13 +11,13 @@ use crate::metrics::CloseReason;
 use crate::pond::PondSocket;
 
 /// The time for which a node that stops waits until its queued messages are published, at the least.
-const GOODBYE: Duration = Duration::from_millis(500);
+const MIN_NODE_STOP: Duration = Duration::from_millis(500);
 
 /// The shortest step of a spread shutdown, so that many connections are closed in batches and not by a timer for each.
 const STEP: Duration = Duration::from_millis(20);
 
 /// The longest timeout and delay. A larger value could overflow the clock when a deadline is computed from it.
-const FOR_EVER: Duration = Duration::from_secs(86_400 * 365 * 30);
+const MAX_TIMEOUT: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// The terms of a shutdown: its time limit, and the close code that clients get. A [`Duration`] is one, too.
 ///
@@ -41,7 +41,7 @@ pub struct Shutdown {
 impl Shutdown {
     /// A shutdown within this time. All clients are closed at once, with close code 1001 (RFC 6455 section 7.4.1).
     pub fn within(timeout: Duration) -> Shutdown {
-        Shutdown { timeout: timeout.min(FOR_EVER), spread: Duration::ZERO, delay: Duration::ZERO, code: 1001 }
+        Shutdown { timeout: timeout.min(MAX_TIMEOUT), spread: Duration::ZERO, delay: Duration::ZERO, code: 1001 }
     }
 
     /// Closes clients one after the other over this time, so that they do not all reconnect to another server at once.
@@ -55,7 +55,7 @@ impl Shutdown {
     /// so that load balancers send new clients elsewhere, and clients that still connect are accepted as before.
     #[must_use]
     pub fn delay(self, delay: Duration) -> Shutdown {
-        Shutdown { delay: delay.min(FOR_EVER), ..self }
+        Shutdown { delay: delay.min(MAX_TIMEOUT), ..self }
     }
 
     /// Closes with code 1012, for a server that will be back soon.
@@ -142,7 +142,7 @@ impl PondSocket {
         // Last, so that other nodes receive the leaves of this server's users. The node gets a minimum of time also
         // after the deadline: without its last messages other nodes keep this one's users until its lease has expired.
         if let Some(node) = self.common.node() {
-            node.stop(deadline.saturating_duration_since(Instant::now()).clamp(GOODBYE, GOODBYE * 4)).await;
+            node.stop(deadline.saturating_duration_since(Instant::now()).clamp(MIN_NODE_STOP, MIN_NODE_STOP * 4)).await;
         }
         let report = ShutdownReport { closed: all.saturating_sub(cut), cut, abandoned };
         tracing::info!(target: "pondsocket::server", closed = report.closed, cut, abandoned, took = ?start.elapsed(), "shut down");

@@ -20,7 +20,7 @@ async fn the_acknowledgement_is_first_and_the_chained_messages_follow_directly()
     witness.join("/room", json!({})).await;
     let witness = tokio::spawn(async move { while witness.next().await["event"] != "end" {} });
     let noise = Noise::make(&endpoint, "/room");
-    let comers = (0..4).map(|_| {
+    let joiners = (0..4).map(|_| {
         tokio::spawn(async move {
             let mut peer = Peer::connect(address, "/").await;
             for _ in 0..100 {
@@ -33,8 +33,8 @@ async fn the_acknowledgement_is_first_and_the_chained_messages_follow_directly()
             }
         })
     });
-    for comer in comers.collect::<Vec<_>>() {
-        comer.await.expect("in order");
+    for joiner in joiners.collect::<Vec<_>>() {
+        joiner.await.expect("in order");
     }
     noise.end().await;
     endpoint.channel("/room").expect("ours").broadcast("end", &json!({})).expect("there is room");

@@ -5,12 +5,12 @@ use std::time::Duration;
 use pondsocket::{EventContext, Lobby, Payload};
 use serde::Deserialize;
 use serde_json::Value;
-use testkit::{OneOrder, serve};
+use testkit::{OrderLoad, serve};
 use tokio::time::sleep;
 
 use super::{open_pond, tracked};
 
-/// Registers what the load of [`OneOrder`] asks for.
+/// Registers what the load of [`OrderLoad`] asks for.
 fn repeat_later(lobby: &Lobby) {
     lobby
         .on_event("later", async |ctx: EventContext, Payload(later): Payload<Later>| {
@@ -34,7 +34,7 @@ async fn all_members_receive_the_same_messages_in_the_same_order() {
     let (pond, endpoint) = open_pond();
     repeat_later(&endpoint.create_channel("/room/:n", tracked));
     let (_server, address) = serve(&pond).await;
-    let load = OneOrder { channels: 20, publishers: 3, receivers: 6, comers: 2, messages: 36, seed: 0x5eed };
+    let load = OrderLoad { channels: 20, publishers: 3, receivers: 6, joiners: 2, messages: 36, seed: 0x5eed };
     let deliveries = load.run(address, "/", "/room").await;
     assert!(deliveries >= 20_000, "only {deliveries} deliveries");
 }

@@ -169,7 +169,7 @@ impl<R> Channel<R> {
 
     /// Removes a user with all its connections, without a message to them.
     pub fn remove(&mut self, user: &UserId) -> Result<Removal, NotMember> {
-        let removal = self.take_out(user, |_, _| {})?;
+        let removal = self.remove_member(user, |_, _| {})?;
         self.announce_leave(&removal.departure);
         Ok(removal)
     }
@@ -177,7 +177,7 @@ impl<R> Channel<R> {
     /// Evicts a user. The eviction is sent to its connections, as their last messages of this channel, and then to the
     /// other members (docs/protocol.md, Eviction).
     pub fn evict(&mut self, user: &UserId, reason: &str) -> Result<Removal, NotMember> {
-        let removal = self.take_out(user, |channel, seats| {
+        let removal = self.remove_member(user, |channel, seats| {
             let name = &channel.name;
             // Most clients pass the first name to the application; one closes its channel upon the second
             // (docs/protocol.md, Eviction).
@@ -200,7 +200,7 @@ impl<R> Channel<R> {
         Ok(removal)
     }
 
-    fn take_out(&mut self, user: &UserId, notify: impl FnOnce(&mut Self, &Seats)) -> Result<Removal, NotMember> {
+    fn remove_member(&mut self, user: &UserId, notify: impl FnOnce(&mut Self, &Seats)) -> Result<Removal, NotMember> {
         let seats = self.local.member(user.as_str()).ok_or(NotMember)?.seats.clone();
         // Before the seats are vacated: the messages must precede the leave in the queue.
         notify(self, &seats);

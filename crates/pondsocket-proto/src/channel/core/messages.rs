@@ -156,7 +156,7 @@ impl<R> Channel<R> {
             },
             Target::ExceptConnection((slot, connection)) => match self.local.is_seated(*slot, *connection) {
                 // A user with further connections still receives the message, and so counts.
-                true => (Audience::Except(Seats::One(*slot)), all - usize::from(self.sits_alone(*slot))),
+                true => (Audience::Except(Seats::One(*slot)), all - usize::from(self.is_only_connection(*slot))),
                 false => (Audience::All, all),
             },
             Target::Users(users) => {
@@ -172,7 +172,7 @@ impl<R> Channel<R> {
     }
 
     /// Returns `true` if the connection in `slot` is its user's only one.
-    fn sits_alone(&self, slot: Slot) -> bool {
+    fn is_only_connection(&self, slot: Slot) -> bool {
         self.local.user(slot).is_some_and(|user| {
             self.local.member(user.as_str()).is_some_and(|member| member.seats.as_slice().len() == 1)
         })

@@ -48,7 +48,7 @@ impl ForeignNodes {
     }
 
     /// Restarts the measurement of the silence of all nodes: their messages could not arrive before.
-    pub(super) fn excuse_silence(&mut self, now: u64) {
+    pub(super) fn suspend_detection(&mut self, now: u64) {
         self.heard.values_mut().for_each(|heard| *heard = now);
     }
 }
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(nodes.heard(&node("c"), 3), Some(node("b")));
         assert_eq!(nodes.expire(91), dead(&[]));
         assert_eq!(nodes.expire(92), dead(&["a"]));
-        nodes.excuse_silence(92);
+        nodes.suspend_detection(92);
         assert_eq!(nodes.expire(100), dead(&[]));
         assert!(!nodes.is_empty());
     }

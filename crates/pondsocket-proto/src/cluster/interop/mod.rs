@@ -98,8 +98,8 @@ impl Interop {
     }
 
     /// Restarts the measurement of the silence of foreign nodes: their messages could not arrive before.
-    pub(super) fn excuse_silence(&mut self, now: u64) {
-        self.nodes.excuse_silence(now);
+    pub(super) fn suspend_detection(&mut self, now: u64) {
+        self.nodes.suspend_detection(now);
     }
 
     /// Notes a message of a foreign node. If this makes too many nodes, the one that has been silent for longest counts
@@ -114,7 +114,7 @@ impl Interop {
     pub(super) fn scan(&mut self, cx: &mut Context) -> Vec<(ChannelKey, Vec<UserId>)> {
         cx.timers.set(Timer::ForeignScan, cx.now + cx.settings.foreign_scan);
         // The silence during an outage is that of the bus. It is excused when the bus is back.
-        if !cx.is_linked() {
+        if !cx.is_connected() {
             return Vec::new();
         }
         let dead = self.nodes.expire(cx.now);

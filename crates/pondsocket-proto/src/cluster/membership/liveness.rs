@@ -16,7 +16,7 @@ pub(super) struct Liveness {
     /// The time of the last answer of the table of leases. `None` means that there is no table: then silence decides.
     leases: Option<u64>,
     /// The time before which neither silence nor the lack of a lease hides a node: the fault may be on this node.
-    judge_from: u64,
+    detect_from: u64,
     /// The time from which on every node that is alive should be known here.
     known_from: u64,
     beat: u64,
@@ -34,7 +34,7 @@ impl Liveness {
             me: settings.node.name.clone(),
             nodes: BTreeMap::new(),
             leases: None,
-            judge_from: 0,
+            detect_from: 0,
             // Before the bus is up no node can be known.
             known_from: u64::MAX,
             beat: settings.beat,
@@ -249,7 +249,7 @@ impl Liveness {
         // The table lists every live node, so all are known with its first answer.
         self.known_from = self.known_from.min(now);
         if late || lease.was_expired {
-            self.excuse_silence(now);
+            self.suspend_detection(now);
         }
         let mut transitions = Vec::new();
         let alive = self.latest(&lease.alive);
@@ -263,7 +263,7 @@ impl Liveness {
             }
             transitions.extend(self.revive(id, now, true));
         }
-        if now >= self.judge_from {
+        if now >= self.detect_from {
             lease.expired.iter().for_each(|id| transitions.extend(self.down(id, now)));
             let patience = self.lifetime;
             // An incarnation without a lease beside another one that holds a lease is not valid. But it may be about to
@@ -302,7 +302,7 @@ impl Liveness {
     pub(super) fn check_silence(&mut self, now: u64) -> Vec<NodeTransition> {
         // With leases silence means nothing: a node without changes publishes little, and its lease shows that it is
         // alive.
-        if self.leases.is_some() || now < self.judge_from {
+        if self.leases.is_some() || now < self.detect_from {
             return Vec::new();
         }
         let patience = self.lifetime;
@@ -376,8 +376,8 @@ impl Liveness {
 
     /// Suspends the judgement of all nodes, because this node was disconnected or suspended, or the table of leases has
     /// lost entries. Within two lifetimes of a lease every live node has a lease again, and a message of it arrives.
-    pub(super) fn excuse_silence(&mut self, now: u64) {
-        self.judge_from = now + 2 * self.lifetime;
+    pub(super) fn suspend_detection(&mut self, now: u64) {
+        self.detect_from = now + 2 * self.lifetime;
         // Silence before now counts for no node, also after the suspension.
         for node in self.nodes.values_mut() {
             if let NodeState::Up { heard, .. } = &mut node.state {

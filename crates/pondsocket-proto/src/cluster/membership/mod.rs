@@ -87,7 +87,7 @@ impl NodeMembership {
     pub(super) fn link(&mut self, cx: &mut Context, again: bool) {
         // At the first connection no node is known, so there is none to be judged too early.
         if again {
-            self.liveness.excuse_silence(cx.now);
+            self.liveness.suspend_detection(cx.now);
         }
         self.liveness.linked(cx.now);
     }
@@ -100,14 +100,14 @@ impl NodeMembership {
         if was_asleep {
             // Messages that arrived meanwhile are still unread, so the silence of others is no sign. And other nodes
             // may have hidden this one: without leases only its `Hello` brings it back.
-            self.liveness.excuse_silence(cx.now);
+            self.liveness.suspend_detection(cx.now);
             cx.announce(NodeEvent::Hello);
         }
         if self.liveness.beats() {
             cx.announce(NodeEvent::Hello);
         }
         // While the bus is down every node is silent: that is a failure of the bus, not of nodes.
-        let mut transitions = if cx.is_linked() { self.liveness.check_silence(cx.now) } else { Vec::new() };
+        let mut transitions = if cx.is_connected() { self.liveness.check_silence(cx.now) } else { Vec::new() };
         transitions.extend(self.liveness.expire(cx.now));
         // Jitter spreads the beats of nodes that were started or resumed together.
         let next = cx.now + cx.random.about(cx.settings.beat);
@@ -135,7 +135,7 @@ impl NodeMembership {
 
     /// Sends `Hello` to a new node, so that it knows this one before the next beat. With leases the table makes nodes
     /// known.
-    pub(super) fn greet(&self, cx: &mut Context, node: &NodeId) {
+    pub(super) fn send_hello(&self, cx: &mut Context, node: &NodeId) {
         if self.liveness.beats() {
             cx.send_to(node, Body::Node(NodeEvent::Hello));
         }

@@ -11,7 +11,7 @@ use crate::id::UserId;
 /// The users of one channel on all nodes of our kind.
 #[derive(Debug)]
 pub(in crate::cluster) struct ReplicatedChannel {
-    life: Life,
+    lifecycle: Lifecycle,
     /// True while the bus delivers the channel's topic.
     pub(super) subscribed: bool,
     /// The time at which the state was last requested. After the time of a query the record of every node that answers
@@ -37,7 +37,7 @@ pub(in crate::cluster) type Changed = Vec<(UserId, bool)>;
 ///  absent --- expected join, query --------+
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Life {
+enum Lifecycle {
     /// The channel has users here. `instance` distinguishes this opening from earlier ones.
     Open { instance: u64 },
     /// The channel has no users here. Its topic is still subscribed, and messages of other nodes are applied.
@@ -49,7 +49,7 @@ impl ReplicatedChannel {
     /// below any version of the channel that this node has published: a version never decreases.
     pub(super) fn new(version: u64, records: BTreeMap<Arc<str>, Record>) -> ReplicatedChannel {
         ReplicatedChannel {
-            life: Life::Lingering,
+            lifecycle: Lifecycle::Lingering,
             subscribed: false,
             asked: None,
             local: LocalState::new(version),
@@ -59,24 +59,24 @@ impl ReplicatedChannel {
     }
 
     pub(in crate::cluster) fn is_open(&self) -> bool {
-        matches!(self.life, Life::Open { .. })
+        matches!(self.lifecycle, Lifecycle::Open { .. })
     }
 
     /// Opens the channel. Returns the messages about users that an earlier instance has left behind. Usually there are
     /// none, because users leave before their channel closes; but other nodes would show them as long as this node is
     /// alive.
     pub(super) fn open(&mut self, instance: u64) -> Vec<Delta> {
-        self.life = Life::Open { instance };
+        self.lifecycle = Lifecycle::Open { instance };
         self.local.leave_all()
     }
 
     /// Closes the channel, if this is its present instance. Returns the messages about users that it has left behind.
     pub(super) fn close(&mut self, instance: u64) -> Option<Vec<Delta>> {
         // An instance that was replaced must not close its successor.
-        if self.life != (Life::Open { instance }) {
+        if self.lifecycle != (Lifecycle::Open { instance }) {
             return None;
         }
-        self.life = Life::Lingering;
+        self.lifecycle = Lifecycle::Lingering;
         Some(self.local.leave_all())
     }
 

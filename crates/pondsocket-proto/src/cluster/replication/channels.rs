@@ -265,7 +265,7 @@ impl Channels {
     }
 
     /// Drops the users of all other incarnations of a node, in all channels.
-    pub(in crate::cluster) fn begin_life(&mut self, node: &NodeId) -> Vec<(ChannelKey, Changed)> {
+    pub(in crate::cluster) fn replace_incarnation(&mut self, node: &NodeId) -> Vec<(ChannelKey, Changed)> {
         self.alter_all(&node.name, |record| record.begin(node.incarnation))
     }
 

@@ -57,11 +57,11 @@ impl Commands {
         match body {
             Body::EvictUser { user, reason } => {
                 let Ok(user) = UserId::new(&user) else { return };
-                self.take_out(cx, channels, &key, user, Command::Evict { reason }, asker);
+                self.remove_user(cx, channels, &key, user, Command::Evict { reason }, asker);
             }
             Body::UserRemove { user } => {
                 let Ok(user) = UserId::new(&user) else { return };
-                self.take_out(cx, channels, &key, user, Command::Remove, asker);
+                self.remove_user(cx, channels, &key, user, Command::Remove, asker);
             }
             Body::AssignsUpdate { user, assigns, delta } => {
                 let Ok(user) = UserId::new(&user) else { return };
@@ -95,7 +95,7 @@ impl Commands {
 
     /// Removes a user from a channel. A user of a foreign node counts as gone at once: some of these nodes publish
     /// nothing when they have executed the command.
-    pub(in crate::cluster) fn take_out(
+    pub(in crate::cluster) fn remove_user(
         &mut self,
         cx: &mut Context,
         channels: &Channels,

@@ -63,11 +63,11 @@ impl Requests {
         match request {
             ClusterRequest::Evict { channel, user, reason } => {
                 let body = Body::EvictUser { user: (&user).into(), reason };
-                self.take_out(cx, directory, id, channel, user, body);
+                self.remove_user(cx, directory, id, channel, user, body);
             }
             ClusterRequest::Remove { channel, user } => {
                 let body = Body::UserRemove { user: (&user).into() };
-                self.take_out(cx, directory, id, channel, user, body);
+                self.remove_user(cx, directory, id, channel, user, body);
             }
             ClusterRequest::Presence { channel, user, presence } => {
                 self.update(cx, directory, id, channel, user, PendingUpdate::Presence(presence));
@@ -87,7 +87,7 @@ impl Requests {
         {
             return Some(Answer::Found(member));
         }
-        if !cx.is_linked() || self.pending.len() >= cx.settings.max_requests {
+        if !cx.is_connected() || self.pending.len() >= cx.settings.max_requests {
             return Some(Answer::Unavailable);
         }
         // Once the time of a query has passed since the channel's state was requested, the states of all nodes should
@@ -102,7 +102,7 @@ impl Requests {
     }
 
     /// Requests the removal of a user from the nodes that have it, or from all nodes if none is known to have it.
-    fn take_out(
+    fn remove_user(
         &mut self,
         cx: &mut Context,
         directory: &Directory<'_>,

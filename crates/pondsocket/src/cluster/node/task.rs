@@ -310,10 +310,10 @@ impl Node {
         None
     }
 
-    fn set_peer(&self, name: &Arc<str>, lives: bool) {
+    fn set_peer(&self, name: &Arc<str>, is_alive: bool) {
         let mut peers = self.peers.lock();
         peers.retain(|peer| peer != name);
-        if lives {
+        if is_alive {
             peers.push(Arc::clone(name));
             peers.sort_unstable();
         }
