@@ -120,7 +120,7 @@ impl From<&UserId> for Arc<str> {
 impl From<ConnectionId> for UserId {
     fn from(id: ConnectionId) -> Self {
         // A UUID as text meets all rules of a user id, so it is not checked.
-        UserId(RequestId::from_u128(id.0).as_str().into())
+        UserId(RequestId::from_u128(id.as_u128()).as_str().into())
     }
 }
 
@@ -148,23 +148,23 @@ impl ChannelName {
 
 /// One connection. Shown as a UUID.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
-pub struct ConnectionId(u128);
+pub struct ConnectionId(Uuid);
 
 impl ConnectionId {
     /// The id with this number.
     pub const fn from_u128(number: u128) -> Self {
-        ConnectionId(number)
+        ConnectionId(Uuid::from_u128(number))
     }
 
     /// The number.
     pub const fn as_u128(self) -> u128 {
-        self.0
+        self.0.as_u128()
     }
 }
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(RequestId::from_u128(self.0).as_str())
+        f.write_str(RequestId::from_u128(self.as_u128()).as_str())
     }
 }
 
@@ -173,7 +173,7 @@ impl FromStr for ConnectionId {
 
     fn from_str(text: &str) -> Result<Self, InvalidConnectionId> {
         // Any common form of a UUID is accepted; ids are always shown in the hyphenated one.
-        Uuid::try_parse(text).map(|uuid| ConnectionId(uuid.as_u128())).map_err(|_| InvalidConnectionId)
+        Uuid::try_parse(text).map(ConnectionId).map_err(|_| InvalidConnectionId)
     }
 }
 

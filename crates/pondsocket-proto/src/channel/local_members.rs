@@ -22,7 +22,7 @@ pub enum Seats {
     /// The only connection of the user in this channel.
     One(Slot),
     /// Several connections, oldest first.
-    Many(Vec<Slot>),
+    Many(Box<Vec<Slot>>),
 }
 
 impl Seats {
@@ -36,7 +36,7 @@ impl Seats {
 
     fn add(&mut self, slot: Slot) {
         match self {
-            Seats::One(first) => *self = Seats::Many(vec![*first, slot]),
+            Seats::One(first) => *self = Seats::Many(Box::new(vec![*first, slot])),
             Seats::Many(slots) => slots.push(slot),
         }
     }
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(state.connections().collect::<Vec<_>>(), [1, 2, 3].map(connection));
         let mut members: Vec<_> = state.members().map(|(user, member)| (user.as_str(), &member.seats)).collect();
         members.sort_by_key(|(user, _)| *user);
-        assert_eq!(members, [("ada", &Seats::Many(vec![ada, other])), ("bob", &Seats::One(bob))]);
+        assert_eq!(members, [("ada", &Seats::Many(Box::new(vec![ada, other]))), ("bob", &Seats::One(bob))]);
 
         state.leave(bob, connection(2)).expect("seated");
         assert_eq!((state.user(bob), state.connection(bob)), (None, None));

@@ -517,7 +517,7 @@ mod tests {
     fn an_excluded_recipient_gets_all_other_messages() {
         let mut batch = Batch::default();
         send(&mut batch, Audience::All, "1");
-        send(&mut batch, Audience::Except(Seats::Many(vec![Slot(0), Slot(2)])), "2");
+        send(&mut batch, Audience::Except(Seats::Many(Box::new(vec![Slot(0), Slot(2)]))), "2");
         send(&mut batch, Audience::All, "3");
         let plan = Plan::new(&batch, &mut three());
         assert_eq!(parts(&batch, &plan), [('a', "<1><3>".into()), ('c', "<1><3>".into())]);
@@ -555,7 +555,7 @@ mod tests {
     fn recipients_without_messages_are_not_visited() {
         let mut batch = Batch::default();
         batch.push(leave(0));
-        batch.push(Op::Track { seats: Seats::Many(vec![Slot(1), Slot(7)]), on: true });
+        batch.push(Op::Track { seats: Seats::Many(Box::new(vec![Slot(1), Slot(7)])), on: true });
         send(&mut batch, Audience::Only(seat(7)), "to a vacant seat");
         send(&mut batch, Audience::Only(seat(2)), "1");
         batch.push(join(3, 'd'));
@@ -573,7 +573,7 @@ mod tests {
     #[test]
     fn only_slots_with_a_part_of_their_own_are_marked() {
         let mut batch = Batch::default();
-        send(&mut batch, Audience::Only(Seats::Many(vec![Slot(2), Slot(0)])), "1");
+        send(&mut batch, Audience::Only(Seats::Many(Box::new(vec![Slot(2), Slot(0)]))), "1");
         send(&mut batch, Audience::Tracked, "p");
         let plan = Plan::new(&batch, &mut three());
         assert_eq!([0, 1, 2, 3].map(|slot| plan.is_marked(Slot(slot))), [true, false, true, false]);

@@ -8,19 +8,17 @@ use crate::wire::Json;
 /// A list and not a map: a member has a handful of assigns, and an idle one should take little memory. A clone shares
 /// every key and value.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Assigns(Vec<(Arc<str>, Json)>);
+pub struct Assigns(Box<[(Arc<str>, Json)]>);
 
 impl Assigns {
     /// Creates assigns with these entries; `None` if a key occurs twice, since JSON objects on the wire may repeat
     /// keys.
-    pub(crate) fn from_entries(mut entries: Vec<(Arc<str>, Json)>) -> Option<Assigns> {
+    pub(crate) fn from_entries(entries: Vec<(Arc<str>, Json)>) -> Option<Assigns> {
         let keys: HashSet<&str> = entries.iter().map(|(key, _)| &**key).collect();
         if keys.len() < entries.len() {
             return None;
         }
-        // Assigns are kept as long as their member, and seldom grow.
-        entries.shrink_to_fit();
-        Some(Assigns(entries))
+        Some(Assigns(entries.into()))
     }
 
     /// The value under `key`.
@@ -33,9 +31,11 @@ impl Assigns {
         match self.0.iter_mut().find(|(name, _)| &**name == key) {
             Some((_, old)) => *old = value,
             None => {
-                // Exactly: the doubling of a vector would leave unused capacity in every member.
-                self.0.reserve_exact(1);
-                self.0.push((key.into(), value));
+                let mut entries = std::mem::take(&mut self.0).into_vec();
+                // Exactly: a vector that doubles would have to be cut down again.
+                entries.reserve_exact(1);
+                entries.push((key.into(), value));
+                self.0 = entries.into();
             }
         }
     }

@@ -58,7 +58,10 @@ impl Credit {
 
     /// It has taken so many bytes at once, while nothing waited.
     pub(crate) fn earn(&mut self, bytes: usize, terms: PacingLimits) {
-        self.left = (self.left + terms.worth(bytes)).min(terms.wait);
+        // Nearly always it has all that it may have, and each write of a delivery comes here.
+        if self.left < terms.wait {
+            self.left = (self.left + terms.worth(bytes)).min(terms.wait);
+        }
     }
 
     /// It has taken so many bytes of what waited.

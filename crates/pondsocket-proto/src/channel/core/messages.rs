@@ -166,7 +166,7 @@ impl<R> Channel<R> {
                 named.dedup();
                 let known: Vec<_> = named.iter().filter_map(|user| self.local.member(user)).collect();
                 let seats = known.iter().flat_map(|member| member.seats.as_slice()).copied().collect();
-                (Audience::Only(Seats::Many(seats)), known.len())
+                (Audience::Only(Seats::Many(Box::new(seats))), known.len())
             }
         }
     }

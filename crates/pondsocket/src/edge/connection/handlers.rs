@@ -190,7 +190,7 @@ impl Session {
             }
         }
         while !self.is_at_handler_limit()
-            && let Some(subscription) = self.waiting_for_handler.pop_front()
+            && let Some(subscription) = self.next_waiting_for_handler()
         {
             self.run_requests(subscription, None, cx);
         }

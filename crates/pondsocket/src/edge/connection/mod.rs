@@ -103,7 +103,8 @@ pub(crate) struct ConnectionTask<T: Transport> {
     /// See [`Permits`].
     admission: Option<Admission>,
     _permit: Permit,
-    span: Span,
+    /// Boxed, because it is there only if the application subscribes to it.
+    span: Option<Box<Span>>,
 }
 
 /// The permits that an accepted client holds.
@@ -145,7 +146,7 @@ impl<T: Transport> ConnectionTask<T> {
             waits_for_memory: false,
             admission: permits.admission,
             _permit: permits.permit,
-            span,
+            span: (!span.is_disabled()).then(|| Box::new(span)),
         }
     }
 
@@ -374,7 +375,7 @@ impl<T: Transport> Future for ConnectionTask<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let me = &mut *self;
         let span = me.span.clone();
-        let _entered = span.enter();
+        let _entered = span.as_deref().map(Span::enter);
         let now = Instant::now();
         loop {
             if me.handle().state().is_aborted() {
@@ -426,7 +427,7 @@ impl<T: Transport> Future for ConnectionTask<T> {
 impl<T: Transport> Drop for ConnectionTask<T> {
     fn drop(&mut self) {
         let span = self.span.clone();
-        let _entered = span.enter();
+        let _entered = span.as_deref().map(Span::enter);
         // Also when the runtime ends in the midst of it: no membership stays without a connection.
         self.session.abandon();
         self.lose("its task has ended");

@@ -33,7 +33,8 @@ pub(crate) struct Session {
     pub(super) subscriptions: Subscriptions,
     pub(super) running: Vec<RunningHandler>,
     /// Channels with requests that wait for one of the running handlers to end.
-    pub(super) waiting_for_handler: VecDeque<SubscriptionId>,
+    #[expect(clippy::box_collection, reason = "8 bytes of each idle connection in place of 32")]
+    waiting_for_handler: Option<Box<VecDeque<SubscriptionId>>>,
     waiting: QueuedRequests,
     /// The channels that were changed since the connection's task flushed them last, and those that are crowded.
     pub(super) changed: ChangedChannels<LobbyInner>,
@@ -59,7 +60,7 @@ impl Session {
             options,
             subscriptions: Subscriptions::default(),
             running: Vec::new(),
-            waiting_for_handler: VecDeque::new(),
+            waiting_for_handler: None,
             waiting: QueuedRequests::default(),
             changed: ChangedChannels::default(),
             handled_bytes: 0,
@@ -122,7 +123,7 @@ impl Session {
 
     /// Returns `true` if the connection has gone and everything has been handled.
     pub(super) fn is_done(&self) -> bool {
-        self.departed && self.running.is_empty() && self.waiting_for_handler.is_empty()
+        self.departed && self.running.is_empty() && self.waiting_for_handler.is_none()
     }
 
     /// The moment at which the next running handler is to be cancelled.
@@ -261,7 +262,7 @@ impl Session {
         } else if has_enough {
             self.waiting.add(&request);
             subscription.backlog = Some(Box::new(Backlog { queue: VecDeque::from([request]), ended: None }));
-            self.waiting_for_handler.push_back(id);
+            self.waiting_for_handler.get_or_insert_default().push_back(id);
         } else {
             return self.run_requests(id, Some(request), cx);
         }
@@ -293,6 +294,16 @@ impl Session {
                 return;
             }
         }
+    }
+
+    /// The next channel with requests that waits for one of the running handlers to end.
+    pub(super) fn next_waiting_for_handler(&mut self) -> Option<SubscriptionId> {
+        let waiting = self.waiting_for_handler.as_mut()?;
+        let next = waiting.pop_front();
+        if waiting.is_empty() {
+            self.waiting_for_handler = None;
+        }
+        next
     }
 
     /// Returns `true` if as many handlers run as may at once.
@@ -376,7 +387,8 @@ impl Session {
             }
         }
         let is_running = |id: &SubscriptionId| self.running.iter().any(|handler| handler.subscription == *id);
-        self.waiting_for_handler = self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_running(id)).collect();
+        let waiting: VecDeque<_> = self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_running(id)).collect();
+        self.waiting_for_handler = (!waiting.is_empty()).then(|| Box::new(waiting));
         self.handle.receive_flush_marker();
     }
 
@@ -385,7 +397,7 @@ impl Session {
         self.depart();
         let running = self.running.len();
         self.running.clear();
-        self.waiting_for_handler.clear();
+        self.waiting_for_handler = None;
         (self.waiting, self.handled_bytes) = (QueuedRequests::default(), 0);
         running
     }

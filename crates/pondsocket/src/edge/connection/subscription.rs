@@ -26,12 +26,11 @@ pub(super) struct Subscriptions {
     /// Only if there are more than [`COMPARED`] places. The hash is keyed: clients choose the names.
     #[expect(clippy::box_collection, reason = "8 bytes of each idle connection in place of 48")]
     by_name: Option<Box<HashMap<ChannelName, SubscriptionId>>>,
-    len: usize,
 }
 
 impl Subscriptions {
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.iter().count()
     }
 
     pub(super) fn find(&self, name: &str) -> Option<SubscriptionId> {
@@ -56,7 +55,6 @@ impl Subscriptions {
         // A connection is in fewer channels than a `u32` counts: `max_channels_per_connection`.
         let id = SubscriptionId(free as u32);
         self.places[free] = Some(Subscription { name: name.clone(), membership: None, backlog: None });
-        self.len += 1;
         if let Some(by_name) = &mut self.by_name {
             by_name.insert(name.clone(), id);
         } else if self.places.len() > COMPARED {
@@ -75,11 +73,10 @@ impl Subscriptions {
 
     pub(super) fn remove(&mut self, id: SubscriptionId) {
         let Some(removed) = self.places.get_mut(id.0 as usize).and_then(Option::take) else { return };
-        self.len -= 1;
         if let Some(by_name) = &mut self.by_name {
             by_name.remove(&removed.name);
         }
-        if self.len == 0 {
+        if self.places.iter().all(Option::is_none) {
             // A connection that is in no channel holds nothing for them.
             *self = Subscriptions::default();
         }
