@@ -1,7 +1,7 @@
 //! Many clients on one thread, at little cost: edge-triggered polling, one read buffer, frames found by their lengths.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,8 +52,6 @@ pub(crate) struct ClientSpec {
     pub(crate) eager: bool,
     /// Never reads once it has joined.
     pub(crate) stalled: bool,
-    /// The address from which it connects. Each address has some 28,000 ports, which are enough for most scenarios.
-    pub(crate) source: Option<Ipv4Addr>,
 }
 
 /// Clients that are connected and joined.
@@ -76,7 +74,6 @@ impl ClientSpec {
             channels,
             eager: true,
             stalled: false,
-            source: None,
         }
     }
 }
@@ -259,9 +256,6 @@ impl ClientPool {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         if spec.stalled {
             socket.set_recv_buffer_size(STALLED_BUFFER)?;
-        }
-        if let Some(source) = spec.source {
-            socket.bind(&SocketAddrV4::new(source, 0).into()).context("bind")?;
         }
         socket.connect(&spec.address.into()).context("connect")?;
         socket.set_nonblocking(true)?;

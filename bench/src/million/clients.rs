@@ -5,7 +5,7 @@
 //! all clients. The process ends with its standard input.
 
 use std::io::{BufRead, stdin};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -38,14 +38,13 @@ pub(super) enum Report {
 #[derive(clap::Args)]
 pub(crate) struct Clients {
     server: SocketAddr,
-    source: Ipv4Addr,
     count: usize,
 }
 
 impl Clients {
     /// Connects all clients and handles requests until the standard input ends.
     pub(crate) fn run(&self) -> Result<()> {
-        let spec = ClientSpec { source: Some(self.source), ..ClientSpec::plain(self.server, CHANNEL) };
+        let spec = ClientSpec::plain(self.server, CHANNEL);
         let mut pool = ClientPool::join((0..self.count).map(|_| spec.clone()))?;
         report(&Report::Joined)?;
         let requests = lines();

@@ -1,8 +1,9 @@
 //! As many joined connections as the machine allows, in several server processes, and a broadcast to all of them.
 //!
-//! Each server has a process of clients of its own, with a source address of its own: a process has a limited number of
-//! descriptors, and an address a limited number of ports. Groups of a server and its clients are added until the connections
-//! are complete or the memory of the machine does not suffice for one more.
+//! Each server has a process of clients of its own, since a process has a limited number of descriptors. All clients have the same
+//! address: connections to different ports of servers share the ports of their clients. A client that is bound to an address would
+//! reserve its port for the whole machine. Groups of a server and its clients are added until the connections are complete or the
+//! memory of the machine does not suffice for one more.
 
 mod clients;
 mod group;
@@ -64,22 +65,22 @@ pub(crate) fn run(options: &MillionOptions, programs: &Programs, progress: &Prog
             break;
         }
         let count = per_server.min(options.connections - open);
-        progress.set_message(format!("server {}", groups.len() + 1));
-        groups.push(Group::start(programs, groups.len(), count)?);
+        show(progress, format!("server {}", groups.len() + 1));
+        groups.push(Group::start(programs, count)?);
         open += count;
         progress.set_position(open as u64);
         let now = Memory::read()?;
         most = most.max(last.available - now.available);
         last = now;
     }
-    progress.set_message("idle");
+    show(progress, format!("{open} connections are idle"));
     std::thread::sleep(SETTLE);
     let after = Memory::read()?;
     let mut held = Held::new(options.connections, open, groups.len());
     held.set_memory(&groups, before, after)?;
     let (mut latencies, mut micros) = (histogram()?, Vec::new());
     for round in 0..options.broadcasts {
-        progress.set_message(format!("broadcast {} of {}", round + 1, options.broadcasts));
+        show(progress, format!("broadcast {} of {}", round + 1, options.broadcasts));
         let (all, cpu) = broadcast(&mut groups, round)?;
         held.received.push(all.len());
         held.seconds.push(all.max() as f64 / 1e6);
@@ -89,6 +90,14 @@ pub(crate) fn run(options: &MillionOptions, programs: &Programs, progress: &Prog
     held.set_latency(&latencies);
     held.micros_per_delivery = if micros.is_empty() { 0.0 } else { median(micros) };
     Ok(held)
+}
+
+/// Shows a step, also without a terminal.
+fn show(progress: &ProgressBar, step: String) {
+    if progress.is_hidden() {
+        eprintln!("{step}");
+    }
+    progress.set_message(step);
 }
 
 /// Sends one message to all connections. Returns the latencies and the CPU time of all servers in seconds.

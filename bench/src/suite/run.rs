@@ -1,6 +1,5 @@
 //! One run of a scenario: a fresh server, clients, a load, and the measured values.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -110,7 +109,6 @@ impl Run<'_> {
             channels: channels.clone(),
             eager: true,
             stalled: false,
-            source: None,
         }
     }
 
@@ -327,19 +325,13 @@ impl Run<'_> {
         Ok(sample)
     }
 
-    /// Opens and closes connections, in rounds that each have a source address of their own: ports of closed connections
-    /// cannot be used again at once.
+    /// Opens and closes connections in rounds.
     fn churn(&self, connections: usize, rounds: usize) -> Result<Sample> {
         let server = self.start()?;
         let (fresh, cpu, start) = (server.settled_rss()?, server.cpu()?, Instant::now());
         let (mut connected, mut closed) = (Vec::new(), Vec::new());
-        for round in 0..rounds {
-            let source = Some(Ipv4Addr::new(127, 0, 2, 1 + round as u8));
-            let mut pool = self.pool()?;
-            pool.add((0..connections).map(|index| {
-                let channel: Arc<[String]> = Arc::new([format!("/plain/r{}", index % (connections / PER_CHANNEL))]);
-                ClientSpec { source, ..self.spec(&server, &channel) }
-            }))?;
+        for _ in 0..rounds {
+            let pool = self.members(&server, connections, 1, false)?;
             connected.push(server.settled_rss()? as f64);
             drop(pool);
             closed.push(server.settled_rss()? as f64);
