@@ -1,7 +1,7 @@
 //! Many clients on one thread, at little cost: edge-triggered polling, one read buffer, frames found by their lengths.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub(crate) struct ClientSpec {
     pub(crate) eager: bool,
     /// Never reads once it has joined.
     pub(crate) stalled: bool,
+    /// The address and port from which it connects; chosen by the system if it is `None`.
+    pub(crate) source: Option<SocketAddrV4>,
 }
 
 /// Clients that are connected and joined.
@@ -74,6 +76,7 @@ impl ClientSpec {
             channels,
             eager: true,
             stalled: false,
+            source: None,
         }
     }
 }
@@ -256,6 +259,11 @@ impl ClientPool {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         if spec.stalled {
             socket.set_recv_buffer_size(STALLED_BUFFER)?;
+        }
+        if let Some(source) = spec.source {
+            // Connections of an earlier run may still wait for their end.
+            socket.set_reuse_address(true)?;
+            socket.bind(&source.into()).with_context(|| format!("bind to {source}"))?;
         }
         socket.connect(&spec.address.into()).context("connect")?;
         socket.set_nonblocking(true)?;

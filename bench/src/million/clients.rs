@@ -5,7 +5,7 @@
 //! all clients. The process ends with its standard input.
 
 use std::io::{BufRead, stdin};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,8 +19,15 @@ use crate::load::{ClientPool, ClientSpec};
 /// The time between the request for a message and its due time, so that all processes know it before.
 pub(super) const LEAD: Duration = Duration::from_millis(500);
 
+/// The first port of clients. They use the ports below those that the system gives to other programs (32768 and more), which
+/// would be short of ports otherwise.
+const FIRST_PORT: u16 = 12_000;
+
 /// The channel of all clients.
 const CHANNEL: &str = "/plain/all";
+
+/// The waits of some seconds without any message after which a broadcast is given up.
+const WAITS: usize = 8;
 
 /// The payload of a message, in bytes.
 const SIZE: usize = 100;
@@ -38,6 +45,7 @@ pub(super) enum Report {
 #[derive(clap::Args)]
 pub(crate) struct Clients {
     server: SocketAddr,
+    source: Ipv4Addr,
     count: usize,
 }
 
@@ -45,7 +53,10 @@ impl Clients {
     /// Connects all clients and handles requests until the standard input ends.
     pub(crate) fn run(&self) -> Result<()> {
         let spec = ClientSpec::plain(self.server, CHANNEL);
-        let mut pool = ClientPool::join((0..self.count).map(|_| spec.clone()))?;
+        let mut pool = ClientPool::join((0..self.count).map(|number| {
+            let source = Some(SocketAddrV4::new(self.source, FIRST_PORT + number as u16));
+            ClientSpec { source, ..spec.clone() }
+        }))?;
         report(&Report::Joined)?;
         let requests = lines();
         let mut sent = 0;
@@ -69,7 +80,7 @@ impl Clients {
     }
 }
 
-/// Sends a message at its due time, and waits until all clients have received it, or none has for some seconds.
+/// Sends a message at its due time, and waits until all clients have received it, or none has for about a minute.
 fn broadcast(pool: &mut ClientPool, n: u64, due: u64) -> Result<()> {
     let until_due = Duration::from_micros(due.saturating_sub(now_micros()));
     let due = Instant::now() + until_due;
@@ -80,7 +91,12 @@ fn broadcast(pool: &mut ClientPool, n: u64, due: u64) -> Result<()> {
     pool.recorder().due(0, due);
     let text = pool.dialect(0).publish(CHANNEL, n, &wire::payload(0, n, SIZE));
     pool.send(0, &wire::text(&text))?;
-    pool.settle(|_| n + 1)?;
+    // With many servers on few cores a server may not be scheduled for longer than one wait.
+    for _ in 0..WAITS {
+        if pool.settle(|_| n + 1)? == 0 {
+            break;
+        }
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A server and the process of its clients.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -25,12 +26,13 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Starts the server and connects so many clients, which all join one channel.
-    pub(super) fn start(programs: &Programs, count: usize) -> Result<Group> {
+    /// Starts the server and connects so many clients, which all join one channel. `number` determines their address.
+    pub(super) fn start(programs: &Programs, number: usize, count: usize) -> Result<Group> {
         let server = ServerProcess::start(&programs.contract, None, PINGS)?;
         let empty = server.rss()?;
+        let source = Ipv4Addr::new(127, 1, (number / 250) as u8, 1 + (number % 250) as u8);
         let mut command = Command::new(&programs.runner);
-        command.args(["million-clients", &server.address.to_string(), &count.to_string()]);
+        command.args(["million-clients", &server.address.to_string(), &source.to_string(), &count.to_string()]);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start clients")?;
         let mut clients = ChildProcess(child);
         let requests = clients.0.stdin.take().context("stdin is piped")?;

@@ -1,9 +1,8 @@
 //! As many joined connections as the machine allows, in several server processes, and a broadcast to all of them.
 //!
-//! Each server has a process of clients of its own, since a process has a limited number of descriptors. All clients have the same
-//! address: connections to different ports of servers share the ports of their clients. A client that is bound to an address would
-//! reserve its port for the whole machine. Groups of a server and its clients are added until the connections are complete or the
-//! memory of the machine does not suffice for one more.
+//! Each server has a process of clients of its own, with a source address of its own: a process has a limited number of
+//! descriptors, and an address a limited number of ports. Groups of a server and its clients are added until the connections
+//! are complete or the memory of the machine does not suffice for one more.
 
 mod clients;
 mod group;
@@ -24,6 +23,9 @@ pub(crate) use report::Held;
 use crate::load::histogram;
 use crate::plan::Programs;
 use crate::statistics::median;
+
+/// The most connections of a server: the ports of its clients end below those that the system gives to other programs.
+const MOST_PER_SERVER: usize = 20_000;
 
 /// Descriptors of a process that are not connections.
 const SPARE_DESCRIPTORS: u64 = 500;
@@ -53,7 +55,10 @@ pub(crate) struct MillionOptions {
 
 /// Opens the connections, measures them, and closes them.
 pub(crate) fn run(options: &MillionOptions, programs: &Programs, progress: &ProgressBar) -> Result<Held> {
-    let per_server = options.per_server.min((raise_descriptor_limit()?.saturating_sub(SPARE_DESCRIPTORS)) as usize);
+    let per_server = options
+        .per_server
+        .min(MOST_PER_SERVER)
+        .min((raise_descriptor_limit()?.saturating_sub(SPARE_DESCRIPTORS)) as usize);
     ensure!(per_server > 0, "the limit of descriptors is below {SPARE_DESCRIPTORS}");
     let before = Memory::read()?;
     let mut groups: Vec<Group> = Vec::new();
@@ -66,7 +71,7 @@ pub(crate) fn run(options: &MillionOptions, programs: &Programs, progress: &Prog
         }
         let count = per_server.min(options.connections - open);
         show(progress, format!("server {}", groups.len() + 1));
-        groups.push(Group::start(programs, count)?);
+        groups.push(Group::start(programs, groups.len(), count)?);
         open += count;
         progress.set_position(open as u64);
         let now = Memory::read()?;

@@ -109,6 +109,7 @@ impl Run<'_> {
             channels: channels.clone(),
             eager: true,
             stalled: false,
+            source: None,
         }
     }
 
