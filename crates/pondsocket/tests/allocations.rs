@@ -1,18 +1,30 @@
 //! The memory of a broadcast does not depend on the number of members that keep up with it: it is encoded once, and
-//! written to each socket from the same bytes.
+//! written to each socket from the same bytes. A message that is answered takes a few allocations.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use allocation_counter::AllocationInfo;
 use futures_util::FutureExt;
-use pondsocket::{Channel, ConnectionContext, Endpoint, Error, JoinContext, Joined, PondSocket, Server};
+use pondsocket::{
+    Channel, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Server,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testkit::{Peer, serve};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 const ROUNDS: usize = 20;
+
+/// The most allocations of a message and its answer: the message, its call, the handler's future, the frame, and the queue for it.
+const ECHO: u64 = 6;
+
+/// A payload that allocates nothing itself.
+#[derive(Deserialize, Serialize)]
+struct Number {
+    number: u64,
+}
 
 #[test]
 fn allocations_of_a_change_of_presence_do_not_depend_on_the_number_of_receivers() {
@@ -36,6 +48,44 @@ fn allocations_of_a_broadcast_do_not_depend_on_the_number_of_receivers() {
     println!("10 receivers: {few:?}\n500 receivers: {many:?}");
     assert!(few.count_total > 0, "nothing was counted");
     assert_eq!((many.count_total, many.bytes_total), (few.count_total, few.bytes_total));
+}
+
+#[test]
+fn an_echo_takes_few_allocations() {
+    let runtime = runtime();
+    let (_server, _, address) = runtime.block_on(start());
+    let (ask, asked) = mpsc::channel();
+    let (answered, answers) = mpsc::channel();
+    // The client runs on another thread, which is not counted.
+    let client = std::thread::spawn(move || {
+        self::runtime().block_on(async {
+            let mut client = Peer::connect(address, "/").await;
+            client.join("/room", json!({})).await;
+            answered.send(()).expect("the server waits for it");
+            while asked.recv().is_ok() {
+                client.event("/room", "echo", json!({ "number": 7 })).await;
+                assert_eq!(client.until("echo").await["payload"], json!({ "number": 7 }));
+                answered.send(()).expect("the server waits for it");
+            }
+        });
+    });
+    let answer = async || {
+        while answers.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    runtime.block_on(answer());
+    // Buffers that are created once exist after the first round. The timer's task may run during a round: the cheapest
+    // round is one without it.
+    let rounds = (0..ROUNDS).map(|_| {
+        ask.send(()).expect("the client waits for it");
+        allocation_counter::measure(|| runtime.block_on(answer()))
+    });
+    let counted = rounds.min_by_key(|info| info.count_total).expect("some rounds");
+    println!("an echo: {counted:?}");
+    assert!((1..=ECHO).contains(&counted.count_total), "{counted:?}");
+    drop(ask);
+    client.join().expect("all was answered");
 }
 
 fn runtime() -> Runtime {
@@ -83,7 +133,8 @@ fn counted(receivers: usize, tracked: bool, send: impl Fn(&Channel, &str, usize)
 async fn start() -> (Server, Endpoint, SocketAddr) {
     let pond = PondSocket::new();
     let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept()));
-    endpoint.create_channel("/room", async |ctx: JoinContext| Ok::<Joined, Error>(ctx.accept()));
+    let lobby = endpoint.create_channel("/room", async |ctx: JoinContext| Ok::<Joined, Error>(ctx.accept()));
+    lobby.on_event("echo", async |ctx: EventContext, Payload(payload): Payload<Number>| ctx.reply("echo", &payload));
     let (server, address) = serve(&pond).await;
     (server, endpoint, address)
 }
