@@ -155,7 +155,7 @@ impl Core {
     }
 
     /// Returns whether the bus delivers the topic of a channel to this node.
-    pub fn hears(&self, channel: &ChannelKey) -> bool {
+    pub fn is_subscribed(&self, channel: &ChannelKey) -> bool {
         self.channels.is_subscribed(channel)
     }
 

@@ -12,12 +12,12 @@ use crate::json::received::ReceivedPayload;
 
 /// The buffers for a payload and for the message around it.
 #[derive(Default)]
-struct Scratch {
+struct EncodeBuffers {
     payload: Vec<u8>,
     message: Vec<u8>,
 }
 
-impl Scratch {
+impl EncodeBuffers {
     /// Discards the contents, and the capacity above [`MAX_KEPT`].
     fn empty(&mut self) {
         for buffer in [&mut self.payload, &mut self.message] {
@@ -30,7 +30,7 @@ impl Scratch {
 
 thread_local! {
     // Reused for all messages of a thread, because a broadcast is encoded for each event that a client sends.
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { payload: Vec::new(), message: Vec::new() }) };
+    static SCRATCH: RefCell<EncodeBuffers> = const { RefCell::new(EncodeBuffers { payload: Vec::new(), message: Vec::new() }) };
 }
 
 /// The capacity that each scratch buffer keeps between two messages, so that one large message does not occupy memory

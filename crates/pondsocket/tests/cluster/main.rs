@@ -2,15 +2,14 @@
 //! in memory, so that tests control the failures between them.
 
 mod faults;
+mod foreign_nodes;
+mod incarnations;
 mod joining;
-
 mod limits;
-mod lives;
 mod messages;
 mod operations;
 mod operator;
 mod presence;
-mod strangers;
 
 use std::sync::Arc;
 

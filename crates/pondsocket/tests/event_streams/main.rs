@@ -1,6 +1,6 @@
 //! Event streams: the features of a WebSocket over requests and a streamed response.
 
-mod door;
+mod admission;
 mod hosts;
 mod pages;
 mod posts;

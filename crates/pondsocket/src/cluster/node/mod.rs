@@ -239,7 +239,7 @@ impl Node {
 
     /// Returns whether a join has to wait. While the bus is down it does not: there is nothing to receive.
     fn waits_for(&self, channel: &ChannelKey) -> bool {
-        self.is_up() && !self.core.lock().hears(channel)
+        self.is_up() && !self.core.lock().is_subscribed(channel)
     }
 
     /// Returns `true` if the queue has room for a message to users of other nodes.

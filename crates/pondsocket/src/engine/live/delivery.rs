@@ -28,12 +28,12 @@ pub(super) struct DeliveryTask<L: Rules> {
     channel: Arc<LiveChannel<L>>,
     /// `None` once the token is laid down.
     recipients: Option<Recipients<L::Recipient>>,
-    stage: Stage,
+    stage: DeliveryStage,
 }
 
 /// The progress of a delivery.
 #[derive(Clone, Copy, Debug)]
-enum Stage {
+enum DeliveryStage {
     /// It is to run where the channel is at home.
     AtHome,
     /// The home has gone: it is to run on the current runtime.
@@ -42,8 +42,8 @@ enum Stage {
     Begun,
 }
 
-/// What a delivery does next.
-pub(super) enum Next<R> {
+/// The next step of a delivery.
+pub(super) enum DeliveryStep<R> {
     /// It delivers a portion of the queue.
     Batch(Batch<R>),
     /// It waits, and keeps the token.
@@ -54,7 +54,7 @@ pub(super) enum Next<R> {
 
 impl<L: Rules> DeliveryTask<L> {
     pub(super) fn new(channel: Arc<LiveChannel<L>>, recipients: Recipients<L::Recipient>) -> DeliveryTask<L> {
-        DeliveryTask { channel, recipients: Some(recipients), stage: Stage::AtHome }
+        DeliveryTask { channel, recipients: Some(recipients), stage: DeliveryStage::AtHome }
     }
 
     /// Lets it run where the channel is at home.
@@ -67,7 +67,7 @@ impl<L: Rules> DeliveryTask<L> {
 
     /// Lets it run on the current runtime, if there is one.
     fn start_here(mut self) {
-        self.stage = Stage::Here;
+        self.stage = DeliveryStage::Here;
         if let Ok(here) = Home::try_current() {
             spawn(&here, self.run());
         }
@@ -79,12 +79,12 @@ impl<L: Rules> DeliveryTask<L> {
         tokio::task::yield_now().await;
         loop {
             let batch = match self.next() {
-                Next::Batch(batch) => batch,
-                Next::Wait(until) => {
+                DeliveryStep::Batch(batch) => batch,
+                DeliveryStep::Wait(until) => {
                     self.channel.wait_until(until).await;
                     continue;
                 }
-                Next::Nothing => return,
+                DeliveryStep::Nothing => return,
             };
             self.deliver(batch).await;
             if self.channel.read(Channel::has_queued) {
@@ -94,23 +94,23 @@ impl<L: Rules> DeliveryTask<L> {
     }
 
     /// Takes the next batch or lays the token down: one step under the lock, so that no change is stranded between the two.
-    pub(super) fn next(&mut self) -> Next<L::Recipient> {
+    pub(super) fn next(&mut self) -> DeliveryStep<L::Recipient> {
         let mut core = self.channel.core.lock();
         if core.channel.has_queued() {
             if core.channel.paces_presence()
                 && let Some(until) = self.channel.list_is_due(&mut core)
             {
-                return Next::Wait(until);
+                return DeliveryStep::Wait(until);
             }
             let batch = core.channel.take();
             core.delivering = batch.bytes();
             core.report();
-            self.stage = Stage::Begun;
+            self.stage = DeliveryStage::Begun;
             let waiting = if core.channel.is_crowded() { Vec::new() } else { std::mem::take(&mut core.waiting) };
             drop(core);
             waiting.into_iter().for_each(Waker::wake);
             self.channel.lobby.took(batch.len());
-            return Next::Batch(batch);
+            return DeliveryStep::Batch(batch);
         }
         core.token = self.recipients.take();
         core.delivering = 0;
@@ -128,7 +128,7 @@ impl<L: Rules> DeliveryTask<L> {
             }
             self.channel.lobby.closed(self.channel.name.as_str());
         }
-        Next::Nothing
+        DeliveryStep::Nothing
     }
 
     async fn deliver(&mut self, batch: Batch<L::Recipient>) {
@@ -218,10 +218,10 @@ impl<L: Rules> Drop for DeliveryTask<L> {
         drop(core);
         // Changes that were queued in the meantime rely on this delivery.
         match self.stage {
-            Stage::AtHome => self.channel.take_token().into_iter().for_each(DeliveryTask::start_here),
-            Stage::Begun => self.channel.flush(),
+            DeliveryStage::AtHome => self.channel.take_token().into_iter().for_each(DeliveryTask::start_here),
+            DeliveryStage::Begun => self.channel.flush(),
             // No runtime is left. The next change tries again.
-            Stage::Here => {}
+            DeliveryStage::Here => {}
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) use interfaces::{FilterDecision, OutgoingFilter, Reached, Recipient, 
 
 use delivery::DeliveryTask;
 #[cfg(all(test, pond_loom))]
-use delivery::Next;
+use delivery::DeliveryStep;
 
 /// The time for which channels wait for their members.
 #[derive(Clone, Debug, Default)]

@@ -231,7 +231,7 @@ fn a_dropped_delivery_leaves_no_message_of_others_undelivered() {
         let mut doomed = room.take_token().expect("there is work");
         let other = Arc::clone(&room);
         let publisher = thread::spawn(move || publish(&other, "news-2"));
-        let Next::Batch(batch) = doomed.next() else { panic!("there is work") };
+        let DeliveryStep::Batch(batch) = doomed.next() else { panic!("there is work") };
         drop((batch, doomed));
         publisher.join().expect("no panic");
         assert_quiet(&room);
