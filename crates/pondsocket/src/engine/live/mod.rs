@@ -44,9 +44,9 @@ use model::Home;
 pub(crate) use flush::{AtOnce, ChangedChannels, FlushScope, Flusher};
 pub(crate) use interfaces::{FilterDecision, OutgoingFilter, Reached, Recipient, Replication, Rules};
 
-use delivery::DeliveryTask;
 #[cfg(all(test, pond_loom))]
 use delivery::DeliveryStep;
+use delivery::DeliveryTask;
 
 /// The time for which channels wait for their members.
 #[derive(Clone, Debug, Default)]
