@@ -18,9 +18,8 @@ use crate::engine::timer::Alarm;
 use crate::limits::memory::counted;
 
 /// The number of writes between two yields: a socket's non-blocking write spends nothing of the task's budget, so that a
-/// large channel would otherwise keep a thread for as long as all its writes take. A write takes some 5 µs: with 64 of them
-/// clients of other channels wait twice as long, and with 16 a delivery needs no more CPU than with 64.
-const WRITES_PER_TURN: u32 = 16;
+/// large channel would otherwise keep a thread for as long as all its writes take.
+const WRITES_PER_TURN: u32 = 64;
 
 /// The right to deliver, and the duty to go on until the queue is empty. Dropped in the midst of it, by a panic or the end of
 /// the runtime, it gives the token back, and another one goes on with what is left.
