@@ -55,7 +55,7 @@ impl BarResult {
         self.enforced.is_some_and(|at_most| self.measured > at_most)
     }
 
-    /// Says whether the bar is met, or by how much it is missed.
+    /// Returns the outcome as text: met, or by how much it is missed.
     pub(crate) fn verdict(&self) -> String {
         match self.is_met() {
             true => "met".to_owned(),

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::ClientText;
 use super::salvage::{FIELDS, Salvaged, salvage};
-use super::scan::{Values, fields};
-use super::vet::{Unsafe, vet};
+use super::scan::{Values, fields, vet};
+use super::vet::Unsafe;
 
 /// A message of a client.
 #[derive(Clone, Debug, Eq, PartialEq)]

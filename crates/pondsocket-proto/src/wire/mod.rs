@@ -13,9 +13,9 @@ pub(crate) mod write;
 
 pub use client_text::ClientText;
 pub use json::{EncodeError, Json, Object, encode_object};
+pub(crate) use scan::vet;
 pub use server::{Action, PresenceKind};
 pub use vet::Unsafe;
-pub(crate) use vet::vet;
 
 /// The channel name of messages that concern the connection and no channel.
 pub const GATEWAY: &str = "GATEWAY";

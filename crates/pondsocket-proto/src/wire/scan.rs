@@ -230,6 +230,14 @@ fn nested(bytes: &[u8], mut at: usize, notes: &mut Notes) -> Result<usize, ScanE
     }
 }
 
+/// Checks that one valid JSON value may reach clients.
+pub(crate) fn vet(text: &str) -> Result<(), Unsafe> {
+    let (bytes, mut notes) = (text.as_bytes(), Notes::default());
+    // The text is valid, so only the notes are of interest.
+    let _ = value(bytes, skip_space(bytes, 0), &mut notes);
+    notes.fault.map_or(Ok(()), Err)
+}
+
 /// Reads an object that may reach clients as it is: it has no fault, and no white space in it breaks the line.
 pub(crate) fn safe_object(bytes: &[u8], at: usize) -> Option<usize> {
     let mut notes = Notes::default();
@@ -401,7 +409,6 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::wire::vet;
 
     fields! {
         /// Two fields.
@@ -481,6 +488,96 @@ mod tests {
         assert_eq!(plain("ü\u{7f}\u{80}!#[]~ÿ".as_bytes(), 0), "ü\u{7f}\u{80}!#[]~ÿ".len());
     }
 
+    /// The same check by plain means, which the pass is compared with.
+    mod reference {
+        use super::{MAX_DEPTH, Unsafe, is_too_large};
+
+        /// Checks the text of one valid JSON value in one pass.
+        pub(super) fn vet(text: &str) -> Result<(), Unsafe> {
+            let bytes = text.as_bytes();
+            // Bytes, not characters: every byte that matters here is ASCII, and no byte of a longer character is.
+            let (mut at, mut depth) = (0, 0);
+            while let Some(&byte) = bytes.get(at) {
+                at = match byte {
+                    b'{' | b'[' => {
+                        depth += 1;
+                        if depth > MAX_DEPTH {
+                            return Err(Unsafe::TooDeep);
+                        }
+                        at + 1
+                    }
+                    b'}' | b']' => {
+                        // Never below 0: the text is valid JSON.
+                        depth -= 1;
+                        at + 1
+                    }
+                    b'"' => string(bytes, at + 1)?,
+                    b'-' | b'0'..=b'9' => number(bytes, at)?,
+                    // Literals, white space, commas and colons. No literal contains a digit.
+                    _ => at + 1,
+                };
+            }
+            Ok(())
+        }
+
+        /// The position behind the string that begins at `at`.
+        fn string(bytes: &[u8], mut at: usize) -> Result<usize, Unsafe> {
+            while let Some(&byte) = bytes.get(at) {
+                match byte {
+                    b'"' => return Ok(at + 1),
+                    b'\\' if bytes.get(at + 1) == Some(&b'u') => {
+                        match unit(bytes, at) {
+                            // A high surrogate must be followed by the escape of a low one; both are skipped together.
+                            Some(0xD800..=0xDBFF) if matches!(unit(bytes, at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
+                            Some(0xD800..=0xDFFF) => return Err(Unsafe::Surrogate),
+                            _ => at += 6,
+                        };
+                    }
+                    // The escaped character is skipped, because it may be a quote.
+                    b'\\' => at += 2,
+                    _ => at += 1,
+                }
+            }
+            Ok(at)
+        }
+
+        /// The UTF-16 unit that `\uXXXX` at `at` means.
+        fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+            let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+            u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+        }
+
+        fn number(bytes: &[u8], at: usize) -> Result<usize, Unsafe> {
+            let part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+            let len = bytes[at..].iter().take_while(part).count();
+            if is_too_large(&bytes[at..at + len]) { Err(Unsafe::Number) } else { Ok(at + len) }
+        }
+    }
+
+    #[test]
+    fn nesting_is_limited() {
+        let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
+        assert_eq!(vet(&nested(MAX_DEPTH)), Ok(()));
+        assert_eq!(vet(&nested(MAX_DEPTH + 1)), Err(Unsafe::TooDeep));
+        assert_eq!(vet(&format!("\"{}\"", "[".repeat(500))), Ok(()), "brackets in a string");
+        assert_eq!(vet(&format!("[{}{{}}]", "[],".repeat(500))), Ok(()), "one beside the other");
+    }
+
+    #[test]
+    fn surrogates_come_in_pairs() {
+        assert_eq!(vet(r#"{"a":"\ud83d\ude00 \u00e9 \\ud800"}"#), Ok(()));
+        for text in [r#""\ud83d""#, r#""\ude00""#, r#""\ude00\ud83d""#, r#""\ud83d\\ude00""#, r#"{"\uD800x":1}"#] {
+            assert_eq!(vet(text), Err(Unsafe::Surrogate), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_fit_a_double() {
+        assert_eq!(vet("[1.7976931348623157e308,5e-324,1e-999,-0.1,123456789012345678901234567890]"), Ok(()));
+        assert_eq!(vet("[1e400]"), Err(Unsafe::Number));
+        assert_eq!(vet(&format!("-{}", "9".repeat(400))), Err(Unsafe::Number));
+    }
+
     /// Texts that are JSON, or nearly.
     fn almost_json() -> impl Strategy<Value = String> {
         let part = prop::sample::select(vec![
@@ -545,7 +642,7 @@ mod tests {
                     let expected = parsed.get("raw").map(|raw| raw.get()).filter(|raw| *raw != "null");
                     prop_assert_eq!(value.map(|value| value.text), expected);
                     if let Some(value) = value {
-                        prop_assert_eq!(value.fault(), vet(value.text).err());
+                        prop_assert_eq!(value.fault(), reference::vet(value.text).err());
                         prop_assert_eq!(value.has_breaks(), value.text.contains(['\n', '\r']));
                     }
                 }

@@ -59,7 +59,7 @@ async fn a_foreign_node_that_is_silent_for_too_long_is_dead_and_its_users_leave(
     assert!((2 * SECOND..5 * SECOND).contains(&took), "{took:?}");
 }
 
-/// What is published on the topic of the channel `/chat/1`.
+/// The messages that are published on the topic of the channel `/chat/1`.
 struct Tap {
     events: BusEvents,
     /// The bus runs until it is dropped.

@@ -36,7 +36,7 @@ impl<'a> Scalar<'a> {
         let Some(value) = value else { return Scalar::Absent };
         match value.as_text() {
             Some(text) => Scalar::Text(text),
-            // `parse` takes a sign, too, and JSON does not.
+            // Negative numbers and fractions do not parse as `u64`.
             None => match value.text.parse() {
                 Ok(number) if number < TOO_LARGE => Scalar::Integer(number),
                 _ => Scalar::Other,

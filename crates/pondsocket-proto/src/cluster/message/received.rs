@@ -35,8 +35,9 @@ pub struct ReceivedMessage<'a> {
 impl<'a> ReceivedMessage<'a> {
     /// Reads a message that was received on a topic, in the very form in which nodes of this implementation write it.
     ///
-    /// What is read here, [`Envelope::decode`](super::Envelope::decode) reads as the same message, unless it is in the
-    /// short form. `None` says nothing about any other: that function reads it, or names its fault.
+    /// Reads a message in the short form, or in exactly the form in which our nodes write it in full, which
+    /// [`Envelope::decode`](super::Envelope::decode) reads as the same message. For any other text it returns `None`, and
+    /// that function decodes the text or names its fault.
     pub fn read(topics: &Topics, topic: &'a Topic, bytes: &'a [u8]) -> Option<ReceivedMessage<'a>> {
         let mut text = Cursor { text: std::str::from_utf8(bytes).ok()?, at: 0 };
         let message = match text.skip(short::BEGINNING) {

@@ -335,7 +335,7 @@ enum Work<'a> {
     },
 }
 
-/// What the core has decided, to be done when it is unlocked.
+/// A decision of the core, executed after the core is unlocked.
 enum ToDo<'a> {
     Output(NodeOutput),
     Deliver(ReceivedMessage<'a>),
