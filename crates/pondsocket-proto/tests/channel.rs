@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, Plan, Recipients, Slot, Step, Target,
+    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, LocalTarget, Plan, Recipients, Slot, Step,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::wire::{Object, strict};
@@ -305,15 +305,15 @@ impl Real {
     }
 
     /// The target; `None` if it has a connection that was never in the channel.
-    fn to(&self, addressees: &Addressees) -> Option<Target> {
+    fn to(&self, addressees: &Addressees) -> Option<LocalTarget> {
         Some(match addressees {
-            Addressees::All => Target::All,
+            Addressees::All => LocalTarget::All,
             Addressees::Users(users) => {
-                Target::Users(users.iter().map(|n| user(*n).to_string()).chain(["nobody".to_owned()]).collect())
+                LocalTarget::Users(users.iter().map(|n| user(*n).to_string()).chain(["nobody".to_owned()]).collect())
             }
-            Addressees::ExceptUser(n) => Target::ExceptUser(user(*n).to_string()),
+            Addressees::ExceptUser(n) => LocalTarget::ExceptUser(user(*n).to_string()),
             Addressees::ExceptConnection(connection) => {
-                Target::ExceptConnection((*self.slots.get(connection)?, id(*connection)))
+                LocalTarget::ExceptConnection((*self.slots.get(connection)?, id(*connection)))
             }
         })
     }
@@ -465,7 +465,7 @@ fn lists_of_simultaneous_joins(presence_bytes: usize) -> Vec<Vec<(usize, bool)>>
         let presence = Object::encode(&json!({ "user": n, "mood": 0, "pad": pad })).expect("an object");
         real.channel.join(n, id(n), &user(n), Assigns::default(), "r", vec![Step::Track(presence)], &|_| BROADCAST);
         model.join(n, "r", &[ChainStep::Track(0)], 0);
-        real.channel.broadcast(&Target::All, text(n as u64).as_bytes(), BROADCAST).expect("room");
+        real.channel.broadcast(&LocalTarget::All, text(n as u64).as_bytes(), BROADCAST).expect("room");
         model.broadcast(&Addressees::All, n as u64);
     }
     real.deliver(&model.moods);

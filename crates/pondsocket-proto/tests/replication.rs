@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, MemberChange, Outbound, Plan, Recipients,
-    RemoteChange, RemoteMember, Slot, Step, Target,
+    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, LocalTarget, MemberChange, Outbound, Plan,
+    Recipients, RemoteChange, RemoteMember, Slot, Step,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::model::{self, UserMessage};
@@ -170,7 +170,7 @@ fn changes_of_local_users_are_logged_for_other_nodes_in_order() {
     let mut room = Room::new();
     let chain = vec![
         Step::Track(object(json!({ "n": 1 }))),
-        Step::Broadcast(Target::All, "hello".into(), object(json!({ "to": "all" }))),
+        Step::Broadcast(LocalTarget::All, "hello".into(), object(json!({ "to": "all" }))),
         Step::BroadcastFrom("hello".into(), object(json!({ "to": "others" }))),
         Step::Reply("welcome".into(), object(json!({}))),
     ];
@@ -203,12 +203,12 @@ fn a_message_is_forwarded_if_users_of_other_nodes_may_be_recipients() {
     let (slot, connection) = room.join("bob", Vec::new());
     room.show("ada", None, false);
     room.channel.take_outbound();
-    let mut forward = |from: Option<&str>, to: Target| room.channel.forward(from, &to, "e", "q", r#"{"n":1}"#);
-    let users = |names: &[&str]| Target::Users(names.iter().map(|name| (*name).to_owned()).collect());
-    assert!(forward(None, Target::All));
-    assert!(forward(Some("bob"), Target::ExceptConnection((slot, connection))));
-    assert!(forward(Some("bob"), Target::ExceptConnection((slot, ConnectionId::from_u128(99)))));
-    assert!(forward(None, Target::ExceptUser("bob".into())));
+    let mut forward = |from: Option<&str>, to: LocalTarget| room.channel.forward(from, &to, "e", "q", r#"{"n":1}"#);
+    let users = |names: &[&str]| LocalTarget::Users(names.iter().map(|name| (*name).to_owned()).collect());
+    assert!(forward(None, LocalTarget::All));
+    assert!(forward(Some("bob"), LocalTarget::ExceptConnection((slot, connection))));
+    assert!(forward(Some("bob"), LocalTarget::ExceptConnection((slot, ConnectionId::from_u128(99)))));
+    assert!(forward(None, LocalTarget::ExceptUser("bob".into())));
     assert!(forward(None, users(&["ada", "bob", "eve"])));
     assert!(!forward(None, users(&["bob", "me"])), "they are here");
     let expected = [
@@ -250,6 +250,6 @@ fn a_single_node_logs_nothing() {
     let mut channel: Channel<&str> = Channel::new(name, ChannelLimits::default(), || 7);
     let id = ConnectionId::from_u128(1);
     channel.join("a", id, &user("a"), Assigns::default(), "q", Vec::new(), &|_| DeliveryPolicy::BROADCAST);
-    assert!(!channel.forward(None, &Target::All, "e", "q", "{}"));
+    assert!(!channel.forward(None, &LocalTarget::All, "e", "q", "{}"));
     assert!(channel.take_outbound().is_empty());
 }

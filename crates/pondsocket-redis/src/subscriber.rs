@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use pondsocket::cluster::{
-    BoxFuture, BusError, BusErrorKind, BusEvent, BusSink, GapCause, Lost, Publish, Session, Topic,
+    BoxFuture, BusError, BusErrorKind, BusEvent, BusSession, BusSink, GapCause, Lost, Publish, Topic,
 };
 use redis::aio::{PubSub, PubSubStream};
 use redis::{Msg, RedisError};
@@ -121,7 +121,7 @@ impl Subscriber {
             publisher.answering(|reason| report.down(reason)).await;
             match connector.pubsub().await {
                 Ok(pubsub) => {
-                    let session = Session(self.counters.sessions.next());
+                    let session = BusSession(self.counters.sessions.next());
                     report.up(session);
                     let (settled, reason) = self.serve(pubsub, session, publisher, &report.sink, &mut bucket).await;
                     self.disconnected();
@@ -146,7 +146,7 @@ impl Subscriber {
     async fn serve(
         &self,
         pubsub: PubSub,
-        session: Session,
+        session: BusSession,
         publisher: &Publisher,
         sink: &BusSink,
         bucket: &mut TokenBucket,
@@ -229,7 +229,7 @@ impl Subscriber {
     /// Sends the commands that wait, as many as the token bucket allows.
     async fn flush(
         &self,
-        session: Session,
+        session: BusSession,
         sink: &BusSink,
         commands: &redis::aio::PubSubSink,
         answers: &mut FuturesOrdered<Answer>,
@@ -248,7 +248,7 @@ impl Subscriber {
     /// Applies an answer. `Err` ends the session.
     fn answered(
         &self,
-        session: Session,
+        session: BusSession,
         sink: &BusSink,
         change: Change,
         answer: Result<(), Refusal>,
@@ -270,7 +270,7 @@ impl Subscriber {
         Ok(())
     }
 
-    fn tell(&self, session: Session, sink: &BusSink, mut topics: Vec<Topic>) {
+    fn tell(&self, session: BusSession, sink: &BusSink, mut topics: Vec<Topic>) {
         topics.retain(|topic| *topic != self.probe_topic);
         if !topics.is_empty() {
             sink.push(BusEvent::Subscribed { session, topics });
@@ -313,7 +313,7 @@ struct Report {
 }
 
 impl Report {
-    fn up(&mut self, session: Session) {
+    fn up(&mut self, session: BusSession) {
         tracing::info!(target: "pondsocket::bus", session = session.0, "the bus is connected");
         self.told = None;
         self.sink.push(BusEvent::Up { session });

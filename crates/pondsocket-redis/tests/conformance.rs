@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use pondsocket::cluster::{BoxFuture, Bus};
-use pondsocket::testing::bus::{Breaker, Subject};
+use pondsocket::testing::bus::{Breaker, BusUnderTest};
 use pondsocket_redis::{RedisBus, RedisOptions};
 use support::options;
 use testkit::RedisServer;
@@ -24,7 +24,7 @@ impl OneRedis {
     }
 }
 
-impl Subject for OneRedis {
+impl BusUnderTest for OneRedis {
     fn bus(&self) -> Arc<dyn Bus> {
         Arc::new(RedisBus::new(self.options.clone()).expect("options that can work"))
     }

@@ -52,11 +52,11 @@ use std::task::{self, Poll};
 use crate::error::Result;
 use crate::extract::Extractors;
 use crate::handler::guard;
-use crate::handler::{BoxFuture, Context, Erased, Handler, Outcome, Plain};
+use crate::handler::{BoxFuture, Context, Erased, Handler, IntoAnswer, Plain};
 use crate::pond::states::States;
 
 /// The inside of a layer: the further layers, and the handler.
-pub struct Next<C: Context>(Box<dyn FnOnce(C) -> BoxFuture<Result<C::Answer>> + Send>);
+pub struct Next<C: Context>(Box<dyn FnOnce(C) -> BoxFuture<'static, Result<C::Answer>> + Send>);
 
 impl<C: Context> Next<C> {
     /// Runs the further layers and the handler. A panic in them becomes an internal error.
@@ -72,7 +72,7 @@ impl<C: Context> fmt::Debug for Next<C> {
 }
 
 /// A future whose panics become errors.
-struct Caught<T>(BoxFuture<Result<T>>);
+struct Caught<T>(BoxFuture<'static, Result<T>>);
 
 impl<T> Future for Caught<T> {
     type Output = Result<T>;
@@ -94,7 +94,7 @@ pub trait Layer<C: Context, M>: Send + Sync + 'static {
     #[doc(hidden)]
     fn prepare(states: &States);
     #[doc(hidden)]
-    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>>;
+    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<'static, Result<C::Answer>>;
 }
 
 /// A function or closure with the arguments of a layer. It is a trait of its own for the same reason as
@@ -108,7 +108,7 @@ pub trait LayerFn<C: Context, M>: Send + Sync + 'static {
 impl<F, C, M> Layer<C, Plain<M>> for F
 where
     F: LayerFn<C, M, Future: Send + 'static>,
-    <F::Future as Future>::Output: Outcome<C>,
+    <F::Future as Future>::Output: IntoAnswer<C>,
     M: Extractors<C>,
     C: Context,
 {
@@ -116,7 +116,7 @@ where
         M::prepare(states);
     }
 
-    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
+    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<'static, Result<C::Answer>> {
         match M::extract(&ctx) {
             Ok(extracted) => {
                 let answer = self.invoke(ctx, extracted, next);
@@ -190,7 +190,7 @@ where
         L::prepare(states);
     }
 
-    fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>> {
+    fn call(&self, ctx: C) -> BoxFuture<'static, Result<C::Answer>> {
         // The future owns a reference, because it must not borrow from the handler.
         let handler = Arc::clone(&self.handler);
         self.layer.call(ctx, Next(Box::new(move |ctx| handler.call(ctx))))
@@ -198,7 +198,7 @@ where
 }
 
 /// A layer whose type is erased.
-type ErasedLayer<C> = Arc<dyn Fn(C, Next<C>) -> BoxFuture<Result<<C as Context>::Answer>> + Send + Sync>;
+type ErasedLayer<C> = Arc<dyn Fn(C, Next<C>) -> BoxFuture<'static, Result<<C as Context>::Answer>> + Send + Sync>;
 
 /// Layers around one kind of handler, in the order of their registration. More can be registered at any time.
 pub(crate) struct LayerStack<C: Context> {

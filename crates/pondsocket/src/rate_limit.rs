@@ -248,7 +248,7 @@ pub struct ByKey;
 impl<C: Limited> Layer<C, BySubject> for RateLimit<Subject> {
     fn prepare(_: &States) {}
 
-    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
+    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<'static, Result<C::Answer>> {
         let key = ctx.key(self.key);
         limit(self.check(&key, &ctx), ctx, next)
     }
@@ -258,13 +258,13 @@ impl<C: Limited> Layer<C, BySubject> for RateLimit<Subject> {
 impl<C: Limited, F: Fn(&C) -> String + Send + Sync + 'static> Layer<C, ByKey> for RateLimit<F> {
     fn prepare(_: &States) {}
 
-    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
+    fn call(&self, ctx: C, next: Next<C>) -> BoxFuture<'static, Result<C::Answer>> {
         let key = (self.key)(&ctx);
         limit(self.check(&key, &ctx), ctx, next)
     }
 }
 
-fn limit<C: Context>(checked: Result<()>, ctx: C, next: Next<C>) -> BoxFuture<Result<C::Answer>> {
+fn limit<C: Context>(checked: Result<()>, ctx: C, next: Next<C>) -> BoxFuture<'static, Result<C::Answer>> {
     match checked {
         Ok(()) => Box::pin(next.run(ctx)),
         Err(error) => Box::pin(ready(Err(error))),

@@ -27,7 +27,7 @@ mod remote_members;
 
 pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 pub use batch::{Audience, Batch, Listener, Lists};
-pub use core::{Accepted, Channel, ChannelLimits, Full, Refused, Removal, Step, Target};
+pub use core::{Accepted, Channel, ChannelLimits, Full, LocalTarget, Refused, Removal, Step};
 pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
 pub use local_members::{Departure, LocalMembers, Member, Membership, NotMember, Seats, Slot};
 pub use outbound::Outbound;

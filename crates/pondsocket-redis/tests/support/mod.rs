@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket::cluster::{
-    Bus, BusError, BusEvent, BusEvents, BusSink, Outcome, Publish, Session, SinkLimits, Stop, Stopper, Topic,
+    Bus, BusError, BusEvent, BusEvents, BusSession, BusSink, Outcome, Publish, SinkLimits, Stop, Stopper, Topic,
 };
 use pondsocket_redis::{RedisBus, RedisOptions};
 use testkit::{DEADLINE, RedisServer, soon};
@@ -50,7 +50,7 @@ impl Node {
         async { event.await.expect("the bus has ended") }
     }
 
-    pub(crate) async fn next_up(&mut self) -> Session {
+    pub(crate) async fn next_up(&mut self) -> BusSession {
         loop {
             if let BusEvent::Up { session } = self.event().await {
                 return session;

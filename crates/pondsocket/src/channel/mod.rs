@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 
-use pondsocket_proto::channel::{Channel as Core, Member, Membership, NotMember, Target};
+use pondsocket_proto::channel::{Channel as Core, LocalTarget, Member, Membership, NotMember};
 use pondsocket_proto::cluster::ClusterRequest;
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::wire::{Json, Object};
@@ -101,7 +101,7 @@ impl Channel {
     /// 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the channel's
     /// queue is full: nothing was enqueued, [`ready`](Self::ready) waits for room.
     pub fn broadcast<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&Target::All, event, payload).in_call("channel.broadcast")
+        self.send(&LocalTarget::All, event, payload).in_call("channel.broadcast")
     }
 
     /// Sends to these users. Ids of users that are not members are ignored.
@@ -115,7 +115,7 @@ impl Channel {
         U: AsRef<str>,
     {
         let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
-        self.send(&Target::Users(users), event, payload).in_call("channel.broadcast_to")
+        self.send(&LocalTarget::Users(users), event, payload).in_call("channel.broadcast_to")
     }
 
     /// Sends to all members except this user, with all its connections.
@@ -123,10 +123,10 @@ impl Channel {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from<T: Serialize + ?Sized>(&self, user: &str, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&Target::ExceptUser(user.to_owned()), event, payload).in_call("channel.broadcast_from")
+        self.send(&LocalTarget::ExceptUser(user.to_owned()), event, payload).in_call("channel.broadcast_from")
     }
 
-    fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
+    fn send<T: Serialize + ?Sized>(&self, to: &LocalTarget, event: &str, payload: &T) -> Result<Delivery> {
         let call = self.call.upgrade();
         let source = BroadcastSource { call: call.as_deref(), ..BroadcastSource::default() };
         let sent = Broadcast { endpoint: &self.endpoint, channel: &self.name, source, to, event }.send(payload);

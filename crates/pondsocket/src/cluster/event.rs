@@ -5,7 +5,7 @@ use pondsocket_proto::cluster::Topic;
 
 /// The number of a session: the time from `Up` to `Down`. A bus never uses a number twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
-pub struct Session(pub u64);
+pub struct BusSession(pub u64);
 
 /// An event that a bus reports to the node, in order.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,13 +14,13 @@ pub enum BusEvent {
     /// The bus is connected. No topic is subscribed yet; the wanted ones follow as `Subscribed`.
     Up {
         /// The new session.
-        session: Session,
+        session: BusSession,
     },
     /// The engine has confirmed these topics: messages that are published on them from now on arrive. A topic may be
     /// reported more than once.
     Subscribed {
         /// The session of the subscriptions. Those of an older session are void.
-        session: Session,
+        session: BusSession,
         /// The topics, in no particular order.
         topics: Vec<Topic>,
     },

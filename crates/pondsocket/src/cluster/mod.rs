@@ -11,14 +11,14 @@
 //! use std::collections::{HashMap, HashSet};
 //! use std::sync::{Arc, Mutex};
 //!
-//! use pondsocket::cluster::{BoxFuture, Bus, BusError, BusEvent, BusSink, Outcome, Publish, Session, Stop, Topic};
+//! use pondsocket::cluster::{BoxFuture, Bus, BusError, BusEvent, BusSession, BusSink, Outcome, Publish, Stop, Topic};
 //!
 //! #[derive(Default)]
 //! struct Hub(Mutex<HashMap<usize, (HashSet<Topic>, Option<BusSink>)>>);
 //!
 //! struct Node(Arc<Hub>, usize);
 //!
-//! const SESSION: Session = Session(1);
+//! const SESSION: BusSession = BusSession(1);
 //!
 //! impl Bus for Node {
 //!     fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, Result<(), BusError>> {
@@ -110,7 +110,7 @@ mod stop;
 
 pub use bus::{BoxFuture, Bus, Caps, Outcome, Publish};
 pub use error::{BusError, BusErrorKind};
-pub use event::{BusEvent, GapCause, Lost, Session};
+pub use event::{BusEvent, BusSession, GapCause, Lost};
 pub use lease::Leases;
 pub use pondsocket_proto::cluster::Topic;
 #[doc(no_inline)]

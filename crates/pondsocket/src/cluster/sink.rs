@@ -322,7 +322,7 @@ impl fmt::Display for Lost {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BusError, BusErrorKind, Session};
+    use super::super::{BusError, BusErrorKind, BusSession};
     use super::*;
 
     fn message(topic: &str, data: &'static str) -> BusEvent {
@@ -397,14 +397,14 @@ mod tests {
     fn of_several_changes_of_the_connection_the_last_is_reported() {
         let (sink, mut events) = BusSink::new(SinkLimits::default());
         for n in 0..1000 {
-            let session = Session(n);
+            let session = BusSession(n);
             sink.push(BusEvent::Up { session });
             sink.push(BusEvent::Subscribed { session, topics: vec!["a".into()] });
             sink.push_all((n == 7).then(|| message("a", "1")));
             sink.push(down(&n.to_string()));
         }
-        sink.push(BusEvent::Up { session: Session(1000) });
-        let told = [message("a", "1"), down("999"), BusEvent::Up { session: Session(1000) }];
+        sink.push(BusEvent::Up { session: BusSession(1000) });
+        let told = [message("a", "1"), down("999"), BusEvent::Up { session: BusSession(1000) }];
         assert_eq!(unread(&mut events), told);
     }
 

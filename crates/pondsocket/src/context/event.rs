@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Departure, Member, Membership, Refused, Slot, Target};
+use pondsocket_proto::channel::{Departure, LocalTarget, Member, Membership, Refused, Slot};
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
@@ -446,7 +446,7 @@ impl EventContext {
     /// 500 if the payload does not serialise to a JSON object or the event name is reserved; 503 if the channel's
     /// queue is full: nothing was enqueued, [`Channel::ready`] waits for room.
     pub fn broadcast<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        self.send(&Target::All, event, payload).in_call("ctx.broadcast")
+        self.send(&LocalTarget::All, event, payload).in_call("ctx.broadcast")
     }
 
     /// Sends to these users. Ids of users that are not members are ignored.
@@ -460,7 +460,7 @@ impl EventContext {
         U: AsRef<str>,
     {
         let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
-        self.send(&Target::Users(users), event, payload).in_call("ctx.broadcast_to")
+        self.send(&LocalTarget::Users(users), event, payload).in_call("ctx.broadcast_to")
     }
 
     /// Sends to all connections except the sending *connection*: other connections of its user receive it.
@@ -468,11 +468,11 @@ impl EventContext {
     /// # Errors
     /// As [`broadcast`](Self::broadcast).
     pub fn broadcast_from<T: Serialize + ?Sized>(&self, event: &str, payload: &T) -> Result<Delivery> {
-        let to = Target::ExceptConnection((self.call.slot, self.call.handle.id()));
+        let to = LocalTarget::ExceptConnection((self.call.slot, self.call.handle.id()));
         self.send(&to, event, payload).in_call("ctx.broadcast_from")
     }
 
-    fn send<T: Serialize + ?Sized>(&self, to: &Target, event: &str, payload: &T) -> Result<Delivery> {
+    fn send<T: Serialize + ?Sized>(&self, to: &LocalTarget, event: &str, payload: &T) -> Result<Delivery> {
         let call = &*self.call;
         // The live channel of the message, also if another one has its name by now: see `Broadcast::enqueue`.
         let source = BroadcastSource { channel: Some(&call.channel), user: Some(self.user_id()), call: Some(call) };

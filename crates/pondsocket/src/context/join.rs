@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Extensions;
-use pondsocket_proto::channel::{Step, Target};
+use pondsocket_proto::channel::{LocalTarget, Step};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Json, Object};
@@ -241,7 +241,7 @@ impl Joined {
 
     /// Sends to all members, the new one included.
     pub fn broadcast<T: Serialize + ?Sized>(self, event: &str, payload: &T) -> Self {
-        let step = self.broadcast_step(Target::All, event, payload);
+        let step = self.broadcast_step(LocalTarget::All, event, payload);
         self.then(step.in_call("accept().broadcast"))
     }
 
@@ -259,7 +259,7 @@ impl Joined {
         U: AsRef<str>,
     {
         let users = users.into_iter().map(|user| user.as_ref().to_owned()).collect();
-        let step = self.broadcast_step(Target::Users(users), event, payload);
+        let step = self.broadcast_step(LocalTarget::Users(users), event, payload);
         self.then(step.in_call("accept().broadcast_to"))
     }
 
@@ -271,7 +271,7 @@ impl Joined {
         }
     }
 
-    fn broadcast_step<T: Serialize + ?Sized>(&self, to: Target, event: &str, payload: &T) -> Result<Step> {
+    fn broadcast_step<T: Serialize + ?Sized>(&self, to: LocalTarget, event: &str, payload: &T) -> Result<Step> {
         self.message(event, payload).map(|payload| Step::Broadcast(to, event.to_owned(), payload))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Channel as Core, ChannelLimits, Full, Outbound, Target};
+use pondsocket_proto::channel::{Channel as Core, ChannelLimits, Full, LocalTarget, Outbound};
 use pondsocket_proto::id::ChannelName;
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ pub(crate) struct Broadcast<'a> {
     pub(crate) endpoint: &'a EndpointInner,
     pub(crate) channel: &'a ChannelName,
     pub(crate) source: BroadcastSource<'a>,
-    pub(crate) to: &'a Target,
+    pub(crate) to: &'a LocalTarget,
     pub(crate) event: &'a str,
 }
 

@@ -37,7 +37,7 @@ use crate::websocket::WebSocket;
 pub(crate) type Live = LiveChannel<LobbyInner>;
 
 /// The future of a connection handler.
-type ConnectFuture = BoxFuture<Result<crate::context::Connected>>;
+type ConnectFuture = BoxFuture<'static, Result<crate::context::Connected>>;
 
 /// The protocol that an endpoint speaks with its clients.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub(crate) enum EndpointKind {
     /// The PondSocket protocol, with clients that the handler lets in.
     Pond(Erased<ConnectionContext>),
     /// None: the handler gets a raw WebSocket.
-    Raw(Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>),
+    Raw(Arc<dyn Fn(WebSocket) -> BoxFuture<'static, ()> + Send + Sync>),
 }
 
 pub(crate) struct EndpointInner {
@@ -119,7 +119,7 @@ impl EndpointInner {
     }
 
     /// Subscribes to what other nodes publish in a channel, if that takes time ([`Node::subscribe`]).
-    pub(crate) fn listen(&self, channel: &ChannelName) -> Option<BoxFuture<()>> {
+    pub(crate) fn listen(&self, channel: &ChannelName) -> Option<BoxFuture<'static, ()>> {
         self.node()?.subscribe(self.key(channel))
     }
 
@@ -265,7 +265,7 @@ impl EndpointInner {
 }
 
 impl Routes<JoinContext> for Arc<EndpointInner> {
-    fn start(&self, mut ctx: JoinContext, from: usize) -> Result<(usize, BoxFuture<Result<Joined>>)> {
+    fn start(&self, mut ctx: JoinContext, from: usize) -> Result<(usize, BoxFuture<'static, Result<Joined>>)> {
         let Some((at, route, lobby)) = self.lobby_for(ctx.name.as_str(), from) else {
             return Err(Error::unrouted("no such channel"));
         };

@@ -24,7 +24,7 @@ pub(crate) struct Leave {
 
 impl Leave {
     /// Logs and counts the leave, and calls the leave handler; `None` if there is none.
-    pub(crate) fn handle(self) -> Option<BoxFuture<Result<()>>> {
+    pub(crate) fn handle(self) -> Option<BoxFuture<'static, Result<()>>> {
         let Leave { endpoint, channel: name, lobby, departure, reason } = self;
         let user = User::of(departure.user, departure.member);
         let (path, channel) = (&*endpoint.observer.endpoint, name.as_str());

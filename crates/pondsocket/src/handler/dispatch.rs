@@ -35,7 +35,7 @@ impl<C: Passable> HandlerOutcome<C> {
 /// Handlers by pattern, in the order of their registration.
 pub(crate) trait Routes<C: Context>: Send + Sync + 'static {
     /// Calls the first handler that matches, beginning with the `from`-th; `Err` if there is none.
-    fn start(&self, ctx: C, from: usize) -> Result<(usize, BoxFuture<Result<C::Answer>>)>;
+    fn start(&self, ctx: C, from: usize) -> Result<(usize, BoxFuture<'static, Result<C::Answer>>)>;
 
     /// The text of the pattern of a handler.
     fn pattern(&self, at: usize) -> Option<Box<str>>;
@@ -45,7 +45,7 @@ pub(crate) trait Routes<C: Context>: Send + Sync + 'static {
 pub(crate) struct Dispatch<C: Passable, R> {
     routes: R,
     at: usize,
-    future: BoxFuture<Result<C::Answer>>,
+    future: BoxFuture<'static, Result<C::Answer>>,
     handover: C::Handover,
 }
 
@@ -59,7 +59,7 @@ impl<C: Passable, R: Routes<C>> Dispatch<C, R> {
 }
 
 /// Calls the first handler that matches. If none matches, the future returns the error of that.
-fn start<C: Context, R: Routes<C>>(routes: &R, ctx: C, from: usize) -> (usize, BoxFuture<Result<C::Answer>>) {
+fn start<C: Context, R: Routes<C>>(routes: &R, ctx: C, from: usize) -> (usize, BoxFuture<'static, Result<C::Answer>>) {
     // `usize::MAX` is no index of a pattern, so the error is attributed to none.
     routes.start(ctx, from).unwrap_or_else(|error| (usize::MAX, Box::pin(ready(Err(error)))))
 }
@@ -90,7 +90,7 @@ impl<C: Passable, R: Routes<C> + Unpin> Future for Dispatch<C, R> {
 /// A running handler. Without layers there is no second box around it.
 pub(crate) enum HandlerFuture<C: Passable, R> {
     Direct(Dispatch<C, R>),
-    Layered(BoxFuture<Result<C::Answer>>),
+    Layered(BoxFuture<'static, Result<C::Answer>>),
 }
 
 impl<C: Passable, R: Routes<C> + Unpin> HandlerFuture<C, R> {

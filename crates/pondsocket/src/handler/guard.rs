@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::handler::BoxFuture;
 
 /// Calls a handler, which may panic before it returns its future.
-pub(crate) fn call<T: 'static>(handler: impl FnOnce() -> BoxFuture<Result<T>>) -> BoxFuture<Result<T>> {
+pub(crate) fn call<T: 'static>(
+    handler: impl FnOnce() -> BoxFuture<'static, Result<T>>,
+) -> BoxFuture<'static, Result<T>> {
     // The handler is consumed, so no broken state of it can be observed. Values that it shares are the application's to
     // guard.
     match catch_unwind(AssertUnwindSafe(handler)) {
@@ -23,14 +25,17 @@ pub(crate) fn call<T: 'static>(handler: impl FnOnce() -> BoxFuture<Result<T>>) -
 }
 
 /// Polls a handler. A panic becomes an internal error, whose text is only logged.
-pub(crate) fn poll<T>(future: &mut BoxFuture<Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+pub(crate) fn poll<T>(future: &mut BoxFuture<'static, Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
     // A future that has panicked is dropped, never polled again: nothing can observe its broken state.
     catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)))
         .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
 }
 
 /// Runs a handler to its end or its deadline, on a task that is no connection's. Returns the handler's result.
-pub(crate) async fn run<T>(mut future: BoxFuture<Result<T>>, deadline: Duration) -> Result<Result<T>, TimedOut> {
+pub(crate) async fn run<T>(
+    mut future: BoxFuture<'static, Result<T>>,
+    deadline: Duration,
+) -> Result<Result<T>, TimedOut> {
     tokio::time::timeout(deadline, poll_fn(|cx| poll(&mut future, cx))).await.map_err(|_elapsed| TimedOut)
 }
 

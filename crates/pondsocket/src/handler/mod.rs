@@ -6,18 +6,15 @@ pub(crate) mod pass;
 
 use std::future::{Future, ready};
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
 
+pub(crate) use crate::cluster::BoxFuture;
 use crate::context::{Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::extract::Extractors;
 use crate::middleware::{Both, Layer, WithLayer};
 use crate::pond::states::States;
-
-/// A future on the heap, as handlers are run.
-pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The first argument of a handler: the request of a client to connect or to join, an event, or a leave.
 pub trait Context: Send + Sync + Sized + 'static + sealed::Sealed {
@@ -52,39 +49,39 @@ pub(crate) mod sealed {
     note = "connection handlers return `Result<Connected>`, join handlers `Result<Joined>`, event and leave handlers \
             `()`, `Result<()>` or `Result<Delivery>`"
 )]
-pub trait Outcome<C: Context> {
+pub trait IntoAnswer<C: Context> {
     #[doc(hidden)]
     fn into_answer(self) -> Result<C::Answer>;
 }
 
-impl Outcome<ConnectionContext> for Result<Connected> {
+impl IntoAnswer<ConnectionContext> for Result<Connected> {
     fn into_answer(self) -> Result<Connected> {
         self
     }
 }
 
-impl Outcome<JoinContext> for Result<Joined> {
+impl IntoAnswer<JoinContext> for Result<Joined> {
     fn into_answer(self) -> Result<Joined> {
         self
     }
 }
 
-macro_rules! outcomes {
+macro_rules! answers {
     ($($context:ty),*) => {
         $(
-            impl Outcome<$context> for () {
+            impl IntoAnswer<$context> for () {
                 fn into_answer(self) -> Result<()> {
                     Ok(())
                 }
             }
 
-            impl Outcome<$context> for Result<()> {
+            impl IntoAnswer<$context> for Result<()> {
                 fn into_answer(self) -> Result<()> {
                     self
                 }
             }
 
-            impl Outcome<$context> for Result<Delivery> {
+            impl IntoAnswer<$context> for Result<Delivery> {
                 fn into_answer(self) -> Result<()> {
                     self.map(drop)
                 }
@@ -93,7 +90,7 @@ macro_rules! outcomes {
     };
 }
 
-outcomes!(EventContext, LeaveContext);
+answers!(EventContext, LeaveContext);
 
 /// An async function or closure that takes the context, and optionally extractors after it (see
 /// [`extract`](crate::extract)). `M` is a marker, made of the extractors.
@@ -120,7 +117,7 @@ pub trait Handler<C: Context, M>: Send + Sync + 'static {
     #[doc(hidden)]
     fn prepare(states: &States);
     #[doc(hidden)]
-    fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>>;
+    fn call(&self, ctx: C) -> BoxFuture<'static, Result<C::Answer>>;
 
     /// Puts a layer around this handler alone (see [`middleware`](crate::middleware)).
     ///
@@ -146,7 +143,7 @@ pub trait Handler<C: Context, M>: Send + Sync + 'static {
 }
 
 /// A handler whose type is erased, so that handlers of different types can be in one list.
-pub(crate) type Erased<C> = Arc<dyn Fn(C) -> BoxFuture<Result<<C as Context>::Answer>> + Send + Sync>;
+pub(crate) type Erased<C> = Arc<dyn Fn(C) -> BoxFuture<'static, Result<<C as Context>::Answer>> + Send + Sync>;
 
 /// Checks that everything that a handler needs is there, and erases its type.
 pub(crate) fn erase<C: Context, M, H: Handler<C, M>>(handler: H, states: &States) -> Erased<C> {
@@ -170,7 +167,7 @@ pub struct Plain<M>(PhantomData<fn() -> M>);
 impl<F, C, M> Handler<C, Plain<M>> for F
 where
     F: HandlerFn<C, M, Future: Send + 'static>,
-    <F::Future as Future>::Output: Outcome<C>,
+    <F::Future as Future>::Output: IntoAnswer<C>,
     M: Extractors<C>,
     C: Context,
 {
@@ -178,7 +175,7 @@ where
         M::prepare(states);
     }
 
-    fn call(&self, ctx: C) -> BoxFuture<Result<C::Answer>> {
+    fn call(&self, ctx: C) -> BoxFuture<'static, Result<C::Answer>> {
         // Extracted before the handler is called, so that it is called only with valid values.
         match M::extract(&ctx) {
             Ok(extracted) => {

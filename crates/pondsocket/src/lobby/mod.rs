@@ -219,7 +219,7 @@ impl LobbyInner {
     }
 
     /// Lets the join handler decide, with the lobby's layers around it.
-    pub(crate) fn join(&self, ctx: JoinContext) -> BoxFuture<Result<Joined>> {
+    pub(crate) fn join(&self, ctx: JoinContext) -> BoxFuture<'static, Result<Joined>> {
         if self.layers.join.is_empty() {
             return guard::call(|| (self.join)(ctx));
         }
@@ -242,7 +242,7 @@ impl LobbyInner {
     }
 
     /// Runs the leave handler and the layers around it; `None` if there is nothing to run.
-    pub(crate) fn left(&self, ctx: LeaveContext) -> Option<BoxFuture<Result<()>>> {
+    pub(crate) fn left(&self, ctx: LeaveContext) -> Option<BoxFuture<'static, Result<()>>> {
         // Cloned out: no lock is held while application code runs.
         let handler = self.leave.read().unwrap_or_else(PoisonError::into_inner).clone();
         if self.outer.leave.is_empty() && self.layers.leave.is_empty() {
@@ -293,7 +293,7 @@ impl LobbyInner {
 }
 
 impl Routes<EventContext> for Arc<LobbyInner> {
-    fn start(&self, mut ctx: EventContext, from: usize) -> Result<(usize, BoxFuture<Result<()>>)> {
+    fn start(&self, mut ctx: EventContext, from: usize) -> Result<(usize, BoxFuture<'static, Result<()>>)> {
         let Some((at, matched, handler)) = self.event_handler(ctx.event(), from) else {
             let details = serde_json::json!({ "event": ctx.event() });
             return Err(Error::unrouted("no handler for this event").with_details(&details));

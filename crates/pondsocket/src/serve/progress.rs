@@ -87,7 +87,7 @@ pub(super) enum WaitState {
 
 /// An event stream that is the response to a request. The socket is counted as a stream until this is dropped.
 pub(super) struct StreamGuard {
-    ended: BoxFuture<()>,
+    ended: BoxFuture<'static, ()>,
     _permit: Permit,
 }
 

@@ -75,7 +75,7 @@ pub struct Connector {
 }
 
 /// The function that serves one connection of the in-memory network.
-type Serve = Arc<dyn Fn(DuplexStream, Option<SocketAddr>) -> BoxFuture<()> + Send + Sync>;
+type Serve = Arc<dyn Fn(DuplexStream, Option<SocketAddr>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl Connector {
     /// A client of any HTTP service, such as an axum router in which a pond is mounted, with its layers. For a pond alone

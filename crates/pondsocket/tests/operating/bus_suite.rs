@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Outcome, Publish, Stop, Topic};
-use pondsocket::testing::bus::{MemoryHub, Subject, cases};
+use pondsocket::testing::bus::{BusUnderTest, MemoryHub, cases};
 
 #[derive(Clone, Copy)]
 enum Fault {
@@ -26,7 +26,7 @@ struct Faulty(MemoryHub, Fault);
 
 struct FaultyBus(Arc<dyn Bus>, Fault);
 
-impl Subject for Faulty {
+impl BusUnderTest for Faulty {
     fn bus(&self) -> Arc<dyn Bus> {
         Arc::new(FaultyBus(self.0.bus(), self.1))
     }

@@ -6,7 +6,8 @@ use super::{Channel, member_id};
 use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
 use crate::channel::{
-    Assigns, Audience, DeliveryPolicy, Departure, Listener, MemberChange, Membership, NotMember, Seats, Slot, Target,
+    Assigns, Audience, DeliveryPolicy, Departure, Listener, LocalTarget, MemberChange, Membership, NotMember, Seats,
+    Slot,
 };
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::wire::{Action, ClientText, Json, Object, server};
@@ -22,7 +23,7 @@ pub enum Step {
     /// Answers the joining connection, with the join's request id.
     Reply(String, Object),
     /// Sends to members, the new one included.
-    Broadcast(Target, String, Object),
+    Broadcast(LocalTarget, String, Object),
     /// Sends to all but the joining connection.
     BroadcastFrom(String, Object),
 }
@@ -122,7 +123,7 @@ impl<R> Channel<R> {
                 return Some((event, members));
             }
             Step::BroadcastFrom(event, payload) => {
-                let members = self.publish(user, &Target::ExceptConnection((slot, me)), &event, &payload, policy);
+                let members = self.publish(user, &LocalTarget::ExceptConnection((slot, me)), &event, &payload, policy);
                 return Some((event, members));
             }
         }
@@ -195,7 +196,7 @@ impl<R> Channel<R> {
             server::evicted(out, event, name.as_str(), id.as_str(), user.as_str(), reason);
         });
         let payload = Object::encode(&BTreeMap::from([("reason", reason), ("userId", user.as_str())]));
-        self.forward(None, &Target::All, event, id.as_str(), payload.expect("texts are JSON").as_str());
+        self.forward(None, &LocalTarget::All, event, id.as_str(), payload.expect("texts are JSON").as_str());
         self.announce_leave(&removal.departure);
         Ok(removal)
     }
@@ -277,7 +278,7 @@ mod tests {
             Step::Reply("first".into(), object("{}")),
             Step::Track(object("{}")),
             Step::Assign("role".into(), Json::encode("host").expect("JSON")),
-            Step::Broadcast(Target::All, "last".into(), object("{}")),
+            Step::Broadcast(LocalTarget::All, "last".into(), object("{}")),
             Step::BroadcastFrom("others".into(), object("{}")),
         ];
         join(&mut channel, "b1", Vec::new());
@@ -333,7 +334,7 @@ mod tests {
         deliver(&mut channel, &mut recipients);
         let removal = channel.evict(&UserId::new("a").expect("valid"), "spam").expect("a member");
         assert_eq!(removal.connections, [id("a1"), id("a2")]);
-        assert_eq!(channel.broadcast(&Target::All, &broadcast_text("after"), BROADCAST), Ok(1));
+        assert_eq!(channel.broadcast(&LocalTarget::All, &broadcast_text("after"), BROADCAST), Ok(1));
         let expected = ["a1 evicted", "a1 EVICTED", "a2 evicted", "a2 EVICTED", "b1 user_evicted", "b1 after"];
         assert_eq!(deliver(&mut channel, &mut recipients), expected);
     }

@@ -11,7 +11,7 @@ use crate::model::{self, UserMessageRef};
 use crate::wire::{Action, Object, server};
 
 /// The recipients of a broadcast, as the node that sends it names them.
-pub type Target = model::Target<(Slot, ConnectionId)>;
+pub type LocalTarget = model::Target<(Slot, ConnectionId)>;
 
 /// The sender, between nodes, of messages that the server sends and not a user.
 const CHANNEL: &str = "CHANNEL";
@@ -20,7 +20,7 @@ impl<R> Channel<R> {
     pub(super) fn publish(
         &mut self,
         from: &UserId,
-        to: &Target,
+        to: &LocalTarget,
         event: &str,
         payload: &Object,
         policy: &dyn Fn(&str) -> DeliveryPolicy,
@@ -36,7 +36,14 @@ impl<R> Channel<R> {
 
     /// Logs a message of this node for the other nodes, and returns `true`, if their users may be among the recipients.
     /// `payload` is the text of a JSON object without line breaks.
-    pub fn forward(&mut self, from: Option<&str>, to: &Target, event: &str, request_id: &str, payload: &str) -> bool {
+    pub fn forward(
+        &mut self,
+        from: Option<&str>,
+        to: &LocalTarget,
+        event: &str,
+        request_id: &str,
+        payload: &str,
+    ) -> bool {
         if !self.outbound.is_open() {
             return false;
         }
@@ -47,19 +54,19 @@ impl<R> Channel<R> {
     }
 
     /// The sender and the target of a message as they are sent to other nodes; `None` if no user there is a recipient.
-    fn remote_target(&self, from: Option<&str>, to: &Target) -> Option<(Arc<str>, model::Target)> {
+    fn remote_target(&self, from: Option<&str>, to: &LocalTarget) -> Option<(Arc<str>, model::Target)> {
         let from = from.unwrap_or(CHANNEL);
         let (from, to) = match to {
-            Target::All => (from, model::Target::All),
-            Target::ExceptUser(user) => (user.as_str(), model::Target::ExceptUser(user.clone())),
+            LocalTarget::All => (from, model::Target::All),
+            LocalTarget::ExceptUser(user) => (user.as_str(), model::Target::ExceptUser(user.clone())),
             // Other nodes do not know connections: they see the message as from this user, and deliver it to all of
             // their connections.
-            Target::ExceptConnection((slot, connection)) if self.local.is_seated(*slot, *connection) => {
+            LocalTarget::ExceptConnection((slot, connection)) if self.local.is_seated(*slot, *connection) => {
                 (self.local.user(*slot)?.as_str(), model::Target::ExceptConnection(()))
             }
             // The connection has left: there is none to leave out.
-            Target::ExceptConnection(_) => (from, model::Target::All),
-            Target::Users(users) => {
+            LocalTarget::ExceptConnection(_) => (from, model::Target::All),
+            LocalTarget::Users(users) => {
                 // Users that are on this node, and on no other as far as is known, need no message between nodes.
                 let is_here = |user: &str| self.local.member(user).is_some() && self.remote.get(user).is_none();
                 let others: Vec<_> = users.iter().filter(|user| !is_here(user)).cloned().collect();
@@ -77,9 +84,9 @@ impl<R> Channel<R> {
         let UserMessageRef { event, request_id, payload, .. } = message;
         let to = match message.to {
             // The excluded connection is on the node of the sender, so it is none of this node's.
-            model::Target::All | model::Target::ExceptConnection(()) => Target::All,
-            model::Target::ExceptUser(user) => Target::ExceptUser(user.clone()),
-            model::Target::Users(users) => Target::Users(users.clone()),
+            model::Target::All | model::Target::ExceptConnection(()) => LocalTarget::All,
+            model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
+            model::Target::Users(users) => LocalTarget::Users(users.clone()),
         };
         let name = self.name.clone();
         let write = |out: &mut Vec<u8>| {
@@ -89,14 +96,14 @@ impl<R> Channel<R> {
     }
 
     /// Sends one encoded message. Returns the number of members that it addresses.
-    pub fn broadcast(&mut self, to: &Target, text: &[u8], policy: DeliveryPolicy) -> Result<usize, Full> {
+    pub fn broadcast(&mut self, to: &LocalTarget, text: &[u8], policy: DeliveryPolicy) -> Result<usize, Full> {
         self.enqueue(to, policy, |out| out.extend_from_slice(text))
     }
 
     /// Appends one message, whose text `write` produces in the queue itself.
     fn enqueue(
         &mut self,
-        to: &Target,
+        to: &LocalTarget,
         policy: DeliveryPolicy,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<usize, Full> {
@@ -146,20 +153,20 @@ impl<R> Channel<R> {
     }
 
     /// The connections that `to` addresses now, and the number of their members.
-    fn audience(&self, to: &Target) -> (Audience<R>, usize) {
+    fn audience(&self, to: &LocalTarget) -> (Audience<R>, usize) {
         let all = self.local.member_count();
         match to {
-            Target::All => (Audience::All, all),
-            Target::ExceptUser(user) => match self.local.member(user) {
+            LocalTarget::All => (Audience::All, all),
+            LocalTarget::ExceptUser(user) => match self.local.member(user) {
                 Some(member) => (Audience::Except(member.seats.clone()), all - 1),
                 None => (Audience::All, all),
             },
-            Target::ExceptConnection((slot, connection)) => match self.local.is_seated(*slot, *connection) {
+            LocalTarget::ExceptConnection((slot, connection)) => match self.local.is_seated(*slot, *connection) {
                 // A user with further connections still receives the message, and so counts.
                 true => (Audience::Except(Seats::One(*slot)), all - usize::from(self.is_only_connection(*slot))),
                 false => (Audience::All, all),
             },
-            Target::Users(users) => {
+            LocalTarget::Users(users) => {
                 let mut named: Vec<&str> = users.iter().map(String::as_str).collect();
                 // A user that is named twice receives the message once.
                 named.sort_unstable();
@@ -192,19 +199,19 @@ mod tests {
         let slot = join(&mut channel, "a1", Vec::new());
         let alone = join(&mut channel, "b1", Vec::new());
         join(&mut channel, "a2", Vec::new());
-        let mut addressed = |to: Target| channel.broadcast(&to, &broadcast_text("x"), BROADCAST).expect("room");
-        assert_eq!(addressed(Target::All), 2);
-        assert_eq!(addressed(Target::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
-        assert_eq!(addressed(Target::Users(Vec::new())), 0);
-        assert_eq!(addressed(Target::ExceptUser("a".into())), 1);
-        assert_eq!(addressed(Target::ExceptUser("nobody".into())), 2);
+        let mut addressed = |to: LocalTarget| channel.broadcast(&to, &broadcast_text("x"), BROADCAST).expect("room");
+        assert_eq!(addressed(LocalTarget::All), 2);
+        assert_eq!(addressed(LocalTarget::Users(vec!["a".into(), "a".into(), "nobody".into()])), 1);
+        assert_eq!(addressed(LocalTarget::Users(Vec::new())), 0);
+        assert_eq!(addressed(LocalTarget::ExceptUser("a".into())), 1);
+        assert_eq!(addressed(LocalTarget::ExceptUser("nobody".into())), 2);
         assert_eq!(
-            addressed(Target::ExceptConnection((slot, id("a1")))),
+            addressed(LocalTarget::ExceptConnection((slot, id("a1")))),
             2,
             "the other connection of the user gets it"
         );
-        assert_eq!(addressed(Target::ExceptConnection((alone, id("b1")))), 1);
-        assert_eq!(addressed(Target::ExceptConnection((alone, id("b2")))), 2, "another connection sits there");
+        assert_eq!(addressed(LocalTarget::ExceptConnection((alone, id("b1")))), 1);
+        assert_eq!(addressed(LocalTarget::ExceptConnection((alone, id("b2")))), 2, "another connection sits there");
     }
 
     #[test]
@@ -213,9 +220,9 @@ mod tests {
         let slot = join(&mut channel, "a1", Vec::new());
         channel.take();
         for to in [
-            Target::ExceptConnection((slot, id("a1"))),
-            Target::ExceptUser("a".into()),
-            Target::Users(vec!["b".into()]),
+            LocalTarget::ExceptConnection((slot, id("a1"))),
+            LocalTarget::ExceptUser("a".into()),
+            LocalTarget::Users(vec!["b".into()]),
         ] {
             assert_eq!(channel.broadcast(&to, &broadcast_text("x"), BROADCAST), Ok(0));
         }
@@ -227,7 +234,7 @@ mod tests {
         let mut channel =
             channel(ChannelLimits { soft_messages: 1, soft_bytes: 1, hard_factor: 1, ..ChannelLimits::default() });
         let slot = join(&mut channel, "a1", Vec::new());
-        assert_eq!(channel.broadcast(&Target::All, &broadcast_text("x"), BROADCAST), Err(Full));
+        assert_eq!(channel.broadcast(&LocalTarget::All, &broadcast_text("x"), BROADCAST), Err(Full));
         assert_eq!(channel.reply(slot, id("a1"), &broadcast_text("x"), BROADCAST), Err(Refused::Full(Full)));
         assert_eq!(channel.set_presence("a", object("{}")), Err(Refused::Full(Full)));
         assert_eq!(channel.reply(slot, id("a1"), &broadcast_text("x"), DeliveryPolicy::CONTROL), Ok(()));

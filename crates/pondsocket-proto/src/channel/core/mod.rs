@@ -13,7 +13,7 @@ mod messages;
 mod presence;
 
 pub use membership::{Accepted, Removal, Step};
-pub use messages::Target;
+pub use messages::LocalTarget;
 
 /// The bytes at which a broadcast is refused, also if the configured limits are higher: offsets within a batch have 32
 /// bits. The half of that range above this bound is for answers, which are not refused.
@@ -221,12 +221,12 @@ mod tests {
         let filtered = DeliveryPolicy { filtered: true, ..BROADCAST };
         let slot = join(&mut channel, "a1", vec![Step::Assign("role".into(), Json::encode("host").expect("JSON"))]);
         let other = join(&mut channel, "b1", Vec::new());
-        channel.broadcast(&Target::All, &broadcast_text("plain"), BROADCAST).expect("room");
-        channel.broadcast(&Target::All, &broadcast_text("decided"), filtered).expect("room");
+        channel.broadcast(&LocalTarget::All, &broadcast_text("plain"), BROADCAST).expect("room");
+        channel.broadcast(&LocalTarget::All, &broadcast_text("decided"), filtered).expect("room");
         channel.leave(slot, id("a1"), None).expect("seated");
         channel.remove(&UserId::new("b").expect("valid")).expect("a member");
         assert_eq!(join(&mut channel, "c1", Vec::new()), other, "the seat is taken by another");
-        channel.broadcast(&Target::All, &broadcast_text("again"), filtered).expect("room");
+        channel.broadcast(&LocalTarget::All, &broadcast_text("again"), filtered).expect("room");
         channel.leave(other, id("c1"), None).expect("seated");
         assert_eq!(join(&mut channel, "d1", Vec::new()), other);
 
@@ -259,8 +259,8 @@ mod tests {
             let mut channel = channel(limits);
             join(&mut channel, "a1", Vec::new());
             channel.take();
-            let outcomes =
-                [(); 5].map(|()| (channel.broadcast(&Target::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
+            let outcomes = [(); 5]
+                .map(|()| (channel.broadcast(&LocalTarget::All, &text, BROADCAST).is_ok(), channel.is_crowded()));
             assert_eq!(
                 outcomes,
                 [(true, false), (true, true), (true, true), (true, true), (false, true)],
@@ -279,9 +279,9 @@ mod tests {
         channel.leave(gone, id("b1"), None).expect("seated");
         channel.assign("a", "role", Json::encode("host").expect("JSON")).expect("a member");
         let filtered = DeliveryPolicy { filtered: true, ..BROADCAST };
-        channel.broadcast(&Target::All, &broadcast_text("x"), filtered).expect("room");
+        channel.broadcast(&LocalTarget::All, &broadcast_text("x"), filtered).expect("room");
         channel.reply(slot, id("a1"), &broadcast_text("y"), filtered).expect("seated");
-        channel.broadcast(&Target::All, &broadcast_text("z"), BROADCAST).expect("room");
+        channel.broadcast(&LocalTarget::All, &broadcast_text("z"), BROADCAST).expect("room");
 
         let before = channel.take();
         assert!(!before.is_filtered() && before.listener(slot).is_none());

@@ -45,7 +45,7 @@ pub(super) enum TaskKind {
     Opening {
         request_id: Arc<str>,
         joined: Joined,
-        topic: BoxFuture<()>,
+        topic: BoxFuture<'static, ()>,
         since: Instant,
     },
     Event {
@@ -54,7 +54,7 @@ pub(super) enum TaskKind {
     },
     Leave {
         lobby: Arc<LobbyInner>,
-        future: BoxFuture<Result<()>>,
+        future: BoxFuture<'static, Result<()>>,
     },
 }
 

@@ -39,7 +39,7 @@ use crate::serve::ObservedStream;
 #[derive(Clone)]
 pub struct HostUpgrade(Arc<Mutex<Option<UpgradeFuture>>>);
 
-type UpgradeFuture = BoxFuture<io::Result<Box<dyn Io>>>;
+type UpgradeFuture = BoxFuture<'static, io::Result<Box<dyn Io>>>;
 
 impl HostUpgrade {
     /// The future completes with the stream when the answer has been given: within `write_wait`, or the client is given

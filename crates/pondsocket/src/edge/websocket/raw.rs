@@ -77,7 +77,7 @@ pub(super) struct Driver {
     waiting: usize,
     wake_up: WakeUp,
     /// Completes when the server shuts down; `None` once it has.
-    draining: Option<BoxFuture<Closure>>,
+    draining: Option<BoxFuture<'static, Closure>>,
     endpoint: Arc<EndpointInner>,
     settings: Arc<EndpointSettings>,
     identity: Identity,
@@ -131,7 +131,7 @@ impl Driver {
         let DriverParts { io, first, decoder, identity, admission } = parts;
         let now = Instant::now();
         let common = Arc::clone(&endpoint.common);
-        let draining: BoxFuture<Closure> = Box::pin(async move { common.drain.begun().await });
+        let draining: BoxFuture<'static, Closure> = Box::pin(async move { common.drain.begun().await });
         let driver = Driver {
             shared,
             io: Some(io),

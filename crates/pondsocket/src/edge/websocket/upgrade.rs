@@ -100,7 +100,7 @@ impl Upgrade {
     }
 }
 
-type RawHandler = Arc<dyn Fn(WebSocket) -> BoxFuture<()> + Send + Sync>;
+type RawHandler = Arc<dyn Fn(WebSocket) -> BoxFuture<'static, ()> + Send + Sync>;
 
 async fn serve_pond(
     Upgrade { handshake, offer, .. }: Upgrade,
@@ -151,7 +151,7 @@ async fn serve_raw(
     let Permits { admission, permit } = permits;
     let parts = DriverParts { io, first, decoder, identity, admission };
     let mut driver = Driver::new(parts, shared, Arc::clone(&endpoint), settings);
-    let mut running: Option<BoxFuture<Result<()>>> = Some(Box::pin(async move {
+    let mut running: Option<BoxFuture<'static, Result<()>>> = Some(Box::pin(async move {
         handler(socket).await;
         Ok(())
     }));

@@ -139,7 +139,7 @@ mod tests {
     use std::sync::Mutex;
     use std::task::Waker;
 
-    use pondsocket_proto::channel::{Assigns, Channel, ChannelLimits, DeliveryPolicy, Recipients, Slot, Target};
+    use pondsocket_proto::channel::{Assigns, Channel, ChannelLimits, DeliveryPolicy, LocalTarget, Recipients, Slot};
     use pondsocket_proto::id::{ChannelName, UserId};
     use tokio::time::Instant;
 
@@ -204,7 +204,7 @@ mod tests {
         let framings = [Framing::Plain, Framing::Plain, Framing::Events, deflate(15), deflate(15), deflate(10)];
         let keepers: Vec<_> = framings.into_iter().zip(1..).map(|(framing, number)| keeper(number, framing)).collect();
         let (mut channel, mut recipients, _) = joined(&keepers.iter().collect::<Vec<_>>());
-        channel.broadcast(&Target::All, "news ".repeat(100).as_bytes(), DeliveryPolicy::BROADCAST).expect("room");
+        channel.broadcast(&LocalTarget::All, "news ".repeat(100).as_bytes(), DeliveryPolicy::BROADCAST).expect("room");
         let (batch, memory) = (channel.take(), Arc::default());
         let plan = Plan::new(&batch, &mut recipients);
         let mut encodings = Encodings::new(&batch, &plan, 1, &memory);
@@ -227,7 +227,7 @@ mod tests {
         let policy = DeliveryPolicy::BROADCAST;
         channel.reply(slots[0], plain.connection(), text.as_bytes(), policy).expect("a member");
         channel.reply(slots[1], small.connection(), b"short", policy).expect("a member");
-        channel.broadcast(&Target::All, b"news", policy).expect("room");
+        channel.broadcast(&LocalTarget::All, b"news", policy).expect("room");
         let (batch, memory) = (channel.take(), Arc::default());
         let plan = Plan::new(&batch, &mut recipients);
         let mut encodings = Encodings::new(&batch, &plan, 1, &memory);

@@ -7,7 +7,7 @@ use std::sync::Mutex as Record;
 use bytes::Bytes;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
-use pondsocket_proto::channel::{Assigns, Listener, Run, Target};
+use pondsocket_proto::channel::{Assigns, Listener, LocalTarget, Run};
 use pondsocket_proto::id::UserId;
 use tokio::time::Instant;
 
@@ -173,7 +173,7 @@ fn publish(room: &LiveRoom, text: &str) {
 
 fn publish_by(room: &LiveRoom, flusher: impl Flusher<ModelLobby>, text: &str) {
     let policy = room.delivery_policy(text);
-    let sent = room.change(flusher, |channel| channel.broadcast(&Target::All, text.as_bytes(), policy));
+    let sent = room.change(flusher, |channel| channel.broadcast(&LocalTarget::All, text.as_bytes(), policy));
     assert!(matches!(sent, Ok(Ok(2))));
 }
 
@@ -226,7 +226,7 @@ fn a_dropped_delivery_leaves_no_message_of_others_undelivered() {
     loom::model(|| {
         let (room, members) = room();
         // One batch is in the hands of a delivery that comes to nothing.
-        let queued = room.core.lock().channel.broadcast(&Target::All, b"news-1", DeliveryPolicy::BROADCAST);
+        let queued = room.core.lock().channel.broadcast(&LocalTarget::All, b"news-1", DeliveryPolicy::BROADCAST);
         assert_eq!(queued, Ok(2));
         let mut doomed = room.take_token().expect("there is work");
         let other = Arc::clone(&room);
@@ -246,7 +246,7 @@ fn a_dropped_delivery_leaves_no_message_of_others_undelivered() {
 fn a_delivery_that_never_began_loses_nothing() {
     loom::model(|| {
         let (room, members) = room();
-        let queued = room.core.lock().channel.broadcast(&Target::All, b"news-1", DeliveryPolicy::BROADCAST);
+        let queued = room.core.lock().channel.broadcast(&LocalTarget::All, b"news-1", DeliveryPolicy::BROADCAST);
         assert_eq!(queued, Ok(2));
         let doomed = room.take_token().expect("there is work");
         let other = Arc::clone(&room);
@@ -377,7 +377,7 @@ fn a_flush_marker_comes_last_and_once() {
 
 fn publish_to_one_or_two(room: &LiveRoom, text: &str) {
     let sent =
-        room.change(AtOnce, |channel| channel.broadcast(&Target::All, text.as_bytes(), DeliveryPolicy::BROADCAST));
+        room.change(AtOnce, |channel| channel.broadcast(&LocalTarget::All, text.as_bytes(), DeliveryPolicy::BROADCAST));
     assert!(matches!(sent, Ok(Ok(1 | 2))));
 }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::subject::{Breaker, Subject};
+use super::bus_under_test::{Breaker, BusUnderTest};
 use crate::cluster::{
-    BoxFuture, Bus, BusError, BusErrorKind, BusEvent, BusSink, BusStats, GapCause, Lease, Leases, Lost, NodeId,
-    Outcome, Publish, Session, Stop, Topic,
+    BoxFuture, Bus, BusError, BusErrorKind, BusEvent, BusSession, BusSink, BusStats, GapCause, Lease, Leases, Lost,
+    NodeId, Outcome, Publish, Stop, Topic,
 };
 
 /// The most messages in flight to one node while its messages are [delayed](MemoryBus::delay). A further message is lost, with
@@ -295,7 +295,7 @@ impl HubNode {
         if self.is_up() {
             self.sessions += 1;
             self.since = None;
-            self.deliver(BusEvent::Up { session: Session(self.sessions) });
+            self.deliver(BusEvent::Up { session: BusSession(self.sessions) });
             self.confirm(self.interest.iter().cloned().collect());
         }
     }
@@ -310,7 +310,7 @@ impl HubNode {
 
     fn confirm(&mut self, topics: Vec<Topic>) {
         if self.is_up() && !topics.is_empty() {
-            self.deliver(BusEvent::Subscribed { session: Session(self.sessions), topics });
+            self.deliver(BusEvent::Subscribed { session: BusSession(self.sessions), topics });
         }
     }
 
@@ -360,7 +360,7 @@ fn take_one(count: &mut u64) -> bool {
     some
 }
 
-impl Subject for MemoryHub {
+impl BusUnderTest for MemoryHub {
     fn bus(&self) -> Arc<dyn Bus> {
         self.node()
     }

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::subject::Subject;
+use super::bus_under_test::BusUnderTest;
 use crate::cluster::{
-    Bus, BusError, BusEvent, BusEvents, BusSink, Outcome, Publish, Session, SinkLimits, Stop, Stopper, Topic,
+    Bus, BusError, BusEvent, BusEvents, BusSession, BusSink, Outcome, Publish, SinkLimits, Stop, Stopper, Topic,
 };
 
 /// The longest time of each wait.
@@ -46,7 +46,7 @@ pub(super) fn soon<F: Future>(what: &'static str, future: F) -> impl Future<Outp
 
 impl TestNode {
     /// Starts a node, and waits until it is connected.
-    pub(super) async fn up(subject: &dyn Subject) -> TestNode {
+    pub(super) async fn up(subject: &dyn BusUnderTest) -> TestNode {
         let mut node = TestNode::start(subject.bus(), SinkLimits::default());
         node.next_up().await;
         node
@@ -60,7 +60,7 @@ impl TestNode {
     }
 
     /// Starts a node that is subscribed to these topics.
-    pub(super) async fn listening<const N: usize>(subject: &dyn Subject, topics: [&str; N]) -> TestNode {
+    pub(super) async fn listening<const N: usize>(subject: &dyn BusUnderTest, topics: [&str; N]) -> TestNode {
         let mut node = TestNode::up(subject).await;
         node.subscribe(&topics.map(Topic::from)).await;
         node
@@ -70,7 +70,7 @@ impl TestNode {
         soon("event", self.events.next()).await.expect("the bus has ended")
     }
 
-    pub(super) async fn next_up(&mut self) -> Session {
+    pub(super) async fn next_up(&mut self) -> BusSession {
         loop {
             match self.event().await {
                 BusEvent::Up { session } => return session,

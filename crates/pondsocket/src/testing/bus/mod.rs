@@ -31,11 +31,11 @@
 //! pondsocket::bus_conformance!(MySubject::start(), leases, faults);
 //! ```
 
+mod bus_under_test;
 mod hub;
 mod kit;
-mod subject;
 
 pub mod cases;
 
+pub use bus_under_test::{Breaker, BusUnderTest};
 pub use hub::{MemoryBus, MemoryHub};
-pub use subject::{Breaker, Subject};

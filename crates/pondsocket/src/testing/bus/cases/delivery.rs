@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{Subject, TestNode, deadline};
+use super::{BusUnderTest, TestNode, deadline};
 use crate::cluster::{BusEvent, GapCause, Lost, Publish, SinkLimits, Topic};
 
 /// Payloads that are empty, that have all bytes, and that are no valid UTF-8.
-pub async fn payloads_arrive_unchanged(subject: &dyn Subject) {
+pub async fn payloads_arrive_unchanged(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["bytes"]).await;
     let all: Vec<u8> = (0..=255).collect();
     for data in [&b""[..], &all, b"\r\n$-1\r\n", b"{\"a\":1}", "\u{1f986} é".as_bytes(), b"\xff\xfe"] {
@@ -16,7 +16,7 @@ pub async fn payloads_arrive_unchanged(subject: &dyn Subject) {
 }
 
 /// A message of 1 MiB, or of the largest size that the bus allows.
-pub async fn a_large_message_arrives(subject: &dyn Subject) {
+pub async fn a_large_message_arrives(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["big"]).await;
     let size = node.bus.caps().max_payload.unwrap_or(usize::MAX).min(1024 * 1024);
     let data: Vec<u8> = (0..size).map(|byte| (byte % 251) as u8).collect();
@@ -27,7 +27,7 @@ pub async fn a_large_message_arrives(subject: &dyn Subject) {
 }
 
 /// Topics are plain text: names have no patterns or escapes, and similar names are different topics.
-pub async fn topic_names_are_exact(subject: &dyn Subject) {
+pub async fn topic_names_are_exact(subject: &dyn BusUnderTest) {
     let names = [
         "*",
         "a*",
@@ -65,7 +65,7 @@ pub async fn topic_names_are_exact(subject: &dyn Subject) {
 }
 
 /// A message reaches every node that is subscribed to its topic.
-pub async fn all_subscribers_receive_a_message(subject: &dyn Subject) {
+pub async fn all_subscribers_receive_a_message(subject: &dyn BusUnderTest) {
     let (mut ada, mut bob) =
         (TestNode::listening(subject, ["t"]).await, TestNode::listening(subject, ["t", "u"]).await);
     let publisher = TestNode::up(subject).await;
@@ -79,7 +79,7 @@ pub async fn all_subscribers_receive_a_message(subject: &dyn Subject) {
 }
 
 /// Five thousand messages in batches of all sizes arrive in their order.
-pub async fn one_publisher_keeps_its_order(subject: &dyn Subject) {
+pub async fn one_publisher_keeps_its_order(subject: &dyn BusUnderTest) {
     let (mut node, publisher) = (TestNode::listening(subject, ["ordered"]).await, TestNode::up(subject).await);
     let messages: Vec<_> = (0..5000).map(|number| Publish::new("ordered", number.to_string())).collect();
     let (mut rest, mut size) = (&messages[..], 1);
@@ -94,7 +94,7 @@ pub async fn one_publisher_keeps_its_order(subject: &dyn Subject) {
 }
 
 /// Two nodes that publish and subscribe receive each other's messages in order, whether or not they receive their own.
-pub async fn two_publishers_keep_their_orders(subject: &dyn Subject) {
+pub async fn two_publishers_keep_their_orders(subject: &dyn BusUnderTest) {
     let (mut ada, mut bob) = (TestNode::listening(subject, ["t"]).await, TestNode::listening(subject, ["t"]).await);
     for number in 0..200 {
         ada.publish("t", format!("ada {number}")).await;
@@ -105,7 +105,7 @@ pub async fn two_publishers_keep_their_orders(subject: &dyn Subject) {
 }
 
 /// Eight tasks publish through one bus, each on its own topic and all on one: each keeps its order on both.
-pub async fn many_tasks_keep_their_orders(subject: &dyn Subject) {
+pub async fn many_tasks_keep_their_orders(subject: &dyn BusUnderTest) {
     const TASKS: usize = 8;
     const MESSAGES: usize = 200;
     let mut node = TestNode::up(subject).await;
@@ -140,7 +140,7 @@ pub async fn many_tasks_keep_their_orders(subject: &dyn Subject) {
 }
 
 /// A node that receives its own messages still receives those of all others, in order.
-pub async fn own_messages_do_not_disturb_those_of_others(subject: &dyn Subject) {
+pub async fn own_messages_do_not_disturb_those_of_others(subject: &dyn BusUnderTest) {
     let (mut ada, bob) = (TestNode::listening(subject, ["t"]).await, TestNode::up(subject).await);
     for number in 0..50 {
         ada.publish("t", format!("ada {number}")).await;
@@ -150,7 +150,7 @@ pub async fn own_messages_do_not_disturb_those_of_others(subject: &dyn Subject) 
 }
 
 /// A message published before a subscription is not delivered to it, and a later one is.
-pub async fn a_late_subscriber_receives_later_messages_only(subject: &dyn Subject) {
+pub async fn a_late_subscriber_receives_later_messages_only(subject: &dyn BusUnderTest) {
     let publisher = TestNode::up(subject).await;
     publisher.publish("t", "early").await;
     let mut node = TestNode::listening(subject, ["t"]).await;
@@ -159,7 +159,7 @@ pub async fn a_late_subscriber_receives_later_messages_only(subject: &dyn Subjec
 }
 
 /// A node that does not read loses messages, and receives a gap with their topic; the messages before the gap are in order.
-pub async fn a_slow_node_receives_a_gap_for_lost_messages(subject: &dyn Subject) {
+pub async fn a_slow_node_receives_a_gap_for_lost_messages(subject: &dyn BusUnderTest) {
     let mut slow = TestNode::start(subject.bus(), SinkLimits::default().messages(20));
     slow.next_up().await;
     slow.subscribe(&["flood".into(), "calm".into()]).await;

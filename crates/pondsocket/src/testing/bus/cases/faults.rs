@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::subject::Breaker;
-use super::{DEADLINE, Subject, TestNode, deadline, soon};
+use super::super::bus_under_test::Breaker;
+use super::{BusUnderTest, DEADLINE, TestNode, deadline, soon};
 use crate::cluster::{NodeId, Outcome};
 
-fn breaker(subject: &dyn Subject) -> &dyn Breaker {
+fn breaker(subject: &dyn BusUnderTest) -> &dyn Breaker {
     subject.breaker().expect("a subject that can be broken")
 }
 
 /// The loss of the engine is reported as `Down`.
-pub async fn the_loss_of_the_engine_is_an_event(subject: &dyn Subject) {
+pub async fn the_loss_of_the_engine_is_an_event(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
 }
 
 /// The return of the engine restores all subscriptions, in a new session and without a call by the node.
-pub async fn the_return_of_the_engine_restores_subscriptions(subject: &dyn Subject) {
+pub async fn the_return_of_the_engine_restores_subscriptions(subject: &dyn BusUnderTest) {
     let (mut node, mut publisher) = (TestNode::listening(subject, ["a", "b"]).await, TestNode::up(subject).await);
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
@@ -35,7 +35,7 @@ pub async fn the_return_of_the_engine_restores_subscriptions(subject: &dyn Subje
 }
 
 /// A topic that is added while the engine is lost is subscribed when it returns.
-pub async fn topics_added_without_an_engine_are_subscribed_later(subject: &dyn Subject) {
+pub async fn topics_added_without_an_engine_are_subscribed_later(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
@@ -48,7 +48,7 @@ pub async fn topics_added_without_an_engine_are_subscribed_later(subject: &dyn S
 }
 
 /// A topic that is removed while the engine is lost is not subscribed when it returns.
-pub async fn topics_removed_without_an_engine_are_not_subscribed_later(subject: &dyn Subject) {
+pub async fn topics_removed_without_an_engine_are_not_subscribed_later(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a", "b"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
@@ -62,7 +62,7 @@ pub async fn topics_removed_without_an_engine_are_not_subscribed_later(subject: 
 }
 
 /// A message that is published while the engine is lost is never sent. The outcome does not wait for the engine's return.
-pub async fn without_an_engine_nothing_is_sent(subject: &dyn Subject) {
+pub async fn without_an_engine_nothing_is_sent(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
@@ -85,7 +85,7 @@ pub async fn without_an_engine_nothing_is_sent(subject: &dyn Subject) {
 }
 
 /// Each return of the engine begins a session with another number.
-pub async fn each_return_of_the_engine_is_a_new_session(subject: &dyn Subject) {
+pub async fn each_return_of_the_engine_is_a_new_session(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a"]).await;
     let mut sessions = HashSet::new();
     for round in 0..3 {
@@ -101,7 +101,7 @@ pub async fn each_return_of_the_engine_is_a_new_session(subject: &dyn Subject) {
 }
 
 /// A bus that is trying to connect can be stopped.
-pub async fn stop_ends_a_bus_without_an_engine(subject: &dyn Subject) {
+pub async fn stop_ends_a_bus_without_an_engine(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a"]).await;
     soon("cut", breaker(subject).cut()).await;
     node.next_down().await;
@@ -110,7 +110,7 @@ pub async fn stop_ends_a_bus_without_an_engine(subject: &dyn Subject) {
 }
 
 /// A lease cannot be renewed without an engine, and the renewal fails in time; after the return it succeeds.
-pub async fn without_an_engine_no_lease_is_confirmed(subject: &dyn Subject) {
+pub async fn without_an_engine_no_lease_is_confirmed(subject: &dyn BusUnderTest) {
     let mut node = TestNode::up(subject).await;
     let me = NodeId { name: "ada".into(), incarnation: 1 };
     let bus = node.bus.clone();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Subject, TestNode, deadline, soon};
+use super::{BusUnderTest, TestNode, deadline, soon};
 use crate::cluster::{Lease, NodeId};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ impl TestNode {
 }
 
 /// Each incarnation of a name is larger than the one before, however that ended, and has a lease from the start.
-pub async fn a_later_incarnation_is_larger(subject: &dyn Subject) {
+pub async fn a_later_incarnation_is_larger(subject: &dyn BusUnderTest) {
     let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
     let first = ada.acquire("a").await;
     assert!(first.incarnation > 1_700_000_000_000, "at least the time of the engine in milliseconds");
@@ -66,7 +66,7 @@ pub async fn a_later_incarnation_is_larger(subject: &dyn Subject) {
 }
 
 /// An incarnation from a clock that is ahead is followed by larger ones.
-pub async fn an_incarnation_from_the_future_is_exceeded(subject: &dyn Subject) {
+pub async fn an_incarnation_from_the_future_is_exceeded(subject: &dyn BusUnderTest) {
     let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
     // By a minute or more, so that no clock gets there within this test.
     for ahead in [60_000, 400 * 24 * 3600 * 1000] {
@@ -80,7 +80,7 @@ pub async fn an_incarnation_from_the_future_is_exceeded(subject: &dyn Subject) {
 }
 
 /// Nodes that acquire one name at the same time have different incarnations.
-pub async fn concurrent_incarnations_are_unique(subject: &dyn Subject) {
+pub async fn concurrent_incarnations_are_unique(subject: &dyn BusUnderTest) {
     let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
     let mut incarnations = std::collections::BTreeSet::new();
     for _ in 0..50 {
@@ -91,7 +91,7 @@ pub async fn concurrent_incarnations_are_unique(subject: &dyn Subject) {
 }
 
 /// A renewed lease makes its node alive, for itself and for others.
-pub async fn a_renewed_lease_makes_its_node_alive(subject: &dyn Subject) {
+pub async fn a_renewed_lease_makes_its_node_alive(subject: &dyn BusUnderTest) {
     let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
     let (a, b) = (id("ada", 1), id("bob", 1));
     let first = ada.renew(&a, LONG).await;
@@ -102,7 +102,7 @@ pub async fn a_renewed_lease_makes_its_node_alive(subject: &dyn Subject) {
 }
 
 /// Of all nodes, one receives an expired lease, once.
-pub async fn an_expired_lease_is_reported_once(subject: &dyn Subject) {
+pub async fn an_expired_lease_is_reported_once(subject: &dyn BusUnderTest) {
     let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
     let (a, b, c) = (id("ada", 1), id("bob", 1), id("carol", 1));
     ada.renew(&a, LONG).await;
@@ -114,7 +114,7 @@ pub async fn an_expired_lease_is_reported_once(subject: &dyn Subject) {
 }
 
 /// A node that renews a lease after it has expired is informed of that, once.
-pub async fn an_expired_node_learns_that_it_had_expired(subject: &dyn Subject) {
+pub async fn an_expired_node_learns_that_it_had_expired(subject: &dyn BusUnderTest) {
     let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
     let (a, b) = (id("ada", 1), id("bob", 1));
     bob.renew(&b, SHORT).await;
@@ -125,7 +125,7 @@ pub async fn an_expired_node_learns_that_it_had_expired(subject: &dyn Subject) {
 }
 
 /// A lease that is renewed in time does not expire.
-pub async fn renewals_prolong_a_lease(subject: &dyn Subject) {
+pub async fn renewals_prolong_a_lease(subject: &dyn BusUnderTest) {
     let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
     let (a, b) = (id("ada", 1), id("bob", 1));
     bob.renew(&b, SHORT).await;
@@ -140,7 +140,7 @@ pub async fn renewals_prolong_a_lease(subject: &dyn Subject) {
 }
 
 /// A node that has released its lease is not alive, and is not reported as expired.
-pub async fn a_released_lease_does_not_expire(subject: &dyn Subject) {
+pub async fn a_released_lease_does_not_expire(subject: &dyn BusUnderTest) {
     let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
     let (a, b, c) = (id("ada", 1), id("bob", 1), id("carol", 1));
     bob.renew(&b, SHORT).await;
@@ -153,7 +153,7 @@ pub async fn a_released_lease_does_not_expire(subject: &dyn Subject) {
 }
 
 /// The release of a lease is not an expiry.
-pub async fn a_lease_renewed_after_its_release_had_not_expired(subject: &dyn Subject) {
+pub async fn a_lease_renewed_after_its_release_had_not_expired(subject: &dyn BusUnderTest) {
     let ada = TestNode::up(subject).await;
     let a = id("ada", 1);
     ada.renew(&a, LONG).await;
@@ -163,7 +163,7 @@ pub async fn a_lease_renewed_after_its_release_had_not_expired(subject: &dyn Sub
 }
 
 /// Two incarnations of one name have two leases, until the first is released or expires.
-pub async fn two_incarnations_of_a_name_have_two_leases(subject: &dyn Subject) {
+pub async fn two_incarnations_of_a_name_have_two_leases(subject: &dyn BusUnderTest) {
     let ada = TestNode::up(subject).await;
     let (first, second) = (id("ada", 1_763_850_000_123), id("ada", 1_763_850_000_124));
     ada.renew(&first, LONG).await;
@@ -174,7 +174,7 @@ pub async fn two_incarnations_of_a_name_have_two_leases(subject: &dyn Subject) {
 }
 
 /// Node names are plain text, without separators or escapes.
-pub async fn node_names_are_exact(subject: &dyn Subject) {
+pub async fn node_names_are_exact(subject: &dyn BusUnderTest) {
     let ada = TestNode::up(subject).await;
     let names = ["", " ", "a:b", "a~b", "a~1", "~", "web-3.example.org", "\u{1f986}", "line\nbreak", "*"];
     let mut ids: Vec<_> = names.iter().map(|name| id(name, (1 << 53) - 1)).collect();
@@ -186,7 +186,7 @@ pub async fn node_names_are_exact(subject: &dyn Subject) {
 }
 
 /// Three hundred nodes are all alive.
-pub async fn three_hundred_nodes_are_alive(subject: &dyn Subject) {
+pub async fn three_hundred_nodes_are_alive(subject: &dyn BusUnderTest) {
     let ada = TestNode::up(subject).await;
     let mut ids: Vec<_> = (0..300).map(|number| id(&format!("node-{number}"), number + 1)).collect();
     for me in &ids {

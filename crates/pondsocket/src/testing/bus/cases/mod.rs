@@ -16,5 +16,5 @@ pub use lifetime::*;
 pub use publishing::*;
 pub use subscriptions::*;
 
+use super::bus_under_test::BusUnderTest;
 use super::kit::{DEADLINE, TestNode, deadline, soon};
-use super::subject::Subject;

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Subject, TestNode, deadline};
+use super::{BusUnderTest, TestNode, deadline};
 use crate::cluster::{BusEvent, SinkLimits, Topic};
 
 fn numbered(count: usize) -> Vec<Topic> {
@@ -10,7 +10,7 @@ fn numbered(count: usize) -> Vec<Topic> {
 }
 
 /// Topics that were added before `run` are subscribed in the first session.
-pub async fn topics_added_before_run_are_subscribed(subject: &dyn Subject) {
+pub async fn topics_added_before_run_are_subscribed(subject: &dyn BusUnderTest) {
     let bus = subject.bus();
     bus.update_subscriptions(&["a".into(), "b".into()], &[]);
     bus.update_subscriptions(&["c".into()], &["b".into()]);
@@ -23,7 +23,7 @@ pub async fn topics_added_before_run_are_subscribed(subject: &dyn Subject) {
 }
 
 /// A topic that is added while the bus runs is subscribed in the same session, and delivers from then on.
-pub async fn topics_added_while_running_are_subscribed(subject: &dyn Subject) {
+pub async fn topics_added_while_running_are_subscribed(subject: &dyn BusUnderTest) {
     let mut node = TestNode::start(subject.bus(), SinkLimits::default());
     let up = node.next_up().await;
     node.bus.update_subscriptions(&["a".into()], &[]);
@@ -36,7 +36,7 @@ pub async fn topics_added_while_running_are_subscribed(subject: &dyn Subject) {
 }
 
 /// Every call that adds a topic is confirmed, also if it was subscribed before.
-pub async fn every_added_topic_is_confirmed(subject: &dyn Subject) {
+pub async fn every_added_topic_is_confirmed(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a", "b"]).await;
     node.subscribe(&["a".into()]).await;
     node.subscribe(&["a".into(), "c".into()]).await;
@@ -45,7 +45,7 @@ pub async fn every_added_topic_is_confirmed(subject: &dyn Subject) {
 }
 
 /// A topic that was added twice delivers once, and one removal ends it.
-pub async fn a_topic_added_twice_is_removed_once(subject: &dyn Subject) {
+pub async fn a_topic_added_twice_is_removed_once(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["twice", "other"]).await;
     node.subscribe(&["twice".into(), "twice".into()]).await;
     node.publish("twice", "1").await;
@@ -55,14 +55,14 @@ pub async fn a_topic_added_twice_is_removed_once(subject: &dyn Subject) {
 }
 
 /// In one call `add` takes effect before `remove`.
-pub async fn a_topic_added_and_removed_in_one_call_is_not_subscribed(subject: &dyn Subject) {
+pub async fn a_topic_added_and_removed_in_one_call_is_not_subscribed(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["other"]).await;
     node.bus.update_subscriptions(&["never".into()], &["never".into()]);
     assert_silent(&mut node, "never", "other").await;
 }
 
 /// The removal of a topic that was never added has no effect.
-pub async fn removing_an_unknown_topic_has_no_effect(subject: &dyn Subject) {
+pub async fn removing_an_unknown_topic_has_no_effect(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a"]).await;
     node.bus.update_subscriptions(&[], &["b".into(), "c".into()]);
     node.bus.update_subscriptions(&[], &["b".into()]);
@@ -74,14 +74,14 @@ pub async fn removing_an_unknown_topic_has_no_effect(subject: &dyn Subject) {
 }
 
 /// A topic that is removed delivers nothing after some time.
-pub async fn a_removed_topic_stops_delivering(subject: &dyn Subject) {
+pub async fn a_removed_topic_stops_delivering(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a", "b"]).await;
     node.bus.update_subscriptions(&[], &["a".into()]);
     assert_silent(&mut node, "a", "b").await;
 }
 
 /// A topic that was removed and delivers nothing any more can be added again.
-pub async fn a_topic_added_again_delivers_again(subject: &dyn Subject) {
+pub async fn a_topic_added_again_delivers_again(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a", "b"]).await;
     node.bus.update_subscriptions(&[], &["a".into()]);
     assert_silent(&mut node, "a", "b").await;
@@ -91,7 +91,7 @@ pub async fn a_topic_added_again_delivers_again(subject: &dyn Subject) {
 }
 
 /// A topic that is removed and added again in quick succession is subscribed in the end, and that is confirmed.
-pub async fn a_topic_removed_and_added_at_once_stays_subscribed(subject: &dyn Subject) {
+pub async fn a_topic_removed_and_added_at_once_stays_subscribed(subject: &dyn BusUnderTest) {
     let mut node = TestNode::listening(subject, ["a"]).await;
     for _ in 0..100 {
         node.bus.update_subscriptions(&[], &["a".into()]);
@@ -108,7 +108,7 @@ pub async fn a_topic_removed_and_added_at_once_stays_subscribed(subject: &dyn Su
 }
 
 /// A thousand calls with one topic each subscribe all of them.
-pub async fn a_thousand_single_changes_are_all_subscribed(subject: &dyn Subject) {
+pub async fn a_thousand_single_changes_are_all_subscribed(subject: &dyn BusUnderTest) {
     let mut node = TestNode::up(subject).await;
     let topics = numbered(1000);
     for topic in &topics {
@@ -122,7 +122,7 @@ pub async fn a_thousand_single_changes_are_all_subscribed(subject: &dyn Subject)
 }
 
 /// Ten thousand topics in one call are subscribed, and each of them delivers.
-pub async fn ten_thousand_topics_are_subscribed(subject: &dyn Subject) {
+pub async fn ten_thousand_topics_are_subscribed(subject: &dyn BusUnderTest) {
     let mut node = TestNode::up(subject).await;
     let topics = numbered(10_000);
     node.subscribe(&topics).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cluster::{BoxFuture, Bus};
 
 /// The bus under test: an engine of its own, with as many nodes as a case needs.
-pub trait Subject: Send + Sync {
+pub trait BusUnderTest: Send + Sync {
     /// Makes the bus of one more node. The nodes of one subject receive each other's messages, and none of another subject.
     fn bus(&self) -> Arc<dyn Bus>;
 
@@ -25,7 +25,7 @@ pub trait Breaker: Send + Sync {
 }
 
 /// Defines a test for each case of the [conformance suite](crate::testing::bus::cases): `bus_conformance!(subject)`, where the
-/// expression makes a [`Subject`](crate::testing::bus::Subject) and is evaluated in each test. The optional parts follow it:
+/// expression makes a [`BusUnderTest`](crate::testing::bus::BusUnderTest) and is evaluated in each test. The optional parts follow it:
 /// `leases` if the bus has [`Leases`](crate::cluster::Leases), `faults` if the subject has a
 /// [`Breaker`](crate::testing::bus::Breaker).
 ///
