@@ -15,7 +15,7 @@ use crate::nodes::{Action, Nodes};
 use crate::redis_process;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct LauncherArgs {
     /// The port, on 127.0.0.1; 0 picks a free port.
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     redis: Option<String>,
 }
 
-pub(crate) async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: LauncherArgs) -> Result<()> {
     let stop = stop_signal()?;
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await;
     let listener = listener.with_context(|| format!("cannot listen on port {}", args.port))?;

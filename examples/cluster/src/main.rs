@@ -22,14 +22,14 @@ struct Cluster {
     #[command(subcommand)]
     part: Option<Part>,
     #[command(flatten)]
-    launcher: launcher::Args,
+    launcher: launcher::LauncherArgs,
 }
 
 /// A process that the launcher starts. A node can be started without a launcher, too.
 #[derive(Subcommand)]
 enum Part {
     /// One node, without a page: this is what a deployment runs.
-    Node(node::Args),
+    Node(node::NodeArgs),
     /// A Redis that stores nothing on disk, until the standard input ends.
     Redis,
 }

@@ -19,7 +19,7 @@ const NAMESPACE: &str = "cluster-example";
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct NodeArgs {
     /// The name of this node. It must differ from those of the others, and stay the same when it restarts.
     #[arg(long, env = "NODE_NAME")]
     name: String,
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     child: bool,
 }
 
-pub(crate) async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let store = Store::new(&args.redis, NAMESPACE)?;
     let bus = RedisBus::new(RedisOptions::url(&args.redis)?.namespace(NAMESPACE))?;
     let options = Options::default()

@@ -70,16 +70,16 @@ async fn play(server: SocketAddr, number: u16) -> Result<()> {
 
 #[derive(Deserialize)]
 struct Received {
-    payload: Tick,
+    payload: ReceivedTick,
 }
 
 #[derive(Deserialize)]
-struct Tick {
+struct ReceivedTick {
     fish: Vec<i64>,
     crumbs: Vec<i64>,
 }
 
-impl Tick {
+impl ReceivedTick {
     /// The course to the nearest crumb, with some error.
     fn course_of(&self, me: i64) -> Value {
         let Some([_, x, y, ..]) = self.fish.chunks_exact(6).find(|fish| fish[0] == me) else {
@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_bot_swims_to_the_nearest_crumb() {
-        let tick = Tick { fish: vec![7, 0, 0, 0, 1, 100, 8, 500, 500, 0, 1, 100], crumbs: vec![900, 0, 0, 100] };
+        let tick =
+            ReceivedTick { fish: vec![7, 0, 0, 0, 1, 100, 8, 500, 500, 0, 1, 100], crumbs: vec![900, 0, 0, 100] };
         let angle = tick.course_of(7)["angle"].as_f64().expect("an angle");
         assert!((angle - std::f64::consts::FRAC_PI_2).abs() < 0.3, "{angle}");
         assert!(tick.course_of(9)["angle"].is_null());

@@ -19,7 +19,7 @@ const LISTED: usize = 10;
 
 /// The assigns of a member that are read here.
 #[derive(Debug, Deserialize)]
-struct Member {
+struct RankedAssigns {
     player: Player,
     fish: Fish,
 }
@@ -53,8 +53,9 @@ pub(crate) async fn run(endpoint: Endpoint) {
     }
 }
 
-fn ranked(members: HashMap<String, Member>) -> Leaderboard {
-    let entry = |(id, Member { player, fish })| Entry { id, name: player.name, score: fish.score, level: fish.level };
+fn ranked(members: HashMap<String, RankedAssigns>) -> Leaderboard {
+    let entry =
+        |(id, RankedAssigns { player, fish })| Entry { id, name: player.name, score: fish.score, level: fish.level };
     let mut all: Vec<_> = members.into_iter().map(entry).collect();
     all.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.name.cmp(&b.name)).then_with(|| a.id.cmp(&b.id)));
     let scores = all.iter().map(|entry| entry.score).collect();
@@ -82,7 +83,7 @@ mod tests {
     fn the_best_is_first_and_equals_share_a_rank() {
         let member = |(id, score): (usize, u32)| {
             let player = Player { id: id.to_string(), name: format!("player {id}") };
-            (id.to_string(), Member { player, fish: Fish::hatch(score) })
+            (id.to_string(), RankedAssigns { player, fish: Fish::hatch(score) })
         };
         let Leaderboard { top, scores } = ranked((0..20).zip([3, 9, 9, 1].into_iter().cycle()).map(member).collect());
         assert_eq!(top.len(), LISTED);

@@ -21,7 +21,7 @@ const LONGEST: f32 = 0.25;
 
 /// The assigns of a member. The tick alone writes `fish`, and the player's messages alone write `course`.
 #[derive(Debug, Deserialize)]
-struct Member {
+struct PlayerAssigns {
     player: Player,
     fish: Fish,
     course: Course,
@@ -59,7 +59,7 @@ pub(crate) async fn run(endpoint: Endpoint, players: Players) {
 }
 
 async fn tick(pond: &Channel, players: &Players, water: &mut Water, start: Instant, dt: f32) -> Result<()> {
-    let members: HashMap<String, Member> = pond.assigns()?;
+    let members: HashMap<String, PlayerAssigns> = pond.assigns()?;
     let mut swimmers: Swimmers =
         members.iter().map(|(id, member)| (id.clone(), (member.fish, member.course))).collect();
     let meals = water.step(&mut swimmers, dt);

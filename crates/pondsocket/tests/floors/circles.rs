@@ -21,7 +21,11 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
         "the rule for origins is made of several options, and what is checked is kept beside them",
     ),
     ("serve", "serve/accept", "a server starts to accept, and what accepts shares the server's state"),
-    ("testing/bus/bus_under_test", "testing/bus/cases", "the macro that names all cases is what one implements `BusUnderTest` for"),
+    (
+        "testing/bus/bus_under_test",
+        "testing/bus/cases",
+        "the macro that names all cases is what one implements `BusUnderTest` for",
+    ),
     ("testing/events", "testing/connector", "an error type of the connector, which opens event streams"),
     ("testing/connection", "testing/events", "a connection is an event stream or a WebSocket, and both fill its inbox"),
     // A handler is generic over contexts, and a context gives access to the endpoint, which has the handlers.

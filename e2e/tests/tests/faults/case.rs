@@ -32,7 +32,7 @@ pub(crate) struct Form {
     pub(crate) seed: u64,
 }
 
-pub(crate) struct Case {
+pub(crate) struct FaultCase {
     name: String,
     /// `true` if no other case may run at the same time.
     alone: bool,
@@ -61,14 +61,14 @@ impl Form {
         if self.is_long { long } else { short }
     }
 
-    pub(crate) fn wants(&self, case: &Case) -> bool {
+    pub(crate) fn wants(&self, case: &FaultCase) -> bool {
         case.name.contains(&self.only)
     }
 
-    pub(crate) fn cases(&self, fault: &'static Fault) -> Vec<Case> {
+    pub(crate) fn cases(&self, fault: &'static Fault) -> Vec<FaultCase> {
         let (name, world, action) = *fault;
         let seeds = self.seed..self.seed + self.pick(1, SEEDS);
-        let case = |seed| Case::new(&format!("{name}, seed {seed}"), self.clone().checked(world, action, seed));
+        let case = |seed| FaultCase::new(&format!("{name}, seed {seed}"), self.clone().checked(world, action, seed));
         seeds.map(case).filter(|case| self.wants(case)).collect()
     }
 
@@ -81,20 +81,20 @@ impl Form {
     }
 }
 
-impl Case {
-    pub(crate) fn new(name: &str, run: impl Future<Output = Outcome> + Send + 'static) -> Case {
-        Case { name: name.to_owned(), alone: false, run: Box::pin(run) }
+impl FaultCase {
+    pub(crate) fn new(name: &str, run: impl Future<Output = Outcome> + Send + 'static) -> FaultCase {
+        FaultCase { name: name.to_owned(), alone: false, run: Box::pin(run) }
     }
 
     /// Marks a case that must not run beside others.
-    pub(crate) fn alone(self) -> Case {
-        Case { alone: true, ..self }
+    pub(crate) fn alone(self) -> FaultCase {
+        FaultCase { alone: true, ..self }
     }
 }
 
 /// Runs the cases and prints the table. Returns `true` if all have passed.
-pub(crate) async fn run(cases: Vec<Case>) -> bool {
-    let progress = Arc::new(Progress::new(cases.len()));
+pub(crate) async fn run(cases: Vec<FaultCase>) -> bool {
+    let progress = Arc::new(CaseProgress::new(cases.len()));
     let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.alone);
     let mut done = run_at_once(together, AT_ONCE, &progress).await;
     done.extend(run_at_once(alone, 1, &progress).await);
@@ -105,10 +105,10 @@ pub(crate) async fn run(cases: Vec<Case>) -> bool {
 
 type Done = (String, Result<Outcome, String>);
 
-async fn run_at_once(cases: Vec<Case>, most: usize, progress: &Arc<Progress>) -> Vec<Done> {
+async fn run_at_once(cases: Vec<FaultCase>, most: usize, progress: &Arc<CaseProgress>) -> Vec<Done> {
     let places = Arc::new(Semaphore::new(most));
     let mut running = JoinSet::new();
-    for (number, Case { name, run, .. }) in cases.into_iter().enumerate() {
+    for (number, FaultCase { name, run, .. }) in cases.into_iter().enumerate() {
         let (places, progress) = (Arc::clone(&places), Arc::clone(progress));
         running.spawn(async move {
             let _place = places.acquire_owned().await.expect("never closed");
@@ -124,16 +124,16 @@ async fn run_at_once(cases: Vec<Case>, most: usize, progress: &Arc<Progress>) ->
 }
 
 /// The number of cases that have ended, and the names of those that run.
-struct Progress {
+struct CaseProgress {
     bar: ProgressBar,
     names: Mutex<Vec<String>>,
 }
 
-impl Progress {
-    fn new(count: usize) -> Progress {
+impl CaseProgress {
+    fn new(count: usize) -> CaseProgress {
         let bar = ProgressBar::new(count as u64);
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {wide_msg}").expect("a template"));
-        Progress { bar, names: Mutex::default() }
+        CaseProgress { bar, names: Mutex::default() }
     }
 
     fn start(&self, name: &str) {

@@ -38,14 +38,14 @@ pub(crate) struct Seen {
     /// The number of times that its node was asked for the state of the room, and of the answers.
     asked: usize,
     answered: usize,
-    state: State,
+    state: RoomState,
     /// An unexpected event: a message of another kind than those above, or the end of the connection.
     trouble: Option<String>,
 }
 
 /// The state of a room at a node: the presence of its users, and the ids of the users whose assigns it has.
 #[derive(Debug, Default)]
-struct State {
+struct RoomState {
     shown: People,
     known: BTreeSet<String>,
 }
@@ -138,7 +138,7 @@ impl Seen {
             }
             (Some("SYSTEM"), Some("state")) => {
                 self.answered += 1;
-                self.state = State::of(payload);
+                self.state = RoomState::of(payload);
             }
             // An eviction or an error.
             _ => drop(self.trouble.get_or_insert(message.to_string())),
@@ -171,11 +171,11 @@ fn difference(source: &str, people: &People, there: &People) -> String {
     format!("{source}: ghosts {:?}, missing {:?}, outdated {stale:?}", only(people, there), only(there, people))
 }
 
-impl State {
-    fn of(payload: &Value) -> State {
+impl RoomState {
+    fn of(payload: &Value) -> RoomState {
         let object = |field: &str| payload[field].as_object().expect("an object").clone();
         let shown = object("presence").into_iter().map(|(id, shown)| (id, text(&shown["status"])));
-        State { shown: shown.collect(), known: object("assigns").into_iter().map(|(id, _)| id).collect() }
+        RoomState { shown: shown.collect(), known: object("assigns").into_iter().map(|(id, _)| id).collect() }
     }
 }
 

@@ -8,12 +8,12 @@ use tokio::process::Command;
 
 pub(crate) struct Node {
     name: String,
-    state: State,
+    state: NodeState,
     // Declared after the process, so that it is dropped after it.
     route: Route,
 }
 
-pub(crate) enum State {
+pub(crate) enum NodeState {
     Answers(ContractServer),
     /// It is stopped with SIGSTOP, with all its connections open.
     Frozen(ContractServer),
@@ -39,7 +39,7 @@ pub(crate) enum Route {
 
 impl Node {
     pub(crate) async fn start(name: &str, route: Route) -> Node {
-        let mut node = Node { name: name.to_owned(), state: State::Ended, route };
+        let mut node = Node { name: name.to_owned(), state: NodeState::Ended, route };
         node.start_again().await;
         node
     }
@@ -64,27 +64,27 @@ impl Node {
         if let Route::Namespace { namespace, .. } = &self.route {
             server.address.set_ip(IpAddr::V4(namespace.inside));
         }
-        self.state = State::Answers(server);
+        self.state = NodeState::Answers(server);
     }
 
     /// The server, if it runs and is not frozen.
     pub(crate) fn server(&self) -> Option<&ContractServer> {
-        if let State::Answers(server) = &self.state { Some(server) } else { None }
+        if let NodeState::Answers(server) = &self.state { Some(server) } else { None }
     }
 
     /// Returns `true` if it reports that its bus is up.
     pub(crate) async fn has_bus(&mut self) -> bool {
-        if let State::Answers(server) = &mut self.state { server.has_bus().await } else { false }
+        if let NodeState::Answers(server) = &mut self.state { server.has_bus().await } else { false }
     }
 
     /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
-        self.state = State::Ended;
+        self.state = NodeState::Ended;
     }
 
     /// Stops it with SIGTERM, and waits for its end.
     pub(crate) async fn stop(&mut self) {
-        let State::Answers(mut server) = std::mem::replace(&mut self.state, State::Ended) else {
+        let NodeState::Answers(mut server) = std::mem::replace(&mut self.state, NodeState::Ended) else {
             panic!("{} does not run", self.name)
         };
         server.terminate();
@@ -92,20 +92,20 @@ impl Node {
     }
 
     pub(crate) fn freeze(&mut self) {
-        self.state = match std::mem::replace(&mut self.state, State::Ended) {
-            State::Answers(server) => {
+        self.state = match std::mem::replace(&mut self.state, NodeState::Ended) {
+            NodeState::Answers(server) => {
                 server.freeze();
-                State::Frozen(server)
+                NodeState::Frozen(server)
             }
             state => state,
         }
     }
 
     pub(crate) fn thaw(&mut self) {
-        self.state = match std::mem::replace(&mut self.state, State::Ended) {
-            State::Frozen(server) => {
+        self.state = match std::mem::replace(&mut self.state, NodeState::Ended) {
+            NodeState::Frozen(server) => {
                 server.thaw();
-                State::Answers(server)
+                NodeState::Answers(server)
             }
             state => state,
         }

@@ -6,7 +6,7 @@ use e2e_tests::ContractServer;
 use serde_json::json;
 use testkit::{EventPeer, Peer};
 
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::{RunningProxy, Settings};
 
 /// A path that accepts clients.
 pub(crate) const ENDPOINT: &str = "/api/socket?token=t";
@@ -19,18 +19,18 @@ const USUAL_IDLE: &str = "75s";
 
 pub(crate) struct Site {
     pub(crate) servers: Vec<ContractServer>,
-    proxy: Proxy,
+    proxy: RunningProxy,
 }
 
 impl Site {
     /// Starts one server, which the proxy has twice as its upstream.
-    pub(crate) async fn open(start: impl AsyncFn(Settings) -> Proxy) -> Site {
+    pub(crate) async fn open(start: impl AsyncFn(Settings) -> RunningProxy) -> Site {
         Site::open_with(start, USUAL_IDLE, &[]).await
     }
 
     /// Starts one server with further settings, behind a proxy with this idle timeout.
     pub(crate) async fn open_with(
-        start: impl AsyncFn(Settings) -> Proxy,
+        start: impl AsyncFn(Settings) -> RunningProxy,
         idle: &'static str,
         settings: &[(&str, &str)],
     ) -> Site {
@@ -40,7 +40,7 @@ impl Site {
     }
 
     /// Starts two independent servers.
-    pub(crate) async fn open_pair(start: impl AsyncFn(Settings) -> Proxy) -> Site {
+    pub(crate) async fn open_pair(start: impl AsyncFn(Settings) -> RunningProxy) -> Site {
         let one = ContractServer::start_with(&[PROXIES]).await;
         let two = ContractServer::start_with(&[PROXIES]).await;
         let proxy = start(Settings { servers: [one.address, two.address], idle: USUAL_IDLE }).await;

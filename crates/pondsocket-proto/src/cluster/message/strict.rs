@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use super::read::Entries;
 
 /// A field, and whether a value fits it.
-type Field = (&'static str, fn(&Value) -> bool);
+type FieldRule = (&'static str, fn(&Value) -> bool);
 
 /// The fields of every message: some nodes drop a message that lacks any of them.
-const ENVELOPE: [Field; 8] = [
+const ENVELOPE: [FieldRule; 8] = [
     ("protocol", |value| value == "pondsocket.distributed"),
     // As an integer literal: some nodes do not accept `1.0`.
     ("version", |value| value.as_u64() == Some(1)),
@@ -23,7 +23,7 @@ const ENVELOPE: [Field; 8] = [
 
 /// Fields that must have this kind in messages of every type: nodes that decode into one struct drop the message
 /// otherwise.
-const TYPED: [Field; 11] = [
+const TYPED: [FieldRule; 11] = [
     ("fromUserId", Value::is_string),
     ("event", Value::is_string),
     ("requestId", Value::is_string),
@@ -37,14 +37,14 @@ const TYPED: [Field; 11] = [
     ("users", |value| value.as_array().is_some_and(|users| users.iter().all(user))),
 ];
 
-const USER: Field = ("userId", filled);
-const PRESENCE: Field = ("presence", Value::is_object);
-const ASSIGNS: Field = ("assigns", Value::is_object);
-const REQUEST: Field = ("requestId", filled);
-const EXT: Field = ("ext", Value::is_object);
+const USER: FieldRule = ("userId", filled);
+const PRESENCE: FieldRule = ("presence", Value::is_object);
+const ASSIGNS: FieldRule = ("assigns", Value::is_object);
+const REQUEST: FieldRule = ("requestId", filled);
+const EXT: FieldRule = ("ext", Value::is_object);
 
 /// The fields that a type needs beside the envelope.
-fn needed(kind: &str) -> Option<&'static [Field]> {
+fn needed(kind: &str) -> Option<&'static [FieldRule]> {
     Some(match kind {
         "USER_MESSAGE" => &[
             ("fromUserId", filled),
@@ -100,7 +100,7 @@ pub fn check(text: &str) -> Result<(), String> {
     }
 }
 
-fn present(message: &Map<String, Value>, fields: &[Field]) -> Result<(), String> {
+fn present(message: &Map<String, Value>, fields: &[FieldRule]) -> Result<(), String> {
     match fields.iter().find(|(name, fits)| !message.get(*name).is_some_and(fits)) {
         Some((name, _)) => Err(format!("`{name}` is missing or wrong")),
         None => Ok(()),

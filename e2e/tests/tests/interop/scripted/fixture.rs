@@ -11,7 +11,7 @@ use crate::node::NodeAddress;
 use crate::node_pair::is_there;
 use crate::redis::Redis;
 
-pub(crate) struct Fixture {
+pub(crate) struct ScriptedFixture {
     redis: Arc<Redis>,
     node: NodeAddress,
     room: String,
@@ -20,11 +20,18 @@ pub(crate) struct Fixture {
     pub(crate) dan: Identity,
 }
 
-impl Fixture {
-    pub(crate) fn new(redis: &Arc<Redis>, node: NodeAddress, flavour: Flavour, room: String) -> Fixture {
+impl ScriptedFixture {
+    pub(crate) fn new(redis: &Arc<Redis>, node: NodeAddress, flavour: Flavour, room: String) -> ScriptedFixture {
         let foreign_node = ForeignNode::new(redis, flavour, &room);
         let redis = Arc::clone(redis);
-        Fixture { redis, node, room, flavour, foreign_node, dan: Identity { id: "dan".into(), name: "dan".into() } }
+        ScriptedFixture {
+            redis,
+            node,
+            room,
+            flavour,
+            foreign_node,
+            dan: Identity { id: "dan".into(), name: "dan".into() },
+        }
     }
 
     /// A further node of the same language.

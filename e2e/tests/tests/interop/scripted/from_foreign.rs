@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use tokio::time::interval;
 
 use super::Flavour;
-use super::fixture::Fixture;
+use super::fixture::ScriptedFixture;
 use crate::client::{Identity, are_listed};
 use crate::node_pair::{is_gone, is_there};
 
-pub(super) async fn user_message(fixture: Fixture) {
+pub(super) async fn user_message(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     let recipients =
         [json!("ALL_USERS"), json!("ALL_EXCEPT_SENDER"), json!(["nobody"]), json!([cat.identity.id, "nobody"])];
@@ -28,7 +28,7 @@ pub(super) async fn user_message(fixture: Fixture) {
     assert_eq!(received, [json!({ "n": 0 }), json!({ "n": 1 }), json!({ "n": 3 })]);
 }
 
-pub(super) async fn presence_update(fixture: Fixture) {
+pub(super) async fn presence_update(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     let list = cat.sees("JOIN", &fixture.dan).await;
     assert!(are_listed(&list, &[&cat.identity, &fixture.dan]), "{list:?}");
@@ -37,7 +37,7 @@ pub(super) async fn presence_update(fixture: Fixture) {
     assert!(are_listed(&list, &[&cat.identity, &fixture.dan]), "{list:?}");
 }
 
-pub(super) async fn presence_removed(fixture: Fixture) {
+pub(super) async fn presence_removed(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     fixture.foreign_node.untrack("dan").await;
     let list = cat.sees("LEAVE", &fixture.dan).await;
@@ -46,7 +46,7 @@ pub(super) async fn presence_removed(fixture: Fixture) {
 }
 
 /// Of a user of that node, and of one of this server, from which an incomplete message must remove nothing.
-pub(super) async fn assigns_update(fixture: Fixture) {
+pub(super) async fn assigns_update(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     let assigns = json!({ "username": "dan", "role": "admin" });
     fixture.foreign_node.send("ASSIGNS_UPDATE", json!({ "userId": "dan", "assigns": assigns })).await;
@@ -69,7 +69,7 @@ pub(super) async fn assigns_update(fixture: Fixture) {
 }
 
 /// Of a user of that node, who then is gone: JavaScript sends no other message about it. And of a user of this server.
-pub(super) async fn evict_user(fixture: Fixture) {
+pub(super) async fn evict_user(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     fixture.foreign_node.send("EVICT_USER", json!({ "userId": "dan", "reason": "spam" })).await;
     cat.sees("LEAVE", &fixture.dan).await;
@@ -81,7 +81,7 @@ pub(super) async fn evict_user(fixture: Fixture) {
 }
 
 /// Go evicts with an event and this message; JavaScript sends it only for a removal.
-pub(super) async fn user_remove(fixture: Fixture) {
+pub(super) async fn user_remove(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     let mut eve = fixture.client("eve").await;
     if fixture.flavour == Flavour::Go {
@@ -103,7 +103,7 @@ pub(super) async fn user_remove(fixture: Fixture) {
 }
 
 /// Only the node that has the user answers.
-pub(super) async fn user_get_request(fixture: Fixture) {
+pub(super) async fn user_get_request(fixture: ScriptedFixture) {
     let cat = fixture.cat_with_dan().await;
     for user in ["dan", "nobody", &cat.identity.id] {
         let request = json!({ "userId": user, "requestId": format!("q-{user}"), "fromNode": "other" });
@@ -118,7 +118,7 @@ pub(super) async fn user_get_request(fixture: Fixture) {
 }
 
 /// Of a user in a channel without members on this node. Go omits the presence of a user that is not tracked.
-pub(super) async fn user_get_response(fixture: Fixture) {
+pub(super) async fn user_get_response(fixture: ScriptedFixture) {
     let mut cat = fixture.cat().await;
     let (foreign_node, channel) = fixture.foreign_node_elsewhere();
     cat.send("user", json!({ "userId": "eve", "channel": channel })).await;
@@ -132,7 +132,7 @@ pub(super) async fn user_get_response(fixture: Fixture) {
     assert_eq!((&user["id"], &user["assigns"]), (&json!("eve"), &json!({ "username": "eve" })));
 }
 
-pub(super) async fn user_joined(fixture: Fixture) {
+pub(super) async fn user_joined(fixture: ScriptedFixture) {
     let mut cat = fixture.cat().await;
     let joined = json!({ "userId": "dan", "presence": {}, "assigns": { "username": "dan", "list": [1] } });
     fixture.foreign_node.send("USER_JOINED", joined).await;
@@ -140,7 +140,7 @@ pub(super) async fn user_joined(fixture: Fixture) {
     cat.knows("dan", |state| state["assigns"]["dan"] == assigns && state["presence"]["dan"].is_null()).await;
 }
 
-pub(super) async fn user_left(fixture: Fixture) {
+pub(super) async fn user_left(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     fixture.foreign_node.remove_user("dan").await;
     let list = cat.sees("LEAVE", &fixture.dan).await;
@@ -150,7 +150,7 @@ pub(super) async fn user_left(fixture: Fixture) {
 }
 
 /// The answer has only the node's own users.
-pub(super) async fn state_request(fixture: Fixture) {
+pub(super) async fn state_request(fixture: ScriptedFixture) {
     let cat = fixture.cat_with_dan().await;
     fixture.foreign_node.send("STATE_REQUEST", json!({ "fromNode": "other" })).await;
     let answer = fixture.foreign_node.receives("STATE_RESPONSE", |_| true).await;
@@ -160,7 +160,7 @@ pub(super) async fn state_request(fixture: Fixture) {
 }
 
 /// JavaScript also lists users of other nodes that it knows: cat, and eve, who has left since.
-pub(super) async fn state_response(fixture: Fixture) {
+pub(super) async fn state_response(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     let eve = fixture.client("eve").await;
     let eves = eve.identity.clone();
@@ -181,7 +181,7 @@ pub(super) async fn state_response(fixture: Fixture) {
 }
 
 /// Users of a node that is silent for 90 s are removed; users of a node that sends heartbeats stay.
-pub(super) async fn node_heartbeat(fixture: Fixture) {
+pub(super) async fn node_heartbeat(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     let other = fixture.another_foreign_node();
     other.add_user("eve").await;
@@ -206,7 +206,7 @@ pub(super) async fn node_heartbeat(fixture: Fixture) {
     assert_eq!(list.len(), 2, "{list:?}");
 }
 
-pub(super) async fn order(fixture: Fixture) {
+pub(super) async fn order(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     for n in 0..50 {
         let message = json!({

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use crate::matrix::{Attempt, Case};
 use crate::node::{NodeAddress, OUR_NAMES};
 use crate::redis::Redis;
-use fixture::Fixture;
+use fixture::ScriptedFixture;
 
 /// A type of message, with its cases in both directions.
 struct MessageType {
     name: &'static str,
-    to_foreign: fn(Fixture) -> Attempt,
-    from_foreign: fn(Fixture) -> Attempt,
+    to_foreign: fn(ScriptedFixture) -> Attempt,
+    from_foreign: fn(ScriptedFixture) -> Attempt,
 }
 
 macro_rules! message_types {
@@ -71,12 +71,14 @@ pub(crate) fn cases(redis: &Arc<Redis>, node: NodeAddress) -> Vec<Case> {
     let mut cases = Vec::new();
     for flavour in FLAVOURS {
         for MessageType { name, to_foreign, from_foreign } in MESSAGE_TYPES {
-            let fixture = |direction| Fixture::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-{name}"));
+            let fixture =
+                |direction| ScriptedFixture::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-{name}"));
             let received = Case::new(name, &format!("scripted {flavour}→ours"), from_foreign(fixture("from")));
             cases.push(if *name == "NODE_HEARTBEAT" { received.that_waits() } else { received });
             cases.push(Case::new(name, &format!("ours→scripted {flavour}"), to_foreign(fixture("to"))));
         }
-        let fixture = |direction| Fixture::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-order"));
+        let fixture =
+            |direction| ScriptedFixture::new(redis, node, flavour, format!("/chat/{direction}-{flavour}-order"));
         cases.push(Case::new("order", &format!("scripted {flavour}→ours"), from_foreign::order(fixture("from"))));
         cases.push(Case::new("order", &format!("ours→scripted {flavour}"), to_foreign::order(fixture("to"))));
     }

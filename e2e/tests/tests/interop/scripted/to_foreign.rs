@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::fixture::Fixture;
+use super::fixture::ScriptedFixture;
 
-pub(super) async fn user_message(fixture: Fixture) {
+pub(super) async fn user_message(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     let cats = cat.identity.id.clone();
     let payload = json!({ "text": "é👋\u{0}", "list": [1, -0.5, null] });
@@ -23,7 +23,7 @@ pub(super) async fn user_message(fixture: Fixture) {
     }
 }
 
-pub(super) async fn presence_update(fixture: Fixture) {
+pub(super) async fn presence_update(fixture: ScriptedFixture) {
     let mut cat = fixture.cat().await;
     let cats = cat.identity.id.clone();
     cat.send("status", json!({ "status": "away" })).await;
@@ -33,7 +33,7 @@ pub(super) async fn presence_update(fixture: Fixture) {
     }
 }
 
-pub(super) async fn presence_removed(fixture: Fixture) {
+pub(super) async fn presence_removed(fixture: ScriptedFixture) {
     let mut cat = fixture.cat().await;
     let cats = cat.identity.id.clone();
     cat.send("untrack", json!({})).await;
@@ -41,7 +41,7 @@ pub(super) async fn presence_removed(fixture: Fixture) {
 }
 
 /// The message always has all assigns.
-pub(super) async fn assigns_update(fixture: Fixture) {
+pub(super) async fn assigns_update(fixture: ScriptedFixture) {
     let mut cat = fixture.cat().await;
     let cats = cat.identity.id.clone();
     cat.send("assign", json!({ "key": "role", "value": "admin" })).await;
@@ -63,7 +63,7 @@ pub(super) async fn assigns_update(fixture: Fixture) {
     );
 }
 
-pub(super) async fn evict_user(fixture: Fixture) {
+pub(super) async fn evict_user(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     cat.send("evict", json!({ "userId": "dan", "reason": "spam" })).await;
     let message_to_foreign = fixture.foreign_node.receives("EVICT_USER", |message| message["userId"] == "dan").await;
@@ -72,7 +72,7 @@ pub(super) async fn evict_user(fixture: Fixture) {
     cat.sees("LEAVE", &fixture.dan).await;
 }
 
-pub(super) async fn user_remove(fixture: Fixture) {
+pub(super) async fn user_remove(fixture: ScriptedFixture) {
     let mut cat = fixture.cat_with_dan().await;
     cat.send("remove", json!({ "userId": "dan", "reason": "moved" })).await;
     fixture.foreign_node.receives("USER_REMOVE", |message| message["userId"] == "dan").await;
@@ -81,7 +81,7 @@ pub(super) async fn user_remove(fixture: Fixture) {
 }
 
 /// Other nodes are asked only about a channel without members on this node.
-pub(super) async fn user_get_request(fixture: Fixture) {
+pub(super) async fn user_get_request(fixture: ScriptedFixture) {
     let mut cat = fixture.cat().await;
     let (foreign_node, channel) = fixture.foreign_node_elsewhere();
     cat.send("user", json!({ "userId": "eve", "channel": channel })).await;
@@ -89,7 +89,7 @@ pub(super) async fn user_get_request(fixture: Fixture) {
     assert_eq!(message_to_foreign["userId"], "eve");
 }
 
-pub(super) async fn user_get_response(fixture: Fixture) {
+pub(super) async fn user_get_response(fixture: ScriptedFixture) {
     let mut cat = fixture.cat().await;
     let cats = cat.identity.id.clone();
     cat.send("untrack", json!({})).await;
@@ -103,7 +103,7 @@ pub(super) async fn user_get_response(fixture: Fixture) {
     );
 }
 
-pub(super) async fn user_joined(fixture: Fixture) {
+pub(super) async fn user_joined(fixture: ScriptedFixture) {
     let cat = fixture.cat().await;
     let cats = cat.identity.id.clone();
     let message_to_foreign = fixture.foreign_node.receives("USER_JOINED", |message| message["userId"] == *cats).await;
@@ -114,7 +114,7 @@ pub(super) async fn user_joined(fixture: Fixture) {
 }
 
 /// An untrack is sent first, for servers that do not update presence when a user leaves.
-pub(super) async fn user_left(fixture: Fixture) {
+pub(super) async fn user_left(fixture: ScriptedFixture) {
     let cat = fixture.cat().await;
     let cats = cat.identity.id.clone();
     cat.reset();
@@ -124,11 +124,11 @@ pub(super) async fn user_left(fixture: Fixture) {
     assert!(order.is_sorted(), "{order:?}");
 }
 
-pub(super) async fn state_request(fixture: Fixture) {
+pub(super) async fn state_request(fixture: ScriptedFixture) {
     fixture.cat().await;
 }
 
-pub(super) async fn state_response(fixture: Fixture) {
+pub(super) async fn state_response(fixture: ScriptedFixture) {
     let _cat = fixture.cat().await;
     fixture.foreign_node.send("STATE_REQUEST", json!({ "fromNode": "other" })).await;
     fixture
@@ -137,12 +137,12 @@ pub(super) async fn state_response(fixture: Fixture) {
         .await;
 }
 
-pub(super) async fn node_heartbeat(fixture: Fixture) {
+pub(super) async fn node_heartbeat(fixture: ScriptedFixture) {
     let message_to_foreign = fixture.foreign_node.receives("NODE_HEARTBEAT", |_| true).await;
     assert_eq!(message_to_foreign["nodeId"], message_to_foreign["sourceNodeId"]);
 }
 
-pub(super) async fn order(fixture: Fixture) {
+pub(super) async fn order(fixture: ScriptedFixture) {
     let mut cat = fixture.cat().await;
     let mut message_to_foreign = Vec::new();
     for n in 0..50 {

@@ -4,7 +4,7 @@ use hyper::Request;
 use serde_json::json;
 use testkit::{Peer, request, request_from};
 
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::{RunningProxy, Settings};
 use crate::site::{Site, client};
 
 type Headers = [(&'static str, &'static str)];
@@ -17,7 +17,9 @@ const FORGED: [&Headers; 4] = [
     &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=6.6.6.6, for=127.0.0.1")],
 ];
 
-pub(crate) async fn the_client_address_is_read_from_the_header_of_the_proxy(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn the_client_address_is_read_from_the_header_of_the_proxy(
+    start: impl AsyncFn(Settings) -> RunningProxy,
+) {
     let site = Site::open(start).await;
     assert_eq!(seen_through(&site, &[]).await, client(7).to_string());
     for forged in FORGED {
@@ -33,7 +35,7 @@ pub(crate) async fn the_client_address_is_read_from_the_header_of_the_proxy(star
     }
 }
 
-pub(crate) async fn the_client_address_is_read_from_the_proxy_protocol(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn the_client_address_is_read_from_the_proxy_protocol(start: impl AsyncFn(Settings) -> RunningProxy) {
     let server = ContractServer::start_with(&[("PROXY_PROTOCOL_FROM", "127.0.0.1")]).await;
     let proxy = start(Settings { servers: [server.address; 2], idle: "75s" }).await;
     for forged in FORGED {

@@ -1,7 +1,7 @@
 use hyper::{Request, StatusCode};
 use testkit::{request, request_from};
 
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::{RunningProxy, Settings};
 use crate::site::{Site, client};
 
 /// The paths for operators, in spellings that a server or a proxy might normalise to them.
@@ -11,7 +11,7 @@ const ADMIN_PATHS: [&str; 8] =
 /// A header that only responses of the server have.
 const SERVER_HEADER: &str = "x-content-type-options";
 
-pub(crate) async fn only_endpoints_can_be_reached(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn only_endpoints_can_be_reached(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let ask = |path| Request::get(path).body(String::new()).expect("a request");
     assert_eq!(request(site.servers[0].address, ask("/ready")).await.status(), StatusCode::OK, "from inside");

@@ -5,13 +5,13 @@ use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 use testkit::{EventPeer, Peer, request};
 
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::{RunningProxy, Settings};
 use crate::site::{ENDPOINT, Site, client};
 
 /// Enough clients that each server receives some, by whatever rule the proxy balances.
 const VISITORS: u8 = 40;
 
-pub(crate) async fn clients_of_a_stopping_server_reconnect_to_the_other(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn clients_of_a_stopping_server_reconnect_to_the_other(start: impl AsyncFn(Settings) -> RunningProxy) {
     let mut site = Site::open_pair(start).await;
     let mut visitors = Vec::new();
     for number in 1..=VISITORS {

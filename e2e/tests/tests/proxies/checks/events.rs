@@ -5,7 +5,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 use testkit::{EventPeer, request_from};
 
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::{RunningProxy, Settings};
 use crate::site::{ENDPOINT, Site, client};
 
 const EVENTS: u32 = 100;
@@ -13,14 +13,14 @@ const EVENTS: u32 = 100;
 /// The longest average time, on a busy machine. A message that Nagle's algorithm or a buffer delays takes at least 200 ms.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-pub(crate) async fn declined_before_the_stream(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn declined_before_the_stream(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let ask = Request::get("/api/socket").header("accept", "text/event-stream").body(String::new()).expect("a request");
     assert_eq!(request_from(client(1), site.address(), ask).await.status(), StatusCode::UNAUTHORIZED);
 }
 
 /// The next message is sent only when the last one was received: a proxy that buffers for more would wait forever.
-pub(crate) async fn each_event_is_delivered_at_once(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn each_event_is_delivered_at_once(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let mut ann = site.member("/chat/1", "ann").await;
     let mut bob = site.streaming_member("/chat/1", "bob").await;
@@ -39,7 +39,7 @@ pub(crate) async fn each_event_is_delivered_at_once(start: impl AsyncFn(Settings
 }
 
 /// With a client that accepts compressed responses, and a proxy that compresses them where it may.
-pub(crate) async fn compression_delays_no_event(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn compression_delays_no_event(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let mut ann = site.member("/chat/1", "ann").await;
     let ask = Request::get(ENDPOINT).header("accept", "text/event-stream").header("accept-encoding", "gzip, deflate");
@@ -63,7 +63,7 @@ pub(crate) async fn compression_delays_no_event(start: impl AsyncFn(Settings) ->
     }
 }
 
-pub(crate) async fn requests_are_answered(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn requests_are_answered(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let mut ann = site.member("/chat/1", "ann").await;
     let mut bob = site.streaming_member("/chat/1", "bob").await;
@@ -81,7 +81,7 @@ pub(crate) async fn requests_are_answered(start: impl AsyncFn(Settings) -> Proxy
     assert_eq!(bob.text("too late").await, StatusCode::NOT_FOUND);
 }
 
-pub(crate) async fn the_end_of_a_client_is_noticed(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn the_end_of_a_client_is_noticed(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let mut ann = site.member("/chat/1", "ann").await;
     drop(site.streaming_member("/chat/1", "bob").await);
@@ -89,7 +89,7 @@ pub(crate) async fn the_end_of_a_client_is_noticed(start: impl AsyncFn(Settings)
 }
 
 /// With two servers, of which only one has the stream.
-pub(crate) async fn a_message_reaches_its_stream_from_any_address(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn a_message_reaches_its_stream_from_any_address(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open_pair(start).await;
     for number in 1..=8 {
         let mut peer = EventPeer::connect_from(client(number), site.address(), ENDPOINT).await;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use testkit::{DEADLINE, EventPeer, Message, Peer};
 use tokio::time::{Instant, sleep};
 
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::{RunningProxy, Settings};
 use crate::site::{ENDPOINT, Site};
 
 /// The idle timeout of the proxy in these checks.
@@ -13,7 +13,7 @@ const PING_INTERVAL: (&str, &str) = ("PING_INTERVAL_MS", "500");
 /// The number of pings in more than twice the idle timeout.
 const PINGS: usize = 10;
 
-pub(crate) async fn pings_keep_idle_clients_connected(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn pings_keep_idle_clients_connected(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open_with(start, IDLE, &[PING_INTERVAL]).await;
     let (mut ann, mut bob) =
         (site.member("/presence/1", "ann").await, site.streaming_member("/presence/2", "bob").await);
@@ -38,7 +38,7 @@ async fn read_comments(peer: &mut EventPeer) {
 }
 
 /// Shows that only the pings prevent the idle timeout.
-pub(crate) async fn without_pings_idle_clients_are_disconnected(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn without_pings_idle_clients_are_disconnected(start: impl AsyncFn(Settings) -> RunningProxy) {
     let mut site = Site::open_with(start, IDLE, &[]).await;
     let _ann = Peer::connect(site.address(), ENDPOINT).await;
     let _bob = EventPeer::connect(site.address(), ENDPOINT).await;

@@ -3,11 +3,11 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::{RunningProxy, Settings};
 use crate::site::{ENDPOINT, Site};
 
 /// The proxy passes the requested host and port on, which the server compares with the origin of the page.
-pub(crate) async fn only_pages_of_the_site_connect_with_cookies(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn only_pages_of_the_site_connect_with_cookies(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let own = format!("http://{}", site.address());
     for (origin, forwarded, status) in [

@@ -3,15 +3,15 @@ use serde_json::json;
 use testkit::{Message, Peer};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::{RunningProxy, Settings};
 use crate::site::Site;
 
-pub(crate) async fn declined_before_the_upgrade(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn declined_before_the_upgrade(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     assert_eq!(Peer::refused(site.address(), "/api/socket").await, (401, "token required\n".into()));
 }
 
-pub(crate) async fn messages_pass_in_both_directions(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn messages_pass_in_both_directions(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let (mut ann, mut bob) = (site.member("/chat/1", "ann").await, site.member("/chat/1", "bob").await);
     assert_eq!(ann.until("JOIN").await["payload"]["changed"]["username"], "bob");
@@ -27,7 +27,7 @@ pub(crate) async fn messages_pass_in_both_directions(start: impl AsyncFn(Setting
     assert!(bob.next().await["payload"] == large, "900 kB arrive whole");
 }
 
-pub(crate) async fn the_close_of_a_client_is_answered_with_its_code(start: impl AsyncFn(Settings) -> Proxy) {
+pub(crate) async fn the_close_of_a_client_is_answered_with_its_code(start: impl AsyncFn(Settings) -> RunningProxy) {
     let site = Site::open(start).await;
     let (mut ann, mut bob) = (site.member("/chat/1", "ann").await, site.member("/chat/1", "bob").await);
     let close = CloseFrame { code: 4001.into(), reason: "bye".into() };

@@ -3,18 +3,18 @@ use std::fs;
 use tempfile::tempdir;
 use tokio::process::Command;
 
-use super::{Proxy, Settings, configuration, free_address};
+use super::{RunningProxy, Settings, configuration, free_address};
 
-pub(crate) async fn start(settings: Settings) -> Proxy {
+pub(crate) async fn start(settings: Settings) -> RunningProxy {
     start_with(settings, "").await
 }
 
-pub(crate) async fn start_with_proxy_protocol(settings: Settings) -> Proxy {
+pub(crate) async fn start_with_proxy_protocol(settings: Settings) -> RunningProxy {
     start_with(settings, " send-proxy-v2 check-send-proxy").await
 }
 
 /// Starts it with further options for each server.
-async fn start_with(Settings { servers: [one, two], idle }: Settings, options: &str) -> Proxy {
+async fn start_with(Settings { servers: [one, two], idle }: Settings, options: &str) -> RunningProxy {
     let (folder, address) = (tempdir().expect("a folder"), free_address());
     let values = [
         ("bind :80 ", &*format!("bind {address} ")),
@@ -28,5 +28,5 @@ async fn start_with(Settings { servers: [one, two], idle }: Settings, options: &
     let mut haproxy = Command::new("haproxy");
     // In the foreground, and with warnings about the configuration as its only output.
     haproxy.args(["-q", "-db", "-f"]).arg(file);
-    Proxy::start(haproxy, address, folder).await
+    RunningProxy::start(haproxy, address, folder).await
 }

@@ -23,17 +23,17 @@ pub(crate) struct Settings {
 }
 
 /// A running proxy. Its drop stops it.
-pub(crate) struct Proxy {
+pub(crate) struct RunningProxy {
     pub(crate) address: SocketAddr,
     process: Child,
     _folder: TempDir,
 }
 
-impl Proxy {
+impl RunningProxy {
     /// Starts it and waits until it listens.
-    async fn start(mut program: Command, address: SocketAddr, folder: TempDir) -> Proxy {
+    async fn start(mut program: Command, address: SocketAddr, folder: TempDir) -> RunningProxy {
         let process = program.spawn().expect("it is installed");
-        let mut proxy = Proxy { address, process, _folder: folder };
+        let mut proxy = RunningProxy { address, process, _folder: folder };
         let deadline = Instant::now() + DEADLINE;
         while let Err(error) = TcpStream::connect(address).await {
             let ended = proxy.process.try_wait().expect("it is our child");
@@ -44,7 +44,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for RunningProxy {
     fn drop(&mut self) {
         // SIGTERM, because SIGKILL would leave its workers behind.
         let id = self.process.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));

@@ -3,7 +3,7 @@ use std::fs;
 use tempfile::tempdir;
 use tokio::process::Command;
 
-use super::{Proxy, Settings, configuration, free_address};
+use super::{RunningProxy, Settings, configuration, free_address};
 
 /// The main configuration of a distribution, around the file of `ops/`.
 const MAIN_CONFIGURATION: &str = "
@@ -29,7 +29,7 @@ http {
 }
 ";
 
-pub(crate) async fn start(Settings { servers: [one, two], idle }: Settings) -> Proxy {
+pub(crate) async fn start(Settings { servers: [one, two], idle }: Settings) -> RunningProxy {
     let (folder, address) = (tempdir().expect("a folder"), free_address());
     let values = [
         ("listen 80;", &*format!("listen {address};")),
@@ -41,5 +41,5 @@ pub(crate) async fn start(Settings { servers: [one, two], idle }: Settings) -> P
     fs::write(folder.path().join("nginx.conf"), MAIN_CONFIGURATION).expect("written");
     let mut nginx = Command::new("nginx");
     nginx.arg("-p").arg(folder.path()).args(["-c", "nginx.conf", "-e", "stderr"]);
-    Proxy::start(nginx, address, folder).await
+    RunningProxy::start(nginx, address, folder).await
 }
