@@ -1,10 +1,10 @@
-//! The nodes of our kind that this node considers alive (docs/cluster.md, Liveness). The judgement decides whose users
-//! are shown. It is never replicated, so that a wrong judgement of one node cannot spread.
+//! The nodes of our kind that this node considers alive (docs/cluster.md, Liveness). This decides whose users are
+//! shown. It is never replicated, so that a wrong decision of one node cannot spread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::known_node::{KnownNode, NodeState};
+use super::known_nodes::{KnownNode, KnownNodes, NodeState};
 use super::transition::NodeTransition;
 use crate::cluster::{Lease, NodeId, Settings};
 
@@ -12,7 +12,7 @@ use crate::cluster::{Lease, NodeId, Settings};
 #[derive(Debug)]
 pub(super) struct Liveness {
     me: Arc<str>,
-    nodes: BTreeMap<Arc<str>, KnownNode>,
+    nodes: KnownNodes,
     /// The time of the last answer of the table of leases. `None` means that there is no table: then silence decides.
     leases: Option<u64>,
     /// The time before which neither silence nor the lack of a lease hides a node: the fault may be on this node.
@@ -21,28 +21,19 @@ pub(super) struct Liveness {
     known_from: u64,
     beat: u64,
     lifetime: u64,
-    expire_after: u64,
-    remember: u64,
-    most: usize,
-    /// The number of times that a node was refused or evicted for lack of room.
-    refused: u64,
 }
 
 impl Liveness {
     pub(super) fn new(settings: &Settings) -> Liveness {
         Liveness {
             me: settings.node.name.clone(),
-            nodes: BTreeMap::new(),
+            nodes: KnownNodes::new(settings),
             leases: None,
             detect_from: 0,
             // Before the bus is up no node can be known.
             known_from: u64::MAX,
             beat: settings.beat,
             lifetime: settings.lifetime,
-            expire_after: settings.expire_after,
-            remember: settings.remember,
-            most: settings.max_nodes,
-            refused: 0,
         }
     }
 
@@ -55,7 +46,7 @@ impl Liveness {
     pub(super) fn is_up(&self, name: &str, incarnation: u64) -> bool {
         self.nodes
             .get(name)
-            .is_some_and(|node| node.incarnation == incarnation && matches!(node.state, NodeState::Up { .. }))
+            .is_some_and(|(_, node)| node.incarnation == incarnation && matches!(node.state, NodeState::Up { .. }))
     }
 
     /// The nodes that are alive, by name.
@@ -66,14 +57,14 @@ impl Liveness {
 
     /// The valid incarnation of a node, if it is alive.
     pub(super) fn living(&self, name: &str) -> Option<NodeId> {
-        let (name, node) = self.nodes.get_key_value(name)?;
+        let (name, node) = self.nodes.get(name)?;
         matches!(node.state, NodeState::Up { .. }).then(|| NodeId { name: name.clone(), incarnation: node.incarnation })
     }
 
     /// Returns whether this is the valid incarnation of its name, whose messages may change state. That is neither an
     /// earlier incarnation nor a node for which there was no room.
     pub(super) fn counts(&self, id: &NodeId) -> bool {
-        self.nodes.get(&id.name).is_some_and(|node| node.incarnation == id.incarnation)
+        self.nodes.get(&id.name).is_some_and(|(_, node)| node.incarnation == id.incarnation)
     }
 
     /// Notes that the bus is up. Within two beats a message of every live node arrives, or the table of leases lists
@@ -96,12 +87,12 @@ impl Liveness {
 
     /// Returns and resets the number of times that a node was refused or evicted.
     pub(super) fn take_refused(&mut self) -> u64 {
-        std::mem::take(&mut self.refused)
+        self.nodes.take_refused()
     }
 
     /// Returns whether this incarnation has a larger number than the valid one.
     pub(super) fn may_follow(&self, id: &NodeId) -> bool {
-        self.nodes.get(&id.name).is_some_and(|node| node.incarnation < id.incarnation)
+        self.nodes.get(&id.name).is_some_and(|(_, node)| node.incarnation < id.incarnation)
     }
 
     /// Notes a message of a node. A message alone does not bring back a hidden node: it may have been in flight since
@@ -113,7 +104,7 @@ impl Liveness {
         }
         let has_leases = self.leases.is_some();
         match self.nodes.get_mut(&id.name) {
-            None => self.admit(id, now, false),
+            None => self.nodes.admit(id, now, false),
             Some(node) if node.incarnation < id.incarnation => {
                 // The number is only a claim. If it hid a node that holds a lease, one stray or forged message would.
                 if has_leases && matches!(node.state, NodeState::Up { leased: true, .. }) {
@@ -149,53 +140,6 @@ impl Liveness {
             transitions.extend(self.fall_back_to(id, now));
         }
         transitions
-    }
-
-    /// Adds an unknown node, if there is room. Only live nodes count. A node with a lease (`leased`) replaces the node
-    /// without a lease that has been silent for longest; a node without a lease replaces it only after two beats of
-    /// silence, so that a flood of unknown names evicts no live node.
-    fn admit(&mut self, id: &NodeId, now: u64, leased: bool) -> Vec<NodeTransition> {
-        let mut transitions = Vec::new();
-        let up = self.nodes.iter().filter_map(|(name, node)| match node.state {
-            NodeState::Up { heard, leased, .. } => Some((leased, heard, name)),
-            _ => None,
-        });
-        if up.clone().count() >= self.most {
-            self.refused += 1;
-            let silence = 2 * self.beat;
-            let gives_way = |holds: bool, heard: u64| !holds && (leased || now >= heard + silence);
-            // Nodes that give way hold no lease, so the minimum is that of the time of the last message.
-            let longest_silent = up.filter(|(holds, heard, _)| gives_way(*holds, *heard)).min();
-            let Some(name) = longest_silent.map(|(_, _, name)| name.clone()) else { return transitions };
-            transitions.extend(self.drop_node(&name));
-        }
-        self.nodes.insert(id.name.clone(), KnownNode::new(id.incarnation, now));
-        transitions.push(NodeTransition::Up(id.clone()));
-        transitions
-    }
-
-    fn drop_node(&mut self, name: &Arc<str>) -> Vec<NodeTransition> {
-        let Some(node) = self.nodes.remove(name) else { return Vec::new() };
-        let id = NodeId { name: name.clone(), incarnation: node.incarnation };
-        let down = matches!(node.state, NodeState::Up { .. }).then_some(NodeTransition::Down(id));
-        down.into_iter().chain([NodeTransition::Dropped(name.clone())]).collect()
-    }
-
-    /// Drops nodes that are not alive, the longest hidden or gone first, until as many are left as live nodes are
-    /// allowed. Otherwise a sender that invents names would fill the memory with dead nodes.
-    fn limit_remembered(&mut self) -> Vec<NodeTransition> {
-        let gone = |node: &KnownNode| match node.state {
-            NodeState::Up { .. } => None,
-            NodeState::Hidden { since, .. } | NodeState::Gone { since, .. } => Some(since),
-        };
-        let mut gone: Vec<_> = self.nodes.iter().filter_map(|(name, node)| Some((gone(node)?, name.clone()))).collect();
-        let excess = gone.len().saturating_sub(self.most);
-        if excess == 0 {
-            return Vec::new();
-        }
-        gone.sort();
-        gone.truncate(excess);
-        gone.iter().flat_map(|(_, name)| self.drop_node(name)).collect()
     }
 
     /// Makes an incarnation with a smaller number the valid one, if the one with the larger is not alive. This happens
@@ -254,10 +198,10 @@ impl Liveness {
         let mut transitions = Vec::new();
         let alive = self.latest(&lease.alive);
         // Live nodes first: each takes the place of another incarnation, or of a node without a lease, before any is
-        // judged.
+        // hidden.
         for id in alive.values() {
             match self.nodes.get_mut(&id.name) {
-                None => transitions.extend(self.admit(id, now, true)),
+                None => transitions.extend(self.nodes.admit(id, now, true)),
                 Some(node) if node.incarnation < id.incarnation => transitions.extend(node.follow(id, now)),
                 Some(_) => transitions.extend(self.heard(id, now)),
             }
@@ -281,7 +225,7 @@ impl Liveness {
             // Marks the incarnations that have just become valid as leased; they are up already.
             alive.values().for_each(|id| drop(self.revive(id, now, true)));
         }
-        transitions.extend(self.limit_remembered());
+        transitions.extend(self.nodes.limit_dead());
         transitions
     }
 
@@ -307,7 +251,7 @@ impl Liveness {
         }
         let patience = self.lifetime;
         let mut transitions = self.hide_dead(now, |_, (_, heard), _| now >= heard + patience);
-        transitions.extend(self.limit_remembered());
+        transitions.extend(self.nodes.limit_dead());
         transitions
     }
 
@@ -315,7 +259,7 @@ impl Liveness {
     /// lease.
     fn hide_dead(&mut self, now: u64, is_dead: impl Fn(&NodeId, (u64, u64), bool) -> bool) -> Vec<NodeTransition> {
         let mut transitions = Vec::new();
-        for (name, node) in &mut self.nodes {
+        for (name, node) in self.nodes.iter_mut() {
             let id = NodeId { name: name.clone(), incarnation: node.incarnation };
             if let NodeState::Up { since, heard, leased } = node.state
                 && is_dead(&id, (since, heard), leased)
@@ -352,34 +296,17 @@ impl Liveness {
         }
     }
 
-    /// Drops nodes that have been hidden or gone for long, in two steps: first their users, which cost most, and later
-    /// what keeps late messages from bringing them back.
+    /// Drops nodes that have been hidden or gone for long: first their users, later the nodes themselves.
     pub(super) fn expire(&mut self, now: u64) -> Vec<NodeTransition> {
-        let (expire_after, remember) = (self.expire_after, self.remember);
-        let mut transitions = Vec::new();
-        self.nodes.retain(|name, node| match &mut node.state {
-            NodeState::Up { .. } => true,
-            NodeState::Hidden { since, .. } | NodeState::Gone { since, .. } if now >= *since + remember => {
-                transitions.push(NodeTransition::Dropped(name.clone()));
-                false
-            }
-            NodeState::Hidden { since, expired } | NodeState::Gone { since, expired } => {
-                if !*expired && now >= *since + expire_after {
-                    *expired = true;
-                    transitions.push(NodeTransition::Expired(name.clone()));
-                }
-                true
-            }
-        });
-        transitions
+        self.nodes.expire(now)
     }
 
-    /// Suspends the judgement of all nodes, because this node was disconnected or suspended, or the table of leases has
+    /// Suspends the detection of dead nodes, because this node was disconnected or suspended, or the table of leases has
     /// lost entries. Within two lifetimes of a lease every live node has a lease again, and a message of it arrives.
     pub(super) fn suspend_detection(&mut self, now: u64) {
         self.detect_from = now + 2 * self.lifetime;
         // Silence before now counts for no node, also after the suspension.
-        for node in self.nodes.values_mut() {
+        for (_, node) in self.nodes.iter_mut() {
             if let NodeState::Up { heard, .. } = &mut node.state {
                 *heard = (*heard).max(now);
             }
@@ -583,15 +510,19 @@ mod tests {
         assert_eq!(nodes.lease(&lease(std::slice::from_ref(&a)), 5001), [NodeTransition::Up(a)]);
     }
 
+    fn nodes_up_to(most: usize) -> Liveness {
+        Liveness::new(&Settings { max_nodes: most, ..Settings::new(id("me", 1), Topics::new("p", "n")) })
+    }
+
     #[test]
     fn a_node_without_a_lease_makes_room_for_one_with_a_lease() {
-        let mut nodes = nodes();
-        nodes.most = 3;
+        let mut nodes = nodes_up_to(3);
         nodes.lease(&lease(&[id("a", 5)]), 0);
         for (now, name) in [(1, "x"), (2, "y")] {
             nodes.heard(&id(name, 1), now);
         }
         assert_eq!(nodes.heard(&id("z", 1), 2000), [], "all nodes have published just now");
+        assert!(!nodes.counts(&id("z", 1)));
         let transitions =
             [NodeTransition::Down(id("x", 1)), NodeTransition::Dropped("x".into()), NodeTransition::Up(id("z", 1))];
         assert_eq!(nodes.heard(&id("z", 1), 2001), transitions);
@@ -601,28 +532,18 @@ mod tests {
         let leased = [id("a", 5), id("b", 5), id("c", 5), id("d", 5)];
         nodes.lease(&lease(&leased), 2003);
         assert!(nodes.is_up("c", 5) && !nodes.is_up("d", 5), "nodes with leases replace no others with leases");
-        assert_eq!(nodes.refused, 5);
+        assert_eq!(nodes.take_refused(), 5);
     }
 
     #[test]
     fn dead_nodes_take_no_room_and_as_many_of_them_are_remembered() {
-        let mut nodes = nodes();
-        nodes.most = 2;
+        let mut nodes = nodes_up_to(2);
         for number in 0..5 {
-            let stranger = id(&format!("x{number}"), 1);
-            assert_eq!(nodes.heard(&stranger, number * 10_000), [NodeTransition::Up(stranger)]);
+            let invented = id(&format!("x{number}"), 1);
+            assert_eq!(nodes.heard(&invented, number * 10_000), [NodeTransition::Up(invented)]);
             nodes.check_silence(number * 10_000 + 5000);
         }
-        assert_eq!(nodes.nodes.keys().map(|name| &**name).collect::<Vec<_>>(), ["x3", "x4"]);
-        assert_eq!(nodes.refused, 0);
-    }
-
-    #[test]
-    fn a_node_over_the_limit_is_refused() {
-        let mut nodes = nodes();
-        nodes.most = 1;
-        nodes.heard(&id("a", 5), 0);
-        assert_eq!(nodes.heard(&id("b", 5), 0), []);
-        assert!(!nodes.counts(&id("b", 5)));
+        assert_eq!(nodes.nodes.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["x3", "x4"]);
+        assert_eq!(nodes.take_refused(), 0);
     }
 }

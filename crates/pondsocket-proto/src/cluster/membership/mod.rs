@@ -2,7 +2,7 @@
 //! a name.
 
 mod contested;
-mod known_node;
+mod known_nodes;
 mod liveness;
 mod name_conflict;
 mod transition;
@@ -85,7 +85,7 @@ impl NodeMembership {
 
     /// Notes that the bus is up, `again` if it was before.
     pub(super) fn link(&mut self, cx: &mut Context, again: bool) {
-        // At the first connection no node is known, so there is none to be judged too early.
+        // At the first connection no node is known, so none can be hidden too early.
         if again {
             self.liveness.suspend_detection(cx.now);
         }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::cluster::NodeId;
 
-/// A change of the state of another node, as this one judges it.
+/// A change of the state of another node, as this one sees it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::cluster) enum NodeTransition {
     /// The incarnation is alive; it was not before. Its users are shown.
