@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::ClientText;
+use super::fields::{Values, fields};
 use super::salvage::{FIELDS, Salvaged, salvage};
-use super::scan::{Values, fields, vet};
+use super::scan::vet;
 use super::vet::Unsafe;
 
 /// A message of a client.

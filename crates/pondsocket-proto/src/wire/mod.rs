@@ -3,6 +3,7 @@
 
 pub mod client;
 mod client_text;
+pub(crate) mod fields;
 mod json;
 mod salvage;
 pub(crate) mod scan;

@@ -1,7 +1,4 @@
-//! One pass over the text of a message, of a client or of another node. It checks the grammar of JSON, finds the values of known fields as slices of the
-//! text, and notes the parts that must not reach clients.
-
-use std::borrow::Cow;
+//! One pass over JSON text. It checks the grammar, and notes the parts that must not reach clients.
 
 use super::vet::{MAX_DEPTH, Unsafe, is_too_large};
 
@@ -14,68 +11,15 @@ pub(crate) enum ScanError {
     Repeated,
 }
 
-/// The known fields of an object: an enum whose variants are numbered from 0.
-pub(crate) trait Field: Copy {
-    /// The field of this name.
-    fn named(name: &str) -> Option<Self>;
-
-    /// The number of the field, below 64.
-    fn index(self) -> usize;
-
-    /// Returns whether the value is decoded as a text or a number. Half a surrogate pair or an infinite number, which no
-    /// Rust value holds, is then a fault of the whole object.
-    fn is_scalar(self) -> bool;
-}
-
-/// Declares the fields of an object: those that are decoded, and those that are kept as text.
-macro_rules! fields {
-    ($(#[$doc:meta])* $enum:ident { scalar: $($scalar:ident $scalar_name:literal),*; raw: $($raw:ident $raw_name:literal),*; }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        enum $enum { $($scalar,)* $($raw,)* }
-
-        impl $enum {
-            const COUNT: usize = [$($scalar_name,)* $($raw_name,)*].len();
-        }
-
-        impl $crate::wire::scan::Field for $enum {
-            fn named(name: &str) -> Option<$enum> {
-                Some(match name {
-                    $($scalar_name => $enum::$scalar,)*
-                    $($raw_name => $enum::$raw,)*
-                    _ => return None,
-                })
-            }
-
-            fn index(self) -> usize {
-                self as usize
-            }
-
-            fn is_scalar(self) -> bool {
-                matches!(self, $($enum::$scalar)|*)
-            }
-        }
-    };
-}
-
-pub(crate) use fields;
-
-/// The text of one JSON value, without white space around it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Value<'a> {
-    pub(crate) text: &'a str,
-    notes: Notes,
-}
-
 /// Properties of a value that are noted in the pass over it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Notes {
+pub(super) struct Notes {
     /// The first part that must not reach clients.
-    fault: Option<Unsafe>,
+    pub(super) fault: Option<Unsafe>,
     /// True if the white space between the parts of the value breaks the line.
-    has_breaks: bool,
+    pub(super) has_breaks: bool,
     /// True if a string in it is not its own decoded form.
-    has_escapes: bool,
+    pub(super) has_escapes: bool,
 }
 
 impl Notes {
@@ -84,96 +28,11 @@ impl Notes {
     }
 }
 
-/// The values of the known fields of an object. A value that is null counts as missing.
-pub(crate) struct Values<'a, const N: usize>([Option<Value<'a>>; N]);
-
-impl<const N: usize> Default for Values<'_, N> {
-    fn default() -> Self {
-        Values([None; N])
-    }
-}
-
-impl<'a, const N: usize> Values<'a, N> {
-    /// Reads the text of one object. In place, because the values of all fields are half a kilobyte.
-    pub(crate) fn read<F: Field>(&mut self, text: &'a str) -> Result<(), ScanError> {
-        let bytes = text.as_bytes();
-        let (mut at, mut seen) = (behind(bytes, skip_space(bytes, 0), b'{')?, 0_u64);
-        at = skip_space(bytes, at);
-        let mut is_open = bytes.get(at) != Some(&b'}');
-        while is_open {
-            let (start, mut notes) = (at, Notes::default());
-            at = string(bytes, at, &mut notes)?;
-            let field = if notes.has_escapes {
-                // Fails for half a surrogate pair.
-                F::named(&serde_json::from_str::<String>(&text[start..at]).map_err(|_| ScanError::Syntax)?)
-            } else {
-                F::named(&text[start + 1..at - 1])
-            };
-            if let Some(field) = field {
-                let bit = 1 << field.index();
-                if seen & bit != 0 {
-                    return Err(ScanError::Repeated);
-                }
-                seen |= bit;
-            }
-            let start = colon(bytes, at)?;
-            notes = Notes::default();
-            at = value(bytes, start, &mut notes)?;
-            if let Some(field) = field {
-                let value = Value { text: &text[start..at], notes };
-                if field.is_scalar() && value.is_unreadable() {
-                    return Err(ScanError::Syntax);
-                }
-                self.0[field.index()] = (value.text != "null").then_some(value);
-            }
-            at = skip_space(bytes, at);
-            is_open = bytes.get(at) == Some(&b',');
-            if is_open {
-                at = skip_space(bytes, at + 1);
-            }
-        }
-        at = behind(bytes, at, b'}')?;
-        if skip_space(bytes, at) == bytes.len() { Ok(()) } else { Err(ScanError::Syntax) }
-    }
-
-    /// The value of a field.
-    pub(crate) fn get(&self, field: impl Field) -> Option<Value<'a>> {
-        self.0[field.index()]
-    }
-}
-
-impl<'a> Value<'a> {
-    /// The first part that must not reach clients.
-    pub(crate) fn fault(&self) -> Option<Unsafe> {
-        self.notes.fault
-    }
-
-    /// Returns whether the white space between the parts of the value breaks the line.
-    pub(crate) fn has_breaks(&self) -> bool {
-        self.notes.has_breaks
-    }
-
-    /// The value of a scalar field, if it is a string.
-    pub(crate) fn as_text(&self) -> Option<Cow<'a, str>> {
-        match self.text.as_bytes() {
-            // The pass has checked the escapes of a scalar field, so decoding does not fail.
-            [b'"', ..] if self.notes.has_escapes => serde_json::from_str(self.text).ok().map(Cow::Owned),
-            [b'"', inner @ .., b'"'] => Some(Cow::Borrowed(&self.text[1..=inner.len()])),
-            _ => None,
-        }
-    }
-
-    /// Returns whether the value is a text or a number that no Rust value holds.
-    fn is_unreadable(self) -> bool {
-        self.notes.fault.is_some() && !self.text.starts_with(['{', '['])
-    }
-}
-
 // The functions below take the position of what they read, and return the position behind it. A position in a variable
 // is faster than one in a struct.
 
 /// Reads a value of any kind, however deeply nested.
-fn value(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+pub(super) fn value(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
     match bytes.get(at) {
         Some(b'{' | b'[') => nested(bytes, at, notes),
         _ => flat(bytes, at, notes),
@@ -253,7 +112,7 @@ fn name(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> 
 }
 
 /// Reads a string, and checks its escapes.
-fn string(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
+pub(super) fn string(bytes: &[u8], at: usize, notes: &mut Notes) -> Result<usize, ScanError> {
     let mut at = behind(bytes, at, b'"')?;
     loop {
         at = plain(bytes, at);
@@ -343,7 +202,7 @@ fn literal(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, ScanError> {
 }
 
 /// Reads the colon between the name of a field and its value, and the white space around it.
-fn colon(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
+pub(super) fn colon(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
     Ok(skip_space(bytes, behind(bytes, skip_space(bytes, at), b':')?))
 }
 
@@ -356,7 +215,7 @@ fn space(bytes: &[u8], start: usize, notes: &mut Notes) -> usize {
     at
 }
 
-fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\t' | b'\n' | b'\r') = bytes.get(at) {
         at += 1;
     }
@@ -364,7 +223,7 @@ fn skip_space(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Reads one byte, which has to be this one.
-fn behind(bytes: &[u8], at: usize, byte: u8) -> Result<usize, ScanError> {
+pub(super) fn behind(bytes: &[u8], at: usize, byte: u8) -> Result<usize, ScanError> {
     if bytes.get(at) == Some(&byte) { Ok(at + 1) } else { Err(ScanError::Syntax) }
 }
 
@@ -409,48 +268,18 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
+    use crate::wire::fields::{Values, fields};
 
     fields! {
         /// Two fields.
         Known { scalar: Name "name"; raw: Raw "raw"; }
     }
 
-    fn scan(text: &str) -> Result<Values<'_, { Known::COUNT }>, ScanError> {
-        let mut values = Values::default();
-        values.read::<Known>(text).map(|()| values)
-    }
-
-    fn raw(value: &str) -> Option<(String, Option<Unsafe>, bool)> {
-        let text = format!("{{\"raw\":{value}}}");
-        let values = scan(&text).ok()?;
-        let value = values.get(Known::Raw)?;
-        Some((value.text.to_owned(), value.fault(), value.has_breaks()))
-    }
-
-    #[test]
-    fn known_fields_are_found_among_others_and_unescaped() {
-        let text = r#" { "a" : [ {"name":1} ] , "na\u006de":"\u0061b", "raw" : { "x" : "}" } , "b":null } "#;
-        let Ok(values) = scan(text) else { panic!("an object") };
-        assert_eq!(values.get(Known::Name).and_then(|name| name.as_text()).as_deref(), Some("ab"));
-        assert_eq!(values.get(Known::Raw).map(|value| value.text), Some(r#"{ "x" : "}" }"#));
-    }
-
-    #[test]
-    fn a_known_field_twice_is_a_fault_also_if_it_is_null() {
-        for text in [r#"{"raw":null,"raw":null}"#, r#"{"name":1,"a":0,"name":1}"#, r#"{"name":1,"nam\u0065":1"#] {
-            assert_eq!(scan(text).err(), Some(ScanError::Repeated), "{text}");
-        }
-        assert!(scan(r#"{"a":1,"a":2}"#).is_ok());
-    }
-
-    #[test]
-    fn a_text_or_number_that_rust_cannot_hold_is_a_fault_where_it_is_decoded() {
-        for value in [r#""\ud800""#, "1e999"] {
-            assert_eq!(scan(&format!("{{\"name\":{value}}}")).err(), Some(ScanError::Syntax), "{value}");
-            assert!(raw(value).is_some_and(|(_, fault, _)| fault.is_some()), "{value}");
-            assert!(scan(&format!("{{\"name\":[{value}],\"a\":{value}}}")).is_ok(), "{value}");
-        }
-        assert_eq!(scan(r#"{"\ud800":1}"#).err(), Some(ScanError::Syntax));
+    /// The notes about one value, without white space around it.
+    fn scanned(text: &str) -> Option<Notes> {
+        let mut notes = Notes::default();
+        let end = value(text.as_bytes(), 0, &mut notes).ok()?;
+        (end == text.len()).then_some(notes)
     }
 
     #[test]
@@ -461,19 +290,12 @@ mod tests {
             let mixed = format!("{}1{}", "[{\"a\":".repeat(depth), "}]".repeat(depth));
             for (value, depth) in [(arrays, depth), (objects, depth), (mixed, depth * 2)] {
                 let fault = (depth > MAX_DEPTH).then_some(Unsafe::TooDeep);
-                assert_eq!(raw(&value), Some((value.clone(), fault, false)));
-                assert_eq!(raw(&value[..value.len() - 1]), None);
+                assert_eq!(scanned(&value).map(|notes| notes.fault), Some(fault));
+                assert!(scanned(&value[..value.len() - 1]).is_none());
             }
         }
         let wrong = format!("{}1{}", "[".repeat(65), "]".repeat(64) + "}");
-        assert_eq!(raw(&wrong), None);
-    }
-
-    #[test]
-    fn line_breaks_between_the_parts_of_a_value_are_noted() {
-        assert_eq!(raw("[1,\n2]").map(|(_, _, has_breaks)| has_breaks), Some(true));
-        assert_eq!(raw("\r{}\n").map(|(text, _, has_breaks)| (text, has_breaks)), Some(("{}".into(), false)));
-        assert_eq!(raw(r#"["\n"]"#).map(|(_, _, has_breaks)| has_breaks), Some(false));
+        assert!(scanned(&wrong).is_none());
     }
 
     #[test]
@@ -631,12 +453,13 @@ mod tests {
             let text = format!("{{\"raw\":{text}}}");
             let parsed = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(&text);
             // A repeated field ends the pass early, and counts as none in the map.
-            match scan(&text) {
+            let mut values = Values::<{ Known::COUNT }>::default();
+            match values.read::<Known>(&text) {
                 Err(ScanError::Repeated) => {}
                 // serde_json does not say which part of the object it dislikes, so a field of which it cannot hold the
                 // value is tried as null.
                 Err(ScanError::Syntax) => prop_assert!(parsed.is_err() || text.contains("\"name\"")),
-                Ok(values) => {
+                Ok(()) => {
                     let parsed = parsed.map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
                     let value = values.get(Known::Raw);
                     let expected = parsed.get("raw").map(|raw| raw.get()).filter(|raw| *raw != "null");

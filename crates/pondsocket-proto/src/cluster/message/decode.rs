@@ -8,7 +8,8 @@ use crate::cluster::ChannelKey;
 use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::model::Assigns;
 use crate::wire::Object;
-use crate::wire::scan::{ScanError, Value, Values, fields};
+use crate::wire::fields::{Value, Values, fields};
+use crate::wire::scan::ScanError;
 
 fields! {
     /// The fields of all types. Those that a type does not need are ignored, whatever their values.

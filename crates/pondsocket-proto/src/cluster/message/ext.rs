@@ -7,7 +7,7 @@ use super::read::{self, Entries, Scalar};
 use super::write::{self, ObjectWriter};
 use super::{Body, Ext, Malformed, NodeEvent, Target, UserMessage, Verdict, users};
 use crate::cluster::{ChannelKey, NodeId};
-use crate::wire::scan::{Values, fields};
+use crate::wire::fields::{Values, fields};
 use crate::wire::write::string;
 
 /// The version of the keys. A change of the meaning of a key needs another number; a new key does not.

@@ -12,7 +12,7 @@ use super::{Fault, MAX_ID, MAX_NAME, Malformed};
 use crate::cluster::{ChannelKey, endpoint_name};
 use crate::id::{ChannelName, InvalidId, UserId};
 use crate::model::Assigns;
-use crate::wire::scan::{Field, Value, Values};
+use crate::wire::fields::{Field, Value, Values};
 use crate::wire::{Json, Object, Unsafe, vet};
 
 /// The first integer that a double does not hold exactly. Some languages have no other numbers.
