@@ -15,7 +15,7 @@ use crate::load::{ClientPool, ClientSpec, Latency, histogram};
 use crate::process::Cpu;
 
 /// 10,000 messages a second.
-const PACE: Duration = Duration::from_micros(100);
+const INTERVAL: Duration = Duration::from_micros(100);
 
 /// The most messages in flight, if there is one channel.
 const WINDOW: usize = 256;
@@ -121,7 +121,7 @@ fn steady(pool: &mut ClientPool, channel: &str, end: Instant) -> Result<Sent> {
         if now >= next && sent.len() < took.len() + WINDOW {
             pool.send(0, &message(dialect, channel, 0, sent.len() as u64))?;
             sent.push(now);
-            next += PACE;
+            next += INTERVAL;
         }
         // Without a pause: the shortest one that it knows is ten messages long.
         pool.poll(Duration::ZERO)?;

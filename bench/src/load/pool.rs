@@ -17,7 +17,7 @@ use super::latency::LatencyRecorder;
 use super::stream::Stream;
 
 /// The longest time without progress of any client that connects or joins.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest time without any message after which messages in flight count as lost.
 const LINGER: Duration = Duration::from_secs(8);
@@ -216,14 +216,14 @@ impl ClientPool {
     }
 
     fn wait(&mut self, first: usize, missing: usize, phase: Phase) -> Result<()> {
-        let (mut least, mut deadline) = (usize::MAX, Instant::now() + PATIENCE);
+        let (mut least, mut deadline) = (usize::MAX, Instant::now() + TIMEOUT);
         loop {
             let behind = self.behind(first, phase);
             if behind <= missing {
                 return Ok(());
             }
             if behind < least {
-                (least, deadline) = (behind, Instant::now() + PATIENCE);
+                (least, deadline) = (behind, Instant::now() + TIMEOUT);
             }
             ensure!(Instant::now() < deadline, "{behind} of {} are not {phase:?} in time", self.clients.len());
             self.poll(Duration::from_millis(100))?;

@@ -10,7 +10,7 @@ use super::server::rss_of;
 use super::{ChildProcess, Cpu, pinned};
 
 /// The longest time until a started Redis answers.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A `redis-server` that keeps nothing; it is killed when this is dropped.
 pub(crate) struct Redis {
@@ -29,7 +29,7 @@ impl Redis {
         let child = command.current_dir(std::env::temp_dir()).stdout(Stdio::null()).spawn();
         let mut child = ChildProcess(child.context("cannot start redis-server")?);
         let url = format!("redis://127.0.0.1:{port}");
-        let (client, deadline) = (redis::Client::open(url.as_str())?, Instant::now() + PATIENCE);
+        let (client, deadline) = (redis::Client::open(url.as_str())?, Instant::now() + TIMEOUT);
         loop {
             if let Ok(connection) = client.get_connection() {
                 return Ok(Redis { child, url, connection });
@@ -42,7 +42,7 @@ impl Redis {
 
     /// Waits until each of these topics has so many subscribers.
     pub(crate) fn wait_for_subscribers(&mut self, topics: &[String], count: usize) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let counts: Vec<(String, usize)> =
                 redis::cmd("PUBSUB").arg("NUMSUB").arg(topics).query(&mut self.connection)?;
@@ -65,7 +65,7 @@ impl Redis {
         let mut listener = self.connection.as_pubsub();
         listener.subscribe(topic)?;
         publish()?;
-        listener.set_read_timeout(Some(PATIENCE))?;
+        listener.set_read_timeout(Some(TIMEOUT))?;
         loop {
             let message: String = listener.get_message()?.get_payload()?;
             if let Some((head, tail)) = message.split_once(text) {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// a message to itself, on the path of all others. If it does not arrive, the session has failed.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    patience: Duration,
+    interval: Duration,
     /// The time of the last message.
     heard: Instant,
     /// The time at which the bus published its own message, if it did since the last message.
@@ -26,9 +26,9 @@ pub(crate) enum Due {
 }
 
 impl Probe {
-    /// Creates a probe that acts after a silence of `patience`, and waits as long for its message.
-    pub(crate) fn new(patience: Duration, now: Instant) -> Probe {
-        Probe { patience, heard: now, sent: None }
+    /// Creates a probe that acts after a silence of `interval`, and waits as long for its message.
+    pub(crate) fn new(interval: Duration, now: Instant) -> Probe {
+        Probe { interval, heard: now, sent: None }
     }
 
     /// Notes a message that has arrived.
@@ -45,7 +45,7 @@ impl Probe {
         }
         // A call that is far too late means that this task did not run. Messages may have arrived that it has not read,
         // so the probe waits once more.
-        let late = now > self.deadline() + self.patience / 2;
+        let late = now > self.deadline() + self.interval / 2;
         match self.sent.replace(now) {
             None => Due::Send,
             Some(_) if late => Due::Nothing,
@@ -54,7 +54,7 @@ impl Probe {
     }
 
     pub(crate) fn deadline(&self) -> Instant {
-        self.sent.unwrap_or(self.heard) + self.patience
+        self.sent.unwrap_or(self.heard) + self.interval
     }
 }
 
@@ -62,34 +62,34 @@ impl Probe {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const INTERVAL: Duration = Duration::from_secs(5);
 
     #[test]
     fn a_silence_is_probed_once_and_then_ends_the_session() {
         let start = Instant::now();
-        let mut probe = Probe::new(PATIENCE, start);
-        assert_eq!(probe.due(start + PATIENCE / 2), Due::Nothing);
-        assert_eq!(probe.due(start + PATIENCE), Due::Send);
-        assert_eq!(probe.due(start + PATIENCE), Due::Nothing);
-        assert_eq!(probe.due(start + PATIENCE * 2), Due::Failed);
+        let mut probe = Probe::new(INTERVAL, start);
+        assert_eq!(probe.due(start + INTERVAL / 2), Due::Nothing);
+        assert_eq!(probe.due(start + INTERVAL), Due::Send);
+        assert_eq!(probe.due(start + INTERVAL), Due::Nothing);
+        assert_eq!(probe.due(start + INTERVAL * 2), Due::Failed);
     }
 
     #[test]
     fn a_node_that_was_frozen_itself_waits_once_more() {
         let start = Instant::now();
-        let mut probe = Probe::new(PATIENCE, start);
-        assert_eq!(probe.due(start + PATIENCE * 3), Due::Send);
-        assert_eq!(probe.due(start + PATIENCE * 6), Due::Nothing);
-        assert_eq!(probe.due(start + PATIENCE * 7), Due::Failed);
+        let mut probe = Probe::new(INTERVAL, start);
+        assert_eq!(probe.due(start + INTERVAL * 3), Due::Send);
+        assert_eq!(probe.due(start + INTERVAL * 6), Due::Nothing);
+        assert_eq!(probe.due(start + INTERVAL * 7), Due::Failed);
     }
 
     #[test]
     fn any_message_restarts_the_check() {
         let start = Instant::now();
-        let mut probe = Probe::new(PATIENCE, start);
-        assert_eq!(probe.due(start + PATIENCE), Due::Send);
-        probe.heard(start + PATIENCE + PATIENCE / 2);
-        assert_eq!(probe.due(start + PATIENCE * 2), Due::Nothing);
-        assert_eq!(probe.deadline(), start + PATIENCE * 2 + PATIENCE / 2);
+        let mut probe = Probe::new(INTERVAL, start);
+        assert_eq!(probe.due(start + INTERVAL), Due::Send);
+        probe.heard(start + INTERVAL + INTERVAL / 2);
+        assert_eq!(probe.due(start + INTERVAL * 2), Due::Nothing);
+        assert_eq!(probe.deadline(), start + INTERVAL * 2 + INTERVAL / 2);
     }
 }

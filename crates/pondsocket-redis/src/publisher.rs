@@ -36,7 +36,7 @@ pub(crate) struct Publisher {
     asked: Mutex<Option<Instant>>,
     counters: Arc<Counters>,
     command_timeout: Duration,
-    patience: Duration,
+    probe_interval: Duration,
 }
 
 /// The state of the connection, as its users see it.
@@ -76,7 +76,7 @@ impl Publisher {
             asked: Mutex::new(None),
             counters,
             command_timeout: options.command_timeout,
-            patience: options.probe_interval,
+            probe_interval: options.probe_interval,
         }
     }
 
@@ -341,7 +341,7 @@ impl Publisher {
     /// Returns `true` if no command was answered for so long that the connection is ended. Until then it is kept,
     /// because a Redis that only pauses executes the commands when it resumes, renewals of leases above all.
     fn is_silent(&self) -> bool {
-        self.silence().is_some_and(|since| since.elapsed() > self.patience)
+        self.silence().is_some_and(|since| since.elapsed() > self.probe_interval)
     }
 
     fn silence(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -44,7 +44,7 @@ pub(crate) struct Subscriber {
     failover: watch::Sender<Option<BusError>>,
     probe_topic: Topic,
     counters: Arc<Counters>,
-    patience: Duration,
+    probe_interval: Duration,
 }
 
 struct SessionState {
@@ -76,7 +76,7 @@ impl Subscriber {
             failover: watch::Sender::new(None),
             probe_topic,
             counters,
-            patience: options.probe_interval,
+            probe_interval: options.probe_interval,
         }
     }
 
@@ -171,7 +171,7 @@ impl Subscriber {
         let mut chunk = Vec::new();
         let mut answers: FuturesOrdered<Answer> = FuturesOrdered::new();
         let (mut probe, mut next_flush, mut settled) =
-            (Probe::new(self.patience, Instant::now()), Instant::now(), false);
+            (Probe::new(self.probe_interval, Instant::now()), Instant::now(), false);
         loop {
             let now = Instant::now();
             // Not in a branch of `select!`, where a stream of messages could delay subscriptions.
@@ -184,7 +184,7 @@ impl Subscriber {
             // The probe cannot arrive before its own topic is subscribed. Until then the timeout of the commands
             // applies.
             let probing = self.state().subscriptions.is_active(self.probe_topic.as_str());
-            let mut wake = if probing { probe.deadline() } else { now + self.patience };
+            let mut wake = if probing { probe.deadline() } else { now + self.probe_interval };
             if has_work && answers.len() < UNDER_WAY {
                 wake = wake.min(if bucket.available(now) == 0 { bucket.next().max(next_flush) } else { next_flush });
             }
@@ -241,7 +241,7 @@ impl Subscriber {
             let available = bucket.available(Instant::now()).min(NAMES);
             let Some(change) = self.state().subscriptions.next(available) else { return };
             bucket.take(change.topics.len());
-            answers.push_back(poll_once(ask(commands.clone(), change, self.patience)).await);
+            answers.push_back(poll_once(ask(commands.clone(), change, self.probe_interval)).await);
         }
     }
 
@@ -342,7 +342,7 @@ async fn gather(messages: &mut PubSubStream, chunk: &mut Vec<Msg>) -> bool {
 }
 
 /// Sends a command, and waits until Redis has confirmed each of its names.
-fn ask(mut commands: redis::aio::PubSubSink, change: Change, patience: Duration) -> Answer {
+fn ask(mut commands: redis::aio::PubSubSink, change: Change, limit: Duration) -> Answer {
     Box::pin(async move {
         let names: Vec<_> = change.topics.iter().map(Topic::as_str).collect();
         let done = async {
@@ -351,7 +351,7 @@ fn ask(mut commands: redis::aio::PubSubSink, change: Change, patience: Duration)
                 Kind::Unsubscribe => commands.unsubscribe(&names).await,
             }
         };
-        let answer = match timeout(patience, done).await {
+        let answer = match timeout(limit, done).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.is_unrecoverable_error() => Err(Refusal::Lost(bus_error(&error))),
             Ok(Err(error)) => Err(Refusal::Refused(error)),

@@ -61,7 +61,7 @@ type Part = Vec<ReceivedMessage>;
 
 /// The longest time between two messages. A server and all its clients on one busy machine take longer than
 /// [`DEADLINE`](crate::DEADLINE) allows.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Messages of a publisher that are on their way at once.
 const WINDOW: u64 = 32;
@@ -228,7 +228,7 @@ impl Room {
 
 /// The next message of a client.
 async fn next(peer: &mut Peer) -> Value {
-    let message = timeout(PATIENCE, peer.message()).await.expect("a message in time");
+    let message = timeout(TIMEOUT, peer.message()).await.expect("a message in time");
     message.unwrap_or_else(|other| panic!("no text message but {other:?}"))
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The deadline of a condition that is polled. It is longer, because a paused clock advances with each poll.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits for a future, or fails the test at the caller's line.
 #[track_caller]
@@ -27,7 +27,7 @@ pub fn soon<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output>
 /// Polls a condition until it holds, or fails the test at the caller's line.
 #[track_caller]
 pub fn eventually(what: &str, holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
-    let holding = within(PATIENCE, what, holds);
+    let holding = within(TIMEOUT, what, holds);
     async {
         holding.await;
     }

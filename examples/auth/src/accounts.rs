@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An account. Its rights are those of its role: see [`rights`](crate::rights).
+/// The role of an account. It decides about the rights of the account: see [`rights`](crate::rights).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
@@ -11,7 +11,7 @@ pub(crate) enum Role {
     Guest,
 }
 
-/// Somebody who may sign in.
+/// An account that may sign in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
     pub(crate) id: &'static str,

@@ -1,4 +1,4 @@
-//! Layers that stand before the handlers, so that none can forget to ask.
+//! Layers around the handlers that check tokens and rights, so that no handler can omit a check.
 
 use pondsocket::{Connection, Error, EventContext, JoinContext, Joined, Next, Result};
 use serde_json::json;
@@ -6,15 +6,15 @@ use serde_json::json;
 use crate::rights::{Right, right};
 use crate::tokens::{Claims, Refused};
 
-/// The assign of a connection that holds what its token says. A renewed token takes its place.
+/// The assign of a connection that holds the content of its token. A renewed token replaces it.
 pub(crate) const CLAIMS: &str = "claims";
 
-/// The token of a connection as it is now, not as it was at the connection or the join.
+/// The content of the present token of a connection, which may be newer than the one of its connect request.
 pub(crate) fn claims(connection: &Connection) -> Result<Claims> {
     connection.user().assign(CLAIMS)
 }
 
-/// Nobody joins anything with an expired token.
+/// Declines joins of connections whose token has expired.
 pub(crate) async fn valid_join(ctx: JoinContext, next: Next<JoinContext>) -> Result<Joined> {
     if claims(&ctx.connection())?.is_expired() {
         return Err(unauthorized(Refused::Expired));
@@ -22,7 +22,7 @@ pub(crate) async fn valid_join(ctx: JoinContext, next: Next<JoinContext>) -> Res
     next.run(ctx).await
 }
 
-/// Nobody sends anything with an expired token, but the new one.
+/// Refuses events of connections whose token has expired, except the event that brings a new token.
 pub(crate) async fn valid_event(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
     if ctx.event() != "renew" && claims(&ctx.connection())?.is_expired() {
         return Err(unauthorized(Refused::Expired));
@@ -30,7 +30,7 @@ pub(crate) async fn valid_event(ctx: EventContext, next: Next<EventContext>) -> 
     next.run(ctx).await
 }
 
-/// The event is for those who may write in this room.
+/// Refuses an event unless its sender may write in this room.
 pub(crate) async fn may_write(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
     let (role, room) = (claims(&ctx.connection())?.role, ctx.param("room")?);
     if right(role, room) != Some(Right::Write) {
@@ -39,7 +39,7 @@ pub(crate) async fn may_write(ctx: EventContext, next: Next<EventContext>) -> Re
     next.run(ctx).await
 }
 
-/// 401, with a reason that the page can tell from others.
+/// An error 401 whose details name the reason, for the page.
 pub(crate) fn unauthorized(refused: Refused) -> Error {
     Error::unauthorized(refused.text()).with_details(&json!({ "reason": refused.name() }))
 }

@@ -1,5 +1,5 @@
-//! The issuer's HTTP side: signing in, renewing, and saying why a token is refused, which a browser does not learn from a
-//! WebSocket that is not let in.
+//! The HTTP routes of the issuer: signing in, renewing a token, and asking for the reason why a token is refused, because a
+//! browser does not show the status of a WebSocket handshake to the page.
 
 use axum::Router;
 use axum::extract::{Json, State};

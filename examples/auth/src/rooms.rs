@@ -1,4 +1,4 @@
-//! The rooms: who may come in, and what is done about each event.
+//! The rooms: the handlers of joins and of each event.
 
 use pondsocket::{
     Connected, ConnectionContext, Endpoint, Error, EventContext, Handler, JoinContext, Joined, Payload, PondSocket,
@@ -77,8 +77,8 @@ struct Renew {
     token: String,
 }
 
-/// Goes on with a new token on the same connection. It must be for the same account: whoever wants to be somebody else
-/// connects anew.
+/// Replaces the token of the connection. The new one must be for the same account, because the user of a connection never
+/// changes.
 async fn renew(ctx: EventContext, Payload(renew): Payload<Renew>, State(tokens): State<Tokens>) -> Result<()> {
     let new = tokens.check(Some(&renew.token)).map_err(unauthorized)?;
     if new.sub != ctx.user_id() {

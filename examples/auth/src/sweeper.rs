@@ -1,4 +1,4 @@
-//! Ends connections whose token has expired: whoever only listens never asks a guard.
+//! Disconnects connections whose token has expired: the guards see only connections that send something.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use tokio::time::interval;
 use crate::guards::claims;
 
 /// The longest delay after the expiry. One timer for all connections costs less than one for each.
-const PACE: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Looks for as long as the program runs.
+/// Checks all connections in each interval. Never completes.
 pub(crate) async fn run(endpoint: Endpoint) {
-    let mut times = interval(PACE);
+    let mut times = interval(INTERVAL);
     loop {
         times.tick().await;
         for connection in endpoint.connections() {
-            // What cannot be read is no permission either.
+            // A token that cannot be read gives no permission.
             let Ok(claims) = claims(&connection) else {
                 connection.disconnect();
                 continue;

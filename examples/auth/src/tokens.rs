@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Account, Role};
 
 const ISSUER: &str = "https://issuer.example";
-/// A token for another service is none for us, although the same issuer has signed it.
+/// The service for which the tokens are issued. A token for another service is refused, although the same issuer has signed it.
 const AUDIENCE: &str = "rooms";
 const KEY_BYTES: usize = 32;
 
@@ -33,7 +33,7 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// From its last second on a token is worth nothing.
+    /// Returns whether the token has expired. It is valid before the second `exp`, not in it.
     pub(crate) fn is_expired(&self) -> bool {
         self.exp <= now()
     }
@@ -90,12 +90,12 @@ impl Tokens {
             getrandom::fill(&mut key).context("no randomness for a key")?;
         }
         anyhow::ensure!(key.len() >= KEY_BYTES, "a secret has {KEY_BYTES} bytes at least (RFC 7518 section 3.2)");
-        // The algorithm is ours to choose: a token that names another one, or none, is refused.
+        // The server fixes the algorithm: a token that names another one, or none, is refused.
         let mut rules = Validation::new(Algorithm::HS256);
         rules.set_issuer(&[ISSUER]);
         rules.set_audience(&[AUDIENCE]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // One clock signs and checks, so none can be late.
+        // The same clock signs and checks, so no tolerance for different clocks is needed.
         rules.leeway = 0;
         let (signing, checking) = (EncodingKey::from_secret(&key)?, DecodingKey::from_secret(&key)?);
         Ok(Tokens(Arc::new(Inner { signing, checking, rules, lifetime })))
@@ -125,7 +125,7 @@ impl Tokens {
             ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => Refused::Foreign,
             _ => Refused::Malformed,
         })?;
-        // The library still takes a token in its very last second.
+        // The library also accepts a token in the second `exp`.
         if decoded.claims.is_expired() { Err(Refused::Expired) } else { Ok(decoded.claims) }
     }
 }

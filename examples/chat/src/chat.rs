@@ -28,7 +28,7 @@ pub(crate) fn create(pond: &PondSocket) {
         .on_event("kick", kick);
 }
 
-/// A connection belongs to the user whose token it brings; all that comes later can rely on that.
+/// Accepts a connection with a valid token. Its user is the one of the token, for all handlers.
 async fn connect(ctx: ConnectionContext, State(users): State<Users>) -> Result<Connected> {
     let token = ctx.query("token").ok_or_else(|| Error::unauthorized("sign in first"))?;
     let user = users.authenticate(token).ok_or_else(|| Error::unauthorized("sign in again"))?;
@@ -61,7 +61,7 @@ async fn private_message(ctx: EventContext) -> Result<()> {
     let sent = async {
         let whisper: Whisper = read(&ctx)?;
         let text = checked_text(&whisper.text)?;
-        let target = ctx.channel().user(&whisper.to).await.map_err(|_| Problem::nobody(&whisper.to))?;
+        let target = ctx.channel().user(&whisper.to).await.map_err(|_| Problem::not_in_room(&whisper.to))?;
         let message = Message::new(ctx.assign("user")?, text);
         let private = PrivateMessage { message, to: target.assign("user")? };
         // To the sender as well, so that each of its windows shows it.
@@ -71,7 +71,7 @@ async fn private_message(ctx: EventContext) -> Result<()> {
     answer(&ctx, sent.await)
 }
 
-/// Unlike the others it is answered only when it is wrong: it comes often, and nobody waits for it.
+/// Broadcasts that the sender is typing. There is a reply only to an invalid message, because this event is frequent.
 async fn typing(ctx: EventContext) -> Result<()> {
     match read::<Typing>(&ctx) {
         Ok(Typing { is_typing }) => {
@@ -97,18 +97,18 @@ async fn kick(ctx: EventContext) -> Result<()> {
         if ctx.assign::<User>("user")?.role != Role::Admin {
             return Err(Problem::admins_only().into());
         }
-        ctx.evict(&kick.user_id, &kick.reason()).await.map_err(|_| Problem::nobody(&kick.user_id))?;
+        ctx.evict(&kick.user_id, &kick.reason()).await.map_err(|_| Problem::not_in_room(&kick.user_id))?;
         Ok(json!({ "userId": kick.user_id }))
     };
     answer(&ctx, kicked.await)
 }
 
-/// The payload, or what to answer when it is of a wrong shape.
+/// Decodes the payload, or returns the answer to a malformed one.
 fn read<T: DeserializeOwned>(ctx: &EventContext) -> Result<T, Problem> {
     ctx.payload().map_err(|error| Problem::malformed(&error))
 }
 
-/// Tells the sender, under the name of its event, what was done or what was wrong.
+/// Replies to the sender with the result or the problem, under the name of its event.
 fn answer(ctx: &EventContext, outcome: Result<Value, Refusal>) -> Result<()> {
     match outcome {
         Ok(done) => ctx.reply(ctx.event(), &done),
@@ -117,7 +117,7 @@ fn answer(ctx: &EventContext, outcome: Result<Value, Refusal>) -> Result<()> {
     }
 }
 
-/// Any short word is a room: it is there as long as somebody is in it.
+/// Returns whether this is the name of a room. Any short word is one: a room exists while it has members.
 fn is_room(id: &str) -> bool {
     (1..=MAX_ROOM).contains(&id.len()) && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }

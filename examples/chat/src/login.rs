@@ -1,4 +1,4 @@
-//! The HTTP side of signing in: a name gives a token, and the token lets the page connect.
+//! The HTTP routes for signing in. A name gets a token, and the page connects with the token.
 
 use axum::Router;
 use axum::extract::rejection::JsonRejection;

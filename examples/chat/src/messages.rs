@@ -11,7 +11,7 @@ use crate::users::{Role, User};
 /// The longest message, in characters.
 pub(crate) const MAX_TEXT: usize = 1000;
 
-/// The longest reason for removing somebody, in characters. What is longer is cut.
+/// The longest reason for removing a user, in characters. A longer one is cut.
 const MAX_REASON: usize = 200;
 
 /// A message of a room.
@@ -82,7 +82,7 @@ pub(crate) struct Welcome {
     pub(crate) messages: Vec<Message>,
 }
 
-/// A room, as somebody finds it who enters.
+/// The state of a room at a join.
 #[derive(Debug, Serialize)]
 pub(crate) struct Room {
     pub(crate) id: String,

@@ -13,7 +13,7 @@ use tokio::time::interval;
 /// The time after which samples of histograms are aggregated: they take memory until then.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// The recorder, which must be there before the first thing happens.
+/// Installs the recorder. Metrics that are counted before are lost.
 pub(crate) fn recorder() -> Result<PrometheusHandle> {
     let mut builder = PrometheusBuilder::new();
     for (histogram, limits) in BUCKETS {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::messages::MAX_TEXT;
 
-/// The answer: a code for programs, a sentence for people, and what belongs to it.
+/// The answer to a message with a mistake: a code for programs, a sentence for people, and details.
 #[derive(Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct Problem {
     pub(crate) code: &'static str,
@@ -38,7 +38,7 @@ impl Problem {
     }
 
     /// The user is not in the room.
-    pub(crate) fn nobody(user: &str) -> Problem {
+    pub(crate) fn not_in_room(user: &str) -> Problem {
         Problem::new("NOT_IN_ROOM", "That person is not in this room.", json!({ "userId": user }))
     }
 
@@ -47,12 +47,12 @@ impl Problem {
     }
 }
 
-/// The reason why a handler refused: an error for the user, or a failure of the server.
+/// The reason for which a handler failed: a mistake of the user, or a failure of the server.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The client's fault: it is told.
+    /// A mistake of the user. The client gets it as the reply.
     Problem(Problem),
-    /// Something else: left to the server.
+    /// Any other error. The handler returns it, and the server answers with it.
     Failure(Error),
 }
 

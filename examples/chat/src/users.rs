@@ -9,10 +9,10 @@ use uuid::Uuid;
 /// The longest name, in characters.
 const MAX_NAME: usize = 24;
 
-/// The number of sign-ins that are remembered. Beyond that the oldest is forgotten, and its page signs in again by itself.
+/// The most sign-ins in memory. Beyond that the oldest is dropped, and its page signs in again by itself.
 const REMEMBERED: usize = 10_000;
 
-/// Somebody who has signed in.
+/// A user that has signed in.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct User {
     pub(crate) id: String,
@@ -24,9 +24,9 @@ pub(crate) struct User {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
-    /// Talk.
+    /// May send messages.
     Member,
-    /// Kick others, too.
+    /// May also remove others.
     Admin,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct SignIn {
     admin_code: String,
 }
 
-/// The people who have signed in since the start. Cheap to clone: all clones are the same people.
+/// The users that have signed in since the start. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Users {
     admin_code: Arc<str>,
@@ -57,7 +57,7 @@ impl Users {
         Users { admin_code: admin_code.into(), known: Arc::default() }
     }
 
-    /// Signs somebody in: gives the token that is theirs to keep, or says what is wrong.
+    /// Creates a user, and returns it with its token. The error is a text for the user.
     pub(crate) fn sign_in(&self, request: &SignIn) -> Result<(String, User), &'static str> {
         let username = checked_name(&request.username)?;
         let role = match &*request.admin_code {

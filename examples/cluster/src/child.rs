@@ -1,7 +1,7 @@
 //! Processes that never outlive the one that has started them.
 //!
-//! A child is this program with a subcommand. Its first and only line of output is the address at which it can be reached. It ends when
-//! its standard input does: that is how it is stopped, and also what the system does when we are gone, whatever the reason.
+//! A child is this program with a subcommand. Its only line of output is the address at which it can be reached. It ends when its
+//! standard input ends. The parent stops it by closing that, and the system closes it when the parent dies.
 
 use std::env;
 use std::io;
@@ -15,14 +15,14 @@ use tokio::process::{self, ChildStdin, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// The time that a child may take until it is ready, and until it has ended in good order.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time until a child is ready, and until it has ended after a stop.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A child that is ready. Dropping it ends it.
 pub(crate) struct Child {
     process: process::Child,
     pid: u32,
-    /// Apart from the process, whose `wait` would close it.
+    /// Taken out of `process`, whose `wait` would close it.
     input: ChildStdin,
     address: String,
 }
@@ -34,14 +34,14 @@ impl Child {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Ctrl-C is for the launcher alone, which ends its children in order.
+            // Ctrl-C must reach the launcher alone, which stops its children in order.
             .process_group(0)
             .spawn()?;
         let pid = process.id().context("it has ended at once")?;
         let input = process.stdin.take().context("it has no input")?;
         let output = process.stdout.take().context("it has no output")?;
         let mut lines = BufReader::new(output).lines();
-        match timeout(PATIENCE, lines.next_line()).await.context("it is not ready in time")?? {
+        match timeout(TIMEOUT, lines.next_line()).await.context("it is not ready in time")?? {
             Some(address) => Ok(Child { process, pid, input, address }),
             None => bail!("it has ended at once"),
         }
@@ -69,22 +69,22 @@ impl Child {
     /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(mut self) -> io::Result<()> {
         drop(self.input);
-        match timeout(PATIENCE, self.process.wait()).await {
+        match timeout(TIMEOUT, self.process.wait()).await {
             Ok(ended) => ended.map(drop),
             Err(_) => self.process.kill().await,
         }
     }
 }
 
-/// In a child: completes when it has to end.
+/// Completes when this process, a child, has to end.
 pub(crate) async fn told_to_end() {
     let (gone, seen) = oneshot::channel();
     // A thread, since the runtime waits for its own reads at the end, and this one may never be done.
     thread::spawn(move || {
-        // However the reading ends, nobody is there any more; nor may anybody wait for that here.
+        // Errors are dropped: at an error of the input the parent is gone as well, and the receiver of `gone` may be dropped.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         let _ = gone.send(());
     });
-    // An error would mean the same.
+    // An error means that the thread has ended, so the input has.
     let _ = seen.await;
 }

@@ -1,4 +1,4 @@
-//! The launcher: starts everything, and serves the page and what it asks.
+//! The launcher. It starts Redis and the nodes, and serves the page and its requests.
 
 use anyhow::{Context, Result};
 use axum::extract::{Path, State};
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: LauncherArgs) -> Result<()> {
         served = axum::serve(listener, routes(nodes.clone())) => served?,
         () = stop => {}
     }
-    // Redis last, so that the nodes can say that they go.
+    // Redis last, because nodes that stop publish that.
     nodes.stop().await;
     if let Some(redis) = own_redis {
         redis.stop().await?;
@@ -71,7 +71,7 @@ async fn list(State(nodes): State<Nodes>) -> impl IntoResponse {
     ([(CACHE_CONTROL, "no-store")], Json(nodes.list()))
 }
 
-/// The node for a page that has none: the task of a load balancer.
+/// Answers with a node for a page that has none, as a load balancer would.
 async fn next(State(nodes): State<Nodes>) -> impl IntoResponse {
     let next = nodes.next().map(Json).ok_or((StatusCode::SERVICE_UNAVAILABLE, "no node is up"));
     ([(CACHE_CONTROL, "no-store")], next)
@@ -85,7 +85,7 @@ async fn kill(State(nodes): State<Nodes>, Path(name): Path<String>) -> impl Into
     order(&nodes, &name, Action::Kill).await
 }
 
-/// Answers when it is done, with how the nodes are then.
+/// Executes an order, and answers with the states of all nodes after it.
 async fn order(nodes: &Nodes, name: &str, action: Action) -> impl IntoResponse + use<> {
     nodes.order(name, action).await.map(|()| Json(nodes.list())).ok_or(StatusCode::NOT_FOUND)
 }

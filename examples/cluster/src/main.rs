@@ -1,7 +1,7 @@
 //! A distributed chat: nodes that share a channel over Redis, and a page from which two of them can be killed.
 //!
 //! `cargo run --release -p cluster`, then open the address that it prints in two windows. This one program is all of the
-//! processes: the *launcher*, which has the page and starts the others, the *nodes*, and the keeper of *Redis*.
+//! processes: the *launcher*, which serves the page and starts the others, the *nodes*, and the parent of *Redis*.
 
 mod chat;
 mod child;

@@ -16,7 +16,7 @@ use crate::store::Store;
 const NAMESPACE: &str = "cluster-example";
 
 /// The time that clients have to close when the node stops.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 pub(crate) struct NodeArgs {
@@ -52,8 +52,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let pond = chat::create(PondSocket::with_options(options)?, &args.name, store);
 
     // It answers /health and /ready, too, and drains at SIGINT and SIGTERM.
-    let options =
-        ServerOptions::default().drain_delay(Duration::from_secs(args.drain_delay)).shutdown_timeout(PATIENCE);
+    let options = ServerOptions::default().drain_delay(Duration::from_secs(args.drain_delay)).shutdown_timeout(TIMEOUT);
     let server = Server::with_options(pond.clone(), options)?;
     let listener = Listener::bind(&args.address).await?;
     println!("ws://{}/api/socket", listener.local_addr().context("there is an address")?);
@@ -66,7 +65,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     };
     tokio::select! {
         served = server.listen_on([listener]) => served?,
-        () = launcher_has_gone => drop(pond.shutdown(PATIENCE).await),
+        () = launcher_has_gone => drop(pond.shutdown(TIMEOUT).await),
     }
     Ok(())
 }

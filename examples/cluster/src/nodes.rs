@@ -1,4 +1,4 @@
-//! The nodes: which there are and how they are. Each has a task that owns its process.
+//! The nodes and their states. Each has a task that owns its process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::child::Child;
 
 const NAMES: [&str; 2] = ["one", "two"];
 
-/// All nodes. Cheap to clone: all clones are the same nodes.
+/// All nodes. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Nodes {
     all: Arc<[Node]>,
@@ -39,24 +39,24 @@ enum State {
     Down,
 }
 
-/// An order for a node. One that does not fit its state has no effect.
+/// An order for a node. It has no effect if it does not fit the state of the node.
 #[derive(Clone, Copy)]
 pub(crate) enum Action {
     Start,
-    /// With SIGKILL: neither its clients nor the other node are told.
+    /// Kills it with SIGKILL: neither its clients nor the other node get a message.
     Kill,
-    /// In good order, and for ever.
+    /// Stops it gracefully. It is not started again.
     Stop,
 }
 
 struct Order {
     action: Action,
-    /// Dropped when it is done.
+    /// Dropped when the order is executed.
     _done: oneshot::Sender<()>,
 }
 
 impl Nodes {
-    /// Starts them all. They meet in this Redis.
+    /// Starts all nodes with this Redis.
     pub(crate) async fn start(redis: &str) -> Nodes {
         let all = NAMES.map(|name| {
             let (state, shown) = watch::channel(State::Down);
@@ -73,7 +73,7 @@ impl Nodes {
         self.all.iter().map(|node| Shown { name: node.name, state: node.state.borrow().clone() }).collect()
     }
 
-    /// One of those that are up, by turns.
+    /// Returns one of the nodes that are up, in rotation.
     pub(crate) fn next(&self) -> Option<Shown> {
         let mut up = self.list();
         up.retain(|node| matches!(node.state, State::Up { .. }));
@@ -81,17 +81,18 @@ impl Nodes {
         Some(up.swap_remove(turn))
     }
 
-    /// Gives an order and waits until it is done. `None` if there is no such node.
+    /// Executes an order, and waits for that. Returns `None` if there is no such node.
     pub(crate) async fn order(&self, name: &str, action: Action) -> Option<()> {
         let node = self.all.iter().find(|node| node.name == name)?;
         let (done, is_done) = oneshot::channel();
-        // Errors mean that the node has been stopped for ever, and that it is done.
+        // An error of the first means that the node was stopped before; the second one always ends with an error, because the
+        // sender is dropped when the order is executed.
         let _ = node.orders.send(Order { action, _done: done }).await;
         let _ = is_done.await;
         Some(())
     }
 
-    /// Ends them all, for ever.
+    /// Stops all nodes. They are not started again.
     pub(crate) async fn stop(&self) {
         self.order_all(Action::Stop).await;
     }
@@ -102,7 +103,7 @@ impl Nodes {
     }
 }
 
-/// The life of a node, from start to end to start.
+/// Runs the process of a node, and starts it again at an order, until the node is stopped.
 async fn supervise(name: &'static str, redis: String, state: watch::Sender<State>, mut orders: mpsc::Receiver<Order>) {
     while let Some(order) = orders.recv().await {
         match order.action {
@@ -114,7 +115,7 @@ async fn supervise(name: &'static str, redis: String, state: watch::Sender<State
             Ok(child) => {
                 state.send_replace(State::Up { pid: child.pid(), url: child.address().to_owned() });
                 drop(order);
-                live(name, child, &mut orders).await
+                run_until_end(name, child, &mut orders).await
             }
             Err(error) => {
                 eprintln!("node {name} does not start: {error:#}");
@@ -128,8 +129,8 @@ async fn supervise(name: &'static str, redis: String, state: watch::Sender<State
     }
 }
 
-/// From start to end; the order that has ended it, if one has.
-async fn live(name: &str, mut child: Child, orders: &mut mpsc::Receiver<Order>) -> Option<Order> {
+/// Waits for the end of a process. Returns the order that has ended it, if one has.
+async fn run_until_end(name: &str, mut child: Child, orders: &mut mpsc::Receiver<Order>) -> Option<Order> {
     loop {
         let order = tokio::select! {
             ended = child.ended() => {

@@ -13,13 +13,13 @@ use tokio::time::timeout;
 
 use crate::child::told_to_end;
 
-/// The time that Redis may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// The longest time until Redis is ready.
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The number of ports that are tried: another program may take a free one before Redis does.
 const ATTEMPTS: usize = 3;
 
-/// Says how to get what is missing.
+/// Fails with instructions if Redis is not installed.
 pub(crate) async fn check_installed() -> Result<()> {
     match Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().await {
         Ok(_) => Ok(()),
@@ -32,7 +32,8 @@ pub(crate) async fn check_installed() -> Result<()> {
     }
 }
 
-/// The keeper: says where Redis is, and ends it when it is told to. Redis itself would outlive a launcher that is killed.
+/// Runs Redis, prints its address, and kills it when the standard input ends. As a direct child, Redis would outlive a
+/// launcher that is killed.
 pub(crate) async fn run() -> Result<()> {
     let folder = TempDir::with_prefix("cluster-redis-")?;
     let (mut redis, port) = start(&folder).await?;
@@ -54,7 +55,7 @@ async fn start(folder: &TempDir) -> Result<(Child, u16)> {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        if timeout(PATIENCE, is_ready(&mut redis)).await.context("Redis is not ready in time")?? {
+        if timeout(TIMEOUT, is_ready(&mut redis)).await.context("Redis is not ready in time")?? {
             return Ok((redis, port));
         }
     }
@@ -66,7 +67,7 @@ async fn is_ready(redis: &mut Child) -> Result<bool> {
     let mut lines = BufReader::new(redis.stdout.take().context("Redis has no output")?).lines();
     while let Some(line) = lines.next_line().await? {
         if line.contains("Ready to accept connections") {
-            // It goes on talking: somebody has to listen.
+            // Redis logs more lines, and would block if they were not read.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return Ok(true);
         }

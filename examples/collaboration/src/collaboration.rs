@@ -11,7 +11,7 @@ use crate::document::MAX_SIZE;
 use crate::documents::Documents;
 use crate::messages::{Answer, Ask, Bytes, Change, Cursor, Person, Select, Selection};
 
-/// The number of messages a page may send in a second, and at once. It tells its changes and its cursor at most twenty times a
+/// The number of messages a page may send in a second, and at once. It sends its changes and its cursor at most twenty times a
 /// second each.
 const MESSAGES: f64 = 60.0;
 const BURST: u32 = 200;
@@ -35,15 +35,15 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     Ok(ctx.accept().assign("person", &person))
 }
 
-/// Lets anybody into a document that exists or may be made. The page asks for the text when it is in: what is changed
-/// between this answer and its membership would be told to nobody.
+/// Accepts each join of a document that exists or may be created. The page requests the text after its join: if the answer
+/// to the join contained it, a change between the answer and the membership would be lost.
 async fn join(ctx: JoinContext, State(documents): State<Documents>) -> Result<Joined> {
     documents.with(ctx.param("name")?, |_| Ok(())).await?;
     let person: Person = ctx.assign("person")?;
     Ok(ctx.accept().track(&person).reply("welcome", &json!({ "you": person })))
 }
 
-/// Brings both sides together, whatever each has missed: when a page comes, when it comes back, and when it is in doubt.
+/// Sends the changes that the page lacks, and the state of the server, so that the page can send those that the server lacks.
 async fn sync(ctx: EventContext, Payload(ask): Payload<Ask>, State(documents): State<Documents>) -> Result<()> {
     let synced = documents.with(ctx.param("name")?, move |document| document.sync(&ask.vector.0)).await?;
     let cursors = cursors(&ctx)?;
@@ -51,7 +51,7 @@ async fn sync(ctx: EventContext, Payload(ask): Payload<Ask>, State(documents): S
     ctx.reply("sync", &Answer { change, vector, size: synced.size, max: MAX_SIZE, cursors })
 }
 
-/// Stores a change, tells the others, and says that it is done, in this order: what somebody has seen is never lost.
+/// Stores a change, broadcasts it to the others, and replies, in this order: a change that a page shows is stored.
 async fn change(ctx: EventContext, Payload(change): Payload<Change>, State(documents): State<Documents>) -> Result<()> {
     let bytes = change.change.clone();
     let changed = documents.with(ctx.param("name")?, move |document| document.change(&bytes.0)).await?;
@@ -61,7 +61,7 @@ async fn change(ctx: EventContext, Payload(change): Payload<Change>, State(docum
     ctx.reply("change", &json!({ "size": changed.size }))
 }
 
-/// Tells the others, and keeps it in the assigns for those who come later.
+/// Broadcasts the selection to the others, and stores it in the assigns for later members.
 async fn cursor(ctx: EventContext, Payload(Select { selection }): Payload<Select>) -> Result<()> {
     selection.check()?;
     ctx.set_assign("selection", &selection)?;
@@ -76,7 +76,7 @@ async fn leave(ctx: LeaveContext, State(documents): State<Documents>) -> Result<
     Ok(())
 }
 
-/// The assigns of a member, who has a selection after the first `cursor`.
+/// The assigns of a member. There is a selection after the first `cursor`.
 #[derive(Deserialize)]
 struct Member {
     person: Person,

@@ -1,4 +1,4 @@
-//! One document: what everybody has written, put together by a CRDT (`yrs`), bounded, and stored before anybody is told.
+//! One document: the changes of all members, merged by a CRDT (`yrs`), bounded, and stored before they are broadcast.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,14 +10,13 @@ use yrs::{Doc, ReadTxn, StateVector, Transact, Update, WriteTxn};
 
 use crate::store::Store;
 
-/// The largest document, in bytes of all that has to be kept of it: its text, and what is known of who wrote which part. It
-/// fits into one message.
+/// The largest document, in bytes with the metadata of the CRDT. It fits into one message.
 pub(crate) const MAX_SIZE: usize = 256 * 1024;
 
-/// The number of changes after which they are put together in the database.
+/// The number of changes after which the database has one merged change instead.
 const COMPACT_AFTER: usize = 200;
 
-/// A document in memory. Its calls wait for the disk and for each other: no task may make them without `spawn_blocking`.
+/// A document in memory. Its methods block on the disk and on a lock: tasks have to call them in `spawn_blocking`.
 #[derive(Debug)]
 pub(crate) struct Document {
     name: String,
@@ -28,20 +27,20 @@ pub(crate) struct Document {
 #[derive(Debug)]
 struct Held {
     doc: Doc,
-    /// At least as many bytes as the document has: it is measured only when it may be too large.
+    /// An upper bound of the size in bytes. The exact size is computed only when the document may be too large.
     size: usize,
-    /// The number of changes that the database has of it.
+    /// The number of its changes in the database.
     stored: usize,
-    /// Set while the database lacks something that is here: then it needs the whole document.
+    /// True if the database lacks a change. The whole document is stored then.
     is_behind: bool,
 }
 
-/// The answer to a page that says what it has.
+/// The answer to the state of a page.
 #[derive(Debug)]
 pub(crate) struct Synced {
-    /// All that the page does not have.
+    /// The changes that the page lacks.
     pub(crate) change: Vec<u8>,
-    /// All that is here, as a vector of clocks: the page sends what is not among it.
+    /// The state vector of the server: the page sends the changes that are not in it.
     pub(crate) vector: Vec<u8>,
     pub(crate) size: usize,
 }
@@ -49,7 +48,7 @@ pub(crate) struct Synced {
 /// The effect of a change.
 #[derive(Debug)]
 pub(crate) struct Changed {
-    /// True if it has brought anything that was not here.
+    /// True if the server did not have the change before.
     pub(crate) is_new: bool,
     /// The size of the document, in bytes, or a little more.
     pub(crate) size: usize,
@@ -61,20 +60,20 @@ impl Document {
         Ok(Document { name: name.to_owned(), store: Arc::clone(store), held })
     }
 
-    /// Returns true if nothing of it is stored yet.
+    /// Returns whether nothing of the document is stored yet.
     pub(crate) fn is_new(&self) -> bool {
         self.held().is_ok_and(|held| held.stored == 0)
     }
 
-    /// Takes a change in, and stores it.
+    /// Applies a change, and stores it.
     ///
     /// # Errors
-    /// 400 if it is none; 409 if it builds on something that is not here: a sync brings that; 413 if the document would be
-    /// larger than [`MAX_SIZE`]; 500 if it cannot be stored.
+    /// 400 if it is malformed; 409 if it depends on a change that the server lacks, which a sync brings; 413 if the document
+    /// would be larger than [`MAX_SIZE`]; 500 if it cannot be stored.
     pub(crate) fn change(&self, change: &[u8]) -> Result<Changed> {
         let mut held = self.held()?;
         let was_behind = held.is_behind;
-        if !held.take_in(change)? {
+        if !held.apply(change)? {
             return Ok(Changed { is_new: false, size: held.size });
         }
         if was_behind || held.stored >= COMPACT_AFTER {
@@ -85,10 +84,10 @@ impl Document {
         Ok(Changed { is_new: true, size: held.size })
     }
 
-    /// Returns all that is missing where there is what the vector says.
+    /// Returns the changes that are not in a state vector.
     ///
     /// # Errors
-    /// 400 if it is no vector.
+    /// 400 if the vector is malformed.
     pub(crate) fn sync(&self, vector: &[u8]) -> Result<Synced> {
         let theirs = StateVector::decode_v1(vector).map_err(|_| Error::bad_request("no state vector"))?;
         let held = self.held()?;
@@ -97,7 +96,7 @@ impl Document {
         Ok(Synced { change, vector: transaction.state_vector().encode_v1(), size: held.size })
     }
 
-    /// Locks the document. The remains of a change that made `yrs` panic are thrown away: the database does not have it.
+    /// Locks the document. After a panic in `yrs` it is loaded again, because the change that caused it is not stored.
     fn held(&self) -> Result<MutexGuard<'_, Held>> {
         self.held.lock().or_else(|poisoned| {
             let mut held = poisoned.into_inner();
@@ -124,7 +123,7 @@ impl Held {
     }
 
     /// Applies a change. Returns true if there was anything new in it.
-    fn take_in(&mut self, change: &[u8]) -> Result<bool> {
+    fn apply(&mut self, change: &[u8]) -> Result<bool> {
         let malformed = || Error::bad_request("no change of a document");
         let update = Update::decode_v1(change).map_err(|_| malformed())?;
         let adds = !update.insertions(true).is_empty();
@@ -135,11 +134,11 @@ impl Held {
         if update.state_vector_lower().iter().any(|(client, clock)| *clock > known.get(client)) {
             return Err(gap());
         }
-        // From here on it may have been taken in in part.
+        // From here on the change may be applied in part.
         let was_behind = std::mem::replace(&mut self.is_behind, true);
         transaction.apply_update(update).map_err(|_| malformed())?;
         if transaction.has_missing_updates() {
-            // Nothing waits here for what may never come.
+            // Not kept as pending: the changes that it depends on may never come.
             transaction.prune_pending();
             return Err(gap());
         }
@@ -152,7 +151,7 @@ impl Held {
         Ok(is_new)
     }
 
-    /// Refuses what would make the document too large. A change that only deletes is taken also when it is full.
+    /// Refuses a change that would make the document too large. One that only deletes is accepted up to twice that size.
     fn make_room(&mut self, more: usize, adds: bool) -> Result<()> {
         let most = if adds { MAX_SIZE } else { 2 * MAX_SIZE };
         if self.size + more > most {

@@ -1,4 +1,4 @@
-//! The documents by their names. Those that somebody is in are in memory, the others only in the database.
+//! The documents by their names. Those with members are in memory, the others only in the database.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::store::Store;
 const MAX_DOCUMENTS: u32 = 1000;
 const MAX_NAME: usize = 32;
 
-/// All documents. Cheap to clone: all clones are the same.
+/// All documents. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Documents(Arc<Inner>);
 
@@ -28,10 +28,10 @@ impl Documents {
         Documents(Arc::new(Inner { store: Arc::new(store), open: Mutex::default() }))
     }
 
-    /// Does something with a document, where waiting for the disk holds nobody up.
+    /// Calls a function with a document, on a thread that may block on the disk.
     ///
     /// # Errors
-    /// 404 for a name that is none, 429 if there are as many documents as may be, and what `act` fails with.
+    /// 404 for an invalid name, 429 if there are too many documents, and the errors of `act`.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
         name: &str,
@@ -41,10 +41,11 @@ impl Documents {
         spawn_blocking(move || act(&*documents.open(&name)?)).await.map_err(Error::internal)?
     }
 
-    /// Lets go of a document that nobody is in. All of it is stored, so it may be opened again at any time.
+    /// Drops a document without members from memory. All of it is stored, so it may be opened again at any time.
     pub(crate) fn close(&self, name: &str) {
         let mut open = self.in_memory();
-        // Another one means that it is in use at this moment: two of one name would not know of each other's changes.
+        // Another reference means that a call uses it. If it were dropped, a second instance could be opened that lacks the
+        // changes of that call.
         if open.get(name).is_some_and(|document| Arc::strong_count(document) == 1) {
             open.remove(name);
         }

@@ -18,7 +18,7 @@ pub(crate) struct Person {
 
 impl Person {
     /// # Errors
-    /// 401 if the name is none.
+    /// 401 if the name is invalid.
     pub(crate) fn new(id: String, name: &str) -> Result<Person> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
@@ -28,13 +28,13 @@ impl Person {
     }
 }
 
-/// The payload of `sync`: all that the page has.
+/// The payload of `sync`: the state of the page.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Ask {
     pub(crate) vector: Bytes,
 }
 
-/// The answer to it: all that the page lacks, and all that the server has.
+/// The answer to `sync`: the changes that the page lacks, and the state of the server.
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
     pub(crate) change: Bytes,
@@ -56,8 +56,8 @@ pub(crate) struct Select {
     pub(crate) selection: Selection,
 }
 
-/// A selection. Its ends are positions relative to the text around them, as `yjs` makes them: they stay right
-/// whatever is written before them. The server passes them on.
+/// A selection. Its ends are relative positions of `yjs`, which stay valid when text before them changes. The
+/// server does not interpret them.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Selection {
     anchor: String,

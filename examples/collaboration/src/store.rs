@@ -1,4 +1,4 @@
-//! The documents in SQLite: each is the list of its changes, which are put together from time to time.
+//! The documents in SQLite: each is a list of changes, which are merged from time to time.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,14 +14,14 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS changes_by_document ON changes (document);
 ";
 
-/// The database. Its calls wait for the disk: no task may make them without `spawn_blocking`.
+/// The database. Its methods block on the disk: tasks have to call them in `spawn_blocking`.
 #[derive(Debug)]
 pub(crate) struct Store(Mutex<Connection>);
 
 impl Store {
     pub(crate) fn open(file: &Path) -> Result<Store> {
         let connection = Connection::open(file)?;
-        // What is committed outlives the process at once, and a loss of power from the next checkpoint on.
+        // A committed change survives a crash of the process at once, and a loss of power from the next checkpoint on.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.execute_batch(SCHEMA)?;
@@ -41,7 +41,7 @@ impl Store {
         self.connection().execute(added, params![document, change]).map(drop)
     }
 
-    /// Puts one change in the place of all that a document has.
+    /// Replaces all changes of a document by one.
     pub(crate) fn replace(&self, document: &str, whole: &[u8]) -> Result<()> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
@@ -55,7 +55,7 @@ impl Store {
         self.connection().query_row("SELECT count(DISTINCT document) FROM changes", [], |row| row.get(0))
     }
 
-    /// A statement that panicked has changed nothing that outlives it.
+    /// Locks the database. It stays in use after a panic, because SQLite rolls an unfinished transaction back.
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -76,7 +76,7 @@ struct PrivateMessage {
     text: String,
 }
 
-/// Creates the endpoint, its channel, and what is done about each event.
+/// Creates the endpoint, its channel, and the handlers of its events.
 fn create(pond: &PondSocket) {
     let socket = pond.create_endpoint("/api/socket", connect);
     socket
@@ -155,7 +155,7 @@ async fn leave(ctx: LeaveContext) -> Result<()> {
     Ok(())
 }
 
-/// An error of a handler is what the sender is told: its code, its message and its details.
+/// Fails with an error that the sender gets: its code, its message and its details.
 fn checked(text: &str) -> Result<&str> {
     match text.trim() {
         "" => Err(Error::bad_request("a message has at least one character")),
@@ -164,7 +164,7 @@ fn checked(text: &str) -> Result<&str> {
     }
 }
 
-/// Stands for your database.
+/// Stands for a database.
 fn user_of(token: &str) -> Option<User> {
     let (id, username, role) = match token {
         "ada-secret" => ("1", "Ada", Role::Admin),

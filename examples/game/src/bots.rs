@@ -19,7 +19,7 @@ use crate::game::POND;
 const BETWEEN: Duration = Duration::from_millis(10);
 
 /// The time between two decisions of a simulated player, in milliseconds: like people, it does not react at once.
-const LOOKS: std::ops::Range<u64> = 350..800;
+const DECISION_INTERVAL: std::ops::Range<u64> = 350..800;
 
 const ADJECTIVES: [&str; 16] = [
     "Amber", "Brave", "Calm", "Dotted", "Eager", "Fancy", "Gentle", "Hasty", "Idle", "Jolly", "Keen", "Lucky", "Merry",
@@ -48,17 +48,17 @@ async fn play(server: SocketAddr, number: u16) -> Result<()> {
     let url = format!("ws://{server}/api/socket?name={name}&token={secret:032x}");
     let (mut socket, _) = connect_async(url).await.context("cannot connect")?;
     socket.send(message("JOIN_CHANNEL", "JOIN_CHANNEL", json!({}))).await?;
-    let mut looks = interval(Duration::from_millis(fastrand::u64(LOOKS)));
+    let mut decisions = interval(Duration::from_millis(fastrand::u64(DECISION_INTERVAL)));
     let (mut me, mut seen) = (None, None);
     loop {
         tokio::select! {
             received = socket.next() => match received.context("the connection has ended")?? {
-                // Only what it needs is decoded, and of the ticks only the last before it looks.
+                // Ticks are kept as text: only the last one before a decision is decoded.
                 Message::Text(text) if text.contains(r#""event":"tick""#) => seen = Some(text),
                 Message::Text(text) if text.contains(r#""event":"welcome""#) => me = Some(my_id(&text)?),
                 _ => {}
             },
-            _ = looks.tick() => {
+            _ = decisions.tick() => {
                 if let (Some(me), Some(text)) = (me, seen.take()) {
                     let tick: Received = serde_json::from_str(&text)?;
                     socket.send(message("BROADCAST", "steer", tick.payload.course_of(me))).await?;

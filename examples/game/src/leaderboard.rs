@@ -40,7 +40,7 @@ struct Entry {
     level: usize,
 }
 
-/// Broadcasts without end.
+/// Broadcasts the leaderboard in each interval. Never completes.
 pub(crate) async fn run(endpoint: Endpoint) {
     let pond = endpoint.channel(POND).expect("the name of a channel");
     let mut times = interval(EVERY);
@@ -70,7 +70,7 @@ pub(crate) fn with_rank(ctx: &OutgoingContext) -> Result<Outgoing> {
     Outgoing::replace(&json!({ "top": top, "players": scores.len(), "rank": rank_of(mine.score, &scores) }))
 }
 
-/// Equal scores share a rank.
+/// The rank of a score. Equal scores share a rank.
 fn rank_of(score: u32, scores: &[u32]) -> usize {
     scores.partition_point(|other| *other > score) + 1
 }

@@ -38,7 +38,7 @@ struct Tick {
     crumbs: Vec<i64>,
 }
 
-/// Ticks without end.
+/// Runs the ticks. Never completes.
 pub(crate) async fn run(endpoint: Endpoint, players: Players) {
     let pond = endpoint.channel(POND).expect("the name of a channel");
     let mut water = Water::default();

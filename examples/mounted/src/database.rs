@@ -2,11 +2,11 @@ use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
-/// It stands for a pool of connections to a database: cheap to clone, and shared by the host's routes and the pond.
+/// A stand-in for a pool of connections to a database: cheap to clone, and shared by the host's routes and the pond.
 #[derive(Clone, Debug, Default)]
 pub struct Database(Arc<Mutex<Vec<Said>>>);
 
-/// A message that somebody has sent.
+/// A message of a user.
 #[derive(Clone, Debug, Serialize)]
 pub struct Said {
     from: String,
@@ -23,12 +23,12 @@ impl Database {
     /// Adds a message.
     pub fn add(&self, from: &str, text: &str) {
         let said = Said { from: from.to_owned(), text: text.to_owned() };
-        self.0.lock().expect("nobody panics with it").push(said);
+        self.0.lock().expect("no panic under the lock").push(said);
     }
 
     /// All messages, in the order in which they were added.
     pub fn messages(&self) -> Vec<Said> {
-        self.0.lock().expect("nobody panics with it").clone()
+        self.0.lock().expect("no panic under the lock").clone()
     }
 
     /// The same as JSON.

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The time that clients have to close.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time that the host has for requests under way when the pond has drained.
 const GRACE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub fn end_at_signal(
         }
         // An error means that the host has ended by itself.
         let _ = stop.send(());
-        pond.shutdown(PATIENCE).await
+        pond.shutdown(TIMEOUT).await
     });
     Ok((async move { stopped.await.unwrap_or_default() }, drained))
 }

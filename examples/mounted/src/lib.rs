@@ -17,7 +17,7 @@ use std::io;
 
 use tokio::net::TcpListener;
 
-/// The port `PORT` of 127.0.0.1, by default 8080; 0 is any free one. Says where it listens.
+/// Listens on the port `PORT` of 127.0.0.1, by default 8080 (0 picks a free port), and prints the address.
 pub async fn listen() -> io::Result<TcpListener> {
     let port = env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080);
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;

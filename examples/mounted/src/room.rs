@@ -11,7 +11,7 @@ struct Say {
     text: String,
 }
 
-/// One endpoint, `/ws/socket?token=token-of-NAME`, and one room behind it, `/room`.
+/// Creates a pond with one endpoint, `/ws/socket?token=token-of-NAME`, and one room behind it, `/room`.
 pub fn pond(database: &Database) -> PondSocket {
     let pond = PondSocket::new().state(database.clone());
     let room = pond.create_endpoint("/ws/socket", connect).create_channel("/room", join);
@@ -26,7 +26,7 @@ async fn connect(ctx: ConnectionContext, State(database): State<Database>) -> Re
     Ok(ctx.accept().user_id(&user).assign("address", &address))
 }
 
-/// A newcomer is seen by all, and told which address it has come from.
+/// Accepts each join, with presence. The reply contains the address of the client.
 async fn join(ctx: JoinContext) -> Result<Joined> {
     let (user, address) = (ctx.user_id().to_owned(), ctx.assign::<Option<String>>("address")?);
     Ok(ctx.accept().track(&json!({ "name": user })).reply("welcome", &json!({ "address": address })))

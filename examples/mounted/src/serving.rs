@@ -19,7 +19,7 @@ use tower_service::Service;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves any `tower` service with hyper, with upgrades, until `stopped` completes; then it finishes the requests under way.
-/// It never fails: the result is the one that other hosts have.
+/// It never fails: the return type is that of other hosts.
 pub async fn serve<S, B>(listener: TcpListener, service: S, stopped: impl Future<Output = ()>) -> io::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -49,7 +49,7 @@ where
         let server = Builder::new(TokioExecutor::new());
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let connection = graceful.watch(connection.into_owned());
-        // It fails when its client goes in the middle of a request.
+        // An error means that the client has gone in the middle of a request.
         tokio::spawn(async move { connection.await.unwrap_or_default() });
     }
     drop(listener);

@@ -1,4 +1,4 @@
-//! The host of an example: axum, and a shutdown in good order that no client can delay.
+//! The host of an example: axum, and a graceful shutdown that no client can delay.
 
 use std::future::IntoFuture;
 use std::io;
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// The time that clients have to receive what was sent to them and to close, after a signal.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A listener on 127.0.0.1, and the signals that end a program.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Host {
         let _ = stop.send(());
         // The host does not wait for WebSockets: the pond has its own shutdown. The host waits for the end of each request, which
         // never comes if a client sends half of one or does not read the response: hence the time limit.
-        let (_, served) = tokio::join!(pond.shutdown(PATIENCE), timeout(PATIENCE, host));
+        let (_, served) = tokio::join!(pond.shutdown(TIMEOUT), timeout(TIMEOUT, host));
         served.unwrap_or(Ok(()))
     }
 }

@@ -9,7 +9,7 @@ use axum::routing::get;
 
 pub use host::Host;
 
-/// Only our own scripts and styles, and connections to where the page came from.
+/// The content security policy: scripts and styles of the page itself, and connections to its own origin.
 const POLICY: &str =
     "default-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'";
 

@@ -10,13 +10,13 @@ use pondsocket::metrics::{CloseReason, ConnectionInfo, Limit, Metrics};
 use serde::Serialize;
 use tokio::time::interval;
 
-/// The times of so many events are remembered.
+/// The number of events whose times are kept.
 const REMEMBERED: usize = 500;
 
 /// The time between two reports to the page.
-const PACE: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(250);
 
-/// All that is counted, since the start.
+/// The counters since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     done: AtomicU64,
@@ -25,7 +25,7 @@ pub(crate) struct Counters {
     incidents: AtomicU64,
     limits: AtomicU64,
     closed: AtomicU64,
-    /// Of the last events, in microseconds.
+    /// The times of the last events, in microseconds.
     times: Mutex<VecDeque<u64>>,
 }
 
@@ -44,7 +44,7 @@ struct Stats {
 }
 
 impl Counters {
-    /// An event has ended: `None` if it succeeded, else with this code.
+    /// Counts an event that has ended, with the code of its error.
     pub(crate) fn finished(&self, took: Duration, code: Option<u16>) {
         let counter = match code {
             None => &self.done,
@@ -59,7 +59,7 @@ impl Counters {
         times.push_back(took.as_micros().try_into().unwrap_or(u64::MAX));
     }
 
-    /// Counts what nobody expected, and gives it a number.
+    /// Counts an unexpected failure, and returns its number.
     pub(crate) fn incident(&self) -> u64 {
         self.incidents.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -97,12 +97,12 @@ impl Metrics for Counters {
     }
 }
 
-/// Tells all pages what is counted, for as long as the program runs.
+/// Broadcasts the counters in each interval. Never completes.
 pub(crate) async fn show(endpoint: Endpoint, counters: std::sync::Arc<Counters>) {
-    let mut times = interval(PACE);
+    let mut times = interval(INTERVAL);
     loop {
         times.tick().await;
-        // An error means that the queue is full: the next one has it all as well.
+        // An error means that the queue is full. The next report is complete as well.
         let _ = endpoint.channel("/lab").and_then(|lab| lab.broadcast("stats", &counters.stats()));
     }
 }

@@ -1,4 +1,4 @@
-//! The laboratory: which layer stands around which handler.
+//! The laboratory: an endpoint, and the layers around its handlers.
 
 use std::time::Duration;
 
@@ -11,15 +11,16 @@ use tokio::time::sleep;
 
 use crate::layers::{logged, recovered, timed};
 
-/// Events of one connection, over all of them: so many a second, and so many at once. Whoever goes on all the same is closed.
+/// The limit of all events of one connection, per second and at once, and the number of refused events after which the
+/// connection is closed.
 const ALL: (f64, u32) = (5.0, 40);
-const PATIENCE: u32 = 20;
+const MAX_REFUSED: u32 = 20;
 
-/// The limits of single events. The page learns them with its welcome.
+/// The limits of single events, per second and at once. The welcome contains them.
 const PING: (f64, u32) = (4.0, 8);
 const SEARCH: (f64, u32) = (0.5, 3);
 
-/// Connections of one address.
+/// The limit of connections of one address, per second and at once.
 const CONNECTIONS: (f64, u32) = (20.0, 100);
 
 /// The time that a search takes.
@@ -31,11 +32,12 @@ pub(crate) fn create(pond: &PondSocket) -> Endpoint {
         pond.create_endpoint("/api/socket", async |ctx: ConnectionContext| -> Result<Connected> { Ok(ctx.accept()) });
     endpoint.layer(RateLimit::per_ip(CONNECTIONS.0, CONNECTIONS.1));
 
-    // The first is the outermost: the log also has what the limit refuses, and the times are those of all that is inside.
+    // The first layer is the outermost: the log also has the events that the limit refuses, and the times include all
+    // layers further inside.
     let lab = endpoint.create_channel("/lab", join);
     lab.layer(logged)
         .layer(timed)
-        .layer(RateLimit::per_connection(ALL.0, ALL.1).close_after(PATIENCE))
+        .layer(RateLimit::per_connection(ALL.0, ALL.1).close_after(MAX_REFUSED))
         .layer(recovered);
     lab.on_event("ping", ping.layer(RateLimit::per_connection(PING.0, PING.1)))
         .on_event("search", search.layer(RateLimit::per_connection(SEARCH.0, SEARCH.1)))
@@ -59,12 +61,12 @@ async fn search(ctx: EventContext) -> Result<()> {
     ctx.reply("search", &json!({ "ok": true, "found": 42 }))
 }
 
-/// An error that the handler has meant: its sender is told as it is.
+/// Fails with an intended error, which the sender gets as it is.
 async fn fail(_: EventContext) -> Result<()> {
     Err(Error::conflict("somebody else was faster"))
 }
 
-/// A mistake in a handler.
+/// Panics, as a handler with a bug does.
 async fn panic(_: EventContext) -> Result<()> {
     let empty: [u8; 0] = [];
     let first = empty.first().expect("there is always a first one");

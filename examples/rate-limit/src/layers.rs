@@ -1,4 +1,4 @@
-//! Layers around all events. Each is an async function that takes the context, what it wants besides, and what comes next.
+//! Layers around all events. Each is an async function that takes the context, extractors, and the rest of the stack.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::counters::Counters;
 
-/// One line in the log for each event, with its outcome.
+/// Logs each event with its outcome.
 pub(crate) async fn logged(ctx: EventContext, next: Next<EventContext>) -> Result<()> {
     let (event, connection) = (ctx.event().to_owned(), ctx.connection_id());
     let outcome = next.run(ctx).await;
@@ -19,7 +19,7 @@ pub(crate) async fn logged(ctx: EventContext, next: Next<EventContext>) -> Resul
     outcome
 }
 
-/// Counts each event by its outcome, and how long it took.
+/// Counts each event with its outcome and its time.
 pub(crate) async fn timed(
     ctx: EventContext,
     State(counters): State<Arc<Counters>>,
@@ -31,8 +31,8 @@ pub(crate) async fn timed(
     outcome
 }
 
-/// Turns unexpected failures of handlers, panics included, into errors with code 500. The client gets a number to ask after,
-/// under which the log has what happened; the connection and the channel go on.
+/// Turns unexpected failures of handlers, panics included, into errors with code 500. The client gets the number of
+/// the incident, which the log has too; connection and channel stay open.
 pub(crate) async fn recovered(
     ctx: EventContext,
     State(counters): State<Arc<Counters>>,

@@ -1,5 +1,5 @@
-//! Rate limits and middleware, seen as they bite: a log, times, counters, limits, and a layer that recovers from handlers that
-//! fail or panic.
+//! Rate limits and middleware with their effects visible: a log, times, counters, limits, and a layer that recovers from
+//! handlers that fail or panic.
 //!
 //! `cargo run --release -p rate-limit`, then open the address that it prints, and press the buttons faster than they allow.
 
@@ -29,7 +29,7 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     tracing_subscriber::fmt().with_env_filter("info").init();
 
-    // The server counts for us what our layers cannot see: what was refused before it came to them.
+    // As the metrics of the server the counters also see messages that are refused before they reach the layers.
     let counters = Arc::new(Counters::default());
     let pond = PondSocket::new().state(Arc::clone(&counters)).metrics(Arc::clone(&counters));
     let endpoint = lab::create(&pond);

@@ -156,8 +156,8 @@ async fn run(timer: Weak<Timer>) {
         let Some(strong) = timer.upgrade() else { return };
         let next = strong.next();
         // Only while it waits does this task keep the table alive, and so for a second at most after the last connection.
-        let patience = Instant::now() + Duration::from_secs(1);
-        let until = next.map_or(patience, |next| next.min(patience));
+        let limit = Instant::now() + Duration::from_secs(1);
+        let until = next.map_or(limit, |next| next.min(limit));
         tokio::select! {
             () = strong.earlier.notified() => {}
             () = tokio::time::sleep_until(until) => {}

@@ -150,26 +150,26 @@ async fn an_address_with_many_sockets_makes_room_for_addresses_with_few() {
 
 #[tokio::test]
 async fn within_one_address_the_longest_awaited_socket_is_evicted_after_its_time() {
-    let patience = Duration::from_millis(200);
-    let site = GatedSite::open(patient(2).pressure_timeout(patience)).await;
+    let timeout = Duration::from_millis(200);
+    let site = GatedSite::open(patient(2).pressure_timeout(timeout)).await;
     let start = Instant::now();
     let mut half = [site.client(1, b"GET").await, site.client(1, b"GET").await];
     site.idle(1).await;
-    assert!(start.elapsed() >= patience, "{:?}", start.elapsed());
+    assert!(start.elapsed() >= timeout, "{:?}", start.elapsed());
     ends(&mut half[0]).await;
     assert_eq!(site.closed()[0], "evicted_waiting");
 }
 
 #[tokio::test]
 async fn the_sockets_of_a_trusted_proxy_have_no_share_and_still_expire() {
-    let (counted, patience) = (Recorder::default(), Duration::from_millis(100));
+    let (counted, timeout) = (Recorder::default(), Duration::from_millis(100));
     let options = pondsocket::Options::default().trusted_proxies(["127.0.0.1"]);
     let pond = PondSocket::with_options(options).expect("valid").metrics(counted.clone());
-    let (_server, address) = serve_with(&pond, patient(2).pressure_timeout(patience)).await;
+    let (_server, address) = serve_with(&pond, patient(2).pressure_timeout(timeout)).await;
     let start = Instant::now();
     let mut half = [connect(1, address, b"GET").await, connect(1, address, b"GET").await];
     connect(2, address, HEALTH).await.until("ok\n").await;
-    assert!(start.elapsed() >= patience, "{:?}", start.elapsed());
+    assert!(start.elapsed() >= timeout, "{:?}", start.elapsed());
     ends(&mut half[0]).await;
     assert_eq!(counted.of("socket_closed")[0], "evicted_waiting");
 }

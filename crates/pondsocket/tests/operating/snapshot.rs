@@ -184,8 +184,8 @@ async fn a_snapshot_may_be_taken_at_any_time_and_is_empty_in_the_end() {
     let looking = std::thread::spawn({
         let (pond, done) = (pond.clone(), Arc::clone(&done));
         move || {
-            let mut looks = 0;
-            while !done.load(Ordering::Relaxed) || looks < 1000 {
+            let mut snapshots = 0;
+            while !done.load(Ordering::Relaxed) || snapshots < 1000 {
                 let seen = first(&pond);
                 // The server may notice the end of a connection only after the client has reconnected.
                 assert!(seen.connections + seen.closing <= 2 * PEOPLE, "{seen:?}");
@@ -193,9 +193,9 @@ async fn a_snapshot_may_be_taken_at_any_time_and_is_empty_in_the_end() {
                     assert!(channel.members <= channel.connections && channel.connections <= 2 * PEOPLE, "{channel:?}");
                     assert!(channel.queued > 0 || channel.queued_bytes == 0, "{channel:?}");
                 }
-                looks += 1;
+                snapshots += 1;
             }
-            looks
+            snapshots
         }
     });
     let mut people = tokio::task::JoinSet::new();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use testkit::{Peer, RedisServer};
 use tokio::time::{Instant, sleep};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Metrics that clients of two contract servers do not cause: there may be no samples of these.
 const RARE: [&str; 8] = [
@@ -113,7 +113,7 @@ async fn every_query_has_a_result_in_a_real_scrape() {
     while prometheus.query("count(up == 1) == 2").await.expect("a query").is_empty() {
         sleep(Duration::from_millis(50)).await;
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     for query in queries(&board()) {
         loop {
             match prometheus.query(&query.text).await {

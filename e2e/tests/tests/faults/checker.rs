@@ -17,7 +17,7 @@ pub(crate) const HEALING: Duration = Duration::from_secs(10);
 const STAYS: Duration = Duration::from_secs(2);
 
 /// The longest time for an answer of a node, and for the delivery of a message, after the cluster has healed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -62,7 +62,7 @@ impl Fixture {
             sleep(POLL).await;
         }
         self.send_messages();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while let Some(fault) = self.missing_messages(self.messages).first() {
             assert!(Instant::now() < deadline, "when all was well: {fault}");
             sleep(POLL).await;
@@ -72,7 +72,7 @@ impl Fixture {
     /// Requests the present users from all nodes, and compares the answers and all earlier messages with the expected users.
     async fn disagreements(&self) -> Vec<String> {
         self.members.iter().for_each(Member::request_state);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.members.iter().any(Member::has_open_request) && Instant::now() < deadline {
             sleep(POLL / 20).await;
         }

@@ -19,7 +19,7 @@ pub(crate) const ROOMS: usize = 3;
 const RESIDENTS: [(usize, usize); 6] = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 2), (2, 2)];
 
 /// The interval between changes.
-const PACE: Duration = Duration::from_millis(60);
+const INTERVAL: Duration = Duration::from_millis(60);
 
 pub(crate) struct Fixture {
     pub(crate) nodes: Vec<Node>,
@@ -95,7 +95,7 @@ impl Fixture {
     pub(crate) async fn live(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {
-            let next = Instant::now() + PACE.mul_f64(0.5 + self.rng.fraction());
+            let next = Instant::now() + INTERVAL.mul_f64(0.5 + self.rng.fraction());
             if next > end {
                 return sleep_until(end).await;
             }

@@ -14,7 +14,7 @@ pub(crate) const NODES: usize = 3;
 pub(crate) const VICTIM: usize = 2;
 
 /// The longest time until all processes are ready.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum World {
@@ -79,7 +79,7 @@ async fn monitored() -> Processes {
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
     let sentinel = RedisServer::start_sentinel(&primary).await;
     // The sentinel lists the replica once that is synchronised and it has polled the primary.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !sentinel.info("sentinel", "master0").await.contains("slaves=1") {
         assert!(Instant::now() < deadline, "the sentinel does not see the replica");
         sleep(Duration::from_millis(50)).await;

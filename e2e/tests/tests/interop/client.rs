@@ -117,8 +117,8 @@ impl Client {
         self.knows_within(DEADLINE, what, is).await;
     }
 
-    pub(crate) async fn knows_within(&mut self, patience: Duration, what: &str, is: impl Fn(&Value) -> bool) {
-        let deadline = Instant::now() + patience;
+    pub(crate) async fn knows_within(&mut self, limit: Duration, what: &str, is: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + limit;
         loop {
             let state = self.state().await;
             if is(&state) {

@@ -19,7 +19,7 @@ async fn main() -> io::Result<()> {
     });
     let server = server.tcp_nodelay(true).h1_allow_half_closed(false).disable_signals().listen(listener)?.run();
 
-    // First the pond, then the host: its workers take their connections along.
+    // The pond is drained before the host stops, because the workers of the host end with their connections.
     let (_, drained) = mounted::end_at_signal(pond)?;
     let handle = server.handle();
     actix_web::rt::spawn(async move {

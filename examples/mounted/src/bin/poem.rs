@@ -1,4 +1,4 @@
-//! In poem: an endpoint that hands requests to the pond, with what poem keeps of them elsewhere.
+//! In poem: an endpoint that passes requests to the pond, with the parts that poem stores apart from them.
 
 use std::io;
 
@@ -21,7 +21,8 @@ async fn main() -> io::Result<()> {
     mounted::run(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, None), drained).await
 }
 
-/// Poem's own adapter leaves out the upgrade, the peer, and what `nest` has stripped of the path.
+/// An endpoint that calls the pond. Poem's own adapter omits the upgrade, the peer, and the prefix that `nest` has stripped of
+/// the path.
 fn mount(pond: &PondSocket) -> impl Endpoint<Output = Response> + use<> {
     pond.service().compat().before(async |mut request: Request| {
         *request.uri_mut() = request.original_uri().clone();

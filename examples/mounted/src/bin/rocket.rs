@@ -14,7 +14,7 @@ async fn main() -> io::Result<()> {
     let database = Database::default();
     let pond = mounted::pond(&database);
     let port = env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080);
-    // The signals are ours.
+    // This program handles the signals, because the pond has to be drained.
     let shutdown = Shutdown { ctrlc: false, signals: Default::default(), ..Shutdown::default() };
     let rocket = rocket::custom(Config { port, shutdown, ..Config::default() })
         .manage(database)
@@ -25,7 +25,7 @@ async fn main() -> io::Result<()> {
         }));
     let rocket = rocket.ignite().await.map_err(io::Error::other)?;
 
-    // First the pond, then the host: it soon gives up connections that are still open.
+    // The pond is drained before the host stops, because the host soon drops connections that are still open.
     let (_, drained) = mounted::end_at_signal(pond)?;
     let handle = rocket.shutdown();
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! In a stack of `tower` layers: the pond is one of them. It answers what is meant for it, and passes all else inward.
+//! In a stack of `tower` layers: the pond is one of them. It answers the requests for its endpoints, and passes all others inward.
 
 use std::convert::Infallible;
 use std::io;

@@ -39,7 +39,7 @@ impl Host {
             }
         });
         let address = address.await.expect("it listens in time");
-        // Whatever it says later is of no interest, but must be read.
+        // The host would block on its log if the rest of it were not read.
         tokio::spawn(async move { while let Ok(Some(_)) = output.next_line().await {} });
         Host { process, address }
     }

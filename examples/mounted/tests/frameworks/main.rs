@@ -14,7 +14,7 @@ const ANN: &str = "/ws/socket?token=token-of-ann";
 const BOB: &str = "/ws/socket?token=token-of-bob";
 
 /// The time between two messages of a client.
-const PACE: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The moment at which a host notices that the client of an event stream has gone.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ async fn websockets_and_event_streams_share_channels(program: &str, notices: Not
 
 /// Sends messages at intervals until a member leaves. Returns the message about the leave.
 async fn leave_while_sending(ann: &mut Peer) -> Value {
-    let mut pace = interval(PACE);
+    let mut pace = interval(INTERVAL);
     loop {
         pace.tick().await;
         ann.event("/room", "say", json!({ "text": "still there?" })).await;

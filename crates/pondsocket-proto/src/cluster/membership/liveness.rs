@@ -150,8 +150,8 @@ impl Liveness {
             return Vec::new();
         };
         let (NodeState::Hidden { since, .. } | NodeState::Gone { since, .. }) = node.state else { return Vec::new() };
-        let patience = if node.was_leased || self.leases.is_none() { self.lifetime } else { 0 };
-        if now < since + patience { Vec::new() } else { node.follow(id, now) }
+        let grace = if node.was_leased || self.leases.is_none() { self.lifetime } else { 0 };
+        if now < since + grace { Vec::new() } else { node.follow(id, now) }
     }
 
     /// Notes the `Bye` of a node that stops.
@@ -209,17 +209,17 @@ impl Liveness {
         }
         if now >= self.detect_from {
             lease.expired.iter().for_each(|id| transitions.extend(self.down(id, now)));
-            let patience = self.lifetime;
+            let lifetime = self.lifetime;
             // An incarnation without a lease beside another one that holds a lease is not valid. But it may be about to
             // take its lease: its message can overtake the answer of the table, though not by as much as half a
             // lifetime.
             let has_lost = |id: &NodeId, since: u64| {
-                alive.get(&id.name).is_some_and(|other| other != id) && now >= since + patience / 2
+                alive.get(&id.name).is_some_and(|other| other != id) && now >= since + lifetime / 2
             };
             transitions.extend(self.hide_dead(now, |id, (since, heard), leased| {
                 // Only a lease that was seen before can be missing. Without one the node may not have taken its first
                 // yet.
-                !lease.alive.contains(id) && (leased || now > heard + patience || has_lost(id, since))
+                !lease.alive.contains(id) && (leased || now > heard + lifetime || has_lost(id, since))
             }));
             alive.values().for_each(|id| transitions.extend(self.fall_back_to(id, now)));
             // Marks the incarnations that have just become valid as leased; they are up already.
@@ -249,8 +249,8 @@ impl Liveness {
         if self.leases.is_some() || now < self.detect_from {
             return Vec::new();
         }
-        let patience = self.lifetime;
-        let mut transitions = self.hide_dead(now, |_, (_, heard), _| now >= heard + patience);
+        let lifetime = self.lifetime;
+        let mut transitions = self.hide_dead(now, |_, (_, heard), _| now >= heard + lifetime);
         transitions.extend(self.nodes.limit_dead());
         transitions
     }

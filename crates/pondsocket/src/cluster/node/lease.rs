@@ -34,7 +34,7 @@ pub(super) async fn run(node: Arc<Node>) {
 
 /// The longest wait for the number of this incarnation, and the pause between two attempts. The node publishes nothing
 /// in this time.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Acquires the first lease, with the number of this incarnation. If the table of leases does not answer in time, the
@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn acquire(node: &Node) -> u64 {
     let born = node.id().incarnation;
     let Some(leases) = node.bus.leases() else { return born };
-    let asked = timeout(PATIENCE, async {
+    let asked = timeout(TIMEOUT, async {
         loop {
             match leases.acquire(node.name(), TTL).await {
                 Ok(incarnation) => return Ok(incarnation),

@@ -170,11 +170,11 @@ impl Node {
     }
 
     /// Announces to other nodes that this one stops, waits for the messages in the queue, and ends; all within
-    /// `patience`.
-    pub(crate) async fn stop(&self, patience: Duration) {
+    /// `limit`.
+    pub(crate) async fn stop(&self, limit: Duration) {
         if let Some(tasks) = self.tasks.get() {
             self.input(Input::Stop);
-            tasks.stop(self, patience).await;
+            tasks.stop(self, limit).await;
         }
     }
 

@@ -50,8 +50,8 @@ impl Tasks {
         }
     }
 
-    pub(super) async fn stop(&self, node: &Node, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    pub(super) async fn stop(&self, node: &Node, limit: Duration) {
+        let deadline = Instant::now() + limit;
         // After the deadline the node stops anyway: its lease then expires, and other nodes hide it.
         let _ = timeout_at(deadline, async {
             node.stopped().await;

@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::engine::closing::{Close, TOO_SLOW};
-    use crate::engine::outbox::fixture::{BOUNDS, PACE, advance, deliver_at, frame, outbox, start};
+    use crate::engine::outbox::fixture::{BOUNDS, PACING, advance, deliver_at, frame, outbox, start};
 
     #[test]
     fn channels_wait_for_a_client_at_its_bounds_until_there_is_room() {
@@ -117,7 +117,7 @@ mod tests {
         let behind = deliver_at(&mut outbox, "y", start()).expect("it will catch up");
         assert!(behind.behind && !behind.accepted);
         assert_eq!(outbox.depth().0, 5, "nothing is added");
-        let until = start() + PACE.wait;
+        let until = start() + PACING.wait;
         assert_eq!(outbox.wait(Waker::noop(), BOUNDS, late, start()), RoomWait::Until(until));
         assert!(outbox.take_relieved(BOUNDS).is_empty());
         advance(&mut outbox, frame("x").len());
@@ -132,7 +132,7 @@ mod tests {
         for _ in 0..5 {
             deliver_at(&mut outbox, "x", start()).expect("room");
         }
-        let now = start() + PACE.wait;
+        let now = start() + PACING.wait;
         assert_eq!(outbox.wait(Waker::noop(), BOUNDS, now, now), RoomWait::TimedOut);
         assert!(outbox.lag(BOUNDS).is_some_and(|lag| lag.left_behind && lag.since == start()));
         let verdicts: Vec<_> = (0..60).map(|_| deliver_at(&mut outbox, "y", now)).collect();
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(verdicts[59], Err(TOO_SLOW), "sixteen times as many frames");
         let mut outbox = self::outbox();
         let large = "x".repeat(600);
-        let later = now + PACE.wait;
+        let later = now + PACING.wait;
         let verdicts: Vec<_> =
             (0..7).map(|count| deliver_at(&mut outbox, &large, if count < 2 { now } else { later })).collect();
         assert!(verdicts[..6].iter().all(|verdict| verdict.as_ref().is_ok_and(|pushed| pushed.accepted)));
@@ -153,7 +153,7 @@ mod tests {
         for _ in 0..5 {
             deliver_at(&mut outbox, "x", start()).expect("room");
         }
-        let now = start() + PACE.wait;
+        let now = start() + PACING.wait;
         let pushed = deliver_at(&mut outbox, "y", now).expect("not far over");
         assert!(pushed.accepted && pushed.left_behind && pushed.wake);
         outbox.advance(3 * frame("x").len(), BOUNDS, now);
@@ -179,9 +179,9 @@ mod tests {
         for _ in 0..5 {
             deliver_at(&mut outbox, "x", start()).expect("room");
         }
-        assert!(matches!(outbox.wait(Waker::noop(), BOUNDS, start() + PACE.wait, start()), RoomWait::Until(_)));
+        assert!(matches!(outbox.wait(Waker::noop(), BOUNDS, start() + PACING.wait, start()), RoomWait::Until(_)));
         assert!(outbox.close(Close::Immediate(TOO_SLOW)));
         assert_eq!(outbox.take_relieved(BOUNDS).len(), 1);
-        assert_eq!(outbox.wait(Waker::noop(), BOUNDS, start() + PACE.wait, start()), RoomWait::Room);
+        assert_eq!(outbox.wait(Waker::noop(), BOUNDS, start() + PACING.wait, start()), RoomWait::Room);
     }
 }

@@ -16,8 +16,8 @@ use crate::engine::closing::Closure;
 use crate::engine::framing::Framing;
 use crate::engine::pace::PacingLimits;
 
-pub(super) const PACE: PacingLimits = PacingLimits { wait: Duration::from_secs(2), rate: 1000 };
-pub(super) const BOUNDS: Bounds = Bounds { frames: 4, bytes: 1000, policy: SlowClient::Disconnect, pacing: PACE };
+pub(super) const PACING: PacingLimits = PacingLimits { wait: Duration::from_secs(2), rate: 1000 };
+pub(super) const BOUNDS: Bounds = Bounds { frames: 4, bytes: 1000, policy: SlowClient::Disconnect, pacing: PACING };
 
 pub(super) fn frame(text: &str) -> Bytes {
     let mut out = Vec::new();

@@ -392,7 +392,7 @@ mod tests {
     use std::time::Duration;
 
     use super::fixture::{
-        BOUNDS, PACE, Step, advance, any_step, deliver, deliver_at, event, frame, outbox, outbox_of_a_body, queued,
+        BOUNDS, PACING, Step, advance, any_step, deliver, deliver_at, event, frame, outbox, outbox_of_a_body, queued,
         send, start, take,
     };
     use super::*;
@@ -429,7 +429,7 @@ mod tests {
         let texts = ["x"; 64];
         assert!(deliver(&mut outbox, 1, &texts, DropPolicy::SlowClient(None), policy).wake);
         assert!(deliver_at(&mut outbox, "y", start()).expect("it will catch up").behind);
-        let late = start() + PACE.wait;
+        let late = start() + PACING.wait;
         assert_eq!(deliver_at(&mut outbox, "y", late), Err(TOO_SLOW), "but nothing was taken of it");
     }
 

@@ -116,8 +116,8 @@ mod tests {
     use crate::engine::framing::Framing;
     use crate::engine::outbox::Pushed;
     use crate::engine::outbox::fixture::{
-        BOUNDS, PACE, Step, advance, any_step, deliver, event, frame, numbered, outbox, outbox_of_a_body, queued, send,
-        start, texts,
+        BOUNDS, PACING, Step, advance, any_step, deliver, event, frame, numbered, outbox, outbox_of_a_body, queued,
+        send, start, texts,
     };
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
             let (mut sent, mut read, mut dropped, mut now) = (Vec::new(), Vec::new(), 0, start());
             for step in steps {
                 // No channel waits for this client.
-                now += PACE.wait;
+                now += PACING.wait;
                 let pushed = match step {
                     Step::Deliver { channel, frames, drop_policy } => {
                         let run = numbered(&mut sent, channel, frames, drop_policy, Framing::Plain);

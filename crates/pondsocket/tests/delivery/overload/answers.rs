@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::{Message, Peer, serve};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{PATIENCE, PausedMember, SECOND, frame, member, patient, served};
+use super::{PausedMember, SECOND, TIMEOUT, frame, member, patient, served};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_gets_a_pong_for_each_of_its_pings_however_many_it_sends_at_once() {
@@ -24,7 +24,7 @@ async fn a_client_that_reads_gets_a_pong_for_each_of_its_pings_however_many_it_s
     let mut memory = PausedMember::join(&served.pond, "memory", 1 << 20, None).await;
     tokio::io::AsyncWriteExt::write_all(memory.socket.get_mut(), &pings).await.expect("room");
     for _ in 0..COUNT {
-        let frame = timeout(PATIENCE, memory.socket.next()).await.expect("in time");
+        let frame = timeout(TIMEOUT, memory.socket.next()).await.expect("in time");
         assert!(matches!(frame, Some(Ok(Message::Pong(_)))), "{frame:?}");
     }
     assert_eq!(served.given_up(), Vec::<String>::new());
@@ -43,7 +43,7 @@ async fn a_client_that_reads_gets_an_answer_to_each_of_its_messages_however_many
         tokio::io::AsyncWriteExt::write_all(memory.socket.get_mut(), &all).await.expect("room");
         for number in 0..COUNT {
             assert_eq!(tcp.next().await["requestId"], json!(format!("r{number}")));
-            let message = timeout(PATIENCE, memory.next()).await.expect("in time").expect("open");
+            let message = timeout(TIMEOUT, memory.next()).await.expect("in time").expect("open");
             assert_eq!(message["requestId"], json!(format!("r{number}")));
         }
     }

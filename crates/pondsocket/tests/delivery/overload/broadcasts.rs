@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::client_async;
 
-use super::{Heard, PATIENCE, member, patient, reader, said, served, stop, text};
+use super::{Heard, TIMEOUT, member, patient, reader, said, served, stop, text};
 
 /// Publishes this many messages as fast as the server takes them, and reads at the same time.
 fn publisher(peer: Peer, count: usize, size: usize) -> JoinHandle<Heard> {
@@ -38,7 +38,7 @@ fn publisher(peer: Peer, count: usize, size: usize) -> JoinHandle<Heard> {
                 }
             }
         };
-        timeout(PATIENCE, async { tokio::join!(write, read) }).await.expect("everything is published in time");
+        timeout(TIMEOUT, async { tokio::join!(write, read) }).await.expect("everything is published in time");
         heard
     })
 }

@@ -27,7 +27,7 @@ use tokio_tungstenite::WebSocketStream;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The time limit for a reader, which leaves a reserve for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 struct RoomServer {
     pond: PondSocket,
@@ -164,7 +164,7 @@ fn reader(mut peer: Peer) -> JoinHandle<(Heard, Peer)> {
                 }
             }
         };
-        timeout(PATIENCE, reading).await.expect("everything comes in time");
+        timeout(TIMEOUT, reading).await.expect("everything comes in time");
         (heard, peer)
     })
 }
@@ -190,7 +190,7 @@ fn said(number: usize, filler: &str) -> Value {
 /// The next text; `None` at the end.
 async fn text(socket: &mut WebSocketStream<DuplexStream>) -> Option<String> {
     loop {
-        match timeout(PATIENCE, socket.next()).await.expect("something in time") {
+        match timeout(TIMEOUT, socket.next()).await.expect("something in time") {
             Some(Ok(Message::Text(text))) => return Some(text.to_string()),
             Some(Ok(Message::Ping(_))) => {}
             _ => return None,

@@ -9,7 +9,7 @@ use testkit::{Peer, eventually, serve};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Heard, PATIENCE, PausedMember, frame, member, patient, presence, reader, served, stop};
+use super::{Heard, PausedMember, TIMEOUT, frame, member, patient, presence, reader, served, stop};
 
 /// One member changes its presence this many times in one write. All members only read from then on.
 async fn changes_at_once(members: usize, size: usize, changes: usize) {
@@ -27,7 +27,7 @@ async fn changes_at_once(members: usize, size: usize, changes: usize) {
     // The last change was made, so a message that is sent now follows it.
     let channel = served.endpoint.channel("/room/1").expect("ours");
     let is_made = || channel.presence::<Value>().expect("JSON")["m0"]["number"] == json!(changes);
-    timeout(PATIENCE, async {
+    timeout(TIMEOUT, async {
         while !is_made() {
             sleep(Duration::from_millis(5)).await;
         }

@@ -10,12 +10,12 @@ use crate::fixture::{Fixture, subscribers};
 use crate::world::NODES;
 
 /// The longest time that a sentinel may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// SIGKILL of the primary: the sentinel notices that, and promotes the replica.
 pub(crate) async fn primary_killed(fixture: &mut Fixture) {
     fixture.redis.kill().await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_promoted(fixture).await {
         assert!(Instant::now() < deadline, "no failover");
         fixture.live(Duration::from_millis(100)).await;
@@ -27,7 +27,7 @@ pub(crate) async fn primary_killed(fixture: &mut Fixture) {
 /// nodes could stay connected to it.
 pub(crate) async fn failover_by_command(fixture: &mut Fixture) {
     let _: () = sentinel(fixture).command(&["SENTINEL", "FAILOVER", "main"]).await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !(is_promoted(fixture).await && fixture.redis.info("replication", "role").await == "slave") {
         assert!(Instant::now() < deadline, "no failover");
         fixture.live(Duration::from_millis(100)).await;

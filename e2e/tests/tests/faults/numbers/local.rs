@@ -15,7 +15,7 @@ use crate::case::{Form, Outcome};
 const ROOM: &str = "/plain/local";
 const RECEIVERS: usize = 10;
 const MESSAGES: usize = 200;
-const PACE: Duration = Duration::from_millis(5);
+const INTERVAL: Duration = Duration::from_millis(5);
 
 /// The allowed factor between the 99th percentiles.
 const SLOWER: f64 = 2.0;
@@ -71,7 +71,7 @@ async fn window(mut peers: Vec<Peer>, slowest: &mut Vec<Duration>) -> Vec<Peer> 
             (peer, times)
         });
     }
-    let mut ticks = interval(PACE);
+    let mut ticks = interval(INTERVAL);
     for number in 0..MESSAGES {
         ticks.tick().await;
         sent.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
