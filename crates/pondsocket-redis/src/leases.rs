@@ -37,19 +37,19 @@ const ACQUIRE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local name, most = ARGV[1], 2^53 - 2
-local life = now
-local function follow(last) if last and last <= most and last >= life then life = last + 1 end end
+local incarnation = now
+local function follow(last) if last and last <= most and last >= incarnation then incarnation = last + 1 end end
 follow(tonumber(redis.call('ZSCORE', KEYS[2], name) or nil))
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if string.sub(member, 1, #name + 1) == name .. '~' then follow(tonumber(string.sub(member, #name + 2), 36)) end
 end
-local digits, rest = '', life
+local digits, rest = '', incarnation
 repeat
   local digit = rest % 36
   digits = string.sub('0123456789abcdefghijklmnopqrstuvwxyz', digit + 1, digit + 1) .. digits
   rest = (rest - digit) / 36
 until rest == 0
-local number = string.format('%.0f', life)
+local number = string.format('%.0f', incarnation)
 redis.call('ZADD', KEYS[1], now + ARGV[2], name .. '~' .. digits)
 redis.call('ZADD', KEYS[2], number, name)
 for _, old in ipairs(redis.call('ZRANGE', KEYS[2], 0, -10001)) do redis.call('ZREM', KEYS[2], old) end
@@ -61,7 +61,7 @@ return number
 pub(crate) struct LeaseTable {
     key: String,
     /// The key with the number of the last incarnation of each name.
-    lives: String,
+    incarnations: String,
     /// The nodes that have taken, and not released, a lease through this bus. If the lease of one is missing in the
     /// table, it has expired. Held for a moment only.
     known: Mutex<HashSet<NodeId>>,
@@ -71,7 +71,7 @@ impl LeaseTable {
     pub(crate) fn new(options: &RedisOptions) -> LeaseTable {
         LeaseTable {
             key: format!("{}:v1:{}:__nodes__", options.prefix, options.namespace),
-            lives: format!("{}:v1:{}:__lives__", options.prefix, options.namespace),
+            incarnations: format!("{}:v1:{}:__lives__", options.prefix, options.namespace),
             known: Mutex::default(),
         }
     }
@@ -111,7 +111,7 @@ impl LeaseTable {
     ) -> Result<T, BusError> {
         let command = |name: &str, script: &str| {
             let mut command = cmd(name);
-            command.arg(script).arg(2).arg(&self.key).arg(&self.lives);
+            command.arg(script).arg(2).arg(&self.key).arg(&self.incarnations);
             arguments(&mut command);
             command
         };

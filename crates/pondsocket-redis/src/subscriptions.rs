@@ -404,8 +404,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is wanted in whatever order, and however answers, refusals and losses of the session fall between:
-        /// once everything is answered Redis has exactly what is wanted.
+        /// Topics are added and removed in any order, and answers, refusals and losses of the session come at any time
+        /// between. Once everything is answered, Redis has exactly the wanted topics.
         #[test]
         fn the_two_sets_become_equal(steps in prop::collection::vec((0..6u8, 0..5u8), 0..200)) {
             let mut subscriptions = Subscriptions::default();

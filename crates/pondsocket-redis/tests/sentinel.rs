@@ -22,8 +22,8 @@ async fn a_failover_is_followed() {
         sleep(Duration::from_millis(50)).await;
     }
 
-    let nobody = ("127.0.0.1", free_port());
-    let sentinels = SentinelOptions::new("main", [nobody, ("127.0.0.1", sentinel.port)]);
+    let unreachable = ("127.0.0.1", free_port());
+    let sentinels = SentinelOptions::new("main", [unreachable, ("127.0.0.1", sentinel.port)]);
     let mut node = Node::listening(RedisOptions::default().sentinel(sentinels), &["t"]).await;
     let me = NodeId { name: "ada".into(), incarnation: 1 };
     let bus = node.bus.clone();

@@ -101,7 +101,7 @@ fn counted(receivers: usize, tracked: bool, send: impl Fn(&Channel, &str, usize)
     let (joined, all_joined) = oneshot::channel();
     // The members run on another thread, which is not counted.
     let members = std::thread::spawn(move || runtime_of_members(receivers, address, joined, received));
-    runtime.block_on(all_joined).expect("everybody joins");
+    runtime.block_on(all_joined).expect("all members join");
 
     // Buffers that are created once, such as scratch buffers, exist before the measurement.
     let channel = endpoint.channel("/room").expect("ours");
@@ -126,7 +126,7 @@ fn counted(receivers: usize, tracked: bool, send: impl Fn(&Channel, &str, usize)
             tokio::task::yield_now().await;
         }
     });
-    members.join().expect("everybody got everything");
+    members.join().expect("all members have received all messages");
     counted
 }
 

@@ -233,7 +233,7 @@ async fn handlers_run_in_spans_with_connection_user_channel_and_event() -> TestR
     endpoint.channel("/room/2")?.evict("ada", "spam").await?;
     eventually("its leave handler has run", || log.of("app", "leaving").len() == 2).await;
     let evicted = log.of("app", "leaving").remove(1);
-    assert_eq!(evicted.spans, ["leave"], "whoever takes somebody out does not wait for it");
+    assert_eq!(evicted.spans, ["leave"], "the leave handler runs outside of the span of the eviction");
     assert_eq!(evicted.around.names(), ["channel", "endpoint", "reason", "user"]);
     assert_eq!((evicted.around.get("user"), evicted.around.get("reason")), ("ada", "evicted:spam"));
     Ok(())
@@ -251,7 +251,7 @@ async fn mistakes_of_a_client_are_logged_at_debug() -> TestResult {
     let room = ada.join("/room/1", json!({})).await?;
     ada.join("/closed", json!({})).await.expect_err("declined");
     ada.join("/room/too-long", json!({})).await.expect_err("declined");
-    room.request("dance", json!({})).await.expect_err("nobody handles that");
+    room.request("dance", json!({})).await.expect_err("it has no handler");
     room.send("", json!({}));
     room.send("say", json!({}));
     room.send("say", json!({}));
@@ -519,8 +519,10 @@ async fn internal_failures_are_logged_at_error_with_the_reason() -> TestResult {
     endpoint.channel("/room/1")?.broadcast("broken", &json!({}))?;
     room.leave().await?;
     ada.close();
-    eventually("a hook that nobody asks has panicked", || log.of("pondsocket::hooks", "a hook panicked").len() == 1)
-        .await;
+    eventually("the panic of a hook without a caller is logged", || {
+        log.of("pondsocket::hooks", "a hook panicked").len() == 1
+    })
+    .await;
 
     for (target, message, fields, spans) in [
         ("handler", "join declined", vec!["error", "pattern"], vec!["connection", "join"]),

@@ -61,7 +61,7 @@ pub enum Reason {
     NotAnObject,
     /// A field is missing, empty or of a wrong type.
     #[error("`{0}` must be a string that is not empty")]
-    Field(&'static str),
+    MessageField(&'static str),
     /// A field contains half a surrogate pair.
     #[error("`{0}` contains an unpaired surrogate")]
     Surrogate(&'static str),
@@ -130,24 +130,27 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
 
 fields! {
     /// The fields of a message.
-    Field {
+    MessageField {
         scalar: Action "action", Event "event", ChannelName "channelName", RequestId "requestId";
         raw: Payload "payload";
     }
 }
 
-/// Finds the action and the envelope of a valid message in one pass. Whatever it does not accept is judged by
-/// [`decode_any`].
+/// Finds the action and the envelope of a valid message in one pass. Returns `None` for all others,
+/// which are left to [`decode_any`].
 fn scan(text: &str) -> Option<(Cow<'_, str>, ClientEnvelope<'_>)> {
-    let mut values = Values::<{ Field::COUNT }>::default();
-    values.read::<Field>(text).ok()?;
+    let mut values = Values::<{ MessageField::COUNT }>::default();
+    values.read::<MessageField>(text).ok()?;
     let text = |field| values.get(field)?.as_text().filter(|text| !text.is_empty());
-    let payload = match values.get(Field::Payload) {
+    let payload = match values.get(MessageField::Payload) {
         Some(payload) if payload.fault().is_some() => return None,
         payload => payload.map_or("{}", |payload| payload.text),
     };
-    let (event, channel) = (text(Field::Event)?, text(Field::ChannelName)?);
-    Some((text(Field::Action)?, ClientEnvelope { event, channel, request_id: text(Field::RequestId)?, payload }))
+    let (event, channel) = (text(MessageField::Event)?, text(MessageField::ChannelName)?);
+    Some((
+        text(MessageField::Action)?,
+        ClientEnvelope { event, channel, request_id: text(MessageField::RequestId)?, payload },
+    ))
 }
 
 /// Reads a message of any form, in several passes.
@@ -217,7 +220,9 @@ fn explain(text: &str) -> Result<ClientMessage<'_>, MalformedMessage> {
     let broken = || FIELDS.into_iter().find(|name| found.get(name).is_some_and(|field| !field.is_exact()));
     let reason = match found.is_object {
         false => Reason::NotAnObject,
-        true => missing().map(Reason::Field).or_else(|| broken().map(Reason::Surrogate)).unwrap_or(Reason::Repeated),
+        true => {
+            missing().map(Reason::MessageField).or_else(|| broken().map(Reason::Surrogate)).unwrap_or(Reason::Repeated)
+        }
     };
     Err(of_salvaged(reason, &found))
 }

@@ -6,7 +6,7 @@ use super::scan::{Notes, ScanError, behind, colon, skip_space, string, value};
 use super::vet::Unsafe;
 
 /// The known fields of an object: an enum whose variants are numbered from 0.
-pub(crate) trait Field: Copy {
+pub(crate) trait KnownField: Copy {
     /// The field of this name.
     fn named(name: &str) -> Option<Self>;
 
@@ -29,7 +29,7 @@ macro_rules! fields {
             const COUNT: usize = [$($scalar_name,)* $($raw_name,)*].len();
         }
 
-        impl $crate::wire::fields::Field for $enum {
+        impl $crate::wire::fields::KnownField for $enum {
             fn named(name: &str) -> Option<$enum> {
                 Some(match name {
                     $($scalar_name => $enum::$scalar,)*
@@ -69,7 +69,7 @@ impl<const N: usize> Default for Values<'_, N> {
 
 impl<'a, const N: usize> Values<'a, N> {
     /// Reads the text of one object. In place, because the values of all fields are half a kilobyte.
-    pub(crate) fn read<F: Field>(&mut self, text: &'a str) -> Result<(), ScanError> {
+    pub(crate) fn read<F: KnownField>(&mut self, text: &'a str) -> Result<(), ScanError> {
         let bytes = text.as_bytes();
         let (mut at, mut seen) = (behind(bytes, skip_space(bytes, 0), b'{')?, 0_u64);
         at = skip_space(bytes, at);
@@ -111,7 +111,7 @@ impl<'a, const N: usize> Values<'a, N> {
     }
 
     /// The value of a field.
-    pub(crate) fn get(&self, field: impl Field) -> Option<Value<'a>> {
+    pub(crate) fn get(&self, field: impl KnownField) -> Option<Value<'a>> {
         self.0[field.index()]
     }
 }
@@ -149,18 +149,18 @@ mod tests {
 
     fields! {
         /// Two fields.
-        Known { scalar: Name "name"; raw: Raw "raw"; }
+        TestField { scalar: Name "name"; raw: Raw "raw"; }
     }
 
-    fn scan(text: &str) -> Result<Values<'_, { Known::COUNT }>, ScanError> {
+    fn scan(text: &str) -> Result<Values<'_, { TestField::COUNT }>, ScanError> {
         let mut values = Values::default();
-        values.read::<Known>(text).map(|()| values)
+        values.read::<TestField>(text).map(|()| values)
     }
 
     fn raw(value: &str) -> Option<(String, Option<Unsafe>, bool)> {
         let text = format!("{{\"raw\":{value}}}");
         let values = scan(&text).ok()?;
-        let value = values.get(Known::Raw)?;
+        let value = values.get(TestField::Raw)?;
         Some((value.text.to_owned(), value.fault(), value.has_breaks()))
     }
 
@@ -168,8 +168,8 @@ mod tests {
     fn known_fields_are_found_among_others_and_unescaped() {
         let text = r#" { "a" : [ {"name":1} ] , "na\u006de":"\u0061b", "raw" : { "x" : "}" } , "b":null } "#;
         let Ok(values) = scan(text) else { panic!("an object") };
-        assert_eq!(values.get(Known::Name).and_then(|name| name.as_text()).as_deref(), Some("ab"));
-        assert_eq!(values.get(Known::Raw).map(|value| value.text), Some(r#"{ "x" : "}" }"#));
+        assert_eq!(values.get(TestField::Name).and_then(|name| name.as_text()).as_deref(), Some("ab"));
+        assert_eq!(values.get(TestField::Raw).map(|value| value.text), Some(r#"{ "x" : "}" }"#));
     }
 
     #[test]

@@ -272,7 +272,7 @@ mod tests {
 
     fields! {
         /// Two fields.
-        Known { scalar: Name "name"; raw: Raw "raw"; }
+        TestField { scalar: Name "name"; raw: Raw "raw"; }
     }
 
     /// The notes about one value, without white space around it.
@@ -453,15 +453,15 @@ mod tests {
             let text = format!("{{\"raw\":{text}}}");
             let parsed = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(&text);
             // A repeated field ends the pass early, and counts as none in the map.
-            let mut values = Values::<{ Known::COUNT }>::default();
-            match values.read::<Known>(&text) {
+            let mut values = Values::<{ TestField::COUNT }>::default();
+            match values.read::<TestField>(&text) {
                 Err(ScanError::Repeated) => {}
                 // serde_json does not say which part of the object it dislikes, so a field of which it cannot hold the
                 // value is tried as null.
                 Err(ScanError::Syntax) => prop_assert!(parsed.is_err() || text.contains("\"name\"")),
                 Ok(()) => {
                     let parsed = parsed.map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
-                    let value = values.get(Known::Raw);
+                    let value = values.get(TestField::Raw);
                     let expected = parsed.get("raw").map(|raw| raw.get()).filter(|raw| *raw != "null");
                     prop_assert_eq!(value.map(|value| value.text), expected);
                     if let Some(value) = value {

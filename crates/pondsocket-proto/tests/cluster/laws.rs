@@ -1,4 +1,4 @@
-//! Merging the messages of a node gives the same users in whatever order, and however often, they are received.
+//! Merging the messages of a node gives the same users in any order, and when some are received again.
 
 use pondsocket_proto::cluster::replication::{At, Entry, Record, Users};
 use pondsocket_proto::id::UserId;

@@ -84,7 +84,7 @@ fn matching(pond: &PondSocket, target: String) -> impl Iterator<Item = Arc<Endpo
     })
 }
 
-/// The URI as the client sent it, whatever the host has stripped.
+/// The URI as the client sent it, with the prefix that the host may have stripped.
 fn original_uri<B>(request: &Request<B>) -> &Uri {
     #[cfg(feature = "axum")]
     if let Some(original) = request.extensions().get::<axum::extract::OriginalUri>() {

@@ -126,7 +126,7 @@ impl Endpoint {
         Ok(Lobby(lobby))
     }
 
-    /// The channel of this exact name, whether or not anybody is in it.
+    /// The channel of this exact name, with members or without.
     ///
     /// # Errors
     /// 404 if no pattern matches it, 400 if it is reserved or over-long.

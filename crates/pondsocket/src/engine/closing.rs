@@ -426,8 +426,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, in whatever order: there is one last frame at most, and nothing is accepted behind it; no state
-        /// comes again once it was left; and the end is told once, for a reason.
+        /// Events in any order: there is one last frame at most, and nothing is accepted behind it; no state is entered
+        /// again once it was left; and the end is reported once, with a reason.
         #[test]
         fn a_connection_ends_once(events in prop::collection::vec(prop::sample::select(&EVENTS[..]), 0..20)) {
             let (mut lifecycle, mut last_frames, mut left) = (Lifecycle::new(), 0, Vec::new());

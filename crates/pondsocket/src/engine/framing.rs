@@ -1,7 +1,7 @@
 //! The encoding of messages as bytes of a connection. A message is framed once per framing in use, not once per
 //! receiver.
 //!
-//! A frame is whatever is sent whole or not at all: a WebSocket frame, or an event of an event stream.
+//! A frame is a unit that is sent whole or not at all: a WebSocket frame, or an event of an event stream.
 
 use std::cell::RefCell;
 

@@ -14,7 +14,7 @@ use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
 
-/// Models need the same steps in every run, whatever a name hashes to.
+/// Models need the same steps in every run, with any hash of a name.
 const SHARDS: usize = if cfg!(pond_loom) { 1 } else { 16 };
 
 type ChannelShard<L> = Mutex<HashMap<ChannelName, Arc<LiveChannel<L>>>>;

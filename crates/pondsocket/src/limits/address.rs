@@ -265,7 +265,7 @@ mod tests {
     fn the_nearest_address_that_is_no_trusted_proxy_is_the_client() {
         let proxies = ["10.0.0.0/8", "192.168.0.1"];
         let chain = [(X_FORWARDED_FOR, "6.6.6.6, 1.2.3.4, 192.168.0.1"), (X_FORWARDED_FOR, "10.1.1.1")];
-        assert_eq!(client(&proxies, "10.0.0.1", &chain), "1.2.3.4", "what stands before it anybody can write");
+        assert_eq!(client(&proxies, "10.0.0.1", &chain), "1.2.3.4", "any client can write the addresses before it");
         assert_eq!(client(&proxies, "::ffff:10.0.0.1", &chain), "1.2.3.4", "an IPv4 address in another dress");
         assert_eq!(client(&proxies, "10.0.0.1", &[(X_FORWARDED_FOR, "10.0.0.2")]), "10.0.0.2");
         assert_eq!(client(&proxies, "10.0.0.1", &[]), "10.0.0.1");
@@ -278,7 +278,7 @@ mod tests {
         let of =
             |header: &HeaderName, headers: &[(HeaderName, &str)]| client_by(header, &["10.0.0.1"], "10.0.0.1", headers);
         assert_eq!(client(&["10.0.0.1"], "10.0.0.1", &all), "1.1.1.1", "by default");
-        assert_eq!(client(&["10.0.0.1"], "10.0.0.1", &all[1..]), "10.0.0.1", "whatever clients write elsewhere");
+        assert_eq!(client(&["10.0.0.1"], "10.0.0.1", &all[1..]), "10.0.0.1", "other headers do not count");
         assert_eq!(of(&FORWARDED, &all), "2.2.2.2");
         assert_eq!(of(&FORWARDED, &all[..1]), "10.0.0.1");
         assert_eq!(of(&real, &all), "3.3.3.3");

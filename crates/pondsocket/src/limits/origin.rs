@@ -271,7 +271,7 @@ mod tests {
                 assert_eq!(allows(always(&[listed]), &[("origin", sent)]), listed == sent, "{listed} for {sent}");
             }
             let spoken = [("origin", listed), ("host", "localhost")];
-            assert!(!allows(always(&[]), &spoken), "{listed} is nobody's own origin");
+            assert!(!allows(always(&[]), &spoken), "{listed} is not the origin of the server");
         }
         assert!(allows(always(&["chrome-extension://AbC"]), &[("origin", "chrome-extension://abc")]));
         let any_app = Options::default().allowed_origin_regexps([r"file://|moz-extension://[0-9a-f-]+"]);

@@ -42,7 +42,7 @@ async fn a_node_that_reconnects_shows_its_present_users() {
     eventually("all are seen", || one.shown("/chat/1") == ["ada", "bob", "eve"]).await;
     two.bus.cut();
     eventually("they have gone", || one.shown("/chat/1") == ["ada"]).await;
-    assert_eq!(two.shown("/chat/1"), ["ada", "bob", "eve"], "whose bus is down takes nobody for dead");
+    assert_eq!(two.shown("/chat/1"), ["ada", "bob", "eve"], "a node without a bus hides no user");
     bob.close();
     let (_zoe, _zoes) = two.join("zoe", "/chat/1").await;
     two.bus.restore();

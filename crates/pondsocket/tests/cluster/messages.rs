@@ -29,7 +29,11 @@ async fn a_broadcast_to_others_does_not_reach_the_senders_connection() {
         .await;
     adas.request("say-others", json!({ "n": 1 })).await.expect("said");
     assert_eq!(bobs.next("said").await.expect("heard")["n"], 1);
-    assert_eq!(other_tab.next("said").await.expect("heard")["n"], 1, "another connection of hers is somebody else");
+    assert_eq!(
+        other_tab.next("said").await.expect("heard")["n"],
+        1,
+        "only the sending connection is excluded, not its user"
+    );
     one.channel("/chat/1").broadcast_from("ada", "said", &json!({ "n": 2 })).expect("sent");
     assert_eq!(bobs.next("said").await.expect("heard")["n"], 2);
     one.channel("/chat/1").broadcast("said", &json!({ "n": 3 })).expect("sent");

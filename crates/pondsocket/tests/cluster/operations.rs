@@ -29,7 +29,7 @@ async fn a_remote_user_is_evicted_with_the_reason() {
     assert_eq!(bobs.next("evicted").await.expect("told")["reason"], "spam");
     eventually("bob has gone", || one.shown("/chat/1") == ["ada"]).await;
     assert_eq!(two.channel("/chat/1").member_count(), 0);
-    let gone = one.channel("/chat/1").evict("bob", "again").await.expect_err("nobody");
+    let gone = one.channel("/chat/1").evict("bob", "again").await.expect_err("no such user");
     assert_eq!(gone.code(), 404);
 }
 
@@ -88,7 +88,7 @@ async fn a_remote_user_is_found_and_changed() {
         channel.update_presence("eve", &json!({})).await,
         channel.remove("eve", "?").await,
     ] {
-        assert_eq!(missing.expect_err("nobody").code(), 404);
+        assert_eq!(missing.expect_err("no such user").code(), 404);
     }
 }
 

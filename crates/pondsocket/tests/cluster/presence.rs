@@ -37,7 +37,7 @@ async fn a_late_joiner_sees_the_members_of_all_nodes() {
     eventually("all are seen", || two.shown("/chat/1") == ["a", "b", "c", "late"]).await;
     let mut seen = Vec::new();
     for _ in 0..4 {
-        seen.push(room.next_presence().await.expect("somebody").user_id);
+        seen.push(room.next_presence().await.expect("a change").user_id);
     }
     assert_eq!(seen.remove(0), "late");
     seen.sort_unstable();

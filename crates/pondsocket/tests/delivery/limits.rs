@@ -277,7 +277,7 @@ async fn a_join_over_the_rate_ends_as_a_decline_and_leaving_is_always_possible()
         room.leave().await?;
     }
     assert_eq!(limited.counted.of("channel_left"), ["/ ada /room/1 explicit_leave", "/ ada /room/2 explicit_leave"]);
-    assert_eq!(limited.reached(), ["/ messages"; 2], "nobody is refused to leave");
+    assert_eq!(limited.reached(), ["/ messages"; 2], "a leave is never refused");
     sleep(Duration::from_millis(500)).await;
     ada.join("/room/3", json!({})).await?;
     Ok(())
@@ -472,7 +472,7 @@ async fn the_presence_of_a_member_is_limited_wherever_it_is_shown() -> TestResul
         assert_eq!(refused.code(), Some(413), "{event}");
     }
     assert_eq!(channel.track("ada", &presence_of(101)).map_err(|error| error.code()), Err(413));
-    assert_eq!(channel.presence::<Value>()?.len(), 0, "nobody is shown");
+    assert_eq!(channel.presence::<Value>()?.len(), 0, "no member is shown");
     channel.track("ada", &presence_of(100))?;
     let refused = channel.update_presence("ada", &presence_of(101)).await;
     assert_eq!(refused.map_err(|error| error.code()), Err(413));

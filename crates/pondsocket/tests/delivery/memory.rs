@@ -190,7 +190,7 @@ async fn unhandled_messages_of_a_lost_connection_are_counted_until_they_are_hand
     assert!(held.received() >= 100 * KIB, "but what they are at work on is counted");
     held.gate.add_permits(2);
     eventually("nothing is held", || held.received() == 0 && held.used() == 0).await;
-    eventually("nobody is left", || held.pond.snapshot().endpoints[0].closing == 0).await;
+    eventually("no connection is left", || held.pond.snapshot().endpoints[0].closing == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +218,7 @@ async fn under_memory_pressure_large_holders_are_paused_first_and_then_all_clien
         others.push(other);
     }
     eventually("all is used", || held.used() >= 400 * KIB).await;
-    let refused = held.pond.test_client().connect("/").await.expect_err("nobody is let in");
+    let refused = held.pond.test_client().connect("/").await.expect_err("no client is accepted");
     let refused = refused.refusal().expect("over HTTP");
     assert_eq!(
         (refused.status().as_u16(), refused.headers().get("retry-after").map(|after| after.as_bytes())),
@@ -228,7 +228,7 @@ async fn under_memory_pressure_large_holders_are_paused_first_and_then_all_clien
     let memory = held.pond.snapshot().memory;
     assert_eq!((memory.refused, memory.limit), (1, 400 * KIB));
     small.send(Message::text(message("BROADCAST", "echo", "/room/0", 0))).await.expect("open");
-    eventually("nor is anybody else", || held.pond.snapshot().memory.paused >= 2).await;
+    eventually("another connection is paused too", || held.pond.snapshot().memory.paused >= 2).await;
 
     held.gate.add_permits(14);
     for _ in 0..11 {

@@ -165,7 +165,7 @@ async fn events_are_limited_for_the_whole_lobby_and_for_one_handler() -> TestRes
     assert!(is_handled(&ada, "echo").await);
     assert_eq!(log.take(), ["handling", "rate_limit at /", "handling"]);
     assert_eq!(retry_after(ada.request("echo", json!({})).await), 1000, "of the lobby");
-    assert_eq!(retry_after(ada.request("nonsense", json!({})).await), 1000, "which counts what nobody handles, too");
+    assert_eq!(retry_after(ada.request("nonsense", json!({})).await), 1000, "events without a handler count too");
     assert!(is_handled(&bob, "search").await);
     sleep(Duration::from_secs(4)).await;
     assert!(is_handled(&ada, "search").await);

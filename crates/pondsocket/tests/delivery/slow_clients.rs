@@ -242,7 +242,7 @@ async fn drop_oldest_keeps_the_order_and_the_newest_messages() {
         served.fill("large", &mut healthy, SENT..SENT + 1).await;
         assert_eq!(slow.next().await["payload"]["number"], json!(SENT), "{over:?}: it keeps up again");
         assert_eq!(served.dropped("oldest"), dropped);
-        assert_eq!(served.endpoint.connections().len(), 2, "{over:?}: nobody was disconnected");
+        assert_eq!(served.endpoint.connections().len(), 2, "{over:?}: no client was disconnected");
     }
 }
 

@@ -119,7 +119,7 @@ async fn a_stream_whose_body_is_dropped_unread_is_no_connection() {
     let asked =
         Request::get("/api/socket").header("accept", "text/event-stream").body(String::new()).expect("a request");
     drop(tower_service::Service::call(&mut service, asked).await);
-    eventually("nobody is there", || {
+    eventually("no connection is left", || {
         let endpoint = &pond.snapshot().endpoints[0];
         (endpoint.connections, endpoint.admitted, endpoint.closing) == (0, 0, 0)
     })

@@ -107,7 +107,7 @@ async fn only_messages_for_an_open_stream_are_accepted() {
         assert_eq!(answer, (status, text.to_owned()), "{what}");
     }
     eventually("both are handled", || served.counted.of("message_received").len() == 2).await;
-    assert_eq!(served.endpoint.connections().len(), 2, "nobody was ended");
+    assert_eq!(served.endpoint.connections().len(), 2, "no connection was closed");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn a_broadcast_is_encoded_once_and_never_copied() {
     // They run on another thread, which is not counted.
     let address = served.address;
     let members = std::thread::spawn(move || listen(address, joined, &heard));
-    runtime.block_on(all_joined).expect("everybody joins");
+    runtime.block_on(all_joined).expect("all members join");
 
     let channel = served.endpoint.channel("/room/1").expect("ours");
     let counted = allocation_counter::measure(|| {
@@ -43,7 +43,7 @@ fn a_broadcast_is_encoded_once_and_never_copied() {
     println!("{counted:?}");
     assert!((LARGE..RECEIVERS * LARGE / 2).contains(&(counted.bytes_total as usize)), "{counted:?}");
     drop((runtime, served));
-    members.join().expect("everybody has heard it");
+    members.join().expect("all members have received it");
 }
 
 /// Joins this many members, and waits until each has received the news.
@@ -56,10 +56,10 @@ fn listen(address: SocketAddr, joined: oneshot::Sender<()>, heard: &mpsc::Sender
             peer.until("ACKNOWLEDGE").await;
             peers.push(peer);
         }
-        joined.send(()).expect("somebody waits for it");
+        joined.send(()).expect("the receiver is alive");
         for peer in &mut peers {
             assert_eq!(peer.until("news").await["payload"]["text"].as_str().map(str::len), Some(LARGE));
         }
-        heard.send(()).expect("somebody waits for it");
+        heard.send(()).expect("the receiver is alive");
     });
 }

@@ -127,7 +127,7 @@ async fn every_context_knows_the_parameters_the_query_and_the_wildcard_of_the_ch
     ];
     assert_eq!(log.take(), expected);
 
-    peer.event(channel, "nobody handles it", json!({})).await;
+    peer.event(channel, "unhandled", json!({})).await;
     peer.until("NOT_FOUND").await;
     assert_eq!(log.take(), [of_channel("hook"), of_channel("layer")]);
 

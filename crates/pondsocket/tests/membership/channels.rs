@@ -176,7 +176,7 @@ async fn a_handle_is_a_name_that_outlives_the_channel() {
         assert_eq!(room.broadcast("news", &json!({ "round": round })).expect("room").local, 1);
         assert_eq!(peer.next().await["payload"]["round"], round);
         peer.leave("/c/1").await;
-        assert_eq!(room.broadcast("news", &()).expect("nobody").local, 0);
+        assert_eq!(room.broadcast("news", &()).expect("sent").local, 0);
     }
 }
 

@@ -283,7 +283,7 @@ async fn handlers_are_timed_and_their_failures_counted() -> TestResult {
     let mut room = ada.join("/room/1", json!({})).await?;
     room.send("wait", json!({}));
     room.request("hang", json!({})).await.expect_err("cancelled");
-    room.request("dance", json!({})).await.expect_err("nobody handles that");
+    room.request("dance", json!({})).await.expect_err("it has no handler");
     room.leave().await?;
     let finished = calls(&counts, "handler_finished", 9).await;
     let expected = [
@@ -298,7 +298,7 @@ async fn handlers_are_timed_and_their_failures_counted() -> TestResult {
         "leave /room/:n 5s 503",
     ];
     assert_eq!(finished, expected);
-    assert_eq!(counts.of("error"), ["leave_handler 503"], "nobody else hears of it");
+    assert_eq!(counts.of("error"), ["leave_handler 503"], "no other metric reports it");
     Ok(())
 }
 
@@ -539,7 +539,7 @@ fn metrics_may_call_the_pond_from_every_method() {
         });
         done.send(()).expect("it waits");
     });
-    wait.recv_timeout(2 * DEADLINE).expect("it ends: nobody waits for a lock that a metric was called under");
+    wait.recv_timeout(2 * DEADLINE).expect("it ends: metrics are called without a lock that others wait for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,7 +107,7 @@ async fn a_snapshot_shows_pending_admissions_and_lost_connections_with_messages(
     });
     let connector = pond.test_client();
     let coming = tokio::spawn(async move { connector.connect("/door").await });
-    eventually("somebody is at the door", || counts(&pond.snapshot().endpoints[1]) == (0, 1, 0)).await;
+    eventually("a connect request is pending", || counts(&pond.snapshot().endpoints[1]) == (0, 1, 0)).await;
     door.notify_one();
     let _in = coming.await??;
     assert_eq!(counts(&pond.snapshot().endpoints[1]), (1, 1, 0));

@@ -401,7 +401,7 @@ fn a_thousand_tests_run_on_two_threads() {
 async fn a_client_may_connect_over_an_event_stream() -> TestResult {
     let pond = chat();
     let over_events = pond.test_client().over_events();
-    let refused = over_events.connect("/api/socket").await.expect_err("nobody says who comes");
+    let refused = over_events.connect("/api/socket").await.expect_err("there is no name");
     assert_eq!(refused.code(), Some(401));
 
     let mut ada = over_events.header("x", "1").peer("203.0.113.7:9".parse()?).connect("/api/socket?name=ada").await?;

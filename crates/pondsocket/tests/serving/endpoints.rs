@@ -486,7 +486,7 @@ fn a_registration_that_panics_names_the_line_of_the_application() {
     std::panic::set_hook(Box::new(move |panic| {
         // Other tests of this process may panic meanwhile, on purpose.
         if std::thread::current().id() == here {
-            sender.send(panic.location().map(|at| at.file().to_owned())).expect("somebody reads it");
+            sender.send(panic.location().map(|at| at.file().to_owned())).expect("the receiver is alive");
         } else {
             before(panic);
         }

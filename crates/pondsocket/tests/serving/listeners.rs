@@ -77,7 +77,7 @@ async fn one_server_listens_on_several_addresses() {
     assert_eq!(answer(stream, ADDRESS).await, ("403".into(), "nobody at nowhere".into()));
     server.stop(DEADLINE).await;
     assert!(!socket.exists(), "its file is gone");
-    assert!(TcpStream::connect(two).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(two).await.is_err(), "the server does not listen any more");
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_stale_socket_file_is_replaced_and_one_in_use_is_not() {
     let path = path("stale.sock");
     // Dropped without removing its file, as after a killed process.
     drop(UnixListener::bind(&path).expect("a free path"));
-    let first = Listener::unix(&path, 0o660).expect("nobody listens there");
+    let first = Listener::unix(&path, 0o660).expect("the path is free");
     let error = Listener::unix(&path, 0o660).expect_err("the first one does");
     assert_eq!(error.message(), format!("cannot listen on unix:{}: another process listens on it", path.display()));
     assert!(path.exists());

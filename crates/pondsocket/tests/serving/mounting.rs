@@ -154,7 +154,7 @@ async fn in_axum_that_shuts_down_gracefully() {
         assert_eq!(closed, Some(1001));
         assert_eq!(peer.frame().await, None);
     }
-    eventually("nobody listens any more", || std::net::TcpStream::connect(address).is_err()).await;
+    eventually("the server does not listen any more", || std::net::TcpStream::connect(address).is_err()).await;
     assert!(!program.is_finished(), "a request is still being answered");
     release.notify_one();
     let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! Raw WebSockets have the deadlines and bounds of other connections, whatever their handlers do.
+//! Raw WebSockets have the deadlines and bounds of other connections, also while their handlers wait.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

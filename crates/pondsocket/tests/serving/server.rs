@@ -291,7 +291,7 @@ async fn during_a_drain_probes_are_answered_and_clients_are_refused() {
     drop(stubborn);
     let server = timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
     assert!(!server.is_running());
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(address).await.is_err(), "the server does not listen any more");
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn before_a_delayed_drain_the_server_is_unready_and_accepts_clients() {
     drop((early, late));
     timeout(DEADLINE, at_once).await.expect("it stops").expect("no panic");
     timeout(DEADLINE, stopping).await.expect("it stops").expect("no panic");
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(address).await.is_err(), "the server does not listen any more");
 }
 
 #[tokio::test]
@@ -381,8 +381,8 @@ async fn a_server_runs_only_once() {
     assert_eq!(server.start("127.0.0.1:0").await.expect_err("it runs").code(), 409);
     assert!(server.stop(DEADLINE).await.is_some());
     assert!(server.stop(DEADLINE).await.is_none(), "it does not run");
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
-    let error = server.start("127.0.0.1:0").await.expect_err("its pond lets nobody in any more");
+    assert!(TcpStream::connect(address).await.is_err(), "the server does not listen any more");
+    let error = server.start("127.0.0.1:0").await.expect_err("its pond was shut down");
     assert_eq!(error.code(), 409);
 }
 

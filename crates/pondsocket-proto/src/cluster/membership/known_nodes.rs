@@ -16,7 +16,7 @@ use crate::cluster::{NodeId, Settings};
 ///   +-------------------- Bye -----------------------> GONE ------------------------+
 /// ```
 ///
-/// Another incarnation of the same name begins in UP, whatever the state of the one before. Of incarnations that hold
+/// Another incarnation of the same name begins in UP, with any state of the one before. Of incarnations that hold
 /// leases the one with the largest number is valid. An incarnation without a lease replaces none that holds one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum NodeState {

@@ -13,7 +13,7 @@ use crate::wire::scan::ScanError;
 
 fields! {
     /// The fields of all types. Those that a type does not need are ignored, whatever their values.
-    Field {
+    EnvelopeField {
         scalar: Protocol "protocol", Version "version", Type "type", MessageId "messageId", SourceNodeId "sourceNodeId",
             EndpointName "endpointName", ChannelName "channelName", Timestamp "timestamp", FromUserId "fromUserId",
             Event "event", RequestId "requestId", UserId "userId", PresenceEvent "presenceEvent", Key "key",
@@ -25,7 +25,7 @@ fields! {
 
 /// The values of a message, as slices of its text.
 #[derive(Default)]
-struct MessageFields<'a>(Values<'a, { Field::COUNT }>);
+struct MessageFields<'a>(Values<'a, { EnvelopeField::COUNT }>);
 
 impl Envelope {
     /// Decodes a message.
@@ -39,10 +39,10 @@ impl Envelope {
     pub fn decode(bytes: &[u8]) -> Result<Envelope, Malformed> {
         let mut fields = MessageFields::default();
         fields.read(bytes)?;
-        let id = fields.scalar(Field::MessageId).id("messageId")?;
-        let source = fields.scalar(Field::SourceNodeId).id("sourceNodeId")?;
+        let id = fields.scalar(EnvelopeField::MessageId).id("messageId")?;
+        let source = fields.scalar(EnvelopeField::SourceNodeId).id("sourceNodeId")?;
         let channel = fields.channel()?;
-        let sent = fields.text(Field::Ext).and_then(ext::open);
+        let sent = fields.text(EnvelopeField::Ext).and_then(ext::open);
         // Repeated messages are detected by the source, and users are changed by `ext`: the two have to agree.
         if sent.as_ref().is_some_and(|sent| !sent.is_signed_as(&source)) {
             return Err(Malformed::Field("ext.n", Fault::Signature));
@@ -53,7 +53,7 @@ impl Envelope {
         }
         let ext = sent.map(|sent| sent.ext()).transpose()?;
         // Not used, so an invalid one is no reason to refuse the message.
-        let timestamp = fields.scalar(Field::Timestamp).integer("timestamp").unwrap_or(0);
+        let timestamp = fields.scalar(EnvelopeField::Timestamp).integer("timestamp").unwrap_or(0);
         Ok(Envelope { id, source, channel, timestamp, body, ext })
     }
 }
@@ -61,25 +61,29 @@ impl Envelope {
 impl<'a> MessageFields<'a> {
     fn read(&mut self, bytes: &'a [u8]) -> Result<(), Malformed> {
         let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotAnObject)?;
-        self.0.read::<Field>(text).map_err(|error| match error {
+        self.0.read::<EnvelopeField>(text).map_err(|error| match error {
             ScanError::Syntax => Malformed::NotAnObject,
             ScanError::Repeated => Malformed::Repeated,
         })?;
-        let ours = matches!(self.scalar(Field::Protocol), Scalar::Text(protocol) if protocol == PROTOCOL);
-        if ours && self.scalar(Field::Version) == Scalar::Integer(VERSION) { Ok(()) } else { Err(Malformed::Foreign) }
+        let ours = matches!(self.scalar(EnvelopeField::Protocol), Scalar::Text(protocol) if protocol == PROTOCOL);
+        if ours && self.scalar(EnvelopeField::Version) == Scalar::Integer(VERSION) {
+            Ok(())
+        } else {
+            Err(Malformed::Foreign)
+        }
     }
 
-    fn scalar(&self, field: Field) -> Scalar<'a> {
+    fn scalar(&self, field: EnvelopeField) -> Scalar<'a> {
         self.0.scalar(field)
     }
 
     /// The text of a value.
-    fn text(&self, field: Field) -> Option<&'a str> {
+    fn text(&self, field: EnvelopeField) -> Option<&'a str> {
         self.0.get(field).map(|value| value.text)
     }
 
     fn channel(&self) -> Result<Option<ChannelKey>, Malformed> {
-        let (endpoint, channel) = (self.scalar(Field::EndpointName), self.scalar(Field::ChannelName));
+        let (endpoint, channel) = (self.scalar(EnvelopeField::EndpointName), self.scalar(EnvelopeField::ChannelName));
         let none = matches!(&channel, Scalar::Text(name) if [HEARTBEAT, CLUSTER, NODE].contains(&&**name));
         // Both fields, because a channel may have such a name, but an endpoint may not.
         if none && endpoint == channel {
@@ -91,7 +95,7 @@ impl<'a> MessageFields<'a> {
     fn body(&self, id: &Arc<str>, source: &Arc<str>, sent: Option<&ext::Sent<'_>>) -> Result<Body, Malformed> {
         let leaves_out_connection = sent.is_some_and(ext::Sent::leaves_out_connection);
         let sent = sent.ok_or(Malformed::UnknownType);
-        Ok(match self.scalar(Field::Type).text("type")? {
+        Ok(match self.scalar(EnvelopeField::Type).text("type")? {
             "USER_MESSAGE" => {
                 let mut message = self.user_message(id)?;
                 if leaves_out_connection && matches!(message.to, Target::ExceptUser(_)) {
@@ -107,7 +111,7 @@ impl<'a> MessageFields<'a> {
             "PRESENCE_REMOVED" => Body::PresenceRemoved { user: self.user()? },
             "ASSIGNS_UPDATE" => self.assigns_update()?,
             "EVICT_USER" => {
-                let reason = self.scalar(Field::Reason).optional_text("reason")?.unwrap_or_default().to_owned();
+                let reason = self.scalar(EnvelopeField::Reason).optional_text("reason")?.unwrap_or_default().to_owned();
                 Body::EvictUser { user: self.user()?, reason }
             }
             "USER_REMOVE" => Body::UserRemove { user: self.user()? },
@@ -127,7 +131,7 @@ impl<'a> MessageFields<'a> {
             },
             "USER_LEFT" => Body::UserLeft { user: self.user()? },
             "STATE_REQUEST" => Body::StateRequest { from_node: self.asker(source)? },
-            "STATE_RESPONSE" => Body::StateResponse { users: users::read_response(self.text(Field::Users))? },
+            "STATE_RESPONSE" => Body::StateResponse { users: users::read_response(self.text(EnvelopeField::Users))? },
             "NODE_HEARTBEAT" => Body::NodeHeartbeat { node: self.node(source)? },
             "X_STATE" => sent?.state()?,
             "X_REPAIR" => sent?.repair()?,
@@ -139,13 +143,13 @@ impl<'a> MessageFields<'a> {
     }
 
     fn user_message(&self, id: &Arc<str>) -> Result<UserMessage, Malformed> {
-        let from = match &self.scalar(Field::FromUserId) {
+        let from = match &self.scalar(EnvelopeField::FromUserId) {
             Scalar::Absent => SERVER.into(),
             Scalar::Text(text) if text == SERVER => SERVER.into(),
             user => user.user("fromUserId")?,
         };
         // Clients of some languages require a request id, so the id of the message takes its place.
-        let request_id = self.scalar(Field::RequestId);
+        let request_id = self.scalar(EnvelopeField::RequestId);
         let request_id = match request_id.optional_text("requestId")? {
             None | Some("") => id,
             Some(request) => request,
@@ -153,7 +157,7 @@ impl<'a> MessageFields<'a> {
         let to = self.target(&from)?;
         Ok(UserMessage {
             from,
-            event: self.scalar(Field::Event).text("event")?.to_owned(),
+            event: self.scalar(EnvelopeField::Event).text("event")?.to_owned(),
             payload: self.payload()?,
             request_id: request_id.to_owned(),
             to,
@@ -162,7 +166,7 @@ impl<'a> MessageFields<'a> {
 
     /// The kind of a change of presence. Our nodes do not use it, so any other value counts as none.
     fn presence_event(&self) -> Option<PresenceEvent> {
-        match &self.scalar(Field::PresenceEvent) {
+        match &self.scalar(EnvelopeField::PresenceEvent) {
             Scalar::Text(event) if event == "JOIN" => Some(PresenceEvent::Join),
             Scalar::Text(event) if event == "UPDATE" => Some(PresenceEvent::Update),
             _ => None,
@@ -172,7 +176,7 @@ impl<'a> MessageFields<'a> {
     /// Reads the payload. Clients of some languages throw an error for a payload that is not an object, so another
     /// value becomes the member `data` of one.
     fn payload(&self) -> Result<Object, Malformed> {
-        let Some(value) = self.0.get(Field::Payload) else { return Ok(nothing()) };
+        let Some(value) = self.0.get(EnvelopeField::Payload) else { return Ok(nothing()) };
         if value.text.starts_with('{') {
             return object(value, "payload");
         }
@@ -183,7 +187,7 @@ impl<'a> MessageFields<'a> {
     /// Reads the recipients. An unknown descriptor means all users. Invalid user ids are left out: no user here has
     /// one.
     fn target(&self, from: &str) -> Result<Target, Malformed> {
-        let Some(text) = self.text(Field::Recipients) else { return Ok(Target::All) };
+        let Some(text) = self.text(EnvelopeField::Recipients) else { return Ok(Target::All) };
         // The two forms of our own nodes; others may use escapes.
         match text {
             "\"ALL_USERS\"" => return Ok(Target::All),
@@ -201,37 +205,39 @@ impl<'a> MessageFields<'a> {
     }
 
     fn assigns_update(&self) -> Result<Body, Malformed> {
-        let key = self.scalar(Field::Key);
+        let key = self.scalar(EnvelopeField::Key);
         let delta = match key.optional_text("key")? {
             None => None,
             // JavaScript leaves out a value that is not set.
-            Some(key) => Some((key.to_owned(), read::json(self.text(Field::Value).unwrap_or("null"), "value")?)),
+            Some(key) => {
+                Some((key.to_owned(), read::json(self.text(EnvelopeField::Value).unwrap_or("null"), "value")?))
+            }
         };
         Ok(Body::AssignsUpdate { user: self.user()?, assigns: self.assigns()?, delta })
     }
 
     fn user(&self) -> Result<Arc<str>, Malformed> {
-        self.scalar(Field::UserId).user("userId")
+        self.scalar(EnvelopeField::UserId).user("userId")
     }
 
     fn presence(&self) -> Result<Option<Object>, Malformed> {
-        self.0.get(Field::Presence).map(|value| object(value, "presence")).transpose()
+        self.0.get(EnvelopeField::Presence).map(|value| object(value, "presence")).transpose()
     }
 
     fn assigns(&self) -> Result<Option<Assigns>, Malformed> {
-        self.text(Field::Assigns).map(|text| read::assigns(text, "assigns")).transpose()
+        self.text(EnvelopeField::Assigns).map(|text| read::assigns(text, "assigns")).transpose()
     }
 
     fn request(&self) -> Result<String, Malformed> {
-        self.scalar(Field::RequestId).text("requestId").map(str::to_owned)
+        self.scalar(EnvelopeField::RequestId).text("requestId").map(str::to_owned)
     }
 
     fn asker(&self, source: &Arc<str>) -> Result<String, Malformed> {
-        Ok(self.scalar(Field::FromNode).optional_text("fromNode")?.unwrap_or(source).to_owned())
+        Ok(self.scalar(EnvelopeField::FromNode).optional_text("fromNode")?.unwrap_or(source).to_owned())
     }
 
     fn node(&self, source: &Arc<str>) -> Result<Arc<str>, Malformed> {
-        match self.scalar(Field::NodeId) {
+        match self.scalar(EnvelopeField::NodeId) {
             Scalar::Absent => Ok(source.clone()),
             node => node.id("nodeId"),
         }

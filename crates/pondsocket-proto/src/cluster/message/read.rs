@@ -12,7 +12,7 @@ use super::{Fault, MAX_ID, MAX_NAME, Malformed};
 use crate::cluster::{ChannelKey, endpoint_name};
 use crate::id::{ChannelName, InvalidId, UserId};
 use crate::model::Assigns;
-use crate::wire::fields::{Field, Value, Values};
+use crate::wire::fields::{KnownField, Value, Values};
 use crate::wire::{Json, Object, Unsafe, vet};
 
 /// The first integer that a double does not hold exactly. Some languages have no other numbers.
@@ -47,7 +47,7 @@ impl<'a> Scalar<'a> {
 
 impl<'a, const N: usize> Values<'a, N> {
     /// The value of a field as a text or a number.
-    pub(super) fn scalar(&self, field: impl Field) -> Scalar<'a> {
+    pub(super) fn scalar(&self, field: impl KnownField) -> Scalar<'a> {
         Scalar::of(self.get(field))
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn open(
     Ok(response)
 }
 
-/// Returns `true` if a header that is a list contains this, whatever its parameters. It is compared as bytes: an
+/// Returns `true` if a header that is a list contains this, with any parameters. It is compared as bytes: an
 /// element that is not ASCII does not hide its neighbours.
 pub(super) fn header_lists(headers: &HeaderMap, name: HeaderName, what: &str) -> bool {
     let elements = headers.get_all(name).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));

@@ -65,7 +65,7 @@ impl fmt::Debug for HostUpgrade {
     }
 }
 
-/// An offer, of whatever kind.
+/// An offer of any kind.
 #[derive(Clone)]
 pub(crate) enum UpgradeOffer {
     Hyper(OnUpgrade),

@@ -1,7 +1,7 @@
 //! The driver of a raw WebSocket, beside its handler: reads, writes, answers to pings, and deadlines.
 //!
-//! The handler and this are polled by one task, and share what is in [`SharedSocket`]. So the peer is answered, and
-//! found out if it is silent, whatever the handler waits for; and the socket is open no longer than its peer is there, even
+//! The driver and the handler are polled by one task, and share the state in [`SharedSocket`]. So pings are answered and a
+//! silent peer is detected while the handler waits for something else; and the socket is closed when its peer has gone, even
 //! if the handler keeps its [`WebSocket`](crate::WebSocket).
 //!
 //! ```text

@@ -190,8 +190,8 @@ mod tests {
         let (mut recipients, mut slots) = (Recipients::default(), Vec::new());
         for member in members {
             let (id, user) = (member.connection(), UserId::from(member.connection()));
-            let nobody = |_: &str| DeliveryPolicy::BROADCAST;
-            channel.join((*member).clone(), id, &user, Assigns::default(), "q", Vec::new(), &nobody);
+            let policy = |_: &str| DeliveryPolicy::BROADCAST;
+            channel.join((*member).clone(), id, &user, Assigns::default(), "q", Vec::new(), &policy);
             slots.push(channel.local_members().member(user.as_str()).expect("joined").seats.as_slice()[0]);
         }
         drop(Plan::new(&channel.take(), &mut recipients));

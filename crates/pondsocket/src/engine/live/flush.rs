@@ -129,7 +129,7 @@ const CROWDED: u8 = 4;
 
 impl FlushScope {
     fn open(&self) {
-        // Whatever a change has noted while the scope was closed was flushed by that change.
+        // A change that came while the scope was closed has flushed the channel itself.
         self.0.store(OPEN, Ordering::Relaxed);
     }
 

@@ -487,9 +487,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, waits and is taken, and whenever the client is given up, or its connection ends without
-        /// waiting for it: a body gets whole events, and one that may miss nothing gets all of them up to then, in
-        /// order.
+        /// A body gets whole events, and one without droppable events gets all of them in order, until the client is
+        /// disconnected or the connection ends.
         #[test]
         fn a_body_ends_between_two_events_wherever_it_ends(
             steps in prop::collection::vec((any_step(), 0..3000u64), 1..25),

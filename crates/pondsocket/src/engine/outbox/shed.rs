@@ -210,8 +210,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is dropped for whom: the client reads whole frames, in their order; none is missing that must not
-        /// be, and of presence none without a newer whole list of the same channel behind it.
+        /// The client reads whole frames in their order. Only droppable frames are missing, and a frame of presence only if
+        /// a newer complete list of the same channel is behind it.
         #[test]
         fn received_frames_are_whole_and_in_order_and_only_droppable_ones_are_missing(
             steps in prop::collection::vec(any_step(), 1..60),

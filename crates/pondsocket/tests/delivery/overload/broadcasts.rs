@@ -131,5 +131,5 @@ async fn a_publisher_is_paced_by_a_member_that_reads() {
     assert!(slow.await.expect("it was not thrown out").iter().copied().eq(0..COUNT), "all of them, in order");
     assert!(quick.await.expect("it was not thrown out").0.said.iter().copied().eq(0..COUNT));
     assert_eq!(served.given_up(), Vec::<String>::new());
-    assert_eq!(served.counted.of("limit_reached"), Vec::<String>::new(), "nobody was left behind");
+    assert_eq!(served.counted.of("limit_reached"), Vec::<String>::new(), "no client was disconnected");
 }

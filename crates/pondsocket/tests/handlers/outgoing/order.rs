@@ -76,7 +76,7 @@ async fn filtered_and_unfiltered_messages_have_one_order_while_members_come_and_
     });
     let residents: Vec<_> = residents.collect();
     // Each resident has one handler at a time: at the fourth message one has been sent, to the visitor too.
-    eventually("somebody publishes", || *count.lock().expect("no panic") > 3).await;
+    eventually("the publishers have begun", || *count.lock().expect("no panic") > 3).await;
     let mut parts = 0;
     loop {
         visitor.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", "/c", json!({})).await;

@@ -101,7 +101,7 @@ async fn a_channel_can_be_used_from_outside_of_handlers() {
     let (pond, endpoint, _) = pond();
     let (_server, address) = serve(&pond).await;
     let room = endpoint.channel("/c/1").expect("a pattern");
-    assert_eq!(room.broadcast("news", &()).expect("nobody").local, 0);
+    assert_eq!(room.broadcast("news", &()).expect("sent").local, 0);
     assert_eq!(room.track("ada", &json!({})).expect_err("no member").code(), 404);
 
     let mut ada = Peer::connect(address, "/?user=ada").await;
@@ -134,7 +134,7 @@ async fn a_channel_can_be_used_from_outside_of_handlers() {
     room.untrack("ada").expect("nothing happens");
 
     assert_eq!(endpoint.connections().len(), 2);
-    assert_eq!(endpoint.disconnect("x").expect_err("nobody").code(), 404);
+    assert_eq!(endpoint.disconnect("x").expect_err("no such user").code(), 404);
     endpoint.disconnect(&bob.id).expect("it is there");
     assert_eq!(bob.closed().await.map(|frame| u16::from(frame.code)), Some(1000));
     eventually("bob has gone", || room.member_count() == 1).await;

@@ -147,7 +147,7 @@ async fn each_connection_of_a_user_joins_for_itself() {
         assert_eq!(peer.next().await["event"], "evicted");
         assert_eq!(peer.next().await["event"], "EVICTED");
         peer.event("/c", "echo", json!({})).await;
-        assert_eq!(peer.next().await["payload"]["code"], 404, "nobody is in");
+        assert_eq!(peer.next().await["payload"]["code"], 404, "no member is left");
     }
     for peer in [&mut one, &mut two] {
         peer.join("/c", json!({})).await;

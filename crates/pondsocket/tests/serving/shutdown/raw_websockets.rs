@@ -58,7 +58,7 @@ async fn a_raw_websocket_whose_handler_never_ends_is_cut_off_at_the_deadline() {
     assert_eq!(counts(pond.shutdown(5 * SECOND).await), (0, 1, 0));
     assert_about(start.elapsed(), 5 * SECOND);
     let Some(Ok(Message::Close(Some(close)))) = client.next().await else { panic!("no close frame") };
-    assert_eq!(u16::from(close.code), 1001, "the peer is told, whatever the handler does");
+    assert_eq!(u16::from(close.code), 1001, "the peer gets a close frame although the handler goes on");
     assert!(!matches!(client.next().await, Some(Ok(_))), "the connection has gone");
     assert_eq!(pond.snapshot().endpoints[1].admitted, 0);
 }

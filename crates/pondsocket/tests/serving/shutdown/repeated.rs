@@ -21,7 +21,7 @@ async fn a_shutdown_may_be_called_concurrently_and_again() {
     }
     assert_about(start.elapsed(), 2 * SECOND);
     assert_eq!(client.closed().await.expect("it ends").code, Some(1001));
-    assert_eq!(counts(pond.shutdown(10 * SECOND).await), (0, 0, 0), "nobody is left");
+    assert_eq!(counts(pond.shutdown(10 * SECOND).await), (0, 0, 0), "no connection is left");
     assert_about(start.elapsed(), 2 * SECOND);
 }
 

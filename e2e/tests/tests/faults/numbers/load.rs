@@ -37,5 +37,5 @@ pub(crate) async fn slow_nodes_stay_alive(form: Form) -> Outcome {
     fixture.live(TIME).await;
     drop(load);
     fixture.heals().await;
-    Outcome { note: format!("nobody was taken for dead in {TIME:.0?}"), ..Outcome::default() }
+    Outcome { note: format!("no node was hidden in {TIME:.0?}"), ..Outcome::default() }
 }

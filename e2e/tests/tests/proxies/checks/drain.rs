@@ -8,7 +8,7 @@ use testkit::{EventPeer, Peer, request};
 use crate::proxy::{RunningProxy, Settings};
 use crate::site::{ENDPOINT, Site, client};
 
-/// Enough clients that each server receives some, by whatever rule the proxy balances.
+/// The number of clients: enough that each server receives some under any balancing rule of the proxy.
 const VISITORS: u8 = 40;
 
 pub(crate) async fn clients_of_a_stopping_server_reconnect_to_the_other(start: impl AsyncFn(Settings) -> RunningProxy) {

@@ -20,7 +20,7 @@ pub async fn a_message_over_the_limit_is_refused_and_its_batch_is_sent(subject: 
     node.expect("t", b"behind").await;
 }
 
-/// Messages keep the order of the calls of `publish`, in whatever order the outcomes are awaited.
+/// Messages keep the order of the calls of `publish`, in any order in which the outcomes are awaited.
 pub async fn messages_keep_the_order_of_the_calls(subject: &dyn BusUnderTest) {
     let (mut node, publisher) = (TestNode::listening(subject, ["t"]).await, TestNode::up(subject).await);
     let call = |number: usize| publisher.bus.publish(vec![Publish::new("t", number.to_string())]);
