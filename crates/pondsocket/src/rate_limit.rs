@@ -122,6 +122,7 @@ impl<K> RateLimit<K> {
     pub fn max_keys(mut self, keys: usize) -> Self {
         assert!(keys > 0, "the number of keys must be at least 1");
         let table = Arc::get_mut(&mut self.table).expect("max_keys must be set before the limit is cloned");
+        // No clone exists, so no request can have filled a bucket that would be lost here.
         table.shards.iter_mut().for_each(|shard| *shard = Mutex::default());
         table.max_keys_per_shard = keys.div_ceil(SHARDS);
         self
@@ -140,6 +141,7 @@ impl<K> RateLimit<K> {
     fn check<C: Limited>(&self, key: &str, ctx: &C) -> Result<()> {
         let Err(exceeded) = self.table.take(key, Instant::now()) else { return Ok(()) };
         tracing::debug!(target: "pondsocket::limit", limit = %Limit::RateLimit, key, refusals = exceeded.refusals_in_a_row, "limit reached");
+        // After the lock of the shard is released: metrics run code of the application.
         ctx.count_refusal();
         if self.close_after.is_some_and(|most| exceeded.refusals_in_a_row >= most) {
             ctx.close();
@@ -219,6 +221,7 @@ fn count(observer: &Observer) {
 
 fn close(handle: &ConnectionHandle) {
     let closure = Closure { code: 1008, text: "rate limit exceeded".into(), reason: CloseReason::RateLimit };
+    // Graceful: messages that were sent before still reach the client.
     handle.close(Close::Graceful(closure));
 }
 
@@ -320,6 +323,7 @@ impl BucketTable {
     }
 
     fn shard(&self, key: &str) -> &Mutex<BucketShard> {
+        // A hash with a random key: clients that choose their keys cannot put all of them into one shard.
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 }
@@ -331,6 +335,7 @@ impl BucketShard {
             if self.buckets.len() >= max_keys {
                 self.sweep(rate, now);
             }
+            // No known key is evicted instead: it would get a full bucket when it returns.
             if self.buckets.len() >= max_keys {
                 return self.shared.get_or_insert_with(fresh);
             }
@@ -357,6 +362,7 @@ impl KeyBucket {
                 Ok(())
             }
             Err(retry_after) => {
+                // Saturating: without `close_after` nothing limits the number.
                 self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
                 Err(RateExceeded { retry_after, refusals_in_a_row: self.refusals_in_a_row })
             }

@@ -104,6 +104,7 @@ impl WebSocket {
             None => ws::encode(opcode, payload, &mut frame),
         }
         let end = self.shared.queue(&frame)?;
+        // The frame is queued as a copy. While the peer takes it, neither this nor the message needs to be in memory.
         drop((frame, message));
         poll_fn(|cx| self.shared.poll_sent(cx, end)).await
     }
@@ -277,6 +278,7 @@ impl SocketState {
     pub(crate) fn disconnect(&mut self, closure: Closure) {
         self.stage = SocketStage::Ended;
         self.closure.get_or_insert(closure);
+        // Received messages stay: the application may still take them.
         self.out = BytesMut::new();
         (self.receiver.due, self.sender.due) = (true, true);
     }
@@ -297,6 +299,7 @@ impl SocketState {
             self.sent = self.queued;
             self.sender.due = true;
         }
+        // A new buffer, because the old one keeps the capacity of the largest message.
         self.out = BytesMut::new();
     }
 
@@ -351,6 +354,7 @@ impl SharedSocket {
             if state.stage != SocketStage::Open {
                 return Poll::Ready(Err(connection_ended()));
             }
+            // By the bytes before this message, so that one of any size can be sent.
             if state.queued - state.sent < self.bounds.sent_bytes as u64 {
                 return Poll::Ready(Ok(()));
             }
@@ -390,6 +394,7 @@ impl SharedSocket {
             if state.stage == SocketStage::Ended {
                 return Poll::Ready(());
             }
+            // As the receiver: `close` owns the socket, so no call of `recv` waits at the same time.
             state.receiver.wait(cx);
             Poll::Pending
         })

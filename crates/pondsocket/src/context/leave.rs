@@ -72,7 +72,7 @@ pub struct LeaveContext {
 route_methods!(LeaveContext: own "channel");
 
 impl LeaveContext {
-    /// The reason of its leave.
+    /// The reason of the leave.
     pub fn reason(&self) -> &LeaveReason {
         &self.reason
     }
@@ -137,6 +137,7 @@ impl LeaveContext {
     /// The channel, to notify the members that remain. The membership has ended, so calls that would change the user
     /// that left fail with 404, also if it has joined again. See [`Channel::unbound`].
     pub fn channel(&self) -> Channel {
+        // Bound to no membership: a call that names the user must not change the one of its next join.
         let own = BoundMembership { user: self.user.id.clone(), membership: None };
         Channel::new(&self.endpoint, self.name.clone()).bound(own)
     }
@@ -171,6 +172,7 @@ impl LeaveContext {
 
 impl Routed for LeaveContext {
     fn own(&self) -> &Match {
+        // Not computed at the leave, because most handlers do not ask for it.
         self.route.get_or_init(|| self.lobby.channel_route(&self.name))
     }
 }

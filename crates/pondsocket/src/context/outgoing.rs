@@ -57,8 +57,8 @@ impl OutgoingContext {
         decode::from_server("payload", &self.message.payload).in_call("ctx.payload")
     }
 
-    /// The recipient, with its assigns and presence as of this delivery. If it has left since the message was sent, as
-    /// they were when it left.
+    /// The recipient, with its assigns and presence as of this delivery, or, if it has left since the message was sent, as
+    /// of its leave.
     pub fn recipient(&self) -> &User {
         &self.recipient
     }

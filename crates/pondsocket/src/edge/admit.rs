@@ -1,5 +1,4 @@
-//! The admission of clients, and the entrance that each takes. What costs least is asked first, and the application
-//! last.
+//! The admission of clients. The cheapest checks come first, and the handler of the application last.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use crate::limits::gauge::Permit;
 use crate::limits::stored::TooLarge;
 use crate::metrics::{ConnectionInfo, DeclineReason, HandlerKind};
 
-/// A request that has come to an endpoint.
+/// A connect request at an endpoint.
 pub(super) struct ConnectionRequest {
     pub(super) parts: Parts,
     pub(super) route: Match,
@@ -47,7 +46,7 @@ pub(super) enum Admitted {
     Passed(Box<ConnectionContext>),
 }
 
-/// Lets a request in, if the endpoint does.
+/// Admits a connect request, or refuses it.
 pub(super) async fn admit(
     endpoint: &Arc<EndpointInner>,
     settings: &EndpointSettings,
@@ -65,6 +64,7 @@ pub(super) async fn admit(
     };
     match &endpoint.kind {
         EndpointKind::Raw(handler) => {
+            // Before limits and permits: a request that is no valid handshake takes none of them.
             let upgrade = Upgrade::of(&parts, offer, settings)?;
             check_origin(endpoint, settings, RequestOrigin::of(&parts, peer))?;
             let admission = Some(admit_client(endpoint, settings, client)?);
@@ -99,7 +99,7 @@ fn draining(settings: &EndpointSettings) -> HttpRefusal {
     HttpRefusal::new(error, DeclineReason::Draining)
 }
 
-/// A place for a client, if there is one.
+/// Reserves a place for a client, within the limits of memory, connections and address.
 fn admit_client(
     endpoint: &EndpointInner,
     settings: &EndpointSettings,
@@ -119,28 +119,28 @@ fn admit_client(
     })
 }
 
-/// From here on a shutdown waits for the client, unless it has begun.
+/// Counts a connection, so that a shutdown waits for it. Fails if the shutdown has begun.
 fn count_connection(endpoint: &EndpointInner, settings: &EndpointSettings) -> Result<Permit, HttpRefusal> {
     endpoint.common.drain.admit().ok_or_else(|| draining(settings))
 }
 
-/// A client that the application has to decide about.
+/// A connect request for the handler of the application.
 struct HandlerRequest {
     parts: Parts,
     route: Match,
     peer: Option<SocketAddr>,
     client: Option<IpAddr>,
-    /// The subprotocols of which it can be told one; none over an event stream.
+    /// The subprotocols that the client offers; `None` over an event stream, which has no negotiation.
     offered: Option<OfferedSubprotocols>,
 }
 
-/// The decision of the application about a client that it has not declined. `A` is what is accepted.
+/// The decision of the application about a client that it has not declined. `A` is the type of an accepted one.
 enum ConnectDecision<A> {
     Accepted(A),
     Passed(Box<ConnectionContext>),
 }
 
-/// Asks the application whether a client may come in.
+/// Runs the handler and the hook, and creates the accepted connection.
 async fn ask(
     endpoint: &EndpointInner,
     settings: &EndpointSettings,
@@ -156,7 +156,7 @@ async fn ask(
         ConnectDecision::Accepted(connected) => connected,
         ConnectDecision::Passed(ctx) => return Ok(ConnectDecision::Passed(ctx)),
     };
-    // The shutdown may have begun while the handler ran.
+    // Counted only now, because a handler may take long; so the shutdown may have begun meanwhile.
     let permit = count_connection(endpoint, settings)?;
     let user = connected.user.clone().unwrap_or_else(|| UserId::from(id));
     let identity = Identity { id, user, ip: client };
@@ -174,7 +174,7 @@ async fn ask(
     Ok(ConnectDecision::Accepted(AcceptedConnection { identity, connected, permits }))
 }
 
-/// Lets the application decide. A shutdown waits for it.
+/// Runs the connection handler within its time limit. A shutdown waits for it.
 async fn decide(
     endpoint: &EndpointInner,
     settings: &EndpointSettings,
@@ -207,7 +207,7 @@ async fn decide(
     decided.map(ConnectDecision::Accepted).map_err(|error| HttpRefusal::new(error, DeclineReason::Handler))
 }
 
-/// Refuses what the handler has accepted the client with, if it cannot be.
+/// Checks the assigns and the subprotocol with which the handler has accepted a client.
 fn check_accepted(
     endpoint: &EndpointInner,
     settings: &EndpointSettings,

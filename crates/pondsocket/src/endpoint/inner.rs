@@ -52,7 +52,7 @@ pub(crate) struct EndpointInner {
     pub(crate) pattern: Pattern,
     pub(crate) kind: EndpointKind,
     pub(crate) hub: Arc<Hub<LobbyInner>>,
-    /// Its name among nodes.
+    /// The name of the endpoint in messages between nodes.
     name_among_nodes: Arc<str>,
     pub(crate) common: Arc<Common>,
     pub(crate) observer: Arc<Observer>,
@@ -64,7 +64,7 @@ pub(crate) struct EndpointInner {
     pub(super) settings: RwLock<Arc<EndpointSettings>>,
     pub(super) lobbies: RwLock<Vec<Arc<LobbyInner>>>,
     connections: Mutex<HashMap<ConnectionId, Arc<ConnectionHandle>>>,
-    /// Those of the connections that are event streams.
+    /// The connections that are event streams, by their secret.
     pub(crate) streams: Streams,
 }
 
@@ -113,12 +113,12 @@ impl EndpointInner {
         Ok(endpoint)
     }
 
-    /// This node among others, if it is one.
+    /// The node of the server, if it has a bus.
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {
         self.common.node()
     }
 
-    /// Subscribes to what other nodes publish in a channel, if that takes time ([`Node::subscribe`]).
+    /// Subscribes to the messages of other nodes for a channel. Returns a future if that takes time ([`Node::subscribe`]).
     pub(crate) fn listen(&self, channel: &ChannelName) -> Option<BoxFuture<'static, ()>> {
         self.node()?.subscribe(self.key(channel))
     }
@@ -142,7 +142,7 @@ impl EndpointInner {
     }
 
     /// # Errors
-    /// 400 if it is no name for a channel, or too long; 404 if it is not in canonical form, where that is asked for.
+    /// 400 if the name is invalid or too long; 404 if it is not in canonical form and the options require that.
     pub(crate) fn channel_name(&self, name: &str) -> Result<ChannelName> {
         let settings = self.settings();
         let named = ChannelName::new(name, settings.max_channel_name);
@@ -155,6 +155,7 @@ impl EndpointInner {
 
     /// Calls the connection handler, with all layers around it.
     pub(crate) fn connect(&self, handler: &Erased<ConnectionContext>, ctx: ConnectionContext) -> ConnectFuture {
+        // Composing the layers allocates, so the usual case without them does not.
         if self.layers.connection.is_empty() {
             return guard::call(|| handler(ctx));
         }
@@ -180,6 +181,7 @@ impl EndpointInner {
 
     /// The first lobby whose pattern matches `name`, of those from the `from`-th on.
     pub(crate) fn lobby_for(&self, name: &str, from: usize) -> Option<(usize, Match, Arc<LobbyInner>)> {
+        // Matching runs no code of the application, so it may run under the lock.
         let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
         let mut rest = lobbies.iter().enumerate().skip(from);
         rest.find_map(|(at, lobby)| Some((at, lobby.pattern.matches(name)?, Arc::clone(lobby))))
@@ -199,7 +201,7 @@ impl EndpointInner {
         drop(gone);
     }
 
-    /// Logs and counts that a channel takes no further message.
+    /// Logs and counts that the queue of a channel is full.
     pub(crate) fn refuse(&self, name: &ChannelName, reason: NoRoom) -> NoRoom {
         let (endpoint, limit) = (&*self.observer.endpoint, reason.limit());
         tracing::warn!(target: "pondsocket::limit", endpoint, channel = name.as_str(), %limit, "limit reached");
@@ -252,13 +254,14 @@ impl EndpointInner {
         self.observer.count(|metrics, _| metrics.handler_finished(kind, pattern, took, code));
     }
 
-    /// Refuses a presence that is larger than that of a member may be.
+    /// Checks the size of a presence.
     pub(crate) fn check_presence(&self, presence: &Object) -> Result<(), TooLarge> {
         let fits = presence.as_str().len() <= self.settings().max_presence_size;
         if fits { Ok(()) } else { Err(self.observer.too_large(TooLarge::Presence)) }
     }
 
-    /// All connections whose task has not ended: also those that are closing, or have gone and left work behind.
+    /// All connections whose task has not ended, including those that are closing and those that are closed but still
+    /// have messages to be handled.
     pub(crate) fn handles(&self) -> Vec<Arc<ConnectionHandle>> {
         self.connections.lock().values().cloned().collect()
     }
@@ -269,6 +272,7 @@ impl Routes<JoinContext> for Arc<EndpointInner> {
         let Some((at, route, lobby)) = self.lobby_for(ctx.name.as_str(), from) else {
             return Err(Error::unrouted("no such channel"));
         };
+        // Set for each attempt: a join that was passed on has those of the earlier lobby.
         (ctx.lobby, ctx.route) = (Some(Arc::clone(&lobby)), route);
         Ok((at, lobby.join(ctx)))
     }

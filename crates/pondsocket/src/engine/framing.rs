@@ -22,7 +22,8 @@ pub(crate) enum Framing {
 }
 
 thread_local! {
-    /// One compressor per window in use: each holds some 250 to 380 KB.
+    /// One compressor for each window in use. Of the thread and not of a connection, because each takes 250 to 380 KB; a
+    /// message does not refer to earlier ones, so connections can share it.
     static DEFLATERS: RefCell<Vec<(u8, Deflater)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -50,8 +51,7 @@ impl Framing {
         out
     }
 
-    /// The frame that keeps a silent connection alive: a ping that the client answers, or a comment that it does not
-    /// see.
+    /// The frame that keeps a silent connection alive: a ping, which the client answers, or a comment, which it ignores.
     pub(crate) fn keep_alive(self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
@@ -61,7 +61,7 @@ impl Framing {
         out
     }
 
-    /// The last frame: it says why the connection is closed. An event stream just ends: it has none.
+    /// The last frame, with the code and the reason. `None` for an event stream, which simply ends.
     pub(crate) fn close(self, code: u16, reason: &str) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         match self {
@@ -85,7 +85,7 @@ impl Framing {
         }
     }
 
-    /// The length of the frame that `bytes` begins with: we made it, so it is well formed.
+    /// The length of the frame that `bytes` begins with. The frame is one of the server, so it is well formed.
     pub(crate) fn frame_len(self, bytes: &[u8]) -> usize {
         match self {
             // A message has no line break (docs/protocol.md, Envelope): the first one is that of the empty line.
@@ -95,7 +95,7 @@ impl Framing {
     }
 }
 
-/// With its header. A server's frames are not masked (RFC 6455 section 5.2).
+/// The length of a frame with its header, in which a server's frames have no masking key (RFC 6455 section 5.2).
 fn websocket_frame_len(bytes: &[u8]) -> usize {
     let extended =
         |from: usize, to: usize| bytes[from..to].iter().fold(0usize, |len, byte| len << 8 | usize::from(*byte));

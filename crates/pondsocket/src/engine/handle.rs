@@ -1,4 +1,4 @@
-//! The part of a connection that others hold: who it is, and its outbox.
+//! The part of a connection that other tasks hold: its identity and its outbox.
 
 use std::io;
 use std::net::IpAddr;
@@ -24,18 +24,19 @@ use crate::limits::memory::counted;
 use crate::limits::stored::TooLarge;
 use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
 
-/// A connection as others see it. Everything here may be called from anywhere and returns at once.
+/// A connection, for other tasks. All methods may be called from any task, and none waits.
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
     pub(crate) identity: Identity,
     pub(crate) observer: Arc<Observer>,
     framing: Framing,
-    /// Those of its endpoint.
+    /// The limits of the endpoint.
     limits: Arc<OutboxLimits>,
     max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
-    /// A copy of what the outbox says, for the connection's task to look at between two messages without a lock.
+    /// True if the outbox is over its bounds. A copy, so that the connection's task can check it between two messages
+    /// without the lock of the outbox.
     congested: AtomicBool,
 }
 
@@ -81,12 +82,12 @@ impl ConnectionHandle {
         ConnectionInfo { endpoint: &self.observer.endpoint, id: *id, user, ip: *ip, assigns: &self.assigns }
     }
 
-    /// Tells the application's metrics about this connection.
+    /// Reports to the application's metrics about this connection.
     pub(crate) fn count(&self, tell: impl FnOnce(&dyn Metrics, &ConnectionInfo<'_>)) {
         self.observer.meter.count(|metrics| tell(metrics, &self.info()));
     }
 
-    /// The client has reached a limit: what it did is refused.
+    /// Logs and counts that the client has reached a limit.
     pub(crate) fn reached(&self, limit: Limit) {
         let (connection, user) = (self.id(), self.user());
         tracing::debug!(target: "pondsocket::limit", %connection, %user, %limit, "limit reached");
@@ -99,10 +100,11 @@ impl ConnectionHandle {
     }
 
     /// # Errors
-    /// 413 if there were more than may be; nothing is changed then.
+    /// 413 if the assigns would be too large; nothing is changed then.
     pub(crate) fn assign(&self, key: &str, value: Json) -> Result<(), TooLarge> {
         let mut assigns = self.assigns.lock();
         if assigns.size_with(key, &value) > self.max_assigns {
+            // Unlocked before the error is reported, because metrics run code of the application.
             drop(assigns);
             return Err(self.observer.too_large(TooLarge::Assigns));
         }
@@ -115,7 +117,7 @@ impl ConnectionHandle {
         self.queue_text(text)();
     }
 
-    /// The same, but for what follows from it, which must not be done under a channel's lock: it is given back.
+    /// Queues a message, and returns the rest of the work (wakers and metrics), which must not run under a channel's lock.
     fn queue_text(&self, text: &[u8]) -> impl FnOnce() {
         let frame = counted(&self.limits.memory, self.framing.frame(text));
         let bytes = frame.len();
@@ -130,7 +132,7 @@ impl ConnectionHandle {
         self.send_control(frame);
     }
 
-    /// Queues a frame that tells the client, and all between here and there, that the connection lives.
+    /// Queues a frame that keeps the connection alive at the client and at proxies on the way.
     pub(crate) fn send_keep_alive(&self) {
         self.send_control(self.framing.keep_alive());
     }
@@ -140,33 +142,33 @@ impl ConnectionHandle {
         self.apply(effects, 0, 0);
     }
 
-    /// Pushes into the outbox, and says whom to wake then.
+    /// Pushes into the outbox, and returns the tasks to be woken after the lock is released.
     fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> PushEffects {
         let mut outbox = self.outbox.lock();
         let pushed = push(&mut outbox, self.limits.bounds);
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
-        // A clone writes to the task's memory, which most pushes need not touch.
+        // Cloned only if it is needed: a clone writes the reference count of the task, which other threads use.
         let task = if wake { outbox.waker.clone() } else { None };
         let deliveries = outbox.take_relieved(self.limits.bounds);
         self.report(&mut outbox);
         PushEffects { pushed, task, deliveries }
     }
 
-    /// Reports what waits to the server's counter and to the connection's task. Under the outbox's lock, after each change
-    /// of that: out of order, an older report could be the last one.
+    /// Reports the queued bytes to the memory counter and to the connection's task. Called under the outbox's lock after each
+    /// change, because without the lock an older report could come last and stay.
     fn report(&self, outbox: &mut Outbox) {
         outbox.report(&self.limits.memory);
         self.congested.store(outbox.is_congested(self.limits.bounds), Ordering::Relaxed);
     }
 
-    /// Returns `true` if so much waits for the client that it should not be read. Only the connection's task has to see
-    /// the latest value, and it makes most of what waits itself: hence no lock, and no ordering.
+    /// Returns whether the outbox is over its bounds, so that the client should not be read. Relaxed is enough: the value
+    /// guards no other data, and the connection's task, which reads it, also queues most of the frames.
     pub(crate) fn is_congested(&self) -> bool {
         self.congested.load(Ordering::Relaxed)
     }
 
-    /// Does what follows from a push of so many messages and bytes: wakers and metrics may run any code, and so must not run
-    /// under a lock.
+    /// Wakes tasks and reports metrics after a push of some messages and bytes. Both may run code of the application, and so
+    /// must not run under a lock.
     fn apply(&self, PushEffects { pushed, task, deliveries }: PushEffects, messages: usize, bytes: usize) {
         task.into_iter().chain(deliveries).for_each(Waker::wake);
         match pushed {
@@ -208,31 +210,34 @@ impl ConnectionHandle {
         self.change(|outbox| outbox.close(close));
     }
 
-    /// A channel has something for this connection, which is not in it any more: a flush marker will follow.
+    /// Notes that a channel which the connection has left still has messages for it, and will send a flush marker behind
+    /// them.
     pub(crate) fn expect_flush_marker(&self) {
         self.outbox.lock().expect_flush_marker();
     }
 
-    /// A channel, or the connection's task, has nothing more for this connection.
+    /// Notes a flush marker: a channel, or the connection's task, has no more messages for this connection.
     pub(crate) fn receive_flush_marker(&self) {
         self.change(Outbox::receive_flush_marker);
     }
 
-    /// The connection's task has sent everything: shuts down our side, if the peer broke the protocol.
+    /// Shuts down the server's side of the socket if the peer broke the protocol. Called by the connection's task when all
+    /// frames are sent.
     pub(crate) fn linger(&self) {
         let writer = self.outbox.lock().linger();
-        // A TCP peer learns by the drop that nothing more comes. It is a system call, and so not under the lock.
+        // The drop shuts the socket down for writing. It is a system call, and so not under the lock.
         drop(writer);
     }
 
-    /// The connection's task has closed the transport, for this reason if there is none yet. Returns the reason that counts,
-    /// the first time.
+    /// Notes that the connection's task has closed the transport. The closure counts only if there is none yet. Returns the
+    /// one that counts at the first call, and `None` later.
     pub(crate) fn disconnect(&self, closure: Closure) -> Option<Closure> {
         let mut outbox = self.outbox.lock();
         let body = outbox.notify_body().and_then(|(body, _)| body);
         let (writer, closure) = outbox.disconnect(closure);
         let deliveries = outbox.take_relieved(self.limits.bounds);
         self.report(&mut outbox);
+        // The writer last and without the lock: its drop may close the socket.
         drop(outbox);
         drop(writer);
         body.into_iter().chain(deliveries).for_each(Waker::wake);
@@ -249,13 +254,13 @@ impl ConnectionHandle {
         self.state().is_open()
     }
 
-    /// Lets the connection's task look around.
+    /// Wakes the connection's task.
     pub(crate) fn wake(&self) {
         self.change(|_| true);
     }
 
-    /// Changes the outbox, and wakes the connection's task if the change asks for it. Unlocks first: the woken would wait
-    /// for the lock.
+    /// Changes the outbox, and wakes the connection's task if the change returns `true`. The lock is released before,
+    /// because a woken task would wait for it.
     fn change(&self, change: impl FnOnce(&mut Outbox) -> bool) {
         let mut outbox = self.outbox.lock();
         let task = if change(&mut outbox) { outbox.waker.clone() } else { None };
@@ -265,39 +270,39 @@ impl ConnectionHandle {
         task.into_iter().chain(deliveries).for_each(Waker::wake);
     }
 
-    /// Returns how many bytes wait for a client that no channel waits for any longer, because it takes too little.
+    /// The number of bytes that are queued for a client for which channels do not wait any more, because it is too slow.
     pub(crate) fn withheld(&self, now: Instant) -> usize {
         self.outbox.lock().withheld(now)
     }
 
-    /// The number of frames that wait for the client, and of their bytes.
+    /// The number of queued frames, and of their bytes.
     pub(crate) fn depth(&self) -> (usize, usize) {
         self.outbox.lock().depth()
     }
 
-    /// The connection's task begins to work: it will flush when it is done.
+    /// Corks the outbox while the connection's task works: frames are collected, and the task flushes them at its end.
     pub(crate) fn cork(&self, waker: &Waker) {
         let mut outbox = self.outbox.lock();
         outbox.cork();
-        // A task's waker may be another one at each poll.
+        // A future may be polled with another waker each time, so the last one counts.
         if !outbox.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             outbox.waker = Some(waker.clone());
         }
     }
 
-    /// Lets others write again.
+    /// Ends the cork: deliveries write to the socket again.
     pub(crate) fn uncork(&self) {
         self.outbox.lock().uncork();
     }
 
-    /// The lag of the client, if more waits for it than may for long.
+    /// The lag of the client, if its outbox is over its bounds.
     pub(crate) fn lag(&self) -> Option<Lag> {
         self.outbox.lock().lag(self.limits.bounds)
     }
 
-    /// Writes what is queued: with the socket that the outbox holds, or with `io` if only the connection's task
-    /// can write; or tells the body that takes it. `Ok` once nothing is queued; while the peer takes nothing,
-    /// `Pending`. `wrote` says whether it took anything.
+    /// Writes the queued frames: to the socket that the outbox holds, or to `io` if only the connection's task can write. If
+    /// the body of a response takes them, wakes the body instead. Ready when nothing is queued; pending while the peer
+    /// accepts nothing. `wrote` is set if the peer has accepted bytes.
     pub(crate) fn poll_flush(
         &self,
         cx: &mut Context<'_>,
@@ -305,7 +310,7 @@ impl ConnectionHandle {
         wrote: &mut bool,
     ) -> Poll<io::Result<()>> {
         loop {
-            // Held across the write, which does not wait: what is being written must not be dropped meanwhile.
+            // Held across the write, which does not wait: a drop policy must not drop a frame while it is being written.
             let mut outbox = self.outbox.lock();
             if outbox.is_empty() {
                 drop(outbox);
@@ -345,7 +350,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// Takes bytes of what is queued, for the body of an HTTP answer. `None` once nothing more comes.
+    /// Takes queued bytes, for the body of an HTTP response. `None` at the end of the stream.
     pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut outbox = self.outbox.lock();
         let (taken, look) = outbox.take(cx.waker(), self.limits.bounds, Instant::now());
@@ -362,7 +367,7 @@ impl ConnectionHandle {
 struct PushEffects {
     pushed: Result<Pushed, Closure>,
     task: Option<Waker>,
-    /// The deliveries that need not wait for room any more.
+    /// The deliveries that waited for room, and do not need to any more.
     deliveries: Vec<Waker>,
 }
 
@@ -391,7 +396,7 @@ impl Recipient for Arc<ConnectionHandle> {
         let is_news = outbox.is_left_behind() && !was_left_behind;
         let task = outbox.waker.clone().filter(|_| is_news);
         drop(outbox);
-        // Its deadline is an earlier one now.
+        // The connection's task has an earlier deadline now, which bytes that the client takes do not move any more.
         task.into_iter().for_each(Waker::wake);
         if is_news {
             self.reached(Limit::Pacing);

@@ -33,21 +33,20 @@ pub struct ReceivedMessage<'a> {
 }
 
 impl<'a> ReceivedMessage<'a> {
-    /// Reads a message that was received on a topic, in the very form in which nodes of this implementation write it.
-    ///
-    /// Reads a message in the short form, or in exactly the form in which our nodes write it in full, which
-    /// [`Envelope::decode`](super::Envelope::decode) reads as the same message. For any other text it returns `None`, and
-    /// that function decodes the text or names its fault.
+    /// Reads a message that was received on a topic, if it is in the short form, or in exactly the full form that nodes of
+    /// this implementation write. [`Envelope::decode`](super::Envelope::decode) reads the full form as the same message. For
+    /// any other text this returns `None`, and that function decodes the text or reports its fault.
     pub fn read(topics: &Topics, topic: &'a Topic, bytes: &'a [u8]) -> Option<ReceivedMessage<'a>> {
         let mut text = Cursor { text: std::str::from_utf8(bytes).ok()?, at: 0 };
         let message = match text.skip(short::BEGINNING) {
             Some(()) => ReceivedMessage::short(&mut text, topics.names(topic)?)?,
-            None => ReceivedMessage::whole(&mut text)?,
+            None => ReceivedMessage::full(&mut text)?,
         };
         (text.at == bytes.len() && message.is_valid()).then_some(message)
     }
 
-    fn whole(text: &mut Cursor<'a>) -> Option<ReceivedMessage<'a>> {
+    /// Reads the full form. The order of the fields is the one in which they are written, so no name is searched.
+    fn full(text: &mut Cursor<'a>) -> Option<ReceivedMessage<'a>> {
         text.skip("{\"protocol\":\"")?;
         text.skip(PROTOCOL)?;
         text.skip("\",\"version\":1,\"sourceNodeId\":")?;
@@ -59,6 +58,7 @@ impl<'a> ReceivedMessage<'a> {
         text.skip(",\"channelName\":")?;
         let channel = text.string()?;
         text.skip(",\"timestamp\":")?;
+        // The timestamp is of no use here: clocks of other nodes are never compared with the own one.
         text.number()?;
         text.skip(",\"fromUserId\":")?;
         let from = text.string()?;
@@ -114,6 +114,7 @@ impl<'a> ReceivedMessage<'a> {
         text.skip(",\"p\":")?;
         let payload = text.object()?;
         text.skip("}")?;
+        // The last tilde, because names of nodes may contain some.
         let (node, number) = source.rsplit_once('~')?;
         Some(ReceivedMessage {
             id,
@@ -130,16 +131,17 @@ impl<'a> ReceivedMessage<'a> {
         })
     }
 
-    /// Applies the rules for names.
+    /// Applies the rules for names. A message that breaks one is left to the general decoder, which reports the fault.
     fn is_valid(&self) -> bool {
         let is_id = |text: &str| (1..=MAX_ID).contains(&text.len());
-        let is_name = [HEARTBEAT, CLUSTER, NODE].contains(&self.channel);
+        // Topics of the cluster itself have these names in the place of a channel.
+        let is_reserved = [HEARTBEAT, CLUSTER, NODE].contains(&self.channel);
         [self.id, self.source, self.node].into_iter().all(is_id)
             && signs_as(self.node, self.incarnation, self.source)
             && self.endpoint.len() <= MAX_NAME
             && endpoint_name(self.endpoint) == self.endpoint
             && ChannelName::is_valid(self.channel, MAX_NAME)
-            && !is_name
+            && !is_reserved
             && (self.from == SERVER || UserId::is_valid(self.from))
             && !self.request_id.is_empty()
             // The general decoder leaves out what is no user's id.

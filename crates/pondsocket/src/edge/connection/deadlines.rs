@@ -1,4 +1,4 @@
-//! The deadlines of a connection, as plain data: the connection's task says what it sees, and asks what is due.
+//! The deadlines of a connection, as plain data: the connection's task notes what happens, and asks for the due action.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use tokio::time::Instant;
 use crate::engine::outbox::Lag;
 use crate::options::Options;
 
-/// The moments since which each condition holds that ends a connection if it lasts, and when the repeated tasks were
-/// last done.
+/// The start of each condition that ends the connection if it lasts, and the last time of each repeated action.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     last_read: Instant,
@@ -23,13 +22,13 @@ pub(super) struct Deadlines {
 pub(super) enum Condition {
     /// The peer accepts no byte of what is written.
     Stalled,
-    /// All that waited for the peer is out, and the peer has to close.
+    /// All frames are sent, and the peer has to close.
     Closing,
-    /// More waits for the peer than may wait for long.
+    /// The outbox is over its bounds.
     OverBounds,
-    /// The receive queue is full, and no message of it is begun.
+    /// The receive queue is full, and no handler of its messages begins.
     QueueFull,
-    /// The connection is not read for want of memory, and holds much of that memory itself.
+    /// The connection is not read because the memory limit is reached, and holds much of that memory itself.
     OutOfMemory,
 }
 
@@ -56,7 +55,7 @@ pub(super) enum Due {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation<'a> {
     pub(super) options: &'a Options,
-    /// A peer that is there answers pings.
+    /// True if the transport has pings that a live peer answers.
     pub(super) answers: bool,
     pub(super) is_open: bool,
     pub(super) lag: Option<Lag>,
@@ -67,7 +66,7 @@ impl Deadlines {
         Deadlines { last_read: now, last_ping: now, last_heartbeat: now, conditions: None }
     }
 
-    /// Notes that something was read, or that the connection is not read, in which time silence means nothing.
+    /// Notes that something was read, or that the connection is not read at all, so that its silence means nothing.
     pub(super) fn read(&mut self, now: Instant) {
         self.last_read = now;
     }
@@ -80,7 +79,7 @@ impl Deadlines {
         self.last_heartbeat = now;
     }
 
-    /// Notes whether a condition holds. Its time runs from the first of all calls in a row that say so.
+    /// Notes whether a condition holds. Its time runs from the first call since which it has held.
     pub(super) fn set(&mut self, condition: Condition, holds: bool, now: Instant) {
         if holds {
             self.conditions.get_or_insert_default()[condition as usize].get_or_insert(now);
@@ -96,7 +95,7 @@ impl Deadlines {
         }
     }
 
-    /// The first action whose deadline has come. Earlier entries of the table go before later ones.
+    /// The due action. Of several the first one in the table.
     pub(super) fn due(&self, situation: Situation<'_>, now: Instant) -> Option<Due> {
         let mut table = self.table(situation).into_iter();
         table.find_map(|(at, due)| at.is_some_and(|at| now >= at).then_some(due))
@@ -107,10 +106,11 @@ impl Deadlines {
         self.table(situation).into_iter().filter_map(|(at, _)| at).min()
     }
 
-    /// All deadlines that there are, those that end the connection first.
+    /// All deadlines. Those that end the connection come first, so that a dead connection is closed and not pinged.
     fn table(&self, Situation { options, answers, is_open, lag }: Situation<'_>) -> [(Option<Instant>, Due); 8] {
         let after = |start: Option<Instant>, limit: Duration| start.map(|start| start + limit);
-        // A peer that takes something is not given up for what others send, as long as channels wait for it.
+        // While channels wait for a peer, each byte that it takes starts the time anew: a busy channel must not end a peer
+        // that is slow but reads. Once they do not wait any more, the time runs from the beginning.
         let over = self.since(Condition::OverBounds).zip(lag);
         let over = over.map(|(over, lag)| if lag.left_behind { over } else { over.max(lag.since) });
         [

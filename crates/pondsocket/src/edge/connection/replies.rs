@@ -18,14 +18,14 @@ impl Session {
         tracing::debug!(target: "pondsocket::message", %connection, %user, %reason, "malformed");
     }
 
-    /// Answers a text that is no message, and does not ask to join.
+    /// Answers a malformed message that is not a join.
     pub(super) fn answer_malformed(&self, malformed: &MalformedMessage) {
         let mut text = Vec::new();
         server::malformed(&mut text, malformed, &fresh_request_id());
         self.handle.send_text(&text);
     }
 
-    /// Declines a join that cannot be read. The error says why.
+    /// Declines a malformed join.
     pub(super) fn decline_malformed(&mut self, malformed: &MalformedMessage, error: &Error) {
         let channel = malformed.channel.as_ref().map_or(GATEWAY, ClientText::to_lossy);
         self.log(channel, None, error);
@@ -33,7 +33,7 @@ impl Session {
         self.tell(channel, |text| server::malformed(text, malformed, &fresh_request_id()));
     }
 
-    /// A message that is refused before it gets into any queue.
+    /// Refuses a message that was not queued. The answer does not wait for earlier messages of its channel.
     pub(super) fn refuse_event(&self, channel: &str, request_id: &str, error: &Error) {
         let details = error.details_for_client();
         let payload =
@@ -43,6 +43,7 @@ impl Session {
         self.handle.send_text(&text);
     }
 
+    /// Answers a message of a client that is not a member of the channel.
     pub(super) fn not_joined(&mut self, channel: &str, request_id: &str) {
         // A channel that the last member has just left may still be delivering.
         let live = self.endpoint.hub.get(channel);
@@ -58,8 +59,8 @@ impl Session {
         });
     }
 
-    /// A join that no pattern matches ends in the two frames that between them all clients understand
-    /// (docs/protocol.md, Declining).
+    /// Declines a join that no pattern matches, with two frames: some clients understand only the first, others only the
+    /// second (docs/protocol.md, Declining).
     pub(super) fn no_channel(&mut self, name: &ChannelName, request_id: &str) {
         let channel = name.as_str();
         self.handle.count(|metrics, me| metrics.join_declined(me, channel, 404));
@@ -77,7 +78,7 @@ impl Session {
         self.tell(channel, |text| server::join_declined(text, request_id, &payload));
     }
 
-    /// A message's handler has failed, or there is none.
+    /// Answers a message whose handler has failed, or that has none.
     pub(super) fn fail(&mut self, call: &Call, error: &Error) {
         let channel = call.channel.name.as_str();
         self.log(channel, Some(call), error);
@@ -90,9 +91,10 @@ impl Session {
         });
     }
 
-    /// Logs a failed event, or a join that is declined. Mistakes of the peer are for `debug`, our own for `error`.
+    /// Logs a failed event or a declined join: at `debug` for a mistake of the peer, at `error` for an unexpected failure.
     fn log(&self, channel: &str, call: Option<&Call>, error: &Error) {
         let what = if call.is_some() { "event handler failed" } else { "join declined" };
+        // A macro, because the level of an event has to be a constant.
         macro_rules! line {
             ($level:expr) => {{
                 let around = Around::now();
@@ -117,6 +119,7 @@ impl Session {
         }
         if error.is_unexpected() {
             line!(Level::ERROR);
+        // Asked first, because the pattern is looked up before the event itself is filtered.
         } else if tracing::enabled!(target: "pondsocket::handler", Level::DEBUG) {
             line!(Level::DEBUG);
         }
@@ -137,7 +140,7 @@ impl Session {
         self.tell(channel, |text| server::exit_acknowledge(text, channel, request_id));
     }
 
-    /// Sends to this connection behind all that the channel, if it lives, has for it.
+    /// Sends a message to this connection, behind the messages that the channel, if it is live, has for it.
     fn tell(&mut self, channel: &str, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
@@ -151,6 +154,7 @@ impl Session {
     fn answer(&mut self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
+        // An error means that the client is no member any more.
         let _ = call.channel.reply(&mut self.changed, &self.handle, call.slot, &text, DeliveryPolicy::CONTROL);
     }
 }

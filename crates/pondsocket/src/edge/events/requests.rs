@@ -1,4 +1,4 @@
-//! The requests that are made for an event stream: each stands for a message of its client, or for its end.
+//! The HTTP requests that belong to an event stream: each is a message of its client, or ends the stream.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -29,18 +29,18 @@ use crate::metrics::Limit;
 /// The methods that an endpoint with event streams answers.
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
-/// The headers that clients of event streams send: a token, what an `EventSource` and its substitutes add, and what a
-/// message has. A browser asks for each of them, but for those that any page may send.
+/// The headers that clients of event streams send: a token, those that an `EventSource` and its substitutes add, and those
+/// of a message. A browser requires them to be listed, except those that any page may send (Fetch, CORS-safelisted).
 const HEADERS: [&str; 5] = ["Authorization", "Cache-Control", "Content-Type", "Last-Event-ID", "X-Connection-ID"];
 
-/// The time for which a browser may remember what it was told of these requests, in seconds: as long as any does.
+/// The time for which a browser may cache the answer to a preflight request, in seconds. No browser caches it for longer.
 const MAX_AGE: &str = "86400";
 
-/// Returns `true` if a request is for an event stream, and for nothing else that may be at its path.
+/// Returns whether a request is for an event stream and not for the host, which may serve other requests at the same path.
 pub(crate) fn is_for_event_stream<B>(request: &Request<B>) -> bool {
     match *request.method() {
         Method::POST | Method::DELETE => request.headers().contains_key(CONNECTION_ID),
-        // Before a stream is opened, or before a message for it. Each GET at the path of an endpoint is for it.
+        // A preflight request before a stream is opened, or before a message. Each GET at the path is for the endpoint.
         Method::OPTIONS => {
             let asks_to_get = |method: &HeaderValue| method.as_bytes() == b"GET";
             request.headers().get(ACCESS_CONTROL_REQUEST_METHOD).is_some_and(asks_to_get)
@@ -50,7 +50,7 @@ pub(crate) fn is_for_event_stream<B>(request: &Request<B>) -> bool {
     }
 }
 
-/// The answer to a request whose method is none of these.
+/// The answer to a request with another method.
 pub(crate) fn refuse_method(allowed: &'static str) -> Response<Body> {
     let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -63,6 +63,7 @@ pub(crate) async fn answer<B: HttpBody>(
     peer: Option<SocketAddr>,
     request: Request<B>,
 ) -> Response<Body> {
+    // Several endpoints may share a path. The stream itself shows which one a request belongs to.
     let secret = request.headers().get(CONNECTION_ID).map(|id| Secret::parse(id.as_bytes()));
     let find = |endpoint: &Arc<EndpointInner>| endpoint.streams.find(secret??);
     let found = endpoints.iter().find_map(|endpoint| Some((endpoint, find(endpoint)?)));
@@ -92,7 +93,7 @@ pub(crate) async fn answer<B: HttpBody>(
     with_cors(&settings, answer)
 }
 
-/// The requests that a page of another origin may make.
+/// The answer to a preflight request: the methods and headers that a page of another origin may use.
 fn preflight(settings: &EndpointSettings) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
     let fixed = [(ALLOW, METHODS), (ACCESS_CONTROL_ALLOW_METHODS, METHODS), (ACCESS_CONTROL_MAX_AGE, MAX_AGE)];
@@ -124,7 +125,7 @@ async fn serve<B: HttpBody>(
         return Err(RequestError::NoConnectionId);
     }
     if request.method() == Method::DELETE {
-        // If it is not there, that is what the client wants.
+        // A stream that has gone is no error: the client wants it to be closed.
         stream.inspect(|stream| stream.close());
         return Ok(StatusCode::NO_CONTENT);
     }
@@ -141,14 +142,14 @@ enum RequestError {
     NoConnectionId,
     /// The stream has gone, or there was none.
     NoStream,
-    /// The content is said to be of another type.
+    /// The content type is another one.
     NotJson,
     /// The content is compressed.
     Encoded,
-    /// Messages wait for their turn: as many as may, or this one for as long as it may. A client may come again after this
-    /// time.
+    /// Too many messages wait for their turn, or this one has waited for too long. With the time after which the client may
+    /// repeat it.
     TooMany(Duration),
-    /// The message has not come in time.
+    /// The message did not arrive in time.
     Late,
     TooLarge,
     /// The request ended within its message.
@@ -183,14 +184,15 @@ fn check_content(headers: &HeaderMap) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// Hands one message to the connection. The messages of a stream come in one at a time, in the order in which their
-/// requests came: of those behind the first one nothing is read, so all of them hold no more than one.
+/// Passes one message to the connection. The messages of a stream are read one at a time, in the order of their requests,
+/// so that together they hold the memory of one.
 async fn post_message<B: HttpBody>(
     settings: &EndpointSettings,
     stream: &Stream,
     post: Post,
     body: B,
 ) -> Result<(), RequestError> {
+    // One deadline for both waits: a client cannot hold a request open for longer by sending slowly.
     let deadline = Instant::now() + settings.write_wait;
     let too_many = RequestError::TooMany(settings.retry_after);
     let _waiting = stream.queue(settings.receive_channel_buffer).ok_or(too_many)?;
@@ -202,6 +204,7 @@ async fn post_message<B: HttpBody>(
             stream.handle.reached(Limit::MessageSize);
         }
     })?;
+    // The stream may have been closed while the message was read.
     if stream.is_closed() {
         return Err(RequestError::NoStream);
     }
@@ -209,15 +212,16 @@ async fn post_message<B: HttpBody>(
     Ok(())
 }
 
-/// The whole body, if it is not larger than it may be.
+/// Reads the whole body, up to a limit.
 async fn read<B: HttpBody>(body: B, mut post: Post, most: usize) -> Result<Post, RequestError> {
+    // Refused by its announced length, before anything is read.
     if body.size_hint().lower() > most as u64 {
         return Err(RequestError::TooLarge);
     }
     let mut body = pin!(body);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_broken| RequestError::BrokenOff)?;
-        // Trailers say nothing to us.
+        // Trailers have no meaning here.
         let Ok(data) = frame.into_data() else { continue };
         if data.remaining() > most - post.bytes.len() {
             return Err(RequestError::TooLarge);

@@ -46,8 +46,8 @@ impl<'a, R: Recipient> Behind<'a, R> {
     }
 }
 
-/// The batch in each framing that some recipient wants, made when the first one does. What only recipients of other
-/// framings get is left out: compression costs far more than anything else here.
+/// The batch in each framing in use, encoded for the first recipient with that framing. Messages that no recipient of the
+/// framing gets are left out, because compression costs far more than all other work here.
 pub(super) struct Encodings<'a, R> {
     batch: &'a Batch<R>,
     plan: &'a Plan<R>,
@@ -57,7 +57,7 @@ pub(super) struct Encodings<'a, R> {
 }
 
 impl<'a, R: Recipient> Encodings<'a, R> {
-    /// `channel` is the serial of the channel, by which outboxes know whose presence is outdated.
+    /// `channel` is the serial of the channel. Outboxes use it to find outdated presence of the same channel.
     pub(super) fn new(batch: &'a Batch<R>, plan: &'a Plan<R>, channel: u64, memory: &'a Arc<Memory>) -> Self {
         Encodings { batch, plan, channel, memory, known: Vec::new() }
     }
@@ -75,6 +75,7 @@ impl<'a, R: Recipient> Encodings<'a, R> {
         let encoded = self.encoded(to.framing(), if is_tracked { Class::Tracked } else { Class::All });
         let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
         let reached = deliver(to, channel, &runs);
+        // A recipient that is behind has not got its part yet. Its marker follows with the part.
         if reached == Reached::Done && pieces.iter().any(|piece| matches!(piece, Piece::FlushMarker(_))) {
             to.receive_flush_marker();
         }

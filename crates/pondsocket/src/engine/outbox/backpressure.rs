@@ -1,4 +1,4 @@
-//! The channels that wait until a client has taken enough of what waits for it.
+//! The channels that wait until a client has taken enough of its queue.
 
 use std::task::Waker;
 
@@ -12,18 +12,18 @@ use crate::engine::pace::Credit;
 pub(crate) enum RoomWait {
     /// There is room, or nothing is accepted any more.
     Room,
-    /// There will be none in time: from now on the slow-client policy applies.
+    /// There is no room in time: from now on the slow-client policy applies.
     TimedOut,
-    /// To be asked again when the waker is woken, and then.
+    /// There is none yet. The caller asks again when its waker is woken, or at this time.
     Until(Instant),
 }
 
 /// The lag of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lag {
-    /// The moment when it last took something, or when something began to wait for it.
+    /// The time at which it last took bytes, or at which the queue began to fill.
     pub(crate) since: Instant,
-    /// Channels do not wait for it any more.
+    /// True if channels do not wait for it any more.
     pub(crate) left_behind: bool,
 }
 
@@ -49,22 +49,22 @@ impl Backpressure {
         self.credit.is_left_behind()
     }
 
-    /// Returns `true` if channels wait for the client, for which more waits than may.
+    /// Returns whether channels still wait for the client, whose outbox is over its bounds.
     pub(super) fn is_waited_for(&mut self, now: Instant) -> bool {
         self.credit.holds(now)
     }
 
-    /// Notes that something begins to wait.
+    /// Notes that the queue is not empty any more.
     pub(super) fn begin(&mut self, now: Instant) {
         self.credit.begin(now);
     }
 
-    /// Notes that the client has taken so many bytes at once, while nothing waited.
+    /// Notes that the client has taken bytes at once, while the queue was empty.
     pub(super) fn wrote(&mut self, bytes: usize, bounds: Bounds) {
         self.credit.earn(bytes, bounds.pacing);
     }
 
-    /// Notes that the client has taken so many bytes of what waited.
+    /// Notes that the client has taken bytes of the queue.
     pub(super) fn took(&mut self, bytes: usize, bounds: Bounds, now: Instant) {
         self.credit.take(bytes, bounds.pacing, now);
     }
@@ -84,6 +84,7 @@ impl Backpressure {
             return RoomWait::TimedOut;
         }
         let waiting = self.waiting.get_or_insert_default();
+        // A delivery that was woken by its timer asks again with the same waker.
         if !waiting.iter().any(|known| known.will_wake(waker)) {
             waiting.push(waker.clone());
         }

@@ -1,4 +1,4 @@
-//! The drop policies: the frames that are dropped when more waits for a client than may.
+//! The drop policies: the frames that are dropped when the queue of a client is over its bounds.
 
 use pondsocket_proto::channel::{DropPolicy, SlowClient};
 
@@ -21,8 +21,8 @@ impl Dropped {
 }
 
 impl FrameQueue {
-    /// Drops what may be dropped until no more waits than may: outdated presence, then the oldest broadcasts with that
-    /// policy, then the newest ones with that. A frame whose beginning was written stays.
+    /// Drops frames until the queue is within its bounds: outdated presence, then the oldest broadcasts with that policy,
+    /// then the newest ones with that. A frame whose beginning was written stays.
     pub(super) fn shed(&mut self, bounds: Bounds) -> Dropped {
         self.split_started_frame();
         let all = self.frames();
@@ -90,7 +90,7 @@ impl FrameQueue {
         self.drop_front(at, 1, bytes);
     }
 
-    /// Drops frames off the end of an entry until no more waits than may. Frames can be told apart from the front only, so
+    /// Drops frames off the end of an entry until the queue is within its bounds. Frames can be told apart from the front only, so
     /// the beginnings of all of them are looked up first.
     fn drop_last_frames(&mut self, at: usize, bounds: Bounds) {
         let (bytes, framing) = (self.entries[at].bytes.clone(), self.framing());
