@@ -13,6 +13,9 @@
 //! `PING_INTERVAL_MS` the interval of pings, `PONG_WAIT_MS` the longest wait for an answer. `MAX_CHANNEL_PRESENCE` and `MAX_PRESENCE_LIST` are the options of these names, in
 //! bytes. `COMPRESSION=on` accepts compression. `TLS_CERTIFICATE` and `TLS_KEY`, PEM files, turn TLS on.
 //!
+//! `SHARDS` is the number of shards, and `REUSE_PORT=on` lets another process listen on the same port. `GLOBAL_QUEUE_INTERVAL`
+//! and `EVENT_INTERVAL` are the settings of tokio's runtime with these names.
+//!
 //! It serves `/health`, `/ready` and `/metrics` for Prometheus unless `METRICS=off`. SIGINT and SIGTERM stop it after `DRAIN_DELAY_MS`. At SIGUSR1 it
 //! prints `snapshot JSON`, with the snapshot of the pond and the number of its tasks.
 
@@ -33,13 +36,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        // By default a worker seldom polls the global queue, where woken delivery tasks of other threads would wait.
-        .global_queue_interval(1)
-        .build()
-        .map_err(Error::internal)?;
-    runtime.block_on(serve())
+    options::runtime()?.block_on(serve())
 }
 
 async fn serve() -> Result<()> {
@@ -49,10 +46,13 @@ async fn serve() -> Result<()> {
     let address = format!("{}:{}", setting("HOST", "127.0.0.1"), setting("PORT", "0"));
     let recorder = metrics::recorder()?;
     let pond = pond(recorder.is_some())?;
-    let mut server = Server::with_options(pond.clone(), options::with_tls(metrics::server_options(&pond, recorder))?)?;
+    let mut server = Server::with_options(pond.clone(), options::of_server(metrics::server_options(&pond, recorder))?)?;
     let mut listeners = Listener::inherited()?;
     if listeners.is_empty() {
-        listeners.push(Listener::bind(&address).await?);
+        listeners.push(match setting("REUSE_PORT", "off").as_str() {
+            "on" => Listener::bind_reuse_port(&address).await?,
+            _ => Listener::bind(&address).await?,
+        });
     }
     if let Ok(proxies) = std::env::var("PROXY_PROTOCOL_FROM") {
         let proxied = listeners.into_iter().map(|listener| listener.proxy_protocol(proxies.split(',')));

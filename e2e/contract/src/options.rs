@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use pondsocket::{Error, Options, Result, ServerOptions, Tls};
+use tokio::runtime::{Builder, Runtime};
 
 /// Sets the options that are in the environment.
 pub(crate) fn from_environment(mut options: Options) -> Result<Options> {
@@ -34,12 +35,30 @@ pub(crate) fn from_environment(mut options: Options) -> Result<Options> {
     Ok(options)
 }
 
-/// Adds TLS, if the environment has a certificate.
-pub(crate) fn with_tls(options: ServerOptions) -> Result<ServerOptions> {
+/// Sets the options of the standalone server that are in the environment.
+pub(crate) fn of_server(mut options: ServerOptions) -> Result<ServerOptions> {
+    if let Some(shards) = number("SHARDS")? {
+        options = options.shards(shards);
+    }
     match (var("TLS_CERTIFICATE"), var("TLS_KEY")) {
         (Ok(certificate), Ok(key)) => Ok(options.tls(Tls::from_pem_files(certificate, key)?)),
         _ => Ok(options),
     }
+}
+
+/// The runtime in which the server is started.
+pub(crate) fn runtime() -> Result<Runtime> {
+    let mut builder = match number("SHARDS")? {
+        None | Some(0_usize) => Builder::new_multi_thread(),
+        // The shards have threads of their own.
+        Some(_) => Builder::new_current_thread(),
+    };
+    // By default a worker seldom polls the global queue, where woken delivery tasks of other threads would wait.
+    builder.enable_all().global_queue_interval(number("GLOBAL_QUEUE_INTERVAL")?.unwrap_or(1));
+    if let Some(ticks) = number("EVENT_INTERVAL")? {
+        builder.event_interval(ticks);
+    }
+    builder.build().map_err(Error::internal)
 }
 
 fn number<T: FromStr<Err = ParseIntError>>(name: &str) -> Result<Option<T>> {

@@ -27,7 +27,7 @@ pub(crate) struct Hub<L: Rules> {
     pacing: Pacing,
     memory: Arc<Memory>,
     replication: Option<Arc<dyn Replication>>,
-    runtime: KnownRuntime,
+    runtime: Arc<KnownRuntime>,
     me: Weak<Hub<L>>,
 }
 
@@ -43,9 +43,9 @@ impl<L: Rules> Hub<L> {
             hasher: RandomState::new(),
             limits,
             pacing,
+            runtime: Arc::clone(&memory.runtime),
             memory,
             replication,
-            runtime: KnownRuntime::default(),
             me: me.clone(),
         })
     }

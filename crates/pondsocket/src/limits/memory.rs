@@ -35,8 +35,9 @@ pub(crate) struct Memory {
     used: AtomicUsize,
     refused: AtomicU64,
     waiting: Mutex<Waiting>,
-    /// A runtime on which a change of the pressure is announced if it happens outside of any.
-    runtime: KnownRuntime,
+    /// The runtime on which a change of the pressure is announced, and on which hubs run tasks, if that happens outside of
+    /// any.
+    pub(crate) runtime: Arc<KnownRuntime>,
 }
 
 /// The tasks that wait until less is used. A round ends when all of them are woken.
@@ -62,7 +63,7 @@ impl Memory {
     pub(crate) fn new(limit: usize) -> Memory {
         let waiting = Mutex::new(Waiting { round: 0, wakers: Vec::new(), logged: Pressure::None });
         let (used, refused) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Memory { limit, used, refused, waiting, runtime: KnownRuntime::default() }
+        Memory { limit, used, refused, waiting, runtime: Arc::default() }
     }
 
     /// The bytes that are used, as far as their holders have reported.

@@ -46,6 +46,15 @@ impl Common {
         node.inspect(|node| node.start())
     }
 
+    /// Starts the tasks that all connections share on the current runtime. Otherwise they start on that of the first
+    /// connection.
+    #[cfg(feature = "server")]
+    pub(crate) fn start_tasks(&self) {
+        self.memory.runtime.remember();
+        // These calls start the tasks of the node, if there is a bus, and of the timer.
+        let _ = (self.node(), self.timer());
+    }
+
     /// The timer, started on the runtime of the first connection.
     pub(crate) fn timer(&self) -> &Arc<Timer> {
         self.shared_timer.get()

@@ -1,65 +1,52 @@
-//! The task that accepts sockets, and the task of each socket that is not upgraded yet.
+//! The tasks that accept sockets, and the task of each socket that is not upgraded yet.
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::acceptor::Acceptor;
-use super::listener::{ListenerSettings, Peer, SocketStream, read_proxy_header};
-use super::pending::{Capacity, PendingPool};
+use super::acceptor::{AcceptorGroup, WaitingSocket};
+use super::listener::{ListenerSettings, SocketStream, read_proxy_header};
+use super::pending::{PendingPermit, PendingPool};
 use super::progress::Progress;
+use super::shard::Handover;
 use super::{AcceptedSocket, ServerContext, http};
 use crate::metrics::SocketCloseReason;
 
 /// The shortest interval between two warnings that accepting is paused.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The most sockets that have been evicted and whose tasks have not ended yet. Eviction takes a socket out of the pool at
-/// once, so without this bound a flood of new sockets could have any number of tasks.
-const MAX_EVICTED: usize = 1024;
-
-/// A socket that has been accepted and has no permit yet.
-struct WaitingSocket {
-    stream: SocketStream,
-    peer: Peer,
-    settings: Arc<ListenerSettings>,
-}
-
 /// The time of the last warning that accepting is paused.
 #[derive(Default)]
 struct PauseWarning(Option<Instant>);
 
 /// Accepts until the server closes, then waits for the sockets that are not upgraded. Their tasks are aborted with this one.
-pub(super) async fn accept(mut acceptors: Vec<Acceptor>, server: Arc<ServerContext>) {
-    let pool = PendingPool::new(&server.options);
-    let max_tasks =
-        server.options.max_pending.saturating_add(server.options.pending_reserve).saturating_add(MAX_EVICTED);
-    let (mut tasks, mut next_acceptor) = (JoinSet::new(), 0);
+pub(super) async fn accept(mut acceptors: AcceptorGroup, server: Arc<ServerContext>, pool: Arc<PendingPool>) {
+    let mut tasks = JoinSet::new();
     let mut waiting: Option<WaitingSocket> = None;
     let mut warning = PauseWarning::default();
+    let mut draining = pin!(server.pond.common.drain.begun());
     loop {
         let mut retry = None;
         if let Some(socket) = waiting.take() {
-            match pool.make_room(server.counted_address(socket.peer, &socket.settings)) {
-                Capacity::Free if tasks.len().saturating_sub(pool.streams()) < max_tasks => {
+            let progress = Progress::new();
+            let address = server.counted_address(socket.peer, &socket.settings);
+            progress.set_address(address);
+            match pool.add(&progress, address) {
+                Ok(permit) => {
                     // The future is boxed because a `JoinSet` keeps the memory of a task that has ended until the task is
                     // joined: of a box it keeps the pointer.
-                    tasks.spawn(Box::pin(serve(socket, &pool, Arc::clone(&server))));
+                    tasks.spawn(Box::pin(serve(socket, permit, Arc::clone(&server))));
                 }
-                capacity => {
+                Err(at) => {
                     warning.log(server.options.max_pending);
                     waiting = Some(socket);
-                    retry = match capacity {
-                        Capacity::Full(at) => at,
-                        // The end of a task makes room, and wakes this loop.
-                        Capacity::Free => None,
-                    };
+                    retry = Some(at);
                 }
             }
         }
@@ -71,7 +58,8 @@ pub(super) async fn accept(mut acceptors: Vec<Acceptor>, server: Arc<ServerConte
             () = pool.changed.notified(), if is_paused => {}
             () = reached(retry), if is_paused => {}
             // While a socket waits for a permit, further ones wait in the backlog of the operating system.
-            socket = poll_fn(|cx| poll_accept(&mut acceptors, &mut next_acceptor, &server, cx)), if !is_paused => waiting = Some(socket),
+            socket = poll_fn(|cx| acceptors.poll_accept(cx, &server)), if !is_paused => waiting = Some(socket),
+            _ = &mut draining, if !acceptors.is_draining() => acceptors.drain(),
         }
     }
     drop((acceptors, waiting));
@@ -80,22 +68,23 @@ pub(super) async fn accept(mut acceptors: Vec<Acceptor>, server: Arc<ServerConte
     }
 }
 
-/// Polls the listeners for a socket, starting behind the one that had the last socket: none is starved by another.
-fn poll_accept(
-    acceptors: &mut [Acceptor],
-    next: &mut usize,
-    server: &ServerContext,
-    cx: &mut Context<'_>,
-) -> Poll<WaitingSocket> {
-    let count = acceptors.len();
-    for offset in 0..count {
-        let at = (*next + offset) % count;
-        if let Poll::Ready((stream, peer)) = acceptors[at].poll_accept(cx, |error| server.count_error(error)) {
-            *next = at + 1;
-            return Poll::Ready(WaitingSocket { stream, peer, settings: Arc::clone(&acceptors[at].settings) });
+/// Accepts until the server closes, and hands the sockets over to the shards in turns. A shard that takes none, because it
+/// is blocked or has no room, is passed over as long as another one takes some.
+pub(super) async fn hand_over(mut acceptors: AcceptorGroup, server: Arc<ServerContext>, mut shards: Handover) {
+    let mut draining = pin!(server.pond.common.drain.begun());
+    loop {
+        tokio::select! {
+            biased;
+            () = server.closing() => return,
+            socket = poll_fn(|cx| acceptors.poll_accept(cx, &server)) => {
+                tokio::select! {
+                    () = shards.send(socket) => {}
+                    () = server.closing() => return,
+                }
+            }
+            _ = &mut draining, if !acceptors.is_draining() => acceptors.drain(),
         }
     }
-    Poll::Pending
 }
 
 /// Waits until a time; forever if there is none.
@@ -134,29 +123,21 @@ fn set_socket_options(stream: &TcpStream, server: &ServerContext) {
     }
 }
 
-/// Adds a socket to the pool, and returns the future that serves it until it ends, is upgraded or evicted.
-fn serve(
-    socket: WaitingSocket,
-    pool: &Arc<PendingPool>,
-    server: Arc<ServerContext>,
-) -> impl Future<Output = ()> + use<> {
+/// Serves a socket until it ends, is upgraded or evicted.
+async fn serve(socket: WaitingSocket, permit: PendingPermit, server: Arc<ServerContext>) {
     let WaitingSocket { stream, peer, settings } = socket;
     if let SocketStream::Tcp(stream) = &stream {
         set_socket_options(stream, &server);
     }
-    let progress = Progress::new();
-    progress.set_address(server.counted_address(peer, &settings));
-    // Not within the future: the next socket must find this one in the pool, even if the task has not run yet.
-    let mut accepted = AcceptedSocket { peer, settings, permit: pool.add(&progress), has_certificate: false };
-    async move {
-        let reason = tokio::select! {
-            biased;
-            reason = progress.evicted() => reason,
-            () = serve_layers(stream, &mut accepted, &server) => return,
-        };
-        tracing::debug!(target: "pondsocket::server", %peer, %reason, "evicted");
-        server.count_closed(reason);
-    }
+    let progress = Arc::clone(&permit.progress);
+    let mut accepted = AcceptedSocket { peer, settings, permit, has_certificate: false };
+    let reason = tokio::select! {
+        biased;
+        reason = progress.evicted() => reason,
+        () = serve_layers(stream, &mut accepted, &server) => return,
+    };
+    tracing::debug!(target: "pondsocket::server", %peer, %reason, "evicted");
+    server.count_closed(reason);
 }
 
 /// Serves a socket from its first byte: the PROXY header, TLS, then HTTP.

@@ -1,4 +1,4 @@
-//! A listener within the runtime, with a pause after each failure to accept.
+//! Listeners within a runtime, with a pause after each failure to accept.
 
 use std::io;
 use std::pin::Pin;
@@ -11,9 +11,11 @@ use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::time::{Sleep, sleep};
 
+use super::ServerContext;
 #[cfg(unix)]
 use super::listener::SocketFile;
 use super::listener::{Bound, Listener, ListenerSettings, Peer, SocketStream};
+use super::shard::HandedOver;
 use crate::error::{Error, Result};
 
 /// The pause after a failure such as too many open files. Without it the loop would be busy, since the socket stays in the
@@ -21,11 +23,66 @@ use crate::error::{Error, Result};
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// A socket that has been accepted and has no permit yet.
+#[derive(Debug)]
+pub(super) struct WaitingSocket {
+    pub(super) stream: SocketStream,
+    pub(super) peer: Peer,
+    pub(super) settings: Arc<ListenerSettings>,
+}
+
+/// The sources from which one task accepts sockets.
+#[derive(Debug)]
+pub(super) struct AcceptorGroup {
+    acceptors: Vec<Acceptor>,
+    /// Sockets that another task has accepted.
+    handed_over: Option<HandedOver>,
+    /// The acceptor after the one that had the last socket.
+    next: usize,
+    draining: bool,
+}
+
+impl AcceptorGroup {
+    /// Registers listeners with the current runtime.
+    pub(super) fn new(listeners: Vec<Listener>, handed_over: Option<HandedOver>) -> Result<AcceptorGroup> {
+        let acceptors = listeners.into_iter().map(Acceptor::new).collect::<Result<_>>()?;
+        Ok(AcceptorGroup { acceptors, handed_over, next: 0, draining: false })
+    }
+
+    /// Polls for a socket, starting behind the acceptor that had the last one: none is starved by another.
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>, server: &ServerContext) -> Poll<WaitingSocket> {
+        let count = self.acceptors.len();
+        for offset in 0..count {
+            let at = (self.next + offset) % count;
+            let acceptor = &mut self.acceptors[at];
+            if let Poll::Ready((stream, peer)) = acceptor.poll_accept(cx, |error| server.count_error(error)) {
+                self.next = at + 1;
+                return Poll::Ready(WaitingSocket { stream, peer, settings: Arc::clone(&acceptor.settings) });
+            }
+        }
+        if self.draining {
+            // Their backlogs are empty: what is still in a backlog would be reset.
+            self.acceptors.retain(|acceptor| !acceptor.settings.reuse_port);
+        }
+        self.handed_over.as_mut().map_or(Poll::Pending, |sockets| sockets.poll_next(cx, server))
+    }
+
+    /// Stops listening on ports that another process may listen on, once all connections that wait there are accepted: from
+    /// now on the others get all new clients.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+}
+
 /// A listener within the runtime. It pauses after a failure.
 #[derive(Debug)]
-pub(super) struct Acceptor {
+struct Acceptor {
     socket: TokioListener,
-    pub(super) settings: Arc<ListenerSettings>,
+    settings: Arc<ListenerSettings>,
     /// The length of the next pause.
     pause: Duration,
     paused: Option<Pin<Box<Sleep>>>,
@@ -40,9 +97,9 @@ enum TokioListener {
 
 impl Acceptor {
     /// Registers a listener with the current runtime.
-    pub(super) fn new(listener: Listener) -> Result<Acceptor> {
+    fn new(listener: Listener) -> Result<Acceptor> {
         let name = listener.to_string();
-        let Listener { bound, settings } = listener;
+        let Listener { bound, settings, .. } = listener;
         let socket = match bound {
             Bound::Tcp(listener) => TcpListener::from_std(listener).map(TokioListener::Tcp),
             #[cfg(unix)]
@@ -54,11 +111,7 @@ impl Acceptor {
 
     /// Polls for the next socket. Failures of the listener are passed to `on_failure`; those of a single connection are
     /// only logged.
-    pub(super) fn poll_accept(
-        &mut self,
-        cx: &mut Context<'_>,
-        on_failure: impl Fn(Error),
-    ) -> Poll<(SocketStream, Peer)> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>, on_failure: impl Fn(Error)) -> Poll<(SocketStream, Peer)> {
         loop {
             if let Some(paused) = &mut self.paused {
                 ready!(paused.as_mut().poll(cx));

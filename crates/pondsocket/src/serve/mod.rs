@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! listener -> acceptor -> accept: one task for each socket, with a permit of the pool (pending)
+//!             (with shards: one accepting task in each)
 //!                            |
 //!            PROXY header -> tls -> http: requests within deadlines (progress) -> probes
 //!                                                                              -> the pond's service
@@ -18,6 +19,7 @@ mod options;
 mod pending;
 mod probes;
 mod progress;
+mod shard;
 mod signals;
 #[cfg(feature = "tls")]
 mod tls;
@@ -35,12 +37,13 @@ use crate::metrics::{Component, SocketCloseReason};
 use crate::pond::PondSocket;
 use crate::pond::shutdown::{Shutdown, ShutdownReport};
 
-use acceptor::Acceptor;
+use acceptor::AcceptorGroup;
 pub use listener::Listener;
 use listener::{ListenerSettings, Peer};
 pub use options::{MetricsPage, ServerOptions};
-use pending::PendingPermit;
+use pending::{PendingPermit, PendingPool};
 pub(crate) use progress::ObservedStream;
+use shard::{Handover, Shard};
 use signals::StopSignals;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
@@ -99,9 +102,10 @@ struct RunningServer {
     /// The addresses and paths of all listeners, for logs.
     listeners: String,
     stage: watch::Sender<ServerStage>,
-    /// The accepting task for clients, and the one for admin listeners, if there are any. They are separate, so that a
-    /// flood of clients takes no permits from probes.
+    /// The accepting tasks: of each shard, or one for all clients; one that hands sockets over to shards; and one for admin
+    /// listeners, if there are any, which is separate so that a flood of clients takes no permits from probes.
     accepting: Vec<JoinHandle<()>>,
+    _shards: Vec<Shard>,
 }
 
 impl Server {
@@ -126,14 +130,14 @@ impl Server {
     /// 409 if the server is running already, or the pond has been shut down; 503 if the address cannot be bound.
     pub async fn start(&mut self, address: &str) -> Result<()> {
         self.check_startable()?;
-        self.start_on([Listener::bind(address).await?])
+        self.start_on([self.bind(address).await?])
     }
 
     /// Serves in the background, on all of these listeners. To be called within a Tokio runtime.
     ///
     /// # Errors
     /// 400 if there are no listeners, or only [admin](Listener::admin) ones; 409 as for [`start`](Self::start); 503 if a
-    /// listener cannot be registered with the runtime.
+    /// listener cannot be registered with the runtime, or a [shard](ServerOptions#structfield.shards) cannot be started.
     pub fn start_on(&mut self, listeners: impl IntoIterator<Item = Listener>) -> Result<()> {
         self.check_startable()?;
         let listeners = Vec::from_iter(listeners);
@@ -142,16 +146,29 @@ impl Server {
         }
         let text = listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
-        let acceptors = listeners.into_iter().map(Acceptor::new).collect::<Result<Vec<_>>>()?;
-        let (admin, public) = acceptors.into_iter().partition::<Vec<_>, _>(|acceptor| acceptor.settings.admin);
+        let (admin, public) = listeners.into_iter().partition::<Vec<_>, _>(|listener| listener.settings.admin);
         let (sender, stage) = watch::channel(ServerStage::Serving);
         let (pond, options, has_admin) = (self.pond.clone(), self.options.clone(), !admin.is_empty());
         let server = Arc::new(ServerContext { pond, options, stage, has_admin });
-        let groups = [public, admin].into_iter().filter(|group| !group.is_empty());
-        let accepting = groups.map(|group| tokio::spawn(accept::accept(group, Arc::clone(&server)))).collect();
-        tracing::info!(target: "pondsocket::server", address = text, "listening");
-        self.running = Some(RunningServer { addresses, listeners: text, stage: sender, accepting });
+        let mut running =
+            RunningServer { addresses, listeners: text, stage: sender, accepting: Vec::new(), _shards: Vec::new() };
+        if has_admin {
+            running.accept_here(admin, &server)?;
+        }
+        match self.options.shards {
+            0 => running.accept_here(public, &server)?,
+            shards => running.accept_in_shards(public, shards, &server)?,
+        }
+        tracing::info!(target: "pondsocket::server", address = running.listeners, "listening");
+        self.running = Some(running);
         Ok(())
+    }
+
+    async fn bind(&self, address: &str) -> Result<Listener> {
+        match self.options.reuse_port {
+            true => Listener::bind_reuse_port(address).await,
+            false => Listener::bind(address).await,
+        }
     }
 
     fn check_startable(&self) -> Result<()> {
@@ -204,7 +221,8 @@ impl Server {
     /// As [`start`](Self::start).
     pub async fn listen(self, address: &str) -> Result<()> {
         self.check_startable()?;
-        self.listen_on([Listener::bind(address).await?]).await
+        let listener = self.bind(address).await?;
+        self.listen_on([listener]).await
     }
 
     /// Serves on all of these listeners until SIGINT or SIGTERM, as [`listen`](Self::listen) does.
@@ -223,6 +241,39 @@ impl Server {
             _ = self.stop(shutdown) => Ok(()),
             again = signals.next() => again.map_err(Error::internal),
         }
+    }
+}
+
+impl RunningServer {
+    /// Starts a task on the current runtime that accepts from these listeners.
+    fn accept_here(&mut self, listeners: Vec<Listener>, server: &Arc<ServerContext>) -> Result<()> {
+        let (acceptors, pool) = (AcceptorGroup::new(listeners, None)?, PendingPool::new(&server.options));
+        self.accepting.push(tokio::spawn(accept::accept(acceptors, Arc::clone(server), pool)));
+        Ok(())
+    }
+
+    /// Starts shards that accept from these listeners.
+    fn accept_in_shards(&mut self, listeners: Vec<Listener>, count: usize, server: &Arc<ServerContext>) -> Result<()> {
+        // On this runtime, which lives as long as the pond: a shard ends when it has no more tasks.
+        server.pond.common.start_tasks();
+        let (own, others) = shard::distribute(listeners, count);
+        let (handover, receivers) = Handover::new(count);
+        let pool = PendingPool::new(&server.options);
+        for (number, (listeners, handed_over)) in own.into_iter().zip(receivers).enumerate() {
+            let shard = Shard::start(number)?;
+            let acceptors = {
+                let _registered_there = shard.runtime.enter();
+                AcceptorGroup::new(listeners, Some(handed_over))?
+            };
+            let accepting = accept::accept(acceptors, Arc::clone(server), Arc::clone(&pool));
+            self.accepting.push(shard.runtime.spawn(accepting));
+            self._shards.push(shard);
+        }
+        if !others.is_empty() {
+            let acceptors = AcceptorGroup::new(others, None)?;
+            self.accepting.push(tokio::spawn(accept::hand_over(acceptors, Arc::clone(server), handover)));
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::Tls;
 use crate::error::{Error, Result};
 
+/// The most shards: each is a thread with descriptors of its own, and more than cores are of no use.
+const MAX_SHARDS: usize = 1024;
+
 /// Limits and timeouts of a [`Server`](crate::Server), checked once by
 /// [`Server::with_options`](crate::Server::with_options). They apply to sockets that are not a WebSocket or an event stream
 /// yet; to those the [`Options`](crate::Options) of the pond apply.
@@ -72,6 +75,15 @@ pub struct ServerOptions {
     /// A page with metrics, for scrapers. Every client that reaches the port can read it, as the probes: on a public port
     /// block the path in a proxy, or serve these pages on an [admin listener](crate::Listener::admin). Default none.
     pub metrics: Option<MetricsPage>,
+    /// The number of shards: threads that accept, each with a runtime of its own on which the tasks of its connections run.
+    /// 0 for none: everything runs on the runtime in which the server was started. Default 0, at most 1024; with shards
+    /// usually the number of cores. [Shards](https://github.com/Eleven-am/pondsocket-rs/blob/main/docs/operations.md#shards)
+    pub shards: usize,
+    /// Lets other processes of the same user listen on the port of [`Server::start`](crate::Server::start) and
+    /// [`Server::listen`](crate::Server::listen), so that the next process can listen before this one stops: see
+    /// [`Listener::bind_reuse_port`](crate::Listener::bind_reuse_port), also for other listeners. Default off: a second
+    /// server on the same port is an error.
+    pub reuse_port: bool,
     /// The TLS configuration of all listeners that are not [plain](crate::Listener::plain). Default none: no TLS.
     #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
@@ -106,6 +118,8 @@ impl Default for ServerOptions {
             health_path: Some("/health".into()),
             ready_path: Some("/ready".into()),
             metrics: None,
+            shards: 0,
+            reuse_port: false,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -138,6 +152,8 @@ setters! {
     shutdown_timeout: Duration,
     drain_delay: Duration,
     drain_spread: Duration,
+    shards: usize,
+    reuse_port: bool,
 }
 
 impl ServerOptions {
@@ -188,6 +204,9 @@ impl ServerOptions {
         if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
         }
+        if self.shards > MAX_SHARDS {
+            return Err(Error::bad_request(format!("shards must not be more than {MAX_SHARDS}")));
+        }
         let mut earlier: Vec<(&str, &str)> = Vec::new();
         for (name, path) in self.paths() {
             if !path.starts_with('/') || path.contains(['?', '#']) {
@@ -218,6 +237,7 @@ mod tests {
     fn the_defaults_are_valid() {
         assert!(ServerOptions::default().validate().is_ok());
         assert!(ServerOptions::default().health_path(None).ready_path(None).validate().is_ok());
+        assert!(ServerOptions::default().shards(1024).validate().is_ok());
     }
 
     #[test]
@@ -230,6 +250,7 @@ mod tests {
             (options().max_header_size(0), "max_header_size must not be zero"),
             (options().max_pending(0), "max_pending must not be zero"),
             (options().pressure_timeout(Duration::ZERO), "pressure_timeout must not be zero"),
+            (options().shards(1025), "shards must not be more than 1024"),
             (options().health_path(Some("health")), "health_path must begin with / and have no query"),
             (options().ready_path(Some("/ready?")), "ready_path must begin with / and have no query"),
             (options().ready_path(Some("/health")), "ready_path must not be health_path"),

@@ -32,7 +32,7 @@ use super::ServerOptions;
 use super::progress::{Progress, StreamGuard, WaitState};
 use crate::engine::stream::Stream;
 use crate::engine::sync::Mutex;
-use crate::limits::gauge::Gauge;
+use crate::limits::gauge::{Gauge, Permit};
 use crate::metrics::SocketCloseReason;
 
 /// The shortest time for which a request is queued before it is answered 503 to make room for others.
@@ -45,12 +45,18 @@ const CANDIDATES_LIFETIME: Duration = Duration::from_millis(10);
 /// The largest pool whose candidates are found anew for each new socket.
 const SMALL_POOL: usize = 256;
 
+/// The most sockets that have been evicted and whose tasks have not ended yet. Eviction takes a socket out of the pool at
+/// once, so without this bound a flood of new sockets could have any number of tasks.
+const MAX_EVICTED: usize = 1024;
+
 /// The permits of one listener, or of several that share them.
 pub(super) struct PendingPool {
     max: usize,
     reserve: usize,
     pressure_timeout: Duration,
     table: Mutex<PendingTable>,
+    /// The tasks of sockets that are not upgraded, also of those that have been evicted.
+    tasks: Arc<Gauge>,
     /// The number of sockets that are event streams, which are in the table and not counted.
     streams: Arc<Gauge>,
     /// One permit for each request that is being handled and is not a probe.
@@ -85,15 +91,6 @@ struct Candidate {
     since: Instant,
 }
 
-/// The room for a new socket.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Capacity {
-    /// There is room.
-    Free,
-    /// There is none, until the pool changes or this time is reached.
-    Full(Option<Instant>),
-}
-
 impl PendingPool {
     pub(super) fn new(options: &ServerOptions) -> Arc<PendingPool> {
         Arc::new(PendingPool {
@@ -101,51 +98,57 @@ impl PendingPool {
             reserve: options.pending_reserve,
             pressure_timeout: options.pressure_timeout,
             table: Mutex::default(),
+            tasks: Arc::default(),
             streams: Arc::default(),
             requests: Semaphore::new(options.max_pending.min(Semaphore::MAX_PERMITS)),
             changed: Notify::new(),
         })
     }
 
-    /// Makes room for a new socket of this address, if its address is known and counts, by evicting another one if need be.
-    pub(super) fn make_room(&self, address: Option<IpAddr>) -> Capacity {
+    /// Adds a socket to the pool until the permit is dropped, by evicting another one if need be. Its address counts, if it
+    /// is known. Without room returns the time at which to try again, unless the pool changes before.
+    ///
+    /// The check and the addition are one step: several acceptors share the pool.
+    pub(super) fn add(
+        self: &Arc<PendingPool>,
+        progress: &Arc<Progress>,
+        address: Option<IpAddr>,
+    ) -> Result<PendingPermit, Instant> {
         let now = Instant::now();
         let mut table = self.table.lock();
-        let taken = table.sockets.len().saturating_sub(self.streams.count());
-        if taken < self.max {
-            return Capacity::Free;
+        if self.tasks.count().saturating_sub(self.streams.count()) >= self.limit().saturating_add(MAX_EVICTED) {
+            return Err(now + MIN_QUEUE_TIME);
         }
-        let outdated = table
-            .candidates
-            .as_ref()
-            .is_none_or(|candidates| taken <= SMALL_POOL || now >= candidates.at + CANDIDATES_LIFETIME);
-        if outdated {
-            table.candidates = Some(EvictionCandidates::collect(&table.sockets, now));
-        }
-        let PendingTable { sockets, candidates, .. } = &mut *table;
-        let Some(candidates) = candidates else { return Capacity::Free };
-        if candidates.evict_one(sockets, address, now, self.pressure_timeout) {
-            return Capacity::Free;
-        }
-        if taken < self.max.saturating_add(self.reserve) {
-            return Capacity::Free;
-        }
-        candidates.reject_queued(sockets, now);
-        Capacity::Full(Some(candidates.next_attempt(now, self.pressure_timeout)))
-    }
-
-    /// Adds a socket to the pool, until the permit is dropped.
-    pub(super) fn add(self: &Arc<PendingPool>, progress: &Arc<Progress>) -> PendingPermit {
-        let mut table = self.table.lock();
+        self.make_room(&mut table, address, now)?;
         let id = table.next;
         table.next += 1;
         table.sockets.insert(id, Arc::clone(progress));
-        PendingPermit { pool: Arc::clone(self), id, progress: Arc::clone(progress) }
+        let task = Some(self.tasks.permit());
+        Ok(PendingPermit { pool: Arc::clone(self), id, progress: Arc::clone(progress), task })
     }
 
-    /// The number of sockets that are event streams.
-    pub(super) fn streams(&self) -> usize {
-        self.streams.count()
+    fn make_room(&self, table: &mut PendingTable, address: Option<IpAddr>, now: Instant) -> Result<(), Instant> {
+        let taken = table.sockets.len().saturating_sub(self.streams.count());
+        if taken < self.max {
+            return Ok(());
+        }
+        let is_current =
+            |candidates: &EvictionCandidates| taken > SMALL_POOL && now < candidates.at + CANDIDATES_LIFETIME;
+        if !table.candidates.as_ref().is_some_and(is_current) {
+            table.candidates = Some(EvictionCandidates::collect(&table.sockets, now));
+        }
+        let PendingTable { sockets, candidates, .. } = table;
+        let Some(candidates) = candidates else { return Ok(()) };
+        if candidates.evict_one(sockets, address, now, self.pressure_timeout) || taken < self.limit() {
+            return Ok(());
+        }
+        candidates.reject_queued(sockets, now);
+        Err(candidates.next_attempt(now, self.pressure_timeout))
+    }
+
+    /// The most sockets, evicted ones and event streams not counted.
+    fn limit(&self) -> usize {
+        self.max.saturating_add(self.reserve)
     }
 }
 
@@ -276,6 +279,8 @@ pub(super) struct PendingPermit {
     pub(super) pool: Arc<PendingPool>,
     id: u64,
     pub(super) progress: Arc<Progress>,
+    /// `None` only while this is dropped.
+    task: Option<Permit>,
 }
 
 impl PendingPermit {
@@ -306,6 +311,8 @@ impl PendingPermit {
 impl Drop for PendingPermit {
     fn drop(&mut self) {
         self.pool.table.lock().sockets.remove(&self.id);
+        // Before the notification: a socket that waits finds the task counted otherwise.
+        drop(self.task.take());
         self.pool.changed.notify_one();
     }
 }

@@ -14,6 +14,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::lookup_host;
 
@@ -21,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::limits::address::Networks;
 
 pub(super) use proxied::read_proxy_header;
-pub(super) use socket::{Peer, SocketStream};
+pub(super) use socket::{Peer, SocketStream, UnregisteredStream};
 #[cfg(unix)]
 pub(super) use unix::SocketFile;
 
@@ -44,6 +46,8 @@ const BACKLOG: i32 = 1024;
 pub struct Listener {
     pub(super) bound: Bound,
     pub(super) settings: ListenerSettings,
+    /// It was bound here, so that its options are known; inherited sockets may have others.
+    bound_here: bool,
 }
 
 /// A listening socket in non-blocking mode.
@@ -61,6 +65,8 @@ pub(super) struct ListenerSettings {
     pub(super) plain: bool,
     /// The proxies from which each connection must begin with a PROXY header; `None` if no header is expected.
     pub(super) proxies: Option<Arc<Networks>>,
+    /// Other processes may listen on the same port.
+    pub(super) reuse_port: bool,
 }
 
 impl Listener {
@@ -74,12 +80,32 @@ impl Listener {
         if let Some(path) = address.strip_prefix("unix:") {
             return Listener::unix(path, 0o660);
         }
+        Listener::bind_tcp(address, false).await
+    }
+
+    /// Listens on a TCP address as [`bind`](Self::bind) does, with `SO_REUSEPORT`: other sockets of the same user may listen
+    /// on the same address and port, if they are bound in this way, too. So the next process can listen before this one
+    /// stops. Linux spreads new connections evenly over them; other systems may not.
+    ///
+    /// When the shutdown begins, the server accepts the connections that wait here already, and stops listening at once: from
+    /// then on the other sockets get all new clients. Without it these would be refused until the last connection has ended.
+    /// A connection that arrives during these microseconds is reset, unless the sysctl `net.ipv4.tcp_migrate_req` is 1.
+    ///
+    /// # Errors
+    /// 503 if it cannot be bound, or if this system has no such option; the message has the address and the reason.
+    pub async fn bind_reuse_port(address: &str) -> Result<Listener> {
+        let mut listener = Listener::bind_tcp(address, true).await?;
+        listener.settings.reuse_port = true;
+        Ok(listener)
+    }
+
+    async fn bind_tcp(address: &str, reuse_port: bool) -> Result<Listener> {
         let failed = |error| Error::unavailable(format!("cannot listen on {address}: {error}"));
         let addresses = lookup_host(address).await.map_err(failed)?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
-            match bind(address) {
-                Ok(listener) => return Ok(Listener::new(Bound::Tcp(listener))),
+            match bind(address, reuse_port) {
+                Ok(socket) => return Ok(Listener { bound_here: true, ..Listener::new(Bound::Tcp(socket.into())) }),
                 Err(error) => last = error,
             }
         }
@@ -147,7 +173,49 @@ impl Listener {
     }
 
     fn new(bound: Bound) -> Listener {
-        Listener { bound, settings: ListenerSettings::default() }
+        Listener { bound, settings: ListenerSettings::default(), bound_here: false }
+    }
+
+    /// This number of listeners on the same address, over which the operating system spreads connections; this one alone if
+    /// that is not possible.
+    pub(super) fn multiply(self, count: usize) -> Result<Vec<Listener>, Listener> {
+        let Some(address) = self.local_addr().filter(|_| self.bound_here && cfg!(target_os = "linux")) else {
+            return Err(self);
+        };
+        match self.others(address, count.saturating_sub(1)) {
+            Ok(others) => {
+                let settings = self.settings.clone();
+                let other = |socket: Socket| {
+                    let bound = Bound::Tcp(socket.into());
+                    Listener { bound, settings: settings.clone(), bound_here: true }
+                };
+                let others = others.into_iter().map(other).collect::<Vec<_>>();
+                Ok([self].into_iter().chain(others).collect())
+            }
+            Err(error) => {
+                tracing::warn!(target: "pondsocket::server", %address, %error, "the shards have no listeners of their own: sockets are handed over");
+                Err(self)
+            }
+        }
+    }
+
+    /// Further sockets on the address of this one.
+    #[cfg(target_os = "linux")]
+    fn others(&self, address: SocketAddr, count: usize) -> io::Result<Vec<Socket>> {
+        let Bound::Tcp(listener) = &self.bound else { return Ok(Vec::new()) };
+        // Only now: a listener that was bound with this option would find no other server that has the port for itself and
+        // for its shards. Linux reads it whenever another socket is bound to the port.
+        SockRef::from(listener).set_reuse_port(true)?;
+        let others = (0..count).map(|_| bind(address, true)).collect::<io::Result<Vec<_>>>();
+        if others.is_err() {
+            SockRef::from(listener).set_reuse_port(self.settings.reuse_port)?;
+        }
+        others
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn others(&self, _: SocketAddr, _: usize) -> io::Result<Vec<Socket>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Requires each connection to begin with a PROXY header, version 1 or 2
@@ -207,12 +275,19 @@ impl fmt::Display for Listener {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Binds a socket and listens on it, with `SO_REUSEPORT` if so requested.
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Lets a restarted server bind while connections of its predecessor are in TIME_WAIT. On Windows the option would let two
     // servers listen on one port.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        #[cfg(all(unix, not(any(target_os = "cygwin", target_os = "illumos", target_os = "solaris"))))]
+        socket.set_reuse_port(true)?;
+        #[cfg(not(all(unix, not(any(target_os = "cygwin", target_os = "illumos", target_os = "solaris")))))]
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"));
+    }
     if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
         // The default depends on the system (`net.ipv6.bindv6only`).
         socket.set_only_v6(false)?;
@@ -220,5 +295,5 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }

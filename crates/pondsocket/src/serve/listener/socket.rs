@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{self, IpAddr, SocketAddr};
+#[cfg(unix)]
+use std::os;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,6 +22,25 @@ pub(in crate::serve) enum SocketStream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+}
+
+/// An accepted socket that is registered with no runtime.
+#[derive(Debug)]
+pub(in crate::serve) enum UnregisteredStream {
+    Tcp(net::TcpStream),
+    #[cfg(unix)]
+    Unix(os::unix::net::UnixStream),
+}
+
+impl UnregisteredStream {
+    /// Registers the socket with the current runtime.
+    pub(in crate::serve) fn register(self) -> io::Result<SocketStream> {
+        match self {
+            UnregisteredStream::Tcp(stream) => TcpStream::from_std(stream).map(SocketStream::Tcp),
+            #[cfg(unix)]
+            UnregisteredStream::Unix(stream) => UnixStream::from_std(stream).map(SocketStream::Unix),
+        }
+    }
 }
 
 /// The address of the client of a socket.
@@ -63,6 +84,15 @@ impl fmt::Display for Peer {
 }
 
 impl SocketStream {
+    /// Takes the socket off its runtime.
+    pub(in crate::serve) fn unregister(self) -> io::Result<UnregisteredStream> {
+        match self {
+            SocketStream::Tcp(stream) => stream.into_std().map(UnregisteredStream::Tcp),
+            #[cfg(unix)]
+            SocketStream::Unix(stream) => stream.into_std().map(UnregisteredStream::Unix),
+        }
+    }
+
     /// Writes as much as fits into the socket's buffer, without waiting.
     #[cfg(feature = "tls")]
     pub(in crate::serve) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
