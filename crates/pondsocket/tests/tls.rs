@@ -519,3 +519,21 @@ async fn a_dropped_server_sends_close_notify() {
     idle.rest().await;
     events.rest().await;
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn clients_over_tls_are_served_by_all_shards() {
+    let authority = Authority::new();
+    let name = || std::thread::current().name().unwrap_or_default().to_owned();
+    let options = ServerOptions::default().tls(authority.tls()).shards(2).metrics("/name", name);
+    let (_server, address) = serve_with(&pond(), options).await;
+    let mut names = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        let mut client = shake_hands(address, authority.client(&[])).await.expect("a handshake");
+        client.write_all(b"GET /name HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("it reads");
+        let mut answer = String::new();
+        timeout(DEADLINE, client.read_to_string(&mut answer)).await.expect("in time").expect("an orderly end");
+        names.insert(answer.lines().last().expect("a body").to_owned());
+    }
+    assert_eq!(names, ["pond-shard-0".to_owned(), "pond-shard-1".to_owned()].into());
+}

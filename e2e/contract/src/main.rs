@@ -14,7 +14,8 @@
 //! bytes. `COMPRESSION=on` accepts compression. `TLS_CERTIFICATE` and `TLS_KEY`, PEM files, turn TLS on.
 //!
 //! `SHARDS` is the number of shards, and `REUSE_PORT=on` lets another process listen on the same port. `GLOBAL_QUEUE_INTERVAL`
-//! and `EVENT_INTERVAL` are the settings of tokio's runtime with these names.
+//! and `EVENT_INTERVAL` are the settings of tokio's runtime with these names, also `LIFO_SLOT=off` if it is built with
+//! `RUSTFLAGS="--cfg tokio_unstable"`.
 //!
 //! It serves `/health`, `/ready` and `/metrics` for Prometheus unless `METRICS=off`. SIGINT and SIGTERM stop it after `DRAIN_DELAY_MS`. At SIGUSR1 it
 //! prints `snapshot JSON`, with the snapshot of the pond and the number of its tasks.

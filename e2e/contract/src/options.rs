@@ -58,6 +58,10 @@ pub(crate) fn runtime() -> Result<Runtime> {
     if let Some(ticks) = number("EVENT_INTERVAL")? {
         builder.event_interval(ticks);
     }
+    #[cfg(tokio_unstable)]
+    if var("LIFO_SLOT").is_ok_and(|value| value == "off") {
+        builder.disable_lifo_slot();
+    }
     builder.build().map_err(Error::internal)
 }
 

@@ -15,11 +15,14 @@ use super::listener::{ListenerSettings, SocketStream, read_proxy_header};
 use super::pending::{PendingPermit, PendingPool};
 use super::progress::Progress;
 use super::shard::Handover;
-use super::{AcceptedSocket, ServerContext, http};
+use super::{AcceptedSocket, ServerContext, ServerStage, http};
 use crate::metrics::SocketCloseReason;
 
 /// The shortest interval between two warnings that accepting is paused.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The time for the requests of connections that were in a backlog when the server closed.
+const LATE: Duration = Duration::from_secs(1);
 
 /// The time of the last warning that accepting is paused.
 #[derive(Default)]
@@ -34,10 +37,7 @@ pub(super) async fn accept(mut acceptors: AcceptorGroup, server: Arc<ServerConte
     loop {
         let mut retry = None;
         if let Some(socket) = waiting.take() {
-            let progress = Progress::new();
-            let address = server.counted_address(socket.peer, &socket.settings);
-            progress.set_address(address);
-            match pool.add(&progress, address) {
+            match permit(&socket, &server, &pool) {
                 Ok(permit) => {
                     // The future is boxed because a `JoinSet` keeps the memory of a task that has ended until the task is
                     // joined: of a box it keeps the pointer.
@@ -62,10 +62,34 @@ pub(super) async fn accept(mut acceptors: AcceptorGroup, server: Arc<ServerConte
             _ = &mut draining, if !acceptors.is_draining() => acceptors.drain(),
         }
     }
+    let late = acceptors.close(&server);
     drop((acceptors, waiting));
+    serve_late(late, &server, &pool, &mut tasks).await;
     while let Some(ended) = tasks.join_next().await {
         log_panic(ended);
     }
+}
+
+/// Serves the connections that were in a backlog when the server closed: their requests are refused with 503, for which they
+/// have a moment.
+async fn serve_late(
+    sockets: Vec<WaitingSocket>,
+    server: &ServerContext,
+    pool: &Arc<PendingPool>,
+    tasks: &mut JoinSet<()>,
+) {
+    if sockets.is_empty() {
+        return;
+    }
+    let (closing, server) = server.serving();
+    for socket in sockets {
+        if let Ok(permit) = permit(&socket, &server, pool) {
+            tasks.spawn(Box::pin(serve(socket, permit, Arc::clone(&server))));
+        }
+    }
+    // After the timeout the others are closed, too.
+    let _ = timeout(LATE, async { while tasks.join_next().await.is_some() {} }).await;
+    closing.send_replace(ServerStage::Closing);
 }
 
 /// Accepts until the server closes, and hands the sockets over to the shards in turns. A shard that takes none, because it
@@ -85,6 +109,13 @@ pub(super) async fn hand_over(mut acceptors: AcceptorGroup, server: Arc<ServerCo
             _ = &mut draining, if !acceptors.is_draining() => acceptors.drain(),
         }
     }
+}
+
+/// A permit for a socket. Without room, the time at which to try again.
+fn permit(socket: &WaitingSocket, server: &ServerContext, pool: &Arc<PendingPool>) -> Result<PendingPermit, Instant> {
+    let (progress, address) = (Progress::new(), server.counted_address(socket.peer, &socket.settings));
+    progress.set_address(address);
+    pool.add(&progress, address)
 }
 
 /// Waits until a time; forever if there is none.

@@ -1,5 +1,6 @@
 //! Listeners within a runtime, with a pause after each failure to accept.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use tokio::time::{Sleep, sleep};
 use super::ServerContext;
 #[cfg(unix)]
 use super::listener::SocketFile;
-use super::listener::{Bound, Listener, ListenerSettings, Peer, SocketStream};
-use super::shard::HandedOver;
+use super::listener::{BACKLOG, Bound, Listener, ListenerSettings, Peer, SocketStream, UnregisteredStream};
+use super::shard::{HandedOver, UnregisteredSocket};
 use crate::error::{Error, Result};
 
 /// The pause after a failure such as too many open files. Without it the loop would be busy, since the socket stays in the
@@ -39,14 +40,15 @@ pub(super) struct AcceptorGroup {
     handed_over: Option<HandedOver>,
     /// The acceptor after the one that had the last socket.
     next: usize,
-    draining: bool,
+    /// Sockets of listeners that have been closed.
+    backlog: Option<VecDeque<UnregisteredSocket>>,
 }
 
 impl AcceptorGroup {
     /// Registers listeners with the current runtime.
     pub(super) fn new(listeners: Vec<Listener>, handed_over: Option<HandedOver>) -> Result<AcceptorGroup> {
         let acceptors = listeners.into_iter().map(Acceptor::new).collect::<Result<_>>()?;
-        Ok(AcceptorGroup { acceptors, handed_over, next: 0, draining: false })
+        Ok(AcceptorGroup { acceptors, handed_over, next: 0, backlog: None })
     }
 
     /// Polls for a socket, starting behind the acceptor that had the last one: none is starved by another.
@@ -60,21 +62,33 @@ impl AcceptorGroup {
                 return Poll::Ready(WaitingSocket { stream, peer, settings: Arc::clone(&acceptor.settings) });
             }
         }
-        if self.draining {
-            // Their backlogs are empty: what is still in a backlog would be reset.
-            self.acceptors.retain(|acceptor| !acceptor.settings.reuse_port);
+        if let Some(socket) = self.next_of_backlog(server) {
+            return Poll::Ready(socket);
         }
         self.handed_over.as_mut().map_or(Poll::Pending, |sockets| sockets.poll_next(cx, server))
     }
 
-    /// Stops listening on ports that another process may listen on, once all connections that wait there are accepted: from
-    /// now on the others get all new clients.
+    /// Stops listening on ports on which other processes may listen: from now on these get all new clients.
     pub(super) fn drain(&mut self) {
-        self.draining = true;
+        let sharing = self.acceptors.extract_if(.., |acceptor| acceptor.settings.reuse_port);
+        self.backlog = Some(sharing.flat_map(Acceptor::close).collect());
+    }
+
+    /// Closes these listeners, unless they are closed already. Returns the connections of their backlogs that are left.
+    pub(super) fn close(&mut self, server: &ServerContext) -> Vec<WaitingSocket> {
+        if !self.is_draining() {
+            self.drain();
+        }
+        std::iter::from_fn(|| self.next_of_backlog(server)).collect()
+    }
+
+    fn next_of_backlog(&mut self, server: &ServerContext) -> Option<WaitingSocket> {
+        let backlog = self.backlog.as_mut()?;
+        std::iter::from_fn(|| backlog.pop_front()).find_map(|socket| socket.register(server))
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.draining
+        self.backlog.is_some()
     }
 }
 
@@ -133,6 +147,26 @@ impl Acceptor {
                 }
             }
         }
+    }
+}
+
+impl Acceptor {
+    /// Closes a TCP listener, and returns the connections that were in its backlog, which closing alone would reset. They are
+    /// accepted without the runtime, which may not have noticed them yet.
+    fn close(self) -> Vec<UnregisteredSocket> {
+        let TokioListener::Tcp(listener) = self.socket else { return Vec::new() };
+        let accepted = listener.into_std().map(|listener| {
+            let one = || {
+                let (stream, address) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok::<_, io::Error>((UnregisteredStream::Tcp(stream), Peer::at(address)))
+            };
+            // The bound is for clients that connect faster than they are accepted.
+            std::iter::from_fn(|| one().ok()).take(BACKLOG as usize).collect::<Vec<_>>()
+        });
+        let settings = self.settings;
+        let socket = |(stream, peer)| UnregisteredSocket { stream, peer, settings: Arc::clone(&settings) };
+        accepted.unwrap_or_default().into_iter().map(socket).collect()
     }
 }
 

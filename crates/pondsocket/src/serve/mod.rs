@@ -291,6 +291,13 @@ impl ServerContext {
         let _ = self.stage.clone().wait_for(|stage| *stage == ServerStage::Closing).await;
     }
 
+    /// The same for sockets that are still served when the server has closed, until this sender closes them.
+    fn serving(&self) -> (watch::Sender<ServerStage>, Arc<ServerContext>) {
+        let (sender, stage) = watch::channel(ServerStage::Serving);
+        let (pond, options) = (self.pond.clone(), self.options.clone());
+        (sender, Arc::new(ServerContext { pond, options, stage, has_admin: self.has_admin }))
+    }
+
     /// The address to which a socket is counted in the pool of pending sockets. `None` for the address of a proxy, since
     /// one client behind it could otherwise have the sockets of all others evicted.
     fn counted_address(&self, peer: Peer, settings: &ListenerSettings) -> Option<IpAddr> {

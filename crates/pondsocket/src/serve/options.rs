@@ -77,7 +77,7 @@ pub struct ServerOptions {
     pub metrics: Option<MetricsPage>,
     /// The number of shards: threads that accept, each with a runtime of its own on which the tasks of its connections run.
     /// 0 for none: everything runs on the runtime in which the server was started. Default 0, at most 1024; with shards
-    /// usually the number of cores. [Shards](https://github.com/Eleven-am/pondsocket-rs/blob/main/docs/operations.md#shards)
+    /// usually the number of cores. See the section Shards of docs/operations.md.
     pub shards: usize,
     /// Lets other processes of the same user listen on the port of [`Server::start`](crate::Server::start) and
     /// [`Server::listen`](crate::Server::listen), so that the next process can listen before this one stops: see

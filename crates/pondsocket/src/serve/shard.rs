@@ -86,12 +86,27 @@ impl ShardEnd {
     }
 }
 
-/// A socket that is handed over. It is registered with no runtime.
+/// An accepted socket that is registered with no runtime.
 #[derive(Debug)]
-struct UnregisteredSocket {
-    stream: UnregisteredStream,
-    peer: Peer,
-    settings: Arc<ListenerSettings>,
+pub(super) struct UnregisteredSocket {
+    pub(super) stream: UnregisteredStream,
+    pub(super) peer: Peer,
+    pub(super) settings: Arc<ListenerSettings>,
+}
+
+impl UnregisteredSocket {
+    /// Registers it with the current runtime; `None` after a failure, which is logged and counted.
+    pub(super) fn register(self, server: &ServerContext) -> Option<WaitingSocket> {
+        let UnregisteredSocket { stream, peer, settings } = self;
+        match stream.register() {
+            Ok(stream) => Some(WaitingSocket { stream, peer, settings }),
+            Err(error) => {
+                tracing::warn!(target: "pondsocket::server", %peer, %error, "a socket cannot be registered");
+                server.count_error(Error::unavailable("cannot register a socket").with_source(error));
+                None
+            }
+        }
+    }
 }
 
 /// The sending end for sockets that are handed over.
@@ -147,13 +162,8 @@ impl HandedOver {
         loop {
             // Once the sender has gone there are no more: the shard's own listeners may have some.
             let Some(socket) = ready!(self.0.poll_recv(cx)) else { return Poll::Pending };
-            let UnregisteredSocket { stream, peer, settings } = socket;
-            match stream.register() {
-                Ok(stream) => return Poll::Ready(WaitingSocket { stream, peer, settings }),
-                Err(error) => {
-                    tracing::warn!(target: "pondsocket::server", %peer, %error, "a socket cannot be registered");
-                    server.count_error(Error::unavailable("cannot register a socket").with_source(error));
-                }
+            if let Some(socket) = socket.register(server) {
+                return Poll::Ready(socket);
             }
         }
     }

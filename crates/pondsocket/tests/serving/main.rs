@@ -5,4 +5,5 @@ mod listeners;
 mod mounting;
 mod raw_websockets;
 mod server;
+mod shards;
 mod shutdown;

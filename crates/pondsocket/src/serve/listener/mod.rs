@@ -28,7 +28,7 @@ pub(super) use socket::{Peer, SocketStream, UnregisteredStream};
 pub(super) use unix::SocketFile;
 
 /// The number of connections that wait in the operating system to be accepted, unless its own limit is lower.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// A listening socket for a [`Server`](crate::Server), to be passed to [`Server::start_on`](crate::Server::start_on) or
 /// [`Server::listen_on`](crate::Server::listen_on): on a TCP address, on a Unix socket, or inherited.
