@@ -10,11 +10,11 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::acceptor::{AcceptorGroup, WaitingSocket};
+use super::acceptor::AcceptorGroup;
+use super::handover::{Handover, WaitingSocket};
 use super::listener::{ListenerSettings, SocketStream, read_proxy_header};
 use super::pending::{PendingPermit, PendingPool};
 use super::progress::Progress;
-use super::shard::Handover;
 use super::{AcceptedSocket, ServerContext, ServerStage, http};
 use crate::metrics::SocketCloseReason;
 

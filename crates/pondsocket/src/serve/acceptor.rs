@@ -13,24 +13,16 @@ use tokio::net::UnixListener;
 use tokio::time::{Sleep, sleep};
 
 use super::ServerContext;
+use super::handover::{HandedOver, UnregisteredSocket, WaitingSocket};
 #[cfg(unix)]
 use super::listener::SocketFile;
 use super::listener::{BACKLOG, Bound, Listener, ListenerSettings, Peer, SocketStream, UnregisteredStream};
-use super::shard::{HandedOver, UnregisteredSocket};
 use crate::error::{Error, Result};
 
 /// The pause after a failure such as too many open files. Without it the loop would be busy, since the socket stays in the
 /// backlog and the listener readable. It doubles with each failure in a row up to `MAX_PAUSE`.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-
-/// A socket that has been accepted and has no permit yet.
-#[derive(Debug)]
-pub(super) struct WaitingSocket {
-    pub(super) stream: SocketStream,
-    pub(super) peer: Peer,
-    pub(super) settings: Arc<ListenerSettings>,
-}
 
 /// The sources from which one task accepts sockets.
 #[derive(Debug)]

@@ -13,6 +13,7 @@
 
 mod accept;
 mod acceptor;
+mod handover;
 mod http;
 mod listener;
 mod options;
@@ -38,12 +39,13 @@ use crate::pond::PondSocket;
 use crate::pond::shutdown::{Shutdown, ShutdownReport};
 
 use acceptor::AcceptorGroup;
+use handover::Handover;
 pub use listener::Listener;
 use listener::{ListenerSettings, Peer};
 pub use options::{MetricsPage, ServerOptions};
 use pending::{PendingPermit, PendingPool};
 pub(crate) use progress::ObservedStream;
-use shard::{Handover, Shard};
+use shard::Shard;
 use signals::StopSignals;
 #[cfg(feature = "tls")]
 pub use tls::Tls;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -396,19 +396,18 @@ async fn a_panic_of_a_handler_affects_no_other_client_of_its_shard() {
 #[tokio::test]
 async fn probes_on_an_admin_listener_are_answered_while_all_shards_are_blocked() {
     let (pond, socket) = (pond(), path("blocked.sock"));
-    let blocked = Arc::new(Mutex::new(()));
+    let blocked = Arc::new(Barrier::new(3));
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
     let gate = Arc::clone(&blocked);
     pond.create_endpoint("/blocking", move |_: ConnectionContext| {
         arrived.send(shard()).expect("the test waits");
-        drop(gate.lock());
+        gate.wait();
         async { Err::<Connected, _>(Error::forbidden("after a while")) }
     });
     let mut server = Server::with_options(pond, sharded(2)).expect("valid");
     let admin = Listener::bind("127.0.0.1:0").await.expect("a free port").admin();
     server.start_on([Listener::unix(&socket, 0o600).expect("a free path"), admin]).expect("it starts");
     let address = server.local_addr().expect("the admin listener");
-    let held = blocked.lock().expect("no panic");
     let (mut clients, mut shards) = (Vec::new(), BTreeSet::new());
     for _ in 0..2 {
         let mut client = UnixStream::connect(&socket).await.expect("it listens");
@@ -418,7 +417,7 @@ async fn probes_on_an_admin_listener_are_answered_while_all_shards_are_blocked()
     }
     assert_eq!(shards, names(2), "both are blocked");
     assert_eq!(ask(address, "/health").await, "ok");
-    drop(held);
+    blocked.wait();
     for mut client in clients {
         let mut answer = [0; 12];
         soon("an answer", client.read_exact(&mut answer)).await.expect("an answer");
