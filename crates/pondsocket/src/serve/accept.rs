@@ -34,6 +34,7 @@ pub(super) async fn accept(mut acceptors: AcceptorGroup, server: Arc<ServerConte
     let mut waiting: Option<WaitingSocket> = None;
     let mut warning = PauseWarning::default();
     let mut draining = pin!(server.pond.common.drain.begun());
+    let count_error = |error| server.count_error(error);
     loop {
         let mut retry = None;
         if let Some(socket) = waiting.take() {
@@ -58,11 +59,11 @@ pub(super) async fn accept(mut acceptors: AcceptorGroup, server: Arc<ServerConte
             () = pool.changed.notified(), if is_paused => {}
             () = reached(retry), if is_paused => {}
             // While a socket waits for a permit, further ones wait in the backlog of the operating system.
-            socket = poll_fn(|cx| acceptors.poll_accept(cx, &server)), if !is_paused => waiting = Some(socket),
+            socket = poll_fn(|cx| acceptors.poll_accept(cx, &count_error)), if !is_paused => waiting = Some(socket),
             _ = &mut draining, if !acceptors.is_draining() => acceptors.drain(),
         }
     }
-    let late = acceptors.close(&server);
+    let late = acceptors.close(&count_error);
     drop((acceptors, waiting));
     serve_late(late, &server, &pool, &mut tasks).await;
     while let Some(ended) = tasks.join_next().await {
@@ -96,11 +97,12 @@ async fn serve_late(
 /// is blocked or has no room, is passed over as long as another one takes some.
 pub(super) async fn hand_over(mut acceptors: AcceptorGroup, server: Arc<ServerContext>, mut shards: Handover) {
     let mut draining = pin!(server.pond.common.drain.begun());
+    let count_error = |error| server.count_error(error);
     loop {
         tokio::select! {
             biased;
             () = server.closing() => return,
-            socket = poll_fn(|cx| acceptors.poll_accept(cx, &server)) => {
+            socket = poll_fn(|cx| acceptors.poll_accept(cx, &count_error)) => {
                 tokio::select! {
                     () = shards.send(socket) => {}
                     () = server.closing() => return,

@@ -12,7 +12,6 @@ use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::time::{Sleep, sleep};
 
-use super::ServerContext;
 use super::handover::{HandedOver, UnregisteredSocket, WaitingSocket};
 #[cfg(unix)]
 use super::listener::SocketFile;
@@ -43,21 +42,22 @@ impl AcceptorGroup {
         Ok(AcceptorGroup { acceptors, handed_over, next: 0, backlog: None })
     }
 
-    /// Polls for a socket, starting behind the acceptor that had the last one: none is starved by another.
-    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>, server: &ServerContext) -> Poll<WaitingSocket> {
+    /// Polls for a socket, starting behind the acceptor that had the last one: none is starved by another. Failures of
+    /// listeners are passed to `on_failure`.
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>, on_failure: &impl Fn(Error)) -> Poll<WaitingSocket> {
         let count = self.acceptors.len();
         for offset in 0..count {
             let at = (self.next + offset) % count;
             let acceptor = &mut self.acceptors[at];
-            if let Poll::Ready((stream, peer)) = acceptor.poll_accept(cx, |error| server.count_error(error)) {
+            if let Poll::Ready((stream, peer)) = acceptor.poll_accept(cx, on_failure) {
                 self.next = at + 1;
                 return Poll::Ready(WaitingSocket { stream, peer, settings: Arc::clone(&acceptor.settings) });
             }
         }
-        if let Some(socket) = self.next_of_backlog(server) {
+        if let Some(socket) = self.next_of_backlog(on_failure) {
             return Poll::Ready(socket);
         }
-        self.handed_over.as_mut().map_or(Poll::Pending, |sockets| sockets.poll_next(cx, server))
+        self.handed_over.as_mut().map_or(Poll::Pending, |sockets| sockets.poll_next(cx, on_failure))
     }
 
     /// Stops listening on ports on which other processes may listen: from now on these get all new clients.
@@ -67,16 +67,16 @@ impl AcceptorGroup {
     }
 
     /// Closes these listeners, unless they are closed already. Returns the connections of their backlogs that are left.
-    pub(super) fn close(&mut self, server: &ServerContext) -> Vec<WaitingSocket> {
+    pub(super) fn close(&mut self, on_failure: &impl Fn(Error)) -> Vec<WaitingSocket> {
         if !self.is_draining() {
             self.drain();
         }
-        std::iter::from_fn(|| self.next_of_backlog(server)).collect()
+        std::iter::from_fn(|| self.next_of_backlog(on_failure)).collect()
     }
 
-    fn next_of_backlog(&mut self, server: &ServerContext) -> Option<WaitingSocket> {
+    fn next_of_backlog(&mut self, on_failure: &impl Fn(Error)) -> Option<WaitingSocket> {
         let backlog = self.backlog.as_mut()?;
-        std::iter::from_fn(|| backlog.pop_front()).find_map(|socket| socket.register(server))
+        std::iter::from_fn(|| backlog.pop_front()).find_map(|socket| socket.register(on_failure))
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -117,7 +117,7 @@ impl Acceptor {
 
     /// Polls for the next socket. Failures of the listener are passed to `on_failure`; those of a single connection are
     /// only logged.
-    fn poll_accept(&mut self, cx: &mut Context<'_>, on_failure: impl Fn(Error)) -> Poll<(SocketStream, Peer)> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>, on_failure: &impl Fn(Error)) -> Poll<(SocketStream, Peer)> {
         loop {
             if let Some(paused) = &mut self.paused {
                 ready!(paused.as_mut().poll(cx));

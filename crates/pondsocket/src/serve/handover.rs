@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
-use super::ServerContext;
 use super::listener::{ListenerSettings, Peer, SocketStream, UnregisteredStream};
 use crate::error::Error;
 
@@ -29,14 +28,14 @@ pub(super) struct UnregisteredSocket {
 }
 
 impl UnregisteredSocket {
-    /// Registers it with the current runtime; `None` after a failure, which is logged and counted.
-    pub(super) fn register(self, server: &ServerContext) -> Option<WaitingSocket> {
+    /// Registers it with the current runtime; `None` after a failure, which is passed to `on_failure`.
+    pub(super) fn register(self, on_failure: &impl Fn(Error)) -> Option<WaitingSocket> {
         let UnregisteredSocket { stream, peer, settings } = self;
         match stream.register() {
             Ok(stream) => Some(WaitingSocket { stream, peer, settings }),
             Err(error) => {
                 tracing::warn!(target: "pondsocket::server", %peer, %error, "a socket cannot be registered");
-                server.count_error(Error::unavailable("cannot register a socket").with_source(error));
+                on_failure(Error::unavailable("cannot register a socket").with_source(error));
                 None
             }
         }
@@ -92,11 +91,11 @@ impl Handover {
 
 impl HandedOver {
     /// Polls for the next socket, and registers it with the current runtime.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>, server: &ServerContext) -> Poll<WaitingSocket> {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>, on_failure: &impl Fn(Error)) -> Poll<WaitingSocket> {
         loop {
             // Once the sender has gone there are no more: the shard's own listeners may have some.
             let Some(socket) = ready!(self.0.poll_recv(cx)) else { return Poll::Pending };
-            if let Some(socket) = socket.register(server) {
+            if let Some(socket) = socket.register(on_failure) {
                 return Poll::Ready(socket);
             }
         }
