@@ -20,6 +20,10 @@ use crate::process::{self, Cpu};
 /// The most of its own messages that a publisher may have in flight.
 const WINDOW: u64 = 4;
 
+/// The fewest messages from which a p99 latency is taken at a low rate. Of a second's fifty it would be that of the slowest one
+/// alone.
+const FEWEST_FOR_P99: u32 = 500;
+
 /// Connections that are opened and closed before memory or joins are measured.
 const WARM_UP: usize = 500;
 
@@ -81,7 +85,10 @@ impl Run<'_> {
                 driver.kind = MessageKind::Echo;
                 self.measure(&server, &mut driver, |driver, end| driver.saturate(1, end))
             }
-            Load::Beside { small, large, every } => self.beside(small, large, every),
+            Load::Beside { small, large, every } => {
+                let lasting = self.lasting.max(every * FEWEST_FOR_P99);
+                Run { lasting, tls: Arc::clone(&self.tls), ..*self }.beside(small, large, every)
+            }
             Load::Stalled { readers, stalled, size, every } => self.stalled(readers, stalled, size, every),
             Load::Idle { connections, channels, presence } => self.idle(connections, channels, presence),
             Load::Large { connections, size } => self.large(connections, size),

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use metrics::{Histogram, counter, gauge, histogram};
-use pondsocket::Error;
 use pondsocket::metrics::{
     CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics,
     Queue, SocketCloseReason,
 };
+use pondsocket::{Error, Recovery};
 
 use crate::endpoint::EndpointHandles;
 use crate::handles::Handles;
@@ -91,6 +91,17 @@ impl Metrics for Exported {
 
     fn message_blocked(&self, endpoint: &str, _: &str) {
         counter!(names::BLOCKED, "endpoint" => endpoint.to_owned()).increment(1);
+    }
+
+    fn channel_resumed(&self, connection: &ConnectionInfo<'_>, _: &str, recovery: Recovery, replayed: usize) {
+        let outcome = match recovery {
+            Recovery::Resumed { .. } => "resumed",
+            Recovery::Gap(reason) => reason.as_str(),
+            _ => "new",
+        };
+        let endpoint = connection.endpoint().to_owned();
+        counter!(names::RESUMES, "endpoint" => endpoint.clone(), "outcome" => outcome).increment(1);
+        counter!(names::REPLAYED, "endpoint" => endpoint).increment(replayed as u64);
     }
 
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, _: &str) {

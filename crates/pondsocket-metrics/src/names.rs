@@ -9,6 +9,9 @@
 //! | [`DROPPED`] | `endpoint`, `reason` |
 //! | [`CHANNELS`], [`MEMBERS`], [`JOINS`] | `endpoint` |
 //! | [`LEAVES`] | `endpoint`, `reason` |
+//! | [`RESUMES`] | `endpoint`, `outcome` |
+//! | [`REPLAYED`] | `endpoint` |
+//! | [`HISTORY_BYTES`] | |
 //! | [`JOINS_DECLINED`] | `endpoint`, `code` |
 //! | [`HANDLER_SECONDS`] | `kind`, `pattern` |
 //! | [`HANDLER_FAILURES`] | `kind`, `pattern`, `code` |
@@ -62,6 +65,10 @@ names! {
     describe_gauge MEMBERS = "pondsocket_members", Count, "Memberships of users in channels.";
     describe_counter JOINS = "pondsocket_joins_total", Count, "Joins of users, first connections only.";
     describe_counter LEAVES = "pondsocket_leaves_total", Count, "Ends of memberships, by reason.";
+    describe_counter RESUMES = "pondsocket_resumes_total", Count,
+        "Clients that asked to resume a channel: `new`, `resumed`, or the reason for a gap.";
+    describe_counter REPLAYED = "pondsocket_replayed_total", Count, "Kept messages that joins replayed.";
+    describe_gauge HISTORY_BYTES = "pondsocket_history_bytes", Bytes, "Memory of the messages that all channels keep.";
     describe_counter JOINS_DECLINED = "pondsocket_joins_declined_total", Count, "Joins that were declined.";
     describe_histogram HANDLER_SECONDS = "pondsocket_handler_seconds", Seconds,
         "Duration of handlers with their layers.";

@@ -2,10 +2,13 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::io::Write;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use uuid::Uuid;
+
+use crate::position::Position;
 
 /// The longest user id, in bytes.
 pub const MAX_USER_ID: usize = 128;
@@ -182,21 +185,38 @@ impl FromStr for ConnectionId {
 #[error("not a connection id")]
 pub struct InvalidConnectionId;
 
-/// The request id of a message of the server: a UUID as text, on the stack, because one is made for every broadcast.
+/// The request id of a message of the server, on the stack, because one is made for every broadcast: a UUID as text, or
+/// the position of a message that is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestId([u8; 36]);
+pub struct RequestId {
+    text: [u8; LONGEST_REQUEST_ID],
+    length: u8,
+}
+
+/// The length of a UUID. The longest position has 32 characters.
+const LONGEST_REQUEST_ID: usize = 36;
 
 impl RequestId {
     /// The id with this number.
     pub fn from_u128(number: u128) -> Self {
-        let mut text = [0; 36];
+        let mut text = [0; LONGEST_REQUEST_ID];
         Uuid::from_u128(number).hyphenated().encode_lower(&mut text);
-        RequestId(text)
+        RequestId { text, length: LONGEST_REQUEST_ID as u8 }
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("a UUID is ASCII")
+        std::str::from_utf8(&self.text[..self.length.into()]).expect("a UUID or position is ASCII")
+    }
+}
+
+impl From<Position> for RequestId {
+    fn from(position: Position) -> Self {
+        let mut text = [0; LONGEST_REQUEST_ID];
+        let mut rest = &mut text[..];
+        write!(rest, "{position}").expect("a position is shorter than a UUID");
+        let free = rest.len();
+        RequestId { text, length: (LONGEST_REQUEST_ID - free) as u8 }
     }
 }
 

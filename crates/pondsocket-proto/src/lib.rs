@@ -16,6 +16,7 @@
 
 pub mod id;
 pub mod pattern;
+pub mod position;
 pub mod wire;
 pub mod ws;
 

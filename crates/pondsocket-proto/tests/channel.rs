@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, LocalTarget, Plan, Recipients, Slot, Step,
+    Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, Join, LocalTarget, Plan, Recipients, Slot, Step,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::wire::{Object, strict};
@@ -87,6 +87,10 @@ fn addressees() -> impl Strategy<Value = Addressees> {
 
 fn id(connection: usize) -> ConnectionId {
     ConnectionId::from_u128(connection as u128)
+}
+
+fn joining<'a>(n: usize, user: &'a UserId, request_id: &'a str, chain: Vec<Step>) -> Join<'a, usize> {
+    Join { chain, ..Join::new(n, id(n), user, request_id) }
 }
 
 fn user(n: usize) -> UserId {
@@ -331,8 +335,7 @@ impl Real {
             }
         });
         let (steps, user) = (steps.collect(), user(connection % USERS));
-        let accepted =
-            self.channel.join(connection, id(connection), &user, Assigns::default(), request_id, steps, &|_| BROADCAST);
+        let accepted = self.channel.join(joining(connection, &user, request_id, steps), &|_| BROADCAST);
         self.slots.insert(connection, accepted.slot);
         accepted.first
     }
@@ -463,7 +466,7 @@ fn lists_of_simultaneous_joins(presence_bytes: usize) -> Vec<Vec<(usize, bool)>>
     let pad = "x".repeat(presence_bytes);
     for n in 0..USERS {
         let presence = Object::encode(&json!({ "user": n, "mood": 0, "pad": pad })).expect("an object");
-        real.channel.join(n, id(n), &user(n), Assigns::default(), "r", vec![Step::Track(presence)], &|_| BROADCAST);
+        real.channel.join(joining(n, &user(n), "r", vec![Step::Track(presence)]), &|_| BROADCAST);
         model.join(n, "r", &[ChainStep::Track(0)], 0);
         real.channel.broadcast(&LocalTarget::All, text(n as u64).as_bytes(), BROADCAST).expect("room");
         model.broadcast(&Addressees::All, n as u64);

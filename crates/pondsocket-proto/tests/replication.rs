@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, LocalTarget, MemberChange, Outbound, Plan,
+    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, Join, LocalTarget, MemberChange, Outbound, Plan,
     Recipients, RemoteChange, RemoteMember, Slot, Step,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
@@ -42,7 +42,8 @@ impl Room {
         self.connections += 1;
         let connection = ConnectionId::from_u128(self.connections);
         let policy = |_: &str| DeliveryPolicy::BROADCAST;
-        let accepted = self.channel.join(name, connection, &user(name), Assigns::default(), "q", chain, &policy);
+        let user = user(name);
+        let accepted = self.channel.join(Join { chain, ..Join::new(name, connection, &user, "q") }, &policy);
         (accepted.slot, connection)
     }
 
@@ -249,7 +250,7 @@ fn a_single_node_logs_nothing() {
     let name = ChannelName::new("/c", 8).expect("valid");
     let mut channel: Channel<&str> = Channel::new(name, ChannelLimits::default(), || 7);
     let id = ConnectionId::from_u128(1);
-    channel.join("a", id, &user("a"), Assigns::default(), "q", Vec::new(), &|_| DeliveryPolicy::BROADCAST);
+    channel.join(Join::new("a", id, &user("a"), "q"), &|_| DeliveryPolicy::BROADCAST);
     assert!(!channel.forward(None, &LocalTarget::All, "e", "q", "{}"));
     assert!(channel.take_outbound().is_empty());
 }

@@ -1,5 +1,7 @@
 //! The result of a broadcast.
 
+use pondsocket_proto::position::Position;
+
 /// The number of recipients of a broadcast on this node, and the outcome for other nodes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -8,6 +10,8 @@ pub struct Delivery {
     pub local: usize,
     /// The part for members on other nodes.
     pub remote: Remote,
+    /// The position of the message in the channel's history, if it is kept there.
+    pub position: Option<Position>,
 }
 
 /// The outcome of a broadcast for other nodes.

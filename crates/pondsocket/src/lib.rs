@@ -111,7 +111,7 @@ mod engine;
 mod json;
 mod limits;
 
-pub use channel::{Channel, Lossy};
+pub use channel::{Channel, KeptMessage, Lossy};
 pub use context::{
     Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason, Outgoing,
     OutgoingContext,
@@ -127,7 +127,7 @@ pub use error::{Error, Result};
 pub use extract::{Assigns, Params, Payload, Presence, Query, State};
 pub use handler::Handler;
 pub use hooks::Hooks;
-pub use lobby::Lobby;
+pub use lobby::{History, Lobby};
 pub use metrics::Metrics;
 pub use middleware::Next;
 pub use options::{CheckOrigin, EndpointOptions, Options};
@@ -138,7 +138,9 @@ pub use pond::snapshot;
 pub use pond::snapshot::Snapshot;
 pub use pond::states::States;
 #[doc(no_inline)]
-pub use pondsocket_proto::channel::SlowClient;
+pub use pondsocket_proto::channel::{GapReason, Recovery, SlowClient};
+#[doc(no_inline)]
+pub use pondsocket_proto::position::Position;
 pub use rate_limit::{Limited, RateLimit, Subject};
 #[cfg(feature = "tls")]
 #[doc(no_inline)]

@@ -28,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pondsocket_proto::channel::Assigns;
+use pondsocket_proto::channel::{Assigns, Recovery};
 use pondsocket_proto::id::{ConnectionId, UserId};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -225,6 +225,8 @@ reasons! {
         Memory = "memory",
         /// `memory_limit` is reached: a broadcast was refused.
         MemoryFull = "memory_full",
+        /// `history_bytes`: the history of a channel was emptied. Nothing was refused.
+        History = "history",
         /// `pacing_wait` or `pacing_budget`: a channel stops waiting for a slow client. Nothing was refused.
         Pacing = "pacing",
         /// A [`RateLimit`](crate::RateLimit).
@@ -364,6 +366,9 @@ pub trait Metrics: Send + Sync + 'static {
     /// An outgoing handler has blocked a message for one recipient.
     fn message_blocked(&self, endpoint: &str, event: &str) {}
 
+    /// A client has joined a channel that keeps a history, and asked to resume or had messages replayed.
+    fn channel_resumed(&self, connection: &ConnectionInfo<'_>, channel: &str, recovery: Recovery, replayed: usize) {}
+
     /// A user has become a member, with its first connection.
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, channel: &str) {}
 
@@ -435,6 +440,10 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
 
     fn message_blocked(&self, endpoint: &str, event: &str) {
         (**self).message_blocked(endpoint, event);
+    }
+
+    fn channel_resumed(&self, connection: &ConnectionInfo<'_>, channel: &str, recovery: Recovery, replayed: usize) {
+        (**self).channel_resumed(connection, channel, recovery, replayed);
     }
 
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, channel: &str) {

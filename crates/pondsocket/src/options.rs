@@ -284,6 +284,9 @@ options! {
         /// 1013. At the limit no connection is read, new clients are declined with 503 and `Retry-After`, and broadcasts are
         /// refused with 503. Default 1 GiB.
         memory_limit: usize = 1024 * 1024 * 1024,
+        /// The most bytes of messages that all channels keep for clients that were away ([`Lobby::history`](crate::Lobby::history)).
+        /// Above it the histories that were used longest ago are emptied: whoever resumes there has a gap. Default 256 MiB.
+        history_bytes: usize = 256 * 1024 * 1024,
         /// The total time for which a channel waits for members that prove to be too slow. It is regained at a tenth of a second
         /// per second. When it is spent, the channel waits for each such member for a fortieth of it. Default 4 s.
         pacing_budget: Duration = Duration::from_secs(4),
@@ -433,6 +436,7 @@ impl Options {
             ("channel_queue", self.channel_queue),
             ("channel_queue_bytes", self.channel_queue_bytes),
             ("memory_limit", self.memory_limit),
+            ("history_bytes", self.history_bytes),
         ];
         let zero = counts.iter().find(|(_, value)| *value == 0);
         zero.map_or(Ok(()), |(name, _)| Err(Error::bad_request(format!("{name} must not be zero"))))

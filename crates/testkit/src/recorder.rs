@@ -1,11 +1,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pondsocket::Error;
 use pondsocket::metrics::{
     CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics,
     Queue, SocketCloseReason,
 };
+use pondsocket::{Error, Recovery};
 
 /// Metrics that record each call as a line with its arguments, separated by spaces. Clones share their lines.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +64,10 @@ impl Metrics for Recorder {
 
     fn message_blocked(&self, endpoint: &str, event: &str) {
         self.note("message_blocked", format!("{endpoint} {event}"));
+    }
+
+    fn channel_resumed(&self, me: &ConnectionInfo<'_>, channel: &str, recovery: Recovery, replayed: usize) {
+        self.note("channel_resumed", format!("{} {} {channel} {recovery:?} {replayed}", me.endpoint(), me.user_id()));
     }
 
     fn channel_joined(&self, me: &ConnectionInfo<'_>, channel: &str) {

@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use super::history::{Replays, Ring};
 use super::{Assigns, DeliveryPolicy, Seats, Slot};
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::wire::{Object, PresenceKind, server};
@@ -34,6 +35,8 @@ pub(super) enum Op<R> {
     Send { to: Audience<R>, text: Range<u32>, policy: DeliveryPolicy },
     /// The notice to a connection that has left that all messages queued for it before have been delivered.
     FlushMarker { to: R },
+    /// The kept messages of these offsets, for one connection. They are read when the batch is taken.
+    Replay { slot: Slot, offsets: Range<u64> },
     /// A presence change. It becomes a `Send` when its batch is taken, with the presence list of that moment.
     Presence { to: Audience<R>, change: PresenceChange },
 }
@@ -113,11 +116,21 @@ pub struct Batch<R> {
     pub(super) filtered: bool,
     /// The members by slot, if the batch is filtered; else empty.
     pub(super) listeners: Vec<Option<Listener>>,
+    /// The kept messages that the batch replays.
+    pub(super) replays: Option<Box<Replays>>,
 }
 
 impl<R> Default for Batch<R> {
     fn default() -> Self {
-        Batch { ops: Vec::new(), text: Vec::new(), presences: 0, weight: 0, filtered: false, listeners: Vec::new() }
+        Batch {
+            ops: Vec::new(),
+            text: Vec::new(),
+            presences: 0,
+            weight: 0,
+            filtered: false,
+            listeners: Vec::new(),
+            replays: None,
+        }
     }
 }
 
@@ -149,7 +162,12 @@ impl<R> Batch<R> {
 
     /// The size of the texts, in bytes.
     pub fn bytes(&self) -> usize {
-        self.text.len()
+        self.text.len() + self.replays.as_ref().map_or(0, |replays| replays.bytes())
+    }
+
+    /// Returns `true` if kept messages are replayed.
+    pub fn replays(&self) -> bool {
+        self.replays.is_some()
     }
 
     /// Returns `true` if an outgoing handler decides about each message of this batch for each recipient. Such a batch
@@ -182,11 +200,32 @@ impl<R> Batch<R> {
         self.ops.push(op);
     }
 
-    /// Appends a message whose text `write` produces.
-    pub(super) fn send(&mut self, to: Audience<R>, policy: DeliveryPolicy, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends a message whose text `write` produces, and returns the text.
+    pub(super) fn send(&mut self, to: Audience<R>, policy: DeliveryPolicy, write: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         let text = append(&mut self.text, write);
+        let Range { start, .. } = text;
         self.weight += text.len();
         self.ops.push(Op::Send { to, text, policy });
+        &self.text[start as usize..]
+    }
+
+    /// Copies the kept messages that the batch replays from the history, which need not keep them any longer.
+    pub(super) fn copy_replays(&mut self, ring: &mut Ring) {
+        let replayed = self.ops.iter().filter_map(|op| match op {
+            Op::Replay { offsets, .. } => Some(offsets.clone()),
+            _ => None,
+        });
+        let wanted: Vec<_> = replayed.collect();
+        if wanted.is_empty() {
+            return;
+        }
+        wanted.iter().for_each(|offsets| ring.unqueue(offsets.start - 1));
+        self.replays = Some(Box::new(Replays::new(ring, wanted)));
+    }
+
+    /// The numbers of the messages of a replay among those that the batch replays.
+    pub(super) fn replayed(&self, offsets: &Range<u64>) -> Range<u32> {
+        self.replays.as_ref().map_or(0..0, |replays| replays.range(offsets))
     }
 
     /// Turns presence changes into messages. The size of the list decides which of them carry it
@@ -273,7 +312,9 @@ pub(super) mod tests {
         for letter in letters.chars() {
             match op(letter) {
                 Some(op) => batch.push(op),
-                None => batch.send(Audience::All, DeliveryPolicy::BROADCAST, |out| out.push(letter as u8)),
+                None => {
+                    batch.send(Audience::All, DeliveryPolicy::BROADCAST, |out| out.push(letter as u8));
+                }
             }
         }
         batch

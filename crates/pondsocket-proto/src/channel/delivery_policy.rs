@@ -33,23 +33,28 @@ pub struct DeliveryPolicy {
     pub drop_policy: DropPolicy,
     /// `true` if an outgoing handler decides about the message for each recipient.
     pub filtered: bool,
+    /// `true` if a channel that keeps a history keeps the message, where it goes to all members, or to all but its sender.
+    pub kept: bool,
 }
 
 impl DeliveryPolicy {
     /// Acknowledgements, errors and evictions. Clients wait for them, so they are never dropped, and no outgoing
     /// handler decides about them.
-    pub const CONTROL: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Never, filtered: false };
+    pub const CONTROL: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Never, filtered: false, kept: false };
     /// Presence with the whole list.
-    pub const PRESENCE: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Outdated, filtered: false };
+    pub const PRESENCE: DeliveryPolicy =
+        DeliveryPolicy { drop_policy: DropPolicy::Outdated, filtered: false, kept: false };
     /// Presence without the whole list.
-    pub const PARTIAL_PRESENCE: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::Partial, filtered: false };
+    pub const PARTIAL_PRESENCE: DeliveryPolicy =
+        DeliveryPolicy { drop_policy: DropPolicy::Partial, filtered: false, kept: false };
     /// A broadcast of an event without a policy of its own.
-    pub const BROADCAST: DeliveryPolicy = DeliveryPolicy { drop_policy: DropPolicy::SlowClient(None), filtered: false };
+    pub const BROADCAST: DeliveryPolicy =
+        DeliveryPolicy { drop_policy: DropPolicy::SlowClient(None), filtered: false, kept: true };
 
-    /// The same policy for a reply, which is never dropped, because a client waits for it.
+    /// The same policy for a reply, which is never dropped, because a client waits for it, and is not kept.
     #[must_use]
     pub fn of_reply(self) -> DeliveryPolicy {
-        DeliveryPolicy { drop_policy: DropPolicy::Never, ..self }
+        DeliveryPolicy { drop_policy: DropPolicy::Never, kept: false, ..self }
     }
 }
 
@@ -60,8 +65,10 @@ mod tests {
     #[test]
     fn a_reply_is_never_dropped_and_stays_as_filtered_as_its_event() {
         for filtered in [false, true] {
-            let policy = DeliveryPolicy { drop_policy: DropPolicy::SlowClient(Some(SlowClient::DropOldest)), filtered };
-            assert_eq!(policy.of_reply(), DeliveryPolicy { drop_policy: DropPolicy::Never, filtered });
+            let drop_policy = DropPolicy::SlowClient(Some(SlowClient::DropOldest));
+            let policy = DeliveryPolicy { drop_policy, filtered, kept: true };
+            let of_reply = DeliveryPolicy { drop_policy: DropPolicy::Never, filtered, kept: false };
+            assert_eq!(policy.of_reply(), of_reply);
         }
     }
 }

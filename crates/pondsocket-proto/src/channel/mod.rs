@@ -18,6 +18,7 @@
 mod batch;
 mod core;
 mod delivery_policy;
+mod history;
 mod local_members;
 mod outbound;
 mod plan;
@@ -27,8 +28,9 @@ mod remote_members;
 
 pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
 pub use batch::{Audience, Batch, Listener, Lists};
-pub use core::{Accepted, Channel, ChannelLimits, Full, LocalTarget, Refused, Removal, Step};
+pub use core::{Accepted, Channel, ChannelLimits, Full, Join, LocalTarget, Published, Refused, Removal, Step};
 pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
+pub use history::{GapReason, HistoryRules, Recovery, Ring};
 pub use local_members::{Departure, LocalMembers, Member, Membership, NotMember, Seats, Slot};
 pub use outbound::Outbound;
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};

@@ -25,6 +25,8 @@ pub enum Piece {
     Shared(Class, Range<u32>),
     /// The message of one operation that is not for all recipients of a class.
     Private(u32),
+    /// Kept messages, by their numbers among those that the batch replays, behind this operation.
+    Replay(u32, Range<u32>),
     /// No message, but the notice that all messages queued for the recipient have been delivered.
     FlushMarker(u32),
 }
@@ -42,7 +44,7 @@ impl<R> Private<R> {
     fn start(&self) -> u32 {
         match self.pieces.first() {
             Some(Piece::Shared(_, ops)) => ops.start,
-            Some(Piece::Private(op) | Piece::FlushMarker(op)) => *op,
+            Some(Piece::Private(op) | Piece::FlushMarker(op) | Piece::Replay(op, _)) => *op,
             None => 0,
         }
     }
@@ -92,7 +94,7 @@ impl<R: Clone> Plan<R> {
         let mut marks = Vec::new();
         for (at, op) in (0u32..).zip(&batch.ops) {
             match op {
-                Op::Join { slot, .. } | Op::Leave { slot, .. } => marks.push((*slot, at)),
+                Op::Join { slot, .. } | Op::Leave { slot, .. } | Op::Replay { slot, .. } => marks.push((*slot, at)),
                 Op::FlushMarker { to } => {
                     self.private.push(Private { to: to.clone(), pieces: vec![Piece::FlushMarker(at)] });
                 }
@@ -147,6 +149,7 @@ impl<R: Clone> Plan<R> {
                     }
                 }
                 Op::Send { to: Audience::Only(_), .. } => pieces.push(Piece::Private(at)),
+                Op::Replay { offsets, .. } => pieces.push(Piece::Replay(at, batch.replayed(offsets))),
                 // An excluded slot: the cut in the shared part is all that is needed.
                 Op::Send { .. } | Op::Presence { .. } | Op::FlushMarker { .. } => {}
             }
@@ -173,6 +176,8 @@ pub struct Encoded<B> {
     all: Track<B>,
     tracked: Option<Track<B>>,
     private: Track<B>,
+    /// The messages that are replayed.
+    replayed: Option<Track<B>>,
 }
 
 /// Frames one behind the other, with the end of each operation's frame.
@@ -228,7 +233,7 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
         let private = Track::new(batch, &mut frame, &share, None, |op, to| {
             matches!(to, Audience::Only(_) | Audience::Outsider(_)) && is_wanted(op)
         });
-        Encoded { all, tracked: None, private }
+        Encoded { all, tracked: None, private, replayed: None }
     }
 
     /// Frames presence, too, ahead of the first part of a tracked recipient. Messages of the others are not framed a
@@ -247,9 +252,28 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
         }
     }
 
+    /// Frames the messages that are replayed, too, ahead of the first part with a replay.
+    pub fn add_replays<R>(
+        &mut self,
+        batch: &Batch<R>,
+        frame: impl FnMut(&[u8], &mut Vec<u8>),
+        share: impl Fn(Vec<u8>) -> B,
+    ) {
+        if self.replayed.is_none()
+            && let Some(replays) = &batch.replays
+        {
+            self.replayed = Some(Track::of_texts(replays.texts(), frame, share));
+        }
+    }
+
     /// The frames of one piece.
     pub fn piece(&self, piece: &Piece) -> impl Iterator<Item = Run<B>> {
         let (track, from, to) = match piece {
+            // Without its track, which the caller adds first, a replay would have no frames.
+            Piece::Replay(_, texts) => match &self.replayed {
+                Some(track) => (track, texts.start as usize, texts.end as usize),
+                None => (&self.private, 0, 0),
+            },
             Piece::Shared(class, ops) => (self.shared(*class), ops.start as usize, ops.end as usize),
             Piece::Private(op) => (&self.private, *op as usize, *op as usize + 1),
             // An empty range: a marker has no frames.
@@ -301,6 +325,21 @@ impl<B: AsRef<[u8]> + Clone> Track<B> {
         let mut track = Track { buffer: share(bytes), ends, whole: Vec::new() };
         track.whole = track.runs(0, track.ends.len()).collect();
         track
+    }
+
+    /// Frames texts which are never dropped.
+    fn of_texts<'a>(
+        texts: impl Iterator<Item = &'a [u8]>,
+        mut frame: impl FnMut(&[u8], &mut Vec<u8>),
+        share: impl Fn(Vec<u8>) -> B,
+    ) -> Track<B> {
+        let mut bytes = Vec::new();
+        let ends = (1..).zip(texts).map(|(frames, text)| {
+            frame(text, &mut bytes);
+            End { bytes: bytes.len() as u32, frames, drop_policy: DropPolicy::Never }
+        });
+        let ends = ends.collect();
+        Track { buffer: share(bytes), ends, whole: Vec::new() }
     }
 
     /// The frames of the operations from the `from`-th up to, not including, the `to`-th.
@@ -422,8 +461,10 @@ mod tests {
     #[test]
     fn frames_with_different_drop_policies_are_separate_runs() {
         let mut batch = Batch::default();
-        let newest =
-            DeliveryPolicy { drop_policy: DropPolicy::SlowClient(Some(SlowClient::DropNewest)), filtered: false };
+        let newest = DeliveryPolicy {
+            drop_policy: DropPolicy::SlowClient(Some(SlowClient::DropNewest)),
+            ..DeliveryPolicy::BROADCAST
+        };
         for (policy, text) in
             [(DeliveryPolicy::BROADCAST, "1"), (newest, "2"), (newest, "3"), (DeliveryPolicy::CONTROL, "4")]
         {

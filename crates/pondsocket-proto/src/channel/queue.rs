@@ -71,7 +71,7 @@ impl<R> Queue<R> {
         self.ops += 1;
         self.leavers += usize::from(op.is_leaver());
         // Operations without a message go into unfiltered portions: they need no decision of an outgoing handler.
-        let portion = self.portion(false, most);
+        let portion = portion(&mut self.portions, &mut self.filtered, false, most);
         let (weight, presences) = (portion.weight(), portion.presences);
         portion.push(op);
         let (weight, presences) = (portion.weight() - weight, portion.presences - presences);
@@ -79,14 +79,13 @@ impl<R> Queue<R> {
         self.presences += presences;
     }
 
-    /// Appends a message whose text `write` produces.
-    pub(super) fn send(&mut self, to: Audience<R>, policy: DeliveryPolicy, write: impl FnOnce(&mut Vec<u8>)) {
-        let portion = self.portion(policy.filtered, PORTION);
-        let before = portion.bytes();
-        portion.send(to, policy, write);
-        let bytes = portion.bytes() - before;
+    /// Appends a message whose text `write` produces, and returns the text.
+    pub(super) fn send(&mut self, to: Audience<R>, policy: DeliveryPolicy, write: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         self.ops += 1;
-        self.bytes += bytes;
+        let portion = portion(&mut self.portions, &mut self.filtered, policy.filtered, PORTION);
+        let text = portion.send(to, policy, write);
+        self.bytes += text.len();
+        text
     }
 
     /// Returns `true` if the first portion has presence changes, which need the list.
@@ -119,17 +118,22 @@ impl<R> Queue<R> {
             }
         }
     }
+}
 
-    /// The last portion, if it is of this kind and not full, or a new one.
-    fn portion(&mut self, filtered: bool, most: usize) -> &mut Batch<R> {
-        // A message is never split: the last one may make a portion larger than `most`.
-        let is_open = |last: &Batch<R>| last.is_filtered() == filtered && last.weight() < most;
-        if !self.portions.back().is_some_and(is_open) {
-            self.filtered += usize::from(filtered);
-            self.portions.push_back(Batch { filtered, ..Batch::default() });
-        }
-        self.portions.back_mut().expect("just made, if there was none")
+/// The last portion, if it is of this kind and not full, or a new one. `count` is the number of filtered portions.
+fn portion<'a, R>(
+    portions: &'a mut VecDeque<Batch<R>>,
+    count: &mut usize,
+    filtered: bool,
+    most: usize,
+) -> &'a mut Batch<R> {
+    // A message is never split: the last one may make a portion larger than `most`.
+    let is_open = |last: &Batch<R>| last.is_filtered() == filtered && last.weight() < most;
+    if !portions.back().is_some_and(is_open) {
+        *count += usize::from(filtered);
+        portions.push_back(Batch { filtered, ..Batch::default() });
     }
+    portions.back_mut().expect("just made, if there was none")
 }
 
 #[cfg(test)]
@@ -150,7 +154,9 @@ mod tests {
             let policy = if letter.is_uppercase() { FILTERED } else { DeliveryPolicy::BROADCAST };
             match op(letter) {
                 Some(op) => queue.push(op),
-                None => queue.send(Audience::All, policy, |out| out.push(letter as u8)),
+                None => {
+                    queue.send(Audience::All, policy, |out| out.push(letter as u8));
+                }
             }
         }
         queue

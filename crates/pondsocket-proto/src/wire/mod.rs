@@ -5,6 +5,7 @@ pub mod client;
 mod client_text;
 pub(crate) mod fields;
 mod json;
+mod resume;
 mod salvage;
 pub(crate) mod scan;
 pub mod server;
@@ -14,6 +15,7 @@ pub(crate) mod write;
 
 pub use client_text::ClientText;
 pub use json::{EncodeError, Json, Object, encode_object};
+pub use resume::{InvalidResume, Resume, take_resume};
 pub(crate) use scan::vet;
 pub use server::{Action, PresenceKind};
 pub use vet::Unsafe;

@@ -4,6 +4,8 @@
 use super::client::MalformedMessage;
 use super::write::{put, string};
 use super::{ClientText, GATEWAY};
+use crate::id::RequestId;
+use crate::position::Position;
 
 /// The kind of a message. Clients reject all other kinds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,6 +105,51 @@ pub fn connection(out: &mut Vec<u8>, connection_id: &str, request_id: &str) {
 /// A join was accepted (docs/protocol.md, Joining).
 pub fn acknowledge(out: &mut Vec<u8>, channel: &str, request_id: &str) {
     message(out, Action::System, "ACKNOWLEDGE", channel, request_id, "{}");
+}
+
+/// The outcome of a request to resume, as the acknowledgement of the join carries it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResumeOutcome {
+    /// The client had received nothing before.
+    Nothing,
+    /// The client gets all messages that it missed.
+    Recovered {
+        /// The number of them.
+        missed: usize,
+    },
+    /// The client does not get all messages that it missed, for this reason.
+    Gap(&'static str),
+}
+
+/// A join with a request to resume was accepted (docs/protocol.md, Positions). `position` is that of the last message
+/// before the join.
+pub fn acknowledge_resume(out: &mut Vec<u8>, channel: &str, request_id: &str, position: Position, of: ResumeOutcome) {
+    begin(out, Action::System, "ACKNOWLEDGE", channel, request_id);
+    put(out, &[r#"{"position":""#, RequestId::from(position).as_str(), r#"","recovered":"#]);
+    match of {
+        ResumeOutcome::Nothing => put(out, &["false"]),
+        ResumeOutcome::Recovered { missed } => put(out, &[r#"true,"missed":"#, &missed.to_string()]),
+        ResumeOutcome::Gap(reason) => put(out, &[r#"false,"gap":""#, reason, "\""]),
+    }
+    put(out, &["}}"]);
+}
+
+/// A broadcast that is kept (docs/protocol.md, Positions). The payload carries the position under the key `stamp`, if there
+/// is one, in front of its other entries.
+pub fn kept(out: &mut Vec<u8>, event: &str, channel: &str, position: Position, stamp: Option<&str>, payload: &str) {
+    let id = RequestId::from(position);
+    begin(out, Action::Broadcast, event, channel, id.as_str());
+    match (stamp, payload.strip_prefix('{')) {
+        (Some(stamp), Some(entries)) => {
+            put(out, &["{"]);
+            string(out, stamp);
+            // No escapes are needed: a position consists of letters, digits and a point.
+            put(out, &[":\"", id.as_str(), "\""]);
+            let is_empty = entries.trim_start().starts_with('}');
+            put(out, &[if is_empty { "" } else { "," }, entries, "}"]);
+        }
+        _ => put(out, &[payload, "}"]),
+    }
 }
 
 /// A member has joined again, perhaps by a message that cannot be read (docs/protocol.md, Declining).

@@ -1,5 +1,6 @@
 pub(crate) mod error;
 pub(crate) mod evictions;
+mod history;
 mod local;
 mod remote;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::error::{LookupError, MemberError};
+pub use self::history::KeptMessage;
 use crate::context::Call;
 use crate::delivery::Delivery;
 use crate::endpoint::{Broadcast, BroadcastSource, EndpointInner, disconnected};

@@ -2,13 +2,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Extensions;
-use pondsocket_proto::channel::{LocalTarget, Step};
+use pondsocket_proto::channel::{LocalTarget, Recovery, Step};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::Match;
-use pondsocket_proto::wire::{Json, Object};
+use pondsocket_proto::position::Position;
+use pondsocket_proto::wire::{Json, Object, Resume};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::recovery::JoinHistory;
 use super::route::{Routed, route_methods};
 use crate::channel::{Channel, Lossy};
 use crate::endpoint::{Connection, EndpointInner};
@@ -40,6 +42,8 @@ pub struct JoinContext {
     pub(crate) payload: Arc<str>,
     pub(crate) received: ReceivedPayload,
     pub(crate) extensions: Extensions,
+    /// `None` unless the channel keeps a history. Boxed, because most channels keep none.
+    pub(crate) history: Option<Box<JoinHistory>>,
     pub(crate) passing: PassSlotRef<JoinContext>,
 }
 
@@ -159,9 +163,31 @@ impl JoinContext {
         self.channel().assigns_lossy()
     }
 
+    /// What the client missed since it was in the channel before, as of the begin of the join. [`Recovery::New`] if the
+    /// channel keeps no history ([`Lobby::history`](crate::Lobby::history)), or the client did not say that it was there
+    /// before. Messages that are sent while the handler runs are replayed as well, or arrive live.
+    ///
+    /// An answer of [`Recovery::Resumed`] stays true until the join is decided, unless more than twice the limits of the
+    /// history is sent meanwhile. The acknowledgement has the final outcome.
+    pub fn recovery(&self) -> Recovery {
+        self.history.as_ref().map_or(Recovery::New, |history| history.recovery())
+    }
+
+    /// Returns `true` if the client gets everything that it missed: then it needs no snapshot of the channel.
+    pub fn recovered(&self) -> bool {
+        self.recovery().is_complete()
+    }
+
+    /// The position of the last message of the channel that is kept; `None` if the channel keeps no history, or is not open
+    /// yet. A handler that sends a snapshot asks for the position *before* it reads the snapshot, and has what was sent
+    /// since replayed: [`Joined::replay_from`].
+    pub fn position(&self) -> Option<Position> {
+        self.history.as_ref().and_then(|history| history.position())
+    }
+
     /// Accepts the join. The chained steps follow the acknowledgement, in their order.
     pub fn accept(self) -> Joined {
-        Joined { lobby: self.lobby, chain: Vec::new(), error: None, received: self.received }
+        Joined { lobby: self.lobby, chain: Vec::new(), error: None, received: self.received, history: self.history }
     }
 
     /// Leaves the decision to the next channel pattern that matches.
@@ -218,6 +244,7 @@ pub struct Joined {
     chain: Vec<Step>,
     error: Option<Error>,
     received: ReceivedPayload,
+    history: Option<Box<JoinHistory>>,
 }
 
 impl Joined {
@@ -263,11 +290,56 @@ impl Joined {
         self.then(step.in_call("accept().broadcast_to"))
     }
 
-    /// The chained steps, or the first error among them.
-    pub(crate) fn into_chain(self) -> Result<Vec<Step>> {
-        match self.error {
+    /// Replays the last messages that the channel has kept: at most so many, and at most as many as one join may replay.
+    /// A client that [resumes](JoinContext::recovery) completely gets what it missed in their place: nothing is lost, and
+    /// nothing comes twice.
+    ///
+    /// Without this step a client that resumes gets what it missed directly behind the acknowledgement, and others get
+    /// nothing. Only the first replay of a chain has an effect.
+    pub fn replay_last(self, messages: usize) -> Self {
+        let step = self.replay(Step::ReplayLast(messages));
+        self.then(step.in_call("accept().replay_last"))
+    }
+
+    /// Replays the messages that were sent since a position, which [`JoinContext::position`] has returned; without one, all
+    /// that are kept. It takes the place of what a client that resumes would get. Only the first replay of a chain has an
+    /// effect.
+    ///
+    /// ```
+    /// # use pondsocket::{Error, JoinContext, Joined, Result};
+    /// # async fn load(_: &str) -> Result<u32> { Ok(1) }
+    /// async fn join(ctx: JoinContext) -> Result<Joined> {
+    ///     if ctx.recovered() {
+    ///         return Ok(ctx.accept());
+    ///     }
+    ///     // The position first: what is sent while the snapshot is read is replayed.
+    ///     let position = ctx.position();
+    ///     let snapshot = load(ctx.channel().name()).await?;
+    ///     Ok(ctx.accept().reply("snapshot", &serde_json::json!({ "count": snapshot })).replay_from(position))
+    /// }
+    /// ```
+    pub fn replay_from(self, position: impl Into<Option<Position>>) -> Self {
+        let step = self.replay(Step::ReplayFrom(position.into()));
+        self.then(step.in_call("accept().replay_from"))
+    }
+
+    fn replay(&self, step: Step) -> Result<Step> {
+        match self.lobby.as_ref().is_some_and(|lobby| lobby.keeps_history()) {
+            true => Ok(step),
+            false => Err(Error::internal("these channels keep no history")),
+        }
+    }
+
+    /// The client's request to resume the channel.
+    pub(crate) fn resume(&self) -> Option<Resume> {
+        self.history.as_ref()?.resume
+    }
+
+    /// Takes the chained steps, or the first error among them.
+    pub(crate) fn take_chain(&mut self) -> Result<Vec<Step>> {
+        match self.error.take() {
             Some(error) => Err(error),
-            None => Ok(self.chain),
+            None => Ok(std::mem::take(&mut self.chain)),
         }
     }
 

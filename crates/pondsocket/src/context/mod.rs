@@ -31,6 +31,7 @@ mod event;
 mod join;
 mod leave;
 mod outgoing;
+mod recovery;
 mod route;
 
 pub use connection::{Connected, ConnectionContext};
@@ -41,3 +42,4 @@ pub use outgoing::{Outgoing, OutgoingContext, Replacement};
 
 pub(crate) use event::{Call, ChannelMembership, EventMessage};
 pub(crate) use outgoing::OutgoingMessage;
+pub(crate) use recovery::JoinHistory;

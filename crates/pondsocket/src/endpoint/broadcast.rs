@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Channel as Core, ChannelLimits, Full, LocalTarget, Outbound};
+use pondsocket_proto::channel::{Channel as Core, ChannelLimits, Full, LocalTarget, Outbound, Published};
 use pondsocket_proto::id::ChannelName;
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::context::Call;
 use crate::delivery::{Delivery, Remote};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
+use crate::engine::live::Rules;
 use crate::error::Error;
 use crate::json::encode::{Encoded, MessageError, with_broadcast};
 use crate::json::received::ReceivedPayload;
@@ -76,21 +77,29 @@ impl Broadcast<'_> {
         // closed its members have gone, and the one that has the name now is meant.
         let mut channel = source.channel.cloned();
         loop {
-            let Some(live) = channel.take().or_else(|| endpoint.hub.get(name.as_str())) else {
-                return Ok(Delivery { local: 0, remote: self.publish_remote(message) });
+            let live = channel.take().or_else(|| endpoint.hub.get(name.as_str())).or_else(|| self.open_history());
+            let Some(live) = live else {
+                return Ok(Delivery { local: 0, remote: self.publish_remote(message), position: None });
             };
             let policy = live.delivery_policy(event);
             // One step under the channel's lock, so that nodes get the messages of this channel in the order in which its
             // members here do.
             let sent = live.change(source.call.and_then(|call| call.flush_scope(&live)), |channel| {
-                let local = channel.broadcast(to, text, policy)?;
+                let kept = match channel.keeps(to, policy) {
+                    true => channel.publish_kept(to, event, payload, policy)?,
+                    false => None,
+                };
+                let (local, position) = match kept {
+                    Some(Published { members, position }) => (members, Some(position)),
+                    None => (channel.broadcast(to, text, policy)?, None),
+                };
                 let has_room = endpoint.node().is_none_or(|node| node.has_room());
                 let remote = match channel.forward(source.user, to, event, request_id, payload) {
                     false => Remote::None,
                     true if has_room => Remote::Queued,
                     true => Remote::Dropped,
                 };
-                Ok(Delivery { local, remote })
+                Ok(Delivery { local, remote, position })
             });
             match sent {
                 Ok(Ok(delivery)) => return Ok(delivery),
@@ -98,6 +107,17 @@ impl Broadcast<'_> {
                 Err(_closed) => endpoint.hub.remove(&live),
             }
         }
+    }
+
+    /// Opens a channel without members for a message that it keeps, so that later members get it. Not on a node among
+    /// others: it would know nothing of what the others send.
+    fn open_history(&self) -> Option<Arc<Live>> {
+        let Broadcast { endpoint, channel, to, event, .. } = self;
+        if endpoint.node().is_some() || matches!(to, LocalTarget::Users(_)) {
+            return None;
+        }
+        let lobby = endpoint.history_lobby(channel.as_str())?;
+        lobby.delivery_policy(event).kept.then(|| endpoint.hub.get_or_create(channel, &lobby))
     }
 
     /// Publishes the message for members on other nodes, where the channel has no member on this node.

@@ -94,7 +94,7 @@ impl EndpointInner {
         let endpoint = Arc::new(EndpointInner {
             pattern,
             kind,
-            hub: Hub::new(limits, pacing, Arc::clone(&common.memory), replication),
+            hub: Hub::new(limits, pacing, Arc::clone(&common.memory), Arc::clone(&common.histories), replication),
             name_among_nodes: Arc::clone(&name),
             common,
             observer,
@@ -185,6 +185,18 @@ impl EndpointInner {
         let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
         let mut rest = lobbies.iter().enumerate().skip(from);
         rest.find_map(|(at, lobby)| Some((at, lobby.pattern.matches(name)?, Arc::clone(lobby))))
+    }
+
+    /// Returns `true` if a lobby whose pattern matches `name` keeps a history.
+    pub(crate) fn keeps_history(&self, name: &str) -> bool {
+        self.history_lobby(name).is_some()
+    }
+
+    /// The first lobby that keeps a history among those whose pattern matches `name`.
+    pub(crate) fn history_lobby(&self, name: &str) -> Option<Arc<LobbyInner>> {
+        let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
+        let keeps = |lobby: &&Arc<LobbyInner>| lobby.keeps_history() && lobby.pattern.matches(name).is_some();
+        lobbies.iter().find(keeps).cloned()
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {

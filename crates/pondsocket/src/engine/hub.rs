@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use pondsocket_proto::channel::{Channel, ChannelLimits};
 use pondsocket_proto::id::ChannelName;
 
+use crate::engine::history::{ChannelHistory, Histories, HistoryHub};
 use crate::engine::live::{ChangedChannels, LiveChannel, Pacing, Replication, Rules};
 use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
@@ -26,6 +27,7 @@ pub(crate) struct Hub<L: Rules> {
     limits: ChannelLimits,
     pacing: Pacing,
     memory: Arc<Memory>,
+    histories: Arc<Histories>,
     replication: Option<Arc<dyn Replication>>,
     runtime: Arc<KnownRuntime>,
     me: Weak<Hub<L>>,
@@ -36,18 +38,23 @@ impl<L: Rules> Hub<L> {
         limits: ChannelLimits,
         pacing: Pacing,
         memory: Arc<Memory>,
+        histories: Arc<Histories>,
         replication: Option<Arc<dyn Replication>>,
     ) -> Arc<Hub<L>> {
-        Arc::new_cyclic(|me| Hub {
+        let hub = Arc::new_cyclic(|me| Hub {
             shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
             hasher: RandomState::new(),
             limits,
             pacing,
             runtime: Arc::clone(&memory.runtime),
             memory,
+            histories,
             replication,
             me: me.clone(),
-        })
+        });
+        let weak: Weak<Hub<L>> = Arc::downgrade(&hub);
+        hub.histories.add(weak);
+        hub
     }
 
     /// The live channel of this name.
@@ -107,7 +114,9 @@ impl<L: Rules> Hub<L> {
         self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
     }
 
-    fn get_or_create(&self, name: &ChannelName, lobby: &Arc<L>) -> Arc<LiveChannel<L>> {
+    /// The live channel of this name, or a new one of this lobby. The caller gives it a member or a message to keep: nothing
+    /// else closes it.
+    pub(crate) fn get_or_create(&self, name: &ChannelName, lobby: &Arc<L>) -> Arc<LiveChannel<L>> {
         // Held until the new channel is in the shard: two first joins of a name get the same channel.
         let mut shard = self.shard(name.as_str()).lock();
         if let Some(channel) = shard.get(name.as_str()) {
@@ -116,7 +125,7 @@ impl<L: Rules> Hub<L> {
         let channel = LiveChannel::new(
             name.clone(),
             Arc::clone(lobby),
-            (self.limits, self.pacing.clone(), &self.memory),
+            (self.limits, self.pacing.clone(), &self.memory, &self.histories),
             self.replication.clone(),
             self.me.clone(),
         );
@@ -126,5 +135,24 @@ impl<L: Rules> Hub<L> {
 
     fn shard(&self, name: &str) -> &ChannelShard<L> {
         &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+}
+
+impl<L: Rules> HistoryHub for Hub<L> {
+    fn expire(&self) {
+        self.channels().iter().for_each(|channel| channel.expire());
+    }
+
+    fn histories(&self) -> Vec<Arc<dyn ChannelHistory>> {
+        let keeps = |channel: &Arc<LiveChannel<L>>| {
+            channel.read(|channel| channel.history().is_some_and(|history| !history.is_empty()))
+        };
+        self.channels().into_iter().filter(keeps).map(|channel| channel as Arc<dyn ChannelHistory>).collect()
+    }
+}
+
+impl<L: Rules> std::fmt::Debug for Hub<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
     }
 }

@@ -2,14 +2,18 @@
 //! is loom's, so that the models check the very code that runs. (Under `cfg(loom)` tokio would have no sockets.)
 
 #[cfg(pond_loom)]
-pub(crate) use loom::sync::atomic::AtomicU8;
+use loom::sync::Mutex as Inner;
 #[cfg(pond_loom)]
-use loom::sync::{Mutex as Inner, MutexGuard};
+pub(crate) use loom::sync::MutexGuard;
+#[cfg(pond_loom)]
+pub(crate) use loom::sync::atomic::AtomicU8;
+#[cfg(not(pond_loom))]
+use std::sync::Mutex as Inner;
+#[cfg(not(pond_loom))]
+pub(crate) use std::sync::MutexGuard;
 #[cfg(not(pond_loom))]
 pub(crate) use std::sync::atomic::AtomicU8;
 pub(crate) use std::sync::atomic::Ordering;
-#[cfg(not(pond_loom))]
-use std::sync::{Mutex as Inner, MutexGuard};
 
 /// A mutex that a panic does not poison: what it guards is changed by plain assignments that cannot be left half done.
 #[derive(Debug, Default)]

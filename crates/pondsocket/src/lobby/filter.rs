@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use pondsocket_proto::channel::{DeliveryPolicy, DropPolicy, Listener};
+use pondsocket_proto::channel::{DeliveryPolicy, DropPolicy, HistoryRules, Listener};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Action, server};
@@ -17,12 +17,16 @@ use crate::engine::handle::ConnectionHandle;
 use crate::engine::live::{FilterDecision, OutgoingFilter, Rules};
 use crate::error::Error;
 use crate::failure::{backtrace, chain};
-use crate::metrics::{Component, Queue};
+use crate::metrics::{Component, Limit, Queue};
 use crate::outgoing::OutgoingNext;
 use crate::user::User;
 
 impl Rules for LobbyInner {
     type Recipient = Arc<ConnectionHandle>;
+
+    fn history(&self) -> Option<Arc<HistoryRules>> {
+        if self.keeps_history() { self.history_rules() } else { None }
+    }
 
     fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
         // Relaxed: a registration has no order with messages of other threads. The layers of the endpoint are checked
@@ -34,6 +38,7 @@ impl Rules for LobbyInner {
         DeliveryPolicy {
             drop_policy: DropPolicy::SlowClient(self.policy(event)),
             filtered: layered || self.outgoing_handler(event).is_some(),
+            kept: self.is_kept(event),
         }
     }
 
@@ -59,6 +64,12 @@ impl Rules for LobbyInner {
         let endpoint = &*self.observer.endpoint;
         tracing::debug!(target: "pondsocket::channel", endpoint, channel = name, "closed");
         self.observer.count(|metrics, endpoint| metrics.channel_destroyed(endpoint, name));
+    }
+
+    fn history_emptied(&self, name: &str, messages: usize) {
+        let (endpoint, limit) = (&*self.observer.endpoint, Limit::History);
+        tracing::warn!(target: "pondsocket::limit", endpoint, channel = name, %limit, messages, "history emptied");
+        self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
     }
 
     fn took(&self, operations: usize) {

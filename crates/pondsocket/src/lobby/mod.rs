@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use pondsocket_proto::channel::SlowClient;
+use pondsocket_proto::channel::{HistoryRules, SlowClient};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::{Match, Pattern};
 
@@ -19,8 +19,10 @@ use crate::pond::states::States;
 
 mod event_handlers;
 mod filter;
+mod history;
 
 use event_handlers::EventHandlers;
+pub use history::History;
 
 /// The channels of one pattern, with their handlers and layers.
 ///
@@ -39,10 +41,21 @@ pub(crate) struct LobbyInner {
     events: RwLock<EventHandlers>,
     outgoing: RwLock<Vec<PatternEntry<ErasedOutgoing>>>,
     slow_clients: RwLock<Vec<PatternEntry<SlowClient>>>,
-    /// Set once `outgoing`, `slow_clients` or the layers around outgoing messages have an entry. Until then every
+    /// Set once `outgoing`, `slow_clients`, the layers around outgoing messages or the events that a history leaves out have
+    /// an entry. Until then every
     /// message has the default policy, and no lock is taken to find that out.
     is_particular: AtomicBool,
     leave: RwLock<Option<Erased<LeaveContext>>>,
+    history: RwLock<Option<KeptHistory>>,
+    /// Set once `history` has rules, so that other lobbies take no lock to find out.
+    keeps_history: AtomicBool,
+}
+
+/// The history of the channels of a lobby.
+struct KeptHistory {
+    rules: Arc<HistoryRules>,
+    /// The events that are not kept.
+    without: Vec<Pattern>,
 }
 
 /// Layers around each kind of handler, of an endpoint or of a lobby.
@@ -151,6 +164,27 @@ impl Lobby {
         self
     }
 
+    /// Keeps the last broadcasts of each channel, so that clients that were away get what they missed
+    /// (docs/protocol.md, Positions). A later call replaces the rules; channels that are open keep theirs.
+    ///
+    /// A channel whose broadcasts are kept stays open without members, until its last message has expired. Without a bus a
+    /// broadcast opens it, also before the first member.
+    ///
+    /// # Panics
+    /// If a limit is zero, or too large, or a pattern is invalid.
+    #[track_caller]
+    pub fn history(&self, history: History) -> &Self {
+        let (rules, without) = history.check().or_panic();
+        let is_particular = !without.is_empty();
+        *self.0.history.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(KeptHistory { rules: Arc::new(rules), without });
+        self.0.keeps_history.store(true, Ordering::Relaxed);
+        if is_particular {
+            self.0.is_particular.store(true, Ordering::Relaxed);
+        }
+        self
+    }
+
     /// Puts a layer around every event of these channels, also around those that no handler matches.
     ///
     /// # Panics
@@ -210,6 +244,8 @@ impl LobbyInner {
             slow_clients: RwLock::default(),
             is_particular: AtomicBool::new(false),
             leave: RwLock::new(None),
+            history: RwLock::new(None),
+            keeps_history: AtomicBool::new(false),
         })
     }
 
@@ -253,6 +289,24 @@ impl LobbyInner {
         let handler = handler.unwrap_or_else(|| Arc::new(|_| Box::pin(std::future::ready(Ok(())))));
         let handler = self.outer.leave.around(self.layers.leave.around(handler));
         Some(guard::call(|| handler(ctx)))
+    }
+
+    /// Returns `true` if its channels keep a history.
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.keeps_history.load(Ordering::Relaxed)
+    }
+
+    /// The rules of the history of its channels.
+    fn history_rules(&self) -> Option<Arc<HistoryRules>> {
+        let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
+        history.as_ref().map(|history| Arc::clone(&history.rules))
+    }
+
+    /// Returns `true` if messages of an event are kept, where messages are.
+    fn is_kept(&self, event: &str) -> bool {
+        let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
+        let without = history.as_ref().map(|history| history.without.as_slice()).unwrap_or_default();
+        !without.iter().any(|pattern| pattern.matches(event).is_some())
     }
 
     /// Sets the match of the first pattern that matches a message's event, for hooks and layers.

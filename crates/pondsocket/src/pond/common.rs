@@ -1,6 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::cluster::node::Node;
+use crate::engine::history::Histories;
 use crate::engine::timer::{SharedTimer, Timer};
 use crate::hooks::HookSet;
 use crate::limits::address::Proxies;
@@ -20,6 +21,7 @@ pub(crate) struct Common {
     pub(crate) hooks: HookSet,
     pub(crate) drain: Drain,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) histories: Arc<Histories>,
     pub(crate) shared_timer: SharedTimer,
     /// Created on demand, because state, metrics and options are set before.
     node: OnceLock<Option<Arc<Node>>>,
@@ -29,6 +31,7 @@ impl Common {
     pub(crate) fn new(options: Options, proxies: Proxies) -> Common {
         let mut common = Common::default();
         common.memory = Arc::new(Memory::new(options.memory_limit));
+        common.histories = Arc::new(Histories::new(options.history_bytes));
         (common.options, common.proxies) = (options, proxies);
         common
     }

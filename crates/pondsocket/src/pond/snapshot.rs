@@ -13,6 +13,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pondsocket_proto::channel::Ring;
+use pondsocket_proto::position::Position;
 use serde::Serialize;
 
 use crate::cluster::node::Node;
@@ -32,6 +34,8 @@ pub struct Snapshot {
     pub cluster: Option<ClusterSnapshot>,
     /// The memory that messages take.
     pub memory: MemorySnapshot,
+    /// The memory that kept messages take.
+    pub history: HistorySnapshot,
     /// The endpoints, in the order of their registration.
     pub endpoints: Vec<EndpointSnapshot>,
 }
@@ -48,6 +52,16 @@ pub struct MemorySnapshot {
     pub paused: usize,
     /// New clients that were refused since the start.
     pub refused: u64,
+}
+
+/// The memory that kept messages take in a server: see [`Options::history_bytes`](crate::Options::history_bytes).
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct HistorySnapshot {
+    /// Bytes held by the histories of all channels.
+    pub used: usize,
+    /// The limit in bytes.
+    pub limit: usize,
 }
 
 /// This node among others.
@@ -121,6 +135,20 @@ pub struct ChannelSnapshot {
     pub queued: usize,
     /// The text that waits for delivery, in bytes.
     pub queued_bytes: usize,
+    /// The messages that are kept; `None` if the channel keeps no history.
+    pub history: Option<ChannelHistorySnapshot>,
+}
+
+/// The messages that a channel keeps.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ChannelHistorySnapshot {
+    /// The position of the last message.
+    pub position: Position,
+    /// The number of messages.
+    pub messages: usize,
+    /// The memory that they take, in bytes.
+    pub bytes: usize,
 }
 
 /// The number of the slowest connections that are named.
@@ -131,7 +159,9 @@ impl PondSocket {
     pub fn snapshot(&self) -> Snapshot {
         let endpoints = self.endpoints().iter().map(|endpoint| of_endpoint(&endpoint.0)).collect();
         let cluster = self.common.node().map(|node| of_node(node));
-        Snapshot { draining: self.is_draining(), cluster, memory: of_memory(&self.common.memory), endpoints }
+        let (memory, histories) = (of_memory(&self.common.memory), &self.common.histories);
+        let history = HistorySnapshot { used: histories.used(), limit: histories.limit() };
+        Snapshot { draining: self.is_draining(), cluster, memory, history, endpoints }
     }
 }
 
@@ -179,6 +209,10 @@ fn of_endpoint(endpoint: &EndpointInner) -> EndpointSnapshot {
     }
 }
 
+fn of_history(history: &Ring) -> ChannelHistorySnapshot {
+    ChannelHistorySnapshot { position: history.position(), messages: history.len(), bytes: history.bytes() }
+}
+
 fn of_channel(live: &Live) -> ChannelSnapshot {
     live.read(|channel| {
         let (state, (queued, queued_bytes)) = (channel.local_members(), channel.queued());
@@ -188,6 +222,7 @@ fn of_channel(live: &Live) -> ChannelSnapshot {
             connections: state.connection_count(),
             queued,
             queued_bytes,
+            history: channel.history().map(of_history),
         }
     })
 }

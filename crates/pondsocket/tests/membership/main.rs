@@ -2,6 +2,7 @@
 
 mod assigns;
 mod channels;
+mod history;
 mod leaves;
 mod members;
 mod pending;

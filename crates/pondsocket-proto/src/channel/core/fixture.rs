@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Channel, ChannelLimits, Step};
-use crate::channel::{Assigns, Class, DeliveryPolicy, Encoded, Plan, Recipients, Slot};
+use super::{Channel, ChannelLimits, Join, Step};
+use crate::channel::{Class, DeliveryPolicy, Encoded, Plan, Recipients, Slot};
 use crate::id::{ChannelName, ConnectionId, UserId};
 use crate::wire::{Action, Object, server};
 
@@ -24,7 +24,12 @@ pub(super) fn object(text: &str) -> Object {
 /// Seats a connection of the user that is named by its first letter: `a1` and `a2` are two connections of one user.
 pub(super) fn join(channel: &mut Channel<&'static str>, connection: &'static str, chain: Vec<Step>) -> Slot {
     let user = UserId::new(&connection[..1]).expect("valid");
-    channel.join(connection, id(connection), &user, Assigns::default(), "q", chain, &|_| BROADCAST).slot
+    channel.join(joining(connection, &user, chain), &|_| BROADCAST).slot
+}
+
+/// The join of a connection of a user.
+pub(super) fn joining<'a>(connection: &'static str, user: &'a UserId, chain: Vec<Step>) -> Join<'a, &'static str> {
+    Join { chain, ..Join::new(connection, id(connection), user, "q") }
 }
 
 /// Delivers all that is queued: `connection event` for each message, with the list if it is presence; one
@@ -35,6 +40,7 @@ pub(super) fn deliver(channel: &mut Channel<&'static str>, recipients: &mut Reci
     let frame = |text: &[u8], out: &mut Vec<u8>| out.extend_from_slice(text);
     let mut encoded = Encoded::new(&batch, frame, Rc::<[u8]>::from, |_| true);
     encoded.add_presence(&batch, frame, Rc::<[u8]>::from);
+    encoded.add_replays(&batch, frame, Rc::<[u8]>::from);
     let mut delivered = Vec::new();
     let mut note = |to: &'static str, bytes: &[u8]| {
         for message in serde_json::Deserializer::from_slice(bytes).into_iter::<serde_json::Value>() {

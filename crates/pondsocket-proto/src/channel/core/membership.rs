@@ -6,11 +6,13 @@ use super::{Channel, member_id};
 use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
 use crate::channel::{
-    Assigns, Audience, DeliveryPolicy, Departure, Listener, LocalTarget, MemberChange, Membership, NotMember, Seats,
-    Slot,
+    Assigns, Audience, DeliveryPolicy, Departure, Listener, LocalTarget, MemberChange, Membership, NotMember, Recovery,
+    Ring, Seats, Slot,
 };
 use crate::id::{ConnectionId, RequestId, UserId};
-use crate::wire::{Action, ClientText, Json, Object, server};
+use crate::position::Position;
+use crate::wire::server::ResumeOutcome;
+use crate::wire::{Action, ClientText, Json, Object, Resume, server};
 
 /// One step of the chain that follows an accepted join. The steps are executed in the order in which the handler
 /// chained them.
@@ -26,6 +28,37 @@ pub enum Step {
     Broadcast(LocalTarget, String, Object),
     /// Sends to all but the joining connection.
     BroadcastFrom(String, Object),
+    /// Replays the last messages that are kept, or what a client that resumes completely has missed.
+    ReplayLast(usize),
+    /// Replays the messages behind a position; without one, all that are kept.
+    ReplayFrom(Option<Position>),
+}
+
+/// A connection that joins, with what its handler has decided.
+#[derive(Debug)]
+pub struct Join<'a, R> {
+    /// The connection, as a recipient.
+    pub recipient: R,
+    /// Its id.
+    pub connection: ConnectionId,
+    /// Its user.
+    pub user: &'a UserId,
+    /// The first assigns of the membership.
+    pub assigns: Assigns,
+    /// The id of the request to join.
+    pub request_id: &'a str,
+    /// The steps behind the acknowledgement.
+    pub chain: Vec<Step>,
+    /// The client's request to resume, if it made one.
+    pub resume: Option<Resume>,
+}
+
+impl<'a, R> Join<'a, R> {
+    /// A join without assigns, steps and a request to resume.
+    pub fn new(recipient: R, connection: ConnectionId, user: &'a UserId, request_id: &'a str) -> Join<'a, R> {
+        let (assigns, chain) = (Assigns::default(), Vec::new());
+        Join { recipient, connection, user, assigns, request_id, chain, resume: None }
+    }
 }
 
 /// The result of an accepted join.
@@ -39,6 +72,10 @@ pub struct Accepted {
     pub first: bool,
     /// The events that the chain has broadcast, each with the number of members that it addresses.
     pub broadcasts: Vec<(String, usize)>,
+    /// The outcome of the client's request to resume.
+    pub recovery: Recovery,
+    /// The number of messages that are replayed.
+    pub replayed: usize,
 }
 
 /// A user that was removed or evicted, and its connections.
@@ -54,24 +91,16 @@ impl<R> Channel<R> {
     /// Seats a connection, acknowledges its join and executes the handler's chain. All this is one change, so that no
     /// messages of other connections can come in between (docs/protocol.md, Joining). `policy` returns the delivery
     /// policy of an event.
-    #[expect(clippy::too_many_arguments, reason = "a join is one step, and needs all of it")]
-    pub fn join(
-        &mut self,
-        recipient: R,
-        connection: ConnectionId,
-        user: &UserId,
-        assigns: Assigns,
-        request_id: &str,
-        chain: Vec<Step>,
-        policy: &dyn Fn(&str) -> DeliveryPolicy,
-    ) -> Accepted {
+    pub fn join(&mut self, join: Join<'_, R>, policy: &dyn Fn(&str) -> DeliveryPolicy) -> Accepted {
+        let Join { recipient, connection, user, assigns, request_id, chain, resume } = join;
         let (assigns, chain) = take_leading_assigns(assigns, chain);
         let (known, is_bare) = (self.local.member(user.as_str()).is_some(), assigns.is_empty());
         let (slot, membership) = self.local.join(connection, user, assigns);
         // The acknowledgement is the first message that the connection receives of the channel: clients drop messages
         // of a channel before it. Messages that are already queued precede the join and are not for this connection.
         self.queue.push(Op::Join { slot, recipient });
-        self.acknowledge(slot, request_id);
+        let mut replay = JoinReplay::new(self, user, resume);
+        self.acknowledge(slot, request_id, resume.map(|_| &replay));
         // Other nodes receive the join with its assigns, or, of a further connection, only the assigns, if it brings
         // any.
         if !known {
@@ -87,14 +116,22 @@ impl<R> Channel<R> {
         if shown && track.is_none() {
             self.show_list(slot, user);
         }
+        if !chain.iter().any(|step| matches!(step, Step::ReplayLast(_) | Step::ReplayFrom(_))) {
+            replay.missed(self, slot, user);
+        }
         let mut broadcasts = Vec::new();
         for (at, step) in chain.into_iter().enumerate() {
-            broadcasts.extend(self.step((slot, connection), user, request_id, step, policy));
+            match step {
+                Step::ReplayLast(messages) => replay.last(self, slot, user, messages),
+                Step::ReplayFrom(position) => replay.from(self, slot, user, position),
+                step => broadcasts.extend(self.step((slot, connection), user, request_id, step, policy)),
+            }
             if shown && track == Some(at) {
                 self.show_list(slot, user);
             }
         }
-        Accepted { slot, membership, first: !known, broadcasts }
+        let JoinReplay { recovery, replayed, .. } = replay;
+        Accepted { slot, membership, first: !known, broadcasts, recovery, replayed: replayed.unwrap_or_default() }
     }
 
     /// Executes one step. For a broadcast it returns the event and the number of members that the broadcast addresses.
@@ -126,6 +163,8 @@ impl<R> Channel<R> {
                 let members = self.publish(user, &LocalTarget::ExceptConnection((slot, me)), &event, &payload, policy);
                 return Some((event, members));
             }
+            // `join` executes these itself.
+            Step::ReplayLast(_) | Step::ReplayFrom(_) => {}
         }
         None
     }
@@ -220,10 +259,17 @@ impl<R> Channel<R> {
         if self.queue.is_filtered() { self.local.listener(slot).map(Box::new) } else { None }
     }
 
-    fn acknowledge(&mut self, slot: Slot, request_id: &str) {
+    /// Acknowledges a join. A client that has asked to resume is told the outcome, if the channel keeps a history.
+    fn acknowledge(&mut self, slot: Slot, request_id: &str, replay: Option<&JoinReplay>) {
         let name = &self.name;
         let to = Audience::Only(Seats::One(slot));
-        self.queue.send(to, DeliveryPolicy::CONTROL, |out| server::acknowledge(out, name.as_str(), request_id));
+        let outcome = replay.and_then(|replay| Some((replay.position?, outcome(replay.recovery))));
+        self.queue.send(to, DeliveryPolicy::CONTROL, |out| match outcome {
+            None => server::acknowledge(out, name.as_str(), request_id),
+            Some((position, outcome)) => {
+                server::acknowledge_resume(out, name.as_str(), request_id, position, outcome);
+            }
+        });
     }
 
     /// Sets one assign of a member.
@@ -251,6 +297,73 @@ impl<R> Channel<R> {
     /// The assigns of a member, as a shared copy.
     fn assigns_of(&self, user: &str) -> Assigns {
         self.local.member(user).map(|member| member.assigns.clone()).unwrap_or_default()
+    }
+}
+
+/// The outcome of a request to resume, for the client.
+fn outcome(recovery: Recovery) -> ResumeOutcome {
+    match recovery {
+        Recovery::New => ResumeOutcome::Nothing,
+        Recovery::Resumed { missed, .. } => ResumeOutcome::Recovered { missed },
+        Recovery::Gap(reason) => ResumeOutcome::Gap(reason.as_str()),
+    }
+}
+
+/// The replay of a join: what its connection may get, and what it has got. It ends at the last message before the join:
+/// later ones reach the connection as they are sent.
+struct JoinReplay {
+    /// The position of the last message before the join; `None` without a history.
+    position: Option<Position>,
+    recovery: Recovery,
+    /// The offset to resume from.
+    missed: Option<u64>,
+    /// The number of messages replayed; `None` before the first replay. There is one at most: a second one would repeat
+    /// messages.
+    replayed: Option<usize>,
+}
+
+impl JoinReplay {
+    fn new<R>(channel: &Channel<R>, user: &UserId, resume: Option<Resume>) -> JoinReplay {
+        let position = channel.history().map(Ring::position);
+        let missed = channel.missed(user, resume).and_then(Result::ok).map(|(offset, _)| offset);
+        JoinReplay { position, recovery: channel.recovery(user, resume), missed, replayed: None }
+    }
+
+    /// Replays what a client has missed, if it resumes completely.
+    fn missed<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId) {
+        if let Some(offset) = self.missed {
+            self.replay(channel, slot, user, offset);
+        }
+    }
+
+    fn last<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId, messages: usize) {
+        match (self.missed, channel.history()) {
+            (Some(_), _) => self.missed(channel, slot, user),
+            // The messages that the chain has sent before this step are behind the join.
+            (None, Some(ring)) => {
+                let offset = ring.before_last(messages, self.end() - 1);
+                self.replay(channel, slot, user, offset);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn from<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId, position: Option<Position>) {
+        let known = |ring: &Ring| position.and_then(|position| ring.resume(position).ok()).unwrap_or(0);
+        if let Some(offset) = channel.history().map(known) {
+            self.replay(channel, slot, user, offset);
+        }
+    }
+
+    fn replay<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId, after: u64) {
+        if self.replayed.is_none() {
+            self.replayed = Some(channel.replay(slot, user, after + 1..self.end()));
+        }
+    }
+
+    /// The offset behind the last message before the join.
+    fn end(&self) -> u64 {
+        self.position.map_or(0, |position| position.offset + 1)
     }
 }
 
@@ -295,7 +408,7 @@ mod tests {
         let mut channel = channel(ChannelLimits::default());
         let user = UserId::new("a").expect("valid");
         let first = |channel: &mut Channel<_>, connection| {
-            channel.join(connection, id(connection), &user, Assigns::default(), "q", Vec::new(), &|_| BROADCAST).first
+            channel.join(joining(connection, &user, Vec::new()), &|_| BROADCAST).first
         };
         assert!(first(&mut channel, "a1"));
         assert!(!first(&mut channel, "a2"));

@@ -8,10 +8,20 @@ use crate::channel::outbound::Outbound;
 use crate::channel::{Audience, DeliveryPolicy, Seats, Slot, UserMessage};
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::model::{self, UserMessageRef};
+use crate::position::Position;
 use crate::wire::{Action, Object, server};
 
 /// The recipients of a broadcast, as the node that sends it names them.
 pub type LocalTarget = model::Target<(Slot, ConnectionId)>;
+
+/// A message that was sent to members, and is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Published {
+    /// The number of members that it addresses.
+    pub members: usize,
+    /// Its position.
+    pub position: Position,
+}
 
 /// The sender, between nodes, of messages that the server sends and not a user.
 const CHANNEL: &str = "CHANNEL";
@@ -25,9 +35,17 @@ impl<R> Channel<R> {
         payload: &Object,
         policy: &dyn Fn(&str) -> DeliveryPolicy,
     ) -> usize {
+        let policy = policy(event);
+        if self.keeps(to, policy)
+            && let Some(Published { members, position }) = self.keep(to, event, payload.as_str(), policy)
+        {
+            let id = RequestId::from(position);
+            self.forward(Some(from.as_str()), to, event, id.as_str(), payload.as_str());
+            return members;
+        }
         let (audience, members) = self.audience(to);
         let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
-        self.queue.send(audience, policy(event), |out| {
+        self.queue.send(audience, policy, |out| {
             server::message(out, Action::Broadcast, event, name.as_str(), id.as_str(), payload.as_str());
         });
         self.forward(Some(from.as_str()), to, event, id.as_str(), payload.as_str());
@@ -88,6 +106,9 @@ impl<R> Channel<R> {
             model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
             model::Target::Users(users) => LocalTarget::Users(users.clone()),
         };
+        if self.keeps(&to, policy) {
+            return Ok(self.publish_kept(&to, event, payload, policy)?.map_or(0, |published| published.members));
+        }
         let name = self.name.clone();
         let write = |out: &mut Vec<u8>| {
             server::message(out, Action::Broadcast, event, name.as_str(), request_id, payload);
@@ -95,7 +116,7 @@ impl<R> Channel<R> {
         self.enqueue(&to, policy, write)
     }
 
-    /// Sends one encoded message. Returns the number of members that it addresses.
+    /// Sends one encoded message that is not [kept](Self::keeps). Returns the number of members that it addresses.
     pub fn broadcast(&mut self, to: &LocalTarget, text: &[u8], policy: DeliveryPolicy) -> Result<usize, Full> {
         self.enqueue(to, policy, |out| out.extend_from_slice(text))
     }
@@ -153,7 +174,7 @@ impl<R> Channel<R> {
     }
 
     /// The connections that `to` addresses now, and the number of their members.
-    fn audience(&self, to: &LocalTarget) -> (Audience<R>, usize) {
+    pub(super) fn audience(&self, to: &LocalTarget) -> (Audience<R>, usize) {
         let all = self.local.member_count();
         match to {
             LocalTarget::All => (Audience::All, all),

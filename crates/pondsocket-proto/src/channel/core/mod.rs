@@ -3,17 +3,18 @@ use super::local_members::{LocalMembers, NotMember, Slot};
 use super::outbound::{Log, Outbound};
 use super::queue::Queue;
 use super::remote_members::RemoteMembers;
-use super::{Batch, RemoteMember};
+use super::{Batch, RemoteMember, Ring};
 use crate::id::{ChannelName, ConnectionId, UserId};
 
 #[cfg(test)]
 mod fixture;
+mod history;
 mod membership;
 mod messages;
 mod presence;
 
-pub use membership::{Accepted, Removal, Step};
-pub use messages::LocalTarget;
+pub use membership::{Accepted, Join, Removal, Step};
+pub use messages::{LocalTarget, Published};
 
 /// The bytes at which a broadcast is refused, also if the configured limits are higher: offsets within a batch have 32
 /// bits. The half of that range above this bound is for answers, which are not refused.
@@ -76,6 +77,8 @@ pub struct Channel<R> {
     remote: RemoteMembers,
     outbound: Log,
     queue: Queue<R>,
+    /// Boxed, because most channels keep none.
+    history: Option<Box<Ring>>,
     limits: ChannelLimits,
     /// A parameter, because protocol logic has no source of randomness of its own, and tests need known ids.
     fresh_id: fn() -> u128,
@@ -85,7 +88,7 @@ impl<R> Channel<R> {
     /// An empty channel. `fresh_id` draws the request ids of messages that answer no request.
     pub fn new(name: ChannelName, limits: ChannelLimits, fresh_id: fn() -> u128) -> Self {
         let (local, remote, outbound) = (LocalMembers::default(), RemoteMembers::default(), Log::default());
-        Channel { name, local, remote, outbound, queue: Queue::default(), limits, fresh_id }
+        Channel { name, local, remote, outbound, queue: Queue::default(), history: None, limits, fresh_id }
     }
 
     /// The same channel on a node among others: from now on it logs changes and messages for them, for
@@ -183,6 +186,9 @@ impl<R> Channel<R> {
             lists.repeated_bytes = 0;
         }
         batch.resolve(list.as_deref(), lists, self.name.as_str());
+        if let Some(ring) = &mut self.history {
+            batch.copy_replays(ring);
+        }
         if batch.is_filtered() {
             // Copied under the lock, because outgoing handlers run without it. Only a filtered batch pays for the copy.
             batch.listeners = self.local.listeners();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Step};
+use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Join, Step};
 use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::wire::ClientText;
+use pondsocket_proto::wire::{ClientText, Resume, take_resume};
 use tokio::time::Instant;
 use tracing::debug_span;
 
@@ -15,7 +15,9 @@ use super::running::{HandlerTask, RunningHandler, TaskKind};
 use super::session::{Session, fresh_request_id};
 use super::subscription::SubscriptionId;
 use crate::channel::Channel;
-use crate::context::{Call, ChannelMembership, EventContext, EventMessage, JoinContext, Joined, LeaveReason};
+use crate::context::{
+    Call, ChannelMembership, EventContext, EventMessage, JoinContext, JoinHistory, Joined, LeaveReason,
+};
 use crate::endpoint::Leave;
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::live::Rules;
@@ -78,18 +80,20 @@ impl Session {
         Some(HandlerTask { kind: TaskKind::Event { call, future }, started, span })
     }
 
-    fn start_join(&mut self, id: SubscriptionId, request_id: Arc<str>, payload: Arc<str>) -> Option<HandlerTask> {
+    fn start_join(&mut self, id: SubscriptionId, request_id: Arc<str>, mut payload: Arc<str>) -> Option<HandlerTask> {
         if self.acknowledge_again(id, &(&*request_id).into()) {
             return None;
         }
         let name = self.subscriptions.get(id)?.name.clone();
+        // Before anybody sees the payload.
+        let history = self.take_resume(name.as_str(), &mut payload);
         let span =
             debug_span!(target: "pondsocket::handler", "join", channel = name.as_str(), request_id = &*request_id);
         let entered = span.enter();
         let matched = self.endpoint.lobby_for(name.as_str(), 0);
         let from = matched.as_ref().map(|(at, ..)| *at);
         let (lobby, route) = matched.map(|(_, route, lobby)| (lobby, route)).unzip();
-        let ctx = JoinContext {
+        let mut ctx = JoinContext {
             endpoint: Arc::clone(&self.endpoint),
             handle: Arc::clone(&self.handle),
             lobby,
@@ -99,9 +103,13 @@ impl Session {
             received: ReceivedPayload::new(&payload),
             payload,
             extensions: Extensions::new(),
+            history: None,
             passing: PassSlotRef::default(),
         };
-        let allowed = self.endpoint.common.hooks.decide(|hooks| hooks.before_join(&ctx));
+        let allowed = history.and_then(|history| {
+            ctx.history = history;
+            self.endpoint.common.hooks.decide(|hooks| hooks.before_join(&ctx))
+        });
         match allowed.and_then(|()| from.ok_or_else(|| Error::unrouted("no such channel"))) {
             Ok(from) => {
                 let started = self.endpoint.observer.start();
@@ -115,6 +123,22 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Takes the request to resume out of the payload of a join, and holds what the client has missed. `None` if the channel
+    /// keeps no history: then the payload is left as it is.
+    fn take_resume(&self, channel: &str, payload: &mut Arc<str>) -> Result<Option<Box<JoinHistory>>> {
+        if !self.endpoint.keeps_history(channel) {
+            return Ok(None);
+        }
+        let mut resume = None;
+        let taken = take_resume(payload).map_err(|error| Error::bad_request(error.to_string()))?;
+        if let Some((taken, left)) = taken {
+            (resume, *payload) = (Some(taken), left.into());
+        }
+        let live = self.endpoint.hub.get(channel);
+        let hold = live.and_then(|live| live.hold(self.handle.user(), resume));
+        Ok(Some(Box::new(JoinHistory { resume, hold })))
     }
 
     /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
@@ -327,11 +351,12 @@ impl Session {
         let accepting = answer.as_ref().ok().and_then(|joined| joined.lobby.clone());
         // Metrics name the first pattern that matches where no handler has accepted.
         let lobby = accepting.clone().or_else(|| Some(self.endpoint.lobby_for(name.as_str(), 0)?.2));
-        let outcome = answer.and_then(|joined| {
+        let outcome = answer.and_then(|mut joined| {
             // Only contexts that a pattern matches get to a handler or layer that can accept them.
             let lobby = accepting.ok_or_else(|| Error::unrouted("no such channel"))?;
+            let resume = joined.resume();
             let committed =
-                joined.into_chain().and_then(|chain| self.commit_join(id, &name, &lobby, request_id, chain));
+                joined.take_chain().and_then(|chain| self.commit_join(id, &name, &lobby, request_id, (chain, resume)));
             committed.map_err(|error| error.of_pattern(Some(lobby.pattern.as_str().into())))
         });
         match &outcome {
@@ -355,7 +380,7 @@ impl Session {
         name: &ChannelName,
         lobby: &Arc<LobbyInner>,
         request_id: &str,
-        chain: Vec<Step>,
+        (chain, resume): (Vec<Step>, Option<Resume>),
     ) -> Result<()> {
         let (handle, options) = (&self.handle, &self.options);
         let refused = |error: TooLarge| {
@@ -389,19 +414,24 @@ impl Session {
                 return Err(TooLarge::PresenceOfAll);
             }
             let policy = |event: &str| lobby.delivery_policy(event);
-            Ok(channel.join(Arc::clone(handle), handle.id(), user, assigns, request_id, chain, &policy))
+            let (recipient, connection) = (Arc::clone(handle), handle.id());
+            Ok(channel.join(Join { recipient, connection, user, assigns, request_id, chain, resume }, &policy))
         });
         let accepted = accepted.map_err(refused)?;
         let name = live.name.clone();
         if accepted.first {
             self.handle.count(|metrics, me| metrics.channel_joined(me, name.as_str()));
         }
+        let (recovery, replayed) = (accepted.recovery, accepted.replayed);
+        if resume.is_some() || replayed > 0 {
+            self.handle.count(|metrics, me| metrics.channel_resumed(me, name.as_str(), recovery, replayed));
+        }
         for (event, members) in accepted.broadcasts {
             let observer = &self.endpoint.observer;
             observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name.as_str(), &event, members));
         }
         let (connection, user, channel) = (self.handle.id(), self.handle.user(), name.as_str());
-        tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, "joined");
+        tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, ?recovery, replayed, "joined");
         if let Some(subscription) = self.subscriptions.get_mut(id) {
             // All members share one text.
             subscription.name = name;

@@ -114,18 +114,8 @@ impl<L: Rules> DeliveryTask<L> {
         core.token = self.recipients.take();
         core.delivering = 0;
         core.report();
-        let ended = core.channel.local_members().connection_count() == 0;
-        core.closed = ended;
-        if let Some(replication) = self.channel.replication.as_ref().filter(|_| ended && core.replicated) {
-            replication.closed(&self.channel.name, self.channel.serial);
-        }
-        // A hub's shard is locked before a channel, never behind it.
-        drop(core);
-        if ended {
-            if let Some(hub) = self.channel.hub.upgrade() {
-                hub.remove(&self.channel);
-            }
-            self.channel.lobby.closed(self.channel.name.as_str());
+        if core.is_over() {
+            self.channel.close(core);
         }
         DeliveryStep::Nothing
     }

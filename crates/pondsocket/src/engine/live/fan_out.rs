@@ -65,14 +65,15 @@ impl<'a, R: Recipient> Encodings<'a, R> {
     pub(super) fn send(&mut self, to: &R, part: Part<'_>) -> Reached {
         match part {
             Part::Pieces(pieces) => self.send_pieces(to, pieces),
-            Part::Whole(class) => deliver(to, self.channel, self.encoded(to.framing(), class).whole(class)),
+            Part::Whole(class) => deliver(to, self.channel, self.encoded(to.framing(), class, false).whole(class)),
         }
     }
 
     fn send_pieces(&mut self, to: &R, pieces: &[Piece]) -> Reached {
         let channel = self.channel;
         let is_tracked = pieces.iter().any(|piece| matches!(piece, Piece::Shared(Class::Tracked, _)));
-        let encoded = self.encoded(to.framing(), if is_tracked { Class::Tracked } else { Class::All });
+        let replays = pieces.iter().any(|piece| matches!(piece, Piece::Replay(..)));
+        let encoded = self.encoded(to.framing(), if is_tracked { Class::Tracked } else { Class::All }, replays);
         let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
         let reached = deliver(to, channel, &runs);
         // A recipient that is behind has not got its part yet. Its marker follows with the part.
@@ -82,8 +83,8 @@ impl<'a, R: Recipient> Encodings<'a, R> {
         reached
     }
 
-    /// The batch in a framing, for recipients of a class.
-    fn encoded(&mut self, framing: Framing, class: Class) -> &Encoded<Bytes> {
+    /// The batch in a framing, for recipients of a class, with the messages that it replays if they are needed.
+    fn encoded(&mut self, framing: Framing, class: Class, replays: bool) -> &Encoded<Bytes> {
         let share = |buffer| counted(self.memory, buffer);
         let frame = |text: &[u8], out: &mut Vec<u8>| framing.encode(text, out);
         let at = self.known.iter().position(|(known, _)| *known == framing).unwrap_or_else(|| {
@@ -96,6 +97,9 @@ impl<'a, R: Recipient> Encodings<'a, R> {
         if class == Class::Tracked {
             encoded.add_presence(self.batch, frame, share);
         }
+        if replays {
+            encoded.add_replays(self.batch, frame, share);
+        }
         encoded
     }
 
@@ -104,7 +108,7 @@ impl<'a, R: Recipient> Encodings<'a, R> {
         let recipients = self.plan.private.iter().filter(|private| private.to.framing() == framing);
         let private = |piece: &Piece| match piece {
             Piece::Private(op) => Some(*op),
-            Piece::Shared(..) | Piece::FlushMarker(_) => None,
+            Piece::Shared(..) | Piece::Replay(..) | Piece::FlushMarker(_) => None,
         };
         let mut ops: Vec<_> = recipients.flat_map(|of| of.pieces.iter().filter_map(private)).collect();
         ops.sort_unstable();
@@ -140,7 +144,7 @@ mod tests {
     use std::sync::Mutex;
     use std::task::Waker;
 
-    use pondsocket_proto::channel::{Assigns, Channel, ChannelLimits, DeliveryPolicy, LocalTarget, Recipients, Slot};
+    use pondsocket_proto::channel::{Channel, ChannelLimits, DeliveryPolicy, Join, LocalTarget, Recipients, Slot};
     use pondsocket_proto::id::{ChannelName, UserId};
     use tokio::time::Instant;
 
@@ -192,7 +196,7 @@ mod tests {
         for member in members {
             let (id, user) = (member.connection(), UserId::from(member.connection()));
             let policy = |_: &str| DeliveryPolicy::BROADCAST;
-            channel.join((*member).clone(), id, &user, Assigns::default(), "q", Vec::new(), &policy);
+            channel.join(Join::new((*member).clone(), id, &user, "q"), &policy);
             slots.push(channel.local_members().member(user.as_str()).expect("joined").seats.as_slice()[0]);
         }
         drop(Plan::new(&channel.take(), &mut recipients));

@@ -1,9 +1,10 @@
 //! The interfaces that a live channel needs: the connections that it delivers to, its lobby, and the way to other nodes.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{DeliveryPolicy, Listener, Outbound, Run};
+use pondsocket_proto::channel::{DeliveryPolicy, HistoryRules, Listener, Outbound, Run};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use tokio::time::Instant;
 
@@ -44,6 +45,8 @@ pub(crate) trait Rules: Send + Sync + 'static {
     /// The connections that its channels deliver to.
     type Recipient: Recipient;
 
+    /// Returns the rules of the history that its channels keep, if they keep one.
+    fn history(&self) -> Option<Arc<HistoryRules>>;
     /// Returns the policy of messages of this event.
     fn delivery_policy(&self, event: &str) -> DeliveryPolicy;
     /// Starts the decisions about one filtered message, given as its text.
@@ -52,6 +55,8 @@ pub(crate) trait Rules: Send + Sync + 'static {
     fn opened(&self, name: &str);
     /// Notes that a channel has lost its last member, and that everything has been delivered.
     fn closed(&self, name: &str);
+    /// Notes that the history of a channel was emptied to save memory.
+    fn history_emptied(&self, name: &str, messages: usize);
     /// Notes that a delivery has taken so many operations.
     fn took(&self, operations: usize);
 }

@@ -25,13 +25,16 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pondsocket_proto::channel::{Channel, ChannelLimits, DeliveryPolicy, NotMember, Recipients, Refused, Slot};
-use pondsocket_proto::id::{ChannelName, ConnectionId};
+use pondsocket_proto::channel::{Channel, ChannelLimits, DeliveryPolicy, NotMember, Recipients, Refused, Ring, Slot};
+use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
+use pondsocket_proto::position::{Epoch, Position};
+use pondsocket_proto::wire::Resume;
 
+use crate::engine::history::{ChannelHistory, Histories, HistoryAccount, HistoryHold};
 use crate::engine::hub::Hub;
 use crate::engine::ids;
 use crate::engine::pace::Allowance;
-use crate::engine::sync::Mutex;
+use crate::engine::sync::{Mutex, MutexGuard};
 use crate::engine::timer::SharedTimer;
 use crate::limits::memory::{Charge, Memory};
 
@@ -98,6 +101,8 @@ struct Core<R> {
     closed: bool,
     /// Other nodes know that it is open.
     replicated: bool,
+    /// The memory of the history, if the channel keeps one.
+    history: Option<HistoryAccount>,
     /// The time of the last presence list of a large channel ([`Timer::millis`](crate::engine::timer::Timer::millis)).
     listed_at: u32,
 }
@@ -115,6 +120,22 @@ impl<R> Core<R> {
     /// Reports to the server's counter what the channel holds, after each change of that.
     fn report(&mut self) {
         self.charge.set(self.channel.queued().1 + self.delivering);
+        if let (Some(account), Some(ring)) = (&mut self.history, self.channel.history()) {
+            account.set(ring.bytes());
+        }
+    }
+
+    /// Removes what has expired from the history.
+    fn advance_history(&mut self) {
+        if let (Some(account), Some(ring)) = (&self.history, self.channel.history_mut()) {
+            ring.advance(account.now());
+        }
+    }
+
+    /// Returns `true` if nobody needs the channel any more: it has no connection, delivers nothing, and keeps nothing.
+    fn is_over(&self) -> bool {
+        let keeps = self.channel.history().is_some_and(Ring::is_needed);
+        !keeps && self.channel.local_members().connection_count() == 0
     }
 
     fn after_change(&mut self) -> QueueState {
@@ -133,13 +154,23 @@ impl<L: Rules> LiveChannel<L> {
     pub(crate) fn new(
         name: ChannelName,
         lobby: Arc<L>,
-        (limits, pacing, memory): (ChannelLimits, Pacing, &Arc<Memory>),
+        (limits, pacing, memory, histories): (ChannelLimits, Pacing, &Arc<Memory>, &Arc<Histories>),
         replication: Option<Arc<dyn Replication>>,
         hub: Weak<Hub<L>>,
     ) -> Arc<Self> {
-        let channel = Channel::new(name.clone(), limits, ids::fresh);
+        let mut channel = Channel::new(name.clone(), limits, ids::fresh);
+        if replication.is_some() {
+            channel = channel.replicated();
+        }
+        let mut history = None;
+        if let Some(rules) = lobby.history() {
+            // The lower half of a random number: an epoch has 32 bits.
+            channel = channel.with_history(Ring::new(rules, Epoch::new(ids::fresh() as u32)));
+            histories.start();
+            history = Some(histories.account());
+        }
         let core = Core {
-            channel: if replication.is_some() { channel.replicated() } else { channel },
+            channel,
             token: Some(Recipients::default()),
             waiting: Vec::new(),
             allowance: Allowance::new(pacing.budget),
@@ -147,6 +178,7 @@ impl<L: Rules> LiveChannel<L> {
             delivering: 0,
             closed: false,
             replicated: false,
+            history,
             // The first list waits for nothing, however young the timer is.
             listed_at: 0_u32.wrapping_sub(pacing.presence_interval),
         };
@@ -211,6 +243,7 @@ impl<L: Rules> LiveChannel<L> {
         if core.closed {
             return Err(change);
         }
+        core.advance_history();
         let answer = apply(change, &mut core.channel);
         self.replicate(&mut core);
         let state = core.after_change();
@@ -320,6 +353,63 @@ impl<L: Rules> LiveChannel<L> {
         Some(DeliveryTask::new(Arc::clone(self), recipients))
     }
 
+    /// Removes what has expired from the history, and closes the channel if nobody needs it any more.
+    pub(crate) fn expire(self: &Arc<Self>) {
+        let mut core = self.core.lock();
+        if core.history.is_none() || core.closed {
+            return;
+        }
+        core.advance_history();
+        core.report();
+        if core.is_quiet() && core.is_over() {
+            self.close(core);
+        }
+    }
+
+    /// Closes the channel, and takes it out of the hub.
+    fn close(self: &Arc<Self>, mut core: MutexGuard<'_, Core<L::Recipient>>) {
+        core.closed = true;
+        if let Some(replication) = self.replication.as_ref().filter(|_| core.replicated) {
+            replication.closed(&self.name, self.serial);
+        }
+        // A hub's shard is locked before a channel, never behind it.
+        drop(core);
+        if let Some(hub) = self.hub.upgrade() {
+            hub.remove(self);
+        }
+        // A channel that only messages have opened has had no member.
+        if self.opened.load(Ordering::Relaxed) {
+            self.lobby.closed(self.name.as_str());
+        }
+    }
+
+    /// The texts of the last messages that are kept, the oldest first.
+    pub(crate) fn kept(&self, messages: usize) -> Vec<Vec<u8>> {
+        let mut core = self.core.lock();
+        core.advance_history();
+        core.channel.history().map_or_else(Vec::new, |history| history.last(messages))
+    }
+
+    /// The recovery of a user that asks to resume, with the messages that it needs held until the answer is dropped. `None`
+    /// without a history.
+    pub(crate) fn hold(self: &Arc<Self>, user: &UserId, resume: Option<Resume>) -> Option<HistoryHold> {
+        let mut core = self.core.lock();
+        if core.closed {
+            return None;
+        }
+        core.advance_history();
+        let recovery = core.channel.recovery(user, resume);
+        let ring = core.channel.history_mut()?;
+        let offset = match resume {
+            Some(Resume::From(from)) if recovery.is_complete() => from.offset,
+            _ => ring.position().offset,
+        };
+        ring.hold(offset);
+        drop(core);
+        let channel: Arc<dyn ChannelHistory> = Arc::clone(self) as _;
+        Some(HistoryHold::new(channel, offset, recovery))
+    }
+
     /// Waits until publishers need not pause.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut core = self.core.lock();
@@ -330,6 +420,33 @@ impl<L: Rules> LiveChannel<L> {
             core.waiting.push(cx.waker().clone());
         }
         Poll::Pending
+    }
+}
+
+impl<L: Rules> ChannelHistory for LiveChannel<L> {
+    fn position(&self) -> Option<Position> {
+        self.read(|channel| channel.history().map(Ring::position))
+    }
+
+    fn release(&self, offset: u64) {
+        if let Some(ring) = self.core.lock().channel.history_mut() {
+            ring.release(offset);
+        }
+    }
+
+    fn used_at(&self) -> u64 {
+        self.read(|channel| channel.history().map_or(0, Ring::used_at))
+    }
+
+    fn clear(&self) {
+        let mut core = self.core.lock();
+        let removed = core.channel.history_mut().map_or(0, Ring::clear);
+        core.report();
+        // Counting calls the application's metrics.
+        drop(core);
+        if removed > 0 {
+            self.lobby.history_emptied(self.name.as_str(), removed);
+        }
     }
 }
 

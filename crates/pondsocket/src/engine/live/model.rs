@@ -7,7 +7,7 @@ use std::sync::Mutex as Record;
 use bytes::Bytes;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
-use pondsocket_proto::channel::{Assigns, Listener, LocalTarget, Run};
+use pondsocket_proto::channel::{HistoryRules, Join, Listener, LocalTarget, Run};
 use pondsocket_proto::id::UserId;
 use tokio::time::Instant;
 
@@ -49,13 +49,21 @@ struct Inner {
 const WORDS: [&str; 7] = ["ACKNOWLEDGE", "news-1", "news-2", "news-3", "EVICTED", "EXIT", "FLUSH_MARKER"];
 
 /// A lobby without rules, or with an outgoing handler that lets all pass.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ModelLobby {
     filters: bool,
+    /// The time for which messages are kept, in milliseconds; `None` if none are.
+    ttl: Option<u64>,
 }
 
 impl Rules for ModelLobby {
     type Recipient = Member;
+
+    fn history(&self) -> Option<Arc<HistoryRules>> {
+        let (messages, bytes, replay_messages, replay_bytes) = (9, 9999, 9, 9999);
+        let rules = |ttl| HistoryRules { messages, bytes, ttl, replay_messages, replay_bytes, stamp: None };
+        self.ttl.map(|ttl| Arc::new(rules(ttl)))
+    }
 
     fn delivery_policy(&self, _: &str) -> DeliveryPolicy {
         DeliveryPolicy { filtered: self.filters, ..DeliveryPolicy::BROADCAST }
@@ -67,6 +75,7 @@ impl Rules for ModelLobby {
 
     fn opened(&self, _: &str) {}
     fn closed(&self, _: &str) {}
+    fn history_emptied(&self, _: &str, _: usize) {}
     fn took(&self, _: usize) {}
 }
 
@@ -79,7 +88,7 @@ impl OutgoingFilter<Member> for Open {
 }
 
 fn lobby() -> Arc<ModelLobby> {
-    Arc::new(ModelLobby { filters: false })
+    Arc::new(ModelLobby::default())
 }
 
 impl Member {
@@ -142,19 +151,19 @@ fn name() -> ChannelName {
 fn seat(channel: &mut Channel<Member>, member: &Member) -> Slot {
     let user = UserId::new(&format!("user-{}", member.0.number)).expect("a valid id");
     let broadcast = |_: &str| DeliveryPolicy::BROADCAST;
-    channel.join(member.clone(), member.connection(), &user, Assigns::default(), "q", Vec::new(), &broadcast).slot
+    channel.join(Join::new(member.clone(), member.connection(), &user, "q"), &broadcast).slot
 }
 
 /// A channel with two members, who have had their acknowledgements.
 fn room() -> (LiveRoom, [Member; 2]) {
-    room_of(ModelLobby { filters: false })
+    room_of(ModelLobby::default())
 }
 
 fn room_of(lobby: ModelLobby) -> (LiveRoom, [Member; 2]) {
     let room = LiveChannel::new(
         name(),
         Arc::new(lobby),
-        (ChannelLimits::default(), Pacing::default(), &Arc::default()),
+        (ChannelLimits::default(), Pacing::default(), &Arc::default(), &Arc::default()),
         None,
         Weak::new(),
     );
@@ -271,7 +280,7 @@ fn an_answer_that_is_filtered_stays_behind_what_was_published_before_it() {
 
 fn answers_in_order(filters: bool) {
     loom::model(move || {
-        let (room, members) = room_of(ModelLobby { filters });
+        let (room, members) = room_of(ModelLobby { filters, ttl: None });
         let (other, witness) = (Arc::clone(&room), members[0].clone());
         let publisher = thread::spawn(move || publish(&other, "news-3"));
         publish(&room, "news-1");
@@ -331,7 +340,7 @@ fn a_task_that_ends_flushes_changes_left_to_it_by_another_task() {
 #[test]
 fn a_join_is_never_lost_to_a_channel_that_closes() {
     loom::model(|| {
-        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (old, slot) =
             hub.join(&mut ChangedChannels::default(), &name(), &lobby(), |channel, _| seat(channel, &first));
@@ -384,7 +393,7 @@ fn publish_to_one_or_two(room: &LiveRoom, text: &str) {
 #[test]
 fn two_concurrent_first_joins_create_one_channel() {
     loom::model(|| {
-        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), Arc::default(), None);
         let (first, second) = (Member::new(1), Member::new(2));
         let (other, member) = (Arc::clone(&hub), first.clone());
         let joiner = thread::spawn(move || {
@@ -403,7 +412,7 @@ fn two_concurrent_first_joins_create_one_channel() {
 #[test]
 fn a_channel_that_empties_leaves_the_hub() {
     loom::model(|| {
-        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), None);
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), Arc::default(), None);
         let members = [Member::new(1), Member::new(2)];
         let seats = members.each_ref().map(|member| {
             hub.join(&mut ChangedChannels::default(), &name(), &lobby(), |channel, _| seat(channel, member))
@@ -417,5 +426,55 @@ fn a_channel_that_empties_leaves_the_hub() {
         leave(two, 2);
         leaver.join().expect("no panic");
         assert!(hub.get("/room").is_none());
+    });
+}
+
+/// A message that is kept, to all members.
+fn publish_kept(room: &LiveRoom, event: &str) {
+    let sent =
+        room.change(AtOnce, |channel| channel.publish_kept(&LocalTarget::All, event, "{}", DeliveryPolicy::BROADCAST));
+    assert!(matches!(sent, Ok(Ok(Some(_)))));
+}
+
+#[test]
+fn a_client_that_resumes_gets_a_message_that_is_published_meanwhile_once() {
+    loom::model(|| {
+        let (room, members) = room_of(ModelLobby { ttl: Some(99_999), ..ModelLobby::default() });
+        publish_kept(&room, "news-1");
+        let start = room.read(|channel| channel.history().expect("kept").position());
+        let other = Arc::clone(&room);
+        let publisher = thread::spawn(move || publish_kept(&other, "news-2"));
+        let (third, user) = (Member::new(3), UserId::new("user-3").expect("a valid id"));
+        let resume = Some(Resume::From(Position { offset: 0, ..start }));
+        let joined = room.change(AtOnce, |channel| {
+            let join = Join { resume, ..Join::new(third.clone(), third.connection(), &user, "q") };
+            channel.join(join, &|_| DeliveryPolicy::BROADCAST).recovery
+        });
+        assert!(joined.is_ok_and(|recovery| recovery.is_complete()));
+        publisher.join().expect("no panic");
+        assert_quiet(&room);
+        assert_eq!(third.got(), ["ACKNOWLEDGE", "news-1", "news-2"]);
+        assert_eq!(members[0].got(), ["ACKNOWLEDGE", "news-1", "news-2"]);
+    });
+}
+
+#[test]
+fn a_join_is_never_lost_to_a_channel_whose_last_message_expires() {
+    loom::model(|| {
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), Arc::default(), None);
+        let keeps = Arc::new(ModelLobby { ttl: Some(0), ..ModelLobby::default() });
+        let old = hub.get_or_create(&name(), &keeps);
+        publish_kept(&old, "news-1");
+        let expiring = Arc::clone(&old);
+        let sweeper = thread::spawn(move || expiring.expire());
+        let member = Member::new(1);
+        let (room, slot) =
+            hub.join(&mut ChangedChannels::default(), &name(), &keeps, |channel, _| seat(channel, &member));
+        sweeper.join().expect("no panic");
+        let live = hub.get("/room").expect("a member is in it");
+        assert!(Arc::ptr_eq(&live, &room), "two live channels of one name");
+        assert!(live.is_seated(slot, ConnectionId::from_u128(1)));
+        assert_eq!(member.got(), ["ACKNOWLEDGE"]);
+        assert!(old.core.lock().closed != Arc::ptr_eq(&old, &room), "a channel that is not live is closed");
     });
 }

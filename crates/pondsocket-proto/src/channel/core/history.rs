@@ -1,0 +1,182 @@
+//! The history of a channel: messages that are kept, and their replay to connections that join.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Channel, Full, Published};
+use crate::channel::batch::Op;
+use crate::channel::history::{Exclusion, GapReason, HistoryRules, Recovery, Ring};
+use crate::channel::{Audience, DeliveryPolicy, LocalTarget, Seats, Slot};
+use crate::id::UserId;
+use crate::wire::{Resume, server};
+
+impl<R> Channel<R> {
+    /// The same channel, which keeps a history.
+    #[must_use]
+    pub fn with_history(self, ring: Ring) -> Self {
+        Channel { history: Some(Box::new(ring)), ..self }
+    }
+
+    /// The history; `None` if the channel keeps none.
+    pub fn history(&self) -> Option<&Ring> {
+        self.history.as_deref()
+    }
+
+    /// The history, to advance its time, to hold positions and to clear it.
+    pub fn history_mut(&mut self) -> Option<&mut Ring> {
+        self.history.as_deref_mut()
+    }
+
+    /// Returns `true` if a message is kept: then it is sent with [`publish_kept`](Self::publish_kept), because its request
+    /// id is its position.
+    pub fn keeps(&self, to: &LocalTarget, policy: DeliveryPolicy) -> bool {
+        self.history.is_some() && policy.kept && !matches!(to, LocalTarget::Users(_))
+    }
+
+    /// Sends a message that is [kept](Self::keeps). `payload` is the text of a JSON object without line breaks.
+    ///
+    /// # Errors
+    /// [`Full`], as for [`broadcast`](Self::broadcast).
+    pub fn publish_kept(
+        &mut self,
+        to: &LocalTarget,
+        event: &str,
+        payload: &str,
+        policy: DeliveryPolicy,
+    ) -> Result<Option<Published>, Full> {
+        if self.exceeds(self.limits.hard_factor) {
+            return Err(Full);
+        }
+        Ok(self.keep(to, event, payload, policy))
+    }
+
+    /// Appends a message to the history and to the queue. `None` without a history.
+    pub(super) fn keep(
+        &mut self,
+        to: &LocalTarget,
+        event: &str,
+        payload: &str,
+        policy: DeliveryPolicy,
+    ) -> Option<Published> {
+        let ((audience, members), excluded) = (self.audience(to), self.exclusion(to));
+        let Channel { name, queue, history: Some(ring), .. } = self else { return None };
+        let position = ring.next();
+        let rules = Arc::clone(ring.rules());
+        let write = |out: &mut Vec<u8>| {
+            server::kept(out, event, name.as_str(), position, rules.stamp.as_deref(), payload);
+        };
+        if members > 0 {
+            ring.append(queue.send(audience, policy, write), policy, excluded);
+        } else {
+            // Nobody receives it now. Those who are away may resume.
+            let mut text = Vec::new();
+            write(&mut text);
+            ring.append(&text, policy, excluded);
+        }
+        Some(Published { members, position })
+    }
+
+    /// The recipients that a replay of a message leaves out.
+    fn exclusion(&self, to: &LocalTarget) -> Option<Exclusion> {
+        match to {
+            LocalTarget::All | LocalTarget::Users(_) => None,
+            LocalTarget::ExceptUser(user) => UserId::new(user).ok().map(Exclusion::User),
+            LocalTarget::ExceptConnection((slot, connection)) => {
+                let user = self.local.is_seated(*slot, *connection).then(|| self.local.user(*slot)).flatten()?;
+                Some(Exclusion::Connection(user.clone(), *slot, *connection))
+            }
+        }
+    }
+
+    /// Returns `true` if a user that has been away gets a message. A connection that sent a message and is no longer
+    /// in the channel counts as the one that the user resumes with: it does not get its own messages back.
+    fn is_missed(&self, user: &UserId, excluded: Option<&Exclusion>) -> bool {
+        match excluded {
+            None => true,
+            Some(Exclusion::User(other)) => other != user,
+            Some(Exclusion::Connection(other, slot, connection)) => {
+                other != user || self.local.is_seated(*slot, *connection)
+            }
+        }
+    }
+
+    /// What a user that asks to resume missed, as of now.
+    pub fn recovery(&self, user: &UserId, resume: Option<Resume>) -> Recovery {
+        match self.missed(user, resume) {
+            Some(Ok((_, missed))) => Recovery::Resumed { missed, may_repeat: 0 },
+            Some(Err(reason)) => Recovery::Gap(reason),
+            None => Recovery::New,
+        }
+    }
+
+    /// The offset to resume from, and the number of messages behind it that the user gets.
+    pub(super) fn missed(&self, user: &UserId, resume: Option<Resume>) -> Option<Result<(u64, usize), GapReason>> {
+        let ring = self.history.as_deref()?;
+        let position = match resume? {
+            Resume::FromNothing => return None,
+            Resume::FromUnknown => return Some(Err(GapReason::Epoch)),
+            Resume::From(position) => position,
+        };
+        Some(ring.resume(position).and_then(|offset| {
+            let HistoryRules { replay_messages, replay_bytes, .. } = **ring.rules();
+            let (mut missed, mut bytes) = (0, 0);
+            for (_, entry) in ring.after(offset) {
+                if self.is_missed(user, entry.excluded.as_deref()) {
+                    missed += 1;
+                    bytes += entry.length();
+                    if missed > replay_messages || bytes > replay_bytes {
+                        return Err(GapReason::TooMany);
+                    }
+                }
+            }
+            Ok((offset, missed))
+        }))
+    }
+
+    /// Queues the kept messages of these offsets for one connection. Returns the number of messages.
+    pub(super) fn replay(&mut self, slot: Slot, user: &UserId, offsets: Range<u64>) -> usize {
+        let Some(ring) = self.history.as_deref() else { return 0 };
+        let mut replayed = 0;
+        let mut pieces: Vec<ReplayPiece> = Vec::new();
+        for (offset, entry) in ring.after(offsets.start - 1).take_while(|(offset, _)| *offset < offsets.end) {
+            if !self.is_missed(user, entry.excluded.as_deref()) {
+                continue;
+            }
+            replayed += 1;
+            match pieces.last_mut() {
+                // An outgoing handler decides about this message now, as about any other: it is queued as a text.
+                _ if entry.policy.filtered => {
+                    let mut text = Vec::with_capacity(entry.length());
+                    ring.write(entry, &mut text);
+                    pieces.push(ReplayPiece::Text(text, entry.policy.of_reply()));
+                }
+                Some(ReplayPiece::Offsets(last)) if last.end == offset => last.end += 1,
+                _ => pieces.push(ReplayPiece::Offsets(offset..offset + 1)),
+            }
+        }
+        for piece in pieces {
+            match piece {
+                ReplayPiece::Text(text, policy) => {
+                    let to = Audience::Only(Seats::One(slot));
+                    self.queue.send(to, policy, |out| out.extend_from_slice(&text));
+                }
+                ReplayPiece::Offsets(offsets) => {
+                    // The texts are read when the batch is taken, and until then stay.
+                    if let Some(ring) = &mut self.history {
+                        ring.queue(offsets.start - 1);
+                    }
+                    self.queue.push(Op::Replay { slot, offsets });
+                }
+            }
+        }
+        replayed
+    }
+}
+
+/// A part of a replay.
+enum ReplayPiece {
+    /// Messages that each connection gets as they are.
+    Offsets(Range<u64>),
+    /// A message that an outgoing handler decides about.
+    Text(Vec<u8>, DeliveryPolicy),
+}

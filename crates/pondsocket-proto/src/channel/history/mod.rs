@@ -1,0 +1,20 @@
+//! The history of a channel: the last broadcasts, each at a position, for connections that were away.
+//!
+//! ```text
+//!  broadcast --> Ring: texts + positions            (under the channel's lock, in the order of the queue)
+//!                  |
+//!   join with a    v
+//!   position --> Recovery: resumed, or the reason for a gap
+//!                  |
+//!                  v  Op::Replay                    (in the queue, behind the acknowledgement)
+//!                Replays: the texts of all replays of one batch, each once
+//! ```
+
+mod recovery;
+mod replays;
+mod ring;
+
+pub use recovery::{GapReason, Recovery};
+pub(super) use replays::Replays;
+pub(super) use ring::Exclusion;
+pub use ring::{HistoryRules, Ring};

@@ -1,0 +1,62 @@
+use std::fmt;
+
+/// The outcome of a client's request to resume a channel.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// The client has not said that it was in the channel before.
+    #[default]
+    New,
+    /// Everything that the client missed is kept, and is replayed.
+    Resumed {
+        /// The number of messages that it missed.
+        missed: usize,
+        /// The number of those that it may have received nevertheless. 0 for a client that sent its position.
+        may_repeat: usize,
+    },
+    /// Messages that the client missed are not kept any more.
+    Gap(GapReason),
+}
+
+/// The reason for which a client cannot get everything that it missed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// More was sent than is kept.
+    Trimmed,
+    /// What was sent is older than what is kept.
+    Expired,
+    /// The history is another one than that of the position: the channel was empty for longer than messages are kept, or
+    /// the server was restarted.
+    Epoch,
+    /// The position is one that has not been given yet.
+    Ahead,
+    /// More was missed than is replayed at once.
+    TooMany,
+}
+
+impl Recovery {
+    /// Returns `true` if the client gets everything that it missed.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Recovery::Resumed { .. })
+    }
+}
+
+impl GapReason {
+    /// The reason as clients receive it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GapReason::Trimmed => "trimmed",
+            GapReason::Expired => "expired",
+            GapReason::Epoch => "epoch",
+            GapReason::Ahead => "ahead",
+            GapReason::TooMany => "too_many",
+        }
+    }
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,479 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::GapReason;
+use crate::channel::{DeliveryPolicy, Slot};
+use crate::id::{ConnectionId, UserId};
+use crate::position::{Epoch, Position};
+
+/// The limits of a channel's history, and the form of its messages.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HistoryRules {
+    /// The most messages that are kept.
+    pub messages: usize,
+    /// The most bytes of their texts.
+    pub bytes: usize,
+    /// The time for which a message is kept, in milliseconds.
+    pub ttl: u64,
+    /// The most messages that one join replays.
+    pub replay_messages: usize,
+    /// The most bytes that one join replays.
+    pub replay_bytes: usize,
+    /// The key under which the payload of a message carries its position; `None` if it carries none.
+    pub stamp: Option<Box<str>>,
+}
+
+/// The last messages of a channel. Offsets are contiguous: each message that is appended has the next one, and messages
+/// are removed from the front.
+///
+/// A position can be **held** while a join handler decides: the messages behind it stay, within twice the limits. It can
+/// be **queued** while a replay from there waits for delivery: then they stay in any case. The queue of the channel bounds
+/// what can be appended meanwhile.
+#[derive(Debug)]
+pub struct Ring {
+    rules: Arc<HistoryRules>,
+    epoch: Epoch,
+    /// The offset of the first entry, or of the next message if there are no entries.
+    first: u64,
+    entries: VecDeque<Entry>,
+    /// The texts of the entries, one behind the other.
+    texts: VecDeque<u8>,
+    /// The place in the sequence of all texts at which `texts` begins.
+    start: u64,
+    /// The time as of the last [`advance`](Self::advance), in milliseconds.
+    now: u64,
+    /// The time at which a message was last appended or replayed.
+    used_at: u64,
+    /// The reason for which the newest of the removed messages was removed.
+    removed_for: GapReason,
+    held: Marks,
+    queued: Marks,
+}
+
+/// Offsets behind which messages stay, each with the number of its users.
+#[derive(Debug, Default)]
+struct Marks(BTreeMap<u64, u32>);
+
+impl Marks {
+    fn add(&mut self, offset: u64) {
+        *self.0.entry(offset).or_default() += 1;
+    }
+
+    fn remove(&mut self, offset: u64) {
+        if let Some(users) = self.0.get_mut(&offset) {
+            *users -= 1;
+            if *users == 0 {
+                self.0.remove(&offset);
+            }
+        }
+    }
+
+    /// Returns `true` if the message at an offset stays.
+    fn keep(&self, offset: u64) -> bool {
+        self.0.first_key_value().is_some_and(|(first, _)| *first < offset)
+    }
+}
+
+/// A message that is kept.
+#[derive(Debug)]
+pub(in crate::channel) struct Entry {
+    /// The place of its text in the sequence of all texts.
+    start: u64,
+    length: u32,
+    pub(in crate::channel) policy: DeliveryPolicy,
+    /// The time at which it was sent, in milliseconds.
+    at: u64,
+    /// The recipient that is left out. Boxed, because most messages leave nobody out.
+    pub(in crate::channel) excluded: Option<Box<Exclusion>>,
+}
+
+/// The recipients that a message leaves out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::channel) enum Exclusion {
+    /// A user, with all connections.
+    User(UserId),
+    /// One connection of a user.
+    Connection(UserId, Slot, ConnectionId),
+}
+
+impl Ring {
+    /// An empty history.
+    pub fn new(rules: Arc<HistoryRules>, epoch: Epoch) -> Ring {
+        Ring {
+            rules,
+            epoch,
+            first: 1,
+            entries: VecDeque::new(),
+            texts: VecDeque::new(),
+            start: 0,
+            now: 0,
+            used_at: 0,
+            removed_for: GapReason::Trimmed,
+            held: Marks::default(),
+            queued: Marks::default(),
+        }
+    }
+
+    pub(in crate::channel) fn rules(&self) -> &Arc<HistoryRules> {
+        &self.rules
+    }
+
+    /// The position of the last message that was appended.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.top() }
+    }
+
+    /// The position of the next message.
+    pub(in crate::channel) fn next(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.top() + 1 }
+    }
+
+    fn top(&self) -> u64 {
+        self.first + self.entries.len() as u64 - 1
+    }
+
+    /// The number of messages that are kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns `true` if no message is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The memory that the messages take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.texts.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Returns `true` if messages are kept, or a join handler holds a position.
+    pub fn is_needed(&self) -> bool {
+        !self.entries.is_empty() || !self.held.0.is_empty()
+    }
+
+    /// Sets the time, in milliseconds, and removes what has expired. Time does not go back.
+    pub fn advance(&mut self, now: u64) {
+        self.now = self.now.max(now);
+        let ttl = self.rules.ttl;
+        while self.entries.front().is_some_and(|entry| entry.at.saturating_add(ttl) <= self.now)
+            && !self.held.keep(self.first)
+            && !self.queued.keep(self.first)
+        {
+            self.remove_first(GapReason::Expired);
+        }
+        self.release_memory();
+    }
+
+    /// Removes all messages but those of replays that wait, to save memory. Returns the number of them.
+    pub fn clear(&mut self) -> usize {
+        let before = self.entries.len();
+        while !self.entries.is_empty() && !self.queued.keep(self.first) {
+            self.remove_first(GapReason::Trimmed);
+        }
+        self.release_memory();
+        before - self.entries.len()
+    }
+
+    /// The time at which a message was last appended or replayed, in milliseconds.
+    pub fn used_at(&self) -> u64 {
+        self.used_at
+    }
+
+    /// Keeps a message at the next position, and removes the oldest messages for it. A message that is larger than the
+    /// whole history has a position, but is not kept.
+    pub(in crate::channel) fn append(&mut self, text: &[u8], policy: DeliveryPolicy, excluded: Option<Exclusion>) {
+        self.used_at = self.now;
+        while !self.entries.is_empty() && !self.fits(text.len(), 1) && !self.stays(text.len()) {
+            self.remove_first(GapReason::Trimmed);
+        }
+        if self.entries.is_empty() && !self.fits(text.len(), 1) {
+            self.removed_for = GapReason::Trimmed;
+            self.first += 1;
+            return;
+        }
+        self.make_room(text.len());
+        let start = self.start + self.texts.len() as u64;
+        // A message is far smaller than 4 GiB: the queue of the channel takes no larger ones.
+        let length = u32::try_from(text.len()).expect("a message is bounded far below 4 GiB");
+        self.texts.extend(text);
+        self.entries.push_back(Entry { start, length, policy, at: self.now, excluded: excluded.map(Box::new) });
+    }
+
+    /// Returns `true` if the first message stays although the limits are exceeded by another one of so many bytes.
+    fn stays(&self, bytes: usize) -> bool {
+        self.queued.keep(self.first) || self.held.keep(self.first) && self.fits(bytes, 2)
+    }
+
+    /// Returns `true` if a message of so many bytes fits into so many times the limits.
+    fn fits(&self, bytes: usize, times: usize) -> bool {
+        let HistoryRules { messages, bytes: most, .. } = *self.rules;
+        self.entries.len() < messages.saturating_mul(times)
+            && self.texts.len().saturating_add(bytes) <= most.saturating_mul(times)
+    }
+
+    fn remove_first(&mut self, reason: GapReason) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.texts.drain(..entry.length as usize);
+        self.start += u64::from(entry.length);
+        self.first += 1;
+        self.removed_for = reason;
+    }
+
+    /// Reserves memory for a message. A full history takes as much as its limit, and not up to twice as much, which is how
+    /// a collection grows by itself.
+    fn make_room(&mut self, bytes: usize) {
+        let needed = self.texts.len() + bytes;
+        if needed > self.texts.capacity() {
+            let capacity = (2 * self.texts.capacity()).min(self.rules.bytes).max(needed);
+            self.texts.reserve_exact(capacity - self.texts.len());
+        }
+        if self.entries.len() == self.entries.capacity() {
+            let capacity = (2 * self.entries.len()).min(self.rules.messages).max(self.entries.len() + 1);
+            self.entries.reserve_exact(capacity - self.entries.len());
+        }
+    }
+
+    /// Gives back memory once less than a quarter of it is in use.
+    fn release_memory(&mut self) {
+        if self.texts.len() < self.texts.capacity() / 4 {
+            self.texts.shrink_to(2 * self.texts.len());
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+    }
+
+    /// The offset of a position of this history, if everything behind it is kept.
+    pub(in crate::channel) fn resume(&self, position: Position) -> Result<u64, GapReason> {
+        match position {
+            Position { epoch, .. } if epoch != self.epoch => Err(GapReason::Epoch),
+            Position { offset, .. } if offset > self.top() => Err(GapReason::Ahead),
+            Position { offset, .. } if offset + 1 < self.first => Err(self.removed_for),
+            Position { offset, .. } => Ok(offset),
+        }
+    }
+
+    /// The offset before the last messages up to an offset: as many as are asked for, and one join may replay.
+    pub(in crate::channel) fn before_last(&self, messages: usize, up_to: u64) -> u64 {
+        let HistoryRules { replay_messages, replay_bytes, .. } = *self.rules;
+        let (mut offset, mut bytes) = (up_to.min(self.top()), 0);
+        let later = usize::try_from(self.top() - offset).unwrap_or(usize::MAX);
+        for entry in self.entries.iter().rev().skip(later).take(messages.min(replay_messages)) {
+            bytes += entry.length as usize;
+            if bytes > replay_bytes {
+                break;
+            }
+            offset -= 1;
+        }
+        offset
+    }
+
+    /// The texts of the last messages, the oldest first.
+    pub fn last(&self, messages: usize) -> Vec<Vec<u8>> {
+        let text = |entry| {
+            let mut text = Vec::new();
+            self.write(entry, &mut text);
+            text
+        };
+        self.entries.iter().skip(self.entries.len().saturating_sub(messages)).map(text).collect()
+    }
+
+    /// The messages behind an offset that are kept, with their offsets.
+    pub(in crate::channel) fn after(&self, offset: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        let skipped = (offset + 1).saturating_sub(self.first);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        (self.first + skipped as u64..).zip(self.entries.iter().skip(skipped))
+    }
+
+    /// Appends the text of a message.
+    pub(in crate::channel) fn write(&self, entry: &Entry, out: &mut Vec<u8>) {
+        let from = (entry.start - self.start) as usize;
+        let (front, back) = self.texts.as_slices();
+        let Range { start, end } = from..from + entry.length as usize;
+        out.extend_from_slice(&front[start.min(front.len())..end.min(front.len())]);
+        out.extend_from_slice(&back[start.saturating_sub(front.len())..end.saturating_sub(front.len())]);
+    }
+
+    /// Keeps the messages behind an offset, within twice the limits, until [`release`](Self::release).
+    pub fn hold(&mut self, offset: u64) {
+        self.held.add(offset);
+    }
+
+    /// Ends a [`hold`](Self::hold).
+    pub fn release(&mut self, offset: u64) {
+        self.held.remove(offset);
+    }
+
+    /// Keeps the messages behind an offset, until [`unqueue`](Self::unqueue).
+    pub(in crate::channel) fn queue(&mut self, offset: u64) {
+        self.used_at = self.now;
+        self.queued.add(offset);
+    }
+
+    /// Ends a [`queue`](Self::queue).
+    pub(in crate::channel) fn unqueue(&mut self, offset: u64) {
+        self.queued.remove(offset);
+    }
+}
+
+impl Entry {
+    pub(in crate::channel) fn length(&self) -> usize {
+        self.length as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const POLICY: DeliveryPolicy = DeliveryPolicy::BROADCAST;
+
+    fn rules(messages: usize, bytes: usize) -> Arc<HistoryRules> {
+        let (ttl, stamp) = (1000, None);
+        Arc::new(HistoryRules { messages, bytes, ttl, replay_messages: 100, replay_bytes: 100, stamp })
+    }
+
+    fn ring(messages: usize, bytes: usize) -> Ring {
+        Ring::new(rules(messages, bytes), Epoch::new(1))
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: Epoch::new(1), offset }
+    }
+
+    fn kept(ring: &Ring, offset: u64) -> Vec<(u64, String)> {
+        let text = |(offset, entry): (u64, &Entry)| {
+            let mut text = Vec::new();
+            ring.write(entry, &mut text);
+            (offset, String::from_utf8(text).expect("text"))
+        };
+        ring.after(offset).map(text).collect()
+    }
+
+    /// A step of a history, and of the plain vector that it is compared with.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Append(usize),
+        Advance(u64),
+        Clear,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            12 => (0..40usize).prop_map(Step::Append),
+            2 => (0..600u64).prop_map(Step::Advance),
+            1 => Just(Step::Clear),
+        ]
+    }
+
+    proptest! {
+        /// The messages are those of a vector from whose front the same ones are removed, and a position is accepted
+        /// exactly if everything behind it is there.
+        #[test]
+        fn a_ring_is_a_vector_without_its_front(steps in prop::collection::vec(step(), 0..200)) {
+            let mut ring = ring(8, 100);
+            let (mut model, mut top, mut now): (Vec<(u64, String, u64)>, u64, u64) = (Vec::new(), 0, 0);
+            for step in steps {
+                match step {
+                    Step::Append(length) => {
+                        top += 1;
+                        let text = char::from(b'a' + (top % 26) as u8).to_string().repeat(length);
+                        ring.append(text.as_bytes(), POLICY, None);
+                        model.push((top, text, now));
+                        while model.len() > 8 || model.iter().map(|(_, text, _)| text.len()).sum::<usize>() > 100 {
+                            model.remove(0);
+                        }
+                    }
+                    Step::Advance(by) => {
+                        now += by;
+                        ring.advance(now);
+                        model.retain(|(_, _, sent)| sent + 1000 > now);
+                    }
+                    Step::Clear => {
+                        prop_assert_eq!(ring.clear(), model.len());
+                        model.clear();
+                    }
+                }
+                let all: Vec<_> = model.iter().map(|(offset, text, _)| (*offset, text.clone())).collect();
+                prop_assert_eq!(kept(&ring, 0), all.clone());
+                prop_assert_eq!(ring.position(), at(top));
+                let first = all.first().map_or(top + 1, |(offset, _)| *offset);
+                for offset in 0..top + 2 {
+                    let resumed = ring.resume(at(offset));
+                    prop_assert_eq!(resumed.is_ok(), offset + 1 >= first && offset <= top, "{}", offset);
+                    if resumed.is_ok() {
+                        prop_assert_eq!(kept(&ring, offset).len() as u64, top - offset);
+                    }
+                }
+                prop_assert!(ring.texts.capacity() <= 100 && ring.entries.capacity() <= 8);
+            }
+        }
+    }
+
+    #[test]
+    fn the_reason_for_a_gap_is_that_of_the_newest_message_that_is_missing() {
+        let mut ring = ring(2, 100);
+        for text in ["a", "b", "c"] {
+            ring.append(text.as_bytes(), POLICY, None);
+        }
+        assert_eq!((ring.resume(at(0)), ring.resume(at(1))), (Err(GapReason::Trimmed), Ok(1)));
+        ring.advance(1000);
+        assert_eq!((ring.resume(at(1)), ring.resume(at(3))), (Err(GapReason::Expired), Ok(3)));
+        assert_eq!(ring.resume(at(4)), Err(GapReason::Ahead));
+        assert_eq!(ring.resume(Position { epoch: Epoch::new(2), offset: 3 }), Err(GapReason::Epoch));
+        ring.append(&[b'x'; 101], POLICY, None);
+        assert_eq!((ring.position(), ring.resume(at(3)), ring.resume(at(4))), (at(4), Err(GapReason::Trimmed), Ok(4)));
+    }
+
+    #[test]
+    fn a_held_position_keeps_messages_up_to_twice_the_limits_and_beyond_their_time() {
+        let mut ring = ring(2, 100);
+        ring.append(b"a", POLICY, None);
+        ring.hold(0);
+        for text in ["b", "c", "d"] {
+            ring.append(text.as_bytes(), POLICY, None);
+        }
+        ring.advance(5000);
+        assert_eq!((kept(&ring, 0).len(), ring.resume(at(0)), ring.is_needed()), (4, Ok(0), true));
+        ring.append(b"e", POLICY, None);
+        assert_eq!(ring.resume(at(0)), Err(GapReason::Trimmed));
+        ring.release(0);
+        ring.advance(6000);
+        assert!(!ring.is_needed());
+    }
+
+    #[test]
+    fn a_queued_position_keeps_messages_beyond_all_limits() {
+        let mut ring = ring(2, 3);
+        ring.append(b"a", POLICY, None);
+        ring.queue(0);
+        ring.queue(0);
+        for _ in 0..9 {
+            ring.append(b"bb", POLICY, None);
+        }
+        ring.advance(5000);
+        ring.unqueue(0);
+        assert_eq!((ring.clear(), kept(&ring, 0).len()), (0, 10));
+        ring.unqueue(0);
+        ring.advance(5000);
+        assert!(ring.is_empty());
+        assert_eq!(ring.bytes(), 0);
+    }
+
+    #[test]
+    fn the_last_messages_are_as_many_as_one_join_may_replay() {
+        let mut ring = ring(300, 10_000);
+        for length in [60, 50, 30, 20] {
+            ring.append(&vec![b'x'; length], POLICY, None);
+        }
+        assert_eq!([0, 1, 2, 9].map(|messages| ring.before_last(messages, 4)), [4, 3, 2, 1]);
+        assert_eq!(ring.before_last(1, 2), 1);
+    }
+
+    #[test]
+    fn an_entry_takes_32_bytes() {
+        assert_eq!(size_of::<Entry>(), 32);
+    }
+}

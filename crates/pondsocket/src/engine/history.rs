@@ -1,0 +1,205 @@
+//! The memory of all histories, and the task that looks after them: it removes expired messages, closes channels that
+//! only a history kept open, and empties the histories that were used longest ago once all together are over the limit.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use pondsocket_proto::channel::Recovery;
+use pondsocket_proto::position::Position;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::engine::sync::Mutex;
+
+/// The time between two looks at all histories.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The histories of a whole `PondSocket`.
+#[derive(Debug)]
+pub(crate) struct Histories {
+    start: Instant,
+    limit: usize,
+    used: AtomicUsize,
+    /// Woken when the limit is exceeded, and when this is dropped.
+    exceeded: Arc<Notify>,
+    hubs: Mutex<Vec<Weak<dyn HistoryHub>>>,
+    /// The task; `None` before the first history.
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The channels of one endpoint that keep a history.
+pub(crate) trait HistoryHub: Send + Sync + std::fmt::Debug {
+    /// Removes expired messages, and closes channels that are not needed any more.
+    fn expire(&self);
+    /// The histories that take memory.
+    fn histories(&self) -> Vec<Arc<dyn ChannelHistory>>;
+}
+
+/// The history of one channel.
+pub(crate) trait ChannelHistory: Send + Sync + std::fmt::Debug {
+    /// The position of the last message; `None` if the channel keeps no history.
+    fn position(&self) -> Option<Position>;
+    /// Ends the hold of an offset.
+    fn release(&self, offset: u64);
+    /// The time of its last use, in milliseconds.
+    fn used_at(&self) -> u64;
+    /// Removes its messages.
+    fn clear(&self);
+}
+
+/// A place in the history of a channel behind which messages stay until this is dropped, within twice the limits.
+#[derive(Debug)]
+pub(crate) struct HistoryHold {
+    channel: Arc<dyn ChannelHistory>,
+    offset: u64,
+    /// The outcome of the client's request to resume, as of the begin of the hold.
+    pub(crate) recovery: Recovery,
+}
+
+impl HistoryHold {
+    /// The hold of an offset which the caller has taken.
+    pub(crate) fn new(channel: Arc<dyn ChannelHistory>, offset: u64, recovery: Recovery) -> HistoryHold {
+        HistoryHold { channel, offset, recovery }
+    }
+
+    /// The position of the last message that was sent by now.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.channel.position()
+    }
+}
+
+impl Drop for HistoryHold {
+    fn drop(&mut self) {
+        self.channel.release(self.offset);
+    }
+}
+
+/// The part of the memory that one history takes. It is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct HistoryAccount {
+    histories: Arc<Histories>,
+    bytes: usize,
+}
+
+impl Histories {
+    pub(crate) fn new(limit: usize) -> Histories {
+        Histories {
+            start: Instant::now(),
+            limit,
+            used: AtomicUsize::new(0),
+            exceeded: Arc::default(),
+            hubs: Mutex::new(Vec::new()),
+            task: Mutex::new(None),
+        }
+    }
+
+    /// The milliseconds since the start.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The bytes that all histories take.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The account of a new history.
+    pub(crate) fn account(self: &Arc<Self>) -> HistoryAccount {
+        HistoryAccount { histories: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Looks after the histories of a hub from now on.
+    pub(crate) fn add(&self, hub: Weak<dyn HistoryHub>) {
+        self.hubs.lock().push(hub);
+    }
+
+    /// Starts the task, if there is a runtime and the task does not run: it ends with the runtime on which it was started.
+    pub(crate) fn start(self: &Arc<Self>) {
+        let mut task = self.task.lock();
+        if task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            *task = Some(runtime.spawn(run(Arc::downgrade(self), Arc::clone(&self.exceeded))));
+        }
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.used() > self.limit
+    }
+
+    /// The hubs that are left.
+    fn hubs(&self) -> Vec<Arc<dyn HistoryHub>> {
+        let mut hubs = self.hubs.lock();
+        hubs.retain(|hub| hub.strong_count() > 0);
+        hubs.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn keep_within_limit(&self) {
+        if !self.is_exceeded() {
+            return;
+        }
+        let mut histories: Vec<_> = self.hubs().iter().flat_map(|hub| hub.histories()).collect();
+        histories.sort_by_cached_key(|history| history.used_at());
+        histories.iter().take_while(|_| self.is_exceeded()).for_each(|history| history.clear());
+    }
+}
+
+impl Default for Histories {
+    fn default() -> Histories {
+        Histories::new(usize::MAX)
+    }
+}
+
+impl Drop for Histories {
+    fn drop(&mut self) {
+        self.exceeded.notify_one();
+    }
+}
+
+async fn run(histories: Weak<Histories>, exceeded: Arc<Notify>) {
+    loop {
+        // Without a reference to the histories while it waits, so that they can end.
+        tokio::select! {
+            () = exceeded.notified() => {}
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        let Some(histories) = histories.upgrade() else { return };
+        histories.hubs().iter().for_each(|hub| hub.expire());
+        histories.keep_within_limit();
+    }
+}
+
+impl HistoryAccount {
+    /// The time, in milliseconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.histories.now()
+    }
+
+    /// Reports the bytes that the history takes now.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        if bytes > before {
+            // Relaxed: it is only a sum. The task reads it again.
+            self.histories.used.fetch_add(bytes - before, Ordering::Relaxed);
+            if self.histories.is_exceeded() {
+                self.histories.exceeded.notify_one();
+            }
+        } else if bytes < before {
+            self.histories.used.fetch_sub(before - bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for HistoryAccount {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
